@@ -1,0 +1,26 @@
+//! Documents handed to the reranker.
+
+use crate::{DocumentId, Fields, Score};
+
+/// A document that the first stage found. Its place in the first stage's list is its first-stage rank.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The document's own id.
+    pub id: DocumentId,
+    /// The title that the reranker reads. `None` (no title field) and `Some("")` (an empty one) encode differently.
+    pub title: Option<String>,
+    /// The text that the reranker reads.
+    pub text: String,
+    /// The first stage's score.
+    pub first_stage_score: Score,
+    /// The stored fields, to be returned with the hit.
+    pub fields: Fields,
+}
+
+impl Candidate {
+    /// A candidate without title or stored fields.
+    pub fn new(id: impl Into<String>, text: impl Into<String>, first_stage_score: Score) -> Self {
+        let id = DocumentId::new(id.into());
+        Self { id, title: None, text: text.into(), first_stage_score, fields: Fields::new() }
+    }
+}

@@ -1,0 +1,51 @@
+//! The words of lorank: queries, candidates, hits, scores, and the two seams that engines implement.
+//!
+//! A [`FirstStage`] finds [`Candidate`]s for a [`Query`]; a [`Reranker`] gives each of them a [`Score`].
+//! Everything else (order, ties, cache, deadline, fallback) stands above these two, in `lorank-pipeline`.
+//!
+//! The types are plain values: no serialisation, no IO, no async. What travels over a wire has its own types, at the wire.
+//!
+//! Implementing a first stage of one's own takes a few lines:
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//! use lorank_core::{BoxError, Candidate, FirstStage, Query, Score};
+//!
+//! /// Every document matches; the newest comes first.
+//! struct Newest(Vec<String>);
+//!
+//! impl FirstStage for Newest {
+//!     fn retrieve(&self, _query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
+//!         let newest = self.0.iter().enumerate().rev().take(depth.get());
+//!         newest.map(|(n, text)| Ok(Candidate::new(n.to_string(), text, Score::new(n as f32)?))).collect()
+//!     }
+//! }
+//!
+//! let stage = Newest(vec!["old".into(), "new".into()]);
+//! let found = stage.retrieve(&Query::new("any"), NonZeroUsize::MIN).unwrap();
+//! assert_eq!(found[0].text, "new");
+//! ```
+
+mod candidate;
+mod deadline;
+mod filter;
+mod hit;
+mod id;
+mod model;
+mod query;
+mod score;
+mod snippet;
+mod stages;
+mod value;
+
+pub use candidate::Candidate;
+pub use deadline::Deadline;
+pub use filter::{Filter, Test};
+pub use hit::Hit;
+pub use id::{AdapterId, Digest, DocumentId, ParseIdError};
+pub use model::{AdapterVersion, ModelVersion, Precision};
+pub use query::{Query, QuerySyntax};
+pub use score::{NotFinite, Score};
+pub use snippet::Snippet;
+pub use stages::{BoxError, FirstStage, Group, Reranker};
+pub use value::{Fields, Value};

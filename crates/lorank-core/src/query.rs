@@ -1,0 +1,32 @@
+//! What is searched for.
+
+use crate::Filter;
+
+/// A search request as both stages see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// What the searcher typed. The reranker reads it as it is.
+    pub text: String,
+    /// How the first stage reads `text`.
+    pub syntax: QuerySyntax,
+    /// Conditions that every candidate meets. They change no score.
+    pub filters: Vec<Filter>,
+}
+
+/// How a first stage reads a query's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum QuerySyntax {
+    /// Words. Nothing in the text is an operator, and no text is an error.
+    #[default]
+    Plain,
+    /// The first stage's own query language; a malformed query is an error.
+    Advanced,
+}
+
+impl Query {
+    /// A query of plain words, without filters.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), syntax: QuerySyntax::Plain, filters: Vec::new() }
+    }
+}
