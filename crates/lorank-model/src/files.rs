@@ -1,0 +1,161 @@
+//! The files of a model or an adapter: a folder on disk, or bytes compiled into the program.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use crate::ModelError;
+
+/// The files of a base model or of an adapter, as Hugging Face lays them out.
+#[derive(Debug, Clone)]
+pub struct Files {
+    name: String,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Folder(PathBuf),
+    Embedded(Vec<(&'static str, &'static [u8])>),
+}
+
+impl Files {
+    /// The files of a folder. Its last path component is its name.
+    ///
+    /// # Errors
+    /// [`ModelError::NoFolder`] where there is no such folder.
+    pub fn folder(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
+        let path = path.into();
+        if !path.is_dir() {
+            return Err(ModelError::NoFolder { path });
+        }
+        let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let name = whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { name, place: Place::Folder(path) })
+    }
+
+    /// Files compiled into the program, each a name and its bytes.
+    pub fn embedded(name: impl Into<String>, files: impl IntoIterator<Item = (&'static str, &'static [u8])>) -> Self {
+        Self { name: name.into(), place: Place::Embedded(files.into_iter().collect()) }
+    }
+
+    /// The folder's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives the files another name, such as that of the hub repository they came from.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How messages name one of the files.
+    pub(crate) fn describe(&self, file: &str) -> String {
+        match &self.place {
+            Place::Folder(path) => path.join(file).display().to_string(),
+            Place::Embedded(_) => format!("{}/{file}", self.name),
+        }
+    }
+
+    /// Whether the file is there.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        match &self.place {
+            Place::Folder(path) => path.join(file).is_file(),
+            Place::Embedded(files) => files.iter().any(|(name, _)| *name == file),
+        }
+    }
+
+    /// The first of the folder's files that are pickles of weights.
+    pub(crate) fn pickle(&self) -> Option<String> {
+        let Place::Folder(path) = &self.place else { return None };
+        let names = path.read_dir().ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let is_pickle = |name: &String| [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end));
+        names.filter(is_pickle).min()
+    }
+
+    /// Reads a whole file; `None` where it is not there.
+    pub(crate) fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>, ModelError> {
+        match &self.place {
+            Place::Embedded(files) => Ok(files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes))),
+            Place::Folder(path) => match std::fs::read(path.join(file)) {
+                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(ModelError::Read { path: path.join(file), source }),
+            },
+        }
+    }
+
+    /// Reads a JSON file; `None` where it is not there.
+    pub(crate) fn read_json<T: DeserializeOwned>(&self, file: &'static str) -> Result<Option<T>, ModelError> {
+        let Some(bytes) = self.read(file)? else { return Ok(None) };
+        let parsed = serde_json::from_slice(&bytes);
+        parsed.map(Some).map_err(|source| ModelError::Config { folder: self.name.clone(), file, source })
+    }
+
+    /// Reads a whole file that must be there.
+    pub(crate) fn require(&self, file: &'static str, hint: &'static str) -> Result<Cow<'static, [u8]>, ModelError> {
+        self.read(file)?.ok_or_else(|| ModelError::MissingFile { folder: self.name.clone(), file, hint })
+    }
+
+    /// Opens a file to be read in parts.
+    pub(crate) fn open(&self, file: &str) -> Result<Blob, ModelError> {
+        match &self.place {
+            Place::Folder(path) => Blob::open(&path.join(file)),
+            Place::Embedded(files) => {
+                let found = files.iter().find(|(name, _)| *name == file);
+                let (_, bytes) = found.ok_or_else(|| ModelError::Read {
+                    path: self.describe(file).into(),
+                    source: io::ErrorKind::NotFound.into(),
+                })?;
+                Ok(Blob::Bytes(bytes))
+            }
+        }
+    }
+}
+
+/// A file that is read in parts, so that a model is never in memory twice.
+#[derive(Debug)]
+pub(crate) enum Blob {
+    Bytes(&'static [u8]),
+    File { path: PathBuf, file: File, len: u64 },
+}
+
+impl Blob {
+    fn open(path: &Path) -> Result<Self, ModelError> {
+        let open = || {
+            let file = File::open(path)?;
+            let len = file.metadata()?.len();
+            io::Result::Ok(Self::File { path: path.to_owned(), file, len })
+        };
+        open().map_err(|source| ModelError::Read { path: path.to_owned(), source })
+    }
+
+    /// The length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { len, .. } => *len,
+        }
+    }
+
+    /// `len` bytes from `start` on; the caller has checked that they are there.
+    pub(crate) fn read_at(&mut self, start: u64, len: usize) -> Result<Cow<'static, [u8]>, ModelError> {
+        match self {
+            Self::Bytes(bytes) => {
+                let start = usize::try_from(start).expect("an embedded file fits into memory");
+                Ok(Cow::Borrowed(&bytes[start..start + len]))
+            }
+            Self::File { path, file, .. } => {
+                let mut bytes = vec![0; len];
+                let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
+                read.map_err(|source| ModelError::Read { path: path.clone(), source })?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Base models, LoRA adapters and the forward passes of lorank's reranker.
+//!
+//! A [`ModelReranker`] holds one base model (a Llama or a BERT cross-encoder, as Hugging Face lays them out) and any number
+//! of PEFT LoRA adapters on it, chosen per call. It gives each (query, document) pair one logit and decides nothing else.
+//!
+//! The forward pass here is the *reference*: f32, one sequence at a time, no padding, adapters unmerged. It is exact and
+//! not fast, and it is what every faster pass is judged by.
+//!
+//! ```
+//! use lorank_core::{Candidate, Group, Query, Reranker, Score};
+//! use lorank_model::{Files, LoadOptions, ModelReranker};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! # let folder = lorank_testing::fixture("tiny-llama");
+//! let reranker = ModelReranker::load(&Files::folder(folder.join("base"))?, LoadOptions::default())?;
+//! reranker.add_adapter("a".parse()?, &Files::folder(folder.join("adapter-a"))?)?;
+//!
+//! let model = reranker.resolve(Some(&"a".parse()?))?;
+//! let query = Query::new("how long do you boil eggs");
+//! let candidates = [Candidate::new("1", "Seven minutes for a soft yolk.", Score::new(0.0)?)];
+//! let scores = reranker.score(&[Group { query: &query, model: &model, candidates: &candidates }]);
+//! assert_eq!(scores[0].as_ref().map(Vec::len).ok(), Some(1));
+//! # Ok(())
+//! # }
+//! ```
+
+mod bert;
+mod config;
+mod device;
+mod error;
+mod files;
+mod linear;
+mod llama;
+mod lora;
+mod peft;
+mod prompt;
+mod reranker;
+mod source;
+mod tokenize;
+mod weights;
+
+#[cfg(test)]
+mod independent;
+
+pub use device::DeviceChoice;
+pub use error::{ModelError, ModelErrorKind};
+pub use files::Files;
+pub use prompt::Prompt;
+pub use reranker::{AdapterSummary, BaseSummary, LoadOptions, ModelReranker, OtherBase};
+pub use source::{Hub, HubRepository, OnProgress, Source};
+pub use tokenize::Pair;
+

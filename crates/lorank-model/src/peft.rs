@@ -1,0 +1,308 @@
+//! `adapter_config.json`, as PEFT writes it: which modules a LoRA adapter changes, at which rank and scale.
+//!
+//! The matching rules are PEFT's own (`check_target_module_exists`, `get_pattern_key`). A setting that changes the
+//! arithmetic and is not implemented here is refused by name; so is one that is not known at all, unless it is off.
+
+use fancy_regex::Regex;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::ModelError;
+use crate::files::Files;
+
+pub(crate) const FILE: &str = "adapter_config.json";
+
+/// Settings that say where an adapter comes from or how it was trained, and change nothing at inference.
+const HARMLESS: &[&str] = &[
+    "auto_mapping", "ensure_weight_tying", "eva_config", "fan_in_fan_out", "inference_mode", "lora_dropout", "megatron_config",
+    "megatron_core", "peft_version", "qalora_group_size", "revision", "runtime_config",
+];
+
+/// Ways to initialise that rewrite the base model's weights, so that the adapter alone does not fit the original base.
+const REWRITES_BASE: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga"];
+
+/// A LoRA adapter's configuration.
+#[derive(Debug)]
+pub(crate) struct PeftConfig {
+    /// The base model that the adapter was trained on.
+    pub(crate) trained_on: Option<String>,
+    pub(crate) rank: usize,
+    alpha: f64,
+    use_rslora: bool,
+    targets: Selector,
+    excluded: Option<Selector>,
+    layers: Option<Vec<u64>>,
+    layers_pattern: Vec<Regex>,
+    rank_pattern: Vec<(Regex, usize)>,
+    alpha_pattern: Vec<(Regex, f64)>,
+}
+
+/// Module names, as PEFT lets them be given.
+#[derive(Debug)]
+enum Selector {
+    /// Every linear layer but the head.
+    AllLinear,
+    /// A regular expression for the whole name.
+    Pattern(Regex),
+    /// Names, or the last parts of names.
+    Names(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl PeftConfig {
+    pub(crate) fn read(files: &Files) -> Result<Self, ModelError> {
+        let hint = "an adapter folder is what PEFT's `save_pretrained` writes";
+        files.require(FILE, hint)?;
+        let mut reader = Reader { files, json: files.read_json(FILE)?.unwrap_or_default() };
+        reader.check_is_lora()?;
+        let config = Self {
+            trained_on: reader.take("base_model_name_or_path")?,
+            rank: reader.take("r")?.ok_or_else(|| reader.refuse("r", &Value::Null, "; a rank was expected"))?,
+            alpha: reader.take("lora_alpha")?.ok_or_else(|| reader.refuse("lora_alpha", &Value::Null, "; a number was expected"))?,
+            use_rslora: reader.take("use_rslora")?.unwrap_or(false),
+            targets: reader.selector("target_modules")?.ok_or_else(|| {
+                reader.refuse("target_modules", &Value::Null, "; a list of names, a regular expression or `all-linear` was expected")
+            })?,
+            excluded: reader.selector("exclude_modules")?,
+            layers: reader.take::<OneOrMany<u64>>("layers_to_transform")?.map(OneOrMany::into_vec),
+            layers_pattern: reader.layers_pattern()?,
+            rank_pattern: reader.patterns("rank_pattern")?,
+            alpha_pattern: reader.patterns("alpha_pattern")?,
+        };
+        reader.check_rest()?;
+        Ok(config)
+    }
+
+    /// Whether the adapter changes the module of this name.
+    pub(crate) fn targets(&self, module: &str) -> bool {
+        if self.excluded.as_ref().is_some_and(|excluded| excluded.matches(module)) {
+            return false;
+        }
+        match (&self.targets, &self.layers) {
+            (Selector::Names(names), Some(layers)) if !layers.is_empty() && !names.iter().any(|name| name == module) => {
+                self.targets.matches(module) && self.layer_of(module).is_some_and(|layer| layers.contains(&layer))
+            }
+            (targets, _) => targets.matches(module),
+        }
+    }
+
+    /// The rank of the module's update.
+    pub(crate) fn rank_of(&self, module: &str) -> usize {
+        first_match(&self.rank_pattern, module).unwrap_or(self.rank)
+    }
+
+    /// The factor of the module's update: alpha / r, or alpha / sqrt(r) (rank-stabilised, arXiv 2312.03732).
+    pub(crate) fn scale_of(&self, module: &str) -> f64 {
+        let (alpha, rank) = (first_match(&self.alpha_pattern, module).unwrap_or(self.alpha), self.rank_of(module) as f64);
+        if self.use_rslora { alpha / rank.sqrt() } else { alpha / rank }
+    }
+
+    /// The number of the layer that the module stands in.
+    fn layer_of(&self, module: &str) -> Option<u64> {
+        let number = |regex: &Regex| regex.captures(module).ok().flatten()?.get(1)?.as_str().parse().ok();
+        self.layers_pattern.iter().find_map(number)
+    }
+}
+
+impl Selector {
+    fn matches(&self, module: &str) -> bool {
+        match self {
+            Self::AllLinear => true,
+            Self::Pattern(regex) => regex.is_match(module).unwrap_or(false),
+            Self::Names(names) => names.iter().any(|name| is_tail(name, module)),
+        }
+    }
+}
+
+/// Whether the module is called `name`, or its last parts are.
+fn is_tail(name: &str, module: &str) -> bool {
+    module.strip_suffix(name).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+}
+
+fn first_match<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {
+    patterns.iter().find(|(regex, _)| regex.is_match(module).unwrap_or(false)).map(|(_, value)| *value)
+}
+
+/// Takes the settings that are understood out of the file, so that what is left can be judged.
+struct Reader<'a> {
+    files: &'a Files,
+    json: Map<String, Value>,
+}
+
+impl Reader<'_> {
+    fn check_is_lora(&mut self) -> Result<(), ModelError> {
+        match self.json.remove("peft_type") {
+            Some(kind) if kind == "LORA" => Ok(()),
+            other => {
+                let found = other.map_or("missing".to_owned(), |kind| kind.as_str().map_or(kind.to_string(), str::to_owned));
+                Err(ModelError::NotLora { folder: self.files.name().into(), found })
+            }
+        }
+    }
+
+    fn take<T: for<'de> Deserialize<'de>>(&mut self, key: &str) -> Result<Option<T>, ModelError> {
+        let Some(value) = self.json.remove(key).filter(|value| !value.is_null()) else { return Ok(None) };
+        T::deserialize(&value).map(Some).map_err(|_| self.refuse(key, &value, "; the file may be damaged"))
+    }
+
+    fn refuse(&self, key: &str, value: &Value, hint: &str) -> ModelError {
+        ModelError::Unsupported {
+            folder: self.files.name().into(),
+            file: FILE,
+            what: format!("`{key}` = {value}"),
+            hint: hint.into(),
+        }
+    }
+
+    fn regex(&self, key: &str, text: &str, whole: String) -> Result<Regex, ModelError> {
+        Regex::new(&whole).map_err(|_| self.refuse(key, &text.into(), "; the regular expression cannot be read"))
+    }
+
+    fn selector(&mut self, key: &str) -> Result<Option<Selector>, ModelError> {
+        Ok(match self.take::<OneOrMany<String>>(key)? {
+            None => None,
+            Some(OneOrMany::One(text)) if text == "all-linear" => Some(Selector::AllLinear),
+            // Python's `re.fullmatch`.
+            Some(OneOrMany::One(text)) => Some(Selector::Pattern(self.regex(key, &text, format!("^(?:{text})$"))?)),
+            Some(OneOrMany::Many(names)) => Some(Selector::Names(names)),
+        })
+    }
+
+    /// How to find a layer's number in a module's name: in PEFT's words, or behind the first `name.number.`.
+    fn layers_pattern(&mut self) -> Result<Vec<Regex>, ModelError> {
+        let given = self.take::<OneOrMany<String>>("layers_pattern")?.map(OneOrMany::into_vec).unwrap_or_default();
+        let given = if given.is_empty() { vec!["[^.]*".to_owned()] } else { given };
+        given.iter().map(|pattern| self.regex("layers_pattern", pattern, format!(r"^.*\.{pattern}\.(\d+)\."))).collect()
+    }
+
+    fn patterns<T: for<'de> Deserialize<'de>>(&mut self, key: &str) -> Result<Vec<(Regex, T)>, ModelError> {
+        let given = self.take::<Map<String, Value>>(key)?.unwrap_or_default();
+        let parse = |(pattern, value): (&String, &Value)| {
+            let regex = self.regex(key, pattern, format!(r"^(?:.*\.)?(?:{pattern})$"))?;
+            let value = T::deserialize(value).map_err(|_| self.refuse(key, value, "; a number was expected"))?;
+            Ok((regex, value))
+        };
+        given.iter().map(parse).collect()
+    }
+
+    /// What is left must be harmless, or off.
+    fn check_rest(mut self) -> Result<(), ModelError> {
+        let bias = self.take::<String>("bias")?.unwrap_or_else(|| "none".to_owned());
+        if bias != "none" {
+            return Err(self.refuse("bias", &bias.into(), "; only adapters with `bias` = \"none\" are"));
+        }
+        let init = self.json.remove("init_lora_weights").unwrap_or_default();
+        if let Some(way) = init.as_str().filter(|way| REWRITES_BASE.iter().any(|known| way.starts_with(known))) {
+            let hint = "; it rewrites the base model's weights, so convert the adapter with PEFT's `path_initial_model_for_weight_conversion`";
+            return Err(self.refuse("init_lora_weights", &way.into(), hint));
+        }
+        let mut expected = self.json.iter().filter(|(key, value)| !HARMLESS.contains(&key.as_str()) && is_on(value));
+        // Which modules were saved whole is read off the weights themselves; the task shows in the head.
+        match expected.find(|(key, _)| !matches!(key.as_str(), "modules_to_save" | "task_type")) {
+            Some((key, value)) => Err(self.refuse(key, value, "; it may change the arithmetic")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Null, false, and empty lists and objects are PEFT's ways of saying that a feature is off.
+fn is_on(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(values) => !values.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(changes: Value) -> Result<PeftConfig, ModelError> {
+        let mut config = json!({"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"], "bias": "none"});
+        let changes = changes.as_object().unwrap().clone();
+        config.as_object_mut().unwrap().extend(changes);
+        let bytes: &'static [u8] = Box::leak(config.to_string().into_bytes().into_boxed_slice());
+        PeftConfig::read(&Files::embedded("adapter", [(FILE, bytes)]))
+    }
+
+    fn check_targets(changes: Value, expected: &[&str]) {
+        let config = read(changes).unwrap();
+        let modules = ["q_proj", "k_proj", "v_proj"].into_iter();
+        let names = (0..3).flat_map(|n| modules.clone().map(move |m| format!("model.layers.{n}.self_attn.{m}")));
+        let found: Vec<_> = names.filter(|name| config.targets(name)).collect();
+        let short: Vec<_> = found.iter().map(|name| name.replace("model.layers.", "").replace(".self_attn", "").replace("_proj", "")).collect();
+        assert_eq!(short, expected);
+    }
+
+    #[test]
+    fn targets_follow_peft() {
+        check_targets(json!({}), &["0.q", "0.v", "1.q", "1.v", "2.q", "2.v"]);
+        check_targets(json!({"target_modules": "all-linear", "exclude_modules": ["k_proj", "v_proj"]}), &["0.q", "1.q", "2.q"]);
+        check_targets(json!({"target_modules": r".*\.1\..*(q|k)_proj"}), &["1.q", "1.k"]);
+        check_targets(json!({"target_modules": r"1\..*q_proj"}), &[]);
+        check_targets(json!({"target_modules": ["proj"]}), &[]);
+        check_targets(json!({"layers_to_transform": 2}), &["2.q", "2.v"]);
+        check_targets(json!({"layers_to_transform": [0, 1], "layers_pattern": "layers"}), &["0.q", "0.v", "1.q", "1.v"]);
+        check_targets(json!({"layers_to_transform": [0], "layers_pattern": ["blocks"]}), &[]);
+        check_targets(json!({"target_modules": ["model.layers.1.self_attn.k_proj"], "layers_to_transform": [0]}), &["1.k"]);
+        check_targets(json!({"exclude_modules": r".*\.0\..*"}), &["1.q", "1.v", "2.q", "2.v"]);
+    }
+
+    #[test]
+    fn rank_and_scale_follow_peft() {
+        let check = |changes: Value, module: &str, rank: usize, scale: f64| {
+            let config = read(changes).unwrap();
+            assert_eq!((config.rank_of(module), config.scale_of(module)), (rank, scale));
+        };
+        check(json!({}), "a.q_proj", 8, 2.0);
+        check(json!({"use_rslora": true, "r": 16, "lora_alpha": 8}), "a.q_proj", 16, 2.0);
+        let patterns = json!({"rank_pattern": {"q_proj": 4, r"layers\.1\.v_proj": 2}, "alpha_pattern": {"^x.v_proj": 3, "v_proj": 24}});
+        check(patterns.clone(), "layers.0.q_proj", 4, 4.0);
+        check(patterns.clone(), "layers.1.v_proj", 2, 12.0);
+        check(patterns.clone(), "layers.11.v_proj", 8, 3.0);
+        check(patterns, "layers.0.xq_proj", 8, 2.0);
+    }
+
+    #[test]
+    fn what_would_change_the_arithmetic_is_refused_by_name() {
+        let refused = [
+            (json!({"use_dora": true}), "`use_dora` = true"),
+            (json!({"bias": "all"}), "`bias`"),
+            (json!({"lora_bias": true}), "`lora_bias`"),
+            (json!({"layer_replication": [[0, 4]]}), "`layer_replication`"),
+            (json!({"init_lora_weights": "pissa_niter_16"}), "pissa_niter_16"),
+            (json!({"some_new_method": {"a": 1}}), "`some_new_method`"),
+            (json!({"target_modules": null}), "`target_modules`"),
+            (json!({"target_modules": "(q"}), "regular expression"),
+            (json!({"r": "many"}), "`r`"),
+            (json!({"peft_type": "IA3"}), "`IA3`"),
+            (json!({"peft_type": null}), "not a LoRA"),
+        ];
+        for (changes, part) in refused {
+            let message = read(changes.clone()).unwrap_err().to_string();
+            assert!(message.contains(part), "{changes}: {message}");
+        }
+        let ignored = json!({"use_dora": false, "new_flag": false, "new_thing": null, "new_list": [], "init_lora_weights": "gaussian",
+            "peft_version": "9.9", "loftq_config": {}, "modules_to_save": ["score"], "task_type": "SEQ_CLS"});
+        assert!(read(ignored).is_ok());
+    }
+}

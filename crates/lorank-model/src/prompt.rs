@@ -1,0 +1,238 @@
+//! How a query and a document become the two texts of a pair.
+
+use lorank_core::{Candidate, Digest};
+use serde::Deserialize;
+
+use crate::ModelError;
+use crate::files::Files;
+
+/// The templates and the length of a pair. Two equal prompts encode a pair alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    query: Template,
+    document: Template,
+    /// For a document without a title, where that reads differently.
+    untitled: Option<Template>,
+    max_length: usize,
+}
+
+/// The optional `lorank.json` beside `adapter_config.json` (or beside a base model's `config.json`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PromptFile {
+    query_template: Option<String>,
+    document_template: Option<String>,
+    max_length: Option<usize>,
+}
+
+pub(crate) const PROMPT_FILE: &str = "lorank.json";
+
+impl Prompt {
+    /// DeAR's prompt (arXiv 2508.16998) for Llama models: 32 query and 196 passage tokens in training, so 228 together.
+    /// With an empty title two spaces stand after the colon, as in training; without a title, one.
+    pub(crate) fn llama() -> Self {
+        Self {
+            query: Template::known("query: {query}"),
+            document: Template::known("document: {title} {text}"),
+            untitled: Some(Template::known("document: {text}")),
+            max_length: 228,
+        }
+    }
+
+    /// The prompt of the BERT cross-encoders: the texts as they are.
+    pub(crate) fn bert(max_position_embeddings: usize) -> Self {
+        Self {
+            query: Template::known("{query}"),
+            document: Template::known("{document}"),
+            untitled: None,
+            max_length: max_position_embeddings.min(512),
+        }
+    }
+
+    /// This prompt with what the folder's `lorank.json`, if there is one, says differently.
+    pub(crate) fn overridden_by(mut self, files: &Files) -> Result<Self, ModelError> {
+        let file: PromptFile = files.read_json(PROMPT_FILE)?.unwrap_or_default();
+        let parse = |what: &str, text: String, allowed: &[Part]| {
+            let unusable = |why| ModelError::Prompt { folder: files.name().into(), what: format!("the {what}"), why };
+            Template::parse(&text, allowed).map_err(unusable)
+        };
+        if let Some(text) = file.query_template {
+            self.query = parse("query_template", text, &[Part::Query])?;
+        }
+        if let Some(text) = file.document_template {
+            self.document = parse("document_template", text, &[Part::Title, Part::Text, Part::Document])?;
+            self.untitled = None;
+        }
+        self.max_length = file.max_length.unwrap_or(self.max_length);
+        Ok(self)
+    }
+
+    /// This prompt with another length, in tokens.
+    #[must_use]
+    pub(crate) fn with_max_length(mut self, max_length: usize) -> Self {
+        self.max_length = max_length;
+        self
+    }
+
+    /// The most tokens of an encoded pair, special tokens included; the longer text is cut first.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// The first text of a pair.
+    pub fn query(&self, query: &str) -> String {
+        self.query.fill(query, None, "")
+    }
+
+    /// The second text of a pair.
+    pub fn document(&self, candidate: &Candidate) -> String {
+        let template = self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document);
+        template.fill("", candidate.title.as_deref(), &candidate.text)
+    }
+
+    /// The hash of all that makes this prompt.
+    pub fn version(&self) -> Digest {
+        // `Debug` of plain data is a faithful rendering of it; the prefix is the version of the encoding itself.
+        let whole = format!("pair encoding 1: {self:?}");
+        Digest::new(*blake3::hash(whole.as_bytes()).as_bytes())
+    }
+}
+
+/// A template, taken apart once, so that a placeholder inside a document is never replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Template(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Query,
+    Title,
+    Text,
+    /// Title and text joined by a space; the text alone where there is no title or an empty one.
+    Document,
+}
+
+impl Part {
+    fn placeholder(&self) -> &'static str {
+        match self {
+            Self::Literal(_) => "",
+            Self::Query => "{query}",
+            Self::Title => "{title}",
+            Self::Text => "{text}",
+            Self::Document => "{document}",
+        }
+    }
+}
+
+impl Template {
+    fn known(text: &str) -> Self {
+        let all = [Part::Query, Part::Title, Part::Text, Part::Document];
+        Self::parse(text, &all).expect("built-in templates hold known placeholders")
+    }
+
+    /// Takes a template apart. Braces that hold no word (JSON, code) are plain text.
+    fn parse(text: &str, allowed: &[Part]) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let word_end = rest.find('}').filter(|end| c == '{' && *end > 1 && is_word(&rest[1..*end]));
+            let Some(end) = word_end else {
+                literal.push(c);
+                rest = &rest[c.len_utf8()..];
+                continue;
+            };
+            let (placeholder, after) = rest.split_at(end + 1);
+            let names: Vec<_> = allowed.iter().map(Part::placeholder).collect();
+            let part = allowed.iter().find(|part| part.placeholder() == placeholder);
+            let part = part.ok_or_else(|| format!("`{placeholder}` is not a placeholder here; known are {}", names.join(", ")))?;
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(&mut literal)));
+            }
+            parts.push(part.clone());
+            rest = after;
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        if parts.iter().all(|part| matches!(part, Part::Literal(_) | Part::Title)) {
+            return Err("it never names the text that it is for".into());
+        }
+        Ok(Self(parts))
+    }
+
+    fn fill(&self, query: &str, title: Option<&str>, text: &str) -> String {
+        let title = title.unwrap_or("");
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Literal(literal) => out.push_str(literal),
+                Part::Query => out.push_str(query),
+                Part::Title => out.push_str(title),
+                Part::Text => out.push_str(text),
+                Part::Document if title.is_empty() => out.push_str(text),
+                Part::Document => out.extend([title, " ", text]),
+            }
+        }
+        out
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use lorank_core::Score;
+
+    use super::*;
+
+    fn check(prompt: &Prompt, title: Option<&str>, text: &str, expected: &str) {
+        let mut candidate = Candidate::new("1", text, Score::new(0.0).unwrap());
+        candidate.title = title.map(str::to_owned);
+        assert_eq!(prompt.document(&candidate), expected);
+    }
+
+    fn with_document(template: &str) -> Prompt {
+        Prompt { document: Template::known(template), ..Prompt::bert(512) }
+    }
+
+    #[test]
+    fn llama_titles() {
+        check(&Prompt::llama(), None, "text", "document: text");
+        check(&Prompt::llama(), Some(""), "text", "document:  text");
+        check(&Prompt::llama(), Some("Title"), "text", "document: Title text");
+        assert_eq!(Prompt::llama().query("q"), "query: q");
+    }
+
+    #[test]
+    fn bert_titles() {
+        check(&Prompt::bert(512), None, "text", "text");
+        check(&Prompt::bert(512), Some(""), "text", "text");
+        check(&Prompt::bert(512), Some("Title"), "text", "Title text");
+    }
+
+    #[test]
+    fn texts_are_never_templates() {
+        check(&with_document("{title}: {text}"), Some("{text}"), "{title} {x}", "{text}: {title} {x}");
+        check(&with_document("{\"a\": {} {text}}"), None, "t", "{\"a\": {} t}");
+    }
+
+    #[test]
+    fn wrong_templates_are_refused() {
+        let allowed = [Part::Title, Part::Text];
+        for (template, part_of_why) in [("{query} {text}", "`{query}`"), ("doc", "never names"), ("{title}", "never names")] {
+            let why = Template::parse(template, &allowed).unwrap_err();
+            assert!(why.contains(part_of_why), "{why}");
+        }
+    }
+
+    #[test]
+    fn versions_tell_prompts_apart() {
+        let one = Prompt::llama();
+        assert_eq!(one.version(), Prompt::llama().version());
+        assert_ne!(one.version(), one.clone().with_max_length(100).version());
+        assert_ne!(one.version(), Prompt::bert(512).version());
+    }
+}

@@ -1,0 +1,206 @@
+//! Every wrong thing is one error that says which.
+
+use std::path::Path;
+
+use lorank_core::{AdapterId, Candidate, Group, Query, Reranker, Score};
+use lorank_model::{DeviceChoice, Files, LoadOptions, ModelError, ModelReranker, OtherBase};
+use lorank_testing::{Dtype, TensorData, changed_copy, edit_json, edit_tensors, fixture, truncate};
+use serde_json::{Value, json};
+
+const WEIGHTS: &str = "model.safetensors";
+const ADAPTER: &str = "adapter_model.safetensors";
+
+fn message(error: &ModelError) -> String {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    message
+}
+
+fn check_says(error: &ModelError, parts: &[&str]) {
+    let message = message(error);
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    assert!(!message.contains('\n'), "one line: {message}");
+}
+
+/// Loading the changed base fails, and says all of `parts`.
+fn check_base(fixture: &str, change: impl FnOnce(&Path), parts: &[&str]) {
+    let folder = changed_copy(fixture, change);
+    let loaded = ModelReranker::load(&Files::folder(folder.path()).unwrap(), LoadOptions::default());
+    check_says(&loaded.err().unwrap_or_else(|| panic!("loaded, but should say {parts:?}")), parts);
+}
+
+/// Adding the changed adapter to the tiny Llama fails, and says all of `parts`.
+fn check_adapter(change: impl FnOnce(&Path), parts: &[&str]) {
+    let folder = changed_copy("tiny-llama/adapter-a", change);
+    let reranker = tiny_llama(LoadOptions::default());
+    let added = reranker.add_adapter(id("under-test"), &Files::folder(folder.path()).unwrap());
+    check_says(&added.err().unwrap_or_else(|| panic!("added, but should say {parts:?}")), parts);
+    assert!(reranker.adapters().is_empty(), "an adapter that fails leaves nothing behind");
+}
+
+fn tiny_llama(options: LoadOptions) -> ModelReranker {
+    ModelReranker::load(&Files::folder(fixture("tiny-llama/base")).unwrap(), options).unwrap()
+}
+
+fn id(text: &str) -> AdapterId {
+    text.parse().unwrap()
+}
+
+fn set(folder: &Path, key: &str, value: Value) {
+    let file = if folder.join("config.json").exists() { "config.json" } else { "adapter_config.json" };
+    edit_json(folder, file, |config| config[key] = value);
+}
+
+fn write(folder: &Path, file: &str, content: impl AsRef<[u8]>) {
+    std::fs::write(folder.join(file), content).unwrap();
+}
+
+fn remove(folder: &Path, file: &str) {
+    std::fs::remove_file(folder.join(file)).unwrap();
+}
+
+#[test]
+fn folders() {
+    let error = Files::folder("/no/such/folder").unwrap_err();
+    check_says(&error, &["no model folder", "/no/such/folder"]);
+    check_base("tiny-llama/base", |f| remove(f, "config.json"), &["no `config.json`", "a model folder has"]);
+    check_base("tiny-llama/base", |f| remove(f, "tokenizer.json"), &["no `tokenizer.json`", "save_pretrained"]);
+    check_base("tiny-llama/base", |f| remove(f, WEIGHTS), &["no `model.safetensors`"]);
+    check_base("tiny-llama/base", |f| write(f, "config.json", "{"), &["`config.json`", "EOF"]);
+    check_base("tiny-llama/base", |f| write(f, "tokenizer.json", "{}"), &["tokenizer"]);
+    check_adapter(|f| remove(f, "adapter_config.json"), &["no `adapter_config.json`", "PEFT"]);
+    check_adapter(|f| remove(f, ADAPTER), &["no `adapter_model.safetensors`"]);
+}
+
+#[test]
+fn pickles_are_refused_with_the_reason() {
+    let rename = |from: &'static str, to: &'static str| {
+        move |folder: &Path| std::fs::rename(folder.join(from), folder.join(to)).unwrap()
+    };
+    check_base("tiny-llama/base", rename(WEIGHTS, "pytorch_model.bin"), &["`pytorch_model.bin`", "runs code"]);
+    check_adapter(rename(ADAPTER, "adapter_model.bin"), &["`adapter_model.bin`", "runs code", "safetensors"]);
+}
+
+#[test]
+fn architectures() {
+    let base = "tiny-llama/base";
+    check_base(base, |f| set(f, "model_type", json!("gpt2")), &["`gpt2`", "`llama`", "`bert`"]);
+    check_base(base, |f| set(f, "hidden_act", json!("gelu")), &["`gelu`", "`silu`"]);
+    check_base(base, |f| set(f, "rope_scaling", json!({"rope_type": "yarn"})), &["`yarn`", "`llama3`"]);
+    check_base(base, |f| set(f, "num_key_value_heads", json!(3)), &["4 attention heads", "3 key-value heads"]);
+    check_base(base, |f| set(f, "num_attention_heads", json!(0)), &["`num_attention_heads` = 0"]);
+    check_base(base, |f| set(f, "hidden_size", json!("wide")), &["`config.json`", "hidden"]);
+    check_base("tiny-bert/base", |f| set(f, "hidden_act", json!("mish")), &["`mish`"]);
+    check_base("tiny-bert/base", |f| set(f, "position_embedding_type", json!("relative_key")), &["`relative_key`"]);
+    check_base("tiny-bert/base", |f| set(f, "num_attention_heads", json!(7)), &["7 attention heads"]);
+}
+
+#[test]
+fn weights() {
+    let base = "tiny-llama/base";
+    let q = "model.layers.1.self_attn.q_proj.weight";
+    let edit = |change: fn(&mut lorank_testing::Tensors)| move |folder: &Path| edit_tensors(folder, WEIGHTS, change);
+    check_base(base, |f| truncate(f, WEIGHTS, 1), &["not a whole safetensors file", "fetch it again"]);
+    check_base(base, |f| write(f, WEIGHTS, "abc"), &["3 bytes long"]);
+    check_base(base, |f| write(f, WEIGHTS, [0xff; 100]), &["header", "cut short"]);
+    check_base(base, |f| write(f, WEIGHTS, b"\x02\0\0\0\0\0\0\0[]"), &["header cannot be read"]);
+    check_base(base, edit(|t| drop(t.remove("model.norm.weight"))), &["no tensor `model.norm.weight`"]);
+    check_base(base, |f| set(f, "intermediate_size", json!(96)), &["mlp.gate_proj.weight", "[128, 64]", "[96, 64]"]);
+    let nan = |folder: &Path| edit_tensors(folder, WEIGHTS, |tensors| tensors.get_mut(q).unwrap().set(7, f32::NAN));
+    check_base(base, nan, &[q, "NaN"]);
+    let integers = |folder: &Path| {
+        edit_tensors(folder, WEIGHTS, |tensors| drop(tensors.insert(q.into(), TensorData::zeros(Dtype::I64, &[64, 64]))));
+    };
+    check_base(base, integers, &[q, "I64"]);
+    check_base("tiny-llama/base-causal-sharded", |f| remove(f, "model-00002-of-00003.safetensors"), &["model-00002-of-00003.safetensors"]);
+    let two_labels = |folder: &Path| {
+        edit_tensors(folder, WEIGHTS, |tensors| drop(tensors.insert("score.weight".into(), TensorData::zeros(Dtype::F32, &[2, 64]))));
+    };
+    check_base(base, two_labels, &["score.weight", "[2, 64]", "[1, 64]"]);
+}
+
+#[test]
+fn adapters() {
+    let key = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    check_adapter(|f| set(f, "peft_type", json!("PREFIX_TUNING")), &["not a LoRA", "`PREFIX_TUNING`"]);
+    check_adapter(|f| set(f, "use_dora", json!(true)), &["`use_dora` = true"]);
+    check_adapter(|f| set(f, "r", json!(8)), &["lora_A.weight", "[16, 64]", "[8, 64]"]);
+    check_adapter(|f| set(f, "target_modules", json!(["wqkv"])), &["`target_modules`", "matches none"]);
+    check_adapter(|f| set(f, "target_modules", json!(["q_proj"])), &["`under-test`", "belongs to nothing"]);
+    check_adapter(|f| edit_tensors(f, ADAPTER, |t| drop(t.remove(key))), &["no tensor", key]);
+    check_adapter(|f| edit_tensors(f, ADAPTER, |t| t.get_mut(key).unwrap().set(0, f32::INFINITY)), &[key, "infinity"]);
+    check_adapter(|f| truncate(f, ADAPTER, 100), &["not a whole safetensors file"]);
+    check_adapter(|f| write(f, "lorank.json", "{\"document_template\": \"{body}\"}"), &["`{body}`", "{title}", "document_template"]);
+    check_adapter(|f| write(f, "lorank.json", "{\"max_lenght\": 5}"), &["`lorank.json`", "max_lenght"]);
+    check_adapter(|f| write(f, "lorank.json", "{\"max_length\": 2}"), &["max_length 2", "no room"]);
+    check_adapter(|f| write(f, "lorank.json", "{\"max_length\": 5000}"), &["max_length 5000", "1024 positions"]);
+    let bert = Files::folder(fixture("tiny-bert/adapter-a")).unwrap();
+    check_says(&tiny_llama(LoadOptions::default()).add_adapter(id("bert"), &bert).unwrap_err(), &["`bert`", "matches none"]);
+}
+
+#[test]
+fn an_adapter_for_another_base_is_loaded_or_refused_as_asked() {
+    let folder = changed_copy("tiny-llama/adapter-a", |f| set(f, "base_model_name_or_path", json!("meta-llama/Other")));
+    let files = Files::folder(folder.path()).unwrap();
+    assert!(tiny_llama(LoadOptions::default()).add_adapter(id("a"), &files).is_ok());
+    let strict = tiny_llama(LoadOptions { other_base: OtherBase::Refuse, ..LoadOptions::default() });
+    check_says(&strict.add_adapter(id("a"), &files).unwrap_err(), &["`a`", "`meta-llama/Other`", "`base`"]);
+}
+
+#[test]
+fn heads() {
+    let base = Files::folder(fixture("tiny-llama/base-causal-sharded")).unwrap();
+    let reranker = ModelReranker::load(&base, LoadOptions::default()).unwrap();
+    let error = reranker.resolve(None).unwrap_err().to_string();
+    assert!(error.contains("no score head") && error.contains("`score.weight`"), "{error}");
+    let headless = changed_copy("tiny-llama/adapter-a", |folder| {
+        edit_tensors(folder, ADAPTER, |tensors| drop(tensors.remove("base_model.model.score.weight")));
+    });
+    let files = Files::folder(headless.path()).unwrap();
+    check_says(&reranker.add_adapter(id("a"), &files).unwrap_err(), &["neither adapter `a`", "no score head"]);
+    assert!(tiny_llama(LoadOptions::default()).add_adapter(id("a"), &files).is_ok(), "the base has a head");
+}
+
+#[test]
+fn unknown_adapters_are_named_with_the_known_ones() {
+    let reranker = tiny_llama(LoadOptions::default());
+    let check = |expected: &str| {
+        let error = reranker.resolve(Some(&id("x"))).unwrap_err().to_string();
+        assert!(error.contains("`x`") && error.contains(expected), "{error}");
+    };
+    check("no adapter is");
+    for name in ["b", "a"] {
+        reranker.add_adapter(id(name), &Files::folder(fixture("tiny-llama/adapter-a")).unwrap()).unwrap();
+    }
+    check("loaded are `a`, `b`");
+}
+
+#[test]
+fn devices_that_this_build_lacks() {
+    let files = Files::folder(fixture("tiny-llama/base")).unwrap();
+    let options = LoadOptions { device: DeviceChoice::Cuda(7), ..LoadOptions::default() };
+    check_says(&ModelReranker::load(&files, options).unwrap_err(), &["`cuda:7`"]);
+}
+
+#[test]
+fn a_pair_without_tokens_fails_its_group_alone() {
+    let folder = changed_copy("tiny-llama/base", |folder| {
+        edit_json(folder, "tokenizer.json", |tokenizer| tokenizer["post_processor"] = Value::Null);
+        write(folder, "lorank.json", r#"{"query_template": "{query}", "document_template": "{text}"}"#);
+    });
+    let reranker = ModelReranker::load(&Files::folder(folder.path()).unwrap(), LoadOptions::default()).unwrap();
+    let model = reranker.resolve(None).unwrap();
+    let (empty, full) = (Query::new(""), Query::new("a query"));
+    let candidates = [Candidate::new("42", "", Score::new(0.0).unwrap())];
+    let group = |query| Group { query, model: &model, candidates: &candidates };
+    let scores = reranker.score(&[group(&empty), group(&full)]);
+    let error = scores[0].as_ref().unwrap_err().to_string();
+    assert!(error.contains("`42`") && error.contains("nothing to score"), "{error}");
+    assert_eq!(scores[1].as_ref().unwrap().len(), 1);
+}

@@ -1,0 +1,152 @@
+//! Token ids and scores against those that transformers and PEFT gave, as recorded beside the fixtures.
+
+use lorank_core::{AdapterId, Candidate, Group, Query, Reranker, Score};
+use lorank_model::{Files, LoadOptions, ModelReranker};
+use lorank_testing::{Reference, ReferencePair, changed_copy, edit_json, fixture};
+
+fn reference(file: &str) -> Reference {
+    lorank_testing::reference(&fixture(file))
+}
+
+fn candidate(pair: &ReferencePair) -> Candidate {
+    Candidate::new(pair.name.clone(), pair.document.clone(), Score::new(0.0).unwrap())
+}
+
+/// A base model at the length of the reference, with one adapter or none.
+fn load(base: impl Into<std::path::PathBuf>, adapter: Option<&str>, reference: &Reference) -> (ModelReranker, Option<AdapterId>) {
+    let options = LoadOptions { max_length: Some(reference.max_length), ..LoadOptions::default() };
+    let reranker = ModelReranker::load(&Files::folder(base).unwrap(), options).unwrap();
+    let id = adapter.map(|folder| {
+        let id: AdapterId = "under-test".parse().unwrap();
+        reranker.add_adapter(id.clone(), &Files::folder(fixture(folder)).unwrap()).unwrap();
+        id
+    });
+    (reranker, id)
+}
+
+/// Scores every pair of a reference; the largest difference to the scores that it calls `name`.
+fn largest_difference(reranker: &ModelReranker, adapter: Option<&AdapterId>, reference: &Reference, name: &str) -> f32 {
+    let model = reranker.resolve(adapter).unwrap();
+    let difference = |pair: &ReferencePair| {
+        let query = Query::new(pair.query.clone());
+        let scores = reranker.score(&[Group { query: &query, model: &model, candidates: &[candidate(pair)] }]);
+        let score = scores[0].as_ref().unwrap_or_else(|e| panic!("{}: {e}", pair.name))[0].get();
+        (score - pair.scores[name]).abs()
+    };
+    assert!(!reference.pairs.is_empty());
+    reference.pairs.iter().map(difference).fold(0.0, f32::max)
+}
+
+fn check(base: &str, adapter: Option<&str>, file: &str, name: &str, tolerance: f32) {
+    let reference = reference(file);
+    let (reranker, adapter) = load(fixture(base), adapter, &reference);
+    let difference = largest_difference(&reranker, adapter.as_ref(), &reference, name);
+    assert!(difference < tolerance, "{name}: the largest difference is {difference}");
+}
+
+fn check_ids(base: &str, file: &str) {
+    let reference = reference(file);
+    let (reranker, _) = load(fixture(base), None, &reference);
+    for pair in &reference.pairs {
+        let encoded = &reranker.encode(None, &pair.query, &[candidate(pair)]).unwrap()[0];
+        assert_eq!(Some(&encoded.ids), pair.input_ids.as_ref(), "{}", pair.name);
+        if let Some(type_ids) = &pair.token_type_ids {
+            assert_eq!(&encoded.type_ids, type_ids, "{}", pair.name);
+        }
+    }
+}
+
+#[test]
+fn llama_token_ids() {
+    check_ids("tiny-llama/base", "tiny-llama/reference.json");
+}
+
+#[test]
+fn llama_scores() {
+    const PAIRS: &str = "tiny-llama/reference.json";
+    check("tiny-llama/base", None, PAIRS, "base", 1e-4);
+    check("tiny-llama/base", Some("tiny-llama/adapter-a"), PAIRS, "adapter_a", 1e-4);
+    check("tiny-llama/base", Some("tiny-llama/adapter-b"), PAIRS, "adapter_b", 1e-4);
+    check("tiny-llama/base-causal-sharded", Some("tiny-llama/adapter-a"), PAIRS, "adapter_a", 1e-4);
+    check("tiny-llama/base-causal-sharded", Some("tiny-llama/adapter-b"), PAIRS, "adapter_b", 1e-4);
+}
+
+#[test]
+fn llama_scores_with_rank_and_alpha_patterns() {
+    const PAIRS: &str = "tiny-llama/reference-cd.json";
+    check("tiny-llama/base", Some("tiny-llama/adapter-c"), PAIRS, "adapter_c", 1e-4);
+    check("tiny-llama/base", Some("tiny-llama/adapter-d"), PAIRS, "adapter_d", 1e-4);
+}
+
+#[test]
+fn both_config_layouts_are_one_model() {
+    let folder = changed_copy("tiny-llama/base", |folder| {
+        std::fs::rename(folder.join("config.transformers5.json"), folder.join("config.json")).unwrap();
+    });
+    let reference = reference("tiny-llama/reference.json");
+    let (reranker, _) = load(folder.path(), None, &reference);
+    assert!(largest_difference(&reranker, None, &reference, "base") < 1e-4);
+}
+
+#[test]
+fn without_rope_scaling_the_scores_are_others() {
+    let folder = changed_copy("tiny-llama/base", |folder| {
+        edit_json(folder, "config.json", |config| config["rope_scaling"] = serde_json::Value::Null);
+    });
+    let reference = reference("tiny-llama/reference.json");
+    let (reranker, _) = load(folder.path(), None, &reference);
+    assert!(largest_difference(&reranker, None, &reference, "base_no_rope_scaling") < 1e-4);
+    assert!(largest_difference(&reranker, None, &reference, "base") > 1.0);
+}
+
+#[test]
+fn bert_token_ids() {
+    check_ids("tiny-bert/base", "tiny-bert/reference.json");
+}
+
+#[test]
+fn bert_scores() {
+    const PAIRS: &str = "tiny-bert/reference.json";
+    check("tiny-bert/base", None, PAIRS, "base", 1e-4);
+    check("tiny-bert/base", Some("tiny-bert/adapter-a"), PAIRS, "adapter_a", 1e-4);
+    check("tiny-bert/base", Some("tiny-bert/adapter-b"), PAIRS, "adapter_b", 1e-4);
+}
+
+fn starter() -> ModelReranker {
+    let files = |files: &'static [lorank_starter::File]| files.iter().map(|file| (file.name, file.bytes));
+    let base = Files::embedded(lorank_starter::BASE_MODEL_NAME, files(lorank_starter::base_model()));
+    let reranker = ModelReranker::load(&base, LoadOptions::default()).unwrap();
+    for adapter in lorank_starter::adapters() {
+        reranker.add_adapter(adapter.id.parse().unwrap(), &Files::embedded(adapter.id, files(adapter.files))).unwrap();
+    }
+    reranker
+}
+
+#[test]
+fn minilm_scores_on_real_pairs() {
+    let reranker = starter();
+    let difference = largest_difference(&reranker, None, &reference("minilm/reference.json"), "base");
+    assert!(difference < 1e-3, "the largest difference is {difference}");
+}
+
+#[test]
+fn minilm_adapters_score_real_pairs() {
+    let reranker = starter();
+    for (id, file) in [("minilm-qa", "minilm/adapter-qa.json"), ("minilm-science", "minilm/adapter-science.json")] {
+        let difference = largest_difference(&reranker, Some(&id.parse().unwrap()), &reference(file), "adapter");
+        assert!(difference < 1e-3, "{id}: the largest difference is {difference}");
+    }
+}
+
+/// Run with `SMOLLM2=folder cargo test -p lorank-model --release --test parity -- --ignored`, the folder made by
+/// `crates/lorank-testing/tools/real_models.py smollm2 folder`.
+#[test]
+#[ignore = "needs the 270 MB base model SmolLM2-135M-Instruct in the folder that SMOLLM2 names"]
+fn smollm2_scores_real_pairs() {
+    let folder = std::env::var("SMOLLM2").expect("SMOLLM2 names the folder of the base model");
+    let reference = reference("smollm2/reference.json");
+    let (reranker, id) = load(folder, Some("smollm2/adapter"), &reference);
+    let difference = largest_difference(&reranker, id.as_ref(), &reference, "adapter");
+    println!("the largest difference is {difference}");
+    assert!(difference < 1e-3, "the largest difference is {difference}");
+}
