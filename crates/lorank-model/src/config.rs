@@ -46,7 +46,9 @@ pub(crate) enum RopeScaling {
 
 impl Config {
     pub(crate) fn read(files: &Files) -> Result<(Self, Vec<u8>), ModelError> {
-        let bytes = files.require(FILE, "a model folder has `config.json`, `tokenizer.json` and safetensors weights")?.into_owned();
+        let bytes = files
+            .require(FILE, "a model folder has `config.json`, `tokenizer.json` and safetensors weights")?
+            .into_owned();
         let json: Map<String, Value> = parse(files, &bytes)?;
         let config = Self::from_json(files, json)?;
         Ok((config, bytes))
@@ -82,8 +84,12 @@ fn parse<T: for<'de> Deserialize<'de>>(files: &Files, bytes: &[u8]) -> Result<T,
     serde_json::from_slice(bytes).map_err(|source| ModelError::Config { folder: folder(), file: FILE, source })
 }
 
+/// Reads a type out of what is left of the file; an error names the field.
 fn typed<T: for<'de> Deserialize<'de>>(files: &Files, json: Value) -> Result<T, ModelError> {
-    T::deserialize(json).map_err(|source| ModelError::Config { folder: files.name().into(), file: FILE, source })
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let source = serde::de::Error::custom(format!("`{}`: {}", error.path(), error.inner()));
+        ModelError::Config { folder: files.name().into(), file: FILE, source }
+    })
 }
 
 fn unsupported(files: &Files, what: String, hint: &str) -> ModelError {
@@ -109,12 +115,15 @@ fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Result<LlamaSe
     let numbers: llama::LlamaConfig = typed(files, Value::Object(json))?;
     let head_dim = head_dim.unwrap_or(numbers.hidden_size / numbers.num_attention_heads.max(1));
     let (heads, kv_heads) = (numbers.num_attention_heads, numbers.num_key_value_heads());
-    check_counts(files, &[
-        ("hidden_size", numbers.hidden_size),
-        ("num_attention_heads", heads),
-        ("num_key_value_heads", kv_heads),
-        ("num_hidden_layers", numbers.num_hidden_layers),
-    ])?;
+    check_counts(
+        files,
+        &[
+            ("hidden_size", numbers.hidden_size),
+            ("num_attention_heads", heads),
+            ("num_key_value_heads", kv_heads),
+            ("num_hidden_layers", numbers.num_hidden_layers),
+        ],
+    )?;
     if heads % kv_heads != 0 || head_dim == 0 || head_dim % 2 != 0 {
         let what = format!("{heads} attention heads of {head_dim} dimensions over {kv_heads} key-value heads");
         return Err(unsupported(files, what, "; the heads must divide evenly and the dimensions be even"));
@@ -158,7 +167,9 @@ fn bert_config(files: &Files, mut json: Map<String, Value>) -> Result<bert::Conf
         None | Some("gelu") => bert::HiddenAct::Gelu,
         Some("gelu_new" | "gelu_pytorch_tanh") => bert::HiddenAct::GeluApproximate,
         Some("relu") => bert::HiddenAct::Relu,
-        Some(act) => return Err(unsupported(files, format!("the activation `{act}`"), "; `gelu`, `gelu_new` and `relu` are")),
+        Some(act) => {
+            return Err(unsupported(files, format!("the activation `{act}`"), "; `gelu`, `gelu_new` and `relu` are"));
+        }
     };
     let position = json.get("position_embedding_type").and_then(Value::as_str).unwrap_or("absolute");
     if position != "absolute" {
@@ -166,11 +177,14 @@ fn bert_config(files: &Files, mut json: Map<String, Value>) -> Result<bert::Conf
     }
     json.entry("pad_token_id").or_insert(0.into());
     let config = bert::Config { hidden_act, ..typed(files, Value::Object(json))? };
-    check_counts(files, &[
-        ("hidden_size", config.hidden_size),
-        ("num_attention_heads", config.num_attention_heads),
-        ("num_hidden_layers", config.num_hidden_layers),
-    ])?;
+    check_counts(
+        files,
+        &[
+            ("hidden_size", config.hidden_size),
+            ("num_attention_heads", config.num_attention_heads),
+            ("num_hidden_layers", config.num_hidden_layers),
+        ],
+    )?;
     if config.hidden_size % config.num_attention_heads != 0 {
         let what = format!("{} hidden units over {} attention heads", config.hidden_size, config.num_attention_heads);
         return Err(unsupported(files, what, "; the heads must divide evenly"));

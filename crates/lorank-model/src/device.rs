@@ -31,14 +31,17 @@ impl DeviceChoice {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto => Ok(first_gpu().unwrap_or(Device::Cpu)),
-            Self::Cuda(_) if !cfg!(feature = "cuda") => Err(self.refused("this build has no CUDA; build with `--features cuda`", None)),
-            Self::Cuda(ordinal) => {
-                Device::new_cuda(ordinal).map_err(|e| self.refused("check the driver and the ordinal with `nvidia-smi`", Some(e)))
+            Self::Cuda(_) if !cfg!(feature = "cuda") => {
+                Err(self.refused("this build has no CUDA; build with `--features cuda`", None))
             }
+            Self::Cuda(ordinal) => Device::new_cuda(ordinal)
+                .map_err(|e| self.refused("check the driver and the ordinal with `nvidia-smi`", Some(e))),
             Self::Metal if !cfg!(feature = "metal") => {
                 Err(self.refused("this build has no Metal; build with `--features metal` on macOS", None))
             }
-            Self::Metal => Device::new_metal(0).map_err(|e| self.refused("this machine has no usable Metal device", Some(e))),
+            Self::Metal => {
+                Device::new_metal(0).map_err(|e| self.refused("this machine has no usable Metal device", Some(e)))
+            }
         }
     }
 

@@ -106,7 +106,9 @@ pub enum ModelError {
         found: Vec<usize>,
     },
     /// A tensor has an element type that weights do not come in.
-    #[error("tensor `{tensor}` of `{file}` has the element type {found}; weights are read as F32, F16, BF16, or 8-bit integers with a scale")]
+    #[error(
+        "tensor `{tensor}` of `{file}` has the element type {found}; weights are read as F32, F16, BF16, or 8-bit integers with a scale"
+    )]
     ElementType {
         /// The file, or the folder of a sharded model.
         file: String,
@@ -152,7 +154,9 @@ pub enum ModelError {
         why: String,
     },
     /// Neither the base model nor the adapter has a score head.
-    #[error("{model} has no score head (`{head}`); a base model without one needs an adapter that brings it (`modules_to_save`)")]
+    #[error(
+        "{model} has no score head (`{head}`); a base model without one needs an adapter that brings it (`modules_to_save`)"
+    )]
     MissingHead {
         /// The base model, and the adapter where there is one.
         model: String,
@@ -195,7 +199,9 @@ pub enum ModelError {
         score: f32,
     },
     /// A query and a document made no token at all.
-    #[error("query and document `{document}` are both empty and the tokenizer adds no special token, so there is nothing to score")]
+    #[error(
+        "query and document `{document}` are both empty and the tokenizer adds no special token, so there is nothing to score"
+    )]
     NoTokens {
         /// The document.
         document: DocumentId,
@@ -256,9 +262,10 @@ impl ModelError {
     pub fn kind(&self) -> ModelErrorKind {
         match self {
             Self::NoFolder { .. } | Self::UnknownAdapter { .. } => ModelErrorKind::NotFound,
-            Self::PickleRefused { .. } | Self::Unsupported { .. } | Self::UnknownArchitecture { .. } | Self::NotLora { .. } => {
-                ModelErrorKind::Unsupported
-            }
+            Self::PickleRefused { .. }
+            | Self::Unsupported { .. }
+            | Self::UnknownArchitecture { .. }
+            | Self::NotLora { .. } => ModelErrorKind::Unsupported,
             Self::Device { .. } | Self::Hub { .. } => ModelErrorKind::Unavailable,
             Self::NotFiniteScore { .. } | Self::Compute(_) => ModelErrorKind::Internal,
             _ => ModelErrorKind::Invalid,

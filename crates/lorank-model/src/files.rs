@@ -81,7 +81,9 @@ impl Files {
     /// Reads a whole file; `None` where it is not there.
     pub(crate) fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>, ModelError> {
         match &self.place {
-            Place::Embedded(files) => Ok(files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes))),
+            Place::Embedded(files) => {
+                Ok(files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes)))
+            }
             Place::Folder(path) => match std::fs::read(path.join(file)) {
                 Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -49,4 +49,3 @@ pub use prompt::Prompt;
 pub use reranker::{AdapterSummary, BaseSummary, LoadOptions, ModelReranker, OtherBase};
 pub use source::{Hub, HubRepository, OnProgress, Source};
 pub use tokenize::Pair;
-

@@ -47,10 +47,15 @@ struct Layer {
 }
 
 impl Llama {
-    pub(crate) fn load(settings: LlamaSettings, pad_token_id: Option<u32>, from: &mut Loader<'_>) -> Result<Self, ModelError> {
+    pub(crate) fn load(
+        settings: LlamaSettings,
+        pad_token_id: Option<u32>,
+        from: &mut Loader<'_>,
+    ) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
         let embeddings = from.tensor("model.embed_tokens.weight", &[numbers.vocab_size, numbers.hidden_size])?;
-        let layers = (0..numbers.num_hidden_layers).map(|n| Layer::load(&settings, n, from)).collect::<Result<_, _>>()?;
+        let layers =
+            (0..numbers.num_hidden_layers).map(|n| Layer::load(&settings, n, from)).collect::<Result<_, _>>()?;
         let norm = from.tensor("model.norm.weight", &[numbers.hidden_size])?;
         let frequencies = frequencies(numbers.rope_theta, settings.head_dim, &settings.rope);
         Ok(Self { settings, embeddings, layers, norm, frequencies, pad_token_id })
@@ -106,7 +111,13 @@ impl Layer {
     }
 
     /// x: [n, hidden]; the result too.
-    fn forward(&self, x: &Tensor, at: &Positions, settings: &LlamaSettings, adapter: Option<&Adapter>) -> candle_core::Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        at: &Positions,
+        settings: &LlamaSettings,
+        adapter: Option<&Adapter>,
+    ) -> candle_core::Result<Tensor> {
         let eps = settings.numbers.rms_norm_eps as f32;
         let x = (x + self.attention(&rms_norm(x, &self.attention_norm, eps)?, at, settings, adapter)?)?;
         let h = rms_norm(&x, &self.mlp_norm, eps)?;
@@ -114,7 +125,13 @@ impl Layer {
         x + self.down.forward(&gated, adapter)?
     }
 
-    fn attention(&self, x: &Tensor, at: &Positions, settings: &LlamaSettings, adapter: Option<&Adapter>) -> candle_core::Result<Tensor> {
+    fn attention(
+        &self,
+        x: &Tensor,
+        at: &Positions,
+        settings: &LlamaSettings,
+        adapter: Option<&Adapter>,
+    ) -> candle_core::Result<Tensor> {
         let (n, dim) = (x.dim(0)?, settings.head_dim);
         let (heads, kv_heads) = (settings.numbers.num_attention_heads, settings.numbers.num_key_value_heads());
         let split = |y: Tensor, heads: usize| y.reshape((n, heads, dim))?.transpose(0, 1)?.contiguous();
@@ -176,7 +193,8 @@ fn llama3_frequency(frequency: f32, scaling: &Llama3RopeConfig) -> f32 {
     } else if wavelength < original / scaling.high_freq_factor {
         frequency
     } else {
-        let blend = (original / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
+        let blend =
+            (original / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
         (1.0 - blend) * frequency / scaling.factor + blend * frequency
     }
 }

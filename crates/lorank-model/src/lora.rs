@@ -50,7 +50,10 @@ impl Adapter {
         let deltas = fit.modules.iter().map(&mut read_delta).collect::<Result<Vec<_>, _>>()?;
         let n_targets = deltas.iter().flatten().count();
         if n_targets == 0 {
-            return Err(misfit(format!("`target_modules` of `{}` matches none of the base model's linear layers", peft::FILE)));
+            return Err(misfit(format!(
+                "`target_modules` of `{}` matches none of the base model's linear layers",
+                peft::FILE
+            )));
         }
         let head = tensors.head(fit)?;
         if let Some(left) = tensors.left_over() {
@@ -153,7 +156,10 @@ mod tests {
     #[test]
     fn names_are_unwrapped() {
         let check = |name: &str, plain: &str| assert_eq!(plain_name(name), plain);
-        check("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "model.layers.0.self_attn.q_proj.lora_A.weight");
+        check(
+            "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+            "model.layers.0.self_attn.q_proj.lora_A.weight",
+        );
         check("base_model.model.bert.pooler.dense.lora_B.default.weight", "bert.pooler.dense.lora_B.weight");
         check("base_model.model.score.weight", "score.weight");
         check("base_model.model.score.modules_to_save.default.weight", "score.weight");

@@ -14,8 +14,18 @@ pub(crate) const FILE: &str = "adapter_config.json";
 
 /// Settings that say where an adapter comes from or how it was trained, and change nothing at inference.
 const HARMLESS: &[&str] = &[
-    "auto_mapping", "ensure_weight_tying", "eva_config", "fan_in_fan_out", "inference_mode", "lora_dropout", "megatron_config",
-    "megatron_core", "peft_version", "qalora_group_size", "revision", "runtime_config",
+    "auto_mapping",
+    "ensure_weight_tying",
+    "eva_config",
+    "fan_in_fan_out",
+    "inference_mode",
+    "lora_dropout",
+    "megatron_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
 ];
 
 /// Ways to initialise that rewrite the base model's weights, so that the adapter alone does not fit the original base.
@@ -73,10 +83,16 @@ impl PeftConfig {
         let config = Self {
             trained_on: reader.take("base_model_name_or_path")?,
             rank: reader.take("r")?.ok_or_else(|| reader.refuse("r", &Value::Null, "; a rank was expected"))?,
-            alpha: reader.take("lora_alpha")?.ok_or_else(|| reader.refuse("lora_alpha", &Value::Null, "; a number was expected"))?,
+            alpha: reader
+                .take("lora_alpha")?
+                .ok_or_else(|| reader.refuse("lora_alpha", &Value::Null, "; a number was expected"))?,
             use_rslora: reader.take("use_rslora")?.unwrap_or(false),
             targets: reader.selector("target_modules")?.ok_or_else(|| {
-                reader.refuse("target_modules", &Value::Null, "; a list of names, a regular expression or `all-linear` was expected")
+                reader.refuse(
+                    "target_modules",
+                    &Value::Null,
+                    "; a list of names, a regular expression or `all-linear` was expected",
+                )
             })?,
             excluded: reader.selector("exclude_modules")?,
             layers: reader.take::<OneOrMany<u64>>("layers_to_transform")?.map(OneOrMany::into_vec),
@@ -94,7 +110,9 @@ impl PeftConfig {
             return false;
         }
         match (&self.targets, &self.layers) {
-            (Selector::Names(names), Some(layers)) if !layers.is_empty() && !names.iter().any(|name| name == module) => {
+            (Selector::Names(names), Some(layers))
+                if !layers.is_empty() && !names.iter().any(|name| name == module) =>
+            {
                 self.targets.matches(module) && self.layer_of(module).is_some_and(|layer| layers.contains(&layer))
             }
             (targets, _) => targets.matches(module),
@@ -108,7 +126,8 @@ impl PeftConfig {
 
     /// The factor of the module's update: alpha / r, or alpha / sqrt(r) (rank-stabilised, arXiv 2312.03732).
     pub(crate) fn scale_of(&self, module: &str) -> f64 {
-        let (alpha, rank) = (first_match(&self.alpha_pattern, module).unwrap_or(self.alpha), self.rank_of(module) as f64);
+        let (alpha, rank) =
+            (first_match(&self.alpha_pattern, module).unwrap_or(self.alpha), self.rank_of(module) as f64);
         if self.use_rslora { alpha / rank.sqrt() } else { alpha / rank }
     }
 
@@ -149,7 +168,8 @@ impl Reader<'_> {
         match self.json.remove("peft_type") {
             Some(kind) if kind == "LORA" => Ok(()),
             other => {
-                let found = other.map_or("missing".to_owned(), |kind| kind.as_str().map_or(kind.to_string(), str::to_owned));
+                let found =
+                    other.map_or("missing".to_owned(), |kind| kind.as_str().map_or(kind.to_string(), str::to_owned));
                 Err(ModelError::NotLora { folder: self.files.name().into(), found })
             }
         }
@@ -249,21 +269,33 @@ mod tests {
         let modules = ["q_proj", "k_proj", "v_proj"].into_iter();
         let names = (0..3).flat_map(|n| modules.clone().map(move |m| format!("model.layers.{n}.self_attn.{m}")));
         let found: Vec<_> = names.filter(|name| config.targets(name)).collect();
-        let short: Vec<_> = found.iter().map(|name| name.replace("model.layers.", "").replace(".self_attn", "").replace("_proj", "")).collect();
+        let short: Vec<_> = found
+            .iter()
+            .map(|name| name.replace("model.layers.", "").replace(".self_attn", "").replace("_proj", ""))
+            .collect();
         assert_eq!(short, expected);
     }
 
     #[test]
     fn targets_follow_peft() {
         check_targets(json!({}), &["0.q", "0.v", "1.q", "1.v", "2.q", "2.v"]);
-        check_targets(json!({"target_modules": "all-linear", "exclude_modules": ["k_proj", "v_proj"]}), &["0.q", "1.q", "2.q"]);
+        check_targets(
+            json!({"target_modules": "all-linear", "exclude_modules": ["k_proj", "v_proj"]}),
+            &["0.q", "1.q", "2.q"],
+        );
         check_targets(json!({"target_modules": r".*\.1\..*(q|k)_proj"}), &["1.q", "1.k"]);
         check_targets(json!({"target_modules": r"1\..*q_proj"}), &[]);
         check_targets(json!({"target_modules": ["proj"]}), &[]);
         check_targets(json!({"layers_to_transform": 2}), &["2.q", "2.v"]);
-        check_targets(json!({"layers_to_transform": [0, 1], "layers_pattern": "layers"}), &["0.q", "0.v", "1.q", "1.v"]);
+        check_targets(
+            json!({"layers_to_transform": [0, 1], "layers_pattern": "layers"}),
+            &["0.q", "0.v", "1.q", "1.v"],
+        );
         check_targets(json!({"layers_to_transform": [0], "layers_pattern": ["blocks"]}), &[]);
-        check_targets(json!({"target_modules": ["model.layers.1.self_attn.k_proj"], "layers_to_transform": [0]}), &["1.k"]);
+        check_targets(
+            json!({"target_modules": ["model.layers.1.self_attn.k_proj"], "layers_to_transform": [0]}),
+            &["1.k"],
+        );
         check_targets(json!({"exclude_modules": r".*\.0\..*"}), &["1.q", "1.v", "2.q", "2.v"]);
     }
 

@@ -145,7 +145,8 @@ impl Template {
             let (placeholder, after) = rest.split_at(end + 1);
             let names: Vec<_> = allowed.iter().map(Part::placeholder).collect();
             let part = allowed.iter().find(|part| part.placeholder() == placeholder);
-            let part = part.ok_or_else(|| format!("`{placeholder}` is not a placeholder here; known are {}", names.join(", ")))?;
+            let part = part
+                .ok_or_else(|| format!("`{placeholder}` is not a placeholder here; known are {}", names.join(", ")))?;
             if !literal.is_empty() {
                 parts.push(Part::Literal(std::mem::take(&mut literal)));
             }
@@ -222,7 +223,9 @@ mod tests {
     #[test]
     fn wrong_templates_are_refused() {
         let allowed = [Part::Title, Part::Text];
-        for (template, part_of_why) in [("{query} {text}", "`{query}`"), ("doc", "never names"), ("{title}", "never names")] {
+        for (template, part_of_why) in
+            [("{query} {text}", "`{query}`"), ("doc", "never names"), ("{title}", "never names")]
+        {
             let why = Template::parse(template, &allowed).unwrap_err();
             assert!(why.contains(part_of_why), "{why}");
         }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::Device;
-use lorank_core::{AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, ModelVersion, Precision, Reranker, Score};
+use lorank_core::{
+    AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, ModelVersion, Precision, Reranker, Score,
+};
 use serde::Deserialize;
 
 use crate::bert::{self, Bert};
@@ -209,7 +211,12 @@ impl ModelReranker {
     ///
     /// # Errors
     /// [`ModelError::UnknownAdapter`], or a failure of the tokenizer.
-    pub fn encode(&self, adapter: Option<&AdapterId>, query: &str, candidates: &[Candidate]) -> Result<Vec<Pair>, ModelError> {
+    pub fn encode(
+        &self,
+        adapter: Option<&AdapterId>,
+        query: &str,
+        candidates: &[Candidate],
+    ) -> Result<Vec<Pair>, ModelError> {
         let loaded = adapter.map(|id| self.loaded(id)).transpose()?;
         let prompt = loaded.as_ref().map_or(&self.prompt, |loaded| &loaded.prompt);
         self.tokenizer.pairs(prompt, query, candidates)
@@ -269,20 +276,28 @@ impl ModelReranker {
 
     /// The prompt at the length that the caller wants, if the model can read as much.
     fn fitted(&self, prompt: Prompt, files: &Files) -> Result<Prompt, ModelError> {
-        let prompt = self.options.max_length.map_or_else(|| prompt.clone(), |length| prompt.clone().with_max_length(length));
+        let prompt =
+            self.options.max_length.map_or_else(|| prompt.clone(), |length| prompt.clone().with_max_length(length));
         self.tokenizer.check(&prompt, files.name())?;
         let (length, positions) = (prompt.max_length(), self.network.max_position_embeddings());
         if length > positions {
             let why = format!("the base model `{}` has {positions} positions", self.summary.name);
-            return Err(ModelError::Prompt { folder: files.name().into(), what: format!("the max_length {length}"), why });
+            return Err(ModelError::Prompt {
+                folder: files.name().into(),
+                what: format!("the max_length {length}"),
+                why,
+            });
         }
         Ok(prompt)
     }
 
     fn check_trained_on(&self, id: &AdapterId, trained_on: Option<&str>) -> Result<(), ModelError> {
         let last = |name: &str| name.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
-        let Some(expected) = trained_on.filter(|expected| last(expected) != last(&self.summary.name)) else { return Ok(()) };
-        let error = ModelError::OtherBase { adapter: id.clone(), expected: expected.into(), found: self.summary.name.clone() };
+        let Some(expected) = trained_on.filter(|expected| last(expected) != last(&self.summary.name)) else {
+            return Ok(());
+        };
+        let error =
+            ModelError::OtherBase { adapter: id.clone(), expected: expected.into(), found: self.summary.name.clone() };
         match self.options.other_base {
             OtherBase::Refuse => Err(error),
             OtherBase::Warn => {
@@ -294,7 +309,8 @@ impl ModelReranker {
 
     fn missing_head(&self, adapter: Option<&AdapterId>) -> ModelError {
         let base = format!("base model `{}`", self.summary.name);
-        let model = adapter.map_or_else(|| format!("the {base}"), |id| format!("neither adapter `{id}` nor the {base}"));
+        let model =
+            adapter.map_or_else(|| format!("the {base}"), |id| format!("neither adapter `{id}` nor the {base}"));
         ModelError::MissingHead { model, head: self.network.head_spec().weight }
     }
 }

@@ -107,12 +107,22 @@ impl Hub {
     ///
     /// # Errors
     /// As [`fetch_base`](Self::fetch_base).
-    pub fn fetch_adapter(&self, repository: &HubRepository, on_progress: OnProgress<'_>) -> Result<PathBuf, ModelError> {
+    pub fn fetch_adapter(
+        &self,
+        repository: &HubRepository,
+        on_progress: OnProgress<'_>,
+    ) -> Result<PathBuf, ModelError> {
         self.fetch(repository, Kind::Adapter, on_progress)
     }
 
-    fn fetch(&self, repository: &HubRepository, kind: Kind, on_progress: OnProgress<'_>) -> Result<PathBuf, ModelError> {
-        let cached = self.cached(repository).ok_or("config.json").and_then(|folder| kind.complete(&folder).map(|()| folder));
+    fn fetch(
+        &self,
+        repository: &HubRepository,
+        kind: Kind,
+        on_progress: OnProgress<'_>,
+    ) -> Result<PathBuf, ModelError> {
+        let cached =
+            self.cached(repository).ok_or("config.json").and_then(|folder| kind.complete(&folder).map(|()| folder));
         match cached {
             Ok(folder) => Ok(folder),
             Err(missing) if self.offline => Err(ModelError::Hub {
@@ -135,7 +145,12 @@ impl Hub {
     }
 
     /// Fetches what is missing, all of it at the commit that the revision names now.
-    fn download(&self, repository: &HubRepository, kind: Kind, on_progress: OnProgress<'_>) -> Result<PathBuf, ModelError> {
+    fn download(
+        &self,
+        repository: &HubRepository,
+        kind: Kind,
+        on_progress: OnProgress<'_>,
+    ) -> Result<PathBuf, ModelError> {
         let failed = |file: &str, source: ApiError| ModelError::Hub {
             repository: repository.to_string(),
             file: file.to_owned(),
@@ -145,7 +160,10 @@ impl Hub {
         let cache = std::path::absolute(&self.cache).unwrap_or_else(|_| self.cache.clone());
         let cache = Cache::new(cache);
         let api = self.api(&cache).map_err(|source| failed("", source))?;
-        let info = api.repo(repository.at(&repository.revision)).info().map_err(|source| failed("the list of files", source))?;
+        let info = api
+            .repo(repository.at(&repository.revision))
+            .info()
+            .map_err(|source| failed("the list of files", source))?;
         let offered: BTreeSet<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
         let pinned = repository.at(&info.sha);
         let get = |file: &str| match cache.repo(pinned.clone()).get(file) {
@@ -161,12 +179,16 @@ impl Hub {
             folder = get(file)?.parent().map(Path::to_owned);
         }
         // So that the next start, which may be offline, finds the commit by the revision's name.
-        cache.repo(repository.at(&repository.revision)).create_ref(&info.sha).map_err(|error| failed("refs", error.into()))?;
+        cache
+            .repo(repository.at(&repository.revision))
+            .create_ref(&info.sha)
+            .map_err(|error| failed("refs", error.into()))?;
         Ok(folder.expect("every kind wants a file, and every file lies in a folder"))
     }
 
     fn api(&self, cache: &Cache) -> Result<Api, ApiError> {
-        let builder = ApiBuilder::from_cache(cache.clone()).with_progress(false).with_retries(3).with_token(self.token.clone());
+        let builder =
+            ApiBuilder::from_cache(cache.clone()).with_progress(false).with_retries(3).with_token(self.token.clone());
         match &self.endpoint {
             Some(endpoint) => builder.with_endpoint(endpoint.trim_end_matches('/').to_owned()).build(),
             None => builder.build(),
@@ -227,7 +249,9 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
 
 fn download_file(api: &Api, repo: Repo, file: &str, on_progress: OnProgress<'_>) -> Result<PathBuf, ApiError> {
     let total = Cell::new(0);
-    let path = api.repo(repo).download_with_progress(file, Forward { on_progress, file: file.to_owned(), done: 0, total: &total })?;
+    let path = api
+        .repo(repo)
+        .download_with_progress(file, Forward { on_progress, file: file.to_owned(), done: 0, total: &total })?;
     // A connection that closes early looks like the end of the file.
     let found = std::fs::metadata(&path)?.len();
     if found != total.get() {
@@ -280,13 +304,24 @@ mod tests {
 
     #[test]
     fn sources_are_paths_or_repositories() {
-        let hub = |name: &str, revision: &str| Source::Hub(HubRepository { name: name.into(), revision: revision.into() });
+        let hub =
+            |name: &str, revision: &str| Source::Hub(HubRepository { name: name.into(), revision: revision.into() });
         let check = |text: &str, expected: Source| assert_eq!(text.parse::<Source>().unwrap(), expected);
         check("models/llama", Source::Folder("models/llama".into()));
         check("/a b/c@d", Source::Folder("/a b/c@d".into()));
         check("hf://owner/name", hub("owner/name", "main"));
         check("hf://owner/na.me-1@refs/pr/2", hub("owner/na.me-1", "refs/pr/2"));
-        for bad in ["", "hf://", "hf://name", "hf://a/b/c", "hf://a/b@", "hf://../b", "hf://a/..", "hf://a/b@../../x", "https://a/b"] {
+        for bad in [
+            "",
+            "hf://",
+            "hf://name",
+            "hf://a/b/c",
+            "hf://a/b@",
+            "hf://../b",
+            "hf://a/..",
+            "hf://a/b@../../x",
+            "https://a/b",
+        ] {
             assert!(bad.parse::<Source>().is_err(), "{bad}");
         }
     }

@@ -2,8 +2,8 @@
 
 use lorank_core::Candidate;
 use tokenizers::tokenizer::PostProcessor;
-use tokenizers::{Encoding, Tokenizer, TruncationParams, TruncationStrategy};
 use tokenizers::utils::truncation::truncate_encodings;
+use tokenizers::{Encoding, Tokenizer, TruncationParams, TruncationStrategy};
 
 use crate::files::Files;
 use crate::{ModelError, Prompt};
@@ -50,12 +50,20 @@ impl PairTokenizer {
         if prompt.max_length() > self.n_special_tokens {
             return Ok(());
         }
-        let why = format!("the tokenizer adds {} special tokens to a pair, which leaves no room for text", self.n_special_tokens);
+        let why = format!(
+            "the tokenizer adds {} special tokens to a pair, which leaves no room for text",
+            self.n_special_tokens
+        );
         Err(ModelError::Prompt { folder: folder.into(), what: format!("the max_length {}", prompt.max_length()), why })
     }
 
     /// Encodes one query with each of its candidates. The query is tokenised once, the documents in parallel.
-    pub(crate) fn pairs(&self, prompt: &Prompt, query: &str, candidates: &[Candidate]) -> Result<Vec<Pair>, ModelError> {
+    pub(crate) fn pairs(
+        &self,
+        prompt: &Prompt,
+        query: &str,
+        candidates: &[Candidate],
+    ) -> Result<Vec<Pair>, ModelError> {
         let documents: Vec<String> = candidates.iter().map(|candidate| prompt.document(candidate)).collect();
         let encode = || -> tokenizers::Result<Vec<Pair>> {
             let query = self.tokenizer.encode_fast(prompt.query(query), false)?;

@@ -151,7 +151,8 @@ impl Weights {
             Dtype::I8 | Dtype::U8 if self.has(&format!("{tensor}.scale")) => {
                 let scale = self.one_value(&format!("{tensor}.scale"))?;
                 let zero_point = self.one_value(&format!("{tensor}.zero_point"))?;
-                let integer = |byte: u8| if dtype == Dtype::I8 { f32::from(byte.cast_signed()) } else { f32::from(byte) };
+                let integer =
+                    |byte: u8| if dtype == Dtype::I8 { f32::from(byte.cast_signed()) } else { f32::from(byte) };
                 Ok(bytes.iter().map(|byte| (integer(*byte) - zero_point) * scale).collect())
             }
             // The zero point itself.
@@ -190,11 +191,15 @@ fn open_shard(files: &Files, name: &str) -> Result<(Shard, Metadata), ModelError
     }
     let header_len = u64::from_le_bytes(blob.read_at(0, 8)?.as_ref().try_into().expect("eight bytes were read"));
     if header_len > blob.len() - 8 {
-        let why = format!("its header should be {header_len} bytes long, but only {} follow; it was cut short or is another format", blob.len() - 8);
+        let why = format!(
+            "its header should be {header_len} bytes long, but only {} follow; it was cut short or is another format",
+            blob.len() - 8
+        );
         return Err(corrupt(why));
     }
     let header = blob.read_at(8, usize::try_from(header_len).expect("shorter than the file"))?;
-    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| corrupt(format!("its header cannot be read ({error})")))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|error| corrupt(format!("its header cannot be read ({error})")))?;
     let expected = 8 + header_len + metadata.data_len() as u64;
     if blob.len() != expected {
         return Err(corrupt(format!("it should be {expected} bytes long, but is {}; fetch it again", blob.len())));

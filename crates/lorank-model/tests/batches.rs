@@ -37,8 +37,10 @@ fn batches() -> impl Strategy<Value = Batch> {
 
 fn check(models: &Models, batch: &Batch) {
     let candidate = |text: &String| Candidate::new("x", text.clone(), Score::new(0.0).unwrap());
-    let owned: Vec<(Query, Vec<Candidate>)> =
-        batch.iter().map(|(query, _, texts)| (Query::new(query.clone()), texts.iter().map(candidate).collect())).collect();
+    let owned: Vec<(Query, Vec<Candidate>)> = batch
+        .iter()
+        .map(|(query, _, texts)| (Query::new(query.clone()), texts.iter().map(candidate).collect()))
+        .collect();
     let groups: Vec<Group<'_>> = owned
         .iter()
         .zip(batch)

@@ -115,12 +115,20 @@ fn weights() {
     let nan = |folder: &Path| edit_tensors(folder, WEIGHTS, |tensors| tensors.get_mut(q).unwrap().set(7, f32::NAN));
     check_base(base, nan, &[q, "NaN"]);
     let integers = |folder: &Path| {
-        edit_tensors(folder, WEIGHTS, |tensors| drop(tensors.insert(q.into(), TensorData::zeros(Dtype::I64, &[64, 64]))));
+        edit_tensors(folder, WEIGHTS, |tensors| {
+            drop(tensors.insert(q.into(), TensorData::zeros(Dtype::I64, &[64, 64])))
+        });
     };
     check_base(base, integers, &[q, "I64"]);
-    check_base("tiny-llama/base-causal-sharded", |f| remove(f, "model-00002-of-00003.safetensors"), &["model-00002-of-00003.safetensors"]);
+    check_base(
+        "tiny-llama/base-causal-sharded",
+        |f| remove(f, "model-00002-of-00003.safetensors"),
+        &["model-00002-of-00003.safetensors"],
+    );
     let two_labels = |folder: &Path| {
-        edit_tensors(folder, WEIGHTS, |tensors| drop(tensors.insert("score.weight".into(), TensorData::zeros(Dtype::F32, &[2, 64]))));
+        edit_tensors(folder, WEIGHTS, |tensors| {
+            drop(tensors.insert("score.weight".into(), TensorData::zeros(Dtype::F32, &[2, 64])))
+        });
     };
     check_base(base, two_labels, &["score.weight", "[2, 64]", "[1, 64]"]);
 }
@@ -136,12 +144,18 @@ fn adapters() {
     check_adapter(|f| edit_tensors(f, ADAPTER, |t| drop(t.remove(key))), &["no tensor", key]);
     check_adapter(|f| edit_tensors(f, ADAPTER, |t| t.get_mut(key).unwrap().set(0, f32::INFINITY)), &[key, "infinity"]);
     check_adapter(|f| truncate(f, ADAPTER, 100), &["not a whole safetensors file"]);
-    check_adapter(|f| write(f, "lorank.json", "{\"document_template\": \"{body}\"}"), &["`{body}`", "{title}", "document_template"]);
+    check_adapter(
+        |f| write(f, "lorank.json", "{\"document_template\": \"{body}\"}"),
+        &["`{body}`", "{title}", "document_template"],
+    );
     check_adapter(|f| write(f, "lorank.json", "{\"max_lenght\": 5}"), &["`lorank.json`", "max_lenght"]);
     check_adapter(|f| write(f, "lorank.json", "{\"max_length\": 2}"), &["max_length 2", "no room"]);
     check_adapter(|f| write(f, "lorank.json", "{\"max_length\": 5000}"), &["max_length 5000", "1024 positions"]);
     let bert = Files::folder(fixture("tiny-bert/adapter-a")).unwrap();
-    check_says(&tiny_llama(LoadOptions::default()).add_adapter(id("bert"), &bert).unwrap_err(), &["`bert`", "matches none"]);
+    check_says(
+        &tiny_llama(LoadOptions::default()).add_adapter(id("bert"), &bert).unwrap_err(),
+        &["`bert`", "matches none"],
+    );
 }
 
 #[test]

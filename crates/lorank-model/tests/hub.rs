@@ -40,20 +40,27 @@ impl FakeHub {
 fn answer(mut stream: TcpStream, files: &BTreeMap<String, Vec<u8>>, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let path = lines.next().transpose()?.unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
-    let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
+    let headers: Vec<String> =
+        lines.map_while(Result::ok).take_while(|line| !line.is_empty()).map(|line| line.to_lowercase()).collect();
     log.lock().unwrap().push(path.clone());
     let (status, extra, body) = if !headers.iter().any(|header| header == "authorization: bearer secret") {
         ("401 Unauthorized", String::new(), Vec::new())
     } else if path == "/api/models/owner/name/revision/main" {
         let siblings: Vec<_> = files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
         ("200 OK", String::new(), serde_json::json!({ "siblings": siblings, "sha": COMMIT }).to_string().into_bytes())
-    } else if let Some(bytes) = path.strip_prefix(&format!("/owner/name/resolve/{COMMIT}/")).and_then(|name| files.get(name)) {
+    } else if let Some(bytes) =
+        path.strip_prefix(&format!("/owner/name/resolve/{COMMIT}/")).and_then(|name| files.get(name))
+    {
         let wanted = headers.iter().find_map(|header| header.strip_prefix("range: bytes=")).unwrap_or("0-");
         let (start, end) = wanted.split_once('-').unwrap();
         let start: usize = start.parse().unwrap();
         let end = end.parse().map_or(bytes.len(), |end: usize| (end + 1).min(bytes.len()));
         let etag = path.rsplit('/').next().unwrap();
-        let extra = format!("x-repo-commit: {COMMIT}\r\netag: \"{etag}\"\r\ncontent-range: bytes {start}-{}/{}\r\n", end.max(1) - 1, bytes.len());
+        let extra = format!(
+            "x-repo-commit: {COMMIT}\r\netag: \"{etag}\"\r\ncontent-range: bytes {start}-{}/{}\r\n",
+            end.max(1) - 1,
+            bytes.len()
+        );
         ("206 Partial Content", extra, bytes[start..end].to_vec())
     } else {
         ("404 Not Found", String::new(), Vec::new())
@@ -75,7 +82,12 @@ fn repository(text: &str) -> HubRepository {
 }
 
 fn hub(server: &FakeHub, cache: &Path) -> Hub {
-    Hub { cache: cache.to_owned(), token: Some("secret".into()), endpoint: Some(server.address.clone()), offline: false }
+    Hub {
+        cache: cache.to_owned(),
+        token: Some("secret".into()),
+        endpoint: Some(server.address.clone()),
+        offline: false,
+    }
 }
 
 #[test]

@@ -13,7 +13,11 @@ fn candidate(pair: &ReferencePair) -> Candidate {
 }
 
 /// A base model at the length of the reference, with one adapter or none.
-fn load(base: impl Into<std::path::PathBuf>, adapter: Option<&str>, reference: &Reference) -> (ModelReranker, Option<AdapterId>) {
+fn load(
+    base: impl Into<std::path::PathBuf>,
+    adapter: Option<&str>,
+    reference: &Reference,
+) -> (ModelReranker, Option<AdapterId>) {
     let options = LoadOptions { max_length: Some(reference.max_length), ..LoadOptions::default() };
     let reranker = ModelReranker::load(&Files::folder(base).unwrap(), options).unwrap();
     let id = adapter.map(|folder| {

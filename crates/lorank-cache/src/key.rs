@@ -1,0 +1,136 @@
+//! The hash that names a score.
+
+use std::fmt;
+
+use lorank_core::ModelVersion;
+
+/// What the hash is for, as BLAKE3's key derivation wants it. A change of the layout below needs another text here.
+const CONTEXT: &str = "lorank score cache 2025-11-23 query, document, model v1";
+
+/// The 256-bit name of one score: equal for two pairs exactly where nothing that a score depends on differs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScoreKey([u8; 32]);
+
+impl ScoreKey {
+    /// The hash's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ScoreKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ScoreKey({:02x}{:02x}{:02x}{:02x})", self.0[0], self.0[1], self.0[2], self.0[3])
+    }
+}
+
+/// Makes the keys of one query under one model: what they have in common is hashed once.
+#[derive(Debug, Clone)]
+pub struct KeyMaker(blake3::Hasher);
+
+impl KeyMaker {
+    /// Hashes what all the query's pairs share. Names made for people (the base model's, the adapter's) are left out.
+    pub fn new(query_text: &str, model: &ModelVersion) -> Self {
+        let ModelVersion { base_model: _, base_digest, adapter, prompt_version, precision } = model;
+        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+        write(&mut hasher, base_digest.as_bytes());
+        write_option(&mut hasher, adapter.as_ref().map(|adapter| adapter.digest.as_bytes().as_slice()));
+        write(&mut hasher, prompt_version.as_bytes());
+        write(&mut hasher, precision.to_string().as_bytes());
+        write(&mut hasher, query_text.as_bytes());
+        Self(hasher)
+    }
+
+    /// The key of the query with one document. No title and an empty title are two different documents.
+    pub fn key(&self, title: Option<&str>, text: &str) -> ScoreKey {
+        let mut hasher = self.0.clone();
+        write_option(&mut hasher, title.map(str::as_bytes));
+        write(&mut hasher, text.as_bytes());
+        ScoreKey(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Adds one part. Its length goes first, so that no two lists of parts give the same bytes.
+fn write(hasher: &mut blake3::Hasher, part: &[u8]) {
+    hasher.update(&(part.len() as u64).to_le_bytes());
+    hasher.update(part);
+}
+
+/// Adds a part that may be absent.
+fn write_option(hasher: &mut blake3::Hasher, part: Option<&[u8]>) {
+    hasher.update(&[part.is_some().into()]);
+    if let Some(part) = part {
+        write(hasher, part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use lorank_core::{AdapterVersion, Digest, Precision};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn model(base: u8, adapter: Option<(&str, u8)>, prompt: u8) -> ModelVersion {
+        let adapter =
+            adapter.map(|(id, digest)| AdapterVersion { id: id.parse().unwrap(), digest: Digest::new([digest; 32]) });
+        ModelVersion {
+            base_model: "tiny".into(),
+            base_digest: Digest::new([base; 32]),
+            adapter,
+            prompt_version: Digest::new([prompt; 32]),
+            precision: Precision::F32,
+        }
+    }
+
+    fn key(query: &str, model: &ModelVersion, title: Option<&str>, text: &str) -> ScoreKey {
+        KeyMaker::new(query, model).key(title, text)
+    }
+
+    #[test]
+    fn every_part_that_a_score_depends_on_changes_the_key() {
+        let bare = model(1, None, 2);
+        let keys = [
+            key("egg", &bare, None, "text"),
+            key("eggs", &bare, None, "text"),
+            key("egg", &bare, None, "texts"),
+            key("egg", &bare, Some(""), "text"),
+            key("egg", &bare, Some("title"), "text"),
+            key("egg", &model(3, None, 2), None, "text"),
+            key("egg", &model(1, None, 3), None, "text"),
+            key("egg", &model(1, Some(("qa", 4)), 2), None, "text"),
+            key("egg", &model(1, Some(("qa", 5)), 2), None, "text"),
+            // The same bytes, cut at other places.
+            key("eg", &bare, None, "gtext"),
+            key("eggtext", &bare, None, ""),
+            key("egg", &bare, Some("te"), "xt"),
+            key("egg", &bare, Some("text"), ""),
+        ];
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
+    }
+
+    #[test]
+    fn names_for_people_do_not_change_the_key() {
+        let one = model(1, Some(("qa", 4)), 2);
+        let other = ModelVersion { base_model: "renamed".into(), ..model(1, Some(("legal", 4)), 2) };
+        assert_eq!(key("egg", &one, None, "text"), key("egg", &other, None, "text"));
+    }
+
+    type Pair = (String, Option<String>, String);
+
+    proptest! {
+        /// A tiny alphabet, so that the parts of two pairs often join to the same text.
+        #[test]
+        fn keys_are_equal_only_where_pairs_are(a: (u8, u8, u8), b: (u8, u8, u8)) {
+            let texts = ["", "a", "aa", "\0", "\0a", "\u{1}"];
+            let text = |n: u8| texts[n as usize % texts.len()].to_owned();
+            let pair = |(q, t, d): (u8, u8, u8)| -> Pair { (text(q), (t % 2 == 0).then(|| text(t / 2)), text(d)) };
+            let (a, b) = (pair(a), pair(b));
+            let bare = model(1, None, 2);
+            let key = |(query, title, text): &Pair| key(query, &bare, title.as_deref(), text);
+            prop_assert_eq!(key(&a) == key(&b), a == b);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The least recently used scores, in memory.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lorank_core::Score;
+use lru::LruCache;
+
+use crate::ScoreKey;
+
+/// The memory that one cached score is taken to need.
+///
+/// A list node holds the key, the score and two links (56 bytes); the hash table holds two pointers and a control byte
+/// for each of its slots, of which between 7/16 and 7/8 are full (20 to 39 bytes); the allocator adds a header of 8 to
+/// 16 bytes. All entries are alike, so the estimate does not depend on the texts that were scored.
+pub const BYTES_PER_ENTRY: usize = 104;
+
+/// The limits of a [`ScoreCache`]. The smaller one counts; zero in either turns the cache off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// The most scores that are kept.
+    pub entries_max: usize,
+    /// The most memory that they take, at [`BYTES_PER_ENTRY`] each.
+    pub bytes_max: usize,
+}
+
+impl Default for CacheConfig {
+    /// A million scores in 128 MiB: the repeats of ten thousand queries at depth 100.
+    fn default() -> Self {
+        Self { entries_max: 1_000_000, bytes_max: 128 << 20 }
+    }
+}
+
+impl CacheConfig {
+    /// Limits under which nothing is kept.
+    pub const OFF: Self = Self { entries_max: 0, bytes_max: 0 };
+
+    /// The most scores that both limits allow.
+    fn capacity(&self) -> Option<NonZeroUsize> {
+        NonZeroUsize::new(self.entries_max.min(self.bytes_max / BYTES_PER_ENTRY))
+    }
+}
+
+/// What a [`ScoreCache`] holds, and what it has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheStats {
+    /// Keys that were asked for and found.
+    pub hits: u64,
+    /// Keys that were asked for and not found.
+    pub misses: u64,
+    /// Scores that made room for others.
+    pub evictions: u64,
+    /// Scores held now.
+    pub entries: usize,
+    /// The memory that they take, at [`BYTES_PER_ENTRY`] each.
+    pub bytes: usize,
+}
+
+/// Scores by key, the least recently used dropped first. Threads share it by reference.
+#[derive(Debug)]
+pub struct ScoreCache {
+    capacity: Option<NonZeroUsize>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    scores: LruCache<ScoreKey, Score>,
+    hits: u64,
+    misses: u64,
+    evictions: u64,
+}
+
+impl ScoreCache {
+    /// An empty cache. Memory is taken as scores come in, not ahead of them.
+    pub fn new(config: CacheConfig) -> Self {
+        let inner = Inner { scores: LruCache::unbounded(), hits: 0, misses: 0, evictions: 0 };
+        Self { capacity: config.capacity(), inner: Mutex::new(inner) }
+    }
+
+    /// Whether the cache keeps anything at all.
+    pub fn is_on(&self) -> bool {
+        self.capacity.is_some()
+    }
+
+    /// The score of each key that is held, in the keys' order. Each one found becomes the most recently used.
+    pub fn get_many(&self, keys: &[ScoreKey]) -> Vec<Option<Score>> {
+        let mut inner = self.lock();
+        let found: Vec<_> = keys.iter().map(|key| inner.scores.get(key).copied()).collect();
+        let hits = found.iter().flatten().count();
+        inner.hits += hits as u64;
+        inner.misses += (keys.len() - hits) as u64;
+        found
+    }
+
+    /// Keeps the score of each key. A key that is already held gets the new score.
+    ///
+    /// # Panics
+    /// If there are not as many scores as keys.
+    pub fn put_many(&self, keys: &[ScoreKey], scores: &[Score]) {
+        assert_eq!(keys.len(), scores.len(), "one score per key");
+        let Some(capacity) = self.capacity else { return };
+        let mut inner = self.lock();
+        for (&key, &score) in keys.iter().zip(scores) {
+            inner.scores.put(key, score);
+            if inner.scores.len() > capacity.get() {
+                inner.scores.pop_lru();
+                inner.evictions += 1;
+            }
+        }
+    }
+
+    /// What the cache holds and has done so far.
+    pub fn stats(&self) -> CacheStats {
+        let inner = self.lock();
+        let entries = inner.scores.len();
+        let Inner { hits, misses, evictions, .. } = *inner;
+        CacheStats { hits, misses, evictions, entries, bytes: entries * BYTES_PER_ENTRY }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No caller's code runs under the lock, so a poisoned one still guards a sound list.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lorank_core::{Digest, ModelVersion, Precision};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::KeyMaker;
+
+    fn key(text: &str) -> ScoreKey {
+        let zero = Digest::new([0; 32]);
+        let model = ModelVersion {
+            base_model: String::new(),
+            base_digest: zero,
+            adapter: None,
+            prompt_version: zero,
+            precision: Precision::F32,
+        };
+        KeyMaker::new("query", &model).key(None, text)
+    }
+
+    fn score(x: f32) -> Score {
+        Score::new(x).unwrap()
+    }
+
+    fn cache(entries_max: usize) -> ScoreCache {
+        ScoreCache::new(CacheConfig { entries_max, ..CacheConfig::default() })
+    }
+
+    /// The cached score of each text.
+    fn get(cache: &ScoreCache, texts: &[&str]) -> Vec<Option<f32>> {
+        let keys: Vec<_> = texts.iter().map(|text| key(text)).collect();
+        cache.get_many(&keys).into_iter().map(|score| score.map(Score::get)).collect()
+    }
+
+    #[test]
+    fn the_least_recently_used_score_makes_room() {
+        let cache = cache(2);
+        cache.put_many(&[key("a"), key("b")], &[score(1.0), score(2.0)]);
+        assert_eq!(get(&cache, &["a"]), [Some(1.0)]);
+        cache.put_many(&[key("c")], &[score(3.0)]);
+        assert_eq!(get(&cache, &["a", "b", "c"]), [Some(1.0), None, Some(3.0)]);
+        let stats = CacheStats { hits: 3, misses: 1, evictions: 1, entries: 2, bytes: 2 * BYTES_PER_ENTRY };
+        assert_eq!(cache.stats(), stats);
+    }
+
+    #[test]
+    fn a_second_score_replaces_the_first() {
+        let cache = cache(2);
+        cache.put_many(&[key("a"), key("a")], &[score(1.0), score(-0.0)]);
+        assert_eq!(get(&cache, &["a"])[0].map(f32::to_bits), Some((-0.0_f32).to_bits()), "kept to the bit");
+        assert_eq!((cache.stats().entries, cache.stats().evictions), (1, 0));
+    }
+
+    #[test]
+    fn the_smaller_limit_counts() {
+        for (entries_max, bytes_max, entries) in [
+            (2, usize::MAX, 2),
+            (usize::MAX, 3 * BYTES_PER_ENTRY + 1, 3),
+            (0, usize::MAX, 0),
+            (usize::MAX, BYTES_PER_ENTRY - 1, 0),
+        ] {
+            let cache = ScoreCache::new(CacheConfig { entries_max, bytes_max });
+            for text in ["a", "b", "c", "d", "e"] {
+                cache.put_many(&[key(text)], &[score(1.0)]);
+            }
+            assert_eq!(cache.stats().entries, entries, "{entries_max} entries, {bytes_max} bytes");
+            assert_eq!(cache.is_on(), entries > 0);
+        }
+    }
+
+    #[test]
+    fn the_estimate_of_bytes_covers_the_parts_and_not_twice_over() {
+        let pointer = size_of::<usize>();
+        let node = (size_of::<ScoreKey>() + size_of::<Score>()).next_multiple_of(pointer) + 2 * pointer;
+        let slot = 2 * pointer + 1;
+        // Slots per entry: 8/7 in a table that is full, 16/7 in one that has just grown.
+        let (least, most) = (node + slot * 8 / 7 + 8, node + slot * 16 / 7 + 16);
+        assert!((least..=most).contains(&BYTES_PER_ENTRY), "{least} to {most} bytes, estimated {BYTES_PER_ENTRY}");
+    }
+
+    #[test]
+    fn threads_share_one_cache() {
+        let cache = cache(1_000);
+        let texts: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        std::thread::scope(|scope| {
+            for chunk in texts.chunks(25) {
+                let cache = &cache;
+                scope.spawn(move || chunk.iter().for_each(|text| cache.put_many(&[key(text)], &[score(1.0)])));
+            }
+        });
+        assert_eq!(cache.stats().entries, 100);
+    }
+
+    proptest! {
+        /// Against the plainest model of a bounded LRU: a list with the most recently used last.
+        #[test]
+        fn it_behaves_as_a_list_would(
+            capacity in 0_usize..5,
+            steps in prop::collection::vec((any::<bool>(), 0_u8..8, -9_i8..9), 0..60),
+        ) {
+            let cache = cache(capacity);
+            let mut list: Vec<(u8, f32)> = Vec::new();
+            for (is_put, name, value) in steps {
+                let text = name.to_string();
+                let held = list.iter().position(|(n, _)| *n == name).map(|at| list.remove(at));
+                if is_put {
+                    cache.put_many(&[key(&text)], &[score(value.into())]);
+                    list.push((name, value.into()));
+                    list.drain(..list.len().saturating_sub(capacity));
+                } else {
+                    prop_assert_eq!(get(&cache, &[&text]), [held.map(|(_, score)| score)]);
+                    list.extend(held);
+                }
+                prop_assert_eq!(cache.stats().entries, list.len());
+            }
+        }
+    }
+}

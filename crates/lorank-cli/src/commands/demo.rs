@@ -1,0 +1,210 @@
+//! `lorank demo`: the embedded corpus, three real questions, and what reranking does to them.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use lorank_core::{Hit, ModelVersion};
+use lorank_pipeline::{Answer, Pipeline, PipelineConfig, SearchRequest};
+use lorank_server::ServerConfig;
+use lorank_starter::{Corpus, N_PASSAGES};
+use lorank_tantivy::input::{BadLine, Origin, SourcedDocument};
+use lorank_tantivy::{Bm25FirstStage, BulkOptions, Document, Index, IndexSettings, WriterOptions, index_documents};
+use serde::Deserialize;
+
+use super::serve::{DEFAULT_LISTEN, Service, serve};
+use crate::models::{AdapterArg, ModelArgs};
+use crate::output::compare::{Entry, Order, legend, render};
+use crate::output::style::{FAINT, STRONG, paint};
+use crate::output::text::{count, duration};
+use crate::output::{self, progress};
+
+/// See it at work: index the embedded corpus, rerank three questions, and serve them over HTTP
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
+    listen: SocketAddr,
+    /// How many passages are reranked for each question
+    #[arg(long, value_name = "N", default_value = "30")]
+    depth: NonZeroUsize,
+    /// End after the three questions
+    #[arg(long)]
+    no_serve: bool,
+}
+
+/// Questions whose judged passage BM25 has at rank 6 or 7, and reranking at rank 1. They are chosen to show what
+/// reranking is for, not to measure it: BM25 has most of the corpus' questions right, and the README has the averages.
+const QUESTIONS: [&str; 3] = ["q418", "q2845", "q2060"];
+
+const ADAPTER: &str = "minilm-qa";
+
+/// How much of each order is shown.
+const SHOWN: usize = 5;
+
+/// A question with the passage that was judged to answer it.
+struct Question {
+    text: String,
+    answered_by: String,
+}
+
+pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let corpus = lorank_starter::corpus();
+    let questions = QUESTIONS.map(|id| question(corpus, id)).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let folder = tempfile::tempdir().context("could not make a temporary folder for the index")?;
+    let first_stage = index(corpus, folder.path(), is_quiet)?;
+    let pipeline = pipeline(first_stage, args.depth, is_quiet)?;
+    let mut out = output::stdout();
+    writeln!(out, "\nthree questions that the words alone answer badly, and what reranking makes of them")?;
+    out.flush()?;
+    for (question, n) in questions.iter().zip(1..) {
+        show(&pipeline, question, n, is_quiet)?;
+    }
+    if args.no_serve {
+        return Ok(());
+    }
+    let question = questions[0].text.replace(' ', "+");
+    serve(pipeline, ServerConfig::default(), args.listen, |address| {
+        let mut out = output::stdout();
+        writeln!(out, "\nlistening on http://{address}, until Ctrl-C. Try")?;
+        writeln!(out, "\n    curl 'http://{address}/v1/search?q={question}&top_k=3'")?;
+        Ok(out.flush()?)
+    })
+}
+
+/// Indexes the corpus into the folder.
+fn index(corpus: &Corpus, folder: &Path, is_quiet: bool) -> anyhow::Result<Bm25FirstStage> {
+    let settings = IndexSettings::default();
+    let index = Index::create(folder, &settings)?;
+    let mut writer = index.writer(&WriterOptions::default())?;
+    let bar = progress::of(N_PASSAGES as u64, "passages", is_quiet);
+    let lines = lines(corpus.passages.bytes).zip(1..);
+    let documents = lines.map(|(line, number)| {
+        let origin = Origin { file: corpus.passages.name.into(), line: Some(number) };
+        match Document::from_json(line, &settings) {
+            Ok(document) => Ok(SourcedDocument { origin, document }),
+            Err(cause) => Err(BadLine { origin, raw: line.to_vec(), cause: Box::new(cause) }),
+        }
+    });
+    let report =
+        index_documents(&mut writer, documents, BulkOptions::default(), |done| bar.set_position(done.n_indexed))?;
+    writer.close()?;
+    bar.finish_and_clear();
+    let mut out = output::stdout();
+    let n_passages = count(usize::try_from(report.n_indexed)?);
+    writeln!(out, "indexed the {}: {n_passages} passages of Wikipedia in {}", corpus.name, duration(report.elapsed))?;
+    out.flush()?;
+    Ok(Bm25FirstStage::new(index))
+}
+
+fn pipeline(first_stage: Bm25FirstStage, depth: NonZeroUsize, is_quiet: bool) -> anyhow::Result<Service> {
+    let started = Instant::now();
+    let adapter: AdapterArg = ADAPTER.parse()?;
+    let model = ModelArgs::default();
+    let models = model.load(&model.with_starter_adapters(&[adapter]), is_quiet)?;
+    let config = PipelineConfig { depth, default_adapter: models.default_adapter(), ..PipelineConfig::default() };
+    let base = models.reranker.base();
+    let mut out = output::stdout();
+    let (n_weights, took) = (count(base.n_parameters), duration(started.elapsed()));
+    writeln!(out, "loaded {} ({n_weights} weights) with the adapter {ADAPTER} in {took}", base.name)?;
+    out.flush()?;
+    Ok(Pipeline::new(first_stage, models.reranker, config)?)
+}
+
+/// Searches for one question and prints both orders.
+fn show(pipeline: &Service, question: &Question, n: usize, is_quiet: bool) -> anyhow::Result<()> {
+    let depth = pipeline.config().depth;
+    let spinner = progress::spinner(format!("reranking {depth} passages for `{}`", question.text), is_quiet);
+    let answer = pipeline.search(&SearchRequest { top_k: Some(depth), ..SearchRequest::new(&question.text) })?;
+    spinner.finish_and_clear();
+    if let Some(fallback) = &answer.fallback {
+        return Err(anyhow!("{fallback}").context("could not rerank"));
+    }
+    let mut out = output::stdout();
+    write!(
+        out,
+        "\n{}\n\n{}",
+        paint(STRONG, format!("{n}. {}", question.text)),
+        comparison(&answer, question, output::columns())
+    )?;
+    Ok(out.flush()?)
+}
+
+fn comparison(answer: &Answer, question: &Question, columns: usize) -> String {
+    let is_relevant = |hit: &Hit| hit.candidate.id.as_str() == question.answered_by;
+    let entry = |hit: &Hit, rank, first_stage_rank| Entry {
+        rank,
+        first_stage_rank,
+        is_relevant: is_relevant(hit),
+        text: hit.candidate.text.clone(),
+    };
+    let timings = &answer.timings;
+    let mut by_first_stage: Vec<&Hit> = answer.hits.iter().collect();
+    by_first_stage.sort_by_key(|hit| hit.first_stage_rank);
+    let before = Order {
+        heading: format!("BM25, {}", duration(timings.first_stage)),
+        entries: by_first_stage.iter().take(SHOWN).map(|hit| entry(hit, hit.first_stage_rank, None)).collect(),
+    };
+    let after = Order {
+        heading: format!(
+            "reranked with {}, {} for {} passages",
+            adapter(&answer.model),
+            duration(timings.rerank),
+            answer.n_candidates
+        ),
+        entries: answer.hits.iter().take(SHOWN).map(|hit| entry(hit, hit.rank, Some(hit.first_stage_rank))).collect(),
+    };
+    let found = match answer.hits.iter().find(|hit| is_relevant(hit)) {
+        Some(hit) => legend(&format!(
+            "judged to answer the question: rank {} for BM25, rank {} reranked",
+            hit.first_stage_rank, hit.rank
+        )),
+        None => paint(FAINT, "the passage that was judged to answer the question is not among the candidates"),
+    };
+    format!("{}\n{found}\n", render(&before, &after, columns))
+}
+
+fn adapter(model: &Option<ModelVersion>) -> &str {
+    let adapter = model.as_ref().and_then(|model| model.adapter.as_ref());
+    adapter.map_or("the base model", |adapter| adapter.id.as_str())
+}
+
+/// A question of the corpus by its id.
+fn question(corpus: &Corpus, id: &str) -> anyhow::Result<Question> {
+    #[derive(Deserialize)]
+    struct Line {
+        _id: String,
+        text: String,
+    }
+    let missing = || anyhow!("the embedded corpus has no question `{id}` with a judgment");
+    let parsed = lines(corpus.questions.bytes).map(serde_json::from_slice::<Line>);
+    let found = parsed.filter_map(Result::ok).find(|line| line._id == id).ok_or_else(missing)?;
+    let judgments = lines(corpus.judgments.bytes).filter_map(|line| std::str::from_utf8(line).ok());
+    let mut judged = judgments.filter_map(|line| line.strip_prefix(id)?.strip_prefix('\t')?.split('\t').next());
+    Ok(Question { text: found.text, answered_by: judged.next().ok_or_else(missing)?.to_owned() })
+}
+
+fn lines(bytes: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_questions_are_in_the_corpus() {
+        let corpus = lorank_starter::corpus();
+        for id in QUESTIONS {
+            let question = question(corpus, id).unwrap();
+            let passage = format!("{{\"_id\": \"{}\"", question.answered_by);
+            assert!(lines(corpus.passages.bytes).any(|line| line.starts_with(passage.as_bytes())), "{id}");
+            // The printed curl line quotes nothing.
+            assert!(question.text.chars().all(|c| c.is_ascii_alphanumeric() || c == ' '), "{}", question.text);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `lorank index`: documents into an index on disk.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+use lorank_tantivy::input::{self, Format, Input, InputOptions};
+use lorank_tantivy::{
+    BulkOptions, BulkProgress, Index, IndexReport, Language, OnError, SettingsRequest, TextField, WriterOptions,
+    index_documents,
+};
+use serde_json::json;
+
+use super::IndexDir;
+use crate::failure::{WrongUsage, causes};
+use crate::output::text::{count, duration};
+use crate::output::{self, progress};
+
+/// Index documents: JSON lines, CSV or TSV with a header, BEIR folders, folders of .txt and .md files
+///
+/// A document with an id that the index has replaces that document. Files may be compressed (.gz, .zst).
+#[derive(Debug, Args)]
+pub(crate) struct IndexArgs {
+    #[command(flatten)]
+    index: IndexDir,
+    /// Files and folders; - reads standard input
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// A field to search, with a boost if wanted, as in title^2; repeatable [default: title and text]
+    #[arg(long = "field", value_name = "NAME[^BOOST]", help_heading = "Settings of a new index")]
+    fields: Vec<TextField>,
+    /// The field that holds a document's id [default: id, or _id where it is missing]
+    #[arg(long, value_name = "NAME", help_heading = "Settings of a new index")]
+    id_field: Option<String>,
+    /// The language whose word endings are understood, or none [default: english]
+    #[arg(long, value_name = "LANGUAGE", help_heading = "Settings of a new index")]
+    language: Option<Language>,
+    /// How the input is written: jsonl, csv, tsv or text [default: by the file's name; jsonl on standard input]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// What to do with a bad line
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t)]
+    on_error: OnErrorArg,
+    /// Write the skipped lines to this file, as they stand
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+    /// Commit after every N documents [default: once, at the end]
+    #[arg(long, value_name = "N")]
+    commit_every: Option<NonZeroU64>,
+    /// How many threads index [default: one a processor, 8 at most]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// The memory for documents that are not written out yet, in MiB
+    #[arg(long, value_name = "MIB")]
+    memory: Option<NonZeroUsize>,
+    /// Print the counts as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, ValueEnum)]
+enum OnErrorArg {
+    /// End there; what was committed before stays
+    #[default]
+    Stop,
+    /// Count it and go on
+    Skip,
+}
+
+pub(crate) fn run(args: &IndexArgs, is_quiet: bool) -> anyhow::Result<()> {
+    args.check()?;
+    let index = Index::open_or_create(&args.index.dir, &args.settings())?;
+    let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
+    let options = InputOptions { format: args.format, ..InputOptions::default() };
+    let documents = input::open(&inputs, index.settings(), &options)?;
+    let mut rejects = args.rejects.as_deref().map(create).transpose()?;
+    let mut writer = index.writer(&args.writer_options())?;
+    let read = documents.progress();
+    let bar = read
+        .bytes_total()
+        .map_or_else(|| progress::counter("documents", is_quiet), |total| progress::bytes(total, is_quiet));
+    let options = BulkOptions {
+        on_error: match args.on_error {
+            OnErrorArg::Stop => OnError::Stop,
+            OnErrorArg::Skip => OnError::Skip { rejects: rejects.as_mut().map(|file| file as &mut (dyn Write + Send)) },
+        },
+        commit_every: args.commit_every,
+    };
+    let report = index_documents(&mut writer, documents, options, |done| show(&bar, done, read.bytes_read()))?;
+    bar.set_message("merging segments");
+    writer.close()?;
+    bar.finish_and_clear();
+    if let (Some(mut file), Some(path)) = (rejects, &args.rejects) {
+        file.flush().with_context(|| format!("could not write to `{}`", path.display()))?;
+    }
+    if args.json { print_json(&report) } else { print_text(&report, &args.index.dir) }
+}
+
+impl IndexArgs {
+    /// Finds out what is wrong before a new index is made.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.rejects.is_some() && self.on_error == OnErrorArg::Stop {
+            return Err(WrongUsage("--rejects FILE is for skipped lines; add --on-error skip".into()).into());
+        }
+        for path in self.inputs.iter().filter(|path| *path != Path::new("-")) {
+            path.metadata().with_context(|| format!("could not open `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> SettingsRequest {
+        SettingsRequest {
+            text_fields: Some(self.fields.clone()).filter(|fields| !fields.is_empty()),
+            id_field: self.id_field.clone(),
+            language: self.language,
+        }
+    }
+
+    fn writer_options(&self) -> WriterOptions {
+        let default = WriterOptions::default();
+        let memory_bytes = self.memory.map_or(default.memory_bytes, |mib| mib.get().saturating_mul(1 << 20));
+        WriterOptions { n_threads: self.threads.or(default.n_threads), memory_bytes }
+    }
+}
+
+fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
+    let file = File::create(path).with_context(|| format!("could not create `{}`", path.display()))?;
+    Ok(BufWriter::new(file))
+}
+
+fn show(bar: &ProgressBar, done: &BulkProgress, bytes_read: u64) {
+    let seconds = bar.elapsed().as_secs_f64().max(0.001);
+    let per_second = (done.n_indexed as f64 / seconds) as usize;
+    let bad = if done.n_skipped > 0 { format!(", {} bad lines", done.n_skipped) } else { String::new() };
+    match bar.length() {
+        Some(_) => {
+            bar.set_position(bytes_read);
+            let n_indexed = usize::try_from(done.n_indexed).unwrap_or(usize::MAX);
+            bar.set_message(format!("{} documents, {} a second{bad}", count(n_indexed), count(per_second)));
+        }
+        None => {
+            bar.set_position(done.n_indexed);
+            bar.set_message(bad);
+        }
+    }
+}
+
+fn per_second(report: &IndexReport) -> f64 {
+    report.n_indexed as f64 / report.elapsed.max(Duration::from_micros(1)).as_secs_f64()
+}
+
+/// How many documents took the place of one with the same id.
+fn n_replaced(report: &IndexReport) -> u64 {
+    let n_new = report.n_documents.saturating_sub(report.n_documents_before);
+    report.n_indexed.saturating_sub(n_new)
+}
+
+fn print_json(report: &IndexReport) -> anyhow::Result<()> {
+    let skipped = report
+        .first_skipped
+        .iter()
+        .map(|bad| json!({"file": &*bad.origin.file, "line": bad.origin.line, "cause": causes(&*bad.cause)}));
+    output::print_json(&json!({
+        "n_indexed": report.n_indexed,
+        "n_replaced": n_replaced(report),
+        "n_skipped": report.n_skipped,
+        "n_without_text": report.n_without_text,
+        "n_documents": report.n_documents,
+        "first_skipped": skipped.collect::<Vec<_>>(),
+        "elapsed_millis": report.elapsed.as_secs_f64() * 1000.0,
+        "documents_per_second": per_second(report),
+    }))
+}
+
+fn print_text(report: &IndexReport, dir: &Path) -> anyhow::Result<()> {
+    let n = |n: u64| count(usize::try_from(n).unwrap_or(usize::MAX));
+    let mut out = output::stdout();
+    let took = duration(report.elapsed);
+    writeln!(out, "indexed {} documents in {took} ({} a second)", n(report.n_indexed), n(per_second(report) as u64))?;
+    if n_replaced(report) > 0 {
+        writeln!(out, "{} of them replaced a document with the same id", n(n_replaced(report)))?;
+    }
+    if report.n_without_text > 0 {
+        writeln!(
+            out,
+            "{} of them have no text in the fields that are searched, so no words find them",
+            n(report.n_without_text)
+        )?;
+    }
+    if report.n_skipped > 0 {
+        writeln!(out, "skipped {} bad lines:", n(report.n_skipped))?;
+        for bad in &report.first_skipped {
+            writeln!(out, "  {}: {}", bad.origin, causes(&*bad.cause))?;
+        }
+        if report.n_skipped > report.first_skipped.len() as u64 {
+            writeln!(out, "  ...")?;
+        }
+    }
+    writeln!(out, "`{}` now holds {} documents", dir.display(), n(report.n_documents))?;
+    Ok(out.flush()?)
+}

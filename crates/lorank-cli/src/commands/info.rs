@@ -1,0 +1,144 @@
+//! `lorank info`: what this build, a model or an index is.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use lorank_model::{AdapterSummary, ModelReranker};
+use lorank_tantivy::{Index, IndexSettings, IndexStats};
+use serde_json::{Value, json};
+
+use crate::models::{AdapterArg, ModelArgs};
+use crate::output::text::count;
+use crate::{environment, output, starter};
+
+/// Show what this build holds; with --index what an index holds, with --base and --adapter what a model is
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// The folder of an index
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
+    /// An adapter to load on the base model; repeatable [default: all of the starter's on the starter]
+    #[arg(long = "adapter", value_name = "[ID=]ADAPTER", help_heading = "Model options")]
+    adapters: Vec<AdapterArg>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// The features of this build and whether each is there.
+const FEATURES: [(&str, bool); 3] =
+    [("starter", cfg!(feature = "starter")), ("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))];
+
+pub(crate) fn run(args: &InfoArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let index = args.index.as_deref().map(Index::open).transpose()?;
+    let index = index.as_ref().map(|index| Ok::<_, anyhow::Error>((index.settings(), index.stats()?))).transpose()?;
+    // Who asks for an index does not wait for a model, unless that is named too.
+    let is_named = args.model.base.is_some() || !args.adapters.is_empty();
+    let is_wanted = is_named || (index.is_none() && starter::BASE.is_some());
+    let load = || args.model.load(&args.model.with_starter_adapters(&args.adapters), is_quiet);
+    let models = is_wanted.then(load).transpose()?;
+    let reranker = models.as_ref().map(|models| &models.reranker);
+    if args.json { print_json(reranker, index) } else { print_text(reranker, index) }
+}
+
+fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, IndexStats)>) -> anyhow::Result<()> {
+    let mut out = output::stdout();
+    let mut line = |name: &str, value: String| writeln!(out, "{name:<14}{value}");
+    line("version", env!("CARGO_PKG_VERSION").to_owned())?;
+    let features = FEATURES.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect::<Vec<_>>();
+    line("features", if features.is_empty() { "none".into() } else { features.join(", ") })?;
+    let hub = environment::hub();
+    line(
+        "hub cache",
+        format!("{}{}", hub.cache.display(), if hub.offline { " (the hub is switched off)" } else { "" }),
+    )?;
+    match reranker {
+        None if starter::BASE.is_none() => line("base model", "none in this build; name one with --base".into())?,
+        None => {}
+        Some(reranker) => {
+            let base = reranker.base();
+            line("device", reranker.device().to_owned())?;
+            let head = if base.has_head { "" } else { ", no score head of its own" };
+            let n_weights = count(base.n_parameters);
+            line(
+                "base model",
+                format!(
+                    "{} ({}, {n_weights} weights{head}, digest {})",
+                    base.name,
+                    base.architecture,
+                    base.digest.short()
+                ),
+            )?;
+            for adapter in reranker.adapters() {
+                line("adapter", describe(&adapter))?;
+            }
+        }
+    }
+    if let Some((settings, stats)) = index {
+        let fields = settings.text_fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let n_documents = count(usize::try_from(stats.n_documents)?);
+        let size = indicatif::HumanBytes(stats.bytes_on_disk);
+        line("index", format!("{n_documents} documents in {} segments, {size}", stats.n_segments))?;
+        line("", format!("searched: {fields}; id: {}; language: {}", settings.id_field, settings.language))?;
+    }
+    Ok(out.flush()?)
+}
+
+fn describe(adapter: &AdapterSummary) -> String {
+    format!(
+        "{} (rank {} on {} layers, {} weights, max_length {}, digest {})",
+        adapter.version.id,
+        adapter.rank,
+        adapter.n_targets,
+        count(adapter.n_parameters),
+        adapter.max_length,
+        adapter.version.digest.short()
+    )
+}
+
+fn print_json(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, IndexStats)>) -> anyhow::Result<()> {
+    let hub = environment::hub();
+    let features = FEATURES.iter().map(|(name, is_on)| ((*name).to_owned(), Value::from(*is_on)));
+    output::print_json(&json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "features": features.collect::<serde_json::Map<_, _>>(),
+        "hub": {"cache": hub.cache, "offline": hub.offline},
+        "model": reranker.map(model_json),
+        "index": index.map(|(settings, stats)| json!({
+            "n_documents": stats.n_documents,
+            "n_segments": stats.n_segments,
+            "bytes_on_disk": stats.bytes_on_disk,
+            "text_fields": settings.text_fields.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "id_field": settings.id_field,
+            "language": settings.language.name(),
+        })),
+    }))
+}
+
+fn model_json(reranker: &ModelReranker) -> Value {
+    let base = reranker.base();
+    let adapter = |adapter: AdapterSummary| {
+        json!({
+            "id": adapter.version.id.as_str(),
+            "digest": adapter.version.digest.to_string(),
+            "trained_on": adapter.trained_on,
+            "rank": adapter.rank,
+            "n_targets": adapter.n_targets,
+            "n_parameters": adapter.n_parameters,
+            "max_length": adapter.max_length,
+        })
+    };
+    json!({
+        "base_model": base.name,
+        "digest": base.digest.to_string(),
+        "architecture": base.architecture,
+        "n_parameters": base.n_parameters,
+        "has_head": base.has_head,
+        "max_length": base.max_length,
+        "device": reranker.device(),
+        "adapters": reranker.adapters().into_iter().map(adapter).collect::<Vec<_>>(),
+    })
+}

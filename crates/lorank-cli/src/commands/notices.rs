@@ -1,0 +1,25 @@
+//! `lorank notices`: the licences and attributions of what is compiled in.
+
+use std::io::Write;
+
+use clap::Args;
+
+use crate::output;
+use crate::output::style::{STRONG, paint};
+
+/// Print the licences and attributions of the embedded model, adapters and corpus
+#[derive(Debug, Args)]
+pub(crate) struct NoticesArgs {}
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    let mut out = output::stdout();
+    for notice in lorank_starter::notices() {
+        writeln!(
+            out,
+            "{}\n\n{}\n",
+            paint(STRONG, format!("{} ({})", notice.covers, notice.licence)),
+            notice.text.trim()
+        )?;
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,177 @@
+//! `lorank rerank`: documents of a file in the order that the model gives them.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail};
+use clap::Args;
+use lorank_core::{Candidate, Group, ModelVersion, Query, Reranker, Score};
+use lorank_model::ModelReranker;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::lines::JsonLines;
+use crate::models::{AdapterArg, ModelArgs};
+use crate::output::hits::{Row, render};
+use crate::output::text::{count, duration, one_line};
+use crate::output::{self, progress};
+
+/// Rerank documents from a file or from standard input
+#[derive(Debug, Args)]
+pub(crate) struct RerankArgs {
+    /// What is searched for
+    #[arg(long, value_name = "TEXT")]
+    query: String,
+    /// JSON lines {"id"?, "title"?, "text"}, best first if they have an order; - reads standard input.
+    /// A document without an id gets the number of its line
+    #[arg(value_name = "INPUT")]
+    input: PathBuf,
+    /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
+    #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
+    adapter: Option<AdapterArg>,
+    /// Show the model's logits instead of their sigmoid between 0 and 1
+    #[arg(long)]
+    raw_scores: bool,
+    /// How many documents to show [default: all]
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Deserialize)]
+struct DocumentLine {
+    id: Option<Value>,
+    /// Absent and empty are two different things to a model.
+    title: Option<String>,
+    text: String,
+}
+
+/// The documents and their scores, best first, each with its place in the input.
+type Ranked = Vec<(usize, Candidate, Score)>;
+
+#[derive(Serialize)]
+struct JsonHit<'a> {
+    id: &'a str,
+    rank: usize,
+    rerank_score: f32,
+    first_stage_rank: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    text: &'a str,
+}
+
+/// Between two chunks the progress moves on; no score depends on it.
+const CHUNK: usize = 8;
+
+pub(crate) fn run(args: &RerankArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let candidates = read(&args.input)?;
+    let models = args.model.load(args.adapter.as_slice(), is_quiet)?;
+    let model = models.resolve_default()?;
+    let started = Instant::now();
+    let mut ranked = score(&models.reranker, &model, &Query::new(&args.query), candidates, is_quiet)?;
+    let elapsed = started.elapsed();
+    let n_candidates = ranked.len();
+    ranked.truncate(args.top_k.unwrap_or(usize::MAX));
+    if args.json {
+        print_json(args, &model, &ranked, n_candidates, elapsed)
+    } else {
+        print_text(args, &ranked, n_candidates, elapsed)
+    }
+}
+
+fn read(input: &std::path::Path) -> anyhow::Result<Vec<Candidate>> {
+    let mut lines = JsonLines::open(input)?;
+    let mut candidates = Vec::new();
+    while let Some(next) = lines.next::<DocumentLine>() {
+        let (line, document) = next?;
+        let id = match document.id {
+            None | Some(Value::Null) => line.to_string(),
+            Some(Value::String(id)) => id,
+            Some(Value::Number(id)) if !id.is_f64() => id.to_string(),
+            Some(other) => bail!("the id on line {line} is {other}, where an id is a text or an integer"),
+        };
+        let mut candidate = Candidate::new(id, document.text, Score::new(0.0)?);
+        candidate.title = document.title;
+        candidates.push(candidate);
+    }
+    Ok(candidates)
+}
+
+fn score(
+    reranker: &ModelReranker,
+    model: &ModelVersion,
+    query: &Query,
+    candidates: Vec<Candidate>,
+    is_quiet: bool,
+) -> anyhow::Result<Ranked> {
+    let progress = progress::of(candidates.len() as u64, "documents", is_quiet);
+    let mut scores = Vec::with_capacity(candidates.len());
+    for candidates in candidates.chunks(CHUNK) {
+        for chunk in reranker.score(&[Group { query, model, candidates }]) {
+            scores.extend(chunk.map_err(|error| anyhow!(error).context("could not score the documents"))?);
+        }
+        progress.inc(candidates.len() as u64);
+    }
+    progress.finish_and_clear();
+    let mut ranked: Ranked =
+        candidates.into_iter().zip(scores).enumerate().map(|(at, (document, score))| (at, document, score)).collect();
+    ranked.sort_by(|(a_at, _, a), (b_at, _, b)| b.cmp(a).then(a_at.cmp(b_at)));
+    Ok(ranked)
+}
+
+fn print_json(
+    args: &RerankArgs,
+    model: &ModelVersion,
+    ranked: &Ranked,
+    n_candidates: usize,
+    elapsed: Duration,
+) -> anyhow::Result<()> {
+    let hits = ranked.iter().zip(1..).map(|((at, document, score), rank)| JsonHit {
+        id: document.id.as_str(),
+        rank,
+        rerank_score: shown(*score, args.raw_scores),
+        first_stage_rank: at + 1,
+        title: document.title.as_deref(),
+        text: &document.text,
+    });
+    let adapter =
+        model.adapter.as_ref().map(|adapter| json!({"id": adapter.id.as_str(), "digest": adapter.digest.to_string()}));
+    output::print_json(&json!({
+        "query": args.query,
+        "hits": hits.collect::<Vec<_>>(),
+        "adapter": adapter,
+        "base_model": model.base_model,
+        "n_candidates": n_candidates,
+        "timings_millis": {"rerank": elapsed.as_secs_f64() * 1000.0},
+    }))
+}
+
+fn print_text(args: &RerankArgs, ranked: &Ranked, n_candidates: usize, elapsed: Duration) -> anyhow::Result<()> {
+    let rows = ranked.iter().zip(1..).map(|((at, document, score), rank)| Row {
+        rank,
+        first_stage_rank: at + 1,
+        rerank_score: Some(shown(*score, args.raw_scores)),
+        first_stage_score: None,
+        id: document.id.to_string(),
+        title: document.title.clone(),
+        passage: one_line(&document.text),
+        note: None,
+    });
+    let rows: Vec<Row> = rows.collect();
+    let mut out = output::stdout();
+    write!(out, "{}", render(&rows, output::columns()))?;
+    writeln!(out, "\n{} documents reranked in {}", count(n_candidates), duration(elapsed))?;
+    Ok(out.flush()?)
+}
+
+/// A logit, or its sigmoid: for people, between 0 and 1. The order is the logits', which keep apart what the sigmoid
+/// rounds together.
+fn shown(score: Score, is_raw: bool) -> f32 {
+    let logit = score.get();
+    if is_raw { logit } else { (1.0 / (1.0 + (-f64::from(logit)).exp())) as f32 }
+}

@@ -1,0 +1,105 @@
+//! `lorank score`: the raw logit of each pair, one JSON line a pair.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use indicatif::ProgressBar;
+use lorank_core::{Candidate, Group, ModelVersion, Query, Reranker, Score};
+use lorank_model::ModelReranker;
+use serde::{Deserialize, Serialize};
+
+use crate::lines::JsonLines;
+use crate::models::{AdapterArg, ModelArgs};
+use crate::output::{self, progress};
+
+/// Score pairs of a query and a document: raw logits, one JSON line a pair, in the order of the input
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// JSON lines {"query", "title"?, "document"}; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pairs: PathBuf,
+    /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
+    #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
+    adapter: Option<AdapterArg>,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Deserialize)]
+struct PairLine {
+    query: String,
+    /// Absent and empty are two different things to a model.
+    title: Option<String>,
+    document: String,
+}
+
+#[derive(Serialize)]
+struct ScoreLine {
+    score: f32,
+}
+
+/// How many pairs are read, scored and written at a time.
+const CHUNK: usize = 32;
+
+struct Pair {
+    line: u64,
+    query: Query,
+    document: Candidate,
+}
+
+pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let mut lines = JsonLines::open(&args.pairs)?;
+    let models = args.model.load(args.adapter.as_slice(), is_quiet)?;
+    let model = models.resolve_default()?;
+    let progress = progress::counter("pairs", is_quiet);
+    loop {
+        let (pairs, bad_line) = read_chunk(&mut lines)?;
+        // What came before a bad line is scored and written; only then does the program end.
+        score(&models.reranker, &model, &pairs, &progress)?;
+        bad_line.map_or(Ok(()), Err)?;
+        if pairs.len() < CHUNK {
+            progress.finish_and_clear();
+            return Ok(());
+        }
+    }
+}
+
+/// Up to a chunk of pairs, and what ended it early.
+fn read_chunk(lines: &mut JsonLines) -> anyhow::Result<(Vec<Pair>, Option<anyhow::Error>)> {
+    let mut pairs = Vec::with_capacity(CHUNK);
+    while pairs.len() < CHUNK {
+        match lines.next() {
+            None => break,
+            Some(Err(error)) => return Ok((pairs, Some(error))),
+            Some(Ok((line, pair))) => pairs.push(read_pair(line, pair)?),
+        }
+    }
+    Ok((pairs, None))
+}
+
+fn read_pair(line: u64, pair: PairLine) -> anyhow::Result<Pair> {
+    let mut document = Candidate::new(line.to_string(), pair.document, Score::new(0.0)?);
+    document.title = pair.title;
+    Ok(Pair { line, query: Query::new(pair.query), document })
+}
+
+fn score(reranker: &ModelReranker, model: &ModelVersion, pairs: &[Pair], progress: &ProgressBar) -> anyhow::Result<()> {
+    let groups = pairs.iter().map(|Pair { query, document, .. }| {
+        let candidates = std::slice::from_ref(document);
+        Group { query, model, candidates }
+    });
+    let groups: Vec<Group<'_>> = groups.collect();
+    let mut out = output::stdout();
+    for (pair, scores) in pairs.iter().zip(reranker.score(&groups)) {
+        // The scores before this one are written when `out` is dropped; on success its error counts too.
+        let scores =
+            scores.map_err(|error| anyhow!(error)).with_context(|| format!("could not score line {}", pair.line))?;
+        for score in scores {
+            writeln!(out, "{}", serde_json::to_string(&ScoreLine { score: score.get() })?)?;
+        }
+        progress.inc(1);
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,208 @@
+//! `lorank search`: one query against an index.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use lorank_core::{
+    AdapterId, BoxError, Deadline, Filter, Group, Hit, ModelVersion, Query, QuerySyntax, Reranker, Score,
+};
+use lorank_pipeline::{Answer, Pipeline, PipelineConfig, ScoreOrigin, SearchRequest};
+use lorank_server::{AnswerShape, RequestId, SearchAnswer};
+use lorank_tantivy::{Bm25FirstStage, Index};
+
+use super::IndexDir;
+use crate::filter::parse_filter;
+use crate::models::{AdapterArg, ModelArgs};
+use crate::output;
+use crate::output::hits::{Row, emphasise, render};
+use crate::output::style::{STRONG, paint};
+use crate::output::text::{count, duration, one_line};
+
+/// Search an index: BM25 finds candidates, the model puts them in order
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    index: IndexDir,
+    /// What is searched for
+    #[arg(value_name = "QUERY")]
+    query: String,
+    /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
+    #[arg(long, value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
+    adapter: Option<AdapterArg>,
+    /// How many candidates are reranked [default: 100]
+    #[arg(long, value_name = "N")]
+    depth: Option<NonZeroUsize>,
+    /// How many hits to show [default: 10]
+    #[arg(long, value_name = "N")]
+    top_k: Option<NonZeroUsize>,
+    /// How many hits to leave out at the top
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: usize,
+    /// Only documents with such a field, as in `lang=en`, `year>=1990`; repeatable
+    #[arg(long = "filter", value_name = "FIELD OP VALUE", value_parser = parse_filter)]
+    filters: Vec<Filter>,
+    /// How the query is read
+    #[arg(long, value_name = "SYNTAX", value_enum, default_value_t)]
+    syntax: SyntaxArg,
+    /// Answer in first-stage order where the model takes longer than this
+    #[arg(long, value_name = "N")]
+    deadline_millis: Option<u64>,
+    /// Keep the first stage's order; no model is loaded
+    #[arg(long)]
+    no_rerank: bool,
+    /// Show how each hit came to its place, and how long each step took
+    #[arg(long)]
+    explain: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum SyntaxArg {
+    /// Words; nothing in them is an operator
+    #[default]
+    Plain,
+    /// tantivy's query language: "a phrase", title:word, +must, -not, AND, OR
+    Advanced,
+}
+
+pub(crate) fn run(args: &SearchArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
+    let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if args.no_rerank {
+        (Arc::new(NoReranker), None)
+    } else {
+        let models = args.model.load(args.adapter.as_slice(), is_quiet)?;
+        let default_adapter = models.default_adapter();
+        (Arc::new(models.reranker), default_adapter)
+    };
+    let pipeline = Pipeline::new(first_stage, reranker, args.config(default_adapter))?;
+    let answer = pipeline.search(&args.request())?;
+    if args.json {
+        let shape = AnswerShape { explain: args.explain, ..AnswerShape::default() };
+        return output::print_json(&SearchAnswer::shaped(&args.query, &answer, &RequestId::generate(), &shape));
+    }
+    let mut out = output::stdout();
+    write!(out, "{}", text(args, &answer, output::columns()))?;
+    Ok(out.flush()?)
+}
+
+impl SearchArgs {
+    /// The limits protect a server from its callers; who types a command may go past them.
+    fn config(&self, default_adapter: Option<AdapterId>) -> PipelineConfig {
+        let default = PipelineConfig::default();
+        let page_end = self.offset.saturating_add(self.top_k.unwrap_or(default.top_k).get());
+        PipelineConfig {
+            depth_max: default.depth_max.max(self.depth.unwrap_or(default.depth)),
+            page_end_max: default.page_end_max.max(NonZeroUsize::new(page_end).unwrap_or(NonZeroUsize::MIN)),
+            query_bytes_max: default.query_bytes_max.max(self.query.len()),
+            default_adapter,
+            ..default
+        }
+    }
+
+    fn request(&self) -> SearchRequest {
+        let syntax = match self.syntax {
+            SyntaxArg::Plain => QuerySyntax::Plain,
+            SyntaxArg::Advanced => QuerySyntax::Advanced,
+        };
+        SearchRequest {
+            depth: self.depth,
+            top_k: self.top_k,
+            offset: self.offset,
+            rerank: !self.no_rerank,
+            deadline: self.deadline_millis.map(Duration::from_millis).and_then(Deadline::after),
+            snippets: true,
+            ..SearchRequest::from_query(Query { text: self.query.clone(), syntax, filters: self.filters.clone() })
+        }
+    }
+}
+
+/// Stands where a model would, in a search that asks for none.
+struct NoReranker;
+
+impl Reranker for NoReranker {
+    fn resolve(&self, _adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
+        Err("reranking is switched off".into())
+    }
+
+    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
+        batch.iter().map(|_| Err("reranking is switched off".into())).collect()
+    }
+}
+
+/// The answer for people.
+fn text(args: &SearchArgs, answer: &Answer, columns: usize) -> String {
+    let mut text = String::new();
+    if let Some(fallback) = &answer.fallback {
+        text += &format!("{}: {fallback}\n\n", paint(STRONG, "in first-stage order"));
+    }
+    match answer.hits.as_slice() {
+        [] if args.offset > 0 => text += "no hits so far down the list\n",
+        [] => text += "no document matches\n",
+        hits => {
+            let origins = answer.score_origins.iter();
+            let rows: Vec<Row> =
+                hits.iter().zip(origins).map(|(hit, origin)| row(hit, *origin, args.explain)).collect();
+            text += &render(&rows, columns);
+        }
+    }
+    text + "\n" + &if args.explain { explanation(answer) } else { summary(answer) }
+}
+
+fn row(hit: &Hit, origin: Option<ScoreOrigin>, is_explained: bool) -> Row {
+    let candidate = &hit.candidate;
+    let beginning = || one_line(&candidate.text.chars().take(400).collect::<String>());
+    let origin = match origin {
+        Some(ScoreOrigin::Cache) => ", score from the cache",
+        Some(ScoreOrigin::Model) => ", score from the model",
+        None => ", not reranked",
+    };
+    Row {
+        rank: hit.rank,
+        first_stage_rank: hit.first_stage_rank,
+        rerank_score: hit.rerank_score.map(Score::get),
+        first_stage_score: Some(candidate.first_stage_score.get()),
+        id: candidate.id.to_string(),
+        title: candidate.title.clone(),
+        passage: hit.snippet.as_ref().map_or_else(beginning, emphasise),
+        note: is_explained.then(|| format!("first-stage rank {}{origin}", hit.first_stage_rank)),
+    }
+}
+
+fn summary(answer: &Answer) -> String {
+    let took = duration(answer.timings.total);
+    match answer.model.as_ref().filter(|_| answer.reranked) {
+        Some(model) => format!("{} candidates reranked by {} in {took}\n", count(answer.n_candidates), name(model)),
+        None => format!("first-stage order, in {took}\n"),
+    }
+}
+
+fn name(model: &ModelVersion) -> String {
+    match &model.adapter {
+        Some(adapter) => format!("{} with {}", model.base_model, adapter.id),
+        None => model.base_model.clone(),
+    }
+}
+
+fn explanation(answer: &Answer) -> String {
+    let timings = &answer.timings;
+    let found = format!("{} candidates within depth {}", count(answer.n_candidates), answer.depth);
+    let cache = format!("{} hits, {} misses", count(answer.cache.hits), count(answer.cache.misses));
+    let model = answer.model.as_ref().map_or("not asked for".to_owned(), |model| {
+        let adapter =
+            model.adapter.as_ref().map_or(String::new(), |adapter| format!(", adapter {}", adapter.digest.short()));
+        format!("{} (base {}{adapter}, {})", name(model), model.base_digest.short(), model.precision)
+    });
+    let line = |step: &str, took, what: &str| format!("{step:<12}{:>9}  {what}\n", duration(took));
+    line("first stage", timings.first_stage, &found)
+        + &line("cache", timings.cache, &cache)
+        + &line("rerank", timings.rerank, &model)
+        + line("total", timings.total, "").trim_end()
+        + "\n"
+}

@@ -1,0 +1,56 @@
+//! The variables that Hugging Face's own tools read. Those of lorank itself stand beside their flags.
+
+use std::path::{Path, PathBuf};
+
+use lorank_model::Hub;
+
+/// The hub as this process' environment describes it: where it is, what is kept of it, and who we are there.
+pub(crate) fn hub() -> Hub {
+    let variable = |name: &str| std::env::var(name).ok();
+    read(variable, &std::env::home_dir().unwrap_or_default(), |path| std::fs::read_to_string(path).ok())
+}
+
+fn read(variable: impl Fn(&str) -> Option<String>, home: &Path, read_file: impl Fn(&Path) -> Option<String>) -> Hub {
+    // Everywhere in these tools an empty variable is as good as none.
+    let filled = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let variable = |name| variable(name).and_then(filled);
+    let path = |name| variable(name).map(PathBuf::from);
+    let hf_home = || path("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("huggingface");
+    let hf_home = path("HF_HOME").unwrap_or_else(hf_home);
+    let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| hf_home.join("token"));
+    let is_true = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
+    Hub {
+        cache: path("HF_HUB_CACHE").unwrap_or_else(|| hf_home.join("hub")),
+        token: variable("HF_TOKEN").or_else(|| read_file(&token_file).and_then(filled)),
+        endpoint: variable("HF_ENDPOINT"),
+        offline: variable("HF_HUB_OFFLINE").is_some_and(is_true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)], cache: &str, token: &str, endpoint: Option<&str>, offline: bool) {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let file = |path: &Path| path.ends_with("token").then(|| format!("in {}\n", path.display()));
+        let hub = read(variable, Path::new("/home/u"), file);
+        assert_eq!(hub.cache, Path::new(cache), "{variables:?}");
+        assert_eq!((hub.token.as_deref(), hub.endpoint.as_deref()), (Some(token), endpoint), "{variables:?}");
+        assert_eq!(hub.offline, offline, "{variables:?}");
+    }
+
+    #[test]
+    fn variables_mean_what_they_mean_to_hugging_face() {
+        let (cache, token) = ("/home/u/.cache/huggingface/hub", "in /home/u/.cache/huggingface/token");
+        check(&[], cache, token, None, false);
+        check(&[("HF_TOKEN", " "), ("HF_HOME", ""), ("HF_HUB_OFFLINE", "0")], cache, token, None, false);
+        check(&[("HF_HUB_OFFLINE", "yes"), ("HF_ENDPOINT", "http://m")], cache, token, Some("http://m"), true);
+        check(&[("XDG_CACHE_HOME", "/x")], "/x/huggingface/hub", "in /x/huggingface/token", None, false);
+        check(&[("HF_HOME", "/hf"), ("HF_TOKEN", "secret")], "/hf/hub", "secret", None, false);
+        check(&[("HF_HUB_CACHE", "/c"), ("HF_TOKEN_PATH", "/t/token")], "/c", "in /t/token", None, false);
+    }
+}

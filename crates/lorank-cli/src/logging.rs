@@ -1,0 +1,61 @@
+//! Log lines on standard error.
+
+use std::io::{self, IsTerminal};
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// How much is logged, and in what form.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct LogArgs {
+    /// Log more: -v informs, -vv debugs, -vvv tells everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Log errors only and show no progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Log by target and level, as in `warn,lorank_model=debug` (instead of -v and -q)
+    #[arg(long, global = true, value_name = "FILTER", env = "LORANK_LOG", value_parser = parse_filter)]
+    log: Option<String>,
+    /// The form of the log lines
+    #[arg(long, global = true, value_name = "FORMAT", env = "LORANK_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+fn parse_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+impl LogArgs {
+    /// Sends log lines to standard error from here on.
+    pub(crate) fn install(&self) {
+        let filter = self.log.as_deref().unwrap_or(match (self.quiet, self.verbose) {
+            (true, _) => "error",
+            (false, 0) => "warn",
+            (false, 1) => "warn,lorank=info",
+            (false, 2) => "info,lorank=debug",
+            (false, _) => "trace",
+        });
+        let filter = EnvFilter::try_new(filter).expect("given filters are parsed with the arguments");
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        // A second installation happens in no run of the program; a test that makes one keeps the first.
+        let _ = match self.log_format {
+            LogFormat::Text => lines.with_ansi(has_colour()).try_init(),
+            LogFormat::Json => lines.json().try_init(),
+        };
+    }
+}
+
+fn has_colour() -> bool {
+    io::stderr().is_terminal() && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}

@@ -1,0 +1,48 @@
+//! What is compiled into the program, as files of a model; nothing, in a build without the feature `starter`.
+
+use lorank_model::Files;
+
+#[cfg(feature = "starter")]
+mod embedded {
+    use super::Files;
+
+    pub(crate) const BASE: Option<&str> = Some(lorank_starter::BASE_MODEL_NAME);
+
+    pub(crate) fn base(name: &str) -> Option<Files> {
+        let is_it = name == lorank_starter::BASE_MODEL_NAME;
+        is_it.then(|| files(lorank_starter::BASE_MODEL_HUB_NAME, lorank_starter::base_model()))
+    }
+
+    pub(crate) fn adapter(name: &str) -> Option<Files> {
+        lorank_starter::adapter(name).map(|adapter| files(adapter.id, adapter.files))
+    }
+
+    pub(crate) fn adapter_names() -> Vec<&'static str> {
+        lorank_starter::adapters().iter().map(|adapter| adapter.id).collect()
+    }
+
+    fn files(name: &str, files: &'static [lorank_starter::File]) -> Files {
+        Files::embedded(name, files.iter().map(|file| (file.name, file.bytes)))
+    }
+}
+
+#[cfg(not(feature = "starter"))]
+mod embedded {
+    use super::Files;
+
+    pub(crate) const BASE: Option<&str> = None;
+
+    pub(crate) fn base(_name: &str) -> Option<Files> {
+        None
+    }
+
+    pub(crate) fn adapter(_name: &str) -> Option<Files> {
+        None
+    }
+
+    pub(crate) fn adapter_names() -> Vec<&'static str> {
+        Vec::new()
+    }
+}
+
+pub(crate) use embedded::{BASE, adapter, adapter_names, base};

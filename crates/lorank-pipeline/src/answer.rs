@@ -1,0 +1,103 @@
+//! What the pipeline answers.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lorank_core::{Hit, ModelVersion};
+
+/// The answer to one search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The hits of the page, best first. Their ranks count from the first page's first hit.
+    pub hits: Vec<Hit>,
+    /// Where the rerank score of each hit comes from, in the order of `hits`; `None` where the hit has none.
+    pub score_origins: Vec<Option<ScoreOrigin>>,
+    /// Whether the order is the reranker's. If not, it is the first stage's.
+    pub reranked: bool,
+    /// Why the answer is in first-stage order although reranking was asked for.
+    pub fallback: Option<Fallback>,
+    /// The model that reranked, or would have; `None` where reranking was not asked for.
+    pub model: Option<ModelVersion>,
+    /// How many candidates the first stage found within `depth`: those that are reranked where reranking happens.
+    /// It does not depend on the page.
+    pub n_candidates: usize,
+    /// The depth of this search.
+    pub depth: NonZeroUsize,
+    /// What the score cache did.
+    pub cache: CacheUse,
+    /// How long each step took.
+    pub timings: Timings,
+}
+
+/// How many of a request's pairs the score cache held. Together they are `n_candidates`, or none without reranking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheUse {
+    /// Pairs whose score was held.
+    pub hits: usize,
+    /// Pairs whose score was not. One that comes twice in the request counts twice and is scored once.
+    pub misses: usize,
+}
+
+/// Where a rerank score comes from. The score is the same to the bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreOrigin {
+    /// The score cache held it.
+    Cache,
+    /// The model worked it out for this request.
+    Model,
+}
+
+/// How long each step took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timings {
+    /// Retrieving the candidates.
+    pub first_stage: Duration,
+    /// Making the cache's keys and looking them up.
+    pub cache: Duration,
+    /// Waiting for the reranker, the time in its queue included.
+    pub rerank: Duration,
+    /// The whole search, snippets included.
+    pub total: Duration,
+}
+
+/// Why an answer is in first-stage order although reranking was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fallback {
+    /// The deadline passed before all the scores were there.
+    DeadlinePassed,
+    /// The reranker gave an error, a wrong number of scores, or panicked.
+    RerankerFailed {
+        /// What happened, in words.
+        message: String,
+    },
+    /// Too many requests were waiting for the model.
+    QueueFull,
+    /// The request was [cancelled](crate::Cancellation).
+    Cancelled,
+}
+
+impl Fallback {
+    /// The reason as one word, for machines. It never changes.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::DeadlinePassed => "deadline_passed",
+            Self::RerankerFailed { .. } => "reranker_failed",
+            Self::QueueFull => "queue_full",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The reason in words, for people.
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeadlinePassed => f.write_str("the deadline passed before every candidate had a score"),
+            Self::RerankerFailed { message } => f.write_str(message),
+            Self::QueueFull => f.write_str("too many requests are waiting for the reranker"),
+            Self::Cancelled => f.write_str("the request was cancelled"),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Defaults and limits.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lorank_cache::CacheConfig;
+use lorank_core::AdapterId;
+
+use crate::{AdapterChoice, PipelineError};
+
+/// What a request gets that does not say otherwise, and the most that one may ask for.
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    /// The depth of a request that names none: how many candidates are reranked.
+    pub depth: NonZeroUsize,
+    /// The largest depth that a request may ask for.
+    pub depth_max: NonZeroUsize,
+    /// The number of hits of a request that names none.
+    pub top_k: NonZeroUsize,
+    /// The largest `offset + top_k` that a request may ask for: every page retrieves all the hits before it.
+    pub page_end_max: NonZeroUsize,
+    /// The longest query text.
+    pub query_bytes_max: usize,
+    /// The time that a request without a deadline gets, from its arrival in the pipeline; `None` waits for the model.
+    pub deadline: Option<Duration>,
+    /// The adapter (or alias) of a request that names none; `None` is the bare base model.
+    pub default_adapter: Option<AdapterId>,
+    /// Other names for adapters. An alias hides an adapter of the same name; it cannot point to another alias.
+    pub aliases: BTreeMap<AdapterId, AdapterId>,
+    /// The score cache.
+    pub cache: CacheConfig,
+    /// How many pairs the reranker gets at once. Between two chunks an abandoned request is dropped, so smaller chunks
+    /// free the model sooner, and larger ones let it work in bigger batches. Scores do not depend on it.
+    pub pairs_per_chunk: NonZeroUsize,
+    /// How many requests may wait for the model. One more falls back at once.
+    pub queue_max: NonZeroUsize,
+    /// How many threads run the model. One is right for a model that is itself parallel.
+    pub n_workers: NonZeroUsize,
+}
+
+impl Default for PipelineConfig {
+    fn default() -> Self {
+        Self {
+            depth: non_zero(100),
+            depth_max: non_zero(1_000),
+            top_k: non_zero(10),
+            page_end_max: non_zero(10_000),
+            query_bytes_max: 64 << 10,
+            deadline: None,
+            default_adapter: None,
+            aliases: BTreeMap::new(),
+            cache: CacheConfig::default(),
+            pairs_per_chunk: non_zero(16),
+            queue_max: non_zero(64),
+            n_workers: NonZeroUsize::MIN,
+        }
+    }
+}
+
+const fn non_zero(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).expect("the defaults are not zero")
+}
+
+impl PipelineConfig {
+    /// Refuses what contradicts itself.
+    pub(crate) fn check(&self) -> Result<(), PipelineError> {
+        let above = |field, value: NonZeroUsize, max_field, max: NonZeroUsize| {
+            let reason = format!("{value} is above `{max_field}`, which is {max}");
+            if value > max { Err(PipelineError::InvalidConfig { field, reason }) } else { Ok(()) }
+        };
+        above("depth", self.depth, "depth_max", self.depth_max)?;
+        above("top_k", self.top_k, "page_end_max", self.page_end_max)?;
+        for (alias, target) in &self.aliases {
+            let reason = if alias.as_str() == AdapterChoice::BASE {
+                format!("`{alias}` stands for the bare base model and cannot be an alias")
+            } else if self.aliases.contains_key(target) {
+                format!("`{alias}` points to `{target}`, which is itself an alias")
+            } else {
+                continue;
+            };
+            return Err(PipelineError::InvalidConfig { field: "aliases", reason });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(config: PipelineConfig, expected: Option<&str>) {
+        let found = config.check().err().map(|error| error.to_string());
+        assert_eq!(found.as_deref(), expected);
+    }
+
+    fn aliases(pairs: &[(&str, &str)]) -> PipelineConfig {
+        let id = |text: &str| text.parse::<AdapterId>().unwrap();
+        let aliases = pairs.iter().map(|(alias, target)| (id(alias), id(target))).collect();
+        PipelineConfig { aliases, ..PipelineConfig::default() }
+    }
+
+    #[test]
+    fn contradictions_are_refused_by_name() {
+        let default = PipelineConfig::default;
+        check(default(), None);
+        check(aliases(&[("default", "qa"), ("canary", "qa")]), None);
+        check(
+            PipelineConfig { depth: non_zero(2_000), ..default() },
+            Some("`depth` is refused: 2000 is above `depth_max`, which is 1000"),
+        );
+        check(
+            PipelineConfig { page_end_max: non_zero(5), ..default() },
+            Some("`top_k` is refused: 10 is above `page_end_max`, which is 5"),
+        );
+        check(
+            aliases(&[("default", "canary"), ("canary", "qa")]),
+            Some("`aliases` is refused: `default` points to `canary`, which is itself an alias"),
+        );
+        check(
+            aliases(&[("none", "qa")]),
+            Some("`aliases` is refused: `none` stands for the bare base model and cannot be an alias"),
+        );
+    }
+}

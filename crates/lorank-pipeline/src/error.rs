@@ -1,0 +1,98 @@
+//! What keeps a search from being answered at all.
+
+use lorank_core::{AdapterId, BoxError};
+
+/// A search that has no answer. A late or failing reranker is not among these: it has a [fallback](crate::Fallback).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// A value of the [configuration](crate::PipelineConfig) contradicts another.
+    #[error("`{field}` is refused: {reason}")]
+    InvalidConfig {
+        /// The configuration's field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A request asks for more than the configuration allows.
+    #[error("{quantity} is {found}, which is above the limit of {max}")]
+    TooLarge {
+        /// The request's field.
+        field: &'static str,
+        /// What was measured, in words.
+        quantity: &'static str,
+        /// What it came to.
+        found: usize,
+        /// The most it may be.
+        max: usize,
+    },
+    /// The request names an adapter that the reranker does not hold.
+    #[error("the adapter `{adapter}` cannot be used")]
+    UnknownAdapter {
+        /// The adapter, as the request named it.
+        adapter: AdapterId,
+        /// The reranker's own words.
+        source: BoxError,
+    },
+    /// The request asks for the bare base model, and the reranker does not answer without an adapter.
+    #[error("the bare base model cannot be used without an adapter")]
+    NoBareBase {
+        /// The reranker's own words.
+        source: BoxError,
+    },
+    /// The request leaves the choice of the model open, and the configured one does not exist.
+    #[error("the default model cannot be used: `default_adapter` or what it points to is missing")]
+    NoDefaultModel {
+        /// The reranker's own words.
+        source: BoxError,
+    },
+    /// The first stage failed, and below it there is nothing to fall back on.
+    #[error("the first stage could not {task}")]
+    FirstStage {
+        /// What it was asked to do.
+        task: &'static str,
+        /// Its own words.
+        source: BoxError,
+    },
+    /// The system gave the pipeline no thread to run the model on.
+    #[error("no thread could be started for the reranker")]
+    SpawnWorker {
+        /// The system's own words.
+        source: std::io::Error,
+    },
+}
+
+/// What sort of error it is, and so who can mend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request or the configuration says something impossible.
+    InvalidInput,
+    /// The request names something that is not there.
+    NotFound,
+    /// The service is not set up to answer now.
+    Unavailable,
+    /// A part of the pipeline broke.
+    Internal,
+}
+
+impl PipelineError {
+    /// What sort of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InvalidConfig { .. } | Self::TooLarge { .. } => ErrorKind::InvalidInput,
+            Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => ErrorKind::NotFound,
+            Self::NoDefaultModel { .. } => ErrorKind::Unavailable,
+            Self::FirstStage { .. } | Self::SpawnWorker { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// The field of the request (or of the configuration) that the error is about.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::InvalidConfig { field, .. } | Self::TooLarge { field, .. } => Some(field),
+            Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => Some("adapter"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The pipeline: first stage, score cache and reranker in one search, with a deadline and a fallback.
+//!
+//! A [`Pipeline`] takes any [`FirstStage`](lorank_core::FirstStage) and any [`Reranker`](lorank_core::Reranker) and
+//! owns everything between them, so that neither has to:
+//!
+//! - **Order.** The first `depth` candidates by rerank score, ties by first-stage rank; all others after them as the
+//!   first stage had them. It adds none, loses none, repeats none.
+//! - **Pages.** The same candidates are retrieved and the same `depth` of them reranked whatever the page, so pages are
+//!   slices of one order. The second page finds its scores in the cache.
+//! - **Cache.** A pair that was scored before costs no model work, and a pair that comes twice in one request is scored
+//!   once.
+//! - **Deadline.** The model runs on the pipeline's own threads behind a bounded queue, some pairs at a time. When the
+//!   deadline passes, the answer comes in first-stage order and says so ([`Answer::fallback`]); the rest of the work is
+//!   dropped, and what is finished stays in the cache. A reranker that fails or panics is answered the same way.
+//!
+//! It is synchronous and needs no particular runtime: an async program calls it where blocking is allowed.
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//! use lorank_core::*;
+//! use lorank_pipeline::{Pipeline, PipelineConfig, SearchRequest};
+//!
+//! /// Finds every document, in the order they came in.
+//! struct Everything(Vec<&'static str>);
+//!
+//! impl FirstStage for Everything {
+//!     fn retrieve(&self, _query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
+//!         let found = self.0.iter().take(depth.get()).enumerate();
+//!         found.map(|(n, text)| Ok(Candidate::new(n.to_string(), *text, Score::new(-(n as f32))?))).collect()
+//!     }
+//! }
+//!
+//! /// Likes short documents.
+//! struct Brevity;
+//!
+//! impl Reranker for Brevity {
+//!     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
+//!         if let Some(adapter) = adapter {
+//!             return Err(format!("there is no adapter `{adapter}`").into());
+//!         }
+//!         let (base_digest, prompt_version) = (Digest::new([0; 32]), Digest::new([0; 32]));
+//!         let precision = Precision::F32;
+//!         Ok(ModelVersion { base_model: "brevity".into(), base_digest, adapter: None, prompt_version, precision })
+//!     }
+//!
+//!     fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
+//!         let score = |candidate: &Candidate| Ok(Score::new(-(candidate.text.len() as f32))?);
+//!         batch.iter().map(|group| group.candidates.iter().map(score).collect()).collect()
+//!     }
+//! }
+//!
+//! let first_stage = Everything(vec!["a long document", "short", "a longer document"]);
+//! let pipeline = Pipeline::new(first_stage, Brevity, PipelineConfig::default())?;
+//! let answer = pipeline.search(&SearchRequest::new("anything"))?;
+//!
+//! assert!(answer.reranked);
+//! assert_eq!(answer.hits[0].candidate.text, "short");
+//! assert_eq!((answer.hits[0].rank, answer.hits[0].first_stage_rank), (1, 2));
+//!
+//! // Asking again costs no model work.
+//! assert_eq!(pipeline.search(&SearchRequest::new("anything"))?.cache.hits, 3);
+//! # Ok::<(), lorank_pipeline::PipelineError>(())
+//! ```
+
+mod answer;
+mod config;
+mod error;
+mod order;
+mod pipeline;
+mod request;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use answer::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
+pub use config::PipelineConfig;
+pub use error::{ErrorKind, PipelineError};
+pub use lorank_cache::{CacheConfig, CacheStats};
+pub use pipeline::{NoFirstStage, Pipeline};
+pub use request::{AdapterChoice, Cancellation, SearchRequest};

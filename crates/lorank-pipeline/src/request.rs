@@ -1,0 +1,118 @@
+//! What is asked of the pipeline.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lorank_core::{AdapterId, Deadline, ParseIdError, Query};
+
+/// One search: the query, and what of its answer is wanted. What is `None` is the pipeline's to choose.
+#[derive(Debug, Clone)]
+pub struct SearchRequest {
+    /// The query.
+    pub query: Query,
+    /// The model that reranks.
+    pub adapter: AdapterChoice,
+    /// How many candidates are reranked.
+    pub depth: Option<NonZeroUsize>,
+    /// How many hits are returned.
+    pub top_k: Option<NonZeroUsize>,
+    /// How many hits are left out at the top: `offset` 10 begins with rank 11.
+    pub offset: usize,
+    /// Whether to rerank at all. Without it the answer has the first stage's order, and no model is looked up.
+    pub rerank: bool,
+    /// The point in time after which the answer comes in first-stage order. Scores that the cache holds cost no model
+    /// work and are used even then.
+    pub deadline: Option<Deadline>,
+    /// Whether the returned hits get snippets.
+    pub snippets: bool,
+    /// Set from elsewhere once nobody wants the answer any more.
+    pub cancellation: Cancellation,
+}
+
+impl SearchRequest {
+    /// A search for plain words, everything else as the pipeline is configured: reranked, first page, no snippets.
+    pub fn new(query_text: impl Into<String>) -> Self {
+        Self::from_query(Query::new(query_text))
+    }
+
+    /// A search for a query, everything else as in [`SearchRequest::new`].
+    pub fn from_query(query: Query) -> Self {
+        Self {
+            query,
+            adapter: AdapterChoice::Default,
+            depth: None,
+            top_k: None,
+            offset: 0,
+            rerank: true,
+            deadline: None,
+            snippets: false,
+            cancellation: Cancellation::default(),
+        }
+    }
+}
+
+/// Which model reranks. In text: a name, or `none` for the bare base model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AdapterChoice {
+    /// The pipeline's default adapter.
+    #[default]
+    Default,
+    /// The base model without an adapter.
+    Base,
+    /// An adapter or an alias.
+    Named(AdapterId),
+}
+
+impl AdapterChoice {
+    /// The word for the bare base model.
+    pub const BASE: &'static str = "none";
+}
+
+impl FromStr for AdapterChoice {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        if text == Self::BASE { Ok(Self::Base) } else { text.parse().map(Self::Named) }
+    }
+}
+
+/// A flag that says that nobody wants the answer any more. Clones are one flag.
+///
+/// The model is not interrupted: the flag is read between two chunks, and what is finished stays in the cache.
+#[derive(Clone, Default)]
+pub struct Cancellation(Arc<AtomicBool>);
+
+impl Cancellation {
+    /// Raises the flag, for good.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the flag is raised.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Cancellation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cancellation({})", self.is_cancelled())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_are_chosen_by_name() {
+        let named = |id: &str| Ok(AdapterChoice::Named(id.parse().unwrap()));
+        assert_eq!("none".parse(), Ok(AdapterChoice::Base));
+        assert_eq!("qa".parse(), named("qa"));
+        assert_eq!("default".parse(), named("default"), "a name as any other");
+        assert!("../qa".parse::<AdapterChoice>().is_err());
+    }
+}

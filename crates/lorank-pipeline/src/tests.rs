@@ -1,0 +1,488 @@
+//! The pipeline as a whole, over toy engines.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use lorank_cache::CacheConfig;
+use lorank_core::{Candidate, Deadline, Query, Score};
+use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
+use proptest::prelude::*;
+
+use crate::*;
+
+type ToyPipeline = Pipeline<ToyFirstStage, Arc<FakeReranker>>;
+
+fn non_zero(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap()
+}
+
+/// A pipeline over `n` toy documents, and its reranker to ask afterwards.
+fn pipeline(n: usize, reranker: FakeReranker, config: PipelineConfig) -> (ToyPipeline, Arc<FakeReranker>) {
+    let reranker = Arc::new(reranker);
+    let first_stage = ToyFirstStage::new(toy::candidates(n));
+    (Pipeline::new(first_stage, reranker.clone(), config).unwrap(), reranker)
+}
+
+/// Chunks of four pairs, so that a small request takes several.
+fn small_chunks() -> PipelineConfig {
+    PipelineConfig { pairs_per_chunk: non_zero(4), ..PipelineConfig::default() }
+}
+
+fn ids(answer: &Answer) -> Vec<&str> {
+    answer.hits.iter().map(|hit| hit.candidate.id.as_str()).collect()
+}
+
+/// The request for one page.
+fn page(offset: usize, top_k: usize) -> SearchRequest {
+    SearchRequest { offset, top_k: Some(non_zero(top_k)), ..SearchRequest::new("query") }
+}
+
+fn assert_in_first_stage_order(answer: &Answer) {
+    assert!(!answer.reranked);
+    for (at, hit) in answer.hits.iter().enumerate() {
+        assert_eq!((hit.rank, hit.first_stage_rank, hit.rerank_score), (at + 1, at + 1, None));
+    }
+    assert!(answer.score_origins.iter().all(Option::is_none));
+}
+
+#[test]
+fn hits_carry_both_ranks_and_both_scores() {
+    // The document's number is its score, so the order turns round as far as the depth reaches.
+    let reranker = FakeReranker::by(|_, _, candidate| candidate.text["text of document ".len()..].parse().unwrap());
+    let (pipeline, _) = pipeline(5, reranker, PipelineConfig::default());
+    let request = SearchRequest { depth: Some(non_zero(3)), snippets: true, ..page(1, 3) };
+    let answer = pipeline.search(&request).unwrap();
+
+    assert_eq!(ids(&answer), ["d2", "d1", "d4"]);
+    let rows: Vec<_> = answer
+        .hits
+        .iter()
+        .map(|hit| {
+            let rerank_score = hit.rerank_score.map(Score::get);
+            (hit.rank, hit.first_stage_rank, rerank_score, hit.candidate.first_stage_score.get())
+        })
+        .collect();
+    assert_eq!(rows, [(2, 2, Some(2.0), 4.0), (3, 1, Some(1.0), 5.0), (4, 4, None, 2.0)]);
+    assert_eq!(answer.score_origins, [Some(ScoreOrigin::Model), Some(ScoreOrigin::Model), None]);
+    assert_eq!(answer.hits[0].candidate, toy::candidates(5)[1], "the stored fields come back");
+    assert_eq!(answer.hits[0].snippet.as_ref().unwrap().to_html(), "<b>text</b> of document 2");
+    assert_eq!((answer.n_candidates, answer.depth.get()), (3, 3));
+    assert_eq!(answer.cache, CacheUse { hits: 0, misses: 3 });
+    assert_eq!(answer.model, Some(toy::model(None)));
+    assert!(answer.reranked && answer.fallback.is_none());
+}
+
+#[test]
+fn the_second_page_costs_no_model_work() {
+    let (pipeline, reranker) = pipeline(25, FakeReranker::hashing(), PipelineConfig::default());
+    pipeline.search(&page(0, 10)).unwrap();
+    assert_eq!(reranker.n_pairs(), 25);
+    for offset in [10, 20, 30] {
+        let answer = pipeline.search(&page(offset, 10)).unwrap();
+        assert_eq!(answer.cache, CacheUse { hits: 25, misses: 0 });
+        assert!(answer.score_origins.iter().all(|origin| *origin == Some(ScoreOrigin::Cache)));
+    }
+    assert_eq!(reranker.n_pairs(), 25);
+}
+
+#[test]
+fn the_first_stage_is_asked_once_for_all_that_a_page_needs() {
+    let (pipeline, _) = pipeline(50, FakeReranker::hashing(), PipelineConfig::default());
+    for (offset, top_k, depth, expected) in [(0, 10, 20, 20), (0, 30, 20, 30), (25, 10, 20, 35), (5, 10, 20, 20)] {
+        let request = SearchRequest { depth: Some(non_zero(depth)), ..page(offset, top_k) };
+        let answer = pipeline.search(&request).unwrap();
+        assert_eq!(pipeline.first_stage().asked().last().unwrap().1, expected);
+        assert_eq!(answer.n_candidates, depth);
+    }
+    assert_eq!(pipeline.first_stage().asked().len(), 4);
+}
+
+#[test]
+fn a_pair_that_comes_twice_is_scored_once() {
+    let reranker = Arc::new(FakeReranker::hashing());
+    let pipeline = Pipeline::without_first_stage(reranker.clone(), PipelineConfig::default()).unwrap();
+    let score = Score::new(1.0).unwrap();
+    let candidates = ["a", "b", "a", "a"].iter().enumerate();
+    let candidates = candidates.map(|(n, text)| Candidate::new(n.to_string(), *text, score)).collect();
+    let answer = pipeline.rerank(&SearchRequest::new("query"), candidates).unwrap();
+    assert_eq!(reranker.n_pairs(), 2);
+    assert_eq!(answer.cache, CacheUse { hits: 0, misses: 4 });
+    assert_eq!(answer.hits.len(), 4);
+}
+
+#[test]
+fn without_reranking_no_model_is_asked() {
+    let (pipeline, reranker) = pipeline(5, FakeReranker::hashing(), PipelineConfig::default());
+    let adapter = "missing".parse().unwrap();
+    let answer = pipeline.search(&SearchRequest { rerank: false, adapter, ..page(0, 3) }).unwrap();
+    assert_in_first_stage_order(&answer);
+    assert_eq!((answer.fallback, answer.model, answer.cache), (None, None, CacheUse::default()));
+    assert_eq!(answer.n_candidates, 5);
+    assert_eq!(reranker.n_calls(), 0);
+}
+
+#[test]
+fn no_candidates_are_an_answer() {
+    let (pipeline, reranker) = pipeline(0, FakeReranker::hashing(), PipelineConfig::default());
+    let late = Some(Deadline::at(Instant::now()));
+    let answer = pipeline.search(&SearchRequest { deadline: late, snippets: true, ..page(0, 10) }).unwrap();
+    assert!(answer.hits.is_empty() && answer.reranked && answer.fallback.is_none());
+    assert_eq!((answer.n_candidates, reranker.n_calls()), (0, 0));
+}
+
+#[test]
+fn adapters_are_chosen_by_request_then_alias_then_default() {
+    let id = |text: &str| text.parse::<lorank_core::AdapterId>().unwrap();
+    let config = PipelineConfig {
+        default_adapter: Some(id("default")),
+        aliases: [(id("default"), id("qa")), (id("legal"), id("qa"))].into(),
+        ..PipelineConfig::default()
+    };
+    let (pipeline, _) = pipeline(3, FakeReranker::hashing().with_adapters(&["qa", "legal", "news"]), config);
+    for (choice, expected) in [
+        (AdapterChoice::Default, Some("qa")),
+        (AdapterChoice::Base, None),
+        (AdapterChoice::Named(id("news")), Some("news")),
+        (AdapterChoice::Named(id("default")), Some("qa")),
+        (AdapterChoice::Named(id("legal")), Some("qa")),
+    ] {
+        let answer = pipeline.search(&SearchRequest { adapter: choice, ..page(0, 3) }).unwrap();
+        assert_eq!(answer.model, Some(toy::model(expected.map(id).as_ref())));
+    }
+}
+
+#[test]
+fn adapters_do_not_share_scores() {
+    let reranker = FakeReranker::hashing().with_adapters(&["qa", "legal"]);
+    let (pipeline, reranker) = pipeline(3, reranker, PipelineConfig::default());
+    for adapter in ["qa", "legal", "none", "qa"] {
+        pipeline.search(&SearchRequest { adapter: adapter.parse().unwrap(), ..page(0, 3) }).unwrap();
+    }
+    assert_eq!(reranker.n_pairs(), 9);
+}
+
+#[test]
+fn what_cannot_be_answered_is_an_error() {
+    let config = PipelineConfig { query_bytes_max: 12, ..PipelineConfig::default() };
+    let (pipeline, _) = pipeline(3, FakeReranker::hashing().with_adapters(&["qa"]), config);
+    let adapter = |name: &str| SearchRequest { adapter: name.parse().unwrap(), ..page(0, 3) };
+    let depth = SearchRequest { depth: Some(non_zero(1_001)), ..page(0, 3) };
+    for (request, kind, field, message) in [
+        (adapter("missing"), ErrorKind::NotFound, "adapter", "the adapter `missing` cannot be used"),
+        (depth, ErrorKind::InvalidInput, "depth", "`depth` is 1001, which is above the limit of 1000"),
+        (
+            page(9_991, 10),
+            ErrorKind::InvalidInput,
+            "offset",
+            "`offset` + `top_k` is 10001, which is above the limit of 10000",
+        ),
+        (
+            page(1, 10_000),
+            ErrorKind::InvalidInput,
+            "top_k",
+            "`offset` + `top_k` is 10001, which is above the limit of 10000",
+        ),
+        (
+            page(usize::MAX, 1),
+            ErrorKind::InvalidInput,
+            "offset",
+            &format!("`offset` + `top_k` is {}, which is above the limit of 10000", usize::MAX),
+        ),
+        (
+            SearchRequest::new("thirteen byte"),
+            ErrorKind::InvalidInput,
+            "query",
+            "the length of `query` in bytes is 13, which is above the limit of 12",
+        ),
+    ] {
+        let error = pipeline.search(&request).unwrap_err();
+        assert_eq!((error.kind(), error.field(), error.to_string().as_str()), (kind, Some(field), message));
+    }
+}
+
+#[test]
+fn an_unknown_adapter_is_told_in_the_reranker_s_words() {
+    let (pipeline, _) = pipeline(3, FakeReranker::hashing().with_adapters(&["qa"]), PipelineConfig::default());
+    let adapter = "missing".parse().unwrap();
+    let error = pipeline.search(&SearchRequest { adapter, ..page(0, 3) }).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, r#"no adapter `missing` is loaded; loaded are {"qa"}"#);
+}
+
+#[test]
+fn a_missing_default_adapter_is_not_the_request_s_fault() {
+    let config = PipelineConfig { default_adapter: Some("gone".parse().unwrap()), ..PipelineConfig::default() };
+    let (pipeline, _) = pipeline(3, FakeReranker::hashing(), config);
+    let error = pipeline.search(&page(0, 3)).unwrap_err();
+    assert_eq!((error.kind(), error.field()), (ErrorKind::Unavailable, None));
+}
+
+#[test]
+fn a_failing_first_stage_is_an_error() {
+    let first_stage = ToyFirstStage::failing("the disk is gone");
+    let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
+    let error = pipeline.search(&page(0, 3)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert_eq!(error.to_string(), "the first stage could not retrieve candidates");
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the disk is gone");
+}
+
+#[test]
+fn a_broken_reranker_falls_back_and_may_recover() {
+    let (pipeline, reranker) = pipeline(6, FakeReranker::hashing(), small_chunks());
+    for (fault, message) in [
+        (Fault::Error("out of memory"), "out of memory"),
+        (Fault::Panic("index out of range"), "the reranker panicked: index out of range"),
+        (Fault::OneScoreTooFew, "the reranker gave 3 scores for 4 candidates"),
+        (Fault::NoGroups, "the reranker answered 0 groups, but was asked 1"),
+    ] {
+        reranker.set_fault(Some(fault));
+        let answer = pipeline.search(&page(0, 6)).unwrap();
+        assert_in_first_stage_order(&answer);
+        let fallback = answer.fallback.unwrap();
+        assert_eq!((fallback.reason(), fallback.to_string().as_str()), ("reranker_failed", message));
+        assert_eq!(answer.model, Some(toy::model(None)));
+    }
+    reranker.set_fault(None);
+    assert!(pipeline.search(&page(0, 6)).unwrap().reranked, "the thread has survived the panic");
+}
+
+#[test]
+fn a_score_that_is_not_finite_falls_back() {
+    let reranker = FakeReranker::by(|_, _, candidate| if candidate.id.as_str() == "d6" { f32::NAN } else { 1.0 });
+    let (pipeline, reranker) = pipeline(6, reranker, small_chunks());
+    let answer = pipeline.search(&page(0, 6)).unwrap();
+    assert_in_first_stage_order(&answer);
+    let message = "the score is `NaN`, which is not a finite number".to_owned();
+    assert_eq!(answer.fallback, Some(Fallback::RerankerFailed { message }));
+    assert_eq!(pipeline.cache_stats().entries, 4, "the chunk before it is kept");
+    assert_eq!(reranker.n_calls(), 2);
+}
+
+#[test]
+fn past_the_deadline_on_arrival_there_is_no_forward_pass() {
+    let (pipeline, reranker) = pipeline(6, FakeReranker::hashing(), PipelineConfig::default());
+    let late = SearchRequest { deadline: Some(Deadline::at(Instant::now())), ..page(0, 6) };
+    let answer = pipeline.search(&late).unwrap();
+    assert_in_first_stage_order(&answer);
+    assert_eq!(answer.fallback, Some(Fallback::DeadlinePassed));
+    assert_eq!((answer.n_candidates, reranker.n_calls()), (6, 0));
+
+    // What the cache holds needs no forward pass, so it is used even now.
+    let in_time = pipeline.search(&page(0, 6)).unwrap();
+    let late = pipeline.search(&late).unwrap();
+    assert!(late.reranked);
+    assert_eq!(ids(&late), ids(&in_time));
+}
+
+#[test]
+fn the_deadline_ends_the_wait_for_a_slow_model() {
+    let gate = Gate::closed();
+    let config = PipelineConfig { deadline: Some(Duration::from_millis(5)), ..small_chunks() };
+    let (pipeline, _) = pipeline(6, FakeReranker::hashing().behind(gate.clone()), config);
+    let answer = pipeline.search(&page(0, 6)).unwrap();
+    assert_in_first_stage_order(&answer);
+    assert_eq!(answer.fallback, Some(Fallback::DeadlinePassed));
+    gate.open();
+}
+
+/// The model sits in its first chunk until the deadline has passed. That chunk is finished and kept; no other is begun.
+#[test]
+fn a_chunk_that_ends_too_late_is_kept_and_the_rest_dropped() {
+    // A machine may stall past any deadline before the model even begins: then the next try gets twice the time.
+    for budget in (4..).map(|power| Duration::from_millis(1 << power)) {
+        let deadline = Arc::new(OnceLock::new());
+        let reranker = FakeReranker::by({
+            let deadline = deadline.clone();
+            move |query, model, candidate| {
+                while !deadline.get().is_some_and(Deadline::has_passed) {
+                    std::thread::yield_now();
+                }
+                toy::hashed_score(query, model, candidate)
+            }
+        });
+        let (pipeline, reranker) = pipeline(10, reranker, small_chunks());
+        let until = *deadline.get_or_init(|| Deadline::after(budget).unwrap());
+        let answer = pipeline.search(&SearchRequest { deadline: Some(until), ..page(0, 10) }).unwrap();
+        assert_in_first_stage_order(&answer);
+        assert_eq!(answer.fallback, Some(Fallback::DeadlinePassed));
+        if reranker.n_calls() == 0 {
+            continue;
+        }
+        while pipeline.cache_stats().entries < 4 {
+            std::thread::yield_now();
+        }
+        let again = pipeline.search(&page(0, 10)).unwrap();
+        assert!(again.reranked);
+        assert_eq!(reranker.n_pairs(), 10, "the first four pairs were not scored again, and no pair twice");
+        return;
+    }
+}
+
+#[test]
+fn a_cancelled_request_frees_the_model_after_its_chunk() {
+    let cancellation = Cancellation::default();
+    let reranker = FakeReranker::by({
+        let cancellation = cancellation.clone();
+        move |_, _, _| {
+            cancellation.cancel();
+            1.0
+        }
+    });
+    let (pipeline, reranker) = pipeline(10, reranker, small_chunks());
+    let answer = pipeline.search(&SearchRequest { cancellation, ..page(0, 10) }).unwrap();
+    assert_in_first_stage_order(&answer);
+    assert_eq!(answer.fallback, Some(Fallback::Cancelled));
+    assert_eq!((reranker.n_calls(), pipeline.cache_stats().entries), (1, 4));
+}
+
+#[test]
+fn a_full_queue_falls_back_at_once() {
+    let gate = Gate::closed();
+    let config = PipelineConfig { queue_max: non_zero(1), ..PipelineConfig::default() };
+    let (pipeline, _) = pipeline(3, FakeReranker::hashing().behind(gate.clone()), config);
+    let search = |query: &str| pipeline.search(&SearchRequest::new(query)).unwrap();
+    std::thread::scope(|scope| {
+        let at_the_model = scope.spawn(|| search("one"));
+        gate.wait_for_arrivals(1);
+        // Of the next two, one takes the queue's only place and waits there; the other finds the queue full.
+        let (done, first_done) = std::sync::mpsc::channel();
+        for query in ["two", "three"] {
+            let done = done.clone();
+            scope.spawn(move || done.send(search(query)).unwrap());
+        }
+        let turned_away = first_done.recv().unwrap();
+        gate.open();
+        assert_in_first_stage_order(&turned_away);
+        assert_eq!(turned_away.fallback, Some(Fallback::QueueFull));
+        assert!(at_the_model.join().unwrap().reranked);
+        assert!(first_done.recv().unwrap().reranked);
+    });
+}
+
+#[test]
+fn several_workers_score_at_the_same_time() {
+    let gate = Gate::closed();
+    let config = PipelineConfig { n_workers: non_zero(2), ..PipelineConfig::default() };
+    let (pipeline, _) = pipeline(3, FakeReranker::hashing().behind(gate.clone()), config);
+    let search = |query: &str| pipeline.search(&SearchRequest::new(query)).unwrap();
+    let search = &search;
+    std::thread::scope(|scope| {
+        let searches = ["one", "two"].map(|query| scope.spawn(move || search(query)));
+        gate.wait_for_arrivals(2);
+        gate.open();
+        for search in searches {
+            assert!(search.join().unwrap().reranked);
+        }
+    });
+}
+
+#[test]
+fn a_pipeline_of_trait_objects_needs_no_other_code() {
+    let first_stage: Arc<dyn lorank_core::FirstStage> = Arc::new(ToyFirstStage::new(toy::candidates(3)));
+    let reranker: Arc<dyn lorank_core::Reranker> = Arc::new(FakeReranker::hashing());
+    let pipeline = Pipeline::new(first_stage, reranker, PipelineConfig::default()).unwrap();
+    assert_eq!(pipeline.search(&page(0, 3)).unwrap().hits.len(), 3);
+}
+
+/// What varies without changing any order: chunk size, workers, cache.
+fn configs() -> impl Strategy<Value = PipelineConfig> {
+    (1_usize..6, 1_usize..3, prop::sample::select(vec![0, 2, 1_000])).prop_map(|(chunk, workers, entries_max)| {
+        PipelineConfig {
+            pairs_per_chunk: non_zero(chunk),
+            n_workers: non_zero(workers),
+            cache: CacheConfig { entries_max, ..CacheConfig::default() },
+            ..PipelineConfig::default()
+        }
+    })
+}
+
+/// Few different texts, so that equal pairs and equal scores are frequent.
+fn candidate_lists() -> impl Strategy<Value = Vec<Candidate>> {
+    let candidate = |(n, text): (usize, u8)| {
+        Candidate::new(format!("d{n}"), format!("text {text}"), Score::new(-(n as f32)).unwrap())
+    };
+    prop::collection::vec(0_u8..12, 0..30).prop_map(move |texts| texts.into_iter().enumerate().map(candidate).collect())
+}
+
+/// The order by its definition: again and again the best that is left, the first of equals.
+fn brute_force(candidates: &[Candidate], depth: usize) -> Vec<String> {
+    let (query, model) = (Query::new("query"), toy::model(None));
+    let mut left: Vec<&Candidate> = candidates.iter().take(depth).collect();
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let score = |at: usize| toy::hashed_score(&query, &model, left[at]);
+        let best = (0..left.len()).fold(0, |best, at| if score(at) > score(best) { at } else { best });
+        order.push(left.remove(best).id.to_string());
+    }
+    order.extend(candidates.iter().skip(depth).map(|candidate| candidate.id.to_string()));
+    order
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn the_order_is_the_definition_s_whatever_chunks_workers_and_cache(
+        candidates in candidate_lists(),
+        depth in 1_usize..35,
+        config in configs(),
+    ) {
+        let pipeline = Pipeline::new(ToyFirstStage::new(candidates.clone()), FakeReranker::hashing(), config).unwrap();
+        let whole = SearchRequest { depth: Some(non_zero(depth)), ..page(0, 40) };
+        let cold = pipeline.search(&whole).unwrap();
+        prop_assert_eq!(ids(&cold), brute_force(&candidates, depth));
+        prop_assert_eq!(cold.n_candidates, depth.min(candidates.len()));
+
+        // A permutation, and each document beside its own first-stage rank.
+        let mut places: Vec<usize> = cold.hits.iter().map(|hit| hit.first_stage_rank).collect();
+        for hit in &cold.hits {
+            prop_assert_eq!(&hit.candidate, &candidates[hit.first_stage_rank - 1]);
+        }
+        places.sort_unstable();
+        prop_assert_eq!(places, (1..=candidates.len()).collect::<Vec<_>>());
+
+        // Warm equals cold, the scores to the bit.
+        let warm = pipeline.search(&whole).unwrap();
+        let bits = |answer: &Answer| -> Vec<_> {
+            answer.hits.iter().map(|hit| hit.rerank_score.map(|score| score.get().to_bits())).collect()
+        };
+        prop_assert_eq!(bits(&warm), bits(&cold));
+        prop_assert_eq!(&warm.hits, &cold.hits);
+        prop_assert_eq!(warm.cache.hits + warm.cache.misses, warm.n_candidates);
+
+        // The half without a first stage gives the same.
+        prop_assert_eq!(&pipeline.rerank(&whole, candidates).unwrap().hits, &cold.hits);
+    }
+
+    #[test]
+    fn pages_join_to_the_whole(
+        candidates in candidate_lists(),
+        depth in 1_usize..35,
+        top_k in 1_usize..8,
+        config in configs(),
+    ) {
+        let pipeline = Pipeline::new(ToyFirstStage::new(candidates), FakeReranker::hashing(), config).unwrap();
+        let request = |offset, top_k| SearchRequest { depth: Some(non_zero(depth)), ..page(offset, top_k) };
+        let whole = pipeline.search(&request(0, 40)).unwrap();
+        let pages = (0..40).step_by(top_k).flat_map(|offset| pipeline.search(&request(offset, top_k)).unwrap().hits);
+        prop_assert_eq!(pages.collect::<Vec<_>>(), whole.hits);
+    }
+
+    #[test]
+    fn a_fallback_keeps_first_stage_order(
+        candidates in candidate_lists(),
+        depth in 1_usize..35,
+        config in configs(),
+    ) {
+        let reranker = FakeReranker::hashing();
+        reranker.set_fault(Some(Fault::Error("broken")));
+        let expected: Vec<_> = candidates.iter().map(|candidate| candidate.id.to_string()).collect();
+        let pipeline = Pipeline::new(ToyFirstStage::new(candidates), reranker, config).unwrap();
+        let answer = pipeline.search(&SearchRequest { depth: Some(non_zero(depth)), ..page(0, 40) }).unwrap();
+        prop_assert_eq!(ids(&answer), expected);
+        prop_assert!(answer.hits.iter().all(|hit| hit.rerank_score.is_none() && hit.rank == hit.first_stage_rank));
+        prop_assert_eq!(answer.reranked, answer.n_candidates == 0);
+    }
+}

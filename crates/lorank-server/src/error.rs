@@ -1,0 +1,201 @@
+//! What a request gets instead of an answer.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use lorank_pipeline::PipelineError;
+use serde_json::json;
+
+use crate::RequestId;
+
+/// A request that has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The body is not JSON. The source says where.
+    #[error("the body is not valid JSON")]
+    MalformedJson {
+        /// The parser's own words, with line and column.
+        source: serde_json::Error,
+    },
+    /// The request cannot be read.
+    #[error("the {part} cannot be read: {problem}")]
+    Malformed {
+        /// The part of it.
+        part: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A value that cannot be. The field is a path: `filters.year.gte`.
+    #[error("`{field}` {problem}")]
+    InvalidValue {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A body that is JSON, but not a search.
+    #[error("the body is not a search: {problem}")]
+    NotASearch {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is no such route.
+    #[error("there is nothing at `{path}`; the routes are `/v1/search` (GET and POST) and `/health` (GET)")]
+    UnknownRoute {
+        /// The path that was asked for.
+        path: String,
+    },
+    /// The route does not take the method.
+    #[error("`{path}` does not take {method}")]
+    MethodNotAllowed {
+        /// The path that was asked for.
+        path: String,
+        /// The method that was used.
+        method: String,
+    },
+    /// The body is too long.
+    #[error("the body is longer than the limit of {bytes_max} bytes")]
+    BodyTooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The body is not said to be JSON.
+    #[error("the body is said to be {found}; send JSON, with the header `content-type: application/json`")]
+    UnsupportedMediaType {
+        /// What it is said to be, in words.
+        found: String,
+    },
+    /// Too many searches are under way.
+    #[error("{n_searches_max} searches are under way, which is the limit; try again later")]
+    Overloaded {
+        /// The limit.
+        n_searches_max: usize,
+    },
+    /// The pipeline gave an error.
+    #[error(transparent)]
+    Search(#[from] PipelineError),
+    /// The search panicked.
+    #[error("the search ended in a bug")]
+    Panicked {
+        /// The panic.
+        source: tokio::task::JoinError,
+    },
+}
+
+/// What sort of error it is: one word for machines, and an HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request cannot be read.
+    MalformedRequest,
+    /// What it names is not there.
+    NotFound,
+    /// The route does not take the method.
+    MethodNotAllowed,
+    /// The body is too long.
+    PayloadTooLarge,
+    /// The body is not JSON.
+    UnsupportedMediaType,
+    /// It can be read, but says something impossible.
+    InvalidValue,
+    /// Too much is asked at once.
+    Overloaded,
+    /// The service is not set up to answer it.
+    Unavailable,
+    /// The service broke.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The word that stands on the wire. It never changes.
+    pub fn as_str(self) -> &'static str {
+        self.word_and_status().0
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        self.word_and_status().1.as_u16()
+    }
+
+    fn word_and_status(self) -> (&'static str, StatusCode) {
+        match self {
+            Self::MalformedRequest => ("malformed_request", StatusCode::BAD_REQUEST),
+            Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
+            Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::PayloadTooLarge => ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            Self::InvalidValue => ("invalid_value", StatusCode::UNPROCESSABLE_ENTITY),
+            Self::Overloaded => ("overloaded", StatusCode::TOO_MANY_REQUESTS),
+            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+}
+
+impl ServerError {
+    /// What sort of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::MalformedJson { .. } | Self::Malformed { .. } => ErrorKind::MalformedRequest,
+            Self::InvalidValue { .. } | Self::NotASearch { .. } => ErrorKind::InvalidValue,
+            Self::UnknownRoute { .. } => ErrorKind::NotFound,
+            Self::MethodNotAllowed { .. } => ErrorKind::MethodNotAllowed,
+            Self::BodyTooLarge { .. } => ErrorKind::PayloadTooLarge,
+            Self::UnsupportedMediaType { .. } => ErrorKind::UnsupportedMediaType,
+            Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::Panicked { .. } => ErrorKind::Internal,
+            Self::Search(error) => match error.kind() {
+                lorank_pipeline::ErrorKind::InvalidInput => ErrorKind::InvalidValue,
+                lorank_pipeline::ErrorKind::NotFound => ErrorKind::NotFound,
+                lorank_pipeline::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
+            },
+        }
+    }
+
+    /// The field of the request that the error is about.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::InvalidValue { field, .. } => Some(field),
+            Self::Search(error) => error.field(),
+            _ => None,
+        }
+    }
+
+    /// The answer that tells the caller. The causes of a fault of our own are for the log: they may name files or hosts.
+    pub(crate) fn to_response(&self, request_id: &RequestId) -> Response {
+        let status = self.kind().word_and_status().1;
+        let message = if status.is_server_error() { self.to_string() } else { with_causes(self) };
+        if status.is_server_error() {
+            tracing::error!(%request_id, status = status.as_u16(), "{}", with_causes(self));
+        }
+        let mut error = json!({ "kind": self.kind().as_str(), "message": message });
+        if let Some(field) = self.field() {
+            error["field"] = field.into();
+        }
+        let body = json!({ "error": error, "request_id": request_id.as_str() });
+        let mut response = (status, axum::Json(body)).into_response();
+        if matches!(self, Self::Overloaded { .. }) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Only carries the error: the outermost layer, which knows the request's id, makes the answer of it.
+impl IntoResponse for ServerError {
+    fn into_response(self) -> Response {
+        let mut response = self.kind().word_and_status().1.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// The error and its causes on one line.
+fn with_causes(error: &ServerError) -> String {
+    let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,57 @@
+//! The HTTP search API: a [`Pipeline`](lorank_pipeline::Pipeline) of any engines behind two routes.
+//!
+//! - `POST /v1/search` takes a [`SearchBody`] as JSON and gives a [`SearchAnswer`].
+//! - `GET /v1/search?q=...` takes the same keys in the query string: lists separated by commas, and `filter.NAME=VALUE`
+//!   for a field that must have one value (ranges are left to POST).
+//! - `GET /health` says that the service answers.
+//!
+//! What is wrong with a request is said in one shape, with the status that fits:
+//! `{"error": {"kind": "invalid_value", "message": "...", "field": "depth"}, "request_id": "..."}`.
+//! Unknown keys are refused by name. Every answer carries its `x-request-id`, the caller's own where it sent one.
+//!
+//! This crate owns the wire types, and nothing else in lorank knows HTTP. It has no authentication and no TLS: those
+//! are a proxy's work.
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//! use std::sync::Arc;
+//! use lorank_core::*;
+//! use lorank_pipeline::{Pipeline, PipelineConfig};
+//! use lorank_server::{ServerConfig, router, serve};
+//!
+//! # struct OneDocument;
+//! # impl FirstStage for OneDocument {
+//! #     fn retrieve(&self, _: &Query, _: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
+//! #         Ok(vec![Candidate::new("1", "an egg", Score::new(1.0)?)])
+//! #     }
+//! # }
+//! # struct NoModel;
+//! # impl Reranker for NoModel {
+//! #     fn resolve(&self, _: Option<&AdapterId>) -> Result<ModelVersion, BoxError> { Err("none".into()) }
+//! #     fn score(&self, _: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> { Vec::new() }
+//! # }
+//! # let (first_stage, reranker) = (OneDocument, NoModel);
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let pipeline = Arc::new(Pipeline::new(first_stage, reranker, PipelineConfig::default())?);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let shutdown = async { /* until the process is asked to end */ };
+//! serve(listener, router(pipeline, ServerConfig::default()), shutdown).await?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod request_id;
+mod server;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use error::{ErrorKind, ServerError};
+pub use request_id::RequestId;
+pub use server::{ServerConfig, router, serve};
+pub use wire::{
+    AdapterJson, AnswerShape, CacheJson, ExplanationJson, FallbackJson, FieldsJson, HitJson, SearchAnswer, SearchBody,
+    SyntaxJson, TimingsJson, ValueJson,
+};

@@ -1,0 +1,189 @@
+//! The answer of a search as it goes over the wire, and to whoever asks the program for JSON.
+
+use std::time::Duration;
+
+use lorank_core::{Hit, Score};
+use lorank_pipeline::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
+use serde::Serialize;
+
+use super::FieldsJson;
+use crate::RequestId;
+
+/// The answer of a search.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SearchAnswer<'a> {
+    /// The query's text, as it came.
+    pub query: &'a str,
+    /// The hits of the page, best first.
+    pub hits: Vec<HitJson<'a>>,
+    /// Whether the order is the reranker's.
+    pub reranked: bool,
+    /// Why it is not, although reranking was asked for.
+    pub fallback: Option<FallbackJson>,
+    /// The adapter that reranked, or would have; null for the bare base model.
+    pub adapter: Option<AdapterJson<'a>>,
+    /// The base model; null where reranking was not asked for.
+    pub base_model: Option<&'a str>,
+    /// The experiment that chose the adapter: always null, since there are none yet.
+    pub experiment: (),
+    /// How many candidates the first stage found within `depth`.
+    pub n_candidates: usize,
+    /// How many candidates are reranked at most.
+    pub depth: usize,
+    /// How many of the candidates' scores were in the cache.
+    pub cache: CacheJson,
+    /// How long each step took.
+    pub timings_millis: TimingsJson,
+    /// The id of the request.
+    pub request_id: String,
+}
+
+/// One hit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HitJson<'a> {
+    /// The document's id.
+    pub id: &'a str,
+    /// The 1-based place in the answer, counted from the first page's first hit.
+    pub rank: usize,
+    /// The reranker's score; null where the document was not reranked.
+    pub rerank_score: Option<f32>,
+    /// The first stage's score.
+    pub first_stage_score: f32,
+    /// The 1-based place in the first stage's list.
+    pub first_stage_rank: usize,
+    /// The stored fields.
+    pub fields: FieldsJson<'a>,
+    /// A passage as HTML, the query's terms in `<b>`.
+    pub snippet: Option<String>,
+    /// How the hit came to its rank. The key is there only if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<ExplanationJson>,
+}
+
+/// How a hit came to its rank.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExplanationJson {
+    /// How many places reranking moved it up (or down, if negative).
+    pub rank_change: i64,
+    /// Where the rerank score comes from, `cache` or `model`; null where there is none.
+    pub score_origin: Option<&'static str>,
+}
+
+/// Why an answer is in first-stage order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FallbackJson {
+    /// The reason as one word: `deadline_passed`, `reranker_failed`, `queue_full` or `cancelled`.
+    pub reason: &'static str,
+    /// The reason for people.
+    pub message: String,
+}
+
+/// An adapter at one exact version.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdapterJson<'a> {
+    /// The adapter's id.
+    pub id: &'a str,
+    /// The hash of its files.
+    pub digest: String,
+}
+
+/// What the score cache did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CacheJson {
+    /// Scores that it held.
+    pub hits: usize,
+    /// Scores that it did not.
+    pub misses: usize,
+}
+
+/// How long each step took, in milliseconds with three decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TimingsJson {
+    /// Retrieving the candidates.
+    pub first_stage: f64,
+    /// Looking the scores up.
+    pub cache: f64,
+    /// Waiting for the reranker.
+    pub rerank: f64,
+    /// The whole search.
+    pub total: f64,
+}
+
+/// What of an answer is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnswerShape {
+    /// The stored fields that hits carry; all where it is `None`.
+    pub fields: Option<Vec<String>>,
+    /// Whether hits get an explanation.
+    pub explain: bool,
+}
+
+impl<'a> SearchAnswer<'a> {
+    /// The answer in the wanted shape.
+    pub fn shaped(query: &'a str, answer: &'a Answer, request_id: &RequestId, shape: &AnswerShape) -> Self {
+        let model = answer.model.as_ref();
+        let adapter = model.and_then(|model| model.adapter.as_ref());
+        let hits = answer.hits.iter().zip(&answer.score_origins);
+        Self {
+            query,
+            hits: hits.map(|(hit, origin)| HitJson::new(hit, *origin, shape)).collect(),
+            reranked: answer.reranked,
+            fallback: answer.fallback.as_ref().map(FallbackJson::from),
+            adapter: adapter.map(|it| AdapterJson { id: it.id.as_str(), digest: it.digest.to_string() }),
+            base_model: model.map(|model| model.base_model.as_str()),
+            experiment: (),
+            n_candidates: answer.n_candidates,
+            depth: answer.depth.get(),
+            cache: answer.cache.into(),
+            timings_millis: answer.timings.into(),
+            request_id: request_id.to_string(),
+        }
+    }
+}
+
+impl<'a> HitJson<'a> {
+    fn new(hit: &'a Hit, origin: Option<ScoreOrigin>, shape: &AnswerShape) -> Self {
+        let candidate = &hit.candidate;
+        let explanation = || ExplanationJson {
+            rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
+            score_origin: origin.map(|origin| match origin {
+                ScoreOrigin::Cache => "cache",
+                ScoreOrigin::Model => "model",
+            }),
+        };
+        Self {
+            id: candidate.id.as_str(),
+            rank: hit.rank,
+            rerank_score: hit.rerank_score.map(Score::get),
+            first_stage_score: candidate.first_stage_score.get(),
+            first_stage_rank: hit.first_stage_rank,
+            fields: FieldsJson::new(&candidate.fields, shape.fields.as_deref()),
+            snippet: hit.snippet.as_ref().map(|snippet| snippet.to_html()),
+            explanation: shape.explain.then(explanation),
+        }
+    }
+}
+
+impl From<&Fallback> for FallbackJson {
+    fn from(fallback: &Fallback) -> Self {
+        Self { reason: fallback.reason(), message: fallback.to_string() }
+    }
+}
+
+impl From<CacheUse> for CacheJson {
+    fn from(CacheUse { hits, misses }: CacheUse) -> Self {
+        Self { hits, misses }
+    }
+}
+
+impl From<Timings> for TimingsJson {
+    fn from(timings: Timings) -> Self {
+        let millis = |duration: Duration| duration.as_micros() as f64 / 1_000.0;
+        Self {
+            first_stage: millis(timings.first_stage),
+            cache: millis(timings.cache),
+            rerank: millis(timings.rerank),
+            total: millis(timings.total),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A search as it comes over the wire.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use lorank_core::{Deadline, Query, QuerySyntax};
+use lorank_pipeline::{AdapterChoice, SearchRequest};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+use super::{AnswerShape, filters};
+use crate::ServerError;
+
+/// A search. Only `query` is needed; what is missing or null is the service's to choose. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchBody {
+    /// What is searched for.
+    pub query: Option<String>,
+    /// How many hits are returned.
+    pub top_k: Option<NonZeroUsize>,
+    /// How many hits are left out at the top; 0 by default.
+    pub offset: Option<usize>,
+    /// How many candidates are reranked.
+    pub depth: Option<NonZeroUsize>,
+    /// The adapter or alias that reranks; `none` for the bare base model.
+    pub adapter: Option<String>,
+    /// Whether to rerank; true by default.
+    pub rerank: Option<bool>,
+    /// The time after which the answer comes in first-stage order, counted from the request's arrival.
+    pub deadline_millis: Option<u64>,
+    /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`.
+    pub filters: Option<Map<String, Json>>,
+    /// Whether hits get a snippet; true by default.
+    pub snippets: Option<bool>,
+    /// The stored fields that hits carry; all by default.
+    pub fields: Option<Vec<String>>,
+    /// How `query` is read; `plain` by default.
+    pub syntax: Option<SyntaxJson>,
+    /// Whether hits say how they came to their rank; false by default.
+    pub explain: Option<bool>,
+}
+
+/// How the query is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyntaxJson {
+    /// Words; nothing in them is an operator.
+    Plain,
+    /// The first stage's own query language.
+    Advanced,
+}
+
+impl SearchBody {
+    /// Reads the body of a POST.
+    ///
+    /// # Errors
+    /// What is not JSON (with line and column), and what is JSON but no search (with the field).
+    pub fn from_json(body: &[u8]) -> Result<Self, ServerError> {
+        match serde_json::from_slice(body).map_err(|source| ServerError::MalformedJson { source })? {
+            Json::Object(object) => Self::from_object(object),
+            _ => Err(ServerError::NotASearch { problem: "it must be an object with a `query`".to_owned() }),
+        }
+    }
+
+    /// Reads the decoded pairs of a query string. `q` stands for `query`; `fields` is separated by commas;
+    /// `filter.NAME=VALUE`, given once or more, wants one of these values in the field.
+    ///
+    /// # Errors
+    /// A key that is unknown or comes twice, or a value that does not fit it.
+    pub fn from_query_string(pairs: Vec<(String, String)>) -> Result<Self, ServerError> {
+        let mut object = Map::new();
+        let mut filters = Map::new();
+        for (key, text) in pairs {
+            if let Some(field) = key.strip_prefix("filter.") {
+                let values = filters.entry(field).or_insert_with(|| Json::Array(Vec::new()));
+                values.as_array_mut().expect("it was made a list").extend(readings(text));
+                continue;
+            }
+            let key = if key == "q" { "query".to_owned() } else { key };
+            let value = match key.as_str() {
+                "fields" => text.split(',').filter(|name| !name.is_empty()).collect(),
+                "top_k" | "offset" | "depth" | "deadline_millis" => {
+                    text.parse::<i64>().map_or_else(|_| text.clone().into(), Json::from)
+                }
+                "rerank" | "snippets" | "explain" => {
+                    text.parse::<bool>().map_or_else(|_| text.clone().into(), Json::from)
+                }
+                "filters" => {
+                    let problem = "is for POST; write `filter.NAME=VALUE` in a query string".to_owned();
+                    return Err(ServerError::InvalidValue { field: key, problem });
+                }
+                _ => text.into(),
+            };
+            if object.insert(key.clone(), value).is_some() {
+                return Err(ServerError::InvalidValue { field: key, problem: "is given twice".to_owned() });
+            }
+        }
+        if !filters.is_empty() {
+            object.insert("filters".to_owned(), filters.into());
+        }
+        Self::from_object(object)
+    }
+
+    fn from_object(object: Map<String, Json>) -> Result<Self, ServerError> {
+        serde_path_to_error::deserialize(Json::Object(object)).map_err(|error| {
+            let (path, problem) = (error.path().to_string(), error.inner().to_string());
+            match path.as_str() {
+                "." => ServerError::NotASearch { problem },
+                _ => ServerError::InvalidValue { field: path, problem: format!("is refused: {problem}") },
+            }
+        })
+    }
+
+    /// The search for the pipeline, and how its answer is to look. The deadline counts from the arrival.
+    ///
+    /// # Errors
+    /// No query, or a value that cannot be.
+    pub fn into_request(self, arrival: Instant) -> Result<(SearchRequest, AnswerShape), ServerError> {
+        let invalid = |field: &str, problem: String| ServerError::InvalidValue { field: field.to_owned(), problem };
+        let text = self.query.ok_or_else(|| invalid("query", "is missing".to_owned()))?;
+        let syntax = match self.syntax.unwrap_or(SyntaxJson::Plain) {
+            SyntaxJson::Plain => QuerySyntax::Plain,
+            SyntaxJson::Advanced => QuerySyntax::Advanced,
+        };
+        let filters = filters::read(self.filters.unwrap_or_default())?;
+        let adapter = match self.adapter {
+            None => AdapterChoice::Default,
+            Some(name) => name.parse().map_err(|error| invalid("adapter", format!("is refused: {error}")))?,
+        };
+        // A point in time beyond what the clock can hold is as good as never.
+        let deadline = self.deadline_millis.and_then(|millis| arrival.checked_add(Duration::from_millis(millis)));
+        let request = SearchRequest {
+            adapter,
+            depth: self.depth,
+            top_k: self.top_k,
+            offset: self.offset.unwrap_or(0),
+            rerank: self.rerank.unwrap_or(true),
+            deadline: deadline.map(Deadline::at),
+            snippets: self.snippets.unwrap_or(true),
+            ..SearchRequest::from_query(Query { text, syntax, filters })
+        };
+        Ok((request, AnswerShape { fields: self.fields, explain: self.explain.unwrap_or(false) }))
+    }
+}
+
+/// What a text in a query string may stand for: itself, and the number or truth value that it spells. A stored field
+/// has one type, so at most one of them matches.
+fn readings(text: String) -> Vec<Json> {
+    let number = text.parse::<serde_json::Number>().ok().map(Json::Number);
+    let truth = text.parse::<bool>().ok().map(Json::Bool);
+    [Some(Json::String(text)), number, truth].into_iter().flatten().collect()
+}

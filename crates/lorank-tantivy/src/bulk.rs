@@ -1,0 +1,182 @@
+//! Indexing many documents: what to do about bad lines, when to commit, and what to tell.
+
+use std::fmt;
+use std::io::Write;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+use crate::input::{BadLine, SourcedDocument};
+use crate::{Error, Writer};
+
+/// The number of skipped lines that a report holds.
+const FIRST_SKIPPED_MAX: usize = 10;
+
+/// What to do about a bad line.
+#[derive(Default)]
+pub enum OnError<'a> {
+    /// Go back to the last commit and return the error.
+    #[default]
+    Stop,
+    /// Count it and go on. An input that breaks off stops all the same: more than a line is missing then.
+    Skip {
+        /// Where the skipped lines are written as they stand.
+        rejects: Option<&'a mut (dyn Write + Send)>,
+    },
+}
+
+impl fmt::Debug for OnError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stop => f.write_str("Stop"),
+            Self::Skip { rejects } => f.debug_struct("Skip").field("rejects", &rejects.is_some()).finish(),
+        }
+    }
+}
+
+/// How to index many documents. By default: stop at a bad line, commit once at the end.
+#[derive(Debug, Default)]
+pub struct BulkOptions<'a> {
+    /// What to do about a bad line.
+    pub on_error: OnError<'a>,
+    /// Commit after every so many documents; `None`: once, at the end.
+    pub commit_every: Option<NonZeroU64>,
+}
+
+/// How far bulk indexing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BulkProgress {
+    /// The documents handed to the index.
+    pub n_indexed: u64,
+    /// The documents of these that are committed.
+    pub n_committed: u64,
+    /// The bad lines that were skipped.
+    pub n_skipped: u64,
+}
+
+/// What bulk indexing did.
+#[derive(Debug)]
+pub struct IndexReport {
+    /// The documents that were indexed. One that replaced another counts as well.
+    pub n_indexed: u64,
+    /// The bad lines that were skipped.
+    pub n_skipped: u64,
+    /// The indexed documents without a text in any text field: no words find them. Many of them mean that the fields are
+    /// called otherwise than the settings say.
+    pub n_without_text: u64,
+    /// The first few of the skipped lines.
+    pub first_skipped: Vec<BadLine>,
+    /// The number of documents in the index before.
+    pub n_documents_before: u64,
+    /// The number of documents in the index now.
+    pub n_documents: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Indexes documents and commits them. `on_progress` is called after each document or skipped line.
+///
+/// Uncommitted changes of the writer are committed, or rolled back, together with the documents.
+///
+/// # Errors
+/// [`Error::Stopped`] at a bad line, unless bad lines are skipped, and whatever keeps the index from being written. After
+/// an error the index is as of the last commit: what this call had committed (see [`BulkOptions::commit_every`]) stays,
+/// nothing after it is kept.
+pub fn index_documents(
+    writer: &mut Writer,
+    documents: impl IntoIterator<Item = Result<SourcedDocument, BadLine>>,
+    options: BulkOptions<'_>,
+    on_progress: impl FnMut(&BulkProgress),
+) -> Result<IndexReport, Error> {
+    let begun = Instant::now();
+    let n_documents_before = writer.index().n_documents()?;
+    let mut run =
+        Run { options, on_progress, progress: BulkProgress::default(), n_without_text: 0, skipped: Vec::new() };
+    if let Err(error) = run.all(writer, documents) {
+        if let Err(second) = writer.rollback() {
+            tracing::warn!(error = &second as &dyn std::error::Error, "cannot roll back after an error");
+        }
+        return Err(error);
+    }
+    Ok(IndexReport {
+        n_indexed: run.progress.n_indexed,
+        n_skipped: run.progress.n_skipped,
+        n_without_text: run.n_without_text,
+        first_skipped: run.skipped,
+        n_documents_before,
+        n_documents: writer.index().n_documents()?,
+        elapsed: begun.elapsed(),
+    })
+}
+
+/// One call of [`index_documents`] under way.
+struct Run<'a, F> {
+    options: BulkOptions<'a>,
+    on_progress: F,
+    progress: BulkProgress,
+    n_without_text: u64,
+    skipped: Vec<BadLine>,
+}
+
+impl<F: FnMut(&BulkProgress)> Run<'_, F> {
+    fn all(
+        &mut self,
+        writer: &mut Writer,
+        documents: impl IntoIterator<Item = Result<SourcedDocument, BadLine>>,
+    ) -> Result<(), Error> {
+        for document in documents {
+            match document.and_then(|document| add(writer, document)) {
+                Ok(has_text) => self.count(writer, has_text)?,
+                Err(bad_line) => self.skip(bad_line)?,
+            }
+            (self.on_progress)(&self.progress);
+        }
+        self.commit(writer)?;
+        if let OnError::Skip { rejects: Some(rejects) } = &mut self.options.on_error {
+            rejects.flush().map_err(|source| Error::Rejects { source })?;
+        }
+        (self.on_progress)(&self.progress);
+        Ok(())
+    }
+
+    fn count(&mut self, writer: &mut Writer, has_text: bool) -> Result<(), Error> {
+        self.progress.n_indexed += 1;
+        self.n_without_text += u64::from(!has_text);
+        let n_pending = self.progress.n_indexed - self.progress.n_committed;
+        if self.options.commit_every.is_some_and(|n| n_pending >= n.get()) { self.commit(writer) } else { Ok(()) }
+    }
+
+    fn commit(&mut self, writer: &mut Writer) -> Result<(), Error> {
+        writer.commit()?;
+        self.progress.n_committed = self.progress.n_indexed;
+        Ok(())
+    }
+
+    fn skip(&mut self, bad_line: BadLine) -> Result<(), Error> {
+        let OnError::Skip { rejects } = &mut self.options.on_error else { return Err(self.stopped(bad_line)) };
+        if !bad_line.cause.is_about_a_document() {
+            return Err(self.stopped(bad_line));
+        }
+        if let Some(rejects) = rejects
+            && !bad_line.raw.is_empty()
+        {
+            let written = rejects.write_all(&bad_line.raw).and_then(|()| rejects.write_all(b"\n"));
+            written.map_err(|source| Error::Rejects { source })?;
+        }
+        self.progress.n_skipped += 1;
+        if self.skipped.len() < FIRST_SKIPPED_MAX {
+            self.skipped.push(bad_line);
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, bad_line: BadLine) -> Error {
+        Error::Stopped { n_committed: self.progress.n_committed, source: Box::new(bad_line) }
+    }
+}
+
+/// Adds a document and says whether it has a text.
+fn add(writer: &Writer, document: SourcedDocument) -> Result<bool, BadLine> {
+    let SourcedDocument { origin, document } = document;
+    writer.add(&document).map_err(|error| BadLine { origin, raw: Vec::new(), cause: Box::new(error) })?;
+    Ok(document.has_text(writer.index().settings()))
+}

@@ -1,0 +1,116 @@
+//! BM25 as a first stage.
+
+use std::num::NonZeroUsize;
+
+use lorank_core::{BoxError, Candidate, DocumentId, FirstStage, Query, Score, Snippet};
+use tantivy::snippet::{SnippetGenerator, collapse_overlapped_ranges};
+use tantivy::{DocAddress, Searcher};
+
+use crate::index::Parts;
+use crate::schema::{StoredDocument, title_and_text};
+use crate::top::TopWithTies;
+use crate::{Error, Index, query};
+
+/// The length of a snippet, in bytes as tantivy counts it.
+const SNIPPET_BYTES_MAX: usize = 200;
+
+/// BM25 over an index: the first stage of a pipeline.
+///
+/// A document's score is the sum over its text fields of the field's boost times its BM25 score (k1 = 1.2, b = 0.75).
+/// Ties are broken by id in byte order. Every search sees the last commit, whichever process made it.
+///
+/// The errors of its methods are [`Error`]s in a box.
+#[derive(Debug, Clone)]
+pub struct Bm25FirstStage {
+    index: Index,
+}
+
+impl Bm25FirstStage {
+    /// A first stage over an index.
+    pub fn new(index: Index) -> Self {
+        Self { index }
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn search(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, Error> {
+        let parts = self.index.parts();
+        let Some(engine_query) = query::build(query, parts)? else { return Ok(Vec::new()) };
+        let searcher = self.index.searcher()?;
+        let collector = TopWithTies { depth: depth.get() };
+        let best = searcher.search(&*engine_query, &collector).map_err(|source| parts.error("search", source))?;
+        candidates(best, depth, &searcher, parts)
+    }
+
+    fn mark(&self, query: &Query, candidates: &[&Candidate]) -> Result<Vec<Option<Snippet>>, Error> {
+        let parts = self.index.parts();
+        let words = query::words_to_mark(query, parts, &self.index.searcher()?)?;
+        let analyzer = parts.settings.language.analyzer();
+        // The generator asks for a field to read it from documents; it is handed texts alone.
+        let generator = SnippetGenerator::new(words, analyzer, parts.layout.texts[0], SNIPPET_BYTES_MAX);
+        Ok(candidates.iter().map(|candidate| snippet(&generator, &candidate.text)).collect())
+    }
+}
+
+impl FirstStage for Bm25FirstStage {
+    fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
+        Ok(self.search(query, depth)?)
+    }
+
+    /// Snippets come from the candidates' texts, not from their titles. Where the text holds none of the query's words,
+    /// the snippet is its beginning, without marks; a candidate without text has none.
+    fn snippets(&self, query: &Query, candidates: &[&Candidate]) -> Result<Vec<Option<Snippet>>, BoxError> {
+        Ok(self.mark(query, candidates)?)
+    }
+}
+
+/// Reads the documents, puts equal scores in the order of their ids, and keeps the best.
+fn candidates(
+    mut best: Vec<(f32, DocAddress)>,
+    depth: NonZeroUsize,
+    searcher: &Searcher,
+    parts: &Parts,
+) -> Result<Vec<Candidate>, Error> {
+    // In the order in which they lie on disk, every block of documents is read once.
+    best.sort_unstable_by_key(|(_, address)| *address);
+    let mut found = Vec::with_capacity(best.len());
+    for (score, address) in best {
+        let score = Score::new(score)
+            .map_err(|_| Error::InvalidQuery { problem: "its boosts are too large: a score overflows".to_owned() })?;
+        found.push((score, parts.read(address, searcher)?));
+    }
+    found.sort_unstable_by(|(a_score, a), (b_score, b)| b_score.cmp(a_score).then_with(|| a.id().cmp(b.id())));
+    found.truncate(depth.get());
+    found.into_iter().map(|(score, stored)| candidate(score, &stored, parts)).collect()
+}
+
+fn candidate(first_stage_score: Score, stored: &StoredDocument, parts: &Parts) -> Result<Candidate, Error> {
+    let fields = parts.fields(stored)?;
+    let (title, text) = title_and_text(&fields, &parts.settings);
+    Ok(Candidate { id: DocumentId::new(stored.id()), title, text, first_stage_score, fields })
+}
+
+fn snippet(generator: &SnippetGenerator, text: &str) -> Option<Snippet> {
+    if text.trim().is_empty() {
+        return None;
+    }
+    let found = generator.snippet(text);
+    if found.is_empty() {
+        return Some(Snippet::new(beginning(text), []));
+    }
+    Some(Snippet::new(found.fragment(), collapse_overlapped_ranges(found.highlighted())))
+}
+
+/// The beginning of a text, up to the end of a word where there is one.
+fn beginning(text: &str) -> &str {
+    let text = text.trim();
+    if text.len() <= SNIPPET_BYTES_MAX {
+        return text;
+    }
+    let end = (0..=SNIPPET_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    let cut = &text[..end];
+    cut.rsplit_once(char::is_whitespace).map_or(cut, |(whole_words, _)| whole_words.trim_end())
+}

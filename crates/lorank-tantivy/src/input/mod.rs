@@ -1,0 +1,266 @@
+//! Documents from files: JSON lines, CSV and TSV tables, folders of BEIR or of text files, standard input, and all of
+//! them compressed with gzip or zstd.
+//!
+//! Reading is a stream: at most one line is in memory. A line that is no document is an error value with its file, its
+//! number and its cause, and the next line follows; an input that breaks off (a truncated archive) ends the reading.
+//!
+//! ```
+//! use lorank_tantivy::IndexSettings;
+//! use lorank_tantivy::input::{self, Input, InputOptions};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("corpus.jsonl");
+//! std::fs::write(&path, "{\"id\": 1, \"text\": \"a cat\"}\n{\"id\": 2, \"text\"\n")?;
+//! let documents = input::open(&[Input::from(path)], &IndexSettings::default(), &InputOptions::default())?;
+//! for document in documents {
+//!     match document {
+//!         Ok(sourced) => println!("{}: {}", sourced.origin, sourced.document.id()),
+//!         Err(bad_line) => println!("{}: {}", bad_line.origin, bad_line.cause),
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod lines;
+mod plan;
+mod source;
+mod table;
+mod text;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::{Document, Error, IndexSettings};
+
+pub use source::Progress;
+
+use plan::{Plan, Shape};
+
+/// Where documents come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input, written `-`.
+    Stdin,
+    /// A file or a folder. A folder is BEIR's (it has a `corpus.jsonl`) or one of `.txt` and `.md` files, at any depth.
+    Path(PathBuf),
+}
+
+impl From<PathBuf> for Input {
+    fn from(path: PathBuf) -> Self {
+        if path.as_os_str() == "-" { Self::Stdin } else { Self::Path(path) }
+    }
+}
+
+impl From<&str> for Input {
+    fn from(path: &str) -> Self {
+        PathBuf::from(path).into()
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.pad("standard input"),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// How a file is written. Whether it is compressed, and how, is told from its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// `jsonl`: one JSON object a line (`.jsonl`, `.ndjson`, `.json`).
+    JsonLines,
+    /// `csv`: cells parted by commas, quoted where need be, below a header (`.csv`).
+    Csv,
+    /// `tsv`: cells parted by tabs, never quoted, below a header (`.tsv`, `.tab`).
+    Tsv,
+    /// `text`: the file is one document with a `title` (its first Markdown heading, or else its name) and a `text`
+    /// (`.txt`, `.md`). The id is the file's path, with `/` on every system.
+    Text,
+}
+
+const FORMATS: [(&str, Format); 5] = [
+    ("jsonl", Format::JsonLines),
+    ("ndjson", Format::JsonLines),
+    ("csv", Format::Csv),
+    ("tsv", Format::Tsv),
+    ("text", Format::Text),
+];
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let known = FORMATS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        known.map(|(_, format)| *format).ok_or_else(|| Error::InvalidSettings {
+            problem: format!("unknown format `{name}`; it is one of jsonl, csv, tsv, text"),
+        })
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(FORMATS.iter().find(|(_, format)| format == self).expect("the table has every format").0)
+    }
+}
+
+/// How to read inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputOptions {
+    /// The format of files; `None` goes by their names, and takes standard input for JSON lines.
+    pub format: Option<Format>,
+    /// The longest line, or text file, in bytes.
+    pub line_bytes_max: usize,
+}
+
+impl Default for InputOptions {
+    fn default() -> Self {
+        Self { format: None, line_bytes_max: 64 * 1024 * 1024 }
+    }
+}
+
+/// Where a document stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as it was named, or `standard input`.
+    pub file: Arc<str>,
+    /// The line it begins on, from 1; `None` where it is a whole file.
+    pub line: Option<u64>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "`{}`, line {line}", self.file),
+            None => write!(f, "`{}`", self.file),
+        }
+    }
+}
+
+/// A document and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourcedDocument {
+    /// Where it stands.
+    pub origin: Origin,
+    /// The document.
+    pub document: Document,
+}
+
+/// A line that is no document: where it stands, its bytes, and why. As an error its text is the place; the cause is its
+/// source.
+#[derive(Debug, thiserror::Error)]
+#[error("{origin}")]
+pub struct BadLine {
+    /// Where it stands.
+    pub origin: Origin,
+    /// The line without its end; a table's row as CSV or TSV. Empty for a line over the limit and for a whole file.
+    pub raw: Vec<u8>,
+    /// Why it is no document.
+    #[source]
+    pub cause: Box<Error>,
+}
+
+/// The documents of one file after the other.
+pub struct Documents {
+    plans: VecDeque<Plan>,
+    current: Option<Box<dyn Iterator<Item = Result<SourcedDocument, BadLine>> + Send>>,
+    settings: Arc<IndexSettings>,
+    options: InputOptions,
+    progress: Progress,
+}
+
+/// Makes ready to read inputs, one after the other. Every input must be there and of a known format; what is in it shows
+/// as it is read.
+///
+/// # Errors
+/// An input that is missing or cannot be read, or whose format cannot be told.
+pub fn open(inputs: &[Input], settings: &IndexSettings, options: &InputOptions) -> Result<Documents, Error> {
+    let mut plans = VecDeque::new();
+    for input in inputs {
+        plan::plan(input, settings, options, &mut plans)?;
+    }
+    let progress = Progress::new(plans.iter().map(|plan| plan.bytes).sum());
+    let settings = Arc::new(settings.clone());
+    Ok(Documents { plans, current: None, settings, options: options.clone(), progress })
+}
+
+impl Documents {
+    /// How far the reading is: a handle that stays good while the documents are being read elsewhere.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn begin(&mut self, plan: Plan) -> Result<(), BadLine> {
+        let origin = Origin { file: plan.name.clone(), line: None };
+        let fatal = |cause| BadLine { origin, raw: Vec::new(), cause: Box::new(cause) };
+        let source = source::open(&plan, &self.progress).map_err(fatal)?;
+        let context =
+            Context { file: plan.name, settings: self.settings.clone(), bytes_max: self.options.line_bytes_max };
+        self.current = Some(match plan.shape {
+            Shape::JsonLines => Box::new(lines::documents(source, context)),
+            Shape::Table(delimiter) => Box::new(table::documents(source, delimiter, context)?),
+            Shape::Text { id, markdown } => Box::new(std::iter::once(text::document(source, id, markdown, context))),
+        });
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Documents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Documents").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<SourcedDocument, BadLine>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let item = match self.current.as_mut().and_then(Iterator::next) {
+                Some(item) => item,
+                None => match self.plans.pop_front().map(|plan| self.begin(plan))? {
+                    Ok(()) => continue,
+                    Err(bad_line) => Err(bad_line),
+                },
+            };
+            if item.as_ref().is_err_and(|bad_line| !bad_line.cause.is_about_a_document()) {
+                self.plans.clear();
+                self.current = None;
+            }
+            return Some(item);
+        }
+    }
+}
+
+/// What every reader of a file needs to know.
+#[derive(Clone)]
+struct Context {
+    file: Arc<str>,
+    settings: Arc<IndexSettings>,
+    bytes_max: usize,
+}
+
+impl Context {
+    fn origin(&self, line: Option<u64>) -> Origin {
+        Origin { file: self.file.clone(), line }
+    }
+
+    /// The document, or the line that is none.
+    fn sourced(
+        &self,
+        line: Option<u64>,
+        raw: impl FnOnce() -> Vec<u8>,
+        document: Result<Document, Error>,
+    ) -> Result<SourcedDocument, BadLine> {
+        let origin = self.origin(line);
+        match document {
+            Ok(document) => Ok(SourcedDocument { origin, document }),
+            Err(cause) => Err(BadLine { origin, raw: raw(), cause: Box::new(cause) }),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Text files: a document each.
+
+use std::io::Read;
+
+use lorank_core::Fields;
+
+use crate::input::source::Source;
+use crate::input::{BadLine, Context, SourcedDocument};
+use crate::{Document, Error};
+
+/// The document of a text file.
+pub(super) fn document(
+    source: Source,
+    id: String,
+    markdown: bool,
+    context: Context,
+) -> Result<SourcedDocument, BadLine> {
+    match read(source, context.bytes_max) {
+        Ok(text) => {
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            let heading = if markdown { first_heading(text) } else { None };
+            let title = heading.unwrap_or_else(|| file_stem(&id)).to_owned();
+            let id_field = context.settings.id_field.clone();
+            let fields: Fields =
+                vec![(id_field, id.into()), ("title".to_owned(), title.into()), ("text".to_owned(), text.into())];
+            context.sourced(None, Vec::new, Document::from_fields(fields, &context.settings))
+        }
+        Err((line, cause)) => context.sourced(line, Vec::new, Err(cause)),
+    }
+}
+
+/// The whole text, or the line where it is none and why.
+fn read(source: Source, bytes_max: usize) -> Result<String, (Option<u64>, Error)> {
+    let mut bytes = Vec::new();
+    let limit = (bytes_max as u64).saturating_add(1);
+    source.take(limit).read_to_end(&mut bytes).map_err(|source| (None, Error::BrokenInput { source }))?;
+    if bytes.len() > bytes_max {
+        return Err((None, Error::TooLong { bytes_max }));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let column = valid.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        (Some(line), Error::NotUtf8 { column })
+    })
+}
+
+/// The first heading (`# ...`) of a Markdown text, outside of code blocks and of the metadata before the text.
+fn first_heading(text: &str) -> Option<&str> {
+    let mut lines = text.lines().peekable();
+    if lines.peek().is_some_and(|line| line.trim_end() == "---") {
+        lines.by_ref().skip(1).find(|line| matches!(line.trim_end(), "---" | "..."));
+    }
+    let mut fence = None;
+    for line in lines {
+        let start = line.trim_start();
+        match fence {
+            Some(mark) if start.starts_with(mark) => fence = None,
+            Some(_) => {}
+            None => {
+                fence = ["```", "~~~"].into_iter().find(|mark| start.starts_with(mark));
+                let title = start.trim_start_matches('#');
+                let n_marks = start.len() - title.len();
+                let title_text = title.trim().trim_end_matches('#').trim_end();
+                if (1..=6).contains(&n_marks) && title.starts_with([' ', '\t']) && !title_text.is_empty() {
+                    return Some(title_text);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The last part of a path without its extensions: `notes/a.md.gz` is called `a`.
+fn file_stem(id: &str) -> &str {
+    let name = id.rsplit('/').next().unwrap_or(id);
+    let name = [".gz", ".zst"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_the_first_heading() {
+        check("# One\n## Two", Some("One"));
+        check("text\n\n  ### Three ###\n", Some("Three"));
+        check("---\n# comment\ntitle: x\n---\n# Four", Some("Four"));
+        check("```sh\n# comment\n```\n# Five", Some("Five"));
+        check("#hashtag\n#\n####### seven", None);
+        check("---\nopen # front", None);
+        check("", None);
+    }
+
+    fn check(text: &str, title: Option<&str>) {
+        assert_eq!(first_heading(text), title, "{text}");
+    }
+
+    #[test]
+    fn without_a_heading_the_file_gives_the_title() {
+        for (id, stem) in [("a.txt", "a"), ("b/c.d.md", "c.d"), ("b/c.md.zst", "c"), ("-", "-")] {
+            assert_eq!(file_stem(id), stem);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! How a document lies in tantivy.
+//!
+//! - `_id`: the id, as a term (to find and replace the document) and as a column (to break ties in byte order).
+//! - One field for each text field, with positions, under its own name; not stored.
+//! - `_source`: every field but the id as one line of JSON, stored. One blob is exact, keeps the order of the keys, and
+//!   costs one parse a document, where a stored tantivy field for each of the document's fields would know neither the
+//!   order nor integers from floats. Fetching a candidate is reading its blob.
+//! - `_fields`: every field but the id and the text fields, as columns (for filters) and as terms (for the query
+//!   syntax). A dot in a key and a step into an object are the same thing here.
+
+use lorank_core::{Fields, Value};
+use tantivy::schema::{
+    Field, IndexRecordOption, JsonObjectOptions, OwnedValue, Schema, TextFieldIndexing, TextOptions, Value as _,
+};
+use tantivy::{DateTime, TantivyDocument};
+
+use crate::dates::nanos_since_1970;
+use crate::document::text_of;
+use crate::{Document, IndexSettings, json};
+
+/// The name of the field that holds the id.
+pub(crate) const ID: &str = "_id";
+/// The name of the field that holds what filters test.
+pub(crate) const FIELDS: &str = "_fields";
+const SOURCE: &str = "_source";
+
+/// Longer texts are stored but cannot be filtered on: as keywords they would swell the dictionaries, and nobody types them.
+const KEYWORD_BYTES_MAX: usize = 1024;
+/// The longest path to a value that can be filtered on. tantivy's tables of paths cannot take keys of 64 KiB.
+const PATH_BYTES_MAX: usize = 1024;
+/// The depth to which tantivy reads values into columns.
+const DEPTH_MAX: usize = 20;
+
+/// The fields of an index in tantivy's schema.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    pub schema: Schema,
+    pub id: Field,
+    /// One for each text field, in their order.
+    pub texts: Vec<Field>,
+    source: Field,
+    fields: Field,
+}
+
+impl Layout {
+    pub fn new(settings: &IndexSettings) -> Self {
+        let mut builder = Schema::builder();
+        let whole =
+            |option| TextFieldIndexing::default().set_tokenizer("raw").set_index_option(option).set_fieldnorms(false);
+        let basic = whole(IndexRecordOption::Basic);
+        let id_options = TextOptions::default().set_indexing_options(basic.clone()).set_fast("raw").set_stored();
+        let id = builder.add_text_field(ID, id_options);
+        let words = TextFieldIndexing::default()
+            .set_tokenizer(&settings.language.analyzer_name())
+            .set_index_option(IndexRecordOption::WithFreqsAndPositions);
+        let text_options = TextOptions::default().set_indexing_options(words);
+        let texts = settings
+            .text_fields
+            .iter()
+            .map(|field| builder.add_text_field(&field.name, text_options.clone()))
+            .collect();
+        let source = builder.add_text_field(SOURCE, TextOptions::default().set_stored());
+        let field_options =
+            JsonObjectOptions::default().set_indexing_options(basic).set_fast("raw").set_expand_dots_enabled();
+        let fields = builder.add_json_field(FIELDS, field_options);
+        Self { schema: builder.build(), id, texts, source, fields }
+    }
+
+    /// The document as tantivy takes it. It must have passed [`Document::check`].
+    pub fn to_tantivy(&self, document: &Document, settings: &IndexSettings) -> TantivyDocument {
+        let mut out = TantivyDocument::new();
+        out.add_text(self.id, document.id().as_str());
+        for (field, &place) in settings.text_fields.iter().zip(&self.texts) {
+            if let Ok(Some(text)) = text_of(document.fields(), &field.name) {
+                out.add_text(place, text);
+            }
+        }
+        out.add_text(self.source, json::fields_to_json(document.fields()));
+        let others = document.fields().iter().filter(|(name, _)| !settings.is_text_field(name));
+        out.add_field_value(self.fields, &filterable_object(others, 0, DEPTH_MAX));
+        out
+    }
+
+    /// The stored parts of a document; `None` where one is missing.
+    pub fn stored(&self, document: &TantivyDocument) -> Option<StoredDocument> {
+        let text = |field| document.get_first(field).and_then(|value| value.as_str()).map(str::to_owned);
+        Some(StoredDocument { id: text(self.id)?, source: text(self.source)? })
+    }
+}
+
+/// A document as it is stored.
+pub(crate) struct StoredDocument {
+    id: String,
+    source: String,
+}
+
+impl StoredDocument {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The fields but the id.
+    pub fn fields(&self) -> Result<Fields, serde_json::Error> {
+        json::fields_from_json(&self.source)
+    }
+}
+
+/// The part of an object that can be filtered on.
+fn filterable_object<'a>(
+    fields: impl IntoIterator<Item = &'a (String, Value)>,
+    path_bytes: usize,
+    depth_left: usize,
+) -> OwnedValue {
+    let mut object = Vec::new();
+    for (name, value) in fields {
+        let path_bytes = path_bytes + name.len() + 1;
+        // tantivy parts and ends its paths with these two.
+        let name_fits = path_bytes <= PATH_BYTES_MAX && !name.contains(['\0', '\u{1}']);
+        let value = if name_fits { filterable(value, path_bytes, depth_left) } else { None };
+        object.extend(value.map(|value| (name.clone(), value)));
+    }
+    OwnedValue::Object(object)
+}
+
+fn filterable(value: &Value, path_bytes: usize, depth_left: usize) -> Option<OwnedValue> {
+    let depth_left = depth_left.checked_sub(1)?;
+    match value {
+        Value::Bool(value) => Some(OwnedValue::Bool(*value)),
+        Value::Integer(number) => Some(OwnedValue::I64(*number)),
+        Value::Unsigned(number) => Some(OwnedValue::U64(*number)),
+        Value::Float(number) => Some(OwnedValue::F64(*number)),
+        Value::Text(text) if text.len() > KEYWORD_BYTES_MAX => None,
+        Value::Text(text) => Some(match nanos_since_1970(text).and_then(|nanos| i64::try_from(nanos).ok()) {
+            Some(nanos) => OwnedValue::Date(DateTime::from_timestamp_nanos(nanos)),
+            None => OwnedValue::Str(text.clone()),
+        }),
+        Value::List(values) => Some(OwnedValue::Array(
+            values.iter().filter_map(|value| filterable(value, path_bytes, depth_left)).collect(),
+        )),
+        Value::Object(fields) => Some(filterable_object(fields, path_bytes, depth_left)),
+        _ => None,
+    }
+}
+
+/// The title and the text that the reranker reads: the text field called `title`, and the others joined by a space.
+pub(crate) fn title_and_text(fields: &Fields, settings: &IndexSettings) -> (Option<String>, String) {
+    let mut title = None;
+    let mut text = String::new();
+    for field in &settings.text_fields {
+        let Ok(Some(found)) = text_of(fields, &field.name) else { continue };
+        if field.name == "title" {
+            title = Some(found.into_owned());
+        } else {
+            let space = if text.is_empty() || found.is_empty() { "" } else { " " };
+            text.push_str(space);
+            text.push_str(&found);
+        }
+    }
+    (title, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_and_texts_are_what_the_reranker_reads() {
+        check_parts(&["title", "text"], r#"{"title":"T","text":"x"}"#, Some("T"), "x");
+        check_parts(&["title", "text"], r#"{"title":"","text":"x"}"#, Some(""), "x");
+        check_parts(&["title", "text"], r#"{"title":null,"text":"x"}"#, None, "x");
+        check_parts(&["title"], r#"{"title":"T","text":"x"}"#, Some("T"), "");
+        check_parts(&["b", "a", "c"], r#"{"a":"1","c":"2","b":"3","title":"T"}"#, None, "3 1 2");
+        check_parts(&["a", "b", "c"], r#"{"a":"1","b":"","c":"2"}"#, None, "1 2");
+    }
+
+    fn check_parts(text_fields: &[&str], json: &str, title: Option<&str>, text: &str) {
+        let text_fields = text_fields.iter().map(|field| field.parse().unwrap()).collect();
+        let settings = IndexSettings { text_fields, ..IndexSettings::default() };
+        let fields = json::fields_from_json(json).unwrap();
+        assert_eq!(title_and_text(&fields, &settings), (title.map(str::to_owned), text.to_owned()), "{json}");
+    }
+}

@@ -1,0 +1,111 @@
+//! The best documents of a search, in an order that nothing but the documents decides.
+//!
+//! tantivy's own collector breaks ties by where a document lies, which changes with every merge, and its pruning
+//! (block-max WAND) adds up a score in an order that depends on what was pruned: documents with equal texts may then
+//! differ in the last bit, and differently so at another depth. Here every match is scored in full, the terms in their
+//! order, and ties are broken by id in byte order, so that a smaller depth gives a prefix of what a larger one gives.
+//!
+//! Within a segment the ids' ordinals stand for the ids. Across segments the ids themselves have to be read, and they
+//! are read with the documents: hence the collector returns all documents that tie for the last place.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use tantivy::collector::{Collector, SegmentCollector};
+use tantivy::columnar::{Column, StrColumn};
+use tantivy::{DocAddress, DocId, Score, SegmentOrdinal, SegmentReader, TantivyError};
+
+use crate::schema::ID;
+
+/// Collects the `depth` documents with the highest scores, and those of every segment that may tie with the last of them.
+/// The scores are in falling order; the order of equal ones is the caller's to make.
+pub(crate) struct TopWithTies {
+    /// At least 1.
+    pub depth: usize,
+}
+
+impl Collector for TopWithTies {
+    type Fruit = Vec<(Score, DocAddress)>;
+    type Child = SegmentTop;
+
+    fn for_segment(&self, segment: SegmentOrdinal, reader: &SegmentReader) -> tantivy::Result<SegmentTop> {
+        let ids = reader.fast_fields().str(ID)?.as_ref().map(|column: &StrColumn| column.ords().clone());
+        let ids = ids.ok_or_else(|| TantivyError::InternalError(format!("segment {segment} has no column of ids")))?;
+        Ok(SegmentTop { depth: self.depth, segment, ids, heap: BinaryHeap::new() })
+    }
+
+    fn requires_scoring(&self) -> bool {
+        true
+    }
+
+    fn merge_fruits(&self, segments: Vec<Vec<(Score, DocAddress)>>) -> tantivy::Result<Vec<(Score, DocAddress)>> {
+        let mut found = segments.concat();
+        found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        if let Some(&(lowest, _)) = found.get(self.depth - 1) {
+            found.truncate(found.partition_point(|(score, _)| *score >= lowest));
+        }
+        Ok(found)
+    }
+}
+
+/// A document with its score and its id's place among the segment's ids, which are in byte order.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    score: Score,
+    id: u64,
+    doc: DocId,
+}
+
+impl Ord for Entry {
+    /// A better document is greater.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.score.total_cmp(&other.score).then(other.id.cmp(&self.id))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Entry {}
+
+/// The best documents of one segment so far, the worst of them on top.
+pub(crate) struct SegmentTop {
+    depth: usize,
+    segment: SegmentOrdinal,
+    ids: Column<u64>,
+    heap: BinaryHeap<Reverse<Entry>>,
+}
+
+impl SegmentCollector for SegmentTop {
+    type Fruit = Vec<(Score, DocAddress)>;
+
+    fn collect(&mut self, doc: DocId, score: Score) {
+        let is_full = self.heap.len() >= self.depth;
+        // The id is looked up only where the score alone does not rule the document out.
+        if is_full && self.heap.peek().is_none_or(|Reverse(worst)| score < worst.score) {
+            return;
+        }
+        let entry = Entry { score, id: self.ids.first(doc).unwrap_or(u64::MAX), doc };
+        if !is_full {
+            self.heap.push(Reverse(entry));
+        } else if let Some(mut worst) = self.heap.peek_mut()
+            && entry > worst.0
+        {
+            *worst = Reverse(entry);
+        }
+    }
+
+    fn harvest(self) -> Self::Fruit {
+        let address = |entry: Entry| (entry.score, DocAddress::new(self.segment, entry.doc));
+        self.heap.into_iter().map(|Reverse(entry)| address(entry)).collect()
+    }
+}

@@ -1,0 +1,137 @@
+//! The writer of an index.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
+use lorank_core::DocumentId;
+use tantivy::IndexWriter;
+use tantivy::indexer::UserOperation;
+use tantivy::schema::Term;
+
+use crate::{Document, Error, Index};
+
+/// tantivy's least memory for a thread, and its most threads.
+const THREAD_BYTES_MIN: usize = 15_000_000;
+const THREAD_BYTES_MAX: usize = 4_000_000_000;
+const THREADS_MAX: usize = 8;
+
+/// What a writer may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// The number of threads that index, 8 at most. `None` takes as many as there are processors and memory for.
+    pub n_threads: Option<NonZeroUsize>,
+    /// The memory that documents may take before they are written out, over all threads; at least 15 MB for each.
+    pub memory_bytes: usize,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { n_threads: None, memory_bytes: 128_000_000 }
+    }
+}
+
+impl WriterOptions {
+    /// The number of threads and the memory of each.
+    fn resolve(&self) -> (usize, usize) {
+        let n_threads = match self.n_threads {
+            Some(n_threads) => n_threads.get(),
+            None => available_parallelism().map_or(1, NonZeroUsize::get).min(self.memory_bytes / THREAD_BYTES_MIN),
+        };
+        let n_threads = n_threads.clamp(1, THREADS_MAX);
+        (n_threads, (self.memory_bytes / n_threads).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX))
+    }
+}
+
+/// Adds documents to an index and deletes them. Nothing is seen or kept before [`commit`](Self::commit): a writer that is
+/// dropped, or whose process is killed, leaves the index as of the last commit.
+pub struct Writer {
+    index: Index,
+    engine: IndexWriter,
+}
+
+impl Writer {
+    pub(crate) fn new(index: Index, options: &WriterOptions) -> Result<Self, Error> {
+        let (n_threads, thread_bytes) = options.resolve();
+        let parts = index.parts();
+        let engine = parts.engine.writer_with_num_threads(n_threads, n_threads * thread_bytes);
+        let engine = engine.map_err(|source| parts.error("write to", source))?;
+        Ok(Self { index, engine })
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Adds a document. It replaces the one with the same id, be that committed or not.
+    ///
+    /// # Errors
+    /// A document that the index cannot hold (the writer stays as it was), or an index that cannot be written to.
+    pub fn add(&self, document: &Document) -> Result<(), Error> {
+        let parts = self.index.parts();
+        document.check(&parts.settings)?;
+        let replaced = Term::from_field_text(parts.layout.id, document.id().as_str());
+        // One group, so that of two threads that add the same id one surely replaces the other's document.
+        let operations =
+            [UserOperation::Delete(replaced), UserOperation::Add(parts.layout.to_tantivy(document, &parts.settings))];
+        self.engine.run(operations).map(drop).map_err(|source| parts.error("write to", source))
+    }
+
+    /// Deletes the document with this id, if there is one.
+    pub fn delete(&self, id: &DocumentId) {
+        self.engine.delete_term(Term::from_field_text(self.index.parts().layout.id, id.as_str()));
+    }
+
+    /// Makes everything since the last commit permanent, and seen by every search that begins after it.
+    ///
+    /// # Errors
+    /// An index that cannot be written to. It stays as of the last commit; roll back before going on.
+    pub fn commit(&mut self) -> Result<(), Error> {
+        self.engine.commit().map_err(|source| self.index.parts().error("commit to", source))?;
+        self.index.refresh()
+    }
+
+    /// Forgets everything since the last commit.
+    ///
+    /// # Errors
+    /// An index that cannot be written to any more.
+    pub fn rollback(&mut self) -> Result<(), Error> {
+        self.engine.rollback().map(drop).map_err(|source| self.index.parts().error("roll back", source))
+    }
+
+    /// Waits for the merging of segments that goes on in the background, and lets the index go. What is not committed is
+    /// lost. Dropping the writer does not wait; a later writer then merges again.
+    ///
+    /// # Errors
+    /// An index that cannot be written to.
+    pub fn close(self) -> Result<(), Error> {
+        let Self { index, engine } = self;
+        engine.wait_merging_threads().map_err(|source| index.parts().error("merge", source))
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thread_has_its_memory() {
+        check(Some(2), 100_000_000, (2, 50_000_000));
+        check(Some(100), 160_000_000, (8, 20_000_000));
+        check(Some(4), 0, (4, THREAD_BYTES_MIN));
+        check(None, 0, (1, THREAD_BYTES_MIN));
+        check(Some(1), usize::MAX, (1, THREAD_BYTES_MAX));
+    }
+
+    fn check(n_threads: Option<usize>, memory_bytes: usize, resolved: (usize, usize)) {
+        let n_threads = n_threads.and_then(NonZeroUsize::new);
+        assert_eq!(WriterOptions { n_threads, memory_bytes }.resolve(), resolved);
+    }
+}

@@ -1,0 +1,362 @@
+//! Reading files.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::write::GzEncoder;
+use lorank_core::Value;
+use lorank_tantivy::input::{self, Documents, Format, Input, InputOptions};
+use lorank_tantivy::{Document, Error, ErrorKind, IndexSettings};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+/// A folder of files.
+struct Files(TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What an input gives, a line each: `id`, or the place and the cause of an error.
+    fn read(&self, name: &str) -> Vec<String> {
+        let documents = open(&self.path(name)).unwrap();
+        let name_in = |file: &str| file.rsplit('/').next().unwrap_or_default().to_owned();
+        documents
+            .map(|document| match document {
+                Ok(sourced) => {
+                    let line = sourced.origin.line.map_or(String::new(), |line| format!("{line}: "));
+                    format!("{line}{}", sourced.document.id())
+                }
+                Err(bad) => {
+                    format!(
+                        "{} {}: {}",
+                        name_in(&bad.origin.file),
+                        bad.origin.line.unwrap_or_default(),
+                        crate::whole(&bad.cause)
+                    )
+                }
+            })
+            .collect()
+    }
+}
+
+fn open(path: &Path) -> Result<Documents, Error> {
+    input::open(&[Input::from(path.to_owned())], &IndexSettings::default(), &InputOptions::default())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zst(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 3).unwrap()
+}
+
+const LINES: &[u8] = b"\xef\xbb\xbf{\"id\": \"a\"}\r\n\n  \n{\"_id\": 2}\n[1]\n{\"id\": \"\xff\"}\n{\"id\": 3,\n{\"x\": 1}\n{\"id\": \"z\"}";
+const LINES_READ: [&str; 7] = [
+    "1: a",
+    "4: 2",
+    "corpus.jsonl 5: a list, where a document is a JSON object",
+    "corpus.jsonl 6: not valid UTF-8: a bad byte at column 9",
+    "corpus.jsonl 7: not valid JSON at column 9: EOF while parsing a value",
+    "corpus.jsonl 8: no id: the field `id` is missing",
+    "9: z",
+];
+
+#[test]
+fn json_lines_are_read_with_their_numbers() {
+    let files = Files::new(&[("corpus.jsonl", LINES), ("empty.jsonl", b""), ("blank.ndjson", b"\n\n")]);
+    assert_eq!(files.read("corpus.jsonl"), LINES_READ);
+    // A folder with such a file is BEIR's.
+    assert_eq!(files.read("."), LINES_READ);
+    assert!(files.read("empty.jsonl").is_empty() && files.read("blank.ndjson").is_empty());
+}
+
+#[test]
+fn compression_is_told_by_the_first_bytes() {
+    let renamed = |name: &str| LINES_READ.map(|line| line.replace("corpus.jsonl", name));
+    let both = [gzip(b"{\"id\": 1}\n"), gzip(b"{\"id\": 2}\n")].concat();
+    let files = Files::new(&[
+        ("a.jsonl.gz", &gzip(LINES)),
+        ("a.jsonl.zst", &zst(LINES)),
+        ("misnamed.jsonl", &gzip(LINES)),
+        ("plain.jsonl.gz", LINES),
+        ("both.jsonl.gz", &both),
+        ("beir/corpus.jsonl.zst", &zst(LINES)),
+    ]);
+    for name in ["a.jsonl.gz", "a.jsonl.zst", "misnamed.jsonl", "plain.jsonl.gz"] {
+        assert_eq!(files.read(name), renamed(name));
+    }
+    assert_eq!(files.read("both.jsonl.gz"), ["1: 1", "2: 2"]);
+    assert_eq!(files.read("beir"), renamed("corpus.jsonl.zst"));
+}
+
+#[test]
+fn an_input_that_breaks_off_ends_the_reading() {
+    let lines: String = (0..20_000).map(|n| format!("{{\"id\": {n}, \"text\": \"{:x}\"}}\n", n * n * 7919)).collect();
+    for (name, mut bytes) in [("a.jsonl.gz", gzip(lines.as_bytes())), ("a.jsonl.zst", zst(lines.as_bytes()))] {
+        bytes.truncate(bytes.len() / 2);
+        let files = Files::new(&[(name, &bytes), ("b.jsonl", b"{\"id\": \"b\"}")]);
+        let inputs = [Input::from(files.path(name)), Input::from(files.path("b.jsonl"))];
+        let read: Vec<_> = input::open(&inputs, &IndexSettings::default(), &InputOptions::default()).unwrap().collect();
+        let (last, before) = read.split_last().unwrap();
+        assert!(before.len() > 1000 && before.iter().all(Result::is_ok), "{}", before.len());
+        let bad = last.as_ref().unwrap_err();
+        assert!(matches!(*bad.cause, Error::BrokenInput { .. }), "{}", crate::whole(bad));
+        assert_eq!(bad.origin.line, Some(before.len() as u64 + 1));
+    }
+}
+
+#[test]
+fn long_lines_are_passed_over() {
+    let files = Files::new(&[("a.jsonl", b"{\"id\": 1}\n{\"id\": 2, \"text\": \"long\"}\n{\"id\": 3}\n")]);
+    let options = InputOptions { line_bytes_max: 12, ..InputOptions::default() };
+    let inputs = [Input::from(files.path("a.jsonl"))];
+    let read: Vec<_> = input::open(&inputs, &IndexSettings::default(), &options).unwrap().collect();
+    let causes: Vec<_> = read.iter().filter_map(|item| item.as_ref().err()).map(|bad| bad.cause.to_string()).collect();
+    assert_eq!((read.len(), causes), (3, vec!["longer than 12 bytes".to_owned()]));
+}
+
+#[test]
+fn tables_are_read_with_their_types() {
+    let csv =
+        "\u{feff}id,title,year,price,ok,note\r\n007,\"A, \"\"B\"\"\n2nd\",1999,3.50,true,\r\n\r\nb,,x,,false,001\r\n";
+    let tsv = "id\ttitle\tyear\n007\t\"quoted\t1999\n";
+    let files =
+        Files::new(&[("a.csv", csv.as_bytes()), ("a.csv.gz", &gzip(csv.as_bytes())), ("b.tsv", tsv.as_bytes())]);
+    let read = |name: &str| -> Vec<_> { open(&files.path(name)).unwrap().map(Result::unwrap).collect() };
+    let rows = read("a.csv");
+    assert_eq!(
+        rows,
+        read("a.csv.gz")
+            .into_iter()
+            .zip(&rows)
+            .map(|(mut row, plain)| {
+                row.origin = plain.origin.clone();
+                row
+            })
+            .collect::<Vec<_>>()
+    );
+    let fields = |fields: &[(&str, Value)]| fields.iter().map(|(k, v)| (k.to_string(), v.clone())).collect::<Vec<_>>();
+    assert_eq!(rows[0].document.id().as_str(), "007");
+    assert_eq!(rows[0].origin.line, Some(2));
+    assert_eq!(
+        rows[0].document.fields(),
+        &fields(&[
+            ("title", "A, \"B\"\n2nd".into()),
+            ("year", Value::Integer(1999)),
+            ("price", Value::Float(3.5)),
+            ("ok", Value::Bool(true)),
+        ])
+    );
+    let expected = [("title", "".into()), ("year", "x".into()), ("ok", Value::Bool(false)), ("note", "001".into())];
+    assert_eq!(rows[1].document.fields(), &fields(&expected));
+    assert_eq!(rows[1].origin.line, Some(5));
+    let row = &read("b.tsv")[0].document;
+    assert_eq!(row.fields(), &fields(&[("title", "\"quoted".into()), ("year", Value::Integer(1999))]));
+}
+
+#[test]
+fn bad_rows_and_headers_say_what_is_wrong() {
+    let files = Files::new(&[
+        ("rows.csv", b"id,text\n1,a\n2\n,b\n3,\xff\n4,d\n"),
+        ("noid.csv", b"key,text\n1,a\n"),
+        ("notext.csv", b"id,body\n1,a\n"),
+        ("twice.csv", b"id,text,text\n1,a,b\n"),
+        ("empty.csv", b""),
+        ("utf8.csv", b"id,\xff\n"),
+    ]);
+    assert_eq!(
+        files.read("rows.csv"),
+        [
+            "2: 1",
+            "rows.csv 3: 1 cells, where the header has 2",
+            "rows.csv 4: the id in the field `id` is empty, where an id is a text or an integer",
+            "rows.csv 5: not valid UTF-8: a bad byte at column 1",
+            "6: 4",
+        ]
+    );
+    for (name, problem) in [
+        ("noid.csv", "it has no column `id`, only key, text"),
+        ("notext.csv", "none of its columns is searched; they are id, body"),
+        ("twice.csv", "its header names the column `text` twice"),
+        ("empty.csv", "it has no header"),
+        ("utf8.csv", "not valid UTF-8"),
+    ] {
+        let read = files.read(name);
+        assert!(read.len() == 1 && read[0].contains(problem), "{read:?}");
+    }
+    let raws: Vec<_> = open(&files.path("rows.csv")).unwrap().filter_map(Result::err).map(|bad| bad.raw).collect();
+    assert_eq!(raws, [b"2".to_vec(), b",b".to_vec(), b"3,\xff".to_vec()]);
+}
+
+#[test]
+fn an_open_quote_does_not_swallow_the_file() {
+    let mut csv = b"id,text\n1,a\n2,\"open\n".to_vec();
+    csv.extend(b"3,c\n".repeat(100_000));
+    let files = Files::new(&[("a.csv", &csv)]);
+    let options = InputOptions { line_bytes_max: 50_000, ..InputOptions::default() };
+    let inputs = [Input::from(files.path("a.csv"))];
+    let read: Vec<_> = input::open(&inputs, &IndexSettings::default(), &options).unwrap().collect();
+    assert_eq!(read.len(), 2);
+    let error = crate::whole(&read[1].as_ref().unwrap_err().cause);
+    assert!(
+        error.contains("the row that begins on line 3 is longer than 50000 bytes; is a quote left open"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_folder_of_texts_is_read_in_order() {
+    let files = Files::new(&[
+        ("b.txt", b"plain\n"),
+        ("a/z.md", b"# Zed\nbody"),
+        ("a/y.markdown.gz", &gzip(b"no heading")),
+        ("a.TXT", b""),
+        (".hidden.txt", b""),
+        (".git/x.md", b""),
+        ("photo.jpg", b"\xff"),
+        ("bad.txt", b"line\nb\xffd"),
+    ]);
+    assert_eq!(
+        files.read("."),
+        ["a.TXT", "a/y.markdown.gz", "a/z.md", "b.txt", "bad.txt 2: not valid UTF-8: a bad byte at column 2"]
+            .map(str::to_owned)
+            .into_iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+    );
+    let read: Vec<Document> =
+        open(&files.path(".")).unwrap().filter_map(Result::ok).map(|sourced| sourced.document).collect();
+    let fields: Vec<Vec<&str>> = read
+        .iter()
+        .map(|document| document.fields().iter().filter_map(|(_, value)| value.as_text()).collect())
+        .collect();
+    assert_eq!(fields, [vec!["a", ""], vec!["y", "no heading"], vec!["Zed", "# Zed\nbody"], vec!["b", "plain\n"]]);
+    // A file that is named itself has its path as its id.
+    let path = files.path("b.txt");
+    assert_eq!(files.read("b.txt"), [path.display().to_string()]);
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_refused_at_once() {
+    let files = Files::new(&[("a.pdf", b""), ("dir/photo.jpg", b""), ("t/a.txt", b"x"), ("a.jsonl", b"")]);
+    let check = |name: &str, settings: &IndexSettings, kind: ErrorKind, text: &str| {
+        let inputs = [Input::from(files.path("a.jsonl")), Input::from(files.path(name))];
+        let error = input::open(&inputs, settings, &InputOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(text) && error.to_string().contains(name), "{error}");
+    };
+    let default = IndexSettings::default();
+    check("missing.jsonl", &default, ErrorKind::NotFound, "cannot read");
+    check("a.pdf", &default, ErrorKind::InvalidInput, "its name does not tell its format");
+    check("dir", &default, ErrorKind::InvalidInput, "neither a `corpus.jsonl` nor any `.txt`");
+    let other = IndexSettings { text_fields: vec!["body".parse().unwrap()], ..default };
+    check("t", &other, ErrorKind::InvalidInput, "the index searches neither");
+    check("t/a.txt", &other, ErrorKind::InvalidInput, "the index searches neither");
+
+    let options = InputOptions { format: Some("csv".parse().unwrap()), ..InputOptions::default() };
+    assert!(input::open(&[Input::from(files.path("a.pdf"))], &other, &options).is_ok());
+    assert_eq!(Input::from("-"), Input::Stdin);
+    assert_eq!(Format::JsonLines.to_string().parse::<Format>().unwrap(), Format::JsonLines);
+    assert!("xml".parse::<Format>().is_err());
+}
+
+#[test]
+fn progress_counts_the_bytes_of_the_files() {
+    let lines = b"{\"id\": 1, \"text\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}\n".repeat(1000);
+    let packed = gzip(&lines);
+    let files = Files::new(&[("a.jsonl", &lines), ("b.jsonl.gz", &packed)]);
+    let inputs = [Input::from(files.path("a.jsonl")), Input::from(files.path("b.jsonl.gz"))];
+    let documents = input::open(&inputs, &IndexSettings::default(), &InputOptions::default()).unwrap();
+    let progress = documents.progress();
+    let total = (lines.len() + packed.len()) as u64;
+    assert_eq!((progress.bytes_read(), progress.bytes_total()), (0, Some(total)));
+    assert_eq!(documents.count(), 2000);
+    assert_eq!(progress.bytes_read(), total);
+    let stdin = input::open(&[Input::Stdin], &IndexSettings::default(), &InputOptions::default()).unwrap();
+    assert_eq!(stdin.progress().bytes_total(), None);
+}
+
+#[test]
+fn documents_can_be_read_on_another_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    let files = Files::new(&[("a.jsonl", b"{\"id\": 1}")]);
+    is_send(&open(&files.path("a.jsonl")).unwrap());
+}
+
+/// A JSON value that nests a few levels.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<u64>().prop_map(Into::into),
+        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(Into::into),
+        any::<String>().prop_map(Into::into),
+    ];
+    leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+            prop::collection::vec((any::<String>(), inner), 0..4)
+                .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn json_lines_come_back_from_an_index(fields in prop::collection::vec((any::<String>(), json()), 0..6), packed in any::<bool>()) {
+        let mut object: serde_json::Map<_, _> = fields.into_iter().filter(|(name, _)| !["id", "title", "text"].contains(&name.as_str())).collect();
+        object.insert("text".into(), "x".into());
+        object.insert("id".into(), "a".into());
+        let line = serde_json::to_string(&object).unwrap();
+        let bytes = if packed { zst(line.as_bytes()) } else { line.clone().into_bytes() };
+        let files = Files::new(&[("a.jsonl", &bytes)]);
+        let read = open(&files.path("a.jsonl")).unwrap().next().unwrap().unwrap().document;
+        let corpus = crate::Corpus::of(&[&line]);
+        let kept = corpus.index.get(read.id()).unwrap().unwrap();
+        object.shift_remove("id");
+        // Floats are compared by their digits too: they come back to the bit.
+        prop_assert_eq!(format!("{:?}", kept.fields()), format!("{:?}", read.fields()));
+        let names: Vec<_> = kept.fields().iter().map(|(name, _)| name.clone()).collect();
+        prop_assert_eq!(names, object.keys().cloned().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn csv_rows_come_back(cells in prop::collection::vec(any::<String>(), 1..8)) {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(["id", "text"]).unwrap();
+        for (n, cell) in cells.iter().enumerate() {
+            writer.write_record([&n.to_string(), cell]).unwrap();
+        }
+        let files = Files::new(&[("a.csv", &writer.into_inner().unwrap())]);
+        let read: Vec<_> = open(&files.path("a.csv")).unwrap().map(|row| row.unwrap().document.fields()[0].1.clone()).collect();
+        prop_assert_eq!(read, cells.into_iter().map(Value::Text).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_bytes_make_the_reading_fail(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let files = Files::new(&[("a.jsonl", &bytes), ("a.csv", &bytes), ("a.tsv", &bytes), ("a.txt", &bytes), ("b.csv", &[b"id,text\n", &bytes[..]].concat())]);
+        for name in ["a.jsonl", "a.csv", "a.tsv", "a.txt", "b.csv"] {
+            files.read(name);
+        }
+    }
+}

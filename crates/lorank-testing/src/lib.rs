@@ -1,0 +1,15 @@
+//! What the tests of lorank share: small stand-ins for both engines, and model folders with recorded scores.
+//!
+//! - [`toy`]: a first stage and a reranker whose every move a test decides.
+//! - [`fixture`], [`changed_copy`] and their kin: tiny real models on disk, whole and with something wrong.
+//! - [`reference()`]: the scores that transformers and PEFT gave, to compare with.
+//!
+//! Nothing here is published, and no crate uses it outside its tests.
+
+mod fixtures;
+mod reference;
+pub mod toy;
+
+pub use fixtures::{TensorData, Tensors, changed_copy, copy_fixture, edit_json, edit_tensors, fixture, truncate};
+pub use reference::{Reference, ReferencePair, reference};
+pub use safetensors::Dtype;

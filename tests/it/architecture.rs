@@ -1,0 +1,212 @@
+//! The crate graph and the invariants that a compiler does not hold. `ARCHITECTURE.md` tells the reasons.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Where each crate stands. A crate uses only crates of lower levels, so crates of one level never use each other.
+const LEVELS: &[(&str, u8)] = &[
+    ("lorank", 5),
+    ("lorank-cli", 4),
+    ("lorank-server", 3),
+    ("lorank-pipeline", 2),
+    ("lorank-tantivy", 1),
+    ("lorank-model", 1),
+    ("lorank-cache", 1),
+    ("lorank-core", 0),
+    // Data alone, without a line about search.
+    ("lorank-starter", 0),
+];
+
+/// For tests alone; it may use the crates of level 0, and only as a dev-dependency may it be used.
+const TESTING: &str = "lorank-testing";
+
+/// A family of dependencies (a trailing `*` stands for any ending) and the crates that may name it.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("tantivy*", &["lorank-tantivy"]),
+    ("candle-*", &["lorank-model"]),
+    ("tokenizers", &["lorank-model"]),
+    ("hf-hub", &["lorank-model"]),
+    ("safetensors", &["lorank-model", TESTING]),
+    ("axum*", &["lorank-server"]),
+    ("clap*", &["lorank-cli"]),
+    ("toml*", &["lorank-cli"]),
+    ("anyhow", &["lorank-cli"]),
+    ("tokio", &["lorank-server", "lorank-cli"]),
+    ("serde*", &["lorank-server", "lorank-cli", "lorank-tantivy", "lorank-model", "lorank-starter", TESTING]),
+];
+
+#[derive(Debug, PartialEq, Clone, Copy)]
+enum Kind {
+    Normal,
+    Dev,
+}
+
+struct Package {
+    folder: PathBuf,
+    dependencies: Vec<(String, Kind)>,
+}
+
+/// The crates of the workspace with the dependencies that their manifests declare, optional ones too.
+fn packages() -> BTreeMap<String, Package> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["metadata", "--no-deps", "--offline", "--format-version=1"]).current_dir(root());
+    let output = command.output().expect("cargo runs, it has built this test");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages.map(|package| (text(&package["name"]), read_package(package))).collect()
+}
+
+fn read_package(package: &Value) -> Package {
+    let folder = Path::new(&text(&package["manifest_path"])).parent().unwrap().to_owned();
+    let dependencies = package["dependencies"].as_array().unwrap().iter();
+    let kind = |dependency: &Value| match dependency["kind"].as_str() {
+        Some("dev") => Kind::Dev,
+        _ => Kind::Normal,
+    };
+    let dependencies = dependencies.map(|dependency| (text(&dependency["name"]), kind(dependency))).collect();
+    Package { folder, dependencies }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a string in cargo's metadata").to_owned()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn level(name: &str) -> Option<u8> {
+    LEVELS.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+}
+
+#[test]
+fn every_crate_has_a_level() {
+    let expected: BTreeSet<&str> = LEVELS.iter().map(|(name, _)| *name).chain([TESTING]).collect();
+    let packages = packages();
+    assert_eq!(packages.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
+    for (name, package) in packages.iter().filter(|(name, _)| *name != "lorank") {
+        assert!(package.folder.ends_with(Path::new("crates").join(name)), "{name} is in {}", package.folder.display());
+    }
+}
+
+#[test]
+fn crates_use_only_lower_levels() {
+    let mut wrong = Vec::new();
+    for (name, package) in packages() {
+        for (dependency, kind) in package.dependencies {
+            let is_allowed = match (level(&name), level(&dependency)) {
+                (Some(_), None) if dependency == TESTING => kind == Kind::Dev,
+                (Some(user), Some(used)) => user > used,
+                (None, Some(used)) => used == 0,
+                (_, None) => true,
+            };
+            if !is_allowed {
+                wrong.push(format!("{name} -> {dependency} ({kind:?})"));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn heavy_dependencies_have_one_owner() {
+    let mut wrong = Vec::new();
+    for (name, package) in packages() {
+        for (dependency, _) in package.dependencies.iter().filter(|(_, kind)| *kind == Kind::Normal) {
+            let owners = OWNERS.iter().find(|(family, _)| is_of(family, dependency)).map(|(_, owners)| *owners);
+            if owners.is_some_and(|owners| !owners.contains(&name.as_str())) {
+                wrong.push(format!("{name} -> {dependency}"));
+            }
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}
+
+fn is_of(family: &str, dependency: &str) -> bool {
+    match family.strip_suffix('*') {
+        Some(start) => dependency.starts_with(start),
+        None => dependency == family,
+    }
+}
+
+#[test]
+fn core_has_plain_values_only() {
+    let core = &packages()["lorank-core"];
+    let normal: Vec<_> = core.dependencies.iter().filter(|(_, kind)| *kind == Kind::Normal).collect();
+    assert_eq!(normal, [&("thiserror".to_owned(), Kind::Normal)], "no serialisation, no IO, no async in lorank-core");
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints() {
+    for (name, package) in packages() {
+        let manifest = fs::read_to_string(package.folder.join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{name} goes without the workspace's lints");
+    }
+}
+
+#[test]
+fn no_code_is_unsafe() {
+    let openings = ["{", "fn", "impl", "trait", "extern"].map(|what| format!("{} {what}", concat!("un", "safe")));
+    let is_unsafe = |line: &str| !is_comment(line) && openings.iter().any(|opening| line.contains(opening.as_str()));
+    assert_eq!(lines_with(&files(".rs"), is_unsafe), [""; 0]);
+}
+
+#[test]
+fn only_the_command_line_reads_the_environment() {
+    let readers = [concat!("env::", "var"), concat!("env::", "home_dir")];
+    let is_elsewhere = |path: &PathBuf| {
+        let path = path.to_string_lossy();
+        path.contains("src/") && !path.contains("lorank-cli/") && !path.contains("lorank-testing/")
+    };
+    let sources: Vec<PathBuf> = files(".rs").into_iter().filter(is_elsewhere).collect();
+    assert!(!sources.is_empty());
+    let reads = |line: &str| !is_comment(line) && readers.iter().any(|reader| line.contains(reader));
+    assert_eq!(lines_with(&sources, reads), [""; 0]);
+}
+
+#[test]
+fn the_project_stands_alone() {
+    let neighbour = concat!("../", "shared");
+    assert_eq!(lines_with(&files(""), |line| line.contains(neighbour)), [""; 0]);
+}
+
+/// `path:line: text` of every line that `is_wrong`, in files that are text.
+fn lines_with(paths: &[PathBuf], is_wrong: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for path in paths {
+        let Ok(content) = fs::read_to_string(path) else { continue };
+        for (n, line) in content.lines().enumerate().filter(|(_, line)| is_wrong(line)) {
+            let path = path.strip_prefix(root()).unwrap_or(path);
+            wrong.push(format!("{}:{}: {}", path.display(), n + 1, line.trim()));
+        }
+    }
+    wrong
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with("//")
+}
+
+/// The project's files whose names end in `ending`. Build outputs and hidden folders other than `.ci` are not the project's.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_foreign = name == "target" || (name.starts_with('.') && name != ".ci");
+            match entry.file_type().unwrap() {
+                kind if kind.is_dir() && !is_foreign => folders.push(entry.path()),
+                kind if kind.is_file() && name.ends_with(ending) => found.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,9 @@
+//! The examples, run as they stand. Their `main` is public for this.
+
+#[path = "../../examples/embed.rs"]
+mod embed;
+
+#[test]
+fn embed() {
+    embed::main().unwrap();
+}

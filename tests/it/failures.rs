@@ -1,0 +1,94 @@
+//! What the program says and which status it leaves when something is wrong.
+
+use crate::command::Lorank;
+
+fn check(args: &[&str], stdin: &str, code: i32, parts_of_error: &[&str]) {
+    let (found, error) = Lorank::new().fail(args, stdin);
+    assert_eq!(found, code, "{args:?}: {error}");
+    for part in parts_of_error {
+        assert!(error.contains(part), "{args:?}: no `{part}` in\n{error}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    for (args, part) in [
+        (&["serch"][..], "unrecognized subcommand"),
+        (&["search", "egg"], "--index"),
+        (&["search", "--index", "i", "--depth", "0", "egg"], "--depth"),
+        (&["search", "--index", "i", "--filter", "lang", "egg"], "`lang` is not a filter"),
+        (&["search", "--index", "i", "--adapter", "hf://x", "egg"], "`hf://x` is not a model source"),
+        (&["rerank", "--query", "egg", "--device", "gpu", "-"], "`gpu` is not a device"),
+        (&["index", "--index", "i"], "INPUT"),
+        (&["index", "--index", "i", "--rejects", "r", "-"], "--on-error skip"),
+        (&["serve"], "--index DIR"),
+        (&["info", "--log", "lorank=loud"], "--log"),
+        (&["score"], "--pairs"),
+        (&["completions", "tcl"], "tcl"),
+    ] {
+        check(args, "", 2, &[part]);
+    }
+}
+
+#[test]
+fn a_failure_is_status_1_and_says_what_failed_and_why() {
+    check(&["search", "--index", "nowhere", "--no-rerank", "egg"], "", 1, &["error: there is no index in `nowhere`"]);
+    check(
+        &["index", "--index", "i", "missing.jsonl"],
+        "",
+        1,
+        &["error: could not open `missing.jsonl`", "\n  because: "],
+    );
+    check(&["rerank", "--query", "egg", "--base", "./nowhere", "-"], "", 1, &["no model folder at `./nowhere`"]);
+    check(
+        &["rerank", "--query", "egg", "--base", "minilm2", "-"],
+        "",
+        1,
+        &["`minilm2` is neither a folder nor", "minilm"],
+    );
+    check(&["score", "--pairs", "-", "--base", "hf://owner/name"], "", 1, &["owner/name", "HF_HUB_OFFLINE"]);
+    check(
+        &["rerank", "--query", "egg", "-"],
+        "{\"text\": 3}\n",
+        1,
+        &["line 1 of standard input", "\n  because: invalid type"],
+    );
+    check(&["serve", "--config", "lorank.toml"], "", 1, &["could not read `lorank.toml`"]);
+}
+
+#[test]
+fn a_bad_configuration_is_named_with_its_line() {
+    let lorank = Lorank::new();
+    lorank.write("lorank.toml", "[search]\ndepht = 5\n");
+    let (code, error) = lorank.fail(&["serve", "--config", "lorank.toml"], "");
+    assert_eq!(code, 1);
+    assert!(error.contains("`lorank.toml` is not a configuration") && error.contains("depht"), "{error}");
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    let lorank = Lorank::new();
+    assert_eq!(lorank.run(&["--version"]), format!("lorank {}\n", env!("CARGO_PKG_VERSION")));
+    for command in ["demo", "index", "delete", "search", "rerank", "score", "serve", "info", "completions", "notices"] {
+        assert!(lorank.run(&[command, "--help"]).contains("Usage: lorank"), "{command}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = crate::command::std_command(folder.path());
+    command.arg("notices").stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn completions_name_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = Lorank::new().run(&["completions", shell]);
+        assert!(script.contains("rerank") && script.contains("on-error"), "{shell}");
+    }
+}

@@ -1,0 +1,102 @@
+//! `index`, `search` without a model, and `delete`.
+
+use serde_json::json;
+
+use crate::command::Lorank;
+
+const DOCUMENTS: &str = r#"{"id": "bulb", "title": "Light bulb", "text": "Edison's lamp burned for a whole night.", "year": 1879, "lang": "en"}
+{"id": "year", "title": "Light year", "text": "The distance that light travels in a year.", "year": 1838, "lang": "en"}
+{"id": 7, "title": "Zwiebel", "text": "A bulb that is planted in autumn.", "year": 1600, "lang": "de"}
+"#;
+
+/// An index of the three documents.
+fn indexed() -> Lorank {
+    let lorank = Lorank::new();
+    lorank.write("documents.jsonl", DOCUMENTS);
+    lorank.run(&["index", "--index", "i", "documents.jsonl"]);
+    lorank
+}
+
+fn ids(lorank: &Lorank, args: &[&str]) -> Vec<String> {
+    let answer = lorank.json(&[&["search", "--index", "i", "--no-rerank", "--json"], args].concat());
+    let hits = answer["hits"].as_array().unwrap().iter();
+    hits.map(|hit| hit["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_was_indexed_is_found() {
+    let lorank = indexed();
+    assert_eq!(ids(&lorank, &["distance of light"]), ["year", "bulb"]);
+    assert_eq!(ids(&lorank, &["bulbs"]), ["7", "bulb"], "the language's word endings are understood");
+    assert_eq!(ids(&lorank, &["light", "--filter", "year>=1850"]), ["bulb"]);
+    assert_eq!(ids(&lorank, &["bulb", "--filter", "lang=de,fr"]), ["7"]);
+    assert_eq!(ids(&lorank, &["light", "--top-k", "1", "--offset", "1"]).len(), 1);
+    assert_eq!(ids(&lorank, &["what?! (\"un:balanced", "--top-k", "3"]), [""; 0]);
+    assert_eq!(ids(&lorank, &["title:zwiebel", "--syntax", "advanced"]), ["7"]);
+}
+
+#[test]
+fn documents_come_from_standard_input_and_replace_those_with_their_ids() {
+    let lorank = indexed();
+    let report = lorank
+        .run_with(&["index", "--index", "i", "--json", "-"], "{\"id\": 7, \"title\": \"Onion\", \"text\": \"\"}\n");
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(
+        (&report["n_indexed"], &report["n_replaced"], &report["n_documents"]),
+        (&json!(1), &json!(1), &json!(3))
+    );
+    assert_eq!(ids(&lorank, &["zwiebel"]), [""; 0]);
+    assert_eq!(ids(&lorank, &["onion"]), ["7"]);
+}
+
+#[test]
+fn deleted_documents_are_gone() {
+    let lorank = indexed();
+    let report = lorank.json(&["delete", "--index", "i", "--json", "bulb", "7", "nobody"]);
+    assert_eq!(report, json!({"n_deleted": 2, "not_found": ["nobody"], "n_documents": 1}));
+    assert_eq!(ids(&lorank, &["bulb"]), [""; 0]);
+    assert_eq!(lorank.json(&["info", "--index", "i", "--json"])["index"]["n_documents"], 1);
+}
+
+#[test]
+fn a_bad_line_stops_or_is_skipped() {
+    let lorank = Lorank::new();
+    lorank.write(
+        "documents.jsonl",
+        "{\"id\": 1, \"text\": \"one\"}\n{\"text\": \"none\"}\n{\"id\": 3, \"text\": \"three\"}\n",
+    );
+    let (code, error) = lorank.fail(&["index", "--index", "i", "documents.jsonl"], "");
+    assert_eq!(code, 1);
+    assert!(error.contains("documents.jsonl`, line 2") && error.contains("the field `id` is missing"), "{error}");
+    assert_eq!(lorank.json(&["info", "--index", "i", "--json"])["index"]["n_documents"], 0, "nothing is half applied");
+
+    let args = ["index", "--index", "i", "--on-error", "skip", "--rejects", "rejects.jsonl", "documents.jsonl"];
+    let text = lorank.run(&args);
+    assert!(text.contains("skipped 1 bad lines:\n  `documents.jsonl`, line 2: no id"), "{text}");
+    assert_eq!(std::fs::read_to_string(lorank.path("rejects.jsonl")).unwrap().trim_end(), "{\"text\": \"none\"}");
+    assert_eq!(ids(&lorank, &["three"]), ["3"]);
+}
+
+#[test]
+fn settings_of_an_index_are_kept() {
+    let lorank = indexed();
+    let (code, error) = lorank.fail(&["index", "--index", "i", "--language", "german", "documents.jsonl"], "");
+    assert_eq!(code, 1);
+    assert!(error.contains("`english`") && error.contains("`german`"), "{error}");
+}
+
+#[test]
+fn an_answer_is_a_list_for_people() {
+    let text = indexed().run(&["search", "--index", "i", "--no-rerank", "light bulb"]);
+    let (list, summary) = text.rsplit_once("\n\n").unwrap();
+    assert!(summary.starts_with("first-stage order, in "), "{summary}");
+    insta::assert_snapshot!(list, @r"
+    rank  first stage  document
+       1         1.45  year  Light year
+          The distance that light travels in a year
+       2         1.34  bulb  Light bulb
+          Edison's lamp burned for a whole night.
+       3         1.12  7  Zwiebel
+          A bulb that is planted in autumn
+    ");
+}

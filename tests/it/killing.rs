@@ -1,0 +1,45 @@
+//! A program that is killed in the middle of indexing.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::command::{Lorank, std_command};
+
+/// How many documents the index holds, once it can be opened.
+fn n_documents(lorank: &Lorank) -> Option<u64> {
+    let output = lorank.command(&["info", "--index", "i", "--json"]).output().unwrap();
+    let info: Value = serde_json::from_slice(&output.stdout).ok()?;
+    info["index"]["n_documents"].as_u64()
+}
+
+fn line(n: u64) -> String {
+    format!("{{\"id\": {n}, \"text\": \"document number {n}\"}}\n")
+}
+
+#[test]
+fn what_was_committed_survives_and_indexing_again_completes() {
+    let lorank = Lorank::new();
+    let mut command = std_command(lorank.folder.path());
+    command.args(["index", "--index", "i", "--commit-every", "100", "-"]).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Standard input stays open, so the program is in the middle for as long as we like. It reads on past each commit,
+    // so once it has taken more than a pipe holds after line 500, the commit of the 500 is made or under way.
+    let mut stdin = child.stdin.take().unwrap();
+    for n in 0..550 {
+        stdin.write_all(line(n).as_bytes()).unwrap();
+    }
+    stdin.flush().unwrap();
+    while n_documents(&lorank) != Some(500) {
+        assert_eq!(child.try_wait().unwrap(), None, "the program ended before it was killed");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    assert_eq!(n_documents(&lorank), Some(500), "the last commit is there, and nothing after it");
+    let all: String = (0..550).map(line).collect();
+    lorank.run_with(&["index", "--index", "i", "-"], &all);
+    assert_eq!(n_documents(&lorank), Some(550));
+}

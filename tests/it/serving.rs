@@ -1,0 +1,78 @@
+//! `serve` over HTTP.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::command::{Lorank, std_command};
+
+/// A server that ends with the test.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(lorank: &Lorank, args: &[&str]) -> Self {
+        let mut command = std_command(lorank.folder.path());
+        let mut child = command.arg("serve").args(args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address =
+            line.trim().strip_prefix("listening on http://").expect("the first line names the address").to_owned();
+        Self { child, address }
+    }
+
+    /// Status and body of an answer.
+    fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        write!(stream, "{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap_or_else(|_| json!(body)))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_served_index_answers_get_and_post() {
+    let lorank = Lorank::new();
+    let documents = "{\"id\": 1, \"text\": \"A light bulb burns.\"}\n{\"id\": 2, \"text\": \"A tulip bulb grows in light soil.\"}\n";
+    lorank.run_with(&["index", "--index", "i", "-"], documents);
+    lorank.write("lorank.toml", "index = 'i'\n[model]\nadapters = ['minilm-qa']\n[search]\ntop_k = 1\n");
+    let server = Server::start(&lorank, &["--config", "lorank.toml", "--listen", "127.0.0.1:0"]);
+
+    assert_eq!(server.ask("GET", "/health", "").0, 200);
+    let (status, first) = server.ask("GET", "/v1/search?q=light+bulb", "");
+    assert_eq!((status, &first["reranked"], &first["adapter"]["id"]), (200, &json!(true), &json!("minilm-qa")));
+    assert_eq!(first["hits"].as_array().map(Vec::len), Some(1), "the file's top_k counts");
+    let (status, again) = server.ask("POST", "/v1/search", "{\"query\": \"light bulb\", \"top_k\": 2}");
+    assert_eq!((status, &again["cache"]), (200, &json!({"hits": 2, "misses": 0})));
+    assert_eq!(again["hits"].as_array().map(Vec::len), Some(2));
+    let (_, science) = server.ask("POST", "/v1/search", "{\"query\": \"light bulb\", \"adapter\": \"minilm-science\"}");
+    assert_eq!(science["adapter"]["id"], "minilm-science");
+    assert_eq!(server.ask("POST", "/v1/search", "{\"query\": 3}").0 / 100, 4);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_polite_kill_ends_it_well() {
+    let lorank = Lorank::new();
+    lorank.run_with(&["index", "--index", "i", "-"], "{\"id\": 1, \"text\": \"one\"}\n");
+    let mut server = Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0"]);
+    let status = std::process::Command::new("kill").arg(server.child.id().to_string()).status().unwrap();
+    assert!(status.success());
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
