@@ -15,12 +15,13 @@ use lorank::starter;
 use lorank::tantivy::{Bm25FirstStage, Document, Index, IndexSettings, WriterOptions};
 
 const DOCUMENTS: [(&str, &str); 4] = [
-    ("bulb", "Edison patented the incandescent lamp in January 1880, after a year of trials with carbonised bamboo."),
+    ("bulb", "The incandescent lamp, which most people call a light bulb, was patented by Edison in 1880."),
     ("year", "A light year is the distance that light travels in a year. It is no measure of time."),
     ("tulip", "Plant the bulb in light soil, three times as deep as the bulb is high."),
     ("lamp", "Who left the light on? A bulb of 60 watts burns half a kilowatt-hour a night."),
 ];
 
+/// Indexes, searches, prints.
 pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // An index is a folder. Documents are an id and fields; `title` and `text` are searched unless the settings say otherwise.
     let folder = std::env::temp_dir().join(format!("lorank-embed-{}", std::process::id()));

@@ -1,8 +1,11 @@
 //! The integration tests: one binary, one module per subject.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
 mod architecture;
 mod command;
 mod demo;
+mod environment;
 mod examples;
 mod failures;
 mod indexing;

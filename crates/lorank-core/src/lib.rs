@@ -47,5 +47,5 @@ pub use model::{AdapterVersion, ModelVersion, Precision};
 pub use query::{Query, QuerySyntax};
 pub use score::{NotFinite, Score};
 pub use snippet::Snippet;
-pub use stages::{BoxError, FirstStage, Group, Reranker};
+pub use stages::{BoxError, FirstStage, Group, InvalidQuery, Reranker};
 pub use value::{Fields, Value};

@@ -7,12 +7,24 @@ use crate::{AdapterId, Candidate, ModelVersion, Query, Score, Snippet};
 /// An error of an engine, whichever it is.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
+/// The query cannot be answered as it stands, and another can: what a first stage returns, boxed, where the caller and not
+/// the engine is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct InvalidQuery {
+    /// The part of the [`Query`] at fault: `query` (its text) or `filters`.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
 /// Cheap retrieval over the whole collection.
 pub trait FirstStage: Send + Sync {
     /// At most `depth` candidates, best first. A smaller depth gives a prefix of what a larger one gives.
     ///
     /// # Errors
-    /// Whatever keeps the engine from answering; there is no fallback below the first stage.
+    /// [`InvalidQuery`] for a query that is malformed, else whatever keeps the engine from answering; there is no fallback
+    /// below the first stage.
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError>;
 
     /// A passage of each candidate with the query's terms marked, in the candidates' order.

@@ -4,7 +4,7 @@
 //! positions, and the classifier over the pooled state of the first token.
 
 use candle_core::{Device, Tensor};
-use candle_nn::ops::{layer_norm_slow, softmax_last_dim};
+use candle_nn::ops::{layer_norm, softmax_last_dim};
 use candle_transformers::models::bert::{Config, HiddenAct};
 
 use crate::ModelError;
@@ -42,7 +42,7 @@ struct Layer {
     output_norm: Norm,
 }
 
-/// Layer norm. The two-pass form: candle's fused kernel takes the variance as a difference of squares, which loses digits.
+/// Layer norm over each token's state.
 #[derive(Debug)]
 struct Norm {
     /// [hidden]
@@ -143,7 +143,7 @@ impl Norm {
     }
 
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        layer_norm_slow(x, &self.weight, &self.bias, self.eps)
+        layer_norm(x, &self.weight, &self.bias, self.eps)
     }
 }
 

@@ -124,7 +124,7 @@ fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Result<LlamaSe
             ("num_hidden_layers", numbers.num_hidden_layers),
         ],
     )?;
-    if heads % kv_heads != 0 || head_dim == 0 || head_dim % 2 != 0 {
+    if heads % kv_heads != 0 || head_dim == 0 || !head_dim.is_multiple_of(2) {
         let what = format!("{heads} attention heads of {head_dim} dimensions over {kv_heads} key-value heads");
         return Err(unsupported(files, what, "; the heads must divide evenly and the dimensions be even"));
     }
@@ -185,7 +185,7 @@ fn bert_config(files: &Files, mut json: Map<String, Value>) -> Result<bert::Conf
             ("num_hidden_layers", config.num_hidden_layers),
         ],
     )?;
-    if config.hidden_size % config.num_attention_heads != 0 {
+    if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
         let what = format!("{} hidden units over {} attention heads", config.hidden_size, config.num_attention_heads);
         return Err(unsupported(files, what, "; the heads must divide evenly"));
     }

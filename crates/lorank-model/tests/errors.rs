@@ -1,5 +1,7 @@
 //! Every wrong thing is one error that says which.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use std::path::Path;
 
 use lorank_core::{AdapterId, Candidate, Group, Query, Reranker, Score};

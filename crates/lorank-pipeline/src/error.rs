@@ -1,6 +1,6 @@
 //! What keeps a search from being answered at all.
 
-use lorank_core::{AdapterId, BoxError};
+use lorank_core::{AdapterId, BoxError, InvalidQuery};
 
 /// A search that has no answer. A late or failing reranker is not among these: it has a [fallback](crate::Fallback).
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,12 @@ pub enum PipelineError {
         /// The reranker's own words.
         source: BoxError,
     },
+    /// The first stage cannot answer the query as it stands.
+    #[error("the query cannot be answered")]
+    InvalidQuery {
+        /// The first stage's own words.
+        source: InvalidQuery,
+    },
     /// The first stage failed, and below it there is nothing to fall back on.
     #[error("the first stage could not {task}")]
     FirstStage {
@@ -80,7 +86,7 @@ impl PipelineError {
     /// What sort of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::InvalidConfig { .. } | Self::TooLarge { .. } => ErrorKind::InvalidInput,
+            Self::InvalidConfig { .. } | Self::TooLarge { .. } | Self::InvalidQuery { .. } => ErrorKind::InvalidInput,
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => ErrorKind::NotFound,
             Self::NoDefaultModel { .. } => ErrorKind::Unavailable,
             Self::FirstStage { .. } | Self::SpawnWorker { .. } => ErrorKind::Internal,
@@ -92,7 +98,16 @@ impl PipelineError {
         match self {
             Self::InvalidConfig { field, .. } | Self::TooLarge { field, .. } => Some(field),
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => Some("adapter"),
+            Self::InvalidQuery { source } => Some(source.field),
             _ => None,
+        }
+    }
+
+    /// What the first stage's error means for the caller.
+    pub(crate) fn of_first_stage(task: &'static str, source: BoxError) -> Self {
+        match source.downcast::<InvalidQuery>() {
+            Ok(source) => Self::InvalidQuery { source: *source },
+            Err(source) => Self::FirstStage { task, source },
         }
     }
 }

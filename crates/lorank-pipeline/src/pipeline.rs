@@ -72,7 +72,7 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         let plan = self.plan(request)?;
         let span = tracing::info_span!("search", depth = plan.depth, from = plan.page.start, to = plan.page.end);
         let _entered = span.enter();
-        let first_stage_error = |task| move |source| PipelineError::FirstStage { task, source };
+        let first_stage_error = |task| move |source| PipelineError::of_first_stage(task, source);
         let candidates = self
             .first_stage
             .retrieve(&request.query, plan.n_retrieved())

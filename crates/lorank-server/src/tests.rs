@@ -296,6 +296,26 @@ async fn a_method_that_is_not_allowed_comes_with_those_that_are() {
     assert_eq!(headers["allow"], "GET,HEAD,POST");
 }
 
+/// Understands no query.
+struct Refuses;
+
+impl FirstStage for Refuses {
+    fn retrieve(&self, _query: &Query, _depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
+        Err(lorank_core::InvalidQuery { field: "filters", message: "no year is `soon`".into() }.into())
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_the_first_stage_refuses_is_the_callers_to_mend() {
+    let refusing = Pipeline::new(Refuses, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
+    let service = router(Arc::new(refusing), ServerConfig::default());
+    let (status, answer) = get(&service, "/v1/search?q=egg").await;
+    let error = serde_json::json!({
+        "kind": "invalid_value", "message": "the query cannot be answered: no year is `soon`", "field": "filters"
+    });
+    assert_eq!((status.as_u16(), &answer["error"]), (422, &error));
+}
+
 /// Fails by panicking.
 struct Panics;
 

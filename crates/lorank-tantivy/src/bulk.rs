@@ -124,8 +124,8 @@ impl<F: FnMut(&BulkProgress)> Run<'_, F> {
         documents: impl IntoIterator<Item = Result<SourcedDocument, BadLine>>,
     ) -> Result<(), Error> {
         for document in documents {
-            match document.and_then(|document| add(writer, document)) {
-                Ok(has_text) => self.count(writer, has_text)?,
+            match document {
+                Ok(document) => self.add(writer, document)?,
                 Err(bad_line) => self.skip(bad_line)?,
             }
             (self.on_progress)(&self.progress);
@@ -138,9 +138,17 @@ impl<F: FnMut(&BulkProgress)> Run<'_, F> {
         Ok(())
     }
 
-    fn count(&mut self, writer: &mut Writer, has_text: bool) -> Result<(), Error> {
+    fn add(&mut self, writer: &mut Writer, document: SourcedDocument) -> Result<(), Error> {
+        let SourcedDocument { origin, document } = document;
+        match writer.add(&document) {
+            Ok(()) => {}
+            Err(cause) if cause.is_about_a_document() => {
+                return self.skip(BadLine { origin, raw: Vec::new(), cause: Box::new(cause) });
+            }
+            Err(error) => return Err(writer.explain(error)),
+        }
         self.progress.n_indexed += 1;
-        self.n_without_text += u64::from(!has_text);
+        self.n_without_text += u64::from(!document.has_text(writer.index().settings()));
         let n_pending = self.progress.n_indexed - self.progress.n_committed;
         if self.options.commit_every.is_some_and(|n| n_pending >= n.get()) { self.commit(writer) } else { Ok(()) }
     }
@@ -172,11 +180,4 @@ impl<F: FnMut(&BulkProgress)> Run<'_, F> {
     fn stopped(&self, bad_line: BadLine) -> Error {
         Error::Stopped { n_committed: self.progress.n_committed, source: Box::new(bad_line) }
     }
-}
-
-/// Adds a document and says whether it has a text.
-fn add(writer: &Writer, document: SourcedDocument) -> Result<bool, BadLine> {
-    let SourcedDocument { origin, document } = document;
-    writer.add(&document).map_err(|error| BadLine { origin, raw: Vec::new(), cause: Box::new(error) })?;
-    Ok(document.has_text(writer.index().settings()))
 }

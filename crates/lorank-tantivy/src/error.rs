@@ -163,6 +163,14 @@ pub enum Error {
         /// The header's number of cells.
         n_columns: usize,
     },
+    /// A table with a quote that is not closed within the limit of a row.
+    #[error("the row that begins on line {line} has a quote that is not closed within {bytes_max} bytes")]
+    OpenQuote {
+        /// The 1-based line.
+        line: u64,
+        /// The limit.
+        bytes_max: usize,
+    },
     /// An input that ends before its end, or cannot be read on.
     #[error("cannot be read on from here")]
     BrokenInput {
@@ -170,7 +178,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Bulk indexing met a bad line and stopped.
-    #[error("stopped at a bad line; of what this run read, the first {n_committed} documents are in the index")]
+    #[error("indexing stopped, with the first {n_committed} documents of this run in the index")]
     Stopped {
         /// The number of documents that this run committed before.
         n_committed: u64,
@@ -235,6 +243,7 @@ impl Error {
             | Self::InvalidField { .. }
             | Self::TooLong { .. }
             | Self::WrongNumberOfCells { .. }
+            | Self::OpenQuote { .. }
             | Self::InvalidQuery { .. }
             | Self::InvalidFilter { .. } => ErrorKind::InvalidInput,
             Self::AlreadyExists { .. } | Self::SettingsDiffer { .. } | Self::WriterBusy { .. } => ErrorKind::Conflict,

@@ -5,7 +5,8 @@
 //! Only documents that the query's words match are looked at.
 //!
 //! Values compare by kind: numbers with numbers by value (`3` is `3.0`), dates with dates, booleans with booleans, and
-//! other texts byte for byte. A field that holds fractions as well as integers beyond 2^53 knows the latter as floats.
+//! other texts byte for byte. A field that holds fractions as well as integers beyond 2^53 knows the latter as the floats
+//! nearest to them.
 //! Dates that do not fit in 64 bits of nanoseconds (before 1678, after 2261) count as keywords.
 
 use std::cmp::Ordering;
@@ -125,6 +126,20 @@ impl<T: Ord> Set<T> {
     }
 }
 
+impl Set<Number> {
+    /// The numbers as a column of floats knows them: integers beyond 2^53 as the floats nearest to them.
+    fn as_floats(&self) -> Self {
+        let as_float = |number: Number| match number {
+            Number::Integer(integer) => Number::Float(integer as f64),
+            float => float,
+        };
+        match self.clone() {
+            Self::AnyOf(numbers) => Self::AnyOf(numbers.into_iter().map(as_float).collect()),
+            Self::Range((lower, upper)) => Self::Range((lower.map(as_float), upper.map(as_float))),
+        }
+    }
+}
+
 /// The values of each kind that meet a test.
 #[derive(Debug, Clone)]
 struct Accepted {
@@ -238,7 +253,7 @@ impl ColumnPredicate {
             DynamicColumn::Bool(column) => Some(ColumnTest::Bool(column, accepted.bools.clone())),
             DynamicColumn::I64(column) => Some(ColumnTest::I64(column, accepted.numbers.clone())),
             DynamicColumn::U64(column) => Some(ColumnTest::U64(column, accepted.numbers.clone())),
-            DynamicColumn::F64(column) => Some(ColumnTest::F64(column, accepted.numbers.clone())),
+            DynamicColumn::F64(column) => Some(ColumnTest::F64(column, accepted.numbers.as_floats())),
             DynamicColumn::DateTime(column) => Some(ColumnTest::Date(column, accepted.dates.clone())),
             DynamicColumn::Str(column) => {
                 Some(ColumnTest::Text(column.ords().clone(), ordinals(&column, &accepted.texts)?))

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use lorank_core::{BoxError, Candidate, DocumentId, FirstStage, Query, Score, Snippet};
+use lorank_core::{BoxError, Candidate, DocumentId, FirstStage, InvalidQuery, Query, Score, Snippet};
 use tantivy::snippet::{SnippetGenerator, collapse_overlapped_ranges};
 use tantivy::{DocAddress, Searcher};
 
@@ -19,7 +19,12 @@ const SNIPPET_BYTES_MAX: usize = 200;
 /// A document's score is the sum over its text fields of the field's boost times its BM25 score (k1 = 1.2, b = 0.75).
 /// Ties are broken by id in byte order. Every search sees the last commit, whichever process made it.
 ///
-/// The errors of its methods are [`Error`]s in a box.
+/// [Plain](lorank_core::QuerySyntax::Plain) queries are words, any of which may match; the first 1,024 different ones
+/// count. [Advanced](lorank_core::QuerySyntax::Advanced) ones are in [tantivy's syntax](tantivy::query::QueryParser)
+/// (`+cat -dog title:"the cat" year:[2020 TO *]`), in which names that are no text field's reach the stored fields, and
+/// dates are written in full (`2024-05-01T00:00:00Z`).
+///
+/// A query or a filter that cannot be is an [`InvalidQuery`]; every other error is an [`Error`] in a box.
 #[derive(Debug, Clone)]
 pub struct Bm25FirstStage {
     index: Index,
@@ -41,7 +46,8 @@ impl Bm25FirstStage {
         let Some(engine_query) = query::build(query, parts)? else { return Ok(Vec::new()) };
         let searcher = self.index.searcher()?;
         let collector = TopWithTies { depth: depth.get() };
-        let best = searcher.search(&*engine_query, &collector).map_err(|source| parts.error("search", source))?;
+        let best = searcher.search(&*engine_query, &collector);
+        let best = best.map_err(|error| query::search_error(query, error, parts))?;
         candidates(best, depth, &searcher, parts)
     }
 
@@ -57,14 +63,24 @@ impl Bm25FirstStage {
 
 impl FirstStage for Bm25FirstStage {
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
-        Ok(self.search(query, depth)?)
+        self.search(query, depth).map_err(seam_error)
     }
 
     /// Snippets come from the candidates' texts, not from their titles. Where the text holds none of the query's words,
     /// the snippet is its beginning, without marks; a candidate without text has none.
     fn snippets(&self, query: &Query, candidates: &[&Candidate]) -> Result<Vec<Option<Snippet>>, BoxError> {
-        Ok(self.mark(query, candidates)?)
+        self.mark(query, candidates).map_err(seam_error)
     }
+}
+
+/// The error as the pipeline understands it: a query at fault is told from an engine at fault.
+fn seam_error(error: Error) -> BoxError {
+    let field = match error {
+        Error::InvalidQuery { .. } => "query",
+        Error::InvalidFilter { .. } => "filters",
+        _ => return error.into(),
+    };
+    InvalidQuery { field, message: error.to_string() }.into()
 }
 
 /// Reads the documents, puts equal scores in the order of their ids, and keeps the best.

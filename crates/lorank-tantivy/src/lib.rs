@@ -1,4 +1,45 @@
 //! lorank's first stage on tantivy: an index on disk, and BM25 over it.
+//!
+//! An [`Index`] is a folder. It is made once with [`IndexSettings`] (which fields are searched, where the ids stand, the
+//! language), which lie beside it, so that no query is ever analysed otherwise than the documents were. Its one
+//! [`Writer`] adds, replaces and deletes documents; [`index_documents`] does so with whole files, which [`input`] reads.
+//! [`Bm25FirstStage`] searches it: plain words that never fail, an opt-in query syntax, filters, snippets.
+//!
+//! This crate does not rerank, and it is not a general interface to tantivy: it knows one layout of documents, and promises
+//! for it that equal scores come in the order of their ids and that a smaller depth gives a prefix of a larger one.
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//!
+//! use lorank_core::{Filter, FirstStage, Query, Test, Value};
+//! use lorank_tantivy::{Bm25FirstStage, Document, Index, IndexSettings, WriterOptions};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let settings = IndexSettings::default();
+//! let index = Index::create(dir.path(), &settings)?;
+//!
+//! let mut writer = index.writer(&WriterOptions::default())?;
+//! for json in [
+//!     r#"{"id": 1, "title": "Cats", "text": "Cats sleep all day.", "year": 2019}"#,
+//!     r#"{"id": 2, "title": "Dogs", "text": "Dogs chase cats.", "year": 2024}"#,
+//! ] {
+//!     writer.add(&Document::from_json(json.as_bytes(), &settings)?)?;
+//! }
+//! writer.commit()?;
+//!
+//! let stage = Bm25FirstStage::new(index);
+//! let depth = NonZeroUsize::new(100).ok_or("depth is zero")?;
+//! let mut query = Query::new("a sleeping \"cat");
+//! let candidates = stage.retrieve(&query, depth)?;
+//! assert_eq!(candidates[0].title.as_deref(), Some("Cats"));
+//! let snippets = stage.snippets(&query, &[&candidates[0]])?;
+//! assert_eq!(snippets[0].as_ref().map(|snippet| snippet.to_html()).as_deref(), Some("<b>Cats</b> <b>sleep</b> all day"));
+//!
+//! let since_2020 = Test::Range { lower: Some((Value::Integer(2020), true)), upper: None };
+//! query.filters = vec![Filter { field: "year".into(), test: since_2020 }];
+//! assert_eq!(stage.retrieve(&query, depth)?[0].id.as_str(), "2");
+//! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+//! ```
 
 mod bulk;
 mod dates;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lorank_core::{Query, QuerySyntax};
-use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query as EngineQuery, QueryParser, TermQuery};
-use tantivy::query_grammar::{UserInputAst, UserInputLeaf, parse_query_lenient};
+use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query as EngineQuery, QueryParser, QueryParserError, TermQuery};
+use tantivy::query_grammar::{UserInputAst, UserInputLeaf, parse_query, parse_query_lenient};
 use tantivy::schema::{IndexRecordOption, Term};
-use tantivy::{Score, Searcher};
+use tantivy::{Score, Searcher, TantivyError};
 
 use crate::Error;
 use crate::filter;
@@ -15,8 +15,9 @@ use crate::schema::{FIELDS, ID};
 
 /// The number of different words of a plain query that count. Far beyond what a reranker reads.
 const WORDS_MAX: usize = 1024;
-/// The longest advanced query in bytes, and its deepest nesting: the parser recurses.
+/// The longest advanced query in bytes.
 const ADVANCED_BYTES_MAX: usize = 16 * 1024;
+/// The deepest nesting of an advanced query. The parser recurses, and an overflowing stack would end the process.
 const ADVANCED_DEPTH_MAX: usize = 32;
 
 /// The query with its filters; `None` where nothing can match, such as a text without words.
@@ -35,7 +36,7 @@ pub(crate) fn build(query: &Query, parts: &Parts) -> Result<Option<Box<dyn Engin
 fn build_text(query: &Query, parts: &Parts) -> Result<Option<Box<dyn EngineQuery>>, Error> {
     match query.syntax {
         QuerySyntax::Plain => Ok(plain(&query.text, parts)),
-        QuerySyntax::Advanced => advanced(&query.text, parts).map(Some),
+        QuerySyntax::Advanced => advanced(&query.text, parts),
         _ => Err(Error::InvalidQuery { problem: "it has a syntax that this version does not know".to_owned() }),
     }
 }
@@ -81,27 +82,31 @@ fn words_of(text: &str, parts: &Parts) -> Vec<(String, usize)> {
 }
 
 /// tantivy's query syntax over the text fields. Every other field name reaches the stored fields.
-fn advanced(text: &str, parts: &Parts) -> Result<Box<dyn EngineQuery>, Error> {
+fn advanced(text: &str, parts: &Parts) -> Result<Option<Box<dyn EngineQuery>>, Error> {
     let malformed = |problem| Error::InvalidQuery { problem };
     if text.len() > ADVANCED_BYTES_MAX {
         return Err(malformed(format!("it is longer than {ADVANCED_BYTES_MAX} bytes")));
     }
     if nesting(text) > ADVANCED_DEPTH_MAX {
-        return Err(malformed(format!("it nests deeper than {ADVANCED_DEPTH_MAX} brackets")));
+        return Err(malformed(format!("it nests more than {ADVANCED_DEPTH_MAX} brackets and negations")));
     }
-    let (mut ast, problems) = parse_query_lenient(text);
-    if let Some(problem) = problems.first() {
-        return Err(malformed(format!("{} at character {}", problem.message, problem.pos + 1)));
-    }
+    let mut ast = parse_query(text).map_err(|_| malformed(syntax_problem(text)))?;
     qualify(&mut ast, parts).map_err(malformed)?;
+    let excludes = excludes(&ast);
     let mut parser = QueryParser::for_index(&parts.engine, parts.layout.texts.clone());
     for (field, &place) in parts.settings.text_fields.iter().zip(&parts.layout.texts) {
         parser.set_field_boost(place, field.boost);
     }
-    parser.build_query_from_user_input_ast(ast).map_err(|problem| malformed(problem.to_string()))
+    match parser.build_query_from_user_input_ast(ast) {
+        Ok(query) => Ok(Some(query)),
+        // The parser takes a query of stop words alone for one that only excludes.
+        Err(QueryParserError::AllButQueryForbidden) if !excludes => Ok(None),
+        Err(QueryParserError::AllButQueryForbidden) => Err(malformed("it only says what to leave out".to_owned())),
+        Err(problem) => Err(malformed(problem.to_string())),
+    }
 }
 
-/// The deepest nesting of brackets, quoted ones counted too: an upper bound.
+/// An upper bound of how deep the parser recurses: for each open bracket, and for each `NOT`. Quoted ones count too.
 fn nesting(text: &str) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     for byte in text.bytes() {
@@ -112,7 +117,25 @@ fn nesting(text: &str) -> usize {
         }
         deepest = deepest.max(depth);
     }
-    deepest
+    deepest + text.matches("NOT").count()
+}
+
+/// What is wrong with a query that does not parse. Only the parser's lenient form can tell.
+fn syntax_problem(text: &str) -> String {
+    let (_, problems) = parse_query_lenient(text);
+    let first = problems.first().map(|problem| format!("{} at character {}", problem.message, problem.pos + 1));
+    first.unwrap_or_else(|| "its syntax is not understood".to_owned())
+}
+
+/// Whether anything is to be left out.
+fn excludes(ast: &UserInputAst) -> bool {
+    match ast {
+        UserInputAst::Clause(clauses) => {
+            clauses.iter().any(|(occur, clause)| *occur == Some(Occur::MustNot) || excludes(clause))
+        }
+        UserInputAst::Boost(inner, _) => excludes(inner),
+        UserInputAst::Leaf(_) => false,
+    }
 }
 
 /// Turns the field names of a query into those of the schema.
@@ -134,9 +157,12 @@ fn qualify(ast: &mut UserInputAst, parts: &Parts) -> Result<(), String> {
                 UserInputLeaf::Exists { field } => Some(field),
                 UserInputLeaf::All => None,
             };
-            if let Some(name) = field {
-                *name = qualified(name, parts);
+            let Some(name) = field else { return Ok(()) };
+            // tantivy parts and ends its paths with these two, and panics where it meets them in a name.
+            if name.contains(['\0', '\u{1}']) {
+                return Err("a field's name holds a control character".to_owned());
             }
+            *name = qualified(name, parts);
             Ok(())
         }
     }
@@ -149,6 +175,18 @@ fn qualified(name: &str, parts: &Parts) -> String {
         ID.to_owned()
     } else {
         format!("{FIELDS}.{name}")
+    }
+}
+
+/// An error of a search. Some queries parse and then turn out to ask a field for what it cannot do.
+pub(crate) fn search_error(query: &Query, error: TantivyError, parts: &Parts) -> Error {
+    match error {
+        TantivyError::InvalidArgument(problem) | TantivyError::SchemaError(problem)
+            if query.syntax == QuerySyntax::Advanced =>
+        {
+            Error::InvalidQuery { problem }
+        }
+        error => parts.error("search", error),
     }
 }
 

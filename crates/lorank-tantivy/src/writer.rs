@@ -5,9 +5,9 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
 use lorank_core::DocumentId;
-use tantivy::IndexWriter;
 use tantivy::indexer::UserOperation;
 use tantivy::schema::Term;
+use tantivy::{IndexWriter, TantivyError};
 
 use crate::{Document, Error, Index};
 
@@ -56,7 +56,9 @@ impl Writer {
         let parts = index.parts();
         let engine = parts.engine.writer_with_num_threads(n_threads, n_threads * thread_bytes);
         let engine = engine.map_err(|source| parts.error("write to", source))?;
-        Ok(Self { index, engine })
+        let writer = Self { index, engine };
+        writer.remove_leftovers();
+        Ok(writer)
     }
 
     /// The index.
@@ -97,7 +99,26 @@ impl Writer {
     /// # Errors
     /// An index that cannot be written to any more.
     pub fn rollback(&mut self) -> Result<(), Error> {
-        self.engine.rollback().map(drop).map_err(|source| self.index.parts().error("roll back", source))
+        self.engine.rollback().map_err(|source| self.index.parts().error("roll back", source))?;
+        self.remove_leftovers();
+        Ok(())
+    }
+
+    /// Deletes the files that no commit knows: what a killed process wrote, or what was rolled back. On a full disk they
+    /// may be all that keeps the next commit from succeeding. Where they cannot be deleted, a later writer will.
+    fn remove_leftovers(&self) {
+        if let Err(error) = self.engine.garbage_collect_files().wait() {
+            tracing::debug!(error = &error as &dyn std::error::Error, "cannot delete leftover files of an index");
+        }
+    }
+
+    /// The error that an indexing thread ended with, where all that is known is that one has. The engine hands it out when
+    /// its threads are joined. The writer has to be rolled back afterwards.
+    pub(crate) fn explain(&mut self, error: Error) -> Error {
+        if !matches!(error, Error::Engine { source: TantivyError::ErrorInThread(_), .. }) {
+            return error;
+        }
+        self.engine.prepare_commit().err().map_or(error, |source| self.index.parts().error("write to", source))
     }
 
     /// Waits for the merging of segments that goes on in the background, and lets the index go. What is not committed is

@@ -106,18 +106,30 @@ pub(crate) fn serve(
     })
 }
 
+/// Done when the process is asked to end. Asked once more, it ends at once, whatever is under way.
 async fn asked_to_end() {
+    signal().await;
+    tracing::info!("ending once the requests under way are answered");
+    tokio::spawn(async {
+        signal().await;
+        // What a shell calls a program that Ctrl-C ended.
+        std::process::exit(130);
+    });
+}
+
+/// Ctrl-C, or a polite kill where the system has such a thing.
+async fn signal() {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        // Where the system gives no such signal, Ctrl-C remains.
-        let Ok(mut terminated) = signal(SignalKind::terminate()) else { return drop(interrupted.await) };
-        tokio::select! {
-            _ = interrupted => {}
-            _ = terminated.recv() => {}
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupted => {}
+                _ = terminated.recv() => {}
+            }
+            return;
         }
     }
-    #[cfg(not(unix))]
     drop(interrupted.await);
 }

@@ -36,32 +36,42 @@ pub(super) fn documents(
     })
 }
 
-/// A line without its end, and the first one without a byte order mark.
+/// A line without its end, and without the byte order mark where it is the first one.
 fn content(line: &[u8], number: u64) -> &[u8] {
+    without_mark(without_end(line), number)
+}
+
+/// A line without its end.
+pub(super) fn without_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// A line without the byte order mark that some programs write before the first one.
+pub(super) fn without_mark(line: &[u8], number: u64) -> &[u8] {
     if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line }
 }
 
 /// What was read.
 #[derive(Debug, PartialEq)]
-enum Line {
+pub(super) enum Line {
     Whole,
     /// The line is over the limit. It has been read to its end, and its content forgotten.
     TooLong,
     End,
 }
 
-struct Lines<R> {
-    reader: BufReader<R>,
+/// The lines of a file, one at a time.
+pub(super) struct Lines<R> {
+    pub reader: BufReader<R>,
     /// The number of the line read last, from 1.
-    number: u64,
-    bytes_max: usize,
+    pub number: u64,
+    pub bytes_max: usize,
 }
 
 impl<R: Read> Lines<R> {
     /// Reads the next line, with its end.
-    fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
+    pub fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
         line.clear();
         self.number += 1;
         // Beside the content there may be a mark of three bytes before it and an end of two after it.

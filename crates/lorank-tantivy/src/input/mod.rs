@@ -158,7 +158,7 @@ pub struct SourcedDocument {
 pub struct BadLine {
     /// Where it stands.
     pub origin: Origin,
-    /// The line without its end; a table's row as CSV or TSV. Empty for a line over the limit and for a whole file.
+    /// The line, or the table's row, without its end. Empty for one over the limit and for a whole file.
     pub raw: Vec<u8>,
     /// Why it is no document.
     #[source]
@@ -260,7 +260,15 @@ impl Context {
         let origin = self.origin(line);
         match document {
             Ok(document) => Ok(SourcedDocument { origin, document }),
-            Err(cause) => Err(BadLine { origin, raw: raw(), cause: Box::new(cause) }),
+            Err(cause) => {
+                let raw = if cause.is_about_a_document() { raw() } else { Vec::new() };
+                Err(BadLine { origin, raw, cause: Box::new(cause) })
+            }
         }
+    }
+
+    /// Something about the whole file.
+    fn problem(&self, problem: String) -> Error {
+        Error::InvalidInput { input: self.file.to_string(), problem }
     }
 }

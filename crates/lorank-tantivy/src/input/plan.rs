@@ -59,7 +59,9 @@ pub(super) fn plan(
     if format == Format::Text {
         check_text_fields(path, settings)?;
     }
-    plans.push_back(plan_file(path, format, slashed(path), metadata.len()));
+    // A pipe has no size that could be known before its end.
+    let bytes = metadata.is_file().then_some(metadata.len());
+    plans.push_back(plan_file(path, format, slashed(path), bytes));
     Ok(())
 }
 
@@ -68,7 +70,7 @@ fn plan_folder(dir: &Path, settings: &IndexSettings, plans: &mut VecDeque<Plan>)
         let path = dir.join(name);
         match fs::metadata(&path) {
             Ok(metadata) => {
-                plans.push_back(plan_file(&path, Format::JsonLines, String::new(), metadata.len()));
+                plans.push_back(plan_file(&path, Format::JsonLines, String::new(), Some(metadata.len())));
                 return Ok(());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -87,7 +89,7 @@ fn plan_folder(dir: &Path, settings: &IndexSettings, plans: &mut VecDeque<Plan>)
         .map(|(path, bytes)| (slashed(path.strip_prefix(dir).unwrap_or(&path)), path, bytes))
         .collect();
     texts.sort();
-    plans.extend(texts.into_iter().map(|(id, path, bytes)| plan_file(&path, Format::Text, id, bytes)));
+    plans.extend(texts.into_iter().map(|(id, path, bytes)| plan_file(&path, Format::Text, id, Some(bytes))));
     Ok(())
 }
 
@@ -124,9 +126,9 @@ fn check_text_fields(path: &Path, settings: &IndexSettings) -> Result<(), Error>
     Err(Error::InvalidInput { input: path.display().to_string(), problem })
 }
 
-fn plan_file(path: &Path, format: Format, id: String, bytes: u64) -> Plan {
+fn plan_file(path: &Path, format: Format, id: String, bytes: Option<u64>) -> Plan {
     let shape = shape_of(format, id, extension(path) == "md");
-    Plan { name: path.display().to_string().into(), path: Some(path.to_owned()), bytes: Some(bytes), shape }
+    Plan { name: path.display().to_string().into(), path: Some(path.to_owned()), bytes, shape }
 }
 
 fn shape_of(format: Format, id: String, markdown: bool) -> Shape {

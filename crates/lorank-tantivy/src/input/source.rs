@@ -30,7 +30,7 @@ impl Progress {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// The bytes of all inputs; `None` where standard input is one of them.
+    /// The bytes of all inputs; `None` where one of them is standard input or another pipe.
     pub fn bytes_total(&self) -> Option<u64> {
         self.bytes_total
     }

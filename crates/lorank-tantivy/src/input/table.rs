@@ -3,14 +3,16 @@
 //! A cell of the id column or of a text field is a text. Elsewhere a cell in plain decimal notation (`-12`, `3.50`; no
 //! leading zeros, no exponent) is a number and `true` and `false` are booleans, so that filters find them as what they
 //! are; an empty cell is no value, and all else is a text.
+//!
+//! Rows are told apart here, and only their cells by the `csv` crate: so a row has the number of the line it begins on,
+//! its bytes as they stand, and a limit; and a quote that is never closed is seen before it hides the rest of the file.
 
-use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{BufReader, Read};
 
-use csv::{ByteRecord, QuoteStyle, ReaderBuilder, WriterBuilder};
+use csv::{ByteRecord, ReaderBuilder, Terminator};
 use lorank_core::{Fields, Value};
 
+use crate::input::lines::{Line, Lines, without_end, without_mark};
 use crate::input::source::Source;
 use crate::input::{BadLine, Context, SourcedDocument};
 use crate::{Document, Error};
@@ -21,25 +23,20 @@ pub(super) fn documents(
     delimiter: u8,
     context: Context,
 ) -> Result<impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send, BadLine> {
-    let mut table = Table::new(source, delimiter, context);
-    let header = table.header()?;
-    let mut row = ByteRecord::new();
-    Ok(std::iter::from_fn(move || match table.read(&mut row) {
-        Ok(false) => None,
-        Ok(true) => {
-            let document = document(&row, &header, &table.context);
-            let line = row.position().map(|position| position.line());
-            Some(table.context.sourced(line, || table.raw(&row), document))
-        }
-        Err(cause) => Some(Err(table.fatal(cause))),
+    let mut rows = Rows::new(source, delimiter, context.bytes_max);
+    let header = match rows.read() {
+        None => Err(context.problem("it has no header: its first line names the columns".to_owned())),
+        Some(row) => row.and_then(|()| columns(&rows.cells(), &context)),
+    };
+    // A table without a header cannot be read, whatever is wrong with it.
+    let header = header.map_err(|cause| {
+        let cause = if cause.is_about_a_document() { context.problem(format!("its header: {cause}")) } else { cause };
+        BadLine { origin: context.origin(Some(1)), raw: Vec::new(), cause: Box::new(cause) }
+    })?;
+    Ok(std::iter::from_fn(move || {
+        let document = rows.read()?.and_then(|()| document(&rows.cells(), &header, &context));
+        Some(context.sourced(Some(rows.begins), || rows.row.clone(), document))
     }))
-}
-
-struct Table {
-    reader: csv::Reader<Limited>,
-    row_bytes: Arc<AtomicUsize>,
-    delimiter: u8,
-    context: Context,
 }
 
 /// A column: its name, and whether its cells are always texts.
@@ -48,90 +45,25 @@ struct Column {
     is_text: bool,
 }
 
-impl Table {
-    fn new(source: Source, delimiter: u8, context: Context) -> Self {
-        let row_bytes = Arc::new(AtomicUsize::new(0));
-        let limited = Limited { inner: source, row_bytes: row_bytes.clone(), bytes_max: context.bytes_max };
-        // Rows are counted here, with their line and both numbers of cells in the error. Tabs part cells that are never
-        // quoted: a quote at the beginning of a cell is a character like others there.
-        let reader = ReaderBuilder::new()
-            .delimiter(delimiter)
-            .quoting(delimiter == b',')
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(limited);
-        Self { reader, row_bytes, delimiter, context }
-    }
-
-    /// Reads the next row, if there is one.
-    fn read(&mut self, row: &mut ByteRecord) -> Result<bool, Error> {
-        self.row_bytes.store(0, Ordering::Relaxed);
-        let line = self.reader.position().line();
-        self.reader.read_byte_record(row).map_err(|error| {
-            if self.row_bytes.load(Ordering::Relaxed) > self.context.bytes_max {
-                let bytes_max = self.context.bytes_max;
-                return self.problem(format!(
-                    "the row that begins on line {line} is longer than {bytes_max} bytes; is a quote left open in it?"
-                ));
-            }
-            let source = match error.into_kind() {
-                csv::ErrorKind::Io(source) => source,
-                other => io::Error::new(io::ErrorKind::InvalidData, format!("{other:?}")),
-            };
-            Error::BrokenInput { source }
-        })
-    }
-
-    fn header(&mut self) -> Result<Vec<Column>, BadLine> {
-        let mut row = ByteRecord::new();
-        self.read(&mut row).and_then(|_| self.columns(&row)).map_err(|cause| self.fatal(cause))
-    }
-
-    fn columns(&self, row: &ByteRecord) -> Result<Vec<Column>, Error> {
-        let settings = &self.context.settings;
-        let mut columns: Vec<Column> = Vec::with_capacity(row.len());
-        for cell in row {
-            let name = utf8(cell)?.to_owned();
-            if columns.iter().any(|column| column.name == name) {
-                return Err(self.problem(format!("its header names the column `{name}` twice")));
-            }
-            let is_text = name == settings.id_field || name == "_id" || settings.is_text_field(&name);
-            columns.push(Column { name, is_text });
+fn columns(header: &ByteRecord, context: &Context) -> Result<Vec<Column>, Error> {
+    let settings = &context.settings;
+    let mut columns: Vec<Column> = Vec::with_capacity(header.len());
+    for cell in header {
+        let name = utf8(cell)?.to_owned();
+        if columns.iter().any(|column| column.name == name) {
+            return Err(context.problem(format!("its header names the column `{name}` twice")));
         }
-        let has = |wanted: &str| columns.iter().any(|column| column.name == wanted);
-        let names = || columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-        if columns.is_empty() {
-            Err(self.problem("it has no header: its first line names the columns".to_owned()))
-        } else if !has(&settings.id_field) && !has("_id") {
-            Err(self.problem(format!("it has no column `{}`, only {}", settings.id_field, names())))
-        } else if !settings.text_fields.iter().any(|field| has(&field.name)) {
-            Err(self.problem(format!("none of its columns is searched; they are {}", names())))
-        } else {
-            Ok(columns)
-        }
+        let is_text = name == settings.id_field || name == "_id" || settings.is_text_field(&name);
+        columns.push(Column { name, is_text });
     }
-
-    fn problem(&self, problem: String) -> Error {
-        Error::InvalidInput { input: self.context.file.to_string(), problem }
-    }
-
-    fn fatal(&self, cause: Error) -> BadLine {
-        let line = Some(self.reader.position().line());
-        BadLine { origin: self.context.origin(line), raw: Vec::new(), cause: Box::new(cause) }
-    }
-
-    /// The row as it would stand in a table.
-    fn raw(&self, row: &ByteRecord) -> Vec<u8> {
-        let quote_style = if self.delimiter == b',' { QuoteStyle::Necessary } else { QuoteStyle::Never };
-        let mut writer = WriterBuilder::new()
-            .delimiter(self.delimiter)
-            .quote_style(quote_style)
-            .flexible(true)
-            .from_writer(Vec::new());
-        writer.write_byte_record(row).expect("a vector takes every row");
-        let mut raw = writer.into_inner().expect("a vector takes every row");
-        raw.pop();
-        raw
+    let has = |wanted: &str| columns.iter().any(|column| column.name == wanted);
+    let names = || columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    if !has(&settings.id_field) && !has("_id") {
+        Err(context.problem(format!("it has no column `{}`, only {}", settings.id_field, names())))
+    } else if !settings.text_fields.iter().any(|field| has(&field.name)) {
+        Err(context.problem(format!("none of its columns is searched; they are {}", names())))
+    } else {
+        Ok(columns)
     }
 }
 
@@ -146,6 +78,102 @@ fn document(row: &ByteRecord, header: &[Column], context: &Context) -> Result<Do
         fields.extend(value.map(|value| (column.name.clone(), value)));
     }
     Document::from_fields(fields, &context.settings)
+}
+
+/// The rows of a table, one at a time.
+struct Rows<R> {
+    lines: Lines<R>,
+    line: Vec<u8>,
+    /// The row read last, without its end.
+    row: Vec<u8>,
+    /// The number of the line that it begins on.
+    begins: u64,
+    delimiter: u8,
+}
+
+/// Where in a row a byte leaves its reader.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    CellBegins,
+    Plain,
+    Quoted,
+    /// After a quote between quotes: the end of the cell, or half of a quote in it.
+    AfterQuote,
+}
+
+impl<R: Read> Rows<R> {
+    fn new(source: R, delimiter: u8, bytes_max: usize) -> Self {
+        let lines = Lines { reader: BufReader::with_capacity(128 * 1024, source), number: 0, bytes_max };
+        Self { lines, line: Vec::new(), row: Vec::new(), begins: 0, delimiter }
+    }
+
+    /// Reads the next row, if there is one. Empty lines between rows are passed over.
+    fn read(&mut self) -> Option<Result<(), Error>> {
+        self.row.clear();
+        let mut place = Place::CellBegins;
+        loop {
+            let read = self.lines.read(&mut self.line);
+            let is_first = self.row.is_empty();
+            if is_first {
+                self.begins = self.lines.number;
+            }
+            match read {
+                Err(source) => return Some(Err(Error::BrokenInput { source })),
+                Ok(Line::End) if is_first => return None,
+                Ok(Line::TooLong) if is_first => return Some(Err(Error::TooLong { bytes_max: self.lines.bytes_max })),
+                Ok(Line::End | Line::TooLong) => return Some(Err(self.open_quote())),
+                Ok(Line::Whole) => {}
+            }
+            let line = without_mark(&self.line, self.lines.number);
+            if is_first && without_end(line).is_empty() {
+                continue;
+            }
+            self.row.extend_from_slice(line);
+            place = line.iter().fold(place, |place, &byte| self.place_after(place, byte));
+            if place != Place::Quoted {
+                self.row.truncate(without_end(&self.row).len());
+                return Some(Ok(()));
+            }
+            if self.row.len() > self.lines.bytes_max {
+                return Some(Err(self.open_quote()));
+            }
+        }
+    }
+
+    fn place_after(&self, place: Place, byte: u8) -> Place {
+        match (place, byte) {
+            (Place::Quoted, b'"') => Place::AfterQuote,
+            (Place::Quoted, _) | (Place::AfterQuote, b'"') => Place::Quoted,
+            (Place::CellBegins, b'"') if self.has_quotes() => Place::Quoted,
+            (_, b'\n') => Place::CellBegins,
+            (_, byte) if byte == self.delimiter => Place::CellBegins,
+            _ => Place::Plain,
+        }
+    }
+
+    /// Whether cells may stand in quotes. Between tabs they never do: a quote is a character like others there.
+    fn has_quotes(&self) -> bool {
+        self.delimiter == b','
+    }
+
+    /// The quote that is open has hidden an unknown number of rows, so there is no going on.
+    fn open_quote(&self) -> Error {
+        Error::OpenQuote { line: self.begins, bytes_max: self.lines.bytes_max }
+    }
+
+    /// The cells of the row read last.
+    fn cells(&self) -> ByteRecord {
+        let mut cells = ByteRecord::new();
+        let mut reader = ReaderBuilder::new()
+            .delimiter(self.delimiter)
+            .quoting(self.has_quotes())
+            .terminator(Terminator::Any(b'\n'))
+            .has_headers(false)
+            .buffer_capacity(self.row.len().max(1))
+            .from_reader(&self.row[..]);
+        reader.read_byte_record(&mut cells).expect("a row in memory can be read");
+        cells
+    }
 }
 
 fn utf8(cell: &[u8]) -> Result<&str, Error> {
@@ -179,25 +207,10 @@ fn number_of(cell: &str) -> Option<Value> {
     integer.or_else(|| cell.parse().ok().map(Value::Unsigned))
 }
 
-/// Fails where a row is over the limit: an open quote would swallow the rest of the file.
-struct Limited {
-    inner: Source,
-    /// The bytes read since the last row.
-    row_bytes: Arc<AtomicUsize>,
-    bytes_max: usize,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        let before = self.row_bytes.fetch_add(n, Ordering::Relaxed);
-        // What is read ahead in one go does not count: it may hold many rows.
-        if before > self.bytes_max { Err(io::Error::other("a row over the limit")) } else { Ok(n) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -218,5 +231,30 @@ mod tests {
 
     fn check(cell: &str, value: Option<Value>) {
         assert_eq!(value_of(cell), value, "{cell}");
+    }
+
+    proptest! {
+        /// Rows are told apart where the `csv` crate would, had it the whole table.
+        #[test]
+        fn rows_end_where_they_should(table in r#"([ab\n",]|"a,\n"){0,30}"#) {
+            let mut reader = ReaderBuilder::new()
+                .terminator(Terminator::Any(b'\n'))
+                .has_headers(false)
+                .flexible(true)
+                .from_reader(table.as_bytes());
+            let expected: Vec<ByteRecord> = reader.byte_records().map(Result::unwrap).collect();
+            let mut rows = Rows::new(table.as_bytes(), b',', 1000);
+            let mut found = Vec::new();
+            let mut is_open = false;
+            while let Some(row) = rows.read() {
+                is_open = row.is_err();
+                if is_open {
+                    break;
+                }
+                found.push(rows.cells());
+            }
+            let expected = if is_open { &expected[..expected.len() - 1] } else { &expected[..] };
+            prop_assert_eq!(&found[..], expected);
+        }
     }
 }

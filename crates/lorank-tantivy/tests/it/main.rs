@@ -1,5 +1,7 @@
 //! The index, its inputs and its first stage, as a user of the crate meets them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 mod bulk;
 mod filters;
 mod index;
@@ -10,7 +12,7 @@ mod snippets;
 
 use std::num::NonZeroUsize;
 
-use lorank_core::{Candidate, FirstStage, Query};
+use lorank_core::{Candidate, FirstStage, InvalidQuery, Query};
 use lorank_tantivy::{Bm25FirstStage, Document, Index, IndexSettings, Writer, WriterOptions};
 use tempfile::TempDir;
 
@@ -57,6 +59,13 @@ impl Corpus {
     fn search(&self, text: &str) -> Vec<String> {
         ids(&self.retrieve(&Query::new(text), 10))
     }
+}
+
+/// Why a query is refused: the part at fault and the message.
+fn refusal(corpus: &Corpus, query: &Query) -> (&'static str, String) {
+    let error = corpus.stage().retrieve(query, NonZeroUsize::MIN).unwrap_err();
+    let InvalidQuery { field, message } = *error.downcast().unwrap();
+    (field, message)
 }
 
 /// A writer of one thread, so that every commit makes one segment.

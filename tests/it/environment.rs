@@ -1,0 +1,31 @@
+//! What flags, variables and the configuration file come to together, and where log lines go.
+
+use serde_json::Value;
+
+use crate::command::Lorank;
+
+#[test]
+fn variables_stand_in_for_flags_and_flags_win() {
+    let lorank = Lorank::new();
+    for name in ["one", "two"] {
+        lorank.run_with(&["index", "--index", name, "-"], &format!("{{\"id\": \"{name}\", \"text\": \"egg\"}}\n"));
+    }
+    let found = |args: &[&str]| {
+        let output = lorank.command(args).env("LORANK_INDEX", "one").output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["hits"][0]["id"].clone()
+    };
+    assert_eq!(found(&["search", "--no-rerank", "--json", "egg"]), "one");
+    assert_eq!(found(&["search", "--no-rerank", "--json", "--index", "two", "egg"]), "two");
+}
+
+#[test]
+fn log_lines_go_to_standard_error() {
+    let output = Lorank::new().command(&["info", "-v", "--log-format", "json"]).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["fields"]["message"] == "loaded"), "{log}");
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("version "));
+
+    let output = Lorank::new().command(&["info", "-q"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
