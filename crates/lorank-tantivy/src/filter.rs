@@ -6,10 +6,8 @@
 //!
 //! Values compare by kind: numbers with numbers by value (`3` is `3.0`), dates with dates, booleans with booleans, and
 //! other texts byte for byte. A field that holds fractions as well as integers beyond 2^53 knows the latter as the floats
-//! nearest to them.
-//! Dates that do not fit in 64 bits of nanoseconds (before 1678, after 2261) count as keywords.
+//! nearest to them. Dates that do not fit in 64 bits of nanoseconds (before 1678, after 2261) count as keywords.
 
-use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
 
 use lorank_core::{Filter, Test, Value};
@@ -22,6 +20,7 @@ use tantivy::{DateTime, DocId, SegmentReader};
 
 use crate::dates::nanos_since_1970;
 use crate::document::name_of;
+use crate::number::Number;
 use crate::schema::{FIELDS, ID};
 use crate::{Error, IndexSettings};
 
@@ -67,46 +66,19 @@ impl Scalar {
             other => Err(format!("compares with {}, where it needs a text, a number or a boolean", name_of(other))),
         }
     }
-}
 
-/// A number, ordered by value across integers and floats. Never NaN.
-#[derive(Debug, Clone, Copy)]
-enum Number {
-    Integer(i128),
-    Float(f64),
-}
+    fn number(self) -> Option<Number> {
+        if let Self::Number(number) = self { Some(number) } else { None }
+    }
 
-impl Ord for Number {
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (*self, *other) {
-            (Self::Integer(a), Self::Integer(b)) => a.cmp(&b),
-            (Self::Float(a), Self::Float(b)) => a.partial_cmp(&b).expect("no number is NaN"),
-            (Self::Integer(a), Self::Float(b)) => compare(a, b),
-            (Self::Float(a), Self::Integer(b)) => compare(b, a).reverse(),
-        }
+    fn date(self) -> Option<i128> {
+        if let Self::Date(nanos) = self { Some(nanos) } else { None }
+    }
+
+    fn text(self) -> Option<String> {
+        if let Self::Text(text) = self { Some(text) } else { None }
     }
 }
-
-/// An integer of at most 65 bits against a float: by the float's whole part, then by its fraction.
-fn compare(integer: i128, float: f64) -> Ordering {
-    // The cast saturates, so infinities and floats beyond `i128` stay on their side.
-    let whole = float.trunc();
-    integer.cmp(&(whole as i128)).then_with(|| whole.partial_cmp(&float).expect("no number is NaN"))
-}
-
-impl PartialOrd for Number {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Number {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Number {}
 
 /// Values of one kind that meet a test.
 #[derive(Debug, Clone)]
@@ -129,13 +101,9 @@ impl<T: Ord> Set<T> {
 impl Set<Number> {
     /// The numbers as a column of floats knows them: integers beyond 2^53 as the floats nearest to them.
     fn as_floats(&self) -> Self {
-        let as_float = |number: Number| match number {
-            Number::Integer(integer) => Number::Float(integer as f64),
-            float => float,
-        };
         match self.clone() {
-            Self::AnyOf(numbers) => Self::AnyOf(numbers.into_iter().map(as_float).collect()),
-            Self::Range((lower, upper)) => Self::Range((lower.map(as_float), upper.map(as_float))),
+            Self::AnyOf(numbers) => Self::AnyOf(numbers.into_iter().map(Number::as_float).collect()),
+            Self::Range((lower, upper)) => Self::Range((lower.map(Number::as_float), upper.map(Number::as_float))),
         }
     }
 }
@@ -171,35 +139,33 @@ impl Accepted {
         Ok(Self { bools: sorted(bools), numbers: sorted(numbers), dates: sorted(dates), texts: sorted(texts) })
     }
 
-    /// Bounds of one kind accept values of that kind, bounds of two kinds nothing, no bounds everything.
     fn range(lower: Bound<Scalar>, upper: Bound<Scalar>) -> Result<Self, String> {
-        if [&lower, &upper]
-            .iter()
-            .any(|bound| matches!(bound, Bound::Included(Scalar::Bool(_)) | Bound::Excluded(Scalar::Bool(_))))
-        {
+        let is_bool = |bound: &Bound<Scalar>| {
+            matches!(bound, Bound::Included(Scalar::Bool(_)) | Bound::Excluded(Scalar::Bool(_)))
+        };
+        if is_bool(&lower) || is_bool(&upper) {
             return Err("has a boolean as a bound, and booleans have no order".to_owned());
-        }
-        fn within<T>(lower: &Bound<Scalar>, upper: &Bound<Scalar>, kind: impl Fn(Scalar) -> Option<T>) -> Set<T> {
-            let of_kind = |bound: &Bound<Scalar>| match bound.clone().map(&kind) {
-                Bound::Included(value) => value.map(Bound::Included),
-                Bound::Excluded(value) => value.map(Bound::Excluded),
-                Bound::Unbounded => Some(Bound::Unbounded),
-            };
-            match (of_kind(lower), of_kind(upper)) {
-                (Some(lower), Some(upper)) => Set::Range((lower, upper)),
-                _ => Set::AnyOf(Vec::new()),
-            }
         }
         Ok(Self {
             bools: within(&lower, &upper, |_| None),
-            numbers: within(
-                &lower,
-                &upper,
-                |scalar| if let Scalar::Number(number) = scalar { Some(number) } else { None },
-            ),
-            dates: within(&lower, &upper, |scalar| if let Scalar::Date(nanos) = scalar { Some(nanos) } else { None }),
-            texts: within(&lower, &upper, |scalar| if let Scalar::Text(text) = scalar { Some(text) } else { None }),
+            numbers: within(&lower, &upper, Scalar::number),
+            dates: within(&lower, &upper, Scalar::date),
+            texts: within(&lower, &upper, Scalar::text),
         })
+    }
+}
+
+/// The values of one kind between two bounds. Bounds of another kind, or of two kinds, have none between them; no bounds
+/// have all.
+fn within<T>(lower: &Bound<Scalar>, upper: &Bound<Scalar>, kind: fn(Scalar) -> Option<T>) -> Set<T> {
+    let of_kind = |bound: &Bound<Scalar>| match bound.clone().map(kind) {
+        Bound::Included(value) => value.map(Bound::Included),
+        Bound::Excluded(value) => value.map(Bound::Excluded),
+        Bound::Unbounded => Some(Bound::Unbounded),
+    };
+    match (of_kind(lower), of_kind(upper)) {
+        (Some(lower), Some(upper)) => Set::Range((lower, upper)),
+        _ => Set::AnyOf(Vec::new()),
     }
 }
 

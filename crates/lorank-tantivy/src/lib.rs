@@ -51,6 +51,7 @@ mod index;
 pub mod input;
 mod json;
 mod language;
+mod number;
 mod query;
 mod schema;
 mod settings;
