@@ -1,7 +1,7 @@
 //! Where model folders come from: a path, or a repository of the Hugging Face Hub.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,9 +9,9 @@ use std::str::FromStr;
 use hf_hub::api::Progress;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
-use serde::Deserialize;
 
 use crate::ModelError;
+use crate::weights::ShardIndex;
 
 /// A model source, as people write it: a folder's path, or `hf://owner/name[@revision]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,13 +236,9 @@ impl Kind {
 }
 
 fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
     let bytes = std::fs::read(index).map_err(|source| ModelError::Read { path: index.to_owned(), source })?;
     let folder = || index.parent().unwrap_or(index).display().to_string();
-    let parsed: Result<Index, _> = serde_json::from_slice(&bytes);
+    let parsed: Result<ShardIndex, _> = serde_json::from_slice(&bytes);
     let parsed = parsed.map_err(|source| ModelError::Config { folder: folder(), file: SHARD_INDEX, source })?;
     Ok(parsed.weight_map.into_values().collect())
 }

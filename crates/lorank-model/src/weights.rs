@@ -39,8 +39,9 @@ struct Entry {
 
 /// `model.safetensors.index.json`.
 #[derive(Deserialize)]
-struct ShardIndex {
-    weight_map: BTreeMap<String, String>,
+pub(crate) struct ShardIndex {
+    /// From a tensor to the file that holds it.
+    pub(crate) weight_map: BTreeMap<String, String>,
 }
 
 impl Weights {
