@@ -276,8 +276,10 @@ impl ModelReranker {
 
     /// The prompt at the length that the caller wants, if the model can read as much.
     fn fitted(&self, prompt: Prompt, files: &Files) -> Result<Prompt, ModelError> {
-        let prompt =
-            self.options.max_length.map_or_else(|| prompt.clone(), |length| prompt.clone().with_max_length(length));
+        let prompt = match self.options.max_length {
+            Some(length) => prompt.with_max_length(length),
+            None => prompt,
+        };
         self.tokenizer.check(&prompt, files.name())?;
         let (length, positions) = (prompt.max_length(), self.network.max_position_embeddings());
         if length > positions {
