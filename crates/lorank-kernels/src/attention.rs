@@ -1,0 +1,319 @@
+//! Attention over sequences that stand one after the other, without padding.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::Isa;
+use crate::elementwise::sum;
+use crate::isa::{Work, dispatch};
+use crate::math::exp;
+use crate::threads::{self, Disjoint};
+use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, VECTORS_MAX};
+
+/// Scaled dot-product attention (arXiv 1706.03762), with grouped key-value heads (arXiv 2305.13245) and rotary positions.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention<'a> {
+    /// `[n_queries, n_heads * head_dim]`
+    pub q: &'a [f32],
+    /// `[n_tokens, n_kv_heads * head_dim]`
+    pub k: &'a [f32],
+    /// `[n_tokens, n_kv_heads * head_dim]`
+    pub v: &'a [f32],
+    /// How many heads the queries have; a multiple of `n_kv_heads`.
+    pub n_heads: usize,
+    /// How many heads the keys and values have.
+    pub n_kv_heads: usize,
+    /// The width of a head.
+    pub head_dim: usize,
+    /// Whether a token sees itself and those before it alone.
+    pub is_causal: bool,
+    /// Turns queries and keys by their positions.
+    pub rotary: Option<Rotary<'a>>,
+    /// The sequences.
+    pub spans: &'a [Span],
+}
+
+/// One sequence: its rows among the queries, and among the keys and values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The rows of the queries, which are those of the result.
+    pub queries: Range<usize>,
+    /// The position of the first query within the sequence; the others follow it.
+    pub first_position: usize,
+    /// The keys' rows of what the sequence shares with others and begins with; often empty.
+    pub prefix: Range<usize>,
+    /// The keys' rows of the rest of it.
+    pub own: Range<usize>,
+}
+
+impl Span {
+    /// The length of the sequence in tokens, the shared prefix included.
+    pub fn n_keys(&self) -> usize {
+        self.prefix.len() + self.own.len()
+    }
+
+    /// The row of the key at a position.
+    fn key_row(&self, position: usize) -> usize {
+        if position < self.prefix.len() {
+            self.prefix.start + position
+        } else {
+            self.own.start + position - self.prefix.len()
+        }
+    }
+}
+
+/// The angles of rotary positions, on halves as Hugging Face's Llama has them (arXiv 2104.09864).
+#[derive(Debug, Clone, Copy)]
+pub struct Rotary<'a> {
+    /// `[n_positions, head_dim / 2]`
+    pub cos: &'a [f32],
+    /// `[n_positions, head_dim / 2]`
+    pub sin: &'a [f32],
+}
+
+impl Attention<'_> {
+    /// The mixed values, `[n_queries, n_heads * head_dim]`.
+    ///
+    /// # Panics
+    /// If the shapes disagree or the spans do not cover the queries in order.
+    pub fn run(&self, isa: Isa) -> Vec<f32> {
+        self.check();
+        let tasks: Vec<(&Span, usize)> =
+            self.spans.iter().flat_map(|span| (0..self.n_kv_heads).map(move |head| (span, head))).collect();
+        let run = |out: &Disjoint<'_, f32>| {
+            tasks.into_par_iter().for_each(|(span, kv_head)| {
+                dispatch(isa, OneHead { attention: self, span, kv_head, out });
+            });
+        };
+        // SAFETY: the spans cover the queries, as `check` has made sure, and the key-value heads cover the heads.
+        unsafe { threads::filled(self.q.len(), run) }
+    }
+
+    fn check(&self) {
+        let (q_width, kv_width) = (self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim);
+        assert!(kv_width > 0 && self.n_heads.is_multiple_of(self.n_kv_heads), "the heads divide evenly");
+        assert!(self.q.len().is_multiple_of(q_width) && self.k.len().is_multiple_of(kv_width), "rows of whole heads");
+        assert_eq!(self.k.len(), self.v.len(), "a value for each key");
+        let n_tokens = self.k.len() / kv_width;
+        let mut next = 0;
+        for span in self.spans {
+            assert_eq!(span.queries.start, next, "the spans cover the queries in order");
+            next = span.queries.end;
+            assert!(span.prefix.end <= n_tokens && span.own.end <= n_tokens, "the keys are there");
+            assert!(span.first_position + span.queries.len() <= span.n_keys(), "a query has a key at its position");
+            if let Some(rotary) = &self.rotary {
+                let n_angles = span.n_keys() * self.head_dim / 2;
+                assert!(self.head_dim.is_multiple_of(2), "rotary positions turn pairs");
+                assert!(rotary.cos.len() >= n_angles && rotary.sin.len() >= n_angles, "angles for each position");
+            }
+        }
+        assert_eq!(next * q_width, self.q.len(), "the spans cover the queries");
+    }
+}
+
+/// One sequence under one key-value head, for all query heads that share it.
+struct OneHead<'a> {
+    attention: &'a Attention<'a>,
+    span: &'a Span,
+    kv_head: usize,
+    out: &'a Disjoint<'a, f32>,
+}
+
+/// How many queries are worked on at once: their weights on all keys stay in a core's cache.
+const QUERIES: usize = 48;
+
+impl Work for OneHead<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        let Attention { head_dim, n_heads, n_kv_heads, .. } = *self.attention;
+        let n_keys = self.span.n_keys();
+        let width = VECTORS_MAX * K::LANES;
+        let (keys, values) = (self.packed_keys(width), self.packed_values(width));
+        let keys = Panels { numbers: &keys, len: head_dim * width };
+        let values = Panels { numbers: &values, len: n_keys * width };
+        let stride = n_keys.next_multiple_of(width);
+        let mut queries = vec![0.0; QUERIES * head_dim];
+        let mut weights = vec![0.0; QUERIES * stride];
+        let mixed_stride = head_dim.next_multiple_of(width);
+        let mut mixed = vec![0.0; QUERIES * mixed_stride];
+        let group = n_heads / n_kv_heads;
+        for head in self.kv_head * group..(self.kv_head + 1) * group {
+            for start in self.span.queries.clone().step_by(QUERIES) {
+                let rows = start..(start + QUERIES).min(self.span.queries.end);
+                let n = rows.len();
+                let position = self.span.first_position + rows.start - self.span.queries.start;
+                // No query of these rows sees a key past the last one's own.
+                let n_seen = if self.attention.is_causal { position + n } else { n_keys };
+                self.copy_queries::<K>(rows.clone(), head, position, &mut queries);
+                product::<K>((&queries, head_dim), (n, head_dim, n_seen), keys, (&mut weights, stride));
+                for (m, weights) in weights.chunks_exact_mut(stride).take(n).enumerate() {
+                    let own = if self.attention.is_causal { position + m + 1 } else { n_keys };
+                    weights[own..n_seen].fill(0.0);
+                    softmax::<K>(&mut weights[..own]);
+                }
+                product::<K>((&weights, stride), (n, n_seen, head_dim), values, (&mut mixed, mixed_stride));
+                for (row, mixed) in rows.zip(mixed.chunks_exact(mixed_stride)) {
+                    // SAFETY: this task alone writes these heads of its span's rows.
+                    let out = unsafe { self.out.slice((row * n_heads + head) * head_dim, head_dim) };
+                    out.copy_from_slice(&mixed[..head_dim]);
+                }
+            }
+        }
+    }
+}
+
+impl OneHead<'_> {
+    fn kv_row<'s>(&self, of: &'s [f32], position: usize) -> &'s [f32] {
+        let Attention { head_dim, n_kv_heads, .. } = *self.attention;
+        &of[(self.span.key_row(position) * n_kv_heads + self.kv_head) * head_dim..][..head_dim]
+    }
+
+    /// The keys, turned by their positions, as panels of `width` keys: `[n_keys / width, head_dim, width]`.
+    #[inline(always)]
+    fn packed_keys(&self, width: usize) -> Vec<f32> {
+        let dim = self.attention.head_dim;
+        let n_keys = self.span.n_keys();
+        let mut packed = vec![0.0; n_keys.next_multiple_of(width) * dim];
+        for position in 0..n_keys {
+            let key = self.kv_row(self.attention.k, position);
+            let panel = &mut packed[position / width * width * dim..][..width * dim];
+            let column = position % width;
+            match &self.attention.rotary {
+                None => {
+                    for (d, x) in key.iter().enumerate() {
+                        panel[d * width + column] = *x;
+                    }
+                }
+                Some(rotary) => rotary.turn(key, position, |d, x| panel[d * width + column] = x),
+            }
+        }
+        packed
+    }
+
+    /// The values as panels of `width` dimensions: `[head_dim / width, n_keys, width]`.
+    #[inline(always)]
+    fn packed_values(&self, width: usize) -> Vec<f32> {
+        let dim = self.attention.head_dim;
+        let n_keys = self.span.n_keys();
+        let mut packed = vec![0.0; dim.next_multiple_of(width) * n_keys];
+        for position in 0..n_keys {
+            let value = self.kv_row(self.attention.v, position);
+            for (panel, part) in value.chunks(width).enumerate() {
+                packed[(panel * n_keys + position) * width..][..part.len()].copy_from_slice(part);
+            }
+        }
+        packed
+    }
+
+    /// The queries of some rows, turned by their positions and scaled by `1 / sqrt(head_dim)`.
+    #[inline(always)]
+    fn copy_queries<K: Kernel>(&self, rows: Range<usize>, head: usize, first_position: usize, to: &mut [f32]) {
+        let Attention { q, head_dim, n_heads, rotary, .. } = *self.attention;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        for (n, (row, to)) in rows.zip(to.chunks_exact_mut(head_dim)).enumerate() {
+            let query = &q[(row * n_heads + head) * head_dim..][..head_dim];
+            match &rotary {
+                None => to.iter_mut().zip(query).for_each(|(to, x)| *to = x * scale),
+                Some(rotary) => rotary.turn(query, first_position + n, |d, x| to[d] = x * scale),
+            }
+        }
+    }
+}
+
+impl Rotary<'_> {
+    #[inline(always)]
+    fn turn(&self, x: &[f32], position: usize, mut put: impl FnMut(usize, f32)) {
+        let half = x.len() / 2;
+        let (cos, sin) = (&self.cos[position * half..][..half], &self.sin[position * half..][..half]);
+        let (low, high) = x.split_at(half);
+        for d in 0..half {
+            put(d, low[d] * cos[d] - high[d] * sin[d]);
+            put(half + d, high[d] * cos[d] + low[d] * sin[d]);
+        }
+    }
+}
+
+/// A packed right-hand side: panels of as many columns as a tile has.
+#[derive(Clone, Copy)]
+struct Panels<'a> {
+    numbers: &'a [f32],
+    /// From one panel to the next.
+    len: usize,
+}
+
+/// `out = a b`, each row as far from the next as its stride says: `n_rows` rows of `a`, `depth` deep, by as many panels of `b` as hold `n_columns`.
+#[inline(always)]
+fn product<K: Kernel>(
+    (a, a_stride): (&[f32], usize),
+    (n_rows, depth, n_columns): (usize, usize, usize),
+    b: Panels<'_>,
+    (out, out_stride): (&mut [f32], usize),
+) {
+    let width = VECTORS_MAX * K::LANES;
+    for panel in 0..n_columns.div_ceil(width) {
+        let numbers = &b.numbers[panel * b.len..][..depth * width];
+        let mut row = 0;
+        while row < n_rows {
+            let a = &a[row * a_stride..];
+            let out = &mut out[row * out_stride + panel * width..];
+            row += match (n_rows - row).min(K::ROWS) {
+                12.. if K::ROWS >= 12 => strip::<K, 12>(a, a_stride, depth, numbers, out, out_stride),
+                6.. => strip::<K, 6>(a, a_stride, depth, numbers, out, out_stride),
+                4.. => strip::<K, 4>(a, a_stride, depth, numbers, out, out_stride),
+                2.. => strip::<K, 2>(a, a_stride, depth, numbers, out, out_stride),
+                _ => strip::<K, 1>(a, a_stride, depth, numbers, out, out_stride),
+            };
+        }
+    }
+}
+
+/// `M` rows by one panel; `M`.
+#[inline(always)]
+fn strip<K: Kernel, const M: usize>(
+    a: &[f32],
+    a_stride: usize,
+    depth: usize,
+    panel: &[f32],
+    out: &mut [f32],
+    out_stride: usize,
+) -> usize {
+    let width = VECTORS_MAX * K::LANES;
+    assert!(a.len() >= (M - 1) * a_stride + depth && panel.len() == depth * width, "the operands are there");
+    let mut tile = [MaybeUninit::<f32>::uninit(); ROWS_MAX * COLUMNS_MAX];
+    // SAFETY: `dispatch` runs this where the instructions are; the lengths were just checked; a tile has room for the
+    // largest `M` by `V * LANES`, all of which the kernel writes.
+    let tile = unsafe {
+        let rows = Rows { start: a.as_ptr(), stride: a_stride };
+        K::f32::<M, VECTORS_MAX>(rows, depth, panel.as_ptr(), tile.as_mut_ptr().cast());
+        std::slice::from_raw_parts(tile.as_ptr().cast::<f32>(), M * width)
+    };
+    for (m, tile) in tile.chunks_exact(width).enumerate() {
+        out[m * out_stride..][..width].copy_from_slice(tile);
+    }
+    M
+}
+
+/// `e^x / sum(e^x)` in place, relative to the largest.
+#[inline(always)]
+fn softmax<K: Kernel>(row: &mut [f32]) {
+    const LANES: usize = 16;
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut largest = [f32::MIN; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            largest[lane] = if chunk[lane] > largest[lane] { chunk[lane] } else { largest[lane] };
+        }
+    }
+    let largest = largest.iter().chain(rest).copied().fold(f32::MIN, f32::max);
+    for x in row.iter_mut() {
+        *x = exp::<K>(*x - largest);
+    }
+    let inverse = 1.0 / sum(row, |x| x);
+    for x in row {
+        *x *= inverse;
+    }
+}

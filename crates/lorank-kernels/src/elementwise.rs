@@ -1,0 +1,121 @@
+//! Norms and gates: functions of one row, or of two of one shape.
+
+use crate::isa::{Work, dispatch};
+use crate::math::{mul_add, silu};
+use crate::tile::Kernel;
+use crate::{Isa, threads};
+
+/// How many rows a thread takes at a time.
+const ROWS_PER_TASK: usize = 32;
+
+/// Partial sums in a row, so that the compiler may use vectors without changing the order of additions.
+const LANES: usize = 16;
+
+/// `(x - mean) / sqrt(variance + eps) * weight + bias` in place, for each row of `x` (arXiv 1607.06450).
+///
+/// `x` is `[n, width]`, `weight` and `bias` are `[width]`.
+///
+/// # Panics
+/// If the shapes disagree.
+pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32, isa: Isa) {
+    assert!(weight.len() == bias.len() && x.len().is_multiple_of(weight.len()), "rows, weight and bias are as wide");
+    threads::for_each_rows(x, weight.len(), ROWS_PER_TASK, |_, x| dispatch(isa, LayerNorm { x, weight, bias, eps }));
+}
+
+/// `x / sqrt(mean(x²) + eps) * weight` in place, for each row of `x` (arXiv 1910.07467).
+///
+/// `x` is `[n, width]`, `weight` is `[width]`.
+///
+/// # Panics
+/// If the shapes disagree.
+pub fn rms_norm(x: &mut [f32], weight: &[f32], eps: f32, isa: Isa) {
+    assert!(x.len().is_multiple_of(weight.len()), "rows and weight are as wide");
+    threads::for_each_rows(x, weight.len(), ROWS_PER_TASK, |_, x| dispatch(isa, RmsNorm { x, weight, eps }));
+}
+
+/// `gate = silu(gate) * up` in place (SwiGLU, arXiv 2002.05202).
+///
+/// # Panics
+/// If the lengths disagree.
+pub fn gated(gate: &mut [f32], up: &[f32], isa: Isa) {
+    assert_eq!(gate.len(), up.len(), "gate and up have one shape");
+    const PER_TASK: usize = 16 << 10;
+    threads::for_each_rows(gate, 1, PER_TASK, |first, gate| {
+        let up = &up[first..][..gate.len()];
+        dispatch(isa, Gated { gate, up });
+    });
+}
+
+struct LayerNorm<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+}
+
+impl Work for LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        let width = self.weight.len();
+        for row in self.x.chunks_exact_mut(width) {
+            let mean = sum(row, |x| x) / width as f32;
+            let variance = sum(row, |x| (x - mean) * (x - mean)) / width as f32;
+            let inverse = 1.0 / (variance + self.eps).sqrt();
+            for ((x, w), b) in row.iter_mut().zip(self.weight).zip(self.bias) {
+                *x = mul_add::<K>((*x - mean) * inverse, *w, *b);
+            }
+        }
+    }
+}
+
+struct RmsNorm<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    eps: f32,
+}
+
+impl Work for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        let width = self.weight.len();
+        for row in self.x.chunks_exact_mut(width) {
+            let inverse = 1.0 / (sum(row, |x| x * x) / width as f32 + self.eps).sqrt();
+            for (x, w) in row.iter_mut().zip(self.weight) {
+                *x = *x * inverse * w;
+            }
+        }
+    }
+}
+
+struct Gated<'a> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+}
+
+impl Work for Gated<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        for (gate, up) in self.gate.iter_mut().zip(self.up) {
+            *gate = silu::<K>(*gate) * up;
+        }
+    }
+}
+
+/// The sum of `f` over a row, always in the same order.
+#[inline(always)]
+pub(crate) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += f(chunk[lane]);
+        }
+    }
+    lanes.into_iter().sum::<f32>() + rest.iter().map(|x| f(*x)).sum::<f32>()
+}

@@ -1,0 +1,131 @@
+//! The rows that linear layers read, in the form that their weights want.
+
+use crate::isa::{Work, dispatch};
+use crate::packed::{padded_depth, round_to_bf16};
+use crate::threads::{self, Disjoint};
+use crate::tile::Kernel;
+use crate::{Format, Isa};
+
+/// Rows of activations, `[n_rows, width]`, prepared once for every linear layer that reads them.
+#[derive(Debug, Clone)]
+pub struct Input<'a> {
+    pub(crate) rows: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) form: Form,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Form {
+    /// The rows as they are.
+    F32,
+    /// Rows of bf16, `stride` apart.
+    Bf16 { values: Vec<u16>, stride: usize },
+    /// Rows of integers `q` up to 127, `stride` apart, each standing for `q * scale + minimum` of its row.
+    Int8 { values: Vec<u8>, stride: usize, scales: Vec<f32>, minima: Vec<f32> },
+}
+
+/// How many rows a thread prepares at a time.
+const ROWS_PER_TASK: usize = 32;
+
+impl<'a> Input<'a> {
+    /// Prepares rows of `width` for weights in `format`, packed for `isa`.
+    ///
+    /// # Panics
+    /// If the rows do not come out even.
+    pub fn new(rows: &'a [f32], width: usize, format: Format, isa: Isa) -> Self {
+        assert!(width > 0 && rows.len().is_multiple_of(width), "{} values make no rows of {width}", rows.len());
+        let form = match format {
+            Format::Int8 => quantise(rows, width, isa),
+            Format::Bf16 if isa.has_bf16_products() => narrow(rows, width),
+            Format::F32 | Format::Bf16 => Form::F32,
+        };
+        Self { rows, width, form }
+    }
+
+    /// The number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.rows.len() / self.width
+    }
+}
+
+fn narrow(rows: &[f32], width: usize) -> Form {
+    let stride = padded_depth(Format::Bf16, width);
+    let mut values = vec![0; rows.len() / width * stride];
+    threads::for_each_rows(&mut values, stride, ROWS_PER_TASK, |first, values| {
+        for (row, values) in rows[first * width..].chunks(width).zip(values.chunks_mut(stride)) {
+            for (value, x) in values.iter_mut().zip(row) {
+                *value = round_to_bf16(*x);
+            }
+        }
+    });
+    Form::Bf16 { values, stride }
+}
+
+fn quantise(rows: &[f32], width: usize, isa: Isa) -> Form {
+    let stride = padded_depth(Format::Int8, width);
+    let n_rows = rows.len() / width;
+    let (mut scales, mut minima) = (vec![0.0; n_rows], vec![0.0; n_rows]);
+    let mut values = vec![0; n_rows * stride];
+    let (scales_out, minima_out) = (Disjoint::new(&mut scales), Disjoint::new(&mut minima));
+    threads::for_each_rows(&mut values, stride, ROWS_PER_TASK, |first, values| {
+        let n = values.len() / stride;
+        // SAFETY: each task has rows of its own, so it alone writes their scales and minima.
+        let (scales, minima) = unsafe { (scales_out.slice(first, n), minima_out.slice(first, n)) };
+        dispatch(isa, Quantise { rows: &rows[first * width..][..n * width], width, values, stride, scales, minima });
+    });
+    Form::Int8 { values, stride, scales, minima }
+}
+
+struct Quantise<'a> {
+    rows: &'a [f32],
+    width: usize,
+    values: &'a mut [u8],
+    stride: usize,
+    scales: &'a mut [f32],
+    minima: &'a mut [f32],
+}
+
+impl Work for Quantise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        let rows = self.rows.chunks_exact(self.width).zip(self.values.chunks_exact_mut(self.stride));
+        for (n, (row, values)) in rows.enumerate() {
+            (self.scales[n], self.minima[n]) = quantise_row(row, values);
+        }
+    }
+}
+
+/// Writes the row's integers; its scale and minimum.
+#[inline(always)]
+fn quantise_row(row: &[f32], values: &mut [u8]) -> (f32, f32) {
+    const LANES: usize = 16;
+    /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
+    const TO_INTEGER: f32 = 12_582_912.0;
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let (mut low, mut high, mut zero) = ([f32::MAX; LANES], [f32::MIN; LANES], [0.0; LANES]);
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            low[lane] = if x < low[lane] { x } else { low[lane] };
+            high[lane] = if x > high[lane] { x } else { high[lane] };
+            // Neither comparison sees a NaN, but this does: it stays a NaN, and so will the row's results.
+            zero[lane] += x * 0.0;
+        }
+    }
+    let mut minimum = low.into_iter().fold(f32::MAX, f32::min);
+    let mut maximum = high.into_iter().fold(f32::MIN, f32::max);
+    let mut poison: f32 = zero.into_iter().sum();
+    for x in rest {
+        (minimum, maximum, poison) = (minimum.min(*x), maximum.max(*x), poison + x * 0.0);
+    }
+    let range = maximum - minimum + poison;
+    let scale = range / 127.0;
+    let inverse = if range > 0.0 { 127.0 / range } else { 0.0 };
+    for (value, x) in values.iter_mut().zip(row) {
+        // Not fused: every instruction set is to find the same integers.
+        *value = ((*x - minimum) * inverse + TO_INTEGER).to_bits() as u8;
+    }
+    (scale, minimum)
+}

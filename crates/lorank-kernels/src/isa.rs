@@ -1,0 +1,123 @@
+//! Which vector instructions this CPU has.
+
+use std::fmt;
+
+use crate::tile::{Avx2, Avx512Bf16, Avx512Vnni, Kernel, Portable};
+
+/// A set of vector instructions that this CPU has and that there are kernels for.
+///
+/// Values come from [`Isa::detect`] and [`Isa::available`] alone, so that holding one proves that its instructions exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Isa(Level);
+
+/// The sets, each one including those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    /// Plain Rust, whatever the compiler makes of it.
+    Portable,
+    /// x86-64 with AVX2 and FMA: most desktops and servers since 2013 (AMD since 2015).
+    Avx2,
+    /// AVX-512 with VNNI, which multiplies 8-bit integers four at a time: Intel since Ice Lake.
+    Avx512Vnni,
+    /// And with BF16 dot products: AMD since Zen 4, Intel since Sapphire Rapids.
+    Avx512Bf16,
+}
+
+impl Isa {
+    /// The best that this CPU has, found at run time.
+    pub fn detect() -> Self {
+        *Self::available().last().expect("the portable kernels run everywhere")
+    }
+
+    /// All that this CPU has, the slowest first.
+    pub fn available() -> Vec<Self> {
+        let mut found = vec![Self(Level::Portable)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Self(Level::Avx2));
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni")
+                {
+                    found.push(Self(Level::Avx512Vnni));
+                    if is_x86_feature_detected!("avx512bf16") {
+                        found.push(Self(Level::Avx512Bf16));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The number of `f32` lanes of a vector.
+    pub(crate) fn lanes(self) -> usize {
+        match self.0 {
+            Level::Portable => Portable::LANES,
+            Level::Avx2 => Avx2::LANES,
+            Level::Avx512Vnni => Avx512Vnni::LANES,
+            Level::Avx512Bf16 => Avx512Bf16::LANES,
+        }
+    }
+
+    /// Whether bf16 products take both operands in bf16; else the weights are widened to f32 as they are read.
+    pub(crate) fn has_bf16_products(self) -> bool {
+        self.0 == Level::Avx512Bf16
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self.0 {
+            Level::Portable => "portable",
+            Level::Avx2 => "avx2",
+            Level::Avx512Vnni => "avx512-vnni",
+            Level::Avx512Bf16 => "avx512-bf16",
+        })
+    }
+}
+
+/// Something to be done with the instructions of one set.
+pub(crate) trait Work {
+    type Output;
+    /// Must be `#[inline(always)]`, or the compiler does not use the set's instructions for it.
+    fn run<K: Kernel>(self) -> Self::Output;
+}
+
+/// Does the work with the instructions of `isa`, which the CPU has.
+pub(crate) fn dispatch<W: Work>(isa: Isa, work: W) -> W::Output {
+    match isa.0 {
+        Level::Portable => work.run::<Portable>(),
+        // SAFETY: an `Isa` is only made in `available`, which found the CPU to have the instructions.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { x86::avx2(work) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Vnni => unsafe { x86::avx512_vnni(work) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Bf16 => unsafe { x86::avx512_bf16(work) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => work.run::<Portable>(),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Avx2, Avx512Bf16, Avx512Vnni, Work};
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn avx2<W: Work>(work: W) -> W::Output {
+        work.run::<Avx2>()
+    }
+
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni")]
+    pub(super) fn avx512_vnni<W: Work>(work: W) -> W::Output {
+        work.run::<Avx512Vnni>()
+    }
+
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni,avx512bf16")]
+    pub(super) fn avx512_bf16<W: Work>(work: W) -> W::Output {
+        work.run::<Avx512Bf16>()
+    }
+}

@@ -1,0 +1,46 @@
+//! Packed CPU matrix kernels for transformer forward passes: linear layers in f32, bf16 and int8, attention over
+//! sequences of any lengths, and the small functions between them.
+//!
+//! A weight matrix is packed once, when a model is loaded ([`PackedMatrix`]), into the order in which the vector
+//! instructions of this CPU ([`Isa`]) read it. Activations are plain `f32` rows, `[n_tokens, width]`, with no padding
+//! between sequences. Rows are split over the threads of the current rayon pool.
+//!
+//! It is *not* a tensor library and knows no models: no shapes beyond rows and columns, no autograd, no devices, no file
+//! formats.
+//!
+//! Two promises hold for everything here. A row of a result depends on that row of the input alone: not on the other rows,
+//! their number, or the number of threads, to the bit. And every instruction set gives what a plain loop gives: the
+//! same to the bit in int8 (integers are exact), up to rounding in f32 and bf16.
+//!
+//! ```
+//! use lorank_kernels::{Epilogue, Format, Input, Isa, PackedMatrix, Segment};
+//!
+//! // [n_out, n_in] = [2, 3], row by row.
+//! let weights = [[1.0, 2.0, 3.0], [0.5, 0.0, -1.0]];
+//! let isa = Isa::detect();
+//! let packed = PackedMatrix::pack(Format::F32, isa, 2, 3, |n, row| row.copy_from_slice(&weights[n]));
+//!
+//! let x = Input::new(&[1.0, 1.0, 1.0], 3, Format::F32, isa);
+//! let y = packed.linear(&x, &[Segment::plain(1)], &Epilogue { bias: Some(&[0.0, 10.0]), ..Epilogue::default() });
+//! assert_eq!(y, [6.0, 9.5]);
+//! ```
+
+mod attention;
+mod elementwise;
+mod input;
+mod isa;
+mod linear;
+mod map;
+mod math;
+mod packed;
+mod threads;
+mod tile;
+
+pub use attention::{Attention, Rotary, Span};
+pub use elementwise::{gated, layer_norm, rms_norm};
+pub use input::Input;
+pub use isa::Isa;
+pub use linear::{Epilogue, LowRank, Segment};
+pub use map::MappedFile;
+pub use math::Activation;
+pub use packed::{Format, PackedMatrix};

@@ -1,0 +1,361 @@
+//! Linear layers: a packed matrix times rows, and what comes right after it while the sums are still in registers' reach.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::input::Form;
+use crate::isa::{Work, dispatch};
+use crate::packed::Numbers;
+use crate::threads::{self, Disjoint};
+use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, VECTORS_MAX};
+use crate::{Activation, Input, PackedMatrix};
+
+/// What is done to each sum before it is stored: `activation(sum + bias + add)`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// `[n_out]`
+    pub bias: Option<&'a [f32]>,
+    /// `[n_rows, n_out]`
+    pub add: Option<&'a [f32]>,
+    /// The last step.
+    pub activation: Option<Activation>,
+}
+
+/// A low-rank update of a weight matrix: `scale * b a` (LoRA, arXiv 2106.09685).
+#[derive(Debug, Clone, Copy)]
+pub struct LowRank<'a> {
+    /// `[rank, n_in]`
+    pub a: &'a PackedMatrix,
+    /// `[n_out, rank]`
+    pub b: &'a PackedMatrix,
+    /// What the product is multiplied by.
+    pub scale: f32,
+}
+
+/// Rows that stand beside each other and get the same update, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Segment<'a> {
+    /// How many rows.
+    pub n_rows: usize,
+    /// Their update.
+    pub update: Option<LowRank<'a>>,
+}
+
+impl Segment<'_> {
+    /// Rows without an update.
+    pub fn plain(n_rows: usize) -> Self {
+        Self { n_rows, update: None }
+    }
+}
+
+impl PackedMatrix {
+    /// `activation(x Wᵀ + update + bias + add)`, `[n_rows, n_out]`.
+    ///
+    /// The segments cover the rows of `x` in order. `x` was prepared for this matrix's format and instruction set.
+    ///
+    /// # Panics
+    /// If the shapes or the formats disagree.
+    pub fn linear(&self, x: &Input<'_>, segments: &[Segment<'_>], epilogue: &Epilogue<'_>) -> Vec<f32> {
+        let n_rows = x.n_rows();
+        assert_eq!(x.width, self.n_in, "the rows are as wide as the matrix is deep");
+        assert_eq!(segments.iter().map(|segment| segment.n_rows).sum::<usize>(), n_rows, "segments cover the rows");
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() == self.n_out), "a bias for each output");
+        assert!(
+            epilogue.add.is_none_or(|add| add.len() == n_rows * self.n_out),
+            "what is added has the result's shape"
+        );
+        self.check_form(x);
+        let pieces = self.pieces(x, segments);
+        // SAFETY: the tasks cover every row of every segment, and every panel of columns.
+        unsafe { threads::filled(n_rows * self.n_out, |out| self.fill(x, &pieces, epilogue, out)) }
+    }
+
+    /// The segments with their updates' first products.
+    fn pieces<'a>(&self, x: &Input<'_>, segments: &[Segment<'a>]) -> Vec<Piece<'a>> {
+        let mut start = 0;
+        let piece = |segment: &Segment<'a>| {
+            let rows = start..start + segment.n_rows;
+            start = rows.end;
+            let update = segment.update.filter(|_| !rows.is_empty()).map(|update| {
+                assert_eq!(
+                    (update.a.n_in, update.b.n_out),
+                    (self.n_in, self.n_out),
+                    "the update has the matrix's shape"
+                );
+                assert_eq!(update.a.n_out, update.b.n_in, "the update's parts have one rank");
+                assert_eq!(update.b.isa, self.isa, "both matrices are packed for one instruction set");
+                let rows = &x.rows[rows.start * x.width..rows.end * x.width];
+                let rows = Input::new(rows, x.width, update.a.format(), update.a.isa);
+                let low = update.a.linear(&rows, &[Segment::plain(rows.n_rows())], &Epilogue::default());
+                Update { low: Low::new(low, update.b), b: update.b, scale: update.scale }
+            });
+            Piece { rows, update }
+        };
+        segments.iter().map(piece).collect()
+    }
+
+    fn fill(&self, x: &Input<'_>, pieces: &[Piece<'_>], epilogue: &Epilogue<'_>, out: &Disjoint<'_, f32>) {
+        let tasks: Vec<(&Piece<'_>, Range<usize>, Range<usize>)> = self.tasks(pieces);
+        tasks.into_par_iter().with_max_len(1).for_each(|(piece, rows, panels)| {
+            dispatch(self.isa, Block { matrix: self, x, piece, epilogue, rows, panels, out });
+        });
+    }
+
+    /// Blocks of rows that a core's cache holds, split by columns too where there are few of them.
+    fn tasks<'p, 'a>(&self, pieces: &'p [Piece<'a>]) -> Vec<(&'p Piece<'a>, Range<usize>, Range<usize>)> {
+        /// Of a block's input, so that it stays in a core's cache beside a panel of weights.
+        const BLOCK_BYTES: usize = 192 << 10;
+        const BLOCK_ROWS_MAX: usize = 96;
+        let depth_bytes = match self.numbers {
+            Numbers::F32(_) | Numbers::Bf16(_) => 4 * self.n_in,
+            Numbers::Int8 { .. } => self.n_in,
+        };
+        let n_rows = (BLOCK_BYTES / depth_bytes).clamp(ROWS_MAX, BLOCK_ROWS_MAX) / ROWS_MAX * ROWS_MAX;
+        let n_blocks: usize = pieces.iter().map(|piece| piece.rows.len().div_ceil(n_rows)).sum();
+        // A few tasks a thread, so that none waits long for the last one.
+        let wanted = 4 * rayon::current_num_threads();
+        let n_splits = wanted.div_ceil(n_blocks.max(1)).clamp(1, self.n_panels());
+        let n_panels = self.n_panels().div_ceil(n_splits);
+        let mut tasks = Vec::new();
+        for piece in pieces {
+            for start in piece.rows.clone().step_by(n_rows) {
+                let rows = start..(start + n_rows).min(piece.rows.end);
+                for first in (0..self.n_panels()).step_by(n_panels) {
+                    tasks.push((piece, rows.clone(), first..(first + n_panels).min(self.n_panels())));
+                }
+            }
+        }
+        tasks
+    }
+
+    fn check_form(&self, x: &Input<'_>) {
+        let fits = match (&self.numbers, &x.form) {
+            (Numbers::F32(_), Form::F32) | (Numbers::Int8 { .. }, Form::Int8 { .. }) => true,
+            (Numbers::Bf16(_), Form::Bf16 { .. }) => self.isa.has_bf16_products(),
+            (Numbers::Bf16(_), Form::F32) => !self.isa.has_bf16_products(),
+            _ => false,
+        };
+        assert!(fits, "the rows were prepared for another format than {:?}", self.format());
+    }
+}
+
+/// A segment at its place, with the first product of its update.
+struct Piece<'a> {
+    rows: Range<usize>,
+    update: Option<Update<'a>>,
+}
+
+struct Update<'a> {
+    low: Low,
+    b: &'a PackedMatrix,
+    scale: f32,
+}
+
+/// The rows times `a`, `[n_rows, rank]`, in the form that `b` reads.
+struct Low {
+    rows: Vec<f32>,
+    width: usize,
+    form: Form,
+}
+
+impl Low {
+    fn new(rows: Vec<f32>, b: &PackedMatrix) -> Self {
+        let form = Input::new(&rows, b.n_in, b.format(), b.isa).form;
+        Self { rows, width: b.n_in, form }
+    }
+}
+
+/// The rows that a product reads, whichever of the two they are.
+#[derive(Clone, Copy)]
+struct Operand<'a> {
+    rows: &'a [f32],
+    width: usize,
+    form: &'a Form,
+}
+
+/// Some rows by some panels of a product.
+struct Block<'a> {
+    matrix: &'a PackedMatrix,
+    x: &'a Input<'a>,
+    piece: &'a Piece<'a>,
+    epilogue: &'a Epilogue<'a>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    out: &'a Disjoint<'a, f32>,
+}
+
+impl Work for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        const { assert!(K::ROWS <= ROWS_MAX && K::ROWS_INT8 <= ROWS_MAX && K::LANES * VECTORS_MAX <= COLUMNS_MAX) };
+        for panel in self.panels.clone() {
+            match self.matrix.panel_vectors(panel) {
+                1 => self.panel::<K, 1>(panel),
+                _ => self.panel::<K, 2>(panel),
+            }
+        }
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn panel<K: Kernel, const V: usize>(&self, panel: usize) {
+        let first_column = panel * VECTORS_MAX * K::LANES;
+        let n_columns = (self.matrix.n_out - first_column).min(V * K::LANES);
+        let mut bias = [0.0; COLUMNS_MAX];
+        if let Some(all) = self.epilogue.bias {
+            bias[..n_columns].copy_from_slice(&all[first_column..][..n_columns]);
+        }
+        let columns = Columns { panel, first: first_column, n: n_columns, bias };
+        let most = if matches!(self.x.form, Form::Int8 { .. }) { K::ROWS_INT8 } else { K::ROWS };
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let left = self.rows.end - row;
+            row += match left.min(most) {
+                12.. if K::ROWS >= 12 => self.strip::<K, 12, V>(row, &columns),
+                8.. => self.strip::<K, 8, V>(row, &columns),
+                6.. => self.strip::<K, 6, V>(row, &columns),
+                4.. => self.strip::<K, 4, V>(row, &columns),
+                2.. => self.strip::<K, 2, V>(row, &columns),
+                _ => self.strip::<K, 1, V>(row, &columns),
+            };
+        }
+    }
+
+    /// `M` rows of a panel, from the sums to the stored result; how many rows that were.
+    #[inline(always)]
+    fn strip<K: Kernel, const M: usize, const V: usize>(&self, row: usize, columns: &Columns) -> usize {
+        let mut sums = [0.0; ROWS_MAX * COLUMNS_MAX];
+        let sums = &mut sums[..M * V * K::LANES];
+        let x = Operand { rows: self.x.rows, width: self.x.width, form: &self.x.form };
+        let base = Term { matrix: self.matrix, x, row, scale: 1.0 };
+        let update = self.piece.update.as_ref().map(|Update { low, b, scale }| {
+            let x = Operand { rows: &low.rows, width: low.width, form: &low.form };
+            Term { matrix: b, x, row: row - self.piece.rows.start, scale: *scale }
+        });
+        // A loop, so that the innermost loops are compiled once and not once a term.
+        for term in [Some(base), update].into_iter().flatten() {
+            // SAFETY: `dispatch` runs this where the instructions are. The rows are the task's own; both matrices have the
+            // panel, and their operands' forms are theirs.
+            unsafe { term.add_tile::<K, M, V>(columns.panel, sums) };
+        }
+        for (m, sums) in sums.chunks_exact_mut(V * K::LANES).enumerate() {
+            self.finish::<K>(row + m, columns, sums);
+        }
+        M
+    }
+
+    #[inline(always)]
+    fn finish<K: Kernel>(&self, row: usize, columns: &Columns, sums: &mut [f32]) {
+        for (sum, bias) in sums.iter_mut().zip(&columns.bias) {
+            *sum += bias;
+        }
+        let start = row * self.matrix.n_out + columns.first;
+        if let Some(add) = self.epilogue.add {
+            for (sum, add) in sums.iter_mut().zip(&add[start..][..columns.n]) {
+                *sum += add;
+            }
+        }
+        if let Some(activation) = self.epilogue.activation {
+            activation.apply::<K>(sums);
+        }
+        // SAFETY: every task has rows and columns of its own.
+        unsafe { self.out.slice(start, columns.n) }.copy_from_slice(&sums[..columns.n]);
+    }
+}
+
+/// The columns of one panel.
+struct Columns {
+    panel: usize,
+    first: usize,
+    n: usize,
+    /// Zeros where there is none.
+    bias: [f32; COLUMNS_MAX],
+}
+
+/// One product of the sum that makes a tile.
+struct Term<'a> {
+    matrix: &'a PackedMatrix,
+    x: Operand<'a>,
+    /// The first of the operand's rows.
+    row: usize,
+    scale: f32,
+}
+
+impl Term<'_> {
+    /// Adds the product of `M` rows and a panel's columns, times the scale, to `to`.
+    ///
+    /// # Safety
+    /// The instructions of `K` are enabled; the rows and the panel exist, and the operand's form is that of the matrix.
+    #[inline(always)]
+    unsafe fn add_tile<K: Kernel, const M: usize, const V: usize>(&self, panel: usize, to: &mut [f32]) {
+        let Self { matrix, x, row, scale } = *self;
+        let start = matrix.panel_start(panel);
+        let mut sums = [MaybeUninit::<f32>::uninit(); ROWS_MAX * COLUMNS_MAX];
+        let out = sums.as_mut_ptr().cast::<f32>();
+        // SAFETY: the panel's numbers begin at `start` and are as deep as the matrix; `x` has the rows from `row` to
+        // `row + M`, and `sums` has room for the largest `M` by `V * LANES`.
+        unsafe {
+            match (&matrix.numbers, x.form) {
+                (Numbers::F32(numbers), Form::F32) => {
+                    let rows = Rows { start: x.rows.as_ptr().add(row * x.width), stride: x.width };
+                    K::f32::<M, V>(rows, matrix.n_in, numbers.as_ptr().add(start), out);
+                }
+                (Numbers::Bf16(numbers), Form::F32) => {
+                    let rows = Rows { start: x.rows.as_ptr().add(row * x.width), stride: x.width };
+                    K::bf16_widened::<M, V>(rows, matrix.n_in, numbers.as_ptr().add(start), out);
+                }
+                (Numbers::Bf16(numbers), Form::Bf16 { values, stride }) => {
+                    let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };
+                    K::bf16_products::<M, V>(rows, stride / 2, numbers.as_ptr().add(start), out);
+                }
+                (Numbers::Int8 { .. }, Form::Int8 { .. }) => self.write_int8_tile::<K, M, V>(panel, out),
+                _ => unreachable!("`check_form` has refused other pairs"),
+            }
+        }
+        for (to, sum) in to.iter_mut().zip(&sums[..M * V * K::LANES]) {
+            // SAFETY: every kernel writes all of its `M * V * LANES` sums.
+            *to += scale * unsafe { sum.assume_init() };
+        }
+    }
+
+    /// Writes the tile of an integer product, scaled back to what its integers stand for.
+    ///
+    /// # Safety
+    /// As for [`Self::add_tile`], both in integers; `out` has room for the tile.
+    #[inline(always)]
+    unsafe fn write_int8_tile<K: Kernel, const M: usize, const V: usize>(&self, panel: usize, out: *mut f32) {
+        let Self { matrix, x, row, .. } = *self;
+        let (Numbers::Int8 { weights, scales, sums }, Form::Int8 { values, stride, scales: row_scales, minima }) =
+            (&matrix.numbers, x.form)
+        else {
+            unreachable!("the caller has matched both")
+        };
+        let mut integers = [MaybeUninit::<i32>::uninit(); ROWS_MAX * COLUMNS_MAX];
+        let first = panel * VECTORS_MAX * K::LANES;
+        let (scales, sums) = (&scales[first..][..V * K::LANES], &sums[first..][..V * K::LANES]);
+        // SAFETY: as the caller vouches; the kernel writes all of the tile's integers, and they are read after that.
+        unsafe {
+            let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };
+            K::int8::<M, V>(
+                rows,
+                stride / 8,
+                weights.as_ptr().add(matrix.panel_start(panel)),
+                integers.as_mut_ptr().cast(),
+            );
+            for m in 0..M {
+                let (scale, minimum) = (row_scales[row + m], minima[row + m]);
+                for column in 0..V * K::LANES {
+                    // `sum((q * scale + minimum) * (w * column_scale))`, taken apart.
+                    let at = m * V * K::LANES + column;
+                    let sum = integers[at].assume_init() as f32 * scale + minimum * sums[column];
+                    out.add(at).write(sum * scales[column]);
+                }
+            }
+        }
+    }
+}

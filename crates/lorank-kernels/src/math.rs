@@ -1,0 +1,161 @@
+//! Functions of one number, written so that the compiler can turn a loop over them into vector instructions.
+
+use std::f32::consts::{LN_2, LOG2_E, SQRT_2};
+
+use crate::tile::Kernel;
+
+/// What stands between two linear layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x Φ(x)`, with the error function (arXiv 1606.08415).
+    Gelu,
+    /// Its approximation by a hyperbolic tangent, from the same paper.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    #[inline(always)]
+    pub(crate) fn apply<K: Kernel>(self, xs: &mut [f32]) {
+        match self {
+            Self::Gelu => each(xs, gelu::<K>),
+            Self::GeluTanh => each(xs, gelu_tanh::<K>),
+            Self::Relu => each(xs, |x| x.max(0.0)),
+            Self::Tanh => each(xs, |x| mul_add::<K>(2.0, sigmoid::<K>(2.0 * x), -1.0)),
+        }
+    }
+}
+
+#[inline(always)]
+fn each(xs: &mut [f32], f: impl Fn(f32) -> f32) {
+    for x in xs {
+        *x = f(*x);
+    }
+}
+
+/// `a * b + c`, rounded once where that is one instruction.
+#[inline(always)]
+pub(crate) fn mul_add<K: Kernel>(a: f32, b: f32, c: f32) -> f32 {
+    if K::FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `e^x` within 2 units in the last place; below -87 it is `e^-87`, which is 0 for every sum that it enters.
+///
+/// After Cephes' `expf`: `2^n` by exponent arithmetic, a polynomial for the rest.
+#[inline(always)]
+pub(crate) fn exp<K: Kernel>(x: f32) -> f32 {
+    /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
+    const TO_INTEGER: f32 = 12_582_912.0;
+    /// The leading bits of ln 2, so that their product with an exponent is exact.
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = LN_2 - LN_2_HIGH - 2.319_046_8e-17;
+    let x = if x < -87.0 { -87.0 } else { x };
+    let x = if x > 88.0 { 88.0 } else { x };
+    let shifted = mul_add::<K>(x, LOG2_E, TO_INTEGER);
+    let n = shifted - TO_INTEGER;
+    let r = mul_add::<K>(n, -LN_2_LOW, mul_add::<K>(n, -LN_2_HIGH, x));
+    let mut p = 1.987_569_1e-4;
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = mul_add::<K>(p, r, coefficient);
+    }
+    let p = mul_add::<K>(p * r, r, r) + 1.0;
+    f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+fn sigmoid<K: Kernel>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<K>(-x))
+}
+
+/// `x / (1 + e^-x)` (SiLU, arXiv 1606.08415).
+#[inline(always)]
+pub(crate) fn silu<K: Kernel>(x: f32) -> f32 {
+    x * sigmoid::<K>(x)
+}
+
+/// The error function within 5e-7: Abramowitz and Stegun 7.1.26.
+#[inline(always)]
+fn erf<K: Kernel>(x: f32) -> f32 {
+    let magnitude = x.abs();
+    let t = 1.0 / mul_add::<K>(0.327_591_1, magnitude, 1.0);
+    let mut p = 1.061_405_4;
+    for coefficient in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
+        p = mul_add::<K>(p, t, coefficient);
+    }
+    (1.0 - p * t * exp::<K>(-magnitude * magnitude)).copysign(x)
+}
+
+#[inline(always)]
+fn gelu<K: Kernel>(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf::<K>(x * (1.0 / SQRT_2)))
+}
+
+#[inline(always)]
+fn gelu_tanh<K: Kernel>(x: f32) -> f32 {
+    // 0.5 (1 + tanh u) is the sigmoid of 2u; this is 2u = 2 sqrt(2 / pi) (x + 0.044715 x^3).
+    const TWICE: f32 = 1.595_769_1;
+    x * sigmoid::<K>(TWICE * x * mul_add::<K>(0.044_715 * x, x, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tile::Portable;
+
+    /// The largest difference to `expected`, computed in f64, over -20 to 20; relative above one.
+    fn check(ours: impl Fn(f32) -> f32, expected: impl Fn(f64) -> f64, tolerance: f64) {
+        for step in -20_000..=20_000 {
+            let x = step as f32 * 1e-3;
+            let (ours, expected) = (f64::from(ours(x)), expected(f64::from(x)));
+            let difference = (ours - expected).abs() / expected.abs().max(1.0);
+            assert!(difference <= tolerance, "at {x}: {ours}, not {expected}");
+        }
+    }
+
+    /// The error function by its series, and by its continued fraction where that is slow.
+    fn exact_erf(x: f64) -> f64 {
+        if x.abs() > 3.0 {
+            let fraction = (1..60).rev().fold(x.abs(), |below, k| x.abs() + f64::from(k) / 2.0 / below);
+            return (1.0 - (-x * x).exp() / fraction / std::f64::consts::PI.sqrt()).copysign(x);
+        }
+        let mut term = x;
+        let mut sum = x;
+        for n in 1..80 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    }
+
+    #[test]
+    fn functions_are_what_they_are_called() {
+        let one = |f: Activation| {
+            move |x: f32| {
+                let mut xs = [x];
+                f.apply::<Portable>(&mut xs);
+                xs[0]
+            }
+        };
+        check(exp::<Portable>, f64::exp, 3e-7);
+        check(erf::<Portable>, exact_erf, 5e-7);
+        check(one(Activation::Gelu), |x| 0.5 * x * (1.0 + exact_erf(x / 2.0_f64.sqrt())), 5e-7);
+        let inner = |x: f64| (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+        check(one(Activation::GeluTanh), |x| 0.5 * x * (1.0 + inner(x).tanh()), 5e-7);
+        check(one(Activation::Tanh), f64::tanh, 3e-7);
+        check(one(Activation::Relu), |x| x.max(0.0), 0.0);
+        check(silu::<Portable>, |x| x / (1.0 + (-x).exp()), 5e-7);
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        for f in [gelu::<Portable>, gelu_tanh::<Portable>, silu::<Portable>] {
+            assert!(f(f32::NAN).is_nan());
+            assert!(!f(f32::INFINITY).is_finite());
+        }
+        assert!(exp::<Portable>(-1e30) < 1e-37 && exp::<Portable>(f32::NEG_INFINITY) < 1e-37);
+    }
+}

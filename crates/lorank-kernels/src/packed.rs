@@ -1,0 +1,233 @@
+//! Weight matrices in the order in which the innermost loops read them.
+
+use crate::Isa;
+use crate::tile::VECTORS_MAX;
+
+/// How the numbers of a weight matrix are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// 32-bit floats.
+    F32,
+    /// The upper half of 32-bit floats, rounded to nearest even. Products are summed in f32.
+    Bf16,
+    /// 8-bit integers with one scale for each output; inputs in 7 bits with a scale and a minimum for each row.
+    ///
+    /// Of each eight weights in a row of the matrix, the positive ones among the 1st, 2nd, 5th and 6th sum to at most
+    /// 258, and so do the magnitudes of the negative ones; likewise the other four. Times 127 that stays within 16
+    /// bits, so AVX2 may add four products before it widens them. The scale is chosen to keep this bound, and
+    /// every instruction set computes the same integers.
+    Int8,
+}
+
+/// A weight matrix `[n_out, n_in]`, packed for an instruction set.
+///
+/// Panels of `VECTORS_MAX` vectors of outputs stand one after the other (the last may be narrower); within a panel the
+/// depth runs outermost, in groups of one (f32), two (bf16) or four (int8) numbers of each output side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PackedMatrix {
+    pub(crate) isa: Isa,
+    pub(crate) n_out: usize,
+    pub(crate) n_in: usize,
+    pub(crate) numbers: Numbers,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Numbers {
+    F32(Vec<f32>),
+    Bf16(Vec<u16>),
+    Int8 {
+        weights: Vec<i8>,
+        /// One for each output, with zeros up to the last panel's end.
+        scales: Vec<f32>,
+        /// The sum of each output's integers, with zeros up to the last panel's end.
+        sums: Vec<f32>,
+    },
+}
+
+impl PackedMatrix {
+    /// Packs a matrix; `read` writes the `n_in` weights of an output into the row that it is given.
+    ///
+    /// # Panics
+    /// If a dimension is zero.
+    pub fn pack(format: Format, isa: Isa, n_out: usize, n_in: usize, mut read: impl FnMut(usize, &mut [f32])) -> Self {
+        assert!(n_out > 0 && n_in > 0, "a matrix of {n_out} by {n_in} has no weights");
+        let lanes = isa.lanes();
+        let n_columns = n_out.next_multiple_of(lanes);
+        let len = n_columns * padded_depth(format, n_in);
+        let mut numbers = match format {
+            Format::F32 => Numbers::F32(vec![0.0; len]),
+            Format::Bf16 => Numbers::Bf16(vec![0; len]),
+            Format::Int8 => {
+                Numbers::Int8 { weights: vec![0; len], scales: vec![0.0; n_columns], sums: vec![0.0; n_columns] }
+            }
+        };
+        let mut row = vec![0.0; n_in];
+        for out in 0..n_out {
+            read(out, &mut row);
+            let place = Place::of(format, lanes, n_out, n_in, out);
+            match &mut numbers {
+                Numbers::F32(packed) => place.put(packed, row.iter().copied()),
+                Numbers::Bf16(packed) => place.put(packed, row.iter().map(|w| round_to_bf16(*w))),
+                Numbers::Int8 { weights, scales, sums } => {
+                    let scale = int8_scale(&row);
+                    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                    let integers = row.iter().map(|w| (w * inverse).round_ties_even() as i8);
+                    sums[out] = integers.clone().map(i32::from).sum::<i32>() as f32;
+                    scales[out] = scale;
+                    place.put(weights, integers);
+                }
+            }
+        }
+        Self { isa, n_out, n_in, numbers }
+    }
+
+    /// How the numbers are held.
+    pub fn format(&self) -> Format {
+        match self.numbers {
+            Numbers::F32(_) => Format::F32,
+            Numbers::Bf16(_) => Format::Bf16,
+            Numbers::Int8 { .. } => Format::Int8,
+        }
+    }
+
+    /// The number of outputs.
+    pub fn n_out(&self) -> usize {
+        self.n_out
+    }
+
+    /// The number of inputs.
+    pub fn n_in(&self) -> usize {
+        self.n_in
+    }
+
+    /// The bytes that the numbers take in memory.
+    pub fn n_bytes(&self) -> usize {
+        match &self.numbers {
+            Numbers::F32(packed) => packed.len() * 4,
+            Numbers::Bf16(packed) => packed.len() * 2,
+            Numbers::Int8 { weights, scales, sums } => weights.len() + 4 * (scales.len() + sums.len()),
+        }
+    }
+
+    /// The number of panels.
+    pub(crate) fn n_panels(&self) -> usize {
+        self.n_out.div_ceil(VECTORS_MAX * self.isa.lanes())
+    }
+
+    /// Where a panel's numbers begin.
+    pub(crate) fn panel_start(&self, panel: usize) -> usize {
+        panel * VECTORS_MAX * self.isa.lanes() * padded_depth(self.format(), self.n_in)
+    }
+
+    /// How many vectors wide a panel is.
+    pub(crate) fn panel_vectors(&self, panel: usize) -> usize {
+        let lanes = self.isa.lanes();
+        (self.n_out - panel * VECTORS_MAX * lanes).div_ceil(lanes).min(VECTORS_MAX)
+    }
+}
+
+/// The depth with the zeros that fill its last group, or for integers its last two.
+pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
+    match format {
+        Format::F32 => n_in,
+        Format::Bf16 => n_in.next_multiple_of(2),
+        Format::Int8 => n_in.next_multiple_of(8),
+    }
+}
+
+/// Where the weights of one output stand.
+struct Place {
+    start: usize,
+    group: usize,
+    /// From one group of this output to the next.
+    step: usize,
+}
+
+impl Place {
+    fn of(format: Format, lanes: usize, n_out: usize, n_in: usize, out: usize) -> Self {
+        let group = match format {
+            Format::F32 => 1,
+            Format::Bf16 => 2,
+            Format::Int8 => 4,
+        };
+        let panel_width = VECTORS_MAX * lanes;
+        let (panel, column) = (out / panel_width, out % panel_width);
+        let width = (n_out - panel * panel_width).next_multiple_of(lanes).min(panel_width);
+        let start = panel * panel_width * padded_depth(format, n_in) + column * group;
+        Self { start, group, step: width * group }
+    }
+
+    fn put<T>(&self, packed: &mut [T], row: impl Iterator<Item = T>) {
+        for (d, number) in row.enumerate() {
+            packed[self.start + d / self.group * self.step + d % self.group] = number;
+        }
+    }
+}
+
+/// The smallest scale under which a row fits into 8 bits and keeps the bound of [`Format::Int8`].
+fn int8_scale(row: &[f32]) -> f32 {
+    // Rounding adds at most a half to each of four, so 256 before it is 258 after.
+    const QUAD_MAX: f32 = 256.0;
+    let largest = row.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
+    let quad_sum = |eight: &[f32], places: [usize; 4], sign: f32| {
+        places.iter().filter_map(|place| eight.get(*place)).map(|w| (sign * w).max(0.0)).sum::<f32>()
+    };
+    let of_eight = |eight: &[f32]| {
+        let quads = [[0, 1, 4, 5], [2, 3, 6, 7]];
+        quads.into_iter().map(|quad| quad_sum(eight, quad, 1.0).max(quad_sum(eight, quad, -1.0))).fold(0.0, f32::max)
+    };
+    let quad = row.chunks(8).map(of_eight).fold(0.0, f32::max);
+    (largest / 127.0).max(quad / QUAD_MAX)
+}
+
+/// Rounds a finite number to the nearest bf16, ties to even.
+#[inline(always)]
+pub(crate) fn round_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    // One below a half of the last kept bit, and that bit: carries exactly where the nearest even lies above. A NaN
+    // could carry into an infinity or further, so it keeps its upper half, with a bit that marks it.
+    if x.is_nan() {
+        ((bits >> 16) | 0x40) as u16
+    } else {
+        (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn eight_weights_keep_the_bound(row in prop::collection::vec(-3.0_f32..3.0, 1..70), spike in 0.0_f32..50.0) {
+            let mut row = row;
+            row[0] = spike;
+            let packed = PackedMatrix::pack(Format::Int8, Isa::detect(), 1, row.len(), |_, to| to.copy_from_slice(&row));
+            let Numbers::Int8 { weights, .. } = &packed.numbers else { unreachable!() };
+            let step = 4 * packed.isa.lanes();
+            let at = |d: usize| weights.get(d / 4 * step + d % 4).map_or(0, |w| i32::from(*w));
+            for start in (0..row.len()).step_by(8) {
+                for quad in [[0, 1, 4, 5], [2, 3, 6, 7]] {
+                    let sum = |sign: i32| quad.iter().map(|i| (sign * at(start + i)).max(0)).sum::<i32>();
+                    prop_assert!(sum(1) * 127 <= 32_767 && sum(-1) * 127 <= 32_767);
+                }
+            }
+        }
+
+        #[test]
+        fn bf16_is_the_nearest(x in -1e30_f32..1e30) {
+            let rounded = f32::from_bits(u32::from(round_to_bf16(x)) << 16);
+            prop_assert!((rounded - x).abs() <= x.abs() / 256.0);
+        }
+    }
+
+    #[test]
+    fn ties_go_to_the_even_bf16() {
+        for (bits, rounded) in [(0x3f80_8000, 0x3f80), (0x3f81_8000, 0x3f82), (0x3f80_8001, 0x3f81), (0, 0)] {
+            assert_eq!(round_to_bf16(f32::from_bits(bits)), rounded, "{bits:x}");
+        }
+        assert!(f32::from_bits(u32::from(round_to_bf16(f32::NAN)) << 16).is_nan());
+    }
+}

@@ -1,0 +1,185 @@
+//! The innermost loops with AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Rows};
+
+/// AVX-512 with VNNI: 32 registers of 16 lanes.
+///
+/// 12 rows by 2 vectors: 24 sums, 2 vectors of weights and a broadcast value.
+pub(crate) struct Avx512Vnni;
+
+/// AVX-512 with VNNI and BF16.
+pub(crate) struct Avx512Bf16;
+
+const LANES: usize = 16;
+
+impl Kernel for Avx512Vnni {
+    const LANES: usize = LANES;
+    const ROWS: usize = 12;
+    const ROWS_INT8: usize = 12;
+    const FMA: bool = true;
+
+    #[inline(always)]
+    unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32) {
+        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); V]; M];
+            let mut w = panel;
+            for d in 0..depth {
+                let weights: [__m512; V] = std::array::from_fn(|v| _mm512_loadu_ps(w.add(v * LANES)));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*a.start.add(m * a.stride + d));
+                    for v in 0..V {
+                        sums[v] = _mm512_fmadd_ps(x, weights[v], sums[v]);
+                    }
+                }
+                w = w.add(V * LANES);
+            }
+            store(&sums, out);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_widened<const M: usize, const V: usize>(
+        a: Rows<f32>,
+        depth: usize,
+        panel: *const u16,
+        out: *mut f32,
+    ) {
+        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); V]; M];
+            let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+            let mut w = panel;
+            for d in (0..depth - depth % 2).step_by(2) {
+                // Each 32 bits hold one column's weights at `d` (below) and at `d + 1` (above).
+                let pairs: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(w.add(v * 2 * LANES).cast()));
+                let even = pairs.map(|pair| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair)));
+                let odd = pairs.map(|pair| _mm512_castsi512_ps(_mm512_and_si512(pair, upper)));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let x = a.start.add(m * a.stride + d);
+                    for v in 0..V {
+                        sums[v] = _mm512_fmadd_ps(_mm512_set1_ps(*x), even[v], sums[v]);
+                    }
+                }
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let x = a.start.add(m * a.stride + d + 1);
+                    for v in 0..V {
+                        sums[v] = _mm512_fmadd_ps(_mm512_set1_ps(*x), odd[v], sums[v]);
+                    }
+                }
+                w = w.add(V * 2 * LANES);
+            }
+            if !depth.is_multiple_of(2) {
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*a.start.add(m * a.stride + depth - 1));
+                    for v in 0..V {
+                        let pair = _mm512_loadu_si512(w.add(v * 2 * LANES).cast());
+                        sums[v] = _mm512_fmadd_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair)), sums[v]);
+                    }
+                }
+            }
+            store(&sums, out);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_products<const M: usize, const V: usize>(_: Rows<u16>, _: usize, _: *const u16, _: *mut f32) {
+        unreachable!("without AVX512-BF16 inputs stay in f32");
+    }
+
+    #[inline(always)]
+    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
+        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
+        unsafe {
+            let mut sums = [[_mm512_setzero_si512(); V]; M];
+            let mut w = panel;
+            for group in 0..2 * n_steps {
+                let weights: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(w.add(v * 4 * LANES).cast()));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let x = a.start.add(m * a.stride + group * 4).cast::<i32>().read_unaligned();
+                    let x = _mm512_set1_epi32(x);
+                    for v in 0..V {
+                        sums[v] = _mm512_dpbusd_epi32(sums[v], x, weights[v]);
+                    }
+                }
+                w = w.add(V * 4 * LANES);
+            }
+            for (m, sums) in sums.iter().enumerate() {
+                for v in 0..V {
+                    _mm512_storeu_si512(out.add((m * V + v) * LANES).cast(), sums[v]);
+                }
+            }
+        }
+    }
+}
+
+impl Kernel for Avx512Bf16 {
+    const LANES: usize = LANES;
+    const ROWS: usize = 12;
+    const ROWS_INT8: usize = 12;
+    const FMA: bool = true;
+
+    #[inline(always)]
+    unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32) {
+        // SAFETY: the same contract, and this set includes the other's instructions.
+        unsafe { Avx512Vnni::f32::<M, V>(a, depth, panel, out) }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_widened<const M: usize, const V: usize>(
+        a: Rows<f32>,
+        depth: usize,
+        panel: *const u16,
+        out: *mut f32,
+    ) {
+        // SAFETY: the same contract, and this set includes the other's instructions.
+        unsafe { Avx512Vnni::bf16_widened::<M, V>(a, depth, panel, out) }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_products<const M: usize, const V: usize>(
+        a: Rows<u16>,
+        n_pairs: usize,
+        panel: *const u16,
+        out: *mut f32,
+    ) {
+        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); V]; M];
+            let mut w = panel;
+            for pair in 0..n_pairs {
+                let weights: [__m512bh; V] =
+                    std::array::from_fn(|v| std::mem::transmute(_mm512_loadu_si512(w.add(v * 2 * LANES).cast())));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let x = a.start.add(m * a.stride + pair * 2).cast::<i32>().read_unaligned();
+                    let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(x));
+                    for v in 0..V {
+                        sums[v] = _mm512_dpbf16_ps(sums[v], x, weights[v]);
+                    }
+                }
+                w = w.add(V * 2 * LANES);
+            }
+            store(&sums, out);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
+        // SAFETY: the same contract, and this set includes the other's instructions.
+        unsafe { Avx512Vnni::int8::<M, V>(a, n_steps, panel, out) }
+    }
+}
+
+/// # Safety
+/// As for the trait: `out` has room for the tile.
+#[inline(always)]
+unsafe fn store<const M: usize, const V: usize>(sums: &[[__m512; V]; M], out: *mut f32) {
+    for (m, sums) in sums.iter().enumerate() {
+        for v in 0..V {
+            // SAFETY: `out` has room for `M` rows of `V` vectors.
+            unsafe { _mm512_storeu_ps(out.add((m * V + v) * LANES), sums[v]) }
+        }
+    }
+}

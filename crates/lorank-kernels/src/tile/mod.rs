@@ -1,0 +1,76 @@
+//! The innermost loops: a tile of a product, `M` rows by `V` vectors of columns, summed over the whole depth.
+//!
+//! A tile's sums run over the depth in order, one accumulator per element, whatever `M` is. So a row's result does not
+//! depend on which rows it is computed with.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+pub(crate) use portable::Portable;
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) use portable::{Portable as Avx2, Portable as Avx512Bf16, Portable as Avx512Vnni};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use {
+    avx2::Avx2,
+    avx512::{Avx512Bf16, Avx512Vnni},
+};
+
+/// The most rows of a tile.
+pub(crate) const ROWS_MAX: usize = 12;
+/// The most columns of a tile.
+pub(crate) const COLUMNS_MAX: usize = 32;
+/// The most vectors across a tile.
+pub(crate) const VECTORS_MAX: usize = 2;
+
+/// The rows of a tile's left operand: a pointer to the first element of the first row, and the distance between rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<T> {
+    pub start: *const T,
+    pub stride: usize,
+}
+
+/// One instruction set's innermost loops.
+///
+/// Every function computes, for `M` rows and `V * LANES` columns, the sums over the depth of `a[row][d] * panel[d][column]`,
+/// and leaves them in `out`, rows `V * LANES` apart. The panel's order is that of [`PackedMatrix`](crate::PackedMatrix).
+///
+/// # Safety
+/// The caller runs on a CPU with the set's instructions, inside a function that enables them. `a` has `M` readable
+/// rows and `panel` is readable, both as deep as said, and `out` has room for the tile.
+pub(crate) trait Kernel: 'static {
+    /// `f32` lanes of a vector.
+    const LANES: usize;
+    /// The most rows of a tile of floats. At most [`ROWS_MAX`].
+    const ROWS: usize;
+    /// The most rows of a tile of integers. At most [`ROWS_MAX`].
+    const ROWS_INT8: usize;
+    /// Whether `a * b + c` is one instruction; elsewhere it would be a slow call.
+    const FMA: bool;
+
+    /// `a` has `depth` values in a row, the panel `depth` groups of one.
+    unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32);
+
+    /// Weights in bf16, widened; `a` has `depth` values in a row, the panel `depth.div_ceil(2)` groups of two.
+    unsafe fn bf16_widened<const M: usize, const V: usize>(
+        a: Rows<f32>,
+        depth: usize,
+        panel: *const u16,
+        out: *mut f32,
+    );
+
+    /// Both operands in bf16; `a` has `2 * n_pairs` values in a row, the panel `n_pairs` groups of two.
+    unsafe fn bf16_products<const M: usize, const V: usize>(
+        a: Rows<u16>,
+        n_pairs: usize,
+        panel: *const u16,
+        out: *mut f32,
+    );
+
+    /// Unsigned 7-bit by signed 8-bit integers; `a` has `8 * n_steps` values in a row, the panel `2 * n_steps` groups of
+    /// four, which keep the bound of [`Format::Int8`](crate::Format::Int8).
+    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32);
+}

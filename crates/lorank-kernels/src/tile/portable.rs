@@ -1,0 +1,113 @@
+//! The innermost loops in plain Rust. They run everywhere, and are what the others are compared with.
+
+use super::{Kernel, Rows};
+
+/// Plain Rust: eight columns at a time, which the compiler turns into whatever vectors the target has.
+pub(crate) struct Portable;
+
+const LANES: usize = 8;
+
+impl Kernel for Portable {
+    const LANES: usize = LANES;
+    const ROWS: usize = 4;
+    const ROWS_INT8: usize = 4;
+    const FMA: bool = false;
+
+    #[inline(always)]
+    unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32) {
+        let mut sums = [[[0.0; LANES]; V]; M];
+        for d in 0..depth {
+            for (m, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: row `m` of the tile's `M`, and `d` is below the depth.
+                let x = unsafe { *a.start.add(m * a.stride + d) };
+                for (v, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: group `d` of the panel, vector `v` of its `V`.
+                    let w = unsafe { &*panel.add((d * V + v) * LANES).cast::<[f32; LANES]>() };
+                    for lane in 0..LANES {
+                        sums[lane] += x * w[lane];
+                    }
+                }
+            }
+        }
+        // SAFETY: `out` has room for `M` rows of `V` vectors, which is what `sums` is.
+        unsafe { out.cast::<[[[f32; LANES]; V]; M]>().write(sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_widened<const M: usize, const V: usize>(
+        a: Rows<f32>,
+        depth: usize,
+        panel: *const u16,
+        out: *mut f32,
+    ) {
+        let mut sums = [[[0.0; LANES]; V]; M];
+        for d in 0..depth {
+            for (m, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: row `m` of the tile's `M`, and `d` is below the depth.
+                let x = unsafe { *a.start.add(m * a.stride + d) };
+                for (v, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: group `d / 2` of the panel, vector `v` of its `V`.
+                    let w = unsafe { &*panel.add((d / 2 * V + v) * 2 * LANES).cast::<[[u16; 2]; LANES]>() };
+                    for lane in 0..LANES {
+                        sums[lane] += x * widen(w[lane][d % 2]);
+                    }
+                }
+            }
+        }
+        // SAFETY: `out` has room for `M` rows of `V` vectors, which is what `sums` is.
+        unsafe { out.cast::<[[[f32; LANES]; V]; M]>().write(sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_products<const M: usize, const V: usize>(
+        a: Rows<u16>,
+        n_pairs: usize,
+        panel: *const u16,
+        out: *mut f32,
+    ) {
+        let mut sums = [[[0.0; LANES]; V]; M];
+        for d in 0..2 * n_pairs {
+            for (m, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: row `m` of the tile's `M`, and `d` is below the depth.
+                let x = widen(unsafe { *a.start.add(m * a.stride + d) });
+                for (v, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: group `d / 2` of the panel, vector `v` of its `V`.
+                    let w = unsafe { &*panel.add((d / 2 * V + v) * 2 * LANES).cast::<[[u16; 2]; LANES]>() };
+                    for lane in 0..LANES {
+                        sums[lane] += x * widen(w[lane][d % 2]);
+                    }
+                }
+            }
+        }
+        // SAFETY: `out` has room for `M` rows of `V` vectors, which is what `sums` is.
+        unsafe { out.cast::<[[[f32; LANES]; V]; M]>().write(sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
+        let mut sums = [[[0; LANES]; V]; M];
+        for group in 0..2 * n_steps {
+            for (m, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: row `m` of the tile's `M`; a row has four values for each group.
+                let x = unsafe { *a.start.add(m * a.stride + group * 4).cast::<[u8; 4]>() };
+                for (v, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: group `group` of the panel, vector `v` of its `V`.
+                    let w = unsafe { &*panel.add((group * V + v) * 4 * LANES).cast::<[[i8; 4]; LANES]>() };
+                    for lane in 0..LANES {
+                        for i in 0..4 {
+                            sums[lane] += i32::from(x[i]) * i32::from(w[lane][i]);
+                        }
+                    }
+                }
+            }
+        }
+        // SAFETY: `out` has room for `M` rows of `V` vectors, which is what `sums` is.
+        unsafe { out.cast::<[[[i32; LANES]; V]; M]>().write(sums) }
+    }
+}
+
+/// bf16 is the upper half of an f32.
+#[inline(always)]
+pub(crate) fn widen(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
