@@ -5,7 +5,7 @@ use std::fmt;
 use lorank_core::ModelVersion;
 
 /// What the hash is for, as BLAKE3's key derivation wants it. A change of the layout below needs another text here.
-const CONTEXT: &str = "lorank score cache 2025-11-23 query, document, model v1";
+const CONTEXT: &str = "lorank score cache 2025-11-23 query, document, model v2";
 
 /// The 256-bit name of one score: equal for two pairs exactly where nothing that a score depends on differs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,12 +31,13 @@ pub struct KeyMaker(blake3::Hasher);
 impl KeyMaker {
     /// Hashes what all the query's pairs share. Names made for people (the base model's, the adapter's) are left out.
     pub fn new(query_text: &str, model: &ModelVersion) -> Self {
-        let ModelVersion { base_model: _, base_digest, adapter, prompt_version, precision } = model;
+        let ModelVersion { base_model: _, base_digest, adapter, prompt_version, precision, merged } = model;
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         write(&mut hasher, base_digest.as_bytes());
         write_option(&mut hasher, adapter.as_ref().map(|adapter| adapter.digest.as_bytes().as_slice()));
         write(&mut hasher, prompt_version.as_bytes());
-        write(&mut hasher, precision.to_string().as_bytes());
+        write(&mut hasher, precision.name().as_bytes());
+        write(&mut hasher, &[u8::from(*merged)]);
         write(&mut hasher, query_text.as_bytes());
         Self(hasher)
     }
@@ -82,6 +83,7 @@ mod tests {
             adapter,
             prompt_version: Digest::new([prompt; 32]),
             precision: Precision::F32,
+            merged: false,
         }
     }
 
@@ -102,6 +104,9 @@ mod tests {
             key("egg", &model(1, None, 3), None, "text"),
             key("egg", &model(1, Some(("qa", 4)), 2), None, "text"),
             key("egg", &model(1, Some(("qa", 5)), 2), None, "text"),
+            key("egg", &ModelVersion { merged: true, ..model(1, Some(("qa", 5)), 2) }, None, "text"),
+            key("egg", &ModelVersion { precision: Precision::Int8, ..model(1, None, 2) }, None, "text"),
+            key("egg", &ModelVersion { precision: Precision::Bf16, ..model(1, None, 2) }, None, "text"),
             // The same bytes, cut at other places.
             key("eg", &bare, None, "gtext"),
             key("eggtext", &bare, None, ""),

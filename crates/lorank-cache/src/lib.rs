@@ -16,6 +16,7 @@
 //!     adapter: None,
 //!     prompt_version: Digest::new([2; 32]),
 //!     precision: Precision::F32,
+//!     merged: false,
 //! };
 //! let keys = KeyMaker::new("how long to boil an egg", &model);
 //! let (egg, lamp) = (keys.key(None, "Boil it for nine minutes."), keys.key(Some("Lamps"), "Edison's lamp."));

@@ -140,6 +140,7 @@ mod tests {
             adapter: None,
             prompt_version: zero,
             precision: Precision::F32,
+            merged: false,
         };
         KeyMaker::new("query", &model).key(None, text)
     }

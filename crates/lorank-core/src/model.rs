@@ -19,6 +19,9 @@ pub struct ModelVersion {
     pub prompt_version: Digest,
     /// The arithmetic.
     pub precision: Precision,
+    /// Whether the adapter's update was added to the weights before they were rounded to the precision. The scores are
+    /// those of the unmerged adapter but for that rounding.
+    pub merged: bool,
 }
 
 /// An adapter at one exact version.
@@ -37,12 +40,29 @@ pub enum Precision {
     /// 32-bit floating point throughout.
     #[default]
     F32,
+    /// The weights of linear layers in the upper half of 32 bits; sums in 32.
+    Bf16,
+    /// The weights of linear layers in 8-bit integers with a scale for each output, their inputs in 7 bits with a scale for
+    /// each token.
+    Int8,
+}
+
+impl Precision {
+    /// All of them, the most exact first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
+    /// Its name: `f32`, `bf16` or `int8`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::F32 => f.pad("f32"),
-        }
+        f.pad(self.name())
     }
 }

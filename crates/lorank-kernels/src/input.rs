@@ -33,13 +33,39 @@ impl<'a> Input<'a> {
     /// # Panics
     /// If the rows do not come out even.
     pub fn new(rows: &'a [f32], width: usize, format: Format, isa: Isa) -> Self {
-        assert!(width > 0 && rows.len().is_multiple_of(width), "{} values make no rows of {width}", rows.len());
+        let plain = Self::plain(rows, width);
         let form = match format {
             Format::Int8 => quantise(rows, width, isa),
             Format::Bf16 if isa.has_bf16_products() => narrow(rows, width),
             Format::F32 | Format::Bf16 => Form::F32,
         };
-        Self { rows, width, form }
+        Self { form, ..plain }
+    }
+
+    /// Rows of `width` as they are, which float matrices of every instruction set read.
+    ///
+    /// # Panics
+    /// If the rows do not come out even.
+    pub fn plain(rows: &'a [f32], width: usize) -> Self {
+        assert!(width > 0 && rows.len().is_multiple_of(width), "{} values make no rows of {width}", rows.len());
+        Self { rows, width, form: Form::F32 }
+    }
+
+    /// Some of the rows, prepared in the same way.
+    pub fn some(&self, rows: std::ops::Range<usize>) -> Self {
+        let form = match &self.form {
+            Form::F32 => Form::F32,
+            Form::Bf16 { values, stride } => {
+                Form::Bf16 { values: values[rows.start * stride..rows.end * stride].to_vec(), stride: *stride }
+            }
+            Form::Int8 { values, stride, scales, minima } => Form::Int8 {
+                values: values[rows.start * stride..rows.end * stride].to_vec(),
+                stride: *stride,
+                scales: scales[rows.clone()].to_vec(),
+                minima: minima[rows.clone()].to_vec(),
+            },
+        };
+        Self { rows: &self.rows[rows.start * self.width..rows.end * self.width], width: self.width, form }
     }
 
     /// The number of rows.

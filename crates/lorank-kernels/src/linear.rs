@@ -10,7 +10,7 @@ use crate::isa::{Work, dispatch};
 use crate::packed::Numbers;
 use crate::threads::{self, Disjoint};
 use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, VECTORS_MAX};
-use crate::{Activation, Input, PackedMatrix};
+use crate::{Activation, Format, Input, PackedMatrix};
 
 /// What is done to each sum before it is stored: `activation(sum + bias + add)`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,7 +23,9 @@ pub struct Epilogue<'a> {
     pub activation: Option<Activation>,
 }
 
-/// A low-rank update of a weight matrix: `scale * b a` (LoRA, arXiv 2106.09685).
+/// A low-rank update of a weight matrix: `scale * b a` (LoRA, arXiv 2106.09685), in f32 or bf16.
+///
+/// It reads the rows in f32 whatever the matrix's own format is: what an adapter has learned is small beside the weights.
 #[derive(Debug, Clone, Copy)]
 pub struct LowRank<'a> {
     /// `[rank, n_in]`
@@ -86,10 +88,10 @@ impl PackedMatrix {
                 );
                 assert_eq!(update.a.n_out, update.b.n_in, "the update's parts have one rank");
                 assert_eq!(update.b.isa, self.isa, "both matrices are packed for one instruction set");
-                let rows = &x.rows[rows.start * x.width..rows.end * x.width];
-                let rows = Input::new(rows, x.width, update.a.format(), update.a.isa);
+                assert_ne!(update.b.format(), Format::Int8, "updates are floats");
+                let rows = Input::plain(&x.rows[rows.start * x.width..rows.end * x.width], x.width);
                 let low = update.a.linear(&rows, &[Segment::plain(rows.n_rows())], &Epilogue::default());
-                Update { low: Low::new(low, update.b), b: update.b, scale: update.scale }
+                Update { low, b: update.b, scale: update.scale }
             });
             Piece { rows, update }
         };
@@ -134,7 +136,7 @@ impl PackedMatrix {
         let fits = match (&self.numbers, &x.form) {
             (Numbers::F32(_), Form::F32) | (Numbers::Int8 { .. }, Form::Int8 { .. }) => true,
             (Numbers::Bf16(_), Form::Bf16 { .. }) => self.isa.has_bf16_products(),
-            (Numbers::Bf16(_), Form::F32) => !self.isa.has_bf16_products(),
+            (Numbers::Bf16(_), Form::F32) => true,
             _ => false,
         };
         assert!(fits, "the rows were prepared for another format than {:?}", self.format());
@@ -148,23 +150,10 @@ struct Piece<'a> {
 }
 
 struct Update<'a> {
-    low: Low,
+    /// The rows times `a`, `[n_rows, rank]`.
+    low: Vec<f32>,
     b: &'a PackedMatrix,
     scale: f32,
-}
-
-/// The rows times `a`, `[n_rows, rank]`, in the form that `b` reads.
-struct Low {
-    rows: Vec<f32>,
-    width: usize,
-    form: Form,
-}
-
-impl Low {
-    fn new(rows: Vec<f32>, b: &PackedMatrix) -> Self {
-        let form = Input::new(&rows, b.n_in, b.format(), b.isa).form;
-        Self { rows, width: b.n_in, form }
-    }
 }
 
 /// The rows that a product reads, whichever of the two they are.
@@ -234,7 +223,7 @@ impl Block<'_> {
         let x = Operand { rows: self.x.rows, width: self.x.width, form: &self.x.form };
         let base = Term { matrix: self.matrix, x, row, scale: 1.0 };
         let update = self.piece.update.as_ref().map(|Update { low, b, scale }| {
-            let x = Operand { rows: &low.rows, width: low.width, form: &low.form };
+            let x = Operand { rows: low, width: b.n_in, form: &Form::F32 };
             Term { matrix: b, x, row: row - self.piece.rows.start, scale: *scale }
         });
         // A loop, so that the innermost loops are compiled once and not once a term.

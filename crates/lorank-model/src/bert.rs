@@ -1,30 +1,36 @@
-//! BERT as a sequence classifier: the reference forward pass, one sequence at a time.
+//! BERT as a sequence classifier.
 //!
-//! The arithmetic is that of Hugging Face's `BertForSequenceClassification` in f32: norm after each block, absolute
-//! positions, and the classifier over the pooled state of the first token.
+//! The arithmetic is that of Hugging Face's `BertForSequenceClassification`: norm after each block, absolute positions, and
+//! the classifier over the pooled state of the first token. Of the last layer only that token's row is computed.
 
-use candle_core::{Device, Tensor};
-use candle_nn::ops::{layer_norm, softmax_last_dim};
 use candle_transformers::models::bert::{Config, HiddenAct};
+use lorank_kernels::Activation;
 
 use crate::ModelError;
-use crate::linear::{HeadSpec, Linear, Loader};
-use crate::lora::Adapter;
-use crate::tokenize::Pair;
+use crate::attention::Attention;
+use crate::engine::Rows;
+use crate::linear::{HeadSpec, Linear, Loader, Then};
+use crate::norm::Norm;
+use crate::pack::Scored;
+use crate::pass::{Pass, Piece};
+use crate::weights::Table;
 
 /// `BertForSequenceClassification.classifier`.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") };
+
+/// Which token is scored.
+pub(crate) const SCORED: Scored = Scored::First;
 
 /// The backbone and its pooler, without a head.
 #[derive(Debug)]
 pub(crate) struct Bert {
     config: Config,
     /// [vocab, hidden]
-    words: Tensor,
+    words: Table,
     /// [max_position_embeddings, hidden]
-    positions: Tensor,
+    positions: Table,
     /// [type_vocab_size, hidden]
-    types: Tensor,
+    types: Table,
     norm: Norm,
     layers: Vec<Layer>,
     pooler: Linear,
@@ -42,25 +48,15 @@ struct Layer {
     output_norm: Norm,
 }
 
-/// Layer norm over each token's state.
-#[derive(Debug)]
-struct Norm {
-    /// [hidden]
-    weight: Tensor,
-    /// [hidden]
-    bias: Tensor,
-    eps: f32,
-}
-
 impl Bert {
     pub(crate) fn load(config: Config, from: &mut Loader<'_>) -> Result<Self, ModelError> {
         let hidden = config.hidden_size;
         let table = |name: &str| format!("bert.embeddings.{name}_embeddings.weight");
         Ok(Self {
-            words: from.tensor(&table("word"), &[config.vocab_size, hidden])?,
-            positions: from.tensor(&table("position"), &[config.max_position_embeddings, hidden])?,
-            types: from.tensor(&table("token_type"), &[config.type_vocab_size, hidden])?,
-            norm: Norm::load(&config, "bert.embeddings.LayerNorm", from)?,
+            words: from.table(&table("word"), [config.vocab_size, hidden])?,
+            positions: from.table(&table("position"), [config.max_position_embeddings, hidden])?,
+            types: from.table(&table("token_type"), [config.type_vocab_size, hidden])?,
+            norm: Norm::layer(from, "bert.embeddings.LayerNorm", hidden, config.layer_norm_eps)?,
             layers: (0..config.num_hidden_layers).map(|n| Layer::load(&config, n, from)).collect::<Result<_, _>>()?,
             pooler: from.linear("bert.pooler.dense", hidden, hidden)?,
             config,
@@ -75,82 +71,90 @@ impl Bert {
         self.config.max_position_embeddings
     }
 
-    /// The pooled state that the head reads, [1, hidden].
-    pub(crate) fn scored_state(&self, pair: &Pair, adapter: Option<&Adapter>) -> candle_core::Result<Tensor> {
-        let first = self.states(pair, adapter)?.narrow(0, 0, 1)?;
-        self.pooler.forward(&first, adapter)?.tanh()
+    /// How many token ids have an embedding.
+    pub(crate) fn n_tokens_known(&self) -> usize {
+        self.words.n_rows()
     }
 
-    /// The final hidden states, [n, hidden].
-    pub(crate) fn states(&self, pair: &Pair, adapter: Option<&Adapter>) -> candle_core::Result<Tensor> {
-        let mut x = self.embed(pair, self.words.device())?;
-        for layer in &self.layers {
-            x = layer.forward(&x, &self.config, adapter)?;
+    /// The bytes that the linear layers and the embeddings take in memory.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let tables = self.words.n_bytes() + self.positions.n_bytes() + self.types.n_bytes();
+        let of_layer = |layer: &Layer| {
+            let Layer { q, k, v, o, up, down, .. } = layer;
+            [q, k, v, o, up, down].into_iter().map(Linear::n_bytes).sum::<usize>()
+        };
+        tables + self.pooler.n_bytes() + self.layers.iter().map(of_layer).sum::<usize>()
+    }
+
+    /// The pooled states that the head reads, [n_entries, hidden].
+    pub(crate) fn scored_states(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+        let states = self.states(pass)?;
+        pass.linear(&self.pooler, &states, &pass.scored_parts, Then::activate(Activation::Tanh))
+    }
+
+    /// The final hidden states of the scored tokens, [n_entries, hidden].
+    pub(crate) fn states(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+        let mut x = pass.time(Piece::Embedding, || self.embed(pass))?;
+        for (n, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, pass, &self.config, n + 1 == self.layers.len())?;
         }
         Ok(x)
     }
 
-    fn embed(&self, pair: &Pair, device: &Device) -> candle_core::Result<Tensor> {
-        let rows = |table: &Tensor, ids: &[u32]| table.index_select(&Tensor::new(ids, device)?, 0);
-        let words = rows(&self.words, &pair.ids)?;
-        let types = rows(&self.types, &pair.type_ids)?;
-        let positions = self.positions.narrow(0, 0, pair.ids.len())?;
-        self.norm.forward(&((words + types)? + positions)?)
+    fn embed(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+        let hidden = self.config.hidden_size;
+        let pack = pass.pack;
+        let mut numbers = vec![0.0; pack.n_tokens() * hidden];
+        let mut part = vec![0.0; hidden];
+        let tokens = pack.ids.iter().zip(&pack.type_ids).zip(pack.positions());
+        for (((id, type_id), position), row) in tokens.zip(numbers.chunks_mut(hidden)) {
+            self.words.read(*id as usize, row);
+            for (table, at) in [(&self.types, *type_id as usize), (&self.positions, position)] {
+                table.read(at, &mut part);
+                row.iter_mut().zip(&part).for_each(|(x, y)| *x += y);
+            }
+        }
+        self.norm.forward(pass.engine.rows(numbers, hidden)?)
     }
 }
 
 impl Layer {
     fn load(config: &Config, n: usize, from: &mut Loader<'_>) -> Result<Self, ModelError> {
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let (hidden, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let name = |part: &str| format!("bert.encoder.layer.{n}.{part}");
         Ok(Self {
             q: from.linear(&name("attention.self.query"), hidden, hidden)?,
             k: from.linear(&name("attention.self.key"), hidden, hidden)?,
             v: from.linear(&name("attention.self.value"), hidden, hidden)?,
             o: from.linear(&name("attention.output.dense"), hidden, hidden)?,
-            attention_norm: Norm::load(config, &name("attention.output.LayerNorm"), from)?,
+            attention_norm: Norm::layer(from, &name("attention.output.LayerNorm"), hidden, eps)?,
             up: from.linear(&name("intermediate.dense"), inner, hidden)?,
             down: from.linear(&name("output.dense"), hidden, inner)?,
-            output_norm: Norm::load(config, &name("output.LayerNorm"), from)?,
+            output_norm: Norm::layer(from, &name("output.LayerNorm"), hidden, eps)?,
         })
     }
 
-    /// x: [n, hidden]; the result too.
-    fn forward(&self, x: &Tensor, config: &Config, adapter: Option<&Adapter>) -> candle_core::Result<Tensor> {
-        let x = self.attention_norm.forward(&(x + self.attention(x, config, adapter)?)?)?;
-        let inner = activation(config.hidden_act, &self.up.forward(&x, adapter)?)?;
-        self.output_norm.forward(&(&x + self.down.forward(&inner, adapter)?)?)
-    }
-
-    fn attention(&self, x: &Tensor, config: &Config, adapter: Option<&Adapter>) -> candle_core::Result<Tensor> {
-        let (n, hidden) = x.dims2()?;
-        let heads = config.num_attention_heads;
-        let dim = hidden / heads;
-        let split = |y: Tensor| y.reshape((n, heads, dim))?.transpose(0, 1)?.contiguous();
-        let q = (split(self.q.forward(x, adapter)?)? / (dim as f64).sqrt())?;
-        let k = split(self.k.forward(x, adapter)?)?;
-        let v = split(self.v.forward(x, adapter)?)?;
-        let weights = softmax_last_dim(&q.matmul(&k.t()?)?)?;
-        let mixed = weights.matmul(&v)?.transpose(0, 1)?.reshape((n, hidden))?;
-        self.o.forward(&mixed, adapter)
+    /// x: [n_tokens, hidden]; the result too, or in the last layer [n_entries, hidden].
+    fn forward(&self, x: Rows, pass: &Pass<'_>, config: &Config, is_last: bool) -> candle_core::Result<Rows> {
+        let attention = Attention {
+            n_heads: config.num_attention_heads,
+            n_kv_heads: config.num_attention_heads,
+            head_dim: config.hidden_size / config.num_attention_heads,
+            is_causal: false,
+        };
+        let (mixed, x, parts) = pass.attention(&attention, [&self.q, &self.k, &self.v], x, None, None, is_last)?;
+        let x = pass.linear(&self.o, &mixed, parts, Then::add(&x))?;
+        let x = pass.time(Piece::Norm, || self.attention_norm.forward(x))?;
+        let inner = pass.linear(&self.up, &x, parts, Then::activate(activation(config.hidden_act)))?;
+        let x = pass.linear(&self.down, &inner, parts, Then::add(&x))?;
+        pass.time(Piece::Norm, || self.output_norm.forward(x))
     }
 }
 
-impl Norm {
-    fn load(config: &Config, name: &str, from: &mut Loader<'_>) -> Result<Self, ModelError> {
-        let mut part = |part: &str| from.tensor(&format!("{name}.{part}"), &[config.hidden_size]);
-        Ok(Self { weight: part("weight")?, bias: part("bias")?, eps: config.layer_norm_eps as f32 })
-    }
-
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        layer_norm(x, &self.weight, &self.bias, self.eps)
-    }
-}
-
-fn activation(act: HiddenAct, x: &Tensor) -> candle_core::Result<Tensor> {
+fn activation(act: HiddenAct) -> Activation {
     match act {
-        HiddenAct::Gelu => x.gelu_erf(),
-        HiddenAct::GeluApproximate => x.gelu(),
-        HiddenAct::Relu => x.relu(),
+        HiddenAct::Gelu => Activation::Gelu,
+        HiddenAct::GeluApproximate => Activation::GeluTanh,
+        HiddenAct::Relu => Activation::Relu,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lorank_core::{AdapterId, DocumentId};
+use lorank_core::{AdapterId, DocumentId, Precision};
 
 /// An error of loading or running a model.
 #[derive(Debug, thiserror::Error)]
@@ -206,6 +206,27 @@ pub enum ModelError {
         /// The document.
         document: DocumentId,
     },
+    /// The tokenizer gave a token that the model has no embedding for.
+    #[error(
+        "document `{document}` or its query has the token {token}, but the model knows {n_known} tokens; \
+         `tokenizer.json` and the weights are not of one model"
+    )]
+    UnknownToken {
+        /// The document.
+        document: DocumentId,
+        /// The token's id.
+        token: u32,
+        /// How many the model has embeddings for.
+        n_known: usize,
+    },
+    /// The arithmetic is not to be had here.
+    #[error("the precision `{precision}` cannot be used: {why}")]
+    Precision {
+        /// The arithmetic that was asked for.
+        precision: Precision,
+        /// Why not.
+        why: &'static str,
+    },
     /// The device cannot be used.
     #[error("device `{device}` cannot be used; {hint}")]
     Device {
@@ -219,7 +240,7 @@ pub enum ModelError {
     },
     /// The tensor library failed.
     #[error("the forward pass failed")]
-    Compute(#[from] candle_core::Error),
+    Compute(#[source] std::sync::Arc<candle_core::Error>),
     /// A file could not be fetched from the hub.
     #[error("could not fetch `{file}` of `{repository}` from the hub; {hint}")]
     Hub {
@@ -265,10 +286,17 @@ impl ModelError {
             Self::PickleRefused { .. }
             | Self::Unsupported { .. }
             | Self::UnknownArchitecture { .. }
+            | Self::Precision { .. }
             | Self::NotLora { .. } => ModelErrorKind::Unsupported,
             Self::Device { .. } | Self::Hub { .. } => ModelErrorKind::Unavailable,
             Self::NotFiniteScore { .. } | Self::Compute(_) => ModelErrorKind::Internal,
             _ => ModelErrorKind::Invalid,
         }
+    }
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(source: candle_core::Error) -> Self {
+        Self::Compute(std::sync::Arc::new(source))
     }
 }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use lorank_kernels::MappedFile;
 use serde::de::DeserializeOwned;
 
 use crate::ModelError;
@@ -104,7 +106,7 @@ impl Files {
         self.read(file)?.ok_or_else(|| ModelError::MissingFile { folder: self.name.clone(), file, hint })
     }
 
-    /// Opens a file to be read in parts.
+    /// Opens a file that may be too large to read at once.
     pub(crate) fn open(&self, file: &str) -> Result<Blob, ModelError> {
         match &self.place {
             Place::Folder(path) => Blob::open(&path.join(file)),
@@ -120,44 +122,31 @@ impl Files {
     }
 }
 
-/// A file that is read in parts, so that a model is never in memory twice.
+/// A file's bytes, without a copy of them.
 #[derive(Debug)]
 pub(crate) enum Blob {
     Bytes(&'static [u8]),
-    File { path: PathBuf, file: File, len: u64 },
+    Mapped(MappedFile),
 }
 
 impl Blob {
     fn open(path: &Path) -> Result<Self, ModelError> {
-        let open = || {
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            io::Result::Ok(Self::File { path: path.to_owned(), file, len })
-        };
-        open().map_err(|source| ModelError::Read { path: path.to_owned(), source })
+        let mapped = File::open(path).and_then(|file| MappedFile::new(&file));
+        mapped.map(Self::Mapped).map_err(|source| ModelError::Read { path: path.to_owned(), source })
     }
 
-    /// The length in bytes.
-    pub(crate) fn len(&self) -> u64 {
+    /// The whole file.
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File { len, .. } => *len,
+            Self::Bytes(bytes) => bytes,
+            Self::Mapped(file) => file,
         }
     }
 
-    /// `len` bytes from `start` on; the caller has checked that they are there.
-    pub(crate) fn read_at(&mut self, start: u64, len: usize) -> Result<Cow<'static, [u8]>, ModelError> {
-        match self {
-            Self::Bytes(bytes) => {
-                let start = usize::try_from(start).expect("an embedded file fits into memory");
-                Ok(Cow::Borrowed(&bytes[start..start + len]))
-            }
-            Self::File { path, file, .. } => {
-                let mut bytes = vec![0; len];
-                let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
-                read.map_err(|source| ModelError::Read { path: path.clone(), source })?;
-                Ok(Cow::Owned(bytes))
-            }
+    /// Says that a range has been read and is not wanted in memory any more.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        if let Self::Mapped(file) = self {
+            file.release(range);
         }
     }
 }

@@ -3,8 +3,10 @@
 //! A [`ModelReranker`] holds one base model (a Llama or a BERT cross-encoder, as Hugging Face lays them out) and any number
 //! of PEFT LoRA adapters on it, chosen per call. It gives each (query, document) pair one logit and decides nothing else.
 //!
-//! The forward pass here is the *reference*: f32, one sequence at a time, no padding, adapters unmerged. It is exact and
-//! not fast, and it is what every faster pass is judged by.
+//! A model's structure is written once and computed by one of two engines. On a CPU that is `lorank-kernels`, in f32, bf16 or
+//! int8: the tokens of many pairs stand one after the other without padding, what the pairs of a query begin with is computed
+//! once, one batch mixes adapters, and of the last layer only the scored tokens are computed. On a GPU it is candle.
+//! candle on the CPU, one pair at a time, is the *reference* ([`ForwardPass::Reference`]), by which the kernels are judged.
 //!
 //! ```
 //! use lorank_core::{Candidate, Group, Query, Reranker, Score};
@@ -24,17 +26,25 @@
 //! # }
 //! ```
 
+mod attention;
 mod bert;
 mod config;
 mod device;
+mod engine;
 mod error;
 mod files;
 mod linear;
 mod llama;
 mod lora;
+mod network;
+mod norm;
+mod pack;
+mod pass;
 mod peft;
+mod precision;
 mod prompt;
 mod reranker;
+mod scoring;
 mod source;
 mod tokenize;
 mod weights;
@@ -45,7 +55,9 @@ mod independent;
 pub use device::DeviceChoice;
 pub use error::{ModelError, ModelErrorKind};
 pub use files::Files;
+pub use pass::PieceTimes;
+pub use precision::PrecisionChoice;
 pub use prompt::Prompt;
-pub use reranker::{AdapterSummary, BaseSummary, LoadOptions, ModelReranker, OtherBase};
+pub use reranker::{AdapterSummary, BaseSummary, ForwardPass, LoadOptions, ModelReranker, OtherBase};
 pub use source::{Hub, HubRepository, OnProgress, Source};
 pub use tokenize::Pair;

@@ -1,20 +1,24 @@
-//! Llama as a sequence classifier: the reference forward pass, one sequence at a time.
+//! Llama as a sequence classifier.
 //!
-//! The arithmetic is that of Hugging Face's `LlamaForSequenceClassification` in f32 with eager attention:
-//! RMS norm before each block, rotary positions on halves, grouped-query attention, SwiGLU, and the logit of the
-//! last token that is not the pad id. One sequence at a time needs no padding, so a score cannot depend on batch-mates.
+//! The arithmetic is that of Hugging Face's `LlamaForSequenceClassification`: RMS norm before each block, rotary positions
+//! on halves, grouped-query attention, SwiGLU, and the logit of the last token that is not the pad id. Of the last layer
+//! only that token's row is computed.
 
 use std::f32::consts::PI;
 
-use candle_core::{Device, Tensor};
-use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
-use candle_nn::rotary_emb::rope;
+use candle_nn::ops::silu;
 use candle_transformers::models::llama::Llama3RopeConfig;
+use lorank_kernels::{Isa, gated};
 
 use crate::ModelError;
+use crate::attention::{Angles, Attention};
 use crate::config::{LlamaSettings, RopeScaling};
-use crate::linear::{HeadSpec, Linear, Loader};
-use crate::lora::Adapter;
+use crate::engine::{ONE_ENGINE, Rows};
+use crate::linear::{HeadSpec, Linear, Loader, Then};
+use crate::norm::Norm;
+use crate::pack::Scored;
+use crate::pass::{Pass, Piece};
+use crate::weights::Table;
 
 /// `LlamaForSequenceClassification.score`: no bias.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None };
@@ -24,10 +28,9 @@ pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None 
 pub(crate) struct Llama {
     settings: LlamaSettings,
     /// [vocab, hidden]
-    embeddings: Tensor,
+    embeddings: Table,
     layers: Vec<Layer>,
-    /// [hidden]
-    norm: Tensor,
+    norm: Norm,
     /// One frequency per pair of dimensions, in radians per position.
     frequencies: Vec<f32>,
     pad_token_id: Option<u32>,
@@ -35,12 +38,12 @@ pub(crate) struct Llama {
 
 #[derive(Debug)]
 struct Layer {
-    attention_norm: Tensor,
+    attention_norm: Norm,
     q: Linear,
     k: Linear,
     v: Linear,
     o: Linear,
-    mlp_norm: Tensor,
+    mlp_norm: Norm,
     gate: Linear,
     up: Linear,
     down: Linear,
@@ -53,10 +56,10 @@ impl Llama {
         from: &mut Loader<'_>,
     ) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
-        let embeddings = from.tensor("model.embed_tokens.weight", &[numbers.vocab_size, numbers.hidden_size])?;
+        let embeddings = from.table("model.embed_tokens.weight", [numbers.vocab_size, numbers.hidden_size])?;
         let layers =
             (0..numbers.num_hidden_layers).map(|n| Layer::load(&settings, n, from)).collect::<Result<_, _>>()?;
-        let norm = from.tensor("model.norm.weight", &[numbers.hidden_size])?;
+        let norm = Norm::rms(from, "model.norm", numbers.hidden_size, numbers.rms_norm_eps)?;
         let frequencies = frequencies(numbers.rope_theta, settings.head_dim, &settings.rope);
         Ok(Self { settings, embeddings, layers, norm, frequencies, pad_token_id })
     }
@@ -69,107 +72,100 @@ impl Llama {
         self.settings.numbers.max_position_embeddings
     }
 
-    /// The hidden state that the head reads, [1, hidden]: that of the last token that is not the pad id.
-    ///
-    /// Attention is causal, so the tokens after it change nothing and are left out.
-    pub(crate) fn scored_state(&self, ids: &[u32], adapter: Option<&Adapter>) -> candle_core::Result<Tensor> {
-        let last = ids.iter().rposition(|id| Some(*id) != self.pad_token_id).unwrap_or(0);
-        let states = self.states(&ids[..=last], adapter)?;
-        states.narrow(0, last, 1)
+    /// Which token is scored.
+    pub(crate) fn scored(&self) -> Scored {
+        Scored::Last { pad_token_id: self.pad_token_id }
     }
 
-    /// The final hidden states, [n, hidden].
-    fn states(&self, ids: &[u32], adapter: Option<&Adapter>) -> candle_core::Result<Tensor> {
-        let device = self.embeddings.device();
-        let positions = Positions::new(&self.frequencies, ids.len(), device)?;
-        let mut x = self.embeddings.index_select(&Tensor::new(ids, device)?, 0)?;
-        for layer in &self.layers {
-            x = layer.forward(&x, &positions, &self.settings, adapter)?;
+    /// How many token ids have an embedding.
+    pub(crate) fn n_tokens_known(&self) -> usize {
+        self.embeddings.n_rows()
+    }
+
+    /// The bytes that the linear layers and the embeddings take in memory.
+    pub(crate) fn n_bytes(&self) -> usize {
+        let of_layer = |layer: &Layer| {
+            let Layer { q, k, v, o, gate, up, down, .. } = layer;
+            [q, k, v, o, gate, up, down].into_iter().map(Linear::n_bytes).sum::<usize>()
+        };
+        self.embeddings.n_bytes() + self.layers.iter().map(of_layer).sum::<usize>()
+    }
+
+    /// The hidden states that the head reads, [n_entries, hidden].
+    pub(crate) fn scored_states(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+        let angles = Angles::new(&self.frequencies, pass.pack.n_positions());
+        let mut x = pass.time(Piece::Embedding, || self.embed(pass))?;
+        for (n, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, pass, &angles, &self.settings, n + 1 == self.layers.len())?;
         }
-        rms_norm(&x, &self.norm, self.settings.numbers.rms_norm_eps as f32)
+        pass.time(Piece::Norm, || self.norm.forward(x))
+    }
+
+    fn embed(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+        let hidden = self.hidden_size();
+        let mut numbers = vec![0.0; pass.pack.n_tokens() * hidden];
+        for (id, row) in pass.pack.ids.iter().zip(numbers.chunks_mut(hidden)) {
+            self.embeddings.read(*id as usize, row);
+        }
+        pass.engine.rows(numbers, hidden)
     }
 }
 
 impl Layer {
     fn load(settings: &LlamaSettings, n: usize, from: &mut Loader<'_>) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
-        let (hidden, inner) = (numbers.hidden_size, numbers.intermediate_size);
+        let (hidden, inner, eps) = (numbers.hidden_size, numbers.intermediate_size, numbers.rms_norm_eps);
         let q_dim = numbers.num_attention_heads * settings.head_dim;
         let kv_dim = numbers.num_key_value_heads() * settings.head_dim;
         let name = |part: &str| format!("model.layers.{n}.{part}");
         Ok(Self {
-            attention_norm: from.tensor(&name("input_layernorm.weight"), &[hidden])?,
+            attention_norm: Norm::rms(from, &name("input_layernorm"), hidden, eps)?,
             q: from.linear(&name("self_attn.q_proj"), q_dim, hidden)?,
             k: from.linear(&name("self_attn.k_proj"), kv_dim, hidden)?,
             v: from.linear(&name("self_attn.v_proj"), kv_dim, hidden)?,
             o: from.linear(&name("self_attn.o_proj"), hidden, q_dim)?,
-            mlp_norm: from.tensor(&name("post_attention_layernorm.weight"), &[hidden])?,
+            mlp_norm: Norm::rms(from, &name("post_attention_layernorm"), hidden, eps)?,
             gate: from.linear(&name("mlp.gate_proj"), inner, hidden)?,
             up: from.linear(&name("mlp.up_proj"), inner, hidden)?,
             down: from.linear(&name("mlp.down_proj"), hidden, inner)?,
         })
     }
 
-    /// x: [n, hidden]; the result too.
+    /// x: [n_tokens, hidden]; the result too, or in the last layer [n_entries, hidden].
     fn forward(
         &self,
-        x: &Tensor,
-        at: &Positions,
+        x: Rows,
+        pass: &Pass<'_>,
+        angles: &Angles,
         settings: &LlamaSettings,
-        adapter: Option<&Adapter>,
-    ) -> candle_core::Result<Tensor> {
-        let eps = settings.numbers.rms_norm_eps as f32;
-        let x = (x + self.attention(&rms_norm(x, &self.attention_norm, eps)?, at, settings, adapter)?)?;
-        let h = rms_norm(&x, &self.mlp_norm, eps)?;
-        let gated = (silu(&self.gate.forward(&h, adapter)?)? * self.up.forward(&h, adapter)?)?;
-        x + self.down.forward(&gated, adapter)?
-    }
-
-    fn attention(
-        &self,
-        x: &Tensor,
-        at: &Positions,
-        settings: &LlamaSettings,
-        adapter: Option<&Adapter>,
-    ) -> candle_core::Result<Tensor> {
-        let (n, dim) = (x.dim(0)?, settings.head_dim);
-        let (heads, kv_heads) = (settings.numbers.num_attention_heads, settings.numbers.num_key_value_heads());
-        let split = |y: Tensor, heads: usize| y.reshape((n, heads, dim))?.transpose(0, 1)?.contiguous();
-        let q = at.rotate(&split(self.q.forward(x, adapter)?, heads)?)?;
-        let k = at.rotate(&split(self.k.forward(x, adapter)?, kv_heads)?)?;
-        let v = split(self.v.forward(x, adapter)?, kv_heads)?;
-        // The query heads of one key-value head stand beside each other, so they are rows of one product.
-        let rows = heads / kv_heads * n;
-        let q = (q.reshape((kv_heads, rows, dim))? / (dim as f64).sqrt())?;
-        let scores = q.matmul(&k.t()?)?.reshape((heads, n, n))?.broadcast_add(&at.causal)?;
-        let weights = softmax_last_dim(&scores)?.reshape((kv_heads, rows, n))?;
-        let mixed = weights.matmul(&v)?.reshape((heads, n, dim))?.transpose(0, 1)?.reshape((n, heads * dim))?;
-        self.o.forward(&mixed, adapter)
+        is_last: bool,
+    ) -> candle_core::Result<Rows> {
+        let attention = Attention {
+            n_heads: settings.numbers.num_attention_heads,
+            n_kv_heads: settings.numbers.num_key_value_heads(),
+            head_dim: settings.head_dim,
+            is_causal: true,
+        };
+        let layers = [&self.q, &self.k, &self.v];
+        let norm = Some(&self.attention_norm);
+        let (mixed, x, parts) = pass.attention(&attention, layers, x, norm, Some(angles), is_last)?;
+        let x = pass.linear(&self.o, &mixed, parts, Then::add(&x))?;
+        let h = pass.time(Piece::Norm, || self.mlp_norm.forward(x.clone()))?;
+        let [gate, up] = pass.linears([&self.gate, &self.up], &h, parts)?;
+        let inner = pass.time(Piece::Activation, || silu_times(gate, &up))?;
+        pass.linear(&self.down, &inner, parts, Then::add(&x))
     }
 }
 
-/// What depends on the positions of a sequence alone.
-struct Positions {
-    /// [n, head_dim / 2]
-    cos: Tensor,
-    /// [n, head_dim / 2]
-    sin: Tensor,
-    /// [n, n]: minus infinity where a token would look ahead.
-    causal: Tensor,
-}
-
-impl Positions {
-    fn new(frequencies: &[f32], n: usize, device: &Device) -> candle_core::Result<Self> {
-        let angles: Vec<f32> = (0..n).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f)).collect();
-        let angles = Tensor::from_vec(angles, (n, frequencies.len()), device)?;
-        let ahead = (0..n).flat_map(|row| (0..n).map(move |column| if column > row { f32::NEG_INFINITY } else { 0.0 }));
-        let causal = Tensor::from_vec(ahead.collect(), (n, n), device)?;
-        Ok(Self { cos: angles.cos()?, sin: angles.sin()?, causal })
-    }
-
-    /// x: [heads, n, head_dim]; the result too.
-    fn rotate(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        rope(&x.unsqueeze(0)?, &self.cos, &self.sin)?.squeeze(0)
+/// `silu(gate) * up`
+fn silu_times(gate: Rows, up: &Rows) -> candle_core::Result<Rows> {
+    match (gate, up) {
+        (Rows::Kernels { mut numbers, width }, Rows::Kernels { numbers: up, .. }) => {
+            gated(&mut numbers, up, Isa::detect());
+            Ok(Rows::Kernels { numbers, width })
+        }
+        (Rows::Candle(gate), Rows::Candle(up)) => (silu(&gate)? * up).map(Rows::Candle),
+        _ => unreachable!("{ONE_ENGINE}"),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
 use lorank_core::{AdapterId, Digest};
+use lorank_kernels::Format;
 
 use crate::ModelError;
+use crate::engine::{Engine, Matrix, Vector};
 use crate::files::Files;
 use crate::linear::{Delta, Head, HeadSpec, Module};
 use crate::peft::{self, PeftConfig};
@@ -28,7 +29,7 @@ pub(crate) struct Fit<'a> {
     pub(crate) modules: &'a [Module],
     pub(crate) head: HeadSpec,
     pub(crate) hidden_size: usize,
-    pub(crate) device: &'a Device,
+    pub(crate) engine: &'a Engine,
 }
 
 impl Adapter {
@@ -43,9 +44,9 @@ impl Adapter {
         let mut tensors = Tensors::open(files)?;
         let mut read_delta = |module: &Module| {
             if config.targets(&module.name) {
-                return low_rank(module, config, &mut tensors, fit.device).map(Some);
+                return low_rank(module, config, &mut tensors, fit.engine).map(Some);
             }
-            replaced(module, &mut tensors, fit.device)
+            replaced(module, &mut tensors, fit.engine)
         };
         let deltas = fit.modules.iter().map(&mut read_delta).collect::<Result<Vec<_>, _>>()?;
         let n_targets = deltas.iter().flatten().count();
@@ -61,24 +62,87 @@ impl Adapter {
         }
         Ok(Self { deltas, head, n_parameters: tensors.n_parameters, n_targets })
     }
+
+    /// The adapter without its low-rank updates: what is left to do on weights that they are merged into.
+    pub(crate) fn without_updates(mut self) -> Self {
+        for delta in &mut self.deltas {
+            delta.take_if(|delta| matches!(delta, Delta::LowRank { .. }));
+        }
+        self
+    }
 }
 
-fn low_rank(module: &Module, config: &PeftConfig, tensors: &mut Tensors, device: &Device) -> Result<Delta, ModelError> {
+fn low_rank(module: &Module, config: &PeftConfig, tensors: &mut Tensors, engine: &Engine) -> Result<Delta, ModelError> {
     let rank = config.rank_of(&module.name);
-    let a = tensors.take(&format!("{}.lora_A.weight", module.name), &[rank, module.n_in], device)?;
-    let b = tensors.take(&format!("{}.lora_B.weight", module.name), &[module.n_out, rank], device)?;
-    Ok(Delta::LowRank { a, b: (b * config.scale_of(&module.name))? })
+    let a = tensors.matrix(&format!("{}.lora_A.weight", module.name), [rank, module.n_in], None, engine)?;
+    let b = tensors.matrix(&format!("{}.lora_B.weight", module.name), [module.n_out, rank], None, engine)?;
+    Ok(Delta::LowRank { a, b, scale: config.scale_of(&module.name) })
 }
 
 /// A linear layer that was trained whole and saved beside the updates.
-fn replaced(module: &Module, tensors: &mut Tensors, device: &Device) -> Result<Option<Delta>, ModelError> {
+fn replaced(module: &Module, tensors: &mut Tensors, engine: &Engine) -> Result<Option<Delta>, ModelError> {
     let (weight, bias) = (format!("{}.weight", module.name), format!("{}.bias", module.name));
     if !tensors.has(&weight) {
         return Ok(None);
     }
-    let weight = tensors.take(&weight, &[module.n_out, module.n_in], device)?;
-    let bias = module.has_bias.then(|| tensors.take(&bias, &[module.n_out], device)).transpose()?;
+    let weight = tensors.matrix(&weight, [module.n_out, module.n_in], Some(engine.format()), engine)?;
+    let bias = module.has_bias.then(|| tensors.vector(&bias, module.n_out, engine)).transpose()?;
     Ok(Some(Delta::Replaced { weight, bias }))
+}
+
+/// An adapter's low-rank updates, to be added to the base model's weights.
+#[derive(Debug)]
+pub(crate) struct Merge {
+    /// One place per linear layer of the base model.
+    updates: Vec<Option<Update>>,
+}
+
+/// `scale b a`, added to one weight matrix.
+#[derive(Debug)]
+pub(crate) struct Update {
+    /// [r, in]
+    a: Vec<f32>,
+    /// [out, r]
+    b: Vec<f32>,
+    rank: usize,
+    scale: f64,
+}
+
+impl Merge {
+    /// Reads the updates of an adapter that has been [read](Adapter::read) before.
+    pub(crate) fn read(files: &Files, config: &PeftConfig, modules: &[Module]) -> Result<Self, ModelError> {
+        let mut tensors = Tensors::open(files)?;
+        let mut update = |module: &Module| {
+            if !config.targets(&module.name) {
+                return Ok(None);
+            }
+            let rank = config.rank_of(&module.name);
+            let a = tensors.values(&format!("{}.lora_A.weight", module.name), [rank, module.n_in])?;
+            let b = tensors.values(&format!("{}.lora_B.weight", module.name), [module.n_out, rank])?;
+            Ok(Some(Update { a, b, rank, scale: config.scale_of(&module.name) }))
+        };
+        Ok(Self { updates: modules.iter().map(&mut update).collect::<Result<_, ModelError>>()? })
+    }
+
+    /// The update of the layer in this slot.
+    pub(crate) fn update(&self, slot: usize) -> Option<&Update> {
+        self.updates[slot].as_ref()
+    }
+}
+
+impl Update {
+    /// Adds a row of the update to the same row of the weights.
+    pub(crate) fn add_row(&self, row: usize, weights: &mut [f32]) {
+        let mut sums = vec![0.0; weights.len()];
+        for (b, a) in self.b[row * self.rank..][..self.rank].iter().zip(self.a.chunks(weights.len())) {
+            for (sum, a) in sums.iter_mut().zip(a) {
+                *sum += f64::from(*b) * f64::from(*a);
+            }
+        }
+        for (weight, sum) in weights.iter_mut().zip(sums) {
+            *weight = (f64::from(*weight) + self.scale * sum) as f32;
+        }
+    }
 }
 
 /// An adapter's tensors under the names of the base model's modules.
@@ -100,20 +164,48 @@ impl Tensors {
         self.names.contains_key(plain)
     }
 
-    fn take(&mut self, plain: &str, shape: &[usize], device: &Device) -> Result<Tensor, ModelError> {
-        // An absent tensor is reported by the name that PEFT would have given it.
-        let name = self.names.remove(plain).unwrap_or_else(|| format!("{PREFIX}{plain}"));
+    /// The name in the file; an absent tensor is reported by the name that PEFT would have given it.
+    fn take(&mut self, plain: &str) -> String {
+        self.names.remove(plain).unwrap_or_else(|| format!("{PREFIX}{plain}"))
+    }
+
+    /// A matrix, in the file's own format where none is given: an adapter takes no more memory than its file.
+    fn matrix(
+        &mut self,
+        plain: &str,
+        shape: [usize; 2],
+        format: Option<Format>,
+        engine: &Engine,
+    ) -> Result<Matrix, ModelError> {
+        let name = self.take(plain);
         self.n_parameters += shape.iter().product::<usize>();
-        self.weights.tensor(&name, shape, device)
+        let own = if self.weights.is_bf16(&name) { Format::Bf16 } else { Format::F32 };
+        engine.matrix(&mut self.weights, &name, shape, format.unwrap_or(own), |_, _| {})
+    }
+
+    fn vector(&mut self, plain: &str, len: usize, engine: &Engine) -> Result<Vector, ModelError> {
+        let name = self.take(plain);
+        self.n_parameters += len;
+        engine.vector(&mut self.weights, &name, len)
+    }
+
+    fn values(&mut self, plain: &str, shape: [usize; 2]) -> Result<Vec<f32>, ModelError> {
+        let name = self.take(plain);
+        self.weights.values(&name, &shape)
     }
 
     fn head(&mut self, fit: &Fit<'_>) -> Result<Option<Head>, ModelError> {
         if !self.has(fit.head.weight) {
             return Ok(None);
         }
-        let weight = self.take(fit.head.weight, &[1, fit.hidden_size], fit.device)?;
-        let bias = fit.head.bias.map(|bias| self.take(bias, &[1], fit.device)).transpose()?;
-        Ok(Some(Head { weight, bias }))
+        let names: BTreeMap<&str, String> = [Some(fit.head.weight), fit.head.bias]
+            .into_iter()
+            .flatten()
+            .map(|plain| (plain, self.take(plain)))
+            .collect();
+        let head = Head::read(&mut self.weights, fit.head, |plain| names[plain].clone(), fit.hidden_size)?;
+        self.n_parameters += head.n_parameters();
+        Ok(Some(head))
     }
 
     fn left_over(&self) -> Option<&str> {

@@ -2,21 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
-use candle_core::Device;
 use lorank_core::{
-    AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, ModelVersion, Precision, Reranker, Score,
+    AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, ModelVersion, Precision, Query, Reranker, Score,
 };
 use serde::Deserialize;
 
-use crate::bert::{self, Bert};
-use crate::config::{Architecture, Config};
+use crate::config::Config;
+use crate::engine::Engine;
 use crate::files::Files;
-use crate::linear::{Head, HeadSpec, Loader, Module};
-use crate::llama::{self, Llama};
-use crate::lora::{self, Adapter, Fit};
+use crate::linear::{Head, Loader, Module};
+use crate::lora::{self, Adapter, Fit, Merge};
+use crate::network::Network;
+use crate::pack::Entry;
+use crate::pass::PieceTimes;
 use crate::peft::PeftConfig;
+use crate::precision::PrecisionChoice;
+use crate::scoring::{self, Job};
 use crate::tokenize::PairTokenizer;
 use crate::weights::Weights;
 use crate::{DeviceChoice, ModelError, Pair, Prompt};
@@ -27,11 +32,26 @@ pub struct LoadOptions {
     /// Where the forward pass runs.
     pub device: DeviceChoice,
     /// The arithmetic.
-    pub precision: Precision,
+    pub precision: PrecisionChoice,
     /// The most tokens of a pair, for the base and every adapter, whatever their own settings say.
     pub max_length: Option<usize>,
     /// What to do with an adapter that was trained on another base model than the one loaded.
     pub other_base: OtherBase,
+    /// The most tokens that go through the model at once. A longer pair goes alone. No score depends on it. The default is
+    /// 1024 on a CPU, where more do not fit its caches, and 16384 on a GPU.
+    pub tokens_max: Option<NonZeroUsize>,
+    /// Which forward pass.
+    pub pass: ForwardPass,
+}
+
+/// Which of the forward passes computes the scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardPass {
+    /// The fast one: many pairs at once, on a CPU by this project's own kernels.
+    #[default]
+    Fast,
+    /// The reference: candle's operations in f32, one pair at a time, nothing shared. What the fast one is judged by.
+    Reference,
 }
 
 /// What to do with an adapter that names another base model than the one loaded.
@@ -55,8 +75,12 @@ pub struct ModelReranker {
     modules: Vec<Module>,
     tokenizer: PairTokenizer,
     prompt: Prompt,
-    device: Device,
+    engine: Engine,
+    precision: Precision,
+    tokens_max: NonZeroUsize,
     options: LoadOptions,
+    /// Where the base model was read from, for those that merge an adapter into it.
+    files: Files,
     adapters: RwLock<BTreeMap<AdapterId, Arc<Loaded>>>,
 }
 
@@ -76,6 +100,8 @@ pub struct BaseSummary {
     pub has_head: bool,
     /// The most tokens of a pair.
     pub max_length: usize,
+    /// The bytes that its linear layers and embeddings take in memory.
+    pub n_bytes: usize,
 }
 
 /// A loaded adapter's facts.
@@ -94,26 +120,17 @@ pub struct AdapterSummary {
     pub n_parameters: usize,
     /// The most tokens of a pair.
     pub max_length: usize,
-}
-
-#[derive(Debug)]
-enum Network {
-    Llama(Llama),
-    Bert(Bert),
+    /// The bytes of a copy of the base model's weights that it is merged into, if it is.
+    pub merged_bytes: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Loaded {
     summary: AdapterSummary,
     adapter: Adapter,
+    /// The base model with the adapter's updates in its weights.
+    merged: Option<Network>,
     prompt: Prompt,
-}
-
-/// One model's pieces, borrowed for a batch.
-struct Model<'a> {
-    adapter: Option<&'a Adapter>,
-    head: &'a Head,
-    prompt: &'a Prompt,
 }
 
 impl ModelReranker {
@@ -123,11 +140,22 @@ impl ModelReranker {
     /// A [`ModelError`] that names the file, tensor or setting that cannot be used.
     pub fn load(files: &Files, options: LoadOptions) -> Result<Self, ModelError> {
         let device = options.device.open()?;
+        let is_reference = options.pass == ForwardPass::Reference;
+        let precision = options.precision.on(&device, is_reference)?;
+        let tokens_max = if is_reference {
+            1
+        } else if device.is_cpu() {
+            1024
+        } else {
+            16_384
+        };
+        let tokens_max = NonZeroUsize::new(tokens_max).expect("none of them is zero");
+        let engine = Engine::new(device, precision, is_reference);
         let (config, config_bytes) = Config::read(files)?;
         let (tokenizer, tokenizer_bytes) = PairTokenizer::read(files)?;
         let pad = pad_token_id(&config, files, &tokenizer)?;
         let mut weights = Weights::of_base(files)?;
-        let mut loader = Loader { weights: &mut weights, device: &device, modules: Vec::new(), n_parameters: 0 };
+        let mut loader = Loader::new(&mut weights, &engine, None);
         let network = Network::load(config.architecture, pad, &mut loader)?;
         let head = loader.head(network.head_spec(), network.hidden_size())?;
         let (modules, n_parameters) = (loader.modules, loader.n_parameters);
@@ -140,14 +168,18 @@ impl ModelReranker {
                 n_parameters,
                 has_head: head.is_some(),
                 max_length: 0,
+                n_bytes: network.n_bytes(),
             },
             network,
             head,
             modules,
             tokenizer,
             prompt,
-            device,
+            engine,
+            precision,
+            tokens_max: options.tokens_max.filter(|_| !is_reference).unwrap_or(tokens_max),
             options,
+            files: files.clone(),
             adapters: RwLock::default(),
         };
         reranker.prompt = reranker.fitted(reranker.prompt.clone(), files)?;
@@ -162,30 +194,63 @@ impl ModelReranker {
     /// the name stays then.
     pub fn add_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
-        self.check_trained_on(&id, config.trained_on.as_deref())?;
+        let loaded = self.read_adapter(&id, files, &config)?;
+        Ok(self.insert(id, loaded))
+    }
+
+    /// Loads an adapter and adds its updates to a copy of the base model's weights, which makes it as fast as the bare base
+    /// model, and takes the memory that [`AdapterSummary::merged_bytes`] tells. For where one adapter serves
+    /// nearly all requests.
+    ///
+    /// The scores are those of the unmerged adapter but for rounding, and have a [`ModelVersion`] of their own.
+    ///
+    /// # Errors
+    /// As for [`ModelReranker::add_adapter`]; and the base model's files must still be where they were.
+    pub fn add_merged_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
+        let config = PeftConfig::read(files)?;
+        let mut loaded = self.read_adapter(&id, files, &config)?;
+        let merge = Merge::read(files, &config, &self.modules)?;
+        let (base, _) = Config::read(&self.files)?;
+        let pad = pad_token_id(&base, &self.files, &self.tokenizer)?;
+        let mut weights = Weights::of_base(&self.files)?;
+        let mut loader = Loader::new(&mut weights, &self.engine, Some(&merge));
+        let merged = Network::load(base.architecture, pad, &mut loader)?;
+        loaded.summary.merged_bytes = Some(merged.n_bytes());
+        loaded.merged = Some(merged);
+        loaded.adapter = loaded.adapter.without_updates();
+        Ok(self.insert(id, loaded))
+    }
+
+    fn insert(&self, id: AdapterId, loaded: Loaded) -> AdapterSummary {
+        let summary = loaded.summary.clone();
+        self.adapters.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(loaded));
+        summary
+    }
+
+    fn read_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<Loaded, ModelError> {
+        self.check_trained_on(id, config.trained_on.as_deref())?;
         let fit = Fit {
             base: &self.summary.name,
             modules: &self.modules,
             head: self.network.head_spec(),
             hidden_size: self.network.hidden_size(),
-            device: &self.device,
+            engine: &self.engine,
         };
-        let adapter = Adapter::read(&id, files, &config, &fit)?;
+        let adapter = Adapter::read(id, files, config, &fit)?;
         if adapter.head.is_none() && self.head.is_none() {
-            return Err(self.missing_head(Some(&id)));
+            return Err(self.missing_head(Some(id)));
         }
         let prompt = self.fitted(self.prompt.clone().overridden_by(files)?, files)?;
         let summary = AdapterSummary {
             version: AdapterVersion { id: id.clone(), digest: lora::digest(files)? },
-            trained_on: config.trained_on,
+            trained_on: config.trained_on.clone(),
             rank: config.rank,
             n_targets: adapter.n_targets,
             n_parameters: adapter.n_parameters,
             max_length: prompt.max_length(),
+            merged_bytes: None,
         };
-        let loaded = Arc::new(Loaded { summary: summary.clone(), adapter, prompt });
-        self.adapters.write().unwrap_or_else(PoisonError::into_inner).insert(id, loaded);
-        Ok(summary)
+        Ok(Loaded { summary, adapter, merged: None, prompt })
     }
 
     /// The base model's facts.
@@ -200,11 +265,40 @@ impl ModelReranker {
 
     /// The device in use: `cpu`, `cuda` or `metal`.
     pub fn device(&self) -> &'static str {
-        match self.device {
-            Device::Cpu => "cpu",
-            Device::Cuda(_) => "cuda",
-            Device::Metal(_) => "metal",
+        self.engine.device()
+    }
+
+    /// What computes: `kernels` with the CPU's vector instructions that were found, or `candle`.
+    pub fn engine(&self) -> String {
+        self.engine.to_string()
+    }
+
+    /// The arithmetic in use.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The most tokens that go through the model at once.
+    pub fn tokens_max(&self) -> NonZeroUsize {
+        self.tokens_max
+    }
+
+    /// Scores a batch as [`Reranker::score`] does, and tells where the time went.
+    pub fn score_timed(&self, batch: &[Group<'_>]) -> (Vec<Result<Vec<Score>, ModelError>>, PieceTimes) {
+        let started = Instant::now();
+        let ready: Vec<Result<Ready, ModelError>> = batch.iter().map(|group| self.ready(group)).collect();
+        let mut times = PieceTimes { tokenise: started.elapsed(), ..PieceTimes::default() };
+        let jobs: Vec<Job<'_>> = ready.iter().enumerate().flat_map(|(n, ready)| self.jobs(n, ready)).collect();
+        let scores = scoring::run(&self.engine, self.tokens_max, &jobs, &mut times);
+        let mut of_group: Vec<Vec<Result<f32, ModelError>>> = batch.iter().map(|_| Vec::new()).collect();
+        for (job, score) in jobs.iter().zip(scores) {
+            of_group[job.entry.group].push(score);
         }
+        let finish = |((group, ready), scores): ((&Group<'_>, Result<Ready, ModelError>), Vec<_>)| {
+            ready.and_then(|_| finished(group.candidates, scores))
+        };
+        let results = batch.iter().zip(ready).zip(of_group).map(finish).collect();
+        (results, times)
     }
 
     /// The tokens of a query with each candidate, as the model reads them under `adapter`.
@@ -228,32 +322,39 @@ impl ModelReranker {
             base_digest: self.summary.digest,
             adapter: loaded.map(|loaded| loaded.summary.version.clone()),
             prompt_version: loaded.map_or(&self.prompt, |loaded| &loaded.prompt).version(),
-            precision: self.options.precision,
+            precision: self.precision,
+            merged: loaded.is_some_and(|loaded| loaded.merged.is_some()),
         }
     }
 
-    fn score_group(&self, group: &Group<'_>) -> Result<Vec<Score>, ModelError> {
+    /// The model of a group, and its candidates' tokens.
+    fn ready(&self, group: &Group<'_>) -> Result<Ready, ModelError> {
         let loaded = group.model.adapter.as_ref().map(|adapter| self.loaded(&adapter.id)).transpose()?;
-        let own = loaded.as_ref().and_then(|loaded| loaded.adapter.head.as_ref());
-        let model = Model {
-            adapter: loaded.as_ref().map(|loaded| &loaded.adapter),
-            head: own.or(self.head.as_ref()).ok_or_else(|| self.missing_head(None))?,
-            prompt: loaded.as_ref().map_or(&self.prompt, |loaded| &loaded.prompt),
-        };
-        let pairs = self.tokenizer.pairs(model.prompt, &group.query.text, group.candidates)?;
-        pairs.iter().zip(group.candidates).map(|(pair, candidate)| self.score_pair(pair, candidate, &model)).collect()
+        let prompt = loaded.as_ref().map_or(&self.prompt, |loaded| &loaded.prompt);
+        let pairs = self.tokenizer.pairs(prompt, &group.query.text, group.candidates)?;
+        for (pair, candidate) in pairs.iter().zip(group.candidates) {
+            let document = || candidate.id.clone();
+            if pair.ids.is_empty() {
+                return Err(ModelError::NoTokens { document: document() });
+            }
+            if let Some(token) = self.network.unknown_token(pair) {
+                let n_known = self.network.n_tokens_known();
+                return Err(ModelError::UnknownToken { document: document(), token, n_known });
+            }
+        }
+        Ok(Ready { loaded, pairs })
     }
 
-    fn score_pair(&self, pair: &Pair, candidate: &Candidate, model: &Model<'_>) -> Result<Score, ModelError> {
-        if pair.ids.is_empty() {
-            return Err(ModelError::NoTokens { document: candidate.id.clone() });
-        }
-        let state = match &self.network {
-            Network::Llama(llama) => llama.scored_state(&pair.ids, model.adapter)?,
-            Network::Bert(bert) => bert.scored_state(pair, model.adapter)?,
-        };
-        let score = model.head.score(&state)?;
-        Score::new(score).map_err(|_| ModelError::NotFiniteScore { document: candidate.id.clone(), score })
+    /// What there is to compute for one group.
+    fn jobs<'a>(&'a self, group: usize, ready: &'a Result<Ready, ModelError>) -> Vec<Job<'a>> {
+        let Ok(Ready { loaded, pairs }) = ready else { return Vec::new() };
+        let loaded = loaded.as_deref();
+        let network = loaded.and_then(|loaded| loaded.merged.as_ref()).unwrap_or(&self.network);
+        let adapter = loaded.map(|loaded| &loaded.adapter);
+        let head = adapter.and_then(|adapter| adapter.head.as_ref()).or(self.head.as_ref());
+        let head = head.expect("`resolve` and `add_adapter` refuse a model without a head");
+        let job = |pair| Job { network, head, entry: Entry { pair, adapter, group } };
+        pairs.iter().map(job).collect()
     }
 
     fn loaded(&self, id: &AdapterId) -> Result<Arc<Loaded>, ModelError> {
@@ -327,52 +428,30 @@ impl Reranker for ModelReranker {
     }
 
     fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-        batch.iter().map(|group| self.score_group(group).map_err(BoxError::from)).collect()
+        let (scores, _) = self.score_timed(batch);
+        scores.into_iter().map(|scores| scores.map_err(BoxError::from)).collect()
+    }
+
+    /// About four bytes a token, up to the most that a pair may have.
+    fn n_tokens(&self, query: &Query, candidate: &Candidate) -> usize {
+        let n_bytes = query.text.len() + candidate.title.as_deref().map_or(0, str::len) + candidate.text.len();
+        (n_bytes / 4 + 4).min(self.summary.max_length)
     }
 }
 
-impl Network {
-    fn load(architecture: Architecture, pad: Option<u32>, from: &mut Loader<'_>) -> Result<Self, ModelError> {
-        match architecture {
-            Architecture::Llama(settings) => Llama::load(settings, pad, from).map(Self::Llama),
-            Architecture::Bert(config) => Bert::load(config, from).map(Self::Bert),
-        }
-    }
+/// A group whose model was found and whose texts are tokens.
+struct Ready {
+    loaded: Option<Arc<Loaded>>,
+    pairs: Vec<Pair>,
+}
 
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Llama(_) => "llama",
-            Self::Bert(_) => "bert",
-        }
-    }
-
-    fn head_spec(&self) -> HeadSpec {
-        match self {
-            Self::Llama(_) => llama::HEAD,
-            Self::Bert(_) => bert::HEAD,
-        }
-    }
-
-    fn prompt(&self) -> Prompt {
-        match self {
-            Self::Llama(_) => Prompt::llama(),
-            Self::Bert(bert) => Prompt::bert(bert.max_position_embeddings()),
-        }
-    }
-
-    fn hidden_size(&self) -> usize {
-        match self {
-            Self::Llama(llama) => llama.hidden_size(),
-            Self::Bert(bert) => bert.hidden_size(),
-        }
-    }
-
-    fn max_position_embeddings(&self) -> usize {
-        match self {
-            Self::Llama(llama) => llama.max_position_embeddings(),
-            Self::Bert(bert) => bert.max_position_embeddings(),
-        }
-    }
+/// A group's scores, or the first reason why it has none.
+fn finished(candidates: &[Candidate], scores: Vec<Result<f32, ModelError>>) -> Result<Vec<Score>, ModelError> {
+    let check = |(candidate, score): (&Candidate, Result<f32, ModelError>)| {
+        let score = score?;
+        Score::new(score).map_err(|_| ModelError::NotFiniteScore { document: candidate.id.clone(), score })
+    };
+    candidates.iter().zip(scores).map(check).collect()
 }
 
 /// The id that Hugging Face's Llama takes for padding: the model's, else the tokenizer's pad token, else (Llama 3 has

@@ -1,6 +1,10 @@
 //! From a pair of texts to token ids.
 
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+
 use lorank_core::Candidate;
+use lru::LruCache;
 use tokenizers::tokenizer::PostProcessor;
 use tokenizers::utils::truncation::truncate_encodings;
 use tokenizers::{Encoding, Tokenizer, TruncationParams, TruncationStrategy};
@@ -23,7 +27,12 @@ pub(crate) struct PairTokenizer {
     tokenizer: Tokenizer,
     folder: String,
     n_special_tokens: usize,
+    /// Documents tokenised lately: one that is scored under several adapters is read once.
+    documents: Mutex<LruCache<String, Encoding>>,
 }
+
+/// How many documents' tokens are kept: those of a few requests, at some ten kilobytes each.
+const DOCUMENTS_KEPT: NonZeroUsize = NonZeroUsize::new(512).expect("it is not zero");
 
 impl PairTokenizer {
     /// Reads `tokenizer.json`. Its own truncation and padding, if any, are switched off: a pair has one length, the prompt's.
@@ -37,7 +46,8 @@ impl PairTokenizer {
         });
         let tokenizer = read.map_err(|source| ModelError::Tokenizer { folder: folder.clone(), source })?;
         let n_special_tokens = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
-        Ok((Self { tokenizer, folder, n_special_tokens }, bytes))
+        let documents = Mutex::new(LruCache::new(DOCUMENTS_KEPT));
+        Ok((Self { tokenizer, folder, n_special_tokens, documents }, bytes))
     }
 
     /// The id of a token's text.
@@ -67,10 +77,30 @@ impl PairTokenizer {
         let documents: Vec<String> = candidates.iter().map(|candidate| prompt.document(candidate)).collect();
         let encode = || -> tokenizers::Result<Vec<Pair>> {
             let query = self.tokenizer.encode_fast(prompt.query(query), false)?;
-            let documents = self.tokenizer.encode_batch_fast(documents, false)?;
-            documents.into_iter().map(|document| self.pair(prompt, query.clone(), document)).collect()
+            self.encode_documents(documents)?
+                .into_iter()
+                .map(|document| self.pair(prompt, query.clone(), document))
+                .collect()
         };
         encode().map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
+    }
+
+    fn encode_documents(&self, texts: Vec<String>) -> tokenizers::Result<Vec<Encoding>> {
+        let kept = || self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<Option<Encoding>> = {
+            let mut kept = kept();
+            texts.iter().map(|text| kept.get(text.as_str()).cloned()).collect()
+        };
+        let missing: Vec<usize> = (0..texts.len()).filter(|n| found[*n].is_none()).collect();
+        let new = missing.iter().map(|n| texts[*n].as_str()).collect();
+        let new = self.tokenizer.encode_batch_fast(new, false)?;
+        let mut kept = kept();
+        let mut texts = texts;
+        for (n, encoding) in missing.into_iter().zip(new) {
+            kept.put(std::mem::take(&mut texts[n]), encoding.clone());
+            found[n] = Some(encoding);
+        }
+        Ok(found.into_iter().map(|encoding| encoding.expect("found or encoded just now")).collect())
     }
 
     /// Cuts the longer text first until the pair fits, then puts the special tokens in: what the tokenizer itself does

@@ -1,11 +1,11 @@
 //! Tensors from safetensors files: single, sharded, or 8-bit with a scale.
 //!
-//! Files are read a tensor at a time, so that loading needs the memory of the model and of one tensor more.
-//! Every tensor is widened to f32 (candle has no bf16 kernel on CPUs), and every weight is checked to be finite.
+//! Files are mapped into memory, and a tensor is read row by row into the form that it is used in; what was read is given
+//! back. So loading needs the memory of the model as it will be, and of one tensor more. Every weight is checked to
+//! be finite.
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
 use lorank_core::Digest;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
@@ -28,7 +28,7 @@ struct Shard {
     file: String,
     blob: Blob,
     /// Where the tensors' bytes begin.
-    data_start: u64,
+    data_start: usize,
 }
 
 #[derive(Debug)]
@@ -97,23 +97,50 @@ impl Weights {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Reads a tensor of the given shape as f32.
-    pub(crate) fn tensor(&mut self, tensor: &str, expected: &[usize], device: &Device) -> Result<Tensor, ModelError> {
-        let entry = self.entry(tensor)?;
-        if entry.info.shape != expected {
-            return Err(ModelError::Shape {
-                file: self.file_of(entry),
-                tensor: tensor.to_owned(),
-                expected: expected.to_vec(),
-                found: entry.info.shape.clone(),
+    /// Reads a matrix of the given shape with `read`, which asks for the rows that it wants as f32, each at least once.
+    pub(crate) fn matrix<T>(
+        &mut self,
+        tensor: &str,
+        [n_rows, width]: [usize; 2],
+        read: impl FnOnce(&mut dyn FnMut(usize, &mut [f32])) -> T,
+    ) -> Result<T, ModelError> {
+        self.with_values(tensor, &[n_rows, width], |bytes, coding| {
+            let row_bytes = width * coding.n_bytes();
+            let mut finite = true;
+            let made = read(&mut |row, values| {
+                coding.decode(&bytes[row * row_bytes..][..row_bytes], values);
+                finite &= values.iter().all(|value| value.is_finite());
             });
+            (made, finite)
+        })
+    }
+
+    /// Reads a tensor of the given shape as f32.
+    pub(crate) fn values(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        self.with_values(tensor, shape, |bytes, coding| {
+            let mut values = vec![0.0; shape.iter().product()];
+            coding.decode(bytes, &mut values);
+            let finite = values.iter().all(|value| value.is_finite());
+            (values, finite)
+        })
+    }
+
+    /// Keeps a matrix as it is in its file, for rows to be looked up in it.
+    pub(crate) fn table(&mut self, tensor: &str, shape: [usize; 2]) -> Result<Table, ModelError> {
+        let table = self.with_values(tensor, &shape, |bytes, coding| (Table::new(bytes, coding, shape[1]), true))?;
+        let mut row = vec![0.0; shape[1]];
+        for n in 0..shape[0] {
+            table.read(n, &mut row);
+            if !row.iter().all(|value| value.is_finite()) {
+                return Err(self.not_finite(tensor));
+            }
         }
-        let values = self.values(tensor)?;
-        if !values.iter().all(|value| value.is_finite()) {
-            let file = self.file_of(self.entry(tensor)?);
-            return Err(ModelError::NotFiniteWeight { file, tensor: tensor.to_owned() });
-        }
-        Ok(Tensor::from_vec(values, expected, device)?)
+        Ok(table)
+    }
+
+    /// Whether a tensor's numbers are held in at most 16 bits, as bfloat16.
+    pub(crate) fn is_bf16(&self, tensor: &str) -> bool {
+        self.tensors.get(tensor).is_some_and(|entry| entry.info.dtype == Dtype::BF16)
     }
 
     /// The hash of the tensors read so far, by name; the same whether they stood in one file or in shards.
@@ -134,44 +161,137 @@ impl Weights {
         self.shards[entry.shard].file.clone()
     }
 
-    fn values(&mut self, tensor: &str) -> Result<Vec<f32>, ModelError> {
+    fn not_finite(&self, tensor: &str) -> ModelError {
+        let file = self.tensors.get(tensor).map_or_else(|| self.folder.clone(), |entry| self.file_of(entry));
+        ModelError::NotFiniteWeight { file, tensor: tensor.to_owned() }
+    }
+
+    /// Hands the bytes of a tensor of this shape to `read`, which says too whether all its numbers are finite.
+    fn with_values<T>(
+        &mut self,
+        tensor: &str,
+        expected: &[usize],
+        read: impl FnOnce(&[u8], Coding) -> (T, bool),
+    ) -> Result<T, ModelError> {
+        let coding = self.coding(tensor)?;
         let entry = self.entry(tensor)?;
-        let (shard, dtype, (start, end)) = (entry.shard, entry.info.dtype, entry.info.data_offsets);
-        let Shard { blob, data_start, .. } = &mut self.shards[shard];
-        let bytes = blob.read_at(*data_start + start as u64, end - start)?;
-        self.hashes.insert(tensor.to_owned(), blake3::hash(&bytes));
-        let unreadable = |weights: &Self| ModelError::ElementType {
-            file: weights.shards[shard].file.clone(),
-            tensor: tensor.to_owned(),
-            found: format!("{dtype:?}"),
-        };
-        match dtype {
-            Dtype::F32 => Ok(elements(&bytes, f32::from_le_bytes)),
-            Dtype::BF16 => Ok(elements(&bytes, |b| half::bf16::from_le_bytes(b).to_f32())),
-            Dtype::F16 => Ok(elements(&bytes, |b| half::f16::from_le_bytes(b).to_f32())),
+        if entry.info.shape != expected {
+            return Err(ModelError::Shape {
+                file: self.file_of(entry),
+                tensor: tensor.to_owned(),
+                expected: expected.to_vec(),
+                found: entry.info.shape.clone(),
+            });
+        }
+        let shard = &self.shards[entry.shard];
+        let range = shard.data_start + entry.info.data_offsets.0..shard.data_start + entry.info.data_offsets.1;
+        let bytes = &shard.blob.bytes()[range.clone()];
+        let hash = blake3::hash(bytes);
+        let (value, is_finite) = read(bytes, coding);
+        shard.blob.release(range);
+        self.hashes.insert(tensor.to_owned(), hash);
+        if is_finite { Ok(value) } else { Err(self.not_finite(tensor)) }
+    }
+
+    fn coding(&mut self, tensor: &str) -> Result<Coding, ModelError> {
+        let entry = self.entry(tensor)?;
+        let is_signed = entry.info.dtype == Dtype::I8;
+        match entry.info.dtype {
+            Dtype::F32 => Ok(Coding::F32),
+            Dtype::BF16 => Ok(Coding::Bf16),
+            Dtype::F16 => Ok(Coding::F16),
             Dtype::I8 | Dtype::U8 if self.has(&format!("{tensor}.scale")) => {
-                let scale = self.one_value(&format!("{tensor}.scale"))?;
-                let zero_point = self.one_value(&format!("{tensor}.zero_point"))?;
-                let integer =
-                    |byte: u8| if dtype == Dtype::I8 { f32::from(byte.cast_signed()) } else { f32::from(byte) };
-                Ok(bytes.iter().map(|byte| (integer(*byte) - zero_point) * scale).collect())
+                let scale = self.values(&format!("{tensor}.scale"), &[1])?[0];
+                let zero_point = self.values(&format!("{tensor}.zero_point"), &[1])?[0];
+                Ok(Coding::Integer { is_signed, scale, zero_point })
             }
             // The zero point itself.
-            Dtype::I8 if tensor.ends_with(".zero_point") => Ok(elements(&bytes, |[b]| f32::from(b.cast_signed()))),
-            Dtype::U8 if tensor.ends_with(".zero_point") => Ok(elements(&bytes, |[b]| f32::from(b))),
-            _ => Err(unreadable(self)),
+            Dtype::I8 | Dtype::U8 if tensor.ends_with(".zero_point") => {
+                Ok(Coding::Integer { is_signed, scale: 1.0, zero_point: 0.0 })
+            }
+            dtype => Err(ModelError::ElementType {
+                file: self.file_of(entry),
+                tensor: tensor.to_owned(),
+                found: format!("{dtype:?}"),
+            }),
+        }
+    }
+}
+
+/// How numbers are written in a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Coding {
+    F32,
+    F16,
+    Bf16,
+    /// `(integer - zero_point) * scale`
+    Integer {
+        is_signed: bool,
+        scale: f32,
+        zero_point: f32,
+    },
+}
+
+impl Coding {
+    fn n_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Integer { .. } => 1,
         }
     }
 
-    /// A scale or a zero point: one for the whole tensor.
-    fn one_value(&mut self, tensor: &str) -> Result<f32, ModelError> {
-        let values = self.values(tensor)?;
-        let [value] = values[..] else {
-            let entry = self.entry(tensor)?;
-            let (file, found) = (self.file_of(entry), entry.info.shape.clone());
-            return Err(ModelError::Shape { file, tensor: tensor.to_owned(), expected: vec![1], found });
-        };
-        Ok(value)
+    /// As many numbers as `to` holds.
+    fn decode(self, bytes: &[u8], to: &mut [f32]) {
+        match self {
+            Self::F32 => decode(bytes, to, f32::from_le_bytes),
+            Self::F16 => decode(bytes, to, |b| half::f16::from_le_bytes(b).to_f32()),
+            Self::Bf16 => decode(bytes, to, |b| half::bf16::from_le_bytes(b).to_f32()),
+            Self::Integer { is_signed: true, scale, zero_point } => {
+                decode(bytes, to, |[b]| (f32::from(b.cast_signed()) - zero_point) * scale);
+            }
+            Self::Integer { is_signed: false, scale, zero_point } => {
+                decode(bytes, to, |[b]| (f32::from(b) - zero_point) * scale);
+            }
+        }
+    }
+}
+
+fn decode<const N: usize>(bytes: &[u8], to: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
+    let (chunks, rest) = bytes.as_chunks::<N>();
+    debug_assert!(rest.is_empty() && chunks.len() == to.len(), "the header's shape and offsets agree");
+    for (to, chunk) in to.iter_mut().zip(chunks) {
+        *to = decode(*chunk);
+    }
+}
+
+/// A matrix as its file has it, in which rows are looked up.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    bytes: Vec<u8>,
+    coding: Coding,
+    width: usize,
+}
+
+impl Table {
+    fn new(bytes: &[u8], coding: Coding, width: usize) -> Self {
+        Self { bytes: bytes.to_vec(), coding, width }
+    }
+
+    /// The number of rows.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.n_bytes() / (self.width * self.coding.n_bytes())
+    }
+
+    /// The bytes that it takes in memory.
+    pub(crate) fn n_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Writes a row.
+    pub(crate) fn read(&self, row: usize, to: &mut [f32]) {
+        let row_bytes = self.width * self.coding.n_bytes();
+        self.coding.decode(&self.bytes[row * row_bytes..][..row_bytes], to);
     }
 }
 
@@ -184,32 +304,26 @@ fn missing(files: &Files, file: &'static str) -> ModelError {
 }
 
 fn open_shard(files: &Files, name: &str) -> Result<(Shard, Metadata), ModelError> {
-    let mut blob = files.open(name)?;
+    let blob = files.open(name)?;
     let file = files.describe(name);
     let corrupt = |why: String| ModelError::Corrupt { file: file.clone(), why };
-    if blob.len() < 8 {
-        return Err(corrupt(format!("it is {} bytes long", blob.len())));
-    }
-    let header_len = u64::from_le_bytes(blob.read_at(0, 8)?.as_ref().try_into().expect("eight bytes were read"));
-    if header_len > blob.len() - 8 {
-        let why = format!(
-            "its header should be {header_len} bytes long, but only {} follow; it was cut short or is another format",
-            blob.len() - 8
-        );
-        return Err(corrupt(why));
-    }
-    let header = blob.read_at(8, usize::try_from(header_len).expect("shorter than the file"))?;
+    let bytes = blob.bytes();
+    let Some((header_len, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(corrupt(format!("it is {} bytes long", bytes.len())));
+    };
+    let header_len = u64::from_le_bytes(*header_len);
+    let header = usize::try_from(header_len).ok().and_then(|len| rest.get(..len)).ok_or_else(|| {
+        let left = rest.len();
+        corrupt(format!(
+            "its header should be {header_len} bytes long, but only {left} follow; it was cut short or is another format"
+        ))
+    })?;
     let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|error| corrupt(format!("its header cannot be read ({error})")))?;
-    let expected = 8 + header_len + metadata.data_len() as u64;
-    if blob.len() != expected {
-        return Err(corrupt(format!("it should be {expected} bytes long, but is {}; fetch it again", blob.len())));
+        serde_json::from_slice(header).map_err(|error| corrupt(format!("its header cannot be read ({error})")))?;
+    let data_start = 8 + header.len();
+    let expected = data_start + metadata.data_len();
+    if bytes.len() != expected {
+        return Err(corrupt(format!("it should be {expected} bytes long, but is {}; fetch it again", bytes.len())));
     }
-    Ok((Shard { file, blob, data_start: 8 + header_len }, metadata))
-}
-
-fn elements<const N: usize>(bytes: &[u8], decode: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    let (chunks, rest) = bytes.as_chunks::<N>();
-    debug_assert!(rest.is_empty(), "the header's shape and offsets agree");
-    chunks.iter().map(|chunk| decode(*chunk)).collect()
+    Ok((Shard { file, blob, data_start }, metadata))
 }

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
-use lorank_model::{Files, LoadOptions, ModelReranker};
+use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Precision, Query, Reranker, Score};
+use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};
 use lorank_testing::fixture;
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -13,13 +13,21 @@ struct Models {
     versions: Vec<ModelVersion>,
 }
 
-static LLAMA: LazyLock<Models> = LazyLock::new(|| load("tiny-llama"));
-static BERT: LazyLock<Models> = LazyLock::new(|| load("tiny-bert"));
+/// In each precision, and last the reference.
+static LLAMA: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-llama"));
+static BERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-bert"));
 
-/// A tiny base model, bare and with each of two adapters.
-fn load(family: &str) -> Models {
+fn all(family: &str) -> Vec<Models> {
+    let fast = Precision::ALL.map(|precision| load(family, precision, ForwardPass::Fast));
+    fast.into_iter().chain([load(family, Precision::F32, ForwardPass::Reference)]).collect()
+}
+
+/// A tiny base model, bare and with each of two adapters. Its packs are small, so that batches need several.
+fn load(family: &str, precision: Precision, pass: ForwardPass) -> Models {
     let files = |folder: &str| Files::folder(fixture(family).join(folder)).unwrap();
-    let reranker = ModelReranker::load(&files("base"), LoadOptions::default()).unwrap();
+    let tokens_max = std::num::NonZeroUsize::new(100);
+    let options = LoadOptions { precision: precision.into(), pass, tokens_max, ..LoadOptions::default() };
+    let reranker = ModelReranker::load(&files("base"), options).unwrap();
     let mut versions = vec![reranker.resolve(None).unwrap()];
     for folder in ["adapter-a", "adapter-b"] {
         let id: AdapterId = folder.parse().unwrap();
@@ -37,7 +45,8 @@ fn batches() -> impl Strategy<Value = Batch> {
     prop::collection::vec((text, 0..3usize, prop::collection::vec(text, 0..4)), 1..4)
 }
 
-fn check(models: &Models, batch: &Batch) {
+/// Calls `see` with each pair's score in the batch and each pair as a group of its own.
+fn for_each_score(models: &Models, batch: &Batch, mut see: impl FnMut(&Models, Group<'_>, Score)) {
     let candidate = |text: &String| Candidate::new("x", text.clone(), Score::new(0.0).unwrap());
     let owned: Vec<(Query, Vec<Candidate>)> = batch
         .iter()
@@ -53,11 +62,31 @@ fn check(models: &Models, batch: &Batch) {
         let scores = scores.unwrap();
         assert_eq!(scores.len(), group.candidates.len());
         for (candidate, score) in group.candidates.iter().zip(scores) {
-            let alone = Group { candidates: std::slice::from_ref(candidate), ..*group };
-            // The reference pass runs one sequence at a time, so the scores agree to the bit.
-            assert_eq!(models.reranker.score(&[alone])[0].as_ref().unwrap()[..], [score]);
+            see(models, Group { candidates: std::slice::from_ref(candidate), ..*group }, score);
         }
     }
+}
+
+fn alone(models: &Models, group: Group<'_>) -> Score {
+    models.reranker.score(&[group])[0].as_ref().unwrap()[0]
+}
+
+/// To the bit: a row of a kernel's result does not depend on the other rows.
+fn check_alone(all: &[Models], batch: &Batch) {
+    for models in all {
+        for_each_score(models, batch, |models, group, score| assert_eq!(alone(models, group), score));
+    }
+}
+
+/// The fast pass in f32 against the reference, within 1e-5, and for scores above one within as much of them.
+fn check_reference(all: &[Models], batch: &Batch) {
+    let [fast, .., reference] = all else { unreachable!("there are four") };
+    for_each_score(fast, batch, |_, group, score| {
+        let version = reference.reranker.resolve(group.model.adapter.as_ref().map(|adapter| &adapter.id)).unwrap();
+        let expected = alone(reference, Group { model: &version, ..group });
+        let allowed = 1e-5 * expected.get().abs().max(1.0);
+        assert!((score.get() - expected.get()).abs() < allowed, "{score}, not {expected}");
+    });
 }
 
 proptest! {
@@ -65,11 +94,21 @@ proptest! {
 
     #[test]
     fn a_llama_score_does_not_depend_on_its_batch(batch in batches()) {
-        check(&LLAMA, &batch);
+        check_alone(&LLAMA, &batch);
     }
 
     #[test]
     fn a_bert_score_does_not_depend_on_its_batch(batch in batches()) {
-        check(&BERT, &batch);
+        check_alone(&BERT, &batch);
+    }
+
+    #[test]
+    fn the_fast_llama_is_the_reference(batch in batches()) {
+        check_reference(&LLAMA, &batch);
+    }
+
+    #[test]
+    fn the_fast_bert_is_the_reference(batch in batches()) {
+        check_reference(&BERT, &batch);
     }
 }

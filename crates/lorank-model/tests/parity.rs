@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use lorank_core::{AdapterId, Candidate, Group, Query, Reranker, Score};
-use lorank_model::{Files, LoadOptions, ModelReranker};
+use lorank_core::{AdapterId, Candidate, Group, Precision, Query, Reranker, Score};
+use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};
 use lorank_testing::{Reference, ReferencePair, changed_copy, edit_json, fixture};
 
 fn reference(file: &str) -> Reference {
@@ -20,7 +20,21 @@ fn load(
     adapter: Option<&str>,
     reference: &Reference,
 ) -> (ModelReranker, Option<AdapterId>) {
-    let options = LoadOptions { max_length: Some(reference.max_length), ..LoadOptions::default() };
+    load_for(base, adapter, reference, ForwardPass::Fast)
+}
+
+fn load_for(
+    base: impl Into<std::path::PathBuf>,
+    adapter: Option<&str>,
+    reference: &Reference,
+    pass: ForwardPass,
+) -> (ModelReranker, Option<AdapterId>) {
+    let options = LoadOptions {
+        max_length: Some(reference.max_length),
+        precision: Precision::F32.into(),
+        pass,
+        ..LoadOptions::default()
+    };
     let reranker = ModelReranker::load(&Files::folder(base).unwrap(), options).unwrap();
     let id = adapter.map(|folder| {
         let id: AdapterId = "under-test".parse().unwrap();
@@ -47,9 +61,11 @@ fn largest_difference(reranker: &ModelReranker, adapter: Option<&AdapterId>, ref
 
 fn check(base: &str, adapter: Option<&str>, file: &str, name: &str, tolerance: f32) {
     let reference = reference(file);
-    let (reranker, adapter) = load(fixture(base), adapter, &reference);
-    let difference = largest_difference(&reranker, adapter.as_ref(), &reference, name);
-    assert!(difference < tolerance, "{name}: the largest difference is {difference}");
+    for pass in [ForwardPass::Fast, ForwardPass::Reference] {
+        let (reranker, adapter) = load_for(fixture(base), adapter, &reference, pass);
+        let difference = largest_difference(&reranker, adapter.as_ref(), &reference, name);
+        assert!(difference < tolerance, "{name}, {pass:?}: the largest difference is {difference}");
+    }
 }
 
 fn check_ids(base: &str, file: &str) {
@@ -123,7 +139,8 @@ fn bert_scores() {
 fn starter() -> ModelReranker {
     let files = |files: &'static [lorank_starter::File]| files.iter().map(|file| (file.name, file.bytes));
     let base = Files::embedded(lorank_starter::BASE_MODEL_NAME, files(lorank_starter::base_model()));
-    let reranker = ModelReranker::load(&base, LoadOptions::default()).unwrap();
+    let options = LoadOptions { precision: Precision::F32.into(), ..LoadOptions::default() };
+    let reranker = ModelReranker::load(&base, options).unwrap();
     for adapter in lorank_starter::adapters() {
         reranker.add_adapter(adapter.id.parse().unwrap(), &Files::embedded(adapter.id, files(adapter.files))).unwrap();
     }

@@ -39,8 +39,8 @@
 //!             return Err(format!("there is no adapter `{adapter}`").into());
 //!         }
 //!         let (base_digest, prompt_version) = (Digest::new([0; 32]), Digest::new([0; 32]));
-//!         let precision = Precision::F32;
-//!         Ok(ModelVersion { base_model: "brevity".into(), base_digest, adapter: None, prompt_version, precision })
+//!         let (base_model, precision) = ("brevity".into(), Precision::F32);
+//!         Ok(ModelVersion { base_model, base_digest, adapter: None, prompt_version, precision, merged: false })
 //!     }
 //!
 //!     fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {

@@ -1,0 +1,198 @@
+//! What computes: this project's packed kernels on the CPU, or candle on any device.
+//!
+//! A model's structure is written once, over [`Rows`]. The kernels are fast. candle on the CPU is the reference, which the
+//! kernels are judged by, and candle on a GPU is how a GPU is used.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use candle_core::{Device, Tensor};
+use lorank_core::Precision;
+use lorank_kernels::{Format, Input, Isa, PackedMatrix};
+
+use crate::ModelError;
+use crate::weights::Weights;
+
+/// Who computes, and where.
+#[derive(Debug, Clone)]
+pub(crate) enum Engine {
+    Candle(Device),
+    Kernels { isa: Isa, precision: Precision },
+}
+
+/// Activations: one row a token, without padding between sequences.
+#[derive(Debug, Clone)]
+pub(crate) enum Rows {
+    /// [n, width]
+    Candle(Tensor),
+    Kernels {
+        /// [n, width], row by row.
+        numbers: Vec<f32>,
+        width: usize,
+    },
+}
+
+/// A weight matrix, [out, in].
+#[derive(Debug)]
+pub(crate) enum Matrix {
+    Candle(Tensor),
+    Kernels(PackedMatrix),
+}
+
+/// A bias, or the weights of a norm.
+#[derive(Debug)]
+pub(crate) enum Vector {
+    Candle(Tensor),
+    Kernels(Vec<f32>),
+}
+
+/// Rows made ready for the linear layers that read them.
+pub(crate) enum Prepared<'a> {
+    Candle(&'a Tensor),
+    Kernels(Input<'a>),
+}
+
+/// What the two engines never do to each other.
+pub(crate) const ONE_ENGINE: &str = "a model's weights and rows are of one engine";
+
+impl Engine {
+    /// The engine that a model runs on.
+    pub(crate) fn new(device: Device, precision: Precision, is_reference: bool) -> Self {
+        match device {
+            Device::Cpu if !is_reference => Self::Kernels { isa: Isa::detect(), precision },
+            device => Self::Candle(device),
+        }
+    }
+
+    /// Where it computes: `cpu`, `cuda` or `metal`.
+    pub(crate) fn device(&self) -> &'static str {
+        match self {
+            Self::Kernels { .. } | Self::Candle(Device::Cpu) => "cpu",
+            Self::Candle(Device::Cuda(_)) => "cuda",
+            Self::Candle(Device::Metal(_)) => "metal",
+        }
+    }
+
+    /// The format of a linear layer of the base model.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Candle(_) | Self::Kernels { precision: Precision::F32, .. } => Format::F32,
+            Self::Kernels { precision: Precision::Bf16, .. } => Format::Bf16,
+            Self::Kernels { .. } => Format::Int8,
+        }
+    }
+
+    /// Reads a matrix; `adjust` may change each row before it is rounded to the format.
+    pub(crate) fn matrix(
+        &self,
+        weights: &mut Weights,
+        tensor: &str,
+        [n_out, n_in]: [usize; 2],
+        format: Format,
+        mut adjust: impl FnMut(usize, &mut [f32]),
+    ) -> Result<Matrix, ModelError> {
+        match self {
+            Self::Kernels { isa, .. } => weights.matrix(tensor, [n_out, n_in], |read| {
+                Matrix::Kernels(PackedMatrix::pack(format, *isa, n_out, n_in, |row, values| {
+                    read(row, values);
+                    adjust(row, values);
+                }))
+            }),
+            Self::Candle(device) => {
+                let mut values = weights.values(tensor, &[n_out, n_in])?;
+                values.chunks_mut(n_in).enumerate().for_each(|(row, values)| adjust(row, values));
+                Ok(Matrix::Candle(Tensor::from_vec(values, (n_out, n_in), device)?))
+            }
+        }
+    }
+
+    /// Reads a vector.
+    pub(crate) fn vector(&self, weights: &mut Weights, tensor: &str, len: usize) -> Result<Vector, ModelError> {
+        let values = weights.values(tensor, &[len])?;
+        match self {
+            Self::Kernels { .. } => Ok(Vector::Kernels(values)),
+            Self::Candle(device) => Ok(Vector::Candle(Tensor::from_vec(values, len, device)?)),
+        }
+    }
+
+    /// Rows from their numbers.
+    pub(crate) fn rows(&self, numbers: Vec<f32>, width: usize) -> candle_core::Result<Rows> {
+        match self {
+            Self::Kernels { .. } => Ok(Rows::Kernels { numbers, width }),
+            Self::Candle(device) => {
+                let n = numbers.len() / width;
+                Tensor::from_vec(numbers, (n, width), device).map(Rows::Candle)
+            }
+        }
+    }
+
+    /// Makes rows ready for the base model's linear layers.
+    pub(crate) fn prepare<'a>(&self, rows: &'a Rows) -> Prepared<'a> {
+        match (self, rows) {
+            (Self::Kernels { isa, .. }, Rows::Kernels { numbers, width }) => {
+                Prepared::Kernels(Input::new(numbers, *width, self.format(), *isa))
+            }
+            (Self::Candle(_), Rows::Candle(tensor)) => Prepared::Candle(tensor),
+            _ => unreachable!("{ONE_ENGINE}"),
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kernels { isa, .. } => write!(f, "kernels ({isa})"),
+            Self::Candle(_) => f.write_str("candle"),
+        }
+    }
+}
+
+impl Matrix {
+    /// The bytes that it takes in memory.
+    pub(crate) fn n_bytes(&self) -> usize {
+        match self {
+            Self::Candle(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
+            Self::Kernels(packed) => packed.n_bytes(),
+        }
+    }
+}
+
+impl Vector {
+    pub(crate) fn candle(&self) -> &Tensor {
+        match self {
+            Self::Candle(tensor) => tensor,
+            Self::Kernels(_) => unreachable!("{ONE_ENGINE}"),
+        }
+    }
+
+    pub(crate) fn kernels(&self) -> &[f32] {
+        match self {
+            Self::Kernels(values) => values,
+            Self::Candle(_) => unreachable!("{ONE_ENGINE}"),
+        }
+    }
+}
+
+impl Rows {
+    /// Some of the rows, in the given order.
+    pub(crate) fn gather(&self, rows: &[usize]) -> candle_core::Result<Self> {
+        match self {
+            Self::Kernels { numbers, width } => {
+                let picked = rows.iter().flat_map(|row| &numbers[row * width..][..*width]).copied().collect();
+                Ok(Self::Kernels { numbers: picked, width: *width })
+            }
+            Self::Candle(tensor) => {
+                let indices: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+                tensor.index_select(&Tensor::new(indices, tensor.device())?, 0).map(Self::Candle)
+            }
+        }
+    }
+
+    /// All numbers, row by row.
+    pub(crate) fn numbers(&self) -> candle_core::Result<Cow<'_, [f32]>> {
+        match self {
+            Self::Kernels { numbers, .. } => Ok(Cow::Borrowed(numbers)),
+            Self::Candle(tensor) => tensor.flatten_all()?.to_vec1().map(Cow::Owned),
+        }
+    }
+}

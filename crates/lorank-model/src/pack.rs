@@ -1,0 +1,236 @@
+//! Packs: the tokens of many pairs, one after the other, without padding.
+
+use std::ops::Range;
+
+use lorank_kernels::Span;
+
+use crate::linear::Part;
+use crate::lora::Adapter;
+use crate::tokenize::Pair;
+
+/// A pair to be scored, and the adapter to score it with.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    pub(crate) pair: &'a Pair,
+    pub(crate) adapter: Option<&'a Adapter>,
+    /// Pairs of one group have the same query; those beside each other may share its tokens.
+    pub(crate) group: usize,
+}
+
+/// Tokens for one forward pass: the entries' in order, those of one adapter beside each other.
+pub(crate) struct Pack<'a> {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) type_ids: Vec<u32>,
+    sequences: Vec<Sequence>,
+    /// The adapter of each sequence's rows.
+    adapters: Vec<Option<&'a Adapter>>,
+}
+
+/// The tokens of one pair, or the beginning that several pairs share.
+#[derive(Debug, Clone, PartialEq)]
+struct Sequence {
+    rows: Range<usize>,
+    /// The rows of the shared beginning that these tokens follow; often empty.
+    prefix: Range<usize>,
+    /// The row whose state is scored; none for a shared beginning.
+    scored: Option<usize>,
+}
+
+/// Which token of a pair is scored, and what comes after it that need not be computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scored {
+    /// The first; every token sees all the others.
+    First,
+    /// The last that is not the pad id; no token sees those after it, so what follows the scored one is left out, and what
+    /// pairs begin with alike is computed once.
+    Last {
+        /// Hugging Face looks at ids and not at the attention mask.
+        pad_token_id: Option<u32>,
+    },
+}
+
+impl Scored {
+    /// The tokens of a pair that are computed; the scored one is the first or the last of them.
+    fn kept(self, ids: &[u32]) -> usize {
+        match self {
+            Self::First => ids.len(),
+            Self::Last { pad_token_id } => ids.iter().rposition(|id| Some(*id) != pad_token_id).unwrap_or(0) + 1,
+        }
+    }
+}
+
+impl<'a> Pack<'a> {
+    /// Puts entries together; those of one adapter stand beside each other.
+    pub(crate) fn new(entries: &[Entry<'a>], scored: Scored) -> Self {
+        let mut pack = Self { ids: Vec::new(), type_ids: Vec::new(), sequences: Vec::new(), adapters: Vec::new() };
+        for run in entries.chunk_by(|a, b| a.group == b.group) {
+            pack.push_group(run, scored);
+        }
+        pack
+    }
+
+    fn push_group(&mut self, entries: &[Entry<'a>], scored: Scored) {
+        let kept: Vec<&[u32]> = entries.iter().map(|entry| &entry.pair.ids[..scored.kept(&entry.pair.ids)]).collect();
+        let shared = if scored == Scored::First { 0 } else { shared_prefix(&kept) };
+        let prefix = (shared > 0).then(|| self.push(entries[0], 0..shared, 0..0, None));
+        for (entry, ids) in entries.iter().zip(&kept) {
+            let begins_so = ids.len() > shared && ids[..shared] == kept[0][..shared];
+            let prefix = prefix.clone().filter(|_| begins_so).unwrap_or(0..0);
+            let place = if scored == Scored::First { 0 } else { ids.len() - 1 - prefix.len() };
+            self.push(*entry, prefix.len()..ids.len(), prefix, Some(place));
+        }
+    }
+
+    /// Adds some tokens of an entry as a sequence; its rows.
+    fn push(
+        &mut self,
+        entry: Entry<'a>,
+        tokens: Range<usize>,
+        prefix: Range<usize>,
+        scored: Option<usize>,
+    ) -> Range<usize> {
+        let rows = self.ids.len()..self.ids.len() + tokens.len();
+        self.ids.extend_from_slice(&entry.pair.ids[tokens.clone()]);
+        self.type_ids.extend_from_slice(&entry.pair.type_ids[tokens]);
+        let scored = scored.map(|place| rows.start + place);
+        self.sequences.push(Sequence { rows: rows.clone(), prefix, scored });
+        self.adapters.push(entry.adapter);
+        rows
+    }
+
+    /// The number of tokens.
+    pub(crate) fn n_tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The length of the longest sequence, its shared beginning included.
+    pub(crate) fn n_positions(&self) -> usize {
+        self.sequences.iter().map(|sequence| sequence.prefix.len() + sequence.rows.len()).max().unwrap_or(0)
+    }
+
+    /// The position of each token within its pair.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = usize> {
+        self.sequences.iter().flat_map(|sequence| (0..sequence.rows.len()).map(|at| sequence.prefix.len() + at))
+    }
+
+    /// The rows that are scored, in the entries' order.
+    pub(crate) fn scored_rows(&self) -> Vec<usize> {
+        self.sequences.iter().filter_map(|sequence| sequence.scored).collect()
+    }
+
+    /// Every sequence with all of its tokens asking.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let span = |sequence: &Sequence| Span {
+            queries: sequence.rows.clone(),
+            first_position: sequence.prefix.len(),
+            prefix: sequence.prefix.clone(),
+            own: sequence.rows.clone(),
+        };
+        self.sequences.iter().map(span).collect()
+    }
+
+    /// Every sequence that has a scored token, with that alone asking.
+    pub(crate) fn scored_spans(&self) -> Vec<Span> {
+        let scored = self.sequences.iter().filter_map(|sequence| Some((sequence, sequence.scored?)));
+        let span = |(n, (sequence, row)): (usize, (&Sequence, usize))| Span {
+            queries: n..n + 1,
+            first_position: sequence.prefix.len() + row - sequence.rows.start,
+            prefix: sequence.prefix.clone(),
+            own: sequence.rows.clone(),
+        };
+        scored.enumerate().map(span).collect()
+    }
+
+    /// The adapters over all rows.
+    pub(crate) fn parts(&self) -> Vec<Part<'a>> {
+        parts(self.sequences.iter().zip(&self.adapters).map(|(sequence, adapter)| (sequence.rows.len(), *adapter)))
+    }
+
+    /// The adapters over the scored rows.
+    pub(crate) fn scored_parts(&self) -> Vec<Part<'a>> {
+        let scored = self.sequences.iter().zip(&self.adapters).filter(|(sequence, _)| sequence.scored.is_some());
+        parts(scored.map(|(_, adapter)| (1, *adapter)))
+    }
+}
+
+/// Rows under one adapter that stand beside each other, joined.
+fn parts<'a>(rows: impl Iterator<Item = (usize, Option<&'a Adapter>)>) -> Vec<Part<'a>> {
+    let mut parts: Vec<Part<'a>> = Vec::new();
+    for (n_rows, adapter) in rows {
+        match parts.last_mut() {
+            Some(last) if is_same(last.adapter, adapter) => last.n_rows += n_rows,
+            _ => parts.push(Part { n_rows, adapter }),
+        }
+    }
+    parts
+}
+
+fn is_same(a: Option<&Adapter>, b: Option<&Adapter>) -> bool {
+    a.map(std::ptr::from_ref) == b.map(std::ptr::from_ref)
+}
+
+/// How many tokens that the first sequence begins with are best computed once: those that save the most, over all sequences
+/// that begin so. The scored token of each stays its own.
+///
+/// A pair whose query was cut short begins otherwise, and is left by itself.
+fn shared_prefix(sequences: &[&[u32]]) -> usize {
+    let common = |ids: &&[u32]| sequences[0].iter().zip(*ids).take_while(|(a, b)| a == b).count().min(ids.len() - 1);
+    let mut lengths: Vec<usize> = sequences.iter().map(common).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    let saved = |(n, len): (usize, &usize)| (n * len, *len);
+    lengths.iter().enumerate().map(saved).max().filter(|(saved, _)| *saved > 0).map_or(0, |(_, len)| len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(ids: &[u32]) -> Pair {
+        Pair { ids: ids.to_vec(), type_ids: vec![0; ids.len()] }
+    }
+
+    fn pack(pairs: &[Pair], scored: Scored) -> Pack<'static> {
+        let entries: Vec<Entry<'_>> = pairs.iter().map(|pair| Entry { pair, adapter: None, group: 0 }).collect();
+        let Pack { ids, type_ids, sequences, .. } = Pack::new(&entries, scored);
+        let adapters = vec![None; sequences.len()];
+        Pack { ids, type_ids, sequences, adapters }
+    }
+
+    const LAST: Scored = Scored::Last { pad_token_id: Some(0) };
+
+    #[test]
+    fn what_pairs_share_is_computed_once() {
+        let pairs = [pair(&[7, 8, 9, 1]), pair(&[7, 8, 9, 2, 3]), pair(&[7, 4, 5])];
+        let pack = pack(&pairs, LAST);
+        assert_eq!(pack.ids, [7, 8, 9, 1, 2, 3, 7, 4, 5], "one token of all three saves less than three of two");
+        assert_eq!(pack.scored_rows(), [3, 5, 8]);
+        assert_eq!(pack.positions().collect::<Vec<_>>(), [0, 1, 2, 3, 3, 4, 0, 1, 2]);
+        assert_eq!(pack.n_positions(), 5);
+        let span = pack.scored_spans()[1].clone();
+        assert_eq!(span, Span { queries: 1..2, first_position: 4, prefix: 0..3, own: 4..6 });
+    }
+
+    #[test]
+    fn equal_pairs_keep_a_token_each() {
+        let pack = pack(&[pair(&[7, 8, 9]), pair(&[7, 8, 9])], LAST);
+        assert_eq!((pack.ids.as_slice(), pack.scored_rows()), ([7, 8, 9, 9].as_slice(), vec![2, 3]));
+    }
+
+    #[test]
+    fn tokens_after_the_scored_one_are_left_out() {
+        let first = pack(&[pair(&[7, 8, 0, 0])], LAST);
+        assert_eq!((first.ids.as_slice(), first.scored_rows()), ([7, 8].as_slice(), vec![1]));
+        let padding = pack(&[pair(&[0, 0])], LAST);
+        assert_eq!((padding.ids.as_slice(), padding.scored_rows()), ([0].as_slice(), vec![0]));
+        let all = pack(&[pair(&[7, 0]), pair(&[7, 0])], Scored::First);
+        assert_eq!((all.ids.as_slice(), all.scored_rows()), ([7, 0, 7, 0].as_slice(), vec![0, 2]));
+    }
+
+    #[test]
+    fn one_pair_shares_nothing() {
+        assert_eq!(shared_prefix(&[&[1, 2, 3]]), 0);
+        assert_eq!(shared_prefix(&[&[1], &[1]]), 0);
+        assert_eq!(shared_prefix(&[&[1, 2], &[3, 4]]), 0);
+        assert_eq!(shared_prefix(&[&[1, 2, 3, 4], &[1, 2, 9], &[1, 2, 8]]), 2);
+    }
+}
