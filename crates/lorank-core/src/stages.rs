@@ -50,6 +50,15 @@ pub trait Reranker: Send + Sync {
     /// A score depends on its query, its document and its model alone, never on what else is in the batch.
     /// A group that fails leaves the others standing.
     fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>>;
+
+    /// About how many tokens the pair costs the model. The queue fills its batches by it; it never affects a score.
+    ///
+    /// The default takes four bytes for a token, which is near the truth for English prose. A reranker that cuts long
+    /// documents, or that can ask its tokenizer cheaply, knows better.
+    fn n_tokens(&self, query: &Query, candidate: &Candidate) -> usize {
+        let title_bytes = candidate.title.as_ref().map_or(0, String::len);
+        (query.text.len() + title_bytes + candidate.text.len()) / 4 + 1
+    }
 }
 
 /// Candidates of one query to be scored by one model.
@@ -80,5 +89,9 @@ impl<T: Reranker + ?Sized> Reranker for std::sync::Arc<T> {
 
     fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
         (**self).score(batch)
+    }
+
+    fn n_tokens(&self, query: &Query, candidate: &Candidate) -> usize {
+        (**self).n_tokens(query, candidate)
     }
 }

@@ -186,6 +186,11 @@ impl Reranker for FakeReranker {
             Some(Fault::NoGroups) => Vec::new(),
         }
     }
+
+    /// One, so that a test counts a batch's tokens in pairs.
+    fn n_tokens(&self, _query: &Query, _candidate: &Candidate) -> usize {
+        1
+    }
 }
 
 /// The version of a toy model with the given adapter: its digest follows from its id.
