@@ -26,7 +26,10 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// The limits of the service. Those of a search are the pipeline's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// How many searches may be under way. One more is turned away with status 429.
+    /// How many searches may be under way, each with a thread. One more is turned away with status 429.
+    ///
+    /// More than the pipeline's queue takes, or it would never be full, and searches that need no model (their scores are
+    /// cached, or they do not rerank) would be turned away with those that do.
     pub n_searches_max: NonZeroUsize,
     /// The longest body.
     pub body_bytes_max: usize,
@@ -34,7 +37,7 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        let n_searches_max = NonZeroUsize::new(64).expect("64 is not 0");
+        let n_searches_max = NonZeroUsize::new(128).expect("128 is not 0");
         Self { n_searches_max, body_bytes_max: 1 << 20 }
     }
 }

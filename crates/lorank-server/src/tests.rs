@@ -401,7 +401,7 @@ async fn wait_for_arrivals(gate: &Arc<Gate>, n: usize) {
 async fn a_caller_who_hangs_up_frees_the_model() {
     let gate = Gate::closed();
     let reranker = Arc::new(FakeReranker::hashing().behind(gate.clone()));
-    let config = PipelineConfig { pairs_per_chunk: NonZeroUsize::MIN, ..PipelineConfig::default() };
+    let config = PipelineConfig { tokens_max: NonZeroUsize::MIN, ..PipelineConfig::default() };
     let service = service(ToyFirstStage::new(toy::candidates(5)), reranker.clone(), config);
     let abandoned = tokio::spawn({
         let service = service.clone();
@@ -413,7 +413,7 @@ async fn a_caller_who_hangs_up_frees_the_model() {
     gate.open();
     // The only thread takes this search once it is done with the other one.
     assert_eq!(get(&service, "/v1/search?q=lamp").await.0, StatusCode::OK);
-    assert_eq!(reranker.n_pairs(), 1 + 5, "one chunk of the first search, all of the second");
+    assert_eq!(reranker.n_pairs(), 1 + 5, "one batch of the first search, all of the second");
 }
 
 #[tokio::test(flavor = "multi_thread")]
