@@ -93,6 +93,12 @@ impl ScoreCache {
         found
     }
 
+    /// The score of a key, if it is held. For looking again at what was missed before: it counts as neither hit nor miss,
+    /// and the key becomes no more recently used.
+    pub fn peek(&self, key: &ScoreKey) -> Option<Score> {
+        self.lock().scores.peek(key).copied()
+    }
+
     /// Keeps the score of each key. A key that is already held gets the new score.
     ///
     /// # Panics
@@ -168,6 +174,16 @@ mod tests {
         assert_eq!(get(&cache, &["a", "b", "c"]), [Some(1.0), None, Some(3.0)]);
         let stats = CacheStats { hits: 3, misses: 1, evictions: 1, entries: 2, bytes: 2 * BYTES_PER_ENTRY };
         assert_eq!(cache.stats(), stats);
+    }
+
+    #[test]
+    fn a_peek_leaves_no_trace() {
+        let cache = cache(2);
+        cache.put_many(&[key("a"), key("b")], &[score(1.0), score(2.0)]);
+        assert_eq!(["a", "c"].map(|text| cache.peek(&key(text)).map(Score::get)), [Some(1.0), None]);
+        assert_eq!((cache.stats().hits, cache.stats().misses), (0, 0));
+        cache.put_many(&[key("c")], &[score(3.0)]);
+        assert_eq!(get(&cache, &["a", "b"]), [None, Some(2.0)], "the one that was peeked at is still the oldest");
     }
 
     #[test]

@@ -68,8 +68,9 @@ pub(crate) struct CacheSection {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct QueueSection {
     requests_max: Option<NonZeroUsize>,
-    pairs_per_chunk: Option<NonZeroUsize>,
-    n_workers: Option<NonZeroUsize>,
+    pairs_max: Option<NonZeroUsize>,
+    tokens_max: Option<NonZeroUsize>,
+    wait_micros: Option<u64>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -97,8 +98,9 @@ impl ConfigFile {
         set(&mut config.cache.entries_max, self.cache.entries_max);
         set(&mut config.cache.bytes_max, self.cache.bytes_max);
         set(&mut config.queue_max, self.queue.requests_max);
-        set(&mut config.pairs_per_chunk, self.queue.pairs_per_chunk);
-        set(&mut config.n_workers, self.queue.n_workers);
+        set(&mut config.queue_pairs_max, self.queue.pairs_max);
+        set(&mut config.tokens_max, self.queue.tokens_max);
+        set(&mut config.wait_micros, self.queue.wait_micros);
         config.deadline = self.search.deadline_millis.map(Duration::from_millis);
         config
     }

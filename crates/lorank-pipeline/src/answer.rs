@@ -44,7 +44,7 @@ pub struct CacheUse {
 pub enum ScoreOrigin {
     /// The score cache held it.
     Cache,
-    /// The model worked it out for this request.
+    /// The model worked it out after the request had come: for it, or for another one that wanted the same.
     Model,
 }
 
@@ -57,6 +57,8 @@ pub struct Timings {
     pub cache: Duration,
     /// Waiting for the reranker, the time in its queue included.
     pub rerank: Duration,
+    /// The part of `rerank` before the first batch with one of the request's pairs began.
+    pub queue: Duration,
     /// The whole search, snippets included.
     pub total: Duration,
 }
@@ -72,7 +74,7 @@ pub enum Fallback {
         /// What happened, in words.
         message: String,
     },
-    /// Too many requests were waiting for the model.
+    /// Too much was waiting for the model.
     QueueFull,
     /// The request was [cancelled](crate::Cancellation).
     Cancelled,

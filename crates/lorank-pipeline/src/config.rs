@@ -30,13 +30,20 @@ pub struct PipelineConfig {
     pub aliases: BTreeMap<AdapterId, AdapterId>,
     /// The score cache.
     pub cache: CacheConfig,
-    /// How many pairs the reranker gets at once. Between two chunks an abandoned request is dropped, so smaller chunks
-    /// free the model sooner, and larger ones let it work in bigger batches. Scores do not depend on it.
-    pub pairs_per_chunk: NonZeroUsize,
     /// How many requests may wait for the model. One more falls back at once.
     pub queue_max: NonZeroUsize,
-    /// How many threads run the model. One is right for a model that is itself parallel.
-    pub n_workers: NonZeroUsize,
+    /// How many pairs may wait for the model, over all requests: a bound on the texts that the queue holds. A request that
+    /// would be the only one is let in whatever its size.
+    pub queue_pairs_max: NonZeroUsize,
+    /// How many tokens the reranker gets at once, by its own estimate, from all the requests that wait; a pair that is
+    /// longer goes alone. Between two batches abandoned requests are dropped and new ones get their share, so smaller
+    /// batches answer sooner, and larger ones let the model work on more at once. Scores do not depend on it.
+    pub tokens_max: NonZeroUsize,
+    /// How long an idle model waits, once a request has come, for others to fill its batch.
+    ///
+    /// Zero by default. Under load batches fill without it, since requests gather while the model is busy; without load
+    /// it only delays. It pays where a call costs much however little is in it, as on a GPU, and requests come in bursts.
+    pub wait_micros: u64,
 }
 
 impl Default for PipelineConfig {
@@ -51,9 +58,11 @@ impl Default for PipelineConfig {
             default_adapter: None,
             aliases: BTreeMap::new(),
             cache: CacheConfig::default(),
-            pairs_per_chunk: non_zero(16),
             queue_max: non_zero(64),
-            n_workers: NonZeroUsize::MIN,
+            // All of ten requests at the largest depth, or of a hundred at the default one: some 10 MB of passages.
+            queue_pairs_max: non_zero(10_000),
+            tokens_max: non_zero(4_096),
+            wait_micros: 0,
         }
     }
 }

@@ -9,9 +9,11 @@
 //!   slices of one order. The second page finds its scores in the cache.
 //! - **Cache.** A pair that was scored before costs no model work, and a pair that comes twice in one request is scored
 //!   once.
-//! - **Deadline.** The model runs on the pipeline's own threads behind a bounded queue, some pairs at a time. When the
-//!   deadline passes, the answer comes in first-stage order and says so ([`Answer::fallback`]); the rest of the work is
-//!   dropped, and what is finished stays in the cache. A reranker that fails or panics is answered the same way.
+//! - **Queue.** The model runs on the pipeline's own thread behind a bounded queue. Concurrent requests share its batches in
+//!   fair parts, so a large request does not hold up a small one; a full queue says so at once ([`Fallback::QueueFull`]).
+//! - **Deadline.** When the deadline passes, the answer comes in first-stage order and says so ([`Answer::fallback`]); the
+//!   rest of the work is dropped, and what is finished stays in the cache. A reranker that fails or panics is answered the
+//!   same way, and fails nobody but the requests of its batch.
 //!
 //! It is synchronous and needs no particular runtime: an async program calls it where blocking is allowed.
 //!
@@ -67,14 +69,15 @@ mod config;
 mod error;
 mod order;
 mod pipeline;
+mod queue;
 mod request;
 #[cfg(test)]
 mod tests;
-mod worker;
 
 pub use answer::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
 pub use config::PipelineConfig;
 pub use error::{ErrorKind, PipelineError};
 pub use lorank_cache::{CacheConfig, CacheStats};
 pub use pipeline::{NoFirstStage, Pipeline};
+pub use queue::QueueStats;
 pub use request::{AdapterChoice, Cancellation, SearchRequest};

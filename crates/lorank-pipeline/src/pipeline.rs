@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 use lorank_cache::{CacheStats, KeyMaker, ScoreCache, ScoreKey};
 use lorank_core::{AdapterId, Candidate, Deadline, FirstStage, Hit, ModelVersion, Reranker, Score};
 
-use crate::worker::{Work, Workers};
+use crate::queue::{Queue, Work};
 use crate::{
-    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, ScoreOrigin, SearchRequest, Timings,
-    order,
+    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, QueueStats, ScoreOrigin, SearchRequest,
+    Timings, order,
 };
 
 /// A first stage, a score cache and a reranker, answering searches together. See the [crate's page](crate).
 ///
-/// Threads share it by reference. Dropping it ends its threads as soon as the chunk they are at is scored, without
-/// waiting for that.
+/// Threads share it by reference. Dropping it ends its own thread as soon as the batch it is at is scored, without waiting
+/// for that.
 pub struct Pipeline<F, R> {
     first_stage: F,
     reranker: Arc<R>,
     cache: Arc<ScoreCache>,
-    workers: Workers,
+    queue: Queue<R>,
     config: PipelineConfig,
 }
 
@@ -49,6 +49,7 @@ struct Reranking {
     cache: CacheUse,
     cache_time: Duration,
     rerank_time: Duration,
+    queue_time: Duration,
 }
 
 impl<R: Reranker + 'static> Pipeline<NoFirstStage, R> {
@@ -102,15 +103,15 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
 }
 
 impl<F, R: Reranker + 'static> Pipeline<F, R> {
-    /// Puts a pipeline together and starts the threads that run the reranker.
+    /// Puts a pipeline together and starts the thread that runs the reranker.
     ///
     /// # Errors
     /// A configuration that contradicts itself, or a system that gives no more threads.
     pub fn new(first_stage: F, reranker: R, config: PipelineConfig) -> Result<Self, PipelineError> {
         config.check()?;
         let (reranker, cache) = (Arc::new(reranker), Arc::new(ScoreCache::new(config.cache)));
-        let workers = Workers::start(reranker.clone(), cache.clone(), &config)?;
-        Ok(Self { first_stage, reranker, cache, workers, config })
+        let queue = Queue::start(reranker.clone(), cache.clone(), &config)?;
+        Ok(Self { first_stage, reranker, cache, queue, config })
     }
 
     /// Answers a search over candidates that were found elsewhere, best first: the second half of a [search](Self::search).
@@ -170,6 +171,11 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         self.cache.stats()
     }
 
+    /// What waits for the model, and what the model has done so far.
+    pub fn queue_stats(&self) -> QueueStats {
+        self.queue.stats()
+    }
+
     /// Checks a request against the limits and fills in what it leaves open.
     fn plan(&self, request: &SearchRequest) -> Result<Plan, PipelineError> {
         let config = &self.config;
@@ -196,6 +202,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             Some(model) => self.scores(request, model, plan.deadline, &candidates[..n_candidates]),
             None => Reranking::default(),
         };
+        let timings = reranking.timings();
         let (hits, score_origins) = page(candidates, &reranking, plan.page.clone());
         Answer {
             hits,
@@ -206,7 +213,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             n_candidates,
             depth: plan.depth,
             cache: reranking.cache,
-            timings: Timings { cache: reranking.cache_time, rerank: reranking.rerank_time, ..Timings::default() },
+            timings,
         }
     }
 
@@ -225,8 +232,12 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         let cached = self.cache.get_many(&keys);
         let hits = cached.iter().flatten().count();
         let cache = CacheUse { hits, misses: keys.len() - hits };
-        let cache_time = started.elapsed();
-
+        let blank = Reranking { cache, cache_time: started.elapsed(), ..Reranking::default() };
+        if cache.misses == 0 {
+            // Nothing to ask the model for: no text is copied, and the queue is left alone.
+            let scores = cached.into_iter().flatten().collect();
+            return Reranking { scores, origins: vec![ScoreOrigin::Cache; hits], ..blank };
+        }
         let (new_keys, pairs) = distinct_misses(candidates, &keys, &cached);
         let work = Work {
             query: request.query.clone(),
@@ -236,21 +247,28 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             deadline,
             cancellation: request.cancellation.clone(),
         };
-        let outcome = self.workers.score(work);
-        let rerank_time = started.elapsed() - cache_time;
-        let blank = Reranking { cache, cache_time, rerank_time, ..Reranking::default() };
+        let (outcome, queue_time) = self.queue.score(work);
+        let blank = Reranking { queue_time, rerank_time: started.elapsed() - blank.cache_time, ..blank };
         match outcome {
             Err(fallback) => Reranking { fallback: Some(fallback), ..blank },
-            Ok(new_scores) => {
-                let new: HashMap<ScoreKey, Score> = new_keys.into_iter().zip(new_scores).collect();
-                let scored = keys.iter().zip(cached).map(|(key, cached)| match cached {
-                    Some(score) => (score, ScoreOrigin::Cache),
-                    None => (new[key], ScoreOrigin::Model),
-                });
-                let (scores, origins) = scored.unzip();
-                Reranking { scores, origins, ..blank }
-            }
+            Ok(new_scores) => blank.with_scores(&keys, &cached, &new_keys.into_iter().zip(new_scores).collect()),
         }
+    }
+}
+
+impl Reranking {
+    /// With the score of each key, from the cache or from the model.
+    fn with_scores(self, keys: &[ScoreKey], cached: &[Option<Score>], new: &HashMap<ScoreKey, Score>) -> Self {
+        let scored = keys.iter().zip(cached).map(|(key, cached)| match cached {
+            Some(score) => (*score, ScoreOrigin::Cache),
+            None => (new[key], ScoreOrigin::Model),
+        });
+        let (scores, origins) = scored.unzip();
+        Self { scores, origins, ..self }
+    }
+
+    fn timings(&self) -> Timings {
+        Timings { cache: self.cache_time, rerank: self.rerank_time, queue: self.queue_time, ..Timings::default() }
     }
 }
 
@@ -309,6 +327,7 @@ fn log(answer: &Answer) {
         reranked = answer.reranked,
         cache_hits = answer.cache.hits,
         cache_misses = answer.cache.misses,
+        queue = ?answer.timings.queue,
         total = ?answer.timings.total,
         "answered"
     );

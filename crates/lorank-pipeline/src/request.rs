@@ -81,7 +81,7 @@ impl FromStr for AdapterChoice {
 
 /// A flag that says that nobody wants the answer any more. Clones are one flag.
 ///
-/// The model is not interrupted: the flag is read between two chunks, and what is finished stays in the cache.
+/// The model is not interrupted: the flag is read between two batches, and what is finished stays in the cache.
 #[derive(Clone, Default)]
 pub struct Cancellation(Arc<AtomicBool>);
 

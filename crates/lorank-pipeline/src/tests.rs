@@ -24,9 +24,9 @@ fn pipeline(n: usize, reranker: FakeReranker, config: PipelineConfig) -> (ToyPip
     (Pipeline::new(first_stage, reranker.clone(), config).unwrap(), reranker)
 }
 
-/// Chunks of four pairs, so that a small request takes several.
-fn small_chunks() -> PipelineConfig {
-    PipelineConfig { pairs_per_chunk: non_zero(4), ..PipelineConfig::default() }
+/// Batches of four pairs (a toy pair costs one token), so that a small request takes several.
+fn small_batches() -> PipelineConfig {
+    PipelineConfig { tokens_max: non_zero(4), ..PipelineConfig::default() }
 }
 
 fn ids(answer: &Answer) -> Vec<&str> {
@@ -230,7 +230,7 @@ fn a_failing_first_stage_is_an_error() {
 
 #[test]
 fn a_broken_reranker_falls_back_and_may_recover() {
-    let (pipeline, reranker) = pipeline(6, FakeReranker::hashing(), small_chunks());
+    let (pipeline, reranker) = pipeline(6, FakeReranker::hashing(), small_batches());
     for (fault, message) in [
         (Fault::Error("out of memory"), "out of memory"),
         (Fault::Panic("index out of range"), "the reranker panicked: index out of range"),
@@ -251,12 +251,12 @@ fn a_broken_reranker_falls_back_and_may_recover() {
 #[test]
 fn a_score_that_is_not_finite_falls_back() {
     let reranker = FakeReranker::by(|_, _, candidate| if candidate.id.as_str() == "d6" { f32::NAN } else { 1.0 });
-    let (pipeline, reranker) = pipeline(6, reranker, small_chunks());
+    let (pipeline, reranker) = pipeline(6, reranker, small_batches());
     let answer = pipeline.search(&page(0, 6)).unwrap();
     assert_in_first_stage_order(&answer);
     let message = "the score is `NaN`, which is not a finite number".to_owned();
     assert_eq!(answer.fallback, Some(Fallback::RerankerFailed { message }));
-    assert_eq!(pipeline.cache_stats().entries, 4, "the chunk before it is kept");
+    assert_eq!(pipeline.cache_stats().entries, 4, "the batch before it is kept");
     assert_eq!(reranker.n_calls(), 2);
 }
 
@@ -279,7 +279,7 @@ fn past_the_deadline_on_arrival_there_is_no_forward_pass() {
 #[test]
 fn the_deadline_ends_the_wait_for_a_slow_model() {
     let gate = Gate::closed();
-    let config = PipelineConfig { deadline: Some(Duration::from_millis(5)), ..small_chunks() };
+    let config = PipelineConfig { deadline: Some(Duration::from_millis(5)), ..small_batches() };
     let (pipeline, _) = pipeline(6, FakeReranker::hashing().behind(gate.clone()), config);
     let answer = pipeline.search(&page(0, 6)).unwrap();
     assert_in_first_stage_order(&answer);
@@ -287,9 +287,9 @@ fn the_deadline_ends_the_wait_for_a_slow_model() {
     gate.open();
 }
 
-/// The model sits in its first chunk until the deadline has passed. That chunk is finished and kept; no other is begun.
+/// The model sits in its first batch until the deadline has passed. That batch is finished and kept; no other is begun.
 #[test]
-fn a_chunk_that_ends_too_late_is_kept_and_the_rest_dropped() {
+fn a_batch_that_ends_too_late_is_kept_and_the_rest_dropped() {
     // A machine may stall past any deadline before the model even begins: then the next try gets twice the time.
     for budget in (4..).map(|power| Duration::from_millis(1 << power)) {
         let deadline = Arc::new(OnceLock::new());
@@ -302,7 +302,7 @@ fn a_chunk_that_ends_too_late_is_kept_and_the_rest_dropped() {
                 toy::hashed_score(query, model, candidate)
             }
         });
-        let (pipeline, reranker) = pipeline(10, reranker, small_chunks());
+        let (pipeline, reranker) = pipeline(10, reranker, small_batches());
         let until = *deadline.get_or_init(|| Deadline::after(budget).unwrap());
         let answer = pipeline.search(&SearchRequest { deadline: Some(until), ..page(0, 10) }).unwrap();
         assert_in_first_stage_order(&answer);
@@ -321,7 +321,7 @@ fn a_chunk_that_ends_too_late_is_kept_and_the_rest_dropped() {
 }
 
 #[test]
-fn a_cancelled_request_frees_the_model_after_its_chunk() {
+fn a_cancelled_request_frees_the_model_after_its_batch() {
     let cancellation = Cancellation::default();
     let reranker = FakeReranker::by({
         let cancellation = cancellation.clone();
@@ -330,7 +330,7 @@ fn a_cancelled_request_frees_the_model_after_its_chunk() {
             1.0
         }
     });
-    let (pipeline, reranker) = pipeline(10, reranker, small_chunks());
+    let (pipeline, reranker) = pipeline(10, reranker, small_batches());
     let answer = pipeline.search(&SearchRequest { cancellation, ..page(0, 10) }).unwrap();
     assert_in_first_stage_order(&answer);
     assert_eq!(answer.fallback, Some(Fallback::Cancelled));
@@ -362,23 +362,6 @@ fn a_full_queue_falls_back_at_once() {
 }
 
 #[test]
-fn several_workers_score_at_the_same_time() {
-    let gate = Gate::closed();
-    let config = PipelineConfig { n_workers: non_zero(2), ..PipelineConfig::default() };
-    let (pipeline, _) = pipeline(3, FakeReranker::hashing().behind(gate.clone()), config);
-    let search = |query: &str| pipeline.search(&SearchRequest::new(query)).unwrap();
-    let search = &search;
-    std::thread::scope(|scope| {
-        let searches = ["one", "two"].map(|query| scope.spawn(move || search(query)));
-        gate.wait_for_arrivals(2);
-        gate.open();
-        for search in searches {
-            assert!(search.join().unwrap().reranked);
-        }
-    });
-}
-
-#[test]
 fn a_pipeline_of_trait_objects_needs_no_other_code() {
     let first_stage: Arc<dyn lorank_core::FirstStage> = Arc::new(ToyFirstStage::new(toy::candidates(3)));
     let reranker: Arc<dyn lorank_core::Reranker> = Arc::new(FakeReranker::hashing());
@@ -386,15 +369,12 @@ fn a_pipeline_of_trait_objects_needs_no_other_code() {
     assert_eq!(pipeline.search(&page(0, 3)).unwrap().hits.len(), 3);
 }
 
-/// What varies without changing any order: chunk size, workers, cache.
+/// What varies without changing any order: batches, cache.
 fn configs() -> impl Strategy<Value = PipelineConfig> {
-    (1_usize..6, 1_usize..3, prop::sample::select(vec![0, 2, 1_000])).prop_map(|(chunk, workers, entries_max)| {
-        PipelineConfig {
-            pairs_per_chunk: non_zero(chunk),
-            n_workers: non_zero(workers),
-            cache: CacheConfig { entries_max, ..CacheConfig::default() },
-            ..PipelineConfig::default()
-        }
+    (1_usize..6, prop::sample::select(vec![0, 2, 1_000])).prop_map(|(tokens_max, entries_max)| PipelineConfig {
+        tokens_max: non_zero(tokens_max),
+        cache: CacheConfig { entries_max, ..CacheConfig::default() },
+        ..PipelineConfig::default()
     })
 }
 
@@ -424,7 +404,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn the_order_is_the_definition_s_whatever_chunks_workers_and_cache(
+    fn the_order_is_the_definition_s_whatever_batches_and_cache(
         candidates in candidate_lists(),
         depth in 1_usize..35,
         config in configs(),

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lorank_pipeline::PipelineError;
 use serde_json::json;
@@ -73,6 +74,14 @@ pub enum ServerError {
     Overloaded {
         /// The limit.
         n_searches_max: usize,
+        /// When it is worth trying again.
+        retry_after: RetryAfter,
+    },
+    /// Too much waits for the reranker.
+    #[error("too many requests are waiting for the reranker; try again later, or without reranking")]
+    QueueFull {
+        /// When it is worth trying again.
+        retry_after: RetryAfter,
     },
     /// The pipeline gave an error.
     #[error(transparent)]
@@ -83,6 +92,27 @@ pub enum ServerError {
         /// The panic.
         source: tokio::task::JoinError,
     },
+}
+
+/// When it is worth trying again, as the header `retry-after` has it: in whole seconds, from 1 to
+/// [`RetryAfter::SECONDS_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryAfter(u64);
+
+impl RetryAfter {
+    /// The longest that a caller is sent away for. An estimate of more is hardly one, and callers go away in between.
+    pub const SECONDS_MAX: u64 = 60;
+
+    /// After an estimated time. A part of a second counts as a whole one, or the caller would come too early.
+    pub fn new(estimate: Duration) -> Self {
+        let seconds = estimate.as_secs().saturating_add(u64::from(estimate.subsec_nanos() > 0));
+        Self(seconds.clamp(1, Self::SECONDS_MAX))
+    }
+
+    /// The number of seconds.
+    pub fn seconds(self) -> u64 {
+        self.0
+    }
 }
 
 /// What sort of error it is: one word for machines, and an HTTP status.
@@ -145,7 +175,7 @@ impl ServerError {
             Self::MethodNotAllowed { .. } => ErrorKind::MethodNotAllowed,
             Self::BodyTooLarge { .. } => ErrorKind::PayloadTooLarge,
             Self::UnsupportedMediaType { .. } => ErrorKind::UnsupportedMediaType,
-            Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::Overloaded { .. } | Self::QueueFull { .. } => ErrorKind::Overloaded,
             Self::Panicked { .. } => ErrorKind::Internal,
             Self::Search(error) => match error.kind() {
                 lorank_pipeline::ErrorKind::InvalidInput => ErrorKind::InvalidValue,
@@ -165,6 +195,14 @@ impl ServerError {
         }
     }
 
+    /// When it is worth trying again, where that is known.
+    pub fn retry_after(&self) -> Option<RetryAfter> {
+        match self {
+            Self::Overloaded { retry_after, .. } | Self::QueueFull { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// The answer that tells the caller. The causes of a fault of our own are for the log: they may name files or hosts.
     pub(crate) fn to_response(&self, request_id: &RequestId) -> Response {
         let status = self.kind().word_and_status().1;
@@ -178,8 +216,8 @@ impl ServerError {
         }
         let body = json!({ "error": error, "request_id": request_id.as_str() });
         let mut response = (status, axum::Json(body)).into_response();
-        if matches!(self, Self::Overloaded { .. }) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(retry_after) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after.seconds().into());
         }
         response
     }
@@ -198,4 +236,20 @@ impl IntoResponse for ServerError {
 fn with_causes(error: &ServerError) -> String {
     let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_sent_away_for_whole_seconds_from_1_to_60() {
+        for (estimate_millis, seconds) in
+            [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (59_999, 60), (60_001, 60), (u64::MAX, 60)]
+        {
+            let retry_after = RetryAfter::new(Duration::from_millis(estimate_millis));
+            assert_eq!(retry_after.seconds(), seconds, "{estimate_millis} ms");
+        }
+        assert_eq!(RetryAfter::new(Duration::MAX).seconds(), RetryAfter::SECONDS_MAX);
+    }
 }

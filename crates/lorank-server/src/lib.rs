@@ -7,6 +7,7 @@
 //!
 //! What is wrong with a request is said in one shape, with the status that fits:
 //! `{"error": {"kind": "invalid_value", "message": "...", "field": "depth"}, "request_id": "..."}`.
+//! Too many searches at once, or too many waiting for the reranker, are status 429 with a `retry-after` header.
 //! Unknown keys are refused by name. Every answer carries its `x-request-id`, the caller's own where it sent one.
 //!
 //! This crate owns the wire types, and nothing else in lorank knows HTTP. It has no authentication and no TLS: those
@@ -48,7 +49,7 @@ mod server;
 mod tests;
 mod wire;
 
-pub use error::{ErrorKind, ServerError};
+pub use error::{ErrorKind, RetryAfter, ServerError};
 pub use request_id::RequestId;
 pub use server::{ServerConfig, router, serve};
 pub use wire::{

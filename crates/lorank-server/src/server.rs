@@ -13,20 +13,23 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 use axum::{Extension, Json, Router, middleware};
 use lorank_core::{FirstStage, Reranker};
-use lorank_pipeline::{Answer, Cancellation, Pipeline, PipelineError, SearchRequest};
+use lorank_pipeline::{Answer, Cancellation, Fallback, Pipeline, PipelineError, QueueStats, SearchRequest};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::request_id::{Arrival, identify};
-use crate::{SearchAnswer, SearchBody, ServerError};
+use crate::{RetryAfter, SearchAnswer, SearchBody, ServerError};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The limits of the service. Those of a search are the pipeline's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// How many searches may be under way. One more is turned away with status 429.
+    /// How many searches may be under way, each with a thread. One more is turned away with status 429.
+    ///
+    /// More than the pipeline's queue takes, or it would never be full, and searches that need no model (their scores are
+    /// cached, or they do not rerank) would be turned away with those that do.
     pub n_searches_max: NonZeroUsize,
     /// The longest body.
     pub body_bytes_max: usize,
@@ -34,7 +37,7 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        let n_searches_max = NonZeroUsize::new(64).expect("64 is not 0");
+        let n_searches_max = NonZeroUsize::new(128).expect("128 is not 0");
         Self { n_searches_max, body_bytes_max: 1 << 20 }
     }
 }
@@ -77,11 +80,16 @@ pub async fn serve(
 /// A pipeline whose engines are forgotten.
 trait Search: Send + Sync {
     fn search(&self, request: &SearchRequest) -> Result<Answer, PipelineError>;
+    fn queue_stats(&self) -> QueueStats;
 }
 
 impl<F: FirstStage, R: Reranker + 'static> Search for Pipeline<F, R> {
     fn search(&self, request: &SearchRequest) -> Result<Answer, PipelineError> {
         self.search(request)
+    }
+
+    fn queue_stats(&self) -> QueueStats {
+        self.queue_stats()
     }
 }
 
@@ -147,8 +155,11 @@ impl App {
     /// Runs one search where blocking is allowed.
     async fn search(self, body: SearchBody, arrival: Arrival) -> Result<Response, ServerError> {
         let (request, shape) = body.into_request(arrival.at)?;
-        let n_searches_max = self.config.n_searches_max.get();
-        let permit = self.under_way.try_acquire_owned().map_err(|_| ServerError::Overloaded { n_searches_max })?;
+        let overloaded = |_| ServerError::Overloaded {
+            n_searches_max: self.config.n_searches_max.get(),
+            retry_after: self.retry_after(),
+        };
+        let permit = self.under_way.clone().try_acquire_owned().map_err(overloaded)?;
         let _cancel = CancelOnDrop(request.cancellation.clone());
         let span = tracing::Span::current();
         let work = move || {
@@ -156,6 +167,11 @@ impl App {
             let _permit = permit;
             let _entered = span.entered();
             let answer = self.pipeline.search(&request)?;
+            // The caller can do better with a full queue than take an order that was not asked for: come again, or go
+            // to another server.
+            if answer.fallback == Some(Fallback::QueueFull) {
+                return Err(ServerError::QueueFull { retry_after: self.retry_after() });
+            }
             let answer = SearchAnswer::shaped(&request.query.text, &answer, &arrival.request_id, &shape);
             let body = serde_json::to_vec(&answer).expect("the answer's keys are all texts");
             let headers =
@@ -163,6 +179,11 @@ impl App {
             Ok((headers, body).into_response())
         };
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|source| Err(ServerError::Panicked { source }))
+    }
+
+    /// When the reranker will be through with all that waits now.
+    fn retry_after(&self) -> RetryAfter {
+        RetryAfter::new(self.pipeline.queue_stats().estimated_wait())
     }
 }
 

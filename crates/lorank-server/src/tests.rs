@@ -392,6 +392,39 @@ async fn one_search_too_many_is_turned_away() {
     assert_eq!(get(&service, "/v1/search?q=egg").await.0, StatusCode::OK, "the place is free again");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_said_at_once_with_when_to_come_again() {
+    let gate = Gate::closed();
+    let config = PipelineConfig { queue_max: NonZeroUsize::MIN, ..PipelineConfig::default() };
+    let stuck = Arc::new(FakeReranker::hashing().behind(gate.clone()));
+    let first_stage = ToyFirstStage::new(toy::candidates(3));
+    let pipeline = Arc::new(Pipeline::new(first_stage, stuck, config).unwrap());
+    let service = router(pipeline.clone(), ServerConfig::default());
+    let search = |query: &str| {
+        let (service, uri) = (service.clone(), format!("/v1/search?q={query}"));
+        tokio::spawn(async move { get(&service, &uri).await })
+    };
+    let at_the_model = search("one");
+    wait_for_arrivals(&gate, 1).await;
+    let waiting = search("two");
+    while pipeline.queue_stats().n_requests_waiting < 1 {
+        tokio::task::yield_now().await;
+    }
+    let (status, headers, body) = send(&service, request("GET", "/v1/search?q=three", "", "")).await;
+    let (plain, _) = get(&service, "/v1/search?q=three&rerank=false").await;
+    gate.open();
+    assert_eq!((status, &headers["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap()), "{body}");
+    let body: Json = serde_json::from_str(&body).unwrap();
+    let message = "too many requests are waiting for the reranker; try again later, or without reranking";
+    assert_eq!(body["error"], serde_json::json!({"kind": "overloaded", "message": message}));
+    assert_eq!(headers["x-request-id"].to_str().unwrap(), body["request_id"]);
+    assert_eq!(plain, StatusCode::OK, "what needs no model is not turned away");
+    for admitted in [at_the_model, waiting] {
+        let (status, answer) = admitted.await.unwrap();
+        assert_eq!((status, &answer["reranked"]), (StatusCode::OK, &Json::Bool(true)));
+    }
+}
+
 async fn wait_for_arrivals(gate: &Arc<Gate>, n: usize) {
     let gate = gate.clone();
     tokio::task::spawn_blocking(move || gate.wait_for_arrivals(n)).await.unwrap();
@@ -401,7 +434,7 @@ async fn wait_for_arrivals(gate: &Arc<Gate>, n: usize) {
 async fn a_caller_who_hangs_up_frees_the_model() {
     let gate = Gate::closed();
     let reranker = Arc::new(FakeReranker::hashing().behind(gate.clone()));
-    let config = PipelineConfig { pairs_per_chunk: NonZeroUsize::MIN, ..PipelineConfig::default() };
+    let config = PipelineConfig { tokens_max: NonZeroUsize::MIN, ..PipelineConfig::default() };
     let service = service(ToyFirstStage::new(toy::candidates(5)), reranker.clone(), config);
     let abandoned = tokio::spawn({
         let service = service.clone();
@@ -413,7 +446,7 @@ async fn a_caller_who_hangs_up_frees_the_model() {
     gate.open();
     // The only thread takes this search once it is done with the other one.
     assert_eq!(get(&service, "/v1/search?q=lamp").await.0, StatusCode::OK);
-    assert_eq!(reranker.n_pairs(), 1 + 5, "one chunk of the first search, all of the second");
+    assert_eq!(reranker.n_pairs(), 1 + 5, "one batch of the first search, all of the second");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,15 @@ pub(crate) struct ServeArgs {
     /// Answer in first-stage order where a request takes longer than this [default: wait]
     #[arg(long, value_name = "N", env = "LORANK_DEADLINE_MILLIS")]
     deadline_millis: Option<u64>,
+    /// How many requests may wait for the model; one more is turned away with status 429 [default: 64]
+    #[arg(long, value_name = "N", env = "LORANK_QUEUE_MAX", help_heading = "Queue options")]
+    queue_max: Option<NonZeroUsize>,
+    /// About how many tokens the model gets at once, from all the requests that wait [default: 4096]
+    #[arg(long, value_name = "N", env = "LORANK_TOKENS_MAX", help_heading = "Queue options")]
+    tokens_max: Option<NonZeroUsize>,
+    /// How long an idle model waits, once a request has come, for others to fill its batch [default: 0]
+    #[arg(long, value_name = "N", env = "LORANK_WAIT_MICROS", help_heading = "Queue options")]
+    wait_micros: Option<u64>,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -77,6 +86,9 @@ impl ServeArgs {
             depth: self.depth.unwrap_or(config.depth),
             top_k: self.top_k.unwrap_or(config.top_k),
             deadline: self.deadline_millis.map(Duration::from_millis).or(config.deadline),
+            queue_max: self.queue_max.unwrap_or(config.queue_max),
+            tokens_max: self.tokens_max.unwrap_or(config.tokens_max),
+            wait_micros: self.wait_micros.unwrap_or(config.wait_micros),
             default_adapter,
             ..config
         }

@@ -1,0 +1,225 @@
+//! One bounded queue before the one thread that runs the model.
+//!
+//! Requests share batches: each batch is filled from all the requests that wait, up to so many tokens, and given to the
+//! reranker in one call with a group for each request. What is taken and from whom is decided in [`waiting`]; how a batch
+//! is scored, in [`batch`]; here are the caller's side and the thread.
+//!
+//! A model is itself parallel, so one thread keeps it busy, and a second one would only take cores from the first.
+
+mod batch;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod waiting;
+#[cfg(test)]
+mod waiting_tests;
+
+use std::any::Any;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lorank_cache::{ScoreCache, ScoreKey};
+use lorank_core::{Candidate, Deadline, ModelVersion, Query, Reranker, Score};
+
+use self::batch::Batch;
+pub use self::stats::QueueStats;
+use self::waiting::{Request, Waiting};
+use crate::{Cancellation, Fallback, PipelineConfig, PipelineError};
+
+/// Pairs to be scored, and for how long somebody wants them.
+pub(crate) struct Work {
+    pub query: Query,
+    pub model: ModelVersion,
+    pub pairs: Vec<Candidate>,
+    /// The cache's key of each pair.
+    pub keys: Vec<ScoreKey>,
+    pub deadline: Option<Deadline>,
+    pub cancellation: Cancellation,
+}
+
+/// All the scores of a piece of work, or why there are none.
+pub(crate) type Outcome = Result<Vec<Score>, Fallback>;
+
+/// When the first batch with one of a request's pairs began. The caller holds it while it waits.
+type Began = OnceLock<Instant>;
+
+/// How much may wait, and how batches are made of it.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    requests_max: NonZeroUsize,
+    pairs_max: NonZeroUsize,
+    tokens_max: NonZeroUsize,
+    wait: Duration,
+}
+
+/// The callers' end of the queue. When it is dropped, the thread ends after the batch it is at.
+pub(crate) struct Queue<R> {
+    reranker: Arc<R>,
+    shared: Arc<Shared>,
+}
+
+/// What callers and the model's thread have in common.
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Something waits, or the queue is closed. Only the model's thread listens.
+    changed: Condvar,
+    limits: Limits,
+}
+
+impl<R: Reranker + 'static> Queue<R> {
+    /// Starts the thread.
+    pub fn start(reranker: Arc<R>, cache: Arc<ScoreCache>, config: &PipelineConfig) -> Result<Self, PipelineError> {
+        let limits = Limits {
+            requests_max: config.queue_max,
+            pairs_max: config.queue_pairs_max,
+            tokens_max: config.tokens_max,
+            wait: Duration::from_micros(config.wait_micros),
+        };
+        let shared = Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new(), limits });
+        let run = {
+            let (reranker, close_at_end) = (reranker.clone(), CloseOnDrop(shared.clone()));
+            move || close_at_end.0.run(&*reranker, &cache)
+        };
+        let thread = thread::Builder::new().name("lorank-rerank".to_owned());
+        thread.spawn(run).map_err(|source| PipelineError::SpawnWorker { source })?;
+        Ok(Self { reranker, shared })
+    }
+
+    /// Has the work done, and waits for it until its deadline. Beside the outcome, how long the work waited before the
+    /// model began with it.
+    pub fn score(&self, work: Work) -> (Outcome, Duration) {
+        let arrived = Instant::now();
+        let (deadline, began) = (work.deadline, Arc::new(Began::new()));
+        let outcome = self.enter(work, &began).and_then(|answer| wait(&answer, deadline));
+        let waited_until = began.get().copied().unwrap_or_else(Instant::now);
+        (outcome, waited_until.saturating_duration_since(arrived))
+    }
+
+    /// Puts the work into the queue. Its outcome will come out of the receiver.
+    fn enter(&self, work: Work, began: &Arc<Began>) -> Result<Receiver<Outcome>, Fallback> {
+        if let Some(reason) = abandoned(&work.cancellation, work.deadline) {
+            return Err(reason);
+        }
+        let n_tokens = |candidate| self.reranker.n_tokens(&work.query, candidate).max(1);
+        let n_tokens = guarded(|| work.pairs.iter().map(n_tokens).collect::<Vec<_>>())?;
+        let (reply, answer) = mpsc::sync_channel(1);
+        let request = Request::new(work, n_tokens, Arc::downgrade(began), reply);
+        self.shared.lock().admit(request, &self.shared.limits)?;
+        self.shared.changed.notify_one();
+        Ok(answer)
+    }
+}
+
+impl<R> Queue<R> {
+    /// What waits, and what has been done so far.
+    pub fn stats(&self) -> QueueStats {
+        self.shared.lock().stats()
+    }
+}
+
+impl<R> Drop for Queue<R> {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Shared {
+    /// The model's thread: batch after batch until the queue is closed.
+    fn run<R: Reranker>(&self, reranker: &R, cache: &ScoreCache) {
+        while let Some(batch) = self.next_batch(cache) {
+            let started = Instant::now();
+            let outcomes = batch.score(reranker);
+            batch.keep(&outcomes, cache);
+            self.lock().finish(batch, outcomes, started.elapsed());
+        }
+    }
+
+    /// The next batch, as soon as there is one; `None` once the queue is closed.
+    fn next_batch(&self, cache: &ScoreCache) -> Option<Batch> {
+        let mut waiting = self.lock();
+        while !waiting.is_closed() {
+            let batch = waiting.next_batch(self.limits.tokens_max, cache);
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            waiting = self.idle(waiting);
+        }
+        None
+    }
+
+    /// Waits for a request, and after it for as long as the limits say for others to join its batch. Under load nobody
+    /// waits here: requests gather while a batch is being scored.
+    fn idle<'a>(&self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+        let is_idle = |waiting: &mut Waiting| waiting.is_empty() && !waiting.is_closed();
+        let waiting = self.changed.wait_while(waiting, is_idle).unwrap_or_else(PoisonError::into_inner);
+        if self.limits.wait.is_zero() {
+            return waiting;
+        }
+        let tokens_max = self.limits.tokens_max.get();
+        let has_room = |waiting: &mut Waiting| waiting.n_tokens() < tokens_max && !waiting.is_closed();
+        let waited = self.changed.wait_timeout_while(waiting, self.limits.wait, has_room);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Lets nothing more in, and ends every caller's wait.
+    fn close(&self) {
+        self.lock().close();
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // No engine's code runs under the lock, so a panic there is a bug of ours: the queue then closes itself.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the queue when the thread ends, by a bug too, so that no caller waits for a thread that is gone.
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+fn wait(answer: &Receiver<Outcome>, deadline: Option<Deadline>) -> Outcome {
+    let Some(deadline) = deadline else {
+        return answer.recv().unwrap_or_else(|_| Err(thread_has_ended()));
+    };
+    answer.recv_timeout(deadline.remaining()).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(Fallback::DeadlinePassed),
+        RecvTimeoutError::Disconnected => Err(thread_has_ended()),
+    })
+}
+
+/// Why the scores are no longer wanted, if they are not.
+fn abandoned(cancellation: &Cancellation, deadline: Option<Deadline>) -> Option<Fallback> {
+    if cancellation.is_cancelled() {
+        return Some(Fallback::Cancelled);
+    }
+    deadline.filter(Deadline::has_passed).map(|_| Fallback::DeadlinePassed)
+}
+
+/// Runs the reranker's code, which may panic.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Fallback> {
+    // The reranker is shared behind `&`, and whatever it leaves half-done in a panic is its own to guard.
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(|panic| failed(format!("the reranker panicked: {}", panic_message(&*panic))))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it gave no message")
+}
+
+fn thread_has_ended() -> Fallback {
+    failed("the thread that runs the reranker has ended")
+}
+
+fn failed(message: impl Into<String>) -> Fallback {
+    Fallback::RerankerFailed { message: message.into() }
+}

@@ -1,0 +1,61 @@
+//! What the queue holds and has done, for those who watch over it.
+
+use std::time::Duration;
+
+/// What waits for the model, and what the model has done so far. Tokens are the reranker's own estimate
+/// ([`Reranker::n_tokens`](lorank_core::Reranker::n_tokens)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueStats {
+    /// Requests with pairs that no batch holds yet.
+    pub n_requests_waiting: usize,
+    /// Their pairs that no batch holds yet.
+    pub n_pairs_waiting: usize,
+    /// The tokens of those pairs.
+    pub n_tokens_waiting: usize,
+    /// Batches that were given to the reranker and came back, failed ones included.
+    pub n_batches: u64,
+    /// Pairs of those batches that got a score.
+    pub n_pairs_scored: u64,
+    /// Tokens of all those batches.
+    pub n_tokens_run: u64,
+    /// The time that the reranker took for them.
+    pub busy: Duration,
+}
+
+impl QueueStats {
+    /// The time that the model needs for all that waits now, at its pace so far. Zero while no batch has been run.
+    pub fn estimated_wait(&self) -> Duration {
+        if self.n_tokens_run == 0 {
+            return Duration::ZERO;
+        }
+        let seconds_per_token = self.busy.as_secs_f64() / self.n_tokens_run as f64;
+        Duration::try_from_secs_f64(seconds_per_token * self.n_tokens_waiting as f64).unwrap_or(Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(n_tokens_waiting: usize, n_tokens_run: u64, busy_millis: u64, expected_millis: u64) {
+        let busy = Duration::from_millis(busy_millis);
+        let stats = QueueStats { n_tokens_waiting, n_tokens_run, busy, ..QueueStats::default() };
+        assert_eq!(stats.estimated_wait().as_millis(), u128::from(expected_millis), "{stats:?}");
+    }
+
+    #[test]
+    fn the_wait_is_what_waits_at_the_pace_so_far() {
+        check(0, 0, 0, 0);
+        check(5_000, 0, 0, 0);
+        check(0, 1_000, 500, 0);
+        check(4_000, 1_000, 500, 2_000);
+        check(10, 1_000, 500, 5);
+    }
+
+    #[test]
+    fn an_endless_wait_can_be_said() {
+        let stats =
+            QueueStats { n_tokens_waiting: usize::MAX, n_tokens_run: 1, busy: Duration::MAX, ..QueueStats::default() };
+        assert_eq!(stats.estimated_wait(), Duration::MAX);
+    }
+}

@@ -1,0 +1,280 @@
+//! The requests that wait, and whose pairs come into the next batch.
+//!
+//! **Fair shares.** Among the first waiting pairs of all requests, the next one into a batch is the one that brings its
+//! request to the fewest tokens taken so far; of equals, the earlier request's. A pair that does not fit any more waits for
+//! the next batch, and its request with it. A request that arrives starts level with the least served one that waits, or
+//! with the least served one of the last batch if that has come further. That is fair queueing by finishing tags (Demers,
+//! Keshav and Shenker, 1989), with tokens for bits and pairs for packets. It promises:
+//!
+//! - A request of at most `tokens_max / n` tokens that finds `n - 1` others waiting is wholly in the next batch: before its
+//!   last pair come only pairs that bring their own request no further than that, so at most `n` times as much. (Those
+//!   that the last batch left behind, for want of room for a long pair, come before it.)
+//! - What a small request leaves goes to those with more, so batches are full as long as enough waits.
+//! - Nobody starves: with every batch, the level at which others arrive rises past whoever was left behind, and the first
+//!   pair into a batch always fits.
+//!
+//! **Nothing is scored twice.** A pair that waits is looked up again when its turn comes, since another request's batch may
+//! have put its score into the cache meanwhile; and of equal pairs in one batch one is scored and the others join it.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use lorank_cache::{ScoreCache, ScoreKey};
+use lorank_core::{Deadline, ModelVersion, Query, Score};
+
+use super::batch::{Batch, BatchGroup, Pair, RequestNumber};
+use super::{Began, Limits, Outcome, QueueStats, Work, abandoned, thread_has_ended};
+use crate::{Cancellation, Fallback};
+
+/// All requests that have no answer yet, by their number and so in their order of arrival.
+#[derive(Default)]
+pub(super) struct Waiting {
+    requests: BTreeMap<RequestNumber, Request>,
+    n_arrived: RequestNumber,
+    is_closed: bool,
+    /// The tokens of the least served request of the last batch, or of one before if that had come further.
+    n_tokens_reached: u64,
+    /// What has been done so far. What waits is counted when somebody asks.
+    done: QueueStats,
+}
+
+/// A request that has no answer yet.
+pub(super) struct Request {
+    query: Arc<Query>,
+    model: Arc<ModelVersion>,
+    /// The pairs that no batch holds.
+    pending: VecDeque<Pair>,
+    /// The scores so far, by place.
+    scores: Vec<Option<Score>>,
+    n_missing: usize,
+    /// The tokens that batches have taken of it, from where it started level with the others.
+    n_tokens_taken: u64,
+    deadline: Option<Deadline>,
+    cancellation: Cancellation,
+    /// Dead once the caller has stopped waiting, for whatever reason.
+    began: Weak<Began>,
+    reply: SyncSender<Outcome>,
+}
+
+impl Request {
+    /// A request with `n_tokens` for each of its pairs.
+    pub fn new(work: Work, n_tokens: Vec<usize>, began: Weak<Began>, reply: SyncSender<Outcome>) -> Self {
+        let n_pairs = work.pairs.len();
+        let parts = work.pairs.into_iter().zip(work.keys).zip(n_tokens).enumerate();
+        let pending = parts.map(|(place, ((candidate, key), n_tokens))| Pair { place, key, candidate, n_tokens });
+        Self {
+            query: Arc::new(work.query),
+            model: Arc::new(work.model),
+            pending: pending.collect(),
+            scores: vec![None; n_pairs],
+            n_missing: n_pairs,
+            n_tokens_taken: 0,
+            deadline: work.deadline,
+            cancellation: work.cancellation,
+            began,
+            reply,
+        }
+    }
+
+    /// Why nobody wants the scores any more, if so.
+    fn abandoned(&self) -> Option<Fallback> {
+        let nobody_waits = || (self.began.strong_count() == 0).then_some(Fallback::Cancelled);
+        abandoned(&self.cancellation, self.deadline).or_else(nobody_waits)
+    }
+
+    fn n_tokens_pending(&self) -> usize {
+        self.pending.iter().map(|pair| pair.n_tokens).fold(0, usize::saturating_add)
+    }
+
+    /// The tokens that it will have taken with its next pair.
+    fn n_tokens_with_next(&self) -> Option<u64> {
+        self.pending.front().map(|pair| self.n_tokens_taken.saturating_add(pair.n_tokens as u64))
+    }
+
+    fn new_group(&self, request: RequestNumber) -> BatchGroup {
+        let (query, model) = (self.query.clone(), self.model.clone());
+        BatchGroup { request, query, model, candidates: Vec::new(), keys: Vec::new(), places: Vec::new() }
+    }
+
+    fn has_begun(&self, now: Instant) {
+        if let Some(began) = self.began.upgrade() {
+            // Only the first batch counts.
+            let _ = began.set(now);
+        }
+    }
+}
+
+impl Waiting {
+    /// Lets a request in if there is a place for it. An empty queue takes any, so no request is too large for ever.
+    pub fn admit(&mut self, mut request: Request, limits: &Limits) -> Result<(), Fallback> {
+        if self.is_closed {
+            return Err(thread_has_ended());
+        }
+        if self.is_full_for(&request, limits) {
+            // The dead may fill the places of the living.
+            self.drop_abandoned();
+            if self.is_full_for(&request, limits) {
+                return Err(Fallback::QueueFull);
+            }
+        }
+        request.n_tokens_taken = self.n_tokens_at_start();
+        self.requests.insert(self.n_arrived, request);
+        self.n_arrived += 1;
+        Ok(())
+    }
+
+    fn is_full_for(&self, request: &Request, limits: &Limits) -> bool {
+        let (n_requests, n_pairs) = (self.waiting().count(), self.n_pairs());
+        let n_pairs_with = n_pairs.saturating_add(request.pending.len());
+        n_requests >= limits.requests_max.get() || (n_requests > 0 && n_pairs_with > limits.pairs_max.get())
+    }
+
+    /// Answers the requests that nobody waits for any more, before they cost a forward pass.
+    fn drop_abandoned(&mut self) {
+        let abandoned = self.requests.iter().filter_map(|(&number, request)| Some((number, request.abandoned()?)));
+        for (number, reason) in abandoned.collect::<Vec<_>>() {
+            let n_pairs_left = self.requests[&number].n_missing;
+            tracing::debug!(n_pairs_left, reason = reason.reason(), "dropped an abandoned request");
+            self.answer(number, Err(reason));
+        }
+    }
+
+    /// Takes the next batch: at most `tokens_max` tokens, but a pair at least if one waits that has to be scored.
+    pub fn next_batch(&mut self, tokens_max: NonZeroUsize, cache: &ScoreCache) -> Batch {
+        self.drop_abandoned();
+        let (mut batch, now) = (Batch::default(), Instant::now());
+        let (mut keys, mut sit_out) = (HashSet::new(), HashSet::new());
+        while let Some(number) = self.next_in_turn(&sit_out) {
+            let request = self.requests.get_mut(&number).expect("the next in turn waits");
+            let pair = request.pending.pop_front().expect("it waits with a pair");
+            if let Some(score) = cache.peek(&pair.key) {
+                self.settle(number, pair.place, score);
+            } else if keys.contains(&pair.key) {
+                request.has_begun(now);
+                batch.joined.push((number, pair));
+            } else if batch.has_room(pair.n_tokens, tokens_max.get()) {
+                request.has_begun(now);
+                request.n_tokens_taken = request.n_tokens_taken.saturating_add(pair.n_tokens as u64);
+                keys.insert(pair.key);
+                batch.add(number, pair, || request.new_group(number));
+            } else {
+                request.pending.push_front(pair);
+                sit_out.insert(number);
+            }
+        }
+        let least = batch.groups.iter().map(|group| self.requests[&group.request].n_tokens_taken).min();
+        self.n_tokens_reached = self.n_tokens_reached.max(least.unwrap_or(0));
+        batch
+    }
+
+    /// The request whose next pair brings it to the fewest tokens; of equals the earliest.
+    fn next_in_turn(&self, sit_out: &HashSet<RequestNumber>) -> Option<RequestNumber> {
+        let requests = self.requests.iter().filter(|(number, _)| !sit_out.contains(number));
+        let tags = requests.filter_map(|(&number, request)| Some((request.n_tokens_with_next()?, number)));
+        tags.min().map(|(_, number)| number)
+    }
+
+    /// Hands the outcome of each of a batch's groups to its request.
+    pub fn finish(&mut self, batch: Batch, outcomes: Vec<Outcome>, took: Duration) {
+        self.done.n_batches += 1;
+        self.done.n_tokens_run = self.done.n_tokens_run.saturating_add(batch.n_tokens as u64);
+        self.done.busy = self.done.busy.saturating_add(took);
+        let mut scored: HashMap<ScoreKey, Score> = HashMap::new();
+        for (group, outcome) in batch.groups.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(scores) => {
+                    self.done.n_pairs_scored += scores.len() as u64;
+                    for (&place, &score) in group.places.iter().zip(&scores) {
+                        self.settle(group.request, place, score);
+                    }
+                    scored.extend(group.keys.into_iter().zip(scores));
+                }
+                Err(reason) => self.answer(group.request, Err(reason)),
+            }
+        }
+        self.settle_joined(batch.joined, &scored);
+    }
+
+    /// Those whose equal failed are scored for themselves: a group that fails leaves the others standing.
+    fn settle_joined(&mut self, joined: Vec<(RequestNumber, Pair)>, scored: &HashMap<ScoreKey, Score>) {
+        let n_tokens_taken = self.n_tokens_at_start();
+        for (number, pair) in joined.into_iter().rev() {
+            if let Some(&score) = scored.get(&pair.key) {
+                self.settle(number, pair.place, score);
+            } else if let Some(request) = self.requests.get_mut(&number) {
+                // It begins anew, since the others may have begun anew while none of its pairs waited.
+                request.n_tokens_taken = n_tokens_taken;
+                request.pending.push_front(pair);
+            }
+        }
+    }
+
+    /// Gives a request one of its scores, and with the last one its answer. It may have had another answer before.
+    fn settle(&mut self, number: RequestNumber, place: usize, score: Score) {
+        let Some(request) = self.requests.get_mut(&number) else { return };
+        let before = request.scores[place].replace(score);
+        debug_assert!(before.is_none(), "a pair is in one batch at most");
+        request.n_missing -= 1;
+        if request.n_missing == 0 {
+            let scores = request.scores.iter().copied().collect::<Option<_>>().expect("no score is missing");
+            self.answer(number, Ok(scores));
+        }
+    }
+
+    /// Ends a request's wait. A request is answered once, since it is gone afterwards.
+    fn answer(&mut self, number: RequestNumber, outcome: Outcome) {
+        if let Some(request) = self.requests.remove(&number) {
+            // A caller that has fallen back no longer listens.
+            let _ = request.reply.send(outcome);
+        }
+    }
+
+    /// Lets nothing more in, and answers all that wait.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        for (_, request) in std::mem::take(&mut self.requests) {
+            let _ = request.reply.send(Err(thread_has_ended()));
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Whether there is nothing to make a batch of.
+    pub fn is_empty(&self) -> bool {
+        self.waiting().next().is_none()
+    }
+
+    /// The tokens of the pairs that no batch holds.
+    pub fn n_tokens(&self) -> usize {
+        self.waiting().map(Request::n_tokens_pending).fold(0, usize::saturating_add)
+    }
+
+    fn n_pairs(&self) -> usize {
+        self.waiting().map(|request| request.pending.len()).sum()
+    }
+
+    pub fn stats(&self) -> QueueStats {
+        QueueStats {
+            n_requests_waiting: self.waiting().count(),
+            n_pairs_waiting: self.n_pairs(),
+            n_tokens_waiting: self.n_tokens(),
+            ..self.done
+        }
+    }
+
+    /// Where a request starts that is to be level with those that wait.
+    fn n_tokens_at_start(&self) -> u64 {
+        let least = self.waiting().map(|request| request.n_tokens_taken).min();
+        least.unwrap_or(0).max(self.n_tokens_reached)
+    }
+
+    /// The requests with pairs that no batch holds.
+    fn waiting(&self) -> impl Iterator<Item = &Request> {
+        self.requests.values().filter(|request| !request.pending.is_empty())
+    }
+}
