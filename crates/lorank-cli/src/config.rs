@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lorank_core::AdapterId;
-use lorank_model::DeviceChoice;
+use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::PipelineConfig;
 use lorank_server::ServerConfig;
 use serde::{Deserialize, Deserializer};
 
-use crate::models::{AdapterArg, ModelArgs, OnBaseMismatch, Place, PrecisionArg};
+use crate::models::{AdapterArg, ModelArgs, OnBaseMismatch, Place};
 
 /// The file as it is written. `examples/lorank.toml` explains each value.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -41,9 +41,14 @@ pub(crate) struct ModelSection {
     pub adapters: Vec<AdapterArg>,
     #[serde(deserialize_with = "some_parsed")]
     device: Option<DeviceChoice>,
-    precision: Option<PrecisionArg>,
+    #[serde(deserialize_with = "some_parsed")]
+    precision: Option<PrecisionChoice>,
     max_length: Option<usize>,
     on_base_mismatch: Option<OnBaseMismatch>,
+    tokens_max: Option<NonZeroUsize>,
+    threads: Option<NonZeroUsize>,
+    #[serde(deserialize_with = "all_parsed")]
+    merge: Vec<AdapterId>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -123,6 +128,10 @@ impl ModelSection {
             precision: flags.precision.or(self.precision),
             max_length: flags.max_length.or(self.max_length),
             on_base_mismatch: flags.on_base_mismatch.or(self.on_base_mismatch),
+            tokens_max: flags.tokens_max.or(self.tokens_max),
+            threads: flags.threads.or(self.threads),
+            merge: if flags.merge.is_empty() { self.merge.clone() } else { flags.merge.clone() },
+            reference: flags.reference,
         }
     }
 }
@@ -183,6 +192,7 @@ mod tests {
             ("indx = 'a'", "unknown field `indx`"),
             ("[search]\ndepth = 0", "nonzero"),
             ("[model]\ndevice = 'gpu'", "`gpu` is not a device"),
+            ("[model]\nprecision = 'fp8'", "`fp8` is not a precision"),
             ("[model]\nadapters = ['hf://x']", "`hf://x` is not a model source"),
             ("[aliases]\n'a b' = 'x'", "`a b` is not an adapter id"),
         ] {

@@ -1,13 +1,15 @@
 //! Which base model and which adapters, and where they come from.
 
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use lorank_core::{AdapterId, ModelVersion, Precision, Reranker};
+use lorank_core::{AdapterId, ModelVersion, Reranker};
 use lorank_model::{
-    DeviceChoice, Files, Hub, HubRepository, LoadOptions, ModelError, ModelReranker, OtherBase, Source,
+    DeviceChoice, Files, ForwardPass, Hub, HubRepository, LoadOptions, ModelError, ModelReranker, OtherBase,
+    PrecisionChoice, Source,
 };
 
 use crate::output::progress;
@@ -23,23 +25,28 @@ pub(crate) struct ModelArgs {
     /// Where the model runs: auto, cpu, cuda:N or metal [default: auto]
     #[arg(long, value_name = "DEVICE", env = "LORANK_DEVICE")]
     pub device: Option<DeviceChoice>,
-    /// The arithmetic [default: f32]
-    #[arg(long, value_name = "PRECISION", env = "LORANK_PRECISION", value_enum)]
-    pub precision: Option<PrecisionArg>,
+    /// The arithmetic: auto, f32, bf16 or int8 [default: auto, the fastest whose ranking holds]
+    #[arg(long, value_name = "PRECISION", env = "LORANK_PRECISION")]
+    pub precision: Option<PrecisionChoice>,
     /// The most tokens of a query and a document together [default: the adapter's or the model's own]
     #[arg(long, value_name = "N", env = "LORANK_MAX_LENGTH")]
     pub max_length: Option<usize>,
     /// What to do with an adapter that was trained on another base model [default: warn]
     #[arg(long, value_name = "ACTION", env = "LORANK_ON_BASE_MISMATCH", value_enum)]
     pub on_base_mismatch: Option<OnBaseMismatch>,
-}
-
-/// The arithmetic, as the command line names it.
-#[derive(Debug, Clone, Copy, PartialEq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum PrecisionArg {
-    /// 32-bit floating point: exact, the reference
-    F32,
+    /// The most tokens that go through the model at once; no score depends on it [default: 1024 on a CPU, 16384 on a GPU]
+    #[arg(long, value_name = "N", env = "LORANK_TOKENS_MAX")]
+    pub tokens_max: Option<NonZeroUsize>,
+    /// How many threads compute [default: one a core]
+    #[arg(long, value_name = "N", env = "LORANK_THREADS")]
+    pub threads: Option<NonZeroUsize>,
+    /// Merge this adapter into a copy of the base model's weights: as fast as the bare base, for the memory of the copy;
+    /// repeatable
+    #[arg(long, value_name = "ID", env = "LORANK_MERGE", value_delimiter = ',')]
+    pub merge: Vec<AdapterId>,
+    /// Compute with the reference pass: exact, one pair at a time, slow
+    #[arg(long)]
+    pub reference: bool,
 }
 
 /// What to do with an adapter for another base model, as the command line names it.
@@ -109,14 +116,22 @@ impl ModelArgs {
     fn load_options(&self) -> LoadOptions {
         LoadOptions {
             device: self.device.unwrap_or_default(),
-            precision: match self.precision.unwrap_or(PrecisionArg::F32) {
-                PrecisionArg::F32 => Precision::F32,
-            },
+            precision: self.precision.unwrap_or_default(),
             max_length: self.max_length,
             other_base: match self.on_base_mismatch.unwrap_or(OnBaseMismatch::Warn) {
                 OnBaseMismatch::Warn => OtherBase::Warn,
                 OnBaseMismatch::Refuse => OtherBase::Refuse,
             },
+            tokens_max: self.tokens_max,
+            pass: if self.reference { ForwardPass::Reference } else { ForwardPass::Fast },
+        }
+    }
+
+    /// Starts as many threads as were asked for. Only the first call has an effect, and nothing has computed before it.
+    fn start_threads(&self) {
+        let Some(threads) = self.threads else { return };
+        if let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global() {
+            tracing::debug!("the number of threads stays: {error}");
         }
     }
 
@@ -141,6 +156,7 @@ impl ModelArgs {
 
     /// Loads the base model and the adapters; the id of each, in their order, `None` for the bare base.
     pub(crate) fn load(&self, adapters: &[AdapterArg], is_quiet: bool) -> anyhow::Result<Models> {
+        self.start_threads();
         let progress = progress::spinner("loading the model", is_quiet);
         let mut finder = Finder { progress, hub: None };
         let files = finder.find(&self.base()?, Kind::Base)?;
@@ -156,14 +172,29 @@ impl ModelArgs {
             if ids.contains(&Some(id.clone())) {
                 bail!("two adapters are named `{id}`; tell them apart with `--adapter ID=SOURCE`");
             }
-            reranker.add_adapter(id.clone(), &files).context("could not load the adapter")?;
+            if self.merge.contains(&id) {
+                let summary = reranker.add_merged_adapter(id.clone(), &files).context("could not merge the adapter")?;
+                let n_bytes = indicatif::HumanBytes(summary.merged_bytes.unwrap_or_default() as u64);
+                if !is_quiet {
+                    finder
+                        .progress
+                        .suspend(|| eprintln!("`{id}` is merged into a copy of the weights: {n_bytes} of memory"));
+                }
+            } else {
+                reranker.add_adapter(id.clone(), &files).context("could not load the adapter")?;
+            }
             ids.push(Some(id));
         }
         finder.progress.finish_and_clear();
+        if let Some(id) = self.merge.iter().find(|id| !ids.contains(&Some((*id).clone()))) {
+            bail!("`--merge {id}` names no adapter that is loaded; load it with `--adapter`");
+        }
         let base = reranker.base();
         tracing::info!(
             base_model = base.name,
             device = reranker.device(),
+            engine = reranker.engine(),
+            precision = %reranker.precision(),
             n_adapters = reranker.adapters().len(),
             "loaded"
         );

@@ -67,7 +67,7 @@ impl PieceTimes {
     }
 
     /// Adds other times to these.
-    pub(crate) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.tokenise += other.tokenise;
         self.embedding += other.embedding;
         self.linear += other.linear;

@@ -61,6 +61,9 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
         Some(reranker) => {
             let base = reranker.base();
             line("device", reranker.device().to_owned())?;
+            line("engine", format!("{}, up to {} tokens at once", reranker.engine(), reranker.tokens_max()))?;
+            let n_bytes = indicatif::HumanBytes(base.n_bytes as u64);
+            line("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision()))?;
             let head = if base.has_head { "" } else { ", no score head of its own" };
             let n_weights = count(base.n_parameters);
             line(
@@ -129,6 +132,7 @@ fn model_json(reranker: &ModelReranker) -> Value {
             "n_targets": adapter.n_targets,
             "n_parameters": adapter.n_parameters,
             "max_length": adapter.max_length,
+            "merged_bytes": adapter.merged_bytes,
         })
     };
     json!({
@@ -139,6 +143,10 @@ fn model_json(reranker: &ModelReranker) -> Value {
         "has_head": base.has_head,
         "max_length": base.max_length,
         "device": reranker.device(),
+        "engine": reranker.engine(),
+        "precision": reranker.precision().name(),
+        "tokens_max": reranker.tokens_max(),
+        "n_bytes": base.n_bytes,
         "adapters": reranker.adapters().into_iter().map(adapter).collect::<Vec<_>>(),
     })
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each: arguments, what is done, what is printed.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod delete;
 #[cfg(feature = "starter")]
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Rerank(args) => rerank::run(args, is_quiet),
         Command::Score(args) => score::run(args, is_quiet),
         Command::Serve(args) => serve::run(args, is_quiet),
+        Command::Bench(args) => bench::run(args, is_quiet),
         Command::Info(args) => info::run(args, is_quiet),
         Command::Completions(args) => completions::run(args, Cli::command()),
         #[cfg(feature = "starter")]

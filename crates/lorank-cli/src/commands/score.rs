@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::ProgressBar;
-use lorank_core::{Candidate, Group, ModelVersion, Query, Reranker, Score};
-use lorank_model::ModelReranker;
+use lorank_core::{Candidate, Group, ModelVersion, Precision, Query, Reranker, Score};
+use lorank_model::{ModelReranker, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 
 use crate::lines::JsonLines;
@@ -15,6 +15,8 @@ use crate::models::{AdapterArg, ModelArgs};
 use crate::output::{self, progress};
 
 /// Score pairs of a query and a document: raw logits, one JSON line a pair, in the order of the input
+///
+/// The precision is f32 here unless --precision says otherwise.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
     /// JSON lines {"query", "title"?, "document"}; - reads standard input
@@ -41,7 +43,7 @@ struct ScoreLine {
 }
 
 /// How many pairs are read, scored and written at a time.
-const CHUNK: usize = 32;
+const CHUNK: usize = 256;
 
 struct Pair {
     line: u64,
@@ -51,7 +53,9 @@ struct Pair {
 
 pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
     let mut lines = JsonLines::open(&args.pairs)?;
-    let models = args.model.load(args.adapter.as_slice(), is_quiet)?;
+    // Raw logits are for comparing, so they are exact where nothing else was asked for.
+    let precision = args.model.precision.or(Some(PrecisionChoice::Fixed(Precision::F32)));
+    let models = ModelArgs { precision, ..args.model.clone() }.load(args.adapter.as_slice(), is_quiet)?;
     let model = models.resolve_default()?;
     let progress = progress::counter("pairs", is_quiet);
     loop {

@@ -50,8 +50,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", env = "LORANK_QUEUE_MAX", help_heading = "Queue options")]
     queue_max: Option<NonZeroUsize>,
     /// About how many tokens the model gets at once, from all the requests that wait [default: 4096]
-    #[arg(long, value_name = "N", env = "LORANK_TOKENS_MAX", help_heading = "Queue options")]
-    tokens_max: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", env = "LORANK_BATCH_TOKENS_MAX", help_heading = "Queue options")]
+    batch_tokens_max: Option<NonZeroUsize>,
     /// How long an idle model waits, once a request has come, for others to fill its batch [default: 0]
     #[arg(long, value_name = "N", env = "LORANK_WAIT_MICROS", help_heading = "Queue options")]
     wait_micros: Option<u64>,
@@ -87,7 +87,7 @@ impl ServeArgs {
             top_k: self.top_k.unwrap_or(config.top_k),
             deadline: self.deadline_millis.map(Duration::from_millis).or(config.deadline),
             queue_max: self.queue_max.unwrap_or(config.queue_max),
-            tokens_max: self.tokens_max.unwrap_or(config.tokens_max),
+            tokens_max: self.batch_tokens_max.unwrap_or(config.tokens_max),
             wait_micros: self.wait_micros.unwrap_or(config.wait_micros),
             default_adapter,
             ..config

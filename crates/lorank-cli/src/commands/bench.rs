@@ -1,0 +1,305 @@
+//! `lorank bench`: how fast a model reranks on this machine, and where its time goes.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
+use lorank_model::{ModelReranker, PieceTimes};
+use lorank_pipeline::{AdapterChoice, CacheConfig, Pipeline, PipelineConfig, SearchRequest};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::lines::JsonLines;
+use crate::models::{AdapterArg, ModelArgs};
+use crate::output::{self, progress};
+
+/// Measure how fast a model reranks on this machine, and where its time goes
+///
+/// Pairs beside each other with one query make a request. Without --pairs it is one question with 100 passages of the
+/// starter. Scores are not cached.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// JSON lines {"query", "title"?, "document"}; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pairs: Option<PathBuf>,
+    /// An adapter; repeatable: the documents of a request are then spread over them in one batch
+    #[arg(long = "adapter", value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
+    adapters: Vec<AdapterArg>,
+    /// How often everything is scored, after once to warm up
+    #[arg(long, value_name = "N", default_value = "5")]
+    runs: NonZeroUsize,
+    /// Split each request over this many clients, which ask at once through the queue
+    #[arg(long, value_name = "N", default_value = "1")]
+    clients: NonZeroUsize,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Deserialize)]
+struct PairLine {
+    query: String,
+    title: Option<String>,
+    document: String,
+}
+
+/// A query with its documents.
+struct Request {
+    query: Query,
+    candidates: Vec<Candidate>,
+}
+
+/// What was measured.
+struct Measured {
+    n_requests: usize,
+    n_pairs: usize,
+    /// Of each run, in seconds.
+    runs: Vec<f64>,
+    /// Of each request of each run, in seconds.
+    requests: Vec<f64>,
+    /// Of all runs together; none where clients asked through the queue.
+    pieces: Option<PieceTimes>,
+}
+
+pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let requests = requests(args)?;
+    let models = args.model.load(&args.adapters, is_quiet)?;
+    let adapters = if models.adapters.is_empty() { vec![None] } else { models.adapters.clone() };
+    let facts = json!({
+        "base_model": models.reranker.base().name,
+        "adapters": adapters.iter().map(|id| id.as_ref().map(AdapterId::as_str)).collect::<Vec<_>>(),
+        "precision": models.reranker.precision().name(),
+        "device": models.reranker.device(),
+        "engine": models.reranker.engine(),
+        "threads": rayon::current_num_threads(),
+        "clients": args.clients,
+    });
+    let bar = progress::of(args.runs.get() as u64 + 1, "runs", is_quiet);
+    let mut measured = Measured {
+        n_requests: requests.len(),
+        n_pairs: requests.iter().map(|request| request.candidates.len()).sum(),
+        runs: Vec::new(),
+        requests: Vec::new(),
+        pieces: None,
+    };
+    if args.clients.get() > 1 {
+        let config = PipelineConfig {
+            cache: CacheConfig { entries_max: 0, ..CacheConfig::default() },
+            ..PipelineConfig::default()
+        };
+        let pipeline = Pipeline::without_first_stage(models.reranker, config)?;
+        let choice = adapters[0].clone().map_or(AdapterChoice::Base, AdapterChoice::Named);
+        measured.repeat(args.runs, &bar, |_| {
+            requests.iter().map(|one| at_once(&pipeline, one, &choice, args.clients)).collect()
+        })?;
+    } else {
+        let versions: Vec<ModelVersion> = adapters
+            .iter()
+            .map(|id| models.reranker.resolve(id.as_ref()).map_err(|error| anyhow!(error)))
+            .collect::<anyhow::Result<_>>()?;
+        measured.repeat(args.runs, &bar, |pieces| {
+            requests.iter().map(|request| in_one_call(&models.reranker, request, &versions, pieces)).collect()
+        })?;
+    }
+    bar.finish_and_clear();
+    if args.json { print_json(facts, &measured) } else { print_text(&facts, &measured) }
+}
+
+fn requests(args: &BenchArgs) -> anyhow::Result<Vec<Request>> {
+    let Some(path) = &args.pairs else { return starter_request() };
+    let mut lines = JsonLines::open(path)?;
+    let mut requests: Vec<Request> = Vec::new();
+    while let Some(line) = lines.next() {
+        let (number, PairLine { query, title, document }) = line?;
+        let mut candidate = Candidate::new(number.to_string(), document, Score::new(0.0)?);
+        candidate.title = title;
+        match requests.last_mut().filter(|request| request.query.text == query) {
+            Some(request) => request.candidates.push(candidate),
+            None => requests.push(Request { query: Query::new(query), candidates: vec![candidate] }),
+        }
+    }
+    if requests.is_empty() {
+        bail!("`{}` holds no pairs; write one JSON object a line: {{\"query\", \"document\"}}", path.display());
+    }
+    Ok(requests)
+}
+
+#[cfg(feature = "starter")]
+fn starter_request() -> anyhow::Result<Vec<Request>> {
+    #[derive(Deserialize)]
+    struct Passage {
+        #[serde(rename = "_id")]
+        id: String,
+        text: String,
+    }
+    let corpus = lorank_starter::corpus();
+    let passages = serde_json::Deserializer::from_slice(corpus.passages.bytes).into_iter::<Passage>().take(100);
+    let candidates = passages
+        .map(|passage| passage.map(|Passage { id, text }| Candidate::new(id, text, Score::new(0.0).expect("finite"))))
+        .collect::<Result<_, _>>()?;
+    let question = serde_json::Deserializer::from_slice(corpus.questions.bytes).into_iter::<Passage>().next();
+    let question = question.context("the starter has questions")??;
+    Ok(vec![Request { query: Query::new(question.text), candidates }])
+}
+
+#[cfg(not(feature = "starter"))]
+fn starter_request() -> anyhow::Result<Vec<Request>> {
+    bail!("this build carries no passages, so name a file with --pairs")
+}
+
+impl Measured {
+    /// Runs once to warm up and then as often as said; `run` gives the seconds of each request.
+    fn repeat(
+        &mut self,
+        n: NonZeroUsize,
+        bar: &indicatif::ProgressBar,
+        run: impl Fn(&mut Option<PieceTimes>) -> anyhow::Result<Vec<f64>>,
+    ) -> anyhow::Result<()> {
+        run(&mut None)?;
+        bar.inc(1);
+        for _ in 0..n.get() {
+            let started = Instant::now();
+            let requests = run(&mut self.pieces)?;
+            self.runs.push(started.elapsed().as_secs_f64());
+            self.requests.extend(requests);
+            bar.inc(1);
+        }
+        self.runs.sort_by(f64::total_cmp);
+        self.requests.sort_by(f64::total_cmp);
+        Ok(())
+    }
+
+    fn median(&self) -> f64 {
+        quantile(&self.runs, 0.5)
+    }
+
+    /// Of one run.
+    fn n_tokens(&self) -> Option<usize> {
+        self.pieces.map(|pieces| pieces.n_tokens / self.runs.len())
+    }
+}
+
+/// The value below which the share `q` of the sorted values lies, by nearest rank.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+/// Scores a request in one call, its documents spread over the adapters; the seconds it took.
+fn in_one_call(
+    reranker: &ModelReranker,
+    request: &Request,
+    versions: &[ModelVersion],
+    pieces: &mut Option<PieceTimes>,
+) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    let share = request.candidates.len().div_ceil(versions.len());
+    let groups = request.candidates.chunks(share).zip(versions);
+    let groups: Vec<Group<'_>> =
+        groups.map(|(candidates, model)| Group { query: &request.query, model, candidates }).collect();
+    let (scores, times) = reranker.score_timed(&groups);
+    scores.into_iter().try_for_each(|scores| scores.map(drop))?;
+    pieces.get_or_insert_default().add(&times);
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// Has clients ask for their shares of a request at once; the seconds until the last one had its answer.
+fn at_once<F: Sync, R: Reranker + 'static>(
+    pipeline: &Pipeline<F, R>,
+    request: &Request,
+    choice: &AdapterChoice,
+    n_clients: NonZeroUsize,
+) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    let share = request.candidates.len().div_ceil(n_clients.get());
+    let ask = |candidates: &[Candidate]| -> anyhow::Result<()> {
+        let depth = NonZeroUsize::new(candidates.len());
+        let search =
+            SearchRequest { adapter: choice.clone(), depth, ..SearchRequest::from_query(request.query.clone()) };
+        let answer = pipeline.rerank(&search, candidates.to_vec())?;
+        answer.fallback.map_or(Ok(()), |fallback| bail!("a request fell back: {fallback}"))
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = request.candidates.chunks(share).map(|share| scope.spawn(move || ask(share))).collect();
+        clients.into_iter().try_for_each(|client| client.join().expect("a client does not panic"))
+    })?;
+    Ok(started.elapsed().as_secs_f64())
+}
+
+fn print_json(mut facts: serde_json::Value, measured: &Measured) -> anyhow::Result<()> {
+    let Measured { n_requests, n_pairs, runs, requests, pieces } = measured;
+    let median = measured.median();
+    let per_run = |time: Duration| time.as_secs_f64() / runs.len() as f64;
+    let pieces = pieces.map(|pieces| pieces.by_name().map(|(name, time)| (name.to_owned(), json!(per_run(time)))));
+    let more = json!({
+        "n_requests": n_requests,
+        "n_pairs": n_pairs,
+        "n_tokens": measured.n_tokens(),
+        "seconds": {"median": median, "runs": runs},
+        "pairs_per_second": *n_pairs as f64 / median,
+        "tokens_per_second": measured.n_tokens().map(|n| n as f64 / median),
+        "request_millis": {"p50": quantile(requests, 0.5) * 1e3, "p99": quantile(requests, 0.99) * 1e3},
+        "seconds_by_piece": pieces.map(serde_json::Map::from_iter),
+    });
+    if let (Some(facts), serde_json::Value::Object(more)) = (facts.as_object_mut(), more) {
+        facts.extend(more);
+    }
+    output::print_json(&facts)
+}
+
+fn print_text(facts: &serde_json::Value, measured: &Measured) -> anyhow::Result<()> {
+    let mut out = output::stdout();
+    let mut line = |name: &str, value: String| writeln!(out, "{name:<18}{value}");
+    let fact = |name: &str| facts[name].as_str().map_or_else(|| facts[name].to_string(), str::to_owned);
+    let named = |id: &serde_json::Value| id.as_str().unwrap_or("none").to_owned();
+    let adapters = facts["adapters"].as_array().into_iter().flatten().map(named).collect::<Vec<_>>().join(", ");
+    line("base model", fact("base_model"))?;
+    line("adapters", adapters)?;
+    line(
+        "precision",
+        format!("{} by {} on {}, {} threads", fact("precision"), fact("engine"), fact("device"), fact("threads")),
+    )?;
+    line(
+        "pairs",
+        format!("{} in {} requests from {} clients", measured.n_pairs, measured.n_requests, fact("clients")),
+    )?;
+    let median = measured.median();
+    let (fastest, slowest) = (measured.runs[0], measured.runs[measured.runs.len() - 1]);
+    line("seconds a run", format!("{median:.3} ({fastest:.3} to {slowest:.3}, {} runs)", measured.runs.len()))?;
+    line("pairs per second", format!("{:.1}", measured.n_pairs as f64 / median))?;
+    if let Some(n_tokens) = measured.n_tokens() {
+        line("tokens per second", format!("{:.0} ({n_tokens} tokens a run)", n_tokens as f64 / median))?;
+    }
+    let millis = |q| quantile(&measured.requests, q) * 1e3;
+    line("request", format!("p50 {:.1} ms, p99 {:.1} ms", millis(0.5), millis(0.99)))?;
+    if let Some(pieces) = measured.pieces {
+        let total: f64 = measured.runs.iter().sum();
+        let all: Duration = pieces.by_name().iter().map(|(_, time)| *time).sum();
+        let rest = ("rest", Duration::from_secs_f64((total - all.as_secs_f64()).max(0.0)));
+        for (name, time) in pieces.by_name().into_iter().chain([rest]) {
+            let (share, millis) = (time.as_secs_f64() / total, time.as_secs_f64() * 1e3 / measured.runs.len() as f64);
+            line(&format!("  {name}"), format!("{:5.1} %  {millis:8.1} ms", share * 100.0))?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        let check = |sorted: &[f64], q: f64, expected: f64| assert_eq!(quantile(sorted, q), expected);
+        check(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.5, 3.0);
+        check(&[1.0, 2.0, 3.0, 4.0, 5.0], 0.99, 5.0);
+        check(&[7.0], 0.5, 7.0);
+        check(&[1.0, 2.0], 0.5, 1.0);
+    }
+}
