@@ -150,16 +150,17 @@ impl Work for OneHead<'_> {
                 let n_seen = if self.attention.is_causal { position + n } else { n_keys };
                 self.copy_queries::<K>(rows.clone(), head, position, &mut queries);
                 product::<K>((&queries, head_dim), (n, head_dim, n_seen), keys, (&mut weights, stride));
+                let mut factors = [0.0; QUERIES];
                 for (m, weights) in weights.chunks_exact_mut(stride).take(n).enumerate() {
                     let own = if self.attention.is_causal { position + m + 1 } else { n_keys };
                     weights[own..n_seen].fill(0.0);
-                    softmax::<K>(&mut weights[..own]);
+                    factors[m] = 1.0 / exponentials::<K>(&mut weights[..own]);
                 }
                 product::<K>((&weights, stride), (n, n_seen, head_dim), values, (&mut mixed, mixed_stride));
-                for (row, mixed) in rows.zip(mixed.chunks_exact(mixed_stride)) {
+                for ((row, mixed), factor) in rows.zip(mixed.chunks_exact(mixed_stride)).zip(factors) {
                     // SAFETY: this task alone writes these heads of its span's rows.
                     let out = unsafe { self.out.slice((row * n_heads + head) * head_dim, head_dim) };
-                    out.copy_from_slice(&mixed[..head_dim]);
+                    out.iter_mut().zip(mixed).for_each(|(out, x)| *out = x * factor);
                 }
             }
         }
@@ -297,9 +298,9 @@ fn strip<K: Kernel, const M: usize>(
     M
 }
 
-/// `e^x / sum(e^x)` in place, relative to the largest.
+/// `e^x` in place, relative to the largest, and the sum of it: a softmax, all but for the division.
 #[inline(always)]
-fn softmax<K: Kernel>(row: &mut [f32]) {
+fn exponentials<K: Kernel>(row: &mut [f32]) -> f32 {
     const LANES: usize = 16;
     let (chunks, rest) = row.as_chunks::<LANES>();
     let mut largest = [f32::MIN; LANES];
@@ -312,8 +313,5 @@ fn softmax<K: Kernel>(row: &mut [f32]) {
     for x in row.iter_mut() {
         *x = exp::<K>(*x - largest);
     }
-    let inverse = 1.0 / sum(row, |x| x);
-    for x in row {
-        *x *= inverse;
-    }
+    sum(row, |x| x)
 }

@@ -118,40 +118,14 @@ impl Work for Quantise<'_> {
     fn run<K: Kernel>(self) {
         let rows = self.rows.chunks_exact(self.width).zip(self.values.chunks_exact_mut(self.stride));
         for (n, (row, values)) in rows.enumerate() {
-            (self.scales[n], self.minima[n]) = quantise_row(row, values);
+            // SAFETY: `dispatch` runs this where the instructions are.
+            let (low, high, poison) = unsafe { K::range(row) };
+            // A NaN hides from every comparison; with this it reaches the row's results.
+            let range = high - low + poison;
+            let factor = if range > 0.0 { 127.0 / range } else { 0.0 };
+            // SAFETY: as above.
+            unsafe { K::quantise(row, low, factor, &mut values[..row.len()]) };
+            (self.scales[n], self.minima[n]) = (range / 127.0, low);
         }
     }
-}
-
-/// Writes the row's integers; its scale and minimum.
-#[inline(always)]
-fn quantise_row(row: &[f32], values: &mut [u8]) -> (f32, f32) {
-    const LANES: usize = 16;
-    /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
-    const TO_INTEGER: f32 = 12_582_912.0;
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let (mut low, mut high, mut zero) = ([f32::MAX; LANES], [f32::MIN; LANES], [0.0; LANES]);
-    for chunk in chunks {
-        for lane in 0..LANES {
-            let x = chunk[lane];
-            low[lane] = if x < low[lane] { x } else { low[lane] };
-            high[lane] = if x > high[lane] { x } else { high[lane] };
-            // Neither comparison sees a NaN, but this does: it stays a NaN, and so will the row's results.
-            zero[lane] += x * 0.0;
-        }
-    }
-    let mut minimum = low.into_iter().fold(f32::MAX, f32::min);
-    let mut maximum = high.into_iter().fold(f32::MIN, f32::max);
-    let mut poison: f32 = zero.into_iter().sum();
-    for x in rest {
-        (minimum, maximum, poison) = (minimum.min(*x), maximum.max(*x), poison + x * 0.0);
-    }
-    let range = maximum - minimum + poison;
-    let scale = range / 127.0;
-    let inverse = if range > 0.0 { 127.0 / range } else { 0.0 };
-    for (value, x) in values.iter_mut().zip(row) {
-        // Not fused: every instruction set is to find the same integers.
-        *value = ((*x - minimum) * inverse + TO_INTEGER).to_bits() as u8;
-    }
-    (scale, minimum)
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::input::Form;
 use crate::isa::{Work, dispatch};
-use crate::packed::Numbers;
+use crate::packed::{INT8_STEP, Numbers};
 use crate::threads::{self, Disjoint};
 use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, VECTORS_MAX};
 use crate::{Activation, Format, Input, PackedMatrix};
@@ -218,43 +218,75 @@ impl Block<'_> {
     /// `M` rows of a panel, from the sums to the stored result; how many rows that were.
     #[inline(always)]
     fn strip<K: Kernel, const M: usize, const V: usize>(&self, row: usize, columns: &Columns) -> usize {
-        let mut sums = [0.0; ROWS_MAX * COLUMNS_MAX];
-        let sums = &mut sums[..M * V * K::LANES];
+        let mut tiles = [[MaybeUninit::<f32>::uninit(); ROWS_MAX * COLUMNS_MAX]; 2];
         let x = Operand { rows: self.x.rows, width: self.x.width, form: &self.x.form };
-        let base = Term { matrix: self.matrix, x, row, scale: 1.0 };
-        let update = self.piece.update.as_ref().map(|Update { low, b, scale }| {
+        let base = Term { matrix: self.matrix, x, row };
+        let update = self.piece.update.as_ref();
+        let term = update.map(|Update { low, b, .. }| {
             let x = Operand { rows: low, width: b.n_in, form: &Form::F32 };
-            Term { matrix: b, x, row: row - self.piece.rows.start, scale: *scale }
+            Term { matrix: b, x, row: row - self.piece.rows.start }
         });
         // A loop, so that the innermost loops are compiled once and not once a term.
-        for term in [Some(base), update].into_iter().flatten() {
+        for (term, tile) in [Some(base), term].into_iter().flatten().zip(&mut tiles) {
             // SAFETY: `dispatch` runs this where the instructions are. The rows are the task's own; both matrices have the
             // panel, and their operands' forms are theirs.
-            unsafe { term.add_tile::<K, M, V>(columns.panel, sums) };
+            unsafe { term.write_tile::<K, M, V>(columns.panel, tile.as_mut_ptr().cast()) };
+        }
+        let [sums, updates] = &mut tiles;
+        // SAFETY: every kernel writes all of its `M * V * LANES` sums.
+        let sums = unsafe { written(sums, M * V * K::LANES) };
+        if let Some(update) = update {
+            // SAFETY: the second term was there too.
+            let updates = unsafe { written(updates, M * V * K::LANES) };
+            for (sum, term) in sums.iter_mut().zip(updates) {
+                *sum += update.scale * *term;
+            }
         }
         for (m, sums) in sums.chunks_exact_mut(V * K::LANES).enumerate() {
-            self.finish::<K>(row + m, columns, sums);
+            self.finish::<K, V>(row + m, columns, sums);
         }
         M
     }
 
     #[inline(always)]
-    fn finish<K: Kernel>(&self, row: usize, columns: &Columns, sums: &mut [f32]) {
+    fn finish<K: Kernel, const V: usize>(&self, row: usize, columns: &Columns, sums: &mut [f32]) {
+        let start = row * self.matrix.n_out + columns.first;
+        // SAFETY: every task has rows and columns of its own.
+        let out = unsafe { self.out.slice(start, columns.n) };
         for (sum, bias) in sums.iter_mut().zip(&columns.bias) {
             *sum += bias;
         }
-        let start = row * self.matrix.n_out + columns.first;
         if let Some(add) = self.epilogue.add {
-            for (sum, add) in sums.iter_mut().zip(&add[start..][..columns.n]) {
-                *sum += add;
-            }
+            each_pair::<K, V>(sums, &add[start..][..columns.n], |sum, add| *sum += add);
         }
         if let Some(activation) = self.epilogue.activation {
             activation.apply::<K>(sums);
         }
-        // SAFETY: every task has rows and columns of its own.
-        unsafe { self.out.slice(start, columns.n) }.copy_from_slice(&sums[..columns.n]);
+        each_pair::<K, V>(out, sums, |out, sum| *out = *sum);
     }
+}
+
+/// Calls `f` with each number of `to` and its like in `from`, as many as both have: nearly always a whole panel's width,
+/// which the compiler is told.
+#[inline(always)]
+fn each_pair<K: Kernel, const V: usize>(to: &mut [f32], from: &[f32], f: impl Fn(&mut f32, &f32)) {
+    let width = V * K::LANES;
+    if to.len() >= width && from.len() >= width {
+        to[..width].iter_mut().zip(&from[..width]).for_each(|(to, from)| f(to, from));
+    } else {
+        to.iter_mut().zip(from).for_each(|(to, from)| f(to, from));
+    }
+}
+
+/// The first numbers of a tile.
+///
+/// # Safety
+/// They have been written.
+#[inline(always)]
+unsafe fn written(tile: &mut [MaybeUninit<f32>], n: usize) -> &mut [f32] {
+    let tile = &mut tile[..n];
+    // SAFETY: as many as the tile has, and written, as the caller vouches.
+    unsafe { std::slice::from_raw_parts_mut(tile.as_mut_ptr().cast(), n) }
 }
 
 /// The columns of one panel.
@@ -272,22 +304,20 @@ struct Term<'a> {
     x: Operand<'a>,
     /// The first of the operand's rows.
     row: usize,
-    scale: f32,
 }
 
 impl Term<'_> {
-    /// Adds the product of `M` rows and a panel's columns, times the scale, to `to`.
+    /// Writes the product of `M` rows and a panel's columns to `out`.
     ///
     /// # Safety
-    /// The instructions of `K` are enabled; the rows and the panel exist, and the operand's form is that of the matrix.
+    /// The instructions of `K` are enabled; the rows and the panel exist, the operand's form is that of the matrix, and
+    /// `out` has room for the tile.
     #[inline(always)]
-    unsafe fn add_tile<K: Kernel, const M: usize, const V: usize>(&self, panel: usize, to: &mut [f32]) {
-        let Self { matrix, x, row, scale } = *self;
+    unsafe fn write_tile<K: Kernel, const M: usize, const V: usize>(&self, panel: usize, out: *mut f32) {
+        let Self { matrix, x, row } = *self;
         let start = matrix.panel_start(panel);
-        let mut sums = [MaybeUninit::<f32>::uninit(); ROWS_MAX * COLUMNS_MAX];
-        let out = sums.as_mut_ptr().cast::<f32>();
         // SAFETY: the panel's numbers begin at `start` and are as deep as the matrix; `x` has the rows from `row` to
-        // `row + M`, and `sums` has room for the largest `M` by `V * LANES`.
+        // `row + M`, and `out` has room for them.
         unsafe {
             match (&matrix.numbers, x.form) {
                 (Numbers::F32(numbers), Form::F32) => {
@@ -306,19 +336,15 @@ impl Term<'_> {
                 _ => unreachable!("`check_form` has refused other pairs"),
             }
         }
-        for (to, sum) in to.iter_mut().zip(&sums[..M * V * K::LANES]) {
-            // SAFETY: every kernel writes all of its `M * V * LANES` sums.
-            *to += scale * unsafe { sum.assume_init() };
-        }
     }
 
     /// Writes the tile of an integer product, scaled back to what its integers stand for.
     ///
     /// # Safety
-    /// As for [`Self::add_tile`], both in integers; `out` has room for the tile.
+    /// As for [`Self::write_tile`], both in integers.
     #[inline(always)]
     unsafe fn write_int8_tile<K: Kernel, const M: usize, const V: usize>(&self, panel: usize, out: *mut f32) {
-        let Self { matrix, x, row, .. } = *self;
+        let Self { matrix, x, row } = *self;
         let (Numbers::Int8 { weights, scales, sums }, Form::Int8 { values, stride, scales: row_scales, minima }) =
             (&matrix.numbers, x.form)
         else {
@@ -332,7 +358,7 @@ impl Term<'_> {
             let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };
             K::int8::<M, V>(
                 rows,
-                stride / 8,
+                stride / INT8_STEP,
                 weights.as_ptr().add(matrix.panel_start(panel)),
                 integers.as_mut_ptr().cast(),
             );

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Rows};
+use super::{Kernel, Portable, Rows};
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
 ///
@@ -96,25 +96,76 @@ impl Kernel for Avx2 {
                 let mut sums = [_mm256_setzero_si256(); M];
                 let mut w = panel.add(v * 4 * LANES);
                 for step in 0..n_steps {
-                    let weights_0 = _mm256_loadu_si256(w.cast());
-                    let weights_1 = _mm256_loadu_si256(w.add(V * 4 * LANES).cast());
+                    let weights: [__m256i; 4] =
+                        std::array::from_fn(|group| _mm256_loadu_si256(w.add(group * V * 4 * LANES).cast()));
                     for (m, sum) in sums.iter_mut().enumerate() {
-                        let x = a.start.add(m * a.stride + step * 8).cast::<i32>();
-                        let x_0 = _mm256_set1_epi32(x.read_unaligned());
-                        let x_1 = _mm256_set1_epi32(x.add(1).read_unaligned());
-                        // Four products a lane of 16 bits: the packing's bound keeps their sum within it.
+                        let x = a.start.add(m * a.stride + step * 16).cast::<i32>();
+                        let product = |group: usize| {
+                            _mm256_maddubs_epi16(_mm256_set1_epi32(x.add(group).read_unaligned()), weights[group])
+                        };
+                        // Eight products a lane of 16 bits: the packing's bound keeps their sum within it.
                         let products = _mm256_add_epi16(
-                            _mm256_maddubs_epi16(x_0, weights_0),
-                            _mm256_maddubs_epi16(x_1, weights_1),
+                            _mm256_add_epi16(product(0), product(1)),
+                            _mm256_add_epi16(product(2), product(3)),
                         );
                         *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
                     }
-                    w = w.add(V * 8 * LANES);
+                    w = w.add(V * 16 * LANES);
                 }
                 for (m, sum) in sums.into_iter().enumerate() {
                     _mm256_storeu_si256(out.add((m * V + v) * LANES).cast(), sum);
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
+        let (chunks, rest) = row.as_chunks::<LANES>();
+        // SAFETY: plain Rust.
+        let (mut low, mut high, mut poison) = unsafe { Portable::range(rest) };
+        // SAFETY: the caller vouches for the instructions; a chunk is a vector long.
+        unsafe {
+            let (mut lows, mut highs, mut poisons) =
+                (_mm256_set1_ps(low), _mm256_set1_ps(high), _mm256_set1_ps(poison));
+            for chunk in chunks {
+                let x = _mm256_loadu_ps(chunk.as_ptr());
+                lows = _mm256_min_ps(lows, x);
+                highs = _mm256_max_ps(highs, x);
+                poisons = _mm256_fmadd_ps(x, _mm256_setzero_ps(), poisons);
+            }
+            let numbers = |lanes: __m256| {
+                let mut numbers = [0.0; LANES];
+                _mm256_storeu_ps(numbers.as_mut_ptr(), lanes);
+                numbers
+            };
+            low = numbers(lows).into_iter().fold(low, f32::min);
+            high = numbers(highs).into_iter().fold(high, f32::max);
+            poison = numbers(poisons).into_iter().sum();
+        }
+        (low, high, poison)
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
+        let (chunks, rest) = row.as_chunks::<{ 4 * LANES }>();
+        let (to_chunks, to_rest) = to.split_at_mut(chunks.len() * 4 * LANES);
+        // SAFETY: the caller vouches for the instructions; a chunk is four vectors of floats, and one of bytes.
+        unsafe {
+            let (minima, factors) = (_mm256_set1_ps(minimum), _mm256_set1_ps(factor));
+            // Packing works within halves of vectors; this puts the quarters of 4 bytes back in order.
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            for (chunk, to) in chunks.iter().zip(to_chunks.chunks_exact_mut(4 * LANES)) {
+                let integers: [__m256i; 4] = std::array::from_fn(|v| {
+                    let x = _mm256_loadu_ps(chunk.as_ptr().add(v * LANES));
+                    _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_sub_ps(x, minima), factors))
+                });
+                let low = _mm256_packs_epi32(integers[0], integers[1]);
+                let high = _mm256_packs_epi32(integers[2], integers[3]);
+                let bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
+                _mm256_storeu_si256(to.as_mut_ptr().cast(), bytes);
+            }
+            Portable::quantise(rest, minimum, factor, to_rest);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Rows};
+use super::{Avx2, Kernel, Rows};
 
 /// AVX-512 with VNNI: 32 registers of 16 lanes.
 ///
@@ -95,7 +95,7 @@ impl Kernel for Avx512Vnni {
         unsafe {
             let mut sums = [[_mm512_setzero_si512(); V]; M];
             let mut w = panel;
-            for group in 0..2 * n_steps {
+            for group in 0..4 * n_steps {
                 let weights: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(w.add(v * 4 * LANES).cast()));
                 for (m, sums) in sums.iter_mut().enumerate() {
                     let x = a.start.add(m * a.stride + group * 4).cast::<i32>().read_unaligned();
@@ -112,6 +112,18 @@ impl Kernel for Avx512Vnni {
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
+        // SAFETY: the same contract, and this set includes AVX2's instructions.
+        unsafe { Avx2::range(row) }
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
+        // SAFETY: the same contract, and this set includes AVX2's instructions.
+        unsafe { Avx2::quantise(row, minimum, factor, to) }
     }
 }
 
@@ -169,6 +181,18 @@ impl Kernel for Avx512Bf16 {
     unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
         // SAFETY: the same contract, and this set includes the other's instructions.
         unsafe { Avx512Vnni::int8::<M, V>(a, n_steps, panel, out) }
+    }
+
+    #[inline(always)]
+    unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
+        // SAFETY: the same contract, and this set includes AVX2's instructions.
+        unsafe { Avx2::range(row) }
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
+        // SAFETY: the same contract, and this set includes AVX2's instructions.
+        unsafe { Avx2::quantise(row, minimum, factor, to) }
     }
 }
 

@@ -70,7 +70,13 @@ pub(crate) trait Kernel: 'static {
         out: *mut f32,
     );
 
-    /// Unsigned 7-bit by signed 8-bit integers; `a` has `8 * n_steps` values in a row, the panel `2 * n_steps` groups of
+    /// Unsigned 7-bit by signed 8-bit integers; `a` has `16 * n_steps` values in a row, the panel `4 * n_steps` groups of
     /// four, which keep the bound of [`Format::Int8`](crate::Format::Int8).
     unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32);
+
+    /// The smallest and the largest number of a row, and NaN instead of zero where one of them is not finite.
+    unsafe fn range(row: &[f32]) -> (f32, f32, f32);
+
+    /// `(x - minimum) * factor`, rounded to nearest even, for each number of a row; the results are at most 127.
+    unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]);
 }

@@ -86,7 +86,7 @@ impl Kernel for Portable {
     #[inline(always)]
     unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
         let mut sums = [[[0; LANES]; V]; M];
-        for group in 0..2 * n_steps {
+        for group in 0..4 * n_steps {
             for (m, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: row `m` of the tile's `M`; a row has four values for each group.
                 let x = unsafe { *a.start.add(m * a.stride + group * 4).cast::<[u8; 4]>() };
@@ -103,6 +103,23 @@ impl Kernel for Portable {
         }
         // SAFETY: `out` has room for `M` rows of `V` vectors, which is what `sums` is.
         unsafe { out.cast::<[[[i32; LANES]; V]; M]>().write(sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
+        let mut range = (f32::MAX, f32::MIN, 0.0);
+        for x in row {
+            // Neither comparison sees a NaN; the product does.
+            range = (range.0.min(*x), range.1.max(*x), range.2 + x * 0.0);
+        }
+        range
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
+        for (to, x) in to.iter_mut().zip(row) {
+            *to = ((x - minimum) * factor).round_ties_even() as u8;
+        }
     }
 }
 
