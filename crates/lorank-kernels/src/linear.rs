@@ -180,6 +180,7 @@ impl Work for Block<'_> {
 
     #[inline(always)]
     fn run<K: Kernel>(self) {
+        const { assert!(K::LANES.is_multiple_of(CHUNK), "chunks make up vectors") };
         const { assert!(K::ROWS <= ROWS_MAX && K::ROWS_INT8 <= ROWS_MAX && K::LANES * VECTORS_MAX <= COLUMNS_MAX) };
         for panel in self.panels.clone() {
             match self.matrix.panel_vectors(panel) {
@@ -243,38 +244,48 @@ impl Block<'_> {
             }
         }
         for (m, sums) in sums.chunks_exact_mut(V * K::LANES).enumerate() {
-            self.finish::<K, V>(row + m, columns, sums);
+            self.finish::<K>(row + m, columns, sums);
         }
         M
     }
 
+    /// Finishes a row of a tile, eight numbers at a time: copied out first, so that the compiler sees that they overlap
+    /// with nothing and keeps them in registers.
     #[inline(always)]
-    fn finish<K: Kernel, const V: usize>(&self, row: usize, columns: &Columns, sums: &mut [f32]) {
+    fn finish<K: Kernel>(&self, row: usize, columns: &Columns, sums: &[f32]) {
         let start = row * self.matrix.n_out + columns.first;
         // SAFETY: every task has rows and columns of its own.
         let out = unsafe { self.out.slice(start, columns.n) };
-        for (sum, bias) in sums.iter_mut().zip(&columns.bias) {
-            *sum += bias;
+        let add = self.epilogue.add.map(|add| &add[start..][..columns.n]);
+        let chunks = sums.as_chunks::<CHUNK>().0.iter().zip(columns.bias.as_chunks::<CHUNK>().0);
+        for ((sums, bias), first) in chunks.zip((0..columns.n).step_by(CHUNK)) {
+            let mut chunk = *sums;
+            for (sum, bias) in chunk.iter_mut().zip(bias) {
+                *sum += bias;
+            }
+            if let Some(add) = add {
+                each_pair(&mut chunk, &add[first..], |sum, add| *sum += add);
+            }
+            if let Some(activation) = self.epilogue.activation {
+                activation.apply::<K>(&mut chunk);
+            }
+            each_pair(&mut out[first..], &chunk, |out, sum| *out = *sum);
         }
-        if let Some(add) = self.epilogue.add {
-            each_pair::<K, V>(sums, &add[start..][..columns.n], |sum, add| *sum += add);
-        }
-        if let Some(activation) = self.epilogue.activation {
-            activation.apply::<K>(sums);
-        }
-        each_pair::<K, V>(out, sums, |out, sum| *out = *sum);
     }
 }
 
-/// Calls `f` with each number of `to` and its like in `from`, as many as both have: nearly always a whole panel's width,
-/// which the compiler is told.
+/// How many numbers are finished at a time: every vector's length is a multiple of it.
+const CHUNK: usize = 8;
+
+/// Calls `f` with each number of a chunk and its like: nearly always a whole chunk, which the compiler is told.
 #[inline(always)]
-fn each_pair<K: Kernel, const V: usize>(to: &mut [f32], from: &[f32], f: impl Fn(&mut f32, &f32)) {
-    let width = V * K::LANES;
-    if to.len() >= width && from.len() >= width {
-        to[..width].iter_mut().zip(&from[..width]).for_each(|(to, from)| f(to, from));
-    } else {
-        to.iter_mut().zip(from).for_each(|(to, from)| f(to, from));
+fn each_pair(to: &mut [f32], from: &[f32], f: impl Fn(&mut f32, &f32)) {
+    match (to.first_chunk_mut::<CHUNK>(), from.first_chunk::<CHUNK>()) {
+        (Some(to), Some(from)) => {
+            let from = *from;
+            to.iter_mut().zip(&from).for_each(|(to, from)| f(to, from));
+        }
+        _ => to.iter_mut().zip(from).for_each(|(to, from)| f(to, from)),
     }
 }
 
@@ -364,11 +375,17 @@ impl Term<'_> {
             );
             for m in 0..M {
                 let (scale, minimum) = (row_scales[row + m], minima[row + m]);
-                for column in 0..V * K::LANES {
-                    // `sum((q * scale + minimum) * (w * column_scale))`, taken apart.
-                    let at = m * V * K::LANES + column;
-                    let sum = integers[at].assume_init() as f32 * scale + minimum * sums[column];
-                    out.add(at).write(sum * scales[column]);
+                for first in (0..V * K::LANES).step_by(CHUNK) {
+                    let at = m * V * K::LANES + first;
+                    let integers: [i32; CHUNK] = integers.as_ptr().add(at).cast::<[i32; CHUNK]>().read();
+                    let sums: [f32; CHUNK] = sums.as_ptr().add(first).cast::<[f32; CHUNK]>().read();
+                    let scales: [f32; CHUNK] = scales.as_ptr().add(first).cast::<[f32; CHUNK]>().read();
+                    let mut chunk = [0.0; CHUNK];
+                    for lane in 0..CHUNK {
+                        // `sum((q * scale + minimum) * (w * column_scale))`, taken apart.
+                        chunk[lane] = (integers[lane] as f32 * scale + minimum * sums[lane]) * scales[lane];
+                    }
+                    out.add(at).cast::<[f32; CHUNK]>().write(chunk);
                 }
             }
         }
