@@ -107,17 +107,17 @@ impl PackedMatrix {
 
     /// Blocks of rows that a core's cache holds, split by columns too where there are few of them.
     fn tasks<'p, 'a>(&self, pieces: &'p [Piece<'a>]) -> Vec<(&'p Piece<'a>, Range<usize>, Range<usize>)> {
-        /// Of a block's input, so that it stays in a core's cache beside a panel of weights.
-        const BLOCK_BYTES: usize = 192 << 10;
-        const BLOCK_ROWS_MAX: usize = 96;
+        /// Of a block's input, so that it stays in a core's first cache beside a panel of weights.
+        const BLOCK_BYTES: usize = 24 << 10;
+        const BLOCK_ROWS_MAX: usize = 48;
         let depth_bytes = match self.numbers {
             Numbers::F32(_) | Numbers::Bf16(_) => 4 * self.n_in,
             Numbers::Int8 { .. } => self.n_in,
         };
         let n_rows = (BLOCK_BYTES / depth_bytes).clamp(ROWS_MAX, BLOCK_ROWS_MAX) / ROWS_MAX * ROWS_MAX;
         let n_blocks: usize = pieces.iter().map(|piece| piece.rows.len().div_ceil(n_rows)).sum();
-        // A few tasks a thread, so that none waits long for the last one.
-        let wanted = 4 * rayon::current_num_threads();
+        // Many tasks a thread, so that none waits long for the last one, however unevenly the cores run.
+        let wanted = 16 * rayon::current_num_threads();
         let n_splits = wanted.div_ceil(n_blocks.max(1)).clamp(1, self.n_panels());
         let n_panels = self.n_panels().div_ceil(n_splits);
         let mut tasks = Vec::new();
