@@ -17,6 +17,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("lorank-model", 1),
     ("lorank-cache", 1),
     ("lorank-core", 0),
+    ("lorank-kernels", 0),
     // Data alone, without a line about search.
     ("lorank-starter", 0),
 ];
@@ -24,12 +25,16 @@ const LEVELS: &[(&str, u8)] = &[
 /// For tests alone; it may use the crates of level 0, and only as a dev-dependency may it be used.
 const TESTING: &str = "lorank-testing";
 
+/// The one crate that may hold unsafe code. Its own manifest denies a block without a `SAFETY` line.
+const KERNELS: &str = "lorank-kernels";
+
 /// A family of dependencies (a trailing `*` stands for any ending) and the crates that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
     ("tantivy*", &["lorank-tantivy"]),
     ("candle-*", &["lorank-model"]),
     ("tokenizers", &["lorank-model"]),
     ("hf-hub", &["lorank-model"]),
+    ("memmap2", &[KERNELS]),
     ("safetensors", &["lorank-model", TESTING]),
     ("axum*", &["lorank-server"]),
     ("clap*", &["lorank-cli"]),
@@ -143,17 +148,22 @@ fn core_has_plain_values_only() {
 
 #[test]
 fn every_crate_takes_the_workspace_lints() {
-    for (name, package) in packages() {
+    for (name, package) in packages().into_iter().filter(|(name, _)| name != KERNELS) {
         let manifest = fs::read_to_string(package.folder.join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{name} goes without the workspace's lints");
     }
 }
 
 #[test]
-fn no_code_is_unsafe() {
+fn only_the_kernels_are_unsafe() {
     let openings = ["{", "fn", "impl", "trait", "extern"].map(|what| format!("{} {what}", concat!("un", "safe")));
     let is_unsafe = |line: &str| !is_comment(line) && openings.iter().any(|opening| line.contains(opening.as_str()));
-    assert_eq!(lines_with(&files(".rs"), is_unsafe), [""; 0]);
+    let (kernels, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        files(".rs").into_iter().partition(|path| path.to_string_lossy().contains(KERNELS));
+    assert_eq!(lines_with(&others, is_unsafe), [""; 0]);
+    assert!(!lines_with(&kernels, is_unsafe).is_empty(), "the search finds what there is to find");
+    let manifest = fs::read_to_string(packages()[KERNELS].folder.join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("undocumented_unsafe_blocks = \"deny\""));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::ModelError;
 /// The arithmetic asked for: one by its name, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
-    /// The fastest whose ranking holds: int8 on a CPU (its nDCG@10 on six collections is within 0.002 of f32's; the README
-    /// has the table), f32 elsewhere.
+    /// The fastest whose ranking is known to hold. That is f32 until the others' nDCG@10 has been measured on enough
+    /// questions to say.
     #[default]
     Auto,
     /// This one.
@@ -27,7 +27,6 @@ impl PrecisionChoice {
     pub(crate) fn on(self, device: &Device, is_reference: bool) -> Result<Precision, ModelError> {
         let refused = |precision, why| Err(ModelError::Precision { precision, why });
         match self {
-            Self::Auto if device.is_cpu() && !is_reference => Ok(Precision::Int8),
             Self::Auto | Self::Fixed(Precision::F32) => Ok(Precision::F32),
             Self::Fixed(precision) if is_reference => refused(precision, "the reference pass is in f32"),
             Self::Fixed(precision) if !device.is_cpu() => refused(precision, "only the CPU has it in this version"),
