@@ -1,6 +1,6 @@
 //! Functions of one number, written so that the compiler can turn a loop over them into vector instructions.
 
-use std::f32::consts::{LN_2, LOG2_E, SQRT_2};
+use std::f32::consts::{FRAC_2_SQRT_PI, LN_2, LOG2_E, SQRT_2};
 
 use crate::tile::Kernel;
 
@@ -86,7 +86,7 @@ fn erf<K: Kernel>(x: f32) -> f32 {
     let polynomial = |coefficients: &[f32]| {
         coefficients[1..].iter().fold(coefficients[0], |sum, coefficient| mul_add::<K>(sum, square, *coefficient))
     };
-    let above = polynomial(&[2.290_506_6e-4, 3.408_291e-3, 5.095_569_5e-2, 1.852_083_2e-1, 1.128_379_1]);
+    let above = polynomial(&[2.290_506_6e-4, 3.408_291e-3, 5.095_569_5e-2, 1.852_083_2e-1, FRAC_2_SQRT_PI]);
     let below = polynomial(&[
         -1.179_160_3e-7,
         2.354_796_6e-5,

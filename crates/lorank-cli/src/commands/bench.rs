@@ -204,7 +204,9 @@ fn in_one_call(
     let groups: Vec<Group<'_>> =
         groups.map(|(candidates, model)| Group { query: &request.query, model, candidates }).collect();
     let (scores, times) = reranker.score_timed(&groups);
-    scores.into_iter().try_for_each(|scores| scores.map(drop))?;
+    for scores in scores {
+        scores?;
+    }
     pieces.get_or_insert_default().add(&times);
     Ok(started.elapsed().as_secs_f64())
 }
