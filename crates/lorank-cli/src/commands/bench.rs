@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
 use lorank_model::{ModelReranker, PieceTimes};
@@ -144,7 +144,7 @@ fn starter_request() -> anyhow::Result<Vec<Request>> {
         .map(|passage| passage.map(|Passage { id, text }| Candidate::new(id, text, Score::new(0.0).expect("finite"))))
         .collect::<Result<_, _>>()?;
     let question = serde_json::Deserializer::from_slice(corpus.questions.bytes).into_iter::<Passage>().next();
-    let question = question.context("the starter has questions")??;
+    let question = question.expect("the starter has questions")?;
     Ok(vec![Request { query: Query::new(question.text), candidates }])
 }
 
