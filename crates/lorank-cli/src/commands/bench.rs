@@ -10,9 +10,11 @@ use clap::Args;
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
 use lorank_model::{ModelReranker, PieceTimes};
 use lorank_pipeline::{AdapterChoice, CacheConfig, Pipeline, PipelineConfig, SearchRequest};
+#[cfg(feature = "starter")]
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::commands::score::PairLine;
 use crate::lines::JsonLines;
 use crate::models::{AdapterArg, ModelArgs};
 use crate::output::{self, progress};
@@ -40,13 +42,6 @@ pub(crate) struct BenchArgs {
     json: bool,
     #[command(flatten)]
     model: ModelArgs,
-}
-
-#[derive(Deserialize)]
-struct PairLine {
-    query: String,
-    title: Option<String>,
-    document: String,
 }
 
 /// A query with its documents.

@@ -29,12 +29,13 @@ pub(crate) struct ScoreArgs {
     model: ModelArgs,
 }
 
+/// A line of a file of pairs.
 #[derive(Deserialize)]
-struct PairLine {
-    query: String,
+pub(crate) struct PairLine {
+    pub query: String,
     /// Absent and empty are two different things to a model.
-    title: Option<String>,
-    document: String,
+    pub title: Option<String>,
+    pub document: String,
 }
 
 #[derive(Serialize)]
