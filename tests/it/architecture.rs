@@ -16,6 +16,8 @@ const LEVELS: &[(&str, u8)] = &[
     ("lorank-tantivy", 1),
     ("lorank-model", 1),
     ("lorank-cache", 1),
+    ("lorank-adapters", 1),
+    ("lorank-experiments", 1),
     ("lorank-core", 0),
     ("lorank-kernels", 0),
     // Data alone, without a line about search.
@@ -41,7 +43,20 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("toml*", &["lorank-cli"]),
     ("anyhow", &["lorank-cli"]),
     ("tokio", &["lorank-server", "lorank-cli"]),
-    ("serde*", &["lorank-server", "lorank-cli", "lorank-tantivy", "lorank-model", "lorank-starter", TESTING]),
+    ("rusqlite", &["lorank-experiments"]),
+    (
+        "serde*",
+        &[
+            "lorank-server",
+            "lorank-cli",
+            "lorank-tantivy",
+            "lorank-model",
+            "lorank-adapters",
+            "lorank-experiments",
+            "lorank-starter",
+            TESTING,
+        ],
+    ),
 ];
 
 #[derive(Debug, PartialEq, Clone, Copy)]

@@ -1,0 +1,35 @@
+//! What is known of one answered query: the store reads these, the analysis consumes them.
+
+/// One answer that an experiment was part of, with the clicks that followed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryRecord {
+    /// The answer's request id, which clients send back as `query_id`.
+    pub request_id: String,
+    /// What was assigned.
+    pub unit: String,
+    /// The place of the arm in [`Experiment::arms`](crate::Experiment::arms); for an interleaved answer 0.
+    pub arm: usize,
+    /// Whether the request named its arm or adapter itself: recorded, and kept out of the statistics.
+    pub forced: bool,
+    /// When it was answered, in milliseconds since 1970.
+    pub at_millis: i64,
+    /// How many hits were returned.
+    pub n_hits: usize,
+    /// How long the search took.
+    pub latency_micros: u64,
+    /// The reason, where the answer was in first-stage order although the arm reranks.
+    pub fallback: Option<String>,
+    /// For interleaved answers, the arm that contributed the hit at each rank (rank 1 first); empty for others.
+    pub teams: Vec<u8>,
+    /// The clicks, oldest first. A hit may be clicked more than once.
+    pub clicks: Vec<Click>,
+}
+
+/// One click on a hit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Click {
+    /// The rank of the hit that was clicked, counted from 1 over the whole answer.
+    pub rank: usize,
+    /// When, in milliseconds since 1970.
+    pub at_millis: i64,
+}
