@@ -1,19 +1,22 @@
 //! nDCG@10 of BM25 and of the reranker on test collections in BEIR's layout.
 //!
-//!     cargo bench --bench ranking_quality -- FOLDER... [--queries N] [--depth N] [--adapter NAME]...
+//!     cargo bench --bench ranking_quality -- FOLDER... [--queries N] [--depth N] [--precision P]...
+//!         [--adapter NAME]... [--base MODEL_FOLDER] [--only-adapters]
 //!
 //! Each folder has `corpus.jsonl`, `queries.jsonl` and `qrels/test.tsv`. Its corpus is indexed with the settings that
 //! `lorank index` has by default, each judged question is searched, and the first `depth` (50) hits of BM25 are reranked by
-//! the starter's MiniLM, bare and with each `--adapter` of the starter. `--queries N` takes every k-th question, so that
-//! about N are left; without it all are taken. Prints a table in Markdown.
+//! the starter's MiniLM, bare and with each `--adapter` of the starter, in each `--precision` (f32). With `--base` the model
+//! is another one and each `--adapter` a folder. `--queries N` takes every k-th question, so that about N are left; without
+//! it all are taken. Prints a table in Markdown; where there are several collections, its last row has the means.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use lorank::core::AdapterId;
-use lorank::model::{Files, LoadOptions, ModelReranker};
+use lorank::core::{AdapterId, Precision};
+use lorank::model::{Files, LoadOptions, ModelReranker, PrecisionChoice};
 use lorank::pipeline::{AdapterChoice, Pipeline, PipelineConfig, SearchRequest};
 use lorank::tantivy::input::{self, Input, InputOptions};
 use lorank::tantivy::{Bm25FirstStage, BulkOptions, Index, IndexSettings, WriterOptions, index_documents};
@@ -23,23 +26,35 @@ struct Arguments {
     folders: Vec<PathBuf>,
     n_queries: usize,
     depth: NonZeroUsize,
-    adapters: Vec<AdapterId>,
+    precisions: Vec<PrecisionChoice>,
+    base: Option<PathBuf>,
+    adapters: Vec<String>,
+    only_adapters: bool,
 }
 
-/// The rankings that are compared: BM25, the bare base model, and the base model with each adapter.
-type Arm = (String, Option<AdapterChoice>);
+/// One of the rankings that are compared.
+struct Arm {
+    name: String,
+    /// The model and its place among the rerankers; BM25 has none.
+    model: Option<(usize, AdapterChoice)>,
+}
 
 fn main() -> Result<()> {
     let arguments = parse_arguments()?;
-    let adapters = arguments.adapters.iter().map(|id| (format!("+ {id}"), Some(AdapterChoice::Named(id.clone()))));
-    let fixed = [("BM25".to_owned(), None), ("MiniLM".to_owned(), Some(AdapterChoice::Base))];
-    let arms: Vec<Arm> = fixed.into_iter().chain(adapters).collect();
-    let names: Vec<&str> = arms.iter().map(|(name, _)| name.as_str()).collect();
+    let rerankers: Vec<_> =
+        arguments.precisions.iter().map(|precision| reranker(&arguments, *precision)).collect::<Result<_>>()?;
+    let arms = arms(&arguments, &rerankers)?;
+    let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
     println!("| collection | documents | questions | {} | seconds |", names.join(" | "));
     println!("|---|{}", "---:|".repeat(arms.len() + 3));
+    let mut rows = Vec::new();
     for folder in &arguments.folders {
-        let row = evaluate(folder, &arguments, &arms).with_context(|| format!("evaluating `{}`", folder.display()))?;
-        println!("{row}");
+        let measured = evaluate(folder, &arguments, &rerankers, &arms);
+        rows.push(measured.with_context(|| format!("evaluating `{}`", folder.display()))?);
+    }
+    if rows.len() > 1 {
+        let mean = |arm: usize| rows.iter().map(|row| row[arm]).sum::<f64>() / rows.len() as f64;
+        println!("| mean | | | {} | |", cells(&(0..arms.len()).map(mean).collect::<Vec<_>>()));
     }
     Ok(())
 }
@@ -49,7 +64,10 @@ fn parse_arguments() -> Result<Arguments> {
         folders: Vec::new(),
         n_queries: usize::MAX,
         depth: NonZeroUsize::new(50).context("50")?,
+        precisions: Vec::new(),
+        base: None,
         adapters: Vec::new(),
+        only_adapters: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -59,7 +77,10 @@ fn parse_arguments() -> Result<Arguments> {
             "--bench" => {}
             "--queries" => found.n_queries = value()?.parse()?,
             "--depth" => found.depth = value()?.parse()?,
-            "--adapter" => found.adapters.push(value()?.parse()?),
+            "--precision" => found.precisions.push(value()?.parse()?),
+            "--base" => found.base = Some(value()?.into()),
+            "--adapter" => found.adapters.push(value()?),
+            "--only-adapters" => found.only_adapters = true,
             flag if flag.starts_with('-') => bail!("`{flag}` is not an option"),
             folder => found.folders.push(folder.into()),
         }
@@ -67,37 +88,73 @@ fn parse_arguments() -> Result<Arguments> {
     if found.folders.is_empty() {
         bail!("name at least one folder in BEIR's layout");
     }
+    if found.precisions.is_empty() {
+        found.precisions.push(PrecisionChoice::Exactly(Precision::F32));
+    }
     Ok(found)
 }
 
-fn evaluate(folder: &Path, arguments: &Arguments, arms: &[Arm]) -> Result<String> {
+/// BM25, then in each precision the bare base model and the base model with each adapter.
+fn arms(arguments: &Arguments, rerankers: &[Arc<ModelReranker>]) -> Result<Vec<Arm>> {
+    let mut arms = vec![Arm { name: "BM25".to_owned(), model: None }];
+    for (at, reranker) in rerankers.iter().enumerate() {
+        let base = reranker.summary();
+        let precision = reranker.precision();
+        if !arguments.only_adapters {
+            let name = format!("{} {precision}", base.name);
+            arms.push(Arm { name, model: Some((at, AdapterChoice::Base)) });
+        }
+        for adapter in &arguments.adapters {
+            let id = adapter_id(adapter)?;
+            arms.push(Arm { name: format!("+ {id} {precision}"), model: Some((at, AdapterChoice::Named(id))) });
+        }
+    }
+    Ok(arms)
+}
+
+/// nDCG@10 of each arm, its row printed.
+fn evaluate(
+    folder: &Path,
+    arguments: &Arguments,
+    rerankers: &[Arc<ModelReranker>],
+    arms: &[Arm],
+) -> Result<Vec<f64>> {
     let start = Instant::now();
     let judged = Judged::read(folder);
     let step = judged.queries.len().div_ceil(arguments.n_queries).max(1);
     let queries: Vec<_> = judged.queries.iter().step_by(step).collect();
     let index_folder = tempfile::tempdir()?;
-    let index = index(folder, index_folder.path())?;
-    let n_documents = index.stats()?.n_documents;
-    let config = PipelineConfig { depth: arguments.depth, ..PipelineConfig::default() };
-    let pipeline = Pipeline::new(Bm25FirstStage::new(index), starter(&arguments.adapters)?, config)?;
+    let first_stage = Arc::new(Bm25FirstStage::new(index(folder, index_folder.path())?));
+    let n_documents = first_stage.index().stats()?.n_documents;
+    let pipelines = rerankers.iter().map(|reranker| {
+        let config = PipelineConfig { depth: arguments.depth, ..PipelineConfig::default() };
+        Pipeline::new(first_stage.clone(), reranker.clone(), config)
+    });
+    let pipelines: Vec<_> = pipelines.collect::<Result<_, _>>()?;
     let mut means = Vec::new();
-    for (_, adapter) in arms {
+    for arm in arms {
         let mut sum = 0.0;
         for (id, text) in &queries {
             let mut request = SearchRequest::new(text.clone());
-            request.rerank = adapter.is_some();
-            request.adapter = adapter.clone().unwrap_or_default();
-            let answer = pipeline.search(&request)?;
+            request.rerank = arm.model.is_some();
+            let (pipeline, choice) = arm.model.clone().unwrap_or_default();
+            request.adapter = choice;
+            let answer = pipelines[pipeline].search(&request)?;
             if let Some(fallback) = answer.fallback {
                 bail!("question `{id}` fell back: {fallback}");
             }
             sum += judged.ndcg_at_10(id, answer.hits.iter().map(|hit| hit.candidate.id.as_str()));
         }
-        means.push(format!("{:.3}", sum / queries.len() as f64));
+        means.push(sum / queries.len() as f64);
     }
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
     let seconds = start.elapsed().as_secs();
-    Ok(format!("| {name} | {n_documents} | {} | {} | {seconds} |", queries.len(), means.join(" | ")))
+    println!("| {name} | {n_documents} | {} | {} | {seconds} |", queries.len(), cells(&means));
+    Ok(means)
+}
+
+fn cells(means: &[f64]) -> String {
+    means.iter().map(|mean| format!("{mean:.4}")).collect::<Vec<_>>().join(" | ")
 }
 
 fn index(folder: &Path, to: &Path) -> Result<Index> {
@@ -109,16 +166,32 @@ fn index(folder: &Path, to: &Path) -> Result<Index> {
     Ok(index)
 }
 
-fn starter(adapters: &[AdapterId]) -> Result<ModelReranker> {
-    let files = |name: &str, files: &'static [lorank::starter::File]| {
+/// The starter's model with adapters of the starter, or the model of a folder with adapters of folders.
+fn reranker(arguments: &Arguments, precision: PrecisionChoice) -> Result<Arc<ModelReranker>> {
+    let embedded = |name: &str, files: &'static [lorank::starter::File]| {
         Files::embedded(name, files.iter().map(|file| (file.name, file.bytes)))
     };
-    let base = files(lorank::starter::BASE_MODEL_HUB_NAME, lorank::starter::base_model());
-    let reranker = ModelReranker::load(&base, LoadOptions::default())?;
-    for id in adapters {
-        let adapter =
-            lorank::starter::adapter(id.as_str()).with_context(|| format!("the starter has no adapter `{id}`"))?;
-        reranker.add_adapter(id.clone(), &files(adapter.id, adapter.files))?;
+    let base = match &arguments.base {
+        None => embedded(lorank::starter::BASE_MODEL_HUB_NAME, lorank::starter::base_model()),
+        Some(folder) => Files::in_folder(folder)?,
+    };
+    let reranker = ModelReranker::load(&base, LoadOptions { precision, ..LoadOptions::default() })?;
+    for adapter in &arguments.adapters {
+        let files = match &arguments.base {
+            None => {
+                let adapter = lorank::starter::adapter(adapter)
+                    .with_context(|| format!("the starter has no adapter `{adapter}`"))?;
+                embedded(adapter.id, adapter.files)
+            }
+            Some(_) => Files::in_folder(Path::new(adapter))?,
+        };
+        reranker.add_adapter(adapter_id(adapter)?, &files)?;
     }
-    Ok(reranker)
+    Ok(Arc::new(reranker))
+}
+
+/// An adapter's name: the last part of its path.
+fn adapter_id(adapter: &str) -> Result<AdapterId> {
+    let name = Path::new(adapter).file_name().with_context(|| format!("`{adapter}` has no name"))?;
+    Ok(name.to_string_lossy().parse()?)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::tile::{Avx2, Avx512Bf16, Avx512Vnni, Kernel, Portable};
+use crate::tile::{Avx2, Avx512Bf16, Avx512Vnni, Int8Order, Kernel, Portable};
 
 /// A set of vector instructions that this CPU has and that there are kernels for.
 ///
@@ -57,6 +57,16 @@ impl Isa {
             Level::Avx2 => Avx2::LANES,
             Level::Avx512Vnni => Avx512Vnni::LANES,
             Level::Avx512Bf16 => Avx512Bf16::LANES,
+        }
+    }
+
+    /// How a panel of integers is laid out.
+    pub(crate) fn int8_order(self) -> Int8Order {
+        match self.0 {
+            Level::Portable => Portable::INT8_ORDER,
+            Level::Avx2 => Avx2::INT8_ORDER,
+            Level::Avx512Vnni => Avx512Vnni::INT8_ORDER,
+            Level::Avx512Bf16 => Avx512Bf16::INT8_ORDER,
         }
     }
 

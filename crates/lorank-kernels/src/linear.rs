@@ -7,9 +7,9 @@ use rayon::prelude::*;
 
 use crate::input::Form;
 use crate::isa::{Work, dispatch};
-use crate::packed::{INT8_STEP, Numbers};
+use crate::packed::Numbers;
 use crate::threads::{self, Disjoint};
-use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, VECTORS_MAX};
+use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, Scaling, VECTORS_MAX};
 use crate::{Activation, Format, Input, PackedMatrix};
 
 /// What is done to each sum before it is stored: `activation(sum + bias + add)`.
@@ -343,50 +343,21 @@ impl Term<'_> {
                     let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };
                     K::bf16_products::<M, V>(rows, stride / 2, numbers.as_ptr().add(start), out);
                 }
-                (Numbers::Int8 { .. }, Form::Int8 { .. }) => self.write_int8_tile::<K, M, V>(panel, out),
-                _ => unreachable!("`check_form` has refused other pairs"),
-            }
-        }
-    }
-
-    /// Writes the tile of an integer product, scaled back to what its integers stand for.
-    ///
-    /// # Safety
-    /// As for [`Self::write_tile`], both in integers.
-    #[inline(always)]
-    unsafe fn write_int8_tile<K: Kernel, const M: usize, const V: usize>(&self, panel: usize, out: *mut f32) {
-        let Self { matrix, x, row } = *self;
-        let (Numbers::Int8 { weights, scales, sums }, Form::Int8 { values, stride, scales: row_scales, minima }) =
-            (&matrix.numbers, x.form)
-        else {
-            unreachable!("the caller has matched both")
-        };
-        let mut integers = [MaybeUninit::<i32>::uninit(); ROWS_MAX * COLUMNS_MAX];
-        let first = panel * VECTORS_MAX * K::LANES;
-        let (scales, sums) = (&scales[first..][..V * K::LANES], &sums[first..][..V * K::LANES]);
-        // SAFETY: as the caller vouches; the kernel writes all of the tile's integers, and they are read after that.
-        unsafe {
-            let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };
-            K::int8::<M, V>(
-                rows,
-                stride / INT8_STEP,
-                weights.as_ptr().add(matrix.panel_start(panel)),
-                integers.as_mut_ptr().cast(),
-            );
-            for m in 0..M {
-                let (scale, minimum) = (row_scales[row + m], minima[row + m]);
-                for first in (0..V * K::LANES).step_by(CHUNK) {
-                    let at = m * V * K::LANES + first;
-                    let integers: [i32; CHUNK] = integers.as_ptr().add(at).cast::<[i32; CHUNK]>().read();
-                    let sums: [f32; CHUNK] = sums.as_ptr().add(first).cast::<[f32; CHUNK]>().read();
-                    let scales: [f32; CHUNK] = scales.as_ptr().add(first).cast::<[f32; CHUNK]>().read();
-                    let mut chunk = [0.0; CHUNK];
-                    for lane in 0..CHUNK {
-                        // `sum((q * scale + minimum) * (w * column_scale))`, taken apart.
-                        chunk[lane] = (integers[lane] as f32 * scale + minimum * sums[lane]) * scales[lane];
-                    }
-                    out.add(at).cast::<[f32; CHUNK]>().write(chunk);
+                (
+                    Numbers::Int8 { weights, scales, sums },
+                    Form::Int8 { values, stride, scales: row_scales, minima },
+                ) => {
+                    let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };
+                    let column = panel * VECTORS_MAX * K::LANES;
+                    let scaling = Scaling {
+                        row_scales: row_scales[row..][..M].as_ptr(),
+                        row_minima: minima[row..][..M].as_ptr(),
+                        column_sums: sums[column..][..V * K::LANES].as_ptr(),
+                        column_scales: scales[column..][..V * K::LANES].as_ptr(),
+                    };
+                    K::int8::<M, V>(rows, *stride, weights.as_ptr().add(start), scaling, out);
                 }
+                _ => unreachable!("`check_form` has refused other pairs"),
             }
         }
     }

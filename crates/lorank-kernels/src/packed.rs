@@ -1,7 +1,7 @@
 //! Weight matrices in the order in which the innermost loops read them.
 
 use crate::Isa;
-use crate::tile::VECTORS_MAX;
+use crate::tile::{Int8Order, VECTORS_MAX};
 
 /// How the numbers of a weight matrix are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,8 +12,8 @@ pub enum Format {
     Bf16,
     /// 8-bit integers with one scale for each output; inputs in 7 bits with a scale and a minimum for each row.
     ///
-    /// Of each sixteen weights in a row of the matrix, the positive ones among the 1st, 2nd, 5th, 6th, 9th, 10th, 13th and
-    /// 14th sum to at most 258, and so do the magnitudes of the negative ones; likewise the other eight. Times 127 that
+    /// Of each 128 weights in a row of the matrix, take two neighbours, the two that stand 32 places on, and so to the end:
+    /// the positive ones of these eight sum to at most 258, and so do the magnitudes of the negative ones. Times 127 that
     /// stays within 16 bits, so AVX2 may add eight products before it widens them. The scale is chosen to keep this
     /// bound, and every instruction set computes the same integers.
     Int8,
@@ -22,7 +22,8 @@ pub enum Format {
 /// A weight matrix `[n_out, n_in]`, packed for an instruction set.
 ///
 /// Panels of `VECTORS_MAX` vectors of outputs stand one after the other (the last may be narrower); within a panel the
-/// depth runs outermost, in groups of one (f32), two (bf16) or four (int8) numbers of each output side by side.
+/// depth runs outermost, in groups of one (f32), two (bf16) or four (int8) numbers of each output side by side. AVX2 has
+/// [another order](Int8Order::Chunks) for integers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedMatrix {
     pub(crate) isa: Isa,
@@ -64,7 +65,7 @@ impl PackedMatrix {
         let mut row = vec![0.0; n_in];
         for out in 0..n_out {
             read(out, &mut row);
-            let place = Place::of(format, lanes, n_out, n_in, out);
+            let place = Place::of(format, isa, n_out, n_in, out);
             match &mut numbers {
                 Numbers::F32(packed) => place.put(packed, row.iter().copied()),
                 Numbers::Bf16(packed) => place.put(packed, row.iter().map(|w| round_to_bf16(*w))),
@@ -126,8 +127,10 @@ impl PackedMatrix {
     }
 }
 
-/// How many products of integers AVX2 works through at a time.
-pub(crate) const INT8_STEP: usize = 16;
+/// Integers come in multiples of this: a vector of AVX2 holds as many.
+pub(crate) const INT8_STEP: usize = 32;
+/// How many integers of a row AVX2 works through before it widens their sums.
+pub(crate) const INT8_CHUNK: usize = 4 * INT8_STEP;
 
 /// The depth with the zeros that fill its last group, or for integers its last step.
 pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
@@ -138,32 +141,42 @@ pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
     }
 }
 
-/// Where the weights of one output stand.
+/// Where the weights of one output stand: outputs of one block take turns, `group` weights at a time.
 struct Place {
+    /// Where the block starts.
     start: usize,
+    /// How many outputs the block has.
+    width: usize,
+    /// The output's turn within the block.
+    column: usize,
     group: usize,
-    /// From one group of this output to the next.
-    step: usize,
+    /// The depth, padded. Where it does not come out even, the last turns are shorter.
+    depth: usize,
 }
 
 impl Place {
-    fn of(format: Format, lanes: usize, n_out: usize, n_in: usize, out: usize) -> Self {
-        let group = match format {
-            Format::F32 => 1,
-            Format::Bf16 => 2,
-            Format::Int8 => 4,
+    fn of(format: Format, isa: Isa, n_out: usize, n_in: usize, out: usize) -> Self {
+        let (depth, lanes) = (padded_depth(format, n_in), isa.lanes());
+        let panel = VECTORS_MAX * lanes;
+        let (group, block) = match (format, isa.int8_order()) {
+            (Format::F32, _) => (1, panel),
+            (Format::Bf16, _) => (2, panel),
+            (Format::Int8, Int8Order::Groups) => (4, panel),
+            (Format::Int8, Int8Order::Chunks) => (INT8_CHUNK, lanes),
         };
-        let panel_width = VECTORS_MAX * lanes;
-        let (panel, column) = (out / panel_width, out % panel_width);
-        let width = (n_out - panel * panel_width).next_multiple_of(lanes).min(panel_width);
-        let start = panel * panel_width * padded_depth(format, n_in) + column * group;
-        Self { start, group, step: width * group }
+        let first = out / block * block;
+        let width = (n_out - first).next_multiple_of(lanes).min(block);
+        Self { start: first * depth, width, column: out - first, group, depth }
+    }
+
+    fn index(&self, d: usize) -> usize {
+        let turn = d / self.group * self.group;
+        let group = self.group.min(self.depth - turn);
+        self.start + turn * self.width + self.column * group + d - turn
     }
 
     fn put<T>(&self, packed: &mut [T], row: impl Iterator<Item = T>) {
-        for (d, number) in row.enumerate() {
-            packed[self.start + d / self.group * self.step + d % self.group] = number;
-        }
+        row.enumerate().for_each(|(d, number)| packed[self.index(d)] = number);
     }
 }
 
@@ -172,15 +185,15 @@ fn int8_scale(row: &[f32]) -> f32 {
     // Rounding adds at most a half to each of eight, so 254 before it is 258 after.
     const SUM_MAX: f32 = 254.0;
     let largest = row.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
-    let of_step = |step: &[f32]| {
+    let of_chunk = |chunk: &[f32]| {
         // The sums that share 16 bits, of positive and of negative weights.
-        let mut sums = [[0.0_f32; 2]; 2];
-        for (d, w) in step.iter().enumerate() {
-            sums[d / 2 % 2][usize::from(*w < 0.0)] += w.abs();
+        let mut sums = [[0.0_f32; 2]; INT8_STEP / 2];
+        for (d, w) in chunk.iter().enumerate() {
+            sums[d % INT8_STEP / 2][usize::from(*w < 0.0)] += w.abs();
         }
         sums.into_iter().flatten().fold(0.0, f32::max)
     };
-    let sum = row.chunks(INT8_STEP).map(of_step).fold(0.0, f32::max);
+    let sum = row.chunks(INT8_CHUNK).map(of_chunk).fold(0.0, f32::max);
     (largest / 127.0).max(sum / SUM_MAX)
 }
 
@@ -205,17 +218,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn weights_keep_the_bound(row in prop::collection::vec(-3.0_f32..3.0, 1..70), spike in 0.0_f32..50.0) {
+        fn weights_keep_the_bound(row in prop::collection::vec(-3.0_f32..3.0, 1..300), spike in 0.0_f32..50.0) {
             let mut row = row;
             row[0] = spike;
             let packed = PackedMatrix::pack(Format::Int8, Isa::detect(), 1, row.len(), |_, to| to.copy_from_slice(&row));
             let Numbers::Int8 { weights, .. } = &packed.numbers else { unreachable!() };
-            let step = 4 * packed.isa.lanes();
-            let at = |d: usize| weights.get(d / 4 * step + d % 4).map_or(0, |w| i32::from(*w));
-            for start in (0..row.len()).step_by(INT8_STEP) {
-                for lane in 0..2 {
-                    let shared = || (start..start + INT8_STEP).filter(|d| d / 2 % 2 == lane);
-                    let sum = |sign: i32| shared().map(|d| (sign * at(d)).max(0)).sum::<i32>();
+            let place = Place::of(Format::Int8, packed.isa, 1, row.len(), 0);
+            for start in (0..row.len()).step_by(INT8_CHUNK) {
+                let chunk = start..(start + INT8_CHUNK).min(row.len());
+                for lane in 0..INT8_STEP / 2 {
+                    let shared = || chunk.clone().filter(|d| d % INT8_STEP / 2 == lane).map(|d| weights[place.index(d)]);
+                    let sum = |sign: i32| shared().map(|w| (sign * i32::from(w)).max(0)).sum::<i32>();
                     prop_assert!(sum(1) * 127 <= 32_767 && sum(-1) * 127 <= 32_767);
                 }
             }

@@ -2,12 +2,13 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Portable, Rows};
+use super::{Int8Order, Kernel, Portable, Rows, Scaling};
+use crate::packed::{INT8_CHUNK, INT8_STEP};
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
 ///
 /// Floats take 6 rows by 2 vectors: 12 sums, 2 vectors of weights and a broadcast value fill the registers, and hide the
-/// latency of the fused multiply-add. Integers need registers between, so they take 8 rows by one vector at a time.
+/// latency of the fused multiply-add. Integers take one row by 8 columns at a time.
 pub(crate) struct Avx2;
 
 const LANES: usize = 8;
@@ -87,33 +88,46 @@ impl Kernel for Avx2 {
         unreachable!("AVX2 has no bf16 products: its inputs stay in f32");
     }
 
+    const INT8_ORDER: Int8Order = Int8Order::Chunks;
+
+    /// A vector holds 32 values of one row or one column, and is summed across at the end. Against columns in lanes that
+    /// saves the broadcasts, a third of the instructions; their number is what this loop is bound by.
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
+    unsafe fn int8<const M: usize, const V: usize>(
+        a: Rows<u8>,
+        depth: usize,
+        panel: *const i8,
+        scaling: Scaling,
+        out: *mut f32,
+    ) {
+        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, for the scales of the
+        // tile's rows and columns, and for its room.
         unsafe {
-            let ones = _mm256_set1_epi16(1);
             for v in 0..V {
-                let mut sums = [_mm256_setzero_si256(); M];
-                let mut w = panel.add(v * 4 * LANES);
-                for step in 0..n_steps {
-                    let weights: [__m256i; 4] =
-                        std::array::from_fn(|group| _mm256_loadu_si256(w.add(group * V * 4 * LANES).cast()));
-                    for (m, sum) in sums.iter_mut().enumerate() {
-                        let x = a.start.add(m * a.stride + step * 16).cast::<i32>();
-                        let product = |group: usize| {
-                            _mm256_maddubs_epi16(_mm256_set1_epi32(x.add(group).read_unaligned()), weights[group])
-                        };
-                        // Eight products a lane of 16 bits: the packing's bound keeps their sum within it.
-                        let products = _mm256_add_epi16(
-                            _mm256_add_epi16(product(0), product(1)),
-                            _mm256_add_epi16(product(2), product(3)),
-                        );
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+                let panel = panel.add(v * LANES * depth);
+                for m in 0..M {
+                    let x = a.start.add(m * a.stride);
+                    let mut sums = [_mm256_setzero_si256(); LANES];
+                    let n_whole = depth / INT8_CHUNK * INT8_CHUNK;
+                    for start in (0..n_whole).step_by(INT8_CHUNK) {
+                        add_chunk::<4>(x.add(start), panel.add(start * LANES), &mut sums);
                     }
-                    w = w.add(V * 16 * LANES);
-                }
-                for (m, sum) in sums.into_iter().enumerate() {
-                    _mm256_storeu_si256(out.add((m * V + v) * LANES).cast(), sum);
+                    let (x, w) = (x.add(n_whole), panel.add(n_whole * LANES));
+                    match (depth - n_whole) / INT8_STEP {
+                        0 => {}
+                        1 => add_chunk::<1>(x, w, &mut sums),
+                        2 => add_chunk::<2>(x, w, &mut sums),
+                        _ => add_chunk::<3>(x, w, &mut sums),
+                    }
+                    let sums = _mm256_cvtepi32_ps(across(sums));
+                    let (row_scale, minimum) = (*scaling.row_scales.add(m), *scaling.row_minima.add(m));
+                    let column_sums = _mm256_loadu_ps(scaling.column_sums.add(v * LANES));
+                    let sums = _mm256_add_ps(
+                        _mm256_mul_ps(sums, _mm256_set1_ps(row_scale)),
+                        _mm256_mul_ps(column_sums, _mm256_set1_ps(minimum)),
+                    );
+                    let sums = _mm256_mul_ps(sums, _mm256_loadu_ps(scaling.column_scales.add(v * LANES)));
+                    _mm256_storeu_ps(out.add((m * V + v) * LANES), sums);
                 }
             }
         }
@@ -167,6 +181,41 @@ impl Kernel for Avx2 {
             }
             Portable::quantise(rest, minimum, factor, to_rest);
         }
+    }
+}
+
+/// Adds the products of a row and of eight columns over `N` vectors of depth to their sums.
+///
+/// # Safety
+/// As for the trait: the row and the columns are `N` vectors deep from here.
+#[inline(always)]
+unsafe fn add_chunk<const N: usize>(x: *const u8, w: *const i8, sums: &mut [__m256i; LANES]) {
+    // SAFETY: the caller vouches for the instructions and the depth.
+    unsafe {
+        let ones = _mm256_set1_epi16(1);
+        let x: [__m256i; N] = std::array::from_fn(|n| _mm256_loadu_si256(x.add(n * INT8_STEP).cast()));
+        for (column, sum) in sums.iter_mut().enumerate() {
+            let w = w.add(column * N * INT8_STEP);
+            let product = |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * INT8_STEP).cast()));
+            // Up to eight products a lane of 16 bits: the packing's bound keeps their sum within it.
+            let products = (1..N).fold(product(0), |products, n| _mm256_add_epi16(products, product(n)));
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+        }
+    }
+}
+
+/// The sum of each vector's lanes, in the vectors' order.
+///
+/// # Safety
+/// As for the trait.
+#[inline(always)]
+unsafe fn across(sums: [__m256i; LANES]) -> __m256i {
+    // SAFETY: the caller vouches for the instructions.
+    unsafe {
+        let [a, b, c, d, e, f, g, h] = sums;
+        let abcd = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+        let efgh = _mm256_hadd_epi32(_mm256_hadd_epi32(e, f), _mm256_hadd_epi32(g, h));
+        _mm256_add_epi32(_mm256_permute2x128_si256::<0x20>(abcd, efgh), _mm256_permute2x128_si256::<0x31>(abcd, efgh))
     }
 }
 

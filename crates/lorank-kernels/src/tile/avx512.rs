@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Avx2, Kernel, Rows};
+use super::{Avx2, Int8Order, Kernel, Rows, Scaling};
 
 /// AVX-512 with VNNI: 32 registers of 16 lanes.
 ///
@@ -89,13 +89,21 @@ impl Kernel for Avx512Vnni {
         unreachable!("without AVX512-BF16 inputs stay in f32");
     }
 
+    const INT8_ORDER: Int8Order = Int8Order::Groups;
+
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
+    unsafe fn int8<const M: usize, const V: usize>(
+        a: Rows<u8>,
+        depth: usize,
+        panel: *const i8,
+        scaling: Scaling,
+        out: *mut f32,
+    ) {
         // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
         unsafe {
             let mut sums = [[_mm512_setzero_si512(); V]; M];
             let mut w = panel;
-            for group in 0..4 * n_steps {
+            for group in 0..depth / 4 {
                 let weights: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(w.add(v * 4 * LANES).cast()));
                 for (m, sums) in sums.iter_mut().enumerate() {
                     let x = a.start.add(m * a.stride + group * 4).cast::<i32>().read_unaligned();
@@ -107,8 +115,14 @@ impl Kernel for Avx512Vnni {
                 w = w.add(V * 4 * LANES);
             }
             for (m, sums) in sums.iter().enumerate() {
+                let row_scale = _mm512_set1_ps(*scaling.row_scales.add(m));
+                let minimum = _mm512_set1_ps(*scaling.row_minima.add(m));
                 for v in 0..V {
-                    _mm512_storeu_si512(out.add((m * V + v) * LANES).cast(), sums[v]);
+                    let sums = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), row_scale);
+                    let column_sums = _mm512_loadu_ps(scaling.column_sums.add(v * LANES));
+                    let sums = _mm512_add_ps(sums, _mm512_mul_ps(column_sums, minimum));
+                    let column_scales = _mm512_loadu_ps(scaling.column_scales.add(v * LANES));
+                    _mm512_storeu_ps(out.add((m * V + v) * LANES), _mm512_mul_ps(sums, column_scales));
                 }
             }
         }
@@ -177,10 +191,18 @@ impl Kernel for Avx512Bf16 {
         }
     }
 
+    const INT8_ORDER: Int8Order = Int8Order::Groups;
+
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
+    unsafe fn int8<const M: usize, const V: usize>(
+        a: Rows<u8>,
+        depth: usize,
+        panel: *const i8,
+        scaling: Scaling,
+        out: *mut f32,
+    ) {
         // SAFETY: the same contract, and this set includes the other's instructions.
-        unsafe { Avx512Vnni::int8::<M, V>(a, n_steps, panel, out) }
+        unsafe { Avx512Vnni::int8::<M, V>(a, depth, panel, scaling, out) }
     }
 
     #[inline(always)]

@@ -33,6 +33,30 @@ pub(crate) struct Rows<T> {
     pub stride: usize,
 }
 
+/// What turns the integer sums of a tile into what they stand for: `(sum * row_scale + row_minimum * column_sum) * column_scale`,
+/// each step rounded, which is `sum((q * row_scale + row_minimum) * (w * column_scale))` taken apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Scaling {
+    /// One for each row of the tile.
+    pub row_scales: *const f32,
+    /// One for each row of the tile.
+    pub row_minima: *const f32,
+    /// One for each column of the tile.
+    pub column_sums: *const f32,
+    /// One for each column of the tile.
+    pub column_scales: *const f32,
+}
+
+/// How the weights of a panel of integers follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Int8Order {
+    /// As the other formats: four weights of each column of the panel side by side, then the next four.
+    Groups,
+    /// Vector by vector of columns; of each, [`INT8_CHUNK`](crate::packed::INT8_CHUNK) weights of its first column, as many
+    /// of its second, and so on, then the next chunk. The last chunk may be shorter.
+    Chunks,
+}
+
 /// One instruction set's innermost loops.
 ///
 /// Every function computes, for `M` rows and `V * LANES` columns, the sums over the depth of `a[row][d] * panel[d][column]`,
@@ -70,9 +94,18 @@ pub(crate) trait Kernel: 'static {
         out: *mut f32,
     );
 
-    /// Unsigned 7-bit by signed 8-bit integers; `a` has `16 * n_steps` values in a row, the panel `4 * n_steps` groups of
-    /// four, which keep the bound of [`Format::Int8`](crate::Format::Int8).
-    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32);
+    /// How a panel of integers is laid out.
+    const INT8_ORDER: Int8Order;
+
+    /// Unsigned 7-bit by signed 8-bit integers, `depth` of each, a multiple of [`INT8_STEP`](crate::packed::INT8_STEP);
+    /// the weights keep the bound of [`Format::Int8`](crate::Format::Int8). The sums are [scaled](Scaling) in `out`.
+    unsafe fn int8<const M: usize, const V: usize>(
+        a: Rows<u8>,
+        depth: usize,
+        panel: *const i8,
+        scaling: Scaling,
+        out: *mut f32,
+    );
 
     /// The smallest and the largest number of a row, and NaN instead of zero where one of them is not finite.
     unsafe fn range(row: &[f32]) -> (f32, f32, f32);

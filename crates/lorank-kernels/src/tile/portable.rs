@@ -1,6 +1,6 @@
 //! The innermost loops in plain Rust. They run everywhere, and are what the others are compared with.
 
-use super::{Kernel, Rows};
+use super::{Int8Order, Kernel, Rows, Scaling};
 
 /// Plain Rust: eight columns at a time, which the compiler turns into whatever vectors the target has.
 pub(crate) struct Portable;
@@ -83,10 +83,18 @@ impl Kernel for Portable {
         unsafe { out.cast::<[[[f32; LANES]; V]; M]>().write(sums) }
     }
 
+    const INT8_ORDER: Int8Order = Int8Order::Groups;
+
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(a: Rows<u8>, n_steps: usize, panel: *const i8, out: *mut i32) {
+    unsafe fn int8<const M: usize, const V: usize>(
+        a: Rows<u8>,
+        depth: usize,
+        panel: *const i8,
+        scaling: Scaling,
+        out: *mut f32,
+    ) {
         let mut sums = [[[0; LANES]; V]; M];
-        for group in 0..4 * n_steps {
+        for group in 0..depth / 4 {
             for (m, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: row `m` of the tile's `M`; a row has four values for each group.
                 let x = unsafe { *a.start.add(m * a.stride + group * 4).cast::<[u8; 4]>() };
@@ -101,8 +109,17 @@ impl Kernel for Portable {
                 }
             }
         }
-        // SAFETY: `out` has room for `M` rows of `V` vectors, which is what `sums` is.
-        unsafe { out.cast::<[[[i32; LANES]; V]; M]>().write(sums) }
+        for (m, sums) in sums.iter().enumerate() {
+            // SAFETY: row `m` of the tile's `M`.
+            let (row_scale, minimum) = unsafe { (*scaling.row_scales.add(m), *scaling.row_minima.add(m)) };
+            for (column, sum) in sums.iter().flatten().enumerate() {
+                // SAFETY: one of the tile's columns, and `out` has room for `M` rows of `V` vectors.
+                unsafe {
+                    let scaled = *sum as f32 * row_scale + minimum * *scaling.column_sums.add(column);
+                    *out.add(m * V * LANES + column) = scaled * *scaling.column_scales.add(column);
+                }
+            }
+        }
     }
 
     #[inline(always)]
