@@ -180,7 +180,6 @@ impl Work for Block<'_> {
 
     #[inline(always)]
     fn run<K: Kernel>(self) {
-        const { assert!(K::LANES.is_multiple_of(CHUNK), "chunks make up vectors") };
         const { assert!(K::ROWS <= ROWS_MAX && K::ROWS_INT8 <= ROWS_MAX && K::LANES * VECTORS_MAX <= COLUMNS_MAX) };
         for panel in self.panels.clone() {
             match self.matrix.panel_vectors(panel) {
@@ -243,49 +242,44 @@ impl Block<'_> {
                 *sum += update.scale * *term;
             }
         }
-        for (m, sums) in sums.chunks_exact_mut(V * K::LANES).enumerate() {
-            self.finish::<K>(row + m, columns, sums);
-        }
+        self.finish::<K, V>(row, columns, sums);
         M
     }
 
-    /// Finishes a row of a tile, eight numbers at a time: copied out first, so that the compiler sees that they overlap
-    /// with nothing and keeps them in registers.
+    /// Finishes the rows of a tile and stores them.
     #[inline(always)]
-    fn finish<K: Kernel>(&self, row: usize, columns: &Columns, sums: &[f32]) {
-        let start = row * self.matrix.n_out + columns.first;
-        // SAFETY: every task has rows and columns of its own.
-        let out = unsafe { self.out.slice(start, columns.n) };
-        let add = self.epilogue.add.map(|add| &add[start..][..columns.n]);
-        let chunks = sums.as_chunks::<CHUNK>().0.iter().zip(columns.bias.as_chunks::<CHUNK>().0);
-        for ((sums, bias), first) in chunks.zip((0..columns.n).step_by(CHUNK)) {
-            let mut chunk = *sums;
-            for (sum, bias) in chunk.iter_mut().zip(bias) {
-                *sum += bias;
+    fn finish<K: Kernel, const V: usize>(&self, first_row: usize, columns: &Columns, tile: &mut [f32]) {
+        let width = V * K::LANES;
+        let start = |m: usize| (first_row + m) * self.matrix.n_out + columns.first;
+        for (m, sums) in tile.chunks_exact_mut(width).enumerate() {
+            each_pair(width, sums, &columns.bias[..width], |sum, bias| *sum += bias);
+            if let Some(add) = self.epilogue.add {
+                each_pair(width, sums, &add[start(m)..][..columns.n], |sum, add| *sum += add);
             }
-            if let Some(add) = add {
-                each_pair(&mut chunk, &add[first..], |sum, add| *sum += add);
-            }
-            if let Some(activation) = self.epilogue.activation {
-                activation.apply::<K>(&mut chunk);
-            }
-            each_pair(&mut out[first..], &chunk, |out, sum| *out = *sum);
+        }
+        // Over the whole tile, since the compiler makes vector instructions of a loop over many numbers, and not of one
+        // over a few.
+        if let Some(activation) = self.epilogue.activation {
+            activation.apply::<K>(tile);
+        }
+        for (m, sums) in tile.chunks_exact(width).enumerate() {
+            // SAFETY: every task has rows and columns of its own.
+            let out = unsafe { self.out.slice(start(m), columns.n) };
+            each_pair(width, out, sums, |out, sum| *out = *sum);
         }
     }
 }
 
-/// How many numbers are finished at a time: every vector's length is a multiple of it.
-const CHUNK: usize = 8;
-
-/// Calls `f` with each number of a chunk and its like: nearly always a whole chunk, which the compiler is told.
+/// Calls `f` with each number and its like: nearly always `width` of them, which the compiler is told.
 #[inline(always)]
-fn each_pair(to: &mut [f32], from: &[f32], f: impl Fn(&mut f32, &f32)) {
-    match (to.first_chunk_mut::<CHUNK>(), from.first_chunk::<CHUNK>()) {
-        (Some(to), Some(from)) => {
-            let from = *from;
-            to.iter_mut().zip(&from).for_each(|(to, from)| f(to, from));
+fn each_pair(width: usize, to: &mut [f32], from: &[f32], f: impl Fn(&mut f32, &f32)) {
+    if to.len() == width && from.len() == width {
+        let (to, from) = (&mut to[..width], &from[..width]);
+        for i in 0..width {
+            f(&mut to[i], &from[i]);
         }
-        _ => to.iter_mut().zip(from).for_each(|(to, from)| f(to, from)),
+    } else {
+        to.iter_mut().zip(from).for_each(|(to, from)| f(to, from));
     }
 }
 
