@@ -132,10 +132,10 @@ impl Work for OneHead<'_> {
         let Attention { head_dim, n_heads, n_kv_heads, .. } = *self.attention;
         let n_keys = self.span.n_keys();
         let width = VECTORS_MAX * K::LANES;
-        let (keys, values) = (self.packed_keys(width), self.packed_values(width));
+        let (keys, values) = (self.packed_keys::<K>(width), self.packed_values(width));
         let keys = Panels { numbers: &keys, len: head_dim * width };
         let values = Panels { numbers: &values, len: n_keys * width };
-        let stride = n_keys.next_multiple_of(width);
+        let stride = n_keys.next_multiple_of(SOFTMAX);
         let mut queries = vec![0.0; QUERIES * head_dim];
         let mut weights = vec![0.0; QUERIES * stride];
         let mixed_stride = head_dim.next_multiple_of(width);
@@ -153,8 +153,8 @@ impl Work for OneHead<'_> {
                 let mut factors = [0.0; QUERIES];
                 for (m, weights) in weights.chunks_exact_mut(stride).take(n).enumerate() {
                     let own = if self.attention.is_causal { position + m + 1 } else { n_keys };
+                    factors[m] = 1.0 / exponentials::<K>(weights, own);
                     weights[own..n_seen].fill(0.0);
-                    factors[m] = 1.0 / exponentials::<K>(&mut weights[..own]);
                 }
                 product::<K>((&weights, stride), (n, n_seen, head_dim), values, (&mut mixed, mixed_stride));
                 for ((row, mixed), factor) in rows.zip(mixed.chunks_exact(mixed_stride)).zip(factors) {
@@ -175,22 +175,21 @@ impl OneHead<'_> {
 
     /// The keys, turned by their positions, as panels of `width` keys: `[n_keys / width, head_dim, width]`.
     #[inline(always)]
-    fn packed_keys(&self, width: usize) -> Vec<f32> {
+    fn packed_keys<K: Kernel>(&self, width: usize) -> Vec<f32> {
         let dim = self.attention.head_dim;
         let n_keys = self.span.n_keys();
         let mut packed = vec![0.0; n_keys.next_multiple_of(width) * dim];
-        for position in 0..n_keys {
-            let key = self.kv_row(self.attention.k, position);
-            let panel = &mut packed[position / width * width * dim..][..width * dim];
-            let column = position % width;
-            match &self.attention.rotary {
-                None => {
-                    for (d, x) in key.iter().enumerate() {
-                        panel[d * width + column] = *x;
-                    }
+        let mut keys = vec![0.0; width * dim];
+        for (first, panel) in (0..n_keys).step_by(width).zip(packed.chunks_exact_mut(width * dim)) {
+            let positions = first..(first + width).min(n_keys);
+            for (position, to) in positions.clone().zip(keys.chunks_exact_mut(dim)) {
+                let key = self.kv_row(self.attention.k, position);
+                match &self.attention.rotary {
+                    None => to.copy_from_slice(key),
+                    Some(rotary) => rotary.turn(key, position, to),
                 }
-                Some(rotary) => rotary.turn(key, position, |d, x| panel[d * width + column] = x),
             }
+            transpose::<K>(&keys, dim, panel, width);
         }
         packed
     }
@@ -219,7 +218,10 @@ impl OneHead<'_> {
             let query = &q[(row * n_heads + head) * head_dim..][..head_dim];
             match &rotary {
                 None => to.iter_mut().zip(query).for_each(|(to, x)| *to = x * scale),
-                Some(rotary) => rotary.turn(query, first_position + n, |d, x| to[d] = x * scale),
+                Some(rotary) => {
+                    rotary.turn(query, first_position + n, to);
+                    to.iter_mut().for_each(|x| *x *= scale);
+                }
             }
         }
     }
@@ -227,13 +229,15 @@ impl OneHead<'_> {
 
 impl Rotary<'_> {
     #[inline(always)]
-    fn turn(&self, x: &[f32], position: usize, mut put: impl FnMut(usize, f32)) {
+    fn turn(&self, x: &[f32], position: usize, to: &mut [f32]) {
         let half = x.len() / 2;
         let (cos, sin) = (&self.cos[position * half..][..half], &self.sin[position * half..][..half]);
-        let (low, high) = x.split_at(half);
+        let (low, high) = (&x[..half], &x[half..][..half]);
+        let (to_low, to_high) = to.split_at_mut(half);
+        let (to_low, to_high) = (&mut to_low[..half], &mut to_high[..half]);
         for d in 0..half {
-            put(d, low[d] * cos[d] - high[d] * sin[d]);
-            put(half + d, high[d] * cos[d] + low[d] * sin[d]);
+            to_low[d] = low[d] * cos[d] - high[d] * sin[d];
+            to_high[d] = high[d] * cos[d] + low[d] * sin[d];
         }
     }
 }
@@ -298,20 +302,47 @@ fn strip<K: Kernel, const M: usize>(
     M
 }
 
-/// `e^x` in place, relative to the largest, and the sum of it: a softmax, all but for the division.
+/// Rows of weights come in multiples of this, so that the compiler's vector loops leave nothing over.
+const SOFTMAX: usize = 32;
+
+/// `e^x` of the first `n` in place, relative to the largest, and the sum of it: a softmax, all but for the division.
+/// What comes after them is written over.
 #[inline(always)]
-fn exponentials<K: Kernel>(row: &mut [f32]) -> f32 {
-    const LANES: usize = 16;
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let mut largest = [f32::MIN; LANES];
-    for chunk in chunks {
-        for lane in 0..LANES {
+fn exponentials<K: Kernel>(row: &mut [f32], n: usize) -> f32 {
+    let row = &mut row[..n.next_multiple_of(SOFTMAX)];
+    // No sum of exponentials changes by what stands for these.
+    row[n..].fill(f32::MIN);
+    let mut largest = [f32::MIN; SOFTMAX];
+    for chunk in row.as_chunks::<SOFTMAX>().0 {
+        for lane in 0..SOFTMAX {
             largest[lane] = if chunk[lane] > largest[lane] { chunk[lane] } else { largest[lane] };
         }
     }
-    let largest = largest.iter().chain(rest).copied().fold(f32::MIN, f32::max);
+    let largest = largest.into_iter().fold(f32::MIN, f32::max);
     for x in row.iter_mut() {
         *x = exp::<K>(*x - largest);
     }
     sum(row, |x| x)
+}
+
+/// Rows of `dim` as columns of rows of `width`: blocks of 8 by 8 by the kernel, what is left over one by one.
+#[inline(always)]
+fn transpose<K: Kernel>(rows: &[f32], dim: usize, to: &mut [f32], width: usize) {
+    const BLOCK: usize = 8;
+    assert!(rows.len() >= width * dim && to.len() >= width * dim && width.is_multiple_of(BLOCK), "they have one size");
+    let n_whole = dim / BLOCK * BLOCK;
+    for first in (0..width).step_by(BLOCK) {
+        for d in (0..n_whole).step_by(BLOCK) {
+            // SAFETY: `dispatch` runs this where the instructions are; the block lies within both, as was just checked.
+            unsafe {
+                let from = Rows { start: rows.as_ptr().add(first * dim + d), stride: dim };
+                K::transpose(from, to.as_mut_ptr().add(d * width + first), width);
+            }
+        }
+    }
+    for d in n_whole..dim {
+        for column in 0..width {
+            to[d * width + column] = rows[column * dim + d];
+        }
+    }
 }

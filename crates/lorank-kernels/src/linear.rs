@@ -252,9 +252,9 @@ impl Block<'_> {
         let width = V * K::LANES;
         let start = |m: usize| (first_row + m) * self.matrix.n_out + columns.first;
         for (m, sums) in tile.chunks_exact_mut(width).enumerate() {
-            each_pair(width, sums, &columns.bias[..width], |sum, bias| *sum += bias);
+            add_to(sums, &columns.bias[..width]);
             if let Some(add) = self.epilogue.add {
-                each_pair(width, sums, &add[start(m)..][..columns.n], |sum, add| *sum += add);
+                add_to(sums, &add[start(m)..][..columns.n]);
             }
         }
         // Over the whole tile, since the compiler makes vector instructions of a loop over many numbers, and not of one
@@ -265,22 +265,37 @@ impl Block<'_> {
         for (m, sums) in tile.chunks_exact(width).enumerate() {
             // SAFETY: every task has rows and columns of its own.
             let out = unsafe { self.out.slice(start(m), columns.n) };
-            each_pair(width, out, sums, |out, sum| *out = *sum);
+            store(out, sums);
         }
     }
 }
 
-/// Calls `f` with each number and its like: nearly always `width` of them, which the compiler is told.
+/// How many numbers are added or stored at a time: every vector's length is a multiple of it.
+const CHUNK: usize = 8;
+
+/// Adds numbers to as many: copied out first, so that the compiler sees that they overlap with nothing.
 #[inline(always)]
-fn each_pair(width: usize, to: &mut [f32], from: &[f32], f: impl Fn(&mut f32, &f32)) {
-    if to.len() == width && from.len() == width {
-        let (to, from) = (&mut to[..width], &from[..width]);
-        for i in 0..width {
-            f(&mut to[i], &from[i]);
-        }
-    } else {
-        to.iter_mut().zip(from).for_each(|(to, from)| f(to, from));
+fn add_to(sums: &mut [f32], numbers: &[f32]) {
+    let (chunks, rest) = numbers.as_chunks::<CHUNK>();
+    let (sums, sums_rest) = sums.as_chunks_mut::<CHUNK>();
+    for (sum, chunk) in sums.iter_mut().zip(chunks) {
+        let (mut both, chunk) = (*sum, *chunk);
+        both.iter_mut().zip(&chunk).for_each(|(sum, x)| *sum += x);
+        *sum = both;
     }
+    // A panel past the last output is cut anywhere.
+    let last = sums.get_mut(chunks.len()).map_or(sums_rest, |chunk| chunk.as_mut_slice());
+    last.iter_mut().zip(rest).for_each(|(sum, x)| *sum += x);
+}
+
+/// Stores the first numbers, as many as there is room for.
+#[inline(always)]
+fn store(out: &mut [f32], sums: &[f32]) {
+    let (chunks, rest) = out.as_chunks_mut::<CHUNK>();
+    let (sums, sums_rest) = sums.as_chunks::<CHUNK>();
+    chunks.iter_mut().zip(sums).for_each(|(out, sums)| *out = *sums);
+    let last = sums.get(chunks.len()).map_or(sums_rest, |chunk| chunk.as_slice());
+    rest.iter_mut().zip(last).for_each(|(out, sum)| *out = *sum);
 }
 
 /// The first numbers of a tile.

@@ -129,6 +129,12 @@ impl Kernel for Avx512Vnni {
     }
 
     #[inline(always)]
+    unsafe fn transpose(rows: Rows<f32>, to: *mut f32, stride: usize) {
+        // SAFETY: the same contract, and this set includes AVX2's instructions.
+        unsafe { Avx2::transpose(rows, to, stride) }
+    }
+
+    #[inline(always)]
     unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
         // SAFETY: the same contract, and this set includes AVX2's instructions.
         unsafe { Avx2::range(row) }
@@ -203,6 +209,12 @@ impl Kernel for Avx512Bf16 {
     ) {
         // SAFETY: the same contract, and this set includes the other's instructions.
         unsafe { Avx512Vnni::int8::<M, V>(a, depth, panel, scaling, out) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(rows: Rows<f32>, to: *mut f32, stride: usize) {
+        // SAFETY: the same contract, and this set includes AVX2's instructions.
+        unsafe { Avx2::transpose(rows, to, stride) }
     }
 
     #[inline(always)]

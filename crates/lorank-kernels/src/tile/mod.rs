@@ -107,6 +107,17 @@ pub(crate) trait Kernel: 'static {
         out: *mut f32,
     );
 
+    /// Eight rows of eight numbers as columns: `to` has rows `stride` apart.
+    #[inline(always)]
+    unsafe fn transpose(rows: Rows<f32>, to: *mut f32, stride: usize) {
+        for m in 0..8 {
+            for d in 0..8 {
+                // SAFETY: the caller vouches for eight by eight numbers on both sides.
+                unsafe { *to.add(d * stride + m) = *rows.start.add(m * rows.stride + d) }
+            }
+        }
+    }
+
     /// The smallest and the largest number of a row, and NaN instead of zero where one of them is not finite.
     unsafe fn range(row: &[f32]) -> (f32, f32, f32);
 
