@@ -77,7 +77,7 @@ fn parse_arguments() -> Result<Arguments> {
             "--bench" => {}
             "--queries" => found.n_queries = value()?.parse()?,
             "--depth" => found.depth = value()?.parse()?,
-            "--precision" => found.precisions.push(value()?.parse()?),
+            "--precision" => found.precisions.push(value()?.parse().map_err(anyhow::Error::msg)?),
             "--base" => found.base = Some(value()?.into()),
             "--adapter" => found.adapters.push(value()?),
             "--only-adapters" => found.only_adapters = true,
@@ -89,7 +89,7 @@ fn parse_arguments() -> Result<Arguments> {
         bail!("name at least one folder in BEIR's layout");
     }
     if found.precisions.is_empty() {
-        found.precisions.push(PrecisionChoice::Exactly(Precision::F32));
+        found.precisions.push(PrecisionChoice::Fixed(Precision::F32));
     }
     Ok(found)
 }
@@ -98,7 +98,7 @@ fn parse_arguments() -> Result<Arguments> {
 fn arms(arguments: &Arguments, rerankers: &[Arc<ModelReranker>]) -> Result<Vec<Arm>> {
     let mut arms = vec![Arm { name: "BM25".to_owned(), model: None }];
     for (at, reranker) in rerankers.iter().enumerate() {
-        let base = reranker.summary();
+        let base = reranker.base();
         let precision = reranker.precision();
         if !arguments.only_adapters {
             let name = format!("{} {precision}", base.name);
@@ -124,8 +124,9 @@ fn evaluate(
     let step = judged.queries.len().div_ceil(arguments.n_queries).max(1);
     let queries: Vec<_> = judged.queries.iter().step_by(step).collect();
     let index_folder = tempfile::tempdir()?;
-    let first_stage = Arc::new(Bm25FirstStage::new(index(folder, index_folder.path())?));
-    let n_documents = first_stage.index().stats()?.n_documents;
+    let index = index(folder, index_folder.path())?;
+    let n_documents = index.stats()?.n_documents;
+    let first_stage = Arc::new(Bm25FirstStage::new(index));
     let pipelines = rerankers.iter().map(|reranker| {
         let config = PipelineConfig { depth: arguments.depth, ..PipelineConfig::default() };
         Pipeline::new(first_stage.clone(), reranker.clone(), config)
@@ -137,9 +138,9 @@ fn evaluate(
         for (id, text) in &queries {
             let mut request = SearchRequest::new(text.clone());
             request.rerank = arm.model.is_some();
-            let (pipeline, choice) = arm.model.clone().unwrap_or_default();
+            let (reranker, choice) = arm.model.clone().unwrap_or_default();
             request.adapter = choice;
-            let answer = pipelines[pipeline].search(&request)?;
+            let answer = pipelines[reranker].search(&request)?;
             if let Some(fallback) = answer.fallback {
                 bail!("question `{id}` fell back: {fallback}");
             }
@@ -173,7 +174,7 @@ fn reranker(arguments: &Arguments, precision: PrecisionChoice) -> Result<Arc<Mod
     };
     let base = match &arguments.base {
         None => embedded(lorank::starter::BASE_MODEL_HUB_NAME, lorank::starter::base_model()),
-        Some(folder) => Files::in_folder(folder)?,
+        Some(folder) => Files::folder(folder)?,
     };
     let reranker = ModelReranker::load(&base, LoadOptions { precision, ..LoadOptions::default() })?;
     for adapter in &arguments.adapters {
@@ -183,7 +184,7 @@ fn reranker(arguments: &Arguments, precision: PrecisionChoice) -> Result<Arc<Mod
                     .with_context(|| format!("the starter has no adapter `{adapter}`"))?;
                 embedded(adapter.id, adapter.files)
             }
-            Some(_) => Files::in_folder(Path::new(adapter))?,
+            Some(_) => Files::folder(Path::new(adapter))?,
         };
         reranker.add_adapter(adapter_id(adapter)?, &files)?;
     }
