@@ -113,12 +113,7 @@ fn arms(arguments: &Arguments, rerankers: &[Arc<ModelReranker>]) -> Result<Vec<A
 }
 
 /// nDCG@10 of each arm, its row printed.
-fn evaluate(
-    folder: &Path,
-    arguments: &Arguments,
-    rerankers: &[Arc<ModelReranker>],
-    arms: &[Arm],
-) -> Result<Vec<f64>> {
+fn evaluate(folder: &Path, arguments: &Arguments, rerankers: &[Arc<ModelReranker>], arms: &[Arm]) -> Result<Vec<f64>> {
     let start = Instant::now();
     let judged = Judged::read(folder);
     let step = judged.queries.len().div_ceil(arguments.n_queries).max(1);

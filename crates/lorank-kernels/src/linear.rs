@@ -181,10 +181,11 @@ impl Work for Block<'_> {
     #[inline(always)]
     fn run<K: Kernel>(self) {
         const { assert!(K::ROWS <= ROWS_MAX && K::ROWS_INT8 <= ROWS_MAX && K::LANES * VECTORS_MAX <= COLUMNS_MAX) };
+        let mut widened = [Vec::new(), Vec::new()];
         for panel in self.panels.clone() {
             match self.matrix.panel_vectors(panel) {
-                1 => self.panel::<K, 1>(panel),
-                _ => self.panel::<K, 2>(panel),
+                1 => self.panel::<K, 1>(panel, &mut widened),
+                _ => self.panel::<K, 2>(panel, &mut widened),
             }
         }
     }
@@ -192,14 +193,19 @@ impl Work for Block<'_> {
 
 impl Block<'_> {
     #[inline(always)]
-    fn panel<K: Kernel, const V: usize>(&self, panel: usize) {
+    fn panel<K: Kernel, const V: usize>(&self, panel: usize, [widened, widened_b]: &mut [Vec<f32>; 2]) {
         let first_column = panel * VECTORS_MAX * K::LANES;
         let n_columns = (self.matrix.n_out - first_column).min(V * K::LANES);
         let mut bias = [0.0; COLUMNS_MAX];
         if let Some(all) = self.epilogue.bias {
             bias[..n_columns].copy_from_slice(&all[first_column..][..n_columns]);
         }
-        let columns = Columns { panel, first: first_column, n: n_columns, bias };
+        let floats = match self.x.form {
+            Form::F32 => self.matrix.float_panel(panel, widened),
+            Form::Bf16 { .. } | Form::Int8 { .. } => &[],
+        };
+        let floats_b = self.piece.update.as_ref().map_or(&[][..], |update| update.b.float_panel(panel, widened_b));
+        let columns = Columns { panel, first: first_column, n: n_columns, bias, floats, floats_b };
         let most = if matches!(self.x.form, Form::Int8 { .. }) { K::ROWS_INT8 } else { K::ROWS };
         let mut row = self.rows.start;
         while row < self.rows.end {
@@ -217,14 +223,14 @@ impl Block<'_> {
 
     /// `M` rows of a panel, from the sums to the stored result; how many rows that were.
     #[inline(always)]
-    fn strip<K: Kernel, const M: usize, const V: usize>(&self, row: usize, columns: &Columns) -> usize {
+    fn strip<K: Kernel, const M: usize, const V: usize>(&self, row: usize, columns: &Columns<'_>) -> usize {
         let mut tiles = [[MaybeUninit::<f32>::uninit(); ROWS_MAX * COLUMNS_MAX]; 2];
         let x = Operand { rows: self.x.rows, width: self.x.width, form: &self.x.form };
-        let base = Term { matrix: self.matrix, x, row };
+        let base = Term { matrix: self.matrix, x, row, floats: columns.floats };
         let update = self.piece.update.as_ref();
         let term = update.map(|Update { low, b, .. }| {
             let x = Operand { rows: low, width: b.n_in, form: &Form::F32 };
-            Term { matrix: b, x, row: row - self.piece.rows.start }
+            Term { matrix: b, x, row: row - self.piece.rows.start, floats: columns.floats_b }
         });
         // A loop, so that the innermost loops are compiled once and not once a term.
         for (term, tile) in [Some(base), term].into_iter().flatten().zip(&mut tiles) {
@@ -248,7 +254,7 @@ impl Block<'_> {
 
     /// Finishes the rows of a tile and stores them.
     #[inline(always)]
-    fn finish<K: Kernel, const V: usize>(&self, first_row: usize, columns: &Columns, tile: &mut [f32]) {
+    fn finish<K: Kernel, const V: usize>(&self, first_row: usize, columns: &Columns<'_>, tile: &mut [f32]) {
         let width = V * K::LANES;
         let start = |m: usize| (first_row + m) * self.matrix.n_out + columns.first;
         for (m, sums) in tile.chunks_exact_mut(width).enumerate() {
@@ -310,12 +316,16 @@ unsafe fn written(tile: &mut [MaybeUninit<f32>], n: usize) -> &mut [f32] {
 }
 
 /// The columns of one panel.
-struct Columns {
+struct Columns<'a> {
     panel: usize,
     first: usize,
     n: usize,
     /// Zeros where there is none.
     bias: [f32; COLUMNS_MAX],
+    /// The panel's weights, where the rows are f32.
+    floats: &'a [f32],
+    /// Those of the update's second product.
+    floats_b: &'a [f32],
 }
 
 /// One product of the sum that makes a tile.
@@ -324,6 +334,8 @@ struct Term<'a> {
     x: Operand<'a>,
     /// The first of the operand's rows.
     row: usize,
+    /// The panel's weights, where the rows are f32.
+    floats: &'a [f32],
 }
 
 impl Term<'_> {
@@ -334,19 +346,16 @@ impl Term<'_> {
     /// `out` has room for the tile.
     #[inline(always)]
     unsafe fn write_tile<K: Kernel, const M: usize, const V: usize>(&self, panel: usize, out: *mut f32) {
-        let Self { matrix, x, row } = *self;
+        let Self { matrix, x, row, .. } = *self;
         let start = matrix.panel_start(panel);
         // SAFETY: the panel's numbers begin at `start` and are as deep as the matrix; `x` has the rows from `row` to
         // `row + M`, and `out` has room for them.
         unsafe {
             match (&matrix.numbers, x.form) {
-                (Numbers::F32(numbers), Form::F32) => {
+                (Numbers::F32(_) | Numbers::Bf16(_), Form::F32) => {
                     let rows = Rows { start: x.rows.as_ptr().add(row * x.width), stride: x.width };
-                    K::f32::<M, V>(rows, matrix.n_in, numbers.as_ptr().add(start), out);
-                }
-                (Numbers::Bf16(numbers), Form::F32) => {
-                    let rows = Rows { start: x.rows.as_ptr().add(row * x.width), stride: x.width };
-                    K::bf16_widened::<M, V>(rows, matrix.n_in, numbers.as_ptr().add(start), out);
+                    assert_eq!(self.floats.len(), matrix.n_in * V * K::LANES, "the panel is there in f32");
+                    K::f32::<M, V>(rows, matrix.n_in, self.floats.as_ptr(), out);
                 }
                 (Numbers::Bf16(numbers), Form::Bf16 { values, stride }) => {
                     let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };

@@ -1,7 +1,7 @@
 //! Weight matrices in the order in which the innermost loops read them.
 
 use crate::Isa;
-use crate::tile::{Int8Order, VECTORS_MAX};
+use crate::tile::{Int8Order, VECTORS_MAX, widen};
 
 /// How the numbers of a weight matrix are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +118,31 @@ impl PackedMatrix {
     /// Where a panel's numbers begin.
     pub(crate) fn panel_start(&self, panel: usize) -> usize {
         panel * VECTORS_MAX * self.isa.lanes() * padded_depth(self.format(), self.n_in)
+    }
+
+    /// A panel's weights in f32: as they are, or widened from bf16 into `room`. A panel is read for many rows, so the widening
+    /// costs little, and a loop over f32 alone is the fastest that there is without bf16 products.
+    ///
+    /// # Panics
+    /// For integers.
+    #[inline(always)]
+    pub(crate) fn float_panel<'a>(&'a self, panel: usize, room: &'a mut Vec<f32>) -> &'a [f32] {
+        let width = self.panel_vectors(panel) * self.isa.lanes();
+        let start = self.panel_start(panel);
+        let bits = match &self.numbers {
+            Numbers::F32(numbers) => return &numbers[start..][..width * self.n_in],
+            Numbers::Bf16(numbers) => &numbers[start..][..width * self.n_in.next_multiple_of(2)],
+            Numbers::Int8 { .. } => panic!("integers have no panels of f32"),
+        };
+        room.resize(bits.len(), 0.0);
+        // Each 32 bits hold one column's weights at an even depth (below) and at the odd one after it (above).
+        for (pairs, rows) in bits.chunks_exact(2 * width).zip(room.chunks_exact_mut(2 * width)) {
+            let (even, odd) = rows.split_at_mut(width);
+            for ((pair, even), odd) in pairs.as_chunks::<2>().0.iter().zip(even).zip(odd) {
+                (*even, *odd) = (widen(pair[0]), widen(pair[1]));
+            }
+        }
+        &room[..width * self.n_in]
     }
 
     /// How many vectors wide a panel is.

@@ -37,8 +37,8 @@ pub struct LoadOptions {
     pub max_length: Option<usize>,
     /// What to do with an adapter that was trained on another base model than the one loaded.
     pub other_base: OtherBase,
-    /// The most tokens that go through the model at once. A longer pair goes alone. No score depends on it. The default is
-    /// 1024 on a CPU, where more do not fit its caches, and 16384 on a GPU.
+    /// The most tokens that go through the model together. A longer pair goes alone. No score depends on it. The default is
+    /// 256 on a CPU, where each thread has its own and more do not fit its caches, and 16384 on a GPU.
     pub tokens_max: Option<NonZeroUsize>,
     /// Which forward pass.
     pub pass: ForwardPass,
@@ -145,7 +145,7 @@ impl ModelReranker {
         let tokens_max = if is_reference {
             1
         } else if device.is_cpu() {
-            1024
+            256
         } else {
             16_384
         };

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use rayon::prelude::*;
+
 use crate::ModelError;
 use crate::engine::Engine;
 use crate::linear::Head;
@@ -31,11 +33,23 @@ pub(crate) fn run(
     jobs: &[Job<'_>],
     times: &mut PieceTimes,
 ) -> Vec<Result<f32, ModelError>> {
-    let mut scores: Vec<Option<Result<f32, ModelError>>> = jobs.iter().map(|_| None).collect();
-    for places in packs(jobs, tokens_max) {
+    let packs = packs(jobs, tokens_max);
+    let run_one = |places: &Vec<usize>| {
         let some: Vec<Job<'_>> = places.iter().map(|place| jobs[*place]).collect();
-        match run_pack(engine, &some, times) {
-            Ok(found) => places.iter().zip(found).for_each(|(place, score)| scores[*place] = Some(Ok(score))),
+        run_pack(engine, &some)
+    };
+    // On a CPU each thread has packs of its own as long as there are any, so that none waits for another between two layers.
+    let outcomes: Vec<_> = match engine {
+        Engine::Kernels { .. } => packs.par_iter().with_max_len(1).map(run_one).collect(),
+        Engine::Candle(_) => packs.iter().map(run_one).collect(),
+    };
+    let mut scores: Vec<Option<Result<f32, ModelError>>> = jobs.iter().map(|_| None).collect();
+    for (places, outcome) in packs.iter().zip(outcomes) {
+        match outcome {
+            Ok((found, pack_times)) => {
+                times.add(&pack_times);
+                places.iter().zip(found).for_each(|(place, score)| scores[*place] = Some(Ok(score)));
+            }
             Err(error) => {
                 let error = std::sync::Arc::new(error);
                 places.iter().for_each(|place| scores[*place] = Some(Err(ModelError::Compute(error.clone()))));
@@ -77,15 +91,15 @@ fn packs(jobs: &[Job<'_>], tokens_max: NonZeroUsize) -> Vec<Vec<usize>> {
     packs
 }
 
-fn run_pack(engine: &Engine, jobs: &[Job<'_>], times: &mut PieceTimes) -> candle_core::Result<Vec<f32>> {
+/// The scores of a pack's jobs, and where the time went.
+fn run_pack(engine: &Engine, jobs: &[Job<'_>]) -> candle_core::Result<(Vec<f32>, PieceTimes)> {
     let entries: Vec<Entry<'_>> = jobs.iter().map(|job| job.entry).collect();
     let network = jobs[0].network;
     let pack = Pack::new(&entries, network.scored());
     let pass = Pass::new(engine, &pack);
     let states = network.scored_states(&pass)?;
-    times.add(&pass.times());
-    times.n_tokens += pack.n_tokens();
+    let times = PieceTimes { n_tokens: pack.n_tokens(), ..pass.times() };
     let numbers = states.numbers()?;
     let states = numbers.chunks(network.hidden_size());
-    Ok(jobs.iter().zip(states).map(|(job, state)| job.head.score(state)).collect())
+    Ok((jobs.iter().zip(states).map(|(job, state)| job.head.score(state)).collect(), times))
 }

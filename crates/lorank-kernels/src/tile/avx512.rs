@@ -41,50 +41,6 @@ impl Kernel for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn bf16_widened<const M: usize, const V: usize>(
-        a: Rows<f32>,
-        depth: usize,
-        panel: *const u16,
-        out: *mut f32,
-    ) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
-        unsafe {
-            let mut sums = [[_mm512_setzero_ps(); V]; M];
-            let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
-            let mut w = panel;
-            for d in (0..depth - depth % 2).step_by(2) {
-                // Each 32 bits hold one column's weights at `d` (below) and at `d + 1` (above).
-                let pairs: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(w.add(v * 2 * LANES).cast()));
-                let even = pairs.map(|pair| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair)));
-                let odd = pairs.map(|pair| _mm512_castsi512_ps(_mm512_and_si512(pair, upper)));
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let x = a.start.add(m * a.stride + d);
-                    for v in 0..V {
-                        sums[v] = _mm512_fmadd_ps(_mm512_set1_ps(*x), even[v], sums[v]);
-                    }
-                }
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let x = a.start.add(m * a.stride + d + 1);
-                    for v in 0..V {
-                        sums[v] = _mm512_fmadd_ps(_mm512_set1_ps(*x), odd[v], sums[v]);
-                    }
-                }
-                w = w.add(V * 2 * LANES);
-            }
-            if !depth.is_multiple_of(2) {
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_ps(*a.start.add(m * a.stride + depth - 1));
-                    for v in 0..V {
-                        let pair = _mm512_loadu_si512(w.add(v * 2 * LANES).cast());
-                        sums[v] = _mm512_fmadd_ps(x, _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair)), sums[v]);
-                    }
-                }
-            }
-            store(&sums, out);
-        }
-    }
-
-    #[inline(always)]
     unsafe fn bf16_products<const M: usize, const V: usize>(_: Rows<u16>, _: usize, _: *const u16, _: *mut f32) {
         unreachable!("without AVX512-BF16 inputs stay in f32");
     }
@@ -157,17 +113,6 @@ impl Kernel for Avx512Bf16 {
     unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32) {
         // SAFETY: the same contract, and this set includes the other's instructions.
         unsafe { Avx512Vnni::f32::<M, V>(a, depth, panel, out) }
-    }
-
-    #[inline(always)]
-    unsafe fn bf16_widened<const M: usize, const V: usize>(
-        a: Rows<f32>,
-        depth: usize,
-        panel: *const u16,
-        out: *mut f32,
-    ) {
-        // SAFETY: the same contract, and this set includes the other's instructions.
-        unsafe { Avx512Vnni::bf16_widened::<M, V>(a, depth, panel, out) }
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ mod avx2;
 mod avx512;
 mod portable;
 
-pub(crate) use portable::Portable;
+pub(crate) use portable::{Portable, widen};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use portable::{Portable as Avx2, Portable as Avx512Bf16, Portable as Avx512Vnni};
@@ -77,14 +77,6 @@ pub(crate) trait Kernel: 'static {
 
     /// `a` has `depth` values in a row, the panel `depth` groups of one.
     unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32);
-
-    /// Weights in bf16, widened; `a` has `depth` values in a row, the panel `depth.div_ceil(2)` groups of two.
-    unsafe fn bf16_widened<const M: usize, const V: usize>(
-        a: Rows<f32>,
-        depth: usize,
-        panel: *const u16,
-        out: *mut f32,
-    );
 
     /// Both operands in bf16; `a` has `2 * n_pairs` values in a row, the panel `n_pairs` groups of two.
     unsafe fn bf16_products<const M: usize, const V: usize>(

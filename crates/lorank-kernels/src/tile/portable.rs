@@ -34,31 +34,6 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    unsafe fn bf16_widened<const M: usize, const V: usize>(
-        a: Rows<f32>,
-        depth: usize,
-        panel: *const u16,
-        out: *mut f32,
-    ) {
-        let mut sums = [[[0.0; LANES]; V]; M];
-        for d in 0..depth {
-            for (m, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: row `m` of the tile's `M`, and `d` is below the depth.
-                let x = unsafe { *a.start.add(m * a.stride + d) };
-                for (v, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: group `d / 2` of the panel, vector `v` of its `V`.
-                    let w = unsafe { &*panel.add((d / 2 * V + v) * 2 * LANES).cast::<[[u16; 2]; LANES]>() };
-                    for lane in 0..LANES {
-                        sums[lane] += x * widen(w[lane][d % 2]);
-                    }
-                }
-            }
-        }
-        // SAFETY: `out` has room for `M` rows of `V` vectors, which is what `sums` is.
-        unsafe { out.cast::<[[[f32; LANES]; V]; M]>().write(sums) }
-    }
-
-    #[inline(always)]
     unsafe fn bf16_products<const M: usize, const V: usize>(
         a: Rows<u16>,
         n_pairs: usize,
