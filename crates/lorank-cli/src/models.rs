@@ -34,7 +34,7 @@ pub(crate) struct ModelArgs {
     /// What to do with an adapter that was trained on another base model [default: warn]
     #[arg(long, value_name = "ACTION", env = "LORANK_ON_BASE_MISMATCH", value_enum)]
     pub on_base_mismatch: Option<OnBaseMismatch>,
-    /// The most tokens that go through the model at once; no score depends on it [default: 1024 on a CPU, 16384 on a GPU]
+    /// The most tokens that go through the model at once; no score depends on it [default: 256 for each thread of a CPU, 16384 on a GPU]
     #[arg(long, value_name = "N", env = "LORANK_TOKENS_MAX")]
     pub tokens_max: Option<NonZeroUsize>,
     /// How many threads compute [default: one a core]

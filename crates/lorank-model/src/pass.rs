@@ -33,7 +33,7 @@ pub(crate) enum Piece {
     Norm,
 }
 
-/// How long the parts of forward passes took, and over how many tokens.
+/// How long the parts of forward passes took, the times of all threads together, and over how many tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PieceTimes {
     /// Turning texts into token ids.

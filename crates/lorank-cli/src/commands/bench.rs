@@ -28,7 +28,7 @@ pub(crate) struct BenchArgs {
     /// JSON lines {"query", "title"?, "document"}; - reads standard input
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
-    /// An adapter; repeatable: the documents of a request are then spread over them in one batch
+    /// An adapter; repeatable: the documents of a request are then spread over them in one batch, or the clients over them
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapters: Vec<AdapterArg>,
     /// How often everything is scored, after once to warm up
@@ -89,9 +89,10 @@ pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
             ..PipelineConfig::default()
         };
         let pipeline = Pipeline::without_first_stage(models.reranker, config)?;
-        let choice = adapters[0].clone().map_or(AdapterChoice::Base, AdapterChoice::Named);
+        let choice = |id: &Option<AdapterId>| id.clone().map_or(AdapterChoice::Base, AdapterChoice::Named);
+        let choices: Vec<AdapterChoice> = adapters.iter().map(choice).collect();
         measured.repeat(args.runs, &bar, |_| {
-            requests.iter().map(|one| at_once(&pipeline, one, &choice, args.clients)).collect()
+            requests.iter().map(|one| at_once(&pipeline, one, &choices, args.clients)).collect()
         })?;
     } else {
         let versions: Vec<ModelVersion> = adapters
@@ -206,24 +207,25 @@ fn in_one_call(
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// Has clients ask for their shares of a request at once; the seconds until the last one had its answer.
+/// Has clients ask for their shares of a request at once, the adapters by turns; the seconds until the last one had its
+/// answer.
 fn at_once<F: Sync, R: Reranker + 'static>(
     pipeline: &Pipeline<F, R>,
     request: &Request,
-    choice: &AdapterChoice,
+    choices: &[AdapterChoice],
     n_clients: NonZeroUsize,
 ) -> anyhow::Result<f64> {
     let started = Instant::now();
     let share = request.candidates.len().div_ceil(n_clients.get());
-    let ask = |candidates: &[Candidate]| -> anyhow::Result<()> {
+    let ask = |candidates: &[Candidate], adapter: AdapterChoice| -> anyhow::Result<()> {
         let depth = NonZeroUsize::new(candidates.len());
-        let search =
-            SearchRequest { adapter: choice.clone(), depth, ..SearchRequest::from_query(request.query.clone()) };
+        let search = SearchRequest { adapter, depth, ..SearchRequest::from_query(request.query.clone()) };
         let answer = pipeline.rerank(&search, candidates.to_vec())?;
         answer.fallback.map_or(Ok(()), |fallback| bail!("a request fell back: {fallback}"))
     };
     std::thread::scope(|scope| {
-        let clients: Vec<_> = request.candidates.chunks(share).map(|share| scope.spawn(move || ask(share))).collect();
+        let shares = request.candidates.chunks(share).zip(choices.iter().cycle());
+        let clients: Vec<_> = shares.map(|(share, adapter)| scope.spawn(move || ask(share, adapter.clone()))).collect();
         clients.into_iter().try_for_each(|client| client.join().expect("a client does not panic"))
     })?;
     Ok(started.elapsed().as_secs_f64())
@@ -242,7 +244,7 @@ fn print_json(mut facts: serde_json::Value, measured: &Measured) -> anyhow::Resu
         "pairs_per_second": *n_pairs as f64 / median,
         "tokens_per_second": measured.n_tokens().map(|n| n as f64 / median),
         "request_millis": {"p50": quantile(requests, 0.5) * 1e3, "p99": quantile(requests, 0.99) * 1e3},
-        "seconds_by_piece": pieces.map(serde_json::Map::from_iter),
+        "thread_seconds_by_piece": pieces.map(serde_json::Map::from_iter),
     });
     if let (Some(facts), serde_json::Value::Object(more)) = (facts.as_object_mut(), more) {
         facts.extend(more);
@@ -276,12 +278,14 @@ fn print_text(facts: &serde_json::Value, measured: &Measured) -> anyhow::Result<
     let millis = |q| quantile(&measured.requests, q) * 1e3;
     line("request", format!("p50 {:.1} ms, p99 {:.1} ms", millis(0.5), millis(0.99)))?;
     if let Some(pieces) = measured.pieces {
-        let total: f64 = measured.runs.iter().sum();
-        let all: Duration = pieces.by_name().iter().map(|(_, time)| *time).sum();
-        let rest = ("rest", Duration::from_secs_f64((total - all.as_secs_f64()).max(0.0)));
-        for (name, time) in pieces.by_name().into_iter().chain([rest]) {
-            let (share, millis) = (time.as_secs_f64() / total, time.as_secs_f64() * 1e3 / measured.runs.len() as f64);
-            line(&format!("  {name}"), format!("{:5.1} %  {millis:8.1} ms", share * 100.0))?;
+        let all: f64 = pieces.by_name().iter().map(|(_, time)| time.as_secs_f64()).sum();
+
+        for (name, time) in pieces.by_name() {
+            let (share, millis) = (time.as_secs_f64() / all, time.as_secs_f64() * 1e3 / measured.runs.len() as f64);
+            line(
+                &format!("  {name}"),
+                format!("{:5.1} %  {millis:8.1} ms a run, all threads together", share * 100.0),
+            )?;
         }
     }
     Ok(out.flush()?)
