@@ -50,6 +50,11 @@ impl Isa {
         found
     }
 
+    /// Whether linear layers are faster in int8 than in f32: there are instructions for products of 8-bit integers.
+    pub fn is_fast_in_int8(self) -> bool {
+        self.0 > Level::Portable
+    }
+
     /// The number of `f32` lanes of a vector.
     pub(crate) fn lanes(self) -> usize {
         match self.0 {
