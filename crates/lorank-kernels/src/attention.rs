@@ -293,7 +293,7 @@ fn strip<K: Kernel, const M: usize>(
     // largest `M` by `V * LANES`, all of which the kernel writes.
     let tile = unsafe {
         let rows = Rows { start: a.as_ptr(), stride: a_stride };
-        K::f32::<M, VECTORS_MAX>(rows, depth, panel.as_ptr(), tile.as_mut_ptr().cast());
+        K::f32::<M, VECTORS_MAX>(rows, depth, panel.as_ptr(), false, tile.as_mut_ptr().cast());
         std::slice::from_raw_parts(tile.as_ptr().cast::<f32>(), M * width)
     };
     for (m, tile) in tile.chunks_exact(width).enumerate() {

@@ -105,16 +105,9 @@ impl PackedMatrix {
         });
     }
 
-    /// Blocks of rows that a core's cache holds, split by columns too where there are few of them.
+    /// Blocks of rows, split by columns too where there are few of them.
     fn tasks<'p, 'a>(&self, pieces: &'p [Piece<'a>]) -> Vec<(&'p Piece<'a>, Range<usize>, Range<usize>)> {
-        /// Of a block's input, so that it stays in a core's first cache beside a panel of weights.
-        const BLOCK_BYTES: usize = 24 << 10;
-        const BLOCK_ROWS_MAX: usize = 48;
-        let depth_bytes = match self.numbers {
-            Numbers::F32(_) | Numbers::Bf16(_) => 4 * self.n_in,
-            Numbers::Int8 { .. } => self.n_in,
-        };
-        let n_rows = (BLOCK_BYTES / depth_bytes).clamp(ROWS_MAX, BLOCK_ROWS_MAX) / ROWS_MAX * ROWS_MAX;
+        let n_rows = BLOCK_ROWS_MAX;
         let n_blocks: usize = pieces.iter().map(|piece| piece.rows.len().div_ceil(n_rows)).sum();
         // Many tasks a thread, so that none waits long for the last one, however unevenly the cores run.
         let wanted = 16 * rayon::current_num_threads();
@@ -164,6 +157,9 @@ struct Operand<'a> {
     form: &'a Form,
 }
 
+/// The most rows of a block: a panel of weights is read from memory once for all of them.
+const BLOCK_ROWS_MAX: usize = 48;
+
 /// Some rows by some panels of a product.
 struct Block<'a> {
     matrix: &'a PackedMatrix,
@@ -206,49 +202,83 @@ impl Block<'_> {
         };
         let floats_b = self.piece.update.as_ref().map_or(&[][..], |update| update.b.float_panel(panel, widened_b));
         let columns = Columns { panel, first: first_column, n: n_columns, bias, floats, floats_b };
+        let mut sums = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
+        for depth in self.depths() {
+            self.strips::<K, V>(&columns, &Step::Sum(depth), &mut sums);
+        }
+        self.strips::<K, V>(&columns, &Step::Finish, &mut sums);
+    }
+
+    /// The parts of the depth that are summed over one after the other: in f32 so many that their weights stay in a core's first
+    /// cache for all rows of the block.
+    fn depths(&self) -> impl Iterator<Item = Range<usize>> {
+        const FLOATS: usize = 256;
+        let depth = self.matrix.n_in;
+        let step = if matches!(self.x.form, Form::F32) { FLOATS } else { depth };
+        (0..depth).step_by(step).map(move |start| start..(start + step).min(depth))
+    }
+
+    /// Takes a step with all rows of the block, as many at a time as a tile has. The sums of a panel are rows of its width.
+    #[inline(always)]
+    fn strips<K: Kernel, const V: usize>(&self, columns: &Columns<'_>, step: &Step, sums: &mut [MaybeUninit<f32>]) {
         let most = if matches!(self.x.form, Form::Int8 { .. }) { K::ROWS_INT8 } else { K::ROWS };
         let mut row = self.rows.start;
         while row < self.rows.end {
             let left = self.rows.end - row;
+            let sums = &mut sums[(row - self.rows.start) * V * K::LANES..];
             row += match left.min(most) {
-                12.. if K::ROWS >= 12 => self.strip::<K, 12, V>(row, &columns),
-                8.. => self.strip::<K, 8, V>(row, &columns),
-                6.. => self.strip::<K, 6, V>(row, &columns),
-                4.. => self.strip::<K, 4, V>(row, &columns),
-                2.. => self.strip::<K, 2, V>(row, &columns),
-                _ => self.strip::<K, 1, V>(row, &columns),
+                12.. if K::ROWS >= 12 => self.strip::<K, 12, V>(row, columns, step, sums),
+                8.. => self.strip::<K, 8, V>(row, columns, step, sums),
+                6.. => self.strip::<K, 6, V>(row, columns, step, sums),
+                4.. => self.strip::<K, 4, V>(row, columns, step, sums),
+                2.. => self.strip::<K, 2, V>(row, columns, step, sums),
+                _ => self.strip::<K, 1, V>(row, columns, step, sums),
             };
         }
     }
 
-    /// `M` rows of a panel, from the sums to the stored result; how many rows that were.
+    /// Takes a step with `M` rows of a panel; how many rows that were.
     #[inline(always)]
-    fn strip<K: Kernel, const M: usize, const V: usize>(&self, row: usize, columns: &Columns<'_>) -> usize {
-        let mut tiles = [[MaybeUninit::<f32>::uninit(); ROWS_MAX * COLUMNS_MAX]; 2];
-        let x = Operand { rows: self.x.rows, width: self.x.width, form: &self.x.form };
-        let base = Term { matrix: self.matrix, x, row, floats: columns.floats };
+    fn strip<K: Kernel, const M: usize, const V: usize>(
+        &self,
+        row: usize,
+        columns: &Columns<'_>,
+        step: &Step,
+        sums: &mut [MaybeUninit<f32>],
+    ) -> usize {
+        let sums = &mut sums[..M * V * K::LANES];
         let update = self.piece.update.as_ref();
-        let term = update.map(|Update { low, b, .. }| {
-            let x = Operand { rows: low, width: b.n_in, form: &Form::F32 };
-            Term { matrix: b, x, row: row - self.piece.rows.start, floats: columns.floats_b }
-        });
-        // A loop, so that the innermost loops are compiled once and not once a term.
-        for (term, tile) in [Some(base), term].into_iter().flatten().zip(&mut tiles) {
-            // SAFETY: `dispatch` runs this where the instructions are. The rows are the task's own; both matrices have the
-            // panel, and their operands' forms are theirs.
-            unsafe { term.write_tile::<K, M, V>(columns.panel, tile.as_mut_ptr().cast()) };
-        }
-        let [sums, updates] = &mut tiles;
-        // SAFETY: every kernel writes all of its `M * V * LANES` sums.
-        let sums = unsafe { written(sums, M * V * K::LANES) };
-        if let Some(update) = update {
-            // SAFETY: the second term was there too.
-            let updates = unsafe { written(updates, M * V * K::LANES) };
-            for (sum, term) in sums.iter_mut().zip(updates) {
-                *sum += update.scale * *term;
+        let mut tile = [MaybeUninit::uninit(); ROWS_MAX * COLUMNS_MAX];
+        let (term, depth, out) = match (step, update) {
+            (Step::Sum(depth), _) => {
+                let x = Operand { rows: self.x.rows, width: self.x.width, form: &self.x.form };
+                (Some(Term { matrix: self.matrix, x, row, floats: columns.floats }), depth.clone(), &mut *sums)
             }
+            (Step::Finish, Some(Update { low, b, .. })) => {
+                let x = Operand { rows: low, width: b.n_in, form: &Form::F32 };
+                let row = row - self.piece.rows.start;
+                (Some(Term { matrix: b, x, row, floats: columns.floats_b }), 0..b.n_in, &mut tile[..])
+            }
+            (Step::Finish, None) => (None, 0..0, &mut tile[..]),
+        };
+        // In one place, so that the innermost loops are compiled once and not once a term.
+        if let Some(term) = term {
+            // SAFETY: `dispatch` runs this where the instructions are. The rows are the task's own; both matrices have the
+            // panel, and their operands' forms are theirs. Depths come in order, so that those after the first find sums.
+            unsafe { term.write_tile::<K, M, V>(columns.panel, depth, out.as_mut_ptr().cast()) };
         }
-        self.finish::<K, V>(row, columns, sums);
+        if matches!(step, Step::Finish) {
+            // SAFETY: the steps before this one have written all of the `M * V * LANES` sums.
+            let sums = unsafe { written(sums, M * V * K::LANES) };
+            if let Some(update) = update {
+                // SAFETY: the second term was just written.
+                let updates = unsafe { written(&mut tile, M * V * K::LANES) };
+                for (sum, term) in sums.iter_mut().zip(updates) {
+                    *sum += update.scale * *term;
+                }
+            }
+            self.finish::<K, V>(row, columns, sums);
+        }
         M
     }
 
@@ -315,6 +345,14 @@ unsafe fn written(tile: &mut [MaybeUninit<f32>], n: usize) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(tile.as_mut_ptr().cast(), n) }
 }
 
+/// What is done with the rows of a panel.
+enum Step {
+    /// Their sums over a part of the depth.
+    Sum(Range<usize>),
+    /// All that comes after the sums.
+    Finish,
+}
+
 /// The columns of one panel.
 struct Columns<'a> {
     panel: usize,
@@ -339,13 +377,19 @@ struct Term<'a> {
 }
 
 impl Term<'_> {
-    /// Writes the product of `M` rows and a panel's columns to `out`.
+    /// Writes the product of `M` rows and a panel's columns to `out`: over a part of the depth in f32, where `out` has the sums
+    /// over what comes before it; elsewhere over the whole.
     ///
     /// # Safety
     /// The instructions of `K` are enabled; the rows and the panel exist, the operand's form is that of the matrix, and
     /// `out` has room for the tile.
     #[inline(always)]
-    unsafe fn write_tile<K: Kernel, const M: usize, const V: usize>(&self, panel: usize, out: *mut f32) {
+    unsafe fn write_tile<K: Kernel, const M: usize, const V: usize>(
+        &self,
+        panel: usize,
+        depth: Range<usize>,
+        out: *mut f32,
+    ) {
         let Self { matrix, x, row, .. } = *self;
         let start = matrix.panel_start(panel);
         // SAFETY: the panel's numbers begin at `start` and are as deep as the matrix; `x` has the rows from `row` to
@@ -353,9 +397,9 @@ impl Term<'_> {
         unsafe {
             match (&matrix.numbers, x.form) {
                 (Numbers::F32(_) | Numbers::Bf16(_), Form::F32) => {
-                    let rows = Rows { start: x.rows.as_ptr().add(row * x.width), stride: x.width };
-                    assert_eq!(self.floats.len(), matrix.n_in * V * K::LANES, "the panel is there in f32");
-                    K::f32::<M, V>(rows, matrix.n_in, self.floats.as_ptr(), out);
+                    let rows = Rows { start: x.rows.as_ptr().add(row * x.width + depth.start), stride: x.width };
+                    let floats = &self.floats[depth.start * V * K::LANES..depth.end * V * K::LANES];
+                    K::f32::<M, V>(rows, depth.len(), floats.as_ptr(), depth.start > 0, out);
                 }
                 (Numbers::Bf16(numbers), Form::Bf16 { values, stride }) => {
                     let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };

@@ -20,10 +20,19 @@ impl Kernel for Avx2 {
     const FMA: bool = true;
 
     #[inline(always)]
-    unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32) {
+    unsafe fn f32<const M: usize, const V: usize>(
+        a: Rows<f32>,
+        depth: usize,
+        panel: *const f32,
+        adds: bool,
+        out: *mut f32,
+    ) {
         // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
         unsafe {
             let mut sums = [[_mm256_setzero_ps(); V]; M];
+            if adds {
+                sums = std::array::from_fn(|m| std::array::from_fn(|v| _mm256_loadu_ps(out.add((m * V + v) * LANES))));
+            }
             let mut w = panel;
             for d in 0..depth {
                 let weights: [__m256; V] = std::array::from_fn(|v| _mm256_loadu_ps(w.add(v * LANES)));

@@ -75,8 +75,15 @@ pub(crate) trait Kernel: 'static {
     /// Whether `a * b + c` is one instruction; elsewhere it would be a slow call.
     const FMA: bool;
 
-    /// `a` has `depth` values in a row, the panel `depth` groups of one.
-    unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32);
+    /// `a` has `depth` values in a row, the panel `depth` groups of one. Where it `adds`, `out` has the sums over what comes
+    /// before this depth, and they go on from there.
+    unsafe fn f32<const M: usize, const V: usize>(
+        a: Rows<f32>,
+        depth: usize,
+        panel: *const f32,
+        adds: bool,
+        out: *mut f32,
+    );
 
     /// Both operands in bf16; `a` has `2 * n_pairs` values in a row, the panel `n_pairs` groups of two.
     unsafe fn bf16_products<const M: usize, const V: usize>(

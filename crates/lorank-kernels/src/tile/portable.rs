@@ -14,8 +14,18 @@ impl Kernel for Portable {
     const FMA: bool = false;
 
     #[inline(always)]
-    unsafe fn f32<const M: usize, const V: usize>(a: Rows<f32>, depth: usize, panel: *const f32, out: *mut f32) {
+    unsafe fn f32<const M: usize, const V: usize>(
+        a: Rows<f32>,
+        depth: usize,
+        panel: *const f32,
+        adds: bool,
+        out: *mut f32,
+    ) {
         let mut sums = [[[0.0; LANES]; V]; M];
+        if adds {
+            // SAFETY: `out` holds `M` rows of `V` vectors of sums.
+            sums = unsafe { out.cast::<[[[f32; LANES]; V]; M]>().read() };
+        }
         for d in 0..depth {
             for (m, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: row `m` of the tile's `M`, and `d` is below the depth.
