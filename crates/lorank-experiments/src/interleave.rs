@@ -9,7 +9,7 @@
 //! alone, and a click on it noise. Chapelle et al., "Large-scale validation and analysis of interleaved search evaluation" (TOIS 2012),
 //! find that to lose no signal. The teams stay exchangeable in every round, so clicks at random still favour none of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::Hash;
 
 use crate::Click;
@@ -40,13 +40,16 @@ pub fn team_draft<T: Eq + Hash + Clone>(request_id: &str, rankings: &[Option<&[T
     draft.drafted
 }
 
-/// How many hits that were clicked each arm of an interleaved answer had put there. More clicks on one hit count once.
-pub fn credits(teams: &[u8], clicks: &[Click], n_arms: usize) -> Vec<u32> {
-    let mut credits = vec![0; n_arms];
-    let ranks: HashSet<usize> = clicks.iter().map(|click| click.rank).collect();
-    for team in ranks.into_iter().filter_map(|rank| teams.get(rank.checked_sub(1)?)) {
-        if let Some(credit) = credits.get_mut(usize::from(*team)) {
-            *credit += 1;
+/// What the clicks on an interleaved answer are worth to each arm: 1 / rank for each of its hits that was clicked, however often.
+///
+/// Clicks further down are more often chance, and a round gives each arm the same chances of every rank, so the weight favours none.
+pub fn credits(teams: &[u8], clicks: &[Click], n_arms: usize) -> Vec<f64> {
+    let mut credits = vec![0.0; n_arms];
+    let ranks: BTreeSet<usize> = clicks.iter().map(|click| click.rank).collect();
+    for rank in ranks {
+        let team = rank.checked_sub(1).and_then(|n| teams.get(n));
+        if let Some(credit) = team.and_then(|team| credits.get_mut(usize::from(*team))) {
+            *credit += 1.0 / rank as f64;
         }
     }
     credits
@@ -183,7 +186,7 @@ mod tests {
     #[test]
     fn a_hit_clicked_twice_counts_once() {
         let clicks = record("u", 0, &[1, 1, 2, 3, 99, 0]).clicks;
-        assert_eq!(credits(&[1, NO_TEAM, 0], &clicks, 2), [1, 1]);
+        assert_eq!(credits(&[1, NO_TEAM, 0], &clicks, 2), [1.0 / 3.0, 1.0]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub enum Measure {
     TopClick,
     /// The mean over queries of 1 / rank of the first click, 0 without one.
     ReciprocalRank,
-    /// Of interleaved answers that one of the two won, the share that the arm won less the share that the control won: -1 to 1.
+    /// Of interleaved answers, the arm's lead over the control in credit, as a share of all leads of either: -1 to 1.
     Preference,
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn values(record: &QueryRecord) -> [f64; 3] {
 impl Measure {
     /// The difference that the intervals are tuned to find: about what a better ranking makes.
     pub(crate) fn expected_difference(self) -> f64 {
-        if self == Self::Preference { 0.25 } else { 0.03 }
+        if self == Self::Preference { 0.3 } else { 0.03 }
     }
 
     /// The smallest difference that is worth a change, unless the caller knows better.

@@ -48,7 +48,7 @@ pub struct AnalysisOptions {
 
 impl Default for AnalysisOptions {
     fn default() -> Self {
-        Self { alpha: 0.05, smallest_difference: None, n_units_min: 50, mismatch_alpha: 0.01 }
+        Self { alpha: 0.05, smallest_difference: None, n_units_min: 30, mismatch_alpha: 0.01 }
     }
 }
 
@@ -77,7 +77,7 @@ pub struct Analysis {
     /// One an arm; the first alone where answers are interleaved.
     tallies: Vec<Tally>,
     duels: Vec<Duel>,
-    credits: Vec<u64>,
+    credits: Vec<f64>,
     looks: Vec<Look>,
     look_step: u64,
     n_inconsistent: u64,
@@ -108,7 +108,7 @@ impl Analysis {
             mismatch: MismatchTest::new(experiment.arms.iter().map(|arm| arm.weight.get())),
             tallies: vec![Tally::default(); n_tallies],
             duels: vec![Duel::default(); n_arms - 1],
-            credits: vec![0; n_arms],
+            credits: vec![0.0; n_arms],
             looks: Vec::new(),
             look_step: LOOK_STEP,
             n_inconsistent: 0,
@@ -162,16 +162,16 @@ impl Analysis {
         }
     }
 
-    /// For each arm but the control, who won the answer (1, 0, -1), and whether anybody did.
+    /// For each arm but the control, its lead over it in credit, and the size of the lead.
     fn duel(&mut self, record: &QueryRecord) -> Vec<(f64, f64)> {
         let credits = credits(&record.teams, &record.clicks, self.experiment.arms.len());
-        self.credits.iter_mut().zip(&credits).for_each(|(sum, credit)| *sum += u64::from(*credit));
+        self.credits.iter_mut().zip(&credits).for_each(|(sum, credit)| *sum += credit);
         let has_team = |arm: usize| record.teams.iter().any(|team| usize::from(*team) == arm);
         let control_is_there = has_team(0);
         let duel = |(n, duel): (usize, &mut Duel)| {
             // An arm that failed has no hits, which is no reason to count the answer for the other.
             let are_there = control_is_there && has_team(n + 1);
-            duel.add(are_there.then(|| credits[n + 1].cmp(&credits[0])))
+            duel.add(are_there.then(|| credits[n + 1] - credits[0]))
         };
         self.duels.iter_mut().enumerate().map(duel).collect()
     }

@@ -67,19 +67,20 @@ pub(crate) struct Duel {
 }
 
 impl Duel {
-    /// Counts an answer by how the arm's credit compares with the control's. Gives the lead, and whether there is one.
-    pub fn add(&mut self, outcome: Option<Ordering>) -> (f64, f64) {
-        match outcome {
-            None => (0.0, 0.0),
-            Some(Ordering::Greater) => (self.n_won += 1, (1.0, 1.0)).1,
-            Some(Ordering::Less) => (self.n_lost += 1, (-1.0, 1.0)).1,
-            Some(Ordering::Equal) => (self.n_drawn += 1, (0.0, 0.0)).1,
+    /// Counts an answer by the arm's lead in credit, `None` where one of the two had no hits. Gives the lead and its size.
+    pub fn add(&mut self, lead: Option<f64>) -> (f64, f64) {
+        let Some(lead) = lead else { return (0.0, 0.0) };
+        match lead.total_cmp(&0.0) {
+            Ordering::Greater => self.n_won += 1,
+            Ordering::Less => self.n_lost += 1,
+            Ordering::Equal => self.n_drawn += 1,
         }
+        (lead, lead.abs())
     }
 
-    pub fn summary(&self, n_credits: u64, n_control_credits: u64) -> DuelSummary {
+    pub fn summary(&self, credit: f64, control_credit: f64) -> DuelSummary {
         let Self { n_won, n_lost, n_drawn } = *self;
-        DuelSummary { n_won, n_lost, n_drawn, n_credits, n_control_credits }
+        DuelSummary { n_won, n_lost, n_drawn, credit, control_credit }
     }
 }
 

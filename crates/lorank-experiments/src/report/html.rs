@@ -62,7 +62,7 @@ fn arms(arms: &[ArmSummary]) -> String {
     let head = std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.arm.clone())).collect();
     let n_rows = columns.first().map_or(0, Vec::len);
     let row =
-        |n: usize| std::iter::once(columns[0][n].0.to_owned()).chain(columns.iter().map(|rows| rows[n].1.clone()));
+        |n: usize| std::iter::once(columns[0][n].0.to_owned()).chain(columns.iter().map(move |rows| rows[n].1.clone()));
     table(Some(head), &(0..n_rows).map(|n| row(n).collect()).collect::<Vec<_>>())
 }
 

@@ -94,16 +94,16 @@ pub struct Difference {
 /// Who won how many of the interleaved answers that held hits of both.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DuelSummary {
-    /// Answers in which more of the arm's hits were clicked.
+    /// Answers in which the clicks were worth more to the arm.
     pub n_won: u64,
-    /// Answers in which more of the control's hits were clicked.
+    /// Answers in which they were worth more to the control.
     pub n_lost: u64,
-    /// Answers with as many clicks on both, mostly none.
+    /// Answers in which they were worth as much to both, mostly nothing.
     pub n_drawn: u64,
-    /// Clicked hits of the arm.
-    pub n_credits: u64,
-    /// Clicked hits of the control.
-    pub n_control_credits: u64,
+    /// What the clicks on its hits were worth to the arm: 1 / rank each.
+    pub credit: f64,
+    /// What they were worth to the control.
+    pub control_credit: f64,
 }
 
 impl Report {

@@ -40,9 +40,9 @@ pub(super) fn differences(comparison: &Comparison) -> Vec<Vec<String>> {
     if let Some(duel) = &comparison.duel {
         let answers = [("won", duel.n_won), ("lost", duel.n_lost), ("drawn", duel.n_drawn)];
         let answers = answers.map(|(what, n)| format!("{} {what}", grouped(n))).join(", ");
-        let credits = format!("{} against {}", grouped(duel.n_credits), grouped(duel.n_control_credits));
+        let credits = format!("{:.1} against {:.1}", duel.credit, duel.control_credit);
         rows.push(vec!["answers".into(), answers, String::new()]);
-        rows.push(vec!["clicks on own hits".into(), credits, String::new()]);
+        rows.push(vec!["credit".into(), credits, String::new()]);
     }
     rows
 }
@@ -66,7 +66,7 @@ pub(super) fn notes(report: &Report) -> Option<String> {
         ));
     }
     if report.measure == Measure::Preference {
-        notes.push("preference: of the answers that one of the two won, the share won less the share lost".into());
+        notes.push("a click is worth 1 / rank to the arm that put the hit there; preference: an arm's leads less the control's, of all leads".into());
     }
     (!notes.is_empty()).then(|| notes.join("\n"))
 }
