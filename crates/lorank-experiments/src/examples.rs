@@ -9,7 +9,7 @@ pub fn experiment(weights: &[u32]) -> Experiment {
     let arm = |(name, weight): (char, &u32)| Arm {
         name: name.into(),
         model: ArmModel::Base,
-        weight: NonZeroU32::new(*weight).unwrap(),
+        weight: NonZeroU32::new(*weight).expect("a weight"),
     };
     Experiment {
         id: "summer".into(),

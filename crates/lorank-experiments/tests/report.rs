@@ -9,7 +9,7 @@ fn analysis(method: &str, arms: &[(&str, u32)], smallest_difference: Option<f64>
         "id": "summer", "salt": "pepper", "traffic_share": 1.0, "layer": "default", "method": method,
         "arms": arms.iter().map(arm).collect::<Vec<_>>(), "start_millis": null, "end_millis": null, "state": "running"
     }))
-    .unwrap();
+    .expect("an experiment");
     Analysis::new(&experiment, AnalysisOptions { smallest_difference, ..AnalysisOptions::default() })
 }
 
@@ -47,13 +47,48 @@ fn check(arms: &[(&str, u64, usize)], n_units: u64, smallest_difference: Option<
 
 #[test]
 fn verdicts_are_plain_sentences() {
-    check(&[("A", 3, 1), ("B", 5, 1)], 4_000, None, "");
-    check(&[("A", 5, 1), ("B", 3, 1)], 4_000, None, "");
-    check(&[("A", 5, 1), ("B", 5, 1)], 4_000, Some(0.08), "");
-    check(&[("A", 5, 1), ("B", 5, 1)], 4_000, None, "");
-    check(&[("A", 5, 1), ("B", 6, 1)], 40, None, "");
-    check(&[("A", 5, 1), ("B", 7, 1), ("C", 8, 1)], 6_000, None, "");
-    check(&[("A", 5, 1), ("B", 5, 1)], 0, None, "");
+    check(
+        &[("A", 3, 1), ("B", 5, 1)],
+        4_000,
+        None,
+        "ship `B`: its click-through is above that of `A` by 20.0 points (15.3 to 24.7)",
+    );
+    check(
+        &[("A", 5, 1), ("B", 3, 1)],
+        4_000,
+        None,
+        "keep `A`: the click-through of the others is lower, the best differs by -20.0 points (-24.7 to -15.3)",
+    );
+    check(
+        &[("A", 5, 1), ("B", 5, 1)],
+        4_000,
+        Some(0.08),
+        "no difference larger than 8.0 points in click-through: ship what costs less",
+    );
+    check(
+        &[("A", 5, 1), ("B", 5, 1)],
+        4_000,
+        None,
+        "not yet: the click-through of `B` differs by 0.0 points (-4.9 to 4.9), too wide an interval to tell something from nothing; about 110,000 more units, some 72 days at the rate so far",
+    );
+    check(
+        &[("A", 5, 1), ("B", 6, 1)],
+        40,
+        None,
+        "not yet: 30 units are needed in each comparison, and the smallest has 20; about 20 more units, less than a day at the rate so far",
+    );
+    check(
+        &[("A", 5, 1), ("B", 7, 1), ("C", 8, 1)],
+        6_000,
+        None,
+        "ship `C`: its click-through is above that of `A` by 30.0 points (25.2 to 34.8)",
+    );
+    check(
+        &[("A", 5, 1), ("B", 5, 1)],
+        0,
+        None,
+        "not yet: 30 units are needed in each comparison, and the smallest has 0",
+    );
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn in_parallel<T: Send>(n: u64, run: impl Fn(u64) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let first = scope.spawn(|| half(0..n / 2));
         let second = half(n / 2..n);
-        first.join().unwrap().into_iter().chain(second).collect()
+        first.join().expect("no run panics").into_iter().chain(second).collect()
     })
 }
 
@@ -104,13 +104,13 @@ struct Question {
 }
 
 fn questions() -> Vec<Question> {
-    let number = |text: &str| text.trim_start_matches('p').parse().unwrap();
+    let number = |text: &str| text.trim_start_matches('p').parse().expect("a number");
     let ids = |text: &str| text.split(' ').map(number).collect();
     let question = |line: &str| {
         let [_, grades, first_stage, reranked] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        let grade = |part: &str| part.split_once('=').map(|(id, grade)| (number(id), grade.parse().unwrap()));
+        let grade = |part: &str| part.split_once('=').map(|(id, grade)| (number(id), grade.parse().expect("a number")));
         Question {
-            grades: grades.split(' ').map(|part| grade(part).unwrap()).collect(),
+            grades: grades.split(' ').map(|part| grade(part).expect("an id and a grade")).collect(),
             first_stage: ids(first_stage),
             reranked: ids(reranked),
         }
@@ -149,12 +149,12 @@ impl<'a> Run<'a> {
             "arms": [{"name": "A", "model": "first-stage", "weight": 1}, {"name": "B", "model": "none", "weight": 1}],
             "start_millis": null, "end_millis": null, "state": "running"
         }))
-        .unwrap();
+        .expect("an experiment");
         Self {
             random: Random(seed),
             arms,
             questions,
-            assigner: Assigner::new(&experiment, Slots::allot(1.0, []).unwrap()),
+            assigner: Assigner::new(&experiment, Slots::allot(1.0, []).expect("the layer is empty")),
             analysis: Analysis::new(&experiment, AnalysisOptions::default()),
             method,
             n_units: 0,
@@ -183,7 +183,7 @@ impl<'a> Run<'a> {
         let rankings = self.rankings(question);
         let (arm, ids, teams) = match self.method {
             Method::Split => {
-                let arm = self.assigner.arm(&unit_id).unwrap();
+                let arm = self.assigner.arm(&unit_id).expect("all take part");
                 (arm, rankings[arm].to_vec(), Vec::new())
             }
             Method::Interleave => {

@@ -94,8 +94,12 @@ struct Unit {
 
 impl Analysis {
     /// Of an experiment without records.
+    ///
+    /// # Panics
+    /// Where the experiment has fewer than two arms.
     pub fn new(experiment: &Experiment, options: AnalysisOptions) -> Self {
         let n_arms = experiment.arms.len();
+        assert!(n_arms >= 2, "experiment `{}` has {n_arms} arms, and a comparison takes two", experiment.id);
         let (n_sums, n_tallies) = match experiment.method {
             Method::Split => (n_arms * OF_AN_ANSWER.len(), n_arms),
             Method::Interleave => (n_arms - 1, 1),

@@ -218,7 +218,7 @@ impl fmt::Display for Wait {
             Self::Undecided { arm, measure, difference } => {
                 write!(
                     f,
-                    "the {measure} of `{arm}` differs by {}, which may still be something or nothing",
+                    "the {measure} of `{arm}` differs by {}, too wide an interval to tell something from nothing",
                     measure.interval(*difference)
                 )
             }
