@@ -1,0 +1,89 @@
+//! Plain counts of the answers of an arm, and of the duels between two interleaved ones.
+
+use std::cmp::Ordering;
+
+use super::measure::values;
+use crate::QueryRecord;
+use crate::report::{ArmSummary, DuelSummary};
+
+/// The answers of an arm.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    pub n_units: u64,
+    pub n_forced: u64,
+    n_queries: u64,
+    n_clicks: u64,
+    n_fallbacks: u64,
+    n_abandoned: u64,
+    n_with_hits: u64,
+    sums: [f64; 3],
+    latencies_micros: Vec<u64>,
+}
+
+impl Tally {
+    pub fn add(&mut self, record: &QueryRecord, is_new_unit: bool) {
+        self.n_units += u64::from(is_new_unit);
+        self.n_queries += 1;
+        self.n_clicks += record.clicks.len() as u64;
+        self.n_fallbacks += u64::from(record.fallback.is_some());
+        self.n_with_hits += u64::from(record.n_hits > 0);
+        self.n_abandoned += u64::from(record.n_hits > 0 && record.clicks.is_empty());
+        self.sums.iter_mut().zip(values(record)).for_each(|(sum, value)| *sum += value);
+        self.latencies_micros.push(record.latency_micros);
+    }
+
+    pub fn summary(&self, arm: &str) -> ArmSummary {
+        let mut latencies = self.latencies_micros.clone();
+        latencies.sort_unstable();
+        // The smallest latency that at least this share of the queries stays within.
+        let quantile = |share: f64| {
+            let n = (share * latencies.len() as f64).ceil() as usize;
+            Some(*latencies.get(n.checked_sub(1)?)? as f64 / 1_000.0)
+        };
+        let mean = |n: usize| share(self.sums[n], self.n_queries);
+        ArmSummary {
+            arm: arm.to_owned(),
+            n_units: self.n_units,
+            n_queries: self.n_queries,
+            n_clicks: self.n_clicks,
+            click_through: mean(0),
+            top_click: mean(1),
+            reciprocal_rank: mean(2),
+            abandonment: share(self.n_abandoned as f64, self.n_with_hits),
+            latency_p50_millis: quantile(0.5),
+            latency_p95_millis: quantile(0.95),
+            n_fallbacks: self.n_fallbacks,
+            n_forced: self.n_forced,
+        }
+    }
+}
+
+/// The answers in which an arm and the control both had hits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Duel {
+    n_won: u64,
+    n_lost: u64,
+    n_drawn: u64,
+}
+
+impl Duel {
+    /// Counts an answer by the arm's lead in credit, `None` where one of the two had no hits. Gives the lead and its size.
+    pub fn add(&mut self, lead: Option<f64>) -> (f64, f64) {
+        let Some(lead) = lead else { return (0.0, 0.0) };
+        match lead.total_cmp(&0.0) {
+            Ordering::Greater => self.n_won += 1,
+            Ordering::Less => self.n_lost += 1,
+            Ordering::Equal => self.n_drawn += 1,
+        }
+        (lead, lead.abs())
+    }
+
+    pub fn summary(&self, credit: f64, control_credit: f64) -> DuelSummary {
+        let Self { n_won, n_lost, n_drawn } = *self;
+        DuelSummary { n_won, n_lost, n_drawn, credit, control_credit }
+    }
+}
+
+fn share(sum: f64, n: u64) -> Option<f64> {
+    (n > 0).then(|| sum / n as f64)
+}

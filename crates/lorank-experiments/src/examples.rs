@@ -1,0 +1,43 @@
+//! Experiments and records for this crate's tests.
+
+use std::num::NonZeroU32;
+
+use crate::{Arm, ArmModel, Click, Experiment, ExperimentState, Method, PrimaryMeasure, QueryRecord, UnitKind};
+
+/// An experiment with arms `A`, `B`, ... of these weights.
+pub fn experiment(weights: &[u32]) -> Experiment {
+    let arm = |(name, weight): (char, &u32)| Arm {
+        name: name.into(),
+        model: ArmModel::Base,
+        weight: NonZeroU32::new(*weight).expect("a weight"),
+    };
+    Experiment {
+        id: "summer".into(),
+        arms: ('A'..).zip(weights).map(arm).collect(),
+        method: Method::Split,
+        unit: UnitKind::UnitId,
+        salt: "pepper".into(),
+        traffic_share: 1.0,
+        layer: "default".into(),
+        primary_measure: PrimaryMeasure::ClickThrough,
+        start_millis: None,
+        end_millis: None,
+        state: ExperimentState::Running,
+    }
+}
+
+/// A query of `unit` in `arm` with clicks on these ranks.
+pub fn record(unit: &str, arm: usize, clicks: &[usize]) -> QueryRecord {
+    QueryRecord {
+        request_id: String::new(),
+        unit: unit.into(),
+        arm,
+        forced: false,
+        at_millis: 0,
+        n_hits: 10,
+        latency_micros: 1_000,
+        fallback: None,
+        teams: Vec::new(),
+        clicks: clicks.iter().map(|rank| Click { rank: *rank, at_millis: 0 }).collect(),
+    }
+}

@@ -1,0 +1,161 @@
+//! Reports as people read them, and verdicts for data that speaks plainly.
+
+use lorank_experiments::{Analysis, AnalysisOptions, Click, Experiment, NO_TEAM, QueryRecord, Report, Verdict, Wait};
+use serde_json::json;
+
+fn analysis(method: &str, arms: &[(&str, u32)], smallest_difference: Option<f64>) -> Analysis {
+    let arm = |(name, weight): &(&str, u32)| json!({"name": name, "model": "none", "weight": weight});
+    let experiment: Experiment = serde_json::from_value(json!({
+        "id": "summer", "salt": "pepper", "traffic_share": 1.0, "layer": "default", "method": method,
+        "arms": arms.iter().map(arm).collect::<Vec<_>>(), "start_millis": null, "end_millis": null, "state": "running"
+    }))
+    .expect("an experiment");
+    Analysis::new(&experiment, AnalysisOptions { smallest_difference, ..AnalysisOptions::default() })
+}
+
+fn record(n: u64, arm: usize, clicks: &[usize]) -> QueryRecord {
+    QueryRecord {
+        request_id: format!("r{n}"),
+        unit: format!("u{n}"),
+        arm,
+        forced: false,
+        at_millis: n as i64 * 60_000,
+        n_hits: 10,
+        latency_micros: 10_000 + n % 100 * 100,
+        fallback: None,
+        teams: Vec::new(),
+        clicks: clicks.iter().map(|rank| Click { rank: *rank, at_millis: 0 }).collect(),
+    }
+}
+
+/// Units in turn over the arms; of ten units of an arm so many click, on this rank.
+fn split(arms: &[(&str, u64, usize)], n_units: u64, smallest_difference: Option<f64>) -> Analysis {
+    let weighted: Vec<(&str, u32)> = arms.iter().map(|(name, ..)| (*name, 1)).collect();
+    let mut analysis = analysis("split", &weighted, smallest_difference);
+    for n in 0..n_units {
+        let arm = n as usize % arms.len();
+        let (_, n_of_ten, rank) = arms[arm];
+        let clicks = if n / arms.len() as u64 * 7 % 10 < n_of_ten { vec![rank] } else { Vec::new() };
+        analysis.add(&record(n, arm, &clicks));
+    }
+    analysis
+}
+
+fn check(arms: &[(&str, u64, usize)], n_units: u64, smallest_difference: Option<f64>, sentence: &str) {
+    assert_eq!(split(arms, n_units, smallest_difference).verdict().to_string(), sentence);
+}
+
+#[test]
+fn verdicts_are_plain_sentences() {
+    check(
+        &[("A", 3, 1), ("B", 5, 1)],
+        4_000,
+        None,
+        "ship `B`: its click-through is above that of `A` by 20.0 points (15.3 to 24.7)",
+    );
+    check(
+        &[("A", 5, 1), ("B", 3, 1)],
+        4_000,
+        None,
+        "keep `A`: the click-through of the others is lower, the best differs by -20.0 points (-24.7 to -15.3)",
+    );
+    check(
+        &[("A", 5, 1), ("B", 5, 1)],
+        4_000,
+        Some(0.08),
+        "no difference larger than 8.0 points in click-through: ship what costs less",
+    );
+    check(
+        &[("A", 5, 1), ("B", 5, 1)],
+        4_000,
+        None,
+        "not yet: the click-through of `B` differs by 0.0 points (-4.9 to 4.9), too wide an interval to tell something from nothing; about 110,000 more units, some 72 days at the rate so far",
+    );
+    check(
+        &[("A", 5, 1), ("B", 6, 1)],
+        40,
+        None,
+        "not yet: 30 units are needed in each comparison, and the smallest has 20; about 20 more units, less than a day at the rate so far",
+    );
+    check(
+        &[("A", 5, 1), ("B", 7, 1), ("C", 8, 1)],
+        6_000,
+        None,
+        "ship `C`: its click-through is above that of `A` by 30.0 points (25.2 to 34.8)",
+    );
+    check(
+        &[("A", 5, 1), ("B", 5, 1)],
+        0,
+        None,
+        "not yet: 30 units are needed in each comparison, and the smallest has 0",
+    );
+}
+
+#[test]
+fn an_uneven_split_is_no_verdict() {
+    let mut analysis = analysis("split", &[("A", 1), ("B", 1)], None);
+    // A third of the units of B are lost, those that click.
+    (0..9_000).for_each(|n| analysis.add(&record(n, usize::from(n % 5 < 2), &[1])));
+    let report = analysis.report();
+    assert!(matches!(report.verdict, Verdict::FixSampleRatio { .. }), "{}", report.sentence);
+    assert!(report.to_text().contains("WARNING: the split is not as weighted: A 60.0 % (weighted 50.0 %)"));
+}
+
+#[test]
+fn forced_and_inconsistent_queries_are_counted_apart() {
+    let mut analysis = analysis("split", &[("A", 1), ("B", 1)], None);
+    analysis.add(&record(1, 0, &[2]));
+    analysis.add(&QueryRecord { forced: true, ..record(1, 1, &[1]) });
+    analysis.add(&record(1, 1, &[1]));
+    analysis.add(&record(2, 7, &[1]));
+    let report = analysis.report();
+    let counts: Vec<_> = report.arms.iter().map(|arm| (arm.n_queries, arm.n_units, arm.n_forced)).collect();
+    assert_eq!((counts, report.n_inconsistent), (vec![(1, 1, 0), (0, 0, 1)], 2));
+    assert_eq!(report.arms[0].reciprocal_rank, Some(0.5));
+}
+
+/// Interleaved answers over three arms; the searchers like the hits of the last one.
+fn interleaved() -> Report {
+    let mut analysis = analysis("interleave", &[("A", 1), ("B", 1), ("<C>", 1)], None);
+    for n in 0..600 {
+        let teams = if n % 2 == 0 { vec![NO_TEAM, 0, 2, 1] } else { vec![2, 1, 0, NO_TEAM] };
+        let rank = [3, 1, 1, 2, 2, 3][n as usize % 6];
+        analysis.add(&QueryRecord { teams, ..record(n, 0, &[rank]) });
+    }
+    analysis.report()
+}
+
+#[test]
+fn an_arm_that_failed_loses_nothing() {
+    let mut analysis = analysis("interleave", &[("A", 1), ("B", 1)], None);
+    (0..500).for_each(|n| analysis.add(&QueryRecord { teams: vec![0, 0, 0], ..record(n, 0, &[1]) }));
+    let waits = Wait::TooFewUnits { n_units_min: 30, n_units: 0 };
+    assert_eq!(analysis.verdict(), Verdict::NotYet { reason: waits, forecast: None });
+}
+
+#[test]
+fn text_reports() {
+    let report = split(&[("control", 4, 1), ("qa adapter", 6, 2)], 2_000, None).report();
+    insta::assert_snapshot!("split_text", report.to_text());
+    insta::assert_snapshot!("interleaved_text", interleaved().to_text());
+}
+
+#[test]
+fn html_reports() {
+    let html = interleaved().to_html();
+    assert!(html.contains("&lt;C&gt;") && !html.contains("<C>"));
+    for asks in ["http:", "https:", "src=", "href=", "url(", "<script", "@import"] {
+        assert!(!html.contains(asks), "the page asks for something: {asks}");
+    }
+    insta::assert_snapshot!(
+        "split_html",
+        split(&[("control", 4, 1), ("qa adapter", 6, 2)], 600, None).report().to_html()
+    );
+}
+
+#[test]
+fn json_reports() {
+    let mut json = serde_json::to_value(split(&[("A", 4, 1), ("B", 6, 2)], 200, None).report()).unwrap();
+    json["looks"].as_array_mut().unwrap().truncate(1);
+    insta::assert_snapshot!("split_json", serde_json::to_string_pretty(&json).unwrap());
+}
