@@ -42,7 +42,7 @@ pub enum Precision {
     F32,
     /// The weights of linear layers in the upper half of 32 bits; sums in 32.
     Bf16,
-    /// The weights of linear layers in 8-bit integers with a scale for each output, their inputs in 7 bits with a scale for
+    /// The weights of linear layers in 8-bit integers with a scale for each output, their inputs in 8 bits with a scale for
     /// each token.
     Int8,
 }

@@ -20,7 +20,7 @@ pub(crate) enum Form {
     F32,
     /// Rows of bf16, `stride` apart.
     Bf16 { values: Vec<u16>, stride: usize },
-    /// Rows of integers `q` up to 127, `stride` apart, each standing for `q * scale + minimum` of its row.
+    /// Rows of integers `q` up to 255, `stride` apart, each standing for `q * scale + minimum` of its row.
     Int8 { values: Vec<u8>, stride: usize, scales: Vec<f32>, minima: Vec<f32> },
 }
 
@@ -122,10 +122,10 @@ impl Work for Quantise<'_> {
             let (low, high, poison) = unsafe { K::range(row) };
             // A NaN hides from every comparison; with this it reaches the row's results.
             let range = high - low + poison;
-            let factor = if range > 0.0 { 127.0 / range } else { 0.0 };
+            let factor = if range > 0.0 { 255.0 / range } else { 0.0 };
             // SAFETY: as above.
             unsafe { K::quantise(row, low, factor, &mut values[..row.len()]) };
-            (self.scales[n], self.minima[n]) = (range / 127.0, low);
+            (self.scales[n], self.minima[n]) = (range / 255.0, low);
         }
     }
 }

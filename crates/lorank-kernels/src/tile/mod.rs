@@ -96,7 +96,7 @@ pub(crate) trait Kernel: 'static {
     /// How a panel of integers is laid out.
     const INT8_ORDER: Int8Order;
 
-    /// Unsigned 7-bit by signed 8-bit integers, `depth` of each, a multiple of [`INT8_STEP`](crate::packed::INT8_STEP);
+    /// Unsigned by signed 8-bit integers, `depth` of each, a multiple of [`INT8_STEP`](crate::packed::INT8_STEP);
     /// the weights keep the bound of [`Format::Int8`](crate::Format::Int8). The sums are [scaled](Scaling) in `out`.
     unsafe fn int8<const M: usize, const V: usize>(
         a: Rows<u8>,
@@ -120,6 +120,6 @@ pub(crate) trait Kernel: 'static {
     /// The smallest and the largest number of a row, and NaN instead of zero where one of them is not finite.
     unsafe fn range(row: &[f32]) -> (f32, f32, f32);
 
-    /// `(x - minimum) * factor`, rounded to nearest even, for each number of a row; the results are at most 127.
+    /// `(x - minimum) * factor`, rounded to nearest even, for each number of a row; the results are at most 255.
     unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]);
 }
