@@ -56,7 +56,8 @@ pub(crate) fn read(bytes: &[u8], path: &Path) -> Result<State, RegistryError> {
 /// Whether the bytes are those that lorank wrote.
 pub(crate) fn is_as_written(bytes: &[u8], path: &Path) -> Result<bool, RegistryError> {
     let mut document = parse(bytes, path)?;
-    Ok(document.checksum == checksum(&mut document))
+    let written = document.checksum;
+    Ok(written == checksum(&mut document))
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<Document, RegistryError> {

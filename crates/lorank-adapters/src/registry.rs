@@ -73,11 +73,6 @@ impl Layout {
     pub(crate) fn of(&self, content: Digest) -> PathBuf {
         self.adapters().join(content.to_string())
     }
-
-    fn read(&self) -> Result<State, RegistryError> {
-        let bytes = disk::read(&self.document())?;
-        bytes.map_or_else(|| Ok(State::default()), |bytes| document::read(&bytes, &self.document()))
-    }
 }
 
 /// Whether a name in the folder of adapters is what a crash may leave.
@@ -190,11 +185,16 @@ impl Registry {
     /// # Errors
     /// Where the registry's file cannot be understood or a folder cannot be listed.
     pub fn verify(&self) -> Result<Vec<Finding>, RegistryError> {
+        let path = self.layout.document();
         loop {
-            let Some(bytes) = disk::read(&self.layout.document())? else {
-                return verify::check(&self.layout, &State::default());
+            let Some(bytes) = disk::read(&path)? else {
+                let is_new = self.seen().document.is_none();
+                return if is_new {
+                    verify::check(&self.layout, &State::default())
+                } else {
+                    Err(RegistryError::Gone { path })
+                };
             };
-            let path = self.layout.document();
             let mut findings = verify::check(&self.layout, &document::read(&bytes, &path)?)?;
             if !document::is_as_written(&bytes, &path)? {
                 findings.insert(0, Finding { path: path.clone(), what: Fault::Changed, ids: Vec::new() });
@@ -210,11 +210,12 @@ impl Registry {
     fn change<R>(&self, make: impl FnOnce(&mut State) -> Result<R, RegistryError>) -> Result<R, RegistryError> {
         disk::make_folder(&self.layout.adapters())?;
         let _lock = disk::lock(&self.layout.folder, LOCK)?;
-        let old = self.layout.read()?;
+        self.reload_if_changed()?;
+        let old = self.state();
         self.collect(&old);
-        let mut new = old.clone();
+        let mut new = State::clone(&old);
         let made = make(&mut new)?;
-        if new != old {
+        if new != *old {
             new.generation += 1;
             disk::replace(&self.layout.folder, DOCUMENT, &document::write(&new))?;
         }
