@@ -41,9 +41,8 @@ pub(crate) fn write(state: &State) -> Vec<u8> {
         aliases: aliases.collect(),
         adapters: state.adapters.values().cloned().collect(),
     };
-    document.checksum = checksum(&mut document);
-    let mut bytes =
-        serde_json::to_vec_pretty(&document).expect("texts, numbers and maps by text always have a JSON form");
+    document.checksum = Digest::new(*blake3::hash(&bytes_of(&document)).as_bytes());
+    let mut bytes = bytes_of(&document);
     bytes.push(b'\n');
     bytes
 }
@@ -53,11 +52,9 @@ pub(crate) fn read(bytes: &[u8], path: &Path) -> Result<State, RegistryError> {
     state(parse(bytes, path)?).map_err(|what| RegistryError::Inconsistent { path: path.into(), what })
 }
 
-/// Whether the bytes are those that lorank wrote.
-pub(crate) fn is_as_written(bytes: &[u8], path: &Path) -> Result<bool, RegistryError> {
-    let mut document = parse(bytes, path)?;
-    let written = document.checksum;
-    Ok(written == checksum(&mut document))
+/// Whether the bytes are to the last one those that lorank writes for the state that they hold.
+pub(crate) fn is_as_written(bytes: &[u8], state: &State) -> bool {
+    write(state) == bytes
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<Document, RegistryError> {
@@ -69,11 +66,8 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Document, RegistryError> {
     serde_json::from_slice(bytes).map_err(error)
 }
 
-fn checksum(document: &mut Document) -> Digest {
-    let written = std::mem::replace(&mut document.checksum, Digest::new([0; 32]));
-    let bytes = serde_json::to_vec(document).expect("texts, numbers and maps by text always have a JSON form");
-    document.checksum = written;
-    Digest::new(*blake3::hash(&bytes).as_bytes())
+fn bytes_of(document: &Document) -> Vec<u8> {
+    serde_json::to_vec_pretty(document).expect("texts, numbers and maps by text always have a JSON form")
 }
 
 /// The state of a document, or what contradicts itself in it.
@@ -94,4 +88,78 @@ fn state(document: Document) -> Result<State, String> {
             .map_err(|error| format!("alias `{name}` is wrong: {error}"))?;
     }
     Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entry::{Provenance, StoredFile};
+
+    fn entry(name: u8, version: u8) -> Entry {
+        let files =
+            vec![StoredFile { name: "weights".into(), bytes: version.into(), digest: Digest::new([version; 32]) }];
+        let provenance = Provenance {
+            source: "a \"quoted\" é source".into(),
+            revision: None,
+            added_at_millis: u64::MAX,
+            base_model: "tiny".into(),
+            rank: 8,
+            targets: vec!["q_proj".into()],
+            n_parameters: 64,
+            model_digest: Digest::new([name; 32]),
+        };
+        Entry { id: id(name), content: content_digest(&files), files, provenance }
+    }
+
+    fn id(n: u8) -> AdapterId {
+        format!("name-{n}").parse().unwrap()
+    }
+
+    /// A state that changes lead to; those that are refused leave no trace.
+    fn state_after(changes: &[(u8, u8, u8)]) -> State {
+        let mut state = State::default();
+        for (kind, a, b) in changes {
+            let before = state.clone();
+            let made = match kind % 5 {
+                0 | 1 => state.insert(entry(*a, *b), 6).is_ok(),
+                2 => state.point(&id(*a), &id(*b), 6).is_ok(),
+                3 => state.unpoint(&id(*a)).is_ok(),
+                _ => state.take(&id(*a), &[], b % 2 == 0).is_ok(),
+            };
+            assert!(made || state == before);
+        }
+        state
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<(u8, u8, u8)>> {
+        prop::collection::vec((0..5_u8, 0..5_u8, 0..5_u8), 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_changes_names_are_unique_and_every_alias_points_to_an_adapter(changes in changes()) {
+            let state = state_after(&changes);
+            for (name, target) in state.aliases() {
+                prop_assert!(!state.adapters.contains_key(name) && state.adapters.contains_key(target));
+            }
+            prop_assert!(state.adapters().len() + state.aliases().len() <= 6);
+            let bytes = write(&state);
+            let back = read(&bytes, Path::new("registry.json")).unwrap();
+            prop_assert_eq!(&back, &state);
+            prop_assert!(is_as_written(&bytes, &back));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes = write(&state_after(&[(0, 0, 1), (0, 1, 2), (2, 2, 0)]));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let is_noticed = read(&flipped, Path::new("x")).map_or(true, |state| !is_as_written(&flipped, &state));
+            assert!(is_noticed, "bit {bit}");
+        }
+    }
 }

@@ -195,8 +195,9 @@ impl Registry {
                     Err(RegistryError::Gone { path })
                 };
             };
-            let mut findings = verify::check(&self.layout, &document::read(&bytes, &path)?)?;
-            if !document::is_as_written(&bytes, &path)? {
+            let state = document::read(&bytes, &path)?;
+            let mut findings = verify::check(&self.layout, &state)?;
+            if !document::is_as_written(&bytes, &state) {
                 findings.insert(0, Finding { path: path.clone(), what: Fault::Changed, ids: Vec::new() });
             }
             // What a writer did meanwhile is not a fault.

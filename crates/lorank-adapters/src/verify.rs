@@ -11,7 +11,7 @@ use lorank_core::{AdapterId, Digest};
 use crate::RegistryError;
 use crate::disk::{hash_file, read_error};
 use crate::entry::StoredFile;
-use crate::registry::{ADAPTERS, DOCUMENT, Layout, is_leftover};
+use crate::registry::{ADAPTERS, DOCUMENT, LOCK, Layout, is_leftover};
 use crate::state::State;
 
 /// Something on disk that is not as it was added.
@@ -62,7 +62,7 @@ impl fmt::Display for Finding {
 pub(crate) fn check(layout: &Layout, state: &State) -> Result<Vec<Finding>, RegistryError> {
     let mut findings = Vec::new();
     let used = state.contents();
-    let known = [DOCUMENT, ADAPTERS, crate::registry::LOCK].map(String::from);
+    let known = [DOCUMENT, ADAPTERS, LOCK].map(String::from);
     for name in names(&layout.folder)?.difference(&BTreeSet::from(known)) {
         if *name != format!("{DOCUMENT}.new") {
             findings.push(Finding { path: layout.folder.join(name), what: Fault::Extra, ids: Vec::new() });

@@ -1,5 +1,7 @@
 //! Several processes on one registry, and processes that are killed while they write to it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};

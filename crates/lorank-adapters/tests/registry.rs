@@ -1,5 +1,7 @@
 //! The registry on a real disk: what it takes, refuses, finds and forgets.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 
