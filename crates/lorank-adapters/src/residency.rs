@@ -59,11 +59,11 @@ pub struct ResidencyStats {
     /// The bytes of the values that are held.
     pub bytes: u64,
     /// How many loads succeeded.
-    pub loads: u64,
+    pub n_loads: u64,
     /// How many loads failed.
-    pub failed_loads: u64,
+    pub n_failed_loads: u64,
     /// How many values were let go of.
-    pub evictions: u64,
+    pub n_evictions: u64,
     /// How long all successful loads took.
     pub load_time: Duration,
     /// How long the last successful load took.
@@ -144,7 +144,7 @@ impl<K: Ord + Clone + Display, T> Residency<K, T> {
 
     fn take_in(&self, key: &K, value: T, bytes: u64, took: Duration) -> Resident<K, T> {
         let mut held = self.shared.lock();
-        held.stats.loads += 1;
+        held.stats.n_loads += 1;
         held.stats.load_time += took;
         held.stats.last_load_time = took;
         held.stats.bytes += bytes;
@@ -198,7 +198,7 @@ impl<K: Ord + Clone, T> Held<K, T> {
             let Some(key) = idle.min_by_key(|(last_use, _)| *last_use).map(|(_, key)| key.clone()) else { break };
             if let Some(Slot::Ready(ready)) = self.slots.remove(&key) {
                 self.stats.bytes -= ready.bytes;
-                self.stats.evictions += 1;
+                self.stats.n_evictions += 1;
                 let_go.push(ready.value);
             }
         }
@@ -219,7 +219,7 @@ impl<K: Ord + Clone, T> Drop for Ending<'_, K, T> {
         if let Some(failure) = self.failure.take() {
             let mut held = self.shared.lock();
             held.slots.remove(self.key);
-            held.stats.failed_loads += 1;
+            held.stats.n_failed_loads += 1;
             let _ = self.load.failure.set(failure);
         }
         self.shared.loaded.notify_all();
@@ -290,7 +290,7 @@ mod tests {
         drop(get(&residency, 2));
         assert_eq!(held_keys(&residency), [1, 2]);
         let stats = residency.stats();
-        assert_eq!((stats.n_held, stats.bytes, stats.loads, stats.evictions), (2, 20, 6, 4));
+        assert_eq!((stats.n_held, stats.bytes, stats.n_loads, stats.n_evictions), (2, 20, 6, 4));
         assert!(stats.load_time >= stats.last_load_time);
     }
 
@@ -334,7 +334,7 @@ mod tests {
         });
         let stats = residency.stats();
         assert_eq!((stats.n_held, stats.bytes), (2, 20));
-        assert_eq!(stats.loads, stats.evictions + 2);
+        assert_eq!(stats.n_loads, stats.n_evictions + 2);
         assert_eq!(alive.iter().map(|n| n.load(Ordering::SeqCst)).sum::<u64>(), 2);
     }
 
@@ -380,8 +380,8 @@ mod tests {
         assert_eq!(answers_of(&residency, || Err("no disk".into())), ["no disk"; 4]);
         let panicked = answers_of(&residency, || panic!("on purpose"));
         assert_eq!(panicked, ["the loader panicked", "the load panicked", "the load panicked", "the load panicked"]);
-        assert_eq!((residency.stats().failed_loads, residency.stats().bytes), (2, 0));
+        assert_eq!((residency.stats().n_failed_loads, residency.stats().bytes), (2, 0));
         assert_eq!(answers_of(&residency, || Ok((7, 10))), ["7"; 4]);
-        assert_eq!((residency.stats().loads, residency.stats().n_held), (1, 1));
+        assert_eq!((residency.stats().n_loads, residency.stats().n_held), (1, 1));
     }
 }
