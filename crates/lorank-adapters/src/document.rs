@@ -17,7 +17,7 @@ const SCHEMA: u64 = 1;
 #[serde(deny_unknown_fields)]
 struct Document {
     schema: u64,
-    /// The hash of the document with zeros in this place: what [`verify`](crate::Registry::verify) knows a changed byte by.
+    /// The hash of the document with zeros in this place, by which a changed byte is known.
     #[serde(with = "as_text")]
     checksum: Digest,
     generation: u64,

@@ -30,7 +30,10 @@ pub enum RegistryError {
         source: io::Error,
     },
     /// Another writer holds the lock.
-    #[error("the registry `{}` has been locked by another process for {seconds} s; try again when it is done", folder.display())]
+    #[error(
+        "the registry `{}` has been locked by another process for {seconds} s; try again when it is done",
+        folder.display()
+    )]
     Busy {
         /// The registry's folder.
         folder: PathBuf,
@@ -38,7 +41,10 @@ pub enum RegistryError {
         seconds: u64,
     },
     /// The registry's file is not what lorank writes.
-    #[error("`{}` could not be understood; restore it from a copy, or add the adapters to a new registry", path.display())]
+    #[error(
+        "`{}` could not be understood; restore it from a copy, or add the adapters to a new registry",
+        path.display()
+    )]
     Document {
         /// The file.
         path: PathBuf,
@@ -47,7 +53,10 @@ pub enum RegistryError {
         source: serde_json::Error,
     },
     /// The registry's file contradicts itself.
-    #[error("`{}` contradicts itself: {what}; restore it from a copy, or add the adapters to a new registry", path.display())]
+    #[error(
+        "`{}` contradicts itself: {what}; restore it from a copy, or add the adapters to a new registry",
+        path.display()
+    )]
     Inconsistent {
         /// The file.
         path: PathBuf,
@@ -55,7 +64,10 @@ pub enum RegistryError {
         what: String,
     },
     /// The registry was written by another version of lorank.
-    #[error("`{}` has schema {found}, and this lorank knows schema {known}; use the version that wrote it", path.display())]
+    #[error(
+        "`{}` has schema {found}, and this lorank knows schema {known}; use the version that wrote it",
+        path.display()
+    )]
     Schema {
         /// The file.
         path: PathBuf,
@@ -96,7 +108,8 @@ pub enum RegistryError {
     },
     /// An adapter cannot have the name of the default alias.
     #[error(
-        "no adapter can be called `{name}`: it is the alias of requests that name none; add it under another id and point `{name}` to that"
+        "no adapter can be called `{name}`: it is the alias of requests that name none; \
+         add it under another id and point `{name}` to that"
     )]
     Reserved {
         /// The name.
@@ -118,7 +131,8 @@ pub enum RegistryError {
     },
     /// A file's name is no plain name.
     #[error(
-        "`{name}` of adapter `{id}` is not a plain file name (1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit)"
+        "`{name}` of adapter `{id}` is not a plain file name \
+         (1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit)"
     )]
     FileName {
         /// The adapter.
@@ -136,7 +150,8 @@ pub enum RegistryError {
     },
     /// A pickle.
     #[error(
-        "`{name}` of adapter `{id}` is a pickle, which runs code when it is opened and is never kept; convert it to safetensors"
+        "`{name}` of adapter `{id}` is a pickle, which runs code when it is opened and is never kept; \
+         convert it to safetensors"
     )]
     Pickle {
         /// The adapter.

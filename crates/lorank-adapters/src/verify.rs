@@ -58,7 +58,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Compares the folders with the state. Folders that no adapter uses any more wait for the next write; they are no fault.
+/// Compares the folders with the state. One that no adapter uses any more waits for the next write, and is no fault.
 pub(crate) fn check(layout: &Layout, state: &State) -> Result<Vec<Finding>, RegistryError> {
     let mut findings = Vec::new();
     let used = state.contents();

@@ -181,20 +181,18 @@ fn writers_wait_for_each_other_and_readers_see_whole_states() {
     let folder = tempfile::tempdir().unwrap();
     let reader = Registry::open(folder.path()).unwrap();
     thread::scope(|scope| {
-        for writer in 0..N_WRITERS {
-            let path = folder.path();
-            scope.spawn(move || {
-                let registry = Registry::open(path).unwrap();
-                for n in 0..N_ADAPTERS {
-                    let name = id(&format!("adapter-{writer}-{n}"));
-                    let files = [NewFile::bytes("adapter_model.safetensors", weights(writer * N_ADAPTERS + n))];
-                    registry.add(&name, &files, provenance(n)).unwrap();
-                    registry.set_alias(&id("default"), &name).unwrap();
-                }
-            });
-        }
+        let write = |writer: u64| {
+            let registry = Registry::open(folder.path()).unwrap();
+            for n in 0..N_ADAPTERS {
+                let name = id(&format!("adapter-{writer}-{n}"));
+                let files = [NewFile::bytes("adapter_model.safetensors", weights(writer * N_ADAPTERS + n))];
+                registry.add(&name, &files, provenance(n)).unwrap();
+                registry.set_alias(&id("default"), &name).unwrap();
+            }
+        };
+        let writers: Vec<_> = (0..N_WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
         let mut generation = 0;
-        while generation < 2 * N_WRITERS * N_ADAPTERS {
+        while !writers.iter().all(|writer| writer.is_finished()) {
             reader.reload_if_changed().unwrap();
             let state = reader.state();
             assert!(state.generation() >= generation, "it went back in time");
@@ -204,6 +202,8 @@ fn writers_wait_for_each_other_and_readers_see_whole_states() {
             thread::yield_now();
         }
     });
+    reader.reload_if_changed().unwrap();
     assert_eq!(reader.state().adapters().len() as u64, N_WRITERS * N_ADAPTERS);
+    assert_eq!(reader.state().generation(), 2 * N_WRITERS * N_ADAPTERS);
     assert_eq!(reader.verify().unwrap(), []);
 }
