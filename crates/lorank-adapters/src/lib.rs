@@ -1,1 +1,72 @@
-//! A registry of adapters on disk: each is copied in once, under the digest of its files, and named by ids and aliases.
+//! The registry of adapters on disk: each is copied in once, under the digest of its files, and named by ids and aliases.
+//!
+//! ```text
+//! REGISTRY/registry.json                      ids, aliases, digests, provenance; replaced whole
+//! REGISTRY/adapters/<content digest>/<files>  never changed once there; two ids with the same bytes share one
+//! REGISTRY/lock                               held by the one writer
+//! ```
+//!
+//! An id and an alias are names of the same kind: what is one cannot be the other, and an alias points to an id. Requests
+//! that name no adapter get what the alias [`default`](DEFAULT_ALIAS) points to; moving it is how an adapter is promoted.
+//!
+//! A change is made under the lock, flushed to disk and put in place by renaming, so that a crash leaves the old state or
+//! the new one. Readers take no lock: a [`State`] never changes, a request that keeps one sees one version from start to
+//! end, and [`Registry::reload_if_changed`] notices what another process did. Files that no adapter uses any more are
+//! collected by a later write. [`Registry::verify`] finds whatever is not byte for byte what was added.
+//!
+//! [`Residency`] holds loaded adapters in memory up to a limit.
+//!
+//! It is *not* a loader: it knows files, bytes, digests and the facts that it is given, and no model.
+//!
+//! ```
+//! use lorank_adapters::{NewFile, Outcome, Provenance, Registry, Residency};
+//! use lorank_core::{AdapterId, BoxError, Digest};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let registry = Registry::open(folder.path())?;
+//! let (id, default): (AdapterId, AdapterId) = ("qa".parse()?, "default".parse()?);
+//! let files = [
+//!     NewFile::bytes("adapter_config.json", br#"{"r": 8}"#),
+//!     NewFile::bytes("adapter_model.safetensors", b"weights"),
+//! ];
+//! let provenance = Provenance {
+//!     source: "hf://someone/qa".into(),
+//!     revision: Some("4f1c2d".into()),
+//!     added_at_millis: 1_760_000_000_000,
+//!     base_model: "tiny".into(),
+//!     rank: 8,
+//!     targets: vec!["q_proj".into(), "v_proj".into()],
+//!     n_parameters: 4096,
+//!     model_digest: Digest::new([7; 32]),
+//! };
+//! assert_eq!(registry.add(&id, &files, provenance)?, Outcome::Added);
+//! assert_eq!(registry.set_alias(&default, &id)?, None);
+//! assert!(registry.remove(&id, &[], false).is_err(), "an alias points to it");
+//! assert!(registry.verify()?.is_empty());
+//!
+//! // A request keeps the state that it began with, and loads the adapter if it is not in memory.
+//! let state = registry.state();
+//! let entry = state.resolve(&default)?;
+//! let residency = Residency::new(1 << 30);
+//! let weights = registry.folder_of(entry).join("adapter_model.safetensors");
+//! let loaded = residency.get_or_load(&entry.content, || std::fs::read(&weights).map(|bytes| (bytes, entry.bytes())))?;
+//! assert_eq!(*loaded, b"weights");
+//! assert_eq!(residency.stats().bytes, 15);
+//! # Ok::<(), BoxError>(())
+//! ```
+
+mod disk;
+mod document;
+mod entry;
+mod error;
+mod registry;
+mod residency;
+mod state;
+mod verify;
+
+pub use entry::{Contents, Entry, NewFile, Provenance, StoredFile};
+pub use error::{RegistryError, RegistryErrorKind};
+pub use registry::{Limits, Registry};
+pub use residency::{Residency, ResidencyStats, Resident};
+pub use state::{DEFAULT_ALIAS, Outcome, State};
+pub use verify::{Fault, Finding};

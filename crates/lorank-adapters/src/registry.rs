@@ -1,0 +1,290 @@
+//! The registry's folder: reading it, and changing it one writer at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use lorank_core::{AdapterId, Digest};
+
+use crate::entry::{Contents, Entry, NewFile, Provenance, StoredFile, content_digest};
+use crate::state::{Outcome, State};
+use crate::verify::{self, Fault, Finding};
+use crate::{RegistryError, disk, document};
+
+pub(crate) const DOCUMENT: &str = "registry.json";
+pub(crate) const ADAPTERS: &str = "adapters";
+pub(crate) const LOCK: &str = "lock";
+
+/// Where new files are gathered, and where damaged ones go. Only the holder of the lock uses them.
+const STAGING: &str = ".adding";
+const DAMAGED: &str = ".damaged";
+
+/// How much a registry takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of one adapter.
+    pub bytes_max: u64,
+    /// The most files of one adapter.
+    pub n_files_max: usize,
+    /// The most adapters and aliases.
+    pub n_names_max: usize,
+}
+
+impl Default for Limits {
+    /// 4 GiB and 64 files an adapter; 10,000 names.
+    fn default() -> Self {
+        Self { bytes_max: 4 << 30, n_files_max: 64, n_names_max: 10_000 }
+    }
+}
+
+/// Adapters on disk, each under the digest of its files, named by ids and aliases.
+///
+/// Reading takes no lock. Writers, of this process or of others, wait for each other.
+#[derive(Debug)]
+pub struct Registry {
+    layout: Layout,
+    limits: Limits,
+    current: RwLock<Arc<State>>,
+    /// What was last read from disk. Whoever holds it may set `current`, so that this never goes back in time.
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    document: Option<Vec<u8>>,
+    /// The states that somebody in this process may still hold.
+    states: Vec<Weak<State>>,
+}
+
+/// Where things lie.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) folder: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn document(&self) -> PathBuf {
+        self.folder.join(DOCUMENT)
+    }
+
+    pub(crate) fn adapters(&self) -> PathBuf {
+        self.folder.join(ADAPTERS)
+    }
+
+    pub(crate) fn of(&self, content: Digest) -> PathBuf {
+        self.adapters().join(content.to_string())
+    }
+}
+
+/// Whether a name in the folder of adapters is what a crash may leave.
+pub(crate) fn is_leftover(name: &str) -> bool {
+    [STAGING, DAMAGED].contains(&name)
+}
+
+impl Registry {
+    /// The registry in a folder, with the usual limits. A folder that is not there yet is an empty registry.
+    ///
+    /// # Errors
+    /// Where the registry's file cannot be read or understood.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self, RegistryError> {
+        Self::open_with(folder, Limits::default())
+    }
+
+    /// The registry in a folder.
+    ///
+    /// # Errors
+    /// Where the registry's file cannot be read or understood.
+    pub fn open_with(folder: impl Into<PathBuf>, limits: Limits) -> Result<Self, RegistryError> {
+        let layout = Layout { folder: folder.into() };
+        let registry = Self { layout, limits, current: RwLock::default(), seen: Mutex::default() };
+        registry.reload_if_changed()?;
+        Ok(registry)
+    }
+
+    /// The registry's folder.
+    pub fn folder(&self) -> &Path {
+        &self.layout.folder
+    }
+
+    /// What the registry holds, as last read. Whoever keeps it keeps the files of its adapters from being collected by
+    /// this `Registry`.
+    pub fn state(&self) -> Arc<State> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The folder with an adapter's files.
+    pub fn folder_of(&self, entry: &Entry) -> PathBuf {
+        self.layout.of(entry.content)
+    }
+
+    /// Reads the registry again if it was changed since, here or by another process, and says whether it was.
+    ///
+    /// The file is small and is compared whole: time, length and inode can be equal for two states that were written
+    /// within one tick of the file system's clock.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or understood, or is gone; the state then stays.
+    pub fn reload_if_changed(&self) -> Result<bool, RegistryError> {
+        let mut seen = self.seen();
+        let path = self.layout.document();
+        let found = disk::read(&path)?;
+        if found == seen.document {
+            return Ok(false);
+        }
+        let state =
+            Arc::new(document::read(found.as_deref().ok_or(RegistryError::Gone { path: path.clone() })?, &path)?);
+        seen.states.retain(|state| state.strong_count() > 0);
+        seen.states.push(Arc::downgrade(&state));
+        seen.document = found;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = state;
+        Ok(true)
+    }
+
+    /// Copies an adapter's files into the registry under an id. Files that are damaged there are put right by this.
+    ///
+    /// # Errors
+    /// Where the id is an alias, a file is a pickle or has no plain name, a limit is passed, or the disk refuses.
+    pub fn add(&self, id: &AdapterId, files: &[NewFile], provenance: Provenance) -> Result<Outcome, RegistryError> {
+        check_files(id, files, &self.limits)?;
+        self.change(|state| {
+            state.check_id(id)?;
+            let staging = self.layout.adapters().join(STAGING);
+            let files = disk::stage(id, files, &staging, self.limits.bytes_max)?;
+            let content = content_digest(&files);
+            self.settle(&staging, content, &files)?;
+            state.insert(Entry { id: id.clone(), content, files, provenance }, self.limits.n_names_max)
+        })
+    }
+
+    /// Points an alias to an adapter and returns the id that it pointed to.
+    ///
+    /// # Errors
+    /// Where the alias's name is an adapter's id, or the target is none.
+    pub fn set_alias(&self, name: &AdapterId, target: &AdapterId) -> Result<Option<AdapterId>, RegistryError> {
+        self.change(|state| state.point(name, target, self.limits.n_names_max))
+    }
+
+    /// Removes an alias and returns the id that it pointed to.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`] where there is no such alias.
+    pub fn remove_alias(&self, name: &AdapterId) -> Result<AdapterId, RegistryError> {
+        self.change(|state| state.unpoint(name))
+    }
+
+    /// Removes an adapter; where forced, also one that is in use, and the aliases that point to it.
+    /// Its files are collected by a later write.
+    ///
+    /// # Errors
+    /// [`RegistryError::InUse`] where an alias points to it, or `in_use_by` names something, such as an experiment.
+    pub fn remove(&self, id: &AdapterId, in_use_by: &[String], force: bool) -> Result<Entry, RegistryError> {
+        self.change(|state| state.take(id, in_use_by, force))
+    }
+
+    /// Reads every byte and names each file or folder that is not as it was added.
+    ///
+    /// # Errors
+    /// Where the registry's file cannot be understood or a folder cannot be listed.
+    pub fn verify(&self) -> Result<Vec<Finding>, RegistryError> {
+        let path = self.layout.document();
+        loop {
+            let Some(bytes) = disk::read(&path)? else {
+                let is_new = self.seen().document.is_none();
+                return if is_new {
+                    verify::check(&self.layout, &State::default())
+                } else {
+                    Err(RegistryError::Gone { path })
+                };
+            };
+            let state = document::read(&bytes, &path)?;
+            let mut findings = verify::check(&self.layout, &state)?;
+            if !document::is_as_written(&bytes, &state) {
+                findings.insert(0, Finding { path: path.clone(), what: Fault::Changed, ids: Vec::new() });
+            }
+            // What a writer did meanwhile is not a fault.
+            if findings.is_empty() || disk::read(&path)?.as_ref() == Some(&bytes) {
+                return Ok(findings);
+            }
+        }
+    }
+
+    /// Makes a change under the lock, on what is on disk then, and writes it if it is one.
+    fn change<R>(&self, make: impl FnOnce(&mut State) -> Result<R, RegistryError>) -> Result<R, RegistryError> {
+        disk::make_folder(&self.layout.adapters())?;
+        let _lock = disk::lock(&self.layout.folder, LOCK)?;
+        self.reload_if_changed()?;
+        let old = self.state();
+        self.collect(&old);
+        let mut new = State::clone(&old);
+        let made = make(&mut new)?;
+        if new != *old {
+            new.generation += 1;
+            disk::replace(&self.layout.folder, DOCUMENT, &document::write(&new))?;
+        }
+        self.reload_if_changed()?;
+        Ok(made)
+    }
+
+    /// Gives a staged folder the name of its content. A sound folder of that name stays.
+    fn settle(&self, staging: &Path, content: Digest, files: &[StoredFile]) -> Result<(), RegistryError> {
+        let (target, adapters) = (self.layout.of(content), self.layout.adapters());
+        if target.exists() {
+            if verify::check_folder(&target, files, &[])?.is_empty() {
+                disk::remove_folder(staging)?;
+                return disk::sync_folder(&adapters);
+            }
+            let damaged = adapters.join(DAMAGED);
+            disk::remove_folder(&damaged)?;
+            std::fs::rename(&target, &damaged).map_err(disk::write_error(&target))?;
+        }
+        std::fs::rename(staging, &target).map_err(disk::write_error(&target))?;
+        disk::sync_folder(&adapters)
+    }
+
+    /// Removes the folders that the state on disk does not name, nor any that this process may hold.
+    /// What cannot be removed is left for the next time: it harms nobody.
+    fn collect(&self, on_disk: &State) {
+        let mut used = on_disk.contents();
+        used.extend(self.seen().states.iter().filter_map(Weak::upgrade).flat_map(|state| state.contents()));
+        for name in verify::names(&self.layout.adapters()).unwrap_or_default() {
+            let is_unused = name.parse().is_ok_and(|content| !used.contains(&content));
+            if is_unused || is_leftover(&name) {
+                let path = self.layout.adapters().join(&name);
+                if let Err(error) = disk::remove_folder(&path) {
+                    tracing::warn!(path = %path.display(), %error, "an unused adapter folder could not be removed");
+                }
+            }
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check_files(id: &AdapterId, files: &[NewFile], limits: &Limits) -> Result<(), RegistryError> {
+    if files.is_empty() {
+        return Err(RegistryError::NoFiles { id: id.clone() });
+    }
+    if files.len() > limits.n_files_max {
+        return Err(RegistryError::TooLarge { id: id.clone(), max: limits.n_files_max as u64, unit: "files" });
+    }
+    for (n, NewFile { name, contents }) in files.iter().enumerate() {
+        let (id, name) = (id.clone(), name.clone());
+        // An id's rules are those of a plain file name, and hold on every system.
+        if name.parse::<AdapterId>().is_err() {
+            return Err(RegistryError::FileName { id, name });
+        }
+        if is_pickle(Path::new(&name)) || matches!(contents, Contents::Path(path) if is_pickle(path)) {
+            return Err(RegistryError::Pickle { id, name });
+        }
+        if files[..n].iter().any(|earlier| earlier.name.eq_ignore_ascii_case(&name)) {
+            return Err(RegistryError::Twice { id, name });
+        }
+    }
+    Ok(())
+}
+
+fn is_pickle(path: &Path) -> bool {
+    let ends = ["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
+    path.extension().is_some_and(|end| ends.iter().any(|pickle| end.eq_ignore_ascii_case(pickle)))
+}

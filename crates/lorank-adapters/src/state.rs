@@ -1,0 +1,159 @@
+//! What a registry holds at one moment, and the changes that lead from one such state to the next. No files here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lorank_core::{AdapterId, Digest};
+
+use crate::RegistryError;
+use crate::entry::Entry;
+
+/// The name of the alias that unqualified requests follow.
+pub const DEFAULT_ALIAS: &str = "default";
+
+/// What a registry holds at one moment. It never changes: a request that keeps it sees one version from start to end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    pub(crate) generation: u64,
+    pub(crate) adapters: BTreeMap<AdapterId, Entry>,
+    pub(crate) aliases: BTreeMap<AdapterId, AdapterId>,
+}
+
+/// What adding an adapter did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The id is new.
+    Added,
+    /// The id had other files or another provenance.
+    Replaced {
+        /// What the id stood for.
+        old: Box<Entry>,
+    },
+    /// The id has these files and this provenance already.
+    Unchanged,
+}
+
+impl State {
+    /// How many changes have led to this state.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The adapters, by id.
+    pub fn adapters(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.adapters.values()
+    }
+
+    /// The aliases and the ids that they point to, by name.
+    pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&AdapterId, &AdapterId)> {
+        self.aliases.iter()
+    }
+
+    /// The aliases that point to an adapter.
+    pub fn aliases_of(&self, id: &AdapterId) -> impl Iterator<Item = &AdapterId> {
+        self.aliases.iter().filter(move |(_, target)| *target == id).map(|(name, _)| name)
+    }
+
+    /// The adapter of this id, or the one that the alias of this name points to.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`] where nothing has the name.
+    pub fn resolve(&self, name: &AdapterId) -> Result<&Entry, RegistryError> {
+        let id = self.aliases.get(name).unwrap_or(name);
+        self.adapters.get(id).ok_or_else(|| self.unknown(name))
+    }
+
+    /// The adapter of requests that name none: the one that `default` points to, if that is set.
+    pub fn default_adapter(&self) -> Option<&Entry> {
+        let (_, target) = self.aliases.iter().find(|(name, _)| name.as_str() == DEFAULT_ALIAS)?;
+        self.adapters.get(target)
+    }
+
+    /// The folders that the adapters stand in.
+    pub(crate) fn contents(&self) -> BTreeSet<Digest> {
+        self.adapters.values().map(|entry| entry.content).collect()
+    }
+
+    /// That an id can be given to an adapter.
+    pub(crate) fn check_id(&self, id: &AdapterId) -> Result<(), RegistryError> {
+        if id.as_str() == DEFAULT_ALIAS {
+            return Err(RegistryError::Reserved { name: id.clone() });
+        }
+        self.check_is_no_alias(id, "an adapter needs an id of its own; remove the alias first or choose another id")
+    }
+
+    pub(crate) fn insert(&mut self, entry: Entry, n_names_max: usize) -> Result<Outcome, RegistryError> {
+        self.check_id(&entry.id)?;
+        match self.adapters.get(&entry.id) {
+            None => self.check_room(n_names_max)?,
+            Some(old) if old.content == entry.content && old.provenance.says_the_same(&entry.provenance) => {
+                return Ok(Outcome::Unchanged);
+            }
+            Some(_) => {}
+        }
+        let old = self.adapters.insert(entry.id.clone(), entry);
+        Ok(old.map_or(Outcome::Added, |old| Outcome::Replaced { old: Box::new(old) }))
+    }
+
+    pub(crate) fn point(
+        &mut self,
+        name: &AdapterId,
+        target: &AdapterId,
+        n_names_max: usize,
+    ) -> Result<Option<AdapterId>, RegistryError> {
+        if self.adapters.contains_key(name) {
+            return Err(RegistryError::IsAdapter { name: name.clone() });
+        }
+        self.check_is_no_alias(target, "an alias points to an adapter; give that one's id")?;
+        if !self.adapters.contains_key(target) {
+            return Err(self.unknown(target));
+        }
+        if !self.aliases.contains_key(name) {
+            self.check_room(n_names_max)?;
+        }
+        Ok(self.aliases.insert(name.clone(), target.clone()))
+    }
+
+    pub(crate) fn unpoint(&mut self, name: &AdapterId) -> Result<AdapterId, RegistryError> {
+        self.aliases.remove(name).ok_or_else(|| self.unknown(name))
+    }
+
+    /// Takes an adapter out, and with it, where forced, the aliases that would point to nothing.
+    pub(crate) fn take(&mut self, id: &AdapterId, in_use_by: &[String], force: bool) -> Result<Entry, RegistryError> {
+        self.check_is_no_alias(id, "only adapters are removed this way; give that one's id, or remove the alias")?;
+        let users: Vec<String> =
+            self.aliases_of(id).map(|name| format!("alias `{name}`")).chain(in_use_by.iter().cloned()).collect();
+        if !self.adapters.contains_key(id) {
+            return Err(self.unknown(id));
+        }
+        if !users.is_empty() && !force {
+            return Err(RegistryError::InUse { id: id.clone(), by: users.join(", ") });
+        }
+        self.aliases.retain(|_, target| target != id);
+        self.adapters.remove(id).ok_or_else(|| self.unknown(id))
+    }
+
+    fn check_is_no_alias(&self, name: &AdapterId, hint: &'static str) -> Result<(), RegistryError> {
+        match self.aliases.get(name) {
+            Some(target) => Err(RegistryError::IsAlias { name: name.clone(), target: target.clone(), hint }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_room(&self, max: usize) -> Result<(), RegistryError> {
+        if self.adapters.len() + self.aliases.len() < max { Ok(()) } else { Err(RegistryError::Full { max }) }
+    }
+
+    fn unknown(&self, name: &AdapterId) -> RegistryError {
+        // More than a screenful of names helps nobody.
+        const N_SHOWN: usize = 20;
+        let names = self.adapters.keys().chain(self.aliases.keys());
+        let shown: Vec<String> = names.take(N_SHOWN).map(|name| format!("`{name}`")).collect();
+        let n_more = self.adapters.len() + self.aliases.len() - shown.len();
+        let known = match (shown.is_empty(), n_more) {
+            (true, _) => "it is empty".into(),
+            (_, 0) => format!("it has {}", shown.join(", ")),
+            _ => format!("it has {} and {n_more} more", shown.join(", ")),
+        };
+        RegistryError::Unknown { name: name.clone(), known }
+    }
+}
