@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p lorank-experiments --bench submit [FOLDER]`; the folder says which disk is measured.
 
+#![allow(clippy::unwrap_used, reason = "a measurement may fail where it stands")]
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Killing the process under load: what was acknowledged is there, and nothing is there twice.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroU32;

@@ -9,6 +9,53 @@ use super::read::{each_exposure, events_on, list_of, rank_of, snapshot};
 use super::{Assigned, Exposure};
 use crate::ExperimentError;
 
+/// The columns of a [`QueryRow`].
+const QUERY_COLUMNS: &[&str] = &[
+    "request_id",
+    "at_millis",
+    "query",
+    "unit",
+    "experiment",
+    "arm",
+    "arm_name",
+    "forced",
+    "n_hits",
+    "hits",
+    "teams",
+    "latency_micros",
+    "fallback",
+    "model",
+    "n_clicks",
+    "n_clicks_outside",
+    "first_click_rank",
+    "click_ranks",
+    "click_millis",
+];
+
+/// The columns of an [`EventRow`].
+const EVENT_COLUMNS: &[&str] = &[
+    "request_id",
+    "unit",
+    "experiment",
+    "arm",
+    "arm_name",
+    "forced",
+    "answered_millis",
+    "event_id",
+    "at_millis",
+    "action_name",
+    "is_click",
+    "object_id",
+    "object_id_field",
+    "ordinal",
+    "rank",
+    "team",
+    "client_id",
+    "session_id",
+    "message",
+    "attributes",
+];
+
 /// One answer. Its lists are texts with spaces between, but for the hits, whose ids may hold anything: a JSON array.
 #[derive(Serialize)]
 struct QueryRow<'a> {
@@ -66,7 +113,7 @@ pub(super) fn queries(
 ) -> Result<u64, ExperimentError> {
     let transaction = snapshot(connection)?;
     let actions = list_of(click_actions);
-    let mut table = Table::new(to);
+    let mut table = Table::new(to, QUERY_COLUMNS)?;
     each_exposure(&transaction, experiment, |exposure, assigned| {
         let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
         let clicks: Vec<(usize, i64)> = events
@@ -85,7 +132,7 @@ pub(super) fn events(
     to: impl Write,
 ) -> Result<u64, ExperimentError> {
     let transaction = snapshot(connection)?;
-    let mut table = Table::new(to);
+    let mut table = Table::new(to, EVENT_COLUMNS)?;
     each_exposure(&transaction, experiment, |exposure, assigned| {
         for stored in events_on(&transaction, &exposure.request_id, None)? {
             let rank = rank_of(&exposure, &stored.event);
@@ -158,8 +205,11 @@ struct Table<W: Write> {
 }
 
 impl<W: Write> Table<W> {
-    fn new(to: W) -> Self {
-        Self { csv: csv::Writer::from_writer(to), n_rows: 0 }
+    /// The columns are named by hand, since a table without rows has them too.
+    fn new(to: W, columns: &[&str]) -> Result<Self, ExperimentError> {
+        let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(to);
+        csv.write_record(columns)?;
+        Ok(Self { csv, n_rows: 0 })
     }
 
     fn write(&mut self, row: impl Serialize) -> Result<(), ExperimentError> {

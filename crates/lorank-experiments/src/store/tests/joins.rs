@@ -156,6 +156,18 @@ fn exports_are_tables_with_a_row_for_each_query_or_event() {
 }
 
 #[test]
+fn an_empty_table_has_its_columns() {
+    let (_folder, store) = store();
+    let (mut queries, mut events) = (Vec::new(), Vec::new());
+    assert_eq!(
+        (store.export_queries("e", &mut queries).unwrap(), store.export_events("e", &mut events).unwrap()),
+        (0, 0)
+    );
+    assert!(queries.starts_with(b"request_id,at_millis,") && queries.ends_with(b",click_millis\n"));
+    assert!(events.starts_with(b"request_id,unit,") && events.ends_with(b",attributes\n"));
+}
+
+#[test]
 fn a_table_that_cannot_be_written_is_an_error() {
     struct Full;
     impl std::io::Write for Full {
