@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use lorank_core::AdapterId;
 use serde::{Deserialize, Serialize};
 
+use crate::BucketRange;
+
 /// A comparison of rankings on live traffic. Once started only its `state`, its end and (upwards) its `traffic_share` change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,9 +21,9 @@ pub struct Experiment {
     /// What is assigned to an arm.
     #[serde(default)]
     pub unit: UnitKind,
-    /// Mixed into the hash of units, so that two experiments split them independently.
+    /// Mixed into the hash of units, so that two experiments split them independently. Any text of up to 128 bytes.
     pub salt: String,
-    /// The share of units that take part, above 0 and at most 1.
+    /// The share of units that take part, from 0.0001 (one of the layer's buckets) to 1.
     pub traffic_share: f64,
     /// Experiments of one layer never meet the same unit; those of different layers split independently.
     pub layer: String,
@@ -33,7 +35,11 @@ pub struct Experiment {
     /// Until when; `None` until it is stopped.
     pub end_millis: Option<i64>,
     /// Whether it runs.
+    #[serde(default)]
     pub state: ExperimentState,
+    /// The buckets of the layer whose units take part: allotted when it is started, added to when the share is raised.
+    #[serde(default)]
+    pub buckets: Vec<BucketRange>,
 }
 
 /// One side of an experiment.
@@ -107,9 +113,38 @@ pub enum ExperimentState {
     Stopped,
 }
 
+impl Experiment {
+    /// Whether it assigns units at a time: it runs, has begun and has not ended.
+    pub fn assigns_at(&self, now_millis: i64) -> bool {
+        self.state == ExperimentState::Running
+            && self.start_millis.is_none_or(|start| start <= now_millis)
+            && !self.has_ended(now_millis)
+    }
+
+    /// Whether its end lies behind.
+    pub(crate) fn has_ended(&self, now_millis: i64) -> bool {
+        self.end_millis.is_some_and(|end| end <= now_millis)
+    }
+
+    /// Whether the units of one of its layer's [`N_BUCKETS`](crate::N_BUCKETS) buckets take part.
+    pub fn has_bucket(&self, bucket: u16) -> bool {
+        self.buckets.iter().any(|range| range.contains(bucket))
+    }
+}
+
 impl ArmModel {
     const FIRST_STAGE: &'static str = "first-stage";
     const BASE: &'static str = "none";
+}
+
+impl std::fmt::Display for ExperimentState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Draft => "draft",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+        })
+    }
 }
 
 impl std::fmt::Display for ArmModel {

@@ -23,6 +23,7 @@ pub fn experiment(weights: &[u32]) -> Experiment {
         start_millis: None,
         end_millis: None,
         state: ExperimentState::Running,
+        buckets: Vec::new(),
     }
 }
 

@@ -19,7 +19,8 @@ pub struct QueryRecord {
     pub latency_micros: u64,
     /// The reason, where the answer was in first-stage order although the arm reranks.
     pub fallback: Option<String>,
-    /// For interleaved answers, the arm that contributed the hit at each rank (rank 1 first); empty for others.
+    /// For interleaved answers, the arm that contributed the hit at each rank (rank 1 first), or
+    /// [`NO_TEAM`](crate::NO_TEAM); empty for others.
     pub teams: Vec<u8>,
     /// The clicks, oldest first. A hit may be clicked more than once.
     pub clicks: Vec<Click>,

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use lorank_experiments::{
-    Analysis, AnalysisOptions, Assigner, Click, Experiment, Method, QueryRecord, Slots, Verdict, team_draft,
+    Analysis, AnalysisOptions, Assigner, Click, Experiment, Method, N_BUCKETS, QueryRecord, Verdict, team_draft,
 };
 
 const RANKINGS: &str = include_str!("fixtures/boolq.tsv");
@@ -147,14 +147,14 @@ impl<'a> Run<'a> {
         let experiment: Experiment = serde_json::from_value(serde_json::json!({
             "id": "simulated", "salt": seed.to_string(), "traffic_share": 1.0, "layer": "default", "method": method,
             "arms": [{"name": "A", "model": "first-stage", "weight": 1}, {"name": "B", "model": "none", "weight": 1}],
-            "start_millis": null, "end_millis": null, "state": "running"
+            "start_millis": null, "end_millis": null, "state": "running", "buckets": [{"start": 0, "end": N_BUCKETS}]
         }))
         .expect("an experiment");
         Self {
             random: Random(seed),
             arms,
             questions,
-            assigner: Assigner::new(&experiment, Slots::allot(1.0, []).expect("the layer is empty")),
+            assigner: Assigner::new(&experiment),
             analysis: Analysis::new(&experiment, AnalysisOptions::default()),
             method,
             n_units: 0,

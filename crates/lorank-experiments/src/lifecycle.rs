@@ -1,0 +1,174 @@
+//! What an experiment must be like, and how it goes from draft to running to stopped.
+//!
+//! Every step takes the time from its caller, and leaves the experiment as it was where it fails.
+
+use std::collections::HashSet;
+
+use lorank_core::AdapterId;
+
+use crate::layer::{allot, buckets_of, joined, n_buckets};
+use crate::{Experiment, ExperimentError, ExperimentState, Method};
+
+/// The most arms that an experiment has. Each of them takes traffic from the others, so few experiments want more than three.
+pub const ARMS_MAX: usize = 16;
+
+/// The longest salt, in bytes.
+const SALT_BYTES_MAX: usize = 128;
+
+impl Experiment {
+    /// Checks everything about the definition that its types do not hold.
+    pub fn check(&self) -> Result<(), ExperimentError> {
+        self.check_name("id", &self.id)?;
+        self.check_name("layer", &self.layer)?;
+        self.check_arms()?;
+        if self.salt.len() > SALT_BYTES_MAX {
+            return Err(self.invalid("salt", format!("is longer than {SALT_BYTES_MAX} bytes; shorten it")));
+        }
+        self.check_share(self.traffic_share)?;
+        self.check_end(self.end_millis)
+    }
+
+    /// Starts a draft: from now, or from the start that it names where that lies ahead. `others` are the experiments
+    /// that may share its layer; those that run keep their buckets.
+    pub fn start(&mut self, now_millis: i64, others: &[Experiment]) -> Result<(), ExperimentError> {
+        self.check()?;
+        if self.state != ExperimentState::Draft {
+            return Err(self.wrong_state("started", "only a draft can be; create a new experiment"));
+        }
+        let start = self.start_millis.map_or(now_millis, |start| start.max(now_millis));
+        if self.end_millis.is_some_and(|end| end <= start) {
+            return Err(
+                self.invalid("end_millis", "lies before its start; delete the draft and create one that ends later")
+            );
+        }
+        let buckets = self.allot(buckets_of(self.traffic_share), others)?;
+        (self.state, self.start_millis, self.buckets) = (ExperimentState::Running, Some(start), buckets);
+        Ok(())
+    }
+
+    /// Stops a running experiment, for good.
+    pub fn stop(&mut self, now_millis: i64) -> Result<(), ExperimentError> {
+        if self.state != ExperimentState::Running {
+            return Err(self.wrong_state("stopped", "only a running experiment can be"));
+        }
+        self.state = ExperimentState::Stopped;
+        self.end_millis = Some(self.end_millis.map_or(now_millis, |end| end.min(now_millis)));
+        Ok(())
+    }
+
+    /// Sets or takes away the end of a draft or of a running experiment.
+    pub fn set_end(&mut self, end_millis: Option<i64>, now_millis: i64) -> Result<(), ExperimentError> {
+        if self.state == ExperimentState::Stopped || self.is_over(now_millis) {
+            return Err(self.wrong_state("given another end", "it has ended; create a new experiment"));
+        }
+        if end_millis.is_some_and(|end| end <= now_millis) {
+            return Err(self.invalid("end_millis", "lies in the past; to end it now, stop it"));
+        }
+        self.check_end(end_millis)?;
+        self.end_millis = end_millis;
+        Ok(())
+    }
+
+    /// Raises the share of a running experiment. It gets further buckets and keeps those that it has, so no unit leaves
+    /// it or changes its arm.
+    pub fn raise_share(&mut self, share: f64, now_millis: i64, others: &[Experiment]) -> Result<(), ExperimentError> {
+        self.check_share(share)?;
+        if self.state != ExperimentState::Running || self.is_over(now_millis) {
+            return Err(self.wrong_state("given more traffic", "only an experiment that runs can be"));
+        }
+        let held = n_buckets(&self.buckets);
+        let wanted = buckets_of(share);
+        if wanted <= held {
+            let why = format!(
+                "is {} and can only be raised, since a lower one would drop units half-way",
+                self.traffic_share
+            );
+            return Err(self.invalid("traffic_share", why));
+        }
+        let mut buckets = self.allot(wanted - held, others)?;
+        buckets.append(&mut self.buckets);
+        (self.buckets, self.traffic_share) = (joined(buckets), share);
+        Ok(())
+    }
+
+    /// Whether it runs, but past its end: it assigns nothing more, and nothing but [`Experiment::stop`] is left to do.
+    pub(crate) fn is_over(&self, now_millis: i64) -> bool {
+        self.state == ExperimentState::Running && self.has_ended(now_millis)
+    }
+
+    /// `n` buckets of the layer that neither this experiment nor a running one has.
+    fn allot(&self, n: u16, others: &[Experiment]) -> Result<Vec<crate::BucketRange>, ExperimentError> {
+        let runs = |other: &&Experiment| other.state == ExperimentState::Running && other.layer == self.layer;
+        let holders: Vec<&Experiment> = others.iter().filter(runs).filter(|other| other.id != self.id).collect();
+        let taken: Vec<_> = holders.iter().flat_map(|other| &other.buckets).chain(&self.buckets).copied().collect();
+        allot(&taken, n).map_err(|free| ExperimentError::NoRoom {
+            experiment: self.id.clone(),
+            layer: self.layer.clone(),
+            wanted: n,
+            free,
+            holders: names(holders.iter().map(|other| other.id.as_str())),
+        })
+    }
+
+    fn check_name(&self, field: &'static str, name: &str) -> Result<(), ExperimentError> {
+        let why = "must be 1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit";
+        name.parse::<AdapterId>().map(drop).map_err(|_| self.invalid(field, format!("is `{name}`, but {why}")))
+    }
+
+    fn check_arms(&self) -> Result<(), ExperimentError> {
+        if !(2..=ARMS_MAX).contains(&self.arms.len()) {
+            return Err(self.invalid("arms", format!("holds {}; give 2 to {ARMS_MAX}", self.arms.len())));
+        }
+        let mut seen = HashSet::new();
+        for arm in &self.arms {
+            self.check_name("arms.name", &arm.name)?;
+            if !seen.insert(&arm.name) {
+                return Err(self.invalid("arms.name", format!("is `{}` twice; give each arm its own name", arm.name)));
+            }
+        }
+        let weight = self.arms[0].weight;
+        if self.method == Method::Interleave && self.arms.iter().any(|arm| arm.weight != weight) {
+            let why = "differs, but interleaved arms draft hits in turn; give all the same, or use the method `split`";
+            return Err(self.invalid("arms.weight", why));
+        }
+        Ok(())
+    }
+
+    fn check_share(&self, share: f64) -> Result<(), ExperimentError> {
+        if share <= 1.0 && buckets_of(share) > 0 {
+            return Ok(());
+        }
+        Err(self.invalid("traffic_share", format!("cannot be {share}; give a number from 0.0001 to 1")))
+    }
+
+    fn check_end(&self, end_millis: Option<i64>) -> Result<(), ExperimentError> {
+        match (self.start_millis, end_millis) {
+            (Some(start), Some(end)) if end <= start => {
+                Err(self.invalid("end_millis", format!("is {end}, not after its start ({start}); give a later one")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn invalid(&self, field: &'static str, why: impl Into<String>) -> ExperimentError {
+        ExperimentError::Invalid { experiment: self.id.clone(), field, why: why.into() }
+    }
+
+    pub(crate) fn wrong_state(&self, action: &'static str, hint: &'static str) -> ExperimentError {
+        ExperimentError::WrongState { experiment: self.id.clone(), state: self.state, action, hint }
+    }
+}
+
+/// Names for a message, the first few of them.
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN_MAX: usize = 5;
+    let quoted: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    match quoted.len() {
+        0 => "none runs".to_owned(),
+        n if n > SHOWN_MAX => format!("{} and {} more", quoted[..SHOWN_MAX].join(", "), n - SHOWN_MAX),
+        _ => quoted.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests;

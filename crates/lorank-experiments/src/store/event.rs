@@ -1,0 +1,363 @@
+//! What people did with an answer, in the shape of User Behavior Insights.
+//!
+//! The shape is that of the [specification](https://github.com/o19s/ubi) at version 1.3.0, which OpenSearch follows. Where
+//! clients differ, both forms are read: the object may stand in `event_attributes.object` or at the top, its id may be
+//! a number, and the time may be a text (ISO 8601, UTC where it names no offset) or milliseconds since 1970.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use time::format_description::well_known::Iso8601;
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use crate::ExperimentError;
+
+/// The longest id, name or field name in an event, in bytes.
+pub const EVENT_NAME_BYTES_MAX: usize = 256;
+/// The longest message of an event, in bytes.
+pub const EVENT_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// The most bytes that an event's other attributes take as JSON.
+pub const EVENT_ATTRIBUTES_BYTES_MAX: usize = 16 << 10;
+
+/// What the hash of an event's content is for. A change of what is hashed needs another text here.
+const CONTEXT: &str = "lorank experiments 2025-11-25 event id v1";
+
+/// One thing that somebody did, most often with a hit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The client's own id of the event: two events of one id are the same event, sent twice.
+    pub event_id: Option<String>,
+    /// The request id of the answer that it is about.
+    pub query_id: Option<String>,
+    /// Who sent it: a browser, an app.
+    pub client_id: Option<String>,
+    /// The session that it was part of.
+    pub session_id: Option<String>,
+    /// What was done, such as `click`.
+    pub action_name: String,
+    /// The id of the hit that it was done with.
+    pub object_id: Option<String>,
+    /// The field that `object_id` is from.
+    pub object_id_field: Option<String>,
+    /// When, by the client's clock, in milliseconds since 1970.
+    pub at_millis: i64,
+    /// A text for people.
+    pub message: Option<String>,
+    /// The place of the object in the list that was shown, counted from 1: `event_attributes.position.ordinal`.
+    pub ordinal: Option<u32>,
+    /// Everything else that the client sent, as it was sent.
+    pub attributes: Map<String, Value>,
+}
+
+/// The JSON of an event.
+#[derive(Deserialize)]
+struct Shape {
+    event_id: Option<String>,
+    query_id: Option<String>,
+    client_id: Option<String>,
+    session_id: Option<String>,
+    action_name: String,
+    object_id: Option<Id>,
+    object_id_field: Option<String>,
+    timestamp: Timestamp,
+    message: Option<String>,
+    event_attributes: Option<Attributes>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Attributes {
+    object: Option<Object>,
+    position: Option<Position>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    object_id: Option<Id>,
+    object_id_field: Option<String>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Position {
+    ordinal: Option<u32>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "an id, which is a text or a whole number")]
+enum Id {
+    Text(String),
+    Number(i64),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a time, which is a text in ISO 8601 or milliseconds since 1970")]
+enum Timestamp {
+    Text(String),
+    Millis(i64),
+}
+
+impl Event {
+    /// Reads an event from its JSON, and checks it.
+    pub fn from_json(json: Value) -> Result<Self, ExperimentError> {
+        let shape =
+            Shape::deserialize(json).map_err(|source| ExperimentError::EventShape { source: Arc::new(source) })?;
+        let event = Self::from_shape(shape)?;
+        event.check()?;
+        Ok(event)
+    }
+
+    fn from_shape(shape: Shape) -> Result<Self, ExperimentError> {
+        let mut attributes = shape.rest;
+        let (object, position) = match shape.event_attributes {
+            Some(Attributes { object, position, rest }) => {
+                attributes.extend(rest);
+                (object, position)
+            }
+            None => (None, None),
+        };
+        let (mut object_id, mut object_id_field) = (shape.object_id, shape.object_id_field);
+        if let Some(object) = object {
+            (object_id, object_id_field) = (object.object_id.or(object_id), object.object_id_field.or(object_id_field));
+            keep(&mut attributes, "object", object.rest);
+        }
+        let ordinal = position.and_then(|position| {
+            keep(&mut attributes, "position", position.rest);
+            position.ordinal
+        });
+        Ok(Self {
+            event_id: named(shape.event_id),
+            query_id: named(shape.query_id),
+            client_id: named(shape.client_id),
+            session_id: named(shape.session_id),
+            action_name: shape.action_name,
+            object_id: named(object_id.map(Id::into_text)),
+            object_id_field: named(object_id_field),
+            at_millis: shape.timestamp.millis()?,
+            message: named(shape.message),
+            ordinal,
+            attributes,
+        })
+    }
+
+    /// Checks that every part of it keeps within its limit.
+    pub fn check(&self) -> Result<(), ExperimentError> {
+        for (field, text) in self.names() {
+            if text.is_some_and(str::is_empty) {
+                return Err(invalid(field, "is empty; name it or leave it out"));
+            }
+            check_size(field, text.unwrap_or_default(), EVENT_NAME_BYTES_MAX)?;
+        }
+        check_size("message", self.message.as_deref().unwrap_or_default(), EVENT_MESSAGE_BYTES_MAX)?;
+        check_size("event_attributes", &self.attributes_json(), EVENT_ATTRIBUTES_BYTES_MAX)
+    }
+
+    /// What tells this event from others: its own id, or else a hash of all that it says.
+    pub(super) fn key(&self) -> String {
+        self.event_id.clone().unwrap_or_else(|| self.content_id())
+    }
+
+    pub(super) fn attributes_json(&self) -> String {
+        let mut attributes = Value::Object(self.attributes.clone());
+        // A client that sends an event again may well write its fields in another order.
+        attributes.sort_all_objects();
+        attributes.to_string()
+    }
+
+    fn content_id(&self) -> String {
+        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+        let attributes = self.attributes_json();
+        let others = [("message", self.message.as_deref()), ("attributes", Some(attributes.as_str()))];
+        for (_, text) in self.names().into_iter().chain(others) {
+            // The length goes first and an absent part has none, so that no two events give the same bytes.
+            hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+            hasher.update(text.unwrap_or_default().as_bytes());
+        }
+        hasher.update(&self.at_millis.to_le_bytes());
+        hasher.update(&self.ordinal.map_or(-1, i64::from).to_le_bytes());
+        format!("content:{}", &hasher.finalize().to_hex()[..32])
+    }
+
+    fn names(&self) -> [(&'static str, Option<&str>); 7] {
+        [
+            ("event_id", self.event_id.as_deref()),
+            ("query_id", self.query_id.as_deref()),
+            ("client_id", self.client_id.as_deref()),
+            ("session_id", self.session_id.as_deref()),
+            ("action_name", Some(self.action_name.as_str())),
+            ("object_id", self.object_id.as_deref()),
+            ("object_id_field", self.object_id_field.as_deref()),
+        ]
+    }
+}
+
+impl Id {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
+impl Timestamp {
+    fn millis(self) -> Result<i64, ExperimentError> {
+        let text = match self {
+            Self::Millis(millis) => return Ok(millis),
+            Self::Text(text) => text,
+        };
+        let local = |_| PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).map(PrimitiveDateTime::assume_utc);
+        let time = OffsetDateTime::parse(&text, &Iso8601::DEFAULT).or_else(local);
+        let time =
+            time.map_err(|_| invalid("timestamp", "is not a time in ISO 8601, such as `2025-11-25T18:30:00Z`"))?;
+        // Years have at most six digits, so milliseconds fit.
+        Ok((time.unix_timestamp_nanos() / 1_000_000) as i64)
+    }
+}
+
+/// Clients that have no session, say, may send an empty one.
+fn named(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn keep(attributes: &mut Map<String, Value>, name: &str, rest: Map<String, Value>) {
+    if !rest.is_empty() {
+        attributes.insert(name.to_owned(), Value::Object(rest));
+    }
+}
+
+fn check_size(field: &'static str, text: &str, bytes_max: usize) -> Result<(), ExperimentError> {
+    if text.len() <= bytes_max {
+        return Ok(());
+    }
+    Err(invalid(field, format!("has {} bytes, more than the {bytes_max} that are kept; shorten it", text.len())))
+}
+
+fn invalid(field: &'static str, why: impl Into<String>) -> ExperimentError {
+    ExperimentError::Record { record: "event", field, why: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(json: Value) -> Event {
+        Event::from_json(json).unwrap()
+    }
+
+    #[test]
+    fn the_specifications_shape_is_read_whole() {
+        let event = read(json!({
+            "application": "shop", "action_name": "click", "query_id": "q1", "session_id": "s1", "client_id": "c1",
+            "user_id": "u1", "timestamp": "2024-05-16T12:34:56.789Z", "message_type": "INFO", "message": "clicked",
+            "event_attributes": {
+                "object": {"object_id": "XYZ-1", "object_id_field": "sku", "name": "lamp"},
+                "position": {"ordinal": 3, "xy": {"x": 1, "y": 2}}, "dwell": 7
+            }
+        }));
+        let expected = Event {
+            event_id: None,
+            query_id: Some("q1".into()),
+            client_id: Some("c1".into()),
+            session_id: Some("s1".into()),
+            action_name: "click".into(),
+            object_id: Some("XYZ-1".into()),
+            object_id_field: Some("sku".into()),
+            at_millis: 1_715_862_896_789,
+            message: Some("clicked".into()),
+            ordinal: Some(3),
+            attributes: serde_json::from_value(json!({
+                "application": "shop", "user_id": "u1", "message_type": "INFO", "dwell": 7,
+                "object": {"name": "lamp"}, "position": {"xy": {"x": 1, "y": 2}}
+            }))
+            .unwrap(),
+        };
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn the_object_may_stand_at_the_top_and_be_a_number() {
+        let event = read(json!({"action_name": "click", "timestamp": 5, "object_id": 42, "object_id_field": "id"}));
+        assert_eq!((event.object_id.as_deref(), event.object_id_field.as_deref()), (Some("42"), Some("id")));
+        let event = read(json!({"action_name": "click", "timestamp": 5,
+            "event_attributes": {"position": {}, "object": {"object_id": 7}}}));
+        assert_eq!((event.object_id.as_deref(), event.ordinal), (Some("7"), None));
+    }
+
+    #[test]
+    fn an_empty_name_is_none() {
+        let event = read(json!({"action_name": "click", "timestamp": 5, "session_id": "", "query_id": null}));
+        assert_eq!((event.session_id, event.query_id), (None, None));
+    }
+
+    #[test]
+    fn times_are_iso_8601_or_milliseconds() {
+        for (time, millis) in [
+            (json!("2018-11-13T20:20:39Z"), 1_542_140_439_000),
+            (json!("2018-11-13T20:20:39"), 1_542_140_439_000),
+            (json!("2018-11-13T22:20:39.5+02:00"), 1_542_140_439_500),
+            (json!(1_542_140_439_001_i64), 1_542_140_439_001),
+        ] {
+            assert_eq!(read(json!({"action_name": "click", "timestamp": time})).at_millis, millis);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_by_name() {
+        let long = "x".repeat(EVENT_NAME_BYTES_MAX + 1);
+        for (json, expected) in [
+            (json!({"timestamp": 5}), "missing field `action_name`"),
+            (json!({"action_name": "click"}), "missing field `timestamp`"),
+            (json!({"action_name": "click", "timestamp": "yesterday"}), "`timestamp` of the event is not a time"),
+            (json!({"action_name": "click", "timestamp": 1.5}), "a time, which is"),
+            (json!({"action_name": "", "timestamp": 5}), "`action_name` of the event is empty"),
+            (json!({"action_name": long, "timestamp": 5}), "`action_name` of the event has 257 bytes"),
+            (json!({"action_name": "a", "timestamp": 5, "message": "x".repeat(5_000)}), "`message` of the event has"),
+            (
+                json!({"action_name": "a", "timestamp": 5, "more": "x".repeat(17_000)}),
+                "`event_attributes` of the event",
+            ),
+            (json!({"action_name": "a", "timestamp": 5, "event_attributes": {"position": {"ordinal": -1}}}), "-1"),
+            (json!([1, 2]), ""),
+        ] {
+            let error = Event::from_json(json).unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            assert!(format!("{error}: {source}").contains(expected), "{error}: {source}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_the_clients_or_made_of_all_that_the_event_says() {
+        let base = json!({"action_name": "click", "timestamp": 5, "query_id": "q", "a": {"b": 1, "c": 2}});
+        let with = |key: &str, value: Value| {
+            let mut json = base.clone();
+            json[key] = value;
+            read(json).key()
+        };
+        let shuffled = json!({"a": {"c": 2, "b": 1}, "query_id": "q", "timestamp": 5, "action_name": "click"});
+        assert_eq!(read(base.clone()).key(), read(shuffled).key());
+        assert_eq!(with("event_id", json!("mine")), "mine");
+        let keys = [
+            read(base.clone()).key(),
+            with("action_name", json!("view")),
+            with("timestamp", json!(6)),
+            with("query_id", json!("r")),
+            with("client_id", json!("q")),
+            with("session_id", json!("q")),
+            with("object_id", json!("q")),
+            with("message", json!("q")),
+            with("event_attributes", json!({"position": {"ordinal": 1}})),
+            with("a", json!({"b": 1})),
+        ];
+        assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len());
+    }
+}

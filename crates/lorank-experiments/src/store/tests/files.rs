@@ -1,0 +1,75 @@
+use super::*;
+
+/// The error of opening a store whose file was made by `prepare`.
+fn refused(prepare: impl FnOnce(&Path)) -> (ExperimentError, Vec<u8>) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    prepare(&path);
+    let before = std::fs::read(&path).unwrap();
+    let error = ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap_err();
+    assert_eq!(std::fs::read(&path).unwrap(), before, "what is refused is left as it is");
+    (error, before)
+}
+
+#[test]
+fn an_empty_file_and_a_missing_folder_become_a_store() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join(FILE_NAME), "").unwrap();
+    open(&folder).create(draft("e", 0.5)).unwrap();
+    assert_eq!(open(&folder).list().unwrap().len(), 1, "opened again, it is not made anew");
+    let deeper = folder.path().join("a/b");
+    ExperimentStore::open(&deeper, StoreConfig::default()).unwrap();
+    assert!(deeper.join(FILE_NAME).is_file());
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let (error, _) = refused(|path| {
+        drop(schema::open(path).unwrap());
+        let connection = Connection::open(path).unwrap();
+        connection.pragma_update(None, "user_version", 2).unwrap();
+        drop(connection);
+    });
+    assert!(matches!(error, ExperimentError::NewerSchema { found: 2, known: 1, .. }), "{error}");
+    assert!(error.to_string().ends_with("has the schema 2, and this version knows those up to 1; use a newer lorank"));
+}
+
+#[test]
+fn other_files_are_refused() {
+    let (error, _) = refused(|path| Connection::open(path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap());
+    assert!(matches!(error, ExperimentError::Foreign { .. }), "{error}");
+    let (error, _) = refused(|path| std::fs::write(path, "Dear diary, ".repeat(100)).unwrap());
+    assert!(matches!(error, ExperimentError::Open { .. }), "{error}");
+}
+
+#[test]
+fn many_may_open_a_new_file_at_once() {
+    let folder = TempDir::new().unwrap();
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let folder = &folder;
+            scope.spawn(move || open(folder).create(draft(&format!("e{n}"), 0.1)).unwrap());
+        }
+    });
+    assert_eq!(open(&folder).list().unwrap().len(), 8);
+}
+
+#[test]
+fn commits_are_synced_to_a_log() {
+    let folder = TempDir::new().unwrap();
+    let connection = schema::open(&folder.path().join(FILE_NAME)).unwrap();
+    let text = |name| connection.pragma_query_value(None, name, |row| row.get::<_, String>(0)).unwrap();
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((text("journal_mode").as_str(), number("synchronous")), ("wal", 2), "2 is FULL");
+}
+
+#[test]
+fn an_experiment_that_cannot_be_read_is_named() {
+    let (folder, store) = store();
+    let other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    other.execute("UPDATE experiments SET definition = '{}'", []).unwrap();
+    assert!(matches!(store.get("e"), Err(ExperimentError::Corrupt { what, .. }) if what == "experiment `e`"));
+    // Who searches goes on with the last state that could be read.
+    store.flush().unwrap();
+    assert_eq!(store.running().len(), 1);
+}

@@ -1,0 +1,90 @@
+use rusqlite::TransactionBehavior;
+
+use super::*;
+
+#[test]
+fn a_full_queue_drops_and_counts_and_never_blocks() {
+    let (folder, store) = store();
+    drop(store);
+    let config = StoreConfig { queue_max: 2, ..StoreConfig::default() };
+    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    // As long as another process writes, our writer cannot.
+    let mut other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    let lock = other.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let taken = (0..).take_while(|n| store.record_exposure(exposure(&format!("r{n}"), 1))).count() as u64;
+    let also_taken = (0..9).filter(|n| store.record_exposure(exposure(&format!("s{n}"), 1))).count() as u64;
+    lock.rollback().unwrap();
+    store.flush().unwrap();
+    let stats = store.stats().unwrap();
+    assert!(taken >= 2, "two wait, whatever the writer holds");
+    assert_eq!((stats.n_exposures, stats.n_dropped, stats.n_lost), (taken + also_taken, 1 + 9 - also_taken, 0));
+}
+
+#[test]
+fn what_waits_is_written_before_the_store_closes() {
+    let (folder, store) = store();
+    for n in 0..500 {
+        assert!(store.record_exposure(exposure(&format!("r{n}"), n)));
+    }
+    drop(store);
+    assert_eq!(open(&folder).records("e").unwrap().records.len(), 500);
+}
+
+#[test]
+fn threads_that_submit_at_once_are_each_told_their_own_counts() {
+    let (_folder, store) = store();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let own = click(&format!("r{thread}-{n}"), "a", 1);
+                    let events = vec![own.clone(), own, click("shared", "a", n)];
+                    let Submitted { accepted, duplicates } = store.submit(events, 1).unwrap();
+                    assert!(accepted + duplicates == 3 && (1..=2).contains(&accepted));
+                }
+            });
+        }
+    });
+    assert_eq!(store.stats().unwrap().n_events, 8 * 50 + 50);
+}
+
+#[test]
+fn what_cannot_be_kept_is_never_acknowledged() {
+    let (folder, store) = store();
+    let other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    other.execute_batch("ALTER TABLE exposures RENAME TO gone").unwrap();
+    assert!(store.record_exposure(exposure("r1", 1)));
+    assert!(matches!(store.submit_exposures(vec![exposure("r2", 1)]), Err(ExperimentError::Database { .. })));
+    other.execute_batch("ALTER TABLE gone RENAME TO exposures").unwrap();
+    assert_eq!(store.submit_exposures(vec![exposure("r3", 1)]).unwrap(), submitted(1, 0), "the writer goes on");
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.n_exposures, stats.n_lost), (1, 1));
+}
+
+#[test]
+fn submissions_have_limits_and_are_refused_whole() {
+    let folder = TempDir::new().unwrap();
+    let config = StoreConfig { submission_max: 2, ..StoreConfig::default() };
+    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    let events = |n| (0..n).map(|n| click("r", "a", n)).collect::<Vec<_>>();
+    assert_eq!(
+        store.submit(events(3), 1).unwrap_err().to_string(),
+        "3 events are more than the 2 that are taken; send them in several submissions"
+    );
+    let unnamed = Event { action_name: String::new(), ..click("r", "a", 1) };
+    assert!(store.submit(vec![click("r", "a", 1), unnamed], 1).is_err());
+    let huge = Exposure { query: "x".repeat(EXPOSURE_BYTES_MAX), ..exposure("r", 1) };
+    assert!(!store.record_exposure(huge.clone()));
+    assert!(store.submit_exposures(vec![huge]).is_err());
+    let mut uneven = exposure("r", 1);
+    uneven.assigned = uneven.assigned.map(|assigned| Assigned { teams: vec![0], ..assigned });
+    let error = store.submit_exposures(vec![uneven]).unwrap_err();
+    assert_eq!(error.to_string(), "`teams` of the exposure names 1 teams for 3 hits; give one for each");
+    assert_eq!(store.submit(Vec::new(), 1).unwrap(), submitted(0, 0));
+    assert_eq!(store.submit(events(2), 1).unwrap(), submitted(2, 0));
+    assert_eq!(
+        store.stats().unwrap(),
+        StoreStats { n_events: 2, n_unknown_events: 2, n_dropped: 1, ..StoreStats::default() }
+    );
+}
