@@ -23,8 +23,8 @@ pub enum Format {
 /// A weight matrix `[n_out, n_in]`, packed for an instruction set.
 ///
 /// Panels of `VECTORS_MAX` vectors of outputs stand one after the other (the last may be narrower); within a panel the
-/// depth runs outermost, in groups of one (f32), two (bf16) or four (int8) numbers of each output side by side. AVX2 has
-/// [another order](Int8Order::Chunks) for integers.
+/// depth runs outermost, in groups of one (f32), two (bf16) or four (int8) numbers of each output side by side. For integers AVX2 has
+/// an order of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedMatrix {
     pub(crate) isa: Isa,
