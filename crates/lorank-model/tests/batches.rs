@@ -78,13 +78,18 @@ fn check_alone(all: &[Models], batch: &Batch) {
     }
 }
 
-/// The fast pass in f32 against the reference, within 1e-5, and for scores above one within as much of them.
+/// The fast pass in f32 against the reference, for scores above one relative to them.
+///
+/// Both passes round to f32 in orders of their own. Against the same model in f64, on a thousand of these batches, the
+/// fast pass, the reference and transformers are each within 4e-6 for nine pairs in ten and within 1.2e-5 for all:
+/// gibberish through random weights has a long tail. So two right passes can be 2e-5 apart; a wrong one is off by 1e-3.
+/// On real text through real weights the tail is gone: `parity.rs`.
 fn check_reference(all: &[Models], batch: &Batch) {
     let [fast, .., reference] = all else { unreachable!("there are four") };
     for_each_score(fast, batch, |_, group, score| {
         let version = reference.reranker.resolve(group.model.adapter.as_ref().map(|adapter| &adapter.id)).unwrap();
         let expected = alone(reference, Group { model: &version, ..group });
-        let allowed = 1e-5 * expected.get().abs().max(1.0);
+        let allowed = 5e-5 * expected.get().abs().max(1.0);
         assert!((score.get() - expected.get()).abs() < allowed, "{score}, not {expected}");
     });
 }
