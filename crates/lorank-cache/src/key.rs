@@ -4,17 +4,28 @@ use std::fmt;
 
 use lorank_core::ModelVersion;
 
-/// What the hash is for, as BLAKE3's key derivation wants it. A change of the layout below needs another text here.
+/// What the hashes are for, as BLAKE3's key derivation wants it. A change of the layout below needs other texts here.
 const CONTEXT: &str = "lorank score cache 2025-11-23 query, document, model v2";
+const MODEL_CONTEXT: &str = "lorank score cache 2025-11-25 model v1";
 
 /// The 256-bit name of one score: equal for two pairs exactly where nothing that a score depends on differs.
+///
+/// Its first eight bytes are a hash of the model alone, so that a cache can tell how many scores of a model it holds. The
+/// other 24 are a hash of everything, the model included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScoreKey([u8; 32]);
+
+/// The part of a [`ScoreKey`] that names the model.
+pub(crate) type ModelTag = [u8; 8];
 
 impl ScoreKey {
     /// The hash's bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    pub(crate) fn model_tag(&self) -> ModelTag {
+        *self.0.first_chunk().expect("a key is longer than its tag")
     }
 }
 
@@ -26,29 +37,44 @@ impl fmt::Debug for ScoreKey {
 
 /// Makes the keys of one query under one model: what they have in common is hashed once.
 #[derive(Debug, Clone)]
-pub struct KeyMaker(blake3::Hasher);
+pub struct KeyMaker {
+    tag: ModelTag,
+    hasher: blake3::Hasher,
+}
 
 impl KeyMaker {
     /// Hashes what all the query's pairs share. Names made for people (the base model's, the adapter's) are left out.
     pub fn new(query_text: &str, model: &ModelVersion) -> Self {
-        let ModelVersion { base_model: _, base_digest, adapter, prompt_version, precision, merged } = model;
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-        write(&mut hasher, base_digest.as_bytes());
-        write_option(&mut hasher, adapter.as_ref().map(|adapter| adapter.digest.as_bytes().as_slice()));
-        write(&mut hasher, prompt_version.as_bytes());
-        write(&mut hasher, precision.name().as_bytes());
-        write(&mut hasher, &[u8::from(*merged)]);
+        write_model(&mut hasher, model);
         write(&mut hasher, query_text.as_bytes());
-        Self(hasher)
+        Self { tag: model_tag(model), hasher }
     }
 
     /// The key of the query with one document. No title and an empty title are two different documents.
     pub fn key(&self, title: Option<&str>, text: &str) -> ScoreKey {
-        let mut hasher = self.0.clone();
+        let mut hasher = self.hasher.clone();
         write_option(&mut hasher, title.map(str::as_bytes));
         write(&mut hasher, text.as_bytes());
-        ScoreKey(*hasher.finalize().as_bytes())
+        let mut key = *hasher.finalize().as_bytes();
+        key[..self.tag.len()].copy_from_slice(&self.tag);
+        ScoreKey(key)
     }
+}
+
+pub(crate) fn model_tag(model: &ModelVersion) -> ModelTag {
+    let mut hasher = blake3::Hasher::new_derive_key(MODEL_CONTEXT);
+    write_model(&mut hasher, model);
+    *hasher.finalize().as_bytes().first_chunk().expect("a hash is longer than a tag")
+}
+
+fn write_model(hasher: &mut blake3::Hasher, model: &ModelVersion) {
+    let ModelVersion { base_model: _, base_digest, adapter, prompt_version, precision, merged } = model;
+    write(hasher, base_digest.as_bytes());
+    write_option(hasher, adapter.as_ref().map(|adapter| adapter.digest.as_bytes().as_slice()));
+    write(hasher, prompt_version.as_bytes());
+    write(hasher, precision.name().as_bytes());
+    write(hasher, &[u8::from(*merged)]);
 }
 
 /// Adds one part. Its length goes first, so that no two lists of parts give the same bytes.

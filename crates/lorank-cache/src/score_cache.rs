@@ -1,12 +1,14 @@
 //! The least recently used scores, in memory.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lorank_core::Score;
+use lorank_core::{ModelVersion, Score};
 use lru::LruCache;
 
 use crate::ScoreKey;
+use crate::key::{ModelTag, model_tag};
 
 /// The memory that one cached score is taken to need.
 ///
@@ -66,6 +68,8 @@ pub struct ScoreCache {
 #[derive(Debug)]
 struct Inner {
     scores: LruCache<ScoreKey, Score>,
+    /// How many of them each model has; a model without any is not in it.
+    n_of_model: HashMap<ModelTag, usize>,
     hits: u64,
     misses: u64,
     evictions: u64,
@@ -74,7 +78,8 @@ struct Inner {
 impl ScoreCache {
     /// An empty cache. Memory is taken as scores come in, not ahead of them.
     pub fn new(config: CacheConfig) -> Self {
-        let inner = Inner { scores: LruCache::unbounded(), hits: 0, misses: 0, evictions: 0 };
+        let n_of_model = HashMap::new();
+        let inner = Inner { scores: LruCache::unbounded(), n_of_model, hits: 0, misses: 0, evictions: 0 };
         Self { capacity: config.capacity(), inner: Mutex::new(inner) }
     }
 
@@ -108,12 +113,18 @@ impl ScoreCache {
         let Some(capacity) = self.capacity else { return };
         let mut inner = self.lock();
         for (&key, &score) in keys.iter().zip(scores) {
-            inner.scores.put(key, score);
+            if inner.scores.put(key, score).is_none() {
+                *inner.n_of_model.entry(key.model_tag()).or_default() += 1;
+            }
             if inner.scores.len() > capacity.get() {
-                inner.scores.pop_lru();
-                inner.evictions += 1;
+                inner.evict();
             }
         }
+    }
+
+    /// How many scores of a model are held.
+    pub fn n_scores_of(&self, model: &ModelVersion) -> usize {
+        self.lock().n_of_model.get(&model_tag(model)).copied().unwrap_or(0)
     }
 
     /// What the cache holds and has done so far.
@@ -130,6 +141,21 @@ impl ScoreCache {
     }
 }
 
+impl Inner {
+    /// Drops the least recently used score.
+    fn evict(&mut self) {
+        let Some((key, _)) = self.scores.pop_lru() else { return };
+        self.evictions += 1;
+        let tag = key.model_tag();
+        if let Some(n) = self.n_of_model.get_mut(&tag) {
+            *n -= 1;
+            if *n == 0 {
+                self.n_of_model.remove(&tag);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use lorank_core::{Digest, ModelVersion, Precision};
@@ -138,17 +164,24 @@ mod tests {
     use super::*;
     use crate::KeyMaker;
 
-    fn key(text: &str) -> ScoreKey {
+    fn model(precision: Precision) -> ModelVersion {
         let zero = Digest::new([0; 32]);
-        let model = ModelVersion {
+        ModelVersion {
             base_model: String::new(),
             base_digest: zero,
             adapter: None,
             prompt_version: zero,
-            precision: Precision::F32,
+            precision,
             merged: false,
-        };
-        KeyMaker::new("query", &model).key(None, text)
+        }
+    }
+
+    fn key_of(precision: Precision, text: &str) -> ScoreKey {
+        KeyMaker::new("query", &model(precision)).key(None, text)
+    }
+
+    fn key(text: &str) -> ScoreKey {
+        key_of(Precision::F32, text)
     }
 
     fn score(x: f32) -> Score {
@@ -219,6 +252,20 @@ mod tests {
         // Slots per entry: 8/7 in a table that is full, 16/7 in one that has just grown.
         let (least, most) = (node + slot * 8 / 7 + 8, node + slot * 16 / 7 + 16);
         assert!((least..=most).contains(&BYTES_PER_ENTRY), "{least} to {most} bytes, estimated {BYTES_PER_ENTRY}");
+    }
+
+    #[test]
+    fn it_knows_how_many_scores_a_model_has() {
+        let cache = cache(3);
+        let counts = || [Precision::F32, Precision::Int8].map(|precision| cache.n_scores_of(&model(precision)));
+        assert_eq!(counts(), [0, 0]);
+        let keys = [key("a"), key_of(Precision::Int8, "a"), key("b"), key("b")];
+        cache.put_many(&keys, &[score(1.0); 4]);
+        assert_eq!(counts(), [2, 1]);
+        cache.put_many(&[key_of(Precision::Int8, "b")], &[score(1.0)]);
+        assert_eq!(counts(), [1, 2]);
+        cache.put_many(&[key("c"), key("d"), key("e")], &[score(1.0); 3]);
+        assert_eq!(counts(), [3, 0]);
     }
 
     #[test]

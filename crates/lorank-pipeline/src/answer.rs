@@ -4,13 +4,15 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use lorank_core::{Hit, ModelVersion};
+use lorank_core::{DocumentId, Hit, ModelVersion};
 
 /// The answer to one search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The hits of the page, best first. Their ranks count from the first page's first hit.
     pub hits: Vec<Hit>,
+    /// The documents from rank 1 to the page's last hit, those of earlier pages included.
+    pub ranking: Vec<DocumentId>,
     /// Where the rerank score of each hit comes from, in the order of `hits`; `None` where the hit has none.
     pub score_origins: Vec<Option<ScoreOrigin>>,
     /// Whether the order is the reranker's. If not, it is the first stage's.

@@ -15,6 +15,9 @@
 //!   rest of the work is dropped, and what is finished stays in the cache. A reranker that fails or panics is answered the
 //!   same way, and fails nobody but the requests of its batch.
 //!
+//! - **Several answers to one query.** [`Pipeline::search_each`] retrieves once and has several models score the candidates in
+//!   batches that they share: for comparing adapters, mixing their rankings, or trying one out in the background.
+//!
 //! It is synchronous and needs no particular runtime: an async program calls it where blocking is allowed.
 //!
 //! ```
@@ -80,4 +83,4 @@ pub use error::{ErrorKind, PipelineError};
 pub use lorank_cache::{CacheConfig, CacheStats};
 pub use pipeline::{NoFirstStage, Pipeline};
 pub use queue::QueueStats;
-pub use request::{AdapterChoice, Cancellation, SearchRequest};
+pub use request::{AdapterChoice, Cancellation, Ranker, SearchRequest};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lorank_cache::{CacheStats, KeyMaker, ScoreCache, ScoreKey};
-use lorank_core::{AdapterId, Candidate, Deadline, FirstStage, Hit, ModelVersion, Reranker, Score};
+use lorank_core::{AdapterId, Candidate, Deadline, DocumentId, FirstStage, Hit, ModelVersion, Query, Reranker, Score};
 
 use crate::queue::{Queue, Work};
 use crate::{
-    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, QueueStats, ScoreOrigin, SearchRequest,
-    Timings, order,
+    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, QueueStats, Ranker, ScoreOrigin,
+    SearchRequest, Timings, order,
 };
 
 /// A first stage, a score cache and a reranker, answering searches together. See the [crate's page](crate).
@@ -31,12 +31,11 @@ pub struct Pipeline<F, R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NoFirstStage;
 
-/// A request as the pipeline will carry it out: checked, defaults filled in, model looked up.
+/// A request as the pipeline will carry it out: checked, defaults filled in.
 struct Plan {
     depth: NonZeroUsize,
     /// The places of the answer's order that are returned.
     page: Range<usize>,
-    model: Option<ModelVersion>,
     deadline: Option<Deadline>,
 }
 
@@ -50,6 +49,14 @@ struct Reranking {
     cache_time: Duration,
     rerank_time: Duration,
     queue_time: Duration,
+}
+
+/// What the cache held of a request's pairs under one model.
+struct Lookup {
+    keys: Vec<ScoreKey>,
+    cached: Vec<Option<Score>>,
+    cache: CacheUse,
+    took: Duration,
 }
 
 impl<R: Reranker + 'static> Pipeline<NoFirstStage, R> {
@@ -71,17 +78,14 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     pub fn search(&self, request: &SearchRequest) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
+        let model = request.rerank.then(|| self.model(&request.adapter)).transpose()?;
         let span = tracing::info_span!("search", depth = plan.depth, from = plan.page.start, to = plan.page.end);
         let _entered = span.enter();
-        let first_stage_error = |task| move |source| PipelineError::of_first_stage(task, source);
-        let candidates = self
-            .first_stage
-            .retrieve(&request.query, plan.n_retrieved())
-            .map_err(first_stage_error("retrieve candidates"))?;
+        let candidates = self.retrieve(request, &plan)?;
         let first_stage = started.elapsed();
-        let mut answer = self.answer(request, &plan, candidates);
+        let mut answer = self.answer(request, &plan, model, candidates);
         if request.snippets {
-            self.add_snippets(request, &mut answer.hits).map_err(first_stage_error("make snippets"))?;
+            self.add_snippets(&request.query, &mut answer.hits)?;
         }
         answer.timings.first_stage = first_stage;
         answer.timings.total = started.elapsed();
@@ -89,16 +93,63 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(answer)
     }
 
-    fn add_snippets(&self, request: &SearchRequest, hits: &mut [Hit]) -> Result<(), lorank_core::BoxError> {
+    /// Answers one search by each of several rankers, in their order. The candidates are retrieved once, and what has to be
+    /// scored goes to the model together. A ranker whose model is not there leaves the others' answers standing.
+    ///
+    /// The request's own `adapter` and `rerank` are left aside, and its `snippets` are made for each answer.
+    ///
+    /// # Errors
+    /// A request beyond the limits, or a first stage that fails.
+    pub fn search_each(
+        &self,
+        request: &SearchRequest,
+        rankers: &[Ranker],
+    ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError> {
+        let started = Instant::now();
+        let plan = self.plan(request)?;
+        let _entered = tracing::info_span!("search_each", depth = plan.depth, n_rankers = rankers.len()).entered();
+        let model = |ranker: &Ranker| match ranker {
+            Ranker::FirstStage => Ok(None),
+            Ranker::Model(choice) => self.model(choice).map(Some),
+        };
+        let models: Vec<Result<Option<ModelVersion>, PipelineError>> = rankers.iter().map(model).collect();
+        let candidates = self.retrieve(request, &plan)?;
+        let first_stage = started.elapsed();
+        let found: Vec<Option<ModelVersion>> = models.iter().flatten().cloned().collect();
+        let mut answers = self.answers(request, &plan, found, candidates).into_iter();
+        let finish = |model: Result<_, PipelineError>| {
+            let mut answer = model.map(|_| answers.next().expect("there is one for each model"))?;
+            if request.snippets {
+                self.add_snippets(&request.query, &mut answer.hits)?;
+            }
+            answer.timings.first_stage = first_stage;
+            answer.timings.total += first_stage;
+            log(&answer);
+            Ok(answer)
+        };
+        Ok(models.into_iter().map(finish).collect())
+    }
+
+    /// Gives hits of a query their snippets.
+    ///
+    /// # Errors
+    /// A first stage that fails.
+    pub fn add_snippets(&self, query: &Query, hits: &mut [Hit]) -> Result<(), PipelineError> {
+        let failed = |source| PipelineError::of_first_stage("make snippets", source);
         let candidates: Vec<&Candidate> = hits.iter().map(|hit| &hit.candidate).collect();
-        let snippets = self.first_stage.snippets(&request.query, &candidates)?;
+        let snippets = self.first_stage.snippets(query, &candidates).map_err(failed)?;
         if snippets.len() != hits.len() {
-            return Err(format!("it gave {} snippets for {} hits", snippets.len(), hits.len()).into());
+            return Err(failed(format!("it gave {} snippets for {} hits", snippets.len(), hits.len()).into()));
         }
         for (hit, snippet) in hits.iter_mut().zip(snippets) {
             hit.snippet = snippet;
         }
         Ok(())
+    }
+
+    fn retrieve(&self, request: &SearchRequest, plan: &Plan) -> Result<Vec<Candidate>, PipelineError> {
+        let found = self.first_stage.retrieve(&request.query, plan.n_retrieved());
+        found.map_err(|source| PipelineError::of_first_stage("retrieve candidates", source))
     }
 }
 
@@ -125,8 +176,9 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     pub fn rerank(&self, request: &SearchRequest, candidates: Vec<Candidate>) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
+        let model = request.rerank.then(|| self.model(&request.adapter)).transpose()?;
         let _entered = tracing::info_span!("rerank", depth = plan.depth, n_found = candidates.len()).entered();
-        let mut answer = self.answer(request, &plan, candidates);
+        let mut answer = self.answer(request, &plan, model, candidates);
         answer.timings.total = started.elapsed();
         log(&answer);
         Ok(answer)
@@ -171,6 +223,11 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         self.cache.stats()
     }
 
+    /// How many scores of a model the cache holds.
+    pub fn n_cached_scores(&self, model: &ModelVersion) -> usize {
+        self.cache.n_scores_of(model)
+    }
+
     /// What waits for the model, and what the model has done so far.
     pub fn queue_stats(&self) -> QueueStats {
         self.queue.stats()
@@ -190,41 +247,105 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         // The one to blame is the larger part of the sum.
         let page_field = if request.offset > top_k.get() { "offset" } else { "top_k" };
         at_most(config.page_end_max.get(), page_field, "`offset` + `top_k`", page_end)?;
-        let model = if request.rerank { Some(self.model(&request.adapter)?) } else { None };
-        let deadline = request.deadline.or_else(|| config.deadline.and_then(Deadline::after));
-        Ok(Plan { depth, page: request.offset..page_end, model, deadline })
+        let usual = config.deadline.filter(|_| !request.background);
+        let deadline = request.deadline.or_else(|| usual.and_then(Deadline::after));
+        Ok(Plan { depth, page: request.offset..page_end, deadline })
     }
 
-    /// The answer from the candidates on. The times before and after are the caller's to add.
-    fn answer(&self, request: &SearchRequest, plan: &Plan, candidates: Vec<Candidate>) -> Answer {
-        let n_candidates = candidates.len().min(plan.depth.get());
-        let reranking = match &plan.model {
-            Some(model) => self.scores(request, model, plan.deadline, &candidates[..n_candidates]),
-            None => Reranking::default(),
-        };
-        let timings = reranking.timings();
-        let (hits, score_origins) = page(candidates, &reranking, plan.page.clone());
-        Answer {
-            hits,
-            score_origins,
-            reranked: plan.model.is_some() && reranking.fallback.is_none(),
-            fallback: reranking.fallback,
-            model: plan.model.clone(),
-            n_candidates,
-            depth: plan.depth,
-            cache: reranking.cache,
-            timings,
-        }
-    }
-
-    /// The candidates' scores: from the cache where it holds them, else from the model, each distinct pair once.
-    fn scores(
+    fn answer(
         &self,
         request: &SearchRequest,
-        model: &ModelVersion,
+        plan: &Plan,
+        model: Option<ModelVersion>,
+        candidates: Vec<Candidate>,
+    ) -> Answer {
+        self.answers(request, plan, vec![model], candidates).pop().expect("there is one for each model")
+    }
+
+    /// The answer by each of the models (the first stage, where it is `None`) from the candidates on. The times before and
+    /// after are the caller's to add.
+    fn answers(
+        &self,
+        request: &SearchRequest,
+        plan: &Plan,
+        models: Vec<Option<ModelVersion>>,
+        mut candidates: Vec<Candidate>,
+    ) -> Vec<Answer> {
+        let started = Instant::now();
+        let n_candidates = candidates.len().min(plan.depth.get());
+        let rerankings = self.rerankings(request, &models, plan.deadline, &candidates[..n_candidates]);
+        let n_models = models.len();
+        let answer = |(n, (model, reranking)): (usize, (Option<ModelVersion>, Reranking))| {
+            // The last one may keep them.
+            let own = if n + 1 == n_models { std::mem::take(&mut candidates) } else { candidates.clone() };
+            let page = Page::of(own, &reranking, plan.page.clone());
+            Answer {
+                hits: page.hits,
+                ranking: page.ranking,
+                score_origins: page.score_origins,
+                reranked: model.is_some() && reranking.fallback.is_none(),
+                timings: Timings { total: started.elapsed(), ..reranking.timings() },
+                fallback: reranking.fallback,
+                model,
+                n_candidates,
+                depth: plan.depth,
+                cache: reranking.cache,
+            }
+        };
+        models.into_iter().zip(rerankings).enumerate().map(answer).collect()
+    }
+
+    /// The candidates' scores under each of the models: from the cache where it holds them, else from the reranker, each
+    /// distinct pair once.
+    fn rerankings(
+        &self,
+        request: &SearchRequest,
+        models: &[Option<ModelVersion>],
         deadline: Option<Deadline>,
         candidates: &[Candidate],
-    ) -> Reranking {
+    ) -> Vec<Reranking> {
+        let mut works = Vec::new();
+        let look_up = |model: &Option<ModelVersion>| {
+            let lookup = self.look_up(request, model.as_ref()?, candidates);
+            if lookup.cache.misses > 0 {
+                let (keys, pairs) = distinct_misses(candidates, &lookup.keys, &lookup.cached);
+                works.push(Work {
+                    query: request.query.clone(),
+                    model: model.clone()?,
+                    pairs,
+                    keys,
+                    deadline,
+                    cancellation: request.cancellation.clone(),
+                    is_background: request.background,
+                });
+            }
+            Some(lookup)
+        };
+        let lookups: Vec<Option<Lookup>> = models.iter().map(look_up).collect();
+        let new_keys: Vec<Vec<ScoreKey>> = works.iter().map(|work| work.keys.clone()).collect();
+        let started = Instant::now();
+        // With nothing to ask the model for, the queue is left alone.
+        let outcomes = if works.is_empty() { Vec::new() } else { self.queue.score_all(works) };
+        let rerank_time = started.elapsed();
+        let mut outcomes = new_keys.into_iter().zip(outcomes);
+        let finish = |lookup: Option<Lookup>| {
+            let Some(lookup) = lookup else { return Reranking::default() };
+            let blank = Reranking { cache: lookup.cache, cache_time: lookup.took, ..Reranking::default() };
+            if lookup.cache.misses == 0 {
+                return blank.with_scores(&lookup, &HashMap::new());
+            }
+            let (keys, (outcome, queue_time)) = outcomes.next().expect("there is one for each lookup with misses");
+            let blank = Reranking { queue_time, rerank_time, ..blank };
+            match outcome {
+                Err(fallback) => Reranking { fallback: Some(fallback), ..blank },
+                Ok(scores) => blank.with_scores(&lookup, &keys.into_iter().zip(scores).collect()),
+            }
+        };
+        lookups.into_iter().map(finish).collect()
+    }
+
+    /// What the cache holds of the candidates' scores.
+    fn look_up(&self, request: &SearchRequest, model: &ModelVersion, candidates: &[Candidate]) -> Lookup {
         let started = Instant::now();
         let maker = KeyMaker::new(&request.query.text, model);
         let keys: Vec<ScoreKey> =
@@ -232,34 +353,14 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         let cached = self.cache.get_many(&keys);
         let hits = cached.iter().flatten().count();
         let cache = CacheUse { hits, misses: keys.len() - hits };
-        let blank = Reranking { cache, cache_time: started.elapsed(), ..Reranking::default() };
-        if cache.misses == 0 {
-            // Nothing to ask the model for: no text is copied, and the queue is left alone.
-            let scores = cached.into_iter().flatten().collect();
-            return Reranking { scores, origins: vec![ScoreOrigin::Cache; hits], ..blank };
-        }
-        let (new_keys, pairs) = distinct_misses(candidates, &keys, &cached);
-        let work = Work {
-            query: request.query.clone(),
-            model: model.clone(),
-            pairs,
-            keys: new_keys.clone(),
-            deadline,
-            cancellation: request.cancellation.clone(),
-        };
-        let (outcome, queue_time) = self.queue.score(work);
-        let blank = Reranking { queue_time, rerank_time: started.elapsed() - blank.cache_time, ..blank };
-        match outcome {
-            Err(fallback) => Reranking { fallback: Some(fallback), ..blank },
-            Ok(new_scores) => blank.with_scores(&keys, &cached, &new_keys.into_iter().zip(new_scores).collect()),
-        }
+        Lookup { keys, cached, cache, took: started.elapsed() }
     }
 }
 
 impl Reranking {
     /// With the score of each key, from the cache or from the model.
-    fn with_scores(self, keys: &[ScoreKey], cached: &[Option<Score>], new: &HashMap<ScoreKey, Score>) -> Self {
-        let scored = keys.iter().zip(cached).map(|(key, cached)| match cached {
+    fn with_scores(self, lookup: &Lookup, new: &HashMap<ScoreKey, Score>) -> Self {
+        let scored = lookup.keys.iter().zip(&lookup.cached).map(|(key, cached)| match cached {
             Some(score) => (*score, ScoreOrigin::Cache),
             None => (new[key], ScoreOrigin::Model),
         });
@@ -299,22 +400,32 @@ fn distinct_misses(
     misses.map(|((candidate, key), _)| (*key, pair(candidate))).unzip()
 }
 
-/// The hits at the page's places of the answer's order, and where their scores come from.
-fn page(candidates: Vec<Candidate>, reranking: &Reranking, page: Range<usize>) -> (Vec<Hit>, Vec<Option<ScoreOrigin>>) {
-    let order = order::reranked(candidates.len(), &reranking.scores);
-    let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
-    let places = order.into_iter().enumerate().take(page.end).skip(page.start);
-    let hits = places.map(|(at, place)| {
-        let hit = Hit {
-            rank: at + 1,
-            rerank_score: reranking.scores.get(place).copied(),
-            first_stage_rank: place + 1,
-            candidate: candidates[place].take().expect("the order holds each place once"),
-            snippet: None,
-        };
-        (hit, reranking.origins.get(place).copied())
-    });
-    hits.unzip()
+/// The part of an answer's order that is returned.
+struct Page {
+    hits: Vec<Hit>,
+    ranking: Vec<DocumentId>,
+    score_origins: Vec<Option<ScoreOrigin>>,
+}
+
+impl Page {
+    fn of(candidates: Vec<Candidate>, reranking: &Reranking, page: Range<usize>) -> Self {
+        let order = order::reranked(candidates.len(), &reranking.scores);
+        let shown = &order[..page.end.min(order.len())];
+        let ranking = shown.iter().map(|&place| candidates[place].id.clone()).collect();
+        let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
+        let hits = shown.iter().enumerate().skip(page.start).map(|(at, &place)| {
+            let hit = Hit {
+                rank: at + 1,
+                rerank_score: reranking.scores.get(place).copied(),
+                first_stage_rank: place + 1,
+                candidate: candidates[place].take().expect("the order holds each place once"),
+                snippet: None,
+            };
+            (hit, reranking.origins.get(place).copied())
+        });
+        let (hits, score_origins) = hits.unzip();
+        Self { hits, ranking, score_origins }
+    }
 }
 
 fn log(answer: &Answer) {

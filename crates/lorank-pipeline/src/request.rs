@@ -28,6 +28,8 @@ pub struct SearchRequest {
     pub deadline: Option<Deadline>,
     /// Whether the returned hits get snippets.
     pub snippets: bool,
+    /// Whether nobody waits for the answer: everything else that the model has to do comes first.
+    pub background: bool,
     /// Set from elsewhere once nobody wants the answer any more.
     pub cancellation: Cancellation,
 }
@@ -49,6 +51,7 @@ impl SearchRequest {
             rerank: true,
             deadline: None,
             snippets: false,
+            background: false,
             cancellation: Cancellation::default(),
         }
     }
@@ -64,6 +67,29 @@ pub enum AdapterChoice {
     Base,
     /// An adapter or an alias.
     Named(AdapterId),
+}
+
+/// What puts the candidates in order, for one of several answers to the same query. In text: an
+/// [`AdapterChoice`], or `first-stage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ranker {
+    /// The first stage: its order is kept.
+    FirstStage,
+    /// The reranker with a model.
+    Model(AdapterChoice),
+}
+
+impl Ranker {
+    /// The word for the first stage's order.
+    pub const FIRST_STAGE: &'static str = "first-stage";
+}
+
+impl FromStr for Ranker {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        if text == Self::FIRST_STAGE { Ok(Self::FirstStage) } else { text.parse().map(Self::Model) }
+    }
 }
 
 impl AdapterChoice {

@@ -47,6 +47,39 @@ fn assert_in_first_stage_order(answer: &Answer) {
 }
 
 #[test]
+fn several_rankers_share_one_retrieval_and_one_batch() {
+    let reranker = || FakeReranker::hashing().with_adapters(&["a", "b"]);
+    let (together, engine) = pipeline(20, reranker(), PipelineConfig::default());
+    let rankers = ["first-stage", "a", "none", "missing", "b"].map(|name| name.parse::<Ranker>().unwrap());
+    let request = SearchRequest { snippets: true, ..page(2, 5) };
+    let answers = together.search_each(&request, &rankers).unwrap();
+    assert_eq!((together.first_stage().asked().len(), engine.n_calls(), engine.n_pairs()), (1, 1, 60));
+    let missing = answers[3].as_ref().unwrap_err().to_string();
+    assert_eq!(missing, "the adapter `missing` cannot be used");
+
+    let (apart, _) = pipeline(20, reranker(), PipelineConfig::default());
+    for (ranker, answer) in rankers.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
+        let request = match ranker {
+            Ranker::FirstStage => SearchRequest { rerank: false, ..request.clone() },
+            Ranker::Model(adapter) => SearchRequest { adapter: adapter.clone(), ..request.clone() },
+        };
+        let (alone, answer) = (apart.search(&request).unwrap(), answer.as_ref().unwrap());
+        assert_eq!((&alone.hits, &alone.ranking, &alone.model), (&answer.hits, &answer.ranking, &answer.model));
+        assert_eq!((alone.reranked, alone.fallback.is_some()), (answer.reranked, false));
+    }
+}
+
+#[test]
+fn the_ranking_reaches_from_the_top_to_the_end_of_the_page() {
+    let (pipeline, _) = pipeline(9, FakeReranker::hashing(), PipelineConfig::default());
+    let all = pipeline.search(&page(0, 9)).unwrap();
+    let second = pipeline.search(&page(3, 3)).unwrap();
+    assert_eq!(second.ranking, all.ranking[..6]);
+    let hits = second.hits.iter().map(|hit| hit.candidate.id.clone());
+    assert_eq!(hits.collect::<Vec<_>>(), all.ranking[3..6]);
+}
+
+#[test]
 fn hits_carry_both_ranks_and_both_scores() {
     // The document's number is its score, so the order turns round as far as the depth reaches.
     let reranker = FakeReranker::by(|_, _, candidate| candidate.text["text of document ".len()..].parse().unwrap());

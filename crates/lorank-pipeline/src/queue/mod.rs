@@ -39,6 +39,8 @@ pub(crate) struct Work {
     pub keys: Vec<ScoreKey>,
     pub deadline: Option<Deadline>,
     pub cancellation: Cancellation,
+    /// Whether everything else comes first.
+    pub is_background: bool,
 }
 
 /// All the scores of a piece of work, or why there are none.
@@ -46,6 +48,13 @@ pub(crate) type Outcome = Result<Vec<Score>, Fallback>;
 
 /// When the first batch with one of a request's pairs began. The caller holds it while it waits.
 type Began = OnceLock<Instant>;
+
+/// What the caller of a request that waits holds. Dropping it ends the wait.
+struct Entered {
+    began: Arc<Began>,
+    /// The request's outcome will come out of it.
+    answer: Receiver<Outcome>,
+}
 
 /// How much may wait, and how batches are made of it.
 #[derive(Debug, Clone, Copy)]
@@ -89,28 +98,44 @@ impl<R: Reranker + 'static> Queue<R> {
         Ok(Self { reranker, shared })
     }
 
-    /// Has the work done, and waits for it until its deadline. Beside the outcome, how long the work waited before the
-    /// model began with it.
-    pub fn score(&self, work: Work) -> (Outcome, Duration) {
+    /// Has all the work done, and waits for each piece until its deadline. Beside each outcome, how long the piece waited
+    /// before the model began with it. The pieces enter the queue together, so they share batches from the first one on.
+    pub fn score_all(&self, works: Vec<Work>) -> Vec<(Outcome, Duration)> {
         let arrived = Instant::now();
-        let (deadline, began) = (work.deadline, Arc::new(Began::new()));
-        let outcome = self.enter(work, &began).and_then(|answer| wait(&answer, deadline));
-        let waited_until = began.get().copied().unwrap_or_else(Instant::now);
-        (outcome, waited_until.saturating_duration_since(arrived))
+        let entered: Vec<_> = works.into_iter().map(|work| (work.deadline, self.request(work))).collect();
+        let mut waiting = self.shared.lock();
+        let admit = |(deadline, request): (_, Result<(Request, Entered), Fallback>)| {
+            let admitted = request.and_then(|(request, entered)| {
+                waiting.admit(request, &self.shared.limits)?;
+                Ok(entered)
+            });
+            (deadline, admitted)
+        };
+        let entered: Vec<_> = entered.into_iter().map(admit).collect();
+        drop(waiting);
+        self.shared.changed.notify_one();
+        let wait = |(deadline, entered): (_, Result<Entered, Fallback>)| match entered {
+            Err(fallback) => (Err(fallback), arrived.elapsed()),
+            Ok(Entered { began, answer }) => {
+                let outcome = wait(&answer, deadline);
+                let waited_until = began.get().copied().unwrap_or_else(Instant::now);
+                (outcome, waited_until.saturating_duration_since(arrived))
+            }
+        };
+        entered.into_iter().map(wait).collect()
     }
 
-    /// Puts the work into the queue. Its outcome will come out of the receiver.
-    fn enter(&self, work: Work, began: &Arc<Began>) -> Result<Receiver<Outcome>, Fallback> {
+    /// The work as a request for the queue, and what its caller keeps.
+    fn request(&self, work: Work) -> Result<(Request, Entered), Fallback> {
         if let Some(reason) = abandoned(&work.cancellation, work.deadline) {
             return Err(reason);
         }
         let n_tokens = |candidate| self.reranker.n_tokens(&work.query, candidate).max(1);
         let n_tokens = guarded(|| work.pairs.iter().map(n_tokens).collect::<Vec<_>>())?;
         let (reply, answer) = mpsc::sync_channel(1);
-        let request = Request::new(work, n_tokens, Arc::downgrade(began), reply);
-        self.shared.lock().admit(request, &self.shared.limits)?;
-        self.shared.changed.notify_one();
-        Ok(answer)
+        let began = Arc::new(Began::new());
+        let request = Request::new(work, n_tokens, Arc::downgrade(&began), reply);
+        Ok((request, Entered { began, answer }))
     }
 }
 

@@ -13,6 +13,9 @@
 //! - Nobody starves: with every batch, the level at which others arrive rises past whoever was left behind, and the first
 //!   pair into a batch always fits.
 //!
+//! **Background work waits for the rest.** It gets a batch only while nothing else waits, and a small one, so that a request
+//! that arrives meanwhile waits for little.
+//!
 //! **Nothing is scored twice.** A pair that waits is looked up again when its turn comes, since another request's batch may
 //! have put its score into the cache meanwhile; and of equal pairs in one batch one is scored and the others join it.
 
@@ -28,6 +31,9 @@ use lorank_core::{Deadline, ModelVersion, Query, Score};
 use super::batch::{Batch, BatchGroup, Pair, RequestNumber};
 use super::{Began, Limits, Outcome, QueueStats, Work, abandoned, thread_has_ended};
 use crate::{Cancellation, Fallback};
+
+/// The most tokens of a batch of background work: some three passages.
+const BACKGROUND_TOKENS_MAX: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not 0");
 
 /// All requests that have no answer yet, by their number and so in their order of arrival.
 #[derive(Default)]
@@ -54,6 +60,7 @@ pub(super) struct Request {
     n_tokens_taken: u64,
     deadline: Option<Deadline>,
     cancellation: Cancellation,
+    is_background: bool,
     /// Dead once the caller has stopped waiting, for whatever reason.
     began: Weak<Began>,
     reply: SyncSender<Outcome>,
@@ -74,6 +81,7 @@ impl Request {
             n_tokens_taken: 0,
             deadline: work.deadline,
             cancellation: work.cancellation,
+            is_background: work.is_background,
             began,
             reply,
         }
@@ -126,8 +134,10 @@ impl Waiting {
         Ok(())
     }
 
+    /// Requests of the two kinds do not take each other's places.
     fn is_full_for(&self, request: &Request, limits: &Limits) -> bool {
-        let (n_requests, n_pairs) = (self.waiting().count(), self.n_pairs());
+        let waiting = || self.waiting().filter(|other| other.is_background == request.is_background);
+        let (n_requests, n_pairs) = (waiting().count(), waiting().map(|other| other.pending.len()).sum::<usize>());
         let n_pairs_with = n_pairs.saturating_add(request.pending.len());
         n_requests >= limits.requests_max.get() || (n_requests > 0 && n_pairs_with > limits.pairs_max.get())
     }
@@ -146,7 +156,10 @@ impl Waiting {
     pub fn next_batch(&mut self, tokens_max: NonZeroUsize, cache: &ScoreCache) -> Batch {
         self.drop_abandoned();
         let (mut batch, now) = (Batch::default(), Instant::now());
-        let (mut keys, mut sit_out) = (HashSet::new(), HashSet::new());
+        let is_background = self.waiting().all(|request| request.is_background);
+        let tokens_max = if is_background { tokens_max.min(BACKGROUND_TOKENS_MAX) } else { tokens_max };
+        let sitting_out = self.requests.iter().filter(|(_, request)| request.is_background != is_background);
+        let (mut keys, mut sit_out) = (HashSet::new(), sitting_out.map(|(&number, _)| number).collect::<HashSet<_>>());
         while let Some(number) = self.next_in_turn(&sit_out) {
             let request = self.requests.get_mut(&number).expect("the next in turn waits");
             let pair = request.pending.pop_front().expect("it waits with a pair");

@@ -45,6 +45,10 @@ impl Desk {
 
     /// A request for these texts, each at its cost in tokens.
     fn enter(&mut self, query: &str, pairs: &[(String, usize)]) -> Result<Caller, Fallback> {
+        self.enter_as(false, query, pairs)
+    }
+
+    fn enter_as(&mut self, is_background: bool, query: &str, pairs: &[(String, usize)]) -> Result<Caller, Fallback> {
         let (texts, n_tokens): (Vec<String>, Vec<usize>) = pairs.iter().cloned().unzip();
         let (query, model) = (Query::new(query), toy::model(None));
         let maker = KeyMaker::new(&query.text, &model);
@@ -52,8 +56,15 @@ impl Desk {
         let pairs = texts.iter().map(|text| candidate(text)).collect();
         let (cancellation, began) = (Cancellation::default(), Arc::new(Began::new()));
         let (reply, answer) = mpsc::sync_channel(1);
-        let work =
-            Work { query: query.clone(), model, pairs, keys, deadline: None, cancellation: cancellation.clone() };
+        let work = Work {
+            query: query.clone(),
+            model,
+            pairs,
+            keys,
+            deadline: None,
+            cancellation: cancellation.clone(),
+            is_background,
+        };
         let request = Request::new(work, n_tokens, Arc::downgrade(&began), reply);
         self.waiting.admit(request, &self.limits)?;
         Ok(Caller { query, texts, began: Some(began), cancellation, answer })
@@ -161,6 +172,33 @@ fn a_thousand_documents_delay_ten_by_no_more_than_the_batch_that_runs() {
     assert_eq!(counts(&next, 2), [30, 10]);
     desk.finish(next, &FakeReranker::hashing());
     assert!(small.is_answered_with_its_scores());
+}
+
+#[test]
+fn background_work_waits_for_the_rest_and_then_goes_in_small_batches() {
+    let mut desk = Desk::new(2_000, CacheConfig::default());
+    let background = desk.enter_as(true, "background", &pairs(&[200; 4])).unwrap();
+    let reranker = FakeReranker::hashing();
+    let batch = desk.next_batch();
+    assert_eq!(counts(&batch, 2), [2, 0], "two of 200 tokens in at most 512");
+    desk.finish(batch, &reranker);
+    let caller = desk.enter("other", &pairs(&[200; 11])).unwrap();
+    for expected in [[0, 10], [0, 1], [2, 0]] {
+        let batch = desk.next_batch();
+        assert_eq!(counts(&batch, 2), expected);
+        desk.finish(batch, &reranker);
+    }
+    assert!(background.is_answered_with_its_scores() && caller.is_answered_with_its_scores());
+}
+
+#[test]
+fn background_work_takes_nobody_elses_place() {
+    let mut desk = Desk::new(10, CacheConfig::default());
+    desk.limits.requests_max = non_zero(1);
+    let _background = desk.enter_as(true, "background", &pairs(&[1])).unwrap();
+    assert!(desk.enter_as(true, "more", &pairs(&[1])).is_err_and(|reason| reason == Fallback::QueueFull));
+    let _caller = desk.enter("caller", &pairs(&[1])).unwrap();
+    assert!(desk.enter("another", &pairs(&[1])).is_err());
 }
 
 #[test]
