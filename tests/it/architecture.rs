@@ -9,10 +9,12 @@ use serde_json::Value;
 
 /// Where each crate stands. A crate uses only crates of lower levels, so crates of one level never use each other.
 const LEVELS: &[(&str, u8)] = &[
-    ("lorank", 5),
-    ("lorank-cli", 4),
-    ("lorank-server", 3),
+    ("lorank", 6),
+    ("lorank-cli", 5),
+    ("lorank-server", 4),
+    ("lorank-lab", 3),
     ("lorank-pipeline", 2),
+    ("lorank-live", 2),
     ("lorank-tantivy", 1),
     ("lorank-model", 1),
     ("lorank-cache", 1),

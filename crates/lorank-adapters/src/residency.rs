@@ -112,6 +112,11 @@ impl<K: Ord + Clone + Display, T> Residency<K, T> {
         self.load(key, &mine, load)
     }
 
+    /// Whether the value of a key is held now.
+    pub fn is_held(&self, key: &K) -> bool {
+        matches!(self.shared.lock().slots.get(key), Some(Slot::Ready(_)))
+    }
+
     /// What it has done and holds.
     pub fn stats(&self) -> ResidencyStats {
         let held = self.shared.lock();
@@ -279,6 +284,7 @@ mod tests {
         drop(get(&residency, 2));
         drop(get(&residency, 3));
         assert_eq!(held_keys(&residency), [1, 3]);
+        assert_eq!([1, 2, 3].map(|key| residency.is_held(&key)), [true, false, true]);
         let two = get(&residency, 2);
         assert_eq!(held_keys(&residency), [1, 2]);
         let three = get(&residency, 3);

@@ -171,6 +171,12 @@ pub enum ModelError {
         /// Those that are loaded, as a phrase.
         known: String,
     },
+    /// The adapter was replaced by another of the same name after the model had been chosen.
+    #[error("adapter `{adapter}` was replaced by another version meanwhile; ask again")]
+    Replaced {
+        /// The adapter that was asked for.
+        adapter: AdapterId,
+    },
     /// The templates or lengths of `lorank.json`, or a given maximum length, make no sense.
     #[error("{what} of `{folder}` cannot be used: {why}")]
     Prompt {
@@ -288,7 +294,7 @@ impl ModelError {
             | Self::UnknownArchitecture { .. }
             | Self::Precision { .. }
             | Self::NotLora { .. } => ModelErrorKind::Unsupported,
-            Self::Device { .. } | Self::Hub { .. } => ModelErrorKind::Unavailable,
+            Self::Device { .. } | Self::Hub { .. } | Self::Replaced { .. } => ModelErrorKind::Unavailable,
             Self::NotFiniteScore { .. } | Self::Compute(_) => ModelErrorKind::Internal,
             _ => ModelErrorKind::Invalid,
         }

@@ -58,6 +58,6 @@ pub use files::Files;
 pub use pass::PieceTimes;
 pub use precision::PrecisionChoice;
 pub use prompt::Prompt;
-pub use reranker::{AdapterSummary, BaseSummary, ForwardPass, LoadOptions, ModelReranker, OtherBase};
+pub use reranker::{AdapterSummary, BaseSummary, ForwardPass, LoadOptions, LoadedAdapter, ModelReranker, OtherBase};
 pub use source::{Hub, HubRepository, OnProgress, Source};
 pub use tokenize::Pair;

@@ -124,6 +124,25 @@ pub struct AdapterSummary {
     pub merged_bytes: Option<usize>,
 }
 
+/// An adapter in memory, laid out for the base model that loaded it. Clones are one adapter.
+///
+/// [`ModelReranker::add_adapter`] keeps adapters under names; this one is its holder's to keep and to let go of, as where
+/// adapters come and go while the program runs.
+#[derive(Debug, Clone)]
+pub struct LoadedAdapter(Arc<Loaded>);
+
+impl LoadedAdapter {
+    /// Its facts.
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.0.summary
+    }
+
+    /// About how many bytes it takes in memory: four for each weight.
+    pub fn n_bytes(&self) -> usize {
+        self.0.summary.n_parameters * size_of::<f32>()
+    }
+}
+
 #[derive(Debug)]
 struct Loaded {
     summary: AdapterSummary,
@@ -198,6 +217,20 @@ impl ModelReranker {
         Ok(self.insert(id, loaded))
     }
 
+    /// Loads an adapter for the caller to keep, under the name that its versions will carry.
+    ///
+    /// # Errors
+    /// As for [`ModelReranker::add_adapter`].
+    pub fn load_adapter(&self, id: &AdapterId, files: &Files) -> Result<LoadedAdapter, ModelError> {
+        let config = PeftConfig::read(files)?;
+        self.read_adapter(id, files, &config).map(|loaded| LoadedAdapter(Arc::new(loaded)))
+    }
+
+    /// The exact model that is the base with an adapter that [`ModelReranker::load_adapter`] gave.
+    pub fn version_with(&self, adapter: &LoadedAdapter) -> ModelVersion {
+        self.version(Some(&adapter.0))
+    }
+
     /// Loads an adapter and adds its updates to a copy of the base model's weights, which makes it as fast as the bare base
     /// model, and takes the memory that [`AdapterSummary::merged_bytes`] tells. For where one adapter serves
     /// nearly all requests.
@@ -263,6 +296,11 @@ impl ModelReranker {
         self.read_adapters(|adapters| adapters.values().map(|loaded| loaded.summary.clone()).collect())
     }
 
+    /// Whether an adapter is kept under a name.
+    pub fn holds(&self, id: &AdapterId) -> bool {
+        self.read_adapters(|adapters| adapters.contains_key(id))
+    }
+
     /// The device in use: `cpu`, `cuda` or `metal`.
     pub fn device(&self) -> &'static str {
         self.engine.device()
@@ -285,8 +323,23 @@ impl ModelReranker {
 
     /// Scores a batch as [`Reranker::score`] does, and tells where the time went.
     pub fn score_timed(&self, batch: &[Group<'_>]) -> (Vec<Result<Vec<Score>, ModelError>>, PieceTimes) {
+        self.score_with(batch, &vec![None; batch.len()])
+    }
+
+    /// Scores a batch as [`ModelReranker::score_timed`] does, each group with the adapter that is given for it; where none is,
+    /// with the one that is kept under the name of the group's model.
+    ///
+    /// # Panics
+    /// If there are not as many `adapters` as groups.
+    pub fn score_with(
+        &self,
+        batch: &[Group<'_>],
+        adapters: &[Option<LoadedAdapter>],
+    ) -> (Vec<Result<Vec<Score>, ModelError>>, PieceTimes) {
+        assert_eq!(batch.len(), adapters.len(), "one place for an adapter per group");
         let started = Instant::now();
-        let ready: Vec<Result<Ready, ModelError>> = batch.iter().map(|group| self.ready(group)).collect();
+        let ready = batch.iter().zip(adapters).map(|(group, adapter)| self.ready(group, adapter.as_ref()));
+        let ready: Vec<Result<Ready, ModelError>> = ready.collect();
         let mut times = PieceTimes { tokenise: started.elapsed(), ..PieceTimes::default() };
         let jobs: Vec<Job<'_>> = ready.iter().enumerate().flat_map(|(n, ready)| self.jobs(n, ready)).collect();
         let scores = scoring::run(&self.engine, self.tokens_max, &jobs, &mut times);
@@ -328,8 +381,17 @@ impl ModelReranker {
     }
 
     /// The model of a group, and its candidates' tokens.
-    fn ready(&self, group: &Group<'_>) -> Result<Ready, ModelError> {
-        let loaded = group.model.adapter.as_ref().map(|adapter| self.loaded(&adapter.id)).transpose()?;
+    fn ready(&self, group: &Group<'_>, adapter: Option<&LoadedAdapter>) -> Result<Ready, ModelError> {
+        let kept = |version: &AdapterVersion| match self.loaded(&version.id) {
+            Ok(loaded) if loaded.summary.version.digest != version.digest => {
+                Err(ModelError::Replaced { adapter: version.id.clone() })
+            }
+            loaded => loaded,
+        };
+        let loaded = match adapter {
+            Some(adapter) => Some(adapter.0.clone()),
+            None => group.model.adapter.as_ref().map(kept).transpose()?,
+        };
         let prompt = loaded.as_ref().map_or(&self.prompt, |loaded| &loaded.prompt);
         let pairs = self.tokenizer.pairs(prompt, &group.query.text, group.candidates)?;
         for (pair, candidate) in pairs.iter().zip(group.candidates) {
