@@ -2,21 +2,21 @@
 
 use std::fmt;
 
-use lorank_core::ModelVersion;
+use lorank_core::{Digest, ModelVersion};
 
 /// What the hashes are for, as BLAKE3's key derivation wants it. A change of the layout below needs other texts here.
 const CONTEXT: &str = "lorank score cache 2025-11-23 query, document, model v2";
-const MODEL_CONTEXT: &str = "lorank score cache 2025-11-25 model v1";
+const ADAPTER_CONTEXT: &str = "lorank score cache 2025-11-25 adapter v1";
 
 /// The 256-bit name of one score: equal for two pairs exactly where nothing that a score depends on differs.
 ///
-/// Its first eight bytes are a hash of the model alone, so that a cache can tell how many scores of a model it holds. The
-/// other 24 are a hash of everything, the model included.
+/// Its first eight bytes are a hash of the adapter's digest alone, so that a cache can tell how many scores of an adapter it
+/// holds. The other 24 are a hash of everything, the adapter included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScoreKey([u8; 32]);
 
-/// The part of a [`ScoreKey`] that names the model.
-pub(crate) type ModelTag = [u8; 8];
+/// The part of a [`ScoreKey`] that names the adapter.
+pub(crate) type AdapterTag = [u8; 8];
 
 impl ScoreKey {
     /// The hash's bytes.
@@ -24,7 +24,7 @@ impl ScoreKey {
         &self.0
     }
 
-    pub(crate) fn model_tag(&self) -> ModelTag {
+    pub(crate) fn adapter_tag(&self) -> AdapterTag {
         *self.0.first_chunk().expect("a key is longer than its tag")
     }
 }
@@ -38,7 +38,7 @@ impl fmt::Debug for ScoreKey {
 /// Makes the keys of one query under one model: what they have in common is hashed once.
 #[derive(Debug, Clone)]
 pub struct KeyMaker {
-    tag: ModelTag,
+    tag: AdapterTag,
     hasher: blake3::Hasher,
 }
 
@@ -48,7 +48,7 @@ impl KeyMaker {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         write_model(&mut hasher, model);
         write(&mut hasher, query_text.as_bytes());
-        Self { tag: model_tag(model), hasher }
+        Self { tag: adapter_tag(model.adapter.as_ref().map(|adapter| &adapter.digest)), hasher }
     }
 
     /// The key of the query with one document. No title and an empty title are two different documents.
@@ -62,9 +62,9 @@ impl KeyMaker {
     }
 }
 
-pub(crate) fn model_tag(model: &ModelVersion) -> ModelTag {
-    let mut hasher = blake3::Hasher::new_derive_key(MODEL_CONTEXT);
-    write_model(&mut hasher, model);
+pub(crate) fn adapter_tag(adapter: Option<&Digest>) -> AdapterTag {
+    let mut hasher = blake3::Hasher::new_derive_key(ADAPTER_CONTEXT);
+    write_option(&mut hasher, adapter.map(|digest| digest.as_bytes().as_slice()));
     *hasher.finalize().as_bytes().first_chunk().expect("a hash is longer than a tag")
 }
 
@@ -95,7 +95,7 @@ fn write_option(hasher: &mut blake3::Hasher, part: Option<&[u8]>) {
 mod tests {
     use std::collections::HashSet;
 
-    use lorank_core::{AdapterVersion, Digest, Precision};
+    use lorank_core::{AdapterVersion, Precision};
     use proptest::prelude::*;
 
     use super::*;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lorank_core::{ModelVersion, Score};
+use lorank_core::{Digest, Score};
 use lru::LruCache;
 
 use crate::ScoreKey;
-use crate::key::{ModelTag, model_tag};
+use crate::key::{AdapterTag, adapter_tag};
 
 /// The memory that one cached score is taken to need.
 ///
@@ -68,8 +68,8 @@ pub struct ScoreCache {
 #[derive(Debug)]
 struct Inner {
     scores: LruCache<ScoreKey, Score>,
-    /// How many of them each model has; a model without any is not in it.
-    n_of_model: HashMap<ModelTag, usize>,
+    /// How many of them each adapter has; one without any is not in it.
+    n_of_adapter: HashMap<AdapterTag, usize>,
     hits: u64,
     misses: u64,
     evictions: u64,
@@ -78,8 +78,8 @@ struct Inner {
 impl ScoreCache {
     /// An empty cache. Memory is taken as scores come in, not ahead of them.
     pub fn new(config: CacheConfig) -> Self {
-        let n_of_model = HashMap::new();
-        let inner = Inner { scores: LruCache::unbounded(), n_of_model, hits: 0, misses: 0, evictions: 0 };
+        let n_of_adapter = HashMap::new();
+        let inner = Inner { scores: LruCache::unbounded(), n_of_adapter, hits: 0, misses: 0, evictions: 0 };
         Self { capacity: config.capacity(), inner: Mutex::new(inner) }
     }
 
@@ -114,7 +114,7 @@ impl ScoreCache {
         let mut inner = self.lock();
         for (&key, &score) in keys.iter().zip(scores) {
             if inner.scores.put(key, score).is_none() {
-                *inner.n_of_model.entry(key.model_tag()).or_default() += 1;
+                *inner.n_of_adapter.entry(key.adapter_tag()).or_default() += 1;
             }
             if inner.scores.len() > capacity.get() {
                 inner.evict();
@@ -122,9 +122,9 @@ impl ScoreCache {
         }
     }
 
-    /// How many scores of a model are held.
-    pub fn n_scores_of(&self, model: &ModelVersion) -> usize {
-        self.lock().n_of_model.get(&model_tag(model)).copied().unwrap_or(0)
+    /// How many scores of an adapter are held, by the digest of its files; `None` is the bare base model.
+    pub fn n_scores_of(&self, adapter: Option<&Digest>) -> usize {
+        self.lock().n_of_adapter.get(&adapter_tag(adapter)).copied().unwrap_or(0)
     }
 
     /// What the cache holds and has done so far.
@@ -146,11 +146,11 @@ impl Inner {
     fn evict(&mut self) {
         let Some((key, _)) = self.scores.pop_lru() else { return };
         self.evictions += 1;
-        let tag = key.model_tag();
-        if let Some(n) = self.n_of_model.get_mut(&tag) {
+        let tag = key.adapter_tag();
+        if let Some(n) = self.n_of_adapter.get_mut(&tag) {
             *n -= 1;
             if *n == 0 {
-                self.n_of_model.remove(&tag);
+                self.n_of_adapter.remove(&tag);
             }
         }
     }
@@ -158,30 +158,26 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use lorank_core::{Digest, ModelVersion, Precision};
+    use lorank_core::{AdapterVersion, ModelVersion, Precision};
     use proptest::prelude::*;
 
     use super::*;
     use crate::KeyMaker;
 
-    fn model(precision: Precision) -> ModelVersion {
-        let zero = Digest::new([0; 32]);
-        ModelVersion {
-            base_model: String::new(),
-            base_digest: zero,
-            adapter: None,
-            prompt_version: zero,
-            precision,
-            merged: false,
-        }
-    }
+    const QA: Digest = Digest::new([1; 32]);
 
-    fn key_of(precision: Precision, text: &str) -> ScoreKey {
-        KeyMaker::new("query", &model(precision)).key(None, text)
+    fn key_of(adapter: Option<Digest>, text: &str) -> ScoreKey {
+        let zero = Digest::new([0; 32]);
+        let adapter = adapter.map(|digest| AdapterVersion { id: "qa".parse().unwrap(), digest });
+        let (prompt_version, precision) = (zero, Precision::F32);
+        let base_model = String::new();
+        let model =
+            ModelVersion { base_model, base_digest: zero, adapter, prompt_version, precision, merged: false };
+        KeyMaker::new("query", &model).key(None, text)
     }
 
     fn key(text: &str) -> ScoreKey {
-        key_of(Precision::F32, text)
+        key_of(None, text)
     }
 
     fn score(x: f32) -> Score {
@@ -255,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn it_knows_how_many_scores_a_model_has() {
+    fn it_knows_how_many_scores_an_adapter_has() {
         let cache = cache(3);
-        let counts = || [Precision::F32, Precision::Int8].map(|precision| cache.n_scores_of(&model(precision)));
+        let counts = || [None, Some(&QA)].map(|adapter| cache.n_scores_of(adapter));
         assert_eq!(counts(), [0, 0]);
-        let keys = [key("a"), key_of(Precision::Int8, "a"), key("b"), key("b")];
+        let keys = [key("a"), key_of(Some(QA), "a"), key("b"), key("b")];
         cache.put_many(&keys, &[score(1.0); 4]);
         assert_eq!(counts(), [2, 1]);
-        cache.put_many(&[key_of(Precision::Int8, "b")], &[score(1.0)]);
+        cache.put_many(&[key_of(Some(QA), "b")], &[score(1.0)]);
         assert_eq!(counts(), [1, 2]);
         cache.put_many(&[key("c"), key("d"), key("e")], &[score(1.0); 3]);
         assert_eq!(counts(), [3, 0]);

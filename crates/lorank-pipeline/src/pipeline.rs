@@ -223,9 +223,9 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         self.cache.stats()
     }
 
-    /// How many scores of a model the cache holds.
-    pub fn n_cached_scores(&self, model: &ModelVersion) -> usize {
-        self.cache.n_scores_of(model)
+    /// How many scores of an adapter the cache holds, by the digest of its files; `None` is the bare base model.
+    pub fn n_cached_scores(&self, adapter: Option<&Digest>) -> usize {
+        self.cache.n_scores_of(adapter)
     }
 
     /// What waits for the model, and what the model has done so far.

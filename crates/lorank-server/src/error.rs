@@ -4,8 +4,11 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use lorank_adapters::{RegistryError, RegistryErrorKind};
+use lorank_experiments::{ExperimentError, ExperimentErrorKind};
+use lorank_lab::{LabError, LabErrorKind};
 use lorank_pipeline::PipelineError;
 use serde_json::json;
 
@@ -37,14 +40,16 @@ pub enum ServerError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A body that is JSON, but not a search.
-    #[error("the body is not a search: {problem}")]
-    NotASearch {
+    /// A body that is JSON, but not what the route takes.
+    #[error("the body is not {expected}: {problem}")]
+    WrongBody {
+        /// What the route takes, in words.
+        expected: &'static str,
         /// What is wrong with it.
         problem: String,
     },
     /// There is no such route.
-    #[error("there is nothing at `{path}`; the routes are `/v1/search` (GET and POST) and `/health` (GET)")]
+    #[error("there is nothing at `{path}`; the routes are {}", crate::routes::LIST)]
     UnknownRoute {
         /// The path that was asked for.
         path: String,
@@ -83,9 +88,59 @@ pub enum ServerError {
         /// When it is worth trying again.
         retry_after: RetryAfter,
     },
-    /// The pipeline gave an error.
+    /// The search cannot be answered.
     #[error(transparent)]
-    Search(#[from] PipelineError),
+    Search(#[from] LabError),
+    /// The registry of adapters gave an error.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The experiments gave an error.
+    #[error(transparent)]
+    Experiment(#[from] ExperimentError),
+    /// One of the events that were sent cannot be kept, and so none is.
+    #[error("event {n} of those that were sent, counted from 0, is refused, and with it all of them")]
+    Event {
+        /// Its place.
+        n: usize,
+        /// Why.
+        source: ExperimentError,
+    },
+    /// The adapter cannot be taken from where it is said to be.
+    #[error("`{source_text}` is no adapter that can be added")]
+    AdapterSource {
+        /// The source as it was given.
+        source_text: String,
+        /// Why.
+        source: lorank_core::BoxError,
+    },
+    /// This service has no such part.
+    #[error("this service runs without {part}")]
+    WithoutPart {
+        /// The part.
+        part: &'static str,
+    },
+    /// The request has no key, or one that nobody has.
+    #[error("this needs a key: send the header `authorization: Bearer KEY` with a key of role `{role}`")]
+    Unauthorized {
+        /// The least role that is needed.
+        role: &'static str,
+    },
+    /// The request's key may not do that.
+    #[error("the key has the role `{found}`, and this needs `{needed}`")]
+    Forbidden {
+        /// The key's role.
+        found: &'static str,
+        /// The least role that is needed.
+        needed: &'static str,
+    },
+    /// A source of adapters that the operator has not allowed.
+    #[error(
+        "adapters may not be added from `{source_text}`; the operator allows sources with `--adapter-source` or          `adapter_sources`"
+    )]
+    SourceNotAllowed {
+        /// The source as it was given.
+        source_text: String,
+    },
     /// The search panicked.
     #[error("the search ended in a bug")]
     Panicked {
@@ -121,6 +176,12 @@ impl RetryAfter {
 pub enum ErrorKind {
     /// The request cannot be read.
     MalformedRequest,
+    /// The request has no key that is known.
+    Unauthorized,
+    /// The key is not enough.
+    Forbidden,
+    /// The state of things does not allow it.
+    Conflict,
     /// What it names is not there.
     NotFound,
     /// The route does not take the method.
@@ -153,6 +214,9 @@ impl ErrorKind {
     fn word_and_status(self) -> (&'static str, StatusCode) {
         match self {
             Self::MalformedRequest => ("malformed_request", StatusCode::BAD_REQUEST),
+            Self::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED),
+            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
+            Self::Conflict => ("conflict", StatusCode::CONFLICT),
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::PayloadTooLarge => ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE),
@@ -170,18 +234,36 @@ impl ServerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::MalformedJson { .. } | Self::Malformed { .. } => ErrorKind::MalformedRequest,
-            Self::InvalidValue { .. } | Self::NotASearch { .. } => ErrorKind::InvalidValue,
-            Self::UnknownRoute { .. } => ErrorKind::NotFound,
+            Self::InvalidValue { .. }
+            | Self::WrongBody { .. }
+            | Self::Event { .. }
+            | Self::AdapterSource { .. } => ErrorKind::InvalidValue,
+            Self::UnknownRoute { .. } | Self::WithoutPart { .. } => ErrorKind::NotFound,
+            Self::Unauthorized { .. } => ErrorKind::Unauthorized,
+            Self::Forbidden { .. } | Self::SourceNotAllowed { .. } => ErrorKind::Forbidden,
             Self::MethodNotAllowed { .. } => ErrorKind::MethodNotAllowed,
             Self::BodyTooLarge { .. } => ErrorKind::PayloadTooLarge,
             Self::UnsupportedMediaType { .. } => ErrorKind::UnsupportedMediaType,
             Self::Overloaded { .. } | Self::QueueFull { .. } => ErrorKind::Overloaded,
             Self::Panicked { .. } => ErrorKind::Internal,
             Self::Search(error) => match error.kind() {
-                lorank_pipeline::ErrorKind::InvalidInput => ErrorKind::InvalidValue,
-                lorank_pipeline::ErrorKind::NotFound => ErrorKind::NotFound,
-                lorank_pipeline::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                LabErrorKind::InvalidInput => ErrorKind::InvalidValue,
+                LabErrorKind::NotFound => ErrorKind::NotFound,
+                LabErrorKind::Unavailable => ErrorKind::Unavailable,
                 _ => ErrorKind::Internal,
+            },
+            Self::Registry(error) => match error.kind() {
+                RegistryErrorKind::NotFound => ErrorKind::NotFound,
+                RegistryErrorKind::Invalid => ErrorKind::InvalidValue,
+                RegistryErrorKind::Conflict => ErrorKind::Conflict,
+                RegistryErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
+            },
+            Self::Experiment(error) => match error.kind() {
+                ExperimentErrorKind::NotFound => ErrorKind::NotFound,
+                ExperimentErrorKind::Invalid => ErrorKind::InvalidValue,
+                ExperimentErrorKind::Conflict => ErrorKind::Conflict,
+                _ => ErrorKind::Unavailable,
             },
         }
     }
@@ -191,6 +273,9 @@ impl ServerError {
         match self {
             Self::InvalidValue { field, .. } => Some(field),
             Self::Search(error) => error.field(),
+            Self::Experiment(ExperimentError::Invalid { field, .. })
+            | Self::Event { source: ExperimentError::Record { field, .. }, .. } => Some(field),
+            Self::AdapterSource { .. } | Self::SourceNotAllowed { .. } => Some("source"),
             _ => None,
         }
     }
@@ -216,10 +301,19 @@ impl ServerError {
         }
         let body = json!({ "error": error, "request_id": request_id.as_str() });
         let mut response = (status, axum::Json(body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(retry_after) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, retry_after.seconds().into());
         }
         response
+    }
+}
+
+impl From<PipelineError> for ServerError {
+    fn from(error: PipelineError) -> Self {
+        Self::Search(error.into())
     }
 }
 

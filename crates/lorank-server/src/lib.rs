@@ -1,17 +1,22 @@
-//! The HTTP search API: a [`Pipeline`](lorank_pipeline::Pipeline) of any engines behind two routes.
+//! The HTTP API: a [`Pipeline`](lorank_pipeline::Pipeline) of any engines, with a registry of adapters and experiments where there
+//! are any.
 //!
 //! - `POST /v1/search` takes a [`SearchBody`] as JSON and gives a [`SearchAnswer`].
 //! - `GET /v1/search?q=...` takes the same keys in the query string: lists separated by commas, and `filter.NAME=VALUE`
 //!   for a field that must have one value (ranges are left to POST).
-//! - `GET /health` says that the service answers.
+//! - `POST /v1/compare` answers one query under several adapters, the first stage beside them.
+//! - `POST /v1/events` takes what people did with answers, in the shape of User Behavior Insights.
+//! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` are the operator's: what is in the registry, what is
+//!   promoted, what is tried, and what came of it.
+//! - `GET /metrics` is for Prometheus; `GET /health` says that the service answers.
 //!
 //! What is wrong with a request is said in one shape, with the status that fits:
 //! `{"error": {"kind": "invalid_value", "message": "...", "field": "depth"}, "request_id": "..."}`.
 //! Too many searches at once, or too many waiting for the reranker, are status 429 with a `retry-after` header.
 //! Unknown keys are refused by name. Every answer carries its `x-request-id`, the caller's own where it sent one.
 //!
-//! This crate owns the wire types, and nothing else in lorank knows HTTP. It has no authentication and no TLS: those
-//! are a proxy's work.
+//! This crate owns the wire types, and nothing else in lorank knows HTTP. Bearer keys have [roles](Role); without keys everybody
+//! may do everything. It has no TLS: that is a proxy's work.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -42,17 +47,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod access;
 mod error;
+mod metrics;
 mod request_id;
+mod routes;
 mod server;
+mod service;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use access::{Access, Key, Role};
 pub use error::{ErrorKind, RetryAfter, ServerError};
 pub use request_id::RequestId;
 pub use server::{ServerConfig, router, serve};
+pub use service::{AdapterHost, Service};
 pub use wire::{
-    AdapterJson, AnswerShape, CacheJson, ExplanationJson, FallbackJson, FieldsJson, HitJson, SearchAnswer, SearchBody,
-    SyntaxJson, TimingsJson, ValueJson,
+    AdapterJson, AnswerShape, Asked, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, FieldsJson, HitJson,
+    PartJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson, ValueJson,
 };

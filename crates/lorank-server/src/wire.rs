@@ -6,7 +6,8 @@ mod request;
 mod value;
 
 pub use answer::{
-    AdapterJson, AnswerShape, CacheJson, ExplanationJson, FallbackJson, HitJson, SearchAnswer, TimingsJson,
+    AdapterJson, AnswerShape, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson, PartJson, SearchAnswer,
+    TimingsJson,
 };
-pub use request::{SearchBody, SyntaxJson};
+pub use request::{Asked, SearchBody, SyntaxJson};
 pub use value::{FieldsJson, ValueJson};

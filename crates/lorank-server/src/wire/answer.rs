@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lorank_core::{Hit, Score};
+use lorank_core::{AdapterVersion, Hit, Score};
+use lorank_lab::{FailedArm, Part};
 use lorank_pipeline::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
 use serde::Serialize;
 
@@ -24,8 +25,8 @@ pub struct SearchAnswer<'a> {
     pub adapter: Option<AdapterJson<'a>>,
     /// The base model; null where reranking was not asked for.
     pub base_model: Option<&'a str>,
-    /// The experiment that chose the adapter: always null, since there are none yet.
-    pub experiment: (),
+    /// The experiment that was part of it; null where none was.
+    pub experiment: Option<PartJson<'a>>,
     /// How many candidates the first stage found within `depth`.
     pub n_candidates: usize,
     /// How many candidates are reranked at most.
@@ -36,6 +37,32 @@ pub struct SearchAnswer<'a> {
     pub timings_millis: TimingsJson,
     /// The id of the request.
     pub request_id: String,
+}
+
+/// The part that an experiment had in an answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartJson<'a> {
+    /// The experiment's id.
+    pub id: &'a str,
+    /// The arm that ranked; null where the arms were interleaved.
+    pub arm: Option<&'a str>,
+    /// Whether the arms were interleaved. Hits then have no rerank score, which would tell whose they are.
+    pub interleaved: bool,
+    /// Whether the request chose the arm or its adapter itself, and so is kept out of the statistics.
+    pub forced: bool,
+    /// The arms that could not rank, where they were to be interleaved.
+    pub failed_arms: Vec<FailedArmJson<'a>>,
+}
+
+/// An arm that could not rank.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FailedArmJson<'a> {
+    /// The arm's name.
+    pub arm: &'a str,
+    /// The reason as one word.
+    pub reason: &'a str,
+    /// The reason for people.
+    pub message: &'a str,
 }
 
 /// One hit.
@@ -129,9 +156,9 @@ impl<'a> SearchAnswer<'a> {
             hits: hits.map(|(hit, origin)| HitJson::new(hit, *origin, shape)).collect(),
             reranked: answer.reranked,
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
-            adapter: adapter.map(|it| AdapterJson { id: it.id.as_str(), digest: it.digest.to_string() }),
+            adapter: adapter.map(AdapterJson::from),
             base_model: model.map(|model| model.base_model.as_str()),
-            experiment: (),
+            experiment: None,
             n_candidates: answer.n_candidates,
             depth: answer.depth.get(),
             cache: answer.cache.into(),
@@ -141,8 +168,25 @@ impl<'a> SearchAnswer<'a> {
     }
 }
 
+impl<'a> PartJson<'a> {
+    pub(crate) fn new(part: &'a Part) -> Self {
+        let failed = |failed: &'a FailedArm| FailedArmJson {
+            arm: &failed.arm,
+            reason: &failed.reason,
+            message: &failed.message,
+        };
+        Self {
+            id: &part.experiment,
+            arm: part.arm.as_deref(),
+            interleaved: part.arm.is_none(),
+            forced: part.forced,
+            failed_arms: part.failed_arms.iter().map(failed).collect(),
+        }
+    }
+}
+
 impl<'a> HitJson<'a> {
-    fn new(hit: &'a Hit, origin: Option<ScoreOrigin>, shape: &AnswerShape) -> Self {
+    pub(crate) fn new(hit: &'a Hit, origin: Option<ScoreOrigin>, shape: &AnswerShape) -> Self {
         let candidate = &hit.candidate;
         let explanation = || ExplanationJson {
             rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
@@ -161,6 +205,12 @@ impl<'a> HitJson<'a> {
             snippet: hit.snippet.as_ref().map(|snippet| snippet.to_html()),
             explanation: shape.explain.then(explanation),
         }
+    }
+}
+
+impl<'a> From<&'a AdapterVersion> for AdapterJson<'a> {
+    fn from(adapter: &'a AdapterVersion) -> Self {
+        Self { id: adapter.id.as_str(), digest: adapter.digest.to_string() }
     }
 }
 

@@ -39,7 +39,31 @@ pub struct SearchBody {
     pub syntax: Option<SyntaxJson>,
     /// Whether hits say how they came to their rank; false by default.
     pub explain: Option<bool>,
+    /// Whom experiments assign: a user, a session. The header `x-unit-id` says the same; without either it is the query.
+    pub unit_id: Option<String>,
+    /// The one experiment that may choose the adapter, among those that run.
+    pub experiment: Option<String>,
+    /// The arm that ranks. Such a request is kept out of the experiment's statistics.
+    pub arm: Option<String>,
 }
+
+/// A search that was read: what the pipeline is asked, what experiments are told, and how the answer is to look.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// What the pipeline is asked.
+    pub request: SearchRequest,
+    /// How the answer is to look.
+    pub shape: AnswerShape,
+    /// Whom experiments assign.
+    pub unit_id: Option<String>,
+    /// The one experiment that may choose.
+    pub experiment: Option<String>,
+    /// The arm that ranks.
+    pub arm: Option<String>,
+}
+
+/// The longest unit id: long enough for a hash or an address, short enough for a column.
+const UNIT_ID_BYTES_MAX: usize = 256;
 
 /// How the query is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -59,7 +83,7 @@ impl SearchBody {
     pub fn from_json(body: &[u8]) -> Result<Self, ServerError> {
         match serde_json::from_slice(body).map_err(|source| ServerError::MalformedJson { source })? {
             Json::Object(object) => Self::from_object(object),
-            _ => Err(ServerError::NotASearch { problem: "it must be an object with a `query`".to_owned() }),
+            _ => Err(not_a_search("it must be an object with a `query`".to_owned())),
         }
     }
 
@@ -106,7 +130,7 @@ impl SearchBody {
         serde_path_to_error::deserialize(Json::Object(object)).map_err(|error| {
             let (path, problem) = (error.path().to_string(), error.inner().to_string());
             match path.as_str() {
-                "." => ServerError::NotASearch { problem },
+                "." => not_a_search(problem),
                 _ => ServerError::InvalidValue { field: path, problem: format!("is refused: {problem}") },
             }
         })
@@ -116,13 +140,16 @@ impl SearchBody {
     ///
     /// # Errors
     /// No query, or a value that cannot be.
-    pub fn into_request(self, arrival: Instant) -> Result<(SearchRequest, AnswerShape), ServerError> {
+    pub fn into_request(self, arrival: Instant) -> Result<Asked, ServerError> {
         let invalid = |field: &str, problem: String| ServerError::InvalidValue { field: field.to_owned(), problem };
         let text = self.query.ok_or_else(|| invalid("query", "is missing".to_owned()))?;
         let syntax = match self.syntax.unwrap_or(SyntaxJson::Plain) {
             SyntaxJson::Plain => QuerySyntax::Plain,
             SyntaxJson::Advanced => QuerySyntax::Advanced,
         };
+        if self.unit_id.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > UNIT_ID_BYTES_MAX) {
+            return Err(invalid("unit_id", format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; leave it out for none")));
+        }
         let filters = filters::read(self.filters.unwrap_or_default())?;
         let adapter = match self.adapter {
             None => AdapterChoice::Default,
@@ -140,8 +167,13 @@ impl SearchBody {
             snippets: self.snippets.unwrap_or(true),
             ..SearchRequest::from_query(Query { text, syntax, filters })
         };
-        Ok((request, AnswerShape { fields: self.fields, explain: self.explain.unwrap_or(false) }))
+        let shape = AnswerShape { fields: self.fields, explain: self.explain.unwrap_or(false) };
+        Ok(Asked { request, shape, unit_id: self.unit_id, experiment: self.experiment, arm: self.arm })
     }
+}
+
+fn not_a_search(problem: String) -> ServerError {
+    ServerError::WrongBody { expected: "a search", problem }
 }
 
 /// What a text in a query string may stand for: itself, and the number or truth value that it spells. A stored field

@@ -1,0 +1,155 @@
+//! Who may do what: bearer keys, each with a role.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::ServerError;
+
+/// What a key is for. Each role may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Search, compare, send events.
+    Search,
+    /// Change documents.
+    Write,
+    /// Change adapters, aliases and experiments, and read about them.
+    Admin,
+}
+
+impl Role {
+    /// All roles, the least first.
+    pub const ALL: [Self; 3] = [Self::Search, Self::Write, Self::Admin];
+
+    /// The role's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|role| role.name() == text);
+        found.ok_or_else(|| format!("`{text}` is not a role; roles are `search`, `write` and `admin`"))
+    }
+}
+
+/// A key as the service knows it: its hash, not its text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    /// A name for people.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    hash: blake3::Hash,
+}
+
+impl Key {
+    /// A key by the hash of its text, in 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// What is wrong with the hash.
+    pub fn new(name: impl Into<String>, role: Role, hash: &str) -> Result<Self, String> {
+        let hash = blake3::Hash::from_hex(hash).map_err(|error| format!("`{hash}` is not the hash of a key: {error}"))?;
+        Ok(Self { name: name.into(), role, hash })
+    }
+
+    /// The hash of a key's text. Keys are long and random, so it needs no salt and no work factor.
+    pub fn hash_of(text: &str) -> String {
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+}
+
+/// Without the hash: a log is no place for it.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// The keys of a service. Without any, everybody may do everything: for a service that only its own machine can reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// The keys.
+    pub keys: Vec<Key>,
+}
+
+impl Access {
+    /// Whether a request with these headers has a key of the role.
+    pub(crate) fn check(&self, headers: &HeaderMap, needed: Role) -> Result<(), ServerError> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let role = bearer(headers).and_then(|text| self.role_of(text));
+        match role {
+            None => Err(ServerError::Unauthorized { role: needed.name() }),
+            Some(found) if found < needed => Err(ServerError::Forbidden { found: found.name(), needed: needed.name() }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// All keys are compared, each in constant time, so that the time tells nothing.
+    fn role_of(&self, text: &str) -> Option<Role> {
+        let hash = blake3::hash(text.as_bytes());
+        let mut found = None;
+        for key in &self.keys {
+            if key.hash == hash {
+                found = found.max(Some(key.role));
+            }
+        }
+        found
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// A layer that lets through what has a key of the role.
+pub(crate) async fn require(
+    State((access, role)): State<(Arc<Access>, Role)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ServerError> {
+    access.check(request.headers(), role)?;
+    Ok(next.run(request).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_may_do_what_lower_ones_may() {
+        let key = |name: &str, role| Key::new(name, role, &Key::hash_of(name)).unwrap();
+        let access = Access { keys: Role::ALL.map(|role| key(role.name(), role)).into() };
+        let check = |sent: Option<&str>, needed| {
+            let headers = sent.map(|sent| (header::AUTHORIZATION, sent.parse().unwrap()));
+            access.check(&headers.into_iter().collect(), needed).map_err(|error| error.kind().as_str())
+        };
+        for needed in Role::ALL {
+            for held in Role::ALL {
+                let expected = if held >= needed { Ok(()) } else { Err("forbidden") };
+                assert_eq!(check(Some(&format!("Bearer {}", held.name())), needed), expected, "{held:?} for {needed:?}");
+            }
+            for none in [None, Some("Bearer other"), Some("Basic admin"), Some("admin"), Some("Bearer")] {
+                assert_eq!(check(none, needed), Err("unauthorized"), "{none:?}");
+            }
+        }
+        assert!(Access::default().check(&HeaderMap::new(), Role::Admin).is_ok());
+        assert!(!format!("{access:?}").contains(&Key::hash_of("admin")));
+    }
+}

@@ -1,0 +1,32 @@
+//! `/metrics` and `/health`.
+
+use std::time::Instant;
+
+use axum::Json as JsonBody;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::App;
+
+pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], app.metrics.encode())
+}
+
+pub(crate) async fn health() -> impl IntoResponse {
+    JsonBody(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// A layer that counts requests by their route: what paths callers make up is one.
+pub(crate) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let path = request.extensions().get::<MatchedPath>();
+    let (route, method) = (path.map_or("unknown", MatchedPath::as_str).to_owned(), request.method().clone());
+    let method = if route == "unknown" { "any".to_owned() } else { method.to_string() };
+    let response = next.run(request).await;
+    app.metrics.request(&route, &method, response.status().as_u16(), started.elapsed());
+    response
+}

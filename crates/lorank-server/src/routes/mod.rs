@@ -1,0 +1,125 @@
+//! The routes, one file for each thing that they are about.
+
+pub(crate) mod adapters;
+pub(crate) mod compare;
+pub(crate) mod events;
+pub(crate) mod experiments;
+pub(crate) mod metrics;
+pub(crate) mod search;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use tokio::sync::Semaphore;
+
+use crate::metrics::Metrics;
+use crate::service::Service;
+use crate::{RetryAfter, ServerConfig, ServerError};
+
+/// The routes, for whoever asks for another.
+pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/v1/adapters`, \
+     `/v1/aliases`, `/v1/experiments`, `/v1/shadows`, `/metrics` and `/health` (GET)";
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub service: Service,
+    pub under_way: Arc<Semaphore>,
+    pub config: Arc<ServerConfig>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl App {
+    /// Runs work where blocking is allowed.
+    pub async fn blocking<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        let span = tracing::Span::current();
+        let work = move || {
+            let _entered = span.entered();
+            work(&self)
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|source| Err(ServerError::Panicked { source }))
+    }
+
+    /// The same, as one of the searches under way.
+    pub async fn search_work<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        let overloaded = |_| ServerError::Overloaded {
+            n_searches_max: self.config.n_searches_max.get(),
+            retry_after: self.retry_after(),
+        };
+        let permit = self.under_way.clone().try_acquire_owned().map_err(overloaded)?;
+        self.blocking(move |app| {
+            // Held until the work is done, which may be after the caller has gone.
+            let _permit = permit;
+            work(app)
+        })
+        .await
+    }
+
+    /// When the reranker will be through with all that waits now.
+    pub fn retry_after(&self) -> RetryAfter {
+        RetryAfter::new(self.service.engine.queue_stats().estimated_wait())
+    }
+
+    /// The body's bytes.
+    pub fn bytes(&self, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ServerError> {
+        body.map_err(|error| match error {
+            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+                ServerError::BodyTooLarge { bytes_max: self.config.body_bytes_max }
+            }
+            error => ServerError::Malformed { part: "body", problem: error.body_text() },
+        })
+    }
+
+    /// The body's JSON.
+    pub fn json(&self, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Json, ServerError> {
+        expect_json(headers)?;
+        let body = self.bytes(body)?;
+        serde_json::from_slice(&body).map_err(|source| ServerError::MalformedJson { source })
+    }
+}
+
+/// Reads a body of a known shape, and names the field that does not fit.
+pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, json: Json) -> Result<T, ServerError> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let (path, problem) = (error.path().to_string(), error.inner().to_string());
+        match path.as_str() {
+            "." => ServerError::WrongBody { expected, problem },
+            _ => ServerError::InvalidValue { field: path, problem: format!("is refused: {problem}") },
+        }
+    })
+}
+
+/// Takes `application/json` and its kin (`application/vnd.api+json`).
+fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Err(ServerError::UnsupportedMediaType { found: "of no type".to_owned() });
+    };
+    let found = String::from_utf8_lossy(value.as_bytes());
+    let essence = found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence.strip_prefix("application/").is_some_and(|kind| kind == "json" || kind.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(ServerError::UnsupportedMediaType { found: format!("`{found}`") })
+}
+
+/// An id or name from a path.
+pub(crate) fn id(field: &str, text: &str) -> Result<lorank_core::AdapterId, ServerError> {
+    let problem = |error: lorank_core::ParseIdError| format!("is refused: {error}");
+    text.parse().map_err(|error| ServerError::InvalidValue { field: field.to_owned(), problem: problem(error) })
+}
+
+pub(crate) fn now_millis() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}

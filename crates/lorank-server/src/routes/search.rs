@@ -1,0 +1,99 @@
+//! `/v1/search`.
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use lorank_lab::Trial;
+use lorank_pipeline::{Cancellation, Fallback};
+
+use super::{App, now_millis};
+use crate::request_id::Arrival;
+use crate::wire::{Asked, PartJson};
+use crate::{SearchAnswer, SearchBody, ServerError};
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const UNIT_ID: HeaderName = HeaderName::from_static("x-unit-id");
+
+pub(crate) async fn by_query_string(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    pairs: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<Response, ServerError> {
+    let malformed = |error: QueryRejection| ServerError::Malformed { part: "query string", problem: error.body_text() };
+    let Query(pairs) = pairs.map_err(malformed)?;
+    search(app, SearchBody::from_query_string(pairs)?, &headers, arrival).await
+}
+
+pub(crate) async fn by_body(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ServerError> {
+    super::expect_json(&headers)?;
+    let body = SearchBody::from_json(&app.bytes(body)?)?;
+    search(app, body, &headers, arrival).await
+}
+
+async fn search(
+    app: App,
+    mut body: SearchBody,
+    headers: &HeaderMap,
+    arrival: Arrival,
+) -> Result<Response, ServerError> {
+    if body.unit_id.is_none() {
+        body.unit_id = unit_id(headers)?;
+    }
+    let Asked { request, shape, unit_id, experiment, arm } = body.into_request(arrival.at)?;
+    let _cancel = CancelOnDrop(request.cancellation.clone());
+    let request_id = arrival.request_id.to_string();
+    let trial = Trial { request, request_id, unit_id, experiment, arm, at_millis: now_millis() };
+    let work = move |app: &App| {
+        let answered = app.service.engine.search(&trial)?;
+        app.metrics.answered(&answered);
+        // The caller can do better with a full queue than take an order that was not asked for: come again, or go
+        // to another server.
+        if answered.answer.fallback == Some(Fallback::QueueFull) {
+            return Err(ServerError::QueueFull { retry_after: app.retry_after() });
+        }
+        let query = &trial.request.query.text;
+        let mut answer = SearchAnswer::shaped(query, &answered.answer, &arrival.request_id, &shape);
+        answer.experiment = answered.part.as_ref().map(PartJson::new);
+        let body = serde_json::to_vec(&answer).expect("the answer's keys are all texts");
+        let headers = [(header::CONTENT_TYPE, "application/json".to_owned()), (SERVER_TIMING, server_timing(&answer))];
+        Ok((headers, body).into_response())
+    };
+    app.search_work(work).await
+}
+
+fn unit_id(headers: &HeaderMap) -> Result<Option<String>, ServerError> {
+    let text = |value: &axum::http::HeaderValue| String::from_utf8(value.as_bytes().to_vec());
+    let problem = "is not valid UTF-8".to_owned();
+    let invalid = |_| ServerError::InvalidValue { field: UNIT_ID.to_string(), problem };
+    headers.get(UNIT_ID).map(text).transpose().map_err(invalid)
+}
+
+/// Tells the pipeline when the caller has hung up: the handler is then dropped before its end.
+pub(super) struct CancelOnDrop(pub Cancellation);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// The timings for a browser's network panel.
+fn server_timing(answer: &SearchAnswer<'_>) -> String {
+    let timings = &answer.timings_millis;
+    let steps = [
+        ("first_stage", timings.first_stage),
+        ("cache", timings.cache),
+        ("rerank", timings.rerank),
+        ("total", timings.total),
+    ];
+    steps.map(|(step, millis)| format!("{step};dur={millis}")).join(", ")
+}

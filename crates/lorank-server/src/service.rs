@@ -1,0 +1,113 @@
+//! What the routes serve, its engines forgotten.
+
+use std::sync::Arc;
+
+use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
+use lorank_core::{AdapterId, BoxError, Digest, FirstStage, ModelVersion, Reranker};
+use lorank_experiments::ExperimentStore;
+use lorank_lab::{Lab, LabAnswer, LabError, ShadowStats, Trial};
+use lorank_pipeline::{
+    AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, SearchRequest,
+};
+
+/// What is served: a pipeline, with experiments and a registry of adapters where there are any.
+#[derive(Clone)]
+pub struct Service {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) adapters: Option<Arc<dyn AdapterHost>>,
+}
+
+impl Service {
+    /// A lab's searches and experiments.
+    pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(lab: Arc<Lab<F, R>>) -> Self {
+        Self { engine: lab, adapters: None }
+    }
+
+    /// The adapters that it serves as well.
+    #[must_use]
+    pub fn with_adapters(self, adapters: Arc<dyn AdapterHost>) -> Self {
+        Self { adapters: Some(adapters), ..self }
+    }
+}
+
+/// A pipeline without experiments.
+impl<F: FirstStage + 'static, R: Reranker + 'static> From<Arc<Pipeline<F, R>>> for Service {
+    fn from(pipeline: Arc<Pipeline<F, R>>) -> Self {
+        Self::new(Arc::new(Lab::without_store(pipeline)))
+    }
+}
+
+/// Adapters that can be added and removed while they are served. The service knows the registry; the host knows the model.
+pub trait AdapterHost: Send + Sync {
+    /// The registry.
+    fn registry(&self) -> &Registry;
+
+    /// Whether the operator allows this source.
+    fn allows(&self, source: &str) -> bool;
+
+    /// Brings an adapter from its source, makes sure that the base model can score with it, and adds it to the registry.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being added: the caller's to mend, or a `RegistryError`.
+    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError>;
+
+    /// Whether an adapter is in memory now.
+    fn is_in_memory(&self, entry: &Entry) -> bool;
+
+    /// What is in memory, and how long loading took.
+    fn residency(&self) -> ResidencyStats;
+}
+
+/// A lab whose engines are forgotten.
+pub(crate) trait Engine: Send + Sync {
+    fn search(&self, trial: &Trial) -> Result<LabAnswer, LabError>;
+    fn search_each(
+        &self,
+        request: &SearchRequest,
+        rankers: &[Ranker],
+    ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError>;
+    fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
+    fn n_cached_scores(&self, adapter: &Digest) -> usize;
+    fn cache_stats(&self) -> CacheStats;
+    fn queue_stats(&self) -> QueueStats;
+    fn shadow_stats(&self) -> ShadowStats;
+    fn store(&self) -> Option<&Arc<ExperimentStore>>;
+}
+
+impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for Lab<F, R> {
+    fn search(&self, trial: &Trial) -> Result<LabAnswer, LabError> {
+        self.search(trial)
+    }
+
+    fn search_each(
+        &self,
+        request: &SearchRequest,
+        rankers: &[Ranker],
+    ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError> {
+        self.pipeline().search_each(request, rankers)
+    }
+
+    fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError> {
+        self.pipeline().model(choice)
+    }
+
+    fn n_cached_scores(&self, adapter: &Digest) -> usize {
+        self.pipeline().n_cached_scores(Some(adapter))
+    }
+
+    fn cache_stats(&self) -> CacheStats {
+        self.pipeline().cache_stats()
+    }
+
+    fn queue_stats(&self) -> QueueStats {
+        self.pipeline().queue_stats()
+    }
+
+    fn shadow_stats(&self) -> ShadowStats {
+        self.shadow_stats()
+    }
+
+    fn store(&self) -> Option<&Arc<ExperimentStore>> {
+        self.store()
+    }
+}
