@@ -46,6 +46,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["lorank-cli"]),
     ("tokio", &["lorank-server", "lorank-cli"]),
     ("rusqlite", &["lorank-experiments"]),
+    ("ureq", &["lorank-cli"]),
     (
         "serde*",
         &[

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, completions, delete, index, info, rerank, score, search, serve};
+use crate::commands::{adapters, bench, completions, delete, experiments, index, info, rerank, score, search, serve};
 #[cfg(feature = "starter")]
 use crate::commands::{demo, notices};
 use crate::logging::LogArgs;
@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Rerank(rerank::RerankArgs),
     Score(score::ScoreArgs),
     Serve(serve::ServeArgs),
+    Adapters(adapters::AdaptersArgs),
+    Experiments(experiments::ExperimentsArgs),
     Bench(bench::BenchArgs),
     Info(info::InfoArgs),
     Completions(completions::CompletionsArgs),

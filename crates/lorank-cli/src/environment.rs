@@ -1,4 +1,4 @@
-//! The variables that Hugging Face's own tools read. Those of lorank itself stand beside their flags.
+//! The variables that Hugging Face's own tools and desktops share. Those of lorank itself stand beside their flags.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,18 @@ use lorank_model::Hub;
 pub(crate) fn hub() -> Hub {
     let variable = |name: &str| std::env::var(name).ok();
     read(variable, &std::env::home_dir().unwrap_or_default(), |path| std::fs::read_to_string(path).ok())
+}
+
+/// Where this user's programs keep their data, by the XDG Base Directory Specification; `None` without a home.
+pub(crate) fn data_home() -> Option<PathBuf> {
+    read_data_home(|name| std::env::var(name).ok(), std::env::home_dir())
+}
+
+fn read_data_home(variable: impl Fn(&str) -> Option<String>, home: Option<PathBuf>) -> Option<PathBuf> {
+    // The specification has a relative path ignored.
+    let given = variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = home.filter(|home| !home.as_os_str().is_empty());
+    given.or_else(|| Some(home?.join(".local").join("share")))
 }
 
 fn read(variable: impl Fn(&str) -> Option<String>, home: &Path, read_file: impl Fn(&Path) -> Option<String>) -> Hub {
@@ -52,5 +64,23 @@ mod tests {
         check(&[("XDG_CACHE_HOME", "/x")], "/x/huggingface/hub", "in /x/huggingface/token", None, false);
         check(&[("HF_HOME", "/hf"), ("HF_TOKEN", "secret")], "/hf/hub", "secret", None, false);
         check(&[("HF_HUB_CACHE", "/c"), ("HF_TOKEN_PATH", "/t/token")], "/c", "in /t/token", None, false);
+    }
+    #[test]
+    #[cfg(unix)]
+    fn data_is_kept_where_xdg_says() {
+        let data_home = |variable: &str, home: Option<&str>| {
+            let variable = |name: &str| (name == "XDG_DATA_HOME").then(|| variable.to_owned());
+            read_data_home(variable, home.map(PathBuf::from)).map(|path| path.display().to_string())
+        };
+        for (variable, home, expected) in [
+            ("", Some("/home/u"), Some("/home/u/.local/share")),
+            ("/data", Some("/home/u"), Some("/data")),
+            ("/data", None, Some("/data")),
+            ("data", Some("/home/u"), Some("/home/u/.local/share")),
+            ("", Some(""), None),
+            ("", None, None),
+        ] {
+            assert_eq!(data_home(variable, home).as_deref(), expected, "{variable} {home:?}");
+        }
     }
 }

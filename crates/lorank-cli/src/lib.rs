@@ -9,6 +9,7 @@
 mod args;
 mod commands;
 mod config;
+mod data;
 mod environment;
 mod failure;
 mod filter;
@@ -16,7 +17,9 @@ mod lines;
 mod logging;
 mod models;
 mod output;
+mod registry;
 mod starter;
+mod times;
 
 use std::process::ExitCode;
 

@@ -76,6 +76,38 @@ impl FromStr for Place {
     }
 }
 
+/// An adapter's files, and where they came from.
+pub(crate) struct Found {
+    pub files: Files,
+    /// `starter:NAME`, a folder's whole path, or `hf://owner/name`.
+    pub source: String,
+    /// The commit, where it is one of the hub's.
+    pub revision: Option<String>,
+}
+
+impl Place {
+    /// Brings an adapter's files to hand, from the hub where need be.
+    pub(crate) fn find_adapter(&self, is_quiet: bool) -> anyhow::Result<Found> {
+        let mut finder = Finder { progress: progress::spinner("finding the adapter", is_quiet), hub: None };
+        let files = finder.find(self, Kind::Adapter)?;
+        finder.progress.finish_and_clear();
+        let folder = files.path();
+        let (source, revision) = match (self, folder) {
+            // What the hub gave lies in a folder that is called by its commit.
+            (Self::Source(Source::Hub(repository)), Some(folder)) => {
+                let commit = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+                (format!("hf://{}", repository.name()), commit)
+            }
+            (_, Some(folder)) => {
+                let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+                (whole.display().to_string(), None)
+            }
+            (_, None) => (format!("starter:{}", files.name()), None),
+        };
+        Ok(Found { files, source, revision })
+    }
+}
+
 /// An adapter to load: `[ID=]SOURCE`, or `none` for the bare base model.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AdapterArg {

@@ -121,8 +121,8 @@ impl Experiment {
             && !self.has_ended(now_millis)
     }
 
-    /// Whether its end lies behind.
-    pub(crate) fn has_ended(&self, now_millis: i64) -> bool {
+    /// Whether its end lies behind: it assigns nothing any more, whatever its state says.
+    pub fn has_ended(&self, now_millis: i64) -> bool {
         self.end_millis.is_some_and(|end| end <= now_millis)
     }
 

@@ -24,6 +24,15 @@ enum Place {
     Embedded(Vec<(&'static str, &'static [u8])>),
 }
 
+/// Where the bytes of one file are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileContents {
+    /// In a file on disk.
+    Path(PathBuf),
+    /// In the program.
+    Bytes(&'static [u8]),
+}
+
 impl Files {
     /// The files of a folder. Its last path component is its name.
     ///
@@ -47,6 +56,14 @@ impl Files {
     /// The folder's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The folder, where it is one on disk.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Folder(path) => Some(path),
+            Place::Embedded(_) => None,
+        }
     }
 
     /// Gives the files another name, such as that of the hub repository they came from.
@@ -104,6 +121,16 @@ impl Files {
     /// Reads a whole file that must be there.
     pub(crate) fn require(&self, file: &'static str, hint: &'static str) -> Result<Cow<'static, [u8]>, ModelError> {
         self.read(file)?.ok_or_else(|| ModelError::MissingFile { folder: self.name.clone(), file, hint })
+    }
+
+    /// Where a file's bytes are to be had; `None` where it is not there.
+    pub(crate) fn contents(&self, file: &str) -> Option<FileContents> {
+        match &self.place {
+            Place::Folder(path) => Some(path.join(file)).filter(|path| path.is_file()).map(FileContents::Path),
+            Place::Embedded(files) => {
+                files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| FileContents::Bytes(bytes))
+            }
+        }
     }
 
     /// Opens a file that may be too large to read at once.

@@ -32,6 +32,7 @@ mod config;
 mod device;
 mod engine;
 mod error;
+mod facts;
 mod files;
 mod linear;
 mod llama;
@@ -54,7 +55,8 @@ mod independent;
 
 pub use device::DeviceChoice;
 pub use error::{ModelError, ModelErrorKind};
-pub use files::Files;
+pub use facts::{AdapterFacts, AdapterFile};
+pub use files::{FileContents, Files};
 pub use pass::PieceTimes;
 pub use precision::PrecisionChoice;
 pub use prompt::Prompt;

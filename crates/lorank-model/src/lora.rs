@@ -11,7 +11,7 @@ use crate::files::Files;
 use crate::linear::{Delta, Head, HeadSpec, Module};
 use crate::peft::{self, PeftConfig};
 use crate::prompt::PROMPT_FILE;
-use crate::weights::Weights;
+use crate::weights::{ADAPTER_FILE, Weights};
 
 /// The weights of one adapter, laid out for one base model.
 #[derive(Debug)]
@@ -231,10 +231,13 @@ fn plain_name(name: &str) -> String {
     parts.join(".")
 }
 
+/// The files that an adapter is made of. The last one need not be there.
+pub(crate) const FILES: [&str; 3] = [peft::FILE, ADAPTER_FILE, PROMPT_FILE];
+
 /// The hash of an adapter's files.
 pub(crate) fn digest(files: &Files) -> Result<Digest, ModelError> {
     let mut hasher = blake3::Hasher::new();
-    for name in [peft::FILE, "adapter_model.safetensors", PROMPT_FILE] {
+    for name in FILES {
         let bytes = files.read(name)?.unwrap_or_default();
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
     }

@@ -12,6 +12,9 @@ use crate::files::Files;
 
 pub(crate) const FILE: &str = "adapter_config.json";
 
+/// PEFT's word for every linear layer but the head.
+const ALL_LINEAR: &str = "all-linear";
+
 /// Settings that say where an adapter comes from or how it was trained, and change nothing at inference.
 const HARMLESS: &[&str] = &[
     "auto_mapping",
@@ -52,8 +55,8 @@ pub(crate) struct PeftConfig {
 enum Selector {
     /// Every linear layer but the head.
     AllLinear,
-    /// A regular expression for the whole name.
-    Pattern(Regex),
+    /// A regular expression for the whole name, and its text in the file.
+    Pattern { given: String, whole: Regex },
     /// Names, or the last parts of names.
     Names(Vec<String>),
 }
@@ -119,6 +122,11 @@ impl PeftConfig {
         }
     }
 
+    /// `target_modules` as the file has it: names, or one regular expression, or `all-linear`.
+    pub(crate) fn targets_as_given(&self) -> Vec<String> {
+        self.targets.as_given()
+    }
+
     /// The rank of the module's update.
     pub(crate) fn rank_of(&self, module: &str) -> usize {
         first_match(&self.rank_pattern, module).unwrap_or(self.rank)
@@ -139,10 +147,18 @@ impl PeftConfig {
 }
 
 impl Selector {
+    fn as_given(&self) -> Vec<String> {
+        match self {
+            Self::AllLinear => vec![ALL_LINEAR.to_owned()],
+            Self::Pattern { given, .. } => vec![given.clone()],
+            Self::Names(names) => names.clone(),
+        }
+    }
+
     fn matches(&self, module: &str) -> bool {
         match self {
             Self::AllLinear => true,
-            Self::Pattern(regex) => regex.is_match(module).unwrap_or(false),
+            Self::Pattern { whole, .. } => whole.is_match(module).unwrap_or(false),
             Self::Names(names) => names.iter().any(|name| is_tail(name, module)),
         }
     }
@@ -196,9 +212,12 @@ impl Reader<'_> {
     fn selector(&mut self, key: &str) -> Result<Option<Selector>, ModelError> {
         Ok(match self.take::<OneOrMany<String>>(key)? {
             None => None,
-            Some(OneOrMany::One(text)) if text == "all-linear" => Some(Selector::AllLinear),
-            // Python's `re.fullmatch`.
-            Some(OneOrMany::One(text)) => Some(Selector::Pattern(self.regex(key, &text, format!("^(?:{text})$"))?)),
+            Some(OneOrMany::One(text)) if text == ALL_LINEAR => Some(Selector::AllLinear),
+            Some(OneOrMany::One(text)) => {
+                // Python's `re.fullmatch`.
+                let whole = self.regex(key, &text, format!("^(?:{text})$"))?;
+                Some(Selector::Pattern { given: text, whole })
+            }
             Some(OneOrMany::Many(names)) => Some(Selector::Names(names)),
         })
     }

@@ -13,6 +13,9 @@ use serde::Deserialize;
 use crate::ModelError;
 use crate::files::{Blob, Files};
 
+/// The file of an adapter's weights.
+pub(crate) const ADAPTER_FILE: &str = "adapter_model.safetensors";
+
 /// The tensors of one model or adapter.
 #[derive(Debug)]
 pub(crate) struct Weights {
@@ -68,11 +71,10 @@ impl Weights {
 
     /// Opens an adapter's weights: `adapter_model.safetensors`.
     pub(crate) fn of_adapter(files: &Files) -> Result<Self, ModelError> {
-        const FILE: &str = "adapter_model.safetensors";
-        if !files.has(FILE) {
-            return Err(missing(files, FILE));
+        if !files.has(ADAPTER_FILE) {
+            return Err(missing(files, ADAPTER_FILE));
         }
-        Self::open(files, &[FILE.to_owned()])
+        Self::open(files, &[ADAPTER_FILE.to_owned()])
     }
 
     fn open(files: &Files, names: &[String]) -> Result<Self, ModelError> {
@@ -95,6 +97,11 @@ impl Weights {
     /// The names of all tensors, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// How many numbers the tensors have together, by the files' headers.
+    pub(crate) fn n_parameters(&self) -> usize {
+        self.tensors.values().map(|entry| entry.info.shape.iter().product::<usize>()).sum()
     }
 
     /// Reads a matrix of the given shape with `read`, which asks for the rows that it wants as f32, each at least once.

@@ -1,10 +1,12 @@
 //! The commands, one file each: arguments, what is done, what is printed.
 
+pub(crate) mod adapters;
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod delete;
 #[cfg(feature = "starter")]
 pub(crate) mod demo;
+pub(crate) mod experiments;
 pub(crate) mod index;
 pub(crate) mod info;
 #[cfg(feature = "starter")]
@@ -40,6 +42,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Rerank(args) => rerank::run(args, is_quiet),
         Command::Score(args) => score::run(args, is_quiet),
         Command::Serve(args) => serve::run(args, is_quiet),
+        Command::Adapters(args) => adapters::run(args, is_quiet),
+        Command::Experiments(args) => experiments::run(args),
         Command::Bench(args) => bench::run(args, is_quiet),
         Command::Info(args) => info::run(args, is_quiet),
         Command::Completions(args) => completions::run(args, Cli::command()),

@@ -5,6 +5,7 @@ pub(crate) mod compare;
 pub(crate) mod hits;
 pub(crate) mod progress;
 pub(crate) mod style;
+pub(crate) mod table;
 pub(crate) mod text;
 
 use std::fmt;

@@ -29,7 +29,7 @@ pub use read::{JoinCounts, Records, StoreStats};
 pub use retention::Forgotten;
 pub use shadow::{ShadowOutcome, ShadowRecord, ShadowSummary};
 
-use crate::{Experiment, ExperimentError};
+use crate::{Analysis, AnalysisOptions, Experiment, ExperimentError, Report};
 use writer::{Rows, Work, Writer};
 
 /// The file, within the folder that the store is opened with.
@@ -136,6 +136,11 @@ struct Shared {
 }
 
 impl ExperimentStore {
+    /// Whether a folder has a store, for those who only read and would leave no new one behind.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FILE_NAME).is_file()
+    }
+
     /// Opens the store in a folder, and makes either where it is not there.
     pub fn open(folder: &Path, config: StoreConfig) -> Result<Self, ExperimentError> {
         let path = folder.join(FILE_NAME);
@@ -240,6 +245,13 @@ impl ExperimentStore {
         let mut records = Vec::new();
         let counts = self.read_records(id, |record| records.push(record))?;
         Ok(Records { records, counts })
+    }
+
+    /// What an experiment has shown so far. Reads all its answers, and holds a few bytes of each.
+    pub fn report(&self, id: &str, options: AnalysisOptions) -> Result<Report, ExperimentError> {
+        let mut analysis = Analysis::new(&self.get(id)?, options);
+        self.read_records(id, |record| analysis.add(&record))?;
+        Ok(analysis.report())
     }
 
     /// What the records of the shadows come to.

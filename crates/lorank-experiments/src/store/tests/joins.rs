@@ -243,3 +243,15 @@ fn shadows_come_to_counts_and_means() {
     assert_eq!(store.shadows().unwrap(), [summary("legal", 1, 1), ranked]);
     assert_eq!(store.forget(2).unwrap().n_shadows, 4);
 }
+
+#[test]
+fn a_report_is_made_of_what_is_stored() {
+    let (_folder, store) = store();
+    store.submit_exposures(vec![exposure("r1", 1), exposure("r2", 2)]).unwrap();
+    store.submit(vec![click("r1", "b", 3)], 3).unwrap();
+    let report = store.report("e", AnalysisOptions { n_units_min: 7, ..AnalysisOptions::default() }).unwrap();
+    let qa = &report.arms[1];
+    assert_eq!((qa.arm.as_str(), qa.n_units, qa.n_queries, qa.click_through), ("qa", 1, 2, Some(0.5)));
+    assert!(report.sentence.starts_with("not yet: 7 units are needed"), "{}", report.sentence);
+    assert!(matches!(store.report("f", AnalysisOptions::default()), Err(ExperimentError::Unknown { .. })));
+}

@@ -1,0 +1,95 @@
+//! `lorank adapters add`: an adapter into the registry.
+
+use std::io::Write;
+
+use clap::Args;
+use lorank_adapters::{Entry, Outcome, Registry, RegistryError};
+use lorank_core::AdapterId;
+use serde_json::json;
+
+use crate::data::DataFolder;
+use crate::models::{AdapterArg, ModelArgs, Place};
+use crate::output::text::count;
+use crate::{output, registry};
+
+/// Copy an adapter into the registry, under an id
+///
+/// An id that the registry has gets the new files; what was scored with the old ones is never taken for theirs.
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// The id: 1 to 128 letters, digits, `.`, `_` or `-`
+    id: AdapterId,
+    /// A starter's name, a folder, or hf://owner/name[@revision]
+    source: Place,
+    /// Point this alias to it as well
+    #[arg(long, value_name = "NAME")]
+    alias: Option<AdapterId>,
+    /// Load it on this base model first, and refuse it where it does not fit: a starter's name, a folder, or
+    /// hf://owner/name[@revision]
+    #[arg(long, value_name = "BASE")]
+    base: Option<Place>,
+}
+
+pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bool) -> anyhow::Result<()> {
+    let registry = data.registry()?;
+    check_alias(args, &registry)?;
+    let found = args.source.find_adapter(is_quiet)?;
+    if let Some(base) = &args.base {
+        let model = ModelArgs { base: Some(base.clone()), ..ModelArgs::default() };
+        let adapter = AdapterArg::Adapter { id: Some(args.id.clone()), place: args.source.clone() };
+        model.load(&[adapter], is_quiet)?;
+    }
+    let outcome = registry::add(&registry, &args.id, &found.files, &found.source, found.revision.as_deref())?;
+    if let Some(alias) = &args.alias {
+        registry.set_alias(alias, &args.id)?;
+    }
+    let state = registry.state();
+    let entry = state.resolve(&args.id)?;
+    if is_json {
+        let mut adapter = registry::to_json(&state, entry);
+        adapter["outcome"] = json!(name(&outcome));
+        return output::print_json(&adapter);
+    }
+    print_text(args, &outcome, entry)
+}
+
+/// Finds out that the alias cannot be had before an adapter is added without it.
+fn check_alias(args: &AddArgs, registry: &Registry) -> Result<(), RegistryError> {
+    let state = registry.state();
+    let is_taken = |name: &AdapterId| *name == args.id || state.adapters().any(|entry| entry.id == *name);
+    match args.alias.as_ref().filter(|name| is_taken(name)) {
+        Some(name) => Err(RegistryError::IsAdapter { name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Added => "added",
+        Outcome::Replaced { .. } => "replaced",
+        Outcome::Unchanged => "unchanged",
+    }
+}
+
+fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()> {
+    let digest = |entry: &Entry| entry.provenance.model_digest.short().to_string();
+    let what = format!(
+        "rank {} on {}, {} weights, digest {}",
+        entry.provenance.rank,
+        entry.provenance.targets.join(", "),
+        count(entry.provenance.n_parameters),
+        digest(entry)
+    );
+    let mut out = output::stdout();
+    match outcome {
+        Outcome::Added => writeln!(out, "added {} ({what})", entry.id)?,
+        Outcome::Replaced { old } => {
+            writeln!(out, "replaced {} ({what}), whose digest was {}", entry.id, digest(old))?;
+        }
+        Outcome::Unchanged => writeln!(out, "{} is there already, with these files ({what})", entry.id)?,
+    }
+    if let Some(alias) = &args.alias {
+        writeln!(out, "{alias} now points to {}", entry.id)?;
+    }
+    Ok(out.flush()?)
+}

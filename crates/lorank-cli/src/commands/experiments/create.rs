@@ -1,0 +1,212 @@
+//! `lorank experiments create`: a draft, from flags or from a file.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use lorank_core::AdapterId;
+use lorank_experiments::{Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, StoreConfig, UnitKind};
+use serde::de::DeserializeOwned;
+
+use super::show;
+use crate::data::DataFolder;
+use crate::{output, starter, times};
+
+/// Define an experiment; it is a draft until it is started
+///
+/// Once it is started, only its end and (upwards) its share can change.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name: 1 to 128 letters, digits, `.`, `_` or `-`
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    id: Option<String>,
+    /// A side, the control first: an adapter or an alias, none for the bare base model, or first-stage. Weights are
+    /// relative to each other [default weight: 1]. Two or more
+    #[arg(long = "arm", value_name = "NAME=MODEL[:WEIGHT]", required_unless_present = "file", conflicts_with = "file")]
+    arms: Vec<ArmArg>,
+    /// Whether a unit sees one arm, or each answer mixes all of them
+    #[arg(long, default_value = "split", conflicts_with = "file", value_parser = word_of::<Method>(METHODS))]
+    method: Method,
+    /// What is assigned to an arm: the request's unit_id where it has one, or the query
+    #[arg(long, default_value = "unit-id", conflicts_with = "file", value_parser = word_of::<UnitKind>(UNITS))]
+    unit: UnitKind,
+    /// The share of the units that take part, from 0.0001 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, conflicts_with = "file")]
+    share: f64,
+    /// Experiments of one layer never meet the same unit
+    #[arg(long, value_name = "NAME", default_value = "main", conflicts_with = "file")]
+    layer: String,
+    /// Mixed into the assignment: another salt splits the units in another way [default: the experiment's name]
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
+    salt: Option<String>,
+    /// What decides
+    #[arg(long, default_value = "click-through", conflicts_with = "file",
+        value_parser = word_of::<PrimaryMeasure>(MEASURES))]
+    measure: PrimaryMeasure,
+    /// Until when it runs, as in 2025-12-24T18:00:00Z [default: until it is stopped]
+    #[arg(long, value_name = "TIME", conflicts_with = "file", value_parser = times::parse)]
+    ends: Option<i64>,
+    /// Read the definition from a JSON file instead, in the shape that `show --json` prints; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    models: ModelsCheck,
+    /// Start it at once
+    #[arg(long)]
+    start: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+const METHODS: &[&str] = &["split", "interleave"];
+const UNITS: &[&str] = &["unit-id", "query"];
+const MEASURES: &[&str] = &["click-through", "reciprocal-rank", "top-click"];
+
+/// Reads a word as the experiment's definition does.
+fn word_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    words: &'static [&'static str],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(words).try_map(|word| serde_json::from_value(word.into()))
+}
+
+/// Whether an experiment's models are looked up.
+#[derive(Debug, Args)]
+pub(crate) struct ModelsCheck {
+    /// Take arms whose adapter the registry does not have: a server's own --adapter flag must give it
+    #[arg(long)]
+    any_model: bool,
+}
+
+/// An arm as it is typed.
+#[derive(Debug, Clone, PartialEq)]
+struct ArmArg(Arm);
+
+impl FromStr for ArmArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, model) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}` is not an arm; write NAME=MODEL or NAME=MODEL:WEIGHT"))?;
+        let (model, weight) = match model.split_once(':') {
+            Some((model, weight)) => {
+                (model, weight.parse().map_err(|_| format!("the weight `{weight}` is not a whole number above 0"))?)
+            }
+            None => (model, NonZeroU32::MIN),
+        };
+        let model = model.parse().map_err(|error| format!("`{model}` is not a model: {error}"))?;
+        Ok(Self(Arm { name: name.to_owned(), model, weight }))
+    }
+}
+
+pub(crate) fn run(args: &CreateArgs, data: &DataFolder) -> anyhow::Result<()> {
+    let draft = args.draft()?;
+    draft.check()?;
+    args.models.check(&draft, data)?;
+    let store = data.experiments(StoreConfig::default())?;
+    let id = draft.id.clone();
+    store.create(draft)?;
+    if args.start {
+        store.start(&id, times::now_millis()).with_context(|| format!("the draft `{id}` is kept, and not started"))?;
+    }
+    let experiment = store.get(&id)?;
+    if args.json {
+        return output::print_json(&experiment);
+    }
+    show::print_summary(&experiment)
+}
+
+impl CreateArgs {
+    fn draft(&self) -> anyhow::Result<Experiment> {
+        let id = match (&self.file, &self.id) {
+            (Some(file), _) => return read(file),
+            (None, id) => id.clone().unwrap_or_default(),
+        };
+        Ok(Experiment {
+            arms: self.arms.iter().map(|arm| arm.0.clone()).collect(),
+            method: self.method,
+            unit: self.unit,
+            salt: self.salt.clone().unwrap_or_else(|| id.clone()),
+            traffic_share: self.share,
+            layer: self.layer.clone(),
+            primary_measure: self.measure,
+            start_millis: None,
+            end_millis: self.ends,
+            state: ExperimentState::Draft,
+            buckets: Vec::new(),
+            id,
+        })
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Experiment> {
+    let is_stdin = file == Path::new("-");
+    let text = if is_stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+    let name = if is_stdin { "standard input".to_owned() } else { format!("`{}`", file.display()) };
+    let text = text.with_context(|| format!("could not read {name}"))?;
+    serde_json::from_str(&text).with_context(|| format!("{name} is not the definition of an experiment"))
+}
+
+impl ModelsCheck {
+    /// That each arm's model is one that a server can find: in the registry, or in the starter.
+    pub(crate) fn check(&self, experiment: &Experiment, data: &DataFolder) -> anyhow::Result<()> {
+        let registry = data.registry()?;
+        let state = registry.state();
+        let is_known = |id: &AdapterId| state.resolve(id).is_ok() || starter::adapter(id.as_str()).is_some();
+        for arm in &experiment.arms {
+            match &arm.model {
+                ArmModel::Adapter(id) if !is_known(id) && !self.any_model => bail!(
+                    "arm `{}` names `{id}`, which the registry `{}` does not have; add it with `lorank adapters add`, \
+                     or where a server's --adapter flag gives it, say --any-model",
+                    arm.name,
+                    registry.folder().display()
+                ),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arms_are_read_as_they_are_typed() {
+        let check = |text: &str, name: &str, model: &str, weight: u32| {
+            let arm = Arm { name: name.into(), model: model.parse().unwrap(), weight: weight.try_into().unwrap() };
+            assert_eq!(text.parse::<ArmArg>(), Ok(ArmArg(arm)), "{text}");
+        };
+        check("control=none", "control", "none", 1);
+        check("b=first-stage:3", "b", "first-stage", 3);
+        check("qa=minilm-qa:10", "qa", "minilm-qa", 10);
+        for (text, part) in [
+            ("qa", "is not an arm"),
+            ("a=b:0", "weight `0`"),
+            ("a=b:x", "weight `x`"),
+            ("a=", "not a model"),
+            ("a=b c", "not a model"),
+        ] {
+            let error = text.parse::<ArmArg>().unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_the_definition() {
+        fn check<T: DeserializeOwned + serde::Serialize>(words: &[&str]) {
+            for word in words {
+                let read: T = serde_json::from_value((*word).into()).unwrap();
+                assert_eq!(super::super::word(read), *word);
+            }
+        }
+        check::<Method>(METHODS);
+        check::<UnitKind>(UNITS);
+        check::<PrimaryMeasure>(MEASURES);
+    }
+}

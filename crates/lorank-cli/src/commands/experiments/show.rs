@@ -1,0 +1,166 @@
+//! `lorank experiments list` and `show`, and how other commands say what an experiment has become.
+
+use std::io::Write;
+
+use clap::Args;
+use lorank_experiments::{Arm, Experiment, ExperimentState};
+use serde_json::json;
+
+use super::{OneExperiment, store_with, word};
+use crate::data::DataFolder;
+use crate::output::table::{Side, render};
+use crate::{output, times};
+
+/// List the experiments
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show an experiment's definition
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    one: OneExperiment,
+}
+
+pub(crate) fn list(args: &ListArgs, data: &DataFolder) -> anyhow::Result<()> {
+    let experiments = data.existing_experiments()?.map(|store| store.list()).transpose()?.unwrap_or_default();
+    if args.json {
+        return output::print_json(&json!({"experiments": experiments}));
+    }
+    let mut out = output::stdout();
+    if experiments.is_empty() {
+        let folder = data.path().display();
+        writeln!(out, "`{folder}` holds no experiments; define one with `lorank experiments create`")?;
+    } else {
+        write!(out, "{}", table(&experiments, times::now_millis()))?;
+    }
+    Ok(out.flush()?)
+}
+
+fn table(experiments: &[Experiment], now_millis: i64) -> String {
+    let headings = ["id", "state", "method", "share", "layer", "starts", "ends", "arms"].map(|name| (name, Side::Left));
+    let time = |millis: Option<i64>| millis.map_or("-".to_owned(), times::show);
+    let row = |experiment: &Experiment| {
+        [
+            experiment.id.clone(),
+            state(experiment, now_millis),
+            word(experiment.method),
+            percent(experiment.traffic_share),
+            experiment.layer.clone(),
+            time(experiment.start_millis),
+            time(experiment.end_millis),
+            experiment.arms.iter().map(arm).collect::<Vec<_>>().join(", "),
+        ]
+    };
+    render(headings, &experiments.iter().map(row).collect::<Vec<_>>())
+}
+
+pub(crate) fn show(args: &ShowArgs, data: &DataFolder) -> anyhow::Result<()> {
+    let experiment = store_with(&args.one.id, data)?.get(&args.one.id)?;
+    if args.one.json {
+        return output::print_json(&experiment);
+    }
+    let mut out = output::stdout();
+    write!(out, "{}", lines(&experiment, times::now_millis()))?;
+    Ok(out.flush()?)
+}
+
+/// What an experiment has become by a command.
+pub(crate) fn print_change(experiment: &Experiment, is_json: bool) -> anyhow::Result<()> {
+    if is_json { output::print_json(experiment) } else { print_summary(experiment) }
+}
+
+/// One line: what it is and what it compares.
+pub(crate) fn print_summary(experiment: &Experiment) -> anyhow::Result<()> {
+    let mut out = output::stdout();
+    writeln!(out, "{}", summary(experiment, times::now_millis()))?;
+    Ok(out.flush()?)
+}
+
+fn summary(experiment: &Experiment, now_millis: i64) -> String {
+    let arms: Vec<String> = experiment.arms.iter().map(arm).collect();
+    let (id, state) = (&experiment.id, state(experiment, now_millis));
+    let start = match experiment.state {
+        ExperimentState::Draft => format!("; start it with `lorank experiments start {id}`"),
+        ExperimentState::Running | ExperimentState::Stopped => String::new(),
+    };
+    format!("{id} ({state}): {} on {} of the units{start}", arms.join(" against "), percent(experiment.traffic_share))
+}
+
+fn lines(experiment: &Experiment, now_millis: i64) -> String {
+    let time = |millis: Option<i64>, none: &str| millis.map_or(none.to_owned(), times::show);
+    let starts = match experiment.state {
+        ExperimentState::Draft => "as soon as it is started",
+        ExperimentState::Running | ExperimentState::Stopped => "-",
+    };
+    let mut lines = vec![
+        ("id", experiment.id.clone()),
+        ("state", state(experiment, now_millis)),
+        ("method", word(experiment.method)),
+        ("unit", word(experiment.unit)),
+        ("share", percent(experiment.traffic_share)),
+        ("layer", experiment.layer.clone()),
+        ("salt", experiment.salt.clone()),
+        ("measure", word(experiment.primary_measure)),
+        ("starts", time(experiment.start_millis, starts)),
+        ("ends", time(experiment.end_millis, "when it is stopped")),
+    ];
+    let roles = std::iter::once("control").chain(std::iter::repeat("arm"));
+    let arms = experiment.arms.iter().map(|one| format!("{}, weight {}", arm(one), one.weight));
+    lines.extend(roles.zip(arms));
+    let line = |(name, value): (&str, String)| format!("{name:<10}{}\n", output::text::one_line(&value));
+    lines.into_iter().map(line).collect()
+}
+
+fn arm(arm: &Arm) -> String {
+    let Arm { name, model, .. } = arm;
+    if *name == model.to_string() { name.clone() } else { format!("{name} ({model})") }
+}
+
+/// Its state, in the light of its times.
+fn state(experiment: &Experiment, now_millis: i64) -> String {
+    match experiment.state {
+        ExperimentState::Running if experiment.has_ended(now_millis) => "ended".to_owned(),
+        ExperimentState::Running if !experiment.assigns_at(now_millis) => "waiting".to_owned(),
+        state => state.to_string(),
+    }
+}
+
+fn percent(share: f64) -> String {
+    // A share is a whole number of ten-thousandths.
+    format!("{} %", (share * 10_000.0).round() / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn experiment(changes: serde_json::Value) -> Experiment {
+        let mut json = json!({"id": "summer", "salt": "summer", "traffic_share": 0.123, "layer": "main", "arms": [
+            {"name": "control", "model": "none", "weight": 1}, {"name": "minilm-qa", "model": "minilm-qa", "weight": 3}]});
+        json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn experiments_are_lines_for_people() {
+        let running = json!({"id": "winter", "state": "running", "start_millis": 1_000, "end_millis": 86_400_000,
+            "method": "interleave", "primary_measure": "reciprocal-rank"});
+        insta::assert_snapshot!(summary(&experiment(json!({})), 0), @"");
+        insta::assert_snapshot!(lines(&experiment(running.clone()), 2_000), @"");
+        let list = table(&[experiment(json!({})), experiment(running)], 2_000);
+        insta::assert_snapshot!(anstream::adapter::strip_str(&list).to_string(), @"");
+    }
+
+    #[test]
+    fn a_state_is_told_in_the_light_of_its_times() {
+        let running = experiment(json!({"state": "running", "start_millis": 10, "end_millis": 20}));
+        let told = [9, 10, 19, 20].map(|now_millis| state(&running, now_millis));
+        assert_eq!(told, ["waiting", "running", "running", "ended"]);
+        assert_eq!(state(&experiment(json!({})), 0), "draft");
+    }
+}

@@ -1,0 +1,141 @@
+//! Adapters into the registry, and what it says of them.
+
+use lorank_adapters::{Contents, Entry, NewFile, Outcome, Provenance, Registry, State};
+use lorank_core::AdapterId;
+use lorank_experiments::{ArmModel, Experiment};
+use lorank_model::{AdapterFacts, AdapterFile, FileContents, Files};
+use serde_json::{Value, json};
+
+use crate::times;
+
+/// Reads what an adapter says of itself and copies its files into the registry. `source` and `revision` say where the
+/// files came from.
+pub(crate) fn add(
+    registry: &Registry,
+    id: &AdapterId,
+    files: &Files,
+    source: &str,
+    revision: Option<&str>,
+) -> anyhow::Result<Outcome> {
+    let facts = AdapterFacts::read(files)?;
+    let provenance = Provenance {
+        source: source.to_owned(),
+        revision: revision.map(str::to_owned),
+        added_at_millis: u64::try_from(times::now_millis()).unwrap_or_default(),
+        base_model: facts.trained_on.unwrap_or_default(),
+        rank: facts.rank,
+        targets: facts.targets,
+        n_parameters: facts.n_parameters,
+        model_digest: facts.digest,
+    };
+    let files: Vec<NewFile> = facts.files.into_iter().map(new_file).collect();
+    Ok(registry.add(id, &files, provenance)?)
+}
+
+fn new_file(file: AdapterFile) -> NewFile {
+    let contents = match file.contents {
+        FileContents::Path(path) => Contents::Path(path),
+        FileContents::Bytes(bytes) => Contents::Bytes(bytes.into()),
+    };
+    NewFile { name: file.name.to_owned(), contents }
+}
+
+/// The base model that an adapter of the registry was trained on, where it said so.
+pub(crate) fn base_model(entry: &Entry) -> Option<&str> {
+    Some(entry.provenance.base_model.as_str()).filter(|name| !name.is_empty())
+}
+
+/// The experiments that have not ended and look the adapter up, by its id or by an alias.
+pub(crate) fn used_by<'a>(
+    id: &AdapterId,
+    state: &State,
+    experiments: &'a [Experiment],
+    now_millis: i64,
+) -> Vec<&'a Experiment> {
+    let is_it = |model: &ArmModel| match model {
+        ArmModel::Adapter(name) => state.resolve(name).is_ok_and(|entry| entry.id == *id),
+        ArmModel::FirstStage | ArmModel::Base => false,
+    };
+    let uses = |experiment: &&Experiment| {
+        !experiment.has_ended(now_millis) && experiment.arms.iter().any(|arm| is_it(&arm.model))
+    };
+    experiments.iter().filter(uses).collect()
+}
+
+/// An adapter of the registry as JSON.
+pub(crate) fn to_json(state: &State, entry: &Entry) -> Value {
+    let provenance = &entry.provenance;
+    json!({
+        "id": entry.id.as_str(),
+        "digest": provenance.model_digest.to_string(),
+        "content": entry.content.to_string(),
+        "source": provenance.source,
+        "revision": provenance.revision,
+        "added_at": added_at(entry),
+        "base_model": base_model(entry),
+        "rank": provenance.rank,
+        "targets": provenance.targets,
+        "n_parameters": provenance.n_parameters,
+        "bytes": entry.bytes(),
+        "aliases": state.aliases_of(&entry.id).map(AdapterId::as_str).collect::<Vec<_>>(),
+    })
+}
+
+/// When it was added, in ISO 8601.
+pub(crate) fn added_at(entry: &Entry) -> String {
+    times::show(i64::try_from(entry.provenance.added_at_millis).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A registry with one adapter, `qa`, and its folder.
+    #[cfg(feature = "starter")]
+    fn registry() -> (tempfile::TempDir, Registry) {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::open(folder.path()).unwrap();
+        let files = crate::starter::adapter("minilm-qa").unwrap();
+        let added = add(&registry, &"qa".parse().unwrap(), &files, "starter:minilm-qa", None).unwrap();
+        assert_eq!(added, Outcome::Added);
+        (folder, registry)
+    }
+
+    #[test]
+    #[cfg(feature = "starter")]
+    fn what_is_added_has_its_facts_and_its_files() {
+        let (_folder, registry) = registry();
+        let state = registry.state();
+        let entry = state.adapters().next().unwrap();
+        let copy = AdapterFacts::read(&Files::folder(registry.folder_of(entry)).unwrap()).unwrap();
+        assert_eq!((entry.provenance.model_digest, entry.provenance.rank), (copy.digest, copy.rank));
+        assert_eq!(to_json(&state, entry)["source"], "starter:minilm-qa");
+        let files = crate::starter::adapter("minilm-qa").unwrap();
+        let again = add(&registry, &entry.id, &files, "starter:minilm-qa", None).unwrap();
+        assert_eq!(again, Outcome::Unchanged);
+    }
+
+    #[test]
+    #[cfg(feature = "starter")]
+    fn experiments_use_adapters_directly_or_by_alias() {
+        let (_folder, registry) = registry();
+        let id: AdapterId = "qa".parse().unwrap();
+        registry.set_alias(&"default".parse().unwrap(), &id).unwrap();
+        let experiment = |id: &str, model: &str, end_millis: Option<i64>| -> Experiment {
+            let arms = json!([{"name": "a", "model": "none", "weight": 1}, {"name": "b", "model": model, "weight": 1}]);
+            serde_json::from_value(json!({"id": id, "arms": arms, "salt": "", "traffic_share": 1.0, "layer": "main",
+                "end_millis": end_millis}))
+            .unwrap()
+        };
+        let experiments = [
+            experiment("direct", "qa", None),
+            experiment("alias", "default", Some(11)),
+            experiment("over", "qa", Some(10)),
+            experiment("other", "first-stage", None),
+            experiment("unknown", "science", None),
+        ];
+        let names: Vec<&str> =
+            used_by(&id, &registry.state(), &experiments, 10).iter().map(|one| one.id.as_str()).collect();
+        assert_eq!(names, ["direct", "alias"]);
+    }
+}

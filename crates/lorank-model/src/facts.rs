@@ -1,0 +1,154 @@
+//! What an adapter's files say of themselves, before any base model is there to try them on.
+
+use lorank_core::Digest;
+
+use crate::files::{FileContents, Files};
+use crate::peft::PeftConfig;
+use crate::weights::Weights;
+use crate::{ModelError, lora};
+
+/// An adapter as its files describe it. That they hold together is checked; whether they fit a base model, only
+/// [`ModelReranker::add_adapter`](crate::ModelReranker::add_adapter) tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdapterFacts {
+    /// The base model that it was trained on, if it says so.
+    pub trained_on: Option<String>,
+    /// Its rank, where no pattern says otherwise.
+    pub rank: usize,
+    /// The modules that it changes, as `adapter_config.json` has them: names, or one regular expression, or `all-linear`.
+    pub targets: Vec<String>,
+    /// How many weights it has, by the header of its tensors.
+    pub n_parameters: usize,
+    /// The hash of its files, under which the model scores with it.
+    pub digest: Digest,
+    /// The files that it is made of. A copy of these, under these names, is the same adapter with the same digest.
+    pub files: Vec<AdapterFile>,
+}
+
+/// A file of an adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdapterFile {
+    /// Its plain name.
+    pub name: &'static str,
+    /// Where its bytes are.
+    pub contents: FileContents,
+}
+
+impl AdapterFacts {
+    /// Reads the configuration, the header of the tensors, and the bytes for their digest.
+    ///
+    /// ```
+    /// use lorank_model::{AdapterFacts, Files};
+    ///
+    /// # let folder = lorank_testing::fixture("tiny-bert/adapter-a");
+    /// let facts = AdapterFacts::read(&Files::folder(folder)?)?;
+    /// assert_eq!(facts.trained_on.as_deref(), Some("tiny-bert-fixture/base"));
+    /// # Ok::<(), lorank_model::ModelError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A [`ModelError`] that says in what the files are no adapter that could be loaded.
+    pub fn read(files: &Files) -> Result<Self, ModelError> {
+        let config = PeftConfig::read(files)?;
+        let n_parameters = Weights::of_adapter(files)?.n_parameters();
+        let file = |name| Some(AdapterFile { name, contents: files.contents(name)? });
+        Ok(Self {
+            rank: config.rank,
+            targets: config.targets_as_given(),
+            n_parameters,
+            digest: lora::digest(files)?,
+            files: lora::FILES.into_iter().filter_map(file).collect(),
+            trained_on: config.trained_on,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lorank_testing::{changed_copy, edit_json, fixture, truncate};
+
+    use super::*;
+    use crate::{LoadOptions, ModelReranker};
+
+    fn read(adapter: &str) -> AdapterFacts {
+        AdapterFacts::read(&Files::folder(fixture(adapter)).unwrap()).unwrap()
+    }
+
+    /// The facts of a fixture's adapter with another `target_modules`.
+    fn targets(given: serde_json::Value) -> Vec<String> {
+        let folder = changed_copy("tiny-llama/adapter-a", |folder| {
+            edit_json(folder, "adapter_config.json", |config| config["target_modules"] = given);
+        });
+        AdapterFacts::read(&Files::folder(folder.path()).unwrap()).unwrap().targets
+    }
+
+    #[test]
+    fn facts_are_those_of_the_loaded_adapter() {
+        for base in ["tiny-llama", "tiny-bert"] {
+            let files = Files::folder(fixture(&format!("{base}/base"))).unwrap();
+            let reranker = ModelReranker::load(&files, LoadOptions::default()).unwrap();
+            for adapter in ["adapter-a", "adapter-b"] {
+                let files = Files::folder(fixture(&format!("{base}/{adapter}"))).unwrap();
+                let loaded = reranker.add_adapter(adapter.parse().unwrap(), &files).unwrap();
+                let facts = AdapterFacts::read(&files).unwrap();
+                assert_eq!(
+                    (facts.trained_on, facts.rank, facts.n_parameters, facts.digest),
+                    (loaded.trained_on, loaded.rank, loaded.n_parameters, loaded.version.digest),
+                    "{base}/{adapter}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn targets_are_as_the_file_has_them() {
+        assert_eq!(targets(serde_json::json!(["v_proj", "q_proj"])), ["v_proj", "q_proj"]);
+        assert_eq!(targets(serde_json::json!("all-linear")), ["all-linear"]);
+        assert_eq!(targets(serde_json::json!(".*(q|v)_proj")), [".*(q|v)_proj"]);
+    }
+
+    #[test]
+    fn a_copy_of_its_files_is_the_same_adapter() {
+        let names = |facts: &AdapterFacts| facts.files.iter().map(|file| file.name).collect::<Vec<_>>();
+        let facts = read("tiny-llama/adapter-a");
+        assert_eq!(names(&facts), ["adapter_config.json", "adapter_model.safetensors"]);
+        assert_eq!(names(&read("smollm2/adapter"))[2], "lorank.json");
+
+        let copy = tempfile::tempdir().unwrap();
+        for file in &facts.files {
+            let FileContents::Path(path) = &file.contents else { panic!("a folder's files are paths") };
+            std::fs::copy(path, copy.path().join(file.name)).unwrap();
+        }
+        assert_eq!(AdapterFacts::read(&Files::folder(copy.path()).unwrap()).unwrap().digest, facts.digest);
+    }
+
+    #[test]
+    fn the_starters_adapters_have_facts() {
+        for adapter in lorank_starter::adapters() {
+            let files = Files::embedded(adapter.id, adapter.files.iter().map(|file| (file.name, file.bytes)));
+            let facts = AdapterFacts::read(&files).unwrap();
+            let is_embedded = |file: &AdapterFile| matches!(file.contents, FileContents::Bytes(_));
+            assert!(facts.n_parameters > 0 && facts.files.iter().all(is_embedded), "{}", adapter.id);
+        }
+    }
+
+    #[test]
+    fn what_is_no_adapter_is_refused() {
+        let error = |change: &dyn Fn(&std::path::Path)| {
+            let folder = changed_copy("tiny-llama/adapter-a", change);
+            AdapterFacts::read(&Files::folder(folder.path()).unwrap()).unwrap_err().to_string()
+        };
+        let without = |file: &'static str| error(&|folder| std::fs::remove_file(folder.join(file)).unwrap());
+        assert!(without("adapter_config.json").contains("has no `adapter_config.json`"));
+        assert!(without("adapter_model.safetensors").contains("has no `adapter_model.safetensors`"));
+        let pickled = error(&|folder| {
+            let weights = folder.join("adapter_model.safetensors");
+            std::fs::rename(weights, folder.join("adapter_model.bin")).unwrap();
+        });
+        assert!(pickled.contains("pickle"), "{pickled}");
+        let cut = error(&|folder| truncate(folder, "adapter_model.safetensors", 100));
+        assert!(cut.contains("is not a whole safetensors file"), "{cut}");
+    }
+}
