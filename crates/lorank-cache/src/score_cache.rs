@@ -171,8 +171,7 @@ mod tests {
         let adapter = adapter.map(|digest| AdapterVersion { id: "qa".parse().unwrap(), digest });
         let (prompt_version, precision) = (zero, Precision::F32);
         let base_model = String::new();
-        let model =
-            ModelVersion { base_model, base_digest: zero, adapter, prompt_version, precision, merged: false };
+        let model = ModelVersion { base_model, base_digest: zero, adapter, prompt_version, precision, merged: false };
         KeyMaker::new("query", &model).key(None, text)
     }
 

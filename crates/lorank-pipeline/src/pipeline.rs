@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lorank_cache::{CacheStats, KeyMaker, ScoreCache, ScoreKey};
-use lorank_core::{AdapterId, Candidate, Deadline, DocumentId, FirstStage, Hit, ModelVersion, Query, Reranker, Score};
+use lorank_core::{
+    AdapterId, Candidate, Deadline, Digest, DocumentId, FirstStage, Hit, ModelVersion, Query, Reranker, Score,
+};
 
 use crate::queue::{Queue, Work};
 use crate::{

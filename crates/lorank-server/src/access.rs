@@ -61,7 +61,8 @@ impl Key {
     /// # Errors
     /// What is wrong with the hash.
     pub fn new(name: impl Into<String>, role: Role, hash: &str) -> Result<Self, String> {
-        let hash = blake3::Hash::from_hex(hash).map_err(|error| format!("`{hash}` is not the hash of a key: {error}"))?;
+        let hash =
+            blake3::Hash::from_hex(hash).map_err(|error| format!("`{hash}` is not the hash of a key: {error}"))?;
         Ok(Self { name: name.into(), role, hash })
     }
 
@@ -143,7 +144,11 @@ mod tests {
         for needed in Role::ALL {
             for held in Role::ALL {
                 let expected = if held >= needed { Ok(()) } else { Err("forbidden") };
-                assert_eq!(check(Some(&format!("Bearer {}", held.name())), needed), expected, "{held:?} for {needed:?}");
+                assert_eq!(
+                    check(Some(&format!("Bearer {}", held.name())), needed),
+                    expected,
+                    "{held:?} for {needed:?}"
+                );
             }
             for none in [None, Some("Bearer other"), Some("Basic admin"), Some("admin"), Some("Bearer")] {
                 assert_eq!(check(none, needed), Err("unauthorized"), "{none:?}");

@@ -234,10 +234,9 @@ impl ServerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::MalformedJson { .. } | Self::Malformed { .. } => ErrorKind::MalformedRequest,
-            Self::InvalidValue { .. }
-            | Self::WrongBody { .. }
-            | Self::Event { .. }
-            | Self::AdapterSource { .. } => ErrorKind::InvalidValue,
+            Self::InvalidValue { .. } | Self::WrongBody { .. } | Self::Event { .. } | Self::AdapterSource { .. } => {
+                ErrorKind::InvalidValue
+            }
             Self::UnknownRoute { .. } | Self::WithoutPart { .. } => ErrorKind::NotFound,
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Forbidden { .. } | Self::SourceNotAllowed { .. } => ErrorKind::Forbidden,

@@ -83,7 +83,11 @@ impl Metrics {
             Family::clone(&stage_seconds),
         );
         registry.register("answers", "Searches that were answered, by what ranked them", Family::clone(&answers));
-        registry.register("fallbacks", "Answers in first-stage order that were to be reranked", Family::clone(&fallbacks));
+        registry.register(
+            "fallbacks",
+            "Answers in first-stage order that were to be reranked",
+            Family::clone(&fallbacks),
+        );
         registry.register_collector(Box::new(Parts(service.clone())));
         Self { registry, requests, request_seconds, stage_seconds, answers, fallbacks }
     }
@@ -184,7 +188,11 @@ impl Collector for Parts {
             gauge("adapters_in_memory", "Adapters of the registry in memory", residency.n_held as f64)?;
             gauge("adapters_bytes", "The memory that they take, about", residency.bytes as f64)?;
             gauge("adapter_load_seconds", "How long all cold loads took together", residency.load_time.as_secs_f64())?;
-            gauge("adapter_last_load_seconds", "How long the last cold load took", residency.last_load_time.as_secs_f64())?;
+            gauge(
+                "adapter_last_load_seconds",
+                "How long the last cold load took",
+                residency.last_load_time.as_secs_f64(),
+            )?;
         }
         Ok(())
     }

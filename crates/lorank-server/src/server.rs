@@ -12,12 +12,12 @@ use axum::{Router, middleware};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::ServerError;
 use crate::access::{Access, Role, require};
 use crate::metrics::Metrics;
 use crate::request_id::identify;
 use crate::routes::{App, adapters, compare, events, experiments, metrics, search};
 use crate::service::Service;
-use crate::ServerError;
 
 /// The limits of the service. Those of a search are the pipeline's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +48,8 @@ pub fn router(service: impl Into<Service>, config: ServerConfig) -> Router {
     let under_way = Arc::new(Semaphore::new(config.n_searches_max.get()));
     let (access, bytes_max) = (Arc::new(config.access.clone()), config.body_bytes_max);
     let app = App { service, under_way, config: Arc::new(config), metrics };
-    let with_key = |routes: Router<App>, role| {
-        routes.route_layer(middleware::from_fn_with_state((access.clone(), role), require))
-    };
+    let with_key =
+        |routes: Router<App>, role| routes.route_layer(middleware::from_fn_with_state((access.clone(), role), require));
     Router::new()
         .merge(with_key(search_routes(), Role::Search))
         .merge(with_key(admin_routes(), Role::Admin))
@@ -79,10 +78,7 @@ fn admin_routes() -> Router<App> {
         .route("/v1/aliases", get(adapters::aliases))
         .route("/v1/aliases/{name}", put(adapters::put_alias).delete(adapters::delete_alias))
         .route("/v1/experiments", get(experiments::list).post(experiments::create))
-        .route(
-            "/v1/experiments/{id}",
-            get(experiments::show).patch(experiments::change).delete(experiments::delete),
-        )
+        .route("/v1/experiments/{id}", get(experiments::show).patch(experiments::change).delete(experiments::delete))
         .route("/v1/experiments/{id}/start", post(experiments::start))
         .route("/v1/experiments/{id}/stop", post(experiments::stop))
         .route("/v1/experiments/{id}/report", get(experiments::report))

@@ -6,9 +6,7 @@ use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError, Digest, FirstStage, ModelVersion, Reranker};
 use lorank_experiments::ExperimentStore;
 use lorank_lab::{Lab, LabAnswer, LabError, ShadowStats, Trial};
-use lorank_pipeline::{
-    AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, SearchRequest,
-};
+use lorank_pipeline::{AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, SearchRequest};
 
 /// What is served: a pipeline, with experiments and a registry of adapters where there are any.
 #[derive(Clone)]

@@ -39,7 +39,8 @@ pub(crate) struct Force {
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.blocking(|app| {
         let state = app.adapters()?.registry().state();
-        let adapters: Vec<Json> = state.adapters().map(|entry| app.describe(&state, entry)).collect::<Result<_, _>>()?;
+        let adapters: Vec<Json> =
+            state.adapters().map(|entry| app.describe(&state, entry)).collect::<Result<_, _>>()?;
         Ok(JsonBody(json!({ "adapters": adapters })))
     })
     .await
@@ -155,7 +156,8 @@ impl App {
             ArmModel::Adapter(name) => name == id || state.resolve(name).is_ok_and(|entry| entry.id == *id),
             ArmModel::FirstStage | ArmModel::Base => false,
         };
-        let running = running.iter().filter(|one| one.assigns_at(now) || one.start_millis.is_some_and(|start| start > now));
+        let running =
+            running.iter().filter(|one| one.assigns_at(now) || one.start_millis.is_some_and(|start| start > now));
         let users = running.filter(|one| one.arms.iter().any(|arm| is_it(&arm.model)));
         Ok(users.map(|one| format!("experiment `{}`", one.id)).collect())
     }

@@ -22,9 +22,7 @@ pub(crate) async fn submit(
         Json::Array(events) => events,
         event => vec![event],
     };
-    let read = |(n, event)| {
-        Event::from_json(event).map_err(|error| ServerError::Event { n, source: error })
-    };
+    let read = |(n, event)| Event::from_json(event).map_err(|error| ServerError::Event { n, source: error });
     let events = events.into_iter().enumerate().map(read).collect::<Result<Vec<Event>, _>>()?;
     app.blocking(move |app| {
         let submitted = app.store()?.submit(events, now_millis())?;

@@ -210,7 +210,10 @@ impl App {
         };
         let missing = |error: lorank_pipeline::PipelineError| {
             let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-            ServerError::InvalidValue { field: format!("arms[{n}].model"), problem: format!("is refused: {error}{cause}") }
+            ServerError::InvalidValue {
+                field: format!("arms[{n}].model"),
+                problem: format!("is refused: {error}{cause}"),
+            }
         };
         self.service.engine.model(&choice).map(drop).map_err(missing)
     }
