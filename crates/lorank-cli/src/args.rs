@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{adapters, bench, completions, delete, experiments, index, info, rerank, score, search, serve};
+use crate::commands::{
+    adapters, bench, compare, completions, delete, experiments, index, info, key, rerank, score, search, serve,
+};
 #[cfg(feature = "starter")]
 use crate::commands::{demo, notices};
 use crate::logging::LogArgs;
@@ -27,11 +29,13 @@ pub(crate) enum Command {
     Index(index::IndexArgs),
     Delete(delete::DeleteArgs),
     Search(search::SearchArgs),
+    Compare(compare::CompareArgs),
     Rerank(rerank::RerankArgs),
     Score(score::ScoreArgs),
     Serve(serve::ServeArgs),
     Adapters(adapters::AdaptersArgs),
     Experiments(experiments::ExperimentsArgs),
+    Key(key::KeyArgs),
     Bench(bench::BenchArgs),
     Info(info::InfoArgs),
     Completions(completions::CompletionsArgs),

@@ -8,21 +8,26 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use lorank_core::AdapterId;
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::PipelineConfig;
-use lorank_server::ServerConfig;
+use lorank_server::{Key, Role, ServerConfig};
 use serde::{Deserialize, Deserializer};
 
+use crate::host::AllowedSource;
 use crate::models::{AdapterArg, ModelArgs, OnBaseMismatch, Place};
+use crate::shadows::ShadowArg;
 
 /// The file as it is written. `examples/lorank.toml` explains each value.
 #[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ConfigFile {
     pub index: Option<PathBuf>,
+    pub data: Option<PathBuf>,
     pub listen: Option<SocketAddr>,
+    #[serde(deserialize_with = "all_parsed")]
+    pub adapter_sources: Vec<AllowedSource>,
     pub model: ModelSection,
     pub search: SearchSection,
     pub cache: CacheSection,
@@ -30,6 +35,19 @@ pub(crate) struct ConfigFile {
     pub server: ServerSection,
     #[serde(deserialize_with = "aliases")]
     pub aliases: BTreeMap<AdapterId, AdapterId>,
+    #[serde(deserialize_with = "all_parsed")]
+    pub shadows: Vec<ShadowArg>,
+    pub keys: Vec<KeySection>,
+}
+
+/// A key that a server knows.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeySection {
+    name: String,
+    #[serde(deserialize_with = "one_parsed")]
+    role: Role,
+    hash: String,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -83,6 +101,7 @@ pub(crate) struct QueueSection {
 pub(crate) struct ServerSection {
     n_searches_max: Option<NonZeroUsize>,
     body_bytes_max: Option<usize>,
+    pub adapter_bytes_max: Option<u64>,
 }
 
 impl ConfigFile {
@@ -111,11 +130,15 @@ impl ConfigFile {
     }
 
     /// The server's configuration as the file and the defaults have it.
-    pub(crate) fn server(&self) -> ServerConfig {
+    pub(crate) fn server(&self) -> anyhow::Result<ServerConfig> {
         let mut config = ServerConfig::default();
         set(&mut config.n_searches_max, self.server.n_searches_max);
         set(&mut config.body_bytes_max, self.server.body_bytes_max);
-        config
+        let key = |key: &KeySection| {
+            Key::new(&key.name, key.role, &key.hash).map_err(|why| anyhow!("the key `{}`: {why}", key.name))
+        };
+        config.access.keys = self.keys.iter().map(key).collect::<anyhow::Result<_>>()?;
+        Ok(config)
     }
 }
 
@@ -146,6 +169,10 @@ fn parsed<T: FromStr<Err: Display>, E: serde::de::Error>(text: &str) -> Result<T
     text.parse().map_err(E::custom)
 }
 
+fn one_parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    parsed(&String::deserialize(deserializer)?)
+}
+
 fn some_parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     parsed(&String::deserialize(deserializer)?).map(Some)
 }
@@ -161,6 +188,8 @@ fn aliases<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Adapte
 
 #[cfg(test)]
 mod tests {
+    use lorank_live::LiveReranker;
+
     use super::*;
 
     fn parse(text: &str) -> Result<ConfigFile, String> {
@@ -174,7 +203,8 @@ mod tests {
         // `Debug` stands in for an equality that the configuration has no other use for.
         let without_aliases = PipelineConfig { aliases: BTreeMap::new(), ..file.pipeline() };
         assert_eq!(format!("{without_aliases:?}"), format!("{:?}", PipelineConfig::default()));
-        assert_eq!(file.server(), ServerConfig::default());
+        assert_eq!(file.server().unwrap(), ServerConfig::default());
+        assert_eq!(file.server.adapter_bytes_max, Some(LiveReranker::BYTES_MAX));
     }
 
     #[test]
@@ -195,6 +225,8 @@ mod tests {
             ("[model]\nprecision = 'fp8'", "`fp8` is not a precision"),
             ("[model]\nadapters = ['hf://x']", "`hf://x` is not a model source"),
             ("[aliases]\n'a b' = 'x'", "`a b` is not an adapter id"),
+            ("shadows = ['qa:2']", "give a share above 0 and up to 1"),
+            ("[[keys]]\nname = 'x'\nrole = 'root'\nhash = ''", "`root` is not a role"),
         ] {
             let why = parse(text).unwrap_err();
             assert!(why.contains(part_of_why), "{why}");

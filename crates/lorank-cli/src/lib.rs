@@ -13,11 +13,13 @@ mod data;
 mod environment;
 mod failure;
 mod filter;
+mod host;
 mod lines;
 mod logging;
 mod models;
 mod output;
 mod registry;
+mod shadows;
 mod starter;
 mod times;
 

@@ -64,6 +64,7 @@ pub use request_id::RequestId;
 pub use server::{ServerConfig, router, serve};
 pub use service::{AdapterHost, Service};
 pub use wire::{
-    AdapterJson, AnswerShape, Asked, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, FieldsJson, HitJson,
-    PartJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson, ValueJson,
+    AdapterJson, AnswerShape, Asked, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson, FailedArmJson,
+    FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,
+    ValueJson,
 };

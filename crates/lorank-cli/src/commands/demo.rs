@@ -4,11 +4,13 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use lorank_core::{Hit, ModelVersion};
+use lorank_model::ModelReranker;
 use lorank_pipeline::{Answer, Pipeline, PipelineConfig, SearchRequest};
 use lorank_server::ServerConfig;
 use lorank_starter::{Corpus, N_PASSAGES};
@@ -16,7 +18,7 @@ use lorank_tantivy::input::{BadLine, Origin, SourcedDocument};
 use lorank_tantivy::{Bm25FirstStage, BulkOptions, Document, Index, IndexSettings, WriterOptions, index_documents};
 use serde::Deserialize;
 
-use super::serve::{DEFAULT_LISTEN, Service, serve};
+use super::serve::{DEFAULT_LISTEN, serve};
 use crate::models::{AdapterArg, ModelArgs};
 use crate::output::compare::{Entry, Order, legend, render};
 use crate::output::style::{FAINT, STRONG, paint};
@@ -43,6 +45,9 @@ const QUESTIONS: [&str; 3] = ["q418", "q2845", "q2060"];
 
 const ADAPTER: &str = "minilm-qa";
 
+/// What the demonstration searches with.
+type DemoPipeline = Pipeline<Bm25FirstStage, ModelReranker>;
+
 /// How much of each order is shown.
 const SHOWN: usize = 5;
 
@@ -68,7 +73,7 @@ pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let question = questions[0].text.replace(' ', "+");
-    serve(pipeline, ServerConfig::default(), args.listen, |address| {
+    serve(Arc::new(pipeline).into(), ServerConfig::default(), args.listen, None, |address| {
         let mut out = output::stdout();
         writeln!(out, "\nlistening on http://{address}, until Ctrl-C. Try")?;
         writeln!(out, "\n    curl 'http://{address}/v1/search?q={question}&top_k=3'")?;
@@ -101,7 +106,7 @@ fn index(corpus: &Corpus, folder: &Path, is_quiet: bool) -> anyhow::Result<Bm25F
     Ok(Bm25FirstStage::new(index))
 }
 
-fn pipeline(first_stage: Bm25FirstStage, depth: NonZeroUsize, is_quiet: bool) -> anyhow::Result<Service> {
+fn pipeline(first_stage: Bm25FirstStage, depth: NonZeroUsize, is_quiet: bool) -> anyhow::Result<DemoPipeline> {
     let started = Instant::now();
     let adapter: AdapterArg = ADAPTER.parse()?;
     let model = ModelArgs::default();
@@ -116,7 +121,7 @@ fn pipeline(first_stage: Bm25FirstStage, depth: NonZeroUsize, is_quiet: bool) ->
 }
 
 /// Searches for one question and prints both orders.
-fn show(pipeline: &Service, question: &Question, n: usize, is_quiet: bool) -> anyhow::Result<()> {
+fn show(pipeline: &DemoPipeline, question: &Question, n: usize, is_quiet: bool) -> anyhow::Result<()> {
     let depth = pipeline.config().depth;
     let spinner = progress::spinner(format!("reranking {depth} passages for `{}`", question.text), is_quiet);
     let answer = pipeline.search(&SearchRequest { top_k: Some(depth), ..SearchRequest::new(&question.text) })?;
@@ -165,7 +170,7 @@ fn comparison(answer: &Answer, question: &Question, columns: usize) -> String {
         )),
         None => paint(FAINT, "the passage that was judged to answer the question is not among the candidates"),
     };
-    format!("{}\n{found}\n", render(&before, &after, columns))
+    format!("{}\n{found}\n", render(&[&before, &after], columns))
 }
 
 fn adapter(model: &Option<ModelVersion>) -> &str {

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapters;
 pub(crate) mod bench;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod delete;
 #[cfg(feature = "starter")]
@@ -9,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod experiments;
 pub(crate) mod index;
 pub(crate) mod info;
+pub(crate) mod key;
 #[cfg(feature = "starter")]
 pub(crate) mod notices;
 pub(crate) mod rerank;
@@ -39,11 +41,13 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Index(args) => index::run(args, is_quiet),
         Command::Delete(args) => delete::run(args),
         Command::Search(args) => search::run(args, is_quiet),
+        Command::Compare(args) => compare::run(args, is_quiet),
         Command::Rerank(args) => rerank::run(args, is_quiet),
         Command::Score(args) => score::run(args, is_quiet),
         Command::Serve(args) => serve::run(args, is_quiet),
         Command::Adapters(args) => adapters::run(args, is_quiet),
         Command::Experiments(args) => experiments::run(args),
+        Command::Key(args) => key::run(args),
         Command::Bench(args) => bench::run(args, is_quiet),
         Command::Info(args) => info::run(args, is_quiet),
         Command::Completions(args) => completions::run(args, Cli::command()),

@@ -64,12 +64,21 @@ pub(crate) struct SearchArgs {
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum SyntaxArg {
+pub(crate) enum SyntaxArg {
     /// Words; nothing in them is an operator
     #[default]
     Plain,
     /// tantivy's query language: "a phrase", title:word, +must, -not, AND, OR
     Advanced,
+}
+
+impl From<SyntaxArg> for QuerySyntax {
+    fn from(syntax: SyntaxArg) -> Self {
+        match syntax {
+            SyntaxArg::Plain => Self::Plain,
+            SyntaxArg::Advanced => Self::Advanced,
+        }
+    }
 }
 
 pub(crate) fn run(args: &SearchArgs, is_quiet: bool) -> anyhow::Result<()> {
@@ -107,10 +116,7 @@ impl SearchArgs {
     }
 
     fn request(&self) -> SearchRequest {
-        let syntax = match self.syntax {
-            SyntaxArg::Plain => QuerySyntax::Plain,
-            SyntaxArg::Advanced => QuerySyntax::Advanced,
-        };
+        let syntax = QuerySyntax::from(self.syntax);
         SearchRequest {
             depth: self.depth,
             top_k: self.top_k,

@@ -9,19 +9,23 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use lorank_core::AdapterId;
-use lorank_model::ModelReranker;
+use lorank_experiments::StoreConfig;
+use lorank_lab::Lab;
+use lorank_live::LiveReranker;
 use lorank_pipeline::{Pipeline, PipelineConfig};
-use lorank_server::ServerConfig;
+use lorank_server::{AdapterHost, ServerConfig, Service};
 use lorank_tantivy::{Bm25FirstStage, Index};
 use tokio::net::TcpListener;
 
 use crate::config::ConfigFile;
+use crate::data::DataArgs;
 use crate::failure::WrongUsage;
+use crate::host::{AllowedSource, Host};
 use crate::models::{AdapterArg, ModelArgs};
 use crate::output;
+use crate::shadows::ShadowArg;
 
-/// Serve an index over HTTP: GET and POST /v1/search, GET /health
+/// Serve an index over HTTP: searches, comparisons, events, and the operator's adapters and experiments
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The folder of the index
@@ -46,6 +50,36 @@ pub(crate) struct ServeArgs {
     /// Answer in first-stage order where a request takes longer than this [default: wait]
     #[arg(long, value_name = "N", env = "LORANK_DEADLINE_MILLIS")]
     deadline_millis: Option<u64>,
+    /// Rank a share of the answers once more with this adapter, unseen, when the model has nothing else to do, and record
+    /// how far the rankings agree (GET /v1/shadows); repeatable
+    #[arg(
+        long = "shadow",
+        value_name = "ADAPTER[:SHARE]",
+        env = "LORANK_SHADOW",
+        value_delimiter = ',',
+        help_heading = "Adapter and experiment options"
+    )]
+    shadows: Vec<ShadowArg>,
+    /// Where adapters may be added from over HTTP: a folder and all below it, hf:// or hf://owner; repeatable [default: nowhere]
+    #[arg(
+        long = "adapter-source",
+        value_name = "SOURCE",
+        env = "LORANK_ADAPTER_SOURCE",
+        value_delimiter = ',',
+        help_heading = "Adapter and experiment options"
+    )]
+    adapter_sources: Vec<AllowedSource>,
+    /// The most memory of the registry's adapters that are not in use [default: 2147483648]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "LORANK_ADAPTER_BYTES_MAX",
+        help_heading = "Adapter and experiment options"
+    )]
+    adapter_bytes_max: Option<u64>,
+    /// Listen beyond this machine without keys, where something else keeps strangers out
+    #[arg(long, env = "LORANK_NO_KEYS")]
+    no_keys: bool,
     /// How many requests may wait for the model; one more is turned away with status 429 [default: 64]
     #[arg(long, value_name = "N", env = "LORANK_QUEUE_MAX", help_heading = "Queue options")]
     queue_max: Option<NonZeroUsize>,
@@ -56,31 +90,58 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", env = "LORANK_WAIT_MICROS", help_heading = "Queue options")]
     wait_micros: Option<u64>,
     #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
     model: ModelArgs,
 }
 
-/// A search service as the program runs it.
-pub(crate) type Service = Pipeline<Bm25FirstStage, ModelReranker>;
-
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7788";
+
+/// How often the registry is looked at for what other processes changed.
+const REGISTRY_REFRESH: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
     let missing = || WrongUsage("no index is named; add --index DIR, or `index` in the configuration file".into());
     let index = args.index.as_ref().or(file.index.as_ref()).ok_or_else(missing)?;
+    let default = || DEFAULT_LISTEN.parse().expect("the default is an address");
+    let listen = args.listen.or(file.listen).unwrap_or_else(default);
+    let server = file.server()?;
+    check_reach(listen, &server, args.no_keys)?;
+    let data = DataArgs { dir: args.data.dir.clone().or_else(|| file.data.clone()) }.folder()?;
+    let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
     let first_stage = Bm25FirstStage::new(Index::open(index)?);
     let adapters = if args.adapters.is_empty() { &file.model.adapters } else { &args.adapters };
     let model = file.model.under(&args.model);
     let models = model.load(&model.with_starter_adapters(adapters), is_quiet)?;
-    let config = args.pipeline_config(&file, models.default_adapter());
-    let pipeline = Pipeline::new(first_stage, models.reranker, config)?;
-    let listen = args.listen.or(file.listen);
-    let default = || DEFAULT_LISTEN.parse().expect("the default is an address");
-    serve(pipeline, file.server(), listen.unwrap_or_else(default), announce)
+    let mut config = args.pipeline_config(&file);
+    // The registry's `default` comes first, then the file's, then the first adapter that was given.
+    let given = models.default_adapter();
+    let fallback = config.aliases.remove(&LiveReranker::default_name()).or(given);
+    let bytes_max = args.adapter_bytes_max.or(file.server.adapter_bytes_max).unwrap_or(LiveReranker::BYTES_MAX);
+    let reranker = Arc::new(LiveReranker::new(models.reranker, registry, fallback, bytes_max));
+    let pipeline = Arc::new(Pipeline::new(first_stage, reranker.clone(), config)?);
+    let shadows = if args.shadows.is_empty() { &file.shadows } else { &args.shadows };
+    let lab = Lab::new(pipeline, store, shadows.iter().map(ShadowArg::config).collect())?;
+    let allowed = if args.adapter_sources.is_empty() { file.adapter_sources } else { args.adapter_sources.clone() };
+    let host = Arc::new(Host { reranker, allowed });
+    let service = Service::new(Arc::new(lab)).with_adapters(host.clone());
+    serve(service, server, listen, Some(host), announce)
+}
+
+/// Refuses to be reached by other machines without keys.
+fn check_reach(listen: SocketAddr, server: &ServerConfig, is_allowed: bool) -> Result<(), WrongUsage> {
+    if listen.ip().is_loopback() || !server.access.keys.is_empty() || is_allowed {
+        return Ok(());
+    }
+    Err(WrongUsage(format!(
+        "{listen} can be reached from other machines, and there are no keys; add `[[keys]]` to the configuration file \
+         (`lorank key` makes them), or say --no-keys where something else keeps strangers out"
+    )))
 }
 
 impl ServeArgs {
-    fn pipeline_config(&self, file: &ConfigFile, default_adapter: Option<AdapterId>) -> PipelineConfig {
+    fn pipeline_config(&self, file: &ConfigFile) -> PipelineConfig {
         let config = file.pipeline();
         PipelineConfig {
             depth: self.depth.unwrap_or(config.depth),
@@ -89,7 +150,7 @@ impl ServeArgs {
             queue_max: self.queue_max.unwrap_or(config.queue_max),
             tokens_max: self.batch_tokens_max.unwrap_or(config.tokens_max),
             wait_micros: self.wait_micros.unwrap_or(config.wait_micros),
-            default_adapter,
+            default_adapter: Some(LiveReranker::default_name()),
             ..config
         }
     }
@@ -104,18 +165,39 @@ fn announce(address: SocketAddr) -> anyhow::Result<()> {
 /// Serves until the process is asked to end (Ctrl-C or a polite kill); requests under way are finished.
 /// `announce` is told the address once connections are accepted there.
 pub(crate) fn serve(
-    pipeline: Service,
+    service: Service,
     config: ServerConfig,
     listen: SocketAddr,
+    host: Option<Arc<Host>>,
     announce: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("could not start the server's threads")?;
     runtime.block_on(async {
         let listener = TcpListener::bind(listen).await.with_context(|| format!("could not listen on {listen}"))?;
         announce(listener.local_addr()?)?;
-        let router = lorank_server::router(Arc::new(pipeline), config);
+        if let Some(host) = host {
+            tokio::spawn(follow_registry(host));
+        }
+        let router = lorank_server::router(service, config);
         lorank_server::serve(listener, router, asked_to_end()).await.context("the server failed")
     })
+}
+
+/// Notices what other processes do to the registry. A reading that fails leaves what was read before, and is tried again.
+async fn follow_registry(host: Arc<Host>) {
+    let mut ticks = tokio::time::interval(REGISTRY_REFRESH);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let host = host.clone();
+        let read = tokio::task::spawn_blocking(move || host.registry().reload_if_changed());
+        match read.await {
+            Ok(Ok(true)) => tracing::info!("the registry of adapters has changed"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!("could not read the registry of adapters: {error}"),
+            Err(_) => return,
+        }
+    }
 }
 
 /// Done when the process is asked to end. Asked once more, it ends at once, whatever is under way.

@@ -1,4 +1,4 @@
-//! Two orders of the same documents, side by side where the terminal is wide enough.
+//! Orders of the same documents, side by side where the terminal is wide enough.
 
 use super::hits::arrow;
 use super::style::{FAINT, STRONG, UP, paint};
@@ -20,25 +20,26 @@ pub(crate) struct Entry {
     pub text: String,
 }
 
-/// Below this width the orders stand one above the other.
-const COLUMNS_SIDE_BY_SIDE: usize = 90;
+/// Where an order would get less than this, they stand one above the other.
+const COLUMNS_OF_AN_ORDER: usize = 43;
 const GAP: usize = 3;
 
-/// Both orders, in lines of at most `columns`.
-pub(crate) fn render(before: &Order, after: &Order, columns: usize) -> String {
-    if columns < COLUMNS_SIDE_BY_SIDE {
-        let lines = lines(before, columns).into_iter().chain([String::new()]).chain(lines(after, columns));
-        return lines.map(|line| line + "\n").collect();
+/// The orders, in lines of at most `columns`.
+pub(crate) fn render(orders: &[&Order], columns: usize) -> String {
+    let n_orders = orders.len().max(1);
+    let part = columns.saturating_sub(GAP * (n_orders - 1)) / n_orders;
+    if part < COLUMNS_OF_AN_ORDER {
+        let blocks = orders.iter().map(|order| lines(order, columns).join("\n") + "\n");
+        return blocks.collect::<Vec<_>>().join("\n");
     }
-    let half = (columns - GAP) / 2;
-    let (left, right) = (lines(before, half), lines(after, half));
-    let rows = left.len().max(right.len());
-    let line = |lines: &[String], at: usize| lines.get(at).cloned().unwrap_or_default();
+    let blocks: Vec<Vec<String>> = orders.iter().map(|order| lines(order, part)).collect();
+    let n_rows = blocks.iter().map(Vec::len).max().unwrap_or(0);
+    let cell = |block: &Vec<String>, at: usize| pad(block.get(at).map_or("", String::as_str), part);
     let row = |at| {
-        let row = format!("{}{}{}", pad(&line(&left, at), half), " ".repeat(GAP), line(&right, at));
-        format!("{}\n", row.trim_end())
+        let cells: Vec<String> = blocks.iter().map(|block| cell(block, at)).collect();
+        format!("{}\n", cells.join(&" ".repeat(GAP)).trim_end())
     };
-    (0..rows).map(row).collect()
+    (0..n_rows).map(row).collect()
 }
 
 fn lines(order: &Order, columns: usize) -> Vec<String> {
@@ -95,7 +96,7 @@ mod tests {
                 (2, Some(1), false, "A light year is the distance that light travels in a year."),
             ],
         );
-        let text = anstream::adapter::strip_str(&render(&before, &after, columns)).to_string();
+        let text = anstream::adapter::strip_str(&render(&[&before, &after], columns)).to_string();
         assert!(text.lines().all(|line| width(line) <= columns), "{text}");
         text
     }

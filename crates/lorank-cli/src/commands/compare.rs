@@ -1,0 +1,119 @@
+//! `lorank compare`: one query under several adapters.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use lorank_core::{AdapterId, Filter, Query, QuerySyntax};
+use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, Ranker, SearchRequest};
+use lorank_server::{AnswerShape, Comparison, RequestId};
+use lorank_tantivy::{Bm25FirstStage, Index};
+
+use super::IndexDir;
+use super::search::SyntaxArg;
+use crate::filter::parse_filter;
+use crate::models::{AdapterArg, ModelArgs};
+use crate::output;
+use crate::output::compare::{Entry, Order, render};
+use crate::output::text::{count, duration};
+
+/// Answer one query under several adapters, the first stage beside them
+///
+/// The candidates are retrieved once and scored together. An arrow says how far a hit moved from its place in the first
+/// stage's order.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    #[command(flatten)]
+    index: IndexDir,
+    /// What is searched for
+    #[arg(value_name = "QUERY")]
+    query: String,
+    /// An adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model; repeatable
+    #[arg(long = "adapter", value_name = "[ID=]ADAPTER", required = true, help_heading = "Model options")]
+    adapters: Vec<AdapterArg>,
+    /// How many candidates are reranked
+    #[arg(long, value_name = "N", default_value = "100")]
+    depth: NonZeroUsize,
+    /// How many hits to show
+    #[arg(long, value_name = "N", default_value = "10")]
+    top_k: NonZeroUsize,
+    /// Only documents with such a field, as in `lang=en`, `year>=1990`; repeatable
+    #[arg(long = "filter", value_name = "FIELD OP VALUE", value_parser = parse_filter)]
+    filters: Vec<Filter>,
+    /// How the query is read
+    #[arg(long, value_name = "SYNTAX", value_enum, default_value_t)]
+    syntax: SyntaxArg,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
+    let models = args.model.load(&args.adapters, is_quiet)?;
+    let rankers = rankers(&models.adapters)?;
+    let default = PipelineConfig::default();
+    let config = PipelineConfig {
+        depth_max: default.depth_max.max(args.depth),
+        page_end_max: default.page_end_max.max(args.top_k),
+        query_bytes_max: default.query_bytes_max.max(args.query.len()),
+        ..default
+    };
+    let pipeline = Pipeline::new(first_stage, models.reranker, config)?;
+    let query =
+        Query { text: args.query.clone(), syntax: QuerySyntax::from(args.syntax), filters: args.filters.clone() };
+    let request = SearchRequest {
+        depth: Some(args.depth),
+        top_k: Some(args.top_k),
+        snippets: args.json,
+        ..SearchRequest::from_query(query)
+    };
+    let only: Vec<Ranker> = rankers.iter().map(|(_, ranker)| ranker.clone()).collect();
+    let answers = pipeline.search_each(&request, &only)?.into_iter().collect::<Result<Vec<Answer>, _>>()?;
+    let named: Vec<(&str, &Answer)> = rankers.iter().map(|(name, _)| name.as_str()).zip(&answers).collect();
+    if args.json {
+        let comparison = Comparison::shaped(&args.query, &named, &RequestId::generate(), &AnswerShape::default());
+        return output::print_json(&comparison);
+    }
+    let orders: Vec<Order> = named.iter().map(|(name, answer)| order(name, answer)).collect();
+    let mut out = output::stdout();
+    write!(out, "{}", render(&orders.iter().collect::<Vec<_>>(), output::columns()))?;
+    writeln!(out, "\n{} candidates of depth {}", count(answers[0].n_candidates), args.depth)?;
+    Ok(out.flush()?)
+}
+
+/// The first stage and the adapters, with their names.
+fn rankers(adapters: &[Option<AdapterId>]) -> anyhow::Result<Vec<(String, Ranker)>> {
+    let mut rankers = vec![(Ranker::FIRST_STAGE.to_owned(), Ranker::FirstStage)];
+    for adapter in adapters {
+        let name = adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str);
+        if rankers.iter().any(|(known, _)| known == name) {
+            bail!("`{name}` is given twice; compare different adapters");
+        }
+        rankers.push((name.to_owned(), name.parse().context("the name cannot be an adapter's")?));
+    }
+    Ok(rankers)
+}
+
+fn order(name: &str, answer: &Answer) -> Order {
+    let timings = &answer.timings;
+    let heading = match &answer.fallback {
+        Some(fallback) => format!("{name}: {fallback}"),
+        None if !answer.reranked => format!("{name}, {}", duration(timings.first_stage)),
+        None => format!("{name}, {}", duration(timings.cache + timings.rerank)),
+    };
+    let entries = answer.hits.iter().map(|hit| {
+        let candidate = &hit.candidate;
+        let text = candidate.title.as_deref().filter(|title| !title.is_empty()).unwrap_or(&candidate.text);
+        Entry {
+            rank: hit.rank,
+            first_stage_rank: answer.reranked.then_some(hit.first_stage_rank),
+            is_relevant: false,
+            text: format!("{}  {}", candidate.id, text.chars().take(200).collect::<String>()),
+        }
+    });
+    Order { heading, entries: entries.collect() }
+}

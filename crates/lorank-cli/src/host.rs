@@ -1,0 +1,126 @@
+//! The adapters of a running server: the registry, and the model that they must fit.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
+use lorank_core::{AdapterId, BoxError};
+use lorank_live::LiveReranker;
+use lorank_server::AdapterHost;
+
+use crate::models::Place;
+use crate::registry;
+
+/// Where adapters may be added from over HTTP: below a folder, from the hub (`hf://`), or from one owner there
+/// (`hf://owner`). Whoever may add adapters cannot read other files, nor make the server fetch from elsewhere.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct AllowedSource(String);
+
+impl FromStr for AllowedSource {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl AllowedSource {
+    fn allows(&self, source: &str) -> bool {
+        match (self.0.strip_prefix("hf://"), source.strip_prefix("hf://")) {
+            (Some(""), Some(_)) => true,
+            (Some(owner), Some(name)) => {
+                let rest = name.strip_prefix(owner.trim_end_matches('/'));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '@']))
+            }
+            (None, None) => is_below(Path::new(source), Path::new(&self.0)),
+            _ => false,
+        }
+    }
+}
+
+/// Links and `..` are followed first: it is where they lead that counts.
+fn is_below(path: &Path, folder: &Path) -> bool {
+    match (path.canonicalize(), folder.canonicalize()) {
+        (Ok(path), Ok(folder)) => path.starts_with(folder),
+        _ => false,
+    }
+}
+
+/// The adapters of a running server.
+pub(crate) struct Host {
+    pub reranker: Arc<LiveReranker>,
+    pub allowed: Vec<AllowedSource>,
+}
+
+impl AdapterHost for Host {
+    fn registry(&self) -> &Registry {
+        self.reranker.registry()
+    }
+
+    fn allows(&self, source: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed.allows(source))
+    }
+
+    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
+        let found = source.parse::<Place>()?.find_adapter(true)?;
+        self.reranker.check(id, &found.files)?;
+        let added = registry::add(self.registry(), id, &found.files, &found.source, found.revision.as_deref());
+        // The server tells the registry's own errors from others, so they are not wrapped.
+        added.map_err(|error| match error.downcast::<lorank_adapters::RegistryError>() {
+            Ok(error) => error.into(),
+            Err(error) => error.into(),
+        })
+    }
+
+    fn is_in_memory(&self, entry: &Entry) -> bool {
+        self.reranker.is_in_memory(entry)
+    }
+
+    fn residency(&self) -> ResidencyStats {
+        self.reranker.residency()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(allowed: &str, source: &str, expected: bool) {
+        let allowed: AllowedSource = allowed.parse().unwrap_or_else(|never| match never {});
+        assert_eq!(allowed.allows(source), expected, "{source} under {allowed:?}");
+    }
+
+    #[test]
+    fn the_hub_is_allowed_whole_or_by_owner_or_by_name() {
+        check("hf://", "hf://owner/name@v1", true);
+        check("hf://owner", "hf://owner/name", true);
+        check("hf://owner/", "hf://owner/name", true);
+        check("hf://owner/name", "hf://owner/name@v1", true);
+        check("hf://owner/name", "hf://owner/name-2", false);
+        check("hf://owner", "hf://owner2/name", false);
+        check("hf://owner", "/etc", false);
+    }
+
+    #[test]
+    fn a_folder_is_left_by_no_path_and_no_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("models/qa");
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::create_dir_all(folder.path().join("secret")).unwrap();
+        let models = folder.path().join("models");
+        let models = models.to_str().unwrap();
+        check(models, inside.to_str().unwrap(), true);
+        check(models, &format!("{models}/qa/../qa"), true);
+        check(models, &format!("{models}/../secret"), false);
+        check(models, &format!("{models}/missing"), false);
+        check(models, "minilm-qa", false);
+        check(models, "hf://owner/name", false);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.path().join("secret"), inside.join("link")).unwrap();
+            check(models, &format!("{models}/qa/link"), false);
+        }
+    }
+}
