@@ -135,7 +135,7 @@ pub enum ServerError {
     },
     /// A source of adapters that the operator has not allowed.
     #[error(
-        "adapters may not be added from `{source_text}`; the operator allows sources with `--adapter-source` or          `adapter_sources`"
+        "adapters may not be added from `{source_text}`; the operator allows sources with `--adapter-source` or `adapter_sources`"
     )]
     SourceNotAllowed {
         /// The source as it was given.

@@ -2,8 +2,8 @@
 
 use axum::Json as JsonBody;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use lorank_adapters::{Entry, Outcome, RegistryError, State as Registered};
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{App, id, now_millis, read};
+use super::{App, Name, Params, id, now_millis, read};
 use crate::ServerError;
 use crate::service::AdapterHost;
 
@@ -46,7 +46,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Se
     .await
 }
 
-pub(crate) async fn show(State(app): State<App>, Path(name): Path<String>) -> Result<impl IntoResponse, ServerError> {
+pub(crate) async fn show(State(app): State<App>, Name(name): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| {
         let state = app.adapters()?.registry().state();
         let entry = state.resolve(&id("id", &name)?)?;
@@ -58,7 +58,7 @@ pub(crate) async fn show(State(app): State<App>, Path(name): Path<String>) -> Re
 /// Adds an adapter, or replaces the one of this id.
 pub(crate) async fn put(
     State(app): State<App>,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
@@ -86,8 +86,8 @@ pub(crate) async fn put(
 
 pub(crate) async fn delete(
     State(app): State<App>,
-    Path(name): Path<String>,
-    Query(Force { force }): Query<Force>,
+    Name(name): Name,
+    Params(Force { force }): Params<Force>,
 ) -> Result<impl IntoResponse, ServerError> {
     let id = id("id", &name)?;
     app.blocking(move |app| {
@@ -107,7 +107,7 @@ pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse,
 /// Points an alias to an adapter: moving `default` promotes it.
 pub(crate) async fn put_alias(
     State(app): State<App>,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
@@ -121,10 +121,7 @@ pub(crate) async fn put_alias(
     .await
 }
 
-pub(crate) async fn delete_alias(
-    State(app): State<App>,
-    Path(name): Path<String>,
-) -> Result<impl IntoResponse, ServerError> {
+pub(crate) async fn delete_alias(State(app): State<App>, Name(name): Name) -> Result<impl IntoResponse, ServerError> {
     let alias = id("name", &name)?;
     app.blocking(move |app| {
         app.adapters()?.registry().remove_alias(&alias)?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json as JsonBody;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment, ExperimentStore};
@@ -13,7 +13,7 @@ use lorank_pipeline::AdapterChoice;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{App, now_millis, read};
+use super::{App, Name, Params, now_millis, read};
 use crate::ServerError;
 
 #[derive(Deserialize)]
@@ -79,11 +79,11 @@ pub(crate) async fn create(
     .await
 }
 
-pub(crate) async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<impl IntoResponse, ServerError> {
+pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| Ok(JsonBody(app.store()?.get(&id)?))).await
 }
 
-pub(crate) async fn delete(State(app): State<App>, Path(id): Path<String>) -> Result<impl IntoResponse, ServerError> {
+pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| {
         app.store()?.delete_draft(&id)?;
         Ok(StatusCode::NO_CONTENT)
@@ -91,7 +91,7 @@ pub(crate) async fn delete(State(app): State<App>, Path(id): Path<String>) -> Re
     .await
 }
 
-pub(crate) async fn start(State(app): State<App>, Path(id): Path<String>) -> Result<impl IntoResponse, ServerError> {
+pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| {
         let store = app.store()?;
         // What a draft names may have gone since.
@@ -101,14 +101,14 @@ pub(crate) async fn start(State(app): State<App>, Path(id): Path<String>) -> Res
     .await
 }
 
-pub(crate) async fn stop(State(app): State<App>, Path(id): Path<String>) -> Result<impl IntoResponse, ServerError> {
+pub(crate) async fn stop(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| Ok(JsonBody(app.store()?.stop(&id, now_millis())?))).await
 }
 
 /// Raises the share, or sets the end.
 pub(crate) async fn change(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Name(id): Name,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
@@ -130,8 +130,8 @@ pub(crate) async fn change(
 /// The report as the query string or the header `accept` wants it: JSON, a table or a page.
 pub(crate) async fn report(
     State(app): State<App>,
-    Path(id): Path<String>,
-    Query(query): Query<ReportQuery>,
+    Name(id): Name,
+    Params(query): Params<ReportQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ServerError> {
     let format = query.format.unwrap_or_else(|| accepted(&headers));
@@ -161,8 +161,8 @@ fn accepted(headers: &HeaderMap) -> ReportFormat {
 /// The answers or the events as CSV.
 pub(crate) async fn export(
     State(app): State<App>,
-    Path(id): Path<String>,
-    Query(ExportQuery { what }): Query<ExportQuery>,
+    Name(id): Name,
+    Params(ExportQuery { what }): Params<ExportQuery>,
 ) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| {
         let (store, mut csv) = (app.store()?, Vec::new());

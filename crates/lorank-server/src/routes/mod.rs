@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -111,6 +113,31 @@ fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
         return Ok(());
     }
     Err(ServerError::UnsupportedMediaType { found: format!("`{found}`") })
+}
+
+/// The parameters of a query string, refused in the service's own shape.
+pub(crate) struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ServerError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ServerError> {
+        let malformed =
+            |error: QueryRejection| ServerError::Malformed { part: "query string", problem: error.body_text() };
+        Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(malformed)
+    }
+}
+
+/// The one name in a path, refused in the service's own shape.
+pub(crate) struct Name(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = ServerError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ServerError> {
+        let malformed = |error: PathRejection| ServerError::Malformed { part: "path", problem: error.body_text() };
+        Path::from_request_parts(parts, state).await.map(|Path(name)| Self(name)).map_err(malformed)
+    }
 }
 
 /// An id or name from a path.

@@ -2,14 +2,14 @@
 
 use axum::Extension;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Query, State};
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use lorank_lab::Trial;
 use lorank_pipeline::{Cancellation, Fallback};
 
-use super::{App, now_millis};
+use super::{App, Params, now_millis};
 use crate::request_id::Arrival;
 use crate::wire::{Asked, PartJson};
 use crate::{SearchAnswer, SearchBody, ServerError};
@@ -21,10 +21,8 @@ pub(crate) async fn by_query_string(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
-    pairs: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    Params(pairs): Params<Vec<(String, String)>>,
 ) -> Result<Response, ServerError> {
-    let malformed = |error: QueryRejection| ServerError::Malformed { part: "query string", problem: error.body_text() };
-    let Query(pairs) = pairs.map_err(malformed)?;
     search(app, SearchBody::from_query_string(pairs)?, &headers, arrival).await
 }
 

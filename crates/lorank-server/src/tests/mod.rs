@@ -16,6 +16,9 @@ use tower::ServiceExt;
 
 use crate::*;
 
+mod adapters;
+mod experiments;
+
 const JSON: &str = "application/json";
 
 /// A service over the given engines.

@@ -1,0 +1,125 @@
+//! The registry from the outside, over a host without a model.
+
+use std::sync::Arc;
+
+use lorank_adapters::{Entry, NewFile, Outcome, Provenance, Registry, ResidencyStats};
+use lorank_core::{AdapterId, BoxError, Digest};
+use serde_json::json;
+
+use super::experiments::ask;
+use super::*;
+
+/// Takes any source of which it has heard, and adds its name as a file.
+struct ToyHost(Registry);
+
+impl AdapterHost for ToyHost {
+    fn registry(&self) -> &Registry {
+        &self.0
+    }
+
+    fn allows(&self, source: &str) -> bool {
+        source.starts_with("allowed/")
+    }
+
+    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
+        if source.ends_with("misfit") {
+            return Err("its shapes do not fit".into());
+        }
+        let provenance = Provenance {
+            source: source.into(),
+            revision: None,
+            added_at_millis: 1_764_100_000_123,
+            base_model: "toy".into(),
+            rank: 8,
+            targets: vec!["query".into()],
+            n_parameters: 3,
+            model_digest: toy::model(Some(id)).adapter.map_or(Digest::new([0; 32]), |adapter| adapter.digest),
+        };
+        Ok(self.0.add(id, &[NewFile::bytes("adapter_config.json", source.as_bytes().to_vec())], provenance)?)
+    }
+
+    fn is_in_memory(&self, _: &Entry) -> bool {
+        false
+    }
+
+    fn residency(&self) -> ResidencyStats {
+        ResidencyStats::default()
+    }
+}
+
+fn adapter_service() -> (Router, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let reranker = FakeReranker::hashing().with_adapters(&["qa"]);
+    let pipeline = Pipeline::new(ToyFirstStage::new(toy::candidates(5)), reranker, PipelineConfig::default()).unwrap();
+    let host = ToyHost(Registry::open(folder.path()).unwrap());
+    (router(Service::from(Arc::new(pipeline)).with_adapters(Arc::new(host)), ServerConfig::default()), folder)
+}
+
+#[tokio::test]
+async fn adapters_come_are_promoted_and_go() {
+    let (service, _folder) = adapter_service();
+    assert_eq!(ask(&service, "GET", "/v1/adapters", Json::Null).await.1, json!({"adapters": []}));
+    let (status, added) = ask(&service, "PUT", "/v1/adapters/qa", json!({"source": "allowed/qa"})).await;
+    assert_eq!((status, &added["added_at"]), (201, &json!("2025-11-25T19:46:40.123Z")));
+    assert_eq!(ask(&service, "PUT", "/v1/adapters/qa", json!({"source": "allowed/qa2"})).await.0, 200, "replaced");
+    let (_, alias) = ask(&service, "PUT", "/v1/aliases/default", json!({"adapter": "qa"})).await;
+    assert_eq!(alias, json!({"name": "default", "adapter": "qa", "before": null}));
+    assert_eq!(ask(&service, "GET", "/v1/aliases", Json::Null).await.1, json!({"aliases": {"default": "qa"}}));
+
+    ask(&service, "GET", "/v1/search?q=egg&adapter=qa", Json::Null).await;
+    let (_, shown) = ask(&service, "GET", "/v1/adapters/default", Json::Null).await;
+    let known = json!([shown["id"], shown["source"], shown["aliases"], shown["cached_scores"], shown["in_memory"]]);
+    assert_eq!(known, json!(["qa", "allowed/qa2", ["default"], 5, false]));
+    assert_eq!(
+        ask(&service, "POST", "/v1/registry/verify", Json::Null).await.1,
+        json!({"is_sound": true, "findings": []})
+    );
+
+    let (status, refused) = ask(&service, "DELETE", "/v1/adapters/qa", Json::Null).await;
+    assert_eq!((status, &refused["error"]["kind"]), (409, &json!("conflict")), "an alias points to it");
+    assert_eq!(ask(&service, "DELETE", "/v1/aliases/default", Json::Null).await.0, 204);
+    assert_eq!(ask(&service, "DELETE", "/v1/adapters/qa", Json::Null).await.0, 204);
+    assert_eq!(ask(&service, "GET", "/v1/adapters/qa", Json::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn what_cannot_be_added_is_refused_with_the_reason() {
+    let (service, _folder) = adapter_service();
+    for (uri, body, status, message) in [
+        (
+            "/v1/adapters/qa",
+            json!({"source": "/etc"}),
+            403,
+            "adapters may not be added from `/etc`; the operator allows sources with `--adapter-source` or `adapter_sources`",
+        ),
+        (
+            "/v1/adapters/qa",
+            json!({"source": "allowed/misfit"}),
+            422,
+            "`allowed/misfit` is no adapter that can be added: its shapes do not fit",
+        ),
+        (
+            "/v1/adapters/default",
+            json!({"source": "allowed/qa"}),
+            409,
+            "no adapter can be called `default`: it is the alias of requests that name none; add it under another id and point `default` to that",
+        ),
+        ("/v1/adapters/a%20b", json!({"source": "allowed/qa"}), 422, "`id` is refused: "),
+        (
+            "/v1/adapters/qa",
+            json!({"from": "allowed/qa"}),
+            422,
+            "`from` is refused: unknown field `from`, expected `source`",
+        ),
+        (
+            "/v1/aliases/default",
+            json!({"adapter": "gone"}),
+            404,
+            "the registry has no adapter and no alias `gone`; it is empty",
+        ),
+    ] {
+        let (found, answer) = ask(&service, "PUT", uri, body).await;
+        let said = answer["error"]["message"].as_str().unwrap();
+        assert!(found == status && said.starts_with(message), "{found}: {said}");
+    }
+}
