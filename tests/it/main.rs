@@ -10,5 +10,6 @@ mod examples;
 mod failures;
 mod indexing;
 mod killing;
+mod live;
 mod reranking;
 mod serving;

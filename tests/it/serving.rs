@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use crate::command::{Lorank, std_command};
 
 /// A server that ends with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
-    fn start(lorank: &Lorank, args: &[&str]) -> Self {
+    pub(crate) fn start(lorank: &Lorank, args: &[&str]) -> Self {
         let mut command = std_command(lorank.folder.path());
         let mut child = command.arg("serve").args(args).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -25,8 +25,15 @@ impl Server {
         Self { child, address }
     }
 
+    #[cfg(unix)]
+    /// Asks it politely to end, and waits until it has: everything is written then.
+    pub(crate) fn end(mut self) {
+        let status = std::process::Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success() && self.child.wait().unwrap().success());
+    }
+
     /// Status and body of an answer.
-    fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
+    pub(crate) fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
