@@ -74,7 +74,7 @@ fn name(outcome: &Outcome) -> &'static str {
 fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()> {
     let digest = |entry: &Entry| entry.provenance.model_digest.short().to_string();
     let what = format!(
-        "rank {} on {}, {} weights, digest {}",
+        "rank {} on {}; {} weights; digest {}",
         entry.provenance.rank,
         entry.provenance.targets.join(", "),
         count(entry.provenance.n_parameters),
