@@ -125,8 +125,28 @@ fn an_adapter_is_tried_on_its_base_model_where_that_is_named() {
 }
 
 #[test]
+fn what_came_from_the_hub_keeps_its_commit() {
+    let lorank = Lorank::new();
+    let repository = lorank.path("hf/hub/models--owner--qa");
+    let (commit, snapshots) = ("0123456789abcdef0123456789abcdef01234567", repository.join("snapshots"));
+    std::fs::create_dir_all(repository.join("refs")).unwrap();
+    std::fs::write(repository.join("refs/main"), commit).unwrap();
+    std::fs::create_dir_all(snapshots.join(commit)).unwrap();
+    lorank_testing::copy_fixture("tiny-llama/adapter-a", &snapshots.join(commit));
+    let added = lorank.json(&["adapters", "add", "qa", "hf://owner/qa", "--json"]);
+    assert_eq!(
+        (&added["source"], &added["revision"], &added["outcome"]),
+        (&json!("hf://owner/qa"), &json!(commit), &json!("added"))
+    );
+    let shown = lorank.run(&["adapters", "show", "qa"]);
+    assert!(shown.contains(&format!("\nsource        hf://owner/qa at {commit}\n")), "{shown}");
+}
+
+#[test]
 fn what_cannot_be_done_says_why() {
     let lorank = Lorank::new();
+    lorank.fail(&["adapters", "remove", "a"], "");
+    assert!(!lorank.path("share").exists(), "what failed has made nothing");
     lorank.run(&["adapters", "add", "a", &fixture("tiny-llama/adapter-a")]);
     for (args, part) in [
         (&["show", "b"][..], "the registry has no adapter and no alias `b`; it has `a`"),
@@ -160,8 +180,13 @@ fn a_running_experiment_holds_its_adapters() {
     lorank.run(&["adapters", "add", "b", &fixture("tiny-llama/adapter-b")]);
     let output = lorank.command(&["adapters", "alias", "new", "b"]).output().unwrap();
     let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && warning.contains("`e` has an arm that follows `new`"), "{warning}");
+    assert!(output.status.success() && warning.contains("running experiment `e` looks `new` up"), "{warning}");
     lorank.run(&["adapters", "remove", "a"]);
+    let output = lorank.command(&["adapters", "add", "b", &fixture("tiny-llama/adapter-a")]).output().unwrap();
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && warning.contains("running experiment `e` looks `b` up"), "{warning}");
+    let (code, error) = lorank.fail(&["adapters", "unalias", "new"], "");
+    assert!(code == 1 && error.contains("alias `new` is in use by running experiment `e`"), "{error}");
     lorank.run(&["adapters", "remove", "b", "--force"]);
     assert_eq!(lorank.json(&["adapters", "list", "--json"]), json!({"adapters": [], "aliases": {}}));
 }
