@@ -66,6 +66,6 @@ pub(crate) fn std_command(folder: &Path) -> std::process::Command {
             command.env_remove(&*name);
         }
     }
-    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", folder.join("hf"));
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", folder.join("hf")).env("XDG_DATA_HOME", folder.join("share"));
     command
 }

@@ -25,6 +25,20 @@ fn wrong_usage_is_status_2() {
         (&["info", "--log", "lorank=loud"], "--log"),
         (&["score"], "--pairs"),
         (&["completions", "tcl"], "tcl"),
+        (&["adapters"], "Usage: lorank adapters"),
+        (&["adapters", "add", "qa"], "SOURCE"),
+        (&["adapters", "add", "my adapter", "minilm-qa"], "`my adapter`"),
+        (&["adapters", "add", "qa", "hf://x"], "`hf://x` is not a model source"),
+        (&["adapters", "alias", "default"], "ID"),
+        (&["experiments", "create"], "NAME=MODEL[:WEIGHT]"),
+        (&["experiments", "create", "e", "--arm", "qa"], "`qa` is not an arm"),
+        (&["experiments", "create", "e", "--arm", "a=none:0"], "the weight `0` is not a whole number above 0"),
+        (&["experiments", "create", "e", "--arm", "a=none", "--method", "mix"], "possible values: split, interleave"),
+        (&["experiments", "create", "e", "--arm", "a=none", "--ends", "soon"], "`soon` is not a time in ISO 8601"),
+        (&["experiments", "create", "e", "--file", "e.json"], "--file"),
+        (&["experiments", "report", "e", "--json", "--html", "e.html"], "--html"),
+        (&["experiments", "report", "e", "--alpha", "5"], "`5` is not a number between 0 and 1"),
+        (&["experiments", "forget"], "--before"),
     ] {
         check(args, "", 2, &[part]);
     }
@@ -71,6 +85,21 @@ fn help_and_version_are_no_failures() {
     assert_eq!(lorank.run(&["--version"]), format!("lorank {}\n", env!("CARGO_PKG_VERSION")));
     for command in ["demo", "index", "delete", "search", "rerank", "score", "serve", "info", "completions", "notices"] {
         assert!(lorank.run(&[command, "--help"]).contains("Usage: lorank"), "{command}");
+    }
+    for (command, subcommands) in [
+        ("adapters", &["add", "list", "show", "alias", "unalias", "remove", "verify"][..]),
+        (
+            "experiments",
+            &["create", "start", "stop", "share", "delete", "list", "show", "report", "export", "forget"][..],
+        ),
+    ] {
+        for subcommand in subcommands {
+            let help = lorank.run(&[command, subcommand, "--help"]);
+            assert!(
+                help.contains(&format!("Usage: lorank {command} {subcommand}")) && help.contains("--data"),
+                "{help}"
+            );
+        }
     }
 }
 

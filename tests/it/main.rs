@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
+mod adapters;
 mod architecture;
 mod command;
 mod demo;
 mod environment;
 mod examples;
+mod experiments;
 mod failures;
 mod indexing;
 mod killing;

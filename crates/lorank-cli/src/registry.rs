@@ -45,21 +45,28 @@ pub(crate) fn base_model(entry: &Entry) -> Option<&str> {
     Some(entry.provenance.base_model.as_str()).filter(|name| !name.is_empty())
 }
 
-/// The experiments that have not ended and look the adapter up, by its id or by an alias.
+/// The experiments that have not ended and use the adapter, by its id or by an alias.
 pub(crate) fn used_by<'a>(
     id: &AdapterId,
     state: &State,
     experiments: &'a [Experiment],
     now_millis: i64,
 ) -> Vec<&'a Experiment> {
-    let is_it = |model: &ArmModel| match model {
-        ArmModel::Adapter(name) => state.resolve(name).is_ok_and(|entry| entry.id == *id),
-        ArmModel::FirstStage | ArmModel::Base => false,
+    let names: Vec<&AdapterId> = std::iter::once(id).chain(state.aliases_of(id)).collect();
+    looking_up(&names, experiments, now_millis)
+}
+
+/// The experiments that have not ended and look one of these names up, which they do at each request.
+pub(crate) fn looking_up<'a>(
+    names: &[&AdapterId],
+    experiments: &'a [Experiment],
+    now_millis: i64,
+) -> Vec<&'a Experiment> {
+    let is_one = |model: &ArmModel| matches!(model, ArmModel::Adapter(name) if names.contains(&name));
+    let looks_up = |experiment: &&Experiment| {
+        !experiment.has_ended(now_millis) && experiment.arms.iter().any(|arm| is_one(&arm.model))
     };
-    let uses = |experiment: &&Experiment| {
-        !experiment.has_ended(now_millis) && experiment.arms.iter().any(|arm| is_it(&arm.model))
-    };
-    experiments.iter().filter(uses).collect()
+    experiments.iter().filter(looks_up).collect()
 }
 
 /// An adapter of the registry as JSON.

@@ -3,14 +3,15 @@
 use std::io::Write;
 
 use clap::Args;
-use lorank_adapters::{Entry, Outcome, Registry, RegistryError};
+use lorank_adapters::{Entry, Outcome, Registry, RegistryError, State};
 use lorank_core::AdapterId;
 use serde_json::json;
 
+use super::{running, warn_of_experiments};
 use crate::data::DataFolder;
 use crate::models::{AdapterArg, ModelArgs, Place};
 use crate::output::text::count;
-use crate::{output, registry};
+use crate::{output, registry, times};
 
 /// Copy an adapter into the registry, under an id
 ///
@@ -40,11 +41,10 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
         model.load(&[adapter], is_quiet)?;
     }
     let outcome = registry::add(&registry, &args.id, &found.files, &found.source, found.revision.as_deref())?;
-    if let Some(alias) = &args.alias {
-        registry.set_alias(alias, &args.id)?;
-    }
+    let moved = args.alias.as_ref().map(|alias| registry.set_alias(alias, &args.id)).transpose()?.flatten();
     let state = registry.state();
     let entry = state.resolve(&args.id)?;
+    warn(args, &outcome, moved.as_ref(), &state, data)?;
     if is_json {
         let mut adapter = registry::to_json(&state, entry);
         adapter["outcome"] = json!(name(&outcome));
@@ -63,6 +63,25 @@ fn check_alias(args: &AddArgs, registry: &Registry) -> Result<(), RegistryError>
     }
 }
 
+/// Says which running experiments the new files or the moved alias reach.
+fn warn(
+    args: &AddArgs,
+    outcome: &Outcome,
+    moved_from: Option<&AdapterId>,
+    state: &State,
+    data: &DataFolder,
+) -> anyhow::Result<()> {
+    let (experiments, now_millis) = (running(data)?, times::now_millis());
+    let content = state.resolve(&args.id)?.content;
+    if matches!(outcome, Outcome::Replaced { old } if old.content != content) {
+        warn_of_experiments(&registry::used_by(&args.id, state, &experiments, now_millis), &args.id);
+    }
+    if let Some(alias) = args.alias.as_ref().filter(|_| moved_from.is_some_and(|old| *old != args.id)) {
+        warn_of_experiments(&registry::looking_up(&[alias], &experiments, now_millis), alias);
+    }
+    Ok(())
+}
+
 fn name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Added => "added",
@@ -74,7 +93,7 @@ fn name(outcome: &Outcome) -> &'static str {
 fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()> {
     let digest = |entry: &Entry| entry.provenance.model_digest.short().to_string();
     let what = format!(
-        "rank {} on {}, {} weights, digest {}",
+        "rank {} on {}; {} weights; digest {}",
         entry.provenance.rank,
         entry.provenance.targets.join(", "),
         count(entry.provenance.n_parameters),

@@ -4,11 +4,12 @@ use std::io::Write;
 
 use anyhow::bail;
 use clap::Args;
-use lorank_adapters::{Fault, Finding};
+use lorank_adapters::{Fault, Finding, Registry};
 use lorank_core::AdapterId;
-use lorank_experiments::{ArmModel, Experiment};
+use lorank_experiments::Experiment;
 use serde_json::json;
 
+use super::{running, warn_of_experiments};
 use crate::data::DataFolder;
 use crate::{output, registry, times};
 
@@ -26,6 +27,9 @@ pub(crate) struct AliasArgs {
 pub(crate) struct UnaliasArgs {
     /// The alias
     name: AdapterId,
+    /// Remove it even where a running experiment follows it
+    #[arg(long)]
+    force: bool,
 }
 
 /// Remove an adapter
@@ -43,9 +47,10 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct VerifyArgs {}
 
 pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
-    let old = data.registry()?.set_alias(&args.name, &args.id)?.filter(|old| *old != args.id);
+    let registry = registry_with(&args.id, data)?;
+    let old = registry.set_alias(&args.name, &args.id)?.filter(|old| *old != args.id);
     if old.is_some() {
-        warn_of_experiments(&args.name, &running(data)?);
+        warn_of_experiments(&registry::looking_up(&[&args.name], &running(data)?, times::now_millis()), &args.name);
     }
     if is_json {
         return output::print_json(&json!({"alias": args.name.as_str(), "id": args.id.as_str(),
@@ -57,32 +62,22 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool) -> anyho
     }
 }
 
-/// An arm's model is looked up at each request, so an alias that moves changes what a running experiment compares.
-fn warn_of_experiments(alias: &AdapterId, experiments: &[Experiment]) {
-    let follows = |experiment: &&Experiment| {
-        !experiment.has_ended(times::now_millis())
-            && experiment.arms.iter().any(|arm| arm.model == ArmModel::Adapter(alias.clone()))
-    };
-    for Experiment { id, .. } in experiments.iter().filter(follows) {
-        tracing::warn!(
-            "running experiment `{id}` has an arm that follows `{alias}`: it compares other models from now on"
-        );
-    }
-}
-
 pub(crate) fn unalias(args: &UnaliasArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
-    let old = data.registry()?.remove_alias(&args.name)?;
+    let registry = registry_with(&args.name, data)?;
+    let users = named(&registry::looking_up(&[&args.name], &running(data)?, times::now_millis()));
+    if !users.is_empty() && !args.force {
+        bail!("alias `{}` is in use by {}; end that first, or force the removal", args.name, users.join(", "));
+    }
+    let old = registry.remove_alias(&args.name)?;
     if is_json {
-        return output::print_json(&json!({"alias": args.name.as_str(), "old": old.as_str()}));
+        return output::print_json(&json!({"alias": args.name.as_str(), "old": old.as_str(), "was_used_by": users}));
     }
     say(&format!("{} points to nothing any more (before, to {old})", args.name))
 }
 
 pub(crate) fn remove(args: &RemoveArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
-    let registry = data.registry()?;
-    let experiments = running(data)?;
-    let users = registry::used_by(&args.id, &registry.state(), &experiments, times::now_millis());
-    let users: Vec<String> = users.iter().map(|experiment| format!("running experiment `{}`", experiment.id)).collect();
+    let registry = registry_with(&args.id, data)?;
+    let users = named(&registry::used_by(&args.id, &registry.state(), &running(data)?, times::now_millis()));
     let removed = registry.remove(&args.id, &users, args.force)?;
     if is_json {
         return output::print_json(&json!({"id": removed.id.as_str(),
@@ -120,9 +115,15 @@ fn finding_json(finding: &Finding) -> serde_json::Value {
     json!({"path": finding.path, "what": what, "ids": ids})
 }
 
-/// The running experiments.
-fn running(data: &DataFolder) -> anyhow::Result<Vec<Experiment>> {
-    Ok(data.existing_experiments()?.map(|store| store.running().to_vec()).unwrap_or_default())
+/// The registry, where something has the name. Where nothing has, an empty registry is not made for the error's sake.
+fn registry_with(name: &AdapterId, data: &DataFolder) -> anyhow::Result<Registry> {
+    let registry = data.registry()?;
+    registry.state().resolve(name)?;
+    Ok(registry)
+}
+
+fn named(experiments: &[&Experiment]) -> Vec<String> {
+    experiments.iter().map(|experiment| format!("running experiment `{}`", experiment.id)).collect()
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

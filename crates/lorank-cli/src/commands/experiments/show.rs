@@ -150,10 +150,30 @@ mod tests {
     fn experiments_are_lines_for_people() {
         let running = json!({"id": "winter", "state": "running", "start_millis": 1_000, "end_millis": 86_400_000,
             "method": "interleave", "primary_measure": "reciprocal-rank"});
-        insta::assert_snapshot!(summary(&experiment(json!({})), 0), @"");
-        insta::assert_snapshot!(lines(&experiment(running.clone()), 2_000), @"");
+        insta::assert_snapshot!(
+            summary(&experiment(json!({})), 0),
+            @"summer (draft): control (none) against minilm-qa on 12.3 % of the units; start it with `lorank experiments start summer`"
+        );
+        insta::assert_snapshot!(lines(&experiment(running.clone()), 2_000), @r"
+        id        winter
+        state     running
+        method    interleave
+        unit      unit-id
+        share     12.3 %
+        layer     main
+        salt      summer
+        measure   reciprocal-rank
+        starts    1970-01-01T00:00:01Z
+        ends      1970-01-02T00:00:00Z
+        control   control (none), weight 1
+        arm       minilm-qa, weight 3
+        ");
         let list = table(&[experiment(json!({})), experiment(running)], 2_000);
-        insta::assert_snapshot!(anstream::adapter::strip_str(&list).to_string(), @"");
+        insta::assert_snapshot!(anstream::adapter::strip_str(&list).to_string(), @r"
+        id      state    method      share   layer  starts                ends                  arms
+        summer  draft    split       12.3 %  main   -                     -                     control (none), minilm-qa
+        winter  running  interleave  12.3 %  main   1970-01-01T00:00:01Z  1970-01-02T00:00:00Z  control (none), minilm-qa
+        ");
     }
 
     #[test]
