@@ -57,7 +57,8 @@ fn a_hundred_promotions_under_load_fail_no_request_and_mix_no_adapters() {
         };
         let clients = [(); 3].map(|()| scope.spawn(client));
         for n in 0..100 {
-            let body = json!({"adapter": ["science", "qa"][n % 2]}).to_string();
+            let adapter = ["science", "qa"][n % 2];
+            let body = json!({"adapter": adapter}).to_string();
             assert_eq!(server.ask("PUT", "/v1/aliases/default", &body).0, 200);
             let until = n_answers.load(Ordering::Relaxed) + 1;
             while n_answers.load(Ordering::Relaxed) < until && !clients.iter().any(|client| client.is_finished()) {
