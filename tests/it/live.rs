@@ -102,7 +102,10 @@ fn two_processes_assign_units_alike_and_one_report_has_both() {
         let click = json!({"action_name": "click", "query_id": one["request_id"], "object_id": one["hits"][1]["id"],
             "timestamp": "2026-01-01T12:00:00Z"});
         // To the other server: it did not answer the search, and need not know of it.
-        assert_eq!(servers[1].ask("POST", "/v1/events", &click.to_string()), (200, json!({"accepted": 1, "duplicates": 0})));
+        assert_eq!(
+            servers[1].ask("POST", "/v1/events", &click.to_string()),
+            (200, json!({"accepted": 1, "duplicates": 0}))
+        );
     }
     assert_eq!(arms.len(), 2, "{arms:?}");
     // A restart changes nothing either.

@@ -2,7 +2,7 @@
 
 use lorank_adapters::{Contents, Entry, NewFile, Outcome, Provenance, Registry, State};
 use lorank_core::AdapterId;
-use lorank_experiments::{ArmModel, Experiment};
+use lorank_experiments::{Experiment, looking_up};
 use lorank_model::{AdapterFacts, AdapterFile, FileContents, Files};
 use serde_json::{Value, json};
 
@@ -54,19 +54,6 @@ pub(crate) fn used_by<'a>(
 ) -> Vec<&'a Experiment> {
     let names: Vec<&AdapterId> = std::iter::once(id).chain(state.aliases_of(id)).collect();
     looking_up(&names, experiments, now_millis)
-}
-
-/// The experiments that have not ended and look one of these names up, which they do at each request.
-pub(crate) fn looking_up<'a>(
-    names: &[&AdapterId],
-    experiments: &'a [Experiment],
-    now_millis: i64,
-) -> Vec<&'a Experiment> {
-    let is_one = |model: &ArmModel| matches!(model, ArmModel::Adapter(name) if names.contains(&name));
-    let looks_up = |experiment: &&Experiment| {
-        !experiment.has_ended(now_millis) && experiment.arms.iter().any(|arm| is_one(&arm.model))
-    };
-    experiments.iter().filter(looks_up).collect()
 }
 
 /// An adapter of the registry as JSON.

@@ -132,6 +132,16 @@ impl Experiment {
     }
 }
 
+/// The experiments that have not ended and look one of these names up, which they do at each request: an adapter's id, its
+/// aliases.
+pub fn looking_up<'a>(names: &[&AdapterId], experiments: &'a [Experiment], now_millis: i64) -> Vec<&'a Experiment> {
+    let is_one = |model: &ArmModel| matches!(model, ArmModel::Adapter(name) if names.contains(&name));
+    let looks_up = |experiment: &&Experiment| {
+        !experiment.has_ended(now_millis) && experiment.arms.iter().any(|arm| is_one(&arm.model))
+    };
+    experiments.iter().filter(looks_up).collect()
+}
+
 impl ArmModel {
     const FIRST_STAGE: &'static str = "first-stage";
     const BASE: &'static str = "none";

@@ -16,7 +16,7 @@ mod store;
 
 pub use analysis::{Analysis, AnalysisOptions, Forecast, Interval, Look, Measure, SampleRatio, Verdict, Wait};
 pub use assignment::Assigner;
-pub use definition::{Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind};
+pub use definition::{Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind, looking_up};
 pub use error::{ExperimentError, ExperimentErrorKind};
 pub use interleave::{Drafted, NO_TEAM, credits, team_draft};
 pub use layer::{BucketRange, N_BUCKETS};

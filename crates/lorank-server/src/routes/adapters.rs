@@ -7,7 +7,8 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use lorank_adapters::{Entry, Outcome, RegistryError, State as Registered};
-use lorank_experiments::ArmModel;
+use lorank_core::AdapterId;
+use lorank_experiments::looking_up;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
@@ -146,17 +147,12 @@ impl App {
     }
 
     /// The running experiments that rank with an adapter, by its id or by an alias of it.
-    fn experiments_with(&self, id: &lorank_core::AdapterId) -> Result<Vec<String>, ServerError> {
+    fn experiments_with(&self, id: &AdapterId) -> Result<Vec<String>, ServerError> {
         let Some(store) = self.service.engine.store() else { return Ok(Vec::new()) };
-        let (running, state, now) = (store.running(), self.adapters()?.registry().state(), now_millis());
-        let is_it = |model: &ArmModel| match model {
-            ArmModel::Adapter(name) => name == id || state.resolve(name).is_ok_and(|entry| entry.id == *id),
-            ArmModel::FirstStage | ArmModel::Base => false,
-        };
-        let running =
-            running.iter().filter(|one| one.assigns_at(now) || one.start_millis.is_some_and(|start| start > now));
-        let users = running.filter(|one| one.arms.iter().any(|arm| is_it(&arm.model)));
-        Ok(users.map(|one| format!("experiment `{}`", one.id)).collect())
+        let (running, state) = (store.running(), self.adapters()?.registry().state());
+        let names: Vec<&AdapterId> = std::iter::once(id).chain(state.aliases_of(id)).collect();
+        let users = looking_up(&names, &running, now_millis());
+        Ok(users.iter().map(|one| format!("experiment `{}`", one.id)).collect())
     }
 
     /// An adapter and what this process knows of it.

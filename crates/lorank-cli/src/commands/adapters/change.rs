@@ -50,7 +50,10 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool) -> anyho
     let registry = registry_with(&args.id, data)?;
     let old = registry.set_alias(&args.name, &args.id)?.filter(|old| *old != args.id);
     if old.is_some() {
-        warn_of_experiments(&registry::looking_up(&[&args.name], &running(data)?, times::now_millis()), &args.name);
+        warn_of_experiments(
+            &lorank_experiments::looking_up(&[&args.name], &running(data)?, times::now_millis()),
+            &args.name,
+        );
     }
     if is_json {
         return output::print_json(&json!({"alias": args.name.as_str(), "id": args.id.as_str(),
@@ -64,7 +67,7 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool) -> anyho
 
 pub(crate) fn unalias(args: &UnaliasArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
     let registry = registry_with(&args.name, data)?;
-    let users = named(&registry::looking_up(&[&args.name], &running(data)?, times::now_millis()));
+    let users = named(&lorank_experiments::looking_up(&[&args.name], &running(data)?, times::now_millis()));
     if !users.is_empty() && !args.force {
         bail!("alias `{}` is in use by {}; end that first, or force the removal", args.name, users.join(", "));
     }
