@@ -101,6 +101,7 @@ pub(crate) struct QueueSection {
 pub(crate) struct ServerSection {
     n_searches_max: Option<NonZeroUsize>,
     body_bytes_max: Option<usize>,
+    n_documents_max: Option<NonZeroUsize>,
     pub adapter_bytes_max: Option<u64>,
 }
 
@@ -134,6 +135,7 @@ impl ConfigFile {
         let mut config = ServerConfig::default();
         set(&mut config.n_searches_max, self.server.n_searches_max);
         set(&mut config.body_bytes_max, self.server.body_bytes_max);
+        set(&mut config.n_documents_max, self.server.n_documents_max);
         let key = |key: &KeySection| {
             Key::new(&key.name, key.role, &key.hash).map_err(|why| anyhow!("the key `{}`: {why}", key.name))
         };

@@ -74,6 +74,14 @@ impl AdapterHost for Host {
         })
     }
 
+    fn own_adapters(&self) -> Vec<AdapterId> {
+        self.reranker.base().adapters().into_iter().map(|adapter| adapter.version.id).collect()
+    }
+
+    fn max_length(&self) -> usize {
+        self.reranker.base().base().max_length
+    }
+
     fn is_in_memory(&self, entry: &Entry) -> bool {
         self.reranker.is_in_memory(entry)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use lorank_core::{DocumentId, Hit, ModelVersion};
+use lorank_core::{DocumentId, Hit, ModelVersion, Score};
 
 /// The answer to one search.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,21 @@ pub struct Answer {
     pub cache: CacheUse,
     /// How long each step took.
     pub timings: Timings,
+}
+
+/// The scores of documents that a caller brought.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scoring {
+    /// A score for each document, in their order, or why there are none.
+    pub scores: Result<Vec<Score>, Fallback>,
+    /// The model that scored, or would have.
+    pub model: ModelVersion,
+    /// What the score cache did.
+    pub cache: CacheUse,
+    /// About how many tokens query and documents have together, each document with the query.
+    pub n_tokens: usize,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// How many of a request's pairs the score cache held. Together they are `n_candidates`, or none without reranking.

@@ -77,7 +77,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
+pub use answer::{Answer, CacheUse, Fallback, ScoreOrigin, Scoring, Timings};
 pub use config::PipelineConfig;
 pub use error::{ErrorKind, PipelineError};
 pub use lorank_cache::{CacheConfig, CacheStats};

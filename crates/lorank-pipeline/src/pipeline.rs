@@ -13,7 +13,7 @@ use lorank_core::{
 
 use crate::queue::{Queue, Work};
 use crate::{
-    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, QueueStats, Ranker, ScoreOrigin,
+    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, QueueStats, Ranker, ScoreOrigin, Scoring,
     SearchRequest, Timings, order,
 };
 
@@ -184,6 +184,39 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         answer.timings.total = started.elapsed();
         log(&answer);
         Ok(answer)
+    }
+
+    /// The scores of documents for a query, in the documents' order: for callers that bring all their documents and take all
+    /// the scores, however many those are. They are scored a thousand at a time, so that other requests get their share.
+    ///
+    /// # Errors
+    /// A query beyond the limit, or an adapter that is not there. Late or failing, it is a fallback in [`Scoring::scores`].
+    pub fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError> {
+        const CHUNK: usize = 1_000;
+        let started = Instant::now();
+        let deadline = self.plan(&SearchRequest { depth: None, top_k: None, offset: 0, ..request.clone() })?.deadline;
+        let model = self.model(&request.adapter)?;
+        let _entered = tracing::info_span!("score", n_documents = documents.len()).entered();
+        let n_tokens = documents.iter().map(|document| self.reranker.n_tokens(&request.query, document)).sum();
+        let models = [Some(model)];
+        let mut scores = Ok(Vec::with_capacity(documents.len()));
+        let mut cache = CacheUse::default();
+        for chunk in documents.chunks(CHUNK) {
+            let reranking =
+                self.rerankings(request, &models, deadline, chunk).pop().expect("there is one for each model");
+            cache.hits += reranking.cache.hits;
+            cache.misses += reranking.cache.misses;
+            if let Some(fallback) = reranking.fallback {
+                scores = Err(fallback);
+                break;
+            }
+            if let Ok(scores) = &mut scores {
+                scores.extend(reranking.scores);
+            }
+        }
+        let [model] = models;
+        let model = model.expect("it was put there");
+        Ok(Scoring { scores, model, cache, n_tokens, took: started.elapsed() })
     }
 
     /// The exact model that reranks for a choice, aliases and the default followed.

@@ -70,6 +70,22 @@ fn several_rankers_share_one_retrieval_and_one_batch() {
 }
 
 #[test]
+fn any_number_of_documents_is_scored_in_their_own_order() {
+    let reranker = FakeReranker::by(|_, _, candidate| candidate.text.len() as f32);
+    let (pipeline, engine) =
+        pipeline(1, reranker, PipelineConfig { queue_pairs_max: non_zero(10), ..PipelineConfig::default() });
+    let documents = toy::candidates(2_500);
+    let scoring = pipeline.score(&SearchRequest::new("query"), &documents).unwrap();
+    let expected: Vec<_> = documents.iter().map(|one| Score::new(one.text.len() as f32).unwrap()).collect();
+    assert_eq!((scoring.scores, scoring.cache.misses, engine.n_pairs()), (Ok(expected), 2_500, 2_500));
+    assert!(scoring.n_tokens >= 2_500);
+    assert_eq!(pipeline.score(&SearchRequest::new("query"), &documents).unwrap().cache.hits, 2_500);
+    engine.set_fault(Some(Fault::Error("broken")));
+    let failed = pipeline.score(&SearchRequest::new("other"), &documents).unwrap();
+    assert_eq!(failed.scores.unwrap_err().to_string(), "broken");
+}
+
+#[test]
 fn the_ranking_reaches_from_the_top_to_the_end_of_the_page() {
     let (pipeline, _) = pipeline(9, FakeReranker::hashing(), PipelineConfig::default());
     let all = pipeline.search(&page(0, 9)).unwrap();

@@ -105,6 +105,30 @@ pub enum ServerError {
         /// Why.
         source: ExperimentError,
     },
+    /// A rerank request without documents.
+    #[error("`{field}` cannot be empty")]
+    NoDocuments {
+        /// The field.
+        field: &'static str,
+    },
+    /// A rerank request with more documents than are taken.
+    #[error("`{field}` has {found} documents, which is above the limit of {max}")]
+    TooManyDocuments {
+        /// The field.
+        field: &'static str,
+        /// How many it has.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The model did not give the scores.
+    #[error("the documents could not be scored: {message}")]
+    NotScored {
+        /// The reason as one word.
+        reason: &'static str,
+        /// The reason for people.
+        message: String,
+    },
     /// The adapter cannot be taken from where it is said to be.
     #[error("`{source_text}` is no adapter that can be added")]
     AdapterSource {
@@ -234,17 +258,19 @@ impl ServerError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::MalformedJson { .. } | Self::Malformed { .. } => ErrorKind::MalformedRequest,
-            Self::InvalidValue { .. } | Self::WrongBody { .. } | Self::Event { .. } | Self::AdapterSource { .. } => {
-                ErrorKind::InvalidValue
-            }
+            Self::InvalidValue { .. }
+            | Self::WrongBody { .. }
+            | Self::Event { .. }
+            | Self::NoDocuments { .. }
+            | Self::AdapterSource { .. } => ErrorKind::InvalidValue,
             Self::UnknownRoute { .. } | Self::WithoutPart { .. } => ErrorKind::NotFound,
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Forbidden { .. } | Self::SourceNotAllowed { .. } => ErrorKind::Forbidden,
             Self::MethodNotAllowed { .. } => ErrorKind::MethodNotAllowed,
-            Self::BodyTooLarge { .. } => ErrorKind::PayloadTooLarge,
+            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => ErrorKind::PayloadTooLarge,
             Self::UnsupportedMediaType { .. } => ErrorKind::UnsupportedMediaType,
             Self::Overloaded { .. } | Self::QueueFull { .. } => ErrorKind::Overloaded,
-            Self::Panicked { .. } => ErrorKind::Internal,
+            Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
             Self::Search(error) => match error.kind() {
                 LabErrorKind::InvalidInput => ErrorKind::InvalidValue,
                 LabErrorKind::NotFound => ErrorKind::NotFound,
@@ -271,6 +297,7 @@ impl ServerError {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::InvalidValue { field, .. } => Some(field),
+            Self::NoDocuments { field } | Self::TooManyDocuments { field, .. } => Some(field),
             Self::Search(error) => error.field(),
             Self::Experiment(ExperimentError::Invalid { field, .. })
             | Self::Event { source: ExperimentError::Record { field, .. }, .. } => Some(field),
@@ -287,14 +314,24 @@ impl ServerError {
         }
     }
 
-    /// The answer that tells the caller. The causes of a fault of our own are for the log: they may name files or hosts.
+    /// What the caller is told. The causes of a fault of our own are for the log: they may name files or hosts.
+    pub(crate) fn message(&self) -> String {
+        let is_our_own = self.kind().word_and_status().1.is_server_error();
+        if is_our_own { self.to_string() } else { with_causes(self) }
+    }
+
+    /// Tells the log of a fault of our own.
+    pub(crate) fn log(&self, status: StatusCode) {
+        if self.kind().word_and_status().1.is_server_error() {
+            tracing::error!(status = status.as_u16(), "{}", with_causes(self));
+        }
+    }
+
+    /// The answer that tells the caller.
     pub(crate) fn to_response(&self, request_id: &RequestId) -> Response {
         let status = self.kind().word_and_status().1;
-        let message = if status.is_server_error() { self.to_string() } else { with_causes(self) };
-        if status.is_server_error() {
-            tracing::error!(%request_id, status = status.as_u16(), "{}", with_causes(self));
-        }
-        let mut error = json!({ "kind": self.kind().as_str(), "message": message });
+        self.log(status);
+        let mut error = json!({ "kind": self.kind().as_str(), "message": self.message() });
         if let Some(field) = self.field() {
             error["field"] = field.into();
         }

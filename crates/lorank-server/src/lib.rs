@@ -4,6 +4,8 @@
 //! - `POST /v1/search` takes a [`SearchBody`] as JSON and gives a [`SearchAnswer`].
 //! - `GET /v1/search?q=...` takes the same keys in the query string: lists separated by commas, and `filter.NAME=VALUE`
 //!   for a field that must have one value (ranges are left to POST).
+//! - `POST /rerank`, `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score`, and `GET /info`, `/v1/models` are what clients of
+//!   text-embeddings-inference, Cohere, Jina and vLLM call: with this service's address they need no other change.
 //! - `POST /v1/compare` answers one query under several adapters, the first stage beside them.
 //! - `POST /v1/events` takes what people did with answers, in the shape of User Behavior Insights.
 //! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` are the operator's: what is in the registry, what is

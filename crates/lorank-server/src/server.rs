@@ -16,7 +16,7 @@ use crate::ServerError;
 use crate::access::{Access, Role, require};
 use crate::metrics::Metrics;
 use crate::request_id::identify;
-use crate::routes::{App, adapters, compare, events, experiments, metrics, search};
+use crate::routes::{App, adapters, compare, events, experiments, metrics, rerank, search};
 use crate::service::Service;
 
 /// The limits of the service. Those of a search are the pipeline's.
@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub n_searches_max: NonZeroUsize,
     /// The longest body.
     pub body_bytes_max: usize,
+    /// The most documents that a rerank request may bring.
+    pub n_documents_max: NonZeroUsize,
     /// Who may do what.
     pub access: Access,
 }
@@ -36,7 +38,8 @@ pub struct ServerConfig {
 impl Default for ServerConfig {
     fn default() -> Self {
         let n_searches_max = NonZeroUsize::new(128).expect("128 is not 0");
-        Self { n_searches_max, body_bytes_max: 1 << 20, access: Access::default() }
+        let n_documents_max = NonZeroUsize::new(10_000).expect("10,000 is not 0");
+        Self { n_searches_max, body_bytes_max: 16 << 20, n_documents_max, access: Access::default() }
     }
 }
 
@@ -68,6 +71,13 @@ fn search_routes() -> Router<App> {
         .route("/v1/compare", post(compare::compare))
         .route("/v1/events", post(events::submit))
         .route("/metrics", get(metrics::metrics))
+        .route("/rerank", post(rerank::unversioned))
+        .route("/v1/rerank", post(rerank::versioned))
+        .route("/v2/rerank", post(rerank::versioned))
+        .route("/score", post(rerank::score))
+        .route("/v1/score", post(rerank::score))
+        .route("/info", get(rerank::info))
+        .route("/v1/models", get(rerank::models))
 }
 
 fn admin_routes() -> Router<App> {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
-use lorank_core::{AdapterId, BoxError, Digest, FirstStage, ModelVersion, Reranker};
+use lorank_core::{AdapterId, BoxError, Candidate, Digest, FirstStage, ModelVersion, Reranker};
 use lorank_experiments::ExperimentStore;
 use lorank_lab::{Lab, LabAnswer, LabError, ShadowStats, Trial};
-use lorank_pipeline::{AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, SearchRequest};
+use lorank_pipeline::{
+    AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, Scoring, SearchRequest,
+};
 
 /// What is served: a pipeline, with experiments and a registry of adapters where there are any.
 #[derive(Clone)]
@@ -49,6 +51,12 @@ pub trait AdapterHost: Send + Sync {
     /// Whatever keeps it from being added: the caller's to mend, or a `RegistryError`.
     fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError>;
 
+    /// The adapters that are served beside the registry's.
+    fn own_adapters(&self) -> Vec<AdapterId>;
+
+    /// The most tokens of a pair; what is longer is cut.
+    fn max_length(&self) -> usize;
+
     /// Whether an adapter is in memory now.
     fn is_in_memory(&self, entry: &Entry) -> bool;
 
@@ -64,6 +72,7 @@ pub(crate) trait Engine: Send + Sync {
         request: &SearchRequest,
         rankers: &[Ranker],
     ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError>;
+    fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError>;
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
     fn n_cached_scores(&self, adapter: &Digest) -> usize;
     fn cache_stats(&self) -> CacheStats;
@@ -83,6 +92,10 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for Lab<F, R> {
         rankers: &[Ranker],
     ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError> {
         self.pipeline().search_each(request, rankers)
+    }
+
+    fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError> {
+        self.pipeline().score(request, documents)
     }
 
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError> {

@@ -4,6 +4,7 @@ mod answer;
 mod compare;
 mod filters;
 mod request;
+mod rerank;
 mod value;
 
 pub use answer::{
@@ -12,4 +13,8 @@ pub use answer::{
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
 pub use request::{Asked, SearchBody, SyntaxJson};
+pub use rerank::{
+    Info, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored, ScoredPair, TeiRank,
+    TeiRerank, Usage,
+};
 pub use value::{FieldsJson, ValueJson};

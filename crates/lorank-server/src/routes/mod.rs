@@ -5,6 +5,7 @@ pub(crate) mod compare;
 pub(crate) mod events;
 pub(crate) mod experiments;
 pub(crate) mod metrics;
+pub(crate) mod rerank;
 pub(crate) mod search;
 
 use std::sync::Arc;
@@ -24,8 +25,9 @@ use crate::service::Service;
 use crate::{RetryAfter, ServerConfig, ServerError};
 
 /// The routes, for whoever asks for another.
-pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/v1/adapters`, \
-     `/v1/aliases`, `/v1/experiments`, `/v1/shadows`, `/metrics` and `/health` (GET)";
+pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/rerank`, \
+     `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score` (POST), `/v1/models`, `/info`, `/v1/adapters`, `/v1/aliases`, \
+     `/v1/experiments`, `/v1/shadows`, `/metrics` and `/health` (GET)";
 
 /// What the handlers share.
 #[derive(Clone)]

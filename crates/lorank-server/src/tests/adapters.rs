@@ -38,6 +38,14 @@ impl AdapterHost for ToyHost {
         Ok(self.0.add(id, &[NewFile::bytes("adapter_config.json", source.as_bytes().to_vec())], provenance)?)
     }
 
+    fn own_adapters(&self) -> Vec<AdapterId> {
+        vec!["own".parse().unwrap()]
+    }
+
+    fn max_length(&self) -> usize {
+        512
+    }
+
     fn is_in_memory(&self, _: &Entry) -> bool {
         false
     }

@@ -18,6 +18,7 @@ use crate::*;
 
 mod adapters;
 mod experiments;
+mod rerank;
 
 const JSON: &str = "application/json";
 

@@ -1,0 +1,287 @@
+//! The rerank routes that clients of other services call: `/rerank` (text-embeddings-inference, or Cohere's shape where it has
+//! `documents`), `/v1/rerank` and `/v2/rerank` (Cohere, Jina, vLLM), `/score` and `/v1/score` (vLLM), `/info`, `/v1/models`.
+//!
+//! Refusals are in each service's own shape, so that its clients raise their own errors.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as JsonBody};
+use lorank_core::{Candidate, ModelVersion, Query, Score};
+use lorank_pipeline::{AdapterChoice, Fallback, Scoring, SearchRequest};
+use serde_json::{Value as Json, json};
+
+use super::search::CancelOnDrop;
+use super::{App, now_millis, read};
+use crate::request_id::Arrival;
+use crate::wire::{
+    Info, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored, ScoredPair, TeiRank,
+    TeiRerank, Usage,
+};
+use crate::{ErrorKind, ServerError};
+
+/// `/rerank`: the one service that has no version in its path has `texts`, the others `documents`.
+pub(crate) async fn unversioned(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match app.json(&headers, body) {
+        Ok(body) => body,
+        Err(error) => return as_tei(&error),
+    };
+    if body.get("documents").is_some() {
+        return in_cohere(app, arrival, body, true).await.unwrap_or_else(|error| as_cohere(&error));
+    }
+    in_tei(app, body).await.unwrap_or_else(|error| as_tei(&error))
+}
+
+/// `/v1/rerank` and `/v2/rerank`.
+pub(crate) async fn versioned(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let reranked = async { in_cohere(app.clone(), arrival, app.json(&headers, body)?, false).await };
+    reranked.await.unwrap_or_else(|error| as_cohere(&error))
+}
+
+/// `/score` and `/v1/score`.
+pub(crate) async fn score(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let scored = async { pairs(app.clone(), arrival, app.json(&headers, body)?).await };
+    scored.await.unwrap_or_else(|error| as_cohere(&error))
+}
+
+pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
+    app.blocking(|app| {
+        let model = app.service.engine.model(&AdapterChoice::Default)?;
+        let labels = json!({"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}});
+        Ok(JsonBody(Info {
+            model_id: model.base_model,
+            model_sha: model.base_digest.to_string(),
+            model_dtype: model.precision.name(),
+            model_type: BTreeMap::from([("reranker", labels)]),
+            max_concurrent_requests: app.config.n_searches_max.get(),
+            max_input_length: app.service.adapters.as_ref().map(|host| host.max_length()),
+            max_client_batch_size: app.config.n_documents_max.get(),
+            auto_truncate: true,
+            version: env!("CARGO_PKG_VERSION"),
+        }))
+    })
+    .await
+}
+
+/// What `model` may say, in OpenAI's shape.
+pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
+    app.blocking(|app| {
+        let mut names: Vec<String> = Vec::new();
+        if let Ok(model) = app.service.engine.model(&AdapterChoice::Base) {
+            names.extend([model.base_model, AdapterChoice::BASE.to_owned()]);
+        }
+        if let Some(host) = &app.service.adapters {
+            let state = host.registry().state();
+            names.extend(host.own_adapters().iter().map(ToString::to_string));
+            names.extend(state.adapters().map(|entry| entry.id.to_string()));
+            names.extend(state.aliases().map(|(name, _)| name.to_string()));
+        }
+        let model = |id: &String| json!({"id": id, "object": "model", "created": 0, "owned_by": "lorank"});
+        Ok(JsonBody(json!({ "object": "list", "data": names.iter().map(model).collect::<Vec<_>>() })))
+    })
+    .await
+}
+
+async fn in_tei(app: App, body: Json) -> Result<Response, ServerError> {
+    let TeiRerank { query, texts, raw_scores, return_text, truncation_direction, model, truncate: _ } =
+        read("a rerank request", body)?;
+    if truncation_direction.is_some_and(|direction| !direction.eq_ignore_ascii_case("right")) {
+        let problem = "can be `Right` alone: the end of what is too long is cut".to_owned();
+        return Err(ServerError::InvalidValue { field: "truncation_direction".to_owned(), problem });
+    }
+    app.check_documents("texts", texts.len())?;
+    let (scoring, candidates) = app.score(model.as_deref(), query, texts).await?;
+    let scores = scores_of(scoring.scores)?;
+    let rank = |index: usize| TeiRank {
+        index,
+        score: if raw_scores { scores[index].get() } else { sigmoid(scores[index]) },
+        text: return_text.then(|| candidates[index].text.clone()),
+    };
+    Ok(JsonBody(order(&scores).into_iter().map(rank).collect::<Vec<_>>()).into_response())
+}
+
+async fn in_cohere(app: App, arrival: Arrival, body: Json, returns_by_default: bool) -> Result<Response, ServerError> {
+    let Rerank { model, query, documents, top_n, rank_fields, return_documents, max_tokens_per_doc } =
+        read("a rerank request", body)?;
+    app.check_documents("documents", documents.len())?;
+    if top_n == Some(0) {
+        let problem = "is 0; leave it out for all documents".to_owned();
+        return Err(ServerError::InvalidValue { field: "top_n".to_owned(), problem });
+    }
+    let text = |document: &RerankDocument| cut(document.text(rank_fields.as_deref()), max_tokens_per_doc);
+    let texts = documents.iter().map(text).collect();
+    let (scoring, _) = app.score(model.as_deref(), query, texts).await?;
+    let (model, n_tokens) = (name(&scoring.model), scoring.n_tokens);
+    let scores = scores_of(scoring.scores)?;
+    let mut documents: Vec<Option<RerankDocument>> = documents.into_iter().map(Some).collect();
+    let returns = return_documents.unwrap_or(returns_by_default);
+    let result = |index: usize| RerankedDocument {
+        index,
+        relevance_score: sigmoid(scores[index]),
+        document: documents[index].take().filter(|_| returns).map(RerankDocument::into_object),
+    };
+    let results = order(&scores).into_iter().take(top_n.unwrap_or(usize::MAX)).map(result).collect();
+    let usage = Usage { prompt_tokens: n_tokens, total_tokens: n_tokens };
+    // Cohere bills a search of up to a hundred documents as one unit.
+    let meta = json!({"api_version": {"version": "2"}, "billed_units": {"search_units": scores.len().div_ceil(100)}});
+    let id = arrival.request_id.to_string();
+    Ok(JsonBody(Reranked { id, object: "list", model, results, usage, meta }).into_response())
+}
+
+async fn pairs(app: App, arrival: Arrival, body: Json) -> Result<Response, ServerError> {
+    let ScoreBody { model, text_1, text_2 } = read("a score request", body)?;
+    let texts = match text_2 {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    };
+    app.check_documents("text_2", texts.len())?;
+    let groups: Vec<(String, Vec<String>)> = match text_1 {
+        OneOrMany::One(query) => vec![(query, texts)],
+        OneOrMany::Many(mut queries) if queries.len() == 1 => vec![(queries.remove(0), texts)],
+        OneOrMany::Many(queries) if queries.len() == texts.len() => {
+            queries.into_iter().zip(texts).map(|(query, text)| (query, vec![text])).collect()
+        }
+        OneOrMany::Many(queries) => {
+            let problem = format!("has {} texts and `text_2` has {}; give one, or as many", queries.len(), texts.len());
+            return Err(ServerError::InvalidValue { field: "text_1".to_owned(), problem });
+        }
+    };
+    let (mut scores, mut n_tokens, mut name_of_model) = (Vec::new(), 0, String::new());
+    for (query, texts) in groups {
+        let (scoring, _) = app.clone().score(model.as_deref(), query, texts).await?;
+        (n_tokens, name_of_model) = (n_tokens + scoring.n_tokens, name(&scoring.model));
+        scores.extend(scores_of(scoring.scores)?);
+    }
+    let pair = |(index, score): (usize, &Score)| ScoredPair { index, object: "score", score: sigmoid(*score) };
+    let answer = Scored {
+        id: arrival.request_id.to_string(),
+        object: "list",
+        created: now_millis() / 1_000,
+        model: name_of_model,
+        data: scores.iter().enumerate().map(pair).collect(),
+        usage: Usage { prompt_tokens: n_tokens, total_tokens: n_tokens },
+    };
+    Ok(JsonBody(answer).into_response())
+}
+
+impl App {
+    fn check_documents(&self, field: &'static str, found: usize) -> Result<(), ServerError> {
+        let max = self.config.n_documents_max.get();
+        match found {
+            0 => Err(ServerError::NoDocuments { field }),
+            n if n > max => Err(ServerError::TooManyDocuments { field, found, max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The scores of texts, and the texts as the pipeline takes them.
+    async fn score(
+        self,
+        model: Option<&str>,
+        query: String,
+        texts: Vec<String>,
+    ) -> Result<(Scoring, Vec<Candidate>), ServerError> {
+        let adapter = self.choice(model)?;
+        let request = SearchRequest { adapter, ..SearchRequest::from_query(Query::new(query)) };
+        let _cancel = CancelOnDrop(request.cancellation.clone());
+        let work = move |app: &Self| {
+            let nothing = Score::new(0.0).expect("zero is finite");
+            let candidate = |(n, text): (usize, String)| Candidate::new(n.to_string(), text, nothing);
+            let candidates: Vec<Candidate> = texts.into_iter().enumerate().map(candidate).collect();
+            let scoring = app.service.engine.score(&request, &candidates)?;
+            if scoring.scores == Err(Fallback::QueueFull) {
+                return Err(ServerError::QueueFull { retry_after: app.retry_after() });
+            }
+            Ok((scoring, candidates))
+        };
+        self.search_work(work).await
+    }
+
+    /// What `model` names: an adapter, an alias, or the base model by its own name.
+    fn choice(&self, model: Option<&str>) -> Result<AdapterChoice, ServerError> {
+        let Some(text) = model.filter(|text| !text.is_empty()) else { return Ok(AdapterChoice::Default) };
+        let base = || self.service.engine.model(&AdapterChoice::Base).ok().map(|model| model.base_model);
+        text.parse().or_else(|error: lorank_core::ParseIdError| {
+            let unknown =
+                |_| ServerError::InvalidValue { field: "model".to_owned(), problem: format!("is refused: {error}") };
+            if base().as_deref() == Some(text) { Ok(AdapterChoice::Base) } else { Err(unknown(())) }
+        })
+    }
+}
+
+/// About so many tokens of a text, at four bytes each, cut between characters.
+fn cut(mut text: String, n_tokens_max: Option<usize>) -> String {
+    if let Some(bytes_max) = n_tokens_max.map(|n| n.saturating_mul(4)).filter(|max| *max < text.len()) {
+        text.truncate((0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+    }
+    text
+}
+
+fn scores_of(scores: Result<Vec<Score>, Fallback>) -> Result<Vec<Score>, ServerError> {
+    scores.map_err(|fallback| ServerError::NotScored { reason: fallback.reason(), message: fallback.to_string() })
+}
+
+/// The places, best first; of equals the earlier one.
+fn order(scores: &[Score]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
+    order
+}
+
+fn sigmoid(score: Score) -> f32 {
+    (1.0 / (1.0 + (-f64::from(score.get())).exp())) as f32
+}
+
+fn name(model: &ModelVersion) -> String {
+    model.adapter.as_ref().map_or_else(|| model.base_model.clone(), |adapter| adapter.id.to_string())
+}
+
+/// The error as text-embeddings-inference writes it.
+fn as_tei(error: &ServerError) -> Response {
+    let (status, error_type) = match error {
+        ServerError::NoDocuments { .. } => (StatusCode::BAD_REQUEST, "Empty"),
+        _ => match error.kind() {
+            ErrorKind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
+            ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
+            ErrorKind::Internal => (StatusCode::FAILED_DEPENDENCY, "Backend"),
+            ErrorKind::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Validation"),
+            kind => (StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::BAD_REQUEST), "Validation"),
+        },
+    };
+    said(error, status, json!({ "error": error.message(), "error_type": error_type }))
+}
+
+/// The error as Cohere writes it, and beside it in this service's own words.
+fn as_cohere(error: &ServerError) -> Response {
+    let status = StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let own = json!({ "kind": error.kind().as_str(), "message": error.message(), "field": error.field() });
+    said(error, status, json!({ "message": error.message(), "error": own }))
+}
+
+fn said(error: &ServerError, status: StatusCode, body: Json) -> Response {
+    error.log(status);
+    let mut response = (status, JsonBody(body)).into_response();
+    if let Some(retry_after) = error.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after.seconds().into());
+    }
+    response
+}
