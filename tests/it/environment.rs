@@ -19,6 +19,21 @@ fn variables_stand_in_for_flags_and_flags_win() {
 }
 
 #[test]
+fn data_is_kept_in_the_folder_that_is_named_nearest() {
+    let lorank = Lorank::new();
+    let made = |args: &[&str], variable: &str| {
+        let create = ["experiments", "create", "e", "--arm", "a=none", "--arm", "b=first-stage"];
+        let mut command = lorank.command(&[&create[..], args].concat());
+        assert!(command.env("LORANK_DATA", variable).output().unwrap().status.success(), "{args:?} {variable}");
+    };
+    made(&["--data", "flag"], "variable");
+    made(&[], "variable");
+    lorank.run(&["experiments", "create", "e", "--arm", "a=none", "--arm", "b=first-stage"]);
+    let is_made = |name: &str| lorank.path(name).join("experiments/experiments.sqlite").is_file();
+    assert_eq!(["flag", "variable", "share/lorank"].map(is_made), [true; 3]);
+}
+
+#[test]
 fn log_lines_go_to_standard_error() {
     let output = Lorank::new().command(&["info", "-v", "--log-format", "json"]).output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
