@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Int8Order, Kernel, Portable, Rows, Scaling};
-use crate::packed::{INT8_CHUNK, INT8_STEP};
+use crate::packed::{INT8_SIDE, INT8_STEP};
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
 ///
@@ -16,7 +16,6 @@ const LANES: usize = 8;
 impl Kernel for Avx2 {
     const LANES: usize = LANES;
     const ROWS: usize = 6;
-    const ROWS_INT8: usize = 8;
     const FMA: bool = true;
 
     #[inline(always)]
@@ -53,44 +52,40 @@ impl Kernel for Avx2 {
         unreachable!("AVX2 has no bf16 products: its inputs stay in f32");
     }
 
-    const INT8_ORDER: Int8Order = Int8Order::Chunks;
+    const INT8_ORDER: Int8Order = Int8Order::Steps;
 
-    /// A vector holds 32 values of one row or one column, and is summed across at the end. Against columns in lanes that
-    /// saves the broadcasts, a third of the instructions; their number is what this loop is bound by.
+    /// A vector holds 16 values of a row twice, or of two columns, and is summed across at the end. Against columns in lanes
+    /// that saves broadcasts, and against one column in all lanes most of the sums across: the number of instructions is
+    /// what this loop is bound by.
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(
+    unsafe fn int8<const V: usize>(
         a: Rows<u8>,
+        n_rows: usize,
         depth: usize,
         panel: *const i8,
         scaling: Scaling,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, for the scales of the
+        // SAFETY: the caller vouches for the instructions, for the rows and a panel of this depth, for the scales of the
         // tile's rows and columns, and for its room.
         unsafe {
-            for v in 0..V {
-                let panel = panel.add(v * LANES * depth);
-                for m in 0..M {
-                    let x = a.start.add(m * a.stride);
-                    let mut sums = [_mm256_setzero_si256(); LANES];
-                    let n_whole = depth / INT8_CHUNK * INT8_CHUNK;
-                    for start in (0..n_whole).step_by(INT8_CHUNK) {
-                        add_chunk::<4>(x.add(start), panel.add(start * LANES), &mut sums);
-                    }
-                    let (x, w) = (x.add(n_whole), panel.add(n_whole * LANES));
-                    match (depth - n_whole) / INT8_STEP {
-                        0 => {}
-                        1 => add_chunk::<1>(x, w, &mut sums),
-                        2 => add_chunk::<2>(x, w, &mut sums),
-                        _ => add_chunk::<3>(x, w, &mut sums),
-                    }
-                    let sums = _mm256_cvtepi32_ps(across(sums));
-                    let (row_scale, minimum) = (*scaling.row_scales.add(m), *scaling.row_minima.add(m));
+            for m in 0..n_rows {
+                let x = a.from(m).start;
+                let mut sums = [[_mm256_setzero_si256(); PAIRS]; V];
+                // By itself, so that the compiler sees that there is nothing to add to.
+                add_step(x, panel, depth, &mut sums);
+                let mut start = INT8_STEP;
+                while start < depth {
+                    add_step(x.add(start), panel.add(start * LANES), depth, &mut sums);
+                    start += INT8_STEP;
+                }
+                let row_scale = _mm256_set1_ps(*scaling.row_scales.add(m));
+                let minimum = _mm256_set1_ps(*scaling.row_minima.add(m));
+                for (v, [a, b, c, d]) in sums.into_iter().enumerate() {
+                    let sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+                    let sums = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), row_scale);
                     let column_sums = _mm256_loadu_ps(scaling.column_sums.add(v * LANES));
-                    let sums = _mm256_add_ps(
-                        _mm256_mul_ps(sums, _mm256_set1_ps(row_scale)),
-                        _mm256_mul_ps(column_sums, _mm256_set1_ps(minimum)),
-                    );
+                    let sums = _mm256_add_ps(sums, _mm256_mul_ps(column_sums, minimum));
                     let sums = _mm256_mul_ps(sums, _mm256_loadu_ps(scaling.column_scales.add(v * LANES)));
                     _mm256_storeu_ps(out.add((m * V + v) * LANES), sums);
                 }
@@ -175,38 +170,31 @@ impl Kernel for Avx2 {
     }
 }
 
-/// Adds the products of a row and of eight columns over `N` vectors of depth to their sums.
+/// Pairs of columns in eight.
+const PAIRS: usize = LANES / 2;
+
+/// Adds the products of a row and of a panel over a step of depth to their sums, which stand in quarters of vectors.
 ///
 /// # Safety
-/// As for the trait: the row and the columns are `N` vectors deep from here.
+/// As for the trait: the row and the panel, whose depth is `depth`, have a step from here.
 #[inline(always)]
-unsafe fn add_chunk<const N: usize>(x: *const u8, w: *const i8, sums: &mut [__m256i; LANES]) {
+unsafe fn add_step<const V: usize>(x: *const u8, w: *const i8, depth: usize, sums: &mut [[__m256i; PAIRS]; V]) {
     // SAFETY: the caller vouches for the instructions and the depth.
     unsafe {
         let ones = _mm256_set1_epi16(1);
-        let x: [__m256i; N] = std::array::from_fn(|n| _mm256_loadu_si256(x.add(n * INT8_STEP).cast()));
-        for (column, sum) in sums.iter_mut().enumerate() {
-            let w = w.add(column * N * INT8_STEP);
-            let product = |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * INT8_STEP).cast()));
-            // Up to eight products a lane of 16 bits: the packing's bound keeps their sum within it.
-            let products = (1..N).fold(product(0), |products, n| _mm256_add_epi16(products, product(n)));
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+        let x: [__m256i; INT8_STEP / INT8_SIDE] =
+            std::array::from_fn(|n| _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(n * INT8_SIDE).cast())));
+        for (v, sums) in sums.iter_mut().enumerate() {
+            for (pair, sum) in sums.iter_mut().enumerate() {
+                let w = w.add(v * LANES * depth + pair * 2 * INT8_STEP);
+                let product =
+                    |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * 2 * INT8_SIDE).cast()));
+                // Eight products a lane of 16 bits: the packing's bound keeps their sum within it.
+                let low = _mm256_add_epi16(product(0), product(1));
+                let products = _mm256_add_epi16(low, _mm256_add_epi16(product(2), product(3)));
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+            }
         }
-    }
-}
-
-/// The sum of each vector's lanes, in the vectors' order.
-///
-/// # Safety
-/// As for the trait.
-#[inline(always)]
-unsafe fn across(sums: [__m256i; LANES]) -> __m256i {
-    // SAFETY: the caller vouches for the instructions.
-    unsafe {
-        let [a, b, c, d, e, f, g, h] = sums;
-        let abcd = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-        let efgh = _mm256_hadd_epi32(_mm256_hadd_epi32(e, f), _mm256_hadd_epi32(g, h));
-        _mm256_add_epi32(_mm256_permute2x128_si256::<0x20>(abcd, efgh), _mm256_permute2x128_si256::<0x31>(abcd, efgh))
     }
 }
 
