@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::elementwise::{CHUNK, copy};
 use crate::input::Form;
 use crate::isa::{Work, dispatch};
 use crate::packed::Numbers;
@@ -283,12 +284,10 @@ impl Block<'_> {
 
     #[inline(always)]
     fn store<K: Kernel, const V: usize>(&self, first_column: usize, n_columns: usize, sums: &[f32]) {
-        let starts = (self.rows.start * self.matrix.n_out + first_column..).step_by(self.matrix.n_out);
-        for (sums, start) in sums.chunks_exact(V * K::LANES).zip(starts) {
-            // SAFETY: every task has rows and columns of its own.
-            let out = unsafe { self.out.slice(start, n_columns) };
-            store(out, sums);
-        }
+        let stride = self.matrix.n_out;
+        // SAFETY: every task has rows and columns of its own.
+        let out = unsafe { self.out.rows(self.rows.start * stride + first_column, stride, self.rows.len(), n_columns) };
+        out.zip(sums.chunks_exact(V * K::LANES)).for_each(|(out, sums)| copy(sums, out));
     }
 }
 
@@ -354,9 +353,6 @@ impl<K: Kernel, const V: usize> Tile for Bf16Product<K, V> {
     }
 }
 
-/// How many numbers are added or stored at a time: every vector's length is a multiple of it.
-const CHUNK: usize = 8;
-
 /// Adds numbers to as many: copied out first, so that the compiler sees that they overlap with nothing.
 #[inline(always)]
 fn add_to(sums: &mut [f32], numbers: &[f32]) {
@@ -370,16 +366,6 @@ fn add_to(sums: &mut [f32], numbers: &[f32]) {
     // A panel past the last output is cut anywhere.
     let last = sums.get_mut(chunks.len()).map_or(sums_rest, |chunk| chunk.as_mut_slice());
     last.iter_mut().zip(rest).for_each(|(sum, x)| *sum += x);
-}
-
-/// Stores the first numbers, as many as there is room for.
-#[inline(always)]
-fn store(out: &mut [f32], sums: &[f32]) {
-    let (chunks, rest) = out.as_chunks_mut::<CHUNK>();
-    let (sums, sums_rest) = sums.as_chunks::<CHUNK>();
-    chunks.iter_mut().zip(sums).for_each(|(out, sums)| *out = *sums);
-    let last = sums.get(chunks.len()).map_or(sums_rest, |chunk| chunk.as_slice());
-    rest.iter_mut().zip(last).for_each(|(out, sum)| *out = *sum);
 }
 
 /// The first numbers of a tile.

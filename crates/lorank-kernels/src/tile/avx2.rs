@@ -32,16 +32,13 @@ impl Kernel for Avx2 {
             if adds {
                 sums = std::array::from_fn(|m| std::array::from_fn(|v| _mm256_loadu_ps(out.add((m * V + v) * LANES))));
             }
-            let mut w = panel;
-            for d in 0..depth {
-                let weights: [__m256; V] = std::array::from_fn(|v| _mm256_loadu_ps(w.add(v * LANES)));
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm256_set1_ps(*a.start.add(m * a.stride + d));
-                    for v in 0..V {
-                        sums[v] = _mm256_fmadd_ps(x, weights[v], sums[v]);
-                    }
-                }
-                w = w.add(V * LANES);
+            // Two at a time, since counting and addressing are a fifth of the instructions of one.
+            for pair in 0..depth / 2 {
+                add_products(a, 2 * pair, panel, &mut sums);
+                add_products(a, 2 * pair + 1, panel, &mut sums);
+            }
+            if depth % 2 == 1 {
+                add_products(a, depth - 1, panel, &mut sums);
             }
             store(&sums, out);
         }
@@ -121,29 +118,30 @@ impl Kernel for Avx2 {
 
     #[inline(always)]
     unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
-        let (chunks, rest) = row.as_chunks::<LANES>();
+        const N: usize = 2;
+        let (chunks, rest) = row.as_chunks::<{ N * LANES }>();
         // SAFETY: plain Rust.
-        let (mut low, mut high, mut poison) = unsafe { Portable::range(rest) };
-        // SAFETY: the caller vouches for the instructions; a chunk is a vector long.
+        let (low, high, poison) = unsafe { Portable::range(rest) };
+        // SAFETY: the caller vouches for the instructions; a chunk is `N` vectors long.
         unsafe {
+            // Several of each, so that none waits for the one before.
             let (mut lows, mut highs, mut poisons) =
-                (_mm256_set1_ps(low), _mm256_set1_ps(high), _mm256_set1_ps(poison));
+                ([_mm256_set1_ps(low); N], [_mm256_set1_ps(high); N], [_mm256_set1_ps(poison); N]);
             for chunk in chunks {
-                let x = _mm256_loadu_ps(chunk.as_ptr());
-                lows = _mm256_min_ps(lows, x);
-                highs = _mm256_max_ps(highs, x);
-                poisons = _mm256_fmadd_ps(x, _mm256_setzero_ps(), poisons);
+                for n in 0..N {
+                    let x = _mm256_loadu_ps(chunk.as_ptr().add(n * LANES));
+                    lows[n] = _mm256_min_ps(lows[n], x);
+                    highs[n] = _mm256_max_ps(highs[n], x);
+                    poisons[n] = _mm256_fmadd_ps(x, _mm256_setzero_ps(), poisons[n]);
+                }
             }
-            let numbers = |lanes: __m256| {
-                let mut numbers = [0.0; LANES];
-                _mm256_storeu_ps(numbers.as_mut_ptr(), lanes);
-                numbers
-            };
-            low = numbers(lows).into_iter().fold(low, f32::min);
-            high = numbers(highs).into_iter().fold(high, f32::max);
-            poison = numbers(poisons).into_iter().sum();
+            let [low, other] = lows;
+            let low = fold(_mm256_min_ps(low, other), |a, b| if b < a { b } else { a });
+            let [high, other] = highs;
+            let high = fold(_mm256_max_ps(high, other), |a, b| if b > a { b } else { a });
+            let [poison, other] = poisons;
+            (low, high, fold(_mm256_add_ps(poison, other), |a, b| a + b))
         }
-        (low, high, poison)
     }
 
     #[inline(always)]
@@ -170,6 +168,29 @@ impl Kernel for Avx2 {
     }
 }
 
+/// Adds the products at one depth to the sums of a tile.
+///
+/// # Safety
+/// As for the trait: the rows and the panel are deeper than `d`.
+#[inline(always)]
+unsafe fn add_products<const M: usize, const V: usize>(
+    a: Rows<f32>,
+    d: usize,
+    panel: *const f32,
+    sums: &mut [[__m256; V]; M],
+) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let weights: [__m256; V] = std::array::from_fn(|v| _mm256_loadu_ps(panel.add((d * V + v) * LANES)));
+        for (m, sums) in sums.iter_mut().enumerate() {
+            let x = _mm256_set1_ps(*a.start.add(m * a.stride + d));
+            for v in 0..V {
+                sums[v] = _mm256_fmadd_ps(x, weights[v], sums[v]);
+            }
+        }
+    }
+}
+
 /// Pairs of columns in eight.
 const PAIRS: usize = LANES / 2;
 
@@ -190,12 +211,28 @@ unsafe fn add_step<const V: usize>(x: *const u8, w: *const i8, depth: usize, sum
                 let product =
                     |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * 2 * INT8_SIDE).cast()));
                 // Eight products a lane of 16 bits: the packing's bound keeps their sum within it.
-                let low = _mm256_add_epi16(product(0), product(1));
-                let products = _mm256_add_epi16(low, _mm256_add_epi16(product(2), product(3)));
+                // With saturation all the same, for the compiler may not reorder it into a tree, whose many leaves it would
+                // have to move out of the registers.
+                let products = _mm256_adds_epi16(
+                    _mm256_adds_epi16(_mm256_adds_epi16(product(0), product(1)), product(2)),
+                    product(3),
+                );
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
             }
         }
     }
+}
+
+/// The lanes of a vector put together, half by half.
+///
+/// # Safety
+/// As for the trait.
+#[inline(always)]
+unsafe fn fold(lanes: __m256, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut numbers = [0.0; LANES];
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { _mm256_storeu_ps(numbers.as_mut_ptr(), lanes) };
+    crate::math::fold(numbers, f)
 }
 
 /// # Safety
