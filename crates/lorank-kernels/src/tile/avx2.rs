@@ -52,8 +52,7 @@ impl Kernel for Avx2 {
     const INT8_ORDER: Int8Order = Int8Order::Steps;
 
     /// A vector holds 16 values of a row twice, or of two columns, and is summed across at the end. Against columns in lanes
-    /// that saves broadcasts, and against one column in all lanes most of the sums across: the number of instructions is
-    /// what this loop is bound by.
+    /// that saves broadcasts, and against one column in all lanes most of the sums across.
     #[inline(always)]
     unsafe fn int8<const V: usize>(
         a: Rows<u8>,
@@ -78,9 +77,8 @@ impl Kernel for Avx2 {
                 }
                 let row_scale = _mm256_set1_ps(*scaling.row_scales.add(m));
                 let minimum = _mm256_set1_ps(*scaling.row_minima.add(m));
-                for (v, [a, b, c, d]) in sums.into_iter().enumerate() {
-                    let sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-                    let sums = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), row_scale);
+                for (v, sums) in sums.into_iter().enumerate() {
+                    let sums = _mm256_mul_ps(_mm256_cvtepi32_ps(across(sums)), row_scale);
                     let column_sums = _mm256_loadu_ps(scaling.column_sums.add(v * LANES));
                     let sums = _mm256_add_ps(sums, _mm256_mul_ps(column_sums, minimum));
                     let sums = _mm256_mul_ps(sums, _mm256_loadu_ps(scaling.column_scales.add(v * LANES)));
@@ -168,6 +166,20 @@ impl Kernel for Avx2 {
     }
 }
 
+/// The sums of the halves of some vectors: those of the lower halves, then those of the upper ones.
+///
+/// # Safety
+/// As for the trait.
+#[inline(always)]
+unsafe fn across([a, b, c, d]: [__m256i; PAIRS]) -> __m256i {
+    // SAFETY: the caller vouches for the instructions. (The one for horizontal sums takes as long as four of these.)
+    unsafe {
+        let ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd))
+    }
+}
+
 /// Adds the products at one depth to the sums of a tile.
 ///
 /// # Safety
@@ -210,13 +222,11 @@ unsafe fn add_step<const V: usize>(x: *const u8, w: *const i8, depth: usize, sum
                 let w = w.add(v * LANES * depth + pair * 2 * INT8_STEP);
                 let product =
                     |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * 2 * INT8_SIDE).cast()));
-                // Eight products a lane of 16 bits: the packing's bound keeps their sum within it.
-                // With saturation all the same, for the compiler may not reorder it into a tree, whose many leaves it would
-                // have to move out of the registers.
-                let products = _mm256_adds_epi16(
-                    _mm256_adds_epi16(_mm256_adds_epi16(product(0), product(1)), product(2)),
-                    product(3),
-                );
+                // Eight products a lane of 16 bits: the packing's bound keeps their sum within it. One addition saturates all
+                // the same, and so the compiler keeps the order. It would make a tree, whose leaves push sums out of the
+                // registers; three that saturate would take turns with the multiplications, which bound this loop.
+                let products = _mm256_adds_epi16(_mm256_add_epi16(product(0), product(1)), product(2));
+                let products = _mm256_add_epi16(products, product(3));
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
             }
         }
