@@ -6,9 +6,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::Isa;
-use crate::elementwise::sum;
+use crate::elementwise::copy;
 use crate::isa::{Work, dispatch};
-use crate::math::exp;
+use crate::math::{exp_low, fold};
 use crate::threads::{self, Disjoint};
 use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, VECTORS_MAX};
 
@@ -83,8 +83,8 @@ impl Attention<'_> {
         let tasks: Vec<(&Span, usize)> =
             self.spans.iter().flat_map(|span| (0..self.n_kv_heads).map(move |head| (span, head))).collect();
         let run = |out: &Disjoint<'_, f32>| {
-            tasks.into_par_iter().for_each(|(span, kv_head)| {
-                dispatch(isa, OneHead { attention: self, span, kv_head, out });
+            tasks.into_par_iter().for_each_init(Room::default, |room, (span, kv_head)| {
+                dispatch(isa, OneHead { head: Head { attention: self, span, kv_head }, room, out });
             });
         };
         // SAFETY: the spans cover the queries, as `check` has made sure, and the key-value heads cover the heads.
@@ -113,12 +113,39 @@ impl Attention<'_> {
     }
 }
 
-/// One sequence under one key-value head, for all query heads that share it.
-struct OneHead<'a> {
+/// One sequence under one key-value head.
+#[derive(Clone, Copy)]
+struct Head<'a> {
     attention: &'a Attention<'a>,
     span: &'a Span,
     kv_head: usize,
+}
+
+/// The work of one head, for all query heads that share it.
+struct OneHead<'a> {
+    head: Head<'a>,
+    room: &'a mut Room,
     out: &'a Disjoint<'a, f32>,
+}
+
+/// Memory that one head after the other works in. What a head finds in it is the work of those before, or zeros.
+#[derive(Default)]
+struct Room {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    queries: Vec<f32>,
+    weights: Vec<f32>,
+    mixed: Vec<f32>,
+    /// The keys of a panel as rows.
+    rows: Vec<f32>,
+}
+
+/// As much of a room as is wanted.
+fn some(room: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    if room.len() < n {
+        room.resize(n, 0.0);
+    }
+    &mut room[..n]
 }
 
 /// How many queries are worked on at once: their weights on all keys stay in a core's cache.
@@ -129,37 +156,42 @@ impl Work for OneHead<'_> {
 
     #[inline(always)]
     fn run<K: Kernel>(self) {
-        let Attention { head_dim, n_heads, n_kv_heads, .. } = *self.attention;
-        let n_keys = self.span.n_keys();
+        let Self { head, room, out } = self;
+        let Head { attention, span, kv_head } = head;
+        let Attention { head_dim, n_heads, n_kv_heads, .. } = *attention;
+        let n_keys = span.n_keys();
         let width = VECTORS_MAX * K::LANES;
-        let (keys, values) = (self.packed_keys::<K>(width), self.packed_values(width));
-        let keys = Panels { numbers: &keys, len: head_dim * width };
-        let values = Panels { numbers: &values, len: n_keys * width };
-        let stride = n_keys.next_multiple_of(SOFTMAX);
-        let mut queries = vec![0.0; QUERIES * head_dim];
-        let mut weights = vec![0.0; QUERIES * stride];
+        let stride = n_keys.next_multiple_of(COLUMNS_MAX);
         let mixed_stride = head_dim.next_multiple_of(width);
-        let mut mixed = vec![0.0; QUERIES * mixed_stride];
+        let queries = some(&mut room.queries, QUERIES * head_dim);
+        let weights = some(&mut room.weights, QUERIES * stride);
+        let mixed = some(&mut room.mixed, QUERIES * mixed_stride);
+        let keys = some(&mut room.keys, n_keys.next_multiple_of(width) * head_dim);
+        let values = some(&mut room.values, mixed_stride * n_keys);
+        head.pack_keys::<K>(width, keys, some(&mut room.rows, width * head_dim));
+        head.pack_values(width, values);
+        let keys = Panels { numbers: keys, len: head_dim * width };
+        let values = Panels { numbers: values, len: n_keys * width };
         let group = n_heads / n_kv_heads;
-        for head in self.kv_head * group..(self.kv_head + 1) * group {
-            for start in self.span.queries.clone().step_by(QUERIES) {
-                let rows = start..(start + QUERIES).min(self.span.queries.end);
+        for query_head in kv_head * group..(kv_head + 1) * group {
+            for start in span.queries.clone().step_by(QUERIES) {
+                let rows = start..(start + QUERIES).min(span.queries.end);
                 let n = rows.len();
-                let position = self.span.first_position + rows.start - self.span.queries.start;
+                let position = span.first_position + rows.start - span.queries.start;
                 // No query of these rows sees a key past the last one's own.
-                let n_seen = if self.attention.is_causal { position + n } else { n_keys };
-                self.copy_queries::<K>(rows.clone(), head, position, &mut queries);
-                product::<K>((&queries, head_dim), (n, head_dim, n_seen), keys, (&mut weights, stride));
+                let n_seen = if attention.is_causal { position + n } else { n_keys };
+                head.copy_queries(rows.clone(), query_head, position, queries);
+                product::<K>((queries, head_dim), (n, head_dim, n_seen), keys, (weights, stride));
                 let mut factors = [0.0; QUERIES];
                 for (m, weights) in weights.chunks_exact_mut(stride).take(n).enumerate() {
-                    let own = if self.attention.is_causal { position + m + 1 } else { n_keys };
+                    let own = if attention.is_causal { position + m + 1 } else { n_keys };
                     factors[m] = 1.0 / exponentials::<K>(weights, own);
                     weights[own..n_seen].fill(0.0);
                 }
-                product::<K>((&weights, stride), (n, n_seen, head_dim), values, (&mut mixed, mixed_stride));
+                product::<K>((weights, stride), (n, n_seen, head_dim), values, (mixed, mixed_stride));
                 for ((row, mixed), factor) in rows.zip(mixed.chunks_exact(mixed_stride)).zip(factors) {
                     // SAFETY: this task alone writes these heads of its span's rows.
-                    let out = unsafe { self.out.slice((row * n_heads + head) * head_dim, head_dim) };
+                    let out = unsafe { out.slice((row * n_heads + query_head) * head_dim, head_dim) };
                     out.iter_mut().zip(mixed).for_each(|(out, x)| *out = x * factor);
                 }
             }
@@ -167,51 +199,46 @@ impl Work for OneHead<'_> {
     }
 }
 
-impl OneHead<'_> {
-    fn kv_row<'s>(&self, of: &'s [f32], position: usize) -> &'s [f32] {
+impl Head<'_> {
+    #[inline(always)]
+    fn kv_row<'s>(self, of: &'s [f32], position: usize) -> &'s [f32] {
         let Attention { head_dim, n_kv_heads, .. } = *self.attention;
         &of[(self.span.key_row(position) * n_kv_heads + self.kv_head) * head_dim..][..head_dim]
     }
 
-    /// The keys, turned by their positions, as panels of `width` keys: `[n_keys / width, head_dim, width]`.
+    /// Packs the keys, turned by their positions, as panels of `width` keys: `[n_keys / width, head_dim, width]`.
     #[inline(always)]
-    fn packed_keys<K: Kernel>(&self, width: usize) -> Vec<f32> {
+    fn pack_keys<K: Kernel>(self, width: usize, packed: &mut [f32], rows: &mut [f32]) {
         let dim = self.attention.head_dim;
         let n_keys = self.span.n_keys();
-        let mut packed = vec![0.0; n_keys.next_multiple_of(width) * dim];
-        let mut keys = vec![0.0; width * dim];
         for (first, panel) in (0..n_keys).step_by(width).zip(packed.chunks_exact_mut(width * dim)) {
             let positions = first..(first + width).min(n_keys);
-            for (position, to) in positions.clone().zip(keys.chunks_exact_mut(dim)) {
+            for (position, to) in positions.clone().zip(rows.chunks_exact_mut(dim)) {
                 let key = self.kv_row(self.attention.k, position);
                 match &self.attention.rotary {
-                    None => to.copy_from_slice(key),
+                    None => copy(key, to),
                     Some(rotary) => rotary.turn(key, position, to),
                 }
             }
-            transpose::<K>(&keys, dim, panel, width);
+            transpose::<K>(rows, dim, panel, width);
         }
-        packed
     }
 
-    /// The values as panels of `width` dimensions: `[head_dim / width, n_keys, width]`.
+    /// Packs the values as panels of `width` dimensions: `[head_dim / width, n_keys, width]`.
     #[inline(always)]
-    fn packed_values(&self, width: usize) -> Vec<f32> {
-        let dim = self.attention.head_dim;
+    fn pack_values(self, width: usize, packed: &mut [f32]) {
         let n_keys = self.span.n_keys();
-        let mut packed = vec![0.0; dim.next_multiple_of(width) * n_keys];
         for position in 0..n_keys {
             let value = self.kv_row(self.attention.v, position);
             for (panel, part) in value.chunks(width).enumerate() {
-                packed[(panel * n_keys + position) * width..][..part.len()].copy_from_slice(part);
+                copy(part, &mut packed[(panel * n_keys + position) * width..][..part.len()]);
             }
         }
-        packed
     }
 
     /// The queries of some rows, turned by their positions and scaled by `1 / sqrt(head_dim)`.
     #[inline(always)]
-    fn copy_queries<K: Kernel>(&self, rows: Range<usize>, head: usize, first_position: usize, to: &mut [f32]) {
+    fn copy_queries(self, rows: Range<usize>, head: usize, first_position: usize, to: &mut [f32]) {
         let Attention { q, head_dim, n_heads, rotary, .. } = *self.attention;
         let scale = 1.0 / (head_dim as f32).sqrt();
         for (n, (row, to)) in rows.zip(to.chunks_exact_mut(head_dim)).enumerate() {
@@ -303,7 +330,7 @@ fn strip<K: Kernel, const M: usize>(
 }
 
 /// Rows of weights come in multiples of this, so that the compiler's vector loops leave nothing over.
-const SOFTMAX: usize = 32;
+const SOFTMAX: usize = 16;
 
 /// `e^x` of the first `n` in place, relative to the largest, and the sum of it: a softmax, all but for the division.
 /// What comes after them is written over.
@@ -312,17 +339,23 @@ fn exponentials<K: Kernel>(row: &mut [f32], n: usize) -> f32 {
     let row = &mut row[..n.next_multiple_of(SOFTMAX)];
     // No sum of exponentials changes by what stands for these.
     row[n..].fill(f32::MIN);
+    let chunks = row.as_chunks_mut::<SOFTMAX>().0;
     let mut largest = [f32::MIN; SOFTMAX];
-    for chunk in row.as_chunks::<SOFTMAX>().0 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    for chunk in chunks.iter() {
         for lane in 0..SOFTMAX {
-            largest[lane] = if chunk[lane] > largest[lane] { chunk[lane] } else { largest[lane] };
+            largest[lane] = larger(largest[lane], chunk[lane]);
         }
     }
-    let largest = largest.into_iter().fold(f32::MIN, f32::max);
-    for x in row.iter_mut() {
-        *x = exp::<K>(*x - largest);
+    let largest = fold(largest, larger);
+    let mut sums = [0.0; SOFTMAX];
+    for chunk in chunks {
+        for lane in 0..SOFTMAX {
+            chunk[lane] = exp_low::<K>(chunk[lane] - largest);
+            sums[lane] += chunk[lane];
+        }
     }
-    sum(row, |x| x)
+    fold(sums, |a, b| a + b)
 }
 
 /// Rows of `dim` as columns of rows of `width`: blocks of 8 by 8 by the kernel, what is left over one by one.

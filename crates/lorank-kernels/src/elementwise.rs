@@ -107,6 +107,19 @@ impl Work for Gated<'_> {
     }
 }
 
+/// How many numbers are added or copied at a time: every vector's length is a multiple of it.
+pub(crate) const CHUNK: usize = 8;
+
+/// Copies the first numbers, as many as there is room for: with vectors, where the library would call a function.
+#[inline(always)]
+pub(crate) fn copy(numbers: &[f32], to: &mut [f32]) {
+    let (chunks, rest) = to.as_chunks_mut::<CHUNK>();
+    let (numbers, numbers_rest) = numbers.as_chunks::<CHUNK>();
+    chunks.iter_mut().zip(numbers).for_each(|(to, numbers)| *to = *numbers);
+    let last = numbers.get(chunks.len()).map_or(numbers_rest, |chunk| chunk.as_slice());
+    rest.iter_mut().zip(last).for_each(|(to, number)| *to = *number);
+}
+
 /// The sum of `f` over a row, always in the same order.
 #[inline(always)]
 pub(crate) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {

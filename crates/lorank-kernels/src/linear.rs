@@ -1,15 +1,17 @@
 //! Linear layers: a packed matrix times rows, and what comes right after it while the sums are still in registers' reach.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::elementwise::{CHUNK, copy};
 use crate::input::Form;
 use crate::isa::{Work, dispatch};
 use crate::packed::Numbers;
 use crate::threads::{self, Disjoint};
-use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, Scaling, VECTORS_MAX};
+use crate::tile::{COLUMNS_MAX, Kernel, Rows, Scaling, Tile, VECTORS_MAX, tiles};
 use crate::{Activation, Format, Input, PackedMatrix};
 
 /// What is done to each sum before it is stored: `activation(sum + bias + add)`.
@@ -149,14 +151,6 @@ struct Update<'a> {
     scale: f32,
 }
 
-/// The rows that a product reads, whichever of the two they are.
-#[derive(Clone, Copy)]
-struct Operand<'a> {
-    rows: &'a [f32],
-    width: usize,
-    form: &'a Form,
-}
-
 /// The most rows of a block: a panel of weights is read from memory once for all of them.
 const BLOCK_ROWS_MAX: usize = 48;
 
@@ -176,7 +170,7 @@ impl Work for Block<'_> {
 
     #[inline(always)]
     fn run<K: Kernel>(self) {
-        const { assert!(K::ROWS <= ROWS_MAX && K::ROWS_INT8 <= ROWS_MAX && K::LANES * VECTORS_MAX <= COLUMNS_MAX) };
+        const { assert!(K::LANES * VECTORS_MAX <= COLUMNS_MAX) };
         let mut widened = [Vec::new(), Vec::new()];
         for panel in self.panels.clone() {
             match self.matrix.panel_vectors(panel) {
@@ -190,124 +184,174 @@ impl Work for Block<'_> {
 impl Block<'_> {
     #[inline(always)]
     fn panel<K: Kernel, const V: usize>(&self, panel: usize, [widened, widened_b]: &mut [Vec<f32>; 2]) {
-        let first_column = panel * VECTORS_MAX * K::LANES;
-        let n_columns = (self.matrix.n_out - first_column).min(V * K::LANES);
-        let mut bias = [0.0; COLUMNS_MAX];
-        if let Some(all) = self.epilogue.bias {
-            bias[..n_columns].copy_from_slice(&all[first_column..][..n_columns]);
-        }
-        let floats = match self.x.form {
-            Form::F32 => self.matrix.float_panel(panel, widened),
-            Form::Bf16 { .. } | Form::Int8 { .. } => &[],
-        };
-        let floats_b = self.piece.update.as_ref().map_or(&[][..], |update| update.b.float_panel(panel, widened_b));
-        let columns = Columns { panel, first: first_column, n: n_columns, bias, floats, floats_b };
+        let n = self.rows.len() * V * K::LANES;
         let mut sums = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
-        for depth in self.depths() {
-            self.strips::<K, V>(&columns, &Step::Sum(depth), &mut sums);
+        self.product::<K, V>(panel, widened, &mut sums[..n]);
+        // SAFETY: all of them were just written.
+        let sums = unsafe { written(&mut sums, n) };
+        if let Some(Update { low, b, scale }) = &self.piece.update {
+            let mut terms = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
+            let rows = &low[(self.rows.start - self.piece.rows.start) * b.n_in..][..self.rows.len() * b.n_in];
+            floats::<K, V>(rows, b.n_in, b.float_panel(panel, widened_b), &mut terms[..n]);
+            // SAFETY: as above.
+            let terms = unsafe { written(&mut terms, n) };
+            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += scale * *term);
         }
-        self.strips::<K, V>(&columns, &Step::Finish, &mut sums);
+        self.finish::<K, V>(panel * VECTORS_MAX * K::LANES, sums);
     }
 
-    /// The parts of the depth that are summed over one after the other: in f32 so many that their weights stay in a core's first
-    /// cache for all rows of the block.
-    fn depths(&self) -> impl Iterator<Item = Range<usize>> {
-        const FLOATS: usize = 256;
-        let depth = self.matrix.n_in;
-        let step = if matches!(self.x.form, Form::F32) { FLOATS } else { depth };
-        (0..depth).step_by(step).map(move |start| start..(start + step).min(depth))
-    }
-
-    /// Takes a step with all rows of the block, as many at a time as a tile has. The sums of a panel are rows of its width.
+    /// Writes the product of the block's rows and a panel's columns.
     #[inline(always)]
-    fn strips<K: Kernel, const V: usize>(&self, columns: &Columns<'_>, step: &Step, sums: &mut [MaybeUninit<f32>]) {
-        let most = if matches!(self.x.form, Form::Int8 { .. }) { K::ROWS_INT8 } else { K::ROWS };
-        let mut row = self.rows.start;
-        while row < self.rows.end {
-            let left = self.rows.end - row;
-            let sums = &mut sums[(row - self.rows.start) * V * K::LANES..];
-            row += match left.min(most) {
-                12.. if K::ROWS >= 12 => self.strip::<K, 12, V>(row, columns, step, sums),
-                8.. => self.strip::<K, 8, V>(row, columns, step, sums),
-                6.. => self.strip::<K, 6, V>(row, columns, step, sums),
-                4.. => self.strip::<K, 4, V>(row, columns, step, sums),
-                2.. => self.strip::<K, 2, V>(row, columns, step, sums),
-                _ => self.strip::<K, 1, V>(row, columns, step, sums),
-            };
-        }
-    }
-
-    /// Takes a step with `M` rows of a panel; how many rows that were.
-    #[inline(always)]
-    fn strip<K: Kernel, const M: usize, const V: usize>(
-        &self,
-        row: usize,
-        columns: &Columns<'_>,
-        step: &Step,
-        sums: &mut [MaybeUninit<f32>],
-    ) -> usize {
-        let sums = &mut sums[..M * V * K::LANES];
-        let update = self.piece.update.as_ref();
-        let mut tile = [MaybeUninit::uninit(); ROWS_MAX * COLUMNS_MAX];
-        let (term, depth, out) = match (step, update) {
-            (Step::Sum(depth), _) => {
-                let x = Operand { rows: self.x.rows, width: self.x.width, form: &self.x.form };
-                (Some(Term { matrix: self.matrix, x, row, floats: columns.floats }), depth.clone(), &mut *sums)
+    fn product<K: Kernel, const V: usize>(&self, panel: usize, widened: &mut Vec<f32>, sums: &mut [MaybeUninit<f32>]) {
+        let Self { matrix, x, rows, .. } = self;
+        let start = matrix.panel_start(panel);
+        let out = sums.as_mut_ptr().cast();
+        match (&matrix.numbers, &x.form) {
+            (Numbers::F32(_) | Numbers::Bf16(_), Form::F32) => {
+                let rows = &x.rows[rows.start * x.width..rows.end * x.width];
+                floats::<K, V>(rows, x.width, matrix.float_panel(panel, widened), sums);
             }
-            (Step::Finish, Some(Update { low, b, .. })) => {
-                let x = Operand { rows: low, width: b.n_in, form: &Form::F32 };
-                let row = row - self.piece.rows.start;
-                (Some(Term { matrix: b, x, row, floats: columns.floats_b }), 0..b.n_in, &mut tile[..])
-            }
-            (Step::Finish, None) => (None, 0..0, &mut tile[..]),
-        };
-        // In one place, so that the innermost loops are compiled once and not once a term.
-        if let Some(term) = term {
-            // SAFETY: `dispatch` runs this where the instructions are. The rows are the task's own; both matrices have the
-            // panel, and their operands' forms are theirs. Depths come in order, so that those after the first find sums.
-            unsafe { term.write_tile::<K, M, V>(columns.panel, depth, out.as_mut_ptr().cast()) };
-        }
-        if matches!(step, Step::Finish) {
-            // SAFETY: the steps before this one have written all of the `M * V * LANES` sums.
-            let sums = unsafe { written(sums, M * V * K::LANES) };
-            if let Some(update) = update {
-                // SAFETY: the second term was just written.
-                let updates = unsafe { written(&mut tile, M * V * K::LANES) };
-                for (sum, term) in sums.iter_mut().zip(updates) {
-                    *sum += update.scale * *term;
+            (Numbers::Bf16(numbers), Form::Bf16 { values, stride }) => {
+                let a = Rows { start: values[rows.start * stride..rows.end * stride].as_ptr(), stride: *stride };
+                let w = numbers[start..][..V * K::LANES * stride].as_ptr();
+                // SAFETY: `dispatch` runs this where the instructions are. The rows and the panel are as deep as the stride
+                // says, and there is room for their product.
+                unsafe {
+                    tiles(
+                        rows.len(),
+                        K::ROWS,
+                        &Bf16Product::<K, V> { a, n_pairs: stride / 2, w, out, kernel: PhantomData },
+                    )
                 }
             }
-            self.finish::<K, V>(row, columns, sums);
+            (
+                Numbers::Int8 { weights, scales, sums: column_sums },
+                Form::Int8 { values, stride, scales: row_scales, minima },
+            ) => {
+                let a = Rows { start: values[rows.start * stride..rows.end * stride].as_ptr(), stride: *stride };
+                let w = weights[start..][..V * K::LANES * stride].as_ptr();
+                let column = panel * VECTORS_MAX * K::LANES;
+                let scaling = Scaling {
+                    row_scales: row_scales[rows.clone()].as_ptr(),
+                    row_minima: minima[rows.clone()].as_ptr(),
+                    column_sums: column_sums[column..][..V * K::LANES].as_ptr(),
+                    column_scales: scales[column..][..V * K::LANES].as_ptr(),
+                };
+                // SAFETY: as above, and there are scales for these rows and columns.
+                unsafe { K::int8::<V>(a, rows.len(), *stride, w, scaling, out) }
+            }
+            _ => unreachable!("`check_form` has refused other pairs"),
         }
-        M
     }
 
-    /// Finishes the rows of a tile and stores them.
+    /// Finishes the rows of a panel and stores them.
     #[inline(always)]
-    fn finish<K: Kernel, const V: usize>(&self, first_row: usize, columns: &Columns<'_>, tile: &mut [f32]) {
+    fn finish<K: Kernel, const V: usize>(&self, first_column: usize, sums: &mut [f32]) {
         let width = V * K::LANES;
-        let start = |m: usize| (first_row + m) * self.matrix.n_out + columns.first;
-        for (m, sums) in tile.chunks_exact_mut(width).enumerate() {
-            add_to(sums, &columns.bias[..width]);
-            if let Some(add) = self.epilogue.add {
-                add_to(sums, &add[start(m)..][..columns.n]);
+        let n_columns = (self.matrix.n_out - first_column).min(width);
+        // Twice, so that the compiler unrolls the loops over all columns of a panel.
+        if n_columns == width {
+            self.add::<K, V>(first_column, width, sums);
+        } else {
+            self.add::<K, V>(first_column, n_columns, sums);
+        }
+        // Over all rows, since the compiler makes vector instructions of a loop over many numbers, and not of one over a few.
+        if let Some(activation) = self.epilogue.activation {
+            activation.apply::<K>(sums);
+        }
+        if n_columns == width {
+            self.store::<K, V>(first_column, width, sums);
+        } else {
+            self.store::<K, V>(first_column, n_columns, sums);
+        }
+    }
+
+    /// Adds the bias and the rows that are to be added.
+    #[inline(always)]
+    fn add<K: Kernel, const V: usize>(&self, first_column: usize, n_columns: usize, sums: &mut [f32]) {
+        let Epilogue { bias, add, .. } = self.epilogue;
+        if let Some(bias) = bias {
+            let bias = &bias[first_column..][..n_columns];
+            sums.chunks_exact_mut(V * K::LANES).for_each(|sums| add_to(sums, bias));
+        }
+        if let Some(add) = add {
+            let starts = (self.rows.start * self.matrix.n_out + first_column..).step_by(self.matrix.n_out);
+            for (sums, start) in sums.chunks_exact_mut(V * K::LANES).zip(starts) {
+                add_to(sums, &add[start..][..n_columns]);
             }
         }
-        // Over the whole tile, since the compiler makes vector instructions of a loop over many numbers, and not of one
-        // over a few.
-        if let Some(activation) = self.epilogue.activation {
-            activation.apply::<K>(tile);
-        }
-        for (m, sums) in tile.chunks_exact(width).enumerate() {
-            // SAFETY: every task has rows and columns of its own.
-            let out = unsafe { self.out.slice(start(m), columns.n) };
-            store(out, sums);
+    }
+
+    #[inline(always)]
+    fn store<K: Kernel, const V: usize>(&self, first_column: usize, n_columns: usize, sums: &[f32]) {
+        let stride = self.matrix.n_out;
+        // SAFETY: every task has rows and columns of its own.
+        let out = unsafe { self.out.rows(self.rows.start * stride + first_column, stride, self.rows.len(), n_columns) };
+        out.zip(sums.chunks_exact(V * K::LANES)).for_each(|(out, sums)| copy(sums, out));
+    }
+}
+
+/// Writes the product of some rows and a panel of floats, both `depth` deep.
+#[inline(always)]
+fn floats<K: Kernel, const V: usize>(rows: &[f32], depth: usize, panel: &[f32], sums: &mut [MaybeUninit<f32>]) {
+    // Of the depth as much at a time that its weights stay in a core's first cache for all rows of the block.
+    const DEPTH_MAX: usize = 256;
+    let width = V * K::LANES;
+    let n_rows = rows.len() / depth;
+    assert!(panel.len() == depth * width && sums.len() == n_rows * width, "the operands and the result are there");
+    for start in (0..depth).step_by(DEPTH_MAX) {
+        // SAFETY: `dispatch` runs this where the instructions are; the lengths were just checked. Depths come in order, so
+        // that those after the first find sums.
+        unsafe {
+            let a = Rows { start: rows.as_ptr().add(start), stride: depth };
+            let w = panel.as_ptr().add(start * width);
+            let n = DEPTH_MAX.min(depth - start);
+            let out = sums.as_mut_ptr().cast();
+            tiles(n_rows, K::ROWS, &Product::<K, V> { a, depth: n, w, adds: start > 0, out, kernel: PhantomData });
         }
     }
 }
 
-/// How many numbers are added or stored at a time: every vector's length is a multiple of it.
-const CHUNK: usize = 8;
+/// A product of floats, tile by tile.
+struct Product<K, const V: usize> {
+    a: Rows<f32>,
+    depth: usize,
+    w: *const f32,
+    adds: bool,
+    out: *mut f32,
+    kernel: PhantomData<K>,
+}
+
+impl<K: Kernel, const V: usize> Tile for Product<K, V> {
+    #[inline(always)]
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        // SAFETY: the caller vouches for the instructions, the rows and their room.
+        unsafe {
+            let out = self.out.add(row * V * K::LANES);
+            K::f32::<M, V>(self.a.from(row), self.depth, self.w, self.adds, out);
+        }
+    }
+}
+
+/// A product in bf16, tile by tile.
+struct Bf16Product<K, const V: usize> {
+    a: Rows<u16>,
+    n_pairs: usize,
+    w: *const u16,
+    out: *mut f32,
+    kernel: PhantomData<K>,
+}
+
+impl<K: Kernel, const V: usize> Tile for Bf16Product<K, V> {
+    #[inline(always)]
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        // SAFETY: the caller vouches for the instructions, the rows and their room.
+        unsafe {
+            let out = self.out.add(row * V * K::LANES);
+            K::bf16_products::<M, V>(self.a.from(row), self.n_pairs, self.w, out);
+        }
+    }
+}
 
 /// Adds numbers to as many: copied out first, so that the compiler sees that they overlap with nothing.
 #[inline(always)]
@@ -324,16 +368,6 @@ fn add_to(sums: &mut [f32], numbers: &[f32]) {
     last.iter_mut().zip(rest).for_each(|(sum, x)| *sum += x);
 }
 
-/// Stores the first numbers, as many as there is room for.
-#[inline(always)]
-fn store(out: &mut [f32], sums: &[f32]) {
-    let (chunks, rest) = out.as_chunks_mut::<CHUNK>();
-    let (sums, sums_rest) = sums.as_chunks::<CHUNK>();
-    chunks.iter_mut().zip(sums).for_each(|(out, sums)| *out = *sums);
-    let last = sums.get(chunks.len()).map_or(sums_rest, |chunk| chunk.as_slice());
-    rest.iter_mut().zip(last).for_each(|(out, sum)| *out = *sum);
-}
-
 /// The first numbers of a tile.
 ///
 /// # Safety
@@ -343,84 +377,4 @@ unsafe fn written(tile: &mut [MaybeUninit<f32>], n: usize) -> &mut [f32] {
     let tile = &mut tile[..n];
     // SAFETY: as many as the tile has, and written, as the caller vouches.
     unsafe { std::slice::from_raw_parts_mut(tile.as_mut_ptr().cast(), n) }
-}
-
-/// What is done with the rows of a panel.
-enum Step {
-    /// Their sums over a part of the depth.
-    Sum(Range<usize>),
-    /// All that comes after the sums.
-    Finish,
-}
-
-/// The columns of one panel.
-struct Columns<'a> {
-    panel: usize,
-    first: usize,
-    n: usize,
-    /// Zeros where there is none.
-    bias: [f32; COLUMNS_MAX],
-    /// The panel's weights, where the rows are f32.
-    floats: &'a [f32],
-    /// Those of the update's second product.
-    floats_b: &'a [f32],
-}
-
-/// One product of the sum that makes a tile.
-struct Term<'a> {
-    matrix: &'a PackedMatrix,
-    x: Operand<'a>,
-    /// The first of the operand's rows.
-    row: usize,
-    /// The panel's weights, where the rows are f32.
-    floats: &'a [f32],
-}
-
-impl Term<'_> {
-    /// Writes the product of `M` rows and a panel's columns to `out`: over a part of the depth in f32, where `out` has the sums
-    /// over what comes before it; elsewhere over the whole.
-    ///
-    /// # Safety
-    /// The instructions of `K` are enabled; the rows and the panel exist, the operand's form is that of the matrix, and
-    /// `out` has room for the tile.
-    #[inline(always)]
-    unsafe fn write_tile<K: Kernel, const M: usize, const V: usize>(
-        &self,
-        panel: usize,
-        depth: Range<usize>,
-        out: *mut f32,
-    ) {
-        let Self { matrix, x, row, .. } = *self;
-        let start = matrix.panel_start(panel);
-        // SAFETY: the panel's numbers begin at `start` and are as deep as the matrix; `x` has the rows from `row` to
-        // `row + M`, and `out` has room for them.
-        unsafe {
-            match (&matrix.numbers, x.form) {
-                (Numbers::F32(_) | Numbers::Bf16(_), Form::F32) => {
-                    let rows = Rows { start: x.rows.as_ptr().add(row * x.width + depth.start), stride: x.width };
-                    let floats = &self.floats[depth.start * V * K::LANES..depth.end * V * K::LANES];
-                    K::f32::<M, V>(rows, depth.len(), floats.as_ptr(), depth.start > 0, out);
-                }
-                (Numbers::Bf16(numbers), Form::Bf16 { values, stride }) => {
-                    let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };
-                    K::bf16_products::<M, V>(rows, stride / 2, numbers.as_ptr().add(start), out);
-                }
-                (
-                    Numbers::Int8 { weights, scales, sums },
-                    Form::Int8 { values, stride, scales: row_scales, minima },
-                ) => {
-                    let rows = Rows { start: values.as_ptr().add(row * stride), stride: *stride };
-                    let column = panel * VECTORS_MAX * K::LANES;
-                    let scaling = Scaling {
-                        row_scales: row_scales[row..][..M].as_ptr(),
-                        row_minima: minima[row..][..M].as_ptr(),
-                        column_sums: sums[column..][..V * K::LANES].as_ptr(),
-                        column_scales: scales[column..][..V * K::LANES].as_ptr(),
-                    };
-                    K::int8::<M, V>(rows, *stride, weights.as_ptr().add(start), scaling, out);
-                }
-                _ => unreachable!("`check_form` has refused other pairs"),
-            }
-        }
-    }
 }

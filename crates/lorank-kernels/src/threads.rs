@@ -31,6 +31,25 @@ impl<'a, T> Disjoint<'a, T> {
     }
 }
 
+impl<T> Disjoint<'_, T> {
+    /// Parts of one length, as far from each other as said.
+    ///
+    /// # Safety
+    /// They do not overlap, and nobody else touches their elements while they are alive.
+    #[inline(always)]
+    pub(crate) unsafe fn rows(
+        &self,
+        start: usize,
+        stride: usize,
+        n_rows: usize,
+        len: usize,
+    ) -> impl Iterator<Item = &mut [T]> {
+        assert!(n_rows == 0 || start + (n_rows - 1) * stride + len <= self.len, "the parts lie within their slice");
+        // SAFETY: within the slice, as was just checked, and not shared, as the caller vouches.
+        (0..n_rows).map(move |row| unsafe { std::slice::from_raw_parts_mut(self.start.add(start + row * stride), len) })
+    }
+}
+
 /// Calls `work` with parts of `n` rows (the last may have fewer) and the number of each part's first row.
 pub(crate) fn for_each_rows<T: Send>(
     rows: &mut [T],

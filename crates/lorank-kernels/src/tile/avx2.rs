@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Int8Order, Kernel, Portable, Rows, Scaling};
-use crate::packed::{INT8_CHUNK, INT8_STEP};
+use crate::packed::{INT8_SIDE, INT8_STEP};
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
 ///
@@ -16,7 +16,6 @@ const LANES: usize = 8;
 impl Kernel for Avx2 {
     const LANES: usize = LANES;
     const ROWS: usize = 6;
-    const ROWS_INT8: usize = 8;
     const FMA: bool = true;
 
     #[inline(always)]
@@ -33,16 +32,13 @@ impl Kernel for Avx2 {
             if adds {
                 sums = std::array::from_fn(|m| std::array::from_fn(|v| _mm256_loadu_ps(out.add((m * V + v) * LANES))));
             }
-            let mut w = panel;
-            for d in 0..depth {
-                let weights: [__m256; V] = std::array::from_fn(|v| _mm256_loadu_ps(w.add(v * LANES)));
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm256_set1_ps(*a.start.add(m * a.stride + d));
-                    for v in 0..V {
-                        sums[v] = _mm256_fmadd_ps(x, weights[v], sums[v]);
-                    }
-                }
-                w = w.add(V * LANES);
+            // Two at a time, since counting and addressing are a fifth of the instructions of one.
+            for pair in 0..depth / 2 {
+                add_products(a, 2 * pair, panel, &mut sums);
+                add_products(a, 2 * pair + 1, panel, &mut sums);
+            }
+            if depth % 2 == 1 {
+                add_products(a, depth - 1, panel, &mut sums);
             }
             store(&sums, out);
         }
@@ -53,44 +49,38 @@ impl Kernel for Avx2 {
         unreachable!("AVX2 has no bf16 products: its inputs stay in f32");
     }
 
-    const INT8_ORDER: Int8Order = Int8Order::Chunks;
+    const INT8_ORDER: Int8Order = Int8Order::Steps;
 
-    /// A vector holds 32 values of one row or one column, and is summed across at the end. Against columns in lanes that
-    /// saves the broadcasts, a third of the instructions; their number is what this loop is bound by.
+    /// A vector holds 16 values of a row twice, or of two columns, and is summed across at the end. Against columns in lanes
+    /// that saves broadcasts, and against one column in all lanes most of the sums across.
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(
+    unsafe fn int8<const V: usize>(
         a: Rows<u8>,
+        n_rows: usize,
         depth: usize,
         panel: *const i8,
         scaling: Scaling,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, for the scales of the
+        // SAFETY: the caller vouches for the instructions, for the rows and a panel of this depth, for the scales of the
         // tile's rows and columns, and for its room.
         unsafe {
-            for v in 0..V {
-                let panel = panel.add(v * LANES * depth);
-                for m in 0..M {
-                    let x = a.start.add(m * a.stride);
-                    let mut sums = [_mm256_setzero_si256(); LANES];
-                    let n_whole = depth / INT8_CHUNK * INT8_CHUNK;
-                    for start in (0..n_whole).step_by(INT8_CHUNK) {
-                        add_chunk::<4>(x.add(start), panel.add(start * LANES), &mut sums);
-                    }
-                    let (x, w) = (x.add(n_whole), panel.add(n_whole * LANES));
-                    match (depth - n_whole) / INT8_STEP {
-                        0 => {}
-                        1 => add_chunk::<1>(x, w, &mut sums),
-                        2 => add_chunk::<2>(x, w, &mut sums),
-                        _ => add_chunk::<3>(x, w, &mut sums),
-                    }
-                    let sums = _mm256_cvtepi32_ps(across(sums));
-                    let (row_scale, minimum) = (*scaling.row_scales.add(m), *scaling.row_minima.add(m));
+            for m in 0..n_rows {
+                let x = a.from(m).start;
+                let mut sums = [[_mm256_setzero_si256(); PAIRS]; V];
+                // By itself, so that the compiler sees that there is nothing to add to.
+                add_step(x, panel, depth, &mut sums);
+                let mut start = INT8_STEP;
+                while start < depth {
+                    add_step(x.add(start), panel.add(start * LANES), depth, &mut sums);
+                    start += INT8_STEP;
+                }
+                let row_scale = _mm256_set1_ps(*scaling.row_scales.add(m));
+                let minimum = _mm256_set1_ps(*scaling.row_minima.add(m));
+                for (v, sums) in sums.into_iter().enumerate() {
+                    let sums = _mm256_mul_ps(_mm256_cvtepi32_ps(across(sums)), row_scale);
                     let column_sums = _mm256_loadu_ps(scaling.column_sums.add(v * LANES));
-                    let sums = _mm256_add_ps(
-                        _mm256_mul_ps(sums, _mm256_set1_ps(row_scale)),
-                        _mm256_mul_ps(column_sums, _mm256_set1_ps(minimum)),
-                    );
+                    let sums = _mm256_add_ps(sums, _mm256_mul_ps(column_sums, minimum));
                     let sums = _mm256_mul_ps(sums, _mm256_loadu_ps(scaling.column_scales.add(v * LANES)));
                     _mm256_storeu_ps(out.add((m * V + v) * LANES), sums);
                 }
@@ -126,29 +116,30 @@ impl Kernel for Avx2 {
 
     #[inline(always)]
     unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
-        let (chunks, rest) = row.as_chunks::<LANES>();
+        const N: usize = 2;
+        let (chunks, rest) = row.as_chunks::<{ N * LANES }>();
         // SAFETY: plain Rust.
-        let (mut low, mut high, mut poison) = unsafe { Portable::range(rest) };
-        // SAFETY: the caller vouches for the instructions; a chunk is a vector long.
+        let (low, high, poison) = unsafe { Portable::range(rest) };
+        // SAFETY: the caller vouches for the instructions; a chunk is `N` vectors long.
         unsafe {
+            // Several of each, so that none waits for the one before.
             let (mut lows, mut highs, mut poisons) =
-                (_mm256_set1_ps(low), _mm256_set1_ps(high), _mm256_set1_ps(poison));
+                ([_mm256_set1_ps(low); N], [_mm256_set1_ps(high); N], [_mm256_set1_ps(poison); N]);
             for chunk in chunks {
-                let x = _mm256_loadu_ps(chunk.as_ptr());
-                lows = _mm256_min_ps(lows, x);
-                highs = _mm256_max_ps(highs, x);
-                poisons = _mm256_fmadd_ps(x, _mm256_setzero_ps(), poisons);
+                for n in 0..N {
+                    let x = _mm256_loadu_ps(chunk.as_ptr().add(n * LANES));
+                    lows[n] = _mm256_min_ps(lows[n], x);
+                    highs[n] = _mm256_max_ps(highs[n], x);
+                    poisons[n] = _mm256_fmadd_ps(x, _mm256_setzero_ps(), poisons[n]);
+                }
             }
-            let numbers = |lanes: __m256| {
-                let mut numbers = [0.0; LANES];
-                _mm256_storeu_ps(numbers.as_mut_ptr(), lanes);
-                numbers
-            };
-            low = numbers(lows).into_iter().fold(low, f32::min);
-            high = numbers(highs).into_iter().fold(high, f32::max);
-            poison = numbers(poisons).into_iter().sum();
+            let [low, other] = lows;
+            let low = fold(_mm256_min_ps(low, other), |a, b| if b < a { b } else { a });
+            let [high, other] = highs;
+            let high = fold(_mm256_max_ps(high, other), |a, b| if b > a { b } else { a });
+            let [poison, other] = poisons;
+            (low, high, fold(_mm256_add_ps(poison, other), |a, b| a + b))
         }
-        (low, high, poison)
     }
 
     #[inline(always)]
@@ -175,39 +166,83 @@ impl Kernel for Avx2 {
     }
 }
 
-/// Adds the products of a row and of eight columns over `N` vectors of depth to their sums.
-///
-/// # Safety
-/// As for the trait: the row and the columns are `N` vectors deep from here.
-#[inline(always)]
-unsafe fn add_chunk<const N: usize>(x: *const u8, w: *const i8, sums: &mut [__m256i; LANES]) {
-    // SAFETY: the caller vouches for the instructions and the depth.
-    unsafe {
-        let ones = _mm256_set1_epi16(1);
-        let x: [__m256i; N] = std::array::from_fn(|n| _mm256_loadu_si256(x.add(n * INT8_STEP).cast()));
-        for (column, sum) in sums.iter_mut().enumerate() {
-            let w = w.add(column * N * INT8_STEP);
-            let product = |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * INT8_STEP).cast()));
-            // Up to eight products a lane of 16 bits: the packing's bound keeps their sum within it.
-            let products = (1..N).fold(product(0), |products, n| _mm256_add_epi16(products, product(n)));
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
-        }
-    }
-}
-
-/// The sum of each vector's lanes, in the vectors' order.
+/// The sums of the halves of some vectors: those of the lower halves, then those of the upper ones.
 ///
 /// # Safety
 /// As for the trait.
 #[inline(always)]
-unsafe fn across(sums: [__m256i; LANES]) -> __m256i {
-    // SAFETY: the caller vouches for the instructions.
+unsafe fn across([a, b, c, d]: [__m256i; PAIRS]) -> __m256i {
+    // SAFETY: the caller vouches for the instructions. (The one for horizontal sums takes as long as four of these.)
     unsafe {
-        let [a, b, c, d, e, f, g, h] = sums;
-        let abcd = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-        let efgh = _mm256_hadd_epi32(_mm256_hadd_epi32(e, f), _mm256_hadd_epi32(g, h));
-        _mm256_add_epi32(_mm256_permute2x128_si256::<0x20>(abcd, efgh), _mm256_permute2x128_si256::<0x31>(abcd, efgh))
+        let ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd))
     }
+}
+
+/// Adds the products at one depth to the sums of a tile.
+///
+/// # Safety
+/// As for the trait: the rows and the panel are deeper than `d`.
+#[inline(always)]
+unsafe fn add_products<const M: usize, const V: usize>(
+    a: Rows<f32>,
+    d: usize,
+    panel: *const f32,
+    sums: &mut [[__m256; V]; M],
+) {
+    // SAFETY: as the caller vouches.
+    unsafe {
+        let weights: [__m256; V] = std::array::from_fn(|v| _mm256_loadu_ps(panel.add((d * V + v) * LANES)));
+        for (m, sums) in sums.iter_mut().enumerate() {
+            let x = _mm256_set1_ps(*a.start.add(m * a.stride + d));
+            for v in 0..V {
+                sums[v] = _mm256_fmadd_ps(x, weights[v], sums[v]);
+            }
+        }
+    }
+}
+
+/// Pairs of columns in eight.
+const PAIRS: usize = LANES / 2;
+
+/// Adds the products of a row and of a panel over a step of depth to their sums, which stand in quarters of vectors.
+///
+/// # Safety
+/// As for the trait: the row and the panel, whose depth is `depth`, have a step from here.
+#[inline(always)]
+unsafe fn add_step<const V: usize>(x: *const u8, w: *const i8, depth: usize, sums: &mut [[__m256i; PAIRS]; V]) {
+    // SAFETY: the caller vouches for the instructions and the depth.
+    unsafe {
+        let ones = _mm256_set1_epi16(1);
+        let x: [__m256i; INT8_STEP / INT8_SIDE] =
+            std::array::from_fn(|n| _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(n * INT8_SIDE).cast())));
+        for (v, sums) in sums.iter_mut().enumerate() {
+            for (pair, sum) in sums.iter_mut().enumerate() {
+                let w = w.add(v * LANES * depth + pair * 2 * INT8_STEP);
+                let product =
+                    |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * 2 * INT8_SIDE).cast()));
+                // Eight products a lane of 16 bits: the packing's bound keeps their sum within it. One addition saturates all
+                // the same, and so the compiler keeps the order. It would make a tree, whose leaves push sums out of the
+                // registers; three that saturate would take turns with the multiplications, which bound this loop.
+                let products = _mm256_adds_epi16(_mm256_add_epi16(product(0), product(1)), product(2));
+                let products = _mm256_add_epi16(products, product(3));
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+            }
+        }
+    }
+}
+
+/// The lanes of a vector put together, half by half.
+///
+/// # Safety
+/// As for the trait.
+#[inline(always)]
+unsafe fn fold(lanes: __m256, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut numbers = [0.0; LANES];
+    // SAFETY: the caller vouches for the instructions.
+    unsafe { _mm256_storeu_ps(numbers.as_mut_ptr(), lanes) };
+    crate::math::fold(numbers, f)
 }
 
 /// # Safety

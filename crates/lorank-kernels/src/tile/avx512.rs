@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Avx2, Int8Order, Kernel, Rows, Scaling};
+use super::{Avx2, Int8Order, Kernel, Rows, Scaling, Tile, tiles};
 
 /// AVX-512 with VNNI: 32 registers of 16 lanes.
 ///
@@ -17,7 +17,6 @@ const LANES: usize = 16;
 impl Kernel for Avx512Vnni {
     const LANES: usize = LANES;
     const ROWS: usize = 12;
-    const ROWS_INT8: usize = 12;
     const FMA: bool = true;
 
     #[inline(always)]
@@ -57,40 +56,16 @@ impl Kernel for Avx512Vnni {
     const INT8_ORDER: Int8Order = Int8Order::Groups;
 
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(
+    unsafe fn int8<const V: usize>(
         a: Rows<u8>,
+        n_rows: usize,
         depth: usize,
         panel: *const i8,
         scaling: Scaling,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
-        unsafe {
-            let mut sums = [[_mm512_setzero_si512(); V]; M];
-            let mut w = panel;
-            for group in 0..depth / 4 {
-                let weights: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(w.add(v * 4 * LANES).cast()));
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let x = a.start.add(m * a.stride + group * 4).cast::<i32>().read_unaligned();
-                    let x = _mm512_set1_epi32(x);
-                    for v in 0..V {
-                        sums[v] = _mm512_dpbusd_epi32(sums[v], x, weights[v]);
-                    }
-                }
-                w = w.add(V * 4 * LANES);
-            }
-            for (m, sums) in sums.iter().enumerate() {
-                let row_scale = _mm512_set1_ps(*scaling.row_scales.add(m));
-                let minimum = _mm512_set1_ps(*scaling.row_minima.add(m));
-                for v in 0..V {
-                    let sums = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), row_scale);
-                    let column_sums = _mm512_loadu_ps(scaling.column_sums.add(v * LANES));
-                    let sums = _mm512_add_ps(sums, _mm512_mul_ps(column_sums, minimum));
-                    let column_scales = _mm512_loadu_ps(scaling.column_scales.add(v * LANES));
-                    _mm512_storeu_ps(out.add((m * V + v) * LANES), _mm512_mul_ps(sums, column_scales));
-                }
-            }
-        }
+        // SAFETY: the caller vouches for all that a tile asks for.
+        unsafe { tiles(n_rows, Self::ROWS, &Int8::<V> { a, depth, panel, scaling, out }) }
     }
 
     #[inline(always)]
@@ -115,7 +90,6 @@ impl Kernel for Avx512Vnni {
 impl Kernel for Avx512Bf16 {
     const LANES: usize = LANES;
     const ROWS: usize = 12;
-    const ROWS_INT8: usize = 12;
     const FMA: bool = true;
 
     #[inline(always)]
@@ -160,15 +134,16 @@ impl Kernel for Avx512Bf16 {
     const INT8_ORDER: Int8Order = Int8Order::Groups;
 
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(
+    unsafe fn int8<const V: usize>(
         a: Rows<u8>,
+        n_rows: usize,
         depth: usize,
         panel: *const i8,
         scaling: Scaling,
         out: *mut f32,
     ) {
         // SAFETY: the same contract, and this set includes the other's instructions.
-        unsafe { Avx512Vnni::int8::<M, V>(a, depth, panel, scaling, out) }
+        unsafe { Avx512Vnni::int8::<V>(a, n_rows, depth, panel, scaling, out) }
     }
 
     #[inline(always)]
@@ -187,6 +162,50 @@ impl Kernel for Avx512Bf16 {
     unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
         // SAFETY: the same contract, and this set includes AVX2's instructions.
         unsafe { Avx2::quantise(row, minimum, factor, to) }
+    }
+}
+
+/// A product of integers, tile by tile.
+struct Int8<const V: usize> {
+    a: Rows<u8>,
+    depth: usize,
+    panel: *const i8,
+    scaling: Scaling,
+    out: *mut f32,
+}
+
+impl<const V: usize> Tile for Int8<V> {
+    #[inline(always)]
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, for the scales of the
+        // tile's rows and columns, and for its room.
+        unsafe {
+            let (a, scaling, out) = (self.a.from(row), self.scaling.from(row), self.out.add(row * V * LANES));
+            let mut sums = [[_mm512_setzero_si512(); V]; M];
+            let mut w = self.panel;
+            for group in 0..self.depth / 4 {
+                let weights: [__m512i; V] = std::array::from_fn(|v| _mm512_loadu_si512(w.add(v * 4 * LANES).cast()));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let x = a.start.add(m * a.stride + group * 4).cast::<i32>().read_unaligned();
+                    let x = _mm512_set1_epi32(x);
+                    for v in 0..V {
+                        sums[v] = _mm512_dpbusd_epi32(sums[v], x, weights[v]);
+                    }
+                }
+                w = w.add(V * 4 * LANES);
+            }
+            for (m, sums) in sums.iter().enumerate() {
+                let row_scale = _mm512_set1_ps(*scaling.row_scales.add(m));
+                let minimum = _mm512_set1_ps(*scaling.row_minima.add(m));
+                for v in 0..V {
+                    let sums = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), row_scale);
+                    let column_sums = _mm512_loadu_ps(scaling.column_sums.add(v * LANES));
+                    let sums = _mm512_add_ps(sums, _mm512_mul_ps(column_sums, minimum));
+                    let column_scales = _mm512_loadu_ps(scaling.column_scales.add(v * LANES));
+                    _mm512_storeu_ps(out.add((m * V + v) * LANES), _mm512_mul_ps(sums, column_scales));
+                }
+            }
+        }
     }
 }
 

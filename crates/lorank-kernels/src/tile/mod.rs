@@ -33,6 +33,58 @@ pub(crate) struct Rows<T> {
     pub stride: usize,
 }
 
+impl<T> Rows<T> {
+    /// The rows from one on.
+    ///
+    /// # Safety
+    /// There are as many.
+    #[inline(always)]
+    pub(crate) unsafe fn from(self, row: usize) -> Self {
+        // SAFETY: as the caller vouches.
+        Self { start: unsafe { self.start.add(row * self.stride) }, ..self }
+    }
+}
+
+/// Something that is done with `M` rows at a time, which a closure cannot be generic over.
+pub(crate) trait Tile {
+    /// # Safety
+    /// There are `M` rows from this one on, and what else the implementation asks for.
+    unsafe fn run<const M: usize>(&self, row: usize);
+}
+
+/// Runs over rows, as many at a time as a tile has.
+///
+/// # Safety
+/// As for [`Tile::run`], for `n_rows`.
+#[inline(always)]
+pub(crate) unsafe fn tiles(n_rows: usize, most: usize, tile: &impl Tile) {
+    let mut row = 0;
+    while row < n_rows {
+        // SAFETY: as many rows are left, and the caller vouches for the rest.
+        row += unsafe {
+            match (n_rows - row).min(most) {
+                12.. => rows::<12>(tile, row),
+                8.. => rows::<8>(tile, row),
+                6.. => rows::<6>(tile, row),
+                4.. => rows::<4>(tile, row),
+                2.. => rows::<2>(tile, row),
+                _ => rows::<1>(tile, row),
+            }
+        }
+    }
+}
+
+/// `M`
+///
+/// # Safety
+/// As for [`Tile::run`].
+#[inline(always)]
+unsafe fn rows<const M: usize>(tile: &impl Tile, row: usize) -> usize {
+    // SAFETY: as the caller vouches.
+    unsafe { tile.run::<M>(row) };
+    M
+}
+
 /// What turns the integer sums of a tile into what they stand for: `(sum * row_scale + row_minimum * column_sum) * column_scale`,
 /// each step rounded, which is `sum((q * row_scale + row_minimum) * (w * column_scale))` taken apart.
 #[derive(Clone, Copy)]
@@ -47,14 +99,27 @@ pub(crate) struct Scaling {
     pub column_scales: *const f32,
 }
 
+impl Scaling {
+    /// That of the rows from one on.
+    ///
+    /// # Safety
+    /// There are as many.
+    #[inline(always)]
+    unsafe fn from(self, row: usize) -> Self {
+        // SAFETY: as the caller vouches.
+        unsafe { Self { row_scales: self.row_scales.add(row), row_minima: self.row_minima.add(row), ..self } }
+    }
+}
+
 /// How the weights of a panel of integers follow each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Int8Order {
     /// As the other formats: four weights of each column of the panel side by side, then the next four.
     Groups,
-    /// Vector by vector of columns; of each, [`INT8_CHUNK`](crate::packed::INT8_CHUNK) weights of its first column, as many
-    /// of its second, and so on, then the next chunk. The last chunk may be shorter.
-    Chunks,
+    /// Eight columns after eight columns; of each eight, [`INT8_STEP`](crate::packed::INT8_STEP) weights of the first and the
+    /// fifth column, as many of the second and the sixth, and so on, then the next step. Of two columns, vectors whose lower
+    /// half has [`INT8_SIDE`](crate::packed::INT8_SIDE) weights of the one and whose upper half as many of the other.
+    Steps,
 }
 
 /// One instruction set's innermost loops.
@@ -70,8 +135,6 @@ pub(crate) trait Kernel: 'static {
     const LANES: usize;
     /// The most rows of a tile of floats. At most [`ROWS_MAX`].
     const ROWS: usize;
-    /// The most rows of a tile of integers. At most [`ROWS_MAX`].
-    const ROWS_INT8: usize;
     /// Whether `a * b + c` is one instruction; elsewhere it would be a slow call.
     const FMA: bool;
 
@@ -97,9 +160,11 @@ pub(crate) trait Kernel: 'static {
     const INT8_ORDER: Int8Order;
 
     /// Unsigned by signed 8-bit integers, `depth` of each, a multiple of [`INT8_STEP`](crate::packed::INT8_STEP);
-    /// the weights keep the bound of [`Format::Int8`](crate::Format::Int8). The sums are [scaled](Scaling) in `out`.
-    unsafe fn int8<const M: usize, const V: usize>(
+    /// the weights keep the bound of [`Format::Int8`](crate::Format::Int8). The sums are [scaled](Scaling) in `out`. Any number
+    /// of rows, since not every set profits from tiles of several.
+    unsafe fn int8<const V: usize>(
         a: Rows<u8>,
+        n_rows: usize,
         depth: usize,
         panel: *const i8,
         scaling: Scaling,

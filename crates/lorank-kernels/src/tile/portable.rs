@@ -1,6 +1,6 @@
 //! The innermost loops in plain Rust. They run everywhere, and are what the others are compared with.
 
-use super::{Int8Order, Kernel, Rows, Scaling};
+use super::{Int8Order, Kernel, Rows, Scaling, Tile, tiles};
 
 /// Plain Rust: eight columns at a time, which the compiler turns into whatever vectors the target has.
 pub(crate) struct Portable;
@@ -10,7 +10,6 @@ const LANES: usize = 8;
 impl Kernel for Portable {
     const LANES: usize = LANES;
     const ROWS: usize = 4;
-    const ROWS_INT8: usize = 4;
     const FMA: bool = false;
 
     #[inline(always)]
@@ -71,21 +70,58 @@ impl Kernel for Portable {
     const INT8_ORDER: Int8Order = Int8Order::Groups;
 
     #[inline(always)]
-    unsafe fn int8<const M: usize, const V: usize>(
+    unsafe fn int8<const V: usize>(
         a: Rows<u8>,
+        n_rows: usize,
         depth: usize,
         panel: *const i8,
         scaling: Scaling,
         out: *mut f32,
     ) {
+        // SAFETY: the caller vouches for all that a tile asks for.
+        unsafe { tiles(n_rows, Self::ROWS, &Int8::<V> { a, depth, panel, scaling, out }) }
+    }
+
+    #[inline(always)]
+    unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
+        let mut range = (f32::MAX, f32::MIN, 0.0);
+        for x in row {
+            // Neither comparison sees a NaN; the product does.
+            range = (range.0.min(*x), range.1.max(*x), range.2 + x * 0.0);
+        }
+        range
+    }
+
+    #[inline(always)]
+    unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
+        for (to, x) in to.iter_mut().zip(row) {
+            *to = ((x - minimum) * factor).round_ties_even() as u8;
+        }
+    }
+}
+
+/// A product of integers, tile by tile.
+struct Int8<const V: usize> {
+    a: Rows<u8>,
+    depth: usize,
+    panel: *const i8,
+    scaling: Scaling,
+    out: *mut f32,
+}
+
+impl<const V: usize> Tile for Int8<V> {
+    #[inline(always)]
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        // SAFETY: the caller vouches for these rows, for their scales and for their room.
+        let (a, scaling, out) = unsafe { (self.a.from(row), self.scaling.from(row), self.out.add(row * V * LANES)) };
         let mut sums = [[[0; LANES]; V]; M];
-        for group in 0..depth / 4 {
+        for group in 0..self.depth / 4 {
             for (m, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: row `m` of the tile's `M`; a row has four values for each group.
                 let x = unsafe { *a.start.add(m * a.stride + group * 4).cast::<[u8; 4]>() };
                 for (v, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: group `group` of the panel, vector `v` of its `V`.
-                    let w = unsafe { &*panel.add((group * V + v) * 4 * LANES).cast::<[[i8; 4]; LANES]>() };
+                    let w = unsafe { &*self.panel.add((group * V + v) * 4 * LANES).cast::<[[i8; 4]; LANES]>() };
                     for lane in 0..LANES {
                         for i in 0..4 {
                             sums[lane] += i32::from(x[i]) * i32::from(w[lane][i]);
@@ -104,23 +140,6 @@ impl Kernel for Portable {
                     *out.add(m * V * LANES + column) = scaled * *scaling.column_scales.add(column);
                 }
             }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
-        let mut range = (f32::MAX, f32::MIN, 0.0);
-        for x in row {
-            // Neither comparison sees a NaN; the product does.
-            range = (range.0.min(*x), range.1.max(*x), range.2 + x * 0.0);
-        }
-        range
-    }
-
-    #[inline(always)]
-    unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
-        for (to, x) in to.iter_mut().zip(row) {
-            *to = ((x - minimum) * factor).round_ties_even() as u8;
         }
     }
 }
