@@ -36,7 +36,7 @@ pub(super) fn locate(schema: &Schema, title: Option<&str>, fields: &[String]) ->
 }
 
 fn place(schema: &Schema, name: &str) -> tantivy::Result<Place> {
-    let (field, path) = schema.find_field(name).ok_or_else(|| TantivyError::FieldNotFound(name.to_owned()))?;
+    let (field, path) = find(schema, name)?;
     let (is_stored, is_fast) = match schema.get_field_entry(field).field_type() {
         FieldType::Str(options) if path.is_empty() => (options.is_stored(), options.is_fast()),
         FieldType::JsonObject(options) if !path.is_empty() => (options.is_stored(), options.is_fast()),
@@ -52,8 +52,51 @@ fn place(schema: &Schema, name: &str) -> tantivy::Result<Place> {
     if is_fast { Ok(Place::Fast(name.to_owned())) } else { Err(unreadable(name, has_none)) }
 }
 
+fn find<'a>(schema: &Schema, name: &'a str) -> tantivy::Result<(Field, &'a str)> {
+    schema.find_field(name).ok_or_else(|| TantivyError::FieldNotFound(name.to_owned()))
+}
+
 fn unreadable(name: &str, problem: &str) -> TantivyError {
     TantivyError::SchemaError(format!("the reranker cannot read the field `{name}`: {problem}"))
+}
+
+/// Whether ids can be read from a field.
+pub(super) fn check_ids(schema: &Schema, name: &str) -> tantivy::Result<()> {
+    let (field, path) = find(schema, name)?;
+    let kind = schema.get_field_entry(field).field_type();
+    let is_one = path.is_empty() && matches!(kind, FieldType::Str(_) | FieldType::U64(_) | FieldType::I64(_));
+    if is_one && kind.is_fast() {
+        return Ok(());
+    }
+    Err(TantivyError::SchemaError(format!(
+        "`{name}` is no field of ids: those are fast fields of texts or whole numbers"
+    )))
+}
+
+/// The id of each document in a field that [`check_ids`] allows; `None` for a document without.
+pub(super) fn ids(documents: &[DocRef<'_>], name: &str) -> tantivy::Result<Vec<Option<String>>> {
+    let mut ids = Vec::with_capacity(documents.len());
+    for of_segment in documents.chunk_by(|a, b| a.address.segment_ord == b.address.segment_ord) {
+        let segment = of_segment[0].segment;
+        let docs = of_segment.iter().map(|document| document.address.doc_id);
+        let columns = segment.fast_fields();
+        match segment.schema().get_field_entry(find(segment.schema(), name)?.0).field_type() {
+            FieldType::U64(_) => {
+                let column = columns.u64(name)?;
+                ids.extend(docs.map(|doc| column.first(doc).map(|id| id.to_string())));
+            }
+            FieldType::I64(_) => {
+                let column = columns.i64(name)?;
+                ids.extend(docs.map(|doc| column.first(doc).map(|id| id.to_string())));
+            }
+            _ => {
+                let column = Reader::Fast(columns.str(name)?);
+                let nothing_stored = TantivyDocument::default();
+                ids.extend(docs.map(|doc| column.text(doc, &nothing_stored)).collect::<tantivy::Result<Vec<_>>>()?);
+            }
+        }
+    }
+    Ok(ids)
 }
 
 /// The texts of documents, which are in the order of their addresses.

@@ -108,21 +108,29 @@ impl Texts {
         addresses: &[DocAddress],
         segments: &[(SegmentOrdinal, SegmentReader)],
     ) -> Result<Vec<Passage>, TextsError> {
-        let mut places: Vec<usize> = (0..addresses.len()).collect();
-        places.sort_unstable_by_key(|&place| addresses[place]);
-        let documents: Vec<DocRef<'_>> = places.iter().map(|&place| doc_ref(addresses[place], segments)).collect();
-        let passages = match &self.0 {
+        in_address_order(addresses, segments, |documents| match &self.0 {
             Source::Fields { title, fields } => {
-                fields::read(&documents, title.as_deref(), fields).map_err(TextsError::Index)?
+                fields::read(documents, title.as_deref(), fields).map_err(TextsError::Index)
             }
-            Source::Function(function) => counted(function(&documents), documents.len())?,
-        };
-        let mut in_order = vec![Passage::default(); addresses.len()];
-        for (place, passage) in places.into_iter().zip(passages) {
-            in_order[place] = passage;
-        }
-        Ok(in_order)
+            Source::Function(function) => counted(function(documents), documents.len()),
+        })
     }
+}
+
+/// What `read` gives for each document, in the order of `addresses`; it is asked once, in the documents' own order.
+pub(super) fn in_address_order<T: Clone + Default, E>(
+    addresses: &[DocAddress],
+    segments: &[(SegmentOrdinal, SegmentReader)],
+    read: impl FnOnce(&[DocRef<'_>]) -> Result<Vec<T>, E>,
+) -> Result<Vec<T>, E> {
+    let mut places: Vec<usize> = (0..addresses.len()).collect();
+    places.sort_unstable_by_key(|&place| addresses[place]);
+    let documents: Vec<DocRef<'_>> = places.iter().map(|&place| doc_ref(addresses[place], segments)).collect();
+    let mut in_order = vec![T::default(); addresses.len()];
+    for (place, found) in places.into_iter().zip(read(&documents)?) {
+        in_order[place] = found;
+    }
+    Ok(in_order)
 }
 
 fn doc_ref(address: DocAddress, segments: &[(SegmentOrdinal, SegmentReader)]) -> DocRef<'_> {

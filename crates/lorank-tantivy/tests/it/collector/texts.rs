@@ -133,6 +133,38 @@ fn pre_tokenized_text_is_its_text() {
     assert_eq!(found.candidates[0].text, "a cat");
 }
 
+#[test]
+fn candidates_have_the_ids_of_a_field() {
+    let mut builder = Schema::builder();
+    builder.add_text_field("body", STORED);
+    builder.add_text_field("isbn", STRING | FAST);
+    builder.add_u64_field("number", FAST);
+    builder.add_i64_field("change", FAST);
+    builder.add_u64_field("slow", STORED);
+    let schema = builder.build();
+    let index = Index::create_in_ram(schema.clone());
+    let mut writer = index.writer_with_num_threads(1, 15_000_000).unwrap();
+    for json in [r#"{"isbn": "x-1", "number": 7, "change": -7, "slow": 1}"#, "{}"] {
+        writer.add_document(TantivyDocument::parse_json(&schema, json).unwrap()).unwrap();
+    }
+    writer.commit().unwrap();
+    let searcher = index.reader().unwrap().searcher();
+    let search = |name: &str| {
+        let found = searcher.search(&AllQuery, &CandidateCollector::new(texts(), n(10)).id_field(name));
+        let ids = |candidates: Vec<lorank_core::Candidate>| crate::ids(&candidates).join(" ");
+        found.map(|found| ids(found.candidates)).map_err(|error| error.to_string())
+    };
+    for (name, expected) in [("isbn", "x-1 0:1"), ("number", "7 0:1"), ("change", "-7 0:1")] {
+        assert_eq!(search(name).as_deref(), Ok(expected));
+    }
+    assert_eq!(search("absent").unwrap_err(), "The field does not exist: 'absent'");
+    for name in ["body", "slow"] {
+        let error =
+            format!("Schema error: '`{name}` is no field of ids: those are fast fields of texts or whole numbers'");
+        assert_eq!(search(name), Err(error));
+    }
+}
+
 /// Texts that are the documents' numbers, and the addresses that each call asked for.
 fn numbers() -> (Texts, Arc<Mutex<Vec<Vec<DocAddress>>>>) {
     let calls: Arc<Mutex<Vec<_>>> = Arc::default();
