@@ -49,13 +49,14 @@ impl Reranker for Free {
     }
 }
 
-type Contender<'a> = (&'static str, Box<dyn Fn(&dyn Query) + 'a>);
+/// A search with one of the contenders.
+type Search<'a> = Box<dyn Fn(&dyn Query) + 'a>;
 
 fn compare(searcher: &Searcher, queries: &[Box<dyn Query>]) {
     let rerank = |texts| RerankCollector::new("a query", Arc::new(Free), texts).depth(DEPTH).top_k(DEPTH);
     let top_docs = || TopDocs::with_limit(DEPTH.get()).order_by_score();
     let elsewhere = Texts::from_fn(|documents| Ok(vec![Passage::default(); documents.len()]));
-    let contenders: Vec<Contender<'_>> = vec![
+    let contenders: Vec<(&str, Search<'_>)> = vec![
         ("TopDocs", run(searcher, top_docs())),
         ("collector, rerank off", run(searcher, rerank(Texts::fields(["body"])).rerank(false))),
         ("collector, stored text", run(searcher, rerank(Texts::fields(["body"])))),
@@ -95,7 +96,7 @@ fn compare(searcher: &Searcher, queries: &[Box<dyn Query>]) {
     }
 }
 
-fn run<'a>(searcher: &'a Searcher, collector: impl Collector + 'a) -> Box<dyn Fn(&dyn Query) + 'a> {
+fn run<'a>(searcher: &'a Searcher, collector: impl Collector + 'a) -> Search<'a> {
     Box::new(move |query| {
         black_box(searcher.search(query, &collector).expect("the index is in memory"));
     })

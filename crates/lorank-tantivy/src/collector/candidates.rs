@@ -26,6 +26,7 @@ pub struct CandidateCollector {
 
 /// What a [`CandidateCollector`] found, best first.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Candidates {
     /// The candidates. They have no stored fields.
     pub candidates: Vec<Candidate>,
