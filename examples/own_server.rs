@@ -18,7 +18,7 @@ use lorank::model::{Files, LoadOptions, ModelReranker};
 use lorank::pipeline::{NoFirstStage, Pipeline, PipelineConfig, SearchRequest};
 use lorank::tantivy::tantivy::query::QueryParser;
 use lorank::tantivy::tantivy::schema::{STORED, Schema, TEXT};
-use lorank::tantivy::tantivy::{Document, Index, TantivyDocument, doc};
+use lorank::tantivy::tantivy::{Document, Index, IndexReader, TantivyDocument, doc};
 use lorank::tantivy::{CandidateCollector, Texts};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -26,7 +26,7 @@ use tower::ServiceExt;
 type BoxError = Box<dyn Error + Send + Sync>;
 
 struct App {
-    index: Index,
+    reader: IndexReader,
     parser: QueryParser,
     collector: CandidateCollector,
     pipeline: Pipeline<NoFirstStage, ModelReranker>,
@@ -66,10 +66,10 @@ fn open() -> Result<App, BoxError> {
     let reranker = ModelReranker::load(&Files::embedded("minilm", minilm), LoadOptions::default())?;
     let depth = NonZeroUsize::new(50).ok_or("the depth is not zero")?;
     Ok(App {
+        reader: index.reader()?,
         parser: QueryParser::for_index(&index, vec![title, body]),
         collector: CandidateCollector::new(Texts::fields(["body"]).title("title"), depth),
         pipeline: Pipeline::without_first_stage(reranker, PipelineConfig::default())?,
-        index,
     })
 }
 
@@ -88,7 +88,7 @@ async fn search(
 
 /// The documents as they are stored, in the pipeline's order, and whose order that is.
 fn answer(app: &App, question: &str) -> Result<Value, BoxError> {
-    let searcher = app.index.reader()?.searcher();
+    let searcher = app.reader.searcher();
     let (query, _) = app.parser.parse_query_lenient(question);
     let found = searcher.search(&query, &app.collector)?;
     let request = SearchRequest { deadline: Deadline::after(Duration::from_secs(60)), ..SearchRequest::new(question) };
@@ -98,7 +98,6 @@ fn answer(app: &App, question: &str) -> Result<Value, BoxError> {
         let document: TantivyDocument = searcher.doc(found.addresses[hit.first_stage_rank - 1])?;
         hits.push(serde_json::from_str::<Value>(&document.to_json(searcher.schema()))?);
     }
-    Ok(
-        json!({"hits": hits, "reranked": answer.reranked, "fallback": answer.fallback.map(|fallback| fallback.reason())}),
-    )
+    let fallback = answer.fallback.map(|fallback| fallback.reason());
+    Ok(json!({"hits": hits, "reranked": answer.reranked, "fallback": fallback}))
 }

@@ -20,8 +20,9 @@ use super::top::{Best, SegmentBest, SegmentTop, TopByScore};
 const DEPTH: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
 /// How many hits are returned unless said otherwise.
 const TOP_K: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
-/// How many tokens, by the reranker's own estimate, are scored between two looks at the clock: about a tenth of a second
-/// of a small model on two cores. It is the most by which an answer is late, and too few would leave the model's threads idle.
+/// How many tokens, by the reranker's own estimate, are scored between two looks at the clock: about a fifth of a
+/// second of a small model on two cores. It is the most by which an answer is late, and too few would leave the model's
+/// threads idle.
 const TOKENS_BETWEEN_LOOKS: usize = 1_024;
 
 /// Collects the best documents of a search and reranks them. See the [module's page](super) for an example and for what is
@@ -51,7 +52,7 @@ pub struct Answer {
     pub outcome: Outcome,
     /// The model that reranked, or would have; `None` where reranking was not asked for.
     pub model: Option<ModelVersion>,
-    /// How many documents were candidates: as many as matched, and at most `depth`.
+    /// How many documents were to be reranked: as many as matched, and at most `depth`; none where it was not asked for.
     pub n_candidates: usize,
 }
 
@@ -234,10 +235,11 @@ impl Collector for RerankCollector {
     /// A late or failing reranker is no error: the answer says so.
     fn merge_fruits(&self, segments: Vec<SegmentBest>) -> tantivy::Result<Answer> {
         let best = self.top().merge_fruits(segments)?;
-        let n_candidates = best.documents.len().min(self.depth.get());
         if !self.reranks {
-            return Ok(self.answer(&best, &[], Outcome::NotAsked, None));
+            let hits = self.hits(&best, &[]);
+            return Ok(Answer { hits, outcome: Outcome::NotAsked, model: None, n_candidates: 0 });
         }
+        let n_candidates = best.documents.len().min(self.depth.get());
         let model = self.model()?;
         let (scores, outcome) = match self.scores(&model, &best, n_candidates)? {
             Ok(scores) => (scores, Outcome::Reranked),
@@ -246,7 +248,7 @@ impl Collector for RerankCollector {
         if let Outcome::FellBack { reason } = &outcome {
             tracing::warn!(reason = reason.reason(), "answered in first-stage order: {reason}");
         }
-        Ok(self.answer(&best, &scores, outcome, Some(model)))
+        Ok(Answer { hits: self.hits(&best, &scores), outcome, model: Some(model), n_candidates })
     }
 
     fn collect_segment(
@@ -261,7 +263,7 @@ impl Collector for RerankCollector {
 
 impl RerankCollector {
     /// The first `scores.len()` documents by score, ties by first-stage rank; the others after them as they were.
-    fn answer(&self, best: &Best, scores: &[Score], outcome: Outcome, model: Option<ModelVersion>) -> Answer {
+    fn hits(&self, best: &Best, scores: &[Score]) -> Vec<DocHit> {
         let mut order: Vec<usize> = (0..best.documents.len()).collect();
         order[..scores.len()].sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
         let hit = |(at, place): (usize, usize)| {
@@ -269,8 +271,7 @@ impl RerankCollector {
             let rerank_score = scores.get(place).copied();
             DocHit { rank: at + 1, address, rerank_score, first_stage_score, first_stage_rank: place + 1 }
         };
-        let hits = order.into_iter().enumerate().take(self.top_k.get()).map(hit).collect();
-        Answer { hits, outcome, model, n_candidates: best.documents.len().min(self.depth.get()) }
+        order.into_iter().enumerate().take(self.top_k.get()).map(hit).collect()
     }
 }
 
