@@ -4,7 +4,8 @@
 //! makes repeats free. This crate is the door: each module below is a crate of its own, with its own page.
 //!
 //! - [`core`]: the words and the two seams, [`FirstStage`](core::FirstStage) and [`Reranker`](core::Reranker);
-//! - [`tantivy`]: the index on disk, and BM25 as a first stage;
+//! - [`tantivy`]: the index on disk, BM25 as a first stage, and [`RerankCollector`](tantivy::RerankCollector) for an index of
+//!   one's own;
 //! - [`model`]: base models, adapters and forward passes, as a reranker;
 //! - [`cache`]: the score cache;
 //! - [`pipeline`]: all of them in one search, with a deadline and a fallback;
@@ -30,8 +31,23 @@
 //! # }
 //! ```
 //!
-//! `examples/embed.rs` is a whole program. The default features are those of the command `lorank`. A program that embeds the library leaves them out
-//! (`default-features = false`): it then carries no command line and no embedded model.
+//! # Where to begin
+//!
+//! - With documents and no index yet: the program above; `examples/embed.rs` is a whole one.
+//! - With a tantivy index: [`tantivy::collector`], and `examples/basic_search`, where 15 lines of tantivy's own example change.
+//! - With another search engine, or another model: implement [`FirstStage`](core::FirstStage) or
+//!   [`Reranker`](core::Reranker), as `examples/own_stages.rs` does in under 30 lines each.
+//! - With candidates in hand: [`Pipeline::rerank`](pipeline::Pipeline::rerank), from many threads (`examples/threads.rs`), from
+//!   async code (`examples/async_search.rs`), from one's own server (`examples/own_server.rs`).
+//! - To know whether it helps: `examples/evaluate.rs`.
+//!
+//! # Features and versions
+//!
+//! The default features are those of the command `lorank`. A program that embeds the library leaves them out
+//! (`default-features = false`): it then carries no command line, no server, no database and no embedded model.
+//!
+//! tantivy's types stand in the signatures of [`tantivy`], so its version is part of this crate's: `lorank::tantivy::tantivy`
+//! is the one to use. A new minor version of tantivy (0.28) means a new minor version of lorank.
 
 pub use lorank_cache as cache;
 pub use lorank_core as core;

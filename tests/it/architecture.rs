@@ -157,6 +157,29 @@ fn is_of(family: &str, dependency: &str) -> bool {
     }
 }
 
+/// What a program gets that embeds the library: `default-features = false`.
+#[test]
+fn an_embedder_compiles_no_server_no_command_line_no_database_and_no_starter() {
+    let arguments = "tree --package lorank --no-default-features --edges normal --prefix none --offline --format {p}";
+    let output = Command::new(env!("CARGO")).args(arguments.split(' ')).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains("tantivy") && names.contains("candle-core"), "the tree is what it should be: {tree}");
+    let unwanted = [
+        "axum",
+        "hyper",
+        "tokio",
+        "clap",
+        "rusqlite",
+        "libsqlite3-sys",
+        "lorank-starter",
+        "lorank-server",
+        "lorank-cli",
+    ];
+    assert_eq!(unwanted.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>(), [""; 0]);
+}
+
 #[test]
 fn core_has_plain_values_only() {
     let core = &packages()["lorank-core"];

@@ -1,9 +1,92 @@
 //! The examples, run as they stand. Their `main` is public for this.
 
+use std::fs;
+use std::path::Path;
+
+#[path = "../../examples/async_search.rs"]
+mod async_search;
+#[path = "../../examples/basic_search/main.rs"]
+mod basic_search;
 #[path = "../../examples/embed.rs"]
 mod embed;
+#[path = "../../examples/evaluate.rs"]
+mod evaluate;
+#[path = "../../examples/own_server.rs"]
+mod own_server;
+#[path = "../../examples/own_stages.rs"]
+mod own_stages;
+#[path = "../../examples/threads.rs"]
+mod threads;
+
+#[test]
+fn async_search() {
+    async_search::main().unwrap();
+}
+
+#[test]
+fn basic_search() {
+    basic_search::main().unwrap();
+}
 
 #[test]
 fn embed() {
     embed::main().unwrap();
+}
+
+#[test]
+fn evaluate() {
+    evaluate::main().unwrap();
+}
+
+#[test]
+fn own_server() {
+    own_server::main().unwrap();
+}
+
+#[test]
+fn own_stages() {
+    own_stages::main().unwrap();
+}
+
+#[test]
+fn threads() {
+    threads::main().unwrap();
+}
+
+/// The lines that only one of two texts has, those of the first with `-` before them and those of the second with `+`, in
+/// the order of a diff: what is not in the longest common subsequence.
+fn difference(before: &str, after: &str) -> Vec<String> {
+    let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
+    let mut n_common = vec![vec![0; after.len() + 1]; before.len() + 1];
+    for b in (0..before.len()).rev() {
+        for a in (0..after.len()).rev() {
+            let if_one_is_left_out = n_common[b + 1][a].max(n_common[b][a + 1]);
+            n_common[b][a] = if before[b] == after[a] { n_common[b + 1][a + 1] + 1 } else { if_one_is_left_out };
+        }
+    }
+    let (mut b, mut a, mut lines) = (0, 0, Vec::new());
+    while b < before.len() || a < after.len() {
+        if b < before.len() && a < after.len() && before[b] == after[a] {
+            (b, a) = (b + 1, a + 1);
+        } else if a == after.len() || (b < before.len() && n_common[b + 1][a] >= n_common[b][a + 1]) {
+            lines.push(format!("-{}", before[b]));
+            b += 1;
+        } else {
+            lines.push(format!("+{}", after[a]));
+            a += 1;
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_readme_shows_what_a_tantivy_application_changes() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let changed = difference(&read("examples/basic_search/before.rs"), &read("examples/basic_search/after.rs"));
+    assert!(changed.len() <= 15, "{} lines: {changed:#?}", changed.len());
+    let readme = read("README.md");
+    let (_, from_diff) = readme.split_once("```diff\n").expect("the README shows a diff");
+    let shown: Vec<&str> =
+        from_diff.lines().take_while(|line| *line != "```").filter(|line| !line.is_empty()).collect();
+    assert_eq!(shown, changed);
 }

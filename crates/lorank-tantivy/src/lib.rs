@@ -5,8 +5,12 @@
 //! [`Writer`] adds, replaces and deletes documents; [`index_documents`] does so with whole files, which [`input`] reads.
 //! [`Bm25FirstStage`] searches it: plain words that never fail, an opt-in query syntax, filters, snippets.
 //!
-//! This crate does not rerank, and it is not a general interface to tantivy: it knows one layout of documents, and promises
-//! for it that equal scores come in the order of their ids and that a smaller depth gives a prefix of a larger one.
+//! [`RerankCollector`] is for those who have an index of their own: any schema, any query, in any search beside other
+//! collectors ([`collector`]).
+//!
+//! This crate holds no model, and its own [`Index`] is not a general interface to tantivy: it knows one layout of documents,
+//! and promises for it that equal scores come in the order of their ids and that a smaller depth gives a prefix of a larger
+//! one.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -42,6 +46,7 @@
 //! ```
 
 mod bulk;
+pub mod collector;
 mod dates;
 mod document;
 mod error;
@@ -59,10 +64,13 @@ mod top;
 mod writer;
 
 pub use bulk::{BulkOptions, BulkProgress, IndexReport, OnError, index_documents};
+pub use collector::{CandidateCollector, RerankCollector, Texts};
 pub use document::Document;
 pub use error::{Error, ErrorKind};
 pub use first_stage::Bm25FirstStage;
 pub use index::{Index, IndexStats};
 pub use language::Language;
 pub use settings::{IndexSettings, SettingsRequest, TextField};
+/// The engine itself, in the version whose types stand in this crate's signatures.
+pub use tantivy;
 pub use writer::{Writer, WriterOptions};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod bulk;
+mod collector;
 mod filters;
 mod index;
 mod inputs;

@@ -1,0 +1,195 @@
+//! Texts from the fields of an index, whatever its schema: stored ones, and fast ones that are not stored.
+
+use tantivy::columnar::StrColumn;
+use tantivy::schema::{Field, FieldType, Schema, Value};
+use tantivy::{DocId, SegmentReader, TantivyDocument, TantivyError};
+
+use super::{DocRef, Passage};
+
+/// Where the text of a field is read from.
+#[derive(Debug, Clone, PartialEq)]
+enum Place {
+    /// The document store; the path leads into a JSON field and is empty for others.
+    Stored(Field, Vec<String>),
+    /// The fast field with this name.
+    Fast(String),
+}
+
+/// The fields of an index that are judged.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Places {
+    title: Option<Place>,
+    fields: Vec<Place>,
+}
+
+/// Finds the fields in a schema.
+///
+/// # Errors
+/// A field that is not there, holds no text, or keeps none.
+pub(super) fn locate(schema: &Schema, title: Option<&str>, fields: &[String]) -> tantivy::Result<Places> {
+    let title = title.map(|name| place(schema, name)).transpose()?;
+    let fields: Vec<Place> = fields.iter().map(|name| place(schema, name)).collect::<tantivy::Result<_>>()?;
+    if title.is_none() && fields.is_empty() {
+        return Err(TantivyError::InvalidArgument("no field is named whose text the reranker could read".to_owned()));
+    }
+    Ok(Places { title, fields })
+}
+
+fn place(schema: &Schema, name: &str) -> tantivy::Result<Place> {
+    let (field, path) = find(schema, name)?;
+    let (is_stored, is_fast) = match schema.get_field_entry(field).field_type() {
+        FieldType::Str(options) if path.is_empty() => (options.is_stored(), options.is_fast()),
+        FieldType::JsonObject(options) if !path.is_empty() => (options.is_stored(), options.is_fast()),
+        FieldType::JsonObject(_) => {
+            return Err(unreadable(name, "it is a JSON field: name a path into it (`field.path`)"));
+        }
+        _ => return Err(unreadable(name, "it is not a text field")),
+    };
+    if is_stored {
+        return Ok(Place::Stored(field, path.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect()));
+    }
+    let has_none = "it is neither stored nor fast; make it one of them, or give the texts with `Texts::from_fn`";
+    if is_fast { Ok(Place::Fast(name.to_owned())) } else { Err(unreadable(name, has_none)) }
+}
+
+fn find<'a>(schema: &Schema, name: &'a str) -> tantivy::Result<(Field, &'a str)> {
+    schema.find_field(name).ok_or_else(|| TantivyError::FieldNotFound(name.to_owned()))
+}
+
+fn unreadable(name: &str, problem: &str) -> TantivyError {
+    TantivyError::SchemaError(format!("the reranker cannot read the field `{name}`: {problem}"))
+}
+
+/// Whether ids can be read from a field.
+pub(super) fn check_ids(schema: &Schema, name: &str) -> tantivy::Result<()> {
+    let (field, path) = find(schema, name)?;
+    let kind = schema.get_field_entry(field).field_type();
+    let is_one = path.is_empty() && matches!(kind, FieldType::Str(_) | FieldType::U64(_) | FieldType::I64(_));
+    if is_one && kind.is_fast() {
+        return Ok(());
+    }
+    Err(TantivyError::SchemaError(format!(
+        "`{name}` is no field of ids: those are fast fields of texts or whole numbers"
+    )))
+}
+
+/// The id of each document in a field that [`check_ids`] allows; `None` for a document without.
+pub(super) fn ids(documents: &[DocRef<'_>], name: &str) -> tantivy::Result<Vec<Option<String>>> {
+    let mut ids = Vec::with_capacity(documents.len());
+    for of_segment in documents.chunk_by(|a, b| a.address.segment_ord == b.address.segment_ord) {
+        let segment = of_segment[0].segment;
+        let docs = of_segment.iter().map(|document| document.address.doc_id);
+        let columns = segment.fast_fields();
+        match segment.schema().get_field_entry(find(segment.schema(), name)?.0).field_type() {
+            FieldType::U64(_) => {
+                let column = columns.u64(name)?;
+                ids.extend(docs.map(|doc| column.first(doc).map(|id| id.to_string())));
+            }
+            FieldType::I64(_) => {
+                let column = columns.i64(name)?;
+                ids.extend(docs.map(|doc| column.first(doc).map(|id| id.to_string())));
+            }
+            _ => {
+                let column = Reader::Fast(columns.str(name)?);
+                let nothing_stored = TantivyDocument::default();
+                ids.extend(docs.map(|doc| column.text(doc, &nothing_stored)).collect::<tantivy::Result<Vec<_>>>()?);
+            }
+        }
+    }
+    Ok(ids)
+}
+
+/// The texts of documents, which are in the order of their addresses.
+pub(super) fn read(documents: &[DocRef<'_>], title: Option<&str>, fields: &[String]) -> tantivy::Result<Vec<Passage>> {
+    let mut passages = Vec::with_capacity(documents.len());
+    for of_segment in documents.chunk_by(|a, b| a.address.segment_ord == b.address.segment_ord) {
+        let segment = of_segment[0].segment;
+        let places = locate(segment.schema(), title, fields)?;
+        read_segment(segment, of_segment, &places, &mut passages)?;
+    }
+    Ok(passages)
+}
+
+fn read_segment(
+    segment: &SegmentReader,
+    documents: &[DocRef<'_>],
+    places: &Places,
+    passages: &mut Vec<Passage>,
+) -> tantivy::Result<()> {
+    let title = places.title.as_ref().map(|place| Reader::open(place, segment)).transpose()?;
+    let fields: Vec<Reader> =
+        places.fields.iter().map(|place| Reader::open(place, segment)).collect::<tantivy::Result<_>>()?;
+    let is_stored = |reader: &Reader| matches!(reader, Reader::Stored(..));
+    // One block is enough to be kept, since the documents come in their order on disk.
+    let needs_store = title.iter().chain(&fields).any(is_stored);
+    let store = if needs_store { Some(segment.get_store_reader(1)?) } else { None };
+    for document in documents {
+        let doc = document.address.doc_id;
+        let stored = store.as_ref().map(|store| store.get::<TantivyDocument>(doc)).transpose()?.unwrap_or_default();
+        let title = title.as_ref().map(|reader| reader.text(doc, &stored)).transpose()?.flatten();
+        let mut text = String::new();
+        for reader in &fields {
+            push(&mut text, ' ', &reader.text(doc, &stored)?.unwrap_or_default());
+        }
+        passages.push(Passage { title, text });
+    }
+    Ok(())
+}
+
+/// A field of one segment.
+enum Reader {
+    Stored(Field, Vec<String>),
+    /// `None` where no document of the segment has a value.
+    Fast(Option<StrColumn>),
+}
+
+impl Reader {
+    fn open(place: &Place, segment: &SegmentReader) -> tantivy::Result<Self> {
+        Ok(match place {
+            Place::Stored(field, path) => Self::Stored(*field, path.clone()),
+            Place::Fast(name) => Self::Fast(segment.fast_fields().str(name)?),
+        })
+    }
+
+    /// The document's values, joined by line breaks; `None` where it has none.
+    fn text(&self, doc: DocId, stored: &TantivyDocument) -> tantivy::Result<Option<String>> {
+        let mut text = None;
+        match self {
+            Self::Stored(field, path) => stored.get_all(*field).for_each(|value| add_value(value, path, &mut text)),
+            Self::Fast(None) => {}
+            Self::Fast(Some(column)) => {
+                let mut value = String::new();
+                for ordinal in column.ords().values_for_doc(doc) {
+                    column.ord_to_str(ordinal, &mut value)?;
+                    add(&value, &mut text);
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// Adds the texts that a stored value holds at the path.
+fn add_value<'a, V: Value<'a>>(value: V, path: &[String], text: &mut Option<String>) {
+    if let Some(values) = value.as_array() {
+        values.for_each(|value| add_value(value, path, text));
+    } else if let [key, rest @ ..] = path {
+        let children = value.as_object().into_iter().flatten().filter(|(name, _)| name == key);
+        children.for_each(|(_, child)| add_value(child, rest, text));
+    } else if let Some(value) = value.as_str() {
+        add(value, text);
+    } else if let Some(tokenized) = value.as_pre_tokenized_text() {
+        add(&tokenized.text, text);
+    }
+}
+
+fn add(value: &str, text: &mut Option<String>) {
+    push(text.get_or_insert_default(), '\n', value);
+}
+
+fn push(text: &mut String, separator: char, value: &str) {
+    if !text.is_empty() && !value.is_empty() {
+        text.push(separator);
+    }
+    text.push_str(value);
+}

@@ -1,0 +1,346 @@
+//! The collector that reranks what it collects.
+
+use std::any::Any;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use lorank_core::{AdapterId, BoxError, Candidate, Deadline, Group, ModelVersion, Query, Reranker, Score};
+use tantivy::collector::Collector;
+use tantivy::query::Weight;
+use tantivy::schema::Schema;
+use tantivy::{DocAddress, SegmentOrdinal, SegmentReader, TantivyError};
+
+use super::candidates::candidates;
+use super::texts::{Texts, TextsError};
+use super::top::{Best, SegmentBest, SegmentTop, TopByScore};
+
+/// How many documents are reranked unless said otherwise.
+const DEPTH: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
+/// How many hits are returned unless said otherwise.
+const TOP_K: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
+/// How many tokens, by the reranker's own estimate, are scored between two looks at the clock: about a fifth of a
+/// second of a small model on two cores. It is the most by which an answer is late, and too few would leave the model's
+/// threads idle.
+const TOKENS_BETWEEN_LOOKS: usize = 1_024;
+
+/// Collects the best documents of a search and reranks them. See the [module's page](super) for an example and for what is
+/// promised.
+///
+/// It is made for one query text, since tantivy's queries do not tell theirs. What it is made of is shared: making one
+/// costs a copy of the query text.
+#[derive(Clone)]
+pub struct RerankCollector {
+    query: Query,
+    reranker: Arc<dyn Reranker>,
+    texts: Texts,
+    depth: NonZeroUsize,
+    top_k: NonZeroUsize,
+    adapter: Option<AdapterId>,
+    deadline: Option<Deadline>,
+    reranks: bool,
+}
+
+/// What a [`RerankCollector`] found.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The best `top_k` documents, best first.
+    pub hits: Vec<DocHit>,
+    /// Whose order it is, and why.
+    pub outcome: Outcome,
+    /// The model that reranked, or would have; `None` where reranking was not asked for.
+    pub model: Option<ModelVersion>,
+    /// How many documents were to be reranked: as many as matched, and at most `depth`; none where it was not asked for.
+    pub n_candidates: usize,
+}
+
+/// A document of an [`Answer`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct DocHit {
+    /// The 1-based place in the answer.
+    pub rank: usize,
+    /// Where the document lies in the searcher that was searched.
+    pub address: DocAddress,
+    /// The reranker's score; `None` where the document was not reranked (past the depth, or after a fallback).
+    pub rerank_score: Option<Score>,
+    /// tantivy's score.
+    pub first_stage_score: Score,
+    /// The 1-based place by tantivy's score.
+    pub first_stage_rank: usize,
+}
+
+/// Whose order the hits are in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The reranker's.
+    Reranked,
+    /// The first stage's, although reranking was asked for.
+    FellBack {
+        /// Why.
+        reason: FallbackReason,
+    },
+    /// The first stage's, as asked for.
+    NotAsked,
+}
+
+/// Why an answer is in first-stage order although reranking was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FallbackReason {
+    /// The deadline passed before all the scores were there.
+    DeadlinePassed,
+    /// The reranker gave an error, a wrong number of scores, or panicked.
+    RerankerFailed {
+        /// What happened, in words.
+        message: String,
+    },
+    /// The function that gives the texts ([`Texts::from_fn`]) failed.
+    NoTexts {
+        /// What happened, in words.
+        message: String,
+    },
+}
+
+impl RerankCollector {
+    /// A collector that reranks the 100 best documents for a query text, with the bare base model, and returns 10.
+    pub fn new(query_text: impl Into<String>, reranker: Arc<dyn Reranker>, texts: Texts) -> Self {
+        Self {
+            query: Query::new(query_text),
+            reranker,
+            texts,
+            depth: DEPTH,
+            top_k: TOP_K,
+            adapter: None,
+            deadline: None,
+            reranks: true,
+        }
+    }
+
+    /// How many documents are reranked.
+    #[must_use]
+    pub fn depth(self, depth: NonZeroUsize) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// How many hits are returned. Those past the depth keep the first stage's order.
+    #[must_use]
+    pub fn top_k(self, top_k: NonZeroUsize) -> Self {
+        Self { top_k, ..self }
+    }
+
+    /// The adapter that reranks; `None` for the bare base model. A search fails where the reranker does not hold it.
+    #[must_use]
+    pub fn adapter(self, adapter: impl Into<Option<AdapterId>>) -> Self {
+        Self { adapter: adapter.into(), ..self }
+    }
+
+    /// The point in time after which the answer comes in first-stage order.
+    ///
+    /// The clock is looked at before the texts are read and between two batches of the model, which are kept small for it
+    /// (1,024 tokens), so an answer may be late by one batch. A pipeline's queue is not: see the [module's page](super).
+    #[must_use]
+    pub fn deadline(self, deadline: impl Into<Option<Deadline>>) -> Self {
+        Self { deadline: deadline.into(), ..self }
+    }
+
+    /// Whether to rerank at all. Without it the collector is a `TopDocs`: no text is read and no model is looked up.
+    #[must_use]
+    pub fn rerank(self, reranks: bool) -> Self {
+        Self { reranks, ..self }
+    }
+
+    fn top(&self) -> TopByScore {
+        let n = if self.reranks { self.top_k.max(self.depth) } else { self.top_k };
+        TopByScore { n: n.get(), keeps_segments: self.reranks }
+    }
+
+    fn model(&self) -> tantivy::Result<ModelVersion> {
+        self.reranker.resolve(self.adapter.as_ref()).map_err(|error| {
+            let adapter =
+                self.adapter.as_ref().map_or("the bare base model".into(), |id| format!("the adapter `{id}`"));
+            TantivyError::InvalidArgument(format!("{adapter} cannot be used: {}", with_causes(&*error)))
+        })
+    }
+
+    /// The scores of the best `n` documents.
+    fn scores(
+        &self,
+        model: &ModelVersion,
+        best: &Best,
+        n: usize,
+    ) -> tantivy::Result<Result<Vec<Score>, FallbackReason>> {
+        if self.is_late() {
+            return Ok(Err(FallbackReason::DeadlinePassed));
+        }
+        match candidates(best, n, &self.texts) {
+            Ok(candidates) => Ok(self.score(model, &candidates)),
+            Err(TextsError::Index(error)) => Err(error),
+            Err(TextsError::Function(error)) => Ok(Err(FallbackReason::NoTexts { message: with_causes(&*error) })),
+        }
+    }
+
+    fn score(&self, model: &ModelVersion, candidates: &[Candidate]) -> Result<Vec<Score>, FallbackReason> {
+        let mut scores = Vec::with_capacity(candidates.len());
+        while scores.len() < candidates.len() {
+            if self.is_late() {
+                return Err(FallbackReason::DeadlinePassed);
+            }
+            let batch = self.batch(&candidates[scores.len()..]);
+            scores.extend(score_batch(&*self.reranker, Group { query: &self.query, model, candidates: batch })?);
+        }
+        Ok(scores)
+    }
+
+    /// The candidates that are scored before the next look at the clock: all of them where there is no deadline.
+    fn batch<'a>(&self, waiting: &'a [Candidate]) -> &'a [Candidate] {
+        if self.deadline.is_none() {
+            return waiting;
+        }
+        let mut n_tokens = 0;
+        let fits = |candidate: &&Candidate| {
+            n_tokens += self.reranker.n_tokens(&self.query, candidate);
+            n_tokens <= TOKENS_BETWEEN_LOOKS
+        };
+        let n_fitting = waiting.iter().take_while(fits).count();
+        &waiting[..n_fitting.max(1)]
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.has_passed())
+    }
+}
+
+impl Collector for RerankCollector {
+    type Fruit = Answer;
+    type Child = SegmentTop;
+
+    fn check_schema(&self, schema: &Schema) -> tantivy::Result<()> {
+        self.texts.check(schema)
+    }
+
+    fn for_segment(&self, ordinal: SegmentOrdinal, segment: &SegmentReader) -> tantivy::Result<SegmentTop> {
+        self.top().for_segment(ordinal, segment)
+    }
+
+    fn requires_scoring(&self) -> bool {
+        true
+    }
+
+    /// # Errors
+    /// An index that cannot be read, a first-stage score that is not finite, or an adapter that the reranker does not hold.
+    /// A late or failing reranker is no error: the answer says so.
+    fn merge_fruits(&self, segments: Vec<SegmentBest>) -> tantivy::Result<Answer> {
+        let best = self.top().merge_fruits(segments)?;
+        if !self.reranks {
+            let hits = self.hits(&best, &[]);
+            return Ok(Answer { hits, outcome: Outcome::NotAsked, model: None, n_candidates: 0 });
+        }
+        let n_candidates = best.documents.len().min(self.depth.get());
+        let model = self.model()?;
+        let (scores, outcome) = match self.scores(&model, &best, n_candidates)? {
+            Ok(scores) => (scores, Outcome::Reranked),
+            Err(reason) => (Vec::new(), Outcome::FellBack { reason }),
+        };
+        if let Outcome::FellBack { reason } = &outcome {
+            tracing::warn!(reason = reason.reason(), "answered in first-stage order: {reason}");
+        }
+        Ok(Answer { hits: self.hits(&best, &scores), outcome, model: Some(model), n_candidates })
+    }
+
+    fn collect_segment(
+        &self,
+        weight: &dyn Weight,
+        ordinal: SegmentOrdinal,
+        segment: &SegmentReader,
+    ) -> tantivy::Result<SegmentBest> {
+        self.top().collect_segment(weight, ordinal, segment)
+    }
+}
+
+impl RerankCollector {
+    /// The first `scores.len()` documents by score, ties by first-stage rank; the others after them as they were.
+    fn hits(&self, best: &Best, scores: &[Score]) -> Vec<DocHit> {
+        let mut order: Vec<usize> = (0..best.documents.len()).collect();
+        order[..scores.len()].sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
+        let hit = |(at, place): (usize, usize)| {
+            let (first_stage_score, address) = best.documents[place];
+            let rerank_score = scores.get(place).copied();
+            DocHit { rank: at + 1, address, rerank_score, first_stage_score, first_stage_rank: place + 1 }
+        };
+        order.into_iter().enumerate().take(self.top_k.get()).map(hit).collect()
+    }
+}
+
+/// The scores of one group. The reranker is somebody else's code, and may do anything.
+fn score_batch(reranker: &dyn Reranker, group: Group<'_>) -> Result<Vec<Score>, FallbackReason> {
+    let failed = |message: String| FallbackReason::RerankerFailed { message };
+    // The reranker is shared behind `&`, and whatever it leaves half-done in a panic is its own to guard.
+    let answered = catch_unwind(AssertUnwindSafe(|| reranker.score(&[group])))
+        .map_err(|panic| failed(format!("the reranker panicked: {}", panic_message(&*panic))))?;
+    let n_groups = answered.len();
+    let [scores] = <[Result<Vec<Score>, BoxError>; 1]>::try_from(answered)
+        .map_err(|_| failed(format!("the reranker answered {n_groups} groups of 1")))?;
+    let scores = scores.map_err(|error| failed(with_causes(&*error)))?;
+    match (scores.len(), group.candidates.len()) {
+        (found, expected) if found == expected => Ok(scores),
+        (found, expected) => Err(failed(format!("the reranker gave {found} scores for {expected} candidates"))),
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it gave no message")
+}
+
+/// The error and its causes in one line.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl Outcome {
+    /// Whether the order is the reranker's.
+    pub fn is_reranked(&self) -> bool {
+        *self == Self::Reranked
+    }
+}
+
+impl FallbackReason {
+    /// The reason as one word, for machines. It never changes.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::DeadlinePassed => "deadline_passed",
+            Self::RerankerFailed { .. } => "reranker_failed",
+            Self::NoTexts { .. } => "no_texts",
+        }
+    }
+}
+
+/// The reason in words, for people.
+impl fmt::Display for FallbackReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeadlinePassed => f.write_str("the deadline passed before every candidate had a score"),
+            Self::RerankerFailed { message } => f.write_str(message),
+            Self::NoTexts { message } => write!(f, "the texts cannot be had: {message}"),
+        }
+    }
+}
+
+impl fmt::Debug for RerankCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RerankCollector")
+            .field("query", &self.query.text)
+            .field("texts", &self.texts)
+            .field("depth", &self.depth)
+            .field("top_k", &self.top_k)
+            .field("adapter", &self.adapter)
+            .field("deadline", &self.deadline)
+            .field("reranks", &self.reranks)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! The best documents of a search by their scores, and the segments that they lie in.
+
+use lorank_core::Score;
+use tantivy::collector::sort_key::{NaturalComparator, SortBySimilarityScore};
+use tantivy::collector::{Collector, SegmentCollector, SortKeyComputer, TopNComputer};
+use tantivy::query::Weight;
+use tantivy::{DocAddress, DocId, SegmentOrdinal, SegmentReader, TantivyError};
+
+/// Collects the `n` documents with the highest scores; of equal ones those with the lower addresses.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TopByScore {
+    /// At least 1.
+    pub n: usize,
+    /// Whether the documents' segments are wanted too.
+    pub keeps_segments: bool,
+}
+
+/// The best documents of the whole search, best first.
+#[derive(Debug, Default)]
+pub(super) struct Best {
+    pub documents: Vec<(Score, DocAddress)>,
+    /// The segments that the documents lie in, by their ordinals.
+    pub segments: Vec<(SegmentOrdinal, SegmentReader)>,
+}
+
+/// The best documents of one segment, in no particular order.
+pub struct SegmentBest {
+    documents: Vec<(tantivy::Score, DocAddress)>,
+    segment: Option<(SegmentOrdinal, SegmentReader)>,
+}
+
+impl Collector for TopByScore {
+    type Fruit = Best;
+    type Child = SegmentTop;
+
+    fn for_segment(&self, ordinal: SegmentOrdinal, segment: &SegmentReader) -> tantivy::Result<SegmentTop> {
+        Ok(SegmentTop {
+            top: TopNComputer::new_with_comparator(self.n_in(segment), NaturalComparator),
+            ordinal,
+            segment: self.keeps_segments.then(|| segment.clone()),
+        })
+    }
+
+    fn requires_scoring(&self) -> bool {
+        true
+    }
+
+    fn merge_fruits(&self, segments: Vec<SegmentBest>) -> tantivy::Result<Best> {
+        let mut documents = Vec::with_capacity(segments.iter().map(|segment| segment.documents.len()).sum());
+        let mut kept = Vec::new();
+        for segment in segments {
+            for (score, address) in segment.documents {
+                documents.push((finite(score)?, address));
+            }
+            kept.extend(segment.segment);
+        }
+        let best_first = |a: &(Score, DocAddress), b: &(Score, DocAddress)| b.0.cmp(&a.0).then(a.1.cmp(&b.1));
+        if documents.len() > self.n {
+            documents.select_nth_unstable_by(self.n, best_first);
+            documents.truncate(self.n);
+        }
+        documents.sort_unstable_by(best_first);
+        kept.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+        Ok(Best { documents, segments: kept })
+    }
+
+    /// tantivy comes here when the collector is alone, and `TopDocs`' own way through a segment serves: it prunes.
+    fn collect_segment(
+        &self,
+        weight: &dyn Weight,
+        ordinal: SegmentOrdinal,
+        segment: &SegmentReader,
+    ) -> tantivy::Result<SegmentBest> {
+        let n = self.n_in(segment);
+        let documents = SortBySimilarityScore.collect_segment_top_k(n, weight, segment, ordinal)?;
+        let is_kept = self.keeps_segments && !documents.is_empty();
+        Ok(SegmentBest { documents, segment: is_kept.then(|| (ordinal, segment.clone())) })
+    }
+}
+
+impl TopByScore {
+    /// How many documents of a segment can be among the best. It bounds the memory that is taken beforehand, so that a
+    /// depth of everything costs no more than everything.
+    fn n_in(&self, segment: &SegmentReader) -> usize {
+        self.n.min(segment.max_doc() as usize)
+    }
+}
+
+/// A segment's best documents so far, where every match comes by: in a tuple with other collectors.
+pub struct SegmentTop {
+    top: TopNComputer<tantivy::Score, DocId, NaturalComparator>,
+    ordinal: SegmentOrdinal,
+    segment: Option<SegmentReader>,
+}
+
+impl SegmentCollector for SegmentTop {
+    type Fruit = SegmentBest;
+
+    fn collect(&mut self, doc: DocId, score: tantivy::Score) {
+        self.top.push(score, doc);
+    }
+
+    fn harvest(self) -> SegmentBest {
+        let best = self.top.into_vec();
+        let segment = self.segment.filter(|_| !best.is_empty()).map(|segment| (self.ordinal, segment));
+        let address = |doc| DocAddress::new(self.ordinal, doc);
+        SegmentBest { documents: best.into_iter().map(|best| (best.sort_key, address(best.doc))).collect(), segment }
+    }
+}
+
+fn finite(score: tantivy::Score) -> tantivy::Result<Score> {
+    Score::new(score)
+        .map_err(|error| TantivyError::InvalidArgument(format!("the query's boosts cannot be ranked by: {error}")))
+}
