@@ -9,7 +9,9 @@
 //! - [`model`]: base models, adapters and forward passes, as a reranker;
 //! - [`cache`]: the score cache;
 //! - [`pipeline`]: all of them in one search, with a deadline and a fallback;
-//! - [`server`]: the pipeline over HTTP;
+//! - [`adapters`]: the registry of adapters; [`live`]: a reranker that follows it while it runs;
+//! - [`experiments`]: who sees which arm, and what came of it; [`lab`]: experiments on a pipeline;
+//! - [`server`]: all of it over HTTP;
 //! - [`starter`]: a small base model, adapters and a corpus, compiled in.
 //!
 //! ```no_run
@@ -39,18 +41,27 @@
 //!   [`Reranker`](core::Reranker), as `examples/own_stages.rs` does in under 30 lines each.
 //! - With candidates in hand: [`Pipeline::rerank`](pipeline::Pipeline::rerank), from many threads (`examples/threads.rs`), from
 //!   async code (`examples/async_search.rs`), from one's own server (`examples/own_server.rs`).
+//! - With several adapters: `examples/swap_adapters.rs` promotes one while searches run, and `examples/experiment.rs` finds out which
+//!   one to promote.
 //! - To know whether it helps: `examples/evaluate.rs`.
 //!
 //! # Features and versions
 //!
 //! The default features are those of the command `lorank`. A program that embeds the library leaves them out
-//! (`default-features = false`): it then carries no command line, no server, no database and no embedded model.
+//! (`default-features = false`): it then carries no command line, no server, no database and no embedded model. The
+//! feature `experiments` brings experiments, and SQLite with them.
 //!
 //! tantivy's types stand in the signatures of [`tantivy`], so its version is part of this crate's: `lorank::tantivy::tantivy`
 //! is the one to use. A new minor version of tantivy (0.28) means a new minor version of lorank.
 
+pub use lorank_adapters as adapters;
 pub use lorank_cache as cache;
 pub use lorank_core as core;
+#[cfg(feature = "experiments")]
+pub use lorank_experiments as experiments;
+#[cfg(feature = "experiments")]
+pub use lorank_lab as lab;
+pub use lorank_live as live;
 pub use lorank_model as model;
 pub use lorank_pipeline as pipeline;
 #[cfg(feature = "server")]

@@ -11,10 +11,14 @@ mod basic_search;
 mod embed;
 #[path = "../../examples/evaluate.rs"]
 mod evaluate;
+#[path = "../../examples/experiment.rs"]
+mod experiment;
 #[path = "../../examples/own_server.rs"]
 mod own_server;
 #[path = "../../examples/own_stages.rs"]
 mod own_stages;
+#[path = "../../examples/swap_adapters.rs"]
+mod swap_adapters;
 #[path = "../../examples/threads.rs"]
 mod threads;
 
@@ -39,6 +43,11 @@ fn evaluate() {
 }
 
 #[test]
+fn experiment() {
+    experiment::main().unwrap();
+}
+
+#[test]
 fn own_server() {
     own_server::main().unwrap();
 }
@@ -46,6 +55,11 @@ fn own_server() {
 #[test]
 fn own_stages() {
     own_stages::main().unwrap();
+}
+
+#[test]
+fn swap_adapters() {
+    swap_adapters::main().unwrap();
 }
 
 #[test]

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError};
-use lorank_live::LiveReranker;
+use lorank_live::{AddError, LiveReranker, add};
 use lorank_server::AdapterHost;
 
 use crate::models::Place;
-use crate::registry;
 
 /// Where adapters may be added from over HTTP: below a folder, from the hub (`hf://`), or from one owner there
 /// (`hf://owner`). Whoever may add adapters cannot read other files, nor make the server fetch from elsewhere.
@@ -66,12 +65,12 @@ impl AdapterHost for Host {
     fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
         let found = source.parse::<Place>()?.find_adapter(true)?;
         self.reranker.check(id, &found.files)?;
-        let added = registry::add(self.registry(), id, &found.files, &found.source, found.revision.as_deref());
-        // The server tells the registry's own errors from others, so they are not wrapped.
-        added.map_err(|error| match error.downcast::<lorank_adapters::RegistryError>() {
-            Ok(error) => error.into(),
-            Err(error) => error.into(),
-        })
+        match add(self.registry(), id, &found.files, &found.source, found.revision.as_deref()) {
+            Ok(outcome) => Ok(outcome),
+            // The server tells the registry's own errors from others, so they are not wrapped.
+            Err(AddError::Registry(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn own_adapters(&self) -> Vec<AdapterId> {

@@ -1,44 +1,11 @@
-//! Adapters into the registry, and what it says of them.
+//! What the registry says of adapters.
 
-use lorank_adapters::{Contents, Entry, NewFile, Outcome, Provenance, Registry, State};
+use lorank_adapters::{Entry, State};
 use lorank_core::AdapterId;
 use lorank_experiments::{Experiment, looking_up};
-use lorank_model::{AdapterFacts, AdapterFile, FileContents, Files};
 use serde_json::{Value, json};
 
 use crate::times;
-
-/// Reads what an adapter says of itself and copies its files into the registry. `source` and `revision` say where the
-/// files came from.
-pub(crate) fn add(
-    registry: &Registry,
-    id: &AdapterId,
-    files: &Files,
-    source: &str,
-    revision: Option<&str>,
-) -> anyhow::Result<Outcome> {
-    let facts = AdapterFacts::read(files)?;
-    let provenance = Provenance {
-        source: source.to_owned(),
-        revision: revision.map(str::to_owned),
-        added_at_millis: u64::try_from(times::now_millis()).unwrap_or_default(),
-        base_model: facts.trained_on.unwrap_or_default(),
-        rank: facts.rank,
-        targets: facts.targets,
-        n_parameters: facts.n_parameters,
-        model_digest: facts.digest,
-    };
-    let files: Vec<NewFile> = facts.files.into_iter().map(new_file).collect();
-    Ok(registry.add(id, &files, provenance)?)
-}
-
-fn new_file(file: AdapterFile) -> NewFile {
-    let contents = match file.contents {
-        FileContents::Path(path) => Contents::Path(path),
-        FileContents::Bytes(bytes) => Contents::Bytes(bytes.into()),
-    };
-    NewFile { name: file.name.to_owned(), contents }
-}
 
 /// The base model that an adapter of the registry was trained on, where it said so.
 pub(crate) fn base_model(entry: &Entry) -> Option<&str> {
@@ -82,6 +49,13 @@ pub(crate) fn added_at(entry: &Entry) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "starter")]
+    use lorank_adapters::{Outcome, Registry};
+    #[cfg(feature = "starter")]
+    use lorank_live::add;
+    #[cfg(feature = "starter")]
+    use lorank_model::{AdapterFacts, Files};
+
     use super::*;
 
     /// A registry with one adapter, `qa`, and its folder.

@@ -201,7 +201,7 @@ impl Work for OneHead<'_> {
 
 impl Head<'_> {
     #[inline(always)]
-    fn kv_row<'s>(self, of: &'s [f32], position: usize) -> &'s [f32] {
+    fn kv_row(self, of: &[f32], position: usize) -> &[f32] {
         let Attention { head_dim, n_kv_heads, .. } = *self.attention;
         &of[(self.span.key_row(position) * n_kv_heads + self.kv_head) * head_dim..][..head_dim]
     }

@@ -14,7 +14,7 @@
 //! use std::sync::Arc;
 //! use lorank_adapters::Registry;
 //! use lorank_core::Reranker;
-//! use lorank_live::LiveReranker;
+//! use lorank_live::{LiveReranker, add};
 //! use lorank_model::{Files, LoadOptions, ModelReranker};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -23,12 +23,18 @@
 //! let base = ModelReranker::load(&Files::folder(folder.join("base"))?, LoadOptions::default())?;
 //! let registry = Arc::new(Registry::open(registry_folder)?);
 //! let reranker = LiveReranker::new(base, registry, None, LiveReranker::BYTES_MAX);
-//! // What the registry does not know is asked of the base model.
-//! assert_eq!(reranker.resolve(None)?.adapter, None);
+//!
+//! let (id, default) = ("mine".parse()?, LiveReranker::default_name());
+//! assert_eq!(reranker.resolve(Some(&default))?.adapter, None, "the bare base model, as was said");
+//! add(reranker.registry(), &id, &Files::folder(folder.join("adapter-a"))?, "a folder", None)?;
+//! reranker.registry().set_alias(&default, &id)?;
+//! assert_eq!(reranker.resolve(Some(&default))?.adapter.map(|adapter| adapter.id), Some(id));
 //! # Ok(())
 //! # }
 //! ```
 
+mod add;
 mod reranker;
 
+pub use add::{AddError, add};
 pub use reranker::{GRACE, LiveError, LiveReranker};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use lorank_adapters::{NewFile, Provenance, Registry};
+use lorank_adapters::Registry;
 use lorank_core::{AdapterId, Candidate, Digest, Group, ModelVersion, Query, Reranker, Score};
 use lorank_live::LiveReranker;
 use lorank_model::{Files, LoadOptions, ModelReranker};
@@ -25,19 +25,8 @@ fn base() -> ModelReranker {
 
 /// Adds an adapter of the fixture.
 fn add(registry: &Registry, name: &str, folder: &str) {
-    let path = fixture("tiny-bert").join(folder);
-    let files = ["adapter_config.json", "adapter_model.safetensors"].map(|file| NewFile::copy(file, path.join(file)));
-    let provenance = Provenance {
-        source: folder.into(),
-        revision: None,
-        added_at_millis: 0,
-        base_model: "tiny-bert".into(),
-        rank: 16,
-        targets: Vec::new(),
-        n_parameters: 1,
-        model_digest: Digest::new([0; 32]),
-    };
-    registry.add(&id(name), &files, provenance).unwrap();
+    let files = Files::folder(fixture("tiny-bert").join(folder)).unwrap();
+    lorank_live::add(registry, &id(name), &files, folder, None).unwrap();
 }
 
 fn live(folder: &Path, bytes_max: u64) -> LiveReranker {

@@ -1,0 +1,95 @@
+//! An experiment in one program: two ways to rank, two hundred units, their clicks, and a verdict.
+//!
+//!     cargo run --release --example experiment
+//!
+//! The engines are toys, so that the experiment is all there is to see: a first stage that has it the wrong way round, and a
+//! model that has it right. `examples/swap_adapters.rs` and the README's walk through a server have real ones.
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lorank::core::{
+    AdapterId, BoxError, Candidate, Digest, FirstStage, Group, ModelVersion, Precision, Query, Reranker, Score,
+};
+use lorank::experiments::{AnalysisOptions, Event, Experiment, ExperimentStore, StoreConfig, Verdict};
+use lorank::lab::{Lab, Trial};
+use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
+
+/// Ten documents, the best of them last.
+struct Backwards;
+
+impl FirstStage for Backwards {
+    fn retrieve(&self, _: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
+        let document = |n: u8| Ok(Candidate::new(n.to_string(), format!("worth {n}"), Score::new(-f32::from(n))?));
+        (0..10).take(depth.get()).map(document).collect()
+    }
+}
+
+/// Knows what a document is worth.
+struct Appraiser;
+
+impl Reranker for Appraiser {
+    fn resolve(&self, _: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
+        let (base_digest, prompt_version) = (Digest::new([0; 32]), Digest::new([0; 32]));
+        let (base_model, precision) = ("appraiser".into(), Precision::F32);
+        Ok(ModelVersion { base_model, base_digest, adapter: None, prompt_version, precision, merged: false })
+    }
+
+    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
+        let worth = |candidate: &Candidate| Ok(Score::new(candidate.id.as_str().parse()?)?);
+        batch.iter().map(|group| group.candidates.iter().map(worth).collect()).collect()
+    }
+}
+
+const START_MILLIS: i64 = 1_764_100_000_000;
+
+/// Defines the experiment, has two hundred units meet it, reads the verdict.
+pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    // The definition: two arms, the control first. Each unit sees one of them, always the same.
+    let draft = serde_json::json!({
+        "id": "rerank-or-not", "salt": "1", "layer": "main", "traffic_share": 1.0, "primary_measure": "reciprocal-rank",
+        "arms": [{"name": "bm25", "model": "first-stage", "weight": 1}, {"name": "reranked", "model": "none", "weight": 1}]
+    });
+    let draft: Experiment = serde_json::from_value(draft)?;
+    let folder = std::env::temp_dir().join(format!("lorank-experiment-{}", std::process::id()));
+    let store = Arc::new(ExperimentStore::open(&folder, StoreConfig::default())?);
+    store.create(draft)?;
+    store.start("rerank-or-not", START_MILLIS)?;
+
+    // The lab stands in the pipeline's place: it chooses the arm, and writes down what was shown.
+    let pipeline = Arc::new(Pipeline::new(Backwards, Appraiser, PipelineConfig::default())?);
+    let lab = Lab::new(pipeline, store.clone(), Vec::new())?;
+    for unit in 0..200 {
+        let trial = Trial {
+            request: SearchRequest::new("what is worth most"),
+            request_id: format!("request-{unit}"),
+            unit_id: Some(format!("unit-{unit}")),
+            experiment: None,
+            arm: None,
+            at_millis: START_MILLIS + i64::from(unit) * 1_000,
+        };
+        let answered = lab.search(&trial)?;
+
+        // These people know what they want and read on until they find it, but one in ten gives up at once.
+        let found = answered.answer.hits.iter().find(|hit| hit.candidate.id.as_str() == "9");
+        if let Some(hit) = found.filter(|_| unit % 10 != 0) {
+            let click = serde_json::json!({
+                "action_name": "click", "query_id": trial.request_id, "object_id": hit.candidate.id.as_str(),
+                "timestamp": trial.at_millis + 500
+            });
+            // What is submitted is on the disk when the call returns.
+            store.submit(vec![Event::from_json(click)?], trial.at_millis + 500)?;
+        }
+    }
+
+    // The report may be read at any time and as often as one likes: its intervals hold over all looks together.
+    store.flush()?;
+    let report = store.report("rerank-or-not", AnalysisOptions::default())?;
+    println!("{}", report.to_text());
+    assert!(matches!(report.verdict, Verdict::Ship { .. }), "{}", report.sentence);
+
+    drop((lab, store));
+    std::fs::remove_dir_all(folder)?;
+    Ok(())
+}
