@@ -192,7 +192,9 @@ impl Work for OneHead<'_> {
                 for ((row, mixed), factor) in rows.zip(mixed.chunks_exact(mixed_stride)).zip(factors) {
                     // SAFETY: this task alone writes these heads of its span's rows.
                     let out = unsafe { out.slice((row * n_heads + query_head) * head_dim, head_dim) };
-                    out.iter_mut().zip(mixed).for_each(|(out, x)| *out = x * factor);
+                    for (out, x) in out.iter_mut().zip(mixed) {
+                        *out = x * factor;
+                    }
                 }
             }
         }
@@ -244,10 +246,16 @@ impl Head<'_> {
         for (n, (row, to)) in rows.zip(to.chunks_exact_mut(head_dim)).enumerate() {
             let query = &q[(row * n_heads + head) * head_dim..][..head_dim];
             match &rotary {
-                None => to.iter_mut().zip(query).for_each(|(to, x)| *to = x * scale),
+                None => {
+                    for (to, x) in to.iter_mut().zip(query) {
+                        *to = x * scale;
+                    }
+                }
                 Some(rotary) => {
                     rotary.turn(query, first_position + n, to);
-                    to.iter_mut().for_each(|x| *x *= scale);
+                    for x in to.iter_mut() {
+                        *x *= scale;
+                    }
                 }
             }
         }

@@ -115,9 +115,13 @@ pub(crate) const CHUNK: usize = 8;
 pub(crate) fn copy(numbers: &[f32], to: &mut [f32]) {
     let (chunks, rest) = to.as_chunks_mut::<CHUNK>();
     let (numbers, numbers_rest) = numbers.as_chunks::<CHUNK>();
-    chunks.iter_mut().zip(numbers).for_each(|(to, numbers)| *to = *numbers);
+    for (to, numbers) in chunks.iter_mut().zip(numbers) {
+        *to = *numbers;
+    }
     let last = numbers.get(chunks.len()).map_or(numbers_rest, |chunk| chunk.as_slice());
-    rest.iter_mut().zip(last).for_each(|(to, number)| *to = *number);
+    for (to, number) in rest.iter_mut().zip(last) {
+        *to = *number;
+    }
 }
 
 /// The sum of `f` over a row, always in the same order.

@@ -95,7 +95,8 @@ impl fmt::Display for Isa {
 /// Something to be done with the instructions of one set.
 pub(crate) trait Work {
     type Output;
-    /// Must be `#[inline(always)]`, or the compiler does not use the set's instructions for it.
+    /// Must be `#[inline(always)]`, or the compiler does not use the set's instructions for it. For the same reason its loops
+    /// are `for`, and not `for_each`, which may be compiled as a function of its own.
     fn run<K: Kernel>(self) -> Self::Output;
 }
 

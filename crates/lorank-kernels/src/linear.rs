@@ -195,7 +195,9 @@ impl Block<'_> {
             floats::<K, V>(rows, b.n_in, b.float_panel(panel, widened_b), &mut terms[..n]);
             // SAFETY: as above.
             let terms = unsafe { written(&mut terms, n) };
-            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += scale * *term);
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                *sum += scale * *term;
+            }
         }
         self.finish::<K, V>(panel * VECTORS_MAX * K::LANES, sums);
     }
@@ -272,7 +274,9 @@ impl Block<'_> {
         let Epilogue { bias, add, .. } = self.epilogue;
         if let Some(bias) = bias {
             let bias = &bias[first_column..][..n_columns];
-            sums.chunks_exact_mut(V * K::LANES).for_each(|sums| add_to(sums, bias));
+            for sums in sums.chunks_exact_mut(V * K::LANES) {
+                add_to(sums, bias);
+            }
         }
         if let Some(add) = add {
             let starts = (self.rows.start * self.matrix.n_out + first_column..).step_by(self.matrix.n_out);
@@ -287,7 +291,9 @@ impl Block<'_> {
         let stride = self.matrix.n_out;
         // SAFETY: every task has rows and columns of its own.
         let out = unsafe { self.out.rows(self.rows.start * stride + first_column, stride, self.rows.len(), n_columns) };
-        out.zip(sums.chunks_exact(V * K::LANES)).for_each(|(out, sums)| copy(sums, out));
+        for (out, sums) in out.zip(sums.chunks_exact(V * K::LANES)) {
+            copy(sums, out);
+        }
     }
 }
 
@@ -360,12 +366,16 @@ fn add_to(sums: &mut [f32], numbers: &[f32]) {
     let (sums, sums_rest) = sums.as_chunks_mut::<CHUNK>();
     for (sum, chunk) in sums.iter_mut().zip(chunks) {
         let (mut both, chunk) = (*sum, *chunk);
-        both.iter_mut().zip(&chunk).for_each(|(sum, x)| *sum += x);
+        for (sum, x) in both.iter_mut().zip(&chunk) {
+            *sum += x;
+        }
         *sum = both;
     }
     // A panel past the last output is cut anywhere.
     let last = sums.get_mut(chunks.len()).map_or(sums_rest, |chunk| chunk.as_mut_slice());
-    last.iter_mut().zip(rest).for_each(|(sum, x)| *sum += x);
+    for (sum, x) in last.iter_mut().zip(rest) {
+        *sum += x;
+    }
 }
 
 /// The first numbers of a tile.

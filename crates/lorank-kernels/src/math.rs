@@ -38,7 +38,9 @@ fn each(xs: &mut [f32], f: impl Fn(f32) -> f32) {
             *x = f(*x);
         }
     }
-    rest.iter_mut().for_each(|x| *x = f(*x));
+    for x in rest {
+        *x = f(*x);
+    }
 }
 
 /// The lanes of a sum, or of another such function, put together half by half.

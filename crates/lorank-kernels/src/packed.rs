@@ -12,7 +12,7 @@ pub enum Format {
     Bf16,
     /// 8-bit integers with one scale for each output; inputs in 8 bits with a scale and a minimum for each row.
     ///
-    /// Of each 64 weights in a row of the matrix, take two neighbours, the two that stand 16 places on, and so to the end:
+    /// Of each 128 weights in a row of the matrix, take two neighbours, the two that stand 32 places on, and so to the end:
     /// the positive ones of these eight sum to at most 128, and so do the magnitudes of the negative ones. Times 255 that
     /// stays within 16 bits, so AVX2 may add eight products before it widens them. The scale is chosen to keep this
     /// bound, and every instruction set computes the same integers. (Inputs in 7 bits would leave the weights a bound of 258.
@@ -153,10 +153,10 @@ impl PackedMatrix {
     }
 }
 
-/// How many integers of a row or a column stand side by side in a vector of AVX2: half of it.
-pub(crate) const INT8_SIDE: usize = 16;
-/// Integers come in multiples of this: AVX2 works through as many before it widens their sums.
-pub(crate) const INT8_STEP: usize = 4 * INT8_SIDE;
+/// Integers come in multiples of this.
+pub(crate) const INT8_STEP: usize = 32;
+/// How many integers of a row AVX2 works through before it widens the sums of products that stand [`INT8_STEP`] apart.
+pub(crate) const INT8_CHUNK: usize = 4 * INT8_STEP;
 
 /// The depth with the zeros that fill its last group, or for integers its last step.
 pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
@@ -175,41 +175,46 @@ struct Place {
     width: usize,
     /// The output's turn within the block.
     column: usize,
+    /// The depth, padded.
+    depth: usize,
     turn: Turn,
 }
 
 /// What an output puts in its turn.
 enum Turn {
-    /// As many weights as said, one turn after the other.
+    /// As many weights as said.
     Group(usize),
-    /// [`INT8_STEP`] weights, in the order of [`Int8Order::Steps`].
-    Step,
+    /// [`INT8_CHUNK`] weights, in the order of [`Int8Order::Chunks`].
+    Chunk,
 }
 
 impl Place {
     fn of(format: Format, isa: Isa, n_out: usize, n_in: usize, out: usize) -> Self {
-        let lanes = isa.lanes();
+        let (depth, lanes) = (padded_depth(format, n_in), isa.lanes());
         let panel = VECTORS_MAX * lanes;
         let (turn, block) = match (format, isa.int8_order()) {
             (Format::F32, _) => (Turn::Group(1), panel),
             (Format::Bf16, _) => (Turn::Group(2), panel),
             (Format::Int8, Int8Order::Groups) => (Turn::Group(4), panel),
-            (Format::Int8, Int8Order::Steps) => (Turn::Step, lanes),
+            (Format::Int8, Int8Order::Chunks) => (Turn::Chunk, lanes),
         };
         let first = out / block * block;
         let width = (n_out - first).next_multiple_of(lanes).min(block);
-        Self { start: first * padded_depth(format, n_in), width, column: out - first, turn }
+        Self { start: first * depth, width, column: out - first, depth, turn }
     }
 
     fn index(&self, d: usize) -> usize {
         let Self { start, width, column, .. } = *self;
         match self.turn {
             Turn::Group(n) => start + d / n * n * width + column * n + d % n,
-            Turn::Step => {
-                let half = width / 2;
-                let (step, part, at) = (d / INT8_STEP, d % INT8_STEP / INT8_SIDE, d % INT8_SIDE);
-                let vector = column % half * (INT8_STEP / INT8_SIDE) + part;
-                start + step * INT8_STEP * width + (vector * 2 + column / half) * INT8_SIDE + at
+            Turn::Chunk => {
+                let (chunk, in_chunk) = (d - d % INT8_CHUNK, d % INT8_CHUNK);
+                let n_steps = (self.depth - chunk).min(INT8_CHUNK) / INT8_STEP;
+                let (step, half, at) = (in_chunk / INT8_STEP, in_chunk % INT8_STEP / 16, in_chunk % 16);
+                // The vectors of a pair of columns in the lower halves of the steps, those of the next, and so on.
+                let n_pairs = width / 2;
+                let vector = (half * n_pairs + column % n_pairs) * n_steps + step;
+                start + chunk * width + vector * 32 + column / n_pairs * 16 + at
             }
         }
     }
@@ -224,15 +229,15 @@ fn int8_scale(row: &[f32]) -> f32 {
     // Rounding adds at most a half to each of eight, so 124 before it is 128 after.
     const SUM_MAX: f32 = 124.0;
     let largest = row.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
-    let of_step = |step: &[f32]| {
+    let of_chunk = |chunk: &[f32]| {
         // The sums that share 16 bits, of positive and of negative weights.
-        let mut sums = [[0.0_f32; 2]; INT8_SIDE / 2];
-        for (d, w) in step.iter().enumerate() {
-            sums[d % INT8_SIDE / 2][usize::from(*w < 0.0)] += w.abs();
+        let mut sums = [[0.0_f32; 2]; INT8_STEP / 2];
+        for (d, w) in chunk.iter().enumerate() {
+            sums[d % INT8_STEP / 2][usize::from(*w < 0.0)] += w.abs();
         }
         sums.into_iter().flatten().fold(0.0, f32::max)
     };
-    let sum = row.chunks(INT8_STEP).map(of_step).fold(0.0, f32::max);
+    let sum = row.chunks(INT8_CHUNK).map(of_chunk).fold(0.0, f32::max);
     (largest / 127.0).max(sum / SUM_MAX)
 }
 
@@ -263,10 +268,10 @@ mod tests {
             let packed = PackedMatrix::pack(Format::Int8, Isa::detect(), 1, row.len(), |_, to| to.copy_from_slice(&row));
             let Numbers::Int8 { weights, .. } = &packed.numbers else { unreachable!() };
             let place = Place::of(Format::Int8, packed.isa, 1, row.len(), 0);
-            for start in (0..row.len()).step_by(INT8_STEP) {
-                let step = start..(start + INT8_STEP).min(row.len());
-                for lane in 0..INT8_SIDE / 2 {
-                    let shared = || step.clone().filter(|d| d % INT8_SIDE / 2 == lane).map(|d| weights[place.index(d)]);
+            for start in (0..row.len()).step_by(INT8_CHUNK) {
+                let chunk = start..(start + INT8_CHUNK).min(row.len());
+                for lane in 0..INT8_STEP / 2 {
+                    let shared = || chunk.clone().filter(|d| d % INT8_STEP / 2 == lane).map(|d| weights[place.index(d)]);
                     let sum = |sign: i32| shared().map(|w| (sign * i32::from(w)).max(0)).sum::<i32>();
                     prop_assert!(sum(1) * 255 <= 32_767 && sum(-1) * 255 <= 32_767);
                 }

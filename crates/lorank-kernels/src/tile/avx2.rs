@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Int8Order, Kernel, Portable, Rows, Scaling};
-use crate::packed::{INT8_SIDE, INT8_STEP};
+use crate::packed::{INT8_CHUNK, INT8_STEP};
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
 ///
@@ -49,7 +49,7 @@ impl Kernel for Avx2 {
         unreachable!("AVX2 has no bf16 products: its inputs stay in f32");
     }
 
-    const INT8_ORDER: Int8Order = Int8Order::Steps;
+    const INT8_ORDER: Int8Order = Int8Order::Chunks;
 
     /// A vector holds 16 values of a row twice, or of two columns, and is summed across at the end. Against columns in lanes
     /// that saves broadcasts, and against one column in all lanes most of the sums across.
@@ -68,12 +68,18 @@ impl Kernel for Avx2 {
             for m in 0..n_rows {
                 let x = a.from(m).start;
                 let mut sums = [[_mm256_setzero_si256(); PAIRS]; V];
-                // By itself, so that the compiler sees that there is nothing to add to.
-                add_step(x, panel, depth, &mut sums);
-                let mut start = INT8_STEP;
-                while start < depth {
-                    add_step(x.add(start), panel.add(start * LANES), depth, &mut sums);
-                    start += INT8_STEP;
+                let n_whole = depth / INT8_CHUNK * INT8_CHUNK;
+                let mut start = 0;
+                while start < n_whole {
+                    add_chunk::<4, V>(x.add(start), panel.add(start * LANES), depth, &mut sums);
+                    start += INT8_CHUNK;
+                }
+                let (x, w) = (x.add(start), panel.add(start * LANES));
+                match (depth - start) / INT8_STEP {
+                    0 => {}
+                    1 => add_chunk::<1, V>(x, w, depth, &mut sums),
+                    2 => add_chunk::<2, V>(x, w, depth, &mut sums),
+                    _ => add_chunk::<3, V>(x, w, depth, &mut sums),
                 }
                 let row_scale = _mm256_set1_ps(*scaling.row_scales.add(m));
                 let minimum = _mm256_set1_ps(*scaling.row_minima.add(m));
@@ -206,28 +212,39 @@ unsafe fn add_products<const M: usize, const V: usize>(
 /// Pairs of columns in eight.
 const PAIRS: usize = LANES / 2;
 
-/// Adds the products of a row and of a panel over a step of depth to their sums, which stand in quarters of vectors.
+/// Adds the products of a row and of a panel over `N` steps of depth to their sums, which stand in quarters of vectors.
 ///
 /// # Safety
-/// As for the trait: the row and the panel, whose depth is `depth`, have a step from here.
+/// As for the trait: the row and the panel, whose depth is `depth`, have these steps from here.
 #[inline(always)]
-unsafe fn add_step<const V: usize>(x: *const u8, w: *const i8, depth: usize, sums: &mut [[__m256i; PAIRS]; V]) {
+unsafe fn add_chunk<const N: usize, const V: usize>(
+    x: *const u8,
+    w: *const i8,
+    depth: usize,
+    sums: &mut [[__m256i; PAIRS]; V],
+) {
     // SAFETY: the caller vouches for the instructions and the depth.
     unsafe {
-        let ones = _mm256_set1_epi16(1);
-        let x: [__m256i; INT8_STEP / INT8_SIDE] =
-            std::array::from_fn(|n| _mm256_broadcastsi128_si256(_mm_loadu_si128(x.add(n * INT8_SIDE).cast())));
-        for (v, sums) in sums.iter_mut().enumerate() {
-            for (pair, sum) in sums.iter_mut().enumerate() {
-                let w = w.add(v * LANES * depth + pair * 2 * INT8_STEP);
-                let product =
-                    |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * 2 * INT8_SIDE).cast()));
-                // Eight products a lane of 16 bits: the packing's bound keeps their sum within it. One addition saturates all
-                // the same, and so the compiler keeps the order. It would make a tree, whose leaves push sums out of the
-                // registers; three that saturate would take turns with the multiplications, which bound this loop.
-                let products = _mm256_adds_epi16(_mm256_add_epi16(product(0), product(1)), product(2));
-                let products = _mm256_add_epi16(products, product(3));
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+        for half in 0..2 {
+            let values = |n: usize| _mm_loadu_si128(x.add(n * INT8_STEP + half * 16).cast());
+            let x: [__m256i; N] = std::array::from_fn(|n| _mm256_broadcastsi128_si256(values(n)));
+            for (v, sums) in sums.iter_mut().enumerate() {
+                for (pair, sum) in sums.iter_mut().enumerate() {
+                    let w = w.add(v * LANES * depth + (half * PAIRS + pair) * N * 32);
+                    let product = |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * 32).cast()));
+                    // Up to eight products a lane of 16 bits: the packing's bound keeps their sum within it. One addition
+                    // saturates all the same, and so the compiler keeps the order. It would make a tree, whose leaves push
+                    // sums out of the registers; more that saturate would take turns with the multiplications, which bound
+                    // this loop.
+                    let mut products = product(0);
+                    for n in 1..N {
+                        products = match n {
+                            2 => _mm256_adds_epi16(products, product(n)),
+                            _ => _mm256_add_epi16(products, product(n)),
+                        };
+                    }
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
+                }
             }
         }
     }

@@ -116,10 +116,11 @@ impl Scaling {
 pub(crate) enum Int8Order {
     /// As the other formats: four weights of each column of the panel side by side, then the next four.
     Groups,
-    /// Eight columns after eight columns; of each eight, [`INT8_STEP`](crate::packed::INT8_STEP) weights of the first and the
-    /// fifth column, as many of the second and the sixth, and so on, then the next step. Of two columns, vectors whose lower
-    /// half has [`INT8_SIDE`](crate::packed::INT8_SIDE) weights of the one and whose upper half as many of the other.
-    Steps,
+    /// Eight columns after eight columns. Of each eight, the first [`INT8_CHUNK`](crate::packed::INT8_CHUNK) weights, then the next
+    /// ones (the last may be fewer), in vectors of 32: 16 of a column, and as many of the fourth one after it. The vectors of
+    /// one such pair of columns stand side by side, an [`INT8_STEP`](crate::packed::INT8_STEP) apart in depth, then those of
+    /// the other pairs; the lower halves of the steps first, the upper ones after them.
+    Chunks,
 }
 
 /// One instruction set's innermost loops.
