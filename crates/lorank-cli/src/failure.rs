@@ -29,8 +29,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 
 /// An error and its causes on one line.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    one_line(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+    one_line(&lorank_core::with_causes(error))
 }
 
 fn is_closed_stdout(cause: &(dyn Error + 'static)) -> bool {

@@ -27,11 +27,13 @@
 //! ```
 
 mod candidate;
+mod causes;
 mod deadline;
 mod filter;
 mod hit;
 mod id;
 mod model;
+mod order;
 mod query;
 mod score;
 mod snippet;
@@ -39,11 +41,13 @@ mod stages;
 mod value;
 
 pub use candidate::Candidate;
+pub use causes::with_causes;
 pub use deadline::Deadline;
 pub use filter::{Filter, Test};
 pub use hit::Hit;
 pub use id::{AdapterId, Digest, DocumentId, ParseIdError};
 pub use model::{AdapterVersion, ModelVersion, Precision};
+pub use order::reranked_order;
 pub use query::{Query, QuerySyntax};
 pub use score::{NotFinite, Score};
 pub use snippet::Snippet;

@@ -1,10 +1,10 @@
 //! The order of an answer.
 
-use lorank_core::Score;
+use crate::Score;
 
 /// The places (from 0) of the first stage's list, in the answer's order: the first `scores.len()` of them by score,
 /// best first, ties by place; the others after them as they were.
-pub(crate) fn reranked(n_found: usize, scores: &[Score]) -> Vec<usize> {
+pub fn reranked_order(n_found: usize, scores: &[Score]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n_found).collect();
     order[..scores.len()].sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
     order
@@ -18,7 +18,7 @@ mod tests {
 
     fn check(n_found: usize, scores: &[f32], expected: &[usize]) {
         let scores: Vec<Score> = scores.iter().map(|&x| Score::new(x).unwrap()).collect();
-        assert_eq!(reranked(n_found, &scores), expected, "{scores:?}");
+        assert_eq!(reranked_order(n_found, &scores), expected, "{scores:?}");
     }
 
     #[test]
@@ -39,7 +39,7 @@ mod tests {
         ) {
             let scores: Vec<Score> = scores.iter().map(|&x| Score::new(x.into()).unwrap()).collect();
             let n_found = scores.len() + n_past_depth;
-            let order = reranked(n_found, &scores);
+            let order = reranked_order(n_found, &scores);
             for at in 0..n_found {
                 let is_better = |other: usize| match (scores.get(other), scores.get(at)) {
                     (Some(theirs), Some(mine)) => theirs > mine || (theirs == mine && other < at),

@@ -30,7 +30,8 @@ pub(crate) fn choose<'a>(running: &'a [Experiment], trial: &'a Trial) -> Result<
     let named = |experiment: &&&Experiment| trial.experiment.as_ref().is_none_or(|name| *name == experiment.id);
     let candidates: Vec<&Experiment> = active.iter().filter(named).copied().collect();
     if let (Some(name), true) = (&trial.experiment, candidates.is_empty()) {
-        let running = list("running is none", "running are", active.iter().map(|one| one.id.as_str()));
+        let names = quoted(active.iter().map(|one| one.id.as_str()));
+        let running = names.map_or_else(|| "running is none".to_owned(), |names| format!("running are {names}"));
         return Err(LabError::UnknownExperiment { experiment: name.clone(), running });
     }
     let chosen =
@@ -79,10 +80,11 @@ fn forced_arm<'a>(name: &str, among: &[&'a Experiment], trial: &Trial) -> Result
         [one] => Ok(*one),
         [] => {
             let arms = among.iter().flat_map(|one| one.arms.iter().map(|arm| arm.name.as_str()));
-            Err(LabError::UnknownArm { arm: name.to_owned(), arms: list("there is none", "there are", arms) })
+            let arms = quoted(arms).map_or_else(|| "there is none".to_owned(), |names| format!("there are {names}"));
+            Err(LabError::UnknownArm { arm: name.to_owned(), arms })
         }
         several => {
-            let experiments = list("", "", several.iter().map(|(one, _)| one.id.as_str())).trim().to_owned();
+            let experiments = quoted(several.iter().map(|(one, _)| one.id.as_str())).unwrap_or_default();
             Err(LabError::AmbiguousArm { arm: name.to_owned(), experiments })
         }
     }
@@ -96,13 +98,13 @@ fn unit_of<'a>(experiment: &Experiment, trial: &'a Trial) -> &'a str {
     }
 }
 
-/// Names for a message, the first few of them.
-fn list<'a>(none: &str, some: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// Names for a message, the first few of them; `None` where there are none.
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
     const SHOWN_MAX: usize = 8;
     let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     match quoted.len() {
-        0 => none.to_owned(),
-        n if n > SHOWN_MAX => format!("{some} {} and {} more", quoted[..SHOWN_MAX].join(", "), n - SHOWN_MAX),
-        _ => format!("{some} {}", quoted.join(", ")),
+        0 => None,
+        n if n > SHOWN_MAX => Some(format!("{} and {} more", quoted[..SHOWN_MAX].join(", "), n - SHOWN_MAX)),
+        _ => Some(quoted.join(", ")),
     }
 }

@@ -8,6 +8,7 @@ use lorank_pipeline::{Answer, CacheUse, PipelineError, Timings};
 
 use crate::FailedArm;
 use crate::choice::Chosen;
+use crate::lab::fallback_of;
 
 /// The arms' rankings mixed.
 pub(crate) struct Mixed {
@@ -30,16 +31,9 @@ pub(crate) fn mix(
     let mut failed = Vec::new();
     let mut standing: Vec<Option<Answer>> = Vec::new();
     for (arm, answer) in chosen.experiment.arms.iter().zip(answers) {
-        let failure = match &answer {
-            Err(error) => Some(FailedArm::of_error(&arm.name, error)),
-            Ok(answer) => answer.fallback.as_ref().map(|fallback| FailedArm {
-                arm: arm.name.clone(),
-                reason: fallback.reason().to_owned(),
-                message: fallback.to_string(),
-            }),
-        };
-        standing.push(answer.ok().filter(|_| failure.is_none()));
-        failed.extend(failure);
+        let fallback = answer.as_ref().map_or_else(|error| Some(fallback_of(error)), |answer| answer.fallback.clone());
+        failed.extend(fallback.as_ref().map(|fallback| FailedArm::new(&arm.name, fallback)));
+        standing.push(answer.ok().filter(|_| fallback.is_none()));
     }
     // A document's first-stage rank names it, whichever arm ranked it.
     let ranks = |answer: &Answer| answer.hits.iter().map(|hit| hit.first_stage_rank).collect::<Vec<_>>();

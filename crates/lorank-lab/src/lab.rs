@@ -1,10 +1,9 @@
 //! A pipeline with experiments on it.
 
-use std::error::Error;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lorank_core::{FirstStage, ModelVersion, Reranker};
+use lorank_core::{FirstStage, ModelVersion, Reranker, with_causes};
 use lorank_experiments::{Assigned, ExperimentStore, Exposure, Method, NO_TEAM};
 use lorank_pipeline::{Answer, Fallback, Pipeline, PipelineError, Ranker, SearchRequest};
 
@@ -172,18 +171,22 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Lab<F, R> {
 
     /// The first stage's order, and why.
     fn without_model(&self, request: &SearchRequest, error: &PipelineError) -> Result<Answer, LabError> {
-        tracing::warn!("answered in first-stage order: {}", with_causes(error));
+        let fallback = fallback_of(error);
+        tracing::warn!("answered in first-stage order: {fallback}");
         let answer = self.pipeline.search(&SearchRequest { rerank: false, ..request.clone() })?;
-        Ok(Answer { fallback: Some(Fallback::RerankerFailed { message: with_causes(error) }), ..answer })
+        Ok(Answer { fallback: Some(fallback), ..answer })
     }
 }
 
 impl FailedArm {
-    pub(crate) fn of_error(arm: &str, error: &PipelineError) -> Self {
-        let message = with_causes(error);
-        let reason = Fallback::RerankerFailed { message: String::new() }.reason().to_owned();
-        Self { arm: arm.to_owned(), reason, message }
+    pub(crate) fn new(arm: &str, fallback: &Fallback) -> Self {
+        Self { arm: arm.to_owned(), reason: fallback.reason().to_owned(), message: fallback.to_string() }
     }
+}
+
+/// A model that is not there is to the searcher what a failing one is.
+pub(crate) fn fallback_of(error: &PipelineError) -> Fallback {
+    Fallback::RerankerFailed { message: with_causes(error) }
 }
 
 fn is_missing_model(error: &PipelineError) -> bool {
@@ -226,10 +229,4 @@ fn version(model: &ModelVersion) -> String {
     let adapter = model.adapter.as_ref().map_or_else(|| "none".to_owned(), |adapter| adapter.digest.to_string());
     let merged = if model.merged { " merged" } else { "" };
     format!("base {} adapter {adapter} prompt {} {}{merged}", model.base_digest, model.prompt_version, model.precision)
-}
-
-/// The error and its causes on one line.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use lorank_core::{AdapterId, DocumentId, FirstStage, Reranker};
+use lorank_core::{AdapterId, DocumentId, FirstStage, Reranker, with_causes};
 use lorank_experiments::{ExperimentStore, ShadowOutcome, ShadowRecord, agreement};
 use lorank_pipeline::{AdapterChoice, Answer, Cancellation, Pipeline, PipelineError, Ranker, SearchRequest};
 
-use crate::lab::with_causes;
 use crate::{LabAnswer, LabError, Trial};
 
 /// What the hash that picks requests is for.
@@ -137,7 +136,6 @@ fn follows(shadow: &ShadowConfig, request_id: &str) -> bool {
 /// The whole ranking, whenever there is time.
 fn background(request: &SearchRequest) -> SearchRequest {
     SearchRequest {
-        top_k: request.depth,
         offset: 0,
         deadline: None,
         snippets: false,

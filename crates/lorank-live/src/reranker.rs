@@ -113,7 +113,7 @@ impl LiveReranker {
     /// The version of an entry of the state. Two ids may share their files, so the id is the entry's own.
     fn version(&self, entry: &Entry, state: Arc<State>) -> Result<ModelVersion, LiveError> {
         let mut version = self.base.version_with(&*self.load(entry)?);
-        let adapter = version.adapter.get_or_insert_with(|| unreachable!("it was made with an adapter"));
+        let adapter = version.adapter.as_mut().expect("it was made with an adapter");
         adapter.id = entry.id.clone();
         let now = Instant::now();
         let mut recent = self.recent();

@@ -70,7 +70,6 @@
 mod answer;
 mod config;
 mod error;
-mod order;
 mod pipeline;
 mod queue;
 mod request;

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use lorank_cache::{CacheStats, KeyMaker, ScoreCache, ScoreKey};
 use lorank_core::{
     AdapterId, Candidate, Deadline, Digest, DocumentId, FirstStage, Hit, ModelVersion, Query, Reranker, Score,
+    reranked_order,
 };
 
 use crate::queue::{Queue, Work};
 use crate::{
     AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, QueueStats, Ranker, ScoreOrigin, Scoring,
-    SearchRequest, Timings, order,
+    SearchRequest, Timings,
 };
 
 /// A first stage, a score cache and a reranker, answering searches together. See the [crate's page](crate).
@@ -194,28 +195,27 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     pub fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError> {
         const CHUNK: usize = 1_000;
         let started = Instant::now();
-        let deadline = self.plan(&SearchRequest { depth: None, top_k: None, offset: 0, ..request.clone() })?.deadline;
-        let model = self.model(&request.adapter)?;
+        self.check_query(&request.query)?;
+        let deadline = self.deadline(request);
+        let models = [Some(self.model(&request.adapter)?)];
         let _entered = tracing::info_span!("score", n_documents = documents.len()).entered();
         let n_tokens = documents.iter().map(|document| self.reranker.n_tokens(&request.query, document)).sum();
-        let models = [Some(model)];
-        let mut scores = Ok(Vec::with_capacity(documents.len()));
+        let (mut scores, mut fallback) = (Vec::with_capacity(documents.len()), None);
         let mut cache = CacheUse::default();
         for chunk in documents.chunks(CHUNK) {
             let reranking =
                 self.rerankings(request, &models, deadline, chunk).pop().expect("there is one for each model");
             cache.hits += reranking.cache.hits;
             cache.misses += reranking.cache.misses;
-            if let Some(fallback) = reranking.fallback {
-                scores = Err(fallback);
+            scores.extend(reranking.scores);
+            fallback = reranking.fallback;
+            if fallback.is_some() {
                 break;
-            }
-            if let Ok(scores) = &mut scores {
-                scores.extend(reranking.scores);
             }
         }
         let [model] = models;
         let model = model.expect("it was put there");
+        let scores = fallback.map_or(Ok(scores), Err);
         Ok(Scoring { scores, model, cache, n_tokens, took: started.elapsed() })
     }
 
@@ -274,17 +274,22 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         let depth = request.depth.unwrap_or(config.depth);
         let top_k = request.top_k.unwrap_or(config.top_k);
         let page_end = request.offset.saturating_add(top_k.get());
-        let at_most = |max: usize, field, quantity, found: usize| {
-            if found > max { Err(PipelineError::TooLarge { field, quantity, found, max }) } else { Ok(()) }
-        };
-        at_most(config.query_bytes_max, "query", "the length of `query` in bytes", request.query.text.len())?;
+        self.check_query(&request.query)?;
         at_most(config.depth_max.get(), "depth", "`depth`", depth.get())?;
         // The one to blame is the larger part of the sum.
         let page_field = if request.offset > top_k.get() { "offset" } else { "top_k" };
         at_most(config.page_end_max.get(), page_field, "`offset` + `top_k`", page_end)?;
-        let usual = config.deadline.filter(|_| !request.background);
-        let deadline = request.deadline.or_else(|| usual.and_then(Deadline::after));
-        Ok(Plan { depth, page: request.offset..page_end, deadline })
+        Ok(Plan { depth, page: request.offset..page_end, deadline: self.deadline(request) })
+    }
+
+    fn check_query(&self, query: &Query) -> Result<(), PipelineError> {
+        at_most(self.config.query_bytes_max, "query", "the length of `query` in bytes", query.text.len())
+    }
+
+    /// The request's own deadline, else the usual one; for background work there is none.
+    fn deadline(&self, request: &SearchRequest) -> Option<Deadline> {
+        let usual = self.config.deadline.filter(|_| !request.background);
+        request.deadline.or_else(|| usual.and_then(Deadline::after))
     }
 
     fn answer(
@@ -415,6 +420,10 @@ impl Plan {
     }
 }
 
+fn at_most(max: usize, field: &'static str, quantity: &'static str, found: usize) -> Result<(), PipelineError> {
+    if found > max { Err(PipelineError::TooLarge { field, quantity, found, max }) } else { Ok(()) }
+}
+
 /// The first candidate of each distinct pair that the cache does not hold, with its key. The stored fields stay behind:
 /// no score depends on them.
 fn distinct_misses(
@@ -444,7 +453,7 @@ struct Page {
 
 impl Page {
     fn of(candidates: Vec<Candidate>, reranking: &Reranking, page: Range<usize>) -> Self {
-        let order = order::reranked(candidates.len(), &reranking.scores);
+        let order = reranked_order(candidates.len(), &reranking.scores);
         let shown = &order[..page.end.min(order.len())];
         let ranking = shown.iter().map(|&place| candidates[place].id.clone()).collect();
         let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();

@@ -1,12 +1,12 @@
 //! What a request gets instead of an answer.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lorank_adapters::{RegistryError, RegistryErrorKind};
+use lorank_core::with_causes;
 use lorank_experiments::{ExperimentError, ExperimentErrorKind};
 use lorank_lab::{LabError, LabErrorKind};
 use lorank_pipeline::PipelineError;
@@ -360,12 +360,6 @@ impl IntoResponse for ServerError {
         response.extensions_mut().insert(Arc::new(self));
         response
     }
-}
-
-/// The error and its causes on one line.
-fn with_causes(error: &ServerError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn Error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

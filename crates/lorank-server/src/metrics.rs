@@ -65,9 +65,9 @@ impl Metrics {
     pub fn new(service: &Service) -> Self {
         let mut registry = Registry::with_prefix("lorank");
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
-        let metrics = (Family::default(), Family::new_with_constructor(histogram));
-        let ((requests, request_seconds), stage_seconds) = (metrics, Family::new_with_constructor(histogram));
-        let (answers, fallbacks) = (Family::default(), Family::default());
+        let (requests, answers, fallbacks) = (Family::default(), Family::default(), Family::default());
+        let request_seconds = Family::new_with_constructor(histogram);
+        let stage_seconds = Family::new_with_constructor(histogram);
         registry.register("requests", "Requests that were answered", Family::clone(&requests));
         let seconds = Unit::Seconds;
         registry.register_with_unit(
@@ -153,7 +153,8 @@ impl fmt::Debug for Parts {
 impl Collector for Parts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let engine = &self.0.engine;
-        let (cache, queue) = (engine.cache_stats(), engine.queue_stats());
+        let (cache, queue, shadow) = (engine.cache_stats(), engine.queue_stats(), engine.shadow_stats());
+        let residency = self.0.adapters.as_ref().map(|adapters| adapters.residency());
         let mut counter = |name: &str, help: &str, n: u64| {
             let counter = ConstCounter::new(n);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
@@ -164,11 +165,9 @@ impl Collector for Parts {
         counter("batches", "Batches that the model has scored", queue.n_batches)?;
         counter("batch_tokens", "Tokens in them, by the model's estimate", queue.n_tokens_run)?;
         counter("pairs_scored", "Pairs that the model has scored", queue.n_pairs_scored)?;
-        let shadow = engine.shadow_stats();
         counter("shadow_answers", "Answers that shadows have ranked once more", shadow.n_followed)?;
         counter("shadow_dropped", "Answers that shadows left out, since too many waited", shadow.n_dropped)?;
-        if let Some(adapters) = &self.0.adapters {
-            let residency = adapters.residency();
+        if let Some(residency) = &residency {
             counter("adapter_loads", "Adapters that were loaded into memory", residency.n_loads)?;
             counter("adapter_load_failures", "Adapters that could not be loaded", residency.n_failed_loads)?;
             counter("adapter_evictions", "Adapters that memory was taken from", residency.n_evictions)?;
@@ -183,8 +182,7 @@ impl Collector for Parts {
         gauge("queue_pairs", "Pairs that wait for the model", queue.n_pairs_waiting as f64)?;
         gauge("queue_tokens", "Tokens that wait for the model", queue.n_tokens_waiting as f64)?;
         gauge("model_busy_seconds", "How long the model has computed", queue.busy.as_secs_f64())?;
-        if let Some(adapters) = &self.0.adapters {
-            let residency = adapters.residency();
+        if let Some(residency) = &residency {
             gauge("adapters_in_memory", "Adapters of the registry in memory", residency.n_held as f64)?;
             gauge("adapters_bytes", "The memory that they take, about", residency.bytes as f64)?;
             gauge("adapter_load_seconds", "How long all cold loads took together", residency.load_time.as_secs_f64())?;

@@ -7,6 +7,11 @@ mod request;
 mod rerank;
 mod value;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::ServerError;
+
 pub use answer::{
     AdapterJson, AnswerShape, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson, PartJson, SearchAnswer,
     TimingsJson,
@@ -18,3 +23,14 @@ pub use rerank::{
     TeiRerank, Usage,
 };
 pub use value::{FieldsJson, ValueJson};
+
+/// Reads a body of a known shape, and names the field that does not fit.
+pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, json: Json) -> Result<T, ServerError> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let (path, problem) = (error.path().to_string(), error.inner().to_string());
+        match path.as_str() {
+            "." => ServerError::WrongBody { expected, problem },
+            _ => ServerError::InvalidValue { field: path, problem: format!("is refused: {problem}") },
+        }
+    })
+}

@@ -1,10 +1,9 @@
 //! What the reranker is given at once.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use lorank_cache::{ScoreCache, ScoreKey};
-use lorank_core::{BoxError, Candidate, Group, ModelVersion, Query, Reranker, Score};
+use lorank_core::{BoxError, Candidate, Group, ModelVersion, Query, Reranker, Score, with_causes};
 
 use super::{Outcome, failed, guarded};
 
@@ -102,10 +101,4 @@ fn checked(group: &Group<'_>, scores: Result<Vec<Score>, BoxError>) -> Outcome {
         return Err(failed(format!("the reranker gave {found} scores for {expected} candidates")));
     }
     Ok(scores)
-}
-
-/// The error and its causes on one line.
-fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

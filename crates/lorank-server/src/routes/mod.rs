@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 use crate::service::Service;
+pub(crate) use crate::wire::read;
 use crate::{RetryAfter, ServerConfig, ServerError};
 
 /// The routes, for whoever asks for another.
@@ -91,17 +92,6 @@ impl App {
         let body = self.bytes(body)?;
         serde_json::from_slice(&body).map_err(|source| ServerError::MalformedJson { source })
     }
-}
-
-/// Reads a body of a known shape, and names the field that does not fit.
-pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, json: Json) -> Result<T, ServerError> {
-    serde_path_to_error::deserialize(json).map_err(|error| {
-        let (path, problem) = (error.path().to_string(), error.inner().to_string());
-        match path.as_str() {
-            "." => ServerError::WrongBody { expected, problem },
-            _ => ServerError::InvalidValue { field: path, problem: format!("is refused: {problem}") },
-        }
-    })
 }
 
 /// Takes `application/json` and its kin (`application/vnd.api+json`).

@@ -219,11 +219,12 @@ impl App {
     /// What `model` names: an adapter, an alias, or the base model by its own name.
     fn choice(&self, model: Option<&str>) -> Result<AdapterChoice, ServerError> {
         let Some(text) = model.filter(|text| !text.is_empty()) else { return Ok(AdapterChoice::Default) };
-        let base = || self.service.engine.model(&AdapterChoice::Base).ok().map(|model| model.base_model);
         text.parse().or_else(|error: lorank_core::ParseIdError| {
-            let unknown =
-                |_| ServerError::InvalidValue { field: "model".to_owned(), problem: format!("is refused: {error}") };
-            if base().as_deref() == Some(text) { Ok(AdapterChoice::Base) } else { Err(unknown(())) }
+            // The name of a base model need not be one of an adapter.
+            let base = self.service.engine.model(&AdapterChoice::Base).ok().map(|model| model.base_model);
+            let problem = format!("is refused: {error}");
+            let unknown = ServerError::InvalidValue { field: "model".to_owned(), problem };
+            if base.as_deref() == Some(text) { Ok(AdapterChoice::Base) } else { Err(unknown) }
         })
     }
 }

@@ -8,7 +8,7 @@ use lorank_pipeline::{AdapterChoice, SearchRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::{AnswerShape, filters};
+use super::{AnswerShape, filters, read};
 use crate::ServerError;
 
 /// A search. Only `query` is needed; what is missing or null is the service's to choose. Unknown keys are refused.
@@ -62,6 +62,8 @@ pub struct Asked {
     pub arm: Option<String>,
 }
 
+const A_SEARCH: &str = "a search";
+
 /// The longest unit id: long enough for a hash or an address, short enough for a column.
 const UNIT_ID_BYTES_MAX: usize = 256;
 
@@ -82,8 +84,11 @@ impl SearchBody {
     /// What is not JSON (with line and column), and what is JSON but no search (with the field).
     pub fn from_json(body: &[u8]) -> Result<Self, ServerError> {
         match serde_json::from_slice(body).map_err(|source| ServerError::MalformedJson { source })? {
-            Json::Object(object) => Self::from_object(object),
-            _ => Err(not_a_search("it must be an object with a `query`".to_owned())),
+            object @ Json::Object(_) => read(A_SEARCH, object),
+            _ => Err(ServerError::WrongBody {
+                expected: A_SEARCH,
+                problem: "it must be an object with a `query`".to_owned(),
+            }),
         }
     }
 
@@ -123,17 +128,7 @@ impl SearchBody {
         if !filters.is_empty() {
             object.insert("filters".to_owned(), filters.into());
         }
-        Self::from_object(object)
-    }
-
-    fn from_object(object: Map<String, Json>) -> Result<Self, ServerError> {
-        serde_path_to_error::deserialize(Json::Object(object)).map_err(|error| {
-            let (path, problem) = (error.path().to_string(), error.inner().to_string());
-            match path.as_str() {
-                "." => not_a_search(problem),
-                _ => ServerError::InvalidValue { field: path, problem: format!("is refused: {problem}") },
-            }
-        })
+        read(A_SEARCH, Json::Object(object))
     }
 
     /// The search for the pipeline, and how its answer is to look. The deadline counts from the arrival.
@@ -170,10 +165,6 @@ impl SearchBody {
         let shape = AnswerShape { fields: self.fields, explain: self.explain.unwrap_or(false) };
         Ok(Asked { request, shape, unit_id: self.unit_id, experiment: self.experiment, arm: self.arm })
     }
-}
-
-fn not_a_search(problem: String) -> ServerError {
-    ServerError::WrongBody { expected: "a search", problem }
 }
 
 /// What a text in a query string may stand for: itself, and the number or truth value that it spells. A stored field

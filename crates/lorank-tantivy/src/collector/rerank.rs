@@ -6,7 +6,9 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lorank_core::{AdapterId, BoxError, Candidate, Deadline, Group, ModelVersion, Query, Reranker, Score};
+use lorank_core::{
+    AdapterId, BoxError, Candidate, Deadline, Group, ModelVersion, Query, Reranker, Score, reranked_order, with_causes,
+};
 use tantivy::collector::Collector;
 use tantivy::query::Weight;
 use tantivy::schema::Schema;
@@ -264,8 +266,7 @@ impl Collector for RerankCollector {
 impl RerankCollector {
     /// The first `scores.len()` documents by score, ties by first-stage rank; the others after them as they were.
     fn hits(&self, best: &Best, scores: &[Score]) -> Vec<DocHit> {
-        let mut order: Vec<usize> = (0..best.documents.len()).collect();
-        order[..scores.len()].sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
+        let order = reranked_order(best.documents.len(), scores);
         let hit = |(at, place): (usize, usize)| {
             let (first_stage_score, address) = best.documents[place];
             let rerank_score = scores.get(place).copied();
@@ -294,12 +295,6 @@ fn score_batch(reranker: &dyn Reranker, group: Group<'_>) -> Result<Vec<Score>, 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it gave no message")
-}
-
-/// The error and its causes in one line.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Outcome {

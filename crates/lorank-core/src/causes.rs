@@ -1,0 +1,9 @@
+//! Errors in words.
+
+use std::error::Error;
+
+/// An error and its causes on one line: what failed, then each cause after a colon.
+pub fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
