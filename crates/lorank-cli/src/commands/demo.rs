@@ -20,8 +20,8 @@ use serde::Deserialize;
 
 use super::serve::{DEFAULT_LISTEN, serve};
 use crate::models::{AdapterArg, ModelArgs};
-use crate::output::compare::{Entry, Order, legend, render};
-use crate::output::style::{FAINT, STRONG, paint};
+use crate::output::compare::{Entry, Order, render};
+use crate::output::style::{FAINT, STRONG, UP, paint};
 use crate::output::text::{count, duration};
 use crate::output::{self, progress};
 
@@ -195,6 +195,11 @@ fn question(corpus: &Corpus, id: &str) -> anyhow::Result<Question> {
 
 fn lines(bytes: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// The line that explains the mark, where one of the documents has it.
+fn legend(found: &str) -> String {
+    format!("{} {}", paint(UP, "✓"), paint(FAINT, found))
 }
 
 #[cfg(test)]

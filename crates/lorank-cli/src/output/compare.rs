@@ -1,7 +1,7 @@
 //! Orders of the same documents, side by side where the terminal is wide enough.
 
 use super::hits::arrow;
-use super::style::{FAINT, STRONG, UP, paint};
+use super::style::{STRONG, UP, paint};
 use super::text::{cut, one_line, pad, width};
 
 /// One order, best first.
@@ -60,11 +60,6 @@ fn lines(order: &Order, columns: usize) -> Vec<String> {
 
 fn moved(entry: &Entry) -> String {
     entry.first_stage_rank.map_or(String::new(), |before| arrow(entry.rank, before))
-}
-
-/// The line that explains the mark, where one of the documents has it.
-pub(crate) fn legend(found: &str) -> String {
-    format!("{} {}", paint(UP, "✓"), paint(FAINT, found))
 }
 
 #[cfg(test)]

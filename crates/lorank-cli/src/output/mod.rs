@@ -1,6 +1,5 @@
 //! What goes to standard output, for people and for programs.
 
-#[cfg(feature = "starter")]
 pub(crate) mod compare;
 pub(crate) mod hits;
 pub(crate) mod progress;
