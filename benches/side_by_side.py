@@ -28,7 +28,7 @@ parser.add_argument('--llama')
 parser.add_argument('--llama-adapter')
 parser.add_argument('--rounds', type=int, default=5)
 parser.add_argument('--threads', type=int, default=2)
-parser.add_argument('--only', help='groups of the table, separated by commas: minilm-int8, minilm-f32, llama')
+parser.add_argument('--only', help='groups of the table, separated by commas: minilm-int8, minilm-f32, llama, llama-f32')
 parser.add_argument('--json', help='also write every figure to this file')
 options = parser.parse_args()
 os.environ.update(HF_HUB_OFFLINE='1', OMP_NUM_THREADS=str(options.threads), TOKENIZERS_PARALLELISM='true')
@@ -121,7 +121,7 @@ def torch_model(folder, dtype, batch, is_sorted, adapter=None, max_length=512):
 
 def groups():
     """What is compared: of each group the first is lorank's."""
-    wanted = options.only.split(',') if options.only else ['minilm-int8', 'minilm-f32', 'llama']
+    wanted = options.only.split(',') if options.only else ['minilm-int8', 'minilm-f32', 'llama', 'llama-f32']
     if options.minilm and 'minilm-int8' in wanted:
         base = ['--base', options.minilm]
         yield 'MiniLM-L-12', [
@@ -144,6 +144,16 @@ def groups():
             ('transformers + PEFT bf16, sdpa, batch 128', torch_model(options.llama, 'bfloat16', 128, False, **rival)),
             ('transformers + PEFT bf16, sdpa, sorted, batch 32',
              torch_model(options.llama, 'bfloat16', 32, True, **rival)),
+        ]
+    # Where the CPU has no bf16 instructions, f32 is what transformers is fastest at.
+    if options.llama and options.llama_adapter and 'llama-f32' in wanted:
+        base = ['--base', options.llama, '--adapter', options.llama_adapter]
+        rival = {'adapter': options.llama_adapter, 'max_length': 228}
+        yield 'SmolLM2-135M + LoRA r=16, rival in f32', [
+            ('lorank auto', lorank(*base, '--precision', 'auto')),
+            ('lorank bf16', lorank(*base, '--precision', 'bf16')),
+            ('lorank f32', lorank(*base, '--precision', 'f32')),
+            ('transformers + PEFT f32, sdpa, sorted, batch 32', torch_model(options.llama, 'float32', 32, True, **rival)),
         ]
 
 

@@ -1,11 +1,14 @@
 //! Attention over the sequences of a pack.
 
-use candle_core::{Device, Tensor};
+use std::cell::OnceCell;
+
+use candle_core::{DType, Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope;
 use lorank_kernels::{Attention as Kernel, Isa, Rotary, Span};
 
 use crate::engine::{ONE_ENGINE, Rows};
+use crate::padded::Padded;
 
 /// The shape of a model's attention.
 #[derive(Debug, Clone)]
@@ -34,12 +37,25 @@ impl Angles {
     }
 }
 
+/// The sequences of a pack, as every layer's attention takes them.
+pub(crate) struct Spans {
+    pub(crate) list: Vec<Span>,
+    /// How candle takes them, found out at the first layer.
+    padded: OnceCell<Padded>,
+}
+
+impl Spans {
+    pub(crate) fn new(list: Vec<Span>) -> Self {
+        Self { list, padded: OnceCell::new() }
+    }
+}
+
 impl Attention {
     /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
     pub(crate) fn forward(
         &self,
         [q, k, v]: [&Rows; 3],
-        spans: &[Span],
+        spans: &Spans,
         angles: Option<&Angles>,
     ) -> candle_core::Result<Rows> {
         match (q, k, v) {
@@ -50,16 +66,35 @@ impl Attention {
             ) => {
                 let rotary = angles.map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin });
                 let Self { n_heads, n_kv_heads, head_dim, is_causal } = *self;
-                let kernel = Kernel { q, k, v, n_heads, n_kv_heads, head_dim, is_causal, rotary, spans };
+                let kernel = Kernel { q, k, v, n_heads, n_kv_heads, head_dim, is_causal, rotary, spans: &spans.list };
                 Ok(Rows::Kernels { numbers: kernel.run(Isa::detect()), width: *width })
             }
             (Rows::Candle(q), Rows::Candle(k), Rows::Candle(v)) => {
-                let one = |span: &Span| self.one_by_candle(q, k, v, span, angles);
-                let mixed = spans.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-                Tensor::cat(&mixed, 0).map(Rows::Candle)
+                self.by_candle([q, k, v], spans, angles).map(Rows::Candle)
             }
             _ => unreachable!("{ONE_ENGINE}"),
         }
+    }
+
+    /// In f32 whatever the rows' type is: scores that are rounded to bf16 before the softmax are the larger part of bf16's error.
+    fn by_candle(
+        &self,
+        rows: [&Tensor; 3],
+        spans: &Spans,
+        angles: Option<&Angles>,
+    ) -> candle_core::Result<Tensor> {
+        let [q, k, v] = rows.map(|rows| rows.to_dtype(DType::F32));
+        let (q, k, v) = (q?, k?, v?);
+        let mixed = match spans.list.as_slice() {
+            [span] => self.one_by_candle(&q, &k, &v, span, angles)?,
+            list => {
+                if spans.padded.get().is_none() {
+                    drop(spans.padded.set(Padded::new(list, self, angles, q.device())?));
+                }
+                spans.padded.get().expect("it was set").attend(self, [&q, &k, &v])?
+            }
+        };
+        mixed.to_dtype(rows[0].dtype())
     }
 
     /// One sequence: [n_queries, n_heads * head_dim].
@@ -111,6 +146,17 @@ fn ahead(span: &Span, device: &Device) -> candle_core::Result<Tensor> {
 }
 
 impl Angles {
+    /// The cosines and sines of some positions, each [n, head_dim / 2].
+    pub(crate) fn at(&self, positions: &[u32], head_dim: usize, device: &Device) -> candle_core::Result<[Tensor; 2]> {
+        let half = head_dim / 2;
+        let pick = |all: &[f32]| {
+            let picked: Vec<f32> =
+                positions.iter().flat_map(|at| &all[*at as usize * half..][..half]).copied().collect();
+            Tensor::from_vec(picked, (positions.len(), half), device)
+        };
+        Ok([pick(&self.cos)?, pick(&self.sin)?])
+    }
+
     /// x: [heads, n, head_dim], whose first position is `from`; the result too.
     fn turn_by_candle(&self, x: &Tensor, from: usize) -> candle_core::Result<Tensor> {
         let (_, n, dim) = x.dims3()?;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use lorank_core::Precision;
 use lorank_kernels::{Format, Input, Isa, PackedMatrix};
 
@@ -16,7 +16,8 @@ use crate::weights::Weights;
 /// Who computes, and where.
 #[derive(Debug, Clone)]
 pub(crate) enum Engine {
-    Candle(Device),
+    /// The weights and rows are of the type; norms, softmax and rotary positions compute in f32 whatever it is.
+    Candle { device: Device, dtype: DType },
     Kernels { isa: Isa, precision: Precision },
 }
 
@@ -60,23 +61,26 @@ impl Engine {
     pub(crate) fn new(device: Device, precision: Precision, is_reference: bool) -> Self {
         match device {
             Device::Cpu if !is_reference => Self::Kernels { isa: Isa::detect(), precision },
-            device => Self::Candle(device),
+            device => {
+                let dtype = if precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
+                Self::Candle { device, dtype }
+            }
         }
     }
 
     /// Where it computes: `cpu`, `cuda` or `metal`.
     pub(crate) fn device(&self) -> &'static str {
         match self {
-            Self::Kernels { .. } | Self::Candle(Device::Cpu) => "cpu",
-            Self::Candle(Device::Cuda(_)) => "cuda",
-            Self::Candle(Device::Metal(_)) => "metal",
+            Self::Kernels { .. } | Self::Candle { device: Device::Cpu, .. } => "cpu",
+            Self::Candle { device: Device::Cuda(_), .. } => "cuda",
+            Self::Candle { device: Device::Metal(_), .. } => "metal",
         }
     }
 
     /// The format of a linear layer of the base model.
     pub(crate) fn format(&self) -> Format {
         match self {
-            Self::Candle(_) | Self::Kernels { precision: Precision::F32, .. } => Format::F32,
+            Self::Candle { .. } | Self::Kernels { precision: Precision::F32, .. } => Format::F32,
             Self::Kernels { precision: Precision::Bf16, .. } => Format::Bf16,
             Self::Kernels { .. } => Format::Int8,
         }
@@ -98,10 +102,10 @@ impl Engine {
                     adjust(row, values);
                 }))
             }),
-            Self::Candle(device) => {
+            Self::Candle { device, dtype } => {
                 let mut values = weights.values(tensor, &[n_out, n_in])?;
                 values.chunks_mut(n_in).enumerate().for_each(|(row, values)| adjust(row, values));
-                Ok(Matrix::Candle(Tensor::from_vec(values, (n_out, n_in), device)?))
+                Ok(Matrix::Candle(Tensor::from_vec(values, (n_out, n_in), device)?.to_dtype(*dtype)?))
             }
         }
     }
@@ -111,7 +115,9 @@ impl Engine {
         let values = weights.values(tensor, &[len])?;
         match self {
             Self::Kernels { .. } => Ok(Vector::Kernels(values)),
-            Self::Candle(device) => Ok(Vector::Candle(Tensor::from_vec(values, len, device)?)),
+            Self::Candle { device, dtype } => {
+                Ok(Vector::Candle(Tensor::from_vec(values, len, device)?.to_dtype(*dtype)?))
+            }
         }
     }
 
@@ -119,9 +125,9 @@ impl Engine {
     pub(crate) fn rows(&self, numbers: Vec<f32>, width: usize) -> candle_core::Result<Rows> {
         match self {
             Self::Kernels { .. } => Ok(Rows::Kernels { numbers, width }),
-            Self::Candle(device) => {
+            Self::Candle { device, dtype } => {
                 let n = numbers.len() / width;
-                Tensor::from_vec(numbers, (n, width), device).map(Rows::Candle)
+                Tensor::from_vec(numbers, (n, width), device)?.to_dtype(*dtype).map(Rows::Candle)
             }
         }
     }
@@ -132,7 +138,7 @@ impl Engine {
             (Self::Kernels { isa, .. }, Rows::Kernels { numbers, width }) => {
                 Prepared::Kernels(Input::new(numbers, *width, self.format(), *isa))
             }
-            (Self::Candle(_), Rows::Candle(tensor)) => Prepared::Candle(tensor),
+            (Self::Candle { .. }, Rows::Candle(tensor)) => Prepared::Candle(tensor),
             _ => unreachable!("{ONE_ENGINE}"),
         }
     }
@@ -142,7 +148,7 @@ impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kernels { isa, .. } => write!(f, "kernels ({isa})"),
-            Self::Candle(_) => f.write_str("candle"),
+            Self::Candle { .. } => f.write_str("candle"),
         }
     }
 }
@@ -192,7 +198,7 @@ impl Rows {
     pub(crate) fn numbers(&self) -> candle_core::Result<Cow<'_, [f32]>> {
         match self {
             Self::Kernels { numbers, .. } => Ok(Cow::Borrowed(numbers)),
-            Self::Candle(tensor) => tensor.flatten_all()?.to_vec1().map(Cow::Owned),
+            Self::Candle(tensor) => tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1().map(Cow::Owned),
         }
     }
 }

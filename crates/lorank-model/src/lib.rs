@@ -40,6 +40,7 @@ mod lora;
 mod network;
 mod norm;
 mod pack;
+mod padded;
 mod pass;
 mod peft;
 mod precision;

@@ -3,9 +3,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use lorank_kernels::Span;
-
-use crate::attention::{Angles, Attention};
+use crate::attention::{Angles, Attention, Spans};
 use crate::engine::{Engine, Rows};
 use crate::linear::{Linear, Part, Then};
 use crate::norm::Norm;
@@ -18,8 +16,8 @@ pub(crate) struct Pass<'a> {
     parts: Vec<Part<'a>>,
     /// The adapters over the scored rows.
     pub(crate) scored_parts: Vec<Part<'a>>,
-    spans: Vec<Span>,
-    scored_spans: Vec<Span>,
+    spans: Spans,
+    scored_spans: Spans,
     times: RefCell<PieceTimes>,
 }
 
@@ -85,8 +83,8 @@ impl<'a> Pass<'a> {
             pack,
             parts: pack.parts(),
             scored_parts: pack.scored_parts(),
-            spans: pack.spans(),
-            scored_spans: pack.scored_spans(),
+            spans: Spans::new(pack.spans()),
+            scored_spans: Spans::new(pack.scored_spans()),
             times: RefCell::default(),
         }
     }

@@ -41,7 +41,7 @@ pub(crate) fn run(
     // On a CPU each thread has packs of its own as long as there are any, so that none waits for another between two layers.
     let outcomes: Vec<_> = match engine {
         Engine::Kernels { .. } => packs.par_iter().with_max_len(1).map(run_one).collect(),
-        Engine::Candle(_) => packs.iter().map(run_one).collect(),
+        Engine::Candle { .. } => packs.iter().map(run_one).collect(),
     };
     let mut scores: Vec<Option<Result<f32, ModelError>>> = jobs.iter().map(|_| None).collect();
     for (places, outcome) in packs.iter().zip(outcomes) {

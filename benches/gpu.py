@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""lorank beside transformers on one GPU, with a model of the shape of Llama-3.2-3B: scores and speed, one table in Markdown.
+
+    python3 benches/gpu.py --lorank target/release/lorank --pairs PAIRS.jsonl --tokenizer FOLDER [--rounds 5] [--layers 28]
+
+The weights are random, since speed does not depend on them, and the tokenizer is any Llama's folder. What is compared is
+the same as on the CPU: a base model with a LoRA adapter of rank 16 on every linear layer, tokenising, padding where a rival
+pads, and the forward pass. Loading is left out, and so is a run before the first round. Contenders take turns within a round;
+the ratios are medians over rounds. Needs torch, transformers and peft.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument('--lorank', default='target/release/lorank')
+parser.add_argument('--pairs', required=True, help='JSON lines {"query", "document"} with one query')
+parser.add_argument('--tokenizer', required=True)
+parser.add_argument('--rounds', type=int, default=5)
+parser.add_argument('--layers', type=int, default=28)
+parser.add_argument('--max-length', type=int, default=228)
+options = parser.parse_args()
+os.environ.update(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='true')
+
+import peft
+import torch
+import transformers
+
+transformers.logging.set_verbosity_error()
+pairs = [json.loads(line) for line in open(options.pairs, encoding='utf-8')]
+query, documents = pairs[0]['query'], [pair['document'] for pair in pairs]
+ALL = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
+
+
+def make(folder):
+    """A base model and an adapter in `folder`, as transformers and PEFT write them."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(options.tokenizer)
+    tokenizer.save_pretrained(f'{folder}/base')
+    config = transformers.LlamaConfig(
+        vocab_size=max(len(tokenizer), tokenizer.vocab_size), hidden_size=3072, intermediate_size=8192,
+        num_hidden_layers=options.layers, num_attention_heads=24, num_key_value_heads=8, head_dim=128,
+        max_position_embeddings=131072, rms_norm_eps=1e-5, rope_theta=500000.0,
+        rope_scaling={'rope_type': 'llama3', 'factor': 32.0, 'low_freq_factor': 1.0, 'high_freq_factor': 4.0,
+                      'original_max_position_embeddings': 8192},
+        tie_word_embeddings=True, num_labels=1, pad_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
+    torch.manual_seed(1)
+    with torch.device('cuda'):
+        model = transformers.LlamaForSequenceClassification(config).to(torch.bfloat16)
+    model.save_pretrained(f'{folder}/base')
+    model.name_or_path = 'base'
+    adapted = peft.get_peft_model(model, peft.LoraConfig(task_type='SEQ_CLS', r=16, lora_alpha=32, target_modules=ALL))
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if 'lora_B' in name or 'modules_to_save' in name:
+                weight.copy_(torch.randn_like(weight) * 0.01)
+    adapted.save_pretrained(f'{folder}/adapter')
+    # The field layout of transformers 4, in which the models of the hub have theirs.
+    with open(f'{folder}/base/config.json', encoding='utf-8') as file:
+        written = json.load(file)
+    rope = written.pop('rope_parameters', None)
+    if rope:
+        written['rope_theta'] = rope.pop('rope_theta')
+        written['rope_scaling'] = rope
+    with open(f'{folder}/base/config.json', 'w', encoding='utf-8') as file:
+        json.dump(written, file)
+
+
+def rival(folder, dtype, batch, is_merged=True):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(f'{folder}/base')
+    tokenizer.pad_token = tokenizer.eos_token
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        f'{folder}/base', dtype=dtype, attn_implementation='sdpa').to('cuda')
+    model = peft.PeftModel.from_pretrained(model, f'{folder}/adapter')
+    model = (model.merge_and_unload() if is_merged else model).to(dtype).eval()
+
+    def scores():
+        texts = ['document: ' + text for text in documents]
+        how = dict(truncation=True, max_length=options.max_length)
+        order = list(range(len(texts)))
+        if batch < len(texts):
+            lengths = [len(ids) for ids in tokenizer(['query: ' + query] * len(texts), texts, **how)['input_ids']]
+            order.sort(key=lambda n: -lengths[n])
+        found = [0.0] * len(texts)
+        for start in range(0, len(order), batch):
+            some = order[start:start + batch]
+            encoded = tokenizer(['query: ' + query] * len(some), [texts[n] for n in some], padding=True,
+                                return_tensors='pt', **how).to('cuda')
+            with torch.inference_mode():
+                for n, score in zip(some, model(**encoded).logits.float().flatten().tolist()):
+                    found[n] = score
+        return found
+
+    def run():
+        started = time.perf_counter()
+        scores()
+        return time.perf_counter() - started
+    return run, scores
+
+
+def lorank(folder, precision, command='bench', *more):
+    arguments = [options.lorank, '--quiet', command, '--pairs', options.pairs, '--base', f'{folder}/base',
+                 '--adapter', f'{folder}/adapter', '--device', 'cuda:0', '--precision', precision,
+                 '--max-length', str(options.max_length), *more]
+    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        make(folder)
+        torch.cuda.empty_cache()
+        _, exact = rival(folder, torch.float32, 32)
+        exact = exact()
+        spread = statistics.pstdev(exact)
+        for name, found in [
+            ('lorank f32', [json.loads(line)['score'] for line in lorank(folder, 'f32', 'score').splitlines()]),
+            ('lorank bf16', [json.loads(line)['score'] for line in lorank(folder, 'bf16', 'score').splitlines()]),
+            ('transformers bf16', rival(folder, torch.bfloat16, 32)[1]()),
+        ]:
+            worst = max(abs(a - b) for a, b in zip(found, exact))
+            print(f'{name}: largest difference to transformers f32 {worst:.2e} (scores spread by {spread:.2e})', flush=True)
+        torch.cuda.empty_cache()
+
+        def bench(precision):
+            # A process a round: the one before has given its memory back.
+            return lambda: json.loads(lorank(folder, precision, 'bench', '--runs', '5', '--json'))['seconds']['median']
+        contenders = [('lorank auto', bench('auto')), ('lorank f32', bench('f32'))]
+        for batch in (32, 128):
+            contenders.append((f'transformers + PEFT merged, bf16, sdpa, batch {batch}',
+                               rival(folder, torch.bfloat16, batch)[0]))
+        contenders.append(('transformers + PEFT unmerged, bf16, sdpa, batch 128',
+                           rival(folder, torch.bfloat16, 128, False)[0]))
+        for _, run in contenders[2:]:
+            run()
+        rounds = [[run() for _, run in contenders] for _ in range(options.rounds)]
+        print('\n| contender | seconds, median (all rounds) | times lorank\'s, median |\n|---|---|---:|')
+        for at, (name, _) in enumerate(contenders):
+            seconds = [row[at] for row in rounds]
+            ratio = statistics.median(row[at] / row[0] for row in rounds)
+            print(f'| {name} | {statistics.median(seconds):.3f} ({", ".join(f"{one:.3f}" for one in seconds)}) '
+                  f'| {ratio:.2f} |')
+    print(f'\n{len(pairs)} pairs of at most {options.max_length} tokens, {options.layers} layers, '
+          f'{torch.cuda.get_device_name()}; torch {torch.__version__}, transformers {transformers.__version__}, '
+          f'peft {peft.__version__}')
+
+
+main()

@@ -1,0 +1,259 @@
+//! Attention by candle over many sequences at once: in a few batches of sequences of like length, padded to the longest.
+//!
+//! On a GPU what costs is the number of operations started, not the padding. Nothing but attention is padded.
+
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+use candle_nn::ops::softmax_last_dim;
+use candle_nn::rotary_emb::rope_thd;
+use lorank_kernels::Span;
+
+use crate::attention::{Angles, Attention};
+
+/// The most scores of one batch: 512 MiB of them.
+const SCORES_MAX: usize = 1 << 27;
+/// A batch's longest sequence has at most this many times the keys of its shortest, in tenths.
+const SPREAD_TENTHS: usize = 15;
+
+/// Where the rows of a pack go for attention, and back.
+pub(crate) struct Padded {
+    batches: Vec<Batch>,
+    /// For each row of queries its place among the batches' rows. [n_queries]
+    back: Tensor,
+    /// Cosines and sines of the positions of the queries' rows and of the keys', where there are rotary positions.
+    turns: Option<[[Tensor; 2]; 2]>,
+}
+
+/// Sequences that are attended to together.
+struct Batch {
+    n: usize,
+    n_queries: usize,
+    n_keys: usize,
+    /// [n * n_queries]
+    query_rows: Tensor,
+    /// [n * n_keys]
+    key_rows: Tensor,
+    /// Minus infinity where a query must not look. [n, 1, n_queries, n_keys]
+    mask: Tensor,
+}
+
+impl Padded {
+    pub(crate) fn new(
+        spans: &[Span],
+        shape: &Attention,
+        angles: Option<&Angles>,
+        device: &Device,
+    ) -> candle_core::Result<Self> {
+        let batches = alike(spans, shape.n_heads);
+        let mut back = vec![0; spans.iter().map(|span| span.queries.end).max().unwrap_or(0)];
+        let mut start = 0;
+        for batch in &batches {
+            let width = longest(batch, n_queries);
+            for (n, span) in batch.iter().enumerate() {
+                let places = (start + n * width..).map(|place| place as u32);
+                back[span.queries.clone()].iter_mut().zip(places).for_each(|(back, place)| *back = place);
+            }
+            start += batch.len() * width;
+        }
+        let turn = |positions: &[u32]| angles.map(|angles| angles.at(positions, shape.head_dim, device)).transpose();
+        let (queries, keys) = positions(spans);
+        let turns = turn(&queries)?.zip(turn(&keys)?).map(<[_; 2]>::from);
+        let batches = batches.iter().map(|spans| Batch::new(spans, shape.is_causal, device)).collect::<Result<_, _>>()?;
+        Ok(Self { batches, back: Tensor::new(back, device)?, turns })
+    }
+
+    /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
+    pub(crate) fn attend(&self, shape: &Attention, [q, k, v]: [&Tensor; 3]) -> candle_core::Result<Tensor> {
+        let q = (q / (shape.head_dim as f64).sqrt())?;
+        let (q, k) = match &self.turns {
+            Some([queries, keys]) => (turned(&q, queries, shape.head_dim)?, turned(k, keys, shape.head_dim)?),
+            None => (q, k.clone()),
+        };
+        let mixed: Vec<Tensor> =
+            self.batches.iter().map(|batch| batch.attend(shape, [&q, &k, v])).collect::<Result<_, _>>()?;
+        Tensor::cat(&mixed, 0)?.index_select(&self.back, 0)
+    }
+}
+
+impl Batch {
+    fn new(spans: &[&Span], is_causal: bool, device: &Device) -> candle_core::Result<Self> {
+        let (n, n_queries, n_keys) = (spans.len(), longest(spans, n_queries), longest(spans, Span::n_keys));
+        // Padding repeats a sequence's last row; the mask hides the keys, and nobody asks for the queries.
+        let padded = |rows: Vec<u32>, to: usize| {
+            let last = *rows.last().expect("a sequence has tokens");
+            rows.into_iter().chain(std::iter::repeat(last)).take(to).collect::<Vec<_>>()
+        };
+        let query_rows: Vec<u32> =
+            spans.iter().flat_map(|span| padded(rows(&span.queries).collect(), n_queries)).collect();
+        let keys = |span: &Span| rows(&span.prefix).chain(rows(&span.own)).collect();
+        let key_rows: Vec<u32> = spans.iter().flat_map(|span| padded(keys(span), n_keys)).collect();
+        let mut mask = Vec::with_capacity(n * n_queries * n_keys);
+        for span in spans {
+            for query in 0..n_queries {
+                let seen = if is_causal { span.first_position + query + 1 } else { usize::MAX }.min(span.n_keys());
+                mask.extend((0..n_keys).map(|key| if key < seen { 0.0 } else { f32::NEG_INFINITY }));
+            }
+        }
+        Ok(Self {
+            n,
+            n_queries,
+            n_keys,
+            query_rows: Tensor::new(query_rows, device)?,
+            key_rows: Tensor::new(key_rows, device)?,
+            mask: Tensor::from_vec(mask, (n, 1, n_queries, n_keys), device)?,
+        })
+    }
+
+    /// The batch's part of the queries: [n * n_queries, n_heads * head_dim].
+    fn attend(&self, shape: &Attention, [q, k, v]: [&Tensor; 3]) -> candle_core::Result<Tensor> {
+        let Attention { n_heads, n_kv_heads, head_dim, .. } = *shape;
+        let Self { n, n_queries, n_keys, .. } = *self;
+        let split = |y: Tensor, len: usize, heads: usize| {
+            y.reshape((n, len, heads, head_dim))?.transpose(1, 2)?.contiguous()
+        };
+        let keys = |y: &Tensor| {
+            split(y.index_select(&self.key_rows, 0)?, n_keys, n_kv_heads)?.reshape((n * n_kv_heads, n_keys, head_dim))
+        };
+        // The query heads of one key-value head stand beside each other, so they are rows of one product.
+        let rows = n_heads / n_kv_heads * n_queries;
+        let q = split(q.index_select(&self.query_rows, 0)?, n_queries, n_heads)?;
+        let q = q.reshape((n * n_kv_heads, rows, head_dim))?;
+        let scores = q.matmul(&keys(k)?.t()?)?.reshape((n, n_heads, n_queries, n_keys))?;
+        let weights = softmax_last_dim(&scores.broadcast_add(&self.mask)?)?;
+        let mixed = weights.reshape((n * n_kv_heads, rows, n_keys))?.matmul(&keys(v)?)?;
+        let mixed = mixed.reshape((n, n_heads, n_queries, head_dim))?.transpose(1, 2)?;
+        mixed.reshape((n * n_queries, n_heads * head_dim))
+    }
+}
+
+/// x: [n, heads * head_dim]; each row turned by its own position.
+fn turned(x: &Tensor, [cos, sin]: &[Tensor; 2], head_dim: usize) -> candle_core::Result<Tensor> {
+    let (n, width) = x.dims2()?;
+    rope_thd(&x.reshape((1, n, width / head_dim, head_dim))?, cos, sin)?.reshape((n, width))
+}
+
+/// The spans in batches: of like length, and none with more scores than may be.
+fn alike(spans: &[Span], n_heads: usize) -> Vec<Vec<&Span>> {
+    let mut sorted: Vec<&Span> = spans.iter().collect();
+    sorted.sort_by_key(|span| (span.n_keys(), span.queries.len()));
+    let mut batches: Vec<Vec<&Span>> = Vec::new();
+    for span in sorted {
+        let fits = |batch: &Vec<&Span>| {
+            let n_scores = (batch.len() + 1) * n_heads * longest(batch, n_queries).max(n_queries(span)) * span.n_keys();
+            span.n_keys() * 10 <= batch[0].n_keys() * SPREAD_TENTHS && n_scores <= SCORES_MAX
+        };
+        match batches.last_mut().filter(|batch| fits(batch)) {
+            Some(batch) => batch.push(span),
+            None => batches.push(vec![span]),
+        }
+    }
+    batches
+}
+
+/// The positions of the queries' rows and of the keys'.
+fn positions(spans: &[Span]) -> (Vec<u32>, Vec<u32>) {
+    let (mut queries, mut keys) = (Vec::new(), Vec::new());
+    let put = |positions: &mut Vec<u32>, rows: &Range<usize>, first: usize| {
+        positions.resize(positions.len().max(rows.end), 0);
+        positions[rows.clone()].iter_mut().zip(first as u32..).for_each(|(position, at)| *position = at);
+    };
+    for span in spans {
+        put(&mut queries, &span.queries, span.first_position);
+        put(&mut keys, &span.prefix, 0);
+        put(&mut keys, &span.own, span.prefix.len());
+    }
+    (queries, keys)
+}
+
+fn rows(range: &Range<usize>) -> impl Iterator<Item = u32> {
+    range.clone().map(|row| row as u32)
+}
+
+fn n_queries(span: &Span) -> usize {
+    span.queries.len()
+}
+
+fn longest(spans: &[&Span], len: impl Fn(&Span) -> usize) -> usize {
+    spans.iter().map(|span| len(span)).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::Spans;
+    use crate::engine::Rows;
+
+    /// Rows of numbers without any order to them.
+    fn some_rows(n: usize, width: usize, salt: usize) -> Tensor {
+        let number = |at: usize| (((at * 2_654_435_761 + salt * 40_503) >> 7) % 2001) as f32 / 1000.0 - 1.0;
+        Tensor::from_vec((0..n * width).map(number).collect::<Vec<_>>(), (n, width), &Device::Cpu).unwrap()
+    }
+
+    /// A shared beginning of `prefix` tokens, then sequences of these lengths after it; every token asks, or the last alone.
+    fn spans(prefix: usize, lengths: &[usize], last_alone: bool) -> Vec<Span> {
+        let mut spans = Vec::new();
+        if prefix > 0 && !last_alone {
+            spans.push(Span { queries: 0..prefix, first_position: 0, prefix: 0..0, own: 0..prefix });
+        }
+        let mut start = prefix;
+        for (n, len) in lengths.iter().enumerate() {
+            let own = start..start + len;
+            start = own.end;
+            let (queries, first) = if last_alone { (n..n + 1, prefix + len - 1) } else { (own.clone(), prefix) };
+            spans.push(Span { queries, first_position: first, prefix: 0..prefix, own });
+        }
+        spans
+    }
+
+    fn check(shape: &Attention, spans: &[Span]) {
+        let n_keys = spans.iter().map(|span| span.own.end).max().unwrap();
+        let n_queries = spans.iter().map(|span| span.queries.end).max().unwrap();
+        let dim = shape.head_dim;
+        let frequencies: Vec<f32> = (0..dim / 2).map(|n| 1.0 / 10_f32.powi(n as i32)).collect();
+        let angles = Angles::new(&frequencies, 200);
+        let q = Rows::Candle(some_rows(n_queries, shape.n_heads * dim, 1));
+        let [k, v] = [2, 3].map(|salt| Rows::Candle(some_rows(n_keys, shape.n_kv_heads * dim, salt)));
+        for angles in [None, Some(&angles)] {
+            let together = shape.forward([&q, &k, &v], &Spans::new(spans.to_vec()), angles).unwrap();
+            let together = together.numbers().unwrap();
+            for span in spans {
+                // Alone a span takes the plain way, which the reference takes.
+                let rows: Vec<usize> = span.queries.clone().collect();
+                let mut alone = span.clone();
+                alone.queries = 0..rows.len();
+                let alone = Spans::new(vec![alone]);
+                let expected = shape.forward([&q.gather(&rows).unwrap(), &k, &v], &alone, angles).unwrap();
+                let found = &together[span.queries.start * shape.n_heads * dim..];
+                for (found, expected) in found.iter().zip(expected.numbers().unwrap().iter()) {
+                    assert!((found - expected).abs() < 1e-5, "{found} for {expected} at {span:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn padding_changes_nothing() {
+        for (n_heads, n_kv_heads, head_dim) in [(4, 4, 8), (6, 2, 4), (3, 1, 16)] {
+            for is_causal in [false, true] {
+                let shape = Attention { n_heads, n_kv_heads, head_dim, is_causal };
+                check(&shape, &spans(0, &[1, 2], false));
+                check(&shape, &spans(0, &[5, 40, 7, 6, 5, 90, 41], false));
+                check(&shape, &spans(9, &[3, 1, 30, 4, 120], false));
+                check(&shape, &spans(9, &[3, 1, 30, 4, 120], true));
+                check(&shape, &spans(0, &[12, 50], true));
+            }
+        }
+    }
+
+    #[test]
+    fn batches_are_alike_and_not_too_large() {
+        let spans = spans(0, &[10, 100, 14, 15, 16, 150, 151], false);
+        let lengths = |batches: Vec<Vec<&Span>>| -> Vec<Vec<usize>> {
+            batches.iter().map(|batch| batch.iter().map(|span| span.own.len()).collect()).collect()
+        };
+        assert_eq!(lengths(alike(&spans, 2)), [vec![10, 14, 15], vec![16], vec![100, 150], vec![151]]);
+        let long = super::tests::spans(0, &[4000; 5], false);
+        assert_eq!(lengths(alike(&long, 4)), [vec![4000, 4000], vec![4000, 4000], vec![4000]]);
+    }
+}

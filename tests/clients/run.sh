@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Real rerank clients, unmodified, against the built program: `tests/clients/run.sh`. LORANK_BIN names another program than
+# target/debug/lorank. Needs python3 with venv, and node with npm; what they install stays below target/.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+lorank=${LORANK_BIN:-target/debug/lorank}
+kept=$PWD/target/clients
+work=$(mktemp -d)
+server=
+trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
+
+mkdir -p "$kept"
+[ -x "$kept/venv/bin/python" ] || python3 -m venv "$kept/venv"
+"$kept/venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+cp tests/clients/{package.json,check.js} "$kept"
+npm install --prefix "$kept" --no-package-lock --no-audit --no-fund --loglevel error
+
+export LORANK_DATA=$work/data
+printf '{"id": "1", "text": "A light bulb."}\n' | "$lorank" --quiet index --index "$work/index" -
+"$lorank" --quiet serve --index "$work/index" --listen 127.0.0.1:0 --adapter minilm-qa --adapter minilm-science >"$work/out" &
+server=$!
+for _ in $(seq 300); do
+    url=$(sed -n 's/^listening on //p' "$work/out")
+    [ -z "$url" ] || break
+    sleep 0.1
+done
+"$kept/venv/bin/python" tests/clients/check.py "$url"
+node "$kept/check.js" "$url"
