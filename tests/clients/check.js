@@ -11,10 +11,10 @@ const documents = [
 ];
 
 const request = { model: 'minilm-qa', query, documents, topN: 2 };
-for (const Client of [CohereClient, CohereClientV2]) {
+for (const [name, Client] of Object.entries({ CohereClient, CohereClientV2 })) {
   const { results } = await new Client({ token: 'none', environment }).rerank(request);
   assert.equal(results.length, 2);
   assert.equal(results[0].index, 1);
   assert.ok(results[0].relevanceScore > results[1].relevanceScore);
-  console.log(`${Client.name}: as it expects`);
+  console.log(`${name}: as it expects`);
 }

@@ -87,7 +87,7 @@ def haystack():
 
 def litellm():
     import litellm as client
-    for provider, base in [('cohere', URL), ('jina_ai', f'{URL}/v1/rerank'), ('hosted_vllm', URL), ('infinity', URL)]:
+    for provider, base in [('cohere', URL), ('jina_ai', f'{URL}/v1/rerank'), ('hosted_vllm', URL)]:
         answer = client.rerank(model=f'{provider}/{ADAPTERS[0]}', api_base=base, api_key='none', query=QUERY,
                                documents=DOCUMENTS, top_n=3, return_documents=True)
         check([one['index'] for one in answer.results], [one['relevance_score'] for one in answer.results], 3)

@@ -11,7 +11,7 @@ trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
 
 mkdir -p "$kept"
 [ -x "$kept/venv/bin/python" ] || python3 -m venv "$kept/venv"
-"$kept/venv/bin/pip" install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+"$kept/venv/bin/pip" install --quiet --no-compile --disable-pip-version-check --requirement tests/clients/requirements.txt
 cp tests/clients/{package.json,check.js} "$kept"
 npm install --prefix "$kept" --no-package-lock --no-audit --no-fund --loglevel error
 
