@@ -128,13 +128,13 @@ def main():
         def bench(precision):
             # A process a round: the one before has given its memory back.
             return lambda: json.loads(lorank(folder, precision, 'bench', '--runs', '5', '--json'))['seconds']['median']
-        contenders = [('lorank auto', bench('auto')), ('lorank f32', bench('f32'))]
+        contenders = [('lorank auto', bench('auto'))]
         for batch in (32, 128):
             contenders.append((f'transformers + PEFT merged, bf16, sdpa, batch {batch}',
                                rival(folder, torch.bfloat16, batch)[0]))
         contenders.append(('transformers + PEFT unmerged, bf16, sdpa, batch 128',
                            rival(folder, torch.bfloat16, 128, False)[0]))
-        for _, run in contenders[2:]:
+        for _, run in contenders[1:]:
             run()
         rounds = [[run() for _, run in contenders] for _ in range(options.rounds)]
         print('\n| contender | seconds, median (all rounds) | times lorank\'s, median |\n|---|---|---:|')

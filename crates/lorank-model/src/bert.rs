@@ -8,12 +8,11 @@ use lorank_kernels::Activation;
 
 use crate::ModelError;
 use crate::attention::Attention;
-use crate::engine::Rows;
+use crate::engine::{Embeddings, Rows};
 use crate::linear::{HeadSpec, Linear, Loader, Then};
 use crate::norm::Norm;
 use crate::pack::Scored;
 use crate::pass::{Pass, Piece};
-use crate::weights::Table;
 
 /// `BertForSequenceClassification.classifier`.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") };
@@ -26,11 +25,11 @@ pub(crate) const SCORED: Scored = Scored::First;
 pub(crate) struct Bert {
     config: Config,
     /// [vocab, hidden]
-    words: Table,
+    words: Embeddings,
     /// [max_position_embeddings, hidden]
-    positions: Table,
+    positions: Embeddings,
     /// [type_vocab_size, hidden]
-    types: Table,
+    types: Embeddings,
     norm: Norm,
     layers: Vec<Layer>,
     pooler: Linear,
@@ -53,9 +52,9 @@ impl Bert {
         let hidden = config.hidden_size;
         let table = |name: &str| format!("bert.embeddings.{name}_embeddings.weight");
         Ok(Self {
-            words: from.table(&table("word"), [config.vocab_size, hidden])?,
-            positions: from.table(&table("position"), [config.max_position_embeddings, hidden])?,
-            types: from.table(&table("token_type"), [config.type_vocab_size, hidden])?,
+            words: from.embeddings(&table("word"), [config.vocab_size, hidden])?,
+            positions: from.embeddings(&table("position"), [config.max_position_embeddings, hidden])?,
+            types: from.embeddings(&table("token_type"), [config.type_vocab_size, hidden])?,
             norm: Norm::layer(from, "bert.embeddings.LayerNorm", hidden, config.layer_norm_eps)?,
             layers: (0..config.num_hidden_layers).map(|n| Layer::load(&config, n, from)).collect::<Result<_, _>>()?,
             pooler: from.linear("bert.pooler.dense", hidden, hidden)?,
@@ -102,19 +101,10 @@ impl Bert {
     }
 
     fn embed(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
-        let hidden = self.config.hidden_size;
         let pack = pass.pack;
-        let mut numbers = vec![0.0; pack.n_tokens() * hidden];
-        let mut part = vec![0.0; hidden];
-        let tokens = pack.ids.iter().zip(&pack.type_ids).zip(pack.positions());
-        for (((id, type_id), position), row) in tokens.zip(numbers.chunks_mut(hidden)) {
-            self.words.read(*id as usize, row);
-            for (table, at) in [(&self.types, *type_id as usize), (&self.positions, position)] {
-                table.read(at, &mut part);
-                row.iter_mut().zip(&part).for_each(|(x, y)| *x += y);
-            }
-        }
-        self.norm.forward(pass.engine.rows(numbers, hidden)?)
+        let positions: Vec<u32> = pack.positions().map(|at| at as u32).collect();
+        let tables = [(&self.words, &*pack.ids), (&self.types, &*pack.type_ids), (&self.positions, &*positions)];
+        self.norm.forward(pass.engine.look_up(&tables)?)
     }
 }
 

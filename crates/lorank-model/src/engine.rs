@@ -11,7 +11,7 @@ use lorank_core::Precision;
 use lorank_kernels::{Format, Input, Isa, PackedMatrix};
 
 use crate::ModelError;
-use crate::weights::Weights;
+use crate::weights::{Table, Weights};
 
 /// Who computes, and where.
 #[derive(Debug, Clone)]
@@ -38,6 +38,14 @@ pub(crate) enum Rows {
 pub(crate) enum Matrix {
     Candle(Tensor),
     Kernels(PackedMatrix),
+}
+
+/// An embedding table, [vocab, width].
+#[derive(Debug)]
+pub(crate) enum Embeddings {
+    /// Coded as in its file; rows are read as they are needed.
+    Coded(Table),
+    OnDevice(Tensor),
 }
 
 /// A bias, or the weights of a norm.
@@ -121,6 +129,52 @@ impl Engine {
         }
     }
 
+    /// Reads an embedding table. A GPU's is in its own memory: rows that were looked up elsewhere would have to be sent to it.
+    pub(crate) fn embeddings(
+        &self,
+        weights: &mut Weights,
+        tensor: &str,
+        [n, width]: [usize; 2],
+    ) -> Result<Embeddings, ModelError> {
+        let table = weights.table(tensor, [n, width])?;
+        match self {
+            Self::Candle { device, dtype } if !device.is_cpu() => {
+                let mut values = vec![0.0; n * width];
+                values.chunks_mut(width).enumerate().for_each(|(at, row)| table.read(at, row));
+                Ok(Embeddings::OnDevice(Tensor::from_vec(values, (n, width), device)?.to_dtype(*dtype)?))
+            }
+            _ => Ok(Embeddings::Coded(table)),
+        }
+    }
+
+    /// For each place the sum of one row of each table, whose numbers stand beside it.
+    pub(crate) fn look_up(&self, tables: &[(&Embeddings, &[u32])]) -> candle_core::Result<Rows> {
+        let (first, ids) = tables[0];
+        let width = first.width();
+        let mut numbers = vec![0.0; if matches!(first, Embeddings::Coded(_)) { ids.len() * width } else { 0 }];
+        let mut part = vec![0.0; width];
+        let mut sum: Option<Tensor> = None;
+        for (at, (table, ids)) in tables.iter().enumerate() {
+            match table {
+                Embeddings::Coded(table) => {
+                    for (id, row) in ids.iter().zip(numbers.chunks_mut(width)) {
+                        if at == 0 {
+                            table.read(*id as usize, row);
+                        } else {
+                            table.read(*id as usize, &mut part);
+                            row.iter_mut().zip(&part).for_each(|(x, y)| *x += y);
+                        }
+                    }
+                }
+                Embeddings::OnDevice(table) => {
+                    let rows = table.index_select(&Tensor::new(*ids, table.device())?, 0)?;
+                    sum = Some(sum.map_or(Ok(rows.clone()), |sum| sum + rows)?);
+                }
+            }
+        }
+        sum.map_or_else(|| self.rows(numbers, width), |sum| Ok(Rows::Candle(sum)))
+    }
+
     /// Rows from their numbers.
     pub(crate) fn rows(&self, numbers: Vec<f32>, width: usize) -> candle_core::Result<Rows> {
         match self {
@@ -159,6 +213,31 @@ impl Matrix {
         match self {
             Self::Candle(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
             Self::Kernels(packed) => packed.n_bytes(),
+        }
+    }
+}
+
+impl Embeddings {
+    /// How many rows it has.
+    pub(crate) fn n_rows(&self) -> usize {
+        match self {
+            Self::Coded(table) => table.n_rows(),
+            Self::OnDevice(tensor) => tensor.dims()[0],
+        }
+    }
+
+    fn width(&self) -> usize {
+        match self {
+            Self::Coded(table) => table.width(),
+            Self::OnDevice(tensor) => tensor.dims()[1],
+        }
+    }
+
+    /// The bytes that it takes in memory.
+    pub(crate) fn n_bytes(&self) -> usize {
+        match self {
+            Self::Coded(table) => table.n_bytes(),
+            Self::OnDevice(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
         }
     }
 }

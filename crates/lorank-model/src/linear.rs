@@ -4,9 +4,9 @@ use candle_core::Tensor;
 use lorank_kernels::{Activation, Epilogue, Input, LowRank, PackedMatrix, Segment};
 
 use crate::ModelError;
-use crate::engine::{Engine, Matrix, ONE_ENGINE, Prepared, Rows, Vector};
+use crate::engine::{Embeddings, Engine, Matrix, ONE_ENGINE, Prepared, Rows, Vector};
 use crate::lora::{Adapter, Merge};
-use crate::weights::{Table, Weights};
+use crate::weights::Weights;
 
 /// `y = x Wᵀ + b`, and with an adapter `+ s (x Aᵀ) Bᵀ` (LoRA, arXiv 2106.09685).
 #[derive(Debug)]
@@ -153,7 +153,8 @@ impl Delta {
     fn by_candle(&self, x: &Tensor, y: &Tensor) -> candle_core::Result<Tensor> {
         match self {
             Self::LowRank { a: Matrix::Candle(a), b: Matrix::Candle(b), scale } => {
-                y + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * *scale)?
+                // The scale goes to the thin product, which has the fewest numbers.
+                y + (x.matmul(&a.t()?)? * *scale)?.matmul(&b.t()?)?
             }
             Self::Replaced { weight: Matrix::Candle(weight), bias } => product(x, weight, bias.as_ref()),
             _ => unreachable!("{ONE_ENGINE}"),
@@ -206,9 +207,9 @@ impl<'a> Loader<'a> {
         self.engine.vector(self.weights, name, len)
     }
 
-    pub(crate) fn table(&mut self, name: &str, shape: [usize; 2]) -> Result<Table, ModelError> {
+    pub(crate) fn embeddings(&mut self, name: &str, shape: [usize; 2]) -> Result<Embeddings, ModelError> {
         self.n_parameters += shape.iter().product::<usize>();
-        self.weights.table(name, shape)
+        self.engine.embeddings(self.weights, name, shape)
     }
 
     /// An adaptable linear layer; it has a bias where the checkpoint has one.

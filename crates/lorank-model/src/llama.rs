@@ -13,12 +13,11 @@ use lorank_kernels::{Isa, gated};
 use crate::ModelError;
 use crate::attention::{Angles, Attention};
 use crate::config::{LlamaSettings, RopeScaling};
-use crate::engine::{ONE_ENGINE, Rows};
+use crate::engine::{Embeddings, ONE_ENGINE, Rows};
 use crate::linear::{HeadSpec, Linear, Loader, Then};
 use crate::norm::Norm;
 use crate::pack::Scored;
 use crate::pass::{Pass, Piece};
-use crate::weights::Table;
 
 /// `LlamaForSequenceClassification.score`: no bias.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None };
@@ -28,7 +27,7 @@ pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None 
 pub(crate) struct Llama {
     settings: LlamaSettings,
     /// [vocab, hidden]
-    embeddings: Table,
+    embeddings: Embeddings,
     layers: Vec<Layer>,
     norm: Norm,
     /// One frequency per pair of dimensions, in radians per position.
@@ -56,7 +55,7 @@ impl Llama {
         from: &mut Loader<'_>,
     ) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
-        let embeddings = from.table("model.embed_tokens.weight", [numbers.vocab_size, numbers.hidden_size])?;
+        let embeddings = from.embeddings("model.embed_tokens.weight", [numbers.vocab_size, numbers.hidden_size])?;
         let layers =
             (0..numbers.num_hidden_layers).map(|n| Layer::load(&settings, n, from)).collect::<Result<_, _>>()?;
         let norm = Norm::rms(from, "model.norm", numbers.hidden_size, numbers.rms_norm_eps)?;
@@ -94,20 +93,11 @@ impl Llama {
     /// The hidden states that the head reads, [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
         let angles = Angles::new(&self.frequencies, pass.pack.n_positions());
-        let mut x = pass.time(Piece::Embedding, || self.embed(pass))?;
+        let mut x = pass.time(Piece::Embedding, || pass.engine.look_up(&[(&self.embeddings, &pass.pack.ids)]))?;
         for (n, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, pass, &angles, &self.settings, n + 1 == self.layers.len())?;
         }
         pass.time(Piece::Norm, || self.norm.forward(x))
-    }
-
-    fn embed(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
-        let hidden = self.hidden_size();
-        let mut numbers = vec![0.0; pass.pack.n_tokens() * hidden];
-        for (id, row) in pass.pack.ids.iter().zip(numbers.chunks_mut(hidden)) {
-            self.embeddings.read(*id as usize, row);
-        }
-        pass.engine.rows(numbers, hidden)
     }
 }
 

@@ -34,7 +34,7 @@ struct Batch {
     query_rows: Tensor,
     /// [n * n_keys]
     key_rows: Tensor,
-    /// Minus infinity where a query must not look. [n, 1, n_queries, n_keys]
+    /// Minus infinity where a query must not look. [n, 1, n_queries, n_keys], or with one row for all queries.
     mask: Tensor,
 }
 
@@ -88,20 +88,22 @@ impl Batch {
             spans.iter().flat_map(|span| padded(rows(&span.queries).collect(), n_queries)).collect();
         let keys = |span: &Span| rows(&span.prefix).chain(rows(&span.own)).collect();
         let key_rows: Vec<u32> = spans.iter().flat_map(|span| padded(keys(span), n_keys)).collect();
-        let mut mask = Vec::with_capacity(n * n_queries * n_keys);
-        for span in spans {
-            for query in 0..n_queries {
-                let seen = if is_causal { span.first_position + query + 1 } else { usize::MAX }.min(span.n_keys());
-                mask.extend((0..n_keys).map(|key| if key < seen { 0.0 } else { f32::NEG_INFINITY }));
-            }
-        }
+        // How many keys each query sees: where none looks ahead, the same for all queries of a sequence.
+        let rows = if is_causal { n_queries } else { 1 };
+        let seen = |span: &&Span| {
+            let (n_keys, first) = (span.n_keys(), span.first_position);
+            (0..rows).map(move |query| if is_causal { n_keys.min(first + query + 1) } else { n_keys } as u32)
+        };
+        let seen = Tensor::from_vec(spans.iter().flat_map(seen).collect(), (n, 1, rows, 1), device)?;
+        let hidden = Tensor::arange(0, n_keys as u32, device)?.reshape((1, 1, 1, n_keys))?.broadcast_ge(&seen)?;
+        let [never, always] = [f32::NEG_INFINITY, 0.0].map(|value| Tensor::full(value, hidden.shape(), device));
         Ok(Self {
             n,
             n_queries,
             n_keys,
             query_rows: Tensor::new(query_rows, device)?,
             key_rows: Tensor::new(key_rows, device)?,
-            mask: Tensor::from_vec(mask, (n, 1, n_queries, n_keys), device)?,
+            mask: hidden.where_cond(&never?, &always?)?,
         })
     }
 

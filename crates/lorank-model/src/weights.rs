@@ -290,6 +290,11 @@ impl Table {
         self.n_bytes() / (self.width * self.coding.n_bytes())
     }
 
+    /// The numbers of a row.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
     /// The bytes that it takes in memory.
     pub(crate) fn n_bytes(&self) -> usize {
         self.bytes.len()
