@@ -19,6 +19,7 @@ mod logging;
 mod models;
 mod output;
 mod registry;
+mod server_args;
 mod shadows;
 mod starter;
 mod times;

@@ -1,6 +1,7 @@
 //! What the service counts, in the format of Prometheus.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_lab::LabAnswer;
@@ -13,6 +14,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::LiveConfig;
+use crate::admission::Admission;
 use crate::service::Service;
 
 /// From half a millisecond, a cached answer, to half a minute, more than anybody waits.
@@ -62,7 +65,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Counts nothing yet; of the service's parts, what they count themselves.
-    pub fn new(service: &Service) -> Self {
+    pub fn new(service: &Service, admission: &Arc<Admission>, config: &LiveConfig) -> Self {
         let mut registry = Registry::with_prefix("lorank");
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
         let (requests, answers, fallbacks) = (Family::default(), Family::default(), Family::default());
@@ -88,7 +91,8 @@ impl Metrics {
             "Answers in first-stage order that were to be reranked",
             Family::clone(&fallbacks),
         );
-        registry.register_collector(Box::new(Parts(service.clone())));
+        let (admission, config) = (admission.clone(), config.clone());
+        registry.register_collector(Box::new(Parts { service: service.clone(), admission, config }));
         Self { registry, requests, request_seconds, stage_seconds, answers, fallbacks }
     }
 
@@ -142,7 +146,11 @@ fn ranker(answer: &Answer, is_interleaved: bool) -> String {
 }
 
 /// What the service's parts count themselves.
-struct Parts(Service);
+struct Parts {
+    service: Service,
+    admission: Arc<Admission>,
+    config: LiveConfig,
+}
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,9 +160,9 @@ impl fmt::Debug for Parts {
 
 impl Collector for Parts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let engine = &self.0.engine;
+        let engine = &self.service.engine;
         let (cache, queue, shadow) = (engine.cache_stats(), engine.queue_stats(), engine.shadow_stats());
-        let residency = self.0.adapters.as_ref().map(|adapters| adapters.residency());
+        let residency = self.service.adapters.as_ref().map(|adapters| adapters.residency());
         let mut counter = |name: &str, help: &str, n: u64| {
             let counter = ConstCounter::new(n);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
@@ -178,6 +186,8 @@ impl Collector for Parts {
         };
         gauge("cache_entries", "Scores in the cache", cache.entries as f64)?;
         gauge("cache_bytes", "The memory that they take, about", cache.bytes as f64)?;
+        gauge("searches", "Searches under way", self.admission.n() as f64)?;
+        gauge("connections", "Connections that are open", self.config.connections().n_open() as f64)?;
         gauge("queue_requests", "Requests that wait for the model", queue.n_requests_waiting as f64)?;
         gauge("queue_pairs", "Pairs that wait for the model", queue.n_pairs_waiting as f64)?;
         gauge("queue_tokens", "Tokens that wait for the model", queue.n_tokens_waiting as f64)?;

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let question = questions[0].text.replace(' ', "+");
-    serve(Arc::new(pipeline).into(), ServerConfig::default(), args.listen, None, |address| {
+    serve(Arc::new(pipeline).into(), ServerConfig::default().into(), args.listen, None, |address| {
         let mut out = output::stdout();
         writeln!(out, "\nlistening on http://{address}, until Ctrl-C. Try")?;
         writeln!(out, "\n    curl 'http://{address}/v1/search?q={question}&top_k=3'")?;
