@@ -16,8 +16,8 @@ use lorank_server::{Key, Role, ServerConfig};
 use serde::{Deserialize, Deserializer};
 
 use crate::host::AllowedSource;
+use crate::limits::{LimitArgs, ServerSection};
 use crate::models::{AdapterArg, ModelArgs, OnBaseMismatch, Place};
-use crate::server_args::{ServerArgs, ServerSection};
 use crate::shadows::ShadowArg;
 
 /// The file as it is written. `examples/lorank.toml` explains each value.
@@ -123,7 +123,7 @@ impl ConfigFile {
     }
 
     /// The server's configuration as the flags, the file and the defaults have it.
-    pub(crate) fn server(&self, flags: &ServerArgs) -> anyhow::Result<ServerConfig> {
+    pub(crate) fn server(&self, flags: &LimitArgs) -> anyhow::Result<ServerConfig> {
         let mut config = self.server.under(flags).config();
         let key = |key: &KeySection| {
             Key::new(&key.name, key.role, &key.hash).map_err(|why| anyhow!("the key `{}`: {why}", key.name))
@@ -194,7 +194,7 @@ mod tests {
         // `Debug` stands in for an equality that the configuration has no other use for.
         let without_aliases = PipelineConfig { aliases: BTreeMap::new(), ..file.pipeline() };
         assert_eq!(format!("{without_aliases:?}"), format!("{:?}", PipelineConfig::default()));
-        assert_eq!(file.server(&ServerArgs::default()).unwrap(), ServerConfig::default());
+        assert_eq!(file.server(&LimitArgs::default()).unwrap(), ServerConfig::default());
         assert_eq!(file.server.adapter_bytes_max, Some(LiveReranker::BYTES_MAX));
     }
 

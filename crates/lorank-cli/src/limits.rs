@@ -12,7 +12,7 @@ use crate::config::{all_parsed, set};
 /// What a server takes of its clients.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Server options")]
-pub(crate) struct ServerArgs {
+pub(crate) struct LimitArgs {
     /// How many searches may be under way; one more is turned away with status 429 [default: 128]
     #[arg(long, value_name = "N", env = "LORANK_N_SEARCHES_MAX")]
     n_searches_max: Option<NonZeroUsize>,
@@ -65,8 +65,8 @@ pub(crate) struct ServerSection {
 
 impl ServerSection {
     /// The flags, and the file's values where there are none.
-    pub(crate) fn under(&self, flags: &ServerArgs) -> ServerArgs {
-        ServerArgs {
+    pub(crate) fn under(&self, flags: &LimitArgs) -> LimitArgs {
+        LimitArgs {
             n_searches_max: flags.n_searches_max.or(self.n_searches_max),
             body_bytes_max: flags.body_bytes_max.or(self.body_bytes_max),
             n_documents_max: flags.n_documents_max.or(self.n_documents_max),
@@ -81,7 +81,7 @@ impl ServerSection {
     }
 }
 
-impl ServerArgs {
+impl LimitArgs {
     /// The limits, those that are not given left at their defaults.
     pub(crate) fn config(&self) -> ServerConfig {
         let mut config = ServerConfig { cors_origins: self.cors_origins.clone(), ..ServerConfig::default() };
