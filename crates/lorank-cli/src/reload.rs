@@ -23,29 +23,31 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// Reads the file each time that the process is sent SIGHUP. A file that cannot be used leaves everything as it was.
+    /// Reads the file each time that the process is sent SIGHUP, from here on. A file that cannot be used leaves everything as
+    /// it was.
     #[cfg(unix)]
-    pub(crate) async fn at_signals(self, config: LiveConfig) {
+    pub(crate) fn at_signals(self, config: LiveConfig) {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangups = match signal(SignalKind::hangup()) {
             Ok(hangups) => hangups,
             Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP"),
         };
-        while hangups.recv().await.is_some() {
-            match self.read() {
-                Ok(changed) => {
-                    config.replace(changed);
-                    tracing::info!(file = %self.path.display(), "keys and limits were read again");
-                }
-                Err(error) => {
-                    tracing::error!("keys and limits stay as they were: {}", causes(error.as_ref()));
+        tokio::spawn(async move {
+            while hangups.recv().await.is_some() {
+                match self.read() {
+                    Ok(changed) => {
+                        config.replace(changed);
+                        tracing::info!(file = %self.path.display(), "keys and limits were read again");
+                    }
+                    Err(error) => tracing::error!("keys and limits stay as they were: {}", causes(error.as_ref())),
                 }
             }
-        }
+        });
     }
 
+    /// There is no such signal here.
     #[cfg(not(unix))]
-    pub(crate) async fn at_signals(self, _config: LiveConfig) {}
+    pub(crate) fn at_signals(self, _config: LiveConfig) {}
 
     #[cfg(unix)]
     fn read(&self) -> anyhow::Result<ServerConfig> {

@@ -200,12 +200,12 @@ pub(crate) fn serve(
     raise_file_limit();
     let served = runtime.block_on(async {
         let listener = TcpListener::bind(listen).await.with_context(|| format!("could not listen on {listen}"))?;
+        if let Some(reload) = background.reload {
+            reload.at_signals(config.clone());
+        }
         announce(listener.local_addr()?)?;
         if let Some(host) = background.host {
             tokio::spawn(follow_registry(host));
-        }
-        if let Some(reload) = background.reload {
-            tokio::spawn(reload.at_signals(config.clone()));
         }
         let router = lorank_server::router(service.clone(), config.clone());
         lorank_server::serve(listener, router, config, asked_to_end()).await;
