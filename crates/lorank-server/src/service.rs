@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError, Candidate, Digest, FirstStage, ModelVersion, Reranker};
@@ -71,6 +72,22 @@ pub trait AdapterHost: Send + Sync {
 
     /// What is in memory, and how long loading took.
     fn residency(&self) -> ResidencyStats;
+
+    /// Where the model's time has gone, if the model tells.
+    fn model_times(&self) -> Option<ModelTimes> {
+        None
+    }
+}
+
+/// Where a model's time has gone since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelTimes {
+    /// Turning texts into tokens.
+    pub tokenise: Duration,
+    /// Forward passes, the times of all threads together.
+    pub forward: Duration,
+    /// Tokens that went through the model, as its tokenizer counts them.
+    pub n_tokens: u64,
 }
 
 /// A lab whose engines are forgotten.
