@@ -32,6 +32,11 @@ impl Server {
         assert!(status.success() && self.child.wait().unwrap().success());
     }
 
+    /// Where it listens: host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     #[cfg(unix)]
     /// Sends it SIGHUP.
     pub(crate) fn hang_up(&self) {
