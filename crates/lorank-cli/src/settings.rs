@@ -15,21 +15,21 @@ pub(crate) struct Setting {
     pub is_in_file: bool,
     /// Its flag, without the dashes.
     pub flag: Option<&'static str>,
-    pub default: Default,
+    pub default: Unset,
     /// Whether SIGHUP makes a running server take another value.
     pub is_live: bool,
 }
 
 /// What a setting is when nobody says.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Default {
+pub(crate) enum Unset {
     /// A value, as TOML writes it.
     Is(&'static str),
     /// Something that depends, in words.
     Words(&'static str),
 }
 
-use Default::{Is, Words};
+use self::Unset::{Is, Words};
 
 /// The settings, in the order of `examples/lorank.toml`.
 pub(crate) const SETTINGS: &[Setting] = &[
@@ -78,24 +78,24 @@ pub(crate) const SETTINGS: &[Setting] = &[
     flag("log_format", "log-format", Is("\"text\"")),
 ];
 
-const fn both(key: &'static str, flag: &'static str, default: Default) -> Setting {
+const fn both(key: &'static str, flag: &'static str, default: Unset) -> Setting {
     Setting { key, is_in_file: true, flag: Some(flag), default, is_live: false }
 }
 
-const fn live(key: &'static str, flag: &'static str, default: Default) -> Setting {
+const fn live(key: &'static str, flag: &'static str, default: Unset) -> Setting {
     Setting { key, is_in_file: true, flag: Some(flag), default, is_live: true }
 }
 
-const fn file(key: &'static str, default: Default) -> Setting {
+const fn file(key: &'static str, default: Unset) -> Setting {
     Setting { key, is_in_file: true, flag: None, default, is_live: false }
 }
 
-const fn flag(key: &'static str, flag: &'static str, default: Default) -> Setting {
+const fn flag(key: &'static str, flag: &'static str, default: Unset) -> Setting {
     Setting { key, is_in_file: false, flag: Some(flag), default, is_live: false }
 }
 
 /// What a configuration file says, by the settings' keys.
-#[derive(Debug, std::default::Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Said(BTreeMap<&'static str, Value>);
 
 impl Said {

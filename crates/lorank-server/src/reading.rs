@@ -34,7 +34,7 @@ pub(crate) struct TooSlow {
 impl TooSlow {
     /// The limit that was passed, if that is what is behind an error.
     pub fn behind(error: &(dyn Error + 'static)) -> Option<Duration> {
-        let mut errors = std::iter::successors(Some(error), |error| error.source());
+        let mut errors = std::iter::successors(Some(error), |error| (*error).source());
         errors.find_map(|error| error.downcast_ref::<Self>()).map(|too_slow| too_slow.limit)
     }
 }

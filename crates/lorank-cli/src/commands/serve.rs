@@ -220,10 +220,7 @@ pub(crate) fn serve(
 /// Every connection takes a file descriptor, and what a process gets without asking is often no more than 1024.
 #[cfg(unix)]
 fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::debug!(%error, "could not raise the limit of open files");
     }
 }

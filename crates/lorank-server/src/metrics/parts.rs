@@ -50,7 +50,8 @@ impl Parts {
         let help = "Connections that ended, by why";
         let mut ended = to.0.encode_descriptor("connections_ended", help, None, MetricType::Counter)?;
         End::ALL.into_iter().try_for_each(|end| {
-            let mut family = ended.encode_family(&[("reason", end.reason())])?;
+            let labels = [("reason", end.reason())];
+            let mut family = ended.encode_family(&labels)?;
             family.encode_counter::<NoLabelSet, _, u64>(&connections.n_ended(end), None)
         })
     }

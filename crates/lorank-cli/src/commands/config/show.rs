@@ -14,7 +14,7 @@ use crate::commands::serve::ServeArgs;
 use crate::config::ConfigFile;
 use crate::output::table::{self, Side};
 use crate::output::{self, print_json};
-use crate::settings::{Default, SETTINGS, Said, Setting};
+use crate::settings::{SETTINGS, Said, Setting, Unset};
 
 /// Show every setting of `serve`, its value, and where that comes from
 ///
@@ -91,11 +91,11 @@ fn row(setting: &Setting, command: &Command, matches: &ArgMatches, (said, path):
         return Row { key, value: shown(key, value), origin: Origin::File(path.to_owned()) };
     }
     let value = match setting.default {
-        Default::Is(text) => toml::from_str::<toml::Table>(&format!("it = {text}"))
+        Unset::Is(text) => toml::from_str::<toml::Table>(&format!("it = {text}"))
             .ok()
             .and_then(|table| serde_json::to_value(&table["it"]).ok())
             .expect("defaults are TOML: a test reads them all"),
-        Default::Words(words) => format!("({words})").into(),
+        Unset::Words(words) => format!("({words})").into(),
     };
     Row { key, value, origin: Origin::Default }
 }
