@@ -129,6 +129,7 @@ impl Connections {
     }
 
     fn take(&mut self, stream: TcpStream) {
+        // Where meanwhile nobody waits any more, there is one connection too many for a while.
         if self.is_full() {
             self.waiting.close_first();
         }
