@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::command::{Lorank, PROGRAM};
 use crate::serving::Server;
 
-const KEY: &str = "name = 'shop'\nrole = 'search'\nhash = 'af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262'\n";
+const KEY: &str =
+    "name = 'shop'\nrole = 'search'\nhash = 'af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262'\n";
 
 /// The names under which Prometheus keeps what `/metrics` describes.
 fn series(metrics: &str) -> BTreeSet<String> {
@@ -30,7 +31,10 @@ fn asked_for(file: &str) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ops").join(file);
     let text = std::fs::read_to_string(path).unwrap();
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| ["lorank_", "process_"].iter().any(|start| word.starts_with(start))).map(str::to_owned).collect()
+    words
+        .filter(|word| ["lorank_", "process_"].iter().any(|start| word.starts_with(start)))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -70,9 +74,15 @@ fn health_is_asked_from_outside() {
     let server = Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0"]);
     let address = format!("http://{}", server.address());
     assert!(lorank.run(&["health", &address]).contains("\"status\":\"ok\""));
-    assert_eq!(server.ask("GET", "/ready", ""), (200, json!({
-        "status": "ready", "checks": {"index": "ok", "model": "ok", "queue": "ok"}
-    })));
+    assert_eq!(
+        server.ask("GET", "/ready", ""),
+        (
+            200,
+            json!({
+                "status": "ready", "checks": {"index": "ok", "model": "ok", "queue": "ok"}
+            })
+        )
+    );
     assert!(lorank.run(&["health", "--ready", &address]).contains("\"status\":\"ready\""));
     drop(server);
     let (code, stderr) = lorank.fail(&["health", &address], "");
@@ -83,7 +93,10 @@ fn health_is_asked_from_outside() {
 #[test]
 fn config_show_tells_where_each_value_comes_from() {
     let lorank = Lorank::new();
-    lorank.write("lorank.toml", &format!("[search]\ndepth = 7\ntop_k = 3\n[server]\nn_searches_max = 5\n[[keys]]\n{KEY}"));
+    lorank.write(
+        "lorank.toml",
+        &format!("[search]\ndepth = 7\ntop_k = 3\n[server]\nn_searches_max = 5\n[[keys]]\n{KEY}"),
+    );
     let output = std::process::Command::new(PROGRAM)
         .args(["config", "show", "--config", "lorank.toml", "--top-k", "4", "--json"])
         .env("LORANK_N_SEARCHES_MAX", "6")

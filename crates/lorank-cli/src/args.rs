@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adapters, bench, compare, completions, config, delete, experiments, health, index, info, key, rerank, score, search, serve,
+    adapters, bench, compare, completions, config, delete, experiments, health, index, info, key, rerank, score,
+    search, serve,
 };
 #[cfg(feature = "starter")]
 use crate::commands::{demo, notices};

@@ -168,7 +168,9 @@ fn some_parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer
     parsed(&String::deserialize(deserializer)?).map(Some)
 }
 
-pub(crate) fn all_parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(crate) fn all_parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     Vec::<String>::deserialize(deserializer)?.iter().map(|text| parsed(text)).collect()
 }
 

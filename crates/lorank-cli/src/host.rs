@@ -92,7 +92,8 @@ impl AdapterHost for Host {
 
     fn model_times(&self) -> Option<ModelTimes> {
         let times = self.reranker.times();
-        let forward = times.by_name().into_iter().map(|(_, took)| took).sum::<Duration>().saturating_sub(times.tokenise);
+        let forward =
+            times.by_name().into_iter().map(|(_, took)| took).sum::<Duration>().saturating_sub(times.tokenise);
         Some(ModelTimes { tokenise: times.tokenise, forward, n_tokens: times.n_tokens as u64 })
     }
 }

@@ -25,6 +25,9 @@ use crate::service::Service;
 /// From half a millisecond, a cached answer, to half a minute, more than anybody waits.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
+/// Why answers are not reranked, as [`Fallback::reason`](lorank_pipeline::Fallback::reason) has it.
+const REASONS: [&str; 4] = ["deadline_passed", "queue_full", "cancelled", "reranker_failed"];
+
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,7 +78,12 @@ impl Metrics {
     pub fn new(service: &Service, admission: &Arc<Admission>, config: &LiveConfig) -> Self {
         let mut registry = Registry::with_prefix("lorank");
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
-        let (requests, answers, fallbacks) = (Family::default(), Family::default(), Family::default());
+        let (requests, answers) = (Family::default(), Family::default());
+        let fallbacks = Family::<ReasonLabels, Counter>::default();
+        // There from the start, or the first of each would be no rise to Prometheus.
+        for reason in REASONS {
+            drop(fallbacks.get_or_create(&ReasonLabels { reason }));
+        }
         let request_seconds = Family::new_with_constructor(histogram);
         let stage_seconds = Family::new_with_constructor(histogram);
         let answer_seconds = Family::new_with_constructor(histogram);

@@ -132,10 +132,7 @@ async fn half_a_head_is_told_that_it_took_too_long() {
     assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(body["error"]["kind"], "request_timeout");
-    assert_eq!(
-        body["error"]["message"],
-        "the head of the request was not complete within 50 ms, which is the limit"
-    );
+    assert_eq!(body["error"]["message"], "the head of the request was not complete within 50 ms, which is the limit");
     assert_eq!(running.n_ended(End::SlowHead), 1);
     assert_eq!(running.end().await, Ended::default());
 }

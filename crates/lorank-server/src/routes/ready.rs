@@ -50,7 +50,8 @@ impl App {
     /// Neither the searches under way nor those that wait for the model are at their limit.
     fn queue_check(&self) -> String {
         let (n_searches, n_searches_max) = (self.admission.n(), self.config.n_searches_max.get());
-        let (n_waiting, queue_max) = (self.service.engine.queue_stats().n_requests_waiting, self.service.engine.queue_max());
+        let (n_waiting, queue_max) =
+            (self.service.engine.queue_stats().n_requests_waiting, self.service.engine.queue_max());
         if n_searches >= n_searches_max {
             return format!("{n_searches} searches are under way, which is the limit");
         }

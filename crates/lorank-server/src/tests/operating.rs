@@ -45,9 +45,10 @@ async fn a_service_at_its_limit_is_not_ready_and_still_healthy() {
     while pipeline.queue_stats().n_requests_waiting < 1 {
         tokio::task::yield_now().await;
     }
-    for (n_searches_max, why) in
-        [(128, "1 requests wait for the model, which is the limit"), (2, "2 searches are under way, which is the limit")]
-    {
+    for (n_searches_max, why) in [
+        (128, "1 requests wait for the model, which is the limit"),
+        (2, "2 searches are under way, which is the limit"),
+    ] {
         config.replace(ServerConfig {
             n_searches_max: NonZeroUsize::new(n_searches_max).unwrap(),
             ..ServerConfig::default()
@@ -101,8 +102,7 @@ async fn pages_of_other_origins_read_what_the_operator_lets_them() {
 #[tokio::test]
 async fn keys_can_be_replaced_while_requests_come() {
     let key = |text: &str| Key::new(text, Role::Search, &Key::hash_of(text)).unwrap();
-    let with_key =
-        |text: &str| ServerConfig { access: Access { keys: vec![key(text)] }, ..ServerConfig::default() };
+    let with_key = |text: &str| ServerConfig { access: Access { keys: vec![key(text)] }, ..ServerConfig::default() };
     let config = LiveConfig::from(with_key("old"));
     let first_stage = ToyFirstStage::new(toy::candidates(3));
     let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();

@@ -169,7 +169,13 @@ mod tests {
         check("search.depth", "[search]\ndepth = 7", &["--depth", "9"], json!(9), "flag --depth");
         check("model.threads", "", &[], json!("(one a core)"), "default");
         check("model.adapters", "", &["--adapter", "a"], json!(["a"]), "flag --adapter");
-        check("server.cors_origins", "", &["--cors-origin", "http://a,http://b"], json!(["http://a", "http://b"]), "flag --cors-origin");
+        check(
+            "server.cors_origins",
+            "",
+            &["--cors-origin", "http://a,http://b"],
+            json!(["http://a", "http://b"]),
+            "flag --cors-origin",
+        );
         check("no_keys", "", &["--no-keys"], json!(true), "flag --no-keys");
         check("data", "", &["--data", "d"], json!("d"), "flag --data");
         check("log", "", &["--log", "info"], json!("info"), "flag --log");
