@@ -13,5 +13,6 @@ mod failures;
 mod indexing;
 mod killing;
 mod live;
+mod operating;
 mod reranking;
 mod serving;

@@ -32,11 +32,29 @@ impl Server {
         assert!(status.success() && self.child.wait().unwrap().success());
     }
 
+    /// Where it listens: host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    #[cfg(unix)]
+    /// Sends it SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let status = std::process::Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
     /// Status and body of an answer.
     pub(crate) fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
+        self.ask_with("", method, target, body)
+    }
+
+    /// The same with a key.
+    pub(crate) fn ask_with(&self, key: &str, method: &str, target: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        let head = if key.is_empty() { head } else { format!("{head}Authorization: Bearer {key}\r\n") };
         write!(stream, "{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -82,4 +100,34 @@ fn a_polite_kill_ends_it_well() {
     let status = std::process::Command::new("kill").arg(server.child.id().to_string()).status().unwrap();
     assert!(status.success());
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_are_read_again_at_sighup() {
+    let lorank = Lorank::new();
+    lorank.run_with(&["index", "--index", "i", "-"], "{\"id\": 1, \"text\": \"one\"}\n");
+    let key = |name: &str| {
+        let lines = lorank.run(&["key", name]);
+        let (comment, section) = lines.split_once('\n').unwrap();
+        (comment.rsplit(' ').next().unwrap().to_owned(), section.to_owned())
+    };
+    let ((old, old_section), (new, new_section)) = (key("old"), key("new"));
+    let config = |top_k: u32, sections: &str| format!("index = 'i'\n[search]\ntop_k = {top_k}\n{sections}");
+    lorank.write("lorank.toml", &config(1, &old_section));
+    let server = Server::start(&lorank, &["--config", "lorank.toml", "--listen", "127.0.0.1:0"]);
+    let status = |key: &str| server.ask_with(key, "GET", "/v1/search?q=one", "").0;
+    assert_eq!((status(&old), status(&new)), (200, 401));
+
+    // A broken file changes nothing. It has been read once an intact one after it has.
+    lorank.write("lorank.toml", "indx = 1");
+    server.hang_up();
+    lorank.write("lorank.toml", &config(2, &new_section));
+    server.hang_up();
+    let changed = (0..600).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        status(&new) == 200
+    });
+    assert!(changed, "the new key is known");
+    assert_eq!(status(&old), 401);
 }

@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adapters, bench, compare, completions, delete, experiments, index, info, key, rerank, score, search, serve,
+    adapters, bench, compare, completions, config, delete, experiments, health, index, info, key, rerank, score,
+    search, serve,
 };
 #[cfg(feature = "starter")]
 use crate::commands::{demo, notices};
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Adapters(adapters::AdaptersArgs),
     Experiments(experiments::ExperimentsArgs),
     Key(key::KeyArgs),
+    Config(config::ConfigArgs),
+    Health(health::HealthArgs),
     Bench(bench::BenchArgs),
     Info(info::InfoArgs),
     Completions(completions::CompletionsArgs),

@@ -16,6 +16,7 @@ use lorank_server::{Key, Role, ServerConfig};
 use serde::{Deserialize, Deserializer};
 
 use crate::host::AllowedSource;
+use crate::limits::{LimitArgs, ServerSection};
 use crate::models::{AdapterArg, ModelArgs, OnBaseMismatch, Place};
 use crate::shadows::ShadowArg;
 
@@ -96,15 +97,6 @@ pub(crate) struct QueueSection {
     wait_micros: Option<u64>,
 }
 
-#[derive(Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ServerSection {
-    n_searches_max: Option<NonZeroUsize>,
-    body_bytes_max: Option<usize>,
-    n_documents_max: Option<NonZeroUsize>,
-    pub adapter_bytes_max: Option<u64>,
-}
-
 impl ConfigFile {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
@@ -130,12 +122,9 @@ impl ConfigFile {
         config
     }
 
-    /// The server's configuration as the file and the defaults have it.
-    pub(crate) fn server(&self) -> anyhow::Result<ServerConfig> {
-        let mut config = ServerConfig::default();
-        set(&mut config.n_searches_max, self.server.n_searches_max);
-        set(&mut config.body_bytes_max, self.server.body_bytes_max);
-        set(&mut config.n_documents_max, self.server.n_documents_max);
+    /// The server's configuration as the flags, the file and the defaults have it.
+    pub(crate) fn server(&self, flags: &LimitArgs) -> anyhow::Result<ServerConfig> {
+        let mut config = self.server.under(flags).config();
         let key = |key: &KeySection| {
             Key::new(&key.name, key.role, &key.hash).map_err(|why| anyhow!("the key `{}`: {why}", key.name))
         };
@@ -161,7 +150,7 @@ impl ModelSection {
     }
 }
 
-fn set<T>(slot: &mut T, value: Option<T>) {
+pub(crate) fn set<T>(slot: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *slot = value;
     }
@@ -179,7 +168,9 @@ fn some_parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer
     parsed(&String::deserialize(deserializer)?).map(Some)
 }
 
-fn all_parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub(crate) fn all_parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     Vec::<String>::deserialize(deserializer)?.iter().map(|text| parsed(text)).collect()
 }
 
@@ -205,7 +196,7 @@ mod tests {
         // `Debug` stands in for an equality that the configuration has no other use for.
         let without_aliases = PipelineConfig { aliases: BTreeMap::new(), ..file.pipeline() };
         assert_eq!(format!("{without_aliases:?}"), format!("{:?}", PipelineConfig::default()));
-        assert_eq!(file.server().unwrap(), ServerConfig::default());
+        assert_eq!(file.server(&LimitArgs::default()).unwrap(), ServerConfig::default());
         assert_eq!(file.server.adapter_bytes_max, Some(LiveReranker::BYTES_MAX));
     }
 

@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError};
 use lorank_live::{AddError, LiveReranker, add};
-use lorank_server::AdapterHost;
+use lorank_server::{AdapterHost, ModelTimes};
 
 use crate::models::Place;
 
@@ -87,6 +88,13 @@ impl AdapterHost for Host {
 
     fn residency(&self) -> ResidencyStats {
         self.reranker.residency()
+    }
+
+    fn model_times(&self) -> Option<ModelTimes> {
+        let times = self.reranker.times();
+        let forward =
+            times.by_name().into_iter().map(|(_, took)| took).sum::<Duration>().saturating_sub(times.tokenise);
+        Some(ModelTimes { tokenise: times.tokenise, forward, n_tokens: times.n_tokens as u64 })
     }
 }
 

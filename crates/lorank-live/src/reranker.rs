@@ -8,7 +8,7 @@ use lorank_adapters::{DEFAULT_ALIAS, Entry, Registry, RegistryError, Residency, 
 use lorank_core::{
     AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, ModelVersion, Query, Reranker, Score,
 };
-use lorank_model::{Files, LoadedAdapter, ModelReranker};
+use lorank_model::{Files, LoadedAdapter, ModelReranker, PieceTimes};
 
 /// For how long a version can be scored after it was last asked for, once no name stands for it any more.
 pub const GRACE: Duration = Duration::from_secs(600);
@@ -23,6 +23,7 @@ pub struct LiveReranker {
     residency: Residency<Digest, LoadedAdapter>,
     /// By the digest under which the model scores with it.
     recent: Mutex<HashMap<Digest, Recent>>,
+    times: Mutex<PieceTimes>,
 }
 
 /// A version that was asked for.
@@ -62,7 +63,8 @@ impl LiveReranker {
     /// held while they are not in use. `fallback` answers requests for the name `default` until the registry has such an
     /// alias; `None` is the bare base model.
     pub fn new(base: ModelReranker, registry: Arc<Registry>, fallback: Option<AdapterId>, bytes_max: u64) -> Self {
-        Self { base, fallback, registry, residency: Residency::new(bytes_max), recent: Mutex::default() }
+        let residency = Residency::new(bytes_max);
+        Self { base, fallback, registry, residency, recent: Mutex::default(), times: Mutex::default() }
     }
 
     /// The base model.
@@ -78,6 +80,11 @@ impl LiveReranker {
     /// What is in memory, and how long loading took.
     pub fn residency(&self) -> ResidencyStats {
         self.residency.stats()
+    }
+
+    /// Where the model's time has gone so far.
+    pub fn times(&self) -> PieceTimes {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an adapter is in memory now.
@@ -163,7 +170,8 @@ impl Reranker for LiveReranker {
             .zip(&residents)
             .filter_map(|(group, resident)| Some((*group, resident.as_ref().ok()?.as_deref().cloned())))
             .unzip();
-        let (scores, _) = self.base.score_with(&groups, &adapters);
+        let (scores, times) = self.base.score_with(&groups, &adapters);
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).add(&times);
         let mut scores = scores.into_iter();
         let scored = |resident: Result<_, LiveError>| {
             resident.map_err(BoxError::from)?;

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::ServerError;
+use crate::{LiveConfig, ServerError};
 
 /// What a key is for. Each role may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,11 +120,11 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// A layer that lets through what has a key of the role.
 pub(crate) async fn require(
-    State((access, role)): State<(Arc<Access>, Role)>,
+    State((config, role)): State<(LiveConfig, Role)>,
     request: Request,
     next: Next,
 ) -> Result<Response, ServerError> {
-    access.check(request.headers(), role)?;
+    config.current().access.check(request.headers(), role)?;
     Ok(next.run(request).await)
 }
 

@@ -10,7 +10,7 @@ use lorank_core::with_causes;
 use lorank_experiments::{ExperimentError, ExperimentErrorKind};
 use lorank_lab::{LabError, LabErrorKind};
 use lorank_pipeline::PipelineError;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::RequestId;
 
@@ -73,6 +73,14 @@ pub enum ServerError {
     UnsupportedMediaType {
         /// What it is said to be, in words.
         found: String,
+    },
+    /// The client took too long to send a part of the request.
+    #[error("the {part} of the request was not complete within {millis} ms, which is the limit")]
+    TooSlow {
+        /// The part of it.
+        part: &'static str,
+        /// The limit.
+        millis: u128,
     },
     /// Too many searches are under way.
     #[error("{n_searches_max} searches are under way, which is the limit; try again later")]
@@ -212,6 +220,8 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The body is too long.
     PayloadTooLarge,
+    /// The client is too slow.
+    RequestTimeout,
     /// The body is not JSON.
     UnsupportedMediaType,
     /// It can be read, but says something impossible.
@@ -244,6 +254,7 @@ impl ErrorKind {
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
             Self::PayloadTooLarge => ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::RequestTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::InvalidValue => ("invalid_value", StatusCode::UNPROCESSABLE_ENTITY),
             Self::Overloaded => ("overloaded", StatusCode::TOO_MANY_REQUESTS),
@@ -268,6 +279,7 @@ impl ServerError {
             Self::Forbidden { .. } | Self::SourceNotAllowed { .. } => ErrorKind::Forbidden,
             Self::MethodNotAllowed { .. } => ErrorKind::MethodNotAllowed,
             Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => ErrorKind::PayloadTooLarge,
+            Self::TooSlow { .. } => ErrorKind::RequestTimeout,
             Self::UnsupportedMediaType { .. } => ErrorKind::UnsupportedMediaType,
             Self::Overloaded { .. } | Self::QueueFull { .. } => ErrorKind::Overloaded,
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
@@ -327,16 +339,20 @@ impl ServerError {
         }
     }
 
-    /// The answer that tells the caller.
-    pub(crate) fn to_response(&self, request_id: &RequestId) -> Response {
-        let status = self.kind().word_and_status().1;
-        self.log(status);
+    /// What the answer's body says.
+    pub(crate) fn to_json(&self, request_id: &RequestId) -> Json {
         let mut error = json!({ "kind": self.kind().as_str(), "message": self.message() });
         if let Some(field) = self.field() {
             error["field"] = field.into();
         }
-        let body = json!({ "error": error, "request_id": request_id.as_str() });
-        let mut response = (status, axum::Json(body)).into_response();
+        json!({ "error": error, "request_id": request_id.as_str() })
+    }
+
+    /// The answer that tells the caller.
+    pub(crate) fn to_response(&self, request_id: &RequestId) -> Response {
+        let status = self.kind().word_and_status().1;
+        self.log(status);
+        let mut response = (status, axum::Json(self.to_json(request_id))).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -10,7 +10,8 @@
 //! - `POST /v1/events` takes what people did with answers, in the shape of User Behavior Insights.
 //! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` are the operator's: what is in the registry, what is
 //!   promoted, what is tried, and what came of it.
-//! - `GET /metrics` is for Prometheus; `GET /health` says that the service answers.
+//! - `GET /metrics` is for Prometheus; `GET /health` says that the service answers, `GET /ready` that a search would be
+//!   answered now: that the index is open, the model in memory, and the queue below its limit.
 //!
 //! What is wrong with a request is said in one shape, with the status that fits:
 //! `{"error": {"kind": "invalid_value", "message": "...", "field": "depth"}, "request_id": "..."}`.
@@ -18,14 +19,15 @@
 //! Unknown keys are refused by name. Every answer carries its `x-request-id`, the caller's own where it sent one.
 //!
 //! This crate owns the wire types, and nothing else in lorank knows HTTP. Bearer keys have [roles](Role); without keys everybody
-//! may do everything. It has no TLS: that is a proxy's work.
+//! may do everything. It has no TLS: that is a proxy's work. What clients can do slowly has its [limits](ConnectionLimits), and
+//! keys and limits can be [replaced](LiveConfig) while it serves.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
 //! use std::sync::Arc;
 //! use lorank_core::*;
 //! use lorank_pipeline::{Pipeline, PipelineConfig};
-//! use lorank_server::{ServerConfig, router, serve};
+//! use lorank_server::{LiveConfig, ServerConfig, router, serve};
 //!
 //! # struct OneDocument;
 //! # impl FirstStage for OneDocument {
@@ -43,15 +45,21 @@
 //! let pipeline = Arc::new(Pipeline::new(first_stage, reranker, PipelineConfig::default())?);
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! let shutdown = async { /* until the process is asked to end */ };
-//! serve(listener, router(pipeline, ServerConfig::default()), shutdown).await?;
+//! let config = LiveConfig::from(ServerConfig::default());
+//! serve(listener, router(pipeline, config.clone()), config, shutdown).await;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod access;
+mod admission;
+mod connections;
+mod cors;
 mod error;
+mod live;
 mod metrics;
+mod reading;
 mod request_id;
 mod routes;
 mod server;
@@ -61,10 +69,13 @@ mod tests;
 mod wire;
 
 pub use access::{Access, Key, Role};
+pub use connections::{ConnectionLimits, Ended, serve};
+pub use cors::CorsOrigin;
 pub use error::{ErrorKind, RetryAfter, ServerError};
+pub use live::LiveConfig;
 pub use request_id::RequestId;
-pub use server::{ServerConfig, router, serve};
-pub use service::{AdapterHost, Service};
+pub use server::{ServerConfig, router};
+pub use service::{AdapterHost, ModelTimes, Service};
 pub use wire::{
     AdapterJson, AnswerShape, Asked, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson, FailedArmJson,
     FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,

@@ -1,23 +1,21 @@
-//! The router, its limits, and the loop that serves it.
+//! The router and its limits.
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post, put};
-use axum::serve::ListenerExt;
 use axum::{Router, middleware};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
-use crate::ServerError;
 use crate::access::{Access, Role, require};
+use crate::admission::Admission;
 use crate::metrics::Metrics;
+use crate::reading::limit_body;
 use crate::request_id::identify;
-use crate::routes::{App, adapters, compare, events, experiments, metrics, rerank, search};
+use crate::routes::{Shared, adapters, compare, events, experiments, metrics, ready, rerank, search};
 use crate::service::Service;
+use crate::{ConnectionLimits, CorsOrigin, LiveConfig, ServerError, cors};
 
 /// The limits of the service. Those of a search are the pipeline's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,43 +27,58 @@ pub struct ServerConfig {
     pub n_searches_max: NonZeroUsize,
     /// The longest body.
     pub body_bytes_max: usize,
+    /// The longest time for a client to send a body.
+    pub body_read: Duration,
     /// The most documents that a rerank request may bring.
     pub n_documents_max: NonZeroUsize,
     /// Who may do what.
     pub access: Access,
+    /// The origins whose pages may read answers in a browser. Without any, no page of another origin may.
+    pub cors_origins: Vec<CorsOrigin>,
+    /// The connections' own limits.
+    pub connections: ConnectionLimits,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
         let n_searches_max = NonZeroUsize::new(128).expect("128 is not 0");
         let n_documents_max = NonZeroUsize::new(10_000).expect("10,000 is not 0");
-        Self { n_searches_max, body_bytes_max: 16 << 20, n_documents_max, access: Access::default() }
+        Self {
+            n_searches_max,
+            body_bytes_max: 16 << 20,
+            body_read: Duration::from_secs(30),
+            n_documents_max,
+            access: Access::default(),
+            cors_origins: Vec::new(),
+            connections: ConnectionLimits::default(),
+        }
     }
 }
 
 /// The routes of a service: a [`Service`], or a pipeline of whatever engines. It is an axum router, so it can be nested in a
-/// larger service.
-pub fn router(service: impl Into<Service>, config: ServerConfig) -> Router {
-    let service = service.into();
-    let metrics = Arc::new(Metrics::new(&service));
-    let under_way = Arc::new(Semaphore::new(config.n_searches_max.get()));
-    let (access, bytes_max) = (Arc::new(config.access.clone()), config.body_bytes_max);
-    let app = App { service, under_way, config: Arc::new(config), metrics };
-    let with_key =
-        |routes: Router<App>, role| routes.route_layer(middleware::from_fn_with_state((access.clone(), role), require));
+/// larger service. A [`LiveConfig`] can be replaced while it serves.
+pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Router {
+    let (service, config, admission) = (service.into(), config.into(), Arc::new(Admission::default()));
+    let metrics = Arc::new(Metrics::new(&service, &admission, &config));
+    let shared = Shared { service, admission, config: config.clone(), metrics };
+    let with_key = |routes: Router<Shared>, role| {
+        routes.route_layer(middleware::from_fn_with_state((config.clone(), role), require))
+    };
     Router::new()
         .merge(with_key(search_routes(), Role::Search))
         .merge(with_key(admin_routes(), Role::Admin))
         .route("/health", get(metrics::health))
+        .route("/ready", get(ready::ready))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(bytes_max))
-        .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
+        .layer(middleware::from_fn_with_state(config.clone(), limit_body))
+        .layer(middleware::from_fn_with_state(shared.clone(), metrics::count))
         .layer(middleware::from_fn(identify))
-        .with_state(app)
+        .layer(middleware::from_fn_with_state(config, cors::allow))
+        .with_state(shared)
 }
 
-fn search_routes() -> Router<App> {
+fn search_routes() -> Router<Shared> {
     Router::new()
         .route("/v1/search", get(search::by_query_string).post(search::by_body))
         .route("/v1/compare", post(compare::compare))
@@ -80,7 +93,7 @@ fn search_routes() -> Router<App> {
         .route("/v1/models", get(rerank::models))
 }
 
-fn admin_routes() -> Router<App> {
+fn admin_routes() -> Router<Shared> {
     Router::new()
         .route("/v1/adapters", get(adapters::list))
         .route("/v1/adapters/{id}", get(adapters::show).put(adapters::put).delete(adapters::delete))
@@ -94,24 +107,6 @@ fn admin_routes() -> Router<App> {
         .route("/v1/experiments/{id}/report", get(experiments::report))
         .route("/v1/experiments/{id}/export", get(experiments::export))
         .route("/v1/shadows", get(experiments::shadows))
-}
-
-/// Serves until `shutdown` is done; then takes no more connections, and ends once every request under way is answered.
-///
-/// # Errors
-/// None in practice: connections that cannot be accepted are tried again.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // An answer is one write; waiting to send it together with a next one only delays it.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "could not set TCP_NODELAY");
-        }
-    });
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
 async fn unknown_route(uri: Uri) -> ServerError {

@@ -1,10 +1,12 @@
 //! What the routes serve, its engines forgotten.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError, Candidate, Digest, FirstStage, ModelVersion, Reranker};
-use lorank_experiments::ExperimentStore;
+use lorank_experiments::{ExperimentError, ExperimentStore};
 use lorank_lab::{Lab, LabAnswer, LabError, ShadowStats, Trial};
 use lorank_pipeline::{
     AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, Scoring, SearchRequest,
@@ -21,6 +23,14 @@ impl Service {
     /// A lab's searches and experiments.
     pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(lab: Arc<Lab<F, R>>) -> Self {
         Self { engine: lab, adapters: None }
+    }
+
+    /// Returns when all exposures and shadows' records so far are on the disk: at the end, before the process goes.
+    ///
+    /// # Errors
+    /// A store that cannot be written any more.
+    pub fn flush(&self) -> Result<(), ExperimentError> {
+        self.engine.store().map_or(Ok(()), |store| store.flush())
     }
 
     /// The adapters that it serves as well.
@@ -62,6 +72,22 @@ pub trait AdapterHost: Send + Sync {
 
     /// What is in memory, and how long loading took.
     fn residency(&self) -> ResidencyStats;
+
+    /// Where the model's time has gone, if the model tells.
+    fn model_times(&self) -> Option<ModelTimes> {
+        None
+    }
+}
+
+/// Where a model's time has gone since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelTimes {
+    /// Turning texts into tokens.
+    pub tokenise: Duration,
+    /// Forward passes, the times of all threads together.
+    pub forward: Duration,
+    /// Tokens that went through the model, as its tokenizer counts them.
+    pub n_tokens: u64,
 }
 
 /// A lab whose engines are forgotten.
@@ -76,6 +102,10 @@ pub(crate) trait Engine: Send + Sync {
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
     fn n_cached_scores(&self, adapter: &Digest) -> usize;
     fn cache_stats(&self) -> CacheStats;
+    /// Has the first stage search for one hit.
+    fn probe(&self) -> Result<(), PipelineError>;
+    /// How many requests may wait for the model.
+    fn queue_max(&self) -> usize;
     fn queue_stats(&self) -> QueueStats;
     fn shadow_stats(&self) -> ShadowStats;
     fn store(&self) -> Option<&Arc<ExperimentStore>>;
@@ -108,6 +138,16 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for Lab<F, R> {
 
     fn cache_stats(&self) -> CacheStats {
         self.pipeline().cache_stats()
+    }
+
+    fn probe(&self) -> Result<(), PipelineError> {
+        let one = Some(NonZeroUsize::MIN);
+        let request = SearchRequest { rerank: false, depth: one, top_k: one, ..SearchRequest::new("ready") };
+        self.pipeline().search(&request).map(drop)
+    }
+
+    fn queue_max(&self) -> usize {
+        self.pipeline().config().queue_max.get()
     }
 
     fn queue_stats(&self) -> QueueStats {

@@ -18,7 +18,7 @@ use lorank_tantivy::input::{BadLine, Origin, SourcedDocument};
 use lorank_tantivy::{Bm25FirstStage, BulkOptions, Document, Index, IndexSettings, WriterOptions, index_documents};
 use serde::Deserialize;
 
-use super::serve::{DEFAULT_LISTEN, serve};
+use super::serve::{Background, DEFAULT_LISTEN, serve};
 use crate::models::{AdapterArg, ModelArgs};
 use crate::output::compare::{Entry, Order, render};
 use crate::output::style::{FAINT, STRONG, UP, paint};
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let question = questions[0].text.replace(' ', "+");
-    serve(Arc::new(pipeline).into(), ServerConfig::default(), args.listen, None, |address| {
+    serve(Arc::new(pipeline).into(), ServerConfig::default().into(), args.listen, Background::default(), |address| {
         let mut out = output::stdout();
         writeln!(out, "\nlistening on http://{address}, until Ctrl-C. Try")?;
         writeln!(out, "\n    curl 'http://{address}/v1/search?q={question}&top_k=3'")?;

@@ -4,10 +4,12 @@ pub(crate) mod adapters;
 pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod delete;
 #[cfg(feature = "starter")]
 pub(crate) mod demo;
 pub(crate) mod experiments;
+pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod info;
 pub(crate) mod key;
@@ -48,6 +50,8 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Adapters(args) => adapters::run(args, is_quiet),
         Command::Experiments(args) => experiments::run(args),
         Command::Key(args) => key::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Health(args) => health::run(args),
         Command::Bench(args) => bench::run(args, is_quiet),
         Command::Info(args) => info::run(args, is_quiet),
         Command::Completions(args) => completions::run(args, Cli::command()),

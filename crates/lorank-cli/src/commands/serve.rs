@@ -13,7 +13,7 @@ use lorank_experiments::StoreConfig;
 use lorank_lab::Lab;
 use lorank_live::LiveReranker;
 use lorank_pipeline::{Pipeline, PipelineConfig};
-use lorank_server::{AdapterHost, ServerConfig, Service};
+use lorank_server::{AdapterHost, LiveConfig, ServerConfig, Service};
 use lorank_tantivy::{Bm25FirstStage, Index};
 use tokio::net::TcpListener;
 
@@ -21,8 +21,11 @@ use crate::config::ConfigFile;
 use crate::data::DataArgs;
 use crate::failure::WrongUsage;
 use crate::host::{AllowedSource, Host};
+use crate::limits::LimitArgs;
 use crate::models::{AdapterArg, ModelArgs};
 use crate::output;
+use crate::reload::Reload;
+use crate::settings::Said;
 use crate::shadows::ShadowArg;
 
 /// Serve an index over HTTP: searches, comparisons, events, and the operator's adapters and experiments
@@ -33,7 +36,7 @@ pub(crate) struct ServeArgs {
     index: Option<PathBuf>,
     /// A configuration file (see examples/lorank.toml); flags and the environment win over it
     #[arg(long, value_name = "FILE", env = "LORANK_CONFIG")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:7788]
     #[arg(long, value_name = "ADDRESS", env = "LORANK_LISTEN")]
     listen: Option<SocketAddr>,
@@ -93,20 +96,27 @@ pub(crate) struct ServeArgs {
     data: DataArgs,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
 }
 
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7788";
+
+/// How long threads have at the very end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// How often the registry is looked at for what other processes changed.
 const REGISTRY_REFRESH: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
+    // Read first: what changes after it is a change.
+    let said = args.config.as_deref().map(Said::read).transpose()?.unwrap_or_default();
     let file = args.config.as_deref().map(ConfigFile::read).transpose()?.unwrap_or_default();
     let missing = || WrongUsage("no index is named; add --index DIR, or `index` in the configuration file".into());
     let index = args.index.as_ref().or(file.index.as_ref()).ok_or_else(missing)?;
     let default = || DEFAULT_LISTEN.parse().expect("the default is an address");
     let listen = args.listen.or(file.listen).unwrap_or_else(default);
-    let server = file.server()?;
+    let server = file.server(&args.limits)?;
     check_reach(listen, &server, args.no_keys)?;
     let data = DataArgs { dir: args.data.dir.clone().or_else(|| file.data.clone()) }.folder()?;
     let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
@@ -126,11 +136,16 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let allowed = if args.adapter_sources.is_empty() { file.adapter_sources } else { args.adapter_sources.clone() };
     let host = Arc::new(Host { reranker, allowed });
     let service = Service::new(Arc::new(lab)).with_adapters(host.clone());
-    serve(service, server, listen, Some(host), announce)
+    let reload = args.config.clone().map(|path| {
+        let (flags, no_keys) = (args.limits.clone(), args.no_keys);
+        Reload { path, flags, listen, no_keys, said }
+    });
+    let background = Background { host: Some(host), reload };
+    serve(service, server.into(), listen, background, announce)
 }
 
 /// Refuses to be reached by other machines without keys.
-fn check_reach(listen: SocketAddr, server: &ServerConfig, is_allowed: bool) -> Result<(), WrongUsage> {
+pub(crate) fn check_reach(listen: SocketAddr, server: &ServerConfig, is_allowed: bool) -> Result<(), WrongUsage> {
     if listen.ip().is_loopback() || !server.access.keys.is_empty() || is_allowed {
         return Ok(());
     }
@@ -162,26 +177,56 @@ fn announce(address: SocketAddr) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// Serves until the process is asked to end (Ctrl-C or a polite kill); requests under way are finished.
+/// What goes on beside the requests.
+#[derive(Default)]
+pub(crate) struct Background {
+    /// The adapters, whose registry other processes may change.
+    pub host: Option<Arc<Host>>,
+    /// The configuration file, which may be read again.
+    pub reload: Option<Reload>,
+}
+
+/// Serves until the process is asked to end (Ctrl-C or a polite kill); requests under way are finished, within a limit, and
+/// what they recorded is written.
 /// `announce` is told the address once connections are accepted there.
 pub(crate) fn serve(
     service: Service,
-    config: ServerConfig,
+    config: LiveConfig,
     listen: SocketAddr,
-    host: Option<Arc<Host>>,
+    background: Background,
     announce: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("could not start the server's threads")?;
-    runtime.block_on(async {
+    raise_file_limit();
+    let served = runtime.block_on(async {
         let listener = TcpListener::bind(listen).await.with_context(|| format!("could not listen on {listen}"))?;
+        if let Some(reload) = background.reload {
+            reload.at_signals(config.clone());
+        }
         announce(listener.local_addr()?)?;
-        if let Some(host) = host {
+        if let Some(host) = background.host {
             tokio::spawn(follow_registry(host));
         }
-        let router = lorank_server::router(service, config);
-        lorank_server::serve(listener, router, asked_to_end()).await.context("the server failed")
-    })
+        let router = lorank_server::router(service.clone(), config.clone());
+        lorank_server::serve(listener, router, config, asked_to_end()).await;
+        anyhow::Ok(())
+    });
+    let flushed = service.flush().context("what was recorded last could not be written");
+    // A search that was cut off may still hold a thread, and is not waited for.
+    runtime.shutdown_timeout(LAST_WORDS);
+    served.and(flushed)
 }
+
+/// Every connection takes a file descriptor, and what a process gets without asking is often no more than 1024.
+#[cfg(unix)]
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::debug!(%error, "could not raise the limit of open files");
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_file_limit() {}
 
 /// Notices what other processes do to the registry. A reading that fails leaves what was read before, and is tried again.
 async fn follow_registry(host: Arc<Host>) {

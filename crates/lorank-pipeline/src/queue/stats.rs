@@ -18,11 +18,26 @@ pub struct QueueStats {
     pub n_pairs_scored: u64,
     /// Tokens of all those batches.
     pub n_tokens_run: u64,
+    /// How many of those batches had up to as many tokens as [`QueueStats::BATCH_TOKENS`] says at the same place, and more
+    /// than at the place before; the last one counts those that had more.
+    pub n_batches_by_tokens: [u64; QueueStats::BATCH_TOKENS.len() + 1],
     /// The time that the reranker took for them.
     pub busy: Duration,
 }
 
 impl QueueStats {
+    /// The sizes of batches that are told apart.
+    pub const BATCH_TOKENS: [usize; 8] = [128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384];
+
+    /// Counts a batch that came back.
+    pub(super) fn count_batch(&mut self, n_tokens: usize, took: Duration) {
+        let size = Self::BATCH_TOKENS.partition_point(|max| *max < n_tokens);
+        self.n_batches_by_tokens[size] += 1;
+        self.n_batches += 1;
+        self.n_tokens_run = self.n_tokens_run.saturating_add(n_tokens as u64);
+        self.busy = self.busy.saturating_add(took);
+    }
+
     /// The time that the model needs for all that waits now, at its pace so far. Zero while no batch has been run.
     pub fn estimated_wait(&self) -> Duration {
         if self.n_tokens_run == 0 {
@@ -50,6 +65,16 @@ mod tests {
         check(0, 1_000, 500, 0);
         check(4_000, 1_000, 500, 2_000);
         check(10, 1_000, 500, 5);
+    }
+
+    #[test]
+    fn batches_are_counted_by_their_size() {
+        let mut stats = QueueStats::default();
+        for n_tokens in [1, 128, 129, 16_384, 16_385, usize::MAX] {
+            stats.count_batch(n_tokens, Duration::ZERO);
+        }
+        assert_eq!(stats.n_batches_by_tokens, [2, 1, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!((stats.n_batches, stats.n_tokens_run), (6, u64::MAX));
     }
 
     #[test]

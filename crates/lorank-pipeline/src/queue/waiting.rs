@@ -192,9 +192,7 @@ impl Waiting {
 
     /// Hands the outcome of each of a batch's groups to its request.
     pub fn finish(&mut self, batch: Batch, outcomes: Vec<Outcome>, took: Duration) {
-        self.done.n_batches += 1;
-        self.done.n_tokens_run = self.done.n_tokens_run.saturating_add(batch.n_tokens as u64);
-        self.done.busy = self.done.busy.saturating_add(took);
+        self.done.count_batch(batch.n_tokens, took);
         let mut scored: HashMap<ScoreKey, Score> = HashMap::new();
         for (group, outcome) in batch.groups.into_iter().zip(outcomes) {
             match outcome {

@@ -5,6 +5,7 @@ pub(crate) mod compare;
 pub(crate) mod events;
 pub(crate) mod experiments;
 pub(crate) mod metrics;
+pub(crate) mod ready;
 pub(crate) mod rerank;
 pub(crate) mod search;
 
@@ -13,30 +14,47 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::{FromRef, FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
-use tokio::sync::Semaphore;
 
+use crate::admission::Admission;
 use crate::metrics::Metrics;
+use crate::reading::TooSlow;
 use crate::service::Service;
 pub(crate) use crate::wire::read;
-use crate::{RetryAfter, ServerConfig, ServerError};
+use crate::{LiveConfig, RetryAfter, ServerConfig, ServerError};
 
 /// The routes, for whoever asks for another.
 pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/rerank`, \
      `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score` (POST), `/v1/models`, `/info`, `/v1/adapters`, `/v1/aliases`, \
-     `/v1/experiments`, `/v1/shadows`, `/metrics` and `/health` (GET)";
+     `/v1/experiments`, `/v1/shadows`, `/metrics`, `/ready` and `/health` (GET)";
 
 /// What the handlers share.
 #[derive(Clone)]
+pub(crate) struct Shared {
+    pub service: Service,
+    pub admission: Arc<Admission>,
+    pub config: LiveConfig,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What a request's handler works with: the same, and the configuration as it was when the request came.
+#[derive(Clone)]
 pub(crate) struct App {
     pub service: Service,
-    pub under_way: Arc<Semaphore>,
+    pub admission: Arc<Admission>,
     pub config: Arc<ServerConfig>,
     pub metrics: Arc<Metrics>,
+}
+
+impl FromRef<Shared> for App {
+    fn from_ref(Shared { service, admission, config, metrics }: &Shared) -> Self {
+        let (service, admission, metrics) = (service.clone(), admission.clone(), metrics.clone());
+        Self { service, admission, config: config.current(), metrics }
+    }
 }
 
 impl App {
@@ -58,14 +76,12 @@ impl App {
         self,
         work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
     ) -> Result<T, ServerError> {
-        let overloaded = |_| ServerError::Overloaded {
-            n_searches_max: self.config.n_searches_max.get(),
-            retry_after: self.retry_after(),
-        };
-        let permit = self.under_way.clone().try_acquire_owned().map_err(overloaded)?;
+        let n_searches_max = self.config.n_searches_max.get();
+        let overloaded = || ServerError::Overloaded { n_searches_max, retry_after: self.retry_after() };
+        let admitted = self.admission.admit(n_searches_max).ok_or_else(overloaded)?;
         self.blocking(move |app| {
             // Held until the work is done, which may be after the caller has gone.
-            let _permit = permit;
+            let _admitted = admitted;
             work(app)
         })
         .await
@@ -82,7 +98,10 @@ impl App {
             BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
                 ServerError::BodyTooLarge { bytes_max: self.config.body_bytes_max }
             }
-            error => ServerError::Malformed { part: "body", problem: error.body_text() },
+            error => match TooSlow::behind(&error) {
+                Some(limit) => ServerError::TooSlow { part: "body", millis: limit.as_millis() },
+                None => ServerError::Malformed { part: "body", problem: error.body_text() },
+            },
         })
     }
 

@@ -1,7 +1,5 @@
 //! The service from the outside, over toy engines.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -18,6 +16,7 @@ use crate::*;
 
 mod adapters;
 mod experiments;
+mod operating;
 mod rerank;
 
 const JSON: &str = "application/json";
@@ -451,29 +450,4 @@ async fn a_caller_who_hangs_up_frees_the_model() {
     // The only thread takes this search once it is done with the other one.
     assert_eq!(get(&service, "/v1/search?q=lamp").await.0, StatusCode::OK);
     assert_eq!(reranker.n_pairs(), 1 + 5, "one batch of the first search, all of the second");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn over_a_socket_requests_under_way_are_finished_before_the_end() {
-    let gate = Gate::closed();
-    let first_stage = ToyFirstStage::new(toy::candidates(3)).behind(gate.clone());
-    let service = service(first_stage, FakeReranker::hashing(), PipelineConfig::default());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (shut_down, asked) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, service, async { drop(asked.await) }));
-    let client = std::thread::spawn(move || {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(b"GET /v1/search?q=egg HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    });
-    wait_for_arrivals(&gate, 1).await;
-    shut_down.send(()).unwrap();
-    gate.open();
-    server.await.unwrap().unwrap();
-    let answer = client.join().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(r#""reranked":true"#), "{answer}");
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
 }

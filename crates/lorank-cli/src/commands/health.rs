@@ -1,0 +1,42 @@
+//! `lorank health`: whether a running server answers, for supervisors and containers that have no curl.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::output;
+use crate::output::text::{cut, one_line};
+
+/// Ask a running server whether it is well; the exit status is 0 if it is, and 1 if it is not
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// The server
+    #[arg(value_name = "URL", env = "LORANK_SERVER", default_value = "http://127.0.0.1:7788")]
+    server: String,
+    /// Ask whether it would answer a search now (/ready), and not only whether it is alive (/health)
+    #[arg(long)]
+    ready: bool,
+    /// How long it may take to answer
+    #[arg(long, value_name = "N", default_value_t = 3_000)]
+    timeout_millis: u64,
+}
+
+const ANSWER_BYTES_MAX: u64 = 1 << 16;
+
+pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
+    let url = format!("{}/{}", args.server.trim_end_matches('/'), if args.ready { "ready" } else { "health" });
+    let limit = Some(Duration::from_millis(args.timeout_millis));
+    let config = ureq::Agent::config_builder().timeout_global(limit).http_status_as_error(false).build();
+    let mut response = ureq::Agent::from(config).get(&url).call().with_context(|| format!("could not ask `{url}`"))?;
+    let status = response.status();
+    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?;
+    let body = cut(&one_line(&body), 500);
+    if !status.is_success() {
+        bail!("`{url}` answered with status {}: {body}", status.as_u16());
+    }
+    let mut out = output::stdout();
+    writeln!(out, "{body}")?;
+    Ok(out.flush()?)
+}

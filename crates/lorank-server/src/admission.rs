@@ -1,0 +1,50 @@
+//! How many searches are under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Counts the searches under way. The limit comes with each, since it may change while they run.
+#[derive(Debug, Default)]
+pub(crate) struct Admission(AtomicUsize);
+
+/// A search under way, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Admitted(Arc<Admission>);
+
+impl Admission {
+    /// Lets one more in, unless there are so many already.
+    pub fn admit(self: &Arc<Self>, n_max: usize) -> Option<Admitted> {
+        let one_more = |n: usize| (n < n_max).then_some(n + 1);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
+        Some(Admitted(self.clone()))
+    }
+
+    /// How many are under way.
+    pub fn n(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lower_limit_holds_once_enough_are_done() {
+        let admission = Arc::new(Admission::default());
+        let mut admitted: Vec<Admitted> = (0..3).map_while(|_| admission.admit(2)).collect();
+        assert_eq!((admitted.len(), admission.n()), (2, 2));
+        assert!(admission.admit(1).is_none());
+        admitted.pop();
+        assert!(admission.admit(1).is_none());
+        admitted.pop();
+        assert!(admission.admit(1).is_some());
+        assert_eq!(admission.n(), 0);
+    }
+}

@@ -1,0 +1,134 @@
+//! What the service's parts count themselves.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lorank_adapters::ResidencyStats;
+use lorank_pipeline::QueueStats;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::LiveConfig;
+use crate::admission::Admission;
+use crate::connections::End;
+use crate::service::Service;
+
+/// See the [module](self).
+pub(super) struct Parts {
+    pub service: Service,
+    pub admission: Arc<Admission>,
+    pub config: LiveConfig,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
+}
+
+impl Collector for Parts {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut to = Encoder(encoder);
+        self.connections(&mut to)?;
+        self.cache(&mut to)?;
+        self.queue(&mut to)?;
+        self.shadows(&mut to)?;
+        self.model(&mut to)?;
+        let residency = self.service.adapters.as_ref().map(|adapters| adapters.residency());
+        residency.map_or(Ok(()), |residency| adapters(&residency, &mut to))
+    }
+}
+
+impl Parts {
+    fn connections(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        let connections = self.config.connections();
+        to.gauge("searches", "Searches under way", self.admission.n() as f64)?;
+        to.gauge("connections", "Connections that are open", connections.n_open() as f64)?;
+        let help = "Connections that ended, by why";
+        let mut ended = to.0.encode_descriptor("connections_ended", help, None, MetricType::Counter)?;
+        End::ALL.into_iter().try_for_each(|end| {
+            let labels = [("reason", end.reason())];
+            let mut family = ended.encode_family(&labels)?;
+            family.encode_counter::<NoLabelSet, _, u64>(&connections.n_ended(end), None)
+        })
+    }
+
+    fn cache(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        let cache = self.service.engine.cache_stats();
+        to.counter("cache_hits", "Scores that the cache held", cache.hits)?;
+        to.counter("cache_misses", "Scores that it did not", cache.misses)?;
+        to.counter("cache_evictions", "Scores that made room for others", cache.evictions)?;
+        to.gauge("cache_entries", "Scores in the cache", cache.entries as f64)?;
+        to.gauge("cache_bytes", "The memory that they take, about", cache.bytes as f64)
+    }
+
+    fn queue(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        let queue = self.service.engine.queue_stats();
+        to.counter("batches", "Batches that the model has scored", queue.n_batches)?;
+        to.counter("batch_tokens", "Tokens in them, by the model's estimate", queue.n_tokens_run)?;
+        to.counter("pairs_scored", "Pairs that the model has scored", queue.n_pairs_scored)?;
+        to.gauge("queue_requests", "Requests that wait for the model", queue.n_requests_waiting as f64)?;
+        to.gauge("queue_pairs", "Pairs that wait for the model", queue.n_pairs_waiting as f64)?;
+        to.gauge("queue_tokens", "Tokens that wait for the model", queue.n_tokens_waiting as f64)?;
+        let max = self.service.engine.queue_max() as f64;
+        to.gauge("queue_requests_max", "How many requests may wait for the model", max)?;
+        to.gauge("model_busy_seconds", "How long the model has computed", queue.busy.as_secs_f64())?;
+        to.batch_sizes(&queue)
+    }
+
+    fn shadows(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        let shadow = self.service.engine.shadow_stats();
+        to.counter("shadow_answers", "Answers that shadows have ranked once more", shadow.n_followed)?;
+        to.counter("shadow_dropped", "Answers that shadows left out, since too many waited", shadow.n_dropped)
+    }
+
+    fn model(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        let Some(times) = self.service.adapters.as_ref().and_then(|adapters| adapters.model_times()) else {
+            return Ok(());
+        };
+        let tokenise = times.tokenise.as_secs_f64();
+        to.counter("model_tokenise_seconds", "How long texts were turned into tokens", tokenise)?;
+        let help = "How long forward passes took, the times of all threads together";
+        to.counter("model_forward_seconds", help, times.forward.as_secs_f64())?;
+        to.counter("model_tokens", "Tokens that went through the model, as its tokenizer counts", times.n_tokens)
+    }
+}
+
+fn adapters(residency: &ResidencyStats, to: &mut Encoder<'_>) -> fmt::Result {
+    to.counter("adapter_loads", "Adapters that were loaded into memory", residency.n_loads)?;
+    to.counter("adapter_load_failures", "Adapters that could not be loaded", residency.n_failed_loads)?;
+    to.counter("adapter_evictions", "Adapters that memory was taken from", residency.n_evictions)?;
+    to.gauge("adapters_in_memory", "Adapters of the registry in memory", residency.n_held as f64)?;
+    to.gauge("adapters_bytes", "The memory that they take, about", residency.bytes as f64)?;
+    to.gauge("adapter_load_seconds", "How long all cold loads took together", residency.load_time.as_secs_f64())?;
+    let last = residency.last_load_time.as_secs_f64();
+    to.gauge("adapter_last_load_seconds", "How long the last cold load took", last)
+}
+
+struct Encoder<'a>(DescriptorEncoder<'a>);
+
+impl Encoder<'_> {
+    fn counter<N>(&mut self, name: &str, help: &str, n: N) -> fmt::Result
+    where
+        ConstCounter<N>: EncodeMetric,
+    {
+        let counter = ConstCounter::new(n);
+        counter.encode(self.0.encode_descriptor(name, help, None, counter.metric_type())?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        let gauge = ConstGauge::new(value);
+        gauge.encode(self.0.encode_descriptor(name, help, None, gauge.metric_type())?)
+    }
+
+    fn batch_sizes(&mut self, queue: &QueueStats) -> fmt::Result {
+        let bounds = QueueStats::BATCH_TOKENS.iter().map(|max| *max as f64).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(queue.n_batches_by_tokens).collect();
+        let help = "How many tokens a batch had, by the model's estimate";
+        let mut histogram = self.0.encode_descriptor("batch_size_tokens", help, None, MetricType::Histogram)?;
+        histogram.encode_histogram::<NoLabelSet>(queue.n_tokens_run as f64, queue.n_batches, &buckets, None)
+    }
+}

@@ -1,0 +1,49 @@
+//! What Prometheus expects to know of every process, by the names that all its clients use.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+
+#[derive(Debug)]
+pub(super) struct Process {
+    start: Duration,
+}
+
+impl Process {
+    /// The service and the process begin at about the same time.
+    pub fn begun_now() -> Self {
+        Self { start: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+    }
+}
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut gauge = |name: &str, help: &str, value: f64| {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        };
+        let start = self.start.as_secs_f64();
+        gauge("process_start_time_seconds", "When the process began, in seconds since 1970", start)?;
+        if let Some(n_bytes) = resident_bytes() {
+            gauge("process_resident_memory_bytes", "The memory that the process holds", n_bytes as f64)?;
+        }
+        if let Some(n_open) = n_open_files() {
+            gauge("process_open_fds", "Open file descriptors", n_open as f64)?;
+        }
+        Ok(())
+    }
+}
+
+/// As Linux tells; other systems have no file for it.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
+}
+
+fn n_open_files() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
+}

@@ -1,0 +1,74 @@
+//! `/ready`: whether requests should be sent here now.
+//!
+//! `/health` says that the process answers, and a supervisor restarts one that does not. `/ready` says that a search would be
+//! answered, and a load balancer leaves out a server that is not: restarting it would not help.
+
+use axum::Json as JsonBody;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use lorank_pipeline::AdapterChoice;
+use serde::Serialize;
+
+use super::App;
+use crate::ServerError;
+
+/// What each part says: `ok`, or what is wrong with it.
+#[derive(Debug, Serialize)]
+struct Checks {
+    index: String,
+    model: String,
+    queue: String,
+}
+
+pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerError> {
+    app.blocking(|app| {
+        let checks = Checks { index: app.index_check(), model: app.model_check(), queue: app.queue_check() };
+        let is_ready = [&checks.index, &checks.model, &checks.queue].into_iter().all(|check| check == OK);
+        let (status, word) = match is_ready {
+            true => (StatusCode::OK, "ready"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+        };
+        Ok((status, JsonBody(serde_json::json!({ "status": word, "checks": checks }))).into_response())
+    })
+    .await
+}
+
+const OK: &str = "ok";
+
+impl App {
+    /// The index answers a search for one hit.
+    fn index_check(&self) -> String {
+        self.told(self.service.engine.probe().map_err(ServerError::from))
+    }
+
+    /// The model that requests get which name none is in memory; it is brought there if need be.
+    fn model_check(&self) -> String {
+        self.told(self.service.engine.model(&AdapterChoice::Default).map(drop).map_err(ServerError::from))
+    }
+
+    /// Neither the searches under way nor those that wait for the model are at their limit.
+    fn queue_check(&self) -> String {
+        let (n_searches, n_searches_max) = (self.admission.n(), self.config.n_searches_max.get());
+        let (n_waiting, queue_max) =
+            (self.service.engine.queue_stats().n_requests_waiting, self.service.engine.queue_max());
+        if n_searches >= n_searches_max {
+            return format!("{n_searches} searches are under way, which is the limit");
+        }
+        if n_waiting >= queue_max {
+            return format!("{n_waiting} requests wait for the model, which is the limit");
+        }
+        OK.to_owned()
+    }
+
+    /// The causes are for the log, as with answers: they may name files.
+    fn told(&self, check: Result<(), ServerError>) -> String {
+        check.map_or_else(
+            |error| {
+                error.log(StatusCode::SERVICE_UNAVAILABLE);
+                error.message()
+            },
+            |()| OK.to_owned(),
+        )
+    }
+}

@@ -1,0 +1,118 @@
+//! What operators ask for: readiness, pages of other origins, configurations that change, metrics.
+
+use lorank_core::AdapterId;
+
+use super::*;
+
+fn adapter(name: &str) -> AdapterId {
+    name.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_service_is_ready_when_all_its_parts_are() {
+    let plain = || ToyFirstStage::new(toy::candidates(3));
+    let without_model = PipelineConfig { default_adapter: Some(adapter("gone")), ..PipelineConfig::default() };
+    let no_index = "the first stage could not retrieve candidates";
+    let no_model = "the default model cannot be used: `default_adapter` or what it points to is missing";
+    for (first_stage, config, status, word, index, model) in [
+        (plain(), PipelineConfig::default(), 200, "ready", "ok", "ok"),
+        (ToyFirstStage::failing("/secret/path is gone"), PipelineConfig::default(), 503, "not_ready", no_index, "ok"),
+        (plain(), without_model, 503, "not_ready", "ok", no_model),
+    ] {
+        let service = service(first_stage, FakeReranker::hashing(), config);
+        let (found, answer) = get(&service, "/ready").await;
+        let checks = serde_json::json!({"index": index, "model": model, "queue": "ok"});
+        assert_eq!((found.as_u16(), answer), (status, serde_json::json!({"status": word, "checks": checks})));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_at_its_limit_is_not_ready_and_still_healthy() {
+    let gate = Gate::closed();
+    let config = PipelineConfig { queue_max: NonZeroUsize::MIN, ..PipelineConfig::default() };
+    let stuck = Arc::new(FakeReranker::hashing().behind(gate.clone()));
+    let pipeline = Arc::new(Pipeline::new(ToyFirstStage::new(toy::candidates(3)), stuck, config).unwrap());
+    let config = LiveConfig::from(ServerConfig::default());
+    let service = router(pipeline.clone(), config.clone());
+    let search = |query: &str| {
+        let (service, uri) = (service.clone(), format!("/v1/search?q={query}"));
+        tokio::spawn(async move { get(&service, &uri).await })
+    };
+    let first = search("one");
+    wait_for_arrivals(&gate, 1).await;
+    assert_eq!(get(&service, "/ready").await.0, StatusCode::OK);
+    let second = search("two");
+    while pipeline.queue_stats().n_requests_waiting < 1 {
+        tokio::task::yield_now().await;
+    }
+    for (n_searches_max, why) in [
+        (128, "1 requests wait for the model, which is the limit"),
+        (2, "2 searches are under way, which is the limit"),
+    ] {
+        config.replace(ServerConfig {
+            n_searches_max: NonZeroUsize::new(n_searches_max).unwrap(),
+            ..ServerConfig::default()
+        });
+        let (status, answer) = get(&service, "/ready").await;
+        assert_eq!((status.as_u16(), answer["checks"]["queue"].as_str()), (503, Some(why)));
+    }
+    assert_eq!(get(&service, "/health").await.0, StatusCode::OK);
+    gate.open();
+    assert!(first.await.unwrap().0.is_success() && second.await.unwrap().0.is_success());
+    assert_eq!(get(&service, "/ready").await.0, StatusCode::OK);
+}
+
+fn with_origin(mut request: Request<Body>, origin: &str) -> Request<Body> {
+    request.headers_mut().insert("origin", origin.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_read_what_the_operator_lets_them() {
+    let ours = "https://shop.example";
+    for (origins, origin, allowed) in [
+        (&[][..], ours, None),
+        (&[ours], ours, Some(ours)),
+        (&["http://localhost:1", ours], ours, Some(ours)),
+        (&[ours], "https://other.example", None),
+        (&["*"], "https://other.example", Some("*")),
+    ] {
+        let cors_origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
+        let config = ServerConfig { cors_origins, ..ServerConfig::default() };
+        let first_stage = ToyFirstStage::new(toy::candidates(3));
+        let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
+        let service = router(Arc::new(pipeline), config);
+        // An answer, an error, and what is not there.
+        for uri in ["/v1/search?q=egg", "/v1/search", "/nowhere"] {
+            let (_, headers, _) = send(&service, with_origin(request("GET", uri, "", ""), origin)).await;
+            let found = headers.get("access-control-allow-origin").map(|value| value.to_str().unwrap());
+            assert_eq!(found, allowed, "{uri} from {origin} under {origins:?}");
+            assert_eq!(headers.contains_key("vary"), !origins.is_empty(), "{uri} from {origin} under {origins:?}");
+        }
+        let mut preflight = with_origin(request("OPTIONS", "/v1/search", "", ""), origin);
+        preflight.headers_mut().insert("access-control-request-method", "POST".parse().unwrap());
+        let (status, headers, _) = send(&service, preflight).await;
+        let expected = if allowed.is_some() { 204 } else { 405 };
+        assert_eq!(status.as_u16(), expected, "{origin} under {origins:?}");
+        let methods = headers.get("access-control-allow-methods").map(|value| value.to_str().unwrap());
+        assert_eq!(methods.is_some_and(|methods| methods.contains("POST")), allowed.is_some());
+    }
+}
+
+#[tokio::test]
+async fn keys_can_be_replaced_while_requests_come() {
+    let key = |text: &str| Key::new(text, Role::Search, &Key::hash_of(text)).unwrap();
+    let with_key = |text: &str| ServerConfig { access: Access { keys: vec![key(text)] }, ..ServerConfig::default() };
+    let config = LiveConfig::from(with_key("old"));
+    let first_stage = ToyFirstStage::new(toy::candidates(3));
+    let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
+    let service = router(Arc::new(pipeline), config.clone());
+    let status_of = async |text: &str| {
+        let mut request = request("GET", "/v1/search?q=egg", "", "");
+        request.headers_mut().insert("authorization", format!("Bearer {text}").parse().unwrap());
+        send(&service, request).await.0.as_u16()
+    };
+    assert_eq!((status_of("old").await, status_of("new").await), (200, 401));
+    config.replace(with_key("new"));
+    assert_eq!((status_of("old").await, status_of("new").await), (401, 200));
+}
