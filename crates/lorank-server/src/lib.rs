@@ -66,7 +66,7 @@ pub use request_id::RequestId;
 pub use server::{ServerConfig, router, serve};
 pub use service::{AdapterHost, Service};
 pub use wire::{
-    AdapterJson, AnswerShape, Asked, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson, FailedArmJson,
+    AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson, FailedArmJson,
     FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,
     ValueJson,
 };
