@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
@@ -16,7 +17,7 @@ use crate::ServerError;
 use crate::access::{Access, Role, require};
 use crate::metrics::Metrics;
 use crate::request_id::identify;
-use crate::routes::{App, adapters, compare, events, experiments, metrics, rerank, search};
+use crate::routes::{App, adapters, compare, documents, events, experiments, metrics, rerank, search};
 use crate::service::Service;
 
 /// The limits of the service. Those of a search are the pipeline's.
@@ -31,6 +32,12 @@ pub struct ServerConfig {
     pub body_bytes_max: usize,
     /// The most documents that a rerank request may bring.
     pub n_documents_max: NonZeroUsize,
+    /// The longest body of documents to add. It is read while it comes, and never held whole.
+    pub bulk_bytes_max: usize,
+    /// The most documents that such a body may have: the answer has an entry for each.
+    pub bulk_lines_max: NonZeroUsize,
+    /// How many changes of documents may be under way, each with a thread. One more is turned away with status 429.
+    pub n_changes_max: NonZeroUsize,
     /// Who may do what.
     pub access: Access,
 }
@@ -39,7 +46,17 @@ impl Default for ServerConfig {
     fn default() -> Self {
         let n_searches_max = NonZeroUsize::new(128).expect("128 is not 0");
         let n_documents_max = NonZeroUsize::new(10_000).expect("10,000 is not 0");
-        Self { n_searches_max, body_bytes_max: 16 << 20, n_documents_max, access: Access::default() }
+        let bulk_lines_max = NonZeroUsize::new(100_000).expect("100,000 is not 0");
+        let n_changes_max = NonZeroUsize::new(16).expect("16 is not 0");
+        Self {
+            n_searches_max,
+            body_bytes_max: 16 << 20,
+            n_documents_max,
+            bulk_bytes_max: 256 << 20,
+            bulk_lines_max,
+            n_changes_max,
+            access: Access::default(),
+        }
     }
 }
 
@@ -50,11 +67,13 @@ pub fn router(service: impl Into<Service>, config: ServerConfig) -> Router {
     let metrics = Arc::new(Metrics::new(&service));
     let under_way = Arc::new(Semaphore::new(config.n_searches_max.get()));
     let (access, bytes_max) = (Arc::new(config.access.clone()), config.body_bytes_max);
-    let app = App { service, under_way, config: Arc::new(config), metrics };
+    let changes = Arc::new(Semaphore::new(config.n_changes_max.get()));
+    let app = App { service, under_way, changes, started: Instant::now(), config: Arc::new(config), metrics };
     let with_key =
         |routes: Router<App>, role| routes.route_layer(middleware::from_fn_with_state((access.clone(), role), require));
     Router::new()
         .merge(with_key(search_routes(), Role::Search))
+        .merge(with_key(write_routes(), Role::Write))
         .merge(with_key(admin_routes(), Role::Admin))
         .route("/health", get(metrics::health))
         .fallback(unknown_route)
@@ -70,6 +89,8 @@ fn search_routes() -> Router<App> {
         .route("/v1/search", get(search::by_query_string).post(search::by_body))
         .route("/v1/compare", post(compare::compare))
         .route("/v1/events", post(events::submit))
+        .route("/v1/documents/{id}", get(documents::show))
+        .route("/v1/stats", get(documents::stats))
         .route("/metrics", get(metrics::metrics))
         .route("/rerank", post(rerank::unversioned))
         .route("/v1/rerank", post(rerank::versioned))
@@ -78,6 +99,12 @@ fn search_routes() -> Router<App> {
         .route("/v1/score", post(rerank::score))
         .route("/info", get(rerank::info))
         .route("/v1/models", get(rerank::models))
+}
+
+fn write_routes() -> Router<App> {
+    Router::new()
+        .route("/v1/documents", post(documents::add).delete(documents::delete_matching))
+        .route("/v1/documents/{id}", axum::routing::delete(documents::delete))
 }
 
 fn admin_routes() -> Router<App> {

@@ -2,9 +2,11 @@
 
 mod answer;
 mod compare;
+mod documents;
 mod filters;
 mod request;
 mod rerank;
+mod stats;
 mod value;
 
 use serde::de::DeserializeOwned;
@@ -17,11 +19,15 @@ pub use answer::{
     TimingsJson,
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
+pub use documents::{
+    BulkAnswer, DeleteAnswer, DeleteBody, LineErrorJson, LineJson, OutcomeJson, StoredDocument,
+};
 pub use request::{Asked, SearchBody, SyntaxJson};
 pub use rerank::{
     Info, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored, ScoredPair, TeiRank,
     TeiRerank, Usage,
 };
+pub use stats::{AdapterStatsJson, CacheStatsJson, DocumentStatsJson, QueueStatsJson, StatsJson};
 pub use value::{FieldsJson, ValueJson};
 
 /// Reads a body of a known shape, and names the field that does not fit.

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapters;
 pub(crate) mod compare;
+pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod experiments;
 pub(crate) mod metrics;
@@ -9,7 +10,7 @@ pub(crate) mod rerank;
 pub(crate) mod search;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
@@ -26,7 +27,7 @@ pub(crate) use crate::wire::read;
 use crate::{RetryAfter, ServerConfig, ServerError};
 
 /// The routes, for whoever asks for another.
-pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/rerank`, \
+pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/v1/documents`, `/v1/stats`, `/rerank`, \
      `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score` (POST), `/v1/models`, `/info`, `/v1/adapters`, `/v1/aliases`, \
      `/v1/experiments`, `/v1/shadows`, `/metrics` and `/health` (GET)";
 
@@ -35,6 +36,9 @@ pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/
 pub(crate) struct App {
     pub service: Service,
     pub under_way: Arc<Semaphore>,
+    /// The places of changes of documents.
+    pub changes: Arc<Semaphore>,
+    pub started: Instant,
     pub config: Arc<ServerConfig>,
     pub metrics: Arc<Metrics>,
 }

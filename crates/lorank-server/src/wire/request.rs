@@ -83,6 +83,15 @@ pub enum SyntaxJson {
     Advanced,
 }
 
+impl From<SyntaxJson> for QuerySyntax {
+    fn from(syntax: SyntaxJson) -> Self {
+        match syntax {
+            SyntaxJson::Plain => Self::Plain,
+            SyntaxJson::Advanced => Self::Advanced,
+        }
+    }
+}
+
 impl SearchBody {
     /// Reads the body of a POST.
     ///
@@ -148,10 +157,7 @@ impl SearchBody {
     pub fn into_request(self, arrival: Instant) -> Result<Asked, ServerError> {
         let invalid = |field: &str, problem: String| ServerError::InvalidValue { field: field.to_owned(), problem };
         let text = self.query.ok_or_else(|| invalid("query", "is missing".to_owned()))?;
-        let syntax = match self.syntax.unwrap_or(SyntaxJson::Plain) {
-            SyntaxJson::Plain => QuerySyntax::Plain,
-            SyntaxJson::Advanced => QuerySyntax::Advanced,
-        };
+        let syntax = self.syntax.unwrap_or(SyntaxJson::Plain).into();
         if self.unit_id.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > UNIT_ID_BYTES_MAX) {
             return Err(invalid("unit_id", format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; leave it out for none")));
         }
