@@ -32,12 +32,23 @@ impl Server {
         assert!(status.success() && self.child.wait().unwrap().success());
     }
 
+    /// Ends it without asking.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Status and body of an answer.
     pub(crate) fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
+        self.ask_as("application/json", method, target, body)
+    }
+
+    /// Status and body of an answer to a body of the given type.
+    pub(crate) fn ask_as(&self, content_type: &str, method: &str, target: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
-        write!(stream, "{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        write!(stream, "{head}Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

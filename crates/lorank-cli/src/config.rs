@@ -102,6 +102,9 @@ pub(crate) struct ServerSection {
     n_searches_max: Option<NonZeroUsize>,
     body_bytes_max: Option<usize>,
     n_documents_max: Option<NonZeroUsize>,
+    bulk_bytes_max: Option<usize>,
+    bulk_lines_max: Option<NonZeroUsize>,
+    n_changes_max: Option<NonZeroUsize>,
     pub adapter_bytes_max: Option<u64>,
 }
 
@@ -136,6 +139,9 @@ impl ConfigFile {
         set(&mut config.n_searches_max, self.server.n_searches_max);
         set(&mut config.body_bytes_max, self.server.body_bytes_max);
         set(&mut config.n_documents_max, self.server.n_documents_max);
+        set(&mut config.bulk_bytes_max, self.server.bulk_bytes_max);
+        set(&mut config.bulk_lines_max, self.server.bulk_lines_max);
+        set(&mut config.n_changes_max, self.server.n_changes_max);
         let key = |key: &KeySection| {
             Key::new(&key.name, key.role, &key.hash).map_err(|why| anyhow!("the key `{}`: {why}", key.name))
         };

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use crate::*;
 
 mod adapters;
+mod documents;
 mod experiments;
 mod rerank;
 
