@@ -131,9 +131,9 @@ fn searching_and_indexing_do_not_disturb_each_other() {
                 while !is_over.load(Ordering::Relaxed) {
                     let (status, answer) = server.ask("GET", "/v1/search?q=bulb&rerank=false&top_k=1000&fields=", "");
                     let hits = ids(&answer);
-                    // Documents only come here, whole commits at a time.
+                    // Documents only come here.
                     assert!(status == 200 && hits.contains(&"always".to_owned()), "{answer}");
-                    assert!(hits.len() >= n_before && hits.len() % 5 == 1, "{} after {n_before}", hits.len());
+                    assert!(hits.len() >= n_before, "{} after {n_before}", hits.len());
                     n_before = hits.len();
                     n_answers.fetch_add(1, Ordering::Relaxed);
                 }

@@ -170,6 +170,9 @@ async fn lines_may_come_in_any_pieces_and_break_off() {
     let pieces = || vec![Ok("{\"id\""), Ok(""), Ok(":\"a\"}\n{\"i"), Ok("d\":\"b\"}")];
     let (status, answer) = bulk(&service, Body::new(Pieces(pieces()))).await;
     assert_eq!((status, &answer["n_added"]), (200, &json!(2)));
+    let small = ServerConfig { bulk_bytes_max: 20, ..ServerConfig::default() };
+    let (status, answer) = bulk(&document_service(ToyHost::default(), small), Body::new(Pieces(pieces()))).await;
+    assert_eq!((status, &answer["error"]["kind"]), (413, &json!("payload_too_large")), "{answer}");
     let mut broken = pieces();
     broken.push(Err(std::io::ErrorKind::ConnectionReset.into()));
     let (status, answer) = bulk(&service, Body::new(Pieces(broken))).await;
