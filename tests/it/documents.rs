@@ -150,7 +150,9 @@ fn searching_and_indexing_do_not_disturb_each_other() {
                 }
             })
         });
-        writers.map(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         is_over.store(true, Ordering::Relaxed);
     });
     assert_eq!(server.ask("GET", "/v1/stats", "").1["documents"]["n_documents"], 151);
