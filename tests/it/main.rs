@@ -6,6 +6,7 @@ mod adapters;
 mod architecture;
 mod command;
 mod demo;
+mod documents;
 mod environment;
 mod examples;
 mod experiments;

@@ -44,18 +44,33 @@ impl Server {
         assert!(status.success());
     }
 
-    /// Status and body of an answer.
-    pub(crate) fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
-        self.ask_with("", method, target, body)
+    /// Ends it without asking.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
-    /// The same with a key.
-    pub(crate) fn ask_with(&self, key: &str, method: &str, target: &str, body: &str) -> (u16, Value) {
+    /// Status and body of an answer.
+    pub(crate) fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
+        self.ask_with("", "application/json", method, target, body)
+    }
+
+    /// Status and body of an answer to a body of the given type.
+    pub(crate) fn ask_as(&self, content_type: &str, method: &str, target: &str, body: &str) -> (u16, Value) {
+        self.ask_with("", content_type, method, target, body)
+    }
+
+    /// Status and body of an answer to JSON that comes with a key.
+    pub(crate) fn ask_by(&self, key: &str, method: &str, target: &str, body: &str) -> (u16, Value) {
+        self.ask_with(key, "application/json", method, target, body)
+    }
+
+    fn ask_with(&self, key: &str, content_type: &str, method: &str, target: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         let head = if key.is_empty() { head } else { format!("{head}Authorization: Bearer {key}\r\n") };
-        write!(stream, "{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        write!(stream, "{head}Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -116,7 +131,7 @@ fn keys_are_read_again_at_sighup() {
     let config = |top_k: u32, sections: &str| format!("index = 'i'\n[search]\ntop_k = {top_k}\n{sections}");
     lorank.write("lorank.toml", &config(1, &old_section));
     let server = Server::start(&lorank, &["--config", "lorank.toml", "--listen", "127.0.0.1:0"]);
-    let status = |key: &str| server.ask_with(key, "GET", "/v1/search?q=one", "").0;
+    let status = |key: &str| server.ask_by(key, "GET", "/v1/search?q=one", "").0;
     assert_eq!((status(&old), status(&new)), (200, 401));
 
     // A broken file changes nothing. It has been read once an intact one after it has.

@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod config;
 mod data;
+mod documents;
 mod environment;
 mod failure;
 mod filter;

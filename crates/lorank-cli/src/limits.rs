@@ -22,6 +22,15 @@ pub(crate) struct LimitArgs {
     /// The most documents that a rerank request may bring [default: 10000]
     #[arg(long, value_name = "N", env = "LORANK_N_DOCUMENTS_MAX")]
     n_documents_max: Option<NonZeroUsize>,
+    /// The longest body of documents to add [default: 268435456]
+    #[arg(long, value_name = "BYTES", env = "LORANK_BULK_BYTES_MAX")]
+    bulk_bytes_max: Option<usize>,
+    /// The most documents that such a body may have [default: 100000]
+    #[arg(long, value_name = "N", env = "LORANK_BULK_LINES_MAX")]
+    bulk_lines_max: Option<NonZeroUsize>,
+    /// How many changes of documents may be under way; one more is turned away with status 429 [default: 16]
+    #[arg(long, value_name = "N", env = "LORANK_N_CHANGES_MAX")]
+    n_changes_max: Option<NonZeroUsize>,
     /// How many connections may be open; a new one closes that which has waited longest for its client [default: 16384]
     #[arg(long, value_name = "N", env = "LORANK_N_CONNECTIONS_MAX")]
     n_connections_max: Option<NonZeroUsize>,
@@ -52,6 +61,9 @@ pub(crate) struct ServerSection {
     n_searches_max: Option<NonZeroUsize>,
     body_bytes_max: Option<usize>,
     n_documents_max: Option<NonZeroUsize>,
+    bulk_bytes_max: Option<usize>,
+    bulk_lines_max: Option<NonZeroUsize>,
+    n_changes_max: Option<NonZeroUsize>,
     n_connections_max: Option<NonZeroUsize>,
     header_read_millis: Option<u64>,
     body_read_millis: Option<u64>,
@@ -70,6 +82,9 @@ impl ServerSection {
             n_searches_max: flags.n_searches_max.or(self.n_searches_max),
             body_bytes_max: flags.body_bytes_max.or(self.body_bytes_max),
             n_documents_max: flags.n_documents_max.or(self.n_documents_max),
+            bulk_bytes_max: flags.bulk_bytes_max.or(self.bulk_bytes_max),
+            bulk_lines_max: flags.bulk_lines_max.or(self.bulk_lines_max),
+            n_changes_max: flags.n_changes_max.or(self.n_changes_max),
             n_connections_max: flags.n_connections_max.or(self.n_connections_max),
             header_read_millis: flags.header_read_millis.or(self.header_read_millis),
             body_read_millis: flags.body_read_millis.or(self.body_read_millis),
@@ -89,6 +104,9 @@ impl LimitArgs {
         set(&mut config.n_searches_max, self.n_searches_max);
         set(&mut config.body_bytes_max, self.body_bytes_max);
         set(&mut config.n_documents_max, self.n_documents_max);
+        set(&mut config.bulk_bytes_max, self.bulk_bytes_max);
+        set(&mut config.bulk_lines_max, self.bulk_lines_max);
+        set(&mut config.n_changes_max, self.n_changes_max);
         set(&mut config.body_read, self.body_read_millis.map(Duration::from_millis));
         set(&mut connections.n_connections_max, self.n_connections_max);
         set(&mut connections.header_read, self.header_read_millis.map(Duration::from_millis));

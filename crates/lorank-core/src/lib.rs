@@ -26,6 +26,7 @@
 //! assert_eq!(found[0].text, "new");
 //! ```
 
+mod blend;
 mod candidate;
 mod causes;
 mod deadline;
@@ -40,6 +41,7 @@ mod snippet;
 mod stages;
 mod value;
 
+pub use blend::{Blend, BlendWeight, NotAWeight, blend};
 pub use candidate::Candidate;
 pub use causes::with_causes;
 pub use deadline::Deadline;

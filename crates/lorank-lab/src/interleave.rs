@@ -77,6 +77,19 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
     let all: Vec<Hit> = drafted.iter().enumerate().map(hit).collect();
     let ranking = all.iter().map(|hit| hit.candidate.id.clone()).collect();
     let hits: Vec<Hit> = all.into_iter().skip(offset).collect();
-    let score_origins = vec![None; hits.len()];
-    Answer { hits, ranking, score_origins, reranked, fallback: None, model: None, n_candidates, depth, cache, timings }
+    let (score_origins, blends) = (vec![None; hits.len()], vec![None; hits.len()]);
+    Answer {
+        hits,
+        ranking,
+        score_origins,
+        blends,
+        reranked,
+        fallback: None,
+        model: None,
+        n_candidates,
+        n_left_out: None,
+        depth,
+        cache,
+        timings,
+    }
 }

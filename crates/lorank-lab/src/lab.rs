@@ -145,7 +145,9 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Lab<F, R> {
         let request = &trial.request;
         let top_k = request.top_k.unwrap_or(self.pipeline.config().top_k);
         let page_end = NonZeroUsize::new(request.offset.saturating_add(top_k.get()));
-        let whole = SearchRequest { offset: 0, top_k: page_end, snippets: false, ..request.clone() };
+        // Each arm has scores of its own kind: one least score would leave out more of one arm's hits than of another's.
+        let whole =
+            SearchRequest { offset: 0, top_k: page_end, min_rerank_score: None, snippets: false, ..request.clone() };
         let rankers: Vec<Ranker> = chosen.experiment.arms.iter().map(|arm| ranker(&arm.model)).collect();
         let answers = self.pipeline.search_each(&whole, &rankers)?;
         let Mixed { mut answer, teams, failed } = match mix(chosen, &request.query.text, answers, request.offset) {

@@ -137,6 +137,7 @@ fn follows(shadow: &ShadowConfig, request_id: &str) -> bool {
 fn background(request: &SearchRequest) -> SearchRequest {
     SearchRequest {
         offset: 0,
+        min_rerank_score: None,
         deadline: None,
         snippets: false,
         background: true,

@@ -77,12 +77,7 @@ impl Attention {
     }
 
     /// In f32 whatever the rows' type is: scores that are rounded to bf16 before the softmax are the larger part of bf16's error.
-    fn by_candle(
-        &self,
-        rows: [&Tensor; 3],
-        spans: &Spans,
-        angles: Option<&Angles>,
-    ) -> candle_core::Result<Tensor> {
+    fn by_candle(&self, rows: [&Tensor; 3], spans: &Spans, angles: Option<&Angles>) -> candle_core::Result<Tensor> {
         let [q, k, v] = rows.map(|rows| rows.to_dtype(DType::F32));
         let (q, k, v) = (q?, k?, v?);
         let mixed = match spans.list.as_slice() {

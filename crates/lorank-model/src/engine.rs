@@ -17,8 +17,14 @@ use crate::weights::{Table, Weights};
 #[derive(Debug, Clone)]
 pub(crate) enum Engine {
     /// The weights and rows are of the type; norms, softmax and rotary positions compute in f32 whatever it is.
-    Candle { device: Device, dtype: DType },
-    Kernels { isa: Isa, precision: Precision },
+    Candle {
+        device: Device,
+        dtype: DType,
+    },
+    Kernels {
+        isa: Isa,
+        precision: Precision,
+    },
 }
 
 /// Activations: one row a token, without padding between sequences.

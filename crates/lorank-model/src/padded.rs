@@ -59,7 +59,8 @@ impl Padded {
         let turn = |positions: &[u32]| angles.map(|angles| angles.at(positions, shape.head_dim, device)).transpose();
         let (queries, keys) = positions(spans);
         let turns = turn(&queries)?.zip(turn(&keys)?).map(<[_; 2]>::from);
-        let batches = batches.iter().map(|spans| Batch::new(spans, shape.is_causal, device)).collect::<Result<_, _>>()?;
+        let batches =
+            batches.iter().map(|spans| Batch::new(spans, shape.is_causal, device)).collect::<Result<_, _>>()?;
         Ok(Self { batches, back: Tensor::new(back, device)?, turns })
     }
 
@@ -111,9 +112,8 @@ impl Batch {
     fn attend(&self, shape: &Attention, [q, k, v]: [&Tensor; 3]) -> candle_core::Result<Tensor> {
         let Attention { n_heads, n_kv_heads, head_dim, .. } = *shape;
         let Self { n, n_queries, n_keys, .. } = *self;
-        let split = |y: Tensor, len: usize, heads: usize| {
-            y.reshape((n, len, heads, head_dim))?.transpose(1, 2)?.contiguous()
-        };
+        let split =
+            |y: Tensor, len: usize, heads: usize| y.reshape((n, len, heads, head_dim))?.transpose(1, 2)?.contiguous();
         let keys = |y: &Tensor| {
             split(y.index_select(&self.key_rows, 0)?, n_keys, n_kv_heads)?.reshape((n * n_kv_heads, n_keys, head_dim))
         };

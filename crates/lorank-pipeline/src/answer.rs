@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use lorank_core::{DocumentId, Hit, ModelVersion, Score};
+use lorank_core::{Blend, DocumentId, Hit, ModelVersion, Score};
 
 /// The answer to one search.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,9 @@ pub struct Answer {
     pub ranking: Vec<DocumentId>,
     /// Where the rerank score of each hit comes from, in the order of `hits`; `None` where the hit has none.
     pub score_origins: Vec<Option<ScoreOrigin>>,
+    /// What each hit was ordered by where the order is blended, in the order of `hits`; `None` where the rerank score counts
+    /// alone, and for a hit that has none.
+    pub blends: Vec<Option<Blend>>,
     /// Whether the order is the reranker's. If not, it is the first stage's.
     pub reranked: bool,
     /// Why the answer is in first-stage order although reranking was asked for.
@@ -24,6 +27,9 @@ pub struct Answer {
     /// How many candidates the first stage found within `depth`: those that are reranked where reranking happens.
     /// It does not depend on the page.
     pub n_candidates: usize,
+    /// How many of them were left out for a rerank score below the request's least, so that `n_candidates - n_left_out` hits are
+    /// on all pages together. `None` where there is no such least score, or no rerank score.
+    pub n_left_out: Option<usize>,
     /// The depth of this search.
     pub depth: NonZeroUsize,
     /// What the score cache did.

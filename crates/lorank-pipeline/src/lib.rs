@@ -4,7 +4,8 @@
 //! owns everything between them, so that neither has to:
 //!
 //! - **Order.** The first `depth` candidates by rerank score, ties by first-stage rank; all others after them as the
-//!   first stage had them. It adds none, loses none, repeats none.
+//!   first stage had them. It adds none, loses none, repeats none. A request may have both scores count
+//!   ([`SearchRequest::blend_weight`]) and leave out what scores low ([`SearchRequest::min_rerank_score`]).
 //! - **Pages.** The same candidates are retrieved and the same `depth` of them reranked whatever the page, so pages are
 //!   slices of one order. The second page finds its scores in the cache.
 //! - **Cache.** A pair that was scored before costs no model work, and a pair that comes twice in one request is scored
@@ -70,6 +71,7 @@
 mod answer;
 mod config;
 mod error;
+mod page;
 mod pipeline;
 mod queue;
 mod request;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use lorank_cache::{CacheStats, KeyMaker, ScoreCache, ScoreKey};
 use lorank_core::{
-    AdapterId, Candidate, Deadline, Digest, DocumentId, FirstStage, Hit, ModelVersion, Query, Reranker, Score,
-    reranked_order,
+    AdapterId, BlendWeight, Candidate, Deadline, Digest, FirstStage, Hit, ModelVersion, Query, Reranker, Score,
 };
 
+use crate::page::Page;
 use crate::queue::{Queue, Work};
 use crate::{
     AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, QueueStats, Ranker, ScoreOrigin, Scoring,
@@ -35,18 +35,20 @@ pub struct Pipeline<F, R> {
 pub struct NoFirstStage;
 
 /// A request as the pipeline will carry it out: checked, defaults filled in.
-struct Plan {
-    depth: NonZeroUsize,
+pub(crate) struct Plan {
+    pub depth: NonZeroUsize,
     /// The places of the answer's order that are returned.
-    page: Range<usize>,
+    pub page: Range<usize>,
+    pub blend_weight: BlendWeight,
+    pub min_rerank_score: Option<Score>,
     deadline: Option<Deadline>,
 }
 
 /// The rerank scores of the first `n_candidates`, or why there are none.
 #[derive(Default)]
-struct Reranking {
-    scores: Vec<Score>,
-    origins: Vec<ScoreOrigin>,
+pub(crate) struct Reranking {
+    pub scores: Vec<Score>,
+    pub origins: Vec<ScoreOrigin>,
     fallback: Option<Fallback>,
     cache: CacheUse,
     cache_time: Duration,
@@ -279,7 +281,9 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         // The one to blame is the larger part of the sum.
         let page_field = if request.offset > top_k.get() { "offset" } else { "top_k" };
         at_most(config.page_end_max.get(), page_field, "`offset` + `top_k`", page_end)?;
-        Ok(Plan { depth, page: request.offset..page_end, deadline: self.deadline(request) })
+        let (blend_weight, min_rerank_score) = (request.blend_weight, request.min_rerank_score);
+        let deadline = self.deadline(request);
+        Ok(Plan { depth, page: request.offset..page_end, blend_weight, min_rerank_score, deadline })
     }
 
     fn check_query(&self, query: &Query) -> Result<(), PipelineError> {
@@ -318,16 +322,19 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         let answer = |(n, (model, reranking)): (usize, (Option<ModelVersion>, Reranking))| {
             // The last one may keep them.
             let own = if n + 1 == n_models { std::mem::take(&mut candidates) } else { candidates.clone() };
-            let page = Page::of(own, &reranking, plan.page.clone());
+            let reranked = model.is_some() && reranking.fallback.is_none();
+            let page = Page::of(own, &reranking, plan);
             Answer {
                 hits: page.hits,
                 ranking: page.ranking,
                 score_origins: page.score_origins,
-                reranked: model.is_some() && reranking.fallback.is_none(),
+                blends: page.blends,
+                reranked,
                 timings: Timings { total: started.elapsed(), ..reranking.timings() },
                 fallback: reranking.fallback,
                 model,
                 n_candidates,
+                n_left_out: page.n_left_out.filter(|_| reranked),
                 depth: plan.depth,
                 cache: reranking.cache,
             }
@@ -442,34 +449,6 @@ fn distinct_misses(
         fields: Vec::new(),
     };
     misses.map(|((candidate, key), _)| (*key, pair(candidate))).unzip()
-}
-
-/// The part of an answer's order that is returned.
-struct Page {
-    hits: Vec<Hit>,
-    ranking: Vec<DocumentId>,
-    score_origins: Vec<Option<ScoreOrigin>>,
-}
-
-impl Page {
-    fn of(candidates: Vec<Candidate>, reranking: &Reranking, page: Range<usize>) -> Self {
-        let order = reranked_order(candidates.len(), &reranking.scores);
-        let shown = &order[..page.end.min(order.len())];
-        let ranking = shown.iter().map(|&place| candidates[place].id.clone()).collect();
-        let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
-        let hits = shown.iter().enumerate().skip(page.start).map(|(at, &place)| {
-            let hit = Hit {
-                rank: at + 1,
-                rerank_score: reranking.scores.get(place).copied(),
-                first_stage_rank: place + 1,
-                candidate: candidates[place].take().expect("the order holds each place once"),
-                snippet: None,
-            };
-            (hit, reranking.origins.get(place).copied())
-        });
-        let (hits, score_origins) = hits.unzip();
-        Self { hits, ranking, score_origins }
-    }
 }
 
 fn log(answer: &Answer) {

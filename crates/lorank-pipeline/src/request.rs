@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lorank_core::{AdapterId, Deadline, ParseIdError, Query};
+use lorank_core::{AdapterId, BlendWeight, Deadline, ParseIdError, Query, Score};
 
 /// One search: the query, and what of its answer is wanted. What is `None` is the pipeline's to choose.
 #[derive(Debug, Clone)]
@@ -23,6 +23,11 @@ pub struct SearchRequest {
     pub offset: usize,
     /// Whether to rerank at all. Without it the answer has the first stage's order, and no model is looked up.
     pub rerank: bool,
+    /// How much the rerank score counts in the order against the first stage's: by default it counts alone.
+    pub blend_weight: BlendWeight,
+    /// The lowest rerank score of a hit. A document with a lower one is left out, and so is one past the depth, which has none.
+    /// An answer in first-stage order has no rerank scores and leaves nothing out.
+    pub min_rerank_score: Option<Score>,
     /// The point in time after which the answer comes in first-stage order. Scores that the cache holds cost no model
     /// work and are used even then.
     pub deadline: Option<Deadline>,
@@ -49,6 +54,8 @@ impl SearchRequest {
             top_k: None,
             offset: 0,
             rerank: true,
+            blend_weight: BlendWeight::RERANK_ALONE,
+            min_rerank_score: None,
             deadline: None,
             snippets: false,
             background: false,

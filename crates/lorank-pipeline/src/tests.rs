@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lorank_cache::CacheConfig;
-use lorank_core::{Candidate, Deadline, Query, Score};
+use lorank_core::{BlendWeight, Candidate, Deadline, Query, Score};
 use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
 use proptest::prelude::*;
 
@@ -449,8 +449,79 @@ fn brute_force(candidates: &[Candidate], depth: usize) -> Vec<String> {
     order
 }
 
+#[test]
+fn what_scores_low_is_left_out_and_counted() {
+    let reranker = FakeReranker::by(|_, _, candidate| candidate.id.as_str()[1..].parse().unwrap());
+    let (pipeline, reranker) = pipeline(6, reranker, PipelineConfig::default());
+    let request = |least: f32, depth: usize| SearchRequest {
+        depth: Some(non_zero(depth)),
+        min_rerank_score: Some(Score::new(least).unwrap()),
+        ..page(0, 6)
+    };
+    for (least, depth, expected, n_left_out) in [
+        (3.0, 6, &["d6", "d5", "d4", "d3"][..], 2),
+        (3.5, 4, &["d4"], 3),
+        (-1.0, 4, &["d4", "d3", "d2", "d1"], 0),
+        (9.0, 6, &[], 6),
+    ] {
+        let answer = pipeline.search(&request(least, depth)).unwrap();
+        assert_eq!((ids(&answer), answer.n_left_out), (expected.to_vec(), Some(n_left_out)));
+        assert_eq!((answer.n_candidates, answer.hits.len()), (depth, depth - n_left_out));
+    }
+    assert_eq!(pipeline.search(&page(0, 6)).unwrap().n_left_out, None);
+    // In first-stage order there is nothing to go by.
+    reranker.set_fault(Some(Fault::Error("broken")));
+    let query = Query::new("other");
+    for request in [SearchRequest { rerank: false, ..request(9.0, 6) }, SearchRequest { query, ..request(9.0, 6) }] {
+        let answer = pipeline.search(&request).unwrap();
+        assert_in_first_stage_order(&answer);
+        assert_eq!((answer.hits.len(), answer.n_left_out), (6, None));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn blending_permutes_and_a_least_score_leaves_out_of_one_order(
+        candidates in candidate_lists(),
+        depth in 1_usize..35,
+        weight in 0.0_f32..=1.0,
+        least in prop::option::of(-5.0_f32..5.0),
+        top_k in 1_usize..8,
+    ) {
+        let n_found = candidates.len();
+        let first_stage = ToyFirstStage::new(candidates);
+        let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
+        let search = |offset, top_k, weight: f32, least: Option<f32>| {
+            let blend_weight = BlendWeight::new(weight).unwrap();
+            let min_rerank_score = least.map(|least| Score::new(least).unwrap());
+            let depth = Some(non_zero(depth));
+            pipeline.search(&SearchRequest { depth, blend_weight, min_rerank_score, ..page(offset, top_k) }).unwrap()
+        };
+        let whole = search(0, 40, weight, None);
+        let mut places: Vec<usize> = whole.hits.iter().map(|hit| hit.first_stage_rank).collect();
+        for (hit, blend) in whole.hits.iter().zip(&whole.blends) {
+            prop_assert_eq!(blend.is_some(), hit.rerank_score.is_some() && weight < 1.0);
+        }
+        places.sort_unstable();
+        prop_assert_eq!(places, (1..=n_found).collect::<Vec<_>>());
+        // Those that stay keep their order.
+        let left = search(0, 40, weight, least);
+        let stays = |score: Option<Score>| least.is_none_or(|least| score.is_some_and(|score| score.get() >= least));
+        let expected: Vec<_> = whole.hits.iter().filter(|hit| stays(hit.rerank_score)).collect();
+        prop_assert_eq!(left.ranking, expected.iter().map(|hit| hit.candidate.id.clone()).collect::<Vec<_>>());
+        if let Some(n_left_out) = left.n_left_out {
+            prop_assert_eq!(left.n_candidates - n_left_out, expected.len());
+        }
+        let pages = (0..40).step_by(top_k).flat_map(|offset| search(offset, top_k, weight, least).hits);
+        prop_assert_eq!(pages.collect::<Vec<_>>(), left.hits);
+        // At its ends a weight leaves one score alone.
+        let order = |weight| search(0, 40, weight, None).ranking;
+        prop_assert_eq!(order(1.0), pipeline.search(&SearchRequest { depth: Some(non_zero(depth)), ..page(0, 40) }).unwrap().ranking);
+        let rerank = SearchRequest { rerank: false, ..page(0, 40) };
+        prop_assert_eq!(order(0.0), pipeline.search(&rerank).unwrap().ranking);
+    }
 
     #[test]
     fn the_order_is_the_definition_s_whatever_batches_and_cache(

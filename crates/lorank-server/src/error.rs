@@ -12,7 +12,7 @@ use lorank_lab::{LabError, LabErrorKind};
 use lorank_pipeline::PipelineError;
 use serde_json::{Value as Json, json};
 
-use crate::RequestId;
+use crate::{DocumentError, RequestId};
 
 /// A request that has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,31 @@ pub enum ServerError {
         part: &'static str,
         /// The limit.
         millis: u128,
+    },
+    /// The body is not said to be JSON lines.
+    #[error(
+        "the body is said to be {found}; send a document a line, with the header `content-type: application/x-ndjson`"
+    )]
+    NotLines {
+        /// What it is said to be, in words.
+        found: String,
+    },
+    /// There is no such document.
+    #[error("there is no document `{id}`")]
+    NoDocument {
+        /// The id that was asked for.
+        id: String,
+    },
+    /// The documents gave an error.
+    #[error(transparent)]
+    Documents(#[from] DocumentError),
+    /// Too many changes of documents are under way.
+    #[error("{n_changes_max} changes of documents are under way, which is the limit; try again later")]
+    TooManyChanges {
+        /// The limit.
+        n_changes_max: usize,
+        /// When it is worth trying again.
+        retry_after: RetryAfter,
     },
     /// Too many searches are under way.
     #[error("{n_searches_max} searches are under way, which is the limit; try again later")]
@@ -274,14 +299,15 @@ impl ServerError {
             | Self::Event { .. }
             | Self::NoDocuments { .. }
             | Self::AdapterSource { .. } => ErrorKind::InvalidValue,
-            Self::UnknownRoute { .. } | Self::WithoutPart { .. } => ErrorKind::NotFound,
+            Self::UnknownRoute { .. } | Self::WithoutPart { .. } | Self::NoDocument { .. } => ErrorKind::NotFound,
             Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Forbidden { .. } | Self::SourceNotAllowed { .. } => ErrorKind::Forbidden,
             Self::MethodNotAllowed { .. } => ErrorKind::MethodNotAllowed,
             Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => ErrorKind::PayloadTooLarge,
             Self::TooSlow { .. } => ErrorKind::RequestTimeout,
-            Self::UnsupportedMediaType { .. } => ErrorKind::UnsupportedMediaType,
-            Self::Overloaded { .. } | Self::QueueFull { .. } => ErrorKind::Overloaded,
+            Self::UnsupportedMediaType { .. } | Self::NotLines { .. } => ErrorKind::UnsupportedMediaType,
+            Self::Overloaded { .. } | Self::QueueFull { .. } | Self::TooManyChanges { .. } => ErrorKind::Overloaded,
+            Self::Documents(error) => error.kind(),
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
             Self::Search(error) => match error.kind() {
                 LabErrorKind::InvalidInput => ErrorKind::InvalidValue,
@@ -311,6 +337,7 @@ impl ServerError {
             Self::InvalidValue { field, .. } => Some(field),
             Self::NoDocuments { field } | Self::TooManyDocuments { field, .. } => Some(field),
             Self::Search(error) => error.field(),
+            Self::Documents(error) => error.field(),
             Self::Experiment(ExperimentError::Invalid { field, .. })
             | Self::Event { source: ExperimentError::Record { field, .. }, .. } => Some(field),
             Self::AdapterSource { .. } | Self::SourceNotAllowed { .. } => Some("source"),
@@ -321,7 +348,9 @@ impl ServerError {
     /// When it is worth trying again, where that is known.
     pub fn retry_after(&self) -> Option<RetryAfter> {
         match self {
-            Self::Overloaded { retry_after, .. } | Self::QueueFull { retry_after } => Some(*retry_after),
+            Self::Overloaded { retry_after, .. }
+            | Self::TooManyChanges { retry_after, .. }
+            | Self::QueueFull { retry_after } => Some(*retry_after),
             _ => None,
         }
     }

@@ -6,6 +6,9 @@
 //!   for a field that must have one value (ranges are left to POST).
 //! - `POST /rerank`, `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score`, and `GET /info`, `/v1/models` are what clients of
 //!   text-embeddings-inference, Cohere, Jina and vLLM call: with this service's address they need no other change.
+//! - `POST /v1/documents` adds documents, one JSON object a line, read while they come; `GET` and `DELETE /v1/documents/{id}` and
+//!   `DELETE /v1/documents` with a query are about those that are there. What is acknowledged is committed. `GET /v1/stats` says
+//!   how much there is.
 //! - `POST /v1/compare` answers one query under several adapters, the first stage beside them.
 //! - `POST /v1/events` takes what people did with answers, in the shape of User Behavior Insights.
 //! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` are the operator's: what is in the registry, what is
@@ -56,6 +59,7 @@ mod access;
 mod admission;
 mod connections;
 mod cors;
+mod documents;
 mod error;
 mod live;
 mod metrics;
@@ -71,13 +75,16 @@ mod wire;
 pub use access::{Access, Key, Role};
 pub use connections::{ConnectionLimits, Ended, serve};
 pub use cors::CorsOrigin;
+pub use documents::{
+    BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, LineOutcome,
+};
 pub use error::{ErrorKind, RetryAfter, ServerError};
 pub use live::LiveConfig;
 pub use request_id::RequestId;
 pub use server::{ServerConfig, router};
 pub use service::{AdapterHost, ModelTimes, Service};
 pub use wire::{
-    AdapterJson, AnswerShape, Asked, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson, FailedArmJson,
-    FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,
-    ValueJson,
+    AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
+    FailedArmJson, FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson,
+    TimingsJson, ValueJson,
 };

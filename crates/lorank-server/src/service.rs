@@ -12,17 +12,20 @@ use lorank_pipeline::{
     AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, Scoring, SearchRequest,
 };
 
+use crate::DocumentHost;
+
 /// What is served: a pipeline, with experiments and a registry of adapters where there are any.
 #[derive(Clone)]
 pub struct Service {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) adapters: Option<Arc<dyn AdapterHost>>,
+    pub(crate) documents: Option<Arc<dyn DocumentHost>>,
 }
 
 impl Service {
     /// A lab's searches and experiments.
     pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(lab: Arc<Lab<F, R>>) -> Self {
-        Self { engine: lab, adapters: None }
+        Self { engine: lab, adapters: None, documents: None }
     }
 
     /// Returns when all exposures and shadows' records so far are on the disk: at the end, before the process goes.
@@ -37,6 +40,12 @@ impl Service {
     #[must_use]
     pub fn with_adapters(self, adapters: Arc<dyn AdapterHost>) -> Self {
         Self { adapters: Some(adapters), ..self }
+    }
+
+    /// The documents that may be read and changed.
+    #[must_use]
+    pub fn with_documents(self, documents: Arc<dyn DocumentHost>) -> Self {
+        Self { documents: Some(documents), ..self }
     }
 }
 

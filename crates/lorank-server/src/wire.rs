@@ -2,9 +2,11 @@
 
 mod answer;
 mod compare;
+mod documents;
 mod filters;
 mod request;
 mod rerank;
+mod stats;
 mod value;
 
 use serde::de::DeserializeOwned;
@@ -13,15 +15,17 @@ use serde_json::Value as Json;
 use crate::ServerError;
 
 pub use answer::{
-    AdapterJson, AnswerShape, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson, PartJson, SearchAnswer,
-    TimingsJson,
+    AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson, PartJson,
+    SearchAnswer, TimingsJson,
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
+pub use documents::{BulkAnswer, DeleteAnswer, DeleteBody, LineErrorJson, LineJson, OutcomeJson, StoredDocument};
 pub use request::{Asked, SearchBody, SyntaxJson};
 pub use rerank::{
     Info, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored, ScoredPair, TeiRank,
     TeiRerank, Usage,
 };
+pub use stats::{AdapterStatsJson, CacheStatsJson, DocumentStatsJson, QueueStatsJson, StatsJson};
 pub use value::{FieldsJson, ValueJson};
 
 /// Reads a body of a known shape, and names the field that does not fit.

@@ -78,6 +78,12 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
+    /// A change that was not committed yet when the writer that held it had to be given up.
+    #[error("the change of the index in `{}` is lost, as another one with it could not be written; make it again", dir.display())]
+    ChangeLost {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// A file or folder could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -248,7 +254,9 @@ impl Error {
             | Self::InvalidFilter { .. } => ErrorKind::InvalidInput,
             Self::AlreadyExists { .. } | Self::SettingsDiffer { .. } | Self::WriterBusy { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } | Self::NewerFormat { .. } => ErrorKind::Corrupt,
-            Self::Io { .. } | Self::BrokenInput { .. } | Self::Rejects { .. } => ErrorKind::Unavailable,
+            Self::Io { .. } | Self::BrokenInput { .. } | Self::Rejects { .. } | Self::ChangeLost { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Stopped { source, .. } => source.cause.kind(),
             Self::Engine { source, .. } => kind_of_engine_error(source),
         }

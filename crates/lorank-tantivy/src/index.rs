@@ -146,6 +146,15 @@ impl Index {
         Ok(Some(Document::new(id.clone(), self.parts.fields(&stored)?)))
     }
 
+    /// Whether there is a document with this id, as of the last commit.
+    ///
+    /// # Errors
+    /// An index that cannot be read.
+    pub fn contains(&self, id: &DocumentId) -> Result<bool, Error> {
+        let found = find(id, &self.searcher()?, &self.parts.layout);
+        found.map(|address| address.is_some()).map_err(|source| self.parts.error("read from", source))
+    }
+
     /// The number of documents, as of the last commit.
     ///
     /// # Errors

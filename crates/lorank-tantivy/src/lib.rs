@@ -2,7 +2,8 @@
 //!
 //! An [`Index`] is a folder. It is made once with [`IndexSettings`] (which fields are searched, where the ids stand, the
 //! language), which lie beside it, so that no query is ever analysed otherwise than the documents were. Its one
-//! [`Writer`] adds, replaces and deletes documents; [`index_documents`] does so with whole files, which [`input`] reads.
+//! [`Writer`] adds, replaces and deletes documents; [`index_documents`] does so with whole files, which [`input`] reads, and a
+//! [`SharedWriter`] for many threads at once.
 //! [`Bm25FirstStage`] searches it: plain words that never fail, an opt-in query syntax, filters, snippets.
 //!
 //! [`RerankCollector`] is for those who have an index of their own: any schema, any query, in any search beside other
@@ -60,6 +61,7 @@ mod number;
 mod query;
 mod schema;
 mod settings;
+mod shared_writer;
 mod top;
 mod writer;
 
@@ -71,6 +73,7 @@ pub use first_stage::Bm25FirstStage;
 pub use index::{Index, IndexStats};
 pub use language::Language;
 pub use settings::{IndexSettings, SettingsRequest, TextField};
+pub use shared_writer::{Change, SharedWriter};
 /// The engine itself, in the version whose types stand in this crate's signatures.
 pub use tantivy;
-pub use writer::{Writer, WriterOptions};
+pub use writer::{Selection, Writer, WriterOptions};

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lorank_core::{Query, QuerySyntax};
-use tantivy::query::{BooleanQuery, BoostQuery, Occur, Query as EngineQuery, QueryParser, QueryParserError, TermQuery};
+use tantivy::query::{
+    AllQuery, BooleanQuery, BoostQuery, Occur, Query as EngineQuery, QueryParser, QueryParserError, TermQuery,
+};
 use tantivy::query_grammar::{UserInputAst, UserInputLeaf, parse_query, parse_query_lenient};
 use tantivy::schema::{IndexRecordOption, Term};
 use tantivy::{Score, Searcher, TantivyError};
 
-use crate::Error;
 use crate::filter;
 use crate::index::Parts;
 use crate::schema::{FIELDS, ID};
+use crate::{Error, Selection};
 
 /// The number of different words of a plain query that count. Far beyond what a reranker reads.
 const WORDS_MAX: usize = 1024;
@@ -30,6 +32,18 @@ pub(crate) fn build(query: &Query, parts: &Parts) -> Result<Option<Box<dyn Engin
     for filter in &query.filters {
         clauses.push((Occur::Must, filter::to_query(filter, &parts.settings)?));
     }
+    Ok(Some(Box::new(BooleanQuery::new(clauses))))
+}
+
+/// The documents that a selection is of; `None` where it is of none.
+pub(crate) fn build_selection(selection: &Selection, parts: &Parts) -> Result<Option<Box<dyn EngineQuery>>, Error> {
+    let words = match &selection.words {
+        None => Some(Box::new(AllQuery) as Box<dyn EngineQuery>),
+        Some((text, syntax)) => build_text(&Query { syntax: *syntax, ..Query::new(text.as_str()) }, parts)?,
+    };
+    let Some(words) = words else { return Ok(None) };
+    let filters = selection.filters.iter().map(|filter| Ok((Occur::Must, filter::to_query(filter, &parts.settings)?)));
+    let clauses = filters.chain([Ok((Occur::Must, words))]).collect::<Result<Vec<_>, Error>>()?;
     Ok(Some(Box::new(BooleanQuery::new(clauses))))
 }
 

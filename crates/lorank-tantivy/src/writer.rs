@@ -4,12 +4,12 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-use lorank_core::DocumentId;
+use lorank_core::{DocumentId, Filter, QuerySyntax};
 use tantivy::indexer::UserOperation;
 use tantivy::schema::Term;
 use tantivy::{IndexWriter, TantivyError};
 
-use crate::{Document, Error, Index};
+use crate::{Document, Error, Index, query};
 
 /// tantivy's least memory for a thread, and its most threads.
 const THREAD_BYTES_MIN: usize = 15_000_000;
@@ -41,6 +41,15 @@ impl WriterOptions {
         let n_threads = n_threads.clamp(1, THREADS_MAX);
         (n_threads, (self.memory_bytes / n_threads).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX))
     }
+}
+
+/// Some of an index's documents. By default all of them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Selection {
+    /// Those that a text matches, read as a query's is: any of its words, where it is plain. `None` leaves the words open.
+    pub words: Option<(String, QuerySyntax)>,
+    /// Those of them for which all of this holds.
+    pub filters: Vec<Filter>,
 }
 
 /// Adds documents to an index and deletes them. Nothing is seen or kept before [`commit`](Self::commit): a writer that is
@@ -83,6 +92,16 @@ impl Writer {
     /// Deletes the document with this id, if there is one.
     pub fn delete(&self, id: &DocumentId) {
         self.engine.delete_term(Term::from_field_text(self.index.parts().layout.id, id.as_str()));
+    }
+
+    /// Deletes the documents of a selection, those that are not committed yet among them.
+    ///
+    /// # Errors
+    /// A query or a filter that cannot be; the writer stays as it was.
+    pub fn delete_matching(&self, selection: &Selection) -> Result<(), Error> {
+        let parts = self.index.parts();
+        let Some(query) = query::build_selection(selection, parts)? else { return Ok(()) };
+        self.engine.delete_query(query).map(drop).map_err(|source| parts.error("delete from", source))
     }
 
     /// Makes everything since the last commit permanent, and seen by every search that begins after it.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lorank_core::{
-    AdapterId, BoxError, Deadline, Filter, Group, Hit, ModelVersion, Query, QuerySyntax, Reranker, Score,
+    AdapterId, Blend, BlendWeight, BoxError, Deadline, Filter, Group, Hit, ModelVersion, Query, QuerySyntax, Reranker,
+    Score,
 };
 use lorank_pipeline::{Answer, Pipeline, PipelineConfig, ScoreOrigin, SearchRequest};
 use lorank_server::{AnswerShape, RequestId, SearchAnswer};
@@ -53,6 +54,12 @@ pub(crate) struct SearchArgs {
     /// Keep the first stage's order; no model is loaded
     #[arg(long)]
     no_rerank: bool,
+    /// How much the rerank score counts in the order, from 0 to 1; what is left of 1 is the first stage's score [default: 1]
+    #[arg(long = "blend", value_name = "WEIGHT")]
+    blend_weight: Option<BlendWeight>,
+    /// Leave out documents with a lower rerank score, and those past the depth, which have none
+    #[arg(long, value_name = "SCORE", value_parser = parse_score, allow_negative_numbers = true)]
+    min_rerank_score: Option<Score>,
     /// Show how each hit came to its place, and how long each step took
     #[arg(long)]
     explain: bool,
@@ -122,11 +129,17 @@ impl SearchArgs {
             top_k: self.top_k,
             offset: self.offset,
             rerank: !self.no_rerank,
+            blend_weight: self.blend_weight.unwrap_or_default(),
+            min_rerank_score: self.min_rerank_score,
             deadline: self.deadline_millis.map(Duration::from_millis).and_then(Deadline::after),
             snippets: true,
             ..SearchRequest::from_query(Query { text: self.query.clone(), syntax, filters: self.filters.clone() })
         }
     }
+}
+
+fn parse_score(text: &str) -> Result<Score, String> {
+    text.parse().ok().and_then(|score| Score::new(score).ok()).ok_or_else(|| format!("`{text}` is not a score"))
 }
 
 /// Stands where a model would, in a search that asks for none.
@@ -150,18 +163,19 @@ fn text(args: &SearchArgs, answer: &Answer, columns: usize) -> String {
     }
     match answer.hits.as_slice() {
         [] if args.offset > 0 => text += "no hits so far down the list\n",
+        [] if answer.n_left_out.is_some_and(|n| n > 0) => text += "no document has so high a rerank score\n",
         [] => text += "no document matches\n",
         hits => {
-            let origins = answer.score_origins.iter();
+            let how = answer.score_origins.iter().zip(&answer.blends);
             let rows: Vec<Row> =
-                hits.iter().zip(origins).map(|(hit, origin)| row(hit, *origin, args.explain)).collect();
+                hits.iter().zip(how).map(|(hit, (origin, blend))| row(hit, *origin, *blend, args.explain)).collect();
             text += &render(&rows, columns);
         }
     }
     text + "\n" + &if args.explain { explanation(answer) } else { summary(answer) }
 }
 
-fn row(hit: &Hit, origin: Option<ScoreOrigin>, is_explained: bool) -> Row {
+fn row(hit: &Hit, origin: Option<ScoreOrigin>, blend: Option<Blend>, is_explained: bool) -> Row {
     let candidate = &hit.candidate;
     let beginning = || one_line(&candidate.text.chars().take(400).collect::<String>());
     let origin = match origin {
@@ -169,6 +183,10 @@ fn row(hit: &Hit, origin: Option<ScoreOrigin>, is_explained: bool) -> Row {
         Some(ScoreOrigin::Model) => ", score from the model",
         None => ", not reranked",
     };
+    let blend = blend.map_or_else(String::new, |blend| {
+        let (rerank, first_stage) = (blend.normalised_rerank_score, blend.normalised_first_stage_score);
+        format!(", blended score {:.3} of {rerank:.3} and {first_stage:.3}", blend.blended_score)
+    });
     Row {
         rank: hit.rank,
         first_stage_rank: hit.first_stage_rank,
@@ -177,14 +195,17 @@ fn row(hit: &Hit, origin: Option<ScoreOrigin>, is_explained: bool) -> Row {
         id: candidate.id.to_string(),
         title: candidate.title.clone(),
         passage: hit.snippet.as_ref().map_or_else(beginning, emphasise),
-        note: is_explained.then(|| format!("first-stage rank {}{origin}", hit.first_stage_rank)),
+        note: is_explained.then(|| format!("first-stage rank {}{origin}{blend}", hit.first_stage_rank)),
     }
 }
 
 fn summary(answer: &Answer) -> String {
     let took = duration(answer.timings.total);
+    let left_out = answer.n_left_out.map_or_else(String::new, |n| format!(", {} left out", count(n)));
     match answer.model.as_ref().filter(|_| answer.reranked) {
-        Some(model) => format!("{} candidates reranked by {} in {took}\n", count(answer.n_candidates), name(model)),
+        Some(model) => {
+            format!("{} candidates reranked by {} in {took}{left_out}\n", count(answer.n_candidates), name(model))
+        }
         None => format!("first-stage order, in {took}\n"),
     }
 }
@@ -198,7 +219,8 @@ fn name(model: &ModelVersion) -> String {
 
 fn explanation(answer: &Answer) -> String {
     let timings = &answer.timings;
-    let found = format!("{} candidates within depth {}", count(answer.n_candidates), answer.depth);
+    let left_out = answer.n_left_out.map_or_else(String::new, |n| format!(", {} left out", count(n)));
+    let found = format!("{} candidates within depth {}{left_out}", count(answer.n_candidates), answer.depth);
     let cache = format!("{} hits, {} misses", count(answer.cache.hits), count(answer.cache.misses));
     let model = answer.model.as_ref().map_or("not asked for".to_owned(), |model| {
         let adapter =

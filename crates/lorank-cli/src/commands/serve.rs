@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::config::ConfigFile;
 use crate::data::DataArgs;
+use crate::documents::Documents;
 use crate::failure::WrongUsage;
 use crate::host::{AllowedSource, Host};
 use crate::limits::LimitArgs;
@@ -120,7 +121,8 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     check_reach(listen, &server, args.no_keys)?;
     let data = DataArgs { dir: args.data.dir.clone().or_else(|| file.data.clone()) }.folder()?;
     let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
-    let first_stage = Bm25FirstStage::new(Index::open(index)?);
+    let index = Index::open(index)?;
+    let first_stage = Bm25FirstStage::new(index.clone());
     let adapters = if args.adapters.is_empty() { &file.model.adapters } else { &args.adapters };
     let model = file.model.under(&args.model);
     let models = model.load(&model.with_starter_adapters(adapters), is_quiet)?;
@@ -135,7 +137,8 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let lab = Lab::new(pipeline, store, shadows.iter().map(ShadowArg::config).collect())?;
     let allowed = if args.adapter_sources.is_empty() { file.adapter_sources } else { args.adapter_sources.clone() };
     let host = Arc::new(Host { reranker, allowed });
-    let service = Service::new(Arc::new(lab)).with_adapters(host.clone());
+    let documents = Arc::new(Documents::new(index));
+    let service = Service::new(Arc::new(lab)).with_adapters(host.clone()).with_documents(documents);
     let reload = args.config.clone().map(|path| {
         let (flags, no_keys) = (args.limits.clone(), args.no_keys);
         Reload { path, flags, listen, no_keys, said }

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapters;
 pub(crate) mod compare;
+pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod experiments;
 pub(crate) mod metrics;
@@ -10,7 +11,7 @@ pub(crate) mod rerank;
 pub(crate) mod search;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
@@ -28,7 +29,7 @@ pub(crate) use crate::wire::read;
 use crate::{LiveConfig, RetryAfter, ServerConfig, ServerError};
 
 /// The routes, for whoever asks for another.
-pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/rerank`, \
+pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/v1/documents`, `/v1/stats`, `/rerank`, \
      `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score` (POST), `/v1/models`, `/info`, `/v1/adapters`, `/v1/aliases`, \
      `/v1/experiments`, `/v1/shadows`, `/metrics`, `/ready` and `/health` (GET)";
 
@@ -36,7 +37,11 @@ pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub service: Service,
+    /// Of searches.
     pub admission: Arc<Admission>,
+    /// Of changes of documents.
+    pub changes: Arc<Admission>,
+    pub started: Instant,
     pub config: LiveConfig,
     pub metrics: Arc<Metrics>,
 }
@@ -46,14 +51,17 @@ pub(crate) struct Shared {
 pub(crate) struct App {
     pub service: Service,
     pub admission: Arc<Admission>,
+    /// Of changes of documents.
+    pub changes: Arc<Admission>,
+    pub started: Instant,
     pub config: Arc<ServerConfig>,
     pub metrics: Arc<Metrics>,
 }
 
 impl FromRef<Shared> for App {
-    fn from_ref(Shared { service, admission, config, metrics }: &Shared) -> Self {
-        let (service, admission, metrics) = (service.clone(), admission.clone(), metrics.clone());
-        Self { service, admission, config: config.current(), metrics }
+    fn from_ref(shared: &Shared) -> Self {
+        let Shared { service, admission, changes, started, config, metrics } = shared.clone();
+        Self { service, admission, changes, started, config: config.current(), metrics }
     }
 }
 

@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use crate::*;
 
 mod adapters;
+mod documents;
 mod experiments;
 mod operating;
 mod rerank;
@@ -77,7 +78,7 @@ async fn an_answer_has_the_promised_keys_in_order() {
             r#"{{"id":"d1","rank":2,"rerank_score":-0.25,"first_stage_score":3.0,"first_stage_rank":1,"#,
             r#""fields":{{"year":2001}},"snippet":"<b>text</b> of document 1"}}],"#,
             r#""reranked":true,"fallback":null,"adapter":{{"id":"qa","digest":"{}"}},"base_model":"toy","#,
-            r#""experiment":null,"n_candidates":2,"depth":2,"cache":{{"hits":0,"misses":2}},"timings_millis":"#,
+            r#""experiment":null,"n_candidates":2,"n_left_out":null,"depth":2,"cache":{{"hits":0,"misses":2}},"timings_millis":"#,
         ),
         digest
     );
@@ -122,6 +123,29 @@ async fn explanations_come_only_when_asked_for() {
 }
 
 #[tokio::test]
+async fn both_scores_may_count_and_low_ones_be_left_out() {
+    let reranker = FakeReranker::by(|_, _, candidate| candidate.id.as_str()[1..].parse().unwrap());
+    let service = service(ToyFirstStage::new(toy::candidates(5)), reranker, PipelineConfig::default());
+    // The first stage gives the first of them 5, 4 and 3, the model 1, 2 and 3.
+    let (_, answer) = get(&service, "/v1/search?q=egg&depth=3&blend_weight=0.25&explain=true").await;
+    assert_eq!((ids(&answer), &answer["n_left_out"]), (vec!["d1", "d2", "d3", "d4", "d5"], &Json::Null));
+    let blend = serde_json::json!({
+        "blended_score": 0.75, "normalised_rerank_score": 0.0, "normalised_first_stage_score": 1.0
+    });
+    let of = |n: usize| &answer["hits"][n]["explanation"]["blend"];
+    assert_eq!((of(0), of(3)), (&blend, &Json::Null));
+    let (_, answer) = get(&service, "/v1/search?q=egg&depth=3&min_rerank_score=2&explain=true").await;
+    assert_eq!(
+        (ids(&answer), &answer["n_left_out"], &answer["n_candidates"]),
+        (vec!["d3", "d2"], &1.into(), &3.into())
+    );
+    assert_eq!(answer["hits"][0]["explanation"]["blend"], Json::Null);
+    let (_, answer) = get(&service, "/v1/search?q=other&min_rerank_score=2&deadline_millis=0").await;
+    assert_eq!((answer["hits"].as_array().map(Vec::len), &answer["n_left_out"]), (Some(5), &Json::Null));
+    assert_eq!(answer["fallback"]["reason"], "deadline_passed");
+}
+
+#[tokio::test]
 async fn pages_follow_each_other() {
     let service = toy_service();
     let (_, whole) = get(&service, "/v1/search?q=egg&depth=12&top_k=20").await;
@@ -151,6 +175,10 @@ fn a_query_string_says_what_a_body_says() {
         ),
         (vec![("fields", "")], r#"{"fields": []}"#),
         (
+            vec![("blend_weight", "0.25"), ("min_rerank_score", "-3")],
+            r#"{"blend_weight": 0.25, "min_rerank_score": -3.0}"#,
+        ),
+        (
             vec![("filter.year", "1990"), ("filter.lang", "en"), ("filter.year", "1.5"), ("filter.open", "true")],
             r#"{"filters": {"year": ["1990", 1990, "1.5", 1.5], "lang": ["en"], "open": ["true", true]}}"#,
         ),
@@ -170,6 +198,8 @@ fn null_is_the_default() {
         "depth",
         "adapter",
         "rerank",
+        "blend_weight",
+        "min_rerank_score",
         "deadline_millis",
         "filters",
         "snippets",
@@ -257,6 +287,12 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         (post(r#"{"query": "a", "depth": -1}"#), (422, "invalid_value", Some("depth"), "-1")),
         (post(r#"{"query": "a", "depth": 1001}"#), (422, "invalid_value", Some("depth"), "above the limit of 1000")),
         (post(r#"{"query": "a", "offset": 9991}"#), (422, "invalid_value", Some("offset"), "limit of 10000")),
+        (post(r#"{"query": "a", "blend_weight": 1.5}"#), (422, "invalid_value", Some("blend_weight"), "from 0 to 1")),
+        (
+            post(r#"{"query": "a", "min_rerank_score": 1e39}"#),
+            (422, "invalid_value", Some("min_rerank_score"), "beyond"),
+        ),
+        (get("/v1/search?q=a&blend_weight=NaN"), (422, "invalid_value", Some("blend_weight"), "\"NaN\"")),
         (post(r#"{"query": "a", "syntax": "sql"}"#), (422, "invalid_value", Some("syntax"), "`plain` or `advanced`")),
         (post(r#"{"query": "a", "fields": ["a", 1]}"#), (422, "invalid_value", Some("fields[1]"), "a string")),
         (post(r#"{"query": "a", "adapter": "../qa"}"#), (422, "invalid_value", Some("adapter"), "not an adapter id")),

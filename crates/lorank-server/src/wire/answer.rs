@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lorank_core::{AdapterVersion, Hit, Score};
+use lorank_core::{AdapterVersion, Blend, Hit, Score};
 use lorank_lab::{FailedArm, Part};
 use lorank_pipeline::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
 use serde::Serialize;
@@ -29,6 +29,9 @@ pub struct SearchAnswer<'a> {
     pub experiment: Option<PartJson<'a>>,
     /// How many candidates the first stage found within `depth`.
     pub n_candidates: usize,
+    /// How many of them were left out for a rerank score below `min_rerank_score`; null where none was given, or none applied:
+    /// the answer is in first-stage order, or an experiment's arms are interleaved in it.
+    pub n_left_out: Option<usize>,
     /// How many candidates are reranked at most.
     pub depth: usize,
     /// How many of the candidates' scores were in the cache.
@@ -94,6 +97,19 @@ pub struct ExplanationJson {
     pub rank_change: i64,
     /// Where the rerank score comes from, `cache` or `model`; null where there is none.
     pub score_origin: Option<&'static str>,
+    /// What the hit was ordered by, where both scores count; null where the rerank score counts alone.
+    pub blend: Option<BlendJson>,
+}
+
+/// A blended score, and the two that it is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct BlendJson {
+    /// `blend_weight` times the one and the rest of 1 times the other.
+    pub blended_score: f32,
+    /// The rerank score, from 0 for the lowest of the reranked candidates' to 1 for the highest.
+    pub normalised_rerank_score: f32,
+    /// The first stage's score, likewise.
+    pub normalised_first_stage_score: f32,
 }
 
 /// Why an answer is in first-stage order.
@@ -150,16 +166,17 @@ impl<'a> SearchAnswer<'a> {
     pub fn shaped(query: &'a str, answer: &'a Answer, request_id: &RequestId, shape: &AnswerShape) -> Self {
         let model = answer.model.as_ref();
         let adapter = model.and_then(|model| model.adapter.as_ref());
-        let hits = answer.hits.iter().zip(&answer.score_origins);
+        let hits = answer.hits.iter().zip(&answer.score_origins).zip(&answer.blends);
         Self {
             query,
-            hits: hits.map(|(hit, origin)| HitJson::new(hit, *origin, shape)).collect(),
+            hits: hits.map(|((hit, origin), blend)| HitJson::new(hit, *origin, *blend, shape)).collect(),
             reranked: answer.reranked,
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
             adapter: adapter.map(AdapterJson::from),
             base_model: model.map(|model| model.base_model.as_str()),
             experiment: None,
             n_candidates: answer.n_candidates,
+            n_left_out: answer.n_left_out,
             depth: answer.depth.get(),
             cache: answer.cache.into(),
             timings_millis: answer.timings.into(),
@@ -186,7 +203,7 @@ impl<'a> PartJson<'a> {
 }
 
 impl<'a> HitJson<'a> {
-    pub(crate) fn new(hit: &'a Hit, origin: Option<ScoreOrigin>, shape: &AnswerShape) -> Self {
+    pub(crate) fn new(hit: &'a Hit, origin: Option<ScoreOrigin>, blend: Option<Blend>, shape: &AnswerShape) -> Self {
         let candidate = &hit.candidate;
         let explanation = || ExplanationJson {
             rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
@@ -194,6 +211,7 @@ impl<'a> HitJson<'a> {
                 ScoreOrigin::Cache => "cache",
                 ScoreOrigin::Model => "model",
             }),
+            blend: blend.map(BlendJson::from),
         };
         Self {
             id: candidate.id.as_str(),
@@ -211,6 +229,16 @@ impl<'a> HitJson<'a> {
 impl<'a> From<&'a AdapterVersion> for AdapterJson<'a> {
     fn from(adapter: &'a AdapterVersion) -> Self {
         Self { id: adapter.id.as_str(), digest: adapter.digest.to_string() }
+    }
+}
+
+impl From<Blend> for BlendJson {
+    fn from(blend: Blend) -> Self {
+        Self {
+            blended_score: blend.blended_score.get(),
+            normalised_rerank_score: blend.normalised_rerank_score.get(),
+            normalised_first_stage_score: blend.normalised_first_stage_score.get(),
+        }
     }
 }
 

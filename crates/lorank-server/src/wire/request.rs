@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use lorank_core::{Deadline, Query, QuerySyntax};
+use lorank_core::{BlendWeight, Deadline, Query, QuerySyntax, Score};
 use lorank_pipeline::{AdapterChoice, SearchRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -27,6 +27,12 @@ pub struct SearchBody {
     pub adapter: Option<String>,
     /// Whether to rerank; true by default.
     pub rerank: Option<bool>,
+    /// How much the rerank score counts in the order, from 0 to 1; what is left of 1 is the first stage's. Both are min-max
+    /// normalised over the reranked candidates. By default 1: the rerank score alone.
+    pub blend_weight: Option<f32>,
+    /// The lowest rerank score of a hit. Documents with a lower one are left out, and those past the depth, which have none. An
+    /// answer in first-stage order leaves nothing out, nor does one in which an experiment's arms are interleaved.
+    pub min_rerank_score: Option<f32>,
     /// The time after which the answer comes in first-stage order, counted from the request's arrival.
     pub deadline_millis: Option<u64>,
     /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`.
@@ -77,6 +83,15 @@ pub enum SyntaxJson {
     Advanced,
 }
 
+impl From<SyntaxJson> for QuerySyntax {
+    fn from(syntax: SyntaxJson) -> Self {
+        match syntax {
+            SyntaxJson::Plain => Self::Plain,
+            SyntaxJson::Advanced => Self::Advanced,
+        }
+    }
+}
+
 impl SearchBody {
     /// Reads the body of a POST.
     ///
@@ -112,6 +127,10 @@ impl SearchBody {
                 "top_k" | "offset" | "depth" | "deadline_millis" => {
                     text.parse::<i64>().map_or_else(|_| text.clone().into(), Json::from)
                 }
+                "blend_weight" | "min_rerank_score" => {
+                    let number = text.parse().ok().and_then(serde_json::Number::from_f64);
+                    number.map_or_else(|| text.clone().into(), Json::Number)
+                }
                 "rerank" | "snippets" | "explain" => {
                     text.parse::<bool>().map_or_else(|_| text.clone().into(), Json::from)
                 }
@@ -138,10 +157,7 @@ impl SearchBody {
     pub fn into_request(self, arrival: Instant) -> Result<Asked, ServerError> {
         let invalid = |field: &str, problem: String| ServerError::InvalidValue { field: field.to_owned(), problem };
         let text = self.query.ok_or_else(|| invalid("query", "is missing".to_owned()))?;
-        let syntax = match self.syntax.unwrap_or(SyntaxJson::Plain) {
-            SyntaxJson::Plain => QuerySyntax::Plain,
-            SyntaxJson::Advanced => QuerySyntax::Advanced,
-        };
+        let syntax = self.syntax.unwrap_or(SyntaxJson::Plain).into();
         if self.unit_id.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > UNIT_ID_BYTES_MAX) {
             return Err(invalid("unit_id", format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; leave it out for none")));
         }
@@ -150,6 +166,15 @@ impl SearchBody {
             None => AdapterChoice::Default,
             Some(name) => name.parse().map_err(|error| invalid("adapter", format!("is refused: {error}")))?,
         };
+        let blend_weight = match self.blend_weight {
+            None => BlendWeight::default(),
+            Some(weight) => {
+                BlendWeight::new(weight).map_err(|error| invalid("blend_weight", format!("is refused: {error}")))?
+            }
+        };
+        let min_rerank_score = self.min_rerank_score.map(Score::new).transpose();
+        let min_rerank_score =
+            min_rerank_score.map_err(|_| invalid("min_rerank_score", "is beyond all scores".to_owned()))?;
         // A point in time beyond what the clock can hold is as good as never.
         let deadline = self.deadline_millis.and_then(|millis| arrival.checked_add(Duration::from_millis(millis)));
         let request = SearchRequest {
@@ -158,6 +183,8 @@ impl SearchBody {
             top_k: self.top_k,
             offset: self.offset.unwrap_or(0),
             rerank: self.rerank.unwrap_or(true),
+            blend_weight,
+            min_rerank_score,
             deadline: deadline.map(Deadline::at),
             snippets: self.snippets.unwrap_or(true),
             ..SearchRequest::from_query(Query { text, syntax, filters })

@@ -29,6 +29,7 @@ mod text;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -187,6 +188,24 @@ pub fn open(inputs: &[Input], settings: &IndexSettings, options: &InputOptions) 
     let progress = Progress::new(plans.iter().map(|plan| plan.bytes).sum());
     let settings = Arc::new(settings.clone());
     Ok(Documents { plans, current: None, settings, options: options.clone(), progress })
+}
+
+/// The documents of JSON lines that come from elsewhere than a file, under a name for messages. An error of the reader is a
+/// [`Error::BrokenInput`], and the last item.
+pub fn json_lines(
+    reader: Box<dyn Read + Send>,
+    name: &str,
+    settings: &IndexSettings,
+    line_bytes_max: usize,
+) -> impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send {
+    let context = Context { file: name.into(), settings: Arc::new(settings.clone()), bytes_max: line_bytes_max };
+    let mut documents = lines::documents(reader, context).fuse();
+    let mut is_broken = false;
+    std::iter::from_fn(move || {
+        let item = if is_broken { None } else { documents.next() };
+        is_broken = item.as_ref().is_some_and(|item| item.as_ref().is_err_and(|bad| !bad.cause.is_about_a_document()));
+        item
+    })
 }
 
 impl Documents {

@@ -9,6 +9,7 @@ mod index;
 mod inputs;
 mod queries;
 mod ranking;
+mod shared;
 mod snippets;
 
 use std::num::NonZeroUsize;

@@ -1,0 +1,112 @@
+//! The documents of a running server: the index that it searches.
+
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lorank_core::{DocumentId, Fields, InvalidQuery, with_causes};
+use lorank_server::{
+    BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, ErrorKind, LineOutcome,
+};
+use lorank_tantivy::input::{self, BadLine, SourcedDocument};
+use lorank_tantivy::{Change, Error, Index, Selection, SharedWriter, WriterOptions};
+
+/// How long the index stays this process' to write to when nothing is written. Opening it again takes some milliseconds.
+const WRITER_IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// The memory of documents that are not written out yet.
+const WRITER_BYTES: usize = 64_000_000;
+
+/// The documents of an index.
+pub(crate) struct Documents {
+    writer: SharedWriter,
+}
+
+impl Documents {
+    pub(crate) fn new(index: Index) -> Self {
+        // One thread: the model needs the others, and each commit makes one segment instead of several.
+        let options = WriterOptions { n_threads: Some(NonZeroUsize::MIN), memory_bytes: WRITER_BYTES };
+        Self { writer: SharedWriter::new(index, options, WRITER_IDLE_MAX) }
+    }
+}
+
+impl DocumentHost for Documents {
+    fn get(&self, id: &DocumentId) -> Result<Option<Fields>, DocumentError> {
+        let found = self.writer.index().get(id).map_err(document_error)?;
+        Ok(found.map(|document| document.fields().clone()))
+    }
+
+    fn add(&self, lines: Box<dyn Read + Send>, limits: BulkLimits) -> Result<Vec<LineOutcome>, DocumentError> {
+        let change = self.writer.begin().map_err(document_error)?;
+        let settings = self.writer.index().settings();
+        let mut outcomes = Vec::new();
+        for line in input::json_lines(lines, "the body", settings, limits.line_bytes_max) {
+            if outcomes.len() == limits.n_lines_max.get() {
+                return Err(DocumentError::TooManyLines { n_lines_max: limits.n_lines_max });
+            }
+            outcomes.push(add_line(&change, line)?);
+        }
+        change.commit().map_err(document_error)?;
+        Ok(outcomes)
+    }
+
+    fn delete(&self, id: &DocumentId) -> Result<bool, DocumentError> {
+        let change = self.writer.begin().map_err(document_error)?;
+        let was_there = change.delete(id).map_err(document_error)?;
+        change.commit().map_err(document_error)?;
+        Ok(was_there)
+    }
+
+    fn delete_matching(&self, selection: DocumentSelection) -> Result<u64, DocumentError> {
+        let DocumentSelection { words, filters } = selection;
+        self.writer.delete_matching(&Selection { words, filters }).map_err(document_error)
+    }
+
+    fn stats(&self) -> Result<DocumentStats, DocumentError> {
+        let stats = self.writer.index().stats().map_err(document_error)?;
+        Ok(DocumentStats {
+            n_documents: stats.n_documents,
+            n_segments: stats.n_segments,
+            bytes_on_disk: stats.bytes_on_disk,
+        })
+    }
+}
+
+fn add_line(change: &Change<'_>, line: Result<SourcedDocument, BadLine>) -> Result<LineOutcome, DocumentError> {
+    let (origin, added) = match line {
+        Ok(SourcedDocument { origin, document }) => {
+            (origin, change.add(&document).map(|is_replaced| (is_replaced, document.id().clone())))
+        }
+        Err(BadLine { origin, cause, .. }) => (origin, Err(*cause)),
+    };
+    let outcome = match added {
+        Ok((false, id)) => DocumentOutcome::Added(id),
+        Ok((true, id)) => DocumentOutcome::Replaced(id),
+        Err(error) if error.kind() == lorank_tantivy::ErrorKind::InvalidInput => {
+            DocumentOutcome::Refused { kind: kind_of_line(&error), message: with_causes(&error) }
+        }
+        Err(error) => return Err(document_error(error)),
+    };
+    Ok(LineOutcome { line: origin.line.unwrap_or_default(), outcome })
+}
+
+fn kind_of_line(error: &Error) -> ErrorKind {
+    match error {
+        Error::NotUtf8 { .. } | Error::NotJson { .. } => ErrorKind::MalformedRequest,
+        Error::TooLong { .. } => ErrorKind::PayloadTooLarge,
+        _ => ErrorKind::InvalidValue,
+    }
+}
+
+fn document_error(error: Error) -> DocumentError {
+    let invalid = |field, error: &Error| DocumentError::InvalidQuery {
+        source: InvalidQuery { field, message: error.to_string() },
+    };
+    match error {
+        Error::InvalidQuery { .. } => invalid("query", &error),
+        Error::InvalidFilter { .. } => invalid("filters", &error),
+        Error::WriterBusy { .. } => DocumentError::Busy { source: error.into() },
+        Error::BrokenInput { source } => DocumentError::BrokenOff { source },
+        error => DocumentError::Failed { source: error.into() },
+    }
+}

@@ -1,0 +1,153 @@
+//! What the document routes ask of whoever holds the documents.
+
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+
+use lorank_core::{BoxError, DocumentId, Fields, Filter, InvalidQuery, QuerySyntax};
+
+use crate::ErrorKind;
+
+/// Documents that can be read and changed while they are searched. The service knows HTTP; the host knows the index.
+///
+/// What changes is committed (on the disk, and seen by every search that begins later) before a call returns.
+pub trait DocumentHost: Send + Sync {
+    /// The fields of a document but its id; `None` where there is no such document.
+    ///
+    /// # Errors
+    /// Documents that cannot be read.
+    fn get(&self, id: &DocumentId) -> Result<Option<Fields>, DocumentError>;
+
+    /// Adds documents, one JSON object a line; one whose id is there replaces that document. A line that is no document is
+    /// told and passed over, a blank one is passed over. Each line is in the answer, in their order.
+    ///
+    /// # Errors
+    /// A reader that fails, and documents that cannot be written. Nothing is acknowledged then; lines that were read before may
+    /// be kept nevertheless.
+    fn add(&self, lines: Box<dyn Read + Send>, limits: BulkLimits) -> Result<Vec<LineOutcome>, DocumentError>;
+
+    /// Deletes a document; whether there was one.
+    ///
+    /// # Errors
+    /// Documents that cannot be written.
+    fn delete(&self, id: &DocumentId) -> Result<bool, DocumentError>;
+
+    /// Deletes the documents of a selection; how many there were.
+    ///
+    /// # Errors
+    /// A query or a filter that cannot be, and documents that cannot be written.
+    fn delete_matching(&self, selection: DocumentSelection) -> Result<u64, DocumentError>;
+
+    /// How much there is.
+    ///
+    /// # Errors
+    /// Documents that cannot be read.
+    fn stats(&self) -> Result<DocumentStats, DocumentError>;
+}
+
+/// The most that one call may bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BulkLimits {
+    /// The longest line. A longer one is refused, and the others stand.
+    pub line_bytes_max: usize,
+    /// The most lines that are not blank.
+    pub n_lines_max: NonZeroUsize,
+}
+
+/// What became of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineOutcome {
+    /// Its number, from 1.
+    pub line: u64,
+    /// What became of it.
+    pub outcome: DocumentOutcome,
+}
+
+/// What became of a document that was to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DocumentOutcome {
+    /// There was none with its id.
+    Added(DocumentId),
+    /// It took the place of one.
+    Replaced(DocumentId),
+    /// It is no document.
+    Refused {
+        /// What sort of error it is.
+        kind: ErrorKind,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// The documents to delete: without words and filters, all of them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DocumentSelection {
+    /// Those that a query's text matches.
+    pub words: Option<(String, QuerySyntax)>,
+    /// Those of them for which all of this holds.
+    pub filters: Vec<Filter>,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DocumentStats {
+    /// The number of documents.
+    pub n_documents: u64,
+    /// The number of segments that they lie in.
+    pub n_segments: usize,
+    /// The size of the index on the disk.
+    pub bytes_on_disk: u64,
+}
+
+/// Why documents were not read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// A query or a filter that cannot be.
+    #[error("the query cannot be answered")]
+    InvalidQuery {
+        /// The first stage's own words.
+        source: InvalidQuery,
+    },
+    /// Somebody else is changing them.
+    #[error("the documents cannot be changed now; send the request again later")]
+    Busy {
+        /// Who.
+        source: BoxError,
+    },
+    /// The lines broke off.
+    #[error("the body broke off; nothing of it is acknowledged, and its whole lines may be kept: send it again")]
+    BrokenOff {
+        /// How.
+        source: io::Error,
+    },
+    /// There are too many lines.
+    #[error("the body has more lines than the limit of {n_lines_max}; nothing of it is acknowledged: send it in parts")]
+    TooManyLines {
+        /// The limit.
+        n_lines_max: NonZeroUsize,
+    },
+    /// They could not be read or written.
+    #[error("the documents could not be read or written; what was to be changed is not acknowledged")]
+    Failed {
+        /// Why.
+        source: BoxError,
+    },
+}
+
+impl DocumentError {
+    /// What sort of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InvalidQuery { .. } => ErrorKind::InvalidValue,
+            Self::Busy { .. } => ErrorKind::Conflict,
+            Self::BrokenOff { .. } => ErrorKind::MalformedRequest,
+            Self::TooManyLines { .. } => ErrorKind::PayloadTooLarge,
+            Self::Failed { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The field of the request that the error is about.
+    pub fn field(&self) -> Option<&'static str> {
+        if let Self::InvalidQuery { source } = self { Some(source.field) } else { None }
+    }
+}

@@ -1,0 +1,90 @@
+//! The registry of adapters.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// An adapter to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddBody {
+    /// Where it comes from: a folder, or `hf://owner/name[@revision]`.
+    pub source: String,
+}
+
+/// Where an alias is to point.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AliasBody {
+    /// The adapter.
+    pub adapter: String,
+}
+
+/// The adapters of the registry.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AdapterList {
+    /// All of them.
+    pub adapters: Vec<RegisteredAdapter>,
+}
+
+/// An adapter, and what this process knows of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RegisteredAdapter {
+    /// Its id.
+    pub id: String,
+    /// The hash of what its scores depend on.
+    pub digest: String,
+    /// The hash of its files.
+    pub content: String,
+    /// Where it came from.
+    pub source: String,
+    /// Which revision of that.
+    pub revision: Option<String>,
+    /// When it was added.
+    #[schema(format = DateTime)]
+    pub added_at: Option<String>,
+    /// The base model that it was trained on.
+    pub base_model: String,
+    /// The rank of its matrices.
+    pub rank: usize,
+    /// The layers that it changes.
+    pub targets: Vec<String>,
+    /// How many parameters it has.
+    pub n_parameters: usize,
+    /// The size of its files.
+    pub bytes: u64,
+    /// The aliases that point to it.
+    pub aliases: Vec<String>,
+    /// Whether it is in memory now.
+    pub in_memory: bool,
+    /// How many of its scores the cache holds.
+    pub cached_scores: usize,
+}
+
+/// The aliases.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AliasList {
+    /// Each with its adapter.
+    pub aliases: BTreeMap<String, String>,
+}
+
+/// An alias that was moved.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MovedAlias<'a> {
+    /// The alias.
+    pub name: &'a str,
+    /// Where it points now.
+    pub adapter: &'a str,
+    /// Where it pointed before; null where it is new.
+    pub before: Option<&'a str>,
+}
+
+/// What a reading of the whole registry has found.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Verified {
+    /// Whether nothing is wrong.
+    pub is_sound: bool,
+    /// What is, for people.
+    pub findings: Vec<String>,
+}

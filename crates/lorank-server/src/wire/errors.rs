@@ -1,0 +1,90 @@
+//! Errors, in this service's own shape and in those of others.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Rerank, Reranked, TeiRank, TeiRerank};
+use crate::ServerError;
+
+/// What a request gets instead of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub struct ErrorAnswer<'a> {
+    /// What is wrong.
+    pub error: ErrorJson<'a>,
+    /// The id of the request, for the log.
+    pub request_id: &'a str,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ErrorJson<'a> {
+    /// One word for machines. It never changes.
+    #[schema(example = "invalid_value")]
+    pub kind: &'static str,
+    /// What is wrong, and what to do, for people.
+    pub message: &'a str,
+    /// The field of the request that it is about, as a path: `filters.year.gte`. The key is there only if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<&'a str>,
+}
+
+/// What is wrong, as text-embeddings-inference says it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct TeiError<'a> {
+    /// What is wrong, for people.
+    pub error: &'a str,
+    /// One word for machines.
+    #[schema(example = "Validation")]
+    pub error_type: &'static str,
+}
+
+/// What is wrong, as Cohere says it, and beside it in this service's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct CohereError<'a> {
+    /// What is wrong, for people.
+    pub message: &'a str,
+    /// The same in this service's own words.
+    pub error: ErrorJson<'a>,
+}
+
+/// What `/rerank` takes.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it stands in the description of the API alone")]
+pub enum UnversionedRerank {
+    /// With `texts`.
+    Tei(TeiRerank),
+    /// With `documents`.
+    Cohere(Rerank),
+}
+
+/// What `/rerank` answers.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it stands in the description of the API alone")]
+pub enum UnversionedReranked {
+    /// To `texts`.
+    Tei(Vec<TeiRank>),
+    /// To `documents`.
+    Cohere(Reranked),
+}
+
+/// How `/rerank` says what is wrong.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it stands in the description of the API alone")]
+pub enum UnversionedError<'a> {
+    /// About `texts`, or what cannot be read at all.
+    Tei(TeiError<'a>),
+    /// About `documents`.
+    Cohere(CohereError<'a>),
+}
+
+impl<'a> ErrorJson<'a> {
+    /// An error with its message, which takes some making.
+    pub(crate) fn new(error: &'a ServerError, message: &'a str) -> Self {
+        Self { kind: error.kind().as_str(), message, field: error.field() }
+    }
+}

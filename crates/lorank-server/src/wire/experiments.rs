@@ -1,0 +1,206 @@
+//! Experiments, shadows and events. Experiments, their reports and events are read and written by `lorank-experiments`; what stands
+//! here of them is their description, which a test holds against the real ones.
+
+use lorank_experiments::ShadowSummary;
+use serde::Serialize;
+use serde_json::Value as Json;
+use utoipa::ToSchema;
+
+/// A comparison of rankings on live traffic. Once started only its state, its end and (upwards) its share change.
+#[derive(ToSchema)]
+#[schema(as = Experiment)]
+#[allow(dead_code, reason = "it describes `lorank_experiments::Experiment`")]
+pub struct ExperimentSchema {
+    /// Its name: 1 to 128 of `a-z A-Z 0-9 . _ -`.
+    pub id: String,
+    /// The sides, the control first. At least two.
+    pub arms: Vec<ArmSchema>,
+    /// Split traffic, or interleave the arms in one answer.
+    #[schema(pattern = "^(split|interleave)$")]
+    pub method: Option<String>,
+    /// What is assigned to an arm: the request's `unit_id`, or the query.
+    #[schema(pattern = "^(unit-id|query)$")]
+    pub unit: Option<String>,
+    /// Mixed into the hash of units, so that two experiments split them independently. Up to 128 bytes.
+    pub salt: String,
+    /// The share of units that take part.
+    #[schema(minimum = 0.0001, maximum = 1)]
+    pub traffic_share: f64,
+    /// Experiments of one layer never meet the same unit.
+    pub layer: String,
+    /// What decides.
+    #[schema(pattern = "^(click-through|reciprocal-rank|top-click)$")]
+    pub primary_measure: Option<String>,
+    /// From when units are assigned, in milliseconds since 1970; null as soon as it is started.
+    pub start_millis: Option<i64>,
+    /// Until when; null until it is stopped.
+    pub end_millis: Option<i64>,
+    /// Whether it runs; the service's to set.
+    #[schema(pattern = "^(draft|running|stopped)$")]
+    pub state: Option<String>,
+    /// The buckets of the layer whose units take part; the service's to set.
+    pub buckets: Option<Vec<BucketRangeSchema>>,
+}
+
+/// One side of an experiment.
+#[derive(ToSchema)]
+#[schema(as = Arm)]
+#[allow(dead_code, reason = "it describes `lorank_experiments::Arm`")]
+pub struct ArmSchema {
+    /// Its name within the experiment.
+    pub name: String,
+    /// What ranks for it: an adapter, an alias, `none` for the bare base model, `first-stage` for no model.
+    pub model: String,
+    /// Its part of the units that take part, relative to the other arms' weights.
+    #[schema(minimum = 1)]
+    pub weight: u32,
+}
+
+/// Neighbouring buckets of a layer.
+#[derive(ToSchema)]
+#[schema(as = BucketRange)]
+#[allow(dead_code, reason = "it describes `lorank_experiments::BucketRange`")]
+pub struct BucketRangeSchema {
+    /// The first bucket.
+    pub start: u16,
+    /// The one after the last bucket.
+    pub end: u16,
+}
+
+/// The experiments.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it describes what `lorank-experiments` writes")]
+pub struct ExperimentList {
+    /// All of them.
+    pub experiments: Vec<ExperimentSchema>,
+}
+
+/// All that an experiment has shown so far.
+#[derive(ToSchema)]
+#[schema(as = Report)]
+#[allow(dead_code, reason = "it describes `lorank_experiments::Report`")]
+pub struct ReportSchema {
+    /// The experiment's id.
+    pub experiment: String,
+    /// Whether traffic was split or answers were interleaved.
+    pub method: String,
+    /// The measure that decides.
+    pub measure: String,
+    /// How sure the intervals are, over all looks and comparisons together.
+    pub confidence: f64,
+    /// Differences smaller than this are taken for none.
+    pub smallest_difference: f64,
+    /// What each arm did; where answers are interleaved, all of them as one.
+    #[schema(value_type = Vec<Object>)]
+    pub arms: Vec<Json>,
+    /// Each arm but the control against it.
+    #[schema(value_type = Vec<Object>)]
+    pub comparisons: Vec<Json>,
+    /// Whether units arrive as weighted; null where answers are interleaved.
+    #[schema(value_type = Option<Object>)]
+    pub sample_ratio: Option<Json>,
+    /// Queries left out because their unit had met another arm before, or because the experiment has no such arm.
+    pub n_inconsistent: u64,
+    /// How the intervals narrowed.
+    #[schema(value_type = Vec<Object>)]
+    pub looks: Vec<Json>,
+    /// What to do: `do` says it in a word.
+    #[schema(value_type = Object)]
+    pub verdict: Json,
+    /// The same in words.
+    pub sentence: String,
+}
+
+/// What the shadows have found.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShadowList {
+    /// Each shadow.
+    pub shadows: Vec<ShadowJson>,
+}
+
+/// What one shadow has found. Means are over the answers that it ranked; null without one.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Shadow)]
+pub struct ShadowJson {
+    /// Its name.
+    pub name: String,
+    /// The adapter that ranked unseen.
+    pub adapter: String,
+    /// How many answers it was to rank.
+    pub n_answers: u64,
+    /// How many of them failed.
+    pub n_failures: u64,
+    /// The mean rank-biased overlap with the answers that were given.
+    pub mean_rbo: Option<f64>,
+    /// The mean of Kendall's tau.
+    pub mean_kendall_tau: Option<f64>,
+    /// The mean share of the first ten hits that both have.
+    pub mean_overlap_at_10: Option<f64>,
+    /// The mean time that it took.
+    pub mean_latency_millis: Option<f64>,
+}
+
+/// One event, or a list of them.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it describes what `lorank-experiments` reads")]
+pub enum EventsBody {
+    /// One.
+    One(EventSchema),
+    /// Several: all are kept, or none.
+    Many(Vec<EventSchema>),
+}
+
+/// One thing that somebody did, most often with a hit, in the shape of User Behavior Insights. Other keys are kept as they come.
+#[derive(serde::Deserialize, ToSchema)]
+#[schema(as = Event)]
+#[allow(dead_code, reason = "it describes what `lorank-experiments` reads")]
+pub struct EventSchema {
+    /// The client's own id of the event: two events of one id are the same event, sent twice.
+    pub event_id: Option<String>,
+    /// The request id of the answer that it is about.
+    pub query_id: Option<String>,
+    /// Who sent it: a browser, an app.
+    pub client_id: Option<String>,
+    /// The session that it was part of.
+    pub session_id: Option<String>,
+    /// What was done, such as `click`.
+    pub action_name: String,
+    /// The id of the hit that it was done with, a text or a whole number.
+    #[schema(value_type = Option<Value>)]
+    pub object_id: Option<Json>,
+    /// The field that `object_id` is from.
+    pub object_id_field: Option<String>,
+    /// When: a text in ISO 8601, or milliseconds since 1970.
+    #[schema(value_type = Value)]
+    pub timestamp: Json,
+    /// A text for people.
+    pub message: Option<String>,
+    /// More about it: `object.object_id`, and `position.ordinal`, the rank of the hit.
+    #[schema(value_type = Option<Object>)]
+    pub event_attributes: Option<Json>,
+}
+
+/// What became of events.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventsAnswer {
+    /// How many are new, and on the disk.
+    pub accepted: usize,
+    /// How many were there before.
+    pub duplicates: usize,
+}
+
+impl From<ShadowSummary> for ShadowJson {
+    fn from(one: ShadowSummary) -> Self {
+        Self {
+            name: one.name,
+            adapter: one.candidate,
+            n_answers: one.n_answers,
+            n_failures: one.n_failures,
+            mean_rbo: one.mean_rbo,
+            mean_kendall_tau: one.mean_kendall_tau,
+            mean_overlap_at_10: one.mean_overlap_at_10,
+            mean_latency_millis: one.mean_latency_micros.map(|micros| micros / 1_000.0),
+        }
+    }
+}

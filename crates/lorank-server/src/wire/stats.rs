@@ -1,0 +1,112 @@
+//! What the service holds.
+
+use lorank_adapters::ResidencyStats;
+use lorank_pipeline::{CacheStats, QueueStats};
+use serde::Serialize;
+
+use crate::DocumentStats;
+
+/// What the service holds, and what it has done since it was started.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct StatsJson {
+    /// The program's version.
+    pub version: &'static str,
+    /// For how long it has run.
+    pub uptime_seconds: f64,
+    /// The documents; null where the service does not hold them itself.
+    pub documents: Option<DocumentStatsJson>,
+    /// The score cache.
+    pub cache: CacheStatsJson,
+    /// The queue before the model.
+    pub queue: QueueStatsJson,
+    /// The adapters of the registry; null where there is none.
+    pub adapters: Option<AdapterStatsJson>,
+}
+
+/// The documents.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct DocumentStatsJson {
+    /// How many there are.
+    pub n_documents: u64,
+    /// How many segments of the index they lie in.
+    pub n_segments: usize,
+    /// The size of the index on the disk.
+    pub bytes_on_disk: u64,
+}
+
+/// The score cache.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct CacheStatsJson {
+    /// Scores that it holds.
+    pub n_entries: usize,
+    /// The memory that they take, about.
+    pub bytes: usize,
+    /// Scores that were asked for and held.
+    pub hits: u64,
+    /// Scores that were asked for and not held.
+    pub misses: u64,
+    /// Scores that made room for others.
+    pub evictions: u64,
+}
+
+/// The queue before the model.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct QueueStatsJson {
+    /// Requests that wait.
+    pub n_requests_waiting: usize,
+    /// Pairs that they wait for.
+    pub n_pairs_waiting: usize,
+    /// Batches that the model has scored.
+    pub n_batches: u64,
+    /// Pairs that it has scored.
+    pub n_pairs_scored: u64,
+    /// How long it has computed.
+    pub busy_seconds: f64,
+}
+
+/// The adapters of the registry.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct AdapterStatsJson {
+    /// How many there are.
+    pub n_registered: usize,
+    /// How many of them are in memory.
+    pub n_in_memory: usize,
+    /// The memory that these take, about.
+    pub bytes_in_memory: u64,
+}
+
+impl From<DocumentStats> for DocumentStatsJson {
+    fn from(DocumentStats { n_documents, n_segments, bytes_on_disk }: DocumentStats) -> Self {
+        Self { n_documents, n_segments, bytes_on_disk }
+    }
+}
+
+impl From<CacheStats> for CacheStatsJson {
+    fn from(stats: CacheStats) -> Self {
+        Self {
+            n_entries: stats.entries,
+            bytes: stats.bytes,
+            hits: stats.hits,
+            misses: stats.misses,
+            evictions: stats.evictions,
+        }
+    }
+}
+
+impl From<QueueStats> for QueueStatsJson {
+    fn from(stats: QueueStats) -> Self {
+        Self {
+            n_requests_waiting: stats.n_requests_waiting,
+            n_pairs_waiting: stats.n_pairs_waiting,
+            n_batches: stats.n_batches,
+            n_pairs_scored: stats.n_pairs_scored,
+            busy_seconds: stats.busy.as_secs_f64(),
+        }
+    }
+}
+
+impl AdapterStatsJson {
+    pub(crate) fn new(n_registered: usize, residency: &ResidencyStats) -> Self {
+        Self { n_registered, n_in_memory: residency.n_held, bytes_in_memory: residency.bytes }
+    }
+}
