@@ -10,6 +10,7 @@
 //! - `POST /v1/events` takes what people did with answers, in the shape of User Behavior Insights.
 //! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` are the operator's: what is in the registry, what is
 //!   promoted, what is tried, and what came of it.
+//! - `GET /` is a page for people: search, adapters side by side, judgments, experiments.
 //! - `GET /metrics` is for Prometheus; `GET /health` says that the service answers.
 //!
 //! What is wrong with a request is said in one shape, with the status that fits:
@@ -52,6 +53,7 @@
 mod access;
 mod error;
 mod metrics;
+mod page;
 mod request_id;
 mod routes;
 mod server;

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use crate::ServerError;
 use crate::access::{Access, Role, require};
 use crate::metrics::Metrics;
+use crate::page;
 use crate::request_id::identify;
 use crate::routes::{App, adapters, compare, events, experiments, metrics, rerank, search};
 use crate::service::Service;
@@ -56,6 +57,7 @@ pub fn router(service: impl Into<Service>, config: ServerConfig) -> Router {
     Router::new()
         .merge(with_key(search_routes(), Role::Search))
         .merge(with_key(admin_routes(), Role::Admin))
+        .merge(page::routes())
         .route("/health", get(metrics::health))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
