@@ -30,13 +30,13 @@ pub(crate) struct Asset {
 
 macro_rules! assets {
     ($($name:literal),* $(,)?) => {
-        [$((concat!($name), include_bytes!(concat!("assets/", $name)).as_slice())),*]
+        [$(($name, include_bytes!(concat!("assets/", $name)).as_slice())),*]
     };
 }
 
 /// All files, `index.html` the first.
 pub(crate) static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
-    let files: [(&'static str, &'static [u8]); _] = assets![
+    let files = assets![
         "index.html",
         "icon.svg",
         "style.css",

@@ -51,7 +51,7 @@ async fn every_file_is_served_with_its_type_and_the_policy() {
 #[tokio::test]
 async fn a_copy_of_another_version_is_replaced() {
     let service = toy_service();
-    for (known, status) in [("\"old\"", 200), ("", 200), ("*", 200)] {
+    for (known, status) in [("\"old\"", 200), ("", 200)] {
         let mut request = request("GET", "/assets/app.js", "", "");
         request.headers_mut().insert("if-none-match", known.parse().unwrap());
         assert_eq!(send(&service, request).await.0.as_u16(), status, "{known}");

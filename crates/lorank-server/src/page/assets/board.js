@@ -40,6 +40,7 @@ export class Board {
     this.#columns = columnsOf(comparison);
     this.#links = linksOf(this.#columns);
     const slowest = Math.max(...this.#columns.map((column) => column.timings_millis.total));
+    const hadFocus = byId("columns").contains(document.activeElement);
     const elements = this.#columns.map((column) => columnElement(column, slowest, this.#onGrade));
     byId("columns").replaceChildren(...elements);
     const cards = (element) => [...element.querySelectorAll(".hit")].map((card) => [card.dataset.id, card]);
@@ -49,6 +50,8 @@ export class Board {
     this.#light(null);
     this.#offerColumns();
     this.#draw();
+    // Who was among the hits of the page before stays among hits.
+    if (hadFocus) this.#focus(this.#active);
   }
 
   /** Shows the grades of the documents and what they say of the columns. */

@@ -33,7 +33,7 @@ export function columnElement(column, slowest, onGrade) {
     ),
     h(
       "ol",
-      { class: "hits", start: column.hits[0]?.rank },
+      { class: "hits", role: "list", start: column.hits[0]?.rank },
       column.hits.map((hit) => h("li", {}, hitCard(hit, column, onGrade))),
     ),
   );

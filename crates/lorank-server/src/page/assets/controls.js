@@ -11,6 +11,9 @@ const ADAPTERS_MAX = 7;
 /** How many adapters are compared where the address names none: each costs a pass of the model over all candidates. */
 const ADAPTERS_AT_FIRST = 2;
 
+/** What the chips were made from. */
+let offered = null;
+
 const form = () => byId("search-form");
 
 /** Shows a state's values. */
@@ -41,6 +44,10 @@ export function firstChoice(names) {
  * does not list is offered too: the service will say so by its name.
  */
 export function offerAdapters(names, chosen, { adapters, aliases }) {
+  const offer = JSON.stringify([names, adapters, aliases]);
+  // What is there already stays in its order, with the focus where it is.
+  if (offer === offered && chosenAdapters().join() === chosen.join()) return;
+  offered = offer;
   const facts = new Map(adapters.map((adapter) => [adapter.id, adapter]));
   const all = [...chosen, ...names.filter((name) => !chosen.includes(name))];
   const chip = (name) => {

@@ -27,7 +27,7 @@ function add(filters, word) {
   const [, field, operator, written] = CONDITION.exec(word) ?? [];
   if (!field) throw new Error(`“${word}” is no filter; write field=value or year>=1990, with "quotes" around spaces.`);
   const bound = BOUNDS[operator];
-  const known = filters[field] ?? (bound ? {} : []);
+  const known = Object.hasOwn(filters, field) ? filters[field] : bound ? {} : [];
   if (Array.isArray(known) === Boolean(bound)) throw new Error(`${field} has both a value and a bound; give one of them.`);
   if (bound) known[bound] = readings(written).at(-1);
   else known.push(...readings(written));

@@ -78,6 +78,7 @@ export class Judging {
         this.#try(save);
       });
     }
+    document.addEventListener("click", ({ target }) => byId("files").contains(target) || (byId("files").open = false));
     byId("qrels-file").addEventListener("change", (event) => this.#import(event.target));
   }
 

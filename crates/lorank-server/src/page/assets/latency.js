@@ -24,7 +24,7 @@ export function latencyBar(timings, slowest) {
   const said = stages.map((stage) => `${stage.name} ${millis(stage.millis)}`).join(", ");
   let from = 0;
   const parts = stages.map((stage) => {
-    const width = (stage.millis / slowest) * 100;
+    const width = (stage.millis / (slowest || 1)) * 100;
     const part = svg("rect", { class: `stage-${stage.key}`, x: from, y: 0, width, height: 8 });
     from += width;
     return part;
