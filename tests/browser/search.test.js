@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { HOSTILE, QUERY } from "./corpus.js";
-import { ask, checkAccessibility, checkFits, hitsShown, idsIn, launch, openPage, screenshot, search, startServer } from "./support.js";
+import { ask, checkAccessibility, checkFits, hitsShown, idsIn, launch, openPage, screenshot, search, startServer, until } from "./support.js";
 
 let server;
 let browser;
@@ -83,12 +83,12 @@ test("the address says what is shown, and back leads back", async () => {
   await copy.end();
 
   await page.getByRole("button", { name: "Next" }).click();
-  await page.waitForFunction(() => document.querySelector("#page-range").textContent === "Hits 5 to 8");
+  await until(page, () => document.querySelector("#page-range").textContent === "Hits 5 to 8");
   assert.match(page.url(), /offset=4/);
   await page.goBack();
-  await page.waitForFunction(() => document.querySelector("#page-range").textContent === "Hits 1 to 4");
+  await until(page, () => document.querySelector("#page-range").textContent === "Hits 1 to 4");
   await page.goBack();
-  await page.waitForFunction(() => document.querySelector("#query").value === "egg" && document.querySelectorAll(".hit").length > 12);
+  await until(page, () => document.querySelector("#query").value === "egg" && document.querySelectorAll(".hit").length > 12);
   assert.equal(await page.title(), "egg – lorank");
   await page.getByRole("link", { name: "Experiments" }).click();
   await page.getByText("No experiments yet").waitFor();
@@ -100,12 +100,12 @@ test("the address says what is shown, and back leads back", async () => {
 test("adapters are chosen with boxes, and none leaves the first stage alone", async () => {
   const page = await openPage(browser, server, address);
   await hitsShown(page);
-  await page.getByLabel("Base model").check();
-  await page.waitForFunction(() => document.querySelectorAll(".column").length === 4);
+  await page.getByRole("checkbox", { name: "Base model" }).check();
+  await until(page, () => document.querySelectorAll(".column").length === 4);
   await checkFits(page);
   await screenshot(page, "search-four-columns");
-  for (const name of ["minilm-qa", "minilm-science", "Base model"]) await page.getByLabel(name, { exact: true }).uncheck();
-  await page.waitForFunction(() => document.querySelectorAll(".column").length === 1);
+  for (const name of ["minilm-qa", "minilm-science", "Base model"]) await page.getByRole("checkbox", { name }).uncheck();
+  await until(page, () => document.querySelectorAll(".column").length === 1);
   assert.match(page.url(), /adapters=(&|$)/);
   await page.end();
 });
@@ -199,7 +199,7 @@ test("nothing found, a busy service and one that is gone are told apart", async 
   await checkAccessibility(page);
   await screenshot(page, "search-busy");
   await page.unroute("**/v1/compare");
-  await page.waitForFunction(() => !document.querySelector("#notice button").disabled);
+  await until(page, () => !document.querySelector("#notice button").disabled);
   await retry.click();
   await hitsShown(page);
   assert.ok(await page.getByRole("alert").first().isHidden());
@@ -221,7 +221,7 @@ for (const colorScheme of ["light", "dark"]) {
     await checkAccessibility(page);
     await screenshot(page, `phone-${colorScheme}`);
     await page.getByRole("button", { name: "minilm-qa" }).click();
-    await page.waitForFunction(() => document.querySelector("#scroller").scrollLeft === 390);
+    await until(page, () => document.querySelector("#scroller").scrollLeft === 390);
     assert.equal(await page.locator("#chooser [aria-pressed=true]").textContent(), "minilm-qa");
     const moved = page.locator('.column[data-column="1"] .move').filter({ hasText: "▲" }).first();
     assert.ok(await moved.isVisible());

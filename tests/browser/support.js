@@ -83,10 +83,22 @@ export async function openPage(browser, server, path = "/", { expectRefusals = f
   return page;
 }
 
+/**
+ * Waits until something holds in the page. Playwright's own `waitForFunction` evaluates a text in the page, which the
+ * Content-Security-Policy forbids.
+ */
+export async function until(page, holds, ...values) {
+  const deadline = Date.now() + 15_000;
+  while (!(await page.evaluate(holds, ...values))) {
+    assert.ok(Date.now() < deadline, `it does not come to hold that ${holds}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 /** Waits until the hits of a search are there. */
 export async function hitsShown(page) {
   await page.locator("#results .hit").first().waitFor();
-  await page.waitForFunction(() => !document.querySelector("[aria-busy]"));
+  await until(page, () => !document.querySelector("[aria-busy]"));
 }
 
 /** The ids of the documents in a column, in their order. */

@@ -4,6 +4,7 @@ import { columnName, columnsOf, linksOf } from "./comparison.js";
 import { columnElement, showQuality } from "./columns.js";
 import { byId, h } from "./dom.js";
 import { setReachable, showGrade } from "./hits.js";
+import { ownMillis } from "./latency.js";
 import { drawLines } from "./lines.js";
 
 export class Board {
@@ -14,6 +15,8 @@ export class Board {
   #cards = [];
   #active = null;
   #onGrade;
+  /** An explanation that opens moves what is below it in its column, and the lines with it. */
+  #sizes = new ResizeObserver(() => requestAnimationFrame(() => this.#draw()));
 
   constructor(onGrade) {
     this.#onGrade = onGrade;
@@ -22,7 +25,7 @@ export class Board {
     host.addEventListener("focusout", () => this.#light(null));
     host.addEventListener("pointerover", (event) => this.#light(event.target.closest(".hit")));
     host.addEventListener("pointerleave", () => this.#light(document.activeElement.closest(".hit")));
-    new ResizeObserver(() => requestAnimationFrame(() => this.#draw())).observe(byId("board"));
+    this.#sizes.observe(byId("board"));
     this.#watchColumn();
   }
 
@@ -39,10 +42,11 @@ export class Board {
   show(comparison) {
     this.#columns = columnsOf(comparison);
     this.#links = linksOf(this.#columns);
-    const slowest = Math.max(...this.#columns.map((column) => column.timings_millis.total));
+    const slowest = Math.max(...this.#columns.map((column) => ownMillis(column.timings_millis)));
     const hadFocus = byId("columns").contains(document.activeElement);
     const elements = this.#columns.map((column) => columnElement(column, slowest, this.#onGrade));
     byId("columns").replaceChildren(...elements);
+    for (const element of elements) this.#sizes.observe(element.querySelector(".hits"));
     const cards = (element) => [...element.querySelectorAll(".hit")].map((card) => [card.dataset.id, card]);
     this.#cards = elements.map((element) => new Map(cards(element)));
     this.#active = null;

@@ -8,6 +8,7 @@ import { score } from "./numbers.js";
 import { snippetParts } from "./snippets.js";
 
 const ICONS = { 2: "M3 8.5 6.5 12 13 4.5", 1: "M3 9.5c2-3 4-3 5-1.5s3 1.5 5-1.5", 0: "M4 4l8 8M12 4l-8 8" };
+const CHEVRON = "M4 6l4 4 4-4";
 const SIGNS = { up: "▲", down: "▼", same: "=" };
 
 /** What each card shows. */
@@ -29,10 +30,10 @@ export function hitCard(hit, column, onGrade) {
       h("h4", { id: `${id}-name`, class: hasTitle ? null : "is-id" }, hasTitle ? title : hit.id),
       tags(hit),
       column.reranked && moveBadge(hit),
+      explainButton(() => toggleExplanation(card)),
     ),
-    scores(hit, column),
     hit.document.snippet && h("p", { class: "snippet" }, marked(hit.document.snippet)),
-    h("div", { class: "hit-actions" }, judge(hit, onGrade), explainButton(() => toggleExplanation(card))),
+    h("div", { class: "hit-foot" }, scores(hit, column), judge(hit, onGrade)),
   );
   shown.set(card, { hit, column });
   return card;
@@ -83,7 +84,7 @@ function scores({ rerank_score, first_stage_rank, document }, column) {
     "dl",
     { class: "scores" },
     !isFirst && pair("rerank", score(rerank_score)),
-    pair("first stage", score(document.first_stage_score), isFirst ? null : ` rank ${first_stage_rank}`),
+    pair("first stage", score(document.first_stage_score), !isFirst && [h("span", { "aria-hidden": "true" }, ` #${first_stage_rank}`), spoken(` rank ${first_stage_rank}`)]),
   );
 }
 
@@ -96,9 +97,9 @@ function judge({ id }, onGrade) {
     const properties = { "aria-label": name, "aria-pressed": "false", title: `${name} (${key})`, "data-gives": grade };
     return h("button", { type: "button", tabindex: "-1", ...properties, on: { click: () => onGrade(id, grade) } }, icon(ICONS[grade]));
   };
-  return h("div", { class: "judge", role: "group", "aria-label": "Judgment" }, GRADES.map(button), h("span", { class: "grade" }));
+  return h("div", { class: "judge", role: "group", "aria-label": "Judgment" }, GRADES.map(button), h("span", { class: "grade spoken" }));
 }
 
 function explainButton(click) {
-  return h("button", { type: "button", class: "explain", tabindex: "-1", "aria-expanded": "false", title: "Explain (e)", on: { click } }, "explain");
+  return h("button", { type: "button", class: "explain", tabindex: "-1", "aria-expanded": "false", "aria-label": "Explain", title: "Explain (e)", on: { click } }, icon(CHEVRON));
 }

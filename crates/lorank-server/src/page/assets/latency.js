@@ -8,19 +8,22 @@ export const STAGES = [
   { key: "cache", name: "cache" },
   { key: "queue", name: "queue" },
   { key: "model", name: "model" },
-  { key: "other", name: "other" },
 ];
 
 /** The stages of an answer's timings, none of them twice: the time in the queue is a part of `rerank`. */
-export function stagesOf({ first_stage, cache, queue, rerank, total }) {
-  const model = Math.max(0, rerank - queue);
-  const times = { first: first_stage, cache, queue, model, other: Math.max(0, total - first_stage - cache - rerank) };
-  return STAGES.map((stage) => ({ ...stage, millis: times[stage.key] })).filter((stage) => stage.millis >= 0.0005);
+export function stagesOf({ first_stage, cache, queue, rerank }) {
+  const times = { first: first_stage, cache, queue, model: Math.max(0, rerank - queue) };
+  return STAGES.map((stage) => ({ ...stage, millis: times[stage.key] })).filter((stage) => stage.millis > 0);
+}
+
+/** The time of a column's own stages. The answer's `total` is that of the whole comparison, other columns included. */
+export function ownMillis({ first_stage, cache, rerank }) {
+  return first_stage + cache + rerank;
 }
 
 /** The bar, as long as its part of the slowest of the columns. */
 export function latencyBar(timings, slowest) {
-  const stages = stagesOf(timings);
+  const [stages, total] = [stagesOf(timings), ownMillis(timings)];
   const said = stages.map((stage) => `${stage.name} ${millis(stage.millis)}`).join(", ");
   let from = 0;
   const parts = stages.map((stage) => {
@@ -29,15 +32,15 @@ export function latencyBar(timings, slowest) {
     from += width;
     return part;
   });
-  const label = `Latency: ${millis(timings.total)} in all; ${said}`;
+  const label = `Latency: ${millis(total)} in all; ${said}`;
   const bar = { class: "latency-bar", viewBox: "0 0 100 8", preserveAspectRatio: "none", role: "img", "aria-label": label };
   // In words, what took a tenth of the time or more; the rest is in the label.
-  const large = stages.filter((stage) => stage.millis * 10 >= timings.total && stage.key !== "other");
+  const large = stages.filter((stage) => stage.millis * 10 >= total);
   const words = large.map((stage) => h("span", { class: `stage stage-${stage.key}` }, stage.name, " ", millis(stage.millis)));
   return h(
     "div",
     { class: "latency", title: said },
     svg("svg", bar, parts),
-    h("p", { "aria-hidden": "true" }, h("b", {}, millis(timings.total)), " ", words),
+    h("p", { "aria-hidden": "true" }, h("b", {}, millis(total)), " ", words),
   );
 }

@@ -2,7 +2,7 @@
 
 /** Milliseconds with as many digits as mean something. */
 export function millis(value) {
-  if (value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
+  if (value >= 1000) return `${(value / 1000).toFixed(2)} s`;
   return `${value >= 100 ? value.toFixed(0) : value.toFixed(1)} ms`;
 }
 
