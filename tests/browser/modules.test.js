@@ -23,7 +23,7 @@ function call(module, name, ...values) {
   return page.evaluate(async ([module, name, values]) => {
     const { [name]: exported } = await import(`/assets/${module}.js`);
     try {
-      return exported(...values.map((value) => (value?.entries ? new Map(value.entries) : value)));
+      return exported(...values.map((value) => (Array.isArray(value?.entries) ? new Map(value.entries) : value)));
     } catch (error) {
       return error.message;
     }
