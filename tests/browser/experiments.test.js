@@ -24,14 +24,17 @@ async function begin(id, method, layer) {
   await ask(server, `/v1/experiments/${id}/start`, {});
 }
 
-/** Searches as many units would, and clicks the first hit of each answer that a fair coin, or a better one, tells to. */
+/**
+ * Searches as many units would. Where traffic is split they click the first hit, more often of the arm `qa`; interleaved, they
+ * click further down, where the arms differ.
+ */
 async function rehearse(experiment, first, n) {
   const events = [];
   for (let unit = first; unit < first + n; unit += 1) {
     const answer = await ask(server, "/v1/search", { query: QUERY, unit_id: `u${unit}`, experiment, snippets: false, fields: [] });
     const chance = ((unit * 7919) % 100) / 100;
     const isQa = answer.experiment.arm === "qa";
-    const hit = answer.hits[answer.experiment.interleaved ? unit % 2 : 0];
+    const hit = answer.hits[answer.experiment.interleaved ? 4 + (unit % 6) : 0];
     if (chance < (isQa ? 0.8 : 0.35)) {
       events.push({
         action_name: "click", query_id: answer.request_id, client_id: `u${unit}`, event_id: `${answer.request_id}-1`, timestamp: new Date().toISOString(),
@@ -62,7 +65,7 @@ test("a running experiment is shown with verdict, plots and guardrails, and kept
   await rehearse("qa-or-science", 20, N_UNITS - 20);
   await rehearse("mixed", 0, 80);
   const { sentence } = await ask(server, "/v1/experiments/qa-or-science/report");
-  await page.getByText(sentence.slice(1)).first().waitFor({ timeout: 20_000 });
+  await page.locator(".verdict", { hasText: sentence.slice(1).replaceAll("`", "") }).waitFor({ timeout: 20_000 });
   assert.equal(await page.locator("#verdict-status").textContent(), `qa-or-science: ${sentence}`);
   assert.equal(await page.locator(".verdict.ship").count(), 1, sentence);
   const plots = await page.getByRole("img").evaluateAll((all) => all.map((plot) => plot.getAttribute("aria-label")));

@@ -1,7 +1,7 @@
 // The columns on the page: headings, quality, latency, hits.
 
 import { columnName } from "./comparison.js";
-import { h, spoken } from "./dom.js";
+import { h, sentence, spoken } from "./dom.js";
 import { hitCard } from "./hits.js";
 import { latencyBar } from "./latency.js";
 import { ndcg } from "./measures.js";
@@ -73,6 +73,5 @@ function about({ name, adapter, cache }) {
 }
 
 function fallbackNote({ reason, message }) {
-  const text = message.charAt(0).toUpperCase() + message.slice(1).replace(/\.?$/, ".");
-  return h("p", { class: "fallback" }, h("b", {}, `First-stage order: ${FALLBACKS[reason] ?? reason}.`), " ", text);
+  return h("p", { class: "fallback" }, h("b", {}, `First-stage order: ${FALLBACKS[reason] ?? reason}.`), " ", sentence(message));
 }

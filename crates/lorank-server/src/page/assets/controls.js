@@ -1,7 +1,7 @@
 // The search form: its values, its chips, and what is wrong with them beside the control they are about.
 
 import { columnName } from "./comparison.js";
-import { byId, h } from "./dom.js";
+import { byId, h, sentence } from "./dom.js";
 
 const FIELDS = ["q", "depth", "top_k", "deadline_millis", "syntax", "filters"];
 
@@ -71,7 +71,7 @@ function limitChips() {
 export function showFieldError(field, message) {
   const control = controlOf(field);
   if (!control) return false;
-  byId(`${control}-error`).textContent = message;
+  byId(`${control}-error`).replaceChildren(...sentence(message));
   const element = byId(control);
   element.setAttribute("aria-describedby", `${control}-error`);
   if (byId("options").contains(element)) byId("options").open = true;

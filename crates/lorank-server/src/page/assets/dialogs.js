@@ -1,7 +1,7 @@
 // The help and the question for a key.
 
 import { hasKey, setKey } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, sentence } from "./dom.js";
 
 export function openHelp() {
   if (!byId("help-dialog").open) byId("help-dialog").showModal();
@@ -10,7 +10,7 @@ export function openHelp() {
 /** Asks for a key. Resolves to whether one was given. */
 export function askForKey(why) {
   const [dialog, field] = [byId("key-dialog"), byId("key")];
-  byId("key-why").textContent = why;
+  byId("key-why").replaceChildren(...sentence(why));
   field.value = "";
   if (!dialog.open) dialog.showModal();
   field.focus();
@@ -21,7 +21,7 @@ export function askForKey(why) {
 
 /** What to say to someone whose request was refused for its key. */
 export function whyAKey(error) {
-  if (error.status === 403) return `${error.message}.`;
+  if (error.status === 403) return error.message;
   return hasKey() ? "The service does not know this key." : "This service answers only requests with a key.";
 }
 

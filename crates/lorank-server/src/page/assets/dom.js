@@ -27,6 +27,16 @@ export function icon(path) {
   return svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: path }));
 }
 
+/** A message of the service as nodes: what it has in backticks is code. */
+export function message(text) {
+  return text.split("`").map((part, n) => (n % 2 === 1 ? h("code", {}, part) : part));
+}
+
+/** The same as a sentence. */
+export function sentence(text) {
+  return message(text.charAt(0).toUpperCase() + text.slice(1).replace(/[.]?$/, "."));
+}
+
 /** Puts text into a file that the browser saves. */
 export function download(name, text, type = "text/plain") {
   const url = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));

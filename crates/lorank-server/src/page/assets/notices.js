@@ -1,6 +1,6 @@
 // What went wrong, in words, with the next step as a button.
 
-import { h } from "./dom.js";
+import { h, sentence } from "./dom.js";
 
 const TITLES = {
   0: "No connection",
@@ -61,8 +61,4 @@ export class Notice {
     show();
     this.#timer = setInterval(show, 1000);
   }
-}
-
-function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1).replace(/[.]?$/, ".");
 }

@@ -18,7 +18,7 @@ export function sequencePlot({ looks, measure, smallest_difference }, n, width) 
   const [height, top, bottom] = [220, 10, 28];
   const last = points.at(-1);
   // The first intervals are so wide that they would flatten the rest.
-  const reach = 2 * Math.max(last.high - last.low, Math.abs(last.estimate), smallest_difference);
+  const reach = 1.3 * Math.max(Math.abs(last.high), Math.abs(last.low), 2 * smallest_difference);
   const x = (at) => LEFT + (at / last.at) * (width - LEFT - RIGHT);
   const y = (value) => top + ((1 - Math.max(-reach, Math.min(reach, value)) / reach) / 2) * (height - top - bottom);
   const line = (key, all) => all.map((point) => `${x(point.at).toFixed(1)},${y(point[key]).toFixed(1)}`).join(" ");
@@ -38,17 +38,17 @@ export function sequencePlot({ looks, measure, smallest_difference }, n, width) 
 export function intervalPlot(rows, smallest, width) {
   const known = rows.filter(({ interval }) => interval);
   if (known.length === 0) return null;
-  const [row, left] = [34, Math.min(170, width * 0.36)];
+  const { row, left, name: place } = rowsFor(width, 170);
   const reach = 1.15 * Math.max(...known.flatMap(({ interval }) => [Math.abs(interval.low), Math.abs(interval.high)]), smallest);
   const height = known.length * row + 24;
   const x = (value) => left + ((value / reach + 1) / 2) * (width - left - RIGHT);
   const said = known.map(({ name, measure, interval }) => `${name} ${difference(measure, interval.estimate)}, between ${difference(measure, interval.low)} and ${difference(measure, interval.high)}`);
   const marks = known.map(({ name, interval, decides }, n) => {
-    const y = n * row + row / 2;
+    const y = (n + 1) * row - 17;
     return svg(
       "g",
       { class: decides ? "interval decides" : "interval" },
-      label(left - 10, y + 4, name, "end"),
+      place(y, name),
       svg("path", { d: `M${x(interval.low)} ${y}H${x(interval.high)}M${x(interval.low)} ${y - 6}v12M${x(interval.high)} ${y - 6}v12` }),
       svg("circle", { cx: x(interval.estimate), cy: y, r: 5 }),
     );
@@ -61,16 +61,16 @@ export function intervalPlot(rows, smallest, width) {
 
 /** A share for each arm, with the interval it lies in: `[{name, value, low, high}]`. */
 export function sharePlot(rows, width) {
-  const [row, left] = [34, Math.min(150, width * 0.32)];
+  const { row, left, name: place } = rowsFor(width, 130);
   const most = Math.max(...rows.map(({ high }) => high), 0.01);
   const x = (value) => left + (value / most) * (width - left - RIGHT - 64);
   const said = rows.map(({ name, value, low, high }) => `${name} ${percent(value)}, between ${percent(low)} and ${percent(high)}`);
   const marks = rows.map(({ name, value, low, high }, n) => {
-    const y = n * row + row / 2;
+    const y = (n + 1) * row - 17;
     return svg(
       "g",
       { class: "share" },
-      label(left - 10, y + 4, name, "end"),
+      place(y, name),
       svg("rect", { x: left, y: y - 9, width: Math.max(0, x(value) - left), height: 18 }),
       svg("path", { d: `M${x(low)} ${y}H${x(high)}M${x(low)} ${y - 5}v10M${x(high)} ${y - 5}v10` }),
       label(x(high) + 8, y + 4, percent(value), "start"),
@@ -98,6 +98,13 @@ export function duelPlot({ n_won, n_drawn, n_lost }, arm, control, width) {
   const anchors = [[0, "start"], [width / 2, "middle"], [width, "end"]];
   const words = parts.map(([, , text], n) => label(anchors[n][0], 42, text, anchors[n][1]));
   return frame(width, 48, parts.map(([, , text]) => text).join(", "), [bars, words]);
+}
+
+/** Names stand before their marks, or above them where there is no room. */
+function rowsFor(width, left) {
+  const isNarrow = width < 460;
+  const name = (y, text) => (isNarrow ? label(0, y - 14, text, "start") : label(left - 10, y + 4, text, "end"));
+  return { row: isNarrow ? 46 : 34, left: isNarrow ? 4 : left, name };
 }
 
 function frame(width, height, said, content) {

@@ -1,6 +1,6 @@
 // An experiment's report: the verdict in words, what it rests on, and the guardrails.
 
-import { h } from "./dom.js";
+import { h, sentence } from "./dom.js";
 import { wilson } from "./measures.js";
 import { grouped, percent } from "./numbers.js";
 import { difference, duelPlot, intervalPlot, sequencePlot, sharePlot } from "./plots.js";
@@ -12,7 +12,7 @@ const MEASURES = {
   preference: "preference",
 };
 
-const PLOT_WIDTH_MAX = 720;
+const PLOT_WIDTH_MAX = 860;
 
 /** From which share of fallbacks, and from how many times the control's latency, an arm deserves a look. */
 const FALLBACKS_MAX = 0.01;
@@ -29,15 +29,14 @@ export function reportElements(report, width) {
   ];
 }
 
-function verdict({ verdict, sentence, arms }) {
+function verdict({ verdict, sentence: words, arms }) {
   const nUnits = arms.reduce((sum, arm) => sum + arm.n_units, 0);
   const more = verdict.forecast?.n_units;
-  const text = sentence.charAt(0).toUpperCase() + sentence.slice(1).replace(/\.?$/, ".");
   const progress = more && [
     h("progress", { max: nUnits + more, value: nUnits, "aria-label": "Units so far, of those needed" }),
     h("span", {}, `${grouped(nUnits)} of about ${grouped(rounded(nUnits + more))} units`),
   ];
-  return h("div", { class: `verdict ${verdict.do}` }, h("p", {}, text), progress && h("p", { class: "needed" }, progress));
+  return h("div", { class: `verdict ${verdict.do}` }, h("p", {}, sentence(words)), progress && h("p", { class: "needed" }, progress));
 }
 
 /** Two digits are more than is known. */
@@ -107,8 +106,8 @@ function guardrails(report) {
 function splitCheck({ sample_ratio, arms }) {
   if (!sample_ratio) return null;
   const total = sample_ratio.n_units.reduce((sum, n) => sum + n, 0);
-  const share = (arm, n) => `${arm.arm} ${percent(total > 0 ? sample_ratio.n_units[n] / total : null)} of ${percent(sample_ratio.expected[n])}`;
-  const text = `${arms.map(share).join(", ")} (p = ${sample_ratio.p_value.toPrecision(2)})`;
+  const share = (arm, n) => `${arm.arm} ${percent(total > 0 ? sample_ratio.n_units[n] / total : null)} (weighted ${percent(sample_ratio.expected[n], 0)})`;
+  const text = `${arms.map(share).join(", ")}; p = ${sample_ratio.p_value.toPrecision(2)}`;
   return { isFine: !sample_ratio.is_mismatch, name: "units arrive as weighted", text };
 }
 

@@ -171,7 +171,7 @@ export class Search {
     if (!(error instanceof ApiError)) throw error;
     // Hits of another query would be taken for the answer.
     this.#showNothing("");
-    const isNamed = error.field && error.status < 500 && showFieldError(error.field, `${error.message}.`);
+    const isNamed = error.field && error.status < 500 && showFieldError(error.field, error.message);
     if (isNamed) return;
     const askForKey = () => this.#onKeyNeeded(error);
     this.#notice.show(error, { retry: () => this.show(this.#state), askForKey });
