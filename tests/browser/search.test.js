@@ -226,7 +226,7 @@ for (const colorScheme of ["light", "dark"]) {
     const moved = page.locator('.column[data-column="1"] .move').filter({ hasText: "▲" }).first();
     assert.ok(await moved.isVisible());
     await page.locator('.column[data-column="1"] .hit').first().getByRole("button", { name: "relevant", exact: true }).tap();
-    await screenshot(page, `phone-${colorScheme}-adapter`, { fullPage: true });
+    await screenshot(page, `phone-${colorScheme}-adapter`);
     await page.end();
   });
 }

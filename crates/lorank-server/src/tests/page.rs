@@ -86,12 +86,29 @@ fn no_file_asks_elsewhere_or_holds_what_the_policy_forbids() {
     for asset in ASSETS.iter() {
         let text = text(asset.name).replace(SVG, "");
         for forbidden in [
-            "http://", "https://", "@import", "url(", "style=\"", "<style", "onclick=\"", "onload=\"", "innerHTML",
-            "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "javascript:",
+            "http://",
+            "https://",
+            "@import",
+            "url(",
+            "style=\"",
+            "<style",
+            "onclick=\"",
+            "onload=\"",
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "javascript:",
         ] {
             assert!(!text.contains(forbidden), "{} has {forbidden}", asset.name);
         }
-        assert!(text.matches("<script").count() == text.matches("<script type=\"module\" src=\"assets/").count(), "{}", asset.name);
+        assert!(
+            text.matches("<script").count() == text.matches("<script type=\"module\" src=\"assets/").count(),
+            "{}",
+            asset.name
+        );
     }
 }
 
@@ -99,7 +116,8 @@ fn no_file_asks_elsewhere_or_holds_what_the_policy_forbids() {
 async fn the_page_needs_no_key_and_what_it_calls_does() {
     let keys = vec![Key::new("k", Role::Search, &Key::hash_of("k")).unwrap()];
     let config = ServerConfig { access: Access { keys }, ..ServerConfig::default() };
-    let pipeline = Pipeline::new(ToyFirstStage::new(toy::candidates(1)), FakeReranker::hashing(), PipelineConfig::default());
+    let pipeline =
+        Pipeline::new(ToyFirstStage::new(toy::candidates(1)), FakeReranker::hashing(), PipelineConfig::default());
     let service = router(Arc::new(pipeline.unwrap()), config);
     for (uri, status) in [("/", 200), ("/assets/app.js", 200), ("/v1/models", 401), ("/v1/search?q=egg", 401)] {
         assert_eq!(send(&service, request("GET", uri, "", "")).await.0.as_u16(), status, "{uri}");
