@@ -55,6 +55,8 @@ document.addEventListener("click", (event) => {
   navigate(link.dataset.view === "search" ? lastSearch : readState(new URL(link.href).search));
 });
 window.addEventListener("popstate", show);
+// Adapters come and go while the page stays open: whoever comes back to it is offered those of today with the next search.
+document.addEventListener("visibilitychange", () => document.hidden || search.forgetAdapters());
 wireDialogs(onKey);
 wireKeys(search);
 show();
