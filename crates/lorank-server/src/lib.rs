@@ -13,6 +13,7 @@
 //! - `POST /v1/events` takes what people did with answers, in the shape of User Behavior Insights.
 //! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` are the operator's: what is in the registry, what is
 //!   promoted, what is tried, and what came of it.
+//! - `GET /` is a page for people: search, adapters side by side, judgments, experiments.
 //! - `GET /metrics` is for Prometheus; `GET /health` says that the service answers, `GET /ready` that a search would be
 //!   answered now: that the index is open, the model in memory, and the queue below its limit.
 //!
@@ -63,6 +64,7 @@ mod documents;
 mod error;
 mod live;
 mod metrics;
+mod page;
 mod reading;
 mod request_id;
 mod routes;

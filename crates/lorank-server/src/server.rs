@@ -11,6 +11,7 @@ use axum::{Router, middleware};
 use crate::access::{Access, Role, require};
 use crate::admission::Admission;
 use crate::metrics::Metrics;
+use crate::page;
 use crate::reading::limit_body;
 use crate::request_id::identify;
 use crate::routes::{Shared, adapters, compare, documents, events, experiments, metrics, ready, rerank, search};
@@ -80,6 +81,7 @@ pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Rou
         .merge(with_key(search_routes(), Role::Search))
         .merge(with_key(write_routes(), Role::Write))
         .merge(with_key(admin_routes(), Role::Admin))
+        .merge(page::routes())
         .route("/health", get(metrics::health))
         .route("/ready", get(ready::ready))
         .layer(middleware::from_fn_with_state(config.clone(), limit_body))

@@ -28,6 +28,7 @@ struct CompareBody {
     #[serde(default)]
     adapters: Vec<String>,
     top_k: Option<std::num::NonZeroUsize>,
+    offset: Option<usize>,
     depth: Option<std::num::NonZeroUsize>,
     deadline_millis: Option<u64>,
     filters: Option<Map<String, Json>>,
@@ -47,6 +48,7 @@ pub(crate) async fn compare(
     let search = SearchBody {
         query: body.query,
         top_k: body.top_k,
+        offset: body.offset,
         depth: body.depth,
         deadline_millis: body.deadline_millis,
         filters: body.filters,

@@ -29,7 +29,7 @@ pub(crate) use crate::wire::read;
 use crate::{LiveConfig, RetryAfter, ServerConfig, ServerError};
 
 /// The routes, for whoever asks for another.
-pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/v1/documents`, `/v1/stats`, `/rerank`, \
+pub(crate) const LIST: &str = "`/` (the page), `/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/v1/documents`, `/v1/stats`, `/rerank`, \
      `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score` (POST), `/v1/models`, `/info`, `/v1/adapters`, `/v1/aliases`, \
      `/v1/experiments`, `/v1/shadows`, `/metrics`, `/ready` and `/health` (GET)";
 

@@ -144,6 +144,8 @@ async fn a_comparison_shows_every_rankers_hits_and_where_the_others_have_them() 
         for hit in ranker["hits"].as_array().unwrap() {
             let id = hit["id"].as_str().unwrap();
             assert!(answer["documents"][id]["fields"]["year"].is_u64(), "{id}");
+            let origin = if ranker["name"] == "first-stage" { Json::Null } else { json!("model") };
+            assert_eq!(hit["score_origin"], origin, "{id}");
             for other in rankers.iter().filter(|other| other["name"] != ranker["name"]) {
                 let there = other["hits"].as_array().unwrap().iter().find(|hit| hit["id"] == id);
                 let rank = there.map_or(Json::Null, |hit| hit["rank"].clone());
@@ -154,6 +156,21 @@ async fn a_comparison_shows_every_rankers_hits_and_where_the_others_have_them() 
         let alone = if name == "first-stage" { "rerank=false".to_owned() } else { format!("adapter={name}") };
         let (_, alone) = ask(&service, "GET", &format!("/v1/search?q=egg&top_k=5&depth=10&{alone}"), Json::Null).await;
         assert_eq!(ids(ranker), ids(&alone));
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_comparison_follow_each_other() {
+    let (service, _folder) = lab_service(ServerConfig::default());
+    let page = async |top_k: usize, offset: usize| {
+        let body = json!({"query": "egg", "adapters": ["a"], "depth": 12, "top_k": top_k, "offset": offset});
+        ask(&service, "POST", "/v1/compare", body).await.1
+    };
+    let (whole, first, second) = (page(10, 0).await, page(5, 0).await, page(5, 5).await);
+    for n in 0..2 {
+        let ranker = |answer: &Json| answer["rankers"][n].clone();
+        assert_eq!([ids(&ranker(&first)), ids(&ranker(&second))].concat(), ids(&ranker(&whole)));
+        assert_eq!(second["rankers"][n]["hits"][0]["rank"], 6);
     }
 }
 

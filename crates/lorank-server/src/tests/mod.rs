@@ -18,6 +18,7 @@ mod adapters;
 mod documents;
 mod experiments;
 mod operating;
+mod page;
 mod rerank;
 
 const JSON: &str = "application/json";
@@ -86,7 +87,7 @@ async fn an_answer_has_the_promised_keys_in_order() {
 
     let answer: Json = serde_json::from_str(&body).unwrap();
     let steps: Vec<_> = answer["timings_millis"].as_object().unwrap().keys().collect();
-    assert_eq!(steps, ["first_stage", "cache", "rerank", "total"]);
+    assert_eq!(steps, ["first_stage", "cache", "queue", "rerank", "total"]);
     assert_eq!(answer["request_id"], "from-the-caller");
     assert_eq!(headers["x-request-id"], "from-the-caller");
     assert_eq!(headers["content-type"], JSON);
@@ -303,7 +304,8 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         ),
         // What it names.
         (post(r#"{"query": "a", "adapter": "qb"}"#), (404, "not_found", Some("adapter"), "loaded are {\"qa\"}")),
-        (get("/"), (404, "not_found", None, "there is nothing at `/`; the routes are")),
+        (get("/nowhere"), (404, "not_found", None, "there is nothing at `/nowhere`; the routes are")),
+        (get("/assets/nothing.js"), (404, "not_found", None, "there is nothing at `/assets/nothing.js`")),
         (get("/v1/search/"), (404, "not_found", None, "there is nothing at `/v1/search/`")),
         (("DELETE", "/v1/search", "", ""), (405, "method_not_allowed", None, "does not take DELETE")),
         (("POST", "/health", JSON, "{}"), (405, "method_not_allowed", None, "does not take POST")),

@@ -146,7 +146,9 @@ pub struct TimingsJson {
     pub first_stage: f64,
     /// Looking the scores up.
     pub cache: f64,
-    /// Waiting for the reranker.
+    /// The part of `rerank` before the model began with the first pair.
+    pub queue: f64,
+    /// Waiting for the reranker, the time in its queue included.
     pub rerank: f64,
     /// The whole search.
     pub total: f64,
@@ -207,10 +209,7 @@ impl<'a> HitJson<'a> {
         let candidate = &hit.candidate;
         let explanation = || ExplanationJson {
             rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
-            score_origin: origin.map(|origin| match origin {
-                ScoreOrigin::Cache => "cache",
-                ScoreOrigin::Model => "model",
-            }),
+            score_origin: origin.map(name_of_origin),
             blend: blend.map(BlendJson::from),
         };
         Self {
@@ -223,6 +222,14 @@ impl<'a> HitJson<'a> {
             snippet: hit.snippet.as_ref().map(|snippet| snippet.to_html()),
             explanation: shape.explain.then(explanation),
         }
+    }
+}
+
+/// Where a rerank score comes from, as one word.
+pub(super) fn name_of_origin(origin: ScoreOrigin) -> &'static str {
+    match origin {
+        ScoreOrigin::Cache => "cache",
+        ScoreOrigin::Model => "model",
     }
 }
 
@@ -260,6 +267,7 @@ impl From<Timings> for TimingsJson {
         Self {
             first_stage: millis(timings.first_stage),
             cache: millis(timings.cache),
+            queue: millis(timings.queue),
             rerank: millis(timings.rerank),
             total: millis(timings.total),
         }

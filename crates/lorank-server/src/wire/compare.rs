@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lorank_core::{DocumentId, Hit, Score};
-use lorank_pipeline::Answer;
+use lorank_pipeline::{Answer, ScoreOrigin};
 use serde::Serialize;
 
+use super::answer::name_of_origin;
 use super::{AdapterJson, CacheJson, FallbackJson, FieldsJson, TimingsJson};
 use crate::{AnswerShape, RequestId};
 
@@ -58,6 +59,8 @@ pub struct ComparedHit<'a> {
     pub rank_change: i64,
     /// The rerank score; null where there is none.
     pub rerank_score: Option<f32>,
+    /// Where the rerank score comes from, `cache` or `model`; null where there is none.
+    pub score_origin: Option<&'static str>,
     /// Its rank by each of the other rankers; null where it is not among their hits.
     pub ranks: BTreeMap<&'a str, Option<usize>>,
 }
@@ -111,12 +114,13 @@ impl<'a> Comparison<'a> {
 
 impl<'a> RankerJson<'a> {
     fn new(name: &'a str, answer: &'a Answer, ranks: &[(&'a str, HashMap<&'a DocumentId, usize>)]) -> Self {
-        let hit = |hit: &'a Hit| ComparedHit {
+        let hit = |(hit, origin): (&'a Hit, &Option<ScoreOrigin>)| ComparedHit {
             id: hit.candidate.id.as_str(),
             rank: hit.rank,
             first_stage_rank: hit.first_stage_rank,
             rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
             rerank_score: hit.rerank_score.map(Score::get),
+            score_origin: origin.map(name_of_origin),
             ranks: ranks
                 .iter()
                 .filter(|(other, _)| *other != name)
@@ -130,7 +134,7 @@ impl<'a> RankerJson<'a> {
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
             cache: answer.cache.into(),
             timings_millis: answer.timings.into(),
-            hits: answer.hits.iter().map(hit).collect(),
+            hits: answer.hits.iter().zip(&answer.score_origins).map(hit).collect(),
         }
     }
 }

@@ -1,0 +1,77 @@
+// The columns on the page: headings, quality, latency, hits.
+
+import { columnName } from "./comparison.js";
+import { h, sentence, spoken } from "./dom.js";
+import { hitCard } from "./hits.js";
+import { latencyBar } from "./latency.js";
+import { ndcg } from "./measures.js";
+import { signed } from "./numbers.js";
+
+const FALLBACKS = {
+  deadline_passed: "deadline passed",
+  reranker_failed: "the model failed",
+  queue_full: "too many requests wait",
+  cancelled: "cancelled",
+};
+
+const QUALITY_TITLE =
+  "By the judgments so far. Hits that are not judged count as not relevant; gains are grades, as in trec_eval.";
+
+/** A column. `slowest` is the longest time of all columns, in milliseconds; `onGrade` takes a document and a grade. */
+export function columnElement(column, slowest, onGrade) {
+  const heading = `column-${column.n}`;
+  return h(
+    "section",
+    { class: "column", "aria-labelledby": heading, "data-column": column.n },
+    h(
+      "header",
+      { class: "column-head" },
+      h("div", { class: "column-title" }, h("h3", { id: heading }, columnName(column.name)), about(column)),
+      h("p", { class: "quality", title: QUALITY_TITLE }),
+      latencyBar(column.timings_millis, slowest),
+      column.fallback && fallbackNote(column.fallback),
+    ),
+    h(
+      "ol",
+      { class: "hits", role: "list", start: column.hits[0]?.rank },
+      column.hits.map((hit) => h("li", {}, hitCard(hit, column, onGrade))),
+    ),
+  );
+}
+
+/** Shows in a column's heading how good it is by the judgments so far, and how much better than the first stage. */
+export function showQuality(element, column, first, grades) {
+  const k = Math.min(10, column.hits.length);
+  const measure = `nDCG@${k}`;
+  if (column.hits[0]?.rank !== 1) return element.replaceChildren(k > 0 ? "nDCG is of the first page" : "");
+  const quality = qualityOf(column, k, grades);
+  const nJudged = column.hits.slice(0, k).filter((hit) => grades.has(hit.id)).length;
+  const gain = quality === null || column.n === 0 ? null : quality - qualityOf(first, k, grades);
+  const difference = h("span", { class: gain < 0 ? "worse" : "better" }, gain === null ? "" : signed(gain, 3));
+  return element.replaceChildren(
+    `${measure} `,
+    h("b", {}, quality === null ? "–" : quality.toFixed(3)),
+    " ",
+    ...(gain === null ? [] : [difference, spoken(" against the first stage"), " "]),
+    h("span", { class: "judged" }, `${nJudged} of ${k} judged`),
+  );
+}
+
+function qualityOf(column, k, grades) {
+  return ndcg(column.hits.map((hit) => hit.id), grades, k);
+}
+
+/** What stands beside a column's name: whose ranking it is, and how much of it the cache knew. */
+function about({ name, adapter, cache }) {
+  const words = [];
+  if (name === "first-stage") words.push("no reranking");
+  if (name === "none") words.push("no adapter");
+  if (adapter && adapter.id !== name) words.push(`is ${adapter.id}`);
+  const nScores = cache.hits + cache.misses;
+  if (nScores > 0) words.push(`${cache.hits} of ${nScores} scores cached`);
+  return h("p", { class: "about", title: adapter && `${adapter.id}, digest ${adapter.digest}` }, words.join(" · "));
+}
+
+function fallbackNote({ reason, message }) {
+  return h("p", { class: "fallback" }, h("b", {}, `First-stage order: ${FALLBACKS[reason] ?? reason}.`), " ", sentence(message));
+}

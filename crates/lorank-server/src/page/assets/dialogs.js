@@ -1,0 +1,44 @@
+// The help and the question for a key.
+
+import { hasKey, setKey } from "./api.js";
+import { byId, sentence } from "./dom.js";
+
+export function openHelp() {
+  if (!byId("help-dialog").open) byId("help-dialog").showModal();
+}
+
+/** Asks for a key. Resolves to whether one was given. */
+export function askForKey(why) {
+  const [dialog, field] = [byId("key-dialog"), byId("key")];
+  byId("key-why").replaceChildren(...sentence(why));
+  field.value = "";
+  if (!dialog.open) dialog.showModal();
+  field.focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "given"), { once: true });
+  });
+}
+
+/** What to say to someone whose request was refused for its key. */
+export function whyAKey(error) {
+  if (error.status === 403) return error.message;
+  return hasKey() ? "The service does not know this key." : "This service answers only requests with a key.";
+}
+
+export function wireDialogs(onKey) {
+  const dialog = byId("key-dialog");
+  byId("help-button").addEventListener("click", openHelp);
+  byId("help-close").addEventListener("click", () => byId("help-dialog").close());
+  byId("key-button").addEventListener("click", async () => {
+    const why = hasKey() ? "A key is in use. Another one takes its place; none takes it away." : "Where the service has keys, enter yours.";
+    if (await askForKey(why)) onKey();
+  });
+  byId("key-cancel").addEventListener("click", () => dialog.close(""));
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    setKey(byId("key").value.trim());
+    dialog.close("given");
+  });
+  // A close by the Escape key must not repeat the value of an earlier one.
+  dialog.addEventListener("cancel", () => (dialog.returnValue = ""));
+}

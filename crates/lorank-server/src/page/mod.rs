@@ -1,0 +1,122 @@
+//! `/`: a page to search with, compare adapters, judge hits and watch experiments.
+//!
+//! Its files are compiled in: plain HTML, CSS and ES modules that a browser runs as they are written here. They need no key; the
+//! page asks for one when the routes it calls do. It loads nothing from elsewhere, and its Content-Security-Policy holds it to
+//! that: no inline script or style, no form that is sent, no frame, no text that becomes markup.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::ServerError;
+use crate::routes::Name;
+
+/// Where a page of ours may take things from. Trusted types make a browser refuse to read markup out of a text at all, so what
+/// stands in a document can never become a part of the page.
+pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// A file of the page.
+pub(crate) struct Asset {
+    pub name: &'static str,
+    pub bytes: &'static [u8],
+    /// The hash of its bytes in quotes, as the header `etag` has it.
+    etag: String,
+}
+
+macro_rules! assets {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_bytes!(concat!("assets/", $name)).as_slice())),*]
+    };
+}
+
+/// All files, `index.html` the first.
+pub(crate) static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+    let files = assets![
+        "index.html",
+        "icon.svg",
+        "style.css",
+        "search.css",
+        "experiments.css",
+        "api.js",
+        "app.js",
+        "board.js",
+        "columns.js",
+        "comparison.js",
+        "controls.js",
+        "dialogs.js",
+        "dom.js",
+        "experiments.js",
+        "explanation.js",
+        "filters.js",
+        "hits.js",
+        "judging.js",
+        "judgments.js",
+        "keys.js",
+        "latency.js",
+        "lines.js",
+        "measures.js",
+        "notices.js",
+        "numbers.js",
+        "plots.js",
+        "qrels.js",
+        "report.js",
+        "search.js",
+        "snippets.js",
+        "state.js",
+    ];
+    let asset = |(name, bytes): (&'static str, &'static [u8])| {
+        let etag = format!("\"{}\"", blake3::hash(bytes).to_hex());
+        Asset { name, bytes, etag }
+    };
+    files.into_iter().map(asset).collect()
+});
+
+/// The routes of the page.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/", get(index)).route("/assets/{name}", get(asset))
+}
+
+async fn index(headers: HeaderMap) -> Response {
+    ASSETS[0].response(&headers)
+}
+
+async fn asset(Name(name): Name, headers: HeaderMap) -> Result<Response, ServerError> {
+    let found = ASSETS.iter().find(|asset| asset.name == name);
+    let asset = found.ok_or_else(|| ServerError::UnknownRoute { path: format!("/assets/{name}") })?;
+    Ok(asset.response(&headers))
+}
+
+impl Asset {
+    pub fn content_type(&self) -> &'static str {
+        match self.name.rsplit('.').next() {
+            Some("html") => "text/html; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            _ => "image/svg+xml",
+        }
+    }
+
+    /// The file, or that the browser's copy is still good. Modules import each other by name, so a browser may keep a copy but
+    /// has to ask: after an update of the server, all of them are of one version.
+    fn response(&self, asked: &HeaderMap) -> Response {
+        let etag = HeaderValue::from_str(&self.etag).expect("a hash in quotes is visible ASCII");
+        let headers: [(HeaderName, HeaderValue); 6] = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(self.content_type())),
+            (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+            (header::ETAG, etag),
+        ];
+        let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == self.etag) {
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        (headers, self.bytes).into_response()
+    }
+}

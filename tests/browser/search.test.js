@@ -1,0 +1,242 @@
+// Searching: columns, lines, the address, what is wrong with a request.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { HOSTILE, QUERY } from "./corpus.js";
+import { ask, checkAccessibility, checkFits, hitsShown, idsIn, launch, openPage, screenshot, search, startServer, until } from "./support.js";
+
+let server;
+let browser;
+before(async () => {
+  server = await startServer();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const address = `/?${new URLSearchParams({ q: QUERY })}&adapters=minilm-qa,minilm-science`;
+
+test("a search shows the first stage and each adapter, with lines between them", async () => {
+  const page = await openPage(browser, server);
+  await search(page, QUERY);
+  const adapters = ["minilm-qa", "minilm-science"];
+  const expected = await ask(server, "/v1/compare", { query: QUERY, adapters, top_k: 10 });
+  assert.deepEqual(await page.locator(".column h3").allTextContents(), ["First stage", ...adapters]);
+  for (const [n, { hits }] of expected.rankers.entries()) {
+    assert.deepEqual(await idsIn(page, n), hits.map(({ id }) => id));
+  }
+  const shared = expected.rankers.slice(1).reduce((sum, { hits }) => sum + hits.length, 0);
+  assert.equal(await page.locator(".lines .line:not(.gone)").count(), shared);
+  const kinds = await page.locator(".lines .line").evaluateAll((lines) => lines.map((line) => line.classList[1]));
+  assert.ok(kinds.includes("up") && kinds.includes("down"), kinds.join());
+
+  const first = expected.rankers[1].hits[0];
+  const card = page.locator('.column[data-column="1"] .hit').first();
+  assert.match(await card.locator(".scores").textContent(), new RegExp(`rerank${first.rerank_score.toFixed(3)}`));
+  assert.match(await card.locator(".scores").textContent(), new RegExp(`rank ${first.first_stage_rank}$`));
+  const bars = await page.getByRole("img", { name: /^Latency: .*first stage/ }).count();
+  assert.equal(bars, 3);
+  assert.match(await page.getByRole("status").first().textContent(), /^14 candidates of depth 100 · 3 columns · [\d.]+ m?s$/);
+  await checkAccessibility(page);
+  await checkFits(page);
+  await screenshot(page, "search-light");
+  await card.hover();
+  assert.equal(await page.locator(".hit.is-lit").count(), 3, "the document is lit in every column");
+  await screenshot(page, "search-light-lit");
+  await page.end();
+});
+
+test("lines end at the cards that they are about", async () => {
+  const page = await openPage(browser, server, address);
+  await hitsShown(page);
+  await page.locator('.column[data-column="0"] .hit').first().locator(".explain").click();
+  await page.waitForTimeout(100);
+  const misses = await page.evaluate(() => {
+    const board = document.getElementById("board").getBoundingClientRect();
+    const heads = [...document.querySelectorAll(".hit-head")].map((head) => head.getBoundingClientRect());
+    const isOnHead = (y) => heads.some((head) => Math.abs(head.top + head.height / 2 - board.top - y) < 1.5);
+    return [...document.querySelectorAll(".lines circle")].filter((dot) => !isOnHead(Number(dot.getAttribute("cy")))).length;
+  });
+  assert.equal(misses, 0);
+  await page.end();
+});
+
+test("the address says what is shown, and back leads back", async () => {
+  const page = await openPage(browser, server);
+  await search(page, "egg");
+  await page.getByText("Options").click();
+  await page.getByLabel("Depth").fill("5");
+  await page.getByLabel("Hits").fill("4");
+  await page.getByLabel("Filters").fill("lang=en year>=1998");
+  await search(page, QUERY);
+  assert.equal(new URL(page.url()).search, "?q=how+long+do+you+boil+eggs&adapters=minilm-qa,minilm-science&depth=5&top_k=4&filters=lang%3Den+year%3E%3D1998");
+  assert.equal((await idsIn(page, 0)).length, 4);
+  assert.match(await page.getByRole("status").first().textContent(), /^5 candidates of depth 5/);
+  const shown = await idsIn(page, 1);
+
+  const copy = await openPage(browser, server, new URL(page.url()).search);
+  await hitsShown(copy);
+  assert.deepEqual(await idsIn(copy, 1), shown);
+  assert.equal(await copy.getByLabel("Filters").inputValue(), "lang=en year>=1998");
+  await copy.end();
+
+  await page.getByRole("button", { name: "Next" }).click();
+  await until(page, () => document.querySelector("#page-range").textContent === "Hits 5 to 8");
+  assert.match(page.url(), /offset=4/);
+  await page.goBack();
+  await until(page, () => document.querySelector("#page-range").textContent === "Hits 1 to 4");
+  await page.goBack();
+  await until(page, () => document.querySelector("#query").value === "egg" && document.querySelectorAll(".hit").length > 12);
+  assert.equal(await page.title(), "egg – lorank");
+  await page.getByRole("link", { name: "Experiments" }).click();
+  await page.getByText("No experiments yet").waitFor();
+  await page.goBack();
+  await hitsShown(page);
+  await page.end();
+});
+
+test("adapters are chosen with boxes, and none leaves the first stage alone", async () => {
+  const page = await openPage(browser, server, address);
+  await hitsShown(page);
+  await page.getByRole("checkbox", { name: "Base model" }).check();
+  await until(page, () => document.querySelectorAll(".column").length === 4);
+  await checkFits(page);
+  await screenshot(page, "search-four-columns");
+  for (const name of ["minilm-qa", "minilm-science", "Base model"]) await page.getByRole("checkbox", { name }).uncheck();
+  await until(page, () => document.querySelectorAll(".column").length === 1);
+  assert.match(page.url(), /adapters=(&|$)/);
+  await page.end();
+});
+
+test("a hit that only one of two columns has is marked", async () => {
+  const page = await openPage(browser, server, `${address}&top_k=3`);
+  await hitsShown(page);
+  const [before, behind] = [await idsIn(page, 0), await idsIn(page, 1)];
+  const nNew = behind.filter((id) => !before.includes(id)).length;
+  assert.ok(nNew > 0);
+  assert.equal(await page.locator('.column[data-column="1"] .tag.new').count(), nNew);
+  assert.equal(await page.locator('.column[data-column="0"] .tag.gone').count(), before.filter((id) => !behind.includes(id)).length);
+  await screenshot(page, "search-new-and-gone");
+  await page.end();
+});
+
+test("what documents say is text, whatever they say", async () => {
+  const page = await openPage(browser, server, "/?q=boiled+eggs+script");
+  await hitsShown(page);
+  const card = page.locator('.column[data-column="1"] .hit').filter({ hasText: "<script>" });
+  assert.equal(await card.locator("h4").textContent(), HOSTILE.title);
+  assert.match(await card.locator(".snippet").textContent(), /<img src=x onerror='window\.isOwned = true'>/);
+  assert.ok((await card.locator(".snippet mark").allTextContents()).includes("boiled"));
+  await card.locator(".explain").click();
+  assert.match(await card.locator(".explanation").textContent(), /document<img src=x onerror=alert\(1\)>/);
+  assert.equal(await page.locator(".hit img, .hit script, .hit b:not(.scores b)").count(), 0);
+  assert.equal(await page.evaluate(() => window.isOwned), undefined);
+  await screenshot(page, "search-hostile");
+  await page.end();
+});
+
+test("an explanation tells where a hit stands elsewhere and where its score is from", async () => {
+  const page = await openPage(browser, server, address);
+  await hitsShown(page);
+  const card = page.locator('.column[data-column="1"] .hit').first();
+  await card.locator(".explain").click();
+  const text = await card.locator(".explanation").textContent();
+  for (const part of ["rank, First stage", "rank, minilm-science", "below the hit above|above the next", "from the (model|score cache)", "Stored fields"]) {
+    assert.match(text, new RegExp(part));
+  }
+  await checkAccessibility(page);
+  await screenshot(page, "search-explained");
+  await page.end();
+});
+
+test("a passed deadline is said in the column", async () => {
+  const page = await openPage(browser, server, "/?q=never+asked+before+egg&adapters=minilm-qa&deadline_millis=0");
+  await hitsShown(page);
+  assert.match(await page.locator(".fallback").textContent(), /First-stage order: deadline passed\./);
+  assert.match(await page.getByRole("status").first().textContent(), /1 column in first-stage order/);
+  await checkAccessibility(page);
+  await screenshot(page, "search-fallback");
+  await page.end();
+});
+
+test("what is refused is said beside its control", async () => {
+  const page = await openPage(browser, server, "/", { expectRefusals: true });
+  const wrong = [
+    ["depth=100000", "depth", /above the limit of 1000/],
+    ["top_k=ten", "top_k", /ten/],
+    ["deadline_millis=soon", "deadline_millis", /soon/],
+    ["filters=lang", "filters", /“lang” is no filter/],
+    ["filters=%7B%22year%22", "filters", /not valid JSON/],
+    ["filters=title%3E1", "filters", /title/],
+    ["adapters=gone", "adapters", /gone/],
+  ];
+  for (const [params, control, message] of wrong) {
+    await page.goto(`${server.url}/?q=egg&${params}`);
+    await page.locator(`#${control}-error:not(:empty)`).waitFor();
+    assert.match(await page.locator(`#${control}-error`).textContent(), message);
+    assert.ok(await page.locator("#results").isHidden());
+  }
+  await page.goto(`${server.url}/?q=egg&depth=100000`);
+  await page.locator("#depth-error:not(:empty)").waitFor();
+  assert.equal(await page.getByLabel("Depth").getAttribute("aria-invalid"), "true");
+  await checkAccessibility(page);
+  await screenshot(page, "search-refused");
+  await page.end();
+});
+
+test("nothing found, a busy service and one that is gone are told apart", async () => {
+  const page = await openPage(browser, server, "/?q=zzzzz", { expectRefusals: true });
+  await page.getByText("No hits for “zzzzz”.").waitFor();
+  const body = JSON.stringify({ error: { kind: "overloaded", message: "128 searches are under way, which is the limit; try again later" } });
+  await page.route("**/v1/compare", (route) => route.fulfill({ status: 429, headers: { "retry-after": "2" }, contentType: "application/json", body }));
+  await page.getByRole("searchbox").fill("egg");
+  await page.keyboard.press("Enter");
+  const retry = page.getByRole("button", { name: /^Try again/ });
+  await page.getByRole("alert").getByText("128 searches are under way").waitFor();
+  assert.ok(await retry.isDisabled());
+  await checkAccessibility(page);
+  await screenshot(page, "search-busy");
+  await page.unroute("**/v1/compare");
+  await until(page, () => !document.querySelector("#notice button").disabled);
+  await retry.click();
+  await hitsShown(page);
+  assert.ok(await page.getByRole("alert").first().isHidden());
+
+  await page.route("**/v1/compare", (route) => route.abort());
+  await page.getByRole("searchbox").fill("hens");
+  await page.keyboard.press("Enter");
+  await page.getByText("does not answer").waitFor();
+  await page.end();
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`on a phone, ${colorScheme}, one column is shown at a time`, async () => {
+    const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme };
+    const page = await openPage(browser, server, address, phone);
+    await hitsShown(page);
+    await checkFits(page);
+    assert.ok(await page.locator("#lines").isHidden());
+    await checkAccessibility(page);
+    await screenshot(page, `phone-${colorScheme}`);
+    await page.getByRole("button", { name: "minilm-qa" }).click();
+    await until(page, () => document.querySelector("#scroller").scrollLeft === 390);
+    assert.equal(await page.locator("#chooser [aria-pressed=true]").textContent(), "minilm-qa");
+    const moved = page.locator('.column[data-column="1"] .move').filter({ hasText: "▲" }).first();
+    assert.ok(await moved.isVisible());
+    await page.locator('.column[data-column="1"] .hit').first().getByRole("button", { name: "relevant", exact: true }).tap();
+    await screenshot(page, `phone-${colorScheme}-adapter`);
+    await page.end();
+  });
+}
+
+test("in dark mode everything can still be read", async () => {
+  const page = await openPage(browser, server, address, { colorScheme: "dark" });
+  await hitsShown(page);
+  await page.locator('.column[data-column="1"] .hit').first().focus();
+  for (const key of ["1", "j", "2", "j", "3", "e"]) await page.keyboard.press(key);
+  await checkAccessibility(page);
+  await screenshot(page, "search-dark");
+  await page.end();
+});
