@@ -155,6 +155,8 @@ impl<R> Drop for Queue<R> {
 impl Shared {
     /// The model's thread: batch after batch until the queue is closed.
     fn run<R: Reranker>(&self, reranker: &R, cache: &ScoreCache) {
+        // A model that has only just started is idle too, though a request may have been faster than its thread.
+        drop(self.idle(self.lock()));
         while let Some(batch) = self.next_batch(cache) {
             let started = Instant::now();
             let outcomes = batch.score(reranker);

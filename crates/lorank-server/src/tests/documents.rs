@@ -1,7 +1,7 @@
 //! Documents from the outside, over a host that keeps them in memory.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::sync::Mutex;
 
 use axum::body::Bytes;
