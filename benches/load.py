@@ -45,6 +45,7 @@ options = parser.parse_args()
 
 queries = [json.loads(line)['text'] for line in open(options.queries, encoding='utf-8')]
 random.Random(1).shuffle(queries)
+HOT = 100
 parts = options.only.split(',') if options.only else ['overhead', 'cached', 'cold', 'overload', 'slow']
 
 
@@ -158,7 +159,7 @@ end
 
 
 def wrk(server, is_cold):
-    targets = ', '.join(f'"/v1/search?q={urllib.parse.quote_plus(query)}"' for query in queries[:1_000])
+    targets = ', '.join(f'"/v1/search?q={urllib.parse.quote_plus(query)}"' for query in queries[:HOT])
     with tempfile.NamedTemporaryFile('w', suffix='.lua') as script:
         script.write(WRK % (targets, 'true' if is_cold else 'false'))
         script.flush()
@@ -205,7 +206,7 @@ def under_wrk(title, is_cold):
     with Server() as server:
         if not is_cold:
             client = Client(server)
-            for query in queries[:1_000]:
+            for query in queries[:HOT]:
                 client.ask(query)
         server.resident.clear()
         found = wrk(server, is_cold)
