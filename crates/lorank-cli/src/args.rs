@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Compare(compare::CompareArgs),
     Rerank(rerank::RerankArgs),
     Score(score::ScoreArgs),
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Adapters(adapters::AdaptersArgs),
     Experiments(experiments::ExperimentsArgs),
     Key(key::KeyArgs),

@@ -158,8 +158,8 @@ impl Metrics {
     /// All that is counted, as Prometheus reads it (the OpenMetrics text format).
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        let registries = [&self.registry, &self.process].into_iter();
-        let written = registries.map(|registry| encode_registry(&mut text, registry)).collect::<Result<(), _>>();
+        let mut registries = [&self.registry, &self.process].into_iter();
+        let written = registries.try_for_each(|registry| encode_registry(&mut text, registry));
         written.and_then(|()| encode_eof(&mut text)).expect("writing to a string cannot fail");
         text
     }
