@@ -41,6 +41,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("memmap2", &[KERNELS]),
     ("safetensors", &["lorank-model", TESTING]),
     ("axum*", &["lorank-server"]),
+    ("utoipa*", &["lorank-server"]),
     ("clap*", &["lorank-cli"]),
     ("toml*", &["lorank-cli"]),
     ("anyhow", &["lorank-cli"]),

@@ -10,8 +10,8 @@ use lorank_core::with_causes;
 use lorank_experiments::{ExperimentError, ExperimentErrorKind};
 use lorank_lab::{LabError, LabErrorKind};
 use lorank_pipeline::PipelineError;
-use serde_json::json;
 
+use crate::wire::{ErrorAnswer, ErrorJson};
 use crate::{DocumentError, RequestId};
 
 /// A request that has no answer.
@@ -49,7 +49,7 @@ pub enum ServerError {
         problem: String,
     },
     /// There is no such route.
-    #[error("there is nothing at `{path}`; the routes are {}", crate::routes::LIST)]
+    #[error("there is nothing at `{path}`; the routes are in `/openapi.json`, and for people in `/docs`")]
     UnknownRoute {
         /// The path that was asked for.
         path: String,
@@ -75,7 +75,9 @@ pub enum ServerError {
         found: String,
     },
     /// The body is not said to be JSON lines.
-    #[error("the body is said to be {found}; send a document a line, with the header `content-type: application/x-ndjson`")]
+    #[error(
+        "the body is said to be {found}; send a document a line, with the header `content-type: application/x-ndjson`"
+    )]
     NotLines {
         /// What it is said to be, in words.
         found: String,
@@ -358,11 +360,8 @@ impl ServerError {
     pub(crate) fn to_response(&self, request_id: &RequestId) -> Response {
         let status = self.kind().word_and_status().1;
         self.log(status);
-        let mut error = json!({ "kind": self.kind().as_str(), "message": self.message() });
-        if let Some(field) = self.field() {
-            error["field"] = field.into();
-        }
-        let body = json!({ "error": error, "request_id": request_id.as_str() });
+        let message = self.message();
+        let body = ErrorAnswer { error: ErrorJson::new(self, &message), request_id: request_id.as_str() };
         let mut response = (status, axum::Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -14,6 +14,7 @@
 //! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` are the operator's: what is in the registry, what is
 //!   promoted, what is tried, and what came of it.
 //! - `GET /metrics` is for Prometheus; `GET /health` says that the service answers.
+//! - `GET /openapi.json` describes all of them (OpenAPI 3.1, made from this code), and `GET /docs` does for people.
 //!
 //! What is wrong with a request is said in one shape, with the status that fits:
 //! `{"error": {"kind": "invalid_value", "message": "...", "field": "depth"}, "request_id": "..."}`.
@@ -53,9 +54,11 @@
 //! ```
 
 mod access;
+mod docs_page;
 mod documents;
 mod error;
 mod metrics;
+mod openapi;
 mod request_id;
 mod routes;
 mod server;
@@ -73,7 +76,7 @@ pub use request_id::RequestId;
 pub use server::{ServerConfig, router, serve};
 pub use service::{AdapterHost, Service};
 pub use wire::{
-    AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson, FailedArmJson,
-    FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,
-    ValueJson,
+    AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
+    FailedArmJson, FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson,
+    TimingsJson, ValueJson,
 };

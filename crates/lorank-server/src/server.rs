@@ -7,17 +7,21 @@ use std::time::Instant;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
-use axum::routing::{get, post, put};
+use axum::routing::get;
 use axum::serve::ListenerExt;
 use axum::{Router, middleware};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::ServerError;
 use crate::access::{Access, Role, require};
 use crate::metrics::Metrics;
+use crate::openapi::{self, Api};
 use crate::request_id::identify;
-use crate::routes::{App, adapters, compare, documents, events, experiments, metrics, rerank, search};
+use crate::routes::{App, adapters, compare, docs, documents, events, experiments, metrics, rerank, search};
 use crate::service::Service;
 
 /// The limits of the service. Those of a search are the pipeline's.
@@ -66,16 +70,13 @@ pub fn router(service: impl Into<Service>, config: ServerConfig) -> Router {
     let service = service.into();
     let metrics = Arc::new(Metrics::new(&service));
     let under_way = Arc::new(Semaphore::new(config.n_searches_max.get()));
-    let (access, bytes_max) = (Arc::new(config.access.clone()), config.body_bytes_max);
     let changes = Arc::new(Semaphore::new(config.n_changes_max.get()));
-    let app = App { service, under_way, changes, started: Instant::now(), config: Arc::new(config), metrics };
-    let with_key =
-        |routes: Router<App>, role| routes.route_layer(middleware::from_fn_with_state((access.clone(), role), require));
-    Router::new()
-        .merge(with_key(search_routes(), Role::Search))
-        .merge(with_key(write_routes(), Role::Write))
-        .merge(with_key(admin_routes(), Role::Admin))
-        .route("/health", get(metrics::health))
+    let (access, bytes_max) = (Arc::new(config.access.clone()), config.body_bytes_max);
+    let (routes, api) = described_routes(&access);
+    let (started, api) = (Instant::now(), Arc::new(Api::new(&api)));
+    let app = App { service, under_way, changes, started, config: Arc::new(config), metrics, api };
+    routes
+        .route("/docs/style.css", get(docs::style))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(bytes_max))
@@ -84,43 +85,68 @@ pub fn router(service: impl Into<Service>, config: ServerConfig) -> Router {
         .with_state(app)
 }
 
-fn search_routes() -> Router<App> {
-    Router::new()
-        .route("/v1/search", get(search::by_query_string).post(search::by_body))
-        .route("/v1/compare", post(compare::compare))
-        .route("/v1/events", post(events::submit))
-        .route("/v1/documents/{id}", get(documents::show))
-        .route("/v1/stats", get(documents::stats))
-        .route("/metrics", get(metrics::metrics))
-        .route("/rerank", post(rerank::unversioned))
-        .route("/v1/rerank", post(rerank::versioned))
-        .route("/v2/rerank", post(rerank::versioned))
-        .route("/score", post(rerank::score))
-        .route("/v1/score", post(rerank::score))
-        .route("/info", get(rerank::info))
-        .route("/v1/models", get(rerank::models))
+/// The routes, and the description of them that is made from the same lists.
+fn described_routes(access: &Arc<Access>) -> (Router<App>, OpenApi) {
+    let (mut routes, mut api) = (Router::new(), openapi::beginning());
+    for (group, role) in [
+        (search_routes(), Some(Role::Search)),
+        (write_routes(), Some(Role::Write)),
+        (admin_routes(), Some(Role::Admin)),
+        (open_routes(), None),
+    ] {
+        let (group, mut described) = group.split_for_parts();
+        openapi::complete(&mut described, role);
+        api.merge(described);
+        routes = routes.merge(match role {
+            Some(role) => group.route_layer(middleware::from_fn_with_state((access.clone(), role), require)),
+            None => group,
+        });
+    }
+    (routes, api)
 }
 
-fn write_routes() -> Router<App> {
-    Router::new()
-        .route("/v1/documents", post(documents::add).delete(documents::delete_matching))
-        .route("/v1/documents/{id}", axum::routing::delete(documents::delete))
+fn search_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(search::by_query_string, search::by_body))
+        .routes(routes!(compare::compare))
+        .routes(routes!(events::submit))
+        .routes(routes!(documents::show))
+        .routes(routes!(documents::stats))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(rerank::unversioned))
+        .routes(routes!(rerank::v1))
+        .routes(routes!(rerank::v2))
+        .routes(routes!(rerank::score))
+        .routes(routes!(rerank::score_v1))
+        .routes(routes!(rerank::info))
+        .routes(routes!(rerank::models))
 }
 
-fn admin_routes() -> Router<App> {
-    Router::new()
-        .route("/v1/adapters", get(adapters::list))
-        .route("/v1/adapters/{id}", get(adapters::show).put(adapters::put).delete(adapters::delete))
-        .route("/v1/registry/verify", post(adapters::verify))
-        .route("/v1/aliases", get(adapters::aliases))
-        .route("/v1/aliases/{name}", put(adapters::put_alias).delete(adapters::delete_alias))
-        .route("/v1/experiments", get(experiments::list).post(experiments::create))
-        .route("/v1/experiments/{id}", get(experiments::show).patch(experiments::change).delete(experiments::delete))
-        .route("/v1/experiments/{id}/start", post(experiments::start))
-        .route("/v1/experiments/{id}/stop", post(experiments::stop))
-        .route("/v1/experiments/{id}/report", get(experiments::report))
-        .route("/v1/experiments/{id}/export", get(experiments::export))
-        .route("/v1/shadows", get(experiments::shadows))
+fn write_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(documents::add, documents::delete_matching))
+        .routes(routes!(documents::delete))
+}
+
+fn admin_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(adapters::list))
+        .routes(routes!(adapters::show, adapters::put, adapters::delete))
+        .routes(routes!(adapters::verify))
+        .routes(routes!(adapters::aliases))
+        .routes(routes!(adapters::put_alias, adapters::delete_alias))
+        .routes(routes!(experiments::list, experiments::create))
+        .routes(routes!(experiments::show, experiments::change, experiments::delete))
+        .routes(routes!(experiments::start))
+        .routes(routes!(experiments::stop))
+        .routes(routes!(experiments::report))
+        .routes(routes!(experiments::export))
+        .routes(routes!(experiments::shadows))
+}
+
+/// Those that need no key.
+fn open_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(metrics::health)).routes(routes!(docs::openapi)).routes(routes!(docs::page))
 }
 
 /// Serves until `shutdown` is done; then takes no more connections, and ends once every request under way is answered.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lorank_core::{Query, QuerySyntax};
-use tantivy::query::{AllQuery, BooleanQuery, BoostQuery, Occur, Query as EngineQuery, QueryParser, QueryParserError, TermQuery};
+use tantivy::query::{
+    AllQuery, BooleanQuery, BoostQuery, Occur, Query as EngineQuery, QueryParser, QueryParserError, TermQuery,
+};
 use tantivy::query_grammar::{UserInputAst, UserInputLeaf, parse_query, parse_query_lenient};
 use tantivy::schema::{IndexRecordOption, Term};
 use tantivy::{Score, Searcher, TantivyError};

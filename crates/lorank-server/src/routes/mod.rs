@@ -2,6 +2,7 @@
 
 pub(crate) mod adapters;
 pub(crate) mod compare;
+pub(crate) mod docs;
 pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod experiments;
@@ -22,14 +23,10 @@ use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
+use crate::openapi::Api;
 use crate::service::Service;
 pub(crate) use crate::wire::read;
 use crate::{RetryAfter, ServerConfig, ServerError};
-
-/// The routes, for whoever asks for another.
-pub(crate) const LIST: &str = "`/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/v1/documents`, `/v1/stats`, `/rerank`, \
-     `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score` (POST), `/v1/models`, `/info`, `/v1/adapters`, `/v1/aliases`, \
-     `/v1/experiments`, `/v1/shadows`, `/metrics` and `/health` (GET)";
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -41,6 +38,7 @@ pub(crate) struct App {
     pub started: Instant,
     pub config: Arc<ServerConfig>,
     pub metrics: Arc<Metrics>,
+    pub api: Arc<Api>,
 }
 
 impl App {

@@ -23,7 +23,9 @@ struct ToyHost {
 impl ToyHost {
     fn add_line(&self, line: &str) -> DocumentOutcome {
         let refused = |kind, message: &str| DocumentOutcome::Refused { kind, message: message.to_owned() };
-        let Ok(json) = serde_json::from_str::<Json>(line) else { return refused(ErrorKind::MalformedRequest, "no JSON") };
+        let Ok(json) = serde_json::from_str::<Json>(line) else {
+            return refused(ErrorKind::MalformedRequest, "no JSON");
+        };
         let Some(id) = json["id"].as_str() else { return refused(ErrorKind::InvalidValue, "no id") };
         match self.documents.lock().unwrap().insert(id.to_owned(), line.to_owned()) {
             None => DocumentOutcome::Added(DocumentId::new(id)),

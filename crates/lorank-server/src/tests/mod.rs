@@ -19,6 +19,7 @@ use crate::*;
 mod adapters;
 mod documents;
 mod experiments;
+mod openapi;
 mod rerank;
 
 const JSON: &str = "application/json";
@@ -136,7 +137,10 @@ async fn both_scores_may_count_and_low_ones_be_left_out() {
     let of = |n: usize| &answer["hits"][n]["explanation"]["blend"];
     assert_eq!((of(0), of(3)), (&blend, &Json::Null));
     let (_, answer) = get(&service, "/v1/search?q=egg&depth=3&min_rerank_score=2&explain=true").await;
-    assert_eq!((ids(&answer), &answer["n_left_out"], &answer["n_candidates"]), (vec!["d3", "d2"], &1.into(), &3.into()));
+    assert_eq!(
+        (ids(&answer), &answer["n_left_out"], &answer["n_candidates"]),
+        (vec!["d3", "d2"], &1.into(), &3.into())
+    );
     assert_eq!(answer["hits"][0]["explanation"]["blend"], Json::Null);
     let (_, answer) = get(&service, "/v1/search?q=other&min_rerank_score=2&deadline_millis=0").await;
     assert_eq!((answer["hits"].as_array().map(Vec::len), &answer["n_left_out"]), (Some(5), &Json::Null));
@@ -286,7 +290,10 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         (post(r#"{"query": "a", "depth": 1001}"#), (422, "invalid_value", Some("depth"), "above the limit of 1000")),
         (post(r#"{"query": "a", "offset": 9991}"#), (422, "invalid_value", Some("offset"), "limit of 10000")),
         (post(r#"{"query": "a", "blend_weight": 1.5}"#), (422, "invalid_value", Some("blend_weight"), "from 0 to 1")),
-        (post(r#"{"query": "a", "min_rerank_score": 1e39}"#), (422, "invalid_value", Some("min_rerank_score"), "beyond")),
+        (
+            post(r#"{"query": "a", "min_rerank_score": 1e39}"#),
+            (422, "invalid_value", Some("min_rerank_score"), "beyond"),
+        ),
         (get("/v1/search?q=a&blend_weight=NaN"), (422, "invalid_value", Some("blend_weight"), "\"NaN\"")),
         (post(r#"{"query": "a", "syntax": "sql"}"#), (422, "invalid_value", Some("syntax"), "`plain` or `advanced`")),
         (post(r#"{"query": "a", "fields": ["a", 1]}"#), (422, "invalid_value", Some("fields[1]"), "a string")),
