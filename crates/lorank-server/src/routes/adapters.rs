@@ -24,6 +24,7 @@ pub(crate) struct Force {
     #[serde(default)]
     force: bool,
 }
+
 /// The adapters of the registry
 #[utoipa::path(
     get,
@@ -42,6 +43,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Se
     })
     .await
 }
+
 /// One adapter
 #[utoipa::path(
     get,
@@ -108,6 +110,7 @@ pub(crate) async fn put(
     })
     .await
 }
+
 /// Remove an adapter
 #[utoipa::path(
     delete,
@@ -138,6 +141,7 @@ pub(crate) async fn delete(
     })
     .await
 }
+
 /// The aliases
 #[utoipa::path(
     get,
@@ -185,6 +189,7 @@ pub(crate) async fn put_alias(
     })
     .await
 }
+
 /// Remove an alias
 #[utoipa::path(
     delete,

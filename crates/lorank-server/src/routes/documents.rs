@@ -33,6 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// When to try again where all places are taken: most changes are a commit, and that is short.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// One document
 #[utoipa::path(
     get,
@@ -98,6 +99,7 @@ pub(crate) async fn add(
     sent?;
     answer
 }
+
 /// Delete a document
 #[utoipa::path(
     delete,
@@ -154,6 +156,7 @@ pub(crate) async fn delete_matching(
     })
     .await
 }
+
 /// What the service holds, and has done since it was started
 #[utoipa::path(
     get,

@@ -69,6 +69,7 @@ enum Exported {
     Queries,
     Events,
 }
+
 /// The experiments
 #[utoipa::path(
     get,
@@ -121,6 +122,7 @@ pub(crate) async fn create(
     })
     .await
 }
+
 /// One experiment
 #[utoipa::path(
     get,
@@ -136,6 +138,7 @@ pub(crate) async fn create(
 pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| Ok(JsonBody(app.store()?.get(&id)?))).await
 }
+
 /// Delete a draft
 #[utoipa::path(
     delete,
@@ -156,6 +159,7 @@ pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<imp
     })
     .await
 }
+
 /// Start an experiment
 #[utoipa::path(
     post,
@@ -179,6 +183,7 @@ pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl
     })
     .await
 }
+
 /// Stop an experiment, for good
 #[utoipa::path(
     post,
