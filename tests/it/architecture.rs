@@ -42,6 +42,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("safetensors", &["lorank-model", TESTING]),
     ("axum*", &["lorank-server"]),
     ("hyper*", &["lorank-server"]),
+    ("utoipa*", &["lorank-server"]),
     ("clap*", &["lorank-cli"]),
     ("toml*", &["lorank-cli"]),
     ("anyhow", &["lorank-cli"]),

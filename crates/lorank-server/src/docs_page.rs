@@ -41,9 +41,7 @@ struct Operation<'a> {
 
 fn operations(api: &Json) -> Vec<Operation<'_>> {
     let paths = object(&api["paths"]);
-    paths
-        .flat_map(|(path, item)| object(item).map(move |(method, json)| Operation { path, method, json }))
-        .collect()
+    paths.flat_map(|(path, item)| object(item).map(move |(method, json)| Operation { path, method, json })).collect()
 }
 
 fn contents(api: &Json, operations: &[Operation<'_>]) -> String {
@@ -78,7 +76,11 @@ impl Operation<'_> {
         section += &self.parameters();
         for (content_type, content) in object(&self.json["requestBody"]["content"]) {
             let (kind, content_type) = (kind(&content["schema"]), escape(content_type));
-            let _ = write!(section, "<p>Body: {kind} as <code>{content_type}</code>.</p>\n{}", example(&content["example"]));
+            let _ = write!(
+                section,
+                "<p>Body: {kind} as <code>{content_type}</code>.</p>\n{}",
+                example(&content["example"])
+            );
         }
         section + &self.responses()
     }
@@ -95,7 +97,8 @@ impl Operation<'_> {
     fn responses(&self) -> String {
         let row = |(status, response): (&String, &Json)| {
             let content = object(&response["content"]);
-            let bodies = content.map(|(name, content)| format!("{} as <code>{}</code>", kind(&content["schema"]), escape(name)));
+            let bodies =
+                content.map(|(name, content)| format!("{} as <code>{}</code>", kind(&content["schema"]), escape(name)));
             let bodies: Vec<String> = bodies.collect();
             [format!("<code>{}</code>", escape(status)), prose(&response["description"]), bodies.join("<br>")]
         };
@@ -128,7 +131,11 @@ fn kind(schema: &Json) -> String {
         return choices.iter().map(kind).collect::<Vec<_>>().join(" or ");
     }
     if let Some(values) = schema["enum"].as_array() {
-        return values.iter().map(|value| format!("<code>{}</code>", escape(&value.to_string()))).collect::<Vec<_>>().join(" or ");
+        return values
+            .iter()
+            .map(|value| format!("<code>{}</code>", escape(&value.to_string())))
+            .collect::<Vec<_>>()
+            .join(" or ");
     }
     match &schema["type"] {
         Json::String(name) if name == "array" => format!("list of {}", kind(&schema["items"])),

@@ -10,8 +10,8 @@ use lorank_core::with_causes;
 use lorank_experiments::{ExperimentError, ExperimentErrorKind};
 use lorank_lab::{LabError, LabErrorKind};
 use lorank_pipeline::PipelineError;
-use serde_json::{Value as Json, json};
 
+use crate::wire::{ErrorAnswer, ErrorJson};
 use crate::{DocumentError, RequestId};
 
 /// A request that has no answer.
@@ -49,7 +49,7 @@ pub enum ServerError {
         problem: String,
     },
     /// There is no such route.
-    #[error("there is nothing at `{path}`; the routes are {}", crate::routes::LIST)]
+    #[error("there is nothing at `{path}`; the routes are in `/openapi.json`, and for people in `/docs`")]
     UnknownRoute {
         /// The path that was asked for.
         path: String,
@@ -368,20 +368,20 @@ impl ServerError {
         }
     }
 
-    /// What the answer's body says.
-    pub(crate) fn to_json(&self, request_id: &RequestId) -> Json {
-        let mut error = json!({ "kind": self.kind().as_str(), "message": self.message() });
-        if let Some(field) = self.field() {
-            error["field"] = field.into();
-        }
-        json!({ "error": error, "request_id": request_id.as_str() })
+    /// The answer's body.
+    pub(crate) fn body(&self, request_id: &RequestId) -> Vec<u8> {
+        let message = self.message();
+        let body = ErrorAnswer { error: ErrorJson::new(self, &message), request_id: request_id.as_str() };
+        serde_json::to_vec(&body).expect("its keys are all texts")
     }
 
     /// The answer that tells the caller.
     pub(crate) fn to_response(&self, request_id: &RequestId) -> Response {
         let status = self.kind().word_and_status().1;
         self.log(status);
-        let mut response = (status, axum::Json(self.to_json(request_id))).into_response();
+        let message = self.message();
+        let body = ErrorAnswer { error: ErrorJson::new(self, &message), request_id: request_id.as_str() };
+        let mut response = (status, axum::Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

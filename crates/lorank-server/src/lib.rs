@@ -16,6 +16,7 @@
 //! - `GET /` is a page for people: search, adapters side by side, judgments, experiments.
 //! - `GET /metrics` is for Prometheus; `GET /health` says that the service answers, `GET /ready` that a search would be
 //!   answered now: that the index is open, the model in memory, and the queue below its limit.
+//! - `GET /openapi.json` describes all of them (OpenAPI 3.1, made from this code), and `GET /docs` does for people.
 //!
 //! What is wrong with a request is said in one shape, with the status that fits:
 //! `{"error": {"kind": "invalid_value", "message": "...", "field": "depth"}, "request_id": "..."}`.
@@ -60,10 +61,12 @@ mod access;
 mod admission;
 mod connections;
 mod cors;
+mod docs_page;
 mod documents;
 mod error;
 mod live;
 mod metrics;
+mod openapi;
 mod page;
 mod reading;
 mod request_id;

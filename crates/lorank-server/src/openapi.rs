@@ -102,6 +102,7 @@ fn refusals(operation: &Operation, needs_key: bool) -> Vec<(&'static str, &'stat
         refusals.push(("400", "It cannot be read."));
     }
     if has_body {
+        refusals.push(("408", "The body did not come in time."));
         refusals.push(("413", "The body is too long."));
         refusals.push(("415", "The body is not said to be of a type that is taken here."));
         refusals.push(("422", "It can be read, but says something impossible."));

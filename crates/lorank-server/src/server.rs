@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::{Method, Uri};
-use axum::routing::{delete, get, post, put};
+use axum::routing::get;
 use axum::{Router, middleware};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::access::{Access, Role, require};
 use crate::admission::Admission;
 use crate::metrics::Metrics;
+use crate::openapi::{self, Api};
 use crate::page;
 use crate::reading::limit_body;
 use crate::request_id::identify;
-use crate::routes::{Shared, adapters, compare, documents, events, experiments, metrics, ready, rerank, search};
+use crate::routes::{Shared, adapters, compare, docs, documents, events, experiments, metrics, ready, rerank, search};
 use crate::service::Service;
 use crate::{ConnectionLimits, CorsOrigin, LiveConfig, ServerError, cors};
 
@@ -72,21 +76,12 @@ impl Default for ServerConfig {
 pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Router {
     let (service, config, admission) = (service.into(), config.into(), Arc::new(Admission::default()));
     let metrics = Arc::new(Metrics::new(&service, &admission, &config));
-    let (changes, started) = (Arc::new(Admission::default()), Instant::now());
-    let shared = Shared { service, admission, changes, started, config: config.clone(), metrics };
-    let with_key = |routes: Router<Shared>, role| {
-        routes.route_layer(middleware::from_fn_with_state((config.clone(), role), require))
-    };
-    Router::new()
-        .merge(with_key(search_routes(), Role::Search))
-        .merge(with_key(write_routes(), Role::Write))
-        .merge(with_key(admin_routes(), Role::Admin))
+    let (routes, api) = described_routes(&config);
+    let (changes, started, api) = (Arc::new(Admission::default()), Instant::now(), Arc::new(Api::new(&api)));
+    let shared = Shared { service, admission, changes, started, config: config.clone(), metrics, api };
+    routes
         .merge(page::routes())
-        .route("/health", get(metrics::health))
-        .route("/ready", get(ready::ready))
-        .layer(middleware::from_fn_with_state(config.clone(), limit_body))
-        // Read while it comes, within limits of its own.
-        .merge(with_key(Router::new().route("/v1/documents", post(documents::add)), Role::Write))
+        .route("/docs/style.css", get(docs::style))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(shared.clone(), metrics::count))
@@ -95,43 +90,87 @@ pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Rou
         .with_state(shared)
 }
 
-fn search_routes() -> Router<Shared> {
-    Router::new()
-        .route("/v1/search", get(search::by_query_string).post(search::by_body))
-        .route("/v1/compare", post(compare::compare))
-        .route("/v1/events", post(events::submit))
-        .route("/v1/documents/{id}", get(documents::show))
-        .route("/v1/stats", get(documents::stats))
-        .route("/metrics", get(metrics::metrics))
-        .route("/rerank", post(rerank::unversioned))
-        .route("/v1/rerank", post(rerank::versioned))
-        .route("/v2/rerank", post(rerank::versioned))
-        .route("/score", post(rerank::score))
-        .route("/v1/score", post(rerank::score))
-        .route("/info", get(rerank::info))
-        .route("/v1/models", get(rerank::models))
+/// How a group's bodies are read.
+enum Bodies {
+    /// At once, within the limits that all share.
+    Whole,
+    /// Piece by piece, within limits of their own.
+    AsTheyCome,
 }
 
-fn write_routes() -> Router<Shared> {
-    Router::new()
-        .route("/v1/documents", delete(documents::delete_matching))
-        .route("/v1/documents/{id}", delete(documents::delete))
+/// The routes, and the description of them that is made from the same lists.
+fn described_routes(config: &LiveConfig) -> (Router<Shared>, OpenApi) {
+    let (mut routes, mut api) = (Router::new(), openapi::beginning());
+    for (group, role, bodies) in [
+        (search_routes(), Some(Role::Search), Bodies::Whole),
+        (write_routes(), Some(Role::Write), Bodies::Whole),
+        (bulk_routes(), Some(Role::Write), Bodies::AsTheyCome),
+        (admin_routes(), Some(Role::Admin), Bodies::Whole),
+        (open_routes(), None, Bodies::Whole),
+    ] {
+        let (group, mut described) = group.split_for_parts();
+        openapi::complete(&mut described, role);
+        api.merge(described);
+        let group = match role {
+            Some(role) => group.route_layer(middleware::from_fn_with_state((config.clone(), role), require)),
+            None => group,
+        };
+        routes = routes.merge(match bodies {
+            Bodies::Whole => group.layer(middleware::from_fn_with_state(config.clone(), limit_body)),
+            Bodies::AsTheyCome => group,
+        });
+    }
+    (routes, api)
 }
 
-fn admin_routes() -> Router<Shared> {
-    Router::new()
-        .route("/v1/adapters", get(adapters::list))
-        .route("/v1/adapters/{id}", get(adapters::show).put(adapters::put).delete(adapters::delete))
-        .route("/v1/registry/verify", post(adapters::verify))
-        .route("/v1/aliases", get(adapters::aliases))
-        .route("/v1/aliases/{name}", put(adapters::put_alias).delete(adapters::delete_alias))
-        .route("/v1/experiments", get(experiments::list).post(experiments::create))
-        .route("/v1/experiments/{id}", get(experiments::show).patch(experiments::change).delete(experiments::delete))
-        .route("/v1/experiments/{id}/start", post(experiments::start))
-        .route("/v1/experiments/{id}/stop", post(experiments::stop))
-        .route("/v1/experiments/{id}/report", get(experiments::report))
-        .route("/v1/experiments/{id}/export", get(experiments::export))
-        .route("/v1/shadows", get(experiments::shadows))
+fn search_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(search::by_query_string, search::by_body))
+        .routes(routes!(compare::compare))
+        .routes(routes!(events::submit))
+        .routes(routes!(documents::show))
+        .routes(routes!(documents::stats))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(rerank::unversioned))
+        .routes(routes!(rerank::v1))
+        .routes(routes!(rerank::v2))
+        .routes(routes!(rerank::score))
+        .routes(routes!(rerank::score_v1))
+        .routes(routes!(rerank::info))
+        .routes(routes!(rerank::models))
+}
+
+fn write_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(documents::delete_matching)).routes(routes!(documents::delete))
+}
+
+fn bulk_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(documents::add))
+}
+
+fn admin_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(adapters::list))
+        .routes(routes!(adapters::show, adapters::put, adapters::delete))
+        .routes(routes!(adapters::verify))
+        .routes(routes!(adapters::aliases))
+        .routes(routes!(adapters::put_alias, adapters::delete_alias))
+        .routes(routes!(experiments::list, experiments::create))
+        .routes(routes!(experiments::show, experiments::change, experiments::delete))
+        .routes(routes!(experiments::start))
+        .routes(routes!(experiments::stop))
+        .routes(routes!(experiments::report))
+        .routes(routes!(experiments::export))
+        .routes(routes!(experiments::shadows))
+}
+
+/// Those that need no key.
+fn open_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default()
+        .routes(routes!(metrics::health))
+        .routes(routes!(ready::ready))
+        .routes(routes!(docs::openapi))
+        .routes(routes!(docs::page))
 }
 
 async fn unknown_route(uri: Uri) -> ServerError {

@@ -1,8 +1,11 @@
 //! What travels over the wire. Every name in here is a promise to callers.
 
+mod adapters;
 mod answer;
 mod compare;
 mod documents;
+mod errors;
+mod experiments;
 mod filters;
 mod request;
 mod rerank;
@@ -14,18 +17,25 @@ use serde_json::Value as Json;
 
 use crate::ServerError;
 
+pub use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
     AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson, PartJson,
     SearchAnswer, TimingsJson,
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
-pub use documents::{BulkAnswer, DeleteAnswer, DeleteBody, LineErrorJson, LineJson, OutcomeJson, StoredDocument};
+pub use documents::{BulkAnswer, DeleteAnswer, DeleteBody, StoredDocument};
+pub use errors::{
+    CohereError, ErrorAnswer, ErrorJson, TeiError, UnversionedError, UnversionedRerank, UnversionedReranked,
+};
+pub use experiments::{
+    EventsAnswer, EventsBody, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList,
+};
 pub use request::{Asked, SearchBody, SyntaxJson};
 pub use rerank::{
-    Info, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored, ScoredPair, TeiRank,
-    TeiRerank, Usage,
+    Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored,
+    ScoredPair, TeiRank, TeiRerank, Usage,
 };
-pub use stats::{AdapterStatsJson, CacheStatsJson, DocumentStatsJson, QueueStatsJson, StatsJson};
+pub use stats::{AdapterStatsJson, Checks, Health, Ready, StatsJson};
 pub use value::{FieldsJson, ValueJson};
 
 /// Reads a body of a known shape, and names the field that does not fit.

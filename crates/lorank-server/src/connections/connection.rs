@@ -94,9 +94,10 @@ async fn answer(
 /// Tells a client why, as far as it listens: nothing waits for it.
 fn say_too_slow(tcp: &TcpStream, limits: &ConnectionLimits) {
     let error = ServerError::TooSlow { part: "head", millis: limits.header_read.as_millis() };
-    let body = error.to_json(&RequestId::generate()).to_string();
+    let body = error.body(&RequestId::generate());
     let head = "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close";
-    let _ = tcp.try_write(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    let head = format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let _ = tcp.try_write(&[head.as_bytes(), &body].concat());
 }
 
 /// A connection leaves those that wait however it ends.

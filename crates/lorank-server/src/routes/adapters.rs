@@ -10,25 +10,13 @@ use lorank_adapters::{Entry, Outcome, RegistryError, State as Registered};
 use lorank_core::AdapterId;
 use lorank_experiments::looking_up;
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{App, Name, Params, id, now_millis, read};
 use crate::ServerError;
 use crate::service::AdapterHost;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AddBody {
-    source: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AliasBody {
-    adapter: String,
-}
+use crate::wire::{AdapterList, AddBody, AliasBody, AliasList, ErrorAnswer, MovedAlias, RegisteredAdapter, Verified};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,16 +25,37 @@ pub(crate) struct Force {
     force: bool,
 }
 
+/// The adapters of the registry
+#[utoipa::path(
+    get,
+    path = "/v1/adapters",
+    tag = "adapters",
+    responses(
+        (status = 200, description = "All of them.", body = AdapterList),
+        (status = 404, description = "This service runs without a registry.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.blocking(|app| {
         let state = app.adapters()?.registry().state();
-        let adapters: Vec<Json> =
-            state.adapters().map(|entry| app.describe(&state, entry)).collect::<Result<_, _>>()?;
-        Ok(JsonBody(json!({ "adapters": adapters })))
+        let adapters = state.adapters().map(|entry| app.describe(&state, entry)).collect::<Result<_, _>>()?;
+        Ok(JsonBody(AdapterList { adapters }))
     })
     .await
 }
 
+/// One adapter
+#[utoipa::path(
+    get,
+    path = "/v1/adapters/{id}",
+    tag = "adapters",
+    params(("id" = String, Path, description = "An adapter's id, or an alias.", example = "minilm-qa")),
+    responses(
+        (status = 200, description = "The adapter.", body = RegisteredAdapter),
+        (status = 404, description = "There is no such adapter.", body = ErrorAnswer<'_>),
+        (status = 422, description = "It cannot be an id.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn show(State(app): State<App>, Name(name): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| {
         let state = app.adapters()?.registry().state();
@@ -56,7 +65,24 @@ pub(crate) async fn show(State(app): State<App>, Name(name): Name) -> Result<imp
     .await
 }
 
-/// Adds an adapter, or replaces the one of this id.
+/// Add an adapter, or replace the one of this id
+///
+/// The source is a folder or `hf://owner/name[@revision]` among those that the operator allows. The base model must be able to
+/// score with it.
+#[utoipa::path(
+    put,
+    path = "/v1/adapters/{id}",
+    tag = "adapters",
+    params(("id" = String, Path, description = "An adapter's id, or an alias.", example = "minilm-qa")),
+    request_body(content = AddBody, example = json!({"source": "hf://owner/name"})),
+    responses(
+        (status = 200, description = "It took the place of another, or was there already.", body = RegisteredAdapter),
+        (status = 201, description = "It is added.", body = RegisteredAdapter),
+        (status = 404, description = "This service runs without a registry.", body = ErrorAnswer<'_>),
+        (status = 409, description = "It cannot be replaced or have this id now.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn put(
     State(app): State<App>,
     Name(name): Name,
@@ -85,6 +111,23 @@ pub(crate) async fn put(
     .await
 }
 
+/// Remove an adapter
+#[utoipa::path(
+    delete,
+    path = "/v1/adapters/{id}",
+    tag = "adapters",
+    params(
+        ("id" = String, Path, description = "The adapter's id.", example = "minilm-qa"),
+        ("force" = Option<bool>, Query, description = "Remove it, and aliases that point to it, although it is in use."),
+    ),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 404, description = "There is no such adapter.", body = ErrorAnswer<'_>),
+        (status = 409, description = "It is in use.", body = ErrorAnswer<'_>),
+        (status = 422, description = "It cannot be an id.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn delete(
     State(app): State<App>,
     Name(name): Name,
@@ -99,13 +142,38 @@ pub(crate) async fn delete(
     .await
 }
 
+/// The aliases
+#[utoipa::path(
+    get,
+    path = "/v1/aliases",
+    tag = "adapters",
+    responses(
+        (status = 200, description = "Each with its adapter.", body = AliasList),
+        (status = 404, description = "This service runs without a registry.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     let state = app.adapters()?.registry().state();
-    let aliases = state.aliases().map(|(name, target)| (name.to_string(), Json::from(target.as_str())));
-    Ok(JsonBody(json!({ "aliases": aliases.collect::<serde_json::Map<_, _>>() })))
+    let aliases = state.aliases().map(|(name, target)| (name.to_string(), target.to_string()));
+    Ok(JsonBody(AliasList { aliases: aliases.collect() }))
 }
 
-/// Points an alias to an adapter: moving `default` promotes it.
+/// Point an alias to an adapter
+///
+/// Moving `default` promotes the adapter: requests that name none get it from then on.
+#[utoipa::path(
+    put,
+    path = "/v1/aliases/{name}",
+    tag = "adapters",
+    params(("name" = String, Path, description = "The alias.", example = "default")),
+    request_body(content = AliasBody, example = json!({"adapter": "minilm-qa"})),
+    responses(
+        (status = 200, description = "It points there now.", body = MovedAlias<'_>),
+        (status = 404, description = "There is no such adapter.", body = ErrorAnswer<'_>),
+        (status = 409, description = "It is an adapter's id.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn put_alias(
     State(app): State<App>,
     Name(name): Name,
@@ -116,12 +184,26 @@ pub(crate) async fn put_alias(
     let (alias, target) = (id("name", &name)?, id("adapter", &adapter)?);
     app.blocking(move |app| {
         let before = app.adapters()?.registry().set_alias(&alias, &target)?;
-        let before = before.as_ref().map(|id| id.as_str());
-        Ok(JsonBody(json!({ "name": alias.as_str(), "adapter": target.as_str(), "before": before })))
+        let (name, adapter, before) = (alias.as_str(), target.as_str(), before.as_ref().map(|id| id.as_str()));
+        Ok(JsonBody(MovedAlias { name, adapter, before }).into_response())
     })
     .await
 }
 
+/// Remove an alias
+#[utoipa::path(
+    delete,
+    path = "/v1/aliases/{name}",
+    tag = "adapters",
+    params(("name" = String, Path, description = "The alias.", example = "default")),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 404, description = "There is no such alias.", body = ErrorAnswer<'_>),
+        (status = 409, description = "It is in use.", body = ErrorAnswer<'_>),
+        (status = 422, description = "It cannot be a name.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn delete_alias(State(app): State<App>, Name(name): Name) -> Result<impl IntoResponse, ServerError> {
     let alias = id("name", &name)?;
     app.blocking(move |app| {
@@ -131,12 +213,24 @@ pub(crate) async fn delete_alias(State(app): State<App>, Name(name): Name) -> Re
     .await
 }
 
-/// Reads every byte of the registry.
+/// Read every byte of the registry
+///
+/// What is damaged, missing or left over is told.
+#[utoipa::path(
+    post,
+    path = "/v1/registry/verify",
+    tag = "adapters",
+    responses(
+        (status = 200, description = "What was found.", body = Verified),
+        (status = 404, description = "This service runs without a registry.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn verify(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.blocking(|app| {
         let findings = app.adapters()?.registry().verify()?;
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        Ok(JsonBody(json!({ "is_sound": findings.is_empty(), "findings": findings })))
+        Ok(JsonBody(Verified { is_sound: findings.is_empty(), findings }))
     })
     .await
 }
@@ -156,26 +250,26 @@ impl App {
     }
 
     /// An adapter and what this process knows of it.
-    fn describe(&self, state: &Registered, entry: &Entry) -> Result<Json, ServerError> {
+    fn describe(&self, state: &Registered, entry: &Entry) -> Result<RegisteredAdapter, ServerError> {
         let host = self.adapters()?;
         let provenance = &entry.provenance;
         let added_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(provenance.added_at_millis) * 1_000_000);
         let added_at = added_at.ok().and_then(|time| time.format(&Rfc3339).ok());
-        Ok(json!({
-            "id": entry.id.as_str(),
-            "digest": provenance.model_digest.to_string(),
-            "content": entry.content.to_string(),
-            "source": provenance.source,
-            "revision": provenance.revision,
-            "added_at": added_at,
-            "base_model": provenance.base_model,
-            "rank": provenance.rank,
-            "targets": provenance.targets,
-            "n_parameters": provenance.n_parameters,
-            "bytes": entry.bytes(),
-            "aliases": state.aliases_of(&entry.id).map(|name| name.as_str()).collect::<Vec<_>>(),
-            "in_memory": host.is_in_memory(entry),
-            "cached_scores": self.service.engine.n_cached_scores(&provenance.model_digest),
-        }))
+        Ok(RegisteredAdapter {
+            id: entry.id.to_string(),
+            digest: provenance.model_digest.to_string(),
+            content: entry.content.to_string(),
+            source: provenance.source.clone(),
+            revision: provenance.revision.clone(),
+            added_at,
+            base_model: provenance.base_model.clone(),
+            rank: provenance.rank,
+            targets: provenance.targets.clone(),
+            n_parameters: provenance.n_parameters,
+            bytes: entry.bytes(),
+            aliases: state.aliases_of(&entry.id).map(ToString::to_string).collect(),
+            in_memory: host.is_in_memory(entry),
+            cached_scores: self.service.engine.n_cached_scores(&provenance.model_digest),
+        })
     }
 }

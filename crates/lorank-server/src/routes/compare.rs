@@ -9,34 +9,64 @@ use axum::response::{IntoResponse, Response};
 use lorank_pipeline::{Answer, Ranker};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
+use utoipa::ToSchema;
 
 use super::search::CancelOnDrop;
 use super::{App, read};
 use crate::request_id::Arrival;
-use crate::wire::{Asked, Comparison};
+use crate::wire::{Asked, Comparison, ErrorAnswer};
 use crate::{SearchBody, ServerError};
 
 /// How many rankers one comparison may have.
 pub const RANKERS_MAX: usize = 8;
 
 /// A comparison. Beside `adapters` its keys mean what they mean in a search.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = CompareRequest)]
 #[serde(deny_unknown_fields)]
-struct CompareBody {
+pub(crate) struct CompareBody {
+    /// What is searched for; needed.
     query: Option<String>,
     /// Adapters and aliases, `none` for the bare base model; `first-stage` is always there, and first.
     #[serde(default)]
     adapters: Vec<String>,
+    /// How many hits each ranker shows.
+    #[schema(value_type = Option<usize>, minimum = 1)]
     top_k: Option<std::num::NonZeroUsize>,
+    /// How many hits each ranker leaves out at the top; 0 by default.
     offset: Option<usize>,
+    /// How many candidates are reranked.
+    #[schema(value_type = Option<usize>, minimum = 1)]
     depth: Option<std::num::NonZeroUsize>,
+    /// The time after which the answers come in first-stage order, counted from the request's arrival.
     deadline_millis: Option<u64>,
+    /// Conditions on stored fields, as in a search.
+    #[schema(value_type = Option<Object>)]
     filters: Option<Map<String, Json>>,
+    /// Whether documents get a snippet; true by default.
     snippets: Option<bool>,
+    /// The stored fields that documents carry; all by default.
     fields: Option<Vec<String>>,
+    /// How `query` is read; `plain` by default.
     syntax: Option<crate::SyntaxJson>,
 }
 
+/// One query under several adapters
+///
+/// The candidates are retrieved once. The first stage's own order stands beside those of the adapters.
+#[utoipa::path(
+    post,
+    path = "/v1/compare",
+    tag = "search",
+    request_body(content = CompareBody, example = json!({"query": "light bulb", "adapters": ["none"], "top_k": 5})),
+    responses(
+        (status = 200, description = "Each ranker's hits.", body = Comparison<'_>),
+        (status = 404, description = "It names an adapter that is not there.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too much is asked at once.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The service is not set up to answer it now.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn compare(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,

@@ -16,7 +16,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{App, Name, read};
 use crate::request_id::Arrival;
-use crate::wire::{AdapterStatsJson, BulkAnswer, DeleteAnswer, DeleteBody, FieldsJson, StatsJson, StoredDocument};
+use crate::wire::{
+    AdapterStatsJson, BulkAnswer, DeleteAnswer, DeleteBody, ErrorAnswer, FieldsJson, StatsJson, StoredDocument,
+};
 use crate::{BulkLimits, DocumentHost, RetryAfter, ServerError};
 
 /// The content types of JSON lines. None of them is registered, so all are in use.
@@ -32,6 +34,18 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// When to try again where all places are taken: most changes are a commit, and that is short.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// One document
+#[utoipa::path(
+    get,
+    path = "/v1/documents/{id}",
+    tag = "documents",
+    params(("id" = String, Path, description = "The document's id.", example = "p12")),
+    responses(
+        (status = 200, description = "The document.", body = StoredDocument<'_>),
+        (status = 404, description = "There is no such document.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| {
         let id = DocumentId::new(id);
@@ -41,7 +55,26 @@ pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl 
     .await
 }
 
-/// Adds documents, one a line, read while they come.
+/// Add documents, one a line
+///
+/// Each line is a JSON object with an `id`; one whose id is there replaces that document. Lines are read while they come. A line
+/// that is no document is told with its number, and the others stand. The answer comes when all is on the disk and seen by
+/// every search that begins later. Where the body breaks off there is no answer, and whole lines may be kept: send it again.
+#[utoipa::path(
+    post,
+    path = "/v1/documents",
+    tag = "documents",
+    request_body(content = String, content_type = "application/x-ndjson",
+        example = "{\"id\": 1, \"title\": \"Light\", \"text\": \"A light bulb burns.\"}\n{\"id\": 2, \"text\": \"A tulip bulb grows.\"}\n"),
+    responses(
+        (status = 200, description = "What became of each line.", body = BulkAnswer<'_>),
+        (status = 404, description = "This service holds no documents of its own.", body = ErrorAnswer<'_>),
+        (status = 409, description = "Somebody else writes to the index.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many changes at once.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn add(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
@@ -67,6 +100,21 @@ pub(crate) async fn add(
     answer
 }
 
+/// Delete a document
+#[utoipa::path(
+    delete,
+    path = "/v1/documents/{id}",
+    tag = "documents",
+    params(("id" = String, Path, description = "The document's id.", example = "p12")),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 404, description = "There is no such document.", body = ErrorAnswer<'_>),
+        (status = 409, description = "Somebody else writes to the index.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many changes at once.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.change(move |host| {
         let is_gone = host.delete(&DocumentId::new(id.as_str()))?;
@@ -75,7 +123,23 @@ pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<imp
     .await
 }
 
-/// Deletes what a query matches.
+/// Delete the documents that a query matches
+///
+/// With the plain syntax, those that have any of its words.
+#[utoipa::path(
+    delete,
+    path = "/v1/documents",
+    tag = "documents",
+    request_body(content = DeleteBody, example = json!({"filters": {"year": {"lt": 1900}}})),
+    responses(
+        (status = 200, description = "They are gone.", body = DeleteAnswer),
+        (status = 404, description = "This service holds no documents of its own.", body = ErrorAnswer<'_>),
+        (status = 409, description = "Somebody else writes to the index.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many changes at once.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn delete_matching(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
@@ -93,6 +157,16 @@ pub(crate) async fn delete_matching(
     .await
 }
 
+/// What the service holds, and has done since it was started
+#[utoipa::path(
+    get,
+    path = "/v1/stats",
+    tag = "service",
+    responses(
+        (status = 200, description = "It.", body = StatsJson),
+        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.blocking(|app| {
         let service = &app.service;

@@ -12,16 +12,22 @@ use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment, ExperimentS
 use lorank_pipeline::AdapterChoice;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{App, Name, Params, now_millis, read};
 use crate::ServerError;
+use crate::wire::{ErrorAnswer, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList};
 
-#[derive(Deserialize)]
+/// What may change of an experiment that was started.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ExperimentChange)]
 #[serde(deny_unknown_fields)]
-struct ChangeBody {
+pub(crate) struct ChangeBody {
+    /// The share of units that take part; it can only be raised.
     traffic_share: Option<f64>,
-    /// Absent leaves the end as it is; null takes it away.
+    /// Until when units are assigned, in milliseconds since 1970. Absent leaves the end as it is; null takes it away.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i64>)]
     end_millis: Option<Option<i64>>,
 }
 
@@ -29,13 +35,16 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<i6
     Option::deserialize(from).map(Some)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReportQuery {
+    /// How the report comes.
+    #[param(inline)]
     format: Option<ReportFormat>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum ReportFormat {
     Json,
@@ -43,14 +52,17 @@ enum ReportFormat {
     Html,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExportQuery {
+    /// What the table is of.
     #[serde(default)]
+    #[param(inline)]
     what: Exported,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Exported {
     #[default]
@@ -58,11 +70,43 @@ enum Exported {
     Events,
 }
 
+/// The experiments
+#[utoipa::path(
+    get,
+    path = "/v1/experiments",
+    tag = "experiments",
+    responses(
+        (status = 200, description = "All of them.", body = ExperimentList),
+        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.blocking(|app| Ok(JsonBody(json!({ "experiments": app.store()?.list()? })))).await
 }
 
-/// Creates a draft.
+/// Create a draft
+///
+/// It assigns nothing until it is started.
+#[utoipa::path(
+    post,
+    path = "/v1/experiments",
+    tag = "experiments",
+    request_body(content = ExperimentSchema, example = json!({
+        "id": "spring",
+        "arms": [{"name": "control", "model": "none", "weight": 1}, {"name": "qa", "model": "minilm-qa", "weight": 1}],
+        "method": "split",
+        "salt": "2026",
+        "traffic_share": 0.5,
+        "layer": "ranking"
+    })),
+    responses(
+        (status = 201, description = "The draft.", body = ExperimentSchema),
+        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 409, description = "There is one with this id.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn create(
     State(app): State<App>,
     headers: HeaderMap,
@@ -79,10 +123,35 @@ pub(crate) async fn create(
     .await
 }
 
+/// One experiment
+#[utoipa::path(
+    get,
+    path = "/v1/experiments/{id}",
+    tag = "experiments",
+    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    responses(
+        (status = 200, description = "The experiment.", body = ExperimentSchema),
+        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| Ok(JsonBody(app.store()?.get(&id)?))).await
 }
 
+/// Delete a draft
+#[utoipa::path(
+    delete,
+    path = "/v1/experiments/{id}",
+    tag = "experiments",
+    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
+        (status = 409, description = "It was started.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| {
         app.store()?.delete_draft(&id)?;
@@ -91,6 +160,20 @@ pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<imp
     .await
 }
 
+/// Start an experiment
+#[utoipa::path(
+    post,
+    path = "/v1/experiments/{id}/start",
+    tag = "experiments",
+    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    responses(
+        (status = 200, description = "It runs.", body = ExperimentSchema),
+        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
+        (status = 409, description = "It is over, or its layer has no room.", body = ErrorAnswer<'_>),
+        (status = 422, description = "An arm's model is not there.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| {
         let store = app.store()?;
@@ -101,11 +184,37 @@ pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl
     .await
 }
 
+/// Stop an experiment, for good
+#[utoipa::path(
+    post,
+    path = "/v1/experiments/{id}/stop",
+    tag = "experiments",
+    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    responses(
+        (status = 200, description = "It is stopped.", body = ExperimentSchema),
+        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
+        (status = 409, description = "It does not run.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn stop(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.blocking(move |app| Ok(JsonBody(app.store()?.stop(&id, now_millis())?))).await
 }
 
-/// Raises the share, or sets the end.
+/// Raise the share of an experiment, or set its end
+#[utoipa::path(
+    patch,
+    path = "/v1/experiments/{id}",
+    tag = "experiments",
+    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    request_body(content = ChangeBody, example = json!({"traffic_share": 1.0})),
+    responses(
+        (status = 200, description = "The experiment as it is now.", body = ExperimentSchema),
+        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
+        (status = 409, description = "Its state or its layer does not allow it.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn change(
     State(app): State<App>,
     Name(id): Name,
@@ -127,7 +236,26 @@ pub(crate) async fn change(
     .await
 }
 
-/// The report as the query string or the header `accept` wants it: JSON, a table or a page.
+/// What an experiment has shown so far
+///
+/// As JSON, a table or a page: as `format` says, else as the header `accept` wants it.
+#[utoipa::path(
+    get,
+    path = "/v1/experiments/{id}/report",
+    tag = "experiments",
+    params(
+        ("id" = String, Path, description = "The experiment's id.", example = "spring"),
+        ReportQuery,
+    ),
+    responses(
+        (status = 200, description = "The report.", content(
+            (ReportSchema = "application/json"), (String = "text/plain"), (String = "text/html")
+        )),
+        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
+        (status = 409, description = "It was not started yet.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn report(
     State(app): State<App>,
     Name(id): Name,
@@ -158,7 +286,21 @@ fn accepted(headers: &HeaderMap) -> ReportFormat {
     known.into_iter().next().unwrap_or(ReportFormat::Json)
 }
 
-/// The answers or the events as CSV.
+/// The answers of an experiment, or the events about them, as CSV
+#[utoipa::path(
+    get,
+    path = "/v1/experiments/{id}/export",
+    tag = "experiments",
+    params(
+        ("id" = String, Path, description = "The experiment's id.", example = "spring"),
+        ExportQuery,
+    ),
+    responses(
+        (status = 200, description = "A table with a header.", body = String, content_type = "text/csv"),
+        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn export(
     State(app): State<App>,
     Name(id): Name,
@@ -175,23 +317,21 @@ pub(crate) async fn export(
     .await
 }
 
-/// What the shadows have found.
+/// What the shadows have found
+#[utoipa::path(
+    get,
+    path = "/v1/shadows",
+    tag = "experiments",
+    responses(
+        (status = 200, description = "Each shadow.", body = ShadowList),
+        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn shadows(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.blocking(|app| {
-        let shadow = |one: lorank_experiments::ShadowSummary| {
-            json!({
-                "name": one.name,
-                "adapter": one.candidate,
-                "n_answers": one.n_answers,
-                "n_failures": one.n_failures,
-                "mean_rbo": one.mean_rbo,
-                "mean_kendall_tau": one.mean_kendall_tau,
-                "mean_overlap_at_10": one.mean_overlap_at_10,
-                "mean_latency_millis": one.mean_latency_micros.map(|micros| micros / 1_000.0),
-            })
-        };
-        let shadows: Vec<_> = app.store()?.shadows()?.into_iter().map(shadow).collect();
-        Ok(JsonBody(json!({ "shadows": shadows })))
+        let shadows = app.store()?.shadows()?.into_iter().map(ShadowJson::from).collect();
+        Ok(JsonBody(ShadowList { shadows }))
     })
     .await
 }

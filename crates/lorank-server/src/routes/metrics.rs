@@ -7,17 +7,32 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use super::App;
+use crate::wire::Health;
 
+/// What the service counts, for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "service",
+    responses((status = 200, description = "The OpenMetrics text format.", body = String,
+        content_type = "application/openmetrics-text")),
+)]
 pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], app.metrics.encode())
 }
 
+/// That the service answers
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "service",
+    responses((status = 200, description = "It does.", body = Health)),
+)]
 pub(crate) async fn health() -> impl IntoResponse {
-    JsonBody(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+    JsonBody(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// A layer that counts requests by their route: what paths callers make up is one.

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapters;
 pub(crate) mod compare;
+pub(crate) mod docs;
 pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod experiments;
@@ -23,15 +24,11 @@ use serde_json::Value as Json;
 
 use crate::admission::Admission;
 use crate::metrics::Metrics;
+use crate::openapi::Api;
 use crate::reading::TooSlow;
 use crate::service::Service;
 pub(crate) use crate::wire::read;
 use crate::{LiveConfig, RetryAfter, ServerConfig, ServerError};
-
-/// The routes, for whoever asks for another.
-pub(crate) const LIST: &str = "`/` (the page), `/v1/search` (GET and POST), `/v1/compare`, `/v1/events` (POST), `/v1/documents`, `/v1/stats`, `/rerank`, \
-     `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score` (POST), `/v1/models`, `/info`, `/v1/adapters`, `/v1/aliases`, \
-     `/v1/experiments`, `/v1/shadows`, `/metrics`, `/ready` and `/health` (GET)";
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -44,6 +41,7 @@ pub(crate) struct Shared {
     pub started: Instant,
     pub config: LiveConfig,
     pub metrics: Arc<Metrics>,
+    pub api: Arc<Api>,
 }
 
 /// What a request's handler works with: the same, and the configuration as it was when the request came.
@@ -56,12 +54,13 @@ pub(crate) struct App {
     pub started: Instant,
     pub config: Arc<ServerConfig>,
     pub metrics: Arc<Metrics>,
+    pub api: Arc<Api>,
 }
 
 impl FromRef<Shared> for App {
     fn from_ref(shared: &Shared) -> Self {
-        let Shared { service, admission, changes, started, config, metrics } = shared.clone();
-        Self { service, admission, changes, started, config: config.current(), metrics }
+        let Shared { service, admission, changes, started, config, metrics, api } = shared.clone();
+        Self { service, admission, changes, started, config: config.current(), metrics, api }
     }
 }
 

@@ -8,19 +8,21 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use lorank_pipeline::AdapterChoice;
-use serde::Serialize;
 
 use super::App;
 use crate::ServerError;
+use crate::wire::{Checks, Ready};
 
-/// What each part says: `ok`, or what is wrong with it.
-#[derive(Debug, Serialize)]
-struct Checks {
-    index: String,
-    model: String,
-    queue: String,
-}
-
+/// That a search would be answered now: the index is open, the model in memory, the queue below its limit
+#[utoipa::path(
+    get,
+    path = "/ready",
+    tag = "service",
+    responses(
+        (status = 200, description = "It would.", body = Ready),
+        (status = 503, description = "It would not, and why.", body = Ready),
+    ),
+)]
 pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerError> {
     app.blocking(|app| {
         let checks = Checks { index: app.index_check(), model: app.model_check(), queue: app.queue_check() };
@@ -29,7 +31,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerErro
             true => (StatusCode::OK, "ready"),
             false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
         };
-        Ok((status, JsonBody(serde_json::json!({ "status": word, "checks": checks }))).into_response())
+        Ok((status, JsonBody(Ready { status: word, checks })).into_response())
     })
     .await
 }

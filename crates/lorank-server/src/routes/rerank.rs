@@ -13,18 +13,39 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
 use lorank_core::{Candidate, ModelVersion, Query, Score};
 use lorank_pipeline::{AdapterChoice, Fallback, Scoring, SearchRequest};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::search::CancelOnDrop;
 use super::{App, now_millis, read};
 use crate::request_id::Arrival;
 use crate::wire::{
-    Info, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored, ScoredPair, TeiRank,
-    TeiRerank, Usage,
+    CohereError, ErrorAnswer, ErrorJson, Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked,
+    RerankedDocument, ScoreBody, Scored, ScoredPair, TeiError, TeiRank, TeiRerank, UnversionedError, UnversionedRerank,
+    UnversionedReranked, Usage,
 };
 use crate::{ErrorKind, ServerError};
 
-/// `/rerank`: the one service that has no version in its path has `texts`, the others `documents`.
+/// Rerank, as text-embeddings-inference has it, or Cohere
+///
+/// With `texts` it is the former's, with `documents` the latter's, answers and errors alike.
+#[utoipa::path(
+    post,
+    path = "/rerank",
+    tag = "rerank",
+    request_body(content = UnversionedRerank, example = json!({
+        "query": "who invented the light bulb",
+        "texts": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "The entries, best first.", body = UnversionedReranked),
+        (status = 424, description = "The model failed.", body = UnversionedError<'_>),
+        (status = 404, description = "There is no such adapter.", body = UnversionedError<'_>),
+        (status = 429, description = "Too much is asked at once.", body = UnversionedError<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The service is not set up to answer it now.", body = UnversionedError<'_>),
+    ),
+)]
 pub(crate) async fn unversioned(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
@@ -41,28 +62,140 @@ pub(crate) async fn unversioned(
     in_tei(app, body).await.unwrap_or_else(|error| as_tei(&error))
 }
 
-/// `/v1/rerank` and `/v2/rerank`.
-pub(crate) async fn versioned(
+/// Rerank, as Cohere, Jina and vLLM have it
+///
+/// Scores are the sigmoid of the model's. Keys that mean nothing here are taken and left aside.
+#[utoipa::path(
+    post,
+    path = "/v1/rerank",
+    tag = "rerank",
+    request_body(content = Rerank, example = json!({
+        "query": "who invented the light bulb",
+        "documents": ["Edison sold the first practical light bulb.", {"text": "A tulip bulb grows.", "title": "Tulips"}],
+        "top_n": 1,
+        "return_documents": true
+    })),
+    responses(
+        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 404, description = "There is no such adapter.", body = CohereError<'_>),
+        (status = 429, description = "Too much is asked at once.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The service is not set up to answer it now.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn v1(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let reranked = async { in_cohere(app.clone(), arrival, app.json(&headers, body)?, false).await };
+    versioned(app, arrival, &headers, body).await
+}
+
+/// Rerank, as Cohere has it in its second version
+///
+/// The same as `/v1/rerank`.
+#[utoipa::path(
+    post,
+    path = "/v2/rerank",
+    tag = "rerank",
+    request_body(content = Rerank, example = json!({
+        "query": "who invented the light bulb",
+        "documents": ["Edison sold the first practical light bulb.", {"text": "A tulip bulb grows.", "title": "Tulips"}],
+        "top_n": 1,
+        "return_documents": true
+    })),
+    responses(
+        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 404, description = "There is no such adapter.", body = CohereError<'_>),
+        (status = 429, description = "Too much is asked at once.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The service is not set up to answer it now.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn v2(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    versioned(app, arrival, &headers, body).await
+}
+
+async fn versioned(app: App, arrival: Arrival, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let reranked = async { in_cohere(app.clone(), arrival, app.json(headers, body)?, false).await };
     reranked.await.unwrap_or_else(|error| as_cohere(&error))
 }
 
-/// `/score` and `/v1/score`.
+/// Score pairs, as vLLM has it
+#[utoipa::path(
+    post,
+    path = "/score",
+    tag = "rerank",
+    request_body(content = ScoreBody, example = json!({
+        "text_1": "who invented the light bulb",
+        "text_2": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "A score for each pair, in their order.", body = Scored),
+        (status = 404, description = "There is no such adapter.", body = CohereError<'_>),
+        (status = 429, description = "Too much is asked at once.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The service is not set up to answer it now.", body = CohereError<'_>),
+    ),
+)]
 pub(crate) async fn score(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let scored = async { pairs(app.clone(), arrival, app.json(&headers, body)?).await };
+    scored(app, arrival, &headers, body).await
+}
+
+/// Score pairs, as vLLM has it
+///
+/// The same as `/score`.
+#[utoipa::path(
+    post,
+    path = "/v1/score",
+    tag = "rerank",
+    request_body(content = ScoreBody, example = json!({
+        "text_1": "who invented the light bulb",
+        "text_2": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "A score for each pair, in their order.", body = Scored),
+        (status = 404, description = "There is no such adapter.", body = CohereError<'_>),
+        (status = 429, description = "Too much is asked at once.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The service is not set up to answer it now.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn score_v1(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    scored(app, arrival, &headers, body).await
+}
+
+async fn scored(app: App, arrival: Arrival, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let scored = async { pairs(app.clone(), arrival, app.json(headers, body)?).await };
     scored.await.unwrap_or_else(|error| as_cohere(&error))
 }
 
+/// The model, as text-embeddings-inference tells of it
+#[utoipa::path(
+    get,
+    path = "/info",
+    tag = "rerank",
+    responses(
+        (status = 200, description = "The default model.", body = Info),
+        (status = 503, description = "There is no default model.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.blocking(|app| {
         let model = app.service.engine.model(&AdapterChoice::Default)?;
@@ -82,7 +215,13 @@ pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, Se
     .await
 }
 
-/// What `model` may say, in OpenAI's shape.
+/// What `model` may say, in OpenAI's shape
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    tag = "rerank",
+    responses((status = 200, description = "The base model, adapters and aliases.", body = ModelList)),
+)]
 pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.blocking(|app| {
         let mut names: Vec<String> = Vec::new();
@@ -95,8 +234,8 @@ pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, 
             names.extend(state.adapters().map(|entry| entry.id.to_string()));
             names.extend(state.aliases().map(|(name, _)| name.to_string()));
         }
-        let model = |id: &String| json!({"id": id, "object": "model", "created": 0, "owned_by": "lorank"});
-        Ok(JsonBody(json!({ "object": "list", "data": names.iter().map(model).collect::<Vec<_>>() })))
+        let model = |id| ListedModel { id, object: "model", created: 0, owned_by: "lorank" };
+        Ok(JsonBody(ModelList { object: "list", data: names.into_iter().map(model).collect() }))
     })
     .await
 }
@@ -268,17 +407,17 @@ fn as_tei(error: &ServerError) -> Response {
             kind => (StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::BAD_REQUEST), "Validation"),
         },
     };
-    said(error, status, json!({ "error": error.message(), "error_type": error_type }))
+    said(error, status, &TeiError { error: &error.message(), error_type })
 }
 
 /// The error as Cohere writes it, and beside it in this service's own words.
 fn as_cohere(error: &ServerError) -> Response {
     let status = StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let own = json!({ "kind": error.kind().as_str(), "message": error.message(), "field": error.field() });
-    said(error, status, json!({ "message": error.message(), "error": own }))
+    let message = &error.message();
+    said(error, status, &CohereError { message, error: ErrorJson::new(error, message) })
 }
 
-fn said(error: &ServerError, status: StatusCode, body: Json) -> Response {
+fn said(error: &ServerError, status: StatusCode, body: &impl Serialize) -> Response {
     error.log(status);
     let mut response = (status, JsonBody(body)).into_response();
     if let Some(retry_after) = error.retry_after() {

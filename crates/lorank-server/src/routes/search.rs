@@ -11,12 +11,35 @@ use lorank_pipeline::{Cancellation, Fallback};
 
 use super::{App, Params, now_millis};
 use crate::request_id::Arrival;
-use crate::wire::{Asked, PartJson};
+use crate::wire::{Asked, ErrorAnswer, PartJson};
 use crate::{SearchAnswer, SearchBody, ServerError};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const UNIT_ID: HeaderName = HeaderName::from_static("x-unit-id");
 
+/// Search, by a query string
+///
+/// `q` is short for `query`, lists are separated by commas, and `filter.NAME=VALUE`, given once or more, wants one of these values
+/// in the field; ranges are for POST.
+#[utoipa::path(
+    get,
+    path = "/v1/search",
+    tag = "search",
+    params(
+        ("q" = Option<String>, Query, description = "What is searched for.", example = "light bulb"),
+        SearchBody,
+        ("x-unit-id" = Option<String>, Header, description = "Whom experiments assign, as `unit_id`."),
+    ),
+    responses(
+        (status = 200, description = "The hits, best first.", body = SearchAnswer<'_>,
+            headers(("server-timing" = String, description = "How long each step took."))),
+        (status = 404, description = "It names an adapter, an experiment or an arm that is not there.", body = ErrorAnswer<'_>),
+        (status = 422, description = "It says something impossible.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too much is asked at once.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The service is not set up to answer it now.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn by_query_string(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
@@ -26,6 +49,31 @@ pub(crate) async fn by_query_string(
     search(app, SearchBody::from_query_string(pairs)?, &headers, arrival).await
 }
 
+/// Search
+///
+/// Only `query` is needed. Where reranking is late or fails, the answer comes in first-stage order and says so in `fallback`.
+#[utoipa::path(
+    post,
+    path = "/v1/search",
+    tag = "search",
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign, as `unit_id`.")),
+    request_body(content = SearchBody, example = json!({
+        "query": "who invented the light bulb",
+        "top_k": 5,
+        "depth": 50,
+        "filters": {"year": {"gte": 1850, "lt": 1950}},
+        "fields": ["title"],
+        "explain": true
+    })),
+    responses(
+        (status = 200, description = "The hits, best first.", body = SearchAnswer<'_>,
+            headers(("server-timing" = String, description = "How long each step took."))),
+        (status = 404, description = "It names an adapter, an experiment or an arm that is not there.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too much is asked at once.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
+        (status = 503, description = "The service is not set up to answer it now.", body = ErrorAnswer<'_>),
+    ),
+)]
 pub(crate) async fn by_body(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,

@@ -17,6 +17,7 @@ use crate::*;
 mod adapters;
 mod documents;
 mod experiments;
+mod openapi;
 mod operating;
 mod page;
 mod rerank;

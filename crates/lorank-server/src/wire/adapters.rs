@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 /// An adapter to add.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AdapterSource)]
 #[serde(deny_unknown_fields)]
 pub struct AddBody {
     /// Where it comes from: a folder, or `hf://owner/name[@revision]`.
@@ -15,6 +16,7 @@ pub struct AddBody {
 
 /// Where an alias is to point.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AliasTarget)]
 #[serde(deny_unknown_fields)]
 pub struct AliasBody {
     /// The adapter.

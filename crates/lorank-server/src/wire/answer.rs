@@ -6,12 +6,13 @@ use lorank_core::{AdapterVersion, Blend, Hit, Score};
 use lorank_lab::{FailedArm, Part};
 use lorank_pipeline::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::FieldsJson;
 use crate::RequestId;
 
 /// The answer of a search.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct SearchAnswer<'a> {
     /// The query's text, as it came.
     pub query: &'a str,
@@ -43,7 +44,8 @@ pub struct SearchAnswer<'a> {
 }
 
 /// The part that an experiment had in an answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ExperimentPart)]
 pub struct PartJson<'a> {
     /// The experiment's id.
     pub id: &'a str,
@@ -58,7 +60,8 @@ pub struct PartJson<'a> {
 }
 
 /// An arm that could not rank.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = FailedArm)]
 pub struct FailedArmJson<'a> {
     /// The arm's name.
     pub arm: &'a str,
@@ -69,7 +72,8 @@ pub struct FailedArmJson<'a> {
 }
 
 /// One hit.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Hit)]
 pub struct HitJson<'a> {
     /// The document's id.
     pub id: &'a str,
@@ -82,6 +86,7 @@ pub struct HitJson<'a> {
     /// The 1-based place in the first stage's list.
     pub first_stage_rank: usize,
     /// The stored fields.
+    #[schema(value_type = Object)]
     pub fields: FieldsJson<'a>,
     /// A passage as HTML, the query's terms in `<b>`.
     pub snippet: Option<String>,
@@ -91,18 +96,21 @@ pub struct HitJson<'a> {
 }
 
 /// How a hit came to its rank.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Explanation)]
 pub struct ExplanationJson {
     /// How many places reranking moved it up (or down, if negative).
     pub rank_change: i64,
     /// Where the rerank score comes from, `cache` or `model`; null where there is none.
+    #[schema(pattern = "^(cache|model)$")]
     pub score_origin: Option<&'static str>,
     /// What the hit was ordered by, where both scores count; null where the rerank score counts alone.
     pub blend: Option<BlendJson>,
 }
 
 /// A blended score, and the two that it is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = Blend)]
 pub struct BlendJson {
     /// `blend_weight` times the one and the rest of 1 times the other.
     pub blended_score: f32,
@@ -113,7 +121,8 @@ pub struct BlendJson {
 }
 
 /// Why an answer is in first-stage order.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Fallback)]
 pub struct FallbackJson {
     /// The reason as one word: `deadline_passed`, `reranker_failed`, `queue_full` or `cancelled`.
     pub reason: &'static str,
@@ -122,7 +131,8 @@ pub struct FallbackJson {
 }
 
 /// An adapter at one exact version.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Adapter)]
 pub struct AdapterJson<'a> {
     /// The adapter's id.
     pub id: &'a str,
@@ -131,7 +141,8 @@ pub struct AdapterJson<'a> {
 }
 
 /// What the score cache did.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = CacheUse)]
 pub struct CacheJson {
     /// Scores that it held.
     pub hits: usize,
@@ -140,7 +151,8 @@ pub struct CacheJson {
 }
 
 /// How long each step took, in milliseconds with three decimals.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = Timings)]
 pub struct TimingsJson {
     /// Retrieving the candidates.
     pub first_stage: f64,

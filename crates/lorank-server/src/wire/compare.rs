@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use lorank_core::{DocumentId, Hit, Score};
 use lorank_pipeline::{Answer, ScoreOrigin};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::answer::name_of_origin;
 use super::{AdapterJson, CacheJson, FallbackJson, FieldsJson, TimingsJson};
 use crate::{AnswerShape, RequestId};
 
 /// One query under several rankers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Comparison<'a> {
     /// The query's text.
     pub query: &'a str,
@@ -28,7 +29,8 @@ pub struct Comparison<'a> {
 }
 
 /// One ranker's answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Ranker)]
 pub struct RankerJson<'a> {
     /// The name that was asked for.
     pub name: &'a str,
@@ -47,7 +49,7 @@ pub struct RankerJson<'a> {
 }
 
 /// One hit of one ranker.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ComparedHit<'a> {
     /// The document's id.
     pub id: &'a str,
@@ -66,11 +68,13 @@ pub struct ComparedHit<'a> {
 }
 
 /// A document of a comparison.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ComparedDocument)]
 pub struct DocumentJson<'a> {
     /// The first stage's score.
     pub first_stage_score: f32,
     /// The stored fields.
+    #[schema(value_type = Object)]
     pub fields: FieldsJson<'a>,
     /// A passage as HTML, the query's terms in `<b>`.
     pub snippet: Option<String>,

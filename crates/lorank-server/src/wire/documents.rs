@@ -5,21 +5,23 @@ use std::time::Duration;
 use lorank_core::QuerySyntax;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+use utoipa::ToSchema;
 
 use super::{FieldsJson, SyntaxJson, filters};
 use crate::{DocumentOutcome, DocumentSelection, LineOutcome, RequestId, ServerError};
 
 /// A stored document.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct StoredDocument<'a> {
     /// Its id.
     pub id: &'a str,
     /// Its other fields.
+    #[schema(value_type = Object)]
     pub fields: FieldsJson<'a>,
 }
 
 /// What became of a bulk request. By then it is on the disk, and every search that begins later sees it.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct BulkAnswer<'a> {
     /// How many documents were added.
     pub n_added: usize,
@@ -38,7 +40,8 @@ pub struct BulkAnswer<'a> {
 }
 
 /// What became of a line.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Line)]
 pub struct LineJson<'a> {
     /// Its number, from 1; blank lines count.
     pub line: u64,
@@ -51,7 +54,8 @@ pub struct LineJson<'a> {
 }
 
 /// What became of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = LineOutcome)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeJson {
     /// There was no document with its id.
@@ -63,7 +67,8 @@ pub enum OutcomeJson {
 }
 
 /// Why a line was refused.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = LineError)]
 pub struct LineErrorJson<'a> {
     /// One word for machines, as in the errors of requests.
     pub kind: &'static str,
@@ -72,7 +77,8 @@ pub struct LineErrorJson<'a> {
 }
 
 /// The documents to delete. Unknown keys are refused.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
+#[schema(as = Deletion)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteBody {
     /// Those that this matches: with the plain syntax, those that have any of its words.
@@ -80,6 +86,7 @@ pub struct DeleteBody {
     /// How `query` is read; `plain` by default.
     pub syntax: Option<SyntaxJson>,
     /// Those for which these conditions hold, as in a search.
+    #[schema(value_type = Option<Object>)]
     pub filters: Option<Map<String, Json>>,
     /// Said where all documents are meant, without `query` and `filters`.
     #[serde(default)]
@@ -87,7 +94,7 @@ pub struct DeleteBody {
 }
 
 /// What a deletion by query did.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct DeleteAnswer {
     /// How many documents were deleted.
     pub n_deleted: u64,

@@ -142,6 +142,7 @@ pub struct ShadowJson {
 
 /// One event, or a list of them.
 #[derive(serde::Deserialize, ToSchema)]
+#[schema(as = Events)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "it describes what `lorank-experiments` reads")]
 pub enum EventsBody {

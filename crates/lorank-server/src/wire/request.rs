@@ -7,21 +7,28 @@ use lorank_core::{BlendWeight, Deadline, Query, QuerySyntax, Score};
 use lorank_pipeline::{AdapterChoice, SearchRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{AnswerShape, filters, read};
 use crate::ServerError;
 
 /// A search. Only `query` is needed; what is missing or null is the service's to choose. Unknown keys are refused.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema, IntoParams)]
+#[schema(as = Search)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct SearchBody {
     /// What is searched for.
     pub query: Option<String>,
     /// How many hits are returned.
+    #[schema(value_type = Option<usize>, minimum = 1)]
+    #[param(value_type = Option<usize>, minimum = 1)]
     pub top_k: Option<NonZeroUsize>,
     /// How many hits are left out at the top; 0 by default.
     pub offset: Option<usize>,
     /// How many candidates are reranked.
+    #[schema(value_type = Option<usize>, minimum = 1)]
+    #[param(value_type = Option<usize>, minimum = 1)]
     pub depth: Option<NonZeroUsize>,
     /// The adapter or alias that reranks; `none` for the bare base model.
     pub adapter: Option<String>,
@@ -29,6 +36,8 @@ pub struct SearchBody {
     pub rerank: Option<bool>,
     /// How much the rerank score counts in the order, from 0 to 1; what is left of 1 is the first stage's. Both are min-max
     /// normalised over the reranked candidates. By default 1: the rerank score alone.
+    #[schema(minimum = 0, maximum = 1)]
+    #[param(minimum = 0, maximum = 1)]
     pub blend_weight: Option<f32>,
     /// The lowest rerank score of a hit. Documents with a lower one are left out, and those past the depth, which have none. An
     /// answer in first-stage order leaves nothing out, nor does one in which an experiment's arms are interleaved.
@@ -36,16 +45,22 @@ pub struct SearchBody {
     /// The time after which the answer comes in first-stage order, counted from the request's arrival.
     pub deadline_millis: Option<u64>,
     /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`.
+    #[schema(value_type = Option<Object>)]
+    #[param(ignore)]
     pub filters: Option<Map<String, Json>>,
     /// Whether hits get a snippet; true by default.
     pub snippets: Option<bool>,
     /// The stored fields that hits carry; all by default.
+    #[param(style = Form, explode = false)]
     pub fields: Option<Vec<String>>,
     /// How `query` is read; `plain` by default.
+    #[param(inline)]
     pub syntax: Option<SyntaxJson>,
     /// Whether hits say how they came to their rank; false by default.
     pub explain: Option<bool>,
     /// Whom experiments assign: a user, a session. The header `x-unit-id` says the same; without either it is the query.
+    #[schema(min_length = 1, max_length = 256)]
+    #[param(min_length = 1, max_length = 256)]
     pub unit_id: Option<String>,
     /// The one experiment that may choose the adapter, among those that run.
     pub experiment: Option<String>,
@@ -74,7 +89,8 @@ const A_SEARCH: &str = "a search";
 const UNIT_ID_BYTES_MAX: usize = 256;
 
 /// How the query is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = Syntax)]
 #[serde(rename_all = "snake_case")]
 pub enum SyntaxJson {
     /// Words; nothing in them is an operator.

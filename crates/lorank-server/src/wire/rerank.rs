@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// `POST /rerank` as text-embeddings-inference has it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct TeiRerank {
     /// What is searched for.
     pub query: String,
@@ -28,7 +31,7 @@ pub struct TeiRerank {
 }
 
 /// An entry of its answer, best first.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TeiRank {
     /// The passage's place in the request.
     pub index: usize,
@@ -41,7 +44,7 @@ pub struct TeiRank {
 
 /// `POST /v1/rerank` and `/v2/rerank` as Cohere, Jina and vLLM have them. Keys that none of them means anything by here are
 /// taken and left aside, as those services do.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct Rerank {
     /// The adapter or alias; the default one where it is missing.
     pub model: Option<String>,
@@ -50,6 +53,7 @@ pub struct Rerank {
     /// The documents.
     pub documents: Vec<RerankDocument>,
     /// How many entries are wanted, best first; all by default.
+    #[schema(minimum = 1)]
     pub top_n: Option<usize>,
     /// The fields of object documents that are read, in this order; by default `text`, else all.
     pub rank_fields: Option<Vec<String>>,
@@ -70,7 +74,7 @@ pub enum RerankDocument {
 }
 
 /// The answer. It has the keys of all three services, so that each one's clients find theirs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Reranked {
     /// The id of the request.
     pub id: String,
@@ -83,11 +87,12 @@ pub struct Reranked {
     /// What it cost.
     pub usage: Usage,
     /// What it cost, in Cohere's words.
+    #[schema(value_type = Object)]
     pub meta: Json,
 }
 
 /// An entry of the answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RerankedDocument {
     /// The document's place in the request.
     pub index: usize,
@@ -95,11 +100,12 @@ pub struct RerankedDocument {
     pub relevance_score: f32,
     /// The document, where it was asked for; a text as `{"text": ...}`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub document: Option<Map<String, Json>>,
 }
 
 /// About how many tokens were read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Usage {
     /// Of queries and documents.
     pub prompt_tokens: usize,
@@ -108,7 +114,8 @@ pub struct Usage {
 }
 
 /// `POST /score` and `/v1/score` as vLLM has them.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
+#[schema(as = ScorePairs)]
 pub struct ScoreBody {
     /// The adapter or alias; the default one where it is missing.
     pub model: Option<String>,
@@ -121,7 +128,7 @@ pub struct ScoreBody {
 }
 
 /// A text or a list of texts.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
 pub enum OneOrMany {
     /// A text.
@@ -131,7 +138,7 @@ pub enum OneOrMany {
 }
 
 /// The answer to a [`ScoreBody`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Scored {
     /// The id of the request.
     pub id: String,
@@ -148,7 +155,7 @@ pub struct Scored {
 }
 
 /// The score of one pair.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ScoredPair {
     /// The pair's place.
     pub index: usize,
@@ -157,6 +164,17 @@ pub struct ScoredPair {
     /// The sigmoid of the model's score.
     pub score: f32,
 }
+
+impl PartialSchema for RerankDocument {
+    fn schema() -> RefOr<Schema> {
+        let of_type = |kind| ObjectBuilder::new().schema_type(kind);
+        let either = OneOfBuilder::new().item(of_type(Type::String)).item(of_type(Type::Object));
+        let description = "A text, or an object with fields: its `text` is read, or the fields that the request names.";
+        either.description(Some(description)).into()
+    }
+}
+
+impl ToSchema for RerankDocument {}
 
 impl RerankDocument {
     /// What the model reads: the text; of an object the named fields on lines of `name: value`, as Cohere's guide writes them.
@@ -191,7 +209,7 @@ fn plain(value: &Json) -> String {
 }
 
 /// `GET /info` as text-embeddings-inference has it, as far as lorank has what it tells.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Info {
     /// The base model's name.
     pub model_id: String,
@@ -200,6 +218,7 @@ pub struct Info {
     /// The arithmetic.
     pub model_dtype: &'static str,
     /// `{"reranker": ...}`.
+    #[schema(value_type = Object)]
     pub model_type: BTreeMap<&'static str, Json>,
     /// How many searches may be under way.
     pub max_concurrent_requests: usize,
@@ -211,6 +230,28 @@ pub struct Info {
     pub auto_truncate: bool,
     /// The program's version.
     pub version: &'static str,
+}
+
+/// `GET /v1/models` as OpenAI has it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ModelList {
+    /// Always `list`.
+    pub object: &'static str,
+    /// What `model` may say.
+    pub data: Vec<ListedModel>,
+}
+
+/// A base model, an adapter or an alias.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ListedModel {
+    /// Its name.
+    pub id: String,
+    /// Always `model`.
+    pub object: &'static str,
+    /// Always 0: a name has no age.
+    pub created: i64,
+    /// Always `lorank`.
+    pub owned_by: &'static str,
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! What the service holds.
+//! The service itself.
 
 use lorank_adapters::ResidencyStats;
 use lorank_pipeline::{CacheStats, QueueStats};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::DocumentStats;
 
 /// What the service holds, and what it has done since it was started.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Stats)]
 pub struct StatsJson {
     /// The program's version.
     pub version: &'static str,
@@ -24,7 +26,8 @@ pub struct StatsJson {
 }
 
 /// The documents.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = DocumentStats)]
 pub struct DocumentStatsJson {
     /// How many there are.
     pub n_documents: u64,
@@ -35,7 +38,8 @@ pub struct DocumentStatsJson {
 }
 
 /// The score cache.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = CacheStats)]
 pub struct CacheStatsJson {
     /// Scores that it holds.
     pub n_entries: usize,
@@ -50,7 +54,8 @@ pub struct CacheStatsJson {
 }
 
 /// The queue before the model.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = QueueStats)]
 pub struct QueueStatsJson {
     /// Requests that wait.
     pub n_requests_waiting: usize,
@@ -65,7 +70,8 @@ pub struct QueueStatsJson {
 }
 
 /// The adapters of the registry.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = AdapterStats)]
 pub struct AdapterStatsJson {
     /// How many there are.
     pub n_registered: usize,
@@ -109,4 +115,37 @@ impl AdapterStatsJson {
     pub(crate) fn new(n_registered: usize, residency: &ResidencyStats) -> Self {
         Self { n_registered, n_in_memory: residency.n_held, bytes_in_memory: residency.bytes }
     }
+}
+
+/// That the service answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`.
+    pub status: &'static str,
+    /// The program's version.
+    pub version: &'static str,
+}
+
+/// Whether a search would be answered now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ready {
+    /// `ready` or `not_ready`.
+    #[schema(example = "ready")]
+    pub status: &'static str,
+    /// What each part says.
+    pub checks: Checks,
+}
+
+/// What each part says: `ok`, or what is wrong with it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Checks {
+    /// The index answers.
+    #[schema(example = "ok")]
+    pub index: String,
+    /// The model that requests get which name none is in memory.
+    #[schema(example = "ok")]
+    pub model: String,
+    /// Neither the searches under way nor those that wait for the model are at their limit.
+    #[schema(example = "ok")]
+    pub queue: String,
 }
