@@ -222,7 +222,7 @@ for (const colorScheme of ["light", "dark"]) {
     await screenshot(page, `phone-${colorScheme}`);
     await page.getByRole("button", { name: "minilm-qa" }).click();
     await until(page, () => document.querySelector("#scroller").scrollLeft === 390);
-    assert.equal(await page.locator("#chooser [aria-pressed=true]").textContent(), "minilm-qa");
+    await until(page, () => document.querySelector("#chooser [aria-pressed=true]").textContent === "minilm-qa");
     const moved = page.locator('.column[data-column="1"] .move').filter({ hasText: "▲" }).first();
     assert.ok(await moved.isVisible());
     await page.locator('.column[data-column="1"] .hit').first().getByRole("button", { name: "relevant", exact: true }).tap();

@@ -79,6 +79,7 @@ fn search_reranks_and_says_how() {
             "base_model",
             "experiment",
             "n_candidates",
+            "n_left_out",
             "depth",
             "cache",
             "timings_millis",

@@ -1,6 +1,6 @@
 //! `lorank serve`: an index over HTTP.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -206,12 +206,14 @@ pub(crate) fn serve(
         if let Some(reload) = background.reload {
             reload.at_signals(config.clone());
         }
+        // Before anybody is told where it listens, and may ask it to end.
+        let signals = Signals::listen().context("could not listen for signals")?;
         announce(listener.local_addr()?)?;
         if let Some(host) = background.host {
             tokio::spawn(follow_registry(host));
         }
         let router = lorank_server::router(service.clone(), config.clone());
-        lorank_server::serve(listener, router, config, asked_to_end()).await;
+        lorank_server::serve(listener, router, config, asked_to_end(signals)).await;
         anyhow::Ok(())
     });
     let flushed = service.flush().context("what was recorded last could not be written");
@@ -249,29 +251,49 @@ async fn follow_registry(host: Arc<Host>) {
 }
 
 /// Done when the process is asked to end. Asked once more, it ends at once, whatever is under way.
-async fn asked_to_end() {
-    signal().await;
+async fn asked_to_end(mut signals: Signals) {
+    signals.next().await;
     tracing::info!("ending once the requests under way are answered");
-    tokio::spawn(async {
-        signal().await;
+    tokio::spawn(async move {
+        signals.next().await;
         // What a shell calls a program that Ctrl-C ended.
         std::process::exit(130);
     });
 }
 
-/// Ctrl-C, or a polite kill where the system has such a thing.
-async fn signal() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
+/// What asks the process to end, from the moment that this is made: Ctrl-C or a polite kill.
+#[cfg(unix)]
+struct Signals {
+    interrupted: tokio::signal::unix::Signal,
+    terminated: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            }
-            return;
+        Ok(Self { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
         }
     }
-    drop(interrupted.await);
+}
+
+/// What asks the process to end: Ctrl-C.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        drop(tokio::signal::ctrl_c().await);
+    }
 }

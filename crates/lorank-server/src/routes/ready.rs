@@ -13,7 +13,7 @@ use super::App;
 use crate::ServerError;
 use crate::wire::{Checks, Ready};
 
-/// That a search would be answered now: the index is open, the model in memory, the queue below its limit
+/// That a search would be answered now
 #[utoipa::path(
     get,
     path = "/ready",
