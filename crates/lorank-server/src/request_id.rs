@@ -63,8 +63,9 @@ pub(crate) async fn identify(
     let arrival = Arrival { request_id: request_id.clone(), at: Instant::now() };
     request.extensions_mut().insert(arrival);
     let span = span(&request, &request_id);
-    if let Some((continue_trace, traceparent)) = continue_trace.zip(request.headers().get(TRACEPARENT)) {
-        traceparent.to_str().map_or((), |traceparent| continue_trace(&span, traceparent));
+    let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    if let Some((continue_trace, traceparent)) = continue_trace.zip(traceparent) {
+        continue_trace(&span, traceparent);
     }
     let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(error) = response.extensions_mut().remove::<Arc<ServerError>>() {
