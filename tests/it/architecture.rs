@@ -49,6 +49,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio", &["lorank-server", "lorank-cli"]),
     ("rusqlite", &["lorank-experiments"]),
     ("ureq", &["lorank-cli"]),
+    ("opentelemetry*", &["lorank-cli"]),
+    ("tracing-opentelemetry", &["lorank-cli"]),
     (
         "serde*",
         &[

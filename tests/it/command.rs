@@ -62,7 +62,7 @@ pub(crate) fn std_command(folder: &Path) -> std::process::Command {
     command.current_dir(folder);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if ["LORANK_", "HF_", "NO_COLOR", "CLICOLOR"].iter().any(|start| name.starts_with(start)) {
+        if ["LORANK_", "HF_", "OTEL_", "NO_COLOR", "CLICOLOR"].iter().any(|start| name.starts_with(start)) {
             command.env_remove(&*name);
         }
     }

@@ -15,5 +15,7 @@ mod indexing;
 mod killing;
 mod live;
 mod operating;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod reranking;
 mod serving;

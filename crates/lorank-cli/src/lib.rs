@@ -19,6 +19,8 @@ mod limits;
 mod lines;
 mod logging;
 mod models;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod registry;
 mod reload;
@@ -34,14 +36,23 @@ use clap::Parser;
 /// Runs the command that this process' arguments name, and says how it went.
 pub fn main() -> ExitCode {
     match args::Cli::try_parse() {
-        Ok(cli) => {
-            cli.log.install();
-            commands::run(&cli).map_or_else(|error| failure::report(&error), |()| ExitCode::SUCCESS)
-        }
+        Ok(cli) => run(&cli).map_or_else(|error| failure::report(&error), |()| ExitCode::SUCCESS),
         Err(error) => {
             // Where even this cannot be printed, the status still tells.
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
     }
+}
+
+fn run(cli: &args::Cli) -> anyhow::Result<()> {
+    #[cfg(feature = "otlp")]
+    if let Some(traces) = otlp::Traces::start(&cli.command)? {
+        cli.log.install(Some(traces.layer()));
+        let done = commands::run(cli);
+        traces.end();
+        return done;
+    }
+    cli.log.install(None);
+    commands::run(cli)
 }

@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal};
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 /// How much is logged, and in what form.
 #[derive(Debug, Args)]
@@ -23,6 +25,9 @@ pub(crate) struct LogArgs {
     log_format: LogFormat,
 }
 
+/// What takes log lines or spans, each with a filter of its own.
+pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum LogFormat {
     /// Lines for people
@@ -37,8 +42,8 @@ fn parse_filter(text: &str) -> Result<String, String> {
 }
 
 impl LogArgs {
-    /// Sends log lines to standard error from here on.
-    pub(crate) fn install(&self) {
+    /// Sends log lines to standard error from here on, and spans to where `traces` has them.
+    pub(crate) fn install(&self, traces: Option<BoxedLayer>) {
         let filter = self.log.as_deref().unwrap_or(match (self.quiet, self.verbose) {
             (true, _) => "error",
             (false, 0) => "warn",
@@ -47,12 +52,14 @@ impl LogArgs {
             (false, _) => "trace",
         });
         let filter = EnvFilter::try_new(filter).expect("given filters are parsed with the arguments");
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-        // A second installation happens in no run of the program; a test that makes one keeps the first.
-        let _ = match self.log_format {
-            LogFormat::Text => lines.with_ansi(has_colour()).try_init(),
-            LogFormat::Json => lines.json().try_init(),
+        let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+        let lines: BoxedLayer = match self.log_format {
+            LogFormat::Text => lines.with_ansi(has_colour()).with_filter(filter).boxed(),
+            LogFormat::Json => lines.json().with_filter(filter).boxed(),
         };
+        let layers: Vec<BoxedLayer> = traces.into_iter().chain([lines]).collect();
+        // A second installation happens in no run of the program; a test that makes one keeps the first.
+        let _ = tracing_subscriber::registry().with(layers).try_init();
     }
 }
 

@@ -79,6 +79,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting { is_live: true, ..file("keys", Words("none")) },
     flag("log", "log", Is("\"warn\"")),
     flag("log_format", "log-format", Is("\"text\"")),
+    #[cfg(feature = "otlp")]
+    flag("otlp_endpoint", "otlp-endpoint", Words("what OTEL_EXPORTER_OTLP_ENDPOINT says, else none")),
 ];
 
 const fn both(key: &'static str, flag: &'static str, default: Unset) -> Setting {

@@ -153,6 +153,7 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     }
 
     fn retrieve(&self, request: &SearchRequest, plan: &Plan) -> Result<Vec<Candidate>, PipelineError> {
+        let _entered = tracing::info_span!("first_stage", n_wanted = plan.n_retrieved().get()).entered();
         let found = self.first_stage.retrieve(&request.query, plan.n_retrieved());
         found.map_err(|source| PipelineError::of_first_stage("retrieve candidates", source))
     }

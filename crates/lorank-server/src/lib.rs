@@ -87,7 +87,7 @@ pub use error::{ErrorKind, RetryAfter, ServerError};
 pub use live::LiveConfig;
 pub use request_id::RequestId;
 pub use server::{ServerConfig, router};
-pub use service::{AdapterHost, ModelTimes, Service};
+pub use service::{AdapterHost, ContinueTrace, ModelTimes, Service};
 pub use wire::{
     AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
     FailedArmJson, FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson,

@@ -4,16 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Instrument;
+use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use crate::ServerError;
+use crate::{ContinueTrace, ServerError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The id of a request, for logs and support: 1 to 128 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,20 +54,34 @@ pub(crate) struct Arrival {
 }
 
 /// The outermost layer: gives the request its [`Arrival`] and the answer its id, and writes errors out.
-pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify(
+    State(continue_trace): State<Option<ContinueTrace>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let request_id = RequestId::sent_with(request.headers()).unwrap_or_else(RequestId::generate);
     let arrival = Arrival { request_id: request_id.clone(), at: Instant::now() };
     request.extensions_mut().insert(arrival);
-    // The path alone: the query string holds what people search for.
-    let span =
-        tracing::info_span!("request", id = %request_id, method = %request.method(), path = request.uri().path());
-    let mut response = next.run(request).instrument(span).await;
+    let span = span(&request, &request_id);
+    let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    if let Some((continue_trace, traceparent)) = continue_trace.zip(traceparent) {
+        continue_trace(&span, traceparent);
+    }
+    let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(error) = response.extensions_mut().remove::<Arc<ServerError>>() {
         let allow = response.headers_mut().remove(header::ALLOW);
         response = error.to_response(&request_id);
         response.headers_mut().extend(allow.map(|methods| (header::ALLOW, methods)));
     }
+    span.record("status", response.status().as_u16());
     let value = HeaderValue::from_str(request_id.as_str()).expect("an id is visible ASCII");
     response.headers_mut().insert(REQUEST_ID, value);
     response
+}
+
+fn span(request: &Request, id: &RequestId) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    // The path alone: the query string holds what people search for.
+    let (method, path) = (request.method(), request.uri().path());
+    tracing::info_span!("request", %id, %method, path, route, status = field::Empty)
 }

@@ -85,7 +85,7 @@ pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Rou
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(shared.clone(), metrics::count))
-        .layer(middleware::from_fn(identify))
+        .layer(middleware::from_fn_with_state(shared.service.continue_trace, identify))
         .layer(middleware::from_fn_with_state(config, cors::allow))
         .with_state(shared)
 }

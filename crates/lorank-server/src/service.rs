@@ -20,12 +20,16 @@ pub struct Service {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) adapters: Option<Arc<dyn AdapterHost>>,
     pub(crate) documents: Option<Arc<dyn DocumentHost>>,
+    pub(crate) continue_trace: Option<ContinueTrace>,
 }
+
+/// Makes a request's span part of the trace that the caller's `traceparent` header (W3C Trace Context) names.
+pub type ContinueTrace = fn(&tracing::Span, &str);
 
 impl Service {
     /// A lab's searches and experiments.
     pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(lab: Arc<Lab<F, R>>) -> Self {
-        Self { engine: lab, adapters: None, documents: None }
+        Self { engine: lab, adapters: None, documents: None, continue_trace: None }
     }
 
     /// Returns when all exposures and shadows' records so far are on the disk: at the end, before the process goes.
@@ -46,6 +50,12 @@ impl Service {
     #[must_use]
     pub fn with_documents(self, documents: Arc<dyn DocumentHost>) -> Self {
         Self { documents: Some(documents), ..self }
+    }
+
+    /// How traces that callers began go on here, where traces are sent somewhere.
+    #[must_use]
+    pub fn with_traces(self, continue_trace: ContinueTrace) -> Self {
+        Self { continue_trace: Some(continue_trace), ..self }
     }
 }
 

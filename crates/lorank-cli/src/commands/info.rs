@@ -29,8 +29,12 @@ pub(crate) struct InfoArgs {
 }
 
 /// The features of this build and whether each is there.
-const FEATURES: [(&str, bool); 3] =
-    [("starter", cfg!(feature = "starter")), ("cuda", cfg!(feature = "cuda")), ("metal", cfg!(feature = "metal"))];
+const FEATURES: [(&str, bool); 4] = [
+    ("starter", cfg!(feature = "starter")),
+    ("cuda", cfg!(feature = "cuda")),
+    ("metal", cfg!(feature = "metal")),
+    ("otlp", cfg!(feature = "otlp")),
+];
 
 pub(crate) fn run(args: &InfoArgs, is_quiet: bool) -> anyhow::Result<()> {
     let index = args.index.as_deref().map(Index::open).transpose()?;

@@ -99,6 +99,9 @@ pub(crate) struct ServeArgs {
     model: ModelArgs,
     #[command(flatten)]
     pub(super) limits: LimitArgs,
+    #[cfg(feature = "otlp")]
+    #[command(flatten)]
+    pub(crate) otlp: crate::otlp::OtlpArgs,
 }
 
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7788";
@@ -139,6 +142,8 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let host = Arc::new(Host { reranker, allowed });
     let documents = Arc::new(Documents::new(index));
     let service = Service::new(Arc::new(lab)).with_adapters(host.clone()).with_documents(documents);
+    #[cfg(feature = "otlp")]
+    let service = service.with_traces(crate::otlp::continue_trace);
     let reload = args.config.clone().map(|path| {
         let (flags, no_keys) = (args.limits.clone(), args.no_keys);
         Reload { path, flags, listen, no_keys, said }

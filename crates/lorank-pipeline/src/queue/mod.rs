@@ -7,6 +7,7 @@
 //! A model is itself parallel, so one thread keeps it busy, and a second one would only take cores from the first.
 
 mod batch;
+mod began;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use lorank_cache::{ScoreCache, ScoreKey};
 use lorank_core::{Candidate, Deadline, ModelVersion, Query, Reranker, Score};
 
 use self::batch::Batch;
+use self::began::Began;
 pub use self::stats::QueueStats;
 use self::waiting::{Request, Waiting};
 use crate::{Cancellation, Fallback, PipelineConfig, PipelineError};
@@ -45,9 +47,6 @@ pub(crate) struct Work {
 
 /// All the scores of a piece of work, or why there are none.
 pub(crate) type Outcome = Result<Vec<Score>, Fallback>;
-
-/// When the first batch with one of a request's pairs began. The caller holds it while it waits.
-type Began = OnceLock<Instant>;
 
 /// What the caller of a request that waits holds. Dropping it ends the wait.
 struct Entered {
@@ -118,7 +117,7 @@ impl<R: Reranker + 'static> Queue<R> {
             Err(fallback) => (Err(fallback), arrived.elapsed()),
             Ok(Entered { began, answer }) => {
                 let outcome = wait(&answer, deadline);
-                let waited_until = began.get().copied().unwrap_or_else(Instant::now);
+                let waited_until = began.get().unwrap_or_else(Instant::now);
                 (outcome, waited_until.saturating_duration_since(arrived))
             }
         };
@@ -133,7 +132,7 @@ impl<R: Reranker + 'static> Queue<R> {
         let n_tokens = |candidate| self.reranker.n_tokens(&work.query, candidate).max(1);
         let n_tokens = guarded(|| work.pairs.iter().map(n_tokens).collect::<Vec<_>>())?;
         let (reply, answer) = mpsc::sync_channel(1);
-        let began = Arc::new(Began::new());
+        let began = Arc::new(Began::not_yet(work.pairs.len()));
         let request = Request::new(work, n_tokens, Arc::downgrade(&began), reply);
         Ok((request, Entered { began, answer }))
     }

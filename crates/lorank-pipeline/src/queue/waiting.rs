@@ -29,7 +29,8 @@ use lorank_cache::{ScoreCache, ScoreKey};
 use lorank_core::{Deadline, ModelVersion, Query, Score};
 
 use super::batch::{Batch, BatchGroup, Pair, RequestNumber};
-use super::{Began, Limits, Outcome, QueueStats, Work, abandoned, thread_has_ended};
+use super::began::Began;
+use super::{Limits, Outcome, QueueStats, Work, abandoned, thread_has_ended};
 use crate::{Cancellation, Fallback};
 
 /// The most tokens of a batch of background work: some three passages.
@@ -109,8 +110,7 @@ impl Request {
 
     fn has_begun(&self, now: Instant) {
         if let Some(began) = self.began.upgrade() {
-            // Only the first batch counts.
-            let _ = began.set(now);
+            began.set(now);
         }
     }
 }

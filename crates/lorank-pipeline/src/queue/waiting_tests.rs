@@ -12,8 +12,9 @@ use lorank_testing::toy::{self, FakeReranker, Fault};
 use proptest::prelude::*;
 
 use super::batch::Batch;
+use super::began::Began;
 use super::waiting::{Request, Waiting};
-use super::{Began, Limits, Outcome, Work};
+use super::{Limits, Outcome, Work};
 use crate::{Cancellation, Fallback};
 
 fn non_zero(n: usize) -> NonZeroUsize {
@@ -54,7 +55,7 @@ impl Desk {
         let maker = KeyMaker::new(&query.text, &model);
         let keys = texts.iter().map(|text| maker.key(None, text)).collect();
         let pairs = texts.iter().map(|text| candidate(text)).collect();
-        let (cancellation, began) = (Cancellation::default(), Arc::new(Began::new()));
+        let (cancellation, began) = (Cancellation::default(), Arc::new(Began::not_yet(1)));
         let (reply, answer) = mpsc::sync_channel(1);
         let work = Work {
             query: query.clone(),
