@@ -58,7 +58,7 @@ struct State {
 
 enum Slot {
     Closed,
-    Open(Writer),
+    Open(Box<Writer>),
     /// Its merges are being waited for, without the lock.
     Closing,
 }
@@ -207,7 +207,7 @@ impl Shared {
             Slot::Open(_) => {}
             Slot::Closing => return Err(self.busy()),
             Slot::Closed => {
-                state.writer = Slot::Open(self.index.writer(&self.options)?);
+                state.writer = Slot::Open(Box::new(self.index.writer(&self.options)?));
                 state.idle_since = Instant::now();
                 let closer = thread::Builder::new().name("lorank-writer".to_owned());
                 let shared = self.clone();

@@ -242,11 +242,12 @@ async fn next_piece(body: &mut Body) -> Piece {
         let late = || io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {} s", PAUSE_MAX.as_secs()));
         match frame.map_err(|_| late())? {
             None => return Ok(None),
-            Some(frame) => match frame.map_err(io::Error::other)?.into_data() {
-                Ok(data) => return Ok(Some(data)),
-                // Trailers.
-                Err(_) => {}
-            },
+            // What is no data is trailers.
+            Some(frame) => {
+                if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
+                    return Ok(Some(data));
+                }
+            }
         }
     }
 }

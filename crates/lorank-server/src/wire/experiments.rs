@@ -147,7 +147,7 @@ pub struct ShadowJson {
 #[allow(dead_code, reason = "it describes what `lorank-experiments` reads")]
 pub enum EventsBody {
     /// One.
-    One(EventSchema),
+    One(Box<EventSchema>),
     /// Several: all are kept, or none.
     Many(Vec<EventSchema>),
 }
