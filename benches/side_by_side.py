@@ -152,7 +152,6 @@ def groups():
         yield 'SmolLM2-135M + LoRA r=16, rival in f32', [
             ('lorank auto', lorank(*base, '--precision', 'auto')),
             ('lorank bf16', lorank(*base, '--precision', 'bf16')),
-            ('lorank f32', lorank(*base, '--precision', 'f32')),
             ('transformers + PEFT f32, sdpa, sorted, batch 32', torch_model(options.llama, 'float32', 32, True, **rival)),
         ]
 
