@@ -135,23 +135,23 @@ def groups():
             ('lorank f32', lorank('--base', options.minilm, '--precision', 'f32')),
             ('transformers f32, sdpa, sorted, batch 32', torch_model(options.minilm, 'float32', 32, True)),
         ]
-    if options.llama and options.llama_adapter and 'llama' in wanted:
-        base = ['--base', options.llama, '--adapter', options.llama_adapter]
-        rival = {'adapter': options.llama_adapter, 'max_length': 228}
-        yield 'SmolLM2-135M + LoRA r=16', [
-            ('lorank auto', lorank(*base, '--precision', 'auto')),
-            ('lorank bf16', lorank(*base, '--precision', 'bf16')),
+    if not (options.llama and options.llama_adapter):
+        return
+    base = ['--base', options.llama, '--adapter', options.llama_adapter]
+    ours = [
+        ('lorank auto', lorank(*base, '--precision', 'auto')),
+        ('lorank bf16', lorank(*base, '--precision', 'bf16')),
+    ]
+    rival = {'adapter': options.llama_adapter, 'max_length': 228}
+    if 'llama' in wanted:
+        yield 'SmolLM2-135M + LoRA r=16', ours + [
             ('transformers + PEFT bf16, sdpa, batch 128', torch_model(options.llama, 'bfloat16', 128, False, **rival)),
             ('transformers + PEFT bf16, sdpa, sorted, batch 32',
              torch_model(options.llama, 'bfloat16', 32, True, **rival)),
         ]
     # Where the CPU has no bf16 instructions, f32 is what transformers is fastest at.
-    if options.llama and options.llama_adapter and 'llama-f32' in wanted:
-        base = ['--base', options.llama, '--adapter', options.llama_adapter]
-        rival = {'adapter': options.llama_adapter, 'max_length': 228}
-        yield 'SmolLM2-135M + LoRA r=16, rival in f32', [
-            ('lorank auto', lorank(*base, '--precision', 'auto')),
-            ('lorank bf16', lorank(*base, '--precision', 'bf16')),
+    if 'llama-f32' in wanted:
+        yield 'SmolLM2-135M + LoRA r=16, rival in f32', ours + [
             ('transformers + PEFT f32, sdpa, sorted, batch 32', torch_model(options.llama, 'float32', 32, True, **rival)),
         ]
 

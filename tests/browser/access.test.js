@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
-import { binary, checkAccessibility, hitsShown, launch, openPage, screenshot, startServer } from "./support.js";
+import { binary, checkAccessibility, hitsShown, openPage, screenshot, startAll, stopAll } from "./support.js";
 
 let server;
 let browser;
@@ -14,13 +14,9 @@ before(async () => {
     const [, key] = /nowhere else: (\w+)/.exec(text);
     keys[/role = "(\w+)"/.exec(text)[1]] = key;
   }
-  server = await startServer({ adapters: ["minilm-qa"], config: made.join("\n") });
-  browser = await launch();
+  [server, browser] = await startAll({ adapters: ["minilm-qa"], config: made.join("\n") });
 });
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+after(() => stopAll(server, browser));
 
 async function giveKey(page, key) {
   await page.getByLabel("Key", { exact: true }).fill(key);

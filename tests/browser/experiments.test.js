@@ -3,20 +3,14 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { QUERY } from "./corpus.js";
-import { ask, checkAccessibility, checkFits, downloaded, launch, openPage, screenshot, startServer } from "./support.js";
+import { ask, checkAccessibility, checkFits, downloaded, openPage, screenshot, startAll, stopAll } from "./support.js";
 
 const N_UNITS = 300;
 
 let server;
 let browser;
-before(async () => {
-  server = await startServer();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+before(async () => ([server, browser] = await startAll()));
+after(() => stopAll(server, browser));
 
 async function begin(id, method, layer) {
   const arms = [{ name: "science", model: "minilm-science", weight: 1 }, { name: "qa", model: "minilm-qa", weight: 1 }];

@@ -3,18 +3,12 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { QUERY } from "./corpus.js";
-import { checkAccessibility, downloaded, hitsShown, idsIn, launch, openPage, screenshot, search, startServer } from "./support.js";
+import { checkAccessibility, downloaded, hitsShown, idsIn, openPage, screenshot, search, startAll, stopAll } from "./support.js";
 
 let server;
 let browser;
-before(async () => {
-  server = await startServer();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+before(async () => ([server, browser] = await startAll()));
+after(() => stopAll(server, browser));
 
 /** The place of the hit that has the focus: its column and its rank. */
 function focused(page) {

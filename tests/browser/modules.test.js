@@ -2,20 +2,18 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, openPage, startServer } from "./support.js";
+import { openPage, startAll, stopAll } from "./support.js";
 
 let server;
 let browser;
 let page;
 before(async () => {
-  server = await startServer({ adapters: [] });
-  browser = await launch();
+  [server, browser] = await startAll({ adapters: [] });
   page = await openPage(browser, server);
 });
 after(async () => {
   await page?.end();
-  await browser?.close();
-  await server?.stop();
+  await stopAll(server, browser);
 });
 
 /** Calls a module's function with plain values. An error is its message, a map its entries. */

@@ -3,18 +3,12 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { HOSTILE, QUERY } from "./corpus.js";
-import { ask, checkAccessibility, checkFits, hitsShown, idsIn, launch, openPage, screenshot, search, startServer, until } from "./support.js";
+import { ask, checkAccessibility, checkFits, hitsShown, idsIn, openPage, screenshot, search, startAll, stopAll, until } from "./support.js";
 
 let server;
 let browser;
-before(async () => {
-  server = await startServer();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+before(async () => ([server, browser] = await startAll()));
+after(() => stopAll(server, browser));
 
 const address = `/?${new URLSearchParams({ q: QUERY })}&adapters=minilm-qa,minilm-science`;
 

@@ -22,7 +22,7 @@ export function binary() {
 }
 
 /** Starts `lorank serve` over the corpus. `config` is its configuration file. */
-export async function startServer({ adapters = ["minilm-qa", "minilm-science"], config = "" } = {}) {
+async function startServer({ adapters = ["minilm-qa", "minilm-science"], config = "" } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "lorank-browser-"));
   const [index, corpus, file] = ["index", "corpus.jsonl", "lorank.toml"].map((name) => join(folder, name));
   writeFileSync(corpus, DOCUMENTS.map((document) => `${JSON.stringify(document)}\n`).join(""));
@@ -54,7 +54,23 @@ export async function ask(server, path, body) {
   return response.json();
 }
 
-export function launch() {
+/** A server and a browser, for the tests of a file. */
+export async function startAll(options) {
+  const server = await startServer(options);
+  try {
+    return [server, await launch()];
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+}
+
+export async function stopAll(server, browser) {
+  await browser?.close();
+  await server?.stop();
+}
+
+function launch() {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"] });
 }
