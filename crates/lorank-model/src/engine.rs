@@ -155,30 +155,29 @@ impl Engine {
 
     /// For each place the sum of one row of each table, whose numbers stand beside it.
     pub(crate) fn look_up(&self, tables: &[(&Embeddings, &[u32])]) -> candle_core::Result<Rows> {
-        let (first, ids) = tables[0];
-        let width = first.width();
-        let mut numbers = vec![0.0; if matches!(first, Embeddings::Coded(_)) { ids.len() * width } else { 0 }];
-        let mut part = vec![0.0; width];
-        let mut sum: Option<Tensor> = None;
-        for (at, (table, ids)) in tables.iter().enumerate() {
-            match table {
-                Embeddings::Coded(table) => {
+        let ((first, ids), others) = tables.split_first().expect("there is a table to look in");
+        match first {
+            Embeddings::OnDevice(table) => {
+                let mut sum = rows_of(table, ids)?;
+                for (table, ids) in others {
+                    sum = (sum + rows_of(table.on_device(), ids)?)?;
+                }
+                Ok(Rows::Candle(sum))
+            }
+            Embeddings::Coded(table) => {
+                let width = table.width();
+                let mut numbers = vec![0.0; ids.len() * width];
+                ids.iter().zip(numbers.chunks_mut(width)).for_each(|(id, row)| table.read(*id as usize, row));
+                let mut part = vec![0.0; width];
+                for (table, ids) in others {
                     for (id, row) in ids.iter().zip(numbers.chunks_mut(width)) {
-                        if at == 0 {
-                            table.read(*id as usize, row);
-                        } else {
-                            table.read(*id as usize, &mut part);
-                            row.iter_mut().zip(&part).for_each(|(x, y)| *x += y);
-                        }
+                        table.coded().read(*id as usize, &mut part);
+                        row.iter_mut().zip(&part).for_each(|(x, y)| *x += y);
                     }
                 }
-                Embeddings::OnDevice(table) => {
-                    let rows = table.index_select(&Tensor::new(*ids, table.device())?, 0)?;
-                    sum = Some(sum.map_or(Ok(rows.clone()), |sum| sum + rows)?);
-                }
+                self.rows(numbers, width)
             }
         }
-        sum.map_or_else(|| self.rows(numbers, width), |sum| Ok(Rows::Candle(sum)))
     }
 
     /// Rows from their numbers.
@@ -223,6 +222,11 @@ impl Matrix {
     }
 }
 
+/// Some rows of a table in a device's memory.
+fn rows_of(table: &Tensor, ids: &[u32]) -> candle_core::Result<Tensor> {
+    table.index_select(&Tensor::new(ids, table.device())?, 0)
+}
+
 impl Embeddings {
     /// How many rows it has.
     pub(crate) fn n_rows(&self) -> usize {
@@ -232,10 +236,17 @@ impl Embeddings {
         }
     }
 
-    fn width(&self) -> usize {
+    fn coded(&self) -> &Table {
         match self {
-            Self::Coded(table) => table.width(),
-            Self::OnDevice(tensor) => tensor.dims()[1],
+            Self::Coded(table) => table,
+            Self::OnDevice(_) => unreachable!("{ONE_ENGINE}"),
+        }
+    }
+
+    fn on_device(&self) -> &Tensor {
+        match self {
+            Self::OnDevice(table) => table,
+            Self::Coded(_) => unreachable!("{ONE_ENGINE}"),
         }
     }
 
