@@ -12,8 +12,8 @@ use std::sync::Arc;
 use lorank::core::{
     AdapterId, BoxError, Candidate, Digest, FirstStage, Group, ModelVersion, Precision, Query, Reranker, Score,
 };
+use lorank::experiment_pipeline::{ExperimentPipeline, Trial};
 use lorank::experiments::{AnalysisOptions, Event, Experiment, ExperimentStore, StoreConfig, Verdict};
-use lorank::lab::{Lab, Trial};
 use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
 
 /// Ten documents, the best of them last.
@@ -59,7 +59,7 @@ pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     // The lab stands in the pipeline's place: it chooses the arm, and writes down what was shown.
     let pipeline = Arc::new(Pipeline::new(Backwards, Appraiser, PipelineConfig::default())?);
-    let lab = Lab::new(pipeline, store.clone(), Vec::new())?;
+    let lab = ExperimentPipeline::new(pipeline, store.clone(), Vec::new())?;
     for unit in 0..200 {
         let trial = Trial {
             request: SearchRequest::new("what is worth most"),

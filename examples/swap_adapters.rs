@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example swap_adapters
 //!
-//! A registry keeps adapters on disk and names them. A `LiveReranker` follows those names at each request, so that an adapter
+//! A registry keeps adapters on disk and names them. A `RegistryReranker` follows those names at each request, so that an adapter
 //! is promoted by moving one alias: no restart, no failed request, and no request that sees half of each.
 
 use std::error::Error;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use lorank::adapters::Registry;
 use lorank::core::{AdapterId, Candidate, Score};
-use lorank::live::{LiveReranker, add};
 use lorank::model::{Files, LoadOptions, ModelReranker};
 use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
+use lorank::registry_reranker::{RegistryReranker, add};
 
 const PASSAGES: [&str; 4] = [
     "Boil an egg for seven minutes if the yolk shall be soft.",
@@ -31,13 +31,13 @@ pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         let files = Files::embedded(name, adapter.files.iter().map(|file| (file.name, file.bytes)));
         add(&registry, &id.parse()?, &files, "the starter", None)?;
     }
-    let default = LiveReranker::default_name();
+    let default = RegistryReranker::default_name();
     registry.set_alias(&default, &"qa".parse()?)?;
 
     // The base model is in memory once. Adapters are loaded when they are first asked for.
     let minilm = lorank::starter::base_model().iter().map(|file| (file.name, file.bytes));
     let base = ModelReranker::load(&Files::embedded("minilm", minilm), LoadOptions::default())?;
-    let reranker = Arc::new(LiveReranker::new(base, registry.clone(), None, LiveReranker::BYTES_MAX));
+    let reranker = Arc::new(RegistryReranker::new(base, registry.clone(), None, RegistryReranker::BYTES_MAX));
 
     // The pipeline asks for the name `default` and leaves to the registry what that means.
     let config = PipelineConfig { default_adapter: Some(default.clone()), ..PipelineConfig::default() };

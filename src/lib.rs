@@ -9,9 +9,9 @@
 //! - [`model`]: base models, adapters and forward passes, as a reranker;
 //! - [`cache`]: the score cache;
 //! - [`pipeline`]: all of them in one search, with a deadline and a fallback;
-//! - [`adapters`]: the registry of adapters; [`live`]: a reranker that follows it while it runs;
-//! - [`experiments`]: who sees which arm, and what came of it; [`lab`]: experiments on a pipeline;
-//! - [`server`]: all of it over HTTP;
+//! - [`adapters`]: the registry of adapters; [`registry_reranker`]: a reranker that follows it while it runs;
+//! - [`experiments`]: who sees which arm, and what came of it; [`experiment_pipeline`]: experiments on a pipeline;
+//! - [`http`]: all of it over HTTP;
 //! - [`starter`]: a small base model, adapters and a corpus, compiled in.
 //!
 //! ```no_run
@@ -58,14 +58,14 @@ pub use lorank_adapters as adapters;
 pub use lorank_cache as cache;
 pub use lorank_core as core;
 #[cfg(feature = "experiments")]
-pub use lorank_experiments as experiments;
+pub use lorank_experiment_pipeline as experiment_pipeline;
 #[cfg(feature = "experiments")]
-pub use lorank_lab as lab;
-pub use lorank_live as live;
+pub use lorank_experiments as experiments;
+#[cfg(feature = "http")]
+pub use lorank_http as http;
 pub use lorank_model as model;
 pub use lorank_pipeline as pipeline;
-#[cfg(feature = "server")]
-pub use lorank_server as server;
+pub use lorank_registry_reranker as registry_reranker;
 #[cfg(feature = "starter")]
 pub use lorank_starter as starter;
 pub use lorank_tantivy as tantivy;

@@ -11,10 +11,10 @@ use serde_json::Value;
 const LEVELS: &[(&str, u8)] = &[
     ("lorank", 6),
     ("lorank-cli", 5),
-    ("lorank-server", 4),
-    ("lorank-lab", 3),
+    ("lorank-http", 4),
+    ("lorank-experiment-pipeline", 3),
     ("lorank-pipeline", 2),
-    ("lorank-live", 2),
+    ("lorank-registry-reranker", 2),
     ("lorank-tantivy", 1),
     ("lorank-model", 1),
     ("lorank-cache", 1),
@@ -40,13 +40,13 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hf-hub", &["lorank-model"]),
     ("memmap2", &[KERNELS]),
     ("safetensors", &["lorank-model", TESTING]),
-    ("axum*", &["lorank-server"]),
-    ("hyper*", &["lorank-server"]),
-    ("utoipa*", &["lorank-server"]),
+    ("axum*", &["lorank-http"]),
+    ("hyper*", &["lorank-http"]),
+    ("utoipa*", &["lorank-http"]),
     ("clap*", &["lorank-cli"]),
     ("toml*", &["lorank-cli"]),
     ("anyhow", &["lorank-cli"]),
-    ("tokio", &["lorank-server", "lorank-cli"]),
+    ("tokio", &["lorank-http", "lorank-cli"]),
     ("rusqlite", &["lorank-experiments"]),
     ("ureq", &["lorank-cli"]),
     ("opentelemetry*", &["lorank-cli"]),
@@ -54,7 +54,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     (
         "serde*",
         &[
-            "lorank-server",
+            "lorank-http",
             "lorank-cli",
             "lorank-tantivy",
             "lorank-model",
@@ -170,17 +170,8 @@ fn an_embedder_compiles_no_server_no_command_line_no_database_and_no_starter() {
     let tree = String::from_utf8(output.stdout).unwrap();
     let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(names.contains("tantivy") && names.contains("candle-core"), "the tree is what it should be: {tree}");
-    let unwanted = [
-        "axum",
-        "hyper",
-        "tokio",
-        "clap",
-        "rusqlite",
-        "libsqlite3-sys",
-        "lorank-starter",
-        "lorank-server",
-        "lorank-cli",
-    ];
+    let unwanted =
+        ["axum", "hyper", "tokio", "clap", "rusqlite", "libsqlite3-sys", "lorank-starter", "lorank-http", "lorank-cli"];
     assert_eq!(unwanted.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>(), [""; 0]);
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use lorank_core::AdapterId;
+use lorank_http::{Key, Role, ServerConfig};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::PipelineConfig;
-use lorank_server::{Key, Role, ServerConfig};
 use serde::{Deserialize, Deserializer};
 
 use crate::host::AllowedSource;
@@ -181,7 +181,7 @@ fn aliases<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Adapte
 
 #[cfg(test)]
 mod tests {
-    use lorank_live::LiveReranker;
+    use lorank_registry_reranker::RegistryReranker;
 
     use super::*;
 
@@ -197,7 +197,7 @@ mod tests {
         let without_aliases = PipelineConfig { aliases: BTreeMap::new(), ..file.pipeline() };
         assert_eq!(format!("{without_aliases:?}"), format!("{:?}", PipelineConfig::default()));
         assert_eq!(file.server(&LimitArgs::default()).unwrap(), ServerConfig::default());
-        assert_eq!(file.server.adapter_bytes_max, Some(LiveReranker::BYTES_MAX));
+        assert_eq!(file.server.adapter_bytes_max, Some(RegistryReranker::BYTES_MAX));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use lorank_core::{DocumentId, Fields, InvalidQuery, with_causes};
-use lorank_server::{
+use lorank_http::{
     BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, ErrorKind, LineOutcome,
 };
 use lorank_tantivy::input::{self, BadLine, SourcedDocument};

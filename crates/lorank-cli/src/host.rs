@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError};
-use lorank_live::{AddError, LiveReranker, add};
-use lorank_server::{AdapterHost, ModelTimes};
+use lorank_http::{AdapterHost, ModelTimes};
+use lorank_registry_reranker::{AddError, RegistryReranker, add};
 
 use crate::models::Place;
 
@@ -50,7 +50,7 @@ fn is_below(path: &Path, folder: &Path) -> bool {
 
 /// The adapters of a running server.
 pub(crate) struct Host {
-    pub reranker: Arc<LiveReranker>,
+    pub reranker: Arc<RegistryReranker>,
     pub allowed: Vec<AllowedSource>,
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use lorank_server::{CorsOrigin, ServerConfig};
+use lorank_http::{CorsOrigin, ServerConfig};
 use serde::Deserialize;
 
 use crate::config::{all_parsed, set};

@@ -52,9 +52,9 @@ mod tests {
     #[cfg(feature = "starter")]
     use lorank_adapters::{Outcome, Registry};
     #[cfg(feature = "starter")]
-    use lorank_live::add;
-    #[cfg(feature = "starter")]
     use lorank_model::{AdapterFacts, Files};
+    #[cfg(feature = "starter")]
+    use lorank_registry_reranker::add;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use lorank_server::{LiveConfig, ServerConfig};
+use lorank_http::{LiveConfig, ServerConfig};
 
 use crate::commands::serve::check_reach;
 use crate::config::ConfigFile;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use lorank_core::AdapterId;
-use lorank_lab::ShadowConfig;
+use lorank_experiment_pipeline::ShadowConfig;
 
 /// `ADAPTER[:SHARE]`; without a share, all answers.
 #[derive(Debug, Clone, PartialEq)]

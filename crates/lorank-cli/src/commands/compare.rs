@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use anyhow::{Context, bail};
 use clap::Args;
 use lorank_core::{AdapterId, Filter, Query, QuerySyntax};
+use lorank_http::{AnswerShape, Comparison, RequestId};
 use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, Ranker, SearchRequest};
-use lorank_server::{AnswerShape, Comparison, RequestId};
 use lorank_tantivy::{Bm25FirstStage, Index};
 
 use super::IndexDir;

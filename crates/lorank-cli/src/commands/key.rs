@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::anyhow;
 use clap::Args;
-use lorank_server::{Key, Role};
+use lorank_http::{Key, Role};
 
 use crate::output;
 

@@ -10,8 +10,8 @@ use lorank_core::{
     AdapterId, Blend, BlendWeight, BoxError, Deadline, Filter, Group, Hit, ModelVersion, Query, QuerySyntax, Reranker,
     Score,
 };
+use lorank_http::{AnswerShape, RequestId, SearchAnswer};
 use lorank_pipeline::{Answer, Pipeline, PipelineConfig, ScoreOrigin, SearchRequest};
-use lorank_server::{AnswerShape, RequestId, SearchAnswer};
 use lorank_tantivy::{Bm25FirstStage, Index};
 
 use super::IndexDir;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiments::StoreConfig;
-use lorank_lab::Lab;
-use lorank_live::LiveReranker;
+use lorank_http::{AdapterHost, LiveConfig, ServerConfig, Service};
 use lorank_pipeline::{Pipeline, PipelineConfig};
-use lorank_server::{AdapterHost, LiveConfig, ServerConfig, Service};
+use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index};
 use tokio::net::TcpListener;
 
@@ -132,12 +132,12 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let mut config = args.pipeline_config(&file);
     // The registry's `default` comes first, then the file's, then the first adapter that was given.
     let given = models.default_adapter();
-    let fallback = config.aliases.remove(&LiveReranker::default_name()).or(given);
-    let bytes_max = args.adapter_bytes_max.or(file.server.adapter_bytes_max).unwrap_or(LiveReranker::BYTES_MAX);
-    let reranker = Arc::new(LiveReranker::new(models.reranker, registry, fallback, bytes_max));
+    let fallback = config.aliases.remove(&RegistryReranker::default_name()).or(given);
+    let bytes_max = args.adapter_bytes_max.or(file.server.adapter_bytes_max).unwrap_or(RegistryReranker::BYTES_MAX);
+    let reranker = Arc::new(RegistryReranker::new(models.reranker, registry, fallback, bytes_max));
     let pipeline = Arc::new(Pipeline::new(first_stage, reranker.clone(), config)?);
     let shadows = if args.shadows.is_empty() { &file.shadows } else { &args.shadows };
-    let lab = Lab::new(pipeline, store, shadows.iter().map(ShadowArg::config).collect())?;
+    let lab = ExperimentPipeline::new(pipeline, store, shadows.iter().map(ShadowArg::config).collect())?;
     let allowed = if args.adapter_sources.is_empty() { file.adapter_sources } else { args.adapter_sources.clone() };
     let host = Arc::new(Host { reranker, allowed });
     let documents = Arc::new(Documents::new(index));
@@ -173,7 +173,7 @@ impl ServeArgs {
             queue_max: self.queue_max.unwrap_or(config.queue_max),
             tokens_max: self.batch_tokens_max.unwrap_or(config.tokens_max),
             wait_micros: self.wait_micros.unwrap_or(config.wait_micros),
-            default_adapter: Some(LiveReranker::default_name()),
+            default_adapter: Some(RegistryReranker::default_name()),
             ..config
         }
     }
@@ -217,8 +217,8 @@ pub(crate) fn serve(
         if let Some(host) = background.host {
             tokio::spawn(follow_registry(host));
         }
-        let router = lorank_server::router(service.clone(), config.clone());
-        lorank_server::serve(listener, router, config, asked_to_end(signals)).await;
+        let router = lorank_http::router(service.clone(), config.clone());
+        lorank_http::serve(listener, router, config, asked_to_end(signals)).await;
         anyhow::Ok(())
     });
     let flushed = service.flush().context("what was recorded last could not be written");

@@ -40,7 +40,8 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
         let adapter = AdapterArg::Adapter { id: Some(args.id.clone()), place: args.source.clone() };
         model.load(&[adapter], is_quiet)?;
     }
-    let outcome = lorank_live::add(&registry, &args.id, &found.files, &found.source, found.revision.as_deref())?;
+    let outcome =
+        lorank_registry_reranker::add(&registry, &args.id, &found.files, &found.source, found.revision.as_deref())?;
     let moved = args.alias.as_ref().map(|alias| registry.set_alias(alias, &args.id)).transpose()?.flatten();
     let state = registry.state();
     let entry = state.resolve(&args.id)?;

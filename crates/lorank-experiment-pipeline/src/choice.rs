@@ -1,0 +1,114 @@
+//! Who ranks for a request.
+
+use lorank_experiments::{ArmModel, Assigner, Experiment, Method, UnitKind};
+use lorank_pipeline::{AdapterChoice, Ranker};
+
+use crate::{ExperimentPipelineError, Trial};
+
+/// Who ranks.
+pub(crate) enum Choice<'a> {
+    /// What the request says, or the pipeline's default: no experiment is part of it.
+    Plain,
+    /// One arm of an experiment.
+    Arm(Chosen<'a>),
+    /// All arms of an experiment, mixed.
+    Interleaved(Chosen<'a>),
+}
+
+/// The part of an experiment in a request.
+pub(crate) struct Chosen<'a> {
+    pub experiment: &'a Experiment,
+    pub unit: &'a str,
+    /// The place of the arm; 0 where all are mixed.
+    pub arm: usize,
+    pub forced: bool,
+}
+
+/// Who ranks for a trial, given the experiments that run, by name.
+pub(crate) fn choose<'a>(running: &'a [Experiment], trial: &'a Trial) -> Result<Choice<'a>, ExperimentPipelineError> {
+    let active: Vec<&Experiment> = running.iter().filter(|one| one.assigns_at(trial.at_millis)).collect();
+    let named = |experiment: &&&Experiment| trial.experiment.as_ref().is_none_or(|name| *name == experiment.id);
+    let candidates: Vec<&Experiment> = active.iter().filter(named).copied().collect();
+    if let (Some(name), true) = (&trial.experiment, candidates.is_empty()) {
+        let names = quoted(active.iter().map(|one| one.id.as_str()));
+        let running = names.map_or_else(|| "running is none".to_owned(), |names| format!("running are {names}"));
+        return Err(ExperimentPipelineError::UnknownExperiment { experiment: name.clone(), running });
+    }
+    let chosen =
+        |experiment: &'a Experiment, arm, forced| Chosen { experiment, unit: unit_of(experiment, trial), arm, forced };
+    if let Some(name) = &trial.arm {
+        let (experiment, arm) = forced_arm(name, &candidates, trial)?;
+        return Ok(Choice::Arm(chosen(experiment, arm, true)));
+    }
+    if !trial.request.rerank {
+        return Ok(Choice::Plain);
+    }
+    if trial.request.adapter != AdapterChoice::Default {
+        let arm_of = |experiment: &&'a Experiment| {
+            let is_it = |model: &ArmModel| ranker(model) == Ranker::Model(trial.request.adapter.clone());
+            Some((*experiment, experiment.arms.iter().position(|arm| is_it(&arm.model))?))
+        };
+        let forced = candidates.iter().find_map(arm_of);
+        return Ok(forced.map_or(Choice::Plain, |(experiment, arm)| Choice::Arm(chosen(experiment, arm, true))));
+    }
+    let assigned = candidates.iter().find_map(|experiment| {
+        let arm = Assigner::new(experiment).arm(unit_of(experiment, trial))?;
+        Some(match experiment.method {
+            Method::Split => Choice::Arm(chosen(experiment, arm, false)),
+            Method::Interleave => Choice::Interleaved(chosen(experiment, 0, false)),
+        })
+    });
+    Ok(assigned.unwrap_or(Choice::Plain))
+}
+
+/// What ranks for an arm.
+pub(crate) fn ranker(model: &ArmModel) -> Ranker {
+    match model {
+        ArmModel::FirstStage => Ranker::FirstStage,
+        ArmModel::Base => Ranker::Model(AdapterChoice::Base),
+        ArmModel::Adapter(id) => Ranker::Model(AdapterChoice::Named(id.clone())),
+    }
+}
+
+fn forced_arm<'a>(
+    name: &str,
+    among: &[&'a Experiment],
+    trial: &Trial,
+) -> Result<(&'a Experiment, usize), ExperimentPipelineError> {
+    if trial.request.adapter != AdapterChoice::Default {
+        return Err(ExperimentPipelineError::ArmAndAdapter);
+    }
+    let place = |experiment: &Experiment| experiment.arms.iter().position(|arm| arm.name == name);
+    let found: Vec<_> = among.iter().filter_map(|&experiment| Some((experiment, place(experiment)?))).collect();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => {
+            let arms = among.iter().flat_map(|one| one.arms.iter().map(|arm| arm.name.as_str()));
+            let arms = quoted(arms).map_or_else(|| "there is none".to_owned(), |names| format!("there are {names}"));
+            Err(ExperimentPipelineError::UnknownArm { arm: name.to_owned(), arms })
+        }
+        several => {
+            let experiments = quoted(several.iter().map(|(one, _)| one.id.as_str())).unwrap_or_default();
+            Err(ExperimentPipelineError::AmbiguousArm { arm: name.to_owned(), experiments })
+        }
+    }
+}
+
+fn unit_of<'a>(experiment: &Experiment, trial: &'a Trial) -> &'a str {
+    let query = trial.request.query.text.as_str();
+    match experiment.unit {
+        UnitKind::UnitId => trial.unit_id.as_deref().unwrap_or(query),
+        UnitKind::Query => query,
+    }
+}
+
+/// Names for a message, the first few of them; `None` where there are none.
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    const SHOWN_MAX: usize = 8;
+    let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    match quoted.len() {
+        0 => None,
+        n if n > SHOWN_MAX => Some(format!("{} and {} more", quoted[..SHOWN_MAX].join(", "), n - SHOWN_MAX)),
+        _ => Some(quoted.join(", ")),
+    }
+}

@@ -1,0 +1,242 @@
+//! A pipeline with experiments on it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lorank_core::{FirstStage, ModelVersion, Reranker, with_causes};
+use lorank_experiments::{Assigned, ExperimentStore, Exposure, Method, NO_TEAM};
+use lorank_pipeline::{Answer, Fallback, Pipeline, PipelineError, Ranker, SearchRequest};
+
+use crate::choice::{Choice, Chosen, choose, ranker};
+use crate::interleave::{Mixed, mix};
+use crate::shadow::Shadows;
+use crate::{ExperimentPipelineError, ShadowConfig, ShadowStats};
+
+/// A pipeline with experiments on it. See the [crate's page](crate).
+pub struct ExperimentPipeline<F, R> {
+    pipeline: Arc<Pipeline<F, R>>,
+    store: Option<Arc<ExperimentStore>>,
+    shadows: Option<Shadows>,
+}
+
+/// A search, and who asks it when.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// The search.
+    pub request: SearchRequest,
+    /// The id of the request, which clients send back as `query_id` with what people do.
+    pub request_id: String,
+    /// Whom or what experiments assign: a user, a session. Without one it is the query.
+    pub unit_id: Option<String>,
+    /// The one experiment that may choose, among those that run.
+    pub experiment: Option<String>,
+    /// The arm that the request chooses for itself.
+    pub arm: Option<String>,
+    /// The time, in milliseconds since 1970.
+    pub at_millis: i64,
+}
+
+/// The answer to a trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExperimentAnswer {
+    /// The answer. Where arms were mixed its hits have no rerank scores, and it names no model.
+    pub answer: Answer,
+    /// The experiment that was part of it.
+    pub part: Option<Part>,
+}
+
+/// The part that an experiment had in an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The experiment.
+    pub experiment: String,
+    /// Whether units see one arm or all.
+    pub method: Method,
+    /// The arm; `None` where all were mixed.
+    pub arm: Option<String>,
+    /// Whether the request chose the arm or its adapter itself.
+    pub forced: bool,
+    /// The arms that could not rank, where all were to be mixed.
+    pub failed_arms: Vec<FailedArm>,
+}
+
+/// An arm that could not rank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedArm {
+    /// Its name.
+    pub arm: String,
+    /// The reason as one word, as [`Fallback::reason`] has it.
+    pub reason: String,
+    /// The reason for people.
+    pub message: String,
+}
+
+impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
+    /// A lab that records into a store.
+    ///
+    /// # Errors
+    /// A shadow with an impossible share, or a system that gives no more threads.
+    pub fn new(
+        pipeline: Arc<Pipeline<F, R>>,
+        store: Arc<ExperimentStore>,
+        shadows: Vec<ShadowConfig>,
+    ) -> Result<Self, ExperimentPipelineError> {
+        let shadows = Shadows::start(shadows, pipeline.clone(), store.clone())?;
+        Ok(Self { pipeline, store: Some(store), shadows })
+    }
+
+    /// A lab that only searches.
+    pub fn without_store(pipeline: Arc<Pipeline<F, R>>) -> Self {
+        Self { pipeline, store: None, shadows: None }
+    }
+
+    /// Answers a trial, and leaves its exposure to the store.
+    ///
+    /// # Errors
+    /// An experiment or an arm that is not there, and what the pipeline refuses.
+    pub fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError> {
+        let running = self.store.as_ref().map_or_else(|| Arc::from([]), |store| store.running());
+        let (answered, assigned) = match choose(&running, trial)? {
+            Choice::Plain => (ExperimentAnswer { answer: self.pipeline.search(&trial.request)?, part: None }, None),
+            Choice::Arm(chosen) => self.by_arm(trial, &chosen)?,
+            Choice::Interleaved(chosen) => self.by_all_arms(trial, &chosen)?,
+        };
+        if let Some(store) = &self.store {
+            store.record_exposure(exposure(trial, &answered, assigned));
+        }
+        if let Some(shadows) = &self.shadows {
+            shadows.follow(trial, &answered);
+        }
+        Ok(answered)
+    }
+
+    /// The pipeline.
+    pub fn pipeline(&self) -> &Arc<Pipeline<F, R>> {
+        &self.pipeline
+    }
+
+    /// The store.
+    pub fn store(&self) -> Option<&Arc<ExperimentStore>> {
+        self.store.as_ref()
+    }
+
+    /// What the shadows have done.
+    pub fn shadow_stats(&self) -> ShadowStats {
+        self.shadows.as_ref().map(Shadows::stats).unwrap_or_default()
+    }
+
+    fn by_arm(
+        &self,
+        trial: &Trial,
+        chosen: &Chosen<'_>,
+    ) -> Result<(ExperimentAnswer, Option<Assigned>), ExperimentPipelineError> {
+        let arm = &chosen.experiment.arms[chosen.arm];
+        let request = match ranker(&arm.model) {
+            Ranker::FirstStage => SearchRequest { rerank: false, ..trial.request.clone() },
+            Ranker::Model(adapter) => SearchRequest { adapter, rerank: true, ..trial.request.clone() },
+        };
+        let is_own_choice = trial.arm.is_none() && chosen.forced;
+        let answer = match self.pipeline.search(&request) {
+            // The searcher can do nothing for a model that an experiment's author named.
+            Err(error) if is_missing_model(&error) && !is_own_choice => self.without_model(&request, &error)?,
+            answer => answer?,
+        };
+        let part = part_of(chosen, Some(arm.name.clone()), Vec::new());
+        Ok((ExperimentAnswer { answer, part: Some(part) }, Some(assigned(chosen, &arm.name, Vec::new()))))
+    }
+
+    fn by_all_arms(
+        &self,
+        trial: &Trial,
+        chosen: &Chosen<'_>,
+    ) -> Result<(ExperimentAnswer, Option<Assigned>), ExperimentPipelineError> {
+        let request = &trial.request;
+        let top_k = request.top_k.unwrap_or(self.pipeline.config().top_k);
+        let page_end = NonZeroUsize::new(request.offset.saturating_add(top_k.get()));
+        // Each arm has scores of its own kind: one least score would leave out more of one arm's hits than of another's.
+        let whole =
+            SearchRequest { offset: 0, top_k: page_end, min_rerank_score: None, snippets: false, ..request.clone() };
+        let rankers: Vec<Ranker> = chosen.experiment.arms.iter().map(|arm| ranker(&arm.model)).collect();
+        let answers = self.pipeline.search_each(&whole, &rankers)?;
+        let Mixed { mut answer, teams, failed } = match mix(chosen, &request.query.text, answers, request.offset) {
+            Ok(mixed) => mixed,
+            Err(failed) => self.without_arms(request, failed)?,
+        };
+        if request.snippets {
+            self.pipeline.add_snippets(&request.query, &mut answer.hits)?;
+        }
+        let part = part_of(chosen, None, failed);
+        Ok((ExperimentAnswer { answer, part: Some(part) }, Some(assigned(chosen, "", teams))))
+    }
+
+    /// The first stage's order for nobody's credit, since no arm could rank.
+    fn without_arms(&self, request: &SearchRequest, failed: Vec<FailedArm>) -> Result<Mixed, ExperimentPipelineError> {
+        let plain = SearchRequest { rerank: false, snippets: false, ..request.clone() };
+        let answer = self.pipeline.search(&plain)?;
+        let messages: Vec<String> = failed.iter().map(|arm| format!("arm `{}`: {}", arm.arm, arm.message)).collect();
+        let fallback = Some(Fallback::RerankerFailed { message: messages.join("; ") });
+        let teams = vec![NO_TEAM; answer.ranking.len()];
+        Ok(Mixed { answer: Answer { fallback, ..answer }, teams, failed })
+    }
+
+    /// The first stage's order, and why.
+    fn without_model(&self, request: &SearchRequest, error: &PipelineError) -> Result<Answer, ExperimentPipelineError> {
+        let fallback = fallback_of(error);
+        tracing::warn!("answered in first-stage order: {fallback}");
+        let answer = self.pipeline.search(&SearchRequest { rerank: false, ..request.clone() })?;
+        Ok(Answer { fallback: Some(fallback), ..answer })
+    }
+}
+
+impl FailedArm {
+    pub(crate) fn new(arm: &str, fallback: &Fallback) -> Self {
+        Self { arm: arm.to_owned(), reason: fallback.reason().to_owned(), message: fallback.to_string() }
+    }
+}
+
+/// A model that is not there is to the searcher what a failing one is.
+pub(crate) fn fallback_of(error: &PipelineError) -> Fallback {
+    Fallback::RerankerFailed { message: with_causes(error) }
+}
+
+fn is_missing_model(error: &PipelineError) -> bool {
+    matches!(error, PipelineError::UnknownAdapter { .. } | PipelineError::NoBareBase { .. })
+}
+
+fn part_of(chosen: &Chosen<'_>, arm: Option<String>, failed_arms: Vec<FailedArm>) -> Part {
+    let (experiment, method) = (chosen.experiment.id.clone(), chosen.experiment.method);
+    Part { experiment, method, arm, forced: chosen.forced, failed_arms }
+}
+
+fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>) -> Assigned {
+    Assigned {
+        experiment: chosen.experiment.id.clone(),
+        unit: chosen.unit.to_owned(),
+        arm: chosen.arm,
+        arm_name: arm_name.to_owned(),
+        forced: chosen.forced,
+        teams,
+    }
+}
+
+fn exposure(trial: &Trial, answered: &ExperimentAnswer, assigned: Option<Assigned>) -> Exposure {
+    let answer = &answered.answer;
+    let failed_arm = || answered.part.as_ref()?.failed_arms.first().map(|arm| arm.reason.clone());
+    Exposure {
+        request_id: trial.request_id.clone(),
+        query: trial.request.query.text.clone(),
+        assigned,
+        hits: answer.ranking.iter().map(|id| id.as_str().to_owned()).collect(),
+        latency_micros: u64::try_from(answer.timings.total.as_micros()).unwrap_or(u64::MAX),
+        fallback: answer.fallback.as_ref().map(|fallback| fallback.reason().to_owned()).or_else(failed_arm),
+        model: answer.model.as_ref().map(version),
+        at_millis: trial.at_millis,
+    }
+}
+
+/// The digests of all that the scores depend on beside the texts.
+fn version(model: &ModelVersion) -> String {
+    let adapter = model.adapter.as_ref().map_or_else(|| "none".to_owned(), |adapter| adapter.digest.to_string());
+    let merged = if model.merged { " merged" } else { "" };
+    format!("base {} adapter {adapter} prompt {} {}{merged}", model.base_digest, model.prompt_version, model.precision)
+}

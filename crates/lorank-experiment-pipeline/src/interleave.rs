@@ -1,0 +1,95 @@
+//! One answer of several arms' rankings.
+
+use std::collections::HashMap;
+
+use lorank_core::Hit;
+use lorank_experiments::{Drafted, team_draft};
+use lorank_pipeline::{Answer, CacheUse, PipelineError, Timings};
+
+use crate::FailedArm;
+use crate::choice::Chosen;
+use crate::experiment_pipeline::fallback_of;
+
+/// The arms' rankings mixed.
+pub(crate) struct Mixed {
+    pub answer: Answer,
+    /// For each rank of the answer's ranking, the place of the arm that it counts for.
+    pub teams: Vec<u8>,
+    pub failed: Vec<FailedArm>,
+}
+
+/// Mixes the answers of a request's arms, each from rank 1 to the end of the page, and returns what lies past `offset`.
+///
+/// # Errors
+/// Where all arms failed, how.
+pub(crate) fn mix(
+    chosen: &Chosen<'_>,
+    query: &str,
+    answers: Vec<Result<Answer, PipelineError>>,
+    offset: usize,
+) -> Result<Mixed, Vec<FailedArm>> {
+    let mut failed = Vec::new();
+    let mut standing: Vec<Option<Answer>> = Vec::new();
+    for (arm, answer) in chosen.experiment.arms.iter().zip(answers) {
+        let fallback = answer.as_ref().map_or_else(|error| Some(fallback_of(error)), |answer| answer.fallback.clone());
+        failed.extend(fallback.as_ref().map(|fallback| FailedArm::new(&arm.name, fallback)));
+        standing.push(answer.ok().filter(|_| fallback.is_none()));
+    }
+    // A document's first-stage rank names it, whichever arm ranked it.
+    let ranks = |answer: &Answer| answer.hits.iter().map(|hit| hit.first_stage_rank).collect::<Vec<_>>();
+    let rankings: Vec<Option<Vec<usize>>> = standing.iter().map(|answer| answer.as_ref().map(ranks)).collect();
+    let rankings: Vec<Option<&[usize]>> = rankings.iter().map(Option::as_deref).collect();
+    let length = rankings.iter().flatten().map(|ranking| ranking.len()).max();
+    let Some(length) = length else { return Err(failed) };
+    let drafted = team_draft(&seed(chosen, query), &rankings, length);
+    let answer = assemble(standing.into_iter().flatten().collect(), &drafted, offset);
+    let teams = drafted.iter().map(|hit| hit.team).collect();
+    Ok(Mixed { answer, teams, failed })
+}
+
+/// Equal for the pages of one search, so that they are slices of one draft; each part's length goes first.
+fn seed(chosen: &Chosen<'_>, query: &str) -> String {
+    [&chosen.experiment.id, &chosen.experiment.salt, chosen.unit, query]
+        .map(|part| format!("{} {part}", part.len()))
+        .join(" ")
+}
+
+fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> Answer {
+    let timings = Timings {
+        first_stage: answers[0].timings.first_stage,
+        cache: answers.iter().map(|answer| answer.timings.cache).sum(),
+        rerank: answers.iter().map(|answer| answer.timings.rerank).max().unwrap_or_default(),
+        queue: answers.iter().map(|answer| answer.timings.queue).max().unwrap_or_default(),
+        total: answers.iter().map(|answer| answer.timings.total).max().unwrap_or_default(),
+    };
+    let cache = CacheUse {
+        hits: answers.iter().map(|answer| answer.cache.hits).sum(),
+        misses: answers.iter().map(|answer| answer.cache.misses).sum(),
+    };
+    let (n_candidates, depth) = (answers[0].n_candidates, answers[0].depth);
+    let reranked = answers.iter().any(|answer| answer.reranked);
+    let mut of_document: HashMap<usize, Hit> =
+        answers.into_iter().flat_map(|answer| answer.hits).map(|hit| (hit.first_stage_rank, hit)).collect();
+    let hit = |(at, drafted): (usize, &Drafted<usize>)| {
+        let hit = of_document.remove(&drafted.id).expect("it is drafted once, from one of the answers");
+        Hit { rank: at + 1, rerank_score: None, ..hit }
+    };
+    let all: Vec<Hit> = drafted.iter().enumerate().map(hit).collect();
+    let ranking = all.iter().map(|hit| hit.candidate.id.clone()).collect();
+    let hits: Vec<Hit> = all.into_iter().skip(offset).collect();
+    let (score_origins, blends) = (vec![None; hits.len()], vec![None; hits.len()]);
+    Answer {
+        hits,
+        ranking,
+        score_origins,
+        blends,
+        reranked,
+        fallback: None,
+        model: None,
+        n_candidates,
+        n_left_out: None,
+        depth,
+        cache,
+        timings,
+    }
+}

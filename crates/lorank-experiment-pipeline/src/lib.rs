@@ -1,0 +1,29 @@
+//! Runs experiments on a pipeline: which arm answers a request, how arms are mixed in one answer, what is written down.
+//!
+//! A [`ExperimentPipeline`] takes a [`Pipeline`](lorank_pipeline::Pipeline) and an [`ExperimentStore`](lorank_experiments::ExperimentStore)
+//! and answers searches in their place:
+//!
+//! - **Who ranks.** The arm or the adapter that the request names; else the arm of the running experiment that its unit takes
+//!   part in; else the pipeline's default. What a request chose for itself is recorded as forced and kept out of the statistics.
+//!   A unit can meet one experiment of each layer; where several would have it, the first by name does, or the one that
+//!   the request names.
+//! - **Interleaving.** All arms rank the same candidates in batches that they share, and a team draft mixes them. The draft
+//!   follows from experiment, unit and query, so a second page goes on where the first one ended, and any answer can be
+//!   made again. Its hits carry no rerank score, which would tell the searcher whose they are.
+//! - **Failures.** An arm whose model is missing, late or failing leaves the others' answer standing; where none is left, the
+//!   answer is in first-stage order. Both are said.
+//! - **Exposures.** Each answer goes to the store without waiting for it.
+//! - **Shadows.** A share of the answers is ranked once more, by a candidate that nobody sees, when the model has nothing else
+//!   to do ([`ShadowConfig`]).
+//!
+//! What is found in the end is `lorank-experiments`' to say. Without a store it is the pipeline and nothing more.
+
+mod choice;
+mod error;
+mod experiment_pipeline;
+mod interleave;
+mod shadow;
+
+pub use error::{ExperimentPipelineError, ExperimentPipelineErrorKind};
+pub use experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, FailedArm, Part, Trial};
+pub use shadow::{ShadowConfig, ShadowStats};

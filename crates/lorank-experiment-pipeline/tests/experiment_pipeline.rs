@@ -1,0 +1,328 @@
+//! The lab as a whole, over toy engines and a real store.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lorank_core::Query;
+use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowConfig, Trial};
+use lorank_experiments::{Assigner, Event, Experiment, ExperimentStore, NO_TEAM, QueryRecord, StoreConfig};
+use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, SearchRequest};
+use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
+use serde_json::{Value, json};
+
+type ToyLab = ExperimentPipeline<ToyFirstStage, Arc<FakeReranker>>;
+
+const NOW: i64 = 1_764_100_000_000;
+
+struct Bench {
+    lab: ToyLab,
+    reranker: Arc<FakeReranker>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(experiments: &[Value], shadows: &[ShadowConfig]) -> Self {
+        Self::over(FakeReranker::hashing().with_adapters(&["a", "b"]), experiments, shadows)
+    }
+
+    fn over(reranker: FakeReranker, experiments: &[Value], shadows: &[ShadowConfig]) -> Self {
+        let (folder, reranker) = (tempfile::tempdir().unwrap(), Arc::new(reranker));
+        let store = Arc::new(ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap());
+        for experiment in experiments {
+            let experiment: Experiment = serde_json::from_value(experiment.clone()).unwrap();
+            let id = experiment.id.clone();
+            store.create(experiment).unwrap();
+            store.start(&id, NOW).unwrap();
+        }
+        let first_stage = ToyFirstStage::new(toy::candidates(30));
+        let pipeline = Arc::new(Pipeline::new(first_stage, reranker.clone(), PipelineConfig::default()).unwrap());
+        Self { lab: ExperimentPipeline::new(pipeline, store, shadows.to_vec()).unwrap(), reranker, _folder: folder }
+    }
+
+    fn ask(&self, trial: &Trial) -> ExperimentAnswer {
+        self.lab.search(trial).unwrap()
+    }
+
+    /// What was written down, oldest first.
+    fn records(&self, experiment: &str) -> Vec<QueryRecord> {
+        let store = self.lab.store().unwrap();
+        store.flush().unwrap();
+        store.records(experiment).unwrap().records
+    }
+
+    /// The answer without any experiment.
+    fn plain(&self, request: &SearchRequest, adapter: &str) -> Answer {
+        let request = match adapter {
+            "first-stage" => SearchRequest { rerank: false, ..request.clone() },
+            adapter => SearchRequest { adapter: adapter.parse().unwrap(), ..request.clone() },
+        };
+        self.lab.pipeline().search(&request).unwrap()
+    }
+}
+
+fn experiment(id: &str, method: &str, models: &[&str]) -> Value {
+    let arms: Vec<Value> =
+        models.iter().map(|model| json!({"name": format!("arm-{model}"), "model": model, "weight": 1})).collect();
+    json!({"id": id, "salt": "s", "layer": id, "traffic_share": 1.0, "method": method, "arms": arms})
+}
+
+fn trial(n: usize, unit: &str) -> Trial {
+    Trial {
+        request: SearchRequest::new("query"),
+        request_id: format!("r{n}"),
+        unit_id: Some(unit.to_owned()),
+        experiment: None,
+        arm: None,
+        at_millis: NOW + n as i64,
+    }
+}
+
+fn ids(answer: &Answer) -> Vec<&str> {
+    answer.hits.iter().map(|hit| hit.candidate.id.as_str()).collect()
+}
+
+fn error(bench: &Bench, trial: &Trial) -> String {
+    bench.lab.search(trial).unwrap_err().to_string()
+}
+
+#[test]
+fn without_an_experiment_it_is_the_pipeline() {
+    let bench = Bench::new(&[], &[]);
+    let answered = bench.ask(&trial(1, "u"));
+    assert_eq!(answered.part, None);
+    assert_eq!(answered.answer.hits, bench.plain(&SearchRequest::new("query"), "none").hits);
+    let stats = {
+        bench.lab.store().unwrap().flush().unwrap();
+        bench.lab.store().unwrap().stats().unwrap()
+    };
+    assert_eq!((stats.n_exposures, stats.n_dropped), (1, 0), "clicks on it are not unknown");
+}
+
+#[test]
+fn a_unit_sees_the_arm_that_the_hash_gives_it() {
+    let models = ["first-stage", "a", "none"];
+    let bench = Bench::new(&[experiment("x", "split", &models)], &[]);
+    let experiment = bench.lab.store().unwrap().get("x").unwrap();
+    let mut seen = [0; 3];
+    for n in 0..60 {
+        let unit = format!("unit {n}");
+        let arm = Assigner::new(&experiment).arm(&unit).unwrap();
+        seen[arm] += 1;
+        let answered = bench.ask(&trial(n, &unit));
+        let part = answered.part.unwrap();
+        assert_eq!((part.arm.unwrap(), part.forced), (format!("arm-{}", models[arm]), false));
+        assert_eq!(answered.answer.hits, bench.plain(&SearchRequest::new("query"), models[arm]).hits);
+    }
+    assert!(seen.iter().all(|n| *n > 5), "{seen:?}");
+    let records = bench.records("x");
+    assert_eq!(records.len(), 60);
+    for record in records {
+        assert_eq!(Assigner::new(&experiment).arm(&record.unit), Some(record.arm));
+        assert!(!record.forced && record.fallback.is_none() && record.n_hits == 10);
+    }
+}
+
+#[test]
+fn who_chooses_for_himself_is_recorded_as_forced() {
+    let bench = Bench::new(&[experiment("x", "split", &["none", "a"])], &[]);
+    let by_arm = Trial { arm: Some("arm-a".into()), ..trial(1, "u") };
+    let by_adapter = Trial {
+        request: SearchRequest { adapter: "a".parse().unwrap(), ..SearchRequest::new("query") },
+        ..trial(2, "u")
+    };
+    let elsewhere = Trial {
+        request: SearchRequest { adapter: "b".parse().unwrap(), ..SearchRequest::new("query") },
+        ..trial(3, "u")
+    };
+    for forced in [&by_arm, &by_adapter] {
+        let part = bench.ask(forced).part.unwrap();
+        assert_eq!((part.arm.as_deref(), part.forced), (Some("arm-a"), true));
+    }
+    assert_eq!(bench.ask(&elsewhere).part, None, "no arm has that adapter");
+    assert!(bench.records("x").iter().all(|record| record.forced && record.arm == 1));
+    assert_eq!(bench.records("x").len(), 2);
+
+    assert_eq!(
+        error(&bench, &Trial { arm: Some("z".into()), ..trial(4, "u") }),
+        "no running experiment has an arm `z`; there are `arm-none`, `arm-a`"
+    );
+    assert_eq!(
+        error(&bench, &Trial { experiment: Some("y".into()), ..trial(4, "u") }),
+        "no experiment `y` is running; running are `x`"
+    );
+    assert!(matches!(
+        bench.lab.search(&Trial { arm: Some("arm-a".into()), ..by_adapter }),
+        Err(ExperimentPipelineError::ArmAndAdapter)
+    ));
+    let missing = Trial {
+        request: SearchRequest { adapter: "missing".parse().unwrap(), ..SearchRequest::new("query") },
+        ..trial(5, "u")
+    };
+    assert_eq!(error(&bench, &missing), "the adapter `missing` cannot be used");
+}
+
+#[test]
+fn of_several_experiments_the_request_may_name_one() {
+    let bench = Bench::new(&[experiment("x", "split", &["none", "a"]), experiment("y", "split", &["none", "b"])], &[]);
+    assert_eq!(bench.ask(&trial(1, "u")).part.unwrap().experiment, "x");
+    let named = Trial { experiment: Some("y".into()), ..trial(2, "u") };
+    assert_eq!(bench.ask(&named).part.unwrap().experiment, "y");
+    let arm = Trial { arm: Some("arm-none".into()), ..trial(3, "u") };
+    assert_eq!(
+        error(&bench, &arm),
+        "the running experiments `x`, `y` all have an arm `arm-none`; name the `experiment` as well"
+    );
+    assert_eq!(bench.ask(&Trial { experiment: Some("y".into()), ..arm }).part.unwrap().experiment, "y");
+}
+
+#[test]
+fn without_a_unit_id_the_query_is_the_unit() {
+    let bench = Bench::new(&[experiment("x", "split", &["none", "a"])], &[]);
+    bench.ask(&Trial { unit_id: None, ..trial(1, "u") });
+    assert_eq!(bench.records("x")[0].unit, "query");
+}
+
+#[test]
+fn an_arm_whose_model_is_missing_answers_in_first_stage_order_and_says_so() {
+    let bench = Bench::new(&[experiment("x", "split", &["gone", "gone-too"])], &[]);
+    let answered = bench.ask(&trial(1, "u"));
+    assert!(!answered.answer.reranked && answered.part.is_some());
+    let message = answered.answer.fallback.unwrap().to_string();
+    assert!(message.starts_with("the adapter `gone") && message.contains("cannot be used: "), "{message}");
+    assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
+}
+
+#[test]
+fn mixed_pages_are_slices_of_one_draft_and_tell_nobody_whose_hits_they_are() {
+    let models = ["first-stage", "a", "b"];
+    let bench = Bench::new(&[experiment("x", "interleave", &models)], &[]);
+    let page = |n: usize, offset: usize, top_k: usize| {
+        let request =
+            SearchRequest { offset, top_k: NonZeroUsize::new(top_k), snippets: true, ..SearchRequest::new("query") };
+        bench.ask(&Trial { request, ..trial(n, "u") }).answer
+    };
+    let (all, first, second) = (page(1, 0, 12), page(2, 0, 5), page(3, 5, 7));
+    assert_eq!([ids(&first), ids(&second)].concat(), ids(&all));
+    assert_eq!(bench.reranker.n_calls(), 1, "one mixed batch, the rest from the cache");
+    for (at, hit) in all.hits.iter().enumerate() {
+        assert_eq!((hit.rank, hit.rerank_score, hit.snippet.is_some()), (at + 1, None, true));
+    }
+    assert!(all.reranked && all.model.is_none() && all.cache.misses == 60);
+
+    // Every team's hit is its arm's best that was left.
+    let tops = models.map(|model| bench.plain(&page_of(30), model));
+    let record = bench.records("x").remove(2);
+    assert_eq!((record.n_hits, record.teams.len()), (12, 12), "from rank 1 on, for the second page too");
+    let mut placed: Vec<&str> = Vec::new();
+    for (id, team) in ids(&all).into_iter().zip(&record.teams) {
+        let arms = if *team == NO_TEAM { 0..3 } else { usize::from(*team)..usize::from(*team) + 1 };
+        for arm in arms {
+            let best = ids(&tops[arm]).into_iter().find(|id| !placed.contains(id));
+            assert_eq!(best, Some(id));
+        }
+        placed.push(id);
+    }
+    let other = bench.ask(&trial(4, "somebody else"));
+    assert_ne!(ids(&other.answer), ids(&all)[..10]);
+}
+
+fn page_of(n: usize) -> SearchRequest {
+    SearchRequest { top_k: NonZeroUsize::new(n), ..SearchRequest::new("query") }
+}
+
+#[test]
+fn an_arm_that_fails_leaves_the_others_answer() {
+    let bench = Bench::new(&[experiment("x", "interleave", &["first-stage", "gone", "a"])], &[]);
+    let answered = bench.ask(&trial(1, "u"));
+    assert!(answered.answer.reranked && answered.answer.hits.len() == 10);
+    let part = answered.part.unwrap();
+    assert_eq!(part.failed_arms.iter().map(|arm| arm.arm.as_str()).collect::<Vec<_>>(), ["arm-gone"]);
+    assert!(!bench.records("x")[0].teams.contains(&1));
+    assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
+
+    let bench = Bench::new(&[experiment("x", "interleave", &["none", "a"])], &[]);
+    bench.reranker.set_fault(Some(Fault::Error("broken")));
+    let answered = bench.ask(&trial(1, "u"));
+    assert_eq!(answered.answer.fallback.unwrap().to_string(), "arm `arm-none`: broken; arm `arm-a`: broken");
+    assert_eq!(answered.part.unwrap().failed_arms.len(), 2);
+    assert_eq!(bench.records("x")[0].teams, [NO_TEAM; 10]);
+}
+
+#[test]
+fn clicks_come_to_the_arms_that_they_are_due() {
+    let bench = Bench::new(&[experiment("x", "split", &["none", "a"])], &[]);
+    let store = bench.lab.store().unwrap();
+    let answered = bench.ask(&trial(1, "u"));
+    let clicked = answered.answer.hits[2].candidate.id.to_string();
+    let click = json!({"action_name": "click", "query_id": "r1", "object_id": clicked, "timestamp": NOW});
+    store.submit(vec![Event::from_json(click).unwrap()], NOW).unwrap();
+    assert_eq!(bench.records("x")[0].clicks[0].rank, 3);
+}
+
+fn shadow(adapter: &str, share: f64) -> ShadowConfig {
+    ShadowConfig { name: "candidate".into(), adapter: adapter.parse().unwrap(), share }
+}
+
+/// Waits until so many answers were followed.
+fn wait_for_followed(bench: &Bench, n: u64) {
+    while bench.lab.shadow_stats().n_followed < n {
+        std::thread::yield_now();
+    }
+    bench.lab.store().unwrap().flush().unwrap();
+}
+
+#[test]
+fn a_shadow_tells_how_far_it_agrees() {
+    let bench = Bench::new(&[], &[shadow("a", 1.0)]);
+    for n in 0..5 {
+        let request = SearchRequest { adapter: AdapterChoice::Base, ..SearchRequest::new(format!("query {n}")) };
+        bench.ask(&Trial { request, ..trial(n, "u") });
+    }
+    let second_page = SearchRequest { offset: 10, ..SearchRequest::new("query 1") };
+    bench.ask(&Trial { request: second_page, ..trial(9, "u") });
+    let same = SearchRequest { adapter: "a".parse().unwrap(), ..SearchRequest::new("query 1") };
+    bench.ask(&Trial { request: same, ..trial(10, "u") });
+    wait_for_followed(&bench, 6);
+    let summary = bench.lab.store().unwrap().shadows().unwrap().remove(0);
+    assert_eq!((summary.name.as_str(), summary.n_answers, summary.n_failures), ("candidate", 6, 0));
+    let rbo = summary.mean_rbo.unwrap();
+    assert!(rbo > 1.0 / 6.0 && rbo < 0.99, "one of six is the same ranking: {rbo}");
+    assert!(summary.mean_kendall_tau.unwrap() < 0.6 && summary.mean_overlap_at_10.unwrap() < 0.9);
+}
+
+#[test]
+fn a_shadow_follows_its_share_and_failures_are_told() {
+    let bench = Bench::new(&[], &[shadow("gone", 0.3)]);
+    for n in 0..64 {
+        bench.ask(&Trial { request: SearchRequest::from_query(Query::new("query")), ..trial(n, "u") });
+        // None is dropped: at most one waits.
+        let stats = bench.lab.shadow_stats();
+        assert_eq!(stats.n_dropped, 0);
+    }
+    while bench.lab.shadow_stats().n_followed < 10 {
+        std::thread::yield_now();
+    }
+    bench.lab.store().unwrap().flush().unwrap();
+    let summary = bench.lab.store().unwrap().shadows().unwrap().remove(0);
+    assert!((10..30).contains(&summary.n_answers) && summary.n_failures == summary.n_answers, "{summary:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap());
+    let refused = ExperimentPipeline::new(bench.lab.pipeline().clone(), store, vec![shadow("a", 1.5)]).err().unwrap();
+    assert_eq!(refused.to_string(), "the share of shadow `candidate` is 1.5; give a number above 0 and up to 1");
+}
+
+#[test]
+fn a_shadow_does_not_hold_up_an_answer() {
+    let gate = Gate::closed();
+    let reranker = FakeReranker::hashing().with_adapters(&["a"]).behind(gate.clone());
+    let bench = Bench::over(reranker, &[], &[shadow("a", 1.0)]);
+    // The answer itself needs no model, and its shadow waits at the gate: the answer is there before it.
+    let plain = SearchRequest { rerank: false, ..SearchRequest::new("query") };
+    bench.ask(&Trial { request: plain, ..trial(1, "u") });
+    gate.wait_for_arrivals(1);
+    assert_eq!(bench.lab.shadow_stats().n_followed, 0);
+    gate.open();
+    wait_for_followed(&bench, 1);
+}

@@ -1,0 +1,174 @@
+//! What the service counts, in the format of Prometheus.
+
+mod parts;
+mod process;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lorank_experiment_pipeline::ExperimentAnswer;
+use lorank_pipeline::Answer;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use self::parts::Parts;
+use self::process::Process;
+use crate::LiveConfig;
+use crate::admission::Admission;
+use crate::service::Service;
+
+/// From half a millisecond, a cached answer, to half a minute, more than anybody waits.
+const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Why answers are not reranked, as [`Fallback::reason`](lorank_pipeline::Fallback::reason) has it.
+const REASONS: [&str; 4] = ["deadline_passed", "queue_full", "cancelled", "reranker_failed"];
+
+type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    /// `first-stage`, `none` for the bare base model, or the adapter; `interleaved` where there were several.
+    adapter: String,
+    experiment: String,
+    arm: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// The counts.
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// What is called the same whatever the program is.
+    process: Registry,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Durations<RouteLabels>,
+    stage_seconds: Durations<StageLabels>,
+    answers: Family<AnswerLabels, Counter>,
+    answer_seconds: Durations<AnswerLabels>,
+    fallbacks: Family<ReasonLabels, Counter>,
+}
+
+impl Metrics {
+    /// Counts nothing yet; of the service's parts, what they count themselves.
+    pub fn new(service: &Service, admission: &Arc<Admission>, config: &LiveConfig) -> Self {
+        let mut registry = Registry::with_prefix("lorank");
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
+        let (requests, answers) = (Family::default(), Family::default());
+        let fallbacks = Family::<ReasonLabels, Counter>::default();
+        // There from the start, or the first of each would be no rise to Prometheus.
+        for reason in REASONS {
+            drop(fallbacks.get_or_create(&ReasonLabels { reason }));
+        }
+        let request_seconds = Family::new_with_constructor(histogram);
+        let stage_seconds = Family::new_with_constructor(histogram);
+        let answer_seconds = Family::new_with_constructor(histogram);
+        registry.register("requests", "Requests that were answered", Family::clone(&requests));
+        let seconds = Unit::Seconds;
+        registry.register_with_unit(
+            "request_duration",
+            "How long requests took",
+            seconds.clone(),
+            Family::clone(&request_seconds),
+        );
+        registry.register_with_unit(
+            "search_stage_duration",
+            "How long the stages of searches took",
+            seconds.clone(),
+            Family::clone(&stage_seconds),
+        );
+        registry.register("answers", "Searches that were answered, by what ranked them", Family::clone(&answers));
+        registry.register_with_unit(
+            "answer_duration",
+            "How long searches took, by what ranked them",
+            seconds,
+            Family::clone(&answer_seconds),
+        );
+        registry.register(
+            "fallbacks",
+            "Answers in first-stage order that were to be reranked",
+            Family::clone(&fallbacks),
+        );
+        registry.register("build", "What runs here", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let (admission, config) = (admission.clone(), config.clone());
+        registry.register_collector(Box::new(Parts { service: service.clone(), admission, config }));
+        let mut process = Registry::default();
+        process.register_collector(Box::new(Process::begun_now()));
+        Self { registry, process, requests, request_seconds, stage_seconds, answers, answer_seconds, fallbacks }
+    }
+
+    /// Counts a request that was answered.
+    pub fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
+        let labels = RequestLabels { route: route.to_owned(), method: method.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+        self.request_seconds.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a search that was answered.
+    pub fn answered(&self, answered: &ExperimentAnswer) {
+        let ExperimentAnswer { answer, part } = answered;
+        let timings = &answer.timings;
+        let forward = timings.rerank.saturating_sub(timings.queue);
+        for (stage, took) in [
+            ("first_stage", timings.first_stage),
+            ("cache", timings.cache),
+            ("queue", timings.queue),
+            ("model", forward),
+            ("total", timings.total),
+        ] {
+            self.stage_seconds.get_or_create(&StageLabels { stage }).observe(took.as_secs_f64());
+        }
+        let of_part = |name: Option<&String>| name.cloned().unwrap_or_default();
+        let labels = AnswerLabels {
+            adapter: ranker(answer, part.as_ref().is_some_and(|part| part.arm.is_none())),
+            experiment: of_part(part.as_ref().map(|part| &part.experiment)),
+            arm: of_part(part.as_ref().and_then(|part| part.arm.as_ref())),
+        };
+        self.answers.get_or_create(&labels).inc();
+        self.answer_seconds.get_or_create(&labels).observe(timings.total.as_secs_f64());
+        if let Some(fallback) = &answer.fallback {
+            self.fallbacks.get_or_create(&ReasonLabels { reason: fallback.reason() }).inc();
+        }
+    }
+
+    /// All that is counted, as Prometheus reads it (the OpenMetrics text format).
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        let mut registries = [&self.registry, &self.process].into_iter();
+        let written = registries.try_for_each(|registry| encode_registry(&mut text, registry));
+        written.and_then(|()| encode_eof(&mut text)).expect("writing to a string cannot fail");
+        text
+    }
+}
+
+fn ranker(answer: &Answer, is_interleaved: bool) -> String {
+    match answer.model.as_ref().filter(|_| answer.reranked) {
+        _ if is_interleaved => "interleaved".to_owned(),
+        None => "first-stage".to_owned(),
+        Some(model) => model.adapter.as_ref().map_or_else(|| "none".to_owned(), |adapter| adapter.id.to_string()),
+    }
+}

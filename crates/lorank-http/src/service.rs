@@ -1,0 +1,183 @@
+//! What the routes serve, its engines forgotten.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
+use lorank_core::{AdapterId, BoxError, Candidate, Digest, FirstStage, ModelVersion, Reranker};
+use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowStats, Trial};
+use lorank_experiments::{ExperimentError, ExperimentStore};
+use lorank_pipeline::{
+    AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, Scoring, SearchRequest,
+};
+
+use crate::DocumentHost;
+
+/// What is served: a pipeline, with experiments and a registry of adapters where there are any.
+#[derive(Clone)]
+pub struct Service {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) adapters: Option<Arc<dyn AdapterHost>>,
+    pub(crate) documents: Option<Arc<dyn DocumentHost>>,
+    pub(crate) continue_trace: Option<ContinueTrace>,
+}
+
+/// Makes a request's span part of the trace that the caller's `traceparent` header (W3C Trace Context) names.
+pub type ContinueTrace = fn(&tracing::Span, &str);
+
+impl Service {
+    /// A lab's searches and experiments.
+    pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(lab: Arc<ExperimentPipeline<F, R>>) -> Self {
+        Self { engine: lab, adapters: None, documents: None, continue_trace: None }
+    }
+
+    /// Returns when all exposures and shadows' records so far are on the disk: at the end, before the process goes.
+    ///
+    /// # Errors
+    /// A store that cannot be written any more.
+    pub fn flush(&self) -> Result<(), ExperimentError> {
+        self.engine.store().map_or(Ok(()), |store| store.flush())
+    }
+
+    /// The adapters that it serves as well.
+    #[must_use]
+    pub fn with_adapters(self, adapters: Arc<dyn AdapterHost>) -> Self {
+        Self { adapters: Some(adapters), ..self }
+    }
+
+    /// The documents that may be read and changed.
+    #[must_use]
+    pub fn with_documents(self, documents: Arc<dyn DocumentHost>) -> Self {
+        Self { documents: Some(documents), ..self }
+    }
+
+    /// How traces that callers began go on here, where traces are sent somewhere.
+    #[must_use]
+    pub fn with_traces(self, continue_trace: ContinueTrace) -> Self {
+        Self { continue_trace: Some(continue_trace), ..self }
+    }
+}
+
+/// A pipeline without experiments.
+impl<F: FirstStage + 'static, R: Reranker + 'static> From<Arc<Pipeline<F, R>>> for Service {
+    fn from(pipeline: Arc<Pipeline<F, R>>) -> Self {
+        Self::new(Arc::new(ExperimentPipeline::without_store(pipeline)))
+    }
+}
+
+/// Adapters that can be added and removed while they are served. The service knows the registry; the host knows the model.
+pub trait AdapterHost: Send + Sync {
+    /// The registry.
+    fn registry(&self) -> &Registry;
+
+    /// Whether the operator allows this source.
+    fn allows(&self, source: &str) -> bool;
+
+    /// Brings an adapter from its source, makes sure that the base model can score with it, and adds it to the registry.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being added: the caller's to mend, or a `RegistryError`.
+    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError>;
+
+    /// The adapters that are served beside the registry's.
+    fn own_adapters(&self) -> Vec<AdapterId>;
+
+    /// The most tokens of a pair; what is longer is cut.
+    fn max_length(&self) -> usize;
+
+    /// Whether an adapter is in memory now.
+    fn is_in_memory(&self, entry: &Entry) -> bool;
+
+    /// What is in memory, and how long loading took.
+    fn residency(&self) -> ResidencyStats;
+
+    /// Where the model's time has gone, if the model tells.
+    fn model_times(&self) -> Option<ModelTimes> {
+        None
+    }
+}
+
+/// Where a model's time has gone since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModelTimes {
+    /// Turning texts into tokens.
+    pub tokenise: Duration,
+    /// Forward passes, the times of all threads together.
+    pub forward: Duration,
+    /// Tokens that went through the model, as its tokenizer counts them.
+    pub n_tokens: u64,
+}
+
+/// A lab whose engines are forgotten.
+pub(crate) trait Engine: Send + Sync {
+    fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError>;
+    fn search_each(
+        &self,
+        request: &SearchRequest,
+        rankers: &[Ranker],
+    ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError>;
+    fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError>;
+    fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
+    fn n_cached_scores(&self, adapter: &Digest) -> usize;
+    fn cache_stats(&self) -> CacheStats;
+    /// Has the first stage search for one hit.
+    fn probe(&self) -> Result<(), PipelineError>;
+    /// How many requests may wait for the model.
+    fn queue_max(&self) -> usize;
+    fn queue_stats(&self) -> QueueStats;
+    fn shadow_stats(&self) -> ShadowStats;
+    fn store(&self) -> Option<&Arc<ExperimentStore>>;
+}
+
+impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeline<F, R> {
+    fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError> {
+        self.search(trial)
+    }
+
+    fn search_each(
+        &self,
+        request: &SearchRequest,
+        rankers: &[Ranker],
+    ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError> {
+        self.pipeline().search_each(request, rankers)
+    }
+
+    fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError> {
+        self.pipeline().score(request, documents)
+    }
+
+    fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError> {
+        self.pipeline().model(choice)
+    }
+
+    fn n_cached_scores(&self, adapter: &Digest) -> usize {
+        self.pipeline().n_cached_scores(Some(adapter))
+    }
+
+    fn cache_stats(&self) -> CacheStats {
+        self.pipeline().cache_stats()
+    }
+
+    fn probe(&self) -> Result<(), PipelineError> {
+        let one = Some(NonZeroUsize::MIN);
+        let request = SearchRequest { rerank: false, depth: one, top_k: one, ..SearchRequest::new("ready") };
+        self.pipeline().search(&request).map(drop)
+    }
+
+    fn queue_max(&self) -> usize {
+        self.pipeline().config().queue_max.get()
+    }
+
+    fn queue_stats(&self) -> QueueStats {
+        self.pipeline().queue_stats()
+    }
+
+    fn shadow_stats(&self) -> ShadowStats {
+        self.shadow_stats()
+    }
+
+    fn store(&self) -> Option<&Arc<ExperimentStore>> {
+        self.store()
+    }
+}

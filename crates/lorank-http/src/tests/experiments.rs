@@ -1,0 +1,226 @@
+//! Experiments, events, comparisons and keys from the outside.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use lorank_experiment_pipeline::{ExperimentPipeline, ShadowConfig};
+use lorank_experiments::{ExperimentStore, StoreConfig};
+use serde_json::json;
+
+use super::*;
+
+/// A service with experiments, and the folder of their store.
+pub(super) fn lab_service(config: ServerConfig) -> (Router, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap());
+    let reranker = FakeReranker::hashing().with_adapters(&["a", "b"]);
+    let first_stage = ToyFirstStage::new(toy::candidates(20));
+    let pipeline = Arc::new(Pipeline::new(first_stage, reranker, PipelineConfig::default()).unwrap());
+    let shadow = ShadowConfig { name: "b".into(), adapter: "b".parse().unwrap(), share: 1.0 };
+    let lab = ExperimentPipeline::new(pipeline, store, vec![shadow]).unwrap();
+    (router(Service::new(Arc::new(lab)), config), folder)
+}
+
+/// Sends JSON and reads JSON, where there is any.
+pub(super) async fn ask(service: &Router, method: &str, uri: &str, body: Json) -> (u16, Json) {
+    let sent = if body.is_null() { (String::new(), "") } else { (body.to_string(), JSON) };
+    let (status, _, body) = send(service, request(method, uri, sent.1, sent.0)).await;
+    (status.as_u16(), serde_json::from_str(&body).unwrap_or(Json::String(body)))
+}
+
+fn experiment(method: &str) -> Json {
+    json!({"id": "x", "salt": "s", "layer": "main", "traffic_share": 1.0, "method": method, "arms": [
+        {"name": "control", "model": "none", "weight": 1}, {"name": "a", "model": "a", "weight": 1}]})
+}
+
+#[tokio::test]
+async fn an_experiment_goes_from_draft_to_report() {
+    let (service, _folder) = lab_service(ServerConfig::default());
+    let (status, draft) = ask(&service, "POST", "/v1/experiments", experiment("split")).await;
+    assert_eq!((status, &draft["state"]), (201, &json!("draft")));
+    assert_eq!(ask(&service, "POST", "/v1/experiments", experiment("split")).await.0, 409, "it is there");
+    assert_eq!(ask(&service, "POST", "/v1/experiments/x/start", Json::Null).await.1["state"], "running");
+    assert_eq!(ask(&service, "DELETE", "/v1/experiments/x", Json::Null).await.0, 409, "only a draft can be");
+
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 0..40 {
+        let search = json!({"query": "egg", "unit_id": format!("u{n}"), "top_k": 5});
+        let (status, answer) = ask(&service, "POST", "/v1/search", search).await;
+        assert_eq!((status, &answer["experiment"]["id"]), (200, &json!("x")));
+        let arm = answer["experiment"]["arm"].as_str().unwrap();
+        let adapter = if arm == "a" { json!("a") } else { Json::Null };
+        assert_eq!(answer["adapter"]["id"], adapter);
+        seen.insert(arm.to_owned());
+        let click = json!([{"action_name": "click", "query_id": answer["request_id"], "client_id": "c",
+            "timestamp": "2026-01-01T00:00:00Z", "event_id": format!("e{n}"),
+            "event_attributes": {"object": {"object_id": answer["hits"][0]["id"]}, "position": {"ordinal": 1}}}]);
+        assert_eq!(
+            ask(&service, "POST", "/v1/events", click.clone()).await,
+            (200, json!({"accepted": 1, "duplicates": 0}))
+        );
+        assert_eq!(ask(&service, "POST", "/v1/events", click).await.1, json!({"accepted": 0, "duplicates": 1}));
+    }
+    assert_eq!(seen.len(), 2);
+    let (_, report) = ask(&service, "GET", "/v1/experiments/x/report", Json::Null).await;
+    let n_clicks: u64 = report["arms"].as_array().unwrap().iter().map(|arm| arm["n_clicks"].as_u64().unwrap()).sum();
+    assert_eq!((n_clicks, report["sentence"].as_str().unwrap().contains("ot yet")), (40, true), "{report}");
+    let (_, table) = ask(&service, "GET", "/v1/experiments/x/report?format=text", Json::Null).await;
+    assert!(table.as_str().unwrap().contains("click-through"), "{table}");
+    let mut page = request("GET", "/v1/experiments/x/report", "", "");
+    page.headers_mut().insert("accept", "text/html,application/xhtml+xml".parse().unwrap());
+    let (_, headers, page) = send(&service, page).await;
+    assert!(headers["content-type"].to_str().unwrap().starts_with("text/html") && page.starts_with("<!"), "{page:.40}");
+    let (_, csv) = ask(&service, "GET", "/v1/experiments/x/export", Json::Null).await;
+    assert_eq!(csv.as_str().unwrap().lines().count(), 41);
+
+    assert_eq!(ask(&service, "PATCH", "/v1/experiments/x", json!({"traffic_share": 0.5})).await.0, 422);
+    assert_eq!(ask(&service, "POST", "/v1/experiments/x/stop", Json::Null).await.1["state"], "stopped");
+    assert_eq!(ask(&service, "GET", "/v1/search?q=egg&unit_id=u1", Json::Null).await.1["experiment"], Json::Null);
+}
+
+#[tokio::test]
+async fn interleaved_hits_do_not_tell_their_arm() {
+    let (service, _folder) = lab_service(ServerConfig::default());
+    ask(&service, "POST", "/v1/experiments", experiment("interleave")).await;
+    ask(&service, "POST", "/v1/experiments/x/start", Json::Null).await;
+    let mut search = request("GET", "/v1/search?q=egg&explain=true", "", "");
+    search.headers_mut().insert("x-unit-id", "u".parse().unwrap());
+    let (_, _, body) = send(&service, search).await;
+    let answer: Json = serde_json::from_str(&body).unwrap();
+    let part = json!({"id": "x", "arm": null, "interleaved": true, "forced": false, "failed_arms": []});
+    assert_eq!((&answer["experiment"], &answer["adapter"], &answer["reranked"]), (&part, &Json::Null, &json!(true)));
+    for hit in answer["hits"].as_array().unwrap() {
+        assert_eq!((&hit["rerank_score"], &hit["explanation"]["score_origin"]), (&Json::Null, &Json::Null));
+    }
+    let (_, forced) = ask(&service, "GET", "/v1/search?q=egg&arm=a", Json::Null).await;
+    assert_eq!((&forced["experiment"]["forced"], &forced["adapter"]["id"]), (&json!(true), &json!("a")));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_experiment_or_event_is_named() {
+    let (service, _folder) = lab_service(ServerConfig::default());
+    let mut missing = experiment("split");
+    missing["arms"][1]["model"] = "gone".into();
+    let click = |query_id: &str| json!({"action_name": query_id, "timestamp": 1});
+    for (method, uri, body, status, field) in [
+        ("POST", "/v1/experiments", missing, 422, json!("arms[1].model")),
+        ("POST", "/v1/experiments", json!({"id": "x"}), 422, Json::Null),
+        ("GET", "/v1/experiments/x", Json::Null, 404, Json::Null),
+        ("GET", "/v1/experiments/x/report?format=pdf", Json::Null, 400, Json::Null),
+        ("POST", "/v1/search", json!({"query": "egg", "experiment": "x"}), 404, json!("experiment")),
+        ("POST", "/v1/search", json!({"query": "egg", "arm": "x"}), 404, json!("arm")),
+        ("POST", "/v1/search", json!({"query": "egg", "unit_id": ""}), 422, json!("unit_id")),
+        ("POST", "/v1/events", json!([click("click"), click("")]), 422, json!("action_name")),
+        ("POST", "/v1/events", json!({"action_name": "click"}), 422, Json::Null),
+        ("POST", "/v1/compare", json!({"query": "egg"}), 422, json!("adapters")),
+        ("POST", "/v1/compare", json!({"query": "egg", "adapters": ["a", "a"]}), 422, json!("adapters")),
+        ("POST", "/v1/compare", json!({"query": "egg", "adapters": ["gone"]}), 404, json!("adapter")),
+        ("POST", "/v1/compare", json!({"query": "egg", "adapters": ["a"], "rerank": true}), 422, json!("rerank")),
+        ("GET", "/v1/adapters", Json::Null, 404, Json::Null),
+    ] {
+        let (found, answer) = ask(&service, method, uri, body.clone()).await;
+        assert_eq!(
+            (found, answer["error"].get("field").unwrap_or(&Json::Null)),
+            (status, &field),
+            "{method} {uri} {body}: {answer}"
+        );
+    }
+    let (_, report) = ask(&service, "POST", "/v1/events", json!([click("click"), click("")])).await;
+    assert!(report["error"]["message"].as_str().unwrap().starts_with("event 1 of those that were sent"), "{report}");
+}
+
+#[tokio::test]
+async fn a_comparison_shows_every_rankers_hits_and_where_the_others_have_them() {
+    let (service, _folder) = lab_service(ServerConfig::default());
+    let body = json!({"query": "egg", "adapters": ["a", "none"], "top_k": 5, "depth": 10, "fields": ["year"]});
+    let (status, answer) = ask(&service, "POST", "/v1/compare", body).await;
+    assert_eq!(status, 200, "{answer}");
+    let rankers = answer["rankers"].as_array().unwrap();
+    assert_eq!(
+        rankers.iter().map(|one| one["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["first-stage", "a", "none"]
+    );
+    for ranker in rankers {
+        for hit in ranker["hits"].as_array().unwrap() {
+            let id = hit["id"].as_str().unwrap();
+            assert!(answer["documents"][id]["fields"]["year"].is_u64(), "{id}");
+            let origin = if ranker["name"] == "first-stage" { Json::Null } else { json!("model") };
+            assert_eq!(hit["score_origin"], origin, "{id}");
+            for other in rankers.iter().filter(|other| other["name"] != ranker["name"]) {
+                let there = other["hits"].as_array().unwrap().iter().find(|hit| hit["id"] == id);
+                let rank = there.map_or(Json::Null, |hit| hit["rank"].clone());
+                assert_eq!(hit["ranks"][other["name"].as_str().unwrap()], rank);
+            }
+        }
+        let name = ranker["name"].as_str().unwrap();
+        let alone = if name == "first-stage" { "rerank=false".to_owned() } else { format!("adapter={name}") };
+        let (_, alone) = ask(&service, "GET", &format!("/v1/search?q=egg&top_k=5&depth=10&{alone}"), Json::Null).await;
+        assert_eq!(ids(ranker), ids(&alone));
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_comparison_follow_each_other() {
+    let (service, _folder) = lab_service(ServerConfig::default());
+    let page = async |top_k: usize, offset: usize| {
+        let body = json!({"query": "egg", "adapters": ["a"], "depth": 12, "top_k": top_k, "offset": offset});
+        ask(&service, "POST", "/v1/compare", body).await.1
+    };
+    let (whole, first, second) = (page(10, 0).await, page(5, 0).await, page(5, 5).await);
+    for n in 0..2 {
+        let ranker = |answer: &Json| answer["rankers"][n].clone();
+        assert_eq!([ids(&ranker(&first)), ids(&ranker(&second))].concat(), ids(&ranker(&whole)));
+        assert_eq!(second["rankers"][n]["hits"][0]["rank"], 6);
+    }
+}
+
+#[tokio::test]
+async fn shadows_and_counts_can_be_read() {
+    let (service, _folder) = lab_service(ServerConfig::default());
+    ask(&service, "GET", "/v1/search?q=egg&adapter=a", Json::Null).await;
+    let shadow = loop {
+        let (_, shadows) = ask(&service, "GET", "/v1/shadows", Json::Null).await;
+        if let Some(shadow) = shadows["shadows"].get(0) {
+            break shadow.clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&shadow["adapter"], &shadow["n_answers"], &shadow["n_failures"]), (&json!("b"), &json!(1), &json!(0)));
+    assert!(shadow["mean_rbo"].as_f64().unwrap() < 1.0);
+    let (_, text) = ask(&service, "GET", "/metrics", Json::Null).await;
+    let text = text.as_str().unwrap();
+    for line in [
+        "lorank_requests_total{route=\"/v1/search\",method=\"GET\",status=\"200\"} 1",
+        "lorank_answers_total{adapter=\"a\",experiment=\"\",arm=\"\"} 1",
+        "lorank_search_stage_duration_seconds_count{stage=\"model\"} 1",
+        "lorank_cache_misses_total",
+        "# EOF",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn keys_open_what_their_role_may_do() {
+    let key = |text: &str, role| Key::new(text, role, &Key::hash_of(text)).unwrap();
+    let keys = vec![key("searching", Role::Search), key("administering", Role::Admin)];
+    let (service, _folder) = lab_service(ServerConfig { access: Access { keys }, ..ServerConfig::default() });
+    for (uri, key, status) in [
+        ("/health", "", 200),
+        ("/v1/search?q=egg", "", 401),
+        ("/v1/search?q=egg", "guessed", 401),
+        ("/v1/search?q=egg", "searching", 200),
+        ("/v1/experiments", "searching", 403),
+        ("/v1/experiments", "administering", 200),
+        ("/v1/search?q=egg", "administering", 200),
+        ("/nowhere", "", 404),
+    ] {
+        let mut request = request("GET", uri, "", "");
+        if !key.is_empty() {
+            request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        }
+        let (found, headers, _) = send(&service, request).await;
+        assert_eq!(found.as_u16(), status, "{uri} with `{key}`");
+        assert_eq!(headers.contains_key("www-authenticate"), found == StatusCode::UNAUTHORIZED);
+    }
+}

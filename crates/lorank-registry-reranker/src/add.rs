@@ -1,0 +1,55 @@
+//! From a model's files to an adapter of a registry.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lorank_adapters::{Contents, NewFile, Outcome, Provenance, Registry, RegistryError};
+use lorank_core::AdapterId;
+use lorank_model::{AdapterFacts, AdapterFile, FileContents, Files, ModelError};
+
+/// An adapter that could not be added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// Its files are no adapter's.
+    #[error(transparent)]
+    Model(#[from] Box<ModelError>),
+    /// The registry refuses it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Reads what an adapter says of itself and copies its files into a registry. `source` and `revision` say where the files came
+/// from. Whether a base model can score with it is [`RegistryReranker::check`](crate::RegistryReranker::check)'s to say.
+///
+/// # Errors
+/// Files that are no adapter's, or whatever keeps the registry from taking them.
+pub fn add(
+    registry: &Registry,
+    id: &AdapterId,
+    files: &Files,
+    source: &str,
+    revision: Option<&str>,
+) -> Result<Outcome, AddError> {
+    let facts = AdapterFacts::read(files).map_err(Box::new)?;
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let provenance = Provenance {
+        source: source.to_owned(),
+        revision: revision.map(str::to_owned),
+        added_at_millis: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        base_model: facts.trained_on.unwrap_or_default(),
+        rank: facts.rank,
+        targets: facts.targets,
+        n_parameters: facts.n_parameters,
+        model_digest: facts.digest,
+    };
+    let files: Vec<NewFile> = facts.files.into_iter().map(new_file).collect();
+    Ok(registry.add(id, &files, provenance)?)
+}
+
+fn new_file(file: AdapterFile) -> NewFile {
+    let contents = match file.contents {
+        FileContents::Path(path) => Contents::Path(path),
+        FileContents::Bytes(bytes) => Contents::Bytes(bytes.into()),
+    };
+    NewFile { name: file.name.to_owned(), contents }
+}

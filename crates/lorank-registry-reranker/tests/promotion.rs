@@ -1,0 +1,146 @@
+//! Adapters come, are promoted and go while requests are under way.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use lorank_adapters::Registry;
+use lorank_core::{AdapterId, Candidate, Digest, Group, ModelVersion, Query, Reranker, Score};
+use lorank_model::{Files, LoadOptions, ModelReranker};
+use lorank_registry_reranker::RegistryReranker;
+use lorank_testing::fixture;
+
+fn id(text: &str) -> AdapterId {
+    text.parse().unwrap()
+}
+
+fn base() -> ModelReranker {
+    let files = Files::folder(fixture("tiny-bert").join("base")).unwrap();
+    ModelReranker::load(&files, LoadOptions::default()).unwrap()
+}
+
+/// Adds an adapter of the fixture.
+fn add(registry: &Registry, name: &str, folder: &str) {
+    let files = Files::folder(fixture("tiny-bert").join(folder)).unwrap();
+    lorank_registry_reranker::add(registry, &id(name), &files, folder, None).unwrap();
+}
+
+fn live(folder: &Path, bytes_max: u64) -> RegistryReranker {
+    let registry = Arc::new(Registry::open(folder).unwrap());
+    add(&registry, "a", "adapter-a");
+    add(&registry, "b", "adapter-b");
+    RegistryReranker::new(base(), registry, None, bytes_max)
+}
+
+fn candidates() -> Vec<Candidate> {
+    let texts = ["Seven minutes for a soft yolk.", "Lamps were lit with oil.", "The egg came first."];
+    texts.map(|text| Candidate::new(text, text, Score::new(0.0).unwrap())).to_vec()
+}
+
+fn scores(reranker: &impl Reranker, model: &ModelVersion) -> Vec<Score> {
+    let (query, candidates) = (Query::new("how long to boil an egg"), candidates());
+    let group = Group { query: &query, model, candidates: &candidates };
+    reranker.score(&[group]).pop().unwrap().unwrap()
+}
+
+/// Each adapter's scores, by the digest of its files, as a model of its own gives them.
+fn expected() -> HashMap<Digest, Vec<Score>> {
+    let base = base();
+    let of = |folder: &str| {
+        base.add_adapter(id(folder), &Files::folder(fixture("tiny-bert").join(folder)).unwrap()).unwrap();
+        let model = base.resolve(Some(&id(folder))).unwrap();
+        (model.adapter.as_ref().unwrap().digest, scores(&base, &model))
+    };
+    ["adapter-a", "adapter-b"].map(of).into()
+}
+
+#[test]
+fn a_hundred_promotions_under_load_fail_no_request_and_mix_no_adapters() {
+    let folder = tempfile::tempdir().unwrap();
+    // Room for none: whatever is not in use is let go of, and loaded again.
+    let (live, expected) = (live(folder.path(), 0), expected());
+    let default = RegistryReranker::default_name();
+    live.registry().set_alias(&default, &id("a")).unwrap();
+    let (is_over, n_answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let model = live.resolve(Some(&default)).unwrap();
+                    thread::yield_now();
+                    let adapter = model.adapter.as_ref().unwrap();
+                    assert_eq!(scores(&live, &model), expected[&adapter.digest], "{}", adapter.id);
+                    n_answers.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for n in 0..100 {
+            live.registry().set_alias(&default, &id(["b", "a"][n % 2])).unwrap();
+            // Each of them is met by answers.
+            let until = n_answers.load(Ordering::Relaxed) + 2;
+            while n_answers.load(Ordering::Relaxed) < until {
+                thread::yield_now();
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(live.residency().n_loads > 2, "{:?}", live.residency());
+    assert_eq!(live.residency().n_held, 0);
+}
+
+#[test]
+fn a_request_ends_on_the_version_that_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, expected) = (live(folder.path(), 0), expected());
+    let model = live.resolve(Some(&id("a"))).unwrap();
+    // The name gets other weights, then goes; further changes collect what nobody uses.
+    add(live.registry(), "a", "adapter-b");
+    live.registry().remove(&id("a"), &[], false).unwrap();
+    live.registry().set_alias(&id("x"), &id("b")).unwrap();
+    assert_eq!(scores(&live, &model), expected[&model.adapter.as_ref().unwrap().digest]);
+    let error = live.resolve(Some(&id("a"))).unwrap_err().to_string();
+    assert_eq!(error, "the registry has no adapter and no alias `a`; it has `b`, `x`");
+}
+
+#[test]
+fn a_batch_mixes_the_registrys_adapters_with_the_bases_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, expected) = (live(folder.path(), RegistryReranker::BYTES_MAX), expected());
+    live.base().add_adapter(id("own"), &Files::folder(fixture("tiny-bert").join("adapter-b")).unwrap()).unwrap();
+    let models = [Some("a"), None, Some("own"), Some("b")].map(|name| live.resolve(name.map(id).as_ref()).unwrap());
+    let (query, candidates) = (Query::new("how long to boil an egg"), candidates());
+    let groups = models.each_ref().map(|model| Group { query: &query, model, candidates: &candidates });
+    for (model, scores) in models.iter().zip(live.score(&groups)) {
+        let alone = model.adapter.as_ref().map(|adapter| expected[&adapter.digest].clone());
+        assert_eq!(scores.unwrap(), alone.unwrap_or_else(|| self::scores(live.base(), model)));
+    }
+    assert_eq!((live.residency().n_held, live.residency().n_loads), (2, 2));
+    let gone = ModelVersion {
+        adapter: Some(lorank_core::AdapterVersion { id: id("z"), digest: Digest::new([9; 32]) }),
+        ..models[1].clone()
+    };
+    let group = Group { query: &query, model: &gone, candidates: &candidates };
+    assert!(
+        live.score(&[group, groups[0]])[0]
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("gone from the registry"))
+    );
+}
+
+#[test]
+fn default_is_the_registrys_and_before_that_the_one_given_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Arc::new(Registry::open(folder.path()).unwrap());
+    let base = base();
+    base.add_adapter(id("own"), &Files::folder(fixture("tiny-bert").join("adapter-b")).unwrap()).unwrap();
+    let live = RegistryReranker::new(base, registry, Some(id("own")), RegistryReranker::BYTES_MAX);
+    let default = || live.resolve(Some(&RegistryReranker::default_name())).unwrap().adapter.unwrap().id;
+    assert_eq!(default(), id("own"));
+    add(live.registry(), "a", "adapter-a");
+    live.registry().set_alias(&RegistryReranker::default_name(), &id("a")).unwrap();
+    assert_eq!(default(), id("a"));
+}
