@@ -11,12 +11,9 @@ trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
 
 mkdir -p "$kept"
 cp tests/clients/{package.json,check.js} "$kept"
-if ! { python3 -m venv "$kept/venv" && "$kept/venv/bin/pip" install --quiet --no-compile --disable-pip-version-check \
-    --requirement tests/clients/requirements.txt && npm install --prefix "$kept" --no-package-lock --no-audit --no-fund \
-    --loglevel error; }; then
-    echo "the clients could not be installed: nothing was shown"
-    exit 0
-fi
+python3 -m venv "$kept/venv"
+"$kept/venv/bin/pip" install --quiet --no-compile --disable-pip-version-check --requirement tests/clients/requirements.txt
+npm install --prefix "$kept" --no-package-lock --no-audit --no-fund --loglevel error
 
 export LORANK_DATA=$work/data
 printf '{"id": "1", "text": "A light bulb."}\n' | "$lorank" --quiet index --index "$work/index" -

@@ -107,7 +107,7 @@ fn a_request_ends_on_the_version_that_it_began_with() {
 }
 
 #[test]
-fn a_batch_mixes_the_registrys_adapters_with_the_bases_own() {
+fn a_batch_mixes_registered_adapters_with_those_of_the_base() {
     let folder = tempfile::tempdir().unwrap();
     let (live, expected) = (live(folder.path(), RegistryReranker::BYTES_MAX), expected());
     live.base().add_adapter(id("own"), &Files::folder(fixture("tiny-bert").join("adapter-b")).unwrap()).unwrap();
@@ -132,7 +132,7 @@ fn a_batch_mixes_the_registrys_adapters_with_the_bases_own() {
 }
 
 #[test]
-fn default_is_the_registrys_and_before_that_the_one_given_at_the_start() {
+fn default_is_the_registered_adapter_else_the_one_given_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Arc::new(Registry::open(folder.path()).unwrap());
     let base = base();

@@ -1,0 +1,16 @@
+"""docker-compose.yml, the Dockerfile and the dashboard are well formed and name files that exist."""
+
+import json
+import pathlib
+
+import yaml
+
+services = yaml.safe_load(open("docker-compose.yml"))["services"]
+assert set(services) == {"lorank", "prometheus", "grafana"} and services["lorank"]["build"] == ".", services.keys()
+for service in services.values():
+    for volume in service.get("volumes", []):
+        source = volume.split(":")[0]
+        assert not source.startswith(".") or pathlib.Path(source).exists(), source
+dockerfile = open("Dockerfile").read()
+assert "USER lorank" in dockerfile and "HEALTHCHECK" in dockerfile
+json.load(open("ops/grafana/dashboards/lorank.json"))
