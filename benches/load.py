@@ -12,6 +12,7 @@ Server and clients share the machine's cores, so the server has less of them tha
     cold       64 connections ask what nobody has asked before
     overload   searches nobody has asked before come at twice the rate that `cold` could answer, each with a deadline
     slow       10,000 connections send a byte a second, while one client asks as ever
+    long       twenty rerank requests with one document of 15 MB each, while one client searches
 """
 import argparse
 import asyncio
@@ -47,7 +48,7 @@ options = parser.parse_args()
 queries = [json.loads(line)['text'] for line in open(options.queries, encoding='utf-8')]
 random.Random(1).shuffle(queries)
 HOT = 100
-parts = options.only.split(',') if options.only else ['overhead', 'cached', 'cold', 'overload', 'slow']
+parts = options.only.split(',') if options.only else ['overhead', 'cached', 'cold', 'overload', 'slow', 'long']
 
 
 class Server:
@@ -335,6 +336,51 @@ def slow():
     ])
 
 
+def rerank_long(server, n, statuses):
+    """One rerank request with one document of 15 MB, on a connection of its own."""
+    document = ' '.join(random.Random(n).choices(queries, k=400))
+    document = (document * (15_000_000 // len(document) + 1))[:15_000_000]
+    body = json.dumps({'query': queries[n], 'documents': [document]}).encode()
+    with socket.create_connection((server.host, server.port)) as connection:
+        head = f'POST /v1/rerank HTTP/1.1\r\nhost: lorank\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n'
+        connection.sendall(head.encode() + body)
+        answer = connection.makefile('rb').read()
+    statuses.append(int(answer.split()[1]))
+
+
+def long():
+    def search(client, n, more):
+        status, answer, took = client.ask(f'{queries[n % len(queries)]} w{n}', '&depth=4&deadline_millis=5000')
+        assert status == 200
+        more.append((took, answer['reranked']))
+
+    with Server() as server:
+        client, alone, beside, statuses = Client(server), [], [], []
+        for n in range(50):
+            search(client, n, alone)
+        before = server.resident[-1]
+        senders = [threading.Thread(target=rerank_long, args=(server, n, statuses)) for n in range(20)]
+        for sender in senders:
+            sender.start()
+        n = 50
+        while any(sender.is_alive() for sender in senders):
+            search(client, n, beside)
+            n += 1
+        for sender in senders:
+            sender.join()
+        time.sleep(5)
+        after, most = server.resident[-1], max(server.resident)
+    times, alone = [took for took, _ in beside], [took for took, _ in alone]
+    table('Twenty rerank requests of 15 MB, and one client that searches (4 candidates)', [
+        ('rerank requests by status', ', '.join(f'{statuses.count(status)} of {status}' for status in sorted(set(statuses)))),
+        ('a search without them: p50, p99 (ms)', f'{millis(statistics.median(alone))}, {millis(percentile(alone, 0.99))}'),
+        ('a search beside them: p50, p99, max (ms)',
+         f'{millis(statistics.median(times))}, {millis(percentile(times, 0.99))}, {millis(max(times))}'),
+        ('searches beside them; in first-stage order', f'{len(beside)}; {sum(not reranked for _, reranked in beside)}'),
+        ('memory before, at most, five seconds after (MB)', f'{before:.0f}, {most:.0f}, {after:.0f}'),
+    ])
+
+
 version = subprocess.run([options.lorank, '--version'], check=True, capture_output=True, text=True).stdout.strip()
 print(f'{version}, {os.cpu_count()} cores that server and clients share, depth {options.depth}, {options.seconds} s a part')
 capacity = None
@@ -348,3 +394,5 @@ if 'overload' in parts:
     overload(capacity)
 if 'slow' in parts:
     slow()
+if 'long' in parts:
+    long()
