@@ -77,6 +77,9 @@ mod service;
 mod tests;
 mod wire;
 
+/// The version of axum whose router [`router`] returns.
+pub use axum;
+
 pub use access::{Access, Key, Role};
 pub use connections::{ConnectionLimits, Ended, serve};
 pub use cors::CorsOrigin;
