@@ -11,7 +11,7 @@
 //! - [`pipeline`]: all of them in one search, with a deadline and a fallback;
 //! - [`adapters`]: the registry of adapters; [`registry_reranker`]: a reranker that follows it while it runs;
 //! - [`experiments`]: who sees which arm, and what came of it; [`experiment_pipeline`]: experiments on a pipeline;
-//! - [`http`]: all of it over HTTP;
+//! - [`http`]: all of it over HTTP; [`server`]: the server that the command starts, put together, as a library;
 //! - [`starter`]: a small base model, adapters and a corpus, compiled in.
 //!
 //! ```no_run
@@ -41,6 +41,7 @@
 //!   [`Reranker`](core::Reranker), as `examples/own_stages.rs` does in under 30 lines each.
 //! - With candidates in hand: [`Pipeline::rerank`](pipeline::Pipeline::rerank), from many threads (`examples/threads.rs`), from
 //!   async code (`examples/async_search.rs`), from one's own server (`examples/own_server.rs`).
+//! - With the whole server inside an application: [`server`], and `examples/embedded_server.rs`.
 //! - With several adapters: `examples/swap_adapters.rs` promotes one while searches run, and `examples/experiment.rs` finds out which
 //!   one to promote.
 //! - To know whether it helps: `examples/evaluate.rs`.
@@ -49,7 +50,7 @@
 //!
 //! The default features are those of the command `lorank`. A program that embeds the library leaves them out
 //! (`default-features = false`): it then carries no command line, no server, no database and no embedded model. The
-//! feature `experiments` brings experiments, and SQLite with them.
+//! feature `experiments` brings experiments, and SQLite with them; `http` the HTTP API over a pipeline, and `server` the whole server.
 //!
 //! tantivy's types stand in the signatures of [`tantivy`], so its version is part of this crate's: `lorank::tantivy::tantivy`
 //! is the one to use. A new minor version of tantivy (0.28) means a new minor version of lorank.
@@ -66,6 +67,8 @@ pub use lorank_http as http;
 pub use lorank_model as model;
 pub use lorank_pipeline as pipeline;
 pub use lorank_registry_reranker as registry_reranker;
+#[cfg(feature = "server")]
+pub use lorank_server as server;
 #[cfg(feature = "starter")]
 pub use lorank_starter as starter;
 pub use lorank_tantivy as tantivy;

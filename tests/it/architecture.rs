@@ -9,8 +9,9 @@ use serde_json::Value;
 
 /// Where each crate stands. A crate uses only crates of lower levels, so crates of one level never use each other.
 const LEVELS: &[(&str, u8)] = &[
-    ("lorank", 6),
-    ("lorank-cli", 5),
+    ("lorank", 7),
+    ("lorank-cli", 6),
+    ("lorank-server", 5),
     ("lorank-http", 4),
     ("lorank-experiment-pipeline", 3),
     ("lorank-pipeline", 2),
@@ -46,7 +47,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap*", &["lorank-cli"]),
     ("toml*", &["lorank-cli"]),
     ("anyhow", &["lorank-cli"]),
-    ("tokio", &["lorank-http", "lorank-cli"]),
+    ("tokio", &["lorank-http", "lorank-server", "lorank-cli"]),
     ("rusqlite", &["lorank-experiments"]),
     ("ureq", &["lorank-cli"]),
     ("opentelemetry*", &["lorank-cli"]),
@@ -55,6 +56,7 @@ const OWNERS: &[(&str, &[&str])] = &[
         "serde*",
         &[
             "lorank-http",
+            "lorank-server",
             "lorank-cli",
             "lorank-tantivy",
             "lorank-model",
@@ -170,8 +172,18 @@ fn an_embedder_compiles_no_server_no_command_line_no_database_and_no_starter() {
     let tree = String::from_utf8(output.stdout).unwrap();
     let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(names.contains("tantivy") && names.contains("candle-core"), "the tree is what it should be: {tree}");
-    let unwanted =
-        ["axum", "hyper", "tokio", "clap", "rusqlite", "libsqlite3-sys", "lorank-starter", "lorank-http", "lorank-cli"];
+    let unwanted = [
+        "axum",
+        "hyper",
+        "tokio",
+        "clap",
+        "rusqlite",
+        "libsqlite3-sys",
+        "lorank-starter",
+        "lorank-http",
+        "lorank-server",
+        "lorank-cli",
+    ];
     assert_eq!(unwanted.into_iter().filter(|name| names.contains(name)).collect::<Vec<_>>(), [""; 0]);
 }
 

@@ -9,6 +9,8 @@ mod async_search;
 mod basic_search;
 #[path = "../../examples/embed.rs"]
 mod embed;
+#[path = "../../examples/embedded_server.rs"]
+mod embedded_server;
 #[path = "../../examples/evaluate.rs"]
 mod evaluate;
 #[path = "../../examples/experiment.rs"]
@@ -35,6 +37,11 @@ fn basic_search() {
 #[test]
 fn embed() {
     embed::main().unwrap();
+}
+
+#[test]
+fn embedded_server() {
+    embedded_server::main().unwrap();
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod environment;
 mod examples;
 mod experiments;
 mod failures;
+mod file_cycles;
 mod indexing;
 mod killing;
 mod live;

@@ -22,7 +22,6 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::FilterFn;
 
-use crate::args::Command;
 use crate::logging::BoxedLayer;
 
 /// Where traces go.
@@ -51,10 +50,9 @@ fn parse_endpoint(text: &str) -> Result<String, String> {
 pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Gets ready to send them, if the command is one that has traces and was told where they go.
-    pub(crate) fn start(command: &Command) -> anyhow::Result<Option<Self>> {
-        let Command::Serve(args) = command else { return Ok(None) };
-        let Some(endpoint) = endpoint(&args.otlp)? else { return Ok(None) };
+    /// Gets ready to send them, if there is a place that they go to.
+    pub(crate) fn start(args: &OtlpArgs) -> anyhow::Result<Option<Self>> {
+        let Some(endpoint) = endpoint(args)? else { return Ok(None) };
         let config = ureq::Agent::config_builder().timeout_global(Some(SEND_MAX)).http_status_as_error(false).build();
         let http = opentelemetry_otlp::SpanExporter::builder().with_http().with_http_client(Client(config.into()));
         let exporter = http.with_endpoint(&endpoint).build();

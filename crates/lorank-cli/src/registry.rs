@@ -63,7 +63,7 @@ mod tests {
     fn registry() -> (tempfile::TempDir, Registry) {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::open(folder.path()).unwrap();
-        let files = crate::starter::adapter("minilm-qa").unwrap();
+        let files = lorank_server::starter::adapter("minilm-qa").unwrap();
         let added = add(&registry, &"qa".parse().unwrap(), &files, "starter:minilm-qa", None).unwrap();
         assert_eq!(added, Outcome::Added);
         (folder, registry)
@@ -78,7 +78,7 @@ mod tests {
         let copy = AdapterFacts::read(&Files::folder(registry.folder_of(entry)).unwrap()).unwrap();
         assert_eq!((entry.provenance.model_digest, entry.provenance.rank), (copy.digest, copy.rank));
         assert_eq!(to_json(&state, entry)["source"], "starter:minilm-qa");
-        let files = crate::starter::adapter("minilm-qa").unwrap();
+        let files = lorank_server::starter::adapter("minilm-qa").unwrap();
         let again = add(&registry, &entry.id, &files, "starter:minilm-qa", None).unwrap();
         assert_eq!(again, Outcome::Unchanged);
     }

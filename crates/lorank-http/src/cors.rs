@@ -3,6 +3,7 @@
 //! Keys travel in a header that a page has to know, never in cookies, so an allowed origin can do what its key can do and no
 //! more. Errors get the headers as well, or a page could not tell why it was refused.
 
+use std::fmt;
 use std::str::FromStr;
 
 use axum::extract::{Request, State};
@@ -41,6 +42,15 @@ impl FromStr for CorsOrigin {
         origin.and_then(|text| HeaderValue::from_str(&text).ok()).map(Self::One).ok_or_else(|| {
             format!("`{text}` is not an origin; write `https://host` or `https://host:port`, without a path, or `*`")
         })
+    }
+}
+
+impl fmt::Display for CorsOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::One(origin) => f.write_str(&String::from_utf8_lossy(origin.as_bytes())),
+        }
     }
 }
 

@@ -10,13 +10,15 @@ use clap::Args;
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
 use lorank_model::{ModelReranker, PieceTimes};
 use lorank_pipeline::{AdapterChoice, CacheConfig, Pipeline, PipelineConfig, SearchRequest};
+use lorank_server::AdapterSpec;
 #[cfg(feature = "starter")]
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::commands::score::PairLine;
+use crate::flags::ModelFlags;
 use crate::lines::JsonLines;
-use crate::models::{AdapterArg, ModelArgs};
+use crate::models;
 use crate::output::{self, progress};
 
 /// Measure how fast a model reranks on this machine, and where its time goes
@@ -30,7 +32,7 @@ pub(crate) struct BenchArgs {
     pairs: Option<PathBuf>,
     /// An adapter; repeatable: the documents of a request are then spread over them in one batch, or the clients over them
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
-    adapters: Vec<AdapterArg>,
+    adapters: Vec<AdapterSpec>,
     /// How often everything is scored, after once to warm up
     #[arg(long, value_name = "N", default_value = "5")]
     runs: NonZeroUsize,
@@ -41,7 +43,7 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelFlags,
 }
 
 /// A query with its documents.
@@ -64,7 +66,7 @@ struct Measured {
 
 pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
     let requests = requests(args)?;
-    let models = args.model.load(&args.adapters, is_quiet)?;
+    let models = models::load(&args.model.section(&args.adapters)?, is_quiet)?;
     let adapters = if models.adapters.is_empty() { vec![None] } else { models.adapters.clone() };
     let facts = json!({
         "base_model": models.reranker.base().name,

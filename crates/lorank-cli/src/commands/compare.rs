@@ -8,15 +8,16 @@ use clap::Args;
 use lorank_core::{AdapterId, Filter, Query, QuerySyntax};
 use lorank_http::{AnswerShape, Comparison, RequestId};
 use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, Ranker, SearchRequest};
+use lorank_server::AdapterSpec;
 use lorank_tantivy::{Bm25FirstStage, Index};
 
-use super::IndexDir;
+use super::index_dir::IndexDir;
 use super::search::SyntaxArg;
 use crate::filter::parse_filter;
-use crate::models::{AdapterArg, ModelArgs};
-use crate::output;
+use crate::flags::ModelFlags;
 use crate::output::compare::{Entry, Order, render};
 use crate::output::text::{count, duration};
+use crate::{models, output};
 
 /// Answer one query under several adapters, the first stage beside them
 ///
@@ -31,7 +32,7 @@ pub(crate) struct CompareArgs {
     query: String,
     /// An adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model; repeatable
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", required = true, help_heading = "Model options")]
-    adapters: Vec<AdapterArg>,
+    adapters: Vec<AdapterSpec>,
     /// How many candidates are reranked
     #[arg(long, value_name = "N", default_value = "100")]
     depth: NonZeroUsize,
@@ -48,12 +49,12 @@ pub(crate) struct CompareArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelFlags,
 }
 
 pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
     let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
-    let models = args.model.load(&args.adapters, is_quiet)?;
+    let models = models::load(&args.model.section(&args.adapters)?, is_quiet)?;
     let rankers = rankers(&models.adapters)?;
     let default = PipelineConfig::default();
     let config = PipelineConfig {

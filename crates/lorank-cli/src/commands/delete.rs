@@ -7,7 +7,7 @@ use lorank_core::DocumentId;
 use lorank_tantivy::{Index, WriterOptions};
 use serde_json::json;
 
-use super::IndexDir;
+use super::index_dir::IndexDir;
 use crate::output;
 
 /// Delete documents by id

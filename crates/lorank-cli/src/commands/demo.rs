@@ -4,32 +4,30 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use lorank_core::{Hit, ModelVersion};
-use lorank_http::ServerConfig;
-use lorank_model::ModelReranker;
-use lorank_pipeline::{Answer, Pipeline, PipelineConfig, SearchRequest};
+use lorank_pipeline::{Answer, SearchRequest};
+use lorank_server::{LoadedServer, ServedPipeline, ServerConfig, StartOptions};
 use lorank_starter::{Corpus, N_PASSAGES};
 use lorank_tantivy::input::{BadLine, Origin, SourcedDocument};
-use lorank_tantivy::{Bm25FirstStage, BulkOptions, Document, Index, IndexSettings, WriterOptions, index_documents};
+use lorank_tantivy::{BulkOptions, Document, Index, IndexSettings, WriterOptions, index_documents};
 use serde::Deserialize;
 
-use super::serve::{Background, DEFAULT_LISTEN, serve};
-use crate::models::{AdapterArg, ModelArgs};
+use crate::models;
 use crate::output::compare::{Entry, Order, render};
 use crate::output::style::{FAINT, STRONG, UP, paint};
 use crate::output::text::{count, duration};
 use crate::output::{self, progress};
+use crate::serving::serve;
 
 /// See it at work: index the embedded corpus, rerank three questions, and serve them over HTTP
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = ServerConfig::default().listen)]
     listen: SocketAddr,
     /// How many passages are reranked for each question
     #[arg(long, value_name = "N", default_value = "30")]
@@ -45,9 +43,6 @@ const QUESTIONS: [&str; 3] = ["q418", "q2845", "q2060"];
 
 const ADAPTER: &str = "minilm-qa";
 
-/// What the demonstration searches with.
-type DemoPipeline = Pipeline<Bm25FirstStage, ModelReranker>;
-
 /// How much of each order is shown.
 const SHOWN: usize = 5;
 
@@ -61,19 +56,27 @@ pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
     let corpus = lorank_starter::corpus();
     let questions = QUESTIONS.map(|id| question(corpus, id)).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let folder = tempfile::tempdir().context("could not make a temporary folder for the index")?;
-    let first_stage = index(corpus, folder.path(), is_quiet)?;
-    let pipeline = pipeline(first_stage, args.depth, is_quiet)?;
+    let (index_folder, data_folder) = (folder.path().join("index"), folder.path().join("data"));
+    index(corpus, &index_folder, is_quiet)?;
+    let mut config = ServerConfig::new(index_folder, data_folder);
+    config.listen = args.listen;
+    // Nothing of the user's is in the temporary folder that is served.
+    config.no_keys = true;
+    config.search.depth = args.depth;
+    config.search.depth_max = config.search.depth_max.max(args.depth);
+    config.model.adapters = vec![ADAPTER.parse()?];
+    let loaded = load(config, is_quiet)?;
     let mut out = output::stdout();
     writeln!(out, "\nthree questions that the words alone answer badly, and what reranking makes of them")?;
     out.flush()?;
     for (question, n) in questions.iter().zip(1..) {
-        show(&pipeline, question, n, is_quiet)?;
+        show(loaded.pipeline(), question, n, is_quiet)?;
     }
     if args.no_serve {
         return Ok(());
     }
     let question = questions[0].text.replace(' ', "+");
-    serve(Arc::new(pipeline).into(), ServerConfig::default().into(), args.listen, Background::default(), |address| {
+    serve(loaded, None, |address| {
         let mut out = output::stdout();
         writeln!(out, "\nlistening on http://{address}, until Ctrl-C. Try")?;
         writeln!(out, "\n    curl 'http://{address}/v1/search?q={question}&top_k=3'")?;
@@ -82,7 +85,7 @@ pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
 }
 
 /// Indexes the corpus into the folder.
-fn index(corpus: &Corpus, folder: &Path, is_quiet: bool) -> anyhow::Result<Bm25FirstStage> {
+fn index(corpus: &Corpus, folder: &Path, is_quiet: bool) -> anyhow::Result<()> {
     let settings = IndexSettings::default();
     let index = Index::create(folder, &settings)?;
     let mut writer = index.writer(&WriterOptions::default())?;
@@ -102,26 +105,25 @@ fn index(corpus: &Corpus, folder: &Path, is_quiet: bool) -> anyhow::Result<Bm25F
     let mut out = output::stdout();
     let n_passages = count(usize::try_from(report.n_indexed)?);
     writeln!(out, "indexed the {}: {n_passages} passages of Wikipedia in {}", corpus.name, duration(report.elapsed))?;
-    out.flush()?;
-    Ok(Bm25FirstStage::new(index))
+    Ok(out.flush()?)
 }
 
-fn pipeline(first_stage: Bm25FirstStage, depth: NonZeroUsize, is_quiet: bool) -> anyhow::Result<DemoPipeline> {
+fn load(config: ServerConfig, is_quiet: bool) -> anyhow::Result<LoadedServer> {
     let started = Instant::now();
-    let adapter: AdapterArg = ADAPTER.parse()?;
-    let model = ModelArgs::default();
-    let models = model.load(&model.with_starter_adapters(&[adapter]), is_quiet)?;
-    let config = PipelineConfig { depth, default_adapter: models.default_adapter(), ..PipelineConfig::default() };
-    let base = models.reranker.base();
+    let spinner = progress::spinner("loading the model", is_quiet);
+    let options = StartOptions { loader: models::loader(&spinner, is_quiet), ..StartOptions::default() };
+    let loaded = LoadedServer::load(config, options)?;
+    spinner.finish_and_clear();
+    let base = loaded.reranker().base().base();
     let mut out = output::stdout();
     let (n_weights, took) = (count(base.n_parameters), duration(started.elapsed()));
     writeln!(out, "loaded {} ({n_weights} weights) with the adapter {ADAPTER} in {took}", base.name)?;
     out.flush()?;
-    Ok(Pipeline::new(first_stage, models.reranker, config)?)
+    Ok(loaded)
 }
 
 /// Searches for one question and prints both orders.
-fn show(pipeline: &DemoPipeline, question: &Question, n: usize, is_quiet: bool) -> anyhow::Result<()> {
+fn show(pipeline: &ServedPipeline, question: &Question, n: usize, is_quiet: bool) -> anyhow::Result<()> {
     let depth = pipeline.config().depth;
     let spinner = progress::spinner(format!("reranking {depth} passages for `{}`", question.text), is_quiet);
     let answer = pipeline.search(&SearchRequest { top_k: Some(depth), ..SearchRequest::new(&question.text) })?;

@@ -16,7 +16,7 @@ use lorank_tantivy::{
 };
 use serde_json::json;
 
-use super::IndexDir;
+use super::index_dir::IndexDir;
 use crate::failure::{WrongUsage, causes};
 use crate::output::text::{count, duration};
 use crate::output::{self, progress};

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lorank_model::{AdapterSummary, ModelReranker};
+use lorank_server::{AdapterSpec, starter};
 use lorank_tantivy::{Index, IndexSettings, IndexStats};
 use serde_json::{Value, json};
 
-use crate::models::{AdapterArg, ModelArgs};
+use crate::flags::ModelFlags;
 use crate::output::text::count;
-use crate::{environment, output, starter};
+use crate::{environment, models, output};
 
 /// Show what this build holds; with --index what an index holds, with --base and --adapter what a model is
 #[derive(Debug, Args)]
@@ -20,12 +21,12 @@ pub(crate) struct InfoArgs {
     index: Option<PathBuf>,
     /// An adapter to load on the base model; repeatable [default: all of the starter's on the starter]
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", help_heading = "Model options")]
-    adapters: Vec<AdapterArg>,
+    adapters: Vec<AdapterSpec>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelFlags,
 }
 
 /// The features of this build and whether each is there.
@@ -40,9 +41,10 @@ pub(crate) fn run(args: &InfoArgs, is_quiet: bool) -> anyhow::Result<()> {
     let index = args.index.as_deref().map(Index::open).transpose()?;
     let index = index.as_ref().map(|index| Ok::<_, anyhow::Error>((index.settings(), index.stats()?))).transpose()?;
     // Who asks for an index does not wait for a model, unless that is named too.
-    let is_named = args.model.base.is_some() || !args.adapters.is_empty();
+    let section = args.model.section(&args.adapters)?;
+    let is_named = section.base.is_some() || !section.adapters.is_empty();
     let is_wanted = is_named || (index.is_none() && starter::BASE.is_some());
-    let load = || args.model.load(&args.model.with_starter_adapters(&args.adapters), is_quiet);
+    let load = || models::load(&section.with_starter_adapters(), is_quiet);
     let models = is_wanted.then(load).transpose()?;
     let reranker = models.as_ref().map(|models| &models.reranker);
     if args.json { print_json(reranker, index) } else { print_text(reranker, index) }

@@ -8,11 +8,13 @@ use anyhow::{anyhow, bail};
 use clap::Args;
 use lorank_core::{Candidate, Group, ModelVersion, Query, Reranker, Score};
 use lorank_model::ModelReranker;
+use lorank_server::AdapterSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::flags::ModelFlags;
 use crate::lines::JsonLines;
-use crate::models::{AdapterArg, ModelArgs};
+use crate::models;
 use crate::output::hits::{Row, render};
 use crate::output::text::{count, duration, one_line};
 use crate::output::{self, progress};
@@ -29,7 +31,7 @@ pub(crate) struct RerankArgs {
     input: PathBuf,
     /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
     #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
-    adapter: Option<AdapterArg>,
+    adapter: Option<AdapterSpec>,
     /// Show the model's logits instead of their sigmoid between 0 and 1
     #[arg(long)]
     raw_scores: bool,
@@ -40,7 +42,7 @@ pub(crate) struct RerankArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelFlags,
 }
 
 #[derive(Deserialize)]
@@ -70,8 +72,8 @@ const CHUNK: usize = 8;
 
 pub(crate) fn run(args: &RerankArgs, is_quiet: bool) -> anyhow::Result<()> {
     let candidates = read(&args.input)?;
-    let models = args.model.load(args.adapter.as_slice(), is_quiet)?;
-    let model = models.resolve_default()?;
+    let models = models::load(&args.model.section(args.adapter.as_slice())?, is_quiet)?;
+    let model = models::resolve_default(&models)?;
     let started = Instant::now();
     let mut ranked = score(&models.reranker, &model, &Query::new(&args.query), candidates, is_quiet)?;
     let elapsed = started.elapsed();

@@ -8,10 +8,12 @@ use clap::Args;
 use indicatif::ProgressBar;
 use lorank_core::{Candidate, Group, ModelVersion, Precision, Query, Reranker, Score};
 use lorank_model::{ModelReranker, PrecisionChoice};
+use lorank_server::AdapterSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::flags::ModelFlags;
 use crate::lines::JsonLines;
-use crate::models::{AdapterArg, ModelArgs};
+use crate::models;
 use crate::output::{self, progress};
 
 /// Score pairs of a query and a document: raw logits, one JSON line a pair, in the order of the input
@@ -24,9 +26,9 @@ pub(crate) struct ScoreArgs {
     pairs: PathBuf,
     /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
     #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
-    adapter: Option<AdapterArg>,
+    adapter: Option<AdapterSpec>,
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelFlags,
 }
 
 /// A line of a file of pairs.
@@ -55,9 +57,12 @@ struct Pair {
 pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
     let mut lines = JsonLines::open(&args.pairs)?;
     // Raw logits are for comparing, so they are exact where nothing else was asked for.
-    let precision = args.model.precision.or(Some(PrecisionChoice::Fixed(Precision::F32)));
-    let models = ModelArgs { precision, ..args.model.clone() }.load(args.adapter.as_slice(), is_quiet)?;
-    let model = models.resolve_default()?;
+    let mut section = args.model.section(args.adapter.as_slice())?;
+    if !args.model.has("model.precision") {
+        section.precision = PrecisionChoice::Fixed(Precision::F32);
+    }
+    let models = models::load(&section, is_quiet)?;
+    let model = models::resolve_default(&models)?;
     let progress = progress::counter("pairs", is_quiet);
     loop {
         let (pairs, bad_line) = read_chunk(&mut lines)?;

@@ -12,15 +12,16 @@ use lorank_core::{
 };
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
 use lorank_pipeline::{Answer, Pipeline, PipelineConfig, ScoreOrigin, SearchRequest};
+use lorank_server::AdapterSpec;
 use lorank_tantivy::{Bm25FirstStage, Index};
 
-use super::IndexDir;
+use super::index_dir::IndexDir;
 use crate::filter::parse_filter;
-use crate::models::{AdapterArg, ModelArgs};
-use crate::output;
+use crate::flags::ModelFlags;
 use crate::output::hits::{Row, emphasise, render};
 use crate::output::style::{STRONG, paint};
 use crate::output::text::{count, duration, one_line};
+use crate::{models, output};
 
 /// Search an index: BM25 finds candidates, the model puts them in order
 #[derive(Debug, Args)]
@@ -32,7 +33,7 @@ pub(crate) struct SearchArgs {
     query: String,
     /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
     #[arg(long, value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
-    adapter: Option<AdapterArg>,
+    adapter: Option<AdapterSpec>,
     /// How many candidates are reranked [default: 100]
     #[arg(long, value_name = "N")]
     depth: Option<NonZeroUsize>,
@@ -67,7 +68,7 @@ pub(crate) struct SearchArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelFlags,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &SearchArgs, is_quiet: bool) -> anyhow::Result<()> {
     let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if args.no_rerank {
         (Arc::new(NoReranker), None)
     } else {
-        let models = args.model.load(args.adapter.as_slice(), is_quiet)?;
+        let models = models::load(&args.model.section(args.adapter.as_slice())?, is_quiet)?;
         let default_adapter = models.default_adapter();
         (Arc::new(models.reranker), default_adapter)
     };

@@ -5,13 +5,12 @@ use std::io::Write;
 use clap::Args;
 use lorank_adapters::{Entry, Outcome, Registry, RegistryError, State};
 use lorank_core::AdapterId;
+use lorank_server::{AdapterSpec, DataFolder, ModelSection, ModelSource};
 use serde_json::json;
 
-use super::{running, warn_of_experiments};
-use crate::data::DataFolder;
-use crate::models::{AdapterArg, ModelArgs, Place};
+use super::running::{running, warn_of_experiments};
 use crate::output::text::count;
-use crate::{output, registry, times};
+use crate::{models, output, registry, times};
 
 /// Copy an adapter into the registry, under an id
 ///
@@ -21,24 +20,24 @@ pub(crate) struct AddArgs {
     /// The id: 1 to 128 letters, digits, `.`, `_` or `-`
     id: AdapterId,
     /// A starter's name, a folder, or hf://owner/name[@revision]
-    source: Place,
+    source: ModelSource,
     /// Point this alias to it as well
     #[arg(long, value_name = "NAME")]
     alias: Option<AdapterId>,
     /// Load it on this base model first, and refuse it where it does not fit: a starter's name, a folder, or
     /// hf://owner/name[@revision]
     #[arg(long, value_name = "BASE")]
-    base: Option<Place>,
+    base: Option<ModelSource>,
 }
 
 pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bool) -> anyhow::Result<()> {
     let registry = data.registry()?;
     check_alias(args, &registry)?;
-    let found = args.source.find_adapter(is_quiet)?;
+    let found = models::find_adapter(&args.source, is_quiet)?;
     if let Some(base) = &args.base {
-        let model = ModelArgs { base: Some(base.clone()), ..ModelArgs::default() };
-        let adapter = AdapterArg::Adapter { id: Some(args.id.clone()), place: args.source.clone() };
-        model.load(&[adapter], is_quiet)?;
+        let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source: args.source.clone() };
+        let section = ModelSection { base: Some(base.clone()), adapters: vec![adapter], ..ModelSection::default() };
+        models::load(&section, is_quiet)?;
     }
     let outcome =
         lorank_registry_reranker::add(&registry, &args.id, &found.files, &found.source, found.revision.as_deref())?;

@@ -7,10 +7,10 @@ use clap::Args;
 use lorank_adapters::{Fault, Finding, Registry};
 use lorank_core::AdapterId;
 use lorank_experiments::Experiment;
+use lorank_server::DataFolder;
 use serde_json::json;
 
-use super::{running, warn_of_experiments};
-use crate::data::DataFolder;
+use super::running::{running, warn_of_experiments};
 use crate::{output, registry, times};
 
 /// Point an alias to an adapter; the alias `default` is for requests that name none

@@ -2,14 +2,13 @@
 
 mod add;
 mod change;
+mod running;
 mod server;
 mod show;
 
 use clap::{Args, Subcommand};
-use lorank_core::AdapterId;
-use lorank_experiments::Experiment;
 
-use crate::data::{DataArgs, DataFolder};
+use crate::data::DataArgs;
 
 /// Keep adapters: copied in once, named by ids and aliases, checked byte for byte
 ///
@@ -47,17 +46,5 @@ pub(crate) fn run(args: &AdaptersArgs, is_quiet: bool) -> anyhow::Result<()> {
         AdaptersCommand::Unalias(args) => change::unalias(args, &data, is_json),
         AdaptersCommand::Remove(args) => change::remove(args, &data, is_json),
         AdaptersCommand::Verify(_) => change::verify(&data, is_json),
-    }
-}
-
-/// The running experiments.
-fn running(data: &DataFolder) -> anyhow::Result<Vec<Experiment>> {
-    Ok(data.existing_experiments()?.map(|store| store.running().to_vec()).unwrap_or_default())
-}
-
-/// Says which running experiments compare other models from now on, since a name that they look up has changed its meaning.
-fn warn_of_experiments(experiments: &[&Experiment], name: &AdapterId) {
-    for Experiment { id, .. } in experiments {
-        tracing::warn!("running experiment `{id}` looks `{name}` up: from now on that arm is another model");
     }
 }

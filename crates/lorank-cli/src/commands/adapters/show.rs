@@ -5,10 +5,10 @@ use std::io::Write;
 use clap::Args;
 use lorank_adapters::{Entry, State};
 use lorank_core::AdapterId;
+use lorank_server::DataFolder;
 use serde_json::{Map, json};
 
 use super::server::{ServerArgs, ServerFacts};
-use crate::data::DataFolder;
 use crate::output::table::{Side, render};
 use crate::output::text::count;
 use crate::{output, registry};

@@ -5,10 +5,9 @@ mod show;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgMatches, Args, Subcommand};
 
-use crate::config::ConfigFile;
-use crate::limits::LimitArgs;
+use crate::config_file::ConfigFile;
 use crate::output;
 
 /// Show what `serve` would run with and where each value comes from, or check a configuration file
@@ -32,16 +31,16 @@ struct CheckArgs {
     file: PathBuf,
 }
 
-pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<()> {
+/// `matches` are those of the subcommand, with the global flags.
+pub(crate) fn run(args: &ConfigArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     match &args.command {
-        ConfigCommand::Show(args) => show::run(args),
+        ConfigCommand::Show(args) => show::run(args, matches),
         ConfigCommand::Check(args) => check(args),
     }
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
-    let file = ConfigFile::read(&args.file)?;
-    file.server(&LimitArgs::default())?;
+    ConfigFile::read(Some(&args.file))?;
     let mut out = output::stdout();
     writeln!(out, "`{}` is a configuration of lorank", args.file.display())?;
     Ok(out.flush()?)

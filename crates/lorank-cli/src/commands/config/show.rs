@@ -1,20 +1,16 @@
 //! `lorank config show`: every setting, its value, and where that comes from.
 
-use std::ffi::OsStr;
-use std::fmt;
 use std::io::Write;
 
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, CommandFactory};
-use serde_json::{Value as Json, json};
-use toml::Value;
+use clap::{ArgMatches, Args};
+use lorank_server::ServerConfig;
+use serde_json::{Value, json};
 
-use crate::args::Cli;
 use crate::commands::serve::ServeArgs;
-use crate::config::ConfigFile;
+use crate::config_file::ConfigFile;
+use crate::flags::{GivenValues, Origin};
 use crate::output::table::{self, Side};
 use crate::output::{self, print_json};
-use crate::settings::{SETTINGS, Said, Setting, Unset};
 
 /// Show every setting of `serve`, its value, and where that comes from
 ///
@@ -29,47 +25,29 @@ pub(crate) struct ShowArgs {
     json: bool,
 }
 
+/// The settings of the program that are none of the server's: flags alone, with what they are by default.
+const PROGRAM_SETTINGS: &[(&str, &str)] = &[
+    ("log", "warn"),
+    ("log_format", "text"),
+    #[cfg(feature = "otlp")]
+    ("otlp_endpoint", "(what OTEL_EXPORTER_OTLP_ENDPOINT says, else none)"),
+];
+
 /// A setting as it is.
 #[derive(Debug, PartialEq)]
 struct Row {
     key: &'static str,
-    value: Json,
+    value: Value,
     origin: Origin,
 }
 
-/// Where a value comes from.
-#[derive(Debug, PartialEq)]
-enum Origin {
-    Default,
-    File(String),
-    Environment(String),
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => write!(f, "default"),
-            Self::File(path) => write!(f, "file {path}"),
-            Self::Environment(name) => write!(f, "environment {name}"),
-            Self::Flag(flag) => write!(f, "flag --{flag}"),
-        }
-    }
-}
-
-pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
-    let mut said = Said::default();
+/// `matches` are those of this command, with the global flags.
+pub(crate) fn run(args: &ShowArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     let path = args.serve.config.as_deref();
-    if let Some(path) = path {
-        ConfigFile::read(path)?.server(&args.serve.limits)?;
-        said = Said::read(path)?;
-    }
+    let file = ConfigFile::read(path)?;
     let path = path.map(|path| path.display().to_string()).unwrap_or_default();
-    // The arguments are read once more: a parsed value does not tell where it came from.
-    let (command, matches) = (Cli::command(), Cli::command().get_matches_from(std::env::args_os()));
-    let matches = matches.subcommand_matches("config").and_then(|matches| matches.subcommand_matches("show"));
-    let matches = matches.expect("it is this command that runs");
-    let rows: Vec<Row> = SETTINGS.iter().map(|setting| row(setting, &command, matches, (&said, &path))).collect();
+    let mut rows = server_rows(&file, &path, &args.serve.flags.0)?;
+    rows.extend(PROGRAM_SETTINGS.iter().map(|(key, default)| program_row(key, default, matches)));
     if args.json {
         let row = |row: &Row| json!({"key": row.key, "value": row.value, "origin": row.origin.to_string()});
         return print_json(&rows.iter().map(row).collect::<Vec<_>>());
@@ -82,63 +60,35 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn row(setting: &Setting, command: &Command, matches: &ArgMatches, (said, path): (&Said, &str)) -> Row {
-    let key = setting.key;
-    if let Some((value, origin)) = setting.flag.and_then(|flag| given(flag, command, matches)) {
-        return Row { key, value, origin };
-    }
-    if let Some(value) = said.get(key) {
-        return Row { key, value: shown(key, value), origin: Origin::File(path.to_owned()) };
-    }
-    let value = match setting.default {
-        Unset::Is(text) => toml::from_str::<toml::Table>(&format!("it = {text}"))
-            .ok()
-            .and_then(|table| serde_json::to_value(&table["it"]).ok())
-            .expect("defaults are TOML: a test reads them all"),
-        Unset::Words(words) => format!("({words})").into(),
+fn server_rows(file: &ConfigFile, path: &str, given: &GivenValues) -> anyhow::Result<Vec<Row>> {
+    let mut values = file.under(given)?.values();
+    let row = |setting: &'static lorank_server::Setting| {
+        let key = setting.key;
+        let in_file = || file.has(key).then(|| Origin::File(path.to_owned()));
+        let origin = given.origin(key).cloned().or_else(in_file).unwrap_or(Origin::Default);
+        let value = values.remove(key).unwrap_or_default();
+        let is_unset = value.is_null() || (value == json!({}) && origin == Origin::Default);
+        let value = setting.unset.filter(|_| is_unset).map_or(value, |words| format!("({words})").into());
+        Row { key, value, origin }
     };
-    Row { key, value, origin: Origin::Default }
+    Ok(ServerConfig::all_settings().map(row).collect())
 }
 
-/// The value of a flag that was given, on the command line or in the environment.
-fn given(flag: &'static str, command: &Command, matches: &ArgMatches) -> Option<(Json, Origin)> {
-    let arguments = command.find_subcommand("serve").expect("there is such a command").get_arguments();
-    let argument = arguments.chain(command.get_arguments()).find(|argument| argument.get_long() == Some(flag))?;
-    let id = argument.get_id().as_str();
-    let origin = match matches.value_source(id)? {
-        ValueSource::CommandLine => Origin::Flag(flag),
-        ValueSource::EnvVariable => {
-            Origin::Environment(argument.get_env().unwrap_or_default().to_string_lossy().into_owned())
-        }
-        _ => return None,
-    };
-    let read = |raw: &OsStr| {
-        let text = raw.to_string_lossy().into_owned();
-        text.parse::<u64>().map(Json::from).or_else(|_| text.parse::<bool>().map(Json::from)).unwrap_or(text.into())
-    };
-    let mut values: Vec<Json> = matches.get_raw(id)?.map(read).collect();
-    let is_list = argument.get_action().takes_values() && argument.get_num_args().is_some_and(|n| n.max_values() > 1);
-    let is_list = is_list || matches!(argument.get_action(), clap::ArgAction::Append);
-    let value = if !is_list && values.len() == 1 { values.remove(0) } else { Json::Array(values) };
-    Some((value, origin))
-}
-
-/// The value as it may be shown: a hash is no key, but nobody has to see it.
-fn shown(key: &str, value: &Value) -> Json {
-    let (true, Value::Array(keys)) = (key == "keys", value) else {
-        return serde_json::to_value(value).unwrap_or_default();
-    };
-    let name_and_role = |key: &Value| json!({"name": key.get("name"), "role": key.get("role")});
-    keys.iter().map(name_and_role).collect()
+fn program_row(key: &'static str, default: &str, matches: &ArgMatches) -> Row {
+    let variable = format!("LORANK_{}", key.to_ascii_uppercase());
+    let origin = Origin::of_given(matches, key, &key.replace('_', "-"), &variable);
+    let given = |_: &Origin| Some(matches.get_raw(key)?.next()?.to_string_lossy().into_owned());
+    let value = origin.as_ref().and_then(given).unwrap_or_else(|| default.to_owned());
+    Row { key, value: value.into(), origin: origin.unwrap_or(Origin::Default) }
 }
 
 /// The value for people.
-fn text(value: &Json) -> String {
+fn text(value: &Value) -> String {
     match value {
-        Json::String(text) => text.clone(),
-        Json::Array(values) if values.is_empty() => "none".to_owned(),
-        Json::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(", "),
-        Json::Object(fields) => match (fields.get("name"), fields.get("role")) {
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "none".to_owned(),
+        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => match (fields.get("name"), fields.get("role")) {
             (Some(name), Some(role)) => format!("{} ({})", text(name), text(role)),
             _ => fields.iter().map(|(key, value)| format!("{key} = {}", text(value))).collect::<Vec<_>>().join(", "),
         },
@@ -148,18 +98,23 @@ fn text(value: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Command, FromArgMatches};
+
     use super::*;
+    use crate::logging::LogArgs;
+
+    const KEY: &str = "[[keys]]\nname = 'shop'\nrole = 'search'\n\
+                       hash = 'af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262'";
 
     /// The value and origin of a setting under a file and arguments.
-    fn check(key: &str, file: &str, args: &[&str], value: Json, origin: &str) {
-        let command = Cli::command();
-        let args = ["lorank", "config", "show"].into_iter().chain(args.iter().copied());
-        let matches = command.clone().get_matches_from(args);
-        let matches = matches.subcommand_matches("config").unwrap().subcommand_matches("show").unwrap();
-        let said = Said::of(&file.parse().unwrap());
-        let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap();
-        let row = row(setting, &command, matches, (&said, "f.toml"));
-        assert_eq!((row.value, row.origin.to_string().as_str()), (value, origin), "{key}");
+    fn check(key: &str, file: &str, args: &[&str], value: Value, origin: &str) {
+        let command = LogArgs::augment_args(ShowArgs::augment_args(Command::new("show")));
+        let matches = command.get_matches_from(["show"].iter().chain(args));
+        let args = ShowArgs::from_arg_matches(&matches).unwrap();
+        let mut rows = server_rows(&ConfigFile::parse(file).unwrap(), "f.toml", &args.serve.flags.0).unwrap();
+        rows.extend(PROGRAM_SETTINGS.iter().map(|(key, default)| program_row(key, default, &matches)));
+        let row = rows.iter().find(|row| row.key == key).unwrap();
+        assert_eq!((&row.value, row.origin.to_string().as_str()), (&value, origin), "{key}");
     }
 
     #[test]
@@ -177,15 +132,17 @@ mod tests {
             "flag --cors-origin",
         );
         check("no_keys", "", &["--no-keys"], json!(true), "flag --no-keys");
+        check("no_keys", "", &[], json!(false), "default");
         check("data", "", &["--data", "d"], json!("d"), "flag --data");
         check("log", "", &["--log", "info"], json!("info"), "flag --log");
+        check("log", "", &[], json!("warn"), "default");
         check("aliases", "[aliases]\na = 'b'", &[], json!({"a": "b"}), "file f.toml");
+        check("aliases", "", &[], json!("(none)"), "default");
     }
 
     #[test]
     fn hashes_of_keys_stay_where_they_are() {
-        let file = "[[keys]]\nname = 'shop'\nrole = 'search'\nhash = 'af13'";
-        check("keys", file, &[], json!([{"name": "shop", "role": "search"}]), "file f.toml");
+        check("keys", KEY, &[], json!([{"name": "shop", "role": "search"}]), "file f.toml");
         assert_eq!(text(&json!([{"name": "shop", "role": "search"}])), "shop (search)");
     }
 }

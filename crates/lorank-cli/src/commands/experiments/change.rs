@@ -4,11 +4,12 @@ use std::io::Write;
 
 use clap::Args;
 use lorank_experiments::Forgotten;
+use lorank_server::DataFolder;
 use serde_json::json;
 
 use super::create::ModelsCheck;
-use super::{OneExperiment, show, store_with};
-use crate::data::DataFolder;
+use super::one::{OneExperiment, store_with};
+use super::show;
 use crate::output::text::count;
 use crate::{output, times};
 

@@ -9,11 +9,11 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lorank_core::AdapterId;
 use lorank_experiments::{Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, StoreConfig, UnitKind};
+use lorank_server::{DataFolder, starter};
 use serde::de::DeserializeOwned;
 
 use super::show;
-use crate::data::DataFolder;
-use crate::{output, starter, times};
+use crate::{output, times};
 
 /// Define an experiment; it is a draft until it is started
 ///
@@ -202,7 +202,7 @@ mod tests {
         fn check<T: DeserializeOwned + serde::Serialize>(words: &[&str]) {
             for word in words {
                 let read: T = serde_json::from_value((*word).into()).unwrap();
-                assert_eq!(super::super::word(read), *word);
+                assert_eq!(super::super::one::word(read), *word);
             }
         }
         check::<Method>(METHODS);

@@ -2,14 +2,13 @@
 
 mod change;
 mod create;
+mod one;
 mod report;
 mod show;
 
 use clap::{Args, Subcommand};
-use lorank_experiments::{ExperimentError, ExperimentStore};
-use serde::Serialize;
 
-use crate::data::{DataArgs, DataFolder};
+use crate::data::DataArgs;
 
 /// Compare adapters on live traffic: define experiments, start and stop them, read what they found
 ///
@@ -36,16 +35,6 @@ enum ExperimentsCommand {
     Forget(change::ForgetArgs),
 }
 
-/// The experiment that a command works on, and how it answers.
-#[derive(Debug, Args)]
-struct OneExperiment {
-    /// The experiment
-    id: String,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
-}
-
 pub(crate) fn run(args: &ExperimentsArgs) -> anyhow::Result<()> {
     let data = args.data.folder()?;
     match &args.command {
@@ -60,17 +49,4 @@ pub(crate) fn run(args: &ExperimentsArgs) -> anyhow::Result<()> {
         ExperimentsCommand::Export(args) => report::export(args, &data),
         ExperimentsCommand::Forget(args) => change::forget(args, &data),
     }
-}
-
-/// The store, where it holds an experiment of that name. Where there is no store, none is made.
-fn store_with(id: &str, data: &DataFolder) -> anyhow::Result<ExperimentStore> {
-    let unknown = || ExperimentError::Unknown { experiment: id.to_owned() };
-    let store = data.existing_experiments()?.ok_or_else(unknown)?;
-    store.get(id)?;
-    Ok(store)
-}
-
-/// How an experiment's definition writes one of its words, as in `click-through`.
-fn word(value: impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use lorank_experiments::{AnalysisOptions, Report};
+use lorank_server::DataFolder;
 
-use super::{OneExperiment, store_with};
-use crate::data::DataFolder;
+use super::one::{OneExperiment, store_with};
 use crate::output;
 use crate::output::text::count;
 

@@ -4,10 +4,10 @@ use std::io::Write;
 
 use clap::Args;
 use lorank_experiments::{Arm, Experiment, ExperimentState};
+use lorank_server::DataFolder;
 use serde_json::json;
 
-use super::{OneExperiment, store_with, word};
-use crate::data::DataFolder;
+use super::one::{OneExperiment, store_with, word};
 use crate::output::table::{Side, render};
 use crate::{output, times};
 

@@ -1,22 +1,20 @@
-//! The adapters of a running server: the registry, and the model that they must fit.
+//! Where adapters may be added from over HTTP.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
-
-use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
-use lorank_core::{AdapterId, BoxError};
-use lorank_http::{AdapterHost, ModelTimes};
-use lorank_registry_reranker::{AddError, RegistryReranker, add};
-
-use crate::models::Place;
 
 /// Where adapters may be added from over HTTP: below a folder, from the hub (`hf://`), or from one owner there
 /// (`hf://owner`). Whoever may add adapters cannot read other files, nor make the server fetch from elsewhere.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct AllowedSource(String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedSource(String);
+
+impl fmt::Display for AllowedSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl FromStr for AllowedSource {
     type Err = Infallible;
@@ -27,7 +25,8 @@ impl FromStr for AllowedSource {
 }
 
 impl AllowedSource {
-    fn allows(&self, source: &str) -> bool {
+    /// Whether it allows this source.
+    pub(crate) fn allows(&self, source: &str) -> bool {
         match (self.0.strip_prefix("hf://"), source.strip_prefix("hf://")) {
             (Some(""), Some(_)) => true,
             (Some(owner), Some(name)) => {
@@ -45,56 +44,6 @@ fn is_below(path: &Path, folder: &Path) -> bool {
     match (path.canonicalize(), folder.canonicalize()) {
         (Ok(path), Ok(folder)) => path.starts_with(folder),
         _ => false,
-    }
-}
-
-/// The adapters of a running server.
-pub(crate) struct Host {
-    pub reranker: Arc<RegistryReranker>,
-    pub allowed: Vec<AllowedSource>,
-}
-
-impl AdapterHost for Host {
-    fn registry(&self) -> &Registry {
-        self.reranker.registry()
-    }
-
-    fn allows(&self, source: &str) -> bool {
-        self.allowed.iter().any(|allowed| allowed.allows(source))
-    }
-
-    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
-        let found = source.parse::<Place>()?.find_adapter(true)?;
-        self.reranker.check(id, &found.files)?;
-        match add(self.registry(), id, &found.files, &found.source, found.revision.as_deref()) {
-            Ok(outcome) => Ok(outcome),
-            // The server tells the registry's own errors from others, so they are not wrapped.
-            Err(AddError::Registry(error)) => Err(error.into()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn own_adapters(&self) -> Vec<AdapterId> {
-        self.reranker.base().adapters().into_iter().map(|adapter| adapter.version.id).collect()
-    }
-
-    fn max_length(&self) -> usize {
-        self.reranker.base().base().max_length
-    }
-
-    fn is_in_memory(&self, entry: &Entry) -> bool {
-        self.reranker.is_in_memory(entry)
-    }
-
-    fn residency(&self) -> ResidencyStats {
-        self.reranker.residency()
-    }
-
-    fn model_times(&self) -> Option<ModelTimes> {
-        let times = self.reranker.times();
-        let forward =
-            times.by_name().into_iter().map(|(_, took)| took).sum::<Duration>().saturating_sub(times.tokenise);
-        Some(ModelTimes { tokenise: times.tokenise, forward, n_tokens: times.n_tokens as u64 })
     }
 }
 

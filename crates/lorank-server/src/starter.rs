@@ -1,4 +1,4 @@
-//! What is compiled into the program, as files of a model; nothing, in a build without the feature `starter`.
+//! What is compiled into the program, as files of a model; nothing in a build without the feature `starter`.
 
 use lorank_model::Files;
 
@@ -9,8 +9,8 @@ mod embedded {
     pub(crate) const BASE: Option<&str> = Some(lorank_starter::BASE_MODEL_NAME);
 
     pub(crate) fn base(name: &str) -> Option<Files> {
-        let is_it = name == lorank_starter::BASE_MODEL_NAME;
-        is_it.then(|| files(lorank_starter::BASE_MODEL_HUB_NAME, lorank_starter::base_model()))
+        let is_embedded = name == lorank_starter::BASE_MODEL_NAME;
+        is_embedded.then(|| files(lorank_starter::BASE_MODEL_HUB_NAME, lorank_starter::base_model()))
     }
 
     pub(crate) fn adapter(name: &str) -> Option<Files> {
@@ -45,4 +45,20 @@ mod embedded {
     }
 }
 
-pub(crate) use embedded::{BASE, adapter, adapter_names, base};
+/// The name of the base model, where the build has one.
+pub const BASE: Option<&str> = embedded::BASE;
+
+/// The base model of that name.
+pub fn base(name: &str) -> Option<Files> {
+    embedded::base(name)
+}
+
+/// The adapter of that name.
+pub fn adapter(name: &str) -> Option<Files> {
+    embedded::adapter(name)
+}
+
+/// The names of the adapters.
+pub fn adapter_names() -> Vec<&'static str> {
+    embedded::adapter_names()
+}

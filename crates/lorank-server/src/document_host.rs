@@ -18,11 +18,11 @@ const WRITER_IDLE_MAX: Duration = Duration::from_secs(10);
 const WRITER_BYTES: usize = 64_000_000;
 
 /// The documents of an index.
-pub(crate) struct Documents {
+pub(crate) struct IndexDocuments {
     writer: SharedWriter,
 }
 
-impl Documents {
+impl IndexDocuments {
     pub(crate) fn new(index: Index) -> Self {
         // One thread: the model needs the others, and each commit makes one segment instead of several.
         let options = WriterOptions { n_threads: Some(NonZeroUsize::MIN), memory_bytes: WRITER_BYTES };
@@ -30,7 +30,7 @@ impl Documents {
     }
 }
 
-impl DocumentHost for Documents {
+impl DocumentHost for IndexDocuments {
     fn get(&self, id: &DocumentId) -> Result<Option<Fields>, DocumentError> {
         let found = self.writer.index().get(id).map_err(document_error)?;
         Ok(found.map(|document| document.fields().clone()))

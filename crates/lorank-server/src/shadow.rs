@@ -1,18 +1,21 @@
-//! Shadows, as the command line and the configuration file name them.
+//! Shadows, as flags and configuration files write them.
 
+use std::fmt;
 use std::str::FromStr;
 
 use lorank_core::AdapterId;
 use lorank_experiment_pipeline::ShadowConfig;
 
-/// `ADAPTER[:SHARE]`; without a share, all answers.
+/// A shadow: `ADAPTER[:SHARE]`; without a share, all answers.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ShadowArg {
-    adapter: AdapterId,
-    share: f64,
+pub struct ShadowSpec {
+    /// The adapter.
+    pub adapter: AdapterId,
+    /// The share of the answers that it ranks once more, above 0 and up to 1.
+    pub share: f64,
 }
 
-impl FromStr for ShadowArg {
+impl FromStr for ShadowSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -25,7 +28,14 @@ impl FromStr for ShadowArg {
     }
 }
 
-impl ShadowArg {
+impl fmt::Display for ShadowSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { adapter, share } = self;
+        if *share == 1.0 { write!(f, "{adapter}") } else { write!(f, "{adapter}:{share}") }
+    }
+}
+
+impl ShadowSpec {
     /// The shadow, under the name of its adapter.
     pub(crate) fn config(&self) -> ShadowConfig {
         ShadowConfig { name: self.adapter.to_string(), adapter: self.adapter.clone(), share: self.share }
@@ -38,9 +48,12 @@ mod tests {
 
     #[test]
     fn a_share_may_follow_the_adapter() {
-        let share = |text: &str| text.parse::<ShadowArg>().map(|shadow| (shadow.adapter.to_string(), shadow.share));
+        let share = |text: &str| text.parse::<ShadowSpec>().map(|shadow| (shadow.adapter.to_string(), shadow.share));
         assert_eq!(share("qa"), Ok(("qa".to_owned(), 1.0)));
         assert_eq!(share("qa:0.05"), Ok(("qa".to_owned(), 0.05)));
+        for text in ["qa", "qa:0.05"] {
+            assert_eq!(text.parse::<ShadowSpec>().unwrap().to_string(), text);
+        }
         for wrong in ["qa:0", "qa:1.5", "qa:", "qa:x", "", "a b"] {
             assert!(share(wrong).is_err(), "{wrong}");
         }

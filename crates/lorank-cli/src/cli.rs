@@ -1,0 +1,96 @@
+//! The command line as a whole, and which command runs. Each command's own arguments stand beside the command.
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands::{
+    adapters, bench, compare, completions, config, delete, experiments, health, index, info, key, rerank, score,
+    search, serve,
+};
+#[cfg(feature = "starter")]
+use crate::commands::{demo, notices};
+use crate::logging::LogArgs;
+
+/// Search and rerank: BM25 finds candidates, a cross-encoder with a LoRA adapter puts them in a better order
+///
+/// Every flag with a variable (LORANK_...) may be set in the environment instead. Models from the Hugging Face Hub are
+/// fetched and kept as HF_HOME, HF_TOKEN, HF_HUB_OFFLINE and their like say.
+#[derive(Debug, Parser)]
+#[command(name = "lorank", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[cfg(feature = "starter")]
+    Demo(demo::DemoArgs),
+    Index(index::IndexArgs),
+    Delete(delete::DeleteArgs),
+    Search(search::SearchArgs),
+    Compare(compare::CompareArgs),
+    Rerank(rerank::RerankArgs),
+    Score(score::ScoreArgs),
+    Serve(Box<serve::ServeArgs>),
+    Adapters(adapters::AdaptersArgs),
+    Experiments(experiments::ExperimentsArgs),
+    Key(key::KeyArgs),
+    Config(config::ConfigArgs),
+    Health(health::HealthArgs),
+    Bench(bench::BenchArgs),
+    Info(info::InfoArgs),
+    Completions(completions::CompletionsArgs),
+    #[cfg(feature = "starter")]
+    Notices(notices::NoticesArgs),
+}
+
+impl Cli {
+    /// Reads the arguments of this process. What clap found is returned too: it knows where each value comes from.
+    pub(crate) fn read() -> Result<(Self, ArgMatches), clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        Ok((Self::from_arg_matches(&matches)?, matches))
+    }
+
+    /// Runs the command.
+    pub(crate) fn run(&self, matches: &ArgMatches) -> anyhow::Result<()> {
+        let is_quiet = self.log.quiet;
+        match &self.command {
+            #[cfg(feature = "starter")]
+            Command::Demo(args) => demo::run(args, is_quiet),
+            Command::Index(args) => index::run(args, is_quiet),
+            Command::Delete(args) => delete::run(args),
+            Command::Search(args) => search::run(args, is_quiet),
+            Command::Compare(args) => compare::run(args, is_quiet),
+            Command::Rerank(args) => rerank::run(args, is_quiet),
+            Command::Score(args) => score::run(args, is_quiet),
+            Command::Serve(args) => serve::run(args, is_quiet),
+            Command::Adapters(args) => adapters::run(args, is_quiet),
+            Command::Experiments(args) => experiments::run(args),
+            Command::Key(args) => key::run(args),
+            Command::Config(args) => config::run(args, innermost(matches)),
+            Command::Health(args) => health::run(args),
+            Command::Bench(args) => bench::run(args, is_quiet),
+            Command::Info(args) => info::run(args, is_quiet),
+            Command::Completions(args) => completions::run(args, Self::command()),
+            #[cfg(feature = "starter")]
+            Command::Notices(_) => notices::run(),
+        }
+    }
+}
+
+/// What was found for the command that runs, below the commands that it belongs to.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| innermost(matches))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

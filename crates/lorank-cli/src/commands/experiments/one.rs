@@ -1,0 +1,29 @@
+//! The experiment that a command works on.
+
+use clap::Args;
+use lorank_experiments::{ExperimentError, ExperimentStore};
+use lorank_server::DataFolder;
+use serde::Serialize;
+
+/// The experiment that a command works on, and how it answers.
+#[derive(Debug, Args)]
+pub(super) struct OneExperiment {
+    /// The experiment
+    pub id: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The store, where it holds an experiment of that name. Where there is no store, none is made.
+pub(super) fn store_with(id: &str, data: &DataFolder) -> anyhow::Result<ExperimentStore> {
+    let unknown = || ExperimentError::Unknown { experiment: id.to_owned() };
+    let store = data.existing_experiments()?.ok_or_else(unknown)?;
+    store.get(id)?;
+    Ok(store)
+}
+
+/// How an experiment's definition writes one of its words, as in `click-through`.
+pub(super) fn word(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}

@@ -1,0 +1,67 @@
+//! The configuration file, `lorank.toml`. Flags and the environment win over it; what it leaves out has a default.
+
+use std::path::Path;
+
+use anyhow::Context;
+use lorank_server::ServerConfig;
+use serde_json::{Map, Value};
+
+use crate::flags::GivenValues;
+
+/// What a configuration file says; the default is an empty one.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigFile(Map<String, Value>);
+
+impl ConfigFile {
+    /// Reads a file, if one is named.
+    pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()))?;
+        Self::parse(&text).with_context(|| format!("`{}` is not a configuration of lorank", path.display()))
+    }
+
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        // Read as what it has to be: errors of TOML's own reader name the line.
+        toml::from_str::<ServerConfig>(text)?;
+        Ok(Self(toml::from_str(text)?))
+    }
+
+    /// Whether the file has a value for the setting of that key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        match key.split_once('.') {
+            None => self.0.contains_key(key),
+            Some((section, key)) => self.0.get(section).is_some_and(|section| section.get(key).is_some()),
+        }
+    }
+
+    /// The configuration: what was given, else what the file says, else the defaults.
+    pub(crate) fn under(&self, given: &GivenValues) -> anyhow::Result<ServerConfig> {
+        let mut tree = self.0.clone();
+        given.write_over(&mut tree);
+        Ok(serde_json::from_value(Value::Object(tree))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+    use crate::flags::ServerFlags;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+        let file =
+            "listen = '127.0.0.1:1'\n[model]\nadapters = ['a']\ndevice = 'cpu'\n[search]\ndepth = 7\ntop_k = 3\n";
+        let file = ConfigFile::parse(file).unwrap();
+        let command = ServerFlags::augment_args(Command::new("serve"));
+        let matches = command.get_matches_from(["serve", "--top-k", "4", "--adapter", "b", "--n-searches-max", "2"]);
+        let config = file.under(&ServerFlags::from_arg_matches(&matches).unwrap().0).unwrap();
+        assert_eq!((config.search.depth.get(), config.search.top_k.get()), (7, 4));
+        assert_eq!((config.listen.port(), config.server.n_searches_max.get()), (1, 2));
+        assert_eq!(config.model.adapters, ["b".parse().unwrap()]);
+        assert_eq!(config.model.device.to_string(), "cpu");
+        assert_eq!(config.search.depth_max, ServerConfig::default().search.depth_max);
+        assert!(file.has("listen") && file.has("search.depth") && !file.has("search.depth_max") && !file.has("keys"));
+    }
+}

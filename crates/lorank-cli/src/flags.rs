@@ -1,0 +1,247 @@
+//! The flags and variables of settings, made from the list of settings, and what they gave.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+use lorank_server::{AdapterSpec, Arity, ModelSection, ServerConfig, Setting};
+use serde_json::{Map, Value};
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Origin {
+    Default,
+    File(String),
+    Environment(String),
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => write!(f, "default"),
+            Self::File(path) => write!(f, "file {path}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(flag) => write!(f, "flag --{flag}"),
+        }
+    }
+}
+
+impl Origin {
+    /// The origin of a value that was given by a flag or its variable; `None` where none was.
+    pub(crate) fn of_given(matches: &ArgMatches, id: &str, flag: &str, variable: &str) -> Option<Self> {
+        match matches.value_source(id)? {
+            ValueSource::CommandLine => Some(Self::Flag(flag.to_owned())),
+            ValueSource::EnvVariable => Some(Self::Environment(variable.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// The values that flags and variables gave, by the keys of their settings.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GivenValues(BTreeMap<&'static str, (Value, Origin)>);
+
+impl GivenValues {
+    fn read(matches: &ArgMatches, settings: impl Iterator<Item = &'static Setting>) -> Self {
+        let given = settings.filter_map(|setting| Some((setting.key, given(matches, setting)?)));
+        Self(given.collect())
+    }
+
+    /// Where a setting was given.
+    pub(crate) fn origin(&self, key: &str) -> Option<&Origin> {
+        self.0.get(key).map(|(_, origin)| origin)
+    }
+
+    /// Writes the values over those of a tree that has the form of a configuration file.
+    pub(crate) fn write_over(&self, tree: &mut Map<String, Value>) {
+        for (key, (value, _)) in &self.0 {
+            match key.split_once('.') {
+                None => tree.insert((*key).to_owned(), value.clone()),
+                Some((section, key)) => {
+                    let section = tree.entry(section).or_insert_with(|| Value::Object(Map::new()));
+                    section.as_object_mut().and_then(|section| section.insert(key.to_owned(), value.clone()))
+                }
+            };
+        }
+    }
+}
+
+fn given(matches: &ArgMatches, setting: &Setting) -> Option<(Value, Origin)> {
+    let flag = setting.flag?;
+    let origin = Origin::of_given(matches, setting.key, flag.name, flag.variable)?;
+    let value = match flag.arity {
+        Arity::Switch => Value::Bool(matches.get_flag(setting.key)),
+        Arity::One => matches.get_one::<Value>(setting.key)?.clone(),
+        Arity::Repeated { .. } => matches.get_many::<Value>(setting.key)?.cloned().collect(),
+    };
+    Some((value, origin))
+}
+
+/// The flag of a setting.
+fn argument(setting: &Setting) -> Option<Arg> {
+    let flag = setting.flag?;
+    let arg = Arg::new(setting.key).long(flag.name).env(flag.variable).help(help(setting));
+    let arg = match heading(setting.key) {
+        Some(heading) => arg.help_heading(heading),
+        None => arg,
+    };
+    Some(match flag.arity {
+        Arity::Switch => arg.action(ArgAction::SetTrue),
+        Arity::One => arg.value_name(flag.value_name).value_parser(flag.parse),
+        Arity::Repeated { by_comma } => {
+            let arg = arg.value_name(flag.value_name).value_parser(flag.parse).action(ArgAction::Append);
+            if by_comma { arg.value_delimiter(',') } else { arg }
+        }
+    })
+}
+
+fn heading(key: &str) -> Option<&'static str> {
+    match key.split_once('.')?.0 {
+        "model" => Some("Model options"),
+        "queue" => Some("Queue options"),
+        "server" => Some("Server options"),
+        _ => None,
+    }
+}
+
+/// What a setting is, and its default where that is a value or has words.
+fn help(setting: &Setting) -> String {
+    let help = setting.help.trim();
+    let default = ServerConfig::default().values().remove(setting.key).unwrap_or_default();
+    let default = match default {
+        Value::Null => setting.unset.map(str::to_owned),
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    match default {
+        Some(default) => format!("{help} [default: {default}]"),
+        None => help.to_owned(),
+    }
+}
+
+/// The settings that commands other than `serve` take of the model: all but its adapters, which each command takes in its way.
+fn model_settings() -> impl Iterator<Item = &'static Setting> {
+    ModelSection::SETTINGS.iter().filter(|setting| setting.key != "model.adapters")
+}
+
+fn data_setting() -> impl Iterator<Item = &'static Setting> {
+    ServerConfig::SETTINGS.iter().filter(|setting| setting.key == "data")
+}
+
+/// All flags of a server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServerFlags(pub GivenValues);
+
+/// The flags of a base model and how it runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ModelFlags(GivenValues);
+
+/// The flag of the folder that adapters and experiments are kept in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DataFlag(GivenValues);
+
+impl ModelFlags {
+    /// The base model with these adapters.
+    pub(crate) fn section(&self, adapters: &[AdapterSpec]) -> anyhow::Result<ModelSection> {
+        let section = config_of(&self.0)?.model;
+        Ok(ModelSection { adapters: adapters.to_vec(), ..section })
+    }
+
+    /// Whether the setting of that key was given.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.0.origin(key).is_some()
+    }
+}
+
+impl DataFlag {
+    /// The configuration with the folder that was named, if one was.
+    pub(crate) fn config(&self) -> anyhow::Result<ServerConfig> {
+        config_of(&self.0)
+    }
+}
+
+/// The defaults, and what was given.
+fn config_of(given: &GivenValues) -> anyhow::Result<ServerConfig> {
+    let mut tree = Map::new();
+    given.write_over(&mut tree);
+    Ok(serde_json::from_value(Value::Object(tree))?)
+}
+
+/// Makes a type the flags of some settings.
+macro_rules! flags_of_settings {
+    ($type:ident, $settings:expr, global: $is_global:literal) => {
+        impl Args for $type {
+            fn augment_args(command: Command) -> Command {
+                command.args($settings.filter_map(argument).map(|arg| arg.global($is_global)))
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                Self::augment_args(command)
+            }
+        }
+
+        impl FromArgMatches for $type {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+                Ok(Self(GivenValues::read(matches, $settings)))
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+flags_of_settings!(ServerFlags, ServerConfig::all_settings(), global: false);
+flags_of_settings!(ModelFlags, model_settings(), global: false);
+flags_of_settings!(DataFlag, data_setting(), global: true);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server_flags(args: &[&str]) -> Result<ServerFlags, String> {
+        let command = ServerFlags::augment_args(Command::new("serve"));
+        let matches = command.try_get_matches_from(["serve"].iter().chain(args));
+        let matches = matches.map_err(|error| error.to_string())?;
+        ServerFlags::from_arg_matches(&matches).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_become_values_of_their_settings() {
+        let args =
+            ["--depth", "9", "--cors-origin", "http://a,http://b", "--no-keys", "--adapter", "a", "--adapter", "b"];
+        let config = config_of(&server_flags(&args).unwrap().0).unwrap();
+        assert_eq!((config.search.depth.get(), config.server.cors_origins.len(), config.no_keys), (9, 2, true));
+        assert_eq!(config.model.adapters, ["a", "b"].map(|text| text.parse().unwrap()));
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_its_flag() {
+        for (args, parts) in [
+            (["--depth", "0"], ["--depth", "zero"]),
+            (["--device", "gpu"], ["--device", "`gpu` is not a device"]),
+            (["--shadow", "qa:2"], ["--shadow", "give a share above 0"]),
+        ] {
+            let error = server_flags(&args).unwrap_err();
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_default() {
+        let setting = |key: &str| ServerConfig::all_settings().find(|setting| setting.key == key).unwrap();
+        for (key, end) in [
+            ("search.depth", "[default: 100]"),
+            ("model.device", "[default: auto]"),
+            ("model.threads", "[default: one a core]"),
+            ("no_keys", "keeps strangers out"),
+        ] {
+            assert!(help(setting(key)).ends_with(end), "{}", help(setting(key)));
+        }
+    }
+}

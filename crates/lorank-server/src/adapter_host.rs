@@ -1,0 +1,64 @@
+//! The adapters of a running server: the registry, and the model that they must fit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
+use lorank_core::{AdapterId, BoxError};
+use lorank_http::{AdapterHost, ModelTimes};
+use lorank_registry_reranker::{AddError, RegistryReranker, add};
+
+use crate::allowed_source::AllowedSource;
+use crate::models::ModelLoader;
+use crate::source::ModelSource;
+
+/// The adapters of a running server.
+pub(crate) struct RegistryAdapters {
+    pub reranker: Arc<RegistryReranker>,
+    pub loader: ModelLoader,
+    pub allowed: Vec<AllowedSource>,
+}
+
+impl AdapterHost for RegistryAdapters {
+    fn registry(&self) -> &Registry {
+        self.reranker.registry()
+    }
+
+    fn allows(&self, source: &str) -> bool {
+        self.allowed.iter().any(|allowed| allowed.allows(source))
+    }
+
+    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
+        let found = self.loader.find_adapter(&source.parse::<ModelSource>()?)?;
+        self.reranker.check(id, &found.files)?;
+        match add(self.registry(), id, &found.files, &found.source, found.revision.as_deref()) {
+            Ok(outcome) => Ok(outcome),
+            // The server tells the registry's own errors from others, so they are not wrapped.
+            Err(AddError::Registry(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn own_adapters(&self) -> Vec<AdapterId> {
+        self.reranker.base().adapters().into_iter().map(|adapter| adapter.version.id).collect()
+    }
+
+    fn max_length(&self) -> usize {
+        self.reranker.base().base().max_length
+    }
+
+    fn is_in_memory(&self, entry: &Entry) -> bool {
+        self.reranker.is_in_memory(entry)
+    }
+
+    fn residency(&self) -> ResidencyStats {
+        self.reranker.residency()
+    }
+
+    fn model_times(&self) -> Option<ModelTimes> {
+        let times = self.reranker.times();
+        let forward =
+            times.by_name().into_iter().map(|(_, took)| took).sum::<Duration>().saturating_sub(times.tokenise);
+        Some(ModelTimes { tokenise: times.tokenise, forward, n_tokens: times.n_tokens as u64 })
+    }
+}

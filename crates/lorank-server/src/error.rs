@@ -1,0 +1,193 @@
+//! What keeps a server from starting, from reloading or from ending well.
+
+use std::io;
+use std::net::SocketAddr;
+
+use lorank_adapters::{RegistryError, RegistryErrorKind};
+use lorank_core::{AdapterId, ErrorKind};
+use lorank_experiment_pipeline::{ExperimentPipelineError, ExperimentPipelineErrorKind};
+use lorank_experiments::{ExperimentError, ExperimentErrorKind};
+use lorank_model::{ModelError, ModelErrorKind};
+use lorank_pipeline::PipelineError;
+
+/// Why a server could not be started, reloaded or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration names no index.
+    #[error("the configuration names no index; set `index` to the folder of one")]
+    NoIndex,
+    /// The configuration names no folder for data.
+    #[error("the configuration names no folder for adapters and experiments; set `data`")]
+    NoDataFolder,
+    /// Other machines could reach the server, and it has no keys.
+    #[error(
+        "{listen} can be reached from other machines, and there are no keys; add `[[keys]]` to the configuration file \
+         (`lorank key` makes them), or set `no_keys` (--no-keys) where something else keeps strangers out"
+    )]
+    Unprotected {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// The configuration names no base model, and the build has none.
+    #[error("this build carries no base model, so name one with `model.base` (--base)")]
+    NoBaseModel,
+    /// A word that is neither a name of the starter's nor a folder.
+    #[error("{}", unknown_word(word, known))]
+    UnknownWord {
+        /// The word.
+        word: String,
+        /// The names that the starter has.
+        known: Vec<&'static str>,
+        /// Why it is no folder.
+        source: ModelError,
+    },
+    /// A model on the hub, which is not to be asked.
+    #[error("`{repository}` is on the hub, and access to the hub is not set up here")]
+    NoHub {
+        /// The repository.
+        repository: String,
+    },
+    /// A model's files could not be had.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The base model could not be loaded.
+    #[error("could not load the base model")]
+    LoadBase {
+        /// Why.
+        source: ModelError,
+    },
+    /// An adapter could not be loaded.
+    #[error("could not load the adapter")]
+    LoadAdapter {
+        /// Why.
+        source: ModelError,
+    },
+    /// An adapter could not be merged.
+    #[error("could not merge the adapter")]
+    MergeAdapter {
+        /// Why.
+        source: ModelError,
+    },
+    /// Two adapters have one id.
+    #[error("two adapters are named `{id}`; tell them apart with `ID=SOURCE`")]
+    DuplicateAdapter {
+        /// The id.
+        id: AdapterId,
+    },
+    /// An adapter that is to be merged is not loaded.
+    #[error("`merge` names `{id}`, and no adapter of that id is loaded; load it with `adapters` (--adapter)")]
+    UnknownMerge {
+        /// The id.
+        id: AdapterId,
+    },
+    /// The name of a folder or a repository makes no id.
+    #[error("the name `{name}` makes no adapter id; give one with `ID=SOURCE`")]
+    UnnamedAdapter {
+        /// The name.
+        name: String,
+    },
+    /// The index could not be opened.
+    #[error(transparent)]
+    Index(#[from] lorank_tantivy::Error),
+    /// The registry of adapters could not be opened.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The store of experiments could not be opened.
+    #[error(transparent)]
+    Store(#[from] ExperimentError),
+    /// The pipeline could not be set up.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// Experiments and shadows could not be set up.
+    #[error(transparent)]
+    Experiments(#[from] ExperimentPipelineError),
+    /// The address could not be had.
+    #[error("could not listen on {listen}")]
+    Bind {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Exposures or shadows' records were lost at the end.
+    #[error("the last records of experiments could not be written")]
+    Flush {
+        /// Why.
+        source: ExperimentError,
+    },
+    /// A thread of the runtime broke off.
+    #[error("a task of the server did not finish")]
+    Task {
+        /// How.
+        source: tokio::task::JoinError,
+    },
+}
+
+impl Error {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoIndex
+            | Self::NoDataFolder
+            | Self::Unprotected { .. }
+            | Self::NoBaseModel
+            | Self::NoHub { .. }
+            | Self::DuplicateAdapter { .. }
+            | Self::UnknownMerge { .. }
+            | Self::UnnamedAdapter { .. } => ErrorKind::Invalid,
+            Self::UnknownWord { .. } => ErrorKind::NotFound,
+            Self::Model(source)
+            | Self::LoadBase { source }
+            | Self::LoadAdapter { source }
+            | Self::MergeAdapter { source } => match source.kind() {
+                ModelErrorKind::NotFound => ErrorKind::NotFound,
+                ModelErrorKind::Invalid => ErrorKind::Malformed,
+                ModelErrorKind::Unsupported => ErrorKind::UnsupportedFormat,
+                ModelErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
+            },
+            Self::Index(source) => match source.kind() {
+                lorank_tantivy::ErrorKind::NotFound => ErrorKind::NotFound,
+                lorank_tantivy::ErrorKind::InvalidInput => ErrorKind::Malformed,
+                lorank_tantivy::ErrorKind::Conflict => ErrorKind::Conflict,
+                lorank_tantivy::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
+            },
+            Self::Registry(source) => match source.kind() {
+                RegistryErrorKind::NotFound => ErrorKind::NotFound,
+                RegistryErrorKind::Invalid | RegistryErrorKind::Corrupt => ErrorKind::Malformed,
+                RegistryErrorKind::Conflict => ErrorKind::Conflict,
+                RegistryErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
+            },
+            Self::Store(source) => match source.kind() {
+                ExperimentErrorKind::NotFound => ErrorKind::NotFound,
+                ExperimentErrorKind::Invalid => ErrorKind::Malformed,
+                ExperimentErrorKind::Conflict => ErrorKind::Conflict,
+                _ => ErrorKind::Unavailable,
+            },
+            Self::Pipeline(source) => match source.kind() {
+                lorank_pipeline::ErrorKind::InvalidInput => ErrorKind::Invalid,
+                lorank_pipeline::ErrorKind::NotFound => ErrorKind::NotFound,
+                lorank_pipeline::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
+            },
+            Self::Experiments(source) => match source.kind() {
+                ExperimentPipelineErrorKind::InvalidInput => ErrorKind::Invalid,
+                ExperimentPipelineErrorKind::NotFound => ErrorKind::NotFound,
+                ExperimentPipelineErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
+            },
+            Self::Bind { .. } | Self::Flush { .. } => ErrorKind::Unavailable,
+            Self::Task { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+fn unknown_word(word: &str, known: &[&str]) -> String {
+    match known {
+        [] => format!("`{word}` is no folder, and this build has no starter"),
+        known => format!("`{word}` is neither a folder nor one of the starter's ({})", known.join(", ")),
+    }
+}

@@ -1,0 +1,311 @@
+//! Brings base models and adapters to hand, from the starter, a folder or the hub, and loads them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lorank_core::AdapterId;
+use lorank_model::{Files, ForwardPass, Hub, HubRepository, LoadOptions, ModelReranker, Source};
+
+use crate::config::ModelSection;
+use crate::source::{AdapterSpec, ModelSource};
+use crate::{Error, starter};
+
+/// Finds and loads models. The default has no access to the hub, and reports to nobody.
+#[derive(Clone, Default)]
+pub struct ModelLoader {
+    /// The hub of models; without it, a model that is there is an error.
+    pub hub: Option<Hub>,
+    /// Is told how loading gets on, by the thread that loads.
+    pub on_event: Option<Arc<dyn Fn(&LoadEvent<'_>) + Send + Sync>>,
+}
+
+/// How loading gets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadEvent<'a> {
+    /// The hub is asked for a repository.
+    AskingHub {
+        /// `owner/name`.
+        repository: &'a str,
+    },
+    /// A file of a repository is on its way.
+    Fetching {
+        /// `owner/name`.
+        repository: &'a str,
+        /// The file.
+        file: &'a str,
+        /// The bytes that are here.
+        n_bytes_done: u64,
+        /// The bytes of the file.
+        n_bytes: u64,
+    },
+    /// The files are here, and are loaded.
+    Loading,
+    /// An adapter was merged into a copy of the base model's weights.
+    Merged {
+        /// The adapter.
+        adapter: &'a AdapterId,
+        /// The memory of the copy.
+        n_bytes: usize,
+    },
+}
+
+/// A base model with its adapters, loaded.
+#[derive(Debug)]
+pub struct LoadedModels {
+    /// The model.
+    pub reranker: ModelReranker,
+    /// The ids of the adapters in the order that they were given; `None` is the bare base model.
+    pub adapters: Vec<Option<AdapterId>>,
+}
+
+impl LoadedModels {
+    /// The adapter that was given first; `None`, the bare base model, where none was.
+    pub fn default_adapter(&self) -> Option<AdapterId> {
+        self.adapters.first().cloned().flatten()
+    }
+}
+
+/// An adapter's files, and where they came from.
+#[derive(Debug)]
+pub struct FoundAdapter {
+    /// The files.
+    pub files: Files,
+    /// `starter:NAME`, a folder's whole path, or `hf://owner/name`.
+    pub source: String,
+    /// The commit, where it is one of the hub's.
+    pub revision: Option<String>,
+}
+
+impl ModelSection {
+    /// The base model, which is the starter's where the section names none.
+    ///
+    /// # Errors
+    /// The section names none, and the build has no starter.
+    pub fn base_source(&self) -> Result<ModelSource, Error> {
+        let starter = || starter::BASE.map(|name| ModelSource::Word(name.to_owned()));
+        self.base.clone().or_else(starter).ok_or(Error::NoBaseModel)
+    }
+
+    /// The section, and where the base model is the starter's, with all of the starter's adapters that are not in it. Where it
+    /// names no adapter, the bare base model stays the default.
+    #[must_use]
+    pub fn with_starter_adapters(mut self) -> Self {
+        if matches!(self.base_source(), Ok(ModelSource::Word(word)) if starter::base(&word).is_some()) {
+            let more: Vec<AdapterSpec> = starter::adapter_names().into_iter().map(AdapterSpec::of_starter).collect();
+            let is_new = |spec: &AdapterSpec| self.adapters.iter().all(|given| given.given_id() != spec.given_id());
+            let more: Vec<AdapterSpec> = more.into_iter().filter(is_new).collect();
+            if self.adapters.is_empty() {
+                self.adapters.push(AdapterSpec::None);
+            }
+            self.adapters.extend(more);
+        }
+        self
+    }
+
+    fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            device: self.device,
+            precision: self.precision,
+            max_length: self.max_length,
+            other_base: self.on_base_mismatch.into(),
+            tokens_max: self.tokens_max,
+            pass: if self.reference { ForwardPass::Reference } else { ForwardPass::Fast },
+        }
+    }
+
+    /// Sets the size of rayon's global pool. Only the first call in a process has an effect, and only before the pool is used.
+    fn start_threads(&self) {
+        let Some(threads) = self.threads else { return };
+        if let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global() {
+            tracing::debug!("the number of threads stays: {error}");
+        }
+    }
+}
+
+impl ModelLoader {
+    /// Loads the base model and the adapters of a section.
+    ///
+    /// # Errors
+    /// Files that are not there or cannot be used, two adapters of one id, and an adapter to merge that is not among them.
+    pub fn load(&self, section: &ModelSection) -> Result<LoadedModels, Error> {
+        section.start_threads();
+        let files = self.find(&section.base_source()?, Kind::Base)?;
+        self.report(LoadEvent::Loading);
+        let reranker =
+            ModelReranker::load(&files, section.load_options()).map_err(|source| Error::LoadBase { source })?;
+        let mut adapters: Vec<Option<AdapterId>> = Vec::new();
+        for adapter in &section.adapters {
+            let AdapterSpec::Adapter { id, source } = adapter else {
+                adapters.push(None);
+                continue;
+            };
+            let files = self.find(source, Kind::Adapter)?;
+            let id = id.clone().map_or_else(|| id_of(files.name()), Ok)?;
+            if adapters.contains(&Some(id.clone())) {
+                return Err(Error::DuplicateAdapter { id });
+            }
+            self.load_adapter(&reranker, &id, &files, section.merge.contains(&id))?;
+            adapters.push(Some(id));
+        }
+        if let Some(id) = section.merge.iter().find(|id| !adapters.contains(&Some((*id).clone()))) {
+            return Err(Error::UnknownMerge { id: id.clone() });
+        }
+        tracing::info!(
+            base_model = reranker.base().name,
+            device = reranker.device(),
+            engine = reranker.engine(),
+            precision = %reranker.precision(),
+            n_adapters = reranker.adapters().len(),
+            "loaded"
+        );
+        Ok(LoadedModels { reranker, adapters })
+    }
+
+    fn load_adapter(&self, reranker: &ModelReranker, id: &AdapterId, files: &Files, merge: bool) -> Result<(), Error> {
+        if merge {
+            let summary =
+                reranker.add_merged_adapter(id.clone(), files).map_err(|source| Error::MergeAdapter { source })?;
+            let n_bytes = summary.merged_bytes.unwrap_or_default();
+            self.report(LoadEvent::Merged { adapter: id, n_bytes });
+        } else {
+            reranker.add_adapter(id.clone(), files).map_err(|source| Error::LoadAdapter { source })?;
+        }
+        Ok(())
+    }
+
+    /// Brings an adapter's files to hand, from the hub where need be.
+    ///
+    /// # Errors
+    /// Files that are not there.
+    pub fn find_adapter(&self, source: &ModelSource) -> Result<FoundAdapter, Error> {
+        let files = self.find(source, Kind::Adapter)?;
+        let folder = files.path();
+        let (source, revision) = match (source, folder) {
+            // What the hub gave lies in a folder that is called by its commit.
+            (ModelSource::Source(Source::Hub(repository)), Some(folder)) => {
+                let commit = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+                (format!("hf://{}", repository.name()), commit)
+            }
+            (_, Some(folder)) => {
+                let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+                (whole.display().to_string(), None)
+            }
+            (_, None) => (format!("starter:{}", files.name()), None),
+        };
+        Ok(FoundAdapter { files, source, revision })
+    }
+
+    fn find(&self, source: &ModelSource, kind: Kind) -> Result<Files, Error> {
+        match source {
+            ModelSource::Word(word) => match kind {
+                Kind::Base => starter::base(word),
+                Kind::Adapter => starter::adapter(word),
+            }
+            .map_or_else(|| folder_named(word, kind), Ok),
+            ModelSource::Source(Source::Folder(path)) => Ok(Files::folder(path)?),
+            ModelSource::Source(Source::Hub(repository)) => self.fetch(repository, kind),
+        }
+    }
+
+    fn fetch(&self, repository: &HubRepository, kind: Kind) -> Result<Files, Error> {
+        let hub = self.hub.as_ref().ok_or_else(|| Error::NoHub { repository: repository.to_string() })?;
+        let name = repository.name();
+        self.report(LoadEvent::AskingHub { repository: name });
+        let on_progress = |file: &str, n_bytes_done: u64, n_bytes: u64| {
+            self.report(LoadEvent::Fetching { repository: name, file, n_bytes_done, n_bytes });
+        };
+        let folder = match kind {
+            Kind::Base => hub.fetch_base(repository, &on_progress)?,
+            Kind::Adapter => hub.fetch_adapter(repository, &on_progress)?,
+        };
+        self.report(LoadEvent::Loading);
+        Ok(Files::folder(folder)?.with_name(name))
+    }
+
+    fn report(&self, event: LoadEvent<'_>) {
+        if let Some(on_event) = &self.on_event {
+            on_event(&event);
+        }
+    }
+}
+
+impl fmt::Debug for ModelLoader {
+    /// Without the hub's token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelLoader").field("has_hub", &self.hub.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Base,
+    Adapter,
+}
+
+fn folder_named(word: &str, kind: Kind) -> Result<Files, Error> {
+    let known = match kind {
+        Kind::Base => starter::BASE.into_iter().collect(),
+        Kind::Adapter => starter::adapter_names(),
+    };
+    Files::folder(word).map_err(|source| Error::UnknownWord { word: word.to_owned(), known, source })
+}
+
+/// An id made of a folder's or a repository's name.
+fn id_of(name: &str) -> Result<AdapterId, Error> {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let plain: String =
+        last.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let id = plain.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    id.parse().map_err(|_| Error::UnnamedAdapter { name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(feature = "starter")]
+    fn the_starter_brings_its_adapters() {
+        let names = |base: Option<&str>, adapters: &[&str]| {
+            let section = ModelSection {
+                base: base.map(|base| base.parse().unwrap()),
+                adapters: adapters.iter().map(|text| text.parse().unwrap()).collect(),
+                ..ModelSection::default()
+            };
+            let all = section.with_starter_adapters().adapters;
+            all.iter().map(|spec| spec.given_id().unwrap_or("none").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(None, &[]), ["none", "minilm-qa", "minilm-science"]);
+        assert_eq!(names(Some("minilm"), &["minilm-science"]), ["minilm-science", "minilm-qa"]);
+        assert_eq!(names(None, &["minilm-qa=./mine"]), ["minilm-qa", "minilm-science"]);
+        assert_eq!(names(Some("./other"), &["qa=./mine"]), ["qa"]);
+    }
+
+    #[test]
+    fn names_make_ids() {
+        for (name, id) in [("owner/dear-3b", "dear-3b"), ("my adapter", "my-adapter"), ("_v1", "v1")] {
+            assert_eq!(id_of(name).unwrap().as_str(), id);
+        }
+        assert!(id_of("東京").is_err());
+    }
+
+    #[test]
+    fn a_section_that_cannot_be_loaded_is_refused() {
+        let base = lorank_testing::fixture("tiny-bert/base").display().to_string();
+        let adapter = lorank_testing::fixture("tiny-bert/adapter-a").display().to_string();
+        let check = |adapters: &[String], merge: &[&str], part: &str| {
+            let section = ModelSection {
+                base: Some(base.parse().unwrap()),
+                adapters: adapters.iter().map(|text| text.parse().unwrap()).collect(),
+                merge: merge.iter().map(|id| id.parse().unwrap()).collect(),
+                ..ModelSection::default()
+            };
+            let error = ModelLoader::default().load(&section).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        check(&[format!("qa={adapter}"), format!("qa={adapter}")], &[], "two adapters are named `qa`");
+        check(&[format!("qa={adapter}")], &["other"], "`merge` names `other`");
+        check(&["hf://owner/name".to_owned()], &[], "`hf://owner/name@main` is on the hub");
+    }
+}
