@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use lorank_core::AdapterId;
-use lorank_http::{Key, Role, ServerConfig};
+use lorank_http::{HttpConfig, Key, Role};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::PipelineConfig;
 use serde::{Deserialize, Deserializer};
@@ -123,7 +123,7 @@ impl ConfigFile {
     }
 
     /// The server's configuration as the flags, the file and the defaults have it.
-    pub(crate) fn server(&self, flags: &LimitArgs) -> anyhow::Result<ServerConfig> {
+    pub(crate) fn server(&self, flags: &LimitArgs) -> anyhow::Result<HttpConfig> {
         let mut config = self.server.under(flags).config();
         let key = |key: &KeySection| {
             Key::new(&key.name, key.role, &key.hash).map_err(|why| anyhow!("the key `{}`: {why}", key.name))
@@ -196,7 +196,7 @@ mod tests {
         // `Debug` stands in for an equality that the configuration has no other use for.
         let without_aliases = PipelineConfig { aliases: BTreeMap::new(), ..file.pipeline() };
         assert_eq!(format!("{without_aliases:?}"), format!("{:?}", PipelineConfig::default()));
-        assert_eq!(file.server(&LimitArgs::default()).unwrap(), ServerConfig::default());
+        assert_eq!(file.server(&LimitArgs::default()).unwrap(), HttpConfig::default());
         assert_eq!(file.server.adapter_bytes_max, Some(RegistryReranker::BYTES_MAX));
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use lorank_http::{CorsOrigin, ServerConfig};
+use lorank_http::{CorsOrigin, HttpConfig};
 use serde::Deserialize;
 
 use crate::config::{all_parsed, set};
@@ -98,8 +98,8 @@ impl ServerSection {
 
 impl LimitArgs {
     /// The limits, those that are not given left at their defaults.
-    pub(crate) fn config(&self) -> ServerConfig {
-        let mut config = ServerConfig { cors_origins: self.cors_origins.clone(), ..ServerConfig::default() };
+    pub(crate) fn config(&self) -> HttpConfig {
+        let mut config = HttpConfig { cors_origins: self.cors_origins.clone(), ..HttpConfig::default() };
         let connections = &mut config.connections;
         set(&mut config.n_searches_max, self.n_searches_max);
         set(&mut config.body_bytes_max, self.body_bytes_max);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use lorank_http::{LiveConfig, ServerConfig};
+use lorank_http::{HttpConfig, LiveConfig};
 
 use crate::commands::serve::check_reach;
 use crate::config::ConfigFile;
@@ -50,7 +50,7 @@ impl Reload {
     pub(crate) fn at_signals(self, _config: LiveConfig) {}
 
     #[cfg(unix)]
-    fn read(&self) -> anyhow::Result<ServerConfig> {
+    fn read(&self) -> anyhow::Result<HttpConfig> {
         let server = ConfigFile::read(&self.path)?.server(&self.flags)?;
         check_reach(self.listen, &server, self.no_keys)?;
         for key in self.said.differences_that_wait(&Said::read(&self.path)?) {

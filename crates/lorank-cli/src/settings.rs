@@ -138,7 +138,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use clap::CommandFactory;
-    use lorank_http::ServerConfig;
+    use lorank_http::HttpConfig;
     use lorank_pipeline::PipelineConfig;
     use lorank_registry_reranker::RegistryReranker;
 
@@ -195,7 +195,7 @@ mod tests {
         }
         let file: ConfigFile = file.try_into().unwrap();
         assert_eq!(format!("{:?}", file.pipeline()), format!("{:?}", PipelineConfig::default()));
-        assert_eq!(file.server(&LimitArgs::default()).unwrap(), ServerConfig::default());
+        assert_eq!(file.server(&LimitArgs::default()).unwrap(), HttpConfig::default());
         assert_eq!(file.server.adapter_bytes_max, Some(RegistryReranker::BYTES_MAX));
         assert_eq!(file.listen.unwrap().to_string(), DEFAULT_LISTEN);
     }

@@ -32,7 +32,7 @@
 //! use std::sync::Arc;
 //! use lorank_core::*;
 //! use lorank_pipeline::{Pipeline, PipelineConfig};
-//! use lorank_http::{LiveConfig, ServerConfig, router, serve};
+//! use lorank_http::{LiveConfig, HttpConfig, router, serve};
 //!
 //! # struct OneDocument;
 //! # impl FirstStage for OneDocument {
@@ -50,7 +50,7 @@
 //! let pipeline = Arc::new(Pipeline::new(first_stage, reranker, PipelineConfig::default())?);
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! let shutdown = async { /* until the process is asked to end */ };
-//! let config = LiveConfig::from(ServerConfig::default());
+//! let config = LiveConfig::from(HttpConfig::default());
 //! serve(listener, router(pipeline, config.clone()), config, shutdown).await;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
@@ -86,7 +86,7 @@ pub use documents::{
 pub use error::{ErrorKind, RetryAfter, ServerError};
 pub use live::LiveConfig;
 pub use request_id::RequestId;
-pub use server::{ServerConfig, router};
+pub use server::{HttpConfig, router};
 pub use service::{AdapterHost, ContinueTrace, ModelTimes, Service};
 pub use wire::{
     AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,

@@ -2,34 +2,34 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::ServerConfig;
+use crate::HttpConfig;
 use crate::connections::Counts;
 
-/// A [`ServerConfig`] that can be replaced while the service runs. Clones are one configuration: give one to
+/// A [`HttpConfig`] that can be replaced while the service runs. Clones are one configuration: give one to
 /// [`router`](crate::router), one to [`serve`](crate::serve), and keep one to [`replace`](Self::replace) it by.
 #[derive(Debug, Clone, Default)]
 pub struct LiveConfig(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Arc<HttpConfig>>,
     /// What became of the connections: the loop that serves them counts, and the metrics tell.
     connections: Counts,
 }
 
 impl LiveConfig {
     /// Begins with this configuration.
-    pub fn new(config: ServerConfig) -> Self {
+    pub fn new(config: HttpConfig) -> Self {
         Self(Arc::new(Inner { current: RwLock::new(Arc::new(config)), connections: Counts::default() }))
     }
 
     /// The configuration as it is now.
-    pub fn current(&self) -> Arc<ServerConfig> {
+    pub fn current(&self) -> Arc<HttpConfig> {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Holds requests that come from here on to another configuration. Those under way keep the one that they began with.
-    pub fn replace(&self, config: ServerConfig) {
+    pub fn replace(&self, config: HttpConfig) {
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
@@ -38,8 +38,8 @@ impl LiveConfig {
     }
 }
 
-impl From<ServerConfig> for LiveConfig {
-    fn from(config: ServerConfig) -> Self {
+impl From<HttpConfig> for LiveConfig {
+    fn from(config: HttpConfig) -> Self {
         Self::new(config)
     }
 }

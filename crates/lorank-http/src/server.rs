@@ -24,7 +24,7 @@ use crate::{ConnectionLimits, CorsOrigin, LiveConfig, ServerError, cors};
 
 /// The limits of the service. Those of a search are the pipeline's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerConfig {
+pub struct HttpConfig {
     /// How many searches may be under way, each with a thread. One more is turned away with status 429.
     ///
     /// More than the pipeline's queue takes, or it would never be full, and searches that need no model (their scores are
@@ -50,7 +50,7 @@ pub struct ServerConfig {
     pub connections: ConnectionLimits,
 }
 
-impl Default for ServerConfig {
+impl Default for HttpConfig {
     fn default() -> Self {
         let n_searches_max = NonZeroUsize::new(128).expect("128 is not 0");
         let n_documents_max = NonZeroUsize::new(10_000).expect("10,000 is not 0");

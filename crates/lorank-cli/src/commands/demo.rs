@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use lorank_core::{Hit, ModelVersion};
-use lorank_http::ServerConfig;
+use lorank_http::HttpConfig;
 use lorank_model::ModelReranker;
 use lorank_pipeline::{Answer, Pipeline, PipelineConfig, SearchRequest};
 use lorank_starter::{Corpus, N_PASSAGES};
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let question = questions[0].text.replace(' ', "+");
-    serve(Arc::new(pipeline).into(), ServerConfig::default().into(), args.listen, Background::default(), |address| {
+    serve(Arc::new(pipeline).into(), HttpConfig::default().into(), args.listen, Background::default(), |address| {
         let mut out = output::stdout();
         writeln!(out, "\nlistening on http://{address}, until Ctrl-C. Try")?;
         writeln!(out, "\n    curl 'http://{address}/v1/search?q={question}&top_k=3'")?;

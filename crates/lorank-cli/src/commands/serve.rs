@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiments::StoreConfig;
-use lorank_http::{AdapterHost, LiveConfig, ServerConfig, Service};
+use lorank_http::{AdapterHost, HttpConfig, LiveConfig, Service};
 use lorank_pipeline::{Pipeline, PipelineConfig};
 use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index};
@@ -153,7 +153,7 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
 }
 
 /// Refuses to be reached by other machines without keys.
-pub(crate) fn check_reach(listen: SocketAddr, server: &ServerConfig, is_allowed: bool) -> Result<(), WrongUsage> {
+pub(crate) fn check_reach(listen: SocketAddr, server: &HttpConfig, is_allowed: bool) -> Result<(), WrongUsage> {
     if listen.ip().is_loopback() || !server.access.keys.is_empty() || is_allowed {
         return Ok(());
     }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{ConnectionLimits, End, Ended};
-use crate::{LiveConfig, ServerConfig, router, serve};
+use crate::{HttpConfig, LiveConfig, router, serve};
 
 /// Time enough for nothing to depend on it.
 const LONG: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const SEARCH: &str = "GET /v1/search?q=egg HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// No limit that could be passed.
-fn patient() -> ServerConfig {
+fn patient() -> HttpConfig {
     let connections = ConnectionLimits {
         header_read: LONG,
         keep_alive: LONG,
@@ -31,11 +31,11 @@ fn patient() -> ServerConfig {
         shutdown: LONG,
         ..ConnectionLimits::default()
     };
-    ServerConfig { body_read: LONG, connections, ..ServerConfig::default() }
+    HttpConfig { body_read: LONG, connections, ..HttpConfig::default() }
 }
 
 /// The patient configuration with other limits for connections.
-fn with(change: impl FnOnce(&mut ConnectionLimits)) -> ServerConfig {
+fn with(change: impl FnOnce(&mut ConnectionLimits)) -> HttpConfig {
     let mut config = patient();
     change(&mut config.connections);
     config
@@ -49,12 +49,12 @@ struct Running {
 }
 
 impl Running {
-    async fn start(config: ServerConfig) -> Self {
+    async fn start(config: HttpConfig) -> Self {
         Self::start_behind(config, None).await
     }
 
     /// A service whose first stage waits at a gate.
-    async fn start_behind(config: ServerConfig, gate: Option<&Arc<Gate>>) -> Self {
+    async fn start_behind(config: HttpConfig, gate: Option<&Arc<Gate>>) -> Self {
         let mut first_stage = ToyFirstStage::new(toy::candidates(3));
         if let Some(gate) = gate {
             first_stage = first_stage.behind(gate.clone());
@@ -155,7 +155,7 @@ async fn a_byte_now_and_then_is_no_excuse() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_body_is_told_that_it_took_too_long() {
-    let running = Running::start(ServerConfig { body_read: SHORT, ..patient() }).await;
+    let running = Running::start(HttpConfig { body_read: SHORT, ..patient() }).await;
     let mut client = running.connect();
     let head = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100";
     client.send(&format!("{head}\r\n\r\n{{\"query\": "));
@@ -259,7 +259,7 @@ async fn the_end_cuts_off_what_takes_too_long() {
 async fn other_limits_hold_from_the_next_request_on() {
     let running = Running::start(patient()).await;
     let (client, _) = running.connect().ask(HEALTH).await;
-    running.config.replace(ServerConfig { body_bytes_max: 10, ..patient() });
+    running.config.replace(HttpConfig { body_bytes_max: 10, ..patient() });
     let post = "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{\"query\": \"egg\"}";
     assert_eq!(client.ask(post).await.1, "413");
 }

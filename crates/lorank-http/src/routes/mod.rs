@@ -28,7 +28,7 @@ use crate::openapi::Api;
 use crate::reading::TooSlow;
 use crate::service::Service;
 pub(crate) use crate::wire::read;
-use crate::{LiveConfig, RetryAfter, ServerConfig, ServerError};
+use crate::{HttpConfig, LiveConfig, RetryAfter, ServerError};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub(crate) struct App {
     /// Of changes of documents.
     pub changes: Arc<Admission>,
     pub started: Instant,
-    pub config: Arc<ServerConfig>,
+    pub config: Arc<HttpConfig>,
     pub metrics: Arc<Metrics>,
     pub api: Arc<Api>,
 }

@@ -60,7 +60,7 @@ fn adapter_service() -> (Router, tempfile::TempDir) {
     let reranker = FakeReranker::hashing().with_adapters(&["qa"]);
     let pipeline = Pipeline::new(ToyFirstStage::new(toy::candidates(5)), reranker, PipelineConfig::default()).unwrap();
     let host = ToyHost(Registry::open(folder.path()).unwrap());
-    (router(Service::from(Arc::new(pipeline)).with_adapters(Arc::new(host)), ServerConfig::default()), folder)
+    (router(Service::from(Arc::new(pipeline)).with_adapters(Arc::new(host)), HttpConfig::default()), folder)
 }
 
 #[tokio::test]

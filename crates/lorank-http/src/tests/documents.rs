@@ -80,7 +80,7 @@ impl DocumentHost for ToyHost {
     }
 }
 
-fn document_service(host: ToyHost, config: ServerConfig) -> Router {
+fn document_service(host: ToyHost, config: HttpConfig) -> Router {
     let pipeline = Pipeline::new(ToyFirstStage::new(Vec::new()), FakeReranker::hashing(), PipelineConfig::default());
     router(Service::from(Arc::new(pipeline.unwrap())).with_documents(Arc::new(host)), config)
 }
@@ -93,7 +93,7 @@ async fn bulk(service: &Router, body: impl Into<Body>) -> (u16, Json) {
 
 #[tokio::test]
 async fn documents_come_are_read_and_go() {
-    let service = document_service(ToyHost::default(), ServerConfig::default());
+    let service = document_service(ToyHost::default(), HttpConfig::default());
     let (status, answer) = bulk(&service, "{\"id\":\"a/b\"}\n{]\n{}\n{\"id\":\"a/b\",\"x\":1}\n{\"id\":\"c\"}").await;
     let counts = json!([answer["n_added"], answer["n_replaced"], answer["n_refused"], answer["n_documents"]]);
     assert_eq!((status, counts), (200, json!([2, 1, 2, 2])));
@@ -125,7 +125,7 @@ async fn documents_come_are_read_and_go() {
 
 #[tokio::test]
 async fn what_cannot_be_done_is_said() {
-    let config = ServerConfig { bulk_bytes_max: 100, bulk_lines_max: NonZeroUsize::MIN, ..ServerConfig::default() };
+    let config = HttpConfig { bulk_bytes_max: 100, bulk_lines_max: NonZeroUsize::MIN, ..HttpConfig::default() };
     let service = document_service(ToyHost::default(), config);
     let delete = |body| ("DELETE", "/v1/documents", JSON, body);
     let post = |content_type, body| ("POST", "/v1/documents", content_type, body);
@@ -168,11 +168,11 @@ impl axum::body::HttpBody for Pieces {
 
 #[tokio::test]
 async fn lines_may_come_in_any_pieces_and_break_off() {
-    let service = document_service(ToyHost::default(), ServerConfig::default());
+    let service = document_service(ToyHost::default(), HttpConfig::default());
     let pieces = || vec![Ok("{\"id\""), Ok(""), Ok(":\"a\"}\n{\"i"), Ok("d\":\"b\"}")];
     let (status, answer) = bulk(&service, Body::new(Pieces(pieces()))).await;
     assert_eq!((status, &answer["n_added"]), (200, &json!(2)));
-    let small = ServerConfig { bulk_bytes_max: 20, ..ServerConfig::default() };
+    let small = HttpConfig { bulk_bytes_max: 20, ..HttpConfig::default() };
     let (status, answer) = bulk(&document_service(ToyHost::default(), small), Body::new(Pieces(pieces()))).await;
     assert_eq!((status, &answer["error"]["kind"]), (413, &json!("payload_too_large")), "{answer}");
     let mut broken = pieces();
@@ -187,7 +187,7 @@ async fn lines_may_come_in_any_pieces_and_break_off() {
 async fn changes_are_few_at_once() {
     let gate = Gate::closed();
     let host = ToyHost { gate: Some(gate.clone()), ..ToyHost::default() };
-    let config = ServerConfig { n_changes_max: NonZeroUsize::MIN, ..ServerConfig::default() };
+    let config = HttpConfig { n_changes_max: NonZeroUsize::MIN, ..HttpConfig::default() };
     let service = document_service(host, config);
     let first = tokio::spawn({
         let service = service.clone();
@@ -203,7 +203,7 @@ async fn changes_are_few_at_once() {
 
 #[tokio::test]
 async fn stats_say_what_there_is() {
-    let service = document_service(ToyHost::default(), ServerConfig::default());
+    let service = document_service(ToyHost::default(), HttpConfig::default());
     let (status, stats) = ask(&service, "GET", "/v1/stats", Json::Null).await;
     let documents = json!({"n_documents": 0, "n_segments": 1, "bytes_on_disk": 7});
     assert_eq!((status, &stats["documents"], &stats["adapters"]), (200, &documents, &Json::Null));
@@ -215,7 +215,7 @@ async fn stats_say_what_there_is() {
 async fn reading_takes_the_role_of_a_search_and_changing_that_of_a_writer() {
     let key = |role: Role| Key::new(role.name(), role, &Key::hash_of(role.name())).unwrap();
     let access = Access { keys: Role::ALL.map(key).into() };
-    let service = document_service(ToyHost::default(), ServerConfig { access, ..ServerConfig::default() });
+    let service = document_service(ToyHost::default(), HttpConfig { access, ..HttpConfig::default() });
     for (method, uri, needed) in [
         ("GET", "/v1/documents/a", Role::Search),
         ("GET", "/v1/stats", Role::Search),

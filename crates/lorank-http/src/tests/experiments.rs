@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 
 /// A service with experiments, and the folder of their store.
-pub(super) fn lab_service(config: ServerConfig) -> (Router, tempfile::TempDir) {
+pub(super) fn lab_service(config: HttpConfig) -> (Router, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap());
     let reranker = FakeReranker::hashing().with_adapters(&["a", "b"]);
@@ -35,7 +35,7 @@ fn experiment(method: &str) -> Json {
 
 #[tokio::test]
 async fn an_experiment_goes_from_draft_to_report() {
-    let (service, _folder) = lab_service(ServerConfig::default());
+    let (service, _folder) = lab_service(HttpConfig::default());
     let (status, draft) = ask(&service, "POST", "/v1/experiments", experiment("split")).await;
     assert_eq!((status, &draft["state"]), (201, &json!("draft")));
     assert_eq!(ask(&service, "POST", "/v1/experiments", experiment("split")).await.0, 409, "it is there");
@@ -80,7 +80,7 @@ async fn an_experiment_goes_from_draft_to_report() {
 
 #[tokio::test]
 async fn interleaved_hits_do_not_tell_their_arm() {
-    let (service, _folder) = lab_service(ServerConfig::default());
+    let (service, _folder) = lab_service(HttpConfig::default());
     ask(&service, "POST", "/v1/experiments", experiment("interleave")).await;
     ask(&service, "POST", "/v1/experiments/x/start", Json::Null).await;
     let mut search = request("GET", "/v1/search?q=egg&explain=true", "", "");
@@ -98,7 +98,7 @@ async fn interleaved_hits_do_not_tell_their_arm() {
 
 #[tokio::test]
 async fn what_is_wrong_with_an_experiment_or_event_is_named() {
-    let (service, _folder) = lab_service(ServerConfig::default());
+    let (service, _folder) = lab_service(HttpConfig::default());
     let mut missing = experiment("split");
     missing["arms"][1]["model"] = "gone".into();
     let click = |query_id: &str| json!({"action_name": query_id, "timestamp": 1});
@@ -131,7 +131,7 @@ async fn what_is_wrong_with_an_experiment_or_event_is_named() {
 
 #[tokio::test]
 async fn a_comparison_shows_every_rankers_hits_and_where_the_others_have_them() {
-    let (service, _folder) = lab_service(ServerConfig::default());
+    let (service, _folder) = lab_service(HttpConfig::default());
     let body = json!({"query": "egg", "adapters": ["a", "none"], "top_k": 5, "depth": 10, "fields": ["year"]});
     let (status, answer) = ask(&service, "POST", "/v1/compare", body).await;
     assert_eq!(status, 200, "{answer}");
@@ -161,7 +161,7 @@ async fn a_comparison_shows_every_rankers_hits_and_where_the_others_have_them() 
 
 #[tokio::test]
 async fn pages_of_a_comparison_follow_each_other() {
-    let (service, _folder) = lab_service(ServerConfig::default());
+    let (service, _folder) = lab_service(HttpConfig::default());
     let page = async |top_k: usize, offset: usize| {
         let body = json!({"query": "egg", "adapters": ["a"], "depth": 12, "top_k": top_k, "offset": offset});
         ask(&service, "POST", "/v1/compare", body).await.1
@@ -176,7 +176,7 @@ async fn pages_of_a_comparison_follow_each_other() {
 
 #[tokio::test]
 async fn shadows_and_counts_can_be_read() {
-    let (service, _folder) = lab_service(ServerConfig::default());
+    let (service, _folder) = lab_service(HttpConfig::default());
     ask(&service, "GET", "/v1/search?q=egg&adapter=a", Json::Null).await;
     let shadow = loop {
         let (_, shadows) = ask(&service, "GET", "/v1/shadows", Json::Null).await;
@@ -204,7 +204,7 @@ async fn shadows_and_counts_can_be_read() {
 async fn keys_open_what_their_role_may_do() {
     let key = |text: &str, role| Key::new(text, role, &Key::hash_of(text)).unwrap();
     let keys = vec![key("searching", Role::Search), key("administering", Role::Admin)];
-    let (service, _folder) = lab_service(ServerConfig { access: Access { keys }, ..ServerConfig::default() });
+    let (service, _folder) = lab_service(HttpConfig { access: Access { keys }, ..HttpConfig::default() });
     for (uri, key, status) in [
         ("/health", "", 200),
         ("/v1/search?q=egg", "", 401),

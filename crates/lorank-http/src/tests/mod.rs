@@ -27,7 +27,7 @@ const JSON: &str = "application/json";
 /// A service over the given engines.
 fn service(first_stage: ToyFirstStage, reranker: impl Into<Arc<FakeReranker>>, config: PipelineConfig) -> Router {
     let pipeline = Pipeline::new(first_stage, reranker.into(), config).unwrap();
-    router(Arc::new(pipeline), ServerConfig { body_bytes_max: 2_000, ..ServerConfig::default() })
+    router(Arc::new(pipeline), HttpConfig { body_bytes_max: 2_000, ..HttpConfig::default() })
 }
 
 /// A service over twenty toy documents and the adapter `qa`.
@@ -219,7 +219,7 @@ fn null_is_the_default() {
 async fn the_first_stage_gets_query_syntax_and_filters() {
     let first_stage = Arc::new(ToyFirstStage::new(toy::candidates(3)));
     let pipeline = Pipeline::new(first_stage.clone(), FakeReranker::hashing(), PipelineConfig::default()).unwrap();
-    let service = router(Arc::new(pipeline), ServerConfig::default());
+    let service = router(Arc::new(pipeline), HttpConfig::default());
     let body = r#"{"query": "a +b", "syntax": "advanced", "depth": 7, "top_k": 3, "filters": {"year": {"gte": 1990}}}"#;
     let (status, _, _) = send(&service, request("POST", "/v1/search", JSON, body)).await;
     assert_eq!(status, StatusCode::OK);
@@ -350,7 +350,7 @@ impl FirstStage for Refuses {
 #[tokio::test]
 async fn a_query_that_the_first_stage_refuses_is_the_callers_to_mend() {
     let refusing = Pipeline::new(Refuses, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
-    let service = router(Arc::new(refusing), ServerConfig::default());
+    let service = router(Arc::new(refusing), HttpConfig::default());
     let (status, answer) = get(&service, "/v1/search?q=egg").await;
     let error = serde_json::json!({
         "kind": "invalid_value", "message": "the query cannot be answered: no year is `soon`", "field": "filters"
@@ -374,7 +374,7 @@ async fn faults_of_our_own_keep_their_causes_to_the_log() {
     let config = PipelineConfig { default_adapter: Some("gone".parse().unwrap()), ..PipelineConfig::default() };
     let unready = service(ToyFirstStage::default(), FakeReranker::hashing(), config);
     let panicking = Pipeline::new(Panics, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
-    let panicking = router(Arc::new(panicking), ServerConfig::default());
+    let panicking = router(Arc::new(panicking), HttpConfig::default());
     for (service, status, kind, message) in [
         (broken, 500, "internal", "the first stage could not retrieve candidates"),
         (
@@ -418,7 +418,7 @@ async fn one_search_too_many_is_turned_away() {
     let gate = Gate::closed();
     let first_stage = ToyFirstStage::new(toy::candidates(3)).behind(gate.clone());
     let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
-    let config = ServerConfig { n_searches_max: NonZeroUsize::MIN, ..ServerConfig::default() };
+    let config = HttpConfig { n_searches_max: NonZeroUsize::MIN, ..HttpConfig::default() };
     let service = router(Arc::new(pipeline), config);
     let admitted = tokio::spawn({
         let service = service.clone();
@@ -441,7 +441,7 @@ async fn a_full_queue_is_said_at_once_with_when_to_come_again() {
     let stuck = Arc::new(FakeReranker::hashing().behind(gate.clone()));
     let first_stage = ToyFirstStage::new(toy::candidates(3));
     let pipeline = Arc::new(Pipeline::new(first_stage, stuck, config).unwrap());
-    let service = router(pipeline.clone(), ServerConfig::default());
+    let service = router(pipeline.clone(), HttpConfig::default());
     let search = |query: &str| {
         let (service, uri) = (service.clone(), format!("/v1/search?q={query}"));
         tokio::spawn(async move { get(&service, &uri).await })

@@ -100,7 +100,7 @@ fn check_keys(api: &Json, schema: &str, value: &Json) {
 #[tokio::test]
 async fn what_others_write_is_described_as_it_is() {
     let api = described().await;
-    let (service, _folder) = lab_service(ServerConfig::default());
+    let (service, _folder) = lab_service(HttpConfig::default());
     let mut draft = api["paths"]["/v1/experiments"]["post"]["requestBody"]["content"][JSON]["example"].clone();
     draft["arms"][1]["model"] = json!("a");
     let (status, experiment) = ask(&service, "POST", "/v1/experiments", draft).await;

@@ -32,7 +32,7 @@ async fn a_service_at_its_limit_is_not_ready_and_still_healthy() {
     let config = PipelineConfig { queue_max: NonZeroUsize::MIN, ..PipelineConfig::default() };
     let stuck = Arc::new(FakeReranker::hashing().behind(gate.clone()));
     let pipeline = Arc::new(Pipeline::new(ToyFirstStage::new(toy::candidates(3)), stuck, config).unwrap());
-    let config = LiveConfig::from(ServerConfig::default());
+    let config = LiveConfig::from(HttpConfig::default());
     let service = router(pipeline.clone(), config.clone());
     let search = |query: &str| {
         let (service, uri) = (service.clone(), format!("/v1/search?q={query}"));
@@ -49,9 +49,9 @@ async fn a_service_at_its_limit_is_not_ready_and_still_healthy() {
         (128, "1 requests wait for the model, which is the limit"),
         (2, "2 searches are under way, which is the limit"),
     ] {
-        config.replace(ServerConfig {
+        config.replace(HttpConfig {
             n_searches_max: NonZeroUsize::new(n_searches_max).unwrap(),
-            ..ServerConfig::default()
+            ..HttpConfig::default()
         });
         let (status, answer) = get(&service, "/ready").await;
         assert_eq!((status.as_u16(), answer["checks"]["queue"].as_str()), (503, Some(why)));
@@ -78,7 +78,7 @@ async fn pages_of_other_origins_read_what_the_operator_lets_them() {
         (&["*"], "https://other.example", Some("*")),
     ] {
         let cors_origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
-        let config = ServerConfig { cors_origins, ..ServerConfig::default() };
+        let config = HttpConfig { cors_origins, ..HttpConfig::default() };
         let first_stage = ToyFirstStage::new(toy::candidates(3));
         let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
         let service = router(Arc::new(pipeline), config);
@@ -102,7 +102,7 @@ async fn pages_of_other_origins_read_what_the_operator_lets_them() {
 #[tokio::test]
 async fn keys_can_be_replaced_while_requests_come() {
     let key = |text: &str| Key::new(text, Role::Search, &Key::hash_of(text)).unwrap();
-    let with_key = |text: &str| ServerConfig { access: Access { keys: vec![key(text)] }, ..ServerConfig::default() };
+    let with_key = |text: &str| HttpConfig { access: Access { keys: vec![key(text)] }, ..HttpConfig::default() };
     let config = LiveConfig::from(with_key("old"));
     let first_stage = ToyFirstStage::new(toy::candidates(3));
     let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();

@@ -115,7 +115,7 @@ fn no_file_asks_elsewhere_or_holds_what_the_policy_forbids() {
 #[tokio::test]
 async fn the_page_needs_no_key_and_what_it_calls_does() {
     let keys = vec![Key::new("k", Role::Search, &Key::hash_of("k")).unwrap()];
-    let config = ServerConfig { access: Access { keys }, ..ServerConfig::default() };
+    let config = HttpConfig { access: Access { keys }, ..HttpConfig::default() };
     let pipeline =
         Pipeline::new(ToyFirstStage::new(toy::candidates(1)), FakeReranker::hashing(), PipelineConfig::default());
     let service = router(Arc::new(pipeline.unwrap()), config);

@@ -6,7 +6,7 @@ use super::experiments::ask;
 use super::*;
 
 /// A service whose model likes long documents: a document's score is the length of its text, less five.
-fn rerank_service(config: ServerConfig) -> Router {
+fn rerank_service(config: HttpConfig) -> Router {
     let reranker = FakeReranker::by(|_, _, candidate| candidate.text.len() as f32 - 5.0).with_adapters(&["qa"]);
     let pipeline = Pipeline::new(ToyFirstStage::new(toy::candidates(3)), reranker, PipelineConfig::default()).unwrap();
     router(Arc::new(pipeline), config)
@@ -18,7 +18,7 @@ fn sigmoid(x: f32) -> f32 {
 
 #[tokio::test]
 async fn text_embeddings_inference() {
-    let service = rerank_service(ServerConfig::default());
+    let service = rerank_service(HttpConfig::default());
     let texts = json!(["four", "eightabc", "sixsix"]);
     let (status, ranks) = ask(&service, "POST", "/rerank", json!({"query": "q", "texts": texts})).await;
     assert_eq!(status, 200, "{ranks}");
@@ -35,8 +35,7 @@ async fn text_embeddings_inference() {
     let (_, ranks) = ask(&service, "POST", "/rerank", body).await;
     assert_eq!(ranks[0], json!({"index": 1, "score": 3.0, "text": "eightabc"}));
 
-    let small =
-        rerank_service(ServerConfig { n_documents_max: NonZeroUsize::new(2).unwrap(), ..ServerConfig::default() });
+    let small = rerank_service(HttpConfig { n_documents_max: NonZeroUsize::new(2).unwrap(), ..HttpConfig::default() });
     for (body, status, error_type, error) in [
         (json!({"query": "q", "texts": []}), 400, "Empty", "`texts` cannot be empty"),
         (
@@ -71,7 +70,7 @@ async fn text_embeddings_inference() {
 
 #[tokio::test]
 async fn cohere_jina_and_vllm() {
-    let service = rerank_service(ServerConfig::default());
+    let service = rerank_service(HttpConfig::default());
     let body = json!({"query": "q", "documents": ["four", {"text": "eightabc", "title": "t"}, {"title": "sixsix"}], "top_n": 2,
         "model": "qa", "return_documents": true, "unknown_key": 1});
     for path in ["/v1/rerank", "/v2/rerank", "/rerank"] {
@@ -124,7 +123,7 @@ async fn cohere_jina_and_vllm() {
 
 #[tokio::test]
 async fn vllm_scores() {
-    let service = rerank_service(ServerConfig::default());
+    let service = rerank_service(HttpConfig::default());
     let scores = |answer: &Json| -> Vec<f32> {
         answer["data"].as_array().unwrap().iter().map(|pair| pair["score"].as_f64().unwrap() as f32).collect()
     };
@@ -148,7 +147,7 @@ async fn vllm_scores() {
 
 #[tokio::test]
 async fn models_are_listed_as_openai_does() {
-    let service = rerank_service(ServerConfig::default());
+    let service = rerank_service(HttpConfig::default());
     let (_, models) = ask(&service, "GET", "/v1/models", Json::Null).await;
     let ids: Vec<&str> = models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!((models["object"].as_str(), ids), (Some("list"), vec!["toy", "none"]));
