@@ -5,9 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use lorank_adapters::{
-    Fault, Finding, Limits, NewFile, Outcome, Provenance, Registry, RegistryError, State,
-};
+use lorank_adapters::{Fault, Finding, Limits, NewFile, Outcome, Provenance, Registry, RegistryError, State};
 use lorank_core::{AdapterId, Digest, ErrorKind};
 
 fn id(text: &str) -> AdapterId {
