@@ -43,6 +43,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("safetensors", &["lorank-model", TESTING]),
     ("axum*", &["lorank-http"]),
     ("hyper*", &["lorank-http"]),
+    ("tower*", &["lorank-http"]),
     ("utoipa*", &["lorank-http"]),
     ("clap*", &["lorank-cli"]),
     ("toml*", &["lorank-cli"]),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lorank_core::AdapterId;
+use lorank_core::{AdapterId, ErrorKind};
 
 /// An error of the registry, or of loading an adapter into memory.
 #[derive(Debug, thiserror::Error)]
@@ -192,45 +192,29 @@ pub enum RegistryError {
     },
 }
 
-/// What sort of error it is, for whoever maps it to a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RegistryErrorKind {
-    /// What was named is not there.
-    NotFound,
-    /// What was given cannot be taken.
-    Invalid,
-    /// It contradicts what the registry holds.
-    Conflict,
-    /// The registry on disk is damaged or of another version.
-    Corrupt,
-    /// It may work later.
-    Unavailable,
-    /// The disk refused.
-    Io,
-}
-
 impl RegistryError {
-    /// The kind of the error.
-    pub fn kind(&self) -> RegistryErrorKind {
+    /// What kind of error it is. A registry that cannot be read or written, or is damaged, is [`ErrorKind::Internal`].
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { .. } | Self::Write { .. } => RegistryErrorKind::Io,
-            Self::Busy { .. } | Self::Load { .. } => RegistryErrorKind::Unavailable,
-            Self::Document { .. } | Self::Inconsistent { .. } | Self::Schema { .. } | Self::Gone { .. } => {
-                RegistryErrorKind::Corrupt
-            }
-            Self::Unknown { .. } => RegistryErrorKind::NotFound,
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Document { .. }
+            | Self::Inconsistent { .. }
+            | Self::Schema { .. }
+            | Self::Gone { .. } => ErrorKind::Internal,
+            Self::Busy { .. } | Self::Load { .. } => ErrorKind::Unavailable,
+            Self::Unknown { .. } => ErrorKind::NotFound,
             Self::IsAlias { .. }
             | Self::IsAdapter { .. }
             | Self::Reserved { .. }
             | Self::InUse { .. }
-            | Self::Full { .. } => RegistryErrorKind::Conflict,
+            | Self::Full { .. } => ErrorKind::Conflict,
             Self::NoFiles { .. }
             | Self::FileName { .. }
             | Self::Twice { .. }
             | Self::Pickle { .. }
             | Self::NotAFile { .. }
-            | Self::TooLarge { .. } => RegistryErrorKind::Invalid,
+            | Self::TooLarge { .. } => ErrorKind::Invalid,
         }
     }
 }

@@ -65,7 +65,7 @@ mod state;
 mod verify;
 
 pub use entry::{Contents, Entry, NewFile, Provenance, StoredFile};
-pub use error::{RegistryError, RegistryErrorKind};
+pub use error::RegistryError;
 pub use registry::{Limits, Registry};
 pub use residency::{Residency, ResidencyStats, Resident};
 pub use state::{DEFAULT_ALIAS, Outcome, State};

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use lorank_adapters::{NewFile, Provenance, Registry, RegistryError, RegistryErrorKind};
-use lorank_core::{AdapterId, Digest};
+use lorank_adapters::{NewFile, Provenance, Registry, RegistryError};
+use lorank_core::{AdapterId, Digest, ErrorKind};
 
 const FOLDER: &str = "LORANK_TEST_REGISTRY";
 const FIRST_STEP: &str = "LORANK_TEST_FIRST_STEP";
@@ -119,7 +119,7 @@ fn write_until_killed(folder: &str, first: u64) {
     let registry = Registry::open(folder).unwrap();
     for n in first.. {
         match Step::nth(n).make(n, &registry) {
-            Err(error) if error.kind() != RegistryErrorKind::NotFound => panic!("{error}"),
+            Err(error) if error.kind() != ErrorKind::NotFound => panic!("{error}"),
             _ => println!("\n{ACKNOWLEDGED}{n}"),
         }
     }

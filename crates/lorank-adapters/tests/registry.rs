@@ -5,10 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use lorank_adapters::{
-    Fault, Finding, Limits, NewFile, Outcome, Provenance, Registry, RegistryError, RegistryErrorKind, State,
-};
-use lorank_core::{AdapterId, Digest};
+use lorank_adapters::{Fault, Finding, Limits, NewFile, Outcome, Provenance, Registry, RegistryError, State};
+use lorank_core::{AdapterId, Digest, ErrorKind};
 
 fn id(text: &str) -> AdapterId {
     text.parse().unwrap()
@@ -80,7 +78,7 @@ fn the_order_of_files_and_where_they_come_from_do_not_change_the_digest() {
 }
 
 /// What happens to a registry with adapters `qa` and `news`, and aliases `default` of `qa` and `canary` of `news`.
-fn check(make: impl FnOnce(&Registry) -> Result<(), RegistryError>, expected: Result<(), (RegistryErrorKind, &str)>) {
+fn check(make: impl FnOnce(&Registry) -> Result<(), RegistryError>, expected: Result<(), (ErrorKind, &str)>) {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { bytes_max: 10, n_files_max: 2, n_names_max: 5 };
     let registry = Registry::open_with(folder.path(), limits).unwrap();
@@ -102,13 +100,13 @@ fn check(make: impl FnOnce(&Registry) -> Result<(), RegistryError>, expected: Re
     assert_eq!(registry.verify().unwrap(), []);
 }
 
-fn refused(kind: RegistryErrorKind, words: &str) -> Result<(), (RegistryErrorKind, &str)> {
+fn refused(kind: ErrorKind, words: &str) -> Result<(), (ErrorKind, &str)> {
     Err((kind, words))
 }
 
 #[test]
 fn ids_and_aliases_share_their_names() {
-    use RegistryErrorKind::{Conflict, NotFound};
+    use ErrorKind::{Conflict, NotFound};
     let add = |name: &'static str| move |r: &Registry| r.add(&id(name), &files("two"), provenance()).map(drop);
     let alias = |name: &'static str, to: &'static str| move |r: &Registry| r.set_alias(&id(name), &id(to)).map(drop);
     let unalias = |name: &'static str| move |r: &Registry| r.remove_alias(&id(name)).map(drop);
@@ -136,7 +134,7 @@ fn ids_and_aliases_share_their_names() {
 
 #[test]
 fn what_is_used_is_not_removed() {
-    use RegistryErrorKind::{Conflict, NotFound};
+    use ErrorKind::{Conflict, NotFound};
     let remove = |name: &'static str, by: &'static [&'static str], force| {
         let by: Vec<String> = by.iter().map(ToString::to_string).collect();
         move |r: &Registry| r.remove(&id(name), &by, force).map(drop)
@@ -160,7 +158,7 @@ fn what_is_used_is_not_removed() {
 
 #[test]
 fn only_plain_files_within_the_limits_are_taken() {
-    use RegistryErrorKind::{Invalid, Io};
+    use ErrorKind::{Internal, Invalid};
     let add = |files: Vec<NewFile>| move |r: &Registry| r.add(&id("new"), &files, provenance()).map(drop);
     let one = |name: &str| add(vec![NewFile::bytes(name, b"x")]);
     check(add(files("12345678")), Ok(()));
@@ -168,7 +166,7 @@ fn only_plain_files_within_the_limits_are_taken() {
     check(add([files("1"), files("2")].concat()), refused(Invalid, "more than 2 files"));
     check(add(vec![]), refused(Invalid, "no files"));
     check(add(vec![NewFile::bytes("a", b"1"), NewFile::bytes("A", b"2")]), refused(Invalid, "two files called `A`"));
-    check(add(vec![NewFile::copy("a", "/nowhere/a")]), refused(Io, "could not read `/nowhere/a`"));
+    check(add(vec![NewFile::copy("a", "/nowhere/a")]), refused(Internal, "could not read `/nowhere/a`"));
     check(add(vec![NewFile::copy("a", std::env::temp_dir())]), refused(Invalid, "is not a file"));
     check(add(vec![NewFile::copy("a", "/nowhere/a.bin")]), refused(Invalid, "is a pickle"));
     for name in ["../a", "a/b", "a\\b", "", ".", "..", ".hidden"] {
@@ -245,7 +243,7 @@ fn a_registry_that_is_damaged_or_of_another_version_is_refused() {
         assert!(text.contains(from), "{text}");
         fs::write(&path, text.replace(from, to)).unwrap();
         let error = Registry::open(folder.path()).unwrap_err();
-        assert_eq!(error.kind(), RegistryErrorKind::Corrupt);
+        assert_eq!(error.kind(), ErrorKind::Internal);
         assert!(error.to_string().contains(words), "{error}");
         assert!(registry.reload_if_changed().is_err());
         assert!(registry.state().resolve(&id("qa")).is_ok(), "what was read before stays");
@@ -263,9 +261,9 @@ fn a_registry_whose_file_is_gone_is_not_taken_for_an_empty_one() {
     add(&registry, "qa", "one");
     fs::remove_file(folder.path().join("registry.json")).unwrap();
     let kind = |result: Result<(), RegistryError>| result.unwrap_err().kind();
-    assert_eq!(kind(registry.reload_if_changed().map(drop)), RegistryErrorKind::Corrupt);
-    assert_eq!(kind(registry.verify().map(drop)), RegistryErrorKind::Corrupt);
-    assert_eq!(kind(registry.remove(&id("qa"), &[], true).map(drop)), RegistryErrorKind::Corrupt);
+    assert_eq!(kind(registry.reload_if_changed().map(drop)), ErrorKind::Internal);
+    assert_eq!(kind(registry.verify().map(drop)), ErrorKind::Internal);
+    assert_eq!(kind(registry.remove(&id("qa"), &[], true).map(drop)), ErrorKind::Internal);
     assert_eq!(n_folders(&registry), 1);
 }
 

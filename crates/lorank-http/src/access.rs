@@ -3,12 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::Response;
 
-use crate::{LiveConfig, ServerError};
+use crate::ServerError;
 
 /// What a key is for. Each role may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,19 +115,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-/// A layer that lets through what has a key of the role.
-pub(crate) async fn require(
-    State((config, role)): State<(LiveConfig, Role)>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ServerError> {
-    config.current().access.check(request.headers(), role)?;
-    Ok(next.run(request).await)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire_word;
 
     #[test]
     fn a_role_may_do_what_lower_ones_may() {
@@ -138,7 +126,7 @@ mod tests {
         let access = Access { keys: Role::ALL.map(|role| key(role.name(), role)).into() };
         let check = |sent: Option<&str>, needed| {
             let headers = sent.map(|sent| (header::AUTHORIZATION, sent.parse().unwrap()));
-            access.check(&headers.into_iter().collect(), needed).map_err(|error| error.kind().as_str())
+            access.check(&headers.into_iter().collect(), needed).map_err(|error| wire_word(error.kind()))
         };
         for needed in Role::ALL {
             for held in Role::ALL {

@@ -2,122 +2,84 @@
 //!
 //! Keys travel in a header that a page has to know, never in cookies, so an allowed origin can do what its key can do and no
 //! more. Errors get the headers as well, or a page could not tell why it was refused.
+//!
+//! tower-http's [`Cors`] writes the headers. It answers every OPTIONS request itself, with status 200 and whatever its origin;
+//! here only the preflight of an allowed origin is answered (with 204), and the router refuses the others.
 
-use std::fmt;
-use std::str::FromStr;
+mod origin;
+
+use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
-};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, VARY};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use tower::ServiceExt;
+use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 
+pub use self::origin::CorsOrigin;
 use crate::LiveConfig;
 
-/// An origin whose pages may read answers: a scheme, a host and, where it is not the scheme's own, a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CorsOrigin {
-    /// Every origin: `*`.
-    Any,
-    /// This one, as browsers write it.
-    One(HeaderValue),
-}
+/// What pages may read of an answer beside its body.
+const EXPOSED: [HeaderName; 3] =
+    [HeaderName::from_static("x-request-id"), RETRY_AFTER, HeaderName::from_static("server-timing")];
 
-impl FromStr for CorsOrigin {
-    type Err = String;
+/// What pages may send.
+const ALLOWED: [HeaderName; 4] =
+    [AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("x-request-id"), HeaderName::from_static("x-unit-id")];
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "*" {
-            return Ok(Self::Any);
-        }
-        let is_origin = |uri: &Uri| {
-            let parts = uri.scheme_str().zip(uri.authority());
-            parts.is_some_and(|(scheme, host)| format!("{scheme}://{host}").eq_ignore_ascii_case(text))
-        };
-        // Browsers write scheme and host in small letters.
-        let origin = text.parse().ok().filter(is_origin).map(|_| text.to_ascii_lowercase());
-        origin.and_then(|text| HeaderValue::from_str(&text).ok()).map(Self::One).ok_or_else(|| {
-            format!("`{text}` is not an origin; write `https://host` or `https://host:port`, without a path, or `*`")
-        })
-    }
-}
+const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-impl fmt::Display for CorsOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("*"),
-            Self::One(origin) => f.write_str(&String::from_utf8_lossy(origin.as_bytes())),
-        }
-    }
-}
+/// How long browsers may keep the answer to a preflight.
+const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// A layer that says what browsers want to know, the outermost one.
+/// The outermost layer: the origins are those of the configuration as it is when the request comes.
 pub(crate) async fn allow(State(config): State<LiveConfig>, request: Request, next: Next) -> Response {
     let config = config.current();
-    if config.cors_origins.is_empty() {
+    let origins = &config.cors_origins;
+    if origins.is_empty() {
         return next.run(request).await;
     }
-    let allowed = allowed(&config.cors_origins, request.headers());
-    let is_preflight =
-        request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = match (&allowed, is_preflight) {
-        (Some(_), true) => preflight(),
-        _ => next.run(request).await,
-    };
-    let headers = response.headers_mut();
-    headers.append(VARY, HeaderValue::from_static("origin"));
-    if let Some(origin) = allowed {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let exposed = "x-request-id, retry-after, server-timing";
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+    let is_preflight = is_preflight(origins, &request);
+    if request.method() == Method::OPTIONS && !is_preflight {
+        let mut response = next.run(request).await;
+        response.headers_mut().append(VARY, HeaderValue::from(ORIGIN));
+        return response;
+    }
+    let Ok(mut response) = with_headers(origins, next).oneshot(request).await;
+    if is_preflight {
+        *response.status_mut() = StatusCode::NO_CONTENT;
     }
     response
 }
 
-/// The request's origin as it is allowed, if it has one that is.
-fn allowed(origins: &[CorsOrigin], headers: &HeaderMap) -> Option<HeaderValue> {
-    let sent = headers.get(ORIGIN)?;
-    origins.iter().find_map(|origin| match origin {
-        CorsOrigin::Any => Some(HeaderValue::from_static("*")),
-        CorsOrigin::One(one) => (one == sent).then(|| one.clone()),
-    })
+/// What a page of an allowed origin asks before a request that has a key or a body of JSON.
+fn is_preflight(origins: &[CorsOrigin], request: &Request) -> bool {
+    let origin = request.headers().get(ORIGIN);
+    let is_allowed = |sent: &HeaderValue| {
+        origins.iter().any(|origin| match origin {
+            CorsOrigin::Any => true,
+            CorsOrigin::One(one) => one == sent,
+        })
+    };
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        && origin.is_some_and(is_allowed)
 }
 
-/// What a page asks before a request that has a key or a body of JSON.
-fn preflight() -> Response {
-    let headers = [
-        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
-        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, x-request-id, x-unit-id"),
-        (ACCESS_CONTROL_MAX_AGE, "3600"),
-    ];
-    (StatusCode::NO_CONTENT, headers).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_origin_is_scheme_host_and_port() {
-        for (text, written) in [
-            ("https://shop.example", Some("https://shop.example")),
-            ("HTTPS://Shop.Example", Some("https://shop.example")),
-            ("http://localhost:5173", Some("http://localhost:5173")),
-            ("*", Some("*")),
-            ("https://shop.example/", None),
-            ("https://shop.example/path", None),
-            ("shop.example", None),
-            ("null", None),
-            ("", None),
-        ] {
-            let found = text.parse().ok().map(|origin| match origin {
-                CorsOrigin::Any => "*".to_owned(),
-                CorsOrigin::One(value) => value.to_str().unwrap().to_owned(),
-            });
-            assert_eq!(found.as_deref(), written, "{text}");
-        }
-    }
+fn with_headers(origins: &[CorsOrigin], next: Next) -> Cors<Next> {
+    let named = origins.iter().map(|origin| match origin {
+        CorsOrigin::Any => None,
+        CorsOrigin::One(one) => Some(one.clone()),
+    });
+    let allowed = named.collect::<Option<Vec<HeaderValue>>>().map_or_else(AllowOrigin::any, AllowOrigin::list);
+    let layer = CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods(METHODS)
+        .allow_headers(ALLOWED)
+        .expose_headers(EXPOSED)
+        .max_age(MAX_AGE)
+        .vary([ORIGIN]);
+    tower::Layer::layer(&layer, next)
 }

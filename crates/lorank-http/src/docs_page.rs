@@ -1,35 +1,43 @@
 //! The description of the API as a page: plain HTML, without a script.
 
-use std::fmt::Write;
-
+use maud::{DOCTYPE, Markup, html};
 use serde_json::{Map, Value as Json};
 
 /// The page of a description in OpenAPI 3.1.
 pub(crate) fn render(api: &Json) -> String {
-    let info = &api["info"];
+    let (title, version) = (text(&api["info"]["title"]), text(&api["info"]["version"]));
     let operations = operations(api);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>{title}: HTTP API</title><link rel=\"stylesheet\" href=\"docs/style.css\"></head>\n\
-         <body><h1>{title} {version}: HTTP API</h1>\n{description}\
-         <p>For machines it is in <a href=\"openapi.json\"><code>openapi.json</code></a>.</p>\n",
-        title = text(&info["title"]),
-        version = text(&info["version"]),
-        description = prose(&info["description"]),
-    );
-    page += &contents(api, &operations);
-    for tag in list(&api["tags"]) {
-        let _ = write!(page, "<h2 id=\"{0}\">{0}</h2>\n{1}", text(&tag["name"]), prose(&tag["description"]));
-        for operation in operations.iter().filter(|operation| operation.tag() == &tag["name"]) {
-            page += &operation.render();
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) ": HTTP API" }
+                link rel="stylesheet" href="docs/style.css";
+            }
+            body {
+                h1 { (title) " " (version) ": HTTP API" }
+                (prose(&api["info"]["description"]))
+                p { "For machines it is in " a href="openapi.json" { code { "openapi.json" } } "." }
+                (contents(api, &operations))
+                @for tag in list(&api["tags"]) {
+                    @let name = text(&tag["name"]);
+                    h2 id=(name) { (name) }
+                    (prose(&tag["description"]))
+                    @for operation in operations.iter().filter(|operation| operation.tag() == &tag["name"]) {
+                        (operation.section())
+                    }
+                }
+                h2 id="schemas" { "Schemas" }
+                @for (name, schema) in object(&api["components"]["schemas"]) {
+                    h3 id={ "schema-" (name) } { code { (name) } }
+                    (schema_section(schema))
+                }
+            }
         }
-    }
-    page += "<h2 id=\"schemas\">Schemas</h2>\n";
-    for (name, schema) in object(&api["components"]["schemas"]) {
-        let _ = write!(page, "<h3 id=\"schema-{0}\"><code>{0}</code></h3>\n{1}", escape(name), schema_section(schema));
-    }
-    page + "</body></html>\n"
+    };
+    page.into_string()
 }
 
 /// One method of one path.
@@ -44,17 +52,21 @@ fn operations(api: &Json) -> Vec<Operation<'_>> {
     paths.flat_map(|(path, item)| object(item).map(move |(method, json)| Operation { path, method, json })).collect()
 }
 
-fn contents(api: &Json, operations: &[Operation<'_>]) -> String {
-    let mut nav = "<nav>\n".to_owned();
-    for tag in list(&api["tags"]) {
-        let _ = write!(nav, "<p><a href=\"#{0}\">{0}</a></p>\n<ul>\n", text(&tag["name"]));
-        for operation in operations.iter().filter(|operation| operation.tag() == &tag["name"]) {
-            let (id, name) = (text(&operation.json["operationId"]), operation.name());
-            let _ = writeln!(nav, "<li><a href=\"#{id}\">{name}</a></li>");
+fn contents(api: &Json, operations: &[Operation<'_>]) -> Markup {
+    html! {
+        nav {
+            @for tag in list(&api["tags"]) {
+                @let name = text(&tag["name"]);
+                p { a href={ "#" (name) } { (name) } }
+                ul {
+                    @for operation in operations.iter().filter(|operation| operation.tag() == &tag["name"]) {
+                        li { a href={ "#" (operation.id()) } { (operation.name()) } }
+                    }
+                }
+            }
+            p { a href="#schemas" { "Schemas" } }
         }
-        nav += "</ul>\n";
     }
-    nav + "<p><a href=\"#schemas\">Schemas</a></p>\n</nav>\n"
 }
 
 impl Operation<'_> {
@@ -62,89 +74,94 @@ impl Operation<'_> {
         &self.json["tags"][0]
     }
 
-    fn name(&self) -> String {
-        format!("<span class=\"method\">{}</span> <code>{}</code>", escape(self.method), escape(self.path))
+    fn id(&self) -> &str {
+        text(&self.json["operationId"])
     }
 
-    fn render(&self) -> String {
-        let (name, summary) = (self.name(), text(&self.json["summary"]));
-        let mut section = format!(
-            "<h3 id=\"{}\">{name} <span class=\"summary\">{summary}</span></h3>\n{}",
-            text(&self.json["operationId"]),
-            prose(&self.json["description"]),
-        );
-        section += &self.parameters();
-        for (content_type, content) in object(&self.json["requestBody"]["content"]) {
-            let (kind, content_type) = (kind(&content["schema"]), escape(content_type));
-            let _ = write!(
-                section,
-                "<p>Body: {kind} as <code>{content_type}</code>.</p>\n{}",
-                example(&content["example"])
-            );
+    fn name(&self) -> Markup {
+        html! { span class="method" { (self.method) } " " code { (self.path) } }
+    }
+
+    fn section(&self) -> Markup {
+        html! {
+            h3 id=(self.id()) { (self.name()) " " span class="summary" { (text(&self.json["summary"])) } }
+            (prose(&self.json["description"]))
+            (self.parameters())
+            @for (content_type, content) in object(&self.json["requestBody"]["content"]) {
+                p { "Body: " (kind(&content["schema"])) " as " code { (content_type) } "." }
+                (example(&content["example"]))
+            }
+            (self.responses())
         }
-        section + &self.responses()
     }
 
-    fn parameters(&self) -> String {
+    fn parameters(&self) -> Markup {
         let row = |parameter: &Json| {
-            let name = format!("<code>{}</code> in {}", text(&parameter["name"]), text(&parameter["in"]));
+            let name = html! { code { (text(&parameter["name"])) } " in " (text(&parameter["in"])) };
             let is_needed = parameter["required"] == true;
             [name, kind(&parameter["schema"]), needed(is_needed), prose(&parameter["description"])]
         };
         table(["parameter", "type", "", "meaning"], list(&self.json["parameters"]).iter().map(row))
     }
 
-    fn responses(&self) -> String {
+    fn responses(&self) -> Markup {
         let row = |(status, response): (&String, &Json)| {
-            let content = object(&response["content"]);
-            let bodies =
-                content.map(|(name, content)| format!("{} as <code>{}</code>", kind(&content["schema"]), escape(name)));
-            let bodies: Vec<String> = bodies.collect();
-            [format!("<code>{}</code>", escape(status)), prose(&response["description"]), bodies.join("<br>")]
+            let bodies = html! {
+                @for (n, (content_type, content)) in object(&response["content"]).enumerate() {
+                    @if n > 0 { br; }
+                    (kind(&content["schema"])) " as " code { (content_type) }
+                }
+            };
+            [html! { code { (status) } }, prose(&response["description"]), bodies]
         };
         table(["status", "meaning", "body"], object(&self.json["responses"]).map(row))
     }
 }
 
-fn schema_section(schema: &Json) -> String {
+fn schema_section(schema: &Json) -> Markup {
     let required = list(&schema["required"]);
     let row = |(name, property): (&String, &Json)| {
         let is_needed = required.iter().any(|known| known == name);
-        [format!("<code>{}</code>", escape(name)), kind(property), needed(is_needed), prose(&property["description"])]
+        [html! { code { (name) } }, kind(property), needed(is_needed), prose(&property["description"])]
     };
     let properties = object(&schema["properties"]);
-    let described = prose(&schema["description"]);
-    if properties.len() == 0 {
-        return format!("{described}<p>{}</p>\n", kind(schema));
+    html! {
+        (prose(&schema["description"]))
+        @if properties.len() == 0 {
+            p { (kind(schema)) }
+        } @else {
+            (table(["key", "type", "", "meaning"], properties.map(row)))
+        }
     }
-    described + &table(["key", "type", "", "meaning"], properties.map(row))
 }
 
 /// The type of a value, in words and links.
-fn kind(schema: &Json) -> String {
+fn kind(schema: &Json) -> Markup {
     if let Some(target) = schema["$ref"].as_str() {
-        let name = escape(target.rsplit('/').next().unwrap_or_default());
-        return format!("<a href=\"#schema-{name}\">{name}</a>");
+        let name = target.rsplit('/').next().unwrap_or_default();
+        return html! { a href={ "#schema-" (name) } { (name) } };
     }
     let choices = ["oneOf", "anyOf", "allOf"].into_iter().find_map(|key| schema[key].as_array());
     if let Some(choices) = choices {
-        return choices.iter().map(kind).collect::<Vec<_>>().join(" or ");
+        return either(choices.iter().map(kind));
     }
     if let Some(values) = schema["enum"].as_array() {
-        return values
-            .iter()
-            .map(|value| format!("<code>{}</code>", escape(&value.to_string())))
-            .collect::<Vec<_>>()
-            .join(" or ");
+        return either(values.iter().map(|value| html! { code { (value.to_string()) } }));
     }
     match &schema["type"] {
-        Json::String(name) if name == "array" => format!("list of {}", kind(&schema["items"])),
-        Json::String(name) => escape(name),
-        Json::Array(names) => {
-            let one = |name: &Json| kind(&Json::Object(with_type(schema, name)));
-            names.iter().map(one).collect::<Vec<_>>().join(" or ")
+        Json::String(name) if name == "array" => html! { "list of " (kind(&schema["items"])) },
+        Json::String(name) => html! { (name) },
+        Json::Array(names) => either(names.iter().map(|name| kind(&Json::Object(with_type(schema, name))))),
+        _ => html! { "anything" },
+    }
+}
+
+fn either(kinds: impl Iterator<Item = Markup>) -> Markup {
+    html! {
+        @for (n, kind) in kinds.enumerate() {
+            @if n > 0 { " or " }
+            (kind)
         }
-        _ => "anything".to_owned(),
     }
 }
 
@@ -155,50 +172,52 @@ fn with_type(schema: &Json, name: &Json) -> Map<String, Json> {
     one
 }
 
-fn needed(is_needed: bool) -> String {
-    if is_needed { "needed".to_owned() } else { String::new() }
+fn needed(is_needed: bool) -> Markup {
+    html! { @if is_needed { "needed" } }
 }
 
 /// JSON is written out; a text is a body of another type.
-fn example(example: &Json) -> String {
+fn example(example: &Json) -> Markup {
     let written = match example {
-        Json::Null => return String::new(),
+        Json::Null => return Markup::default(),
         Json::String(text) => text.clone(),
         other => serde_json::to_string_pretty(other).unwrap_or_default(),
     };
-    format!("<pre>{}</pre>\n", escape(&written))
+    html! { pre { (written) } }
 }
 
-fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let cells = |cells: [String; N], tag: &str| cells.map(|cell| format!("<{tag}>{cell}</{tag}>")).concat();
-    let rows: Vec<String> = rows.map(|row| format!("<tr>{}</tr>\n", cells(row, "td"))).collect();
-    if rows.is_empty() {
-        return String::new();
+fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = [Markup; N]>) -> Markup {
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return Markup::default();
     }
-    let head = cells(names.map(str::to_owned), "th");
-    format!("<div class=\"table\"><table><tr>{head}</tr>\n{}</table></div>\n", rows.concat())
+    html! {
+        div class="table" {
+            table {
+                tr { @for name in names { th { (name) } } }
+                @for row in rows {
+                    tr { @for cell in row { td { (cell) } } }
+                }
+            }
+        }
+    }
 }
 
 /// Paragraphs, with what stands in backticks as code.
-fn prose(json: &Json) -> String {
-    let paragraph = |text: &str| {
-        let mut html = String::new();
-        for (n, part) in text.split('`').enumerate() {
-            let part = escape(part);
-            html += &if n % 2 == 1 { format!("<code>{part}</code>") } else { part };
+fn prose(json: &Json) -> Markup {
+    html! {
+        @for paragraph in text(json).split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
+            p {
+                @for (n, span) in paragraph.split('`').enumerate() {
+                    @if n % 2 == 1 { code { (span) } } @else { (span) }
+                }
+            }
         }
-        format!("<p>{html}</p>\n")
-    };
-    let text = json.as_str().unwrap_or_default();
-    text.split("\n\n").filter(|text| !text.trim().is_empty()).map(paragraph).collect()
+    }
 }
 
-fn text(json: &Json) -> String {
-    escape(json.as_str().unwrap_or_default())
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+fn text(json: &Json) -> &str {
+    json.as_str().unwrap_or_default()
 }
 
 fn list(json: &Json) -> &[Json] {
@@ -227,13 +246,40 @@ mod tests {
             (json!({"type": "string", "enum": ["a<b"]}), "<code>&quot;a&lt;b&quot;</code>"),
             (json!({}), "anything"),
         ] {
-            assert_eq!(kind(&schema), expected, "{schema}");
+            assert_eq!(kind(&schema).into_string(), expected, "{schema}");
         }
     }
 
     #[test]
     fn prose_is_made_harmless() {
-        assert_eq!(prose(&json!("a `<b>` & c\n\nd")), "<p>a <code>&lt;b&gt;</code> &amp; c</p>\n<p>d</p>\n");
+        let prose = |json: &Json| prose(json).into_string();
+        assert_eq!(prose(&json!("a `<b>` & c\n\nd")), "<p>a <code>&lt;b&gt;</code> &amp; c</p><p>d</p>");
         assert_eq!(prose(&Json::Null), "");
+    }
+
+    #[test]
+    fn a_page_holds_what_is_described_and_no_markup_of_it() {
+        let hostile = "<script>alert(\"1\")</script>";
+        let parameter = json!({"name": hostile, "in": "query", "description": hostile, "schema": {"type": hostile}});
+        let content = json!({"a/b<": {"schema": {"$ref": hostile}, "example": {"key": hostile}}});
+        let operation = json!({
+            "tags": ["one"], "operationId": hostile, "summary": hostile, "description": hostile, "parameters": [parameter],
+            "requestBody": {"content": content}, "responses": {"200": {"description": hostile, "content": content}},
+        });
+        let page = render(&json!({
+            "info": {"title": hostile, "version": hostile, "description": hostile},
+            "tags": [{"name": "one", "description": hostile}],
+            "paths": {hostile: {"get": operation}},
+            "components": {"schemas": {hostile: {"properties": {hostile: {"enum": [hostile]}}}}},
+        }));
+        assert!(
+            !page.contains("<script") && page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;"),
+            "{page}"
+        );
+        for fragment in
+            ["<h2 id=\"one\">one</h2>", "<th>parameter</th>", "<td><code>200</code></td>", "<pre>{", "a/b&lt;"]
+        {
+            assert!(page.contains(fragment), "{fragment} is not in {page}");
+        }
     }
 }

@@ -3,9 +3,7 @@
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 
-use lorank_core::{BoxError, DocumentId, Fields, Filter, InvalidQuery, QuerySyntax};
-
-use crate::ErrorKind;
+use lorank_core::{BoxError, DocumentId, ErrorKind, Fields, Filter, InvalidQuery, QuerySyntax};
 
 /// Documents that can be read and changed while they are searched. The service knows HTTP; the host knows the index.
 ///
@@ -71,7 +69,7 @@ pub enum DocumentOutcome {
     Replaced(DocumentId),
     /// It is no document.
     Refused {
-        /// What sort of error it is.
+        /// What kind of error it is.
         kind: ErrorKind,
         /// What is wrong with it.
         message: String,
@@ -135,13 +133,13 @@ pub enum DocumentError {
 }
 
 impl DocumentError {
-    /// What sort of error it is.
+    /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::InvalidQuery { .. } => ErrorKind::InvalidValue,
+            Self::InvalidQuery { .. } => ErrorKind::Invalid,
             Self::Busy { .. } => ErrorKind::Conflict,
-            Self::BrokenOff { .. } => ErrorKind::MalformedRequest,
-            Self::TooManyLines { .. } => ErrorKind::PayloadTooLarge,
+            Self::BrokenOff { .. } => ErrorKind::Malformed,
+            Self::TooManyLines { .. } => ErrorKind::TooLarge,
             Self::Failed { .. } => ErrorKind::Unavailable,
         }
     }

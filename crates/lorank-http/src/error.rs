@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use lorank_adapters::{RegistryError, RegistryErrorKind};
-use lorank_core::with_causes;
+use lorank_adapters::RegistryError;
+use lorank_core::{ErrorKind, with_causes};
 use lorank_experiment_pipeline::{ExperimentPipelineError, ExperimentPipelineErrorKind};
 use lorank_experiments::{ExperimentError, ExperimentErrorKind};
 use lorank_pipeline::PipelineError;
 
-use crate::wire::{ErrorAnswer, ErrorJson};
-use crate::{DocumentError, RequestId};
+use crate::{DocumentError, http_status};
 
 /// A request that has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +66,14 @@ pub enum ServerError {
     BodyTooLarge {
         /// The limit.
         bytes_max: usize,
+    },
+    /// The bodies of all requests in flight are too large together.
+    #[error("the bodies of the requests in flight have reached the limit of {bytes_max} bytes; try again later")]
+    TooManyBodyBytes {
+        /// The limit.
+        bytes_max: usize,
+        /// When it is worth trying again.
+        retry_after: RetryAfter,
     },
     /// The body is not said to be JSON.
     #[error("the body is said to be {found}; send JSON, with the header `content-type: application/json`")]
@@ -227,107 +234,32 @@ impl RetryAfter {
     }
 }
 
-/// What sort of error it is: one word for machines, and an HTTP status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The request cannot be read.
-    MalformedRequest,
-    /// The request has no key that is known.
-    Unauthorized,
-    /// The key is not enough.
-    Forbidden,
-    /// The state of things does not allow it.
-    Conflict,
-    /// What it names is not there.
-    NotFound,
-    /// The route does not take the method.
-    MethodNotAllowed,
-    /// The body is too long.
-    PayloadTooLarge,
-    /// The client is too slow.
-    RequestTimeout,
-    /// The body is not JSON.
-    UnsupportedMediaType,
-    /// It can be read, but says something impossible.
-    InvalidValue,
-    /// Too much is asked at once.
-    Overloaded,
-    /// The service is not set up to answer it.
-    Unavailable,
-    /// The service broke.
-    Internal,
-}
-
-impl ErrorKind {
-    /// The word that stands on the wire. It never changes.
-    pub fn as_str(self) -> &'static str {
-        self.word_and_status().0
-    }
-
-    /// The HTTP status.
-    pub fn status(self) -> u16 {
-        self.word_and_status().1.as_u16()
-    }
-
-    fn word_and_status(self) -> (&'static str, StatusCode) {
-        match self {
-            Self::MalformedRequest => ("malformed_request", StatusCode::BAD_REQUEST),
-            Self::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED),
-            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN),
-            Self::Conflict => ("conflict", StatusCode::CONFLICT),
-            Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
-            Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
-            Self::PayloadTooLarge => ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE),
-            Self::RequestTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT),
-            Self::UnsupportedMediaType => ("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            Self::InvalidValue => ("invalid_value", StatusCode::UNPROCESSABLE_ENTITY),
-            Self::Overloaded => ("overloaded", StatusCode::TOO_MANY_REQUESTS),
-            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
-            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
-        }
-    }
-}
-
 impl ServerError {
-    /// What sort of error it is.
+    /// What kind of error it is, and so its HTTP status.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::MalformedJson { .. } | Self::Malformed { .. } => ErrorKind::MalformedRequest,
+            Self::MalformedJson { .. } | Self::Malformed { .. } => ErrorKind::Malformed,
             Self::InvalidValue { .. }
             | Self::WrongBody { .. }
             | Self::Event { .. }
             | Self::NoDocuments { .. }
-            | Self::AdapterSource { .. } => ErrorKind::InvalidValue,
+            | Self::AdapterSource { .. } => ErrorKind::Invalid,
             Self::UnknownRoute { .. } | Self::WithoutPart { .. } | Self::NoDocument { .. } => ErrorKind::NotFound,
-            Self::Unauthorized { .. } => ErrorKind::Unauthorized,
+            Self::Unauthorized { .. } => ErrorKind::Unauthenticated,
             Self::Forbidden { .. } | Self::SourceNotAllowed { .. } => ErrorKind::Forbidden,
-            Self::MethodNotAllowed { .. } => ErrorKind::MethodNotAllowed,
-            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => ErrorKind::PayloadTooLarge,
-            Self::TooSlow { .. } => ErrorKind::RequestTimeout,
-            Self::UnsupportedMediaType { .. } | Self::NotLines { .. } => ErrorKind::UnsupportedMediaType,
-            Self::Overloaded { .. } | Self::QueueFull { .. } | Self::TooManyChanges { .. } => ErrorKind::Overloaded,
-            Self::Documents(error) => error.kind(),
+            Self::MethodNotAllowed { .. } => ErrorKind::UnsupportedOperation,
+            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
+            Self::TooSlow { .. } => ErrorKind::ClientTimeout,
+            Self::UnsupportedMediaType { .. } | Self::NotLines { .. } => ErrorKind::UnsupportedFormat,
+            Self::Overloaded { .. }
+            | Self::QueueFull { .. }
+            | Self::TooManyChanges { .. }
+            | Self::TooManyBodyBytes { .. } => ErrorKind::Overloaded,
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
-            Self::Search(error) => match error.kind() {
-                ExperimentPipelineErrorKind::InvalidInput => ErrorKind::InvalidValue,
-                ExperimentPipelineErrorKind::NotFound => ErrorKind::NotFound,
-                ExperimentPipelineErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
-            Self::Registry(error) => match error.kind() {
-                RegistryErrorKind::NotFound => ErrorKind::NotFound,
-                RegistryErrorKind::Invalid => ErrorKind::InvalidValue,
-                RegistryErrorKind::Conflict => ErrorKind::Conflict,
-                RegistryErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
-            Self::Experiment(error) => match error.kind() {
-                ExperimentErrorKind::NotFound => ErrorKind::NotFound,
-                ExperimentErrorKind::Invalid => ErrorKind::InvalidValue,
-                ExperimentErrorKind::Conflict => ErrorKind::Conflict,
-                _ => ErrorKind::Unavailable,
-            },
+            Self::Documents(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
+            Self::Search(error) => kind_of_search(error),
+            Self::Experiment(error) => kind_of_experiment(error),
         }
     }
 
@@ -350,45 +282,46 @@ impl ServerError {
         match self {
             Self::Overloaded { retry_after, .. }
             | Self::TooManyChanges { retry_after, .. }
+            | Self::TooManyBodyBytes { retry_after, .. }
             | Self::QueueFull { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
 
-    /// What the caller is told. The causes of a fault of our own are for the log: they may name files or hosts.
+    /// The message for the caller. The causes of a failure of the service are for the log: they may name files or hosts.
     pub(crate) fn message(&self) -> String {
-        let is_our_own = self.kind().word_and_status().1.is_server_error();
-        if is_our_own { self.to_string() } else { with_causes(self) }
+        if self.is_failure_of_service() { self.to_string() } else { with_causes(self) }
     }
 
-    /// Tells the log of a fault of our own.
+    /// Logs a failure of the service.
     pub(crate) fn log(&self, status: StatusCode) {
-        if self.kind().word_and_status().1.is_server_error() {
+        if self.is_failure_of_service() {
             tracing::error!(status = status.as_u16(), "{}", with_causes(self));
         }
     }
 
-    /// The answer's body.
-    pub(crate) fn body(&self, request_id: &RequestId) -> Vec<u8> {
-        let message = self.message();
-        let body = ErrorAnswer { error: ErrorJson::new(self, &message), request_id: request_id.as_str() };
-        serde_json::to_vec(&body).expect("its keys are all texts")
+    fn is_failure_of_service(&self) -> bool {
+        http_status(self.kind()).is_server_error()
     }
+}
 
-    /// The answer that tells the caller.
-    pub(crate) fn to_response(&self, request_id: &RequestId) -> Response {
-        let status = self.kind().word_and_status().1;
-        self.log(status);
-        let message = self.message();
-        let body = ErrorAnswer { error: ErrorJson::new(self, &message), request_id: request_id.as_str() };
-        let mut response = (status, axum::Json(body)).into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if let Some(retry_after) = self.retry_after() {
-            response.headers_mut().insert(header::RETRY_AFTER, retry_after.seconds().into());
-        }
-        response
+/// Until the crates below have `lorank_core::ErrorKind` as their kind: `error.kind()` then.
+fn kind_of_search(error: &ExperimentPipelineError) -> ErrorKind {
+    match error.kind() {
+        ExperimentPipelineErrorKind::InvalidInput => ErrorKind::Invalid,
+        ExperimentPipelineErrorKind::NotFound => ErrorKind::NotFound,
+        ExperimentPipelineErrorKind::Unavailable => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    }
+}
+
+/// Likewise.
+fn kind_of_experiment(error: &ExperimentError) -> ErrorKind {
+    match error.kind() {
+        ExperimentErrorKind::NotFound => ErrorKind::NotFound,
+        ExperimentErrorKind::Invalid => ErrorKind::Invalid,
+        ExperimentErrorKind::Conflict => ErrorKind::Conflict,
+        _ => ErrorKind::Unavailable,
     }
 }
 
@@ -401,7 +334,7 @@ impl From<PipelineError> for ServerError {
 /// Only carries the error: the outermost layer, which knows the request's id, makes the answer of it.
 impl IntoResponse for ServerError {
     fn into_response(self) -> Response {
-        let mut response = self.kind().word_and_status().1.into_response();
+        let mut response = http_status(self.kind()).into_response();
         response.extensions_mut().insert(Arc::new(self));
         response
     }

@@ -59,11 +59,16 @@
 
 mod access;
 mod admission;
+mod body_budget;
+mod config;
 mod connections;
 mod cors;
 mod docs_page;
 mod documents;
 mod error;
+mod error_response;
+mod identify;
+mod json;
 mod live;
 mod metrics;
 mod openapi;
@@ -73,6 +78,7 @@ mod request_id;
 mod routes;
 mod server;
 mod service;
+mod status;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -81,16 +87,18 @@ mod wire;
 pub use axum;
 
 pub use access::{Access, Key, Role};
-pub use connections::{ConnectionLimits, Ended, serve};
+pub use config::HttpConfig;
+pub use connections::{ConnectionLimits, ServeOutcome, serve};
 pub use cors::CorsOrigin;
 pub use documents::{
     BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, LineOutcome,
 };
-pub use error::{ErrorKind, RetryAfter, ServerError};
+pub use error::{RetryAfter, ServerError};
 pub use live::LiveConfig;
 pub use request_id::RequestId;
-pub use server::{HttpConfig, router};
+pub use server::router;
 pub use service::{AdapterHost, ContinueTrace, ModelTimes, Service};
+pub use status::{http_status, wire_word};
 pub use wire::{
     AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
     FailedArmJson, FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson,

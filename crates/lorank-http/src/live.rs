@@ -3,7 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::HttpConfig;
-use crate::connections::Counts;
+use crate::body_budget::BodyBudget;
+use crate::connections::ConnectionCounts;
 
 /// A [`HttpConfig`] that can be replaced while the service runs. Clones are one configuration: give one to
 /// [`router`](crate::router), one to [`serve`](crate::serve), and keep one to [`replace`](Self::replace) it by.
@@ -13,14 +14,17 @@ pub struct LiveConfig(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     current: RwLock<Arc<HttpConfig>>,
-    /// What became of the connections: the loop that serves them counts, and the metrics tell.
-    connections: Counts,
+    /// How connections ended: counted by the loop that serves them, shown by the metrics.
+    connections: ConnectionCounts,
+    /// The bytes of bodies in flight, for the limit on all of them together.
+    body_budget: Arc<BodyBudget>,
 }
 
 impl LiveConfig {
     /// Begins with this configuration.
     pub fn new(config: HttpConfig) -> Self {
-        Self(Arc::new(Inner { current: RwLock::new(Arc::new(config)), connections: Counts::default() }))
+        let current = RwLock::new(Arc::new(config));
+        Self(Arc::new(Inner { current, connections: ConnectionCounts::default(), body_budget: Arc::default() }))
     }
 
     /// The configuration as it is now.
@@ -33,8 +37,12 @@ impl LiveConfig {
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
-    pub(crate) fn connections(&self) -> &Counts {
+    pub(crate) fn connections(&self) -> &ConnectionCounts {
         &self.0.connections
+    }
+
+    pub(crate) fn body_budget(&self) -> &Arc<BodyBudget> {
+        &self.0.body_budget
     }
 }
 

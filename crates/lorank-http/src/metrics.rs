@@ -1,6 +1,6 @@
 //! What the service counts, in the format of Prometheus.
 
-mod parts;
+mod gauges;
 mod process;
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use self::parts::Parts;
+use self::gauges::ServiceCollector;
 use self::process::Process;
 use crate::LiveConfig;
 use crate::admission::Admission;
@@ -28,12 +28,24 @@ const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Why answers are not reranked, as [`Fallback::reason`](lorank_pipeline::Fallback::reason) has it.
 const REASONS: [&str; 4] = ["deadline_passed", "queue_full", "cancelled", "reranker_failed"];
 
+/// The route of requests that no route matched: callers make up paths, and a series for each would fill the memory.
+pub(crate) const UNKNOWN_ROUTE: &str = "unknown";
+
+/// The method of requests to [`UNKNOWN_ROUTE`].
+const ANY_METHOD: &str = "any";
+
+/// A method that is none of [`METHODS`]: callers can make those up as well.
+const OTHER_METHOD: &str = "other";
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     route: String,
-    method: String,
+    /// One of [`METHODS`], [`OTHER_METHOD`], or [`ANY_METHOD`] where the route is unknown.
+    method: &'static str,
     status: u16,
 }
 
@@ -115,7 +127,7 @@ impl Metrics {
         );
         registry.register("build", "What runs here", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let (admission, config) = (admission.clone(), config.clone());
-        registry.register_collector(Box::new(Parts { service: service.clone(), admission, config }));
+        registry.register_collector(Box::new(ServiceCollector { service: service.clone(), admission, config }));
         let mut process = Registry::default();
         process.register_collector(Box::new(Process::begun_now()));
         Self { registry, process, requests, request_seconds, stage_seconds, answers, answer_seconds, fallbacks }
@@ -123,7 +135,9 @@ impl Metrics {
 
     /// Counts a request that was answered.
     pub fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let labels = RequestLabels { route: route.to_owned(), method: method.to_owned(), status };
+        let known = METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER_METHOD);
+        let method = if route == UNKNOWN_ROUTE { ANY_METHOD } else { known };
+        let labels = RequestLabels { route: route.to_owned(), method, status };
         self.requests.get_or_create(&labels).inc();
         self.request_seconds.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
     }

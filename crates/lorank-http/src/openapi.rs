@@ -34,7 +34,7 @@ const BEARER: &str = "bearer";
         (name = "service", description = "The service itself."),
     ),
 )]
-struct Beginning;
+struct WithoutRoutes;
 
 /// The description in its two forms.
 pub(crate) struct Api {
@@ -50,8 +50,8 @@ impl Api {
 }
 
 /// A description without routes.
-pub(crate) fn beginning() -> utoipa::openapi::OpenApi {
-    let mut api = Beginning::openapi();
+pub(crate) fn without_routes() -> utoipa::openapi::OpenApi {
+    let mut api = WithoutRoutes::openapi();
     let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
         "Keys have the roles `search`, `write` and `admin`; each may do what those before it may. A service without keys needs none.",
     ));
@@ -106,6 +106,7 @@ fn refusals(operation: &Operation, needs_key: bool) -> Vec<(&'static str, &'stat
         refusals.push(("413", "The body is too long."));
         refusals.push(("415", "The body is not said to be of a type that is taken here."));
         refusals.push(("422", "It can be read, but says something impossible."));
+        refusals.push(("429", "Too many requests; retry after the time in `Retry-After`."));
     }
     refusals
 }

@@ -1,7 +1,12 @@
-//! How long a body may be, and how long a client may take to send it.
+//! The limits on request bodies: how long one may be, how long a client may take to send it, and how many bytes all of them may
+//! hold together.
+//!
+//! The first limit is axum's own. tower-http's `RequestBodyTimeout` limits the time between two chunks, so a client that sends a
+//! byte now and then would never reach it; the limit here is on the whole body.
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,56 +17,80 @@ use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use crate::LiveConfig;
+use crate::body_budget::BodyShare;
+use crate::{HttpConfig, LiveConfig};
 
 /// A layer that holds a request's body to the limits as they are when it comes.
-pub(crate) async fn limit_body(State(config): State<LiveConfig>, mut request: Request, next: Next) -> Response {
-    let config = config.current();
+pub(crate) async fn limit_body(State(live): State<LiveConfig>, mut request: Request, next: Next) -> Response {
+    let config = live.current();
     DefaultBodyLimit::max(config.body_bytes_max).apply(&mut request);
-    if !request.body().is_end_stream() {
-        request = request.map(|body| Body::new(TimedBody::new(body, config.body_read)));
+    if request.body().is_end_stream() {
+        return next.run(request).await;
     }
-    next.run(request).await
+    // Held until there is an answer: what was parsed from the body lives as long as its handler.
+    let share = Arc::new(BodyShare::new(live.body_budget().clone(), HttpConfig::BODY_BYTES_FREE));
+    let request = request.map(|body| Body::new(LimitedBody::new(body, share.clone(), &config)));
+    let response = next.run(request).await;
+    drop(share);
+    response
 }
 
-/// The body took longer than it may.
-#[derive(Debug, thiserror::Error)]
-#[error("it was not complete after {} ms", limit.as_millis())]
-pub(crate) struct TooSlow {
-    limit: Duration,
+/// Why a body was not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyLimitPassed {
+    /// The client took too long.
+    #[error("the body was not complete after {} ms", limit.as_millis())]
+    Time {
+        /// The time for a whole body.
+        limit: Duration,
+    },
+    /// All bodies together are too large.
+    #[error("the bodies of all requests hold {bytes_max} bytes, which is the limit")]
+    Budget {
+        /// The bytes for all of them.
+        bytes_max: usize,
+    },
 }
 
-impl TooSlow {
-    /// The limit that was passed, if that is what is behind an error.
-    pub fn behind(error: &(dyn Error + 'static)) -> Option<Duration> {
+impl BodyLimitPassed {
+    /// The limit that was passed, if an error came from one.
+    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut errors = std::iter::successors(Some(error), |error| (*error).source());
-        errors.find_map(|error| error.downcast_ref::<Self>()).map(|too_slow| too_slow.limit)
+        errors.find_map(|error| error.downcast_ref::<Self>()).copied()
     }
 }
 
-/// A body that fails once it has taken too long.
-struct TimedBody {
+/// A body that fails once it passes a limit.
+struct LimitedBody {
     inner: Body,
+    share: Arc<BodyShare>,
+    bytes_max: usize,
     timer: Pin<Box<Sleep>>,
     limit: Duration,
 }
 
-impl TimedBody {
-    fn new(inner: Body, limit: Duration) -> Self {
-        Self { inner, timer: Box::pin(sleep(limit)), limit }
+impl LimitedBody {
+    fn new(inner: Body, share: Arc<BodyShare>, config: &HttpConfig) -> Self {
+        let (bytes_max, limit) = (config.bodies_bytes_max, config.body_read);
+        Self { inner, share, bytes_max, timer: Box::pin(sleep(limit)), limit }
     }
 }
 
-impl HttpBody for TimedBody {
+impl HttpBody for LimitedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let failed = |passed: BodyLimitPassed| Poll::Ready(Some(Err(axum::Error::new(passed))));
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            if data.is_some_and(|data| !self.share.take(data.len(), self.bytes_max)) {
+                return failed(BodyLimitPassed::Budget { bytes_max: self.bytes_max });
+            }
             return Poll::Ready(frame);
         }
         ready!(self.timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(axum::Error::new(TooSlow { limit: self.limit }))))
+        failed(BodyLimitPassed::Time { limit: self.limit })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,75 +1,27 @@
-//! The router and its limits.
+//! The router: the routes by the role that they need, and the layers around them.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use axum::extract::{Request, State};
 use axum::http::{Method, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, middleware};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::access::{Access, Role, require};
 use crate::admission::Admission;
+use crate::identify::identify;
 use crate::metrics::Metrics;
 use crate::openapi::{self, Api};
 use crate::page;
 use crate::reading::limit_body;
-use crate::request_id::identify;
 use crate::routes::{Shared, adapters, compare, docs, documents, events, experiments, metrics, ready, rerank, search};
 use crate::service::Service;
-use crate::{ConnectionLimits, CorsOrigin, LiveConfig, ServerError, cors};
-
-/// The limits of the service. Those of a search are the pipeline's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// How many searches may be under way, each with a thread. One more is turned away with status 429.
-    ///
-    /// More than the pipeline's queue takes, or it would never be full, and searches that need no model (their scores are
-    /// cached, or they do not rerank) would be turned away with those that do.
-    pub n_searches_max: NonZeroUsize,
-    /// The longest body.
-    pub body_bytes_max: usize,
-    /// The longest time for a client to send a body.
-    pub body_read: Duration,
-    /// The most documents that a rerank request may bring.
-    pub n_documents_max: NonZeroUsize,
-    /// The longest body of documents to add. It is read while it comes, and never held whole.
-    pub bulk_bytes_max: usize,
-    /// The most documents that such a body may have: the answer has an entry for each.
-    pub bulk_lines_max: NonZeroUsize,
-    /// How many changes of documents may be under way, each with a thread. One more is turned away with status 429.
-    pub n_changes_max: NonZeroUsize,
-    /// Who may do what.
-    pub access: Access,
-    /// The origins whose pages may read answers in a browser. Without any, no page of another origin may.
-    pub cors_origins: Vec<CorsOrigin>,
-    /// The connections' own limits.
-    pub connections: ConnectionLimits,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        let n_searches_max = NonZeroUsize::new(128).expect("128 is not 0");
-        let n_documents_max = NonZeroUsize::new(10_000).expect("10,000 is not 0");
-        let bulk_lines_max = NonZeroUsize::new(100_000).expect("100,000 is not 0");
-        let n_changes_max = NonZeroUsize::new(16).expect("16 is not 0");
-        Self {
-            n_searches_max,
-            body_bytes_max: 16 << 20,
-            body_read: Duration::from_secs(30),
-            n_documents_max,
-            bulk_bytes_max: 256 << 20,
-            bulk_lines_max,
-            n_changes_max,
-            access: Access::default(),
-            cors_origins: Vec::new(),
-            connections: ConnectionLimits::default(),
-        }
-    }
-}
+use crate::{LiveConfig, Role, ServerError, cors};
 
 /// The routes of a service: a [`Service`], or a pipeline of whatever engines. It is an axum router, so it can be nested in a
 /// larger service. A [`LiveConfig`] can be replaced while it serves.
@@ -90,23 +42,23 @@ pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Rou
         .with_state(shared)
 }
 
-/// How a group's bodies are read.
-enum Bodies {
-    /// At once, within the limits that all share.
-    Whole,
-    /// Piece by piece, within limits of their own.
-    AsTheyCome,
+/// How the handlers of a group of routes read bodies.
+enum BodyMode {
+    /// Whole, within the limits of [`limit_body`].
+    Buffered,
+    /// Chunk by chunk, within limits of their own.
+    Streamed,
 }
 
 /// The routes, and the description of them that is made from the same lists.
 fn described_routes(config: &LiveConfig) -> (Router<Shared>, OpenApi) {
-    let (mut routes, mut api) = (Router::new(), openapi::beginning());
+    let (mut routes, mut api) = (Router::new(), openapi::without_routes());
     for (group, role, bodies) in [
-        (search_routes(), Some(Role::Search), Bodies::Whole),
-        (write_routes(), Some(Role::Write), Bodies::Whole),
-        (bulk_routes(), Some(Role::Write), Bodies::AsTheyCome),
-        (admin_routes(), Some(Role::Admin), Bodies::Whole),
-        (open_routes(), None, Bodies::Whole),
+        (search_routes(), Some(Role::Search), BodyMode::Buffered),
+        (write_routes(), Some(Role::Write), BodyMode::Buffered),
+        (bulk_routes(), Some(Role::Write), BodyMode::Streamed),
+        (admin_routes(), Some(Role::Admin), BodyMode::Buffered),
+        (open_routes(), None, BodyMode::Buffered),
     ] {
         let (group, mut described) = group.split_for_parts();
         openapi::complete(&mut described, role);
@@ -116,8 +68,8 @@ fn described_routes(config: &LiveConfig) -> (Router<Shared>, OpenApi) {
             None => group,
         };
         routes = routes.merge(match bodies {
-            Bodies::Whole => group.layer(middleware::from_fn_with_state(config.clone(), limit_body)),
-            Bodies::AsTheyCome => group,
+            BodyMode::Buffered => group.layer(middleware::from_fn_with_state(config.clone(), limit_body)),
+            BodyMode::Streamed => group,
         });
     }
     (routes, api)
@@ -171,6 +123,16 @@ fn open_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(ready::ready))
         .routes(routes!(docs::openapi))
         .routes(routes!(docs::page))
+}
+
+/// A layer that lets requests through which have a key of the role.
+async fn require(
+    State((config, role)): State<(LiveConfig, Role)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ServerError> {
+    config.current().access.check(request.headers(), role)?;
+    Ok(next.run(request).await)
 }
 
 async fn unknown_route(uri: Uri) -> ServerError {

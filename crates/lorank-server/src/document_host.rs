@@ -4,9 +4,9 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use lorank_core::{DocumentId, Fields, InvalidQuery, with_causes};
+use lorank_core::{DocumentId, ErrorKind, Fields, InvalidQuery, with_causes};
 use lorank_http::{
-    BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, ErrorKind, LineOutcome,
+    BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, LineOutcome,
 };
 use lorank_tantivy::input::{self, BadLine, SourcedDocument};
 use lorank_tantivy::{Change, Error, Index, Selection, SharedWriter, WriterOptions};
@@ -92,9 +92,9 @@ fn add_line(change: &Change<'_>, line: Result<SourcedDocument, BadLine>) -> Resu
 
 fn kind_of_line(error: &Error) -> ErrorKind {
     match error {
-        Error::NotUtf8 { .. } | Error::NotJson { .. } => ErrorKind::MalformedRequest,
-        Error::TooLong { .. } => ErrorKind::PayloadTooLarge,
-        _ => ErrorKind::InvalidValue,
+        Error::NotUtf8 { .. } | Error::NotJson { .. } => ErrorKind::Malformed,
+        Error::TooLong { .. } => ErrorKind::TooLarge,
+        _ => ErrorKind::Invalid,
     }
 }
 

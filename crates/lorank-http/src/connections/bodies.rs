@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use axum::body::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::progress::Progress;
+use super::progress::ConnectionProgress;
 
 /// A request's body.
 pub(super) struct RequestBody {
     pub inner: Incoming,
-    pub progress: Progress,
+    pub progress: ConnectionProgress,
 }
 
 impl Body for RequestBody {
@@ -44,7 +44,7 @@ impl Drop for RequestBody {
 /// An answer's body.
 pub(super) struct AnswerBody {
     pub inner: axum::body::Body,
-    pub progress: Progress,
+    pub progress: ConnectionProgress,
 }
 
 impl Body for AnswerBody {

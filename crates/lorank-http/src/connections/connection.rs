@@ -1,4 +1,8 @@
-//! One connection, from its first request to its end.
+//! One connection, from its first request until it closes.
+//!
+//! hyper serves it. What is around hyper is what it lacks: `header_read_timeout` does not tell a slow head from a client that
+//! sends nothing, and closes without an answer; there is no limit on how long an answer may stay unread; and hyper-util's
+//! `GracefulShutdown` takes the connection away for good, while a slow head is answered through the stream that it gives back.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -17,40 +21,41 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 use super::bodies::{AnswerBody, RequestBody};
-use super::progress::Progress;
+use super::progress::ConnectionProgress;
 use super::stream::Stream;
-use super::{ConnectionLimits, End};
+use super::{CloseReason, ConnectionLimits};
+use crate::error_response::error_body;
 use crate::{LiveConfig, RequestId, ServerError};
 
-/// Answers its requests, until the client or its patience is at an end.
-pub(super) async fn attend(
+/// Answers the requests of a connection until its client closes it or one of its limits is passed.
+pub(super) async fn serve_connection(
     tcp: TcpStream,
     router: Router,
     config: LiveConfig,
-    progress: Progress,
+    progress: ConnectionProgress,
     mut is_ending: watch::Receiver<bool>,
 ) {
     let _open = config.connections().open();
-    let _ended = EndOnDrop(progress.clone());
+    let _ended = LeaveOnDrop(progress.clone());
     let stream = TokioIo::new(Stream { tcp, progress: progress.clone() });
     let service = TowerToHyperService::new(router);
     let answer = |request| answer(service.clone(), progress.clone(), request);
-    // The time for a head is counted by `Progress`, which tells a slow head from none.
+    // The time for a head is counted by `ConnectionProgress`, which tells a slow head from none.
     let mut connection = http1::Builder::new().header_read_timeout(None).serve_connection(stream, service_fn(answer));
-    let mut has_to_go = pin!(progress.has_to_go());
+    let mut close_requested = pin!(progress.close_requested());
     let mut is_asked_to_end = pin!(is_ending.wait_for(|is_ending| *is_ending));
     let mut has_heard = false;
     let mut timer = pin!(sleep(config.current().connections.keep_alive));
-    let end = poll_fn(|cx| {
-        // First of all, since it changes what the connection is at, which the deadline follows from.
+    let reason = poll_fn(|cx| {
+        // First, since it changes the phase of the connection, on which the deadline depends.
         if let Poll::Ready(served) = Pin::new(&mut connection).poll(cx) {
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection broke");
             }
-            return Poll::Ready(End::Closed);
+            return Poll::Ready(CloseReason::Closed);
         }
-        if has_to_go.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(End::MadeRoom);
+        if close_requested.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(CloseReason::MadeRoom);
         }
         if !has_heard && is_asked_to_end.as_mut().poll(cx).is_ready() {
             has_heard = true;
@@ -60,29 +65,29 @@ pub(super) async fn attend(
         past_deadline(&progress, &config.current().connections, timer.as_mut(), cx)
     })
     .await;
-    config.connections().ended(end);
-    if end == End::SlowHead {
-        say_too_slow(&connection.into_parts().io.into_inner().tcp, &config.current().connections);
+    config.connections().ended(reason);
+    if reason == CloseReason::SlowHead {
+        send_timeout_answer(&connection.into_parts().io.into_inner().tcp, &config.current().connections);
     }
 }
 
-/// Ready when the connection has been at the same thing for too long.
+/// Ready when the connection has been in one phase for too long.
 fn past_deadline(
-    progress: &Progress,
+    progress: &ConnectionProgress,
     limits: &ConnectionLimits,
     mut timer: Pin<&mut Sleep>,
     cx: &mut Context<'_>,
-) -> Poll<End> {
-    let Some((deadline, end)) = progress.deadline(limits) else { return Poll::Pending };
+) -> Poll<CloseReason> {
+    let Some((deadline, reason)) = progress.deadline(limits) else { return Poll::Pending };
     if timer.deadline() != deadline {
         timer.as_mut().reset(deadline);
     }
-    timer.poll(cx).map(|()| end)
+    timer.poll(cx).map(|()| reason)
 }
 
 async fn answer(
     service: TowerToHyperService<Router>,
-    progress: Progress,
+    progress: ConnectionProgress,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     progress.request(!request.body().is_end_stream());
@@ -91,19 +96,19 @@ async fn answer(
     Ok(response.map(|inner| AnswerBody { inner, progress }))
 }
 
-/// Tells a client why, as far as it listens: nothing waits for it.
-fn say_too_slow(tcp: &TcpStream, limits: &ConnectionLimits) {
+/// Answers a slow head with status 408, as far as the socket takes it at once: nothing waits for the client.
+fn send_timeout_answer(tcp: &TcpStream, limits: &ConnectionLimits) {
     let error = ServerError::TooSlow { part: "head", millis: limits.header_read.as_millis() };
-    let body = error.body(&RequestId::generate());
+    let body = error_body(&error, &RequestId::generate());
     let head = "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close";
     let head = format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len());
     let _ = tcp.try_write(&[head.as_bytes(), &body].concat());
 }
 
-/// A connection leaves those that wait however it ends.
-struct EndOnDrop(Progress);
+/// Takes a connection out of those that wait, however it ends.
+struct LeaveOnDrop(ConnectionProgress);
 
-impl Drop for EndOnDrop {
+impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
         self.0.end();
     }

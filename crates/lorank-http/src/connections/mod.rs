@@ -1,4 +1,8 @@
-//! The loop that takes connections, and the patience that each of them gets.
+//! The loop that accepts connections, and the limits of each of them.
+//!
+//! hyper serves each connection, hyper-util adapts its streams and services. The loop is lorank's own for what neither has: a
+//! limit on connections that closes the one which has waited longest for its client, limits in time by phase, a count of why
+//! connections closed, and a number of those that were cut off at the end.
 //!
 //! A connection that says nothing costs little, so many may be open. What a client can do slowly has a limit in time: to send
 //! the head of a request, its body, to take the answer, to come with a next request. Where as many connections are open as
@@ -7,7 +11,8 @@
 
 mod bodies;
 mod connection;
-mod ends;
+mod counts;
+mod limits;
 mod progress;
 mod stream;
 #[cfg(test)]
@@ -15,7 +20,6 @@ mod tests;
 mod waiting;
 
 use std::io::{self, ErrorKind};
-use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,42 +29,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use self::connection::attend;
-pub(crate) use self::ends::{Counts, End};
-use self::progress::Progress;
-use self::waiting::Waiting;
+use self::connection::serve_connection;
+pub(crate) use self::counts::{CloseReason, ConnectionCounts};
+pub use self::limits::ConnectionLimits;
+use self::progress::ConnectionProgress;
+use self::waiting::WaitingConnections;
 use crate::LiveConfig;
 
-/// How many connections there may be, and how long each may take for what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectionLimits {
-    /// How many may be open. A new one then closes that which has waited longest for its client.
-    pub n_connections_max: NonZeroUsize,
-    /// The time for the head of a request, from its first byte.
-    pub header_read: Duration,
-    /// The time for a client's first request, and between an answer and the next request.
-    pub keep_alive: Duration,
-    /// How long a client may take nothing of an answer that is being written to it.
-    pub write: Duration,
-    /// How long requests under way have at the end, before they are cut off.
-    pub shutdown: Duration,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            n_connections_max: NonZeroUsize::new(16_384).expect("16,384 is not 0"),
-            header_read: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(75),
-            write: Duration::from_secs(30),
-            shutdown: Duration::from_secs(30),
-        }
-    }
-}
-
-/// How serving ended.
+/// How serving ended, as [`serve`] returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ended {
+pub struct ServeOutcome {
     /// Connections that were cut off, since they were not done in the time that [`ConnectionLimits::shutdown`] gives.
     pub n_cut_off: usize,
 }
@@ -72,7 +50,7 @@ pub async fn serve(
     router: Router,
     config: impl Into<LiveConfig>,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Ended {
+) -> ServeOutcome {
     let mut connections = Connections::new(router, config.into());
     let mut shutdown = pin!(shutdown);
     loop {
@@ -80,8 +58,8 @@ pub async fn serve(
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept(), if has_room => connections.accepted(accepted).await,
-            () = connections.waiting.one_more(), if !has_room => {}
-            Some(ended) = connections.tasks.join_next() => tell_of_panic(&ended),
+            () = connections.waiting.entered(), if !has_room => {}
+            Some(ended) = connections.tasks.join_next() => log_panic(&ended),
         }
     }
     drop(listener);
@@ -93,7 +71,7 @@ struct Connections {
     router: Router,
     config: LiveConfig,
     tasks: JoinSet<()>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WaitingConnections>,
     /// True once no connection shall take another request.
     is_ending: watch::Sender<bool>,
 }
@@ -137,8 +115,8 @@ impl Connections {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "could not set TCP_NODELAY");
         }
-        let progress = Progress::new(self.waiting.clone());
-        self.tasks.spawn(attend(
+        let progress = ConnectionProgress::new(self.waiting.clone());
+        self.tasks.spawn(serve_connection(
             stream,
             self.router.clone(),
             self.config.clone(),
@@ -147,26 +125,26 @@ impl Connections {
         ));
     }
 
-    async fn end(mut self) -> Ended {
+    async fn end(mut self) -> ServeOutcome {
         self.is_ending.send_replace(true);
         let limit = self.config.current().connections.shutdown;
         let all = async {
             while let Some(ended) = self.tasks.join_next().await {
-                tell_of_panic(&ended);
+                log_panic(&ended);
             }
         };
         if tokio::time::timeout(limit, all).await.is_ok() {
-            return Ended::default();
+            return ServeOutcome::default();
         }
         let n_cut_off = self.tasks.len();
         tracing::warn!(n_cut_off, limit_millis = limit.as_millis(), "cut off what was not done in time for the end");
         self.tasks.shutdown().await;
-        Ended { n_cut_off }
+        ServeOutcome { n_cut_off }
     }
 }
 
 /// A panic in a handler has ended its connection, and no other.
-fn tell_of_panic(ended: &Result<(), JoinError>) {
+fn log_panic(ended: &Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

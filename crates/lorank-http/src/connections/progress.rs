@@ -1,22 +1,24 @@
-//! What a connection is at, and until when it may be at that.
+//! The phase that a connection is in, and its deadline in that phase.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::waiting::{Place, Waiting};
-use super::{ConnectionLimits, End};
+use super::waiting::{WaitingConnections, WaitingId};
+use super::{CloseReason, ConnectionLimits};
 
-/// What a connection is at: its stream, its requests and its answers tell, and its guard asks. Clones are one connection's.
+/// The phase of one connection: set by its stream, its requests and its answers, read by [`serve_connection`]. Clones share it.
+///
+/// [`serve_connection`]: super::connection::serve_connection
 #[derive(Debug, Clone)]
-pub(super) struct Progress(Arc<Inner>);
+pub(super) struct ConnectionProgress(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    waiting: Arc<Waiting>,
-    has_to_go: Arc<Notify>,
+    waiting: Arc<WaitingConnections>,
+    close_request: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -25,8 +27,8 @@ struct State {
     since: Instant,
     /// Since when the client has taken nothing of what is written to it, if that is so.
     write_blocked_since: Option<Instant>,
-    /// The place among those that wait for their clients.
-    place: Option<Place>,
+    /// The entry among the connections that wait for their clients.
+    waiting_id: Option<WaitingId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +45,10 @@ enum Phase {
     Rest,
 }
 
-impl Progress {
-    pub fn new(waiting: Arc<Waiting>) -> Self {
-        let state = State { phase: Phase::Idle, since: Instant::now(), write_blocked_since: None, place: None };
-        let progress = Self(Arc::new(Inner { state: Mutex::new(state), waiting, has_to_go: Arc::default() }));
+impl ConnectionProgress {
+    pub fn new(waiting: Arc<WaitingConnections>) -> Self {
+        let state = State { phase: Phase::Idle, since: Instant::now(), write_blocked_since: None, waiting_id: None };
+        let progress = Self(Arc::new(Inner { state: Mutex::new(state), waiting, close_request: Arc::default() }));
         progress.wait_for_client(&mut progress.lock());
         progress
     }
@@ -100,23 +102,23 @@ impl Progress {
             if is_taken { None } else { state.write_blocked_since.or_else(|| Some(Instant::now())) };
     }
 
-    /// When the connection has to end, and why, if it stays at what it is at.
-    pub fn deadline(&self, limits: &ConnectionLimits) -> Option<(Instant, End)> {
+    /// When the connection has to close, and why, if its phase does not change.
+    pub fn deadline(&self, limits: &ConnectionLimits) -> Option<(Instant, CloseReason)> {
         let state = self.lock();
         if let Some(since) = state.write_blocked_since {
-            return Some((since + limits.write, End::SlowWrite));
+            return Some((since + limits.write, CloseReason::SlowWrite));
         }
         match state.phase {
-            Phase::Idle => Some((state.since + limits.keep_alive, End::Idle)),
-            Phase::Head => Some((state.since + limits.header_read, End::SlowHead)),
+            Phase::Idle => Some((state.since + limits.keep_alive, CloseReason::Idle)),
+            Phase::Head => Some((state.since + limits.header_read, CloseReason::SlowHead)),
             // A slow body is answered by the route, and how long an answer takes is its own affair.
             Phase::Body | Phase::Answer | Phase::Rest => None,
         }
     }
 
-    /// Done when another connection needs the place.
-    pub async fn has_to_go(&self) {
-        self.0.has_to_go.notified().await;
+    /// Returns when the connection has to close for a new one.
+    pub async fn close_requested(&self) {
+        self.0.close_request.notified().await;
     }
 
     /// The connection is over.
@@ -125,12 +127,12 @@ impl Progress {
     }
 
     fn wait_for_client(&self, state: &mut State) {
-        state.place = Some(self.0.waiting.enter(self.0.has_to_go.clone()));
+        state.waiting_id = Some(self.0.waiting.enter(self.0.close_request.clone()));
     }
 
     fn leave(&self, state: &mut State) {
-        if let Some(place) = state.place.take() {
-            self.0.waiting.leave(place);
+        if let Some(id) = state.waiting_id.take() {
+            self.0.waiting.leave(id);
         }
     }
 
@@ -149,20 +151,20 @@ impl State {
 mod tests {
     use super::*;
 
-    /// What is told to a connection, the end that it faces then, and whether it waits for its client.
+    /// An event, the reason for which the connection may then close, and whether it waits for its client.
     #[test]
     fn patience_is_for_what_the_client_has_to_do() {
-        let (limits, waiting) = (ConnectionLimits::default(), Arc::new(Waiting::default()));
-        let progress = Progress::new(waiting.clone());
-        let check = |told: &str, end: Option<End>, waits: bool| {
-            let found = progress.deadline(&limits).map(|(_, end)| end);
-            assert_eq!((found, !waiting.is_empty()), (end, waits), "{told}");
+        let (limits, waiting) = (ConnectionLimits::default(), Arc::new(WaitingConnections::default()));
+        let progress = ConnectionProgress::new(waiting.clone());
+        let check = |event: &str, reason: Option<CloseReason>, waits: bool| {
+            let found = progress.deadline(&limits).map(|(_, reason)| reason);
+            assert_eq!((found, !waiting.is_empty()), (reason, waits), "{event}");
         };
-        check("new", Some(End::Idle), true);
+        check("new", Some(CloseReason::Idle), true);
         progress.has_flushed();
-        check("nothing was to be flushed", Some(End::Idle), true);
+        check("nothing was to be flushed", Some(CloseReason::Idle), true);
         progress.has_read();
-        check("a first byte", Some(End::SlowHead), true);
+        check("a first byte", Some(CloseReason::SlowHead), true);
         progress.request(true);
         progress.has_read();
         check("a head, and the beginning of a body", None, true);
@@ -172,16 +174,16 @@ mod tests {
         progress.answer_is_over();
         check("an answer", None, false);
         progress.has_written(false);
-        check("it is not taken", Some(End::SlowWrite), false);
+        check("it is not taken", Some(CloseReason::SlowWrite), false);
         progress.has_written(true);
         progress.has_flushed();
-        check("it is taken", Some(End::Idle), true);
+        check("it is taken", Some(CloseReason::Idle), true);
         progress.has_read();
         progress.request(false);
         check("a request without a body", None, false);
         progress.answer_is_over();
         progress.has_flushed();
         progress.end();
-        check("the end", Some(End::Idle), false);
+        check("the end", Some(CloseReason::Idle), false);
     }
 }

@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::progress::Progress;
+use super::progress::ConnectionProgress;
 
 pub(super) struct Stream {
     pub tcp: TcpStream,
-    pub progress: Progress,
+    pub progress: ConnectionProgress,
 }
 
 impl AsyncRead for Stream {

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{ConnectionLimits, End, Ended};
+use super::{CloseReason, ConnectionLimits, ServeOutcome};
 use crate::{HttpConfig, LiveConfig, router, serve};
 
 /// Time enough for nothing to depend on it.
@@ -45,7 +45,7 @@ struct Running {
     address: SocketAddr,
     config: LiveConfig,
     shut_down: oneshot::Sender<()>,
-    server: JoinHandle<Ended>,
+    server: JoinHandle<ServeOutcome>,
 }
 
 impl Running {
@@ -73,11 +73,11 @@ impl Running {
         Client(TcpStream::connect(self.address).unwrap())
     }
 
-    fn n_ended(&self, end: End) -> u64 {
-        self.config.connections().n_ended(end)
+    fn n_ended(&self, reason: CloseReason) -> u64 {
+        self.config.connections().n_ended(reason)
     }
 
-    async fn end(self) -> Ended {
+    async fn end(self) -> ServeOutcome {
         self.shut_down.send(()).unwrap();
         self.server.await.unwrap()
     }
@@ -109,10 +109,10 @@ impl Client {
             self.send(request);
             let mut bytes = Vec::new();
             while !bytes.ends_with(b"}") {
-                let mut some = [0; 1024];
-                let n = self.0.read(&mut some).unwrap();
+                let mut chunk = [0; 1024];
+                let n = self.0.read(&mut chunk).unwrap();
                 assert_ne!(n, 0, "closed after {:?}", String::from_utf8_lossy(&bytes));
-                bytes.extend_from_slice(&some[..n]);
+                bytes.extend_from_slice(&chunk[..n]);
             }
             let text = String::from_utf8(bytes).unwrap();
             let status = text.split(' ').nth(1).unwrap().to_owned();
@@ -133,8 +133,8 @@ async fn half_a_head_is_told_that_it_took_too_long() {
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(body["error"]["kind"], "request_timeout");
     assert_eq!(body["error"]["message"], "the head of the request was not complete within 50 ms, which is the limit");
-    assert_eq!(running.n_ended(End::SlowHead), 1);
-    assert_eq!(running.end().await, Ended::default());
+    assert_eq!(running.n_ended(CloseReason::SlowHead), 1);
+    assert_eq!(running.end().await, ServeOutcome::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +150,7 @@ async fn a_byte_now_and_then_is_no_excuse() {
         }
     };
     tokio::task::spawn_blocking(drip).await.unwrap();
-    assert_eq!(running.n_ended(End::SlowHead), 1);
+    assert_eq!(running.n_ended(CloseReason::SlowHead), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +171,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
     let (client, status) = running.connect().ask(HEALTH).await;
     assert_eq!((status.as_str(), client.rest().await.as_str()), ("200", ""));
     assert_eq!(running.connect().rest().await, "", "one that never said anything");
-    assert_eq!(running.n_ended(End::Idle), 2);
+    assert_eq!(running.n_ended(CloseReason::Idle), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +187,7 @@ async fn slow_clients_keep_nobody_out() {
         let (_, status) = running.connect().ask(HEALTH).await;
         assert_eq!(status, "200");
     }
-    assert!(running.n_ended(End::MadeRoom) >= 10, "{}", running.n_ended(End::MadeRoom));
+    assert!(running.n_ended(CloseReason::MadeRoom) >= 10, "{}", running.n_ended(CloseReason::MadeRoom));
     assert!(running.config.connections().n_open() <= max.get() + 1);
 }
 
@@ -214,7 +214,7 @@ async fn who_takes_nothing_of_an_answer_is_cut_off() {
         while client.0.write_all(many.as_bytes()).is_ok() {}
     };
     tokio::task::spawn_blocking(flood).await.unwrap();
-    assert_eq!(running.n_ended(End::SlowWrite), 1);
+    assert_eq!(running.n_ended(CloseReason::SlowWrite), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +231,7 @@ async fn the_end_waits_for_answers_and_for_nothing_else() {
     let end = tokio::spawn(running.end());
     assert_eq!((idle.rest().await, silent.rest().await), (String::new(), String::new()), "closed at once");
     gate.open();
-    assert_eq!(end.await.unwrap(), Ended { n_cut_off: 0 });
+    assert_eq!(end.await.unwrap(), ServeOutcome { n_cut_off: 0 });
     let answer = searching.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\"hits\""), "{answer}");
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");

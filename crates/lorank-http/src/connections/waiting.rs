@@ -5,51 +5,51 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A connection's place among those that wait.
-pub(super) type Place = u64;
+/// Names an entry; a connection gets a new one each time that it begins to wait.
+pub(super) type WaitingId = u64;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct WaitingConnections {
     entries: Mutex<Entries>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
-    n_entered: Place,
-    /// What each hears when it has to go.
-    to_tell: BTreeMap<Place, Arc<Notify>>,
+    n_entered: WaitingId,
+    /// What asks each connection to close.
+    close_requests: BTreeMap<WaitingId, Arc<Notify>>,
 }
 
-impl Waiting {
-    pub fn enter(&self, to_tell: Arc<Notify>) -> Place {
+impl WaitingConnections {
+    pub fn enter(&self, close_request: Arc<Notify>) -> WaitingId {
         let mut entries = self.lock();
         entries.n_entered += 1;
-        let place = entries.n_entered;
-        entries.to_tell.insert(place, to_tell);
+        let id = entries.n_entered;
+        entries.close_requests.insert(id, close_request);
         drop(entries);
         self.changed.notify_one();
-        place
+        id
     }
 
-    pub fn leave(&self, place: Place) {
-        self.lock().to_tell.remove(&place);
+    pub fn leave(&self, id: WaitingId) {
+        self.lock().close_requests.remove(&id);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lock().to_tell.is_empty()
+        self.lock().close_requests.is_empty()
     }
 
-    /// Has the one close that has waited longest.
+    /// Asks the connection that has waited longest to close.
     pub fn close_first(&self) {
-        if let Some((_, to_tell)) = self.lock().to_tell.pop_first() {
-            to_tell.notify_one();
+        if let Some((_, close_request)) = self.lock().close_requests.pop_first() {
+            close_request.notify_one();
         }
     }
 
-    /// Done when another one has entered.
-    pub async fn one_more(&self) {
+    /// Returns when another connection has begun to wait.
+    pub async fn entered(&self) {
         self.changed.notified().await;
     }
 
@@ -64,20 +64,20 @@ mod tests {
 
     #[test]
     fn the_first_to_wait_is_the_first_to_go() {
-        let waiting = Waiting::default();
-        let tell: Vec<Arc<Notify>> = (0..3).map(|_| Arc::default()).collect();
-        let places: Vec<Place> = tell.iter().map(|to_tell| waiting.enter(to_tell.clone())).collect();
-        waiting.leave(places[0]);
-        let again = waiting.enter(tell[0].clone());
+        let waiting = WaitingConnections::default();
+        let requests: Vec<Arc<Notify>> = (0..3).map(|_| Arc::default()).collect();
+        let ids: Vec<WaitingId> = requests.iter().map(|request| waiting.enter(request.clone())).collect();
+        waiting.leave(ids[0]);
+        let again = waiting.enter(requests[0].clone());
         waiting.close_first();
-        waiting.leave(places[2]);
+        waiting.leave(ids[2]);
         waiting.close_first();
         assert!(waiting.is_empty());
         waiting.leave(again);
-        let was_told = |to_tell: &Arc<Notify>| {
-            let told = std::pin::pin!(to_tell.notified());
-            told.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+        let is_asked = |request: &Arc<Notify>| {
+            let notified = std::pin::pin!(request.notified());
+            notified.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
         };
-        assert_eq!(tell.iter().map(was_told).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(requests.iter().map(is_asked).collect::<Vec<_>>(), [true, true, false]);
     }
 }

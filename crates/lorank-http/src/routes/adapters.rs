@@ -13,7 +13,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{App, Name, Params, id, now_millis, read};
+use super::{App, Name, Params, id, now_millis};
 use crate::ServerError;
 use crate::service::AdapterHost;
 use crate::wire::{AdapterList, AddBody, AliasBody, AliasList, ErrorAnswer, MovedAlias, RegisteredAdapter, Verified};
@@ -89,7 +89,7 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    let AddBody { source } = read("an adapter with its `source`", app.json(&headers, body)?)?;
+    let AddBody { source } = app.json("an adapter with its `source`", &headers, body).await?;
     let id = id("id", &name)?;
     app.blocking(move |app| {
         let host = app.adapters()?;
@@ -180,7 +180,7 @@ pub(crate) async fn put_alias(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    let AliasBody { adapter } = read("an alias with its `adapter`", app.json(&headers, body)?)?;
+    let AliasBody { adapter } = app.json("an alias with its `adapter`", &headers, body).await?;
     let (alias, target) = (id("name", &name)?, id("adapter", &adapter)?);
     app.blocking(move |app| {
         let before = app.adapters()?.registry().set_alias(&alias, &target)?;

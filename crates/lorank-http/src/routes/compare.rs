@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
+use super::App;
 use super::search::CancelOnDrop;
-use super::{App, read};
 use crate::request_id::Arrival;
 use crate::wire::{Asked, Comparison, ErrorAnswer};
 use crate::{SearchBody, ServerError};
@@ -73,7 +73,7 @@ pub(crate) async fn compare(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ServerError> {
-    let body: CompareBody = read("a comparison", app.json(&headers, body)?)?;
+    let body: CompareBody = app.json("a comparison", &headers, body).await?;
     let names = names(&body.adapters)?;
     let search = SearchBody {
         query: body.query,

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -13,8 +13,9 @@ use axum::response::IntoResponse;
 use axum::{Extension, Json as JsonBody};
 use lorank_core::DocumentId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tower_http::timeout::TimeoutBody;
 
-use super::{App, Name, read};
+use super::{App, Name};
 use crate::request_id::Arrival;
 use crate::wire::{
     AdapterStatsJson, BulkAnswer, DeleteAnswer, DeleteBody, ErrorAnswer, FieldsJson, StatsJson, StoredDocument,
@@ -25,8 +26,8 @@ use crate::{BulkLimits, DocumentHost, RetryAfter, ServerError};
 const LINES: [&str; 5] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "text/x-ndjson"];
 
-/// How many pieces of a body may wait until their lines are indexed. The sender is held up meanwhile.
-const PIECES_WAITING_MAX: usize = 8;
+/// How many chunks of a body may wait until their lines are indexed. The sender is held up meanwhile.
+const CHUNKS_WAITING_MAX: usize = 8;
 
 /// How long nothing may come of a body that has not ended. Whoever sends it holds one of few places.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -87,15 +88,15 @@ pub(crate) async fn add(
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(ServerError::BodyTooLarge { bytes_max });
     }
-    let (pieces, waiting) = channel(PIECES_WAITING_MAX);
+    let (chunks, waiting) = channel(CHUNKS_WAITING_MAX);
     let limits = BulkLimits { line_bytes_max: app.config.body_bytes_max, n_lines_max: app.config.bulk_lines_max };
     let work = app.change(move |host| {
-        let lines = Box::new(BodyReader { waiting, piece: Bytes::new(), is_over: false });
+        let lines = Box::new(BodyReader { waiting, chunk: Bytes::new(), is_over: false });
         let outcomes = host.add(lines, limits)?;
         let n_documents = host.stats()?.n_documents;
         Ok(JsonBody(BulkAnswer::new(&outcomes, n_documents, arrival.at.elapsed(), &arrival.request_id)).into_response())
     });
-    let (answer, sent) = tokio::join!(work, hand_over(body, pieces, bytes_max));
+    let (answer, sent) = tokio::join!(work, hand_over(body, chunks, bytes_max));
     sent?;
     answer
 }
@@ -147,7 +148,7 @@ pub(crate) async fn delete_matching(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
     app.documents()?;
-    let body: DeleteBody = read("a deletion by `query`, `filters` or `all`", app.json(&headers, body)?)?;
+    let body: DeleteBody = app.json("a deletion by `query`, `filters` or `all`", &headers, body).await?;
     let selection = body.into_selection()?;
     app.change(move |host| {
         let n_deleted = host.delete_matching(selection)?;
@@ -216,33 +217,32 @@ fn expect_lines(headers: &HeaderMap) -> Result<(), ServerError> {
     Err(ServerError::NotLines { found: value.map_or_else(|| "of no type".to_owned(), |found| format!("`{found}`")) })
 }
 
-/// A piece of a body; `None` where the body is over.
-type Piece = io::Result<Option<Bytes>>;
+/// A chunk of a body; `None` at the end of the body.
+type Chunk = io::Result<Option<Bytes>>;
 
-/// Hands a body over as it comes. What it breaks off with goes to the reader; what is beyond the limit, back.
-async fn hand_over(mut body: Body, pieces: Sender<Piece>, bytes_max: usize) -> Result<(), ServerError> {
+/// Hands a body over as it comes. An error that ends it goes to the reader; the limit on its bytes is answered here.
+async fn hand_over(body: Body, chunks: Sender<Chunk>, bytes_max: usize) -> Result<(), ServerError> {
+    let mut body = pin!(TimeoutBody::new(PAUSE_MAX, body));
     let mut n_bytes = 0;
     loop {
-        let piece = next_piece(&mut body).await;
-        n_bytes += piece.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len));
+        let chunk = next_chunk(body.as_mut()).await;
+        n_bytes += chunk.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len));
         if n_bytes > bytes_max {
             return Err(ServerError::BodyTooLarge { bytes_max });
         }
-        let is_last = !matches!(piece, Ok(Some(_)));
+        let is_last = !matches!(chunk, Ok(Some(_)));
         // Where nobody reads on, the answer says why.
-        if pieces.send(piece).await.is_err() || is_last {
+        if chunks.send(chunk).await.is_err() || is_last {
             return Ok(());
         }
     }
 }
 
-async fn next_piece(body: &mut Body) -> Piece {
+async fn next_chunk(mut body: Pin<&mut TimeoutBody<Body>>) -> Chunk {
     loop {
-        let frame = tokio::time::timeout(PAUSE_MAX, poll_fn(|context| Pin::new(&mut *body).poll_frame(context))).await;
-        let late = || io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {} s", PAUSE_MAX.as_secs()));
-        match frame.map_err(|_| late())? {
+        match poll_fn(|context| body.as_mut().poll_frame(context)).await {
             None => return Ok(None),
-            // What is no data is trailers.
+            // A frame without data is trailers.
             Some(frame) => {
                 if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
                     return Ok(Some(data));
@@ -254,22 +254,22 @@ async fn next_piece(body: &mut Body) -> Piece {
 
 /// A body as a thread reads it that may block.
 struct BodyReader {
-    waiting: Receiver<Piece>,
-    piece: Bytes,
+    waiting: Receiver<Chunk>,
+    chunk: Bytes,
     is_over: bool,
 }
 
 impl Read for BodyReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() && !self.is_over {
+        while self.chunk.is_empty() && !self.is_over {
             // A caller that hangs up takes the sender along, without an end.
             match self.waiting.blocking_recv().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))? {
-                Some(piece) => self.piece = piece,
+                Some(chunk) => self.chunk = chunk,
                 None => self.is_over = true,
             }
         }
-        let n = buffer.len().min(self.piece.len());
-        buffer[..n].copy_from_slice(&self.piece.split_to(n));
+        let n = buffer.len().min(self.chunk.len());
+        buffer[..n].copy_from_slice(&self.chunk.split_to(n));
         Ok(n)
     }
 }

@@ -38,13 +38,14 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    let events = match app.json(&headers, body)? {
-        Json::Array(events) => events,
-        event => vec![event],
-    };
-    let read = |(n, event)| Event::from_json(event).map_err(|error| ServerError::Event { n, source: error });
-    let events = events.into_iter().enumerate().map(read).collect::<Result<Vec<Event>, _>>()?;
+    let sent: Json = app.json("one event or a list of them", &headers, body).await?;
     app.blocking(move |app| {
+        let events = match sent {
+            Json::Array(events) => events,
+            event => vec![event],
+        };
+        let read = |(n, event)| Event::from_json(event).map_err(|error| ServerError::Event { n, source: error });
+        let events = events.into_iter().enumerate().map(read).collect::<Result<Vec<Event>, _>>()?;
         let submitted = app.store()?.submit(events, now_millis())?;
         Ok(JsonBody(EventsAnswer { accepted: submitted.accepted, duplicates: submitted.duplicates }))
     })

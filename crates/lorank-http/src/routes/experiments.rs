@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{App, Name, Params, now_millis, read};
+use super::{App, Name, Params, now_millis};
 use crate::ServerError;
 use crate::wire::{ErrorAnswer, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList};
 
@@ -112,7 +112,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    let draft: Experiment = read("an experiment", app.json(&headers, body)?)?;
+    let draft: Experiment = app.json("an experiment", &headers, body).await?;
     app.blocking(move |app| {
         let store = app.store()?;
         draft.arms.iter().enumerate().try_for_each(|(n, arm)| app.check_arm(n, arm))?;
@@ -221,7 +221,7 @@ pub(crate) async fn change(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    let change: ChangeBody = read("a change of `traffic_share` or `end_millis`", app.json(&headers, body)?)?;
+    let change: ChangeBody = app.json("a change of `traffic_share` or `end_millis`", &headers, body).await?;
     app.blocking(move |app| {
         let (store, now) = (app.store()?, now_millis());
         let mut experiment = store.get(&id)?;

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
+use crate::metrics::UNKNOWN_ROUTE;
 use crate::wire::Health;
 
 /// What the service counts, for Prometheus
@@ -35,13 +36,13 @@ pub(crate) async fn health() -> impl IntoResponse {
     JsonBody(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// A layer that counts requests by their route: what paths callers make up is one.
+/// A layer that counts requests by their route: all paths that match none are one.
 pub(crate) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let path = request.extensions().get::<MatchedPath>();
-    let (route, method) = (path.map_or("unknown", MatchedPath::as_str).to_owned(), request.method().clone());
-    let method = if route == "unknown" { "any".to_owned() } else { method.to_string() };
+    let route = path.map_or(UNKNOWN_ROUTE, MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
     let response = next.run(request).await;
-    app.metrics.request(&route, &method, response.status().as_u16(), started.elapsed());
+    app.metrics.request(&route, method.as_str(), response.status().as_u16(), started.elapsed());
     response
 }

@@ -12,23 +12,25 @@ pub(crate) mod rerank;
 pub(crate) mod search;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequestParts, Path, Query};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use serde_json::Value as Json;
 
 use crate::admission::Admission;
+use crate::json::{self, expect_json};
 use crate::metrics::Metrics;
 use crate::openapi::Api;
-use crate::reading::TooSlow;
+use crate::reading::BodyLimitPassed;
 use crate::service::Service;
-pub(crate) use crate::wire::read;
 use crate::{HttpConfig, LiveConfig, RetryAfter, ServerError};
+
+/// When to come again where the bodies in flight hold too many bytes: most of them are scored within a second.
+const BODIES_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -105,32 +107,33 @@ impl App {
             BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
                 ServerError::BodyTooLarge { bytes_max: self.config.body_bytes_max }
             }
-            error => match TooSlow::behind(&error) {
-                Some(limit) => ServerError::TooSlow { part: "body", millis: limit.as_millis() },
+            error => match BodyLimitPassed::find(&error) {
+                Some(BodyLimitPassed::Time { limit }) => {
+                    ServerError::TooSlow { part: "body", millis: limit.as_millis() }
+                }
+                Some(BodyLimitPassed::Budget { bytes_max }) => {
+                    ServerError::TooManyBodyBytes { bytes_max, retry_after: RetryAfter::new(BODIES_RETRY_AFTER) }
+                }
                 None => ServerError::Malformed { part: "body", problem: error.body_text() },
             },
         })
     }
 
-    /// The body's JSON.
-    pub fn json(&self, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Json, ServerError> {
+    /// The bytes of a body that has the content type of JSON.
+    pub fn json_bytes(&self, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ServerError> {
         expect_json(headers)?;
-        let body = self.bytes(body)?;
-        serde_json::from_slice(&body).map_err(|source| ServerError::MalformedJson { source })
+        self.bytes(body)
     }
-}
 
-/// Takes `application/json` and its kin (`application/vnd.api+json`).
-fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Err(ServerError::UnsupportedMediaType { found: "of no type".to_owned() });
-    };
-    let found = String::from_utf8_lossy(value.as_bytes());
-    let essence = found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence.strip_prefix("application/").is_some_and(|kind| kind == "json" || kind.ends_with("+json")) {
-        return Ok(());
+    /// The wire type `T`, which the error calls `expected`, read from a body of JSON.
+    pub async fn json<T: DeserializeOwned + Send + 'static>(
+        &self,
+        expected: &'static str,
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+    ) -> Result<T, ServerError> {
+        json::parse(self.json_bytes(headers, body)?, |body| json::read(expected, body)).await
     }
-    Err(ServerError::UnsupportedMediaType { found: format!("`{found}`") })
 }
 
 /// The parameters of a query string, refused in the service's own shape.

@@ -41,12 +41,12 @@ const OK: &str = "ok";
 impl App {
     /// The index answers a search for one hit.
     fn index_check(&self) -> String {
-        self.told(self.service.engine.probe().map_err(ServerError::from))
+        self.outcome_of(self.service.engine.probe().map_err(ServerError::from))
     }
 
     /// The model that requests get which name none is in memory; it is brought there if need be.
     fn model_check(&self) -> String {
-        self.told(self.service.engine.model(&AdapterChoice::Default).map(drop).map_err(ServerError::from))
+        self.outcome_of(self.service.engine.model(&AdapterChoice::Default).map(drop).map_err(ServerError::from))
     }
 
     /// Neither the searches under way nor those that wait for the model are at their limit.
@@ -64,7 +64,7 @@ impl App {
     }
 
     /// The causes are for the log, as with answers: they may name files.
-    fn told(&self, check: Result<(), ServerError>) -> String {
+    fn outcome_of(&self, check: Result<(), ServerError>) -> String {
         check.map_or_else(
             |error| {
                 error.log(StatusCode::SERVICE_UNAVAILABLE);

@@ -11,20 +11,21 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
-use lorank_core::{Candidate, ModelVersion, Query, Score};
+use lorank_core::{Candidate, ErrorKind, ModelVersion, Query, Score};
 use lorank_pipeline::{AdapterChoice, Fallback, Scoring, SearchRequest};
 use serde::Serialize;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::search::CancelOnDrop;
-use super::{App, now_millis, read};
+use super::{App, now_millis};
+use crate::json::{has_key, parse, read};
 use crate::request_id::Arrival;
 use crate::wire::{
     CohereError, ErrorAnswer, ErrorJson, Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked,
     RerankedDocument, ScoreBody, Scored, ScoredPair, TeiError, TeiRank, TeiRerank, UnversionedError, UnversionedRerank,
     UnversionedReranked, Usage,
 };
-use crate::{ErrorKind, ServerError};
+use crate::{ServerError, http_status};
 
 /// Rerank, as text-embeddings-inference has it, or Cohere
 ///
@@ -52,11 +53,16 @@ pub(crate) async fn unversioned(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let body = match app.json(&headers, body) {
-        Ok(body) => body,
+    let read = async {
+        let body = app.json_bytes(&headers, body)?;
+        let is_cohere = parse(body.clone(), |body| Ok(has_key(body, "documents"))).await?;
+        Ok((body, is_cohere))
+    };
+    let (body, is_cohere) = match read.await {
+        Ok(read) => read,
         Err(error) => return as_tei(&error),
     };
-    if body.get("documents").is_some() {
+    if is_cohere {
         return in_cohere(app, arrival, body, true).await.unwrap_or_else(|error| as_cohere(&error));
     }
     in_tei(app, body).await.unwrap_or_else(|error| as_tei(&error))
@@ -123,7 +129,7 @@ pub(crate) async fn v2(
 }
 
 async fn versioned(app: App, arrival: Arrival, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let reranked = async { in_cohere(app.clone(), arrival, app.json(headers, body)?, false).await };
+    let reranked = async { in_cohere(app.clone(), arrival, app.json_bytes(headers, body)?, false).await };
     reranked.await.unwrap_or_else(|error| as_cohere(&error))
 }
 
@@ -182,7 +188,7 @@ pub(crate) async fn score_v1(
 }
 
 async fn scored(app: App, arrival: Arrival, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let scored = async { pairs(app.clone(), arrival, app.json(headers, body)?).await };
+    let scored = async { pairs(app.clone(), arrival, app.json_bytes(headers, body)?).await };
     scored.await.unwrap_or_else(|error| as_cohere(&error))
 }
 
@@ -240,9 +246,9 @@ pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, 
     .await
 }
 
-async fn in_tei(app: App, body: Json) -> Result<Response, ServerError> {
+async fn in_tei(app: App, body: Bytes) -> Result<Response, ServerError> {
     let TeiRerank { query, texts, raw_scores, return_text, truncation_direction, model, truncate: _ } =
-        read("a rerank request", body)?;
+        parse(body, |body| read("a rerank request", body)).await?;
     if truncation_direction.is_some_and(|direction| !direction.eq_ignore_ascii_case("right")) {
         let problem = "can be `Right` alone: the end of what is too long is cut".to_owned();
         return Err(ServerError::InvalidValue { field: "truncation_direction".to_owned(), problem });
@@ -258,9 +264,9 @@ async fn in_tei(app: App, body: Json) -> Result<Response, ServerError> {
     Ok(JsonBody(order(&scores).into_iter().map(rank).collect::<Vec<_>>()).into_response())
 }
 
-async fn in_cohere(app: App, arrival: Arrival, body: Json, returns_by_default: bool) -> Result<Response, ServerError> {
+async fn in_cohere(app: App, arrival: Arrival, body: Bytes, returns_by_default: bool) -> Result<Response, ServerError> {
     let Rerank { model, query, documents, top_n, rank_fields, return_documents, max_tokens_per_doc } =
-        read("a rerank request", body)?;
+        parse(body, |body| read("a rerank request", body)).await?;
     app.check_documents("documents", documents.len())?;
     if top_n == Some(0) {
         let problem = "is 0; leave it out for all documents".to_owned();
@@ -286,8 +292,8 @@ async fn in_cohere(app: App, arrival: Arrival, body: Json, returns_by_default: b
     Ok(JsonBody(Reranked { id, object: "list", model, results, usage, meta }).into_response())
 }
 
-async fn pairs(app: App, arrival: Arrival, body: Json) -> Result<Response, ServerError> {
-    let ScoreBody { model, text_1, text_2 } = read("a score request", body)?;
+async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, ServerError> {
+    let ScoreBody { model, text_1, text_2 } = parse(body, |body| read("a score request", body)).await?;
     let texts = match text_2 {
         OneOrMany::One(text) => vec![text],
         OneOrMany::Many(texts) => texts,
@@ -403,8 +409,8 @@ fn as_tei(error: &ServerError) -> Response {
             ErrorKind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
             ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
             ErrorKind::Internal => (StatusCode::FAILED_DEPENDENCY, "Backend"),
-            ErrorKind::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Validation"),
-            kind => (StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::BAD_REQUEST), "Validation"),
+            ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Validation"),
+            kind => (http_status(kind), "Validation"),
         },
     };
     said(error, status, &TeiError { error: &error.message(), error_type })
@@ -412,7 +418,7 @@ fn as_tei(error: &ServerError) -> Response {
 
 /// The error as Cohere writes it, and beside it in this service's own words.
 fn as_cohere(error: &ServerError) -> Response {
-    let status = StatusCode::from_u16(error.kind().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = http_status(error.kind());
     let message = &error.message();
     said(error, status, &CohereError { message, error: ErrorJson::new(error, message) })
 }

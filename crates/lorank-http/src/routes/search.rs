@@ -10,6 +10,7 @@ use lorank_experiment_pipeline::Trial;
 use lorank_pipeline::{Cancellation, Fallback};
 
 use super::{App, Params, now_millis};
+use crate::json::parse;
 use crate::request_id::Arrival;
 use crate::wire::{Asked, ErrorAnswer, PartJson};
 use crate::{SearchAnswer, SearchBody, ServerError};
@@ -80,8 +81,7 @@ pub(crate) async fn by_body(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ServerError> {
-    super::expect_json(&headers)?;
-    let body = SearchBody::from_json(&app.bytes(body)?)?;
+    let body = parse(app.json_bytes(&headers, body)?, SearchBody::from_json).await?;
     search(app, body, &headers, arrival).await
 }
 

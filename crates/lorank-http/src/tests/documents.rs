@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::Mutex;
 
 use axum::body::Bytes;
-use lorank_core::{DocumentId, Fields, InvalidQuery};
+use lorank_core::{DocumentId, ErrorKind, Fields, InvalidQuery};
 use serde_json::json;
 
 use super::experiments::ask;
@@ -24,9 +24,9 @@ impl ToyHost {
     fn add_line(&self, line: &str) -> DocumentOutcome {
         let refused = |kind, message: &str| DocumentOutcome::Refused { kind, message: message.to_owned() };
         let Ok(json) = serde_json::from_str::<Json>(line) else {
-            return refused(ErrorKind::MalformedRequest, "no JSON");
+            return refused(ErrorKind::Malformed, "no JSON");
         };
-        let Some(id) = json["id"].as_str() else { return refused(ErrorKind::InvalidValue, "no id") };
+        let Some(id) = json["id"].as_str() else { return refused(ErrorKind::Invalid, "no id") };
         match self.documents.lock().unwrap().insert(id.to_owned(), line.to_owned()) {
             None => DocumentOutcome::Added(DocumentId::new(id)),
             Some(_) => DocumentOutcome::Replaced(DocumentId::new(id)),

@@ -116,3 +116,57 @@ async fn keys_can_be_replaced_while_requests_come() {
     config.replace(with_key("new"));
     assert_eq!((status_of("old").await, status_of("new").await), (401, 200));
 }
+
+/// The lines of `/metrics` that are series of the service.
+async fn n_series(service: &Router) -> usize {
+    let (_, _, metrics) = send(service, request("GET", "/metrics", "", "")).await;
+    metrics.lines().filter(|line| line.starts_with("lorank_")).count()
+}
+
+#[tokio::test]
+async fn methods_and_paths_that_callers_make_up_add_no_series() {
+    let service = toy_service();
+    // The first of each kind is a series; so is the first look at the metrics.
+    for (method, uri) in [("BREW", "/v1/search"), ("BREW", "/health"), ("BREW", "/nowhere"), ("GET", "/metrics")] {
+        drop(send(&service, request(method, uri, "", "")).await);
+    }
+    let before = n_series(&service).await;
+    let (_, _, metrics) = send(&service, request("GET", "/metrics", "", "")).await;
+    let counted = r#"lorank_requests_total{route="/v1/search",method="other",status="405"} 1"#;
+    assert!(metrics.contains(counted), "{counted} is not in\n{metrics}");
+    for n in 0..1_500 {
+        for uri in ["/v1/search", "/health", &format!("/nowhere/{n}")] {
+            drop(send(&service, request(&format!("BREW{n}"), uri, "", "")).await);
+        }
+    }
+    assert_eq!(n_series(&service).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_bodies_share_a_budget_and_keep_no_search_out() {
+    let gate = Gate::closed();
+    let stuck = Arc::new(FakeReranker::hashing().behind(gate.clone()));
+    let pipeline = Pipeline::new(ToyFirstStage::new(toy::candidates(3)), stuck, PipelineConfig::default()).unwrap();
+    let config = LiveConfig::from(HttpConfig { bodies_bytes_max: 100 << 10, ..HttpConfig::default() });
+    let service = router(Arc::new(pipeline), config.clone());
+    let rerank = || {
+        let body = serde_json::json!({"query": "egg", "texts": ["x".repeat(150 << 10)]}).to_string();
+        let (service, request) = (service.clone(), request("POST", "/rerank", JSON, body));
+        tokio::spawn(async move { send(&service, request).await })
+    };
+    let first = rerank();
+    wait_for_arrivals(&gate, 1).await;
+    let n_bytes = config.body_budget().n_bytes();
+    assert!((86 << 10..87 << 10).contains(&n_bytes), "{n_bytes}: all but the first 64 KiB");
+    let (status, headers, answer) = rerank().await.unwrap();
+    assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (429, "1"), "{answer}");
+    let error = "the bodies of the requests in flight have reached the limit of 102400 bytes; try again later";
+    assert_eq!(answer, serde_json::json!({"error": error, "error_type": "Overloaded"}).to_string());
+    let search = r#"{"query": "egg", "rerank": false}"#;
+    let (status, _, answer) = send(&service, request("POST", "/v1/search", JSON, search)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    gate.open();
+    assert_eq!(first.await.unwrap().0, StatusCode::OK);
+    assert_eq!(config.body_budget().n_bytes(), 0, "it is given back");
+    assert_eq!(rerank().await.unwrap().0, StatusCode::OK);
+}

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
 use super::{FieldsJson, SyntaxJson, filters};
-use crate::{DocumentOutcome, DocumentSelection, LineOutcome, RequestId, ServerError};
+use crate::{DocumentOutcome, DocumentSelection, LineOutcome, RequestId, ServerError, wire_word};
 
 /// A stored document.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
@@ -126,7 +126,7 @@ impl<'a> From<&'a LineOutcome> for LineJson<'a> {
             DocumentOutcome::Added(id) => (Some(id), OutcomeJson::Added, None),
             DocumentOutcome::Replaced(id) => (Some(id), OutcomeJson::Replaced, None),
             DocumentOutcome::Refused { kind, message } => {
-                (None, OutcomeJson::Refused, Some(LineErrorJson { kind: kind.as_str(), message }))
+                (None, OutcomeJson::Refused, Some(LineErrorJson { kind: wire_word(*kind), message }))
             }
         };
         Self { line: *line, id: id.map(|id| id.as_str()), outcome, error }

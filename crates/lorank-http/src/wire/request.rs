@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{AnswerShape, filters, read};
+use super::{AnswerShape, filters};
 use crate::ServerError;
+use crate::json::{read_object, read_value};
 
 /// A search. Only `query` is needed; what is missing or null is the service's to choose. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema, IntoParams)]
@@ -114,13 +115,7 @@ impl SearchBody {
     /// # Errors
     /// What is not JSON (with line and column), and what is JSON but no search (with the field).
     pub fn from_json(body: &[u8]) -> Result<Self, ServerError> {
-        match serde_json::from_slice(body).map_err(|source| ServerError::MalformedJson { source })? {
-            object @ Json::Object(_) => read(A_SEARCH, object),
-            _ => Err(ServerError::WrongBody {
-                expected: A_SEARCH,
-                problem: "it must be an object with a `query`".to_owned(),
-            }),
-        }
+        read_object(A_SEARCH, "it must be an object with a `query`", body)
     }
 
     /// Reads the decoded pairs of a query string. `q` stands for `query`; `fields` is separated by commas;
@@ -163,7 +158,7 @@ impl SearchBody {
         if !filters.is_empty() {
             object.insert("filters".to_owned(), filters.into());
         }
-        read(A_SEARCH, Json::Object(object))
+        read_value(A_SEARCH, Json::Object(object))
     }
 
     /// The search for the pipeline, and how its answer is to look. The deadline counts from the arrival.

@@ -1,4 +1,4 @@
-//! What the service's parts count themselves.
+//! Counters and gauges that parts of the service keep themselves.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::LiveConfig;
 use crate::admission::Admission;
-use crate::connections::End;
+use crate::connections::CloseReason;
 use crate::service::Service;
 
 /// See the [module](self).
-pub(super) struct Parts {
+pub(super) struct ServiceCollector {
     pub service: Service,
     pub admission: Arc<Admission>,
     pub config: LiveConfig,
 }
 
-impl fmt::Debug for Parts {
+impl fmt::Debug for ServiceCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Parts")
+        f.write_str("ServiceCollector")
     }
 }
 
-impl Collector for Parts {
+impl Collector for ServiceCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut to = Encoder(encoder);
         self.connections(&mut to)?;
@@ -42,17 +42,19 @@ impl Collector for Parts {
     }
 }
 
-impl Parts {
+impl ServiceCollector {
     fn connections(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let connections = self.config.connections();
         to.gauge("searches", "Searches under way", self.admission.n() as f64)?;
         to.gauge("connections", "Connections that are open", connections.n_open() as f64)?;
+        let n_bytes = self.config.body_budget().n_bytes() as f64;
+        to.gauge("request_bodies_bytes", "Bytes of request bodies in flight that count for their limit", n_bytes)?;
         let help = "Connections that ended, by why";
         let mut ended = to.0.encode_descriptor("connections_ended", help, None, MetricType::Counter)?;
-        End::ALL.into_iter().try_for_each(|end| {
-            let labels = [("reason", end.reason())];
+        CloseReason::ALL.into_iter().try_for_each(|reason| {
+            let labels = [("reason", reason.name())];
             let mut family = ended.encode_family(&labels)?;
-            family.encode_counter::<NoLabelSet, _, u64>(&connections.n_ended(end), None)
+            family.encode_counter::<NoLabelSet, _, u64>(&connections.n_ended(reason), None)
         })
     }
 

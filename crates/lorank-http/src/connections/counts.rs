@@ -1,10 +1,10 @@
-//! Why connections ended, counted for those who watch over the service.
+//! How many connections are open, and why the others closed: counts for the metrics.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Why a connection ended.
+/// Why a connection closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum CloseReason {
     /// The client had enough, or broke the rules of HTTP.
     Closed,
     /// No request came in time.
@@ -17,11 +17,11 @@ pub(crate) enum End {
     MadeRoom,
 }
 
-impl End {
+impl CloseReason {
     pub const ALL: [Self; 5] = [Self::Closed, Self::Idle, Self::SlowHead, Self::SlowWrite, Self::MadeRoom];
 
     /// The reason as one word.
-    pub fn reason(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Idle => "idle",
@@ -34,34 +34,34 @@ impl End {
 
 /// How many connections are open, and how many ended why.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct ConnectionCounts {
     n_open: AtomicUsize,
-    n_ended: [AtomicU64; End::ALL.len()],
+    n_ended: [AtomicU64; CloseReason::ALL.len()],
 }
 
-impl Counts {
+impl ConnectionCounts {
     pub fn n_open(&self) -> usize {
         self.n_open.load(Ordering::Relaxed)
     }
 
-    pub fn n_ended(&self, end: End) -> u64 {
-        self.n_ended[end as usize].load(Ordering::Relaxed)
+    pub fn n_ended(&self, reason: CloseReason) -> u64 {
+        self.n_ended[reason as usize].load(Ordering::Relaxed)
     }
 
-    pub fn ended(&self, end: End) {
-        self.n_ended[end as usize].fetch_add(1, Ordering::Relaxed);
+    pub fn ended(&self, reason: CloseReason) {
+        self.n_ended[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection as open until it is dropped.
-    pub fn open(&self) -> Open<'_> {
+    pub fn open(&self) -> OpenConnection<'_> {
         self.n_open.fetch_add(1, Ordering::Relaxed);
-        Open(self)
+        OpenConnection(self)
     }
 }
 
-pub(crate) struct Open<'a>(&'a Counts);
+pub(crate) struct OpenConnection<'a>(&'a ConnectionCounts);
 
-impl Drop for Open<'_> {
+impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
         self.0.n_open.fetch_sub(1, Ordering::Relaxed);
     }

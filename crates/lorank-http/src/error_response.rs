@@ -1,0 +1,29 @@
+//! Errors as answers, in this service's own shape.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::wire::{ErrorAnswer, ErrorJson};
+use crate::{RequestId, ServerError, http_status};
+
+/// The body of the answer: JSON.
+pub(crate) fn error_body(error: &ServerError, request_id: &RequestId) -> Vec<u8> {
+    let message = error.message();
+    let body = ErrorAnswer { error: ErrorJson::new(error, &message), request_id: request_id.as_str() };
+    serde_json::to_vec(&body).expect("its keys are all texts")
+}
+
+/// The whole answer. A failure of the service is logged as well.
+pub(crate) fn error_response(error: &ServerError, request_id: &RequestId) -> Response {
+    let status = http_status(error.kind());
+    error.log(status);
+    let content_type = [(header::CONTENT_TYPE, "application/json")];
+    let mut response = (status, content_type, error_body(error, request_id)).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(retry_after) = error.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after.seconds().into());
+    }
+    response
+}

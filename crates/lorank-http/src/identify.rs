@@ -1,0 +1,49 @@
+//! The layer around all routes: ids of requests, their spans in the log, and errors in one shape.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument, Span, field};
+
+use crate::error_response::error_response;
+use crate::request_id::{Arrival, REQUEST_ID};
+use crate::{ContinueTrace, RequestId, ServerError};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// A layer that gives the request its [`Arrival`], its span and the answer its id, and makes the answer of an error.
+pub(crate) async fn identify(
+    State(continue_trace): State<Option<ContinueTrace>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let request_id = RequestId::from_headers(request.headers()).unwrap_or_else(RequestId::generate);
+    let arrival = Arrival { request_id: request_id.clone(), at: Instant::now() };
+    request.extensions_mut().insert(arrival);
+    let span = span(&request, &request_id);
+    let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    if let Some((continue_trace, traceparent)) = continue_trace.zip(traceparent) {
+        continue_trace(&span, traceparent);
+    }
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(error) = response.extensions_mut().remove::<Arc<ServerError>>() {
+        let allow = response.headers_mut().remove(header::ALLOW);
+        response = error_response(&error, &request_id);
+        response.headers_mut().extend(allow.map(|methods| (header::ALLOW, methods)));
+    }
+    span.record("status", response.status().as_u16());
+    let value = HeaderValue::from_str(request_id.as_str()).expect("an id is visible ASCII");
+    response.headers_mut().insert(REQUEST_ID, value);
+    response
+}
+
+fn span(request: &Request, id: &RequestId) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    // The path alone: the query string holds what people search for.
+    let (method, path) = (request.method(), request.uri().path());
+    tracing::info_span!("request", %id, %method, path, route, status = field::Empty)
+}

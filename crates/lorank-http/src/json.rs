@@ -1,0 +1,237 @@
+//! JSON bodies: what says that a body is JSON, and how its bytes become a wire type in one pass.
+//!
+//! Bodies of up to [`INLINE_BYTES_MAX`] are parsed at once. A longer one is parsed on a thread for blocking work: 16 MiB take
+//! tens of milliseconds, in which the thread of the runtime would answer nobody else.
+
+use std::fmt;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, header};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value as Json;
+use serde_json::error::Category;
+
+use crate::ServerError;
+
+/// The longest body that is parsed on a thread of the runtime. It takes some 100 microseconds.
+pub(crate) const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Accepts `application/json` and its kin (`application/vnd.api+json`).
+pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Err(ServerError::UnsupportedMediaType { found: "of no type".to_owned() });
+    };
+    let found = String::from_utf8_lossy(value.as_bytes());
+    let essence = found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence.strip_prefix("application/").is_some_and(|kind| kind == "json" || kind.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(ServerError::UnsupportedMediaType { found: format!("`{found}`") })
+}
+
+/// Parses a body, a long one on a thread for blocking work.
+pub(crate) async fn parse<T: Send + 'static>(
+    body: Bytes,
+    parse: impl FnOnce(&[u8]) -> Result<T, ServerError> + Send + 'static,
+) -> Result<T, ServerError> {
+    if body.len() <= INLINE_BYTES_MAX {
+        return parse(&body);
+    }
+    let parsed = tokio::task::spawn_blocking(move || parse(&body)).await;
+    parsed.unwrap_or_else(|source| Err(ServerError::Panicked { source }))
+}
+
+/// Reads a value of the wire type `T`, which the error calls `expected`.
+///
+/// # Errors
+/// What is not JSON, with line and column; a value that does not fit, with its path.
+pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> Result<T, ServerError> {
+    let text = utf8(body)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        if error.inner().classify() != Category::Data {
+            return ServerError::MalformedJson { source: error.into_inner() };
+        }
+        // A body that is not JSON is refused for that, wherever its values do not fit.
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Err(source) => ServerError::MalformedJson { source },
+            Ok(_) => refused(expected, error.path(), &without_position(error.inner())),
+        }
+    })?;
+    deserializer.end().map_err(|source| ServerError::MalformedJson { source })?;
+    Ok(value)
+}
+
+/// The same for a body that must be an object; `problem` says so of another one.
+pub(crate) fn read_object<T: DeserializeOwned>(
+    expected: &'static str,
+    problem: &str,
+    body: &[u8],
+) -> Result<T, ServerError> {
+    if body.trim_ascii_start().first() == Some(&b'{') {
+        return read(expected, body);
+    }
+    read::<IgnoredAny>(expected, body)?;
+    Err(ServerError::WrongBody { expected, problem: problem.to_owned() })
+}
+
+/// Reads what was not text: the keys and values of a query string.
+pub(crate) fn read_value<T: DeserializeOwned>(expected: &'static str, value: Json) -> Result<T, ServerError> {
+    serde_path_to_error::deserialize(value).map_err(|error| refused(expected, error.path(), &error.inner().to_string()))
+}
+
+/// Whether a body is an object with this key: one pass that keeps nothing. What is not JSON has no key.
+pub(crate) fn has_key(body: &[u8], key: &'static str) -> bool {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    deserializer.deserialize_map(KeyVisitor(key)).unwrap_or(false)
+}
+
+struct KeyVisitor(&'static str);
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let mut is_found = false;
+        while let Some((key, IgnoredAny)) = map.next_entry::<KeyText<'de>, IgnoredAny>()? {
+            is_found |= key.0 == self.0;
+        }
+        Ok(is_found)
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct KeyText<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
+
+fn refused(expected: &'static str, path: &serde_path_to_error::Path, problem: &str) -> ServerError {
+    match path.to_string() {
+        path if path == "." => ServerError::WrongBody { expected, problem: problem.to_owned() },
+        field => ServerError::InvalidValue { field, problem: format!("is refused: {problem}") },
+    }
+}
+
+/// serde_json skips the texts of unknown keys without looking whether they are UTF-8.
+fn utf8(body: &[u8]) -> Result<&str, ServerError> {
+    std::str::from_utf8(body).map_err(|error| {
+        let before = &body[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        let message = format_args!("invalid unicode code point at line {line} column {column}");
+        ServerError::MalformedJson { source: serde_json::Error::custom(message) }
+    })
+}
+
+/// A value that does not fit is named by its path, so its line and column are left out.
+fn without_position(error: &serde_json::Error) -> String {
+    let (message, position) = (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+    message.strip_suffix(&position).map_or_else(|| message.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use lorank_core::with_causes;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        name: String,
+        #[serde(default)]
+        sizes: Vec<usize>,
+    }
+
+    fn sample(body: &[u8]) -> Result<Sample, String> {
+        read("a sample", body).map_err(|error| with_causes(&error))
+    }
+
+    #[test]
+    fn a_body_is_read_from_its_bytes() {
+        let expected = Sample { name: "é".to_owned(), sizes: vec![1, 2] };
+        assert_eq!(sample(" {\"name\": \"\\u00e9\", \"sizes\": [1, 2]}\n".as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_position_or_by_path() {
+        for (body, expected) in [
+            (&b""[..], "the body is not valid JSON: EOF while parsing a value at line 1 column 0"),
+            (b"{\"name\":\n 'a'}", "the body is not valid JSON: expected value at line 2 column 2"),
+            (b"{\"name\": \"a\"} x", "the body is not valid JSON: trailing characters at line 1 column 15"),
+            (
+                b"{\"name\": \"a\", \"sizes\": [\"x\"], \n ]",
+                "the body is not valid JSON: key must be a string at line 2 column 2",
+            ),
+            (b"{\"name\": 1} {", "the body is not valid JSON: trailing characters at line 1 column 13"),
+            (b"{\"name\":\n \"\xff\"}", "the body is not valid JSON: invalid unicode code point at line 2 column 3"),
+            (b"{\"name\": 1}", "`name` is refused: invalid type: integer `1`, expected a string"),
+            (
+                b"{\"name\": \"a\", \"sizes\": [1, -2]}",
+                "`sizes[1]` is refused: invalid value: integer `-2`, expected usize",
+            ),
+            (b"{\"nam\": \"a\"}", "`nam` is refused: unknown field `nam`, expected `name` or `sizes`"),
+            (b"{}", "the body is not a sample: missing field `name`"),
+            (b"7", "the body is not a sample: invalid type: integer `7`, expected struct Sample"),
+            (b"{\"name\": \"a\", \"name\": \"b\"}", "the body is not a sample: duplicate field `name`"),
+        ] {
+            assert_eq!(sample(body).unwrap_err(), expected, "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    /// Bodies and query strings are refused in the same words.
+    #[test]
+    fn bytes_and_values_are_refused_alike() {
+        for body in [
+            r#"{"name": null}"#,
+            r#"{"name": ["a"]}"#,
+            r#"{"name": {"a": 1}}"#,
+            r#"{"name": 1.5}"#,
+            r#"{"name": true, "sizes": 3}"#,
+            r#"{"name": "a", "sizes": [1, {"b": 2}]}"#,
+            r#"{"name": "a", "sizes": [1e3]}"#,
+            r#"{"other": "a"}"#,
+            r#"{"sizes": []}"#,
+            r#""a""#,
+            r#"[]"#,
+            r#"[1]"#,
+            "null",
+        ] {
+            let value: Json = serde_json::from_str(body).unwrap();
+            let from_value = read_value::<Sample>("a sample", value).map_err(|error| with_causes(&error));
+            let refusal = from_value.expect_err(body);
+            assert_eq!(sample(body.as_bytes()), Err(refusal), "{body}");
+        }
+    }
+
+    #[test]
+    fn keys_are_found_at_the_top_alone() {
+        for (body, is_found) in [
+            (r#"{"a": 1, "documents": null}"#, true),
+            (r#"{"documents": [{"a": [1]}], "a": "}"}"#, true),
+            (r#"{"docu\u006dents": 1}"#, true),
+            (r#"{"a": {"documents": 1}, "b": ["documents"], "c": "documents"}"#, false),
+            (r#"["documents"]"#, false),
+            (r#"{"documents": "#, false),
+            ("", false),
+        ] {
+            assert_eq!(has_key(body.as_bytes(), "documents"), is_found, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_bodies_are_parsed_away_from_the_threads_of_the_runtime() {
+        let here = thread::current().id();
+        let thread_of = async |n_bytes: usize| -> ThreadId {
+            parse(Bytes::from(vec![b' '; n_bytes]), |_| Ok(thread::current().id())).await.unwrap()
+        };
+        assert_eq!(thread_of(INLINE_BYTES_MAX).await, here);
+        assert_ne!(thread_of(INLINE_BYTES_MAX + 1).await, here);
+    }
+}
