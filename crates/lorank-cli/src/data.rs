@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use lorank_adapters::Registry;
-use lorank_experiments::{ExperimentStore, StoreConfig};
+use lorank_experiment_store::{ExperimentStore, StoreConfig};
 
 use crate::environment;
 

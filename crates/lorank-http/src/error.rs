@@ -7,8 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lorank_adapters::{RegistryError, RegistryErrorKind};
 use lorank_core::with_causes;
-use lorank_experiment_pipeline::{ExperimentPipelineError, ExperimentPipelineErrorKind};
-use lorank_experiments::{ExperimentError, ExperimentErrorKind};
+use lorank_experiment_pipeline::ExperimentPipelineError;
+use lorank_experiment_store::ExperimentStoreError;
+use lorank_experiments::ExperimentError;
 use lorank_pipeline::PipelineError;
 
 use crate::wire::{ErrorAnswer, ErrorJson};
@@ -129,7 +130,7 @@ pub enum ServerError {
     Registry(#[from] RegistryError),
     /// The experiments gave an error.
     #[error(transparent)]
-    Experiment(#[from] ExperimentError),
+    Experiment(#[from] ExperimentStoreError),
     /// One of the events that were sent cannot be kept, and so none is.
     #[error("event {n} of those that were sent, counted from 0, is refused, and with it all of them")]
     Event {
@@ -260,6 +261,17 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// How an error of the library is answered.
+    fn of(kind: lorank_core::ErrorKind) -> Self {
+        match kind {
+            lorank_core::ErrorKind::Invalid => Self::InvalidValue,
+            lorank_core::ErrorKind::NotFound => Self::NotFound,
+            lorank_core::ErrorKind::Conflict => Self::Conflict,
+            lorank_core::ErrorKind::Unavailable => Self::Unavailable,
+            _ => Self::Internal,
+        }
+    }
+
     /// The word that stands on the wire. It never changes.
     pub fn as_str(self) -> &'static str {
         self.word_and_status().0
@@ -309,12 +321,7 @@ impl ServerError {
             Self::Overloaded { .. } | Self::QueueFull { .. } | Self::TooManyChanges { .. } => ErrorKind::Overloaded,
             Self::Documents(error) => error.kind(),
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
-            Self::Search(error) => match error.kind() {
-                ExperimentPipelineErrorKind::InvalidInput => ErrorKind::InvalidValue,
-                ExperimentPipelineErrorKind::NotFound => ErrorKind::NotFound,
-                ExperimentPipelineErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
+            Self::Search(error) => ErrorKind::of(error.kind()),
             Self::Registry(error) => match error.kind() {
                 RegistryErrorKind::NotFound => ErrorKind::NotFound,
                 RegistryErrorKind::Invalid => ErrorKind::InvalidValue,
@@ -322,12 +329,7 @@ impl ServerError {
                 RegistryErrorKind::Unavailable => ErrorKind::Unavailable,
                 _ => ErrorKind::Internal,
             },
-            Self::Experiment(error) => match error.kind() {
-                ExperimentErrorKind::NotFound => ErrorKind::NotFound,
-                ExperimentErrorKind::Invalid => ErrorKind::InvalidValue,
-                ExperimentErrorKind::Conflict => ErrorKind::Conflict,
-                _ => ErrorKind::Unavailable,
-            },
+            Self::Experiment(error) => ErrorKind::of(error.kind()),
         }
     }
 
@@ -338,8 +340,8 @@ impl ServerError {
             Self::NoDocuments { field } | Self::TooManyDocuments { field, .. } => Some(field),
             Self::Search(error) => error.field(),
             Self::Documents(error) => error.field(),
-            Self::Experiment(ExperimentError::Invalid { field, .. })
-            | Self::Event { source: ExperimentError::Record { field, .. }, .. } => Some(field),
+            Self::Experiment(error) => error.field(),
+            Self::Event { source, .. } => source.field(),
             Self::AdapterSource { .. } | Self::SourceNotAllowed { .. } => Some("source"),
             _ => None,
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use lorank_experiment_pipeline::ExperimentPipeline;
-use lorank_experiments::StoreConfig;
+use lorank_experiment_store::StoreConfig;
 use lorank_http::{AdapterHost, LiveConfig, ServerConfig, Service};
 use lorank_pipeline::{Pipeline, PipelineConfig};
 use lorank_registry_reranker::RegistryReranker;
@@ -137,11 +137,11 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let reranker = Arc::new(RegistryReranker::new(models.reranker, registry, fallback, bytes_max));
     let pipeline = Arc::new(Pipeline::new(first_stage, reranker.clone(), config)?);
     let shadows = if args.shadows.is_empty() { &file.shadows } else { &args.shadows };
-    let lab = ExperimentPipeline::new(pipeline, store, shadows.iter().map(ShadowArg::config).collect())?;
+    let experiments = ExperimentPipeline::new(pipeline, store, shadows.iter().map(ShadowArg::config).collect())?;
     let allowed = if args.adapter_sources.is_empty() { file.adapter_sources } else { args.adapter_sources.clone() };
     let host = Arc::new(Host { reranker, allowed });
     let documents = Arc::new(Documents::new(index));
-    let service = Service::new(Arc::new(lab)).with_adapters(host.clone()).with_documents(documents);
+    let service = Service::new(Arc::new(experiments)).with_adapters(host.clone()).with_documents(documents);
     #[cfg(feature = "otlp")]
     let service = service.with_traces(crate::otlp::continue_trace);
     let reload = args.config.clone().map(|path| {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::measure::values;
+use super::measure::answer_values;
 use crate::QueryRecord;
 use crate::report::{ArmSummary, DuelSummary};
 
@@ -28,7 +28,7 @@ impl Tally {
         self.n_fallbacks += u64::from(record.fallback.is_some());
         self.n_with_hits += u64::from(record.n_hits > 0);
         self.n_abandoned += u64::from(record.n_hits > 0 && record.clicks.is_empty());
-        self.sums.iter_mut().zip(values(record)).for_each(|(sum, value)| *sum += value);
+        self.sums.iter_mut().zip(answer_values(record)).for_each(|(sum, value)| *sum += value);
         self.latencies_micros.push(record.latency_micros);
     }
 

@@ -6,7 +6,7 @@ mod report;
 mod show;
 
 use clap::{Args, Subcommand};
-use lorank_experiments::{ExperimentError, ExperimentStore};
+use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use serde::Serialize;
 
 use crate::data::{DataArgs, DataFolder};
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ExperimentsArgs) -> anyhow::Result<()> {
 
 /// The store, where it holds an experiment of that name. Where there is no store, none is made.
 fn store_with(id: &str, data: &DataFolder) -> anyhow::Result<ExperimentStore> {
-    let unknown = || ExperimentError::Unknown { experiment: id.to_owned() };
+    let unknown = || ExperimentStoreError::Unknown { experiment: id.to_owned() };
     let store = data.existing_experiments()?.ok_or_else(unknown)?;
     store.get(id)?;
     Ok(store)

@@ -159,12 +159,13 @@ impl Event {
         check_size("event_attributes", &self.attributes_json(), EVENT_ATTRIBUTES_BYTES_MAX)
     }
 
-    /// What tells this event from others: its own id, or else a hash of all that it says.
-    pub(super) fn key(&self) -> String {
+    /// What tells this event from others: its own id, or else a hash of its content.
+    pub fn key(&self) -> String {
         self.event_id.clone().unwrap_or_else(|| self.content_id())
     }
 
-    pub(super) fn attributes_json(&self) -> String {
+    /// The attributes as one JSON object, its keys sorted at every level.
+    pub fn attributes_json(&self) -> String {
         let mut attributes = Value::Object(self.attributes.clone());
         // A client that sends an event again may well write its fields in another order.
         attributes.sort_all_objects();
