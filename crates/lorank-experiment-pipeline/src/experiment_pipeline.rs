@@ -144,6 +144,12 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     }
 }
 
+impl<F, R> std::fmt::Debug for ExperimentPipeline<F, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExperimentPipeline").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
 fn is_missing_model(error: &PipelineError) -> bool {
     matches!(error, PipelineError::UnknownAdapter { .. } | PipelineError::NoBareBase { .. })
 }
