@@ -116,7 +116,7 @@ fn a_unit_sees_the_arm_that_the_hash_gives_it() {
         let arm = Assigner::new(&experiment).arm(&unit).unwrap();
         seen[arm] += 1;
         let answered = bench.ask(&trial(n, &unit));
-        let part = answered.participationicipation.unwrap();
+        let part = answered.participation.unwrap();
         assert_eq!((part.arm.unwrap(), part.forced), (format!("arm-{}", models[arm]), false));
         assert_eq!(answered.answer.hits, bench.plain(&SearchRequest::new("query"), models[arm]).hits);
     }
@@ -242,7 +242,7 @@ fn an_arm_that_fails_leaves_the_others_answer() {
     let bench = Bench::new(&[experiment("x", "interleave", &["first-stage", "gone", "a"])], &[]);
     let answered = bench.ask(&trial(1, "u"));
     assert!(answered.answer.reranked && answered.answer.hits.len() == 10);
-    let part = answered.participationicipation.unwrap();
+    let part = answered.participation.unwrap();
     assert_eq!(part.failed_arms.iter().map(|arm| arm.arm.as_str()).collect::<Vec<_>>(), ["arm-gone"]);
     assert!(!bench.records("x")[0].teams.contains(&1));
     assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
@@ -251,7 +251,7 @@ fn an_arm_that_fails_leaves_the_others_answer() {
     bench.reranker.set_fault(Some(Fault::Error("broken")));
     let answered = bench.ask(&trial(1, "u"));
     assert_eq!(answered.answer.fallback.unwrap().to_string(), "arm `arm-none`: broken; arm `arm-a`: broken");
-    assert_eq!(answered.participationicipation.unwrap().failed_arms.len(), 2);
+    assert_eq!(answered.participation.unwrap().failed_arms.len(), 2);
     assert_eq!(bench.records("x")[0].teams, [NO_TEAM; 10]);
 }
 
