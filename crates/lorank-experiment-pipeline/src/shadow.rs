@@ -67,7 +67,7 @@ struct Job {
 
 impl Shadows {
     /// Starts the thread, if there is a shadow at all.
-    pub fn start<F: FirstStage + 'static, R: Reranker + 'static>(
+    pub(crate) fn start<F: FirstStage + 'static, R: Reranker + 'static>(
         configs: Vec<ShadowConfig>,
         pipeline: Arc<Pipeline<F, R>>,
         store: Arc<ExperimentStore>,
@@ -91,7 +91,7 @@ impl Shadows {
 
     /// Leaves an answer to the shadows that follow it, and waits for nothing. Later pages and mixed answers are not followed:
     /// a shadow is held against one whole ranking.
-    pub fn follow(&self, trial: &Trial, answered: &ExperimentAnswer) {
+    pub(crate) fn follow(&self, trial: &Trial, answered: &ExperimentAnswer) {
         let is_mixed = answered.participation.as_ref().is_some_and(|participation| participation.arm.is_none());
         if trial.request.offset > 0 || is_mixed {
             return;
@@ -110,7 +110,7 @@ impl Shadows {
         }
     }
 
-    pub fn stats(&self) -> ShadowStats {
+    pub(crate) fn stats(&self) -> ShadowStats {
         let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
         ShadowStats { n_followed: count(&self.counts.n_followed), n_dropped: count(&self.counts.n_dropped) }
     }

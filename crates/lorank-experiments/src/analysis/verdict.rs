@@ -107,7 +107,7 @@ pub(crate) struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    pub fn verdict(&self, ratio: Option<&SampleRatio>) -> Verdict {
+    pub(crate) fn verdict(&self, ratio: Option<&SampleRatio>) -> Verdict {
         if let Some(ratio) = ratio.filter(|ratio| ratio.is_mismatch) {
             return Verdict::FixSampleRatio { p_value: ratio.p_value };
         }
