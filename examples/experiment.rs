@@ -13,7 +13,8 @@ use lorank::core::{
     AdapterId, BoxError, Candidate, Digest, FirstStage, Group, ModelVersion, Precision, Query, Reranker, Score,
 };
 use lorank::experiment_pipeline::{ExperimentPipeline, Trial};
-use lorank::experiments::{AnalysisOptions, Event, Experiment, ExperimentStore, StoreConfig, Verdict};
+use lorank::experiment_store::{ExperimentStore, StoreConfig};
+use lorank::experiments::{AnalysisOptions, Event, Experiment, Verdict};
 use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
 
 /// Ten documents, the best of them last.
@@ -57,9 +58,9 @@ pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     store.create(draft)?;
     store.start("rerank-or-not", START_MILLIS)?;
 
-    // The lab stands in the pipeline's place: it chooses the arm, and writes down what was shown.
+    // It stands in the pipeline's place: it chooses the arm, and records what was shown.
     let pipeline = Arc::new(Pipeline::new(Backwards, Appraiser, PipelineConfig::default())?);
-    let lab = ExperimentPipeline::new(pipeline, store.clone(), Vec::new())?;
+    let experiments = ExperimentPipeline::new(pipeline, store.clone(), Vec::new())?;
     for unit in 0..200 {
         let trial = Trial {
             request: SearchRequest::new("what is worth most"),
@@ -69,7 +70,7 @@ pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             arm: None,
             at_millis: START_MILLIS + i64::from(unit) * 1_000,
         };
-        let answered = lab.search(&trial)?;
+        let answered = experiments.search(&trial)?;
 
         // These people know what they want and read on until they find it, but one in ten gives up at once.
         let found = answered.answer.hits.iter().find(|hit| hit.candidate.id.as_str() == "9");
@@ -89,7 +90,7 @@ pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     println!("{}", report.to_text());
     assert!(matches!(report.verdict, Verdict::Ship { .. }), "{}", report.sentence);
 
-    drop((lab, store));
+    drop((experiments, store));
     std::fs::remove_dir_all(folder)?;
     Ok(())
 }

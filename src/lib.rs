@@ -10,7 +10,8 @@
 //! - [`cache`]: the score cache;
 //! - [`pipeline`]: all of them in one search, with a deadline and a fallback;
 //! - [`adapters`]: the registry of adapters; [`registry_reranker`]: a reranker that follows it while it runs;
-//! - [`experiments`]: who sees which arm, and what came of it; [`experiment_pipeline`]: experiments on a pipeline;
+//! - [`experiments`]: who sees which arm, and what came of it: values and statistics alone; [`experiment_store`]: their store;
+//!   [`experiment_pipeline`]: experiments on a pipeline;
 //! - [`http`]: all of it over HTTP; [`server`]: the server that the command starts, put together, as a library;
 //! - [`starter`]: a small base model, adapters and a corpus, compiled in.
 //!
@@ -50,7 +51,8 @@
 //!
 //! The default features are those of the command `lorank`. A program that embeds the library leaves them out
 //! (`default-features = false`): it then carries no command line, no server, no database and no embedded model. The
-//! feature `experiments` brings experiments, and SQLite with them; `http` the HTTP API over a pipeline, and `server` the whole server.
+//! feature `experiments` brings [`experiment_store`], and SQLite with it, and [`experiment_pipeline`]; assignment, interleaving
+//! and statistics ([`experiments`]) need no feature. `http` brings the HTTP API over a pipeline, and `server` the whole server.
 //!
 //! tantivy's types stand in the signatures of [`tantivy`], so its version is part of this crate's: `lorank::tantivy::tantivy`
 //! is the one to use. A new minor version of tantivy (0.28) means a new minor version of lorank.
@@ -61,6 +63,7 @@ pub use lorank_core as core;
 #[cfg(feature = "experiments")]
 pub use lorank_experiment_pipeline as experiment_pipeline;
 #[cfg(feature = "experiments")]
+pub use lorank_experiment_store as experiment_store;
 pub use lorank_experiments as experiments;
 #[cfg(feature = "http")]
 pub use lorank_http as http;

@@ -14,6 +14,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("lorank-server", 5),
     ("lorank-http", 4),
     ("lorank-experiment-pipeline", 3),
+    ("lorank-experiment-store", 2),
     ("lorank-pipeline", 2),
     ("lorank-registry-reranker", 2),
     ("lorank-tantivy", 1),
@@ -49,7 +50,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("toml*", &["lorank-cli"]),
     ("anyhow", &["lorank-cli"]),
     ("tokio", &["lorank-http", "lorank-server", "lorank-cli"]),
-    ("rusqlite", &["lorank-experiments"]),
+    ("rusqlite", &["lorank-experiment-store"]),
     ("ureq", &["lorank-cli"]),
     ("opentelemetry*", &["lorank-cli"]),
     ("tracing-opentelemetry", &["lorank-cli"]),
@@ -63,6 +64,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "lorank-model",
             "lorank-adapters",
             "lorank-experiments",
+            "lorank-experiment-store",
             "lorank-starter",
             TESTING,
         ],
@@ -180,6 +182,7 @@ fn an_embedder_compiles_no_server_no_command_line_no_database_and_no_starter() {
         "clap",
         "rusqlite",
         "libsqlite3-sys",
+        "lorank-experiment-store",
         "lorank-starter",
         "lorank-http",
         "lorank-server",
@@ -193,6 +196,20 @@ fn core_has_plain_values_only() {
     let core = &packages()["lorank-core"];
     let normal: Vec<_> = core.dependencies.iter().filter(|(_, kind)| *kind == Kind::Normal).collect();
     assert_eq!(normal, [&("thiserror".to_owned(), Kind::Normal)], "no serialisation, no IO, no async in lorank-core");
+}
+
+#[test]
+fn experiments_have_no_store_no_io_no_threads_and_no_clock() {
+    let experiments = &packages()["lorank-experiments"];
+    let users = ["rusqlite", "tracing", "tokio", "rayon", "csv"];
+    let used: Vec<_> = experiments.dependencies.iter().filter(|(name, _)| users.contains(&name.as_str())).collect();
+    assert_eq!(used, [] as [&(String, Kind); 0]);
+    let ambient = ["fs", "io", "net", "process", "thread", "time"].map(|module| format!("std::{module}"));
+    let source = experiments.folder.join("src");
+    let sources: Vec<PathBuf> = files(".rs").into_iter().filter(|path| path.starts_with(&source)).collect();
+    assert!(sources.len() > 10, "the search finds what there is to find");
+    let is_ambient = |line: &str| !is_comment(line) && ambient.iter().any(|module| line.contains(module.as_str()));
+    assert_eq!(lines_with(&sources, is_ambient), [""; 0]);
 }
 
 #[test]

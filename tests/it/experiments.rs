@@ -1,6 +1,7 @@
 //! `experiments`: from a draft to a report, on the command line.
 
-use lorank_experiments::{Assigned, Event, ExperimentStore, Exposure, StoreConfig};
+use lorank_experiment_store::{ExperimentStore, StoreConfig};
+use lorank_experiments::{Assigned, Event, Exposure};
 use serde_json::json;
 
 use crate::command::Lorank;

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::escape_html;
+
 /// A passage of a document with the query's terms marked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snippet {
@@ -36,7 +38,8 @@ impl Snippet {
         &self.marks
     }
 
-    /// The passage with `open` and `close` around each marked term, and every stretch of text passed through `escape`.
+    /// The passage with `open` and `close` around each marked term, and every stretch of text passed through `escape`,
+    /// such as [`escape_html`].
     pub fn render(&self, open: &str, close: &str, escape: impl Fn(&str) -> String) -> String {
         let mut out = String::with_capacity(self.text.len() + self.marks.len() * (open.len() + close.len()));
         let mut at = 0;
@@ -53,9 +56,7 @@ impl Snippet {
 
     /// The passage as HTML: text escaped, each marked term in `<b>`.
     pub fn to_html(&self) -> String {
-        let escape =
-            |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
-        self.render("<b>", "</b>", escape)
+        self.render("<b>", "</b>", escape_html)
     }
 }
 

@@ -3,7 +3,8 @@
 use lorank_experiments::{ArmModel, Assigner, Experiment, Method, UnitKind};
 use lorank_pipeline::{AdapterChoice, Ranker};
 
-use crate::{ExperimentPipelineError, Trial};
+use crate::ExperimentPipelineError;
+use crate::trial::Trial;
 
 /// Who ranks.
 pub(crate) enum Choice<'a> {
@@ -78,8 +79,8 @@ fn forced_arm<'a>(
     if trial.request.adapter != AdapterChoice::Default {
         return Err(ExperimentPipelineError::ArmAndAdapter);
     }
-    let place = |experiment: &Experiment| experiment.arms.iter().position(|arm| arm.name == name);
-    let found: Vec<_> = among.iter().filter_map(|&experiment| Some((experiment, place(experiment)?))).collect();
+    let arm_index = |experiment: &Experiment| experiment.arms.iter().position(|arm| arm.name == name);
+    let found: Vec<_> = among.iter().filter_map(|&experiment| Some((experiment, arm_index(experiment)?))).collect();
     match found.as_slice() {
         [one] => Ok(*one),
         [] => {

@@ -1,5 +1,6 @@
 //! What keeps a trial from being answered.
 
+use lorank_core::ErrorKind;
 use lorank_pipeline::PipelineError;
 
 /// A trial that has no answer.
@@ -52,35 +53,19 @@ pub enum ExperimentPipelineError {
     },
 }
 
-/// What sort of error it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExperimentPipelineErrorKind {
-    /// The request or the configuration says something impossible.
-    InvalidInput,
-    /// The request names something that is not there.
-    NotFound,
-    /// The service is not set up to answer now.
-    Unavailable,
-    /// Something broke.
-    Internal,
-}
-
 impl ExperimentPipelineError {
-    /// What sort of error it is.
-    pub fn kind(&self) -> ExperimentPipelineErrorKind {
+    /// The kind of the error.
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Pipeline(error) => match error.kind() {
-                lorank_pipeline::ErrorKind::InvalidInput => ExperimentPipelineErrorKind::InvalidInput,
-                lorank_pipeline::ErrorKind::NotFound => ExperimentPipelineErrorKind::NotFound,
-                lorank_pipeline::ErrorKind::Unavailable => ExperimentPipelineErrorKind::Unavailable,
-                _ => ExperimentPipelineErrorKind::Internal,
+                lorank_pipeline::ErrorKind::InvalidInput => ErrorKind::Invalid,
+                lorank_pipeline::ErrorKind::NotFound => ErrorKind::NotFound,
+                lorank_pipeline::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Internal,
             },
-            Self::UnknownExperiment { .. } | Self::UnknownArm { .. } => ExperimentPipelineErrorKind::NotFound,
-            Self::AmbiguousArm { .. } | Self::ArmAndAdapter | Self::Share { .. } => {
-                ExperimentPipelineErrorKind::InvalidInput
-            }
-            Self::SpawnWorker { .. } => ExperimentPipelineErrorKind::Internal,
+            Self::UnknownExperiment { .. } | Self::UnknownArm { .. } => ErrorKind::NotFound,
+            Self::AmbiguousArm { .. } | Self::ArmAndAdapter | Self::Share { .. } => ErrorKind::Invalid,
+            Self::SpawnWorker { .. } => ErrorKind::Internal,
         }
     }
 

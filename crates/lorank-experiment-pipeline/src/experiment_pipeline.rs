@@ -3,14 +3,16 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lorank_core::{FirstStage, ModelVersion, Reranker, with_causes};
-use lorank_experiments::{Assigned, ExperimentStore, Exposure, Method, NO_TEAM};
+use lorank_core::{FirstStage, ModelVersion, Reranker};
+use lorank_experiment_store::ExperimentStore;
+use lorank_experiments::{Assigned, Exposure, NO_TEAM};
 use lorank_pipeline::{Answer, Fallback, Pipeline, PipelineError, Ranker, SearchRequest};
 
+use crate::ExperimentPipelineError;
 use crate::choice::{Choice, Chosen, choose, ranker};
-use crate::interleave::{Mixed, mix};
-use crate::shadow::Shadows;
-use crate::{ExperimentPipelineError, ShadowConfig, ShadowStats};
+use crate::interleaving::{Mixed, mix};
+use crate::shadow::{ShadowConfig, ShadowStats, Shadows};
+use crate::trial::{ExperimentAnswer, FailedArm, Participation, Trial, fallback_of};
 
 /// A pipeline with experiments on it. See the [crate's page](crate).
 pub struct ExperimentPipeline<F, R> {
@@ -19,60 +21,8 @@ pub struct ExperimentPipeline<F, R> {
     shadows: Option<Shadows>,
 }
 
-/// A search, and who asks it when.
-#[derive(Debug, Clone)]
-pub struct Trial {
-    /// The search.
-    pub request: SearchRequest,
-    /// The id of the request, which clients send back as `query_id` with what people do.
-    pub request_id: String,
-    /// Whom or what experiments assign: a user, a session. Without one it is the query.
-    pub unit_id: Option<String>,
-    /// The one experiment that may choose, among those that run.
-    pub experiment: Option<String>,
-    /// The arm that the request chooses for itself.
-    pub arm: Option<String>,
-    /// The time, in milliseconds since 1970.
-    pub at_millis: i64,
-}
-
-/// The answer to a trial.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ExperimentAnswer {
-    /// The answer. Where arms were mixed its hits have no rerank scores, and it names no model.
-    pub answer: Answer,
-    /// The experiment that was part of it.
-    pub part: Option<Part>,
-}
-
-/// The part that an experiment had in an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// The experiment.
-    pub experiment: String,
-    /// Whether units see one arm or all.
-    pub method: Method,
-    /// The arm; `None` where all were mixed.
-    pub arm: Option<String>,
-    /// Whether the request chose the arm or its adapter itself.
-    pub forced: bool,
-    /// The arms that could not rank, where all were to be mixed.
-    pub failed_arms: Vec<FailedArm>,
-}
-
-/// An arm that could not rank.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedArm {
-    /// Its name.
-    pub arm: String,
-    /// The reason as one word, as [`Fallback::reason`] has it.
-    pub reason: String,
-    /// The reason for people.
-    pub message: String,
-}
-
 impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
-    /// A lab that records into a store.
+    /// Experiments that are recorded into a store.
     ///
     /// # Errors
     /// A shadow with an impossible share, or a system that gives no more threads.
@@ -85,7 +35,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         Ok(Self { pipeline, store: Some(store), shadows })
     }
 
-    /// A lab that only searches.
+    /// Searches without experiments, shadows and records.
     pub fn without_store(pipeline: Arc<Pipeline<F, R>>) -> Self {
         Self { pipeline, store: None, shadows: None }
     }
@@ -97,7 +47,10 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     pub fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError> {
         let running = self.store.as_ref().map_or_else(|| Arc::from([]), |store| store.running());
         let (answered, assigned) = match choose(&running, trial)? {
-            Choice::Plain => (ExperimentAnswer { answer: self.pipeline.search(&trial.request)?, part: None }, None),
+            Choice::Plain => {
+                let answer = self.pipeline.search(&trial.request)?;
+                (ExperimentAnswer { answer, participation: None }, None)
+            }
             Choice::Arm(chosen) => self.by_arm(trial, &chosen)?,
             Choice::Interleaved(chosen) => self.by_all_arms(trial, &chosen)?,
         };
@@ -141,8 +94,11 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
             Err(error) if is_missing_model(&error) && !is_own_choice => self.without_model(&request, &error)?,
             answer => answer?,
         };
-        let part = part_of(chosen, Some(arm.name.clone()), Vec::new());
-        Ok((ExperimentAnswer { answer, part: Some(part) }, Some(assigned(chosen, &arm.name, Vec::new()))))
+        let participation = participation(chosen, Some(arm.name.clone()), Vec::new());
+        Ok((
+            ExperimentAnswer { answer, participation: Some(participation) },
+            Some(assigned(chosen, &arm.name, Vec::new())),
+        ))
     }
 
     fn by_all_arms(
@@ -165,8 +121,8 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         if request.snippets {
             self.pipeline.add_snippets(&request.query, &mut answer.hits)?;
         }
-        let part = part_of(chosen, None, failed);
-        Ok((ExperimentAnswer { answer, part: Some(part) }, Some(assigned(chosen, "", teams))))
+        let participation = participation(chosen, None, failed);
+        Ok((ExperimentAnswer { answer, participation: Some(participation) }, Some(assigned(chosen, "", teams))))
     }
 
     /// The first stage's order for nobody's credit, since no arm could rank.
@@ -188,24 +144,19 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     }
 }
 
-impl FailedArm {
-    pub(crate) fn new(arm: &str, fallback: &Fallback) -> Self {
-        Self { arm: arm.to_owned(), reason: fallback.reason().to_owned(), message: fallback.to_string() }
+impl<F, R> std::fmt::Debug for ExperimentPipeline<F, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExperimentPipeline").field("store", &self.store).finish_non_exhaustive()
     }
-}
-
-/// A model that is not there is to the searcher what a failing one is.
-pub(crate) fn fallback_of(error: &PipelineError) -> Fallback {
-    Fallback::RerankerFailed { message: with_causes(error) }
 }
 
 fn is_missing_model(error: &PipelineError) -> bool {
     matches!(error, PipelineError::UnknownAdapter { .. } | PipelineError::NoBareBase { .. })
 }
 
-fn part_of(chosen: &Chosen<'_>, arm: Option<String>, failed_arms: Vec<FailedArm>) -> Part {
+fn participation(chosen: &Chosen<'_>, arm: Option<String>, failed_arms: Vec<FailedArm>) -> Participation {
     let (experiment, method) = (chosen.experiment.id.clone(), chosen.experiment.method);
-    Part { experiment, method, arm, forced: chosen.forced, failed_arms }
+    Participation { experiment, method, arm, forced: chosen.forced, failed_arms }
 }
 
 fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>) -> Assigned {
@@ -221,7 +172,7 @@ fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>) -> Assigned {
 
 fn exposure(trial: &Trial, answered: &ExperimentAnswer, assigned: Option<Assigned>) -> Exposure {
     let answer = &answered.answer;
-    let failed_arm = || answered.part.as_ref()?.failed_arms.first().map(|arm| arm.reason.clone());
+    let failed_arm = || answered.participation.as_ref()?.failed_arms.first().map(|arm| arm.reason.clone());
     Exposure {
         request_id: trial.request_id.clone(),
         query: trial.request.query.text.clone(),

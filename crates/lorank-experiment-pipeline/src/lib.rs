@@ -1,7 +1,7 @@
 //! Runs experiments on a pipeline: which arm answers a request, how arms are mixed in one answer, what is written down.
 //!
-//! A [`ExperimentPipeline`] takes a [`Pipeline`](lorank_pipeline::Pipeline) and an [`ExperimentStore`](lorank_experiments::ExperimentStore)
-//! and answers searches in their place:
+//! An [`ExperimentPipeline`] takes a [`Pipeline`](lorank_pipeline::Pipeline) and an
+//! [`ExperimentStore`](lorank_experiment_store::ExperimentStore) and answers searches in their place:
 //!
 //! - **Who ranks.** The arm or the adapter that the request names; else the arm of the running experiment that its unit takes
 //!   part in; else the pipeline's default. What a request chose for itself is recorded as forced and kept out of the statistics.
@@ -16,14 +16,17 @@
 //! - **Shadows.** A share of the answers is ranked once more, by a candidate that nobody sees, when the model has nothing else
 //!   to do ([`ShadowConfig`]).
 //!
-//! What is found in the end is `lorank-experiments`' to say. Without a store it is the pipeline and nothing more.
+//! What this crate does not do: the statistics are those of `lorank-experiments`, and records are kept by
+//! `lorank-experiment-store`. Without a store it is the pipeline and nothing more.
 
 mod choice;
 mod error;
 mod experiment_pipeline;
-mod interleave;
+mod interleaving;
 mod shadow;
+mod trial;
 
-pub use error::{ExperimentPipelineError, ExperimentPipelineErrorKind};
-pub use experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, FailedArm, Part, Trial};
+pub use error::ExperimentPipelineError;
+pub use experiment_pipeline::ExperimentPipeline;
 pub use shadow::{ShadowConfig, ShadowStats};
+pub use trial::{ExperimentAnswer, FailedArm, Participation, Trial};

@@ -6,12 +6,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use lorank_core::{AdapterId, DocumentId, FirstStage, Reranker, with_causes};
-use lorank_experiments::{ExperimentStore, ShadowOutcome, ShadowRecord, agreement};
+use lorank_experiment_store::ExperimentStore;
+use lorank_experiments::{ShadowOutcome, ShadowRecord, agreement};
 use lorank_pipeline::{AdapterChoice, Answer, Cancellation, Pipeline, PipelineError, Ranker, SearchRequest};
 
-use crate::{ExperimentAnswer, ExperimentPipelineError, Trial};
+use crate::ExperimentPipelineError;
+use crate::trial::{ExperimentAnswer, Trial};
 
-/// What the hash that picks requests is for.
+/// What the hash that picks requests is for. Another text follows other requests, so it keeps the crate's first name.
 const CONTEXT: &str = "lorank lab 2025-11-25 requests that a shadow follows v1";
 
 /// How likely a reader goes on to the next rank, for rank-biased overlap: 86 % of its weight lies on the first ten.
@@ -43,7 +45,7 @@ pub struct ShadowStats {
 /// The shadows and the thread on which they work.
 pub(crate) struct Shadows {
     configs: Vec<ShadowConfig>,
-    work: SyncSender<Job>,
+    queue: SyncSender<Job>,
     counts: Arc<Counts>,
 }
 
@@ -65,7 +67,7 @@ struct Job {
 
 impl Shadows {
     /// Starts the thread, if there is a shadow at all.
-    pub fn start<F: FirstStage + 'static, R: Reranker + 'static>(
+    pub(crate) fn start<F: FirstStage + 'static, R: Reranker + 'static>(
         configs: Vec<ShadowConfig>,
         pipeline: Arc<Pipeline<F, R>>,
         store: Arc<ExperimentStore>,
@@ -76,7 +78,7 @@ impl Shadows {
         if configs.is_empty() {
             return Ok(None);
         }
-        let (work, waiting) = sync_channel(WAITING_MAX);
+        let (queue, waiting) = sync_channel(WAITING_MAX);
         let counts = Arc::new(Counts::default());
         let run = {
             let counts = counts.clone();
@@ -84,13 +86,13 @@ impl Shadows {
         };
         let thread = thread::Builder::new().name("lorank-shadow".to_owned());
         thread.spawn(run).map_err(|source| ExperimentPipelineError::SpawnWorker { source })?;
-        Ok(Some(Self { configs, work, counts }))
+        Ok(Some(Self { configs, queue, counts }))
     }
 
     /// Leaves an answer to the shadows that follow it, and waits for nothing. Later pages and mixed answers are not followed:
     /// a shadow is held against one whole ranking.
-    pub fn follow(&self, trial: &Trial, answered: &ExperimentAnswer) {
-        let is_mixed = answered.part.as_ref().is_some_and(|part| part.arm.is_none());
+    pub(crate) fn follow(&self, trial: &Trial, answered: &ExperimentAnswer) {
+        let is_mixed = answered.participation.as_ref().is_some_and(|participation| participation.arm.is_none());
         if trial.request.offset > 0 || is_mixed {
             return;
         }
@@ -102,13 +104,13 @@ impl Shadows {
                 given: given(&answered.answer, &trial.request.adapter),
                 shadow: shadow.clone(),
             };
-            if self.work.try_send(job).is_err() {
+            if self.queue.try_send(job).is_err() {
                 self.counts.n_dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    pub fn stats(&self) -> ShadowStats {
+    pub(crate) fn stats(&self) -> ShadowStats {
         let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
         ShadowStats { n_followed: count(&self.counts.n_followed), n_dropped: count(&self.counts.n_dropped) }
     }

@@ -1,23 +1,24 @@
-//! The lab as a whole, over toy engines and a real store.
+//! Experiments on a pipeline as a whole, over toy engines and a real store.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lorank_core::Query;
 use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowConfig, Trial};
-use lorank_experiments::{Assigner, Event, Experiment, ExperimentStore, NO_TEAM, QueryRecord, StoreConfig};
+use lorank_experiment_store::{ExperimentStore, StoreConfig};
+use lorank_experiments::{Assigner, Event, Experiment, NO_TEAM, QueryRecord};
 use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, SearchRequest};
 use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
 use serde_json::{Value, json};
 
-type ToyLab = ExperimentPipeline<ToyFirstStage, Arc<FakeReranker>>;
+type ToyPipeline = ExperimentPipeline<ToyFirstStage, Arc<FakeReranker>>;
 
 const NOW: i64 = 1_764_100_000_000;
 
 struct Bench {
-    lab: ToyLab,
+    experiments: ToyPipeline,
     reranker: Arc<FakeReranker>,
     _folder: tempfile::TempDir,
 }
@@ -38,16 +39,20 @@ impl Bench {
         }
         let first_stage = ToyFirstStage::new(toy::candidates(30));
         let pipeline = Arc::new(Pipeline::new(first_stage, reranker.clone(), PipelineConfig::default()).unwrap());
-        Self { lab: ExperimentPipeline::new(pipeline, store, shadows.to_vec()).unwrap(), reranker, _folder: folder }
+        Self {
+            experiments: ExperimentPipeline::new(pipeline, store, shadows.to_vec()).unwrap(),
+            reranker,
+            _folder: folder,
+        }
     }
 
     fn ask(&self, trial: &Trial) -> ExperimentAnswer {
-        self.lab.search(trial).unwrap()
+        self.experiments.search(trial).unwrap()
     }
 
     /// What was written down, oldest first.
     fn records(&self, experiment: &str) -> Vec<QueryRecord> {
-        let store = self.lab.store().unwrap();
+        let store = self.experiments.store().unwrap();
         store.flush().unwrap();
         store.records(experiment).unwrap().records
     }
@@ -58,7 +63,7 @@ impl Bench {
             "first-stage" => SearchRequest { rerank: false, ..request.clone() },
             adapter => SearchRequest { adapter: adapter.parse().unwrap(), ..request.clone() },
         };
-        self.lab.pipeline().search(&request).unwrap()
+        self.experiments.pipeline().search(&request).unwrap()
     }
 }
 
@@ -84,18 +89,18 @@ fn ids(answer: &Answer) -> Vec<&str> {
 }
 
 fn error(bench: &Bench, trial: &Trial) -> String {
-    bench.lab.search(trial).unwrap_err().to_string()
+    bench.experiments.search(trial).unwrap_err().to_string()
 }
 
 #[test]
 fn without_an_experiment_it_is_the_pipeline() {
     let bench = Bench::new(&[], &[]);
     let answered = bench.ask(&trial(1, "u"));
-    assert_eq!(answered.part, None);
+    assert_eq!(answered.participation, None);
     assert_eq!(answered.answer.hits, bench.plain(&SearchRequest::new("query"), "none").hits);
     let stats = {
-        bench.lab.store().unwrap().flush().unwrap();
-        bench.lab.store().unwrap().stats().unwrap()
+        bench.experiments.store().unwrap().flush().unwrap();
+        bench.experiments.store().unwrap().stats().unwrap()
     };
     assert_eq!((stats.n_exposures, stats.n_dropped), (1, 0), "clicks on it are not unknown");
 }
@@ -104,14 +109,14 @@ fn without_an_experiment_it_is_the_pipeline() {
 fn a_unit_sees_the_arm_that_the_hash_gives_it() {
     let models = ["first-stage", "a", "none"];
     let bench = Bench::new(&[experiment("x", "split", &models)], &[]);
-    let experiment = bench.lab.store().unwrap().get("x").unwrap();
+    let experiment = bench.experiments.store().unwrap().get("x").unwrap();
     let mut seen = [0; 3];
     for n in 0..60 {
         let unit = format!("unit {n}");
         let arm = Assigner::new(&experiment).arm(&unit).unwrap();
         seen[arm] += 1;
         let answered = bench.ask(&trial(n, &unit));
-        let part = answered.part.unwrap();
+        let part = answered.participation.unwrap();
         assert_eq!((part.arm.unwrap(), part.forced), (format!("arm-{}", models[arm]), false));
         assert_eq!(answered.answer.hits, bench.plain(&SearchRequest::new("query"), models[arm]).hits);
     }
@@ -137,10 +142,10 @@ fn who_chooses_for_himself_is_recorded_as_forced() {
         ..trial(3, "u")
     };
     for forced in [&by_arm, &by_adapter] {
-        let part = bench.ask(forced).part.unwrap();
+        let part = bench.ask(forced).participation.unwrap();
         assert_eq!((part.arm.as_deref(), part.forced), (Some("arm-a"), true));
     }
-    assert_eq!(bench.ask(&elsewhere).part, None, "no arm has that adapter");
+    assert_eq!(bench.ask(&elsewhere).participation, None, "no arm has that adapter");
     assert!(bench.records("x").iter().all(|record| record.forced && record.arm == 1));
     assert_eq!(bench.records("x").len(), 2);
 
@@ -153,7 +158,7 @@ fn who_chooses_for_himself_is_recorded_as_forced() {
         "no experiment `y` is running; running are `x`"
     );
     assert!(matches!(
-        bench.lab.search(&Trial { arm: Some("arm-a".into()), ..by_adapter }),
+        bench.experiments.search(&Trial { arm: Some("arm-a".into()), ..by_adapter }),
         Err(ExperimentPipelineError::ArmAndAdapter)
     ));
     let missing = Trial {
@@ -166,15 +171,15 @@ fn who_chooses_for_himself_is_recorded_as_forced() {
 #[test]
 fn of_several_experiments_the_request_may_name_one() {
     let bench = Bench::new(&[experiment("x", "split", &["none", "a"]), experiment("y", "split", &["none", "b"])], &[]);
-    assert_eq!(bench.ask(&trial(1, "u")).part.unwrap().experiment, "x");
+    assert_eq!(bench.ask(&trial(1, "u")).participation.unwrap().experiment, "x");
     let named = Trial { experiment: Some("y".into()), ..trial(2, "u") };
-    assert_eq!(bench.ask(&named).part.unwrap().experiment, "y");
+    assert_eq!(bench.ask(&named).participation.unwrap().experiment, "y");
     let arm = Trial { arm: Some("arm-none".into()), ..trial(3, "u") };
     assert_eq!(
         error(&bench, &arm),
         "the running experiments `x`, `y` all have an arm `arm-none`; name the `experiment` as well"
     );
-    assert_eq!(bench.ask(&Trial { experiment: Some("y".into()), ..arm }).part.unwrap().experiment, "y");
+    assert_eq!(bench.ask(&Trial { experiment: Some("y".into()), ..arm }).participation.unwrap().experiment, "y");
 }
 
 #[test]
@@ -188,7 +193,7 @@ fn without_a_unit_id_the_query_is_the_unit() {
 fn an_arm_whose_model_is_missing_answers_in_first_stage_order_and_says_so() {
     let bench = Bench::new(&[experiment("x", "split", &["gone", "gone-too"])], &[]);
     let answered = bench.ask(&trial(1, "u"));
-    assert!(!answered.answer.reranked && answered.part.is_some());
+    assert!(!answered.answer.reranked && answered.participation.is_some());
     let message = answered.answer.fallback.unwrap().to_string();
     assert!(message.starts_with("the adapter `gone") && message.contains("cannot be used: "), "{message}");
     assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
@@ -237,7 +242,7 @@ fn an_arm_that_fails_leaves_the_others_answer() {
     let bench = Bench::new(&[experiment("x", "interleave", &["first-stage", "gone", "a"])], &[]);
     let answered = bench.ask(&trial(1, "u"));
     assert!(answered.answer.reranked && answered.answer.hits.len() == 10);
-    let part = answered.part.unwrap();
+    let part = answered.participation.unwrap();
     assert_eq!(part.failed_arms.iter().map(|arm| arm.arm.as_str()).collect::<Vec<_>>(), ["arm-gone"]);
     assert!(!bench.records("x")[0].teams.contains(&1));
     assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
@@ -246,14 +251,14 @@ fn an_arm_that_fails_leaves_the_others_answer() {
     bench.reranker.set_fault(Some(Fault::Error("broken")));
     let answered = bench.ask(&trial(1, "u"));
     assert_eq!(answered.answer.fallback.unwrap().to_string(), "arm `arm-none`: broken; arm `arm-a`: broken");
-    assert_eq!(answered.part.unwrap().failed_arms.len(), 2);
+    assert_eq!(answered.participation.unwrap().failed_arms.len(), 2);
     assert_eq!(bench.records("x")[0].teams, [NO_TEAM; 10]);
 }
 
 #[test]
 fn clicks_come_to_the_arms_that_they_are_due() {
     let bench = Bench::new(&[experiment("x", "split", &["none", "a"])], &[]);
-    let store = bench.lab.store().unwrap();
+    let store = bench.experiments.store().unwrap();
     let answered = bench.ask(&trial(1, "u"));
     let clicked = answered.answer.hits[2].candidate.id.to_string();
     let click = json!({"action_name": "click", "query_id": "r1", "object_id": clicked, "timestamp": NOW});
@@ -267,10 +272,10 @@ fn shadow(adapter: &str, share: f64) -> ShadowConfig {
 
 /// Waits until so many answers were followed.
 fn wait_for_followed(bench: &Bench, n: u64) {
-    while bench.lab.shadow_stats().n_followed < n {
+    while bench.experiments.shadow_stats().n_followed < n {
         std::thread::yield_now();
     }
-    bench.lab.store().unwrap().flush().unwrap();
+    bench.experiments.store().unwrap().flush().unwrap();
 }
 
 #[test]
@@ -285,7 +290,7 @@ fn a_shadow_tells_how_far_it_agrees() {
     let same = SearchRequest { adapter: "a".parse().unwrap(), ..SearchRequest::new("query 1") };
     bench.ask(&Trial { request: same, ..trial(10, "u") });
     wait_for_followed(&bench, 6);
-    let summary = bench.lab.store().unwrap().shadows().unwrap().remove(0);
+    let summary = bench.experiments.store().unwrap().shadows().unwrap().remove(0);
     assert_eq!((summary.name.as_str(), summary.n_answers, summary.n_failures), ("candidate", 6, 0));
     let rbo = summary.mean_rbo.unwrap();
     assert!(rbo > 1.0 / 6.0 && rbo < 0.99, "one of six is the same ranking: {rbo}");
@@ -298,18 +303,19 @@ fn a_shadow_follows_its_share_and_failures_are_told() {
     for n in 0..64 {
         bench.ask(&Trial { request: SearchRequest::from_query(Query::new("query")), ..trial(n, "u") });
         // None is dropped: at most one waits.
-        let stats = bench.lab.shadow_stats();
+        let stats = bench.experiments.shadow_stats();
         assert_eq!(stats.n_dropped, 0);
     }
-    while bench.lab.shadow_stats().n_followed < 10 {
+    while bench.experiments.shadow_stats().n_followed < 10 {
         std::thread::yield_now();
     }
-    bench.lab.store().unwrap().flush().unwrap();
-    let summary = bench.lab.store().unwrap().shadows().unwrap().remove(0);
+    bench.experiments.store().unwrap().flush().unwrap();
+    let summary = bench.experiments.store().unwrap().shadows().unwrap().remove(0);
     assert!((10..30).contains(&summary.n_answers) && summary.n_failures == summary.n_answers, "{summary:?}");
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap());
-    let refused = ExperimentPipeline::new(bench.lab.pipeline().clone(), store, vec![shadow("a", 1.5)]).err().unwrap();
+    let refused =
+        ExperimentPipeline::new(bench.experiments.pipeline().clone(), store, vec![shadow("a", 1.5)]).err().unwrap();
     assert_eq!(refused.to_string(), "the share of shadow `candidate` is 1.5; give a number above 0 and up to 1");
 }
 
@@ -322,7 +328,7 @@ fn a_shadow_does_not_hold_up_an_answer() {
     let plain = SearchRequest { rerank: false, ..SearchRequest::new("query") };
     bench.ask(&Trial { request: plain, ..trial(1, "u") });
     gate.wait_for_arrivals(1);
-    assert_eq!(bench.lab.shadow_stats().n_followed, 0);
+    assert_eq!(bench.experiments.shadow_stats().n_followed, 0);
     gate.open();
     wait_for_followed(&bench, 1);
 }

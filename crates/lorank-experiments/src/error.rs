@@ -1,11 +1,12 @@
-//! What can go wrong with an experiment and with what is kept of it.
+//! What can be wrong with an experiment and with the records of one.
 
-use std::path::PathBuf;
 use std::sync::Arc;
+
+use lorank_core::ErrorKind;
 
 use crate::ExperimentState;
 
-/// An error of defining, running or keeping an experiment.
+/// An error of a definition, of a step in an experiment's life, or of a record.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExperimentError {
@@ -18,18 +19,6 @@ pub enum ExperimentError {
         field: &'static str,
         /// What is wrong, and what to do.
         why: String,
-    },
-    /// No experiment has that name.
-    #[error("there is no experiment `{experiment}`")]
-    Unknown {
-        /// The name.
-        experiment: String,
-    },
-    /// The name is taken.
-    #[error("there is an experiment `{experiment}` already; choose another name, or delete it while it is a draft")]
-    Exists {
-        /// The name.
-        experiment: String,
     },
     /// The experiment's state does not allow what was asked.
     #[error("experiment `{experiment}` ({state}) cannot be {action}; {hint}")]
@@ -62,7 +51,7 @@ pub enum ExperimentError {
         /// The experiments that hold the others, as a list.
         holders: String,
     },
-    /// An event, an answer or a shadow's record cannot be kept as it is.
+    /// An exposure or an event cannot be kept as it is.
     #[error("`{field}` of the {record} {why}")]
     Record {
         /// The kind of record.
@@ -79,109 +68,23 @@ pub enum ExperimentError {
         #[source]
         source: Arc<serde_json::Error>,
     },
-    /// More at once than is taken.
-    #[error("{found} {what} are more than the {max} that are taken; {hint}")]
-    TooMany {
-        /// What there is too much of.
-        what: &'static str,
-        /// How many there are.
-        found: usize,
-        /// How many may be.
-        max: usize,
-        /// What to do.
-        hint: &'static str,
-    },
-    /// The file could not be opened.
-    #[error("could not open `{}`", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Arc<dyn std::error::Error + Send + Sync>,
-    },
-    /// The file is a database of something else.
-    #[error("`{}` is a database of another program; name another folder", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file was written by a newer version.
-    #[error("`{}` has the schema {found}, and this version knows those up to {known}; use a newer lorank", path.display())]
-    NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest one that is known here.
-        known: i64,
-    },
-    /// The database failed.
-    #[error("could not {what} in the experiments' database")]
-    Database {
-        /// What was tried.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: Arc<rusqlite::Error>,
-    },
-    /// What is stored cannot be understood.
-    #[error("{what} in the experiments' database cannot be understood")]
-    Corrupt {
-        /// The row.
-        what: String,
-        /// Why.
-        #[source]
-        source: Arc<serde_json::Error>,
-    },
-    /// The thread that writes is gone.
-    #[error("the experiments' database is no longer written to, since its thread has ended; restart")]
-    WriterGone,
-    /// The export could not be written.
-    #[error("could not write the export")]
-    Export {
-        /// Why.
-        #[source]
-        source: Arc<csv::Error>,
-    },
-}
-
-/// The kind of an [`ExperimentError`], for callers that choose by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ExperimentErrorKind {
-    /// What was named is not there.
-    NotFound,
-    /// A definition, an event or a file that cannot be used as it is.
-    Invalid,
-    /// The state of things does not allow it.
-    Conflict,
-    /// The database or the export's destination cannot be read or written.
-    Unavailable,
 }
 
 impl ExperimentError {
     /// The kind of the error.
-    pub fn kind(&self) -> ExperimentErrorKind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } => ExperimentErrorKind::NotFound,
-            Self::Exists { .. } | Self::WrongState { .. } | Self::NoRoom { .. } => ExperimentErrorKind::Conflict,
-            Self::Open { .. } | Self::Database { .. } | Self::WriterGone | Self::Export { .. } => {
-                ExperimentErrorKind::Unavailable
-            }
-            _ => ExperimentErrorKind::Invalid,
+            Self::Invalid { .. } | Self::Record { .. } | Self::EventShape { .. } => ErrorKind::Invalid,
+            Self::WrongState { .. } | Self::NoRoom { .. } => ErrorKind::Conflict,
         }
     }
 
-    /// Says what was tried when the database failed.
-    pub(crate) fn database(what: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Database { what, source: Arc::new(source) }
-    }
-}
-
-impl From<csv::Error> for ExperimentError {
-    fn from(source: csv::Error) -> Self {
-        Self::Export { source: Arc::new(source) }
+    /// The field that the error is about.
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid { field, .. } | Self::Record { field, .. } => Some(field),
+            Self::WrongState { .. } | Self::NoRoom { .. } | Self::EventShape { .. } => None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use crate::{Arm, ArmModel, Click, Experiment, ExperimentState, Method, PrimaryMeasure, QueryRecord, UnitKind};
 
 /// An experiment with arms `A`, `B`, ... of these weights.
-pub fn experiment(weights: &[u32]) -> Experiment {
+pub(crate) fn experiment(weights: &[u32]) -> Experiment {
     let arm = |(name, weight): (char, &u32)| Arm {
         name: name.into(),
         model: ArmModel::Base,
@@ -28,7 +28,7 @@ pub fn experiment(weights: &[u32]) -> Experiment {
 }
 
 /// A query of `unit` in `arm` with clicks on these ranks.
-pub fn record(unit: &str, arm: usize, clicks: &[usize]) -> QueryRecord {
+pub(crate) fn record(unit: &str, arm: usize, clicks: &[usize]) -> QueryRecord {
     QueryRecord {
         request_id: String::new(),
         unit: unit.into(),

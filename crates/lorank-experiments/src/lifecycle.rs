@@ -28,6 +28,23 @@ impl Experiment {
         self.check_end(self.end_millis)
     }
 
+    /// Checks that it can be kept as a new draft: [`Experiment::check`], and that nothing of it has begun.
+    pub fn check_draft(&self) -> Result<(), ExperimentError> {
+        self.check()?;
+        if self.state != ExperimentState::Draft || !self.buckets.is_empty() {
+            return Err(self.invalid("state", "must be `draft`, with no `buckets`; they come with the start"));
+        }
+        Ok(())
+    }
+
+    /// Checks that it can be deleted: only a draft has no records that refer to it.
+    pub fn check_deletable(&self) -> Result<(), ExperimentError> {
+        if self.state != ExperimentState::Draft {
+            return Err(self.wrong_state("deleted", "its records refer to it; stop it instead"));
+        }
+        Ok(())
+    }
+
     /// Starts a draft: from now, or from the start that it names where that lies ahead. `others` are the experiments
     /// that may share its layer; those that run keep their buckets.
     pub fn start(&mut self, now_millis: i64, others: &[Experiment]) -> Result<(), ExperimentError> {
@@ -92,7 +109,7 @@ impl Experiment {
     }
 
     /// Whether it runs, but past its end: it assigns nothing more, and nothing but [`Experiment::stop`] is left to do.
-    pub(crate) fn is_over(&self, now_millis: i64) -> bool {
+    pub fn is_over(&self, now_millis: i64) -> bool {
         self.state == ExperimentState::Running && self.has_ended(now_millis)
     }
 
@@ -150,11 +167,11 @@ impl Experiment {
         }
     }
 
-    pub(crate) fn invalid(&self, field: &'static str, why: impl Into<String>) -> ExperimentError {
+    fn invalid(&self, field: &'static str, why: impl Into<String>) -> ExperimentError {
         ExperimentError::Invalid { experiment: self.id.clone(), field, why: why.into() }
     }
 
-    pub(crate) fn wrong_state(&self, action: &'static str, hint: &'static str) -> ExperimentError {
+    fn wrong_state(&self, action: &'static str, hint: &'static str) -> ExperimentError {
         ExperimentError::WrongState { experiment: self.id.clone(), state: self.state, action, hint }
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of one answered query: the store reads these, the analysis consumes them.
+//! What is known of one answered query: a store joins these from exposures and events, the analysis consumes them.
 
 /// One answer that an experiment was part of, with the clicks that followed.
 #[derive(Debug, Clone, PartialEq)]

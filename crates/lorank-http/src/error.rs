@@ -7,8 +7,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use lorank_adapters::RegistryError;
 use lorank_core::{ErrorKind, with_causes};
-use lorank_experiment_pipeline::{ExperimentPipelineError, ExperimentPipelineErrorKind};
-use lorank_experiments::{ExperimentError, ExperimentErrorKind};
+use lorank_experiment_pipeline::ExperimentPipelineError;
+use lorank_experiment_store::ExperimentStoreError;
+use lorank_experiments::ExperimentError;
 use lorank_pipeline::PipelineError;
 
 use crate::{DocumentError, http_status};
@@ -136,7 +137,7 @@ pub enum ServerError {
     Registry(#[from] RegistryError),
     /// The experiments gave an error.
     #[error(transparent)]
-    Experiment(#[from] ExperimentError),
+    Experiment(#[from] ExperimentStoreError),
     /// One of the events that were sent cannot be kept, and so none is.
     #[error("event {n} of those that were sent, counted from 0, is refused, and with it all of them")]
     Event {
@@ -258,8 +259,8 @@ impl ServerError {
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
             Self::Documents(error) => error.kind(),
             Self::Registry(error) => error.kind(),
-            Self::Search(error) => kind_of_search(error),
-            Self::Experiment(error) => kind_of_experiment(error),
+            Self::Search(error) => error.kind(),
+            Self::Experiment(error) => error.kind(),
         }
     }
 
@@ -270,8 +271,8 @@ impl ServerError {
             Self::NoDocuments { field } | Self::TooManyDocuments { field, .. } => Some(field),
             Self::Search(error) => error.field(),
             Self::Documents(error) => error.field(),
-            Self::Experiment(ExperimentError::Invalid { field, .. })
-            | Self::Event { source: ExperimentError::Record { field, .. }, .. } => Some(field),
+            Self::Experiment(error) => error.field(),
+            Self::Event { source, .. } => source.field(),
             Self::AdapterSource { .. } | Self::SourceNotAllowed { .. } => Some("source"),
             _ => None,
         }
@@ -302,26 +303,6 @@ impl ServerError {
 
     fn is_failure_of_service(&self) -> bool {
         http_status(self.kind()).is_server_error()
-    }
-}
-
-/// Until the crates below have `lorank_core::ErrorKind` as their kind: `error.kind()` then.
-fn kind_of_search(error: &ExperimentPipelineError) -> ErrorKind {
-    match error.kind() {
-        ExperimentPipelineErrorKind::InvalidInput => ErrorKind::Invalid,
-        ExperimentPipelineErrorKind::NotFound => ErrorKind::NotFound,
-        ExperimentPipelineErrorKind::Unavailable => ErrorKind::Unavailable,
-        _ => ErrorKind::Internal,
-    }
-}
-
-/// Likewise.
-fn kind_of_experiment(error: &ExperimentError) -> ErrorKind {
-    match error.kind() {
-        ExperimentErrorKind::NotFound => ErrorKind::NotFound,
-        ExperimentErrorKind::Invalid => ErrorKind::Invalid,
-        ExperimentErrorKind::Conflict => ErrorKind::Conflict,
-        _ => ErrorKind::Unavailable,
     }
 }
 

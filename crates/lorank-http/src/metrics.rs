@@ -144,7 +144,7 @@ impl Metrics {
 
     /// Counts a search that was answered.
     pub fn answered(&self, answered: &ExperimentAnswer) {
-        let ExperimentAnswer { answer, part } = answered;
+        let ExperimentAnswer { answer, participation: part } = answered;
         let timings = &answer.timings;
         let forward = timings.rerank.saturating_sub(timings.queue);
         for (stage, took) in [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError, Candidate, Digest, FirstStage, ModelVersion, Reranker};
 use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowStats, Trial};
-use lorank_experiments::{ExperimentError, ExperimentStore};
+use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use lorank_pipeline::{
     AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, Scoring, SearchRequest,
 };
@@ -27,16 +27,16 @@ pub struct Service {
 pub type ContinueTrace = fn(&tracing::Span, &str);
 
 impl Service {
-    /// A lab's searches and experiments.
-    pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(lab: Arc<ExperimentPipeline<F, R>>) -> Self {
-        Self { engine: lab, adapters: None, documents: None, continue_trace: None }
+    /// The searches and experiments of a pipeline.
+    pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(pipeline: Arc<ExperimentPipeline<F, R>>) -> Self {
+        Self { engine: pipeline, adapters: None, documents: None, continue_trace: None }
     }
 
     /// Returns when all exposures and shadows' records so far are on the disk: at the end, before the process goes.
     ///
     /// # Errors
     /// A store that cannot be written any more.
-    pub fn flush(&self) -> Result<(), ExperimentError> {
+    pub fn flush(&self) -> Result<(), ExperimentStoreError> {
         self.engine.store().map_or(Ok(()), |store| store.flush())
     }
 
@@ -109,7 +109,7 @@ pub struct ModelTimes {
     pub n_tokens: u64,
 }
 
-/// A lab whose engines are forgotten.
+/// A pipeline with experiments, whose engines' types are erased.
 pub(crate) trait Engine: Send + Sync {
     fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError>;
     fn search_each(

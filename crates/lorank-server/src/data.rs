@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lorank_adapters::Registry;
-use lorank_experiments::{ExperimentStore, StoreConfig};
+use lorank_experiment_store::{ExperimentStore, StoreConfig};
 
 use crate::Error;
 

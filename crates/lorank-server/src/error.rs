@@ -3,10 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use lorank_adapters::{RegistryError, RegistryErrorKind};
+use lorank_adapters::RegistryError;
 use lorank_core::{AdapterId, ErrorKind};
-use lorank_experiment_pipeline::{ExperimentPipelineError, ExperimentPipelineErrorKind};
-use lorank_experiments::{ExperimentError, ExperimentErrorKind};
+use lorank_experiment_pipeline::ExperimentPipelineError;
+use lorank_experiment_store::ExperimentStoreError;
 use lorank_model::{ModelError, ModelErrorKind};
 use lorank_pipeline::PipelineError;
 
@@ -95,7 +95,7 @@ pub enum Error {
     Registry(#[from] RegistryError),
     /// The store of experiments could not be opened.
     #[error(transparent)]
-    Store(#[from] ExperimentError),
+    Store(#[from] ExperimentStoreError),
     /// The pipeline could not be set up.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -114,7 +114,7 @@ pub enum Error {
     #[error("the last records of experiments could not be written")]
     Flush {
         /// Why.
-        source: ExperimentError,
+        source: ExperimentStoreError,
     },
     /// A thread of the runtime broke off.
     #[error("a task of the server did not finish")]
@@ -154,31 +154,15 @@ impl Error {
                 lorank_tantivy::ErrorKind::Unavailable => ErrorKind::Unavailable,
                 _ => ErrorKind::Internal,
             },
-            Self::Registry(source) => match source.kind() {
-                RegistryErrorKind::NotFound => ErrorKind::NotFound,
-                RegistryErrorKind::Invalid | RegistryErrorKind::Corrupt => ErrorKind::Malformed,
-                RegistryErrorKind::Conflict => ErrorKind::Conflict,
-                RegistryErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
-            Self::Store(source) => match source.kind() {
-                ExperimentErrorKind::NotFound => ErrorKind::NotFound,
-                ExperimentErrorKind::Invalid => ErrorKind::Malformed,
-                ExperimentErrorKind::Conflict => ErrorKind::Conflict,
-                _ => ErrorKind::Unavailable,
-            },
+            Self::Registry(source) => source.kind(),
+            Self::Store(source) => source.kind(),
             Self::Pipeline(source) => match source.kind() {
                 lorank_pipeline::ErrorKind::InvalidInput => ErrorKind::Invalid,
                 lorank_pipeline::ErrorKind::NotFound => ErrorKind::NotFound,
                 lorank_pipeline::ErrorKind::Unavailable => ErrorKind::Unavailable,
                 _ => ErrorKind::Internal,
             },
-            Self::Experiments(source) => match source.kind() {
-                ExperimentPipelineErrorKind::InvalidInput => ErrorKind::Invalid,
-                ExperimentPipelineErrorKind::NotFound => ErrorKind::NotFound,
-                ExperimentPipelineErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
+            Self::Experiments(source) => source.kind(),
             Self::Bind { .. } | Self::Flush { .. } => ErrorKind::Unavailable,
             Self::Task { .. } => ErrorKind::Internal,
         }

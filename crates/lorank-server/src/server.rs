@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_experiment_pipeline::ExperimentPipeline;
-use lorank_experiments::StoreConfig;
+use lorank_experiment_store::StoreConfig;
 use lorank_http::axum::Router;
 use lorank_http::{AdapterHost, ContinueTrace, Ended, LiveConfig, Service};
 use lorank_pipeline::Pipeline;

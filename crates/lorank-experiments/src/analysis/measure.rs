@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::Interval;
 use crate::{PrimaryMeasure, QueryRecord};
 
 /// What arms are compared by.
@@ -20,11 +21,11 @@ pub enum Measure {
     Preference,
 }
 
-/// The measures of an answer that one arm ranked, in the order of [`values`].
-pub(crate) const OF_AN_ANSWER: [Measure; 3] = [Measure::ClickThrough, Measure::TopClick, Measure::ReciprocalRank];
+/// The measures of an answer that one arm ranked, in the order of [`answer_values`].
+pub(crate) const ANSWER_MEASURES: [Measure; 3] = [Measure::ClickThrough, Measure::TopClick, Measure::ReciprocalRank];
 
-/// The [`OF_AN_ANSWER`] measures of one answer.
-pub(crate) fn values(record: &QueryRecord) -> [f64; 3] {
+/// The [`ANSWER_MEASURES`] measures of one answer.
+pub(crate) fn answer_values(record: &QueryRecord) -> [f64; 3] {
     let has_top_click = record.clicks.iter().any(|click| click.rank <= 3);
     let reciprocal_rank = record.clicks.first().map_or(0.0, |click| 1.0 / click.rank.max(1) as f64);
     [f64::from(!record.clicks.is_empty()), f64::from(has_top_click), reciprocal_rank]
@@ -50,7 +51,7 @@ impl Measure {
     }
 
     /// An interval in words, as in `1.2 points (0.3 to 2.1)`.
-    pub(crate) fn interval(self, of: super::Interval) -> String {
+    pub(crate) fn interval(self, of: Interval) -> String {
         let digits = |value: f64| self.difference(value).trim_end_matches(" points").to_owned();
         format!("{} ({} to {})", self.difference(of.estimate), digits(of.low), digits(of.high))
     }

@@ -31,7 +31,7 @@ pub struct SampleRatio {
 }
 
 impl MismatchTest {
-    pub fn new(weights: impl Iterator<Item = u32>) -> Self {
+    pub(crate) fn new(weights: impl Iterator<Item = u32>) -> Self {
         let weights: Vec<f64> = weights.map(f64::from).collect();
         let sum: f64 = weights.iter().sum();
         let weights: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
@@ -39,7 +39,7 @@ impl MismatchTest {
     }
 
     /// Counts a new unit.
-    pub fn add(&mut self, arm: usize) {
+    pub(crate) fn add(&mut self, arm: usize) {
         let n: u64 = self.counts.iter().sum();
         // The Bayes factor grows by what the alternative gives to this arm now, over what the weights give to it.
         let predicted = (CONCENTRATION * self.weights[arm] + self.counts[arm] as f64) / (CONCENTRATION + n as f64);
@@ -48,7 +48,7 @@ impl MismatchTest {
         self.counts[arm] += 1;
     }
 
-    pub fn sample_ratio(&self, alpha: f64) -> SampleRatio {
+    pub(crate) fn sample_ratio(&self, alpha: f64) -> SampleRatio {
         let p_value = (-self.log_factor_max).exp();
         let (n_units, expected) = (self.counts.clone(), self.weights.clone());
         SampleRatio { n_units, expected, p_value, is_mismatch: p_value < alpha }

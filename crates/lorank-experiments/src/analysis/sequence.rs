@@ -29,19 +29,19 @@ pub(crate) struct Sequence {
 
 impl Sequence {
     /// Half the interval's width, for an estimate of this variance.
-    pub fn half_width(self, variance: f64) -> f64 {
+    pub(crate) fn half_width(self, variance: f64) -> f64 {
         let information = self.tau * self.tau / variance;
         let bound = 2.0 * (1.0 / self.alpha).ln() + (1.0 + information).ln();
         (variance * (1.0 + 1.0 / information) * bound).sqrt()
     }
 
-    pub fn interval(self, Estimate { value, variance }: Estimate) -> Interval {
+    pub(crate) fn interval(self, Estimate { value, variance }: Estimate) -> Interval {
         let half = self.half_width(variance);
         Interval { estimate: value, low: value - half, high: value + half }
     }
 
     /// The variance at which the interval is so narrow.
-    pub fn variance_at(self, half_width: f64) -> f64 {
+    pub(crate) fn variance_at(self, half_width: f64) -> f64 {
         // The half-width grows with the variance, and is above the standard error.
         let (mut low, mut high) = (0.0, half_width * half_width);
         for _ in 0..60 {
@@ -84,7 +84,7 @@ pub(crate) struct RatioSums {
 
 impl RatioSums {
     /// Puts a unit's new sums in the place of its old ones; `(0, 0)` are those of a unit not met before.
-    pub fn replace(&mut self, (old_x, old_n): (f64, f64), (x, n): (f64, f64)) {
+    pub(crate) fn replace(&mut self, (old_x, old_n): (f64, f64), (x, n): (f64, f64)) {
         self.n_units += f64::from(n > 0.0) - f64::from(old_n > 0.0);
         self.x += x - old_x;
         self.n += n - old_n;
@@ -93,12 +93,12 @@ impl RatioSums {
         self.nn += n * n - old_n * old_n;
     }
 
-    pub fn n_units(&self) -> f64 {
+    pub(crate) fn n_units(&self) -> f64 {
         self.n_units
     }
 
     /// The ratio; `None` for fewer than two units.
-    pub fn ratio(&self) -> Option<Estimate> {
+    pub(crate) fn ratio(&self) -> Option<Estimate> {
         if self.n_units < 2.0 {
             return None;
         }

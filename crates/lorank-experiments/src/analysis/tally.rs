@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::measure::values;
+use super::measure::answer_values;
 use crate::QueryRecord;
 use crate::report::{ArmSummary, DuelSummary};
 
@@ -21,18 +21,18 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub fn add(&mut self, record: &QueryRecord, is_new_unit: bool) {
+    pub(crate) fn add(&mut self, record: &QueryRecord, is_new_unit: bool) {
         self.n_units += u64::from(is_new_unit);
         self.n_queries += 1;
         self.n_clicks += record.clicks.len() as u64;
         self.n_fallbacks += u64::from(record.fallback.is_some());
         self.n_with_hits += u64::from(record.n_hits > 0);
         self.n_abandoned += u64::from(record.n_hits > 0 && record.clicks.is_empty());
-        self.sums.iter_mut().zip(values(record)).for_each(|(sum, value)| *sum += value);
+        self.sums.iter_mut().zip(answer_values(record)).for_each(|(sum, value)| *sum += value);
         self.latencies_micros.push(record.latency_micros);
     }
 
-    pub fn summary(&self, arm: &str) -> ArmSummary {
+    pub(crate) fn summary(&self, arm: &str) -> ArmSummary {
         let mut latencies = self.latencies_micros.clone();
         latencies.sort_unstable();
         // The smallest latency that at least this share of the queries stays within.
@@ -68,7 +68,7 @@ pub(crate) struct Duel {
 
 impl Duel {
     /// Counts an answer by the arm's lead in credit, `None` where one of the two had no hits. Gives the lead and its size.
-    pub fn add(&mut self, lead: Option<f64>) -> (f64, f64) {
+    pub(crate) fn add(&mut self, lead: Option<f64>) -> (f64, f64) {
         let Some(lead) = lead else { return (0.0, 0.0) };
         match lead.total_cmp(&0.0) {
             Ordering::Greater => self.n_won += 1,
@@ -78,7 +78,7 @@ impl Duel {
         (lead, lead.abs())
     }
 
-    pub fn summary(&self, credit: f64, control_credit: f64) -> DuelSummary {
+    pub(crate) fn summary(&self, credit: f64, control_credit: f64) -> DuelSummary {
         let Self { n_won, n_lost, n_drawn } = *self;
         DuelSummary { n_won, n_lost, n_drawn, credit, control_credit }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::sequence::{Estimate, Interval, Sequence};
 use super::{Measure, SampleRatio};
+use crate::format::with_separators;
 
 /// What the data says to do.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -106,7 +107,7 @@ pub(crate) struct Evidence<'a> {
 }
 
 impl Evidence<'_> {
-    pub fn verdict(&self, ratio: Option<&SampleRatio>) -> Verdict {
+    pub(crate) fn verdict(&self, ratio: Option<&SampleRatio>) -> Verdict {
         if let Some(ratio) = ratio.filter(|ratio| ratio.is_mismatch) {
             return Verdict::FixSampleRatio { p_value: ratio.p_value };
         }
@@ -230,7 +231,7 @@ impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Two digits are more than is known.
         let magnitude = 10u64.pow(self.n_units.max(1).ilog10().saturating_sub(1));
-        write!(f, "about {} more units", crate::report::grouped(self.n_units.div_ceil(magnitude) * magnitude))?;
+        write!(f, "about {} more units", with_separators(self.n_units.div_ceil(magnitude) * magnitude))?;
         match self.days {
             Some(days) if days >= 1.0 => write!(f, ", some {days:.0} days at the rate so far"),
             Some(_) => write!(f, ", less than a day at the rate so far"),

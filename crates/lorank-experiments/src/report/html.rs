@@ -1,8 +1,10 @@
 //! The report as one page: its style and plots are inside, it asks for nothing and runs no script.
+//!
+//! maud escapes every text that is put in, names of arms and experiments among them.
 
-use std::fmt::Write;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::text::{differences, heading, method, notes};
+use super::words::{arm_rows, differences, heading, method, notes};
 use super::{ArmSummary, Report, plot};
 use crate::{Measure, Verdict};
 
@@ -22,31 +24,47 @@ svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 12px
 .grid { stroke: var(--rule); } .zero { stroke: var(--ink); } .small { stroke: var(--soft); stroke-dasharray: 4 4; }
 ";
 
-pub(super) fn render(report: &Report) -> String {
-    let name = escape(&report.experiment);
-    let is_warning = matches!(report.verdict, Verdict::FixSampleRatio { .. });
-    let class = if is_warning { "warning" } else { "verdict" };
-    let mut body = format!("<h1>Experiment {name}</h1>\n<p class=\"{class}\">{}</p>\n", escape(&report.sentence));
-    let _ = writeln!(body, "<p class=\"note\">{}, decided by {}.</p>", method(report), report.measure);
-    if let Some(notes) = notes(report) {
-        let class = if notes.contains("WARNING") { "warning" } else { "note" };
-        let _ = writeln!(body, "<p class=\"{class}\">{}</p>", escape(&notes));
-    }
-    for (n, comparison) in report.comparisons.iter().enumerate() {
-        let _ = writeln!(body, "<h2>{}</h2>", escape(&heading(report, comparison)));
-        if let Some(plot) = plot::sequence(report, n) {
-            let _ = writeln!(body, "{plot}\n<p class=\"note\">{}</p>", legend(report));
+impl Report {
+    /// The report as one page of HTML that asks for nothing else.
+    pub fn to_html(&self) -> String {
+        html! {
+            (DOCTYPE) "\n"
+            html lang="en" { "\n"
+                head { "\n"
+                    meta charset="utf-8"; "\n"
+                    meta name="viewport" content="width=device-width, initial-scale=1"; "\n"
+                    title { "Experiment " (self.experiment) } "\n"
+                    style { (PreEscaped(STYLE)) } "\n"
+                } "\n"
+                body { "\n" (body(self)) } "\n"
+            } "\n"
         }
-        body += &table(None, &differences(comparison));
+        .into_string()
     }
+}
+
+fn body(report: &Report) -> Markup {
+    let is_mismatch = matches!(report.verdict, Verdict::FixSampleRatio { .. });
     let shown = if report.measure == Measure::Preference { Measure::ClickThrough } else { report.measure };
-    let _ = writeln!(body, "<h2>Arms: {shown}</h2>\n{}", plot::bars(report));
-    body += &arms(&report.arms);
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Experiment {name}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
-    )
+    html! {
+        h1 { "Experiment " (report.experiment) } "\n"
+        p class=(if is_mismatch { "warning" } else { "verdict" }) { (report.sentence) } "\n"
+        p.note { (method(report)) ", decided by " (report.measure.to_string()) "." } "\n"
+        @if let Some(notes) = notes(report) {
+            p class=(if notes.contains("WARNING") { "warning" } else { "note" }) { (notes) } "\n"
+        }
+        @for (n, comparison) in report.comparisons.iter().enumerate() {
+            h2 { (heading(report, comparison)) } "\n"
+            @if let Some(plot) = plot::intervals(report, n) {
+                (plot) "\n"
+                p.note { (legend(report)) } "\n"
+            }
+            (table(None, &differences(comparison)))
+        }
+        h2 { "Arms: " (shown.to_string()) } "\n"
+        (plot::bars(report)) "\n"
+        (arms(&report.arms))
+    }
 }
 
 fn legend(report: &Report) -> String {
@@ -57,37 +75,31 @@ fn legend(report: &Report) -> String {
     )
 }
 
-fn arms(arms: &[ArmSummary]) -> String {
-    let columns: Vec<_> = arms.iter().map(ArmSummary::rows).collect();
-    let head = std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.arm.clone())).collect();
+/// One column an arm.
+fn arms(arms: &[ArmSummary]) -> Markup {
+    let columns: Vec<_> = arms.iter().map(arm_rows).collect();
+    let head: Vec<String> = std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.arm.clone())).collect();
     let n_rows = columns.first().map_or(0, Vec::len);
     let row =
         |n: usize| std::iter::once(columns[0][n].0.to_owned()).chain(columns.iter().map(move |rows| rows[n].1.clone()));
-    table(Some(head), &(0..n_rows).map(|n| row(n).collect()).collect::<Vec<_>>())
+    table(Some(&head), &(0..n_rows).map(|n| row(n).collect()).collect::<Vec<_>>())
 }
 
-fn table(head: Option<Vec<String>>, rows: &[Vec<String>]) -> String {
-    let line = |cells: &[String], tag: &str| {
-        let cells = cells.iter().fold(String::new(), |line, cell| line + &format!("<{tag}>{}</{tag}>", escape(cell)));
-        format!("<tr>{cells}</tr>\n")
-    };
-    let head = head.map_or(String::new(), |cells| format!("<thead>{}</thead>", line(&cells, "th")));
-    let rows: String = rows.iter().map(|cells| line(cells, "td")).collect();
-    format!("<div class=\"scroll\"><table>{head}\n<tbody>\n{rows}</tbody></table></div>\n")
-}
-
-/// Text as HTML and as an attribute's value.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            c => escaped.push(c),
+fn table(head: Option<&[String]>, rows: &[Vec<String>]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                @if let Some(cells) = head {
+                    thead { tr { @for cell in cells { th { (cell) } } } "\n" }
+                }
+                "\n"
+                tbody { "\n"
+                    @for cells in rows {
+                        tr { @for cell in cells { td { (cell) } } } "\n"
+                    }
+                }
+            }
         }
+        "\n"
     }
-    escaped
 }

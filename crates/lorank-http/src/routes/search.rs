@@ -108,7 +108,7 @@ async fn search(
         }
         let query = &trial.request.query.text;
         let mut answer = SearchAnswer::shaped(query, &answered.answer, &arrival.request_id, &shape);
-        answer.experiment = answered.part.as_ref().map(PartJson::new);
+        answer.experiment = answered.participation.as_ref().map(PartJson::new);
         let body = serde_json::to_vec(&answer).expect("the answer's keys are all texts");
         let headers = [(header::CONTENT_TYPE, "application/json".to_owned()), (SERVER_TIMING, server_timing(&answer))];
         Ok((headers, body).into_response())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use lorank_experiment_pipeline::{ExperimentPipeline, ShadowConfig};
-use lorank_experiments::{ExperimentStore, StoreConfig};
+use lorank_experiment_store::{ExperimentStore, StoreConfig};
 use serde_json::json;
 
 use super::*;
@@ -17,8 +17,8 @@ pub(super) fn lab_service(config: HttpConfig) -> (Router, tempfile::TempDir) {
     let first_stage = ToyFirstStage::new(toy::candidates(20));
     let pipeline = Arc::new(Pipeline::new(first_stage, reranker, PipelineConfig::default()).unwrap());
     let shadow = ShadowConfig { name: "b".into(), adapter: "b".parse().unwrap(), share: 1.0 };
-    let lab = ExperimentPipeline::new(pipeline, store, vec![shadow]).unwrap();
-    (router(Service::new(Arc::new(lab)), config), folder)
+    let experiments = ExperimentPipeline::new(pipeline, store, vec![shadow]).unwrap();
+    (router(Service::new(Arc::new(experiments)), config), folder)
 }
 
 /// Sends JSON and reads JSON, where there is any.

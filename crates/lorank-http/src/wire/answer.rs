@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lorank_core::{AdapterVersion, Blend, Hit, Score};
-use lorank_experiment_pipeline::{FailedArm, Part};
+use lorank_experiment_pipeline::{FailedArm, Participation};
 use lorank_pipeline::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -200,7 +200,7 @@ impl<'a> SearchAnswer<'a> {
 }
 
 impl<'a> PartJson<'a> {
-    pub(crate) fn new(part: &'a Part) -> Self {
+    pub(crate) fn new(part: &'a Participation) -> Self {
         let failed = |failed: &'a FailedArm| FailedArmJson {
             arm: &failed.arm,
             reason: &failed.reason,

@@ -1,7 +1,7 @@
 //! Experiments, shadows and events. Experiments, their reports and events are read and written by `lorank-experiments`; what stands
 //! here of them is their description, which a test holds against the real ones.
 
-use lorank_experiments::ShadowSummary;
+use lorank_experiment_store::ShadowSummary;
 use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use lorank_experiments::Forgotten;
+use lorank_experiment_store::Forgotten;
 use lorank_server::DataFolder;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! The experiment that a command works on.
 
 use clap::Args;
-use lorank_experiments::{ExperimentError, ExperimentStore};
+use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use lorank_server::DataFolder;
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ pub(super) struct OneExperiment {
 
 /// The store, where it holds an experiment of that name. Where there is no store, none is made.
 pub(super) fn store_with(id: &str, data: &DataFolder) -> anyhow::Result<ExperimentStore> {
-    let unknown = || ExperimentError::Unknown { experiment: id.to_owned() };
+    let unknown = || ExperimentStoreError::Unknown { experiment: id.to_owned() };
     let store = data.existing_experiments()?.ok_or_else(unknown)?;
     store.get(id)?;
     Ok(store)

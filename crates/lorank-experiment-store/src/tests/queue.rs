@@ -1,6 +1,9 @@
-use rusqlite::TransactionBehavior;
+use lorank_experiments::EXPOSURE_BYTES_MAX;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::*;
+use crate::store::FILE_NAME;
+use crate::{ExperimentStoreError, StoreStats};
 
 #[test]
 fn a_full_queue_drops_and_counts_and_never_blocks() {
@@ -55,7 +58,7 @@ fn what_cannot_be_kept_is_never_acknowledged() {
     let other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
     other.execute_batch("ALTER TABLE exposures RENAME TO gone").unwrap();
     assert!(store.record_exposure(exposure("r1", 1)));
-    assert!(matches!(store.submit_exposures(vec![exposure("r2", 1)]), Err(ExperimentError::Database { .. })));
+    assert!(matches!(store.submit_exposures(vec![exposure("r2", 1)]), Err(ExperimentStoreError::Database { .. })));
     other.execute_batch("ALTER TABLE gone RENAME TO exposures").unwrap();
     assert_eq!(store.submit_exposures(vec![exposure("r3", 1)]).unwrap(), submitted(1, 0), "the writer goes on");
     let stats = store.stats().unwrap();

@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
+use lorank_experiments::{Assigned, Exposure};
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::read::{each_exposure, events_on, list_of, rank_of, snapshot};
-use super::{Assigned, Exposure};
-use crate::ExperimentError;
+use crate::ExperimentStoreError;
+use crate::read::{each_exposure, events_on, json_array, snapshot};
 
 /// The columns of a [`QueryRow`].
 const QUERY_COLUMNS: &[&str] = &[
@@ -105,37 +105,37 @@ struct EventRow<'a> {
     attributes: &'a str,
 }
 
-pub(super) fn queries(
+pub(crate) fn queries(
     connection: &mut Connection,
     experiment: &str,
     click_actions: &[String],
     to: impl Write,
-) -> Result<u64, ExperimentError> {
+) -> Result<u64, ExperimentStoreError> {
     let transaction = snapshot(connection)?;
-    let actions = list_of(click_actions);
+    let actions = json_array(click_actions);
     let mut table = Table::new(to, QUERY_COLUMNS)?;
     each_exposure(&transaction, experiment, |exposure, assigned| {
         let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
         let clicks: Vec<(usize, i64)> = events
             .iter()
-            .filter_map(|stored| Some((rank_of(&exposure, &stored.event)?, stored.event.at_millis)))
+            .filter_map(|stored| Some((exposure.rank_of(&stored.event)?, stored.event.at_millis)))
             .collect();
         table.write(query_row(&exposure, &assigned, &clicks, events.len() - clicks.len()))
     })?;
     table.finish()
 }
 
-pub(super) fn events(
+pub(crate) fn events(
     connection: &mut Connection,
     experiment: &str,
     click_actions: &[String],
     to: impl Write,
-) -> Result<u64, ExperimentError> {
+) -> Result<u64, ExperimentStoreError> {
     let transaction = snapshot(connection)?;
     let mut table = Table::new(to, EVENT_COLUMNS)?;
     each_exposure(&transaction, experiment, |exposure, assigned| {
         for stored in events_on(&transaction, &exposure.request_id, None)? {
-            let rank = rank_of(&exposure, &stored.event);
+            let rank = exposure.rank_of(&stored.event);
             let event = &stored.event;
             table.write(EventRow {
                 request_id: &exposure.request_id,
@@ -181,20 +181,20 @@ fn query_row<'a>(
         arm_name: &assigned.arm_name,
         forced: assigned.forced,
         n_hits: exposure.hits.len(),
-        hits: list_of(&exposure.hits),
-        teams: spaced(&assigned.teams),
+        hits: json_array(&exposure.hits),
+        teams: joined_by_spaces(&assigned.teams),
         latency_micros: exposure.latency_micros,
         fallback: exposure.fallback.as_deref(),
         model: exposure.model.as_deref(),
         n_clicks: clicks.len(),
         n_clicks_outside,
         first_click_rank: clicks.first().map(|(rank, _)| *rank),
-        click_ranks: spaced(clicks.iter().map(|(rank, _)| rank)),
-        click_millis: spaced(clicks.iter().map(|(_, millis)| millis)),
+        click_ranks: joined_by_spaces(clicks.iter().map(|(rank, _)| rank)),
+        click_millis: joined_by_spaces(clicks.iter().map(|(_, millis)| millis)),
     }
 }
 
-fn spaced<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
+fn joined_by_spaces<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
     values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
 }
 
@@ -206,18 +206,18 @@ struct Table<W: Write> {
 
 impl<W: Write> Table<W> {
     /// The columns are named by hand, since a table without rows has them too.
-    fn new(to: W, columns: &[&str]) -> Result<Self, ExperimentError> {
+    fn new(to: W, columns: &[&str]) -> Result<Self, ExperimentStoreError> {
         let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(to);
         csv.write_record(columns)?;
         Ok(Self { csv, n_rows: 0 })
     }
 
-    fn write(&mut self, row: impl Serialize) -> Result<(), ExperimentError> {
+    fn write(&mut self, row: impl Serialize) -> Result<(), ExperimentStoreError> {
         self.n_rows += 1;
         Ok(self.csv.serialize(row)?)
     }
 
-    fn finish(mut self) -> Result<u64, ExperimentError> {
+    fn finish(mut self) -> Result<u64, ExperimentStoreError> {
         self.csv.flush().map_err(csv::Error::from)?;
         Ok(self.n_rows)
     }

@@ -159,12 +159,13 @@ impl Event {
         check_size("event_attributes", &self.attributes_json(), EVENT_ATTRIBUTES_BYTES_MAX)
     }
 
-    /// What tells this event from others: its own id, or else a hash of all that it says.
-    pub(super) fn key(&self) -> String {
+    /// What tells this event from others: its own id, or else a hash of its content.
+    pub fn key(&self) -> String {
         self.event_id.clone().unwrap_or_else(|| self.content_id())
     }
 
-    pub(super) fn attributes_json(&self) -> String {
+    /// The attributes as one JSON object, its keys sorted at every level.
+    pub fn attributes_json(&self) -> String {
         let mut attributes = Value::Object(self.attributes.clone());
         // A client that sends an event again may well write its fields in another order.
         attributes.sort_all_objects();
@@ -246,6 +247,7 @@ fn invalid(field: &'static str, why: impl Into<String>) -> ExperimentError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -359,5 +361,65 @@ mod tests {
             with("a", json!({"b": 1})),
         ];
         assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len());
+    }
+
+    /// Values of every kind, most of them too deep or of the wrong kind for the key that they stand at.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+            "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{0,12}(Z|[+-][0-9]{2}:[0-9]{2})?".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let key = prop_oneof![
+                Just("object".to_owned()),
+                Just("object_id".to_owned()),
+                Just("position".to_owned()),
+                Just("ordinal".to_owned()),
+                "[a-z]{1,4}"
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key, inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// An event with a sound action and time, so that what else is in it is read at all.
+    fn any_event() -> impl Strategy<Value = Value> {
+        let names = ["event_id", "query_id", "object_id", "message", "event_attributes", "timestamp", "application"];
+        prop::collection::vec((prop::sample::select(names.to_vec()), any_value()), 0..5).prop_map(|fields| {
+            let mut json = json!({"action_name": "click", "timestamp": 5});
+            for (name, value) in fields {
+                json[name] = value;
+            }
+            json
+        })
+    }
+
+    proptest! {
+        /// Bytes are an event or an error, never a panic.
+        #[test]
+        fn any_bytes_are_an_event_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(json) = serde_json::from_slice(&bytes) {
+                let _ = Event::from_json(json);
+            }
+        }
+
+        /// What is accepted keeps within the limits, has the same key in whatever order its fields come, and keeps the fields
+        /// that it does not know.
+        #[test]
+        fn any_json_is_an_event_within_the_limits_or_an_error(json in any_event()) {
+            let Ok(event) = Event::from_json(json.clone()) else { return Ok(()) };
+            prop_assert!(event.check().is_ok());
+            prop_assert!(event.attributes_json().len() <= EVENT_ATTRIBUTES_BYTES_MAX);
+            prop_assert_eq!(event.attributes.get("application"), json.get("application"));
+            let reversed = json.as_object().unwrap().clone().into_iter().rev().collect();
+            prop_assert_eq!(Event::from_json(Value::Object(reversed)).unwrap().key(), event.key());
+        }
     }
 }

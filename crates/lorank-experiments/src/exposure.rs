@@ -1,6 +1,6 @@
 //! What was shown: one record for each answered search.
 
-use crate::ExperimentError;
+use crate::{Event, ExperimentError};
 
 /// The most bytes that the texts of one exposure take together.
 pub const EXPOSURE_BYTES_MAX: usize = 256 << 10;
@@ -61,6 +61,17 @@ impl Exposure {
             );
         }
         Ok(())
+    }
+
+    /// The rank of the hit that an event is about, counted from 1; `None` where it is about none of them.
+    ///
+    /// The object's id decides where there is one: clients count ordinals from 0 or 1, by page or over all pages, and a click
+    /// on something between the hits has an ordinal too.
+    pub fn rank_of(&self, event: &Event) -> Option<usize> {
+        match &event.object_id {
+            Some(id) => self.hits.iter().position(|hit| hit == id).map(|at| at + 1),
+            None => event.ordinal.map(|ordinal| ordinal as usize).filter(|rank| (1..=self.hits.len()).contains(rank)),
+        }
     }
 
     fn n_bytes(&self) -> usize {

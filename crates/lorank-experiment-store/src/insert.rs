@@ -1,10 +1,9 @@
-//! The rows of exposures and events. One that is known already stays as it was.
+//! The rows of exposures, events and shadow records. One that is known already stays as it was.
 
+use lorank_experiments::{Event, Exposure, ShadowOutcome, ShadowRecord};
 use rusqlite::{Connection, named_params};
 
-use super::{Event, Exposure, clamped};
-
-pub(super) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite::Result<usize> {
+pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO exposures (request_id, experiment, unit, arm, arm_name, forced, teams,
                                 query, hits, latency_micros, fallback, model, at_millis)
@@ -29,7 +28,7 @@ pub(super) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite
     })
 }
 
-pub(super) fn event(connection: &Connection, event: &Event, received_millis: i64) -> rusqlite::Result<usize> {
+pub(crate) fn event(connection: &Connection, event: &Event, received_millis: i64) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO events (event_id, query_id, client_id, session_id, action_name, object_id, object_id_field,
                              ordinal, message, attributes, at_millis, received_millis)
@@ -50,4 +49,35 @@ pub(super) fn event(connection: &Connection, event: &Event, received_millis: i64
         ":at_millis": event.at_millis,
         ":received_millis": received_millis,
     })
+}
+
+pub(crate) fn shadow(connection: &Connection, record: &ShadowRecord) -> rusqlite::Result<usize> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO shadows (request_id, name, candidate, rbo, kendall_tau, overlap_at_10, failure,
+                              latency_micros, at_millis)
+         VALUES (:request_id, :name, :candidate, :rbo, :kendall_tau, :overlap_at_10, :failure,
+                 :latency_micros, :at_millis) ON CONFLICT DO NOTHING",
+    )?;
+    let (rbo, kendall_tau, overlap_at_10, failure) = match &record.outcome {
+        ShadowOutcome::Ranked { rbo, kendall_tau, overlap_at_10 } => {
+            (Some(*rbo), *kendall_tau, Some(*overlap_at_10), None)
+        }
+        ShadowOutcome::Failed(why) => (None, None, None, Some(why)),
+    };
+    statement.execute(named_params! {
+        ":request_id": record.request_id,
+        ":name": record.name,
+        ":candidate": record.candidate.as_str(),
+        ":rbo": rbo,
+        ":kendall_tau": kendall_tau,
+        ":overlap_at_10": overlap_at_10,
+        ":failure": failure,
+        ":latency_micros": clamped(record.latency_micros),
+        ":at_millis": record.at_millis,
+    })
+}
+
+/// SQLite's integers are signed.
+fn clamped(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,9 @@
+use std::time::Duration;
+
+use lorank_core::ErrorKind::{Conflict, Invalid, NotFound};
+use lorank_experiments::{BucketRange, Click};
+
 use super::*;
-use crate::ExperimentErrorKind::{Conflict, Invalid, NotFound};
 
 fn names(experiments: &[Experiment]) -> Vec<&str> {
     experiments.iter().map(|experiment| experiment.id.as_str()).collect()
@@ -13,11 +17,11 @@ fn an_experiment_goes_from_draft_to_running_to_stopped() {
     store.create(draft("a", 0.3)).unwrap();
     assert!(store.running().is_empty());
 
-    assert_eq!(store.start("b", 10).unwrap().buckets, [crate::BucketRange { start: 0, end: 2_000 }]);
+    assert_eq!(store.start("b", 10).unwrap().buckets, [BucketRange { start: 0, end: 2_000 }]);
     store.start("a", 20).unwrap();
     assert_eq!(names(&store.running()), ["a", "b"], "the snapshot shows it at once");
     let raised = store.raise_share("b", 0.7, 30).unwrap();
-    assert_eq!(raised.buckets, [(0, 2_000), (5_000, 10_000)].map(|(start, end)| crate::BucketRange { start, end }));
+    assert_eq!(raised.buckets, [(0, 2_000), (5_000, 10_000)].map(|(start, end)| BucketRange { start, end }));
     assert_eq!(store.set_end("a", Some(99), 40).unwrap().end_millis, Some(99));
     assert_eq!(store.stop("b", 50).unwrap().end_millis, Some(50));
     assert_eq!(names(&store.running()), ["a"]);
@@ -121,5 +125,5 @@ fn two_stores_on_one_file_see_each_others_changes() {
     command.submit(vec![click("r1", "b", 2)], 2).unwrap();
     assert_eq!(server.submit(vec![click("r1", "b", 2)], 3).unwrap(), submitted(0, 1));
     assert_eq!(server.records("e").unwrap(), command.records("e").unwrap());
-    assert_eq!(server.records("e").unwrap().records[0].clicks, [crate::Click { rank: 2, at_millis: 2 }]);
+    assert_eq!(server.records("e").unwrap().records[0].clicks, [Click { rank: 2, at_millis: 2 }]);
 }

@@ -6,9 +6,8 @@ use lorank_core::Hit;
 use lorank_experiments::{Drafted, team_draft};
 use lorank_pipeline::{Answer, CacheUse, PipelineError, Timings};
 
-use crate::FailedArm;
 use crate::choice::Chosen;
-use crate::experiment_pipeline::fallback_of;
+use crate::trial::{FailedArm, fallback_of};
 
 /// The arms' rankings mixed.
 pub(crate) struct Mixed {

@@ -1,15 +1,16 @@
 //! How many events are acknowledged in a second, each submitted by itself and synced to the disk before it is.
 //!
-//! `cargo bench -p lorank-experiments --bench submit [FOLDER]`; the folder says which disk is measured.
+//! `cargo bench -p lorank-experiment-store --bench submit [FOLDER]`; the folder says which disk is measured.
 
-#![allow(clippy::unwrap_used, reason = "a measurement may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a measurement may fail where it stands")]
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lorank_experiments::{Event, ExperimentStore, StoreConfig};
+use lorank_experiment_store::{ExperimentStore, StoreConfig};
+use lorank_experiments::Event;
 use serde_json::json;
 
 const TIME: Duration = Duration::from_secs(3);

@@ -1,10 +1,14 @@
+//! The store from its callers' side, and its file from the outside.
+
 use std::num::NonZeroU32;
 
+use lorank_experiments::{
+    Arm, ArmModel, Assigned, Event, Experiment, ExperimentState, Exposure, Method, PrimaryMeasure, UnitKind,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::*;
-use crate::{Arm, ArmModel, ExperimentState, Method, PrimaryMeasure, UnitKind};
+use crate::{ExperimentStore, StoreConfig, Submitted};
 
 mod definitions;
 mod files;

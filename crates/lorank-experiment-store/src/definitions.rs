@@ -2,24 +2,22 @@
 
 use std::sync::Arc;
 
+use lorank_experiments::{Experiment, ExperimentError};
 use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBehavior, params};
 
-use crate::{Experiment, ExperimentError, ExperimentState};
+use crate::ExperimentStoreError;
 
 /// Adds a draft, which must be one.
-pub(super) fn create(connection: &mut Connection, draft: &Experiment, max: usize) -> Result<(), ExperimentError> {
-    draft.check()?;
-    if draft.state != ExperimentState::Draft || !draft.buckets.is_empty() {
-        return Err(draft.invalid("state", "must be `draft`, with no `buckets`; they come with the start"));
-    }
+pub(crate) fn create(connection: &mut Connection, draft: &Experiment, max: usize) -> Result<(), ExperimentStoreError> {
+    draft.check_draft()?;
     let transaction = begin(connection)?;
     if find(&transaction, &draft.id)?.is_some() {
-        return Err(ExperimentError::Exists { experiment: draft.id.clone() });
+        return Err(ExperimentStoreError::Exists { experiment: draft.id.clone() });
     }
     let found = all(&transaction)?.len() + 1;
     if found > max {
         let hint = "delete drafts, or use another folder for a new start";
-        return Err(ExperimentError::TooMany { what: "experiments", found, max, hint });
+        return Err(ExperimentStoreError::TooMany { what: "experiments", found, max, hint });
     }
     put(&transaction, draft)?;
     commit(transaction)
@@ -27,12 +25,12 @@ pub(super) fn create(connection: &mut Connection, draft: &Experiment, max: usize
 
 /// Takes one step with an experiment, in sight of the others. Those whose end has passed are stopped first, so that
 /// they hold no buckets.
-pub(super) fn change(
+pub(crate) fn change(
     connection: &mut Connection,
     id: &str,
     now_millis: i64,
     step: impl FnOnce(&mut Experiment, &[Experiment]) -> Result<(), ExperimentError>,
-) -> Result<Experiment, ExperimentError> {
+) -> Result<Experiment, ExperimentStoreError> {
     let transaction = begin(connection)?;
     let mut experiment = get(&transaction, id)?;
     let mut others = running(&transaction)?;
@@ -47,67 +45,65 @@ pub(super) fn change(
     Ok(experiment)
 }
 
-pub(super) fn delete_draft(connection: &mut Connection, id: &str) -> Result<(), ExperimentError> {
+pub(crate) fn delete_draft(connection: &mut Connection, id: &str) -> Result<(), ExperimentStoreError> {
     let transaction = begin(connection)?;
-    let experiment = get(&transaction, id)?;
-    if experiment.state != ExperimentState::Draft {
-        return Err(experiment.wrong_state("deleted", "its records refer to it; stop it instead"));
-    }
+    get(&transaction, id)?.check_deletable()?;
     let deleted = transaction.execute("DELETE FROM experiments WHERE id = ?1", [id]);
-    deleted.map_err(ExperimentError::database("delete a draft"))?;
+    deleted.map_err(ExperimentStoreError::database("delete a draft"))?;
     commit(transaction)
 }
 
-pub(super) fn get(connection: &Connection, id: &str) -> Result<Experiment, ExperimentError> {
-    find(connection, id)?.ok_or_else(|| ExperimentError::Unknown { experiment: id.to_owned() })
+pub(crate) fn get(connection: &Connection, id: &str) -> Result<Experiment, ExperimentStoreError> {
+    find(connection, id)?.ok_or_else(|| ExperimentStoreError::Unknown { experiment: id.to_owned() })
 }
 
-pub(super) fn all(connection: &Connection) -> Result<Vec<Experiment>, ExperimentError> {
+pub(crate) fn all(connection: &Connection) -> Result<Vec<Experiment>, ExperimentStoreError> {
     select(connection, "SELECT id, definition FROM experiments ORDER BY id", [])
 }
 
-pub(super) fn running(connection: &Connection) -> Result<Vec<Experiment>, ExperimentError> {
+pub(crate) fn running(connection: &Connection) -> Result<Vec<Experiment>, ExperimentStoreError> {
     select(connection, "SELECT id, definition FROM experiments WHERE state = 'running' ORDER BY id", [])
 }
 
-fn find(connection: &Connection, id: &str) -> Result<Option<Experiment>, ExperimentError> {
+fn find(connection: &Connection, id: &str) -> Result<Option<Experiment>, ExperimentStoreError> {
     let sql = "SELECT definition FROM experiments WHERE id = ?1";
     let json: rusqlite::Result<Option<String>> = connection.query_row(sql, [id], |row| row.get(0)).optional();
-    let json = json.map_err(ExperimentError::database("read an experiment"))?;
+    let json = json.map_err(ExperimentStoreError::database("read an experiment"))?;
     json.map(|json| parse(id, &json)).transpose()
 }
 
-fn select(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Experiment>, ExperimentError> {
+fn select(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Experiment>, ExperimentStoreError> {
     let read = || -> rusqlite::Result<Vec<(String, String)>> {
         let mut statement = connection.prepare_cached(sql)?;
         statement.query_map(params, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     };
-    let rows = read().map_err(ExperimentError::database("read the experiments"))?;
+    let rows = read().map_err(ExperimentStoreError::database("read the experiments"))?;
     rows.iter().map(|(id, json)| parse(id, json)).collect()
 }
 
-fn put(connection: &Connection, experiment: &Experiment) -> Result<(), ExperimentError> {
-    let corrupt = |source| ExperimentError::Corrupt { what: what(&experiment.id), source: Arc::new(source) };
+fn put(connection: &Connection, experiment: &Experiment) -> Result<(), ExperimentStoreError> {
+    let corrupt = |source| ExperimentStoreError::Corrupt { what: row_name(&experiment.id), source: Arc::new(source) };
     let json = serde_json::to_string(experiment).map_err(corrupt)?;
     let sql = "INSERT INTO experiments (id, state, definition) VALUES (?1, ?2, ?3)
                ON CONFLICT (id) DO UPDATE SET state = ?2, definition = ?3";
     let done = connection.execute(sql, params![experiment.id, experiment.state.to_string(), json]);
-    done.map(drop).map_err(ExperimentError::database("write an experiment"))
+    done.map(drop).map_err(ExperimentStoreError::database("write an experiment"))
 }
 
-fn parse(id: &str, json: &str) -> Result<Experiment, ExperimentError> {
-    serde_json::from_str(json).map_err(|source| ExperimentError::Corrupt { what: what(id), source: Arc::new(source) })
+fn parse(id: &str, json: &str) -> Result<Experiment, ExperimentStoreError> {
+    serde_json::from_str(json)
+        .map_err(|source| ExperimentStoreError::Corrupt { what: row_name(id), source: Arc::new(source) })
 }
 
-fn what(id: &str) -> String {
+fn row_name(id: &str) -> String {
     format!("experiment `{id}`")
 }
 
-fn begin(connection: &mut Connection) -> Result<Transaction<'_>, ExperimentError> {
+fn begin(connection: &mut Connection) -> Result<Transaction<'_>, ExperimentStoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
-    transaction.map_err(ExperimentError::database("begin a change"))
+    transaction.map_err(ExperimentStoreError::database("begin a change"))
 }
 
-fn commit(transaction: Transaction<'_>) -> Result<(), ExperimentError> {
-    transaction.commit().map_err(ExperimentError::database("write an experiment"))
+fn commit(transaction: Transaction<'_>) -> Result<(), ExperimentStoreError> {
+    transaction.commit().map_err(ExperimentStoreError::database("write an experiment"))
 }

@@ -1,6 +1,6 @@
 //! Killing the process under load: what was acknowledged is there, and nothing is there twice.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -8,9 +8,9 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use lorank_experiment_store::{ExperimentStore, StoreConfig};
 use lorank_experiments::{
-    Arm, ArmModel, Assigned, Event, Experiment, ExperimentState, ExperimentStore, Exposure, Method, PrimaryMeasure,
-    StoreConfig, UnitKind,
+    Arm, ArmModel, Assigned, Event, Experiment, ExperimentState, Exposure, Method, PrimaryMeasure, UnitKind,
 };
 use serde_json::json;
 use tempfile::TempDir;

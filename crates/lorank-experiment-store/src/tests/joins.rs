@@ -1,5 +1,7 @@
+use lorank_experiments::{AnalysisOptions, Click, QueryRecord, ShadowOutcome, ShadowRecord};
+
 use super::*;
-use crate::{Click, QueryRecord};
+use crate::{ExperimentStoreError, Forgotten, JoinCounts, Records, ShadowSummary};
 
 fn ranks(record: &QueryRecord) -> Vec<usize> {
     record.clicks.iter().map(|click| click.rank).collect()
@@ -180,7 +182,7 @@ fn a_table_that_cannot_be_written_is_an_error() {
     }
     let (_folder, store) = store();
     store.submit_exposures(vec![exposure("r1", 1)]).unwrap();
-    assert!(matches!(store.export_queries("e", Full), Err(ExperimentError::Export { .. })));
+    assert!(matches!(store.export_queries("e", Full), Err(ExperimentStoreError::Export { .. })));
 }
 
 #[test]
@@ -253,5 +255,5 @@ fn a_report_is_made_of_what_is_stored() {
     let qa = &report.arms[1];
     assert_eq!((qa.arm.as_str(), qa.n_units, qa.n_queries, qa.click_through), ("qa", 1, 2, Some(0.5)));
     assert!(report.sentence.starts_with("not yet: 7 units are needed"), "{}", report.sentence);
-    assert!(matches!(store.report("f", AnalysisOptions::default()), Err(ExperimentError::Unknown { .. })));
+    assert!(matches!(store.report("f", AnalysisOptions::default()), Err(ExperimentStoreError::Unknown { .. })));
 }

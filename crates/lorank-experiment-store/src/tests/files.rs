@@ -1,7 +1,13 @@
+use std::path::Path;
+
+use rusqlite::Connection;
+
 use super::*;
+use crate::store::FILE_NAME;
+use crate::{ExperimentStoreError, schema};
 
 /// The error of opening a store whose file was made by `prepare`.
-fn refused(prepare: impl FnOnce(&Path)) -> (ExperimentError, Vec<u8>) {
+fn refused(prepare: impl FnOnce(&Path)) -> (ExperimentStoreError, Vec<u8>) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(FILE_NAME);
     prepare(&path);
@@ -30,16 +36,16 @@ fn a_newer_schema_is_refused() {
         connection.pragma_update(None, "user_version", 2).unwrap();
         drop(connection);
     });
-    assert!(matches!(error, ExperimentError::NewerSchema { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, ExperimentStoreError::NewerSchema { found: 2, known: 1, .. }), "{error}");
     assert!(error.to_string().ends_with("has the schema 2, and this version knows those up to 1; use a newer lorank"));
 }
 
 #[test]
 fn other_files_are_refused() {
     let (error, _) = refused(|path| Connection::open(path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap());
-    assert!(matches!(error, ExperimentError::Foreign { .. }), "{error}");
+    assert!(matches!(error, ExperimentStoreError::Foreign { .. }), "{error}");
     let (error, _) = refused(|path| std::fs::write(path, "Dear diary, ".repeat(100)).unwrap());
-    assert!(matches!(error, ExperimentError::Open { .. }), "{error}");
+    assert!(matches!(error, ExperimentStoreError::Open { .. }), "{error}");
 }
 
 #[test]
@@ -68,7 +74,7 @@ fn an_experiment_that_cannot_be_read_is_named() {
     let (folder, store) = store();
     let other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
     other.execute("UPDATE experiments SET definition = '{}'", []).unwrap();
-    assert!(matches!(store.get("e"), Err(ExperimentError::Corrupt { what, .. }) if what == "experiment `e`"));
+    assert!(matches!(store.get("e"), Err(ExperimentStoreError::Corrupt { what, .. }) if what == "experiment `e`"));
     // Who searches goes on with the last state that could be read.
     store.flush().unwrap();
     assert_eq!(store.running().len(), 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::ExperimentError;
+use crate::ExperimentStoreError;
 
 /// Marks a file as lorank's ("lorE"), so that another program's database is not taken for an empty one.
 const APPLICATION_ID: i64 = 0x6c6f_7245;
@@ -77,7 +77,7 @@ const MIGRATIONS: &[&str] = &["
 const LOCK_TRIES_MAX: i32 = 5_000;
 
 /// Opens the file for writing. Makes it where there is none, and brings it to this version's schema.
-pub(super) fn open(path: &Path) -> Result<Connection, ExperimentError> {
+pub(crate) fn open(path: &Path) -> Result<Connection, ExperimentStoreError> {
     let mut connection = Connection::open(path).map_err(open_error(path))?;
     connection.busy_handler(Some(wait_for_lock)).map_err(open_error(path))?;
     migrate(&mut connection, path)?;
@@ -86,7 +86,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ExperimentError> {
 }
 
 /// Opens the file, which a writer has open, for reading alone.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, ExperimentError> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, ExperimentStoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(open_error(path))?;
     connection.busy_handler(Some(wait_for_lock)).map_err(open_error(path))?;
@@ -108,18 +108,18 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "temp_store", "MEMORY")
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), ExperimentError> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), ExperimentStoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(open_error(path))?;
     let read = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(open_error(path));
     let (application, found) = (read("application_id")?, read("user_version")?);
     let n_tables = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
     if application != APPLICATION_ID && n_tables.map_err(open_error(path))? > 0 {
-        return Err(ExperimentError::Foreign { path: path.to_owned() });
+        return Err(ExperimentStoreError::Foreign { path: path.to_owned() });
     }
     let known = MIGRATIONS.len() as i64;
     let missing = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..));
     let Some(missing) = missing else {
-        return Err(ExperimentError::NewerSchema { path: path.to_owned(), found, known });
+        return Err(ExperimentStoreError::NewerSchema { path: path.to_owned(), found, known });
     };
     let apply = || -> rusqlite::Result<()> {
         missing.iter().try_for_each(|migration| transaction.execute_batch(migration))?;
@@ -141,7 +141,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
-fn open_error(path: &Path) -> impl FnOnce(rusqlite::Error) -> ExperimentError {
+fn open_error(path: &Path) -> impl FnOnce(rusqlite::Error) -> ExperimentStoreError {
     let path = path.to_owned();
-    move |source| ExperimentError::Open { path, source: Arc::new(source) }
+    move |source| ExperimentStoreError::Open { path, source: Arc::new(source) }
 }

@@ -1,0 +1,36 @@
+//! Text in HTML.
+
+/// Text as HTML shows it, between tags or in an attribute's value in double quotes.
+///
+/// Pages are made by templates, which escape by themselves; this is for a passage that is put together from strings.
+pub fn escape_html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape_html;
+
+    #[test]
+    fn markup_becomes_text() {
+        for (text, expected) in [
+            ("", ""),
+            ("grün", "grün"),
+            ("<b class=\"x\">", "&lt;b class=&quot;x&quot;&gt;"),
+            ("&lt;", "&amp;lt;"),
+            ("it's", "it's"),
+        ] {
+            assert_eq!(escape_html(text), expected);
+        }
+    }
+}

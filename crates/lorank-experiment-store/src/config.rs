@@ -1,0 +1,31 @@
+//! The settings of a store.
+
+use std::time::Duration;
+
+/// The limits and settings of an [`ExperimentStore`](crate::ExperimentStore).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// How many exposures and submissions may wait for the writer. At least 1.
+    pub queue_max: usize,
+    /// How many events or exposures one submission may hold.
+    pub submission_max: usize,
+    /// How many experiments are kept, the stopped ones included.
+    pub experiments_max: usize,
+    /// How soon another process's change of an experiment is seen, a millisecond at the soonest.
+    pub refresh: Duration,
+    /// The actions that count as a click.
+    pub click_actions: Vec<String>,
+}
+
+impl Default for StoreConfig {
+    /// A queue of 8,192, submissions of 1,000, 1,000 experiments, a look at the file each second, and the usual clicks.
+    fn default() -> Self {
+        Self {
+            queue_max: 8_192,
+            submission_max: 1_000,
+            experiments_max: 1_000,
+            refresh: Duration::from_secs(1),
+            click_actions: ["click", "click_through", "item_click"].map(str::to_owned).into(),
+        }
+    }
+}

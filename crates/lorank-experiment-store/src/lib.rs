@@ -1,0 +1,69 @@
+//! Keeps lorank's experiments and their records in one SQLite file: definitions, exposures, events and shadow records.
+//!
+//! An [`ExperimentStore`] is shared by the threads of a process, and its file by processes of one machine. One thread writes,
+//! many readers read, and a search waits for neither: it reads the running experiments from a snapshot in memory and leaves its
+//! exposure in a bounded queue. What is acknowledged has been synced to the disk.
+//!
+//! What this crate does not do: the rules of experiments, the values that are kept and the statistics are those of
+//! [`lorank-experiments`](lorank_experiments), which knows no store.
+//!
+//! ```
+//! use lorank_experiment_store::{ExperimentStore, StoreConfig};
+//! use lorank_experiments::{Assigned, Event, Experiment, Exposure};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let store = ExperimentStore::open(folder.path(), StoreConfig::default())?;
+//! let draft: Experiment = serde_json::from_str(
+//!     r#"{"id": "qa-or-not", "salt": "1", "layer": "main", "traffic_share": 0.5, "arms": [
+//!         {"name": "control", "model": "none", "weight": 1}, {"name": "qa", "model": "qa", "weight": 1}]}"#,
+//! )?;
+//! store.create(draft)?;
+//! let now_millis = 1_764_100_000_000;
+//! store.start("qa-or-not", now_millis)?;
+//! assert_eq!(store.running()[0].buckets[0].n_buckets(), 5_000);
+//!
+//! store.record_exposure(Exposure {
+//!     request_id: "r1".into(),
+//!     query: "how long to boil an egg".into(),
+//!     assigned: Some(Assigned {
+//!         experiment: "qa-or-not".into(),
+//!         unit: "user 7".into(),
+//!         arm: 1,
+//!         arm_name: "qa".into(),
+//!         forced: false,
+//!         teams: vec![],
+//!     }),
+//!     hits: vec!["lamps".into(), "eggs".into()],
+//!     latency_micros: 31_000,
+//!     fallback: None,
+//!     model: None,
+//!     at_millis: now_millis,
+//! });
+//! let click = serde_json::json!({
+//!     "action_name": "click", "query_id": "r1", "timestamp": "2025-11-25T19:46:41Z",
+//!     "event_attributes": {"object": {"object_id": "eggs"}}
+//! });
+//! store.submit(vec![Event::from_json(click)?], now_millis + 1_000)?;
+//! assert_eq!(store.records("qa-or-not")?.records[0].clicks[0].rank, 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod definitions;
+mod error;
+mod export;
+mod insert;
+mod read;
+mod results;
+mod retention;
+mod schema;
+mod shadows;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use config::StoreConfig;
+pub use error::ExperimentStoreError;
+pub use results::{Forgotten, JoinCounts, Records, ShadowSummary, StoreStats, Submitted};
+pub use store::ExperimentStore;

@@ -1,0 +1,202 @@
+//! The store as its callers see it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lorank_experiments::{
+    Analysis, AnalysisOptions, Event, Experiment, ExperimentError, Exposure, QueryRecord, Report, ShadowRecord,
+};
+use rusqlite::Connection;
+
+use crate::writer::{Rows, WriterHandle};
+use crate::{
+    ExperimentStoreError, Forgotten, JoinCounts, Records, ShadowSummary, StoreConfig, StoreStats, Submitted,
+    definitions, export, read, retention, schema, shadows,
+};
+
+/// The file, within the folder that the store is opened with.
+pub(crate) const FILE_NAME: &str = "experiments.sqlite";
+
+/// Experiments, exposures, events and shadow records, in one SQLite file. Threads share it by reference; other processes may
+/// have the same file open, on the same machine (SQLite's log is shared memory, so no network file system will do).
+///
+/// What is acknowledged has been synced to the disk: it outlives the process and the machine's power. Dropping the store
+/// writes what still waits. See the [crate's page](crate) for an example.
+#[derive(Debug)]
+pub struct ExperimentStore {
+    path: PathBuf,
+    config: StoreConfig,
+    writer: WriterHandle,
+}
+
+impl ExperimentStore {
+    /// Whether a folder has a store, for those who only read and would leave no new one behind.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FILE_NAME).is_file()
+    }
+
+    /// Opens the store in a folder, and makes either where it is not there.
+    pub fn open(folder: &Path, config: StoreConfig) -> Result<Self, ExperimentStoreError> {
+        let path = folder.join(FILE_NAME);
+        let open_error = |source| ExperimentStoreError::Open { path: path.clone(), source: Arc::new(source) };
+        std::fs::create_dir_all(folder).map_err(open_error)?;
+        let writer = WriterHandle::start(schema::open(&path)?, &config, open_error)?;
+        Ok(Self { path, config, writer })
+    }
+
+    /// The running experiments by name, those included that begin later. No SQL: a copy of a pointer.
+    pub fn running(&self) -> Arc<[Experiment]> {
+        self.writer.running()
+    }
+
+    /// Adds a draft.
+    pub fn create(&self, draft: Experiment) -> Result<(), ExperimentStoreError> {
+        let max = self.config.experiments_max;
+        self.writer.run(move |connection| definitions::create(connection, &draft, max))
+    }
+
+    /// The experiment of that name.
+    pub fn get(&self, id: &str) -> Result<Experiment, ExperimentStoreError> {
+        definitions::get(&self.reader()?, id)
+    }
+
+    /// All experiments, by name.
+    pub fn list(&self) -> Result<Vec<Experiment>, ExperimentStoreError> {
+        definitions::all(&self.reader()?)
+    }
+
+    /// Starts a draft. See [`Experiment::start`].
+    pub fn start(&self, id: &str, now_millis: i64) -> Result<Experiment, ExperimentStoreError> {
+        self.change(id, now_millis, move |experiment, others| experiment.start(now_millis, others))
+    }
+
+    /// Stops a running experiment. See [`Experiment::stop`].
+    pub fn stop(&self, id: &str, now_millis: i64) -> Result<Experiment, ExperimentStoreError> {
+        self.change(id, now_millis, move |experiment, _| experiment.stop(now_millis))
+    }
+
+    /// Raises a running experiment's share. See [`Experiment::raise_share`].
+    pub fn raise_share(&self, id: &str, share: f64, now_millis: i64) -> Result<Experiment, ExperimentStoreError> {
+        self.change(id, now_millis, move |experiment, others| experiment.raise_share(share, now_millis, others))
+    }
+
+    /// Sets an experiment's end. See [`Experiment::set_end`].
+    pub fn set_end(
+        &self,
+        id: &str,
+        end_millis: Option<i64>,
+        now_millis: i64,
+    ) -> Result<Experiment, ExperimentStoreError> {
+        self.change(id, now_millis, move |experiment, _| experiment.set_end(end_millis, now_millis))
+    }
+
+    /// Deletes a draft. What has been started stays, since its records refer to it.
+    pub fn delete_draft(&self, id: &str) -> Result<(), ExperimentStoreError> {
+        let id = id.to_owned();
+        self.writer.run(move |connection| definitions::delete_draft(connection, &id))
+    }
+
+    /// Leaves an exposure for the writer, and waits for nothing. Whether it was taken: where the queue is full or the
+    /// exposure cannot be kept, it is dropped and counted.
+    pub fn record_exposure(&self, exposure: Exposure) -> bool {
+        match exposure.check() {
+            Ok(()) => self.writer.try_insert(Rows::Exposures(vec![exposure])),
+            Err(error) => {
+                tracing::warn!(%error, "dropped an exposure");
+                self.writer.count_dropped();
+                false
+            }
+        }
+    }
+
+    /// Leaves a shadow's record for the writer, and waits for nothing. Whether it was taken, as with exposures.
+    pub fn record_shadow(&self, record: ShadowRecord) -> bool {
+        self.writer.try_insert(Rows::Shadow(record))
+    }
+
+    /// Keeps exposures, and returns when they are on the disk. A request id that is known keeps its first exposure.
+    pub fn submit_exposures(&self, exposures: Vec<Exposure>) -> Result<Submitted, ExperimentStoreError> {
+        self.check_size("exposures", exposures.len())?;
+        exposures.iter().try_for_each(Exposure::check)?;
+        self.writer.insert(Rows::Exposures(exposures))
+    }
+
+    /// Keeps events, all or none, and returns when they are on the disk. Waits while the queue is full.
+    pub fn submit(&self, events: Vec<Event>, now_millis: i64) -> Result<Submitted, ExperimentStoreError> {
+        self.check_size("events", events.len())?;
+        events.iter().try_for_each(Event::check)?;
+        self.writer.insert(Rows::Events { events, received_millis: now_millis })
+    }
+
+    /// Returns when everything that was recorded before is on the disk (or counted as lost), and other processes' changes are seen.
+    pub fn flush(&self) -> Result<(), ExperimentStoreError> {
+        self.writer.run(|_| Ok(()))
+    }
+
+    /// Hands each answer of an experiment to `visit`, oldest first, its clicks joined, and counts what was joined.
+    pub fn read_records(&self, id: &str, visit: impl FnMut(QueryRecord)) -> Result<JoinCounts, ExperimentStoreError> {
+        read::records(&mut self.reader()?, id, &self.config.click_actions, visit)
+    }
+
+    /// All answers of an experiment, oldest first, their clicks joined. In memory: some 200 bytes each.
+    pub fn records(&self, id: &str) -> Result<Records, ExperimentStoreError> {
+        let mut records = Vec::new();
+        let counts = self.read_records(id, |record| records.push(record))?;
+        Ok(Records { records, counts })
+    }
+
+    /// What an experiment has shown so far. Reads all its answers, and holds a few bytes of each.
+    pub fn report(&self, id: &str, options: AnalysisOptions) -> Result<Report, ExperimentStoreError> {
+        let mut analysis = Analysis::new(&self.get(id)?, options);
+        self.read_records(id, |record| analysis.add(&record))?;
+        Ok(analysis.report())
+    }
+
+    /// What the records of the shadows come to.
+    pub fn shadows(&self) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
+        shadows::summaries(&self.reader()?)
+    }
+
+    /// How much is kept, and what was not. Counts whole tables.
+    pub fn stats(&self) -> Result<StoreStats, ExperimentStoreError> {
+        let stored = read::stats(&mut self.reader()?)?;
+        Ok(StoreStats { n_dropped: self.writer.n_dropped(), n_lost: self.writer.n_lost(), ..stored })
+    }
+
+    /// Writes an experiment's answers as CSV, a row for each, its clicks in one column.
+    pub fn export_queries(&self, id: &str, to: impl Write) -> Result<u64, ExperimentStoreError> {
+        export::queries(&mut self.reader()?, id, &self.config.click_actions, to)
+    }
+
+    /// Writes the events on an experiment's answers as CSV, a row for each, of any action.
+    pub fn export_events(&self, id: &str, to: impl Write) -> Result<u64, ExperimentStoreError> {
+        export::events(&mut self.reader()?, id, &self.config.click_actions, to)
+    }
+
+    /// Deletes what is older: exposures with the events on them, events that came in earlier, and shadows' records.
+    /// The file does not shrink; what is freed is used again.
+    pub fn forget(&self, before_millis: i64) -> Result<Forgotten, ExperimentStoreError> {
+        retention::forget(&mut self.reader()?, &self.writer, before_millis)
+    }
+
+    fn reader(&self) -> Result<Connection, ExperimentStoreError> {
+        schema::open_reader(&self.path)
+    }
+
+    fn change(
+        &self,
+        id: &str,
+        now_millis: i64,
+        step: impl FnOnce(&mut Experiment, &[Experiment]) -> Result<(), ExperimentError> + Send + 'static,
+    ) -> Result<Experiment, ExperimentStoreError> {
+        let id = id.to_owned();
+        self.writer.run(move |connection| definitions::change(connection, &id, now_millis, step))
+    }
+
+    fn check_size(&self, what: &'static str, found: usize) -> Result<(), ExperimentStoreError> {
+        let max = self.config.submission_max;
+        let hint = "send them in several submissions";
+        if found <= max { Ok(()) } else { Err(ExperimentStoreError::TooMany { what, found, max, hint }) }
+    }
+}

@@ -1,0 +1,286 @@
+//! The running analysis of one experiment.
+
+use std::collections::HashMap;
+
+use super::Look;
+use super::measure::{ANSWER_MEASURES, Measure, answer_values};
+use super::mismatch::{MismatchTest, SampleRatio};
+use super::sequence::{Estimate, Interval, RatioSums, Sequence};
+use super::tally::{Duel, Tally};
+use super::verdict::{Contender, Evidence, Verdict};
+use crate::report::{Comparison, Difference, Report};
+use crate::{Experiment, Method, QueryRecord, credits};
+
+const MILLIS_OF_A_DAY: f64 = 86_400_000.0;
+/// How many units lie between two looks at first; past [`N_LOOKS_MAX`] looks, twice as many.
+const LOOK_STEP: u64 = 100;
+const N_LOOKS_MAX: usize = 200;
+
+/// How sure a verdict must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AnalysisOptions {
+    /// How often, at most, an experiment may ever claim a difference that is none.
+    pub alpha: f64,
+    /// Differences smaller than this are as good as none; `None` for one point of a percentage, 0.01 of a reciprocal rank, or a
+    /// preference of five points.
+    pub smallest_difference: Option<f64>,
+    /// How many units a comparison needs in its smaller arm: the intervals lean on the central limit theorem.
+    pub n_units_min: u64,
+    /// How often, at most, a fair split may ever be called unfair.
+    pub mismatch_alpha: f64,
+}
+
+impl Default for AnalysisOptions {
+    fn default() -> Self {
+        Self { alpha: 0.05, smallest_difference: None, n_units_min: 30, mismatch_alpha: 0.01 }
+    }
+}
+
+/// The running analysis of one experiment.
+///
+/// Records should come in the order of their time. They are not kept: memory grows with units, and by 8 bytes a query.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    experiment: Experiment,
+    options: AnalysisOptions,
+    units: HashMap<String, Unit>,
+    /// Split: for each arm its measures. Interleaved: for each arm but the control its preference.
+    sums: Vec<RatioSums>,
+    mismatch: MismatchTest,
+    /// One an arm; the first alone where answers are interleaved.
+    tallies: Vec<Tally>,
+    duels: Vec<Duel>,
+    credits: Vec<f64>,
+    looks: Vec<Look>,
+    look_step: u64,
+    n_inconsistent: u64,
+    first_millis: i64,
+    last_millis: i64,
+}
+
+/// What a unit has added to the sums.
+#[derive(Debug, Clone, Default)]
+struct Unit {
+    arm: usize,
+    parts: Vec<(f64, f64)>,
+}
+
+impl Analysis {
+    /// Of an experiment without records.
+    ///
+    /// # Panics
+    /// Where the experiment has fewer than two arms.
+    pub fn new(experiment: &Experiment, options: AnalysisOptions) -> Self {
+        let n_arms = experiment.arms.len();
+        assert!(n_arms >= 2, "experiment `{}` has {n_arms} arms, and a comparison takes two", experiment.id);
+        let (n_sums, n_tallies) = match experiment.method {
+            Method::Split => (n_arms * ANSWER_MEASURES.len(), n_arms),
+            Method::Interleave => (n_arms - 1, 1),
+        };
+        Self {
+            experiment: experiment.clone(),
+            options,
+            units: HashMap::new(),
+            sums: vec![RatioSums::default(); n_sums],
+            mismatch: MismatchTest::new(experiment.arms.iter().map(|arm| arm.weight.get())),
+            tallies: vec![Tally::default(); n_tallies],
+            duels: vec![Duel::default(); n_arms - 1],
+            credits: vec![0.0; n_arms],
+            looks: Vec::new(),
+            look_step: LOOK_STEP,
+            n_inconsistent: 0,
+            first_millis: i64::MAX,
+            last_millis: i64::MIN,
+        }
+    }
+
+    /// Adds one answer with its clicks.
+    pub fn add(&mut self, record: &QueryRecord) {
+        let arm = if self.is_split() { record.arm } else { 0 };
+        let Some(tally) = self.tallies.get_mut(arm) else {
+            self.n_inconsistent += 1;
+            return;
+        };
+        if record.forced {
+            tally.n_forced += 1;
+            return;
+        }
+        let is_new = match self.units.get(&record.unit) {
+            Some(unit) if unit.arm != arm => {
+                self.n_inconsistent += 1;
+                return;
+            }
+            known => known.is_none(),
+        };
+        tally.add(record, is_new);
+        self.first_millis = self.first_millis.min(record.at_millis);
+        self.last_millis = self.last_millis.max(record.at_millis);
+        if is_new {
+            self.mismatch.add(arm);
+        }
+        self.add_to_unit(record, arm);
+        if is_new && self.n_units().is_multiple_of(self.look_step) {
+            self.look(record.at_millis);
+        }
+    }
+
+    fn add_to_unit(&mut self, record: &QueryRecord, arm: usize) {
+        let (first, parts) = if self.is_split() {
+            (arm * ANSWER_MEASURES.len(), answer_values(record).map(|value| (value, 1.0)).to_vec())
+        } else {
+            (0, self.duel(record))
+        };
+        let unit =
+            self.units.entry(record.unit.clone()).or_insert_with(|| Unit { arm, parts: vec![(0.0, 0.0); parts.len()] });
+        for ((sums, old), (x, n)) in self.sums[first..].iter_mut().zip(&mut unit.parts).zip(parts) {
+            let new = (old.0 + x, old.1 + n);
+            sums.replace(*old, new);
+            *old = new;
+        }
+    }
+
+    /// For each arm but the control, its lead over it in credit, and the size of the lead.
+    fn duel(&mut self, record: &QueryRecord) -> Vec<(f64, f64)> {
+        let credits = credits(&record.teams, &record.clicks, self.experiment.arms.len());
+        self.credits.iter_mut().zip(&credits).for_each(|(sum, credit)| *sum += credit);
+        let has_team = |arm: usize| record.teams.iter().any(|team| usize::from(*team) == arm);
+        let control_is_there = has_team(0);
+        let duel = |(n, duel): (usize, &mut Duel)| {
+            // An arm that failed has no hits, which is no reason to count the answer for the other.
+            let are_there = control_is_there && has_team(n + 1);
+            duel.add(are_there.then(|| credits[n + 1] - credits[0]))
+        };
+        self.duels.iter_mut().enumerate().map(duel).collect()
+    }
+
+    /// The verdict as it stands.
+    pub fn verdict(&self) -> Verdict {
+        let control = &self.experiment.arms[0];
+        let contender = |challenger: usize| Contender {
+            arm: &self.experiment.arms[challenger].name,
+            n_units: self.n_units_of(challenger),
+            difference: self.estimate(challenger, self.primary()),
+        };
+        let days = (self.last_millis.saturating_sub(self.first_millis)) as f64 / MILLIS_OF_A_DAY;
+        let evidence = Evidence {
+            control: &control.name,
+            contenders: (1..self.experiment.arms.len()).map(contender).collect(),
+            measure: self.primary(),
+            sequence: self.sequence(self.primary()),
+            smallest_difference: self.smallest_difference(),
+            n_units_min: self.options.n_units_min,
+            n_units: self.n_units(),
+            daily: (days > 0.0).then(|| self.n_units() as f64 / days),
+        };
+        evidence.verdict(self.sample_ratio().as_ref())
+    }
+
+    /// All that is known, for people and programs to read.
+    pub fn report(&self) -> Report {
+        let verdict = self.verdict();
+        Report {
+            experiment: self.experiment.id.clone(),
+            method: self.experiment.method,
+            measure: self.primary(),
+            confidence: 1.0 - self.options.alpha,
+            smallest_difference: self.smallest_difference(),
+            arms: self.tallies.iter().enumerate().map(|(n, tally)| tally.summary(self.name_of_tally(n))).collect(),
+            comparisons: (1..self.experiment.arms.len()).map(|challenger| self.comparison(challenger)).collect(),
+            sample_ratio: self.sample_ratio(),
+            n_inconsistent: self.n_inconsistent,
+            looks: self.looks(),
+            sentence: verdict.to_string(),
+            verdict,
+        }
+    }
+
+    fn comparison(&self, challenger: usize) -> Comparison {
+        let measures: &[Measure] = if self.is_split() { &ANSWER_MEASURES } else { &[Measure::Preference] };
+        let difference = |measure: &Measure| Difference {
+            measure: *measure,
+            interval: self.interval(challenger, *measure),
+            decides: *measure == self.primary(),
+        };
+        let duel =
+            (!self.is_split()).then(|| self.duels[challenger - 1].summary(self.credits[challenger], self.credits[0]));
+        Comparison {
+            arm: self.experiment.arms[challenger].name.clone(),
+            control: self.experiment.arms[0].name.clone(),
+            differences: measures.iter().map(difference).collect(),
+            duel,
+        }
+    }
+
+    fn look(&mut self, at_millis: i64) {
+        self.looks.push(self.look_at(at_millis));
+        if self.looks.len() > N_LOOKS_MAX {
+            self.look_step *= 2;
+            self.looks.retain(|look| look.n_units.is_multiple_of(self.look_step));
+        }
+    }
+
+    fn look_at(&self, at_millis: i64) -> Look {
+        let differences = (1..self.experiment.arms.len()).map(|challenger| self.interval(challenger, self.primary()));
+        Look { n_units: self.n_units(), at_millis, differences: differences.collect() }
+    }
+
+    /// The looks so far, with that of now in the place of one at as many units.
+    fn looks(&self) -> Vec<Look> {
+        let n_units = self.n_units();
+        let before = self.looks.iter().filter(|look| look.n_units < n_units).cloned();
+        before.chain((n_units > 0).then(|| self.look_at(self.last_millis))).collect()
+    }
+
+    /// The interval of an arm's difference to the control; `None` while either has too few units.
+    fn interval(&self, challenger: usize, measure: Measure) -> Option<Interval> {
+        let estimate = self.estimate(challenger, measure)?;
+        (self.n_units_of(challenger) >= self.options.n_units_min).then(|| self.sequence(measure).interval(estimate))
+    }
+
+    fn estimate(&self, challenger: usize, measure: Measure) -> Option<Estimate> {
+        let Some(n) = ANSWER_MEASURES.iter().position(|of| *of == measure) else {
+            return self.sums[challenger - 1].ratio();
+        };
+        let of = |arm: usize| self.sums[arm * ANSWER_MEASURES.len() + n].ratio();
+        Some(of(challenger)? - of(0)?)
+    }
+
+    /// The units that an arm's comparison rests on.
+    fn n_units_of(&self, challenger: usize) -> u64 {
+        let n_units = |sums: usize| self.sums[sums].n_units() as u64;
+        if self.is_split() {
+            n_units(challenger * ANSWER_MEASURES.len()).min(n_units(0))
+        } else {
+            n_units(challenger - 1)
+        }
+    }
+
+    fn sequence(&self, measure: Measure) -> Sequence {
+        let n_comparisons = self.experiment.arms.len() as f64 - 1.0;
+        Sequence { alpha: self.options.alpha / n_comparisons, tau: measure.expected_difference() }
+    }
+
+    fn sample_ratio(&self) -> Option<SampleRatio> {
+        self.is_split().then(|| self.mismatch.sample_ratio(self.options.mismatch_alpha))
+    }
+
+    fn smallest_difference(&self) -> f64 {
+        self.options.smallest_difference.unwrap_or_else(|| self.primary().smallest_difference())
+    }
+
+    fn primary(&self) -> Measure {
+        if self.is_split() { self.experiment.primary_measure.into() } else { Measure::Preference }
+    }
+
+    fn name_of_tally(&self, n: usize) -> &str {
+        if self.is_split() { &self.experiment.arms[n].name } else { "interleaved" }
+    }
+
+    fn n_units(&self) -> u64 {
+        self.tallies.iter().map(|tally| tally.n_units).sum()
+    }
+
+    fn is_split(&self) -> bool {
+        self.experiment.method == Method::Split
+    }
+}

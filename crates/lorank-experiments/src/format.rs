@@ -1,0 +1,21 @@
+//! Numbers for people.
+
+/// A count with commas between thousands, as in `1,234,567`.
+pub(crate) fn with_separators(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or_default()).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_separators;
+
+    #[test]
+    fn thousands_are_separated() {
+        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(with_separators(n), text);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The values of a report.
+
+use serde::Serialize;
+
+use crate::Method;
+use crate::analysis::{Interval, Look, Measure, SampleRatio, Verdict};
+
+/// All that an experiment has shown so far.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The experiment's id.
+    pub experiment: String,
+    /// Whether traffic was split or answers were interleaved.
+    pub method: Method,
+    /// The measure that decides.
+    pub measure: Measure,
+    /// How sure the intervals are, over all looks and comparisons together.
+    pub confidence: f64,
+    /// Differences smaller than this are taken for none.
+    pub smallest_difference: f64,
+    /// What each arm did; where answers are interleaved, all of them as one.
+    pub arms: Vec<ArmSummary>,
+    /// Each arm but the control against it.
+    pub comparisons: Vec<Comparison>,
+    /// Whether units arrive as weighted; where answers are interleaved each unit meets all arms.
+    pub sample_ratio: Option<SampleRatio>,
+    /// Queries left out because their unit had met another arm before, or because the experiment has no such arm.
+    pub n_inconsistent: u64,
+    /// How the intervals narrowed.
+    pub looks: Vec<Look>,
+    /// What to do.
+    pub verdict: Verdict,
+    /// The same in words.
+    pub sentence: String,
+}
+
+/// What one arm did. Means are `None` without a query; forced requests are in `n_forced` alone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ArmSummary {
+    /// The arm's name.
+    pub arm: String,
+    /// How many units it has met.
+    pub n_units: u64,
+    /// How many queries it has answered.
+    pub n_queries: u64,
+    /// All clicks on its answers.
+    pub n_clicks: u64,
+    /// The share of queries with a click.
+    pub click_through: Option<f64>,
+    /// The share of queries with a click on ranks 1 to 3.
+    pub top_click: Option<f64>,
+    /// The mean of 1 / rank of the first click, 0 without one.
+    pub reciprocal_rank: Option<f64>,
+    /// The share of answers with hits that nobody clicked.
+    pub abandonment: Option<f64>,
+    /// Half the queries took no longer.
+    pub latency_p50_millis: Option<f64>,
+    /// Nineteen in twenty queries took no longer.
+    pub latency_p95_millis: Option<f64>,
+    /// How many answers were in first-stage order although the arm reranks.
+    pub n_fallbacks: u64,
+    /// How many requests named their arm themselves.
+    pub n_forced: u64,
+}
+
+/// An arm against the control.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The arm's name.
+    pub arm: String,
+    /// The control's name.
+    pub control: String,
+    /// Measure by measure.
+    pub differences: Vec<Difference>,
+    /// For interleaved answers, who won how many.
+    pub duel: Option<DuelSummary>,
+}
+
+/// An arm's difference to the control in one measure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// What was measured.
+    pub measure: Measure,
+    /// The arm's value less the control's; `None` while there are too few units.
+    pub interval: Option<Interval>,
+    /// Whether the verdict rests on it.
+    pub decides: bool,
+}
+
+/// Who won how many of the interleaved answers that held hits of both.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DuelSummary {
+    /// Answers in which the clicks were worth more to the arm.
+    pub n_won: u64,
+    /// Answers in which they were worth more to the control.
+    pub n_lost: u64,
+    /// Answers in which they were worth as much to both, mostly nothing.
+    pub n_drawn: u64,
+    /// What the clicks on its hits were worth to the arm: 1 / rank each.
+    pub credit: f64,
+    /// What they were worth to the control.
+    pub control_credit: f64,
+}

@@ -1,0 +1,82 @@
+//! The parts of a report in words, which the table and the page share.
+
+use super::{ArmSummary, Comparison, Difference, Report};
+use crate::format::with_separators;
+use crate::{Measure, Method};
+
+/// How the arms were compared.
+pub(super) fn method(report: &Report) -> &'static str {
+    match report.method {
+        Method::Split => "traffic split by unit",
+        Method::Interleave => "arms interleaved in one answer",
+    }
+}
+
+/// What a comparison is called.
+pub(super) fn heading(report: &Report, comparison: &Comparison) -> String {
+    let Comparison { arm, control, .. } = comparison;
+    format!("{arm} less {control}, with intervals that hold at {:.0} % over all looks", report.confidence * 100.0)
+}
+
+/// The rows of the table of arms: what each is called, and this arm's value.
+pub(super) fn arm_rows(arm: &ArmSummary) -> Vec<(&'static str, String)> {
+    let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", share * 100.0));
+    let millis = |millis: Option<f64>| millis.map_or("-".into(), |millis| format!("{millis:.1} ms"));
+    vec![
+        ("units", with_separators(arm.n_units)),
+        ("queries", with_separators(arm.n_queries)),
+        ("clicks", with_separators(arm.n_clicks)),
+        ("click-through", percent(arm.click_through)),
+        ("clicks on ranks 1 to 3", percent(arm.top_click)),
+        ("MRR of the first click", arm.reciprocal_rank.map_or("-".into(), |mrr| format!("{mrr:.3}"))),
+        ("abandoned", percent(arm.abandonment)),
+        ("latency, median", millis(arm.latency_p50_millis)),
+        ("latency, 95 %", millis(arm.latency_p95_millis)),
+        ("fallbacks", with_separators(arm.n_fallbacks)),
+        ("forced (left out)", with_separators(arm.n_forced)),
+    ]
+}
+
+/// The differences of a comparison as rows: what, how much, and whether it decides.
+pub(super) fn differences(comparison: &Comparison) -> Vec<Vec<String>> {
+    let mut rows: Vec<_> = comparison.differences.iter().map(difference_row).collect();
+    if let Some(duel) = &comparison.duel {
+        let answers = [("won", duel.n_won), ("lost", duel.n_lost), ("drawn", duel.n_drawn)];
+        let answers = answers.map(|(what, n)| format!("{} {what}", with_separators(n))).join(", ");
+        let credits = format!("{:.1} against {:.1}", duel.credit, duel.control_credit);
+        rows.push(vec!["answers".into(), answers, String::new()]);
+        rows.push(vec!["credit".into(), credits, String::new()]);
+    }
+    rows
+}
+
+fn difference_row(difference: &Difference) -> Vec<String> {
+    let measure = difference.measure;
+    let interval = difference.interval.map_or("too few units".into(), |interval| measure.interval(interval));
+    let mark = if difference.decides { "decides" } else { "" };
+    vec![measure.to_string(), interval, mark.to_owned()]
+}
+
+/// What a reader must know beside the numbers.
+pub(super) fn notes(report: &Report) -> Option<String> {
+    let mut notes = Vec::new();
+    if let Some(ratio) = report.sample_ratio.as_ref().filter(|ratio| ratio.is_mismatch) {
+        let shares = report.arms.iter().zip(&ratio.n_units).zip(&ratio.expected);
+        let total = ratio.n_units.iter().sum::<u64>() as f64;
+        let share = |((arm, n), expected): ((&ArmSummary, &u64), &f64)| {
+            format!("{} {:.1} % (weighted {:.1} %)", arm.arm, *n as f64 / total * 100.0, expected * 100.0)
+        };
+        let shares: Vec<String> = shares.map(share).collect();
+        notes.push(format!("WARNING: the split is not as weighted: {}", shares.join(", ")));
+    }
+    if report.n_inconsistent > 0 {
+        let n = with_separators(report.n_inconsistent);
+        notes.push(format!(
+            "WARNING: {n} queries left out: their unit had met another arm, or the experiment has no such arm"
+        ));
+    }
+    if report.measure == Measure::Preference {
+        notes.push("a click is worth 1 / rank to the arm that put the hit there; preference: an arm's leads less the control's, of all leads".into());
+    }
+    (!notes.is_empty()).then(|| notes.join("\n"))
+}
