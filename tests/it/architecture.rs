@@ -40,7 +40,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("candle-*", &["lorank-model"]),
     ("tokenizers", &["lorank-model"]),
     ("hf-hub", &["lorank-model"]),
-    ("memmap2", &[KERNELS]),
     ("safetensors", &["lorank-model", TESTING]),
     ("axum*", &["lorank-http"]),
     ("hyper*", &["lorank-http"]),

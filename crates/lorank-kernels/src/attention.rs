@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use crate::Isa;
 use crate::elementwise::copy;
-use crate::isa::{Work, dispatch};
+use crate::isa::{Computation, dispatch};
 use crate::math::{exp_low, fold};
 use crate::threads::{self, Disjoint};
-use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, Rows, VECTORS_MAX};
+use crate::tile::{COLUMNS_MAX, Kernel, ROWS_MAX, RowPointers, VECTORS_MAX};
 
 /// Scaled dot-product attention (arXiv 1706.03762), with grouped key-value heads (arXiv 2305.13245) and rotary positions.
 #[derive(Debug, Clone, Copy)]
@@ -77,39 +77,53 @@ impl Attention<'_> {
     /// The mixed values, `[n_queries, n_heads * head_dim]`.
     ///
     /// # Panics
-    /// If the shapes disagree or the spans do not cover the queries in order.
+    /// If the shapes disagree, a span's range is reversed or goes past the rows that there are, or the spans' queries do not
+    /// cover those of `q` in order, each once.
     pub fn run(&self, isa: Isa) -> Vec<f32> {
         self.check();
+        let spans = self.spans.iter().filter(|span| !span.queries.is_empty());
         let tasks: Vec<(&Span, usize)> =
-            self.spans.iter().flat_map(|span| (0..self.n_kv_heads).map(move |head| (span, head))).collect();
-        let run = |out: &Disjoint<'_, f32>| {
-            tasks.into_par_iter().for_each_init(Room::default, |room, (span, kv_head)| {
-                dispatch(isa, OneHead { head: Head { attention: self, span, kv_head }, room, out });
+            spans.flat_map(|span| (0..self.n_kv_heads).map(move |head| (span, head))).collect();
+        let run = |out: &Disjoint<'_, MaybeUninit<f32>>| {
+            tasks.into_par_iter().for_each_init(Scratch::default, |scratch, (span, kv_head)| {
+                dispatch(isa, OneHead { head: Head { attention: self, span, kv_head }, scratch, out });
             });
         };
-        // SAFETY: the spans cover the queries, as `check` has made sure, and the key-value heads cover the heads.
+        // SAFETY: the spans cover the queries, as `check` has made sure, and the key-value heads cover the heads; a task writes
+        // all of its span's rows under its heads.
         unsafe { threads::filled(self.q.len(), run) }
     }
 
     fn check(&self) {
-        let (q_width, kv_width) = (self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim);
-        assert!(kv_width > 0 && self.n_heads.is_multiple_of(self.n_kv_heads), "the heads divide evenly");
+        let width = |n_heads: usize| n_heads.checked_mul(self.head_dim).expect("a row fits into memory");
+        let (q_width, kv_width) = (width(self.n_heads), width(self.n_kv_heads));
+        assert!(q_width > 0 && kv_width > 0, "there are heads, and they have a width");
+        assert!(self.n_heads.is_multiple_of(self.n_kv_heads), "the heads divide evenly");
         assert!(self.q.len().is_multiple_of(q_width) && self.k.len().is_multiple_of(kv_width), "rows of whole heads");
         assert_eq!(self.k.len(), self.v.len(), "a value for each key");
-        let n_tokens = self.k.len() / kv_width;
+        let (n_queries, n_tokens) = (self.q.len() / q_width, self.k.len() / kv_width);
         let mut next = 0;
         for span in self.spans {
+            // Reversed queries would have the next span go back to rows that another one writes.
+            assert!(lies_within(&span.queries, n_queries), "the queries {:?} are no rows of {n_queries}", span.queries);
             assert_eq!(span.queries.start, next, "the spans cover the queries in order");
             next = span.queries.end;
-            assert!(span.prefix.end <= n_tokens && span.own.end <= n_tokens, "the keys are there");
-            assert!(span.first_position + span.queries.len() <= span.n_keys(), "a query has a key at its position");
-            if let Some(rotary) = &self.rotary {
-                let n_angles = span.n_keys() * self.head_dim / 2;
-                assert!(self.head_dim.is_multiple_of(2), "rotary positions turn pairs");
-                assert!(rotary.cos.len() >= n_angles && rotary.sin.len() >= n_angles, "angles for each position");
-            }
+            self.check_keys(span, n_tokens);
         }
-        assert_eq!(next * q_width, self.q.len(), "the spans cover the queries");
+        assert_eq!(next, n_queries, "the spans cover the queries");
+    }
+
+    fn check_keys(&self, span: &Span, n_tokens: usize) {
+        for keys in [&span.prefix, &span.own] {
+            assert!(lies_within(keys, n_tokens), "the keys {keys:?} are no rows of {n_tokens}");
+        }
+        let n_positions = span.first_position.checked_add(span.queries.len());
+        assert!(n_positions.is_some_and(|n| n <= span.n_keys()), "a query has a key at its position");
+        if let Some(rotary) = &self.rotary {
+            let n_angles = span.n_keys() * (self.head_dim / 2);
+            assert!(self.head_dim.is_multiple_of(2), "rotary positions turn pairs");
+            assert!(rotary.cos.len() >= n_angles && rotary.sin.len() >= n_angles, "angles for each position");
+        }
     }
 }
 
@@ -121,16 +135,21 @@ struct Head<'a> {
     kv_head: usize,
 }
 
-/// The work of one head, for all query heads that share it.
-struct OneHead<'a> {
-    head: Head<'a>,
-    room: &'a mut Room,
-    out: &'a Disjoint<'a, f32>,
+/// Whether a range is not reversed and ends by `n`.
+fn lies_within(range: &Range<usize>, n: usize) -> bool {
+    range.start <= range.end && range.end <= n
 }
 
-/// Memory that one head after the other works in. What a head finds in it is the work of those before, or zeros.
+/// Attention under one key-value head, for all query heads that share it.
+struct OneHead<'a> {
+    head: Head<'a>,
+    scratch: &'a mut Scratch,
+    out: &'a Disjoint<'a, MaybeUninit<f32>>,
+}
+
+/// Memory that one head after the other uses. A head finds in it what those before have left, or zeros.
 #[derive(Default)]
-struct Room {
+struct Scratch {
     keys: Vec<f32>,
     values: Vec<f32>,
     queries: Vec<f32>,
@@ -140,35 +159,35 @@ struct Room {
     rows: Vec<f32>,
 }
 
-/// As much of a room as is wanted.
-fn some(room: &mut Vec<f32>, n: usize) -> &mut [f32] {
-    if room.len() < n {
-        room.resize(n, 0.0);
+/// The first `n` numbers of a buffer, which grows where it has fewer.
+fn first(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    if buffer.len() < n {
+        buffer.resize(n, 0.0);
     }
-    &mut room[..n]
+    &mut buffer[..n]
 }
 
 /// How many queries are worked on at once: their weights on all keys stay in a core's cache.
 const QUERIES: usize = 48;
 
-impl Work for OneHead<'_> {
+impl Computation for OneHead<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<K: Kernel>(self) {
-        let Self { head, room, out } = self;
+        let Self { head, scratch, out } = self;
         let Head { attention, span, kv_head } = head;
         let Attention { head_dim, n_heads, n_kv_heads, .. } = *attention;
         let n_keys = span.n_keys();
         let width = VECTORS_MAX * K::LANES;
         let stride = n_keys.next_multiple_of(COLUMNS_MAX);
         let mixed_stride = head_dim.next_multiple_of(width);
-        let queries = some(&mut room.queries, QUERIES * head_dim);
-        let weights = some(&mut room.weights, QUERIES * stride);
-        let mixed = some(&mut room.mixed, QUERIES * mixed_stride);
-        let keys = some(&mut room.keys, n_keys.next_multiple_of(width) * head_dim);
-        let values = some(&mut room.values, mixed_stride * n_keys);
-        head.pack_keys::<K>(width, keys, some(&mut room.rows, width * head_dim));
+        let queries = first(&mut scratch.queries, QUERIES * head_dim);
+        let weights = first(&mut scratch.weights, QUERIES * stride);
+        let mixed = first(&mut scratch.mixed, QUERIES * mixed_stride);
+        let keys = first(&mut scratch.keys, n_keys.next_multiple_of(width) * head_dim);
+        let values = first(&mut scratch.values, mixed_stride * n_keys);
+        head.pack_keys::<K>(width, keys, first(&mut scratch.rows, width * head_dim));
         head.pack_values(width, values);
         let keys = Panels { numbers: keys, len: head_dim * width };
         let values = Panels { numbers: values, len: n_keys * width };
@@ -190,10 +209,10 @@ impl Work for OneHead<'_> {
                 }
                 product::<K>((weights, stride), (n, n_seen, head_dim), values, (mixed, mixed_stride));
                 for ((row, mixed), factor) in rows.zip(mixed.chunks_exact(mixed_stride)).zip(factors) {
-                    // SAFETY: this task alone writes these heads of its span's rows.
+                    // SAFETY: this task alone has these heads of its span's rows, and no other span has the rows.
                     let out = unsafe { out.slice((row * n_heads + query_head) * head_dim, head_dim) };
                     for (out, x) in out.iter_mut().zip(mixed) {
-                        *out = x * factor;
+                        out.write(x * factor);
                     }
                 }
             }
@@ -323,11 +342,12 @@ fn strip<K: Kernel, const M: usize>(
 ) -> usize {
     let width = VECTORS_MAX * K::LANES;
     assert!(a.len() >= (M - 1) * a_stride + depth && panel.len() == depth * width, "the operands are there");
+    const { assert!(M <= ROWS_MAX && VECTORS_MAX * K::LANES <= COLUMNS_MAX, "a tile has room for the product") };
     let mut tile = [MaybeUninit::<f32>::uninit(); ROWS_MAX * COLUMNS_MAX];
     // SAFETY: `dispatch` runs this where the instructions are; the lengths were just checked; a tile has room for the
-    // largest `M` by `V * LANES`, all of which the kernel writes.
+    // largest `M` by `V * LANES`, and the kernel writes `M * width` numbers of it, which are all that is read.
     let tile = unsafe {
-        let rows = Rows { start: a.as_ptr(), stride: a_stride };
+        let rows = RowPointers { start: a.as_ptr(), stride: a_stride };
         K::f32::<M, VECTORS_MAX>(rows, depth, panel.as_ptr(), false, tile.as_mut_ptr().cast());
         std::slice::from_raw_parts(tile.as_ptr().cast::<f32>(), M * width)
     };
@@ -376,7 +396,7 @@ fn transpose<K: Kernel>(rows: &[f32], dim: usize, to: &mut [f32], width: usize) 
         for d in (0..n_whole).step_by(BLOCK) {
             // SAFETY: `dispatch` runs this where the instructions are; the block lies within both, as was just checked.
             unsafe {
-                let from = Rows { start: rows.as_ptr().add(first * dim + d), stride: dim };
+                let from = RowPointers { start: rows.as_ptr().add(first * dim + d), stride: dim };
                 K::transpose(from, to.as_mut_ptr().add(d * width + first), width);
             }
         }

@@ -1,6 +1,8 @@
 //! Norms and gates: functions of one row, or of two of one shape.
 
-use crate::isa::{Work, dispatch};
+use std::mem::MaybeUninit;
+
+use crate::isa::{Computation, dispatch};
 use crate::math::{mul_add, silu};
 use crate::tile::Kernel;
 use crate::{Isa, threads};
@@ -16,8 +18,9 @@ const LANES: usize = 16;
 /// `x` is `[n, width]`, `weight` and `bias` are `[width]`.
 ///
 /// # Panics
-/// If the shapes disagree.
+/// If `weight` is empty or the shapes disagree.
 pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32, isa: Isa) {
+    assert!(!weight.is_empty(), "the width is at least 1");
     assert!(weight.len() == bias.len() && x.len().is_multiple_of(weight.len()), "rows, weight and bias are as wide");
     threads::for_each_rows(x, weight.len(), ROWS_PER_TASK, |_, x| dispatch(isa, LayerNorm { x, weight, bias, eps }));
 }
@@ -27,8 +30,9 @@ pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32, isa: Is
 /// `x` is `[n, width]`, `weight` is `[width]`.
 ///
 /// # Panics
-/// If the shapes disagree.
+/// If `weight` is empty or the shapes disagree.
 pub fn rms_norm(x: &mut [f32], weight: &[f32], eps: f32, isa: Isa) {
+    assert!(!weight.is_empty(), "the width is at least 1");
     assert!(x.len().is_multiple_of(weight.len()), "rows and weight are as wide");
     threads::for_each_rows(x, weight.len(), ROWS_PER_TASK, |_, x| dispatch(isa, RmsNorm { x, weight, eps }));
 }
@@ -53,7 +57,7 @@ struct LayerNorm<'a> {
     eps: f32,
 }
 
-impl Work for LayerNorm<'_> {
+impl Computation for LayerNorm<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -76,7 +80,7 @@ struct RmsNorm<'a> {
     eps: f32,
 }
 
-impl Work for RmsNorm<'_> {
+impl Computation for RmsNorm<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -96,7 +100,7 @@ struct Gated<'a> {
     up: &'a [f32],
 }
 
-impl Work for Gated<'_> {
+impl Computation for Gated<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -113,14 +117,31 @@ pub(crate) const CHUNK: usize = 8;
 /// Copies the first numbers, as many as there is room for: with vectors, where the library would call a function.
 #[inline(always)]
 pub(crate) fn copy(numbers: &[f32], to: &mut [f32]) {
+    copy_as(numbers, to, |number| number);
+}
+
+/// Copies the first numbers into memory that may be uninitialized, as many as there is room for.
+///
+/// # Panics
+/// If there is room for more: what stays uninitialized must not go unnoticed.
+#[inline(always)]
+pub(crate) fn initialize(numbers: &[f32], to: &mut [MaybeUninit<f32>]) {
+    assert!(numbers.len() >= to.len(), "there is a number for each element");
+    copy_as(numbers, to, MaybeUninit::new);
+}
+
+#[inline(always)]
+fn copy_as<T>(numbers: &[f32], to: &mut [T], made: impl Fn(f32) -> T) {
     let (chunks, rest) = to.as_chunks_mut::<CHUNK>();
     let (numbers, numbers_rest) = numbers.as_chunks::<CHUNK>();
     for (to, numbers) in chunks.iter_mut().zip(numbers) {
-        *to = *numbers;
+        for lane in 0..CHUNK {
+            to[lane] = made(numbers[lane]);
+        }
     }
     let last = numbers.get(chunks.len()).map_or(numbers_rest, |chunk| chunk.as_slice());
     for (to, number) in rest.iter_mut().zip(last) {
-        *to = *number;
+        *to = made(*number);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The rows that linear layers read, in the form that their weights want.
 
-use crate::isa::{Work, dispatch};
+use std::ops::Range;
+
+use crate::isa::{Computation, dispatch};
 use crate::packed::{padded_depth, round_to_bf16};
 use crate::threads::{self, Disjoint};
 use crate::tile::Kernel;
@@ -31,7 +33,7 @@ impl<'a> Input<'a> {
     /// Prepares rows of `width` for weights in `format`, packed for `isa`.
     ///
     /// # Panics
-    /// If the rows do not come out even.
+    /// If `width` is zero or `rows` is not a whole number of rows.
     pub fn new(rows: &'a [f32], width: usize, format: Format, isa: Isa) -> Self {
         let plain = Self::plain(rows, width);
         let form = match format {
@@ -45,14 +47,18 @@ impl<'a> Input<'a> {
     /// Rows of `width` as they are, which float matrices of every instruction set read.
     ///
     /// # Panics
-    /// If the rows do not come out even.
+    /// If `width` is zero or `rows` is not a whole number of rows.
     pub fn plain(rows: &'a [f32], width: usize) -> Self {
         assert!(width > 0 && rows.len().is_multiple_of(width), "{} values make no rows of {width}", rows.len());
         Self { rows, width, form: Form::F32 }
     }
 
-    /// Some of the rows, prepared in the same way.
-    pub fn some(&self, rows: std::ops::Range<usize>) -> Self {
+    /// A range of the rows, prepared in the same way.
+    ///
+    /// # Panics
+    /// If the range is reversed or ends past the last row.
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.n_rows(), "{rows:?} are no rows of {}", self.n_rows());
         let form = match &self.form {
             Form::F32 => Form::F32,
             Form::Bf16 { values, stride } => {
@@ -95,7 +101,7 @@ fn quantise(rows: &[f32], width: usize, isa: Isa) -> Form {
     let (scales_out, minima_out) = (Disjoint::new(&mut scales), Disjoint::new(&mut minima));
     threads::for_each_rows(&mut values, stride, ROWS_PER_TASK, |first, values| {
         let n = values.len() / stride;
-        // SAFETY: each task has rows of its own, so it alone writes their scales and minima.
+        // SAFETY: `for_each_rows` gives each task rows of its own, so it alone has the scales and minima of these.
         let (scales, minima) = unsafe { (scales_out.slice(first, n), minima_out.slice(first, n)) };
         dispatch(isa, Quantise { rows: &rows[first * width..][..n * width], width, values, stride, scales, minima });
     });
@@ -111,7 +117,7 @@ struct Quantise<'a> {
     minima: &'a mut [f32],
 }
 
-impl Work for Quantise<'_> {
+impl Computation for Quantise<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -122,10 +128,18 @@ impl Work for Quantise<'_> {
             let (low, high, poison) = unsafe { K::range(row) };
             // A NaN hides from every comparison; with this it reaches the row's results.
             let range = high - low + poison;
-            let factor = if range > 0.0 { 255.0 / range } else { 0.0 };
+            let factor = int8_factor(range);
             // SAFETY: as above.
             unsafe { K::quantise(row, low, factor, &mut values[..row.len()]) };
             (self.scales[n], self.minima[n]) = (range / 255.0, low);
         }
     }
+}
+
+/// What a row's numbers are multiplied by to span 0 to 255; zero where that is not a finite number, as for a range of zero
+/// or of less than 1e-36. An infinite factor would give infinities and NaN, which instruction sets convert differently.
+#[inline(always)]
+fn int8_factor(range: f32) -> f32 {
+    let factor = 255.0 / range;
+    if factor.is_finite() { factor } else { 0.0 }
 }

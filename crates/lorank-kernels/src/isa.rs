@@ -92,48 +92,48 @@ impl fmt::Display for Isa {
     }
 }
 
-/// Something to be done with the instructions of one set.
-pub(crate) trait Work {
+/// A computation that is compiled once for each instruction set.
+pub(crate) trait Computation {
     type Output;
     /// Must be `#[inline(always)]`, or the compiler does not use the set's instructions for it. For the same reason its loops
     /// are `for`, and not `for_each`, which may be compiled as a function of its own.
     fn run<K: Kernel>(self) -> Self::Output;
 }
 
-/// Does the work with the instructions of `isa`, which the CPU has.
-pub(crate) fn dispatch<W: Work>(isa: Isa, work: W) -> W::Output {
+/// Runs a computation with the instructions of `isa`, which the CPU has.
+pub(crate) fn dispatch<C: Computation>(isa: Isa, computation: C) -> C::Output {
     match isa.0 {
-        Level::Portable => work.run::<Portable>(),
+        Level::Portable => computation.run::<Portable>(),
         // SAFETY: an `Isa` is only made in `available`, which found the CPU to have the instructions.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { x86::avx2(work) },
+        Level::Avx2 => unsafe { x86::avx2(computation) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512Vnni => unsafe { x86::avx512_vnni(work) },
+        Level::Avx512Vnni => unsafe { x86::avx512_vnni(computation) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512Bf16 => unsafe { x86::avx512_bf16(work) },
+        Level::Avx512Bf16 => unsafe { x86::avx512_bf16(computation) },
         #[cfg(not(target_arch = "x86_64"))]
-        _ => work.run::<Portable>(),
+        _ => computation.run::<Portable>(),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Avx2, Avx512Bf16, Avx512Vnni, Work};
+    use super::{Avx2, Avx512Bf16, Avx512Vnni, Computation};
 
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn avx2<W: Work>(work: W) -> W::Output {
-        work.run::<Avx2>()
+    pub(super) fn avx2<C: Computation>(computation: C) -> C::Output {
+        computation.run::<Avx2>()
     }
 
     #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni")]
-    pub(super) fn avx512_vnni<W: Work>(work: W) -> W::Output {
-        work.run::<Avx512Vnni>()
+    pub(super) fn avx512_vnni<C: Computation>(computation: C) -> C::Output {
+        computation.run::<Avx512Vnni>()
     }
 
     #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni,avx512bf16")]
-    pub(super) fn avx512_bf16<W: Work>(work: W) -> W::Output {
-        work.run::<Avx512Bf16>()
+    pub(super) fn avx512_bf16<C: Computation>(computation: C) -> C::Output {
+        computation.run::<Avx512Bf16>()
     }
 }

@@ -5,8 +5,10 @@
 //! instructions of this CPU ([`Isa`]) read it. Activations are plain `f32` rows, `[n_tokens, width]`, with no padding
 //! between sequences. Rows are split over the threads of the current rayon pool.
 //!
-//! It is *not* a tensor library and knows no models: no shapes beyond rows and columns, no autograd, no devices, no file
-//! formats.
+//! It is *not* a tensor library and knows no models: no shapes beyond rows and columns, no autograd, no devices, no files.
+//!
+//! Every public function is sound for any arguments: shapes, ranges and formats that do not fit panic before anything is
+//! computed, as each function's `# Panics` says.
 //!
 //! Two promises hold for everything here. A row of a result depends on that row of the input alone: not on the other rows,
 //! their number, or the number of threads, to the bit. And every instruction set gives what a plain loop gives: the
@@ -30,7 +32,6 @@ mod elementwise;
 mod input;
 mod isa;
 mod linear;
-mod map;
 mod math;
 mod packed;
 mod threads;
@@ -41,6 +42,5 @@ pub use elementwise::{gated, layer_norm, rms_norm};
 pub use input::Input;
 pub use isa::Isa;
 pub use linear::{Epilogue, LowRank, Segment};
-pub use map::MappedFile;
 pub use math::Activation;
 pub use packed::{Format, PackedMatrix};

@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::elementwise::{CHUNK, copy};
+use crate::elementwise::{CHUNK, initialize};
 use crate::input::Form;
-use crate::isa::{Work, dispatch};
+use crate::isa::{Computation, dispatch};
 use crate::packed::Numbers;
 use crate::threads::{self, Disjoint};
-use crate::tile::{COLUMNS_MAX, Kernel, Rows, Scaling, Tile, VECTORS_MAX, tiles};
+use crate::tile::{COLUMNS_MAX, Kernel, RowPointers, Scaling, Tile, VECTORS_MAX, tiles};
 use crate::{Activation, Format, Input, PackedMatrix};
 
 /// What is done to each sum before it is stored: `activation(sum + bias + add)`.
@@ -60,26 +60,27 @@ impl PackedMatrix {
     /// The segments cover the rows of `x` in order. `x` was prepared for this matrix's format and instruction set.
     ///
     /// # Panics
-    /// If the shapes or the formats disagree.
+    /// If the segments have more or fewer rows than `x`, or the shapes, the formats or the instruction sets of `x`, of the
+    /// updates and of the epilogue do not fit the matrix.
     pub fn linear(&self, x: &Input<'_>, segments: &[Segment<'_>], epilogue: &Epilogue<'_>) -> Vec<f32> {
         let n_rows = x.n_rows();
         assert_eq!(x.width, self.n_in, "the rows are as wide as the matrix is deep");
-        assert_eq!(segments.iter().map(|segment| segment.n_rows).sum::<usize>(), n_rows, "segments cover the rows");
+        let covered = segments.iter().try_fold(0_usize, |sum, segment| sum.checked_add(segment.n_rows));
+        assert_eq!(covered, Some(n_rows), "segments cover the rows");
+        let len = n_rows.checked_mul(self.n_out).expect("the result fits into memory");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() == self.n_out), "a bias for each output");
-        assert!(
-            epilogue.add.is_none_or(|add| add.len() == n_rows * self.n_out),
-            "what is added has the result's shape"
-        );
+        assert!(epilogue.add.is_none_or(|add| add.len() == len), "what is added has the result's shape");
         self.check_form(x);
-        let pieces = self.pieces(x, segments);
-        // SAFETY: the tasks cover every row of every segment, and every panel of columns.
-        unsafe { threads::filled(n_rows * self.n_out, |out| self.fill(x, &pieces, epilogue, out)) }
+        let segments = self.prepare(x, segments);
+        // SAFETY: the tasks cover every row of every segment, and every panel of columns. The segments cover the rows, and the
+        // panels the columns, so all elements are written.
+        unsafe { threads::filled(len, |out| self.fill(x, &segments, epilogue, out)) }
     }
 
-    /// The segments with their updates' first products.
-    fn pieces<'a>(&self, x: &Input<'_>, segments: &[Segment<'a>]) -> Vec<Piece<'a>> {
+    /// The segments' rows with their updates' first products.
+    fn prepare<'a>(&self, x: &Input<'_>, segments: &[Segment<'a>]) -> Vec<PreparedSegment<'a>> {
         let mut start = 0;
-        let piece = |segment: &Segment<'a>| {
+        let prepare = |segment: &Segment<'a>| {
             let rows = start..start + segment.n_rows;
             start = rows.end;
             let update = segment.update.filter(|_| !rows.is_empty()).map(|update| {
@@ -95,32 +96,37 @@ impl PackedMatrix {
                 let low = update.a.linear(&rows, &[Segment::plain(rows.n_rows())], &Epilogue::default());
                 Update { low, b: update.b, scale: update.scale }
             });
-            Piece { rows, update }
+            PreparedSegment { rows, update }
         };
-        segments.iter().map(piece).collect()
+        segments.iter().map(prepare).collect()
     }
 
-    fn fill(&self, x: &Input<'_>, pieces: &[Piece<'_>], epilogue: &Epilogue<'_>, out: &Disjoint<'_, f32>) {
-        let tasks: Vec<(&Piece<'_>, Range<usize>, Range<usize>)> = self.tasks(pieces);
-        tasks.into_par_iter().with_max_len(1).for_each(|(piece, rows, panels)| {
-            dispatch(self.isa, Block { matrix: self, x, piece, epilogue, rows, panels, out });
+    fn fill(
+        &self,
+        x: &Input<'_>,
+        segments: &[PreparedSegment<'_>],
+        epilogue: &Epilogue<'_>,
+        out: &Disjoint<'_, MaybeUninit<f32>>,
+    ) {
+        self.tasks(segments).into_par_iter().with_max_len(1).for_each(|(segment, rows, panels)| {
+            dispatch(self.isa, Block { matrix: self, x, segment, epilogue, rows, panels, out });
         });
     }
 
     /// Blocks of rows, split by columns too where there are few of them.
-    fn tasks<'p, 'a>(&self, pieces: &'p [Piece<'a>]) -> Vec<(&'p Piece<'a>, Range<usize>, Range<usize>)> {
+    fn tasks<'s, 'a>(&self, segments: &'s [PreparedSegment<'a>]) -> Vec<Task<'s, 'a>> {
         let n_rows = BLOCK_ROWS_MAX;
-        let n_blocks: usize = pieces.iter().map(|piece| piece.rows.len().div_ceil(n_rows)).sum();
+        let n_blocks: usize = segments.iter().map(|segment| segment.rows.len().div_ceil(n_rows)).sum();
         // Many tasks a thread, so that none waits long for the last one, however unevenly the cores run.
         let wanted = 16 * rayon::current_num_threads();
         let n_splits = wanted.div_ceil(n_blocks.max(1)).clamp(1, self.n_panels());
         let n_panels = self.n_panels().div_ceil(n_splits);
         let mut tasks = Vec::new();
-        for piece in pieces {
-            for start in piece.rows.clone().step_by(n_rows) {
-                let rows = start..(start + n_rows).min(piece.rows.end);
+        for segment in segments {
+            for start in segment.rows.clone().step_by(n_rows) {
+                let rows = start..(start + n_rows).min(segment.rows.end);
                 for first in (0..self.n_panels()).step_by(n_panels) {
-                    tasks.push((piece, rows.clone(), first..(first + n_panels).min(self.n_panels())));
+                    tasks.push((segment, rows.clone(), first..(first + n_panels).min(self.n_panels())));
                 }
             }
         }
@@ -138,8 +144,11 @@ impl PackedMatrix {
     }
 }
 
-/// A segment at its place, with the first product of its update.
-struct Piece<'a> {
+/// A segment of which a task computes some rows by some panels.
+type Task<'s, 'a> = (&'s PreparedSegment<'a>, Range<usize>, Range<usize>);
+
+/// A segment with the numbers of its rows, and with the first product of its update.
+struct PreparedSegment<'a> {
     rows: Range<usize>,
     update: Option<Update<'a>>,
 }
@@ -158,14 +167,14 @@ const BLOCK_ROWS_MAX: usize = 48;
 struct Block<'a> {
     matrix: &'a PackedMatrix,
     x: &'a Input<'a>,
-    piece: &'a Piece<'a>,
+    segment: &'a PreparedSegment<'a>,
     epilogue: &'a Epilogue<'a>,
     rows: Range<usize>,
     panels: Range<usize>,
-    out: &'a Disjoint<'a, f32>,
+    out: &'a Disjoint<'a, MaybeUninit<f32>>,
 }
 
-impl Work for Block<'_> {
+impl Computation for Block<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -187,13 +196,13 @@ impl Block<'_> {
         let n = self.rows.len() * V * K::LANES;
         let mut sums = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
         self.product::<K, V>(panel, widened, &mut sums[..n]);
-        // SAFETY: all of them were just written.
+        // SAFETY: `product` has written all of them.
         let sums = unsafe { written(&mut sums, n) };
-        if let Some(Update { low, b, scale }) = &self.piece.update {
+        if let Some(Update { low, b, scale }) = &self.segment.update {
             let mut terms = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
-            let rows = &low[(self.rows.start - self.piece.rows.start) * b.n_in..][..self.rows.len() * b.n_in];
+            let rows = &low[(self.rows.start - self.segment.rows.start) * b.n_in..][..self.rows.len() * b.n_in];
             floats::<K, V>(rows, b.n_in, b.float_panel(panel, widened_b), &mut terms[..n]);
-            // SAFETY: as above.
+            // SAFETY: `floats` has written all of them.
             let terms = unsafe { written(&mut terms, n) };
             for (sum, term) in sums.iter_mut().zip(terms) {
                 *sum += scale * *term;
@@ -202,7 +211,7 @@ impl Block<'_> {
         self.finish::<K, V>(panel * VECTORS_MAX * K::LANES, sums);
     }
 
-    /// Writes the product of the block's rows and a panel's columns.
+    /// Writes the product of the block's rows and a panel's columns: all of `sums`, which has room for just that.
     #[inline(always)]
     fn product<K: Kernel, const V: usize>(&self, panel: usize, widened: &mut Vec<f32>, sums: &mut [MaybeUninit<f32>]) {
         let Self { matrix, x, rows, .. } = self;
@@ -214,10 +223,10 @@ impl Block<'_> {
                 floats::<K, V>(rows, x.width, matrix.float_panel(panel, widened), sums);
             }
             (Numbers::Bf16(numbers), Form::Bf16 { values, stride }) => {
-                let a = Rows { start: values[rows.start * stride..rows.end * stride].as_ptr(), stride: *stride };
+                let a = RowPointers { start: values[rows.start * stride..rows.end * stride].as_ptr(), stride: *stride };
                 let w = numbers[start..][..V * K::LANES * stride].as_ptr();
                 // SAFETY: `dispatch` runs this where the instructions are. The rows and the panel are as deep as the stride
-                // says, and there is room for their product.
+                // says, as the slices have just shown, and `panel` has made room for their product.
                 unsafe {
                     tiles(
                         rows.len(),
@@ -230,7 +239,7 @@ impl Block<'_> {
                 Numbers::Int8 { weights, scales, sums: column_sums },
                 Form::Int8 { values, stride, scales: row_scales, minima },
             ) => {
-                let a = Rows { start: values[rows.start * stride..rows.end * stride].as_ptr(), stride: *stride };
+                let a = RowPointers { start: values[rows.start * stride..rows.end * stride].as_ptr(), stride: *stride };
                 let w = weights[start..][..V * K::LANES * stride].as_ptr();
                 let column = panel * VECTORS_MAX * K::LANES;
                 let scaling = Scaling {
@@ -289,15 +298,15 @@ impl Block<'_> {
     #[inline(always)]
     fn store<K: Kernel, const V: usize>(&self, first_column: usize, n_columns: usize, sums: &[f32]) {
         let stride = self.matrix.n_out;
-        // SAFETY: every task has rows and columns of its own.
+        // SAFETY: every task has rows or columns of its own, since segments, blocks of rows and panels do not overlap.
         let out = unsafe { self.out.rows(self.rows.start * stride + first_column, stride, self.rows.len(), n_columns) };
         for (out, sums) in out.zip(sums.chunks_exact(V * K::LANES)) {
-            copy(sums, out);
+            initialize(sums, out);
         }
     }
 }
 
-/// Writes the product of some rows and a panel of floats, both `depth` deep.
+/// Writes the product of some rows and a panel of floats, both `depth` deep: all of `sums`.
 #[inline(always)]
 fn floats<K: Kernel, const V: usize>(rows: &[f32], depth: usize, panel: &[f32], sums: &mut [MaybeUninit<f32>]) {
     // Of the depth as much at a time that its weights stay in a core's first cache for all rows of the block.
@@ -309,7 +318,7 @@ fn floats<K: Kernel, const V: usize>(rows: &[f32], depth: usize, panel: &[f32], 
         // SAFETY: `dispatch` runs this where the instructions are; the lengths were just checked. Depths come in order, so
         // that those after the first find sums.
         unsafe {
-            let a = Rows { start: rows.as_ptr().add(start), stride: depth };
+            let a = RowPointers { start: rows.as_ptr().add(start), stride: depth };
             let w = panel.as_ptr().add(start * width);
             let n = DEPTH_MAX.min(depth - start);
             let out = sums.as_mut_ptr().cast();
@@ -320,7 +329,7 @@ fn floats<K: Kernel, const V: usize>(rows: &[f32], depth: usize, panel: &[f32], 
 
 /// A product of floats, tile by tile.
 struct Product<K, const V: usize> {
-    a: Rows<f32>,
+    a: RowPointers<f32>,
     depth: usize,
     w: *const f32,
     adds: bool,
@@ -341,7 +350,7 @@ impl<K: Kernel, const V: usize> Tile for Product<K, V> {
 
 /// A product in bf16, tile by tile.
 struct Bf16Product<K, const V: usize> {
-    a: Rows<u16>,
+    a: RowPointers<u16>,
     n_pairs: usize,
     w: *const u16,
     out: *mut f32,

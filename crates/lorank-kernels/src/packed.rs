@@ -50,12 +50,18 @@ impl PackedMatrix {
     /// Packs a matrix; `read` writes the `n_in` weights of an output into the row that it is given.
     ///
     /// # Panics
-    /// If a dimension is zero.
+    /// If a dimension is zero, the packed matrix does not fit into the address space, or `n_in` is more than 2¹⁹ in
+    /// [`Format::Int8`], past which sums could overflow 32 bits.
     pub fn pack(format: Format, isa: Isa, n_out: usize, n_in: usize, mut read: impl FnMut(usize, &mut [f32])) -> Self {
         assert!(n_out > 0 && n_in > 0, "a matrix of {n_out} by {n_in} has no weights");
         let lanes = isa.lanes();
-        let n_columns = n_out.next_multiple_of(lanes);
-        let len = n_columns * padded_depth(format, n_in);
+        assert!(format != Format::Int8 || n_in <= INT8_DEPTH_MAX, "int8 sums of {n_in} products may overflow 32 bits");
+        // The address space holds no matrix that comes near the end of a `usize`, and below half of it no rounding overflows.
+        let is_small = |n: usize| n <= usize::MAX / 2;
+        let columns = Some(n_out).filter(|n| is_small(*n)).map(|n| n.next_multiple_of(lanes));
+        let depth = Some(n_in).filter(|n| is_small(*n)).map(|n| padded_depth(format, n));
+        let size = columns.zip(depth).and_then(|(columns, depth)| Some((columns, columns.checked_mul(depth)?)));
+        let (n_columns, len) = size.unwrap_or_else(|| panic!("a matrix of {n_out} by {n_in} does not fit into memory"));
         let mut numbers = match format {
             Format::F32 => Numbers::F32(vec![0.0; len]),
             Format::Bf16 => Numbers::Bf16(vec![0; len]),
@@ -66,17 +72,18 @@ impl PackedMatrix {
         let mut row = vec![0.0; n_in];
         for out in 0..n_out {
             read(out, &mut row);
-            let place = Place::of(format, isa, n_out, n_in, out);
+            let layout = OutputLayout::of(format, isa, n_out, n_in, out);
             match &mut numbers {
-                Numbers::F32(packed) => place.put(packed, row.iter().copied()),
-                Numbers::Bf16(packed) => place.put(packed, row.iter().map(|w| round_to_bf16(*w))),
+                Numbers::F32(packed) => layout.put(packed, row.iter().copied()),
+                Numbers::Bf16(packed) => layout.put(packed, row.iter().map(|w| round_to_bf16(*w))),
                 Numbers::Int8 { weights, scales, sums } => {
                     let scale = int8_scale(&row);
-                    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                    // A scale of zero, or one too small to have an inverse, leaves zeros; so does NaN.
+                    let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
                     let integers = row.iter().map(|w| (w * inverse).round_ties_even() as i8);
                     sums[out] = integers.clone().map(i32::from).sum::<i32>() as f32;
                     scales[out] = scale;
-                    place.put(weights, integers);
+                    layout.put(weights, integers);
                 }
             }
         }
@@ -158,6 +165,10 @@ pub(crate) const INT8_STEP: usize = 32;
 /// How many integers of a row AVX2 works through before it widens the sums of products that stand [`INT8_STEP`] apart.
 pub(crate) const INT8_CHUNK: usize = 4 * INT8_STEP;
 
+/// The most inputs of a matrix of integers: by the bound of [`Format::Int8`] a chunk adds at most 16 times 128 times 255 to a
+/// sum, and 2¹⁹ inputs are 4,096 chunks, which stays below 2³¹.
+const INT8_DEPTH_MAX: usize = 1 << 19;
+
 /// The depth with the zeros that fill its last group, or for integers its last step.
 pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
     match format {
@@ -167,47 +178,47 @@ pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
     }
 }
 
-/// Where the weights of one output stand: outputs of one block take turns, some neighbouring weights at a time.
-struct Place {
+/// Where the weights of one output stand: the outputs of a block are interleaved, a few neighbouring weights of each at a time.
+struct OutputLayout {
     /// Where the block starts.
     start: usize,
     /// How many outputs the block has.
     width: usize,
-    /// The output's turn within the block.
+    /// The output's place within the block.
     column: usize,
     /// The depth, padded.
     depth: usize,
-    turn: Turn,
+    interleave: Interleave,
 }
 
-/// What an output puts in its turn.
-enum Turn {
-    /// As many weights as said.
+/// How many neighbouring weights of an output stand side by side before those of the next one.
+enum Interleave {
+    /// This many.
     Group(usize),
     /// [`INT8_CHUNK`] weights, in the order of [`Int8Order::Chunks`].
     Chunk,
 }
 
-impl Place {
+impl OutputLayout {
     fn of(format: Format, isa: Isa, n_out: usize, n_in: usize, out: usize) -> Self {
         let (depth, lanes) = (padded_depth(format, n_in), isa.lanes());
         let panel = VECTORS_MAX * lanes;
-        let (turn, block) = match (format, isa.int8_order()) {
-            (Format::F32, _) => (Turn::Group(1), panel),
-            (Format::Bf16, _) => (Turn::Group(2), panel),
-            (Format::Int8, Int8Order::Groups) => (Turn::Group(4), panel),
-            (Format::Int8, Int8Order::Chunks) => (Turn::Chunk, lanes),
+        let (interleave, block) = match (format, isa.int8_order()) {
+            (Format::F32, _) => (Interleave::Group(1), panel),
+            (Format::Bf16, _) => (Interleave::Group(2), panel),
+            (Format::Int8, Int8Order::Groups) => (Interleave::Group(4), panel),
+            (Format::Int8, Int8Order::Chunks) => (Interleave::Chunk, lanes),
         };
         let first = out / block * block;
         let width = (n_out - first).next_multiple_of(lanes).min(block);
-        Self { start: first * depth, width, column: out - first, depth, turn }
+        Self { start: first * depth, width, column: out - first, depth, interleave }
     }
 
     fn index(&self, d: usize) -> usize {
         let Self { start, width, column, .. } = *self;
-        match self.turn {
-            Turn::Group(n) => start + d / n * n * width + column * n + d % n,
-            Turn::Chunk => {
+        match self.interleave {
+            Interleave::Group(n) => start + d / n * n * width + column * n + d % n,
+            Interleave::Chunk => {
                 let (chunk, in_chunk) = (d - d % INT8_CHUNK, d % INT8_CHUNK);
                 let n_steps = (self.depth - chunk).min(INT8_CHUNK) / INT8_STEP;
                 let (step, half, at) = (in_chunk / INT8_STEP, in_chunk % INT8_STEP / 16, in_chunk % 16);
@@ -224,8 +235,12 @@ impl Place {
     }
 }
 
-/// The smallest scale under which a row fits into 8 bits and keeps the bound of [`Format::Int8`].
+/// The smallest scale under which a row fits into 8 bits and keeps the bound of [`Format::Int8`]; NaN where the row has one, so
+/// that it reaches the output and is not read as zero.
 fn int8_scale(row: &[f32]) -> f32 {
+    if row.iter().any(|w| w.is_nan()) {
+        return f32::NAN;
+    }
     // Rounding adds at most a half to each of eight, so 124 before it is 128 after.
     const SUM_MAX: f32 = 124.0;
     let largest = row.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
@@ -267,11 +282,11 @@ mod tests {
             row[0] = spike;
             let packed = PackedMatrix::pack(Format::Int8, Isa::detect(), 1, row.len(), |_, to| to.copy_from_slice(&row));
             let Numbers::Int8 { weights, .. } = &packed.numbers else { unreachable!() };
-            let place = Place::of(Format::Int8, packed.isa, 1, row.len(), 0);
+            let layout = OutputLayout::of(Format::Int8, packed.isa, 1, row.len(), 0);
             for start in (0..row.len()).step_by(INT8_CHUNK) {
                 let chunk = start..(start + INT8_CHUNK).min(row.len());
                 for lane in 0..INT8_STEP / 2 {
-                    let shared = || chunk.clone().filter(|d| d % INT8_STEP / 2 == lane).map(|d| weights[place.index(d)]);
+                    let shared = || chunk.clone().filter(|d| d % INT8_STEP / 2 == lane).map(|d| weights[layout.index(d)]);
                     let sum = |sign: i32| shared().map(|w| (sign * i32::from(w)).max(0)).sum::<i32>();
                     prop_assert!(sum(1) * 255 <= 32_767 && sum(-1) * 255 <= 32_767);
                 }

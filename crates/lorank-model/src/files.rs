@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use lorank_kernels::MappedFile;
 use serde::de::DeserializeOwned;
 
 use crate::ModelError;
@@ -139,41 +138,112 @@ impl Files {
             Place::Folder(path) => Blob::open(&path.join(file)),
             Place::Embedded(files) => {
                 let found = files.iter().find(|(name, _)| *name == file);
-                let (_, bytes) = found.ok_or_else(|| ModelError::Read {
-                    path: self.describe(file).into(),
-                    source: io::ErrorKind::NotFound.into(),
-                })?;
-                Ok(Blob::Bytes(bytes))
+                let path = PathBuf::from(self.describe(file));
+                match found {
+                    Some((_, bytes)) => Ok(Blob::embedded(path, bytes)),
+                    None => Err(ModelError::Read { path, source: io::ErrorKind::NotFound.into() }),
+                }
             }
         }
     }
 }
 
-/// A file's bytes, without a copy of them.
+/// A file's bytes, of which ranges are read as they are wanted.
+///
+/// Files are read and not mapped into memory: a mapped file that another process cuts short ends this one with a bus error, and
+/// one that changes meanwhile would be read as two different contents. A short read is an error that names the file.
 #[derive(Debug)]
-pub(crate) enum Blob {
+pub(crate) struct Blob {
+    /// What errors name.
+    path: PathBuf,
+    /// In bytes, when the file was opened.
+    len: u64,
+    content: BlobContent,
+}
+
+#[derive(Debug)]
+enum BlobContent {
     Bytes(&'static [u8]),
-    Mapped(MappedFile),
+    File(File),
 }
 
 impl Blob {
     fn open(path: &Path) -> Result<Self, ModelError> {
-        let mapped = File::open(path).and_then(|file| MappedFile::new(&file));
-        mapped.map(Self::Mapped).map_err(|source| ModelError::Read { path: path.to_owned(), source })
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (len, file) = opened.map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), len, content: BlobContent::File(file) })
     }
 
-    /// The whole file.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Mapped(file) => file,
+    fn embedded(path: PathBuf, bytes: &'static [u8]) -> Self {
+        Self { path, len: bytes.len() as u64, content: BlobContent::Bytes(bytes) }
+    }
+
+    /// The length of the whole file in bytes, when it was opened.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The bytes of a range.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] where the range is reversed or goes past [`Blob::len`], the file has become shorter since, or it
+    /// cannot be read.
+    pub(crate) fn read(&mut self, range: Range<u64>) -> Result<Cow<'static, [u8]>, ModelError> {
+        let mut read = || {
+            // Checked before memory is asked for: the range may come from a header that promises more than there is.
+            let len = range.end.checked_sub(range.start).filter(|_| range.end <= self.len);
+            let len = len.and_then(|len| usize::try_from(len).ok()).ok_or(io::ErrorKind::UnexpectedEof)?;
+            match &mut self.content {
+                BlobContent::Bytes(all) => {
+                    let start = usize::try_from(range.start).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+                    Ok(Cow::Borrowed(&all[start..][..len]))
+                }
+                BlobContent::File(file) => {
+                    let mut bytes = vec![0; len];
+                    file.seek(SeekFrom::Start(range.start))?;
+                    file.read_exact(&mut bytes)?;
+                    Ok(Cow::Owned(bytes))
+                }
+            }
+        };
+        let result = read();
+        result.map_err(|source| ModelError::Read { path: self.path.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_while_the_file_lasts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        std::fs::write(&path, b"0123456789").unwrap();
+        for mut blob in [Blob::open(&path).unwrap(), Blob::embedded("weights".into(), b"0123456789")] {
+            assert_eq!(blob.len(), 10);
+            for (range, expected) in [(0..10, "0123456789"), (3..5, "34"), (9..10, "9"), (10..10, ""), (0..0, "")] {
+                assert_eq!(*blob.read(range).unwrap(), *expected.as_bytes());
+            }
+            #[expect(clippy::reversed_empty_ranges, reason = "a header may hold one")]
+            for range in [0..11, 10..12, 11..11, 5..3, 0..u64::MAX, u64::MAX..0] {
+                let error = blob.read(range.clone()).unwrap_err();
+                assert!(
+                    matches!(error, ModelError::Read { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
+                );
+            }
         }
     }
 
-    /// Says that a range has been read and is not wanted in memory any more.
-    pub(crate) fn release(&self, range: Range<usize>) {
-        if let Self::Mapped(file) = self {
-            file.release(range);
-        }
+    #[test]
+    fn a_file_that_is_cut_short_after_it_was_opened_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let mut blob = Blob::open(&path).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(4).unwrap();
+        assert_eq!(*blob.read(0..4).unwrap(), *b"0123");
+        let error = blob.read(2..6).unwrap_err();
+        assert!(error.to_string().contains("weights"), "{error}");
     }
 }

@@ -100,7 +100,7 @@ impl Linear {
                 let add = add.map(|add| &add[rows.start * n..rows.end * n]);
                 let bias = bias.as_ref().map(Vector::kernels);
                 let epilogue = Epilogue { bias, add, activation: then.activation };
-                let own = weight.linear(&x.some(rows.clone()), &[Segment::plain(part.n_rows)], &epilogue);
+                let own = weight.linear(&x.rows(rows.clone()), &[Segment::plain(part.n_rows)], &epilogue);
                 y[rows.start * n..rows.end * n].copy_from_slice(&own);
             }
         }

@@ -1,9 +1,10 @@
 //! Tensors from safetensors files: single, sharded, or 8-bit with a scale.
 //!
-//! Files are mapped into memory, and a tensor is read row by row into the form that it is used in; what was read is given
-//! back. So loading needs the memory of the model as it will be, and of one tensor more. Every weight is checked to
-//! be finite.
+//! A tensor is read from its file when it is asked for, row by row into the form that it is used in, and dropped. So
+//! loading needs the memory of the model as it will be, and of one tensor more. The digest covers the very bytes that the
+//! weights were made from. Every weight is checked to be finite.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lorank_core::Digest;
@@ -15,6 +16,9 @@ use crate::files::{Blob, Files};
 
 /// The file of an adapter's weights.
 pub(crate) const ADAPTER_FILE: &str = "adapter_model.safetensors";
+
+/// The most bytes of a file's header, as the safetensors format has it.
+const HEADER_BYTES_MAX: u64 = 100_000_000;
 
 /// The tensors of one model or adapter.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ struct Shard {
     file: String,
     blob: Blob,
     /// Where the tensors' bytes begin.
-    data_start: usize,
+    data_start: u64,
 }
 
 #[derive(Debug)]
@@ -126,7 +130,7 @@ impl Weights {
     pub(crate) fn values(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         self.with_values(tensor, shape, |bytes, coding| {
             let mut values = vec![0.0; shape.iter().product()];
-            coding.decode(bytes, &mut values);
+            coding.decode(&bytes, &mut values);
             let finite = values.iter().all(|value| value.is_finite());
             (values, finite)
         })
@@ -178,7 +182,7 @@ impl Weights {
         &mut self,
         tensor: &str,
         expected: &[usize],
-        read: impl FnOnce(&[u8], Coding) -> (T, bool),
+        read: impl FnOnce(Cow<'static, [u8]>, Coding) -> (T, bool),
     ) -> Result<T, ModelError> {
         let coding = self.coding(tensor)?;
         let entry = self.entry(tensor)?;
@@ -190,12 +194,11 @@ impl Weights {
                 found: entry.info.shape.clone(),
             });
         }
-        let shard = &self.shards[entry.shard];
-        let range = shard.data_start + entry.info.data_offsets.0..shard.data_start + entry.info.data_offsets.1;
-        let bytes = &shard.blob.bytes()[range.clone()];
-        let hash = blake3::hash(bytes);
+        let (shard, (start, end)) = (entry.shard, entry.info.data_offsets);
+        let shard = &mut self.shards[shard];
+        let bytes = shard.blob.read(shard.data_start + start as u64..shard.data_start + end as u64)?;
+        let hash = blake3::hash(&bytes);
         let (value, is_finite) = read(bytes, coding);
-        shard.blob.release(range);
         self.hashes.insert(tensor.to_owned(), hash);
         if is_finite { Ok(value) } else { Err(self.not_finite(tensor)) }
     }
@@ -275,14 +278,14 @@ fn decode<const N: usize>(bytes: &[u8], to: &mut [f32], decode: impl Fn([u8; N])
 /// A matrix as its file has it, in which rows are looked up.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    bytes: Vec<u8>,
+    bytes: Cow<'static, [u8]>,
     coding: Coding,
     width: usize,
 }
 
 impl Table {
-    fn new(bytes: &[u8], coding: Coding, width: usize) -> Self {
-        Self { bytes: bytes.to_vec(), coding, width }
+    fn new(bytes: Cow<'static, [u8]>, coding: Coding, width: usize) -> Self {
+        Self { bytes, coding, width }
     }
 
     /// The number of rows.
@@ -316,26 +319,29 @@ fn missing(files: &Files, file: &'static str) -> ModelError {
 }
 
 fn open_shard(files: &Files, name: &str) -> Result<(Shard, Metadata), ModelError> {
-    let blob = files.open(name)?;
+    let mut blob = files.open(name)?;
     let file = files.describe(name);
     let corrupt = |why: String| ModelError::Corrupt { file: file.clone(), why };
-    let bytes = blob.bytes();
-    let Some((header_len, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(corrupt(format!("it is {} bytes long", bytes.len())));
+    let Some(left) = blob.len().checked_sub(8) else {
+        return Err(corrupt(format!("it is {} bytes long", blob.len())));
     };
-    let header_len = u64::from_le_bytes(*header_len);
-    let header = usize::try_from(header_len).ok().and_then(|len| rest.get(..len)).ok_or_else(|| {
-        let left = rest.len();
-        corrupt(format!(
+    let header_len = blob.read(0..8)?.iter().rev().fold(0, |len, byte| len << 8 | u64::from(*byte));
+    if header_len > left {
+        return Err(corrupt(format!(
             "its header should be {header_len} bytes long, but only {left} follow; it was cut short or is another format"
-        ))
-    })?;
+        )));
+    }
+    if header_len > HEADER_BYTES_MAX {
+        return Err(corrupt(format!("its header of {header_len} bytes is larger than {HEADER_BYTES_MAX}")));
+    }
+    let data_start = 8 + header_len;
+    let header = blob.read(8..data_start)?;
     let metadata: Metadata =
-        serde_json::from_slice(header).map_err(|error| corrupt(format!("its header cannot be read ({error})")))?;
-    let data_start = 8 + header.len();
-    let expected = data_start + metadata.data_len();
-    if bytes.len() != expected {
-        return Err(corrupt(format!("it should be {expected} bytes long, but is {}; fetch it again", bytes.len())));
+        serde_json::from_slice(&header).map_err(|error| corrupt(format!("its header cannot be read ({error})")))?;
+    // A header may promise as many bytes as a number can.
+    let expected = data_start.saturating_add(metadata.data_len() as u64);
+    if blob.len() != expected {
+        return Err(corrupt(format!("it should be {expected} bytes long, but is {}; fetch it again", blob.len())));
     }
     Ok((Shard { file, blob, data_start }, metadata))
 }

@@ -82,12 +82,17 @@ fn add_line(change: &Change<'_>, line: Result<SourcedDocument, BadLine>) -> Resu
     let outcome = match added {
         Ok((false, id)) => DocumentOutcome::Added(id),
         Ok((true, id)) => DocumentOutcome::Replaced(id),
-        Err(error) if error.kind() == lorank_tantivy::ErrorKind::InvalidInput => {
+        Err(error) if is_about_a_line(&error) => {
             DocumentOutcome::Refused { kind: kind_of_line(&error), message: with_causes(&error) }
         }
         Err(error) => return Err(document_error(error)),
     };
     Ok(LineOutcome { line: origin.line.unwrap_or_default(), outcome })
+}
+
+fn is_about_a_line(error: &Error) -> bool {
+    use lorank_tantivy::ErrorKind::{Invalid, Malformed, TooLarge};
+    matches!(error.kind(), Malformed | Invalid | TooLarge)
 }
 
 fn kind_of_line(error: &Error) -> ErrorKind {

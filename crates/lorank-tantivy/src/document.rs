@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use lorank_core::{DocumentId, Fields, Value};
-use serde_json::Value as Json;
 
 use crate::{Error, IndexSettings, json};
 
@@ -32,11 +31,10 @@ impl Document {
     /// What is wrong with the JSON, the id or a field.
     pub fn from_json(json: &[u8], settings: &IndexSettings) -> Result<Self, Error> {
         let text = std::str::from_utf8(json).map_err(|error| Error::NotUtf8 { column: error.valid_up_to() + 1 })?;
-        let object = match serde_json::from_str(text).map_err(not_json)? {
-            Json::Object(object) => object,
-            other => return Err(Error::NotAnObject { found: kind_of(&other) }),
-        };
-        Self::from_fields(json::fields_of(object), settings)
+        match json::value_from_json(text).map_err(not_json)? {
+            Value::Object(fields) => Self::from_fields(fields, settings),
+            other => Err(Error::NotAnObject { found: name_of(&other) }),
+        }
     }
 
     /// Takes the id out of the fields, and makes sure that an index with these settings can hold the document.
@@ -153,17 +151,6 @@ pub(crate) fn name_of(value: &Value) -> &'static str {
         Value::List(_) => "a list",
         Value::Object(_) => "an object",
         _ => "something else",
-    }
-}
-
-fn kind_of(json: &Json) -> &'static str {
-    match json {
-        Json::Null => "null",
-        Json::Bool(_) => "a boolean",
-        Json::Number(_) => "a number",
-        Json::String(_) => "a text",
-        Json::Array(_) => "a list",
-        Json::Object(_) => "an object",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use lorank_core::ErrorKind;
 use tantivy::TantivyError;
 use tantivy::directory::error::LockError;
 
@@ -169,13 +170,19 @@ pub enum Error {
         /// The header's number of cells.
         n_columns: usize,
     },
-    /// A table with a quote that is not closed within the limit of a row.
-    #[error("the row that begins on line {line} has a quote that is not closed within {bytes_max} bytes")]
+    /// A table with a quote that is not closed: within the limit of a row, or by the end of the file.
+    #[error(
+        "the row that begins on line {line} has a quote that is not closed {}",
+        match bytes_max {
+            Some(bytes_max) => format!("within {bytes_max} bytes"),
+            None => "by the end of the file".to_owned(),
+        }
+    )]
     OpenQuote {
         /// The 1-based line.
         line: u64,
-        /// The limit.
-        bytes_max: usize,
+        /// The limit of a row in bytes, where it was passed; `None` where the file ended before.
+        bytes_max: Option<usize>,
     },
     /// An input that ends before its end, or cannot be read on.
     #[error("cannot be read on from here")]
@@ -214,49 +221,32 @@ pub enum Error {
     },
 }
 
-/// What kind of thing went wrong, for callers that act on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// Something named is not there.
-    NotFound,
-    /// The caller's settings, documents, query or filters are wrong.
-    InvalidInput,
-    /// Somebody else has it, or it is there already, or it differs from what is asked for.
-    Conflict,
-    /// What is on disk cannot be used.
-    Corrupt,
-    /// The disk or the system refused.
-    Unavailable,
-    /// A bug.
-    Internal,
-}
-
 impl Error {
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoIndex { .. } => ErrorKind::NotFound,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::NotUtf8 { .. }
+            | Self::NotJson { .. }
+            | Self::WrongNumberOfCells { .. }
+            | Self::OpenQuote { .. }
+            | Self::InvalidQuery { .. } => ErrorKind::Malformed,
             Self::NotAnIndex { .. }
             | Self::InvalidSettings { .. }
             | Self::InvalidInput { .. }
-            | Self::NotUtf8 { .. }
-            | Self::NotJson { .. }
             | Self::NotAnObject { .. }
             | Self::NoId { .. }
             | Self::InvalidId { .. }
             | Self::InvalidField { .. }
-            | Self::TooLong { .. }
-            | Self::WrongNumberOfCells { .. }
-            | Self::OpenQuote { .. }
-            | Self::InvalidQuery { .. }
-            | Self::InvalidFilter { .. } => ErrorKind::InvalidInput,
+            | Self::InvalidFilter { .. } => ErrorKind::Invalid,
+            Self::TooLong { .. } => ErrorKind::TooLarge,
+            Self::NewerFormat { .. } => ErrorKind::UnsupportedFormat,
             Self::AlreadyExists { .. } | Self::SettingsDiffer { .. } | Self::WriterBusy { .. } => ErrorKind::Conflict,
-            Self::Corrupt { .. } | Self::NewerFormat { .. } => ErrorKind::Corrupt,
             Self::Io { .. } | Self::BrokenInput { .. } | Self::Rejects { .. } | Self::ChangeLost { .. } => {
                 ErrorKind::Unavailable
             }
+            Self::Corrupt { .. } => ErrorKind::Internal,
             Self::Stopped { source, .. } => source.cause.kind(),
             Self::Engine { source, .. } => kind_of_engine_error(source),
         }
@@ -293,9 +283,7 @@ impl Error {
 
 fn kind_of_engine_error(error: &TantivyError) -> ErrorKind {
     match error {
-        TantivyError::DataCorruption(_) | TantivyError::IncompatibleIndex(_) | TantivyError::DeserializeError(_) => {
-            ErrorKind::Corrupt
-        }
+        TantivyError::IncompatibleIndex(_) => ErrorKind::UnsupportedFormat,
         TantivyError::IoError(_)
         | TantivyError::OpenDirectoryError(_)
         | TantivyError::OpenReadError(_)

@@ -1,11 +1,14 @@
 //! Documents' values to JSON and back.
 //!
-//! Numbers come back as they went: `serde_json`'s `float_roundtrip` reads every float to the bit, and `preserve_order`
-//! keeps the keys in their written order.
+//! Numbers come back as they went: `serde_json`'s `float_roundtrip` reads every float to the bit. Keys keep their written
+//! order.
+
+use std::collections::HashMap;
+use std::fmt;
 
 use lorank_core::{Fields, Value};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value as Json;
 
 /// A value with its JSON form.
 struct Written<'a>(&'a Value);
@@ -15,28 +18,118 @@ pub(crate) fn fields_to_json(fields: &Fields) -> String {
     serde_json::to_string(&WrittenFields(fields)).expect("every value has a JSON form")
 }
 
-/// Reads what [`fields_to_json`] wrote.
+/// Reads what [`fields_to_json`] wrote: a JSON object, the last of two equal keys in the place of the first.
 pub(crate) fn fields_from_json(json: &str) -> Result<Fields, serde_json::Error> {
-    serde_json::from_str(json).map(fields_of)
+    serde_json::from_str(json).map(|ReadFields(fields)| fields)
 }
 
-/// The fields of a JSON object.
-pub(crate) fn fields_of(object: serde_json::Map<String, Json>) -> Fields {
-    object.into_iter().map(|(name, value)| (name, value_of(value))).collect()
+/// Reads any JSON value, its objects as [`fields_from_json`] does.
+pub(crate) fn value_from_json(json: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(json).map(|ReadValue(value)| value)
 }
 
-fn value_of(json: Json) -> Value {
-    match json {
-        Json::Null => Value::Null,
-        Json::Bool(value) => Value::Bool(value),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(integer), _) => Value::Integer(integer),
-            (None, Some(unsigned)) => Value::Unsigned(unsigned),
-            (None, None) => Value::Float(number.as_f64().expect("a JSON number is an integer or a float")),
-        },
-        Json::String(text) => Value::Text(text),
-        Json::Array(values) => Value::List(values.into_iter().map(value_of).collect()),
-        Json::Object(object) => Value::Object(fields_of(object)),
+/// A value read from its JSON form, without a `serde_json::Value` in between.
+struct ReadValue(Value);
+
+/// Fields read from their JSON form.
+struct ReadFields(Fields);
+
+impl<'de> Deserialize<'de> for ReadValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReadFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor).map(Self)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Unsigned(value), Value::Integer))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::Text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(ReadValue(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::List(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Value, A::Error> {
+        FieldsVisitor.visit_map(object).map(Value::Object)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
+        /// Up to so many fields are looked through one by one; objects of more get a table, or a hostile one would take
+        /// time that grows with the square of its size.
+        const LINEAR_MAX: usize = 32;
+        let mut fields = Fields::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        while let Some((name, ReadValue(value))) = object.next_entry::<String, ReadValue>()? {
+            if fields.len() == LINEAR_MAX && places.is_empty() {
+                places.extend(fields.iter().enumerate().map(|(n, (name, _))| (name.clone(), n)));
+            }
+            let place = match places.is_empty() {
+                true => fields.iter().position(|(known, _)| *known == name),
+                false => places.get(&name).copied(),
+            };
+            match place {
+                Some(place) => fields[place].1 = value,
+                None => {
+                    if !places.is_empty() {
+                        places.insert(name.clone(), fields.len());
+                    }
+                    fields.push((name, value));
+                }
+            }
+        }
+        Ok(fields)
     }
 }
 
@@ -99,5 +192,36 @@ mod tests {
     #[test]
     fn the_last_of_two_equal_keys_counts() {
         assert_eq!(fields_from_json(r#"{"a":1,"a":2}"#).unwrap(), vec![("a".to_owned(), Value::Integer(2))]);
+        // As few and as many as are looked up in the two ways.
+        for n in [2, 31, 32, 33, 200] {
+            let once: Vec<String> = (0..n).map(|n| format!("\"{n}\":{n}")).collect();
+            let again: Vec<String> = (0..n).rev().map(|n| format!("\"{n}\":{}", n + 1)).collect();
+            let fields = fields_from_json(&format!("{{{},{}}}", once.join(","), again.join(","))).unwrap();
+            assert_eq!(fields, (0..n).map(|n| (n.to_string(), Value::Integer(n + 1))).collect::<Fields>());
+        }
+    }
+
+    #[test]
+    fn every_kind_of_value_is_read() {
+        for (json, value) in [
+            ("null", Value::Null),
+            ("true", Value::Bool(true)),
+            ("-0", Value::Float(-0.0)),
+            ("9223372036854775807", Value::Integer(i64::MAX)),
+            ("9223372036854775808", Value::Unsigned(1 << 63)),
+            ("18446744073709551616", Value::Float(18446744073709551616.0)),
+            (r#""a\nb""#, Value::Text("a\nb".to_owned())),
+            ("[1, []]", Value::List(vec![Value::Integer(1), Value::List(Vec::new())])),
+            (
+                r#"{"b": {"a": null}}"#,
+                Value::Object(vec![("b".to_owned(), Value::Object(vec![("a".to_owned(), Value::Null)]))]),
+            ),
+        ] {
+            assert_eq!(value_from_json(json).unwrap(), value, "{json}");
+        }
+        for json in ["", "1 2", "[1,]", "{\"a\"}", "1e999", "\"\\ud800\""] {
+            assert!(value_from_json(json).is_err(), "{json}");
+        }
+        assert!(fields_from_json("[]").is_err() && fields_from_json("1").is_err());
     }
 }

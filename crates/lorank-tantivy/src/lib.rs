@@ -68,10 +68,11 @@ mod writer;
 pub use bulk::{BulkOptions, BulkProgress, IndexReport, OnError, index_documents};
 pub use collector::{CandidateCollector, RerankCollector, Texts};
 pub use document::Document;
-pub use error::{Error, ErrorKind};
+pub use error::Error;
 pub use first_stage::Bm25FirstStage;
 pub use index::{Index, IndexStats};
 pub use language::Language;
+pub use lorank_core::ErrorKind;
 pub use settings::{IndexSettings, SettingsRequest, TextField};
 pub use shared_writer::{Change, SharedWriter};
 /// The engine itself, in the version whose types stand in this crate's signatures.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Int8Order, Kernel, Portable, Rows, Scaling};
+use super::{Int8Order, Kernel, Portable, RowPointers, Scaling};
 use crate::packed::{INT8_CHUNK, INT8_STEP};
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
@@ -13,14 +13,15 @@ pub(crate) struct Avx2;
 
 const LANES: usize = 8;
 
-impl Kernel for Avx2 {
+// SAFETY: every product writes its whole tile, and `ROWS` is within `ROWS_MAX`; its products in bf16 are never asked for.
+unsafe impl Kernel for Avx2 {
     const LANES: usize = LANES;
     const ROWS: usize = 6;
     const FMA: bool = true;
 
     #[inline(always)]
     unsafe fn f32<const M: usize, const V: usize>(
-        a: Rows<f32>,
+        a: RowPointers<f32>,
         depth: usize,
         panel: *const f32,
         adds: bool,
@@ -45,7 +46,7 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn bf16_products<const M: usize, const V: usize>(_: Rows<u16>, _: usize, _: *const u16, _: *mut f32) {
+    unsafe fn bf16_products<const M: usize, const V: usize>(_: RowPointers<u16>, _: usize, _: *const u16, _: *mut f32) {
         unreachable!("AVX2 has no bf16 products: its inputs stay in f32");
     }
 
@@ -55,7 +56,7 @@ impl Kernel for Avx2 {
     /// that saves broadcasts, and against one column in all lanes most of the sums across.
     #[inline(always)]
     unsafe fn int8<const V: usize>(
-        a: Rows<u8>,
+        a: RowPointers<u8>,
         n_rows: usize,
         depth: usize,
         panel: *const i8,
@@ -95,7 +96,7 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: Rows<f32>, to: *mut f32, stride: usize) {
+    unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
         // SAFETY: the caller vouches for the instructions, and for eight by eight numbers on both sides.
         unsafe {
             // Pairs of rows 4 apart in one vector, half by half; then the usual two steps within halves.
@@ -192,7 +193,7 @@ unsafe fn across([a, b, c, d]: [__m256i; PAIRS]) -> __m256i {
 /// As for the trait: the rows and the panel are deeper than `d`.
 #[inline(always)]
 unsafe fn add_products<const M: usize, const V: usize>(
-    a: Rows<f32>,
+    a: RowPointers<f32>,
     d: usize,
     panel: *const f32,
     sums: &mut [[__m256; V]; M],

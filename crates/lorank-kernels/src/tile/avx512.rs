@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Avx2, Int8Order, Kernel, Rows, Scaling, Tile, tiles};
+use super::{Avx2, Int8Order, Kernel, RowPointers, Scaling, Tile, tiles};
 
 /// AVX-512 with VNNI: 32 registers of 16 lanes.
 ///
@@ -14,14 +14,15 @@ pub(crate) struct Avx512Bf16;
 
 const LANES: usize = 16;
 
-impl Kernel for Avx512Vnni {
+// SAFETY: every product writes its whole tile, and `ROWS` is within `ROWS_MAX`; its products in bf16 are never asked for.
+unsafe impl Kernel for Avx512Vnni {
     const LANES: usize = LANES;
     const ROWS: usize = 12;
     const FMA: bool = true;
 
     #[inline(always)]
     unsafe fn f32<const M: usize, const V: usize>(
-        a: Rows<f32>,
+        a: RowPointers<f32>,
         depth: usize,
         panel: *const f32,
         adds: bool,
@@ -49,7 +50,7 @@ impl Kernel for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn bf16_products<const M: usize, const V: usize>(_: Rows<u16>, _: usize, _: *const u16, _: *mut f32) {
+    unsafe fn bf16_products<const M: usize, const V: usize>(_: RowPointers<u16>, _: usize, _: *const u16, _: *mut f32) {
         unreachable!("without AVX512-BF16 inputs stay in f32");
     }
 
@@ -57,7 +58,7 @@ impl Kernel for Avx512Vnni {
 
     #[inline(always)]
     unsafe fn int8<const V: usize>(
-        a: Rows<u8>,
+        a: RowPointers<u8>,
         n_rows: usize,
         depth: usize,
         panel: *const i8,
@@ -69,7 +70,7 @@ impl Kernel for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: Rows<f32>, to: *mut f32, stride: usize) {
+    unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
         // SAFETY: the same contract, and this set includes AVX2's instructions.
         unsafe { Avx2::transpose(rows, to, stride) }
     }
@@ -87,14 +88,15 @@ impl Kernel for Avx512Vnni {
     }
 }
 
-impl Kernel for Avx512Bf16 {
+// SAFETY: every product writes its whole tile, and `ROWS` is within `ROWS_MAX`.
+unsafe impl Kernel for Avx512Bf16 {
     const LANES: usize = LANES;
     const ROWS: usize = 12;
     const FMA: bool = true;
 
     #[inline(always)]
     unsafe fn f32<const M: usize, const V: usize>(
-        a: Rows<f32>,
+        a: RowPointers<f32>,
         depth: usize,
         panel: *const f32,
         adds: bool,
@@ -106,7 +108,7 @@ impl Kernel for Avx512Bf16 {
 
     #[inline(always)]
     unsafe fn bf16_products<const M: usize, const V: usize>(
-        a: Rows<u16>,
+        a: RowPointers<u16>,
         n_pairs: usize,
         panel: *const u16,
         out: *mut f32,
@@ -135,7 +137,7 @@ impl Kernel for Avx512Bf16 {
 
     #[inline(always)]
     unsafe fn int8<const V: usize>(
-        a: Rows<u8>,
+        a: RowPointers<u8>,
         n_rows: usize,
         depth: usize,
         panel: *const i8,
@@ -147,7 +149,7 @@ impl Kernel for Avx512Bf16 {
     }
 
     #[inline(always)]
-    unsafe fn transpose(rows: Rows<f32>, to: *mut f32, stride: usize) {
+    unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
         // SAFETY: the same contract, and this set includes AVX2's instructions.
         unsafe { Avx2::transpose(rows, to, stride) }
     }
@@ -167,7 +169,7 @@ impl Kernel for Avx512Bf16 {
 
 /// A product of integers, tile by tile.
 struct Int8<const V: usize> {
-    a: Rows<u8>,
+    a: RowPointers<u8>,
     depth: usize,
     panel: *const i8,
     scaling: Scaling,

@@ -26,14 +26,15 @@ pub(crate) const COLUMNS_MAX: usize = 32;
 /// The most vectors across a tile.
 pub(crate) const VECTORS_MAX: usize = 2;
 
-/// The rows of a tile's left operand: a pointer to the first element of the first row, and the distance between rows.
+/// The rows of a tile's left operand: a pointer to the first element of the first row, and the distance between rows in
+/// elements.
 #[derive(Clone, Copy)]
-pub(crate) struct Rows<T> {
+pub(crate) struct RowPointers<T> {
     pub start: *const T,
     pub stride: usize,
 }
 
-impl<T> Rows<T> {
+impl<T> RowPointers<T> {
     /// The rows from one on.
     ///
     /// # Safety
@@ -129,9 +130,13 @@ pub(crate) enum Int8Order {
 /// and leaves them in `out`, rows `V * LANES` apart. The panel's order is that of [`PackedMatrix`](crate::PackedMatrix).
 ///
 /// # Safety
-/// The caller runs on a CPU with the set's instructions, inside a function that enables them. `a` has `M` readable
-/// rows and `panel` is readable, both as deep as said, and `out` has room for the tile.
-pub(crate) trait Kernel: 'static {
+/// Callers treat the tile as initialized afterwards, so an implementation must write all `M * V * LANES` elements of it (of
+/// [`int8`](Self::int8), `n_rows * V * LANES`), and nothing outside; [`transpose`](Self::transpose) must write all 64 elements.
+///
+/// Every function asks this of its caller: it runs on a CPU with the set's instructions, inside a function that enables
+/// them. `a` has `M` readable rows and `panel` is readable, both as deep as the other arguments say, and `out` has room for
+/// the tile, which nobody else reads or writes meanwhile.
+pub(crate) unsafe trait Kernel: 'static {
     /// `f32` lanes of a vector.
     const LANES: usize;
     /// The most rows of a tile of floats. At most [`ROWS_MAX`].
@@ -142,7 +147,7 @@ pub(crate) trait Kernel: 'static {
     /// `a` has `depth` values in a row, the panel `depth` groups of one. Where it `adds`, `out` has the sums over what comes
     /// before this depth, and they go on from there.
     unsafe fn f32<const M: usize, const V: usize>(
-        a: Rows<f32>,
+        a: RowPointers<f32>,
         depth: usize,
         panel: *const f32,
         adds: bool,
@@ -151,7 +156,7 @@ pub(crate) trait Kernel: 'static {
 
     /// Both operands in bf16; `a` has `2 * n_pairs` values in a row, the panel `n_pairs` groups of two.
     unsafe fn bf16_products<const M: usize, const V: usize>(
-        a: Rows<u16>,
+        a: RowPointers<u16>,
         n_pairs: usize,
         panel: *const u16,
         out: *mut f32,
@@ -164,7 +169,7 @@ pub(crate) trait Kernel: 'static {
     /// the weights keep the bound of [`Format::Int8`](crate::Format::Int8). The sums are [scaled](Scaling) in `out`. Any number
     /// of rows, since not every set profits from tiles of several.
     unsafe fn int8<const V: usize>(
-        a: Rows<u8>,
+        a: RowPointers<u8>,
         n_rows: usize,
         depth: usize,
         panel: *const i8,
@@ -174,7 +179,7 @@ pub(crate) trait Kernel: 'static {
 
     /// Eight rows of eight numbers as columns: `to` has rows `stride` apart.
     #[inline(always)]
-    unsafe fn transpose(rows: Rows<f32>, to: *mut f32, stride: usize) {
+    unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
         for m in 0..8 {
             for d in 0..8 {
                 // SAFETY: the caller vouches for eight by eight numbers on both sides.

@@ -1,20 +1,21 @@
 //! The innermost loops in plain Rust. They run everywhere, and are what the others are compared with.
 
-use super::{Int8Order, Kernel, Rows, Scaling, Tile, tiles};
+use super::{Int8Order, Kernel, RowPointers, Scaling, Tile, tiles};
 
 /// Plain Rust: eight columns at a time, which the compiler turns into whatever vectors the target has.
 pub(crate) struct Portable;
 
 const LANES: usize = 8;
 
-impl Kernel for Portable {
+// SAFETY: every product writes its whole tile, and `ROWS` is within `ROWS_MAX`.
+unsafe impl Kernel for Portable {
     const LANES: usize = LANES;
     const ROWS: usize = 4;
     const FMA: bool = false;
 
     #[inline(always)]
     unsafe fn f32<const M: usize, const V: usize>(
-        a: Rows<f32>,
+        a: RowPointers<f32>,
         depth: usize,
         panel: *const f32,
         adds: bool,
@@ -43,35 +44,15 @@ impl Kernel for Portable {
     }
 
     #[inline(always)]
-    unsafe fn bf16_products<const M: usize, const V: usize>(
-        a: Rows<u16>,
-        n_pairs: usize,
-        panel: *const u16,
-        out: *mut f32,
-    ) {
-        let mut sums = [[[0.0; LANES]; V]; M];
-        for d in 0..2 * n_pairs {
-            for (m, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: row `m` of the tile's `M`, and `d` is below the depth.
-                let x = widen(unsafe { *a.start.add(m * a.stride + d) });
-                for (v, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: group `d / 2` of the panel, vector `v` of its `V`.
-                    let w = unsafe { &*panel.add((d / 2 * V + v) * 2 * LANES).cast::<[[u16; 2]; LANES]>() };
-                    for lane in 0..LANES {
-                        sums[lane] += x * widen(w[lane][d % 2]);
-                    }
-                }
-            }
-        }
-        // SAFETY: `out` has room for `M` rows of `V` vectors, which is what `sums` is.
-        unsafe { out.cast::<[[[f32; LANES]; V]; M]>().write(sums) }
+    unsafe fn bf16_products<const M: usize, const V: usize>(_: RowPointers<u16>, _: usize, _: *const u16, _: *mut f32) {
+        unreachable!("without AVX512-BF16 inputs stay in f32");
     }
 
     const INT8_ORDER: Int8Order = Int8Order::Groups;
 
     #[inline(always)]
     unsafe fn int8<const V: usize>(
-        a: Rows<u8>,
+        a: RowPointers<u8>,
         n_rows: usize,
         depth: usize,
         panel: *const i8,
@@ -102,7 +83,7 @@ impl Kernel for Portable {
 
 /// A product of integers, tile by tile.
 struct Int8<const V: usize> {
-    a: Rows<u8>,
+    a: RowPointers<u8>,
     depth: usize,
     panel: *const i8,
     scaling: Scaling,

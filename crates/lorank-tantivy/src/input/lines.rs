@@ -48,13 +48,13 @@ pub(super) fn without_end(line: &[u8]) -> &[u8] {
 }
 
 /// A line without the byte order mark that some programs write before the first one.
-pub(super) fn without_mark(line: &[u8], number: u64) -> &[u8] {
+fn without_mark(line: &[u8], number: u64) -> &[u8] {
     if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line }
 }
 
 /// What was read.
 #[derive(Debug, PartialEq)]
-pub(super) enum Line {
+enum Line {
     Whole,
     /// The line is over the limit. It has been read to its end, and its content forgotten.
     TooLong,
@@ -62,16 +62,16 @@ pub(super) enum Line {
 }
 
 /// The lines of a file, one at a time.
-pub(super) struct Lines<R> {
-    pub reader: BufReader<R>,
+struct Lines<R> {
+    reader: BufReader<R>,
     /// The number of the line read last, from 1.
-    pub number: u64,
-    pub bytes_max: usize,
+    number: u64,
+    bytes_max: usize,
 }
 
 impl<R: Read> Lines<R> {
     /// Reads the next line, with its end.
-    pub fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
+    fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
         line.clear();
         self.number += 1;
         // Beside the content there may be a mark of three bytes before it and an end of two after it.

@@ -23,6 +23,7 @@
 
 mod lines;
 mod plan;
+mod rows;
 mod source;
 mod table;
 mod text;

@@ -3,16 +3,12 @@
 //! A cell of the id column or of a text field is a text. Elsewhere a cell in plain decimal notation (`-12`, `3.50`; no
 //! leading zeros, no exponent) is a number and `true` and `false` are booleans, so that filters find them as what they
 //! are; an empty cell is no value, and all else is a text.
-//!
-//! Rows are told apart here, and only their cells by the `csv` crate: so a row has the number of the line it begins on,
-//! its bytes as they stand, and a limit; and a quote that is never closed is seen before it hides the rest of the file.
 
-use std::io::{BufReader, Read};
+use std::io::{self, Cursor, Read};
 
-use csv::{ByteRecord, ReaderBuilder, Terminator};
 use lorank_core::{Fields, Value};
 
-use crate::input::lines::{Line, Lines, without_end, without_mark};
+use crate::input::rows::{Row, TableReader};
 use crate::input::source::Source;
 use crate::input::{BadLine, Context, SourcedDocument};
 use crate::{Document, Error};
@@ -23,10 +19,15 @@ pub(super) fn documents(
     delimiter: u8,
     context: Context,
 ) -> Result<impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send, BadLine> {
-    let mut rows = Rows::new(source, delimiter, context.bytes_max);
-    let header = match rows.read() {
+    let broken = |source| BadLine {
+        origin: context.origin(Some(1)),
+        raw: Vec::new(),
+        cause: Box::new(Error::BrokenInput { source }),
+    };
+    let mut table = TableReader::new(without_mark(source).map_err(broken)?, delimiter, context.bytes_max);
+    let header = match table.read() {
         None => Err(context.problem("it has no header: its first line names the columns".to_owned())),
-        Some(row) => row.and_then(|()| columns(&rows.cells(), &context)),
+        Some(row) => row.and_then(|row| columns(&row, &context)),
     };
     // A table without a header cannot be read, whatever is wrong with it.
     let header = header.map_err(|cause| {
@@ -34,10 +35,12 @@ pub(super) fn documents(
         BadLine { origin: context.origin(Some(1)), raw: Vec::new(), cause: Box::new(cause) }
     })?;
     Ok(std::iter::from_fn(move || {
-        let document = rows.read()?.and_then(|()| document(&rows.cells(), &header, &context));
-        Some(context.sourced(Some(rows.begins), || rows.row.clone(), document))
+        let document = table.read()?.and_then(|row| document(&row, &header, &context));
+        Some(context.sourced(Some(table.line()), || table.raw().to_vec(), document))
     }))
 }
+
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A column: its name, and whether its cells are always texts.
 struct Column {
@@ -45,10 +48,10 @@ struct Column {
     is_text: bool,
 }
 
-fn columns(header: &ByteRecord, context: &Context) -> Result<Vec<Column>, Error> {
+fn columns(header: &Row<'_>, context: &Context) -> Result<Vec<Column>, Error> {
     let settings = &context.settings;
-    let mut columns: Vec<Column> = Vec::with_capacity(header.len());
-    for cell in header {
+    let mut columns: Vec<Column> = Vec::with_capacity(header.n_cells());
+    for cell in header.cells() {
         let name = utf8(cell)?.to_owned();
         if columns.iter().any(|column| column.name == name) {
             return Err(context.problem(format!("its header names the column `{name}` twice")));
@@ -57,22 +60,33 @@ fn columns(header: &ByteRecord, context: &Context) -> Result<Vec<Column>, Error>
         columns.push(Column { name, is_text });
     }
     let has = |wanted: &str| columns.iter().any(|column| column.name == wanted);
-    let names = || columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    // In backticks, so that spaces around a name are seen.
+    let names = || columns.iter().map(|column| format!("`{}`", column.name)).collect::<Vec<_>>().join(", ");
+    let text_fields = || settings.text_fields.iter().map(|field| field.name.as_str());
     if !has(&settings.id_field) && !has("_id") {
-        Err(context.problem(format!("it has no column `{}`, only {}", settings.id_field, names())))
-    } else if !settings.text_fields.iter().any(|field| has(&field.name)) {
-        Err(context.problem(format!("none of its columns is searched; they are {}", names())))
+        let hint = renaming(&columns, [settings.id_field.as_str(), "_id"]);
+        Err(context.problem(format!("it has no column `{}`, only {}{hint}", settings.id_field, names())))
+    } else if !text_fields().any(has) {
+        let hint = renaming(&columns, text_fields());
+        Err(context.problem(format!("none of its columns is searched; they are {}{hint}", names())))
     } else {
         Ok(columns)
     }
 }
 
-fn document(row: &ByteRecord, header: &[Column], context: &Context) -> Result<Document, Error> {
-    if row.len() != header.len() {
-        return Err(Error::WrongNumberOfCells { n_cells: row.len(), n_columns: header.len() });
+/// What to do about a column whose name differs from a wanted one in case or in spaces around it alone.
+fn renaming<'a>(columns: &[Column], wanted: impl IntoIterator<Item = &'a str>) -> String {
+    let is_like = |column: &&Column, wanted: &str| column.name.trim().eq_ignore_ascii_case(wanted);
+    let pair = wanted.into_iter().find_map(|wanted| Some((columns.iter().find(|c| is_like(c, wanted))?, wanted)));
+    pair.map_or_else(String::new, |(column, wanted)| format!("; rename `{}` to `{wanted}`", column.name))
+}
+
+fn document(row: &Row<'_>, header: &[Column], context: &Context) -> Result<Document, Error> {
+    if row.n_cells() != header.len() {
+        return Err(Error::WrongNumberOfCells { n_cells: row.n_cells(), n_columns: header.len() });
     }
-    let mut fields = Fields::with_capacity(row.len());
-    for (cell, column) in row.iter().zip(header) {
+    let mut fields = Fields::with_capacity(row.n_cells());
+    for (cell, column) in row.cells().zip(header) {
         let cell = utf8(cell)?;
         let value = if column.is_text { Some(cell.into()) } else { value_of(cell) };
         fields.extend(value.map(|value| (column.name.clone(), value)));
@@ -80,100 +94,14 @@ fn document(row: &ByteRecord, header: &[Column], context: &Context) -> Result<Do
     Document::from_fields(fields, &context.settings)
 }
 
-/// The rows of a table, one at a time.
-struct Rows<R> {
-    lines: Lines<R>,
-    line: Vec<u8>,
-    /// The row read last, without its end.
-    row: Vec<u8>,
-    /// The number of the line that it begins on.
-    begins: u64,
-    delimiter: u8,
-}
-
-/// Where in a row a byte leaves its reader.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
-    CellBegins,
-    Plain,
-    Quoted,
-    /// After a quote between quotes: the end of the cell, or half of a quote in it.
-    AfterQuote,
-}
-
-impl<R: Read> Rows<R> {
-    fn new(source: R, delimiter: u8, bytes_max: usize) -> Self {
-        let lines = Lines { reader: BufReader::with_capacity(128 * 1024, source), number: 0, bytes_max };
-        Self { lines, line: Vec::new(), row: Vec::new(), begins: 0, delimiter }
+/// The source without the byte order mark that some programs write before the first line.
+fn without_mark(mut source: Source) -> io::Result<impl Read + Send> {
+    let mut first = Vec::new();
+    (&mut source).take(MARK.len() as u64).read_to_end(&mut first)?;
+    if first == MARK {
+        first.clear();
     }
-
-    /// Reads the next row, if there is one. Empty lines between rows are passed over.
-    fn read(&mut self) -> Option<Result<(), Error>> {
-        self.row.clear();
-        let mut place = Place::CellBegins;
-        loop {
-            let read = self.lines.read(&mut self.line);
-            let is_first = self.row.is_empty();
-            if is_first {
-                self.begins = self.lines.number;
-            }
-            match read {
-                Err(source) => return Some(Err(Error::BrokenInput { source })),
-                Ok(Line::End) if is_first => return None,
-                Ok(Line::TooLong) if is_first => return Some(Err(Error::TooLong { bytes_max: self.lines.bytes_max })),
-                Ok(Line::End | Line::TooLong) => return Some(Err(self.open_quote())),
-                Ok(Line::Whole) => {}
-            }
-            let line = without_mark(&self.line, self.lines.number);
-            if is_first && without_end(line).is_empty() {
-                continue;
-            }
-            self.row.extend_from_slice(line);
-            place = line.iter().fold(place, |place, &byte| self.place_after(place, byte));
-            if place != Place::Quoted {
-                self.row.truncate(without_end(&self.row).len());
-                return Some(Ok(()));
-            }
-            if self.row.len() > self.lines.bytes_max {
-                return Some(Err(self.open_quote()));
-            }
-        }
-    }
-
-    fn place_after(&self, place: Place, byte: u8) -> Place {
-        match (place, byte) {
-            (Place::Quoted, b'"') => Place::AfterQuote,
-            (Place::Quoted, _) | (Place::AfterQuote, b'"') => Place::Quoted,
-            (Place::CellBegins, b'"') if self.has_quotes() => Place::Quoted,
-            (_, b'\n') => Place::CellBegins,
-            (_, byte) if byte == self.delimiter => Place::CellBegins,
-            _ => Place::Plain,
-        }
-    }
-
-    /// Whether cells may stand in quotes. Between tabs they never do: a quote is a character like others there.
-    fn has_quotes(&self) -> bool {
-        self.delimiter == b','
-    }
-
-    /// The quote that is open has hidden an unknown number of rows, so there is no going on.
-    fn open_quote(&self) -> Error {
-        Error::OpenQuote { line: self.begins, bytes_max: self.lines.bytes_max }
-    }
-
-    /// The cells of the row read last.
-    fn cells(&self) -> ByteRecord {
-        let mut cells = ByteRecord::new();
-        let mut reader = ReaderBuilder::new()
-            .delimiter(self.delimiter)
-            .quoting(self.has_quotes())
-            .terminator(Terminator::Any(b'\n'))
-            .has_headers(false)
-            .buffer_capacity(self.row.len().max(1))
-            .from_reader(&self.row[..]);
-        reader.read_byte_record(&mut cells).expect("a row in memory can be read");
-        cells
-    }
+    Ok(Cursor::new(first).chain(source))
 }
 
 fn utf8(cell: &[u8]) -> Result<&str, Error> {
@@ -209,8 +137,6 @@ fn number_of(cell: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -231,30 +157,5 @@ mod tests {
 
     fn check(cell: &str, value: Option<Value>) {
         assert_eq!(value_of(cell), value, "{cell}");
-    }
-
-    proptest! {
-        /// Rows are told apart where the `csv` crate would, had it the whole table.
-        #[test]
-        fn rows_end_where_they_should(table in r#"([ab\n",]|"a,\n"){0,30}"#) {
-            let mut reader = ReaderBuilder::new()
-                .terminator(Terminator::Any(b'\n'))
-                .has_headers(false)
-                .flexible(true)
-                .from_reader(table.as_bytes());
-            let expected: Vec<ByteRecord> = reader.byte_records().map(Result::unwrap).collect();
-            let mut rows = Rows::new(table.as_bytes(), b',', 1000);
-            let mut found = Vec::new();
-            let mut is_open = false;
-            while let Some(row) = rows.read() {
-                is_open = row.is_err();
-                if is_open {
-                    break;
-                }
-                found.push(rows.cells());
-            }
-            let expected = if is_open { &expected[..expected.len() - 1] } else { &expected[..] };
-            prop_assert_eq!(&found[..], expected);
-        }
     }
 }

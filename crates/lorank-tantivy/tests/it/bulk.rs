@@ -42,7 +42,7 @@ fn a_bad_line_stops_and_nothing_is_half_applied() {
         file.display()
     );
     assert_eq!(whole(&error), expected);
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!((corpus.search("cat").len(), corpus.search("old")), (0, vec!["1".to_owned()]));
 }
 

@@ -34,9 +34,9 @@ fn a_folder_that_is_no_index_is_told_from_one() {
 
     check_open(&path("missing"), ErrorKind::NotFound, "there is no index in");
     check_open(&path("empty"), ErrorKind::NotFound, "there is no index in");
-    check_open(&path("photos"), ErrorKind::InvalidInput, "it holds other files, such as `cat.jpg`");
-    check_open(&path("file"), ErrorKind::InvalidInput, "it is a file");
-    check_open(&path("other"), ErrorKind::InvalidInput, "it has a `meta.json`, but no `lorank-index.json`");
+    check_open(&path("photos"), ErrorKind::Invalid, "it holds other files, such as `cat.jpg`");
+    check_open(&path("file"), ErrorKind::Invalid, "it is a file");
+    check_open(&path("other"), ErrorKind::Invalid, "it has a `meta.json`, but no `lorank-index.json`");
     for name in ["photos", "file", "other"] {
         let error = Index::create(path(name), &IndexSettings::default()).unwrap_err();
         assert!(matches!(error, Error::NotAnIndex { .. }), "{error}");
@@ -55,18 +55,20 @@ fn a_damaged_or_newer_index_says_so() {
     let corpus = Corpus::of(&[]);
     let file = corpus.dir.path().join("lorank-index.json");
     let valid = fs::read_to_string(&file).unwrap();
-    let check = |content: String, text: &str| {
+    let check = |content: String, kind: ErrorKind, text: &str| {
         fs::write(&file, content).unwrap();
         let error = Index::open(corpus.dir.path()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(text), "{error}");
     };
-    check(valid.replace("\"format\": 1", "\"format\": 9"), "has format 9, and this version reads up to 1");
-    check(valid.replace("english", "german"), "`lorank-index.json` does not fit the index beside it");
-    check(valid[..20].to_owned(), "`lorank-index.json` is not readable");
+    let newer = valid.replace("\"format\": 1", "\"format\": 9");
+    check(newer, ErrorKind::UnsupportedFormat, "has format 9, and this version reads up to 1");
+    let german = valid.replace("english", "german");
+    check(german, ErrorKind::Internal, "`lorank-index.json` does not fit the index beside it");
+    check(valid[..20].to_owned(), ErrorKind::Internal, "`lorank-index.json` is not readable");
     fs::write(corpus.dir.path().join("meta.json"), "{}").unwrap();
     fs::write(&file, &valid).unwrap();
-    assert_eq!(Index::open(corpus.dir.path()).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(Index::open(corpus.dir.path()).unwrap_err().kind(), ErrorKind::Internal);
 }
 
 #[test]
@@ -188,7 +190,7 @@ fn a_document_that_cannot_be_is_refused_and_the_writer_goes_on() {
     let corpus = Corpus::of(&[]);
     let mut writer = writer(&corpus.index);
     let bad = lorank_tantivy::Document::new(DocumentId::new(""), Vec::new());
-    assert_eq!(writer.add(&bad).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(writer.add(&bad).unwrap_err().kind(), ErrorKind::Invalid);
     let good = document_of(r#"{"id": 1}"#, corpus.index.settings());
     writer.add(&good).unwrap();
     writer.commit().unwrap();

@@ -178,6 +178,8 @@ fn bad_rows_and_headers_say_what_is_wrong() {
         ("rows.csv", b"id,text\n1,a\n2\n,b\n3,\xff\n4,d\n"),
         ("noid.csv", b"key,text\n1,a\n"),
         ("notext.csv", b"id,body\n1,a\n"),
+        ("spaces.csv", b" ID ,text\n1,a\n"),
+        ("space.csv", b"id, text\n1,a\n"),
         ("twice.csv", b"id,text,text\n1,a,b\n"),
         ("empty.csv", b""),
         ("utf8.csv", b"id,\xff\n"),
@@ -193,8 +195,10 @@ fn bad_rows_and_headers_say_what_is_wrong() {
         ]
     );
     for (name, problem) in [
-        ("noid.csv", "it has no column `id`, only key, text"),
-        ("notext.csv", "none of its columns is searched; they are id, body"),
+        ("noid.csv", "it has no column `id`, only `key`, `text`"),
+        ("notext.csv", "none of its columns is searched; they are `id`, `body`"),
+        ("spaces.csv", "it has no column `id`, only ` ID `, `text`; rename ` ID ` to `id`"),
+        ("space.csv", "none of its columns is searched; they are `id`, ` text`; rename ` text` to `text`"),
         ("twice.csv", "its header names the column `text` twice"),
         ("empty.csv", "it has no header"),
         ("utf8.csv", "not valid UTF-8"),
@@ -266,11 +270,11 @@ fn an_input_that_cannot_be_read_is_refused_at_once() {
     };
     let default = IndexSettings::default();
     check("missing.jsonl", &default, ErrorKind::NotFound, "cannot read");
-    check("a.pdf", &default, ErrorKind::InvalidInput, "its name does not tell its format");
-    check("dir", &default, ErrorKind::InvalidInput, "neither a `corpus.jsonl` nor any `.txt`");
+    check("a.pdf", &default, ErrorKind::Invalid, "its name does not tell its format");
+    check("dir", &default, ErrorKind::Invalid, "neither a `corpus.jsonl` nor any `.txt`");
     let other = IndexSettings { text_fields: vec!["body".parse().unwrap()], ..default };
-    check("t", &other, ErrorKind::InvalidInput, "the index searches neither");
-    check("t/a.txt", &other, ErrorKind::InvalidInput, "the index searches neither");
+    check("t", &other, ErrorKind::Invalid, "the index searches neither");
+    check("t/a.txt", &other, ErrorKind::Invalid, "the index searches neither");
 
     let options = InputOptions { format: Some("csv".parse().unwrap()), ..InputOptions::default() };
     assert!(input::open(&[Input::from(files.path("a.pdf"))], &other, &options).is_ok());

@@ -1,4 +1,4 @@
-//! How fast the pieces are: `cargo bench -p lorank-kernels`.
+//! How fast the kernels are: `cargo bench -p lorank-kernels`.
 
 use divan::{Bencher, counter::ItemsCount};
 use lorank_kernels::{Epilogue, Format, Input, Isa, PackedMatrix, Segment};

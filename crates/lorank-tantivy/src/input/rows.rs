@@ -1,0 +1,395 @@
+//! The rows of a table, read by the `csv` crate.
+//!
+//! What the crate reads passes through a [`Recorder`], which keeps the bytes of the row at hand. So a row has a limit and can be
+//! shown as it stands in the file, and a quote that is never closed is found before it hides the rest of the file.
+
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
+
+use crate::Error;
+use crate::input::lines::without_end;
+
+/// The rows of a table, one at a time.
+pub(super) struct TableReader<R: Read> {
+    /// `None` only while it is replaced by one that begins after a line over the limit.
+    csv: Option<Reader<Recorder<R>>>,
+    delimiter: u8,
+    bytes_max: usize,
+    /// The lines before the first one that `csv` counts.
+    lines_before: u64,
+    record: ByteRecord,
+    raw: Vec<u8>,
+    line: u64,
+}
+
+/// The cells of a row.
+pub(super) struct Row<'a> {
+    record: &'a ByteRecord,
+    /// Whether the last cell still has the carriage return that belongs to the row's end. Others belong to cells, so the `csv` crate
+    /// may not take them for ends of rows.
+    has_carriage_return: bool,
+}
+
+impl Row<'_> {
+    pub(super) fn n_cells(&self) -> usize {
+        self.record.len()
+    }
+
+    pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
+        self.record.iter().enumerate().map(|(n, cell)| {
+            let is_last = n + 1 == self.record.len();
+            cell.strip_suffix(b"\r").filter(|_| is_last && self.has_carriage_return).unwrap_or(cell)
+        })
+    }
+}
+
+impl<R: Read> TableReader<R> {
+    /// Cells between commas may stand in quotes. Between tabs they never do: a quote is a character like others there.
+    pub(super) fn new(source: R, delimiter: u8, bytes_max: usize) -> Self {
+        let source = Cursor::new(Vec::new()).chain(BufReader::with_capacity(BUFFER_BYTES, source));
+        let recorder = Recorder::new(source, bytes_max);
+        Self {
+            csv: Some(csv_reader(recorder, delimiter)),
+            delimiter,
+            bytes_max,
+            lines_before: 0,
+            record: ByteRecord::new(),
+            raw: Vec::new(),
+            line: 0,
+        }
+    }
+
+    /// The number of the line on which the row read last begins, from 1.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The bytes of the row read last, without its end.
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// Reads the next row, if there is one. Empty lines between rows are passed over.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] for a row over the limit, after which the next one can be read; [`Error::OpenQuote`] and
+    /// [`Error::BrokenInput`], after which there is no going on.
+    pub(super) fn read(&mut self) -> Option<Result<Row<'_>, Error>> {
+        loop {
+            let csv = self.csv.as_mut().expect("it is there between rows");
+            let start = csv.position().clone();
+            csv.get_mut().begin_row(start.byte());
+            let read = csv.read_byte_record(&mut self.record);
+            let end = csv.position().byte();
+            let recorder = csv.get_mut();
+            self.line = self.lines_before + start.line() + recorder.pass_over_empty_lines();
+            self.raw.clear();
+            let whole = match read {
+                Err(_) if recorder.is_over_limit => recorder.row(),
+                Err(error) => return Some(Err(Error::BrokenInput { source: io_error(error) })),
+                Ok(false) => return None,
+                Ok(true) if recorder.is_sentinel() => return None,
+                Ok(true) => recorder.row_until(end),
+            };
+            let row = without_end(whole);
+            let is_open = recorder.is_over_limit || recorder.has_swallowed_sentinel(end);
+            if row.is_empty() && !is_open {
+                continue;
+            }
+            let first_line = row.split(|byte| *byte == b'\n').next().unwrap_or(row);
+            let is_over_limit = row.len() > self.bytes_max;
+            if without_end(first_line).len() > self.bytes_max {
+                let is_whole = !is_open && first_line.len() == row.len();
+                return Some(Err(if is_whole {
+                    Error::TooLong { bytes_max: self.bytes_max }
+                } else {
+                    self.skip_line()
+                }));
+            }
+            if is_open || is_over_limit {
+                // The limit of a row of several lines, which has quotes, is where a quote must have been closed.
+                let bytes_max = is_over_limit.then_some(self.bytes_max);
+                return Some(Err(Error::OpenQuote { line: self.line, bytes_max }));
+            }
+            self.raw.extend_from_slice(row);
+            return Some(Ok(Row { record: &self.record, has_carriage_return: whole.ends_with(b"\r\n") }));
+        }
+    }
+
+    /// Goes on after the first line of the row at hand, which is over the limit.
+    fn skip_line(&mut self) -> Error {
+        let recorder = self.csv.take().expect("it is there between rows").into_inner();
+        let mut rest = recorder.into_source();
+        let skipped = rest.skip_until(b'\n');
+        self.csv = Some(csv_reader(Recorder::new(rest, self.bytes_max), self.delimiter));
+        self.lines_before = self.line;
+        match skipped {
+            Ok(_) => Error::TooLong { bytes_max: self.bytes_max },
+            Err(source) => Error::BrokenInput { source },
+        }
+    }
+}
+
+/// A table, or what is left of it: bytes that are in memory again, and those after them.
+type Rest<R> = Chain<Cursor<Vec<u8>>, BufReader<R>>;
+
+const BUFFER_BYTES: usize = 128 * 1024;
+
+fn csv_reader<R: Read>(recorder: Recorder<R>, delimiter: u8) -> Reader<Recorder<R>> {
+    ReaderBuilder::new()
+        .delimiter(delimiter)
+        .quoting(delimiter == b',')
+        .terminator(Terminator::Any(b'\n'))
+        .has_headers(false)
+        .flexible(true)
+        .buffer_capacity(BUFFER_BYTES)
+        .from_reader(recorder)
+}
+
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
+/// Keeps the bytes of the row that is being read, from its first one on.
+struct Recorder<R> {
+    source: Rest<R>,
+    /// The bytes of the row, and what has been read of those before and after it. Those before go when more are read, and not with
+    /// every row, or short rows would have the whole buffer moved again and again.
+    kept: Vec<u8>,
+    /// Where in them the row begins.
+    row_start: usize,
+    /// Where the row begins in the table, counted as the `csv` crate counts.
+    row_at: u64,
+    /// The empty lines that were dropped before the row.
+    n_empty_lines: u64,
+    bytes_max: usize,
+    /// Whether the last call was refused since the row is over the limit.
+    is_over_limit: bool,
+    /// Where the sentinel stands, once the source has ended.
+    sentinel_at: Option<u64>,
+    /// What of the sentinel has not been read.
+    sentinel_left: &'static [u8],
+}
+
+/// Follows the last byte of the source: the end of a line, and a row of its own. A quote that is open swallows that row.
+const SENTINEL: &[u8] = b"\n\0\n";
+
+impl<R: Read> Recorder<R> {
+    fn new(source: Rest<R>, bytes_max: usize) -> Self {
+        Self {
+            source,
+            kept: Vec::new(),
+            row_start: 0,
+            row_at: 0,
+            n_empty_lines: 0,
+            bytes_max,
+            is_over_limit: false,
+            sentinel_at: None,
+            sentinel_left: SENTINEL,
+        }
+    }
+
+    /// Says that the next row begins here, or after the empty lines from here on.
+    fn begin_row(&mut self, at: u64) {
+        self.row_start += self.n_kept_until(at);
+        (self.row_at, self.n_empty_lines) = (at, 0);
+    }
+
+    /// Has the row begin after the empty lines that have been read, of which there may be more than fit into memory. The number
+    /// of those before the row so far.
+    fn pass_over_empty_lines(&mut self) -> u64 {
+        let n = self.kept[self.row_start..].iter().take_while(|byte| **byte == b'\n').count();
+        self.row_start += n;
+        self.row_at += n as u64;
+        self.n_empty_lines += n as u64;
+        self.n_empty_lines
+    }
+
+    /// How many bytes from the row's first one on stand before this place.
+    fn n_kept_until(&self, at: u64) -> usize {
+        usize::try_from(at - self.row_at).expect("what is between has been read into memory")
+    }
+
+    /// What has been read of the source from the row's first byte on.
+    fn row(&self) -> &[u8] {
+        self.row_until(self.row_at + (self.kept.len() - self.row_start) as u64)
+    }
+
+    /// The row up to its end, with the newline that the sentinel begins with where the source's last line has none.
+    fn row_until(&self, end: u64) -> &[u8] {
+        let end = self.sentinel_at.map_or(end, |at| at.min(end));
+        &self.kept[self.row_start..][..self.n_kept_until(end)]
+    }
+
+    /// The source from the row's first byte on.
+    fn into_source(mut self) -> Rest<R> {
+        if let Some(at) = self.sentinel_at {
+            // The source ends one byte before the sentinel's row.
+            self.kept.truncate(self.row_start + self.n_kept_until(at - 1));
+        }
+        self.kept.drain(..self.row_start);
+        let (unread, source) = self.source.into_inner();
+        self.kept.extend_from_slice(&unread.get_ref()[usize::try_from(unread.position()).unwrap_or(usize::MAX)..]);
+        Cursor::new(self.kept).chain(source)
+    }
+
+    /// Whether the row is no row of the source.
+    fn is_sentinel(&self) -> bool {
+        self.sentinel_at.is_some_and(|at| self.row_at >= at)
+    }
+
+    /// Whether a row that ends here has read past the source.
+    fn has_swallowed_sentinel(&self, end: u64) -> bool {
+        self.sentinel_at.is_some_and(|at| end > at)
+    }
+
+    fn read_source(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.source.read(to) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Recorder<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.pass_over_empty_lines();
+        self.kept.drain(..self.row_start);
+        self.row_start = 0;
+        let has_ended = self.sentinel_at.is_some();
+        // Beside the content of a row there may be an end of two bytes.
+        self.is_over_limit = !has_ended && self.kept.len() > self.bytes_max.saturating_add(2);
+        if self.is_over_limit {
+            return Err(io::Error::other("the row is over the limit"));
+        }
+        let mut n = if has_ended { 0 } else { self.read_source(to)? };
+        if n == 0 && !to.is_empty() {
+            let end = self.row_at + self.kept.len() as u64;
+            self.sentinel_at.get_or_insert(end + 1);
+            n = self.sentinel_left.read(to)?;
+        }
+        self.kept.extend_from_slice(&to[..n]);
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Each row's line and cells, or its error, over a source that gives `n_bytes` at a time.
+    fn rows(table: &[u8], delimiter: u8, bytes_max: usize, n_bytes: usize) -> Vec<String> {
+        /// Hands out few bytes at a time, and is interrupted before each of them.
+        struct Slow<'a>(&'a [u8], usize, bool);
+        impl Read for Slow<'_> {
+            fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+                self.2 = !self.2;
+                let n = to.len().min(self.1);
+                if self.2 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(&mut to[..n]) }
+            }
+        }
+        let mut reader = TableReader::new(Slow(table, n_bytes, false), delimiter, bytes_max);
+        let mut found = Vec::new();
+        loop {
+            let row = match reader.read() {
+                None => return found,
+                Some(Ok(row)) => Ok(row.cells().map(|cell| cell.escape_ascii().to_string()).collect::<Vec<_>>()),
+                Some(Err(error)) => Err(error),
+            };
+            match row {
+                Ok(cells) => found.push(format!("{} {}", reader.line(), cells.join("|"))),
+                Err(error) => {
+                    found.push(format!("{} {error}", reader.line()));
+                    if !error.is_about_a_document() {
+                        return found;
+                    }
+                }
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(table: &str, bytes_max: usize, expected: &[&str]) {
+        for n_bytes in [1, 2, 5, 1000] {
+            assert_eq!(rows(table.as_bytes(), b',', bytes_max, n_bytes), expected, "{n_bytes} bytes at a time");
+        }
+    }
+
+    #[test]
+    fn rows_are_numbered_by_their_first_lines() {
+        check("", 9, &[]);
+        check("\n\n\r\n\n", 9, &[]);
+        check("a,b\nc,d", 9, &["1 a|b", "2 c|d"]);
+        check("\n\na\n\n\r\nb\n", 9, &["3 a", "6 b"]);
+        check("a,\"b\nc\n\nd\"\ne\n", 99, &["1 a|b\\nc\\n\\nd", "5 e"]);
+        check("\"a\n\"\n\"\n\"", 9, &["1 a\\n", "3 \\n"]);
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_row_only_before_a_newline() {
+        check("a,b\r\nc,\"d\"\r\n\"e\r\"\nf\rg\r\r\n", 20, &["1 a|b", "2 c|d", "3 e\\r", "4 f\\rg\\r"]);
+        check("a\r", 20, &["1 a"]);
+    }
+
+    #[test]
+    fn a_row_over_the_limit_is_passed_over() {
+        check("abcd\nabc\nabcdefghijkl\nx", 3, &["1 longer than 3 bytes", "2 abc", "3 longer than 3 bytes", "4 x"]);
+        check("abcdefg", 3, &["1 longer than 3 bytes"]);
+        check("abc\r\n", 3, &["1 abc"]);
+        check(&format!("{}ab\n", "\n".repeat(500)), 3, &["501 ab"]);
+    }
+
+    #[test]
+    fn a_row_in_quotes_over_the_limit_says_which_one() {
+        let open = |line| format!("{line} the row that begins on line {line} has a quote that is not closed");
+        let by_the_end = |line| format!("{} by the end of the file", open(line));
+        check("a\nb,\"c\nd\n", 50, &["1 a", &by_the_end(2)]);
+        check("a\n\n\nb,\"c", 50, &["1 a", &by_the_end(4)]);
+        check("\"", 50, &[&by_the_end(1)]);
+        let table = format!("a\nb,\"c\n{}", "d\n".repeat(200));
+        check(&table, 50, &["1 a", &format!("{} within 50 bytes", open(2))]);
+        // A quote in a line that is over the limit by itself is passed over with it.
+        check(&format!("a\nb,\"{}\nc\n", "d".repeat(200)), 50, &["1 a", "2 longer than 50 bytes", "3 c"]);
+    }
+
+    #[test]
+    fn quotes_between_tabs_are_characters() {
+        assert_eq!(rows(b"a\t\"b\n\"\tc\n", b'\t', 9, 1), ["1 a|\\\"b", "2 \\\"|c"]);
+    }
+
+    proptest! {
+        /// Rows are those that the `csv` crate finds in the whole table.
+        #[test]
+        fn rows_are_those_of_the_whole_table(table in r#"([ab\n",]|"a,\n"){0,30}"#, n_bytes in 1..9_usize) {
+            let mut reader = ReaderBuilder::new()
+                .terminator(Terminator::Any(b'\n'))
+                .has_headers(false)
+                .flexible(true)
+                .from_reader(table.as_bytes());
+            let expected: Vec<String> = reader
+                .byte_records()
+                .map(|row| row.unwrap().iter().map(|cell| cell.escape_ascii().to_string()).collect::<Vec<_>>().join("|"))
+                .collect();
+            let mut found = rows(table.as_bytes(), b',', 1000, n_bytes);
+            let is_open = found.last().is_some_and(|row| row.contains("not closed"));
+            found.truncate(found.len() - usize::from(is_open));
+            let cells: Vec<&str> = found.iter().map(|row| row.split_once(' ').unwrap().1).collect();
+            prop_assert_eq!(cells, &expected[..expected.len() - usize::from(is_open)]);
+        }
+
+        #[test]
+        fn rows_do_not_depend_on_how_the_bytes_come(table in r#"([ab\r\n",]|"a,\n|[a-z]{9}){0,40}"#, bytes_max in 0..60_usize, n_bytes in 1..9_usize) {
+            for delimiter in [b',', b'\t'] {
+                prop_assert_eq!(rows(table.as_bytes(), delimiter, bytes_max, n_bytes), rows(table.as_bytes(), delimiter, bytes_max, 1000));
+            }
+        }
+    }
+}
