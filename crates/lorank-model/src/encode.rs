@@ -5,15 +5,14 @@ use std::time::Instant;
 
 use lorank_core::{AdapterId, AdapterVersion, BoxError, Candidate, Group, ModelVersion, Query, Reranker, Score};
 
-use crate::pack::Entry;
-use crate::pass::PieceTimes;
+use crate::model::PairToScore;
+use crate::pass::StageTimes;
 use crate::reranker::{Loaded, LoadedAdapter, ModelReranker};
-use crate::scoring::{self, Job};
 use crate::{ModelError, Pair};
 
 impl ModelReranker {
     /// Scores a batch as [`Reranker::score`] does, and tells where the time went.
-    pub fn score_timed(&self, batch: &[Group<'_>]) -> (Vec<Result<Vec<Score>, ModelError>>, PieceTimes) {
+    pub fn score_timed(&self, batch: &[Group<'_>]) -> (Vec<Result<Vec<Score>, ModelError>>, StageTimes) {
         self.score_with(batch, &vec![None; batch.len()])
     }
 
@@ -26,17 +25,17 @@ impl ModelReranker {
         &self,
         batch: &[Group<'_>],
         adapters: &[Option<LoadedAdapter>],
-    ) -> (Vec<Result<Vec<Score>, ModelError>>, PieceTimes) {
+    ) -> (Vec<Result<Vec<Score>, ModelError>>, StageTimes) {
         assert_eq!(batch.len(), adapters.len(), "one place for an adapter per group");
         let started = Instant::now();
         let ready = batch.iter().zip(adapters).map(|(group, adapter)| self.ready(group, adapter.as_ref()));
         let ready: Vec<Result<Ready, ModelError>> = ready.collect();
-        let mut times = PieceTimes { tokenise: started.elapsed(), ..PieceTimes::default() };
-        let jobs: Vec<Job<'_>> = ready.iter().enumerate().flat_map(|(n, ready)| self.jobs(n, ready)).collect();
-        let scores = scoring::run(&self.engine, self.tokens_max, &jobs, &mut times);
+        let mut times = StageTimes { tokenise: started.elapsed(), ..StageTimes::default() };
+        let pairs: Vec<PairToScore<'_>> = ready.iter().enumerate().flat_map(|(n, ready)| pairs_of(n, ready)).collect();
+        let scores = self.model.score(&pairs, &mut times);
         let mut of_group: Vec<Vec<Result<f32, ModelError>>> = batch.iter().map(|_| Vec::new()).collect();
-        for (job, score) in jobs.iter().zip(scores) {
-            of_group[job.entry.group].push(score);
+        for (pair, score) in pairs.iter().zip(scores) {
+            of_group[pair.group].push(score);
         }
         let finish = |((group, ready), scores): ((&Group<'_>, Result<Ready, ModelError>), Vec<_>)| {
             ready.and_then(|_| finished(group.candidates, scores))
@@ -79,24 +78,12 @@ impl ModelReranker {
             if pair.ids.is_empty() {
                 return Err(ModelError::NoTokens { document: document() });
             }
-            if let Some(token) = self.network.unknown_token(pair) {
-                let n_known = self.network.n_tokens_known();
+            if let Some(token) = self.model.facts().unknown_token(pair) {
+                let n_known = self.model.facts().n_tokens_known;
                 return Err(ModelError::UnknownToken { document: document(), token, n_known });
             }
         }
         Ok(Ready { loaded, pairs })
-    }
-
-    /// What there is to compute for one group.
-    fn jobs<'a>(&'a self, group: usize, ready: &'a Result<Ready, ModelError>) -> Vec<Job<'a>> {
-        let Ok(Ready { loaded, pairs }) = ready else { return Vec::new() };
-        let loaded = loaded.as_deref();
-        let network = loaded.and_then(|loaded| loaded.merged.as_ref()).unwrap_or(&self.network);
-        let adapter = loaded.map(|loaded| &loaded.adapter);
-        let head = adapter.and_then(|adapter| adapter.head.as_ref()).or(self.head.as_ref());
-        let head = head.expect("`resolve` and `add_adapter` refuse a model without a head");
-        let job = |pair| Job { network, head, entry: Entry { pair, adapter, group } };
-        pairs.iter().map(job).collect()
     }
 }
 
@@ -104,7 +91,7 @@ impl Reranker for ModelReranker {
     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
         match adapter {
             Some(id) => Ok(self.version(Some(&*self.loaded(id)?))),
-            None if self.head.is_none() => Err(self.missing_head(None).into()),
+            None if !self.summary.has_head => Err(self.missing_head(None).into()),
             None => Ok(self.version(None)),
         }
     }
@@ -125,6 +112,13 @@ impl Reranker for ModelReranker {
 struct Ready {
     loaded: Option<Arc<Loaded>>,
     pairs: Vec<Pair>,
+}
+
+/// The pairs of a group, which has this index in its batch.
+fn pairs_of(group: usize, ready: &Result<Ready, ModelError>) -> Vec<PairToScore<'_>> {
+    let Ok(Ready { loaded, pairs }) = ready else { return Vec::new() };
+    let adapter = loaded.as_deref().map(|loaded| &loaded.adapter);
+    pairs.iter().map(|pair| PairToScore { pair, adapter, group }).collect()
 }
 
 /// A group's scores, or the first reason why it has none.

@@ -9,31 +9,22 @@ use lorank_core::{AdapterId, AdapterVersion, Digest, ModelVersion, Precision};
 use serde::Deserialize;
 
 use crate::config::Config;
-use crate::engine::Engine;
 use crate::files::Files;
-use crate::linear::{Head, Loader, Module};
-use crate::lora::{self, Adapter, Fit, Merge};
-use crate::network::Network;
+use crate::lora;
+use crate::model::{self, BaseModel, ModelAdapter, ScoringModel};
 use crate::peft::PeftConfig;
 use crate::tokenize::PairTokenizer;
 use crate::weights::Weights;
-use crate::{AdapterSummary, BaseSummary, ForwardPass, LoadOptions, ModelError, OtherBase, Prompt};
+use crate::{AdapterSummary, BaseSummary, LoadOptions, ModelError, OtherBase, Prompt};
 
 /// A reranker: one base model and the adapters loaded on it. The base weights are in memory once.
 #[derive(Debug)]
 pub struct ModelReranker {
     pub(crate) summary: BaseSummary,
-    pub(crate) network: Network,
-    pub(crate) head: Option<Head>,
-    modules: Vec<Module>,
+    pub(crate) model: Box<dyn ScoringModel>,
     pub(crate) tokenizer: PairTokenizer,
     pub(crate) prompt: Prompt,
-    pub(crate) engine: Engine,
-    precision: Precision,
-    pub(crate) tokens_max: NonZeroUsize,
     options: LoadOptions,
-    /// Where the base model was read from, for those that merge an adapter into it.
-    files: Files,
     adapters: RwLock<BTreeMap<AdapterId, Arc<Loaded>>>,
 }
 
@@ -59,9 +50,7 @@ impl LoadedAdapter {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) summary: AdapterSummary,
-    pub(crate) adapter: Adapter,
-    /// The base model with the adapter's updates in its weights.
-    pub(crate) merged: Option<Network>,
+    pub(crate) adapter: ModelAdapter,
     pub(crate) prompt: Prompt,
 }
 
@@ -71,47 +60,34 @@ impl ModelReranker {
     /// # Errors
     /// A [`ModelError`] that names the file, tensor or setting that cannot be used.
     pub fn load(files: &Files, options: LoadOptions) -> Result<Self, ModelError> {
-        let device = options.device.open()?;
-        let is_reference = options.pass == ForwardPass::Reference;
-        let precision = options.precision.on(&device, is_reference)?;
-        let tokens_max = if is_reference {
-            1
-        } else if device.is_cpu() {
-            256
-        } else {
-            16_384
-        };
-        let tokens_max = NonZeroUsize::new(tokens_max).expect("none of them is zero");
-        let engine = Engine::new(device, precision, is_reference);
         let (config, config_bytes) = Config::read(files)?;
         let (tokenizer, tokenizer_bytes) = PairTokenizer::read(files)?;
-        let pad = pad_token_id(&config, files, &tokenizer)?;
+        let pad_token_id = pad_token_id(&config, files, &tokenizer)?;
         let mut weights = Weights::of_base(files)?;
-        let mut loader = Loader::new(&mut weights, &engine, None);
-        let network = Network::load(config.architecture, pad, &mut loader)?;
-        let head = loader.head(network.head_spec(), network.hidden_size())?;
-        let (modules, n_parameters) = (loader.modules, loader.n_parameters);
-        let prompt = network.prompt().overridden_by(files)?;
+        let (architecture, prompt) = (config.architecture.name(), config.architecture.prompt());
+        let base = BaseModel {
+            name: config.name.clone(),
+            architecture: config.architecture,
+            pad_token_id,
+            files: files.clone(),
+        };
+        let model = model::load(base, &mut weights, &options)?;
+        let prompt = prompt.overridden_by(files)?;
+        let facts = model.facts();
         let mut reranker = Self {
             summary: BaseSummary {
                 name: config.name,
                 digest: base_digest(&config_bytes, &tokenizer_bytes, &weights),
-                architecture: network.name(),
-                n_parameters,
-                has_head: head.is_some(),
+                architecture,
+                n_parameters: facts.n_parameters,
+                has_head: facts.has_head,
                 max_length: 0,
-                n_bytes: network.n_bytes(),
+                n_bytes: facts.n_bytes,
             },
-            network,
-            head,
-            modules,
+            model,
             tokenizer,
             prompt,
-            engine,
-            precision,
-            tokens_max: options.tokens_max.filter(|_| !is_reference).unwrap_or(tokens_max),
             options,
-            files: files.clone(),
             adapters: RwLock::default(),
         };
         reranker.prompt = reranker.fitted(reranker.prompt.clone(), files)?;
@@ -126,7 +102,7 @@ impl ModelReranker {
     /// the name stays then.
     pub fn add_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
-        let loaded = self.read_adapter(&id, files, &config)?;
+        let loaded = self.read_adapter(&id, files, &config, |model| model.load_adapter(&id, files, &config))?;
         Ok(self.insert(id, loaded))
     }
 
@@ -136,7 +112,8 @@ impl ModelReranker {
     /// As for [`ModelReranker::add_adapter`].
     pub fn load_adapter(&self, id: &AdapterId, files: &Files) -> Result<LoadedAdapter, ModelError> {
         let config = PeftConfig::read(files)?;
-        self.read_adapter(id, files, &config).map(|loaded| LoadedAdapter(Arc::new(loaded)))
+        let loaded = self.read_adapter(id, files, &config, |model| model.load_adapter(id, files, &config))?;
+        Ok(LoadedAdapter(Arc::new(loaded)))
     }
 
     /// The exact model that is the base with an adapter that [`ModelReranker::load_adapter`] gave.
@@ -154,16 +131,7 @@ impl ModelReranker {
     /// As for [`ModelReranker::add_adapter`]; and the base model's files must still be where they were.
     pub fn add_merged_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
-        let mut loaded = self.read_adapter(&id, files, &config)?;
-        let merge = Merge::read(files, &config, &self.modules)?;
-        let (base, _) = Config::read(&self.files)?;
-        let pad = pad_token_id(&base, &self.files, &self.tokenizer)?;
-        let mut weights = Weights::of_base(&self.files)?;
-        let mut loader = Loader::new(&mut weights, &self.engine, Some(&merge));
-        let merged = Network::load(base.architecture, pad, &mut loader)?;
-        loaded.summary.merged_bytes = Some(merged.n_bytes());
-        loaded.merged = Some(merged);
-        loaded.adapter = loaded.adapter.without_updates();
+        let loaded = self.read_adapter(&id, files, &config, |model| model.merge_adapter(&id, files, &config))?;
         Ok(self.insert(id, loaded))
     }
 
@@ -173,19 +141,15 @@ impl ModelReranker {
         summary
     }
 
-    fn read_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<Loaded, ModelError> {
+    fn read_adapter(
+        &self,
+        id: &AdapterId,
+        files: &Files,
+        config: &PeftConfig,
+        load: impl FnOnce(&dyn ScoringModel) -> Result<ModelAdapter, ModelError>,
+    ) -> Result<Loaded, ModelError> {
         self.check_trained_on(id, config.trained_on.as_deref())?;
-        let fit = Fit {
-            base: &self.summary.name,
-            modules: &self.modules,
-            head: self.network.head_spec(),
-            hidden_size: self.network.hidden_size(),
-            engine: &self.engine,
-        };
-        let adapter = Adapter::read(id, files, config, &fit)?;
-        if adapter.head.is_none() && self.head.is_none() {
-            return Err(self.missing_head(Some(id)));
-        }
+        let adapter = load(&*self.model)?;
         let prompt = self.fitted(self.prompt.clone().overridden_by(files)?, files)?;
         let summary = AdapterSummary {
             version: AdapterVersion { id: id.clone(), digest: lora::digest(files)? },
@@ -194,9 +158,9 @@ impl ModelReranker {
             n_targets: adapter.n_targets,
             n_parameters: adapter.n_parameters,
             max_length: prompt.max_length(),
-            merged_bytes: None,
+            merged_bytes: adapter.merged_bytes,
         };
-        Ok(Loaded { summary, adapter, merged: None, prompt })
+        Ok(Loaded { summary, adapter, prompt })
     }
 
     /// The base model's facts.
@@ -216,22 +180,22 @@ impl ModelReranker {
 
     /// The device in use: `cpu`, `cuda` or `metal`.
     pub fn device(&self) -> &'static str {
-        self.engine.device()
+        self.model.facts().device
     }
 
     /// What computes: `kernels` with the CPU's vector instructions that were found, or `candle`.
     pub fn engine(&self) -> String {
-        self.engine.to_string()
+        self.model.facts().backend.clone()
     }
 
     /// The arithmetic in use.
     pub fn precision(&self) -> Precision {
-        self.precision
+        self.model.facts().precision
     }
 
     /// The most tokens that go through the model at once.
     pub fn tokens_max(&self) -> NonZeroUsize {
-        self.tokens_max
+        self.model.facts().tokens_max
     }
 
     pub(crate) fn version(&self, loaded: Option<&Loaded>) -> ModelVersion {
@@ -240,8 +204,8 @@ impl ModelReranker {
             base_digest: self.summary.digest,
             adapter: loaded.map(|loaded| loaded.summary.version.clone()),
             prompt_version: loaded.map_or(&self.prompt, |loaded| &loaded.prompt).version(),
-            precision: self.precision,
-            merged: loaded.is_some_and(|loaded| loaded.merged.is_some()),
+            precision: self.precision(),
+            merged: loaded.is_some_and(|loaded| loaded.adapter.merged_bytes.is_some()),
         }
     }
 
@@ -270,7 +234,7 @@ impl ModelReranker {
             None => prompt,
         };
         self.tokenizer.check(&prompt, files.name())?;
-        let (length, positions) = (prompt.max_length(), self.network.max_position_embeddings());
+        let (length, positions) = (prompt.max_length(), self.model.facts().max_position_embeddings);
         if length > positions {
             let why = format!("the base model `{}` has {positions} positions", self.summary.name);
             return Err(ModelError::Prompt {
@@ -299,10 +263,7 @@ impl ModelReranker {
     }
 
     pub(crate) fn missing_head(&self, adapter: Option<&AdapterId>) -> ModelError {
-        let base = format!("base model `{}`", self.summary.name);
-        let model =
-            adapter.map_or_else(|| format!("the {base}"), |id| format!("neither adapter `{id}` nor the {base}"));
-        ModelError::MissingHead { model, head: self.network.head_spec().weight }
+        self.model.facts().missing_head(adapter)
     }
 }
 
