@@ -3,82 +3,76 @@
 //! The arithmetic is that of Hugging Face's `BertForSequenceClassification`: norm after each block, absolute positions, and
 //! the classifier over the pooled state of the first token. Of the last layer only that token's row is computed.
 
+use std::borrow::Cow;
+
 use candle_transformers::models::bert::{Config, HiddenAct};
 use lorank_kernels::Activation;
 
 use crate::ModelError;
-use crate::attention::Attention;
-use crate::engine::{Embeddings, Rows};
-use crate::linear::{HeadSpec, Linear, Loader, Then};
+use crate::attention::AttentionShape;
+use crate::backend::Backend;
+use crate::head::HeadSpec;
+use crate::linear::{Epilogue, Linear};
+use crate::loader::Loader;
 use crate::norm::Norm;
-use crate::pack::Scored;
-use crate::pass::{Pass, Piece};
+use crate::pass::{Attended, Pass, PassAttention, Stage};
 
 /// `BertForSequenceClassification.classifier`.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") };
 
-/// Which token is scored.
-pub(crate) const SCORED: Scored = Scored::First;
-
 /// The backbone and its pooler, without a head.
 #[derive(Debug)]
-pub(crate) struct Bert {
-    config: Config,
+pub(crate) struct Bert<B: Backend> {
+    attention: AttentionShape,
+    activation: Activation,
     /// [vocab, hidden]
-    words: Embeddings,
+    words: B::Embeddings,
     /// [max_position_embeddings, hidden]
-    positions: Embeddings,
+    positions: B::Embeddings,
     /// [type_vocab_size, hidden]
-    types: Embeddings,
-    norm: Norm,
-    layers: Vec<Layer>,
-    pooler: Linear,
+    types: B::Embeddings,
+    norm: Norm<B>,
+    layers: Vec<Layer<B>>,
+    pooler: Linear<B>,
 }
 
 #[derive(Debug)]
-struct Layer {
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    attention_norm: Norm,
-    up: Linear,
-    down: Linear,
-    output_norm: Norm,
+struct Layer<B: Backend> {
+    q: Linear<B>,
+    k: Linear<B>,
+    v: Linear<B>,
+    o: Linear<B>,
+    attention_norm: Norm<B>,
+    up: Linear<B>,
+    down: Linear<B>,
+    output_norm: Norm<B>,
 }
 
-impl Bert {
-    pub(crate) fn load(config: Config, from: &mut Loader<'_>) -> Result<Self, ModelError> {
+impl<B: Backend> Bert<B> {
+    pub(crate) fn load(config: &Config, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let hidden = config.hidden_size;
         let table = |name: &str| format!("bert.embeddings.{name}_embeddings.weight");
         Ok(Self {
+            attention: AttentionShape {
+                n_heads: config.num_attention_heads,
+                n_kv_heads: config.num_attention_heads,
+                head_dim: hidden / config.num_attention_heads,
+                is_causal: false,
+            },
+            activation: activation(config.hidden_act),
             words: from.embeddings(&table("word"), [config.vocab_size, hidden])?,
             positions: from.embeddings(&table("position"), [config.max_position_embeddings, hidden])?,
             types: from.embeddings(&table("token_type"), [config.type_vocab_size, hidden])?,
             norm: Norm::layer(from, "bert.embeddings.LayerNorm", hidden, config.layer_norm_eps)?,
-            layers: (0..config.num_hidden_layers).map(|n| Layer::load(&config, n, from)).collect::<Result<_, _>>()?,
+            layers: (0..config.num_hidden_layers).map(|n| Layer::load(config, n, from)).collect::<Result<_, _>>()?,
             pooler: from.linear("bert.pooler.dense", hidden, hidden)?,
-            config,
         })
-    }
-
-    pub(crate) fn hidden_size(&self) -> usize {
-        self.config.hidden_size
-    }
-
-    pub(crate) fn max_position_embeddings(&self) -> usize {
-        self.config.max_position_embeddings
-    }
-
-    /// How many token ids have an embedding.
-    pub(crate) fn n_tokens_known(&self) -> usize {
-        self.words.n_rows()
     }
 
     /// The bytes that the linear layers and the embeddings take in memory.
     pub(crate) fn n_bytes(&self) -> usize {
-        let tables = self.words.n_bytes() + self.positions.n_bytes() + self.types.n_bytes();
-        let of_layer = |layer: &Layer| {
+        let tables = [&self.words, &self.positions, &self.types].into_iter().map(B::embeddings_bytes).sum::<usize>();
+        let of_layer = |layer: &Layer<B>| {
             let Layer { q, k, v, o, up, down, .. } = layer;
             [q, k, v, o, up, down].into_iter().map(Linear::n_bytes).sum::<usize>()
         };
@@ -86,32 +80,35 @@ impl Bert {
     }
 
     /// The pooled states that the head reads, [n_entries, hidden].
-    pub(crate) fn scored_states(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+    pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let states = self.states(pass)?;
-        pass.linear(&self.pooler, &states, &pass.scored_parts, Then::activate(Activation::Tanh))
+        pass.linear(&self.pooler, &states, &pass.scored_adapters, &Epilogue::activate(Activation::Tanh))
     }
 
     /// The final hidden states of the scored tokens, [n_entries, hidden].
-    pub(crate) fn states(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
-        let mut x = pass.time(Piece::Embedding, || self.embed(pass))?;
+    pub(crate) fn states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
+        let attention = pass.plan_attention(&self.attention, None)?;
+        let mut x = pass.time(Stage::Embedding, || self.embed(pass))?;
         for (n, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, pass, &self.config, n + 1 == self.layers.len())?;
+            x = layer.forward(x, pass, &attention, self.activation, n + 1 == self.layers.len())?;
         }
         Ok(x)
     }
 
-    fn embed(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+    /// The embedded tokens, [n_tokens, hidden].
+    fn embed(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let pack = pass.pack;
         let positions: Vec<u32> = pack.positions().map(|at| at as u32).collect();
-        let tables = [(&self.words, &*pack.ids), (&self.types, &*pack.type_ids), (&self.positions, &*positions)];
-        self.norm.forward(pass.engine.look_up(&tables)?)
+        let others = [(&self.types, &*pack.type_ids), (&self.positions, &*positions)];
+        let sum = pass.backend.look_up((&self.words, &pack.ids), &others)?;
+        self.norm.forward(pass.backend, Cow::Owned(sum))
     }
 }
 
-impl Layer {
-    fn load(config: &Config, n: usize, from: &mut Loader<'_>) -> Result<Self, ModelError> {
+impl<B: Backend> Layer<B> {
+    fn load(config: &Config, n: usize, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let (hidden, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let name = |part: &str| format!("bert.encoder.layer.{n}.{part}");
+        let name = |module: &str| format!("bert.encoder.layer.{n}.{module}");
         Ok(Self {
             q: from.linear(&name("attention.self.query"), hidden, hidden)?,
             k: from.linear(&name("attention.self.key"), hidden, hidden)?,
@@ -125,19 +122,21 @@ impl Layer {
     }
 
     /// x: [n_tokens, hidden]; the result too, or in the last layer [n_entries, hidden].
-    fn forward(&self, x: Rows, pass: &Pass<'_>, config: &Config, is_last: bool) -> candle_core::Result<Rows> {
-        let attention = Attention {
-            n_heads: config.num_attention_heads,
-            n_kv_heads: config.num_attention_heads,
-            head_dim: config.hidden_size / config.num_attention_heads,
-            is_causal: false,
-        };
-        let (mixed, x, parts) = pass.attention(&attention, [&self.q, &self.k, &self.v], x, None, None, is_last)?;
-        let x = pass.linear(&self.o, &mixed, parts, Then::add(&x))?;
-        let x = pass.time(Piece::Norm, || self.attention_norm.forward(x))?;
-        let inner = pass.linear(&self.up, &x, parts, Then::activate(activation(config.hidden_act)))?;
-        let x = pass.linear(&self.down, &inner, parts, Then::add(&x))?;
-        pass.time(Piece::Norm, || self.output_norm.forward(x))
+    fn forward(
+        &self,
+        x: B::Rows,
+        pass: &Pass<'_, B>,
+        attention: &PassAttention<'_, B>,
+        activation: Activation,
+        is_last: bool,
+    ) -> Result<B::Rows, B::Error> {
+        let Attended { mixed, x, adapters } =
+            pass.attention(attention, [&self.q, &self.k, &self.v], x, None, is_last)?;
+        let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
+        let x = pass.norm(&self.attention_norm, Cow::Owned(x))?;
+        let inner = pass.linear(&self.up, &x, adapters, &Epilogue::activate(activation))?;
+        let x = pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))?;
+        pass.norm(&self.output_norm, Cow::Owned(x))
     }
 }
 

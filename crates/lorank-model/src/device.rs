@@ -46,7 +46,7 @@ impl DeviceChoice {
     }
 
     fn refused(self, hint: &'static str, source: Option<candle_core::Error>) -> ModelError {
-        ModelError::Device { device: self.to_string(), hint, source }
+        ModelError::Device { device: self.to_string(), hint, source: source.map(Into::into) }
     }
 }
 

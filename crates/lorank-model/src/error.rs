@@ -1,8 +1,9 @@
 //! What can go wrong between a model folder and a score.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use lorank_core::{AdapterId, DocumentId, Precision};
+use lorank_core::{AdapterId, BoxError, DocumentId, ErrorKind, Precision};
 
 /// An error of loading or running a model.
 #[derive(Debug, thiserror::Error)]
@@ -242,11 +243,17 @@ pub enum ModelError {
         hint: &'static str,
         /// Why, where the driver said so.
         #[source]
-        source: Option<candle_core::Error>,
+        source: Option<BoxError>,
     },
-    /// The tensor library failed.
+    /// The backend failed to compute. All pairs of a forward pass have one error.
     #[error("the forward pass failed")]
-    Compute(#[source] std::sync::Arc<candle_core::Error>),
+    Compute(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// The adapter is of another base model in memory than the one that it is to be used with.
+    #[error("adapter `{adapter}` was loaded on another base model in memory; load it on the one that scores")]
+    OtherModel {
+        /// The adapter.
+        adapter: AdapterId,
+    },
     /// A file could not be fetched from the hub.
     #[error("could not fetch `{file}` of `{repository}` from the hub; {hint}")]
     Hub {
@@ -268,41 +275,20 @@ pub enum ModelError {
     },
 }
 
-/// The kind of a [`ModelError`], for callers that choose by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ModelErrorKind {
-    /// What was named is not there.
-    NotFound,
-    /// Files or settings that cannot be used as they are.
-    Invalid,
-    /// A format or setting that is refused or not implemented.
-    Unsupported,
-    /// The device or the hub cannot be reached.
-    Unavailable,
-    /// The model misbehaved on good input.
-    Internal,
-}
-
 impl ModelError {
     /// The kind of the error.
-    pub fn kind(&self) -> ModelErrorKind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoFolder { .. } | Self::UnknownAdapter { .. } => ModelErrorKind::NotFound,
+            Self::NoFolder { .. } | Self::UnknownAdapter { .. } => ErrorKind::NotFound,
             Self::PickleRefused { .. }
             | Self::Unsupported { .. }
             | Self::UnknownArchitecture { .. }
             | Self::Precision { .. }
-            | Self::NotLora { .. } => ModelErrorKind::Unsupported,
-            Self::Device { .. } | Self::Hub { .. } | Self::Replaced { .. } => ModelErrorKind::Unavailable,
-            Self::NotFiniteScore { .. } | Self::Compute(_) => ModelErrorKind::Internal,
-            _ => ModelErrorKind::Invalid,
+            | Self::NotLora { .. } => ErrorKind::UnsupportedFormat,
+            Self::Device { .. } | Self::Hub { .. } | Self::Replaced { .. } => ErrorKind::Unavailable,
+            Self::NotFiniteScore { .. } | Self::Compute(_) | Self::Read { .. } => ErrorKind::Internal,
+            Self::Corrupt { .. } | Self::Config { .. } | Self::Source { .. } => ErrorKind::Malformed,
+            _ => ErrorKind::Invalid,
         }
-    }
-}
-
-impl From<candle_core::Error> for ModelError {
-    fn from(source: candle_core::Error) -> Self {
-        Self::Compute(std::sync::Arc::new(source))
     }
 }

@@ -4,11 +4,11 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{bert as their_bert, llama as their_llama};
 
-use crate::bert::{self, Bert};
-use crate::config::{Architecture, Config, RopeScaling};
-use crate::engine::{Engine, Rows};
-use crate::linear::Loader;
+use crate::backend::{Backend, Candle, Kernels};
+use crate::bert::Bert;
+use crate::config::{Architecture, Config, LlamaSettings, RopeScaling};
 use crate::llama::Llama;
+use crate::loader::Loader;
 use crate::pack::{Entry, Pack, Scored};
 use crate::pass::Pass;
 use crate::tokenize::Pair;
@@ -16,7 +16,7 @@ use crate::weights::Weights;
 use crate::{Files, PrecisionChoice};
 
 /// Token ids that a model of `vocab` entries knows, without any order to them.
-fn some_ids(n: u32, vocab: u32) -> Vec<u32> {
+fn scattered_ids(n: u32, vocab: u32) -> Vec<u32> {
     (0..n).map(|at| (at * 7919 + 31) % vocab).collect()
 }
 
@@ -28,26 +28,40 @@ fn open(fixture: &str) -> (Files, Config, VarBuilder<'static>) {
     (files, config, VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu).unwrap())
 }
 
-/// The reference, and the kernels.
-fn engines() -> [Engine; 2] {
-    let precision = PrecisionChoice::Fixed(lorank_core::Precision::F32).on(&Device::Cpu, false).unwrap();
-    [true, false].map(|is_reference| Engine::new(Device::Cpu, precision, is_reference))
+/// The reference, and the kernels in f32.
+fn backends() -> (Candle, Kernels) {
+    let precision = PrecisionChoice::Fixed(lorank_core::Precision::F32);
+    (Candle::new(Device::Cpu, precision, true).unwrap(), Kernels::new(precision).unwrap())
 }
 
-fn load<T>(files: &Files, engine: &Engine, load: impl FnOnce(&mut Loader<'_>) -> T) -> T {
+fn load<B: Backend, T>(files: &Files, backend: &B, load: impl FnOnce(&mut Loader<'_, B>) -> T) -> T {
     let mut weights = Weights::of_base(files).unwrap();
-    load(&mut Loader::new(&mut weights, engine, None))
+    load(&mut Loader::new(&mut weights, backend, None))
 }
 
 /// The states of a pack of one pair.
-fn run(
-    engine: &Engine,
+fn run<B: Backend>(
+    backend: &B,
     pair: &Pair,
     scored: Scored,
-    states: impl FnOnce(&Pass<'_>) -> candle_core::Result<Rows>,
+    states: impl FnOnce(&Pass<'_, B>) -> Result<B::Rows, B::Error>,
 ) -> Vec<f32> {
-    let pack = Pack::new(&[Entry { pair, adapter: None, group: 0 }], scored);
-    states(&Pass::new(engine, &pack)).unwrap().numbers().unwrap().into_owned()
+    let pack = Pack::new(&[&Entry { pair, adapter: None, group: 0 }], scored);
+    let states = states(&Pass::new(backend, &pack)).unwrap();
+    backend.numbers(&states).unwrap().into_owned()
+}
+
+/// The state of the last token, [64].
+fn llama_state<B: Backend>(files: &Files, settings: &LlamaSettings, backend: &B, ids: &[u32]) -> Vec<f32> {
+    let llama = load(files, backend, |from| Llama::load(settings, from)).unwrap();
+    let pair = Pair { ids: ids.to_vec(), type_ids: vec![0; ids.len()] };
+    run(backend, &pair, Scored::Last { pad_token_id: None }, |pass| llama.scored_states(pass))
+}
+
+/// The state of the first token, which all the others have gone into, [hidden].
+fn bert_state<B: Backend>(files: &Files, config: &their_bert::Config, backend: &B, pair: &Pair) -> Vec<f32> {
+    let bert = load(files, backend, |from| Bert::load(config, from)).unwrap();
+    run(backend, pair, Scored::First, |pass| bert.states(pass))
 }
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
@@ -69,7 +83,7 @@ fn llama_gives_the_logits_of_candle_transformers() {
     let mut numbers = settings.numbers.clone();
     numbers.rope_scaling = Some(rope);
     let their_config = numbers.into_config(false);
-    let ids = some_ids(100, 1024);
+    let ids = scattered_ids(100, 1024);
 
     let embeddings = theirs.get((1024, 64), "model.embed_tokens.weight").unwrap();
     let mut cache = their_llama::Cache::new(false, DType::F32, &their_config, &Device::Cpu).unwrap();
@@ -77,10 +91,8 @@ fn llama_gives_the_logits_of_candle_transformers() {
     let input = Tensor::new(&ids[..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
     let their_logits = model.forward(&input, 0, &mut cache).unwrap();
 
-    for engine in engines() {
-        let llama = load(&files, &engine, |from| Llama::load(settings.clone(), None, from)).unwrap();
-        let pair = Pair { ids: ids.clone(), type_ids: vec![0; ids.len()] };
-        let state = run(&engine, &pair, llama.scored(), |pass| llama.scored_states(pass));
+    let (reference, kernels) = backends();
+    for state in [llama_state(&files, &settings, &reference, &ids), llama_state(&files, &settings, &kernels, &ids)] {
         let state = Tensor::from_vec(state, (1, 64), &Device::Cpu).unwrap();
         check_close(&flat(&state.matmul(&embeddings.t().unwrap()).unwrap()), &their_logits);
     }
@@ -90,18 +102,16 @@ fn llama_gives_the_logits_of_candle_transformers() {
 fn bert_gives_the_hidden_states_of_candle_transformers() {
     let (files, config, theirs) = open("tiny-bert");
     let Architecture::Bert(config) = config.architecture else { panic!("the fixture is a BERT") };
-    let ids = some_ids(60, u32::try_from(config.vocab_size).unwrap());
+    let ids = scattered_ids(60, u32::try_from(config.vocab_size).unwrap());
     let type_ids: Vec<u32> = (0..60).map(|at| u32::from(at >= 20)).collect();
 
     let model = their_bert::BertModel::load(theirs.pp("bert"), &config).unwrap();
     let row = |ids: &[u32]| Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
     let their_states = model.forward(&row(&ids), &row(&type_ids), None).unwrap();
 
-    // Ours are those of the first token, which all the others have gone into.
     let their_states = their_states.narrow(1, 0, 1).unwrap();
-    for engine in engines() {
-        let bert = load(&files, &engine, |from| Bert::load(config.clone(), from)).unwrap();
-        let pair = Pair { ids: ids.clone(), type_ids: type_ids.clone() };
-        check_close(&run(&engine, &pair, bert::SCORED, |pass| bert.states(pass)), &their_states);
-    }
+    let pair = Pair { ids, type_ids };
+    let (reference, kernels) = backends();
+    check_close(&bert_state(&files, &config, &reference, &pair), &their_states);
+    check_close(&bert_state(&files, &config, &kernels, &pair), &their_states);
 }

@@ -3,9 +3,10 @@
 //! A [`ModelReranker`] holds one base model (a Llama or a BERT cross-encoder, as Hugging Face lays them out) and any number
 //! of PEFT LoRA adapters on it, chosen per call. It gives each (query, document) pair one logit and decides nothing else.
 //!
-//! A model's structure is written once and computed by one of two engines. On a CPU that is `lorank-kernels`, in f32, bf16 or
-//! int8: the tokens of many pairs stand one after the other without padding, what the pairs of a query begin with is computed
-//! once, one batch mixes adapters, and of the last layer only the scored tokens are computed. On a GPU it is candle.
+//! A model's structure is written once, over a trait of backends, and computed by one of two. On a CPU that is
+//! `lorank-kernels`, in f32, bf16 or int8: the tokens of many pairs stand one after the other without padding, what the pairs
+//! of a query begin with is computed once, one batch mixes adapters, and of the last layer only the scored tokens are
+//! computed. On a GPU it is candle.
 //! candle on the CPU, one pair at a time, is the *reference* ([`ForwardPass::Reference`]), by which the kernels are judged.
 //!
 //! ```
@@ -27,20 +28,24 @@
 //! ```
 
 mod attention;
+mod backend;
 mod bert;
 mod config;
 mod device;
-mod engine;
+mod encode;
 mod error;
 mod facts;
 mod files;
+mod head;
 mod linear;
 mod llama;
+mod loader;
 mod lora;
+mod model;
 mod network;
 mod norm;
+mod options;
 mod pack;
-mod padded;
 mod pass;
 mod peft;
 mod precision;
@@ -48,6 +53,7 @@ mod prompt;
 mod reranker;
 mod scoring;
 mod source;
+mod summary;
 mod tokenize;
 mod weights;
 
@@ -55,12 +61,14 @@ mod weights;
 mod independent;
 
 pub use device::DeviceChoice;
-pub use error::{ModelError, ModelErrorKind};
+pub use error::ModelError;
 pub use facts::{AdapterFacts, AdapterFile};
 pub use files::{FileContents, Files};
-pub use pass::PieceTimes;
+pub use options::{ForwardPass, LoadOptions, OtherBase};
+pub use pass::StageTimes;
 pub use precision::PrecisionChoice;
 pub use prompt::Prompt;
-pub use reranker::{AdapterSummary, BaseSummary, ForwardPass, LoadOptions, LoadedAdapter, ModelReranker, OtherBase};
+pub use reranker::{LoadedAdapter, ModelReranker};
 pub use source::{Hub, HubRepository, OnProgress, Source};
+pub use summary::{AdapterSummary, BaseSummary};
 pub use tokenize::Pair;

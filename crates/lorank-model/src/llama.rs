@@ -4,110 +4,94 @@
 //! on halves, grouped-query attention, SwiGLU, and the logit of the last token that is not the pad id. Of the last layer
 //! only that token's row is computed.
 
+use std::borrow::Cow;
 use std::f32::consts::PI;
 
-use candle_nn::ops::silu;
 use candle_transformers::models::llama::Llama3RopeConfig;
-use lorank_kernels::{Isa, gated};
 
 use crate::ModelError;
-use crate::attention::{Angles, Attention};
+use crate::attention::{Angles, AttentionShape};
+use crate::backend::Backend;
 use crate::config::{LlamaSettings, RopeScaling};
-use crate::engine::{Embeddings, ONE_ENGINE, Rows};
-use crate::linear::{HeadSpec, Linear, Loader, Then};
+use crate::head::HeadSpec;
+use crate::linear::{Epilogue, Linear};
+use crate::loader::Loader;
 use crate::norm::Norm;
-use crate::pack::Scored;
-use crate::pass::{Pass, Piece};
+use crate::pass::{Attended, Pass, PassAttention, Stage};
 
 /// `LlamaForSequenceClassification.score`: no bias.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None };
 
 /// The backbone, without a head.
 #[derive(Debug)]
-pub(crate) struct Llama {
-    settings: LlamaSettings,
+pub(crate) struct Llama<B: Backend> {
+    attention: AttentionShape,
     /// [vocab, hidden]
-    embeddings: Embeddings,
-    layers: Vec<Layer>,
-    norm: Norm,
-    /// One frequency per pair of dimensions, in radians per position.
+    embeddings: B::Embeddings,
+    layers: Vec<Layer<B>>,
+    norm: Norm<B>,
+    /// One frequency per pair of dimensions, in radians per position. [head_dim / 2]
     frequencies: Vec<f32>,
-    pad_token_id: Option<u32>,
 }
 
 #[derive(Debug)]
-struct Layer {
-    attention_norm: Norm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    mlp_norm: Norm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+struct Layer<B: Backend> {
+    attention_norm: Norm<B>,
+    q: Linear<B>,
+    k: Linear<B>,
+    v: Linear<B>,
+    o: Linear<B>,
+    mlp_norm: Norm<B>,
+    gate: Linear<B>,
+    up: Linear<B>,
+    down: Linear<B>,
 }
 
-impl Llama {
-    pub(crate) fn load(
-        settings: LlamaSettings,
-        pad_token_id: Option<u32>,
-        from: &mut Loader<'_>,
-    ) -> Result<Self, ModelError> {
+impl<B: Backend> Llama<B> {
+    pub(crate) fn load(settings: &LlamaSettings, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
         let embeddings = from.embeddings("model.embed_tokens.weight", [numbers.vocab_size, numbers.hidden_size])?;
         let layers =
-            (0..numbers.num_hidden_layers).map(|n| Layer::load(&settings, n, from)).collect::<Result<_, _>>()?;
+            (0..numbers.num_hidden_layers).map(|n| Layer::load(settings, n, from)).collect::<Result<_, _>>()?;
         let norm = Norm::rms(from, "model.norm", numbers.hidden_size, numbers.rms_norm_eps)?;
         let frequencies = frequencies(numbers.rope_theta, settings.head_dim, &settings.rope);
-        Ok(Self { settings, embeddings, layers, norm, frequencies, pad_token_id })
-    }
-
-    pub(crate) fn hidden_size(&self) -> usize {
-        self.settings.numbers.hidden_size
-    }
-
-    pub(crate) fn max_position_embeddings(&self) -> usize {
-        self.settings.numbers.max_position_embeddings
-    }
-
-    /// Which token is scored.
-    pub(crate) fn scored(&self) -> Scored {
-        Scored::Last { pad_token_id: self.pad_token_id }
-    }
-
-    /// How many token ids have an embedding.
-    pub(crate) fn n_tokens_known(&self) -> usize {
-        self.embeddings.n_rows()
+        let attention = AttentionShape {
+            n_heads: numbers.num_attention_heads,
+            n_kv_heads: numbers.num_key_value_heads(),
+            head_dim: settings.head_dim,
+            is_causal: true,
+        };
+        Ok(Self { attention, embeddings, layers, norm, frequencies })
     }
 
     /// The bytes that the linear layers and the embeddings take in memory.
     pub(crate) fn n_bytes(&self) -> usize {
-        let of_layer = |layer: &Layer| {
+        let of_layer = |layer: &Layer<B>| {
             let Layer { q, k, v, o, gate, up, down, .. } = layer;
             [q, k, v, o, gate, up, down].into_iter().map(Linear::n_bytes).sum::<usize>()
         };
-        self.embeddings.n_bytes() + self.layers.iter().map(of_layer).sum::<usize>()
+        B::embeddings_bytes(&self.embeddings) + self.layers.iter().map(of_layer).sum::<usize>()
     }
 
     /// The hidden states that the head reads, [n_entries, hidden].
-    pub(crate) fn scored_states(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+    pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let angles = Angles::new(&self.frequencies, pass.pack.n_positions());
-        let mut x = pass.time(Piece::Embedding, || pass.engine.look_up(&[(&self.embeddings, &pass.pack.ids)]))?;
+        let attention = pass.plan_attention(&self.attention, Some(&angles))?;
+        let mut x = pass.time(Stage::Embedding, || pass.backend.look_up((&self.embeddings, &pass.pack.ids), &[]))?;
         for (n, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, pass, &angles, &self.settings, n + 1 == self.layers.len())?;
+            x = layer.forward(x, pass, &attention, n + 1 == self.layers.len())?;
         }
-        pass.time(Piece::Norm, || self.norm.forward(x))
+        pass.norm(&self.norm, Cow::Owned(x))
     }
 }
 
-impl Layer {
-    fn load(settings: &LlamaSettings, n: usize, from: &mut Loader<'_>) -> Result<Self, ModelError> {
+impl<B: Backend> Layer<B> {
+    fn load(settings: &LlamaSettings, n: usize, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
         let (hidden, inner, eps) = (numbers.hidden_size, numbers.intermediate_size, numbers.rms_norm_eps);
         let q_dim = numbers.num_attention_heads * settings.head_dim;
         let kv_dim = numbers.num_key_value_heads() * settings.head_dim;
-        let name = |part: &str| format!("model.layers.{n}.{part}");
+        let name = |module: &str| format!("model.layers.{n}.{module}");
         Ok(Self {
             attention_norm: Norm::rms(from, &name("input_layernorm"), hidden, eps)?,
             q: from.linear(&name("self_attn.q_proj"), q_dim, hidden)?,
@@ -124,38 +108,19 @@ impl Layer {
     /// x: [n_tokens, hidden]; the result too, or in the last layer [n_entries, hidden].
     fn forward(
         &self,
-        x: Rows,
-        pass: &Pass<'_>,
-        angles: &Angles,
-        settings: &LlamaSettings,
+        x: B::Rows,
+        pass: &Pass<'_, B>,
+        attention: &PassAttention<'_, B>,
         is_last: bool,
-    ) -> candle_core::Result<Rows> {
-        let attention = Attention {
-            n_heads: settings.numbers.num_attention_heads,
-            n_kv_heads: settings.numbers.num_key_value_heads(),
-            head_dim: settings.head_dim,
-            is_causal: true,
-        };
-        let layers = [&self.q, &self.k, &self.v];
+    ) -> Result<B::Rows, B::Error> {
         let norm = Some(&self.attention_norm);
-        let (mixed, x, parts) = pass.attention(&attention, layers, x, norm, Some(angles), is_last)?;
-        let x = pass.linear(&self.o, &mixed, parts, Then::add(&x))?;
-        let h = pass.time(Piece::Norm, || self.mlp_norm.forward(x.clone()))?;
-        let [gate, up] = pass.linears([&self.gate, &self.up], &h, parts)?;
-        let inner = pass.time(Piece::Activation, || silu_times(gate, &up))?;
-        pass.linear(&self.down, &inner, parts, Then::add(&x))
-    }
-}
-
-/// `silu(gate) * up`
-fn silu_times(gate: Rows, up: &Rows) -> candle_core::Result<Rows> {
-    match (gate, up) {
-        (Rows::Kernels { mut numbers, width }, Rows::Kernels { numbers: up, .. }) => {
-            gated(&mut numbers, up, Isa::detect());
-            Ok(Rows::Kernels { numbers, width })
-        }
-        (Rows::Candle(gate), Rows::Candle(up)) => (silu(&gate)? * up).map(Rows::Candle),
-        _ => unreachable!("{ONE_ENGINE}"),
+        let Attended { mixed, x, adapters } =
+            pass.attention(attention, [&self.q, &self.k, &self.v], x, norm, is_last)?;
+        let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
+        let h = pass.norm(&self.mlp_norm, Cow::Borrowed(&x))?;
+        let [gate, up] = pass.linears([&self.gate, &self.up], &h, adapters)?;
+        let inner = pass.time(Stage::Activation, || pass.backend.gated(gate, &up))?;
+        pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))
     }
 }
 

@@ -3,50 +3,56 @@
 use std::collections::BTreeMap;
 
 use lorank_core::{AdapterId, Digest};
-use lorank_kernels::Format;
 
 use crate::ModelError;
-use crate::engine::{Engine, Matrix, Vector};
+use crate::backend::{Backend, Storage};
 use crate::files::Files;
-use crate::linear::{Delta, Head, HeadSpec, Module};
+use crate::head::{Head, HeadSpec};
+use crate::linear::Delta;
+use crate::loader::Module;
 use crate::peft::{self, PeftConfig};
 use crate::prompt::PROMPT_FILE;
 use crate::weights::{ADAPTER_FILE, Weights};
 
 /// The weights of one adapter, laid out for one base model.
 #[derive(Debug)]
-pub(crate) struct Adapter {
-    /// One place per linear layer of the base model.
-    deltas: Vec<Option<Delta>>,
+pub(crate) struct Adapter<B: Backend> {
+    /// For each linear layer of the base model, by its slot, what the adapter changes in it.
+    deltas: Vec<Option<Delta<B>>>,
     pub(crate) head: Option<Head>,
     pub(crate) n_parameters: usize,
     pub(crate) n_targets: usize,
 }
 
 /// What an adapter must fit.
-pub(crate) struct Fit<'a> {
+pub(crate) struct Fit<'a, B> {
     pub(crate) base: &'a str,
     pub(crate) modules: &'a [Module],
     pub(crate) head: HeadSpec,
     pub(crate) hidden_size: usize,
-    pub(crate) engine: &'a Engine,
+    pub(crate) backend: &'a B,
 }
 
-impl Adapter {
-    /// What the adapter changes of the layer in this slot.
-    pub(crate) fn delta(&self, slot: usize) -> Option<&Delta> {
+impl<B: Backend> Adapter<B> {
+    /// What the adapter changes in the layer of this slot.
+    pub(crate) fn delta(&self, slot: usize) -> Option<&Delta<B>> {
         self.deltas[slot].as_ref()
     }
 
     /// Reads the adapter's tensors. Each must have a module, and each targeted module its tensors.
-    pub(crate) fn read(id: &AdapterId, files: &Files, config: &PeftConfig, fit: &Fit<'_>) -> Result<Self, ModelError> {
+    pub(crate) fn read(
+        id: &AdapterId,
+        files: &Files,
+        config: &PeftConfig,
+        fit: &Fit<'_, B>,
+    ) -> Result<Self, ModelError> {
         let misfit = |why: String| ModelError::Misfit { adapter: id.clone(), base: fit.base.to_owned(), why };
         let mut tensors = Tensors::open(files)?;
         let mut read_delta = |module: &Module| {
             if config.targets(&module.name) {
-                return low_rank(module, config, &mut tensors, fit.engine).map(Some);
+                return low_rank(module, config, &mut tensors, fit.backend).map(Some);
             }
-            replaced(module, &mut tensors, fit.engine)
+            replaced(module, &mut tensors, fit.backend)
         };
         let deltas = fit.modules.iter().map(&mut read_delta).collect::<Result<Vec<_>, _>>()?;
         let n_targets = deltas.iter().flatten().count();
@@ -56,7 +62,7 @@ impl Adapter {
                 peft::FILE
             )));
         }
-        let head = tensors.head(fit)?;
+        let head = tensors.head(fit.head, fit.hidden_size)?;
         if let Some(left) = tensors.left_over() {
             return Err(misfit(format!("its tensor `{left}` belongs to nothing there that an adapter can change")));
         }
@@ -72,28 +78,33 @@ impl Adapter {
     }
 }
 
-fn low_rank(module: &Module, config: &PeftConfig, tensors: &mut Tensors, engine: &Engine) -> Result<Delta, ModelError> {
-    let rank = config.rank_of(&module.name);
-    let a = tensors.matrix(&format!("{}.lora_A.weight", module.name), [rank, module.n_in], None, engine)?;
-    let b = tensors.matrix(&format!("{}.lora_B.weight", module.name), [module.n_out, rank], None, engine)?;
+fn low_rank<B: Backend>(
+    module: &Module,
+    config: &PeftConfig,
+    tensors: &mut Tensors,
+    backend: &B,
+) -> Result<Delta<B>, ModelError> {
+    let (rank, storage) = (config.rank_of(&module.name), Storage::AsInFile);
+    let a = tensors.matrix(&format!("{}.lora_A.weight", module.name), [rank, module.n_in], storage, backend)?;
+    let b = tensors.matrix(&format!("{}.lora_B.weight", module.name), [module.n_out, rank], storage, backend)?;
     Ok(Delta::LowRank { a, b, scale: config.scale_of(&module.name) })
 }
 
 /// A linear layer that was trained whole and saved beside the updates.
-fn replaced(module: &Module, tensors: &mut Tensors, engine: &Engine) -> Result<Option<Delta>, ModelError> {
+fn replaced<B: Backend>(module: &Module, tensors: &mut Tensors, backend: &B) -> Result<Option<Delta<B>>, ModelError> {
     let (weight, bias) = (format!("{}.weight", module.name), format!("{}.bias", module.name));
     if !tensors.has(&weight) {
         return Ok(None);
     }
-    let weight = tensors.matrix(&weight, [module.n_out, module.n_in], Some(engine.format()), engine)?;
-    let bias = module.has_bias.then(|| tensors.vector(&bias, module.n_out, engine)).transpose()?;
+    let weight = tensors.matrix(&weight, [module.n_out, module.n_in], Storage::Precision, backend)?;
+    let bias = module.has_bias.then(|| tensors.vector(&bias, module.n_out, backend)).transpose()?;
     Ok(Some(Delta::Replaced { weight, bias }))
 }
 
 /// An adapter's low-rank updates, to be added to the base model's weights.
 #[derive(Debug)]
 pub(crate) struct Merge {
-    /// One place per linear layer of the base model.
+    /// For each linear layer of the base model, by its slot, what is added to it.
     updates: Vec<Option<Update>>,
 }
 
@@ -124,7 +135,7 @@ impl Merge {
         Ok(Self { updates: modules.iter().map(&mut update).collect::<Result<_, ModelError>>()? })
     }
 
-    /// The update of the layer in this slot.
+    /// The update of the layer of this slot.
     pub(crate) fn update(&self, slot: usize) -> Option<&Update> {
         self.updates[slot].as_ref()
     }
@@ -169,24 +180,22 @@ impl Tensors {
         self.names.remove(plain).unwrap_or_else(|| format!("{PREFIX}{plain}"))
     }
 
-    /// A matrix, in the file's own format where none is given: an adapter takes no more memory than its file.
-    fn matrix(
+    fn matrix<B: Backend>(
         &mut self,
         plain: &str,
         shape: [usize; 2],
-        format: Option<Format>,
-        engine: &Engine,
-    ) -> Result<Matrix, ModelError> {
+        storage: Storage,
+        backend: &B,
+    ) -> Result<B::Matrix, ModelError> {
         let name = self.take(plain);
         self.n_parameters += shape.iter().product::<usize>();
-        let own = if self.weights.is_bf16(&name) { Format::Bf16 } else { Format::F32 };
-        engine.matrix(&mut self.weights, &name, shape, format.unwrap_or(own), |_, _| {})
+        backend.matrix(&mut self.weights, &name, shape, storage, |_, _| {})
     }
 
-    fn vector(&mut self, plain: &str, len: usize, engine: &Engine) -> Result<Vector, ModelError> {
+    fn vector<B: Backend>(&mut self, plain: &str, len: usize, backend: &B) -> Result<B::Vector, ModelError> {
         let name = self.take(plain);
         self.n_parameters += len;
-        engine.vector(&mut self.weights, &name, len)
+        backend.vector(&mut self.weights, &name, len)
     }
 
     fn values(&mut self, plain: &str, shape: [usize; 2]) -> Result<Vec<f32>, ModelError> {
@@ -194,16 +203,13 @@ impl Tensors {
         self.weights.values(&name, &shape)
     }
 
-    fn head(&mut self, fit: &Fit<'_>) -> Result<Option<Head>, ModelError> {
-        if !self.has(fit.head.weight) {
+    fn head(&mut self, spec: HeadSpec, hidden_size: usize) -> Result<Option<Head>, ModelError> {
+        if !self.has(spec.weight) {
             return Ok(None);
         }
-        let names: BTreeMap<&str, String> = [Some(fit.head.weight), fit.head.bias]
-            .into_iter()
-            .flatten()
-            .map(|plain| (plain, self.take(plain)))
-            .collect();
-        let head = Head::read(&mut self.weights, fit.head, |plain| names[plain].clone(), fit.hidden_size)?;
+        let names: BTreeMap<&str, String> =
+            [Some(spec.weight), spec.bias].into_iter().flatten().map(|plain| (plain, self.take(plain))).collect();
+        let head = Head::read(&mut self.weights, spec, |plain| names[plain].clone(), hidden_size)?;
         self.n_parameters += head.n_parameters();
         Ok(Some(head))
     }

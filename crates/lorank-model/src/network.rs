@@ -1,34 +1,16 @@
-//! The architectures, as one.
+//! The architectures, as one: what each says of itself, and its weights on a backend.
 
-use crate::ModelError;
+use crate::backend::Backend;
 use crate::bert::{self, Bert};
 use crate::config::Architecture;
-use crate::engine::Rows;
-use crate::linear::{HeadSpec, Loader};
+use crate::head::HeadSpec;
 use crate::llama::{self, Llama};
+use crate::loader::Loader;
 use crate::pack::Scored;
 use crate::pass::Pass;
-use crate::{Pair, Prompt};
+use crate::{ModelError, Prompt};
 
-/// A base model without its head.
-#[derive(Debug)]
-pub(crate) enum Network {
-    Llama(Llama),
-    Bert(Bert),
-}
-
-impl Network {
-    pub(crate) fn load(
-        architecture: Architecture,
-        pad_token_id: Option<u32>,
-        from: &mut Loader<'_>,
-    ) -> Result<Self, ModelError> {
-        match architecture {
-            Architecture::Llama(settings) => Llama::load(settings, pad_token_id, from).map(Self::Llama),
-            Architecture::Bert(config) => Bert::load(config, from).map(Self::Bert),
-        }
-    }
-
+impl Architecture {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Llama(_) => "llama",
@@ -43,24 +25,57 @@ impl Network {
         }
     }
 
+    /// The prompt of a model that brings none.
     pub(crate) fn prompt(&self) -> Prompt {
         match self {
             Self::Llama(_) => Prompt::llama(),
-            Self::Bert(bert) => Prompt::bert(bert.max_position_embeddings()),
+            Self::Bert(config) => Prompt::bert(config.max_position_embeddings),
         }
     }
 
     pub(crate) fn hidden_size(&self) -> usize {
         match self {
-            Self::Llama(llama) => llama.hidden_size(),
-            Self::Bert(bert) => bert.hidden_size(),
+            Self::Llama(settings) => settings.numbers.hidden_size,
+            Self::Bert(config) => config.hidden_size,
         }
     }
 
     pub(crate) fn max_position_embeddings(&self) -> usize {
         match self {
-            Self::Llama(llama) => llama.max_position_embeddings(),
-            Self::Bert(bert) => bert.max_position_embeddings(),
+            Self::Llama(settings) => settings.numbers.max_position_embeddings,
+            Self::Bert(config) => config.max_position_embeddings,
+        }
+    }
+
+    /// How many token ids have an embedding.
+    pub(crate) fn vocab_size(&self) -> usize {
+        match self {
+            Self::Llama(settings) => settings.numbers.vocab_size,
+            Self::Bert(config) => config.vocab_size,
+        }
+    }
+
+    /// Which token of a pair is scored.
+    pub(crate) fn scored(&self, pad_token_id: Option<u32>) -> Scored {
+        match self {
+            Self::Llama(_) => Scored::Last { pad_token_id },
+            Self::Bert(_) => Scored::First,
+        }
+    }
+}
+
+/// The weights of a base model without its head.
+#[derive(Debug)]
+pub(crate) enum Network<B: Backend> {
+    Llama(Llama<B>),
+    Bert(Bert<B>),
+}
+
+impl<B: Backend> Network<B> {
+    pub(crate) fn load(architecture: &Architecture, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
+        match architecture {
+            Architecture::Llama(settings) => Llama::load(settings, from).map(Self::Llama),
+            Architecture::Bert(config) => Bert::load(config, from).map(Self::Bert),
         }
     }
 
@@ -72,30 +87,8 @@ impl Network {
         }
     }
 
-    /// How many token ids have an embedding.
-    pub(crate) fn n_tokens_known(&self) -> usize {
-        match self {
-            Self::Llama(llama) => llama.n_tokens_known(),
-            Self::Bert(bert) => bert.n_tokens_known(),
-        }
-    }
-
-    /// The first token of a pair that has no embedding: the tokenizer knows more than the model.
-    pub(crate) fn unknown_token(&self, pair: &Pair) -> Option<u32> {
-        let n_known = self.n_tokens_known();
-        pair.ids.iter().copied().find(|id| *id as usize >= n_known)
-    }
-
-    /// Which token of a pair is scored.
-    pub(crate) fn scored(&self) -> Scored {
-        match self {
-            Self::Llama(llama) => llama.scored(),
-            Self::Bert(_) => bert::SCORED,
-        }
-    }
-
     /// The states that a head reads, [n_entries, hidden].
-    pub(crate) fn scored_states(&self, pass: &Pass<'_>) -> candle_core::Result<Rows> {
+    pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         match self {
             Self::Llama(llama) => llama.scored_states(pass),
             Self::Bert(bert) => bert.scored_states(pass),

@@ -4,26 +4,26 @@ use std::ops::Range;
 
 use lorank_kernels::Span;
 
-use crate::linear::Part;
+use crate::backend::Backend;
+use crate::linear::AdapterRows;
 use crate::lora::Adapter;
 use crate::tokenize::Pair;
 
 /// A pair to be scored, and the adapter to score it with.
-#[derive(Clone, Copy)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct Entry<'a, B: Backend> {
     pub(crate) pair: &'a Pair,
-    pub(crate) adapter: Option<&'a Adapter>,
+    pub(crate) adapter: Option<&'a Adapter<B>>,
     /// Pairs of one group have the same query; those beside each other may share its tokens.
     pub(crate) group: usize,
 }
 
 /// Tokens for one forward pass: the entries' in order, those of one adapter beside each other.
-pub(crate) struct Pack<'a> {
+pub(crate) struct Pack<'a, B: Backend> {
     pub(crate) ids: Vec<u32>,
     pub(crate) type_ids: Vec<u32>,
     sequences: Vec<Sequence>,
     /// The adapter of each sequence's rows.
-    adapters: Vec<Option<&'a Adapter>>,
+    adapters: Vec<Option<&'a Adapter<B>>>,
 }
 
 /// The tokens of one pair, or the beginning that several pairs share.
@@ -41,8 +41,8 @@ struct Sequence {
 pub(crate) enum Scored {
     /// The first; every token sees all the others.
     First,
-    /// The last that is not the pad id; no token sees those after it, so what follows the scored one is left out, and what
-    /// pairs begin with alike is computed once.
+    /// The last that is not the pad id; no token sees those after it, so what follows the scored one is left out, and a
+    /// beginning that pairs share is computed once.
     Last {
         /// Hugging Face looks at ids and not at the attention mask.
         pad_token_id: Option<u32>,
@@ -59,9 +59,9 @@ impl Scored {
     }
 }
 
-impl<'a> Pack<'a> {
+impl<'a, B: Backend> Pack<'a, B> {
     /// Puts entries together; those of one adapter stand beside each other.
-    pub(crate) fn new(entries: &[Entry<'a>], scored: Scored) -> Self {
+    pub(crate) fn new(entries: &[&Entry<'a, B>], scored: Scored) -> Self {
         let mut pack = Self { ids: Vec::new(), type_ids: Vec::new(), sequences: Vec::new(), adapters: Vec::new() };
         for run in entries.chunk_by(|a, b| a.group == b.group) {
             pack.push_group(run, scored);
@@ -69,22 +69,22 @@ impl<'a> Pack<'a> {
         pack
     }
 
-    fn push_group(&mut self, entries: &[Entry<'a>], scored: Scored) {
+    fn push_group(&mut self, entries: &[&Entry<'a, B>], scored: Scored) {
         let kept: Vec<&[u32]> = entries.iter().map(|entry| &entry.pair.ids[..scored.kept(&entry.pair.ids)]).collect();
         let shared = if scored == Scored::First { 0 } else { shared_prefix(&kept) };
         let prefix = (shared > 0).then(|| self.push(entries[0], 0..shared, 0..0, None));
         for (entry, ids) in entries.iter().zip(&kept) {
             let begins_so = ids.len() > shared && ids[..shared] == kept[0][..shared];
             let prefix = prefix.clone().filter(|_| begins_so).unwrap_or(0..0);
-            let place = if scored == Scored::First { 0 } else { ids.len() - 1 - prefix.len() };
-            self.push(*entry, prefix.len()..ids.len(), prefix, Some(place));
+            let offset = if scored == Scored::First { 0 } else { ids.len() - 1 - prefix.len() };
+            self.push(entry, prefix.len()..ids.len(), prefix, Some(offset));
         }
     }
 
-    /// Adds some tokens of an entry as a sequence; its rows.
+    /// Adds some tokens of an entry as a sequence, in which the token at the offset `scored` is scored; its rows.
     fn push(
         &mut self,
-        entry: Entry<'a>,
+        entry: &Entry<'a, B>,
         tokens: Range<usize>,
         prefix: Range<usize>,
         scored: Option<usize>,
@@ -92,7 +92,7 @@ impl<'a> Pack<'a> {
         let rows = self.ids.len()..self.ids.len() + tokens.len();
         self.ids.extend_from_slice(&entry.pair.ids[tokens.clone()]);
         self.type_ids.extend_from_slice(&entry.pair.type_ids[tokens]);
-        let scored = scored.map(|place| rows.start + place);
+        let scored = scored.map(|offset| rows.start + offset);
         self.sequences.push(Sequence { rows: rows.clone(), prefix, scored });
         self.adapters.push(entry.adapter);
         rows
@@ -141,31 +141,31 @@ impl<'a> Pack<'a> {
         scored.enumerate().map(span).collect()
     }
 
-    /// The adapters over all rows.
-    pub(crate) fn parts(&self) -> Vec<Part<'a>> {
-        parts(self.sequences.iter().zip(&self.adapters).map(|(sequence, adapter)| (sequence.rows.len(), *adapter)))
+    /// The adapters of all rows.
+    pub(crate) fn adapter_rows(&self) -> Vec<AdapterRows<'a, B>> {
+        joined(self.sequences.iter().zip(&self.adapters).map(|(sequence, adapter)| (sequence.rows.len(), *adapter)))
     }
 
-    /// The adapters over the scored rows.
-    pub(crate) fn scored_parts(&self) -> Vec<Part<'a>> {
+    /// The adapters of the scored rows.
+    pub(crate) fn scored_adapter_rows(&self) -> Vec<AdapterRows<'a, B>> {
         let scored = self.sequences.iter().zip(&self.adapters).filter(|(sequence, _)| sequence.scored.is_some());
-        parts(scored.map(|(_, adapter)| (1, *adapter)))
+        joined(scored.map(|(_, adapter)| (1, *adapter)))
     }
 }
 
 /// Rows under one adapter that stand beside each other, joined.
-fn parts<'a>(rows: impl Iterator<Item = (usize, Option<&'a Adapter>)>) -> Vec<Part<'a>> {
-    let mut parts: Vec<Part<'a>> = Vec::new();
+fn joined<'a, B: Backend>(rows: impl Iterator<Item = (usize, Option<&'a Adapter<B>>)>) -> Vec<AdapterRows<'a, B>> {
+    let mut joined: Vec<AdapterRows<'a, B>> = Vec::new();
     for (n_rows, adapter) in rows {
-        match parts.last_mut() {
+        match joined.last_mut() {
             Some(last) if is_same(last.adapter, adapter) => last.n_rows += n_rows,
-            _ => parts.push(Part { n_rows, adapter }),
+            _ => joined.push(AdapterRows { n_rows, adapter }),
         }
     }
-    parts
+    joined
 }
 
-fn is_same(a: Option<&Adapter>, b: Option<&Adapter>) -> bool {
+fn is_same<B: Backend>(a: Option<&Adapter<B>>, b: Option<&Adapter<B>>) -> bool {
     a.map(std::ptr::from_ref) == b.map(std::ptr::from_ref)
 }
 
@@ -184,14 +184,15 @@ fn shared_prefix(sequences: &[&[u32]]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Kernels;
 
     fn pair(ids: &[u32]) -> Pair {
         Pair { ids: ids.to_vec(), type_ids: vec![0; ids.len()] }
     }
 
-    fn pack(pairs: &[Pair], scored: Scored) -> Pack<'static> {
-        let entries: Vec<Entry<'_>> = pairs.iter().map(|pair| Entry { pair, adapter: None, group: 0 }).collect();
-        let Pack { ids, type_ids, sequences, .. } = Pack::new(&entries, scored);
+    fn pack(pairs: &[Pair], scored: Scored) -> Pack<'static, Kernels> {
+        let entries: Vec<_> = pairs.iter().map(|pair| Entry::<Kernels> { pair, adapter: None, group: 0 }).collect();
+        let Pack { ids, type_ids, sequences, .. } = Pack::new(&entries.iter().collect::<Vec<_>>(), scored);
         let adapters = vec![None; sequences.len()];
         Pack { ids, type_ids, sequences, adapters }
     }

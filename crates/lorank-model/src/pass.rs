@@ -1,29 +1,44 @@
 //! One forward pass over one pack: what its layers share, and where its time goes.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use crate::attention::{Angles, Attention, Spans};
-use crate::engine::{Engine, Rows};
-use crate::linear::{Linear, Part, Then};
+use crate::attention::{Angles, AttentionShape};
+use crate::backend::Backend;
+use crate::linear::{AdapterRows, Epilogue, Linear};
 use crate::norm::Norm;
 use crate::pack::Pack;
 
 /// A pack on its way through a model.
-pub(crate) struct Pass<'a> {
-    pub(crate) engine: &'a Engine,
-    pub(crate) pack: &'a Pack<'a>,
-    parts: Vec<Part<'a>>,
-    /// The adapters over the scored rows.
-    pub(crate) scored_parts: Vec<Part<'a>>,
-    spans: Spans,
-    scored_spans: Spans,
-    times: RefCell<PieceTimes>,
+pub(crate) struct Pass<'a, B: Backend> {
+    pub(crate) backend: &'a B,
+    pub(crate) pack: &'a Pack<'a, B>,
+    adapters: Vec<AdapterRows<'a, B>>,
+    /// The adapters of the scored rows.
+    pub(crate) scored_adapters: Vec<AdapterRows<'a, B>>,
+    times: RefCell<StageTimes>,
 }
 
-/// A part of a forward pass, as its time is told.
+/// The attention of a pass: of all rows, and in the last layer of the scored ones.
+pub(crate) struct PassAttention<'a, B: Backend> {
+    all: B::AttentionPlan<'a>,
+    scored: B::AttentionPlan<'a>,
+}
+
+/// What goes on after attention.
+pub(crate) struct Attended<'p, 'a, B: Backend> {
+    /// The mixed values, [n, n_heads * head_dim].
+    pub(crate) mixed: B::Rows,
+    /// The rows of the layer's input that go on with them, [n, hidden].
+    pub(crate) x: B::Rows,
+    /// The adapters of those rows.
+    pub(crate) adapters: &'p [AdapterRows<'a, B>],
+}
+
+/// A stage of a forward pass, whose time is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(crate) enum Stage {
     Embedding,
     Linear,
     Attention,
@@ -31,9 +46,9 @@ pub(crate) enum Piece {
     Norm,
 }
 
-/// How long the parts of forward passes took, the times of all threads together, and over how many tokens.
+/// How long the stages of forward passes took, the times of all threads together, and over how many tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PieceTimes {
+pub struct StageTimes {
     /// Turning texts into token ids.
     pub tokenise: Duration,
     /// Looking up embeddings.
@@ -51,8 +66,8 @@ pub struct PieceTimes {
     pub n_tokens: usize,
 }
 
-impl PieceTimes {
-    /// Each part by its name, the whole in their sum.
+impl StageTimes {
+    /// Each stage by its name; the whole is their sum.
     pub fn by_name(&self) -> [(&'static str, Duration); 6] {
         [
             ("tokenise", self.tokenise),
@@ -76,89 +91,98 @@ impl PieceTimes {
     }
 }
 
-impl<'a> Pass<'a> {
-    pub(crate) fn new(engine: &'a Engine, pack: &'a Pack<'a>) -> Self {
+impl<'a, B: Backend> Pass<'a, B> {
+    pub(crate) fn new(backend: &'a B, pack: &'a Pack<'a, B>) -> Self {
         Self {
-            engine,
+            backend,
             pack,
-            parts: pack.parts(),
-            scored_parts: pack.scored_parts(),
-            spans: Spans::new(pack.spans()),
-            scored_spans: Spans::new(pack.scored_spans()),
+            adapters: pack.adapter_rows(),
+            scored_adapters: pack.scored_adapter_rows(),
             times: RefCell::default(),
         }
     }
 
-    /// How long each part has taken so far.
-    pub(crate) fn times(&self) -> PieceTimes {
+    /// How long each stage has taken so far.
+    pub(crate) fn times(&self) -> StageTimes {
         *self.times.borrow()
     }
 
-    /// Does something and adds the time that it took to a part's.
-    pub(crate) fn time<T>(&self, piece: Piece, run: impl FnOnce() -> T) -> T {
+    /// Runs something and adds the time that it took to a stage's.
+    pub(crate) fn time<T>(&self, stage: Stage, run: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let value = run();
         let mut times = self.times.borrow_mut();
-        *match piece {
-            Piece::Embedding => &mut times.embedding,
-            Piece::Linear => &mut times.linear,
-            Piece::Attention => &mut times.attention,
-            Piece::Activation => &mut times.activation,
-            Piece::Norm => &mut times.norm,
+        *match stage {
+            Stage::Embedding => &mut times.embedding,
+            Stage::Linear => &mut times.linear,
+            Stage::Attention => &mut times.attention,
+            Stage::Activation => &mut times.activation,
+            Stage::Norm => &mut times.norm,
         } += started.elapsed();
         value
     }
 
-    /// A linear layer alone with its input.
+    /// A linear layer alone with its input. x: [n, n_in]; the result: [n, n_out].
     pub(crate) fn linear(
         &self,
-        layer: &Linear,
-        x: &Rows,
-        parts: &[Part<'_>],
-        then: Then<'_>,
-    ) -> candle_core::Result<Rows> {
-        self.time(Piece::Linear, || layer.forward(&self.engine.prepare(x), parts, then))
+        layer: &Linear<B>,
+        x: &B::Rows,
+        adapters: &[AdapterRows<'_, B>],
+        epilogue: &Epilogue<'_, B>,
+    ) -> Result<B::Rows, B::Error> {
+        self.time(Stage::Linear, || self.backend.linear(layer, x, adapters, epilogue))
     }
 
-    /// Several linear layers of one input.
+    /// Several linear layers of one input. x: [n, n_in]; the results: [n, n_out] of each layer.
     pub(crate) fn linears<const N: usize>(
         &self,
-        layers: [&Linear; N],
-        x: &Rows,
-        parts: &[Part<'_>],
-    ) -> candle_core::Result<[Rows; N]> {
-        self.time(Piece::Linear, || {
-            let x = self.engine.prepare(x);
-            let rows = layers.map(|layer| layer.forward(&x, parts, Then::default()));
-            let mut rows = rows.into_iter().collect::<candle_core::Result<Vec<_>>>()?.into_iter();
-            Ok(std::array::from_fn(|_| rows.next().expect("one for each layer")))
+        layers: [&Linear<B>; N],
+        x: &B::Rows,
+        adapters: &[AdapterRows<'_, B>],
+    ) -> Result<[B::Rows; N], B::Error> {
+        self.time(Stage::Linear, || self.backend.linears(layers, x, adapters))
+    }
+
+    /// A norm of each row. x: [n, hidden]; the result: [n, hidden].
+    pub(crate) fn norm(&self, norm: &Norm<B>, x: Cow<'_, B::Rows>) -> Result<B::Rows, B::Error> {
+        self.time(Stage::Norm, || norm.forward(self.backend, x))
+    }
+
+    /// Lays out the pack's sequences for the attention of every layer.
+    pub(crate) fn plan_attention<'t>(
+        &self,
+        shape: &AttentionShape,
+        angles: Option<&'t Angles>,
+    ) -> Result<PassAttention<'t, B>, B::Error> {
+        self.time(Stage::Attention, || {
+            let plan = |spans| self.backend.attention_plan(shape, spans, angles);
+            Ok(PassAttention { all: plan(self.pack.spans())?, scored: plan(self.pack.scored_spans())? })
         })
     }
 
-    /// Attention with its query, key and value layers, after a norm where there is one.
+    /// Attention with its query, key and value layers, after a norm where there is one. x: [n_tokens, hidden].
     ///
-    /// The mixed values, the rows of `x` that go on with them, and the adapters over those: all rows, or in the last layer
-    /// the scored ones, since nothing reads the others after it.
+    /// All rows go on after it, or in the last layer the scored ones, since nothing reads the others.
     pub(crate) fn attention(
         &self,
-        attention: &Attention,
-        [q, k, v]: [&Linear; 3],
-        x: Rows,
-        norm: Option<&Norm>,
-        angles: Option<&Angles>,
+        attention: &PassAttention<'_, B>,
+        [q, k, v]: [&Linear<B>; 3],
+        x: B::Rows,
+        norm: Option<&Norm<B>>,
         is_last: bool,
-    ) -> candle_core::Result<(Rows, Rows, &[Part<'a>])> {
-        let normed = norm.map(|norm| self.time(Piece::Norm, || norm.forward(x.clone()))).transpose()?;
+    ) -> Result<Attended<'_, 'a, B>, B::Error> {
+        let normed = norm.map(|norm| self.norm(norm, Cow::Borrowed(&x))).transpose()?;
         let input = normed.as_ref().unwrap_or(&x);
+        let mix = |plan, qkv| self.time(Stage::Attention, || self.backend.attention(plan, qkv));
         if !is_last {
-            let [q, k, v] = self.linears([q, k, v], input, &self.parts)?;
-            let mixed = self.time(Piece::Attention, || attention.forward([&q, &k, &v], &self.spans, angles))?;
-            return Ok((mixed, x, &self.parts));
+            let [q, k, v] = self.linears([q, k, v], input, &self.adapters)?;
+            return Ok(Attended { mixed: mix(&attention.all, [&q, &k, &v])?, x, adapters: &self.adapters });
         }
         let rows = self.pack.scored_rows();
-        let [k, v] = self.linears([k, v], input, &self.parts)?;
-        let q = self.linear(q, &input.gather(&rows)?, &self.scored_parts, Then::default())?;
-        let mixed = self.time(Piece::Attention, || attention.forward([&q, &k, &v], &self.scored_spans, angles))?;
-        Ok((mixed, x.gather(&rows)?, &self.scored_parts))
+        let [k, v] = self.linears([k, v], input, &self.adapters)?;
+        let scored_input = self.backend.gather(input, &rows)?;
+        let q = self.linear(q, &scored_input, &self.scored_adapters, &Epilogue::NONE)?;
+        let mixed = mix(&attention.scored, [&q, &k, &v])?;
+        Ok(Attended { mixed, x: self.backend.gather(&x, &rows)?, adapters: &self.scored_adapters })
     }
 }

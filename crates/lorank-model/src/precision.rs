@@ -3,11 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::Device;
 use lorank_core::Precision;
-use lorank_kernels::Isa;
-
-use crate::ModelError;
 
 /// The arithmetic asked for: one by its name, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,21 +17,11 @@ pub enum PrecisionChoice {
 }
 
 impl PrecisionChoice {
-    /// The arithmetic on a device.
-    ///
-    /// # Errors
-    /// [`ModelError::Precision`] for what only the CPU's kernels have.
-    pub(crate) fn on(self, device: &Device, is_reference: bool) -> Result<Precision, ModelError> {
-        let refused = |precision, why| Err(ModelError::Precision { precision, why });
+    /// The precision that is asked for by its name, or for `auto` this one, which a backend knows to be its fastest.
+    pub(crate) fn or(self, fastest: Precision) -> Precision {
         match self {
-            Self::Auto if device.is_cpu() && !is_reference && Isa::detect().is_fast_in_int8() => Ok(Precision::Int8),
-            Self::Auto if device.is_cuda() && !is_reference => Ok(Precision::Bf16),
-            Self::Auto | Self::Fixed(Precision::F32) => Ok(Precision::F32),
-            Self::Fixed(precision) if is_reference => refused(precision, "the reference pass is in f32"),
-            Self::Fixed(Precision::Int8) if !device.is_cpu() => {
-                refused(Precision::Int8, "a GPU has it not in this version; write `bf16`, `f32` or `auto`")
-            }
-            Self::Fixed(precision) => Ok(precision),
+            Self::Auto => fastest,
+            Self::Fixed(precision) => precision,
         }
     }
 }
@@ -81,12 +67,5 @@ mod tests {
         for text in ["f16", "INT8", ""] {
             assert!(text.parse::<PrecisionChoice>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn the_reference_is_in_f32() {
-        assert_eq!(PrecisionChoice::Auto.on(&Device::Cpu, true).ok(), Some(Precision::F32));
-        let error = PrecisionChoice::Fixed(Precision::Int8).on(&Device::Cpu, true).unwrap_err().to_string();
-        assert!(error.contains("int8") && error.contains("reference"), "{error}");
     }
 }

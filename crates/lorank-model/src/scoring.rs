@@ -1,105 +1,116 @@
 //! From pairs to scores: which pairs go through the model together.
 
+use std::error::Error;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::ModelError;
-use crate::engine::Engine;
-use crate::linear::Head;
+use crate::backend::Backend;
+use crate::head::Head;
 use crate::network::Network;
-use crate::pack::{Entry, Pack};
-use crate::pass::{Pass, PieceTimes};
+use crate::pack::{Entry, Pack, Scored};
+use crate::pass::{Pass, StageTimes};
 
-/// A pair to be scored, with the model that scores it.
-#[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
-    pub(crate) network: &'a Network,
+/// A pair to be scored, with the weights that score it.
+pub(crate) struct PairWithWeights<'a, B: Backend> {
+    pub(crate) network: &'a Network<B>,
     pub(crate) head: &'a Head,
-    pub(crate) entry: Entry<'a>,
+    pub(crate) entry: Entry<'a, B>,
 }
 
-impl Job<'_> {
-    /// What tells the weights apart that jobs run on: those with equal ones stand beside each other in a pack.
-    fn weights(&self) -> (*const Network, Option<*const ()>) {
+impl<B: Backend> PairWithWeights<'_, B> {
+    /// What tells the weights of pairs apart: those with equal ones stand beside each other in a pack.
+    fn weights(&self) -> (*const Network<B>, Option<*const ()>) {
         (self.network, self.entry.adapter.map(|adapter| std::ptr::from_ref(adapter).cast()))
     }
 }
 
-/// The score of each job, in their order. A pack that fails takes its own jobs with it and no others.
-pub(crate) fn run(
-    engine: &Engine,
-    tokens_max: NonZeroUsize,
-    jobs: &[Job<'_>],
-    times: &mut PieceTimes,
-) -> Vec<Result<f32, ModelError>> {
-    let packs = packs(jobs, tokens_max);
-    let run_one = |places: &Vec<usize>| {
-        let some: Vec<Job<'_>> = places.iter().map(|place| jobs[*place]).collect();
-        run_pack(engine, &some)
-    };
-    // On a CPU each thread has packs of its own as long as there are any, so that none waits for another between two layers.
-    let outcomes: Vec<_> = match engine {
-        Engine::Kernels { .. } => packs.par_iter().with_max_len(1).map(run_one).collect(),
-        Engine::Candle { .. } => packs.iter().map(run_one).collect(),
-    };
-    let mut scores: Vec<Option<Result<f32, ModelError>>> = jobs.iter().map(|_| None).collect();
-    for (places, outcome) in packs.iter().zip(outcomes) {
-        match outcome {
-            Ok((found, pack_times)) => {
-                times.add(&pack_times);
-                places.iter().zip(found).for_each(|(place, score)| scores[*place] = Some(Ok(score)));
-            }
-            Err(error) => {
-                let error = std::sync::Arc::new(error);
-                places.iter().for_each(|place| scores[*place] = Some(Err(ModelError::Compute(error.clone()))));
-            }
-        }
-    }
-    scores.into_iter().map(|score| score.expect("the packs hold every job")).collect()
+/// How the pairs of a model are run.
+pub(crate) struct Runner<'a, B> {
+    pub(crate) backend: &'a B,
+    /// Which token of a pair is scored.
+    pub(crate) scored: Scored,
+    pub(crate) hidden_size: usize,
+    /// The most tokens of a pack; a longer pair is a pack of its own.
+    pub(crate) tokens_max: NonZeroUsize,
 }
 
-/// The places of the jobs of each pack. Those of one model's weights and one group stand together; a pack is full when the
-/// next job's tokens do not fit.
-fn packs(jobs: &[Job<'_>], tokens_max: NonZeroUsize) -> Vec<Vec<usize>> {
+impl<B: Backend> Runner<'_, B> {
+    /// The score of each pair, in their order. A pack that fails takes its own pairs with it and no others.
+    pub(crate) fn scores(
+        &self,
+        pairs: &[&PairWithWeights<'_, B>],
+        times: &mut StageTimes,
+    ) -> Vec<Result<f32, ModelError>> {
+        let packs = packs(pairs, self.tokens_max);
+        let run = |indices: &Vec<usize>| {
+            let of_pack: Vec<_> = indices.iter().map(|index| pairs[*index]).collect();
+            self.run_pack(&of_pack)
+        };
+        let outcomes: Vec<_> = if B::RUNS_PASSES_IN_PARALLEL {
+            packs.par_iter().with_max_len(1).map(run).collect()
+        } else {
+            packs.iter().map(run).collect()
+        };
+        let mut scores: Vec<Option<Result<f32, ModelError>>> = pairs.iter().map(|_| None).collect();
+        for (indices, outcome) in packs.iter().zip(outcomes) {
+            match outcome {
+                Ok((found, pack_times)) => {
+                    times.add(&pack_times);
+                    indices.iter().zip(found).for_each(|(index, score)| scores[*index] = Some(Ok(score)));
+                }
+                Err(error) => {
+                    let error: Arc<dyn Error + Send + Sync> = Arc::new(error);
+                    indices.iter().for_each(|index| scores[*index] = Some(Err(ModelError::Compute(error.clone()))));
+                }
+            }
+        }
+        scores.into_iter().map(|score| score.expect("the packs hold every pair")).collect()
+    }
+
+    /// The scores of a pack's pairs, which are all of one network, and where the time went.
+    fn run_pack(&self, pairs: &[&PairWithWeights<'_, B>]) -> Result<(Vec<f32>, StageTimes), B::Error> {
+        let entries: Vec<&Entry<'_, B>> = pairs.iter().map(|pair| &pair.entry).collect();
+        let pack = Pack::new(&entries, self.scored);
+        let pass = Pass::new(self.backend, &pack);
+        let states = pairs[0].network.scored_states(&pass)?;
+        let times = StageTimes { n_tokens: pack.n_tokens(), ..pass.times() };
+        let numbers = self.backend.numbers(&states)?;
+        let states = numbers.chunks(self.hidden_size);
+        Ok((pairs.iter().zip(states).map(|(pair, state)| pair.head.score(state)).collect(), times))
+    }
+}
+
+/// The indices of the pairs of each pack. Those of one model's weights stand together; a pack is full when the next pair's
+/// tokens do not fit.
+fn packs<B: Backend>(pairs: &[&PairWithWeights<'_, B>], tokens_max: NonZeroUsize) -> Vec<Vec<usize>> {
     let mut known = Vec::new();
-    let mut rank = |job: &Job<'_>| {
-        let weights = job.weights();
+    let mut rank = |pair: &PairWithWeights<'_, B>| {
+        let weights = pair.weights();
         known.iter().position(|one| *one == weights).unwrap_or_else(|| {
             known.push(weights);
             known.len() - 1
         })
     };
-    let mut order: Vec<(usize, usize)> = jobs.iter().enumerate().map(|(place, job)| (rank(job), place)).collect();
+    let mut order: Vec<(usize, usize)> = pairs.iter().enumerate().map(|(index, pair)| (rank(pair), index)).collect();
     order.sort();
     let mut packs: Vec<Vec<usize>> = Vec::new();
     let (mut n_tokens, mut network) = (0, None);
-    for (_, place) in order {
-        let job = &jobs[place];
-        let len = job.entry.pair.ids.len();
-        let fits = network == Some(std::ptr::from_ref(job.network)) && n_tokens + len <= tokens_max.get();
+    for (_, index) in order {
+        let pair = pairs[index];
+        let len = pair.entry.pair.ids.len();
+        let fits = network == Some(std::ptr::from_ref(pair.network)) && n_tokens + len <= tokens_max.get();
         match packs.last_mut().filter(|_| fits) {
-            Some(pack) => pack.push(place),
+            Some(pack) => pack.push(index),
             None => {
-                packs.push(vec![place]);
+                packs.push(vec![index]);
                 n_tokens = 0;
             }
         }
         n_tokens += len;
-        network = Some(job.network);
+        network = Some(pair.network);
     }
     packs
-}
-
-/// The scores of a pack's jobs, and where the time went.
-fn run_pack(engine: &Engine, jobs: &[Job<'_>]) -> candle_core::Result<(Vec<f32>, PieceTimes)> {
-    let entries: Vec<Entry<'_>> = jobs.iter().map(|job| job.entry).collect();
-    let network = jobs[0].network;
-    let pack = Pack::new(&entries, network.scored());
-    let pass = Pass::new(engine, &pack);
-    let states = network.scored_states(&pass)?;
-    let times = PieceTimes { n_tokens: pack.n_tokens(), ..pass.times() };
-    let numbers = states.numbers()?;
-    let states = numbers.chunks(network.hidden_size());
-    Ok((jobs.iter().zip(states).map(|(job, state)| job.head.score(state)).collect(), times))
 }

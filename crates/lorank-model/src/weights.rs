@@ -288,11 +288,6 @@ impl Table {
         Self { bytes, coding, width }
     }
 
-    /// The number of rows.
-    pub(crate) fn n_rows(&self) -> usize {
-        self.n_bytes() / (self.width * self.coding.n_bytes())
-    }
-
     /// The numbers of a row.
     pub(crate) fn width(&self) -> usize {
         self.width
@@ -301,6 +296,13 @@ impl Table {
     /// The bytes that it takes in memory.
     pub(crate) fn n_bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The numbers of the rows with these ids, one row after the other: [ids.len(), width].
+    pub(crate) fn rows(&self, ids: &[u32]) -> Vec<f32> {
+        let mut numbers = vec![0.0; ids.len() * self.width];
+        ids.iter().zip(numbers.chunks_mut(self.width)).for_each(|(id, row)| self.read(*id as usize, row));
+        numbers
     }
 
     /// Writes a row.

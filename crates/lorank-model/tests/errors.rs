@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use lorank_core::{AdapterId, Candidate, Group, Query, Reranker, Score};
-use lorank_model::{DeviceChoice, Files, LoadOptions, ModelError, ModelReranker, OtherBase};
+use lorank_core::{AdapterId, Candidate, ErrorKind, Group, Precision, Query, Reranker, Score};
+use lorank_model::{DeviceChoice, Files, ForwardPass, LoadOptions, ModelError, ModelReranker, OtherBase};
 use lorank_testing::{Dtype, TensorData, changed_copy, edit_json, edit_tensors, fixture, truncate};
 use serde_json::{Value, json};
 
@@ -219,4 +219,25 @@ fn a_pair_without_tokens_fails_its_group_alone() {
     let error = scores[0].as_ref().unwrap_err().to_string();
     assert!(error.contains("`42`") && error.contains("nothing to score"), "{error}");
     assert_eq!(scores[1].as_ref().unwrap().len(), 1);
+}
+
+#[test]
+fn kinds() {
+    let kind = |error: Option<ModelError>| error.unwrap().kind();
+    let base = |change: fn(&Path), options: LoadOptions| {
+        let folder = changed_copy("tiny-llama/base", change);
+        kind(ModelReranker::load(&Files::folder(folder.path()).unwrap(), options).err())
+    };
+    let plain = LoadOptions::default;
+    assert_eq!(kind(Files::folder("/no/such/folder").err()), ErrorKind::NotFound);
+    assert_eq!(kind(tiny_llama(plain()).encode(Some(&id("absent")), "q", &[]).err()), ErrorKind::NotFound);
+    assert_eq!(base(|f| write(f, "config.json", "{"), plain()), ErrorKind::Malformed);
+    assert_eq!(base(|f| truncate(f, WEIGHTS, 100), plain()), ErrorKind::Malformed);
+    assert_eq!(base(|f| set(f, "model_type", json!("t5")), plain()), ErrorKind::UnsupportedFormat);
+    assert_eq!(base(|f| set(f, "hidden_size", json!(32)), plain()), ErrorKind::Invalid);
+    let int8 = LoadOptions { precision: Precision::Int8.into(), pass: ForwardPass::Reference, ..plain() };
+    assert_eq!(base(|_| (), int8), ErrorKind::UnsupportedFormat);
+    if !cfg!(feature = "cuda") {
+        assert_eq!(base(|_| (), LoadOptions { device: DeviceChoice::Cuda(0), ..plain() }), ErrorKind::Unavailable);
+    }
 }

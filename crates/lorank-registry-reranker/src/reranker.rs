@@ -8,7 +8,7 @@ use lorank_adapters::{DEFAULT_ALIAS, Entry, Registry, RegistryError, Residency, 
 use lorank_core::{
     AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, ModelVersion, Query, Reranker, Score,
 };
-use lorank_model::{Files, LoadedAdapter, ModelReranker, PieceTimes};
+use lorank_model::{Files, LoadedAdapter, ModelReranker, StageTimes};
 
 /// For how long a version can be scored after it was last asked for, once no name stands for it any more.
 pub const GRACE: Duration = Duration::from_secs(600);
@@ -23,7 +23,7 @@ pub struct RegistryReranker {
     residency: Residency<Digest, LoadedAdapter>,
     /// By the digest under which the model scores with it.
     recent: Mutex<HashMap<Digest, Recent>>,
-    times: Mutex<PieceTimes>,
+    times: Mutex<StageTimes>,
 }
 
 /// A version that was asked for.
@@ -83,7 +83,7 @@ impl RegistryReranker {
     }
 
     /// Where the model's time has gone so far.
-    pub fn times(&self) -> PieceTimes {
+    pub fn times(&self) -> StageTimes {
         *self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

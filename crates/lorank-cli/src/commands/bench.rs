@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail};
 use clap::Args;
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
-use lorank_model::{ModelReranker, PieceTimes};
+use lorank_model::{ModelReranker, StageTimes};
 use lorank_pipeline::{AdapterChoice, CacheConfig, Pipeline, PipelineConfig, SearchRequest};
 use lorank_server::AdapterSpec;
 #[cfg(feature = "starter")]
@@ -61,7 +61,7 @@ struct Measured {
     /// Of each request of each run, in seconds.
     requests: Vec<f64>,
     /// Of all runs together; none where clients asked through the queue.
-    pieces: Option<PieceTimes>,
+    pieces: Option<StageTimes>,
 }
 
 pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
@@ -157,7 +157,7 @@ impl Measured {
         &mut self,
         n: NonZeroUsize,
         bar: &indicatif::ProgressBar,
-        run: impl Fn(&mut Option<PieceTimes>) -> anyhow::Result<Vec<f64>>,
+        run: impl Fn(&mut Option<StageTimes>) -> anyhow::Result<Vec<f64>>,
     ) -> anyhow::Result<()> {
         run(&mut None)?;
         bar.inc(1);
@@ -194,7 +194,7 @@ fn in_one_call(
     reranker: &ModelReranker,
     request: &Request,
     versions: &[ModelVersion],
-    pieces: &mut Option<PieceTimes>,
+    pieces: &mut Option<StageTimes>,
 ) -> anyhow::Result<f64> {
     let started = Instant::now();
     let share = request.candidates.len().div_ceil(versions.len());

@@ -1,15 +1,15 @@
-//! Attention by candle over many sequences at once: in a few batches of sequences of like length, padded to the longest.
+//! Attention by candle over many sequences at once: in a few batches of sequences of similar length, padded to the longest.
 //!
 //! On a GPU what costs is the number of operations started, not the padding. Nothing but attention is padded.
 
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
 use lorank_kernels::Span;
 
-use crate::attention::{Angles, Attention};
+use crate::attention::{Angles, AttentionShape};
 
 /// The most scores of one batch: 512 MiB of them.
 const SCORES_MAX: usize = 1 << 27;
@@ -17,9 +17,9 @@ const SCORES_MAX: usize = 1 << 27;
 const SPREAD_TENTHS: usize = 15;
 
 /// Where the rows of a pack go for attention, and back.
-pub(crate) struct Padded {
+pub(super) struct Padded {
     batches: Vec<Batch>,
-    /// For each row of queries its place among the batches' rows. [n_queries]
+    /// For each row of queries its row among those of all batches. [n_queries]
     back: Tensor,
     /// Cosines and sines of the positions of the queries' rows and of the keys', where there are rotary positions.
     turns: Option<[[Tensor; 2]; 2]>,
@@ -39,46 +39,46 @@ struct Batch {
 }
 
 impl Padded {
-    pub(crate) fn new(
+    pub(super) fn new(
         spans: &[Span],
-        shape: &Attention,
+        shape: &AttentionShape,
         angles: Option<&Angles>,
         device: &Device,
-    ) -> candle_core::Result<Self> {
-        let batches = alike(spans, shape.n_heads);
+    ) -> Result<Self> {
+        let batches = batches_of_similar_length(spans, shape.n_heads);
         let mut back = vec![0; spans.iter().map(|span| span.queries.end).max().unwrap_or(0)];
         let mut start = 0;
         for batch in &batches {
             let width = longest(batch, n_queries);
             for (n, span) in batch.iter().enumerate() {
-                let places = (start + n * width..).map(|place| place as u32);
-                back[span.queries.clone()].iter_mut().zip(places).for_each(|(back, place)| *back = place);
+                let rows = (start + n * width..).map(|row| row as u32);
+                back[span.queries.clone()].iter_mut().zip(rows).for_each(|(back, row)| *back = row);
             }
             start += batch.len() * width;
         }
-        let turn = |positions: &[u32]| angles.map(|angles| angles.at(positions, shape.head_dim, device)).transpose();
+        let turn =
+            |positions: &[u32]| angles.map(|angles| tables(angles, positions, shape.head_dim, device)).transpose();
         let (queries, keys) = positions(spans);
         let turns = turn(&queries)?.zip(turn(&keys)?).map(<[_; 2]>::from);
-        let batches =
-            batches.iter().map(|spans| Batch::new(spans, shape.is_causal, device)).collect::<Result<_, _>>()?;
+        let batches = batches.iter().map(|spans| Batch::new(spans, shape.is_causal, device)).collect::<Result<_>>()?;
         Ok(Self { batches, back: Tensor::new(back, device)?, turns })
     }
 
     /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
-    pub(crate) fn attend(&self, shape: &Attention, [q, k, v]: [&Tensor; 3]) -> candle_core::Result<Tensor> {
+    pub(super) fn attend(&self, shape: &AttentionShape, [q, k, v]: [&Tensor; 3]) -> Result<Tensor> {
         let q = (q / (shape.head_dim as f64).sqrt())?;
         let (q, k) = match &self.turns {
             Some([queries, keys]) => (turned(&q, queries, shape.head_dim)?, turned(k, keys, shape.head_dim)?),
             None => (q, k.clone()),
         };
         let mixed: Vec<Tensor> =
-            self.batches.iter().map(|batch| batch.attend(shape, [&q, &k, v])).collect::<Result<_, _>>()?;
+            self.batches.iter().map(|batch| batch.attend(shape, [&q, &k, v])).collect::<Result<_>>()?;
         Tensor::cat(&mixed, 0)?.index_select(&self.back, 0)
     }
 }
 
 impl Batch {
-    fn new(spans: &[&Span], is_causal: bool, device: &Device) -> candle_core::Result<Self> {
+    fn new(spans: &[&Span], is_causal: bool, device: &Device) -> Result<Self> {
         let (n, n_queries, n_keys) = (spans.len(), longest(spans, n_queries), longest(spans, Span::n_keys));
         // Padding repeats a sequence's last row; the mask hides the keys, and nobody asks for the queries.
         let padded = |rows: Vec<u32>, to: usize| {
@@ -109,8 +109,8 @@ impl Batch {
     }
 
     /// The batch's part of the queries: [n * n_queries, n_heads * head_dim].
-    fn attend(&self, shape: &Attention, [q, k, v]: [&Tensor; 3]) -> candle_core::Result<Tensor> {
-        let Attention { n_heads, n_kv_heads, head_dim, .. } = *shape;
+    fn attend(&self, shape: &AttentionShape, [q, k, v]: [&Tensor; 3]) -> Result<Tensor> {
+        let AttentionShape { n_heads, n_kv_heads, head_dim, .. } = *shape;
         let Self { n, n_queries, n_keys, .. } = *self;
         let split =
             |y: Tensor, len: usize, heads: usize| y.reshape((n, len, heads, head_dim))?.transpose(1, 2)?.contiguous();
@@ -130,13 +130,23 @@ impl Batch {
 }
 
 /// x: [n, heads * head_dim]; each row turned by its own position.
-fn turned(x: &Tensor, [cos, sin]: &[Tensor; 2], head_dim: usize) -> candle_core::Result<Tensor> {
+fn turned(x: &Tensor, [cos, sin]: &[Tensor; 2], head_dim: usize) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
     rope_thd(&x.reshape((1, n, width / head_dim, head_dim))?, cos, sin)?.reshape((n, width))
 }
 
-/// The spans in batches: of like length, and none with more scores than may be.
-fn alike(spans: &[Span], n_heads: usize) -> Vec<Vec<&Span>> {
+/// The cosines and sines of these positions, each [n, head_dim / 2].
+fn tables(angles: &Angles, positions: &[u32], head_dim: usize, device: &Device) -> Result<[Tensor; 2]> {
+    let half = head_dim / 2;
+    let pick = |all: &[f32]| {
+        let picked: Vec<f32> = positions.iter().flat_map(|at| &all[*at as usize * half..][..half]).copied().collect();
+        Tensor::from_vec(picked, (positions.len(), half), device)
+    };
+    Ok([pick(&angles.cos)?, pick(&angles.sin)?])
+}
+
+/// The spans in batches, none of which has more than [`SCORES_MAX`] scores or spreads over more than [`SPREAD_TENTHS`].
+fn batches_of_similar_length(spans: &[Span], n_heads: usize) -> Vec<Vec<&Span>> {
     let mut sorted: Vec<&Span> = spans.iter().collect();
     sorted.sort_by_key(|span| (span.n_keys(), span.queries.len()));
     let mut batches: Vec<Vec<&Span>> = Vec::new();
@@ -183,11 +193,10 @@ fn longest(spans: &[&Span], len: impl Fn(&Span) -> usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attention::Spans;
-    use crate::engine::Rows;
+    use crate::backend::candle::attention::AttentionPlan;
 
     /// Rows of numbers without any order to them.
-    fn some_rows(n: usize, width: usize, salt: usize) -> Tensor {
+    fn scattered_rows(n: usize, width: usize, salt: usize) -> Tensor {
         let number = |at: usize| (((at * 2_654_435_761 + salt * 40_503) >> 7) % 2001) as f32 / 1000.0 - 1.0;
         Tensor::from_vec((0..n * width).map(number).collect::<Vec<_>>(), (n, width), &Device::Cpu).unwrap()
     }
@@ -208,26 +217,26 @@ mod tests {
         spans
     }
 
-    fn check(shape: &Attention, spans: &[Span]) {
+    fn check(shape: &AttentionShape, spans: &[Span]) {
         let n_keys = spans.iter().map(|span| span.own.end).max().unwrap();
         let n_queries = spans.iter().map(|span| span.queries.end).max().unwrap();
         let dim = shape.head_dim;
         let frequencies: Vec<f32> = (0..dim / 2).map(|n| 1.0 / 10_f32.powi(n as i32)).collect();
         let angles = Angles::new(&frequencies, 200);
-        let q = Rows::Candle(some_rows(n_queries, shape.n_heads * dim, 1));
-        let [k, v] = [2, 3].map(|salt| Rows::Candle(some_rows(n_keys, shape.n_kv_heads * dim, salt)));
+        let q = scattered_rows(n_queries, shape.n_heads * dim, 1);
+        let [k, v] = [2, 3].map(|salt| scattered_rows(n_keys, shape.n_kv_heads * dim, salt));
+        let plan = |spans, angles| AttentionPlan::new(*shape, spans, angles, &Device::Cpu).unwrap();
+        let flat = |rows: Tensor| rows.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for angles in [None, Some(&angles)] {
-            let together = shape.forward([&q, &k, &v], &Spans::new(spans.to_vec()), angles).unwrap();
-            let together = together.numbers().unwrap();
+            let together = flat(plan(spans.to_vec(), angles).attend([&q, &k, &v]).unwrap());
             for span in spans {
                 // Alone a span takes the plain way, which the reference takes.
-                let rows: Vec<usize> = span.queries.clone().collect();
-                let mut alone = span.clone();
-                alone.queries = 0..rows.len();
-                let alone = Spans::new(vec![alone]);
-                let expected = shape.forward([&q.gather(&rows).unwrap(), &k, &v], &alone, angles).unwrap();
+                let n = span.queries.len();
+                let alone = plan(vec![Span { queries: 0..n, ..span.clone() }], angles);
+                let own = q.narrow(0, span.queries.start, n).unwrap();
+                let expected = flat(alone.attend([&own, &k, &v]).unwrap());
                 let found = &together[span.queries.start * shape.n_heads * dim..];
-                for (found, expected) in found.iter().zip(expected.numbers().unwrap().iter()) {
+                for (found, expected) in found.iter().zip(&expected) {
                     assert!((found - expected).abs() < 1e-5, "{found} for {expected} at {span:?}");
                 }
             }
@@ -238,7 +247,7 @@ mod tests {
     fn padding_changes_nothing() {
         for (n_heads, n_kv_heads, head_dim) in [(4, 4, 8), (6, 2, 4), (3, 1, 16)] {
             for is_causal in [false, true] {
-                let shape = Attention { n_heads, n_kv_heads, head_dim, is_causal };
+                let shape = AttentionShape { n_heads, n_kv_heads, head_dim, is_causal };
                 check(&shape, &spans(0, &[1, 2], false));
                 check(&shape, &spans(0, &[5, 40, 7, 6, 5, 90, 41], false));
                 check(&shape, &spans(9, &[3, 1, 30, 4, 120], false));
@@ -249,13 +258,16 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_alike_and_not_too_large() {
+    fn batches_are_of_similar_length_and_not_too_large() {
         let spans = spans(0, &[10, 100, 14, 15, 16, 150, 151], false);
         let lengths = |batches: Vec<Vec<&Span>>| -> Vec<Vec<usize>> {
             batches.iter().map(|batch| batch.iter().map(|span| span.own.len()).collect()).collect()
         };
-        assert_eq!(lengths(alike(&spans, 2)), [vec![10, 14, 15], vec![16], vec![100, 150], vec![151]]);
+        assert_eq!(
+            lengths(batches_of_similar_length(&spans, 2)),
+            [vec![10, 14, 15], vec![16], vec![100, 150], vec![151]]
+        );
         let long = super::tests::spans(0, &[4000; 5], false);
-        assert_eq!(lengths(alike(&long, 4)), [vec![4000, 4000], vec![4000, 4000], vec![4000]]);
+        assert_eq!(lengths(batches_of_similar_length(&long, 4)), [vec![4000, 4000], vec![4000, 4000], vec![4000]]);
     }
 }

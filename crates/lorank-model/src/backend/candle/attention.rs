@@ -1,0 +1,96 @@
+//! Attention by candle: one sequence as it is, several in padded batches.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::ops::softmax_last_dim;
+use candle_nn::rotary_emb::rope;
+use lorank_kernels::Span;
+
+use super::padded::Padded;
+use crate::attention::{Angles, AttentionShape};
+
+/// The sequences of a pass.
+pub(crate) struct AttentionPlan<'a> {
+    shape: AttentionShape,
+    layout: Layout<'a>,
+}
+
+enum Layout<'a> {
+    Single { span: Span, angles: Option<&'a Angles> },
+    Padded(Padded),
+}
+
+impl<'a> AttentionPlan<'a> {
+    pub(super) fn new(
+        shape: AttentionShape,
+        spans: Vec<Span>,
+        angles: Option<&'a Angles>,
+        device: &Device,
+    ) -> Result<Self> {
+        let layout = match <[Span; 1]>::try_from(spans) {
+            Ok([span]) => Layout::Single { span, angles },
+            Err(spans) => Layout::Padded(Padded::new(&spans, &shape, angles, device)?),
+        };
+        Ok(Self { shape, layout })
+    }
+
+    /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
+    ///
+    /// It computes in f32 whatever the rows' type is: scores that are rounded to bf16 before the softmax are the larger part
+    /// of bf16's error.
+    pub(super) fn attend(&self, rows: [&Tensor; 3]) -> Result<Tensor> {
+        let [q, k, v] = rows.map(|rows| rows.to_dtype(DType::F32));
+        let (q, k, v) = (q?, k?, v?);
+        let mixed = match &self.layout {
+            Layout::Single { span, angles } => attend_one(&self.shape, [&q, &k, &v], span, *angles)?,
+            Layout::Padded(padded) => padded.attend(&self.shape, [&q, &k, &v])?,
+        };
+        mixed.to_dtype(rows[0].dtype())
+    }
+}
+
+/// One sequence: [n_queries, n_heads * head_dim].
+fn attend_one(shape: &AttentionShape, [q, k, v]: [&Tensor; 3], span: &Span, angles: Option<&Angles>) -> Result<Tensor> {
+    let AttentionShape { n_heads, n_kv_heads, head_dim, is_causal } = *shape;
+    let (n, n_keys) = (span.queries.len(), span.n_keys());
+    let split = |y: Tensor, heads: usize| y.reshape((y.dim(0)?, heads, head_dim))?.transpose(0, 1)?.contiguous();
+    let keys = |y: &Tensor| {
+        let own = y.narrow(0, span.own.start, span.own.len())?;
+        let all = if span.prefix.is_empty() {
+            own
+        } else {
+            Tensor::cat(&[&y.narrow(0, span.prefix.start, span.prefix.len())?, &own], 0)?
+        };
+        split(all, n_kv_heads)
+    };
+    let turn = |y: Tensor, from: usize| match angles {
+        Some(angles) => turned(&y, angles, from),
+        None => Ok(y),
+    };
+    let q = turn(split(q.narrow(0, span.queries.start, n)?, n_heads)?, span.first_position)?;
+    let (k, v) = (turn(keys(k)?, 0)?, keys(v)?);
+    // The query heads of one key-value head stand beside each other, so they are rows of one product.
+    let rows = n_heads / n_kv_heads * n;
+    let q = (q.reshape((n_kv_heads, rows, head_dim))? / (head_dim as f64).sqrt())?;
+    let mut scores = q.matmul(&k.t()?)?.reshape((n_heads, n, n_keys))?;
+    if is_causal {
+        scores = scores.broadcast_add(&causal_mask(span, q.device())?)?;
+    }
+    let weights = softmax_last_dim(&scores)?.reshape((n_kv_heads, rows, n_keys))?;
+    weights.matmul(&v)?.reshape((n_heads, n, head_dim))?.transpose(0, 1)?.reshape((n, n_heads * head_dim))
+}
+
+/// [n_queries, n_keys]: minus infinity where a token would look ahead.
+fn causal_mask(span: &Span, device: &Device) -> Result<Tensor> {
+    let (n, n_keys) = (span.queries.len(), span.n_keys());
+    let row = |query: usize| {
+        (0..n_keys).map(move |key| if key > span.first_position + query { f32::NEG_INFINITY } else { 0.0 })
+    };
+    Tensor::from_vec((0..n).flat_map(row).collect::<Vec<f32>>(), (n, n_keys), device)
+}
+
+/// Turns rows by their positions. x: [heads, n, head_dim], whose first position is `from`; the result too.
+fn turned(x: &Tensor, angles: &Angles, from: usize) -> Result<Tensor> {
+    let (_, n, dim) = x.dims3()?;
+    let table = |all: &[f32]| Tensor::from_slice(&all[from * dim / 2..][..n * dim / 2], (n, dim / 2), x.device());
+    rope(&x.unsqueeze(0)?, &table(&angles.cos)?, &table(&angles.sin)?)?.squeeze(0)
+}

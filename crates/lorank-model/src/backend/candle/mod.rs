@@ -1,0 +1,269 @@
+//! The backend of GPUs, and the reference on a CPU: candle's operations.
+//!
+//! Weights and rows are of one type, bf16 or f32. Norms, softmax and rotary positions compute in f32 whatever it is.
+
+mod attention;
+mod padded;
+
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Error, Result, Tensor};
+use candle_nn::ops;
+use lorank_core::Precision;
+use lorank_kernels::{Activation, Span};
+
+use self::attention::AttentionPlan;
+use super::{Backend, Lookup, Storage, try_map};
+use crate::attention::{Angles, AttentionShape};
+use crate::linear::{AdapterRows, Delta, Epilogue, Linear};
+use crate::weights::{Table, Weights};
+use crate::{ModelError, PrecisionChoice};
+
+/// candle on a device.
+#[derive(Debug)]
+pub(crate) struct Candle {
+    device: Device,
+    precision: Precision,
+    /// The type of weights and rows.
+    dtype: DType,
+}
+
+/// An embedding table.
+#[derive(Debug)]
+pub(crate) enum Embeddings {
+    /// Coded as in its file; rows are decoded as they are looked up.
+    Coded(Table),
+    /// In the memory of a GPU, which rows that are looked up elsewhere would have to be sent to.
+    OnDevice(Tensor),
+}
+
+impl Candle {
+    /// candle on a device. `auto` is bf16 on an NVIDIA GPU, else f32; the reference is in f32.
+    ///
+    /// # Errors
+    /// [`ModelError::Precision`] for a precision that it does not have.
+    pub(crate) fn new(
+        device: Device,
+        precision: PrecisionChoice,
+        is_reference: bool,
+    ) -> std::result::Result<Self, ModelError> {
+        let fastest = if device.is_cuda() && !is_reference { Precision::Bf16 } else { Precision::F32 };
+        let precision = precision.or(fastest);
+        let refused = |why| Err(ModelError::Precision { precision, why });
+        let dtype = match precision {
+            Precision::F32 => DType::F32,
+            _ if is_reference => return refused("the reference pass is in f32"),
+            Precision::Bf16 => DType::BF16,
+            _ => return refused("a GPU computes in `bf16` or `f32`; write one of them or `auto`"),
+        };
+        Ok(Self { device, precision, dtype })
+    }
+
+    /// A tensor on the device.
+    fn tensor(&self, values: Vec<f32>, shape: impl Into<candle_core::Shape>) -> Result<Tensor> {
+        Tensor::from_vec(values, shape.into(), &self.device)?.to_dtype(self.dtype)
+    }
+
+    /// The rows of a table with these ids, [ids.len(), width].
+    fn rows_of(&self, (table, ids): Lookup<'_, Self>) -> Result<Tensor> {
+        match table {
+            Embeddings::Coded(table) => self.tensor(table.rows(ids), (ids.len(), table.width())),
+            Embeddings::OnDevice(table) => table.index_select(&Tensor::new(ids, &self.device)?, 0),
+        }
+    }
+}
+
+impl Backend for Candle {
+    type Rows = Tensor;
+    type Matrix = Tensor;
+    type Vector = Tensor;
+    type Embeddings = Embeddings;
+    type AttentionPlan<'a> = AttentionPlan<'a>;
+    type Error = Error;
+
+    /// A GPU runs one operation at a time, and candle's own operations use all threads of a CPU.
+    const RUNS_PASSES_IN_PARALLEL: bool = false;
+
+    fn name(&self) -> String {
+        "candle".to_owned()
+    }
+
+    fn device(&self) -> &'static str {
+        match self.device {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+            Device::Metal(_) => "metal",
+        }
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn tokens_max(&self) -> NonZeroUsize {
+        const { NonZeroUsize::new(16_384).expect("it is not zero") }
+    }
+
+    fn matrix(
+        &self,
+        weights: &mut Weights,
+        tensor: &str,
+        [n_out, n_in]: [usize; 2],
+        _storage: Storage,
+        mut adjust: impl FnMut(usize, &mut [f32]),
+    ) -> std::result::Result<Tensor, ModelError> {
+        let mut values = weights.values(tensor, &[n_out, n_in])?;
+        values.chunks_mut(n_in).enumerate().for_each(|(row, values)| adjust(row, values));
+        Ok(self.tensor(values, (n_out, n_in))?)
+    }
+
+    fn vector(&self, weights: &mut Weights, tensor: &str, len: usize) -> std::result::Result<Tensor, ModelError> {
+        Ok(self.tensor(weights.values(tensor, &[len])?, len)?)
+    }
+
+    fn embeddings(
+        &self,
+        weights: &mut Weights,
+        tensor: &str,
+        [n, width]: [usize; 2],
+    ) -> std::result::Result<Embeddings, ModelError> {
+        let table = weights.table(tensor, [n, width])?;
+        if self.device.is_cpu() {
+            return Ok(Embeddings::Coded(table));
+        }
+        let mut values = vec![0.0; n * width];
+        values.chunks_mut(width).enumerate().for_each(|(at, row)| table.read(at, row));
+        Ok(Embeddings::OnDevice(self.tensor(values, (n, width))?))
+    }
+
+    fn matrix_bytes(matrix: &Tensor) -> usize {
+        matrix.elem_count() * matrix.dtype().size_in_bytes()
+    }
+
+    fn embeddings_bytes(embeddings: &Embeddings) -> usize {
+        match embeddings {
+            Embeddings::Coded(table) => table.n_bytes(),
+            Embeddings::OnDevice(tensor) => Self::matrix_bytes(tensor),
+        }
+    }
+
+    fn look_up(&self, first: Lookup<'_, Self>, others: &[Lookup<'_, Self>]) -> Result<Tensor> {
+        others.iter().try_fold(self.rows_of(first)?, |sum, lookup| sum + self.rows_of(*lookup)?)
+    }
+
+    fn linear(
+        &self,
+        layer: &Linear<Self>,
+        x: &Tensor,
+        adapters: &[AdapterRows<'_, Self>],
+        epilogue: &Epilogue<'_, Self>,
+    ) -> Result<Tensor> {
+        let mut y = adapted(layer, x, product(x, &layer.weight, layer.bias.as_ref())?, adapters)?;
+        if let Some(add) = epilogue.add {
+            y = (add + y)?;
+        }
+        match epilogue.activation {
+            None => Ok(y),
+            Some(Activation::Gelu) => y.gelu_erf(),
+            Some(Activation::GeluTanh) => y.gelu(),
+            Some(Activation::Relu) => y.relu(),
+            Some(Activation::Tanh) => y.tanh(),
+        }
+    }
+
+    fn linears<const N: usize>(
+        &self,
+        layers: [&Linear<Self>; N],
+        x: &Tensor,
+        adapters: &[AdapterRows<'_, Self>],
+    ) -> Result<[Tensor; N]> {
+        try_map(layers, |layer| self.linear(layer, x, adapters, &Epilogue::NONE))
+    }
+
+    fn layer_norm(&self, x: Cow<'_, Tensor>, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+        ops::layer_norm(&x, weight, bias, eps)
+    }
+
+    fn rms_norm(&self, x: Cow<'_, Tensor>, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        ops::rms_norm(&x, weight, eps)
+    }
+
+    fn gated(&self, gate: Tensor, up: &Tensor) -> Result<Tensor> {
+        ops::silu(&gate)? * up
+    }
+
+    fn attention_plan<'a>(
+        &self,
+        shape: &AttentionShape,
+        spans: Vec<Span>,
+        angles: Option<&'a Angles>,
+    ) -> Result<AttentionPlan<'a>> {
+        AttentionPlan::new(*shape, spans, angles, &self.device)
+    }
+
+    fn attention(&self, plan: &AttentionPlan<'_>, qkv: [&Tensor; 3]) -> Result<Tensor> {
+        plan.attend(qkv)
+    }
+
+    fn gather(&self, rows: &Tensor, indices: &[usize]) -> Result<Tensor> {
+        let indices: Vec<u32> = indices.iter().map(|index| *index as u32).collect();
+        rows.index_select(&Tensor::new(indices, &self.device)?, 0)
+    }
+
+    fn numbers<'a>(&self, rows: &'a Tensor) -> Result<Cow<'a, [f32]>> {
+        rows.flatten_all()?.to_dtype(DType::F32)?.to_vec1().map(Cow::Owned)
+    }
+}
+
+/// x: [n, n_in], weight: [n_out, n_in], bias: [n_out]; the result: [n, n_out].
+fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.matmul(&weight.t()?)?;
+    match bias {
+        Some(bias) => y.broadcast_add(bias),
+        None => Ok(y),
+    }
+}
+
+/// x: [n, n_in], y: the base model's product, [n, n_out]; the product with each row's adapter, [n, n_out].
+fn adapted(layer: &Linear<Candle>, x: &Tensor, y: Tensor, adapters: &[AdapterRows<'_, Candle>]) -> Result<Tensor> {
+    if adapters.iter().all(|rows| layer.delta(rows.adapter).is_none()) {
+        return Ok(y);
+    }
+    let mut start = 0;
+    let mut runs = Vec::new();
+    for AdapterRows { n_rows, adapter } in adapters.iter().filter(|rows| rows.n_rows > 0) {
+        let (x, y) = (x.narrow(0, start, *n_rows)?, y.narrow(0, start, *n_rows)?);
+        runs.push(match layer.delta(*adapter) {
+            None => y,
+            // The scale goes to the thin product, which has the fewest numbers.
+            Some(Delta::LowRank { a, b, scale }) => (y + (x.matmul(&a.t()?)? * *scale)?.matmul(&b.t()?)?)?,
+            Some(Delta::Replaced { weight, bias }) => product(&x, weight, bias.as_ref())?,
+        });
+        start += n_rows;
+    }
+    Tensor::cat(&runs, 0)
+}
+
+impl From<Error> for ModelError {
+    fn from(source: Error) -> Self {
+        Self::Compute(Arc::new(source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_is_in_f32() {
+        let precision =
+            |choice: PrecisionChoice| Candle::new(Device::Cpu, choice, true).map(|candle| candle.precision());
+        assert_eq!(precision(PrecisionChoice::Auto).ok(), Some(Precision::F32));
+        for refused in [Precision::Bf16, Precision::Int8] {
+            let error = precision(refused.into()).unwrap_err().to_string();
+            assert!(error.contains(refused.name()) && error.contains("reference"), "{error}");
+        }
+    }
+}

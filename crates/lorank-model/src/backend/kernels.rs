@@ -1,0 +1,256 @@
+//! The backend of CPUs: this project's packed kernels.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+
+use lorank_core::Precision;
+use lorank_kernels::{Attention, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span};
+
+use super::{Backend, Lookup, Storage};
+use crate::attention::{Angles, AttentionShape};
+use crate::linear::{AdapterRows, Delta, Epilogue, Linear};
+use crate::weights::{Table, Weights};
+use crate::{ModelError, PrecisionChoice};
+
+/// The kernels with the vector instructions of this CPU.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    isa: Isa,
+    precision: Precision,
+    /// The format of the base model's linear layers.
+    format: Format,
+}
+
+/// Activations.
+#[derive(Debug, Clone)]
+pub(crate) struct Rows {
+    /// [n_rows, width], row by row.
+    numbers: Vec<f32>,
+    width: usize,
+}
+
+/// Attention needs no layout: the kernels take sequences of any lengths.
+#[derive(Debug)]
+pub(crate) struct AttentionPlan<'a> {
+    shape: AttentionShape,
+    spans: Vec<Span>,
+    angles: Option<&'a Angles>,
+}
+
+impl Kernels {
+    /// Finds the CPU's vector instructions. `auto` is int8 where they multiply 8-bit integers, else f32.
+    ///
+    /// # Errors
+    /// [`ModelError::Precision`] for a precision that there are no kernels for.
+    pub(crate) fn new(precision: PrecisionChoice) -> Result<Self, ModelError> {
+        let isa = Isa::detect();
+        let fastest = if isa.is_fast_in_int8() { Precision::Int8 } else { Precision::F32 };
+        let precision = precision.or(fastest);
+        let format = match precision {
+            Precision::F32 => Format::F32,
+            Precision::Bf16 => Format::Bf16,
+            Precision::Int8 => Format::Int8,
+            _ => return Err(ModelError::Precision { precision, why: "a CPU computes in `f32`, `bf16` or `int8`" }),
+        };
+        Ok(Self { isa, precision, format })
+    }
+
+    /// Rows as the base model's linear layers read them.
+    fn input<'a>(&self, x: &'a Rows) -> Input<'a> {
+        Input::new(&x.numbers, x.width, self.format, self.isa)
+    }
+}
+
+impl Backend for Kernels {
+    type Rows = Rows;
+    type Matrix = PackedMatrix;
+    type Vector = Vec<f32>;
+    type Embeddings = Table;
+    type AttentionPlan<'a> = AttentionPlan<'a>;
+    type Error = Infallible;
+
+    /// So that no thread waits for another one between two layers.
+    const RUNS_PASSES_IN_PARALLEL: bool = true;
+
+    fn name(&self) -> String {
+        format!("kernels ({})", self.isa)
+    }
+
+    fn device(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// More rows do not fit the caches of a thread.
+    fn tokens_max(&self) -> NonZeroUsize {
+        const { NonZeroUsize::new(256).expect("it is not zero") }
+    }
+
+    fn matrix(
+        &self,
+        weights: &mut Weights,
+        tensor: &str,
+        [n_out, n_in]: [usize; 2],
+        storage: Storage,
+        mut adjust: impl FnMut(usize, &mut [f32]),
+    ) -> Result<PackedMatrix, ModelError> {
+        let format = match storage {
+            Storage::Precision => self.format,
+            Storage::AsInFile if weights.is_bf16(tensor) => Format::Bf16,
+            Storage::AsInFile => Format::F32,
+        };
+        weights.matrix(tensor, [n_out, n_in], |read| {
+            PackedMatrix::pack(format, self.isa, n_out, n_in, |row, values| {
+                read(row, values);
+                adjust(row, values);
+            })
+        })
+    }
+
+    fn vector(&self, weights: &mut Weights, tensor: &str, len: usize) -> Result<Vec<f32>, ModelError> {
+        weights.values(tensor, &[len])
+    }
+
+    /// The table stays coded as in its file; rows are decoded as they are looked up.
+    fn embeddings(&self, weights: &mut Weights, tensor: &str, shape: [usize; 2]) -> Result<Table, ModelError> {
+        weights.table(tensor, shape)
+    }
+
+    fn matrix_bytes(matrix: &PackedMatrix) -> usize {
+        matrix.n_bytes()
+    }
+
+    fn embeddings_bytes(embeddings: &Table) -> usize {
+        embeddings.n_bytes()
+    }
+
+    fn look_up(&self, (table, ids): Lookup<'_, Self>, others: &[Lookup<'_, Self>]) -> Result<Rows, Infallible> {
+        let width = table.width();
+        let mut numbers = table.rows(ids);
+        let mut addend = vec![0.0; width];
+        for (table, ids) in others {
+            for (id, row) in ids.iter().zip(numbers.chunks_mut(width)) {
+                table.read(*id as usize, &mut addend);
+                row.iter_mut().zip(&addend).for_each(|(x, y)| *x += y);
+            }
+        }
+        Ok(Rows { numbers, width })
+    }
+
+    fn linear(
+        &self,
+        layer: &Linear<Self>,
+        x: &Rows,
+        adapters: &[AdapterRows<'_, Self>],
+        epilogue: &Epilogue<'_, Self>,
+    ) -> Result<Rows, Infallible> {
+        Ok(linear(layer, &self.input(x), adapters, epilogue))
+    }
+
+    fn linears<const N: usize>(
+        &self,
+        layers: [&Linear<Self>; N],
+        x: &Rows,
+        adapters: &[AdapterRows<'_, Self>],
+    ) -> Result<[Rows; N], Infallible> {
+        let x = self.input(x);
+        Ok(layers.map(|layer| linear(layer, &x, adapters, &Epilogue::NONE)))
+    }
+
+    fn layer_norm(&self, x: Cow<'_, Rows>, weight: &Vec<f32>, bias: &Vec<f32>, eps: f32) -> Result<Rows, Infallible> {
+        let mut x = x.into_owned();
+        lorank_kernels::layer_norm(&mut x.numbers, weight, bias, eps, self.isa);
+        Ok(x)
+    }
+
+    fn rms_norm(&self, x: Cow<'_, Rows>, weight: &Vec<f32>, eps: f32) -> Result<Rows, Infallible> {
+        let mut x = x.into_owned();
+        lorank_kernels::rms_norm(&mut x.numbers, weight, eps, self.isa);
+        Ok(x)
+    }
+
+    fn gated(&self, mut gate: Rows, up: &Rows) -> Result<Rows, Infallible> {
+        lorank_kernels::gated(&mut gate.numbers, &up.numbers, self.isa);
+        Ok(gate)
+    }
+
+    fn attention_plan<'a>(
+        &self,
+        shape: &AttentionShape,
+        spans: Vec<Span>,
+        angles: Option<&'a Angles>,
+    ) -> Result<AttentionPlan<'a>, Infallible> {
+        Ok(AttentionPlan { shape: *shape, spans, angles })
+    }
+
+    fn attention(&self, plan: &AttentionPlan<'_>, [q, k, v]: [&Rows; 3]) -> Result<Rows, Infallible> {
+        let AttentionShape { n_heads, n_kv_heads, head_dim, is_causal } = plan.shape;
+        let attention = Attention {
+            q: &q.numbers,
+            k: &k.numbers,
+            v: &v.numbers,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            is_causal,
+            rotary: plan.angles.map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin }),
+            spans: &plan.spans,
+        };
+        Ok(Rows { numbers: attention.run(self.isa), width: q.width })
+    }
+
+    fn gather(&self, rows: &Rows, indices: &[usize]) -> Result<Rows, Infallible> {
+        let width = rows.width;
+        let numbers = indices.iter().flat_map(|index| &rows.numbers[index * width..][..width]).copied().collect();
+        Ok(Rows { numbers, width })
+    }
+
+    fn numbers<'a>(&self, rows: &'a Rows) -> Result<Cow<'a, [f32]>, Infallible> {
+        Ok(Cow::Borrowed(&rows.numbers))
+    }
+}
+
+/// x: [n, n_in]; the result: [n, n_out].
+fn linear(
+    layer: &Linear<Kernels>,
+    x: &Input<'_>,
+    adapters: &[AdapterRows<'_, Kernels>],
+    epilogue: &Epilogue<'_, Kernels>,
+) -> Rows {
+    let width = layer.weight.n_out();
+    let (add, activation) = (epilogue.add.map(|rows| rows.numbers.as_slice()), epilogue.activation);
+    let segments: Vec<Segment<'_>> =
+        adapters.iter().map(|rows| Segment { n_rows: rows.n_rows, update: update(layer, rows) }).collect();
+    let bias = layer.bias.as_deref();
+    let mut numbers = layer.weight.linear(x, &segments, &lorank_kernels::Epilogue { bias, add, activation });
+    let mut start = 0;
+    for AdapterRows { n_rows, adapter } in adapters {
+        let rows = start..start + n_rows;
+        start = rows.end;
+        if let Some(Delta::Replaced { weight, bias }) = layer.delta(*adapter) {
+            let replaced = rows.start * width..rows.end * width;
+            let (bias, add) = (bias.as_deref(), add.map(|add| &add[replaced.clone()]));
+            let epilogue = lorank_kernels::Epilogue { bias, add, activation };
+            let own = weight.linear(&input_rows(x, rows), &[Segment::plain(*n_rows)], &epilogue);
+            numbers[replaced].copy_from_slice(&own);
+        }
+    }
+    Rows { numbers, width }
+}
+
+/// The low-rank update of a layer's product, where the adapter has one.
+fn update<'a>(layer: &Linear<Kernels>, rows: &AdapterRows<'a, Kernels>) -> Option<LowRank<'a>> {
+    match layer.delta(rows.adapter)? {
+        Delta::LowRank { a, b, scale } => Some(LowRank { a, b, scale: *scale as f32 }),
+        Delta::Replaced { .. } => None,
+    }
+}
+
+/// Some of the rows of a prepared input.
+fn input_rows<'a>(x: &Input<'a>, rows: std::ops::Range<usize>) -> Input<'a> {
+    x.rows(rows)
+}

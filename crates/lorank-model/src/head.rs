@@ -1,0 +1,44 @@
+//! Score heads: one logit from a hidden state.
+
+use crate::ModelError;
+use crate::weights::Weights;
+
+/// Where an architecture keeps its score head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadSpec {
+    pub(crate) weight: &'static str,
+    pub(crate) bias: Option<&'static str>,
+}
+
+/// One logit from a hidden state. It runs on the CPU, whatever runs the model.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// [hidden]
+    weight: Vec<f32>,
+    bias: Option<f32>,
+}
+
+impl Head {
+    /// Reads a head whose tensors go by the names that `name` gives them.
+    pub(crate) fn read(
+        weights: &mut Weights,
+        spec: HeadSpec,
+        mut name: impl FnMut(&str) -> String,
+        hidden: usize,
+    ) -> Result<Self, ModelError> {
+        let weight = weights.values(&name(spec.weight), &[1, hidden])?;
+        let bias = spec.bias.map(|bias| weights.values(&name(bias), &[1])).transpose()?;
+        Ok(Self { weight, bias: bias.map(|bias| bias[0]) })
+    }
+
+    pub(crate) fn n_parameters(&self) -> usize {
+        self.weight.len() + usize::from(self.bias.is_some())
+    }
+
+    /// state: [hidden].
+    pub(crate) fn score(&self, state: &[f32]) -> f32 {
+        // A sum over thousands of products, once a pair: f64 costs nothing and keeps their order from mattering.
+        let sum: f64 = state.iter().zip(&self.weight).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+        (sum + f64::from(self.bias.unwrap_or(0.0))) as f32
+    }
+}

@@ -1,0 +1,321 @@
+//! A base model on the backend that runs it.
+//!
+//! A caller holds a [`ScoringModel`], which has no type parameters: here, once, the backend is chosen and its types are erased.
+
+use std::any::Any;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use candle_core::Device;
+use lorank_core::{AdapterId, Precision};
+
+use crate::backend::{Backend, Candle, Kernels};
+use crate::config::Architecture;
+use crate::files::Files;
+use crate::head::{Head, HeadSpec};
+use crate::loader::{Loader, Module};
+use crate::lora::{Adapter, Fit, Merge};
+use crate::network::Network;
+use crate::pack::Entry;
+use crate::pass::StageTimes;
+use crate::peft::PeftConfig;
+use crate::scoring::{PairWithWeights, Runner};
+use crate::weights::Weights;
+use crate::{ForwardPass, LoadOptions, ModelError, Pair};
+
+/// A base model on some backend.
+pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
+    fn facts(&self) -> &ModelFacts;
+
+    /// Loads an adapter for this model, which alone scores with it.
+    fn load_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError>;
+
+    /// Loads an adapter and a copy of the base model's weights that its low-rank updates are added to.
+    fn merge_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError>;
+
+    /// The score of each pair, in their order. Adds the time of each stage to `times`.
+    fn score(&self, pairs: &[PairToScore<'_>], times: &mut StageTimes) -> Vec<Result<f32, ModelError>>;
+}
+
+/// What a base model is read from, beside its weights.
+#[derive(Debug)]
+pub(crate) struct BaseModel {
+    pub(crate) name: String,
+    pub(crate) architecture: Architecture,
+    pub(crate) pad_token_id: Option<u32>,
+    /// Where the weights are read again for an adapter that is merged into them.
+    pub(crate) files: Files,
+}
+
+/// What a model says of itself.
+#[derive(Debug)]
+pub(crate) struct ModelFacts {
+    pub(crate) n_parameters: usize,
+    /// The bytes that linear layers and embeddings take in memory.
+    pub(crate) n_bytes: usize,
+    /// Whether it has a score head of its own.
+    pub(crate) has_head: bool,
+    /// How many token ids have an embedding.
+    pub(crate) n_tokens_known: usize,
+    pub(crate) max_position_embeddings: usize,
+    /// What computes, with the instructions that were found.
+    pub(crate) backend: String,
+    /// `cpu`, `cuda` or `metal`.
+    pub(crate) device: &'static str,
+    pub(crate) precision: Precision,
+    /// The most tokens of a forward pass; a longer pair goes alone.
+    pub(crate) tokens_max: NonZeroUsize,
+    name: String,
+    head: HeadSpec,
+}
+
+/// A pair to be scored, and the adapter to score it with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PairToScore<'a> {
+    pub(crate) pair: &'a Pair,
+    pub(crate) adapter: Option<&'a ModelAdapter>,
+    /// Pairs of one group have the same query; those beside each other may share its tokens.
+    pub(crate) group: usize,
+}
+
+/// An adapter in memory, laid out for the model that loaded it.
+#[derive(Debug)]
+pub(crate) struct ModelAdapter {
+    pub(crate) n_parameters: usize,
+    /// How many linear layers it changes.
+    pub(crate) n_targets: usize,
+    /// The bytes of the copy of the base model's weights that it is merged into, if it is.
+    pub(crate) merged_bytes: Option<usize>,
+    id: AdapterId,
+    /// `AdapterWeights` of the model's backend.
+    weights: Box<dyn Any + Send + Sync>,
+}
+
+/// The weights of an adapter, and the network to run with it.
+struct AdapterWeights<B: Backend> {
+    adapter: Adapter<B>,
+    /// The network that the adapter was loaded for.
+    base: Arc<Network<B>>,
+    /// `base`, or a copy that the adapter is merged into.
+    network: Arc<Network<B>>,
+}
+
+/// Loads a base model on the backend that its options choose.
+pub(crate) fn load(
+    base: BaseModel,
+    weights: &mut Weights,
+    options: &LoadOptions,
+) -> Result<Box<dyn ScoringModel>, ModelError> {
+    let is_reference = options.pass == ForwardPass::Reference;
+    match options.device.open()? {
+        Device::Cpu if !is_reference => Model::load(Kernels::new(options.precision)?, base, weights, options),
+        device => Model::load(Candle::new(device, options.precision, is_reference)?, base, weights, options),
+    }
+}
+
+impl ModelFacts {
+    /// The first token of a pair that has no embedding: the tokenizer knows more than the model.
+    pub(crate) fn unknown_token(&self, pair: &Pair) -> Option<u32> {
+        pair.ids.iter().copied().find(|id| *id as usize >= self.n_tokens_known)
+    }
+
+    /// The error that neither the model nor the adapter has a head.
+    pub(crate) fn missing_head(&self, adapter: Option<&AdapterId>) -> ModelError {
+        let base = format!("base model `{}`", self.name);
+        let model =
+            adapter.map_or_else(|| format!("the {base}"), |id| format!("neither adapter `{id}` nor the {base}"));
+        ModelError::MissingHead { model, head: self.head.weight }
+    }
+}
+
+/// A base model's weights on a backend.
+#[derive(Debug)]
+struct Model<B: Backend> {
+    backend: B,
+    base: BaseModel,
+    network: Arc<Network<B>>,
+    head: Option<Head>,
+    /// The linear layers that adapters may change, by their slots.
+    modules: Vec<Module>,
+    facts: ModelFacts,
+}
+
+impl<B: Backend> Model<B> {
+    fn load(
+        backend: B,
+        base: BaseModel,
+        weights: &mut Weights,
+        options: &LoadOptions,
+    ) -> Result<Box<dyn ScoringModel>, ModelError> {
+        let architecture = &base.architecture;
+        let mut loader = Loader::new(weights, &backend, None);
+        let network = Network::load(architecture, &mut loader)?;
+        let head = loader.head(architecture.head_spec(), architecture.hidden_size())?;
+        let (modules, n_parameters) = (loader.modules, loader.n_parameters);
+        let tokens_max = match options.pass {
+            ForwardPass::Reference => NonZeroUsize::MIN,
+            ForwardPass::Fast => options.tokens_max.unwrap_or(backend.tokens_max()),
+        };
+        let facts = ModelFacts {
+            n_parameters,
+            n_bytes: network.n_bytes(),
+            has_head: head.is_some(),
+            n_tokens_known: architecture.vocab_size(),
+            max_position_embeddings: architecture.max_position_embeddings(),
+            backend: backend.name(),
+            device: backend.device(),
+            precision: backend.precision(),
+            tokens_max,
+            name: base.name.clone(),
+            head: architecture.head_spec(),
+        };
+        Ok(Box::new(Self { backend, base, network: Arc::new(network), head, modules, facts }))
+    }
+
+    fn read_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<Adapter<B>, ModelError> {
+        let architecture = &self.base.architecture;
+        let fit = Fit {
+            base: &self.base.name,
+            modules: &self.modules,
+            head: architecture.head_spec(),
+            hidden_size: architecture.hidden_size(),
+            backend: &self.backend,
+        };
+        let adapter = Adapter::read(id, files, config, &fit)?;
+        if adapter.head.is_none() && self.head.is_none() {
+            return Err(self.facts.missing_head(Some(id)));
+        }
+        Ok(adapter)
+    }
+
+    /// A pair with the weights that score it.
+    fn with_weights<'a>(&'a self, pair: &PairToScore<'a>) -> Result<PairWithWeights<'a, B>, ModelError> {
+        let weights = pair.adapter.map(|adapter| self.weights_of(adapter)).transpose()?;
+        let adapter = weights.map(|weights| &weights.adapter);
+        let head = adapter.and_then(|adapter| adapter.head.as_ref()).or(self.head.as_ref());
+        Ok(PairWithWeights {
+            network: weights.map_or(&self.network, |weights| &weights.network),
+            head: head.ok_or_else(|| self.facts.missing_head(pair.adapter.map(|adapter| &adapter.id)))?,
+            entry: Entry { pair: pair.pair, adapter, group: pair.group },
+        })
+    }
+
+    /// The weights of an adapter that this model loaded.
+    fn weights_of<'a>(&self, adapter: &'a ModelAdapter) -> Result<&'a AdapterWeights<B>, ModelError> {
+        let weights = adapter.weights.downcast_ref::<AdapterWeights<B>>();
+        let own = weights.filter(|weights| Arc::ptr_eq(&weights.base, &self.network));
+        own.ok_or_else(|| ModelError::OtherModel { adapter: adapter.id.clone() })
+    }
+}
+
+impl<B: Backend> ScoringModel for Model<B> {
+    fn facts(&self) -> &ModelFacts {
+        &self.facts
+    }
+
+    fn load_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError> {
+        let adapter = self.read_adapter(id, files, config)?;
+        Ok(ModelAdapter {
+            n_parameters: adapter.n_parameters,
+            n_targets: adapter.n_targets,
+            merged_bytes: None,
+            id: id.clone(),
+            weights: Box::new(AdapterWeights { adapter, base: self.network.clone(), network: self.network.clone() }),
+        })
+    }
+
+    fn merge_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError> {
+        let adapter = self.read_adapter(id, files, config)?;
+        let merge = Merge::read(files, config, &self.modules)?;
+        let mut weights = Weights::of_base(&self.base.files)?;
+        let mut loader = Loader::new(&mut weights, &self.backend, Some(&merge));
+        let network = Arc::new(Network::load(&self.base.architecture, &mut loader)?);
+        Ok(ModelAdapter {
+            n_parameters: adapter.n_parameters,
+            n_targets: adapter.n_targets,
+            merged_bytes: Some(network.n_bytes()),
+            id: id.clone(),
+            weights: Box::new(AdapterWeights {
+                adapter: adapter.without_updates(),
+                base: self.network.clone(),
+                network,
+            }),
+        })
+    }
+
+    fn score(&self, pairs: &[PairToScore<'_>], times: &mut StageTimes) -> Vec<Result<f32, ModelError>> {
+        let runner = Runner {
+            backend: &self.backend,
+            scored: self.base.architecture.scored(self.base.pad_token_id),
+            hidden_size: self.base.architecture.hidden_size(),
+            tokens_max: self.facts.tokens_max,
+        };
+        let pairs: Vec<_> = pairs.iter().map(|pair| self.with_weights(pair)).collect();
+        let to_run: Vec<_> = pairs.iter().filter_map(|pair| pair.as_ref().ok()).collect();
+        let mut scores = runner.scores(&to_run, times).into_iter();
+        let score = |pair: Result<PairWithWeights<'_, B>, ModelError>| {
+            pair.and_then(|_| scores.next().expect("each pair with weights has a score"))
+        };
+        pairs.into_iter().map(score).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn open(folder: &str) -> Files {
+        Files::folder(lorank_testing::fixture("tiny-bert").join(folder)).unwrap()
+    }
+
+    fn model(pass: ForwardPass) -> Box<dyn ScoringModel> {
+        let files = open("base");
+        let Config { name, architecture, pad_token_id, .. } = Config::read(&files).unwrap().0;
+        let mut weights = Weights::of_base(&files).unwrap();
+        let options = LoadOptions { pass, ..LoadOptions::default() };
+        load(BaseModel { name, architecture, pad_token_id, files }, &mut weights, &options).unwrap()
+    }
+
+    fn adapter(model: &dyn ScoringModel, is_merged: bool) -> ModelAdapter {
+        let (id, files) = ("adapter-a".parse().unwrap(), open("adapter-a"));
+        let config = PeftConfig::read(&files).unwrap();
+        let load = if is_merged {
+            model.merge_adapter(&id, &files, &config)
+        } else {
+            model.load_adapter(&id, &files, &config)
+        };
+        load.unwrap()
+    }
+
+    /// Whether a model scores a pair with an adapter. The bare pairs beside it are scored in any case.
+    fn is_scored(model: &dyn ScoringModel, adapter: &ModelAdapter) -> bool {
+        let pair = Pair { ids: vec![1, 7, 8, 9], type_ids: vec![0, 0, 1, 1] };
+        let pairs = [None, Some(adapter), None].map(|adapter| PairToScore { pair: &pair, adapter, group: 0 });
+        let scores = model.score(&pairs, &mut StageTimes::default());
+        let [first, adapted, last] = <[_; 3]>::try_from(scores).unwrap();
+        assert_eq!(first.unwrap().to_bits(), last.unwrap().to_bits());
+        match adapted {
+            Ok(score) => score.is_finite(),
+            Err(ModelError::OtherModel { adapter }) => {
+                assert_eq!(adapter.as_str(), "adapter-a");
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn an_adapter_is_used_with_the_model_that_loaded_it_alone() {
+        let models = [ForwardPass::Fast, ForwardPass::Fast, ForwardPass::Reference].map(model);
+        for (own, loader) in models.iter().enumerate() {
+            for is_merged in [false, true] {
+                let adapter = adapter(&**loader, is_merged);
+                for (n, model) in models.iter().enumerate() {
+                    assert_eq!(is_scored(&**model, &adapter), n == own, "model {n} with an adapter of model {own}");
+                }
+            }
+        }
+    }
+}
