@@ -64,6 +64,7 @@ fn write_index(folder: &Path) -> Result<(), BoxError> {
     ] {
         writer.add(&Document::from_json(line.as_bytes(), &settings)?)?;
     }
+    writer.commit()?;
     writer.close()?;
     Ok(())
 }

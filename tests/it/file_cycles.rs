@@ -29,6 +29,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("lorank-http", "documents.rs", "error.rs"),
     ("lorank-http", "live.rs", "server.rs"),
     ("lorank-http", "request_id.rs", "error.rs"),
+    ("lorank-http", "routes/mod.rs", "server.rs"),
     ("lorank-http", "wire/errors.rs", "error.rs"),
     ("lorank-model", "lora.rs", "linear.rs"),
     ("lorank-model", "padded.rs", "attention.rs"),

@@ -1,5 +1,7 @@
 //! The folder in which adapters and experiments are kept.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use clap::Args;
 use lorank_server::{DataFolder, ServerConfig};
@@ -17,17 +19,17 @@ pub(crate) struct DataArgs {
 impl DataArgs {
     /// The folder that was named, or the user's own.
     pub(crate) fn folder(&self) -> anyhow::Result<DataFolder> {
-        let config = with_data(self.data.config()?)?;
-        config.data.map(DataFolder::new).context("a folder for data was just set")
+        Ok(DataFolder::new(named_or_own(self.data.config()?.data)?))
     }
 }
 
 /// The configuration, with the user's own folder for data where it names none.
 pub(crate) fn with_data(config: ServerConfig) -> anyhow::Result<ServerConfig> {
-    if config.data.is_some() {
-        return Ok(config);
-    }
-    let missing = "this user has no home folder to keep data in; name a folder with --data";
-    let data = environment::data_home().context(missing)?.join("lorank");
+    let data = named_or_own(config.data.clone())?;
     Ok(ServerConfig { data: Some(data), ..config })
+}
+
+fn named_or_own(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let own = || environment::data_home().map(|home| home.join("lorank"));
+    named.or_else(own).context("this user has no home folder to keep data in; name a folder with --data")
 }

@@ -150,6 +150,8 @@ settings! {
         n_searches_max: NonZeroUsize = HttpConfig::default().n_searches_max, flag "n-searches-max" "N", live true;
         /// The longest body of a request
         body_bytes_max: usize = HttpConfig::default().body_bytes_max, flag "body-bytes-max" "BYTES", live true;
+        /// The most bytes that the bodies of all requests may have together; one beyond is answered with status 429
+        bodies_bytes_max: usize = HttpConfig::default().bodies_bytes_max, flag "bodies-bytes-max" "BYTES", live true;
         /// The most documents in a rerank request
         n_documents_max: NonZeroUsize = HttpConfig::default().n_documents_max, flag "n-documents-max" "N", live true;
         /// The longest body of documents to add
@@ -241,6 +243,7 @@ impl ServerConfig {
         HttpConfig {
             n_searches_max: limits.n_searches_max,
             body_bytes_max: limits.body_bytes_max,
+            bodies_bytes_max: limits.bodies_bytes_max,
             body_read: Duration::from_millis(limits.body_read_millis),
             n_documents_max: limits.n_documents_max,
             bulk_bytes_max: limits.bulk_bytes_max,

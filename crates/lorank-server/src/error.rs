@@ -7,7 +7,7 @@ use lorank_adapters::RegistryError;
 use lorank_core::{AdapterId, ErrorKind};
 use lorank_experiment_pipeline::ExperimentPipelineError;
 use lorank_experiment_store::ExperimentStoreError;
-use lorank_model::{ModelError, ModelErrorKind};
+use lorank_model::ModelError;
 use lorank_pipeline::PipelineError;
 
 /// Why a server could not be started, reloaded or ended.
@@ -140,20 +140,8 @@ impl Error {
             Self::Model(source)
             | Self::LoadBase { source }
             | Self::LoadAdapter { source }
-            | Self::MergeAdapter { source } => match source.kind() {
-                ModelErrorKind::NotFound => ErrorKind::NotFound,
-                ModelErrorKind::Invalid => ErrorKind::Malformed,
-                ModelErrorKind::Unsupported => ErrorKind::UnsupportedFormat,
-                ModelErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
-            Self::Index(source) => match source.kind() {
-                lorank_tantivy::ErrorKind::NotFound => ErrorKind::NotFound,
-                lorank_tantivy::ErrorKind::InvalidInput => ErrorKind::Malformed,
-                lorank_tantivy::ErrorKind::Conflict => ErrorKind::Conflict,
-                lorank_tantivy::ErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
+            | Self::MergeAdapter { source } => source.kind(),
+            Self::Index(source) => source.kind(),
             Self::Registry(source) => source.kind(),
             Self::Store(source) => source.kind(),
             Self::Pipeline(source) => match source.kind() {

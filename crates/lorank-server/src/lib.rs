@@ -20,6 +20,7 @@
 //! # let settings = IndexSettings::default();
 //! # let mut writer = Index::create(&index, &settings)?.writer(&WriterOptions::default())?;
 //! # writer.add(&Document::from_json(br#"{"id": 1, "text": "an egg"}"#, &settings)?)?;
+//! # writer.commit()?;
 //! # writer.close()?;
 //! # let base = lorank_testing::fixture("tiny-bert/base");
 //! let mut config = ServerConfig::new(index, data);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiment_store::StoreConfig;
 use lorank_http::axum::Router;
-use lorank_http::{AdapterHost, ContinueTrace, Ended, LiveConfig, Service};
+use lorank_http::{AdapterHost, ContinueTrace, LiveConfig, ServeOutcome, Service};
 use lorank_pipeline::Pipeline;
 use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index};
@@ -170,7 +170,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Flush`] where the last records could not be written.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<Ended, Error> {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<ServeOutcome, Error> {
         let LoadedServer { adapters, service, http, .. } = self.loaded;
         let follower = tokio::spawn(follow_registry(adapters));
         let ended = lorank_http::serve(self.listener, self.router, http, shutdown).await;

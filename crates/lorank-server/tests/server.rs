@@ -22,6 +22,7 @@ fn config(folder: &Path) -> ServerConfig {
     for line in [r#"{"id": 1, "text": "a light bulb burns"}"#, r#"{"id": 2, "text": "a tulip bulb in light soil"}"#] {
         writer.add(&Document::from_json(line.as_bytes(), &settings).unwrap()).unwrap();
     }
+    writer.commit().unwrap();
     writer.close().unwrap();
     let mut config = ServerConfig::new(index, folder.join("data"));
     config.listen = "127.0.0.1:0".parse().unwrap();

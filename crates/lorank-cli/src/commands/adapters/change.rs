@@ -60,8 +60,8 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool) -> anyho
             "old": old.as_ref().map(AdapterId::as_str)}));
     }
     match old {
-        Some(old) => say(&format!("{} now points to {} (before, to {old})", args.name, args.id)),
-        None => say(&format!("{} points to {}", args.name, args.id)),
+        Some(old) => print_line(&format!("{} now points to {} (before, to {old})", args.name, args.id)),
+        None => print_line(&format!("{} points to {}", args.name, args.id)),
     }
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn unalias(args: &UnaliasArgs, data: &DataFolder, is_json: bool) -> a
     if is_json {
         return output::print_json(&json!({"alias": args.name.as_str(), "old": old.as_str(), "was_used_by": users}));
     }
-    say(&format!("{} points to nothing any more (before, to {old})", args.name))
+    print_line(&format!("{} points to nothing any more (before, to {old})", args.name))
 }
 
 pub(crate) fn remove(args: &RemoveArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
@@ -86,7 +86,7 @@ pub(crate) fn remove(args: &RemoveArgs, data: &DataFolder, is_json: bool) -> any
         return output::print_json(&json!({"id": removed.id.as_str(),
             "digest": removed.provenance.model_digest.to_string(), "was_used_by": users}));
     }
-    say(&format!("removed {}", removed.id))
+    print_line(&format!("removed {}", removed.id))
 }
 
 pub(crate) fn verify(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
@@ -97,9 +97,9 @@ pub(crate) fn verify(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
         let findings: Vec<_> = findings.iter().map(finding_json).collect();
         output::print_json(&json!({"n_adapters": n_adapters, "findings": findings}))?;
     } else if findings.is_empty() {
-        say(&format!("{n_adapters} adapters are byte for byte what was added"))?;
+        print_line(&format!("{n_adapters} adapters are byte for byte what was added"))?;
     } else {
-        say(&findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n"))?;
+        print_line(&findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n"))?;
     }
     match findings.len() {
         0 => Ok(()),
@@ -129,7 +129,7 @@ fn named(experiments: &[&Experiment]) -> Vec<String> {
     experiments.iter().map(|experiment| format!("running experiment `{}`", experiment.id)).collect()
 }
 
-fn say(text: &str) -> anyhow::Result<()> {
+fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = output::stdout();
     writeln!(out, "{text}")?;
     Ok(out.flush()?)

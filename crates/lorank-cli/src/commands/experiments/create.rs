@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lorank_core::AdapterId;
-use lorank_server::{DataFolder, starter};
 use lorank_experiment_store::StoreConfig;
 use lorank_experiments::{Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind};
+use lorank_server::{DataFolder, starter};
 use serde::de::DeserializeOwned;
 
 use super::show;
