@@ -14,11 +14,11 @@ use crate::ModelError;
 #[derive(Debug, Clone)]
 pub struct Files {
     name: String,
-    place: Place,
+    location: Location,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Location {
     Folder(PathBuf),
     Embedded(Vec<(&'static str, &'static [u8])>),
 }
@@ -44,12 +44,12 @@ impl Files {
         }
         let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
         let name = whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, place: Place::Folder(path) })
+        Ok(Self { name, location: Location::Folder(path) })
     }
 
     /// Files compiled into the program, each a name and its bytes.
     pub fn embedded(name: impl Into<String>, files: impl IntoIterator<Item = (&'static str, &'static [u8])>) -> Self {
-        Self { name: name.into(), place: Place::Embedded(files.into_iter().collect()) }
+        Self { name: name.into(), location: Location::Embedded(files.into_iter().collect()) }
     }
 
     /// The folder's name.
@@ -59,9 +59,9 @@ impl Files {
 
     /// The folder, where it is one on disk.
     pub fn path(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Folder(path) => Some(path),
-            Place::Embedded(_) => None,
+        match &self.location {
+            Location::Folder(path) => Some(path),
+            Location::Embedded(_) => None,
         }
     }
 
@@ -74,23 +74,23 @@ impl Files {
 
     /// How messages name one of the files.
     pub(crate) fn describe(&self, file: &str) -> String {
-        match &self.place {
-            Place::Folder(path) => path.join(file).display().to_string(),
-            Place::Embedded(_) => format!("{}/{file}", self.name),
+        match &self.location {
+            Location::Folder(path) => path.join(file).display().to_string(),
+            Location::Embedded(_) => format!("{}/{file}", self.name),
         }
     }
 
     /// Whether the file is there.
     pub(crate) fn has(&self, file: &str) -> bool {
-        match &self.place {
-            Place::Folder(path) => path.join(file).is_file(),
-            Place::Embedded(files) => files.iter().any(|(name, _)| *name == file),
+        match &self.location {
+            Location::Folder(path) => path.join(file).is_file(),
+            Location::Embedded(files) => files.iter().any(|(name, _)| *name == file),
         }
     }
 
     /// The first of the folder's files that are pickles of weights.
     pub(crate) fn pickle(&self) -> Option<String> {
-        let Place::Folder(path) = &self.place else { return None };
+        let Location::Folder(path) = &self.location else { return None };
         let names = path.read_dir().ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let is_pickle = |name: &String| [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end));
         names.filter(is_pickle).min()
@@ -98,11 +98,11 @@ impl Files {
 
     /// Reads a whole file; `None` where it is not there.
     pub(crate) fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>, ModelError> {
-        match &self.place {
-            Place::Embedded(files) => {
+        match &self.location {
+            Location::Embedded(files) => {
                 Ok(files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes)))
             }
-            Place::Folder(path) => match std::fs::read(path.join(file)) {
+            Location::Folder(path) => match std::fs::read(path.join(file)) {
                 Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(source) => Err(ModelError::Read { path: path.join(file), source }),
@@ -124,9 +124,9 @@ impl Files {
 
     /// Where a file's bytes are to be had; `None` where it is not there.
     pub(crate) fn contents(&self, file: &str) -> Option<FileContents> {
-        match &self.place {
-            Place::Folder(path) => Some(path.join(file)).filter(|path| path.is_file()).map(FileContents::Path),
-            Place::Embedded(files) => {
+        match &self.location {
+            Location::Folder(path) => Some(path.join(file)).filter(|path| path.is_file()).map(FileContents::Path),
+            Location::Embedded(files) => {
                 files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| FileContents::Bytes(bytes))
             }
         }
@@ -134,9 +134,9 @@ impl Files {
 
     /// Opens a file that may be too large to read at once.
     pub(crate) fn open(&self, file: &str) -> Result<Blob, ModelError> {
-        match &self.place {
-            Place::Folder(path) => Blob::open(&path.join(file)),
-            Place::Embedded(files) => {
+        match &self.location {
+            Location::Folder(path) => Blob::open(&path.join(file)),
+            Location::Embedded(files) => {
                 let found = files.iter().find(|(name, _)| *name == file);
                 let path = PathBuf::from(self.describe(file));
                 match found {
