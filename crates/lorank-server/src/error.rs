@@ -40,7 +40,7 @@ pub enum Error {
         /// The names that the starter has.
         known: Vec<&'static str>,
         /// Why it is no folder.
-        source: ModelError,
+        source: Box<ModelError>,
     },
     /// A model on the hub, which is not to be asked.
     #[error("`{repository}` is on the hub, and access to the hub is not set up here")]
@@ -50,24 +50,24 @@ pub enum Error {
     },
     /// A model's files could not be had.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(Box<ModelError>),
     /// The base model could not be loaded.
     #[error("could not load the base model")]
     LoadBase {
         /// Why.
-        source: ModelError,
+        source: Box<ModelError>,
     },
     /// An adapter could not be loaded.
     #[error("could not load the adapter")]
     LoadAdapter {
         /// Why.
-        source: ModelError,
+        source: Box<ModelError>,
     },
     /// An adapter could not be merged.
     #[error("could not merge the adapter")]
     MergeAdapter {
         /// Why.
-        source: ModelError,
+        source: Box<ModelError>,
     },
     /// Two adapters have one id.
     #[error("two adapters are named `{id}`; tell them apart with `ID=SOURCE`")]
@@ -154,6 +154,12 @@ impl Error {
             Self::Bind { .. } | Self::Flush { .. } => ErrorKind::Unavailable,
             Self::Task { .. } => ErrorKind::Internal,
         }
+    }
+}
+
+impl From<ModelError> for Error {
+    fn from(source: ModelError) -> Self {
+        Self::Model(Box::new(source))
     }
 }
 

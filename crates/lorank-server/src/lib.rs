@@ -61,7 +61,7 @@ pub use allowed_source::AllowedSource;
 pub use config::{CacheSection, ModelSection, QueueSection, SearchSection, ServerConfig, ServerSection};
 pub use data::DataFolder;
 pub use error::Error;
-pub use models::{FoundAdapter, LoadEvent, LoadedModels, ModelLoader};
+pub use models::{FoundAdapter, LoadEvent, LoadedModels, ModelLoader, OnLoadEvent};
 pub use server::{LoadedServer, ServedPipeline, Server, ServerHandle, StartOptions};
 pub use settings::{Arity, Flag, Setting};
 pub use shadow::ShadowSpec;

@@ -16,8 +16,11 @@ pub struct ModelLoader {
     /// The hub of models; without it, a model that is there is an error.
     pub hub: Option<Hub>,
     /// Is told how loading gets on, by the thread that loads.
-    pub on_event: Option<Arc<dyn Fn(&LoadEvent<'_>) + Send + Sync>>,
+    pub on_event: Option<OnLoadEvent>,
 }
+
+/// Is told how loading gets on.
+pub type OnLoadEvent = Arc<dyn Fn(&LoadEvent<'_>) + Send + Sync>;
 
 /// How loading gets on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +135,8 @@ impl ModelLoader {
         section.start_threads();
         let files = self.find(&section.base_source()?, Kind::Base)?;
         self.report(LoadEvent::Loading);
-        let reranker =
-            ModelReranker::load(&files, section.load_options()).map_err(|source| Error::LoadBase { source })?;
+        let reranker = ModelReranker::load(&files, section.load_options())
+            .map_err(|source| Error::LoadBase { source: source.into() })?;
         let mut adapters: Vec<Option<AdapterId>> = Vec::new();
         for adapter in &section.adapters {
             let AdapterSpec::Adapter { id, source } = adapter else {
@@ -164,12 +167,13 @@ impl ModelLoader {
 
     fn load_adapter(&self, reranker: &ModelReranker, id: &AdapterId, files: &Files, merge: bool) -> Result<(), Error> {
         if merge {
-            let summary =
-                reranker.add_merged_adapter(id.clone(), files).map_err(|source| Error::MergeAdapter { source })?;
+            let summary = reranker
+                .add_merged_adapter(id.clone(), files)
+                .map_err(|source| Error::MergeAdapter { source: source.into() })?;
             let n_bytes = summary.merged_bytes.unwrap_or_default();
             self.report(LoadEvent::Merged { adapter: id, n_bytes });
         } else {
-            reranker.add_adapter(id.clone(), files).map_err(|source| Error::LoadAdapter { source })?;
+            reranker.add_adapter(id.clone(), files).map_err(|source| Error::LoadAdapter { source: source.into() })?;
         }
         Ok(())
     }
@@ -248,7 +252,7 @@ fn folder_named(word: &str, kind: Kind) -> Result<Files, Error> {
         Kind::Base => starter::BASE.into_iter().collect(),
         Kind::Adapter => starter::adapter_names(),
     };
-    Files::folder(word).map_err(|source| Error::UnknownWord { word: word.to_owned(), known, source })
+    Files::folder(word).map_err(|source| Error::UnknownWord { word: word.to_owned(), known, source: source.into() })
 }
 
 /// An id made of a folder's or a repository's name.

@@ -67,8 +67,11 @@ fn server_rows(file: &ConfigFile, path: &str, given: &GivenValues) -> anyhow::Re
         let in_file = || file.has(key).then(|| Origin::File(path.to_owned()));
         let origin = given.origin(key).cloned().or_else(in_file).unwrap_or(Origin::Default);
         let value = values.remove(key).unwrap_or_default();
-        let is_unset = value.is_null() || (value == json!({}) && origin == Origin::Default);
-        let value = setting.unset.filter(|_| is_unset).map_or(value, |words| format!("({words})").into());
+        let is_empty = value.is_null() || value == json!({}) || value == json!([]);
+        let value = setting
+            .unset
+            .filter(|_| is_empty && origin == Origin::Default)
+            .map_or(value, |words| format!("({words})").into());
         Row { key, value, origin }
     };
     Ok(ServerConfig::all_settings().map(row).collect())
@@ -138,6 +141,8 @@ mod tests {
         check("log", "", &[], json!("warn"), "default");
         check("aliases", "[aliases]\na = 'b'", &[], json!({"a": "b"}), "file f.toml");
         check("aliases", "", &[], json!("(none)"), "default");
+        check("keys", "", &[], json!("(none)"), "default");
+        check("shadows", "", &[], json!([]), "default");
     }
 
     #[test]
