@@ -7,7 +7,7 @@ use std::fmt;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 use serde_json::error::Category;
@@ -81,27 +81,87 @@ pub(crate) fn read_value<T: DeserializeOwned>(expected: &'static str, value: Jso
     serde_path_to_error::deserialize(value).map_err(|error| refused(expected, error.path(), &error.inner().to_string()))
 }
 
-/// Whether a body is an object with this key: one pass that keeps nothing. What is not JSON has no key.
-pub(crate) fn has_key(body: &[u8], key: &'static str) -> bool {
+/// The lengths of the lists at the top of an object, by their keys: one pass that keeps nothing.
+///
+/// `None` where the key is missing, 0 where its value is no list. A body that is not JSON, or not an object, has no keys.
+pub(crate) fn list_lengths<const N: usize>(body: &[u8], keys: [&str; N]) -> [Option<usize>; N] {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    deserializer.deserialize_map(KeyVisitor(key)).unwrap_or(false)
+    deserializer.deserialize_map(LengthsVisitor(keys)).unwrap_or([None; N])
 }
 
-struct KeyVisitor(&'static str);
+struct LengthsVisitor<'a, const N: usize>([&'a str; N]);
 
-impl<'de> Visitor<'de> for KeyVisitor {
-    type Value = bool;
+impl<'de, const N: usize> Visitor<'de> for LengthsVisitor<'_, N> {
+    type Value = [Option<usize>; N];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let mut is_found = false;
-        while let Some((key, IgnoredAny)) = map.next_entry::<KeyText<'de>, IgnoredAny>()? {
-            is_found |= key.0 == self.0;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut lengths = [None; N];
+        while let Some(KeyText(key)) = map.next_key()? {
+            match self.0.iter().position(|wanted| *wanted == key) {
+                Some(n) => lengths[n] = Some(map.next_value::<ListLength>()?.0),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
         }
-        Ok(is_found)
+        Ok(lengths)
+    }
+}
+
+/// How many values a list has; 0 for what is no list.
+struct ListLength(usize);
+
+impl<'de> Deserialize<'de> for ListLength {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LengthVisitor).map(Self)
+    }
+}
+
+struct LengthVisitor;
+
+impl<'de> Visitor<'de> for LengthVisitor {
+    type Value = usize;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<usize, A::Error> {
+        let mut n = 0;
+        while values.next_element::<IgnoredAny>()?.is_some() {
+            n += 1;
+        }
+        Ok(n)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<usize, A::Error> {
+        IgnoredAny.visit_map(map).map(|_| 0)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<usize, E> {
+        Ok(0)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<usize, E> {
+        Ok(0)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<usize, E> {
+        Ok(0)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<usize, E> {
+        Ok(0)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<usize, E> {
+        Ok(0)
+    }
+
+    fn visit_unit<E>(self) -> Result<usize, E> {
+        Ok(0)
     }
 }
 
@@ -160,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_by_position_or_by_path() {
+    fn errors_name_a_position_or_a_path() {
         for (body, expected) in [
             (&b""[..], "the body is not valid JSON: EOF while parsing a value at line 1 column 0"),
             (b"{\"name\":\n 'a'}", "the body is not valid JSON: expected value at line 2 column 2"),
@@ -187,7 +247,7 @@ mod tests {
 
     /// Bodies and query strings are refused in the same words.
     #[test]
-    fn bytes_and_values_are_refused_alike() {
+    fn bytes_and_values_are_refused_in_the_same_words() {
         for body in [
             r#"{"name": null}"#,
             r#"{"name": ["a"]}"#,
@@ -211,17 +271,21 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found_at_the_top_alone() {
-        for (body, is_found) in [
-            (r#"{"a": 1, "documents": null}"#, true),
-            (r#"{"documents": [{"a": [1]}], "a": "}"}"#, true),
-            (r#"{"docu\u006dents": 1}"#, true),
-            (r#"{"a": {"documents": 1}, "b": ["documents"], "c": "documents"}"#, false),
-            (r#"["documents"]"#, false),
-            (r#"{"documents": "#, false),
-            ("", false),
+    fn lists_are_counted_at_the_top_alone() {
+        for (body, length) in [
+            (r#"{"a": 1, "documents": []}"#, Some(0)),
+            (r#"{"documents": ["x", 1, [2, 3], {"a": [4]}, null, "}"], "a": "}"}"#, Some(6)),
+            (r#"{"docu\u006dents": [1]}"#, Some(1)),
+            (r#"{"a": {"documents": [1]}, "b": ["documents"], "c": "documents"}"#, None),
+            (r#"["documents"]"#, None),
+            (r#"{"documents": ["#, None),
+            ("", None),
         ] {
-            assert_eq!(has_key(body.as_bytes(), "documents"), is_found, "{body}");
+            assert_eq!(list_lengths(body.as_bytes(), ["documents"]), [length], "{body}");
+        }
+        for no_list in ["null", "true", "-1", "1", "1.5", "\"x\"", "\"\\n\"", "{\"a\": [1]}"] {
+            let body = format!("{{\"documents\": {no_list}, \"texts\": [1, 2]}}");
+            assert_eq!(list_lengths(body.as_bytes(), ["texts", "documents", "c"]), [Some(2), Some(0), None], "{body}");
         }
     }
 

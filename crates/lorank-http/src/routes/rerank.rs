@@ -14,11 +14,12 @@ use axum::{Extension, Json as JsonBody};
 use lorank_core::{Candidate, ErrorKind, ModelVersion, Query, Score};
 use lorank_pipeline::{AdapterChoice, Fallback, Scoring, SearchRequest};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::search::CancelOnDrop;
 use super::{App, now_millis};
-use crate::json::{has_key, parse, read};
+use crate::json::{list_lengths, parse, read};
 use crate::request_id::Arrival;
 use crate::wire::{
     CohereError, ErrorAnswer, ErrorJson, Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked,
@@ -55,7 +56,7 @@ pub(crate) async fn unversioned(
 ) -> Response {
     let read = async {
         let body = app.json_bytes(&headers, body)?;
-        let is_cohere = parse(body.clone(), |body| Ok(has_key(body, "documents"))).await?;
+        let is_cohere = parse(body.clone(), |body| Ok(list_lengths(body, ["documents"])[0].is_some())).await?;
         Ok((body, is_cohere))
     };
     let (body, is_cohere) = match read.await {
@@ -248,7 +249,7 @@ pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, 
 
 async fn in_tei(app: App, body: Bytes) -> Result<Response, ServerError> {
     let TeiRerank { query, texts, raw_scores, return_text, truncation_direction, model, truncate: _ } =
-        parse(body, |body| read("a rerank request", body)).await?;
+        app.read_lists("a rerank request", body, ["texts"]).await?;
     if truncation_direction.is_some_and(|direction| !direction.eq_ignore_ascii_case("right")) {
         let problem = "can be `Right` alone: the end of what is too long is cut".to_owned();
         return Err(ServerError::InvalidValue { field: "truncation_direction".to_owned(), problem });
@@ -266,7 +267,7 @@ async fn in_tei(app: App, body: Bytes) -> Result<Response, ServerError> {
 
 async fn in_cohere(app: App, arrival: Arrival, body: Bytes, returns_by_default: bool) -> Result<Response, ServerError> {
     let Rerank { model, query, documents, top_n, rank_fields, return_documents, max_tokens_per_doc } =
-        parse(body, |body| read("a rerank request", body)).await?;
+        app.read_lists("a rerank request", body, ["documents"]).await?;
     app.check_documents("documents", documents.len())?;
     if top_n == Some(0) {
         let problem = "is 0; leave it out for all documents".to_owned();
@@ -293,7 +294,7 @@ async fn in_cohere(app: App, arrival: Arrival, body: Bytes, returns_by_default: 
 }
 
 async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, ServerError> {
-    let ScoreBody { model, text_1, text_2 } = parse(body, |body| read("a score request", body)).await?;
+    let ScoreBody { model, text_1, text_2 } = app.read_lists("a score request", body, SCORE_LISTS).await?;
     let texts = match text_2 {
         OneOrMany::One(text) => vec![text],
         OneOrMany::Many(texts) => texts,
@@ -328,7 +329,30 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
     Ok(JsonBody(answer).into_response())
 }
 
+/// The lists of a score request, by all the names that they go by.
+const SCORE_LISTS: [&str; 6] = ["text_1", "queries", "data_1", "text_2", "documents", "data_2"];
+
 impl App {
+    /// Reads a request with lists of texts. Their lengths are checked first: in memory, a list of empty texts takes many times the
+    /// bytes of its JSON.
+    async fn read_lists<T: DeserializeOwned + Send + 'static, const N: usize>(
+        &self,
+        expected: &'static str,
+        body: Bytes,
+        lists: [&'static str; N],
+    ) -> Result<T, ServerError> {
+        let max = self.config.n_documents_max.get();
+        let read_checked = move |body: &[u8]| {
+            for (field, found) in lists.into_iter().zip(list_lengths(body, lists)) {
+                if let Some(found) = found.filter(|found| *found > max) {
+                    return Err(ServerError::TooManyDocuments { field, found, max });
+                }
+            }
+            read(expected, body)
+        };
+        parse(body, read_checked).await
+    }
+
     fn check_documents(&self, field: &'static str, found: usize) -> Result<(), ServerError> {
         let max = self.config.n_documents_max.get();
         match found {

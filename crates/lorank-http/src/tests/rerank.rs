@@ -44,6 +44,13 @@ async fn text_embeddings_inference() {
             "Validation",
             "`texts` has 3 documents, which is above the limit of 2",
         ),
+        (
+            // Refused before the list is read: its last value would be refused for its type.
+            json!({"query": "q", "texts": ["a", "b", 3]}),
+            413,
+            "Validation",
+            "`texts` has 3 documents, which is above the limit of 2",
+        ),
         (json!({"query": "q"}), 422, "Validation", "the body is not a rerank request: missing field `texts`"),
         (
             json!({"query": "q", "texts": ["a"], "truncation_direction": "Left"}),
