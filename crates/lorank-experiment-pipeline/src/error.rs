@@ -71,9 +71,9 @@ impl ExperimentPipelineError {
     pub fn kind(&self) -> ExperimentPipelineErrorKind {
         match self {
             Self::Pipeline(error) => match error.kind() {
-                lorank_pipeline::ErrorKind::InvalidInput => ExperimentPipelineErrorKind::InvalidInput,
-                lorank_pipeline::ErrorKind::NotFound => ExperimentPipelineErrorKind::NotFound,
-                lorank_pipeline::ErrorKind::Unavailable => ExperimentPipelineErrorKind::Unavailable,
+                lorank_core::ErrorKind::Invalid => ExperimentPipelineErrorKind::InvalidInput,
+                lorank_core::ErrorKind::NotFound => ExperimentPipelineErrorKind::NotFound,
+                lorank_core::ErrorKind::Unavailable => ExperimentPipelineErrorKind::Unavailable,
                 _ => ExperimentPipelineErrorKind::Internal,
             },
             Self::UnknownExperiment { .. } | Self::UnknownArm { .. } => ExperimentPipelineErrorKind::NotFound,

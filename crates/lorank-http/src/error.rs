@@ -121,6 +121,12 @@ pub enum ServerError {
         /// When it is worth trying again.
         retry_after: RetryAfter,
     },
+    /// The request would miss its deadline, or make an earlier one miss its own.
+    #[error("the reranker has too much to do to finish before the deadline; try again later, or without reranking")]
+    WouldMissDeadline {
+        /// When it is worth trying again.
+        retry_after: RetryAfter,
+    },
     /// The search cannot be answered.
     #[error(transparent)]
     Search(#[from] ExperimentPipelineError),
@@ -306,7 +312,10 @@ impl ServerError {
             Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => ErrorKind::PayloadTooLarge,
             Self::TooSlow { .. } => ErrorKind::RequestTimeout,
             Self::UnsupportedMediaType { .. } | Self::NotLines { .. } => ErrorKind::UnsupportedMediaType,
-            Self::Overloaded { .. } | Self::QueueFull { .. } | Self::TooManyChanges { .. } => ErrorKind::Overloaded,
+            Self::Overloaded { .. }
+            | Self::QueueFull { .. }
+            | Self::WouldMissDeadline { .. }
+            | Self::TooManyChanges { .. } => ErrorKind::Overloaded,
             Self::Documents(error) => error.kind(),
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
             Self::Search(error) => match error.kind() {
@@ -350,7 +359,8 @@ impl ServerError {
         match self {
             Self::Overloaded { retry_after, .. }
             | Self::TooManyChanges { retry_after, .. }
-            | Self::QueueFull { retry_after } => Some(*retry_after),
+            | Self::QueueFull { retry_after }
+            | Self::WouldMissDeadline { retry_after } => Some(*retry_after),
             _ => None,
         }
     }

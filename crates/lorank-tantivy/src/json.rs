@@ -34,7 +34,7 @@ fn value_of(json: Json) -> Value {
             (None, Some(unsigned)) => Value::Unsigned(unsigned),
             (None, None) => Value::Float(number.as_f64().expect("a JSON number is an integer or a float")),
         },
-        Json::String(text) => Value::Text(text),
+        Json::String(text) => Value::Text(text.into()),
         Json::Array(values) => Value::List(values.into_iter().map(value_of).collect()),
         Json::Object(object) => Value::Object(fields_of(object)),
     }
