@@ -5,9 +5,9 @@
 //!
 //! **Admission** simulates the queue as a fluid: from now on all the requests that wait share the pace equally, as the fair
 //! shares of the queue make it (processor sharing; Kleinrock, 1967). The request whose tokens are done first leaves its share to the
-//! others. Three things are added to what the fluid takes: the rest of the batch that runs; one whole batch, since a request is
-//! answered when the batch with its last pair ends; and a margin of [`MARGIN`], for batches that take longer than
-//! the mean.
+//! others. Three things are added to what the fluid takes: the rest of the batch that runs; what others have in the batch with the
+//! request's last pair, since it is answered when that ends (at most a whole batch, and no more than all that waits); and a margin of
+//! [`MARGIN`], for batches that take longer than the mean.
 
 use std::time::{Duration, Instant};
 
@@ -71,10 +71,10 @@ impl Pace {
             (n_tokens as f64 / tokens_per_second - elapsed).max(0.0)
         });
         let n_tokens: f64 = demands.iter().map(|demand| demand.n_tokens as f64).sum();
-        let last_batch = n_tokens.min(moment.batch_tokens_max as f64) / tokens_per_second;
+        let (all, batch) = (n_tokens / tokens_per_second, moment.batch_tokens_max as f64 / tokens_per_second);
         let late = |(demand, seconds): (&Demand, f64)| {
             let remaining = demand.deadline?.saturating_duration_since(moment.now).as_secs_f64();
-            let expected = (running + seconds + last_batch) * (1.0 + MARGIN);
+            let expected = (running + (seconds + batch).min(all)) * (1.0 + MARGIN);
             (expected > remaining).then(|| expected - remaining)
         };
         let excess =
@@ -135,16 +135,16 @@ mod tests {
             let excess = pace(100).excess(&demands, &Moment { now, running, batch_tokens_max });
             excess.map(|excess| (excess.as_secs_f64() * 1e3).round() / 1e3)
         };
-        // 1 s for the tokens and 0.5 s for the last batch, and a tenth.
-        assert_eq!(excess(&[(100, at(1.65))], None, 50), None);
-        assert_eq!(excess(&[(100, at(1.0))], None, 50), Some(0.65));
+        // 1 s for the tokens, and a tenth.
+        assert_eq!(excess(&[(100, at(1.11))], None, 50), None);
+        assert_eq!(excess(&[(100, at(1.0))], None, 50), Some(0.1));
         // Half a second of a running batch is left.
-        assert_eq!(excess(&[(100, at(1.65))], Some((100, now - Duration::from_millis(500))), 50), Some(0.55));
-        // Who has no deadline is not late and takes its share.
+        assert_eq!(excess(&[(100, at(1.11))], Some((100, now - Duration::from_millis(500))), 50), Some(0.54));
+        // Who has no deadline is not late, takes its share, and is in the last batch too: 2 s and 0.5 s.
         assert_eq!(excess(&[(100, None)], None, 50), None);
-        assert_eq!(excess(&[(100, at(1.65)), (900, None)], None, 50), Some(1.1));
+        assert_eq!(excess(&[(100, at(1.11)), (900, None)], None, 50), Some(1.64));
         // The later of two counts.
-        assert_eq!(excess(&[(100, at(1.0)), (100, at(0.5))], None, 50), Some(2.25));
+        assert_eq!(excess(&[(100, at(1.0)), (100, at(0.5))], None, 50), Some(1.7));
     }
 
     #[test]

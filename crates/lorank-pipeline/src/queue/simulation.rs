@@ -13,8 +13,8 @@ use super::waiting::{Request, Waiting};
 use super::{Limits, Outcome, Submission};
 use crate::{Cancellation, Fallback, PipelineConfig};
 
-/// What the model computes in a second.
-const TOKENS_PER_SECOND: f64 = 20_000.0;
+/// What the model computes in a second: a request of 100 passages takes 0.45 s alone.
+const TOKENS_PER_SECOND: f64 = 40_000.0;
 
 /// How long requests arrive.
 const SECONDS: f64 = 60.0;
@@ -233,8 +233,8 @@ fn so_it_does_for_mixed_sizes_and_deadlines() {
 #[test]
 fn below_the_capacity_nearly_all_are_served() {
     for seed in 1..=5 {
-        let minute = simulate(true, 0.5, 0.2, &[10, 20, 30], &[2.0], seed);
-        assert!(minute.n_reranked as f64 >= 0.99 * minute.n_offered as f64, "seed {seed}: {minute:?}");
+        let minute = simulate(true, 0.4, 0.2, &[10, 50, 100], &[2.0], seed);
+        assert!(minute.n_reranked as f64 >= 0.95 * minute.n_offered as f64, "seed {seed}: {minute:?}");
     }
 }
 

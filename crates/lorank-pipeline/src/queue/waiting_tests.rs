@@ -290,14 +290,17 @@ fn what_cannot_be_done_in_time_is_refused_at_once() {
     let mut desk = measured_desk();
     let until = |desk: &Desk, millis| Some(Deadline::at(desk.now + Duration::from_millis(millis)));
     let deadline = until(&desk, 1_000);
-    // 100 tokens take a second, and the last batch 0.1 s of it again, and a tenth: 1.21 s.
+    // 100 tokens take a second, and a tenth of it is the margin.
     let refused = desk.enter_until(deadline, false, "large", &pairs(&[10; 10])).err();
-    assert_eq!(refused, Some(Fallback::WouldMissDeadline { retry_after: Duration::from_millis(210) }));
-    let _first = desk.enter_until(deadline, false, "first", &pairs(&[10; 4])).unwrap();
+    assert!(
+        matches!(refused, Some(Fallback::WouldMissDeadline { retry_after }) if retry_after.as_millis().abs_diff(100) <= 1),
+        "{refused:?}"
+    );
+    let _first = desk.enter_until(deadline, false, "first", &pairs(&[10; 5])).unwrap();
     // It would be in time itself, but the first would not be any more.
     let later = until(&desk, 60_000);
-    assert!(desk.enter_until(later, false, "second", &pairs(&[10; 5])).is_err());
-    assert!(desk.enter_until(None, false, "third", &pairs(&[10; 5])).is_err());
+    assert!(desk.enter_until(later, false, "second", &pairs(&[10; 6])).is_err());
+    assert!(desk.enter_until(None, false, "third", &pairs(&[10; 6])).is_err());
     assert!(desk.enter_until(later, false, "fourth", &pairs(&[10; 3])).is_ok());
     assert!(desk.enter_as(true, "background", &pairs(&[10; 50])).is_ok(), "it delays nobody");
 }
