@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lorank::core::{
-    AdapterId, BoxError, Candidate, Digest, FirstStage, Group, ModelVersion, Precision, Query, Reranker, Score,
+    AdapterId, BoxError, Candidate, Digest, EncodedPair, FirstStage, ModelVersion, Precision, Query, Reranker, Score,
 };
 use lorank::experiment_pipeline::{ExperimentPipeline, Trial};
 use lorank::experiment_store::{ExperimentStore, StoreConfig};
@@ -37,9 +37,9 @@ impl Reranker for Appraiser {
         Ok(ModelVersion { base_model, base_digest, adapter: None, prompt_version, precision, merged: false })
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-        let worth = |candidate: &Candidate| Ok(Score::new(candidate.id.as_str().parse()?)?);
-        batch.iter().map(|group| group.candidates.iter().map(worth).collect()).collect()
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+        let worth = |pair: &&EncodedPair| Ok(Score::new(pair.texts()?.text.trim_start_matches("worth ").parse()?)?);
+        batch.iter().map(worth).collect()
     }
 }
 

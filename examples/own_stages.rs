@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use lorank::core::{
-    AdapterId, BoxError, Candidate, Digest, FirstStage, Group, ModelVersion, Precision, Query, Reranker, Score,
+    AdapterId, BoxError, Candidate, Digest, EncodedPair, FirstStage, ModelVersion, Precision, Query, Reranker, Score,
 };
 use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
 
@@ -41,9 +41,10 @@ impl FirstStage for Shelf {
 // # A reranker
 //
 // `resolve` says which exact model answers: the score cache trusts it, so a digest must change whenever scores do. `score`
-// gives one score per candidate of each group, in their order, and decides nothing else. This one prefers texts that say
-// little beside the query's words. A model behind a service of yours would send each group there, and put an error in its
-// place where the service fails: the answer is then in first-stage order and says why.
+// gives one score per pair, in their order, and decides nothing else. This one prefers texts that say little beside the query's
+// words. A model behind a service of yours would send the batch there, and put errors in the scores' place where the service
+// fails: the answer is then in first-stage order and says why. A model with a tokenizer implements `encode` too, which runs on
+// the caller's thread; without it, pairs carry their texts.
 
 struct ToThePoint;
 
@@ -64,16 +65,12 @@ impl Reranker for ToThePoint {
         })
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-        let score_group = |group: &Group<'_>| {
-            let wanted = words(&group.query.text);
-            let score = |candidate: &Candidate| {
-                let said = words(&candidate.text);
-                Ok(Score::new(said.intersection(&wanted).count() as f32 / said.union(&wanted).count() as f32)?)
-            };
-            group.candidates.iter().map(score).collect()
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+        let score = |pair: &&EncodedPair| {
+            let (wanted, found) = (words(&pair.texts()?.query), words(&pair.texts()?.text));
+            Ok(Score::new(found.intersection(&wanted).count() as f32 / found.union(&wanted).count() as f32)?)
         };
-        batch.iter().map(score_group).collect()
+        batch.iter().map(score).collect()
     }
 }
 
@@ -94,7 +91,7 @@ pub fn main() -> Result<(), BoxError> {
     for hit in &answer.hits {
         println!("{} (was {})  {}", hit.rank, hit.first_stage_rank, hit.candidate.text);
     }
-    assert!(answer.reranked && answer.hits[0].candidate.text == "who invented the light bulb");
+    assert!(answer.reranked && &*answer.hits[0].candidate.text == "who invented the light bulb");
 
     // The same search again costs no model work: its scores are in the cache.
     let again = pipeline.search(&SearchRequest::new("who invented the light bulb"))?;

@@ -1,19 +1,34 @@
 //! Which adapters are in memory: loaded on demand, held up to a limit, the least recently used let go of first.
+//!
+//! Loads run on threads of their own, at most [`LOADERS_MAX`] at once and one for each key. Whoever asks waits for the load, and no
+//! longer than its deadline; the load goes on without it, and what it gives is kept for the next one that asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Display};
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use lorank_core::BoxError;
+use lorank_core::{BoxError, Deadline};
 
 use crate::RegistryError;
 
+/// How many loads run at once. Each reads its files and lays weights out on one core.
+const LOADERS_MAX: usize = 2;
+
+/// How many loads may wait for a thread.
+const WAITING_LOADS_MAX: usize = 256;
+
 type SharedError = Arc<dyn std::error::Error + Send + Sync>;
 
+/// A load, until a thread runs it.
+type LoadFn<T> = Box<dyn FnOnce() -> Result<(T, u64), BoxError> + Send>;
+
 /// Loaded values by key, up to a limit of bytes. One that is in use is never let go of, so the limit can be passed while
-/// requests hold more than it; it holds again as soon as they end.
+/// requests hold more than it; it holds again as soon as they end. A value whose load ended when nobody waited any more counts as in
+/// use until somebody asks for it, or another such value takes its place.
 pub struct Residency<K: Ord + Clone, T> {
     shared: Arc<Shared<K, T>>,
 }
@@ -27,20 +42,28 @@ struct Shared<K, T> {
 
 struct Held<K, T> {
     slots: BTreeMap<K, Slot<T>>,
+    /// Loads that wait for a thread.
+    queue: VecDeque<(K, LoadFn<T>)>,
+    n_loaders: usize,
+    /// The last value whose load ended when nobody waited for it, until somebody asks for it.
+    unclaimed: Option<K>,
     /// Counts uses, to say which was last.
     n_uses: u64,
     stats: ResidencyStats,
 }
 
 enum Slot<T> {
-    Loading(Arc<Load>),
+    /// The load waits for a thread or runs on one, and so many callers wait for it.
+    Loading {
+        load: Arc<Load<T>>,
+        n_waiting: usize,
+    },
     Ready(Ready<T>),
 }
 
-/// One load; what it failed of, for those that wait for it.
-#[derive(Default)]
-struct Load {
-    failure: OnceLock<SharedError>,
+/// What became of one load, for those that wait for it. With a value all of them are counted as its users.
+struct Load<T> {
+    outcome: OnceLock<Result<Arc<T>, SharedError>>,
 }
 
 struct Ready<T> {
@@ -77,39 +100,90 @@ pub struct Resident<K: Ord + Clone, T> {
     value: Arc<T>,
 }
 
-impl<K: Ord + Clone + Display, T> Residency<K, T> {
+impl<K: Ord + Clone + Display + Send + 'static, T: Send + Sync + 'static> Residency<K, T> {
     /// Nothing held yet, and at most so many bytes held when nothing is in use.
     pub fn new(bytes_max: u64) -> Self {
-        let held = Held { slots: BTreeMap::new(), n_uses: 0, stats: ResidencyStats::default() };
+        let held = Held {
+            slots: BTreeMap::new(),
+            queue: VecDeque::new(),
+            n_loaders: 0,
+            unclaimed: None,
+            n_uses: 0,
+            stats: ResidencyStats::default(),
+        };
         Self { shared: Arc::new(Shared { bytes_max, held: Mutex::new(held), loaded: Condvar::new() }) }
     }
 
-    /// The value of a key: the one that is held, or else the one that `load` returns with its bytes in memory.
+    /// The value of a key: the one that is held, or else the one that `load` returns with its bytes in memory; `None` where
+    /// the deadline passed before that. The load goes on then, and a later call finds the value.
     ///
-    /// Of several callers at once one loads and the others wait for it. A load must not ask for its own key.
+    /// Of several callers at once one has the value loaded and all wait for it.
     ///
     /// # Errors
     /// [`RegistryError::Load`] where the load failed, for all that waited for it. The next call tries again.
     pub fn get_or_load<E: Into<BoxError>>(
         &self,
         key: &K,
-        load: impl FnOnce() -> Result<(T, u64), E>,
-    ) -> Result<Resident<K, T>, RegistryError> {
+        deadline: Option<Deadline>,
+        load: impl FnOnce() -> Result<(T, u64), E> + Send + 'static,
+    ) -> Result<Option<Resident<K, T>>, RegistryError> {
         let mut held = self.shared.lock();
-        let mine = loop {
-            if let Some(value) = held.hand_out(key) {
-                return Ok(Resident { shared: self.shared.clone(), key: key.clone(), value });
+        if let Some(value) = held.hand_out(key) {
+            return Ok(Some(self.resident(key, value)));
+        }
+        let load = match held.slots.get_mut(key) {
+            Some(Slot::Loading { load, n_waiting }) => {
+                *n_waiting += 1;
+                load.clone()
             }
-            let Some(Slot::Loading(theirs)) = held.slots.get(key) else { break Arc::new(Load::default()) };
-            let theirs = theirs.clone();
-            held = self.shared.loaded.wait(held).unwrap_or_else(PoisonError::into_inner);
-            if let Some(source) = theirs.failure.get() {
-                return Err(RegistryError::Load { key: key.to_string(), source: source.clone() });
+            _ => {
+                if held.queue.len() >= WAITING_LOADS_MAX {
+                    return Err(failure(
+                        key,
+                        &SharedError::from(BoxError::from("too many adapters wait to be loaded")),
+                    ));
+                }
+                let new = Arc::new(Load { outcome: OnceLock::new() });
+                held.slots.insert(key.clone(), Slot::Loading { load: new.clone(), n_waiting: 1 });
+                held.queue.push_back((key.clone(), Box::new(move || load().map_err(Into::into))));
+                self.shared.start_loader(&mut held);
+                new
             }
         };
-        held.slots.insert(key.clone(), Slot::Loading(mine.clone()));
-        drop(held);
-        self.load(key, &mine, load)
+        self.wait(key, &load, deadline, held)
+    }
+
+    /// Waits for a load in which this caller is counted.
+    fn wait(
+        &self,
+        key: &K,
+        load: &Load<T>,
+        deadline: Option<Deadline>,
+        mut held: MutexGuard<'_, Held<K, T>>,
+    ) -> Result<Option<Resident<K, T>>, RegistryError> {
+        loop {
+            match load.outcome.get() {
+                Some(Ok(value)) => return Ok(Some(self.resident(key, value.clone()))),
+                Some(Err(source)) => return Err(failure(key, source)),
+                None => {}
+            }
+            let Some(deadline) = deadline else {
+                held = self.shared.loaded.wait(held).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if deadline.has_passed() {
+                if let Some(Slot::Loading { n_waiting, .. }) = held.slots.get_mut(key) {
+                    *n_waiting -= 1;
+                }
+                return Ok(None);
+            }
+            let waited = self.shared.loaded.wait_timeout(held, deadline.remaining());
+            held = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn resident(&self, key: &K, value: Arc<T>) -> Resident<K, T> {
+        Resident { shared: self.shared.clone(), key: key.clone(), value }
     }
 
     /// Whether the value of a key is held now.
@@ -123,43 +197,54 @@ impl<K: Ord + Clone + Display, T> Residency<K, T> {
         let n_held = held.slots.values().filter(|slot| matches!(slot, Slot::Ready(_))).count();
         ResidencyStats { n_held, ..held.stats }
     }
+}
 
-    fn load<E: Into<BoxError>>(
-        &self,
-        key: &K,
-        mine: &Load,
-        load: impl FnOnce() -> Result<(T, u64), E>,
-    ) -> Result<Resident<K, T>, RegistryError> {
-        // Should the load panic, this still stands, and those that wait are told.
-        let failure = Some(SharedError::from(BoxError::from("the load panicked")));
-        let mut ending = Ending { shared: &self.shared, key, load: mine, failure };
-        let started = Instant::now();
-        match load() {
-            Ok((value, bytes)) => {
-                ending.failure = None;
-                Ok(self.take_in(key, value, bytes, started.elapsed()))
-            }
+impl<K: Ord + Clone + Send + 'static, T: Send + Sync + 'static> Shared<K, T> {
+    /// Starts a thread for the loads that wait, unless there are enough already.
+    fn start_loader(self: &Arc<Self>, held: &mut Held<K, T>) {
+        if held.n_loaders >= LOADERS_MAX {
+            return;
+        }
+        let shared = self.clone();
+        let thread = thread::Builder::new().name("lorank-load".to_owned()).spawn(move || shared.run_loads());
+        match thread {
+            Ok(_) => held.n_loaders += 1,
+            // One that runs will come to it.
+            Err(_) if held.n_loaders > 0 => {}
             Err(error) => {
-                let source = SharedError::from(error.into());
-                ending.failure = Some(source.clone());
-                Err(RegistryError::Load { key: key.to_string(), source })
+                let source = SharedError::from(BoxError::from(error));
+                for (key, _) in std::mem::take(&mut held.queue) {
+                    held.fail(&key, &source);
+                }
             }
         }
     }
 
-    fn take_in(&self, key: &K, value: T, bytes: u64, took: Duration) -> Resident<K, T> {
-        let mut held = self.shared.lock();
-        held.stats.n_loads += 1;
-        held.stats.load_time += took;
-        held.stats.last_load_time = took;
-        held.stats.bytes += bytes;
-        let value = Arc::new(value);
-        let ready = Ready { value: value.clone(), bytes, n_users: 1, last_use: held.next_use() };
-        held.slots.insert(key.clone(), Slot::Ready(ready));
-        let let_go = held.trim(self.shared.bytes_max);
-        drop(held);
-        drop(let_go);
-        Resident { shared: self.shared.clone(), key: key.clone(), value }
+    /// Runs loads until none waits any more.
+    fn run_loads(&self) {
+        loop {
+            let mut held = self.lock();
+            let Some((key, load)) = held.queue.pop_front() else {
+                held.n_loaders -= 1;
+                return;
+            };
+            drop(held);
+            let started = Instant::now();
+            // A load that panics has failed; whatever it was making is dropped.
+            let outcome = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| Err("the load panicked".into()));
+            let took = started.elapsed();
+            let mut held = self.lock();
+            let let_go = match outcome {
+                Ok((value, bytes)) => held.take_in(&key, value, bytes, took, self.bytes_max),
+                Err(error) => {
+                    held.fail(&key, &SharedError::from(error));
+                    Vec::new()
+                }
+            };
+            drop(held);
+            drop(let_go);
+            self.loaded.notify_all();
+        }
     }
 }
 
@@ -181,7 +266,38 @@ impl<K: Ord + Clone, T> Held<K, T> {
         let Some(Slot::Ready(ready)) = self.slots.get_mut(key) else { return None };
         ready.n_users += 1;
         ready.last_use = last_use;
+        self.unclaimed.take_if(|unclaimed| unclaimed == key);
         Some(ready.value.clone())
+    }
+
+    /// A load has ended: all that wait for it are users now. Returns what has to go for it, to be dropped outside the lock.
+    fn take_in(&mut self, key: &K, value: T, bytes: u64, took: Duration, bytes_max: u64) -> Vec<Arc<T>> {
+        self.stats.n_loads += 1;
+        self.stats.load_time += took;
+        self.stats.last_load_time = took;
+        self.stats.bytes += bytes;
+        let value = Arc::new(value);
+        let n_users = self.end(key, Ok(value.clone()));
+        let ready = Ready { value, bytes, n_users, last_use: self.next_use() };
+        self.slots.insert(key.clone(), Slot::Ready(ready));
+        if n_users == 0 {
+            self.unclaimed = Some(key.clone());
+        }
+        self.trim(bytes_max)
+    }
+
+    /// A load has failed: all that wait for it are told, and the next call tries again.
+    fn fail(&mut self, key: &K, source: &SharedError) {
+        self.stats.n_failed_loads += 1;
+        self.end(key, Err(source.clone()));
+    }
+
+    /// Tells those that wait for a load what became of it; how many they are.
+    fn end(&mut self, key: &K, outcome: Result<Arc<T>, SharedError>) -> usize {
+        let Some(Slot::Loading { load, n_waiting }) = self.slots.remove(key) else { return 0 };
+        // A load ends once, so nothing is there yet.
+        let _ = load.outcome.set(outcome);
+        n_waiting
     }
 
     fn hand_back(&mut self, key: &K) {
@@ -197,7 +313,9 @@ impl<K: Ord + Clone, T> Held<K, T> {
         let mut let_go = Vec::new();
         while self.stats.bytes > bytes_max {
             let idle = self.slots.iter().filter_map(|(key, slot)| match slot {
-                Slot::Ready(ready) if ready.n_users == 0 => Some((ready.last_use, key)),
+                Slot::Ready(ready) if ready.n_users == 0 && self.unclaimed.as_ref() != Some(key) => {
+                    Some((ready.last_use, key))
+                }
                 _ => None,
             });
             let Some(key) = idle.min_by_key(|(last_use, _)| *last_use).map(|(_, key)| key.clone()) else { break };
@@ -211,24 +329,8 @@ impl<K: Ord + Clone, T> Held<K, T> {
     }
 }
 
-/// Ends a load, however it ends: a failed one makes room for another try, and all that wait are woken.
-struct Ending<'a, K: Ord + Clone, T> {
-    shared: &'a Shared<K, T>,
-    key: &'a K,
-    load: &'a Load,
-    failure: Option<SharedError>,
-}
-
-impl<K: Ord + Clone, T> Drop for Ending<'_, K, T> {
-    fn drop(&mut self) {
-        if let Some(failure) = self.failure.take() {
-            let mut held = self.shared.lock();
-            held.slots.remove(self.key);
-            held.stats.n_failed_loads += 1;
-            let _ = self.load.failure.set(failure);
-        }
-        self.shared.loaded.notify_all();
-    }
+fn failure(key: &impl Display, source: &SharedError) -> RegistryError {
+    RegistryError::Load { key: key.to_string(), source: source.clone() }
 }
 
 impl<K: Ord + Clone, T> Deref for Resident<K, T> {
@@ -265,7 +367,7 @@ impl<K: Ord + Clone, T> fmt::Debug for Resident<K, T> {
 mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::thread;
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
 
@@ -274,7 +376,7 @@ mod tests {
     }
 
     fn get(residency: &Residency<u32, u32>, key: u32) -> Resident<u32, u32> {
-        residency.get_or_load(&key, || Ok::<_, BoxError>((key, 10))).unwrap()
+        residency.get_or_load(&key, None, move || Ok::<_, BoxError>((key, 10))).unwrap().unwrap()
     }
 
     #[test]
@@ -312,15 +414,15 @@ mod tests {
     /// Many threads, few keys, room for two of five: every value counts itself in and out.
     #[test]
     fn nothing_is_loaded_twice_at_once_and_the_limit_holds_once_idle() {
-        struct Counted<'a>(&'a AtomicU64, u32);
-        impl Drop for Counted<'_> {
+        type Counts = [AtomicU64; 5];
+        struct Counted(Arc<Counts>, u32);
+        impl Drop for Counted {
             fn drop(&mut self) {
-                assert!(self.0.fetch_sub(1, Ordering::SeqCst) > 0);
+                assert!(self.0[self.1 as usize].fetch_sub(1, Ordering::SeqCst) > 0);
             }
         }
-        let zeros = || -> Vec<AtomicU64> { (0..5).map(|_| AtomicU64::new(0)).collect() };
         // A value that was let go of ends outside the lock, so the next one may be there a moment before.
-        let (alive, loading) = (zeros(), zeros());
+        let (alive, loading) = (Arc::<Counts>::default(), Arc::<Counts>::default());
         let (residency, start) = (Residency::new(20), Barrier::new(8));
         thread::scope(|scope| {
             for thread in 0..8 {
@@ -329,16 +431,20 @@ mod tests {
                     start.wait();
                     for n in 0..500_u32 {
                         let key = (n * (thread + 1) + n / 7) % 5;
-                        let load = || {
-                            assert_eq!(loading[key as usize].fetch_add(1, Ordering::SeqCst), 0, "loaded twice");
-                            alive[key as usize].fetch_add(1, Ordering::SeqCst);
-                            thread::yield_now();
-                            loading[key as usize].fetch_sub(1, Ordering::SeqCst);
-                            Ok::<_, BoxError>((Counted(&alive[key as usize], key), 10))
+                        let load = {
+                            let (alive, loading) = (alive.clone(), loading.clone());
+                            move || {
+                                let n_loading = &loading[key as usize];
+                                assert_eq!(n_loading.fetch_add(1, Ordering::SeqCst), 0, "loaded twice");
+                                alive[key as usize].fetch_add(1, Ordering::SeqCst);
+                                thread::yield_now();
+                                n_loading.fetch_sub(1, Ordering::SeqCst);
+                                Ok::<_, BoxError>((Counted(alive.clone(), key), 10))
+                            }
                         };
-                        let value = residency.get_or_load(&key, load).unwrap();
+                        let value = residency.get_or_load(&key, None, load).unwrap().unwrap();
                         assert_eq!(value.1, key);
-                        assert!(value.0.load(Ordering::SeqCst) > 0, "let go of while in use");
+                        assert!(value.0[key as usize].load(Ordering::SeqCst) > 0, "let go of while in use");
                     }
                 });
             }
@@ -346,42 +452,52 @@ mod tests {
         let stats = residency.stats();
         assert_eq!((stats.n_held, stats.bytes), (2, 20));
         assert_eq!(stats.n_loads, stats.n_evictions + 2);
-        assert_eq!(alive.iter().map(|n| n.load(Ordering::SeqCst)).sum::<u64>(), 2);
+        // The last value that was let go of may still be on its way out.
+        while alive.iter().map(|n| n.load(Ordering::SeqCst)).sum::<u64>() != 2 {
+            thread::yield_now();
+        }
     }
 
-    /// How many threads wait for the load of a key: each holds it, as do its slot and its loader.
+    /// How many threads wait for the load of a key.
     fn n_waiting(residency: &Residency<u32, u32>, key: u32) -> usize {
         match residency.shared.lock().slots.get(&key) {
-            Some(Slot::Loading(load)) => Arc::strong_count(load) - 2,
+            Some(Slot::Loading { n_waiting, .. }) => *n_waiting,
             _ => 0,
         }
     }
 
-    /// The answers of a load that ends when three others wait for it: the loader's first.
-    fn answers_of(residency: &Residency<u32, u32>, load: fn() -> Result<(u32, u64), BoxError>) -> [String; 4] {
-        let begun = Barrier::new(4);
-        let answer = |got: Result<Resident<u32, u32>, RegistryError>| match got {
-            Ok(value) => value.to_string(),
-            Err(error) => std::error::Error::source(&error).unwrap().to_string(),
-        };
-        let slow = || {
-            begun.wait();
-            while n_waiting(residency, 1) < 3 {
-                thread::yield_now();
-            }
+    /// A load that ends when a test says so.
+    fn gated(
+        load: fn() -> Result<(u32, u64), BoxError>,
+    ) -> (Sender<()>, impl FnOnce() -> Result<(u32, u64), BoxError>) {
+        let (open, opened) = channel();
+        let gated = move || {
+            let _ = opened.recv();
             load()
         };
+        (open, gated)
+    }
+
+    /// What four callers get of a load that ends when all of them wait for it.
+    fn answers_of(residency: &Residency<u32, u32>, load: fn() -> Result<(u32, u64), BoxError>) -> [String; 4] {
+        let answer = |got: Result<Option<Resident<u32, u32>>, RegistryError>| match got {
+            Ok(value) => value.unwrap().to_string(),
+            Err(error) => std::error::Error::source(&error).unwrap().to_string(),
+        };
+        let (open, first_load) = gated(load);
         thread::scope(|scope| {
-            let loader = scope.spawn(|| answer(residency.get_or_load(&1, slow)));
-            let waiters = [(); 3].map(|()| {
-                scope.spawn(|| {
-                    begun.wait();
-                    answer(residency.get_or_load(&1, || Err("loaded a second time")))
-                })
-            });
-            let first = loader.join().unwrap_or_else(|_| "the loader panicked".into());
-            let [a, b, c] = waiters.map(|waiter| waiter.join().unwrap());
-            [first, a, b, c]
+            let first = scope.spawn(|| answer(residency.get_or_load(&1, None, first_load)));
+            while n_waiting(residency, 1) < 1 {
+                thread::yield_now();
+            }
+            let second_load = || answer(residency.get_or_load(&1, None, || Err("loaded a second time")));
+            let others = [(); 3].map(|()| scope.spawn(second_load));
+            while n_waiting(residency, 1) < 4 {
+                thread::yield_now();
+            }
+            open.send(()).unwrap();
+            let [a, b, c] = others.map(|other| other.join().unwrap());
+            [first.join().unwrap(), a, b, c]
         })
     }
 
@@ -389,10 +505,43 @@ mod tests {
     fn all_that_wait_get_what_the_one_load_gave_and_a_failed_one_can_be_tried_again() {
         let residency = Residency::new(100);
         assert_eq!(answers_of(&residency, || Err("no disk".into())), ["no disk"; 4]);
-        let panicked = answers_of(&residency, || panic!("on purpose"));
-        assert_eq!(panicked, ["the loader panicked", "the load panicked", "the load panicked", "the load panicked"]);
+        assert_eq!(answers_of(&residency, || panic!("on purpose")), ["the load panicked"; 4]);
         assert_eq!((residency.stats().n_failed_loads, residency.stats().bytes), (2, 0));
         assert_eq!(answers_of(&residency, || Ok((7, 10))), ["7"; 4]);
         assert_eq!((residency.stats().n_loads, residency.stats().n_held), (1, 1));
+    }
+
+    /// Room for none, and a caller that comes too late for its deadline.
+    #[test]
+    fn a_load_that_nobody_waits_for_any_more_goes_on_and_is_kept_for_the_next_caller() {
+        let residency = Residency::new(0);
+        let (open, load) = gated(|| Ok((7, 10)));
+        let past = Some(Deadline::at(Instant::now()));
+        assert!(residency.get_or_load(&1, past, load).unwrap().is_none());
+        assert_eq!(n_waiting(&residency, 1), 0);
+        open.send(()).unwrap();
+        while !residency.is_held(&1) {
+            thread::yield_now();
+        }
+        let again = || Err::<(u32, u64), _>("loaded a second time");
+        let value = residency.get_or_load(&1, past, again).unwrap().expect("it is there without a wait");
+        assert_eq!((*value, residency.stats().n_loads), (7, 1));
+        drop(value);
+        assert!(!residency.is_held(&1), "used once, it has to go like any other");
+    }
+
+    #[test]
+    fn one_key_does_not_wait_for_another() {
+        let residency = Residency::new(100);
+        let (open, load) = gated(|| Ok((1, 10)));
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| *residency.get_or_load(&1, None, load).unwrap().unwrap());
+            while n_waiting(&residency, 1) < 1 {
+                thread::yield_now();
+            }
+            assert_eq!(*get(&residency, 2), 2);
+            open.send(()).unwrap();
+            assert_eq!(slow.join().unwrap(), 1);
+        });
     }
 }

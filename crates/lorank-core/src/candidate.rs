@@ -1,16 +1,20 @@
 //! Documents handed to the reranker.
 
+use std::sync::Arc;
+
 use crate::{DocumentId, Fields, Score};
 
-/// A document that the first stage found. Its place in the first stage's list is its first-stage rank.
+/// A document that the first stage found. Its position in the first stage's list is its first-stage rank.
+///
+/// Texts are shared: a clone copies none of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     /// The document's own id.
     pub id: DocumentId,
     /// The title that the reranker reads. `None` (no title field) and `Some("")` (an empty one) encode differently.
-    pub title: Option<String>,
+    pub title: Option<Arc<str>>,
     /// The text that the reranker reads.
-    pub text: String,
+    pub text: Arc<str>,
     /// The first stage's score.
     pub first_stage_score: Score,
     /// The stored fields, to be returned with the hit.
@@ -19,7 +23,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// A candidate without title or stored fields.
-    pub fn new(id: impl Into<String>, text: impl Into<String>, first_stage_score: Score) -> Self {
+    pub fn new(id: impl Into<String>, text: impl Into<Arc<str>>, first_stage_score: Score) -> Self {
         let id = DocumentId::new(id.into());
         Self { id, title: None, text: text.into(), first_stage_score, fields: Fields::new() }
     }

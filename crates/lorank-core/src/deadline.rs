@@ -17,9 +17,19 @@ impl Deadline {
         Self(instant)
     }
 
+    /// The point in time.
+    pub const fn instant(&self) -> Instant {
+        self.0
+    }
+
     /// The time that is left; zero once the deadline has passed.
     pub fn remaining(&self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+        self.remaining_at(Instant::now())
+    }
+
+    /// The time that is left at a point in time; zero once the deadline has passed.
+    pub fn remaining_at(&self, now: Instant) -> Duration {
+        self.0.saturating_duration_since(now)
     }
 
     /// Whether the deadline has passed.

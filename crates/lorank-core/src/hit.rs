@@ -1,6 +1,6 @@
 //! Entries of an answer.
 
-use crate::{Candidate, Score, Snippet};
+use crate::{Blend, Candidate, Score, Snippet};
 
 /// An entry of an answer: the document, where it stands now and where the first stage had it.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,10 +9,24 @@ pub struct Hit {
     pub rank: usize,
     /// The reranker's score; `None` where the document was not reranked (past the depth, or after a fallback).
     pub rerank_score: Option<Score>,
+    /// Where the rerank score comes from; `None` where there is none.
+    pub score_origin: Option<ScoreOrigin>,
+    /// What the hit was ordered by where the order is blended; `None` where the rerank score counts alone, and for a hit that
+    /// has none.
+    pub blend: Option<Blend>,
     /// The 1-based place in the first stage's list.
     pub first_stage_rank: usize,
     /// The document, with the first stage's score.
     pub candidate: Candidate,
     /// A passage of the text with the matched terms marked, where the first stage makes one.
     pub snippet: Option<Snippet>,
+}
+
+/// Where a rerank score comes from. The score is the same to the bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreOrigin {
+    /// The score cache held it.
+    Cache,
+    /// The model computed it after the request had arrived: for it, or for another one with the same pair.
+    Model,
 }

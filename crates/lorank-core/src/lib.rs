@@ -17,19 +17,20 @@
 //! impl FirstStage for Newest {
 //!     fn retrieve(&self, _query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
 //!         let newest = self.0.iter().enumerate().rev().take(depth.get());
-//!         newest.map(|(n, text)| Ok(Candidate::new(n.to_string(), text, Score::new(n as f32)?))).collect()
+//!         newest.map(|(n, text)| Ok(Candidate::new(n.to_string(), text.as_str(), Score::new(n as f32)?))).collect()
 //!     }
 //! }
 //!
 //! let stage = Newest(vec!["old".into(), "new".into()]);
 //! let found = stage.retrieve(&Query::new("any"), NonZeroUsize::MIN).unwrap();
-//! assert_eq!(found[0].text, "new");
+//! assert_eq!(&*found[0].text, "new");
 //! ```
 
 mod blend;
 mod candidate;
 mod causes;
 mod deadline;
+mod encoded;
 mod error_kind;
 mod filter;
 mod hit;
@@ -47,9 +48,10 @@ pub use blend::{Blend, BlendWeight, NotAWeight, blend};
 pub use candidate::Candidate;
 pub use causes::with_causes;
 pub use deadline::Deadline;
+pub use encoded::{EncodedPair, ForeignPair, TextPair, score_groups};
 pub use error_kind::ErrorKind;
 pub use filter::{Filter, Test};
-pub use hit::Hit;
+pub use hit::{Hit, ScoreOrigin};
 pub use html::escape_html;
 pub use id::{AdapterId, Digest, DocumentId, ParseIdError};
 pub use model::{AdapterVersion, ModelVersion, Precision};
@@ -57,5 +59,5 @@ pub use order::reranked_order;
 pub use query::{Query, QuerySyntax};
 pub use score::{NotFinite, Score};
 pub use snippet::Snippet;
-pub use stages::{BoxError, FirstStage, Group, InvalidQuery, Reranker};
+pub use stages::{AdapterUnusable, BoxError, DeadlineExceeded, FirstStage, Group, InvalidQuery, Reranker};
 pub use value::{Fields, Value};

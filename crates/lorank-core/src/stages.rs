@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::{AdapterId, Candidate, ModelVersion, Query, Score, Snippet};
+use crate::{AdapterId, Candidate, Deadline, EncodedPair, ModelVersion, Query, Score, Snippet};
 
 /// An error of an engine, whichever it is.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -17,6 +17,20 @@ pub struct InvalidQuery {
     /// What is wrong with it.
     pub message: String,
 }
+
+/// An adapter is known, and cannot be loaded or does not fit its base model: what [`Reranker::encode`] returns, boxed, where no
+/// other pair under the same model could be scored either.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct AdapterUnusable {
+    /// The reranker's own words.
+    pub source: BoxError,
+}
+
+/// The deadline passed before an operation was complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the deadline passed")]
+pub struct DeadlineExceeded;
 
 /// Cheap retrieval over the whole collection.
 pub trait FirstStage: Send + Sync {
@@ -37,28 +51,36 @@ pub trait FirstStage: Send + Sync {
     }
 }
 
-/// A model that reads query and document together.
+/// A model that reads query and document together, in two steps: texts are encoded on the caller's thread, and what they were
+/// encoded to is scored on the model's.
+///
+/// Between the two stands a queue, so everything that a request can be refused for, or has to wait for, belongs into the
+/// first step, and the second one is the model's work alone.
 pub trait Reranker: Send + Sync {
-    /// The exact model that answers for `adapter`; `None` names the bare base model.
+    /// The exact model that answers for `adapter`; `None` names the bare base model. Cheap: it reads no weights.
     ///
     /// # Errors
     /// An adapter that the reranker does not hold.
     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError>;
 
-    /// For each group one score per candidate, in the candidates' order. A batch may mix queries and models.
+    /// Encodes the query with each candidate, in the candidates' order, on the caller's thread. Where the model's adapter is
+    /// not in memory it is loaded, which is waited for until `deadline`.
+    ///
+    /// The default keeps the texts as they are ([`TextPair`](crate::TextPair)) and takes four bytes for a token, which is near the truth for
+    /// English prose. [`EncodedPair::texts`] gives them back.
+    ///
+    /// # Errors
+    /// [`AdapterUnusable`] for an adapter that cannot be loaded, [`DeadlineExceeded`] where that took too long, and whatever
+    /// keeps one of the pairs from being scored.
+    fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
+        Ok(EncodedPair::from_texts(group))
+    }
+
+    /// The score of each pair, in the pairs' order. A batch may mix queries and models.
     ///
     /// A score depends on its query, its document and its model alone, never on what else is in the batch.
-    /// A group that fails leaves the others standing.
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>>;
-
-    /// About how many tokens the pair costs the model. The queue fills its batches by it; it never affects a score.
-    ///
-    /// The default takes four bytes for a token, which is near the truth for English prose. A reranker that cuts long
-    /// documents, or that can ask its tokenizer cheaply, knows better.
-    fn n_tokens(&self, query: &Query, candidate: &Candidate) -> usize {
-        let title_bytes = candidate.title.as_ref().map_or(0, String::len);
-        (query.text.len() + title_bytes + candidate.text.len()) / 4 + 1
-    }
+    /// A pair that fails leaves the others standing.
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>>;
 }
 
 /// Candidates of one query to be scored by one model.
@@ -87,11 +109,11 @@ impl<T: Reranker + ?Sized> Reranker for std::sync::Arc<T> {
         (**self).resolve(adapter)
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-        (**self).score(batch)
+    fn encode(&self, group: Group<'_>, deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
+        (**self).encode(group, deadline)
     }
 
-    fn n_tokens(&self, query: &Query, candidate: &Candidate) -> usize {
-        (**self).n_tokens(query, candidate)
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+        (**self).score(batch)
     }
 }

@@ -1,5 +1,7 @@
 //! The stored values of a document.
 
+use std::sync::Arc;
+
 /// A stored value, in the shape of JSON.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -14,8 +16,8 @@ pub enum Value {
     Unsigned(u64),
     /// Any other number.
     Float(f64),
-    /// A text. Dates are texts in RFC 3339 form.
-    Text(String),
+    /// A text. Dates are texts in RFC 3339 form. Clones share it, so a passage that is stored and reranked is there once.
+    Text(Arc<str>),
     /// A list of values.
     List(Vec<Value>),
     /// Named values, in their written order.
@@ -37,12 +39,12 @@ impl Value {
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Self::Text(text.into())
     }
 }
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Text(text.into())
     }
 }

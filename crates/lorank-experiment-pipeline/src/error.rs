@@ -57,12 +57,7 @@ impl ExperimentPipelineError {
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Pipeline(error) => match error.kind() {
-                lorank_pipeline::ErrorKind::InvalidInput => ErrorKind::Invalid,
-                lorank_pipeline::ErrorKind::NotFound => ErrorKind::NotFound,
-                lorank_pipeline::ErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
+            Self::Pipeline(error) => error.kind(),
             Self::UnknownExperiment { .. } | Self::UnknownArm { .. } => ErrorKind::NotFound,
             Self::AmbiguousArm { .. } | Self::ArmAndAdapter | Self::Share { .. } => ErrorKind::Invalid,
             Self::SpawnWorker { .. } => ErrorKind::Internal,

@@ -113,7 +113,8 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let whole =
             SearchRequest { offset: 0, top_k: page_end, min_rerank_score: None, snippets: false, ..request.clone() };
         let rankers: Vec<Ranker> = chosen.experiment.arms.iter().map(|arm| ranker(&arm.model)).collect();
-        let answers = self.pipeline.search_each(&whole, &rankers)?;
+        let ranked = self.pipeline.search_each(&whole, &rankers)?;
+        let answers = ranked.into_iter().map(|ranked| ranked.answer).collect();
         let Mixed { mut answer, teams, failed } = match mix(chosen, &request.query.text, answers, request.offset) {
             Ok(mixed) => mixed,
             Err(failed) => self.without_arms(request, failed)?,

@@ -58,6 +58,7 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
         first_stage: answers[0].timings.first_stage,
         cache: answers.iter().map(|answer| answer.timings.cache).sum(),
         rerank: answers.iter().map(|answer| answer.timings.rerank).max().unwrap_or_default(),
+        encode: answers.iter().map(|answer| answer.timings.encode).max().unwrap_or_default(),
         queue: answers.iter().map(|answer| answer.timings.queue).max().unwrap_or_default(),
         total: answers.iter().map(|answer| answer.timings.total).max().unwrap_or_default(),
     };
@@ -71,17 +72,14 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
         answers.into_iter().flat_map(|answer| answer.hits).map(|hit| (hit.first_stage_rank, hit)).collect();
     let hit = |(at, drafted): (usize, &Drafted<usize>)| {
         let hit = of_document.remove(&drafted.id).expect("it is drafted once, from one of the answers");
-        Hit { rank: at + 1, rerank_score: None, ..hit }
+        Hit { rank: at + 1, rerank_score: None, score_origin: None, blend: None, ..hit }
     };
     let all: Vec<Hit> = drafted.iter().enumerate().map(hit).collect();
     let ranking = all.iter().map(|hit| hit.candidate.id.clone()).collect();
     let hits: Vec<Hit> = all.into_iter().skip(offset).collect();
-    let (score_origins, blends) = (vec![None; hits.len()], vec![None; hits.len()]);
     Answer {
         hits,
         ranking,
-        score_origins,
-        blends,
         reranked,
         fallback: None,
         model: None,

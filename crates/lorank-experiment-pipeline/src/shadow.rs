@@ -8,7 +8,7 @@ use std::thread;
 use lorank_core::{AdapterId, DocumentId, FirstStage, Reranker, with_causes};
 use lorank_experiment_store::ExperimentStore;
 use lorank_experiments::{ShadowOutcome, ShadowRecord, agreement};
-use lorank_pipeline::{AdapterChoice, Answer, Cancellation, Pipeline, PipelineError, Ranker, SearchRequest};
+use lorank_pipeline::{AdapterChoice, Answer, Cancellation, Pipeline, PipelineError, Ranked, Ranker, SearchRequest};
 
 use crate::ExperimentPipelineError;
 use crate::trial::{ExperimentAnswer, Trial};
@@ -157,8 +157,8 @@ fn run<F: FirstStage, R: Reranker + 'static>(
     while let Ok(mut job) = waiting.recv() {
         job.request.top_k = Some(job.request.depth.unwrap_or(pipeline.config().depth));
         let rankers = [job.given.clone(), Ranker::Model(AdapterChoice::Named(job.shadow.adapter.clone()))];
-        let answers = pipeline.search_each(&job.request, &rankers);
-        let (outcome, latency_micros) = outcome(answers);
+        let ranked = pipeline.search_each(&job.request, &rankers);
+        let (outcome, latency_micros) = outcome(ranked);
         store.record_shadow(ShadowRecord {
             request_id: job.request_id,
             name: job.shadow.name,
@@ -172,16 +172,16 @@ fn run<F: FirstStage, R: Reranker + 'static>(
 }
 
 /// How far the candidate's ranking agrees, and how long the model took for it (its time in the queue left out).
-fn outcome(answers: Result<Vec<Result<Answer, PipelineError>>, PipelineError>) -> (ShadowOutcome, u64) {
+fn outcome(ranked: Result<Vec<Ranked>, PipelineError>) -> (ShadowOutcome, u64) {
     let failed = |error: &PipelineError| (ShadowOutcome::Failed(with_causes(error)), 0);
-    let mut answers = match answers {
-        Ok(answers) => answers.into_iter(),
+    let ranked = match ranked.map(<[Ranked; 2]>::try_from) {
+        Ok(Ok(ranked)) => ranked,
+        Ok(Err(_)) => return (ShadowOutcome::Failed("two rankers gave not two answers".to_owned()), 0),
         Err(error) => return failed(&error),
     };
-    let mut next = || answers.next().expect("there is one for each of the two rankers");
-    let (given, candidate) = match (next(), next()) {
-        (Ok(given), Ok(candidate)) => (given, candidate),
-        (Err(error), _) | (_, Err(error)) => return failed(&error),
+    let (given, candidate) = match ranked.map(|ranked| ranked.answer) {
+        [Ok(given), Ok(candidate)] => (given, candidate),
+        [Err(error), _] | [_, Err(error)] => return failed(&error),
     };
     if let Some(fallback) = given.fallback.iter().chain(&candidate.fallback).next() {
         return (ShadowOutcome::Failed(fallback.to_string()), 0);

@@ -129,6 +129,12 @@ pub enum ServerError {
         /// When it is worth trying again.
         retry_after: RetryAfter,
     },
+    /// The request would miss its deadline, or make an earlier one miss its own.
+    #[error("the reranker has too much to do to finish before the deadline; try again later, or without reranking")]
+    WouldMissDeadline {
+        /// When it is worth trying again.
+        retry_after: RetryAfter,
+    },
     /// The search cannot be answered.
     #[error(transparent)]
     Search(#[from] ExperimentPipelineError),
@@ -254,6 +260,7 @@ impl ServerError {
             Self::UnsupportedMediaType { .. } | Self::NotLines { .. } => ErrorKind::UnsupportedFormat,
             Self::Overloaded { .. }
             | Self::QueueFull { .. }
+            | Self::WouldMissDeadline { .. }
             | Self::TooManyChanges { .. }
             | Self::TooManyBodyBytes { .. } => ErrorKind::Overloaded,
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
@@ -284,6 +291,7 @@ impl ServerError {
             Self::Overloaded { retry_after, .. }
             | Self::TooManyChanges { retry_after, .. }
             | Self::TooManyBodyBytes { retry_after, .. }
+            | Self::WouldMissDeadline { retry_after }
             | Self::QueueFull { retry_after } => Some(*retry_after),
             _ => None,
         }

@@ -43,7 +43,7 @@
 //! # struct NoModel;
 //! # impl Reranker for NoModel {
 //! #     fn resolve(&self, _: Option<&AdapterId>) -> Result<ModelVersion, BoxError> { Err("none".into()) }
-//! #     fn score(&self, _: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> { Vec::new() }
+//! #     fn score(&self, _: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> { Vec::new() }
 //! # }
 //! # let (first_stage, reranker) = (OneDocument, NoModel);
 //! # tokio::runtime::Runtime::new()?.block_on(async {
@@ -101,6 +101,6 @@ pub use service::{AdapterHost, ContinueTrace, ModelTimes, Service};
 pub use status::{http_status, wire_word};
 pub use wire::{
     AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
-    FailedArmJson, FallbackJson, FieldsJson, HitJson, PartJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson,
-    TimingsJson, ValueJson,
+    FailedArmJson, FallbackJson, FieldsJson, HitJson, OnOverloadJson, PartJson, RankerJson, SearchAnswer, SearchBody,
+    SyntaxJson, TimingsJson, ValueJson,
 };

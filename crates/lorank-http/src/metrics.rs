@@ -26,7 +26,7 @@ use crate::service::Service;
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Why answers are not reranked, as [`Fallback::reason`](lorank_pipeline::Fallback::reason) has it.
-const REASONS: [&str; 4] = ["deadline_passed", "queue_full", "cancelled", "reranker_failed"];
+const REASONS: [&str; 5] = ["deadline_passed", "would_miss_deadline", "queue_full", "cancelled", "reranker_failed"];
 
 /// The route of requests that no route matched: callers make up paths, and a series for each would fill the memory.
 pub(crate) const UNKNOWN_ROUTE: &str = "unknown";

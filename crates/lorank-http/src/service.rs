@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
-use lorank_core::{AdapterId, BoxError, Candidate, Digest, FirstStage, ModelVersion, Reranker};
+use lorank_core::{AdapterId, BoxError, Digest, FirstStage, ModelVersion, Reranker};
 use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowStats, Trial};
 use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use lorank_pipeline::{
-    AdapterChoice, Answer, CacheStats, Pipeline, PipelineError, QueueStats, Ranker, Scoring, SearchRequest,
+    AdapterChoice, CacheStats, Documents, Pipeline, PipelineError, QueueStats, Ranked, Ranker, Scoring, SearchRequest,
 };
 
 use crate::DocumentHost;
@@ -112,12 +112,8 @@ pub struct ModelTimes {
 /// A pipeline with experiments, whose engines' types are erased.
 pub(crate) trait Engine: Send + Sync {
     fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError>;
-    fn search_each(
-        &self,
-        request: &SearchRequest,
-        rankers: &[Ranker],
-    ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError>;
-    fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError>;
+    fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked>, PipelineError>;
+    fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError>;
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
     fn n_cached_scores(&self, adapter: &Digest) -> usize;
     fn cache_stats(&self) -> CacheStats;
@@ -135,16 +131,12 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeli
         self.search(trial)
     }
 
-    fn search_each(
-        &self,
-        request: &SearchRequest,
-        rankers: &[Ranker],
-    ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError> {
+    fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked>, PipelineError> {
         self.pipeline().search_each(request, rankers)
     }
 
-    fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError> {
-        self.pipeline().score(request, documents)
+    fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError> {
+        self.pipeline().score_each(request, groups)
     }
 
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError> {

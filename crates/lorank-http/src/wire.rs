@@ -25,7 +25,7 @@ pub use errors::{
 pub use experiments::{
     EventsAnswer, EventsBody, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList,
 };
-pub use request::{Asked, SearchBody, SyntaxJson};
+pub use request::{Asked, OnOverloadJson, SearchBody, SyntaxJson};
 pub use rerank::{
     Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored,
     ScoredPair, TeiRank, TeiRerank, Usage,

@@ -1,54 +1,94 @@
-//! From groups of texts to scores: the front of a [`ModelReranker`], which requests meet.
+//! What requests meet of a [`ModelReranker`]: pairs are encoded on their threads, and scored on the model's.
 
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
 
-use lorank_core::{AdapterId, AdapterVersion, BoxError, Candidate, Group, ModelVersion, Query, Reranker, Score};
+use lorank_core::{
+    AdapterId, AdapterVersion, BoxError, Candidate, Deadline, DocumentId, EncodedPair, ForeignPair, Group,
+    ModelVersion, Reranker, Score,
+};
 
 use crate::model::PairToScore;
 use crate::pass::StageTimes;
 use crate::reranker::{Loaded, LoadedAdapter, ModelReranker};
-use crate::{ModelError, Pair};
+use crate::{ModelError, Pair, TokenCacheStats};
+
+/// A pair as this model scores it: the payload of an [`EncodedPair`].
+#[derive(Debug)]
+struct ModelPair {
+    tokens: Pair,
+    /// For error messages.
+    document: DocumentId,
+    group: Arc<EncodedGroup>,
+}
+
+/// What the pairs of one call of [`Reranker::encode`] have in common.
+#[derive(Debug)]
+struct EncodedGroup {
+    /// The number of the reranker that encoded them.
+    reranker: u64,
+    /// The adapter; it stays in memory until the last pair is scored.
+    loaded: Option<Arc<Loaded>>,
+}
 
 impl ModelReranker {
-    /// Scores a batch as [`Reranker::score`] does, and tells where the time went.
-    pub fn score_timed(&self, batch: &[Group<'_>]) -> (Vec<Result<Vec<Score>, ModelError>>, StageTimes) {
-        self.score_with(batch, &vec![None; batch.len()])
+    /// Encodes a group as [`Reranker::encode`] does, with the adapter that is given; where none is, with the one that is kept under
+    /// the name of the group's model.
+    ///
+    /// # Errors
+    /// An adapter that is not kept, a failure of the tokenizer, or a pair that the model cannot score.
+    pub fn encode_with(
+        &self,
+        group: Group<'_>,
+        adapter: Option<&LoadedAdapter>,
+    ) -> Result<Vec<EncodedPair>, ModelError> {
+        let loaded = match adapter {
+            Some(adapter) => Some(adapter.0.clone()),
+            None => group.model.adapter.as_ref().map(|version| self.kept(version)).transpose()?,
+        };
+        let prompt = loaded.as_ref().map_or(&self.prompt, |loaded| &loaded.prompt);
+        let pairs = self.tokenizer.pairs(prompt, &group.query.text, group.candidates)?;
+        let shared = Arc::new(EncodedGroup { reranker: self.number, loaded });
+        let encoded = |(tokens, candidate): (Pair, &Candidate)| {
+            let n_tokens = self.check_pair(&tokens, candidate)?;
+            let (document, group) = (candidate.id.clone(), shared.clone());
+            Ok(EncodedPair::new(n_tokens, ModelPair { tokens, document, group }))
+        };
+        pairs.into_iter().zip(group.candidates).map(encoded).collect()
     }
 
-    /// Scores a batch as [`ModelReranker::score_timed`] does, each group with the adapter that is given for it; where none is,
-    /// with the one that is kept under the name of the group's model.
-    ///
-    /// # Panics
-    /// If there are not as many `adapters` as groups.
-    pub fn score_with(
-        &self,
-        batch: &[Group<'_>],
-        adapters: &[Option<LoadedAdapter>],
-    ) -> (Vec<Result<Vec<Score>, ModelError>>, StageTimes) {
-        assert_eq!(batch.len(), adapters.len(), "one place for an adapter per group");
-        let started = Instant::now();
-        let ready = batch.iter().zip(adapters).map(|(group, adapter)| self.ready(group, adapter.as_ref()));
-        let ready: Vec<Result<Ready, ModelError>> = ready.collect();
-        let mut times = StageTimes { tokenise: started.elapsed(), ..StageTimes::default() };
-        let pairs: Vec<PairToScore<'_>> = ready.iter().enumerate().flat_map(|(n, ready)| pairs_of(n, ready)).collect();
-        let scores = self.model.score(&pairs, &mut times);
-        let mut of_group: Vec<Vec<Result<f32, ModelError>>> = batch.iter().map(|_| Vec::new()).collect();
-        for (pair, score) in pairs.iter().zip(scores) {
-            of_group[pair.group].push(score);
-        }
-        let finish = |((group, ready), scores): ((&Group<'_>, Result<Ready, ModelError>), Vec<_>)| {
-            ready.and_then(|_| finished(group.candidates, scores))
+    /// Scores a batch as [`Reranker::score`] does, and tells where the time went.
+    pub fn score_timed(&self, batch: &[&EncodedPair]) -> (Vec<Result<Score, BoxError>>, StageTimes) {
+        let pairs: Vec<Result<&ModelPair, ForeignPair>> = batch.iter().map(|pair| self.own(pair)).collect();
+        let mut groups: HashMap<*const EncodedGroup, usize> = HashMap::new();
+        let to_score: Vec<PairToScore<'_>> = pairs
+            .iter()
+            .flatten()
+            .map(|pair| {
+                let n_groups = groups.len();
+                let group = *groups.entry(Arc::as_ptr(&pair.group)).or_insert(n_groups);
+                let adapter = pair.group.loaded.as_deref().map(|loaded| &loaded.adapter);
+                PairToScore { pair: &pair.tokens, adapter, group }
+            })
+            .collect();
+        let mut times = StageTimes::default();
+        let mut scores = self.model.score(&to_score, &mut times).into_iter();
+        let missing = || Err(ModelError::Compute(Arc::new(candle_core::Error::Msg("a pair got no score".into()))));
+        let outcome = |pair: Result<&ModelPair, ForeignPair>| {
+            let pair = pair?;
+            let score = scores.next().unwrap_or_else(missing)?;
+            let document = || pair.document.clone();
+            Ok(Score::new(score).map_err(|_| ModelError::NotFiniteScore { document: document(), score })?)
         };
-        let results = batch.iter().zip(ready).zip(of_group).map(finish).collect();
-        (results, times)
+        (pairs.into_iter().map(outcome).collect(), times)
     }
 
     /// The tokens of a query with each candidate, as the model reads them under `adapter`.
     ///
     /// # Errors
     /// [`ModelError::UnknownAdapter`], or a failure of the tokenizer.
-    pub fn encode(
+    pub fn tokens(
         &self,
         adapter: Option<&AdapterId>,
         query: &str,
@@ -59,31 +99,35 @@ impl ModelReranker {
         self.tokenizer.pairs(prompt, query, candidates)
     }
 
-    /// The model of a group, and its candidates' tokens.
-    fn ready(&self, group: &Group<'_>, adapter: Option<&LoadedAdapter>) -> Result<Ready, ModelError> {
-        let kept = |version: &AdapterVersion| match self.loaded(&version.id) {
+    /// What is kept of documents that were encoded lately.
+    pub fn token_cache_stats(&self) -> TokenCacheStats {
+        self.tokenizer.cache_stats()
+    }
+
+    /// The adapter that is kept under the name of a version, if it is still that version.
+    fn kept(&self, version: &AdapterVersion) -> Result<Arc<Loaded>, ModelError> {
+        match self.loaded(&version.id) {
             Ok(loaded) if loaded.summary.version.digest != version.digest => {
                 Err(ModelError::Replaced { adapter: version.id.clone() })
             }
             loaded => loaded,
-        };
-        let loaded = match adapter {
-            Some(adapter) => Some(adapter.0.clone()),
-            None => group.model.adapter.as_ref().map(kept).transpose()?,
-        };
-        let prompt = loaded.as_ref().map_or(&self.prompt, |loaded| &loaded.prompt);
-        let pairs = self.tokenizer.pairs(prompt, &group.query.text, group.candidates)?;
-        for (pair, candidate) in pairs.iter().zip(group.candidates) {
-            let document = || candidate.id.clone();
-            if pair.ids.is_empty() {
-                return Err(ModelError::NoTokens { document: document() });
-            }
-            if let Some(token) = self.model.facts().unknown_token(pair) {
-                let n_known = self.model.facts().n_tokens_known;
-                return Err(ModelError::UnknownToken { document: document(), token, n_known });
-            }
         }
-        Ok(Ready { loaded, pairs })
+    }
+
+    /// The number of a pair's tokens, if the model can score it.
+    fn check_pair(&self, pair: &Pair, candidate: &Candidate) -> Result<NonZeroUsize, ModelError> {
+        let document = || candidate.id.clone();
+        if let Some(token) = self.model.facts().unknown_token(pair) {
+            let n_known = self.model.facts().n_tokens_known;
+            return Err(ModelError::UnknownToken { document: document(), token, n_known });
+        }
+        NonZeroUsize::new(pair.ids.len()).ok_or_else(|| ModelError::NoTokens { document: document() })
+    }
+
+    /// The payload of a pair that this reranker has encoded.
+    fn own<'a>(&self, pair: &'a EncodedPair) -> Result<&'a ModelPair, ForeignPair> {
+        let pair: &ModelPair = pair.payload()?;
+        if pair.group.reranker == self.number { Ok(pair) } else { Err(ForeignPair) }
     }
 }
 
@@ -96,36 +140,11 @@ impl Reranker for ModelReranker {
         }
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-        let (scores, _) = self.score_timed(batch);
-        scores.into_iter().map(|scores| scores.map_err(BoxError::from)).collect()
+    fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
+        Ok(self.encode_with(group, None)?)
     }
 
-    /// About four bytes a token, up to the most that a pair may have.
-    fn n_tokens(&self, query: &Query, candidate: &Candidate) -> usize {
-        let n_bytes = query.text.len() + candidate.title.as_deref().map_or(0, str::len) + candidate.text.len();
-        (n_bytes / 4 + 4).min(self.summary.max_length)
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+        self.score_timed(batch).0
     }
-}
-
-/// A group whose model was found and whose texts are tokens.
-struct Ready {
-    loaded: Option<Arc<Loaded>>,
-    pairs: Vec<Pair>,
-}
-
-/// The pairs of a group, which has this index in its batch.
-fn pairs_of(group: usize, ready: &Result<Ready, ModelError>) -> Vec<PairToScore<'_>> {
-    let Ok(Ready { loaded, pairs }) = ready else { return Vec::new() };
-    let adapter = loaded.as_deref().map(|loaded| &loaded.adapter);
-    pairs.iter().map(|pair| PairToScore { pair, adapter, group }).collect()
-}
-
-/// A group's scores, or the first reason why it has none.
-fn finished(candidates: &[Candidate], scores: Vec<Result<f32, ModelError>>) -> Result<Vec<Score>, ModelError> {
-    let check = |(candidate, score): (&Candidate, Result<f32, ModelError>)| {
-        let score = score?;
-        Score::new(score).map_err(|_| ModelError::NotFiniteScore { document: candidate.id.clone(), score })
-    };
-    candidates.iter().zip(scores).map(check).collect()
 }

@@ -10,7 +10,7 @@
 //! candle on the CPU, one pair at a time, is the *reference* ([`ForwardPass::Reference`]), by which the kernels are judged.
 //!
 //! ```
-//! use lorank_core::{Candidate, Group, Query, Reranker, Score};
+//! use lorank_core::{Candidate, Group, Query, Reranker, Score, score_groups};
 //! use lorank_model::{Files, LoadOptions, ModelReranker};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -21,7 +21,7 @@
 //! let model = reranker.resolve(Some(&"a".parse()?))?;
 //! let query = Query::new("how long do you boil eggs");
 //! let candidates = [Candidate::new("1", "Seven minutes for a soft yolk.", Score::new(0.0)?)];
-//! let scores = reranker.score(&[Group { query: &query, model: &model, candidates: &candidates }]);
+//! let scores = score_groups(&reranker, &[Group { query: &query, model: &model, candidates: &candidates }]);
 //! assert_eq!(scores[0].as_ref().map(Vec::len).ok(), Some(1));
 //! # Ok(())
 //! # }
@@ -54,6 +54,7 @@ mod reranker;
 mod scoring;
 mod source;
 mod summary;
+mod token_cache;
 mod tokenize;
 mod weights;
 
@@ -71,4 +72,5 @@ pub use prompt::Prompt;
 pub use reranker::{LoadedAdapter, ModelReranker};
 pub use source::{Hub, HubRepository, OnProgress, Source};
 pub use summary::{AdapterSummary, BaseSummary};
+pub use token_cache::TokenCacheStats;
 pub use tokenize::Pair;

@@ -1,5 +1,7 @@
 //! How a query and a document become the two texts of a pair.
 
+use std::borrow::Cow;
+
 use lorank_core::{Candidate, Digest};
 use serde::Deserialize;
 
@@ -14,6 +16,14 @@ pub struct Prompt {
     /// For a document without a title, where that reads differently.
     untitled: Option<Template>,
     max_length: usize,
+}
+
+/// The beginning of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Start<'a> {
+    pub(crate) text: Cow<'a, str>,
+    /// Whether it is the whole text.
+    pub(crate) is_whole: bool,
 }
 
 /// The optional `lorank.json` beside `adapter_config.json` (or beside a base model's `config.json`).
@@ -52,15 +62,16 @@ impl Prompt {
     /// This prompt with what the folder's `lorank.json`, if there is one, says differently.
     pub(crate) fn overridden_by(mut self, files: &Files) -> Result<Self, ModelError> {
         let file: PromptFile = files.read_json(PROMPT_FILE)?.unwrap_or_default();
-        let parse = |what: &str, text: String, allowed: &[Part]| {
+        let parse = |what: &str, text: String, allowed: &[TemplatePart]| {
             let unusable = |why| ModelError::Prompt { folder: files.name().into(), what: format!("the {what}"), why };
             Template::parse(&text, allowed).map_err(unusable)
         };
         if let Some(text) = file.query_template {
-            self.query = parse("query_template", text, &[Part::Query])?;
+            self.query = parse("query_template", text, &[TemplatePart::Query])?;
         }
         if let Some(text) = file.document_template {
-            self.document = parse("document_template", text, &[Part::Title, Part::Text, Part::Document])?;
+            self.document =
+                parse("document_template", text, &[TemplatePart::Title, TemplatePart::Text, TemplatePart::Document])?;
             self.untitled = None;
         }
         self.max_length = file.max_length.unwrap_or(self.max_length);
@@ -81,13 +92,18 @@ impl Prompt {
 
     /// The first text of a pair.
     pub fn query(&self, query: &str) -> String {
-        self.query.fill(query, None, "")
+        self.query.start(query, None, "", usize::MAX).text.into_owned()
     }
 
     /// The second text of a pair.
     pub fn document(&self, candidate: &Candidate) -> String {
+        self.document_start(candidate, usize::MAX).text.into_owned()
+    }
+
+    /// The beginning of the second text of a pair: at most so many bytes of it, cut between two characters.
+    pub(crate) fn document_start<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Start<'a> {
         let template = self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document);
-        template.fill("", candidate.title.as_deref(), &candidate.text)
+        template.start("", candidate.title.as_deref(), &candidate.text, bytes_max)
     }
 
     /// The hash of all that makes this prompt.
@@ -100,10 +116,10 @@ impl Prompt {
 
 /// A template, taken apart once, so that a placeholder inside a document is never replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Template(Vec<Part>);
+struct Template(Vec<TemplatePart>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Literal(String),
     Query,
     Title,
@@ -112,7 +128,7 @@ enum Part {
     Document,
 }
 
-impl Part {
+impl TemplatePart {
     fn placeholder(&self) -> &'static str {
         match self {
             Self::Literal(_) => "",
@@ -126,12 +142,12 @@ impl Part {
 
 impl Template {
     fn known(text: &str) -> Self {
-        let all = [Part::Query, Part::Title, Part::Text, Part::Document];
+        let all = [TemplatePart::Query, TemplatePart::Title, TemplatePart::Text, TemplatePart::Document];
         Self::parse(text, &all).expect("built-in templates hold known placeholders")
     }
 
     /// Takes a template apart. Braces that hold no word (JSON, code) are plain text.
-    fn parse(text: &str, allowed: &[Part]) -> Result<Self, String> {
+    fn parse(text: &str, allowed: &[TemplatePart]) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -143,40 +159,64 @@ impl Template {
                 continue;
             };
             let (placeholder, after) = rest.split_at(end + 1);
-            let names: Vec<_> = allowed.iter().map(Part::placeholder).collect();
+            let names: Vec<_> = allowed.iter().map(TemplatePart::placeholder).collect();
             let part = allowed.iter().find(|part| part.placeholder() == placeholder);
             let part = part
                 .ok_or_else(|| format!("`{placeholder}` is not a placeholder here; known are {}", names.join(", ")))?;
             if !literal.is_empty() {
-                parts.push(Part::Literal(std::mem::take(&mut literal)));
+                parts.push(TemplatePart::Literal(std::mem::take(&mut literal)));
             }
             parts.push(part.clone());
             rest = after;
         }
         if !literal.is_empty() {
-            parts.push(Part::Literal(literal));
+            parts.push(TemplatePart::Literal(literal));
         }
-        if parts.iter().all(|part| matches!(part, Part::Literal(_) | Part::Title)) {
+        if parts.iter().all(|part| matches!(part, TemplatePart::Literal(_) | TemplatePart::Title)) {
             return Err("it never names the text that it is for".into());
         }
         Ok(Self(parts))
     }
 
-    fn fill(&self, query: &str, title: Option<&str>, text: &str) -> String {
+    /// The beginning of the filled template. Nothing is copied where it lies within one of the texts.
+    fn start<'a>(&'a self, query: &'a str, title: Option<&'a str>, text: &'a str, bytes_max: usize) -> Start<'a> {
         let title = title.unwrap_or("");
-        let mut out = String::new();
+        let mut pieces: Vec<&str> = Vec::with_capacity(self.0.len());
         for part in &self.0 {
             match part {
-                Part::Literal(literal) => out.push_str(literal),
-                Part::Query => out.push_str(query),
-                Part::Title => out.push_str(title),
-                Part::Text => out.push_str(text),
-                Part::Document if title.is_empty() => out.push_str(text),
-                Part::Document => out.extend([title, " ", text]),
+                TemplatePart::Literal(literal) => pieces.push(literal),
+                TemplatePart::Query => pieces.push(query),
+                TemplatePart::Title => pieces.push(title),
+                TemplatePart::Text => pieces.push(text),
+                TemplatePart::Document if title.is_empty() => pieces.push(text),
+                TemplatePart::Document => pieces.extend([title, " ", text]),
             }
         }
-        out
+        pieces.retain(|piece| !piece.is_empty());
+        let n_bytes = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add);
+        let is_whole = n_bytes <= bytes_max;
+        if let Some(first) = pieces.first().filter(|first| pieces.len() == 1 || first.len() >= bytes_max) {
+            return Start { text: Cow::Borrowed(start_of(first, bytes_max)), is_whole };
+        }
+        let mut out = String::with_capacity(n_bytes.min(bytes_max));
+        for piece in pieces {
+            let room = bytes_max - out.len();
+            out.push_str(start_of(piece, room));
+            if piece.len() > room {
+                break;
+            }
+        }
+        Start { text: Cow::Owned(out), is_whole }
     }
+}
+
+/// At most so many bytes of a text, cut between two characters.
+fn start_of(text: &str, bytes_max: usize) -> &str {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let end = (0..=bytes_max).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    &text[..end]
 }
 
 fn is_word(text: &str) -> bool {
@@ -191,7 +231,7 @@ mod tests {
 
     fn check(prompt: &Prompt, title: Option<&str>, text: &str, expected: &str) {
         let mut candidate = Candidate::new("1", text, Score::new(0.0).unwrap());
-        candidate.title = title.map(str::to_owned);
+        candidate.title = title.map(Into::into);
         assert_eq!(prompt.document(&candidate), expected);
     }
 
@@ -215,6 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn a_start_is_a_prefix_of_the_document_between_characters() {
+        let mut candidate = Candidate::new("1", "né\u{4e2d} text", Score::new(0.0).unwrap());
+        for title in [None, Some(""), Some("Títle")] {
+            candidate.title = title.map(Into::into);
+            for prompt in [Prompt::llama(), Prompt::bert(512), with_document("{text} ({title})")] {
+                let whole = prompt.document(&candidate);
+                for bytes_max in 0..whole.len() + 2 {
+                    let start = prompt.document_start(&candidate, bytes_max);
+                    assert!(whole.starts_with(&*start.text) && start.text.len() <= bytes_max, "{start:?}");
+                    assert!(whole.len().min(bytes_max) - start.text.len() < 4, "{start:?} of {bytes_max}");
+                    assert_eq!(start.is_whole, *start.text == whole);
+                }
+            }
+        }
+        candidate.title = None;
+        assert!(matches!(Prompt::bert(512).document_start(&candidate, 5).text, Cow::Borrowed(_)), "no copy");
+    }
+
+    #[test]
     fn texts_are_never_templates() {
         check(&with_document("{title}: {text}"), Some("{text}"), "{title} {x}", "{text}: {title} {x}");
         check(&with_document("{\"a\": {} {text}}"), None, "t", "{\"a\": {} t}");
@@ -222,7 +281,7 @@ mod tests {
 
     #[test]
     fn wrong_templates_are_refused() {
-        let allowed = [Part::Title, Part::Text];
+        let allowed = [TemplatePart::Title, TemplatePart::Text];
         for (template, part_of_why) in
             [("{query} {text}", "`{query}`"), ("doc", "never names"), ("{title}", "never names")]
         {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use lorank_core::{AdapterId, AdapterVersion, Digest, ModelVersion, Precision};
@@ -20,6 +21,8 @@ use crate::{AdapterSummary, BaseSummary, LoadOptions, ModelError, OtherBase, Pro
 /// A reranker: one base model and the adapters loaded on it. The base weights are in memory once.
 #[derive(Debug)]
 pub struct ModelReranker {
+    /// Tells this reranker's encoded pairs from those of others.
+    pub(crate) number: u64,
     pub(crate) summary: BaseSummary,
     pub(crate) model: Box<dyn ScoringModel>,
     pub(crate) tokenizer: PairTokenizer,
@@ -54,6 +57,9 @@ pub(crate) struct Loaded {
     pub(crate) prompt: Prompt,
 }
 
+/// How many base models this process has loaded.
+static N_LOADED: AtomicU64 = AtomicU64::new(0);
+
 impl ModelReranker {
     /// Loads a base model.
     ///
@@ -75,6 +81,7 @@ impl ModelReranker {
         let prompt = prompt.overridden_by(files)?;
         let facts = model.facts();
         let mut reranker = Self {
+            number: N_LOADED.fetch_add(1, Ordering::Relaxed),
             summary: BaseSummary {
                 name: config.name,
                 digest: base_digest(&config_bytes, &tokenizer_bytes, &weights),
@@ -119,6 +126,17 @@ impl ModelReranker {
     /// The exact model that is the base with an adapter that [`ModelReranker::load_adapter`] gave.
     pub fn version_with(&self, adapter: &LoadedAdapter) -> ModelVersion {
         self.version(Some(&adapter.0))
+    }
+
+    /// The exact model that is the base with an adapter whose files have the given digest, without reading its weights: only the
+    /// prompt's settings are read. Whether the adapter fits the base model, [`ModelReranker::load_adapter`] tells.
+    ///
+    /// # Errors
+    /// A prompt that cannot be used.
+    pub fn version_of(&self, id: &AdapterId, digest: Digest, files: &Files) -> Result<ModelVersion, ModelError> {
+        let prompt = self.fitted(self.prompt.clone().overridden_by(files)?, files)?;
+        let adapter = Some(AdapterVersion { id: id.clone(), digest });
+        Ok(ModelVersion { adapter, prompt_version: prompt.version(), ..self.version(None) })
     }
 
     /// Loads an adapter and adds its updates to a copy of the base model's weights, which makes it as fast as the bare base

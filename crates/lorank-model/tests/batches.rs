@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Precision, Query, Reranker, Score};
+use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Precision, Query, Reranker, Score, score_groups};
 use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};
 use lorank_testing::fixture;
 use proptest::prelude::*;
@@ -57,7 +57,7 @@ fn for_each_score(models: &Models, batch: &Batch, mut see: impl FnMut(&Models, G
         .zip(batch)
         .map(|((query, candidates), (_, model, _))| Group { query, model: &models.versions[*model], candidates })
         .collect();
-    let together = models.reranker.score(&groups);
+    let together = score_groups(&models.reranker, &groups);
     for (group, scores) in groups.iter().zip(together) {
         let scores = scores.unwrap();
         assert_eq!(scores.len(), group.candidates.len());
@@ -68,7 +68,7 @@ fn for_each_score(models: &Models, batch: &Batch, mut see: impl FnMut(&Models, G
 }
 
 fn alone(models: &Models, group: Group<'_>) -> Score {
-    models.reranker.score(&[group])[0].as_ref().unwrap()[0]
+    score_groups(&models.reranker, &[group])[0].as_ref().unwrap()[0]
 }
 
 /// To the bit: a row of a kernel's result does not depend on the other rows.

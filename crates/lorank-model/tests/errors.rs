@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use lorank_core::{AdapterId, Candidate, ErrorKind, Group, Precision, Query, Reranker, Score};
+use lorank_core::{AdapterId, Candidate, ErrorKind, Group, Precision, Query, Reranker, Score, score_groups};
 use lorank_model::{DeviceChoice, Files, ForwardPass, LoadOptions, ModelError, ModelReranker, OtherBase};
 use lorank_testing::{Dtype, TensorData, changed_copy, edit_json, edit_tensors, fixture, truncate};
 use serde_json::{Value, json};
@@ -215,7 +215,7 @@ fn a_pair_without_tokens_fails_its_group_alone() {
     let (empty, full) = (Query::new(""), Query::new("a query"));
     let candidates = [Candidate::new("42", "", Score::new(0.0).unwrap())];
     let group = |query| Group { query, model: &model, candidates: &candidates };
-    let scores = reranker.score(&[group(&empty), group(&full)]);
+    let scores = score_groups(&reranker, &[group(&empty), group(&full)]);
     let error = scores[0].as_ref().unwrap_err().to_string();
     assert!(error.contains("`42`") && error.contains("nothing to score"), "{error}");
     assert_eq!(scores[1].as_ref().unwrap().len(), 1);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
-use lorank_core::{AdapterId, Candidate, Group, Precision, Query, Reranker, Score};
+use lorank_core::{AdapterId, Candidate, Group, Precision, Query, Reranker, Score, score_groups};
 use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};
 use lorank_testing::{Reference, ReferencePair, changed_copy, edit_json, fixture};
 
@@ -49,7 +49,7 @@ fn largest_difference(reranker: &ModelReranker, adapter: Option<&AdapterId>, ref
     let model = reranker.resolve(adapter).unwrap();
     let difference = |pair: &ReferencePair| {
         let query = Query::new(pair.query.clone());
-        let scores = reranker.score(&[Group { query: &query, model: &model, candidates: &[candidate(pair)] }]);
+        let scores = score_groups(reranker, &[Group { query: &query, model: &model, candidates: &[candidate(pair)] }]);
         let score = scores[0].as_ref().unwrap_or_else(|e| panic!("{}: {e}", pair.name))[0].get();
         (score - pair.scores[name]).abs()
     };
@@ -72,7 +72,7 @@ fn check_ids(base: &str, file: &str) {
     let reference = reference(file);
     let (reranker, _) = load(fixture(base), None, &reference);
     for pair in &reference.pairs {
-        let encoded = &reranker.encode(None, &pair.query, &[candidate(pair)]).unwrap()[0];
+        let encoded = &reranker.tokens(None, &pair.query, &[candidate(pair)]).unwrap()[0];
         assert_eq!(Some(&encoded.ids), pair.input_ids.as_ref(), "{}", pair.name);
         if let Some(type_ids) = &pair.token_type_ids {
             assert_eq!(&encoded.type_ids, type_ids, "{}", pair.name);

@@ -16,7 +16,7 @@ fn main() {
 /// Passages of about 70 words.
 fn passages(n: usize) -> Vec<Candidate> {
     let lengthen = |candidate: Candidate| Candidate {
-        text: std::iter::repeat_n(candidate.text.as_str(), 18).collect::<Vec<_>>().join(" "),
+        text: std::iter::repeat_n(&*candidate.text, 18).collect::<Vec<_>>().join(" ").into(),
         ..candidate
     };
     toy::candidates(n).into_iter().map(lengthen).collect()

@@ -4,7 +4,9 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use lorank_core::{Blend, DocumentId, Hit, ModelVersion, Score};
+use lorank_core::{DocumentId, Hit, ModelVersion, Score};
+
+use crate::{PipelineError, Ranker};
 
 /// The answer to one search.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,11 +15,6 @@ pub struct Answer {
     pub hits: Vec<Hit>,
     /// The documents from rank 1 to the page's last hit, those of earlier pages included.
     pub ranking: Vec<DocumentId>,
-    /// Where the rerank score of each hit comes from, in the order of `hits`; `None` where the hit has none.
-    pub score_origins: Vec<Option<ScoreOrigin>>,
-    /// What each hit was ordered by where the order is blended, in the order of `hits`; `None` where the rerank score counts
-    /// alone, and for a hit that has none.
-    pub blends: Vec<Option<Blend>>,
     /// Whether the order is the reranker's. If not, it is the first stage's.
     pub reranked: bool,
     /// Why the answer is in first-stage order although reranking was asked for.
@@ -38,6 +35,15 @@ pub struct Answer {
     pub timings: Timings,
 }
 
+/// The answer of one of several rankers.
+#[derive(Debug)]
+pub struct Ranked {
+    /// The ranker.
+    pub ranker: Ranker,
+    /// Its answer, or why it has none.
+    pub answer: Result<Answer, PipelineError>,
+}
+
 /// The scores of documents that a caller brought.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scoring {
@@ -47,7 +53,7 @@ pub struct Scoring {
     pub model: ModelVersion,
     /// What the score cache did.
     pub cache: CacheUse,
-    /// About how many tokens query and documents have together, each document with the query.
+    /// About how many tokens query and documents have together, each document with its query, at four bytes for a token.
     pub n_tokens: usize,
     /// How long it took.
     pub took: Duration,
@@ -62,15 +68,6 @@ pub struct CacheUse {
     pub misses: usize,
 }
 
-/// Where a rerank score comes from. The score is the same to the bit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScoreOrigin {
-    /// The score cache held it.
-    Cache,
-    /// The model worked it out after the request had come: for it, or for another one that wanted the same.
-    Model,
-}
-
 /// How long each step took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
@@ -78,8 +75,10 @@ pub struct Timings {
     pub first_stage: Duration,
     /// Making the cache's keys and looking them up.
     pub cache: Duration,
-    /// Waiting for the reranker, the time in its queue included.
+    /// Encoding the pairs and waiting for their scores, the time in the queue included.
     pub rerank: Duration,
+    /// The part of `rerank` in which the pairs were encoded, on the caller's thread; loading the adapter is in it.
+    pub encode: Duration,
     /// The part of `rerank` before the first batch with one of the request's pairs began.
     pub queue: Duration,
     /// The whole search, snippets included.
@@ -99,17 +98,29 @@ pub enum Fallback {
     },
     /// Too much was waiting for the model.
     QueueFull,
+    /// At the model's measured pace the request would have missed its deadline, or made an earlier one miss its own. No model
+    /// work was done for it.
+    WouldMissDeadline {
+        /// After about so long it would not have, as far as is known now.
+        retry_after: Duration,
+    },
     /// The request was [cancelled](crate::Cancellation).
     Cancelled,
 }
 
 impl Fallback {
+    /// Whether the reason is that the model has too much to do, so that a later request may succeed.
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::WouldMissDeadline { .. })
+    }
+
     /// The reason as one word, for machines. It never changes.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::DeadlinePassed => "deadline_passed",
             Self::RerankerFailed { .. } => "reranker_failed",
             Self::QueueFull => "queue_full",
+            Self::WouldMissDeadline { .. } => "would_miss_deadline",
             Self::Cancelled => "cancelled",
         }
     }
@@ -122,6 +133,9 @@ impl fmt::Display for Fallback {
             Self::DeadlinePassed => f.write_str("the deadline passed before every candidate had a score"),
             Self::RerankerFailed { message } => f.write_str(message),
             Self::QueueFull => f.write_str("too many requests are waiting for the reranker"),
+            Self::WouldMissDeadline { .. } => {
+                f.write_str("the reranker has too much to do to finish before the deadline")
+            }
             Self::Cancelled => f.write_str("the request was cancelled"),
         }
     }

@@ -44,6 +44,10 @@ pub struct PipelineConfig {
     /// Zero by default. Under load batches fill without it, since requests gather while the model is busy; without load
     /// it only delays. It pays where a call costs much however little is in it, as on a GPU, and requests come in bursts.
     pub wait_micros: u64,
+    /// Whether a request is refused at once ([`Fallback::WouldMissDeadline`](crate::Fallback::WouldMissDeadline)) that would
+    /// miss its deadline at the model's measured pace, or make an earlier one miss its own. True by default. Without it,
+    /// an overload lets all in, and all of them are late.
+    pub admits_by_estimate: bool,
 }
 
 impl Default for PipelineConfig {
@@ -63,6 +67,7 @@ impl Default for PipelineConfig {
             queue_pairs_max: non_zero(10_000),
             tokens_max: non_zero(4_096),
             wait_micros: 0,
+            admits_by_estimate: true,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What keeps a search from being answered at all.
 
-use lorank_core::{AdapterId, BoxError, InvalidQuery};
+use std::time::Duration;
+
+use lorank_core::{AdapterId, BoxError, ErrorKind, InvalidQuery};
+
+use crate::Fallback;
 
 /// A search that has no answer. A late or failing reranker is not among these: it has a [fallback](crate::Fallback).
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,14 @@ pub enum PipelineError {
         /// The reranker's own words.
         source: BoxError,
     },
+    /// The model has too much to do, and the request asks to be refused then ([`OnOverload::Refuse`](crate::OnOverload)).
+    #[error("{reason}")]
+    Overloaded {
+        /// Why.
+        reason: Fallback,
+        /// After about so long it is worth trying again.
+        retry_after: Duration,
+    },
     /// The first stage cannot answer the query as it stands.
     #[error("the query cannot be answered")]
     InvalidQuery {
@@ -68,27 +80,14 @@ pub enum PipelineError {
     },
 }
 
-/// What sort of error it is, and so who can mend it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The request or the configuration says something impossible.
-    InvalidInput,
-    /// The request names something that is not there.
-    NotFound,
-    /// The service is not set up to answer now.
-    Unavailable,
-    /// A part of the pipeline broke.
-    Internal,
-}
-
 impl PipelineError {
-    /// What sort of error it is.
+    /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::InvalidConfig { .. } | Self::TooLarge { .. } | Self::InvalidQuery { .. } => ErrorKind::InvalidInput,
+            Self::InvalidConfig { .. } | Self::TooLarge { .. } | Self::InvalidQuery { .. } => ErrorKind::Invalid,
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => ErrorKind::NotFound,
             Self::NoDefaultModel { .. } => ErrorKind::Unavailable,
+            Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::FirstStage { .. } | Self::SpawnWorker { .. } => ErrorKind::Internal,
         }
     }

@@ -12,6 +12,9 @@
 //!   once.
 //! - **Queue.** The model runs on the pipeline's own thread behind a bounded queue. Concurrent requests share its batches in
 //!   fair parts, so a large request does not hold up a small one; a full queue says so at once ([`Fallback::QueueFull`]).
+//!   Texts are encoded before, on the callers' threads, so that the queue counts tokens and the model's thread only computes.
+//! - **Admission.** A request that would miss its deadline at the model's measured pace, or make an earlier one miss its own, is
+//!   told so at once ([`Fallback::WouldMissDeadline`]); what is let in is done in time.
 //! - **Deadline.** When the deadline passes, the answer comes in first-stage order and says so ([`Answer::fallback`]); the
 //!   rest of the work is dropped, and what is finished stays in the cache. A reranker that fails or panics is answered the
 //!   same way, and fails nobody but the requests of its batch.
@@ -49,9 +52,9 @@
 //!         Ok(ModelVersion { base_model, base_digest, adapter: None, prompt_version, precision, merged: false })
 //!     }
 //!
-//!     fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-//!         let score = |candidate: &Candidate| Ok(Score::new(-(candidate.text.len() as f32))?);
-//!         batch.iter().map(|group| group.candidates.iter().map(score).collect()).collect()
+//!     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+//!         let score = |pair: &&EncodedPair| Ok(Score::new(-(pair.texts()?.text.len() as f32))?);
+//!         batch.iter().map(score).collect()
 //!     }
 //! }
 //!
@@ -60,7 +63,7 @@
 //! let answer = pipeline.search(&SearchRequest::new("anything"))?;
 //!
 //! assert!(answer.reranked);
-//! assert_eq!(answer.hits[0].candidate.text, "short");
+//! assert_eq!(&*answer.hits[0].candidate.text, "short");
 //! assert_eq!((answer.hits[0].rank, answer.hits[0].first_stage_rank), (1, 2));
 //!
 //! // Asking again costs no model work.
@@ -75,13 +78,14 @@ mod page;
 mod pipeline;
 mod queue;
 mod request;
+mod reranking;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, CacheUse, Fallback, ScoreOrigin, Scoring, Timings};
+pub use answer::{Answer, CacheUse, Fallback, Ranked, Scoring, Timings};
 pub use config::PipelineConfig;
-pub use error::{ErrorKind, PipelineError};
+pub use error::PipelineError;
 pub use lorank_cache::{CacheConfig, CacheStats};
-pub use pipeline::{NoFirstStage, Pipeline};
+pub use pipeline::{Documents, NoFirstStage, Pipeline};
 pub use queue::QueueStats;
-pub use request::{AdapterChoice, Cancellation, Ranker, SearchRequest};
+pub use request::{AdapterChoice, Cancellation, OnOverload, Ranker, SearchRequest};

@@ -1,21 +1,21 @@
 //! First stage, cache and reranker, one after the other.
 
-use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use lorank_cache::{CacheStats, KeyMaker, ScoreCache, ScoreKey};
+use lorank_cache::{CacheStats, ScoreCache};
 use lorank_core::{
-    AdapterId, BlendWeight, Candidate, Deadline, Digest, FirstStage, Hit, ModelVersion, Query, Reranker, Score,
+    AdapterId, BlendWeight, BoxError, Candidate, Deadline, Digest, FirstStage, Hit, ModelVersion, Query, Reranker,
+    Score,
 };
 
-use crate::page::Page;
-use crate::queue::{Queue, Work};
+use crate::queue::Queue;
+use crate::reranking::Reranking;
 use crate::{
-    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, QueueStats, Ranker, ScoreOrigin, Scoring,
-    SearchRequest, Timings,
+    AdapterChoice, Answer, CacheUse, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, Ranked, Ranker,
+    Scoring, SearchRequest,
 };
 
 /// A first stage, a score cache and a reranker, answering searches together. See the [crate's page](crate).
@@ -24,9 +24,9 @@ use crate::{
 /// for that.
 pub struct Pipeline<F, R> {
     first_stage: F,
-    reranker: Arc<R>,
-    cache: Arc<ScoreCache>,
-    queue: Queue<R>,
+    pub(crate) reranker: Arc<R>,
+    pub(crate) cache: Arc<ScoreCache>,
+    pub(crate) queue: Queue,
     config: PipelineConfig,
 }
 
@@ -37,31 +37,20 @@ pub struct NoFirstStage;
 /// A request as the pipeline will carry it out: checked, defaults filled in.
 pub(crate) struct Plan {
     pub depth: NonZeroUsize,
-    /// The places of the answer's order that are returned.
+    /// The part of the answer's order that is returned, counted from 0.
     pub page: Range<usize>,
     pub blend_weight: BlendWeight,
     pub min_rerank_score: Option<Score>,
-    deadline: Option<Deadline>,
+    pub deadline: Option<Deadline>,
 }
 
-/// The rerank scores of the first `n_candidates`, or why there are none.
-#[derive(Default)]
-pub(crate) struct Reranking {
-    pub scores: Vec<Score>,
-    pub origins: Vec<ScoreOrigin>,
-    fallback: Option<Fallback>,
-    cache: CacheUse,
-    cache_time: Duration,
-    rerank_time: Duration,
-    queue_time: Duration,
-}
-
-/// What the cache held of a request's pairs under one model.
-struct Lookup {
-    keys: Vec<ScoreKey>,
-    cached: Vec<Option<Score>>,
-    cache: CacheUse,
-    took: Duration,
+/// Documents that a caller brought, to be scored for one query.
+#[derive(Debug, Clone, Copy)]
+pub struct Documents<'a> {
+    /// The query.
+    pub query: &'a Query,
+    /// The documents.
+    pub candidates: &'a [Candidate],
 }
 
 impl<R: Reranker + 'static> Pipeline<NoFirstStage, R> {
@@ -88,7 +77,7 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         let _entered = span.enter();
         let candidates = self.retrieve(request, &plan)?;
         let first_stage = started.elapsed();
-        let mut answer = self.answer(request, &plan, model, candidates);
+        let mut answer = self.answer(request, &plan, model, candidates)?;
         if request.snippets {
             self.add_snippets(&request.query, &mut answer.hits)?;
         }
@@ -101,38 +90,28 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     /// Answers one search by each of several rankers, in their order. The candidates are retrieved once, and what has to be
     /// scored goes to the model together. A ranker whose model is not there leaves the others' answers standing.
     ///
-    /// The request's own `adapter` and `rerank` are left aside, and its `snippets` are made for each answer.
+    /// The request's own `adapter` and `rerank` are left aside, and its `snippets` are made for each answer. So is its
+    /// `on_overload`: each answer has its own fallback.
     ///
     /// # Errors
     /// A request beyond the limits, or a first stage that fails.
-    pub fn search_each(
-        &self,
-        request: &SearchRequest,
-        rankers: &[Ranker],
-    ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError> {
+    pub fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked>, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
         let _entered = tracing::info_span!("search_each", depth = plan.depth, n_rankers = rankers.len()).entered();
-        let model = |ranker: &Ranker| match ranker {
-            Ranker::FirstStage => Ok(None),
-            Ranker::Model(choice) => self.model(choice).map(Some),
-        };
-        let models: Vec<Result<Option<ModelVersion>, PipelineError>> = rankers.iter().map(model).collect();
+        let models: Vec<_> = rankers.iter().map(|ranker| (ranker.clone(), self.model_of(ranker))).collect();
         let candidates = self.retrieve(request, &plan)?;
         let first_stage = started.elapsed();
-        let found: Vec<Option<ModelVersion>> = models.iter().flatten().cloned().collect();
-        let mut answers = self.answers(request, &plan, found, candidates).into_iter();
-        let finish = |model: Result<_, PipelineError>| {
-            let mut answer = model.map(|_| answers.next().expect("there is one for each model"))?;
+        let mut ranked = self.answers(request, &plan, models, candidates);
+        for answer in ranked.iter_mut().filter_map(|ranked| ranked.answer.as_mut().ok()) {
             if request.snippets {
                 self.add_snippets(&request.query, &mut answer.hits)?;
             }
             answer.timings.first_stage = first_stage;
             answer.timings.total += first_stage;
-            log(&answer);
-            Ok(answer)
-        };
-        Ok(models.into_iter().map(finish).collect())
+            log(answer);
+        }
+        Ok(ranked)
     }
 
     /// Gives hits of a query their snippets.
@@ -184,7 +163,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         let plan = self.plan(request)?;
         let model = request.rerank.then(|| self.model(&request.adapter)).transpose()?;
         let _entered = tracing::info_span!("rerank", depth = plan.depth, n_found = candidates.len()).entered();
-        let mut answer = self.answer(request, &plan, model, candidates);
+        let mut answer = self.answer(request, &plan, model, candidates)?;
         answer.timings.total = started.elapsed();
         log(&answer);
         Ok(answer)
@@ -195,29 +174,41 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     ///
     /// # Errors
     /// A query beyond the limit, or an adapter that is not there. Late or failing, it is a fallback in [`Scoring::scores`].
-    pub fn score(&self, request: &SearchRequest, documents: &[Candidate]) -> Result<Scoring, PipelineError> {
+    pub fn score(&self, request: &SearchRequest, candidates: &[Candidate]) -> Result<Scoring, PipelineError> {
+        self.score_each(request, &[Documents { query: &request.query, candidates }])
+    }
+
+    /// The scores of documents for several queries, one after the other in their order: what [`Pipeline::score`] does for one
+    /// query. They enter the queue together. The request's own `query` is left aside.
+    ///
+    /// # Errors
+    /// As for [`Pipeline::score`].
+    pub fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError> {
         const CHUNK: usize = 1_000;
         let started = Instant::now();
-        self.check_query(&request.query)?;
+        for group in groups {
+            self.check_query(group.query)?;
+        }
         let deadline = self.deadline(request);
-        let models = [Some(self.model(&request.adapter)?)];
-        let _entered = tracing::info_span!("score", n_documents = documents.len()).entered();
-        let n_tokens = documents.iter().map(|document| self.reranker.n_tokens(&request.query, document)).sum();
-        let (mut scores, mut fallback) = (Vec::with_capacity(documents.len()), None);
+        let model = self.model(&request.adapter)?;
+        let pairs: Vec<(&Query, &Candidate)> =
+            groups.iter().flat_map(|group| group.candidates.iter().map(|candidate| (group.query, candidate))).collect();
+        let _entered = tracing::info_span!("score", n_documents = pairs.len()).entered();
+        let n_tokens = pairs.iter().map(|(query, candidate)| estimated_tokens(query, candidate)).sum();
+        let (mut scores, mut fallback) = (Vec::with_capacity(pairs.len()), None);
         let mut cache = CacheUse::default();
-        for chunk in documents.chunks(CHUNK) {
-            let reranking =
-                self.rerankings(request, &models, deadline, chunk).pop().expect("there is one for each model");
+        for chunk in pairs.chunks(CHUNK) {
+            let reranking = self.reranking_of_pairs(request, &model, deadline, chunk)?;
             cache.hits += reranking.cache.hits;
             cache.misses += reranking.cache.misses;
-            scores.extend(reranking.scores);
-            fallback = reranking.fallback;
-            if fallback.is_some() {
-                break;
+            match reranking.outcome {
+                Ok(scored) => scores.extend(scored.into_iter().map(|scored| scored.score)),
+                Err(reason) => {
+                    fallback = Some(reason);
+                    break;
+                }
             }
         }
-        let [model] = models;
-        let model = model.expect("it was put there");
         let scores = fallback.map_or(Ok(scores), Err);
         Ok(Scoring { scores, model, cache, n_tokens, took: started.elapsed() })
     }
@@ -228,16 +219,19 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     /// An adapter that the reranker does not hold.
     pub fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError> {
         let follow = |name: &AdapterId| self.config.aliases.get(name).unwrap_or(name).clone();
-        match choice {
-            AdapterChoice::Default => {
-                let adapter = self.config.default_adapter.as_ref().map(follow);
-                self.reranker.resolve(adapter.as_ref()).map_err(|source| PipelineError::NoDefaultModel { source })
-            }
-            AdapterChoice::Base => self.reranker.resolve(None).map_err(|source| PipelineError::NoBareBase { source }),
-            AdapterChoice::Named(name) => self
-                .reranker
-                .resolve(Some(&follow(name)))
-                .map_err(|source| PipelineError::UnknownAdapter { adapter: name.clone(), source }),
+        let adapter = match choice {
+            AdapterChoice::Default => self.config.default_adapter.as_ref().map(follow),
+            AdapterChoice::Base => None,
+            AdapterChoice::Named(name) => Some(follow(name)),
+        };
+        self.reranker.resolve(adapter.as_ref()).map_err(|source| unusable(choice, source))
+    }
+
+    /// The model of a ranker; `None` for the first stage.
+    fn model_of(&self, ranker: &Ranker) -> Result<Option<ModelVersion>, PipelineError> {
+        match ranker {
+            Ranker::FirstStage => Ok(None),
+            Ranker::Model(choice) => self.model(choice).map(Some),
         }
     }
 
@@ -303,8 +297,20 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         plan: &Plan,
         model: Option<ModelVersion>,
         candidates: Vec<Candidate>,
-    ) -> Answer {
-        self.answers(request, plan, vec![model], candidates).pop().expect("there is one for each model")
+    ) -> Result<Answer, PipelineError> {
+        let started = Instant::now();
+        let reranking = match &model {
+            None => Reranking::none(),
+            Some(model) => {
+                let reranked = &candidates[..candidates.len().min(plan.depth.get())];
+                self.reranking(request, model, plan.deadline, reranked)?
+            }
+        };
+        let answer = reranking.answer(plan, model, candidates, started);
+        match answer.fallback.as_ref().filter(|_| request.on_overload == OnOverload::Refuse) {
+            Some(reason) if reason.is_overload() => Err(self.overloaded(reason.clone())),
+            _ => Ok(answer),
+        }
     }
 
     /// The answer by each of the models (the first stage, where it is `None`) from the candidates on. The times before and
@@ -313,111 +319,26 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         &self,
         request: &SearchRequest,
         plan: &Plan,
-        models: Vec<Option<ModelVersion>>,
-        mut candidates: Vec<Candidate>,
-    ) -> Vec<Answer> {
+        models: Vec<(Ranker, Result<Option<ModelVersion>, PipelineError>)>,
+        candidates: Vec<Candidate>,
+    ) -> Vec<Ranked> {
         let started = Instant::now();
-        let n_candidates = candidates.len().min(plan.depth.get());
-        let rerankings = self.rerankings(request, &models, plan.deadline, &candidates[..n_candidates]);
-        let n_models = models.len();
-        let answer = |(n, (model, reranking)): (usize, (Option<ModelVersion>, Reranking))| {
-            // The last one may keep them.
-            let own = if n + 1 == n_models { std::mem::take(&mut candidates) } else { candidates.clone() };
-            let reranked = model.is_some() && reranking.fallback.is_none();
-            let page = Page::of(own, &reranking, plan);
-            Answer {
-                hits: page.hits,
-                ranking: page.ranking,
-                score_origins: page.score_origins,
-                blends: page.blends,
-                reranked,
-                timings: Timings { total: started.elapsed(), ..reranking.timings() },
-                fallback: reranking.fallback,
-                model,
-                n_candidates,
-                n_left_out: page.n_left_out.filter(|_| reranked),
-                depth: plan.depth,
-                cache: reranking.cache,
-            }
+        let reranked = &candidates[..candidates.len().min(plan.depth.get())];
+        let rerankings = self.rerankings(request, models, plan.deadline, reranked);
+        let ranked = |(ranker, reranking): (Ranker, Result<(Option<ModelVersion>, Reranking), PipelineError>)| {
+            let answer = reranking.map(|(model, it)| it.answer(plan, model, candidates.clone(), started));
+            Ranked { ranker, answer }
         };
-        models.into_iter().zip(rerankings).enumerate().map(answer).collect()
+        rerankings.into_iter().map(ranked).collect()
     }
 
-    /// The candidates' scores under each of the models: from the cache where it holds them, else from the reranker, each
-    /// distinct pair once.
-    fn rerankings(
-        &self,
-        request: &SearchRequest,
-        models: &[Option<ModelVersion>],
-        deadline: Option<Deadline>,
-        candidates: &[Candidate],
-    ) -> Vec<Reranking> {
-        let mut works = Vec::new();
-        let look_up = |model: &Option<ModelVersion>| {
-            let lookup = self.look_up(request, model.as_ref()?, candidates);
-            if lookup.cache.misses > 0 {
-                let (keys, pairs) = distinct_misses(candidates, &lookup.keys, &lookup.cached);
-                works.push(Work {
-                    query: request.query.clone(),
-                    model: model.clone()?,
-                    pairs,
-                    keys,
-                    deadline,
-                    cancellation: request.cancellation.clone(),
-                    is_background: request.background,
-                });
-            }
-            Some(lookup)
+    /// The error in place of an answer that fell back for an overload.
+    fn overloaded(&self, reason: Fallback) -> PipelineError {
+        let retry_after = match &reason {
+            Fallback::WouldMissDeadline { retry_after } => *retry_after,
+            _ => self.queue.stats().estimated_wait(),
         };
-        let lookups: Vec<Option<Lookup>> = models.iter().map(look_up).collect();
-        let new_keys: Vec<Vec<ScoreKey>> = works.iter().map(|work| work.keys.clone()).collect();
-        let started = Instant::now();
-        // With nothing to ask the model for, the queue is left alone.
-        let outcomes = if works.is_empty() { Vec::new() } else { self.queue.score_all(works) };
-        let rerank_time = started.elapsed();
-        let mut outcomes = new_keys.into_iter().zip(outcomes);
-        let finish = |lookup: Option<Lookup>| {
-            let Some(lookup) = lookup else { return Reranking::default() };
-            let blank = Reranking { cache: lookup.cache, cache_time: lookup.took, ..Reranking::default() };
-            if lookup.cache.misses == 0 {
-                return blank.with_scores(&lookup, &HashMap::new());
-            }
-            let (keys, (outcome, queue_time)) = outcomes.next().expect("there is one for each lookup with misses");
-            let blank = Reranking { queue_time, rerank_time, ..blank };
-            match outcome {
-                Err(fallback) => Reranking { fallback: Some(fallback), ..blank },
-                Ok(scores) => blank.with_scores(&lookup, &keys.into_iter().zip(scores).collect()),
-            }
-        };
-        lookups.into_iter().map(finish).collect()
-    }
-
-    /// What the cache holds of the candidates' scores.
-    fn look_up(&self, request: &SearchRequest, model: &ModelVersion, candidates: &[Candidate]) -> Lookup {
-        let started = Instant::now();
-        let maker = KeyMaker::new(&request.query.text, model);
-        let keys: Vec<ScoreKey> =
-            candidates.iter().map(|candidate| maker.key(candidate.title.as_deref(), &candidate.text)).collect();
-        let cached = self.cache.get_many(&keys);
-        let hits = cached.iter().flatten().count();
-        let cache = CacheUse { hits, misses: keys.len() - hits };
-        Lookup { keys, cached, cache, took: started.elapsed() }
-    }
-}
-
-impl Reranking {
-    /// With the score of each key, from the cache or from the model.
-    fn with_scores(self, lookup: &Lookup, new: &HashMap<ScoreKey, Score>) -> Self {
-        let scored = lookup.keys.iter().zip(&lookup.cached).map(|(key, cached)| match cached {
-            Some(score) => (*score, ScoreOrigin::Cache),
-            None => (new[key], ScoreOrigin::Model),
-        });
-        let (scores, origins) = scored.unzip();
-        Self { scores, origins, ..self }
-    }
-
-    fn timings(&self) -> Timings {
-        Timings { cache: self.cache_time, rerank: self.rerank_time, queue: self.queue_time, ..Timings::default() }
+        PipelineError::Overloaded { reason, retry_after }
     }
 }
 
@@ -432,24 +353,18 @@ fn at_most(max: usize, field: &'static str, quantity: &'static str, found: usize
     if found > max { Err(PipelineError::TooLarge { field, quantity, found, max }) } else { Ok(()) }
 }
 
-/// The first candidate of each distinct pair that the cache does not hold, with its key. The stored fields stay behind:
-/// no score depends on them.
-fn distinct_misses(
-    candidates: &[Candidate],
-    keys: &[ScoreKey],
-    cached: &[Option<Score>],
-) -> (Vec<ScoreKey>, Vec<Candidate>) {
-    let mut seen = HashSet::new();
-    let misses =
-        candidates.iter().zip(keys).zip(cached).filter(|((_, key), cached)| cached.is_none() && seen.insert(**key));
-    let pair = |candidate: &Candidate| Candidate {
-        id: candidate.id.clone(),
-        title: candidate.title.clone(),
-        text: candidate.text.clone(),
-        first_stage_score: candidate.first_stage_score,
-        fields: Vec::new(),
-    };
-    misses.map(|((candidate, key), _)| (*key, pair(candidate))).unzip()
+/// The error for a model that cannot be used, by how the request chose it.
+pub(crate) fn unusable(choice: &AdapterChoice, source: BoxError) -> PipelineError {
+    match choice {
+        AdapterChoice::Default => PipelineError::NoDefaultModel { source },
+        AdapterChoice::Base => PipelineError::NoBareBase { source },
+        AdapterChoice::Named(name) => PipelineError::UnknownAdapter { adapter: name.clone(), source },
+    }
+}
+
+/// The tokens of a pair at four bytes each, which is near the truth for English prose.
+fn estimated_tokens(query: &Query, candidate: &Candidate) -> usize {
+    (query.text.len() + candidate.title.as_deref().map_or(0, str::len) + candidate.text.len()) / 4 + 1
 }
 
 fn log(answer: &Answer) {

@@ -31,6 +31,8 @@ pub struct SearchRequest {
     /// The point in time after which the answer comes in first-stage order. Scores that the cache holds cost no model
     /// work and are used even then.
     pub deadline: Option<Deadline>,
+    /// What the caller gets where the model has too much to do.
+    pub on_overload: OnOverload,
     /// Whether the returned hits get snippets.
     pub snippets: bool,
     /// Whether nobody waits for the answer: everything else that the model has to do comes first.
@@ -57,11 +59,22 @@ impl SearchRequest {
             blend_weight: BlendWeight::RERANK_ALONE,
             min_rerank_score: None,
             deadline: None,
+            on_overload: OnOverload::Fallback,
             snippets: false,
             background: false,
             cancellation: Cancellation::default(),
         }
     }
+}
+
+/// What the caller gets where the model has too much to do: its queue is full, or the deadline would be missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnOverload {
+    /// The answer in first-stage order, with the [reason](crate::Fallback).
+    #[default]
+    Fallback,
+    /// An error ([`PipelineError::Overloaded`](crate::PipelineError::Overloaded)) that says when to try again.
+    Refuse,
 }
 
 /// Which model reranks. In text: a name, or `none` for the bare base model.

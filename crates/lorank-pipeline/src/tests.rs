@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lorank_cache::CacheConfig;
-use lorank_core::{BlendWeight, Candidate, Deadline, Query, Score};
+use lorank_core::{BlendWeight, Candidate, Deadline, ErrorKind, Hit, Query, Score, ScoreOrigin};
 use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
 use proptest::prelude::*;
 
@@ -29,6 +29,11 @@ fn small_batches() -> PipelineConfig {
     PipelineConfig { tokens_max: non_zero(4), ..PipelineConfig::default() }
 }
 
+/// The hits, wherever their scores come from.
+fn without_origins(answer: &Answer) -> Vec<Hit> {
+    answer.hits.iter().map(|hit| Hit { score_origin: None, ..hit.clone() }).collect()
+}
+
 fn ids(answer: &Answer) -> Vec<&str> {
     answer.hits.iter().map(|hit| hit.candidate.id.as_str()).collect()
 }
@@ -43,7 +48,7 @@ fn assert_in_first_stage_order(answer: &Answer) {
     for (at, hit) in answer.hits.iter().enumerate() {
         assert_eq!((hit.rank, hit.first_stage_rank, hit.rerank_score), (at + 1, at + 1, None));
     }
-    assert!(answer.score_origins.iter().all(Option::is_none));
+    assert!(answer.hits.iter().all(|hit| hit.score_origin.is_none() && hit.blend.is_none()));
 }
 
 #[test]
@@ -54,11 +59,12 @@ fn several_rankers_share_one_retrieval_and_one_batch() {
     let request = SearchRequest { snippets: true, ..page(2, 5) };
     let answers = together.search_each(&request, &rankers).unwrap();
     assert_eq!((together.first_stage().asked().len(), engine.n_calls(), engine.n_pairs()), (1, 1, 60));
-    let missing = answers[3].as_ref().unwrap_err().to_string();
+    assert!(answers.iter().map(|ranked| &ranked.ranker).eq(&rankers));
+    let missing = answers[3].answer.as_ref().unwrap_err().to_string();
     assert_eq!(missing, "the adapter `missing` cannot be used");
 
     let (apart, _) = pipeline(20, reranker(), PipelineConfig::default());
-    for (ranker, answer) in rankers.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
+    for Ranked { ranker, answer } in answers.iter().filter(|ranked| ranked.answer.is_ok()) {
         let request = match ranker {
             Ranker::FirstStage => SearchRequest { rerank: false, ..request.clone() },
             Ranker::Model(adapter) => SearchRequest { adapter: adapter.clone(), ..request.clone() },
@@ -83,6 +89,40 @@ fn any_number_of_documents_is_scored_in_their_own_order() {
     engine.set_fault(Some(Fault::Error("broken")));
     let failed = pipeline.score(&SearchRequest::new("other"), &documents).unwrap();
     assert_eq!(failed.scores.unwrap_err().to_string(), "broken");
+}
+
+#[test]
+fn documents_of_several_queries_enter_the_queue_together() {
+    let (pipeline, engine) = pipeline(1, FakeReranker::hashing(), PipelineConfig::default());
+    let (queries, documents) = (["one", "two", "one"].map(Query::new), toy::candidates(3));
+    let groups = [(0, 0..2), (1, 0..3), (2, 1..3)]
+        .map(|(query, range)| Documents { query: &queries[query], candidates: &documents[range] });
+    let scoring = pipeline.score_each(&SearchRequest::new("left aside"), &groups).unwrap();
+    let score = |query, document: &Candidate| toy::hashed_score(query, &toy::model(None), document);
+    let expected = groups.iter().flat_map(|group| group.candidates.iter().map(|document| score(group.query, document)));
+    let found: Vec<f32> = scoring.scores.unwrap().into_iter().map(Score::get).collect();
+    assert_eq!(found, expected.collect::<Vec<_>>());
+    assert_eq!((engine.n_calls(), engine.n_pairs(), scoring.cache.misses), (1, 6, 7), "one pair comes twice");
+}
+
+#[test]
+fn who_asks_for_it_is_refused_where_the_model_has_too_much_to_do() {
+    let gate = Gate::closed();
+    let config = PipelineConfig { queue_max: non_zero(1), ..PipelineConfig::default() };
+    let (pipeline, _) = pipeline(3, FakeReranker::hashing().behind(gate.clone()), config);
+    std::thread::scope(|scope| {
+        scope.spawn(|| pipeline.search(&SearchRequest::new("at the model")));
+        gate.wait_for_arrivals(1);
+        scope.spawn(|| pipeline.search(&SearchRequest::new("waits")));
+        while pipeline.queue_stats().n_requests_waiting == 0 {
+            std::thread::yield_now();
+        }
+        let refused = SearchRequest { on_overload: OnOverload::Refuse, ..SearchRequest::new("refused") };
+        let error = pipeline.search(&refused).unwrap_err();
+        assert!(matches!(error, PipelineError::Overloaded { reason: Fallback::QueueFull, .. }), "{error:?}");
+        assert_eq!(error.kind(), ErrorKind::Overloaded);
+        gate.open();
+    });
 }
 
 #[test]
@@ -113,7 +153,8 @@ fn hits_carry_both_ranks_and_both_scores() {
         })
         .collect();
     assert_eq!(rows, [(2, 2, Some(2.0), 4.0), (3, 1, Some(1.0), 5.0), (4, 4, None, 2.0)]);
-    assert_eq!(answer.score_origins, [Some(ScoreOrigin::Model), Some(ScoreOrigin::Model), None]);
+    let origins: Vec<_> = answer.hits.iter().map(|hit| hit.score_origin).collect();
+    assert_eq!(origins, [Some(ScoreOrigin::Model), Some(ScoreOrigin::Model), None]);
     assert_eq!(answer.hits[0].candidate, toy::candidates(5)[1], "the stored fields come back");
     assert_eq!(answer.hits[0].snippet.as_ref().unwrap().to_html(), "<b>text</b> of document 2");
     assert_eq!((answer.n_candidates, answer.depth.get()), (3, 3));
@@ -130,7 +171,7 @@ fn the_second_page_costs_no_model_work() {
     for offset in [10, 20, 30] {
         let answer = pipeline.search(&page(offset, 10)).unwrap();
         assert_eq!(answer.cache, CacheUse { hits: 25, misses: 0 });
-        assert!(answer.score_origins.iter().all(|origin| *origin == Some(ScoreOrigin::Cache)));
+        assert!(answer.hits.iter().all(|hit| hit.score_origin == Some(ScoreOrigin::Cache)));
     }
     assert_eq!(reranker.n_pairs(), 25);
 }
@@ -219,28 +260,28 @@ fn what_cannot_be_answered_is_an_error() {
     let depth = SearchRequest { depth: Some(non_zero(1_001)), ..page(0, 3) };
     for (request, kind, field, message) in [
         (adapter("missing"), ErrorKind::NotFound, "adapter", "the adapter `missing` cannot be used"),
-        (depth, ErrorKind::InvalidInput, "depth", "`depth` is 1001, which is above the limit of 1000"),
+        (depth, ErrorKind::Invalid, "depth", "`depth` is 1001, which is above the limit of 1000"),
         (
             page(9_991, 10),
-            ErrorKind::InvalidInput,
+            ErrorKind::Invalid,
             "offset",
             "`offset` + `top_k` is 10001, which is above the limit of 10000",
         ),
         (
             page(1, 10_000),
-            ErrorKind::InvalidInput,
+            ErrorKind::Invalid,
             "top_k",
             "`offset` + `top_k` is 10001, which is above the limit of 10000",
         ),
         (
             page(usize::MAX, 1),
-            ErrorKind::InvalidInput,
+            ErrorKind::Invalid,
             "offset",
             &format!("`offset` + `top_k` is {}, which is above the limit of 10000", usize::MAX),
         ),
         (
             SearchRequest::new("thirteen byte"),
-            ErrorKind::InvalidInput,
+            ErrorKind::Invalid,
             "query",
             "the length of `query` in bytes is 13, which is above the limit of 12",
         ),
@@ -283,8 +324,9 @@ fn a_broken_reranker_falls_back_and_may_recover() {
     for (fault, message) in [
         (Fault::Error("out of memory"), "out of memory"),
         (Fault::Panic("index out of range"), "the reranker panicked: index out of range"),
-        (Fault::OneScoreTooFew, "the reranker gave 3 scores for 4 candidates"),
-        (Fault::NoGroups, "the reranker answered 0 groups, but was asked 1"),
+        (Fault::OneScoreTooFew, "the reranker gave 3 scores for 4 pairs"),
+        (Fault::NoScores, "the reranker gave 0 scores for 4 pairs"),
+        (Fault::Encoding("no tokens"), "no tokens"),
     ] {
         reranker.set_fault(Some(fault));
         let answer = pipeline.search(&page(0, 6)).unwrap();
@@ -305,7 +347,7 @@ fn a_score_that_is_not_finite_falls_back() {
     assert_in_first_stage_order(&answer);
     let message = "the score is `NaN`, which is not a finite number".to_owned();
     assert_eq!(answer.fallback, Some(Fallback::RerankerFailed { message }));
-    assert_eq!(pipeline.cache_stats().entries, 4, "the batch before it is kept");
+    assert_eq!(pipeline.cache_stats().entries, 5, "the batch before it is kept, and the pair beside it");
     assert_eq!(reranker.n_calls(), 2);
 }
 
@@ -501,8 +543,8 @@ proptest! {
         };
         let whole = search(0, 40, weight, None);
         let mut places: Vec<usize> = whole.hits.iter().map(|hit| hit.first_stage_rank).collect();
-        for (hit, blend) in whole.hits.iter().zip(&whole.blends) {
-            prop_assert_eq!(blend.is_some(), hit.rerank_score.is_some() && weight < 1.0);
+        for hit in &whole.hits {
+            prop_assert_eq!(hit.blend.is_some(), hit.rerank_score.is_some() && weight < 1.0);
         }
         places.sort_unstable();
         prop_assert_eq!(places, (1..=n_found).collect::<Vec<_>>());
@@ -510,12 +552,12 @@ proptest! {
         let left = search(0, 40, weight, least);
         let stays = |score: Option<Score>| least.is_none_or(|least| score.is_some_and(|score| score.get() >= least));
         let expected: Vec<_> = whole.hits.iter().filter(|hit| stays(hit.rerank_score)).collect();
-        prop_assert_eq!(left.ranking, expected.iter().map(|hit| hit.candidate.id.clone()).collect::<Vec<_>>());
+        prop_assert_eq!(&left.ranking, &expected.iter().map(|hit| hit.candidate.id.clone()).collect::<Vec<_>>());
         if let Some(n_left_out) = left.n_left_out {
             prop_assert_eq!(left.n_candidates - n_left_out, expected.len());
         }
-        let pages = (0..40).step_by(top_k).flat_map(|offset| search(offset, top_k, weight, least).hits);
-        prop_assert_eq!(pages.collect::<Vec<_>>(), left.hits);
+        let pages = (0..40).step_by(top_k).flat_map(|offset| without_origins(&search(offset, top_k, weight, least)));
+        prop_assert_eq!(pages.collect::<Vec<_>>(), without_origins(&left));
         // At its ends a weight leaves one score alone.
         let order = |weight| search(0, 40, weight, None).ranking;
         prop_assert_eq!(order(1.0), pipeline.search(&SearchRequest { depth: Some(non_zero(depth)), ..page(0, 40) }).unwrap().ranking);
@@ -549,11 +591,11 @@ proptest! {
             answer.hits.iter().map(|hit| hit.rerank_score.map(|score| score.get().to_bits())).collect()
         };
         prop_assert_eq!(bits(&warm), bits(&cold));
-        prop_assert_eq!(&warm.hits, &cold.hits);
+        prop_assert_eq!(without_origins(&warm), without_origins(&cold));
         prop_assert_eq!(warm.cache.hits + warm.cache.misses, warm.n_candidates);
 
         // The half without a first stage gives the same.
-        prop_assert_eq!(&pipeline.rerank(&whole, candidates).unwrap().hits, &cold.hits);
+        prop_assert_eq!(without_origins(&pipeline.rerank(&whole, candidates).unwrap()), without_origins(&cold));
     }
 
     #[test]
@@ -566,8 +608,9 @@ proptest! {
         let pipeline = Pipeline::new(ToyFirstStage::new(candidates), FakeReranker::hashing(), config).unwrap();
         let request = |offset, top_k| SearchRequest { depth: Some(non_zero(depth)), ..page(offset, top_k) };
         let whole = pipeline.search(&request(0, 40)).unwrap();
-        let pages = (0..40).step_by(top_k).flat_map(|offset| pipeline.search(&request(offset, top_k)).unwrap().hits);
-        prop_assert_eq!(pages.collect::<Vec<_>>(), whole.hits);
+        let page = |offset| without_origins(&pipeline.search(&request(offset, top_k)).unwrap());
+        let pages = (0..40).step_by(top_k).flat_map(page);
+        prop_assert_eq!(pages.collect::<Vec<_>>(), without_origins(&whole));
     }
 
     #[test]

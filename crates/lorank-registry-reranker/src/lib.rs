@@ -2,8 +2,9 @@
 //!
 //! A [`RegistryReranker`] follows names through the [`Registry`](lorank_adapters::Registry) at each request, so an adapter that
 //! is added there can be asked for at once, and moving the alias `default` promotes one without a restart. Adapters are
-//! loaded when they are first asked for, by the thread that asks, and held in memory up to a limit, the least recently used
-//! let go of first.
+//! loaded when pairs are first encoded for them, on threads of their own: a request waits for that until its deadline, the load goes
+//! on and serves the next one. They are held in memory up to a limit, the least recently used let go of first, and as long as a
+//! request has pairs to be scored with them.
 //!
 //! A request sees one version from start to end: what a name stands for is looked up once, and the version that this gave can
 //! be scored for [`GRACE`] after it was last asked for, whatever has become of the name.

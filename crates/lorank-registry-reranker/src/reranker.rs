@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use lorank_adapters::{DEFAULT_ALIAS, Entry, Registry, RegistryError, Residency, ResidencyStats, Resident, State};
 use lorank_core::{
-    AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, ModelVersion, Query, Reranker, Score,
+    AdapterId, AdapterUnusable, AdapterVersion, BoxError, Deadline, DeadlineExceeded, Digest, EncodedPair, ErrorKind,
+    Group, ModelVersion, Reranker, Score,
 };
 use lorank_model::{Files, LoadedAdapter, ModelReranker, StageTimes};
 
@@ -16,7 +17,7 @@ pub const GRACE: Duration = Duration::from_secs(600);
 /// One base model with the adapters of a registry on it. See the [crate's page](crate).
 #[derive(Debug)]
 pub struct RegistryReranker {
-    base: ModelReranker,
+    base: Arc<ModelReranker>,
     /// What answers for the name `default` where the registry has no such alias.
     fallback: Option<AdapterId>,
     registry: Arc<Registry>,
@@ -30,6 +31,7 @@ pub struct RegistryReranker {
 #[derive(Debug)]
 struct Recent {
     entry: Entry,
+    version: ModelVersion,
     /// Keeps the registry from collecting the adapter's files.
     _state: Arc<State>,
     last_asked: Instant,
@@ -47,12 +49,42 @@ pub enum RegistryRerankerError {
         /// Why.
         source: RegistryError,
     },
+    /// Its files are not those that were added under its digest.
+    #[error("the files of adapter `{adapter}` were changed after it was added to the registry")]
+    Changed {
+        /// The adapter.
+        adapter: AdapterId,
+    },
+    /// Its prompt settings cannot be read.
+    #[error("the prompt settings of adapter `{adapter}` cannot be used")]
+    Settings {
+        /// The adapter.
+        adapter: AdapterId,
+        /// Why.
+        source: BoxError,
+    },
     /// Its version is not in the registry any more, and was not asked for lately.
     #[error("this version of adapter `{adapter}` is gone from the registry")]
     Gone {
         /// The adapter.
         adapter: AdapterId,
     },
+}
+
+impl RegistryRerankerError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Load { .. } | Self::Changed { .. } | Self::Settings { .. } => ErrorKind::Unavailable,
+            Self::Gone { .. } => ErrorKind::NotFound,
+        }
+    }
+}
+
+/// A pair of a registry's adapter: the model's pair, and what keeps the adapter in memory until it is scored.
+struct ResidentPair {
+    pair: EncodedPair,
+    _resident: Arc<Resident<Digest, LoadedAdapter>>,
 }
 
 impl RegistryReranker {
@@ -63,7 +95,7 @@ impl RegistryReranker {
     /// held while they are not in use. `fallback` answers requests for the name `default` until the registry has such an
     /// alias; `None` is the bare base model.
     pub fn new(base: ModelReranker, registry: Arc<Registry>, fallback: Option<AdapterId>, bytes_max: u64) -> Self {
-        let residency = Residency::new(bytes_max);
+        let (base, residency) = (Arc::new(base), Residency::new(bytes_max));
         Self { base, fallback, registry, residency, recent: Mutex::default(), times: Mutex::default() }
     }
 
@@ -105,35 +137,57 @@ impl RegistryReranker {
         Ok(self.base.load_adapter(id, files).map(drop)?)
     }
 
-    fn load(&self, entry: &Entry) -> Result<Resident<Digest, LoadedAdapter>, RegistryRerankerError> {
-        let load = || -> Result<_, BoxError> {
-            let files = Files::folder(self.registry.folder_of(entry))?.with_name(entry.id.as_str());
-            let adapter = self.base.load_adapter(&entry.id, &files)?;
-            let n_bytes = adapter.n_bytes() as u64;
-            tracing::info!(adapter = %entry.id, digest = entry.provenance.model_digest.short(), n_bytes, "loaded");
-            Ok((adapter, n_bytes))
+    /// The adapter of an entry, loaded on a thread of its own if it is not in memory; `None` where the deadline passed before.
+    fn load(
+        &self,
+        entry: &Entry,
+        deadline: Option<Deadline>,
+    ) -> Result<Option<Resident<Digest, LoadedAdapter>>, RegistryRerankerError> {
+        let load = {
+            let (base, registry, entry) = (self.base.clone(), self.registry.clone(), entry.clone());
+            move || -> Result<_, BoxError> {
+                let files = Files::folder(registry.folder_of(&entry))?.with_name(entry.id.as_str());
+                let adapter = base.load_adapter(&entry.id, &files)?;
+                if adapter.summary().version.digest != entry.provenance.model_digest {
+                    return Err(RegistryRerankerError::Changed { adapter: entry.id.clone() }.into());
+                }
+                let n_bytes = adapter.n_bytes() as u64;
+                tracing::info!(adapter = %entry.id, digest = entry.provenance.model_digest.short(), n_bytes, "loaded");
+                Ok((adapter, n_bytes))
+            }
         };
-        let loaded = self.residency.get_or_load(&entry.content, load);
+        let loaded = self.residency.get_or_load(&entry.content, deadline, load);
         loaded.map_err(|source| RegistryRerankerError::Load { adapter: entry.id.clone(), source })
     }
 
-    /// The version of an entry of the state. Two ids may share their files, so the id is the entry's own.
+    /// The version of an entry of the state. Two ids may share their files, so the id is the entry's own. No weights are read.
     fn version(&self, entry: &Entry, state: Arc<State>) -> Result<ModelVersion, RegistryRerankerError> {
-        let mut version = self.base.version_with(&*self.load(entry)?);
-        let adapter = version.adapter.as_mut().expect("it was made with an adapter");
-        adapter.id = entry.id.clone();
-        let now = Instant::now();
+        let (digest, now) = (entry.provenance.model_digest, Instant::now());
+        let known = self.recent().get(&digest).filter(|recent| recent.entry.content == entry.content).map(|recent| {
+            let mut version = recent.version.clone();
+            version.adapter = Some(AdapterVersion { id: entry.id.clone(), digest });
+            version
+        });
+        // The settings are read outside the lock.
+        let version = known.map_or_else(|| self.read_version(entry), Ok)?;
         let mut recent = self.recent();
-        recent.retain(|_, recent| now.duration_since(recent.last_asked) < GRACE);
-        recent.insert(adapter.digest, Recent { entry: entry.clone(), _state: state, last_asked: now });
+        recent.retain(|_, recent| now.saturating_duration_since(recent.last_asked) < GRACE);
+        let asked = Recent { entry: entry.clone(), version: version.clone(), _state: state, last_asked: now };
+        recent.insert(digest, asked);
         Ok(version)
     }
 
-    /// The adapter of a version that `resolve` gave: `None` for one that the base model holds itself.
-    fn adapter_of(
-        &self,
-        model: &ModelVersion,
-    ) -> Result<Option<Resident<Digest, LoadedAdapter>>, RegistryRerankerError> {
+    fn read_version(&self, entry: &Entry) -> Result<ModelVersion, RegistryRerankerError> {
+        let unusable = |source: lorank_model::ModelError| RegistryRerankerError::Settings {
+            adapter: entry.id.clone(),
+            source: source.into(),
+        };
+        let files = Files::folder(self.registry.folder_of(entry)).map_err(unusable)?.with_name(entry.id.as_str());
+        self.base.version_of(&entry.id, entry.provenance.model_digest, &files).map_err(unusable)
+    }
+
+    /// The registry's entry of a version that `resolve` gave: `None` for one that the base model holds itself.
+    fn entry_of(&self, model: &ModelVersion) -> Result<Option<Entry>, RegistryRerankerError> {
         let Some(AdapterVersion { id, digest }) = model.adapter.as_ref().filter(|_| !model.merged) else {
             return Ok(None);
         };
@@ -141,10 +195,14 @@ impl RegistryReranker {
         let registered =
             || self.registry.state().adapters().find(|entry| entry.provenance.model_digest == *digest).cloned();
         match recent.or_else(registered) {
-            Some(entry) => self.load(&entry).map(Some),
+            Some(entry) => Ok(Some(entry)),
             None if self.base.holds(id) => Ok(None),
             None => Err(RegistryRerankerError::Gone { adapter: id.clone() }),
         }
+    }
+
+    fn add_times(&self, times: &PieceTimes) {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).add(times);
     }
 
     fn recent(&self) -> MutexGuard<'_, HashMap<Digest, Recent>> {
@@ -165,25 +223,30 @@ impl Reranker for RegistryReranker {
         }
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-        // Held until the batch is scored.
-        let residents: Vec<_> = batch.iter().map(|group| self.adapter_of(group.model)).collect();
-        let (groups, adapters): (Vec<Group<'_>>, Vec<Option<LoadedAdapter>>) = batch
-            .iter()
-            .zip(&residents)
-            .filter_map(|(group, resident)| Some((*group, resident.as_ref().ok()?.as_deref().cloned())))
-            .unzip();
-        let (scores, times) = self.base.score_with(&groups, &adapters);
-        self.times.lock().unwrap_or_else(PoisonError::into_inner).add(&times);
-        let mut scores = scores.into_iter();
-        let scored = |resident: Result<_, RegistryRerankerError>| {
-            resident.map_err(BoxError::from)?;
-            scores.next().expect("there is one for each group").map_err(BoxError::from)
+    fn encode(&self, group: Group<'_>, deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
+        let unusable = |error: RegistryRerankerError| AdapterUnusable { source: error.into() };
+        let resident = match self.entry_of(group.model).map_err(unusable)? {
+            None => None,
+            Some(entry) => Some(self.load(&entry, deadline).map_err(unusable)?.ok_or(DeadlineExceeded)?),
         };
-        residents.into_iter().map(scored).collect()
+        let started = Instant::now();
+        let pairs = self.base.encode_with(group, resident.as_deref())?;
+        self.add_times(&PieceTimes { tokenise: started.elapsed(), ..PieceTimes::default() });
+        let Some(resident) = resident.map(Arc::new) else { return Ok(pairs) };
+        let kept =
+            |pair: EncodedPair| EncodedPair::new(pair.n_tokens(), ResidentPair { pair, _resident: resident.clone() });
+        Ok(pairs.into_iter().map(kept).collect())
     }
 
-    fn n_tokens(&self, query: &Query, candidate: &Candidate) -> usize {
-        self.base.n_tokens(query, candidate)
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+        // Those of the base model and its own adapters were not wrapped.
+        let of_model = |pair: &&EncodedPair| match pair.payload::<ResidentPair>() {
+            Ok(resident) => resident.pair.clone(),
+            Err(_) => (*pair).clone(),
+        };
+        let pairs: Vec<EncodedPair> = batch.iter().map(of_model).collect();
+        let (scores, times) = self.base.score_timed(&pairs.iter().collect::<Vec<_>>());
+        self.add_times(&times);
+        scores
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use lorank_adapters::Registry;
-use lorank_core::{AdapterId, Candidate, Digest, Group, ModelVersion, Query, Reranker, Score};
+use lorank_core::{AdapterId, Candidate, Digest, Group, ModelVersion, Query, Reranker, Score, score_groups};
 use lorank_model::{Files, LoadOptions, ModelReranker};
 use lorank_registry_reranker::RegistryReranker;
 use lorank_testing::fixture;
@@ -44,7 +44,7 @@ fn candidates() -> Vec<Candidate> {
 fn scores(reranker: &impl Reranker, model: &ModelVersion) -> Vec<Score> {
     let (query, candidates) = (Query::new("how long to boil an egg"), candidates());
     let group = Group { query: &query, model, candidates: &candidates };
-    reranker.score(&[group]).pop().unwrap().unwrap()
+    score_groups(reranker, &[group]).pop().unwrap().unwrap()
 }
 
 /// Each adapter's scores, by the digest of its files, as a model of its own gives them.
@@ -114,7 +114,7 @@ fn a_batch_mixes_registered_adapters_with_those_of_the_base() {
     let models = [Some("a"), None, Some("own"), Some("b")].map(|name| live.resolve(name.map(id).as_ref()).unwrap());
     let (query, candidates) = (Query::new("how long to boil an egg"), candidates());
     let groups = models.each_ref().map(|model| Group { query: &query, model, candidates: &candidates });
-    for (model, scores) in models.iter().zip(live.score(&groups)) {
+    for (model, scores) in models.iter().zip(score_groups(&live, &groups)) {
         let alone = model.adapter.as_ref().map(|adapter| expected[&adapter.digest].clone());
         assert_eq!(scores.unwrap(), alone.unwrap_or_else(|| self::scores(live.base(), model)));
     }
@@ -125,7 +125,7 @@ fn a_batch_mixes_registered_adapters_with_those_of_the_base() {
     };
     let group = Group { query: &query, model: &gone, candidates: &candidates };
     assert!(
-        live.score(&[group, groups[0]])[0]
+        score_groups(&live, &[group, groups[0]])[0]
             .as_ref()
             .is_err_and(|error| error.to_string().contains("gone from the registry"))
     );

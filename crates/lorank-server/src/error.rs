@@ -144,12 +144,7 @@ impl Error {
             Self::Index(source) => source.kind(),
             Self::Registry(source) => source.kind(),
             Self::Store(source) => source.kind(),
-            Self::Pipeline(source) => match source.kind() {
-                lorank_pipeline::ErrorKind::InvalidInput => ErrorKind::Invalid,
-                lorank_pipeline::ErrorKind::NotFound => ErrorKind::NotFound,
-                lorank_pipeline::ErrorKind::Unavailable => ErrorKind::Unavailable,
-                _ => ErrorKind::Internal,
-            },
+            Self::Pipeline(source) => source.kind(),
             Self::Experiments(source) => source.kind(),
             Self::Bind { .. } | Self::Flush { .. } => ErrorKind::Unavailable,
             Self::Task { .. } => ErrorKind::Internal,

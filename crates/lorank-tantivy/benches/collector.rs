@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lorank_core::{AdapterId, BoxError, Group, ModelVersion, Reranker, Score};
+use lorank_core::{AdapterId, BoxError, EncodedPair, ModelVersion, Reranker, Score};
 use lorank_tantivy::collector::Passage;
 use lorank_tantivy::tantivy::collector::{Collector, Count, TopDocs};
 use lorank_tantivy::tantivy::query::{BooleanQuery, Query, TermQuery};
@@ -43,9 +43,8 @@ impl Reranker for Free {
         Ok(toy::model(adapter))
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-        let zero = Score::new(0.0).expect("finite");
-        batch.iter().map(|group| Ok(vec![zero; group.candidates.len()])).collect()
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+        batch.iter().map(|_| Ok(Score::new(0.0).expect("finite"))).collect()
     }
 }
 

@@ -45,7 +45,7 @@ impl Document {
         let (id_field, id) = fields.remove(place);
         let invalid = |problem: &str| Error::InvalidId { id_field: id_field.clone(), problem: problem.to_owned() };
         let id = match id {
-            Value::Text(id) => id,
+            Value::Text(id) => id.to_string(),
             Value::Integer(id) => id.to_string(),
             Value::Unsigned(id) => id.to_string(),
             other => return Err(invalid(name_of(&other))),
@@ -133,7 +133,7 @@ pub(crate) fn text_of<'a>(fields: &'a Fields, name: &str) -> Result<Option<Cow<'
 /// The text of a text or a number: titles like `1984` arrive as numbers from tools that guess types.
 fn plain_text(value: &Value) -> Result<Cow<'_, str>, &'static str> {
     match value {
-        Value::Text(text) => Ok(text.into()),
+        Value::Text(text) => Ok(Cow::Borrowed(text)),
         Value::Integer(number) => Ok(number.to_string().into()),
         Value::Unsigned(number) => Ok(number.to_string().into()),
         Value::Float(number) => Ok(number.to_string().into()),

@@ -61,7 +61,7 @@ impl Scalar {
             Value::Float(number) => Ok(Self::Number(Number::Float(*number))),
             Value::Text(text) => Ok(match nanos_since_1970(text).filter(|_| !is_id) {
                 Some(nanos) if i64::try_from(nanos).is_ok() => Self::Date(nanos),
-                _ => Self::Text(text.clone()),
+                _ => Self::Text(text.to_string()),
             }),
             other => Err(format!("compares with {}, where it needs a text, a number or a boolean", name_of(other))),
         }

@@ -8,6 +8,8 @@
 //! - `_fields`: every field but the id and the text fields, as columns (for filters) and as terms (for the query
 //!   syntax). A dot in a key and a step into an object are the same thing here.
 
+use std::sync::Arc;
+
 use lorank_core::{Fields, Value};
 use tantivy::schema::{
     Field, IndexRecordOption, JsonObjectOptions, OwnedValue, Schema, TextFieldIndexing, TextOptions, Value as _,
@@ -132,7 +134,7 @@ fn filterable(value: &Value, path_bytes: usize, depth_left: usize) -> Option<Own
         Value::Text(text) if text.len() > KEYWORD_BYTES_MAX => None,
         Value::Text(text) => Some(match nanos_since_1970(text).and_then(|nanos| i64::try_from(nanos).ok()) {
             Some(nanos) => OwnedValue::Date(DateTime::from_timestamp_nanos(nanos)),
-            None => OwnedValue::Str(text.clone()),
+            None => OwnedValue::Str(text.to_string()),
         }),
         Value::List(values) => Some(OwnedValue::Array(
             values.iter().filter_map(|value| filterable(value, path_bytes, depth_left)).collect(),
@@ -142,21 +144,30 @@ fn filterable(value: &Value, path_bytes: usize, depth_left: usize) -> Option<Own
     }
 }
 
-/// The title and the text that the reranker reads: the text field called `title`, and the others joined by a space.
-pub(crate) fn title_and_text(fields: &Fields, settings: &IndexSettings) -> (Option<String>, String) {
-    let mut title = None;
-    let mut text = String::new();
+/// The title and the text that the reranker reads: the text field called `title`, and the others joined by a space. A field whose
+/// value is one text is shared, not copied.
+pub(crate) fn title_and_text(fields: &Fields, settings: &IndexSettings) -> (Option<Arc<str>>, Arc<str>) {
+    let (mut title, mut texts) = (None, Vec::new());
     for field in &settings.text_fields {
-        let Ok(Some(found)) = text_of(fields, &field.name) else { continue };
+        let Some(found) = shared_text_of(fields, &field.name) else { continue };
         if field.name == "title" {
-            title = Some(found.into_owned());
-        } else {
-            let space = if text.is_empty() || found.is_empty() { "" } else { " " };
-            text.push_str(space);
-            text.push_str(&found);
+            title = Some(found);
+        } else if !found.is_empty() {
+            texts.push(found);
         }
     }
+    let text = match texts.as_slice() {
+        [one] => one.clone(),
+        several => several.join(" ").into(),
+    };
     (title, text)
+}
+
+fn shared_text_of(fields: &Fields, name: &str) -> Option<Arc<str>> {
+    match fields.iter().find(|(field, _)| field == name) {
+        Some((_, Value::Text(text))) => Some(text.clone()),
+        _ => text_of(fields, name).ok().flatten().map(Arc::from),
+    }
 }
 
 #[cfg(test)]
@@ -177,6 +188,6 @@ mod tests {
         let text_fields = text_fields.iter().map(|field| field.parse().unwrap()).collect();
         let settings = IndexSettings { text_fields, ..IndexSettings::default() };
         let fields = json::fields_from_json(json).unwrap();
-        assert_eq!(title_and_text(&fields, &settings), (title.map(str::to_owned), text.to_owned()), "{json}");
+        assert_eq!(title_and_text(&fields, &settings), (title.map(Arc::from), Arc::from(text)), "{json}");
     }
 }

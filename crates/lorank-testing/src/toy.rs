@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use lorank_core::{
-    AdapterId, AdapterVersion, BoxError, Candidate, Digest, FirstStage, Group, ModelVersion, Precision, Query,
-    Reranker, Score, Snippet, Value,
+    AdapterId, AdapterVersion, BoxError, Candidate, Deadline, Digest, EncodedPair, FirstStage, Group, ModelVersion,
+    Precision, Query, Reranker, Score, Snippet, Value,
 };
 
 /// `n` candidates `d1`, `d2` and so on, each with a title and a text of its own, their first-stage scores falling by one.
@@ -23,7 +23,7 @@ pub fn candidates(n: usize) -> Vec<Candidate> {
             ("text".to_owned(), Value::from(text.as_str())),
             ("year".to_owned(), Value::Integer(2000 + name as i64)),
         ];
-        Candidate { title: Some(title), fields, ..Candidate::new(format!("d{name}"), text, score) }
+        Candidate { title: Some(title.into()), fields, ..Candidate::new(format!("d{name}"), text, score) }
     };
     (0..n).map(candidate).collect()
 }
@@ -85,19 +85,44 @@ impl FirstStage for ToyFirstStage {
 /// How a [`FakeReranker`] breaks its contract, or fails within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Every group gets an error with this text.
+    /// Every pair gets an error with this text.
     Error(&'static str),
     /// It panics with this text.
     Panic(&'static str),
-    /// Every group gets one score too few.
+    /// A batch gets one score too few.
     OneScoreTooFew,
-    /// The batch gets no answer at all.
-    NoGroups,
+    /// A batch gets no score at all.
+    NoScores,
+    /// No pair can be encoded, for this reason.
+    Encoding(&'static str),
+}
+
+/// A pair as a [`FakeReranker`] encodes it, at a token each, so that a test counts a batch's tokens in pairs.
+#[derive(Debug, Clone)]
+pub struct ToyPair {
+    /// The query.
+    pub query: Arc<Query>,
+    /// The model that scores.
+    pub model: Arc<ModelVersion>,
+    /// The document.
+    pub candidate: Candidate,
+}
+
+impl ToyPair {
+    /// The pairs of a group, each of so many tokens.
+    pub fn encode(group: Group<'_>, n_tokens: NonZeroUsize) -> Vec<EncodedPair> {
+        let (query, model) = (Arc::new(group.query.clone()), Arc::new(group.model.clone()));
+        let pair = |candidate: &Candidate| {
+            let (query, model, candidate) = (query.clone(), model.clone(), candidate.clone());
+            EncodedPair::new(n_tokens, Self { query, model, candidate })
+        };
+        group.candidates.iter().map(pair).collect()
+    }
 }
 
 type ScoreFn = dyn Fn(&Query, &ModelVersion, &Candidate) -> f32 + Send + Sync;
 
-/// A reranker that counts what it is asked. A score that is not finite is an error of its group.
+/// A reranker that counts what it is asked. A score that is not finite is an error of its pair.
 pub struct FakeReranker {
     score: Box<ScoreFn>,
     adapters: BTreeSet<&'static str>,
@@ -152,9 +177,9 @@ impl FakeReranker {
         self.n_pairs.load(Ordering::SeqCst)
     }
 
-    fn score_group(&self, group: &Group<'_>) -> Result<Vec<Score>, BoxError> {
-        let score = |candidate| Ok(Score::new((self.score)(group.query, group.model, candidate))?);
-        group.candidates.iter().map(score).collect()
+    fn score_pair(&self, pair: &EncodedPair) -> Result<Score, BoxError> {
+        let ToyPair { query, model, candidate } = pair.payload()?;
+        Ok(Score::new((self.score)(query, model, candidate))?)
     }
 }
 
@@ -168,28 +193,28 @@ impl Reranker for FakeReranker {
         }
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
+    fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
+        match *lock(&self.fault) {
+            Some(Fault::Encoding(message)) => Err(message.into()),
+            _ => Ok(ToyPair::encode(group, NonZeroUsize::MIN)),
+        }
+    }
+
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
         self.n_calls.fetch_add(1, Ordering::SeqCst);
-        self.n_pairs.fetch_add(batch.iter().map(|group| group.candidates.len()).sum(), Ordering::SeqCst);
+        self.n_pairs.fetch_add(batch.len(), Ordering::SeqCst);
         if let Some(gate) = &self.gate {
             gate.pass();
         }
         let fault = *lock(&self.fault);
-        let answered = batch.iter().map(|group| self.score_group(group));
+        let scored = batch.iter().map(|pair| self.score_pair(pair));
         match fault {
-            None => answered.collect(),
+            None | Some(Fault::Encoding(_)) => scored.collect(),
             Some(Fault::Error(message)) => batch.iter().map(|_| Err(message.into())).collect(),
             Some(Fault::Panic(message)) => panic!("{message}"),
-            Some(Fault::OneScoreTooFew) => {
-                answered.map(|scores| scores.map(|scores| scores.into_iter().skip(1).collect())).collect()
-            }
-            Some(Fault::NoGroups) => Vec::new(),
+            Some(Fault::OneScoreTooFew) => scored.skip(1).collect(),
+            Some(Fault::NoScores) => Vec::new(),
         }
-    }
-
-    /// One, so that a test counts a batch's tokens in pairs.
-    fn n_tokens(&self, _query: &Query, _candidate: &Candidate) -> usize {
-        1
     }
 }
 

@@ -116,7 +116,7 @@ fn requests(args: &BenchArgs) -> anyhow::Result<Vec<Request>> {
     while let Some(line) = lines.next() {
         let (number, PairLine { query, title, document }) = line?;
         let mut candidate = Candidate::new(number.to_string(), document, Score::new(0.0)?);
-        candidate.title = title;
+        candidate.title = title.map(Into::into);
         match requests.last_mut().filter(|request| request.query.text == query) {
             Some(request) => request.candidates.push(candidate),
             None => requests.push(Request { query: Query::new(query), candidates: vec![candidate] }),
@@ -199,13 +199,14 @@ fn in_one_call(
     let started = Instant::now();
     let share = request.candidates.len().div_ceil(versions.len());
     let groups = request.candidates.chunks(share).zip(versions);
-    let groups: Vec<Group<'_>> =
-        groups.map(|(candidates, model)| Group { query: &request.query, model, candidates }).collect();
-    let (scores, times) = reranker.score_timed(&groups);
-    for scores in scores {
-        scores?;
+    let groups = groups.map(|(candidates, model)| Group { query: &request.query, model, candidates });
+    let encoded = groups.map(|group| reranker.encode_with(group, None)).collect::<Result<Vec<_>, _>>()?.concat();
+    let tokenise = started.elapsed();
+    let (scores, times) = reranker.score_timed(&encoded.iter().collect::<Vec<_>>());
+    for score in scores {
+        score.map_err(|error| anyhow!(error))?;
     }
-    pieces.get_or_insert_default().add(&times);
+    pieces.get_or_insert_default().add(&PieceTimes { tokenise, ..times });
     Ok(started.elapsed().as_secs_f64())
 }
 

@@ -73,7 +73,8 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
         ..SearchRequest::from_query(query)
     };
     let only: Vec<Ranker> = rankers.iter().map(|(_, ranker)| ranker.clone()).collect();
-    let answers = pipeline.search_each(&request, &only)?.into_iter().collect::<Result<Vec<Answer>, _>>()?;
+    let ranked = pipeline.search_each(&request, &only)?.into_iter();
+    let answers = ranked.map(|ranked| ranked.answer).collect::<Result<Vec<Answer>, _>>()?;
     let named: Vec<(&str, &Answer)> = rankers.iter().map(|(name, _)| name.as_str()).zip(&answers).collect();
     if args.json {
         let comparison = Comparison::shaped(&args.query, &named, &RequestId::generate(), &AnswerShape::default());

@@ -147,7 +147,7 @@ fn comparison(answer: &Answer, question: &Question, columns: usize) -> String {
         rank,
         first_stage_rank,
         is_relevant: is_relevant(hit),
-        text: hit.candidate.text.clone(),
+        text: hit.candidate.text.to_string(),
     };
     let timings = &answer.timings;
     let mut by_first_stage: Vec<&Hit> = answer.hits.iter().collect();

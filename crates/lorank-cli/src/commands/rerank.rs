@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use lorank_core::{Candidate, Group, ModelVersion, Query, Reranker, Score};
+use lorank_core::{Candidate, Group, ModelVersion, Query, Score, score_groups};
 use lorank_model::ModelReranker;
 use lorank_server::AdapterSpec;
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,7 @@ fn read(input: &std::path::Path) -> anyhow::Result<Vec<Candidate>> {
             Some(other) => bail!("the id on line {line} is {other}, where an id is a text or an integer"),
         };
         let mut candidate = Candidate::new(id, document.text, Score::new(0.0)?);
-        candidate.title = document.title;
+        candidate.title = document.title.map(Into::into);
         candidates.push(candidate);
     }
     Ok(candidates)
@@ -114,7 +114,7 @@ fn score(
     let progress = progress::of(candidates.len() as u64, "documents", is_quiet);
     let mut scores = Vec::with_capacity(candidates.len());
     for candidates in candidates.chunks(CHUNK) {
-        for chunk in reranker.score(&[Group { query, model, candidates }]) {
+        for chunk in score_groups(reranker, &[Group { query, model, candidates }]) {
             scores.extend(chunk.map_err(|error| anyhow!(error).context("could not score the documents"))?);
         }
         progress.inc(candidates.len() as u64);
@@ -160,7 +160,7 @@ fn print_text(args: &RerankArgs, ranked: &Ranked, n_candidates: usize, elapsed: 
         rerank_score: Some(shown(*score, args.raw_scores)),
         first_stage_score: None,
         id: document.id.to_string(),
-        title: document.title.clone(),
+        title: document.title.as_deref().map(str::to_owned),
         passage: one_line(&document.text),
         note: None,
     });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::ProgressBar;
-use lorank_core::{Candidate, Group, ModelVersion, Precision, Query, Reranker, Score};
+use lorank_core::{Candidate, Group, ModelVersion, Precision, Query, Score, score_groups};
 use lorank_model::{ModelReranker, PrecisionChoice};
 use lorank_server::AdapterSpec;
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ fn read_chunk(lines: &mut JsonLines) -> anyhow::Result<(Vec<Pair>, Option<anyhow
 
 fn read_pair(line: u64, pair: PairLine) -> anyhow::Result<Pair> {
     let mut document = Candidate::new(line.to_string(), pair.document, Score::new(0.0)?);
-    document.title = pair.title;
+    document.title = pair.title.map(Into::into);
     Ok(Pair { line, query: Query::new(pair.query), document })
 }
 
@@ -102,7 +102,7 @@ fn score(reranker: &ModelReranker, model: &ModelVersion, pairs: &[Pair], progres
     });
     let groups: Vec<Group<'_>> = groups.collect();
     let mut out = output::stdout();
-    for (pair, scores) in pairs.iter().zip(reranker.score(&groups)) {
+    for (pair, scores) in pairs.iter().zip(score_groups(reranker, &groups)) {
         // The scores before this one are written when `out` is dropped; on success its error counts too.
         let scores =
             scores.map_err(|error| anyhow!(error)).with_context(|| format!("could not score line {}", pair.line))?;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lorank_core::{
-    AdapterId, Blend, BlendWeight, BoxError, Deadline, Filter, Group, Hit, ModelVersion, Query, QuerySyntax, Reranker,
-    Score,
+    AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Hit, ModelVersion, Query, QuerySyntax, Reranker,
+    Score, ScoreOrigin,
 };
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
-use lorank_pipeline::{Answer, Pipeline, PipelineConfig, ScoreOrigin, SearchRequest};
+use lorank_pipeline::{Answer, Pipeline, PipelineConfig, SearchRequest};
 use lorank_server::AdapterSpec;
 use lorank_tantivy::{Bm25FirstStage, Index};
 
@@ -151,7 +151,7 @@ impl Reranker for NoReranker {
         Err("reranking is switched off".into())
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
         batch.iter().map(|_| Err("reranking is switched off".into())).collect()
     }
 }
@@ -167,24 +167,22 @@ fn text(args: &SearchArgs, answer: &Answer, columns: usize) -> String {
         [] if answer.n_left_out.is_some_and(|n| n > 0) => text += "no document has so high a rerank score\n",
         [] => text += "no document matches\n",
         hits => {
-            let how = answer.score_origins.iter().zip(&answer.blends);
-            let rows: Vec<Row> =
-                hits.iter().zip(how).map(|(hit, (origin, blend))| row(hit, *origin, *blend, args.explain)).collect();
+            let rows: Vec<Row> = hits.iter().map(|hit| row(hit, args.explain)).collect();
             text += &render(&rows, columns);
         }
     }
     text + "\n" + &if args.explain { explanation(answer) } else { summary(answer) }
 }
 
-fn row(hit: &Hit, origin: Option<ScoreOrigin>, blend: Option<Blend>, is_explained: bool) -> Row {
+fn row(hit: &Hit, is_explained: bool) -> Row {
     let candidate = &hit.candidate;
     let beginning = || one_line(&candidate.text.chars().take(400).collect::<String>());
-    let origin = match origin {
+    let origin = match hit.score_origin {
         Some(ScoreOrigin::Cache) => ", score from the cache",
         Some(ScoreOrigin::Model) => ", score from the model",
         None => ", not reranked",
     };
-    let blend = blend.map_or_else(String::new, |blend| {
+    let blend = hit.blend.map_or_else(String::new, |blend| {
         let (rerank, first_stage) = (blend.normalised_rerank_score, blend.normalised_first_stage_score);
         format!(", blended score {:.3} of {rerank:.3} and {first_stage:.3}", blend.blended_score)
     });
@@ -194,7 +192,7 @@ fn row(hit: &Hit, origin: Option<ScoreOrigin>, blend: Option<Blend>, is_explaine
         rerank_score: hit.rerank_score.map(Score::get),
         first_stage_score: Some(candidate.first_stage_score.get()),
         id: candidate.id.to_string(),
-        title: candidate.title.clone(),
+        title: candidate.title.as_deref().map(str::to_owned),
         passage: hit.snippet.as_ref().map_or_else(beginning, emphasise),
         note: is_explained.then(|| format!("first-stage rank {}{origin}{blend}", hit.first_stage_rank)),
     }

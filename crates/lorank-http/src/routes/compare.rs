@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use lorank_pipeline::{Answer, Ranker};
+use lorank_pipeline::{Answer, PipelineError, Ranker};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
@@ -91,9 +91,13 @@ pub(crate) async fn compare(
     let _cancel = CancelOnDrop(request.cancellation.clone());
     let work = move |app: &App| {
         let rankers: Vec<Ranker> = names.iter().map(|(_, ranker)| ranker.clone()).collect();
-        let answers = app.service.engine.search_each(&request, &rankers)?;
-        let answers = answers.into_iter().collect::<Result<Vec<Answer>, _>>()?;
-        let named: Vec<(&str, &Answer)> = names.iter().map(|(name, _)| name.as_str()).zip(&answers).collect();
+        let ranked = app.service.engine.search_each(&request, &rankers)?;
+        let answers = ranked.into_iter().map(|ranked| Ok((ranked.ranker, ranked.answer?)));
+        let answers = answers.collect::<Result<Vec<(Ranker, Answer)>, PipelineError>>()?;
+        // Each name is another ranker.
+        let name_of = |ranker: &Ranker| names.iter().find(|(_, named)| named == ranker).map(|(name, _)| name.as_str());
+        let named: Vec<(&str, &Answer)> =
+            answers.iter().filter_map(|(ranker, answer)| Some((name_of(ranker)?, answer))).collect();
         let comparison = Comparison::shaped(&request.query.text, &named, &arrival.request_id, &shape);
         let body = serde_json::to_vec(&comparison).expect("the answer's keys are all texts");
         Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
 use lorank_core::{Candidate, ErrorKind, ModelVersion, Query, Score};
-use lorank_pipeline::{AdapterChoice, Fallback, Scoring, SearchRequest};
+use lorank_pipeline::{AdapterChoice, Documents, Fallback, Scoring, SearchRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -260,7 +260,7 @@ async fn in_tei(app: App, body: Bytes) -> Result<Response, ServerError> {
     let rank = |index: usize| TeiRank {
         index,
         score: if raw_scores { scores[index].get() } else { sigmoid(scores[index]) },
-        text: return_text.then(|| candidates[index].text.clone()),
+        text: return_text.then(|| candidates[index].text.to_string()),
     };
     Ok(JsonBody(order(&scores).into_iter().map(rank).collect::<Vec<_>>()).into_response())
 }
@@ -311,12 +311,9 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
             return Err(ServerError::InvalidValue { field: "text_1".to_owned(), problem });
         }
     };
-    let (mut scores, mut n_tokens, mut name_of_model) = (Vec::new(), 0, String::new());
-    for (query, texts) in groups {
-        let (scoring, _) = app.clone().score(model.as_deref(), query, texts).await?;
-        (n_tokens, name_of_model) = (n_tokens + scoring.n_tokens, name(&scoring.model));
-        scores.extend(scores_of(scoring.scores)?);
-    }
+    let (scoring, _) = app.score_groups(model.as_deref(), groups).await?;
+    let (n_tokens, name_of_model) = (scoring.n_tokens, name(&scoring.model));
+    let scores = scores_of(scoring.scores)?;
     let pair = |(index, score): (usize, &Score)| ScoredPair { index, object: "score", score: sigmoid(*score) };
     let answer = Scored {
         id: arrival.request_id.to_string(),
@@ -362,25 +359,45 @@ impl App {
         }
     }
 
-    /// The scores of texts, and the texts as the pipeline takes them.
+    /// The scores of texts for one query, and the texts as the pipeline takes them.
     async fn score(
         self,
         model: Option<&str>,
         query: String,
         texts: Vec<String>,
     ) -> Result<(Scoring, Vec<Candidate>), ServerError> {
+        self.score_groups(model, vec![(query, texts)]).await
+    }
+
+    /// The scores of each query's texts, in one submission, and the texts as the pipeline takes them.
+    async fn score_groups(
+        self,
+        model: Option<&str>,
+        groups: Vec<(String, Vec<String>)>,
+    ) -> Result<(Scoring, Vec<Candidate>), ServerError> {
         let adapter = self.choice(model)?;
-        let request = SearchRequest { adapter, ..SearchRequest::from_query(Query::new(query)) };
+        let request = SearchRequest { adapter, ..SearchRequest::new("") };
         let _cancel = CancelOnDrop(request.cancellation.clone());
         let work = move |app: &Self| {
             let nothing = Score::new(0.0).expect("zero is finite");
-            let candidate = |(n, text): (usize, String)| Candidate::new(n.to_string(), text, nothing);
-            let candidates: Vec<Candidate> = texts.into_iter().enumerate().map(candidate).collect();
-            let scoring = app.service.engine.score(&request, &candidates)?;
-            if scoring.scores == Err(Fallback::QueueFull) {
-                return Err(ServerError::QueueFull { retry_after: app.retry_after() });
+            let (mut queries, mut candidates) = (Vec::with_capacity(groups.len()), Vec::new());
+            for (query, texts) in groups {
+                queries.push((Query::new(query), texts.len()));
+                let first = candidates.len();
+                let numbered = texts.into_iter().zip(first..);
+                candidates.extend(numbered.map(|(text, n)| Candidate::new(n.to_string(), text, nothing)));
             }
-            Ok((scoring, candidates))
+            let mut rest = candidates.as_slice();
+            let documents = queries.iter().map(|(query, n_texts)| {
+                let (candidates, after) = rest.split_at(*n_texts);
+                rest = after;
+                Documents { query, candidates }
+            });
+            let scoring = app.service.engine.score_each(&request, &documents.collect::<Vec<_>>())?;
+            match scoring.scores.as_ref().err().and_then(|reason| app.overload_of(reason)) {
+                Some(overload) => Err(overload),
+                None => Ok((scoring, candidates)),
+            }
         };
         self.search_work(work).await
     }

@@ -13,7 +13,7 @@ use super::{App, Params, now_millis};
 use crate::json::parse;
 use crate::request_id::Arrival;
 use crate::wire::{Asked, ErrorAnswer, PartJson};
-use crate::{SearchAnswer, SearchBody, ServerError};
+use crate::{OnOverloadJson, RetryAfter, SearchAnswer, SearchBody, ServerError};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const UNIT_ID: HeaderName = HeaderName::from_static("x-unit-id");
@@ -94,6 +94,7 @@ async fn search(
     if body.unit_id.is_none() {
         body.unit_id = unit_id(headers)?;
     }
+    let on_overload = body.on_overload;
     let Asked { request, shape, unit_id, experiment, arm } = body.into_request(arrival.at)?;
     let _cancel = CancelOnDrop(request.cancellation.clone());
     let request_id = arrival.request_id.to_string();
@@ -101,10 +102,8 @@ async fn search(
     let work = move |app: &App| {
         let answered = app.service.engine.search(&trial)?;
         app.metrics.answered(&answered);
-        // The caller can do better with a full queue than take an order that was not asked for: come again, or go
-        // to another server.
-        if answered.answer.fallback == Some(Fallback::QueueFull) {
-            return Err(ServerError::QueueFull { retry_after: app.retry_after() });
+        if let Some(refusal) = answered.answer.fallback.as_ref().and_then(|reason| app.refusal(on_overload, reason)) {
+            return Err(refusal);
         }
         let query = &trial.request.query.text;
         let mut answer = SearchAnswer::shaped(query, &answered.answer, &arrival.request_id, &shape);
@@ -114,6 +113,30 @@ async fn search(
         Ok((headers, body).into_response())
     };
     app.search_work(work).await
+}
+
+impl App {
+    /// The error in place of an answer that fell back, if there is to be one.
+    fn refusal(&self, on_overload: Option<OnOverloadJson>, reason: &Fallback) -> Option<ServerError> {
+        let refuses = match on_overload {
+            // A caller that does not say can do better with a full queue than take an order that was not asked for: try again, or
+            // go to another server.
+            None => *reason == Fallback::QueueFull,
+            Some(on_overload) => on_overload == OnOverloadJson::Refuse,
+        };
+        self.overload_of(reason).filter(|_| refuses)
+    }
+
+    /// The error for a model that has too much to do, if that is the reason.
+    pub(super) fn overload_of(&self, reason: &Fallback) -> Option<ServerError> {
+        match reason {
+            Fallback::QueueFull => Some(ServerError::QueueFull { retry_after: self.retry_after() }),
+            Fallback::WouldMissDeadline { retry_after } => {
+                Some(ServerError::WouldMissDeadline { retry_after: RetryAfter::new(*retry_after) })
+            }
+            _ => None,
+        }
+    }
 }
 
 fn unit_id(headers: &HeaderMap) -> Result<Option<String>, ServerError> {

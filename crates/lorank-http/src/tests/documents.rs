@@ -37,7 +37,7 @@ impl ToyHost {
 impl DocumentHost for ToyHost {
     fn get(&self, id: &DocumentId) -> Result<Option<Fields>, DocumentError> {
         let found = self.documents.lock().unwrap().get(id.as_str()).cloned();
-        Ok(found.map(|line| vec![("line".to_owned(), Value::Text(line))]))
+        Ok(found.map(|line| vec![("line".to_owned(), Value::Text(line.into()))]))
     }
 
     fn add(&self, lines: Box<dyn Read + Send>, limits: BulkLimits) -> Result<Vec<LineOutcome>, DocumentError> {

@@ -454,7 +454,11 @@ async fn a_full_queue_is_said_at_once_with_when_to_come_again() {
     }
     let (status, headers, body) = send(&service, request("GET", "/v1/search?q=three", "", "")).await;
     let (plain, _) = get(&service, "/v1/search?q=three&rerank=false").await;
+    let (fallen_back, answer) = get(&service, "/v1/search?q=three&on_overload=fallback").await;
+    let (refused, _) = get(&service, "/v1/search?q=three&on_overload=refuse").await;
     gate.open();
+    assert_eq!((fallen_back, &answer["fallback"]["reason"]), (StatusCode::OK, &Json::from("queue_full")));
+    assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!((status, &headers["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap()), "{body}");
     let body: Json = serde_json::from_str(&body).unwrap();
     let message = "too many requests are waiting for the reranker; try again later, or without reranking";
@@ -465,6 +469,13 @@ async fn a_full_queue_is_said_at_once_with_when_to_come_again() {
         let (status, answer) = admitted.await.unwrap();
         assert_eq!((status, &answer["reranked"]), (StatusCode::OK, &Json::Bool(true)));
     }
+}
+
+#[tokio::test]
+async fn an_unknown_reaction_to_an_overload_is_refused_by_name() {
+    let (status, answer) = get(&toy_service(), "/v1/search?q=egg&on_overload=panic").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answer["error"]["field"], "on_overload", "{answer}");
 }
 
 async fn wait_for_arrivals(gate: &Arc<Gate>, n: usize) {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lorank_core::{AdapterVersion, Blend, Hit, Score};
+use lorank_core::{AdapterVersion, Blend, Hit, Score, ScoreOrigin};
 use lorank_experiment_pipeline::{FailedArm, Participation};
-use lorank_pipeline::{Answer, CacheUse, Fallback, ScoreOrigin, Timings};
+use lorank_pipeline::{Answer, CacheUse, Fallback, Timings};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -112,7 +112,7 @@ pub struct ExplanationJson {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = Blend)]
 pub struct BlendJson {
-    /// `blend_weight` times the one and the rest of 1 times the other.
+    /// `blend_weight * normalised_rerank_score + (1 - blend_weight) * normalised_first_stage_score`.
     pub blended_score: f32,
     /// The rerank score, from 0 for the lowest of the reranked candidates' to 1 for the highest.
     pub normalised_rerank_score: f32,
@@ -124,7 +124,7 @@ pub struct BlendJson {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Fallback)]
 pub struct FallbackJson {
-    /// The reason as one word: `deadline_passed`, `reranker_failed`, `queue_full` or `cancelled`.
+    /// The reason as one word: `deadline_passed`, `reranker_failed`, `queue_full`, `would_miss_deadline` or `cancelled`.
     pub reason: &'static str,
     /// The reason for people.
     pub message: String,
@@ -160,7 +160,7 @@ pub struct TimingsJson {
     pub cache: f64,
     /// The part of `rerank` before the model began with the first pair.
     pub queue: f64,
-    /// Waiting for the reranker, the time in its queue included.
+    /// Encoding the pairs and waiting for their scores, the time in the queue included.
     pub rerank: f64,
     /// The whole search.
     pub total: f64,
@@ -180,10 +180,9 @@ impl<'a> SearchAnswer<'a> {
     pub fn shaped(query: &'a str, answer: &'a Answer, request_id: &RequestId, shape: &AnswerShape) -> Self {
         let model = answer.model.as_ref();
         let adapter = model.and_then(|model| model.adapter.as_ref());
-        let hits = answer.hits.iter().zip(&answer.score_origins).zip(&answer.blends);
         Self {
             query,
-            hits: hits.map(|((hit, origin), blend)| HitJson::new(hit, *origin, *blend, shape)).collect(),
+            hits: answer.hits.iter().map(|hit| HitJson::new(hit, shape)).collect(),
             reranked: answer.reranked,
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
             adapter: adapter.map(AdapterJson::from),
@@ -217,12 +216,12 @@ impl<'a> PartJson<'a> {
 }
 
 impl<'a> HitJson<'a> {
-    pub(crate) fn new(hit: &'a Hit, origin: Option<ScoreOrigin>, blend: Option<Blend>, shape: &AnswerShape) -> Self {
+    pub(crate) fn new(hit: &'a Hit, shape: &AnswerShape) -> Self {
         let candidate = &hit.candidate;
         let explanation = || ExplanationJson {
             rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
-            score_origin: origin.map(name_of_origin),
-            blend: blend.map(BlendJson::from),
+            score_origin: hit.score_origin.map(name_of_origin),
+            blend: hit.blend.map(BlendJson::from),
         };
         Self {
             id: candidate.id.as_str(),

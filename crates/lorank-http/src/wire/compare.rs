@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lorank_core::{DocumentId, Hit, Score};
-use lorank_pipeline::{Answer, ScoreOrigin};
+use lorank_pipeline::Answer;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -118,13 +118,13 @@ impl<'a> Comparison<'a> {
 
 impl<'a> RankerJson<'a> {
     fn new(name: &'a str, answer: &'a Answer, ranks: &[(&'a str, HashMap<&'a DocumentId, usize>)]) -> Self {
-        let hit = |(hit, origin): (&'a Hit, &Option<ScoreOrigin>)| ComparedHit {
+        let hit = |hit: &'a Hit| ComparedHit {
             id: hit.candidate.id.as_str(),
             rank: hit.rank,
             first_stage_rank: hit.first_stage_rank,
             rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
             rerank_score: hit.rerank_score.map(Score::get),
-            score_origin: origin.map(name_of_origin),
+            score_origin: hit.score_origin.map(name_of_origin),
             ranks: ranks
                 .iter()
                 .filter(|(other, _)| *other != name)
@@ -138,7 +138,7 @@ impl<'a> RankerJson<'a> {
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
             cache: answer.cache.into(),
             timings_millis: answer.timings.into(),
-            hits: answer.hits.iter().zip(&answer.score_origins).map(hit).collect(),
+            hits: answer.hits.iter().map(hit).collect(),
         }
     }
 }

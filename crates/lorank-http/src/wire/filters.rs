@@ -52,7 +52,7 @@ fn read_range(field: &str, bounds: Map<String, Json>) -> Result<Test, ServerErro
 fn read_value(path: &str, value: Json) -> Result<Value, ServerError> {
     match value {
         Json::Bool(value) => Ok(Value::Bool(value)),
-        Json::String(text) => Ok(Value::Text(text)),
+        Json::String(text) => Ok(Value::Text(text.into())),
         Json::Number(number) => {
             let whole = number.as_i64().map(Value::Integer).or_else(|| number.as_u64().map(Value::Unsigned));
             whole.or_else(|| number.as_f64().map(Value::Float)).ok_or_else(|| invalid(path, "is out of range"))

@@ -45,6 +45,10 @@ pub struct SearchBody {
     pub min_rerank_score: Option<f32>,
     /// The time after which the answer comes in first-stage order, counted from the request's arrival.
     pub deadline_millis: Option<u64>,
+    /// What is answered where the reranker has too much to do: `fallback` for the first stage's order with the reason, `refuse` for
+    /// status 429 with `Retry-After`. By default a full queue is refused, and a deadline that would be missed falls back.
+    #[param(inline)]
+    pub on_overload: Option<OnOverloadJson>,
     /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`.
     #[schema(value_type = Option<Object>)]
     #[param(ignore)]
@@ -98,6 +102,17 @@ pub enum SyntaxJson {
     Plain,
     /// The first stage's own query language.
     Advanced,
+}
+
+/// What is answered where the reranker has too much to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = OnOverload)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOverloadJson {
+    /// The first stage's order, with the reason in `fallback`.
+    Fallback,
+    /// Status 429, with `Retry-After`.
+    Refuse,
 }
 
 impl From<SyntaxJson> for QuerySyntax {

@@ -1,13 +1,17 @@
 //! One bounded queue before the one thread that runs the model.
 //!
-//! Requests share batches: each batch is filled from all the requests that wait, up to so many tokens, and given to the
-//! reranker in one call with a group for each request. What is taken and from whom is decided in [`waiting`]; how a batch
-//! is scored, in [`batch`]; here are the caller's side and the thread.
+//! What waits here is encoded already, on its callers' threads, so the one thread only runs the model, and tokens are counted
+//! and not guessed. Requests share batches: each batch is filled from all the requests that wait, up to so many tokens, and
+//! given to the reranker in one call. Who is let in and what is taken from whom is decided in [`waiting`], by the model's [`pace`];
+//! how a batch is scored, in [`batch`]; here are the caller's side and the thread.
 //!
 //! A model is itself parallel, so one thread keeps it busy, and a second one would only take cores from the first.
 
 mod batch;
 mod began;
+mod pace;
+#[cfg(test)]
+mod simulation;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -24,7 +28,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lorank_cache::{ScoreCache, ScoreKey};
-use lorank_core::{Candidate, Deadline, ModelVersion, Query, Reranker, Score};
+use lorank_core::{Deadline, EncodedPair, Reranker, Score};
 
 use self::batch::Batch;
 use self::began::Began;
@@ -32,11 +36,9 @@ pub use self::stats::QueueStats;
 use self::waiting::{Request, Waiting};
 use crate::{Cancellation, Fallback, PipelineConfig, PipelineError};
 
-/// Pairs to be scored, and for how long somebody wants them.
-pub(crate) struct Work {
-    pub query: Query,
-    pub model: ModelVersion,
-    pub pairs: Vec<Candidate>,
+/// Encoded pairs to be scored, and for how long somebody wants them.
+pub(crate) struct Submission {
+    pub pairs: Vec<EncodedPair>,
     /// The cache's key of each pair.
     pub keys: Vec<ScoreKey>,
     pub deadline: Option<Deadline>,
@@ -45,8 +47,15 @@ pub(crate) struct Work {
     pub is_background: bool,
 }
 
-/// All the scores of a piece of work, or why there are none.
+/// All the scores of a submission, or why there are none.
 pub(crate) type Outcome = Result<Vec<Score>, Fallback>;
+
+/// What became of a submission.
+pub(crate) struct Served {
+    pub outcome: Outcome,
+    /// How long it waited before the model began with it.
+    pub queue_time: Duration,
+}
 
 /// What the caller of a request that waits holds. Dropping it ends the wait.
 struct Entered {
@@ -62,11 +71,12 @@ struct Limits {
     pairs_max: NonZeroUsize,
     tokens_max: NonZeroUsize,
     wait: Duration,
+    /// Whether a request is refused that would miss its deadline, or make another one miss it.
+    admits_by_estimate: bool,
 }
 
 /// The callers' end of the queue. When it is dropped, the thread ends after the batch it is at.
-pub(crate) struct Queue<R> {
-    reranker: Arc<R>,
+pub(crate) struct Queue {
     shared: Arc<Shared>,
 }
 
@@ -78,74 +88,69 @@ struct Shared {
     limits: Limits,
 }
 
-impl<R: Reranker + 'static> Queue<R> {
+impl Queue {
     /// Starts the thread.
-    pub fn start(reranker: Arc<R>, cache: Arc<ScoreCache>, config: &PipelineConfig) -> Result<Self, PipelineError> {
+    pub fn start<R: Reranker + 'static>(
+        reranker: Arc<R>,
+        cache: Arc<ScoreCache>,
+        config: &PipelineConfig,
+    ) -> Result<Self, PipelineError> {
         let limits = Limits {
             requests_max: config.queue_max,
             pairs_max: config.queue_pairs_max,
             tokens_max: config.tokens_max,
             wait: Duration::from_micros(config.wait_micros),
+            admits_by_estimate: config.admits_by_estimate,
         };
         let shared = Arc::new(Shared { waiting: Mutex::default(), changed: Condvar::new(), limits });
-        let run = {
-            let (reranker, close_at_end) = (reranker.clone(), CloseOnDrop(shared.clone()));
-            move || close_at_end.0.run(&*reranker, &cache)
-        };
+        let close_at_end = CloseOnDrop(shared.clone());
+        let run = move || close_at_end.0.run(&*reranker, &cache);
         let thread = thread::Builder::new().name("lorank-rerank".to_owned());
         thread.spawn(run).map_err(|source| PipelineError::SpawnWorker { source })?;
-        Ok(Self { reranker, shared })
+        Ok(Self { shared })
     }
 
-    /// Has all the work done, and waits for each piece until its deadline. Beside each outcome, how long the piece waited
-    /// before the model began with it. The pieces enter the queue together, so they share batches from the first one on.
-    pub fn score_all(&self, works: Vec<Work>) -> Vec<(Outcome, Duration)> {
+    /// Has all the submissions scored, and waits for each until its deadline; what became of them, each with its owner. They
+    /// enter the queue together, so they share batches from the first one on.
+    pub fn score_all<T>(&self, submissions: Vec<(T, Submission)>) -> Vec<(T, Served)> {
+        if submissions.is_empty() {
+            return Vec::new();
+        }
         let arrived = Instant::now();
-        let entered: Vec<_> = works.into_iter().map(|work| (work.deadline, self.request(work))).collect();
+        let request = |(owner, submission): (T, Submission)| (owner, submission.deadline, request(submission, arrived));
+        let requests: Vec<_> = submissions.into_iter().map(request).collect();
         let mut waiting = self.shared.lock();
-        let admit = |(deadline, request): (_, Result<(Request, Entered), Fallback>)| {
+        let admit = |(owner, deadline, request): (T, _, Result<(Request, Entered), Fallback>)| {
             let admitted = request.and_then(|(request, entered)| {
-                waiting.admit(request, &self.shared.limits)?;
+                waiting.admit(request, &self.shared.limits, arrived)?;
                 Ok(entered)
             });
-            (deadline, admitted)
+            (owner, deadline, admitted)
         };
-        let entered: Vec<_> = entered.into_iter().map(admit).collect();
+        let entered: Vec<_> = requests.into_iter().map(admit).collect();
         drop(waiting);
         self.shared.changed.notify_one();
-        let wait = |(deadline, entered): (_, Result<Entered, Fallback>)| match entered {
-            Err(fallback) => (Err(fallback), arrived.elapsed()),
-            Ok(Entered { began, answer }) => {
-                let outcome = wait(&answer, deadline);
-                let waited_until = began.get().unwrap_or_else(Instant::now);
-                (outcome, waited_until.saturating_duration_since(arrived))
-            }
+        let serve = |(owner, deadline, entered): (T, _, Result<Entered, Fallback>)| {
+            let served = match entered {
+                Err(fallback) => Served { outcome: Err(fallback), queue_time: arrived.elapsed() },
+                Ok(Entered { began, answer }) => {
+                    let outcome = wait(&answer, deadline);
+                    let waited_until = began.get().unwrap_or_else(Instant::now);
+                    Served { outcome, queue_time: waited_until.saturating_duration_since(arrived) }
+                }
+            };
+            (owner, served)
         };
-        entered.into_iter().map(wait).collect()
+        entered.into_iter().map(serve).collect()
     }
 
-    /// The work as a request for the queue, and what its caller keeps.
-    fn request(&self, work: Work) -> Result<(Request, Entered), Fallback> {
-        if let Some(reason) = abandoned(&work.cancellation, work.deadline) {
-            return Err(reason);
-        }
-        let n_tokens = |candidate| self.reranker.n_tokens(&work.query, candidate).max(1);
-        let n_tokens = guarded(|| work.pairs.iter().map(n_tokens).collect::<Vec<_>>())?;
-        let (reply, answer) = mpsc::sync_channel(1);
-        let began = Arc::new(Began::not_yet(work.pairs.len()));
-        let request = Request::new(work, n_tokens, Arc::downgrade(&began), reply);
-        Ok((request, Entered { began, answer }))
-    }
-}
-
-impl<R> Queue<R> {
     /// What waits, and what has been done so far.
     pub fn stats(&self) -> QueueStats {
         self.shared.lock().stats()
     }
 }
 
-impl<R> Drop for Queue<R> {
+impl Drop for Queue {
     fn drop(&mut self) {
         self.shared.close();
     }
@@ -160,7 +165,8 @@ impl Shared {
             let started = Instant::now();
             let outcomes = batch.score(reranker);
             batch.keep(&outcomes, cache);
-            self.lock().finish(batch, outcomes, started.elapsed());
+            let now = Instant::now();
+            self.lock().finish(batch, outcomes, now.saturating_duration_since(started), now);
         }
     }
 
@@ -168,7 +174,7 @@ impl Shared {
     fn next_batch(&self, cache: &ScoreCache) -> Option<Batch> {
         let mut waiting = self.lock();
         while !waiting.is_closed() {
-            let batch = waiting.next_batch(self.limits.tokens_max, cache);
+            let batch = waiting.next_batch(self.limits.tokens_max, cache, Instant::now());
             if !batch.is_empty() {
                 return Some(batch);
             }
@@ -212,6 +218,17 @@ impl Drop for CloseOnDrop {
     }
 }
 
+/// The submission as a request for the queue, and what its caller keeps.
+fn request(submission: Submission, now: Instant) -> Result<(Request, Entered), Fallback> {
+    if let Some(reason) = abandoned(&submission.cancellation, submission.deadline, now) {
+        return Err(reason);
+    }
+    let (reply, answer) = mpsc::sync_channel(1);
+    let began = Arc::new(Began::not_yet(submission.pairs.len()));
+    let request = Request::new(submission, Arc::downgrade(&began), reply);
+    Ok((request, Entered { began, answer }))
+}
+
 fn wait(answer: &Receiver<Outcome>, deadline: Option<Deadline>) -> Outcome {
     let Some(deadline) = deadline else {
         return answer.recv().unwrap_or_else(|_| Err(thread_has_ended()));
@@ -223,15 +240,16 @@ fn wait(answer: &Receiver<Outcome>, deadline: Option<Deadline>) -> Outcome {
 }
 
 /// Why the scores are no longer wanted, if they are not.
-fn abandoned(cancellation: &Cancellation, deadline: Option<Deadline>) -> Option<Fallback> {
+pub(crate) fn abandoned(cancellation: &Cancellation, deadline: Option<Deadline>, now: Instant) -> Option<Fallback> {
     if cancellation.is_cancelled() {
         return Some(Fallback::Cancelled);
     }
-    deadline.filter(Deadline::has_passed).map(|_| Fallback::DeadlinePassed)
+    let has_passed = |deadline: &Deadline| deadline.remaining_at(now).is_zero();
+    deadline.filter(has_passed).map(|_| Fallback::DeadlinePassed)
 }
 
 /// Runs the reranker's code, which may panic.
-fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Fallback> {
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Fallback> {
     // The reranker is shared behind `&`, and whatever it leaves half-done in a panic is its own to guard.
     catch_unwind(AssertUnwindSafe(call))
         .map_err(|panic| failed(format!("the reranker panicked: {}", panic_message(&*panic))))
@@ -246,6 +264,6 @@ fn thread_has_ended() -> Fallback {
     failed("the thread that runs the reranker has ended")
 }
 
-fn failed(message: impl Into<String>) -> Fallback {
+pub(crate) fn failed(message: impl Into<String>) -> Fallback {
     Fallback::RerankerFailed { message: message.into() }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// What waits for the model, and what the model has done so far. Tokens are the reranker's own estimate
-/// ([`Reranker::n_tokens`](lorank_core::Reranker::n_tokens)).
+/// What waits for the model, and what the model has done so far. Tokens are those that the reranker counted as it encoded the
+/// pairs ([`EncodedPair::n_tokens`](lorank_core::EncodedPair::n_tokens)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueStats {
     /// Requests with pairs that no batch holds yet.
@@ -23,6 +23,8 @@ pub struct QueueStats {
     pub n_batches_by_tokens: [u64; QueueStats::BATCH_TOKENS.len() + 1],
     /// The time that the reranker took for them.
     pub busy: Duration,
+    /// The tokens per second of the last batches, by which requests are admitted; 0 before one was measured.
+    pub tokens_per_second: u64,
 }
 
 impl QueueStats {

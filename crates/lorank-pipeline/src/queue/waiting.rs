@@ -16,21 +16,26 @@
 //! **Background work waits for the rest.** It gets a batch only while nothing else waits, and a small one, so that a request
 //! that arrives meanwhile waits for little.
 //!
+//! **What is let in is done in time.** A request is let in only if it, and all that were let in before it, will be done by
+//! their deadlines, as far as the model's pace tells (see [`pace`](super::pace)); otherwise it is told so at once. Without that, too
+//! many share the model and all of them are late.
+//!
 //! **Nothing is scored twice.** A pair that waits is looked up again when its turn comes, since another request's batch may
 //! have put its score into the cache meanwhile; and of equal pairs in one batch one is scored and the others join it.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
+use std::sync::Weak;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use lorank_cache::{ScoreCache, ScoreKey};
-use lorank_core::{Deadline, ModelVersion, Query, Score};
+use lorank_core::{Deadline, Score};
 
-use super::batch::{Batch, BatchGroup, Pair, RequestNumber};
+use super::batch::{Batch, QueuedPair, RequestNumber};
 use super::began::Began;
-use super::{Limits, Outcome, QueueStats, Work, abandoned, thread_has_ended};
+use super::pace::{Demand, Moment, Pace};
+use super::{Limits, Outcome, QueueStats, Submission, abandoned, thread_has_ended};
 use crate::{Cancellation, Fallback};
 
 /// The most tokens of a batch of background work: some three passages.
@@ -44,17 +49,18 @@ pub(super) struct Waiting {
     is_closed: bool,
     /// The tokens of the least served request of the last batch, or of one before if that had come further.
     n_tokens_reached: u64,
+    pace: Pace,
+    /// The tokens of the batch that the model is at, and when it began.
+    running: Option<(usize, Instant)>,
     /// What has been done so far. What waits is counted when somebody asks.
     done: QueueStats,
 }
 
 /// A request that has no answer yet.
 pub(super) struct Request {
-    query: Arc<Query>,
-    model: Arc<ModelVersion>,
     /// The pairs that no batch holds.
-    pending: VecDeque<Pair>,
-    /// The scores so far, by place.
+    pending: VecDeque<QueuedPair>,
+    /// The scores so far, by the pairs' indices.
     scores: Vec<Option<Score>>,
     n_missing: usize,
     /// The tokens that batches have taken of it, from where it started level with the others.
@@ -68,44 +74,41 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// A request with `n_tokens` for each of its pairs.
-    pub fn new(work: Work, n_tokens: Vec<usize>, began: Weak<Began>, reply: SyncSender<Outcome>) -> Self {
-        let n_pairs = work.pairs.len();
-        let parts = work.pairs.into_iter().zip(work.keys).zip(n_tokens).enumerate();
-        let pending = parts.map(|(place, ((candidate, key), n_tokens))| Pair { place, key, candidate, n_tokens });
+    pub fn new(submission: Submission, began: Weak<Began>, reply: SyncSender<Outcome>) -> Self {
+        let n_pairs = submission.pairs.len();
+        let pairs = submission.pairs.into_iter().zip(submission.keys).enumerate();
+        // The number is given when the request is admitted.
+        let pending = pairs.map(|(index, (encoded, key))| QueuedPair { request: 0, index, key, encoded });
         Self {
-            query: Arc::new(work.query),
-            model: Arc::new(work.model),
             pending: pending.collect(),
             scores: vec![None; n_pairs],
             n_missing: n_pairs,
             n_tokens_taken: 0,
-            deadline: work.deadline,
-            cancellation: work.cancellation,
-            is_background: work.is_background,
+            deadline: submission.deadline,
+            cancellation: submission.cancellation,
+            is_background: submission.is_background,
             began,
             reply,
         }
     }
 
     /// Why nobody wants the scores any more, if so.
-    fn abandoned(&self) -> Option<Fallback> {
+    fn abandoned(&self, now: Instant) -> Option<Fallback> {
         let nobody_waits = || (self.began.strong_count() == 0).then_some(Fallback::Cancelled);
-        abandoned(&self.cancellation, self.deadline).or_else(nobody_waits)
+        abandoned(&self.cancellation, self.deadline, now).or_else(nobody_waits)
     }
 
     fn n_tokens_pending(&self) -> usize {
-        self.pending.iter().map(|pair| pair.n_tokens).fold(0, usize::saturating_add)
+        self.pending.iter().map(QueuedPair::n_tokens).fold(0, usize::saturating_add)
     }
 
     /// The tokens that it will have taken with its next pair.
     fn n_tokens_with_next(&self) -> Option<u64> {
-        self.pending.front().map(|pair| self.n_tokens_taken.saturating_add(pair.n_tokens as u64))
+        self.pending.front().map(|pair| self.n_tokens_taken.saturating_add(pair.n_tokens() as u64))
     }
 
-    fn new_group(&self, request: RequestNumber) -> BatchGroup {
-        let (query, model) = (self.query.clone(), self.model.clone());
-        BatchGroup { request, query, model, candidates: Vec::new(), keys: Vec::new(), places: Vec::new() }
+    fn demand(&self) -> Demand {
+        Demand { n_tokens: self.n_tokens_pending(), deadline: self.deadline.map(|deadline| deadline.instant()) }
     }
 
     fn has_begun(&self, now: Instant) {
@@ -116,22 +119,42 @@ impl Request {
 }
 
 impl Waiting {
-    /// Lets a request in if there is a place for it. An empty queue takes any, so no request is too large for ever.
-    pub fn admit(&mut self, mut request: Request, limits: &Limits) -> Result<(), Fallback> {
+    /// Lets a request in if there is room for it and if it, and all that were let in before, will be done by their deadlines.
+    /// An empty queue takes any number of pairs, so no request is too large for ever.
+    pub fn admit(&mut self, mut request: Request, limits: &Limits, now: Instant) -> Result<(), Fallback> {
         if self.is_closed {
             return Err(thread_has_ended());
         }
+        self.drop_abandoned(now);
         if self.is_full_for(&request, limits) {
-            // The dead may fill the places of the living.
-            self.drop_abandoned();
-            if self.is_full_for(&request, limits) {
-                return Err(Fallback::QueueFull);
-            }
+            return Err(Fallback::QueueFull);
+        }
+        if let Some(retry_after) = self.excess_with(&request, limits, now) {
+            return Err(Fallback::WouldMissDeadline { retry_after });
         }
         request.n_tokens_taken = self.n_tokens_at_start();
-        self.requests.insert(self.n_arrived, request);
+        let number = self.n_arrived;
+        request.pending.iter_mut().for_each(|pair| pair.request = number);
+        self.requests.insert(number, request);
         self.n_arrived += 1;
         Ok(())
+    }
+
+    /// By how much the request, or one that was let in before, would miss its deadline; `None` where none would.
+    /// Background work is given what is left and delays nobody.
+    fn excess_with(&self, request: &Request, limits: &Limits, now: Instant) -> Option<Duration> {
+        if request.is_background || !limits.admits_by_estimate {
+            return None;
+        }
+        let mut demands: Vec<Demand> =
+            self.waiting().filter(|other| !other.is_background).map(Request::demand).collect();
+        let is_idle = demands.is_empty() && self.running.is_none();
+        if is_idle && self.pace.is_outdated(now) {
+            return None;
+        }
+        demands.push(request.demand());
+        let batch_tokens_max = limits.tokens_max.get();
+        self.pace.excess(&demands, &Moment { now, running: self.running, batch_tokens_max })
     }
 
     /// Requests of the two kinds do not take each other's places.
@@ -143,8 +166,8 @@ impl Waiting {
     }
 
     /// Answers the requests that nobody waits for any more, before they cost a forward pass.
-    fn drop_abandoned(&mut self) {
-        let abandoned = self.requests.iter().filter_map(|(&number, request)| Some((number, request.abandoned()?)));
+    fn drop_abandoned(&mut self, now: Instant) {
+        let abandoned = self.requests.iter().filter_map(|(&number, request)| Some((number, request.abandoned(now)?)));
         for (number, reason) in abandoned.collect::<Vec<_>>() {
             let n_pairs_left = self.requests[&number].n_missing;
             tracing::debug!(n_pairs_left, reason = reason.reason(), "dropped an abandoned request");
@@ -153,10 +176,10 @@ impl Waiting {
     }
 
     /// Takes the next batch: at most `tokens_max` tokens, but a pair at least if one waits that has to be scored.
-    pub fn next_batch(&mut self, tokens_max: NonZeroUsize, cache: &ScoreCache) -> Batch {
-        self.drop_abandoned();
-        let (mut batch, now) = (Batch::default(), Instant::now());
+    pub fn next_batch(&mut self, tokens_max: NonZeroUsize, cache: &ScoreCache, now: Instant) -> Batch {
+        self.drop_abandoned(now);
         let is_background = self.waiting().all(|request| request.is_background);
+        let mut batch = Batch { is_background, ..Batch::default() };
         let tokens_max = if is_background { tokens_max.min(BACKGROUND_TOKENS_MAX) } else { tokens_max };
         let sitting_out = self.requests.iter().filter(|(_, request)| request.is_background != is_background);
         let (mut keys, mut sit_out) = (HashSet::new(), sitting_out.map(|(&number, _)| number).collect::<HashSet<_>>());
@@ -164,22 +187,24 @@ impl Waiting {
             let request = self.requests.get_mut(&number).expect("the next in turn waits");
             let pair = request.pending.pop_front().expect("it waits with a pair");
             if let Some(score) = cache.peek(&pair.key) {
-                self.settle(number, pair.place, score);
+                self.settle(number, pair.index, score);
             } else if keys.contains(&pair.key) {
                 request.has_begun(now);
-                batch.joined.push((number, pair));
-            } else if batch.has_room(pair.n_tokens, tokens_max.get()) {
+                batch.joined.push(pair);
+            } else if batch.has_room(pair.n_tokens(), tokens_max.get()) {
                 request.has_begun(now);
-                request.n_tokens_taken = request.n_tokens_taken.saturating_add(pair.n_tokens as u64);
+                request.n_tokens_taken = request.n_tokens_taken.saturating_add(pair.n_tokens() as u64);
                 keys.insert(pair.key);
-                batch.add(number, pair, || request.new_group(number));
+                batch.add(pair);
             } else {
                 request.pending.push_front(pair);
                 sit_out.insert(number);
             }
         }
-        let least = batch.groups.iter().map(|group| self.requests[&group.request].n_tokens_taken).min();
+        batch.pairs.sort_by_key(|pair| pair.request);
+        let least = batch.pairs.iter().map(|pair| self.requests[&pair.request].n_tokens_taken).min();
         self.n_tokens_reached = self.n_tokens_reached.max(least.unwrap_or(0));
+        self.running = (!batch.is_empty()).then_some((batch.n_tokens, now));
         batch
     }
 
@@ -190,32 +215,34 @@ impl Waiting {
         tags.min().map(|(_, number)| number)
     }
 
-    /// Hands the outcome of each of a batch's groups to its request.
-    pub fn finish(&mut self, batch: Batch, outcomes: Vec<Outcome>, took: Duration) {
+    /// Hands the outcome of each of a batch's pairs to its request. One that failed fails its request.
+    pub fn finish(&mut self, batch: Batch, outcomes: Vec<Result<Score, Fallback>>, took: Duration, now: Instant) {
+        self.running = None;
         self.done.count_batch(batch.n_tokens, took);
+        if !batch.is_background {
+            self.pace.record(batch.n_tokens, took, now);
+        }
         let mut scored: HashMap<ScoreKey, Score> = HashMap::new();
-        for (group, outcome) in batch.groups.into_iter().zip(outcomes) {
+        for (pair, outcome) in batch.pairs.into_iter().zip(outcomes) {
             match outcome {
-                Ok(scores) => {
-                    self.done.n_pairs_scored += scores.len() as u64;
-                    for (&place, &score) in group.places.iter().zip(&scores) {
-                        self.settle(group.request, place, score);
-                    }
-                    scored.extend(group.keys.into_iter().zip(scores));
+                Ok(score) => {
+                    self.done.n_pairs_scored += 1;
+                    self.settle(pair.request, pair.index, score);
+                    scored.insert(pair.key, score);
                 }
-                Err(reason) => self.answer(group.request, Err(reason)),
+                Err(reason) => self.answer(pair.request, Err(reason)),
             }
         }
         self.settle_joined(batch.joined, &scored);
     }
 
-    /// Those whose equal failed are scored for themselves: a group that fails leaves the others standing.
-    fn settle_joined(&mut self, joined: Vec<(RequestNumber, Pair)>, scored: &HashMap<ScoreKey, Score>) {
+    /// Those whose equal failed are scored for themselves: a pair that fails leaves other requests standing.
+    fn settle_joined(&mut self, joined: Vec<QueuedPair>, scored: &HashMap<ScoreKey, Score>) {
         let n_tokens_taken = self.n_tokens_at_start();
-        for (number, pair) in joined.into_iter().rev() {
+        for pair in joined.into_iter().rev() {
             if let Some(&score) = scored.get(&pair.key) {
-                self.settle(number, pair.place, score);
-            } else if let Some(request) = self.requests.get_mut(&number) {
+                self.settle(pair.request, pair.index, score);
+            } else if let Some(request) = self.requests.get_mut(&pair.request) {
                 // It begins anew, since the others may have begun anew while none of its pairs waited.
                 request.n_tokens_taken = n_tokens_taken;
                 request.pending.push_front(pair);
@@ -224,9 +251,9 @@ impl Waiting {
     }
 
     /// Gives a request one of its scores, and with the last one its answer. It may have had another answer before.
-    fn settle(&mut self, number: RequestNumber, place: usize, score: Score) {
+    fn settle(&mut self, number: RequestNumber, index: usize, score: Score) {
         let Some(request) = self.requests.get_mut(&number) else { return };
-        let before = request.scores[place].replace(score);
+        let before = request.scores[index].replace(score);
         debug_assert!(before.is_none(), "a pair is in one batch at most");
         request.n_missing -= 1;
         if request.n_missing == 0 {
@@ -274,6 +301,7 @@ impl Waiting {
             n_requests_waiting: self.waiting().count(),
             n_pairs_waiting: self.n_pairs(),
             n_tokens_waiting: self.n_tokens(),
+            tokens_per_second: self.pace.tokens_per_second().map_or(0, |pace| pace as u64),
             ..self.done
         }
     }

@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lorank_cache::{CacheConfig, KeyMaker, ScoreCache};
-use lorank_core::{Candidate, Query, Score};
-use lorank_testing::toy::{self, FakeReranker, Fault};
+use lorank_core::{Candidate, Deadline, EncodedPair, Query, Score};
+use lorank_testing::toy::{self, FakeReranker, Fault, ToyPair};
 use proptest::prelude::*;
 
 use super::batch::Batch;
 use super::began::Began;
 use super::waiting::{Request, Waiting};
-use super::{Limits, Outcome, Work};
+use super::{Limits, Outcome, Submission};
 use crate::{Cancellation, Fallback};
 
 fn non_zero(n: usize) -> NonZeroUsize {
@@ -26,6 +26,8 @@ struct Desk {
     waiting: Waiting,
     cache: ScoreCache,
     limits: Limits,
+    /// The time at the desk, which moves only when a test says so.
+    now: Instant,
 }
 
 /// A caller, who waits as long as this is kept.
@@ -40,8 +42,9 @@ struct Caller {
 impl Desk {
     fn new(tokens_max: usize, cache: CacheConfig) -> Self {
         let (requests_max, pairs_max) = (non_zero(1_000), non_zero(1_000_000));
-        let limits = Limits { requests_max, pairs_max, tokens_max: non_zero(tokens_max), wait: Duration::ZERO };
-        Self { waiting: Waiting::default(), cache: ScoreCache::new(cache), limits }
+        let (tokens_max, wait) = (non_zero(tokens_max), Duration::ZERO);
+        let limits = Limits { requests_max, pairs_max, tokens_max, wait, admits_by_estimate: true };
+        Self { waiting: Waiting::default(), cache: ScoreCache::new(cache), limits, now: Instant::now() }
     }
 
     /// A request for these texts, each at its cost in tokens.
@@ -50,35 +53,53 @@ impl Desk {
     }
 
     fn enter_as(&mut self, is_background: bool, query: &str, pairs: &[(String, usize)]) -> Result<Caller, Fallback> {
-        let (texts, n_tokens): (Vec<String>, Vec<usize>) = pairs.iter().cloned().unzip();
+        self.enter_until(None, is_background, query, pairs)
+    }
+
+    fn enter_until(
+        &mut self,
+        deadline: Option<Deadline>,
+        is_background: bool,
+        query: &str,
+        pairs: &[(String, usize)],
+    ) -> Result<Caller, Fallback> {
         let (query, model) = (Query::new(query), toy::model(None));
         let maker = KeyMaker::new(&query.text, &model);
-        let keys = texts.iter().map(|text| maker.key(None, text)).collect();
-        let pairs = texts.iter().map(|text| candidate(text)).collect();
+        let keys = pairs.iter().map(|(text, _)| maker.key(None, text)).collect();
+        let (shared_query, model) = (Arc::new(query.clone()), Arc::new(model));
+        let encode = |(text, n_tokens): &(String, usize)| {
+            let (query, model) = (shared_query.clone(), model.clone());
+            EncodedPair::new(non_zero(*n_tokens), ToyPair { query, model, candidate: candidate(text) })
+        };
         let (cancellation, began) = (Cancellation::default(), Arc::new(Began::not_yet(1)));
         let (reply, answer) = mpsc::sync_channel(1);
-        let work = Work {
-            query: query.clone(),
-            model,
-            pairs,
+        let submission = Submission {
+            pairs: pairs.iter().map(encode).collect(),
             keys,
-            deadline: None,
+            deadline,
             cancellation: cancellation.clone(),
             is_background,
         };
-        let request = Request::new(work, n_tokens, Arc::downgrade(&began), reply);
-        self.waiting.admit(request, &self.limits)?;
+        let request = Request::new(submission, Arc::downgrade(&began), reply);
+        self.waiting.admit(request, &self.limits, self.now)?;
+        let texts = pairs.iter().map(|(text, _)| text.clone()).collect();
         Ok(Caller { query, texts, began: Some(began), cancellation, answer })
     }
 
     fn next_batch(&mut self) -> Batch {
-        self.waiting.next_batch(self.limits.tokens_max, &self.cache)
+        self.waiting.next_batch(self.limits.tokens_max, &self.cache, self.now)
     }
 
     fn finish(&mut self, batch: Batch, reranker: &FakeReranker) {
+        self.finish_after(Duration::ZERO, batch, reranker);
+    }
+
+    /// Finishes a batch that took so long.
+    fn finish_after(&mut self, took: Duration, batch: Batch, reranker: &FakeReranker) {
+        self.now += took;
         let outcomes = batch.score(reranker);
         batch.keep(&outcomes, &self.cache);
-        self.waiting.finish(batch, outcomes, Duration::ZERO);
+        self.waiting.finish(batch, outcomes, took, self.now);
     }
 }
 
@@ -101,8 +122,8 @@ fn pairs(costs: &[usize]) -> Vec<(String, usize)> {
 
 /// How many pairs of each request are in the batch.
 fn counts(batch: &Batch, n_requests: usize) -> Vec<usize> {
-    let of = |request| batch.groups.iter().find(|group| group.request == request as u64);
-    (0..n_requests).map(|request| of(request).map_or(0, |group| group.candidates.len())).collect()
+    let of = |request| batch.pairs.iter().filter(|pair| pair.request == request as u64).count();
+    (0..n_requests).map(of).collect()
 }
 
 /// Requests that come together, as the costs of their pairs; and how many pairs of each are in each batch.
@@ -217,28 +238,91 @@ fn what_another_request_had_scored_meanwhile_is_not_scored_again() {
 }
 
 #[test]
-fn a_pair_whose_equal_failed_with_its_group_is_scored_for_itself() {
+fn a_pair_that_fails_takes_only_its_request_with_it() {
     let mut desk = Desk::new(10, CacheConfig::OFF);
     let failing = desk.enter("q", &[("a".to_owned(), 1), ("bad".to_owned(), 1)]).unwrap();
     let other = desk.enter("q", &[("a".to_owned(), 1), ("b".to_owned(), 1)]).unwrap();
-    let reranker = fails_on_bad();
     let batch = desk.next_batch();
     assert_eq!((counts(&batch, 2), batch.joined.len()), (vec![2, 1], 1));
+    desk.finish(batch, &fails_on_bad());
+    assert!(matches!(failing.answer.try_recv(), Ok(Err(Fallback::RerankerFailed { .. }))));
+    assert!(other.is_answered_with_its_scores(), "the failing request's other pair has served it");
+}
+
+#[test]
+fn a_pair_whose_equal_failed_is_scored_for_itself() {
+    let mut desk = Desk::new(10, CacheConfig::OFF);
+    let [failing, other] = [(); 2].map(|()| desk.enter("q", &pairs(&[1])).unwrap());
+    let reranker = FakeReranker::hashing();
+    reranker.set_fault(Some(Fault::Error("broken")));
+    let batch = desk.next_batch();
+    assert_eq!((counts(&batch, 2), batch.joined.len()), (vec![1, 0], 1));
     desk.finish(batch, &reranker);
     assert!(matches!(failing.answer.try_recv(), Ok(Err(Fallback::RerankerFailed { .. }))));
+    reranker.set_fault(None);
     let batch = desk.next_batch();
     assert_eq!(counts(&batch, 2), [0, 1]);
     desk.finish(batch, &reranker);
     assert!(other.is_answered_with_its_scores());
 }
 
-/// Scores as the toy does, and fails a group with the text `bad` in it.
+/// Scores as the toy does, and fails on the text `bad`.
 fn fails_on_bad() -> FakeReranker {
     FakeReranker::by(
         |query, model, candidate| {
-            if candidate.text == "bad" { f32::NAN } else { toy::hashed_score(query, model, candidate) }
+            if &*candidate.text == "bad" { f32::NAN } else { toy::hashed_score(query, model, candidate) }
         },
     )
+}
+
+/// A desk whose model was measured at 100 tokens a second, in batches of up to 10.
+fn measured_desk() -> Desk {
+    let mut desk = Desk::new(10, CacheConfig::default());
+    let _caller = desk.enter("measures", &pairs(&[10])).unwrap();
+    let batch = desk.next_batch();
+    desk.finish_after(Duration::from_millis(100), batch, &FakeReranker::hashing());
+    assert_eq!(desk.waiting.stats().tokens_per_second, 100);
+    desk
+}
+
+#[test]
+fn what_cannot_be_done_in_time_is_refused_at_once() {
+    let mut desk = measured_desk();
+    let until = |desk: &Desk, millis| Some(Deadline::at(desk.now + Duration::from_millis(millis)));
+    let deadline = until(&desk, 1_000);
+    // 100 tokens take a second, and a tenth of it is the margin.
+    let refused = desk.enter_until(deadline, false, "large", &pairs(&[10; 10])).err();
+    assert!(
+        matches!(refused, Some(Fallback::WouldMissDeadline { retry_after }) if retry_after.as_millis().abs_diff(100) <= 1),
+        "{refused:?}"
+    );
+    let _first = desk.enter_until(deadline, false, "first", &pairs(&[10; 5])).unwrap();
+    // It would be in time itself, but the first would not be any more.
+    let later = until(&desk, 60_000);
+    assert!(desk.enter_until(later, false, "second", &pairs(&[10; 6])).is_err());
+    assert!(desk.enter_until(None, false, "third", &pairs(&[10; 6])).is_err());
+    assert!(desk.enter_until(later, false, "fourth", &pairs(&[10; 3])).is_ok());
+    assert!(desk.enter_as(true, "background", &pairs(&[10; 50])).is_ok(), "it delays nobody");
+}
+
+#[test]
+fn an_idle_model_tries_against_an_old_estimate() {
+    let mut desk = measured_desk();
+    let enter = |desk: &mut Desk, query: &str| {
+        let deadline = Some(Deadline::at(desk.now + Duration::from_millis(1_000)));
+        desk.enter_until(deadline, false, query, &pairs(&[10; 20])).map(drop)
+    };
+    assert!(enter(&mut desk, "at once").is_err());
+    desk.now += Duration::from_secs(1);
+    assert!(enter(&mut desk, "a second later").is_ok());
+}
+
+#[test]
+fn without_admission_nothing_is_refused_for_its_deadline() {
+    let mut desk = measured_desk();
+    desk.limits.admits_by_estimate = false;
+    let deadline = Some(Deadline::at(desk.now + Duration::from_millis(1)));
+    assert!(desk.enter_until(deadline, false, "late", &pairs(&[10; 20])).is_ok());
 }
 
 #[test]
@@ -352,10 +436,10 @@ impl Play {
         let reranker = FakeReranker::by({
             let asked = asked.clone();
             move |query, model, candidate| {
-                if candidate.text == "bad" {
+                if &*candidate.text == "bad" {
                     return f32::NAN;
                 }
-                asked.lock().unwrap().push((query.text.clone(), candidate.text.clone()));
+                asked.lock().unwrap().push((query.text.clone(), candidate.text.to_string()));
                 toy::hashed_score(query, model, candidate)
             }
         });
@@ -384,9 +468,9 @@ impl Play {
     fn finish(&mut self, fault: bool) {
         let Some(batch) = self.running.take() else { return };
         if fault {
-            self.hit.extend(batch.groups.iter().map(|group| group.request));
+            self.hit.extend(batch.pairs.iter().map(|pair| pair.request));
         }
-        self.reranker.set_fault(fault.then_some(Fault::NoGroups));
+        self.reranker.set_fault(fault.then_some(Fault::NoScores));
         self.desk.finish(batch, &self.reranker);
     }
 

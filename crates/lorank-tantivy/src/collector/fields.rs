@@ -1,5 +1,8 @@
 //! Texts from the fields of an index, whatever its schema: stored ones, and fast ones that are not stored.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use tantivy::columnar::StrColumn;
 use tantivy::schema::{Field, FieldType, Schema, Value};
 use tantivy::{DocId, SegmentReader, TantivyDocument, TantivyError};
@@ -8,7 +11,7 @@ use super::{DocRef, Passage};
 
 /// Where the text of a field is read from.
 #[derive(Debug, Clone, PartialEq)]
-enum Place {
+enum FieldSource {
     /// The document store; the path leads into a JSON field and is empty for others.
     Stored(Field, Vec<String>),
     /// The fast field with this name.
@@ -17,25 +20,26 @@ enum Place {
 
 /// The fields of an index that are judged.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Places {
-    title: Option<Place>,
-    fields: Vec<Place>,
+pub(super) struct FieldSources {
+    title: Option<FieldSource>,
+    fields: Vec<FieldSource>,
 }
 
 /// Finds the fields in a schema.
 ///
 /// # Errors
 /// A field that is not there, holds no text, or keeps none.
-pub(super) fn locate(schema: &Schema, title: Option<&str>, fields: &[String]) -> tantivy::Result<Places> {
-    let title = title.map(|name| place(schema, name)).transpose()?;
-    let fields: Vec<Place> = fields.iter().map(|name| place(schema, name)).collect::<tantivy::Result<_>>()?;
+pub(super) fn locate(schema: &Schema, title: Option<&str>, fields: &[String]) -> tantivy::Result<FieldSources> {
+    let title = title.map(|name| field_source(schema, name)).transpose()?;
+    let fields: Vec<FieldSource> =
+        fields.iter().map(|name| field_source(schema, name)).collect::<tantivy::Result<_>>()?;
     if title.is_none() && fields.is_empty() {
         return Err(TantivyError::InvalidArgument("no field is named whose text the reranker could read".to_owned()));
     }
-    Ok(Places { title, fields })
+    Ok(FieldSources { title, fields })
 }
 
-fn place(schema: &Schema, name: &str) -> tantivy::Result<Place> {
+fn field_source(schema: &Schema, name: &str) -> tantivy::Result<FieldSource> {
     let (field, path) = find(schema, name)?;
     let (is_stored, is_fast) = match schema.get_field_entry(field).field_type() {
         FieldType::Str(options) if path.is_empty() => (options.is_stored(), options.is_fast()),
@@ -46,10 +50,13 @@ fn place(schema: &Schema, name: &str) -> tantivy::Result<Place> {
         _ => return Err(unreadable(name, "it is not a text field")),
     };
     if is_stored {
-        return Ok(Place::Stored(field, path.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect()));
+        return Ok(FieldSource::Stored(
+            field,
+            path.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
+        ));
     }
     let has_none = "it is neither stored nor fast; make it one of them, or give the texts with `Texts::from_fn`";
-    if is_fast { Ok(Place::Fast(name.to_owned())) } else { Err(unreadable(name, has_none)) }
+    if is_fast { Ok(FieldSource::Fast(name.to_owned())) } else { Err(unreadable(name, has_none)) }
 }
 
 fn find<'a>(schema: &Schema, name: &'a str) -> tantivy::Result<(Field, &'a str)> {
@@ -92,7 +99,8 @@ pub(super) fn ids(documents: &[DocRef<'_>], name: &str) -> tantivy::Result<Vec<O
             _ => {
                 let column = Reader::Fast(columns.str(name)?);
                 let nothing_stored = TantivyDocument::default();
-                ids.extend(docs.map(|doc| column.text(doc, &nothing_stored)).collect::<tantivy::Result<Vec<_>>>()?);
+                let text = |doc| Ok(column.text(doc, &nothing_stored)?.map(Cow::into_owned));
+                ids.extend(docs.map(text).collect::<tantivy::Result<Vec<_>>>()?);
             }
         }
     }
@@ -104,8 +112,8 @@ pub(super) fn read(documents: &[DocRef<'_>], title: Option<&str>, fields: &[Stri
     let mut passages = Vec::with_capacity(documents.len());
     for of_segment in documents.chunk_by(|a, b| a.address.segment_ord == b.address.segment_ord) {
         let segment = of_segment[0].segment;
-        let places = locate(segment.schema(), title, fields)?;
-        read_segment(segment, of_segment, &places, &mut passages)?;
+        let sources = locate(segment.schema(), title, fields)?;
+        read_segment(segment, of_segment, &sources, &mut passages)?;
     }
     Ok(passages)
 }
@@ -113,12 +121,12 @@ pub(super) fn read(documents: &[DocRef<'_>], title: Option<&str>, fields: &[Stri
 fn read_segment(
     segment: &SegmentReader,
     documents: &[DocRef<'_>],
-    places: &Places,
+    sources: &FieldSources,
     passages: &mut Vec<Passage>,
 ) -> tantivy::Result<()> {
-    let title = places.title.as_ref().map(|place| Reader::open(place, segment)).transpose()?;
+    let title = sources.title.as_ref().map(|source| Reader::open(source, segment)).transpose()?;
     let fields: Vec<Reader> =
-        places.fields.iter().map(|place| Reader::open(place, segment)).collect::<tantivy::Result<_>>()?;
+        sources.fields.iter().map(|source| Reader::open(source, segment)).collect::<tantivy::Result<_>>()?;
     let is_stored = |reader: &Reader| matches!(reader, Reader::Stored(..));
     // One block is enough to be kept, since the documents come in their order on disk.
     let needs_store = title.iter().chain(&fields).any(is_stored);
@@ -127,11 +135,11 @@ fn read_segment(
         let doc = document.address.doc_id;
         let stored = store.as_ref().map(|store| store.get::<TantivyDocument>(doc)).transpose()?.unwrap_or_default();
         let title = title.as_ref().map(|reader| reader.text(doc, &stored)).transpose()?.flatten();
-        let mut text = String::new();
+        let mut text = Cow::Borrowed("");
         for reader in &fields {
-            push(&mut text, ' ', &reader.text(doc, &stored)?.unwrap_or_default());
+            push(&mut text, ' ', reader.text(doc, &stored)?.unwrap_or_default());
         }
-        passages.push(Passage { title, text });
+        passages.push(Passage { title: title.map(Arc::from), text: text.into() });
     }
     Ok(())
 }
@@ -144,24 +152,24 @@ enum Reader {
 }
 
 impl Reader {
-    fn open(place: &Place, segment: &SegmentReader) -> tantivy::Result<Self> {
-        Ok(match place {
-            Place::Stored(field, path) => Self::Stored(*field, path.clone()),
-            Place::Fast(name) => Self::Fast(segment.fast_fields().str(name)?),
+    fn open(source: &FieldSource, segment: &SegmentReader) -> tantivy::Result<Self> {
+        Ok(match source {
+            FieldSource::Stored(field, path) => Self::Stored(*field, path.clone()),
+            FieldSource::Fast(name) => Self::Fast(segment.fast_fields().str(name)?),
         })
     }
 
     /// The document's values, joined by line breaks; `None` where it has none.
-    fn text(&self, doc: DocId, stored: &TantivyDocument) -> tantivy::Result<Option<String>> {
+    fn text<'a>(&self, doc: DocId, stored: &'a TantivyDocument) -> tantivy::Result<Option<Cow<'a, str>>> {
         let mut text = None;
         match self {
             Self::Stored(field, path) => stored.get_all(*field).for_each(|value| add_value(value, path, &mut text)),
             Self::Fast(None) => {}
             Self::Fast(Some(column)) => {
-                let mut value = String::new();
                 for ordinal in column.ords().values_for_doc(doc) {
+                    let mut value = String::new();
                     column.ord_to_str(ordinal, &mut value)?;
-                    add(&value, &mut text);
+                    add(value.into(), &mut text);
                 }
             }
         }
@@ -170,26 +178,30 @@ impl Reader {
 }
 
 /// Adds the texts that a stored value holds at the path.
-fn add_value<'a, V: Value<'a>>(value: V, path: &[String], text: &mut Option<String>) {
+fn add_value<'a, V: Value<'a>>(value: V, path: &[String], text: &mut Option<Cow<'a, str>>) {
     if let Some(values) = value.as_array() {
         values.for_each(|value| add_value(value, path, text));
     } else if let [key, rest @ ..] = path {
         let children = value.as_object().into_iter().flatten().filter(|(name, _)| name == key);
         children.for_each(|(_, child)| add_value(child, rest, text));
     } else if let Some(value) = value.as_str() {
-        add(value, text);
+        add(value.into(), text);
     } else if let Some(tokenized) = value.as_pre_tokenized_text() {
-        add(&tokenized.text, text);
+        add(tokenized.text.into(), text);
     }
 }
 
-fn add(value: &str, text: &mut Option<String>) {
+fn add<'a>(value: Cow<'a, str>, text: &mut Option<Cow<'a, str>>) {
     push(text.get_or_insert_default(), '\n', value);
 }
 
-fn push(text: &mut String, separator: char, value: &str) {
-    if !text.is_empty() && !value.is_empty() {
+/// Appends a value. The first one that is not empty is taken as it is, without a copy.
+fn push<'a>(text: &mut Cow<'a, str>, separator: char, value: Cow<'a, str>) {
+    if text.is_empty() {
+        *text = value;
+    } else if !value.is_empty() {
+        let text = text.to_mut();
         text.push(separator);
+        text.push_str(&value);
     }
-    text.push_str(value);
 }

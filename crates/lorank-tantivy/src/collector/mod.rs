@@ -17,9 +17,9 @@
 //! #         let (base_model, precision) = ("brevity".into(), Precision::F32);
 //! #         Ok(ModelVersion { base_model, base_digest, adapter: None, prompt_version, precision, merged: false })
 //! #     }
-//! #     fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-//! #         let score = |candidate: &Candidate| Ok(Score::new(-(candidate.text.len() as f32))?);
-//! #         batch.iter().map(|group| group.candidates.iter().map(score).collect()).collect()
+//! #     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+//! #         let score = |pair: &&EncodedPair| Ok(Score::new(-(pair.texts()?.text.len() as f32))?);
+//! #         batch.iter().map(score).collect()
 //! #     }
 //! # }
 //! # fn main() -> tantivy::Result<()> {

@@ -7,7 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use lorank_core::{
-    AdapterId, BoxError, Candidate, Deadline, Group, ModelVersion, Query, Reranker, Score, reranked_order, with_causes,
+    AdapterId, AdapterUnusable, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, ModelVersion,
+    Query, Reranker, Score, reranked_order, with_causes,
 };
 use tantivy::collector::Collector;
 use tantivy::query::Weight;
@@ -22,7 +23,7 @@ use super::top::{Best, SegmentBest, SegmentTop, TopByScore};
 const DEPTH: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
 /// How many hits are returned unless said otherwise.
 const TOP_K: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
-/// How many tokens, by the reranker's own estimate, are scored between two looks at the clock: about a fifth of a
+/// How many tokens are scored between two looks at the clock: about a fifth of a
 /// second of a small model on two cores. It is the most by which an answer is late, and too few would leave the model's
 /// threads idle.
 const TOKENS_BETWEEN_LOOKS: usize = 1_024;
@@ -161,11 +162,12 @@ impl RerankCollector {
     }
 
     fn model(&self) -> tantivy::Result<ModelVersion> {
-        self.reranker.resolve(self.adapter.as_ref()).map_err(|error| {
-            let adapter =
-                self.adapter.as_ref().map_or("the bare base model".into(), |id| format!("the adapter `{id}`"));
-            TantivyError::InvalidArgument(format!("{adapter} cannot be used: {}", with_causes(&*error)))
-        })
+        self.reranker.resolve(self.adapter.as_ref()).map_err(|error| self.unusable(&error))
+    }
+
+    fn unusable(&self, error: &BoxError) -> TantivyError {
+        let adapter = self.adapter.as_ref().map_or("the bare base model".into(), |id| format!("the adapter `{id}`"));
+        TantivyError::InvalidArgument(format!("{adapter} cannot be used: {}", with_causes(&**error)))
     }
 
     /// The scores of the best `n` documents.
@@ -179,32 +181,55 @@ impl RerankCollector {
             return Ok(Err(FallbackReason::DeadlinePassed));
         }
         match candidates(best, n, &self.texts) {
-            Ok(candidates) => Ok(self.score(model, &candidates)),
+            Ok(candidates) => self.score(model, &candidates),
             Err(TextsError::Index(error)) => Err(error),
             Err(TextsError::Function(error)) => Ok(Err(FallbackReason::NoTexts { message: with_causes(&*error) })),
         }
     }
 
-    fn score(&self, model: &ModelVersion, candidates: &[Candidate]) -> Result<Vec<Score>, FallbackReason> {
-        let mut scores = Vec::with_capacity(candidates.len());
-        while scores.len() < candidates.len() {
+    fn score(
+        &self,
+        model: &ModelVersion,
+        candidates: &[Candidate],
+    ) -> tantivy::Result<Result<Vec<Score>, FallbackReason>> {
+        let group = Group { query: &self.query, model, candidates };
+        let encoded = match guarded(|| self.reranker.encode(group, self.deadline)) {
+            Err(reason) => return Ok(Err(reason)),
+            Ok(Ok(encoded)) => encoded,
+            Ok(Err(error)) if error.is::<DeadlineExceeded>() => return Ok(Err(FallbackReason::DeadlinePassed)),
+            Ok(Err(error)) => {
+                return match error.downcast::<AdapterUnusable>() {
+                    Ok(unusable) => Err(self.unusable(&unusable.source)),
+                    Err(error) => Ok(Err(failed(with_causes(&*error)))),
+                };
+            }
+        };
+        if encoded.len() != candidates.len() {
+            let (found, expected) = (encoded.len(), candidates.len());
+            return Ok(Err(failed(format!("the reranker encoded {found} pairs of {expected}"))));
+        }
+        Ok(self.score_encoded(&encoded))
+    }
+
+    fn score_encoded(&self, pairs: &[EncodedPair]) -> Result<Vec<Score>, FallbackReason> {
+        let mut scores = Vec::with_capacity(pairs.len());
+        while scores.len() < pairs.len() {
             if self.is_late() {
                 return Err(FallbackReason::DeadlinePassed);
             }
-            let batch = self.batch(&candidates[scores.len()..]);
-            scores.extend(score_batch(&*self.reranker, Group { query: &self.query, model, candidates: batch })?);
+            scores.extend(score_batch(&*self.reranker, self.batch(&pairs[scores.len()..]))?);
         }
         Ok(scores)
     }
 
-    /// The candidates that are scored before the next look at the clock: all of them where there is no deadline.
-    fn batch<'a>(&self, waiting: &'a [Candidate]) -> &'a [Candidate] {
+    /// The pairs that are scored before the next look at the clock: all of them where there is no deadline.
+    fn batch<'a>(&self, waiting: &'a [EncodedPair]) -> &'a [EncodedPair] {
         if self.deadline.is_none() {
             return waiting;
         }
-        let mut n_tokens = 0;
-        let fits = |candidate: &&Candidate| {
-            n_tokens += self.reranker.n_tokens(&self.query, candidate);
+        let mut n_tokens = 0_usize;
+        let fits = |pair: &&EncodedPair| {
+            n_tokens = n_tokens.saturating_add(pair.n_tokens().get());
             n_tokens <= TOKENS_BETWEEN_LOOKS
         };
         let n_fitting = waiting.iter().take_while(fits).count();
@@ -267,29 +292,35 @@ impl RerankCollector {
     /// The first `scores.len()` documents by score, ties by first-stage rank; the others after them as they were.
     fn hits(&self, best: &Best, scores: &[Score]) -> Vec<DocHit> {
         let order = reranked_order(best.documents.len(), scores);
-        let hit = |(at, place): (usize, usize)| {
-            let (first_stage_score, address) = best.documents[place];
-            let rerank_score = scores.get(place).copied();
-            DocHit { rank: at + 1, address, rerank_score, first_stage_score, first_stage_rank: place + 1 }
+        let hit = |(above, at): (usize, usize)| {
+            let (first_stage_score, address) = best.documents[at];
+            let rerank_score = scores.get(at).copied();
+            DocHit { rank: above + 1, address, rerank_score, first_stage_score, first_stage_rank: at + 1 }
         };
         order.into_iter().enumerate().take(self.top_k.get()).map(hit).collect()
     }
 }
 
-/// The scores of one group. The reranker is somebody else's code, and may do anything.
-fn score_batch(reranker: &dyn Reranker, group: Group<'_>) -> Result<Vec<Score>, FallbackReason> {
-    let failed = |message: String| FallbackReason::RerankerFailed { message };
-    // The reranker is shared behind `&`, and whatever it leaves half-done in a panic is its own to guard.
-    let answered = catch_unwind(AssertUnwindSafe(|| reranker.score(&[group])))
-        .map_err(|panic| failed(format!("the reranker panicked: {}", panic_message(&*panic))))?;
-    let n_groups = answered.len();
-    let [scores] = <[Result<Vec<Score>, BoxError>; 1]>::try_from(answered)
-        .map_err(|_| failed(format!("the reranker answered {n_groups} groups of 1")))?;
-    let scores = scores.map_err(|error| failed(with_causes(&*error)))?;
-    match (scores.len(), group.candidates.len()) {
-        (found, expected) if found == expected => Ok(scores),
-        (found, expected) => Err(failed(format!("the reranker gave {found} scores for {expected} candidates"))),
+/// The scores of a batch, which the reranker is held to.
+fn score_batch(reranker: &dyn Reranker, batch: &[EncodedPair]) -> Result<Vec<Score>, FallbackReason> {
+    let pairs: Vec<&EncodedPair> = batch.iter().collect();
+    let outcomes = guarded(|| reranker.score(&pairs))?;
+    let (found, expected) = (outcomes.len(), pairs.len());
+    if found != expected {
+        return Err(failed(format!("the reranker gave {found} scores for {expected} pairs")));
     }
+    outcomes.into_iter().map(|outcome| outcome.map_err(|error| failed(with_causes(&*error)))).collect()
+}
+
+/// Runs the reranker's code, which is somebody else's and may panic.
+fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, FallbackReason> {
+    // The reranker is shared behind `&`, and whatever it leaves half-done in a panic is its own to guard.
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(|panic| failed(format!("the reranker panicked: {}", panic_message(&*panic))))
+}
+
+fn failed(message: String) -> FallbackReason {
+    FallbackReason::RerankerFailed { message }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

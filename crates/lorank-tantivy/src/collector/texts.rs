@@ -28,9 +28,9 @@ type Function = dyn Fn(&[DocRef<'_>]) -> Result<Vec<Passage>, BoxError> + Send +
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Passage {
     /// The title. `None` (no title) and `Some("")` (an empty one) encode differently.
-    pub title: Option<String>,
+    pub title: Option<Arc<str>>,
     /// The text.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// A document whose texts are wanted, and the segment that it lies in, to read its fast fields from.
@@ -123,12 +123,12 @@ pub(super) fn in_address_order<T: Clone + Default, E>(
     segments: &[(SegmentOrdinal, SegmentReader)],
     read: impl FnOnce(&[DocRef<'_>]) -> Result<Vec<T>, E>,
 ) -> Result<Vec<T>, E> {
-    let mut places: Vec<usize> = (0..addresses.len()).collect();
-    places.sort_unstable_by_key(|&place| addresses[place]);
-    let documents: Vec<DocRef<'_>> = places.iter().map(|&place| doc_ref(addresses[place], segments)).collect();
+    let mut order: Vec<usize> = (0..addresses.len()).collect();
+    order.sort_unstable_by_key(|&at| addresses[at]);
+    let documents: Vec<DocRef<'_>> = order.iter().map(|&at| doc_ref(addresses[at], segments)).collect();
     let mut in_order = vec![T::default(); addresses.len()];
-    for (place, found) in places.into_iter().zip(read(&documents)?) {
-        in_order[place] = found;
+    for (at, found) in order.into_iter().zip(read(&documents)?) {
+        in_order[at] = found;
     }
     Ok(in_order)
 }
@@ -150,13 +150,13 @@ fn counted(passages: Result<Vec<Passage>, BoxError>, n_documents: usize) -> Resu
 
 impl From<String> for Passage {
     fn from(text: String) -> Self {
-        Self { title: None, text }
+        Self { title: None, text: text.into() }
     }
 }
 
 impl From<&str> for Passage {
     fn from(text: &str) -> Self {
-        text.to_owned().into()
+        Self { title: None, text: text.into() }
     }
 }
 

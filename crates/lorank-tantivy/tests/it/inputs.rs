@@ -355,7 +355,7 @@ proptest! {
         }
         let files = Files::new(&[("a.csv", &writer.into_inner().unwrap())]);
         let read: Vec<_> = open(&files.path("a.csv")).unwrap().map(|row| row.unwrap().document.fields()[0].1.clone()).collect();
-        prop_assert_eq!(read, cells.into_iter().map(Value::Text).collect::<Vec<_>>());
+        prop_assert_eq!(read, cells.into_iter().map(|cell| Value::Text(cell.into())).collect::<Vec<_>>());
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn candidates_carry_title_text_and_fields() {
     assert_eq!(ids(&candidates), ["c", "7", "b"]);
     let titles: Vec<_> = candidates.iter().map(|candidate| candidate.title.as_deref()).collect();
     assert_eq!(titles, [None, Some("Pets"), Some("")]);
-    let texts: Vec<_> = candidates.iter().map(|candidate| candidate.text.as_str()).collect();
+    let texts: Vec<_> = candidates.iter().map(|candidate| &*candidate.text).collect();
     assert_eq!(texts, ["cat cat cat", "a cat", "cat\ndog"]);
     let fields = [("year", Value::Integer(1969)), ("text", "a cat".into()), ("title", "Pets".into())];
     assert_eq!(candidates[1].fields, fields.map(|(name, value)| (name.to_owned(), value)));

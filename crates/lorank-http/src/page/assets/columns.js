@@ -11,6 +11,7 @@ const FALLBACKS = {
   deadline_passed: "deadline passed",
   reranker_failed: "the model failed",
   queue_full: "too many requests wait",
+  would_miss_deadline: "the model is too busy for the deadline",
   cancelled: "cancelled",
 };
 

@@ -173,7 +173,7 @@ proptest! {
         prop_assert_eq!(as_expected(&off), expected(&found, 0, top_k));
 
         let candidates = searcher.search(&*query, &CandidateCollector::new(texts(), n(depth))).unwrap();
-        let texts_found: Vec<&str> = candidates.candidates.iter().map(|candidate| candidate.text.as_str()).collect();
+        let texts_found: Vec<&str> = candidates.candidates.iter().map(|candidate| &*candidate.text).collect();
         prop_assert_eq!(texts_found, found.iter().take(depth).map(|(.., text)| text.as_str()).collect::<Vec<_>>());
         prop_assert_eq!(candidates.addresses, found.iter().take(depth).map(|(_, address, _)| *address).collect::<Vec<_>>());
     }

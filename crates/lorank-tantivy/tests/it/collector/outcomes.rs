@@ -1,13 +1,14 @@
 //! Reranked, fallen back, or not asked for.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lorank_core::{AdapterId, BoxError, Candidate, Deadline, Group, ModelVersion, Query, Reranker, Score};
+use lorank_core::{AdapterId, BoxError, Deadline, EncodedPair, Group, ModelVersion, Reranker, Score};
 use lorank_tantivy::Texts;
 use lorank_tantivy::collector::{FallbackReason, Outcome};
-use lorank_testing::toy::{self, FakeReranker, Fault};
+use lorank_testing::toy::{self, FakeReranker, Fault, ToyPair};
 
 use super::{Shelf, by_length, n, places, rerank};
 
@@ -43,8 +44,9 @@ fn a_failing_reranker_leaves_the_first_stages_order() {
     };
     failed(Fault::Error("out of memory"), "out of memory");
     failed(Fault::Panic("a bug"), "the reranker panicked: a bug");
-    failed(Fault::OneScoreTooFew, "the reranker gave 2 scores for 3 candidates");
-    failed(Fault::NoGroups, "the reranker answered 0 groups of 1");
+    failed(Fault::OneScoreTooFew, "the reranker gave 2 scores for 3 pairs");
+    failed(Fault::NoScores, "the reranker gave 0 scores for 3 pairs");
+    failed(Fault::Encoding("no tokens"), "no tokens");
     let nan = Arc::new(FakeReranker::by(|_, _, _| f32::NAN));
     let answer = three().search("cat", &rerank(nan));
     assert!(matches!(answer.outcome, Outcome::FellBack { .. }), "{:?}", answer.outcome);
@@ -75,16 +77,16 @@ impl Reranker for Slow {
         Ok(toy::model(adapter))
     }
 
-    fn score(&self, batch: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
+    fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
+        Ok(ToyPair::encode(group, NonZeroUsize::new(100_000).unwrap()))
+    }
+
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
         while !self.deadline.has_passed() {
             std::thread::yield_now();
         }
-        self.n_pairs.fetch_add(batch[0].candidates.len(), Ordering::SeqCst);
-        vec![Ok(vec![Score::new(1.0).unwrap(); batch[0].candidates.len()])]
-    }
-
-    fn n_tokens(&self, _query: &Query, _candidate: &Candidate) -> usize {
-        100_000
+        self.n_pairs.fetch_add(batch.len(), Ordering::SeqCst);
+        batch.iter().map(|_| Ok(Score::new(1.0).unwrap())).collect()
     }
 }
 

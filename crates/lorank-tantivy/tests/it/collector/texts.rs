@@ -30,7 +30,11 @@ fn read(
     let searcher = index.reader().unwrap().searcher();
     let found = searcher.search(&AllQuery, &CandidateCollector::new(texts, n(100)));
     let found = found.map_err(|error| error.to_string())?;
-    Ok(found.candidates.into_iter().map(|candidate| (candidate.title, candidate.text)).collect())
+    Ok(found
+        .candidates
+        .into_iter()
+        .map(|candidate| (candidate.title.map(|title| title.to_string()), candidate.text.to_string()))
+        .collect())
 }
 
 fn check(schema: fn(&mut SchemaBuilder), json: &str, texts: Texts, title: Option<&str>, text: &str) {
@@ -130,7 +134,7 @@ fn pre_tokenized_text_is_its_text() {
     writer.add_document(document).unwrap();
     writer.commit().unwrap();
     let found = shelf.searcher().search(&AllQuery, &CandidateCollector::new(texts(), n(1))).unwrap();
-    assert_eq!(found.candidates[0].text, "a cat");
+    assert_eq!(&*found.candidates[0].text, "a cat");
 }
 
 #[test]

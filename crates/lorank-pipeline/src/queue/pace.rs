@@ -1,0 +1,199 @@
+//! How fast the model is, and who can be served in time at that pace.
+//!
+//! **The pace** is the tokens per second of the last batches: their tokens over their times, both sums weighted so that a
+//! batch counts a tenth less with every one that follows it. It follows a machine that gets slower or faster within some ten batches.
+//!
+//! **Admission** simulates the queue as a fluid: from now on all the requests that wait share the pace equally, as the fair
+//! shares of the queue make it (processor sharing; Kleinrock, 1967). The request whose tokens are done first leaves its share to the
+//! others. Three things are added to what the fluid takes: the rest of the batch that runs; what others have in the batch with the
+//! request's last pair, since it is answered when that ends (at most a whole batch, and no more than all that waits); and a margin of
+//! [`MARGIN`], for batches that take longer than the mean.
+
+use std::time::{Duration, Instant};
+
+/// How much of the weight of earlier batches stays when another one is measured.
+const KEPT_WEIGHT: f64 = 0.9;
+
+/// By how much a request may take longer than estimated and is still in time.
+const MARGIN: f64 = 0.1;
+
+/// An idle model admits a request against its estimate where the last batch is older than this: the estimate may be wrong
+/// (a first batch is slow), and without another batch it would stay wrong.
+const ESTIMATE_MAX_AGE: Duration = Duration::from_secs(1);
+
+/// The measured speed of the model.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pace {
+    tokens: f64,
+    seconds: f64,
+    last_batch_ended: Option<Instant>,
+}
+
+/// What a request still needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Demand {
+    pub n_tokens: usize,
+    pub deadline: Option<Instant>,
+}
+
+/// What is known of the queue when a request asks for admission.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub now: Instant,
+    /// The running batch's tokens, and when it began.
+    pub running: Option<(usize, Instant)>,
+    pub batch_tokens_max: usize,
+}
+
+impl Pace {
+    /// Counts a batch that came back.
+    pub fn record(&mut self, n_tokens: usize, took: Duration, now: Instant) {
+        self.tokens = self.tokens * KEPT_WEIGHT + n_tokens as f64;
+        self.seconds = self.seconds * KEPT_WEIGHT + took.as_secs_f64();
+        self.last_batch_ended = Some(now);
+    }
+
+    /// Tokens per second; none before a batch was measured.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        (self.tokens > 0.0 && self.seconds > 0.0).then(|| self.tokens / self.seconds)
+    }
+
+    /// Whether the last batch is so long ago that the model may by now have another pace.
+    pub fn is_outdated(&self, now: Instant) -> bool {
+        self.last_batch_ended.is_none_or(|ended| now.saturating_duration_since(ended) >= ESTIMATE_MAX_AGE)
+    }
+
+    /// By how much the latest of these requests would miss its deadline; `None` where all are in time, or nothing is known.
+    pub fn excess(&self, demands: &[Demand], moment: &Moment) -> Option<Duration> {
+        let tokens_per_second = self.tokens_per_second()?;
+        let running = moment.running.map_or(0.0, |(n_tokens, began)| {
+            let elapsed = moment.now.saturating_duration_since(began).as_secs_f64();
+            (n_tokens as f64 / tokens_per_second - elapsed).max(0.0)
+        });
+        let n_tokens: f64 = demands.iter().map(|demand| demand.n_tokens as f64).sum();
+        let (all, batch) = (n_tokens / tokens_per_second, moment.batch_tokens_max as f64 / tokens_per_second);
+        let late = |(demand, seconds): (&Demand, f64)| {
+            let remaining = demand.deadline?.saturating_duration_since(moment.now).as_secs_f64();
+            let expected = (running + (seconds + batch).min(all)) * (1.0 + MARGIN);
+            (expected > remaining).then(|| expected - remaining)
+        };
+        let excess =
+            demands.iter().zip(shared_seconds(demands, tokens_per_second)).filter_map(late).max_by(f64::total_cmp);
+        excess.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+}
+
+/// After how many seconds each demand is met where all that are left share the pace equally.
+fn shared_seconds(demands: &[Demand], tokens_per_second: f64) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..demands.len()).collect();
+    order.sort_unstable_by_key(|&at| demands[at].n_tokens);
+    let (mut seconds, mut n_tokens_before) = (0.0, 0.0);
+    let mut met = vec![0.0; demands.len()];
+    for (n_met, at) in order.into_iter().enumerate() {
+        let n_tokens = demands[at].n_tokens as f64;
+        seconds += (n_tokens - n_tokens_before) * (demands.len() - n_met) as f64 / tokens_per_second;
+        n_tokens_before = n_tokens;
+        met[at] = seconds;
+    }
+    met
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pace(tokens_per_second: usize) -> Pace {
+        let mut pace = Pace::default();
+        pace.record(tokens_per_second, Duration::from_secs(1), Instant::now());
+        pace
+    }
+
+    fn check(n_tokens: &[usize], expected: &[f64]) {
+        let demands: Vec<Demand> = n_tokens.iter().map(|&n_tokens| Demand { n_tokens, deadline: None }).collect();
+        assert_eq!(shared_seconds(&demands, 10.0), expected, "{n_tokens:?}");
+    }
+
+    #[test]
+    fn those_that_wait_share_the_pace() {
+        check(&[], &[]);
+        check(&[20], &[2.0]);
+        check(&[20, 20], &[4.0, 4.0]);
+        // The small one is met while two share, then the large one has the rest alone.
+        check(&[30, 10], &[4.0, 2.0]);
+        check(&[10, 20, 30], &[3.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn a_request_is_late_by_what_the_fluid_the_batches_and_the_margin_take() {
+        let now = Instant::now();
+        let at = |seconds: f64| Some(now + Duration::from_secs_f64(seconds));
+        let excess = |demands: &[(usize, Option<Instant>)], running, batch_tokens_max| {
+            let demands: Vec<Demand> =
+                demands.iter().map(|&(n_tokens, deadline)| Demand { n_tokens, deadline }).collect();
+            let excess = pace(100).excess(&demands, &Moment { now, running, batch_tokens_max });
+            excess.map(|excess| (excess.as_secs_f64() * 1e3).round() / 1e3)
+        };
+        // 1 s for the tokens, and a tenth.
+        assert_eq!(excess(&[(100, at(1.11))], None, 50), None);
+        assert_eq!(excess(&[(100, at(1.0))], None, 50), Some(0.1));
+        // Half a second of a running batch is left.
+        assert_eq!(excess(&[(100, at(1.11))], Some((100, now - Duration::from_millis(500))), 50), Some(0.54));
+        // Who has no deadline is not late, takes its share, and is in the last batch too: 2 s and 0.5 s.
+        assert_eq!(excess(&[(100, None)], None, 50), None);
+        assert_eq!(excess(&[(100, at(1.11)), (900, None)], None, 50), Some(1.64));
+        // The later of two counts.
+        assert_eq!(excess(&[(100, at(1.0)), (100, at(0.5))], None, 50), Some(1.7));
+    }
+
+    #[test]
+    fn nothing_is_late_before_a_batch_was_measured() {
+        let (now, mut pace) = (Instant::now(), Pace::default());
+        let demand = Demand { n_tokens: usize::MAX, deadline: Some(now) };
+        assert_eq!(pace.excess(&[demand], &Moment { now, running: None, batch_tokens_max: 1 }), None);
+        assert!(pace.is_outdated(now));
+        pace.record(100, Duration::from_secs(1), now);
+        assert!(!pace.is_outdated(now + Duration::from_millis(999)));
+        assert!(pace.is_outdated(now + ESTIMATE_MAX_AGE));
+        // No time at all is no pace.
+        let mut instant = Pace::default();
+        instant.record(100, Duration::ZERO, now);
+        assert_eq!(instant.tokens_per_second(), None);
+    }
+
+    #[test]
+    fn the_pace_follows_the_last_batches() {
+        let (now, mut pace) = (Instant::now(), pace(100));
+        for _ in 0..50 {
+            pace.record(1_000, Duration::from_secs(1), now);
+        }
+        let found = pace.tokens_per_second().unwrap();
+        assert!((990.0..=1_000.0).contains(&found), "{found}");
+    }
+
+    proptest! {
+        /// Against a fluid in small steps.
+        #[test]
+        fn sharing_is_what_small_steps_give(n_tokens in prop::collection::vec(1_usize..50, 1..8)) {
+            let demands: Vec<Demand> = n_tokens.iter().map(|&n_tokens| Demand { n_tokens, deadline: None }).collect();
+            let found = shared_seconds(&demands, 10.0);
+            let (mut left, mut seconds) = (n_tokens.iter().map(|&n| n as f64).collect::<Vec<_>>(), 0.0);
+            let mut met = vec![None; left.len()];
+            let step = 0.001;
+            while met.iter().any(Option::is_none) {
+                let share = 10.0 * step / left.iter().filter(|left| **left > 0.0).count() as f64;
+                seconds += step;
+                for (left, met) in left.iter_mut().zip(&mut met).filter(|(left, _)| **left > 0.0) {
+                    *left -= share;
+                    if *left <= 0.0 {
+                        *met = Some(seconds);
+                    }
+                }
+            }
+            for (found, met) in found.iter().zip(met) {
+                prop_assert!((found - met.unwrap()).abs() < 0.02 * (1.0 + found), "{found} {met:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! From candidates to their rerank scores: the cache, then the encoding on this thread, then the queue.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use lorank_cache::{KeyMaker, ScoreCache, ScoreKey};
+use lorank_core::{
+    AdapterUnusable, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, ModelVersion, Query,
+    Reranker, Score, ScoreOrigin, with_causes,
+};
+
+use crate::page::{Page, Scored};
+use crate::pipeline::{Plan, unusable};
+use crate::queue::{Served, Submission, abandoned, failed, guarded};
+use crate::{AdapterChoice, Answer, CacheUse, Fallback, Pipeline, PipelineError, Ranker, SearchRequest, Timings};
+
+/// The rerank scores of a request's pairs under one model, or why there are none.
+pub(crate) struct Reranking {
+    /// In the pairs' order.
+    pub outcome: Result<Vec<Scored>, Fallback>,
+    pub cache: CacheUse,
+    timings: Timings,
+}
+
+/// What the cache held of a request's pairs.
+struct Lookup {
+    keys: Vec<ScoreKey>,
+    cached: Vec<Option<Score>>,
+}
+
+/// A reranking that lacks the scores of those pairs that are to be submitted to the model.
+struct Unscored {
+    lookup: Lookup,
+    /// The keys of the pairs that are submitted.
+    submitted: Vec<ScoreKey>,
+    cache: CacheUse,
+    cache_time: Duration,
+    encode_time: Duration,
+    fallback: Option<Fallback>,
+}
+
+/// A ranker on its way to its scores.
+struct Ranking {
+    model: Option<ModelVersion>,
+    unscored: Option<Unscored>,
+    submission: Option<Submission>,
+    served: Option<(Served, Duration)>,
+}
+
+impl<F, R: Reranker + 'static> Pipeline<F, R> {
+    /// The candidates' scores under one model: from the cache where it holds them, else from the reranker, each distinct
+    /// pair once.
+    pub(crate) fn reranking(
+        &self,
+        request: &SearchRequest,
+        model: &ModelVersion,
+        deadline: Option<Deadline>,
+        candidates: &[Candidate],
+    ) -> Result<Reranking, PipelineError> {
+        let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
+        self.reranking_of_pairs(request, model, deadline, &pairs)
+    }
+
+    /// The scores of pairs of several queries under one model.
+    pub(crate) fn reranking_of_pairs(
+        &self,
+        request: &SearchRequest,
+        model: &ModelVersion,
+        deadline: Option<Deadline>,
+        pairs: &[(&Query, &Candidate)],
+    ) -> Result<Reranking, PipelineError> {
+        let (unscored, submission) = self.prepare(request, &request.adapter, model, deadline, pairs)?;
+        let started = Instant::now();
+        let submissions = submission.map(|submission| ((), submission)).into_iter().collect();
+        let served = self.queue.score_all(submissions).pop().map(|((), served)| (served, started.elapsed()));
+        Ok(unscored.finish(served))
+    }
+
+    /// The candidates' scores under each of the rankers' models, each with its ranker. What has to be scored enters the queue
+    /// together.
+    pub(crate) fn rerankings(
+        &self,
+        request: &SearchRequest,
+        models: Vec<(Ranker, Result<Option<ModelVersion>, PipelineError>)>,
+        deadline: Option<Deadline>,
+        candidates: &[Candidate],
+    ) -> Vec<(Ranker, Result<(Option<ModelVersion>, Reranking), PipelineError>)> {
+        let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
+        let prepare = |ranker: &Ranker, model: Option<ModelVersion>| {
+            let (Ranker::Model(choice), Some(model)) = (ranker, model) else {
+                return Ok(Ranking { model: None, unscored: None, submission: None, served: None });
+            };
+            let (unscored, submission) = self.prepare(request, choice, &model, deadline, &pairs)?;
+            Ok(Ranking { model: Some(model), unscored: Some(unscored), submission, served: None })
+        };
+        let prepared = models.into_iter().map(|(ranker, model)| {
+            let ranking = model.and_then(|model| prepare(&ranker, model));
+            (ranker, ranking)
+        });
+        let mut rankings: Vec<(Ranker, Result<Ranking, PipelineError>)> = prepared.collect();
+        let started = Instant::now();
+        let unserved = rankings.iter_mut().filter_map(|(_, ranking)| {
+            let ranking = ranking.as_mut().ok()?;
+            let submission = ranking.submission.take()?;
+            Some((ranking, submission))
+        });
+        for (ranking, served) in self.queue.score_all(unserved.collect()) {
+            ranking.served = Some((served, started.elapsed()));
+        }
+        rankings.into_iter().map(|(ranker, ranking)| (ranker, ranking.map(Ranking::finish))).collect()
+    }
+
+    /// Looks the pairs up, and encodes those that the cache does not hold.
+    fn prepare(
+        &self,
+        request: &SearchRequest,
+        choice: &AdapterChoice,
+        model: &ModelVersion,
+        deadline: Option<Deadline>,
+        pairs: &[(&Query, &Candidate)],
+    ) -> Result<(Unscored, Option<Submission>), PipelineError> {
+        let started = Instant::now();
+        let lookup = look_up(&self.cache, model, pairs);
+        let hits = lookup.cached.iter().flatten().count();
+        let cache = CacheUse { hits, misses: pairs.len() - hits };
+        let (cache_time, encode_time) = (started.elapsed(), Duration::ZERO);
+        let mut unscored = Unscored { lookup, submitted: Vec::new(), cache, cache_time, encode_time, fallback: None };
+        if cache.misses == 0 {
+            return Ok((unscored, None));
+        }
+        let started = Instant::now();
+        let (keys, missing) = distinct_misses(pairs, &unscored.lookup);
+        let encoded = match abandoned(&request.cancellation, deadline, started) {
+            Some(fallback) => Err(fallback),
+            None => self.encode(choice, model, deadline, &missing)?,
+        };
+        unscored.encode_time = started.elapsed();
+        let submission = match encoded {
+            Err(fallback) => {
+                unscored.fallback = Some(fallback);
+                None
+            }
+            Ok(pairs) => Some(Submission {
+                pairs,
+                keys: keys.clone(),
+                deadline,
+                cancellation: request.cancellation.clone(),
+                is_background: request.background,
+            }),
+        };
+        unscored.submitted = keys;
+        Ok((unscored, submission))
+    }
+
+    /// Encodes pairs, those of one query at a time.
+    ///
+    /// An adapter that turns out to be unusable is the request's error, as if it could not have been resolved; every other failure
+    /// is a fallback.
+    fn encode(
+        &self,
+        choice: &AdapterChoice,
+        model: &ModelVersion,
+        deadline: Option<Deadline>,
+        pairs: &[(&Query, &Candidate)],
+    ) -> Result<Result<Vec<EncodedPair>, Fallback>, PipelineError> {
+        let _entered = tracing::info_span!("encode", n_pairs = pairs.len()).entered();
+        let mut encoded = Vec::with_capacity(pairs.len());
+        for run in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)) {
+            let candidates: Vec<Candidate> = run.iter().map(|(_, candidate)| without_fields(candidate)).collect();
+            let group = Group { query: run[0].0, model, candidates: &candidates };
+            let answered = match guarded(|| self.reranker.encode(group, deadline)) {
+                Err(fallback) => return Ok(Err(fallback)),
+                Ok(Err(error)) => return not_encoded(choice, error).map(Err),
+                Ok(Ok(answered)) => answered,
+            };
+            let (found, expected) = (answered.len(), candidates.len());
+            if found != expected {
+                return Ok(Err(failed(format!("the reranker encoded {found} pairs of {expected}"))));
+            }
+            encoded.extend(answered);
+        }
+        Ok(Ok(encoded))
+    }
+}
+
+impl Ranking {
+    fn finish(self) -> (Option<ModelVersion>, Reranking) {
+        let reranking = match self.unscored {
+            None => Reranking::none(),
+            Some(unscored) => unscored.finish(self.served),
+        };
+        (self.model, reranking)
+    }
+}
+
+impl Unscored {
+    /// With what the model gave, and how long that was waited for.
+    fn finish(self, served: Option<(Served, Duration)>) -> Reranking {
+        let (outcome, queue, waited) = match (self.fallback, served) {
+            (Some(fallback), _) => (Err(fallback), Duration::ZERO, Duration::ZERO),
+            (None, None) => (Ok(Vec::new()), Duration::ZERO, Duration::ZERO),
+            (None, Some((served, waited))) => (served.outcome, served.queue_time, waited),
+        };
+        let outcome = outcome.map(|new| {
+            let new: HashMap<ScoreKey, Score> = self.submitted.into_iter().zip(new).collect();
+            let Lookup { keys, cached } = self.lookup;
+            let scored = keys.iter().zip(cached).map(|(key, cached)| match cached {
+                Some(score) => Scored { score, origin: ScoreOrigin::Cache },
+                None => Scored { score: new[key], origin: ScoreOrigin::Model },
+            });
+            scored.collect()
+        });
+        let timings = Timings {
+            cache: self.cache_time,
+            encode: self.encode_time,
+            rerank: self.encode_time + waited,
+            queue,
+            ..Timings::default()
+        };
+        Reranking { outcome, cache: self.cache, timings }
+    }
+}
+
+impl Reranking {
+    /// That of the first stage's own order.
+    pub fn none() -> Self {
+        Self { outcome: Ok(Vec::new()), cache: CacheUse::default(), timings: Timings::default() }
+    }
+
+    /// The answer with these scores. `started` is when the candidates were there.
+    pub fn answer(
+        self,
+        plan: &Plan,
+        model: Option<ModelVersion>,
+        candidates: Vec<Candidate>,
+        started: Instant,
+    ) -> Answer {
+        let n_candidates = candidates.len().min(plan.depth.get());
+        let (scored, fallback) = match self.outcome {
+            Ok(scored) => (scored, None),
+            Err(fallback) => (Vec::new(), Some(fallback)),
+        };
+        let reranked = model.is_some() && fallback.is_none();
+        let page = Page::of(candidates, &scored, plan);
+        Answer {
+            hits: page.hits,
+            ranking: page.ranking,
+            reranked,
+            fallback,
+            model,
+            n_candidates,
+            n_left_out: page.n_left_out.filter(|_| reranked),
+            depth: plan.depth,
+            cache: self.cache,
+            timings: Timings { total: started.elapsed(), ..self.timings },
+        }
+    }
+}
+
+/// What the cache holds of the pairs' scores.
+fn look_up(cache: &ScoreCache, model: &ModelVersion, pairs: &[(&Query, &Candidate)]) -> Lookup {
+    let keys = pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).flat_map(|run| {
+        let maker = KeyMaker::new(&run[0].0.text, model);
+        run.iter().map(move |(_, candidate)| maker.key(candidate.title.as_deref(), &candidate.text))
+    });
+    let keys: Vec<ScoreKey> = keys.collect();
+    let cached = cache.get_many(&keys);
+    Lookup { keys, cached }
+}
+
+/// The first of each distinct pair that the cache does not hold, with its key.
+fn distinct_misses<'a>(
+    pairs: &[(&'a Query, &'a Candidate)],
+    lookup: &Lookup,
+) -> (Vec<ScoreKey>, Vec<(&'a Query, &'a Candidate)>) {
+    let mut seen = HashSet::new();
+    let looked_up = pairs.iter().zip(&lookup.keys).zip(&lookup.cached);
+    let misses = looked_up.filter(|((_, key), cached)| cached.is_none() && seen.insert(**key));
+    misses.map(|((pair, key), _)| (*key, *pair)).unzip()
+}
+
+/// The candidate without its stored fields, on which no score depends. Its texts are shared.
+fn without_fields(candidate: &Candidate) -> Candidate {
+    Candidate {
+        id: candidate.id.clone(),
+        title: candidate.title.clone(),
+        text: candidate.text.clone(),
+        first_stage_score: candidate.first_stage_score,
+        fields: Vec::new(),
+    }
+}
+
+/// What a failure of the encoding means for the caller.
+fn not_encoded(choice: &AdapterChoice, error: BoxError) -> Result<Fallback, PipelineError> {
+    if error.is::<DeadlineExceeded>() {
+        return Ok(Fallback::DeadlinePassed);
+    }
+    match error.downcast::<AdapterUnusable>() {
+        Ok(unusable_adapter) => Err(unusable(choice, unusable_adapter.source)),
+        Err(error) => Ok(failed(with_causes(&*error))),
+    }
+}
