@@ -26,6 +26,7 @@ use crate::{ForwardPass, LoadOptions, ModelError, Pair};
 
 /// A base model on some backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
+    /// What the model says of itself.
     fn facts(&self) -> &ModelFacts;
 
     /// Loads an adapter for this model, which alone scores with it.

@@ -26,7 +26,7 @@ use crate::weights::Weights;
 /// An engine, and where it runs.
 ///
 /// A row of a result depends on that row of the input alone, and on the sequence that it belongs to: not on the other rows,
-/// their number, or the number of threads. Scores do not depend on batches because of that.
+/// their number, or the number of threads; on a CPU to the bit, on a GPU up to rounding. So no score depends on its batch.
 pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// Activations, [n_rows, width]: one row per token, without padding between sequences.
     type Rows: Clone;
