@@ -250,11 +250,11 @@ fn rows_of_other_widths_are_refused_by_norms_and_gates() {
         (12, 4, 3, "as wide"),
     ] {
         let name = format!("{x} by {weight} and {bias}");
-        check(&name, expected, || layer_norm(&mut ones.clone()[..x], &ones[..weight], &ones[..bias], 1e-5, isa));
+        check(&name, expected, || layer_norm(&mut { ones }[..x], &ones[..weight], &ones[..bias], 1e-5, isa));
         if weight == bias {
-            check(&name, expected, || rms_norm(&mut ones.clone()[..x], &ones[..weight], 1e-5, isa));
+            check(&name, expected, || rms_norm(&mut { ones }[..x], &ones[..weight], 1e-5, isa));
         }
     }
-    check("a gate of one shape", "", || gated(&mut ones.clone(), &ones, isa));
-    check("a gate of another shape", "one shape", || gated(&mut ones.clone(), &ones[..11], isa));
+    check("a gate of one shape", "", || gated(&mut { ones }, &ones, isa));
+    check("a gate of another shape", "one shape", || gated(&mut { ones }, &ones[..11], isa));
 }

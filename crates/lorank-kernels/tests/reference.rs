@@ -1,7 +1,5 @@
 //! Every kernel against a plain loop, over random shapes, on every instruction set that the machine has.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
-
 use lorank_kernels::{
     Activation, Attention, Epilogue, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span, gated,
     layer_norm, rms_norm,

@@ -53,6 +53,8 @@ mod document;
 mod error;
 mod filter;
 mod first_stage;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 pub mod input;
 mod json;

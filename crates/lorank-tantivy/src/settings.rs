@@ -46,7 +46,12 @@ impl FromStr for TextField {
 
 impl fmt::Display for TextField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.boost == 1.0 { f.write_str(&self.name) } else { write!(f, "{}^{}", self.name, self.boost) }
+        // A name may have a caret itself, which must not be read as that of a boost.
+        if self.boost == 1.0 && !self.name.contains('^') {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}^{}", self.name, self.boost)
+        }
     }
 }
 

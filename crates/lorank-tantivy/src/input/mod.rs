@@ -209,6 +209,16 @@ pub fn json_lines(
     })
 }
 
+/// The rows of a table that comes from elsewhere than a file.
+pub(crate) fn table(
+    reader: Box<dyn Read + Send>,
+    delimiter: u8,
+    settings: Arc<IndexSettings>,
+    bytes_max: usize,
+) -> Result<impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send, BadLine> {
+    table::documents(reader, delimiter, Context { file: "table".into(), settings, bytes_max })
+}
+
 impl Documents {
     /// How far the reading is: a handle that stays good while the documents are being read elsewhere.
     pub fn progress(&self) -> Progress {

@@ -4,6 +4,7 @@
 
 mod bulk;
 mod collector;
+mod corpora;
 mod filters;
 mod index;
 mod inputs;
