@@ -230,7 +230,7 @@ fn kinds() {
     };
     let plain = LoadOptions::default;
     assert_eq!(kind(Files::folder("/no/such/folder").err()), ErrorKind::NotFound);
-    assert_eq!(kind(tiny_llama(plain()).encode(Some(&id("absent")), "q", &[]).err()), ErrorKind::NotFound);
+    assert_eq!(kind(tiny_llama(plain()).tokens(Some(&id("absent")), "q", &[]).err()), ErrorKind::NotFound);
     assert_eq!(base(|f| write(f, "config.json", "{"), plain()), ErrorKind::Malformed);
     assert_eq!(base(|f| truncate(f, WEIGHTS, 100), plain()), ErrorKind::Malformed);
     assert_eq!(base(|f| set(f, "model_type", json!("t5")), plain()), ErrorKind::UnsupportedFormat);

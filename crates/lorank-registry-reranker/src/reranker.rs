@@ -201,7 +201,7 @@ impl RegistryReranker {
         }
     }
 
-    fn add_times(&self, times: &PieceTimes) {
+    fn add_times(&self, times: &StageTimes) {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).add(times);
     }
 
@@ -231,7 +231,7 @@ impl Reranker for RegistryReranker {
         };
         let started = Instant::now();
         let pairs = self.base.encode_with(group, resident.as_deref())?;
-        self.add_times(&PieceTimes { tokenise: started.elapsed(), ..PieceTimes::default() });
+        self.add_times(&StageTimes { tokenise: started.elapsed(), ..StageTimes::default() });
         let Some(resident) = resident.map(Arc::new) else { return Ok(pairs) };
         let kept =
             |pair: EncodedPair| EncodedPair::new(pair.n_tokens(), ResidentPair { pair, _resident: resident.clone() });

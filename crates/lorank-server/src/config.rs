@@ -140,6 +140,8 @@ settings! {
         tokens_max: NonZeroUsize = PipelineConfig::default().tokens_max, flag "batch-tokens-max" "N";
         /// How many microseconds an idle model waits, once a request has come, for others to fill its batch
         wait_micros: u64 = PipelineConfig::default().wait_micros, flag "wait-micros" "N";
+        /// Refuse a request at once that would miss its deadline at the measured tokens per second
+        admits_by_estimate: bool = PipelineConfig::default().admits_by_estimate;
     }
 }
 
@@ -234,6 +236,7 @@ impl ServerConfig {
             queue_pairs_max: queue.pairs_max,
             tokens_max: queue.tokens_max,
             wait_micros: queue.wait_micros,
+            admits_by_estimate: queue.admits_by_estimate,
         }
     }
 

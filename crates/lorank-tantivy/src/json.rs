@@ -210,7 +210,7 @@ mod tests {
             ("9223372036854775807", Value::Integer(i64::MAX)),
             ("9223372036854775808", Value::Unsigned(1 << 63)),
             ("18446744073709551616", Value::Float(18446744073709551616.0)),
-            (r#""a\nb""#, Value::Text("a\nb".to_owned())),
+            (r#""a\nb""#, Value::Text("a\nb".into())),
             ("[1, []]", Value::List(vec![Value::Integer(1), Value::List(Vec::new())])),
             (
                 r#"{"b": {"a": null}}"#,

@@ -206,7 +206,7 @@ fn in_one_call(
     for score in scores {
         score.map_err(|error| anyhow!(error))?;
     }
-    pieces.get_or_insert_default().add(&PieceTimes { tokenise, ..times });
+    pieces.get_or_insert_default().add(&StageTimes { tokenise, ..times });
     Ok(started.elapsed().as_secs_f64())
 }
 
