@@ -7,27 +7,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Where each crate stands. A crate uses only crates of lower levels, so crates of one level never use each other.
-const LEVELS: &[(&str, u8)] = &[
-    ("lorank", 7),
-    ("lorank-cli", 6),
-    ("lorank-server", 5),
-    ("lorank-http", 4),
-    ("lorank-experiment-pipeline", 3),
-    ("lorank-experiment-store", 2),
-    ("lorank-pipeline", 2),
-    ("lorank-registry-reranker", 2),
-    ("lorank-tantivy", 1),
-    ("lorank-model", 1),
-    ("lorank-cache", 1),
-    ("lorank-adapters", 1),
-    ("lorank-experiments", 1),
-    ("lorank-core", 0),
-    ("lorank-kernels", 0),
-    // Data alone, without a line about search.
-    ("lorank-starter", 0),
-];
-
 /// For tests alone; it may use the crates of level 0, and only as a dev-dependency may it be used.
 const TESTING: &str = "lorank-testing";
 
@@ -111,14 +90,36 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn level(name: &str) -> Option<u8> {
-    LEVELS.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+/// The level of each crate, as the picture in `ARCHITECTURE.md` has it. A crate uses only crates of lower levels, so crates
+/// of one level never use each other.
+fn levels() -> BTreeMap<String, u8> {
+    let mut levels = BTreeMap::new();
+    let mut level = None;
+    for line in architecture().lines().filter_map(|line| line.strip_prefix("    ")) {
+        let mut words = line.split_whitespace().peekable();
+        if let Some(label) = words.next_if(|word| *word == "dev" || word.strip_prefix('L').is_some_and(is_number)) {
+            level = label.strip_prefix('L').and_then(|number| number.parse().ok());
+        }
+        let name = words.next().filter(|word| *word == "lorank" || word.starts_with("lorank-"));
+        if let (Some(name), Some(level)) = (name, level) {
+            assert_eq!(levels.insert(name.to_owned(), level), None, "{name} stands in the picture twice");
+        }
+    }
+    levels
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn architecture() -> String {
+    fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap()
 }
 
 #[test]
-fn every_crate_has_a_level() {
-    let expected: BTreeSet<&str> = LEVELS.iter().map(|(name, _)| *name).chain([TESTING]).collect();
-    let packages = packages();
+fn every_crate_stands_in_the_picture() {
+    let (levels, packages) = (levels(), packages());
+    let expected: BTreeSet<&str> = levels.keys().map(String::as_str).chain([TESTING]).collect();
     assert_eq!(packages.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
     for (name, package) in packages.iter().filter(|(name, _)| *name != "lorank") {
         assert!(package.folder.ends_with(Path::new("crates").join(name)), "{name} is in {}", package.folder.display());
@@ -127,13 +128,13 @@ fn every_crate_has_a_level() {
 
 #[test]
 fn crates_use_only_lower_levels() {
-    let mut wrong = Vec::new();
+    let (levels, mut wrong) = (levels(), Vec::new());
     for (name, package) in packages() {
         for (dependency, kind) in package.dependencies {
-            let is_allowed = match (level(&name), level(&dependency)) {
+            let is_allowed = match (levels.get(&name), levels.get(&dependency)) {
                 (Some(_), None) if dependency == TESTING => kind == Kind::Dev,
                 (Some(user), Some(used)) => user > used,
-                (None, Some(used)) => used == 0,
+                (None, Some(used)) => *used == 0,
                 (_, None) => true,
             };
             if !is_allowed {
@@ -142,6 +143,34 @@ fn crates_use_only_lower_levels() {
         }
     }
     assert_eq!(wrong, [""; 0]);
+}
+
+/// The files and folders that `ARCHITECTURE.md` sends its readers to exist. A name without a folder stands in that of the
+/// name before it.
+#[test]
+fn the_paths_in_architecture_exist() {
+    let (mut missing, mut n_found) = (Vec::new(), 0);
+    for line in architecture().lines().filter(|line| line.starts_with("| ")) {
+        let mut folder = None;
+        for path in line.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs") || word.ends_with('/')) {
+            let full = if path.contains('/') && root().join(path).exists() {
+                folder = Path::new(path).parent().map(Path::to_owned);
+                root().join(path)
+            } else {
+                let Some(folder) = &folder else {
+                    missing.push(path.to_owned());
+                    continue;
+                };
+                root().join(folder).join(path)
+            };
+            n_found += 1;
+            if !full.exists() {
+                missing.push(full.display().to_string());
+            }
+        }
+    }
+    assert_eq!(missing, [""; 0]);
+    assert!(n_found > 50, "the search finds what there is to find: {n_found}");
 }
 
 #[test]
