@@ -59,6 +59,7 @@ mod disk;
 mod document;
 mod entry;
 mod error;
+mod layout;
 mod registry;
 mod residency;
 mod state;

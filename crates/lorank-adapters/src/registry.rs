@@ -6,17 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use lorank_core::{AdapterId, Digest};
 
 use crate::entry::{Contents, Entry, NewFile, Provenance, StoredFile, content_digest};
+use crate::layout::{DAMAGED, DOCUMENT, LOCK, Layout, STAGING, is_leftover};
 use crate::state::{Outcome, State};
 use crate::verify::{self, Fault, Finding};
 use crate::{RegistryError, disk, document};
-
-pub(crate) const DOCUMENT: &str = "registry.json";
-pub(crate) const ADAPTERS: &str = "adapters";
-pub(crate) const LOCK: &str = "lock";
-
-/// Where new files are gathered, and where damaged ones go. Only the holder of the lock uses them.
-const STAGING: &str = ".adding";
-const DAMAGED: &str = ".damaged";
 
 /// How much a registry takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,31 +48,6 @@ struct Seen {
     states: Vec<Weak<State>>,
 }
 
-/// Where things lie.
-#[derive(Debug)]
-pub(crate) struct Layout {
-    pub(crate) folder: PathBuf,
-}
-
-impl Layout {
-    pub(crate) fn document(&self) -> PathBuf {
-        self.folder.join(DOCUMENT)
-    }
-
-    pub(crate) fn adapters(&self) -> PathBuf {
-        self.folder.join(ADAPTERS)
-    }
-
-    pub(crate) fn of(&self, content: Digest) -> PathBuf {
-        self.adapters().join(content.to_string())
-    }
-}
-
-/// Whether a name in the folder of adapters is what a crash may leave.
-pub(crate) fn is_leftover(name: &str) -> bool {
-    [STAGING, DAMAGED].contains(&name)
-}
-
 impl Registry {
     /// The registry in a folder, with the usual limits. A folder that is not there yet is an empty registry.
     ///
@@ -113,7 +81,7 @@ impl Registry {
 
     /// The folder with an adapter's files.
     pub fn folder_of(&self, entry: &Entry) -> PathBuf {
-        self.layout.of(entry.content)
+        self.layout.adapter(entry.content)
     }
 
     /// Reads the registry again if it was changed since, here or by another process, and says whether it was.
@@ -226,7 +194,7 @@ impl Registry {
 
     /// Gives a staged folder the name of its content. A sound folder of that name stays.
     fn settle(&self, staging: &Path, content: Digest, files: &[StoredFile]) -> Result<(), RegistryError> {
-        let (target, adapters) = (self.layout.of(content), self.layout.adapters());
+        let (target, adapters) = (self.layout.adapter(content), self.layout.adapters());
         if target.exists() {
             if verify::check_folder(&target, files, &[])?.is_empty() {
                 disk::remove_folder(staging)?;

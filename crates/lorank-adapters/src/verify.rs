@@ -11,7 +11,7 @@ use lorank_core::{AdapterId, Digest};
 use crate::RegistryError;
 use crate::disk::{hash_file, read_error};
 use crate::entry::StoredFile;
-use crate::registry::{ADAPTERS, DOCUMENT, LOCK, Layout, is_leftover};
+use crate::layout::{ADAPTERS, DOCUMENT, LOCK, Layout, is_leftover};
 use crate::state::State;
 
 /// Something on disk that is not as it was added.
@@ -79,7 +79,7 @@ pub(crate) fn check(layout: &Layout, state: &State) -> Result<Vec<Finding>, Regi
         let mut sharing = state.adapters().filter(|entry| entry.content == content).peekable();
         let files = sharing.peek().map(|entry| entry.files.clone()).unwrap_or_default();
         let ids: Vec<AdapterId> = sharing.map(|entry| entry.id.clone()).collect();
-        findings.extend(check_folder(&layout.of(content), &files, &ids)?);
+        findings.extend(check_folder(&layout.adapter(content), &files, &ids)?);
     }
     findings.sort();
     Ok(findings)

@@ -141,9 +141,9 @@ impl Error {
             | Self::LoadBase { source }
             | Self::LoadAdapter { source }
             | Self::MergeAdapter { source } => source.kind(),
-            Self::Index(source) => source.kind(),
-            Self::Registry(source) => source.kind(),
-            Self::Store(source) => source.kind(),
+            Self::Index(source) => kind_of_files(source.kind()),
+            Self::Registry(source) => kind_of_files(source.kind()),
+            Self::Store(source) => kind_of_files(source.kind()),
             Self::Pipeline(source) => source.kind(),
             Self::Experiments(source) => source.kind(),
             Self::Bind { .. } | Self::Flush { .. } => ErrorKind::Unavailable,
@@ -156,6 +156,11 @@ impl From<ModelError> for Error {
     fn from(source: ModelError) -> Self {
         Self::Model(Box::new(source))
     }
+}
+
+/// What is invalid in files is no wrong setting: the configuration named them rightly.
+fn kind_of_files(kind: ErrorKind) -> ErrorKind {
+    if kind == ErrorKind::Invalid { ErrorKind::Malformed } else { kind }
 }
 
 fn unknown_word(word: &str, known: &[&str]) -> String {

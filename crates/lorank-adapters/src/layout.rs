@@ -1,0 +1,39 @@
+//! Where a registry keeps what, below its folder.
+
+use std::path::PathBuf;
+
+use lorank_core::Digest;
+
+pub(crate) const DOCUMENT: &str = "registry.json";
+pub(crate) const ADAPTERS: &str = "adapters";
+pub(crate) const LOCK: &str = "lock";
+
+/// Where new files are gathered, and where damaged ones go. Only the holder of the lock uses them.
+pub(crate) const STAGING: &str = ".adding";
+pub(crate) const DAMAGED: &str = ".damaged";
+
+/// The paths of a registry's parts.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) folder: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn document(&self) -> PathBuf {
+        self.folder.join(DOCUMENT)
+    }
+
+    pub(crate) fn adapters(&self) -> PathBuf {
+        self.folder.join(ADAPTERS)
+    }
+
+    /// The folder of an adapter's files, by their digest.
+    pub(crate) fn adapter(&self, content: Digest) -> PathBuf {
+        self.adapters().join(content.to_string())
+    }
+}
+
+/// Whether a name in the folder of adapters is what a crash may leave.
+pub(crate) fn is_leftover(name: &str) -> bool {
+    [STAGING, DAMAGED].contains(&name)
+}
