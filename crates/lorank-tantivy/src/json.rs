@@ -3,7 +3,11 @@
 //! Numbers come back as they went: `serde_json`'s `float_roundtrip` reads every float to the bit, and `preserve_order`
 //! keeps the keys in their written order.
 
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
 use lorank_core::{Fields, Value};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value as Json;
 
@@ -15,9 +19,10 @@ pub(crate) fn fields_to_json(fields: &Fields) -> String {
     serde_json::to_string(&WrittenFields(fields)).expect("every value has a JSON form")
 }
 
-/// Reads what [`fields_to_json`] wrote.
+/// Reads what [`fields_to_json`] wrote. Each text is copied once, into the value that hits and candidates share.
 pub(crate) fn fields_from_json(json: &str) -> Result<Fields, serde_json::Error> {
-    serde_json::from_str(json).map(fields_of)
+    let ReadFields(fields) = serde_json::from_str(json)?;
+    Ok(fields)
 }
 
 /// The fields of a JSON object.
@@ -38,6 +43,108 @@ fn value_of(json: Json) -> Value {
         Json::Array(values) => Value::List(values.into_iter().map(value_of).collect()),
         Json::Object(object) => Value::Object(fields_of(object)),
     }
+}
+
+/// A value read from its JSON form.
+struct Read(Value);
+
+/// Fields read from their JSON form.
+struct ReadFields(Fields);
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReadFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor).map(Self)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Integer(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::Unsigned(value), Value::Integer))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Read(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::List(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Value, A::Error> {
+        FieldsVisitor.visit_map(object).map(Value::Object)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
+        let mut fields = Vec::new();
+        while let Some((name, Read(value))) = object.next_entry()? {
+            fields.push((name, value));
+        }
+        Ok(last_of_equal_keys(fields))
+    }
+}
+
+/// The fields with the last value of each key, where its first one stood.
+fn last_of_equal_keys(fields: Fields) -> Fields {
+    let mut seen = HashSet::with_capacity(fields.len());
+    if fields.iter().all(|(name, _)| seen.insert(name.as_str())) {
+        return fields;
+    }
+    let mut index: HashMap<String, usize> = HashMap::new();
+    let mut distinct: Fields = Vec::new();
+    for (name, value) in fields {
+        match index.get(&name) {
+            Some(&at) => distinct[at].1 = value,
+            None => {
+                index.insert(name.clone(), distinct.len());
+                distinct.push((name, value));
+            }
+        }
+    }
+    distinct
 }
 
 impl Serialize for Written<'_> {
