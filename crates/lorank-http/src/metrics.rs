@@ -26,8 +26,7 @@ use crate::service::Service;
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// Why answers are not reranked, as [`Fallback::reason`](lorank_pipeline::Fallback::reason) has it.
-const REASONS: [&str; 5] =
-    ["deadline_passed", "would_miss_deadline", "queue_full", "cancelled", "reranker_failed"];
+const REASONS: [&str; 5] = ["deadline_passed", "would_miss_deadline", "queue_full", "cancelled", "reranker_failed"];
 
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
