@@ -104,14 +104,14 @@ impl PairTokenizer {
             let query = self.tokenizer.encode_fast(prompt.query(query), false)?;
             let mut pairs = Vec::with_capacity(candidates.len());
             for candidates in candidates.chunks(DOCUMENTS_AT_ONCE) {
-                pairs.extend(self.encode_some(prompt, &query, candidates)?);
+                pairs.extend(self.encode_chunk(prompt, &query, candidates)?);
             }
             Ok(pairs)
         };
         encode().map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
     }
 
-    fn encode_some(
+    fn encode_chunk(
         &self,
         prompt: &Prompt,
         query: &Encoding,

@@ -12,7 +12,7 @@ use lorank_core::{
 };
 
 use crate::queue::Queue;
-use crate::reranking::Reranking;
+use crate::reranking::{RankerReranking, Reranking};
 use crate::{
     AdapterChoice, Answer, CacheUse, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, Ranked, Ranker,
     Scoring, SearchRequest,
@@ -325,7 +325,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         let started = Instant::now();
         let reranked = &candidates[..candidates.len().min(plan.depth.get())];
         let rerankings = self.rerankings(request, models, plan.deadline, reranked);
-        let ranked = |(ranker, reranking): (Ranker, Result<(Option<ModelVersion>, Reranking), PipelineError>)| {
+        let ranked = |(ranker, reranking): RankerReranking| {
             let answer = reranking.map(|(model, it)| it.answer(plan, model, candidates.clone(), started));
             Ranked { ranker, answer }
         };

@@ -22,6 +22,9 @@ pub(crate) struct Reranking {
     timings: Timings,
 }
 
+/// A ranker, its model (`None` for the first stage) and what that gave.
+pub(crate) type RankerReranking = (Ranker, Result<(Option<ModelVersion>, Reranking), PipelineError>);
+
 /// What the cache held of a request's pairs.
 struct Lookup {
     keys: Vec<ScoreKey>,
@@ -84,7 +87,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         models: Vec<(Ranker, Result<Option<ModelVersion>, PipelineError>)>,
         deadline: Option<Deadline>,
         candidates: &[Candidate],
-    ) -> Vec<(Ranker, Result<(Option<ModelVersion>, Reranking), PipelineError>)> {
+    ) -> Vec<RankerReranking> {
         let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
         let prepare = |ranker: &Ranker, model: Option<ModelVersion>| {
             let (Ranker::Model(choice), Some(model)) = (ranker, model) else {

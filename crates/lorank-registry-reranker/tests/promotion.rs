@@ -7,9 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use lorank_adapters::Registry;
-use lorank_core::{AdapterId, Candidate, Digest, Group, ModelVersion, Query, Reranker, Score, score_groups};
+use lorank_core::{
+    AdapterId, Candidate, Deadline, DeadlineExceeded, Digest, Group, ModelVersion, Query, Reranker, Score, score_groups,
+};
 use lorank_model::{Files, LoadOptions, ModelReranker};
 use lorank_registry_reranker::RegistryReranker;
 use lorank_testing::fixture;
@@ -89,6 +92,29 @@ fn a_hundred_promotions_under_load_fail_no_request_and_mix_no_adapters() {
         is_over.store(true, Ordering::Relaxed);
     });
     assert!(live.residency().n_loads > 2, "{:?}", live.residency());
+    assert_eq!(live.residency().n_held, 0);
+}
+
+#[test]
+fn resolving_reads_no_weights_and_a_load_is_waited_for_until_the_deadline_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, expected) = (live(folder.path(), 0), expected());
+    let model = live.resolve(Some(&id("a"))).unwrap();
+    assert_eq!(live.resolve(Some(&id("a"))).unwrap(), model, "known by its digest");
+    assert_eq!((live.residency().n_loads, live.residency().n_held), (0, 0));
+    let (query, candidates) = (Query::new("how long to boil an egg"), candidates());
+    let group = Group { query: &query, model: &model, candidates: &candidates };
+    let past = Some(Deadline::at(Instant::now()));
+    assert!(live.encode(group, past).unwrap_err().is::<DeadlineExceeded>());
+    while live.residency().n_held == 0 {
+        thread::yield_now();
+    }
+    let pairs = live.encode(group, past).expect("what was loaded meanwhile is there at once");
+    assert_eq!((live.residency().n_loads, live.residency().n_held), (1, 1), "held for the pairs, with room for none");
+    let scores = live.score(&pairs.iter().collect::<Vec<_>>());
+    let scores: Vec<Score> = scores.into_iter().map(Result::unwrap).collect();
+    assert_eq!(scores, expected[&model.adapter.as_ref().unwrap().digest]);
+    drop(pairs);
     assert_eq!(live.residency().n_held, 0);
 }
 

@@ -199,8 +199,10 @@ fn in_one_call(
     let started = Instant::now();
     let share = request.candidates.len().div_ceil(versions.len());
     let groups = request.candidates.chunks(share).zip(versions);
-    let groups = groups.map(|(candidates, model)| Group { query: &request.query, model, candidates });
-    let encoded = groups.map(|group| reranker.encode_with(group, None)).collect::<Result<Vec<_>, _>>()?.concat();
+    let mut encoded = Vec::with_capacity(request.candidates.len());
+    for (candidates, model) in groups {
+        encoded.extend(reranker.encode_with(Group { query: &request.query, model, candidates }, None)?);
+    }
     let tokenise = started.elapsed();
     let (scores, times) = reranker.score_timed(&encoded.iter().collect::<Vec<_>>());
     for score in scores {

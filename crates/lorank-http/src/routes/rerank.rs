@@ -454,17 +454,17 @@ fn as_tei(error: &ServerError) -> Response {
             kind => (http_status(kind), "Validation"),
         },
     };
-    said(error, status, &TeiError { error: &error.message(), error_type })
+    error_response(error, status, &TeiError { error: &error.message(), error_type })
 }
 
 /// The error as Cohere writes it, and beside it in this service's own words.
 fn as_cohere(error: &ServerError) -> Response {
     let status = http_status(error.kind());
     let message = &error.message();
-    said(error, status, &CohereError { message, error: ErrorJson::new(error, message) })
+    error_response(error, status, &CohereError { message, error: ErrorJson::new(error, message) })
 }
 
-fn said(error: &ServerError, status: StatusCode, body: &impl Serialize) -> Response {
+fn error_response(error: &ServerError, status: StatusCode, body: &impl Serialize) -> Response {
     error.log(status);
     let mut response = (status, JsonBody(body)).into_response();
     if let Some(retry_after) = error.retry_after() {

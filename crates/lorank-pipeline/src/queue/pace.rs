@@ -75,7 +75,7 @@ impl Pace {
         let late = |(demand, seconds): (&Demand, f64)| {
             let remaining = demand.deadline?.saturating_duration_since(moment.now).as_secs_f64();
             let expected = (running + (seconds + batch).min(all)) * (1.0 + MARGIN);
-            (expected > remaining).then(|| expected - remaining)
+            (expected > remaining).then_some(expected - remaining)
         };
         let excess =
             demands.iter().zip(shared_seconds(demands, tokens_per_second)).filter_map(late).max_by(f64::total_cmp);
