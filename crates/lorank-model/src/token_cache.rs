@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn tokens_are_bounded_by_their_bytes_keys_included() {
-        let cache = TokenCache::new(3 * ENTRY_BYTES + 40);
+        let cache = TokenCache::new(3 * ENTRY_BYTES + 48);
         for n in 0..3 {
             cache.put(hash(n), vec![u32::from(n); 2].into());
         }

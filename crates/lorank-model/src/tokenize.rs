@@ -215,17 +215,14 @@ mod tests {
         Candidate::new("1", text, Score::new(0.0).unwrap())
     }
 
-    /// The pair as the tokenizer encodes the whole texts.
+    /// The pair of the whole texts: both are encoded to their ends, and only then truncated.
     fn whole(tokenizer: &PairTokenizer, prompt: &Prompt, query: &str, text: &str) -> Pair {
-        let mut whole = tokenizer.tokenizer.clone();
-        whole
-            .with_truncation(Some(TruncationParams {
-                max_length: prompt.max_length(),
-                strategy: TruncationStrategy::LongestFirst,
-                ..Default::default()
-            }))
-            .unwrap();
-        let pair = whole.encode((prompt.query(query), prompt.document(&candidate(text))), true).unwrap();
+        let encode = |text: String| tokenizer.tokenizer.encode_fast(text, false).unwrap();
+        let (query, document) = (encode(prompt.query(query)), encode(prompt.document(&candidate(text))));
+        let max_length = prompt.max_length() - tokenizer.n_special_tokens;
+        let params = TruncationParams { max_length, strategy: TruncationStrategy::LongestFirst, ..Default::default() };
+        let (query, document) = truncate_encodings(query, Some(document), &params).unwrap();
+        let pair = tokenizer.tokenizer.post_process(query, document, true).unwrap();
         Pair { ids: pair.get_ids().to_vec(), type_ids: pair.get_type_ids().to_vec() }
     }
 
