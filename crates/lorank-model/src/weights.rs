@@ -327,7 +327,7 @@ fn open_shard(files: &Files, name: &str) -> Result<(Shard, Metadata), ModelError
     let Some(left) = blob.len().checked_sub(8) else {
         return Err(corrupt(format!("it is {} bytes long", blob.len())));
     };
-    let header_len = blob.read(0..8)?.iter().rev().fold(0, |len, byte| len << 8 | u64::from(*byte));
+    let header_len = blob.read(0..8)?.iter().rev().fold(0, |len, byte| (len << 8) | u64::from(*byte));
     if header_len > left {
         return Err(corrupt(format!(
             "its header should be {header_len} bytes long, but only {left} follow; it was cut short or is another format"

@@ -115,9 +115,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             if fields.len() == LINEAR_MAX && places.is_empty() {
                 places.extend(fields.iter().enumerate().map(|(n, (name, _))| (name.clone(), n)));
             }
-            let place = match places.is_empty() {
-                true => fields.iter().position(|(known, _)| *known == name),
-                false => places.get(&name).copied(),
+            let place = if places.is_empty() {
+                fields.iter().position(|(known, _)| *known == name)
+            } else {
+                places.get(&name).copied()
             };
             match place {
                 Some(place) => fields[place].1 = value,
