@@ -20,7 +20,7 @@ type Shared = Arc<Pipeline<NoFirstStage, ModelReranker>>;
 
 /// Three searches at once.
 #[tokio::main]
-pub async fn main() -> Result<(), BoxError> {
+pub(crate) async fn main() -> Result<(), BoxError> {
     // Loading a model reads files and packs weights: that blocks too.
     let pipeline: Shared = spawn_blocking(load).await??.into();
 

@@ -22,7 +22,7 @@ const DOCUMENTS: [(&str, &str); 4] = [
 ];
 
 /// Indexes, searches, prints.
-pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // An index is a folder. Documents are an id and fields; `title` and `text` are searched unless the settings say otherwise.
     let folder = std::env::temp_dir().join(format!("lorank-embed-{}", std::process::id()));
     let index = Index::create(&folder, &IndexSettings::default())?;

@@ -19,7 +19,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Starts the server, asks it, and ends it.
 #[tokio::main]
-pub async fn main() -> Result<(), BoxError> {
+pub(crate) async fn main() -> Result<(), BoxError> {
     let folder = std::env::temp_dir().join(format!("lorank-embedded-server-{}", std::process::id()));
     write_index(&folder.join("index"))?;
 

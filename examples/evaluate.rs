@@ -20,7 +20,7 @@ const N_QUESTIONS: usize = 5;
 const DEPTH: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
 
 /// Indexes the corpus, asks, and measures both orders.
-pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // Documents are lines of JSON, as `lorank index` takes them.
     let folder = std::env::temp_dir().join(format!("lorank-evaluate-{}", std::process::id()));
     let settings = IndexSettings::default();

@@ -46,7 +46,7 @@ impl Reranker for Appraiser {
 const START_MILLIS: i64 = 1_764_100_000_000;
 
 /// Defines the experiment, has two hundred units meet it, reads the verdict.
-pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // The definition: two arms, the control first. Each unit sees one of them, always the same.
     let draft = serde_json::json!({
         "id": "rerank-or-not", "salt": "1", "layer": "main", "traffic_share": 1.0, "primary_measure": "reciprocal-rank",

@@ -34,7 +34,7 @@ struct App {
 
 /// Sets the server up and asks it one question.
 #[tokio::main]
-pub async fn main() -> Result<(), BoxError> {
+pub(crate) async fn main() -> Result<(), BoxError> {
     let app = Arc::new(tokio::task::spawn_blocking(open).await??);
     let router = Router::new().route("/search", get(search)).with_state(app);
 

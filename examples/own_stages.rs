@@ -80,7 +80,7 @@ impl Reranker for ToThePoint {
 // `ToThePoint`, or `lorank::tantivy::Bm25FirstStage` for `Shelf`.
 
 /// Searches, prints.
-pub fn main() -> Result<(), BoxError> {
+pub(crate) fn main() -> Result<(), BoxError> {
     let shelf = Shelf(vec![
         "the history of the light bulb and of all who say that they invented it",
         "light is fast and a bulb is round",

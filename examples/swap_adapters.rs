@@ -22,7 +22,7 @@ const PASSAGES: [&str; 4] = [
 ];
 
 /// Adds two adapters, promotes the one, then the other.
-pub fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     // The registry is a folder; it outlives the program. Adding copies the files in, under the digest of what they hold.
     let folder = std::env::temp_dir().join(format!("lorank-swap-{}", std::process::id()));
     let registry = Arc::new(Registry::open(&folder)?);

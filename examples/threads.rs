@@ -38,7 +38,7 @@ struct Shop {
 }
 
 /// Opens the shop, sends three customers in at once, prints what each got.
-pub fn main() -> Result<(), BoxError> {
+pub(crate) fn main() -> Result<(), BoxError> {
     let shop = open()?;
     let questions = ["who invented the light bulb", "how deep do I plant a bulb", "how long is a year on venus"];
     std::thread::scope(|scope| {

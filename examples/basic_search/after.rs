@@ -20,7 +20,7 @@ use tantivy::schema::*;
 use tantivy::{Index, IndexWriter, ReloadPolicy, doc};
 use tempfile::TempDir;
 
-pub fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // Let's create a temporary directory for the
     // sake of this example
     let index_path = TempDir::new()?;

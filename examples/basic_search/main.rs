@@ -9,11 +9,11 @@
 //!
 //! A model of your own comes from a folder: `Files::folder("models/base")?` in place of `Files::embedded(..)`.
 
-#![allow(clippy::unwrap_used, reason = "the code is tantivy's")]
+#![expect(clippy::unwrap_used, reason = "the code is tantivy's")]
 
 mod after;
 
 /// Indexes, searches, prints.
-pub fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     after::main()
 }

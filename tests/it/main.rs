@@ -1,6 +1,6 @@
 //! The integration tests: one binary, one module per subject.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 mod adapters;
 mod architecture;

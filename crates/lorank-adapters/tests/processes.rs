@@ -1,6 +1,6 @@
 //! Several processes on one registry, and processes that are killed while they write to it.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,6 @@
 //! The registry on a real disk: what it takes, refuses, finds and forgets.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::fs;
 use std::path::Path;

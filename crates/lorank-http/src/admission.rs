@@ -13,14 +13,14 @@ pub(crate) struct Admitted(Arc<Admission>);
 
 impl Admission {
     /// Lets one more in, unless there are so many already.
-    pub fn admit(self: &Arc<Self>, n_max: usize) -> Option<Admitted> {
+    pub(crate) fn admit(self: &Arc<Self>, n_max: usize) -> Option<Admitted> {
         let one_more = |n: usize| (n < n_max).then_some(n + 1);
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
         Some(Admitted(self.clone()))
     }
 
     /// How many are under way.
-    pub fn n(&self) -> usize {
+    pub(crate) fn n(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -9,7 +9,7 @@ pub(crate) struct BodyBudget(AtomicUsize);
 
 impl BodyBudget {
     /// The bytes that count now.
-    pub fn n_bytes(&self) -> usize {
+    pub(crate) fn n_bytes(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
 
@@ -31,12 +31,12 @@ pub(crate) struct BodyShare {
 
 impl BodyShare {
     /// A share of no bytes yet.
-    pub fn new(budget: Arc<BodyBudget>, bytes_free: usize) -> Self {
+    pub(crate) fn new(budget: Arc<BodyBudget>, bytes_free: usize) -> Self {
         Self { budget, bytes_free, n_read: AtomicUsize::new(0), n_held: AtomicUsize::new(0) }
     }
 
     /// Counts a chunk that was read; false if all bodies together would hold more than `bytes_max` with it.
-    pub fn take(&self, n_bytes: usize, bytes_max: usize) -> bool {
+    pub(crate) fn take(&self, n_bytes: usize, bytes_max: usize) -> bool {
         let before = self.n_read.fetch_add(n_bytes, Ordering::AcqRel);
         let n_counted = |n_read: usize| n_read.saturating_sub(self.bytes_free);
         let n_more = n_counted(before.saturating_add(n_bytes)) - n_counted(before);

@@ -87,7 +87,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Counts nothing yet; of the service's parts, what they count themselves.
-    pub fn new(service: &Service, admission: &Arc<Admission>, config: &LiveConfig) -> Self {
+    pub(crate) fn new(service: &Service, admission: &Arc<Admission>, config: &LiveConfig) -> Self {
         let mut registry = Registry::with_prefix("lorank");
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
         let (requests, answers) = (Family::default(), Family::default());
@@ -134,7 +134,7 @@ impl Metrics {
     }
 
     /// Counts a request that was answered.
-    pub fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
+    pub(crate) fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
         let known = METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER_METHOD);
         let method = if route == UNKNOWN_ROUTE { ANY_METHOD } else { known };
         let labels = RequestLabels { route: route.to_owned(), method, status };
@@ -143,7 +143,7 @@ impl Metrics {
     }
 
     /// Counts a search that was answered.
-    pub fn answered(&self, answered: &ExperimentAnswer) {
+    pub(crate) fn answered(&self, answered: &ExperimentAnswer) {
         let ExperimentAnswer { answer, participation: part } = answered;
         let timings = &answer.timings;
         let forward = timings.rerank.saturating_sub(timings.queue);
@@ -170,7 +170,7 @@ impl Metrics {
     }
 
     /// All that is counted, as Prometheus reads it (the OpenMetrics text format).
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
         let mut registries = [&self.registry, &self.process].into_iter();
         let written = registries.try_for_each(|registry| encode_registry(&mut text, registry));

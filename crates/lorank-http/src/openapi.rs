@@ -43,7 +43,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub fn new(api: &utoipa::openapi::OpenApi) -> Self {
+    pub(crate) fn new(api: &utoipa::openapi::OpenApi) -> Self {
         let json = serde_json::to_value(api).expect("a description has a JSON form");
         Self { page: docs_page::render(&json).into(), json: json.to_string().into() }
     }

@@ -54,7 +54,7 @@ pub(crate) enum BodyLimitPassed {
 
 impl BodyLimitPassed {
     /// The limit that was passed, if an error came from one.
-    pub fn find(error: &(dyn Error + 'static)) -> Option<Self> {
+    pub(crate) fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut errors = std::iter::successors(Some(error), |error| (*error).source());
         errors.find_map(|error| error.downcast_ref::<Self>()).copied()
     }

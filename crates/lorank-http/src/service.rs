@@ -1,5 +1,6 @@
 //! What the routes serve, its engines forgotten.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,16 @@ pub struct Service {
 
 /// Makes a request's span part of the trace that the caller's `traceparent` header (W3C Trace Context) names.
 pub type ContinueTrace = fn(&tracing::Span, &str);
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (has_adapters, has_documents) = (self.adapters.is_some(), self.documents.is_some());
+        f.debug_struct("Service")
+            .field("has_adapters", &has_adapters)
+            .field("has_documents", &has_documents)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Service {
     /// The searches and experiments of a pipeline.

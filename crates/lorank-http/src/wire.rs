@@ -12,23 +12,23 @@ mod rerank;
 mod stats;
 mod value;
 
-pub use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
+pub(crate) use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
     AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson, PartJson,
     SearchAnswer, TimingsJson,
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
-pub use documents::{BulkAnswer, DeleteAnswer, DeleteBody, StoredDocument};
-pub use errors::{
+pub(crate) use documents::{BulkAnswer, DeleteAnswer, DeleteBody, StoredDocument};
+pub(crate) use errors::{
     CohereError, ErrorAnswer, ErrorJson, TeiError, UnversionedError, UnversionedRerank, UnversionedReranked,
 };
-pub use experiments::{
+pub(crate) use experiments::{
     EventsAnswer, EventsBody, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList,
 };
 pub use request::{Asked, OnOverloadJson, SearchBody, SyntaxJson};
-pub use rerank::{
+pub(crate) use rerank::{
     Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored,
     ScoredPair, TeiRank, TeiRerank, Usage,
 };
-pub use stats::{AdapterStatsJson, Checks, Health, Ready, StatsJson};
+pub(crate) use stats::{AdapterStatsJson, Checks, Health, Ready, StatsJson};
 pub use value::{FieldsJson, ValueJson};

@@ -1,6 +1,6 @@
 //! Invariant 5: a score depends on its own query, document and model, never on what else is in the batch.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Precision, Query, Reranker, Score, score_groups};
 use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};

@@ -1,6 +1,6 @@
 //! Fetching from a hub: a small server on this machine that speaks the hub's protocol and counts what it is asked for.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

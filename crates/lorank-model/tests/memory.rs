@@ -1,7 +1,7 @@
 //! How much memory loading takes, at its peak and afterwards. One test, so that nothing else runs in its process.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

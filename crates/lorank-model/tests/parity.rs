@@ -1,6 +1,6 @@
 //! Token ids and scores against those that transformers and PEFT gave, as recorded beside the fixtures.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use lorank_core::{AdapterId, Candidate, Group, Precision, Query, Reranker, Score, score_groups};
 use lorank_model::{Files, ForwardPass, LoadOptions, ModelReranker};

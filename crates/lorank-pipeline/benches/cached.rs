@@ -1,7 +1,5 @@
 //! What a rerank costs where the score cache holds every pair: `cargo bench -p lorank-pipeline`.
 
-#![allow(missing_docs, reason = "a program")]
-
 use std::num::NonZeroUsize;
 
 use divan::Bencher;

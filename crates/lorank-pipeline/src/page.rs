@@ -21,7 +21,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// The page that the plan asks for, of candidates of which the first ones have these scores.
-    pub fn of(candidates: Vec<Candidate>, scored: &[Scored], plan: &Plan) -> Self {
+    pub(crate) fn of(candidates: Vec<Candidate>, scored: &[Scored], plan: &Plan) -> Self {
         let scores: Vec<Score> = scored.iter().map(|scored| scored.score).collect();
         let blends = blends(plan.blend_weight, &scores, &candidates);
         let mut order = order(&scores, &blends, candidates.len());

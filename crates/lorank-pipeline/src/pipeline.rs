@@ -1,5 +1,6 @@
 //! First stage, cache and reranker, one after the other.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,6 +29,12 @@ pub struct Pipeline<F, R> {
     pub(crate) cache: Arc<ScoreCache>,
     pub(crate) queue: Queue,
     config: PipelineConfig,
+}
+
+impl<F, R> fmt::Debug for Pipeline<F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// The first stage of a [`Pipeline`] that only reranks what it is given.

@@ -226,12 +226,12 @@ impl Unscored {
 
 impl Reranking {
     /// That of the first stage's own order.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { outcome: Ok(Vec::new()), cache: CacheUse::default(), timings: Timings::default() }
     }
 
     /// The answer with these scores. `started` is when the candidates were there.
-    pub fn answer(
+    pub(crate) fn answer(
         self,
         plan: &Plan,
         model: Option<ModelVersion>,

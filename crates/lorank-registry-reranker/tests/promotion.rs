@@ -1,6 +1,6 @@
 //! Adapters come, are promoted and go while requests are under way.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::collections::HashMap;
 use std::path::Path;

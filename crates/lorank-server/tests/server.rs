@@ -1,6 +1,6 @@
 //! The assembled server on its own: it starts on a free port, answers, takes other limits, and ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -4,8 +4,6 @@
 //! a round, in turn, so that whatever else the machine does falls on all of them; a ratio is the median over the rounds of
 //! (contender / `TopDocs`). The reranker costs nothing, so what is left is all that is not the model.
 
-#![allow(missing_docs, reason = "a program")]
-
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::Arc;

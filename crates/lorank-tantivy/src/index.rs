@@ -225,18 +225,18 @@ impl Parts {
         Ok(Self { dir: dir.to_owned(), settings, layout, engine, reader, loaded: Mutex::new(None) })
     }
 
-    pub fn error(&self, action: &'static str, source: TantivyError) -> Error {
+    pub(crate) fn error(&self, action: &'static str, source: TantivyError) -> Error {
         Error::engine(action, &self.dir, source)
     }
 
     /// Reads a document.
-    pub fn read(&self, address: DocAddress, searcher: &Searcher) -> Result<StoredDocument, Error> {
+    pub(crate) fn read(&self, address: DocAddress, searcher: &Searcher) -> Result<StoredDocument, Error> {
         let document = searcher.doc(address).map_err(|source| self.error("read from", source))?;
         self.layout.stored(&document).ok_or_else(|| self.damaged("a document without its source".to_owned()))
     }
 
     /// The fields of a document that was read.
-    pub fn fields(&self, stored: &StoredDocument) -> Result<Fields, Error> {
+    pub(crate) fn fields(&self, stored: &StoredDocument) -> Result<Fields, Error> {
         stored.fields().map_err(|error| {
             self.damaged(format!("the source of the document `{}` is not readable: {error}", stored.id()))
         })

@@ -12,7 +12,7 @@ pub(crate) enum Number {
 
 impl Number {
     /// The number as a float: the nearest one, for an integer beyond 2^53.
-    pub fn as_float(self) -> Self {
+    pub(crate) fn as_float(self) -> Self {
         match self {
             Self::Integer(integer) => Self::Float(integer as f64),
             Self::Float(float) => Self::Float(float),

@@ -45,7 +45,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub fn new(settings: &IndexSettings) -> Self {
+    pub(crate) fn new(settings: &IndexSettings) -> Self {
         let mut builder = Schema::builder();
         let whole =
             |option| TextFieldIndexing::default().set_tokenizer("raw").set_index_option(option).set_fieldnorms(false);
@@ -69,7 +69,7 @@ impl Layout {
     }
 
     /// The document as tantivy takes it. It must have passed [`Document::check`].
-    pub fn to_tantivy(&self, document: &Document, settings: &IndexSettings) -> TantivyDocument {
+    pub(crate) fn to_tantivy(&self, document: &Document, settings: &IndexSettings) -> TantivyDocument {
         let mut out = TantivyDocument::new();
         out.add_text(self.id, document.id().as_str());
         for (field, &place) in settings.text_fields.iter().zip(&self.texts) {
@@ -84,7 +84,7 @@ impl Layout {
     }
 
     /// The stored parts of a document; `None` where one is missing.
-    pub fn stored(&self, document: &TantivyDocument) -> Option<StoredDocument> {
+    pub(crate) fn stored(&self, document: &TantivyDocument) -> Option<StoredDocument> {
         let text = |field| document.get_first(field).and_then(|value| value.as_str()).map(str::to_owned);
         Some(StoredDocument { id: text(self.id)?, source: text(self.source)? })
     }
@@ -97,12 +97,12 @@ pub(crate) struct StoredDocument {
 }
 
 impl StoredDocument {
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
     /// The fields but the id.
-    pub fn fields(&self) -> Result<Fields, serde_json::Error> {
+    pub(crate) fn fields(&self) -> Result<Fields, serde_json::Error> {
         json::fields_from_json(&self.source)
     }
 }

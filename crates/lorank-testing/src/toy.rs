@@ -3,6 +3,7 @@
 //! Nothing here sleeps: a [`Gate`] holds an engine up for as long as a test wants it held.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -130,6 +131,12 @@ pub struct FakeReranker {
     fault: Mutex<Option<Fault>>,
     n_calls: AtomicUsize,
     n_pairs: AtomicUsize,
+}
+
+impl fmt::Debug for FakeReranker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeReranker").field("adapters", &self.adapters).finish_non_exhaustive()
+    }
 }
 
 impl FakeReranker {

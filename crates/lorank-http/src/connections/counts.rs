@@ -18,10 +18,10 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [Self; 5] = [Self::Closed, Self::Idle, Self::SlowHead, Self::SlowWrite, Self::MadeRoom];
+    pub(crate) const ALL: [Self; 5] = [Self::Closed, Self::Idle, Self::SlowHead, Self::SlowWrite, Self::MadeRoom];
 
     /// The reason as one word.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Idle => "idle",
@@ -40,20 +40,20 @@ pub(crate) struct ConnectionCounts {
 }
 
 impl ConnectionCounts {
-    pub fn n_open(&self) -> usize {
+    pub(crate) fn n_open(&self) -> usize {
         self.n_open.load(Ordering::Relaxed)
     }
 
-    pub fn n_ended(&self, reason: CloseReason) -> u64 {
+    pub(crate) fn n_ended(&self, reason: CloseReason) -> u64 {
         self.n_ended[reason as usize].load(Ordering::Relaxed)
     }
 
-    pub fn ended(&self, reason: CloseReason) {
+    pub(crate) fn ended(&self, reason: CloseReason) {
         self.n_ended[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection as open until it is dropped.
-    pub fn open(&self) -> OpenConnection<'_> {
+    pub(crate) fn open(&self) -> OpenConnection<'_> {
         self.n_open.fetch_add(1, Ordering::Relaxed);
         OpenConnection(self)
     }

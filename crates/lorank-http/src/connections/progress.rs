@@ -46,7 +46,7 @@ enum Phase {
 }
 
 impl ConnectionProgress {
-    pub fn new(waiting: Arc<WaitingConnections>) -> Self {
+    pub(super) fn new(waiting: Arc<WaitingConnections>) -> Self {
         let state = State { phase: Phase::Idle, since: Instant::now(), write_blocked_since: None, waiting_id: None };
         let progress = Self(Arc::new(Inner { state: Mutex::new(state), waiting, close_request: Arc::default() }));
         progress.wait_for_client(&mut progress.lock());
@@ -54,7 +54,7 @@ impl ConnectionProgress {
     }
 
     /// Something came from the client.
-    pub fn has_read(&self) {
+    pub(super) fn has_read(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Idle {
             state.enter(Phase::Head);
@@ -62,7 +62,7 @@ impl ConnectionProgress {
     }
 
     /// The head of a request is complete.
-    pub fn request(&self, has_body: bool) {
+    pub(super) fn request(&self, has_body: bool) {
         let mut state = self.lock();
         state.enter(if has_body { Phase::Body } else { Phase::Answer });
         if !has_body {
@@ -71,7 +71,7 @@ impl ConnectionProgress {
     }
 
     /// Its body is complete, or nobody wants the rest of it.
-    pub fn body_is_over(&self) {
+    pub(super) fn body_is_over(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Body {
             state.enter(Phase::Answer);
@@ -80,14 +80,14 @@ impl ConnectionProgress {
     }
 
     /// Nothing more will be handed over of the answer.
-    pub fn answer_is_over(&self) {
+    pub(super) fn answer_is_over(&self) {
         let mut state = self.lock();
         state.enter(Phase::Rest);
         self.leave(&mut state);
     }
 
     /// All that was handed over is on its way.
-    pub fn has_flushed(&self) {
+    pub(super) fn has_flushed(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Rest {
             state.enter(Phase::Idle);
@@ -96,14 +96,14 @@ impl ConnectionProgress {
     }
 
     /// Whether the client took something of what is written to it.
-    pub fn has_written(&self, is_taken: bool) {
+    pub(super) fn has_written(&self, is_taken: bool) {
         let mut state = self.lock();
         state.write_blocked_since =
             if is_taken { None } else { state.write_blocked_since.or_else(|| Some(Instant::now())) };
     }
 
     /// When the connection has to close, and why, if its phase does not change.
-    pub fn deadline(&self, limits: &ConnectionLimits) -> Option<(Instant, CloseReason)> {
+    pub(super) fn deadline(&self, limits: &ConnectionLimits) -> Option<(Instant, CloseReason)> {
         let state = self.lock();
         if let Some(since) = state.write_blocked_since {
             return Some((since + limits.write, CloseReason::SlowWrite));
@@ -117,12 +117,12 @@ impl ConnectionProgress {
     }
 
     /// Returns when the connection has to close for a new one.
-    pub async fn close_requested(&self) {
+    pub(super) async fn close_requested(&self) {
         self.0.close_request.notified().await;
     }
 
     /// The connection is over.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         self.leave(&mut self.lock());
     }
 

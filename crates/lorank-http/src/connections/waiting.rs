@@ -23,7 +23,7 @@ struct Entries {
 }
 
 impl WaitingConnections {
-    pub fn enter(&self, close_request: Arc<Notify>) -> WaitingId {
+    pub(super) fn enter(&self, close_request: Arc<Notify>) -> WaitingId {
         let mut entries = self.lock();
         entries.n_entered += 1;
         let id = entries.n_entered;
@@ -33,23 +33,23 @@ impl WaitingConnections {
         id
     }
 
-    pub fn leave(&self, id: WaitingId) {
+    pub(super) fn leave(&self, id: WaitingId) {
         self.lock().close_requests.remove(&id);
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.lock().close_requests.is_empty()
     }
 
     /// Asks the connection that has waited longest to close.
-    pub fn close_first(&self) {
+    pub(super) fn close_first(&self) {
         if let Some((_, close_request)) = self.lock().close_requests.pop_first() {
             close_request.notify_one();
         }
     }
 
     /// Returns when another connection has begun to wait.
-    pub async fn entered(&self) {
+    pub(super) async fn entered(&self) {
         self.changed.notified().await;
     }
 

@@ -14,7 +14,7 @@ pub(super) struct Process {
 
 impl Process {
     /// The service and the process begin at about the same time.
-    pub fn begun_now() -> Self {
+    pub(super) fn begun_now() -> Self {
         Self { start: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
 }

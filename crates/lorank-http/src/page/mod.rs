@@ -92,7 +92,7 @@ async fn asset(Name(name): Name, headers: HeaderMap) -> Result<Response, ServerE
 }
 
 impl Asset {
-    pub fn content_type(&self) -> &'static str {
+    pub(crate) fn content_type(&self) -> &'static str {
         match self.name.rsplit('.').next() {
             Some("html") => "text/html; charset=utf-8",
             Some("css") => "text/css; charset=utf-8",

@@ -18,7 +18,7 @@ use crate::wire::{Asked, Comparison, ErrorAnswer};
 use crate::{SearchBody, ServerError};
 
 /// How many rankers one comparison may have.
-pub const RANKERS_MAX: usize = 8;
+pub(crate) const RANKERS_MAX: usize = 8;
 
 /// A comparison. Beside `adapters` its keys mean what they mean in a search.
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -68,7 +68,7 @@ impl FromRef<Shared> for App {
 
 impl App {
     /// Runs work where blocking is allowed.
-    pub async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         self,
         work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
     ) -> Result<T, ServerError> {
@@ -81,7 +81,7 @@ impl App {
     }
 
     /// The same, as one of the searches under way.
-    pub async fn search_work<T: Send + 'static>(
+    pub(crate) async fn search_work<T: Send + 'static>(
         self,
         work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
     ) -> Result<T, ServerError> {
@@ -97,12 +97,12 @@ impl App {
     }
 
     /// When the reranker will be through with all that waits now.
-    pub fn retry_after(&self) -> RetryAfter {
+    pub(crate) fn retry_after(&self) -> RetryAfter {
         RetryAfter::new(self.service.engine.queue_stats().estimated_wait())
     }
 
     /// The body's bytes.
-    pub fn bytes(&self, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ServerError> {
+    pub(crate) fn bytes(&self, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ServerError> {
         body.map_err(|error| match error {
             BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
                 ServerError::BodyTooLarge { bytes_max: self.config.body_bytes_max }
@@ -120,13 +120,17 @@ impl App {
     }
 
     /// The bytes of a body that has the content type of JSON.
-    pub fn json_bytes(&self, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ServerError> {
+    pub(crate) fn json_bytes(
+        &self,
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+    ) -> Result<Bytes, ServerError> {
         expect_json(headers)?;
         self.bytes(body)
     }
 
     /// The wire type `T`, which the error calls `expected`, read from a body of JSON.
-    pub async fn json<T: DeserializeOwned + Send + 'static>(
+    pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
         &self,
         expected: &'static str,
         headers: &HeaderMap,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AdapterSource)]
 #[serde(deny_unknown_fields)]
-pub struct AddBody {
+pub(crate) struct AddBody {
     /// Where it comes from: a folder, or `hf://owner/name[@revision]`.
     pub source: String,
 }
@@ -18,21 +18,21 @@ pub struct AddBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AliasTarget)]
 #[serde(deny_unknown_fields)]
-pub struct AliasBody {
+pub(crate) struct AliasBody {
     /// The adapter.
     pub adapter: String,
 }
 
 /// The adapters of the registry.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AdapterList {
+pub(crate) struct AdapterList {
     /// All of them.
     pub adapters: Vec<RegisteredAdapter>,
 }
 
 /// An adapter, and what this process knows of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct RegisteredAdapter {
+pub(crate) struct RegisteredAdapter {
     /// Its id.
     pub id: String,
     /// The hash of what its scores depend on.
@@ -66,14 +66,14 @@ pub struct RegisteredAdapter {
 
 /// The aliases.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AliasList {
+pub(crate) struct AliasList {
     /// Each with its adapter.
     pub aliases: BTreeMap<String, String>,
 }
 
 /// An alias that was moved.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MovedAlias<'a> {
+pub(crate) struct MovedAlias<'a> {
     /// The alias.
     pub name: &'a str,
     /// Where it points now.
@@ -84,7 +84,7 @@ pub struct MovedAlias<'a> {
 
 /// What a reading of the whole registry has found.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// Whether nothing is wrong.
     pub is_sound: bool,
     /// What is, for people.

@@ -12,7 +12,7 @@ use crate::{DocumentOutcome, DocumentSelection, LineOutcome, RequestId, ServerEr
 
 /// A stored document.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-pub struct StoredDocument<'a> {
+pub(crate) struct StoredDocument<'a> {
     /// Its id.
     pub id: &'a str,
     /// Its other fields.
@@ -22,7 +22,7 @@ pub struct StoredDocument<'a> {
 
 /// What became of a bulk request. By then it is on the disk, and every search that begins later sees it.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-pub struct BulkAnswer<'a> {
+pub(crate) struct BulkAnswer<'a> {
     /// How many documents were added.
     pub n_added: usize,
     /// How many took the place of one with the same id.
@@ -42,7 +42,7 @@ pub struct BulkAnswer<'a> {
 /// What became of a line.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Line)]
-pub struct LineJson<'a> {
+pub(crate) struct LineJson<'a> {
     /// Its number, from 1; blank lines count.
     pub line: u64,
     /// The document's id; null where the line is no document.
@@ -57,7 +57,7 @@ pub struct LineJson<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = LineOutcome)]
 #[serde(rename_all = "snake_case")]
-pub enum OutcomeJson {
+pub(crate) enum OutcomeJson {
     /// There was no document with its id.
     Added,
     /// It took the place of one.
@@ -69,7 +69,7 @@ pub enum OutcomeJson {
 /// Why a line was refused.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = LineError)]
-pub struct LineErrorJson<'a> {
+pub(crate) struct LineErrorJson<'a> {
     /// One word for machines, as in the errors of requests.
     pub kind: &'static str,
     /// What is wrong, for people.
@@ -80,7 +80,7 @@ pub struct LineErrorJson<'a> {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
 #[schema(as = Deletion)]
 #[serde(deny_unknown_fields)]
-pub struct DeleteBody {
+pub(crate) struct DeleteBody {
     /// Those that this matches: with the plain syntax, those that have any of its words.
     pub query: Option<String>,
     /// How `query` is read; `plain` by default.
@@ -95,7 +95,7 @@ pub struct DeleteBody {
 
 /// What a deletion by query did.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
-pub struct DeleteAnswer {
+pub(crate) struct DeleteAnswer {
     /// How many documents were deleted.
     pub n_deleted: u64,
     /// How many there are now.

@@ -9,7 +9,7 @@ use crate::{ServerError, wire_word};
 /// What a request gets instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = Error)]
-pub struct ErrorAnswer<'a> {
+pub(crate) struct ErrorAnswer<'a> {
     /// What is wrong.
     pub error: ErrorJson<'a>,
     /// The id of the request, for the log.
@@ -19,7 +19,7 @@ pub struct ErrorAnswer<'a> {
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct ErrorJson<'a> {
+pub(crate) struct ErrorJson<'a> {
     /// One word for machines. It never changes.
     #[schema(example = "invalid_value")]
     pub kind: &'static str,
@@ -32,7 +32,7 @@ pub struct ErrorJson<'a> {
 
 /// What is wrong, as text-embeddings-inference says it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
-pub struct TeiError<'a> {
+pub(crate) struct TeiError<'a> {
     /// What is wrong, for people.
     pub error: &'a str,
     /// One word for machines.
@@ -42,7 +42,7 @@ pub struct TeiError<'a> {
 
 /// What is wrong, as Cohere says it, and beside it in this service's own words.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
-pub struct CohereError<'a> {
+pub(crate) struct CohereError<'a> {
     /// What is wrong, for people.
     pub message: &'a str,
     /// The same in this service's own words.
@@ -52,8 +52,8 @@ pub struct CohereError<'a> {
 /// What `/rerank` takes.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "it stands in the description of the API alone")]
-pub enum UnversionedRerank {
+#[expect(dead_code, reason = "it stands in the description of the API alone")]
+pub(crate) enum UnversionedRerank {
     /// With `texts`.
     Tei(TeiRerank),
     /// With `documents`.
@@ -63,8 +63,8 @@ pub enum UnversionedRerank {
 /// What `/rerank` answers.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "it stands in the description of the API alone")]
-pub enum UnversionedReranked {
+#[expect(dead_code, reason = "it stands in the description of the API alone")]
+pub(crate) enum UnversionedReranked {
     /// To `texts`.
     Tei(Vec<TeiRank>),
     /// To `documents`.
@@ -74,8 +74,8 @@ pub enum UnversionedReranked {
 /// How `/rerank` says what is wrong.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "it stands in the description of the API alone")]
-pub enum UnversionedError<'a> {
+#[expect(dead_code, reason = "it stands in the description of the API alone")]
+pub(crate) enum UnversionedError<'a> {
     /// About `texts`, or what cannot be read at all.
     Tei(TeiError<'a>),
     /// About `documents`.

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 /// A comparison of rankings on live traffic. Once started only its state, its end and (upwards) its share change.
 #[derive(ToSchema)]
 #[schema(as = Experiment)]
-#[allow(dead_code, reason = "it describes `lorank_experiments::Experiment`")]
-pub struct ExperimentSchema {
+#[expect(dead_code, reason = "it describes `lorank_experiments::Experiment`")]
+pub(crate) struct ExperimentSchema {
     /// Its name: 1 to 128 of `a-z A-Z 0-9 . _ -`.
     pub id: String,
     /// The sides, the control first. At least two.
@@ -45,8 +45,8 @@ pub struct ExperimentSchema {
 /// One side of an experiment.
 #[derive(ToSchema)]
 #[schema(as = Arm)]
-#[allow(dead_code, reason = "it describes `lorank_experiments::Arm`")]
-pub struct ArmSchema {
+#[expect(dead_code, reason = "it describes `lorank_experiments::Arm`")]
+pub(crate) struct ArmSchema {
     /// Its name within the experiment.
     pub name: String,
     /// What ranks for it: an adapter, an alias, `none` for the bare base model, `first-stage` for no model.
@@ -59,8 +59,8 @@ pub struct ArmSchema {
 /// Neighbouring buckets of a layer.
 #[derive(ToSchema)]
 #[schema(as = BucketRange)]
-#[allow(dead_code, reason = "it describes `lorank_experiments::BucketRange`")]
-pub struct BucketRangeSchema {
+#[expect(dead_code, reason = "it describes `lorank_experiments::BucketRange`")]
+pub(crate) struct BucketRangeSchema {
     /// The first bucket.
     pub start: u16,
     /// The one after the last bucket.
@@ -69,8 +69,8 @@ pub struct BucketRangeSchema {
 
 /// The experiments.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "it describes what `lorank-experiments` writes")]
-pub struct ExperimentList {
+#[expect(dead_code, reason = "it describes what `lorank-experiments` writes")]
+pub(crate) struct ExperimentList {
     /// All of them.
     pub experiments: Vec<ExperimentSchema>,
 }
@@ -78,8 +78,8 @@ pub struct ExperimentList {
 /// All that an experiment has shown so far.
 #[derive(ToSchema)]
 #[schema(as = Report)]
-#[allow(dead_code, reason = "it describes `lorank_experiments::Report`")]
-pub struct ReportSchema {
+#[expect(dead_code, reason = "it describes `lorank_experiments::Report`")]
+pub(crate) struct ReportSchema {
     /// The experiment's id.
     pub experiment: String,
     /// Whether traffic was split or answers were interleaved.
@@ -113,7 +113,7 @@ pub struct ReportSchema {
 
 /// What the shadows have found.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ShadowList {
+pub(crate) struct ShadowList {
     /// Each shadow.
     pub shadows: Vec<ShadowJson>,
 }
@@ -121,7 +121,7 @@ pub struct ShadowList {
 /// What one shadow has found. Means are over the answers that it ranked; null without one.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Shadow)]
-pub struct ShadowJson {
+pub(crate) struct ShadowJson {
     /// Its name.
     pub name: String,
     /// The adapter that ranked unseen.
@@ -144,8 +144,8 @@ pub struct ShadowJson {
 #[derive(serde::Deserialize, ToSchema)]
 #[schema(as = Events)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "it describes what `lorank-experiments` reads")]
-pub enum EventsBody {
+#[expect(dead_code, reason = "it describes what `lorank-experiments` reads")]
+pub(crate) enum EventsBody {
     /// One.
     One(Box<EventSchema>),
     /// Several: all are kept, or none.
@@ -155,8 +155,8 @@ pub enum EventsBody {
 /// One thing that somebody did, most often with a hit, in the shape of User Behavior Insights. Other keys are kept as they come.
 #[derive(serde::Deserialize, ToSchema)]
 #[schema(as = Event)]
-#[allow(dead_code, reason = "it describes what `lorank-experiments` reads")]
-pub struct EventSchema {
+#[expect(dead_code, reason = "it describes what `lorank-experiments` reads")]
+pub(crate) struct EventSchema {
     /// The client's own id of the event: two events of one id are the same event, sent twice.
     pub event_id: Option<String>,
     /// The request id of the answer that it is about.
@@ -184,7 +184,7 @@ pub struct EventSchema {
 
 /// What became of events.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct EventsAnswer {
+pub(crate) struct EventsAnswer {
     /// How many are new, and on the disk.
     pub accepted: usize,
     /// How many were there before.

@@ -11,7 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 /// `POST /rerank` as text-embeddings-inference has it.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
-pub struct TeiRerank {
+pub(crate) struct TeiRerank {
     /// What is searched for.
     pub query: String,
     /// The passages.
@@ -32,7 +32,7 @@ pub struct TeiRerank {
 
 /// An entry of its answer, best first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct TeiRank {
+pub(crate) struct TeiRank {
     /// The passage's place in the request.
     pub index: usize,
     /// Its score.
@@ -45,7 +45,7 @@ pub struct TeiRank {
 /// `POST /v1/rerank` and `/v2/rerank` as Cohere, Jina and vLLM have them. Keys that none of them means anything by here are
 /// taken and left aside, as those services do.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
-pub struct Rerank {
+pub(crate) struct Rerank {
     /// The adapter or alias; the default one where it is missing.
     pub model: Option<String>,
     /// What is searched for.
@@ -66,7 +66,7 @@ pub struct Rerank {
 /// A document: a text, or an object with fields.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "expected a text or an object with fields")]
-pub enum RerankDocument {
+pub(crate) enum RerankDocument {
     /// A text.
     Text(String),
     /// An object. Its `text` is read, or the fields that the request names.
@@ -75,7 +75,7 @@ pub enum RerankDocument {
 
 /// The answer. It has the keys of all three services, so that each one's clients find theirs.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Reranked {
+pub(crate) struct Reranked {
     /// The id of the request.
     pub id: String,
     /// Always `list`.
@@ -93,7 +93,7 @@ pub struct Reranked {
 
 /// An entry of the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct RerankedDocument {
+pub(crate) struct RerankedDocument {
     /// The document's place in the request.
     pub index: usize,
     /// The sigmoid of the model's score.
@@ -106,7 +106,7 @@ pub struct RerankedDocument {
 
 /// About how many tokens were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Of queries and documents.
     pub prompt_tokens: usize,
     /// The same: nothing is written.
@@ -116,7 +116,7 @@ pub struct Usage {
 /// `POST /score` and `/v1/score` as vLLM has them.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[schema(as = ScorePairs)]
-pub struct ScoreBody {
+pub(crate) struct ScoreBody {
     /// The adapter or alias; the default one where it is missing.
     pub model: Option<String>,
     /// One query, or as many as there are texts in `text_2`.
@@ -130,7 +130,7 @@ pub struct ScoreBody {
 /// A text or a list of texts.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
-pub enum OneOrMany {
+pub(crate) enum OneOrMany {
     /// A text.
     One(String),
     /// Texts.
@@ -139,7 +139,7 @@ pub enum OneOrMany {
 
 /// The answer to a [`ScoreBody`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Scored {
+pub(crate) struct Scored {
     /// The id of the request.
     pub id: String,
     /// Always `list`.
@@ -156,7 +156,7 @@ pub struct Scored {
 
 /// The score of one pair.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct ScoredPair {
+pub(crate) struct ScoredPair {
     /// The pair's place.
     pub index: usize,
     /// Always `score`.
@@ -210,7 +210,7 @@ fn plain(value: &Json) -> String {
 
 /// `GET /info` as text-embeddings-inference has it, as far as lorank has what it tells.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Info {
+pub(crate) struct Info {
     /// The base model's name.
     pub model_id: String,
     /// The hash of its files.
@@ -234,7 +234,7 @@ pub struct Info {
 
 /// `GET /v1/models` as OpenAI has it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct ModelList {
+pub(crate) struct ModelList {
     /// Always `list`.
     pub object: &'static str,
     /// What `model` may say.
@@ -243,7 +243,7 @@ pub struct ModelList {
 
 /// A base model, an adapter or an alias.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct ListedModel {
+pub(crate) struct ListedModel {
     /// Its name.
     pub id: String,
     /// Always `model`.

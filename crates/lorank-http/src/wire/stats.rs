@@ -10,7 +10,7 @@ use crate::DocumentStats;
 /// What the service holds, and what it has done since it was started.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Stats)]
-pub struct StatsJson {
+pub(crate) struct StatsJson {
     /// The program's version.
     pub version: &'static str,
     /// For how long it has run.
@@ -28,7 +28,7 @@ pub struct StatsJson {
 /// The documents.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = DocumentStats)]
-pub struct DocumentStatsJson {
+pub(crate) struct DocumentStatsJson {
     /// How many there are.
     pub n_documents: u64,
     /// How many segments of the index they lie in.
@@ -40,7 +40,7 @@ pub struct DocumentStatsJson {
 /// The score cache.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = CacheStats)]
-pub struct CacheStatsJson {
+pub(crate) struct CacheStatsJson {
     /// Scores that it holds.
     pub n_entries: usize,
     /// The memory that they take, about.
@@ -56,7 +56,7 @@ pub struct CacheStatsJson {
 /// The queue before the model.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = QueueStats)]
-pub struct QueueStatsJson {
+pub(crate) struct QueueStatsJson {
     /// Requests that wait.
     pub n_requests_waiting: usize,
     /// Pairs that they wait for.
@@ -72,7 +72,7 @@ pub struct QueueStatsJson {
 /// The adapters of the registry.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = AdapterStats)]
-pub struct AdapterStatsJson {
+pub(crate) struct AdapterStatsJson {
     /// How many there are.
     pub n_registered: usize,
     /// How many of them are in memory.
@@ -119,7 +119,7 @@ impl AdapterStatsJson {
 
 /// That the service answers.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Health {
+pub(crate) struct Health {
     /// Always `ok`.
     pub status: &'static str,
     /// The program's version.
@@ -128,7 +128,7 @@ pub struct Health {
 
 /// Whether a search would be answered now.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// `ready` or `not_ready`.
     #[schema(example = "ready")]
     pub status: &'static str,
@@ -138,7 +138,7 @@ pub struct Ready {
 
 /// What each part says: `ok`, or what is wrong with it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Checks {
+pub(crate) struct Checks {
     /// The index answers.
     #[schema(example = "ok")]
     pub index: String,

@@ -20,7 +20,7 @@ pub(super) struct QueuedPair {
 }
 
 impl QueuedPair {
-    pub fn n_tokens(&self) -> usize {
+    pub(super) fn n_tokens(&self) -> usize {
         self.encoded.n_tokens().get()
     }
 }
@@ -37,22 +37,22 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
     /// Whether a pair of so many tokens may still come in. One always may, however long it is.
-    pub fn has_room(&self, n_tokens: usize, tokens_max: usize) -> bool {
+    pub(super) fn has_room(&self, n_tokens: usize, tokens_max: usize) -> bool {
         self.is_empty() || self.n_tokens.saturating_add(n_tokens) <= tokens_max
     }
 
-    pub fn add(&mut self, pair: QueuedPair) {
+    pub(super) fn add(&mut self, pair: QueuedPair) {
         self.n_tokens = self.n_tokens.saturating_add(pair.n_tokens());
         self.pairs.push(pair);
     }
 
     /// Has the reranker score it, and holds it to its contract: an outcome for each pair.
-    pub fn score<R: Reranker>(&self, reranker: &R) -> Vec<Result<Score, Fallback>> {
+    pub(super) fn score<R: Reranker>(&self, reranker: &R) -> Vec<Result<Score, Fallback>> {
         let pairs: Vec<&EncodedPair> = self.pairs.iter().map(|pair| &pair.encoded).collect();
         let answered = guarded(|| reranker.score(&pairs)).and_then(|answered| {
             let (found, expected) = (answered.len(), pairs.len());
@@ -69,7 +69,7 @@ impl Batch {
     }
 
     /// Puts the finished scores into the cache, whether or not somebody still waits for them.
-    pub fn keep(&self, outcomes: &[Result<Score, Fallback>], cache: &ScoreCache) {
+    pub(super) fn keep(&self, outcomes: &[Result<Score, Fallback>], cache: &ScoreCache) {
         let scored = self.pairs.iter().zip(outcomes);
         let scored = scored.filter_map(|(pair, outcome)| Some((pair.key, *outcome.as_ref().ok()?)));
         let (keys, scores): (Vec<ScoreKey>, Vec<Score>) = scored.unzip();

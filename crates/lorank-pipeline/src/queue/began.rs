@@ -15,21 +15,21 @@ pub(super) struct Began {
 
 impl Began {
     /// That of a request which the current span's code waits for.
-    pub fn not_yet(n_pairs: usize) -> Self {
+    pub(super) fn not_yet(n_pairs: usize) -> Self {
         let caller = Span::current();
         let queue = tracing::info_span!(parent: &caller, "queue", n_pairs);
         Self { at: OnceLock::new(), caller, stage: Mutex::new(queue) }
     }
 
     /// A batch begins. Only the first one counts.
-    pub fn set(&self, now: Instant) {
+    pub(super) fn set(&self, now: Instant) {
         if self.at.set(now).is_ok() {
             let model = tracing::info_span!(parent: &self.caller, "model");
             *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = model;
         }
     }
 
-    pub fn get(&self) -> Option<Instant> {
+    pub(super) fn get(&self) -> Option<Instant> {
         self.at.get().copied()
     }
 }

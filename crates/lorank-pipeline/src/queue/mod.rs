@@ -90,7 +90,7 @@ struct Shared {
 
 impl Queue {
     /// Starts the thread.
-    pub fn start<R: Reranker + 'static>(
+    pub(crate) fn start<R: Reranker + 'static>(
         reranker: Arc<R>,
         cache: Arc<ScoreCache>,
         config: &PipelineConfig,
@@ -112,7 +112,7 @@ impl Queue {
 
     /// Has all the submissions scored, and waits for each until its deadline; what became of them, each with its owner. They
     /// enter the queue together, so they share batches from the first one on.
-    pub fn score_all<T>(&self, submissions: Vec<(T, Submission)>) -> Vec<(T, Served)> {
+    pub(crate) fn score_all<T>(&self, submissions: Vec<(T, Submission)>) -> Vec<(T, Served)> {
         if submissions.is_empty() {
             return Vec::new();
         }
@@ -145,7 +145,7 @@ impl Queue {
     }
 
     /// What waits, and what has been done so far.
-    pub fn stats(&self) -> QueueStats {
+    pub(crate) fn stats(&self) -> QueueStats {
         self.shared.lock().stats()
     }
 }

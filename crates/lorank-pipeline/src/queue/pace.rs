@@ -47,24 +47,24 @@ pub(super) struct Moment {
 
 impl Pace {
     /// Counts a batch that came back.
-    pub fn record(&mut self, n_tokens: usize, took: Duration, now: Instant) {
+    pub(super) fn record(&mut self, n_tokens: usize, took: Duration, now: Instant) {
         self.tokens = self.tokens * KEPT_WEIGHT + n_tokens as f64;
         self.seconds = self.seconds * KEPT_WEIGHT + took.as_secs_f64();
         self.last_batch_ended = Some(now);
     }
 
     /// Tokens per second; none before a batch was measured.
-    pub fn tokens_per_second(&self) -> Option<f64> {
+    pub(super) fn tokens_per_second(&self) -> Option<f64> {
         (self.tokens > 0.0 && self.seconds > 0.0).then(|| self.tokens / self.seconds)
     }
 
     /// Whether the last batch is so long ago that the model may by now have another pace.
-    pub fn is_outdated(&self, now: Instant) -> bool {
+    pub(super) fn is_outdated(&self, now: Instant) -> bool {
         self.last_batch_ended.is_none_or(|ended| now.saturating_duration_since(ended) >= ESTIMATE_MAX_AGE)
     }
 
     /// By how much the latest of these requests would miss its deadline; `None` where all are in time, or nothing is known.
-    pub fn excess(&self, demands: &[Demand], moment: &Moment) -> Option<Duration> {
+    pub(super) fn excess(&self, demands: &[Demand], moment: &Moment) -> Option<Duration> {
         let tokens_per_second = self.tokens_per_second()?;
         let running = moment.running.map_or(0.0, |(n_tokens, began)| {
             let elapsed = moment.now.saturating_duration_since(began).as_secs_f64();

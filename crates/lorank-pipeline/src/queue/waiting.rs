@@ -74,7 +74,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub fn new(submission: Submission, began: Weak<Began>, reply: SyncSender<Outcome>) -> Self {
+    pub(super) fn new(submission: Submission, began: Weak<Began>, reply: SyncSender<Outcome>) -> Self {
         let n_pairs = submission.pairs.len();
         let pairs = submission.pairs.into_iter().zip(submission.keys).enumerate();
         // The number is given when the request is admitted.
@@ -121,7 +121,7 @@ impl Request {
 impl Waiting {
     /// Lets a request in if there is room for it and if it, and all that were let in before, will be done by their deadlines.
     /// An empty queue takes any number of pairs, so no request is too large for ever.
-    pub fn admit(&mut self, mut request: Request, limits: &Limits, now: Instant) -> Result<(), Fallback> {
+    pub(super) fn admit(&mut self, mut request: Request, limits: &Limits, now: Instant) -> Result<(), Fallback> {
         if self.is_closed {
             return Err(thread_has_ended());
         }
@@ -176,7 +176,7 @@ impl Waiting {
     }
 
     /// Takes the next batch: at most `tokens_max` tokens, but a pair at least if one waits that has to be scored.
-    pub fn next_batch(&mut self, tokens_max: NonZeroUsize, cache: &ScoreCache, now: Instant) -> Batch {
+    pub(super) fn next_batch(&mut self, tokens_max: NonZeroUsize, cache: &ScoreCache, now: Instant) -> Batch {
         self.drop_abandoned(now);
         let is_background = self.waiting().all(|request| request.is_background);
         let mut batch = Batch { is_background, ..Batch::default() };
@@ -216,7 +216,13 @@ impl Waiting {
     }
 
     /// Hands the outcome of each of a batch's pairs to its request. One that failed fails its request.
-    pub fn finish(&mut self, batch: Batch, outcomes: Vec<Result<Score, Fallback>>, took: Duration, now: Instant) {
+    pub(super) fn finish(
+        &mut self,
+        batch: Batch,
+        outcomes: Vec<Result<Score, Fallback>>,
+        took: Duration,
+        now: Instant,
+    ) {
         self.running = None;
         self.done.count_batch(batch.n_tokens, took);
         if !batch.is_background {
@@ -271,24 +277,24 @@ impl Waiting {
     }
 
     /// Lets nothing more in, and answers all that wait.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.is_closed = true;
         for (_, request) in std::mem::take(&mut self.requests) {
             let _ = request.reply.send(Err(thread_has_ended()));
         }
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.is_closed
     }
 
     /// Whether there is nothing to make a batch of.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.waiting().next().is_none()
     }
 
     /// The tokens of the pairs that no batch holds.
-    pub fn n_tokens(&self) -> usize {
+    pub(super) fn n_tokens(&self) -> usize {
         self.waiting().map(Request::n_tokens_pending).fold(0, usize::saturating_add)
     }
 
@@ -296,7 +302,7 @@ impl Waiting {
         self.waiting().map(|request| request.pending.len()).sum()
     }
 
-    pub fn stats(&self) -> QueueStats {
+    pub(super) fn stats(&self) -> QueueStats {
         QueueStats {
             n_requests_waiting: self.waiting().count(),
             n_pairs_waiting: self.n_pairs(),

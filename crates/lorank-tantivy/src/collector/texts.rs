@@ -1,5 +1,6 @@
 //! Where the texts come from that the reranker reads.
 
+use std::fmt;
 use std::sync::Arc;
 
 use lorank_core::BoxError;
@@ -49,6 +50,12 @@ pub(super) enum TextsError {
     Index(tantivy::TantivyError),
     /// The caller's function gave none.
     Function(BoxError),
+}
+
+impl fmt::Debug for DocRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DocRef").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl Texts {
@@ -160,8 +167,8 @@ impl From<&str> for Passage {
     }
 }
 
-impl std::fmt::Debug for Texts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::Fields { title, fields } => write!(f, "Texts {{ title: {title:?}, fields: {fields:?} }}"),
             Source::Function(_) => f.write_str("Texts::from_fn(..)"),

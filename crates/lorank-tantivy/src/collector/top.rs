@@ -1,5 +1,7 @@
 //! The best documents of a search by their scores, and the segments that they lie in.
 
+use std::fmt;
+
 use lorank_core::Score;
 use tantivy::collector::sort_key::{NaturalComparator, SortBySimilarityScore};
 use tantivy::collector::{Collector, SegmentCollector, SortKeyComputer, TopNComputer};
@@ -83,6 +85,18 @@ impl TopByScore {
     /// depth of everything costs no more than everything.
     fn n_in(&self, segment: &SegmentReader) -> usize {
         self.n.min(segment.max_doc() as usize)
+    }
+}
+
+impl fmt::Debug for SegmentBest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentBest").field("documents", &self.documents).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SegmentTop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentTop").field("ordinal", &self.ordinal).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The index, its inputs and its first stage, as a user of the crate meets them.
 
-#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod bulk;
 mod collector;
