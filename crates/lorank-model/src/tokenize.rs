@@ -5,7 +5,9 @@
 //! the whole one: a word, a run of spaces, a character with its accents or a special token may have been cut in two, and a
 //! pre-tokenizer may look ahead. So only those tokens of a cut text count that no continuation can change: whole pre-tokens that
 //! end well before the cut, the last one of them left out (see [`PairTokenizer::settled`]). If these are too few, twice as much
-//! of the document is encoded, up to the whole, which a text without any word boundary comes to.
+//! of the document is encoded, up to [`BYTES_PER_TOKEN_MAX`] for each token that is needed. A text that has no word boundary up
+//! to there (a single word or run of spaces of hundreds of kilobytes) is cut there for good, with a warning: only its whole
+//! would tell whether the tokens before that cut are exactly its own.
 
 use std::sync::Arc;
 
@@ -45,6 +47,10 @@ pub(crate) struct PairTokenizer {
 
 /// How much of a text is encoded at first, for each token that is needed. English has four to five bytes a token.
 const BYTES_PER_TOKEN: usize = 6;
+
+/// The most of a text that is encoded, for each token that is needed, and at least [`BYTES_MAX_MIN`].
+const BYTES_PER_TOKEN_MAX: usize = 256;
+const BYTES_MAX_MIN: usize = 64 << 10;
 
 /// How far a pre-tokenizer may look ahead, or an accent stand from its character, in bytes.
 const LOOKAHEAD_BYTES: usize = 64;
@@ -154,12 +160,17 @@ impl PairTokenizer {
             return Ok(ids);
         }
         // What lies past the first start is not in the key, so these tokens are not kept.
-        loop {
-            bytes_max = bytes_max.saturating_mul(2);
+        let bytes_cap = n_needed.saturating_mul(BYTES_PER_TOKEN_MAX).max(BYTES_MAX_MIN);
+        while bytes_max < bytes_cap {
+            bytes_max = bytes_max.saturating_mul(2).min(bytes_cap);
             if let Some(ids) = self.settled(&prompt.document_start(candidate, bytes_max), n_needed)? {
                 return Ok(ids.into());
             }
         }
+        let document = &candidate.id;
+        tracing::warn!(%document, bytes_cap, "cut a text for good that has no word boundary so far; its last tokens may differ");
+        let start = prompt.document_start(candidate, bytes_cap);
+        Ok(self.tokenizer.encode_fast(&*start.text, false)?.get_ids().into())
     }
 
     /// The tokens of a text's beginning that are the whole text's whatever follows: all of them where it is the whole; `None`
@@ -288,8 +299,20 @@ mod tests {
         }
     }
 
-    /// A piece of text that tokenizers treat in a way of its own.
-    fn piece() -> impl Strategy<Value = String> {
+    #[test]
+    fn a_text_without_word_boundaries_costs_no_more_than_its_cut() {
+        for (tokenizer, prompt) in tokenizers() {
+            let prompt = prompt.with_max_length(16);
+            let pair = |text: &str| tokenizer.pairs(&prompt, "q", &[candidate(text)]).unwrap().pop().unwrap();
+            for unit in ["a", " ", "1"] {
+                let (long, longer) = (pair(&unit.repeat(4 * BYTES_MAX_MIN)), pair(&unit.repeat(16 << 20)));
+                assert_eq!(long, longer, "{unit:?}");
+            }
+        }
+    }
+
+    /// A stretch of text that tokenizers treat in a way of its own.
+    fn stretch() -> impl Strategy<Value = String> {
         prop_oneof![
             3 => "[a-z]{1,8}( |, |\\. )",
             1 => " {1,200}",
@@ -309,11 +332,11 @@ mod tests {
 
         #[test]
         fn a_cut_changes_no_token(
-            pieces in prop::collection::vec(piece(), 0..60),
-            query in prop::collection::vec(piece(), 0..4),
+            stretches in prop::collection::vec(stretch(), 0..60),
+            query in prop::collection::vec(stretch(), 0..4),
             max_length in 8_usize..40,
         ) {
-            check(&query.concat(), &pieces.concat(), max_length)?;
+            check(&query.concat(), &stretches.concat(), max_length)?;
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lorank_core::{AdapterId, BoxError, ErrorKind, InvalidQuery};
 
-use crate::Fallback;
+use crate::fallback::Fallback;
+use crate::request::AdapterChoice;
 
 /// A search that has no answer. A late or failing reranker is not among these: it has a [fallback](crate::Fallback).
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +100,15 @@ impl PipelineError {
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => Some("adapter"),
             Self::InvalidQuery { source } => Some(source.field),
             _ => None,
+        }
+    }
+
+    /// The error for a model that cannot be used, by how the request chose it.
+    pub(crate) fn unusable(choice: &AdapterChoice, source: BoxError) -> Self {
+        match choice {
+            AdapterChoice::Default => Self::NoDefaultModel { source },
+            AdapterChoice::Base => Self::NoBareBase { source },
+            AdapterChoice::Named(name) => Self::UnknownAdapter { adapter: name.clone(), source },
         }
     }
 

@@ -74,17 +74,20 @@
 mod answer;
 mod config;
 mod error;
+mod fallback;
 mod page;
 mod pipeline;
+mod plan;
 mod queue;
 mod request;
 mod reranking;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, CacheUse, Fallback, Ranked, Scoring, Timings};
+pub use answer::{Answer, CacheUse, Ranked, Scoring, Timings};
 pub use config::PipelineConfig;
 pub use error::PipelineError;
+pub use fallback::Fallback;
 pub use lorank_cache::{CacheConfig, CacheStats};
 pub use pipeline::{Documents, NoFirstStage, Pipeline};
 pub use queue::QueueStats;

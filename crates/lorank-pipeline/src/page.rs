@@ -2,7 +2,7 @@
 
 use lorank_core::{Blend, BlendWeight, Candidate, DocumentId, Hit, Score, ScoreOrigin, blend, reranked_order};
 
-use crate::pipeline::Plan;
+use crate::plan::Plan;
 
 /// A rerank score, and where it comes from.
 #[derive(Debug, Clone, Copy)]

@@ -1,17 +1,13 @@
 //! First stage, cache and reranker, one after the other.
 
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use lorank_cache::{CacheStats, ScoreCache};
-use lorank_core::{
-    AdapterId, BlendWeight, BoxError, Candidate, Deadline, Digest, FirstStage, Hit, ModelVersion, Query, Reranker,
-    Score,
-};
+use lorank_core::{AdapterId, Candidate, Deadline, Digest, FirstStage, Hit, ModelVersion, Query, Reranker};
 
+use crate::plan::Plan;
 use crate::queue::Queue;
 use crate::reranking::{RankerReranking, Reranking};
 use crate::{
@@ -40,16 +36,6 @@ impl<F, R> fmt::Debug for Pipeline<F, R> {
 /// The first stage of a [`Pipeline`] that only reranks what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NoFirstStage;
-
-/// A request as the pipeline will carry it out: checked, defaults filled in.
-pub(crate) struct Plan {
-    pub depth: NonZeroUsize,
-    /// The part of the answer's order that is returned, counted from 0.
-    pub page: Range<usize>,
-    pub blend_weight: BlendWeight,
-    pub min_rerank_score: Option<Score>,
-    pub deadline: Option<Deadline>,
-}
 
 /// Documents that a caller brought, to be scored for one query.
 #[derive(Debug, Clone, Copy)]
@@ -231,7 +217,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             AdapterChoice::Base => None,
             AdapterChoice::Named(name) => Some(follow(name)),
         };
-        self.reranker.resolve(adapter.as_ref()).map_err(|source| unusable(choice, source))
+        self.reranker.resolve(adapter.as_ref()).map_err(|source| PipelineError::unusable(choice, source))
     }
 
     /// The model of a ranker; `None` for the first stage.
@@ -349,24 +335,8 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     }
 }
 
-impl Plan {
-    /// How many candidates serve every page up to this one: all that are reranked, and all up to the page's end.
-    fn n_retrieved(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.page.end).map_or(self.depth, |end| end.max(self.depth))
-    }
-}
-
 fn at_most(max: usize, field: &'static str, quantity: &'static str, found: usize) -> Result<(), PipelineError> {
     if found > max { Err(PipelineError::TooLarge { field, quantity, found, max }) } else { Ok(()) }
-}
-
-/// The error for a model that cannot be used, by how the request chose it.
-pub(crate) fn unusable(choice: &AdapterChoice, source: BoxError) -> PipelineError {
-    match choice {
-        AdapterChoice::Default => PipelineError::NoDefaultModel { source },
-        AdapterChoice::Base => PipelineError::NoBareBase { source },
-        AdapterChoice::Named(name) => PipelineError::UnknownAdapter { adapter: name.clone(), source },
-    }
 }
 
 /// The tokens of a pair at four bytes each, which is near the truth for English prose.

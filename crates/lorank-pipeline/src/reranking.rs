@@ -10,7 +10,7 @@ use lorank_core::{
 };
 
 use crate::page::{Page, Scored};
-use crate::pipeline::{Plan, unusable};
+use crate::plan::Plan;
 use crate::queue::{Served, Submission, abandoned, failed, guarded};
 use crate::{AdapterChoice, Answer, CacheUse, Fallback, Pipeline, PipelineError, Ranker, SearchRequest, Timings};
 
@@ -299,7 +299,7 @@ fn not_encoded(choice: &AdapterChoice, error: BoxError) -> Result<Fallback, Pipe
         return Ok(Fallback::DeadlinePassed);
     }
     match error.downcast::<AdapterUnusable>() {
-        Ok(unusable_adapter) => Err(unusable(choice, unusable_adapter.source)),
+        Ok(unusable_adapter) => Err(PipelineError::unusable(choice, unusable_adapter.source)),
         Err(error) => Ok(failed(with_causes(&*error))),
     }
 }

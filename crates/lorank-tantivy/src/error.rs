@@ -7,7 +7,7 @@ use lorank_core::ErrorKind;
 use tantivy::TantivyError;
 use tantivy::directory::error::LockError;
 
-use crate::input::BadLine;
+use crate::origin::Origin;
 
 /// What went wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +219,20 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// A line that is no document: where it stands, its bytes, and why. As an error its text is the place; the cause is its
+/// source.
+#[derive(Debug, thiserror::Error)]
+#[error("{origin}")]
+pub struct BadLine {
+    /// Where it stands.
+    pub origin: Origin,
+    /// The line, or the table's row, without its end. Empty for one over the limit and for a whole file.
+    pub raw: Vec<u8>,
+    /// Why it is no document.
+    #[source]
+    pub cause: Box<Error>,
 }
 
 impl Error {

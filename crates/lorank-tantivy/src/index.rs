@@ -14,7 +14,7 @@ use tantivy::{DocAddress, DocSet, IndexReader, ReloadPolicy, Searcher, TERMINATE
 
 use crate::schema::{Layout, StoredDocument};
 use crate::settings::{FORMAT, FileProblem};
-use crate::{Document, Error, IndexSettings, SettingsRequest, Writer, WriterOptions};
+use crate::{Document, Error, IndexSettings, SettingsRequest};
 
 /// The settings file.
 const SETTINGS_FILE: &str = "lorank-index.json";
@@ -124,14 +124,6 @@ impl Index {
     /// What the index was made with.
     pub fn settings(&self) -> &IndexSettings {
         &self.parts.settings
-    }
-
-    /// The one writer. It is free again when the writer is dropped or its process ends, however that ends.
-    ///
-    /// # Errors
-    /// [`Error::WriterBusy`] while another writer lives, in this process or in another.
-    pub fn writer(&self, options: &WriterOptions) -> Result<Writer, Error> {
-        Writer::new(self.clone(), options)
     }
 
     /// The document with this id, as of the last commit.

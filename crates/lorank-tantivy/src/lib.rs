@@ -60,6 +60,7 @@ pub mod input;
 mod json;
 mod language;
 mod number;
+mod origin;
 mod query;
 mod schema;
 mod settings;

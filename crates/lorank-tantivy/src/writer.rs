@@ -59,6 +59,16 @@ pub struct Writer {
     engine: IndexWriter,
 }
 
+impl Index {
+    /// The one writer. It is free again when the writer is dropped or its process ends, however that ends.
+    ///
+    /// # Errors
+    /// [`Error::WriterBusy`] while another writer lives, in this process or in another.
+    pub fn writer(&self, options: &WriterOptions) -> Result<Writer, Error> {
+        Writer::new(self.clone(), options)
+    }
+}
+
 impl Writer {
     pub(crate) fn new(index: Index, options: &WriterOptions) -> Result<Self, Error> {
         let (n_threads, thread_bytes) = options.resolve();

@@ -7,7 +7,7 @@ use tantivy::columnar::StrColumn;
 use tantivy::schema::{Field, FieldType, Schema, Value};
 use tantivy::{DocId, SegmentReader, TantivyDocument, TantivyError};
 
-use super::{DocRef, Passage};
+use super::passage::{DocRef, Passage};
 
 /// Where the text of a field is read from.
 #[derive(Debug, Clone, PartialEq)]

@@ -76,10 +76,12 @@
 
 mod candidates;
 mod fields;
+mod passage;
 mod rerank;
 mod texts;
 mod top;
 
 pub use candidates::{CandidateCollector, Candidates};
+pub use passage::{DocRef, Passage};
 pub use rerank::{Answer, DocHit, FallbackReason, Outcome, RerankCollector};
-pub use texts::{DocRef, Passage, Texts};
+pub use texts::Texts;

@@ -8,6 +8,7 @@ use tantivy::schema::Schema;
 use tantivy::{DocAddress, SegmentOrdinal, SegmentReader};
 
 use super::fields;
+use super::passage::{DocRef, Passage};
 
 /// Where the texts of a document come from that the reranker reads. Made once, for an index; clones are cheap.
 ///
@@ -25,37 +26,12 @@ enum Source {
 
 type Function = dyn Fn(&[DocRef<'_>]) -> Result<Vec<Passage>, BoxError> + Send + Sync;
 
-/// The texts of one document.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Passage {
-    /// The title. `None` (no title) and `Some("")` (an empty one) encode differently.
-    pub title: Option<Arc<str>>,
-    /// The text.
-    pub text: Arc<str>,
-}
-
-/// A document whose texts are wanted, and the segment that it lies in, to read its fast fields from.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub struct DocRef<'a> {
-    /// Where the document lies in the searcher that is searched.
-    pub address: DocAddress,
-    /// The document's segment.
-    pub segment: &'a SegmentReader,
-}
-
 /// Why there are no texts.
 pub(super) enum TextsError {
     /// The index cannot be read.
     Index(tantivy::TantivyError),
     /// The caller's function gave none.
     Function(BoxError),
-}
-
-impl fmt::Debug for DocRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DocRef").field("address", &self.address).finish_non_exhaustive()
-    }
 }
 
 impl Texts {
@@ -153,18 +129,6 @@ fn counted(passages: Result<Vec<Passage>, BoxError>, n_documents: usize) -> Resu
     }
     let message = format!("the function for texts gave {} for {n_documents} documents", passages.len());
     Err(TextsError::Function(message.into()))
-}
-
-impl From<String> for Passage {
-    fn from(text: String) -> Self {
-        Self { title: None, text: text.into() }
-    }
-}
-
-impl From<&str> for Passage {
-    fn from(text: &str) -> Self {
-        Self { title: None, text: text.into() }
-    }
 }
 
 impl fmt::Debug for Texts {

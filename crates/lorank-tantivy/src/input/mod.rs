@@ -37,6 +37,8 @@ use std::sync::Arc;
 
 use crate::{Document, Error, IndexSettings};
 
+pub use crate::error::BadLine;
+pub use crate::origin::Origin;
 pub use source::Progress;
 
 use plan::{Plan, Shape};
@@ -126,24 +128,6 @@ impl Default for InputOptions {
     }
 }
 
-/// Where a document stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// The file, as it was named, or `standard input`.
-    pub file: Arc<str>,
-    /// The line it begins on, from 1; `None` where it is a whole file.
-    pub line: Option<u64>,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "`{}`, line {line}", self.file),
-            None => write!(f, "`{}`", self.file),
-        }
-    }
-}
-
 /// A document and where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourcedDocument {
@@ -151,20 +135,6 @@ pub struct SourcedDocument {
     pub origin: Origin,
     /// The document.
     pub document: Document,
-}
-
-/// A line that is no document: where it stands, its bytes, and why. As an error its text is the place; the cause is its
-/// source.
-#[derive(Debug, thiserror::Error)]
-#[error("{origin}")]
-pub struct BadLine {
-    /// Where it stands.
-    pub origin: Origin,
-    /// The line, or the table's row, without its end. Empty for one over the limit and for a whole file.
-    pub raw: Vec<u8>,
-    /// Why it is no document.
-    #[source]
-    pub cause: Box<Error>,
 }
 
 /// The documents of one file after the other.

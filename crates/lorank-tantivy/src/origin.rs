@@ -1,0 +1,22 @@
+//! Where a document was read from.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a document stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as it was named, or `standard input`.
+    pub file: Arc<str>,
+    /// The line it begins on, from 1; `None` where it is a whole file.
+    pub line: Option<u64>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "`{}`, line {line}", self.file),
+            None => write!(f, "`{}`", self.file),
+        }
+    }
+}
