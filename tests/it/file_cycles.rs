@@ -16,30 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Dependencies that close a cycle today and that are left out here, each as crate, file and the file that it depends on. An
-/// entry that is not needed any more fails the test, so the list can only shrink.
-const KNOWN: &[(&str, &str, &str)] = &[
-    ("lorank-adapters", "verify.rs", "registry.rs"),
-    ("lorank-experiment-pipeline", "choice.rs", "experiment_pipeline.rs"),
-    ("lorank-experiment-pipeline", "interleave.rs", "experiment_pipeline.rs"),
-    ("lorank-experiment-pipeline", "shadow.rs", "experiment_pipeline.rs"),
-    ("lorank-experiments", "analysis/mod.rs", "report/mod.rs"),
-    ("lorank-experiments", "analysis/verdict.rs", "report/mod.rs"),
-    ("lorank-experiments", "report/plot.rs", "report/html.rs"),
-    ("lorank-http", "documents.rs", "error.rs"),
-    ("lorank-http", "live.rs", "server.rs"),
-    ("lorank-http", "request_id.rs", "error.rs"),
-    ("lorank-http", "routes/mod.rs", "server.rs"),
-    ("lorank-http", "wire/errors.rs", "error.rs"),
-    ("lorank-model", "lora.rs", "linear.rs"),
-    ("lorank-model", "padded.rs", "attention.rs"),
-    ("lorank-pipeline", "page.rs", "pipeline.rs"),
-    ("lorank-tantivy", "collector/texts.rs", "collector/fields.rs"),
-    ("lorank-tantivy", "error.rs", "input/mod.rs"),
-    ("lorank-tantivy", "writer.rs", "index.rs"),
-    ("lorank-tantivy", "writer.rs", "query.rs"),
-];
-
 /// The names on the way from a crate's root to a module.
 type ModulePath = Vec<String>;
 
@@ -70,19 +46,10 @@ type Files = BTreeMap<ModulePath, SourceFile>;
 #[test]
 fn files_of_a_crate_have_no_import_cycles() {
     let mut wrong = Vec::new();
-    let mut unused: BTreeSet<_> = KNOWN.iter().collect();
     for (name, root) in crates() {
         let files = read_crate(&root);
         assert!(files.len() > 1 || name == "lorank-starter" || name == "lorank", "{name}: {files:?}");
-        let mut edges = dependencies(&files);
-        let cycles_before = cycles(&edges);
-        for known in KNOWN.iter().filter(|(crate_name, ..)| *crate_name == name) {
-            let is_on_a_cycle = cycles_before.iter().any(|cycle| cycle.contains(known.1) && cycle.contains(known.2));
-            let was_there = edges.get_mut(known.1).is_some_and(|targets| targets.remove(known.2));
-            if was_there && is_on_a_cycle {
-                unused.remove(known);
-            }
-        }
+        let edges = dependencies(&files);
         for cycle in cycles(&edges) {
             let within = |file: &str| edges[file].intersection(&cycle).cloned().collect::<Vec<_>>().join(", ");
             let lines = cycle.iter().map(|file| format!("\n    {file} uses {}", within(file)));
@@ -90,7 +57,6 @@ fn files_of_a_crate_have_no_import_cycles() {
         }
     }
     assert!(wrong.is_empty(), "import cycles between files:\n{}", wrong.join("\n"));
-    assert!(unused.is_empty(), "no cycle needs these entries any more: {unused:?}");
 }
 
 /// The names and source folders of the crates.

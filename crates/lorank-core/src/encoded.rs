@@ -5,9 +5,10 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::{BoxError, Group, ModelVersion, Reranker, Score};
+use crate::ModelVersion;
+use crate::group::Group;
 
-/// A query with a document, encoded for the [`Reranker`] that made it. Nobody else looks inside; clones are one pair.
+/// A query with a document, encoded for the [`Reranker`](crate::Reranker) that made it. Nobody else looks inside; clones are one pair.
 ///
 /// It holds everything that scoring needs, the adapter's weights included, so that these stay in memory until it is scored.
 #[derive(Clone)]
@@ -16,7 +17,7 @@ pub struct EncodedPair {
     payload: Arc<dyn Any + Send + Sync>,
 }
 
-/// A pair as it came: the payload of rerankers that keep the default [`Reranker::encode`].
+/// A pair as it came: the payload of rerankers that keep the default [`Reranker::encode`](crate::Reranker::encode).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextPair {
     /// The query's text.
@@ -53,7 +54,7 @@ impl EncodedPair {
         self.payload.downcast_ref().ok_or(ForeignPair)
     }
 
-    /// The texts, where the default [`Reranker::encode`] has kept them.
+    /// The texts, where the default [`Reranker::encode`](crate::Reranker::encode) has kept them.
     ///
     /// # Errors
     /// [`ForeignPair`] where it has not.
@@ -80,25 +81,10 @@ impl fmt::Debug for EncodedPair {
     }
 }
 
-/// Encodes groups and scores their pairs in one batch, on the calling thread: for tools that have a reranker to themselves.
-/// For each group one score per candidate, in their order, or the first reason why there is none.
-pub fn score_groups(reranker: &(impl Reranker + ?Sized), groups: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
-    let encoded: Vec<Result<Vec<EncodedPair>, BoxError>> =
-        groups.iter().map(|group| reranker.encode(*group, None)).collect();
-    let batch: Vec<&EncodedPair> = encoded.iter().flatten().flatten().collect();
-    let mut outcomes = reranker.score(&batch).into_iter();
-    let missing = || Err(BoxError::from("the reranker gave fewer scores than it was given pairs"));
-    let finish = |pairs: Result<Vec<EncodedPair>, BoxError>| {
-        let outcomes: Vec<_> = pairs?.iter().map(|_| outcomes.next().unwrap_or_else(missing)).collect();
-        outcomes.into_iter().collect()
-    };
-    encoded.into_iter().map(finish).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AdapterId, Candidate, Digest, Precision, Query};
+    use crate::{AdapterId, BoxError, Candidate, Digest, Precision, Query, Reranker, Score, score_groups};
 
     fn model() -> ModelVersion {
         let zero = Digest::new([0; 32]);

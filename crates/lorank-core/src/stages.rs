@@ -2,10 +2,9 @@
 
 use std::num::NonZeroUsize;
 
+use crate::causes::BoxError;
+use crate::group::Group;
 use crate::{AdapterId, Candidate, Deadline, EncodedPair, ModelVersion, Query, Score, Snippet};
-
-/// An error of an engine, whichever it is.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// The query cannot be answered as it stands, and another can: what a first stage returns, boxed, where the caller and not
 /// the engine is at fault.
@@ -83,17 +82,6 @@ pub trait Reranker: Send + Sync {
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>>;
 }
 
-/// Candidates of one query to be scored by one model.
-#[derive(Debug, Clone, Copy)]
-pub struct Group<'a> {
-    /// The query.
-    pub query: &'a Query,
-    /// The model, as [`Reranker::resolve`] gave it.
-    pub model: &'a ModelVersion,
-    /// The candidates.
-    pub candidates: &'a [Candidate],
-}
-
 impl<T: FirstStage + ?Sized> FirstStage for std::sync::Arc<T> {
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
         (**self).retrieve(query, depth)
@@ -116,4 +104,19 @@ impl<T: Reranker + ?Sized> Reranker for std::sync::Arc<T> {
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
         (**self).score(batch)
     }
+}
+
+/// Encodes groups and scores their pairs in one batch, on the calling thread: for tools that have a reranker to themselves.
+/// For each group one score per candidate, in their order, or the first reason why there is none.
+pub fn score_groups(reranker: &(impl Reranker + ?Sized), groups: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
+    let encoded: Vec<Result<Vec<EncodedPair>, BoxError>> =
+        groups.iter().map(|group| reranker.encode(*group, None)).collect();
+    let batch: Vec<&EncodedPair> = encoded.iter().flatten().flatten().collect();
+    let mut outcomes = reranker.score(&batch).into_iter();
+    let missing = || Err(BoxError::from("the reranker gave fewer scores than it was given pairs"));
+    let finish = |pairs: Result<Vec<EncodedPair>, BoxError>| {
+        let outcomes: Vec<_> = pairs?.iter().map(|_| outcomes.next().unwrap_or_else(missing)).collect();
+        outcomes.into_iter().collect()
+    };
+    encoded.into_iter().map(finish).collect()
 }

@@ -37,7 +37,6 @@ mod error;
 mod facts;
 mod files;
 mod head;
-mod linear;
 mod llama;
 mod loader;
 mod lora;

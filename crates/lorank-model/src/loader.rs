@@ -1,21 +1,11 @@
 //! Reading a base model's tensors into a backend.
 
 use crate::ModelError;
+use crate::backend::linear::{Linear, Module};
 use crate::backend::{Backend, Storage};
 use crate::head::{Head, HeadSpec};
-use crate::linear::Linear;
 use crate::lora::Merge;
 use crate::weights::Weights;
-
-/// A linear layer that adapters may change.
-#[derive(Debug, Clone)]
-pub(crate) struct Module {
-    /// Its name in the checkpoint, without `.weight`.
-    pub(crate) name: String,
-    pub(crate) n_in: usize,
-    pub(crate) n_out: usize,
-    pub(crate) has_bias: bool,
-}
 
 /// Reads a base model's tensors and numbers its linear layers as it goes.
 pub(crate) struct Loader<'a, B> {

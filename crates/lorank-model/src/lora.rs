@@ -5,24 +5,14 @@ use std::collections::BTreeMap;
 use lorank_core::{AdapterId, Digest};
 
 use crate::ModelError;
+use crate::backend::linear::{Adapter, Delta, Module};
 use crate::backend::{Backend, Storage};
 use crate::files::Files;
 use crate::head::{Head, HeadSpec};
-use crate::linear::Delta;
-use crate::loader::Module;
+
 use crate::peft::{self, PeftConfig};
 use crate::prompt::PROMPT_FILE;
 use crate::weights::{ADAPTER_FILE, Weights};
-
-/// The weights of one adapter, laid out for one base model.
-#[derive(Debug)]
-pub(crate) struct Adapter<B: Backend> {
-    /// For each linear layer of the base model, by its slot, what the adapter changes in it.
-    deltas: Vec<Option<Delta<B>>>,
-    pub(crate) head: Option<Head>,
-    pub(crate) n_parameters: usize,
-    pub(crate) n_targets: usize,
-}
 
 /// What an adapter must fit.
 pub(crate) struct Fit<'a, B> {
@@ -34,11 +24,6 @@ pub(crate) struct Fit<'a, B> {
 }
 
 impl<B: Backend> Adapter<B> {
-    /// What the adapter changes in the layer of this slot.
-    pub(crate) fn delta(&self, slot: usize) -> Option<&Delta<B>> {
-        self.deltas[slot].as_ref()
-    }
-
     /// Reads the adapter's tensors. Each must have a module, and each targeted module its tensors.
     pub(crate) fn read(
         id: &AdapterId,
@@ -67,14 +52,6 @@ impl<B: Backend> Adapter<B> {
             return Err(misfit(format!("its tensor `{left}` belongs to nothing there that an adapter can change")));
         }
         Ok(Self { deltas, head, n_parameters: tensors.n_parameters, n_targets })
-    }
-
-    /// The adapter without its low-rank updates: what is left to do on weights that they are merged into.
-    pub(crate) fn without_updates(mut self) -> Self {
-        for delta in &mut self.deltas {
-            delta.take_if(|delta| matches!(delta, Delta::LowRank { .. }));
-        }
-        self
     }
 }
 

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use candle_core::Device;
 use lorank_core::{AdapterId, Precision};
 
+use crate::backend::linear::Adapter;
+use crate::backend::linear::Module;
 use crate::backend::{Backend, Candle, Kernels};
 use crate::config::Architecture;
 use crate::files::Files;
 use crate::head::{Head, HeadSpec};
-use crate::loader::{Loader, Module};
-use crate::lora::{Adapter, Fit, Merge};
+use crate::loader::Loader;
+use crate::lora::{Fit, Merge};
 use crate::network::Network;
 use crate::pack::Entry;
 use crate::pass::StageTimes;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use lorank_kernels::Span;
 
 use crate::backend::Backend;
-use crate::linear::AdapterRows;
-use crate::lora::Adapter;
+use crate::backend::linear::Adapter;
+use crate::backend::linear::AdapterRows;
 use crate::tokenize::Pair;
 
 /// A pair to be scored, and the adapter to score it with.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
-use crate::linear::{AdapterRows, Epilogue, Linear};
+use crate::backend::linear::{AdapterRows, Epilogue, Linear};
 use crate::norm::Norm;
 use crate::pack::Pack;
 

@@ -9,7 +9,7 @@ use lorank_core::{AdapterId, Candidate, Deadline, Digest, FirstStage, Hit, Model
 
 use crate::plan::Plan;
 use crate::queue::Queue;
-use crate::reranking::{RankerReranking, Reranking};
+use crate::reranking::{RankerReranking, Reranking, Scorer};
 use crate::{
     AdapterChoice, Answer, CacheUse, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, Ranked, Ranker,
     Scoring, SearchRequest,
@@ -21,9 +21,7 @@ use crate::{
 /// for that.
 pub struct Pipeline<F, R> {
     first_stage: F,
-    pub(crate) reranker: Arc<R>,
-    pub(crate) cache: Arc<ScoreCache>,
-    pub(crate) queue: Queue,
+    scorer: Scorer<R>,
     config: PipelineConfig,
 }
 
@@ -140,7 +138,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         config.check()?;
         let (reranker, cache) = (Arc::new(reranker), Arc::new(ScoreCache::new(config.cache)));
         let queue = Queue::start(reranker.clone(), cache.clone(), &config)?;
-        Ok(Self { first_stage, reranker, cache, queue, config })
+        Ok(Self { first_stage, scorer: Scorer { reranker, cache, queue }, config })
     }
 
     /// Answers a search over candidates that were found elsewhere, best first: the second half of a [search](Self::search).
@@ -191,7 +189,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         let (mut scores, mut fallback) = (Vec::with_capacity(pairs.len()), None);
         let mut cache = CacheUse::default();
         for chunk in pairs.chunks(CHUNK) {
-            let reranking = self.reranking_of_pairs(request, &model, deadline, chunk)?;
+            let reranking = self.scorer.reranking_of_pairs(request, &model, deadline, chunk)?;
             cache.hits += reranking.cache.hits;
             cache.misses += reranking.cache.misses;
             match reranking.outcome {
@@ -217,7 +215,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             AdapterChoice::Base => None,
             AdapterChoice::Named(name) => Some(follow(name)),
         };
-        self.reranker.resolve(adapter.as_ref()).map_err(|source| PipelineError::unusable(choice, source))
+        self.scorer.reranker.resolve(adapter.as_ref()).map_err(|source| PipelineError::unusable(choice, source))
     }
 
     /// The model of a ranker; `None` for the first stage.
@@ -235,7 +233,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
 
     /// The reranker.
     pub fn reranker(&self) -> &R {
-        &self.reranker
+        &self.scorer.reranker
     }
 
     /// The defaults and limits.
@@ -245,17 +243,17 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
 
     /// What the score cache holds and has done so far.
     pub fn cache_stats(&self) -> CacheStats {
-        self.cache.stats()
+        self.scorer.cache.stats()
     }
 
     /// How many scores of an adapter the cache holds, by the digest of its files; `None` is the bare base model.
     pub fn n_cached_scores(&self, adapter: Option<&Digest>) -> usize {
-        self.cache.n_scores_of(adapter)
+        self.scorer.cache.n_scores_of(adapter)
     }
 
     /// What waits for the model, and what the model has done so far.
     pub fn queue_stats(&self) -> QueueStats {
-        self.queue.stats()
+        self.scorer.queue.stats()
     }
 
     /// Checks a request against the limits and fills in what it leaves open.
@@ -296,7 +294,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             None => Reranking::none(),
             Some(model) => {
                 let reranked = &candidates[..candidates.len().min(plan.depth.get())];
-                self.reranking(request, model, plan.deadline, reranked)?
+                self.scorer.reranking(request, model, plan.deadline, reranked)?
             }
         };
         let answer = reranking.answer(plan, model, candidates, started);
@@ -317,7 +315,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     ) -> Vec<Ranked> {
         let started = Instant::now();
         let reranked = &candidates[..candidates.len().min(plan.depth.get())];
-        let rerankings = self.rerankings(request, models, plan.deadline, reranked);
+        let rerankings = self.scorer.rerankings(request, models, plan.deadline, reranked);
         let ranked = |(ranker, reranking): RankerReranking| {
             let answer = reranking.map(|(model, it)| it.answer(plan, model, candidates.clone(), started));
             Ranked { ranker, answer }
@@ -329,7 +327,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     fn overloaded(&self, reason: Fallback) -> PipelineError {
         let retry_after = match &reason {
             Fallback::WouldMissDeadline { retry_after } => *retry_after,
-            _ => self.queue.stats().estimated_wait(),
+            _ => self.scorer.queue.stats().estimated_wait(),
         };
         PipelineError::Overloaded { reason, retry_after }
     }

@@ -1,6 +1,7 @@
 //! From candidates to their rerank scores: the cache, then the encoding on this thread, then the queue.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lorank_cache::{KeyMaker, ScoreCache, ScoreKey};
@@ -11,8 +12,8 @@ use lorank_core::{
 
 use crate::page::{Page, Scored};
 use crate::plan::Plan;
-use crate::queue::{Served, Submission, abandoned, failed, guarded};
-use crate::{AdapterChoice, Answer, CacheUse, Fallback, Pipeline, PipelineError, Ranker, SearchRequest, Timings};
+use crate::queue::{Queue, Served, Submission, abandoned, failed, guarded};
+use crate::{AdapterChoice, Answer, CacheUse, Fallback, PipelineError, Ranker, SearchRequest, Timings};
 
 /// The rerank scores of a request's pairs under one model, or why there are none.
 pub(crate) struct Reranking {
@@ -50,7 +51,14 @@ struct Ranking {
     served: Option<(Served, Duration)>,
 }
 
-impl<F, R: Reranker + 'static> Pipeline<F, R> {
+/// What a pipeline scores with.
+pub(crate) struct Scorer<R> {
+    pub(crate) reranker: Arc<R>,
+    pub(crate) cache: Arc<ScoreCache>,
+    pub(crate) queue: Queue,
+}
+
+impl<R: Reranker + 'static> Scorer<R> {
     /// The candidates' scores under one model: from the cache where it holds them, else from the reranker, each distinct
     /// pair once.
     pub(crate) fn reranking(

@@ -63,6 +63,7 @@ mod number;
 mod origin;
 mod query;
 mod schema;
+mod selection;
 mod settings;
 mod shared_writer;
 mod top;
@@ -76,8 +77,9 @@ pub use first_stage::Bm25FirstStage;
 pub use index::{Index, IndexStats};
 pub use language::Language;
 pub use lorank_core::ErrorKind;
+pub use selection::Selection;
 pub use settings::{IndexSettings, SettingsRequest, TextField};
 pub use shared_writer::{Change, SharedWriter};
 /// The engine itself, in the version whose types stand in this crate's signatures.
 pub use tantivy;
-pub use writer::{Selection, Writer, WriterOptions};
+pub use writer::{Writer, WriterOptions};

@@ -4,12 +4,12 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-use lorank_core::{DocumentId, Filter, QuerySyntax};
+use lorank_core::DocumentId;
 use tantivy::indexer::UserOperation;
 use tantivy::schema::Term;
 use tantivy::{IndexWriter, TantivyError};
 
-use crate::{Document, Error, Index, query};
+use crate::{Document, Error, Index, Selection, query};
 
 /// tantivy's least memory for a thread, and its most threads.
 const THREAD_BYTES_MIN: usize = 15_000_000;
@@ -41,15 +41,6 @@ impl WriterOptions {
         let n_threads = n_threads.clamp(1, THREADS_MAX);
         (n_threads, (self.memory_bytes / n_threads).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX))
     }
-}
-
-/// Some of an index's documents. By default all of them.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Selection {
-    /// Those that a text matches, read as a query's is: any of its words, where it is plain. `None` leaves the words open.
-    pub words: Option<(String, QuerySyntax)>,
-    /// Those of them for which all of this holds.
-    pub filters: Vec<Filter>,
 }
 
 /// Adds documents to an index and deletes them. Nothing is seen or kept before [`commit`](Self::commit): a writer that is

@@ -9,7 +9,7 @@ use lorank_kernels::{Attention, Format, Input, Isa, LowRank, PackedMatrix, Rotar
 
 use super::{Backend, Lookup, Storage};
 use crate::attention::{Angles, AttentionShape};
-use crate::linear::{AdapterRows, Delta, Epilogue, Linear};
+use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear};
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
 

@@ -8,6 +8,7 @@
 
 mod candle;
 mod kernels;
+pub(crate) mod linear;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,9 +19,9 @@ use lorank_kernels::Span;
 
 pub(crate) use self::candle::Candle;
 pub(crate) use self::kernels::Kernels;
+use self::linear::{AdapterRows, Epilogue, Linear};
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
-use crate::linear::{AdapterRows, Epilogue, Linear};
 use crate::weights::Weights;
 
 /// An engine, and where it runs.

@@ -17,7 +17,7 @@ use lorank_kernels::{Activation, Span};
 use self::attention::AttentionPlan;
 use super::{Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
-use crate::linear::{AdapterRows, Delta, Epilogue, Linear};
+use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear};
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
 

@@ -2,8 +2,8 @@
 
 use lorank_kernels::Activation;
 
-use crate::backend::Backend;
-use crate::lora::Adapter;
+use super::Backend;
+use crate::head::Head;
 
 /// `y = x Wᵀ + b`, and with an adapter `+ s (x Aᵀ) Bᵀ` (LoRA, arXiv 2106.09685).
 #[derive(Debug)]
@@ -34,6 +34,26 @@ pub(crate) enum Delta<B: Backend> {
         /// [n_out]
         bias: Option<B::Vector>,
     },
+}
+
+/// A linear layer that adapters may change.
+#[derive(Debug, Clone)]
+pub(crate) struct Module {
+    /// Its name in the checkpoint, without `.weight`.
+    pub(crate) name: String,
+    pub(crate) n_in: usize,
+    pub(crate) n_out: usize,
+    pub(crate) has_bias: bool,
+}
+
+/// The weights of one adapter, laid out for one base model.
+#[derive(Debug)]
+pub(crate) struct Adapter<B: Backend> {
+    /// For each linear layer of the base model, by its slot, what the adapter changes in it.
+    pub(crate) deltas: Vec<Option<Delta<B>>>,
+    pub(crate) head: Option<Head>,
+    pub(crate) n_parameters: usize,
+    pub(crate) n_targets: usize,
 }
 
 /// Consecutive rows that are scored under one adapter, or under none.
@@ -71,5 +91,20 @@ impl<'a, B: Backend> Epilogue<'a, B> {
 
     pub(crate) fn activate(activation: Activation) -> Self {
         Self { add: None, activation: Some(activation) }
+    }
+}
+
+impl<B: Backend> Adapter<B> {
+    /// What the adapter changes in the layer of this slot.
+    pub(crate) fn delta(&self, slot: usize) -> Option<&Delta<B>> {
+        self.deltas[slot].as_ref()
+    }
+
+    /// The adapter without its low-rank updates: what is left to do on weights that they are merged into.
+    pub(crate) fn without_updates(mut self) -> Self {
+        for delta in &mut self.deltas {
+            delta.take_if(|delta| matches!(delta, Delta::LowRank { .. }));
+        }
+        self
     }
 }
