@@ -140,7 +140,7 @@ impl Error {
             Self::Model(source)
             | Self::LoadBase { source }
             | Self::LoadAdapter { source }
-            | Self::MergeAdapter { source } => source.kind(),
+            | Self::MergeAdapter { source } => kind_of_files(source.kind()),
             Self::Index(source) => kind_of_files(source.kind()),
             Self::Registry(source) => kind_of_files(source.kind()),
             Self::Store(source) => kind_of_files(source.kind()),
