@@ -49,7 +49,9 @@
 //! let entry = state.resolve(&default)?;
 //! let residency = Residency::new(1 << 30);
 //! let weights = registry.folder_of(entry).join("adapter_model.safetensors");
-//! let loaded = residency.get_or_load(&entry.content, || std::fs::read(&weights).map(|bytes| (bytes, entry.bytes())))?;
+//! let n_bytes = entry.bytes();
+//! let load = move || std::fs::read(&weights).map(|bytes| (bytes, n_bytes));
+//! let loaded = residency.get_or_load(&entry.content, None, load)?.expect("there is no deadline to pass");
 //! assert_eq!(*loaded, b"weights");
 //! assert_eq!(residency.stats().bytes, 15);
 //! # Ok::<(), BoxError>(())

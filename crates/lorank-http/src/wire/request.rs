@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lorank_core::{BlendWeight, Deadline, Query, QuerySyntax, Score};
 use lorank_pipeline::{AdapterChoice, SearchRequest};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
 use utoipa::{IntoParams, ToSchema};
 
@@ -39,9 +39,11 @@ pub struct SearchBody {
     /// normalised over the reranked candidates. By default 1: the rerank score alone.
     #[schema(minimum = 0, maximum = 1)]
     #[param(minimum = 0, maximum = 1)]
+    #[serde(default, deserialize_with = "narrowed")]
     pub blend_weight: Option<f32>,
     /// The lowest rerank score of a hit. Documents with a lower one are left out, and those past the depth, which have none. An
     /// answer in first-stage order leaves nothing out, nor does one in which an experiment's arms are interleaved.
+    #[serde(default, deserialize_with = "narrowed")]
     pub min_rerank_score: Option<f32>,
     /// The time after which the answer comes in first-stage order, counted from the request's arrival.
     pub deadline_millis: Option<u64>,
@@ -113,6 +115,11 @@ pub enum OnOverloadJson {
     Fallback,
     /// Status 429, with `Retry-After`.
     Refuse,
+}
+
+/// A number in single precision, infinite where it is beyond that, so that the error names its field.
+fn narrowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.map(|number| number as f32))
 }
 
 impl From<SyntaxJson> for QuerySyntax {

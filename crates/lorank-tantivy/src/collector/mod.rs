@@ -5,7 +5,7 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use lorank_core::{AdapterId, BoxError, Candidate, Digest, Group, ModelVersion, Precision, Reranker, Score};
+//! # use lorank_core::{AdapterId, BoxError, Digest, EncodedPair, ModelVersion, Precision, Reranker, Score};
 //! use lorank_tantivy::tantivy::{self, Index, doc, collector::Count, query::QueryParser, schema::{STORED, Schema, TEXT}};
 //! use lorank_tantivy::{RerankCollector, Texts};
 //!
