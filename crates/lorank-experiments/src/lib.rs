@@ -58,6 +58,8 @@ mod event;
 mod examples;
 mod exposure;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod interleave;
 mod layer;
 mod lifecycle;

@@ -67,6 +67,8 @@ mod docs_page;
 mod documents;
 mod error;
 mod error_response;
+#[doc(hidden)]
+pub mod fuzzing;
 mod identify;
 mod json;
 mod live;

@@ -25,6 +25,7 @@ pub(crate) use errors::{
 pub(crate) use experiments::{
     EventsAnswer, EventsBody, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList,
 };
+pub(crate) use filters::read as read_filters;
 pub use request::{Asked, OnOverloadJson, SearchBody, SyntaxJson};
 pub(crate) use rerank::{
     Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored,

@@ -49,9 +49,12 @@ impl Config {
         let bytes = files
             .require(FILE, "a model folder has `config.json`, `tokenizer.json` and safetensors weights")?
             .into_owned();
-        let json: Map<String, Value> = parse(files, &bytes)?;
-        let config = Self::from_json(files, json)?;
-        Ok((config, bytes))
+        Ok((Self::parse(files, &bytes)?, bytes))
+    }
+
+    /// Parses and checks the bytes of `config.json`.
+    pub(crate) fn parse(files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
+        Self::from_json(files, files.parse_json(FILE, bytes)?)
     }
 
     fn from_json(files: &Files, json: Map<String, Value>) -> Result<Self, ModelError> {
@@ -79,11 +82,6 @@ fn token_id(value: Option<&Value>) -> Option<u32> {
     one.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(files: &Files, bytes: &[u8]) -> Result<T, ModelError> {
-    let folder = || files.name().to_owned();
-    serde_json::from_slice(bytes).map_err(|source| ModelError::Config { folder: folder(), file: FILE, source })
-}
-
 /// Reads a type out of what is left of the file; an error names the field.
 fn typed<T: for<'de> Deserialize<'de>>(files: &Files, json: Value) -> Result<T, ModelError> {
     serde_path_to_error::deserialize(json).map_err(|error| {
@@ -96,10 +94,13 @@ fn unsupported(files: &Files, what: String, hint: &str) -> ModelError {
     ModelError::Unsupported { folder: files.name().into(), file: FILE, what, hint: hint.into() }
 }
 
-/// A number that must be above zero, so that no later division or loop needs to ask.
+/// The largest count: the product of two still fits in 64 bits.
+const COUNT_MAX: usize = u32::MAX as usize;
+
+/// Numbers that must be above zero and at most [`COUNT_MAX`], so that no later division, product or loop needs to ask.
 fn check_counts(files: &Files, counts: &[(&str, usize)]) -> Result<(), ModelError> {
-    match counts.iter().find(|(_, count)| *count == 0) {
-        Some((name, _)) => Err(unsupported(files, format!("`{name}` = 0"), "")),
+    match counts.iter().find(|(_, count)| !(1..=COUNT_MAX).contains(count)) {
+        Some((name, count)) => Err(unsupported(files, format!("`{name}` = {count}"), "")),
         None => Ok(()),
     }
 }
@@ -122,9 +123,10 @@ fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Result<LlamaSe
             ("num_attention_heads", heads),
             ("num_key_value_heads", kv_heads),
             ("num_hidden_layers", numbers.num_hidden_layers),
+            ("head_dim", head_dim),
         ],
     )?;
-    if heads % kv_heads != 0 || head_dim == 0 || !head_dim.is_multiple_of(2) {
+    if heads % kv_heads != 0 || !head_dim.is_multiple_of(2) {
         let what = format!("{heads} attention heads of {head_dim} dimensions over {kv_heads} key-value heads");
         return Err(unsupported(files, what, "; the heads must divide evenly and the dimensions be even"));
     }

@@ -112,9 +112,13 @@ impl Files {
 
     /// Reads a JSON file; `None` where it is not there.
     pub(crate) fn read_json<T: DeserializeOwned>(&self, file: &'static str) -> Result<Option<T>, ModelError> {
-        let Some(bytes) = self.read(file)? else { return Ok(None) };
-        let parsed = serde_json::from_slice(&bytes);
-        parsed.map(Some).map_err(|source| ModelError::Config { folder: self.name.clone(), file, source })
+        self.read(file)?.map(|bytes| self.parse_json(file, &bytes)).transpose()
+    }
+
+    /// Parses the bytes of a JSON file.
+    pub(crate) fn parse_json<T: DeserializeOwned>(&self, file: &'static str, bytes: &[u8]) -> Result<T, ModelError> {
+        let folder = || self.name.clone();
+        serde_json::from_slice(bytes).map_err(|source| ModelError::Config { folder: folder(), file, source })
     }
 
     /// Reads a whole file that must be there.

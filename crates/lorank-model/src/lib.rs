@@ -36,6 +36,8 @@ mod encode;
 mod error;
 mod facts;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod llama;
 mod loader;

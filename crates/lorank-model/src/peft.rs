@@ -5,7 +5,7 @@
 
 use fancy_regex::Regex;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::ModelError;
 use crate::files::Files;
@@ -80,8 +80,12 @@ impl<T> OneOrMany<T> {
 impl PeftConfig {
     pub(crate) fn read(files: &Files) -> Result<Self, ModelError> {
         let hint = "an adapter folder is what PEFT's `save_pretrained` writes";
-        files.require(FILE, hint)?;
-        let mut reader = Reader { files, json: files.read_json(FILE)?.unwrap_or_default() };
+        Self::parse(files, &files.require(FILE, hint)?)
+    }
+
+    /// Parses and checks the bytes of `adapter_config.json`.
+    pub(crate) fn parse(files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
+        let mut reader = Reader { files, json: files.parse_json(FILE, bytes)? };
         reader.check_is_lora()?;
         let config = Self {
             trained_on: reader.take("base_model_name_or_path")?,
@@ -103,6 +107,14 @@ impl PeftConfig {
             rank_pattern: reader.patterns("rank_pattern")?,
             alpha_pattern: reader.patterns("alpha_pattern")?,
         };
+        // As PEFT has it; the scale is a quotient by it.
+        if config.rank == 0 {
+            return Err(reader.refuse("r", &0.into(), "; a rank above zero was expected"));
+        }
+        if let Some((pattern, _)) = config.rank_pattern.iter().find(|(_, rank)| *rank == 0) {
+            let what = json!({ pattern.as_str(): 0 });
+            return Err(reader.refuse("rank_pattern", &what, "; ranks above zero were expected"));
+        }
         reader.check_rest()?;
         Ok(config)
     }
@@ -345,6 +357,8 @@ mod tests {
             (json!({"target_modules": null}), "`target_modules`"),
             (json!({"target_modules": "(q"}), "regular expression"),
             (json!({"r": "many"}), "`r`"),
+            (json!({"r": 0}), "`r` = 0"),
+            (json!({"rank_pattern": {"q_proj": 0}}), "`rank_pattern`"),
             (json!({"peft_type": "IA3"}), "`IA3`"),
             (json!({"peft_type": null}), "not a LoRA"),
         ];

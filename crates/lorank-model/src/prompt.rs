@@ -27,7 +27,7 @@ pub(crate) struct Start<'a> {
 }
 
 /// The optional `lorank.json` beside `adapter_config.json` (or beside a base model's `config.json`).
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PromptFile {
     query_template: Option<String>,
@@ -60,8 +60,16 @@ impl Prompt {
     }
 
     /// This prompt with what the folder's `lorank.json`, if there is one, says differently.
-    pub(crate) fn overridden_by(mut self, files: &Files) -> Result<Self, ModelError> {
-        let file: PromptFile = files.read_json(PROMPT_FILE)?.unwrap_or_default();
+    pub(crate) fn overridden_by(self, files: &Files) -> Result<Self, ModelError> {
+        match files.read(PROMPT_FILE)? {
+            Some(bytes) => self.overridden_by_bytes(files, &bytes),
+            None => Ok(self),
+        }
+    }
+
+    /// This prompt with what the bytes of a `lorank.json` say differently.
+    pub(crate) fn overridden_by_bytes(mut self, files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
+        let file: PromptFile = files.parse_json(PROMPT_FILE, bytes)?;
         let parse = |what: &str, text: String, allowed: &[TemplatePart]| {
             let unusable = |why| ModelError::Prompt { folder: files.name().into(), what: format!("the {what}"), why };
             Template::parse(&text, allowed).map_err(unusable)
@@ -152,8 +160,7 @@ impl Template {
         let mut literal = String::new();
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
-            let word_end = rest.find('}').filter(|end| c == '{' && *end > 1 && is_word(&rest[1..*end]));
-            let Some(end) = word_end else {
+            let Some(end) = placeholder_end(rest) else {
                 literal.push(c);
                 rest = &rest[c.len_utf8()..];
                 continue;
@@ -219,8 +226,12 @@ fn start_of(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
-fn is_word(text: &str) -> bool {
-    text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+/// Where the `}` stands of a word in braces that the text begins with. Nothing behind the word is looked at: a search for the next
+/// brace at every character would take time quadratic in the template.
+fn placeholder_end(text: &str) -> Option<usize> {
+    let inner = text.strip_prefix('{')?;
+    let n_bytes = inner.find(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|n_bytes| *n_bytes > 0)?;
+    inner[n_bytes..].starts_with('}').then_some(n_bytes + 1)
 }
 
 #[cfg(test)]

@@ -9,10 +9,13 @@
 //! to there (a single word or run of spaces of hundreds of kilobytes) is cut there for good, with a warning: only its whole
 //! would tell whether the tokens before that cut are exactly its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use lorank_core::Candidate;
 use rayon::prelude::*;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokenizers::tokenizer::PostProcessor;
 use tokenizers::utils::truncation::truncate_encodings;
 use tokenizers::{Encoding, Tokenizer, TruncationParams, TruncationStrategy};
@@ -63,8 +66,15 @@ impl PairTokenizer {
     pub(crate) fn read(files: &Files) -> Result<(Self, Vec<u8>), ModelError> {
         let hint = "only fast tokenizers are read; in Python, `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` writes one";
         let bytes = files.require("tokenizer.json", hint)?.into_owned();
+        Ok((Self::parse(files, &bytes)?, bytes))
+    }
+
+    /// Parses the bytes of `tokenizer.json`.
+    pub(crate) fn parse(files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
         let folder = files.name().to_owned();
-        let read = Tokenizer::from_bytes(&bytes).and_then(|mut tokenizer| {
+        let read = without_panic(|| {
+            check_merges(bytes)?;
+            let mut tokenizer = Tokenizer::from_bytes(bytes)?;
             tokenizer.with_padding(None).with_truncation(None)?;
             Ok(tokenizer)
         });
@@ -74,7 +84,7 @@ impl PairTokenizer {
         let margin = LOOKAHEAD_BYTES + added.values().map(|token| token.content.len()).max().unwrap_or(0);
         let documents = TokenCache::new(token_cache::BYTES_MAX);
         let threads = rayon::ThreadPoolBuilder::new().thread_name(|n| format!("lorank-encode-{n}")).build().ok();
-        Ok((Self { tokenizer, folder, n_special_tokens, margin, documents, threads }, bytes))
+        Ok(Self { tokenizer, folder, n_special_tokens, margin, documents, threads })
     }
 
     /// The id of a token's text.
@@ -114,7 +124,7 @@ impl PairTokenizer {
             }
             Ok(pairs)
         };
-        encode().map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
+        without_panic(encode).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
     }
 
     fn encode_chunk(
@@ -198,6 +208,51 @@ impl PairTokenizer {
     }
 }
 
+/// Refuses merges that a prefix of continuing subwords does not fit. For each merge the tokenizers library cuts as many bytes as the
+/// prefix has from the second token and takes the rest as text without looking (0.23, `BpeBuilder::build`), so a cut within a
+/// character would make a string that is not UTF-8.
+fn check_merges(bytes: &[u8]) -> tokenizers::Result<()> {
+    #[derive(Deserialize)]
+    struct File {
+        model: Option<Model>,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        continuing_subword_prefix: Option<String>,
+        merges: Option<Vec<Merge>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Merge {
+        Tuple(IgnoredAny, String),
+        /// Both tokens with a space between.
+        Line(String),
+    }
+    let File { model: Some(Model { continuing_subword_prefix: Some(prefix), merges }) } =
+        serde_json::from_slice(bytes)?
+    else {
+        return Ok(());
+    };
+    let fits = |merge: &Merge| match merge {
+        Merge::Tuple(_, second) => second.is_char_boundary(prefix.len()),
+        Merge::Line(line) => line.split(' ').nth(1).is_some_and(|second| second.is_char_boundary(prefix.len())),
+    };
+    match merges.iter().flatten().all(fits) {
+        true => Ok(()),
+        false => Err(format!("`merges` has a token without the prefix `{prefix}` of continuing subwords").into()),
+    }
+}
+
+/// Makes a panic of the tokenizers library an error: it has panics for files that are damaged in some ways, and one file must
+/// not end a thread of the program. What a panic leaves half done is in the library's own caches, which it passes over then.
+fn without_panic<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let why = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+        Err(format!("the tokenizers library panicked: {why}").into())
+    })
+}
+
 /// Names the beginning of a document. A whole document and one that goes on are two texts.
 fn hash(start: &Start<'_>) -> TextHash {
     let mut hasher = blake3::Hasher::new();
@@ -258,6 +313,27 @@ mod tests {
             prop_assert_eq!(&found, &expected, "{:?} {:?} {}", query, text, max_length);
         }
         Ok(())
+    }
+
+    /// Why a file of the fuzz target's corpus is refused.
+    fn refusal(seed: &str) -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/tokenizer/");
+        let bytes = std::fs::read(format!("{path}{seed}")).unwrap();
+        lorank_core::with_causes(&PairTokenizer::parse(&Files::embedded("m", []), &bytes).unwrap_err())
+    }
+
+    #[test]
+    fn a_panic_of_the_library_is_an_error() {
+        let message = refusal("merge_longer_than_any_token");
+        assert!(message.contains("the tokenizer of `m` failed") && message.contains("panicked: "), "{message}");
+    }
+
+    #[test]
+    fn merges_that_the_prefix_does_not_fit_are_refused() {
+        for seed in ["prefix_longer_than_a_token", "prefix_within_a_character"] {
+            let message = refusal(seed);
+            assert!(message.contains("without the prefix `"), "{message}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use lorank_core::Digest;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -323,11 +324,22 @@ fn missing(files: &Files, file: &'static str) -> ModelError {
 fn open_shard(files: &Files, name: &str) -> Result<(Shard, Metadata), ModelError> {
     let mut blob = files.open(name)?;
     let file = files.describe(name);
-    let corrupt = |why: String| ModelError::Corrupt { file: file.clone(), why };
-    let Some(left) = blob.len().checked_sub(8) else {
-        return Err(corrupt(format!("it is {} bytes long", blob.len())));
+    let (data_start, metadata) = read_header(&file, blob.len(), |range| blob.read(range))?;
+    Ok((Shard { file, blob, data_start }, metadata))
+}
+
+/// Reads and checks the header of a file of `len` bytes, whose ranges `read` gives: where the tensors' bytes begin, and what
+/// tensors there are. All of them lie within the file.
+pub(crate) fn read_header<'a>(
+    file: &str,
+    len: u64,
+    mut read: impl FnMut(Range<u64>) -> Result<Cow<'a, [u8]>, ModelError>,
+) -> Result<(u64, Metadata), ModelError> {
+    let corrupt = |why: String| ModelError::Corrupt { file: file.to_owned(), why };
+    let Some(left) = len.checked_sub(8) else {
+        return Err(corrupt(format!("it is {len} bytes long")));
     };
-    let header_len = blob.read(0..8)?.iter().rev().fold(0, |len, byte| (len << 8) | u64::from(*byte));
+    let header_len = read(0..8)?.iter().rev().fold(0, |len, byte| (len << 8) | u64::from(*byte));
     if header_len > left {
         return Err(corrupt(format!(
             "its header should be {header_len} bytes long, but only {left} follow; it was cut short or is another format"
@@ -337,13 +349,13 @@ fn open_shard(files: &Files, name: &str) -> Result<(Shard, Metadata), ModelError
         return Err(corrupt(format!("its header of {header_len} bytes is larger than {HEADER_BYTES_MAX}")));
     }
     let data_start = 8 + header_len;
-    let header = blob.read(8..data_start)?;
+    let header = read(8..data_start)?;
     let metadata: Metadata =
         serde_json::from_slice(&header).map_err(|error| corrupt(format!("its header cannot be read ({error})")))?;
     // A header may promise as many bytes as a number can.
     let expected = data_start.saturating_add(metadata.data_len() as u64);
-    if blob.len() != expected {
-        return Err(corrupt(format!("it should be {expected} bytes long, but is {}; fetch it again", blob.len())));
+    if len != expected {
+        return Err(corrupt(format!("it should be {expected} bytes long, but is {len}; fetch it again")));
     }
-    Ok((Shard { file, blob, data_start }, metadata))
+    Ok((data_start, metadata))
 }

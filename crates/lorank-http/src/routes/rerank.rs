@@ -327,11 +327,10 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
 }
 
 /// The lists of a score request, by all the names that they go by.
-const SCORE_LISTS: [&str; 6] = ["text_1", "queries", "data_1", "text_2", "documents", "data_2"];
+pub(crate) const SCORE_LISTS: [&str; 6] = ["text_1", "queries", "data_1", "text_2", "documents", "data_2"];
 
 impl App {
-    /// Reads a request with lists of texts. Their lengths are checked first: in memory, a list of empty texts takes many times the
-    /// bytes of its JSON.
+    /// Reads a request with lists of texts, each of at most as many as the configuration allows.
     async fn read_lists<T: DeserializeOwned + Send + 'static, const N: usize>(
         &self,
         expected: &'static str,
@@ -339,15 +338,7 @@ impl App {
         lists: [&'static str; N],
     ) -> Result<T, ServerError> {
         let max = self.config.n_documents_max.get();
-        let read_checked = move |body: &[u8]| {
-            for (field, found) in lists.into_iter().zip(list_lengths(body, lists)) {
-                if let Some(found) = found.filter(|found| *found > max) {
-                    return Err(ServerError::TooManyDocuments { field, found, max });
-                }
-            }
-            read(expected, body)
-        };
-        parse(body, read_checked).await
+        parse(body, move |body| read_with_lists(expected, body, lists, max)).await
     }
 
     fn check_documents(&self, field: &'static str, found: usize) -> Result<(), ServerError> {
@@ -415,8 +406,24 @@ impl App {
     }
 }
 
+/// Reads a request with lists of at most `max` texts. Their lengths are checked first: in memory, a list of empty texts takes many
+/// times the bytes of its JSON.
+pub(crate) fn read_with_lists<T: DeserializeOwned, const N: usize>(
+    expected: &'static str,
+    body: &[u8],
+    lists: [&'static str; N],
+    max: usize,
+) -> Result<T, ServerError> {
+    for (field, found) in lists.into_iter().zip(list_lengths(body, lists)) {
+        if let Some(found) = found.filter(|found| *found > max) {
+            return Err(ServerError::TooManyDocuments { field, found, max });
+        }
+    }
+    read(expected, body)
+}
+
 /// About so many tokens of a text, at four bytes each, cut between characters.
-fn cut(mut text: String, n_tokens_max: Option<usize>) -> String {
+pub(crate) fn cut(mut text: String, n_tokens_max: Option<usize>) -> String {
     if let Some(bytes_max) = n_tokens_max.map(|n| n.saturating_mul(4)).filter(|max| *max < text.len()) {
         text.truncate((0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use crate::ServerError;
 
 /// Reads filters. Every condition must hold, so their order means nothing.
-pub(super) fn read(filters: Map<String, Json>) -> Result<Vec<Filter>, ServerError> {
+pub(crate) fn read(filters: Map<String, Json>) -> Result<Vec<Filter>, ServerError> {
     filters.into_iter().map(|(field, test)| Ok(Filter { test: read_test(&field, test)?, field })).collect()
 }
 

@@ -1,0 +1,71 @@
+//! What the fuzz targets of `fuzz/` call, and the tests that run their saved corpora. No part of the library's interface.
+
+use lorank_core::Test;
+
+use crate::json::read;
+use crate::routes::rerank::{SCORE_LISTS, cut, read_with_lists};
+use crate::wire::{OneOrMany, Rerank, ScoreBody, TeiRerank, read_filters};
+
+/// Small enough that inputs of a few hundred bytes pass it.
+const N_DOCUMENTS_MAX: usize = 8;
+
+/// Reads the filters of a search; whether they are filters.
+///
+/// # Panics
+/// If a filter tests nothing.
+pub fn read_search_filters(bytes: &[u8]) -> bool {
+    let Ok(filters) = read("filters", bytes).and_then(read_filters) else { return false };
+    let tests = |test: &Test| match test {
+        Test::AnyOf(values) => !values.is_empty(),
+        Test::Range { lower, upper } => lower.is_some() || upper.is_some(),
+        _ => true,
+    };
+    assert!(filters.iter().all(|filter| tests(&filter.test)), "{filters:?}");
+    true
+}
+
+/// Reads a body as each request for reranking and scoring; whether it is one of them.
+///
+/// # Panics
+/// If a list passes the limit on its length, or a cut document is no beginning of it.
+pub fn read_rerank_body(bytes: &[u8]) -> bool {
+    let tei = read_with_lists::<TeiRerank, 1>("a rerank request", bytes, ["texts"], N_DOCUMENTS_MAX);
+    let cohere = read_with_lists::<Rerank, 1>("a rerank request", bytes, ["documents"], N_DOCUMENTS_MAX);
+    let score = read_with_lists::<ScoreBody, 6>("a score request", bytes, SCORE_LISTS, N_DOCUMENTS_MAX);
+    let mut lengths = Vec::new();
+    lengths.extend(tei.as_ref().map(|body| body.texts.len()));
+    if let Ok(body) = &cohere {
+        lengths.push(body.documents.len());
+        for document in &body.documents {
+            let whole = document.text(body.rank_fields.as_deref());
+            let text = cut(whole.clone(), body.max_tokens_per_doc);
+            assert!(whole.starts_with(&text), "{text:?} of {whole:?}");
+            document.clone().into_object();
+        }
+    }
+    if let Ok(body) = &score {
+        lengths.extend([&body.text_1, &body.text_2].map(|texts| match texts {
+            OneOrMany::One(_) => 1,
+            OneOrMany::Many(texts) => texts.len(),
+        }));
+    }
+    assert!(lengths.iter().all(|n| *n <= N_DOCUMENTS_MAX), "{lengths:?}");
+    tei.is_ok() || cohere.is_ok() || score.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use lorank_testing::check_corpus;
+
+    use super::*;
+
+    #[test]
+    fn filters_never_panic() {
+        check_corpus("filter", read_search_filters);
+    }
+
+    #[test]
+    fn rerank_bodies_never_panic() {
+        check_corpus("rerank_body", read_rerank_body);
+    }
+}

@@ -1,0 +1,7 @@
+//! The templates of `lorank.json`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    lorank_model::fuzzing::read_prompt(bytes);
+});

@@ -1,0 +1,7 @@
+//! The bodies of requests for reranking and scoring, in the shapes of all the services whose clients are served.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    lorank_http::fuzzing::read_rerank_body(bytes);
+});
