@@ -68,10 +68,10 @@ settings! {
 settings! {
     /// The base model, its adapters, and how they run.
     pub struct ModelSection, keys "model." {
-        /// The base model: a starter's name, a folder, or hf://owner/name[@revision]
+        /// The base model: a starter's name, a folder, or `hf://owner/name[@revision]`
         #[serde(with = "text::option")]
         base: Option<ModelSource> = None, flag "base" "BASE", unset "the starter, minilm, where the build has it";
-        /// An adapter: a starter's name, a folder, or hf://owner/name[@revision]; repeatable. The first one answers requests
+        /// An adapter: a starter's name, a folder, or `hf://owner/name[@revision]`; repeatable. The first one answers requests
         /// that name none; none is the bare base model
         #[serde(with = "text::list")]
         adapters: Vec<AdapterSpec> = Vec::new(), flag "adapter" "[ID=]ADAPTER";
@@ -177,7 +177,7 @@ settings! {
             flag "keep-alive-millis" "N", live true;
         /// The time for requests to finish at shutdown, before they are cut off, in milliseconds
         shutdown_millis: u64 = millis(ConnectionLimits::default().shutdown), flag "shutdown-millis" "N", live true;
-        /// An origin whose pages may read answers in a browser, as in https://shop.example, or *; repeatable. By default none
+        /// An origin whose pages may read answers in a browser, as in `https://shop.example`, or *; repeatable. By default none
         #[serde(with = "text::list")]
         cors_origins: Vec<CorsOrigin> = HttpConfig::default().cors_origins, flag "cors-origin" "ORIGIN", live true;
         /// The most memory of the registry's adapters that are not in use, in bytes
