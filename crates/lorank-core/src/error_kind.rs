@@ -54,11 +54,6 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// Whether the caller can fix it by a different request.
-    pub const fn is_callers(self) -> bool {
-        !matches!(self, Self::Overloaded | Self::Unavailable | Self::Internal)
-    }
-
     /// The name, in snake case.
     pub const fn name(self) -> &'static str {
         match self {

@@ -104,6 +104,16 @@ impl Ranker {
     pub const FIRST_STAGE: &'static str = "first-stage";
 }
 
+/// The text that it is parsed from.
+impl fmt::Display for Ranker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstStage => f.write_str(Self::FIRST_STAGE),
+            Self::Model(choice) => choice.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Ranker {
     type Err = ParseIdError;
 
@@ -115,6 +125,17 @@ impl FromStr for Ranker {
 impl AdapterChoice {
     /// The word for the bare base model.
     pub const BASE: &'static str = "none";
+}
+
+/// The text that it is parsed from; `default` for the pipeline's default, which is no name of its own.
+impl fmt::Display for AdapterChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Base => f.write_str(Self::BASE),
+            Self::Named(name) => name.fmt(f),
+        }
+    }
 }
 
 impl FromStr for AdapterChoice {
@@ -160,5 +181,8 @@ mod tests {
         assert_eq!("qa".parse(), named("qa"));
         assert_eq!("default".parse(), named("default"), "a name as any other");
         assert!("../qa".parse::<AdapterChoice>().is_err());
+        for text in ["none", "qa", "first-stage"] {
+            assert_eq!(text.parse::<Ranker>().unwrap().to_string(), text);
+        }
     }
 }

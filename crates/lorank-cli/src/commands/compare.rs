@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use lorank_core::{AdapterId, Filter, Query, QuerySyntax};
 use lorank_http::{AnswerShape, Comparison, RequestId};
-use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, Ranker, SearchRequest};
+use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, PipelineError, Ranker, SearchRequest};
 use lorank_server::AdapterSpec;
 use lorank_tantivy::{Bm25FirstStage, Index};
 
@@ -72,10 +72,10 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
         snippets: args.json,
         ..SearchRequest::from_query(query)
     };
-    let only: Vec<Ranker> = rankers.iter().map(|(_, ranker)| ranker.clone()).collect();
-    let ranked = pipeline.search_each(&request, &only)?.into_iter();
-    let answers = ranked.map(|ranked| ranked.answer).collect::<Result<Vec<Answer>, _>>()?;
-    let named: Vec<(&str, &Answer)> = rankers.iter().map(|(name, _)| name.as_str()).zip(&answers).collect();
+    let ranked = pipeline.search_each(&request, &rankers)?.into_iter();
+    let answers: Vec<(String, Answer)> =
+        ranked.map(|ranked| Ok((ranked.ranker.to_string(), ranked.answer?))).collect::<Result<_, PipelineError>>()?;
+    let named: Vec<(&str, &Answer)> = answers.iter().map(|(name, answer)| (name.as_str(), answer)).collect();
     if args.json {
         let comparison = Comparison::shaped(&args.query, &named, &RequestId::generate(), &AnswerShape::default());
         return output::print_json(&comparison);
@@ -83,19 +83,20 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
     let orders: Vec<Order> = named.iter().map(|(name, answer)| order(name, answer)).collect();
     let mut out = output::stdout();
     write!(out, "{}", render(&orders.iter().collect::<Vec<_>>(), output::columns()))?;
-    writeln!(out, "\n{} candidates of depth {}", count(answers[0].n_candidates), args.depth)?;
+    writeln!(out, "\n{} candidates of depth {}", count(answers[0].1.n_candidates), args.depth)?;
     Ok(out.flush()?)
 }
 
-/// The first stage and the adapters, with their names.
-fn rankers(adapters: &[Option<AdapterId>]) -> anyhow::Result<Vec<(String, Ranker)>> {
-    let mut rankers = vec![(Ranker::FIRST_STAGE.to_owned(), Ranker::FirstStage)];
+/// The first stage and the adapters.
+fn rankers(adapters: &[Option<AdapterId>]) -> anyhow::Result<Vec<Ranker>> {
+    let mut rankers = vec![Ranker::FirstStage];
     for adapter in adapters {
         let name = adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str);
-        if rankers.iter().any(|(known, _)| known == name) {
+        let ranker = name.parse().context("the name cannot be an adapter's")?;
+        if rankers.contains(&ranker) {
             bail!("`{name}` is given twice; compare different adapters");
         }
-        rankers.push((name.to_owned(), name.parse().context("the name cannot be an adapter's")?));
+        rankers.push(ranker);
     }
     Ok(rankers)
 }

@@ -74,7 +74,7 @@ pub(crate) async fn compare(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ServerError> {
     let body: CompareBody = app.json("a comparison", &headers, body).await?;
-    let names = names(&body.adapters)?;
+    let rankers = rankers(&body.adapters)?;
     let search = SearchBody {
         query: body.query,
         top_k: body.top_k,
@@ -90,14 +90,11 @@ pub(crate) async fn compare(
     let Asked { request, shape, .. } = search.into_request(arrival.at)?;
     let _cancel = CancelOnDrop(request.cancellation.clone());
     let work = move |app: &App| {
-        let rankers: Vec<Ranker> = names.iter().map(|(_, ranker)| ranker.clone()).collect();
-        let ranked = app.service.engine.search_each(&request, &rankers)?;
-        let answers = ranked.into_iter().map(|ranked| Ok((ranked.ranker, ranked.answer?)));
-        let answers = answers.collect::<Result<Vec<(Ranker, Answer)>, PipelineError>>()?;
-        // Each name is another ranker.
-        let name_of = |ranker: &Ranker| names.iter().find(|(_, named)| named == ranker).map(|(name, _)| name.as_str());
-        let named: Vec<(&str, &Answer)> =
-            answers.iter().filter_map(|(ranker, answer)| Some((name_of(ranker)?, answer))).collect();
+        let ranked = app.service.engine.search_each(&request, &rankers)?.into_iter();
+        let answers: Vec<(String, Answer)> = ranked
+            .map(|ranked| Ok((ranked.ranker.to_string(), ranked.answer?)))
+            .collect::<Result<_, PipelineError>>()?;
+        let named: Vec<(&str, &Answer)> = answers.iter().map(|(name, answer)| (name.as_str(), answer)).collect();
         let comparison = Comparison::shaped(&request.query.text, &named, &arrival.request_id, &shape);
         let body = serde_json::to_vec(&comparison).expect("the answer's keys are all texts");
         Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -105,19 +102,19 @@ pub(crate) async fn compare(
     app.search_work(work).await
 }
 
-fn names(adapters: &[String]) -> Result<Vec<(String, Ranker)>, ServerError> {
+fn rankers(adapters: &[String]) -> Result<Vec<Ranker>, ServerError> {
     let invalid = |problem: String| ServerError::InvalidValue { field: "adapters".to_owned(), problem };
-    let mut names = vec![(Ranker::FIRST_STAGE.to_owned(), Ranker::FirstStage)];
+    let mut rankers = vec![Ranker::FirstStage];
     for name in adapters.iter().filter(|name| *name != Ranker::FIRST_STAGE) {
-        if names.iter().any(|(known, _)| known == name) {
+        let ranker = name.parse().map_err(|error| invalid(format!("is refused: {error}")))?;
+        if rankers.contains(&ranker) {
             return Err(invalid(format!("names `{name}` twice")));
         }
-        let ranker = name.parse().map_err(|error| invalid(format!("is refused: {error}")))?;
-        names.push((name.clone(), ranker));
+        rankers.push(ranker);
     }
-    match names.len() {
+    match rankers.len() {
         1 => Err(invalid("is missing or names no adapter; give those to compare with the first stage".to_owned())),
         n if n > RANKERS_MAX => Err(invalid(format!("names {} adapters, and {} is the most", n - 1, RANKERS_MAX - 1))),
-        _ => Ok(names),
+        _ => Ok(rankers),
     }
 }
