@@ -52,6 +52,21 @@ debian() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@" >/dev/null
 }
 
+# nightly TOOLCHAIN COMPONENTS: a toolchain of rustup with components, installed only where one is missing (installing a channel
+# again updates it).
+nightly() {
+    local toolchain=$1 component missing=()
+    shift
+    local installed
+    installed=$(rustup component list --toolchain "$toolchain" --installed 2>/dev/null || true)
+    for component in "$@"; do
+        grep -q "^$component" <<<"$installed" || missing+=(--component "$component")
+    done
+    if [ ${#missing[@]} != 0 ]; then
+        rustup toolchain install "$toolchain" --profile minimal --no-self-update "${missing[@]}" >/dev/null
+    fi
+}
+
 summary() {
     printf '\n== Time by step\n'
     printf '%s\n' "${STEPS[@]}" | sort -rn

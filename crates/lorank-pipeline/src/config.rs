@@ -35,7 +35,7 @@ pub struct PipelineConfig {
     /// How many pairs may wait for the model, over all requests: a bound on the texts that the queue holds. A request that
     /// would be the only one is let in whatever its size.
     pub queue_pairs_max: NonZeroUsize,
-    /// How many tokens the reranker gets at once, by its own estimate, from all the requests that wait; a pair that is
+    /// How many tokens the reranker gets at most at once, as it encoded them, from all the requests that wait; a pair that is
     /// longer goes alone. Between two batches abandoned requests are dropped and new ones get their share, so smaller
     /// batches answer sooner, and larger ones let the model work on more at once. Scores do not depend on it.
     pub tokens_max: NonZeroUsize,

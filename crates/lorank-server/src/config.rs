@@ -136,7 +136,7 @@ settings! {
         requests_max: NonZeroUsize = PipelineConfig::default().queue_max, flag "queue-max" "N";
         /// How many pairs of query and document may wait for the model, over all requests
         pairs_max: NonZeroUsize = PipelineConfig::default().queue_pairs_max;
-        /// About how many tokens the model gets at once, from all the requests that wait
+        /// How many tokens the model gets at most at once, from all the requests that wait
         tokens_max: NonZeroUsize = PipelineConfig::default().tokens_max, flag "batch-tokens-max" "N";
         /// How many microseconds an idle model waits, once a request has come, for others to fill its batch
         wait_micros: u64 = PipelineConfig::default().wait_micros, flag "wait-micros" "N";
