@@ -2,7 +2,7 @@
 
 use lorank_adapters::{Entry, State};
 use lorank_core::AdapterId;
-use lorank_experiments::{Experiment, looking_up};
+use lorank_experiments::{Experiment, experiments_naming};
 use serde_json::{Value, json};
 
 use crate::times;
@@ -20,7 +20,7 @@ pub(crate) fn used_by<'a>(
     now_millis: i64,
 ) -> Vec<&'a Experiment> {
     let names: Vec<&AdapterId> = std::iter::once(id).chain(state.aliases_of(id)).collect();
-    looking_up(&names, experiments, now_millis)
+    experiments_naming(&names, experiments, now_millis)
 }
 
 /// An adapter of the registry as JSON.

@@ -112,9 +112,8 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         // Each arm has scores of its own kind: one least score would leave out more of one arm's hits than of another's.
         let whole =
             SearchRequest { offset: 0, top_k: page_end, min_rerank_score: None, snippets: false, ..request.clone() };
-        let rankers: Vec<Ranker> = chosen.experiment.arms.iter().map(|arm| ranker(&arm.model)).collect();
-        let ranked = self.pipeline.search_each(&whole, &rankers)?;
-        let answers = ranked.into_iter().map(|ranked| ranked.answer).collect();
+        let rankers = chosen.experiment.arms.iter().map(|arm| (arm, ranker(&arm.model)));
+        let answers = self.pipeline.search_each(&whole, rankers)?;
         let Mixed { mut answer, teams, failed } = match mix(chosen, &request.query.text, answers, request.offset) {
             Ok(mixed) => mixed,
             Err(failed) => self.without_arms(request, failed)?,

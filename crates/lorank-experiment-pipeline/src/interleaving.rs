@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use lorank_core::Hit;
-use lorank_experiments::{Drafted, team_draft};
-use lorank_pipeline::{Answer, CacheUse, PipelineError, Timings};
+use lorank_experiments::{Arm, Drafted, team_draft};
+use lorank_pipeline::{Answer, CacheUse, Ranked, Timings};
 
 use crate::choice::Chosen;
 use crate::trial::{FailedArm, fallback_of};
@@ -17,19 +17,19 @@ pub(crate) struct Mixed {
     pub failed: Vec<FailedArm>,
 }
 
-/// Mixes the answers of a request's arms, each from rank 1 to the end of the page, and returns what lies past `offset`.
+/// Mixes the answers of a request's arms, in the arms' order, each from rank 1 to the end of the page, and returns what lies past `offset`.
 ///
 /// # Errors
 /// Where all arms failed, how.
 pub(crate) fn mix(
     chosen: &Chosen<'_>,
     query: &str,
-    answers: Vec<Result<Answer, PipelineError>>,
+    answers: Vec<Ranked<&Arm>>,
     offset: usize,
 ) -> Result<Mixed, Vec<FailedArm>> {
     let mut failed = Vec::new();
     let mut standing: Vec<Option<Answer>> = Vec::new();
-    for (arm, answer) in chosen.experiment.arms.iter().zip(answers) {
+    for Ranked { key: arm, answer } in answers {
         let fallback = answer.as_ref().map_or_else(|error| Some(fallback_of(error)), |answer| answer.fallback.clone());
         failed.extend(fallback.as_ref().map(|fallback| FailedArm::new(&arm.name, fallback)));
         standing.push(answer.ok().filter(|_| fallback.is_none()));

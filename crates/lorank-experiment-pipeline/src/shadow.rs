@@ -1,5 +1,6 @@
 //! What a candidate would have answered: ranked unseen, when the model has nothing else to do.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -148,6 +149,15 @@ fn background(request: &SearchRequest) -> SearchRequest {
     }
 }
 
+/// Which of the two rankings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Role {
+    /// The one that was answered with.
+    Given,
+    /// The shadow's.
+    Candidate,
+}
+
 fn run<F: FirstStage, R: Reranker + 'static>(
     waiting: &Receiver<Job>,
     pipeline: &Pipeline<F, R>,
@@ -156,9 +166,9 @@ fn run<F: FirstStage, R: Reranker + 'static>(
 ) {
     while let Ok(mut job) = waiting.recv() {
         job.request.top_k = Some(job.request.depth.unwrap_or(pipeline.config().depth));
-        let rankers = [job.given.clone(), Ranker::Model(AdapterChoice::Named(job.shadow.adapter.clone()))];
-        let ranked = pipeline.search_each(&job.request, &rankers);
-        let (outcome, latency_micros) = outcome(ranked);
+        let candidate = Ranker::Model(AdapterChoice::Named(job.shadow.adapter.clone()));
+        let ranked = pipeline.search_each(&job.request, [(Role::Given, job.given), (Role::Candidate, candidate)]);
+        let (outcome, latency_micros) = ranked.and_then(outcome).unwrap_or_else(|error| (failed(&error), 0));
         store.record_shadow(ShadowRecord {
             request_id: job.request_id,
             name: job.shadow.name,
@@ -171,20 +181,19 @@ fn run<F: FirstStage, R: Reranker + 'static>(
     }
 }
 
+fn failed(error: &PipelineError) -> ShadowOutcome {
+    ShadowOutcome::Failed(with_causes(error))
+}
+
 /// How far the candidate's ranking agrees, and how long the model took for it (its time in the queue left out).
-fn outcome(ranked: Result<Vec<Ranked>, PipelineError>) -> (ShadowOutcome, u64) {
-    let failed = |error: &PipelineError| (ShadowOutcome::Failed(with_causes(error)), 0);
-    let ranked = match ranked.map(<[Ranked; 2]>::try_from) {
-        Ok(Ok(ranked)) => ranked,
-        Ok(Err(_)) => return (ShadowOutcome::Failed("two rankers gave not two answers".to_owned()), 0),
-        Err(error) => return failed(&error),
-    };
-    let (given, candidate) = match ranked.map(|ranked| ranked.answer) {
-        [Ok(given), Ok(candidate)] => (given, candidate),
-        [Err(error), _] | [_, Err(error)] => return failed(&error),
-    };
+fn outcome(ranked: Vec<Ranked<Role>>) -> Result<(ShadowOutcome, u64), PipelineError> {
+    let mut answers = HashMap::new();
+    for Ranked { key, answer } in ranked {
+        answers.insert(key, answer?);
+    }
+    let (given, candidate) = (&answers[&Role::Given], &answers[&Role::Candidate]);
     if let Some(fallback) = given.fallback.iter().chain(&candidate.fallback).next() {
-        return (ShadowOutcome::Failed(fallback.to_string()), 0);
+        return Ok((ShadowOutcome::Failed(fallback.to_string()), 0));
     }
     let (one, other): (&[DocumentId], &[DocumentId]) = (&given.ranking, &candidate.ranking);
     let took = candidate.timings.cache + candidate.timings.rerank.saturating_sub(candidate.timings.queue);
@@ -193,5 +202,5 @@ fn outcome(ranked: Result<Vec<Ranked>, PipelineError>) -> (ShadowOutcome, u64) {
         kendall_tau: agreement::kendall_tau(one, other),
         overlap_at_10: agreement::overlap_at(10, one, other),
     };
-    (ranked, u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
+    Ok((ranked, u64::try_from(took.as_micros()).unwrap_or(u64::MAX)))
 }

@@ -134,7 +134,11 @@ impl Experiment {
 
 /// The experiments that have not ended and look one of these names up, which they do at each request: an adapter's id, its
 /// aliases.
-pub fn looking_up<'a>(names: &[&AdapterId], experiments: &'a [Experiment], now_millis: i64) -> Vec<&'a Experiment> {
+pub fn experiments_naming<'a>(
+    names: &[&AdapterId],
+    experiments: &'a [Experiment],
+    now_millis: i64,
+) -> Vec<&'a Experiment> {
     let is_one = |model: &ArmModel| matches!(model, ArmModel::Adapter(name) if names.contains(&name));
     let looks_up = |experiment: &&Experiment| {
         !experiment.has_ended(now_millis) && experiment.arms.iter().any(|arm| is_one(&arm.model))

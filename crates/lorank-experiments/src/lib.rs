@@ -69,7 +69,9 @@ mod shadow;
 
 pub use analysis::{Analysis, AnalysisOptions, Forecast, Interval, Look, Measure, SampleRatio, Verdict, Wait};
 pub use assignment::Assigner;
-pub use definition::{Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind, looking_up};
+pub use definition::{
+    Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind, experiments_naming,
+};
 pub use error::ExperimentError;
 pub use event::{EVENT_ATTRIBUTES_BYTES_MAX, EVENT_MESSAGE_BYTES_MAX, EVENT_NAME_BYTES_MAX, Event};
 pub use exposure::{Assigned, EXPOSURE_BYTES_MAX, Exposure};

@@ -293,6 +293,7 @@ impl ServerError {
             | Self::TooManyBodyBytes { retry_after, .. }
             | Self::WouldMissDeadline { retry_after }
             | Self::QueueFull { retry_after } => Some(*retry_after),
+            Self::Search(ExperimentPipelineError::Pipeline(error)) => error.retry_after().map(RetryAfter::new),
             _ => None,
         }
     }

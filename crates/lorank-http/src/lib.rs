@@ -99,10 +99,10 @@ pub use error::{RetryAfter, ServerError};
 pub use live::LiveConfig;
 pub use request_id::RequestId;
 pub use server::router;
-pub use service::{AdapterHost, ContinueTrace, ModelTimes, Service};
+pub use service::{AdapterHost, ContinueTrace, ModelStats, Service};
 pub use status::{http_status, wire_word};
 pub use wire::{
-    AdapterJson, AnswerShape, Asked, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
-    FailedArmJson, FallbackJson, FieldsJson, HitJson, OnOverloadJson, PartJson, RankerJson, SearchAnswer, SearchBody,
-    SyntaxJson, TimingsJson, ValueJson,
+    AdapterJson, AnswerShape, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
+    FailedArmJson, FallbackJson, FieldsJson, HitJson, OnOverloadJson, ParsedSearch, ParticipationJson, RankerJson,
+    SearchAnswer, SearchBody, SyntaxJson, TimingsJson, ValueJson,
 };

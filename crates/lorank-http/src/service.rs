@@ -103,27 +103,35 @@ pub trait AdapterHost: Send + Sync {
     /// What is in memory, and how long loading took.
     fn residency(&self) -> ResidencyStats;
 
-    /// Where the model's time has gone, if the model tells.
-    fn model_times(&self) -> Option<ModelTimes> {
+    /// What the model has done so far, if it tells.
+    fn model_stats(&self) -> Option<ModelStats> {
         None
     }
 }
 
-/// Where a model's time has gone since the start.
+/// What a model has done since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ModelTimes {
-    /// Turning texts into tokens.
+pub struct ModelStats {
+    /// How long it took to turn texts into tokens.
     pub tokenise: Duration,
-    /// Forward passes, the times of all threads together.
+    /// How long forward passes took, the times of all threads together.
     pub forward: Duration,
     /// Tokens that went through the model, as its tokenizer counts them.
     pub n_tokens: u64,
+    /// Documents whose tokens were kept from an earlier request.
+    pub token_cache_hits: u64,
+    /// Documents that had to be tokenized.
+    pub token_cache_misses: u64,
+    /// Documents whose tokens are kept now.
+    pub token_cache_entries: u64,
+    /// The memory that those take, about.
+    pub token_cache_bytes: u64,
 }
 
 /// A pipeline with experiments, whose engines' types are erased.
 pub(crate) trait Engine: Send + Sync {
     fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError>;
-    fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked>, PipelineError>;
+    fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked<Ranker>>, PipelineError>;
     fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError>;
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
     fn n_cached_scores(&self, adapter: &Digest) -> usize;
@@ -142,8 +150,8 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeli
         self.search(trial)
     }
 
-    fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked>, PipelineError> {
-        self.pipeline().search_each(request, rankers)
+    fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked<Ranker>>, PipelineError> {
+        self.pipeline().search_each(request, rankers.iter().map(|ranker| (ranker.clone(), ranker.clone())))
     }
 
     fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError> {

@@ -14,8 +14,8 @@ mod value;
 
 pub(crate) use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
-    AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson, PartJson,
-    SearchAnswer, TimingsJson,
+    AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson,
+    ParticipationJson, SearchAnswer, TimingsJson,
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
 pub(crate) use documents::{BulkAnswer, DeleteAnswer, DeleteBody, StoredDocument};
@@ -26,7 +26,7 @@ pub(crate) use experiments::{
     EventsAnswer, EventsBody, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList,
 };
 pub(crate) use filters::read as read_filters;
-pub use request::{Asked, OnOverloadJson, SearchBody, SyntaxJson};
+pub use request::{OnOverloadJson, ParsedSearch, SearchBody, SyntaxJson};
 pub(crate) use rerank::{
     Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored,
     ScoredPair, TeiRank, TeiRerank, Usage,

@@ -9,7 +9,7 @@ use crate::bert::Bert;
 use crate::config::{Architecture, Config, LlamaSettings, RopeScaling};
 use crate::llama::Llama;
 use crate::loader::Loader;
-use crate::pack::{Entry, Pack, Scored};
+use crate::pack::{AdaptedPair, Pack, Scored};
 use crate::pass::Pass;
 use crate::tokenize::Pair;
 use crate::weights::Weights;
@@ -46,7 +46,7 @@ fn run<B: Backend>(
     scored: Scored,
     states: impl FnOnce(&Pass<'_, B>) -> Result<B::Rows, B::Error>,
 ) -> Vec<f32> {
-    let pack = Pack::new(&[&Entry { pair, adapter: None, group: 0 }], scored);
+    let pack = Pack::new(&[&AdaptedPair { pair, adapter: None, group: 0 }], scored);
     let states = states(&Pass::new(backend, &pack)).unwrap();
     backend.numbers(&states).unwrap().into_owned()
 }

@@ -19,7 +19,7 @@ use crate::head::{Head, HeadSpec};
 use crate::loader::Loader;
 use crate::lora::{Fit, Merge};
 use crate::network::Network;
-use crate::pack::Entry;
+use crate::pack::AdaptedPair;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
 use crate::scoring::{PairWithWeights, Runner};
@@ -200,7 +200,7 @@ impl<B: Backend> Model<B> {
         Ok(PairWithWeights {
             network: weights.map_or(&self.network, |weights| &weights.network),
             head: head.ok_or_else(|| self.facts.missing_head(pair.adapter.map(|adapter| &adapter.id)))?,
-            entry: Entry { pair: pair.pair, adapter, group: pair.group },
+            entry: AdaptedPair { pair: pair.pair, adapter, group: pair.group },
         })
     }
 

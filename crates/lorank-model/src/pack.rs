@@ -10,7 +10,7 @@ use crate::backend::linear::AdapterRows;
 use crate::tokenize::Pair;
 
 /// A pair to be scored, and the adapter to score it with.
-pub(crate) struct Entry<'a, B: Backend> {
+pub(crate) struct AdaptedPair<'a, B: Backend> {
     pub(crate) pair: &'a Pair,
     pub(crate) adapter: Option<&'a Adapter<B>>,
     /// Pairs of one group have the same query; those beside each other may share its tokens.
@@ -61,7 +61,7 @@ impl Scored {
 
 impl<'a, B: Backend> Pack<'a, B> {
     /// Puts entries together; those of one adapter stand beside each other.
-    pub(crate) fn new(entries: &[&Entry<'a, B>], scored: Scored) -> Self {
+    pub(crate) fn new(entries: &[&AdaptedPair<'a, B>], scored: Scored) -> Self {
         let mut pack = Self { ids: Vec::new(), type_ids: Vec::new(), sequences: Vec::new(), adapters: Vec::new() };
         for run in entries.chunk_by(|a, b| a.group == b.group) {
             pack.push_group(run, scored);
@@ -69,7 +69,7 @@ impl<'a, B: Backend> Pack<'a, B> {
         pack
     }
 
-    fn push_group(&mut self, entries: &[&Entry<'a, B>], scored: Scored) {
+    fn push_group(&mut self, entries: &[&AdaptedPair<'a, B>], scored: Scored) {
         let kept: Vec<&[u32]> = entries.iter().map(|entry| &entry.pair.ids[..scored.kept(&entry.pair.ids)]).collect();
         let shared = if scored == Scored::First { 0 } else { shared_prefix(&kept) };
         let prefix = (shared > 0).then(|| self.push(entries[0], 0..shared, 0..0, None));
@@ -84,7 +84,7 @@ impl<'a, B: Backend> Pack<'a, B> {
     /// Adds some tokens of an entry as a sequence, in which the token at the offset `scored` is scored; its rows.
     fn push(
         &mut self,
-        entry: &Entry<'a, B>,
+        entry: &AdaptedPair<'a, B>,
         tokens: Range<usize>,
         prefix: Range<usize>,
         scored: Option<usize>,
@@ -191,7 +191,8 @@ mod tests {
     }
 
     fn pack(pairs: &[Pair], scored: Scored) -> Pack<'static, Kernels> {
-        let entries: Vec<_> = pairs.iter().map(|pair| Entry::<Kernels> { pair, adapter: None, group: 0 }).collect();
+        let entries: Vec<_> =
+            pairs.iter().map(|pair| AdaptedPair::<Kernels> { pair, adapter: None, group: 0 }).collect();
         let Pack { ids, type_ids, sequences, .. } = Pack::new(&entries.iter().collect::<Vec<_>>(), scored);
         let adapters = vec![None; sequences.len()];
         Pack { ids, type_ids, sequences, adapters }

@@ -10,14 +10,14 @@ use crate::ModelError;
 use crate::backend::Backend;
 use crate::head::Head;
 use crate::network::Network;
-use crate::pack::{Entry, Pack, Scored};
+use crate::pack::{AdaptedPair, Pack, Scored};
 use crate::pass::{Pass, StageTimes};
 
 /// A pair to be scored, with the weights that score it.
 pub(crate) struct PairWithWeights<'a, B: Backend> {
     pub(crate) network: &'a Network<B>,
     pub(crate) head: &'a Head,
-    pub(crate) entry: Entry<'a, B>,
+    pub(crate) entry: AdaptedPair<'a, B>,
 }
 
 impl<B: Backend> PairWithWeights<'_, B> {
@@ -72,7 +72,7 @@ impl<B: Backend> Runner<'_, B> {
 
     /// The scores of a pack's pairs, which are all of one network, and where the time went.
     fn run_pack(&self, pairs: &[&PairWithWeights<'_, B>]) -> Result<(Vec<f32>, StageTimes), B::Error> {
-        let entries: Vec<&Entry<'_, B>> = pairs.iter().map(|pair| &pair.entry).collect();
+        let entries: Vec<&AdaptedPair<'_, B>> = pairs.iter().map(|pair| &pair.entry).collect();
         let pack = Pack::new(&entries, self.scored);
         let pass = Pass::new(self.backend, &pack);
         let states = pairs[0].network.scored_states(&pass)?;

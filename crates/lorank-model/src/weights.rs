@@ -26,7 +26,7 @@ const HEADER_BYTES_MAX: u64 = 100_000_000;
 pub(crate) struct Weights {
     folder: String,
     shards: Vec<Shard>,
-    tensors: BTreeMap<String, Entry>,
+    tensors: BTreeMap<String, LocatedTensor>,
     /// The hash of each tensor read so far.
     hashes: BTreeMap<String, blake3::Hash>,
 }
@@ -40,7 +40,7 @@ struct Shard {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct LocatedTensor {
     shard: usize,
     info: TensorInfo,
 }
@@ -88,7 +88,7 @@ impl Weights {
         for name in names {
             let (shard, metadata) = open_shard(files, name)?;
             let found = metadata.tensors().into_iter();
-            tensors.extend(found.map(|(name, info)| (name, Entry { shard: shards.len(), info: info.clone() })));
+            tensors.extend(found.map(|(name, info)| (name, LocatedTensor { shard: shards.len(), info: info.clone() })));
             shards.push(shard);
         }
         Ok(Self { folder: files.name().to_owned(), shards, tensors, hashes: BTreeMap::new() })
@@ -164,12 +164,12 @@ impl Weights {
         Digest::new(*hasher.finalize().as_bytes())
     }
 
-    fn entry(&self, tensor: &str) -> Result<&Entry, ModelError> {
+    fn entry(&self, tensor: &str) -> Result<&LocatedTensor, ModelError> {
         let missing = || ModelError::MissingTensor { file: self.folder.clone(), tensor: tensor.to_owned() };
         self.tensors.get(tensor).ok_or_else(missing)
     }
 
-    fn file_of(&self, entry: &Entry) -> String {
+    fn file_of(&self, entry: &LocatedTensor) -> String {
         self.shards[entry.shard].file.clone()
     }
 

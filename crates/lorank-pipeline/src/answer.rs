@@ -7,7 +7,6 @@ use lorank_core::{DocumentId, Hit, ModelVersion, Score};
 
 use crate::error::PipelineError;
 use crate::fallback::Fallback;
-use crate::request::Ranker;
 
 /// The answer to one search.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,9 +37,9 @@ pub struct Answer {
 
 /// The answer of one of several rankers.
 #[derive(Debug)]
-pub struct Ranked {
-    /// The ranker.
-    pub ranker: Ranker,
+pub struct Ranked<K> {
+    /// What the caller calls the ranker by. Two may have the same model.
+    pub key: K,
     /// Its answer, or why it has none.
     pub answer: Result<Answer, PipelineError>,
 }

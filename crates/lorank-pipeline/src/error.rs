@@ -52,7 +52,7 @@ pub enum PipelineError {
         source: BoxError,
     },
     /// The model has too much to do, and the request asks to be refused then ([`OnOverload::Refuse`](crate::OnOverload)).
-    #[error("{reason}")]
+    #[error("{reason}; try again later, or without reranking")]
     Overloaded {
         /// Why.
         reason: Fallback,
@@ -90,6 +90,14 @@ impl PipelineError {
             Self::NoDefaultModel { .. } => ErrorKind::Unavailable,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::FirstStage { .. } | Self::SpawnWorker { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// After about so long it is worth trying again, where the error is an overload.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            _ => None,
         }
     }
 

@@ -9,7 +9,7 @@ use lorank_core::{AdapterId, Candidate, Deadline, Digest, FirstStage, Hit, Model
 
 use crate::plan::Plan;
 use crate::queue::Queue;
-use crate::reranking::{RankerReranking, Reranking, Scorer};
+use crate::reranking::{Contender, ModelReranking, Reranking, Scorer};
 use crate::{
     AdapterChoice, Answer, CacheUse, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, Ranked, Ranker,
     Scoring, SearchRequest,
@@ -78,22 +78,28 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(answer)
     }
 
-    /// Answers one search by each of several rankers, in their order. The candidates are retrieved once, and what has to be
-    /// scored goes to the model together. A ranker whose model is not there leaves the others' answers standing.
+    /// Answers one search by each of several rankers, in their order; each answer comes with the key that its ranker was given
+    /// with. The candidates are retrieved once, and what has to be scored goes to the model together. A ranker whose model is
+    /// not there leaves the others' answers standing.
     ///
-    /// The request's own `adapter` and `rerank` are left aside, and its `snippets` are made for each answer. So is its
-    /// `on_overload`: each answer has its own fallback.
+    /// The request's own `adapter` and `rerank` are left aside, and its `snippets` are made for each answer. With
+    /// [`OnOverload::Refuse`] one overloaded ranker refuses the request.
     ///
     /// # Errors
-    /// A request beyond the limits, or a first stage that fails.
-    pub fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked>, PipelineError> {
+    /// A request beyond the limits, a first stage that fails, or an overload that is to be refused.
+    pub fn search_each<K>(
+        &self,
+        request: &SearchRequest,
+        rankers: impl IntoIterator<Item = (K, Ranker)>,
+    ) -> Result<Vec<Ranked<K>>, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
-        let _entered = tracing::info_span!("search_each", depth = plan.depth, n_rankers = rankers.len()).entered();
-        let models: Vec<_> = rankers.iter().map(|ranker| (ranker.clone(), self.model_of(ranker))).collect();
+        let contender = |(key, ranker)| Contender { key, model: self.model_of(&ranker), ranker };
+        let contenders: Vec<_> = rankers.into_iter().map(contender).collect();
+        let _entered = tracing::info_span!("search_each", depth = plan.depth, n_rankers = contenders.len()).entered();
         let candidates = self.retrieve(request, &plan)?;
         let first_stage = started.elapsed();
-        let mut ranked = self.answers(request, &plan, models, candidates);
+        let mut ranked = self.answers(request, &plan, contenders, candidates)?;
         for answer in ranked.iter_mut().filter_map(|ranked| ranked.answer.as_mut().ok()) {
             if request.snippets {
                 self.add_snippets(&request.query, &mut answer.hits)?;
@@ -297,30 +303,39 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
                 self.scorer.reranking(request, model, plan.deadline, reranked)?
             }
         };
-        let answer = reranking.answer(plan, model, candidates, started);
+        self.unless_refused(request, reranking.answer(plan, model, candidates, started))
+    }
+
+    /// Each ranker's answer from the candidates on. The times before and after are the caller's to add.
+    fn answers<K>(
+        &self,
+        request: &SearchRequest,
+        plan: &Plan,
+        contenders: Vec<Contender<K>>,
+        candidates: Vec<Candidate>,
+    ) -> Result<Vec<Ranked<K>>, PipelineError> {
+        let started = Instant::now();
+        let reranked = &candidates[..candidates.len().min(plan.depth.get())];
+        let rerankings = self.scorer.rerankings(request, contenders, plan.deadline, reranked);
+        let ranked = |(key, reranking): (K, ModelReranking)| {
+            let answer = match reranking {
+                Ok((model, reranking)) => {
+                    let answer = reranking.answer(plan, model, candidates.clone(), started);
+                    Ok(self.unless_refused(request, answer)?)
+                }
+                Err(error) => Err(error),
+            };
+            Ok(Ranked { key, answer })
+        };
+        rerankings.into_iter().map(ranked).collect()
+    }
+
+    /// The answer, unless it fell back for an overload that the request wants refused.
+    fn unless_refused(&self, request: &SearchRequest, answer: Answer) -> Result<Answer, PipelineError> {
         match answer.fallback.as_ref().filter(|_| request.on_overload == OnOverload::Refuse) {
             Some(reason) if reason.is_overload() => Err(self.overloaded(reason.clone())),
             _ => Ok(answer),
         }
-    }
-
-    /// The answer by each of the models (the first stage, where it is `None`) from the candidates on. The times before and
-    /// after are the caller's to add.
-    fn answers(
-        &self,
-        request: &SearchRequest,
-        plan: &Plan,
-        models: Vec<(Ranker, Result<Option<ModelVersion>, PipelineError>)>,
-        candidates: Vec<Candidate>,
-    ) -> Vec<Ranked> {
-        let started = Instant::now();
-        let reranked = &candidates[..candidates.len().min(plan.depth.get())];
-        let rerankings = self.scorer.rerankings(request, models, plan.deadline, reranked);
-        let ranked = |(ranker, reranking): RankerReranking| {
-            let answer = reranking.map(|(model, it)| it.answer(plan, model, candidates.clone(), started));
-            Ranked { ranker, answer }
-        };
-        rerankings.into_iter().map(ranked).collect()
     }
 
     /// The error in place of an answer that fell back for an overload.

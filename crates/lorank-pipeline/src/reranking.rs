@@ -23,8 +23,17 @@ pub(crate) struct Reranking {
     timings: Timings,
 }
 
-/// A ranker, its model (`None` for the first stage) and what that gave.
-pub(crate) type RankerReranking = (Ranker, Result<(Option<ModelVersion>, Reranking), PipelineError>);
+/// A model (`None` for the first stage) and what it gave.
+pub(crate) type ModelReranking = Result<(Option<ModelVersion>, Reranking), PipelineError>;
+
+/// One of several rankers of a request.
+pub(crate) struct Contender<K> {
+    /// What the caller calls it by.
+    pub(crate) key: K,
+    pub(crate) ranker: Ranker,
+    /// Its model; `None` for the first stage.
+    pub(crate) model: Result<Option<ModelVersion>, PipelineError>,
+}
 
 /// What the cache held of a request's pairs.
 struct Lookup {
@@ -87,15 +96,15 @@ impl<R: Reranker + 'static> Scorer<R> {
         Ok(unscored.finish(served))
     }
 
-    /// The candidates' scores under each of the rankers' models, each with its ranker. What has to be scored enters the queue
-    /// together.
-    pub(crate) fn rerankings(
+    /// The candidates' scores under each of the rankers' models, each with its ranker's key. What has to be scored enters the
+    /// queue together.
+    pub(crate) fn rerankings<K>(
         &self,
         request: &SearchRequest,
-        models: Vec<(Ranker, Result<Option<ModelVersion>, PipelineError>)>,
+        contenders: Vec<Contender<K>>,
         deadline: Option<Deadline>,
         candidates: &[Candidate],
-    ) -> Vec<RankerReranking> {
+    ) -> Vec<(K, ModelReranking)> {
         let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
         let prepare = |ranker: &Ranker, model: Option<ModelVersion>| {
             let (Ranker::Model(choice), Some(model)) = (ranker, model) else {
@@ -104,11 +113,11 @@ impl<R: Reranker + 'static> Scorer<R> {
             let (unscored, submission) = self.prepare(request, choice, &model, deadline, &pairs)?;
             Ok(Ranking { model: Some(model), unscored: Some(unscored), submission, served: None })
         };
-        let prepared = models.into_iter().map(|(ranker, model)| {
+        let prepared = contenders.into_iter().map(|Contender { key, ranker, model }| {
             let ranking = model.and_then(|model| prepare(&ranker, model));
-            (ranker, ranking)
+            (key, ranking)
         });
-        let mut rankings: Vec<(Ranker, Result<Ranking, PipelineError>)> = prepared.collect();
+        let mut rankings: Vec<(K, Result<Ranking, PipelineError>)> = prepared.collect();
         let started = Instant::now();
         let unserved = rankings.iter_mut().filter_map(|(_, ranking)| {
             let ranking = ranking.as_mut().ok()?;
@@ -118,7 +127,7 @@ impl<R: Reranker + 'static> Scorer<R> {
         for (ranking, served) in self.queue.score_all(unserved.collect()) {
             ranking.served = Some((served, started.elapsed()));
         }
-        rankings.into_iter().map(|(ranker, ranking)| (ranker, ranking.map(Ranking::finish))).collect()
+        rankings.into_iter().map(|(key, ranking)| (key, ranking.map(Ranking::finish))).collect()
     }
 
     /// Looks the pairs up, and encodes those that the cache does not hold.

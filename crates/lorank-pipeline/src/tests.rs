@@ -1,11 +1,14 @@
 //! The pipeline as a whole, over toy engines.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use lorank_cache::CacheConfig;
-use lorank_core::{BlendWeight, Candidate, Deadline, ErrorKind, Hit, Query, Score, ScoreOrigin};
+use lorank_core::{
+    AdapterId, BlendWeight, BoxError, Candidate, Deadline, EncodedPair, ErrorKind, Hit, ModelVersion, Query, Reranker,
+    Score, ScoreOrigin,
+};
 use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
 use proptest::prelude::*;
 
@@ -57,14 +60,14 @@ fn several_rankers_share_one_retrieval_and_one_batch() {
     let (together, engine) = pipeline(20, reranker(), PipelineConfig::default());
     let rankers = ["first-stage", "a", "none", "missing", "b"].map(|name| name.parse::<Ranker>().unwrap());
     let request = SearchRequest { snippets: true, ..page(2, 5) };
-    let answers = together.search_each(&request, &rankers).unwrap();
+    let answers = together.search_each(&request, rankers.iter().map(|ranker| (ranker, ranker.clone()))).unwrap();
     assert_eq!((together.first_stage().asked().len(), engine.n_calls(), engine.n_pairs()), (1, 1, 60));
-    assert!(answers.iter().map(|ranked| &ranked.ranker).eq(&rankers));
+    assert!(answers.iter().map(|ranked| ranked.key).eq(&rankers));
     let missing = answers[3].answer.as_ref().unwrap_err().to_string();
     assert_eq!(missing, "the adapter `missing` cannot be used");
 
     let (apart, _) = pipeline(20, reranker(), PipelineConfig::default());
-    for Ranked { ranker, answer } in answers.iter().filter(|ranked| ranked.answer.is_ok()) {
+    for Ranked { key: ranker, answer } in answers.iter().filter(|ranked| ranked.answer.is_ok()) {
         let request = match ranker {
             Ranker::FirstStage => SearchRequest { rerank: false, ..request.clone() },
             Ranker::Model(adapter) => SearchRequest { adapter: adapter.clone(), ..request.clone() },
@@ -72,6 +75,31 @@ fn several_rankers_share_one_retrieval_and_one_batch() {
         let (alone, answer) = (apart.search(&request).unwrap(), answer.as_ref().unwrap());
         assert_eq!((&alone.hits, &alone.ranking, &alone.model), (&answer.hits, &answer.ranking, &answer.model));
         assert_eq!((alone.reranked, alone.fallback.is_some()), (answer.reranked, false));
+    }
+}
+
+#[test]
+fn a_passage_is_the_same_memory_from_the_first_stage_to_the_model_and_the_hit() {
+    struct Seen(Mutex<Vec<Arc<str>>>);
+    impl Reranker for Seen {
+        fn resolve(&self, _: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
+            FakeReranker::hashing().resolve(None)
+        }
+        fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+            self.0.lock().unwrap().extend(batch.iter().map(|pair| pair.texts().unwrap().text.clone()));
+            batch.iter().map(|_| Ok(Score::new(1.0)?)).collect()
+        }
+    }
+    let documents = toy::candidates(7);
+    let passages: Vec<Arc<str>> = documents.iter().map(|document| document.text.clone()).collect();
+    let seen = Arc::new(Seen(Mutex::default()));
+    let pipeline = Pipeline::new(ToyFirstStage::new(documents), seen.clone(), PipelineConfig::default()).unwrap();
+    let answer = pipeline.search(&SearchRequest::new("query")).unwrap();
+    let scored = seen.0.lock().unwrap();
+    assert_eq!((scored.len(), answer.hits.len()), (7, 7));
+    for (passage, hit) in passages.iter().zip(&answer.hits) {
+        assert!(Arc::ptr_eq(passage, &hit.candidate.text));
+        assert!(scored.iter().any(|text| Arc::ptr_eq(passage, text)));
     }
 }
 
@@ -121,6 +149,11 @@ fn who_asks_for_it_is_refused_where_the_model_has_too_much_to_do() {
         let error = pipeline.search(&refused).unwrap_err();
         assert!(matches!(error, PipelineError::Overloaded { reason: Fallback::QueueFull, .. }), "{error:?}");
         assert_eq!(error.kind(), ErrorKind::Overloaded);
+        // Of several rankers, one that needs no model does not make up for one that does.
+        let error =
+            pipeline.search_each(&refused, [(0, Ranker::FirstStage), (1, "none".parse().unwrap())]).unwrap_err();
+        assert!(matches!(error, PipelineError::Overloaded { reason: Fallback::QueueFull, .. }), "{error:?}");
+        assert!(error.retry_after().is_some());
         gate.open();
     });
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError};
-use lorank_http::{AdapterHost, ModelTimes};
+use lorank_http::{AdapterHost, ModelStats};
 use lorank_registry_reranker::{AddError, RegistryReranker, add};
 
 use crate::allowed_source::AllowedSource;
@@ -55,10 +55,19 @@ impl AdapterHost for RegistryAdapters {
         self.reranker.residency()
     }
 
-    fn model_times(&self) -> Option<ModelTimes> {
+    fn model_stats(&self) -> Option<ModelStats> {
         let times = self.reranker.times();
         let forward =
             times.by_name().into_iter().map(|(_, took)| took).sum::<Duration>().saturating_sub(times.tokenise);
-        Some(ModelTimes { tokenise: times.tokenise, forward, n_tokens: times.n_tokens as u64 })
+        let kept = self.reranker.base().token_cache_stats();
+        Some(ModelStats {
+            tokenise: times.tokenise,
+            forward,
+            n_tokens: times.n_tokens as u64,
+            token_cache_hits: kept.hits,
+            token_cache_misses: kept.misses,
+            token_cache_entries: kept.entries as u64,
+            token_cache_bytes: kept.bytes as u64,
+        })
     }
 }

@@ -50,39 +50,39 @@ impl Collector for TopWithTies {
 
 /// A document with its score and its id's place among the segment's ids, which are in byte order.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct Match {
     score: Score,
     id: u64,
     doc: DocId,
 }
 
-impl Ord for Entry {
+impl Ord for Match {
     /// A better document is greater.
     fn cmp(&self, other: &Self) -> Ordering {
         self.score.total_cmp(&other.score).then(other.id.cmp(&self.id))
     }
 }
 
-impl PartialOrd for Entry {
+impl PartialOrd for Match {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl PartialEq for Match {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Entry {}
+impl Eq for Match {}
 
 /// The best documents of one segment so far, the worst of them on top.
 pub(crate) struct SegmentTop {
     depth: usize,
     segment: SegmentOrdinal,
     ids: Column<u64>,
-    heap: BinaryHeap<Reverse<Entry>>,
+    heap: BinaryHeap<Reverse<Match>>,
 }
 
 impl SegmentCollector for SegmentTop {
@@ -94,7 +94,7 @@ impl SegmentCollector for SegmentTop {
         if is_full && self.heap.peek().is_none_or(|Reverse(worst)| score < worst.score) {
             return;
         }
-        let entry = Entry { score, id: self.ids.first(doc).unwrap_or(u64::MAX), doc };
+        let entry = Match { score, id: self.ids.first(doc).unwrap_or(u64::MAX), doc };
         if !is_full {
             self.heap.push(Reverse(entry));
         } else if let Some(mut worst) = self.heap.peek_mut()
@@ -105,7 +105,7 @@ impl SegmentCollector for SegmentTop {
     }
 
     fn harvest(self) -> Self::Fruit {
-        let address = |entry: Entry| (entry.score, DocAddress::new(self.segment, entry.doc));
+        let address = |entry: Match| (entry.score, DocAddress::new(self.segment, entry.doc));
         self.heap.into_iter().map(|Reverse(entry)| address(entry)).collect()
     }
 }

@@ -15,7 +15,7 @@ use super::index_dir::IndexDir;
 use super::search::SyntaxArg;
 use crate::filter::parse_filter;
 use crate::flags::ModelFlags;
-use crate::output::compare::{Entry, Order, render};
+use crate::output::compare::{Order, Row, render};
 use crate::output::text::{count, duration};
 use crate::{models, output};
 
@@ -72,9 +72,10 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
         snippets: args.json,
         ..SearchRequest::from_query(query)
     };
-    let ranked = pipeline.search_each(&request, &rankers)?.into_iter();
+    let ranked =
+        pipeline.search_each(&request, rankers.into_iter().map(|ranker| (ranker.to_string(), ranker)))?.into_iter();
     let answers: Vec<(String, Answer)> =
-        ranked.map(|ranked| Ok((ranked.ranker.to_string(), ranked.answer?))).collect::<Result<_, PipelineError>>()?;
+        ranked.map(|ranked| Ok((ranked.key, ranked.answer?))).collect::<Result<_, PipelineError>>()?;
     let named: Vec<(&str, &Answer)> = answers.iter().map(|(name, answer)| (name.as_str(), answer)).collect();
     if args.json {
         let comparison = Comparison::shaped(&args.query, &named, &RequestId::generate(), &AnswerShape::default());
@@ -111,7 +112,7 @@ fn order(name: &str, answer: &Answer) -> Order {
     let entries = answer.hits.iter().map(|hit| {
         let candidate = &hit.candidate;
         let text = candidate.title.as_deref().filter(|title| !title.is_empty()).unwrap_or(&candidate.text);
-        Entry {
+        Row {
             rank: hit.rank,
             first_stage_rank: answer.reranked.then_some(hit.first_stage_rank),
             is_relevant: false,

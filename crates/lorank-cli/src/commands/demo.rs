@@ -17,7 +17,7 @@ use lorank_tantivy::{BulkOptions, Document, Index, IndexSettings, WriterOptions,
 use serde::Deserialize;
 
 use crate::models;
-use crate::output::compare::{Entry, Order, render};
+use crate::output::compare::{Order, Row, render};
 use crate::output::style::{FAINT, STRONG, UP, paint};
 use crate::output::text::{count, duration};
 use crate::output::{self, progress};
@@ -143,7 +143,7 @@ fn show(pipeline: &ServedPipeline, question: &Question, n: usize, is_quiet: bool
 
 fn comparison(answer: &Answer, question: &Question, columns: usize) -> String {
     let is_relevant = |hit: &Hit| hit.candidate.id.as_str() == question.answered_by;
-    let entry = |hit: &Hit, rank, first_stage_rank| Entry {
+    let entry = |hit: &Hit, rank, first_stage_rank| Row {
         rank,
         first_stage_rank,
         is_relevant: is_relevant(hit),

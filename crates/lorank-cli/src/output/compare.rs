@@ -7,11 +7,11 @@ use super::text::{cut, one_line, pad, width};
 /// One order, best first.
 pub(crate) struct Order {
     pub heading: String,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Row>,
 }
 
 /// A document in an order.
-pub(crate) struct Entry {
+pub(crate) struct Row {
     pub rank: usize,
     /// Its place in the other order, where that came first.
     pub first_stage_rank: Option<usize>,
@@ -45,7 +45,7 @@ pub(crate) fn render(orders: &[&Order], columns: usize) -> String {
 fn lines(order: &Order, columns: usize) -> Vec<String> {
     let heading = paint(STRONG, cut(&order.heading, columns));
     let moves_width = order.entries.iter().map(|entry| width(&moved(entry))).max().unwrap_or(0);
-    let entry = |entry: &Entry| {
+    let entry = |entry: &Row| {
         let start = match moves_width {
             0 => format!("{:>2}", entry.rank),
             _ => format!("{:>2} {}", entry.rank, pad(&moved(entry), moves_width)),
@@ -58,7 +58,7 @@ fn lines(order: &Order, columns: usize) -> Vec<String> {
     std::iter::once(heading).chain(order.entries.iter().map(entry)).collect()
 }
 
-fn moved(entry: &Entry) -> String {
+fn moved(entry: &Row) -> String {
     entry.first_stage_rank.map_or(String::new(), |before| arrow(entry.rank, before))
 }
 
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn order(heading: &str, entries: &[(usize, Option<usize>, bool, &str)]) -> Order {
-        let entries = entries.iter().map(|&(rank, first_stage_rank, is_relevant, text)| Entry {
+        let entries = entries.iter().map(|&(rank, first_stage_rank, is_relevant, text)| Row {
             rank,
             first_stage_rank,
             is_relevant,

@@ -88,14 +88,18 @@ impl ServiceCollector {
     }
 
     fn model(&self, to: &mut Encoder<'_>) -> fmt::Result {
-        let Some(times) = self.service.adapters.as_ref().and_then(|adapters| adapters.model_times()) else {
+        let Some(stats) = self.service.adapters.as_ref().and_then(|adapters| adapters.model_stats()) else {
             return Ok(());
         };
-        let tokenise = times.tokenise.as_secs_f64();
+        let tokenise = stats.tokenise.as_secs_f64();
         to.counter("model_tokenise_seconds", "How long texts were turned into tokens", tokenise)?;
         let help = "How long forward passes took, the times of all threads together";
-        to.counter("model_forward_seconds", help, times.forward.as_secs_f64())?;
-        to.counter("model_tokens", "Tokens that went through the model, as its tokenizer counts", times.n_tokens)
+        to.counter("model_forward_seconds", help, stats.forward.as_secs_f64())?;
+        to.counter("model_tokens", "Tokens that went through the model, as its tokenizer counts", stats.n_tokens)?;
+        to.counter("token_cache_hits", "Documents whose tokens were kept", stats.token_cache_hits)?;
+        to.counter("token_cache_misses", "Documents that had to be tokenized", stats.token_cache_misses)?;
+        to.gauge("token_cache_entries", "Documents whose tokens are kept", stats.token_cache_entries as f64)?;
+        to.gauge("token_cache_bytes", "The memory that kept tokens take, about", stats.token_cache_bytes as f64)
     }
 }
 

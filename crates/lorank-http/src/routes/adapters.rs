@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use lorank_adapters::{Entry, Outcome, RegistryError, State as Registered};
 use lorank_core::AdapterId;
-use lorank_experiments::looking_up;
+use lorank_experiments::experiments_naming;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -245,7 +245,7 @@ impl App {
         let Some(store) = self.service.engine.store() else { return Ok(Vec::new()) };
         let (running, state) = (store.running(), self.adapters()?.registry().state());
         let names: Vec<&AdapterId> = std::iter::once(id).chain(state.aliases_of(id)).collect();
-        let users = looking_up(&names, &running, now_millis());
+        let users = experiments_naming(&names, &running, now_millis());
         Ok(users.iter().map(|one| format!("experiment `{}`", one.id)).collect())
     }
 

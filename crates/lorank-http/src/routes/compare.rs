@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::search::CancelOnDrop;
 use crate::request_id::Arrival;
-use crate::wire::{Asked, Comparison, ErrorAnswer};
+use crate::wire::{Comparison, ErrorAnswer, ParsedSearch};
 use crate::{SearchBody, ServerError};
 
 /// How many rankers one comparison may have.
@@ -87,13 +87,12 @@ pub(crate) async fn compare(
         syntax: body.syntax,
         ..SearchBody::default()
     };
-    let Asked { request, shape, .. } = search.into_request(arrival.at)?;
+    let ParsedSearch { request, shape, .. } = search.into_request(arrival.at)?;
     let _cancel = CancelOnDrop(request.cancellation.clone());
     let work = move |app: &App| {
         let ranked = app.service.engine.search_each(&request, &rankers)?.into_iter();
-        let answers: Vec<(String, Answer)> = ranked
-            .map(|ranked| Ok((ranked.ranker.to_string(), ranked.answer?)))
-            .collect::<Result<_, PipelineError>>()?;
+        let answers: Vec<(String, Answer)> =
+            ranked.map(|ranked| Ok((ranked.key.to_string(), ranked.answer?))).collect::<Result<_, PipelineError>>()?;
         let named: Vec<(&str, &Answer)> = answers.iter().map(|(name, answer)| (name.as_str(), answer)).collect();
         let comparison = Comparison::shaped(&request.query.text, &named, &arrival.request_id, &shape);
         let body = serde_json::to_vec(&comparison).expect("the answer's keys are all texts");

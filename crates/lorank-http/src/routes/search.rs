@@ -12,7 +12,7 @@ use lorank_pipeline::{Cancellation, Fallback};
 use super::{App, Params, now_millis};
 use crate::json::parse;
 use crate::request_id::Arrival;
-use crate::wire::{Asked, ErrorAnswer, PartJson};
+use crate::wire::{ErrorAnswer, ParsedSearch, ParticipationJson};
 use crate::{OnOverloadJson, RetryAfter, SearchAnswer, SearchBody, ServerError};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -95,7 +95,7 @@ async fn search(
         body.unit_id = unit_id(headers)?;
     }
     let on_overload = body.on_overload;
-    let Asked { request, shape, unit_id, experiment, arm } = body.into_request(arrival.at)?;
+    let ParsedSearch { request, shape, unit_id, experiment, arm } = body.into_request(arrival.at)?;
     let _cancel = CancelOnDrop(request.cancellation.clone());
     let request_id = arrival.request_id.to_string();
     let trial = Trial { request, request_id, unit_id, experiment, arm, at_millis: now_millis() };
@@ -107,7 +107,7 @@ async fn search(
         }
         let query = &trial.request.query.text;
         let mut answer = SearchAnswer::shaped(query, &answered.answer, &arrival.request_id, &shape);
-        answer.experiment = answered.participation.as_ref().map(PartJson::new);
+        answer.experiment = answered.participation.as_ref().map(ParticipationJson::new);
         let body = serde_json::to_vec(&answer).expect("the answer's keys are all texts");
         let headers = [(header::CONTENT_TYPE, "application/json".to_owned()), (SERVER_TIMING, server_timing(&answer))];
         Ok((headers, body).into_response())
@@ -116,14 +116,10 @@ async fn search(
 }
 
 impl App {
-    /// The error in place of an answer that fell back, if there is to be one.
+    /// The error in place of an answer that fell back, if there is to be one. A caller that does not say can do better with a
+    /// full queue than take an order that was not asked for: try again, or go to another server.
     fn refusal(&self, on_overload: Option<OnOverloadJson>, reason: &Fallback) -> Option<ServerError> {
-        let refuses = match on_overload {
-            // A caller that does not say can do better with a full queue than take an order that was not asked for: try again, or
-            // go to another server.
-            None => *reason == Fallback::QueueFull,
-            Some(on_overload) => on_overload == OnOverloadJson::Refuse,
-        };
+        let refuses = on_overload.is_none() && *reason == Fallback::QueueFull;
         self.overload_of(reason).filter(|_| refuses)
     }
 

@@ -27,7 +27,7 @@ pub struct SearchAnswer<'a> {
     /// The base model; null where reranking was not asked for.
     pub base_model: Option<&'a str>,
     /// The experiment that was part of it; null where none was.
-    pub experiment: Option<PartJson<'a>>,
+    pub experiment: Option<ParticipationJson<'a>>,
     /// How many candidates the first stage found within `depth`.
     pub n_candidates: usize,
     /// How many of them were left out for a rerank score below `min_rerank_score`; null where none was given, or none applied:
@@ -46,7 +46,7 @@ pub struct SearchAnswer<'a> {
 /// The part that an experiment had in an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = ExperimentPart)]
-pub struct PartJson<'a> {
+pub struct ParticipationJson<'a> {
     /// The experiment's id.
     pub id: &'a str,
     /// The arm that ranked; null where the arms were interleaved.
@@ -198,7 +198,7 @@ impl<'a> SearchAnswer<'a> {
     }
 }
 
-impl<'a> PartJson<'a> {
+impl<'a> ParticipationJson<'a> {
     pub(crate) fn new(part: &'a Participation) -> Self {
         let failed = |failed: &'a FailedArm| FailedArmJson {
             arm: &failed.arm,

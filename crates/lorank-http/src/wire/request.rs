@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use lorank_core::{BlendWeight, Deadline, Query, QuerySyntax, Score};
-use lorank_pipeline::{AdapterChoice, SearchRequest};
+use lorank_pipeline::{AdapterChoice, OnOverload, SearchRequest};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
 use utoipa::{IntoParams, ToSchema};
@@ -77,7 +77,7 @@ pub struct SearchBody {
 
 /// A search that was read: what the pipeline is asked, what experiments are told, and how the answer is to look.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ParsedSearch {
     /// What the pipeline is asked.
     pub request: SearchRequest,
     /// How the answer is to look.
@@ -187,7 +187,7 @@ impl SearchBody {
     ///
     /// # Errors
     /// No query, or a value that cannot be.
-    pub fn into_request(self, arrival: Instant) -> Result<Asked, ServerError> {
+    pub fn into_request(self, arrival: Instant) -> Result<ParsedSearch, ServerError> {
         let invalid = |field: &str, problem: String| ServerError::InvalidValue { field: field.to_owned(), problem };
         let text = self.query.ok_or_else(|| invalid("query", "is missing".to_owned()))?;
         let syntax = self.syntax.unwrap_or(SyntaxJson::Plain).into();
@@ -220,10 +220,14 @@ impl SearchBody {
             min_rerank_score,
             deadline: deadline.map(Deadline::at),
             snippets: self.snippets.unwrap_or(true),
+            on_overload: match self.on_overload {
+                Some(OnOverloadJson::Refuse) => OnOverload::Refuse,
+                Some(OnOverloadJson::Fallback) | None => OnOverload::Fallback,
+            },
             ..SearchRequest::from_query(Query { text, syntax, filters })
         };
         let shape = AnswerShape { fields: self.fields, explain: self.explain.unwrap_or(false) };
-        Ok(Asked { request, shape, unit_id: self.unit_id, experiment: self.experiment, arm: self.arm })
+        Ok(ParsedSearch { request, shape, unit_id: self.unit_id, experiment: self.experiment, arm: self.arm })
     }
 }
 

@@ -77,7 +77,7 @@ fn warn(
         warn_of_experiments(&registry::used_by(&args.id, state, &experiments, now_millis), &args.id);
     }
     if let Some(alias) = args.alias.as_ref().filter(|_| moved_from.is_some_and(|old| *old != args.id)) {
-        warn_of_experiments(&lorank_experiments::looking_up(&[alias], &experiments, now_millis), alias);
+        warn_of_experiments(&lorank_experiments::experiments_naming(&[alias], &experiments, now_millis), alias);
     }
     Ok(())
 }

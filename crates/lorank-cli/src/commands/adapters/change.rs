@@ -51,7 +51,7 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool) -> anyho
     let old = registry.set_alias(&args.name, &args.id)?.filter(|old| *old != args.id);
     if old.is_some() {
         warn_of_experiments(
-            &lorank_experiments::looking_up(&[&args.name], &running(data)?, times::now_millis()),
+            &lorank_experiments::experiments_naming(&[&args.name], &running(data)?, times::now_millis()),
             &args.name,
         );
     }
@@ -67,7 +67,7 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool) -> anyho
 
 pub(crate) fn unalias(args: &UnaliasArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
     let registry = registry_with(&args.name, data)?;
-    let users = named(&lorank_experiments::looking_up(&[&args.name], &running(data)?, times::now_millis()));
+    let users = named(&lorank_experiments::experiments_naming(&[&args.name], &running(data)?, times::now_millis()));
     if !users.is_empty() && !args.force {
         bail!("alias `{}` is in use by {}; end that first, or force the removal", args.name, users.join(", "));
     }
