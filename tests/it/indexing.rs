@@ -89,7 +89,7 @@ fn settings_of_an_index_are_kept() {
 fn an_answer_is_a_list_for_people() {
     let text = indexed().run(&["search", "--index", "i", "--no-rerank", "light bulb"]);
     let (list, summary) = text.rsplit_once("\n\n").unwrap();
-    assert!(summary.starts_with("first-stage order, in "), "{summary}");
+    assert!(summary.starts_with("3 documents match; first-stage order, in "), "{summary}");
     insta::assert_snapshot!(list, @r"
     rank  first stage  document
        1         1.45  year  Light year

@@ -37,7 +37,8 @@ fn values(text: &str) -> Vec<Value> {
     parts.map(|part| read(part.trim())).collect()
 }
 
-fn read(text: &str) -> Value {
+/// A value as it is typed.
+pub(crate) fn read(text: &str) -> Value {
     let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     if let Some(text) = unquoted {
         return text.into();

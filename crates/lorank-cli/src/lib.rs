@@ -12,6 +12,7 @@ mod commands;
 mod config_file;
 mod data;
 mod environment;
+mod facet;
 mod failure;
 mod filter;
 mod flags;

@@ -219,6 +219,30 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A field that documents cannot be sorted by.
+    #[error("the sort field `{field}` {problem}")]
+    InvalidSort {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A field that an expression takes numbers from, and that has none.
+    #[error("the field `{field}` of the expression {problem}")]
+    InvalidRankBy {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A facet that cannot be counted.
+    #[error("the facet on `{field}` {problem}")]
+    InvalidFacet {
+        /// The facet's field.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 /// A line that is no document: where it stands, its bytes, and why. As an error its text is the place; the cause is its
@@ -253,7 +277,10 @@ impl Error {
             | Self::NoId { .. }
             | Self::InvalidId { .. }
             | Self::InvalidField { .. }
-            | Self::InvalidFilter { .. } => ErrorKind::Invalid,
+            | Self::InvalidFilter { .. }
+            | Self::InvalidSort { .. }
+            | Self::InvalidFacet { .. }
+            | Self::InvalidRankBy { .. } => ErrorKind::Invalid,
             Self::TooLong { .. } => ErrorKind::TooLarge,
             Self::NewerFormat { .. } => ErrorKind::UnsupportedFormat,
             Self::AlreadyExists { .. } | Self::SettingsDiffer { .. } | Self::WriterBusy { .. } => ErrorKind::Conflict,

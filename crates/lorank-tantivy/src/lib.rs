@@ -51,6 +51,8 @@ pub mod collector;
 mod dates;
 mod document;
 mod error;
+mod facets;
+mod field_values;
 mod filter;
 mod first_stage;
 #[doc(hidden)]
@@ -66,6 +68,7 @@ mod schema;
 mod selection;
 mod settings;
 mod shared_writer;
+mod sort;
 mod top;
 mod writer;
 

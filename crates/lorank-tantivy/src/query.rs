@@ -51,6 +51,7 @@ fn build_text(query: &Query, parts: &Parts) -> Result<Option<Box<dyn EngineQuery
     match query.syntax {
         QuerySyntax::Plain => Ok(plain(&query.text, parts)),
         QuerySyntax::Advanced => advanced(&query.text, parts),
+        QuerySyntax::MatchAll => Ok(Some(Box::new(AllQuery))),
         _ => Err(Error::InvalidQuery { problem: "it has a syntax that this version does not know".to_owned() }),
     }
 }

@@ -79,8 +79,9 @@ async fn an_answer_has_the_promised_keys_in_order() {
             r#""fields":{{"year":2002}},"snippet":"<b>text</b> of document 2"}},"#,
             r#"{{"id":"d1","rank":2,"rerank_score":-0.25,"first_stage_score":3.0,"first_stage_rank":1,"#,
             r#""fields":{{"year":2001}},"snippet":"<b>text</b> of document 1"}}],"#,
-            r#""reranked":true,"fallback":null,"adapter":{{"id":"qa","digest":"{}"}},"base_model":"toy","#,
-            r#""experiment":null,"n_candidates":2,"n_left_out":null,"depth":2,"cache":{{"hits":0,"misses":2}},"timings_millis":"#,
+            r#""reranked":true,"rank_by":null,"fallback":null,"adapter":{{"id":"qa","digest":"{}"}},"base_model":"toy","#,
+            r#""experiment":null,"total_hits":2,"total_hits_relation":"gte","facets":null,"n_candidates":2,"#,
+            r#""n_left_out":null,"depth":2,"cache":{{"hits":0,"misses":2}},"timings_millis":"#,
         ),
         digest
     );
@@ -202,6 +203,10 @@ fn null_is_the_default() {
         "rerank",
         "blend_weight",
         "min_rerank_score",
+        "match_all",
+        "sort",
+        "facets",
+        "rank_by",
         "deadline_millis",
         "filters",
         "snippets",

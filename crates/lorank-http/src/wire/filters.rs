@@ -5,6 +5,9 @@ use serde_json::{Map, Value as Json};
 
 use crate::ServerError;
 
+/// The key that filters stand under.
+const ROOT: &str = "filters";
+
 /// Reads filters. Every condition must hold, so their order means nothing.
 pub(crate) fn read(filters: Map<String, Json>) -> Result<Vec<Filter>, ServerError> {
     filters.into_iter().map(|(field, test)| Ok(Filter { test: read_test(&field, test)?, field })).collect()
@@ -13,19 +16,20 @@ pub(crate) fn read(filters: Map<String, Json>) -> Result<Vec<Filter>, ServerErro
 /// One value: equal to it. A list: equal to one of them. An object: bounds.
 fn read_test(field: &str, test: Json) -> Result<Test, ServerError> {
     match test {
-        Json::Object(bounds) => read_range(field, bounds),
+        Json::Object(bounds) => read_range(ROOT, field, bounds),
         Json::Array(values) if values.is_empty() => {
-            Err(invalid(field, "is an empty list, which no document can match"))
+            Err(invalid(ROOT, field, "is an empty list, which no document can match"))
         }
         Json::Array(values) => {
-            let values = values.into_iter().map(|value| read_value(field, value));
+            let values = values.into_iter().map(|value| read_value(ROOT, field, value));
             Ok(Test::AnyOf(values.collect::<Result<_, _>>()?))
         }
-        value => Ok(Test::AnyOf(vec![read_value(field, value)?])),
+        value => Ok(Test::AnyOf(vec![read_value(ROOT, field, value)?])),
     }
 }
 
-fn read_range(field: &str, bounds: Map<String, Json>) -> Result<Test, ServerError> {
+/// The bounds of a range; errors name the path below the key `root`.
+pub(super) fn read_range(root: &str, path: &str, bounds: Map<String, Json>) -> Result<Test, ServerError> {
     let (mut lower, mut upper) = (None, None);
     for (name, bound) in bounds {
         let (side, is_included) = match name.as_str() {
@@ -33,37 +37,43 @@ fn read_range(field: &str, bounds: Map<String, Json>) -> Result<Test, ServerErro
             "gt" => (&mut lower, false),
             "lte" => (&mut upper, true),
             "lt" => (&mut upper, false),
-            _ => return Err(invalid(&format!("{field}.{name}"), "is unknown; bounds are `gte`, `gt`, `lte` and `lt`")),
+            _ => {
+                return Err(invalid(
+                    root,
+                    &format!("{path}.{name}"),
+                    "is unknown; bounds are `gte`, `gt`, `lte` and `lt`",
+                ));
+            }
         };
         if bound.is_boolean() {
-            return Err(invalid(&format!("{field}.{name}"), "is true or false, which cannot be a bound"));
+            return Err(invalid(root, &format!("{path}.{name}"), "is true or false, which cannot be a bound"));
         }
-        let bound = read_value(&format!("{field}.{name}"), bound)?;
+        let bound = read_value(root, &format!("{path}.{name}"), bound)?;
         if side.replace((bound, is_included)).is_some() {
-            return Err(invalid(field, "has two bounds on one side"));
+            return Err(invalid(root, path, "has two bounds on one side"));
         }
     }
     if lower.is_none() && upper.is_none() {
-        return Err(invalid(field, "has no bounds; give `gte`, `gt`, `lte` or `lt`"));
+        return Err(invalid(root, path, "has no bounds; give `gte`, `gt`, `lte` or `lt`"));
     }
     Ok(Test::Range { lower, upper })
 }
 
-fn read_value(path: &str, value: Json) -> Result<Value, ServerError> {
+fn read_value(root: &str, path: &str, value: Json) -> Result<Value, ServerError> {
     match value {
         Json::Bool(value) => Ok(Value::Bool(value)),
         Json::String(text) => Ok(Value::Text(text.into())),
         Json::Number(number) => {
             let whole = number.as_i64().map(Value::Integer).or_else(|| number.as_u64().map(Value::Unsigned));
-            whole.or_else(|| number.as_f64().map(Value::Float)).ok_or_else(|| invalid(path, "is out of range"))
+            whole.or_else(|| number.as_f64().map(Value::Float)).ok_or_else(|| invalid(root, path, "is out of range"))
         }
-        Json::Null => Err(invalid(path, "is null; a filter takes texts, numbers, true and false")),
-        Json::Array(_) | Json::Object(_) => Err(invalid(path, "is nested too deep for a filter")),
+        Json::Null => Err(invalid(root, path, "is null; a filter takes texts, numbers, true and false")),
+        Json::Array(_) | Json::Object(_) => Err(invalid(root, path, "is nested too deep for a filter")),
     }
 }
 
-fn invalid(path: &str, problem: &str) -> ServerError {
-    ServerError::InvalidValue { field: format!("filters.{path}"), problem: problem.to_owned() }
+fn invalid(root: &str, path: &str, problem: &str) -> ServerError {
+    ServerError::InvalidValue { field: format!("{root}.{path}"), problem: problem.to_owned() }
 }
 
 #[cfg(test)]
