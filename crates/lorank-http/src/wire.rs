@@ -6,7 +6,6 @@ mod compare;
 mod documents;
 mod errors;
 mod experiments;
-mod facets;
 mod filters;
 mod request;
 mod rerank;
@@ -16,7 +15,7 @@ mod value;
 pub(crate) use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
     AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson,
-    ParticipationJson, RankedByJson, SearchAnswer, TimingsJson,
+    ParticipationJson, SearchAnswer, TimingsJson,
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
 pub(crate) use documents::{BulkAnswer, DeleteAnswer, DeleteBody, StoredDocument};
@@ -26,7 +25,6 @@ pub(crate) use errors::{
 pub(crate) use experiments::{
     EventsAnswer, EventsBody, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList,
 };
-pub use facets::{BoundsJson, FacetJson, FacetsJson, RangeCountJson, ValueCountJson};
 pub(crate) use filters::read as read_filters;
 pub use request::{OnOverloadJson, ParsedSearch, SearchBody, SyntaxJson};
 pub(crate) use rerank::{

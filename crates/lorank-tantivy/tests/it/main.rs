@@ -10,7 +10,6 @@ mod index;
 mod inputs;
 mod queries;
 mod ranking;
-mod retrieval;
 mod shared;
 mod snippets;
 
