@@ -19,5 +19,5 @@ mod operating;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod reranking;
+mod searching;
 mod serving;
-mod values;

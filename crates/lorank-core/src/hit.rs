@@ -14,12 +14,23 @@ pub struct Hit {
     /// What the hit was ordered by where the order is blended; `None` where the rerank score counts alone, and for a hit that
     /// has none.
     pub blend: Option<Blend>,
+    /// What the hit was ordered by where an expression orders; `None` where scores do, and for a hit past the depth.
+    pub ranked_by: Option<RankedBy>,
     /// The 1-based place in the first stage's list.
     pub first_stage_rank: usize,
     /// The document, with the first stage's score.
     pub candidate: Candidate,
     /// A passage of the text with the matched terms marked, where the first stage makes one.
     pub snippet: Option<Snippet>,
+}
+
+/// The value of an expression that ranks, and what it was made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankedBy {
+    /// The value; `None` where it is no number.
+    pub value: Option<f64>,
+    /// Each name that the expression reads, with its value for this document; `None` where that is no number.
+    pub inputs: Vec<(String, Option<f64>)>,
 }
 
 /// Where a rerank score comes from. The score is the same to the bit.

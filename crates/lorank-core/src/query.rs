@@ -22,11 +22,18 @@ pub enum QuerySyntax {
     Plain,
     /// The first stage's own query language; a malformed query is an error.
     Advanced,
+    /// No words: every document matches, and the text is not read.
+    MatchAll,
 }
 
 impl Query {
     /// A query of plain words, without filters.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), syntax: QuerySyntax::Plain, filters: Vec::new() }
+    }
+
+    /// A query that every document matches, without filters.
+    pub fn match_all() -> Self {
+        Self { text: String::new(), syntax: QuerySyntax::MatchAll, filters: Vec::new() }
     }
 }

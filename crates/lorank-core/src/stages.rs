@@ -4,14 +4,16 @@ use std::num::NonZeroUsize;
 
 use crate::causes::BoxError;
 use crate::group::Group;
-use crate::{AdapterId, Candidate, Deadline, EncodedPair, ModelVersion, Query, Score, Snippet};
+use crate::{
+    AdapterId, Candidate, Deadline, EncodedPair, ModelVersion, Query, Retrieval, Retrieved, Score, Snippet, TotalHits,
+};
 
 /// The query cannot be answered as it stands, and another can: what a first stage returns, boxed, where the caller and not
 /// the engine is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InvalidQuery {
-    /// The part of the [`Query`] at fault: `query` (its text) or `filters`.
+    /// The part of the [`Retrieval`] at fault: `query` (the query's text), `filters`, `sort`, `facets` or `rank_by`.
     pub field: &'static str,
     /// What is wrong with it.
     pub message: String,
@@ -39,6 +41,27 @@ pub trait FirstStage: Send + Sync {
     /// [`InvalidQuery`] for a query that is malformed, else whatever keeps the engine from answering; there is no fallback
     /// below the first stage.
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError>;
+
+    /// The candidates in the order that is asked for, the number of documents that match, and the facets.
+    ///
+    /// The default is [`retrieve`](Self::retrieve): it refuses sort keys and facets, takes every numeric field for one that
+    /// documents have, and knows the number of documents that match only where it is below the depth.
+    ///
+    /// # Errors
+    /// As [`retrieve`](Self::retrieve), and [`InvalidQuery`] for a field that cannot be sorted by or counted.
+    fn search(&self, retrieval: &Retrieval<'_>) -> Result<Retrieved, BoxError> {
+        let refused =
+            |field, what| InvalidQuery { field, message: format!("this first stage cannot {what} by fields") };
+        if !retrieval.sort.is_empty() {
+            return Err(refused("sort", "sort").into());
+        }
+        if !retrieval.facets.is_empty() {
+            return Err(refused("facets", "count").into());
+        }
+        let candidates = self.retrieve(retrieval.query, retrieval.depth)?;
+        let total_hits = TotalHits::of_found(candidates.len(), retrieval.depth);
+        Ok(Retrieved { candidates, total_hits, facets: Vec::new() })
+    }
 
     /// A passage of each candidate with the query's terms marked, in the candidates' order.
     /// It is asked for the hits that are returned, not for all that were retrieved. Engines without snippets keep this default.
@@ -85,6 +108,10 @@ pub trait Reranker: Send + Sync {
 impl<T: FirstStage + ?Sized> FirstStage for std::sync::Arc<T> {
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
         (**self).retrieve(query, depth)
+    }
+
+    fn search(&self, retrieval: &Retrieval<'_>) -> Result<Retrieved, BoxError> {
+        (**self).search(retrieval)
     }
 
     fn snippets(&self, query: &Query, candidates: &[&Candidate]) -> Result<Vec<Option<Snippet>>, BoxError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lorank_core::{FirstStage, ModelVersion, Reranker};
 use lorank_experiment_store::ExperimentStore;
 use lorank_experiments::{Assigned, Exposure, NO_TEAM};
-use lorank_pipeline::{Answer, Fallback, Pipeline, PipelineError, Ranker, SearchRequest};
+use lorank_pipeline::{Answer, Fallback, Pipeline, PipelineError, RankByChoice, Ranker, SearchRequest};
 
 use crate::ExperimentPipelineError;
 use crate::choice::{Choice, Chosen, choose, ranker};
@@ -83,10 +83,10 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         trial: &Trial,
         chosen: &Chosen<'_>,
     ) -> Result<(ExperimentAnswer, Option<Assigned>), ExperimentPipelineError> {
-        let arm = &chosen.experiment.arms[chosen.arm];
+        let (arm, request) = (&chosen.experiment.arms[chosen.arm], &trial.request);
         let request = match ranker(&arm.model) {
-            Ranker::FirstStage => SearchRequest { rerank: false, ..trial.request.clone() },
-            Ranker::Model(adapter) => SearchRequest { adapter, rerank: true, ..trial.request.clone() },
+            Ranker::FirstStage => SearchRequest { rerank: false, rank_by: without_scores(request), ..request.clone() },
+            Ranker::Model(adapter) => SearchRequest { adapter, rerank: true, ..request.clone() },
         };
         let is_own_choice = trial.arm.is_none() && chosen.forced;
         let answer = match self.pipeline.search(&request) {
@@ -127,7 +127,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
 
     /// The first stage's order for nobody's credit, since no arm could rank.
     fn without_arms(&self, request: &SearchRequest, failed: Vec<FailedArm>) -> Result<Mixed, ExperimentPipelineError> {
-        let plain = SearchRequest { rerank: false, snippets: false, ..request.clone() };
+        let plain = SearchRequest { snippets: false, ..in_first_stage_order(request) };
         let answer = self.pipeline.search(&plain)?;
         let messages: Vec<String> = failed.iter().map(|arm| format!("arm `{}`: {}", arm.arm, arm.message)).collect();
         let fallback = Some(Fallback::RerankerFailed { message: messages.join("; ") });
@@ -139,7 +139,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     fn without_model(&self, request: &SearchRequest, error: &PipelineError) -> Result<Answer, ExperimentPipelineError> {
         let fallback = fallback_of(error);
         tracing::warn!("answered in first-stage order: {fallback}");
-        let answer = self.pipeline.search(&SearchRequest { rerank: false, ..request.clone() })?;
+        let answer = self.pipeline.search(&in_first_stage_order(request))?;
         Ok(Answer { fallback: Some(fallback), ..answer })
     }
 }
@@ -147,6 +147,19 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
 impl<F, R> std::fmt::Debug for ExperimentPipeline<F, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ExperimentPipeline").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// What falls back: neither reranked nor ordered by an expression.
+fn in_first_stage_order(request: &SearchRequest) -> SearchRequest {
+    SearchRequest { rerank: false, rank_by: RankByChoice::Scores, ..request.clone() }
+}
+
+/// What orders the first stage's arm: not an expression that needs rerank scores, which the arm has none of.
+fn without_scores(request: &SearchRequest) -> RankByChoice {
+    match &request.rank_by {
+        RankByChoice::Expression(rank_by) if rank_by.needs_rerank_score() => RankByChoice::Scores,
+        choice => choice.clone(),
     }
 }
 

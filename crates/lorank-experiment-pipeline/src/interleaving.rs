@@ -67,12 +67,16 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
         misses: answers.iter().map(|answer| answer.cache.misses).sum(),
     };
     let (n_candidates, depth) = (answers[0].n_candidates, answers[0].depth);
+    let (total_hits, facets) = (answers[0].total_hits, answers[0].facets.clone());
+    // Arms can have expressions of their own, and naming them would tell whose hits are whose.
+    let is_same = answers.iter().all(|answer| answer.rank_by == answers[0].rank_by);
+    let rank_by = answers[0].rank_by.clone().filter(|_| is_same);
     let reranked = answers.iter().any(|answer| answer.reranked);
     let mut of_document: HashMap<usize, Hit> =
         answers.into_iter().flat_map(|answer| answer.hits).map(|hit| (hit.first_stage_rank, hit)).collect();
     let hit = |(at, drafted): (usize, &Drafted<usize>)| {
         let hit = of_document.remove(&drafted.id).expect("it is drafted once, from one of the answers");
-        Hit { rank: at + 1, rerank_score: None, score_origin: None, blend: None, ..hit }
+        Hit { rank: at + 1, rerank_score: None, score_origin: None, blend: None, ranked_by: None, ..hit }
     };
     let all: Vec<Hit> = drafted.iter().enumerate().map(hit).collect();
     let ranking = all.iter().map(|hit| hit.candidate.id.clone()).collect();
@@ -81,8 +85,11 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
         hits,
         ranking,
         reranked,
+        rank_by,
         fallback: None,
         model: None,
+        total_hits,
+        facets,
         n_candidates,
         n_left_out: None,
         depth,

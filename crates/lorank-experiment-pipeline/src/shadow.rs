@@ -91,10 +91,10 @@ impl Shadows {
     }
 
     /// Leaves an answer to the shadows that follow it, and waits for nothing. Later pages and mixed answers are not followed:
-    /// a shadow is held against one whole ranking.
+    /// a shadow is held against one whole ranking. Nor are answers that no model could have ranked.
     pub(crate) fn follow(&self, trial: &Trial, answered: &ExperimentAnswer) {
         let is_mixed = answered.participation.as_ref().is_some_and(|participation| participation.arm.is_none());
-        if trial.request.offset > 0 || is_mixed {
+        if trial.request.offset > 0 || is_mixed || !trial.request.can_be_reranked() {
             return;
         }
         for shadow in self.configs.iter().filter(|shadow| follows(shadow, &trial.request_id)) {
@@ -142,6 +142,7 @@ fn background(request: &SearchRequest) -> SearchRequest {
         offset: 0,
         min_rerank_score: None,
         deadline: None,
+        facets: Vec::new(),
         snippets: false,
         background: true,
         cancellation: Cancellation::default(),

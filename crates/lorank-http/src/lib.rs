@@ -102,7 +102,8 @@ pub use server::router;
 pub use service::{AdapterHost, ContinueTrace, ModelStats, Service};
 pub use status::{http_status, wire_word};
 pub use wire::{
-    AdapterJson, AnswerShape, BlendJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
-    FailedArmJson, FallbackJson, FieldsJson, HitJson, OnOverloadJson, ParsedSearch, ParticipationJson, RankerJson,
-    SearchAnswer, SearchBody, SyntaxJson, TimingsJson, ValueJson,
+    AdapterJson, AnswerShape, BlendJson, BoundsJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
+    FacetJson, FacetsJson, FailedArmJson, FallbackJson, FieldsJson, HitJson, OnOverloadJson, ParsedSearch,
+    ParticipationJson, RangeCountJson, RankedByJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,
+    ValueCountJson, ValueJson,
 };

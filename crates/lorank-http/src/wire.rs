@@ -6,6 +6,7 @@ mod compare;
 mod documents;
 mod errors;
 mod experiments;
+mod facets;
 mod filters;
 mod request;
 mod rerank;
@@ -15,7 +16,7 @@ mod value;
 pub(crate) use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
     AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson,
-    ParticipationJson, SearchAnswer, TimingsJson,
+    ParticipationJson, RankedByJson, SearchAnswer, TimingsJson,
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
 pub(crate) use documents::{BulkAnswer, DeleteAnswer, DeleteBody, StoredDocument};
@@ -25,6 +26,7 @@ pub(crate) use errors::{
 pub(crate) use experiments::{
     EventsAnswer, EventsBody, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList,
 };
+pub use facets::{BoundsJson, FacetJson, FacetsJson, RangeCountJson, ValueCountJson};
 pub(crate) use filters::read as read_filters;
 pub use request::{OnOverloadJson, ParsedSearch, SearchBody, SyntaxJson};
 pub(crate) use rerank::{

@@ -1,12 +1,14 @@
 //! What the pipeline answers.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lorank_core::{DocumentId, Hit, ModelVersion, Score};
+use lorank_core::{DocumentId, Facet, Hit, ModelVersion, Score, TotalHits};
 
 use crate::error::PipelineError;
 use crate::fallback::Fallback;
+use crate::rank_by::RankBy;
 
 /// The answer to one search.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,10 +19,16 @@ pub struct Answer {
     pub ranking: Vec<DocumentId>,
     /// Whether the order is the reranker's. If not, it is the first stage's.
     pub reranked: bool,
+    /// The expression that ordered the candidates; `None` where scores did, or the answer fell back.
+    pub rank_by: Option<Arc<RankBy>>,
     /// Why the answer is in first-stage order although reranking was asked for.
     pub fallback: Option<Fallback>,
     /// The model that reranked, or would have; `None` where reranking was not asked for.
     pub model: Option<ModelVersion>,
+    /// How many documents match the query and its filters, however many are reranked or returned.
+    pub total_hits: TotalHits,
+    /// The counts that the request asked for, in its order.
+    pub facets: Vec<Facet>,
     /// How many candidates the first stage found within `depth`: those that are reranked where reranking happens.
     /// It does not depend on the page.
     pub n_candidates: usize,

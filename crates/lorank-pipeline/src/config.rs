@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_cache::CacheConfig;
 use lorank_core::AdapterId;
 
-use crate::{AdapterChoice, PipelineError};
+use crate::{AdapterChoice, PipelineError, RankBy};
 
 /// What a request gets that does not say otherwise, and the most that one may ask for.
 #[derive(Debug, Clone)]
@@ -26,6 +27,11 @@ pub struct PipelineConfig {
     pub deadline: Option<Duration>,
     /// The adapter (or alias) of a request that names none; `None` is the bare base model.
     pub default_adapter: Option<AdapterId>,
+    /// What the candidates of requests that name no order of their own are ordered by; `None` is the rerank score.
+    pub rank_by: Option<Arc<RankBy>>,
+    /// The same for requests that are ranked by an adapter or alias of this name, in place of [`rank_by`](Self::rank_by). Those
+    /// that name none are ranked by the name of [`default_adapter`](Self::default_adapter), and the bare base model is `none`.
+    pub rank_by_adapter: BTreeMap<AdapterId, Arc<RankBy>>,
     /// Other names for adapters. An alias hides an adapter of the same name; it cannot point to another alias.
     pub aliases: BTreeMap<AdapterId, AdapterId>,
     /// The score cache.
@@ -60,6 +66,8 @@ impl Default for PipelineConfig {
             query_bytes_max: 64 << 10,
             deadline: None,
             default_adapter: None,
+            rank_by: None,
+            rank_by_adapter: BTreeMap::new(),
             aliases: BTreeMap::new(),
             cache: CacheConfig::default(),
             queue_max: non_zero(64),
@@ -77,6 +85,17 @@ const fn non_zero(n: usize) -> NonZeroUsize {
 }
 
 impl PipelineConfig {
+    /// The expression for requests that are ranked by an adapter and name no order of their own.
+    pub(crate) fn rank_by_of(&self, adapter: &AdapterChoice) -> Option<&Arc<RankBy>> {
+        let name = match adapter {
+            AdapterChoice::Default => self.default_adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str),
+            AdapterChoice::Base => AdapterChoice::BASE,
+            AdapterChoice::Named(name) => name.as_str(),
+        };
+        let own = self.rank_by_adapter.iter().find(|(adapter, _)| adapter.as_str() == name);
+        own.map(|(_, rank_by)| rank_by).or(self.rank_by.as_ref())
+    }
+
     /// Refuses what contradicts itself.
     pub(crate) fn check(&self) -> Result<(), PipelineError> {
         let above = |field, value: NonZeroUsize, max_field, max: NonZeroUsize| {

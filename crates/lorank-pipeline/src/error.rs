@@ -31,6 +31,14 @@ pub enum PipelineError {
         /// The most it may be.
         max: usize,
     },
+    /// A part of a request contradicts another.
+    #[error("`{field}` is refused: {reason}")]
+    InvalidRequest {
+        /// The request's field.
+        field: &'static str,
+        /// What it contradicts, and what to do.
+        reason: &'static str,
+    },
     /// The request names an adapter that the reranker does not hold.
     #[error("the adapter `{adapter}` cannot be used")]
     UnknownAdapter {
@@ -85,7 +93,10 @@ impl PipelineError {
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::InvalidConfig { .. } | Self::TooLarge { .. } | Self::InvalidQuery { .. } => ErrorKind::Invalid,
+            Self::InvalidConfig { .. }
+            | Self::TooLarge { .. }
+            | Self::InvalidRequest { .. }
+            | Self::InvalidQuery { .. } => ErrorKind::Invalid,
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => ErrorKind::NotFound,
             Self::NoDefaultModel { .. } => ErrorKind::Unavailable,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
@@ -104,7 +115,9 @@ impl PipelineError {
     /// The field of the request (or of the configuration) that the error is about.
     pub fn field(&self) -> Option<&'static str> {
         match self {
-            Self::InvalidConfig { field, .. } | Self::TooLarge { field, .. } => Some(field),
+            Self::InvalidConfig { field, .. } | Self::TooLarge { field, .. } | Self::InvalidRequest { field, .. } => {
+                Some(field)
+            }
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => Some("adapter"),
             Self::InvalidQuery { source } => Some(source.field),
             _ => None,
@@ -127,4 +140,14 @@ impl PipelineError {
             Err(source) => Self::FirstStage { task, source },
         }
     }
+}
+
+/// Refuses what is above a limit.
+pub(crate) fn at_most(
+    max: usize,
+    field: &'static str,
+    quantity: &'static str,
+    found: usize,
+) -> Result<(), PipelineError> {
+    if found > max { Err(PipelineError::TooLarge { field, quantity, found, max }) } else { Ok(()) }
 }

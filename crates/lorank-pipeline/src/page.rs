@@ -1,8 +1,11 @@
 //! The order of an answer, and the part of it that is returned.
 
-use lorank_core::{Blend, BlendWeight, Candidate, DocumentId, Hit, Score, ScoreOrigin, blend, reranked_order};
+use lorank_core::{
+    Blend, BlendWeight, Candidate, DocumentId, Hit, RankedBy, Score, ScoreOrigin, blend, reranked_order,
+};
 
-use crate::plan::Plan;
+use crate::plan::{Order, Plan};
+use crate::rank_by::{Inputs, best_first};
 
 /// A rerank score, and where it comes from.
 #[derive(Debug, Clone, Copy)]
@@ -20,22 +23,41 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The page that the plan asks for, of candidates of which the first ones have these scores.
-    pub(crate) fn of(candidates: Vec<Candidate>, scored: &[Scored], plan: &Plan) -> Self {
+    /// The page that the plan asks for, of candidates of which the first ones have these scores, in an order that begins `by`.
+    pub(crate) fn of(candidates: &[Candidate], scored: &[Scored], plan: &Plan, by: &Order) -> Self {
         let scores: Vec<Score> = scored.iter().map(|scored| scored.score).collect();
-        let blends = blends(plan.blend_weight, &scores, &candidates);
+        let blends = blends(by, &scores, candidates);
         let mut order = order(&scores, &blends, candidates.len());
+        let n_within_depth = candidates.len().min(plan.depth.get());
+        let inputs = |at: usize, now| Inputs {
+            candidate: &candidates[at],
+            rerank_score: scores.get(at).copied(),
+            first_stage_rank: at + 1,
+            now,
+        };
+        if let Order::RankBy(rank_by, now) = by {
+            let values: Vec<Option<f64>> = (0..n_within_depth).map(|at| rank_by.value(&inputs(at, *now))).collect();
+            // The sort is stable: equal values stay in the order of their scores.
+            order[..n_within_depth].sort_by(|&a, &b| best_first(values[a], values[b]));
+        }
+        let ranked_by = |at: usize| match by {
+            Order::RankBy(rank_by, now) if at < n_within_depth => {
+                let inputs = inputs(at, *now);
+                Some(RankedBy { value: rank_by.value(&inputs), inputs: rank_by.inputs(&inputs) })
+            }
+            _ => None,
+        };
         let n_left_out = plan.min_rerank_score.map(|least| leave_out(least, &scores, &mut order));
         let shown = &order[..plan.page.end.min(order.len())];
         let ranking = shown.iter().map(|&at| candidates[at].id.clone()).collect();
-        let mut candidates: Vec<Option<Candidate>> = candidates.into_iter().map(Some).collect();
         let hit = |(above, &at): (usize, &usize)| Hit {
             rank: above + 1,
             rerank_score: scored.get(at).map(|scored| scored.score),
             score_origin: scored.get(at).map(|scored| scored.origin),
             blend: blends.get(at).copied(),
+            ranked_by: ranked_by(at),
             first_stage_rank: at + 1,
-            candidate: candidates[at].take().expect("the order holds each candidate once"),
+            candidate: candidates[at].clone(),
             snippet: None,
         };
         let hits = shown.iter().enumerate().skip(plan.page.start).map(hit).collect();
@@ -45,15 +67,17 @@ impl Page {
 
 /// The blended scores of the reranked candidates; none where the rerank score counts alone. That is not a blend with a weight
 /// of 1: normalizing could make two scores equal that are not.
-fn blends(weight: BlendWeight, scores: &[Score], candidates: &[Candidate]) -> Vec<Blend> {
-    if weight == BlendWeight::RERANK_ALONE {
-        return Vec::new();
+fn blends(by: &Order, scores: &[Score], candidates: &[Candidate]) -> Vec<Blend> {
+    match by {
+        Order::Scores(weight) if *weight != BlendWeight::RERANK_ALONE => {
+            let first_stage = candidates.iter().take(scores.len()).map(|candidate| candidate.first_stage_score);
+            blend(*weight, scores, &first_stage.collect::<Vec<_>>())
+        }
+        _ => Vec::new(),
     }
-    let first_stage = candidates.iter().take(scores.len()).map(|candidate| candidate.first_stage_score);
-    blend(weight, scores, &first_stage.collect::<Vec<_>>())
 }
 
-/// The candidates' indices in the answer's order.
+/// The candidates' indices in the order of their scores.
 fn order(scores: &[Score], blends: &[Blend], n_found: usize) -> Vec<usize> {
     if blends.is_empty() {
         return reranked_order(n_found, scores);

@@ -1,18 +1,24 @@
 //! First stage, cache and reranker, one after the other.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lorank_cache::{CacheStats, ScoreCache};
-use lorank_core::{AdapterId, Candidate, Deadline, Digest, FirstStage, Hit, ModelVersion, Query, Reranker};
+use lorank_core::{
+    AdapterId, BlendWeight, Candidate, Deadline, Digest, FirstStage, Hit, ModelVersion, Query, QuerySyntax, Reranker,
+    Retrieval, Retrieved,
+};
 
-use crate::plan::Plan;
+use crate::error::at_most;
+use crate::limits;
+use crate::plan::{Order, Plan};
 use crate::queue::Queue;
 use crate::reranking::{Contender, ModelReranking, Reranking, Scorer};
 use crate::{
-    AdapterChoice, Answer, CacheUse, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, Ranked, Ranker,
-    Scoring, SearchRequest,
+    AdapterChoice, Answer, CacheUse, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice,
+    Ranked, Ranker, Scoring, SearchRequest,
 };
 
 /// A first stage, a score cache and a reranker, answering searches together. See the [crate's page](crate).
@@ -63,12 +69,14 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     pub fn search(&self, request: &SearchRequest) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
+        check_rerank(request, request.rerank)?;
+        let order = self.order(request, None)?;
         let model = request.rerank.then(|| self.model(&request.adapter)).transpose()?;
         let span = tracing::info_span!("search", depth = plan.depth, from = plan.page.start, to = plan.page.end);
         let _entered = span.enter();
-        let candidates = self.retrieve(request, &plan)?;
+        let Retrieved { candidates, total_hits, facets } = self.retrieve(request, &plan, &[&order])?;
         let first_stage = started.elapsed();
-        let mut answer = self.answer(request, &plan, model, candidates)?;
+        let mut answer = Answer { total_hits, facets, ..self.answer(request, &plan, &order, model, &candidates)? };
         if request.snippets {
             self.add_snippets(&request.query, &mut answer.hits)?;
         }
@@ -94,16 +102,23 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     ) -> Result<Vec<Ranked<K>>, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
+        let rankers: Vec<(K, Ranker)> = rankers.into_iter().collect();
+        check_rerank(request, rankers.iter().any(|(_, ranker)| *ranker != Ranker::FirstStage))?;
+        let orders = rankers.iter().map(|(_, ranker)| self.order(request, Some(ranker)));
+        let orders = orders.collect::<Result<Vec<Order>, _>>()?;
         let contender = |(key, ranker)| Contender { key, model: self.model_of(&ranker), ranker };
         let contenders: Vec<_> = rankers.into_iter().map(contender).collect();
         let _entered = tracing::info_span!("search_each", depth = plan.depth, n_rankers = contenders.len()).entered();
-        let candidates = self.retrieve(request, &plan)?;
+        let retrieved = self.retrieve(request, &plan, &orders.iter().collect::<Vec<_>>())?;
+        let Retrieved { candidates, total_hits, facets } = retrieved;
         let first_stage = started.elapsed();
-        let mut ranked = self.answers(request, &plan, contenders, candidates)?;
+        let mut ranked = self.answers(request, &plan, contenders, &orders, &candidates)?;
         for answer in ranked.iter_mut().filter_map(|ranked| ranked.answer.as_mut().ok()) {
             if request.snippets {
                 self.add_snippets(&request.query, &mut answer.hits)?;
             }
+            answer.total_hits = total_hits;
+            answer.facets.clone_from(&facets);
             answer.timings.first_stage = first_stage;
             answer.timings.total += first_stage;
             log(answer);
@@ -128,9 +143,14 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(())
     }
 
-    fn retrieve(&self, request: &SearchRequest, plan: &Plan) -> Result<Vec<Candidate>, PipelineError> {
-        let _entered = tracing::info_span!("first_stage", n_wanted = plan.n_retrieved().get()).entered();
-        let found = self.first_stage.retrieve(&request.query, plan.n_retrieved());
+    /// `orders` are those that the answers will have.
+    fn retrieve(&self, request: &SearchRequest, plan: &Plan, orders: &[&Order]) -> Result<Retrieved, PipelineError> {
+        let depth = plan.n_retrieved();
+        let _entered = tracing::info_span!("first_stage", n_wanted = depth.get()).entered();
+        let SearchRequest { query, sort, facets, .. } = request;
+        let numeric_fields: BTreeSet<&str> = orders.iter().flat_map(|order| order.fields()).collect();
+        let numeric_fields = &numeric_fields.into_iter().collect::<Vec<_>>();
+        let found = self.first_stage.search(&Retrieval { query, depth, sort, facets, numeric_fields });
         found.map_err(|source| PipelineError::of_first_stage("retrieve candidates", source))
     }
 }
@@ -151,16 +171,23 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     ///
     /// Their places are their first-stage ranks. Pages are slices of one order as long as every page's call is given the
     /// same first `depth` candidates (or all there are), and those up to the page's end. The request's `snippets` is left
-    /// aside, since they are the first stage's work.
+    /// aside, since they are the first stage's work, and `total_hits` is a lower bound, the number of candidates.
     ///
     /// # Errors
-    /// A request beyond the limits, or an adapter that is not there.
+    /// A request beyond the limits or with sort keys or facets, which are the first stage's work; an adapter that is not there.
     pub fn rerank(&self, request: &SearchRequest, candidates: Vec<Candidate>) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
+        for (field, is_empty) in [("sort", request.sort.is_empty()), ("facets", request.facets.is_empty())] {
+            if !is_empty {
+                let reason = "the candidates were found elsewhere; sort and count there";
+                return Err(PipelineError::InvalidRequest { field, reason });
+            }
+        }
         let model = request.rerank.then(|| self.model(&request.adapter)).transpose()?;
+        let order = self.order(request, None)?;
         let _entered = tracing::info_span!("rerank", depth = plan.depth, n_found = candidates.len()).entered();
-        let mut answer = self.answer(request, &plan, model, candidates)?;
+        let mut answer = self.answer(request, &plan, &order, model, &candidates)?;
         answer.timings.total = started.elapsed();
         log(&answer);
         Ok(answer)
@@ -273,9 +300,41 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         // The one to blame is the larger part of the sum.
         let page_field = if request.offset > top_k.get() { "offset" } else { "top_k" };
         at_most(config.page_end_max.get(), page_field, "`offset` + `top_k`", page_end)?;
-        let (blend_weight, min_rerank_score) = (request.blend_weight, request.min_rerank_score);
+        limits::check(request)?;
+        let min_rerank_score = request.min_rerank_score;
         let deadline = self.deadline(request);
-        Ok(Plan { depth, page: request.offset..page_end, blend_weight, min_rerank_score, deadline })
+        Ok(Plan { depth, page: request.offset..page_end, min_rerank_score, deadline })
+    }
+
+    /// What orders the answer of a ranker: what the request says, else the expression that goes with the ranker's adapter, else
+    /// the usual one, where the answer can be ordered by it. `None` is the request's own ranker.
+    fn order(&self, request: &SearchRequest, ranker: Option<&Ranker>) -> Result<Order, PipelineError> {
+        let is_blended = request.blend_weight != BlendWeight::RERANK_ALONE;
+        let refused = |reason| Err(PipelineError::InvalidRequest { field: "rank_by", reason });
+        let (reranks, adapter) = match ranker {
+            None => (request.rerank, &request.adapter),
+            Some(Ranker::FirstStage) => (false, &request.adapter),
+            Some(Ranker::Model(adapter)) => (true, adapter),
+        };
+        let rank_by = match &request.rank_by {
+            RankByChoice::Expression(_) if is_blended => {
+                return refused("`blend_weight` orders too; say in the expression how much each score counts");
+            }
+            RankByChoice::Expression(_) if !request.sort.is_empty() => {
+                return refused("`sort` orders too; leave one of them out");
+            }
+            RankByChoice::Expression(rank_by) if ranker.is_none() && !reranks && rank_by.needs_rerank_score() => {
+                return refused(
+                    "it reads `rerank_score`, and the search is not reranked; \
+                     rerank, or write `coalesce(rerank_score, ...)`",
+                );
+            }
+            RankByChoice::Expression(rank_by) => Some(rank_by),
+            RankByChoice::Default if !is_blended && request.sort.is_empty() => self.config.rank_by_of(adapter),
+            RankByChoice::Default | RankByChoice::Scores => None,
+        };
+        let rank_by = rank_by.filter(|it| reranks || !it.needs_rerank_score());
+        Ok(rank_by.map_or(Order::Scores(request.blend_weight), |it| Order::RankBy(it.clone(), now())))
     }
 
     fn check_query(&self, query: &Query) -> Result<(), PipelineError> {
@@ -292,8 +351,9 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         &self,
         request: &SearchRequest,
         plan: &Plan,
+        order: &Order,
         model: Option<ModelVersion>,
-        candidates: Vec<Candidate>,
+        candidates: &[Candidate],
     ) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let reranking = match &model {
@@ -303,31 +363,32 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
                 self.scorer.reranking(request, model, plan.deadline, reranked)?
             }
         };
-        self.unless_refused(request, reranking.answer(plan, model, candidates, started))
+        self.unless_refused(request, reranking.answer(plan, order, model, candidates, started))
     }
 
-    /// Each ranker's answer from the candidates on. The times before and after are the caller's to add.
+    /// Each ranker's answer in its order, from the candidates on. The times before and after are the caller's to add.
     fn answers<K>(
         &self,
         request: &SearchRequest,
         plan: &Plan,
         contenders: Vec<Contender<K>>,
-        candidates: Vec<Candidate>,
+        orders: &[Order],
+        candidates: &[Candidate],
     ) -> Result<Vec<Ranked<K>>, PipelineError> {
         let started = Instant::now();
         let reranked = &candidates[..candidates.len().min(plan.depth.get())];
         let rerankings = self.scorer.rerankings(request, contenders, plan.deadline, reranked);
-        let ranked = |(key, reranking): (K, ModelReranking)| {
+        let ranked = |((key, reranking), order): ((K, ModelReranking), &Order)| {
             let answer = match reranking {
                 Ok((model, reranking)) => {
-                    let answer = reranking.answer(plan, model, candidates.clone(), started);
+                    let answer = reranking.answer(plan, order, model, candidates, started);
                     Ok(self.unless_refused(request, answer)?)
                 }
                 Err(error) => Err(error),
             };
             Ok(Ranked { key, answer })
         };
-        rerankings.into_iter().map(ranked).collect()
+        rerankings.into_iter().zip(orders).map(ranked).collect()
     }
 
     /// The answer, unless it fell back for an overload that the request wants refused.
@@ -348,8 +409,25 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     }
 }
 
-fn at_most(max: usize, field: &'static str, quantity: &'static str, found: usize) -> Result<(), PipelineError> {
-    if found > max { Err(PipelineError::TooLarge { field, quantity, found, max }) } else { Ok(()) }
+/// The time in seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Refuses to rerank what a reranker cannot order.
+fn check_rerank(request: &SearchRequest, reranks: bool) -> Result<(), PipelineError> {
+    let refused = |field, reason| Err(PipelineError::InvalidRequest { field, reason });
+    match (reranks, request.query.syntax) {
+        (true, QuerySyntax::MatchAll) => refused(
+            "rerank",
+            "a search that every document matches has no words to rerank by; search without reranking",
+        ),
+        (true, _) if !request.sort.is_empty() => refused(
+            "sort",
+            "an answer is either sorted or reranked; search without reranking, or leave the sort keys out",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// The tokens of a pair at four bytes each, which is near the truth for English prose.

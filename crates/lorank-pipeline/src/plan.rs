@@ -2,17 +2,38 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::Arc;
 
 use lorank_core::{BlendWeight, Deadline, Score};
+
+use crate::rank_by::RankBy;
 
 /// A request as the pipeline will carry it out: checked, defaults filled in.
 pub(crate) struct Plan {
     pub(crate) depth: NonZeroUsize,
     /// The part of the answer's order that is returned, counted from 0.
     pub(crate) page: Range<usize>,
-    pub(crate) blend_weight: BlendWeight,
     pub(crate) min_rerank_score: Option<Score>,
     pub(crate) deadline: Option<Deadline>,
+}
+
+/// What the candidates within the depth are ordered by.
+#[derive(Debug, Clone)]
+pub(crate) enum Order {
+    /// By their scores.
+    Scores(BlendWeight),
+    /// By an expression, at a time in seconds since 1970.
+    RankBy(Arc<RankBy>, f64),
+}
+
+impl Order {
+    /// The stored fields that it reads.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        match self {
+            Self::Scores(_) => Vec::new(),
+            Self::RankBy(rank_by, _) => rank_by.fields(),
+        }
+    }
 }
 
 impl Plan {

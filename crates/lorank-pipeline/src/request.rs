@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lorank_core::{AdapterId, BlendWeight, Deadline, ParseIdError, Query, Score};
+use lorank_core::{AdapterId, BlendWeight, Deadline, FacetRequest, ParseIdError, Query, QuerySyntax, Score, SortKey};
+
+use crate::rank_by::RankBy;
 
 /// One search: the query, and what of its answer is wanted. What is `None` is the pipeline's to choose.
 #[derive(Debug, Clone)]
@@ -21,10 +23,17 @@ pub struct SearchRequest {
     pub top_k: Option<NonZeroUsize>,
     /// How many hits are left out at the top: `offset` 10 begins with rank 11.
     pub offset: usize,
-    /// Whether to rerank at all. Without it the answer has the first stage's order, and no model is looked up.
+    /// Whether to rerank at all. Without it the answer has the first stage's order, and no model is looked up. A search that
+    /// is sorted, or has no words ([`QuerySyntax::MatchAll`]), cannot be reranked.
     pub rerank: bool,
+    /// The stored fields that the answer is ordered by, the first key first; without keys it is ordered by scores.
+    pub sort: Vec<SortKey>,
+    /// What is counted over all documents that match.
+    pub facets: Vec<FacetRequest>,
     /// How much the rerank score counts in the order against the first stage's: by default it counts alone.
     pub blend_weight: BlendWeight,
+    /// Whether an expression orders the candidates in place of their scores.
+    pub rank_by: RankByChoice,
     /// The lowest rerank score of a hit. A document with a lower one is left out, and so is one past the depth, which has none.
     /// An answer in first-stage order has no rerank scores and leaves nothing out.
     pub min_rerank_score: Option<Score>,
@@ -56,7 +65,10 @@ impl SearchRequest {
             top_k: None,
             offset: 0,
             rerank: true,
+            sort: Vec::new(),
+            facets: Vec::new(),
             blend_weight: BlendWeight::RERANK_ALONE,
+            rank_by: RankByChoice::Default,
             min_rerank_score: None,
             deadline: None,
             on_overload: OnOverload::Fallback,
@@ -65,6 +77,24 @@ impl SearchRequest {
             cancellation: Cancellation::default(),
         }
     }
+
+    /// Whether a reranker could order the answer: there are words, and no sort keys.
+    pub fn can_be_reranked(&self) -> bool {
+        self.sort.is_empty() && self.query.syntax != QuerySyntax::MatchAll
+    }
+}
+
+/// What orders the first `depth` candidates: their scores or an expression.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum RankByChoice {
+    /// The pipeline's own expression, if it has one and the answer can be ordered by it: not where `sort` or `blend_weight`
+    /// order, nor where it [needs](RankBy::needs_rerank_score) rerank scores and the search is not reranked.
+    #[default]
+    Default,
+    /// The scores, whatever the pipeline's own is.
+    Scores,
+    /// This expression. Without reranking it may not [need](RankBy::needs_rerank_score) rerank scores.
+    Expression(Arc<RankBy>),
 }
 
 /// What the caller gets where the model has too much to do: its queue is full, or the deadline would be missed.

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use lorank_cache::{KeyMaker, ScoreCache, ScoreKey};
 use lorank_core::{
-    AdapterUnusable, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, ModelVersion, Query,
-    Reranker, Score, ScoreOrigin, with_causes,
+    AdapterUnusable, BlendWeight, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, ModelVersion,
+    Query, Reranker, Score, ScoreOrigin, TotalHits, with_causes,
 };
 
 use crate::page::{Page, Scored};
-use crate::plan::Plan;
+use crate::plan::{Order, Plan};
 use crate::queue::{Queue, Served, Submission, abandoned, failed, guarded};
 use crate::{AdapterChoice, Answer, CacheUse, Fallback, PipelineError, Ranker, SearchRequest, Timings};
 
@@ -247,12 +247,14 @@ impl Reranking {
         Self { outcome: Ok(Vec::new()), cache: CacheUse::default(), timings: Timings::default() }
     }
 
-    /// The answer with these scores. `started` is when the candidates were there.
+    /// The answer with these scores. `started` is when the candidates were there. What the first stage said beside them is the
+    /// caller's to add.
     pub(crate) fn answer(
         self,
         plan: &Plan,
+        by: &Order,
         model: Option<ModelVersion>,
-        candidates: Vec<Candidate>,
+        candidates: &[Candidate],
         started: Instant,
     ) -> Answer {
         let n_candidates = candidates.len().min(plan.depth.get());
@@ -261,13 +263,23 @@ impl Reranking {
             Err(fallback) => (Vec::new(), Some(fallback)),
         };
         let reranked = model.is_some() && fallback.is_none();
-        let page = Page::of(candidates, &scored, plan);
+        let total_hits = TotalHits::AtLeast(candidates.len() as u64);
+        // Without the scores that were asked for, the order is the first stage's.
+        let by = if fallback.is_some() { &Order::Scores(BlendWeight::RERANK_ALONE) } else { by };
+        let page = Page::of(candidates, &scored, plan, by);
+        let rank_by = match by {
+            Order::RankBy(rank_by, _) => Some(rank_by.clone()),
+            Order::Scores(_) => None,
+        };
         Answer {
             hits: page.hits,
             ranking: page.ranking,
             reranked,
+            rank_by,
             fallback,
             model,
+            total_hits,
+            facets: Vec::new(),
             n_candidates,
             n_left_out: page.n_left_out.filter(|_| reranked),
             depth: plan.depth,

@@ -662,3 +662,119 @@ proptest! {
         prop_assert_eq!(answer.reranked, answer.n_candidates == 0);
     }
 }
+
+/// An expression that orders the candidates.
+fn rank_by(expression: &str) -> RankByChoice {
+    RankByChoice::Expression(Arc::new(expression.parse().unwrap()))
+}
+
+#[test]
+fn an_expression_orders_the_candidates_within_the_depth() {
+    let (pipeline, _) = pipeline(6, FakeReranker::by(|_, _, _| 1.0), PipelineConfig::default());
+    let request = |expression| SearchRequest { rank_by: rank_by(expression), depth: Some(non_zero(4)), ..page(0, 6) };
+    for (expression, expected) in [
+        // The toy documents' years rise with their numbers.
+        ("year", ["d4", "d3", "d2", "d1", "d5", "d6"]),
+        ("-year", ["d1", "d2", "d3", "d4", "d5", "d6"]),
+        ("first_stage_rank", ["d4", "d3", "d2", "d1", "d5", "d6"]),
+        ("rerank_score", ["d1", "d2", "d3", "d4", "d5", "d6"]),
+        ("-abs(year - 2003)", ["d3", "d2", "d4", "d1", "d5", "d6"]),
+        ("log(2002 - year)", ["d1", "d2", "d3", "d4", "d5", "d6"]),
+        ("log(year - 2002)", ["d4", "d3", "d2", "d1", "d5", "d6"]),
+        ("missing", ["d1", "d2", "d3", "d4", "d5", "d6"]),
+    ] {
+        let answer = pipeline.search(&request(expression)).unwrap();
+        assert_eq!(ids(&answer), expected, "{expression}");
+        assert!(answer.reranked && answer.rank_by.as_ref().is_some_and(|it| it.to_string() == expression));
+        assert!(answer.hits.iter().all(|hit| hit.ranked_by.is_some() == (hit.first_stage_rank <= 4)));
+        for offset in 0..6 {
+            let one = SearchRequest { offset, top_k: Some(non_zero(1)), ..request(expression) };
+            assert_eq!(
+                ids(&pipeline.search(&one).unwrap()),
+                expected[offset..=offset],
+                "pages are slices of one order"
+            );
+        }
+    }
+    let answer = pipeline.search(&request("year + missing * 0")).unwrap();
+    let ranked = answer.hits[0].ranked_by.as_ref().unwrap();
+    let inputs = [("missing".to_owned(), None), ("year".to_owned(), Some(2001.0))];
+    assert_eq!((ranked.value, ranked.inputs.as_slice()), (None, inputs.as_slice()));
+}
+
+#[test]
+fn an_answer_that_falls_back_is_not_ordered_by_an_expression() {
+    let (pipeline, engine) = pipeline(4, FakeReranker::hashing(), PipelineConfig::default());
+    engine.set_fault(Some(Fault::Error("broken")));
+    let answer = pipeline.search(&SearchRequest { rank_by: rank_by("year"), ..page(0, 4) }).unwrap();
+    assert_in_first_stage_order(&answer);
+    assert_eq!((answer.rank_by, answer.fallback.is_some()), (None, true));
+}
+
+#[test]
+fn a_usual_expression_orders_where_the_request_names_no_order() {
+    let usual = |expression: &str| PipelineConfig {
+        rank_by: Some(Arc::new(expression.parse().unwrap())),
+        ..PipelineConfig::default()
+    };
+    let (pipeline, _) = pipeline(3, FakeReranker::by(|_, _, _| 1.0), usual("year * rerank_score"));
+    let request = page(0, 3);
+    let by = |request: &SearchRequest| pipeline.search(request).unwrap().rank_by.map(|it| it.to_string());
+    assert_eq!(by(&request).as_deref(), Some("year * rerank_score"));
+    assert_eq!(by(&SearchRequest { rank_by: rank_by("year"), ..request.clone() }).as_deref(), Some("year"));
+    assert_eq!(by(&SearchRequest { rank_by: RankByChoice::Scores, ..request.clone() }), None);
+    assert_eq!(by(&SearchRequest { blend_weight: BlendWeight::new(0.5).unwrap(), ..request.clone() }), None);
+    assert_eq!(by(&SearchRequest { rerank: false, ..request }), None, "there are no rerank scores to read");
+}
+
+#[test]
+fn what_contradicts_itself_is_refused_by_its_field() {
+    let (pipeline, engine) = pipeline(3, FakeReranker::hashing(), PipelineConfig::default());
+    let sort = vec!["year".parse::<lorank_core::SortKey>().unwrap()];
+    let request = page(0, 3);
+    let facets =
+        |n| vec![lorank_core::FacetRequest { field: "f".into(), by: lorank_core::FacetBy::Ranges(Vec::new()) }; n];
+    let values = |top_n| {
+        vec![lorank_core::FacetRequest {
+            field: "f".into(),
+            by: lorank_core::FacetBy::Values { top_n: non_zero(top_n) },
+        }]
+    };
+    for (request, field) in [
+        (SearchRequest { sort: sort.clone(), ..request.clone() }, "sort"),
+        (SearchRequest { query: Query::match_all(), ..request.clone() }, "rerank"),
+        (
+            SearchRequest { rank_by: rank_by("year"), blend_weight: BlendWeight::new(0.5).unwrap(), ..request.clone() },
+            "rank_by",
+        ),
+        (SearchRequest { rank_by: rank_by("year"), sort: sort.clone(), rerank: false, ..request.clone() }, "rank_by"),
+        (SearchRequest { rank_by: rank_by("rerank_score"), rerank: false, ..request.clone() }, "rank_by"),
+        (SearchRequest { sort: vec![sort[0].clone(); 9], rerank: false, ..request.clone() }, "sort"),
+        (SearchRequest { facets: facets(33), ..request.clone() }, "facets"),
+        (SearchRequest { facets: values(1_001), ..request.clone() }, "facets"),
+        // The toy first stage neither sorts nor counts.
+        (SearchRequest { sort: sort.clone(), rerank: false, ..request.clone() }, "sort"),
+        (SearchRequest { facets: facets(1), ..request.clone() }, "facets"),
+    ] {
+        let error = pipeline.search(&request).unwrap_err();
+        assert_eq!((error.kind(), error.field()), (ErrorKind::Invalid, Some(field)), "{error}");
+    }
+    let error =
+        pipeline.rerank(&SearchRequest { sort, rerank: false, ..request.clone() }, toy::candidates(2)).unwrap_err();
+    assert_eq!(error.field(), Some("sort"));
+    let ranker = Ranker::Model(AdapterChoice::Base);
+    let error = pipeline.search_each(&SearchRequest { query: Query::match_all(), ..request }, [((), ranker)]);
+    assert_eq!(error.unwrap_err().field(), Some("rerank"));
+    assert_eq!(engine.n_calls(), 0);
+}
+
+#[test]
+fn the_number_of_matches_is_known_below_the_depth() {
+    let (pipeline, _) = pipeline(5, FakeReranker::hashing(), PipelineConfig::default());
+    let total =
+        |depth| pipeline.search(&SearchRequest { depth: Some(non_zero(depth)), ..page(0, 1) }).unwrap().total_hits;
+    assert_eq!((total(6).n(), total(6).relation()), (5, "eq"));
+    assert_eq!((total(5).n(), total(5).relation()), (5, "gte"));
+    let brought = pipeline.rerank(&page(0, 1), toy::candidates(2)).unwrap().total_hits;
+    assert_eq!((brought.n(), brought.relation()), (2, "gte"));
+}

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_core::AdapterId;
 use lorank_http::{Access, ConnectionLimits, CorsOrigin, HttpConfig, Key};
 use lorank_model::{DeviceChoice, PrecisionChoice};
-use lorank_pipeline::{CacheConfig, PipelineConfig};
+use lorank_pipeline::{CacheConfig, PipelineConfig, RankBy};
 use lorank_registry_reranker::RegistryReranker;
 use serde_json::Value;
 
@@ -109,6 +110,13 @@ settings! {
         depth_max: NonZeroUsize = PipelineConfig::default().depth_max;
         /// How many hits are returned
         top_k: NonZeroUsize = PipelineConfig::default().top_k, flag "top-k" "N";
+        /// Order reranked candidates by this expression and not by their rerank scores, as in
+        /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`; a request's `rank_by`, `blend_weight` or `sort` wins
+        #[serde(with = "text::option")]
+        rank_by: Option<RankBy> = None, flag "rank-by" "EXPRESSION", unset "none: rerank scores order";
+        /// The same for requests that are ranked by an adapter or alias of this name; `default` is for those that name none
+        #[serde(with = "text::map")]
+        rank_by_adapter: BTreeMap<AdapterId, RankBy> = BTreeMap::new(), unset "none";
         /// The largest offset + top_k that a request may ask for
         page_end_max: NonZeroUsize = PipelineConfig::default().page_end_max;
         /// The longest query, in bytes
@@ -229,6 +237,8 @@ impl ServerConfig {
             page_end_max: search.page_end_max,
             query_bytes_max: search.query_bytes_max,
             deadline: search.deadline_millis.map(Duration::from_millis),
+            rank_by: search.rank_by.clone().map(Arc::new),
+            rank_by_adapter: search.rank_by_adapter.iter().map(|(id, it)| (id.clone(), Arc::new(it.clone()))).collect(),
             default_adapter: Some(RegistryReranker::default_name()),
             aliases: self.aliases.clone(),
             cache: CacheConfig { entries_max: cache.entries_max, bytes_max: cache.bytes_max },

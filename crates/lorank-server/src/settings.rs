@@ -13,6 +13,7 @@ use std::str::FromStr;
 use lorank_core::AdapterId;
 use lorank_http::CorsOrigin;
 use lorank_model::{DeviceChoice, PrecisionChoice};
+use lorank_pipeline::RankBy;
 use serde_json::Value;
 
 use crate::allowed_source::AllowedSource;
@@ -146,7 +147,7 @@ macro_rules! texts {
 
 numbers!(u64, usize, NonZeroUsize);
 texts!(AdapterId, AdapterSpec, AllowedSource, CorsOrigin, DeviceChoice, ModelSource, OnBaseMismatch, PathBuf);
-texts!(PrecisionChoice, ShadowSpec, SocketAddr);
+texts!(PrecisionChoice, RankBy, ShadowSpec, SocketAddr);
 
 impl IsRepeated for AdapterSpec {
     const BY_COMMA: bool = false;

@@ -43,20 +43,6 @@ pub enum Error {
         /// The newest format that this version reads.
         known: u64,
     },
-    /// The index was written by an earlier version, and holds less than this one needs.
-    #[error(
-        "the index in `{}` has format {found}, and this version reads format {known}; \
-         index the documents again into another folder",
-        dir.display()
-    )]
-    OlderFormat {
-        /// The folder.
-        dir: PathBuf,
-        /// The format that was found.
-        found: u64,
-        /// The format that this version reads.
-        known: u64,
-    },
     /// The index was made with other settings than those asked for.
     #[error(
         "the index in `{}` was made with {setting} `{found}`, not `{requested}`; \
@@ -149,15 +135,10 @@ pub enum Error {
         found: &'static str,
     },
     /// A document without an id.
-    #[error(
-        "no id: the field `{id_field}` is missing{}",
-        misnamed.as_ref().map_or_else(String::new, |name| format!("; rename `{name}` to `{id_field}`, or name it as the id field"))
-    )]
+    #[error("no id: the field `{id_field}` is missing")]
     NoId {
         /// The field that should hold the id.
         id_field: String,
-        /// A field whose name differs from that in case or in spaces around it alone.
-        misnamed: Option<String>,
     },
     /// A document whose id cannot be one.
     #[error("the id in the field `{id_field}` is {problem}, where an id is a text or an integer")]
@@ -238,6 +219,30 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A field that documents cannot be sorted by.
+    #[error("the sort field `{field}` {problem}")]
+    InvalidSort {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A field that an expression takes numbers from, and that has none.
+    #[error("the field `{field}` of the expression {problem}")]
+    InvalidRankBy {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A facet that cannot be counted.
+    #[error("the facet on `{field}` {problem}")]
+    InvalidFacet {
+        /// The facet's field.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 /// A line that is no document: where it stands, its bytes, and why. As an error its text is the place; the cause is its
@@ -272,9 +277,12 @@ impl Error {
             | Self::NoId { .. }
             | Self::InvalidId { .. }
             | Self::InvalidField { .. }
-            | Self::InvalidFilter { .. } => ErrorKind::Invalid,
+            | Self::InvalidFilter { .. }
+            | Self::InvalidSort { .. }
+            | Self::InvalidFacet { .. }
+            | Self::InvalidRankBy { .. } => ErrorKind::Invalid,
             Self::TooLong { .. } => ErrorKind::TooLarge,
-            Self::NewerFormat { .. } | Self::OlderFormat { .. } => ErrorKind::UnsupportedFormat,
+            Self::NewerFormat { .. } => ErrorKind::UnsupportedFormat,
             Self::AlreadyExists { .. } | Self::SettingsDiffer { .. } | Self::WriterBusy { .. } => ErrorKind::Conflict,
             Self::Io { .. } | Self::BrokenInput { .. } | Self::Rejects { .. } | Self::ChangeLost { .. } => {
                 ErrorKind::Unavailable

@@ -2,14 +2,22 @@
 
 use std::num::NonZeroUsize;
 
-use lorank_core::{BoxError, Candidate, DocumentId, FirstStage, InvalidQuery, Query, Score, Snippet};
+use lorank_core::{
+    BoxError, Candidate, DocumentId, FirstStage, InvalidQuery, Query, Retrieval, Retrieved, Score, Snippet, SortKey,
+    SortOrder, TotalHits,
+};
+use tantivy::collector::Count;
+use tantivy::query::EmptyQuery;
 use tantivy::snippet::{SnippetGenerator, collapse_overlapped_ranges};
 use tantivy::{DocAddress, Searcher};
 
+use crate::facets::FacetCounter;
+use crate::field_values::{check_numeric, column_of};
 use crate::index::Parts;
 use crate::schema::{StoredDocument, title_and_text};
+use crate::sort::{Found, SortedTop};
 use crate::top::TopWithTies;
-use crate::{Error, Index, query};
+use crate::{Error, Index, facets, query};
 
 /// The length of a snippet, in bytes as tantivy counts it.
 const SNIPPET_BYTES_MAX: usize = 200;
@@ -24,7 +32,10 @@ const SNIPPET_BYTES_MAX: usize = 200;
 /// (`+cat -dog title:"the cat" year:[2020 TO *]`), in which names that are no text field's reach the stored fields, and
 /// dates are written in full (`2024-05-01T00:00:00Z`).
 ///
-/// A query or a filter that cannot be is an [`InvalidQuery`]; every other error is an [`Error`] in a box.
+/// Searches without words ([`MatchAll`](lorank_core::QuerySyntax::MatchAll)) find every document. Sorting and facets read the
+/// fields that filters read: all but the searched ones, and texts of up to 1,024 bytes.
+///
+/// A query, a filter, a sort key or a facet that cannot be is an [`InvalidQuery`]; every other error is an [`Error`] in a box.
 #[derive(Debug, Clone)]
 pub struct Bm25FirstStage {
     index: Index,
@@ -41,14 +52,40 @@ impl Bm25FirstStage {
         &self.index
     }
 
-    fn search(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, Error> {
-        let parts = self.index.parts();
-        let searcher = self.index.searcher()?;
-        let Some(engine_query) = query::build(query, parts, &searcher)? else { return Ok(Vec::new()) };
-        let collector = TopWithTies { depth: depth.get() };
-        let best = searcher.search(&*engine_query, &collector);
-        let best = best.map_err(|error| query::search_error(query, error, parts))?;
-        candidates(best, depth, &searcher, parts)
+    fn find(&self, retrieval: &Retrieval<'_>) -> Result<Retrieved, Error> {
+        let (parts, searcher) = (self.index.parts(), self.index.searcher()?);
+        let facets = FacetCounter::new(retrieval.facets, parts, &searcher)?;
+        for field in retrieval.numeric_fields {
+            let invalid = |problem| Error::InvalidRankBy { field: (*field).to_owned(), problem };
+            check_numeric(field, &parts.settings, &searcher).map_err(invalid)?;
+        }
+        // A text without words matches nothing.
+        let engine_query = query::build(retrieval.query, parts)?.unwrap_or_else(|| Box::new(EmptyQuery));
+        let failed = |error| query::search_error(retrieval.query, error, parts);
+        let depth = retrieval.depth.get();
+        // Every match is visited for its score, so counting all of them costs next to nothing.
+        let (candidates, n_matches, counts) = if retrieval.sort.is_empty() {
+            let collector = (TopWithTies { depth }, Count, facets);
+            let (best, n_matches, counts) = searcher.search(&*engine_query, &collector).map_err(failed)?;
+            (best_candidates(best, depth, &searcher, parts)?, n_matches, counts)
+        } else {
+            let collector = (SortedTop { depth, keys: self.sort_columns(retrieval.sort, &searcher)? }, Count, facets);
+            let (first, n_matches, counts) = searcher.search(&*engine_query, &collector).map_err(failed)?;
+            (sorted_candidates(first, &searcher, parts)?, n_matches, counts)
+        };
+        let total_hits = TotalHits::Exactly(n_matches as u64);
+        Ok(Retrieved { candidates, total_hits, facets: facets::finish(retrieval.facets, counts)? })
+    }
+
+    /// The columns to sort by.
+    fn sort_columns(&self, keys: &[SortKey], searcher: &Searcher) -> Result<Vec<(String, SortOrder)>, Error> {
+        let settings = self.index.settings();
+        let column = |key: &SortKey| {
+            let column = column_of(&key.field, settings, searcher);
+            let invalid = |problem| Error::InvalidSort { field: key.field.clone(), problem };
+            Ok((column.map_err(invalid)?, key.order))
+        };
+        keys.iter().map(column).collect()
     }
 
     fn mark(&self, query: &Query, candidates: &[&Candidate]) -> Result<Vec<Option<Snippet>>, Error> {
@@ -63,7 +100,13 @@ impl Bm25FirstStage {
 
 impl FirstStage for Bm25FirstStage {
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
-        self.search(query, depth).map_err(seam_error)
+        let retrieved = self.find(&Retrieval::new(query, depth)).map_err(seam_error)?;
+        Ok(retrieved.candidates)
+    }
+
+    /// The number of documents that match is exact.
+    fn search(&self, retrieval: &Retrieval<'_>) -> Result<Retrieved, BoxError> {
+        self.find(retrieval).map_err(seam_error)
     }
 
     /// Snippets come from the candidates' texts, not from their titles. Where the text holds none of the query's words,
@@ -78,15 +121,18 @@ fn seam_error(error: Error) -> BoxError {
     let field = match error {
         Error::InvalidQuery { .. } => "query",
         Error::InvalidFilter { .. } => "filters",
+        Error::InvalidSort { .. } => "sort",
+        Error::InvalidFacet { .. } => "facets",
+        Error::InvalidRankBy { .. } => "rank_by",
         _ => return error.into(),
     };
     InvalidQuery { field, message: error.to_string() }.into()
 }
 
 /// Reads the documents, puts equal scores in the order of their ids, and keeps the best.
-fn candidates(
+fn best_candidates(
     mut best: Vec<(f32, DocAddress)>,
-    depth: NonZeroUsize,
+    depth: usize,
     searcher: &Searcher,
     parts: &Parts,
 ) -> Result<Vec<Candidate>, Error> {
@@ -94,13 +140,22 @@ fn candidates(
     best.sort_unstable_by_key(|(_, address)| *address);
     let mut found = Vec::with_capacity(best.len());
     for (score, address) in best {
-        let score = Score::new(score)
-            .map_err(|_| Error::InvalidQuery { problem: "its boosts are too large: a score overflows".to_owned() })?;
-        found.push((score, parts.read(address, searcher)?));
+        found.push((checked(score)?, parts.read(address, searcher)?));
     }
     found.sort_unstable_by(|(a_score, a), (b_score, b)| b_score.cmp(a_score).then_with(|| a.id().cmp(b.id())));
-    found.truncate(depth.get());
+    found.truncate(depth);
     found.into_iter().map(|(score, stored)| candidate(score, &stored, parts)).collect()
+}
+
+/// Reads documents that are in order.
+fn sorted_candidates(found: Vec<Found>, searcher: &Searcher, parts: &Parts) -> Result<Vec<Candidate>, Error> {
+    let read = |(score, address)| candidate(checked(score)?, &parts.read(address, searcher)?, parts);
+    found.into_iter().map(read).collect()
+}
+
+fn checked(score: f32) -> Result<Score, Error> {
+    let overflow = "its boosts are too large: a score overflows";
+    Score::new(score).map_err(|_| Error::InvalidQuery { problem: overflow.to_owned() })
 }
 
 fn candidate(first_stage_score: Score, stored: &StoredDocument, parts: &Parts) -> Result<Candidate, Error> {

@@ -80,7 +80,7 @@ impl Index {
     /// Opens an index.
     ///
     /// # Errors
-    /// [`Error::NoIndex`], [`Error::NotAnIndex`], [`Error::NewerFormat`], [`Error::OlderFormat`], [`Error::Corrupt`], a folder that cannot be read.
+    /// [`Error::NoIndex`], [`Error::NotAnIndex`], [`Error::NewerFormat`], [`Error::Corrupt`], a folder that cannot be read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref();
         match look_into(dir)? {
@@ -91,7 +91,6 @@ impl Index {
         let bytes = fs::read(&path).map_err(|source| Error::Io { action: "read", path, source })?;
         let settings = IndexSettings::from_file(&bytes).map_err(|problem| match problem {
             FileProblem::Newer(found) => Error::NewerFormat { dir: dir.to_owned(), found, known: FORMAT },
-            FileProblem::Older(found) => Error::OlderFormat { dir: dir.to_owned(), found, known: FORMAT },
             FileProblem::Damaged(problem) => {
                 Error::Corrupt { dir: dir.to_owned(), problem: format!("`{SETTINGS_FILE}` is not readable: {problem}") }
             }

@@ -48,10 +48,11 @@
 
 mod bulk;
 pub mod collector;
-mod columns;
 mod dates;
 mod document;
 mod error;
+mod facets;
+mod field_values;
 mod filter;
 mod first_stage;
 #[doc(hidden)]
@@ -59,7 +60,6 @@ pub mod fuzzing;
 mod index;
 pub mod input;
 mod json;
-mod known_fields;
 mod language;
 mod number;
 mod origin;
@@ -68,6 +68,7 @@ mod schema;
 mod selection;
 mod settings;
 mod shared_writer;
+mod sort;
 mod top;
 mod writer;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lorank_core::{Filter, Query, QuerySyntax};
+use lorank_core::{Query, QuerySyntax};
 use tantivy::query::{
     AllQuery, BooleanQuery, BoostQuery, Occur, Query as EngineQuery, QueryParser, QueryParserError, TermQuery,
 };
@@ -10,10 +10,9 @@ use tantivy::query_grammar::{UserInputAst, UserInputLeaf, parse_query, parse_que
 use tantivy::schema::{IndexRecordOption, Term};
 use tantivy::{Score, Searcher, TantivyError};
 
-use crate::columns::FIELDS;
 use crate::filter;
 use crate::index::Parts;
-use crate::schema::ID;
+use crate::schema::{FIELDS, ID};
 use crate::{Error, Selection};
 
 /// The number of different words of a plain query that count. Far beyond what a reranker reads.
@@ -24,36 +23,27 @@ const ADVANCED_BYTES_MAX: usize = 16 * 1024;
 const ADVANCED_DEPTH_MAX: usize = 32;
 
 /// The query with its filters; `None` where nothing can match, such as a text without words.
-pub(crate) fn build(query: &Query, parts: &Parts, searcher: &Searcher) -> Result<Option<Box<dyn EngineQuery>>, Error> {
-    // A filter that cannot be is an error whether or not any word matches.
-    let mut clauses = filter_clauses(&query.filters, parts, searcher)?;
+pub(crate) fn build(query: &Query, parts: &Parts) -> Result<Option<Box<dyn EngineQuery>>, Error> {
     let Some(text_query) = build_text(query, parts)? else { return Ok(None) };
-    if clauses.is_empty() {
+    if query.filters.is_empty() {
         return Ok(Some(text_query));
     }
-    clauses.insert(0, (Occur::Must, text_query));
+    let mut clauses = vec![(Occur::Must, text_query)];
+    for filter in &query.filters {
+        clauses.push((Occur::Must, filter::to_query(filter, &parts.settings)?));
+    }
     Ok(Some(Box::new(BooleanQuery::new(clauses))))
 }
 
-type Clause = (Occur, Box<dyn EngineQuery>);
-
-fn filter_clauses(filters: &[Filter], parts: &Parts, searcher: &Searcher) -> Result<Vec<Clause>, Error> {
-    filters.iter().map(|filter| Ok((Occur::Must, filter::to_query(filter, parts, searcher)?))).collect()
-}
-
 /// The documents that a selection is of; `None` where it is of none.
-pub(crate) fn build_selection(
-    selection: &Selection,
-    parts: &Parts,
-    searcher: &Searcher,
-) -> Result<Option<Box<dyn EngineQuery>>, Error> {
-    let mut clauses = filter_clauses(&selection.filters, parts, searcher)?;
+pub(crate) fn build_selection(selection: &Selection, parts: &Parts) -> Result<Option<Box<dyn EngineQuery>>, Error> {
     let words = match &selection.words {
         None => Some(Box::new(AllQuery) as Box<dyn EngineQuery>),
         Some((text, syntax)) => build_text(&Query { syntax: *syntax, ..Query::new(text.as_str()) }, parts)?,
     };
     let Some(words) = words else { return Ok(None) };
-    clauses.push((Occur::Must, words));
+    let filters = selection.filters.iter().map(|filter| Ok((Occur::Must, filter::to_query(filter, &parts.settings)?)));
+    let clauses = filters.chain([Ok((Occur::Must, words))]).collect::<Result<Vec<_>, Error>>()?;
     Ok(Some(Box::new(BooleanQuery::new(clauses))))
 }
 
@@ -61,6 +51,7 @@ fn build_text(query: &Query, parts: &Parts) -> Result<Option<Box<dyn EngineQuery
     match query.syntax {
         QuerySyntax::Plain => Ok(plain(&query.text, parts)),
         QuerySyntax::Advanced => advanced(&query.text, parts),
+        QuerySyntax::MatchAll => Ok(Some(Box::new(AllQuery))),
         _ => Err(Error::InvalidQuery { problem: "it has a syntax that this version does not know".to_owned() }),
     }
 }
@@ -195,7 +186,7 @@ fn qualify(ast: &mut UserInputAst, parts: &Parts) -> Result<(), String> {
 fn qualified(name: &str, parts: &Parts) -> String {
     if parts.settings.is_text_field(name) {
         name.to_owned()
-    } else if parts.settings.is_id_field(name) {
+    } else if name == parts.settings.id_field || name == ID {
         ID.to_owned()
     } else {
         format!("{FIELDS}.{name}")

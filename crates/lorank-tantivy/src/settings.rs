@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Language};
 
-/// The version of the folder's layout: settings, schema and stored form. 2: every date from year 1 to 9999 is one, and integers
-/// beyond 2^53 have columns of their own.
-pub(crate) const FORMAT: u64 = 2;
+/// The version of the folder's layout: settings, schema and stored form.
+pub(crate) const FORMAT: u64 = 1;
 
 /// The largest boost. Far beyond any use, and far from where scores overflow.
 const BOOST_MAX: f32 = 1e6;
@@ -56,14 +55,13 @@ impl fmt::Display for TextField {
     }
 }
 
-/// What an index is made with, for good. By default `title` and `text` are searched, in English, and no field has to hold an id.
+/// What an index is made with, for good. By default `title` and `text` are searched, in English, and ids stand in `id`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexSettings {
     /// The fields that are searched: at least one, all different.
     pub text_fields: Vec<TextField>,
-    /// The field that holds a document's id; `_id` is read where it is missing. `None` reads `id` or else `_id`, and gives a document
-    /// without either a digest of its fields.
-    pub id_field: Option<String>,
+    /// The field that holds a document's id. `_id` is read where it is missing.
+    pub id_field: String,
     /// How words are brought to their stem.
     pub language: Language,
 }
@@ -71,7 +69,7 @@ pub struct IndexSettings {
 impl Default for IndexSettings {
     fn default() -> Self {
         let text_fields = vec![TextField::new("title"), TextField::new("text")];
-        Self { text_fields, id_field: None, language: Language::default() }
+        Self { text_fields, id_field: "id".to_owned(), language: Language::default() }
     }
 }
 
@@ -81,21 +79,11 @@ impl IndexSettings {
         self.text_fields.iter().any(|field| field.name == name)
     }
 
-    /// The field that holds a document's id, where it has one of this name.
-    pub(crate) fn id_field(&self) -> &str {
-        self.id_field.as_deref().unwrap_or("id")
-    }
-
-    /// Whether a field holds a document's id.
-    pub(crate) fn is_id_field(&self, name: &str) -> bool {
-        name == self.id_field() || name == "_id"
-    }
-
     /// Refuses settings that no index can have.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let problem = if self.text_fields.is_empty() {
             Some("no field to search; name at least one".to_owned())
-        } else if self.id_field().is_empty() {
+        } else if self.id_field.is_empty() {
             Some("the id field has no name".to_owned())
         } else {
             (0..self.text_fields.len()).find_map(|n| self.problem_with(n))
@@ -107,7 +95,7 @@ impl IndexSettings {
         let TextField { name, boost } = &self.text_fields[n];
         if name.is_empty() || name.starts_with(['_', '-']) {
             Some(format!("`{name}` cannot be searched: a field's name begins neither with `_` nor with `-`"))
-        } else if name == self.id_field() {
+        } else if *name == self.id_field {
             Some(format!("`{name}` cannot be searched: it holds the id"))
         } else if self.text_fields[..n].iter().any(|earlier| earlier.name == *name) {
             Some(format!("the field `{name}` is named twice"))
@@ -139,9 +127,6 @@ impl IndexSettings {
         if format > FORMAT {
             return Err(FileProblem::Newer(format));
         }
-        if format < FORMAT {
-            return Err(FileProblem::Older(format));
-        }
         let file: SettingsFile = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         let text_fields = file.text_fields.iter().map(|field| field.parse()).collect::<Result<_, Error>>();
         let text_fields = text_fields.map_err(|error| damaged(error.to_string()))?;
@@ -157,8 +142,6 @@ impl IndexSettings {
 pub(crate) enum FileProblem {
     /// It has a later format.
     Newer(u64),
-    /// It has an earlier format.
-    Older(u64),
     /// It is not what [`IndexSettings::to_file`] writes.
     Damaged(String),
 }
@@ -169,7 +152,7 @@ pub(crate) enum FileProblem {
 struct SettingsFile {
     format: u64,
     text_fields: Vec<String>,
-    id_field: Option<String>,
+    id_field: String,
     language: String,
 }
 
@@ -196,7 +179,7 @@ impl SettingsRequest {
         let default = IndexSettings::default();
         IndexSettings {
             text_fields: self.text_fields.unwrap_or(default.text_fields),
-            id_field: self.id_field.or(default.id_field),
+            id_field: self.id_field.unwrap_or(default.id_field),
             language: self.language.unwrap_or(default.language),
         }
     }
@@ -205,8 +188,7 @@ impl SettingsRequest {
     pub(crate) fn first_difference(&self, settings: &IndexSettings) -> Option<(&'static str, String, String)> {
         let fields = |fields: &[TextField]| fields.iter().map(TextField::to_string).collect::<Vec<_>>().join(", ");
         let language = self.language.map(|asked| ("language", settings.language.to_string(), asked.to_string()));
-        let found = || settings.id_field.clone().unwrap_or_else(|| "id, or a digest".to_owned());
-        let id_field = self.id_field.clone().map(|asked| ("id field", found(), asked));
+        let id_field = self.id_field.clone().map(|asked| ("id field", settings.id_field.clone(), asked));
         let text_fields =
             self.text_fields.as_deref().map(|asked| ("text fields", fields(&settings.text_fields), fields(asked)));
         [language, id_field, text_fields].into_iter().flatten().find(|(_, found, asked)| found != asked)
@@ -216,7 +198,7 @@ impl SettingsRequest {
 impl From<IndexSettings> for SettingsRequest {
     fn from(settings: IndexSettings) -> Self {
         let IndexSettings { text_fields, id_field, language } = settings;
-        Self { text_fields: Some(text_fields), id_field, language: Some(language) }
+        Self { text_fields: Some(text_fields), id_field: Some(id_field), language: Some(language) }
     }
 }
 
@@ -252,7 +234,7 @@ mod tests {
 
     fn check_refused(text_fields: &[&str], id_field: &str, problem: &str) {
         let text_fields = text_fields.iter().map(|field| field.parse().unwrap()).collect();
-        let settings = IndexSettings { text_fields, id_field: Some(id_field.into()), ..IndexSettings::default() };
+        let settings = IndexSettings { text_fields, id_field: id_field.into(), ..IndexSettings::default() };
         let error = settings.check().unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
@@ -260,16 +242,13 @@ mod tests {
     #[test]
     fn a_settings_file_reads_what_it_writes() {
         let text_fields = vec!["título^1.1".parse().unwrap(), "b.c".parse().unwrap()];
-        let settings = IndexSettings { text_fields, id_field: Some("key".into()), language: Language::Spanish };
-        assert_eq!(IndexSettings::from_file(&settings.to_file()), Ok(settings));
-        let settings = IndexSettings::default();
+        let settings = IndexSettings { text_fields, id_field: "key".into(), language: Language::Spanish };
         assert_eq!(IndexSettings::from_file(&settings.to_file()), Ok(settings));
     }
 
     #[test]
     fn a_bad_settings_file_says_how_it_is_bad() {
-        assert_eq!(IndexSettings::from_file(br#"{"format": 3, "new": true}"#), Err(FileProblem::Newer(3)));
-        assert_eq!(IndexSettings::from_file(br#"{"format": 1, "old": true}"#), Err(FileProblem::Older(1)));
+        assert_eq!(IndexSettings::from_file(br#"{"format": 2, "new": true}"#), Err(FileProblem::Newer(2)));
         let valid = String::from_utf8(IndexSettings::default().to_file()).unwrap();
         for (from, to) in [("format", "x"), ("english", "klingon"), ("\"text\"", "\"title\""), ("}", "")] {
             let bad = valid.replace(from, to);

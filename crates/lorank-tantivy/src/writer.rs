@@ -95,14 +95,13 @@ impl Writer {
         self.engine.delete_term(Term::from_field_text(self.index.parts().layout.id, id.as_str()));
     }
 
-    /// Deletes the documents of a selection, those that are not committed yet among them. Filters know the fields and the types of
-    /// the last commit.
+    /// Deletes the documents of a selection, those that are not committed yet among them.
     ///
     /// # Errors
     /// A query or a filter that cannot be; the writer stays as it was.
     pub fn delete_matching(&self, selection: &Selection) -> Result<(), Error> {
         let parts = self.index.parts();
-        let Some(query) = query::build_selection(selection, parts, &self.index.searcher()?)? else { return Ok(()) };
+        let Some(query) = query::build_selection(selection, parts)? else { return Ok(()) };
         self.engine.delete_query(query).map(drop).map_err(|source| parts.error("delete from", source))
     }
 

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lorank_core::{
-    AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Hit, ModelVersion, Query, QuerySyntax, Reranker,
-    Score, ScoreOrigin,
+    AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Hit, ModelVersion, Query, QuerySyntax, RankedBy,
+    Reranker, Score, ScoreOrigin, SortKey,
 };
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
-use lorank_pipeline::{Answer, Pipeline, PipelineConfig, SearchRequest};
+use lorank_pipeline::{Answer, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
 use lorank_server::AdapterSpec;
 use lorank_tantivy::{Bm25FirstStage, Index};
 
 use super::index_dir::IndexDir;
+use crate::facet::{TypedFacet, parse_facet};
+use crate::failure::WrongUsage;
+use crate::filter::parse_filter;
 use crate::flags::ModelFlags;
+use crate::output::facets;
 use crate::output::hits::{Row, emphasise, render};
 use crate::output::style::{STRONG, paint};
 use crate::output::text::{count, duration, one_line};
@@ -28,8 +32,11 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     index: IndexDir,
     /// What is searched for
-    #[arg(value_name = "QUERY")]
-    query: String,
+    #[arg(value_name = "QUERY", required_unless_present = "match_all", conflicts_with = "match_all")]
+    query: Option<String>,
+    /// Every document matches, in place of a query: for filters, sort keys and facets; no model is loaded
+    #[arg(long)]
+    match_all: bool,
     /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
     #[arg(long, value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapter: Option<AdapterSpec>,
@@ -42,15 +49,20 @@ pub(crate) struct SearchArgs {
     /// How many hits to leave out at the top
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
-    /// Only documents for which this holds, as in `lang=en`, `year>=1990`; repeatable, and all must hold
-    ///
-    /// The operators are `=`, `!=`, `>`, `>=`, `<` and `<=`. `lang=en,de` is one of several values, `lang!=en,de` none of them, and two
-    /// bounds make a range. A value is read by the types that the field has: numbers by value; true and false; dates, where `2024`,
-    /// `2024-05` and `2024-05-01` are the whole year, month and day, and a time without a zone is in UTC; texts byte for byte. Double
-    /// quotes stand around a value or a name with commas, operators or spaces at its ends. A document without the field meets `!=` alone.
-    /// An unknown field, or a value of a type that the field never has, is an error
-    #[arg(long = "filter", value_name = "FIELD OP VALUE")]
+    /// Only documents with such a field, as in `lang=en`, `year>=1990`; repeatable
+    #[arg(long = "filter", value_name = "FIELD OP VALUE", value_parser = parse_filter)]
     filters: Vec<Filter>,
+    /// Order the answer by this field and not by scores, as in `year` or `year:desc`; documents without it come last; no model
+    /// is loaded; repeatable, the first one counts first
+    #[arg(long, value_name = "FIELD[:desc]")]
+    sort: Vec<SortKey>,
+    /// Count the documents that match by this field: of its values, or of ranges as in `year=..1990,1990..2000,2000..`, which
+    /// have their lower bound in them and their upper bound not; repeatable
+    #[arg(long = "facet", value_name = "FIELD[=RANGES]", value_parser = parse_facet)]
+    facets: Vec<TypedFacet>,
+    /// How many values of a facet to show
+    #[arg(long, value_name = "N", default_value = "10")]
+    facet_top_n: NonZeroUsize,
     /// How the query is read
     #[arg(long, value_name = "SYNTAX", value_enum, default_value_t)]
     syntax: SyntaxArg,
@@ -63,6 +75,11 @@ pub(crate) struct SearchArgs {
     /// How much the rerank score counts in the order, from 0 to 1; what is left of 1 is the first stage's score [default: 1]
     #[arg(long = "blend", value_name = "WEIGHT")]
     blend_weight: Option<BlendWeight>,
+    /// Order the candidates by this expression and not by their scores, as in
+    /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`; it reads rerank_score, first_stage_score,
+    /// first_stage_rank, now and stored fields (see the README)
+    #[arg(long, value_name = "EXPRESSION")]
+    rank_by: Option<RankBy>,
     /// Leave out documents with a lower rerank score, and those past the depth, which have none
     #[arg(long, value_name = "SCORE", value_parser = parse_score, allow_negative_numbers = true)]
     min_rerank_score: Option<Score>,
@@ -96,7 +113,8 @@ impl From<SyntaxArg> for QuerySyntax {
 
 pub(crate) fn run(args: &SearchArgs, is_quiet: bool) -> anyhow::Result<()> {
     let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
-    let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if args.no_rerank {
+    args.check_order()?;
+    let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if !args.reranks() {
         (Arc::new(NoReranker), None)
     } else {
         let models = models::load(&args.model.section(args.adapter.as_slice())?, is_quiet)?;
@@ -107,7 +125,8 @@ pub(crate) fn run(args: &SearchArgs, is_quiet: bool) -> anyhow::Result<()> {
     let answer = pipeline.search(&args.request())?;
     if args.json {
         let shape = AnswerShape { explain: args.explain, ..AnswerShape::default() };
-        return output::print_json(&SearchAnswer::shaped(&args.query, &answer, &RequestId::generate(), &shape));
+        let query = args.query.as_deref().unwrap_or_default();
+        return output::print_json(&SearchAnswer::shaped(query, &answer, &RequestId::generate(), &shape));
     }
     let mut out = output::stdout();
     write!(out, "{}", text(args, &answer, output::columns()))?;
@@ -122,24 +141,51 @@ impl SearchArgs {
         PipelineConfig {
             depth_max: default.depth_max.max(self.depth.unwrap_or(default.depth)),
             page_end_max: default.page_end_max.max(NonZeroUsize::new(page_end).unwrap_or(NonZeroUsize::MIN)),
-            query_bytes_max: default.query_bytes_max.max(self.query.len()),
+            query_bytes_max: default.query_bytes_max.max(self.query.as_ref().map_or(0, String::len)),
             default_adapter,
             ..default
         }
     }
 
     fn request(&self) -> SearchRequest {
-        let syntax = QuerySyntax::from(self.syntax);
+        let query = match &self.query {
+            Some(text) => Query { syntax: QuerySyntax::from(self.syntax), ..Query::new(text.as_str()) },
+            None => Query::match_all(),
+        };
         SearchRequest {
             depth: self.depth,
             top_k: self.top_k,
             offset: self.offset,
-            rerank: !self.no_rerank,
+            rerank: self.reranks(),
+            sort: self.sort.clone(),
+            facets: self.facets.iter().map(|facet| facet.request(self.facet_top_n)).collect(),
             blend_weight: self.blend_weight.unwrap_or_default(),
+            rank_by: self.rank_by.clone().map_or(RankByChoice::Default, |it| RankByChoice::Expression(Arc::new(it))),
             min_rerank_score: self.min_rerank_score,
             deadline: self.deadline_millis.map(Duration::from_millis).and_then(Deadline::after),
             snippets: true,
-            ..SearchRequest::from_query(Query { text: self.query.clone(), syntax, filters: self.filters.clone() })
+            ..SearchRequest::from_query(Query { filters: self.filters.clone(), ..query })
+        }
+    }
+
+    /// Whether a model orders the answer.
+    fn reranks(&self) -> bool {
+        !self.no_rerank && !self.match_all && self.sort.is_empty()
+    }
+
+    /// Refuses what only a model's order could honour where there is none.
+    fn check_order(&self) -> Result<(), WrongUsage> {
+        let why = match (self.sort.is_empty(), self.match_all) {
+            (false, _) => "--sort",
+            (true, true) => "--match-all",
+            (true, false) => return Ok(()),
+        };
+        let given = [("--blend", self.blend_weight.is_some()), ("--min-rerank-score", self.min_rerank_score.is_some())];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => {
+                Err(WrongUsage(format!("{flag} cannot be used with {why}: such an answer is not reranked")))
+            }
+            None => Ok(()),
         }
     }
 }
@@ -176,7 +222,8 @@ fn text(args: &SearchArgs, answer: &Answer, columns: usize) -> String {
             text += &render(&rows, columns);
         }
     }
-    text + "\n" + &if args.explain { explanation(answer) } else { summary(answer) }
+    text += &facets::render(&answer.facets);
+    text + "\n" + &if args.explain { explanation(answer) } else { summary(args, answer) }
 }
 
 fn row(hit: &Hit, is_explained: bool) -> Row {
@@ -191,6 +238,7 @@ fn row(hit: &Hit, is_explained: bool) -> Row {
         let (rerank, first_stage) = (blend.normalised_rerank_score, blend.normalised_first_stage_score);
         format!(", blended score {:.3} of {rerank:.3} and {first_stage:.3}", blend.blended_score)
     });
+    let ranked_by = hit.ranked_by.as_ref().map_or_else(String::new, ranked_by);
     Row {
         rank: hit.rank,
         first_stage_rank: hit.first_stage_rank,
@@ -199,18 +247,40 @@ fn row(hit: &Hit, is_explained: bool) -> Row {
         id: candidate.id.to_string(),
         title: candidate.title.as_deref().map(str::to_owned),
         passage: hit.snippet.as_ref().map_or_else(beginning, emphasise),
-        note: is_explained.then(|| format!("first-stage rank {}{origin}{blend}", hit.first_stage_rank)),
+        note: is_explained.then(|| format!("first-stage rank {}{origin}{blend}{ranked_by}", hit.first_stage_rank)),
     }
 }
 
-fn summary(answer: &Answer) -> String {
+/// The value of an expression, and what it was made of.
+fn ranked_by(RankedBy { value, inputs }: &RankedBy) -> String {
+    let number = |value: &Option<f64>| value.map_or("no number".to_owned(), |value| format!("{value:.4}"));
+    let inputs: Vec<String> = inputs.iter().map(|(name, value)| format!("{name} {}", number(value))).collect();
+    let of = if inputs.is_empty() { String::new() } else { format!(" of {}", inputs.join(", ")) };
+    format!(", ranked by {}{of}", number(value))
+}
+
+/// How many documents match.
+fn matches(answer: &Answer) -> String {
+    let n = usize::try_from(answer.total_hits.n()).unwrap_or(usize::MAX);
+    let at_least = if answer.total_hits.relation() == "gte" { "at least " } else { "" };
+    let verb = if n == 1 { "document matches" } else { "documents match" };
+    format!("{at_least}{} {verb}", count(n))
+}
+
+fn summary(args: &SearchArgs, answer: &Answer) -> String {
+    let matches = matches(answer);
     let took = duration(answer.timings.total);
     let left_out = answer.n_left_out.map_or_else(String::new, |n| format!(", {} left out", count(n)));
     match answer.model.as_ref().filter(|_| answer.reranked) {
         Some(model) => {
-            format!("{} candidates reranked by {} in {took}{left_out}\n", count(answer.n_candidates), name(model))
+            let n_candidates = count(answer.n_candidates);
+            format!("{matches}; {n_candidates} candidates reranked by {} in {took}{left_out}\n", name(model))
         }
-        None => format!("first-stage order, in {took}\n"),
+        None if !args.sort.is_empty() => {
+            let keys: Vec<String> = args.sort.iter().map(SortKey::to_string).collect();
+            format!("{matches}; sorted by {}, in {took}\n", keys.join(", "))
+        }
+        None => format!("{matches}; first-stage order, in {took}\n"),
     }
 }
 
@@ -224,17 +294,19 @@ fn name(model: &ModelVersion) -> String {
 fn explanation(answer: &Answer) -> String {
     let timings = &answer.timings;
     let left_out = answer.n_left_out.map_or_else(String::new, |n| format!(", {} left out", count(n)));
-    let found = format!("{} candidates within depth {}{left_out}", count(answer.n_candidates), answer.depth);
+    let matches = matches(answer);
+    let found = format!("{matches}, {} candidates within depth {}{left_out}", count(answer.n_candidates), answer.depth);
     let cache = format!("{} hits, {} misses", count(answer.cache.hits), count(answer.cache.misses));
     let model = answer.model.as_ref().map_or("not asked for".to_owned(), |model| {
         let adapter =
             model.adapter.as_ref().map_or(String::new(), |adapter| format!(", adapter {}", adapter.digest.short()));
         format!("{} (base {}{adapter}, {})", name(model), model.base_digest.short(), model.precision)
     });
+    let by = answer.rank_by.as_ref().map_or_else(String::new, |rank_by| format!("ordered by {rank_by}"));
     let line = |step: &str, took, what: &str| format!("{step:<12}{:>9}  {what}\n", duration(took));
     line("first stage", timings.first_stage, &found)
         + &line("cache", timings.cache, &cache)
         + &line("rerank", timings.rerank, &model)
-        + line("total", timings.total, "").trim_end()
+        + line("total", timings.total, &by).trim_end()
         + "\n"
 }

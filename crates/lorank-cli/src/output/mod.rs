@@ -1,6 +1,7 @@
 //! What goes to standard output, for people and for programs.
 
 pub(crate) mod compare;
+pub(crate) mod facets;
 pub(crate) mod hits;
 pub(crate) mod progress;
 pub(crate) mod style;

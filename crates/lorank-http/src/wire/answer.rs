@@ -1,14 +1,15 @@
 //! The answer of a search as it goes over the wire, and to whoever asks the program for JSON.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lorank_core::{AdapterVersion, Blend, Hit, Score, ScoreOrigin};
+use lorank_core::{AdapterVersion, Blend, Hit, RankedBy, Score, ScoreOrigin};
 use lorank_experiment_pipeline::{FailedArm, Participation};
 use lorank_pipeline::{Answer, CacheUse, Fallback, Timings};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::FieldsJson;
+use super::{FacetJson, FacetsJson, FieldsJson};
 use crate::RequestId;
 
 /// The answer of a search.
@@ -20,6 +21,8 @@ pub struct SearchAnswer<'a> {
     pub hits: Vec<HitJson<'a>>,
     /// Whether the order is the reranker's.
     pub reranked: bool,
+    /// The expression that ordered the candidates; null where scores did.
+    pub rank_by: Option<String>,
     /// Why it is not, although reranking was asked for.
     pub fallback: Option<FallbackJson>,
     /// The adapter that reranked, or would have; null for the bare base model.
@@ -28,6 +31,14 @@ pub struct SearchAnswer<'a> {
     pub base_model: Option<&'a str>,
     /// The experiment that was part of it; null where none was.
     pub experiment: Option<ParticipationJson<'a>>,
+    /// How many documents match the query and its filters.
+    pub total_hits: u64,
+    /// `eq` where `total_hits` is exact, `gte` where it is a lower bound.
+    #[schema(pattern = "^(eq|gte)$")]
+    pub total_hits_relation: &'static str,
+    /// The counts of the facets that were asked for, by field; null where none was.
+    #[schema(value_type = Option<BTreeMap<String, FacetJson<'a>>>)]
+    pub facets: Option<FacetsJson<'a>>,
     /// How many candidates the first stage found within `depth`.
     pub n_candidates: usize,
     /// How many of them were left out for a rerank score below `min_rerank_score`; null where none was given, or none applied:
@@ -106,6 +117,18 @@ pub struct ExplanationJson {
     pub score_origin: Option<&'static str>,
     /// What the hit was ordered by, where both scores count; null where the rerank score counts alone.
     pub blend: Option<BlendJson>,
+    /// What the hit was ordered by, where an expression orders; null where scores do.
+    pub rank_by: Option<RankedByJson>,
+}
+
+/// The value of the expression that orders, and what it was made of.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = RankedBy)]
+pub struct RankedByJson {
+    /// The value; null where it is no number. Infinite values are the largest numbers that there are.
+    pub value: Option<f64>,
+    /// Each name that the expression reads with its value; null where that is no number.
+    pub inputs: BTreeMap<String, Option<f64>>,
 }
 
 /// A blended score, and the two that it is made of.
@@ -184,10 +207,14 @@ impl<'a> SearchAnswer<'a> {
             query,
             hits: answer.hits.iter().map(|hit| HitJson::new(hit, shape)).collect(),
             reranked: answer.reranked,
+            rank_by: answer.rank_by.as_ref().map(ToString::to_string),
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
             adapter: adapter.map(AdapterJson::from),
             base_model: model.map(|model| model.base_model.as_str()),
             experiment: None,
+            total_hits: answer.total_hits.n(),
+            total_hits_relation: answer.total_hits.relation(),
+            facets: FacetJson::of_answer(&answer.facets),
             n_candidates: answer.n_candidates,
             n_left_out: answer.n_left_out,
             depth: answer.depth.get(),
@@ -222,6 +249,7 @@ impl<'a> HitJson<'a> {
             rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
             score_origin: hit.score_origin.map(name_of_origin),
             blend: hit.blend.map(BlendJson::from),
+            rank_by: hit.ranked_by.as_ref().map(RankedByJson::from),
         };
         Self {
             id: candidate.id.as_str(),
@@ -257,6 +285,15 @@ impl From<Blend> for BlendJson {
             normalised_rerank_score: blend.normalised_rerank_score.get(),
             normalised_first_stage_score: blend.normalised_first_stage_score.get(),
         }
+    }
+}
+
+impl From<&RankedBy> for RankedByJson {
+    fn from(RankedBy { value, inputs }: &RankedBy) -> Self {
+        // JSON has no infinities.
+        let finite = |value: f64| value.clamp(f64::MIN, f64::MAX);
+        let input = |(name, value): &(String, Option<f64>)| (name.clone(), value.map(finite));
+        Self { value: value.map(finite), inputs: inputs.iter().map(input).collect() }
     }
 }
 

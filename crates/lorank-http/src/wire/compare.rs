@@ -16,6 +16,11 @@ use crate::{AnswerShape, RequestId};
 pub struct Comparison<'a> {
     /// The query's text.
     pub query: &'a str,
+    /// How many documents match the query and its filters.
+    pub total_hits: u64,
+    /// `eq` where `total_hits` is exact, `gte` where it is a lower bound.
+    #[schema(pattern = "^(eq|gte)$")]
+    pub total_hits_relation: &'static str,
     /// How many candidates the first stage found within `depth`.
     pub n_candidates: usize,
     /// How many candidates are reranked at most.
@@ -107,6 +112,8 @@ impl<'a> Comparison<'a> {
         let (_, first) = named[0];
         Self {
             query,
+            total_hits: first.total_hits.n(),
+            total_hits_relation: first.total_hits.relation(),
             n_candidates: first.n_candidates,
             depth: first.depth.get(),
             documents: documents.map(|hit| (hit.candidate.id.as_str(), document(hit))).collect(),

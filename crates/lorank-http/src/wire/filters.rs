@@ -1,122 +1,79 @@
-//! Filters as JSON: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"], "state": {"ne": "draft"}}`; and as
-//! they stand in a query string, in the form of the command line.
+//! Filters as JSON: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`.
 
-use lorank_core::{Filter, FilterSyntaxError, Test, Value};
+use lorank_core::{Filter, Test, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::ServerError;
 
+/// The key that filters stand under.
+const ROOT: &str = "filters";
+
 /// Reads filters. Every condition must hold, so their order means nothing.
 pub(crate) fn read(filters: Map<String, Json>) -> Result<Vec<Filter>, ServerError> {
-    let mut read = Vec::with_capacity(filters.len());
-    for (field, conditions) in filters {
-        let tests = read_tests(&field, conditions)?;
-        read.extend(tests.into_iter().map(|test| Filter { field: field.clone(), test }));
-    }
-    Ok(read)
+    filters.into_iter().map(|(field, test)| Ok(Filter { test: read_test(&field, test)?, field })).collect()
 }
 
-/// Adds a filter of a query string to those that were given before it. On one field, values to be equal to are alternatives, and
-/// all else must hold together.
-pub(crate) fn add_text(text: &str, filters: &mut Map<String, Json>) -> Result<(), ServerError> {
-    let Filter { field, test } = text.parse().map_err(|error: FilterSyntaxError| ServerError::InvalidValue {
-        field: "filter".to_owned(),
-        problem: format!("is refused: {error}"),
-    })?;
-    let conditions = filters.entry(field.as_str()).or_insert_with(|| Json::Object(Map::new()));
-    let conditions = conditions.as_object_mut().expect("it was made an object");
-    let mut extend = |key: &str, values: Vec<Value>| {
-        let known = conditions.entry(key).or_insert_with(|| Json::Array(Vec::new()));
-        known
-            .as_array_mut()
-            .expect("it was made a list")
-            .extend(values.iter().filter_map(Value::as_text).map(Json::from));
-    };
+/// One value: equal to it. A list: equal to one of them. An object: bounds.
+fn read_test(field: &str, test: Json) -> Result<Test, ServerError> {
     match test {
-        Test::AnyOf(values) => extend("eq", values),
-        Test::NoneOf(values) => extend("ne", values),
-        Test::Range { lower, upper } => {
-            let bounds = [(lower, ["gt", "gte"]), (upper, ["lt", "lte"])];
-            for (bound, keys) in bounds {
-                let Some((value, is_included)) = bound else { continue };
-                let bound = value.as_text().map(Json::from).unwrap_or_default();
-                if conditions.insert(keys[usize::from(is_included)].to_owned(), bound).is_some() {
-                    return Err(invalid(&field, "has two bounds on one side"));
-                }
-            }
+        Json::Object(bounds) => read_range(ROOT, field, bounds),
+        Json::Array(values) if values.is_empty() => {
+            Err(invalid(ROOT, field, "is an empty list, which no document can match"))
         }
-        _ => return Err(invalid(&field, "has a test that this version does not know")),
-    }
-    Ok(())
-}
-
-/// One value: equal to it. A list: equal to one of them. An object: conditions, all of which hold.
-fn read_tests(field: &str, test: Json) -> Result<Vec<Test>, ServerError> {
-    match test {
-        Json::Object(conditions) => read_conditions(field, conditions),
-        values => Ok(vec![Test::AnyOf(read_values(field, values)?)]),
+        Json::Array(values) => {
+            let values = values.into_iter().map(|value| read_value(ROOT, field, value));
+            Ok(Test::AnyOf(values.collect::<Result<_, _>>()?))
+        }
+        value => Ok(Test::AnyOf(vec![read_value(ROOT, field, value)?])),
     }
 }
 
-fn read_conditions(field: &str, conditions: Map<String, Json>) -> Result<Vec<Test>, ServerError> {
-    let (mut tests, mut lower, mut upper) = (Vec::new(), None, None);
-    for (name, condition) in conditions {
-        let path = format!("{field}.{name}");
+/// The bounds of a range; errors name the path below the key `root`.
+pub(super) fn read_range(root: &str, path: &str, bounds: Map<String, Json>) -> Result<Test, ServerError> {
+    let (mut lower, mut upper) = (None, None);
+    for (name, bound) in bounds {
         let (side, is_included) = match name.as_str() {
-            "eq" => {
-                tests.push(Test::AnyOf(read_values(&path, condition)?));
-                continue;
-            }
-            "ne" => {
-                tests.push(Test::NoneOf(read_values(&path, condition)?));
-                continue;
-            }
             "gte" => (&mut lower, true),
             "gt" => (&mut lower, false),
             "lte" => (&mut upper, true),
             "lt" => (&mut upper, false),
-            _ => return Err(invalid(&path, "is unknown; conditions are `eq`, `ne`, `gte`, `gt`, `lte` and `lt`")),
+            _ => {
+                return Err(invalid(
+                    root,
+                    &format!("{path}.{name}"),
+                    "is unknown; bounds are `gte`, `gt`, `lte` and `lt`",
+                ));
+            }
         };
-        if condition.is_boolean() {
-            return Err(invalid(&path, "is true or false, which cannot be a bound"));
+        if bound.is_boolean() {
+            return Err(invalid(root, &format!("{path}.{name}"), "is true or false, which cannot be a bound"));
         }
-        if side.replace((read_value(&path, condition)?, is_included)).is_some() {
-            return Err(invalid(field, "has two bounds on one side"));
+        let bound = read_value(root, &format!("{path}.{name}"), bound)?;
+        if side.replace((bound, is_included)).is_some() {
+            return Err(invalid(root, path, "has two bounds on one side"));
         }
     }
-    if lower.is_some() || upper.is_some() {
-        tests.push(Test::Range { lower, upper });
+    if lower.is_none() && upper.is_none() {
+        return Err(invalid(root, path, "has no bounds; give `gte`, `gt`, `lte` or `lt`"));
     }
-    if tests.is_empty() {
-        return Err(invalid(field, "has no condition; give `eq`, `ne`, `gte`, `gt`, `lte` or `lt`"));
-    }
-    Ok(tests)
+    Ok(Test::Range { lower, upper })
 }
 
-/// A value, or a list of them.
-fn read_values(path: &str, values: Json) -> Result<Vec<Value>, ServerError> {
-    match values {
-        Json::Array(values) if values.is_empty() => Err(invalid(path, "is an empty list, which no document can match")),
-        Json::Array(values) => values.into_iter().map(|value| read_value(path, value)).collect(),
-        value => Ok(vec![read_value(path, value)?]),
-    }
-}
-
-fn read_value(path: &str, value: Json) -> Result<Value, ServerError> {
+fn read_value(root: &str, path: &str, value: Json) -> Result<Value, ServerError> {
     match value {
         Json::Bool(value) => Ok(Value::Bool(value)),
         Json::String(text) => Ok(Value::Text(text.into())),
         Json::Number(number) => {
             let whole = number.as_i64().map(Value::Integer).or_else(|| number.as_u64().map(Value::Unsigned));
-            whole.or_else(|| number.as_f64().map(Value::Float)).ok_or_else(|| invalid(path, "is out of range"))
+            whole.or_else(|| number.as_f64().map(Value::Float)).ok_or_else(|| invalid(root, path, "is out of range"))
         }
-        Json::Null => Err(invalid(path, "is null; a filter takes texts, numbers, true and false")),
-        Json::Array(_) | Json::Object(_) => Err(invalid(path, "is nested too deep for a filter")),
+        Json::Null => Err(invalid(root, path, "is null; a filter takes texts, numbers, true and false")),
+        Json::Array(_) | Json::Object(_) => Err(invalid(root, path, "is nested too deep for a filter")),
     }
 }
 
-fn invalid(path: &str, problem: &str) -> ServerError {
-    ServerError::InvalidValue { field: format!("filters.{path}"), problem: problem.to_owned() }
+fn invalid(root: &str, path: &str, problem: &str) -> ServerError {
+    ServerError::InvalidValue { field: format!("{root}.{path}"), problem: problem.to_owned() }
 }
 
 #[cfg(test)]
@@ -143,9 +100,6 @@ mod tests {
             ),
             (r#"{"f": {"gt": "a"}}"#, Test::Range { lower: Some(("a".into(), false)), upper: None }),
             (r#"{"f": {"lte": 0.5}}"#, Test::Range { lower: None, upper: Some((Value::Float(0.5), true)) }),
-            (r#"{"f": {"eq": "a"}}"#, any_of(&["a".into()])),
-            (r#"{"f": {"ne": [1, "a"]}}"#, Test::NoneOf(vec![whole(1), "a".into()])),
-            (r#"{"f": {"ne": true}}"#, Test::NoneOf(vec![Value::Bool(true)])),
         ] {
             assert_eq!(read_json(json), Ok(vec![Filter { field: "f".to_owned(), test }]), "{json}");
         }
@@ -157,42 +111,13 @@ mod tests {
             (r#"{"f": null}"#, "`filters.f` is null; a filter takes texts, numbers, true and false"),
             (r#"{"f": []}"#, "`filters.f` is an empty list, which no document can match"),
             (r#"{"f": [[1]]}"#, "`filters.f` is nested too deep for a filter"),
-            (r#"{"f": {}}"#, "`filters.f` has no condition; give `eq`, `ne`, `gte`, `gt`, `lte` or `lt`"),
-            (
-                r#"{"f": {"min": 1}}"#,
-                "`filters.f.min` is unknown; conditions are `eq`, `ne`, `gte`, `gt`, `lte` and `lt`",
-            ),
+            (r#"{"f": {}}"#, "`filters.f` has no bounds; give `gte`, `gt`, `lte` or `lt`"),
+            (r#"{"f": {"min": 1}}"#, "`filters.f.min` is unknown; bounds are `gte`, `gt`, `lte` and `lt`"),
             (r#"{"f": {"gt": true}}"#, "`filters.f.gt` is true or false, which cannot be a bound"),
             (r#"{"f": {"gt": {}}}"#, "`filters.f.gt` is nested too deep for a filter"),
             (r#"{"f": {"gt": 1, "gte": 2}}"#, "`filters.f` has two bounds on one side"),
         ] {
             assert_eq!(read_json(json), Err(expected.to_owned()), "{json}");
-        }
-    }
-
-    #[test]
-    fn query_strings_say_what_json_says() {
-        for (texts, json) in [
-            (&["year=2023"][..], r#"{"year": {"eq": ["2023"]}}"#),
-            (&["lang=en,de"], r#"{"lang": {"eq": ["en", "de"]}}"#),
-            (&["lang=en", "lang=de"], r#"{"lang": {"eq": ["en", "de"]}}"#),
-            (&["lang!=en", "lang!=de"], r#"{"lang": {"ne": ["en", "de"]}}"#),
-            (&["year>=1990", "year<2000"], r#"{"year": {"gte": "1990", "lt": "2000"}}"#),
-            (&["year>1990", "year<=2000", "a=b"], r#"{"year": {"gt": "1990", "lte": "2000"}, "a": {"eq": ["b"]}}"#),
-            (&["year>=1990", "year!=1995"], r#"{"year": {"gte": "1990", "ne": ["1995"]}}"#),
-        ] {
-            let mut filters = Map::new();
-            texts.iter().for_each(|text| add_text(text, &mut filters).unwrap());
-            assert_eq!(Json::Object(filters), serde_json::from_str::<Json>(json).unwrap(), "{texts:?}");
-        }
-        let mut filters = Map::new();
-        add_text("a>=1", &mut filters).unwrap();
-        for (text, expected) in [
-            ("a>=2", "`filters.a` has two bounds on one side"),
-            ("a", "`filter` is refused: `a` is not a filter: it has no operator"),
-        ] {
-            let error = add_text(text, &mut filters).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{error}");
         }
     }
 }

@@ -1,19 +1,20 @@
 //! A search as it comes over the wire.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lorank_core::{BlendWeight, Deadline, Query, QuerySyntax, Score};
-use lorank_pipeline::{AdapterChoice, OnOverload, SearchRequest};
+use lorank_core::{BlendWeight, Deadline, Query, QuerySyntax, Score, SortKey};
+use lorank_pipeline::{AdapterChoice, InvalidRankBy, OnOverload, RankByChoice, SearchRequest};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{AnswerShape, filters};
+use super::{AnswerShape, facets, filters};
 use crate::ServerError;
 use crate::json::{read_object, read_value};
 
-/// A search. Only `query` is needed; what is missing or null is the service's to choose. Unknown keys are refused.
+/// A search. Only `query` (or `match_all`) is needed; what is missing or null is the service's to choose. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema, IntoParams)]
 #[schema(as = Search)]
 #[into_params(parameter_in = Query)]
@@ -21,6 +22,8 @@ use crate::json::{read_object, read_value};
 pub struct SearchBody {
     /// What is searched for.
     pub query: Option<String>,
+    /// Whether every document matches, in place of a `query`: for filters, sort keys and facets. Such a search is not reranked.
+    pub match_all: Option<bool>,
     /// How many hits are returned.
     #[schema(value_type = Option<usize>, minimum = 1)]
     #[param(value_type = Option<usize>, minimum = 1)]
@@ -33,14 +36,33 @@ pub struct SearchBody {
     pub depth: Option<NonZeroUsize>,
     /// The adapter or alias that reranks; `none` for the bare base model.
     pub adapter: Option<String>,
-    /// Whether to rerank; true by default.
+    /// Whether to rerank; true by default, false where `sort` or `match_all` is given.
     pub rerank: Option<bool>,
+    /// The stored fields that the answer is ordered by in place of scores, the first one first: `year` or `year:asc`,
+    /// `year:desc`. Documents without the field come last. A sorted answer is not reranked.
+    #[param(style = Form, explode = false)]
+    pub sort: Option<Vec<String>>,
+    /// Counts over all documents that match, by stored field: the `top_n` most frequent values (10 by default), or the documents
+    /// in each of some `ranges`, as in `{"lang": {"top_n": 5}, "year": {"ranges": [{"lt": 1990}, {"gte": 1990}]}}`. In a query
+    /// string, a list of fields whose values are counted.
+    #[schema(value_type = Option<Object>)]
+    #[param(value_type = Option<Vec<String>>, style = Form, explode = false)]
+    pub facets: Option<Map<String, Json>>,
     /// How much the rerank score counts in the order, from 0 to 1; what is left of 1 is the first stage's. Both are min-max
     /// normalised over the reranked candidates. By default 1: the rerank score alone.
     #[schema(minimum = 0, maximum = 1)]
     #[param(minimum = 0, maximum = 1)]
     #[serde(default, deserialize_with = "narrowed")]
     pub blend_weight: Option<f32>,
+    /// An expression that orders the reranked candidates in place of their rerank scores, the highest value first, as in
+    /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`. It reads `rerank_score`, `first_stage_score`,
+    /// `first_stage_rank`, `now` and stored fields with numbers, booleans or dates, by `+ - * /`, brackets, `abs`, `exp`,
+    /// `log`, `log10`, `sqrt`, `pow`, `sigmoid`, `min`, `max`, `coalesce`, `age_days`, `exp_decay`, `gauss_decay` and
+    /// `linear_decay`. A candidate for which it is no number comes after those for which it is one. An answer that falls back
+    /// stays in first-stage order.
+    #[schema(max_length = 1024)]
+    #[param(max_length = 1024)]
+    pub rank_by: Option<String>,
     /// The lowest rerank score of a hit. Documents with a lower one are left out, and those past the depth, which have none. An
     /// answer in first-stage order leaves nothing out, nor does one in which an experiment's arms are interleaved.
     #[serde(default, deserialize_with = "narrowed")]
@@ -51,9 +73,7 @@ pub struct SearchBody {
     /// status 429 with `Retry-After`. By default a full queue is refused, and a deadline that would be missed falls back.
     #[param(inline)]
     pub on_overload: Option<OnOverloadJson>,
-    /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`. A value is wanted, or
-    /// one of a list; an object has conditions that all hold: `eq`, `ne`, `gte`, `gt`, `lte`, `lt`. A document without the field
-    /// meets `ne` alone. A text is read by the types of the field's values: `"2023"` is a number, a year or a text.
+    /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`.
     #[schema(value_type = Option<Object>)]
     #[param(ignore)]
     pub filters: Option<Map<String, Json>>,
@@ -143,8 +163,7 @@ impl SearchBody {
     }
 
     /// Reads the decoded pairs of a query string. `q` stands for `query`; `fields` is separated by commas;
-    /// `filter.NAME=VALUE`, given once or more, wants one of these values in the field, and `filter.NAME>=VALUE` and the other
-    /// operators of the command line stand for the same conditions there.
+    /// `filter.NAME=VALUE`, given once or more, wants one of these values in the field.
     ///
     /// # Errors
     /// A key that is unknown or comes twice, or a value that does not fit it.
@@ -152,13 +171,15 @@ impl SearchBody {
         let mut object = Map::new();
         let mut filters = Map::new();
         for (key, text) in pairs {
-            if let Some(filter) = key.strip_prefix("filter.") {
-                filters::add_text(&filter_text(filter, &text), &mut filters)?;
+            if let Some(field) = key.strip_prefix("filter.") {
+                let values = filters.entry(field).or_insert_with(|| Json::Array(Vec::new()));
+                values.as_array_mut().expect("it was made a list").extend(readings(text));
                 continue;
             }
             let key = if key == "q" { "query".to_owned() } else { key };
             let value = match key.as_str() {
-                "fields" => text.split(',').filter(|name| !name.is_empty()).collect(),
+                "facets" => facets_by_value(&text),
+                "fields" | "sort" => text.split(',').filter(|name| !name.is_empty()).collect(),
                 "top_k" | "offset" | "depth" | "deadline_millis" => {
                     text.parse::<i64>().map_or_else(|_| text.clone().into(), Json::from)
                 }
@@ -166,7 +187,7 @@ impl SearchBody {
                     let number = text.parse().ok().and_then(serde_json::Number::from_f64);
                     number.map_or_else(|| text.clone().into(), Json::Number)
                 }
-                "rerank" | "snippets" | "explain" => {
+                "rerank" | "snippets" | "explain" | "match_all" => {
                     text.parse::<bool>().map_or_else(|_| text.clone().into(), Json::from)
                 }
                 "filters" => {
@@ -191,8 +212,27 @@ impl SearchBody {
     /// No query, or a value that cannot be.
     pub fn into_request(self, arrival: Instant) -> Result<ParsedSearch, ServerError> {
         let invalid = |field: &str, problem: String| ServerError::InvalidValue { field: field.to_owned(), problem };
-        let text = self.query.ok_or_else(|| invalid("query", "is missing".to_owned()))?;
-        let syntax = self.syntax.unwrap_or(SyntaxJson::Plain).into();
+        let is_ordered = self.is_ordered_without_a_model();
+        if let Some((key, with)) = is_ordered.and_then(|with| Some((self.key_of_reranking()?, with))) {
+            return Err(invalid(key, format!("is refused with `{with}`: such an answer is not reranked")));
+        }
+        let (text, syntax) = match (self.query, self.match_all.unwrap_or(false)) {
+            (Some(text), false) => (text, self.syntax.unwrap_or(SyntaxJson::Plain).into()),
+            (None, true) if self.syntax.is_none() => (String::new(), QuerySyntax::MatchAll),
+            (None, true) => return Err(invalid("syntax", "is of no use without a `query`".to_owned())),
+            (Some(_), true) => {
+                return Err(invalid(
+                    "match_all",
+                    "is for every document; leave it out, or leave out `query`".to_owned(),
+                ));
+            }
+            (None, false) => {
+                let problem = "is missing; say `\"match_all\": true` to search without words";
+                return Err(invalid("query", problem.to_owned()));
+            }
+        };
+        let sort = self.sort.unwrap_or_default().iter().map(|key| sort_key(key)).collect::<Result<_, _>>()?;
+        let facets = facets::read(self.facets.unwrap_or_default())?;
         if self.unit_id.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > UNIT_ID_BYTES_MAX) {
             return Err(invalid("unit_id", format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; leave it out for none")));
         }
@@ -210,6 +250,14 @@ impl SearchBody {
         let min_rerank_score = self.min_rerank_score.map(Score::new).transpose();
         let min_rerank_score =
             min_rerank_score.map_err(|_| invalid("min_rerank_score", "is beyond all scores".to_owned()))?;
+        let rank_by = match self.rank_by {
+            None => RankByChoice::Default,
+            Some(text) => {
+                let rank_by =
+                    text.parse().map_err(|error: InvalidRankBy| invalid("rank_by", format!("is refused: {error}")))?;
+                RankByChoice::Expression(Arc::new(rank_by))
+            }
+        };
         // A point in time beyond what the clock can hold is as good as never.
         let deadline = self.deadline_millis.and_then(|millis| arrival.checked_add(Duration::from_millis(millis)));
         let request = SearchRequest {
@@ -217,8 +265,11 @@ impl SearchBody {
             depth: self.depth,
             top_k: self.top_k,
             offset: self.offset.unwrap_or(0),
-            rerank: self.rerank.unwrap_or(true),
+            rerank: self.rerank.unwrap_or(is_ordered.is_none()),
+            sort,
+            facets,
             blend_weight,
+            rank_by,
             min_rerank_score,
             deadline: deadline.map(Deadline::at),
             snippets: self.snippets.unwrap_or(true),
@@ -233,8 +284,46 @@ impl SearchBody {
     }
 }
 
-/// The filter whose text a query string has cut in two at its first `=`: at that of `>=`, of `!=`, or of none.
-fn filter_text(name: &str, value: &str) -> String {
-    let has_operator = name.contains(['<', '>']) && !name.ends_with(['<', '>']);
-    if has_operator && value.is_empty() { name.to_owned() } else { format!("{name}={value}") }
+impl SearchBody {
+    /// The key for which the answer's order is not a model's, if one is given.
+    fn is_ordered_without_a_model(&self) -> Option<&'static str> {
+        let is_sorted = self.sort.as_ref().is_some_and(|keys| !keys.is_empty());
+        is_sorted.then_some("sort").or_else(|| self.match_all.filter(|it| *it).map(|_| "match_all"))
+    }
+
+    /// A key that is given and means something only where a model orders.
+    fn key_of_reranking(&self) -> Option<&'static str> {
+        let given = [
+            ("rerank", self.rerank == Some(true)),
+            ("adapter", self.adapter.is_some()),
+            ("blend_weight", self.blend_weight.is_some()),
+            ("min_rerank_score", self.min_rerank_score.is_some()),
+            ("experiment", self.experiment.is_some()),
+            ("arm", self.arm.is_some()),
+        ];
+        given.into_iter().find_map(|(key, is_given)| is_given.then_some(key))
+    }
+}
+
+fn sort_key(text: &str) -> Result<SortKey, ServerError> {
+    let Ok(key) = text.parse::<SortKey>();
+    if key.field.is_empty() {
+        let problem = format!("has the key `{text}` without a field; write `year` or `year:desc`");
+        return Err(ServerError::InvalidValue { field: "sort".to_owned(), problem });
+    }
+    Ok(key)
+}
+
+/// The facets of a query string: a list of fields whose values are counted.
+fn facets_by_value(text: &str) -> Json {
+    let fields = text.split(',').filter(|field| !field.is_empty());
+    fields.map(|field| (field.to_owned(), Json::Object(Map::new()))).collect::<Map<_, _>>().into()
+}
+
+/// What a text in a query string may stand for: itself, and the number or truth value that it spells. A stored field
+/// has one type, so at most one of them matches.
+fn readings(text: String) -> Vec<Json> {
+    let number = text.parse::<serde_json::Number>().ok().map(Json::Number);
+    let truth = text.parse::<bool>().ok().map(Json::Bool);
+    [Some(Json::String(text)), number, truth].into_iter().flatten().collect()
 }

@@ -10,6 +10,7 @@ mod index;
 mod inputs;
 mod queries;
 mod ranking;
+mod retrieval;
 mod shared;
 mod snippets;
 

@@ -1,0 +1,207 @@
+//! What a search asks of a first stage beside the query, and what it gets beside the candidates.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
+use crate::{Candidate, Query, Test, Value};
+
+/// What a search asks of a first stage.
+#[derive(Debug, Clone, Copy)]
+pub struct Retrieval<'a> {
+    /// The query.
+    pub query: &'a Query,
+    /// The most candidates.
+    pub depth: NonZeroUsize,
+    /// What the candidates are ordered by, the first key first; without keys, by the first stage's score.
+    pub sort: &'a [SortKey],
+    /// What is counted over all documents that match.
+    pub facets: &'a [FacetRequest],
+    /// Stored fields that the caller takes numbers, booleans or dates from. One that no document has, or that holds none of
+    /// these, is an [`InvalidQuery`](crate::InvalidQuery) for `rank_by`.
+    pub numeric_fields: &'a [&'a str],
+}
+
+impl<'a> Retrieval<'a> {
+    /// The best candidates of a query by the first stage's score, and no facets.
+    pub fn new(query: &'a Query, depth: NonZeroUsize) -> Self {
+        Self { query, depth, sort: &[], facets: &[], numeric_fields: &[] }
+    }
+}
+
+/// What a first stage found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Retrieved {
+    /// The candidates, in order.
+    pub candidates: Vec<Candidate>,
+    /// How many documents match, the candidates among them.
+    pub total_hits: TotalHits,
+    /// One for each facet that was asked for, in their order.
+    pub facets: Vec<Facet>,
+}
+
+/// How many documents match a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TotalHits {
+    /// As many.
+    Exactly(u64),
+    /// As many or more.
+    AtLeast(u64),
+}
+
+/// No document.
+impl Default for TotalHits {
+    fn default() -> Self {
+        Self::Exactly(0)
+    }
+}
+
+impl TotalHits {
+    /// The number of documents, or its lower bound.
+    pub const fn n(self) -> u64 {
+        match self {
+            Self::Exactly(n) | Self::AtLeast(n) => n,
+        }
+    }
+
+    /// `eq` for an exact number, `gte` for a lower bound: the words of Elasticsearch.
+    pub const fn relation(self) -> &'static str {
+        match self {
+            Self::Exactly(_) => "eq",
+            Self::AtLeast(_) => "gte",
+        }
+    }
+
+    /// What `n_found` candidates say of the whole where at most `depth` were asked for.
+    pub const fn of_found(n_found: usize, depth: NonZeroUsize) -> Self {
+        if n_found < depth.get() { Self::Exactly(n_found as u64) } else { Self::AtLeast(n_found as u64) }
+    }
+}
+
+/// A stored field that candidates are ordered by.
+///
+/// Documents without the field come last in either order. Of several values the lowest counts in ascending order and the
+/// highest in descending order. Booleans come before numbers, numbers before dates, and dates before other texts, which
+/// are in byte order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SortKey {
+    /// The field's name; a dot reaches into an object (`author.name`).
+    pub field: String,
+    /// Which end comes first.
+    pub order: SortOrder,
+}
+
+/// The text that it is parsed from: `year:asc`, `year:desc`.
+impl fmt::Display for SortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let order = match self.order {
+            SortOrder::Ascending => "asc",
+            SortOrder::Descending => "desc",
+        };
+        write!(f, "{}:{order}", self.field)
+    }
+}
+
+/// `year` or `year:asc` for ascending order, `year:desc` for descending order; another text after a colon belongs to the name.
+impl FromStr for SortKey {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let order = |word: &str| match word {
+            _ if word.eq_ignore_ascii_case("asc") => Some(SortOrder::Ascending),
+            _ if word.eq_ignore_ascii_case("desc") => Some(SortOrder::Descending),
+            _ => None,
+        };
+        let parts = text.rsplit_once(':').and_then(|(field, word)| Some((field, order(word)?)));
+        let (field, order) = parts.unwrap_or((text, SortOrder::default()));
+        Ok(Self { field: field.trim().to_owned(), order })
+    }
+}
+
+/// Which end of a field's values comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SortOrder {
+    /// The lowest.
+    #[default]
+    Ascending,
+    /// The highest.
+    Descending,
+}
+
+/// Counts of documents by a stored field, over all documents that match the query and its filters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FacetRequest {
+    /// The field's name; a dot reaches into an object (`author.name`).
+    pub field: String,
+    /// What is counted.
+    pub by: FacetBy,
+}
+
+/// What a facet counts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FacetBy {
+    /// The documents of each value.
+    Values {
+        /// The most values that are returned.
+        top_n: NonZeroUsize,
+    },
+    /// The documents that pass each of these tests.
+    Ranges(Vec<Test>),
+}
+
+/// The counts of a facet. Each is the number of hits that the query would have with the value or the range as a filter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facet {
+    /// The field's name.
+    pub field: String,
+    /// The counts.
+    pub counts: FacetCounts,
+}
+
+/// The counts of a facet.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FacetCounts {
+    /// Of values.
+    Values {
+        /// The most frequent values with their numbers of documents, ties in the order of the values.
+        top: Vec<(Value, u64)>,
+        /// How many different values there are.
+        n_values: usize,
+        /// How many documents have none.
+        n_missing: u64,
+    },
+    /// Of ranges: each with its number of documents, in the order in which they were asked for.
+    Ranges(Vec<(Test, u64)>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sort_keys_are_names_with_an_order() {
+        for (text, field, order) in [
+            ("year", "year", SortOrder::Ascending),
+            ("year:asc", "year", SortOrder::Ascending),
+            ("year:DESC", "year", SortOrder::Descending),
+            ("author.name:desc", "author.name", SortOrder::Descending),
+            ("dc:date", "dc:date", SortOrder::Ascending),
+            ("dc:date:desc", "dc:date", SortOrder::Descending),
+            (":desc", "", SortOrder::Descending),
+            ("desc", "desc", SortOrder::Ascending),
+            ("", "", SortOrder::Ascending),
+        ] {
+            assert_eq!(text.parse(), Ok(SortKey { field: field.to_owned(), order }), "{text}");
+        }
+    }
+
+    #[test]
+    fn fewer_candidates_than_were_asked_for_are_all() {
+        let depth = NonZeroUsize::new(3).unwrap();
+        for (n_found, n, relation) in [(0, 0, "eq"), (2, 2, "eq"), (3, 3, "gte")] {
+            let total = TotalHits::of_found(n_found, depth);
+            assert_eq!((total.n(), total.relation()), (n, relation));
+        }
+    }
+}

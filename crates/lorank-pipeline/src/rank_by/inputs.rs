@@ -1,0 +1,68 @@
+//! What an expression reads of a candidate.
+
+use lorank_core::{Candidate, Fields, Score, Value};
+use time::format_description::well_known::{Iso8601, Rfc3339};
+use time::{Date, OffsetDateTime, Time};
+
+use super::name::Name;
+
+/// A candidate with its scores.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub candidate: &'a Candidate,
+    pub rerank_score: Option<Score>,
+    /// From 1.
+    pub first_stage_rank: usize,
+    /// The time of the request, in seconds since 1970.
+    pub now: f64,
+}
+
+impl Inputs<'_> {
+    /// The value of a name; NaN where there is none.
+    pub(super) fn value(&self, name: &Name) -> f64 {
+        match name {
+            Name::RerankScore => self.rerank_score.map_or(f64::NAN, |score| score.get().into()),
+            Name::FirstStageScore => self.candidate.first_stage_score.get().into(),
+            Name::FirstStageRank => self.first_stage_rank as f64,
+            Name::Now => self.now,
+            Name::Field(path) => field(&self.candidate.fields, path).unwrap_or(f64::NAN),
+        }
+    }
+}
+
+/// The first number of a field. A dot in a key and a step into an object are the same thing, as for filters.
+fn field(fields: &Fields, path: &str) -> Option<f64> {
+    fields.iter().find_map(|(name, value)| match path.strip_prefix(name.as_str())? {
+        "" => number(value),
+        rest => inside(value, rest.strip_prefix('.')?),
+    })
+}
+
+fn inside(value: &Value, path: &str) -> Option<f64> {
+    match value {
+        Value::Object(fields) => field(fields, path),
+        Value::List(values) => values.iter().find_map(|value| inside(value, path)),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Bool(value) => Some(f64::from(u8::from(*value))),
+        Value::Integer(number) => Some(*number as f64),
+        Value::Unsigned(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        Value::Text(text) => seconds_since_1970(text),
+        Value::List(values) => values.iter().find_map(number),
+        _ => None,
+    }
+}
+
+/// The point in time that a text names in RFC 3339 form; of a day, its beginning in UTC.
+fn seconds_since_1970(text: &str) -> Option<f64> {
+    let moment = match text.len() {
+        10 => OffsetDateTime::new_utc(Date::parse(text, &Iso8601::DATE).ok()?, Time::MIDNIGHT),
+        _ => OffsetDateTime::parse(text, &Rfc3339).ok()?,
+    };
+    Some(moment.unix_timestamp_nanos() as f64 / 1e9)
+}

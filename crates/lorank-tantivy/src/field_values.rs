@@ -1,0 +1,224 @@
+//! The columns of stored fields: what sorting and counting read.
+//!
+//! One path can lead to values of several kinds, each kind in a column of its own. Here they are one list of values with
+//! one order: booleans, numbers by value, dates, and other texts in byte order.
+
+use lorank_core::Value;
+use tantivy::columnar::{ColumnType, DynamicColumn, StrColumn};
+use tantivy::time::OffsetDateTime;
+use tantivy::time::format_description::well_known::Rfc3339;
+use tantivy::{DocId, Searcher, SegmentReader};
+
+use crate::IndexSettings;
+use crate::number::Number;
+use crate::schema::{FIELDS, ID};
+
+/// The most field names in a message.
+const NAMES_SHOWN_MAX: usize = 20;
+
+/// A value as a segment's columns have it: a text is its place in the segment's dictionary, whose order is that of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum SegmentValue {
+    Bool(bool),
+    Number(Number),
+    /// Nanoseconds since 1970.
+    Date(i128),
+    Text(u64),
+}
+
+/// A value that means the same in every segment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FieldValue {
+    Bool(bool),
+    Number(Number),
+    /// Nanoseconds since 1970.
+    Date(i128),
+    Text(String),
+}
+
+/// A segment's columns of one field.
+pub(crate) struct ValueColumns {
+    numbers: Vec<DynamicColumn>,
+    texts: Option<StrColumn>,
+}
+
+impl ValueColumns {
+    /// The columns of a name that [`column_of`] made.
+    pub(crate) fn open(column: &str, segment: &SegmentReader) -> tantivy::Result<Self> {
+        let (mut numbers, mut texts) = (Vec::new(), None);
+        for handle in segment.fast_fields().dynamic_column_handles(column)? {
+            match handle.open()? {
+                DynamicColumn::Str(column) => texts = Some(column),
+                column => numbers.push(column),
+            }
+        }
+        Ok(Self { numbers, texts })
+    }
+
+    /// The values of a document, in no order.
+    pub(crate) fn for_each_value(&self, doc: DocId, mut action: impl FnMut(SegmentValue)) {
+        for column in &self.numbers {
+            match column {
+                DynamicColumn::Bool(column) => column.values_for_doc(doc).map(SegmentValue::Bool).for_each(&mut action),
+                DynamicColumn::I64(column) => column
+                    .values_for_doc(doc)
+                    .map(|n| SegmentValue::Number(Number::Integer(n.into())))
+                    .for_each(&mut action),
+                DynamicColumn::U64(column) => column
+                    .values_for_doc(doc)
+                    .map(|n| SegmentValue::Number(Number::Integer(n.into())))
+                    .for_each(&mut action),
+                DynamicColumn::F64(column) => {
+                    column.values_for_doc(doc).map(|n| SegmentValue::Number(Number::Float(n))).for_each(&mut action);
+                }
+                DynamicColumn::DateTime(column) => column
+                    .values_for_doc(doc)
+                    .map(|date| SegmentValue::Date(date.into_timestamp_nanos().into()))
+                    .for_each(&mut action),
+                DynamicColumn::Str(_) | DynamicColumn::IpAddr(_) | DynamicColumn::Bytes(_) => {}
+            }
+        }
+        if let Some(column) = &self.texts {
+            column.ords().values_for_doc(doc).map(SegmentValue::Text).for_each(action);
+        }
+    }
+
+    /// The value, with the text itself in place of its place in the dictionary.
+    pub(crate) fn resolve(&self, value: SegmentValue) -> tantivy::Result<FieldValue> {
+        Ok(match value {
+            SegmentValue::Bool(value) => FieldValue::Bool(value),
+            SegmentValue::Number(number) => FieldValue::Number(number),
+            SegmentValue::Date(nanos) => FieldValue::Date(nanos),
+            SegmentValue::Text(ordinal) => {
+                let mut text = String::new();
+                if let Some(column) = &self.texts {
+                    column.ord_to_str(ordinal, &mut text)?;
+                }
+                FieldValue::Text(text)
+            }
+        })
+    }
+}
+
+impl From<FieldValue> for Value {
+    fn from(value: FieldValue) -> Self {
+        match value {
+            FieldValue::Bool(value) => Self::Bool(value),
+            FieldValue::Number(Number::Integer(number)) => match (i64::try_from(number), u64::try_from(number)) {
+                (Ok(number), _) => Self::Integer(number),
+                (_, Ok(number)) => Self::Unsigned(number),
+                _ => Self::Float(number as f64),
+            },
+            // A field that holds fractions knows its integers as floats.
+            FieldValue::Number(Number::Float(number)) if is_exact_integer(number) => Self::Integer(number as i64),
+            FieldValue::Number(Number::Float(number)) => Self::Float(number),
+            FieldValue::Date(nanos) => Self::Text(date_text(nanos).into()),
+            FieldValue::Text(text) => Self::Text(text.into()),
+        }
+    }
+}
+
+/// Whether a float is an integer that no other integer shares it with.
+fn is_exact_integer(number: f64) -> bool {
+    number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0
+}
+
+/// A point in time in RFC 3339 form.
+fn date_text(nanos: i128) -> String {
+    let date = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
+    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| nanos.to_string())
+}
+
+/// The name of a stored field's columns.
+///
+/// # Errors
+/// Why the field has none, in words that go on from its name.
+pub(crate) fn column_of(field: &str, settings: &IndexSettings, searcher: &Searcher) -> Result<String, String> {
+    if settings.is_text_field(field) {
+        return Err("is searched, and only the other fields can be sorted by and counted".to_owned());
+    }
+    if field == settings.id_field || field == ID {
+        return Ok(ID.to_owned());
+    }
+    // tantivy parts and ends its paths with these two; no key that holds one has a column.
+    let is_name = !field.contains(['\0', '\u{1}']);
+    let column = format!("{FIELDS}.{}", field.replace('\\', "\\\\"));
+    let has_column = |segment: &SegmentReader| {
+        segment.fast_fields().dynamic_column_handles(&column).is_ok_and(|handles| !handles.is_empty())
+    };
+    // Without documents there is no field to be missed.
+    if searcher.num_docs() == 0 || (is_name && searcher.segment_readers().iter().any(has_column)) {
+        return Ok(column);
+    }
+    Err(format!("is in no document; {}", known_fields(settings, searcher)))
+}
+
+/// Makes sure that some document has a number, a boolean or a date in a field.
+///
+/// # Errors
+/// Why the field has none, in words that go on from its name.
+pub(crate) fn check_numeric(field: &str, settings: &IndexSettings, searcher: &Searcher) -> Result<(), String> {
+    let column = column_of(field, settings, searcher)?;
+    let holds_one = |segment: &SegmentReader| {
+        let handles = segment.fast_fields().dynamic_column_handles(&column).unwrap_or_default();
+        handles.iter().any(|handle| handle.column_type() != ColumnType::Str)
+    };
+    if column != ID && (searcher.num_docs() == 0 || searcher.segment_readers().iter().any(holds_one)) {
+        return Ok(());
+    }
+    Err("holds texts only, and an expression takes numbers, booleans and dates".to_owned())
+}
+
+/// The fields that there are, as a phrase.
+fn known_fields(settings: &IndexSettings, searcher: &Searcher) -> String {
+    let metadata = searcher.segment_readers().iter().filter_map(|segment| segment.fields_metadata().ok()).flatten();
+    let prefix = format!("{FIELDS}.");
+    let mut names: Vec<String> =
+        metadata.filter_map(|field| field.field_name.strip_prefix(&prefix).map(str::to_owned)).collect();
+    names.push(settings.id_field.clone());
+    names.sort();
+    names.dedup();
+    let shown: Vec<String> = names.iter().take(NAMES_SHOWN_MAX).map(|name| format!("`{name}`")).collect();
+    match names.len() - shown.len() {
+        0 => format!("the fields are {}", shown.join(", ")),
+        n_more => format!("the fields are {} and {n_more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_one_order_across_kinds() {
+        let in_order = [
+            FieldValue::Bool(false),
+            FieldValue::Bool(true),
+            FieldValue::Number(Number::Float(-1e300)),
+            FieldValue::Number(Number::Integer(3)),
+            FieldValue::Number(Number::Float(3.5)),
+            FieldValue::Number(Number::Integer(u64::MAX.into())),
+            FieldValue::Date(-1),
+            FieldValue::Date(0),
+            FieldValue::Text(String::new()),
+            FieldValue::Text("a".to_owned()),
+        ];
+        assert!(in_order.is_sorted());
+        assert_eq!(FieldValue::Number(Number::Float(3.0)), FieldValue::Number(Number::Integer(3)));
+    }
+
+    #[test]
+    fn values_are_stored_values_again() {
+        for (value, expected) in [
+            (FieldValue::Number(Number::Integer(-3)), Value::Integer(-3)),
+            (FieldValue::Number(Number::Integer(u64::MAX.into())), Value::Unsigned(u64::MAX)),
+            (FieldValue::Number(Number::Float(0.5)), Value::Float(0.5)),
+            (FieldValue::Number(Number::Float(-3.0)), Value::Integer(-3)),
+            (FieldValue::Number(Number::Float(1e300)), Value::Float(1e300)),
+            (FieldValue::Date(1), Value::from("1970-01-01T00:00:00.000000001Z")),
+            (FieldValue::Text("x".to_owned()), Value::from("x")),
+        ] {
+            assert_eq!(Value::from(value), expected);
+        }
+    }
+}
