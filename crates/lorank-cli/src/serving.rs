@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,9 @@ use crate::failure::causes;
 
 /// How long threads have at the very end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// More threads than the server's limits let block at once, so that no kind of work waits for another.
+const BLOCKING_THREADS_MAX: usize = 16_384;
 
 /// A configuration file that is read again at SIGHUP.
 pub(crate) struct Reload {
@@ -29,8 +34,11 @@ pub(crate) fn serve(
     reload: Option<Reload>,
     announce: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("could not start the server's threads")?;
-    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .context("could not start the server's threads")?;
     let served = runtime.block_on(async {
         let server = loaded.bind().await?;
         if let Some(reload) = reload {
@@ -80,16 +88,30 @@ impl Reload {
     }
 }
 
-/// Every connection takes a file descriptor, and what a process gets without asking is often no more than 1024.
+/// Raises the limit of open files as far as it goes, and keeps the number of connections below what is left: each takes a file
+/// descriptor, and the index and the database need some. What a process gets without asking is often no more than 1024.
 #[cfg(unix)]
-fn raise_file_limit() {
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::debug!(%error, "could not raise the limit of open files");
+pub(crate) fn fit_to_file_limit(config: &mut ServerConfig) {
+    let Ok(n_files) = rlimit::increase_nofile_limit(u64::MAX) else {
+        return tracing::debug!("could not raise the limit of open files");
+    };
+    let n_left = usize::try_from(n_files).unwrap_or(usize::MAX).saturating_sub(N_FILES_OF_SERVER);
+    let n_max = NonZeroUsize::new(n_left).unwrap_or(NonZeroUsize::MIN);
+    let n_wanted = &mut config.server.n_connections_max;
+    if *n_wanted > n_max {
+        tracing::warn!(
+            "the limit of open files, {n_files}, leaves room for {n_max} connections, not for `n_connections_max` = {n_wanted}"
+        );
+        *n_wanted = n_max;
     }
 }
 
+/// What the index, the database, models and uploads may have open at once.
+#[cfg(unix)]
+const N_FILES_OF_SERVER: usize = 48;
+
 #[cfg(not(unix))]
-fn raise_file_limit() {}
+pub(crate) fn fit_to_file_limit(_config: &mut ServerConfig) {}
 
 /// Done when the process is asked to end. Asked once more, it ends at once, whatever is under way.
 async fn asked_to_end(mut signals: Signals) {

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct StoreConfig {
     /// How many exposures and submissions may wait for the writer. At least 1.
     pub queue_max: usize,
+    /// How many bytes the exposures and shadows' records may take that wait for the writer. One more is dropped and counted.
+    pub queue_bytes_max: usize,
     /// How many events or exposures one submission may hold.
     pub submission_max: usize,
     /// How many experiments are kept, the stopped ones included.
@@ -18,10 +20,11 @@ pub struct StoreConfig {
 }
 
 impl Default for StoreConfig {
-    /// A queue of 8,192, submissions of 1,000, 1,000 experiments, a look at the file each second, and the usual clicks.
+    /// A queue of 8,192 or 64 MiB, submissions of 1,000, 1,000 experiments, a look at the file each second, and the usual clicks.
     fn default() -> Self {
         Self {
             queue_max: 8_192,
+            queue_bytes_max: 64 << 20,
             submission_max: 1_000,
             experiments_max: 1_000,
             refresh: Duration::from_secs(1),

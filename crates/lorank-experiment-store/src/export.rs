@@ -1,10 +1,15 @@
 //! Tables for a notebook, as CSV, written row by row.
+//!
+//! Queries and events come from strangers, and a spreadsheet runs a cell that begins like a formula. So a text that does gets a
+//! `'` before it, as OWASP's page on CSV injection says (<https://owasp.org/www-community/attacks/CSV_Injection>); so does a text
+//! that begins with `'`s and then like a formula, and whoever takes one `'` away has the text as it was.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use lorank_experiments::{Assigned, Exposure};
 use rusqlite::Connection;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::ExperimentStoreError;
 use crate::read::{each_exposure, events_on, json_array, snapshot};
@@ -59,20 +64,20 @@ const EVENT_COLUMNS: &[&str] = &[
 /// One answer. Its lists are texts with spaces between, but for the hits, whose ids may hold anything: a JSON array.
 #[derive(Serialize)]
 struct QueryRow<'a> {
-    request_id: &'a str,
+    request_id: Text<'a>,
     at_millis: i64,
-    query: &'a str,
-    unit: &'a str,
-    experiment: &'a str,
+    query: Text<'a>,
+    unit: Text<'a>,
+    experiment: Text<'a>,
     arm: usize,
-    arm_name: &'a str,
+    arm_name: Text<'a>,
     forced: bool,
     n_hits: usize,
     hits: String,
     teams: String,
     latency_micros: u64,
-    fallback: Option<&'a str>,
-    model: Option<&'a str>,
+    fallback: Option<Text<'a>>,
+    model: Option<Text<'a>>,
     n_clicks: usize,
     n_clicks_outside: usize,
     first_click_rank: Option<usize>,
@@ -83,26 +88,43 @@ struct QueryRow<'a> {
 /// One event on an answer.
 #[derive(Serialize)]
 struct EventRow<'a> {
-    request_id: &'a str,
-    unit: &'a str,
-    experiment: &'a str,
+    request_id: Text<'a>,
+    unit: Text<'a>,
+    experiment: Text<'a>,
     arm: usize,
-    arm_name: &'a str,
+    arm_name: Text<'a>,
     forced: bool,
     answered_millis: i64,
-    event_id: Option<&'a str>,
+    event_id: Option<Text<'a>>,
     at_millis: i64,
-    action_name: &'a str,
+    action_name: Text<'a>,
     is_click: bool,
-    object_id: Option<&'a str>,
-    object_id_field: Option<&'a str>,
+    object_id: Option<Text<'a>>,
+    object_id_field: Option<Text<'a>>,
     ordinal: Option<u32>,
     rank: Option<usize>,
     team: Option<u8>,
-    client_id: Option<&'a str>,
-    session_id: Option<&'a str>,
-    message: Option<&'a str>,
-    attributes: &'a str,
+    client_id: Option<Text<'a>>,
+    session_id: Option<Text<'a>>,
+    message: Option<Text<'a>>,
+    attributes: Text<'a>,
+}
+
+/// A text as a cell that no spreadsheet takes for a formula.
+struct Text<'a>(&'a str);
+
+impl Text<'_> {
+    fn as_cell(&self) -> Cow<'_, str> {
+        const FORMULA_STARTS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+        let is_formula = self.0.trim_start_matches('\'').starts_with(FORMULA_STARTS);
+        if is_formula { Cow::Owned(format!("'{}", self.0)) } else { Cow::Borrowed(self.0) }
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.as_cell())
+    }
 }
 
 pub(crate) fn queries(
@@ -138,26 +160,26 @@ pub(crate) fn events(
             let rank = exposure.rank_of(&stored.event);
             let event = &stored.event;
             table.write(EventRow {
-                request_id: &exposure.request_id,
-                unit: &assigned.unit,
-                experiment: &assigned.experiment,
+                request_id: Text(&exposure.request_id),
+                unit: Text(&assigned.unit),
+                experiment: Text(&assigned.experiment),
                 arm: assigned.arm,
-                arm_name: &assigned.arm_name,
+                arm_name: Text(&assigned.arm_name),
                 forced: assigned.forced,
                 answered_millis: exposure.at_millis,
-                event_id: event.event_id.as_deref(),
+                event_id: event.event_id.as_deref().map(Text),
                 at_millis: event.at_millis,
-                action_name: &event.action_name,
+                action_name: Text(&event.action_name),
                 is_click: click_actions.contains(&event.action_name),
-                object_id: event.object_id.as_deref(),
-                object_id_field: event.object_id_field.as_deref(),
+                object_id: event.object_id.as_deref().map(Text),
+                object_id_field: event.object_id_field.as_deref().map(Text),
                 ordinal: event.ordinal,
                 rank,
                 team: rank.and_then(|rank| assigned.teams.get(rank - 1)).copied(),
-                client_id: event.client_id.as_deref(),
-                session_id: event.session_id.as_deref(),
-                message: event.message.as_deref(),
-                attributes: &stored.attributes_json,
+                client_id: event.client_id.as_deref().map(Text),
+                session_id: event.session_id.as_deref().map(Text),
+                message: event.message.as_deref().map(Text),
+                attributes: Text(&stored.attributes_json),
             })?;
         }
         Ok(())
@@ -172,20 +194,20 @@ fn query_row<'a>(
     n_clicks_outside: usize,
 ) -> QueryRow<'a> {
     QueryRow {
-        request_id: &exposure.request_id,
+        request_id: Text(&exposure.request_id),
         at_millis: exposure.at_millis,
-        query: &exposure.query,
-        unit: &assigned.unit,
-        experiment: &assigned.experiment,
+        query: Text(&exposure.query),
+        unit: Text(&assigned.unit),
+        experiment: Text(&assigned.experiment),
         arm: assigned.arm,
-        arm_name: &assigned.arm_name,
+        arm_name: Text(&assigned.arm_name),
         forced: assigned.forced,
         n_hits: exposure.hits.len(),
         hits: json_array(&exposure.hits),
         teams: joined_by_spaces(&assigned.teams),
         latency_micros: exposure.latency_micros,
-        fallback: exposure.fallback.as_deref(),
-        model: exposure.model.as_deref(),
+        fallback: exposure.fallback.as_deref().map(Text),
+        model: exposure.model.as_deref().map(Text),
         n_clicks: clicks.len(),
         n_clicks_outside,
         first_click_rank: clicks.first().map(|(rank, _)| *rank),
@@ -220,5 +242,37 @@ impl<W: Write> Table<W> {
     fn finish(mut self) -> Result<u64, ExperimentStoreError> {
         self.csv.flush().map_err(csv::Error::from)?;
         Ok(self.n_rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_begins_like_a_formula() {
+        for (text, cell) in [
+            ("=HYPERLINK(\"http://evil.example\",\"x\")", "'=HYPERLINK(\"http://evil.example\",\"x\")"),
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "'\r=1"),
+            ("\n=1", "'\n=1"),
+            ("＝1", "'＝1"),
+            ("－1", "'－1"),
+            ("'=1", "''=1"),
+            ("''=1", "'''=1"),
+            ("'", "'"),
+            ("'tis", "'tis"),
+            ("a=b", "a=b"),
+            (" =1", " =1"),
+            ("", ""),
+            ("[\"=1\"]", "[\"=1\"]"),
+        ] {
+            assert_eq!(Text(text).as_cell(), cell, "{text:?}");
+        }
     }
 }

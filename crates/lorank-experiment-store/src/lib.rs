@@ -66,4 +66,4 @@ mod writer;
 pub use config::StoreConfig;
 pub use error::ExperimentStoreError;
 pub use results::{Forgotten, JoinCounts, Records, ShadowSummary, StoreStats, Submitted};
-pub use store::ExperimentStore;
+pub use store::{Amendment, ExperimentStore};

@@ -18,6 +18,15 @@ use crate::{
 /// The file, within the folder that the store is opened with.
 pub(crate) const FILE_NAME: &str = "experiments.sqlite";
 
+/// What changes of an experiment at once.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Amendment {
+    /// The share of units that take part; `None` leaves it as it is.
+    pub traffic_share: Option<f64>,
+    /// The end in milliseconds since 1970, or `Some(None)` for no end; `None` leaves it as it is.
+    pub end_millis: Option<Option<i64>>,
+}
+
 /// Experiments, exposures, events and shadow records, in one SQLite file. Threads share it by reference; other processes may
 /// have the same file open, on the same machine (SQLite's log is shared memory, so no network file system will do).
 ///
@@ -91,6 +100,19 @@ impl ExperimentStore {
         self.change(id, now_millis, move |experiment, _| experiment.set_end(end_millis, now_millis))
     }
 
+    /// Sets an experiment's end and raises its share, as far as the amendment says so: all of it or, where a part is refused,
+    /// nothing.
+    pub fn amend(&self, id: &str, amendment: Amendment, now_millis: i64) -> Result<Experiment, ExperimentStoreError> {
+        let Amendment { traffic_share, end_millis } = amendment;
+        if traffic_share.is_none() && end_millis.is_none() {
+            return self.get(id);
+        }
+        self.change(id, now_millis, move |experiment, others| {
+            end_millis.map_or(Ok(()), |end| experiment.set_end(end, now_millis))?;
+            traffic_share.map_or(Ok(()), |share| experiment.raise_share(share, now_millis, others))
+        })
+    }
+
     /// Deletes a draft. What has been started stays, since its records refer to it.
     pub fn delete_draft(&self, id: &str) -> Result<(), ExperimentStoreError> {
         let id = id.to_owned();
@@ -156,6 +178,16 @@ impl ExperimentStore {
     /// What the records of the shadows come to.
     pub fn shadows(&self) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
         shadows::summaries(&self.reader()?)
+    }
+
+    /// How many exposures and shadows' records were dropped since the store was opened, mostly since the queue was full.
+    pub fn n_dropped(&self) -> u64 {
+        self.writer.n_dropped()
+    }
+
+    /// How many exposures and shadows' records could not be written since the store was opened.
+    pub fn n_lost(&self) -> u64 {
+        self.writer.n_lost()
     }
 
     /// How much is kept, and what was not. Counts whole tables.

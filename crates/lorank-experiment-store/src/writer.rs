@@ -3,7 +3,7 @@
 //! A sync to the disk costs the same for one row as for a thousand, so each transaction takes all that waits. While it
 //! is synced the next one's rows gather, and the more threads submit, the more rows share a sync.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -31,6 +31,7 @@ pub(crate) struct WriterHandle {
     shared: Arc<Shared>,
     /// `None` only while the handle is dropped.
     queue: Option<SyncSender<Request>>,
+    queue_bytes_max: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,6 +41,8 @@ struct Shared {
     running: RwLock<Arc<[Experiment]>>,
     n_dropped: AtomicU64,
     n_lost: AtomicU64,
+    /// What the rows take that nobody waits for.
+    queue_bytes: AtomicUsize,
 }
 
 /// Something for the writer to do.
@@ -74,12 +77,13 @@ impl WriterHandle {
         spawn_error: impl FnOnce(std::io::Error) -> ExperimentStoreError,
     ) -> Result<Self, ExperimentStoreError> {
         let running = RwLock::new(definitions::running(&connection)?.into());
-        let shared = Arc::new(Shared { running, n_dropped: AtomicU64::new(0), n_lost: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { running, n_dropped: 0.into(), n_lost: 0.into(), queue_bytes: 0.into() });
         let (queue, waiting) = sync_channel(config.queue_max.max(1));
         let refresh = config.refresh.max(Duration::from_millis(1));
         let writer = Writer::new(connection, waiting, Arc::clone(&shared), refresh)?;
         let thread = std::thread::Builder::new().name("lorank-experiments".into()).spawn(move || writer.run());
-        Ok(Self { shared, queue: Some(queue), thread: Some(thread.map_err(spawn_error)?) })
+        let (thread, queue_bytes_max) = (Some(thread.map_err(spawn_error)?), config.queue_bytes_max);
+        Ok(Self { shared, queue: Some(queue), queue_bytes_max, thread })
     }
 
     /// The running experiments by name, as the writer last read them.
@@ -113,8 +117,14 @@ impl WriterHandle {
 
     /// Leaves rows in the queue, and waits for nothing. Where the queue is full they are dropped and counted.
     pub(crate) fn try_insert(&self, rows: Rows) -> bool {
+        let n_bytes = rows.n_bytes();
+        let more = |held: usize| held.checked_add(n_bytes).filter(|held| *held <= self.queue_bytes_max);
+        let has_room = self.shared.queue_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
         let request = Request::Insert(Insertion { rows, reply: None });
-        let is_taken = self.queue.as_ref().is_some_and(|queue| queue.try_send(request).is_ok());
+        let is_taken = has_room && self.queue.as_ref().is_some_and(|queue| queue.try_send(request).is_ok());
+        if has_room && !is_taken {
+            self.shared.queue_bytes.fetch_sub(n_bytes, Ordering::AcqRel);
+        }
         if !is_taken {
             self.count_dropped();
         }
@@ -163,6 +173,17 @@ impl Rows {
             Self::Exposures(exposures) => exposures.len(),
             Self::Shadow(_) => 1,
             Self::Events { events, .. } => events.len(),
+        }
+    }
+
+    /// What they take in memory, about.
+    fn n_bytes(&self) -> usize {
+        const PER_TEXT: usize = 32;
+        match self {
+            Self::Exposures(rows) => rows.iter().map(|row| row.n_bytes() + PER_TEXT * (8 + row.hits.len())).sum(),
+            Self::Shadow(record) => record.request_id.len() + record.name.len() + PER_TEXT * 8,
+            // Whoever submits events waits for them, and is counted elsewhere.
+            Self::Events { .. } => 0,
         }
     }
 
@@ -250,7 +271,10 @@ impl Writer {
             tracing::error!(%error, cause = ?std::error::Error::source(error), n_lost, "could not keep records");
         }
         for (at, Insertion { rows, reply }) in insertions.into_iter().enumerate() {
-            let Some(reply) = reply else { continue };
+            let Some(reply) = reply else {
+                self.shared.queue_bytes.fetch_sub(rows.n_bytes(), Ordering::AcqRel);
+                continue;
+            };
             let result = kept
                 .as_ref()
                 .map(|accepted| Submitted { accepted: accepted[at], duplicates: rows.len() - accepted[at] });

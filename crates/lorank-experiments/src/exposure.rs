@@ -74,7 +74,8 @@ impl Exposure {
         }
     }
 
-    fn n_bytes(&self) -> usize {
+    /// The bytes that its texts take together.
+    pub fn n_bytes(&self) -> usize {
         let assigned = self.assigned.as_ref();
         let assigned = assigned.map_or(0, |a| a.experiment.len() + a.unit.len() + a.arm_name.len() + a.teams.len());
         let texts = [&self.fallback, &self.model].into_iter().flatten().map(String::len).sum::<usize>();

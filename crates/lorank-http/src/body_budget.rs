@@ -35,6 +35,12 @@ impl BodyShare {
         Self { budget, bytes_free, n_read: AtomicUsize::new(0), n_held: AtomicUsize::new(0) }
     }
 
+    /// Whether a body of this length would find room now. Nothing is taken.
+    pub(crate) fn has_room(&self, n_bytes: usize, bytes_max: usize) -> bool {
+        let n_counted = n_bytes.saturating_sub(self.bytes_free);
+        n_counted == 0 || self.budget.n_bytes().saturating_add(n_counted) <= bytes_max
+    }
+
     /// Counts a chunk that was read; false if all bodies together would hold more than `bytes_max` with it.
     pub(crate) fn take(&self, n_bytes: usize, bytes_max: usize) -> bool {
         let before = self.n_read.fetch_add(n_bytes, Ordering::AcqRel);
@@ -76,6 +82,7 @@ mod tests {
         ] {
             assert_eq!((share.take(n_bytes, 100), budget.n_bytes()), (is_taken, n_counted), "{n_bytes} bytes");
         }
+        assert!(other.has_room(10, 100) && !other.has_room(11, 100), "all but the first bytes are taken");
         drop(other);
         assert_eq!(budget.n_bytes(), 100, "what was refused was not taken");
         drop(one);

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use crate::{Access, ConnectionLimits, CorsOrigin};
+use crate::{Access, AllowedHost, ConnectionLimits, CorsOrigin};
 
 /// The limits of the service. Those of a search are the pipeline's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,12 @@ pub struct HttpConfig {
     pub body_read: Duration,
     /// The most documents that a rerank request may bring.
     pub n_documents_max: NonZeroUsize,
-    /// The longest body of documents to add. It is read while it comes, and never held whole.
+    /// The longest body of documents to add. It is never held whole in memory.
     pub bulk_bytes_max: usize,
+    /// The longest time for a client to send such a body.
+    pub bulk_read: Duration,
+    /// The fewest bytes per second of such a body once [`body_read`](Self::body_read) is over; 0 is no least rate.
+    pub bulk_rate_min: usize,
     /// The most documents that such a body may have: the answer has an entry for each.
     pub bulk_lines_max: NonZeroUsize,
     /// How many changes of documents may be under way, each with a thread. One more is turned away with status 429.
@@ -35,6 +39,8 @@ pub struct HttpConfig {
     pub access: Access,
     /// The origins whose pages may read answers in a browser. Without any, no page of another origin may.
     pub cors_origins: Vec<CorsOrigin>,
+    /// The hosts that requests may name where there are no keys, beside the loopback names.
+    pub allowed_hosts: Vec<AllowedHost>,
     /// The connections' own limits.
     pub connections: ConnectionLimits,
 }
@@ -57,10 +63,13 @@ impl Default for HttpConfig {
             body_read: Duration::from_secs(30),
             n_documents_max,
             bulk_bytes_max: 256 << 20,
+            bulk_read: Duration::from_secs(600),
+            bulk_rate_min: 4 << 10,
             bulk_lines_max,
             n_changes_max,
             access: Access::default(),
             cors_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
             connections: ConnectionLimits::default(),
         }
     }

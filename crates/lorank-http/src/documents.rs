@@ -1,5 +1,6 @@
 //! What the document routes ask of whoever holds the documents.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 
@@ -18,10 +19,20 @@ pub trait DocumentHost: Send + Sync {
     /// Adds documents, one JSON object a line; one whose id is there replaces that document. A line that is no document is
     /// told and passed over, a blank one is passed over. Each line is in the answer, in their order.
     ///
+    /// The lines are read at once: they are there already.
+    ///
     /// # Errors
-    /// A reader that fails, and documents that cannot be written. Nothing is acknowledged then; lines that were read before may
-    /// be kept nevertheless.
+    /// Documents that cannot be written, and more lines than the limit. Nothing is acknowledged then; lines that were read before
+    /// may be kept nevertheless.
     fn add(&self, lines: Box<dyn Read + Send>, limits: BulkLimits) -> Result<Vec<LineOutcome>, DocumentError>;
+
+    /// A new file without a name, for what is to be added and has not come whole yet: where there is room for documents.
+    ///
+    /// # Errors
+    /// A file that cannot be made.
+    fn scratch_file(&self) -> io::Result<File> {
+        tempfile::tempfile()
+    }
 
     /// Deletes a document; whether there was one.
     ///
@@ -113,7 +124,7 @@ pub enum DocumentError {
         source: BoxError,
     },
     /// The lines broke off.
-    #[error("the body broke off; nothing of it is acknowledged, and its whole lines may be kept: send it again")]
+    #[error("the body broke off, and nothing of it is kept; send it again")]
     BrokenOff {
         /// How.
         source: io::Error,

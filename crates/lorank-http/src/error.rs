@@ -12,7 +12,7 @@ use lorank_experiment_store::ExperimentStoreError;
 use lorank_experiments::ExperimentError;
 use lorank_pipeline::PipelineError;
 
-use crate::{DocumentError, http_status};
+use crate::{DocumentError, excerpt, http_status};
 
 /// A request that has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,12 @@ pub enum ServerError {
         /// The limit.
         bytes_max: usize,
     },
+    /// The body has too many values.
+    #[error("the body has more than {max} values, which is the limit; send it in parts")]
+    TooManyValues {
+        /// The limit.
+        max: usize,
+    },
     /// The bodies of all requests in flight are too large together.
     #[error("the bodies of the requests in flight have reached the limit of {bytes_max} bytes; try again later")]
     TooManyBodyBytes {
@@ -88,6 +94,17 @@ pub enum ServerError {
         /// The part of it.
         part: &'static str,
         /// The limit.
+        millis: u128,
+    },
+    /// The client sends a body at less than the least rate.
+    #[error(
+        "the body of the request came at less than {bytes_per_second_min} bytes per second over {millis} ms, which is the least \
+         rate; nothing of it is kept"
+    )]
+    BelowRate {
+        /// The least rate.
+        bytes_per_second_min: usize,
+        /// The time.
         millis: u128,
     },
     /// The body is not said to be JSON lines.
@@ -120,6 +137,14 @@ pub enum ServerError {
     Overloaded {
         /// The limit.
         n_searches_max: usize,
+        /// When it is worth trying again.
+        retry_after: RetryAfter,
+    },
+    /// Too much work of one kind is under way and waits.
+    #[error("too many {work} are under way; try again later")]
+    LaneFull {
+        /// The work, in the plural.
+        work: &'static str,
         /// When it is worth trying again.
         retry_after: RetryAfter,
     },
@@ -204,6 +229,24 @@ pub enum ServerError {
         /// The least role that is needed.
         needed: &'static str,
     },
+    /// The request names a host that a server without keys is not known by.
+    #[error(
+        "the host `{host}` is not one of this server's, which has no keys; add it to `allowed_hosts` (--allowed-host), or \
+         give the server keys"
+    )]
+    HostNotAllowed {
+        /// The host as it was named.
+        host: String,
+    },
+    /// A page of another site sends a change to a server without keys.
+    #[error(
+        "a page of `{origin}` may change nothing here, since this server has no keys; add the origin to `cors_origins` \
+         (--cors-origin), or give the server keys"
+    )]
+    PageNotAllowed {
+        /// The origin as it was sent.
+        origin: String,
+    },
     /// A source of adapters that the operator has not allowed.
     #[error(
         "adapters may not be added from `{source_text}`; the operator allows sources with `--adapter-source` or `adapter_sources`"
@@ -253,15 +296,21 @@ impl ServerError {
             | Self::AdapterSource { .. } => ErrorKind::Invalid,
             Self::UnknownRoute { .. } | Self::WithoutPart { .. } | Self::NoDocument { .. } => ErrorKind::NotFound,
             Self::Unauthorized { .. } => ErrorKind::Unauthenticated,
-            Self::Forbidden { .. } | Self::SourceNotAllowed { .. } => ErrorKind::Forbidden,
+            Self::Forbidden { .. }
+            | Self::SourceNotAllowed { .. }
+            | Self::HostNotAllowed { .. }
+            | Self::PageNotAllowed { .. } => ErrorKind::Forbidden,
             Self::MethodNotAllowed { .. } => ErrorKind::UnsupportedOperation,
-            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
-            Self::TooSlow { .. } => ErrorKind::ClientTimeout,
+            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } | Self::TooManyValues { .. } => {
+                ErrorKind::TooLarge
+            }
+            Self::TooSlow { .. } | Self::BelowRate { .. } => ErrorKind::ClientTimeout,
             Self::UnsupportedMediaType { .. } | Self::NotLines { .. } => ErrorKind::UnsupportedFormat,
             Self::Overloaded { .. }
             | Self::QueueFull { .. }
             | Self::WouldMissDeadline { .. }
             | Self::TooManyChanges { .. }
+            | Self::LaneFull { .. }
             | Self::TooManyBodyBytes { .. } => ErrorKind::Overloaded,
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
             Self::Documents(error) => error.kind(),
@@ -291,6 +340,7 @@ impl ServerError {
             Self::Overloaded { retry_after, .. }
             | Self::TooManyChanges { retry_after, .. }
             | Self::TooManyBodyBytes { retry_after, .. }
+            | Self::LaneFull { retry_after, .. }
             | Self::WouldMissDeadline { retry_after }
             | Self::QueueFull { retry_after } => Some(*retry_after),
             Self::Search(ExperimentPipelineError::Pipeline(error)) => error.retry_after().map(RetryAfter::new),
@@ -300,13 +350,13 @@ impl ServerError {
 
     /// The message for the caller. The causes of a failure of the service are for the log: they may name files or hosts.
     pub(crate) fn message(&self) -> String {
-        if self.is_failure_of_service() { self.to_string() } else { with_causes(self) }
+        excerpt::message(if self.is_failure_of_service() { self.to_string() } else { with_causes(self) })
     }
 
     /// Logs a failure of the service.
     pub(crate) fn log(&self, status: StatusCode) {
         if self.is_failure_of_service() {
-            tracing::error!(status = status.as_u16(), "{}", with_causes(self));
+            tracing::error!(status = status.as_u16(), "{}", excerpt::message(with_causes(self)));
         }
     }
 

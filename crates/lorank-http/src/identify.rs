@@ -11,7 +11,11 @@ use tracing::{Instrument, Span, field};
 
 use crate::error_response::error_response;
 use crate::request_id::{Arrival, REQUEST_ID};
-use crate::{ContinueTrace, RequestId, ServerError};
+use crate::{ContinueTrace, RequestId, ServerError, excerpt};
+
+/// What is logged of a path and of a method: callers can make up both.
+const PATH_BYTES_MAX: usize = 256;
+const METHOD_BYTES_MAX: usize = 16;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -44,6 +48,7 @@ pub(crate) async fn identify(
 fn span(request: &Request, id: &RequestId) -> Span {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     // The path alone: the query string holds what people search for.
-    let (method, path) = (request.method(), request.uri().path());
+    let method = excerpt::start(request.method().as_str(), METHOD_BYTES_MAX);
+    let path = excerpt::start(request.uri().path(), PATH_BYTES_MAX);
     tracing::info_span!("request", %id, %method, path, route, status = field::Empty)
 }

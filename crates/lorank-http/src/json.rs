@@ -13,9 +13,13 @@ use serde_json::Value as Json;
 use serde_json::error::Category;
 
 use crate::ServerError;
+use crate::lanes::{Lane, Lanes};
 
 /// The longest body that is parsed on a thread of the runtime. It takes some 100 microseconds.
 pub(crate) const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// The most values in a body, those within others included. In memory, an empty list takes ten times its bytes.
+pub(crate) const VALUES_MAX: usize = 1_000_000;
 
 /// Accepts `application/json` and its kin (`application/vnd.api+json`).
 pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
@@ -32,13 +36,22 @@ pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
 
 /// Parses a body, a long one on a thread for blocking work.
 pub(crate) async fn parse<T: Send + 'static>(
+    lanes: &Lanes,
     body: Bytes,
     parse: impl FnOnce(&[u8]) -> Result<T, ServerError> + Send + 'static,
 ) -> Result<T, ServerError> {
     if body.len() <= INLINE_BYTES_MAX {
         return parse(&body);
     }
-    let parsed = tokio::task::spawn_blocking(move || parse(&body)).await;
+    let place = lanes.enter(Lane::Parsing).await?;
+    let parsed = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        if n_values(&body) > VALUES_MAX {
+            return Err(ServerError::TooManyValues { max: VALUES_MAX });
+        }
+        parse(&body)
+    })
+    .await;
     parsed.unwrap_or_else(|source| Err(ServerError::Panicked { source }))
 }
 
@@ -79,6 +92,21 @@ pub(crate) fn read_object<T: DeserializeOwned>(
 /// Reads what was not text: the keys and values of a query string.
 pub(crate) fn read_value<T: DeserializeOwned>(expected: &'static str, value: Json) -> Result<T, ServerError> {
     serde_path_to_error::deserialize(value).map_err(|error| refused(expected, error.path(), &error.inner().to_string()))
+}
+
+/// How many values and keys a body has: one more than it has commas and colons, and one for each list and object.
+fn n_values(body: &[u8]) -> usize {
+    let (mut n, mut in_text, mut is_escaped) = (1, false, false);
+    for byte in body {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b':' | b'[' | b'{' if !in_text => n += 1,
+            _ => {}
+        }
+    }
+    n
 }
 
 /// The lengths of the lists at the top of an object, by their keys: one pass that keeps nothing.
@@ -289,11 +317,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        for (body, n) in [
+            ("1", 1),
+            ("\"a,b:[{\"", 1),
+            (r#""a\",[\\""#, 1),
+            (r#"{"a": 1, "b": [2, 3]}"#, 7),
+            ("[]", 2),
+            ("[[],[],[]]", 7),
+            ("", 1),
+        ] {
+            assert_eq!(n_values(body.as_bytes()), n, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_of_too_many_values_are_refused() {
+        let body = |n: usize| Bytes::from(format!("[{}0]", "0,".repeat(n - 2)));
+        for (n, is_parsed) in [(VALUES_MAX, true), (VALUES_MAX + 1, false)] {
+            let parsed = parse(&Lanes::default(), body(n), |_| Ok(())).await;
+            assert_eq!(parsed.is_ok(), is_parsed, "{n} values: {parsed:?}");
+        }
+    }
+
     #[tokio::test]
     async fn long_bodies_are_parsed_away_from_the_threads_of_the_runtime() {
         let here = thread::current().id();
         let thread_of = async |n_bytes: usize| -> ThreadId {
-            parse(Bytes::from(vec![b' '; n_bytes]), |_| Ok(thread::current().id())).await.unwrap()
+            let body = Bytes::from(vec![b' '; n_bytes]);
+            parse(&Lanes::default(), body, |_| Ok(thread::current().id())).await.unwrap()
         };
         assert_eq!(thread_of(INLINE_BYTES_MAX).await, here);
         assert_ne!(thread_of(INLINE_BYTES_MAX + 1).await, here);

@@ -59,7 +59,9 @@
 
 mod access;
 mod admission;
+mod allowed_host;
 mod body_budget;
+mod browser_checks;
 mod config;
 mod connections;
 mod cors;
@@ -67,14 +69,17 @@ mod docs_page;
 mod documents;
 mod error;
 mod error_response;
+mod excerpt;
 #[doc(hidden)]
 pub mod fuzzing;
 mod identify;
 mod json;
+mod lanes;
 mod live;
 mod metrics;
 mod openapi;
 mod page;
+mod page_headers;
 mod reading;
 mod request_id;
 mod routes;
@@ -83,12 +88,14 @@ mod service;
 mod status;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod wire;
 
 /// The version of axum whose router [`router`] returns.
 pub use axum;
 
 pub use access::{Access, Key, Role};
+pub use allowed_host::AllowedHost;
 pub use config::HttpConfig;
 pub use connections::{ConnectionLimits, ServeOutcome, serve};
 pub use cors::CorsOrigin;

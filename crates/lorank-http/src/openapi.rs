@@ -96,8 +96,9 @@ fn refusals(operation: &Operation, needs_key: bool) -> Vec<(&'static str, &'stat
     let mut refusals = vec![("500", "A bug, or a part of the service broke.")];
     if needs_key {
         refusals.push(("401", "It needs a key."));
-        refusals.push(("403", "The key's role is not enough, or the operator does not allow it."));
+        refusals.push(("429", "Too many requests; retry after the time in `Retry-After`."));
     }
+    refusals.push(("403", "The key's role is not enough, or the operator does not allow it."));
     if has_body || has_parameters {
         refusals.push(("400", "It cannot be read."));
     }
@@ -106,7 +107,6 @@ fn refusals(operation: &Operation, needs_key: bool) -> Vec<(&'static str, &'stat
         refusals.push(("413", "The body is too long."));
         refusals.push(("415", "The body is not said to be of a type that is taken here."));
         refusals.push(("422", "It can be read, but says something impossible."));
-        refusals.push(("429", "Too many requests; retry after the time in `Retry-After`."));
     }
     refusals
 }

@@ -38,6 +38,12 @@ pub(crate) async fn limit_body(State(live): State<LiveConfig>, mut request: Requ
 /// Why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyLimitPassed {
+    /// The body is announced to be too long.
+    #[error("the body is longer than the limit of {bytes_max} bytes")]
+    Length {
+        /// The bytes for one body.
+        bytes_max: usize,
+    },
     /// The client took too long.
     #[error("the body was not complete after {} ms", limit.as_millis())]
     Time {
@@ -63,6 +69,8 @@ impl BodyLimitPassed {
 /// A body that fails once it passes a limit.
 struct LimitedBody {
     inner: Body,
+    /// The limit that the announced length passes: nothing is read then, and a client that waits for `100 Continue` sends nothing.
+    refused: Option<BodyLimitPassed>,
     share: Arc<BodyShare>,
     bytes_max: usize,
     timer: Pin<Box<Sleep>>,
@@ -72,7 +80,13 @@ struct LimitedBody {
 impl LimitedBody {
     fn new(inner: Body, share: Arc<BodyShare>, config: &HttpConfig) -> Self {
         let (bytes_max, limit) = (config.bodies_bytes_max, config.body_read);
-        Self { inner, share, bytes_max, timer: Box::pin(sleep(limit)), limit }
+        let length = usize::try_from(inner.size_hint().lower()).unwrap_or(usize::MAX);
+        let refused = if length > config.body_bytes_max {
+            Some(BodyLimitPassed::Length { bytes_max: config.body_bytes_max })
+        } else {
+            (!share.has_room(length, bytes_max)).then_some(BodyLimitPassed::Budget { bytes_max })
+        };
+        Self { inner, refused, share, bytes_max, timer: Box::pin(sleep(limit)), limit }
     }
 }
 
@@ -82,6 +96,9 @@ impl HttpBody for LimitedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let failed = |passed: BodyLimitPassed| Poll::Ready(Some(Err(axum::Error::new(passed))));
+        if let Some(passed) = self.refused {
+            return failed(passed);
+        }
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
             if data.is_some_and(|data| !self.share.take(data.len(), self.bytes_max)) {

@@ -15,13 +15,14 @@ use utoipa_axum::routes;
 
 use crate::admission::Admission;
 use crate::identify::identify;
+use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::openapi::{self, Api};
 use crate::page;
 use crate::reading::limit_body;
 use crate::routes::{Shared, adapters, compare, docs, documents, events, experiments, metrics, ready, rerank, search};
 use crate::service::Service;
-use crate::{LiveConfig, Role, ServerError, cors};
+use crate::{LiveConfig, Role, ServerError, browser_checks, cors, page_headers};
 
 /// The routes of a service: a [`Service`], or a pipeline of whatever engines. It is an axum router, so it can be nested in a
 /// larger service. A [`LiveConfig`] can be replaced while it serves.
@@ -30,14 +31,17 @@ pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Rou
     let metrics = Arc::new(Metrics::new(&service, &admission, &config));
     let (routes, api) = described_routes(&config);
     let (changes, started, api) = (Arc::new(Admission::default()), Instant::now(), Arc::new(Api::new(&api)));
-    let shared = Shared { service, admission, changes, started, config: config.clone(), metrics, api };
+    let (uploads, lanes) = (Arc::new(Admission::default()), Arc::new(Lanes::default()));
+    let shared = Shared { service, admission, changes, uploads, lanes, started, config: config.clone(), metrics, api };
     routes
         .merge(page::routes())
         .route("/docs/style.css", get(docs::style))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(config.clone(), browser_checks::check))
         .layer(middleware::from_fn_with_state(shared.clone(), metrics::count))
         .layer(middleware::from_fn_with_state(shared.service.continue_trace, identify))
+        .layer(middleware::from_fn(page_headers::add))
         .layer(middleware::from_fn_with_state(config, cors::allow))
         .with_state(shared)
 }

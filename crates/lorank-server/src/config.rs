@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_core::AdapterId;
-use lorank_http::{Access, ConnectionLimits, CorsOrigin, HttpConfig, Key};
+use lorank_http::{Access, AllowedHost, ConnectionLimits, CorsOrigin, HttpConfig, Key};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::{CacheConfig, PipelineConfig, RankBy};
 use lorank_registry_reranker::RegistryReranker;
@@ -166,6 +166,10 @@ settings! {
         n_documents_max: NonZeroUsize = HttpConfig::default().n_documents_max, flag "n-documents-max" "N", live true;
         /// The longest body of documents to add
         bulk_bytes_max: usize = HttpConfig::default().bulk_bytes_max, flag "bulk-bytes-max" "BYTES", live true;
+        /// The time for a client to send a body of documents to add, in milliseconds
+        bulk_read_millis: u64 = millis(HttpConfig::default().bulk_read), flag "bulk-read-millis" "N", live true;
+        /// The fewest bytes per second of such a body, once the time for other bodies is over; 0 for no least rate
+        bulk_rate_min: usize = HttpConfig::default().bulk_rate_min, flag "bulk-rate-min" "BYTES", live true;
         /// The most documents in a body of documents to add
         bulk_lines_max: NonZeroUsize = HttpConfig::default().bulk_lines_max, flag "bulk-lines-max" "N", live true;
         /// How many changes of documents may run at once; one more is answered with status 429
@@ -188,6 +192,10 @@ settings! {
         /// An origin whose pages may read answers in a browser, as in `https://shop.example`, or *; repeatable. By default none
         #[serde(with = "text::list")]
         cors_origins: Vec<CorsOrigin> = HttpConfig::default().cors_origins, flag "cors-origin" "ORIGIN", live true;
+        /// A host by which clients may address a server without keys, beside localhost and the address that it listens on: a
+        /// name or an address without a port, or *; repeatable
+        #[serde(with = "text::list")]
+        allowed_hosts: Vec<AllowedHost> = HttpConfig::default().allowed_hosts, flag "allowed-host" "HOST", live true;
         /// The most memory of the registry's adapters that are not in use, in bytes
         adapter_bytes_max: u64 = RegistryReranker::BYTES_MAX, flag "adapter-bytes-max" "BYTES";
     }
@@ -253,6 +261,8 @@ impl ServerConfig {
     /// What the HTTP service is to do.
     pub(crate) fn http(&self) -> HttpConfig {
         let limits = &self.server;
+        // Loopback addresses need no mention.
+        let own_host = Some(self.listen.ip()).filter(|ip| !ip.is_loopback()).map(AllowedHost::Address);
         HttpConfig {
             n_searches_max: limits.n_searches_max,
             body_bytes_max: limits.body_bytes_max,
@@ -260,10 +270,13 @@ impl ServerConfig {
             body_read: Duration::from_millis(limits.body_read_millis),
             n_documents_max: limits.n_documents_max,
             bulk_bytes_max: limits.bulk_bytes_max,
+            bulk_read: Duration::from_millis(limits.bulk_read_millis),
+            bulk_rate_min: limits.bulk_rate_min,
             bulk_lines_max: limits.bulk_lines_max,
             n_changes_max: limits.n_changes_max,
             access: Access { keys: self.keys.clone() },
             cors_origins: limits.cors_origins.clone(),
+            allowed_hosts: limits.allowed_hosts.iter().cloned().chain(own_host).collect(),
             connections: ConnectionLimits {
                 n_connections_max: limits.n_connections_max,
                 header_read: Duration::from_millis(limits.header_read_millis),

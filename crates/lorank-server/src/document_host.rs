@@ -1,6 +1,7 @@
 //! The documents of a running server: the index that it searches.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -48,6 +49,10 @@ impl DocumentHost for IndexDocuments {
         }
         change.commit().map_err(document_error)?;
         Ok(outcomes)
+    }
+
+    fn scratch_file(&self) -> io::Result<File> {
+        tempfile::tempfile_in(self.writer.index().dir())
     }
 
     fn delete(&self, id: &DocumentId) -> Result<bool, DocumentError> {

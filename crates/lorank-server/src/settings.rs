@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lorank_core::AdapterId;
-use lorank_http::CorsOrigin;
+use lorank_http::{AllowedHost, CorsOrigin};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::RankBy;
 use serde_json::Value;
@@ -146,7 +146,17 @@ macro_rules! texts {
 }
 
 numbers!(u64, usize, NonZeroUsize);
-texts!(AdapterId, AdapterSpec, AllowedSource, CorsOrigin, DeviceChoice, ModelSource, OnBaseMismatch, PathBuf);
+texts!(
+    AdapterId,
+    AdapterSpec,
+    AllowedHost,
+    AllowedSource,
+    CorsOrigin,
+    DeviceChoice,
+    ModelSource,
+    OnBaseMismatch,
+    PathBuf
+);
 texts!(PrecisionChoice, RankBy, ShadowSpec, SocketAddr);
 
 impl IsRepeated for AdapterSpec {
@@ -158,6 +168,10 @@ impl IsRepeated for AdapterId {
 }
 
 impl IsRepeated for AllowedSource {
+    const BY_COMMA: bool = true;
+}
+
+impl IsRepeated for AllowedHost {
     const BY_COMMA: bool = true;
 }
 

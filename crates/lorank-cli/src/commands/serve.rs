@@ -12,7 +12,7 @@ use crate::data::with_data;
 use crate::failure::WrongUsage;
 use crate::flags::ServerFlags;
 use crate::output::progress;
-use crate::serving::{Reload, serve};
+use crate::serving::{Reload, fit_to_file_limit, serve};
 use crate::{models, output};
 
 /// Serve an index over HTTP: searches, comparisons, events, and the operator's adapters and experiments
@@ -46,13 +46,19 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
 impl ServeArgs {
     /// The flags, the environment, the file and the defaults.
     fn config(&self) -> anyhow::Result<ServerConfig> {
-        ConfigFile::read(self.config.as_deref())?.under(&self.flags.0)
+        let mut config = ConfigFile::read(self.config.as_deref())?.under(&self.flags.0)?;
+        fit_to_file_limit(&mut config);
+        Ok(config)
     }
 
     fn reload(&self) -> Option<Reload> {
         let (path, flags) = (self.config.clone()?, self.flags.clone());
         let file = path.clone();
-        let read = move || with_data(ConfigFile::read(Some(&file))?.under(&flags.0)?);
+        let read = move || {
+            let mut config = with_data(ConfigFile::read(Some(&file))?.under(&flags.0)?)?;
+            fit_to_file_limit(&mut config);
+            Ok(config)
+        };
         Some(Reload { path, read: Box::new(read) })
     }
 }

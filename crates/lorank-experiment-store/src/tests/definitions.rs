@@ -4,6 +4,7 @@ use lorank_core::ErrorKind::{Conflict, Invalid, NotFound};
 use lorank_experiments::{BucketRange, Click};
 
 use super::*;
+use crate::Amendment;
 
 fn names(experiments: &[Experiment]) -> Vec<&str> {
     experiments.iter().map(|experiment| experiment.id.as_str()).collect()
@@ -126,4 +127,34 @@ fn two_stores_on_one_file_see_each_others_changes() {
     assert_eq!(server.submit(vec![click("r1", "b", 2)], 3).unwrap(), submitted(0, 1));
     assert_eq!(server.records("e").unwrap(), command.records("e").unwrap());
     assert_eq!(server.records("e").unwrap().records[0].clicks, [Click { rank: 2, at_millis: 2 }]);
+}
+
+#[test]
+fn an_amendment_is_made_whole_or_not_at_all() {
+    let (_folder, store) = store();
+    for (traffic_share, end_millis, is_made) in [
+        (Some(0.4), Some(Some(99)), false),
+        (Some(2.0), Some(Some(99)), false),
+        (Some(f64::NAN), Some(None), false),
+        (Some(0.7), Some(Some(5)), false),
+        (Some(0.7), Some(Some(0)), false),
+        (None, Some(Some(5)), false),
+        (None, None, true),
+        (Some(0.6), None, true),
+        (None, Some(Some(70)), true),
+        (Some(0.7), Some(Some(80)), true),
+        (Some(0.7), Some(Some(90)), false),
+        (Some(0.8), Some(None), true),
+    ] {
+        let last = store.get("e").unwrap();
+        let amended = store.amend("e", Amendment { traffic_share, end_millis }, 5);
+        let now = store.get("e").unwrap();
+        assert_eq!(amended.is_ok(), is_made, "{traffic_share:?} {end_millis:?}: {amended:?}");
+        let expected = match is_made {
+            true => (traffic_share.unwrap_or(last.traffic_share), end_millis.unwrap_or(last.end_millis)),
+            false => (last.traffic_share, last.end_millis),
+        };
+        assert_eq!((now.traffic_share, now.end_millis), expected, "{traffic_share:?} {end_millis:?}");
+        assert!(is_made || now == last, "nothing of it is kept");
+    }
 }

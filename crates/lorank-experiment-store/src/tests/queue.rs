@@ -24,6 +24,25 @@ fn a_full_queue_drops_and_counts_and_never_blocks() {
 }
 
 #[test]
+fn a_queue_of_many_bytes_drops_and_counts() {
+    let (folder, store) = store();
+    drop(store);
+    let config = StoreConfig { queue_bytes_max: 2_000, ..StoreConfig::default() };
+    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    let long = |n| Exposure { query: "x".repeat(3_000), ..exposure(&format!("l{n}"), 1) };
+    let taken = |exposure| store.record_exposure(exposure);
+    assert_eq!([taken(long(1)), taken(exposure("s1", 1)), taken(long(2))], [false, true, false]);
+    store.flush().unwrap();
+    // What was written makes room.
+    assert!((0..100).all(|n| {
+        let is_taken = taken(exposure(&format!("t{n}"), 1));
+        store.flush().unwrap();
+        is_taken
+    }));
+    assert_eq!((store.n_dropped(), store.n_lost(), store.stats().unwrap().n_exposures), (2, 0, 101));
+}
+
+#[test]
 fn what_waits_is_written_before_the_store_closes() {
     let (folder, store) = store();
     for n in 0..500 {

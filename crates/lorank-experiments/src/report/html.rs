@@ -25,6 +25,11 @@ svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 12px
 ";
 
 impl Report {
+    /// The `Content-Security-Policy` for the page of [`to_html`](Self::to_html): its own style, by its SHA-256, and nothing else.
+    pub const HTML_SECURITY_POLICY: &str = "default-src 'none'; \
+         style-src 'sha256-+MbSsAS269u4MniVKWfONQjCekbnEcohvqI0LOV6ojQ='; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
     /// The report as one page of HTML that asks for nothing else.
     pub fn to_html(&self) -> String {
         html! {
@@ -101,5 +106,20 @@ fn table(head: Option<&[String]>, rows: &[Vec<String>]) -> Markup {
             }
         }
         "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_policy_allows_the_style_of_the_page() {
+        let source = format!("style-src 'sha256-{}';", BASE64_STANDARD.encode(Sha256::digest(STYLE)));
+        assert!(Report::HTML_SECURITY_POLICY.contains(&source), "{source} is not in the policy");
     }
 }

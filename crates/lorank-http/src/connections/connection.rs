@@ -27,6 +27,9 @@ use super::{CloseReason, ConnectionLimits};
 use crate::error_response::error_body;
 use crate::{LiveConfig, RequestId, ServerError};
 
+/// The longest head of a request, and what is read ahead of a body: a connection holds little more.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
 /// Answers the requests of a connection until its client closes it or one of its limits is passed.
 pub(super) async fn serve_connection(
     tcp: TcpStream,
@@ -41,10 +44,13 @@ pub(super) async fn serve_connection(
     let service = TowerToHyperService::new(router);
     let answer = |request| answer(service.clone(), progress.clone(), request);
     // The time for a head is counted by `ConnectionProgress`, which tells a slow head from none.
-    let mut connection = http1::Builder::new().header_read_timeout(None).serve_connection(stream, service_fn(answer));
+    let mut connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(stream, service_fn(answer));
     let mut close_requested = pin!(progress.close_requested());
     let mut is_asked_to_end = pin!(is_ending.wait_for(|is_ending| *is_ending));
-    let mut has_heard = false;
+    let (mut has_heard, mut makes_room) = (false, false);
     let mut timer = pin!(sleep(config.current().connections.keep_alive));
     let reason = poll_fn(|cx| {
         // First, since it changes the phase of the connection, on which the deadline depends.
@@ -52,10 +58,16 @@ pub(super) async fn serve_connection(
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection broke");
             }
-            return Poll::Ready(CloseReason::Closed);
+            return Poll::Ready(if makes_room { CloseReason::MadeRoom } else { CloseReason::Closed });
         }
-        if close_requested.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(CloseReason::MadeRoom);
+        // After the connection was polled: a request that had arrived is being answered by now, and is answered first.
+        if !makes_room && close_requested.as_mut().poll(cx).is_ready() {
+            if progress.waits_for_client() {
+                return Poll::Ready(CloseReason::MadeRoom);
+            }
+            makes_room = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            cx.waker().wake_by_ref();
         }
         if !has_heard && is_asked_to_end.as_mut().poll(cx).is_ready() {
             has_heard = true;

@@ -7,17 +7,18 @@
 //! A connection that says nothing costs little, so many may be open. What a client can do slowly has a limit in time: to send
 //! the head of a request, its body, to take the answer, to come with a next request. Where as many connections are open as
 //! may be, a new one takes the place of that which has waited longest for its client; so slow clients, however many, keep
-//! nobody out.
+//! nobody out. A request that has arrived is answered all the same: where nobody waits, new connections wait in the system's
+//! backlog until an answer is given, and the connection closes behind it.
 
 mod bodies;
 mod connection;
 mod counts;
 mod limits;
+mod open_connections;
 mod progress;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod waiting;
 
 use std::io::{self, ErrorKind};
 use std::pin::pin;
@@ -28,12 +29,13 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
 use self::connection::serve_connection;
 pub(crate) use self::counts::{CloseReason, ConnectionCounts};
 pub use self::limits::ConnectionLimits;
+use self::open_connections::{OpenConnections, REQUEST_GRACE};
 use self::progress::ConnectionProgress;
-use self::waiting::WaitingConnections;
 use crate::LiveConfig;
 
 /// How serving ended, as [`serve`] returns it.
@@ -54,12 +56,15 @@ pub async fn serve(
     let mut connections = Connections::new(router, config.into());
     let mut shutdown = pin!(shutdown);
     loop {
-        let has_room = connections.has_room();
+        let room_at = connections.room_at();
         tokio::select! {
             () = &mut shutdown => break,
-            accepted = listener.accept(), if has_room => connections.accepted(accepted).await,
-            () = connections.waiting.entered(), if !has_room => {}
-            Some(ended) = connections.tasks.join_next() => log_panic(&ended),
+            accepted = listener.accept(), if room_at.is_none() => connections.accepted(accepted).await,
+            () = sleep_until(room_at.unwrap_or_else(Instant::now)), if room_at.is_some() => connections.make_room(),
+            Some(ended) = connections.tasks.join_next() => {
+                log_panic(&ended);
+                connections.place_next();
+            }
         }
     }
     drop(listener);
@@ -71,51 +76,84 @@ struct Connections {
     router: Router,
     config: LiveConfig,
     tasks: JoinSet<()>,
-    waiting: Arc<WaitingConnections>,
+    open: Arc<OpenConnections>,
+    /// One that was accepted and has no place yet; no other is accepted meanwhile.
+    next: Option<Next>,
+    /// As many as the system had file descriptors for, less some for files.
+    n_files_max: usize,
     /// True once no connection shall take another request.
     is_ending: watch::Sender<bool>,
 }
 
+struct Next {
+    stream: TcpStream,
+    /// When another was last asked to make room for it, or else when it came.
+    since: Instant,
+    /// Whether another was asked.
+    has_asked: bool,
+}
+
 impl Connections {
     fn new(router: Router, config: LiveConfig) -> Self {
-        let (tasks, waiting) = (JoinSet::new(), Arc::default());
-        Self { router, config, tasks, waiting, is_ending: watch::Sender::new(false) }
-    }
-
-    /// Whether one more can be taken, in the place of a waiting one if need be.
-    fn has_room(&self) -> bool {
-        !self.is_full() || !self.waiting.is_empty()
+        let (tasks, open) = (JoinSet::new(), Arc::default());
+        Self { router, config, tasks, open, next: None, n_files_max: usize::MAX, is_ending: watch::Sender::new(false) }
     }
 
     fn is_full(&self) -> bool {
-        self.tasks.len() >= self.config.current().connections.n_connections_max.get()
+        self.tasks.len() >= self.config.current().connections.n_connections_max.get().min(self.n_files_max)
     }
 
     async fn accepted(&mut self, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
         use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
         match accepted {
-            Ok((stream, _)) => self.take(stream),
+            Ok((stream, _)) => {
+                self.next = Some(Next { stream, since: Instant::now(), has_asked: false });
+                self.place_next();
+            }
             // The client has gone again.
             Err(error) if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) => {}
             Err(error) => {
-                // As a rule, no file descriptor is left: that of the connection which has waited longest can be had.
-                tracing::error!(%error, "could not accept a connection");
-                self.waiting.close_first();
+                // As a rule, no file descriptor is left. The index and the database need some as well.
+                let n_open = self.tasks.len();
+                self.n_files_max = (n_open - n_open / 4).max(1);
+                tracing::error!(%error, n_connections_max = self.n_files_max, "could not accept a connection");
+                (self.n_files_max..n_open).for_each(|_| self.open.make_room(Instant::now()));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 
-    fn take(&mut self, stream: TcpStream) {
-        // Where meanwhile nobody waits any more, there is one connection too many for a while.
-        if self.is_full() {
-            self.waiting.close_first();
+    /// Gives the connection that was accepted last its place, where there is one.
+    fn place_next(&mut self) {
+        if !self.is_full()
+            && let Some(next) = self.next.take()
+        {
+            self.take(next.stream);
         }
+    }
+
+    /// When one has to be asked to make room for the next, if one waits for a place.
+    fn room_at(&self) -> Option<Instant> {
+        let next = self.next.as_ref()?;
+        let (patience, closable_at) = (next.since + REQUEST_GRACE, self.open.closable_at());
+        Some(closable_at.filter(|_| !next.has_asked).map_or(patience, |at| at.min(patience)))
+    }
+
+    /// Asks one to make room for the next, and another one a while later if there is none then.
+    fn make_room(&mut self) {
+        let now = Instant::now();
+        self.open.make_room(now);
+        if let Some(next) = &mut self.next {
+            (next.since, next.has_asked) = (now, true);
+        }
+    }
+
+    fn take(&mut self, stream: TcpStream) {
         // An answer is one write; waiting to send it together with a next one only delays it.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "could not set TCP_NODELAY");
         }
-        let progress = ConnectionProgress::new(self.waiting.clone());
+        let progress = ConnectionProgress::new(self.open.clone());
         self.tasks.spawn(serve_connection(
             stream,
             self.router.clone(),

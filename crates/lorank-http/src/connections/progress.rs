@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::waiting::{WaitingConnections, WaitingId};
+use super::open_connections::{BODY_GRACE, ConnectionId, OpenConnections, REQUEST_GRACE};
 use super::{CloseReason, ConnectionLimits};
 
 /// The phase of one connection: set by its stream, its requests and its answers, read by [`serve_connection`]. Clones share it.
@@ -17,7 +17,8 @@ pub(super) struct ConnectionProgress(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    waiting: Arc<WaitingConnections>,
+    open: Arc<OpenConnections>,
+    id: ConnectionId,
     close_request: Arc<Notify>,
 }
 
@@ -27,8 +28,6 @@ struct State {
     since: Instant,
     /// Since when the client has taken nothing of what is written to it, if that is so.
     write_blocked_since: Option<Instant>,
-    /// The entry among the connections that wait for their clients.
-    waiting_id: Option<WaitingId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +45,11 @@ enum Phase {
 }
 
 impl ConnectionProgress {
-    pub(super) fn new(waiting: Arc<WaitingConnections>) -> Self {
-        let state = State { phase: Phase::Idle, since: Instant::now(), write_blocked_since: None, waiting_id: None };
-        let progress = Self(Arc::new(Inner { state: Mutex::new(state), waiting, close_request: Arc::default() }));
-        progress.wait_for_client(&mut progress.lock());
-        progress
+    pub(super) fn new(open: Arc<OpenConnections>) -> Self {
+        let state = State { phase: Phase::Idle, since: Instant::now(), write_blocked_since: None };
+        let close_request = Arc::<Notify>::default();
+        let id = open.open(close_request.clone());
+        Self(Arc::new(Inner { state: Mutex::new(state), open, id, close_request }))
     }
 
     /// Something came from the client.
@@ -65,8 +64,9 @@ impl ConnectionProgress {
     pub(super) fn request(&self, has_body: bool) {
         let mut state = self.lock();
         state.enter(if has_body { Phase::Body } else { Phase::Answer });
-        if !has_body {
-            self.leave(&mut state);
+        match has_body {
+            true => self.0.open.waits(self.0.id, BODY_GRACE),
+            false => self.0.open.is_answered(self.0.id),
         }
     }
 
@@ -75,7 +75,7 @@ impl ConnectionProgress {
         let mut state = self.lock();
         if state.phase == Phase::Body {
             state.enter(Phase::Answer);
-            self.leave(&mut state);
+            self.0.open.is_answered(self.0.id);
         }
     }
 
@@ -83,7 +83,7 @@ impl ConnectionProgress {
     pub(super) fn answer_is_over(&self) {
         let mut state = self.lock();
         state.enter(Phase::Rest);
-        self.leave(&mut state);
+        self.0.open.is_answered(self.0.id);
     }
 
     /// All that was handed over is on its way.
@@ -91,7 +91,7 @@ impl ConnectionProgress {
         let mut state = self.lock();
         if state.phase == Phase::Rest {
             state.enter(Phase::Idle);
-            self.wait_for_client(&mut state);
+            self.0.open.waits(self.0.id, REQUEST_GRACE);
         }
     }
 
@@ -116,24 +116,19 @@ impl ConnectionProgress {
         }
     }
 
-    /// Returns when the connection has to close for a new one.
+    /// Returns when the connection has to make room for a new one.
     pub(super) async fn close_requested(&self) {
         self.0.close_request.notified().await;
     }
 
+    /// Whether the connection waits for its client, and not the client for it.
+    pub(super) fn waits_for_client(&self) -> bool {
+        matches!(self.lock().phase, Phase::Idle | Phase::Head | Phase::Body)
+    }
+
     /// The connection is over.
     pub(super) fn end(&self) {
-        self.leave(&mut self.lock());
-    }
-
-    fn wait_for_client(&self, state: &mut State) {
-        state.waiting_id = Some(self.0.waiting.enter(self.0.close_request.clone()));
-    }
-
-    fn leave(&self, state: &mut State) {
-        if let Some(id) = state.waiting_id.take() {
-            self.0.waiting.leave(id);
-        }
+        self.0.open.close(self.0.id);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -154,11 +149,11 @@ mod tests {
     /// An event, the reason for which the connection may then close, and whether it waits for its client.
     #[test]
     fn patience_is_for_what_the_client_has_to_do() {
-        let (limits, waiting) = (ConnectionLimits::default(), Arc::new(WaitingConnections::default()));
-        let progress = ConnectionProgress::new(waiting.clone());
+        let (limits, open) = (ConnectionLimits::default(), Arc::new(OpenConnections::default()));
+        let progress = ConnectionProgress::new(open.clone());
         let check = |event: &str, reason: Option<CloseReason>, waits: bool| {
             let found = progress.deadline(&limits).map(|(_, reason)| reason);
-            assert_eq!((found, !waiting.is_empty()), (reason, waits), "{event}");
+            assert_eq!((found, open.closable_at().is_some()), (reason, waits), "{event}");
         };
         check("new", Some(CloseReason::Idle), true);
         progress.has_flushed();

@@ -204,6 +204,49 @@ async fn who_is_being_answered_is_not_closed_for_others() {
     assert_eq!((first.await.unwrap().1.as_str(), second.await.unwrap().1.as_str()), ("200", "200"));
 }
 
+/// Whole requests on more connections than may be open, each on one of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_that_has_arrived_is_answered() {
+    let max = NonZeroUsize::new(4).unwrap();
+    let running = Running::start(with(|limits| limits.n_connections_max = max)).await;
+    let mut idle: Vec<Client> = Vec::new();
+    for _ in 0..max.get() {
+        idle.push(running.connect().ask(HEALTH).await.0);
+    }
+    let ask = |client: Client| tokio::spawn(async { client.ask(SEARCH).await.1 });
+    let clients: Vec<_> = (0..64).map(|_| ask(running.connect())).collect();
+    for client in clients {
+        assert_eq!(client.await.unwrap(), "200");
+    }
+    assert!(running.config.connections().n_open() <= max.get());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_the_word_to_go_on_is_answered_by_the_length() {
+    let running = Running::start(HttpConfig { body_bytes_max: 1_000, bulk_bytes_max: 1_000, ..patient() }).await;
+    let status = async |path: &str, content_type: &str, length: u64| {
+        let mut client = running.connect();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\nconnection: close");
+        client.send(&format!("{head}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"));
+        if length > 1_000 {
+            return client.rest().await;
+        }
+        let mut word = [0; 25];
+        client.0.read_exact(&mut word).unwrap();
+        String::from_utf8(word.to_vec()).unwrap()
+    };
+    for path in
+        ["/v1/search", "/v1/compare", "/v1/events", "/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/experiments"]
+    {
+        for length in [1_001, 100_000_000_000, u64::MAX / 2] {
+            let answer = status(path, "application/json", length).await;
+            assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{path} {length}: {answer}");
+            assert!(answer.contains("longer than the limit of 1000 bytes"), "{path} {length}: {answer}");
+        }
+        assert_eq!(status(path, "application/json", 1_000).await, "HTTP/1.1 100 Continue\r\n\r\n", "{path}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_nothing_of_an_answer_is_cut_off() {
     let running = Running::start(with(|limits| limits.write = SHORT)).await;

@@ -36,6 +36,7 @@ impl Collector for ServiceCollector {
         self.cache(&mut to)?;
         self.queue(&mut to)?;
         self.shadows(&mut to)?;
+        self.exposures(&mut to)?;
         self.model(&mut to)?;
         let residency = self.service.adapters.as_ref().map(|adapters| adapters.residency());
         residency.map_or(Ok(()), |residency| adapters(&residency, &mut to))
@@ -85,6 +86,14 @@ impl ServiceCollector {
         let shadow = self.service.engine.shadow_stats();
         to.counter("shadow_answers", "Answers that shadows have ranked once more", shadow.n_followed)?;
         to.counter("shadow_dropped", "Answers that shadows left out, since too many waited", shadow.n_dropped)
+    }
+
+    fn exposures(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        let store = self.service.engine.store();
+        let (n_dropped, n_lost) = store.map_or((0, 0), |store| (store.n_dropped(), store.n_lost()));
+        let help = "Records of answers that were dropped, since too many waited for the experiments' database";
+        to.counter("exposures_dropped", help, n_dropped)?;
+        to.counter("exposures_lost", "Records of answers that could not be written", n_lost)
     }
 
     fn model(&self, to: &mut Encoder<'_>) -> fmt::Result {

@@ -15,6 +15,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{App, Name, Params, id, now_millis};
 use crate::ServerError;
+use crate::lanes::Lane;
 use crate::service::AdapterHost;
 use crate::wire::{AdapterList, AddBody, AliasBody, AliasList, ErrorAnswer, MovedAlias, RegisteredAdapter, Verified};
 
@@ -36,7 +37,7 @@ pub(crate) struct Force {
     ),
 )]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(|app| {
+    app.in_lane(Lane::Reads, |app| {
         let state = app.adapters()?.registry().state();
         let adapters = state.adapters().map(|entry| app.describe(&state, entry)).collect::<Result<_, _>>()?;
         Ok(JsonBody(AdapterList { adapters }))
@@ -57,7 +58,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Se
     ),
 )]
 pub(crate) async fn show(State(app): State<App>, Name(name): Name) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(move |app| {
+    app.in_lane(Lane::Reads, move |app| {
         let state = app.adapters()?.registry().state();
         let entry = state.resolve(&id("id", &name)?)?;
         Ok(JsonBody(app.describe(&state, entry)?))
@@ -91,7 +92,7 @@ pub(crate) async fn put(
 ) -> Result<impl IntoResponse, ServerError> {
     let AddBody { source } = app.json("an adapter with its `source`", &headers, body).await?;
     let id = id("id", &name)?;
-    app.blocking(move |app| {
+    app.in_lane(Lane::Operations, move |app| {
         let host = app.adapters()?;
         if !host.allows(&source) {
             return Err(ServerError::SourceNotAllowed { source_text: source });
@@ -134,7 +135,7 @@ pub(crate) async fn delete(
     Params(Force { force }): Params<Force>,
 ) -> Result<impl IntoResponse, ServerError> {
     let id = id("id", &name)?;
-    app.blocking(move |app| {
+    app.in_lane(Lane::Operations, move |app| {
         let users = app.experiments_with(&id)?;
         app.adapters()?.registry().remove(&id, &users, force)?;
         Ok(StatusCode::NO_CONTENT)
@@ -182,7 +183,7 @@ pub(crate) async fn put_alias(
 ) -> Result<impl IntoResponse, ServerError> {
     let AliasBody { adapter } = app.json("an alias with its `adapter`", &headers, body).await?;
     let (alias, target) = (id("name", &name)?, id("adapter", &adapter)?);
-    app.blocking(move |app| {
+    app.in_lane(Lane::Operations, move |app| {
         let before = app.adapters()?.registry().set_alias(&alias, &target)?;
         let (name, adapter, before) = (alias.as_str(), target.as_str(), before.as_ref().map(|id| id.as_str()));
         Ok(JsonBody(MovedAlias { name, adapter, before }).into_response())
@@ -206,7 +207,7 @@ pub(crate) async fn put_alias(
 )]
 pub(crate) async fn delete_alias(State(app): State<App>, Name(name): Name) -> Result<impl IntoResponse, ServerError> {
     let alias = id("name", &name)?;
-    app.blocking(move |app| {
+    app.in_lane(Lane::Operations, move |app| {
         app.adapters()?.registry().remove_alias(&alias)?;
         Ok(StatusCode::NO_CONTENT)
     })
@@ -227,7 +228,7 @@ pub(crate) async fn delete_alias(State(app): State<App>, Name(name): Name) -> Re
     ),
 )]
 pub(crate) async fn verify(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(|app| {
+    app.in_lane(Lane::Operations, |app| {
         let findings = app.adapters()?.registry().verify()?;
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         Ok(JsonBody(Verified { is_sound: findings.is_empty(), findings }))

@@ -1,22 +1,19 @@
 //! `/v1/documents`: reading, adding and deleting documents while they are searched; `/v1/stats`.
 
-use std::future::poll_fn;
-use std::io::{self, Read};
-use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::{Extension, Json as JsonBody};
 use lorank_core::DocumentId;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tower_http::timeout::TimeoutBody;
 
 use super::{App, Name};
+use crate::lanes::Lane;
 use crate::request_id::Arrival;
+use crate::upload::{Scratch, UploadLimits, not_kept, receive};
 use crate::wire::{
     AdapterStatsJson, BulkAnswer, DeleteAnswer, DeleteBody, ErrorAnswer, FieldsJson, StatsJson, StoredDocument,
 };
@@ -26,11 +23,10 @@ use crate::{BulkLimits, DocumentHost, RetryAfter, ServerError};
 const LINES: [&str; 5] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "text/x-ndjson"];
 
-/// How many chunks of a body may wait until their lines are indexed. The sender is held up meanwhile.
-const CHUNKS_WAITING_MAX: usize = 8;
+/// How many long bodies may be in files at once.
+const N_UPLOADS_MAX: usize = 64;
 
-/// How long nothing may come of a body that has not ended. Whoever sends it holds one of few places.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+const NO_DOCUMENTS: ServerError = ServerError::WithoutPart { part: "documents of its own" };
 
 /// When to try again where all places are taken: most changes are a commit, and that is short.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -48,7 +44,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
     ),
 )]
 pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(move |app| {
+    app.in_lane(Lane::Reads, move |app| {
         let id = DocumentId::new(id);
         let fields = app.documents()?.get(&id)?.ok_or_else(|| ServerError::NoDocument { id: id.to_string() })?;
         Ok(JsonBody(StoredDocument { id: id.as_str(), fields: FieldsJson::new(&fields, None) }).into_response())
@@ -58,9 +54,9 @@ pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl 
 
 /// Add documents, one a line
 ///
-/// Each line is a JSON object with an `id`; one whose id is there replaces that document. Lines are read while they come. A line
-/// that is no document is told with its number, and the others stand. The answer comes when all is on the disk and seen by
-/// every search that begins later. Where the body breaks off there is no answer, and whole lines may be kept: send it again.
+/// Each line is a JSON object with an `id`; one whose id is there replaces that document. A line that is no document is told with
+/// its number, and the others stand. The answer comes when all is on the disk and seen by every search that begins later. Of a
+/// body that breaks off nothing is kept: send it again.
 #[utoipa::path(
     post,
     path = "/v1/documents",
@@ -82,23 +78,21 @@ pub(crate) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, ServerError> {
-    app.documents()?;
+    let host = app.service.documents.clone().ok_or(NO_DOCUMENTS)?;
     expect_lines(&headers)?;
-    let bytes_max = app.config.bulk_bytes_max;
-    if body.size_hint().lower() > bytes_max as u64 {
-        return Err(ServerError::BodyTooLarge { bytes_max });
-    }
-    let (chunks, waiting) = channel(CHUNKS_WAITING_MAX);
+    let make_file = || {
+        let full = || ServerError::LaneFull { work: "long uploads", retry_after: RetryAfter::new(RETRY_AFTER) };
+        let place = app.uploads.admit(N_UPLOADS_MAX).ok_or_else(full)?;
+        Ok(Scratch::new(host.scratch_file().map_err(not_kept)?, place))
+    };
+    let lines = receive(body, UploadLimits::from(&*app.config), make_file).await?;
     let limits = BulkLimits { line_bytes_max: app.config.body_bytes_max, n_lines_max: app.config.bulk_lines_max };
-    let work = app.change(move |host| {
-        let lines = Box::new(BodyReader { waiting, chunk: Bytes::new(), is_over: false });
+    app.change(move |host| {
         let outcomes = host.add(lines, limits)?;
         let n_documents = host.stats()?.n_documents;
         Ok(JsonBody(BulkAnswer::new(&outcomes, n_documents, arrival.at.elapsed(), &arrival.request_id)).into_response())
-    });
-    let (answer, sent) = tokio::join!(work, hand_over(body, chunks, bytes_max));
-    sent?;
-    answer
+    })
+    .await
 }
 
 /// Delete a document
@@ -169,7 +163,7 @@ pub(crate) async fn delete_matching(
     ),
 )]
 pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(|app| {
+    app.in_lane(Lane::Reads, |app| {
         let service = &app.service;
         let documents = service.documents.as_ref().map(|host| host.stats()).transpose()?;
         let adapters = service.adapters.as_ref();
@@ -188,7 +182,7 @@ pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, S
 
 impl App {
     fn documents(&self) -> Result<&dyn DocumentHost, ServerError> {
-        self.service.documents.as_deref().ok_or(ServerError::WithoutPart { part: "documents of its own" })
+        self.service.documents.as_deref().ok_or(NO_DOCUMENTS)
     }
 
     /// Runs a change of documents, as one of the few that may be under way.
@@ -215,61 +209,4 @@ fn expect_lines(headers: &HeaderMap) -> Result<(), ServerError> {
         return Ok(());
     }
     Err(ServerError::NotLines { found: value.map_or_else(|| "of no type".to_owned(), |found| format!("`{found}`")) })
-}
-
-/// A chunk of a body; `None` at the end of the body.
-type Chunk = io::Result<Option<Bytes>>;
-
-/// Hands a body over as it comes. An error that ends it goes to the reader; the limit on its bytes is answered here.
-async fn hand_over(body: Body, chunks: Sender<Chunk>, bytes_max: usize) -> Result<(), ServerError> {
-    let mut body = pin!(TimeoutBody::new(PAUSE_MAX, body));
-    let mut n_bytes = 0;
-    loop {
-        let chunk = next_chunk(body.as_mut()).await;
-        n_bytes += chunk.as_ref().map_or(0, |chunk| chunk.as_ref().map_or(0, Bytes::len));
-        if n_bytes > bytes_max {
-            return Err(ServerError::BodyTooLarge { bytes_max });
-        }
-        let is_last = !matches!(chunk, Ok(Some(_)));
-        // Where nobody reads on, the answer says why.
-        if chunks.send(chunk).await.is_err() || is_last {
-            return Ok(());
-        }
-    }
-}
-
-async fn next_chunk(mut body: Pin<&mut TimeoutBody<Body>>) -> Chunk {
-    loop {
-        match poll_fn(|context| body.as_mut().poll_frame(context)).await {
-            None => return Ok(None),
-            // A frame without data is trailers.
-            Some(frame) => {
-                if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-        }
-    }
-}
-
-/// A body as a thread reads it that may block.
-struct BodyReader {
-    waiting: Receiver<Chunk>,
-    chunk: Bytes,
-    is_over: bool,
-}
-
-impl Read for BodyReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() && !self.is_over {
-            // A caller that hangs up takes the sender along, without an end.
-            match self.waiting.blocking_recv().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))? {
-                Some(chunk) => self.chunk = chunk,
-                None => self.is_over = true,
-            }
-        }
-        let n = buffer.len().min(self.chunk.len());
-        buffer[..n].copy_from_slice(&self.chunk.split_to(n));
-        Ok(n)
-    }
 }

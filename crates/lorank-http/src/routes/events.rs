@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::{App, now_millis};
 use crate::ServerError;
+use crate::lanes::Lane;
 use crate::wire::{ErrorAnswer, EventsAnswer, EventsBody};
 
 /// What people did with answers
@@ -39,7 +40,7 @@ pub(crate) async fn submit(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
     let sent: Json = app.json("one event or a list of them", &headers, body).await?;
-    app.blocking(move |app| {
+    app.in_lane(Lane::Events, move |app| {
         let events = match sent {
             Json::Array(events) => events,
             event => vec![event],

@@ -7,9 +7,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use lorank_experiment_store::ExperimentStore;
-use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment};
+use axum::response::{Html, IntoResponse, Response};
+use lorank_experiment_store::{Amendment, ExperimentStore};
+use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment, Report};
 use lorank_pipeline::AdapterChoice;
 use serde::Deserialize;
 use serde_json::json;
@@ -17,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{App, Name, Params, now_millis};
 use crate::ServerError;
+use crate::lanes::Lane;
 use crate::wire::{ErrorAnswer, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList};
 
 /// What may change of an experiment that was started.
@@ -83,7 +84,7 @@ enum Exported {
     ),
 )]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(|app| Ok(JsonBody(json!({ "experiments": app.store()?.list()? })))).await
+    app.in_lane(Lane::Reads, |app| Ok(JsonBody(json!({ "experiments": app.store()?.list()? })))).await
 }
 
 /// Create a draft
@@ -114,7 +115,7 @@ pub(crate) async fn create(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
     let draft: Experiment = app.json("an experiment", &headers, body).await?;
-    app.blocking(move |app| {
+    app.in_lane(Lane::Operations, move |app| {
         let store = app.store()?;
         draft.arms.iter().enumerate().try_for_each(|(n, arm)| app.check_arm(n, arm))?;
         let id = draft.id.clone();
@@ -137,7 +138,7 @@ pub(crate) async fn create(
     ),
 )]
 pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(move |app| Ok(JsonBody(app.store()?.get(&id)?))).await
+    app.in_lane(Lane::Reads, move |app| Ok(JsonBody(app.store()?.get(&id)?))).await
 }
 
 /// Delete a draft
@@ -154,7 +155,7 @@ pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl 
     ),
 )]
 pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(move |app| {
+    app.in_lane(Lane::Operations, move |app| {
         app.store()?.delete_draft(&id)?;
         Ok(StatusCode::NO_CONTENT)
     })
@@ -176,7 +177,7 @@ pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<imp
     ),
 )]
 pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(move |app| {
+    app.in_lane(Lane::Operations, move |app| {
         let store = app.store()?;
         // What a draft names may have gone since.
         store.get(&id)?.arms.iter().enumerate().try_for_each(|(n, arm)| app.check_arm(n, arm))?;
@@ -199,7 +200,7 @@ pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl
     ),
 )]
 pub(crate) async fn stop(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(move |app| Ok(JsonBody(app.store()?.stop(&id, now_millis())?))).await
+    app.in_lane(Lane::Operations, move |app| Ok(JsonBody(app.store()?.stop(&id, now_millis())?))).await
 }
 
 /// Raise the share of an experiment, or set its end
@@ -223,16 +224,9 @@ pub(crate) async fn change(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
     let change: ChangeBody = app.json("a change of `traffic_share` or `end_millis`", &headers, body).await?;
-    app.blocking(move |app| {
-        let (store, now) = (app.store()?, now_millis());
-        let mut experiment = store.get(&id)?;
-        if let Some(end) = change.end_millis {
-            experiment = store.set_end(&id, end, now)?;
-        }
-        if let Some(share) = change.traffic_share {
-            experiment = store.raise_share(&id, share, now)?;
-        }
-        Ok(JsonBody(experiment))
+    app.in_lane(Lane::Operations, move |app| {
+        let ChangeBody { traffic_share, end_millis } = change;
+        Ok(JsonBody(app.store()?.amend(&id, Amendment { traffic_share, end_millis }, now_millis())?))
     })
     .await
 }
@@ -264,12 +258,15 @@ pub(crate) async fn report(
     headers: HeaderMap,
 ) -> Result<Response, ServerError> {
     let format = query.format.unwrap_or_else(|| accepted(&headers));
-    app.blocking(move |app| {
+    app.in_lane(Lane::Reports, move |app| {
         let report = app.store()?.report(&id, AnalysisOptions::default())?;
         Ok(match format {
             ReportFormat::Json => JsonBody(report).into_response(),
             ReportFormat::Text => report.to_text().into_response(),
-            ReportFormat::Html => axum::response::Html(report.to_html()).into_response(),
+            ReportFormat::Html => {
+                let policy = [(header::CONTENT_SECURITY_POLICY, Report::HTML_SECURITY_POLICY)];
+                (policy, Html(report.to_html())).into_response()
+            }
         })
     })
     .await
@@ -307,7 +304,7 @@ pub(crate) async fn export(
     Name(id): Name,
     Params(ExportQuery { what }): Params<ExportQuery>,
 ) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(move |app| {
+    app.in_lane(Lane::Reports, move |app| {
         let (store, mut csv) = (app.store()?, Vec::new());
         match what {
             Exported::Queries => store.export_queries(&id, &mut csv)?,
@@ -330,7 +327,7 @@ pub(crate) async fn export(
     ),
 )]
 pub(crate) async fn shadows(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(|app| {
+    app.in_lane(Lane::Reports, |app| {
         let shadows = app.store()?.shadows()?.into_iter().map(ShadowJson::from).collect();
         Ok(JsonBody(ShadowList { shadows }))
     })

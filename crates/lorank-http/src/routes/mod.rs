@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::admission::Admission;
 use crate::json::{self, expect_json};
+use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
 use crate::openapi::Api;
 use crate::reading::BodyLimitPassed;
@@ -40,6 +41,9 @@ pub(crate) struct Shared {
     pub admission: Arc<Admission>,
     /// Of changes of documents.
     pub changes: Arc<Admission>,
+    /// Of documents that come in long bodies.
+    pub uploads: Arc<Admission>,
+    pub lanes: Arc<Lanes>,
     pub started: Instant,
     pub config: LiveConfig,
     pub metrics: Arc<Metrics>,
@@ -53,6 +57,9 @@ pub(crate) struct App {
     pub admission: Arc<Admission>,
     /// Of changes of documents.
     pub changes: Arc<Admission>,
+    /// Of documents that come in long bodies.
+    pub uploads: Arc<Admission>,
+    pub lanes: Arc<Lanes>,
     pub started: Instant,
     pub config: Arc<HttpConfig>,
     pub metrics: Arc<Metrics>,
@@ -61,14 +68,14 @@ pub(crate) struct App {
 
 impl FromRef<Shared> for App {
     fn from_ref(shared: &Shared) -> Self {
-        let Shared { service, admission, changes, started, config, metrics, api } = shared.clone();
-        Self { service, admission, changes, started, config: config.current(), metrics, api }
+        let Shared { service, admission, changes, uploads, lanes, started, config, metrics, api } = shared.clone();
+        Self { service, admission, changes, uploads, lanes, started, config: config.current(), metrics, api }
     }
 }
 
 impl App {
-    /// Runs work where blocking is allowed.
-    pub(crate) async fn blocking<T: Send + 'static>(
+    /// Runs work where blocking is allowed. Whoever calls it bounds how much of it there is.
+    async fn blocking<T: Send + 'static>(
         self,
         work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
     ) -> Result<T, ServerError> {
@@ -78,6 +85,20 @@ impl App {
             work(&self)
         };
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|source| Err(ServerError::Panicked { source }))
+    }
+
+    /// The same on one of the threads of a lane.
+    pub(crate) async fn in_lane<T: Send + 'static>(
+        self,
+        lane: Lane,
+        work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
+    ) -> Result<T, ServerError> {
+        let place = self.lanes.enter(lane).await?;
+        self.blocking(move |app| {
+            let _place = place;
+            work(app)
+        })
+        .await
     }
 
     /// The same, as one of the searches under way.
@@ -108,6 +129,7 @@ impl App {
                 ServerError::BodyTooLarge { bytes_max: self.config.body_bytes_max }
             }
             error => match BodyLimitPassed::find(&error) {
+                Some(BodyLimitPassed::Length { bytes_max }) => ServerError::BodyTooLarge { bytes_max },
                 Some(BodyLimitPassed::Time { limit }) => {
                     ServerError::TooSlow { part: "body", millis: limit.as_millis() }
                 }
@@ -136,7 +158,8 @@ impl App {
         headers: &HeaderMap,
         body: Result<Bytes, BytesRejection>,
     ) -> Result<T, ServerError> {
-        json::parse(self.json_bytes(headers, body)?, |body| json::read(expected, body)).await
+        let body = self.json_bytes(headers, body)?;
+        json::parse(&self.lanes, body, |body| json::read(expected, body)).await
     }
 }
 

@@ -11,7 +11,8 @@ use lorank_pipeline::AdapterChoice;
 
 use super::App;
 use crate::ServerError;
-use crate::wire::{Checks, Ready};
+use crate::lanes::Lane;
+use crate::wire::{Checks, ErrorAnswer, Ready};
 
 /// That a search would be answered now
 #[utoipa::path(
@@ -20,11 +21,12 @@ use crate::wire::{Checks, Ready};
     tag = "service",
     responses(
         (status = 200, description = "It would.", body = Ready),
+        (status = 429, description = "Too many such checks at once.", body = ErrorAnswer<'_>),
         (status = 503, description = "It would not, and why.", body = Ready),
     ),
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerError> {
-    app.blocking(|app| {
+    app.in_lane(Lane::Readiness, |app| {
         let checks = Checks { index: app.index_check(), model: app.model_check(), queue: app.queue_check() };
         let is_ready = [&checks.index, &checks.model, &checks.queue].into_iter().all(|check| check == OK);
         let (status, word) = match is_ready {

@@ -20,6 +20,7 @@ use serde_json::json;
 use super::search::CancelOnDrop;
 use super::{App, now_millis};
 use crate::json::{list_lengths, parse, read};
+use crate::lanes::Lane;
 use crate::request_id::Arrival;
 use crate::wire::{
     CohereError, ErrorAnswer, ErrorJson, Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked,
@@ -56,7 +57,8 @@ pub(crate) async fn unversioned(
 ) -> Response {
     let read = async {
         let body = app.json_bytes(&headers, body)?;
-        let is_cohere = parse(body.clone(), |body| Ok(list_lengths(body, ["documents"])[0].is_some())).await?;
+        let is_cohere =
+            parse(&app.lanes, body.clone(), |body| Ok(list_lengths(body, ["documents"])[0].is_some())).await?;
         Ok((body, is_cohere))
     };
     let (body, is_cohere) = match read.await {
@@ -204,7 +206,7 @@ async fn scored(app: App, arrival: Arrival, headers: &HeaderMap, body: Result<By
     ),
 )]
 pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(|app| {
+    app.in_lane(Lane::Reads, |app| {
         let model = app.service.engine.model(&AdapterChoice::Default)?;
         let labels = json!({"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}});
         Ok(JsonBody(Info {
@@ -230,7 +232,7 @@ pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, Se
     responses((status = 200, description = "The base model, adapters and aliases.", body = ModelList)),
 )]
 pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
-    app.blocking(|app| {
+    app.in_lane(Lane::Reads, |app| {
         let mut names: Vec<String> = Vec::new();
         if let Ok(model) = app.service.engine.model(&AdapterChoice::Base) {
             names.extend([model.base_model, AdapterChoice::BASE.to_owned()]);
@@ -338,7 +340,7 @@ impl App {
         lists: [&'static str; N],
     ) -> Result<T, ServerError> {
         let max = self.config.n_documents_max.get();
-        parse(body, move |body| read_with_lists(expected, body, lists, max)).await
+        parse(&self.lanes, body, move |body| read_with_lists(expected, body, lists, max)).await
     }
 
     fn check_documents(&self, field: &'static str, found: usize) -> Result<(), ServerError> {

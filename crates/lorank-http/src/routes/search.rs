@@ -81,7 +81,8 @@ pub(crate) async fn by_body(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ServerError> {
-    let body = parse(app.json_bytes(&headers, body)?, SearchBody::from_json).await?;
+    let body = app.json_bytes(&headers, body)?;
+    let body = parse(&app.lanes, body, SearchBody::from_json).await?;
     search(app, body, &headers, arrival).await
 }
 

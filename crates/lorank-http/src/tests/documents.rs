@@ -180,7 +180,66 @@ async fn lines_may_come_in_any_pieces_and_break_off() {
     let (status, answer) = bulk(&service, Body::new(Pieces(broken))).await;
     let message = answer["error"]["message"].as_str().unwrap();
     assert_eq!((status, &answer["error"]["kind"]), (400, &json!("malformed_request")));
-    assert!(message.starts_with("the body broke off; nothing of it is acknowledged"), "{message}");
+    assert!(message.starts_with("the body broke off, and nothing of it is kept; send it again"), "{message}");
+    assert_eq!(ask(&service, "GET", "/v1/stats", Json::Null).await.1["documents"]["n_documents"], 2);
+}
+
+/// A body of which something has come, and nothing more comes.
+struct Stuck(Option<&'static str>);
+
+impl axum::body::HttpBody for Stuck {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, std::io::Error>>> {
+        let Some(text) = self.0.take() else { return std::task::Poll::Pending };
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from(text)))))
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_keep_no_change_waiting() {
+    let n_changes_max = NonZeroUsize::MIN;
+    let service = document_service(ToyHost::default(), HttpConfig { n_changes_max, ..HttpConfig::default() });
+    let stuck: Vec<_> = [None, Some("\n"), Some("{\"id\":\"s\"}\n"), Some("{\"id\":")]
+        .into_iter()
+        .map(|begin| {
+            let service = service.clone();
+            tokio::spawn(async move { bulk(&service, Body::new(Stuck(begin))).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert_eq!(bulk(&service, "{\"id\":\"a\"}").await.0, 200);
+    assert_eq!(ask(&service, "DELETE", "/v1/documents/a", Json::Null).await.0, 204);
+    assert!(stuck.iter().all(|upload| !upload.is_finished()));
+    stuck.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_refused() {
+    let millis = std::time::Duration::from_millis;
+    for (body_read, bulk_read, message) in [
+        (millis(20), millis(60_000), "came at less than 4096 bytes per second over 20 ms, which is the least rate"),
+        (millis(60_000), millis(20), "the body of the request was not complete within 20 ms"),
+    ] {
+        let config = HttpConfig { body_read, bulk_read, ..HttpConfig::default() };
+        let service = document_service(ToyHost::default(), config);
+        let (status, answer) = bulk(&service, Body::new(Stuck(Some("\n")))).await;
+        assert_eq!((status, &answer["error"]["kind"]), (408, &json!("request_timeout")), "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(message), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn long_bodies_go_through_a_file() {
+    let service = document_service(ToyHost::default(), HttpConfig::default());
+    let lines: String =
+        (0..20_000).map(|n| format!("{{\"id\":\"d{n}\",\"x\":\"{}\"}}\n", "x".repeat(n % 50))).collect();
+    let (status, answer) = bulk(&service, lines).await;
+    assert_eq!((status, &answer["n_added"], &answer["n_documents"]), (200, &json!(20_000), &json!(20_000)));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What operators ask for: readiness, pages of other origins, configurations that change, metrics.
 
+use axum::http::HeaderName;
 use lorank_core::AdapterId;
 
 use super::*;
@@ -169,4 +170,104 @@ async fn long_bodies_share_a_budget_and_keep_no_search_out() {
     assert_eq!(first.await.unwrap().0, StatusCode::OK);
     assert_eq!(config.body_budget().n_bytes(), 0, "it is given back");
     assert_eq!(rerank().await.unwrap().0, StatusCode::OK);
+}
+
+/// Status and headers of an answer to a request with further headers.
+async fn ask_with(service: &Router, mut request: Request<Body>, headers: &[(&str, &str)]) -> (u16, HeaderMap, String) {
+    for (name, value) in headers {
+        request.headers_mut().append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+    }
+    let (status, headers, body) = send(service, request).await;
+    (status.as_u16(), headers, body)
+}
+
+fn service_with(config: HttpConfig) -> Router {
+    let first_stage = ToyFirstStage::new(toy::candidates(3));
+    let pipeline = Pipeline::new(first_stage, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
+    router(Arc::new(pipeline), config)
+}
+
+#[tokio::test]
+async fn a_server_without_keys_refuses_other_hosts_and_changes_from_other_pages() {
+    let key = Key::new("key", Role::Admin, &Key::hash_of("key")).unwrap();
+    let (open, closed) = (
+        service_with(HttpConfig::default()),
+        service_with(HttpConfig { access: Access { keys: vec![key] }, ..HttpConfig::default() }),
+    );
+    let own = ("host", "localhost:7788");
+    for (method, uri, headers, status) in [
+        ("GET", "/v1/search?q=egg", &[("host", "evil.example")][..], 403),
+        ("GET", "/", &[("host", "evil.example")], 403),
+        ("GET", "/nowhere", &[("host", "evil.example")], 403),
+        ("GET", "/v1/search?q=egg", &[own, ("origin", "https://evil.example")], 200),
+        ("DELETE", "/v1/documents/a", &[own, ("origin", "https://evil.example")], 403),
+        ("DELETE", "/v1/documents/a", &[own, ("sec-fetch-site", "cross-site")], 403),
+        ("DELETE", "/v1/documents/a", &[own, ("origin", "http://localhost:7788")], 404),
+        ("DELETE", "/v1/documents/a", &[own], 404),
+    ] {
+        let (found, _, body) = ask_with(&open, request(method, uri, "", ""), headers).await;
+        assert_eq!(found, status, "{method} {uri} {headers:?}: {body}");
+        // A page would have to know a key.
+        let with_key = [headers, &[("authorization", "Bearer key")]].concat();
+        let (found, _, body) = ask_with(&closed, request(method, uri, "", ""), &with_key).await;
+        assert_ne!(found, 403, "{method} {uri} {headers:?}: {body}");
+    }
+    let (_, _, body) = ask_with(&open, request("GET", "/health", "", ""), &[("host", "evil.example")]).await;
+    assert!(body.contains("add it to `allowed_hosts` (--allowed-host)"), "{body}");
+}
+
+#[tokio::test]
+async fn every_answer_says_that_it_is_nothing_else() {
+    let service = toy_service();
+    for (uri, policy) in [
+        ("/", "script-src 'self'"),
+        ("/assets/app.js", "script-src 'self'"),
+        ("/docs", "style-src 'self'"),
+        ("/docs/style.css", "default-src 'none'"),
+        ("/openapi.json", "default-src 'none'"),
+        ("/health", "default-src 'none'"),
+        ("/metrics", "default-src 'none'"),
+        ("/v1/search?q=egg", "default-src 'none'"),
+        ("/v1/search", "default-src 'none'"),
+        ("/nowhere", "default-src 'none'"),
+    ] {
+        let (_, headers, _) = send(&service, request("GET", uri, "", "")).await;
+        let header = |name: &str| headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(
+            (header("x-content-type-options"), header("referrer-policy")),
+            (vec!["nosniff"], vec!["no-referrer"])
+        );
+        let found = header("content-security-policy");
+        assert!(
+            found.len() == 1 && found[0].contains(policy) && found[0].contains("frame-ancestors 'none'"),
+            "{uri}: {found:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn messages_have_a_length_whatever_was_sent() {
+    let service = toy_service();
+    let long = "x".repeat(1_500);
+    let body = |key: &str, value: &str| format!("{{\"query\": \"egg\", \"{key}\": {value}}}");
+    for (method, uri, body) in [
+        ("GET", format!("/{long}"), String::new()),
+        ("GET", format!("/assets/{long}"), String::new()),
+        ("GET", format!("/v1/search?q=egg&{long}=1"), String::new()),
+        ("GET", format!("/v1/search?q=egg&top_k={long}"), String::new()),
+        ("GET", format!("/v1/search?q=egg&adapter={long}"), String::new()),
+        ("GET", format!("/v1/documents/{long}"), String::new()),
+        ("POST", "/v1/search".to_owned(), body(&long, "1")),
+        ("POST", "/v1/search".to_owned(), body("adapter", &format!("\"{long}\""))),
+        ("POST", "/v1/search".to_owned(), body("syntax", &format!("\"{long}\""))),
+        ("POST", "/v1/search".to_owned(), body("filters", &format!("{{\"{long}\": {{\"gt\": {{}}}}}}"))),
+        ("POST", "/v1/compare".to_owned(), body("adapters", &format!("[\"{long}\"]"))),
+        ("POST", "/rerank".to_owned(), body(&long, "1")),
+        ("POST", "/v2/rerank".to_owned(), body(&long, "1")),
+        ("POST", "/score".to_owned(), body(&long, "1")),
+    ] {
+        let content_type = if method == "POST" { JSON } else { "" };
+        let (status, _, answer) = send(&service, request(method, &uri, content_type, body)).await;
+        assert!(status.is_client_error() && answer.len() < 3_000, "{method} {uri}: {status}, {} bytes", answer.len());
+    }
 }

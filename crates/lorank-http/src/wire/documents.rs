@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
 use super::{FieldsJson, SyntaxJson, filters};
-use crate::{DocumentOutcome, DocumentSelection, LineOutcome, RequestId, ServerError, wire_word};
+use crate::{DocumentOutcome, DocumentSelection, LineOutcome, RequestId, ServerError, excerpt, wire_word};
 
 /// A stored document.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
@@ -50,7 +50,7 @@ pub(crate) struct LineJson<'a> {
     /// What became of it.
     pub outcome: OutcomeJson,
     /// Why it was refused; null otherwise.
-    pub error: Option<LineErrorJson<'a>>,
+    pub error: Option<LineErrorJson>,
 }
 
 /// What became of a line.
@@ -69,11 +69,11 @@ pub(crate) enum OutcomeJson {
 /// Why a line was refused.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = LineError)]
-pub(crate) struct LineErrorJson<'a> {
+pub(crate) struct LineErrorJson {
     /// One word for machines, as in the errors of requests.
     pub kind: &'static str,
     /// What is wrong, for people.
-    pub message: &'a str,
+    pub message: String,
 }
 
 /// The documents to delete. Unknown keys are refused.
@@ -126,6 +126,7 @@ impl<'a> From<&'a LineOutcome> for LineJson<'a> {
             DocumentOutcome::Added(id) => (Some(id), OutcomeJson::Added, None),
             DocumentOutcome::Replaced(id) => (Some(id), OutcomeJson::Replaced, None),
             DocumentOutcome::Refused { kind, message } => {
+                let message = excerpt::message(message.clone());
                 (None, OutcomeJson::Refused, Some(LineErrorJson { kind: wire_word(*kind), message }))
             }
         };

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Rerank, Reranked, TeiRank, TeiRerank};
-use crate::{ServerError, wire_word};
+use crate::{ServerError, excerpt, wire_word};
 
 /// What a request gets instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
@@ -85,6 +85,6 @@ pub(crate) enum UnversionedError<'a> {
 impl<'a> ErrorJson<'a> {
     /// An error with its message, which takes some making.
     pub(crate) fn new(error: &'a ServerError, message: &'a str) -> Self {
-        Self { kind: wire_word(error.kind()), message, field: error.field() }
+        Self { kind: wire_word(error.kind()), message, field: error.field().map(excerpt::field) }
     }
 }
