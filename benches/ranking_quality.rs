@@ -1,13 +1,14 @@
 //! nDCG@10 of BM25 and of the reranker on test collections in BEIR's layout.
 //!
 //!     cargo bench --bench ranking_quality -- FOLDER... [--queries N] [--depth N] [--precision P]...
-//!         [--adapter NAME]... [--base MODEL_FOLDER] [--only-adapters]
+//!         [--adapter NAME]... [--base MODEL_FOLDER] [--only-adapters] [--only-first-stage]
 //!
 //! Each folder has `corpus.jsonl`, `queries.jsonl` and `qrels/test.tsv`. Its corpus is indexed with the settings that
 //! `lorank index` has by default, each judged question is searched, and the first `depth` (50) hits of BM25 are reranked by
 //! the starter's MiniLM, bare and with each `--adapter` of the starter, in each `--precision` (f32). With `--base` the model
 //! is another one and each `--adapter` a folder. `--queries N` takes every k-th question, so that about N are left; without
-//! it all are taken. Prints a table in Markdown; where there are several collections, its last row has the means.
+//! it all are taken. `--only-first-stage` loads no model and measures BM25 with typos (`auto`) and without, and its median time in
+//! milliseconds. Prints a table in Markdown; where there are several collections, its last row has the means.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use lorank::core::{AdapterId, Precision};
+use lorank::core::{AdapterId, DocumentId, FirstStage, Fuzzy, Precision, Query};
 use lorank::model::{Files, LoadOptions, ModelReranker, PrecisionChoice};
 use lorank::pipeline::{AdapterChoice, Pipeline, PipelineConfig, SearchRequest};
 use lorank::tantivy::input::{self, Input, InputOptions};
@@ -30,6 +31,7 @@ struct Arguments {
     base: Option<PathBuf>,
     adapters: Vec<String>,
     only_adapters: bool,
+    only_first_stage: bool,
 }
 
 /// One of the rankings that are compared.
@@ -37,6 +39,7 @@ struct Arm {
     name: String,
     /// The model and its place among the rerankers; BM25 has none.
     model: Option<(usize, AdapterChoice)>,
+    fuzzy: Fuzzy,
 }
 
 fn main() -> Result<()> {
@@ -68,6 +71,7 @@ fn parse_arguments() -> Result<Arguments> {
         base: None,
         adapters: Vec::new(),
         only_adapters: false,
+        only_first_stage: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -80,6 +84,7 @@ fn parse_arguments() -> Result<Arguments> {
             "--precision" => found.precisions.push(value()?.parse().map_err(anyhow::Error::msg)?),
             "--base" => found.base = Some(value()?.into()),
             "--adapter" => found.adapters.push(value()?),
+            "--only-first-stage" => found.only_first_stage = true,
             "--only-adapters" => found.only_adapters = true,
             flag if flag.starts_with('-') => bail!("`{flag}` is not an option"),
             folder => found.folders.push(folder.into()),
@@ -88,7 +93,9 @@ fn parse_arguments() -> Result<Arguments> {
     if found.folders.is_empty() {
         bail!("name at least one folder in BEIR's layout");
     }
-    if found.precisions.is_empty() {
+    if found.only_first_stage {
+        found.precisions.clear();
+    } else if found.precisions.is_empty() {
         found.precisions.push(PrecisionChoice::Fixed(Precision::F32));
     }
     Ok(found)
@@ -96,17 +103,22 @@ fn parse_arguments() -> Result<Arguments> {
 
 /// BM25, then in each precision the bare base model and the base model with each adapter.
 fn arms(arguments: &Arguments, rerankers: &[Arc<ModelReranker>]) -> Result<Vec<Arm>> {
-    let mut arms = vec![Arm { name: "BM25".to_owned(), model: None }];
+    let fuzzy = Fuzzy::default();
+    let mut arms = vec![Arm { name: "BM25".to_owned(), model: None, fuzzy }];
+    if arguments.only_first_stage {
+        arms.push(Arm { name: "BM25 without typos".to_owned(), model: None, fuzzy: Fuzzy::Off });
+    }
     for (at, reranker) in rerankers.iter().enumerate() {
         let base = reranker.base();
         let precision = reranker.precision();
         if !arguments.only_adapters {
             let name = format!("{} {precision}", base.name);
-            arms.push(Arm { name, model: Some((at, AdapterChoice::Base)) });
+            arms.push(Arm { name, model: Some((at, AdapterChoice::Base)), fuzzy });
         }
         for adapter in &arguments.adapters {
             let id = adapter_id(adapter)?;
-            arms.push(Arm { name: format!("+ {id} {precision}"), model: Some((at, AdapterChoice::Named(id))) });
+            let name = format!("+ {id} {precision}");
+            arms.push(Arm { name, model: Some((at, AdapterChoice::Named(id))), fuzzy });
         }
     }
     Ok(arms)
@@ -129,17 +141,31 @@ fn evaluate(folder: &Path, arguments: &Arguments, rerankers: &[Arc<ModelReranker
     let pipelines: Vec<_> = pipelines.collect::<Result<_, _>>()?;
     let mut means = Vec::new();
     for arm in arms {
-        let mut sum = 0.0;
+        let (mut sum, mut millis) = (0.0, Vec::new());
         for (id, text) in &queries {
-            let mut request = SearchRequest::new(text.clone());
-            request.rerank = arm.model.is_some();
-            let (reranker, choice) = arm.model.clone().unwrap_or_default();
-            request.adapter = choice;
-            let answer = pipelines[reranker].search(&request)?;
-            if let Some(fallback) = answer.fallback {
-                bail!("question `{id}` fell back: {fallback}");
-            }
-            sum += judged.ndcg_at_10(id, answer.hits.iter().map(|hit| hit.candidate.id.as_str()));
+            let start = Instant::now();
+            let query = Query { fuzzy: arm.fuzzy, ..Query::new(text.as_str()) };
+            let hits: Vec<DocumentId> = match &arm.model {
+                None => {
+                    let found = first_stage.retrieve(&query, arguments.depth).map_err(anyhow::Error::from_boxed)?;
+                    found.into_iter().map(|candidate| candidate.id).collect()
+                }
+                Some((reranker, choice)) => {
+                    let adapter = choice.clone();
+                    let request = SearchRequest { adapter, ..SearchRequest::from_query(query) };
+                    let answer = pipelines[*reranker].search(&request)?;
+                    if let Some(fallback) = answer.fallback {
+                        bail!("question `{id}` fell back: {fallback}");
+                    }
+                    answer.hits.into_iter().map(|hit| hit.candidate.id).collect()
+                }
+            };
+            millis.push(start.elapsed().as_secs_f64() * 1e3);
+            sum += judged.ndcg_at_10(id, hits.iter().take(10).map(DocumentId::as_str));
+        }
+        if arguments.only_first_stage {
+            millis.sort_by(f64::total_cmp);
+            eprintln!("{}, {}: {:.2} ms a query, median", folder.display(), arm.name, millis[millis.len() / 2]);
         }
         means.push(sum / queries.len() as f64);
     }

@@ -59,7 +59,7 @@ pub use html::escape_html;
 pub use id::{AdapterId, Digest, DocumentId, ParseIdError};
 pub use model::{AdapterVersion, ModelVersion, Precision};
 pub use order::reranked_order;
-pub use query::{Query, QuerySyntax};
+pub use query::{Fuzzy, Query, QuerySyntax};
 pub use retrieval::{Facet, FacetBy, FacetCounts, FacetRequest, Retrieval, Retrieved, SortKey, SortOrder, TotalHits};
 pub use score::{NotFinite, Score};
 pub use snippet::Snippet;

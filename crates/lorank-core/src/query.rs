@@ -9,6 +9,8 @@ pub struct Query {
     pub text: String,
     /// How the first stage reads `text`.
     pub syntax: QuerySyntax,
+    /// Whether words that are spelled almost like those of a plain query match too.
+    pub fuzzy: Fuzzy,
     /// Conditions that every candidate meets. They change no score.
     pub filters: Vec<Filter>,
 }
@@ -26,14 +28,27 @@ pub enum QuerySyntax {
     MatchAll,
 }
 
+/// Whether a first stage finds words in spite of typos. One that cannot takes `Auto` for `Off`, and refuses `On`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Fuzzy {
+    /// Words as they are written.
+    Off,
+    /// Typos of words that no document has, and of all words where too few documents match.
+    #[default]
+    Auto,
+    /// Typos of all words. Documents that have the words as they are written come first all the same.
+    On,
+}
+
 impl Query {
     /// A query of plain words, without filters.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), syntax: QuerySyntax::Plain, filters: Vec::new() }
+        Self { text: text.into(), syntax: QuerySyntax::Plain, fuzzy: Fuzzy::Auto, filters: Vec::new() }
     }
 
     /// A query that every document matches, without filters.
     pub fn match_all() -> Self {
-        Self { text: String::new(), syntax: QuerySyntax::MatchAll, filters: Vec::new() }
+        Self { text: String::new(), syntax: QuerySyntax::MatchAll, fuzzy: Fuzzy::Auto, filters: Vec::new() }
     }
 }

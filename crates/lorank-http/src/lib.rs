@@ -110,7 +110,7 @@ pub use service::{AdapterHost, ContinueTrace, ModelStats, Service};
 pub use status::{http_status, wire_word};
 pub use wire::{
     AdapterJson, AnswerShape, BlendJson, BoundsJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
-    FacetJson, FacetsJson, FailedArmJson, FallbackJson, FieldsJson, HitJson, OnOverloadJson, ParsedSearch,
+    FacetJson, FacetsJson, FailedArmJson, FallbackJson, FieldsJson, FuzzyJson, HitJson, OnOverloadJson, ParsedSearch,
     ParticipationJson, RangeCountJson, RankedByJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,
     ValueCountJson, ValueJson,
 };

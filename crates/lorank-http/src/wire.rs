@@ -28,7 +28,7 @@ pub(crate) use experiments::{
 };
 pub use facets::{BoundsJson, FacetJson, FacetsJson, RangeCountJson, ValueCountJson};
 pub(crate) use filters::read as read_filters;
-pub use request::{OnOverloadJson, ParsedSearch, SearchBody, SyntaxJson};
+pub use request::{FuzzyJson, OnOverloadJson, ParsedSearch, SearchBody, SyntaxJson};
 pub(crate) use rerank::{
     Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored,
     ScoredPair, TeiRank, TeiRerank, Usage,

@@ -33,14 +33,28 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
+    /// The index was written by an earlier version, whose terms are not those of today's queries.
+    #[error(
+        "the index in `{}` has format {found} of an earlier version, and this version reads format {known}; \
+         index the documents again into a new folder",
+        dir.display()
+    )]
+    OlderFormat {
+        /// The folder.
+        dir: PathBuf,
+        /// The format that was found.
+        found: u64,
+        /// The format that this version reads.
+        known: u64,
+    },
     /// The index was written by a later version.
-    #[error("the index in `{}` has format {found}, and this version reads up to {known}; update lorank", dir.display())]
+    #[error("the index in `{}` has format {found}, and this version reads format {known}; update lorank", dir.display())]
     NewerFormat {
         /// The folder.
         dir: PathBuf,
         /// The format that was found.
         found: u64,
-        /// The newest format that this version reads.
+        /// The format that this version reads.
         known: u64,
     },
     /// The index was made with other settings than those asked for.
@@ -282,7 +296,7 @@ impl Error {
             | Self::InvalidFacet { .. }
             | Self::InvalidRankBy { .. } => ErrorKind::Invalid,
             Self::TooLong { .. } => ErrorKind::TooLarge,
-            Self::NewerFormat { .. } => ErrorKind::UnsupportedFormat,
+            Self::OlderFormat { .. } | Self::NewerFormat { .. } => ErrorKind::UnsupportedFormat,
             Self::AlreadyExists { .. } | Self::SettingsDiffer { .. } | Self::WriterBusy { .. } => ErrorKind::Conflict,
             Self::Io { .. } | Self::BrokenInput { .. } | Self::Rejects { .. } | Self::ChangeLost { .. } => {
                 ErrorKind::Unavailable

@@ -7,7 +7,7 @@ use lorank_core::{
     SortOrder, TotalHits,
 };
 use tantivy::collector::Count;
-use tantivy::query::EmptyQuery;
+use tantivy::query::Query as EngineQuery;
 use tantivy::snippet::{SnippetGenerator, collapse_overlapped_ranges};
 use tantivy::{DocAddress, Searcher};
 
@@ -28,9 +28,16 @@ const SNIPPET_BYTES_MAX: usize = 200;
 /// Ties are broken by id in byte order. Every search sees the last commit, whichever process made it.
 ///
 /// [Plain](lorank_core::QuerySyntax::Plain) queries are words, any of which may match; the first 1,024 different ones
-/// count. [Advanced](lorank_core::QuerySyntax::Advanced) ones are in [tantivy's syntax](tantivy::query::QueryParser)
+/// count, and stop words where there are no others. `so*` finds the words that begin so.
+/// [Advanced](lorank_core::QuerySyntax::Advanced) ones are in [tantivy's syntax](tantivy::query::QueryParser)
 /// (`+cat -dog title:"the cat" year:[2020 TO *]`), in which names that are no text field's reach the stored fields, and
-/// dates are written in full (`2024-05-01T00:00:00Z`).
+/// dates are written in full (`2024-05-01T00:00:00Z`). `so*`, `"a phra"*`, `word~` and `word~2` (typos) are understood in text
+/// fields. What the syntax does not have, such as `te?t`, is an error.
+///
+/// Typos ([`Fuzzy`](lorank_core::Fuzzy)) are letters that were added, left out, exchanged for others or for their neighbors: one in
+/// words from five letters, two from nine; one in the first letter counts as two; a word with a digit has none. They are
+/// looked for in the first ten words of a plain query. `Auto` does so for words that no document has and, where fewer than five documents
+/// match, for all. A document that has none of the words as they are written comes after all that have one.
 ///
 /// Searches without words ([`MatchAll`](lorank_core::QuerySyntax::MatchAll)) find every document. Sorting and facets read the
 /// fields that filters read: all but the searched ones, and texts of up to 1,024 bytes.
@@ -59,19 +66,31 @@ impl Bm25FirstStage {
             let invalid = |problem| Error::InvalidRankBy { field: (*field).to_owned(), problem };
             check_numeric(field, &parts.settings, &searcher).map_err(invalid)?;
         }
-        // A text without words matches nothing.
-        let engine_query = query::build(retrieval.query, parts)?.unwrap_or_else(|| Box::new(EmptyQuery));
+        let matching = query::build(retrieval.query, parts, &searcher)?;
         let failed = |error| query::search_error(retrieval.query, error, parts);
         let depth = retrieval.depth.get();
         // Every match is visited for its score, so counting all of them costs next to nothing.
-        let (candidates, n_matches, counts) = if retrieval.sort.is_empty() {
-            let collector = (TopWithTies { depth }, Count, facets);
-            let (best, n_matches, counts) = searcher.search(&*engine_query, &collector).map_err(failed)?;
-            (best_candidates(best, depth, &searcher, parts)?, n_matches, counts)
-        } else {
+        let (candidates, n_matches, counts) = if !retrieval.sort.is_empty() {
             let collector = (SortedTop { depth, keys: self.sort_columns(retrieval.sort, &searcher)? }, Count, facets);
-            let (first, n_matches, counts) = searcher.search(&*engine_query, &collector).map_err(failed)?;
+            let (first, n_matches, counts) = searcher.search(&*matching.all(), &collector).map_err(failed)?;
             (sorted_candidates(first, &searcher, parts)?, n_matches, counts)
+        } else if let Some(by_typos) = &matching.by_typos {
+            let counts = searcher.search(&*matching.all(), &facets).map_err(failed)?;
+            let best = |query: &dyn EngineQuery, depth: usize| {
+                let (best, n_matches) = searcher.search(query, &(TopWithTies { depth }, Count)).map_err(failed)?;
+                Ok((best_candidates(best, depth, &searcher, parts)?, n_matches))
+            };
+            let (mut candidates, n_as_written) = best(&*matching.as_written, depth)?;
+            // A collector keeps one document at least; where there is no place for it, it only counts.
+            let n_left = depth - candidates.len();
+            let (others, n_by_typos) = best(&**by_typos, n_left.max(1))?;
+            let others = below(candidates.last(), others);
+            candidates.extend(others.into_iter().take(n_left));
+            (candidates, n_as_written + n_by_typos, counts)
+        } else {
+            let collector = (TopWithTies { depth }, Count, facets);
+            let (best, n_matches, counts) = searcher.search(&*matching.as_written, &collector).map_err(failed)?;
+            (best_candidates(best, depth, &searcher, parts)?, n_matches, counts)
         };
         let total_hits = TotalHits::Exactly(n_matches as u64);
         Ok(Retrieved { candidates, total_hits, facets: facets::finish(retrieval.facets, counts)? })
@@ -91,7 +110,7 @@ impl Bm25FirstStage {
     fn mark(&self, query: &Query, candidates: &[&Candidate]) -> Result<Vec<Option<Snippet>>, Error> {
         let parts = self.index.parts();
         let words = query::words_to_mark(query, parts, &self.index.searcher()?)?;
-        let analyzer = parts.settings.language.analyzer();
+        let analyzer = parts.analyzer.phrases();
         // The generator asks for a field to read it from documents; it is handed texts alone.
         let generator = SnippetGenerator::new(words, analyzer, parts.layout.texts[0], SNIPPET_BYTES_MAX);
         Ok(candidates.iter().map(|candidate| snippet(&generator, &candidate.text)).collect())
@@ -127,6 +146,20 @@ fn seam_error(error: Error) -> BoxError {
         _ => return error.into(),
     };
     InvalidQuery { field, message: error.to_string() }.into()
+}
+
+/// Candidates with their scores scaled to lie below the last one's.
+fn below(last: Option<&Candidate>, mut others: Vec<Candidate>) -> Vec<Candidate> {
+    let best = others.first().map(|candidate| candidate.first_stage_score.get());
+    if let Some((last, best)) = last.zip(best).filter(|(_, best)| *best > 0.0) {
+        let factor = last.first_stage_score.get() / best / 2.0;
+        for candidate in &mut others {
+            // Two finite numbers of which the larger is not exceeded.
+            candidate.first_stage_score =
+                Score::new(candidate.first_stage_score.get() * factor).unwrap_or(last.first_stage_score);
+        }
+    }
+    others
 }
 
 /// Reads the documents, puts equal scores in the order of their ids, and keeps the best.

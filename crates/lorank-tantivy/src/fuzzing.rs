@@ -40,7 +40,7 @@ pub fn read_index_settings(bytes: &[u8]) -> bool {
 /// Reads an advanced query; whether it is one.
 pub fn read_advanced_query(text: &str, index: &Index) -> bool {
     let query = Query { syntax: QuerySyntax::Advanced, ..Query::new(text) };
-    query::build(&query, index.parts()).is_ok()
+    index.searcher().is_ok_and(|searcher| query::build(&query, index.parts(), &searcher).is_ok())
 }
 
 /// Stops at an error after which there is no going on, as the callers of readers do.

@@ -12,6 +12,7 @@ use tantivy::directory::{Directory, INDEX_WRITER_LOCK, MmapDirectory};
 use tantivy::schema::{IndexRecordOption, Term};
 use tantivy::{DocAddress, DocSet, IndexReader, ReloadPolicy, Searcher, TERMINATED, TantivyError};
 
+use crate::analysis::Analyzer;
 use crate::schema::{Layout, StoredDocument};
 use crate::settings::{FORMAT, FileProblem};
 use crate::{Document, Error, IndexSettings, SettingsRequest};
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub dir: PathBuf,
     pub settings: IndexSettings,
     pub layout: Layout,
+    pub analyzer: Analyzer,
     pub engine: tantivy::Index,
     reader: IndexReader,
     /// The commit that the reader has loaded.
@@ -80,7 +82,7 @@ impl Index {
     /// Opens an index.
     ///
     /// # Errors
-    /// [`Error::NoIndex`], [`Error::NotAnIndex`], [`Error::NewerFormat`], [`Error::Corrupt`], a folder that cannot be read.
+    /// [`Error::NoIndex`], [`Error::NotAnIndex`], [`Error::OlderFormat`], [`Error::NewerFormat`], [`Error::Corrupt`], a folder that cannot be read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref();
         match look_into(dir)? {
@@ -90,6 +92,7 @@ impl Index {
         let path = dir.join(SETTINGS_FILE);
         let bytes = fs::read(&path).map_err(|source| Error::Io { action: "read", path, source })?;
         let settings = IndexSettings::from_file(&bytes).map_err(|problem| match problem {
+            FileProblem::Older(found) => Error::OlderFormat { dir: dir.to_owned(), found, known: FORMAT },
             FileProblem::Newer(found) => Error::NewerFormat { dir: dir.to_owned(), found, known: FORMAT },
             FileProblem::Damaged(problem) => {
                 Error::Corrupt { dir: dir.to_owned(), problem: format!("`{SETTINGS_FILE}` is not readable: {problem}") }
@@ -212,9 +215,12 @@ impl Parts {
             let problem = format!("`{SETTINGS_FILE}` does not fit the index beside it");
             return Err(Error::Corrupt { dir: dir.to_owned(), problem });
         }
-        engine.tokenizers().register(&settings.language.analyzer_name(), settings.language.analyzer());
+        let (language, analyzer) = (settings.language, Analyzer::new(settings.language));
+        engine.tokenizers().register(&language.terms_name(), analyzer.terms());
+        engine.tokenizers().register(&language.phrases_name(), analyzer.phrases());
+        engine.tokenizers().register(&language.whole_words_name(), analyzer.whole_words());
         let reader = engine.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(failed)?;
-        Ok(Self { dir: dir.to_owned(), settings, layout, engine, reader, loaded: Mutex::new(None) })
+        Ok(Self { dir: dir.to_owned(), settings, layout, analyzer, engine, reader, loaded: Mutex::new(None) })
     }
 
     pub(crate) fn error(&self, action: &'static str, source: TantivyError) -> Error {

@@ -1,21 +1,14 @@
-//! Languages, and what each does to a text before its words are indexed or looked up.
-//!
-//! The words of a text are its runs of letters and digits, in lower case, without the language's stop words, each brought
-//! to its stem. Languages written without spaces between words (Chinese, Japanese, Thai) are not divided into words.
+//! Languages: whose word endings and stop words are known.
 
 use std::fmt;
 use std::str::FromStr;
 
-use tantivy::tokenizer::{
-    Language as Stem, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer,
-};
+use frostem::Algorithm;
+use tantivy::tokenizer::Language as StopWords;
 
 use crate::Error;
 
-/// The bytes from which on a word is left out of the index: nobody types it, and encoded data would swell the dictionary.
-const WORD_BYTES_MAX: usize = 256;
-
-/// How words are brought to their stem. Part of an index: texts and queries must agree on it.
+/// Whose word endings are understood. Part of an index: texts and queries must agree on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "a language is its name")]
@@ -39,30 +32,30 @@ pub enum Language {
     Swedish,
     Tamil,
     Turkish,
-    /// Words as they stand, in lower case, none left out.
+    /// Words as they stand, without regard to case.
     None,
 }
 
 /// Every language with its name and its stemmer.
-const TABLE: [(Language, &str, Option<Stem>); 19] = [
-    (Language::Arabic, "arabic", Some(Stem::Arabic)),
-    (Language::Danish, "danish", Some(Stem::Danish)),
-    (Language::Dutch, "dutch", Some(Stem::Dutch)),
-    (Language::English, "english", Some(Stem::English)),
-    (Language::Finnish, "finnish", Some(Stem::Finnish)),
-    (Language::French, "french", Some(Stem::French)),
-    (Language::German, "german", Some(Stem::German)),
-    (Language::Greek, "greek", Some(Stem::Greek)),
-    (Language::Hungarian, "hungarian", Some(Stem::Hungarian)),
-    (Language::Italian, "italian", Some(Stem::Italian)),
-    (Language::Norwegian, "norwegian", Some(Stem::Norwegian)),
-    (Language::Portuguese, "portuguese", Some(Stem::Portuguese)),
-    (Language::Romanian, "romanian", Some(Stem::Romanian)),
-    (Language::Russian, "russian", Some(Stem::Russian)),
-    (Language::Spanish, "spanish", Some(Stem::Spanish)),
-    (Language::Swedish, "swedish", Some(Stem::Swedish)),
-    (Language::Tamil, "tamil", Some(Stem::Tamil)),
-    (Language::Turkish, "turkish", Some(Stem::Turkish)),
+const TABLE: [(Language, &str, Option<Algorithm>); 19] = [
+    (Language::Arabic, "arabic", Some(Algorithm::Arabic)),
+    (Language::Danish, "danish", Some(Algorithm::Danish)),
+    (Language::Dutch, "dutch", Some(Algorithm::Dutch)),
+    (Language::English, "english", Some(Algorithm::English)),
+    (Language::Finnish, "finnish", Some(Algorithm::Finnish)),
+    (Language::French, "french", Some(Algorithm::French)),
+    (Language::German, "german", Some(Algorithm::German)),
+    (Language::Greek, "greek", Some(Algorithm::Greek)),
+    (Language::Hungarian, "hungarian", Some(Algorithm::Hungarian)),
+    (Language::Italian, "italian", Some(Algorithm::Italian)),
+    (Language::Norwegian, "norwegian", Some(Algorithm::Norwegian)),
+    (Language::Portuguese, "portuguese", Some(Algorithm::Portuguese)),
+    (Language::Romanian, "romanian", Some(Algorithm::Romanian)),
+    (Language::Russian, "russian", Some(Algorithm::Russian)),
+    (Language::Spanish, "spanish", Some(Algorithm::Spanish)),
+    (Language::Swedish, "swedish", Some(Algorithm::Swedish)),
+    (Language::Tamil, "tamil", Some(Algorithm::Tamil)),
+    (Language::Turkish, "turkish", Some(Algorithm::Turkish)),
     (Language::None, "none", None),
 ];
 
@@ -77,25 +70,47 @@ impl Language {
         self.row().1
     }
 
-    /// What divides a text into words and brings them to their stem.
-    pub(crate) fn analyzer(self) -> TextAnalyzer {
-        let words = TextAnalyzer::builder(SimpleTokenizer::default())
-            .filter(RemoveLongFilter::limit(WORD_BYTES_MAX))
-            .filter(LowerCaser);
-        let Some(stem) = self.row().2 else { return words.build() };
-        match StopWordFilter::new(stem) {
-            Some(stop_words) => words.filter(stop_words).filter(Stemmer::new(stem)).build(),
-            None => words.filter(Stemmer::new(stem)).build(),
-        }
+    /// What brings its words to their stem.
+    pub(crate) fn stemmer(self) -> Option<Algorithm> {
+        self.row().2
     }
 
-    /// The name under which an index's schema asks for the analyzer. The number counts the ways of dividing a text that
-    /// lorank has had: a new way needs a new number, or texts of an old index and new queries would disagree.
-    pub(crate) fn analyzer_name(self) -> String {
-        format!("lorank_{}_1", self.name())
+    /// Its list of stop words, where tantivy has one.
+    pub(crate) fn stop_words(self) -> Option<StopWords> {
+        Some(match self {
+            Self::Danish => StopWords::Danish,
+            Self::Dutch => StopWords::Dutch,
+            Self::English => StopWords::English,
+            Self::Finnish => StopWords::Finnish,
+            Self::French => StopWords::French,
+            Self::German => StopWords::German,
+            Self::Hungarian => StopWords::Hungarian,
+            Self::Italian => StopWords::Italian,
+            Self::Norwegian => StopWords::Norwegian,
+            Self::Portuguese => StopWords::Portuguese,
+            Self::Russian => StopWords::Russian,
+            Self::Spanish => StopWords::Spanish,
+            Self::Swedish => StopWords::Swedish,
+            Self::Arabic | Self::Greek | Self::Romanian | Self::Tamil | Self::Turkish | Self::None => return None,
+        })
     }
 
-    fn row(self) -> &'static (Self, &'static str, Option<Stem>) {
+    /// The name under which an index's schema asks for the analyzer of the terms that are ranked by.
+    pub(crate) fn terms_name(self) -> String {
+        format!("lorank_{}", self.name())
+    }
+
+    /// The name of the analyzer of phrases.
+    pub(crate) fn phrases_name(self) -> String {
+        format!("lorank_{}_phrases", self.name())
+    }
+
+    /// The name of the analyzer of whole words.
+    pub(crate) fn whole_words_name(self) -> String {
+        format!("lorank_{}_words", self.name())
+    }
+
+    fn row(self) -> &'static (Self, &'static str, Option<Algorithm>) {
         TABLE.iter().find(|(language, ..)| *language == self).expect("the table has every language")
     }
 }
@@ -123,28 +138,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_language_reads_its_name_and_has_an_analyzer() {
+    fn every_language_reads_its_name() {
         for language in Language::all() {
             assert_eq!(language.name().parse::<Language>().unwrap(), language);
-            assert!(language.analyzer().token_stream("word").advance(), "{language}");
         }
         assert_eq!("German".parse::<Language>().unwrap(), Language::German);
         assert!("klingon".parse::<Language>().unwrap_err().to_string().contains("danish, dutch"));
-    }
-
-    #[test]
-    fn texts_become_words() {
-        check(Language::English, "The running DOGS, (and) a cat's 2nd!", &["run", "dog", "cat", "s", "2nd"]);
-        check(Language::None, "The running DOGS", &["the", "running", "dogs"]);
-        check(Language::German, "die Häuser und Gärten", &["haus", "gart"]);
-        check(Language::English, "\0 \u{1F600} -- \"()", &[]);
-        check(Language::None, &"x".repeat(WORD_BYTES_MAX), &[]);
-    }
-
-    fn check(language: Language, text: &str, words: &[&str]) {
-        let mut analyzer = language.analyzer();
-        let mut found = Vec::new();
-        analyzer.token_stream(text).process(&mut |token| found.push(token.text.clone()));
-        assert_eq!(found, words);
     }
 }

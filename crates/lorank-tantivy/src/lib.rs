@@ -46,11 +46,14 @@
 //! # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 //! ```
 
+mod advanced;
+mod analysis;
 mod bulk;
 pub mod collector;
 mod dates;
 mod document;
 mod error;
+mod exclusion;
 mod facets;
 mod field_values;
 mod filter;
@@ -63,13 +66,16 @@ mod json;
 mod language;
 mod number;
 mod origin;
+mod plain;
 mod query;
 mod schema;
 mod selection;
 mod settings;
 mod shared_writer;
 mod sort;
+mod spelling;
 mod top;
+mod words;
 mod writer;
 
 pub use bulk::{BulkOptions, BulkProgress, IndexReport, OnError, index_documents};

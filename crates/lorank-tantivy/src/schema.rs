@@ -1,7 +1,10 @@
 //! How a document lies in tantivy.
 //!
 //! - `_id`: the id, as a term (to find and replace the document) and as a column (to break ties in byte order).
-//! - One field for each text field, with positions, under its own name; not stored.
+//! - One field for each text field, under its own name: the terms that are ranked by. Stop words are left out, or a text's length would
+//!   count them: with them BM25 loses 0.012 nDCG@10 on CISI.
+//! - `_phrases.` and its name for each text field: all its terms, with positions, for phrases and for queries of stop words.
+//! - `_words.` and its name for each text field: its whole words, in which prefixes and typos are looked up.
 //! - `_source`: every field but the id as one line of JSON, stored. One blob is exact, keeps the order of the keys, and
 //!   costs one parse a document, where a stored tantivy field for each of the document's fields would know neither the
 //!   order nor integers from floats. Fetching a candidate is reading its blob.
@@ -40,6 +43,10 @@ pub(crate) struct Layout {
     pub id: Field,
     /// One for each text field, in their order.
     pub texts: Vec<Field>,
+    /// All terms of each text field, in the same order.
+    pub phrases: Vec<Field>,
+    /// The whole words of each text field, in the same order.
+    pub whole_words: Vec<Field>,
     source: Field,
     fields: Field,
 }
@@ -52,29 +59,41 @@ impl Layout {
         let basic = whole(IndexRecordOption::Basic);
         let id_options = TextOptions::default().set_indexing_options(basic.clone()).set_fast("raw").set_stored();
         let id = builder.add_text_field(ID, id_options);
-        let words = TextFieldIndexing::default()
-            .set_tokenizer(&settings.language.analyzer_name())
+        let language = settings.language;
+        let terms = TextFieldIndexing::default()
+            .set_tokenizer(&language.terms_name())
+            .set_index_option(IndexRecordOption::WithFreqs);
+        let phrases = TextFieldIndexing::default()
+            .set_tokenizer(&language.phrases_name())
             .set_index_option(IndexRecordOption::WithFreqsAndPositions);
-        let text_options = TextOptions::default().set_indexing_options(words);
-        let texts = settings
-            .text_fields
-            .iter()
-            .map(|field| builder.add_text_field(&field.name, text_options.clone()))
-            .collect();
+        let whole_words = TextFieldIndexing::default()
+            .set_tokenizer(&language.whole_words_name())
+            .set_index_option(IndexRecordOption::Basic)
+            .set_fieldnorms(false);
+        let mut each = |prefix: &str, indexing: TextFieldIndexing| -> Vec<Field> {
+            let options = TextOptions::default().set_indexing_options(indexing);
+            let names = settings.text_fields.iter().map(|field| format!("{prefix}{}", field.name));
+            names.map(|name| builder.add_text_field(&name, options.clone())).collect()
+        };
+        let texts = each("", terms);
+        let phrases = each("_phrases.", phrases);
+        let whole_words = each("_words.", whole_words);
         let source = builder.add_text_field(SOURCE, TextOptions::default().set_stored());
         let field_options =
             JsonObjectOptions::default().set_indexing_options(basic).set_fast("raw").set_expand_dots_enabled();
         let fields = builder.add_json_field(FIELDS, field_options);
-        Self { schema: builder.build(), id, texts, source, fields }
+        Self { schema: builder.build(), id, texts, phrases, whole_words, source, fields }
     }
 
     /// The document as tantivy takes it. It must have passed [`Document::check`].
     pub(crate) fn to_tantivy(&self, document: &Document, settings: &IndexSettings) -> TantivyDocument {
         let mut out = TantivyDocument::new();
         out.add_text(self.id, document.id().as_str());
-        for (field, &place) in settings.text_fields.iter().zip(&self.texts) {
+        for (n, field) in settings.text_fields.iter().enumerate() {
             if let Ok(Some(text)) = text_of(document.fields(), &field.name) {
-                out.add_text(place, text);
+                for place in [self.texts[n], self.phrases[n], self.whole_words[n]] {
+                    out.add_text(place, &text);
+                }
             }
         }
         out.add_text(self.source, json::fields_to_json(document.fields()));

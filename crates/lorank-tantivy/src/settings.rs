@@ -3,6 +3,7 @@
 //! The file stands beside tantivy's own in the index's folder, so that whoever opens the index, to write or to search,
 //! analyses texts and queries alike.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Language};
 
-/// The version of the folder's layout: settings, schema and stored form.
-pub(crate) const FORMAT: u64 = 1;
+/// The version of the folder's layout: settings, schema, stored form, and how texts become terms. Format 1 had no stop words, kept
+/// accents, and took a run of Chinese for one word.
+pub(crate) const FORMAT: u64 = 2;
 
 /// The largest boost. Far beyond any use, and far from where scores overflow.
 const BOOST_MAX: f32 = 1e6;
@@ -62,7 +64,7 @@ pub struct IndexSettings {
     pub text_fields: Vec<TextField>,
     /// The field that holds a document's id. `_id` is read where it is missing.
     pub id_field: String,
-    /// How words are brought to their stem.
+    /// Whose word endings are understood. Every language's letters are found, whichever is chosen.
     pub language: Language,
 }
 
@@ -124,8 +126,10 @@ impl IndexSettings {
     pub(crate) fn from_file(bytes: &[u8]) -> Result<Self, FileProblem> {
         let damaged = |problem: String| FileProblem::Damaged(problem);
         let FormatOnly { format } = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
-        if format > FORMAT {
-            return Err(FileProblem::Newer(format));
+        match format.cmp(&FORMAT) {
+            Ordering::Less => return Err(FileProblem::Older(format)),
+            Ordering::Equal => {}
+            Ordering::Greater => return Err(FileProblem::Newer(format)),
         }
         let file: SettingsFile = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
         let text_fields = file.text_fields.iter().map(|field| field.parse()).collect::<Result<_, Error>>();
@@ -140,6 +144,8 @@ impl IndexSettings {
 /// Why a settings file cannot be read.
 #[derive(Debug, PartialEq)]
 pub(crate) enum FileProblem {
+    /// It has an earlier format.
+    Older(u64),
     /// It has a later format.
     Newer(u64),
     /// It is not what [`IndexSettings::to_file`] writes.
@@ -169,7 +175,7 @@ pub struct SettingsRequest {
     pub text_fields: Option<Vec<TextField>>,
     /// The field that holds a document's id.
     pub id_field: Option<String>,
-    /// How words are brought to their stem.
+    /// Whose word endings are understood. Every language's letters are found, whichever is chosen.
     pub language: Option<Language>,
 }
 
@@ -248,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_bad_settings_file_says_how_it_is_bad() {
-        assert_eq!(IndexSettings::from_file(br#"{"format": 2, "new": true}"#), Err(FileProblem::Newer(2)));
+        assert_eq!(IndexSettings::from_file(br#"{"format": 3, "new": true}"#), Err(FileProblem::Newer(3)));
+        assert_eq!(IndexSettings::from_file(br#"{"format": 1, "old": true}"#), Err(FileProblem::Older(1)));
         let valid = String::from_utf8(IndexSettings::default().to_file()).unwrap();
         for (from, to) in [("format", "x"), ("english", "klingon"), ("\"text\"", "\"title\""), ("}", "")] {
             let bad = valid.replace(from, to);

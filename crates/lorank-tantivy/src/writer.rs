@@ -101,7 +101,7 @@ impl Writer {
     /// A query or a filter that cannot be; the writer stays as it was.
     pub fn delete_matching(&self, selection: &Selection) -> Result<(), Error> {
         let parts = self.index.parts();
-        let Some(query) = query::build_selection(selection, parts)? else { return Ok(()) };
+        let query = query::build_selection(selection, parts, &self.index.searcher()?)?;
         self.engine.delete_query(query).map(drop).map_err(|source| parts.error("delete from", source))
     }
 

@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lorank_core::{AdapterId, Filter, Query, QuerySyntax};
+use lorank_core::{AdapterId, Filter, Fuzzy, Query, QuerySyntax};
 use lorank_http::{AnswerShape, Comparison, RequestId};
 use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, PipelineError, Ranker, SearchRequest};
 use lorank_server::AdapterSpec;
 use lorank_tantivy::{Bm25FirstStage, Index};
 
 use super::index_dir::IndexDir;
-use super::search::SyntaxArg;
+use super::search::{FuzzyArg, SyntaxArg};
 use crate::filter::parse_filter;
 use crate::flags::ModelFlags;
 use crate::output::compare::{Order, Row, render};
@@ -45,6 +45,9 @@ pub(crate) struct CompareArgs {
     /// How the query is read
     #[arg(long, value_name = "SYNTAX", value_enum, default_value_t)]
     syntax: SyntaxArg,
+    /// Whether words with typos are found: one typo in words from five letters, two from nine
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    fuzzy: FuzzyArg,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -64,8 +67,12 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
         ..default
     };
     let pipeline = Pipeline::new(first_stage, models.reranker, config)?;
-    let query =
-        Query { text: args.query.clone(), syntax: QuerySyntax::from(args.syntax), filters: args.filters.clone() };
+    let query = Query {
+        text: args.query.clone(),
+        syntax: QuerySyntax::from(args.syntax),
+        fuzzy: Fuzzy::from(args.fuzzy),
+        filters: args.filters.clone(),
+    };
     let request = SearchRequest {
         depth: Some(args.depth),
         top_k: Some(args.top_k),

@@ -37,7 +37,7 @@ pub(crate) struct IndexArgs {
     /// The field that holds a document's id [default: id, or _id where it is missing]
     #[arg(long, value_name = "NAME", help_heading = "Settings of a new index")]
     id_field: Option<String>,
-    /// The language whose word endings are understood, or none [default: english]
+    /// The language whose word endings and stop words are known, or none; every script is searched, whichever is chosen [default: english]
     #[arg(long, value_name = "LANGUAGE", help_heading = "Settings of a new index")]
     language: Option<Language>,
     /// How the input is written: jsonl, csv, tsv or text [default: by the file's name; jsonl on standard input]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use lorank_core::{
-    AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Hit, ModelVersion, Query, QuerySyntax, RankedBy,
-    Reranker, Score, ScoreOrigin, SortKey,
+    AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Fuzzy, Hit, ModelVersion, Query, QuerySyntax,
+    RankedBy, Reranker, Score, ScoreOrigin, SortKey,
 };
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
 use lorank_pipeline::{Answer, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
@@ -66,6 +66,9 @@ pub(crate) struct SearchArgs {
     /// How the query is read
     #[arg(long, value_name = "SYNTAX", value_enum, default_value_t)]
     syntax: SyntaxArg,
+    /// Whether words with typos are found: one typo in words from five letters, two from nine
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, conflicts_with = "match_all")]
+    fuzzy: FuzzyArg,
     /// Answer in first-stage order where the model takes longer than this
     #[arg(long, value_name = "N")]
     deadline_millis: Option<u64>,
@@ -95,11 +98,33 @@ pub(crate) struct SearchArgs {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum SyntaxArg {
-    /// Words; nothing in them is an operator
+    /// Words; nothing in them is an operator, but `so*` finds the words that begin so
     #[default]
     Plain,
-    /// tantivy's query language: "a phrase", title:word, +must, -not, AND, OR
+    /// tantivy's query language: "a phrase", title:word, +must, -not, AND, OR, NOT, so*, typo~
     Advanced,
+}
+
+/// When a plain query finds words that are spelled almost like its own.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum FuzzyArg {
+    /// Never
+    Off,
+    /// For a word that no document has, and for all words where fewer than five documents match
+    #[default]
+    Auto,
+    /// For all words; documents that have them as they are written come first
+    On,
+}
+
+impl From<FuzzyArg> for Fuzzy {
+    fn from(fuzzy: FuzzyArg) -> Self {
+        match fuzzy {
+            FuzzyArg::Off => Self::Off,
+            FuzzyArg::Auto => Self::Auto,
+            FuzzyArg::On => Self::On,
+        }
+    }
 }
 
 impl From<SyntaxArg> for QuerySyntax {
@@ -149,7 +174,10 @@ impl SearchArgs {
 
     fn request(&self) -> SearchRequest {
         let query = match &self.query {
-            Some(text) => Query { syntax: QuerySyntax::from(self.syntax), ..Query::new(text.as_str()) },
+            Some(text) => {
+                let (syntax, fuzzy) = (QuerySyntax::from(self.syntax), Fuzzy::from(self.fuzzy));
+                Query { syntax, fuzzy, ..Query::new(text.as_str()) }
+            }
             None => Query::match_all(),
         };
         SearchRequest {

@@ -49,6 +49,8 @@ pub(crate) struct CompareBody {
     fields: Option<Vec<String>>,
     /// How `query` is read; `plain` by default.
     syntax: Option<crate::SyntaxJson>,
+    /// Whether words that are spelled almost like those of a plain query match too, as in a search; `auto` by default.
+    fuzzy: Option<crate::FuzzyJson>,
 }
 
 /// One query under several adapters
@@ -85,6 +87,7 @@ pub(crate) async fn compare(
         snippets: body.snippets,
         fields: body.fields,
         syntax: body.syntax,
+        fuzzy: body.fuzzy,
         ..SearchBody::default()
     };
     let ParsedSearch { request, shape, .. } = search.into_request(arrival.at)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use lorank_core::{BoxError, Candidate, Filter, FirstStage, Query, QuerySyntax, Test, Value};
+use lorank_core::{BoxError, Candidate, Filter, FirstStage, Fuzzy, Query, QuerySyntax, Test, Value};
 use lorank_pipeline::{Pipeline, PipelineConfig};
 use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
 use serde_json::Value as Json;
@@ -173,8 +173,8 @@ fn a_query_string_says_what_a_body_says() {
             r#"{"query": "true", "rerank": false, "snippets": true, "explain": true}"#,
         ),
         (
-            vec![("adapter", "none"), ("syntax", "advanced"), ("fields", "title,year")],
-            r#"{"adapter": "none", "syntax": "advanced", "fields": ["title", "year"]}"#,
+            vec![("adapter", "none"), ("syntax", "advanced"), ("fuzzy", "on"), ("fields", "title,year")],
+            r#"{"adapter": "none", "syntax": "advanced", "fuzzy": "on", "fields": ["title", "year"]}"#,
         ),
         (vec![("fields", "")], r#"{"fields": []}"#),
         (
@@ -212,6 +212,7 @@ fn null_is_the_default() {
         "snippets",
         "fields",
         "syntax",
+        "fuzzy",
         "explain",
     ];
     for key in keys {
@@ -225,12 +226,12 @@ async fn the_first_stage_gets_query_syntax_and_filters() {
     let first_stage = Arc::new(ToyFirstStage::new(toy::candidates(3)));
     let pipeline = Pipeline::new(first_stage.clone(), FakeReranker::hashing(), PipelineConfig::default()).unwrap();
     let service = router(Arc::new(pipeline), HttpConfig::default());
-    let body = r#"{"query": "a +b", "syntax": "advanced", "depth": 7, "top_k": 3, "filters": {"year": {"gte": 1990}}}"#;
+    let body = r#"{"query": "a +b", "syntax": "advanced", "fuzzy": "off", "depth": 7, "top_k": 3, "filters": {"year": {"gte": 1990}}}"#;
     let (status, _, _) = send(&service, request("POST", "/v1/search", JSON, body)).await;
     assert_eq!(status, StatusCode::OK);
     let test = Test::Range { lower: Some((Value::Integer(1990), true)), upper: None };
     let filters = vec![Filter { field: "year".to_owned(), test }];
-    let query = Query { text: "a +b".to_owned(), syntax: QuerySyntax::Advanced, filters };
+    let query = Query { text: "a +b".to_owned(), syntax: QuerySyntax::Advanced, fuzzy: Fuzzy::Off, filters };
     assert_eq!(first_stage.asked(), [(query, 7)]);
 }
 
@@ -301,6 +302,8 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         ),
         (get("/v1/search?q=a&blend_weight=NaN"), (422, "invalid_value", Some("blend_weight"), "\"NaN\"")),
         (post(r#"{"query": "a", "syntax": "sql"}"#), (422, "invalid_value", Some("syntax"), "`plain` or `advanced`")),
+        (post(r#"{"query": "a", "fuzzy": 2}"#), (422, "invalid_value", Some("fuzzy"), "")),
+        (post(r#"{"query": "a", "fuzzy": "much"}"#), (422, "invalid_value", Some("fuzzy"), "`off`, `auto`, `on`")),
         (post(r#"{"query": "a", "fields": ["a", 1]}"#), (422, "invalid_value", Some("fields[1]"), "a string")),
         (post(r#"{"query": "a", "adapter": "../qa"}"#), (422, "invalid_value", Some("adapter"), "not an adapter id")),
         (post(r#"{"query": "a", "filters": []}"#), (422, "invalid_value", Some("filters"), "a map")),

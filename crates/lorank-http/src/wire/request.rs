@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lorank_core::{BlendWeight, Deadline, Query, QuerySyntax, Score, SortKey};
+use lorank_core::{BlendWeight, Deadline, Fuzzy, Query, QuerySyntax, Score, SortKey};
 use lorank_pipeline::{AdapterChoice, InvalidRankBy, OnOverload, RankByChoice, SearchRequest};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
@@ -85,6 +85,10 @@ pub struct SearchBody {
     /// How `query` is read; `plain` by default.
     #[param(inline)]
     pub syntax: Option<SyntaxJson>,
+    /// Whether words that are spelled almost like those of a plain query match too; `auto` by default. One typo is allowed in words from five
+    /// letters, two from nine; one in the first letter counts as two.
+    #[param(inline)]
+    pub fuzzy: Option<FuzzyJson>,
     /// Whether hits say how they came to their rank; false by default.
     pub explain: Option<bool>,
     /// Whom experiments assign: a user, a session. The header `x-unit-id` says the same; without either it is the query.
@@ -128,6 +132,19 @@ pub enum SyntaxJson {
     Advanced,
 }
 
+/// Whether typos are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = Fuzzy)]
+#[serde(rename_all = "snake_case")]
+pub enum FuzzyJson {
+    /// Words as they are written.
+    Off,
+    /// Typos of words that no document has, and of all words where fewer than five documents match.
+    Auto,
+    /// Typos of all words. Documents that have a word as it is written come first all the same.
+    On,
+}
+
 /// What is answered where the reranker has too much to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[schema(as = OnOverload)]
@@ -149,6 +166,16 @@ impl From<SyntaxJson> for QuerySyntax {
         match syntax {
             SyntaxJson::Plain => Self::Plain,
             SyntaxJson::Advanced => Self::Advanced,
+        }
+    }
+}
+
+impl From<FuzzyJson> for Fuzzy {
+    fn from(fuzzy: FuzzyJson) -> Self {
+        match fuzzy {
+            FuzzyJson::Off => Self::Off,
+            FuzzyJson::Auto => Self::Auto,
+            FuzzyJson::On => Self::On,
         }
     }
 }
@@ -218,6 +245,9 @@ impl SearchBody {
         }
         let (text, syntax) = match (self.query, self.match_all.unwrap_or(false)) {
             (Some(text), false) => (text, self.syntax.unwrap_or(SyntaxJson::Plain).into()),
+            (None, true) if self.fuzzy.is_some() => {
+                return Err(invalid("fuzzy", "is of no use without a `query`".to_owned()));
+            }
             (None, true) if self.syntax.is_none() => (String::new(), QuerySyntax::MatchAll),
             (None, true) => return Err(invalid("syntax", "is of no use without a `query`".to_owned())),
             (Some(_), true) => {
@@ -233,6 +263,7 @@ impl SearchBody {
         };
         let sort = self.sort.unwrap_or_default().iter().map(|key| sort_key(key)).collect::<Result<_, _>>()?;
         let facets = facets::read(self.facets.unwrap_or_default())?;
+        let fuzzy = self.fuzzy.map_or(Fuzzy::Auto, Fuzzy::from);
         if self.unit_id.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > UNIT_ID_BYTES_MAX) {
             return Err(invalid("unit_id", format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; leave it out for none")));
         }
@@ -277,7 +308,7 @@ impl SearchBody {
                 Some(OnOverloadJson::Refuse) => OnOverload::Refuse,
                 Some(OnOverloadJson::Fallback) | None => OnOverload::Fallback,
             },
-            ..SearchRequest::from_query(Query { text, syntax, filters })
+            ..SearchRequest::from_query(Query { text, syntax, fuzzy, filters })
         };
         let shape = AnswerShape { fields: self.fields, explain: self.explain.unwrap_or(false) };
         Ok(ParsedSearch { request, shape, unit_id: self.unit_id, experiment: self.experiment, arm: self.arm })

@@ -51,7 +51,7 @@ fn check_open(dir: &Path, kind: ErrorKind, text: &str) {
 }
 
 #[test]
-fn a_damaged_or_newer_index_says_so() {
+fn a_damaged_an_older_and_a_newer_index_say_so() {
     let corpus = Corpus::of(&[]);
     let file = corpus.dir.path().join("lorank-index.json");
     let valid = fs::read_to_string(&file).unwrap();
@@ -61,8 +61,10 @@ fn a_damaged_or_newer_index_says_so() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(text), "{error}");
     };
-    let newer = valid.replace("\"format\": 1", "\"format\": 9");
-    check(newer, ErrorKind::UnsupportedFormat, "has format 9, and this version reads up to 1");
+    let newer = valid.replace("\"format\": 2", "\"format\": 9");
+    check(newer, ErrorKind::UnsupportedFormat, "has format 9, and this version reads format 2; update lorank");
+    let older = valid.replace("\"format\": 2", "\"format\": 1");
+    check(older, ErrorKind::UnsupportedFormat, "has format 1 of an earlier version");
     let german = valid.replace("english", "german");
     check(german, ErrorKind::Internal, "`lorank-index.json` does not fit the index beside it");
     check(valid[..20].to_owned(), ErrorKind::Internal, "`lorank-index.json` is not readable");

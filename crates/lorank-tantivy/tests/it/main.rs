@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod analysis;
+mod boolean;
 mod bulk;
 mod collector;
 mod corpora;
@@ -13,6 +15,7 @@ mod ranking;
 mod retrieval;
 mod shared;
 mod snippets;
+mod typos;
 
 use std::num::NonZeroUsize;
 
