@@ -86,7 +86,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     // The report may be read at any time and as often as one likes: its intervals hold over all looks together.
     store.flush()?;
-    let report = store.report("rerank-or-not", AnalysisOptions::default())?;
+    let report = store.report("rerank-or-not", AnalysisOptions::default(), START_MILLIS + 300_000)?;
     println!("{}", report.to_text());
     assert!(matches!(report.verdict, Verdict::Ship { .. }), "{}", report.sentence);
 

@@ -168,9 +168,13 @@ impl ExperimentStore {
         Ok(Records { records, counts })
     }
 
-    /// What an experiment has shown so far. Reads all its answers, and holds a few bytes of each.
-    pub fn report(&self, id: &str, options: AnalysisOptions) -> Result<Report, ExperimentStoreError> {
-        let mut analysis = Analysis::new(&self.get(id)?, options);
+    /// What an experiment has shown by now. Reads all its answers, and holds a few bytes of each.
+    pub fn report(&self, id: &str, options: AnalysisOptions, now_millis: i64) -> Result<Report, ExperimentStoreError> {
+        let experiment = self.get(id)?;
+        let mut analysis = Analysis::new(&experiment, options);
+        if experiment.has_ended(now_millis) {
+            analysis.end();
+        }
         self.read_records(id, |record| analysis.add(&record))?;
         Ok(analysis.report())
     }

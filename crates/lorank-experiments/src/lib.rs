@@ -67,7 +67,10 @@ mod record;
 mod report;
 mod shadow;
 
-pub use analysis::{Analysis, AnalysisOptions, Forecast, Interval, Look, Measure, SampleRatio, Verdict, Wait};
+pub use analysis::{
+    Analysis, AnalysisOptions, DayRatio, Forecast, Guardrail, Interval, Look, Measure, SampleRatio, Scope, Verdict,
+    Wait,
+};
 pub use assignment::Assigner;
 pub use definition::{
     Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind, experiments_naming,

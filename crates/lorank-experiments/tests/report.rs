@@ -41,54 +41,138 @@ fn split(arms: &[(&str, u64, usize)], n_units: u64, smallest_difference: Option<
     analysis
 }
 
-fn check(arms: &[(&str, u64, usize)], n_units: u64, smallest_difference: Option<f64>, sentence: &str) {
-    assert_eq!(split(arms, n_units, smallest_difference).verdict().to_string(), sentence);
-}
+type Case<'a> = (&'a [(&'a str, u64, usize)], u64, Option<f64>, &'a str);
 
 #[test]
 fn verdicts_are_plain_sentences() {
-    check(
-        &[("A", 3, 1), ("B", 5, 1)],
-        4_000,
-        None,
-        "ship `B`: its click-through is above that of `A` by 20.0 points (15.3 to 24.7)",
+    let cases: [Case<'_>; 7] = [
+        (
+            &[("A", 3, 1), ("B", 5, 1)],
+            4_000,
+            None,
+            "ship `B`: its click-through is above that of `A` by 20.0 points (15.3 to 24.7)",
+        ),
+        (
+            &[("A", 5, 1), ("B", 3, 1)],
+            4_000,
+            None,
+            "keep `A`: the click-through of the others is lower, the best differs by -20.0 points (-24.6 to -15.3)",
+        ),
+        (
+            &[("A", 5, 1), ("B", 5, 1)],
+            4_000,
+            Some(0.08),
+            "no difference larger than 8.0 points in click-through: ship what costs less",
+        ),
+        (
+            &[("A", 5, 1), ("B", 5, 1)],
+            4_000,
+            None,
+            "not yet: the click-through of `B` differs by 0.0 points (-4.9 to 4.9), too wide an interval to tell something from nothing; about 110,000 more units, some 72 days at the rate so far",
+        ),
+        (
+            &[("A", 5, 1), ("B", 6, 1)],
+            40,
+            None,
+            "not yet: 30 units are needed in each comparison, and the smallest has 20; about 20 more units, less than a day at the rate so far",
+        ),
+        (
+            &[("A", 5, 1), ("B", 7, 1), ("C", 8, 1)],
+            6_000,
+            None,
+            "ship `C`: its click-through is above that of `A` by 30.0 points (25.2 to 34.8)",
+        ),
+        (
+            &[("A", 5, 1), ("B", 5, 1)],
+            0,
+            None,
+            "not yet: 30 units are needed in each comparison, and the smallest has 0",
+        ),
+    ];
+    let sentence = |(arms, n_units, smallest_difference, _): &Case<'_>| {
+        split(arms, *n_units, *smallest_difference).verdict().to_string()
+    };
+    assert_eq!(cases.iter().map(sentence).collect::<Vec<_>>(), cases.map(|case| case.3));
+}
+
+#[test]
+fn a_guardrail_that_is_worse_is_named_before_the_arm_is_shipped() {
+    let with = |change: &dyn Fn(&mut QueryRecord)| {
+        let mut analysis = analysis("split", &[("A", 1), ("B", 1)], None);
+        for n in 0..4_000 {
+            let arm = n as usize % 2;
+            let clicks = if n / 2 * 7 % 10 < [3, 5][arm] { vec![1] } else { Vec::new() };
+            let mut answer = record(n, arm, &clicks);
+            if arm == 1 {
+                change(&mut answer);
+            }
+            analysis.add(&answer);
+        }
+        analysis.verdict()
+    };
+    let slow = with(&|answer| answer.latency_micros += 300_000);
+    let fallen_back = with(&|answer| answer.fallback = Some("deadline_passed".to_owned()));
+    for (verdict, what) in [
+        (slow, ", but 95 % of its answers take up to 320 ms, against 19 ms"),
+        (fallen_back, ", but 100 % of its answers fell back to first-stage order"),
+    ] {
+        let sentence = verdict.to_string();
+        assert!(matches!(verdict, Verdict::CheckGuardrails { .. }), "{sentence}");
+        assert!(
+            sentence.starts_with("check before you ship `B`: its click-through is above") && sentence.ends_with(what),
+            "{sentence}"
+        );
+    }
+    assert!(matches!(with(&|answer| answer.latency_micros += 5_000), Verdict::Ship { .. }), "a little slower");
+}
+
+#[test]
+fn an_experiment_that_is_over_has_a_last_sentence_and_no_forecast() {
+    let mut undecided = split(&[("A", 5, 1), ("B", 5, 1)], 400, None);
+    assert!(undecided.verdict().to_string().contains("more units"));
+    undecided.end();
+    let sentence = undecided.report().sentence;
+    assert!(sentence.starts_with("ended without a decision: the click-through of `B` differs by"), "{sentence}");
+    assert!(!sentence.contains("more units"), "{sentence}");
+    let mut decided = split(&[("A", 3, 1), ("B", 5, 1)], 4_000, None);
+    decided.end();
+    assert!(matches!(decided.verdict(), Verdict::Ship { .. }));
+}
+
+#[test]
+fn an_effect_that_turned_round_is_no_decision() {
+    let mut analysis = split(&[("A", 3, 1), ("B", 5, 1)], 4_000, None);
+    assert!(matches!(analysis.verdict(), Verdict::Ship { .. }));
+    for n in 4_000..9_000 {
+        let arm = n as usize % 2;
+        let clicks = if n / 2 * 7 % 10 < [5, 3][arm] { vec![1] } else { Vec::new() };
+        analysis.add(&record(n, arm, &clicks));
+    }
+    let report = analysis.report();
+    assert!(matches!(report.verdict, Verdict::Changed { .. }), "{}", report.sentence);
+    assert!(
+        report.sentence.starts_with("no verdict: the effect of `B` changed; its click-through differed by"),
+        "{}",
+        report.sentence
     );
-    check(
-        &[("A", 5, 1), ("B", 3, 1)],
-        4_000,
-        None,
-        "keep `A`: the click-through of the others is lower, the best differs by -20.0 points (-24.7 to -15.3)",
-    );
-    check(
-        &[("A", 5, 1), ("B", 5, 1)],
-        4_000,
-        Some(0.08),
-        "no difference larger than 8.0 points in click-through: ship what costs less",
-    );
-    check(
-        &[("A", 5, 1), ("B", 5, 1)],
-        4_000,
-        None,
-        "not yet: the click-through of `B` differs by 0.0 points (-4.9 to 4.9), too wide an interval to tell something from nothing; about 110,000 more units, some 72 days at the rate so far",
-    );
-    check(
-        &[("A", 5, 1), ("B", 6, 1)],
-        40,
-        None,
-        "not yet: 30 units are needed in each comparison, and the smallest has 20; about 20 more units, less than a day at the rate so far",
-    );
-    check(
-        &[("A", 5, 1), ("B", 7, 1), ("C", 8, 1)],
-        6_000,
-        None,
-        "ship `C`: its click-through is above that of `A` by 30.0 points (25.2 to 34.8)",
-    );
-    check(
-        &[("A", 5, 1), ("B", 5, 1)],
-        0,
-        None,
-        "not yet: 30 units are needed in each comparison, and the smallest has 0",
-    );
+}
+
+#[test]
+fn a_forecast_takes_noise_for_no_effect() {
+    // A difference of one in a hundred among 400 units: far within two standard errors.
+    let forecast = |n_of_ten| match split(&[("A", 5, 1), ("B", n_of_ten, 1)], 400, Some(0.05)).verdict() {
+        Verdict::NotYet { forecast: Some(forecast), .. } => forecast.n_units,
+        other => panic!("{other}"),
+    };
+    let mut nearly = analysis("split", &[("A", 1), ("B", 1)], Some(0.05));
+    for n in 0..400 {
+        let arm = n as usize % 2;
+        let n_of_hundred = [50, 58][arm];
+        let clicks = if n / 2 % 100 < n_of_hundred { vec![1] } else { Vec::new() };
+        nearly.add(&record(n, arm, &clicks));
+    }
+    let Verdict::NotYet { forecast: Some(noise), .. } = nearly.verdict() else { panic!("{}", nearly.verdict()) };
+    assert!(noise.n_units.abs_diff(forecast(5)) < forecast(5) / 20, "{} against {}", noise.n_units, forecast(5));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Simulated searchers over the judgments of a real collection: how often a verdict is wrong, and how many queries it takes.
 //!
-//! The searchers follow a position-based click model (Chuklin, Markov and de Rijke, "Click models for web search", 2015): rank `r`
-//! is examined with probability `1/r`, and an examined hit is clicked as its grade attracts. They come back, and differ in how
+//! The searchers follow one of two click models (Chuklin, Markov and de Rijke, "Click models for web search", 2015). Position-based:
+//! rank `r` is examined with probability `1/r`, and an examined hit is clicked as its grade attracts. Cascade (Craswell, Zoeter,
+//! Taylor and Ramsey, WSDM 2008): hits are examined from the top until one is clicked, or patience ends. Searchers come back, and differ in how
 //! readily they click, so queries of one unit are not independent. The rankings are BM25's and a reranker's for BoolQ questions;
 //! `crates/lorank-testing/tools/record_rankings.py` made them. All is seeded: the numbers printed are the same each time.
 
@@ -19,36 +20,87 @@ const N_QUERIES_PER_UNIT: u64 = 3;
 fn equal_arms_seldom_look_different() {
     let questions = questions();
     let n_runs = 1_000;
-    let false_alarms = |method: Method, n_looks: u64| {
-        let cries_wolf = |seed: u64| {
+    // How many experiments ever claimed a difference, a mismatch, a change; and how often a decision was followed by another.
+    let run = |method: Method, n_looks: u64| {
+        let alarms = |seed: u64| {
             // Interleaving a ranking with itself would credit nobody: here either arm has BM25 or the reranker, by a coin.
             let coin = method == Method::Interleave;
             let mut run = Run::new(seed, method, &questions, if coin { Arms::Shuffled } else { Arms::Equal });
-            (0..n_looks).any(|_| {
-                matches!(
-                    run.look_after(100),
-                    Verdict::Ship { .. } | Verdict::Keep { .. } | Verdict::FixSampleRatio { .. }
-                )
-            })
+            let verdicts: Vec<&str> = (0..n_looks).map(|_| kind(&run.look_after(10))).collect();
+            let ever = |kinds: &[&str]| u64::from(verdicts.iter().any(|verdict| kinds.contains(verdict)));
+            [ever(&["ship", "keep"]), ever(&["mismatch"]), ever(&["changed"]), n_flips(&verdicts)]
         };
-        in_parallel(n_runs, cries_wolf).into_iter().filter(|cries| *cries).count() as f64 / n_runs as f64
+        let runs = in_parallel(n_runs, alarms);
+        let sum = |n: usize| runs.iter().map(|alarms| alarms[n]).sum::<u64>();
+        println!(
+            "A/A {method:?}, {n_runs} experiments of {} units, looked at after every 10: claims of a difference {}, of a mismatch {}, \
+             of a change {}; flips of a decision {}",
+            n_looks * 10,
+            sum(0),
+            sum(1),
+            sum(2),
+            sum(3)
+        );
+        [sum(0), sum(1), sum(2), sum(3)]
     };
-    let (split, interleaved) = (false_alarms(Method::Split, 20), false_alarms(Method::Interleave, 10));
-    println!(
-        "A/A, 1,000 experiments looked at after every 100 units: false alarms {:.1} % split, {:.1} % interleaved",
-        split * 100.0,
-        interleaved * 100.0
-    );
-    assert!(split <= 0.05 && interleaved <= 0.05);
+    for (method, n_looks) in [(Method::Split, 200), (Method::Interleave, 100)] {
+        let [claims, mismatches, changes, flips] = run(method, n_looks);
+        assert!(claims <= n_runs / 20 && changes <= n_runs / 20 && mismatches <= n_runs / 100 && flips == 0);
+    }
+}
+
+#[test]
+fn an_effect_that_reverses_half_way_is_not_recommended() {
+    let questions = questions();
+    for method in [Method::Split, Method::Interleave] {
+        let run = |seed: u64| {
+            let mut run = Run::new(seed, method, &questions, Arms::Better);
+            let half_way = kind(&run.look_after(5_000));
+            run.arms = Arms::Worse;
+            let verdicts: Vec<&str> = (0..50).map(|_| kind(&run.look_after(100))).collect();
+            (half_way, verdicts)
+        };
+        let runs = in_parallel(200, run);
+        let count = |of: &dyn Fn(&(&str, Vec<&str>)) -> bool| runs.iter().filter(|run| of(run)).count();
+        let shipped = count(&|run| run.0 == "ship");
+        let changed = count(&|run| run.1.last() == Some(&"changed"));
+        let recommended = count(&|run| run.1.last() == Some(&"ship"));
+        println!(
+            "{method:?}, an effect that reverses after 5,000 units, 200 experiments: {shipped} said ship before; after 5,000 units more \
+             {recommended} still do, {changed} say that it changed"
+        );
+        assert!(shipped >= 20, "{method:?}: the effect was found before it went: {shipped}");
+        assert_eq!(recommended, 0, "{method:?}");
+    }
+}
+
+/// A verdict as one word.
+fn kind(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ship { .. } | Verdict::CheckGuardrails { .. } => "ship",
+        Verdict::Keep { .. } => "keep",
+        Verdict::NoDifference { .. } => "alike",
+        Verdict::FixSampleRatio { .. } => "mismatch",
+        Verdict::Changed { .. } => "changed",
+        Verdict::NotYet { .. } | Verdict::EndedUndecided { .. } => "wait",
+    }
+}
+
+/// How often a decision is followed by another, or by none.
+fn n_flips(verdicts: &[&str]) -> u64 {
+    let is_decision = |verdict: &str| ["ship", "keep", "alike"].contains(&verdict);
+    let flips =
+        |pair: &&[&str]| is_decision(pair[0]) && pair[1] != pair[0] && pair[1] != "changed" && pair[1] != "mismatch";
+    verdicts.windows(2).filter(flips).count() as u64
 }
 
 #[test]
 fn the_better_arm_is_shipped_and_interleaving_is_quick() {
     let questions = questions();
     let n_runs = 200;
-    let decide = |method: Method| {
+    let decide = |method: Method, click_model: ClickModel| {
         let run = |seed: u64| {
-            let mut run = Run::new(seed, method, &questions, Arms::Better);
+            let mut run = Run { click_model, ..Run::new(seed, method, &questions, Arms::Better) };
             let verdict =
                 (0..3_000).map(|_| run.look_after(10)).find(|verdict| !matches!(verdict, Verdict::NotYet { .. }));
             (run.n_queries, matches!(verdict, Some(Verdict::Ship { .. })))
@@ -58,18 +110,20 @@ fn the_better_arm_is_shipped_and_interleaving_is_quick() {
         let n_right = runs.iter().filter(|(_, is_right)| *is_right).count();
         (n_right as f64 / n_runs as f64, runs[runs.len() / 2].0)
     };
-    let (split_right, split_queries) = decide(Method::Split);
-    let (interleaved_right, interleaved_queries) = decide(Method::Interleave);
-    let part = interleaved_queries as f64 / split_queries as f64;
-    println!(
-        "A/B, BM25 against the reranker, {n_runs} experiments: right {:.1} % split, {:.1} % interleaved; \
-         median queries {split_queries} split, {interleaved_queries} interleaved ({:.1} %)",
-        split_right * 100.0,
-        interleaved_right * 100.0,
-        part * 100.0
-    );
-    assert!(split_right >= 0.95 && interleaved_right >= 0.95);
-    assert!(part <= 0.1);
+    for (click_model, part_max) in [(ClickModel::PositionBased, 0.1), (ClickModel::Cascade, 0.1)] {
+        let (split_right, split_queries) = decide(Method::Split, click_model);
+        let (interleaved_right, interleaved_queries) = decide(Method::Interleave, click_model);
+        let part = interleaved_queries as f64 / split_queries as f64;
+        println!(
+            "A/B {click_model:?}, BM25 against the reranker, {n_runs} experiments: right {:.1} % split, {:.1} % interleaved; \
+             median queries {split_queries} split, {interleaved_queries} interleaved ({:.1} %)",
+            split_right * 100.0,
+            interleaved_right * 100.0,
+            part * 100.0
+        );
+        assert!(split_right >= 0.95 && interleaved_right >= 0.95);
+        assert!(part <= part_max);
+    }
 }
 
 #[test]
@@ -127,10 +181,20 @@ enum Arms {
     Shuffled,
     /// The reranker for the second.
     Better,
+    /// The reranker for the first.
+    Worse,
+}
+
+/// How searchers click.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum ClickModel {
+    PositionBased,
+    Cascade,
 }
 
 /// One simulated experiment.
 struct Run<'a> {
+    click_model: ClickModel,
     random: Random,
     arms: Arms,
     questions: &'a [Question],
@@ -151,6 +215,7 @@ impl<'a> Run<'a> {
         }))
         .expect("an experiment");
         Self {
+            click_model: ClickModel::PositionBased,
             random: Random(seed),
             arms,
             questions,
@@ -194,7 +259,10 @@ impl<'a> Run<'a> {
         };
         // From 0.6 to 1, the same at each of the searcher's queries.
         let eagerness = 0.6 + 0.4 * Random(unit ^ self.seed << 32).uniform();
-        let clicks = clicks(&mut self.random, eagerness, question, &ids);
+        let clicks = match self.click_model {
+            ClickModel::PositionBased => position_based(&mut self.random, eagerness, question, &ids),
+            ClickModel::Cascade => cascade(&mut self.random, eagerness, question, &ids),
+        };
         self.analysis.add(&QueryRecord {
             request_id: String::new(),
             unit: unit_id,
@@ -215,11 +283,26 @@ impl<'a> Run<'a> {
             Arms::Equal => [first_stage, first_stage],
             Arms::Shuffled if self.random.below(2) == 0 => [reranked, first_stage],
             Arms::Shuffled | Arms::Better => [first_stage, reranked],
+            Arms::Worse => [reranked, first_stage],
         }
     }
 }
 
-fn clicks(random: &mut Random, eagerness: f64, question: &Question, ids: &[u32]) -> Vec<Click> {
+/// At most one click: the first hit that attracts, before patience ends, by a fifth at each rank.
+fn cascade(random: &mut Random, eagerness: f64, question: &Question, ids: &[u32]) -> Vec<Click> {
+    for (id, rank) in ids.iter().zip(1..) {
+        let attraction = if question.grades.contains_key(id) { 0.9 } else { 0.1 };
+        if random.uniform() < attraction * eagerness {
+            return vec![Click { rank, at_millis: 0 }];
+        }
+        if random.uniform() < 0.2 {
+            break;
+        }
+    }
+    Vec::new()
+}
+
+fn position_based(random: &mut Random, eagerness: f64, question: &Question, ids: &[u32]) -> Vec<Click> {
     let mut is_clicked = |(id, rank): &(&u32, usize)| {
         let attraction = if question.grades.contains_key(id) { 0.9 } else { 0.1 };
         random.uniform() < attraction * eagerness / *rank as f64

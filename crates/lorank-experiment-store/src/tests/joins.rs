@@ -251,9 +251,9 @@ fn a_report_is_made_of_what_is_stored() {
     let (_folder, store) = store();
     store.submit_exposures(vec![exposure("r1", 1), exposure("r2", 2)]).unwrap();
     store.submit(vec![click("r1", "b", 3)], 3).unwrap();
-    let report = store.report("e", AnalysisOptions { n_units_min: 7, ..AnalysisOptions::default() }).unwrap();
+    let report = store.report("e", AnalysisOptions { n_units_min: 7, ..AnalysisOptions::default() }, 0).unwrap();
     let qa = &report.arms[1];
     assert_eq!((qa.arm.as_str(), qa.n_units, qa.n_queries, qa.click_through), ("qa", 1, 2, Some(0.5)));
     assert!(report.sentence.starts_with("not yet: 7 units are needed"), "{}", report.sentence);
-    assert!(matches!(store.report("f", AnalysisOptions::default()), Err(ExperimentStoreError::Unknown { .. })));
+    assert!(matches!(store.report("f", AnalysisOptions::default(), 0), Err(ExperimentStoreError::Unknown { .. })));
 }

@@ -1,33 +1,128 @@
-//! Whether units arrive in the arms as weighted. Where they do not, something loses or adds some, and no number can be believed.
+//! Whether units and their queries arrive in the arms as weighted. Where they do not, something loses or adds some, and no number
+//! can be believed.
 //!
-//! The test of Lindon and Malek, "Anytime-valid inference for multinomial count data" (NeurIPS 2022; arXiv 2011.03567): the Bayes
-//! factor of a Dirichlet-multinomial alternative against the weights. It may be looked at after every unit.
+//! Three tests share the error, and each may be looked at after every query:
+//!
+//! - **All units**, by Lindon and Malek, "Anytime-valid inference for multinomial count data" (NeurIPS 2022; arXiv 2011.03567): the
+//!   Bayes factor of a Dirichlet-multinomial alternative against the weights. The alternative is a mixture over four
+//!   concentrations. A tight one finds small mismatches in large samples, a loose one large mismatches in small samples; a mixture
+//!   of e-processes is one (Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference",
+//!   Statistical Science 2023).
+//! - **The units of each day**, by the same factor, begun anew at midnight UTC: what breaks on the tenth day is drowned by nine
+//!   whole ones. The days share the error as the squares of 1, 1/2, 1/3, ...
+//! - **The queries of each arm**: where queries are lost and not whole units, each unit may still be there. Units differ in how much
+//!   they search, so the share is clustered by unit. An arm may change how often people search, so only shares that are off by
+//!   more than a tenth count.
 
 use serde::Serialize;
 
-/// How tightly the alternative lies around the weights: the paper's own recommendation for small mismatches in large samples.
-const CONCENTRATION: f64 = 10_000.0;
+use super::sequence::{RatioSums, Sequence};
 
-/// The test so far.
+/// How tightly the alternatives lie around the weights, in units.
+const CONCENTRATIONS: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
+
+/// The parts of the error that the tests get: all units, days, queries.
+const PARTS: [f64; 3] = [0.5, 0.25, 0.25];
+
+/// An arm's share of the queries may differ from its weight by this part of it.
+const QUERIES_TOLERANCE: f64 = 0.1;
+
+/// The deviation of a share of queries that is found soonest.
+const QUERIES_TAU: f64 = 0.05;
+
+const MILLIS_OF_A_DAY: i64 = 86_400_000;
+
+/// The tests so far.
 #[derive(Debug, Clone)]
 pub(crate) struct MismatchTest {
     weights: Vec<f64>,
-    counts: Vec<u64>,
-    log_factor: f64,
-    log_factor_max: f64,
+    all: BayesFactor,
+    day: i64,
+    n_days: u64,
+    of_day: BayesFactor,
+    worst_day: Option<(f64, DayRatio)>,
+    n_queries: Vec<u64>,
+    /// For each arm, the difference of its queries to what its weight gives it, over all queries, summed by unit.
+    queries: Vec<RatioSums>,
+    queries_p_value: f64,
 }
 
-/// What the test says.
+/// What the tests say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SampleRatio {
     /// The units of each arm, those of forced requests left out.
     pub n_units: Vec<u64>,
+    /// The queries of each arm, forced ones left out.
+    pub n_queries: Vec<u64>,
     /// What share of them each arm should have.
     pub expected: Vec<f64>,
     /// How often so uneven a split would be seen, at any look, if all were well.
     pub p_value: f64,
-    /// Whether that is too seldom to believe.
+    /// Where the split is least even: what `p_value` is of.
+    pub least_even: Scope,
+    /// The day whose new units were split least evenly.
+    pub worst_day: Option<DayRatio>,
+    /// Whether it is too seldom to believe.
     pub is_mismatch: bool,
+}
+
+/// The units that were new on one day.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DayRatio {
+    /// When the day began, in milliseconds since 1970: midnight UTC.
+    pub start_millis: i64,
+    /// The units of each arm.
+    pub n_units: Vec<u64>,
+}
+
+/// What is split among the arms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All units since the start.
+    Units,
+    /// The units that were new on one day.
+    Day,
+    /// The queries of all units.
+    Queries,
+}
+
+/// The Bayes factor of one stretch of time.
+#[derive(Debug, Clone)]
+struct BayesFactor {
+    counts: Vec<u64>,
+    /// By concentration.
+    logs: [f64; CONCENTRATIONS.len()],
+    log_max: f64,
+}
+
+impl BayesFactor {
+    fn new(n_arms: usize) -> Self {
+        Self { counts: vec![0; n_arms], logs: [0.0; CONCENTRATIONS.len()], log_max: 0.0 }
+    }
+
+    /// Counts a new unit.
+    fn add(&mut self, arm: usize, weights: &[f64]) {
+        let n = self.counts.iter().sum::<u64>() as f64;
+        for (log, concentration) in self.logs.iter_mut().zip(CONCENTRATIONS) {
+            // The factor grows by what the alternative gives to this arm now, over what the weights give to it.
+            let predicted = (concentration * weights[arm] + self.counts[arm] as f64) / (concentration + n);
+            *log += (predicted / weights[arm]).ln();
+        }
+        self.counts[arm] += 1;
+        self.log_max = self.log_max.max(self.log());
+    }
+
+    /// The logarithm of the mixture.
+    fn log(&self) -> f64 {
+        let max = self.logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = self.logs.iter().map(|log| (log - max).exp()).sum();
+        max + (sum / self.logs.len() as f64).ln()
+    }
+
+    fn p_value(&self) -> f64 {
+        (-self.log_max).exp()
+    }
 }
 
 impl MismatchTest {
@@ -35,23 +130,74 @@ impl MismatchTest {
         let weights: Vec<f64> = weights.map(f64::from).collect();
         let sum: f64 = weights.iter().sum();
         let weights: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
-        Self { counts: vec![0; weights.len()], weights, log_factor: 0.0, log_factor_max: 0.0 }
+        let n_arms = weights.len();
+        Self {
+            weights,
+            all: BayesFactor::new(n_arms),
+            day: i64::MIN,
+            n_days: 0,
+            of_day: BayesFactor::new(n_arms),
+            worst_day: None,
+            n_queries: vec![0; n_arms],
+            queries: vec![RatioSums::default(); n_arms],
+            queries_p_value: 1.0,
+        }
     }
 
-    /// Counts a new unit.
-    pub(crate) fn add(&mut self, arm: usize) {
-        let n: u64 = self.counts.iter().sum();
-        // The Bayes factor grows by what the alternative gives to this arm now, over what the weights give to it.
-        let predicted = (CONCENTRATION * self.weights[arm] + self.counts[arm] as f64) / (CONCENTRATION + n as f64);
-        self.log_factor += (predicted / self.weights[arm]).ln();
-        self.log_factor_max = self.log_factor_max.max(self.log_factor);
-        self.counts[arm] += 1;
+    /// Counts a new unit that came at this time.
+    pub(crate) fn add_unit(&mut self, arm: usize, at_millis: i64) {
+        self.all.add(arm, &self.weights);
+        let day = at_millis.div_euclid(MILLIS_OF_A_DAY);
+        // A record that comes late belongs to a day that is over.
+        if day > self.day {
+            (self.day, self.of_day) = (day, BayesFactor::new(self.weights.len()));
+            self.n_days += 1;
+        }
+        if day == self.day {
+            self.of_day.add(arm, &self.weights);
+            let n = self.n_days as f64;
+            // The parts of the error, 6 / (pi n)^2, sum to one.
+            let p_value = self.of_day.p_value() * (std::f64::consts::PI * n).powi(2) / 6.0;
+            if self.worst_day.as_ref().is_none_or(|(worst, _)| p_value <= *worst) {
+                let start_millis = day.saturating_mul(MILLIS_OF_A_DAY);
+                self.worst_day = Some((p_value, DayRatio { start_millis, n_units: self.of_day.counts.clone() }));
+            }
+        }
     }
 
+    /// Counts a query of a unit that has asked so many before.
+    pub(crate) fn add_query(&mut self, arm: usize, n_before: f64) {
+        self.n_queries[arm] += 1;
+        let n_arms = self.weights.len() as f64;
+        for (of, (sums, weight)) in self.queries.iter_mut().zip(&self.weights).enumerate() {
+            let lead = if of == arm { 1.0 - weight } else { -weight };
+            sums.replace((lead * n_before, n_before), (lead * (n_before + 1.0), n_before + 1.0));
+            let Some(share) = sums.ratio() else { continue };
+            let beyond = (share.value.abs() - QUERIES_TOLERANCE * weight).max(0.0);
+            let log = Sequence { alpha: 1.0, tau: QUERIES_TAU }.log_factor(beyond, share.variance);
+            self.queries_p_value = self.queries_p_value.min((-log).exp() * n_arms);
+        }
+    }
+
+    /// What the tests say, where a fair split may be called unfair this often.
     pub(crate) fn sample_ratio(&self, alpha: f64) -> SampleRatio {
-        let p_value = (-self.log_factor_max).exp();
-        let (n_units, expected) = (self.counts.clone(), self.weights.clone());
-        SampleRatio { n_units, expected, p_value, is_mismatch: p_value < alpha }
+        let of_days = self.worst_day.as_ref().map_or(1.0, |(p_value, _)| *p_value);
+        let p_values = [
+            (Scope::Units, self.all.p_value() / PARTS[0]),
+            (Scope::Day, of_days / PARTS[1]),
+            (Scope::Queries, self.queries_p_value / PARTS[2]),
+        ];
+        let least = p_values.into_iter().reduce(|least, other| if other.1 < least.1 { other } else { least });
+        let (least_even, p_value) = least.map_or((Scope::Units, 1.0), |(scope, p_value)| (scope, p_value.min(1.0)));
+        SampleRatio {
+            n_units: self.all.counts.clone(),
+            n_queries: self.n_queries.clone(),
+            expected: self.weights.clone(),
+            p_value,
+            least_even,
+            worst_day: self.worst_day.as_ref().map(|(_, day)| day.clone()),
+            is_mismatch: p_value < alpha,
+        }
     }
 }
 
@@ -59,9 +205,11 @@ impl MismatchTest {
 mod tests {
     use super::*;
 
+    const HOUR: i64 = 3_600_000;
+
     /// Numbers below one, the same each time.
-    fn uniform() -> impl FnMut() -> f64 {
-        let mut random = blake3::Hasher::new().finalize_xof();
+    fn uniform(seed: u64) -> impl FnMut() -> f64 {
+        let mut random = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
         move || {
             let mut bytes = [0; 4];
             random.fill(&mut bytes);
@@ -69,30 +217,81 @@ mod tests {
         }
     }
 
-    fn n_mismatches(share: f64, n_runs: usize, n_units: usize) -> usize {
-        let mut uniform = uniform();
-        let mut run = || {
-            let mut test = MismatchTest::new([1, 1].into_iter());
-            (0..n_units).for_each(|_| test.add(usize::from(uniform() < share)));
+    /// After how many units the alarm sounds for two equal arms of which the second gets this share; none by the end.
+    fn units_to_alarm(seed: u64, share: f64, n_units: u64) -> Option<u64> {
+        let mut uniform = uniform(seed);
+        let mut test = MismatchTest::new([1, 1].into_iter());
+        (1..=n_units).find(|n| {
+            let arm = usize::from(uniform() < share);
+            test.add_unit(arm, *n as i64 * HOUR / 20);
+            // Units ask once, or up to four times.
+            let n_queries = 1 + (uniform() * uniform() * 4.0) as u64;
+            (0..n_queries).for_each(|before| test.add_query(arm, before as f64));
             test.sample_ratio(0.01).is_mismatch
-        };
-        (0..n_runs).filter(|_| run()).count()
+        })
     }
 
     #[test]
-    fn fair_splits_pass_and_unfair_ones_do_not() {
-        // Looked at after every single unit.
-        let n = n_mismatches(0.5, 500, 5_000);
-        assert!(n <= 10, "{n} of 500 fair splits were called unfair at 1 %");
-        assert_eq!(n_mismatches(0.54, 50, 10_000), 50);
+    fn fair_splits_pass_at_every_look_and_uneven_ones_sound_soon() {
+        let n_alarms = (0..200).filter(|seed| units_to_alarm(*seed, 0.5, 5_000).is_some()).count();
+        println!("fair: {n_alarms} alarms in 200 runs of 5,000 units, looked at after each");
+        assert!(n_alarms <= 1, "{n_alarms} of 200 fair splits were called unfair at 1 %");
+        for (share, units_max) in [(0.80, 60), (0.67, 140), (0.60, 380), (0.55, 1_410)] {
+            let mut units: Vec<u64> =
+                (0..101).map(|seed| units_to_alarm(seed, share, 20_000).unwrap_or(u64::MAX)).collect();
+            units.sort_unstable();
+            println!("true share {share:.2}: alarm after {} units (median of 101 runs)", units[50]);
+            assert!(units[50] <= units_max, "{share}: {} units", units[50]);
+        }
     }
 
     #[test]
     fn the_factor_is_the_closed_form() {
-        let mut test = MismatchTest::new([3, 1].into_iter());
-        [0, 1, 1].into_iter().for_each(|arm| test.add(arm));
-        // Dirichlet(7500, 2500): the chance of these three in this order, over 3/4 * 1/4 * 1/4.
-        let alternative = 7500.0 * 2500.0 * 2501.0 / (10_000.0 * 10_001.0 * 10_002.0);
-        assert!((test.log_factor - f64::ln(alternative * 64.0 / 3.0)).abs() < 1e-12);
+        let mut factor = BayesFactor::new(2);
+        [0, 1, 1].into_iter().for_each(|arm| factor.add(arm, &[0.75, 0.25]));
+        // The chance of these three in this order by Dirichlet(3c/4, c/4), over 3/4 * 1/4 * 1/4.
+        let chance = |c: f64| 0.75 * c * (0.25 * c) * (0.25 * c + 1.0) / (c * (c + 1.0) * (c + 2.0));
+        let mixture = CONCENTRATIONS.map(chance).iter().sum::<f64>() / 4.0 * 64.0 / 3.0;
+        assert!((factor.log() - mixture.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_day_that_loses_half_an_arm_sounds_after_months_without_a_fault() {
+        let mut uniform = uniform(7);
+        let mut test = MismatchTest::new([1, 1].into_iter());
+        let mut add = |test: &mut MismatchTest, day: i64, is_broken: bool| {
+            for n in 0..600 {
+                let arm = usize::from(uniform() < 0.5);
+                if is_broken && arm == 1 && uniform() < 0.5 {
+                    continue;
+                }
+                test.add_unit(arm, day * 24 * HOUR + n * 60_000);
+                test.add_query(arm, 0.0);
+            }
+        };
+        (0..60).for_each(|day| add(&mut test, day, false));
+        assert!(!test.sample_ratio(0.01).is_mismatch);
+        add(&mut test, 60, true);
+        let found = test.sample_ratio(0.01);
+        assert!(found.is_mismatch && found.least_even == Scope::Day, "{found:?}");
+        assert_eq!(found.worst_day.map(|day| day.start_millis), Some(60 * 24 * HOUR));
+    }
+
+    #[test]
+    fn queries_that_are_lost_sound_where_units_are_all_there() {
+        let run = |kept: f64| {
+            let mut uniform = uniform(11);
+            let mut test = MismatchTest::new([1, 1].into_iter());
+            for n in 0..3_000 {
+                let arm = n % 2;
+                test.add_unit(arm, 0);
+                let n_queries = (0..8).filter(|query| *query == 0 || arm == 0 || uniform() < kept).count();
+                (0..n_queries).for_each(|before| test.add_query(arm, before as f64));
+            }
+            test.sample_ratio(0.01)
+        };
+        let (lost, searched_less) = (run(0.5), run(0.92));
+        assert!(lost.is_mismatch && lost.least_even == Scope::Queries, "{lost:?}");
+        assert!(!searched_less.is_mismatch, "an arm may make people search a little less: {searched_less:?}");
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! The unit is what was randomised, so variances are clustered by it. Intervals hold at every look together (see
 //! [`Interval`]); with more than two arms each comparison gets its part of the error (Bonferroni). A unit's later queries refine
-//! that unit instead of counting as new ones.
+//! that unit instead of counting as new ones. What the intervals of all looks have in common is what counts, so a decision stands;
+//! an effect that changes over time is no decision.
 
 mod look;
 mod measure;
 mod mismatch;
 mod running;
 mod sequence;
+mod stability;
 mod tally;
 mod verdict;
 
 pub use look::Look;
 pub use measure::Measure;
-pub use mismatch::SampleRatio;
+pub use mismatch::{DayRatio, SampleRatio, Scope};
 pub use running::{Analysis, AnalysisOptions};
 pub use sequence::Interval;
-pub use verdict::{Forecast, Verdict, Wait};
+pub use verdict::{Forecast, Guardrail, Verdict, Wait};

@@ -6,10 +6,11 @@ use super::Look;
 use super::measure::{ANSWER_MEASURES, Measure, answer_values};
 use super::mismatch::{MismatchTest, SampleRatio};
 use super::sequence::{Estimate, Interval, RatioSums, Sequence};
+use super::stability::Stability;
 use super::tally::{Duel, Tally};
-use super::verdict::{Contender, Evidence, Verdict};
+use super::verdict::{Contender, Evidence, Guardrail, Verdict};
 use crate::report::{Comparison, Difference, Report};
-use crate::{Experiment, Method, QueryRecord, credits};
+use crate::{Experiment, ExperimentState, Method, QueryRecord, credits};
 
 const MILLIS_OF_A_DAY: f64 = 86_400_000.0;
 /// How many units lie between two looks at first; past [`N_LOOKS_MAX`] looks, twice as many.
@@ -47,6 +48,8 @@ pub struct Analysis {
     /// Split: for each arm its measures. Interleaved: for each arm but the control its preference.
     sums: Vec<RatioSums>,
     mismatch: MismatchTest,
+    stability: Stability,
+    is_over: bool,
     /// One an arm; the first alone where answers are interleaved.
     tallies: Vec<Tally>,
     duels: Vec<Duel>,
@@ -62,6 +65,8 @@ pub struct Analysis {
 #[derive(Debug, Clone, Default)]
 struct Unit {
     arm: usize,
+    /// By when it came.
+    block: u16,
     parts: Vec<(f64, f64)>,
 }
 
@@ -77,12 +82,20 @@ impl Analysis {
             Method::Split => (n_arms * ANSWER_MEASURES.len(), n_arms),
             Method::Interleave => (n_arms - 1, 1),
         };
+        let stability = match experiment.method {
+            Method::Split => {
+                Stability::new(n_arms - 1, n_arms, |sums, n| Some(sums[n + 1].ratio()? - sums[0].ratio()?))
+            }
+            Method::Interleave => Stability::new(n_arms - 1, n_arms - 1, |sums, n| sums[n].ratio()),
+        };
         Self {
             experiment: experiment.clone(),
             options,
             units: HashMap::new(),
             sums: vec![RatioSums::default(); n_sums],
             mismatch: MismatchTest::new(experiment.arms.iter().map(|arm| arm.weight.get())),
+            stability,
+            is_over: experiment.state == ExperimentState::Stopped,
             tallies: vec![Tally::default(); n_tallies],
             duels: vec![Duel::default(); n_arms - 1],
             credits: vec![0.0; n_arms],
@@ -92,6 +105,11 @@ impl Analysis {
             first_millis: i64::MAX,
             last_millis: i64::MIN,
         }
+    }
+
+    /// No more records will come: the verdict is the last, without a forecast. A stopped experiment is over from the start.
+    pub fn end(&mut self) {
+        self.is_over = true;
     }
 
     /// Adds one answer with its clicks.
@@ -116,12 +134,26 @@ impl Analysis {
         self.first_millis = self.first_millis.min(record.at_millis);
         self.last_millis = self.last_millis.max(record.at_millis);
         if is_new {
-            self.mismatch.add(arm);
+            self.mismatch.add_unit(arm, record.at_millis);
         }
         self.add_to_unit(record, arm);
-        if is_new && self.n_units().is_multiple_of(self.look_step) {
-            self.look(record.at_millis);
+        if is_new {
+            self.observe();
+            if self.n_units().is_multiple_of(self.look_step) {
+                self.look(record.at_millis);
+            }
         }
+    }
+
+    /// Narrows the intervals by what they are now.
+    fn observe(&mut self) {
+        let (primary, n_units, smallest) = (self.primary(), self.n_units(), self.smallest_difference());
+        for challenger in 1..self.experiment.arms.len() {
+            if let Some(now) = self.interval_now(challenger, primary) {
+                self.stability.narrow(challenger - 1, n_units, now, smallest);
+            }
+        }
+        self.stability.look(n_units, self.options.n_units_min, self.sequence(primary));
     }
 
     fn add_to_unit(&mut self, record: &QueryRecord, arm: usize) {
@@ -130,11 +162,23 @@ impl Analysis {
         } else {
             (0, self.duel(record))
         };
-        let unit =
-            self.units.entry(record.unit.clone()).or_insert_with(|| Unit { arm, parts: vec![(0.0, 0.0); parts.len()] });
-        for ((sums, old), (x, n)) in self.sums[first..].iter_mut().zip(&mut unit.parts).zip(parts) {
-            let new = (old.0 + x, old.1 + n);
+        let (is_split, primary, n_units) = (self.is_split(), self.primary(), self.n_units());
+        let decides = |n: usize| !is_split || ANSWER_MEASURES[n] == primary;
+        if !self.units.contains_key(&record.unit) {
+            let unit = Unit { arm, block: self.stability.block(n_units), parts: vec![(0.0, 0.0); parts.len()] };
+            self.units.insert(record.unit.clone(), unit);
+        }
+        let Some(unit) = self.units.get_mut(&record.unit) else { return };
+        if is_split {
+            self.mismatch.add_query(arm, unit.parts[0].1);
+        }
+        for (n, ((sums, old), (x, weight))) in self.sums[first..].iter_mut().zip(&mut unit.parts).zip(parts).enumerate()
+        {
+            let new = (old.0 + x, old.1 + weight);
             sums.replace(*old, new);
+            if decides(n) {
+                self.stability.replace(unit.block, if is_split { arm } else { n }, *old, new);
+            }
             *old = new;
         }
     }
@@ -160,6 +204,8 @@ impl Analysis {
             arm: &self.experiment.arms[challenger].name,
             n_units: self.n_units_of(challenger),
             difference: self.estimate(challenger, self.primary()),
+            interval: self.interval(challenger, self.primary()),
+            decision: self.stability.decision(challenger - 1),
         };
         let days = (self.last_millis.saturating_sub(self.first_millis)) as f64 / MILLIS_OF_A_DAY;
         let evidence = Evidence {
@@ -171,6 +217,9 @@ impl Analysis {
             n_units_min: self.options.n_units_min,
             n_units: self.n_units(),
             daily: (days > 0.0).then(|| self.n_units() as f64 / days),
+            change: self.stability.change(),
+            guardrails: &|challenger| self.guardrails(challenger),
+            is_over: self.is_over,
         };
         evidence.verdict(self.sample_ratio().as_ref())
     }
@@ -192,6 +241,19 @@ impl Analysis {
             sentence: verdict.to_string(),
             verdict,
         }
+    }
+
+    /// What speaks against an arm that is better in the measure that decides.
+    fn guardrails(&self, challenger: usize) -> Vec<Guardrail> {
+        if !self.is_split() {
+            return self.duels[challenger - 1].guardrail().into_iter().collect();
+        }
+        let click_through = self.interval_now(challenger, Measure::ClickThrough);
+        let fewer = click_through.filter(|fewer| fewer.high < 0.0 && self.primary() != Measure::ClickThrough);
+        let abandonment = fewer.map(|fewer| Guardrail::Abandonment {
+            by: Interval { estimate: -fewer.estimate, low: -fewer.high, high: -fewer.low },
+        });
+        self.tallies[challenger].guardrails(&self.tallies[0]).into_iter().chain(abandonment).collect()
     }
 
     fn comparison(&self, challenger: usize) -> Comparison {
@@ -231,8 +293,16 @@ impl Analysis {
         before.chain((n_units > 0).then(|| self.look_at(self.last_millis))).collect()
     }
 
-    /// The interval of an arm's difference to the control; `None` while either has too few units.
+    /// The interval of an arm's difference to the control: for the measure that decides what all looks have in common, else that
+    /// of now. `None` while either has too few units.
     fn interval(&self, challenger: usize, measure: Measure) -> Option<Interval> {
+        if measure != self.primary() {
+            return self.interval_now(challenger, measure);
+        }
+        self.stability.interval(challenger - 1, self.estimate(challenger, measure)?.value)
+    }
+
+    fn interval_now(&self, challenger: usize, measure: Measure) -> Option<Interval> {
         let estimate = self.estimate(challenger, measure)?;
         (self.n_units_of(challenger) >= self.options.n_units_min).then(|| self.sequence(measure).interval(estimate))
     }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::measure::answer_values;
+use super::verdict::Guardrail;
 use crate::QueryRecord;
 use crate::report::{ArmSummary, DuelSummary};
 
@@ -32,14 +33,29 @@ impl Tally {
         self.latencies_micros.push(record.latency_micros);
     }
 
-    pub(crate) fn summary(&self, arm: &str) -> ArmSummary {
+    /// The smallest latencies, in milliseconds, that at least these shares of the queries stay within.
+    fn latencies<const N: usize>(&self, shares: [f64; N]) -> [Option<f64>; N] {
         let mut latencies = self.latencies_micros.clone();
         latencies.sort_unstable();
-        // The smallest latency that at least this share of the queries stays within.
-        let quantile = |share: f64| {
+        shares.map(|share| {
             let n = (share * latencies.len() as f64).ceil() as usize;
             Some(*latencies.get(n.checked_sub(1)?)? as f64 / 1_000.0)
-        };
+        })
+    }
+
+    /// What speaks against the arm beside this control.
+    pub(crate) fn guardrails(&self, control: &Self) -> Vec<Guardrail> {
+        let fallbacks = share(self.n_fallbacks as f64, self.n_queries).filter(|share| *share >= 0.5);
+        let p95 = |tally: &Self| tally.latencies([0.95])[0];
+        let latency =
+            p95(self).zip(p95(control)).filter(|(own, control)| *own >= 2.0 * control && *own >= control + 100.0);
+        let latency =
+            latency.map(|(p95_millis, control_p95_millis)| Guardrail::Latency { p95_millis, control_p95_millis });
+        fallbacks.map(|share| Guardrail::Fallbacks { share }).into_iter().chain(latency).collect()
+    }
+
+    pub(crate) fn summary(&self, arm: &str) -> ArmSummary {
+        let [latency_p50_millis, latency_p95_millis] = self.latencies([0.5, 0.95]);
         let mean = |n: usize| share(self.sums[n], self.n_queries);
         ArmSummary {
             arm: arm.to_owned(),
@@ -50,8 +66,8 @@ impl Tally {
             top_click: mean(1),
             reciprocal_rank: mean(2),
             abandonment: share(self.n_abandoned as f64, self.n_with_hits),
-            latency_p50_millis: quantile(0.5),
-            latency_p95_millis: quantile(0.95),
+            latency_p50_millis,
+            latency_p95_millis,
             n_fallbacks: self.n_fallbacks,
             n_forced: self.n_forced,
         }
@@ -64,12 +80,24 @@ pub(crate) struct Duel {
     n_won: u64,
     n_lost: u64,
     n_drawn: u64,
+    /// Answers without a hit of one of the two.
+    n_missing: u64,
 }
 
 impl Duel {
+    /// What speaks against the arm.
+    pub(crate) fn guardrail(&self) -> Option<Guardrail> {
+        let n_answers = self.n_won + self.n_lost + self.n_drawn + self.n_missing;
+        let share = share(self.n_missing as f64, n_answers).filter(|share| *share >= 0.5)?;
+        Some(Guardrail::OneArmMissing { share })
+    }
+
     /// Counts an answer by the arm's lead in credit, `None` where one of the two had no hits. Gives the lead and its size.
     pub(crate) fn add(&mut self, lead: Option<f64>) -> (f64, f64) {
-        let Some(lead) = lead else { return (0.0, 0.0) };
+        let Some(lead) = lead else {
+            self.n_missing += 1;
+            return (0.0, 0.0);
+        };
         match lead.total_cmp(&0.0) {
             Ordering::Greater => self.n_won += 1,
             Ordering::Less => self.n_lost += 1,
@@ -79,7 +107,7 @@ impl Duel {
     }
 
     pub(crate) fn summary(&self, credit: f64, control_credit: f64) -> DuelSummary {
-        let Self { n_won, n_lost, n_drawn } = *self;
+        let Self { n_won, n_lost, n_drawn, .. } = *self;
         DuelSummary { n_won, n_lost, n_drawn, credit, control_credit }
     }
 }

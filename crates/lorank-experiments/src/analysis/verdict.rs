@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::sequence::{Estimate, Interval, Sequence};
-use super::{Measure, SampleRatio};
+use super::stability::{Change, Decision};
+use super::{Measure, SampleRatio, Scope};
 use crate::format::with_separators;
 
 /// What the data says to do.
@@ -16,6 +17,35 @@ pub enum Verdict {
     FixSampleRatio {
         /// How often so uneven a split would be seen if all were well.
         p_value: f64,
+        /// What is split unevenly.
+        of: Scope,
+    },
+    /// Find out what changed, and begin anew: an arm's effect did not stay as it was, so there is no one number to decide by.
+    Changed {
+        /// The arm's name.
+        arm: String,
+        /// What was measured.
+        measure: Measure,
+        /// The units until the change, over all arms.
+        n_units: u64,
+        /// How the arm differed from the control until then.
+        before: Interval,
+        /// How it differs among the units since.
+        since: Interval,
+    },
+    /// Look at these guardrails first: the arm is better than the control in the measure that decides, and something speaks against
+    /// it.
+    CheckGuardrails {
+        /// The arm's name.
+        arm: String,
+        /// The control's name.
+        control: String,
+        /// What it is better by.
+        measure: Measure,
+        /// By how much.
+        by: Interval,
+        /// What speaks against it.
+        guardrails: Vec<Guardrail>,
     },
     /// Ship this arm: it is better than the control, and no arm that is too has a higher estimate.
     Ship {
@@ -50,6 +80,39 @@ pub enum Verdict {
         reason: Wait,
         /// How long, if the data goes on as it does.
         forecast: Option<Forecast>,
+    },
+    /// Keep what there is, or begin anew: the experiment is over, and has decided nothing.
+    EndedUndecided {
+        /// What was missing.
+        reason: Wait,
+    },
+}
+
+/// Something that speaks against an arm that is better in the measure that decides.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "guardrail", rename_all = "kebab-case")]
+pub enum Guardrail {
+    /// At least half of the arm's answers were in first-stage order: it was mostly not itself that was measured.
+    Fallbacks {
+        /// Their share.
+        share: f64,
+    },
+    /// At least half of the interleaved answers had no hit of the arm, or none of the control.
+    OneArmMissing {
+        /// Their share.
+        share: f64,
+    },
+    /// Nineteen in twenty answers take at least twice as long as the control's, and at least 100 ms longer.
+    Latency {
+        /// In milliseconds, of the arm.
+        p95_millis: f64,
+        /// In milliseconds, of the control.
+        control_p95_millis: f64,
+    },
+    /// More answers were left without a click than the control's.
+    Abandonment {
+        /// By so many.
+        by: Interval,
     },
 }
 
@@ -90,6 +153,10 @@ pub(crate) struct Contender<'a> {
     /// The units that its comparison rests on: of the smaller of the two arms.
     pub n_units: u64,
     pub difference: Option<Estimate>,
+    /// What the intervals of all looks have in common.
+    pub interval: Option<Interval>,
+    /// What that came to say first.
+    pub decision: Option<Decision>,
 }
 
 /// All that a verdict rests on.
@@ -104,68 +171,96 @@ pub(crate) struct Evidence<'a> {
     pub n_units: u64,
     /// How many of them a day.
     pub daily: Option<f64>,
+    /// The effect that did not stay as it was.
+    pub change: Option<Change>,
+    /// What speaks against the contender of this place, counted from 1.
+    pub guardrails: &'a dyn Fn(usize) -> Vec<Guardrail>,
+    /// Whether no more units will come.
+    pub is_over: bool,
 }
 
 impl Evidence<'_> {
     pub(crate) fn verdict(&self, ratio: Option<&SampleRatio>) -> Verdict {
         if let Some(ratio) = ratio.filter(|ratio| ratio.is_mismatch) {
-            return Verdict::FixSampleRatio { p_value: ratio.p_value };
+            return Verdict::FixSampleRatio { p_value: ratio.p_value, of: ratio.least_even };
+        }
+        if let Some(Change { challenger, n_units, before, since }) = self.change {
+            let arm = self.contenders[challenger].arm.to_owned();
+            return Verdict::Changed { arm, measure: self.measure, n_units, before, since };
         }
         let n_units = self.contenders.iter().map(|contender| contender.n_units).min().unwrap_or(0);
-        let known: Option<Vec<Estimate>> = self.contenders.iter().map(|contender| contender.difference).collect();
-        match known.filter(|_| n_units >= self.n_units_min) {
-            Some(differences) => self.decide(&differences),
+        let known = self.contenders.iter().map(|contender| contender.difference.zip(contender.interval));
+        match known.collect::<Option<Vec<(Estimate, Interval)>>>().filter(|_| n_units >= self.n_units_min) {
+            Some(known) => {
+                let (differences, intervals): (Vec<Estimate>, Vec<Interval>) = known.into_iter().unzip();
+                self.decide(&differences, &intervals)
+            }
             None => self.too_few(n_units),
         }
     }
 
-    fn decide(&self, differences: &[Estimate]) -> Verdict {
-        let intervals: Vec<Interval> = differences.iter().map(|found| self.sequence.interval(*found)).collect();
+    fn decide(&self, differences: &[Estimate], intervals: &[Interval]) -> Verdict {
         let (measure, control) = (self.measure, self.control.to_owned());
-        let best = |among: &dyn Fn(&Interval) -> bool| {
-            let among = self.contenders.iter().zip(&intervals).filter(|(_, interval)| among(interval));
+        let best = |among: &dyn Fn(Option<Decision>) -> bool| {
+            let among =
+                (1..).zip(&self.contenders).zip(intervals).filter(|((_, contender), _)| among(contender.decision));
             among
                 .max_by(|a, b| a.1.estimate.total_cmp(&b.1.estimate))
-                .map(|(contender, interval)| (contender.arm, *interval))
+                .map(|((place, contender), interval)| (place, contender.arm, *interval))
         };
-        if let Some((arm, by)) = best(&|interval| interval.low > 0.0) {
-            return Verdict::Ship { arm: arm.to_owned(), control, measure, by };
+        if let Some((place, arm, by)) = best(&|decision| decision == Some(Decision::Better)) {
+            let (arm, guardrails) = (arm.to_owned(), (self.guardrails)(place));
+            return match guardrails.is_empty() {
+                true => Verdict::Ship { arm, control, measure, by },
+                false => Verdict::CheckGuardrails { arm, control, measure, by, guardrails },
+            };
         }
-        let x = self.smallest_difference;
-        let is_small = |interval: &Interval| interval.low >= -x && interval.high <= x;
-        let is_worse = |interval: &Interval| interval.high < 0.0;
-        match best(&|interval| !is_worse(interval) && !is_small(interval)) {
-            Some((arm, difference)) => self.undecided(arm, difference, differences),
-            None => match best(&|interval| !is_worse(interval)) {
-                Some(_) => Verdict::NoDifference { measure, larger_than: x },
-                None => {
-                    Verdict::Keep { control, measure, best: best(&|_| true).map_or(intervals[0], |(_, best)| best) }
-                }
-            },
+        if let Some((_, arm, difference)) = best(&|decision| decision.is_none()) {
+            return self.undecided(arm, difference, differences);
+        }
+        match best(&|decision| decision == Some(Decision::Alike)) {
+            Some(_) => Verdict::NoDifference { measure, larger_than: self.smallest_difference },
+            None => Verdict::Keep { control, measure, best: best(&|_| true).map_or(intervals[0], |(.., best)| best) },
         }
     }
 
     fn too_few(&self, n_units: u64) -> Verdict {
         let n_units_min = self.n_units_min;
         let factor = n_units_min as f64 / n_units as f64;
-        Verdict::NotYet { reason: Wait::TooFewUnits { n_units_min, n_units }, forecast: self.forecast(factor) }
+        self.wait(Wait::TooFewUnits { n_units_min, n_units }, factor)
+    }
+
+    /// No decision; with the forecast for data that grows by this factor while there is more to come.
+    fn wait(&self, reason: Wait, growth: f64) -> Verdict {
+        if self.is_over {
+            return Verdict::EndedUndecided { reason };
+        }
+        Verdict::NotYet { reason, forecast: self.forecast(growth) }
     }
 
     fn undecided(&self, arm: &str, difference: Interval, differences: &[Estimate]) -> Verdict {
         let factors = differences.iter().map(|found| self.growth(*found));
         // One arm that turns out better ends the experiment; so does the last that turns out not to be.
-        let ships = differences.iter().zip(factors.clone()).filter(|(found, _)| found.value > self.smallest_difference);
+        let ships = differences
+            .iter()
+            .zip(factors.clone())
+            .filter(|(found, _)| found.value > self.smallest_difference && self.is_an_effect(**found));
         let ship = ships.map(|(_, factor)| factor).reduce(f64::min);
         let factor = ship.or_else(|| factors.reduce(f64::max)).unwrap_or(f64::INFINITY);
         let reason = Wait::Undecided { arm: arm.to_owned(), measure: self.measure, difference };
-        Verdict::NotYet { reason, forecast: self.forecast(factor) }
+        self.wait(reason, factor)
     }
 
-    /// How many times the data it takes until an interval around this estimate excludes zero, or all differences that matter.
+    /// How many times the data it takes until an interval around this estimate excludes zero, or all differences that matter. An
+    /// estimate within two standard errors of zero says nothing of an effect, and is taken for zero.
     fn growth(&self, found: Estimate) -> f64 {
-        let to_zero = found.value.abs();
+        let to_zero = if self.is_an_effect(found) { found.value.abs() } else { 0.0 };
         let to_smallest = self.smallest_difference - to_zero;
         found.variance / self.sequence.variance_at(to_zero.max(to_smallest))
+    }
+
+    fn is_an_effect(&self, found: Estimate) -> bool {
+        found.value.abs() > 2.0 * found.variance.sqrt()
     }
 
     fn forecast(&self, growth: f64) -> Option<Forecast> {
@@ -180,11 +275,35 @@ impl Evidence<'_> {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FixSampleRatio { p_value } => write!(
+            Self::FixSampleRatio { p_value, of } => {
+                let (what, when) = match of {
+                    Scope::Units => ("units", ""),
+                    Scope::Day => ("units", ", on one day at least"),
+                    Scope::Queries => ("queries", ""),
+                };
+                write!(
+                    f,
+                    "no verdict: {what} do not arrive in the arms as weighted{when} (p = {p_value:.1e}), so something loses or adds some \
+                     of them; find out what before you believe any number here"
+                )
+            }
+            Self::Changed { arm, measure, n_units, before, since } => write!(
                 f,
-                "no verdict: units do not arrive in the arms as weighted (p = {p_value:.1e}), so something loses or adds some of them; \
-                 find out what before you believe any number here"
+                "no verdict: the effect of `{arm}` changed; its {measure} differed by {} until {} units had come, and by {} since; \
+                 find out what changed, and start a new experiment",
+                measure.interval(*before),
+                with_separators(*n_units),
+                measure.interval(*since)
             ),
+            Self::CheckGuardrails { arm, control, measure, by, guardrails } => {
+                let reasons: Vec<String> = guardrails.iter().map(Guardrail::to_string).collect();
+                write!(
+                    f,
+                    "check before you ship `{arm}`: its {measure} is above that of `{control}` by {}, but {}",
+                    measure.interval(*by),
+                    reasons.join(", and ")
+                )
+            }
             Self::Ship { arm, control, measure, by } => {
                 write!(f, "ship `{arm}`: its {measure} is above that of `{control}` by {}", measure.interval(*by))
             }
@@ -205,6 +324,26 @@ impl fmt::Display for Verdict {
             Self::NotYet { reason, forecast } => {
                 write!(f, "not yet: {reason}")?;
                 forecast.map_or(Ok(()), |forecast| write!(f, "; {forecast}"))
+            }
+            Self::EndedUndecided { reason } => write!(f, "ended without a decision: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Guardrail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fallbacks { share } => {
+                write!(f, "{:.0} % of its answers fell back to first-stage order", share * 100.0)
+            }
+            Self::OneArmMissing { share } => {
+                write!(f, "{:.0} % of the answers had hits of one of the two alone", share * 100.0)
+            }
+            Self::Latency { p95_millis, control_p95_millis } => {
+                write!(f, "95 % of its answers take up to {p95_millis:.0} ms, against {control_p95_millis:.0} ms")
+            }
+            Self::Abandonment { by } => {
+                write!(f, "more of its answers get no click, by {}", Measure::ClickThrough.interval(*by))
             }
         }
     }

@@ -49,11 +49,14 @@ impl Report {
 }
 
 fn body(report: &Report) -> Markup {
-    let is_mismatch = matches!(report.verdict, Verdict::FixSampleRatio { .. });
+    let is_warning = matches!(
+        report.verdict,
+        Verdict::FixSampleRatio { .. } | Verdict::Changed { .. } | Verdict::CheckGuardrails { .. }
+    );
     let shown = if report.measure == Measure::Preference { Measure::ClickThrough } else { report.measure };
     html! {
         h1 { "Experiment " (report.experiment) } "\n"
-        p class=(if is_mismatch { "warning" } else { "verdict" }) { (report.sentence) } "\n"
+        p class=(if is_warning { "warning" } else { "verdict" }) { (report.sentence) } "\n"
         p.note { (method(report)) ", decided by " (report.measure.to_string()) "." } "\n"
         @if let Some(notes) = notes(report) {
             p class=(if notes.contains("WARNING") { "warning" } else { "note" }) { (notes) } "\n"

@@ -2,7 +2,7 @@
 
 use super::{ArmSummary, Comparison, Difference, Report};
 use crate::format::with_separators;
-use crate::{Measure, Method};
+use crate::{Measure, Method, Scope};
 
 /// How the arms were compared.
 pub(super) fn method(report: &Report) -> &'static str {
@@ -57,17 +57,29 @@ fn difference_row(difference: &Difference) -> Vec<String> {
     vec![measure.to_string(), interval, mark.to_owned()]
 }
 
+/// The date of a day that began at this time, by UTC.
+fn day_name(start_millis: i64) -> String {
+    let date =
+        time::OffsetDateTime::from_unix_timestamp(start_millis.div_euclid(1_000)).map(time::OffsetDateTime::date);
+    date.map_or_else(|_| format!("the day that began at {start_millis} ms"), |date| date.to_string())
+}
+
 /// What a reader must know beside the numbers.
 pub(super) fn notes(report: &Report) -> Option<String> {
     let mut notes = Vec::new();
     if let Some(ratio) = report.sample_ratio.as_ref().filter(|ratio| ratio.is_mismatch) {
-        let shares = report.arms.iter().zip(&ratio.n_units).zip(&ratio.expected);
-        let total = ratio.n_units.iter().sum::<u64>() as f64;
+        let (what, counts) = match (ratio.least_even, &ratio.worst_day) {
+            (Scope::Queries, _) => ("the queries' split is".to_owned(), &ratio.n_queries),
+            (Scope::Day, Some(day)) => (format!("on {} the split was", day_name(day.start_millis)), &day.n_units),
+            (Scope::Day | Scope::Units, _) => ("the split is".to_owned(), &ratio.n_units),
+        };
+        let shares = report.arms.iter().zip(counts).zip(&ratio.expected);
+        let total = counts.iter().sum::<u64>() as f64;
         let share = |((arm, n), expected): ((&ArmSummary, &u64), &f64)| {
             format!("{} {:.1} % (weighted {:.1} %)", arm.arm, *n as f64 / total * 100.0, expected * 100.0)
         };
         let shares: Vec<String> = shares.map(share).collect();
-        notes.push(format!("WARNING: the split is not as weighted: {}", shares.join(", ")));
+        notes.push(format!("WARNING: {what} not as weighted: {}", shares.join(", ")));
     }
     if report.n_inconsistent > 0 {
         let n = with_separators(report.n_inconsistent);

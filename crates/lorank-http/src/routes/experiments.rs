@@ -259,7 +259,7 @@ pub(crate) async fn report(
 ) -> Result<Response, ServerError> {
     let format = query.format.unwrap_or_else(|| accepted(&headers));
     app.in_lane(Lane::Reports, move |app| {
-        let report = app.store()?.report(&id, AnalysisOptions::default())?;
+        let report = app.store()?.report(&id, AnalysisOptions::default(), now_millis())?;
         Ok(match format {
             ReportFormat::Json => JsonBody(report).into_response(),
             ReportFormat::Text => report.to_text().into_response(),

@@ -10,8 +10,8 @@ use lorank_experiments::{AnalysisOptions, Report};
 use lorank_server::DataFolder;
 
 use super::one::{OneExperiment, store_with};
-use crate::output;
 use crate::output::text::count;
+use crate::{output, times};
 
 /// Tell what an experiment found so far, and what to do: ship, keep, or wait
 ///
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &ReportArgs, data: &DataFolder) -> anyhow::Result<()> {
         smallest_difference: args.smallest_difference,
         ..AnalysisOptions::default()
     };
-    let report = store_with(&args.one.id, data)?.report(&args.one.id, options)?;
+    let report = store_with(&args.one.id, data)?.report(&args.one.id, options, times::now_millis())?;
     match &args.html {
         Some(path) => write_html(&report, path),
         None if args.one.json => output::print_json(&report),
