@@ -57,14 +57,12 @@ fn an_effect_that_reverses_half_way_is_not_recommended() {
             let mut run = Run::new(seed, method, &questions, Arms::Better);
             let half_way = kind(&run.look_after(5_000));
             run.arms = Arms::Worse;
-            let verdicts: Vec<&str> = (0..50).map(|_| kind(&run.look_after(100))).collect();
-            (half_way, verdicts)
+            (half_way, kind(&run.look_after(5_000)))
         };
         let runs = in_parallel(200, run);
-        let count = |of: &dyn Fn(&(&str, Vec<&str>)) -> bool| runs.iter().filter(|run| of(run)).count();
-        let shipped = count(&|run| run.0 == "ship");
-        let changed = count(&|run| run.1.last() == Some(&"changed"));
-        let recommended = count(&|run| run.1.last() == Some(&"ship"));
+        let shipped = runs.iter().filter(|(half_way, _)| *half_way == "ship").count();
+        let at_the_end = |kind: &str| runs.iter().filter(|(_, end)| *end == kind).count();
+        let (changed, recommended) = (at_the_end("changed"), at_the_end("ship"));
         println!(
             "{method:?}, an effect that reverses after 5,000 units, 200 experiments: {shipped} said ship before; after 5,000 units more \
              {recommended} still do, {changed} say that it changed"
