@@ -13,6 +13,7 @@ fn serve(lorank: &Lorank, n: usize) {
     let store = ExperimentStore::open(&lorank.path("share/lorank/experiments"), StoreConfig::default()).unwrap();
     let answer = |n: usize| Exposure {
         request_id: format!("r{n}"),
+        index: "default".into(),
         query: "boil an egg, softly".into(),
         assigned: Some(Assigned {
             experiment: "qa-or-not".into(),

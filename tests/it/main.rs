@@ -12,6 +12,7 @@ mod examples;
 mod experiments;
 mod failures;
 mod file_cycles;
+mod indexes;
 mod indexing;
 mod killing;
 mod live;

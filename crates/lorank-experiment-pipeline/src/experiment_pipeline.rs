@@ -19,7 +19,12 @@ pub struct ExperimentPipeline<F, R> {
     pipeline: Arc<Pipeline<F, R>>,
     store: Option<Arc<ExperimentStore>>,
     shadows: Option<Shadows>,
+    /// What exposures call the index that is searched.
+    index: String,
 }
+
+/// The name of an index where nothing names one.
+const DEFAULT_INDEX: &str = "default";
 
 impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     /// Experiments that are recorded into a store.
@@ -32,12 +37,18 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         shadows: Vec<ShadowConfig>,
     ) -> Result<Self, ExperimentPipelineError> {
         let shadows = Shadows::start(shadows, pipeline.clone(), store.clone())?;
-        Ok(Self { pipeline, store: Some(store), shadows })
+        Ok(Self { pipeline, store: Some(store), shadows, index: DEFAULT_INDEX.to_owned() })
     }
 
     /// Searches without experiments, shadows and records.
     pub fn without_store(pipeline: Arc<Pipeline<F, R>>) -> Self {
-        Self { pipeline, store: None, shadows: None }
+        Self { pipeline, store: None, shadows: None, index: DEFAULT_INDEX.to_owned() }
+    }
+
+    /// The same, where exposures record the index by this name; without it, as `default`.
+    #[must_use]
+    pub fn for_index(self, name: impl Into<String>) -> Self {
+        Self { index: name.into(), ..self }
     }
 
     /// Answers a trial, and leaves its exposure to the store.
@@ -55,7 +66,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
             Choice::Interleaved(chosen) => self.by_all_arms(trial, &chosen)?,
         };
         if let Some(store) = &self.store {
-            store.record_exposure(exposure(trial, &answered, assigned));
+            store.record_exposure(exposure(&self.index, trial, &answered, assigned));
         }
         if let Some(shadows) = &self.shadows {
             shadows.follow(trial, &answered);
@@ -183,11 +194,12 @@ fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>) -> Assigned {
     }
 }
 
-fn exposure(trial: &Trial, answered: &ExperimentAnswer, assigned: Option<Assigned>) -> Exposure {
+fn exposure(index: &str, trial: &Trial, answered: &ExperimentAnswer, assigned: Option<Assigned>) -> Exposure {
     let answer = &answered.answer;
     let failed_arm = || answered.participation.as_ref()?.failed_arms.first().map(|arm| arm.reason.clone());
     Exposure {
         request_id: trial.request_id.clone(),
+        index: index.to_owned(),
         query: trial.request.query.text.clone(),
         assigned,
         hits: answer.ranking.iter().map(|id| id.as_str().to_owned()).collect(),

@@ -35,6 +35,7 @@ const QUERY_COLUMNS: &[&str] = &[
     "first_click_rank",
     "click_ranks",
     "click_millis",
+    "index",
 ];
 
 /// The columns of an [`EventRow`].
@@ -83,6 +84,7 @@ struct QueryRow<'a> {
     first_click_rank: Option<usize>,
     click_ranks: String,
     click_millis: String,
+    index: &'a str,
 }
 
 /// One event on an answer.
@@ -213,6 +215,7 @@ fn query_row<'a>(
         first_click_rank: clicks.first().map(|(rank, _)| *rank),
         click_ranks: joined_by_spaces(clicks.iter().map(|(rank, _)| rank)),
         click_millis: joined_by_spaces(clicks.iter().map(|(_, millis)| millis)),
+        index: &exposure.index,
     }
 }
 

@@ -6,9 +6,9 @@ use rusqlite::{Connection, named_params};
 pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO exposures (request_id, experiment, unit, arm, arm_name, forced, teams,
-                                query, hits, latency_micros, fallback, model, at_millis)
+                                index_name, query, hits, latency_micros, fallback, model, at_millis)
          VALUES (:request_id, :experiment, :unit, :arm, :arm_name, :forced, :teams,
-                 :query, :hits, :latency_micros, :fallback, :model, :at_millis) ON CONFLICT DO NOTHING",
+                 :index_name, :query, :hits, :latency_micros, :fallback, :model, :at_millis) ON CONFLICT DO NOTHING",
     )?;
     let assigned = exposure.assigned.as_ref();
     statement.execute(named_params! {
@@ -19,6 +19,7 @@ pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite
         ":arm_name": assigned.map(|assigned| &assigned.arm_name),
         ":forced": assigned.is_some_and(|assigned| assigned.forced),
         ":teams": assigned.map(|assigned| &assigned.teams),
+        ":index_name": exposure.index,
         ":query": exposure.query,
         ":hits": serde_json::Value::from(exposure.hits.clone()).to_string(),
         ":latency_micros": clamped(exposure.latency_micros),

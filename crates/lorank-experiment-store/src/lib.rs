@@ -24,6 +24,7 @@
 //!
 //! store.record_exposure(Exposure {
 //!     request_id: "r1".into(),
+//!     index: "default".into(),
 //!     query: "how long to boil an egg".into(),
 //!     assigned: Some(Assigned {
 //!         experiment: "qa-or-not".into(),

@@ -68,8 +68,8 @@ pub(crate) fn each_exposure(
     const WHAT: &str = "read the exposures";
     definitions::get(connection, experiment)?;
     let sql =
-        "SELECT request_id, experiment, unit, arm, arm_name, forced, teams, query, hits, latency_micros, fallback,
-                      model, at_millis
+        "SELECT request_id, experiment, unit, arm, arm_name, forced, teams, index_name, query, hits, latency_micros,
+                      fallback, model, at_millis
                FROM exposures WHERE experiment = ?1 ORDER BY at_millis, seq";
     let mut statement = connection.prepare(sql).map_err(ExperimentStoreError::database(WHAT))?;
     let mut rows = statement.query([experiment]).map_err(ExperimentStoreError::database(WHAT))?;
@@ -140,6 +140,7 @@ fn exposure(row: &Row<'_>) -> rusqlite::Result<(Exposure, Assigned, String)> {
     };
     let exposure = Exposure {
         request_id: row.get("request_id")?,
+        index: row.get("index_name")?,
         query: row.get("query")?,
         assigned: None,
         hits: Vec::new(),

@@ -12,7 +12,8 @@ use crate::ExperimentStoreError;
 const APPLICATION_ID: i64 = 0x6c6f_7245;
 
 /// Each one takes a file from the schema of its index to the next. What has been released is never edited.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE experiments (
         id TEXT PRIMARY KEY,
         state TEXT NOT NULL,
@@ -70,7 +71,12 @@ const MIGRATIONS: &[&str] = &["
         at_millis INTEGER NOT NULL,
         UNIQUE (request_id, name, candidate)
     ) STRICT;
-"];
+",
+    "
+    -- The index that was searched. Before a server could have several, it had no name.
+    ALTER TABLE exposures ADD COLUMN index_name TEXT NOT NULL DEFAULT 'default';
+",
+];
 
 /// How often a lock that another process holds is asked for again, every two milliseconds: for ten seconds. SQLite's own
 /// waiting comes to tenths of a second between two tries, in which a busy writer on the other side takes the lock again.

@@ -50,6 +50,7 @@ fn draft(id: &str, traffic_share: f64) -> Experiment {
 fn exposure(request_id: &str, at_millis: i64) -> Exposure {
     Exposure {
         request_id: request_id.into(),
+        index: "default".into(),
         query: "boil an egg".into(),
         assigned: Some(Assigned {
             experiment: "e".into(),

@@ -142,6 +142,7 @@ fn draft() -> Experiment {
 fn exposure(id: &str) -> Exposure {
     Exposure {
         request_id: id.into(),
+        index: "default".into(),
         query: "boil an egg".into(),
         assigned: Some(Assigned {
             experiment: "e".into(),

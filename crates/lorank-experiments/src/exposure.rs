@@ -10,6 +10,8 @@ pub const EXPOSURE_BYTES_MAX: usize = 256 << 10;
 pub struct Exposure {
     /// The answer's request id, which clients send back as `query_id`.
     pub request_id: String,
+    /// The name of the index that was searched.
+    pub index: String,
     /// The text of the query.
     pub query: String,
     /// The experiment that chose the ranking; `None` for an answer that no experiment was part of.
@@ -80,6 +82,6 @@ impl Exposure {
         let assigned = assigned.map_or(0, |a| a.experiment.len() + a.unit.len() + a.arm_name.len() + a.teams.len());
         let texts = [&self.fallback, &self.model].into_iter().flatten().map(String::len).sum::<usize>();
         let hits = self.hits.iter().map(String::len).sum::<usize>();
-        self.request_id.len() + self.query.len() + assigned + texts + hits
+        self.request_id.len() + self.index.len() + self.query.len() + assigned + texts + hits
     }
 }

@@ -115,6 +115,14 @@ pub enum ServerError {
         /// What it is said to be, in words.
         found: String,
     },
+    /// There is no such index.
+    #[error("there is no index `{index}`; the indexes are {known}, and each is searched at `/v1/indexes/NAME/search`")]
+    UnknownIndex {
+        /// The name that was asked for; `default` where none was.
+        index: String,
+        /// Those that there are, as a list.
+        known: String,
+    },
     /// There is no such document.
     #[error("there is no document `{id}`")]
     NoDocument {
@@ -294,7 +302,10 @@ impl ServerError {
             | Self::Event { .. }
             | Self::NoDocuments { .. }
             | Self::AdapterSource { .. } => ErrorKind::Invalid,
-            Self::UnknownRoute { .. } | Self::WithoutPart { .. } | Self::NoDocument { .. } => ErrorKind::NotFound,
+            Self::UnknownRoute { .. }
+            | Self::WithoutPart { .. }
+            | Self::NoDocument { .. }
+            | Self::UnknownIndex { .. } => ErrorKind::NotFound,
             Self::Unauthorized { .. } => ErrorKind::Unauthenticated,
             Self::Forbidden { .. }
             | Self::SourceNotAllowed { .. }

@@ -73,6 +73,8 @@ mod excerpt;
 #[doc(hidden)]
 pub mod fuzzing;
 mod identify;
+mod index_name;
+mod index_paths;
 mod json;
 mod lanes;
 mod live;
@@ -103,6 +105,7 @@ pub use documents::{
     BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, LineOutcome,
 };
 pub use error::{RetryAfter, ServerError};
+pub use index_name::{IndexName, NotAnIndexName};
 pub use live::LiveConfig;
 pub use request_id::RequestId;
 pub use server::router;

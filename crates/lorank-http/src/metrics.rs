@@ -65,6 +65,8 @@ struct AnswerLabels {
     adapter: String,
     experiment: String,
     arm: String,
+    /// One of those that are served.
+    index: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -143,7 +145,7 @@ impl Metrics {
     }
 
     /// Counts a search that was answered.
-    pub(crate) fn answered(&self, answered: &ExperimentAnswer) {
+    pub(crate) fn answered(&self, index: &str, answered: &ExperimentAnswer) {
         let ExperimentAnswer { answer, participation: part } = answered;
         let timings = &answer.timings;
         let forward = timings.rerank.saturating_sub(timings.queue);
@@ -161,6 +163,7 @@ impl Metrics {
             adapter: ranker(answer, part.as_ref().is_some_and(|part| part.arm.is_none())),
             experiment: of_part(part.as_ref().map(|part| &part.experiment)),
             arm: of_part(part.as_ref().and_then(|part| part.arm.as_ref())),
+            index: index.to_owned(),
         };
         self.answers.get_or_create(&labels).inc();
         self.answer_seconds.get_or_create(&labels).observe(timings.total.as_secs_f64());

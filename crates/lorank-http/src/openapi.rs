@@ -4,13 +4,15 @@
 //! added here, so that no route can forget it.
 
 use axum::body::Bytes;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema};
 
 use crate::Role;
 use crate::docs_page;
+use crate::index_paths::{PATHS, path_below};
 use crate::wire::{CohereError, ErrorAnswer, TeiError, UnversionedError};
 
 const BEARER: &str = "bearer";
@@ -58,6 +60,27 @@ pub(crate) fn without_routes() -> utoipa::openapi::OpenApi {
     let components = api.components.get_or_insert_default();
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));
     api
+}
+
+/// Describes the routes that stand below each index too, by the descriptions of those that name none.
+pub(crate) fn describe_below_indexes(api: &mut utoipa::openapi::OpenApi) {
+    for path in PATHS {
+        let Some(mut item) = api.paths.paths.get(path).cloned() else { continue };
+        for (_, operation) in operations(&mut item) {
+            let index = ParameterBuilder::new()
+                .name("index")
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .description(Some("The index's name."))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .build();
+            operation.parameters.get_or_insert_default().insert(0, index);
+            operation.summary = operation.summary.take().map(|summary| format!("{summary}, in a named index"));
+            let unknown = || RefOr::T(refusal(&ErrorAnswer::name(), "There is no such index."));
+            operation.responses.responses.entry("404".to_owned()).or_insert_with(unknown);
+        }
+        api.paths.paths.insert(path_below(path), item);
+    }
 }
 
 /// Adds to the routes of a role (`None`: of everybody) what follows from their kind.

@@ -20,7 +20,9 @@ use crate::metrics::Metrics;
 use crate::openapi::{self, Api};
 use crate::page;
 use crate::reading::limit_body;
-use crate::routes::{Shared, adapters, compare, docs, documents, events, experiments, metrics, ready, rerank, search};
+use crate::routes::{
+    Shared, adapters, compare, docs, documents, events, experiments, indexes, metrics, ready, rerank, search,
+};
 use crate::service::Service;
 use crate::{LiveConfig, Role, ServerError, browser_checks, cors, page_headers};
 
@@ -57,14 +59,16 @@ enum BodyMode {
 /// The routes, and the description of them that is made from the same lists.
 fn described_routes(config: &LiveConfig) -> (Router<Shared>, OpenApi) {
     let (mut routes, mut api) = (Router::new(), openapi::without_routes());
-    for (group, role, bodies) in [
-        (search_routes(), Some(Role::Search), BodyMode::Buffered),
-        (write_routes(), Some(Role::Write), BodyMode::Buffered),
-        (bulk_routes(), Some(Role::Write), BodyMode::Streamed),
-        (admin_routes(), Some(Role::Admin), BodyMode::Buffered),
-        (open_routes(), None, BodyMode::Buffered),
+    for (group, below_indexes, role, bodies) in [
+        (search_routes(), indexes::search_routes(), Some(Role::Search), BodyMode::Buffered),
+        (write_routes(), indexes::write_routes(), Some(Role::Write), BodyMode::Buffered),
+        (bulk_routes(), indexes::bulk_routes(), Some(Role::Write), BodyMode::Streamed),
+        (admin_routes(), Router::new(), Some(Role::Admin), BodyMode::Buffered),
+        (open_routes(), Router::new(), None, BodyMode::Buffered),
     ] {
         let (group, mut described) = group.split_for_parts();
+        let group = group.merge(below_indexes);
+        openapi::describe_below_indexes(&mut described);
         openapi::complete(&mut described, role);
         api.merge(described);
         let group = match role {
@@ -86,6 +90,8 @@ fn search_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(events::submit))
         .routes(routes!(documents::show))
         .routes(routes!(documents::stats))
+        .routes(routes!(indexes::list))
+        .routes(routes!(indexes::stats))
         .routes(routes!(metrics::metrics))
         .routes(routes!(rerank::unversioned))
         .routes(routes!(rerank::v1))

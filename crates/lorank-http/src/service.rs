@@ -1,5 +1,6 @@
 //! What the routes serve, its engines forgotten.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -13,15 +14,23 @@ use lorank_pipeline::{
     AdapterChoice, CacheStats, Documents, Pipeline, PipelineError, QueueStats, Ranked, Ranker, Scoring, SearchRequest,
 };
 
-use crate::DocumentHost;
+use crate::{DocumentHost, IndexName, ServerError};
 
 /// What is served: a pipeline, with experiments and a registry of adapters where there are any.
 #[derive(Clone)]
 pub struct Service {
+    /// What ranks, whatever is searched: the model, its cache and its queue.
     pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) indexes: BTreeMap<IndexName, ServedIndex>,
     pub(crate) adapters: Option<Arc<dyn AdapterHost>>,
-    pub(crate) documents: Option<Arc<dyn DocumentHost>>,
     pub(crate) continue_trace: Option<ContinueTrace>,
+}
+
+/// An index that is searched.
+#[derive(Clone)]
+pub(crate) struct ServedIndex {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) documents: Option<Arc<dyn DocumentHost>>,
 }
 
 /// Makes a request's span part of the trace that the caller's `traceparent` header (W3C Trace Context) names.
@@ -29,18 +38,51 @@ pub type ContinueTrace = fn(&tracing::Span, &str);
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (has_adapters, has_documents) = (self.adapters.is_some(), self.documents.is_some());
         f.debug_struct("Service")
-            .field("has_adapters", &has_adapters)
-            .field("has_documents", &has_documents)
+            .field("has_adapters", &self.adapters.is_some())
+            .field("indexes", &self.indexes.keys())
             .finish_non_exhaustive()
     }
 }
 
 impl Service {
-    /// The searches and experiments of a pipeline.
+    /// The searches and experiments of a pipeline, over the index `default`.
     pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(pipeline: Arc<ExperimentPipeline<F, R>>) -> Self {
-        Self { engine: pipeline, adapters: None, documents: None, continue_trace: None }
+        Self::over(IndexName::default(), pipeline, None)
+    }
+
+    /// The searches and experiments of a pipeline over an index of this name, with the documents that may be read and changed.
+    /// Requests that name no index get `default`; what is no search of an index, such as `/rerank`, is the first pipeline's.
+    pub fn over<F: FirstStage + 'static, R: Reranker + 'static>(
+        name: IndexName,
+        pipeline: Arc<ExperimentPipeline<F, R>>,
+        documents: Option<Arc<dyn DocumentHost>>,
+    ) -> Self {
+        let engine: Arc<dyn Engine> = pipeline.clone();
+        let service = Self { engine, indexes: BTreeMap::new(), adapters: None, continue_trace: None };
+        service.with_index(name, pipeline, documents)
+    }
+
+    /// One more index. Its pipeline shares the reranker of the first one
+    /// ([`Pipeline::with_first_stage`]), whose cache and queue are those that are told of.
+    #[must_use]
+    pub fn with_index<F: FirstStage + 'static, R: Reranker + 'static>(
+        mut self,
+        name: IndexName,
+        pipeline: Arc<ExperimentPipeline<F, R>>,
+        documents: Option<Arc<dyn DocumentHost>>,
+    ) -> Self {
+        self.indexes.insert(name, ServedIndex { engine: pipeline, documents });
+        self
+    }
+
+    /// An index by its name.
+    pub(crate) fn index(&self, name: &str) -> Result<&ServedIndex, ServerError> {
+        let found = self.indexes.iter().find(|(known, _)| known.as_str() == name);
+        found.map(|(_, index)| index).ok_or_else(|| {
+            let known = self.indexes.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            ServerError::UnknownIndex { index: name.to_owned(), known }
+        })
     }
 
     /// Returns when all exposures and shadows' records so far are on the disk: at the end, before the process goes.
@@ -57,10 +99,13 @@ impl Service {
         Self { adapters: Some(adapters), ..self }
     }
 
-    /// The documents that may be read and changed.
+    /// The documents of the index `default` that may be read and changed.
     #[must_use]
-    pub fn with_documents(self, documents: Arc<dyn DocumentHost>) -> Self {
-        Self { documents: Some(documents), ..self }
+    pub fn with_documents(mut self, documents: Arc<dyn DocumentHost>) -> Self {
+        if let Some(index) = self.indexes.get_mut(&IndexName::default()) {
+            index.documents = Some(documents);
+        }
+        self
     }
 
     /// How traces that callers began go on here, where traces are sent somewhere.

@@ -33,5 +33,5 @@ pub(crate) use rerank::{
     Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored,
     ScoredPair, TeiRank, TeiRerank, Usage,
 };
-pub(crate) use stats::{AdapterStatsJson, Checks, Health, Ready, StatsJson};
+pub(crate) use stats::{AdapterStatsJson, Checks, Health, IndexJson, IndexList, Ready, StatsJson};
 pub use value::{FieldsJson, ValueJson};

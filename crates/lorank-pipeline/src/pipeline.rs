@@ -23,11 +23,11 @@ use crate::{
 
 /// A first stage, a score cache and a reranker, answering searches together. See the [crate's page](crate).
 ///
-/// Threads share it by reference. Dropping it ends its own thread as soon as the batch it is at is scored, without waiting
+/// Threads share it by reference. Dropping it, and all that [share its scores](Self::with_first_stage), ends its own thread as soon as the batch it is at is scored, without waiting
 /// for that.
 pub struct Pipeline<F, R> {
     first_stage: F,
-    scorer: Scorer<R>,
+    scorer: Arc<Scorer<R>>,
     config: PipelineConfig,
 }
 
@@ -164,7 +164,13 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         config.check()?;
         let (reranker, cache) = (Arc::new(reranker), Arc::new(ScoreCache::new(config.cache)));
         let queue = Queue::start(reranker.clone(), cache.clone(), &config)?;
-        Ok(Self { first_stage, scorer: Scorer { reranker, cache, queue }, config })
+        Ok(Self { first_stage, scorer: Arc::new(Scorer { reranker, cache, queue }), config })
+    }
+
+    /// A pipeline over another first stage, with the reranker, the score cache and the queue of this one. What the one has scored
+    /// the other need not score, since scores depend on texts alone.
+    pub fn with_first_stage<G>(&self, first_stage: G) -> Pipeline<G, R> {
+        Pipeline { first_stage, scorer: self.scorer.clone(), config: self.config.clone() }
     }
 
     /// Answers a search over candidates that were found elsewhere, best first: the second half of a [search](Self::search).

@@ -18,6 +18,7 @@ use lorank_registry_reranker::RegistryReranker;
 use serde_json::Value;
 
 use crate::allowed_source::AllowedSource;
+use crate::index_spec::IndexSpec;
 use crate::settings::{Setting, settings};
 use crate::shadow::ShadowSpec;
 use crate::source::{AdapterSpec, ModelSource, OnBaseMismatch};
@@ -29,8 +30,10 @@ settings! {
     ///
     /// An index has to be named; so has a folder for data.
     pub struct ServerConfig, keys "" {
-        /// The folder of the index
-        index: Option<PathBuf> = None, flag "index" "DIR", unset "none: it has to be named";
+        /// The folder of an index, with a name where it is not `default`: each is served below `/v1/indexes/NAME`, `default` at
+        /// `/v1/search` and `/v1/documents` too; repeatable
+        #[serde(with = "text::one_or_list")]
+        index: Vec<IndexSpec> = Vec::new(), flag "index" "[NAME=]DIR", unset "none: it has to be named";
         /// The folder of adapters and experiments
         data: Option<PathBuf> = None, flag "data" "DIR", unset "lorank in $XDG_DATA_HOME, or in ~/.local/share";
         /// The address to listen on; port 0 takes a free port
@@ -204,7 +207,7 @@ settings! {
 impl ServerConfig {
     /// The defaults, with an index and a folder for data.
     pub fn new(index: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Self {
-        Self { index: Some(index.into()), data: Some(data.into()), ..Self::default() }
+        Self { index: vec![IndexSpec::unnamed(index)], data: Some(data.into()), ..Self::default() }
     }
 
     /// Every setting, section by section.

@@ -17,6 +17,16 @@ pub enum Error {
     /// The configuration names no index.
     #[error("the configuration names no index; set `index` to the folder of one")]
     NoIndex,
+    /// Two indexes have one name, or one folder.
+    #[error(
+        "the indexes `{one}` and `{other}` have one name or one folder; write `NAME=DIR`, each name and each folder once"
+    )]
+    DuplicateIndex {
+        /// The one, as it was given.
+        one: String,
+        /// The other.
+        other: String,
+    },
     /// The configuration names no folder for data.
     #[error("the configuration names no folder for adapters and experiments; set `data`")]
     NoDataFolder,
@@ -129,6 +139,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoIndex
+            | Self::DuplicateIndex { .. }
             | Self::NoDataFolder
             | Self::Unprotected { .. }
             | Self::NoBaseModel

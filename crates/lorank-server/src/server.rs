@@ -3,13 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiment_store::StoreConfig;
 use lorank_http::axum::Router;
-use lorank_http::{AdapterHost, ContinueTrace, LiveConfig, ServeOutcome, Service};
+use lorank_http::{AdapterHost, ContinueTrace, IndexName, LiveConfig, ServeOutcome, Service};
 use lorank_pipeline::Pipeline;
 use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index};
@@ -19,6 +20,7 @@ use crate::adapter_host::RegistryAdapters;
 use crate::config::ServerConfig;
 use crate::data::DataFolder;
 use crate::document_host::IndexDocuments;
+use crate::index_spec::IndexSpec;
 use crate::models::ModelLoader;
 use crate::{Error, shadow};
 
@@ -54,11 +56,13 @@ impl LoadedServer {
     /// A configuration that names no index or no folder for data, or that would be reached by other machines without keys;
     /// whatever cannot be opened or loaded.
     pub fn load(config: ServerConfig, options: StartOptions) -> Result<Self, Error> {
-        let index = config.index.as_deref().ok_or(Error::NoIndex)?;
+        check_indexes(&config.index)?;
         check_reach(config.listen, &config)?;
         let data = DataFolder::new(config.data.as_deref().ok_or(Error::NoDataFolder)?);
         let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
-        let index = Index::open(index)?;
+        let indexes = config.index.iter().map(|spec| Ok((spec.name.clone(), Index::open(&spec.dir)?)));
+        let mut indexes = indexes.collect::<Result<Vec<_>, Error>>()?.into_iter();
+        let (name, index) = indexes.next().ok_or(Error::NoIndex)?;
         let models = options.loader.load(&config.model.clone().with_starter_adapters())?;
         let mut pipeline_config = config.pipeline();
         // The registry's `default` comes first, then the configuration's, then the first adapter that was given.
@@ -68,13 +72,23 @@ impl LoadedServer {
         let reranker = Arc::new(RegistryReranker::new(models.reranker, registry, fallback, bytes_max));
         let first_stage = Bm25FirstStage::new(index.clone());
         let pipeline = Arc::new(Pipeline::new(first_stage, reranker.clone(), pipeline_config)?);
-        let shadows = config.shadows.iter().map(shadow::ShadowSpec::config).collect();
-        let experiments = ExperimentPipeline::new(pipeline.clone(), store, shadows)?;
+        let experiments = |name: &IndexName, pipeline: Arc<ServedPipeline>| {
+            let shadows = config.shadows.iter().map(shadow::ShadowSpec::config).collect();
+            let experiments = ExperimentPipeline::new(pipeline, store.clone(), shadows)?;
+            Ok::<_, Error>(Arc::new(experiments.for_index(name.as_str())))
+        };
         // What is added over HTTP is fetched without reports: nobody watches.
         let loader = ModelLoader { on_event: None, ..options.loader };
         let adapters = Arc::new(RegistryAdapters { reranker, loader, allowed: config.adapter_sources.clone() });
-        let documents = Arc::new(IndexDocuments::new(index));
-        let service = Service::new(Arc::new(experiments)).with_adapters(adapters.clone()).with_documents(documents);
+        let documents = IndexDocuments::new(index);
+        let first = Service::over(name.clone(), experiments(&name, pipeline.clone())?, Some(Arc::new(documents)));
+        let mut service = first.with_adapters(adapters.clone());
+        for (name, index) in indexes {
+            // One model, one queue and one cache for all of them.
+            let over_index = Arc::new(pipeline.with_first_stage(Bm25FirstStage::new(index.clone())));
+            let documents = Arc::new(IndexDocuments::new(index));
+            service = service.with_index(name.clone(), experiments(&name, over_index)?, Some(documents));
+        }
         let service = match options.continue_trace {
             Some(continue_trace) => service.with_traces(continue_trace),
             None => service,
@@ -83,7 +97,7 @@ impl LoadedServer {
         Ok(Self { config, pipeline, adapters, service, http })
     }
 
-    /// The pipeline, for searches of the program's own.
+    /// The pipeline over the first index, for searches of the program's own.
     pub fn pipeline(&self) -> &Arc<ServedPipeline> {
         &self.pipeline
     }
@@ -202,6 +216,19 @@ impl ServerHandle {
         self.http.replace(config.http());
         Ok(self.started_with.changes_that_need_restart(config))
     }
+}
+
+/// Refuses two indexes of one name, or in one folder.
+fn check_indexes(indexes: &[IndexSpec]) -> Result<(), Error> {
+    for (n, index) in indexes.iter().enumerate() {
+        let place = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        for earlier in &indexes[..n] {
+            if earlier.name == index.name || place(&earlier.dir) == place(&index.dir) {
+                return Err(Error::DuplicateIndex { one: earlier.to_string(), other: index.to_string() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to be reached by other machines without keys.

@@ -17,6 +17,7 @@ use lorank_pipeline::RankBy;
 use serde_json::Value;
 
 use crate::allowed_source::AllowedSource;
+use crate::index_spec::IndexSpec;
 use crate::shadow::ShadowSpec;
 use crate::source::{AdapterSpec, ModelSource, OnBaseMismatch};
 
@@ -153,6 +154,7 @@ texts!(
     AllowedSource,
     CorsOrigin,
     DeviceChoice,
+    IndexSpec,
     ModelSource,
     OnBaseMismatch,
     PathBuf
@@ -173,6 +175,10 @@ impl IsRepeated for AllowedSource {
 
 impl IsRepeated for AllowedHost {
     const BY_COMMA: bool = true;
+}
+
+impl IsRepeated for IndexSpec {
+    const BY_COMMA: bool = false;
 }
 
 impl IsRepeated for CorsOrigin {

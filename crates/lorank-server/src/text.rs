@@ -41,6 +41,33 @@ pub(crate) mod option {
     }
 }
 
+/// A list of values, or one value by itself.
+pub(crate) mod one_or_list {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer};
+
+    pub(crate) use super::list::serialize;
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a text or a list of texts")]
+    enum OneOrList {
+        One(String),
+        List(Vec<String>),
+    }
+
+    pub(crate) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        let texts = match OneOrList::deserialize(deserializer)? {
+            OneOrList::One(text) => vec![text],
+            OneOrList::List(texts) => texts,
+        };
+        texts.iter().map(|text| super::parse(text)).collect()
+    }
+}
+
 /// A list of values.
 pub(crate) mod list {
     use std::fmt::Display;

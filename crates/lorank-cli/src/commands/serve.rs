@@ -30,7 +30,7 @@ pub(crate) struct ServeArgs {
 
 pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let config = args.config()?;
-    if config.index.is_none() {
+    if config.index.is_empty() {
         let missing = "no index is named; add --index DIR, or `index` in the configuration file";
         return Err(WrongUsage(missing.into()).into());
     }

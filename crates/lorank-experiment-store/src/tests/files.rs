@@ -29,15 +29,34 @@ fn an_empty_file_and_a_missing_folder_become_a_store() {
 }
 
 #[test]
+fn exposures_of_an_older_file_are_of_the_default_index() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    store.create(draft("e", 0.5)).unwrap();
+    store.submit_exposures(vec![Exposure { index: "shop".into(), ..exposure("r1", 1) }]).unwrap();
+    drop(store);
+    let older = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    older.execute_batch("ALTER TABLE exposures DROP COLUMN index_name; PRAGMA user_version = 1;").unwrap();
+    drop(older);
+    let store = open(&folder);
+    store.submit_exposures(vec![Exposure { index: "shop".into(), ..exposure("r2", 2) }]).unwrap();
+    let mut csv = Vec::new();
+    assert_eq!(store.export_queries("e", &mut csv).unwrap(), 2);
+    let csv = String::from_utf8(csv).unwrap();
+    let indexes: Vec<&str> = csv.lines().skip(1).map(|line| line.rsplit(',').next().unwrap()).collect();
+    assert_eq!(indexes, ["default", "shop"]);
+}
+
+#[test]
 fn a_newer_schema_is_refused() {
     let (error, _) = refused(|path| {
         drop(schema::open(path).unwrap());
         let connection = Connection::open(path).unwrap();
-        connection.pragma_update(None, "user_version", 2).unwrap();
+        connection.pragma_update(None, "user_version", 3).unwrap();
         drop(connection);
     });
-    assert!(matches!(error, ExperimentStoreError::NewerSchema { found: 2, known: 1, .. }), "{error}");
-    assert!(error.to_string().ends_with("has the schema 2, and this version knows those up to 1; use a newer lorank"));
+    assert!(matches!(error, ExperimentStoreError::NewerSchema { found: 3, known: 2, .. }), "{error}");
+    assert!(error.to_string().ends_with("has the schema 3, and this version knows those up to 2; use a newer lorank"));
 }
 
 #[test]

@@ -140,9 +140,9 @@ fn exports_are_tables_with_a_row_for_each_query_or_event() {
     assert_eq!(
         String::from_utf8(csv).unwrap(),
         "request_id,at_millis,query,unit,experiment,arm,arm_name,forced,n_hits,hits,teams,latency_micros,fallback,model,\
-         n_clicks,n_clicks_outside,first_click_rank,click_ranks,click_millis\n\
-         r1,1,\"a \"\"quoted\"\", query\",u1,e,1,qa,false,3,\"[\"\"a\"\",\"\"b\"\",\"\"c\"\"]\",,1500,,5eed,2,1,2,2 1,3 3\n\
-         r2,2,boil an egg,u1,e,1,qa,false,3,\"[\"\"a\"\",\"\"b\"\",\"\"c\"\"]\",,1500,,5eed,0,0,,,\n"
+         n_clicks,n_clicks_outside,first_click_rank,click_ranks,click_millis,index\n\
+         r1,1,\"a \"\"quoted\"\", query\",u1,e,1,qa,false,3,\"[\"\"a\"\",\"\"b\"\",\"\"c\"\"]\",,1500,,5eed,2,1,2,2 1,3 3,default\n\
+         r2,2,boil an egg,u1,e,1,qa,false,3,\"[\"\"a\"\",\"\"b\"\",\"\"c\"\"]\",,1500,,5eed,0,0,,,,default\n"
     );
     let mut csv = Vec::new();
     assert_eq!(store.export_events("e", &mut csv).unwrap(), 4);
@@ -165,7 +165,7 @@ fn an_empty_table_has_its_columns() {
         (store.export_queries("e", &mut queries).unwrap(), store.export_events("e", &mut events).unwrap()),
         (0, 0)
     );
-    assert!(queries.starts_with(b"request_id,at_millis,") && queries.ends_with(b",click_millis\n"));
+    assert!(queries.starts_with(b"request_id,at_millis,") && queries.ends_with(b",click_millis,index\n"));
     assert!(events.starts_with(b"request_id,unit,") && events.ends_with(b",attributes\n"));
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lorank_adapters::ResidencyStats;
+use lorank_experiment_pipeline::ShadowStats;
 use lorank_pipeline::QueueStats;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
@@ -83,7 +84,11 @@ impl ServiceCollector {
     }
 
     fn shadows(&self, to: &mut Encoder<'_>) -> fmt::Result {
-        let shadow = self.service.engine.shadow_stats();
+        let all = self.service.indexes.values().map(|index| index.engine.shadow_stats());
+        let shadow = all.fold(ShadowStats::default(), |sum, one| ShadowStats {
+            n_followed: sum.n_followed + one.n_followed,
+            n_dropped: sum.n_dropped + one.n_dropped,
+        });
         to.counter("shadow_answers", "Answers that shadows have ranked once more", shadow.n_followed)?;
         to.counter("shadow_dropped", "Answers that shadows left out, since too many waited", shadow.n_dropped)
     }

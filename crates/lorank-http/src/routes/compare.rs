@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
 
-use super::App;
 use super::search::CancelOnDrop;
+use super::{App, OfIndex};
 use crate::request_id::Arrival;
 use crate::wire::{Comparison, ErrorAnswer, ParsedSearch};
 use crate::{SearchBody, ServerError};
@@ -71,10 +71,12 @@ pub(crate) struct CompareBody {
 )]
 pub(crate) async fn compare(
     State(app): State<App>,
+    OfIndex(index): OfIndex,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ServerError> {
+    app.service.index(&index)?;
     let body: CompareBody = app.json("a comparison", &headers, body).await?;
     let rankers = rankers(&body.adapters)?;
     let search = SearchBody {
@@ -93,7 +95,7 @@ pub(crate) async fn compare(
     let ParsedSearch { request, shape, .. } = search.into_request(arrival.at)?;
     let _cancel = CancelOnDrop(request.cancellation.clone());
     let work = move |app: &App| {
-        let ranked = app.service.engine.search_each(&request, &rankers)?.into_iter();
+        let ranked = app.service.index(&index)?.engine.search_each(&request, &rankers)?.into_iter();
         let answers: Vec<(String, Answer)> =
             ranked.map(|ranked| Ok((ranked.key.to_string(), ranked.answer?))).collect::<Result<_, PipelineError>>()?;
         let named: Vec<(&str, &Answer)> = answers.iter().map(|(name, answer)| (name.as_str(), answer)).collect();

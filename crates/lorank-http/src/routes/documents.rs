@@ -10,14 +10,14 @@ use axum::response::IntoResponse;
 use axum::{Extension, Json as JsonBody};
 use lorank_core::DocumentId;
 
-use super::{App, Name};
+use super::{App, Name, OfIndex};
 use crate::lanes::Lane;
 use crate::request_id::Arrival;
 use crate::upload::{Scratch, UploadLimits, not_kept, receive};
 use crate::wire::{
     AdapterStatsJson, BulkAnswer, DeleteAnswer, DeleteBody, ErrorAnswer, FieldsJson, StatsJson, StoredDocument,
 };
-use crate::{BulkLimits, DocumentHost, RetryAfter, ServerError};
+use crate::{BulkLimits, DocumentHost, IndexName, RetryAfter, ServerError};
 
 /// The content types of JSON lines. None of them is registered, so all are in use.
 const LINES: [&str; 5] =
@@ -43,10 +43,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
         (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
     ),
 )]
-pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    OfIndex(index): OfIndex,
+    Name(id): Name,
+) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Reads, move |app| {
         let id = DocumentId::new(id);
-        let fields = app.documents()?.get(&id)?.ok_or_else(|| ServerError::NoDocument { id: id.to_string() })?;
+        let fields = app.documents(&index)?.get(&id)?.ok_or_else(|| ServerError::NoDocument { id: id.to_string() })?;
         Ok(JsonBody(StoredDocument { id: id.as_str(), fields: FieldsJson::new(&fields, None) }).into_response())
     })
     .await
@@ -74,11 +78,12 @@ pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl 
 )]
 pub(crate) async fn add(
     State(app): State<App>,
+    OfIndex(index): OfIndex,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, ServerError> {
-    let host = app.service.documents.clone().ok_or(NO_DOCUMENTS)?;
+    let host = app.service.index(&index)?.documents.clone().ok_or(NO_DOCUMENTS)?;
     expect_lines(&headers)?;
     let make_file = || {
         let full = || ServerError::LaneFull { work: "long uploads", retry_after: RetryAfter::new(RETRY_AFTER) };
@@ -87,7 +92,7 @@ pub(crate) async fn add(
     };
     let lines = receive(body, UploadLimits::from(&*app.config), make_file).await?;
     let limits = BulkLimits { line_bytes_max: app.config.body_bytes_max, n_lines_max: app.config.bulk_lines_max };
-    app.change(move |host| {
+    app.change(index, move |host| {
         let outcomes = host.add(lines, limits)?;
         let n_documents = host.stats()?.n_documents;
         Ok(JsonBody(BulkAnswer::new(&outcomes, n_documents, arrival.at.elapsed(), &arrival.request_id)).into_response())
@@ -110,8 +115,12 @@ pub(crate) async fn add(
         (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
     ),
 )]
-pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
-    app.change(move |host| {
+pub(crate) async fn delete(
+    State(app): State<App>,
+    OfIndex(index): OfIndex,
+    Name(id): Name,
+) -> Result<impl IntoResponse, ServerError> {
+    app.change(index, move |host| {
         let is_gone = host.delete(&DocumentId::new(id.as_str()))?;
         if is_gone { Ok(StatusCode::NO_CONTENT) } else { Err(ServerError::NoDocument { id }) }
     })
@@ -137,14 +146,15 @@ pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<imp
 )]
 pub(crate) async fn delete_matching(
     State(app): State<App>,
+    OfIndex(index): OfIndex,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    app.documents()?;
+    app.documents(&index)?;
     let body: DeleteBody = app.json("a deletion by `query`, `filters` or `all`", &headers, body).await?;
     let selection = body.into_selection()?;
-    app.change(move |host| {
+    app.change(index, move |host| {
         let n_deleted = host.delete_matching(selection)?;
         let (n_documents, request_id) = (host.stats()?.n_documents, arrival.request_id.to_string());
         Ok(JsonBody(DeleteAnswer { n_deleted, n_documents, request_id }))
@@ -165,7 +175,8 @@ pub(crate) async fn delete_matching(
 pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Reads, |app| {
         let service = &app.service;
-        let documents = service.documents.as_ref().map(|host| host.stats()).transpose()?;
+        let default = service.indexes.get(&IndexName::default());
+        let documents = default.and_then(|index| index.documents.as_ref()).map(|host| host.stats()).transpose()?;
         let adapters = service.adapters.as_ref();
         Ok(JsonBody(StatsJson {
             version: env!("CARGO_PKG_VERSION"),
@@ -181,13 +192,14 @@ pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, S
 }
 
 impl App {
-    fn documents(&self) -> Result<&dyn DocumentHost, ServerError> {
-        self.service.documents.as_deref().ok_or(NO_DOCUMENTS)
+    pub(super) fn documents(&self, index: &str) -> Result<&dyn DocumentHost, ServerError> {
+        self.service.index(index)?.documents.as_deref().ok_or(NO_DOCUMENTS)
     }
 
     /// Runs a change of documents, as one of the few that may be under way.
     async fn change<T: Send + 'static>(
         self,
+        index: String,
         work: impl FnOnce(&dyn DocumentHost) -> Result<T, ServerError> + Send + 'static,
     ) -> Result<T, ServerError> {
         let n_changes_max = self.config.n_changes_max.get();
@@ -195,7 +207,7 @@ impl App {
         let admitted = self.changes.admit(n_changes_max).ok_or_else(too_many)?;
         self.blocking(move |app| {
             let _admitted = admitted;
-            work(app.documents()?)
+            work(app.documents(&index)?)
         })
         .await
     }

@@ -6,6 +6,7 @@ pub(crate) mod docs;
 pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod experiments;
+pub(crate) mod indexes;
 pub(crate) mod metrics;
 pub(crate) mod ready;
 pub(crate) mod rerank;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody, PathRejection, QueryRejection};
-use axum::extract::{FromRef, FromRequestParts, Path, Query};
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody, QueryRejection, RawPathParamsRejection};
+use axum::extract::{FromRef, FromRequestParts, Query, RawPathParams};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -28,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::openapi::Api;
 use crate::reading::BodyLimitPassed;
 use crate::service::Service;
-use crate::{HttpConfig, LiveConfig, RetryAfter, ServerError};
+use crate::{HttpConfig, IndexName, LiveConfig, RetryAfter, ServerError};
 
 /// When to come again where the bodies in flight hold too many bytes: most of them are scored within a second.
 const BODIES_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -176,15 +177,40 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The one name in a path, refused in the service's own shape.
+/// The last name in a path, refused in the service's own shape.
 pub(crate) struct Name(pub String);
+
+/// The index that a path names before all else, as in `/v1/indexes/{index}/search`; `default` where it names none.
+pub(crate) struct OfIndex(pub String);
+
+/// What stands for an index in the templates of paths.
+const INDEX: &str = "index";
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = ServerError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ServerError> {
-        let malformed = |error: PathRejection| ServerError::Malformed { part: "path", problem: error.body_text() };
-        Path::from_request_parts(parts, state).await.map(|Path(name)| Self(name)).map_err(malformed)
+        let params = path_params(parts, state).await?;
+        Ok(Self(params.into_iter().next_back().map_or_else(String::new, |(_, name)| name)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfIndex {
+    type Rejection = ServerError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ServerError> {
+        let params = path_params(parts, state).await?;
+        let named = params.into_iter().find(|(template, _)| template == INDEX).map(|(_, name)| name);
+        Ok(Self(named.unwrap_or_else(|| IndexName::DEFAULT.to_owned())))
+    }
+}
+
+/// What stands in the places of a path's template, with the names of these places.
+async fn path_params<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<(String, String)>, ServerError> {
+    match RawPathParams::from_request_parts(parts, state).await {
+        Ok(params) => Ok(params.iter().map(|(place, name)| (place.to_owned(), name.to_owned())).collect()),
+        Err(RawPathParamsRejection::MissingPathParams(_)) => Ok(Vec::new()),
+        Err(error) => Err(ServerError::Malformed { part: "path", problem: error.body_text() }),
     }
 }
 

@@ -41,9 +41,16 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerErro
 const OK: &str = "ok";
 
 impl App {
-    /// The index answers a search for one hit.
+    /// Every index answers a search for one hit.
     fn index_check(&self) -> String {
-        self.outcome_of(self.service.engine.probe().map_err(ServerError::from))
+        let failed = self.service.indexes.iter().find_map(|(name, index)| {
+            let outcome = self.outcome_of(index.engine.probe().map_err(ServerError::from));
+            (outcome != OK).then(|| match self.service.indexes.len() {
+                1 => outcome,
+                _ => format!("`{name}`: {outcome}"),
+            })
+        });
+        failed.unwrap_or_else(|| OK.to_owned())
     }
 
     /// The model that requests get which name none is in memory; it is brought there if need be.

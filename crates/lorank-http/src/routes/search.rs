@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use lorank_experiment_pipeline::Trial;
 use lorank_pipeline::{Cancellation, Fallback};
 
-use super::{App, Params, now_millis};
+use super::{App, OfIndex, Params, now_millis};
 use crate::json::parse;
 use crate::request_id::Arrival;
 use crate::wire::{ErrorAnswer, ParsedSearch, ParticipationJson};
@@ -34,7 +34,7 @@ const UNIT_ID: HeaderName = HeaderName::from_static("x-unit-id");
     responses(
         (status = 200, description = "The hits, best first.", body = SearchAnswer<'_>,
             headers(("server-timing" = String, description = "How long each step took."))),
-        (status = 404, description = "It names an adapter, an experiment or an arm that is not there.", body = ErrorAnswer<'_>),
+        (status = 404, description = "It names an index, an adapter, an experiment or an arm that is not there.", body = ErrorAnswer<'_>),
         (status = 422, description = "It says something impossible.", body = ErrorAnswer<'_>),
         (status = 429, description = "Too much is asked at once.", body = ErrorAnswer<'_>,
             headers(("retry-after" = u64, description = "When to try again, in seconds."))),
@@ -43,11 +43,12 @@ const UNIT_ID: HeaderName = HeaderName::from_static("x-unit-id");
 )]
 pub(crate) async fn by_query_string(
     State(app): State<App>,
+    OfIndex(index): OfIndex,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
     Params(pairs): Params<Vec<(String, String)>>,
 ) -> Result<Response, ServerError> {
-    search(app, SearchBody::from_query_string(pairs)?, &headers, arrival).await
+    search(app, index, SearchBody::from_query_string(pairs)?, &headers, arrival).await
 }
 
 /// Search
@@ -69,7 +70,7 @@ pub(crate) async fn by_query_string(
     responses(
         (status = 200, description = "The hits, best first.", body = SearchAnswer<'_>,
             headers(("server-timing" = String, description = "How long each step took."))),
-        (status = 404, description = "It names an adapter, an experiment or an arm that is not there.", body = ErrorAnswer<'_>),
+        (status = 404, description = "It names an index, an adapter, an experiment or an arm that is not there.", body = ErrorAnswer<'_>),
         (status = 429, description = "Too much is asked at once.", body = ErrorAnswer<'_>,
             headers(("retry-after" = u64, description = "When to try again, in seconds."))),
         (status = 503, description = "The service is not set up to answer it now.", body = ErrorAnswer<'_>),
@@ -77,21 +78,24 @@ pub(crate) async fn by_query_string(
 )]
 pub(crate) async fn by_body(
     State(app): State<App>,
+    OfIndex(index): OfIndex,
     Extension(arrival): Extension<Arrival>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ServerError> {
     let body = app.json_bytes(&headers, body)?;
     let body = parse(&app.lanes, body, SearchBody::from_json).await?;
-    search(app, body, &headers, arrival).await
+    search(app, index, body, &headers, arrival).await
 }
 
 async fn search(
     app: App,
+    index: String,
     mut body: SearchBody,
     headers: &HeaderMap,
     arrival: Arrival,
 ) -> Result<Response, ServerError> {
+    app.service.index(&index)?;
     if body.unit_id.is_none() {
         body.unit_id = unit_id(headers)?;
     }
@@ -101,8 +105,8 @@ async fn search(
     let request_id = arrival.request_id.to_string();
     let trial = Trial { request, request_id, unit_id, experiment, arm, at_millis: now_millis() };
     let work = move |app: &App| {
-        let answered = app.service.engine.search(&trial)?;
-        app.metrics.answered(&answered);
+        let answered = app.service.index(&index)?.engine.search(&trial)?;
+        app.metrics.answered(&index, &answered);
         if let Some(refusal) = answered.answer.fallback.as_ref().and_then(|reason| app.refusal(on_overload, reason)) {
             return Err(refusal);
         }

@@ -191,7 +191,7 @@ async fn shadows_and_counts_can_be_read() {
     let text = text.as_str().unwrap();
     for line in [
         "lorank_requests_total{route=\"/v1/search\",method=\"GET\",status=\"200\"} 1",
-        "lorank_answers_total{adapter=\"a\",experiment=\"\",arm=\"\"} 1",
+        "lorank_answers_total{adapter=\"a\",experiment=\"\",arm=\"\",index=\"default\"} 1",
         "lorank_search_stage_duration_seconds_count{stage=\"model\"} 1",
         "lorank_cache_misses_total",
         "# EOF",

@@ -15,7 +15,7 @@ pub(crate) struct StatsJson {
     pub version: &'static str,
     /// For how long it has run.
     pub uptime_seconds: f64,
-    /// The documents; null where the service does not hold them itself.
+    /// The documents of the index `default`; null where there is none, or the service does not hold its documents itself.
     pub documents: Option<DocumentStatsJson>,
     /// The score cache.
     pub cache: CacheStatsJson,
@@ -23,6 +23,23 @@ pub(crate) struct StatsJson {
     pub queue: QueueStatsJson,
     /// The adapters of the registry; null where there is none.
     pub adapters: Option<AdapterStatsJson>,
+}
+
+/// The indexes.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(crate) struct IndexList {
+    /// The indexes, by name.
+    pub indexes: Vec<IndexJson>,
+}
+
+/// An index.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = Index)]
+pub(crate) struct IndexJson {
+    /// The name.
+    pub name: String,
+    /// The documents; null where the service does not hold them itself.
+    pub documents: Option<DocumentStatsJson>,
 }
 
 /// The documents.
