@@ -19,6 +19,36 @@ fn variables_stand_in_for_flags_and_flags_win() {
 }
 
 #[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let lorank = Lorank::new();
+    lorank.run_with(&["index", "--index", "i", "-"], "{\"id\": \"1\", \"text\": \"egg\"}\n");
+    let mut command = lorank.command(&["search", "--index", "i", "--json", "egg"]);
+    for name in
+        ["ADAPTER", "BASE", "DEVICE", "PRECISION", "MAX_LENGTH", "THREADS", "DATA", "LOG", "LOG_FORMAT", "INDEX"]
+    {
+        command.env(format!("LORANK_{name}"), "");
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["reranked"], &answer["adapter"]), (&true.into(), &Value::Null));
+}
+
+/// A warning is for people who do not know the program's modules.
+#[test]
+fn warnings_name_no_module() {
+    let lorank = Lorank::new();
+    lorank.run_with(&["index", "--index", "i", "-"], "{\"id\": \"1\", \"text\": \"egg\"}\n");
+    let search = ["search", "--index", "i", "--deadline-millis", "0", "egg"];
+    let log = |args: &[&str]| {
+        let output = lorank.command(&[&search[..], args].concat()).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(log(&[]).contains("WARN") && !log(&[]).contains("lorank_"), "{}", log(&[]));
+    assert!(log(&["-vv"]).contains("lorank_pipeline"), "{}", log(&["-vv"]));
+}
+
+#[test]
 fn data_is_kept_in_the_folder_that_is_named_nearest() {
     let lorank = Lorank::new();
     let made = |args: &[&str], variable: &str| {

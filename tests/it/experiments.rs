@@ -24,6 +24,7 @@ fn serve(lorank: &Lorank, n: usize) {
             teams: Vec::new(),
         }),
         hits: vec!["a".into(), "b".into()],
+        first_rank: 1,
         latency_micros: 1_000,
         fallback: None,
         model: None,

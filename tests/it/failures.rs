@@ -15,13 +15,19 @@ fn wrong_usage_is_status_2() {
     for (args, part) in [
         (&["serch"][..], "unrecognized subcommand"),
         (&["search", "egg"], "--index"),
-        (&["search", "--index", "i", "--depth", "0", "egg"], "--depth"),
+        (&["search", "--index", "i", "--depth", "0", "egg"], "'--depth <N>': it must be at least 1"),
+        (&["search", "--index", "i", "--depth", "1.5", "egg"], "'--depth <N>': it must be a whole number"),
+        (&["search", "--index", "i", "--offset", "-1", "egg"], "'-1'"),
+        (&["search", "--index", "i", "--deadline-millis", "99999999999999999999", "egg"], "it is too large"),
+        (&["serve", "--depth", "0"], "'--depth <N>': it must be at least 1"),
+        (&["serve", "--queue-max", "many"], "'--queue-max <N>': it must be a whole number"),
+        (&["health", "--timeout-millis", "soon"], "it must be a whole number"),
+        (&["rerank", "--query", "egg", "--activation", "tanh", "-"], "`tanh` is not an activation"),
         (&["search", "--index", "i", "--filter", "lang", "egg"], "`lang` is not a filter"),
         (&["search", "--index", "i", "--adapter", "hf://x", "egg"], "`hf://x` is not a model source"),
         (&["rerank", "--query", "egg", "--device", "gpu", "-"], "`gpu` is not a device"),
         (&["index", "--index", "i"], "INPUT"),
         (&["index", "--index", "i", "--rejects", "r", "-"], "--on-error skip"),
-        (&["serve"], "--index DIR"),
         (&["info", "--log", "lorank=loud"], "--log"),
         (&["score"], "--pairs"),
         (&["completions", "tcl"], "tcl"),
@@ -65,7 +71,19 @@ fn a_failure_is_status_1_and_says_what_failed_and_why() {
         &["rerank", "--query", "egg", "-"],
         "{\"text\": 3}\n",
         1,
-        &["line 1 of standard input", "\n  because: invalid type"],
+        &["line 1 of standard input", "\n  because: `text` must be a string, not `3`"],
+    );
+    check(
+        &["rerank", "--query", "egg", "-"],
+        "[\"a\", \"b\"]\n",
+        1,
+        &["line 1 of standard input", "\n  because: it must be an object, not an array"],
+    );
+    check(
+        &["rerank", "--query", "egg", "--base", "owner/name", "-"],
+        "{\"text\": \"a\"}",
+        1,
+        &["for a repository of the hub write `hf://owner/name`"],
     );
     check(&["serve", "--config", "lorank.toml"], "", 1, &["could not read `lorank.toml`"]);
 }
@@ -76,7 +94,10 @@ fn a_bad_configuration_is_named_with_its_line() {
     lorank.write("lorank.toml", "[search]\ndepht = 5\n");
     let (code, error) = lorank.fail(&["serve", "--config", "lorank.toml"], "");
     assert_eq!(code, 1);
-    assert!(error.contains("`lorank.toml` is not a configuration") && error.contains("depht"), "{error}");
+    assert!(error.contains("`lorank.toml` is not a configuration"), "{error}");
+    // With the line and a mark below what is wrong in it.
+    assert!(error.contains("\n    2 | depht = 5\n      | ^^^^^\n"), "{error}");
+    assert!(error.contains("`depht` is unknown; did you mean `depth`?"), "{error}");
 }
 
 #[test]

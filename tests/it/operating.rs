@@ -83,7 +83,9 @@ fn health_is_asked_from_outside() {
             })
         )
     );
-    assert!(lorank.run(&["health", "--ready", &address]).contains("\"status\":\"ready\""));
+    assert!(lorank.run(&["health", "--ready", "--server", &address]).contains("\"status\":\"ready\""));
+    let without_scheme = address.trim_start_matches("http://");
+    assert!(lorank.run(&["health", "--server", without_scheme]).contains("\"status\":\"ok\""));
     drop(server);
     let (code, stderr) = lorank.fail(&["health", &address], "");
     assert_eq!(code, 1);
@@ -128,7 +130,7 @@ fn config_check_names_what_is_wrong() {
     lorank.write("good.toml", &format!("[search]\ndepth = 7\n[[keys]]\n{KEY}"));
     assert_eq!(lorank.run(&["config", "check", "good.toml"]), "`good.toml` is a configuration of lorank\n");
     for (text, part) in [
-        ("[search]\ndept = 7", "unknown field `dept`"),
+        ("[search]\ndept = 7", "`dept` is unknown; did you mean `depth`?"),
         ("[server]\ncors_origins = ['shop']", "`shop` is not an origin"),
         ("[[keys]]\nname = 'a'\nrole = 'search'\nhash = '12'", "the key `a`"),
     ] {

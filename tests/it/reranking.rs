@@ -23,35 +23,44 @@ fn rerank_puts_the_answer_first() {
     assert_eq!(ids(&answer)[0], "bulb");
     assert_eq!((&answer["hits"][0]["rank"], &answer["hits"][0]["first_stage_rank"]), (&json!(1), &json!(2)));
     assert_eq!((&answer["adapter"], &answer["n_candidates"]), (&Value::Null, &json!(3)));
-    let scores: Vec<f64> =
-        answer["hits"].as_array().unwrap().iter().map(|hit| hit["rerank_score"].as_f64().unwrap()).collect();
-    assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)) && scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    let scores = |answer: &Value| -> Vec<f64> {
+        answer["hits"].as_array().unwrap().iter().map(|hit| hit["rerank_score"].as_f64().unwrap()).collect()
+    };
+    let logits = scores(&answer);
+    assert!(
+        logits.iter().any(|score| !(0.0..=1.0).contains(score)) && logits.is_sorted_by(|a, b| a >= b),
+        "{logits:?}"
+    );
+    let answer = lorank.json(&["rerank", "--query", QUERY, "--json", "--activation", "sigmoid", "documents.jsonl"]);
+    for (logit, score) in logits.iter().zip(scores(&answer)) {
+        assert!((1.0 / (1.0 + (-logit).exp()) - score).abs() < 1e-6, "{logit} {score}");
+    }
     assert!(ids(&answer).contains(&"1"), "a document without an id has the number of its line");
 
-    let text = lorank.run_with(
-        &["rerank", "--query", QUERY, "--adapter", "minilm-qa", "--raw-scores", "--top-k", "1", "-"],
-        DOCUMENTS,
-    );
+    let text = lorank.run_with(&["rerank", "--query", QUERY, "--adapter", "minilm-qa", "--top-k", "1", "-"], DOCUMENTS);
     assert!(text.contains("   1    ↑1 ") && text.contains("  bulb\n") && !text.contains("Coffee"), "{text}");
 }
 
 #[test]
 fn score_answers_line_by_line() {
-    let pair = |query: &str, document: &str| json!({"query": query, "document": document}).to_string();
-    let pairs: Vec<String> = (0..40).map(|n| pair("how many", &format!("number {n}"))).collect();
+    // `document` is the older name of `text`.
+    let pair =
+        |n: usize| json!({"query": "how many", ["text", "document"][n % 2]: format!("number {}", n / 2)}).to_string();
+    let pairs: Vec<String> = (0..40).map(pair).collect();
     let mut input = pairs.join("\n");
     let lorank = Lorank::new();
     let scores = lorank.run_with(&["score", "--pairs", "-"], &input);
     let scores: Vec<f64> =
         scores.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["score"].as_f64().unwrap()).collect();
     assert_eq!(scores.len(), 40);
+    assert!(scores.chunks(2).all(|both| both[0] == both[1]), "{scores:?}");
 
     // A bad line ends the work, and takes nothing along that came before it.
     input += "\n{\"query\": \"how many\"}\n";
     let output = lorank.command(&["score", "--pairs", "-"]).write_stdin(input).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(error.contains("line 41 of standard input") && error.contains("missing field `document`"), "{error}");
+    assert!(error.contains("line 41 of standard input") && error.contains("`text` is missing"), "{error}");
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 40);
 }
 
@@ -96,6 +105,32 @@ fn search_reranks_and_says_how() {
     let text = lorank.run(&["search", "--index", "i", "--explain", "--deadline-millis", "0", QUERY]);
     assert!(text.starts_with("in first-stage order: the deadline passed"), "{text}");
     assert!(text.contains("first-stage rank 1, not reranked") && text.contains("\nrerank  "), "{text}");
+}
+
+/// What the registry calls an adapter is a name for it in every command, and so is an alias.
+#[test]
+fn names_of_the_registry_are_names_everywhere() {
+    let lorank = Lorank::new();
+    lorank.run(&["adapters", "add", "mine", "minilm-qa", "--alias", "best"]);
+    lorank.write("documents.jsonl", DOCUMENTS);
+    let documents = DOCUMENTS.replacen("{", "{\"id\": \"coffee\", ", 1);
+    lorank.run_with(&["index", "--index", "i", "-"], &documents);
+    for name in ["mine", "best"] {
+        let answer = lorank.json(&["rerank", "--query", QUERY, "--json", "--adapter", name, "documents.jsonl"]);
+        assert_eq!(answer["adapter"]["id"], name);
+        let answer = lorank.json(&["search", "--index", "i", "--json", "--adapter", name, "light"]);
+        assert_eq!(answer["adapter"]["id"], name);
+        let answer = lorank.json(&["compare", "--index", "i", "--json", "--adapter", name, "light"]);
+        assert_eq!(answer["rankers"][1]["name"], name);
+        let pair = "{\"query\": \"egg\", \"text\": \"A hen lays eggs.\"}\n";
+        let score = |adapter: &str| lorank.run_with(&["score", "--pairs", "-", "--adapter", adapter], pair);
+        assert_eq!(score(name), score("minilm-qa"));
+        lorank.write("pairs.jsonl", pair);
+        let bench = lorank.json(&["bench", "--pairs", "pairs.jsonl", "--runs", "1", "--json", "--adapter", name]);
+        assert_eq!(bench["adapters"], json!([name]));
+    }
+    let (_, error) = lorank.fail(&["rerank", "--query", QUERY, "--adapter", "mien", "documents.jsonl"], "");
+    assert!(error.contains("nor in the registry (mine, best)") && error.contains("did you mean `mine`?"), "{error}");
 }
 
 #[test]

@@ -146,3 +146,25 @@ fn keys_are_read_again_at_sighup() {
     assert!(changed, "the new key is known");
     assert_eq!(status(&old), 401);
 }
+
+/// What somebody needs who only wants a rerank service.
+#[test]
+fn a_server_without_an_index_starts_empty_and_takes_documents() {
+    let lorank = Lorank::new();
+    for args in [&["--listen", "127.0.0.1:0"][..], &["--index", "new/index", "--listen", "127.0.0.1:0"]] {
+        let server = Server::start(&lorank, args);
+        assert_eq!(server.ask("GET", "/ready", "").0, 200);
+        let (status, answer) = server.ask("GET", "/v1/search?q=egg", "");
+        assert_eq!((status, &answer["hits"]), (200, &json!([])), "{answer}");
+        let (status, answer) = server.ask("POST", "/rerank", r#"{"query": "egg", "texts": ["An egg.", "A car."]}"#);
+        assert_eq!((status, &answer[0]["index"]), (200, &json!(0)), "{answer}");
+        let documents = "{\"id\": \"1\", \"text\": \"boiled egg\"}\n";
+        assert_eq!(server.ask_as("application/x-ndjson", "POST", "/v1/documents", documents).0, 200);
+        assert_eq!(server.ask("GET", "/v1/search?q=egg", "").1["hits"][0]["id"], "1");
+        server.kill();
+    }
+    assert!(lorank.path("share/lorank/index/meta.json").is_file() && lorank.path("new/index/meta.json").is_file());
+    let output = lorank.command(&["info", "--index", "new/index", "--json"]).output().unwrap();
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(info["index"]["n_documents"], 1);
+}

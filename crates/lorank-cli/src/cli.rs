@@ -1,6 +1,7 @@
 //! The command line as a whole, and which command runs. Each command's own arguments stand beside the command.
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     adapters, bench, compare, completions, config, delete, experiments, health, index, info, key, rerank, score,
@@ -49,7 +50,7 @@ pub(crate) enum Command {
 impl Cli {
     /// Reads the arguments of this process. What clap found is returned too: it knows where each value comes from.
     pub(crate) fn read() -> Result<(Self, ArgMatches), clap::Error> {
-        let matches = Self::command().try_get_matches()?;
+        let matches = without_empty_variables(Self::command()).try_get_matches()?;
         Ok((Self::from_arg_matches(&matches)?, matches))
     }
 
@@ -78,6 +79,14 @@ impl Cli {
             Command::Notices(_) => notices::run(),
         }
     }
+}
+
+/// The command with variables of the environment that are empty left unread: an empty variable is as good as none, as with the
+/// other tools of a shell.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// What was found for the command that runs, below the commands that it belongs to.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use lorank_core::ErrorKind;
+use lorank_core::{ErrorKind, Misfit};
 
 use crate::output::StdoutClosed;
 use crate::output::text::one_line;
@@ -42,17 +42,52 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let (bold, plain) = (crate::output::style::ERROR.render(), crate::output::style::ERROR.render_reset());
-    let mut lines = error.chain().map(|cause| one_line(&cause.to_string()));
-    anstream::eprintln!("{bold}error:{plain} {}", lines.next().unwrap_or_default());
-    for line in lines {
-        anstream::eprintln!("  because: {line}");
+    let mut causes = error.chain().map(|cause| lines(cause).join("\n    "));
+    anstream::eprintln!("{bold}error:{plain} {}", causes.next().unwrap_or_default());
+    for cause in causes {
+        anstream::eprintln!("  because: {cause}");
     }
     ExitCode::from(kind_of(error).map_or(FAILURE, status_of))
 }
 
+/// What is wrong with a number, in the words of its parser and in plain ones.
+const NUMBERS: [(&str, &str); 7] = [
+    ("number would be zero for non-zero type", "it must be at least 1"),
+    ("invalid digit found in string", "it must be a whole number"),
+    ("cannot parse integer from empty string", "it must be a whole number"),
+    ("number too large to fit in target type", "it is too large"),
+    ("number too small to fit in target type", "it is too small"),
+    ("invalid float literal", "it must be a number"),
+    ("cannot parse float from empty string", "it must be a number"),
+];
+
+/// Prints what is wrong with the arguments, or the help that was asked for.
+pub(crate) fn print_usage(error: &clap::Error) {
+    if error.kind() != clap::error::ErrorKind::ValueValidation {
+        // Where even this cannot be printed, the status still tells.
+        let _ = error.print();
+        return;
+    }
+    let text = error.render().ansi().to_string();
+    anstream::eprint!("{}", NUMBERS.iter().fold(text, |text, (parser, plain)| text.replace(parser, plain)));
+}
+
 /// An error and its causes on one line.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
-    one_line(&lorank_core::with_causes(error))
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    one_line(&causes.map(|cause| lines(cause).join(" ")).collect::<Vec<_>>().join(": "))
+}
+
+/// What a cause says: one line, but for TOML's reader, which shows the line of the file with a mark below what is wrong in it.
+fn lines(cause: &(dyn Error + 'static)) -> Vec<String> {
+    let Some(error) = cause.downcast_ref::<toml::de::Error>() else { return vec![one_line(&cause.to_string())] };
+    let text = error.to_string();
+    let place = text.trim_end().strip_suffix(error.message()).unwrap_or_default();
+    let misfit = Misfit::of(error.message()).to_string();
+    // What is not about a value is in TOML's own words.
+    let problem = if misfit.starts_with("is refused: ") { error.message().to_owned() } else { misfit };
+    let without_control = |line: &str| line.replace(char::is_control, " ");
+    place.trim_end().lines().map(without_control).chain([one_line(&problem)]).collect()
 }
 
 fn is_closed_stdout(cause: &(dyn Error + 'static)) -> bool {
@@ -72,7 +107,10 @@ mod tests {
         for (error, status) in [
             (WrongUsage("no index".into()).into(), Some(WRONG_USAGE)),
             (lorank_server::Error::NoBaseModel.into(), Some(WRONG_USAGE)),
-            (Err::<(), _>(lorank_server::Error::NoIndex).context("could not start").unwrap_err(), Some(WRONG_USAGE)),
+            (
+                Err::<(), _>(lorank_server::Error::NoDataFolder).context("could not start").unwrap_err(),
+                Some(WRONG_USAGE),
+            ),
             (lorank_server::Error::Index(lorank_tantivy::Error::NoIndex { dir: "i".into() }).into(), Some(FAILURE)),
             (io_error(), None),
         ] {

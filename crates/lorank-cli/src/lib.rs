@@ -37,8 +37,7 @@ pub fn main() -> ExitCode {
     match Cli::read() {
         Ok((cli, matches)) => run(&cli, &matches).map_or_else(|error| failure::report(&error), |()| ExitCode::SUCCESS),
         Err(error) => {
-            // Where even this cannot be printed, the status still tells.
-            let _ = error.print();
+            failure::print_usage(&error);
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::WRONG_USAGE))
         }
     }

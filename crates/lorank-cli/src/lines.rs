@@ -5,7 +5,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use serde::de::DeserializeOwned;
+use lorank_core::{Misfit, syntax_problem};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
 
 /// The longest line. A longer one is a file of another kind, or an attack.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -65,16 +67,17 @@ impl JsonLines {
     }
 
     fn parse<T: DeserializeOwned>(&self, line: &[u8]) -> anyhow::Result<(u64, T)> {
-        let parsed: Result<T, serde_json::Error> = serde_json::from_slice(line.trim_ascii_end());
-        // The parser counts lines too, and would say `line 1`.
-        let bad = |error: serde_json::Error| {
-            let text = error.to_string();
-            let cause = text
-                .rsplit_once(" at line 1 column ")
-                .map_or(text.clone(), |(cause, column)| format!("{cause}, at column {column}"));
-            anyhow!(cause).context(format!("{} is not what it should be", self.place()))
-        };
-        parsed.map(|value| (self.n_lines, value)).map_err(bad)
+        let line = line.trim_ascii();
+        let bad = |problem: String| anyhow!(problem).context(format!("{} is not what it should be", self.place()));
+        // A list would be taken for the values of an object's keys, in the order of their declaration.
+        if line.first() == Some(&b'[') && serde_json::from_slice::<IgnoredAny>(line).is_ok() {
+            return Err(bad("it must be an object, not an array".to_owned()));
+        }
+        let mut deserializer = serde_json::Deserializer::from_slice(line);
+        let value = serde_path_to_error::deserialize(&mut deserializer)
+            .map_err(|error| bad(problem(error.inner(), &error.path().to_string())))?;
+        deserializer.end().map_err(|error| bad(problem(&error, ".")))?;
+        Ok((self.n_lines, value))
     }
 
     fn place(&self) -> String {
@@ -82,19 +85,39 @@ impl JsonLines {
     }
 }
 
+/// What is wrong with a line, or with the value at a path in it. The parser counts lines too, and would say `line 1`.
+fn problem(error: &serde_json::Error, path: &str) -> String {
+    let text = error.to_string();
+    let (message, column) = text.rsplit_once(" at line 1 column ").map_or((text.as_str(), None), |(m, c)| (m, Some(c)));
+    if error.classify() == Category::Data {
+        let misfit = Misfit::of(message);
+        let name = misfit.path(if path == "." { "" } else { path });
+        return name.map_or_else(|| format!("it {}", misfit.problem), |name| format!("`{name}` {}", misfit.problem));
+    }
+    let problem = syntax_problem(message);
+    column.map_or(problem.clone(), |column| format!("{problem}, at column {column}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
-    fn read(text: &'static str) -> (Vec<(u64, Vec<u32>)>, Option<String>) {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Line {
+        n: u32,
+    }
+
+    fn read(text: &'static str) -> (Vec<(u64, u32)>, Option<String>) {
         let mut lines = JsonLines::new("pairs.jsonl", Box::new(text.as_bytes()));
         let mut good = Vec::new();
         loop {
-            match lines.next() {
+            match lines.next::<Line>() {
                 None => return (good, None),
-                Some(Ok(line)) => good.push(line),
+                Some(Ok((number, line))) => good.push((number, line.n)),
                 Some(Err(error)) => {
-                    assert!(lines.next::<Vec<u32>>().is_none(), "nothing follows an error");
+                    assert!(lines.next::<Line>().is_none(), "nothing follows an error");
                     return (good, Some(format!("{error:#}")));
                 }
             }
@@ -103,15 +126,33 @@ mod tests {
 
     #[test]
     fn blank_lines_are_passed_over_and_counted() {
-        assert_eq!(read("\u{feff}[1]\r\n\n  \n[2,3]"), (vec![(1, vec![1]), (4, vec![2, 3])], None));
+        assert_eq!(read("\u{feff}{\"n\": 1}\r\n\n  \n{\"n\": 2}"), (vec![(1, 1), (4, 2)], None));
         assert_eq!(read(""), (vec![], None));
     }
 
     #[test]
     fn a_bad_line_is_named() {
-        let (good, error) = read("[1]\n[2\n[3]\n");
-        assert_eq!(good, [(1, vec![1])]);
-        let expected = "line 2 of pairs.jsonl is not what it should be: EOF while parsing a list, at column 2";
-        assert_eq!(error.as_deref(), Some(expected));
+        for (line, problem) in [
+            ("{\"n\": 2", "the text ends within an object, at column 7"),
+            ("{", "the text ends within an object, at column 1"),
+            ("{'n': 2}", "a key must be a string in double quotes, at column 2"),
+            ("{\"n\": 2} x", "there is more after the end of the value, at column 10"),
+            ("n,text", "`true`, `false` or `null` is expected, at column 2"),
+            ("{\"n\": 2.5}", "`n` must be a whole number from 0 to 4294967295, not `2.5`"),
+            ("{\"n\": \"2\"}", "`n` must be a whole number from 0 to 4294967295, not \"2\""),
+            ("{\"m\": 2}", "`n` is missing"),
+            ("{\"n\": 1, \"n\": 2}", "`n` is given twice"),
+            ("[2]", "it must be an object, not an array"),
+            ("[\"a\", \"b\"]", "it must be an object, not an array"),
+            ("7", "it must be an object, not `7`"),
+            ("\"a\"", "it must be an object, not \"a\""),
+            ("null", "it must be an object, not `null`"),
+        ] {
+            let text: &'static str = Box::leak(format!("{{\"n\": 1}}\n{line}\n{{\"n\": 3}}\n").into_boxed_str());
+            let (good, error) = read(text);
+            assert_eq!(good, [(1, 1)]);
+            let expected = format!("line 2 of pairs.jsonl is not what it should be: {problem}");
+            assert_eq!(error, Some(expected), "{line}");
+        }
     }
 }

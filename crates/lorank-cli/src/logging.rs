@@ -54,7 +54,11 @@ impl LogArgs {
         let filter = EnvFilter::try_new(filter).expect("given filters are parsed with the arguments");
         let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
         let lines: BoxedLayer = match self.log_format {
-            LogFormat::Text => lines.with_ansi(has_colour()).with_filter(filter).boxed(),
+            // Who reads warnings knows nothing of the program's modules; who asks for more does.
+            LogFormat::Text => {
+                let shows_target = self.verbose > 1 || self.log.is_some();
+                lines.with_target(shows_target).with_ansi(has_colour()).with_filter(filter).boxed()
+            }
             LogFormat::Json => lines.json().with_filter(filter).boxed(),
         };
         let layers: Vec<BoxedLayer> = traces.into_iter().chain([lines]).collect();

@@ -5,15 +5,21 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use indicatif::{HumanBytes, ProgressBar};
 use lorank_core::{ModelVersion, Reranker};
-use lorank_server::{FoundAdapter, LoadEvent, LoadedModels, ModelLoader, ModelSection, ModelSource};
+use lorank_server::{
+    AdapterSpec, DataFolder, FoundAdapter, LoadEvent, LoadedModels, ModelLoader, ModelSection, ModelSource,
+};
 
 use crate::environment;
 use crate::output::progress;
 
-/// Loads a base model and its adapters.
-pub(crate) fn load(section: &ModelSection, is_quiet: bool) -> anyhow::Result<LoadedModels> {
+/// Loads a base model and its adapters, which may be named as the registry names them.
+pub(crate) fn load(section: &ModelSection, data: Option<DataFolder>, is_quiet: bool) -> anyhow::Result<LoadedModels> {
     let progress = progress::spinner("loading the model", is_quiet);
-    let models = loader(&progress, is_quiet).load(section)?;
+    let is_word = |spec: &AdapterSpec| matches!(spec, AdapterSpec::Adapter { source: ModelSource::Word(_), .. });
+    // A registry that nobody asks for is not opened.
+    let data = data.filter(|_| section.adapters.iter().any(is_word));
+    let registry = data.map(|folder| folder.registry()).transpose()?.map(Arc::new);
+    let models = ModelLoader { registry, ..loader(&progress, is_quiet) }.load(section)?;
     progress.finish_and_clear();
     Ok(models)
 }
@@ -30,7 +36,7 @@ pub(crate) fn find_adapter(source: &ModelSource, is_quiet: bool) -> anyhow::Resu
 pub(crate) fn loader(progress: &ProgressBar, is_quiet: bool) -> ModelLoader {
     let progress = progress.clone();
     let on_event = move |event: &LoadEvent<'_>| show(event, &progress, is_quiet);
-    ModelLoader { hub: Some(environment::hub()), on_event: Some(Arc::new(on_event)) }
+    ModelLoader { hub: Some(environment::hub()), on_event: Some(Arc::new(on_event)), registry: None }
 }
 
 fn show(event: &LoadEvent<'_>, progress: &ProgressBar, is_quiet: bool) {

@@ -30,6 +30,8 @@ pub enum ErrorKind {
     ClientTimeout,
     /// Too many requests; a later one may succeed.
     Overloaded,
+    /// The deadline passed before there was an answer.
+    DeadlineExceeded,
     /// A part that is needed is missing, not ready or not reachable.
     Unavailable,
     /// A bug, or a failure of the system.
@@ -38,7 +40,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::Invalid,
         Self::TooLarge,
@@ -50,6 +52,7 @@ impl ErrorKind {
         Self::Conflict,
         Self::ClientTimeout,
         Self::Overloaded,
+        Self::DeadlineExceeded,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -68,6 +71,7 @@ impl ErrorKind {
             Self::Conflict => "conflict",
             Self::ClientTimeout => "client_timeout",
             Self::Overloaded => "overloaded",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }

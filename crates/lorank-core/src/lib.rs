@@ -26,6 +26,7 @@
 //! assert_eq!(&*found[0].text, "new");
 //! ```
 
+mod activation;
 mod blend;
 mod candidate;
 mod causes;
@@ -37,7 +38,9 @@ mod group;
 mod hit;
 mod html;
 mod id;
+mod misfit;
 mod model;
+mod nearest;
 mod order;
 mod query;
 mod retrieval;
@@ -46,6 +49,7 @@ mod snippet;
 mod stages;
 mod value;
 
+pub use activation::Activation;
 pub use blend::{Blend, BlendWeight, NotAWeight, blend};
 pub use candidate::Candidate;
 pub use causes::{BoxError, with_causes};
@@ -57,7 +61,9 @@ pub use group::Group;
 pub use hit::{Hit, RankedBy, ScoreOrigin};
 pub use html::escape_html;
 pub use id::{AdapterId, Digest, DocumentId, ParseIdError};
+pub use misfit::{Misfit, syntax_problem};
 pub use model::{AdapterVersion, ModelVersion, Precision};
+pub use nearest::nearest_name;
 pub use order::reranked_order;
 pub use query::{Fuzzy, Query, QuerySyntax};
 pub use retrieval::{Facet, FacetBy, FacetCounts, FacetRequest, Retrieval, Retrieved, SortKey, SortOrder, TotalHits};

@@ -203,6 +203,7 @@ fn exposure(index: &str, trial: &Trial, answered: &ExperimentAnswer, assigned: O
         query: trial.request.query.text.clone(),
         assigned,
         hits: answer.ranking.iter().map(|id| id.as_str().to_owned()).collect(),
+        first_rank: trial.request.offset.saturating_add(1),
         latency_micros: u64::try_from(answer.timings.total.as_micros()).unwrap_or(u64::MAX),
         fallback: answer.fallback.as_ref().map(|fallback| fallback.reason().to_owned()).or_else(failed_arm),
         model: answer.model.as_ref().map(version),

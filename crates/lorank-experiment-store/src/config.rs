@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lorank_experiments::CLOCK_SKEW_MILLIS;
+
 /// The limits and settings of an [`ExperimentStore`](crate::ExperimentStore).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
@@ -15,12 +17,27 @@ pub struct StoreConfig {
     pub experiments_max: usize,
     /// How soon another process's change of an experiment is seen, a millisecond at the soonest.
     pub refresh: Duration,
-    /// The actions that count as a click.
+    /// The actions that count as a click, in upper or lower case.
     pub click_actions: Vec<String>,
+    /// How far the clocks of clients may be off. An event further in the future is refused; one that is further before its
+    /// answer is kept and counts for nothing.
+    pub clock_skew: Duration,
+}
+
+impl StoreConfig {
+    /// Whether an action counts as a click.
+    pub fn is_click(&self, action_name: &str) -> bool {
+        self.click_actions.iter().any(|action| action.eq_ignore_ascii_case(action_name))
+    }
+
+    pub(crate) fn clock_skew_millis(&self) -> i64 {
+        i64::try_from(self.clock_skew.as_millis()).unwrap_or(i64::MAX)
+    }
 }
 
 impl Default for StoreConfig {
-    /// A queue of 8,192 or 64 MiB, submissions of 1,000, 1,000 experiments, a look at the file each second, and the usual clicks.
+    /// A queue of 8,192 or 64 MiB, submissions of 1,000, 1,000 experiments, a look at the file each second, the usual clicks, and
+    /// clocks that are off by an hour.
     fn default() -> Self {
         Self {
             queue_max: 8_192,
@@ -29,6 +46,7 @@ impl Default for StoreConfig {
             experiments_max: 1_000,
             refresh: Duration::from_secs(1),
             click_actions: ["click", "click_through", "item_click"].map(str::to_owned).into(),
+            clock_skew: Duration::from_millis(CLOCK_SKEW_MILLIS.unsigned_abs()),
         }
     }
 }

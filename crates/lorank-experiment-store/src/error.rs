@@ -110,7 +110,7 @@ impl ExperimentStoreError {
     }
 
     /// The field of the definition or of the record that the error is about.
-    pub fn field(&self) -> Option<&'static str> {
+    pub fn field(&self) -> Option<&str> {
         match self {
             Self::Experiment(error) => error.field(),
             _ => None,

@@ -11,8 +11,8 @@ use lorank_experiments::{Assigned, Exposure};
 use rusqlite::Connection;
 use serde::{Serialize, Serializer};
 
-use crate::ExperimentStoreError;
-use crate::read::{each_exposure, events_on, json_array, snapshot};
+use crate::read::{click_actions, each_exposure, events_on, json_array, snapshot};
+use crate::{ExperimentStoreError, StoreConfig, attribution};
 
 /// The columns of a [`QueryRow`].
 const QUERY_COLUMNS: &[&str] = &[
@@ -132,17 +132,17 @@ impl Serialize for Text<'_> {
 pub(crate) fn queries(
     connection: &mut Connection,
     experiment: &str,
-    click_actions: &[String],
+    config: &StoreConfig,
     to: impl Write,
 ) -> Result<u64, ExperimentStoreError> {
     let transaction = snapshot(connection)?;
-    let actions = json_array(click_actions);
+    let (actions, skew) = (click_actions(config), config.clock_skew_millis());
     let mut table = Table::new(to, QUERY_COLUMNS)?;
     each_exposure(&transaction, experiment, |exposure, assigned| {
         let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
         let clicks: Vec<(usize, i64)> = events
             .iter()
-            .filter_map(|stored| Some((exposure.rank_of(&stored.event)?, stored.event.at_millis)))
+            .filter_map(|stored| Some((attribution::rank(&exposure, &stored.event, skew)?, stored.event.at_millis)))
             .collect();
         table.write(query_row(&exposure, &assigned, &clicks, events.len() - clicks.len()))
     })?;
@@ -152,14 +152,14 @@ pub(crate) fn queries(
 pub(crate) fn events(
     connection: &mut Connection,
     experiment: &str,
-    click_actions: &[String],
+    config: &StoreConfig,
     to: impl Write,
 ) -> Result<u64, ExperimentStoreError> {
     let transaction = snapshot(connection)?;
     let mut table = Table::new(to, EVENT_COLUMNS)?;
     each_exposure(&transaction, experiment, |exposure, assigned| {
         for stored in events_on(&transaction, &exposure.request_id, None)? {
-            let rank = exposure.rank_of(&stored.event);
+            let rank = attribution::rank(&exposure, &stored.event, config.clock_skew_millis());
             let event = &stored.event;
             table.write(EventRow {
                 request_id: Text(&exposure.request_id),
@@ -172,7 +172,7 @@ pub(crate) fn events(
                 event_id: event.event_id.as_deref().map(Text),
                 at_millis: event.at_millis,
                 action_name: Text(&event.action_name),
-                is_click: click_actions.contains(&event.action_name),
+                is_click: config.is_click(&event.action_name),
                 object_id: event.object_id.as_deref().map(Text),
                 object_id_field: event.object_id_field.as_deref().map(Text),
                 ordinal: event.ordinal,

@@ -6,9 +6,10 @@ use rusqlite::{Connection, named_params};
 pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO exposures (request_id, experiment, unit, arm, arm_name, forced, teams,
-                                index_name, query, hits, latency_micros, fallback, model, at_millis)
+                                index_name, query, hits, first_rank, latency_micros, fallback, model, at_millis)
          VALUES (:request_id, :experiment, :unit, :arm, :arm_name, :forced, :teams,
-                 :index_name, :query, :hits, :latency_micros, :fallback, :model, :at_millis) ON CONFLICT DO NOTHING",
+                 :index_name, :query, :hits, :first_rank, :latency_micros, :fallback, :model, :at_millis)
+         ON CONFLICT DO NOTHING",
     )?;
     let assigned = exposure.assigned.as_ref();
     statement.execute(named_params! {
@@ -22,6 +23,7 @@ pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite
         ":index_name": exposure.index,
         ":query": exposure.query,
         ":hits": serde_json::Value::from(exposure.hits.clone()).to_string(),
+        ":first_rank": clamped(exposure.first_rank as u64),
         ":latency_micros": clamped(exposure.latency_micros),
         ":fallback": exposure.fallback,
         ":model": exposure.model,

@@ -35,6 +35,7 @@
 //!         teams: vec![],
 //!     }),
 //!     hits: vec!["lamps".into(), "eggs".into()],
+//!     first_rank: 1,
 //!     latency_micros: 31_000,
 //!     fallback: None,
 //!     model: None,
@@ -49,11 +50,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attribution;
 mod config;
 mod definitions;
 mod error;
 mod export;
 mod insert;
+mod pages;
 mod read;
 mod results;
 mod retention;
@@ -66,5 +69,5 @@ mod writer;
 
 pub use config::StoreConfig;
 pub use error::ExperimentStoreError;
-pub use results::{Forgotten, JoinCounts, Records, ShadowSummary, StoreStats, Submitted};
+pub use results::{Forgotten, JoinCounts, Records, ShadowSummary, StoreStats, Submitted, Unattributed};
 pub use store::{Amendment, ExperimentStore};

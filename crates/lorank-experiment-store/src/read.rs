@@ -5,13 +5,26 @@ use std::sync::Arc;
 use lorank_experiments::{Assigned, Click, Event, Exposure, QueryRecord};
 use rusqlite::{Connection, Row, Transaction};
 
-use crate::{ExperimentStoreError, JoinCounts, StoreStats, definitions};
+use crate::pages::Pages;
+use crate::{ExperimentStoreError, JoinCounts, StoreConfig, StoreStats, attribution, definitions};
 
 /// An event as it is read back.
 pub(crate) struct StoredEvent {
     pub(crate) event: Event,
     /// The event's attributes as they are kept, in JSON.
     pub(crate) attributes_json: String,
+}
+
+const READ_EXPOSURES: &str = "read the exposures";
+
+const SELECT_EXPOSURES: &str =
+    "SELECT request_id, experiment, unit, arm, arm_name, forced, teams, index_name, query, hits, first_rank, latency_micros,
+            fallback, model, at_millis
+     FROM exposures";
+
+/// The actions that count as a click, as [`events_on`] takes them.
+pub(crate) fn click_actions(config: &StoreConfig) -> String {
+    json_array(&config.click_actions.iter().map(|action| action.to_ascii_lowercase()).collect::<Vec<_>>())
 }
 
 /// A list of texts as a JSON array: SQL reads lists in this form, and exports write them so.
@@ -23,19 +36,36 @@ pub(crate) fn json_array(texts: &[String]) -> String {
 pub(crate) fn records(
     connection: &mut Connection,
     experiment: &str,
-    click_actions: &[String],
+    config: &StoreConfig,
     mut visit: impl FnMut(QueryRecord),
 ) -> Result<JoinCounts, ExperimentStoreError> {
     let transaction = snapshot(connection)?;
-    let actions = json_array(click_actions);
+    let (actions, skew) = (click_actions(config), config.clock_skew_millis());
+    let pages = Pages::read(&transaction, experiment)?;
     let mut counts = JoinCounts { n_unknown_events: n_unknown_events(&transaction)?, ..JoinCounts::default() };
     each_exposure(&transaction, experiment, |exposure, assigned| {
-        let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
-        let clicks: Vec<Click> = events.iter().filter_map(|stored| click(&exposure, &stored.event)).collect();
+        if pages.is_continuation(&exposure.request_id) {
+            return Ok(());
+        }
+        let mut joined = |exposure: &Exposure| -> Result<Vec<Click>, ExperimentStoreError> {
+            let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
+            let clicks: Vec<Click> = events.iter().filter_map(|stored| click(exposure, &stored.event, skew)).collect();
+            counts.n_clicks += clicks.len() as u64;
+            counts.n_clicks_outside += (events.len() - clicks.len()) as u64;
+            Ok(clicks)
+        };
+        let clicks = joined(&exposure)?;
+        let mut record = record(exposure, assigned, clicks);
+        for page in pages.after(&record.request_id) {
+            let (page, assigned) = one_exposure(&transaction, experiment, page)?;
+            record.clicks.extend(joined(&page)?);
+            if page.hits.len() > record.n_hits {
+                (record.n_hits, record.teams) = (page.hits.len(), assigned.teams);
+            }
+        }
+        record.clicks.sort_by_key(|click| click.at_millis);
         counts.n_records += 1;
-        counts.n_clicks += clicks.len() as u64;
-        counts.n_clicks_outside += (events.len() - clicks.len()) as u64;
-        visit(record(exposure, assigned, clicks));
+        visit(record);
         Ok(())
     })?;
     Ok(counts)
@@ -65,26 +95,41 @@ pub(crate) fn each_exposure(
     experiment: &str,
     mut visit: impl FnMut(Exposure, Assigned) -> Result<(), ExperimentStoreError>,
 ) -> Result<(), ExperimentStoreError> {
-    const WHAT: &str = "read the exposures";
     definitions::get(connection, experiment)?;
-    let sql =
-        "SELECT request_id, experiment, unit, arm, arm_name, forced, teams, index_name, query, hits, latency_micros,
-                      fallback, model, at_millis
-               FROM exposures WHERE experiment = ?1 ORDER BY at_millis, seq";
-    let mut statement = connection.prepare(sql).map_err(ExperimentStoreError::database(WHAT))?;
-    let mut rows = statement.query([experiment]).map_err(ExperimentStoreError::database(WHAT))?;
-    while let Some(row) = rows.next().map_err(ExperimentStoreError::database(WHAT))? {
-        let (mut exposure, assigned, hits) = exposure(row).map_err(ExperimentStoreError::database(WHAT))?;
-        exposure.hits = serde_json::from_str(&hits).map_err(|source| ExperimentStoreError::Corrupt {
-            what: format!("the exposure of request `{}`", exposure.request_id),
-            source: Arc::new(source),
-        })?;
+    let sql = format!("{SELECT_EXPOSURES} WHERE experiment = ?1 ORDER BY at_millis, seq");
+    let mut statement = connection.prepare(&sql).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
+    let mut rows = statement.query([experiment]).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
+    while let Some(row) = rows.next().map_err(ExperimentStoreError::database(READ_EXPOSURES))? {
+        let (exposure, assigned) = with_hits(exposure(row).map_err(ExperimentStoreError::database(READ_EXPOSURES))?)?;
         visit(exposure, assigned)?;
     }
     Ok(())
 }
 
-/// The events on an answer, oldest first: those of some actions, or of all.
+/// The exposure of a request in an experiment, which is known to be there.
+fn one_exposure(
+    connection: &Connection,
+    experiment: &str,
+    request_id: &str,
+) -> Result<(Exposure, Assigned), ExperimentStoreError> {
+    let read = || -> rusqlite::Result<_> {
+        let sql = format!("{SELECT_EXPOSURES} WHERE request_id = ?1 AND experiment = ?2");
+        connection.prepare_cached(&sql)?.query_row([request_id, experiment], exposure)
+    };
+    with_hits(read().map_err(ExperimentStoreError::database(READ_EXPOSURES))?)
+}
+
+fn with_hits(
+    (mut exposure, assigned, hits): (Exposure, Assigned, String),
+) -> Result<(Exposure, Assigned), ExperimentStoreError> {
+    exposure.hits = serde_json::from_str(&hits).map_err(|source| ExperimentStoreError::Corrupt {
+        what: format!("the exposure of request `{}`", exposure.request_id),
+        source: Arc::new(source),
+    })?;
+    Ok((exposure, assigned))
+}
+
+/// The events on an answer, oldest first: those of some actions (in lower case), or of all.
 pub(crate) fn events_on(
     connection: &Connection,
     request_id: &str,
@@ -95,7 +140,7 @@ pub(crate) fn events_on(
             "SELECT event_id, query_id, client_id, session_id, action_name, object_id, object_id_field, ordinal, message,
                     attributes, at_millis
              FROM events
-             WHERE query_id = ?1 AND (?2 IS NULL OR action_name IN (SELECT value FROM json_each(?2)))
+             WHERE query_id = ?1 AND (?2 IS NULL OR lower(action_name) IN (SELECT value FROM json_each(?2)))
              ORDER BY at_millis, seq",
         )?;
         statement.query_map((request_id, actions), event)?.collect()
@@ -103,8 +148,8 @@ pub(crate) fn events_on(
     read().map_err(ExperimentStoreError::database("read the events"))
 }
 
-fn click(exposure: &Exposure, event: &Event) -> Option<Click> {
-    exposure.rank_of(event).map(|rank| Click { rank, at_millis: event.at_millis })
+fn click(exposure: &Exposure, event: &Event, clock_skew_millis: i64) -> Option<Click> {
+    attribution::rank(exposure, event, clock_skew_millis).map(|rank| Click { rank, at_millis: event.at_millis })
 }
 
 fn record(exposure: Exposure, assigned: Assigned, clicks: Vec<Click>) -> QueryRecord {
@@ -144,6 +189,7 @@ fn exposure(row: &Row<'_>) -> rusqlite::Result<(Exposure, Assigned, String)> {
         query: row.get("query")?,
         assigned: None,
         hits: Vec::new(),
+        first_rank: row.get("first_rank")?,
         latency_micros: row.get("latency_micros")?,
         fallback: row.get("fallback")?,
         model: row.get("model")?,

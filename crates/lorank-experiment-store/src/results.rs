@@ -9,6 +9,34 @@ pub struct Submitted {
     pub accepted: usize,
     /// How many were known already.
     pub duplicates: usize,
+    /// How many of the new events are kept and belong to no answer.
+    pub unattributed: Unattributed,
+}
+
+/// New events that are kept and belong to no answer, by the reason. An answer that comes later still gets its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unattributed {
+    /// Their `query_id` is missing, or that of no answer so far.
+    pub n_unknown_query: usize,
+    /// Their object, or the rank that stands for it, is none of the answer's hits.
+    pub n_unknown_object: usize,
+    /// They are before their answer, by more than clocks may be off.
+    pub n_before_answer: usize,
+}
+
+impl Unattributed {
+    /// All of them.
+    pub fn n(&self) -> usize {
+        self.n_unknown_query + self.n_unknown_object + self.n_before_answer
+    }
+}
+
+impl std::ops::AddAssign for Unattributed {
+    fn add_assign(&mut self, other: Self) {
+        self.n_unknown_query += other.n_unknown_query;
+        self.n_unknown_object += other.n_unknown_object;
+        self.n_before_answer += other.n_before_answer;
+    }
 }
 
 /// An experiment's answers with their clicks.
@@ -23,11 +51,12 @@ pub struct Records {
 /// What was joined to an experiment's answers, and what was not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JoinCounts {
-    /// The answers.
+    /// The queries: answers, where pages of one query are one.
     pub n_records: u64,
     /// The clicks on their hits.
     pub n_clicks: u64,
-    /// Clicks that named one of these answers, but none of its hits. They are kept, and in no record.
+    /// Clicks that named one of these answers but none of its hits, or are before it by more than clocks may be off. They are kept,
+    /// and in no record.
     pub n_clicks_outside: u64,
     /// Events, over all the store, whose `query_id` is that of no exposure, or missing. They are kept.
     pub n_unknown_events: u64,

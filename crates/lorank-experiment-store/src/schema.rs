@@ -76,6 +76,10 @@ const MIGRATIONS: &[&str] = &[
     -- The index that was searched. Before a server could have several, it had no name.
     ALTER TABLE exposures ADD COLUMN index_name TEXT NOT NULL DEFAULT 'default';
 ",
+    "
+    ALTER TABLE exposures ADD COLUMN first_rank INTEGER NOT NULL DEFAULT 1;
+    CREATE INDEX exposures_of_later_pages ON exposures (experiment) WHERE first_rank > 1;
+",
 ];
 
 /// How often a lock that another process holds is asked for again, every two milliseconds: for ten seconds. SQLite's own

@@ -145,10 +145,22 @@ impl ExperimentStore {
     }
 
     /// Keeps events, all or none, and returns when they are on the disk. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// An event that passes a limit or whose time cannot be; a database that cannot be written.
     pub fn submit(&self, events: Vec<Event>, now_millis: i64) -> Result<Submitted, ExperimentStoreError> {
         self.check_size("events", events.len())?;
-        events.iter().try_for_each(Event::check)?;
-        self.writer.insert(Rows::Events { events, received_millis: now_millis })
+        let clock_skew_millis = self.config.clock_skew_millis();
+        for event in &events {
+            event.check()?;
+            event.check_time(now_millis, clock_skew_millis)?;
+        }
+        self.writer.insert(Rows::Events { events, received_millis: now_millis, clock_skew_millis })
+    }
+
+    /// How far the clocks of clients may be off.
+    pub fn clock_skew_millis(&self) -> i64 {
+        self.config.clock_skew_millis()
     }
 
     /// Returns when everything that was recorded before is on the disk (or counted as lost), and other processes' changes are seen.
@@ -158,7 +170,7 @@ impl ExperimentStore {
 
     /// Hands each answer of an experiment to `visit`, oldest first, its clicks joined, and counts what was joined.
     pub fn read_records(&self, id: &str, visit: impl FnMut(QueryRecord)) -> Result<JoinCounts, ExperimentStoreError> {
-        read::records(&mut self.reader()?, id, &self.config.click_actions, visit)
+        read::records(&mut self.reader()?, id, &self.config, visit)
     }
 
     /// All answers of an experiment, oldest first, their clicks joined. In memory: some 200 bytes each.
@@ -202,12 +214,12 @@ impl ExperimentStore {
 
     /// Writes an experiment's answers as CSV, a row for each, its clicks in one column.
     pub fn export_queries(&self, id: &str, to: impl Write) -> Result<u64, ExperimentStoreError> {
-        export::queries(&mut self.reader()?, id, &self.config.click_actions, to)
+        export::queries(&mut self.reader()?, id, &self.config, to)
     }
 
     /// Writes the events on an experiment's answers as CSV, a row for each, of any action.
     pub fn export_events(&self, id: &str, to: impl Write) -> Result<u64, ExperimentStoreError> {
-        export::events(&mut self.reader()?, id, &self.config.click_actions, to)
+        export::events(&mut self.reader()?, id, &self.config, to)
     }
 
     /// Deletes what is older: exposures with the events on them, events that came in earlier, and shadows' records.

@@ -61,6 +61,7 @@ fn exposure(request_id: &str, at_millis: i64) -> Exposure {
             teams: Vec::new(),
         }),
         hits: ["a", "b", "c"].map(str::to_owned).into(),
+        first_rank: 1,
         latency_micros: 1_500,
         fallback: None,
         model: Some("5eed".into()),
@@ -74,6 +75,7 @@ fn click(query_id: &str, object_id: &str, at_millis: i64) -> Event {
     Event::from_json(json).unwrap()
 }
 
-fn submitted(accepted: usize, duplicates: usize) -> Submitted {
-    Submitted { accepted, duplicates }
+/// What was submitted: how many were new, and how many were known.
+fn counts(submitted: Submitted) -> (usize, usize) {
+    (submitted.accepted, submitted.duplicates)
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use lorank_experiments::{Event, Experiment, Exposure, ShadowRecord};
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::{ExperimentStoreError, StoreConfig, Submitted, definitions, insert};
+use crate::{ExperimentStoreError, StoreConfig, Submitted, Unattributed, attribution, definitions, insert};
 
 /// The most rows in one transaction, give or take a submission.
 const ROWS_MAX: usize = 4_096;
@@ -22,7 +22,7 @@ const ROWS_MAX: usize = 4_096;
 pub(crate) enum Rows {
     Exposures(Vec<Exposure>),
     Shadow(ShadowRecord),
-    Events { events: Vec<Event>, received_millis: i64 },
+    Events { events: Vec<Event>, received_millis: i64, clock_skew_millis: i64 },
 }
 
 /// The writer's thread, as its callers have it. Dropping it writes what still waits, and ends the thread.
@@ -109,7 +109,7 @@ impl WriterHandle {
     /// Inserts rows, and returns when they are on the disk. Waits while the queue is full.
     pub(crate) fn insert(&self, rows: Rows) -> Result<Submitted, ExperimentStoreError> {
         if rows.len() == 0 {
-            return Ok(Submitted { accepted: 0, duplicates: 0 });
+            return Ok(Submitted { accepted: 0, duplicates: 0, unattributed: Unattributed::default() });
         }
         let (reply, answer) = sync_channel(1);
         self.send_and_wait(Request::Insert(Insertion { rows, reply: Some(reply) }), &answer)
@@ -187,15 +187,25 @@ impl Rows {
         }
     }
 
-    /// Inserts those that are new, and says how many.
-    fn insert(&self, connection: &Connection) -> rusqlite::Result<usize> {
+    /// Inserts those that are new, and says how many, and what of them belongs to no answer.
+    fn insert(&self, connection: &Connection) -> rusqlite::Result<(usize, Unattributed)> {
+        let (mut accepted, mut unattributed) = (0, Unattributed::default());
         match self {
-            Self::Exposures(exposures) => exposures.iter().map(|row| insert::exposure(connection, row)).sum(),
-            Self::Shadow(record) => insert::shadow(connection, record),
-            Self::Events { events, received_millis } => {
-                events.iter().map(|row| insert::event(connection, row, *received_millis)).sum()
+            Self::Exposures(exposures) => {
+                accepted =
+                    exposures.iter().map(|row| insert::exposure(connection, row)).sum::<rusqlite::Result<_>>()?;
+            }
+            Self::Shadow(record) => accepted = insert::shadow(connection, record)?,
+            Self::Events { events, received_millis, clock_skew_millis } => {
+                for event in events {
+                    if insert::event(connection, event, *received_millis)? > 0 {
+                        accepted += 1;
+                        unattributed += attribution::unattributed(connection, event, *clock_skew_millis)?;
+                    }
+                }
             }
         }
+        Ok((accepted, unattributed))
     }
 }
 
@@ -275,9 +285,10 @@ impl Writer {
                 self.shared.queue_bytes.fetch_sub(rows.n_bytes(), Ordering::AcqRel);
                 continue;
             };
-            let result = kept
-                .as_ref()
-                .map(|accepted| Submitted { accepted: accepted[at], duplicates: rows.len() - accepted[at] });
+            let result = kept.as_ref().map(|kept| {
+                let (accepted, unattributed) = kept[at];
+                Submitted { accepted, duplicates: rows.len() - accepted, unattributed }
+            });
             // A caller that has gone away needs no answer.
             let _ = reply.send(result.map_err(Clone::clone));
         }
@@ -297,7 +308,7 @@ impl Writer {
     }
 }
 
-fn write(connection: &mut Connection, insertions: &[Insertion]) -> rusqlite::Result<Vec<usize>> {
+fn write(connection: &mut Connection, insertions: &[Insertion]) -> rusqlite::Result<Vec<(usize, Unattributed)>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let accepted =
         insertions.iter().map(|insertion| insertion.rows.insert(&transaction)).collect::<rusqlite::Result<_>>()?;

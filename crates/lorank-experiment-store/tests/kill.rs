@@ -153,6 +153,7 @@ fn exposure(id: &str) -> Exposure {
             teams: Vec::new(),
         }),
         hits: vec![id.into()],
+        first_rank: 1,
         latency_micros: 1,
         fallback: None,
         model: None,

@@ -1,7 +1,5 @@
 //! What can be wrong with an experiment and with the records of one.
 
-use std::sync::Arc;
-
 use lorank_core::ErrorKind;
 
 use crate::ExperimentState;
@@ -62,11 +60,15 @@ pub enum ExperimentError {
         why: String,
     },
     /// An event's JSON does not have the shape of one.
-    #[error("the event is not in the shape of User Behavior Insights (https://ubisearch.dev)")]
+    #[error(
+        "the event is not in the shape of User Behavior Insights (https://ubisearch.dev): {}{problem}",
+        path.as_ref().map(|path| format!("`{path}` ")).unwrap_or_default()
+    )]
     EventShape {
-        /// Why.
-        #[source]
-        source: Arc<serde_json::Error>,
+        /// The path of the value that does not fit, if it is not the event itself.
+        path: Option<String>,
+        /// What is wrong with it.
+        problem: String,
     },
 }
 
@@ -80,10 +82,11 @@ impl ExperimentError {
     }
 
     /// The field that the error is about.
-    pub fn field(&self) -> Option<&'static str> {
+    pub fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } | Self::Record { field, .. } => Some(field),
-            Self::WrongState { .. } | Self::NoRoom { .. } | Self::EventShape { .. } => None,
+            Self::EventShape { path, .. } => path.as_deref(),
+            Self::WrongState { .. } | Self::NoRoom { .. } => None,
         }
     }
 }

@@ -4,8 +4,7 @@
 //! clients differ, both forms are read: the object may stand in `event_attributes.object` or at the top, its id may be
 //! a number, and the time may be a text (ISO 8601, UTC where it names no offset) or milliseconds since 1970.
 
-use std::sync::Arc;
-
+use lorank_core::Misfit;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use time::format_description::well_known::Iso8601;
@@ -91,14 +90,14 @@ struct Position {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "an id, which is a text or a whole number")]
+#[serde(untagged, expecting = "expected a string or a whole number")]
 enum Id {
     Text(String),
     Number(i64),
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a time, which is a text in ISO 8601 or milliseconds since 1970")]
+#[serde(untagged, expecting = "expected a time, as a string in ISO 8601 or as milliseconds since 1970")]
 enum Timestamp {
     Text(String),
     Millis(i64),
@@ -107,8 +106,7 @@ enum Timestamp {
 impl Event {
     /// Reads an event from its JSON, and checks it.
     pub fn from_json(json: Value) -> Result<Self, ExperimentError> {
-        let shape =
-            Shape::deserialize(json).map_err(|source| ExperimentError::EventShape { source: Arc::new(source) })?;
+        let shape: Shape = serde_path_to_error::deserialize(json).map_err(|error| misfit(&error))?;
         let event = Self::from_shape(shape)?;
         event.check()?;
         Ok(event)
@@ -241,6 +239,11 @@ fn check_size(field: &'static str, text: &str, bytes_max: usize) -> Result<(), E
     Err(invalid(field, format!("has {} bytes, more than the {bytes_max} that are kept; shorten it", text.len())))
 }
 
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> ExperimentError {
+    let (misfit, path) = (Misfit::of(&error.inner().to_string()), error.path().to_string());
+    ExperimentError::EventShape { path: misfit.path(if path == "." { "" } else { &path }), problem: misfit.problem }
+}
+
 fn invalid(field: &'static str, why: impl Into<String>) -> ExperimentError {
     ExperimentError::Record { record: "event", field, why: why.into() }
 }
@@ -317,10 +320,10 @@ mod tests {
     fn what_cannot_be_kept_is_refused_by_name() {
         let long = "x".repeat(EVENT_NAME_BYTES_MAX + 1);
         for (json, expected) in [
-            (json!({"timestamp": 5}), "missing field `action_name`"),
-            (json!({"action_name": "click"}), "missing field `timestamp`"),
+            (json!({"timestamp": 5}), "`action_name` is missing"),
+            (json!({"action_name": "click"}), "`timestamp` is missing"),
             (json!({"action_name": "click", "timestamp": "yesterday"}), "`timestamp` of the event is not a time"),
-            (json!({"action_name": "click", "timestamp": 1.5}), "a time, which is"),
+            (json!({"action_name": "click", "timestamp": 1.5}), "`timestamp` must be a time, as a string in ISO 8601"),
             (json!({"action_name": "", "timestamp": 5}), "`action_name` of the event is empty"),
             (json!({"action_name": long, "timestamp": 5}), "`action_name` of the event has 257 bytes"),
             (json!({"action_name": "a", "timestamp": 5, "message": "x".repeat(5_000)}), "`message` of the event has"),
@@ -328,8 +331,17 @@ mod tests {
                 json!({"action_name": "a", "timestamp": 5, "more": "x".repeat(17_000)}),
                 "`event_attributes` of the event",
             ),
-            (json!({"action_name": "a", "timestamp": 5, "event_attributes": {"position": {"ordinal": -1}}}), "-1"),
-            (json!([1, 2]), ""),
+            (
+                json!({"action_name": "a", "timestamp": 5, "event_attributes": {"position": {"ordinal": -1}}}),
+                "`event_attributes.position.ordinal` must be a whole number from 0 to 4294967295, not `-1`",
+            ),
+            (
+                json!({"action_name": "a", "timestamp": 5, "object_id": 1.5}),
+                "`object_id` must be a string or a whole number",
+            ),
+            (json!({"action_name": 3, "timestamp": 5}), "`action_name` must be a string, not `3`"),
+            (json!([1, 2]), "must be an object, not an array"),
+            (json!("click"), "must be an object, not \"click\""),
         ] {
             let error = Event::from_json(json).unwrap_err();
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -18,6 +18,8 @@ pub struct Exposure {
     pub assigned: Option<Assigned>,
     /// The ids of the hits by rank, rank 1 first, up to the last that was returned.
     pub hits: Vec<String>,
+    /// The rank of the first hit that was returned, counted from 1: above 1 for a later page of a query.
+    pub first_rank: usize,
     /// How long the search took.
     pub latency_micros: u64,
     /// The reason, where the answer was in first-stage order although a model was to rerank.

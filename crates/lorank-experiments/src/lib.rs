@@ -54,6 +54,7 @@ mod assignment;
 mod definition;
 mod error;
 mod event;
+mod event_time;
 #[cfg(test)]
 mod examples;
 mod exposure;
@@ -77,6 +78,7 @@ pub use definition::{
 };
 pub use error::ExperimentError;
 pub use event::{EVENT_ATTRIBUTES_BYTES_MAX, EVENT_MESSAGE_BYTES_MAX, EVENT_NAME_BYTES_MAX, Event};
+pub use event_time::CLOCK_SKEW_MILLIS;
 pub use exposure::{Assigned, EXPOSURE_BYTES_MAX, Exposure};
 pub use interleave::{Drafted, NO_TEAM, credits, team_draft};
 pub use layer::{BucketRange, N_BUCKETS};

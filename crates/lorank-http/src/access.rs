@@ -10,7 +10,9 @@ use crate::ServerError;
 /// What a key is for. Each role may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Search, compare, send events.
+    /// Send events, and nothing else: a key that a page may show to everybody.
+    Events,
+    /// Search, compare.
     Search,
     /// Change documents.
     Write,
@@ -20,11 +22,12 @@ pub enum Role {
 
 impl Role {
     /// All roles, the least first.
-    pub const ALL: [Self; 3] = [Self::Search, Self::Write, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Events, Self::Search, Self::Write, Self::Admin];
 
     /// The role's name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Events => "events",
             Self::Search => "search",
             Self::Write => "write",
             Self::Admin => "admin",
@@ -37,7 +40,7 @@ impl FromStr for Role {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|role| role.name() == text);
-        found.ok_or_else(|| format!("`{text}` is not a role; roles are `search`, `write` and `admin`"))
+        found.ok_or_else(|| format!("`{text}` is not a role; roles are `events`, `search`, `write` and `admin`"))
     }
 }
 
@@ -85,10 +88,24 @@ pub struct Access {
 impl Access {
     /// Whether a request with these headers has a key of the role.
     pub(crate) fn check(&self, headers: &HeaderMap, needed: Role) -> Result<(), ServerError> {
+        self.check_role(bearer(headers).and_then(|text| self.role_of(text)), needed)
+    }
+
+    /// The same for events, whose key may stand in the query string, since pages that send them as they are left set no headers. A key
+    /// that can do more may not: addresses are kept in logs and histories.
+    pub(crate) fn check_events(&self, headers: &HeaderMap, key: Option<&str>) -> Result<(), ServerError> {
+        let role = key.filter(|_| bearer(headers).is_none()).and_then(|text| self.role_of(text));
+        match role {
+            None => self.check(headers, Role::Events),
+            Some(Role::Events) => Ok(()),
+            Some(other) => Err(ServerError::KeyInAddress { role: other.name() }),
+        }
+    }
+
+    fn check_role(&self, role: Option<Role>, needed: Role) -> Result<(), ServerError> {
         if self.keys.is_empty() {
             return Ok(());
         }
-        let role = bearer(headers).and_then(|text| self.role_of(text));
         match role {
             None => Err(ServerError::Unauthorized { role: needed.name() }),
             Some(found) if found < needed => Err(ServerError::Forbidden { found: found.name(), needed: needed.name() }),
@@ -141,6 +158,22 @@ mod tests {
                 assert_eq!(check(none, needed), Err("unauthorized"), "{none:?}");
             }
         }
+        for (bearer, key, expected) in [
+            (None, Some("events"), Ok(())),
+            (None, Some("search"), Err("forbidden")),
+            (None, Some("admin"), Err("forbidden")),
+            (None, Some("other"), Err("unauthorized")),
+            (None, Some(""), Err("unauthorized")),
+            (None, None, Err("unauthorized")),
+            (Some("Bearer search"), None, Ok(())),
+            (Some("Bearer search"), Some("other"), Ok(())),
+            (Some("Bearer other"), Some("events"), Err("unauthorized")),
+        ] {
+            let headers = bearer.map(|sent| (header::AUTHORIZATION, sent.parse().unwrap())).into_iter().collect();
+            let found = access.check_events(&headers, key).map_err(|error| wire_word(error.kind()));
+            assert_eq!(found, expected, "{bearer:?} {key:?}");
+        }
+        assert!(Access::default().check_events(&HeaderMap::new(), None).is_ok());
         assert!(Access::default().check(&HeaderMap::new(), Role::Admin).is_ok());
         assert!(!format!("{access:?}").contains(&Key::hash_of("admin")));
     }

@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::{AllowedHost, CorsOrigin, HttpConfig, LiveConfig, ServerError};
+use crate::{AllowedHost, HttpConfig, LiveConfig, ServerError};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -72,12 +72,14 @@ fn check_page(config: &HttpConfig, uri: &Uri, headers: &HeaderMap) -> Result<(),
     Ok(())
 }
 
+/// Whether an origin is that of this server's own pages, or one that the operator allows.
+pub(crate) fn is_own_or_allowed(config: &HttpConfig, origin: &HeaderValue, uri: &Uri, headers: &HeaderMap) -> bool {
+    is_allowed_origin(config, origin) || is_own_origin(origin, uri, headers)
+}
+
 /// Whether pages of this origin may read answers.
 fn is_allowed_origin(config: &HttpConfig, origin: &HeaderValue) -> bool {
-    config.cors_origins.iter().any(|allowed| match allowed {
-        CorsOrigin::Any => true,
-        CorsOrigin::One(one) => one == origin,
-    })
+    config.cors_origins.iter().any(|allowed| allowed.allows(origin))
 }
 
 /// Whether an origin is that of this server's own pages, by the host and port that the request names. The scheme may differ: TLS

@@ -57,12 +57,7 @@ pub(crate) async fn allow(State(config): State<LiveConfig>, request: Request, ne
 /// What a page of an allowed origin asks before a request that has a key or a body of JSON.
 fn is_preflight(origins: &[CorsOrigin], request: &Request) -> bool {
     let origin = request.headers().get(ORIGIN);
-    let is_allowed = |sent: &HeaderValue| {
-        origins.iter().any(|origin| match origin {
-            CorsOrigin::Any => true,
-            CorsOrigin::One(one) => one == sent,
-        })
-    };
+    let is_allowed = |sent: &HeaderValue| origins.iter().any(|origin| origin.allows(sent));
     request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
         && origin.is_some_and(is_allowed)

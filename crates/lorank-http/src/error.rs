@@ -18,11 +18,11 @@ use crate::{DocumentError, excerpt, http_status};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// The body is not JSON. The source says where.
-    #[error("the body is not valid JSON")]
+    /// The body is not JSON.
+    #[error("the body is not valid JSON: {problem}")]
     MalformedJson {
-        /// The parser's own words, with line and column.
-        source: serde_json::Error,
+        /// What is wrong, with line and column.
+        problem: String,
     },
     /// The request cannot be read.
     #[error("the {part} cannot be read: {problem}")]
@@ -83,9 +83,24 @@ pub enum ServerError {
         retry_after: RetryAfter,
     },
     /// The body is not said to be JSON.
-    #[error("the body is said to be {found}; send JSON, with the header `content-type: application/json`")]
+    #[error("unsupported content type {found}; send JSON, with the header `content-type: application/json`")]
     UnsupportedMediaType {
         /// What it is said to be, in words.
+        found: String,
+    },
+    /// The body is in an encoding that is not decoded.
+    #[error("the content encoding `{found}` is not supported; send it plain, or in one of `gzip` and `deflate`")]
+    UnsupportedEncoding {
+        /// The encoding, or all of several.
+        found: String,
+    },
+    /// Text from a page whose origin is not allowed.
+    #[error(
+        "`text/plain` is taken from pages of this server's own origin and of `cors_origins`, and the origin is `{found}`; \
+         send JSON, with the header `content-type: application/json`"
+    )]
+    ForeignText {
+        /// The origin.
         found: String,
     },
     /// The client took too long to send a part of the request.
@@ -109,7 +124,7 @@ pub enum ServerError {
     },
     /// The body is not said to be JSON lines.
     #[error(
-        "the body is said to be {found}; send a document a line, with the header `content-type: application/x-ndjson`"
+        "unsupported content type {found}; send a document a line, with the header `content-type: application/x-ndjson`"
     )]
     NotLines {
         /// What it is said to be, in words.
@@ -192,7 +207,7 @@ pub enum ServerError {
         field: &'static str,
     },
     /// A rerank request with more documents than are taken.
-    #[error("`{field}` has {found} documents, which is above the limit of {max}")]
+    #[error("`{field}` has {found} values, which is above the limit of {max}")]
     TooManyDocuments {
         /// The field.
         field: &'static str,
@@ -209,6 +224,11 @@ pub enum ServerError {
         /// The reason for people.
         message: String,
     },
+    /// The deadline passed before all documents were scored.
+    #[error(
+        "the deadline passed before every document had a score; send fewer or shorter documents, or allow more time"
+    )]
+    DeadlinePassed,
     /// The adapter cannot be taken from where it is said to be.
     #[error("`{source_text}` is no adapter that can be added")]
     AdapterSource {
@@ -255,6 +275,14 @@ pub enum ServerError {
         /// The origin as it was sent.
         origin: String,
     },
+    /// A key in the address that may not stand there.
+    #[error(
+        "a key of the role `{role}` may not be sent in the address; send it in the header `authorization: Bearer KEY`"
+    )]
+    KeyInAddress {
+        /// The key's role.
+        role: &'static str,
+    },
     /// A source of adapters that the operator has not allowed.
     #[error(
         "adapters may not be added from `{source_text}`; the operator allows sources with `--adapter-source` or `adapter_sources`"
@@ -264,7 +292,7 @@ pub enum ServerError {
         source_text: String,
     },
     /// The search panicked.
-    #[error("the search ended in a bug")]
+    #[error("internal error")]
     Panicked {
         /// The panic.
         source: tokio::task::JoinError,
@@ -308,6 +336,7 @@ impl ServerError {
             | Self::UnknownIndex { .. } => ErrorKind::NotFound,
             Self::Unauthorized { .. } => ErrorKind::Unauthenticated,
             Self::Forbidden { .. }
+            | Self::KeyInAddress { .. }
             | Self::SourceNotAllowed { .. }
             | Self::HostNotAllowed { .. }
             | Self::PageNotAllowed { .. } => ErrorKind::Forbidden,
@@ -316,13 +345,17 @@ impl ServerError {
                 ErrorKind::TooLarge
             }
             Self::TooSlow { .. } | Self::BelowRate { .. } => ErrorKind::ClientTimeout,
-            Self::UnsupportedMediaType { .. } | Self::NotLines { .. } => ErrorKind::UnsupportedFormat,
+            Self::UnsupportedMediaType { .. }
+            | Self::ForeignText { .. }
+            | Self::UnsupportedEncoding { .. }
+            | Self::NotLines { .. } => ErrorKind::UnsupportedFormat,
             Self::Overloaded { .. }
             | Self::QueueFull { .. }
             | Self::WouldMissDeadline { .. }
             | Self::TooManyChanges { .. }
             | Self::LaneFull { .. }
             | Self::TooManyBodyBytes { .. } => ErrorKind::Overloaded,
+            Self::DeadlinePassed => ErrorKind::DeadlineExceeded,
             Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
             Self::Documents(error) => error.kind(),
             Self::Registry(error) => error.kind(),

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::encoding::ACCEPTED;
 use crate::wire::{ErrorAnswer, ErrorJson};
 use crate::{RequestId, ServerError, http_status};
 
@@ -21,6 +22,9 @@ pub(crate) fn error_response(error: &ServerError, request_id: &RequestId) -> Res
     let mut response = (status, content_type, error_body(error, request_id)).into_response();
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if matches!(error, ServerError::UnsupportedEncoding { .. }) {
+        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
     }
     if let Some(retry_after) = error.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, retry_after.seconds().into());

@@ -31,7 +31,7 @@ pub fn read_search_filters(bytes: &[u8]) -> bool {
 pub fn read_rerank_body(bytes: &[u8]) -> bool {
     let tei = read_with_lists::<TeiRerank, 1>("a rerank request", bytes, ["texts"], N_DOCUMENTS_MAX);
     let cohere = read_with_lists::<Rerank, 1>("a rerank request", bytes, ["documents"], N_DOCUMENTS_MAX);
-    let score = read_with_lists::<ScoreBody, 6>("a score request", bytes, SCORE_LISTS, N_DOCUMENTS_MAX);
+    let score = read_with_lists::<ScoreBody, 7>("a score request", bytes, SCORE_LISTS, N_DOCUMENTS_MAX);
     let mut lengths = Vec::new();
     lengths.extend(tei.as_ref().map(|body| body.texts.len()));
     if let Ok(body) = &cohere {

@@ -7,12 +7,14 @@ use std::fmt;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use lorank_core::{Misfit, syntax_problem};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 use serde_json::error::Category;
 
 use crate::ServerError;
+use crate::encoding::expect_decoded;
 use crate::lanes::{Lane, Lanes};
 
 /// The longest body that is parsed on a thread of the runtime. It takes some 100 microseconds.
@@ -23,8 +25,9 @@ pub(crate) const VALUES_MAX: usize = 1_000_000;
 
 /// Accepts `application/json` and its kin (`application/vnd.api+json`).
 pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
+    expect_decoded(headers)?;
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Err(ServerError::UnsupportedMediaType { found: "of no type".to_owned() });
+        return Err(ServerError::UnsupportedMediaType { found: "(none)".to_owned() });
     };
     let found = String::from_utf8_lossy(value.as_bytes());
     let essence = found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -64,29 +67,30 @@ pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> 
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         if error.inner().classify() != Category::Data {
-            return ServerError::MalformedJson { source: error.into_inner() };
+            return malformed(error.inner());
         }
         // A body that is not JSON is refused for that, wherever its values do not fit.
         match serde_json::from_str::<IgnoredAny>(text) {
-            Err(source) => ServerError::MalformedJson { source },
+            Err(error) => malformed(&error),
             Ok(_) => refused(expected, error.path(), &without_position(error.inner())),
         }
     })?;
-    deserializer.end().map_err(|source| ServerError::MalformedJson { source })?;
+    deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }
 
-/// The same for a body that must be an object; `problem` says so of another one.
-pub(crate) fn read_object<T: DeserializeOwned>(
-    expected: &'static str,
-    problem: &str,
-    body: &[u8],
-) -> Result<T, ServerError> {
-    if body.trim_ascii_start().first() == Some(&b'{') {
-        return read(expected, body);
-    }
+/// The same for a body that must be an object: a list would be taken for the values of its keys, in the order of their declaration.
+pub(crate) fn read_object<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> Result<T, ServerError> {
+    let found = match body.trim_ascii_start().first() {
+        Some(b'{') => return read(expected, body),
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b'n') => "`null`",
+        Some(b't' | b'f') => "`true` or `false`",
+        _ => "a number",
+    };
     read::<IgnoredAny>(expected, body)?;
-    Err(ServerError::WrongBody { expected, problem: problem.to_owned() })
+    Err(ServerError::WrongBody { expected, problem: format!("it must be an object, not {found}") })
 }
 
 /// Reads what was not text: the keys and values of a query string.
@@ -197,11 +201,16 @@ impl<'de> Visitor<'de> for LengthVisitor {
 #[derive(Deserialize)]
 struct KeyText<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
 
-fn refused(expected: &'static str, path: &serde_path_to_error::Path, problem: &str) -> ServerError {
-    match path.to_string() {
-        path if path == "." => ServerError::WrongBody { expected, problem: problem.to_owned() },
-        field => ServerError::InvalidValue { field, problem: format!("is refused: {problem}") },
+fn refused(expected: &'static str, path: &serde_path_to_error::Path, message: &str) -> ServerError {
+    let (misfit, path) = (Misfit::of(message), path.to_string());
+    match misfit.path(if path == "." { "" } else { &path }) {
+        Some(field) => ServerError::InvalidValue { field, problem: misfit.problem },
+        None => ServerError::WrongBody { expected, problem: format!("it {}", misfit.problem) },
     }
+}
+
+fn malformed(error: &serde_json::Error) -> ServerError {
+    ServerError::MalformedJson { problem: syntax_problem(&error.to_string()) }
 }
 
 /// serde_json skips the texts of unknown keys without looking whether they are UTF-8.
@@ -210,8 +219,7 @@ fn utf8(body: &[u8]) -> Result<&str, ServerError> {
         let before = &body[..error.valid_up_to()];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-        let message = format_args!("invalid unicode code point at line {line} column {column}");
-        ServerError::MalformedJson { source: serde_json::Error::custom(message) }
+        ServerError::MalformedJson { problem: format!("a byte that is not UTF-8 at line {line} column {column}") }
     })
 }
 
@@ -250,27 +258,44 @@ mod tests {
     #[test]
     fn errors_name_a_position_or_a_path() {
         for (body, expected) in [
-            (&b""[..], "the body is not valid JSON: EOF while parsing a value at line 1 column 0"),
-            (b"{\"name\":\n 'a'}", "the body is not valid JSON: expected value at line 2 column 2"),
-            (b"{\"name\": \"a\"} x", "the body is not valid JSON: trailing characters at line 1 column 15"),
+            (&b""[..], "the body is not valid JSON: the text ends where a value is expected at line 1 column 0"),
+            (b"{\"name\":\n 'a'}", "the body is not valid JSON: a value is expected at line 2 column 2"),
+            (
+                b"{\"name\": \"a\"} x",
+                "the body is not valid JSON: there is more after the end of the value at line 1 column 15",
+            ),
             (
                 b"{\"name\": \"a\", \"sizes\": [\"x\"], \n ]",
-                "the body is not valid JSON: key must be a string at line 2 column 2",
+                "the body is not valid JSON: a key must be a string in double quotes at line 2 column 2",
             ),
-            (b"{\"name\": 1} {", "the body is not valid JSON: trailing characters at line 1 column 13"),
-            (b"{\"name\":\n \"\xff\"}", "the body is not valid JSON: invalid unicode code point at line 2 column 3"),
-            (b"{\"name\": 1}", "`name` is refused: invalid type: integer `1`, expected a string"),
             (
-                b"{\"name\": \"a\", \"sizes\": [1, -2]}",
-                "`sizes[1]` is refused: invalid value: integer `-2`, expected usize",
+                b"{\"name\": 1} {",
+                "the body is not valid JSON: there is more after the end of the value at line 1 column 13",
             ),
-            (b"{\"nam\": \"a\"}", "`nam` is refused: unknown field `nam`, expected `name` or `sizes`"),
-            (b"{}", "the body is not a sample: missing field `name`"),
-            (b"7", "the body is not a sample: invalid type: integer `7`, expected struct Sample"),
-            (b"{\"name\": \"a\", \"name\": \"b\"}", "the body is not a sample: duplicate field `name`"),
+            (b"{\"name\":\n \"\xff\"}", "the body is not valid JSON: a byte that is not UTF-8 at line 2 column 3"),
+            (b"{\"name\": 1}", "`name` must be a string, not `1`"),
+            (b"{\"name\": \"a\", \"sizes\": [1, -2]}", "`sizes[1]` must be a whole number of at least 0, not `-2`"),
+            (b"{\"nam\": \"a\"}", "`nam` is unknown; did you mean `name`?"),
+            (b"{\"other\": \"a\"}", "`other` is unknown; the keys are `name`, `sizes`"),
+            (b"{}", "`name` is missing"),
+            (b"7", "the body is not a sample: it must be an object, not `7`"),
+            (b"{\"name\": \"a\", \"name\": \"b\"}", "`name` is given twice"),
         ] {
             assert_eq!(sample(body).unwrap_err(), expected, "{}", String::from_utf8_lossy(body));
         }
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let read = |body: &[u8]| read_object::<Sample>("a sample", body).map_err(|error| with_causes(&error));
+        for (body, found) in
+            [(&b" [\"a\", [1]]"[..], "an array"), (b"\"a\"", "a string"), (b"null", "`null`"), (b"7", "a number")]
+        {
+            let expected = format!("the body is not a sample: it must be an object, not {found}");
+            assert_eq!(read(body), Err(expected));
+        }
+        assert!(read(b"[1").unwrap_err().starts_with("the body is not valid JSON"));
+        assert_eq!(read(b"\n{\"name\": \"a\"}").unwrap().name, "a");
     }
 
     /// Bodies and query strings are refused in the same words.

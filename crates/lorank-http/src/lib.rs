@@ -67,6 +67,7 @@ mod connections;
 mod cors;
 mod docs_page;
 mod documents;
+mod encoding;
 mod error;
 mod error_response;
 mod excerpt;

@@ -55,7 +55,7 @@ impl Api {
 pub(crate) fn without_routes() -> utoipa::openapi::OpenApi {
     let mut api = WithoutRoutes::openapi();
     let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
-        "Keys have the roles `search`, `write` and `admin`; each may do what those before it may. A service without keys needs none.",
+        "Keys have the roles `events`, `search`, `write` and `admin`; each may do what those before it may. A service without keys needs none.",
     ));
     let components = api.components.get_or_insert_default();
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));

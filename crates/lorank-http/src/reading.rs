@@ -18,11 +18,13 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use crate::body_budget::BodyShare;
+use crate::encoding::decoded;
 use crate::{HttpConfig, LiveConfig};
 
 /// A layer that holds a request's body to the limits as they are when it comes.
 pub(crate) async fn limit_body(State(live): State<LiveConfig>, mut request: Request, next: Next) -> Response {
     let config = live.current();
+    request = decoded(request, config.body_bytes_max);
     DefaultBodyLimit::max(config.body_bytes_max).apply(&mut request);
     if request.body().is_end_stream() {
         return next.run(request).await;

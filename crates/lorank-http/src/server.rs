@@ -3,18 +3,23 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Request, State};
-use axum::http::{Method, Uri};
+use axum::body::HttpBody;
+use axum::extract::{Query, Request, State};
+use axum::http::{Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, middleware};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::admission::Admission;
+use crate::encoding::decode_bulk;
 use crate::identify::identify;
+use crate::json::expect_json;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 use crate::openapi::{self, Api};
@@ -25,6 +30,9 @@ use crate::routes::{
 };
 use crate::service::Service;
 use crate::{LiveConfig, Role, ServerError, browser_checks, cors, page_headers};
+
+/// The shortest body of an answer that is compressed for clients that accept it. A shorter one fits into one packet as it is.
+const COMPRESSED_BYTES_MIN: u16 = 1024;
 
 /// The routes of a service: a [`Service`], or a pipeline of whatever engines. It is an axum router, so it can be nested in a
 /// larger service. A [`LiveConfig`] can be replaced while it serves.
@@ -44,6 +52,7 @@ pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Rou
         .layer(middleware::from_fn_with_state(shared.clone(), metrics::count))
         .layer(middleware::from_fn_with_state(shared.service.continue_trace, identify))
         .layer(middleware::from_fn(page_headers::add))
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN)))
         .layer(middleware::from_fn_with_state(config, cors::allow))
         .with_state(shared)
 }
@@ -60,6 +69,7 @@ enum BodyMode {
 fn described_routes(config: &LiveConfig) -> (Router<Shared>, OpenApi) {
     let (mut routes, mut api) = (Router::new(), openapi::without_routes());
     for (group, below_indexes, role, bodies) in [
+        (event_routes(), Router::new(), Some(Role::Events), BodyMode::Buffered),
         (search_routes(), indexes::search_routes(), Some(Role::Search), BodyMode::Buffered),
         (write_routes(), indexes::write_routes(), Some(Role::Write), BodyMode::Buffered),
         (bulk_routes(), indexes::bulk_routes(), Some(Role::Write), BodyMode::Streamed),
@@ -71,13 +81,14 @@ fn described_routes(config: &LiveConfig) -> (Router<Shared>, OpenApi) {
         openapi::describe_below_indexes(&mut described);
         openapi::complete(&mut described, role);
         api.merge(described);
+        let group = group.route_layer(middleware::from_fn(expect_no_foreign_type));
         let group = match role {
             Some(role) => group.route_layer(middleware::from_fn_with_state((config.clone(), role), require)),
             None => group,
         };
         routes = routes.merge(match bodies {
             BodyMode::Buffered => group.layer(middleware::from_fn_with_state(config.clone(), limit_body)),
-            BodyMode::Streamed => group,
+            BodyMode::Streamed => group.layer(middleware::from_fn_with_state(config.clone(), decode_bulk)),
         });
     }
     (routes, api)
@@ -87,7 +98,6 @@ fn search_routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default()
         .routes(routes!(search::by_query_string, search::by_body))
         .routes(routes!(compare::compare))
-        .routes(routes!(events::submit))
         .routes(routes!(documents::show))
         .routes(routes!(documents::stats))
         .routes(routes!(indexes::list))
@@ -96,10 +106,14 @@ fn search_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(rerank::unversioned))
         .routes(routes!(rerank::v1))
         .routes(routes!(rerank::v2))
-        .routes(routes!(rerank::score))
-        .routes(routes!(rerank::score_v1))
-        .routes(routes!(rerank::info))
-        .routes(routes!(rerank::models))
+        .routes(routes!(rerank::score::score))
+        .routes(routes!(rerank::score::score_v1))
+        .routes(routes!(rerank::models::info))
+        .routes(routes!(rerank::models::models))
+}
+
+fn event_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::default().routes(routes!(events::submit))
 }
 
 fn write_routes() -> OpenApiRouter<Shared> {
@@ -141,8 +155,28 @@ async fn require(
     request: Request,
     next: Next,
 ) -> Result<Response, ServerError> {
-    config.current().access.check(request.headers(), role)?;
+    let access = &config.current().access;
+    match role {
+        Role::Events => access.check_events(request.headers(), key_in_query(request.uri()).as_deref())?,
+        role => access.check(request.headers(), role)?,
+    }
     Ok(next.run(request).await)
+}
+
+/// A layer that refuses changes without a body whose content type says that there is one of another kind: a browser asks before it
+/// sends JSON to another origin, and not before it sends text. Routes that read a body check its type themselves.
+async fn expect_no_foreign_type(request: Request, next: Next) -> Result<Response, ServerError> {
+    let is_change = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_change && request.headers().contains_key(header::CONTENT_TYPE) && request.body().is_end_stream() {
+        expect_json(request.headers())?;
+    }
+    Ok(next.run(request).await)
+}
+
+/// The value of `key` in a query string.
+fn key_in_query(uri: &Uri) -> Option<String> {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    pairs.into_iter().find(|(name, _)| name == "key").map(|(_, value)| value)
 }
 
 async fn unknown_route(uri: Uri) -> ServerError {

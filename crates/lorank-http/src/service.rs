@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
-use lorank_core::{AdapterId, BoxError, Digest, FirstStage, ModelVersion, Reranker};
+use lorank_core::{Activation, AdapterId, BoxError, Digest, FirstStage, ModelVersion, Reranker};
 use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowStats, Trial};
 use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use lorank_pipeline::{
@@ -141,6 +141,11 @@ pub trait AdapterHost: Send + Sync {
 
     /// The most tokens of a pair; what is longer is cut.
     fn max_length(&self) -> usize;
+
+    /// What turns the base model's logits into scores, by its own configuration.
+    fn activation(&self) -> Activation {
+        Activation::default()
+    }
 
     /// Whether an adapter is in memory now.
     fn is_in_memory(&self, entry: &Entry) -> bool;

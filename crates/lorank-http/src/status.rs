@@ -27,6 +27,7 @@ fn word_and_status(kind: ErrorKind) -> (&'static str, StatusCode) {
         ErrorKind::Conflict => ("conflict", StatusCode::CONFLICT),
         ErrorKind::ClientTimeout => ("request_timeout", StatusCode::REQUEST_TIMEOUT),
         ErrorKind::Overloaded => ("overloaded", StatusCode::TOO_MANY_REQUESTS),
+        ErrorKind::DeadlineExceeded => ("deadline_exceeded", StatusCode::GATEWAY_TIMEOUT),
         ErrorKind::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
         // A kind that this version of the crate does not know is a failure of the service.
         _ => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
@@ -55,6 +56,7 @@ mod tests {
                 ("conflict", "conflict", 409),
                 ("client_timeout", "request_timeout", 408),
                 ("overloaded", "overloaded", 429),
+                ("deadline_exceeded", "deadline_exceeded", 504),
                 ("unavailable", "unavailable", 503),
                 ("internal", "internal", 500),
             ]

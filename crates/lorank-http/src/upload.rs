@@ -14,6 +14,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use tokio::time::{Instant, timeout};
 
 use crate::admission::Admitted;
+use crate::encoding::DecodeError;
 use crate::{DocumentError, HttpConfig, ServerError};
 
 /// What is held in memory of a body.
@@ -103,7 +104,13 @@ pub(crate) async fn receive(
         let chunk = timeout(left, next_chunk(body.as_mut())).await.map_err(|_| limits.too_slow(n_bytes))?;
         // What it takes here to write is not the client's affair.
         waited += began.elapsed();
-        let Some(chunk) = chunk.map_err(|source| DocumentError::BrokenOff { source })? else { break };
+        let Some(chunk) = chunk.map_err(|source| match DecodeError::find(&source) {
+            Some(DecodeError::TooLong { .. }) => too_large(),
+            _ => DocumentError::BrokenOff { source }.into(),
+        })?
+        else {
+            break;
+        };
         n_bytes += chunk.len();
         if n_bytes > limits.bytes_max {
             return Err(too_large());

@@ -8,8 +8,11 @@ mod errors;
 mod experiments;
 mod facets;
 mod filters;
+mod imitated;
 mod request;
 mod rerank;
+mod rerank_answers;
+mod rerank_document;
 mod stats;
 mod value;
 
@@ -29,9 +32,10 @@ pub(crate) use experiments::{
 pub use facets::{BoundsJson, FacetJson, FacetsJson, RangeCountJson, ValueCountJson};
 pub(crate) use filters::read as read_filters;
 pub use request::{FuzzyJson, OnOverloadJson, ParsedSearch, SearchBody, SyntaxJson};
-pub(crate) use rerank::{
-    Info, ListedModel, ModelList, OneOrMany, Rerank, RerankDocument, Reranked, RerankedDocument, ScoreBody, Scored,
-    ScoredPair, TeiRank, TeiRerank, Usage,
+pub(crate) use rerank::{OneOrMany, Rerank, ScoreBody, TeiRerank};
+pub(crate) use rerank_answers::{
+    Info, ListedModel, ModelList, Reranked, RerankedDocument, Scored, ScoredPair, TeiRank, Usage,
 };
+pub(crate) use rerank_document::RerankDocument;
 pub(crate) use stats::{AdapterStatsJson, Checks, Health, IndexJson, IndexList, Ready, StatsJson};
 pub use value::{FieldsJson, ValueJson};

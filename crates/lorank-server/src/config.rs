@@ -28,12 +28,12 @@ settings! {
     /// The configuration of a server. As a file it is TOML, and `examples/lorank.toml` explains each key; what a file leaves out
     /// has the default.
     ///
-    /// An index has to be named; so has a folder for data.
+    /// A folder for data has to be named.
     pub struct ServerConfig, keys "" {
         /// The folder of an index, with a name where it is not `default`: each is served below `/v1/indexes/NAME`, `default` at
-        /// `/v1/search` and `/v1/documents` too; repeatable
+        /// `/v1/search` and `/v1/documents` too; repeatable. One that is not there is made, without documents
         #[serde(with = "text::one_or_list")]
-        index: Vec<IndexSpec> = Vec::new(), flag "index" "[NAME=]DIR", unset "none: it has to be named";
+        index: Vec<IndexSpec> = Vec::new(), flag "index" "[NAME=]DIR", unset "index in the folder of data";
         /// The folder of adapters and experiments
         data: Option<PathBuf> = None, flag "data" "DIR", unset "lorank in $XDG_DATA_HOME, or in ~/.local/share";
         /// The address to listen on; port 0 takes a free port

@@ -42,6 +42,11 @@ impl DataFolder {
         is_there.then(|| self.experiments(StoreConfig::default())).transpose()
     }
 
+    /// The folder of the index that a server searches which is given no other.
+    pub fn index(&self) -> PathBuf {
+        self.0.join("index")
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.0

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use lorank_adapters::RegistryError;
-use lorank_core::{AdapterId, ErrorKind};
+use lorank_core::{AdapterId, ErrorKind, nearest_name};
 use lorank_experiment_pipeline::ExperimentPipelineError;
 use lorank_experiment_store::ExperimentStoreError;
 use lorank_model::ModelError;
@@ -14,9 +14,6 @@ use lorank_pipeline::PipelineError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration names no index.
-    #[error("the configuration names no index; set `index` to the folder of one")]
-    NoIndex,
     /// Two indexes have one name, or one folder.
     #[error(
         "the indexes `{one}` and `{other}` have one name or one folder; write `NAME=DIR`, each name and each folder once"
@@ -43,12 +40,22 @@ pub enum Error {
     #[error("this build carries no base model, so name one with `model.base` (--base)")]
     NoBaseModel,
     /// A word that is neither a name of the starter's nor a folder.
-    #[error("{}", unknown_word(word, known))]
+    #[error("{}", unknown_word(word, starter, registered))]
     UnknownWord {
         /// The word.
         word: String,
         /// The names that the starter has.
-        known: Vec<&'static str>,
+        starter: Vec<String>,
+        /// The names that the registry has, where it was looked into.
+        registered: Vec<String>,
+        /// Why it is no folder.
+        source: Box<ModelError>,
+    },
+    /// A folder that is not there, and is called as a repository of the hub.
+    #[error("there is no such folder here; for a repository of the hub write `{hub}`")]
+    LikeHub {
+        /// The repository.
+        hub: String,
         /// Why it is no folder.
         source: Box<ModelError>,
     },
@@ -138,8 +145,7 @@ impl Error {
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoIndex
-            | Self::DuplicateIndex { .. }
+            Self::DuplicateIndex { .. }
             | Self::NoDataFolder
             | Self::Unprotected { .. }
             | Self::NoBaseModel
@@ -147,7 +153,7 @@ impl Error {
             | Self::DuplicateAdapter { .. }
             | Self::UnknownMerge { .. }
             | Self::UnnamedAdapter { .. } => ErrorKind::Invalid,
-            Self::UnknownWord { .. } => ErrorKind::NotFound,
+            Self::UnknownWord { .. } | Self::LikeHub { .. } => ErrorKind::NotFound,
             Self::Model(source)
             | Self::LoadBase { source }
             | Self::LoadAdapter { source }
@@ -174,9 +180,16 @@ fn kind_of_files(kind: ErrorKind) -> ErrorKind {
     if kind == ErrorKind::Invalid { ErrorKind::Malformed } else { kind }
 }
 
-fn unknown_word(word: &str, known: &[&str]) -> String {
-    match known {
+fn unknown_word(word: &str, starter: &[String], registered: &[String]) -> String {
+    let is_none_of = match starter {
         [] => format!("`{word}` is no folder, and this build has no starter"),
-        known => format!("`{word}` is neither a folder nor one of the starter's ({})", known.join(", ")),
-    }
+        names => format!("`{word}` is neither a folder nor one of the starter's ({})", names.join(", ")),
+    };
+    let nor_registered = match registered {
+        [] => String::new(),
+        names => format!(", nor in the registry ({})", names.join(", ")),
+    };
+    let meant = nearest_name(word, starter.iter().chain(registered).map(String::as_str));
+    let meant = meant.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+    is_none_of + &nor_registered + &meant
 }

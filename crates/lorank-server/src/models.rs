@@ -1,10 +1,12 @@
 //! Brings base models and adapters to hand, from the starter, a folder or the hub, and loads them.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
+use lorank_adapters::Registry;
 use lorank_core::AdapterId;
-use lorank_model::{Files, ForwardPass, Hub, HubRepository, LoadOptions, ModelReranker, Source};
+use lorank_model::{Files, ForwardPass, Hub, HubRepository, LoadOptions, ModelError, ModelReranker, Source};
 
 use crate::config::ModelSection;
 use crate::source::{AdapterSpec, ModelSource};
@@ -15,6 +17,8 @@ use crate::{Error, starter};
 pub struct ModelLoader {
     /// The hub of models; without it, a model that is there is an error.
     pub hub: Option<Hub>,
+    /// A registry whose adapters and aliases are found by their names, after the starter's names and folders.
+    pub registry: Option<Arc<Registry>>,
     /// Is told how loading gets on, by the thread that loads.
     pub on_event: Option<OnLoadEvent>,
 }
@@ -206,10 +210,34 @@ impl ModelLoader {
                 Kind::Base => starter::base(word),
                 Kind::Adapter => starter::adapter(word),
             }
-            .map_or_else(|| folder_named(word, kind), Ok),
-            ModelSource::Source(Source::Folder(path)) => Ok(Files::folder(path)?),
+            .map_or_else(|| self.named(word, kind), Ok),
+            ModelSource::Source(Source::Folder(path)) => Files::folder(path).map_err(|source| not_there(path, source)),
             ModelSource::Source(Source::Hub(repository)) => self.fetch(repository, kind),
         }
+    }
+
+    /// The folder of that name, else the registry's adapter.
+    fn named(&self, word: &str, kind: Kind) -> Result<Files, Error> {
+        let no_folder = match Files::folder(word) {
+            Ok(files) => return Ok(files),
+            Err(error) => error,
+        };
+        let registry = self.registry.as_ref().filter(|_| matches!(kind, Kind::Adapter));
+        let state = registry.map(|registry| (registry, registry.state()));
+        if let Some((registry, state)) = &state
+            && let Some(entry) = word.parse().ok().and_then(|name| state.resolve(&name).ok())
+        {
+            return Ok(Files::folder(registry.folder_of(entry))?.with_name(word));
+        }
+        let starter = match kind {
+            Kind::Base => starter::BASE.into_iter().map(str::to_owned).collect(),
+            Kind::Adapter => starter::adapter_names().into_iter().map(str::to_owned).collect(),
+        };
+        let registered = state.map_or_else(Vec::new, |(_, state)| {
+            let ids = state.adapters().map(|entry| entry.id.to_string());
+            ids.chain(state.aliases().map(|(name, _)| name.to_string())).collect()
+        });
+        Err(Error::UnknownWord { word: word.to_owned(), starter, registered, source: no_folder.into() })
     }
 
     fn fetch(&self, repository: &HubRepository, kind: Kind) -> Result<Files, Error> {
@@ -247,12 +275,12 @@ enum Kind {
     Adapter,
 }
 
-fn folder_named(word: &str, kind: Kind) -> Result<Files, Error> {
-    let known = match kind {
-        Kind::Base => starter::BASE.into_iter().collect(),
-        Kind::Adapter => starter::adapter_names(),
-    };
-    Files::folder(word).map_err(|source| Error::UnknownWord { word: word.to_owned(), known, source: source.into() })
+/// The error for a folder that is not there; one that is called as a repository of the hub is most likely meant to be that.
+fn not_there(path: &Path, source: ModelError) -> Error {
+    let text = path.to_string_lossy();
+    let hub = format!("hf://{text}");
+    let is_name = !text.starts_with(['.', '/', '~']) && text.matches('/').count() == 1 && hub.parse::<Source>().is_ok();
+    if is_name && !path.exists() { Error::LikeHub { hub, source: source.into() } } else { source.into() }
 }
 
 /// An id made of a folder's or a repository's name.
@@ -311,5 +339,7 @@ mod tests {
         check(&[format!("qa={adapter}"), format!("qa={adapter}")], &[], "two adapters are named `qa`");
         check(&[format!("qa={adapter}")], &["other"], "`merge` names `other`");
         check(&["hf://owner/name".to_owned()], &[], "`hf://owner/name@main` is on the hub");
+        check(&["owner/name".to_owned()], &[], "write `hf://owner/name`");
+        check(&["minilm-qaa".to_owned()], &[], "`minilm-qaa` is neither a folder");
     }
 }

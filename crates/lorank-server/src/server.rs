@@ -13,7 +13,7 @@ use lorank_http::axum::Router;
 use lorank_http::{AdapterHost, ContinueTrace, IndexName, LiveConfig, ServeOutcome, Service};
 use lorank_pipeline::Pipeline;
 use lorank_registry_reranker::RegistryReranker;
-use lorank_tantivy::{Bm25FirstStage, Index};
+use lorank_tantivy::{Bm25FirstStage, Index, SettingsRequest};
 use tokio::net::TcpListener;
 
 use crate::adapter_host::RegistryAdapters;
@@ -50,19 +50,24 @@ pub struct LoadedServer {
 }
 
 impl LoadedServer {
-    /// Opens the index, the registry and the experiments, and loads the models. It blocks for as long as that takes.
+    /// Opens the index, the registry and the experiments, and loads the models. It blocks for as long as that takes. An index that is
+    /// not there is made, without documents; without a name it is `index` in the folder for data.
     ///
     /// # Errors
-    /// A configuration that names no index or no folder for data, or that would be reached by other machines without keys;
-    /// whatever cannot be opened or loaded.
+    /// A configuration that names no folder for data, or that would be reached by other machines without keys; whatever cannot be
+    /// opened or loaded.
     pub fn load(config: ServerConfig, options: StartOptions) -> Result<Self, Error> {
         check_indexes(&config.index)?;
         check_reach(config.listen, &config)?;
         let data = DataFolder::new(config.data.as_deref().ok_or(Error::NoDataFolder)?);
         let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
-        let indexes = config.index.iter().map(|spec| Ok((spec.name.clone(), Index::open(&spec.dir)?)));
+        let unnamed = [IndexSpec::unnamed(data.index())];
+        let specs = if config.index.is_empty() { &unnamed } else { config.index.as_slice() };
+        // A server that only reranks needs no documents, and others may get theirs over HTTP.
+        let open = |spec: &IndexSpec| Index::open_or_create(&spec.dir, &SettingsRequest::default());
+        let indexes = specs.iter().map(|spec| Ok((spec.name.clone(), open(spec)?)));
         let mut indexes = indexes.collect::<Result<Vec<_>, Error>>()?.into_iter();
-        let (name, index) = indexes.next().ok_or(Error::NoIndex)?;
+        let (name, index) = indexes.next().expect("there is one, named or not");
         let models = options.loader.load(&config.model.clone().with_starter_adapters())?;
         let mut pipeline_config = config.pipeline();
         // The registry's `default` comes first, then the configuration's, then the first adapter that was given.
@@ -100,6 +105,12 @@ impl LoadedServer {
     /// The pipeline over the first index, for searches of the program's own.
     pub fn pipeline(&self) -> &Arc<ServedPipeline> {
         &self.pipeline
+    }
+
+    /// The folder of the index, where it holds no documents yet.
+    pub fn empty_index(&self) -> Option<&Path> {
+        let index = self.pipeline.first_stage().index();
+        index.n_documents().is_ok_and(|n| n == 0).then(|| index.dir())
     }
 
     /// The model with its adapters.

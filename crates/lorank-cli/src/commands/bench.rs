@@ -16,9 +16,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::commands::score::PairLine;
+use crate::data::DataArgs;
 use crate::flags::ModelFlags;
 use crate::lines::JsonLines;
 use crate::models;
+use crate::output::text::counted;
 use crate::output::{self, progress};
 
 /// Measure how fast a model reranks on this machine, and where its time goes
@@ -27,7 +29,7 @@ use crate::output::{self, progress};
 /// starter. Scores are not cached.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// JSON lines {"query", "title"?, "document"}; - reads standard input
+    /// JSON lines {"query", "title"?, "text"}; - reads standard input
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
     /// An adapter; repeatable: the documents of a request are then spread over them in one batch, or the clients over them
@@ -44,6 +46,8 @@ pub(crate) struct BenchArgs {
     json: bool,
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 /// A query with its documents.
@@ -66,7 +70,7 @@ struct Measured {
 
 pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
     let requests = requests(args)?;
-    let models = models::load(&args.model.section(&args.adapters)?, is_quiet)?;
+    let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
     let adapters = if models.adapters.is_empty() { vec![None] } else { models.adapters.clone() };
     let facts = json!({
         "base_model": models.reranker.base().name,
@@ -114,8 +118,8 @@ fn requests(args: &BenchArgs) -> anyhow::Result<Vec<Request>> {
     let mut lines = JsonLines::open(path)?;
     let mut requests: Vec<Request> = Vec::new();
     while let Some(line) = lines.next() {
-        let (number, PairLine { query, title, document }) = line?;
-        let mut candidate = Candidate::new(number.to_string(), document, Score::new(0.0)?);
+        let (number, PairLine { query, title, text }) = line?;
+        let mut candidate = Candidate::new(number.to_string(), text, Score::new(0.0)?);
         candidate.title = title.map(Into::into);
         match requests.last_mut().filter(|request| request.query.text == query) {
             Some(request) => request.candidates.push(candidate),
@@ -123,7 +127,7 @@ fn requests(args: &BenchArgs) -> anyhow::Result<Vec<Request>> {
         }
     }
     if requests.is_empty() {
-        bail!("`{}` holds no pairs; write one JSON object a line: {{\"query\", \"document\"}}", path.display());
+        bail!("`{}` holds no pairs; write one JSON object a line: {{\"query\", \"text\"}}", path.display());
     }
     Ok(requests)
 }
@@ -271,7 +275,13 @@ fn print_text(facts: &serde_json::Value, measured: &Measured) -> anyhow::Result<
     )?;
     line(
         "pairs",
-        format!("{} in {} requests from {} clients", measured.n_pairs, measured.n_requests, fact("clients")),
+        format!(
+            "{} in {} from {} client{}",
+            measured.n_pairs,
+            counted(measured.n_requests, "request"),
+            fact("clients"),
+            if facts["clients"] == 1 { "" } else { "s" }
+        ),
     )?;
     let median = measured.median();
     let (fastest, slowest) = (measured.runs[0], measured.runs[measured.runs.len() - 1]);

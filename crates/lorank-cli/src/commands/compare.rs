@@ -13,10 +13,11 @@ use lorank_tantivy::{Bm25FirstStage, Index};
 
 use super::index_dir::IndexDir;
 use super::search::{FuzzyArg, SyntaxArg};
+use crate::data::DataArgs;
 use crate::filter::parse_filter;
 use crate::flags::ModelFlags;
 use crate::output::compare::{Order, Row, render};
-use crate::output::text::{count, duration};
+use crate::output::text::{counted, duration};
 use crate::{models, output};
 
 /// Answer one query under several adapters, the first stage beside them
@@ -30,7 +31,7 @@ pub(crate) struct CompareArgs {
     /// What is searched for
     #[arg(value_name = "QUERY")]
     query: String,
-    /// An adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model; repeatable
+    /// An adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model; repeatable
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", required = true, help_heading = "Model options")]
     adapters: Vec<AdapterSpec>,
     /// How many candidates are reranked
@@ -53,11 +54,13 @@ pub(crate) struct CompareArgs {
     json: bool,
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
     let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
-    let models = models::load(&args.model.section(&args.adapters)?, is_quiet)?;
+    let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
     let rankers = rankers(&models.adapters)?;
     let default = PipelineConfig::default();
     let config = PipelineConfig {
@@ -91,7 +94,7 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
     let orders: Vec<Order> = named.iter().map(|(name, answer)| order(name, answer)).collect();
     let mut out = output::stdout();
     write!(out, "{}", render(&orders.iter().collect::<Vec<_>>(), output::columns()))?;
-    writeln!(out, "\n{} candidates of depth {}", count(answers[0].1.n_candidates), args.depth)?;
+    writeln!(out, "\n{} of depth {}", counted(answers[0].1.n_candidates, "candidate"), args.depth)?;
     Ok(out.flush()?)
 }
 

@@ -12,9 +12,12 @@ use crate::output::text::{cut, one_line};
 /// Ask a running server whether it is well; the exit status is 0 if it is, and 1 if it is not
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// The server
-    #[arg(value_name = "URL", env = "LORANK_SERVER", default_value = "http://127.0.0.1:7788")]
+    /// The server, as in http://127.0.0.1:7788
+    #[arg(long, value_name = "URL", env = "LORANK_SERVER", default_value = "http://127.0.0.1:7788")]
     server: String,
+    /// The server, without the flag
+    #[arg(value_name = "URL")]
+    address: Option<String>,
     /// Ask whether it would answer a search now (/ready), and not only whether it is alive (/health)
     #[arg(long)]
     ready: bool,
@@ -25,8 +28,15 @@ pub(crate) struct HealthArgs {
 
 const ANSWER_BYTES_MAX: u64 = 1 << 16;
 
+/// A server's address without an ending slash, with `http` where it names no scheme.
+pub(crate) fn server_url(text: &str) -> String {
+    let text = text.trim_end_matches('/');
+    if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
+}
+
 pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
-    let url = format!("{}/{}", args.server.trim_end_matches('/'), if args.ready { "ready" } else { "health" });
+    let server = server_url(args.address.as_ref().unwrap_or(&args.server));
+    let url = format!("{server}/{}", if args.ready { "ready" } else { "health" });
     let limit = Some(Duration::from_millis(args.timeout_millis));
     let config = ureq::Agent::config_builder().timeout_global(limit).http_status_as_error(false).build();
     let mut response = ureq::Agent::from(config).get(&url).call().with_context(|| format!("could not ask `{url}`"))?;

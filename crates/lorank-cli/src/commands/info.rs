@@ -9,6 +9,7 @@ use lorank_server::{AdapterSpec, starter};
 use lorank_tantivy::{Index, IndexSettings, IndexStats};
 use serde_json::{Value, json};
 
+use crate::data::DataArgs;
 use crate::flags::ModelFlags;
 use crate::output::text::count;
 use crate::{environment, models, output};
@@ -27,6 +28,8 @@ pub(crate) struct InfoArgs {
     json: bool,
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 /// The features of this build and whether each is there.
@@ -44,7 +47,7 @@ pub(crate) fn run(args: &InfoArgs, is_quiet: bool) -> anyhow::Result<()> {
     let section = args.model.section(&args.adapters)?;
     let is_named = section.base.is_some() || !section.adapters.is_empty();
     let is_wanted = is_named || (index.is_none() && starter::BASE.is_some());
-    let load = || models::load(&section.with_starter_adapters(), is_quiet);
+    let load = || models::load(&section.with_starter_adapters(), args.data.folder().ok(), is_quiet);
     let models = is_wanted.then(load).transpose()?;
     let reranker = models.as_ref().map(|models| &models.reranker);
     if args.json { print_json(reranker, index) } else { print_text(reranker, index) }

@@ -14,7 +14,7 @@ pub(crate) struct KeyArgs {
     /// A name for people
     #[arg(value_name = "NAME")]
     name: String,
-    /// What it is for: search, write or admin; each may do what those before it may
+    /// What it is for: events, search, write or admin; each may do what those before it may
     #[arg(long, value_name = "ROLE", default_value = "search")]
     role: Role,
 }

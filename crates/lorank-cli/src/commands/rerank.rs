@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use lorank_core::{Candidate, Group, ModelVersion, Query, Score, score_groups};
+use lorank_core::{Activation, Candidate, Group, ModelVersion, Query, Score, score_groups};
 use lorank_model::ModelReranker;
 use lorank_server::AdapterSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::data::DataArgs;
 use crate::flags::ModelFlags;
 use crate::lines::JsonLines;
 use crate::models;
 use crate::output::hits::{Row, render};
-use crate::output::text::{count, duration, one_line};
+use crate::output::text::{counted, duration, one_line};
 use crate::output::{self, progress};
 
 /// Rerank documents from a file or from standard input
@@ -29,12 +30,12 @@ pub(crate) struct RerankArgs {
     /// A document without an id gets the number of its line
     #[arg(value_name = "INPUT")]
     input: PathBuf,
-    /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
+    /// The adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model
     #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapter: Option<AdapterSpec>,
-    /// Show the model's logits instead of their sigmoid between 0 and 1
-    #[arg(long)]
-    raw_scores: bool,
+    /// What is shown of the model's logits: identity for themselves, sigmoid for numbers from 0 to 1
+    #[arg(long, value_name = "ACTIVATION", default_value_t = Activation::Identity)]
+    activation: Activation,
     /// How many documents to show [default: all]
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
@@ -43,6 +44,8 @@ pub(crate) struct RerankArgs {
     json: bool,
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +53,7 @@ struct DocumentLine {
     id: Option<Value>,
     /// Absent and empty are two different things to a model.
     title: Option<String>,
+    #[serde(alias = "document")]
     text: String,
 }
 
@@ -72,7 +76,7 @@ const CHUNK: usize = 8;
 
 pub(crate) fn run(args: &RerankArgs, is_quiet: bool) -> anyhow::Result<()> {
     let candidates = read(&args.input)?;
-    let models = models::load(&args.model.section(args.adapter.as_slice())?, is_quiet)?;
+    let models = models::load(&args.model.section(args.adapter.as_slice())?, args.data.folder().ok(), is_quiet)?;
     let model = models::resolve_default(&models)?;
     let started = Instant::now();
     let mut ranked = score(&models.reranker, &model, &Query::new(&args.query), candidates, is_quiet)?;
@@ -136,7 +140,7 @@ fn print_json(
     let hits = ranked.iter().zip(1..).map(|((at, document, score), rank)| JsonHit {
         id: document.id.as_str(),
         rank,
-        rerank_score: shown(*score, args.raw_scores),
+        rerank_score: args.activation.apply(*score),
         first_stage_rank: at + 1,
         title: document.title.as_deref(),
         text: &document.text,
@@ -157,7 +161,7 @@ fn print_text(args: &RerankArgs, ranked: &Ranked, n_candidates: usize, elapsed: 
     let rows = ranked.iter().zip(1..).map(|((at, document, score), rank)| Row {
         rank,
         first_stage_rank: at + 1,
-        rerank_score: Some(shown(*score, args.raw_scores)),
+        rerank_score: Some(args.activation.apply(*score)),
         first_stage_score: None,
         id: document.id.to_string(),
         title: document.title.as_deref().map(str::to_owned),
@@ -167,13 +171,6 @@ fn print_text(args: &RerankArgs, ranked: &Ranked, n_candidates: usize, elapsed: 
     let rows: Vec<Row> = rows.collect();
     let mut out = output::stdout();
     write!(out, "{}", render(&rows, output::columns()))?;
-    writeln!(out, "\n{} documents reranked in {}", count(n_candidates), duration(elapsed))?;
+    writeln!(out, "\n{} reranked in {}", counted(n_candidates, "document"), duration(elapsed))?;
     Ok(out.flush()?)
-}
-
-/// A logit, or its sigmoid: for people, between 0 and 1. The order is the logits', which keep apart what the sigmoid
-/// rounds together.
-fn shown(score: Score, is_raw: bool) -> f32 {
-    let logit = score.get();
-    if is_raw { logit } else { (1.0 / (1.0 + (-f64::from(logit)).exp())) as f32 }
 }

@@ -16,6 +16,7 @@ use lorank_server::AdapterSpec;
 use lorank_tantivy::{Bm25FirstStage, Index};
 
 use super::index_dir::IndexDir;
+use crate::data::DataArgs;
 use crate::facet::{TypedFacet, parse_facet};
 use crate::failure::WrongUsage;
 use crate::filter::parse_filter;
@@ -23,7 +24,7 @@ use crate::flags::ModelFlags;
 use crate::output::facets;
 use crate::output::hits::{Row, emphasise, render};
 use crate::output::style::{STRONG, paint};
-use crate::output::text::{count, duration, one_line};
+use crate::output::text::{count, counted, duration, one_line};
 use crate::{models, output};
 
 /// Search an index: BM25 finds candidates, the model puts them in order
@@ -37,7 +38,7 @@ pub(crate) struct SearchArgs {
     /// Every document matches, in place of a query: for filters, sort keys and facets; no model is loaded
     #[arg(long)]
     match_all: bool,
-    /// The adapter: a starter's name, a folder, or hf://owner/name[@revision]; none for the bare base model
+    /// The adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model
     #[arg(long, value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapter: Option<AdapterSpec>,
     /// How many candidates are reranked [default: 100]
@@ -94,6 +95,8 @@ pub(crate) struct SearchArgs {
     json: bool,
     #[command(flatten)]
     model: ModelFlags,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -142,7 +145,7 @@ pub(crate) fn run(args: &SearchArgs, is_quiet: bool) -> anyhow::Result<()> {
     let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if !args.reranks() {
         (Arc::new(NoReranker), None)
     } else {
-        let models = models::load(&args.model.section(args.adapter.as_slice())?, is_quiet)?;
+        let models = models::load(&args.model.section(args.adapter.as_slice())?, args.data.folder().ok(), is_quiet)?;
         let default_adapter = models.default_adapter();
         (Arc::new(models.reranker), default_adapter)
     };
@@ -301,8 +304,8 @@ fn summary(args: &SearchArgs, answer: &Answer) -> String {
     let left_out = answer.n_left_out.map_or_else(String::new, |n| format!(", {} left out", count(n)));
     match answer.model.as_ref().filter(|_| answer.reranked) {
         Some(model) => {
-            let n_candidates = count(answer.n_candidates);
-            format!("{matches}; {n_candidates} candidates reranked by {} in {took}{left_out}\n", name(model))
+            let n_candidates = counted(answer.n_candidates, "candidate");
+            format!("{matches}; {n_candidates} reranked by {} in {took}{left_out}\n", name(model))
         }
         None if !args.sort.is_empty() => {
             let keys: Vec<String> = args.sort.iter().map(SortKey::to_string).collect();
@@ -322,9 +325,9 @@ fn name(model: &ModelVersion) -> String {
 fn explanation(answer: &Answer) -> String {
     let timings = &answer.timings;
     let left_out = answer.n_left_out.map_or_else(String::new, |n| format!(", {} left out", count(n)));
-    let matches = matches(answer);
-    let found = format!("{matches}, {} candidates within depth {}{left_out}", count(answer.n_candidates), answer.depth);
-    let cache = format!("{} hits, {} misses", count(answer.cache.hits), count(answer.cache.misses));
+    let n_candidates = counted(answer.n_candidates, "candidate");
+    let found = format!("{}, {n_candidates} within depth {}{left_out}", matches(answer), answer.depth);
+    let cache = format!("{}, {} not cached", counted(answer.cache.hits, "cache hit"), count(answer.cache.misses));
     let model = answer.model.as_ref().map_or("not asked for".to_owned(), |model| {
         let adapter =
             model.adapter.as_ref().map_or(String::new(), |adapter| format!(", adapter {}", adapter.digest.short()));

@@ -9,7 +9,6 @@ use lorank_server::{LoadedServer, ServerConfig, StartOptions};
 
 use crate::config_file::ConfigFile;
 use crate::data::with_data;
-use crate::failure::WrongUsage;
 use crate::flags::ServerFlags;
 use crate::output::progress;
 use crate::serving::{Reload, fit_to_file_limit, serve};
@@ -30,16 +29,19 @@ pub(crate) struct ServeArgs {
 
 pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let config = args.config()?;
-    if config.index.is_empty() {
-        let missing = "no index is named; add --index DIR, or `index` in the configuration file";
-        return Err(WrongUsage(missing.into()).into());
-    }
     let progress = progress::spinner("loading the model", is_quiet);
     let options = StartOptions { loader: models::loader(&progress, is_quiet), ..StartOptions::default() };
     #[cfg(feature = "otlp")]
     let options = StartOptions { continue_trace: Some(crate::otlp::continue_trace), ..options };
     let loaded = LoadedServer::load(with_data(config)?, options)?;
     progress.finish_and_clear();
+    if let Some(index) = loaded.empty_index().filter(|_| !is_quiet) {
+        let index = index.display();
+        anstream::eprintln!(
+            "the index `{index}` holds no documents yet: add some with `lorank index --index {index} FILE`, or over HTTP with \
+             `POST /v1/documents`; the rerank routes need none"
+        );
+    }
     serve(loaded, args.reload(), announce)
 }
 

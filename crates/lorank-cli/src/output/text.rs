@@ -59,6 +59,11 @@ pub(crate) fn wrap(text: &str, columns: usize, lines_max: usize) -> Vec<String> 
     lines
 }
 
+/// A number with what it counts, in the singular where it is one: `1 document`, `2,938 documents`.
+pub(crate) fn counted(n: usize, what: &str) -> String {
+    format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// A count with thousands apart.
 pub(crate) fn count(n: usize) -> String {
     let digits = n.to_string();

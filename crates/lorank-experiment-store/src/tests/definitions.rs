@@ -124,7 +124,7 @@ fn two_stores_on_one_file_see_each_others_changes() {
 
     server.submit_exposures(vec![exposure("r1", 1)]).unwrap();
     command.submit(vec![click("r1", "b", 2)], 2).unwrap();
-    assert_eq!(server.submit(vec![click("r1", "b", 2)], 3).unwrap(), submitted(0, 1));
+    assert_eq!(counts(server.submit(vec![click("r1", "b", 2)], 3).unwrap()), (0, 1));
     assert_eq!(server.records("e").unwrap(), command.records("e").unwrap());
     assert_eq!(server.records("e").unwrap().records[0].clicks, [Click { rank: 2, at_millis: 2 }]);
 }

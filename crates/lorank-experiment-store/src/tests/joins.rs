@@ -1,7 +1,7 @@
 use lorank_experiments::{AnalysisOptions, Click, QueryRecord, ShadowOutcome, ShadowRecord};
 
 use super::*;
-use crate::{ExperimentStoreError, Forgotten, JoinCounts, Records, ShadowSummary};
+use crate::{ExperimentStoreError, Forgotten, JoinCounts, Records, ShadowSummary, Unattributed};
 
 fn ranks(record: &QueryRecord) -> Vec<usize> {
     record.clicks.iter().map(|click| click.rank).collect()
@@ -14,15 +14,15 @@ fn an_event_counts_once_however_often_it_comes() {
     let named = Event { event_id: Some("mine".into()), ..click("r1", "b", 4) };
     let renamed = Event { event_id: Some("other".into()), ..named.clone() };
     let twice = vec![click("r1", "a", 3), click("r1", "a", 3), named.clone()];
-    assert_eq!(store.submit(twice, 5).unwrap(), submitted(2, 1));
-    assert_eq!(store.submit(vec![named.clone(), renamed], 6).unwrap(), submitted(1, 1));
+    assert_eq!(counts(store.submit(twice, 5).unwrap()), (2, 1));
+    assert_eq!(counts(store.submit(vec![named.clone(), renamed], 6).unwrap()), (1, 1));
     drop(store);
     let store = open(&folder);
     // The client's id says that it is the same event, whatever else it says.
     let changed = Event { object_id: Some("c".into()), ..named };
-    assert_eq!(store.submit(vec![changed, click("r1", "a", 3)], 7).unwrap(), submitted(0, 2));
+    assert_eq!(counts(store.submit(vec![changed, click("r1", "a", 3)], 7).unwrap()), (0, 2));
     assert_eq!(ranks(&store.records("e").unwrap().records[0]), [1, 2, 2]);
-    assert_eq!(store.submit_exposures(vec![exposure("r1", 9), exposure("r2", 9)]).unwrap(), submitted(1, 1));
+    assert_eq!(counts(store.submit_exposures(vec![exposure("r1", 9), exposure("r2", 9)]).unwrap()), (1, 1));
     assert_eq!(store.records("e").unwrap().records[0].at_millis, 1, "the first exposure stays");
 }
 
@@ -31,7 +31,7 @@ fn events_of_unknown_queries_are_counted_apart_until_the_exposure_comes() {
     let (_folder, store) = store();
     let nameless = Event { query_id: None, ..click("r1", "a", 3) };
     let early = vec![click("r1", "c", 3), click("r9", "a", 3), nameless];
-    assert_eq!(store.submit(early, 3).unwrap(), submitted(3, 0));
+    assert_eq!(counts(store.submit(early, 3).unwrap()), (3, 0));
     let unknown = |store: &ExperimentStore| store.records("e").unwrap().counts.n_unknown_events;
     assert_eq!((unknown(&store), store.stats().unwrap().n_unknown_events), (3, 3));
     store.submit_exposures(vec![exposure("r1", 1)]).unwrap();
@@ -256,4 +256,120 @@ fn a_report_is_made_of_what_is_stored() {
     assert_eq!((qa.arm.as_str(), qa.n_units, qa.n_queries, qa.click_through), ("qa", 1, 2, Some(0.5)));
     assert!(report.sentence.starts_with("not yet: 7 units are needed"), "{}", report.sentence);
     assert!(matches!(store.report("f", AnalysisOptions::default(), 0), Err(ExperimentStoreError::Unknown { .. })));
+}
+
+#[test]
+fn actions_are_clicks_in_upper_and_lower_case() {
+    for action in ["click", "CLICK", "Click", "cLiCk", "CLICK_THROUGH", "Click_Through", "ITEM_CLICK", "Item_click"] {
+        let (_folder, store) = store();
+        store.submit_exposures(vec![exposure("r1", 1)]).unwrap();
+        store.submit(vec![Event { action_name: action.into(), ..click("r1", "b", 3) }], 3).unwrap();
+        assert_eq!(ranks(&store.records("e").unwrap().records[0]), [2], "{action}");
+        let mut csv = Vec::new();
+        store.export_events("e", &mut csv).unwrap();
+        assert!(String::from_utf8(csv).unwrap().contains(&format!(",{action},true,b,")), "{action}");
+    }
+    let folder = TempDir::new().unwrap();
+    let config = StoreConfig { click_actions: vec!["Purchase".into()], ..StoreConfig::default() };
+    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    store.create(draft("e", 0.5)).unwrap();
+    store.submit_exposures(vec![exposure("r1", 1)]).unwrap();
+    store
+        .submit(vec![Event { action_name: "PURCHASE".into(), ..click("r1", "b", 3) }, click("r1", "a", 3)], 3)
+        .unwrap();
+    assert_eq!(ranks(&store.records("e").unwrap().records[0]), [2]);
+}
+
+#[test]
+fn an_event_before_its_answer_is_kept_and_counts_for_nothing() {
+    const DAY: i64 = 86_400_000;
+    const HOUR: i64 = 3_600_000;
+    let (_folder, store) = store();
+    store.submit_exposures(vec![exposure("r1", 10 * DAY)]).unwrap();
+    for (at_millis, is_before) in [
+        (0, true),
+        (9 * DAY, true),
+        (10 * DAY - HOUR - 1, true),
+        (10 * DAY - HOUR, false),
+        (10 * DAY - 1, false),
+        (10 * DAY, false),
+        (11 * DAY, false),
+    ] {
+        let submitted = store.submit(vec![click("r1", "a", at_millis)], 12 * DAY).unwrap();
+        let expected = Unattributed { n_before_answer: usize::from(is_before), ..Unattributed::default() };
+        assert_eq!((submitted.accepted, submitted.unattributed), (1, expected), "{at_millis}");
+    }
+    let Records { records, counts } = store.records("e").unwrap();
+    assert_eq!((records[0].clicks.len(), counts.n_clicks, counts.n_clicks_outside), (4, 4, 3));
+    let late = store.submit(vec![click("r1", "b", 13 * DAY)], 12 * DAY).unwrap_err().to_string();
+    assert!(late.contains("`timestamp` of the event is 1970-01-14T00:00:00Z, which is in the future"), "{late}");
+}
+
+#[test]
+fn what_belongs_to_no_answer_is_counted_by_its_reason() {
+    let (_folder, store) = store();
+    store.submit_exposures(vec![exposure("r1", 1)]).unwrap();
+    let event = |query_id: Option<&str>, object_id: Option<&str>, ordinal| Event {
+        query_id: query_id.map(str::to_owned),
+        object_id: object_id.map(str::to_owned),
+        ordinal,
+        ..click("", "x", 5)
+    };
+    for (event, [unknown_query, unknown_object]) in [
+        (event(Some("r1"), Some("a"), None), [0, 0]),
+        (event(Some("r1"), None, Some(3)), [0, 0]),
+        // About the answer as a whole.
+        (event(Some("r1"), None, None), [0, 0]),
+        (event(Some("r1"), Some("advert"), Some(1)), [0, 1]),
+        (event(Some("r1"), None, Some(0)), [0, 1]),
+        (event(Some("r1"), None, Some(4)), [0, 1]),
+        (event(Some("r2"), Some("a"), None), [1, 0]),
+        (event(None, Some("a"), None), [1, 0]),
+    ] {
+        let submitted = store.submit(vec![event.clone()], 5).unwrap();
+        let expected = Unattributed {
+            n_unknown_query: unknown_query,
+            n_unknown_object: unknown_object,
+            ..Unattributed::default()
+        };
+        assert_eq!(submitted.unattributed, expected, "{event:?}");
+        assert_eq!(store.submit(vec![event], 5).unwrap().unattributed.n(), 0, "a duplicate is no news");
+    }
+}
+
+#[test]
+fn pages_of_one_query_are_one_query() {
+    let page = |request_id: &str, at_millis: i64, first_rank: usize| Exposure {
+        first_rank,
+        hits: (0..first_rank + 9).map(|n| format!("h{n}")).collect(),
+        ..exposure(request_id, at_millis)
+    };
+    let (_folder, store) = store();
+    let other_query = Exposure { query: "another".into(), ..page("q", 4, 11) };
+    let mut other_unit = page("u", 5, 11);
+    if let Some(assigned) = &mut other_unit.assigned {
+        assigned.unit = "u2".into();
+    }
+    let exposures = vec![page("r1", 1, 1), page("r2", 2, 11), page("r3", 3, 21), other_query, other_unit];
+    store.submit_exposures(exposures).unwrap();
+    // The query once more, and its second page.
+    store.submit_exposures(vec![page("s1", 10, 1), page("s2", 11, 11)]).unwrap();
+    let clicks = vec![click("r2", "h12", 9), click("r1", "h0", 8), click("r3", "h25", 7), click("s2", "h10", 12)];
+    store.submit(clicks, 12).unwrap();
+    let Records { records, counts } = store.records("e").unwrap();
+    let found: Vec<(&str, usize, Vec<usize>)> =
+        records.iter().map(|record| (record.request_id.as_str(), record.n_hits, ranks(record))).collect();
+    assert_eq!(
+        found,
+        [
+            ("r1", 30, vec![26, 1, 13]),
+            // Pages whose first page is not known are queries of their own.
+            ("q", 20, vec![]),
+            ("u", 20, vec![]),
+            ("s1", 20, vec![11]),
+        ]
+    );
+    assert_eq!((counts.n_records, counts.n_clicks), (4, 4));
+    let report = store.report("e", AnalysisOptions::default(), 12).unwrap();
+    assert_eq!((report.arms[1].n_queries, report.arms[1].click_through), (4, Some(0.5)));
 }

@@ -62,7 +62,7 @@ fn threads_that_submit_at_once_are_each_told_their_own_counts() {
                 for n in 0..50 {
                     let own = click(&format!("r{thread}-{n}"), "a", 1);
                     let events = vec![own.clone(), own, click("shared", "a", n)];
-                    let Submitted { accepted, duplicates } = store.submit(events, 1).unwrap();
+                    let Submitted { accepted, duplicates, .. } = store.submit(events, 1).unwrap();
                     assert!(accepted + duplicates == 3 && (1..=2).contains(&accepted));
                 }
             });
@@ -79,7 +79,7 @@ fn what_cannot_be_kept_is_never_acknowledged() {
     assert!(store.record_exposure(exposure("r1", 1)));
     assert!(matches!(store.submit_exposures(vec![exposure("r2", 1)]), Err(ExperimentStoreError::Database { .. })));
     other.execute_batch("ALTER TABLE gone RENAME TO exposures").unwrap();
-    assert_eq!(store.submit_exposures(vec![exposure("r3", 1)]).unwrap(), submitted(1, 0), "the writer goes on");
+    assert_eq!(counts(store.submit_exposures(vec![exposure("r3", 1)]).unwrap()), (1, 0), "the writer goes on");
     let stats = store.stats().unwrap();
     assert_eq!((stats.n_exposures, stats.n_lost), (1, 1));
 }
@@ -103,8 +103,8 @@ fn submissions_have_limits_and_are_refused_whole() {
     uneven.assigned = uneven.assigned.map(|assigned| Assigned { teams: vec![0], ..assigned });
     let error = store.submit_exposures(vec![uneven]).unwrap_err();
     assert_eq!(error.to_string(), "`teams` of the exposure names 1 teams for 3 hits; give one for each");
-    assert_eq!(store.submit(Vec::new(), 1).unwrap(), submitted(0, 0));
-    assert_eq!(store.submit(events(2), 1).unwrap(), submitted(2, 0));
+    assert_eq!(counts(store.submit(Vec::new(), 1).unwrap()), (0, 0));
+    assert_eq!(counts(store.submit(events(2), 1).unwrap()), (2, 0));
     assert_eq!(
         store.stats().unwrap(),
         StoreStats { n_events: 2, n_unknown_events: 2, n_dropped: 1, ..StoreStats::default() }

@@ -14,6 +14,16 @@ pub enum CorsOrigin {
     One(HeaderValue),
 }
 
+impl CorsOrigin {
+    /// Whether it is the origin that a browser sends.
+    pub(crate) fn allows(&self, sent: &HeaderValue) -> bool {
+        match self {
+            Self::Any => true,
+            Self::One(one) => one == sent,
+        }
+    }
+}
+
 impl FromStr for CorsOrigin {
     type Err = String;
 

@@ -11,6 +11,7 @@ use axum::{Extension, Json as JsonBody};
 use lorank_core::DocumentId;
 
 use super::{App, Name, OfIndex};
+use crate::encoding::expect_decoded;
 use crate::lanes::Lane;
 use crate::request_id::Arrival;
 use crate::upload::{Scratch, UploadLimits, not_kept, receive};
@@ -214,11 +215,12 @@ impl App {
 }
 
 fn expect_lines(headers: &HeaderMap) -> Result<(), ServerError> {
+    expect_decoded(headers)?;
     let value = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let essence =
         value.as_deref().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if LINES.contains(&essence.as_str()) {
         return Ok(());
     }
-    Err(ServerError::NotLines { found: value.map_or_else(|| "of no type".to_owned(), |found| format!("`{found}`")) })
+    Err(ServerError::NotLines { found: value.map_or_else(|| "(none)".to_owned(), |found| format!("`{found}`")) })
 }

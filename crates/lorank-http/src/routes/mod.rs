@@ -23,6 +23,7 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::admission::Admission;
+use crate::encoding::DecodeError;
 use crate::json::{self, expect_json};
 use crate::lanes::{Lane, Lanes};
 use crate::metrics::Metrics;
@@ -137,7 +138,11 @@ impl App {
                 Some(BodyLimitPassed::Budget { bytes_max }) => {
                     ServerError::TooManyBodyBytes { bytes_max, retry_after: RetryAfter::new(BODIES_RETRY_AFTER) }
                 }
-                None => ServerError::Malformed { part: "body", problem: error.body_text() },
+                None => match DecodeError::find(&error) {
+                    Some(DecodeError::TooLong { bytes_max }) => ServerError::BodyTooLarge { bytes_max: *bytes_max },
+                    Some(error) => ServerError::Malformed { part: "body", problem: error.to_string() },
+                    None => ServerError::Malformed { part: "body", problem: error.body_text() },
+                },
             },
         })
     }
@@ -152,7 +157,7 @@ impl App {
         self.bytes(body)
     }
 
-    /// The wire type `T`, which the error calls `expected`, read from a body of JSON.
+    /// The wire type `T`, an object that the error calls `expected`, read from a body of JSON.
     pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
         &self,
         expected: &'static str,
@@ -160,7 +165,7 @@ impl App {
         body: Result<Bytes, BytesRejection>,
     ) -> Result<T, ServerError> {
         let body = self.json_bytes(headers, body)?;
-        json::parse(&self.lanes, body, |body| json::read(expected, body)).await
+        json::parse(&self.lanes, body, |body| json::read_object(expected, body)).await
     }
 }
 

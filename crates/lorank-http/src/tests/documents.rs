@@ -11,11 +11,11 @@ use serde_json::json;
 use super::experiments::ask;
 use super::*;
 
-const LINES: &str = "application/x-ndjson";
+pub(super) const LINES: &str = "application/x-ndjson";
 
 /// Keeps ids and whole lines. A line is a document if it is a JSON object with an `id`; a query matches the lines that hold it.
 #[derive(Default)]
-struct ToyHost {
+pub(super) struct ToyHost {
     documents: Mutex<BTreeMap<String, String>>,
     gate: Option<Arc<Gate>>,
 }
@@ -80,7 +80,7 @@ impl DocumentHost for ToyHost {
     }
 }
 
-fn document_service(host: ToyHost, config: HttpConfig) -> Router {
+pub(super) fn document_service(host: ToyHost, config: HttpConfig) -> Router {
     let pipeline = Pipeline::new(ToyFirstStage::new(Vec::new()), FakeReranker::hashing(), PipelineConfig::default());
     router(Service::from(Arc::new(pipeline.unwrap())).with_documents(Arc::new(host)), config)
 }
@@ -132,13 +132,13 @@ async fn what_cannot_be_done_is_said() {
     let too_long = "x".repeat(101);
     for (sent, expected) in [
         (post(JSON, "{}"), (415, "unsupported_media_type", None, "`application/json`; send a document a line")),
-        (post("", "{}"), (415, "unsupported_media_type", None, "of no type")),
+        (post("", "{}"), (415, "unsupported_media_type", None, "(none)")),
         (post(LINES, &too_long), (413, "payload_too_large", None, "the limit of 100 bytes")),
         (post(LINES, "{}\n{}"), (413, "payload_too_large", None, "more lines than the limit of 1")),
         (delete("{}"), (422, "invalid_value", Some("query"), "say `\"all\": true`")),
         (delete(r#"{"filters": {}}"#), (422, "invalid_value", Some("query"), "is missing")),
         (delete(r#"{"all": true, "query": "a"}"#), (422, "invalid_value", Some("all"), "leave it out")),
-        (delete(r#"{"query": "a", "top_k": 3}"#), (422, "invalid_value", Some("top_k"), "unknown field")),
+        (delete(r#"{"query": "a", "top_k": 3}"#), (422, "invalid_value", Some("top_k"), "is unknown")),
         (delete(r#"{"filters": {"year": 1}, "syntax": "plain"}"#), (422, "invalid_value", Some("syntax"), "no use")),
         (delete(r#"{"query": "("}"#), (422, "invalid_value", Some("query"), "it does not close")),
         (delete(r#"{"filters": {"year": {}}}"#), (422, "invalid_value", Some("filters.year"), "no bounds")),

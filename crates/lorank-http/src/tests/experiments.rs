@@ -21,6 +21,10 @@ pub(super) fn lab_service(config: HttpConfig) -> (Router, tempfile::TempDir) {
     (router(Service::new(Arc::new(experiments)), config), folder)
 }
 
+fn now_millis() -> i64 {
+    crate::routes::now_millis()
+}
+
 /// Sends JSON and reads JSON, where there is any.
 pub(super) async fn ask(service: &Router, method: &str, uri: &str, body: Json) -> (u16, Json) {
     let sent = if body.is_null() { (String::new(), "") } else { (body.to_string(), JSON) };
@@ -52,13 +56,13 @@ async fn an_experiment_goes_from_draft_to_report() {
         assert_eq!(answer["adapter"]["id"], adapter);
         seen.insert(arm.to_owned());
         let click = json!([{"action_name": "click", "query_id": answer["request_id"], "client_id": "c",
-            "timestamp": "2026-01-01T00:00:00Z", "event_id": format!("e{n}"),
+            "timestamp": now_millis(), "event_id": format!("e{n}"),
             "event_attributes": {"object": {"object_id": answer["hits"][0]["id"]}, "position": {"ordinal": 1}}}]);
-        assert_eq!(
-            ask(&service, "POST", "/v1/events", click.clone()).await,
-            (200, json!({"accepted": 1, "duplicates": 0}))
-        );
-        assert_eq!(ask(&service, "POST", "/v1/events", click).await.1, json!({"accepted": 0, "duplicates": 1}));
+        let counts =
+            |answer: &Json| [&answer["accepted"], &answer["duplicates"], &answer["unattributed"]].map(Json::clone);
+        let (status, answer) = ask(&service, "POST", "/v1/events", click.clone()).await;
+        assert_eq!((status, counts(&answer)), (200, [1, 0, 0].map(Json::from)), "{answer}");
+        assert_eq!(counts(&ask(&service, "POST", "/v1/events", click).await.1), [0, 1, 0].map(Json::from));
     }
     assert_eq!(seen.len(), 2);
     let (_, report) = ask(&service, "GET", "/v1/experiments/x/report", Json::Null).await;
@@ -101,17 +105,17 @@ async fn what_is_wrong_with_an_experiment_or_event_is_named() {
     let (service, _folder) = lab_service(HttpConfig::default());
     let mut missing = experiment("split");
     missing["arms"][1]["model"] = "gone".into();
-    let click = |query_id: &str| json!({"action_name": query_id, "timestamp": 1});
+    let click = |query_id: &str| json!({"action_name": query_id, "timestamp": now_millis()});
     for (method, uri, body, status, field) in [
         ("POST", "/v1/experiments", missing, 422, json!("arms[1].model")),
-        ("POST", "/v1/experiments", json!({"id": "x"}), 422, Json::Null),
+        ("POST", "/v1/experiments", json!({"id": "x"}), 422, json!("arms")),
         ("GET", "/v1/experiments/x", Json::Null, 404, Json::Null),
         ("GET", "/v1/experiments/x/report?format=pdf", Json::Null, 400, Json::Null),
         ("POST", "/v1/search", json!({"query": "egg", "experiment": "x"}), 404, json!("experiment")),
         ("POST", "/v1/search", json!({"query": "egg", "arm": "x"}), 404, json!("arm")),
         ("POST", "/v1/search", json!({"query": "egg", "unit_id": ""}), 422, json!("unit_id")),
         ("POST", "/v1/events", json!([click("click"), click("")]), 422, json!("action_name")),
-        ("POST", "/v1/events", json!({"action_name": "click"}), 422, Json::Null),
+        ("POST", "/v1/events", json!({"action_name": "click"}), 422, json!("timestamp")),
         ("POST", "/v1/compare", json!({"query": "egg"}), 422, json!("adapters")),
         ("POST", "/v1/compare", json!({"query": "egg", "adapters": ["a", "a"]}), 422, json!("adapters")),
         ("POST", "/v1/compare", json!({"query": "egg", "adapters": ["gone"]}), 404, json!("adapter")),
@@ -222,5 +226,133 @@ async fn keys_open_what_their_role_may_do() {
         let (found, headers, _) = send(&service, request).await;
         assert_eq!(found.as_u16(), status, "{uri} with `{key}`");
         assert_eq!(headers.contains_key("www-authenticate"), found == StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn events_that_no_report_will_count_are_told_at_once() {
+    let (service, _folder) = lab_service(HttpConfig::default());
+    ask(&service, "POST", "/v1/experiments", experiment("split")).await;
+    ask(&service, "POST", "/v1/experiments/x/start", Json::Null).await;
+    let (_, answer) = ask(&service, "POST", "/v1/search", json!({"query": "egg", "unit_id": "u"})).await;
+    let shown = answer["hits"][0]["id"].clone();
+    let now = now_millis();
+    let event = |query_id: &Json, object_id: &Json, timestamp: Json| json!({"action_name": "CLICK", "query_id": query_id, "object_id": object_id, "timestamp": timestamp});
+    for (timestamp, part) in [
+        (json!(0), "is 1970-01-01T00:00:00Z, which is before any answer"),
+        (json!(now / 1_000), "which looks like seconds; send milliseconds since 1970"),
+        (json!(now + 7_200_000), "which is in the future"),
+        (json!("2999-01-01T00:00:00Z"), "which is in the future"),
+    ] {
+        let (status, answer) =
+            ask(&service, "POST", "/v1/events", event(&answer["request_id"], &shown, timestamp)).await;
+        let said = answer["error"]["message"].as_str().unwrap();
+        assert!(status == 422 && answer["error"]["field"] == "timestamp" && said.contains(part), "{answer}");
+    }
+    let sent = json!([
+        event(&answer["request_id"], &shown, json!(now)),
+        event(&answer["request_id"], &json!("elsewhere"), json!(now)),
+        event(&json!("unknown"), &shown, json!(now)),
+        event(&answer["request_id"], &shown, json!(now - 86_400_000)),
+    ]);
+    let (status, kept) = ask(&service, "POST", "/v1/events", sent).await;
+    let expected = json!({"accepted": 4, "duplicates": 0, "unattributed": 3,
+        "unattributed_reasons": {"unknown_query": 1, "unknown_object": 1, "before_answer": 1}});
+    assert_eq!((status, kept), (200, expected));
+    for offset in [10, 20] {
+        let body = json!({"query": "egg", "unit_id": "u", "offset": offset});
+        assert_eq!(ask(&service, "POST", "/v1/search", body).await.0, 200);
+    }
+    let (_, report) = ask(&service, "GET", "/v1/experiments/x/report", Json::Null).await;
+    let of_unit = report["arms"].as_array().unwrap().iter().find(|arm| arm["n_units"] == 1).unwrap();
+    assert_eq!((&of_unit["n_queries"], &of_unit["click_through"]), (&json!(1), &json!(1.0)), "{report}");
+}
+
+/// Sends an event as a page does that is being left.
+async fn beacon(service: &Router, uri: &str, content_type: &str, origin: Option<&str>) -> (u16, String) {
+    let event = json!({"action_name": "click", "timestamp": now_millis()}).to_string();
+    let mut request = request("POST", uri, content_type, event);
+    request.headers_mut().insert("host", "localhost:7788".parse().unwrap());
+    if let Some(origin) = origin {
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+    }
+    let (status, _, body) = send(service, request).await;
+    (status.as_u16(), body)
+}
+
+#[tokio::test]
+async fn beacons_are_taken_from_the_servers_own_pages_and_those_of_allowed_origins() {
+    const TEXT: &str = "text/plain;charset=UTF-8";
+    let allowed = vec!["https://other.example".parse().unwrap()];
+    let (service, _folder) = lab_service(HttpConfig { cors_origins: allowed, ..HttpConfig::default() });
+    for (content_type, origin, status) in [
+        (TEXT, Some("http://localhost:7788"), 200),
+        (TEXT, Some("https://localhost:7788"), 200),
+        (TEXT, Some("https://other.example"), 200),
+        ("text/plain", Some("https://other.example"), 200),
+        (TEXT, Some("https://evil.example"), 403),
+        (TEXT, Some("https://other.example.evil.example"), 403),
+        (TEXT, Some("http://localhost"), 403),
+        (TEXT, Some("null"), 403),
+        (TEXT, None, 415),
+        ("text/html", Some("http://localhost:7788"), 415),
+        ("application/x-www-form-urlencoded", Some("http://localhost:7788"), 415),
+        ("", Some("http://localhost:7788"), 415),
+        (JSON, Some("https://evil.example"), 403),
+        (JSON, None, 200),
+    ] {
+        let (found, body) = beacon(&service, "/v1/events", content_type, origin).await;
+        assert_eq!(found, status, "{content_type} from {origin:?}: {body}");
+    }
+    // No other route takes text, whoever sends it.
+    for (method, uri) in [
+        ("POST", "/v1/search"),
+        ("POST", "/v1/compare"),
+        ("POST", "/rerank"),
+        ("POST", "/score"),
+        ("POST", "/v1/experiments"),
+        ("POST", "/v1/experiments/x/start"),
+        ("POST", "/v1/experiments/x/stop"),
+        ("PATCH", "/v1/experiments/x"),
+        ("DELETE", "/v1/experiments/x"),
+    ] {
+        let mut sent = request(method, uri, TEXT, "");
+        sent.headers_mut().insert("origin", "https://other.example".parse().unwrap());
+        assert_eq!(send(&service, sent).await.0, 415, "{method} {uri}");
+    }
+}
+
+#[tokio::test]
+async fn a_publishable_key_sends_events_and_nothing_else() {
+    let keys = Role::ALL.map(|role| Key::new(role.name(), role, &Key::hash_of(role.name())).unwrap()).into();
+    let (service, _folder) = lab_service(HttpConfig { access: Access { keys }, ..HttpConfig::default() });
+    let own = Some("http://localhost:7788");
+    for (uri, content_type, status) in [
+        ("/v1/events?key=events", "text/plain;charset=UTF-8", 200),
+        ("/v1/events?key=events", JSON, 200),
+        ("/v1/events?a=b&key=events", JSON, 200),
+        ("/v1/events?key=search", JSON, 403),
+        ("/v1/events?key=admin", "text/plain", 403),
+        ("/v1/events?key=guessed", JSON, 401),
+        ("/v1/events?key=", JSON, 401),
+        ("/v1/events", JSON, 401),
+    ] {
+        let (found, body) = beacon(&service, uri, content_type, own).await;
+        assert_eq!(found, status, "{uri} {content_type}: {body}");
+    }
+    for (method, uri) in [
+        ("GET", "/v1/search?q=egg"),
+        ("GET", "/v1/search?q=egg&key=events"),
+        ("GET", "/v1/stats"),
+        ("GET", "/metrics"),
+        ("GET", "/v1/experiments"),
+        ("POST", "/v1/experiments/x/start"),
+    ] {
+        let mut sent = request(method, uri, "", "");
+        if !uri.contains("key=") {
+            sent.headers_mut().insert("authorization", "Bearer events".parse().unwrap());
+        }
+        let status = send(&service, sent).await.0.as_u16();
+        assert!(status == 401 || status == 403, "{method} {uri}: {status}");
     }
 }

@@ -16,7 +16,9 @@ use crate::*;
 
 mod adapters;
 mod documents;
+mod encoding;
 mod experiments;
+mod messages;
 mod openapi;
 mod operating;
 mod page;
@@ -280,17 +282,23 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         // The body itself.
         (post(""), (400, "malformed_request", None, "line 1 column 0")),
         (post("{\"query\":\n 'egg'}"), (400, "malformed_request", None, "line 2 column 2")),
-        (post("{} {}"), (400, "malformed_request", None, "trailing characters at line 1 column 4")),
-        (post("\"egg\""), (422, "invalid_value", None, "it must be an object with a `query`")),
-        (post("[\"egg\"]"), (422, "invalid_value", None, "it must be an object with a `query`")),
+        (
+            post("{} {}"),
+            (400, "malformed_request", None, "there is more after the end of the value at line 1 column 4"),
+        ),
+        (post("\"egg\""), (422, "invalid_value", None, "it must be an object, not a string")),
+        (post("[\"egg\"]"), (422, "invalid_value", None, "it must be an object, not an array")),
         (post(&too_long), (413, "payload_too_large", None, "the limit of 2000 bytes")),
-        (("POST", "/v1/search", "", "{}"), (415, "unsupported_media_type", None, "of no type")),
+        (("POST", "/v1/search", "", "{}"), (415, "unsupported_media_type", None, "(none)")),
         (("POST", "/v1/search", "text/plain", "{}"), (415, "unsupported_media_type", None, "`text/plain`")),
         // Its keys and values.
         (post("{}"), (422, "invalid_value", Some("query"), "`query` is missing")),
-        (post(r#"{"query": 7}"#), (422, "invalid_value", Some("query"), "expected a string")),
-        (post(r#"{"query": "a", "topk": 3}"#), (422, "invalid_value", Some("topk"), "unknown field `topk`")),
-        (post(r#"{"query": "a", "top_k": 0}"#), (422, "invalid_value", Some("top_k"), "nonzero")),
+        (post(r#"{"query": 7}"#), (422, "invalid_value", Some("query"), "must be a string, not `7`")),
+        (post(r#"{"query": "a", "topk": 3}"#), (422, "invalid_value", Some("topk"), "did you mean `top_k`?")),
+        (
+            post(r#"{"query": "a", "top_k": 0}"#),
+            (422, "invalid_value", Some("top_k"), "a whole number of at least 1, not `0`"),
+        ),
         (post(r#"{"query": "a", "top_k": 1.5}"#), (422, "invalid_value", Some("top_k"), "1.5")),
         (post(r#"{"query": "a", "depth": -1}"#), (422, "invalid_value", Some("depth"), "-1")),
         (post(r#"{"query": "a", "depth": 1001}"#), (422, "invalid_value", Some("depth"), "above the limit of 1000")),
@@ -305,7 +313,10 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         (post(r#"{"query": "a", "fuzzy": "much"}"#), (422, "invalid_value", Some("fuzzy"), "`off`, `auto`, `on`")),
         (post(r#"{"query": "a", "fields": ["a", 1]}"#), (422, "invalid_value", Some("fields[1]"), "a string")),
         (post(r#"{"query": "a", "adapter": "../qa"}"#), (422, "invalid_value", Some("adapter"), "not an adapter id")),
-        (post(r#"{"query": "a", "filters": []}"#), (422, "invalid_value", Some("filters"), "a map")),
+        (
+            post(r#"{"query": "a", "filters": []}"#),
+            (422, "invalid_value", Some("filters"), "must be an object, not an array"),
+        ),
         (
             post(r#"{"query": "a", "filters": {"f": {"gt": {}}}}"#),
             (422, "invalid_value", Some("filters.f.gt"), "nested"),
@@ -319,9 +330,9 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         (("POST", "/health", JSON, "{}"), (405, "method_not_allowed", None, "does not take POST")),
         // The query string.
         (get("/v1/search"), (422, "invalid_value", Some("query"), "`query` is missing")),
-        (get("/v1/search?q=a&topk=3"), (422, "invalid_value", Some("topk"), "unknown field `topk`")),
+        (get("/v1/search?q=a&topk=3"), (422, "invalid_value", Some("topk"), "did you mean `top_k`?")),
         (get("/v1/search?q=a&top_k=ten"), (422, "invalid_value", Some("top_k"), "\"ten\"")),
-        (get("/v1/search?q=a&top_k=0"), (422, "invalid_value", Some("top_k"), "nonzero")),
+        (get("/v1/search?q=a&top_k=0"), (422, "invalid_value", Some("top_k"), "a whole number of at least 1, not `0`")),
         (get("/v1/search?q=a&rerank=no"), (422, "invalid_value", Some("rerank"), "\"no\"")),
         (get("/v1/search?q=a&query=b"), (422, "invalid_value", Some("query"), "given twice")),
         (get("/v1/search?q=a&filters=b"), (422, "invalid_value", Some("filters"), "filter.NAME=VALUE")),
@@ -390,7 +401,7 @@ async fn faults_of_our_own_keep_their_causes_to_the_log() {
             "unavailable",
             "the default model cannot be used: `default_adapter` or what it points to is missing",
         ),
-        (panicking, 500, "internal", "the search ended in a bug"),
+        (panicking, 500, "internal", "internal error"),
     ] {
         let (found, answer) = get(&service, "/v1/search?q=egg").await;
         let error = serde_json::json!({"kind": kind, "message": message});

@@ -42,21 +42,21 @@ async fn text_embeddings_inference() {
             json!({"query": "q", "texts": texts}),
             413,
             "Validation",
-            "`texts` has 3 documents, which is above the limit of 2",
+            "`texts` has 3 values, which is above the limit of 2",
         ),
         (
             // Refused before the list is read: its last value would be refused for its type.
             json!({"query": "q", "texts": ["a", "b", 3]}),
             413,
             "Validation",
-            "`texts` has 3 documents, which is above the limit of 2",
+            "`texts` has 3 values, which is above the limit of 2",
         ),
-        (json!({"query": "q"}), 422, "Validation", "the body is not a rerank request: missing field `texts`"),
+        (json!({"query": "q"}), 422, "Validation", "`texts` is missing"),
         (
             json!({"query": "q", "texts": ["a"], "truncation_direction": "Left"}),
             422,
             "Validation",
-            "`truncation_direction` can be `Right` alone: the end of what is too long is cut",
+            "`truncation_direction` cannot be \"Left\": what is longer than the model's limit is cut at its end",
         ),
         (
             json!({"query": "q", "texts": ["a"], "model": "gone"}),
@@ -79,7 +79,7 @@ async fn text_embeddings_inference() {
 async fn cohere_jina_and_vllm() {
     let service = rerank_service(HttpConfig::default());
     let body = json!({"query": "q", "documents": ["four", {"text": "eightabc", "title": "t"}, {"title": "sixsix"}], "top_n": 2,
-        "model": "qa", "return_documents": true, "unknown_key": 1});
+        "model": "qa", "return_documents": true});
     for path in ["/v1/rerank", "/v2/rerank", "/rerank"] {
         let (status, answer) = ask(&service, "POST", path, body.clone()).await;
         assert_eq!(status, 200, "{answer}");
@@ -112,12 +112,12 @@ async fn cohere_jina_and_vllm() {
     assert!((cut["results"][0]["relevance_score"].as_f64().unwrap() - f64::from(sigmoid(-1.0))).abs() < 1e-6, "{cut}");
     for (body, status, message) in [
         (json!({"query": "q", "documents": []}), 422, "`documents` cannot be empty"),
+        (json!({"query": "q", "documents": [1]}), 422, "`documents[0]` must be a string or an object with fields"),
         (
-            json!({"query": "q", "documents": [1]}),
+            json!({"query": "q", "documents": ["a"], "top_n": 0}),
             422,
-            "`documents[0]` is refused: expected a text or an object with fields",
+            "`top_n` must be a whole number of at least 1, not `0`",
         ),
-        (json!({"query": "q", "documents": ["a"], "top_n": 0}), 422, "`top_n` is 0; leave it out for all documents"),
         (json!({"query": "q", "documents": ["a"], "model": "gone"}), 404, "the adapter `gone` cannot be used: "),
         (json!({"query": "q", "documents": ["a"], "model": "owner/other"}), 422, "`model` is refused: "),
     ] {
@@ -170,4 +170,156 @@ async fn a_full_queue_and_a_broken_model_are_said_in_each_services_words() {
     assert_eq!((status, &answer["error_type"]), (424, &json!("Backend")), "{answer}");
     let (status, answer) = ask(&service, "POST", "/v2/rerank", json!({"query": "q", "documents": ["a"]})).await;
     assert_eq!((status, &answer["error"]["kind"]), (500, &json!("internal")), "{answer}");
+}
+
+/// A body, and the field and a part of the message that it is refused with.
+async fn check_refused(service: &Router, path: &str, body: Json, field: &str, message: &str) {
+    let (status, answer) = ask(service, "POST", path, body.clone()).await;
+    assert_eq!(status, 422, "{path} {body}: {answer}");
+    let said = answer["message"].as_str().or_else(|| answer["error"].as_str()).unwrap();
+    assert!(said.starts_with(&format!("`{field}` ")) && said.contains(message), "{path} {body}: {said}");
+}
+
+#[tokio::test]
+async fn nothing_that_changes_a_result_is_left_aside() {
+    let service = rerank_service(HttpConfig::default());
+    let objects = json!([{"title": "eggs", "body": "boil"}, {"title": "cars", "body": "wheels"}]);
+    let rerank = |key: &str, value: Json| {
+        let mut body = json!({"query": "q", "documents": objects});
+        body[key] = value;
+        body
+    };
+    for (body, field, message) in [
+        // Fields that nothing is read from.
+        (rerank("rank_fields", json!(["nosuch"])), "rank_fields[0]", "names a field that no document has"),
+        (rerank("rank_fields", json!(["title", "bdy"])), "rank_fields[1]", "did you mean `body`?"),
+        (rerank("rank_fields", json!([])), "rank_fields", "is empty"),
+        (rerank("rank_fields", json!("title")), "rank_fields", "must be an array, not \"title\""),
+        (rerank("rank_fields", json!([1])), "rank_fields[0]", "must be a string, not `1`"),
+        (rerank("rank_fields", json!(vec!["title"; 65])), "rank_fields", "names 65 fields, and 64 is the most"),
+        (
+            json!({"query": "q", "documents": ["a"], "rank_fields": ["title"]}),
+            "rank_fields",
+            "no document is an object",
+        ),
+        (json!({"query": "q", "documents": ["a", {}]}), "documents[1]", "has no field with a value"),
+        (json!({"query": "q", "documents": [{"text": null}]}), "documents[0]", "has no field with a value"),
+        (json!({"query": "q", "documents": [null]}), "documents[0]", "must be a string or an object"),
+        // Values that leave nothing, or are of another type.
+        (rerank("max_tokens_per_doc", json!(0)), "max_tokens_per_doc", "at least 1, not `0`"),
+        (rerank("max_tokens_per_doc", json!(-1)), "max_tokens_per_doc", "at least 1, not `-1`"),
+        (rerank("max_tokens_per_doc", json!("9")), "max_tokens_per_doc", "at least 1, not \"9\""),
+        (rerank("top_n", json!(0)), "top_n", "at least 1, not `0`"),
+        (rerank("top_n", json!(1.0)), "top_n", "at least 1, not `1.0`"),
+        (rerank("return_documents", json!("yes")), "return_documents", "must be `true` or `false`, not \"yes\""),
+        // Keys that are none, and keys of other services.
+        (rerank("topn", json!(1)), "topn", "did you mean `top_n`?"),
+        (rerank("top_k", json!(1)), "top_k", "did you mean `top_n`?"),
+        (rerank("topN", json!(1)), "topN", "did you mean `top_n`?"),
+        (rerank("returnDocuments", json!(true)), "returnDocuments", "did you mean `return_documents`?"),
+        (rerank("overwrite", json!(true)), "overwrite", "is unknown; the keys are `model`, `query`"),
+        (rerank("return_text", json!(true)), "return_text", "is unknown"),
+        (rerank("truncate", json!(true)), "truncate", "is unknown; the keys are"),
+        (rerank("max_chunks_per_doc", json!(10)), "max_chunks_per_doc", "a document is scored as one text"),
+        (rerank("truncate_prompt_tokens", json!(16)), "truncate_prompt_tokens", "leave it out, or send -1"),
+        (rerank("truncation_side", json!("left")), "truncation_side", "cut at its end"),
+        (rerank("priority", json!(5)), "priority", "no priorities"),
+        (rerank("mm_processor_kwargs", json!({"a": 1})), "mm_processor_kwargs", "texts alone"),
+    ] {
+        for path in ["/rerank", "/v1/rerank", "/v2/rerank"] {
+            check_refused(&service, path, body.clone(), field, message).await;
+        }
+    }
+    let tei = |key: &str, value: Json| {
+        let mut body = json!({"query": "q", "texts": ["a"]});
+        body[key] = value;
+        body
+    };
+    for (body, field, message) in [
+        (tei("documents", json!(["b"])), "texts", "stands beside `documents`"),
+        (tei("truncate", json!(false)), "truncate", "cut at its end"),
+        (tei("top_n", json!(1)), "top_n", "is unknown"),
+        (tei("return_texts", json!(true)), "return_texts", "did you mean `return_text`?"),
+        (tei("raw_score", json!(true)), "raw_score", "did you mean `raw_scores`?"),
+        (tei("texts", json!([null])), "texts[0]", "must be a string, not `null`"),
+        (tei("texts", json!(null)), "texts", "must be an array, not `null`"),
+    ] {
+        check_refused(&service, "/rerank", body, field, message).await;
+    }
+    check_refused(&service, "/v1/rerank", json!({"query": "q", "texts": ["a"]}), "texts", "is unknown").await;
+    let score = |key: &str, value: Json| {
+        let mut body = json!({"text_1": "q", "text_2": ["a"]});
+        body[key] = value;
+        body
+    };
+    for (body, field, message) in [
+        (score("truncate_prompt_tokens", json!(16)), "truncate_prompt_tokens", "cannot be 16"),
+        (score("use_activations", json!(false)), "use_activations", "did you mean `use_activation`?"),
+        (score("documents", json!(["b"])), "text_2", "is given twice"),
+        (score("text_2", json!([null])), "text_2", "must be a string or an array of strings"),
+        (score("text_1", json!([])), "text_1", "cannot be empty"),
+        (score("instruction", json!("Judge.")), "instruction", "the prompt is the model's"),
+        (score("activation", json!("sigmoid")), "activation", "must be `true` or `false`"),
+        (score("top_n", json!(1)), "top_n", "is unknown"),
+    ] {
+        for path in ["/score", "/v1/score"] {
+            check_refused(&service, path, body.clone(), field, message).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn logits_are_given_where_they_are_asked_for() {
+    let service = rerank_service(HttpConfig::default());
+    for (key, value, score) in [
+        ("use_activation", false, 3.0),
+        ("activation", false, 3.0),
+        ("raw_scores", true, 3.0),
+        ("use_activation", true, sigmoid(3.0)),
+        ("raw_scores", false, sigmoid(3.0)),
+    ] {
+        let rerank = json!({"query": "q", "documents": ["eightabc"], key: value});
+        for path in ["/rerank", "/v1/rerank", "/v2/rerank"] {
+            let (_, answer) = ask(&service, "POST", path, rerank.clone()).await;
+            let found = answer["results"][0]["relevance_score"].as_f64().unwrap() as f32;
+            assert!((found - score).abs() < 1e-6, "{path} {key} {value}: {answer}");
+        }
+        let (_, answer) = ask(
+            &service,
+            "POST",
+            "/score",
+            json!({"text_1": "q", "items": "eightabc", key: value, "request_id": "r1"}),
+        )
+        .await;
+        assert!((answer["data"][0]["score"].as_f64().unwrap() as f32 - score).abs() < 1e-6, "{key} {value}: {answer}");
+        assert_eq!(answer["id"], "r1");
+    }
+    let contradiction = json!({"query": "q", "documents": ["a"], "raw_scores": true, "use_activation": true});
+    check_refused(&service, "/v1/rerank", contradiction, "use_activation", "contradicts `raw_scores`").await;
+}
+
+#[tokio::test]
+async fn a_passed_deadline_is_no_failure_of_the_service() {
+    let late = PipelineConfig { deadline: Some(std::time::Duration::ZERO), ..PipelineConfig::default() };
+    let service = service(ToyFirstStage::new(toy::candidates(3)), FakeReranker::hashing(), late);
+    for (path, body) in [
+        ("/rerank", json!({"query": "q", "texts": ["a"]})),
+        ("/rerank", json!({"query": "q", "documents": ["a"]})),
+        ("/v1/rerank", json!({"query": "q", "documents": ["a"]})),
+        ("/v2/rerank", json!({"query": "q", "documents": ["a"]})),
+        ("/score", json!({"text_1": "q", "text_2": "a"})),
+        ("/v1/score", json!({"text_1": "q", "text_2": "a"})),
+    ] {
+        let (status, answer) = ask(&service, "POST", path, body).await;
+        let said = answer["message"].as_str().or_else(|| answer["error"].as_str()).unwrap();
+        assert!(status == 504 && said.starts_with("the deadline passed"), "{path}: {status} {answer}");
+    }
+    for (method, path, body) in [
+        ("POST", "/v1/search", json!({"query": "q"})),
+        ("POST", "/v1/compare", json!({"query": "q", "adapters": ["none"]})),
+        ("GET", "/v1/search?q=a", Json::Null),
+    ] {
+        let (status, answer) = ask(&service, method, path, body).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
 }

@@ -57,7 +57,7 @@ pub(crate) enum UnversionedRerank {
     /// With `texts`.
     Tei(TeiRerank),
     /// With `documents`.
-    Cohere(Rerank),
+    Cohere(Box<Rerank>),
 }
 
 /// What `/rerank` answers.

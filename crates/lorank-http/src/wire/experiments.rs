@@ -1,7 +1,7 @@
 //! Experiments, shadows and events. Experiments, their reports and events are read and written by `lorank-experiments`; what stands
 //! here of them is their description, which a test holds against the real ones.
 
-use lorank_experiment_store::ShadowSummary;
+use lorank_experiment_store::{ShadowSummary, Submitted};
 use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
@@ -165,14 +165,15 @@ pub(crate) struct EventSchema {
     pub client_id: Option<String>,
     /// The session that it was part of.
     pub session_id: Option<String>,
-    /// What was done, such as `click`.
+    /// What was done, such as `click`, in upper or lower case.
     pub action_name: String,
     /// The id of the hit that it was done with, a text or a whole number.
     #[schema(value_type = Option<Value>)]
     pub object_id: Option<Json>,
     /// The field that `object_id` is from.
     pub object_id_field: Option<String>,
-    /// When: a text in ISO 8601, or milliseconds since 1970.
+    /// When: a text in ISO 8601, or milliseconds since 1970. Refused where it is in the future by more than an hour, before 2020,
+    /// or in another unit.
     #[schema(value_type = Value)]
     pub timestamp: Json,
     /// A text for people.
@@ -189,6 +190,38 @@ pub(crate) struct EventsAnswer {
     pub accepted: usize,
     /// How many were there before.
     pub duplicates: usize,
+    /// How many of the new ones are kept and belong to no answer, so that no report counts them.
+    pub unattributed: usize,
+    /// The same by reason.
+    pub unattributed_reasons: UnattributedJson,
+}
+
+/// Why events belong to no answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Unattributed)]
+pub(crate) struct UnattributedJson {
+    /// Their `query_id` is missing, or that of no answer so far.
+    pub unknown_query: usize,
+    /// Their object, or the rank that stands for it, is none of the answer's hits.
+    pub unknown_object: usize,
+    /// They are before their answer, by more than clocks may be off (an hour).
+    pub before_answer: usize,
+}
+
+impl From<Submitted> for EventsAnswer {
+    fn from(submitted: Submitted) -> Self {
+        let Submitted { accepted, duplicates, unattributed } = submitted;
+        Self {
+            accepted,
+            duplicates,
+            unattributed: unattributed.n(),
+            unattributed_reasons: UnattributedJson {
+                unknown_query: unattributed.n_unknown_query,
+                unknown_object: unattributed.n_unknown_object,
+                before_answer: unattributed.n_before_answer,
+            },
+        }
+    }
 }
 
 impl From<ShadowSummary> for ShadowJson {

@@ -186,7 +186,7 @@ impl SearchBody {
     /// # Errors
     /// What is not JSON (with line and column), and what is JSON but no search (with the field).
     pub fn from_json(body: &[u8]) -> Result<Self, ServerError> {
-        read_object(A_SEARCH, "it must be an object with a `query`", body)
+        read_object(A_SEARCH, body)
     }
 
     /// Reads the decoded pairs of a query string. `q` stands for `query`; `fields` is separated by commas;

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
     if let Some(base) = &args.base {
         let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source: args.source.clone() };
         let section = ModelSection { base: Some(base.clone()), adapters: vec![adapter], ..ModelSection::default() };
-        models::load(&section, is_quiet)?;
+        models::load(&section, None, is_quiet)?;
     }
     let outcome =
         lorank_registry_reranker::add(&registry, &args.id, &found.files, &found.source, found.revision.as_deref())?;

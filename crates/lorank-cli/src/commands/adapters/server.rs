@@ -7,6 +7,7 @@ use clap::Args;
 use lorank_core::AdapterId;
 use serde::Deserialize;
 
+use crate::commands::health::server_url;
 use crate::output::text::{cut, one_line};
 
 /// A server to ask.
@@ -50,7 +51,7 @@ impl ServerArgs {
             .http_status_as_error(false)
             .build();
         // An id needs no escaping in a path.
-        let url = format!("{}/v1/adapters/{id}", server.trim_end_matches('/'));
+        let url = format!("{}/v1/adapters/{id}", server_url(server));
         let mut request = ureq::Agent::from(config).get(url);
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));

@@ -1,0 +1,76 @@
+//! Pages of one query: an answer that begins below rank 1 continues the last one before it that begins at rank 1, of the same
+//! unit, arm and query. Reports count them as one query.
+
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+
+use crate::ExperimentStoreError;
+
+const WHAT: &str = "read the pages";
+
+/// The pages of an experiment's queries.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    /// For the request ids of pages, that of the answer that they continue.
+    first_of: HashMap<String, String>,
+    /// The other way around, in the order of their time.
+    pages_of: HashMap<String, Vec<String>>,
+}
+
+impl Pages {
+    /// Finds them. Memory grows with the queries of an experiment that has pages; one without costs a look at an index.
+    pub(crate) fn read(connection: &Connection, experiment: &str) -> Result<Self, ExperimentStoreError> {
+        Self::read_rows(connection, experiment).map_err(ExperimentStoreError::database(WHAT))
+    }
+
+    fn read_rows(connection: &Connection, experiment: &str) -> rusqlite::Result<Self> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM exposures WHERE experiment = ?1 AND first_rank > 1)";
+        if !connection.query_row(sql, [experiment], |row| row.get::<_, bool>(0))? {
+            return Ok(Self::default());
+        }
+        let mut pages = Self::default();
+        let mut latest: HashMap<u64, String> = HashMap::new();
+        let mut statement = connection.prepare(
+            "SELECT request_id, first_rank, unit, arm, forced, query, index_name FROM exposures WHERE experiment = ?1 ORDER BY at_millis, seq",
+        )?;
+        let mut rows = statement.query([experiment])?;
+        while let Some(row) = rows.next()? {
+            let key = (
+                row.get::<_, String>(2)?,
+                row.get::<_, i64>(3)?,
+                row.get::<_, bool>(4)?,
+                row.get::<_, String>(5)?,
+                row.get::<_, String>(6)?,
+            );
+            let (key, request_id) = (hash(&key), row.get::<_, String>(0)?);
+            match latest.get(&key).filter(|_| row.get::<_, i64>(1).is_ok_and(|rank| rank > 1)) {
+                // The first page, or a later one whose first page is not known.
+                None => drop(latest.insert(key, request_id)),
+                Some(first) => {
+                    pages.first_of.insert(request_id.clone(), first.clone());
+                    pages.pages_of.entry(first.clone()).or_default().push(request_id);
+                }
+            }
+        }
+        Ok(pages)
+    }
+
+    /// Whether an answer continues another one.
+    pub(crate) fn is_continuation(&self, request_id: &str) -> bool {
+        self.first_of.contains_key(request_id)
+    }
+
+    /// The answers that continue one.
+    pub(crate) fn after(&self, request_id: &str) -> &[String] {
+        self.pages_of.get(request_id).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Keys are texts of any length; 64 bits of each are enough to tell the queries of one experiment apart.
+fn hash(key: &impl std::hash::Hash) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,123 @@
+//! `/score` and `/v1/score`, as vLLM has them.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as JsonBody};
+use lorank_core::{Activation, Score};
+
+use super::super::{App, now_millis};
+use super::errors::as_cohere;
+use super::scoring::{name, scores_of, wants_logits};
+use crate::ServerError;
+use crate::request_id::Arrival;
+use crate::wire::{CohereError, OneOrMany, ScoreBody, Scored, ScoredPair, Usage};
+
+/// The lists of a score request, by all the names that they go by.
+pub(crate) const SCORE_LISTS: [&str; 7] = ["text_1", "queries", "data_1", "text_2", "documents", "items", "data_2"];
+
+/// Score pairs, as vLLM has it
+///
+/// Scores are under the model's own activation (the sigmoid, unless its configuration names another); without
+/// `use_activation` they are its logits. Every key of vLLM's is honored or refused.
+#[utoipa::path(
+    post,
+    path = "/score",
+    tag = "rerank",
+    request_body(content = ScoreBody, example = json!({
+        "text_1": "who invented the light bulb",
+        "text_2": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "A score for each pair, in their order.", body = Scored),
+        (status = 404, description = "Unknown adapter.", body = CohereError<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
+        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
+        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn score(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    scored(app, arrival, &headers, body).await
+}
+
+/// Score pairs, as vLLM has it
+///
+/// The same as `/score`.
+#[utoipa::path(
+    post,
+    path = "/v1/score",
+    tag = "rerank",
+    request_body(content = ScoreBody, example = json!({
+        "text_1": "who invented the light bulb",
+        "text_2": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "A score for each pair, in their order.", body = Scored),
+        (status = 404, description = "Unknown adapter.", body = CohereError<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
+        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
+        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn score_v1(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    scored(app, arrival, &headers, body).await
+}
+
+async fn scored(app: App, arrival: Arrival, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let scored = async { pairs(app.clone(), arrival, app.json_bytes(headers, body)?).await };
+    scored.await.unwrap_or_else(|error| as_cohere(&error))
+}
+
+async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, ServerError> {
+    let body: ScoreBody = app.read_lists("a score request", body, SCORE_LISTS).await?;
+    body.check()?;
+    let wants_logits = wants_logits(body.raw_scores, body.use_activation, body.activation)?;
+    let activation = if wants_logits { Activation::Identity } else { app.own_activation() };
+    let ScoreBody { model, text_1, text_2, request_id, .. } = body;
+    let texts = match text_2 {
+        OneOrMany::One(text) => vec![text],
+        OneOrMany::Many(texts) => texts,
+    };
+    app.check_documents("text_2", texts.len())?;
+    if matches!(&text_1, OneOrMany::Many(queries) if queries.is_empty()) {
+        return Err(ServerError::NoDocuments { field: "text_1" });
+    }
+    let groups: Vec<(String, Vec<String>)> = match text_1 {
+        OneOrMany::One(query) => vec![(query, texts)],
+        OneOrMany::Many(mut queries) if queries.len() == 1 => vec![(queries.remove(0), texts)],
+        OneOrMany::Many(queries) if queries.len() == texts.len() => {
+            queries.into_iter().zip(texts).map(|(query, text)| (query, vec![text])).collect()
+        }
+        OneOrMany::Many(queries) => {
+            let problem = format!("has {} texts and `text_2` has {}; give one, or as many", queries.len(), texts.len());
+            return Err(ServerError::InvalidValue { field: "text_1".to_owned(), problem });
+        }
+    };
+    let (scoring, _) = app.score_groups(model.as_deref(), groups).await?;
+    let (n_tokens, name_of_model) = (scoring.n_tokens, name(&scoring.model));
+    let scores = scores_of(scoring.scores)?;
+    let pair = |(index, score): (usize, &Score)| ScoredPair { index, object: "score", score: activation.apply(*score) };
+    let answer = Scored {
+        id: request_id.unwrap_or_else(|| arrival.request_id.to_string()),
+        object: "list",
+        created: now_millis() / 1_000,
+        model: name_of_model,
+        data: scores.iter().enumerate().map(pair).collect(),
+        usage: Usage { prompt_tokens: n_tokens, total_tokens: n_tokens },
+    };
+    Ok(JsonBody(answer).into_response())
+}

@@ -1,0 +1,161 @@
+//! Scoring the texts that a request brings: what the shapes of all services share.
+
+use std::num::NonZeroUsize;
+
+use axum::body::Bytes;
+use lorank_core::{Activation, Candidate, ModelVersion, Query, Score};
+use lorank_pipeline::{AdapterChoice, Documents, Fallback, Scoring, SearchRequest};
+use serde::de::DeserializeOwned;
+
+use super::super::App;
+use super::super::search::CancelOnDrop;
+use crate::ServerError;
+use crate::json::{list_lengths, parse, read_object};
+
+impl App {
+    /// Reads a request with lists of texts, each of at most as many as the configuration allows.
+    pub(super) async fn read_lists<T: DeserializeOwned + Send + 'static, const N: usize>(
+        &self,
+        expected: &'static str,
+        body: Bytes,
+        lists: [&'static str; N],
+    ) -> Result<T, ServerError> {
+        let max = self.config.n_documents_max.get();
+        parse(&self.lanes, body, move |body| read_with_lists(expected, body, lists, max)).await
+    }
+
+    pub(super) fn check_documents(&self, field: &'static str, found: usize) -> Result<(), ServerError> {
+        let max = self.config.n_documents_max.get();
+        match found {
+            0 => Err(ServerError::NoDocuments { field }),
+            n if n > max => Err(ServerError::TooManyDocuments { field, found, max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The scores of texts for one query, and the texts as the pipeline takes them.
+    pub(super) async fn score(
+        self,
+        model: Option<&str>,
+        query: String,
+        texts: Vec<String>,
+    ) -> Result<(Scoring, Vec<Candidate>), ServerError> {
+        self.score_groups(model, vec![(query, texts)]).await
+    }
+
+    /// The scores of each query's texts, in one submission, and the texts as the pipeline takes them.
+    pub(super) async fn score_groups(
+        self,
+        model: Option<&str>,
+        groups: Vec<(String, Vec<String>)>,
+    ) -> Result<(Scoring, Vec<Candidate>), ServerError> {
+        let adapter = self.choice(model)?;
+        let request = SearchRequest { adapter, ..SearchRequest::new("") };
+        let _cancel = CancelOnDrop(request.cancellation.clone());
+        let work = move |app: &Self| {
+            let nothing = Score::new(0.0).expect("zero is finite");
+            let (mut queries, mut candidates) = (Vec::with_capacity(groups.len()), Vec::new());
+            for (query, texts) in groups {
+                queries.push((Query::new(query), texts.len()));
+                let first = candidates.len();
+                let numbered = texts.into_iter().zip(first..);
+                candidates.extend(numbered.map(|(text, n)| Candidate::new(n.to_string(), text, nothing)));
+            }
+            let mut rest = candidates.as_slice();
+            let documents = queries.iter().map(|(query, n_texts)| {
+                let (candidates, after) = rest.split_at(*n_texts);
+                rest = after;
+                Documents { query, candidates }
+            });
+            let scoring = app.service.engine.score_each(&request, &documents.collect::<Vec<_>>())?;
+            match scoring.scores.as_ref().err().and_then(|reason| app.overload_of(reason)) {
+                Some(overload) => Err(overload),
+                None => Ok((scoring, candidates)),
+            }
+        };
+        self.search_work(work).await
+    }
+
+    /// The activation that the model's own configuration names.
+    pub(super) fn own_activation(&self) -> Activation {
+        self.service.adapters.as_ref().map_or_else(Activation::default, |host| host.activation())
+    }
+
+    /// What `model` names: an adapter, an alias, or the base model by its own name.
+    fn choice(&self, model: Option<&str>) -> Result<AdapterChoice, ServerError> {
+        let Some(text) = model.filter(|text| !text.is_empty()) else { return Ok(AdapterChoice::Default) };
+        text.parse().or_else(|error: lorank_core::ParseIdError| {
+            // The name of a base model need not be one of an adapter.
+            let base = self.service.engine.model(&AdapterChoice::Base).ok().map(|model| model.base_model);
+            let problem = format!("is refused: {error}");
+            let unknown = ServerError::InvalidValue { field: "model".to_owned(), problem };
+            if base.as_deref() == Some(text) { Ok(AdapterChoice::Base) } else { Err(unknown) }
+        })
+    }
+}
+
+/// Reads a request with lists of at most `max` texts. Their lengths are checked first: in memory, a list of empty texts takes many
+/// times the bytes of its JSON.
+pub(crate) fn read_with_lists<T: DeserializeOwned, const N: usize>(
+    expected: &'static str,
+    body: &[u8],
+    lists: [&'static str; N],
+    max: usize,
+) -> Result<T, ServerError> {
+    for (field, found) in lists.into_iter().zip(list_lengths(body, lists)) {
+        if let Some(found) = found.filter(|found| *found > max) {
+            return Err(ServerError::TooManyDocuments { field, found, max });
+        }
+    }
+    read_object(expected, body)
+}
+
+/// Whether a request asks for the model's logits, by any of the names that its service has for that.
+pub(super) fn wants_logits(
+    raw_scores: Option<bool>,
+    use_activation: Option<bool>,
+    activation: Option<bool>,
+) -> Result<bool, ServerError> {
+    let without = |is_on: bool| !is_on;
+    let asked = [
+        ("raw_scores", raw_scores),
+        ("use_activation", use_activation.map(without)),
+        ("activation", activation.map(without)),
+    ];
+    let mut asked = asked.into_iter().filter_map(|(key, wants_logits)| Some((key, wants_logits?)));
+    let Some((first, wants_logits)) = asked.next() else { return Ok(false) };
+    match asked.find(|(_, other)| *other != wants_logits) {
+        None => Ok(wants_logits),
+        Some((key, _)) => {
+            let problem = format!("contradicts `{first}`; send one of them");
+            Err(ServerError::InvalidValue { field: key.to_owned(), problem })
+        }
+    }
+}
+
+/// About so many tokens of a text, at four bytes each, cut between characters.
+pub(crate) fn cut(mut text: String, n_tokens_max: Option<NonZeroUsize>) -> String {
+    if let Some(bytes_max) = n_tokens_max.map(|n| n.get().saturating_mul(4)).filter(|max| *max < text.len()) {
+        text.truncate((0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+    }
+    text
+}
+
+pub(super) fn scores_of(scores: Result<Vec<Score>, Fallback>) -> Result<Vec<Score>, ServerError> {
+    scores.map_err(|fallback| match fallback {
+        Fallback::DeadlinePassed => ServerError::DeadlinePassed,
+        other => ServerError::NotScored { reason: other.reason(), message: other.to_string() },
+    })
+}
+
+/// The places, best first; of equals the earlier one.
+pub(super) fn order(scores: &[Score]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
+    order
+}
+
+/// The adapter, or the base model's name where there is none.
+pub(super) fn name(model: &ModelVersion) -> String {
+    model.adapter.as_ref().map_or_else(|| model.base_model.clone(), |adapter| adapter.id.to_string())
+}

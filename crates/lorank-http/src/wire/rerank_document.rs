@@ -1,0 +1,138 @@
+//! A document of a rerank request, and what of it the model reads.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::ServerError;
+
+/// The most names in `rank_fields`.
+const RANK_FIELDS_MAX: usize = 64;
+
+/// A document: a text, or an object with fields.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected a string or an object with fields")]
+pub(crate) enum RerankDocument {
+    /// A text.
+    Text(String),
+    /// An object. Its `text` is read, or the fields that the request names.
+    Fields(Map<String, Json>),
+}
+
+impl PartialSchema for RerankDocument {
+    fn schema() -> RefOr<Schema> {
+        let of_type = |kind| ObjectBuilder::new().schema_type(kind);
+        let either = OneOfBuilder::new().item(of_type(Type::String)).item(of_type(Type::Object));
+        let description = "A text, or an object with fields: its `text` is read, or the fields that the request names.";
+        either.description(Some(description)).into()
+    }
+}
+
+impl ToSchema for RerankDocument {}
+
+impl RerankDocument {
+    /// What the model reads: the text; of an object the named fields on lines of `name: value`, as Cohere's guide writes them. A
+    /// field that is null is as good as missing.
+    pub(crate) fn text(&self, rank_fields: Option<&[String]>) -> String {
+        let fields = match self {
+            Self::Text(text) => return text.clone(),
+            Self::Fields(fields) => fields,
+        };
+        let value = |name: &str| fields.get(name).filter(|value| !value.is_null());
+        match (rank_fields, value("text")) {
+            (None, Some(text)) => plain(text),
+            (Some([one]), _) => value(one).map(plain).unwrap_or_default(),
+            (Some(names), _) => lines(names.iter().filter_map(|name| Some((name.as_str(), value(name)?)))),
+            (None, None) => lines(fields.keys().filter_map(|name| Some((name.as_str(), value(name)?)))),
+        }
+    }
+
+    /// The document as it goes back.
+    pub(crate) fn into_object(self) -> Map<String, Json> {
+        match self {
+            Self::Text(text) => Map::from_iter([("text".to_owned(), text.into())]),
+            Self::Fields(fields) => fields,
+        }
+    }
+
+    fn fields(&self) -> Option<&Map<String, Json>> {
+        match self {
+            Self::Text(_) => None,
+            Self::Fields(fields) => Some(fields),
+        }
+    }
+
+    /// Whether it is an object without a value; an empty text is one.
+    fn is_empty(&self) -> bool {
+        self.fields().is_some_and(|fields| fields.values().all(Json::is_null))
+    }
+}
+
+fn lines<'a>(fields: impl Iterator<Item = (&'a str, &'a Json)>) -> String {
+    fields.map(|(name, value)| format!("{name}: {}", plain(value))).collect::<Vec<_>>().join("\n")
+}
+
+fn plain(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Refuses objects of which nothing could be read.
+pub(crate) fn check_documents(documents: &[RerankDocument]) -> Result<(), ServerError> {
+    let Some(n) = documents.iter().position(RerankDocument::is_empty) else { return Ok(()) };
+    let problem = "has no field with a value; give it a `text`".to_owned();
+    Err(ServerError::InvalidValue { field: format!("documents[{n}]"), problem })
+}
+
+/// Each name must be a field of some document: a name that reads nothing leaves every document empty.
+pub(crate) fn check_rank_fields(names: &[String], documents: &[RerankDocument]) -> Result<(), ServerError> {
+    let refused = |field: String, problem: String| Err(ServerError::InvalidValue { field, problem });
+    let whole = || "rank_fields".to_owned();
+    if names.is_empty() {
+        return refused(whole(), "is empty; name the fields to read, or leave it out".to_owned());
+    }
+    if names.len() > RANK_FIELDS_MAX {
+        return refused(whole(), format!("names {} fields, and {RANK_FIELDS_MAX} is the most", names.len()));
+    }
+    let objects: Vec<&Map<String, Json>> = documents.iter().filter_map(RerankDocument::fields).collect();
+    if objects.is_empty() {
+        return refused(whole(), "names fields, and no document is an object with fields".to_owned());
+    }
+    for (n, name) in names.iter().enumerate() {
+        if !objects.iter().any(|fields| fields.contains_key(name)) {
+            let known = objects.iter().take(100).flat_map(|fields| fields.keys().map(String::as_str));
+            let meant = lorank_core::nearest_name(name, known).map(|known| format!("; did you mean `{known}`?"));
+            let problem = format!("names a field that no document has{}", meant.unwrap_or_default());
+            return refused(format!("rank_fields[{n}]"), problem);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn documents_are_read_by_their_text_or_by_the_fields_that_are_named() {
+        let check = |document: Json, rank_fields: Option<&[&str]>, expected: &str| {
+            let document: RerankDocument = serde_json::from_value(document).unwrap();
+            let rank_fields = rank_fields.map(|names| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+            assert_eq!(document.text(rank_fields.as_deref()), expected);
+        };
+        check(json!("plain"), None, "plain");
+        check(json!("plain"), Some(&["title"]), "plain");
+        check(json!({"text": "a", "title": "b"}), None, "a");
+        check(json!({"text": "a", "title": "b"}), Some(&["title"]), "b");
+        check(json!({"text": "a", "title": "b"}), Some(&["title", "text", "gone"]), "title: b\ntext: a");
+        check(json!({"title": "b", "year": 3}), None, "title: b\nyear: 3");
+        check(json!({"text": null, "title": "b", "year": null}), None, "title: b");
+        check(json!({"text": null, "title": "b"}), Some(&["text", "title"]), "title: b");
+        check(json!({"text": "a", "title": null}), Some(&["title"]), "");
+        check(json!({"text": 5}), None, "5");
+        check(json!({"text": ""}), None, "");
+    }
+}
