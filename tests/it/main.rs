@@ -15,6 +15,7 @@ mod file_cycles;
 mod indexes;
 mod indexing;
 mod killing;
+mod languages;
 mod live;
 mod operating;
 #[cfg(feature = "otlp")]

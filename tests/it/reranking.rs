@@ -85,6 +85,7 @@ fn search_reranks_and_says_how() {
             "reranked",
             "rank_by",
             "fallback",
+            "warnings",
             "adapter",
             "base_model",
             "experiment",

@@ -98,6 +98,12 @@ pub trait Reranker: Send + Sync {
         Ok(EncodedPair::from_texts(group))
     }
 
+    /// Of the tokens of a query and of candidates, the share that the model does not know, from 0 to 1. A large one tells that it cannot read
+    /// their language. 0 where the reranker does not count.
+    fn unknown_share(&self, _query: &Query, _candidates: &[Candidate]) -> f32 {
+        0.0
+    }
+
     /// The score of each pair, in the pairs' order. A batch may mix queries and models.
     ///
     /// A score depends on its query, its document and its model alone, never on what else is in the batch.
@@ -126,6 +132,10 @@ impl<T: Reranker + ?Sized> Reranker for std::sync::Arc<T> {
 
     fn encode(&self, group: Group<'_>, deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
         (**self).encode(group, deadline)
+    }
+
+    fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {
+        (**self).unknown_share(query, candidates)
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {

@@ -72,6 +72,9 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
     let is_same = answers.iter().all(|answer| answer.rank_by == answers[0].rank_by);
     let rank_by = answers[0].rank_by.clone().filter(|_| is_same);
     let reranked = answers.iter().any(|answer| answer.reranked);
+    // The arms have one base model.
+    let warnings = answers.iter().map(|answer| &answer.warnings).find(|warnings| !warnings.is_empty());
+    let warnings = warnings.cloned().unwrap_or_default();
     let mut of_document: HashMap<usize, Hit> =
         answers.into_iter().flat_map(|answer| answer.hits).map(|hit| (hit.first_stage_rank, hit)).collect();
     let hit = |(at, drafted): (usize, &Drafted<usize>)| {
@@ -87,6 +90,7 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
         reranked,
         rank_by,
         fallback: None,
+        warnings,
         model: None,
         total_hits,
         facets,

@@ -116,5 +116,5 @@ pub use wire::{
     AdapterJson, AnswerShape, BlendJson, BoundsJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
     FacetJson, FacetsJson, FailedArmJson, FallbackJson, FieldsJson, FuzzyJson, HitJson, OnOverloadJson, ParsedSearch,
     ParticipationJson, RangeCountJson, RankedByJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,
-    ValueCountJson, ValueJson,
+    ValueCountJson, ValueJson, WarningJson,
 };

@@ -19,7 +19,7 @@ mod value;
 pub(crate) use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
     AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson,
-    ParticipationJson, RankedByJson, SearchAnswer, TimingsJson,
+    ParticipationJson, RankedByJson, SearchAnswer, TimingsJson, WarningJson,
 };
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
 pub(crate) use documents::{BulkAnswer, DeleteAnswer, DeleteBody, StoredDocument};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lorank_core::{
     AdapterId, AdapterVersion, BoxError, Candidate, Deadline, DocumentId, EncodedPair, ForeignPair, Group,
-    ModelVersion, Reranker, Score,
+    ModelVersion, Query, Reranker, Score,
 };
 
 use crate::model::PairToScore;
@@ -142,6 +142,12 @@ impl Reranker for ModelReranker {
 
     fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
         Ok(self.encode_with(group, None)?)
+    }
+
+    /// Under the base model's prompt, whose words an adapter's may differ from. A text that cannot be encoded is a matter for whoever
+    /// scores it.
+    fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {
+        self.tokenizer.unknown_share(&self.prompt, &query.text, candidates).unwrap_or(0.0)
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {

@@ -127,6 +127,23 @@ impl PairTokenizer {
         without_panic(encode).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
     }
 
+    /// Of the tokens of a query with each of its candidates, special tokens aside, the share that stand for what the vocabulary lacks. 0
+    /// where the vocabulary has no such token, as one of bytes.
+    pub(crate) fn unknown_share(
+        &self,
+        prompt: &Prompt,
+        query: &str,
+        candidates: &[Candidate],
+    ) -> Result<f32, ModelError> {
+        let Some(unknown) = ["[UNK]", "<unk>"].into_iter().find_map(|token| self.token_id(token)) else {
+            return Ok(0.0);
+        };
+        let pairs = self.pairs(prompt, query, candidates)?;
+        let n_unknown = pairs.iter().flat_map(|pair| &pair.ids).filter(|id| **id == unknown).count();
+        let n_tokens: usize = pairs.iter().map(|pair| pair.ids.len().saturating_sub(self.n_special_tokens)).sum();
+        Ok(if n_tokens == 0 { 0.0 } else { n_unknown as f32 / n_tokens as f32 })
+    }
+
     fn encode_chunk(
         &self,
         prompt: &Prompt,

@@ -9,6 +9,7 @@ use lorank_core::{DocumentId, Facet, Hit, ModelVersion, Score, TotalHits};
 use crate::error::PipelineError;
 use crate::fallback::Fallback;
 use crate::rank_by::RankBy;
+use crate::warning::Warning;
 
 /// The answer to one search.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,8 @@ pub struct Answer {
     pub rank_by: Option<Arc<RankBy>>,
     /// Why the answer is in first-stage order although reranking was asked for.
     pub fallback: Option<Fallback>,
+    /// What may make the answer worse than it looks.
+    pub warnings: Vec<Warning>,
     /// The model that reranked, or would have; `None` where reranking was not asked for.
     pub model: Option<ModelVersion>,
     /// How many documents match the query and its filters, however many are reranked or returned.

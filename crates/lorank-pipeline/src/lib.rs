@@ -85,6 +85,7 @@ mod request;
 mod reranking;
 #[cfg(test)]
 mod tests;
+mod warning;
 
 pub use answer::{Answer, CacheUse, Ranked, Scoring, Timings};
 pub use config::PipelineConfig;
@@ -95,3 +96,4 @@ pub use pipeline::{Documents, NoFirstStage, Pipeline};
 pub use queue::QueueStats;
 pub use rank_by::{InvalidRankBy, RankBy};
 pub use request::{AdapterChoice, Cancellation, OnOverload, RankByChoice, Ranker, SearchRequest};
+pub use warning::Warning;

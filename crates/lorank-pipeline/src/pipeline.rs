@@ -18,7 +18,7 @@ use crate::queue::Queue;
 use crate::reranking::{Contender, ModelReranking, Reranking, Scorer};
 use crate::{
     AdapterChoice, Answer, CacheUse, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice,
-    Ranked, Ranker, Scoring, SearchRequest,
+    Ranked, Ranker, Scoring, SearchRequest, Warning,
 };
 
 /// A first stage, a score cache and a reranker, answering searches together. See the [crate's page](crate).
@@ -369,7 +369,8 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
                 self.scorer.reranking(request, model, plan.deadline, reranked)?
             }
         };
-        self.unless_refused(request, reranking.answer(plan, order, model, candidates, started))
+        let answer = self.unless_refused(request, reranking.answer(plan, order, model, candidates, started))?;
+        Ok(self.with_warnings(request, candidates, answer))
     }
 
     /// Each ranker's answer in its order, from the candidates on. The times before and after are the caller's to add.
@@ -388,13 +389,22 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             let answer = match reranking {
                 Ok((model, reranking)) => {
                     let answer = reranking.answer(plan, order, model, candidates, started);
-                    Ok(self.unless_refused(request, answer)?)
+                    Ok(self.with_warnings(request, candidates, self.unless_refused(request, answer)?))
                 }
                 Err(error) => Err(error),
             };
             Ok(Ranked { key, answer })
         };
         rerankings.into_iter().zip(orders).map(ranked).collect()
+    }
+
+    /// The answer with its warnings. They are the same whether its scores were cached or not.
+    fn with_warnings(&self, request: &SearchRequest, candidates: &[Candidate], answer: Answer) -> Answer {
+        if !answer.reranked || request.background {
+            return answer;
+        }
+        let warnings = Warning::of_reranked(&self.scorer.reranker, &request.query, candidates);
+        Answer { warnings, ..answer }
     }
 
     /// The answer, unless it fell back for an overload that the request wants refused.

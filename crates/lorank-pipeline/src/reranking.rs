@@ -277,6 +277,7 @@ impl Reranking {
             reranked,
             rank_by,
             fallback,
+            warnings: Vec::new(),
             model,
             total_hits,
             facets: Vec::new(),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use lorank_adapters::{DEFAULT_ALIAS, Entry, Registry, RegistryError, Residency, ResidencyStats, Resident, State};
 use lorank_core::{
-    AdapterId, AdapterUnusable, AdapterVersion, BoxError, Deadline, DeadlineExceeded, Digest, EncodedPair, ErrorKind,
-    Group, ModelVersion, Reranker, Score,
+    AdapterId, AdapterUnusable, AdapterVersion, BoxError, Candidate, Deadline, DeadlineExceeded, Digest, EncodedPair,
+    ErrorKind, Group, ModelVersion, Query, Reranker, Score,
 };
 use lorank_model::{Files, LoadedAdapter, ModelReranker, StageTimes};
 
@@ -236,6 +236,10 @@ impl Reranker for RegistryReranker {
         let kept =
             |pair: EncodedPair| EncodedPair::new(pair.n_tokens(), ResidentPair { pair, _resident: resident.clone() });
         Ok(pairs.into_iter().map(kept).collect())
+    }
+
+    fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {
+        self.base.unknown_share(query, candidates)
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {

@@ -244,6 +244,9 @@ fn text(args: &SearchArgs, answer: &Answer, columns: usize) -> String {
     if let Some(fallback) = &answer.fallback {
         text += &format!("{}: {fallback}\n\n", paint(STRONG, "in first-stage order"));
     }
+    for warning in &answer.warnings {
+        text += &format!("{}: {warning}\n\n", paint(STRONG, "warning"));
+    }
     match answer.hits.as_slice() {
         [] if args.offset > 0 => text += "no hits so far down the list\n",
         [] if answer.n_left_out.is_some_and(|n| n > 0) => text += "no document has so high a rerank score\n",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lorank_core::{AdapterVersion, Blend, Hit, RankedBy, Score, ScoreOrigin};
 use lorank_experiment_pipeline::{FailedArm, Participation};
-use lorank_pipeline::{Answer, CacheUse, Fallback, Timings};
+use lorank_pipeline::{Answer, CacheUse, Fallback, Timings, Warning};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,6 +25,8 @@ pub struct SearchAnswer<'a> {
     pub rank_by: Option<String>,
     /// Why it is not, although reranking was asked for.
     pub fallback: Option<FallbackJson>,
+    /// What may make the answer worse than it looks; empty where nothing is known to.
+    pub warnings: Vec<WarningJson>,
     /// The adapter that reranked, or would have; null for the bare base model.
     pub adapter: Option<AdapterJson<'a>>,
     /// The base model; null where reranking was not asked for.
@@ -153,6 +155,23 @@ pub struct FallbackJson {
     pub message: String,
 }
 
+/// What may make an answer worse than it looks.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Warning)]
+pub struct WarningJson {
+    /// The reason as one word: `unknown_tokens` where more than a fifth of the tokens of the query and the first ten candidates are
+    /// unknown to the model.
+    pub reason: &'static str,
+    /// The reason for people.
+    pub message: String,
+}
+
+impl From<&Warning> for WarningJson {
+    fn from(warning: &Warning) -> Self {
+        Self { reason: warning.reason(), message: warning.to_string() }
+    }
+}
+
 /// An adapter at one exact version.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Adapter)]
@@ -209,6 +228,7 @@ impl<'a> SearchAnswer<'a> {
             reranked: answer.reranked,
             rank_by: answer.rank_by.as_ref().map(ToString::to_string),
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
+            warnings: answer.warnings.iter().map(WarningJson::from).collect(),
             adapter: adapter.map(AdapterJson::from),
             base_model: model.map(|model| model.base_model.as_str()),
             experiment: None,

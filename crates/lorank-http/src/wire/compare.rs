@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::name_of_origin;
-use super::{AdapterJson, CacheJson, FallbackJson, FieldsJson, TimingsJson};
+use super::{AdapterJson, CacheJson, FallbackJson, FieldsJson, TimingsJson, WarningJson};
 use crate::{AnswerShape, RequestId};
 
 /// One query under several rankers.
@@ -45,6 +45,8 @@ pub struct RankerJson<'a> {
     pub reranked: bool,
     /// Why it is not, although it should be.
     pub fallback: Option<FallbackJson>,
+    /// What may make it worse than it looks; empty where nothing is known to.
+    pub warnings: Vec<WarningJson>,
     /// How many of the scores were in the cache.
     pub cache: CacheJson,
     /// How long each step took.
@@ -143,6 +145,7 @@ impl<'a> RankerJson<'a> {
             adapter: answer.model.as_ref().and_then(|model| model.adapter.as_ref()).map(AdapterJson::from),
             reranked: answer.reranked,
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
+            warnings: answer.warnings.iter().map(WarningJson::from).collect(),
             cache: answer.cache.into(),
             timings_millis: answer.timings.into(),
             hits: answer.hits.iter().map(hit).collect(),
