@@ -188,6 +188,35 @@ class Watch:
               f"before, {self.memory_during:.0f} MB during", flush=True)
 
 
+class MemoryLimit:
+    """A control group with a limit on memory, where this process may make one: beyond it, the kernel kills."""
+
+    def __init__(self, n_bytes):
+        self.prefix, self.words, self.folder = (), "without a limit, since no control group can be made here", None
+        name = f"hostile-{os.getpid()}"
+        for mount, file in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]:
+            folder = os.path.join(mount, name)
+            try:
+                os.mkdir(folder)
+                with open(os.path.join(folder, file), "w") as limit:
+                    limit.write(str(n_bytes))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+                continue
+            self.prefix = ["bash", "-c", f'echo $$ >{folder}/cgroup.procs && exec "$@"', "-"]
+            self.words, self.folder = f"under a limit of {n_bytes >> 20} MiB", folder
+            break
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.folder:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.folder)
+
+
 def in_threads(n, work):
     """Runs `work(0)` to `work(n - 1)` at once, and gives their results; an error of one is raised."""
     results, errors = [None] * n, []

@@ -6,7 +6,7 @@ import time
 import unittest
 from collections import Counter
 
-from harness import WORDS, Server, Watch, documents, in_threads, index, lines
+from harness import WORDS, MemoryLimit, Server, Watch, documents, in_threads, index, lines
 
 
 class Overload(unittest.TestCase):
@@ -100,8 +100,7 @@ class Overload(unittest.TestCase):
             self.assertLess(took[1], 3 * took[0] + 2)
 
     def test_a_memory_limit_of_512_mb_is_kept(self):
-        # An address space cannot stand in for it: stacks and mapped files count there. So the peak is measured.
-        with Server(self.index, "--adapter", "none", "--bodies-bytes-max", str(64 << 20)) as server:
+        with MemoryLimit(512 << 20) as limit, Server(self.index, "--adapter", "none", prefix=limit.prefix) as server:
             server.warm_up()
             body = b'{"query": "amber", "texts": ["' + b"x" * (15 << 20) + b'"]}'
 
@@ -116,7 +115,7 @@ class Overload(unittest.TestCase):
                     assert status in (200, 409, 413, 429, 503), status
 
             in_threads(30, greedy)
-            print(f"    the most memory under mixed load: {server.peak():.0f} MB", flush=True)
+            print(f"    the most memory under mixed load: {server.peak():.0f} MB, {limit.words}", flush=True)
             self.assertTrue(server.is_alive())
             self.assertLess(server.peak(), 512)
 

@@ -291,6 +291,9 @@ pub enum ServerError {
         /// The source as it was given.
         source_text: String,
     },
+    /// An answer was not written to its end.
+    #[error("the answer was not written to its end, because of a bug")]
+    AnswerBrokenOff,
     /// The search panicked.
     #[error("internal error")]
     Panicked {
@@ -356,7 +359,7 @@ impl ServerError {
             | Self::LaneFull { .. }
             | Self::TooManyBodyBytes { .. } => ErrorKind::Overloaded,
             Self::DeadlinePassed => ErrorKind::DeadlineExceeded,
-            Self::Panicked { .. } | Self::NotScored { .. } => ErrorKind::Internal,
+            Self::Panicked { .. } | Self::NotScored { .. } | Self::AnswerBrokenOff => ErrorKind::Internal,
             Self::Documents(error) => error.kind(),
             Self::Registry(error) => error.kind(),
             Self::Search(error) => error.kind(),

@@ -89,6 +89,7 @@ mod routes;
 mod server;
 mod service;
 mod status;
+mod streamed;
 #[cfg(test)]
 mod tests;
 mod upload;

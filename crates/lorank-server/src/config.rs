@@ -163,7 +163,8 @@ settings! {
         n_searches_max: NonZeroUsize = HttpConfig::default().n_searches_max, flag "n-searches-max" "N", live true;
         /// The longest body of a request
         body_bytes_max: usize = HttpConfig::default().body_bytes_max, flag "body-bytes-max" "BYTES", live true;
-        /// The most bytes that the bodies of all requests may have together; one beyond is answered with status 429
+        /// The most bytes that the bodies of all requests may have together, and at most an eighth of the memory; one beyond is
+        /// answered with status 429
         bodies_bytes_max: usize = HttpConfig::default().bodies_bytes_max, flag "bodies-bytes-max" "BYTES", live true;
         /// The most documents in a rerank request
         n_documents_max: NonZeroUsize = HttpConfig::default().n_documents_max, flag "n-documents-max" "N", live true;

@@ -50,6 +50,7 @@ mod data;
 mod document_host;
 mod error;
 mod index_spec;
+mod memory;
 mod models;
 mod server;
 mod settings;

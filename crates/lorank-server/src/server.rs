@@ -10,7 +10,7 @@ use std::time::Duration;
 use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiment_store::StoreConfig;
 use lorank_http::axum::Router;
-use lorank_http::{AdapterHost, ContinueTrace, IndexName, LiveConfig, ServeOutcome, Service};
+use lorank_http::{AdapterHost, ContinueTrace, HttpConfig, IndexName, LiveConfig, ServeOutcome, Service};
 use lorank_pipeline::Pipeline;
 use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index, SettingsRequest};
@@ -22,7 +22,7 @@ use crate::data::DataFolder;
 use crate::document_host::IndexDocuments;
 use crate::index_spec::IndexSpec;
 use crate::models::ModelLoader;
-use crate::{Error, shadow};
+use crate::{Error, memory, shadow};
 
 /// How often the registry is looked at for what other processes changed.
 const REGISTRY_REFRESH: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ impl LoadedServer {
             Some(continue_trace) => service.with_traces(continue_trace),
             None => service,
         };
-        let http = LiveConfig::new(config.http());
+        let http = LiveConfig::new(http_config(&config));
         Ok(Self { config, pipeline, adapters, service, http })
     }
 
@@ -224,7 +224,7 @@ impl ServerHandle {
     pub fn reload(&self, config: &ServerConfig) -> Result<Vec<&'static str>, Error> {
         // The address and the permission are those at the start: neither changes before the next one.
         check_reach(self.address, &ServerConfig { no_keys: self.started_with.no_keys, ..config.clone() })?;
-        self.http.replace(config.http());
+        self.http.replace(http_config(config));
         Ok(self.started_with.changes_that_need_restart(config))
     }
 }
@@ -240,6 +240,12 @@ fn check_indexes(indexes: &[IndexSpec]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// What the HTTP service is to do, with the memory that there is.
+fn http_config(config: &ServerConfig) -> HttpConfig {
+    let http = config.http();
+    HttpConfig { bodies_bytes_max: memory::bodies_bytes_max(http.bodies_bytes_max), ..http }
 }
 
 /// Refuses to be reached by other machines without keys.

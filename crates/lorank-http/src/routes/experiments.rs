@@ -18,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{App, Name, Params, now_millis};
 use crate::ServerError;
 use crate::lanes::Lane;
+use crate::streamed::streamed;
 use crate::wire::{ErrorAnswer, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList};
 
 /// What may change of an experiment that was started.
@@ -304,15 +305,19 @@ pub(crate) async fn export(
     Name(id): Name,
     Params(ExportQuery { what }): Params<ExportQuery>,
 ) -> Result<impl IntoResponse, ServerError> {
-    app.in_lane(Lane::Reports, move |app| {
-        let (store, mut csv) = (app.store()?, Vec::new());
-        match what {
-            Exported::Queries => store.export_queries(&id, &mut csv)?,
-            Exported::Events => store.export_events(&id, &mut csv)?,
-        };
-        Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv))
-    })
-    .await
+    let place = app.lanes.enter(Lane::Reports).await?;
+    let (mut csv, answer) = streamed();
+    // It goes on while the answer is sent.
+    tokio::spawn(app.blocking(move |app| {
+        let _place = place;
+        let written = app.store().and_then(|store| match what {
+            Exported::Queries => Ok(store.export_queries(&id, &mut csv)?),
+            Exported::Events => Ok(store.export_events(&id, &mut csv)?),
+        });
+        csv.finish(written.map(drop));
+        Ok(())
+    }));
+    Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], answer.begin().await?))
 }
 
 /// What the shadows have found
