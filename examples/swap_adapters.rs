@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use lorank::adapters::Registry;
+use lorank::adapters::{Existing, Registry};
 use lorank::core::{AdapterId, Candidate, Score};
 use lorank::model::{Files, LoadOptions, ModelReranker};
 use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
@@ -29,7 +29,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     for (id, name) in [("qa", "minilm-qa"), ("science", "minilm-science")] {
         let adapter = lorank::starter::adapter(name).ok_or("the starter has it")?;
         let files = Files::embedded(name, adapter.files.iter().map(|file| (file.name, file.bytes)));
-        add(&registry, &id.parse()?, &files, "the starter", None)?;
+        add(&registry, &id.parse()?, &files, "the starter", None, Existing::Refuse)?;
     }
     let default = RegistryReranker::default_name();
     registry.set_alias(&default, &"qa".parse()?)?;

@@ -182,7 +182,8 @@ fn a_running_experiment_holds_its_adapters() {
     let warning = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && warning.contains("running experiment `e` looks `new` up"), "{warning}");
     lorank.run(&["adapters", "remove", "a"]);
-    let output = lorank.command(&["adapters", "add", "b", &fixture("tiny-llama/adapter-a")]).output().unwrap();
+    let output =
+        lorank.command(&["adapters", "add", "b", &fixture("tiny-llama/adapter-a"), "--replace"]).output().unwrap();
     let warning = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && warning.contains("running experiment `e` looks `b` up"), "{warning}");
     let (code, error) = lorank.fail(&["adapters", "unalias", "new"], "");

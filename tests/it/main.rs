@@ -4,6 +4,7 @@
 
 mod adapters;
 mod architecture;
+mod broken_adapters;
 mod command;
 mod demo;
 mod documents;

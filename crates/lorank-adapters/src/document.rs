@@ -96,6 +96,7 @@ mod tests {
 
     use super::*;
     use crate::entry::{Provenance, StoredFile};
+    use crate::state::Existing;
 
     fn entry(name: u8, version: u8) -> Entry {
         let files =
@@ -123,7 +124,8 @@ mod tests {
         for (kind, a, b) in changes {
             let before = state.clone();
             let made = match kind % 5 {
-                0 | 1 => state.insert(entry(*a, *b), 6).is_ok(),
+                0 => state.insert(entry(*a, *b), Existing::Replace, 6).is_ok(),
+                1 => state.insert(entry(*a, *b), Existing::Refuse, 6).is_ok(),
                 2 => state.point(&id(*a), &id(*b), 6).is_ok(),
                 3 => state.unpoint(&id(*a)).is_ok(),
                 _ => state.take(&id(*a), &[], b % 2 == 0).is_ok(),

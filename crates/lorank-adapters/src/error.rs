@@ -115,6 +115,20 @@ pub enum RegistryError {
         /// The name.
         name: AdapterId,
     },
+    /// A name that stands for something else wherever an adapter can be named.
+    #[error(
+        "neither an adapter nor an alias can be called `{name}`: it stands for a ranking without an adapter; choose another name"
+    )]
+    Word {
+        /// The name.
+        name: AdapterId,
+    },
+    /// The id has other files already.
+    #[error("there is an adapter `{id}` already; choose another id, or replace it (`--replace`)")]
+    Exists {
+        /// The id.
+        id: AdapterId,
+    },
     /// An adapter that is pointed to or used cannot be removed.
     #[error("adapter `{id}` is in use by {by}; end that first, or force the removal")]
     InUse {
@@ -207,6 +221,8 @@ impl RegistryError {
             Self::IsAlias { .. }
             | Self::IsAdapter { .. }
             | Self::Reserved { .. }
+            | Self::Word { .. }
+            | Self::Exists { .. }
             | Self::InUse { .. }
             | Self::Full { .. } => ErrorKind::Conflict,
             Self::NoFiles { .. }

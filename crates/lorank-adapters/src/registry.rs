@@ -7,7 +7,7 @@ use lorank_core::{AdapterId, Digest};
 
 use crate::entry::{Contents, Entry, NewFile, Provenance, StoredFile, content_digest};
 use crate::layout::{DAMAGED, DOCUMENT, LOCK, Layout, STAGING, is_leftover};
-use crate::state::{Outcome, State};
+use crate::state::{Existing, Outcome, State, check_is_no_word};
 use crate::verify::{self, Fault, Finding};
 use crate::{RegistryError, disk, document};
 
@@ -112,6 +112,20 @@ impl Registry {
     /// # Errors
     /// Where the id is an alias, a file is a pickle or has no plain name, a limit is passed, or the disk refuses.
     pub fn add(&self, id: &AdapterId, files: &[NewFile], provenance: Provenance) -> Result<Outcome, RegistryError> {
+        self.add_with(id, files, provenance, Existing::Replace)
+    }
+
+    /// As [`Registry::add`], where an id that has other files may be left as it is.
+    ///
+    /// # Errors
+    /// As [`Registry::add`], and [`RegistryError::Exists`] for such an id.
+    pub fn add_with(
+        &self,
+        id: &AdapterId,
+        files: &[NewFile],
+        provenance: Provenance,
+        existing: Existing,
+    ) -> Result<Outcome, RegistryError> {
         check_files(id, files, &self.limits)?;
         self.change(|state| {
             state.check_id(id)?;
@@ -119,7 +133,7 @@ impl Registry {
             let files = disk::stage(id, files, &staging, self.limits.bytes_max)?;
             let content = content_digest(&files);
             self.settle(&staging, content, &files)?;
-            state.insert(Entry { id: id.clone(), content, files, provenance }, self.limits.n_names_max)
+            state.insert(Entry { id: id.clone(), content, files, provenance }, existing, self.limits.n_names_max)
         })
     }
 
@@ -128,6 +142,7 @@ impl Registry {
     /// # Errors
     /// Where the alias's name is an adapter's id, or the target is none.
     pub fn set_alias(&self, name: &AdapterId, target: &AdapterId) -> Result<Option<AdapterId>, RegistryError> {
+        check_is_no_word(name)?;
         self.change(|state| state.point(name, target, self.limits.n_names_max))
     }
 

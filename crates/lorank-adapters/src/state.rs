@@ -10,12 +10,32 @@ use crate::entry::Entry;
 /// The name of the alias that unqualified requests follow.
 pub const DEFAULT_ALIAS: &str = "default";
 
+/// What requests and experiments write for the bare base model and for the first stage alone.
+const WORDS: [&str; 2] = ["none", "first-stage"];
+
 /// What a registry holds at one moment. It never changes: a request that keeps it sees one version from start to end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     pub(crate) generation: u64,
     pub(crate) adapters: BTreeMap<AdapterId, Entry>,
     pub(crate) aliases: BTreeMap<AdapterId, AdapterId>,
+}
+
+/// What to do with an adapter whose id is taken by other files or by the same ones from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Put the new one in its place.
+    Replace,
+    /// Keep it, and refuse the new one.
+    Refuse,
+}
+
+/// That a name is no word for something else than an adapter.
+pub(crate) fn check_is_no_word(name: &AdapterId) -> Result<(), RegistryError> {
+    match WORDS.contains(&name.as_str()) {
+        true => Err(RegistryError::Word { name: name.clone() }),
+        false => Ok(()),
+    }
 }
 
 /// What adding an adapter did.
@@ -78,16 +98,23 @@ impl State {
         if id.as_str() == DEFAULT_ALIAS {
             return Err(RegistryError::Reserved { name: id.clone() });
         }
+        check_is_no_word(id)?;
         self.check_is_no_alias(id, "an adapter needs an id of its own; remove the alias first or choose another id")
     }
 
-    pub(crate) fn insert(&mut self, entry: Entry, n_names_max: usize) -> Result<Outcome, RegistryError> {
+    pub(crate) fn insert(
+        &mut self,
+        entry: Entry,
+        existing: Existing,
+        n_names_max: usize,
+    ) -> Result<Outcome, RegistryError> {
         self.check_id(&entry.id)?;
         match self.adapters.get(&entry.id) {
             None => self.check_room(n_names_max)?,
             Some(old) if old.content == entry.content && old.provenance.says_the_same(&entry.provenance) => {
                 return Ok(Outcome::Unchanged);
             }
+            Some(_) if existing == Existing::Refuse => return Err(RegistryError::Exists { id: entry.id }),
             Some(_) => {}
         }
         let old = self.adapters.insert(entry.id.clone(), entry);

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use lorank_adapters::{Fault, Finding, Limits, NewFile, Outcome, Provenance, Registry, RegistryError, State};
+use lorank_adapters::{Existing, Fault, Finding, Limits, NewFile, Outcome, Provenance, Registry, RegistryError, State};
 use lorank_core::{AdapterId, Digest, ErrorKind};
 
 fn id(text: &str) -> AdapterId {
@@ -296,4 +296,36 @@ fn unused_folders_are_collected_by_a_later_write_but_not_under_a_request() {
     drop(request);
     registry.remove_alias(&id("default")).unwrap();
     assert_eq!(n_folders(&registry), 1);
+}
+
+#[test]
+fn an_id_that_is_taken_is_replaced_only_where_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).unwrap();
+    let add = |weights: &'static [u8], existing| {
+        let files = [NewFile::bytes("adapter_model.safetensors", weights)];
+        registry.add_with(&id("qa"), &files, provenance(), existing)
+    };
+    assert_eq!(add(b"one", Existing::Refuse).unwrap(), Outcome::Added);
+    assert_eq!(add(b"one", Existing::Refuse).unwrap(), Outcome::Unchanged);
+    let content = registry.state().resolve(&id("qa")).unwrap().content;
+    let error = add(b"two", Existing::Refuse).unwrap_err();
+    assert!(matches!(error, RegistryError::Exists { .. }) && error.to_string().contains("--replace"), "{error}");
+    assert_eq!(registry.state().resolve(&id("qa")).unwrap().content, content);
+    assert!(matches!(add(b"two", Existing::Replace).unwrap(), Outcome::Replaced { .. }));
+}
+
+#[test]
+fn words_for_other_rankings_are_no_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).unwrap();
+    let files = [NewFile::bytes("adapter_model.safetensors", b"one")];
+    registry.add(&id("qa"), &files, provenance()).unwrap();
+    for word in ["none", "first-stage"] {
+        let refused =
+            [registry.add(&id(word), &files, provenance()).err(), registry.set_alias(&id(word), &id("qa")).err()];
+        for error in refused {
+            assert!(error.unwrap().to_string().contains(&format!("`{word}`")), "{word}");
+        }
+    }
 }

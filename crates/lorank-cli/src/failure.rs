@@ -80,7 +80,9 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
 
 /// What a cause says: one line, but for TOML's reader, which shows the line of the file with a mark below what is wrong in it.
 fn lines(cause: &(dyn Error + 'static)) -> Vec<String> {
-    let Some(error) = cause.downcast_ref::<toml::de::Error>() else { return vec![one_line(&cause.to_string())] };
+    let Some(error) = cause.downcast_ref::<toml::de::Error>() else {
+        return vec![one_line(&lorank_core::shortened(&cause.to_string()))];
+    };
     let text = error.to_string();
     let place = text.trim_end().strip_suffix(error.message()).unwrap_or_default();
     let misfit = Misfit::of(error.message()).to_string();

@@ -50,7 +50,7 @@ pub(crate) fn added_at(entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     #[cfg(feature = "starter")]
-    use lorank_adapters::{Outcome, Registry};
+    use lorank_adapters::{Existing, Outcome, Registry};
     #[cfg(feature = "starter")]
     use lorank_model::{AdapterFacts, Files};
     #[cfg(feature = "starter")]
@@ -64,7 +64,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::open(folder.path()).unwrap();
         let files = lorank_server::starter::adapter("minilm-qa").unwrap();
-        let added = add(&registry, &"qa".parse().unwrap(), &files, "starter:minilm-qa", None).unwrap();
+        let source = "starter:minilm-qa";
+        let added = add(&registry, &"qa".parse().unwrap(), &files, source, None, Existing::Refuse).unwrap();
         assert_eq!(added, Outcome::Added);
         (folder, registry)
     }
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!((entry.provenance.model_digest, entry.provenance.rank), (copy.digest, copy.rank));
         assert_eq!(to_json(&state, entry)["source"], "starter:minilm-qa");
         let files = lorank_server::starter::adapter("minilm-qa").unwrap();
-        let again = add(&registry, &entry.id, &files, "starter:minilm-qa", None).unwrap();
+        let again = add(&registry, &entry.id, &files, "starter:minilm-qa", None, Existing::Refuse).unwrap();
         assert_eq!(again, Outcome::Unchanged);
     }
 

@@ -52,7 +52,7 @@ mod value;
 pub use activation::Activation;
 pub use blend::{Blend, BlendWeight, NotAWeight, blend};
 pub use candidate::Candidate;
-pub use causes::{BoxError, with_causes};
+pub use causes::{BoxError, shortened, with_causes};
 pub use deadline::Deadline;
 pub use encoded::{EncodedPair, ForeignPair, TextPair};
 pub use error_kind::ErrorKind;

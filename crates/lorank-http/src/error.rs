@@ -237,6 +237,14 @@ pub enum ServerError {
         /// Why.
         source: lorank_core::BoxError,
     },
+    /// The base model cannot score with an adapter of the registry.
+    #[error("the base model that is served cannot score with the adapter `{adapter}`")]
+    AdapterMisfit {
+        /// The adapter.
+        adapter: lorank_core::AdapterId,
+        /// Why.
+        source: lorank_core::BoxError,
+    },
     /// This service has no such part.
     #[error("this service runs without {part}")]
     WithoutPart {
@@ -344,6 +352,7 @@ impl ServerError {
             | Self::HostNotAllowed { .. }
             | Self::PageNotAllowed { .. } => ErrorKind::Forbidden,
             Self::MethodNotAllowed { .. } => ErrorKind::UnsupportedOperation,
+            Self::AdapterMisfit { .. } => ErrorKind::Conflict,
             Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } | Self::TooManyValues { .. } => {
                 ErrorKind::TooLarge
             }
@@ -377,6 +386,7 @@ impl ServerError {
             Self::Experiment(error) => error.field(),
             Self::Event { source, .. } => source.field(),
             Self::AdapterSource { .. } | Self::SourceNotAllowed { .. } => Some("source"),
+            Self::AdapterMisfit { .. } => Some("adapter"),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
-use lorank_core::{Activation, AdapterId, BoxError, Digest, FirstStage, ModelVersion, Reranker};
+use lorank_core::{Activation, AdapterId, BoxError, Deadline, Digest, FirstStage, ModelVersion, Reranker};
 use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowStats, Trial};
 use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use lorank_pipeline::{
@@ -136,6 +136,14 @@ pub trait AdapterHost: Send + Sync {
     /// Whatever keeps it from being added: the caller's to mend, or a `RegistryError`.
     fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError>;
 
+    /// Makes sure that the base model can score with an adapter of the registry.
+    ///
+    /// # Errors
+    /// Why it cannot, or a `RegistryError` where there is no such adapter.
+    fn check(&self, _id: &AdapterId) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     /// The adapters that are served beside the registry's.
     fn own_adapters(&self) -> Vec<AdapterId>;
 
@@ -186,6 +194,8 @@ pub(crate) trait Engine: Send + Sync {
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
     fn n_cached_scores(&self, adapter: &Digest) -> usize;
     fn cache_stats(&self) -> CacheStats;
+    /// Whether the default model could score, its adapter loaded for that if need be.
+    fn probe_model(&self, deadline: Deadline) -> Result<(), PipelineError>;
     /// Has the first stage search for one hit.
     fn probe(&self) -> Result<(), PipelineError>;
     /// How many requests may wait for the model.
@@ -210,6 +220,10 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeli
 
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError> {
         self.pipeline().model(choice)
+    }
+
+    fn probe_model(&self, deadline: Deadline) -> Result<(), PipelineError> {
+        self.pipeline().probe_model(&AdapterChoice::Default, deadline)
     }
 
     fn n_cached_scores(&self, adapter: &Digest) -> usize {

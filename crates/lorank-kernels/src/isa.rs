@@ -76,7 +76,7 @@ impl Isa {
     }
 
     /// Whether bf16 products take both operands in bf16; else the weights are widened to f32 as they are read.
-    pub(crate) fn has_bf16_products(self) -> bool {
+    pub fn has_bf16_products(self) -> bool {
         self.0 == Level::Avx512Bf16
     }
 }

@@ -5,17 +5,18 @@
 
 use std::borrow::Cow;
 
-use candle_transformers::models::bert::{Config, HiddenAct};
 use lorank_kernels::Activation;
 
 use crate::ModelError;
 use crate::attention::AttentionShape;
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
+use crate::config::BertSettings;
+use crate::embedding::Table;
 use crate::head::HeadSpec;
-use crate::loader::Loader;
+use crate::loader::{Bias, Loader};
 use crate::norm::Norm;
-use crate::pass::{Attended, Pass, PassAttention, Stage};
+use crate::pass::{Attended, Pass, PassAttention};
 
 /// `BertForSequenceClassification.classifier`.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") };
@@ -25,12 +26,13 @@ pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "classifier.weight", bias: 
 pub(crate) struct Bert<B: Backend> {
     attention: AttentionShape,
     activation: Activation,
+    hidden: usize,
     /// [vocab, hidden]
-    words: B::Embeddings,
+    words: Table<B>,
     /// [max_position_embeddings, hidden]
-    positions: B::Embeddings,
+    positions: Table<B>,
     /// [type_vocab_size, hidden]
-    types: B::Embeddings,
+    types: Table<B>,
     norm: Norm<B>,
     layers: Vec<Layer<B>>,
     pooler: Linear<B>,
@@ -49,9 +51,9 @@ struct Layer<B: Backend> {
 }
 
 impl<B: Backend> Bert<B> {
-    pub(crate) fn load(config: &Config, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
+    pub(crate) fn load(config: &BertSettings, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let hidden = config.hidden_size;
-        let table = |name: &str| format!("bert.embeddings.{name}_embeddings.weight");
+        let table = |name: &str| format!("bert.embeddings.{name}_embeddings");
         Ok(Self {
             attention: AttentionShape {
                 n_heads: config.num_attention_heads,
@@ -59,19 +61,21 @@ impl<B: Backend> Bert<B> {
                 head_dim: hidden / config.num_attention_heads,
                 is_causal: false,
             },
-            activation: activation(config.hidden_act),
+            activation: config.activation,
+            hidden,
             words: from.embeddings(&table("word"), [config.vocab_size, hidden])?,
             positions: from.embeddings(&table("position"), [config.max_position_embeddings, hidden])?,
             types: from.embeddings(&table("token_type"), [config.type_vocab_size, hidden])?,
             norm: Norm::layer(from, "bert.embeddings.LayerNorm", hidden, config.layer_norm_eps)?,
             layers: (0..config.num_hidden_layers).map(|n| Layer::load(config, n, from)).collect::<Result<_, _>>()?,
-            pooler: from.linear("bert.pooler.dense", hidden, hidden)?,
+            pooler: from.linear("bert.pooler.dense", [hidden, hidden], Bias::Given)?,
         })
     }
 
     /// The bytes that the linear layers and the embeddings take in memory.
     pub(crate) fn n_bytes(&self) -> usize {
-        let tables = [&self.words, &self.positions, &self.types].into_iter().map(B::embeddings_bytes).sum::<usize>();
+        let tables = [&self.words, &self.positions, &self.types];
+        let tables = tables.into_iter().map(|table| B::embeddings_bytes(&table.rows)).sum::<usize>();
         let of_layer = |layer: &Layer<B>| {
             let Layer { q, k, v, o, up, down, .. } = layer;
             [q, k, v, o, up, down].into_iter().map(Linear::n_bytes).sum::<usize>()
@@ -88,7 +92,7 @@ impl<B: Backend> Bert<B> {
     /// The final hidden states of the scored tokens, [n_entries, hidden].
     pub(crate) fn states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let attention = pass.plan_attention(&self.attention, None)?;
-        let mut x = pass.time(Stage::Embedding, || self.embed(pass))?;
+        let mut x = self.embed(pass)?;
         for (n, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, pass, &attention, self.activation, n + 1 == self.layers.len())?;
         }
@@ -99,24 +103,24 @@ impl<B: Backend> Bert<B> {
     fn embed(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let pack = pass.pack;
         let positions: Vec<u32> = pack.positions().map(|at| at as u32).collect();
-        let others = [(&self.types, &*pack.type_ids), (&self.positions, &*positions)];
-        let sum = pass.backend.look_up((&self.words, &pack.ids), &others)?;
-        self.norm.forward(pass.backend, Cow::Owned(sum))
+        let tables = [(&self.words, &*pack.ids), (&self.types, &*pack.type_ids), (&self.positions, &*positions)];
+        let sum = pass.look_up(&tables, self.hidden)?;
+        pass.norm(&self.norm, Cow::Owned(sum), &pass.adapters)
     }
 }
 
 impl<B: Backend> Layer<B> {
-    fn load(config: &Config, n: usize, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
+    fn load(config: &BertSettings, n: usize, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let (hidden, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let name = |module: &str| format!("bert.encoder.layer.{n}.{module}");
         Ok(Self {
-            q: from.linear(&name("attention.self.query"), hidden, hidden)?,
-            k: from.linear(&name("attention.self.key"), hidden, hidden)?,
-            v: from.linear(&name("attention.self.value"), hidden, hidden)?,
-            o: from.linear(&name("attention.output.dense"), hidden, hidden)?,
+            q: from.linear(&name("attention.self.query"), [hidden, hidden], Bias::Given)?,
+            k: from.linear(&name("attention.self.key"), [hidden, hidden], Bias::Given)?,
+            v: from.linear(&name("attention.self.value"), [hidden, hidden], Bias::Given)?,
+            o: from.linear(&name("attention.output.dense"), [hidden, hidden], Bias::Given)?,
             attention_norm: Norm::layer(from, &name("attention.output.LayerNorm"), hidden, eps)?,
-            up: from.linear(&name("intermediate.dense"), inner, hidden)?,
-            down: from.linear(&name("output.dense"), hidden, inner)?,
+            up: from.linear(&name("intermediate.dense"), [inner, hidden], Bias::Given)?,
+            down: from.linear(&name("output.dense"), [hidden, inner], Bias::Given)?,
             output_norm: Norm::layer(from, &name("output.LayerNorm"), hidden, eps)?,
         })
     }
@@ -133,17 +137,9 @@ impl<B: Backend> Layer<B> {
         let Attended { mixed, x, adapters } =
             pass.attention(attention, [&self.q, &self.k, &self.v], x, None, is_last)?;
         let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
-        let x = pass.norm(&self.attention_norm, Cow::Owned(x))?;
+        let x = pass.norm(&self.attention_norm, Cow::Owned(x), adapters)?;
         let inner = pass.linear(&self.up, &x, adapters, &Epilogue::activate(activation))?;
         let x = pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))?;
-        pass.norm(&self.output_norm, Cow::Owned(x))
-    }
-}
-
-fn activation(act: HiddenAct) -> Activation {
-    match act {
-        HiddenAct::Gelu => Activation::Gelu,
-        HiddenAct::GeluApproximate => Activation::GeluTanh,
-        HiddenAct::Relu => Activation::Relu,
+        pass.norm(&self.output_norm, Cow::Owned(x), adapters)
     }
 }

@@ -1,11 +1,13 @@
 //! `config.json`: which architecture, with which numbers.
 
-use candle_transformers::models::{bert, llama};
+use candle_transformers::models::llama;
+use lorank_kernels::Activation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::ModelError;
 use crate::files::Files;
+use crate::keys::{self, BERT_CONFIG, LLAMA_CONFIG};
 
 const FILE: &str = "config.json";
 const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama) and `bert` (MiniLM cross-encoders and kin)";
@@ -15,15 +17,30 @@ const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama) and `bert` (Mi
 pub(crate) struct Config {
     /// The name the model goes by: `_name_or_path` where it is a hub's, else the folder's.
     pub(crate) name: String,
-    pub(crate) pad_token_id: Option<u32>,
+    pub(crate) pad_token: PadToken,
     pub(crate) eos_token_id: Option<u32>,
+    /// The tokenizer's class, where the tokenizer's own files name none.
+    pub(crate) tokenizer_class: Option<String>,
+    /// How many labels the score head has, if the file says so.
+    pub(crate) n_labels: Option<usize>,
     pub(crate) architecture: Architecture,
+}
+
+/// What `pad_token_id` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PadToken {
+    /// Nothing: the tokenizer's files may name one.
+    Open,
+    /// A negative number: no token is padding.
+    None,
+    /// The token of this id.
+    Id(u32),
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Architecture {
     Llama(LlamaSettings),
-    Bert(bert::Config),
+    Bert(BertSettings),
 }
 
 /// A Llama's numbers: those that candle-transformers reads, and those it does not.
@@ -32,6 +49,42 @@ pub(crate) struct LlamaSettings {
     pub(crate) numbers: llama::LlamaConfig,
     pub(crate) head_dim: usize,
     pub(crate) rope: RopeScaling,
+    /// Whether the projections of attention have biases.
+    pub(crate) attention_bias: bool,
+    /// Whether the gate, up and down projections have biases.
+    pub(crate) mlp_bias: bool,
+}
+
+/// A BERT's numbers. What the file leaves out is as in Hugging Face's `BertConfig`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub(crate) struct BertSettings {
+    pub(crate) vocab_size: usize,
+    pub(crate) hidden_size: usize,
+    pub(crate) num_hidden_layers: usize,
+    pub(crate) num_attention_heads: usize,
+    pub(crate) intermediate_size: usize,
+    pub(crate) max_position_embeddings: usize,
+    pub(crate) type_vocab_size: usize,
+    pub(crate) layer_norm_eps: f64,
+    #[serde(skip)]
+    pub(crate) activation: Activation,
+}
+
+impl Default for BertSettings {
+    fn default() -> Self {
+        Self {
+            vocab_size: 30_522,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            layer_norm_eps: 1e-12,
+            activation: Activation::Gelu,
+        }
+    }
 }
 
 /// How rotary frequencies are stretched for contexts longer than the pretraining's.
@@ -62,17 +115,19 @@ impl Config {
         let given = json.get("_name_or_path").and_then(Value::as_str);
         let hub_name = given.filter(|name| !name.starts_with(['/', '.', '~']) && name.split('/').count() == 2);
         let name = hub_name.unwrap_or(files.name()).to_owned();
-        let (pad_token_id, eos_token_id) = (token_id(json.get("pad_token_id")), token_id(json.get("eos_token_id")));
+        let (pad_token, eos_token_id) = (pad_token(files, &json)?, token_id(json.get("eos_token_id")));
+        let tokenizer_class = json.get("tokenizer_class").and_then(Value::as_str).map(str::to_owned);
+        let n_labels = n_labels(files, &json)?;
         let architecture = match json.get("model_type").and_then(Value::as_str) {
             Some("llama") => Architecture::Llama(llama_settings(files, json)?),
-            Some("bert") => Architecture::Bert(bert_config(files, json)?),
+            Some("bert") => Architecture::Bert(bert_settings(files, json)?),
             other => {
                 let named = json.get("architectures").map(|names| format!(" ({names})")).unwrap_or_default();
                 let found = format!("`{}`{named}", other.unwrap_or("untyped"));
                 return Err(ModelError::UnknownArchitecture { folder: files.name().into(), found, known: KNOWN });
             }
         };
-        Ok(Self { name, pad_token_id, eos_token_id, architecture })
+        Ok(Self { name, pad_token, eos_token_id, tokenizer_class, n_labels, architecture })
     }
 }
 
@@ -80,6 +135,48 @@ impl Config {
 fn token_id(value: Option<&Value>) -> Option<u32> {
     let one = value?.as_array().and_then(|ids| ids.first()).or(value)?;
     one.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+fn pad_token(files: &Files, json: &Map<String, Value>) -> Result<PadToken, ModelError> {
+    match json.get("pad_token_id") {
+        None | Some(Value::Null) => Ok(PadToken::Open),
+        Some(value) if value.as_i64().is_some_and(|id| id < 0) => Ok(PadToken::None),
+        Some(value) => token_id(Some(value))
+            .map(PadToken::Id)
+            .ok_or_else(|| unsupported(files, keys::describe("pad_token_id", value), "; a token's id was expected")),
+    }
+}
+
+/// The labels that have names, or the number that is given in their place.
+fn n_labels(files: &Files, json: &Map<String, Value>) -> Result<Option<usize>, ModelError> {
+    let refused = |key: &str, value| Err(unsupported(files, keys::describe(key, value), "; labels were expected"));
+    match (json.get("id2label"), json.get("num_labels")) {
+        (Some(Value::Object(labels)), _) => Ok(Some(labels.len())),
+        (Some(Value::Null) | None, Some(Value::Null) | None) => Ok(None),
+        (Some(Value::Null) | None, Some(number)) => match number.as_u64() {
+            Some(number) => Ok(usize::try_from(number).ok()),
+            None => refused("num_labels", number),
+        },
+        (Some(labels), _) => refused("id2label", labels),
+    }
+}
+
+/// A setting that is true or false.
+fn flag(files: &Files, json: &Map<String, Value>, key: &str) -> Result<bool, ModelError> {
+    match json.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(value) => Err(unsupported(files, keys::describe(key, value), "; true or false was expected")),
+    }
+}
+
+/// A setting that names something; none where it is null or absent.
+fn word<'a>(files: &Files, json: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, ModelError> {
+    match json.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(value) => Err(unsupported(files, keys::describe(key, value), "; a name was expected")),
+    }
 }
 
 /// Reads a type out of what is left of the file; an error names the field.
@@ -106,20 +203,25 @@ fn check_counts(files: &Files, counts: &[(&str, usize)]) -> Result<(), ModelErro
 }
 
 fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Result<LlamaSettings, ModelError> {
-    if let Some(act) = json.get("hidden_act").and_then(Value::as_str).filter(|act| *act != "silu") {
-        return Err(unsupported(files, format!("the activation `{act}`"), "; Llama models use `silu`"));
+    LLAMA_CONFIG.check(files.name(), &json)?;
+    if let Some(act) = word(files, &json, "hidden_act")?.filter(|act| !["silu", "swish"].contains(act)) {
+        return Err(unsupported(files, format!("`hidden_act` = `{act}`"), "; Llama models use `silu`"));
     }
+    let (attention_bias, mlp_bias) = (flag(files, &json, "attention_bias")?, flag(files, &json, "mlp_bias")?);
     let head_dim = json.get("head_dim").and_then(Value::as_u64).map(|dim| dim as usize);
     let rope = take_rope(files, &mut json)?;
-    // candle-transformers reads token ids more strictly than this crate needs them.
-    json.retain(|key, _| !matches!(key.as_str(), "bos_token_id" | "eos_token_id"));
+    // candle-transformers reads what has no effect here more strictly than this crate needs it.
+    json.retain(|key, _| !matches!(key.as_str(), "bos_token_id" | "eos_token_id" | "tie_word_embeddings"));
     let numbers: llama::LlamaConfig = typed(files, Value::Object(json))?;
     let head_dim = head_dim.unwrap_or(numbers.hidden_size / numbers.num_attention_heads.max(1));
     let (heads, kv_heads) = (numbers.num_attention_heads, numbers.num_key_value_heads());
     check_counts(
         files,
         &[
+            ("vocab_size", numbers.vocab_size),
             ("hidden_size", numbers.hidden_size),
+            ("intermediate_size", numbers.intermediate_size),
+            ("max_position_embeddings", numbers.max_position_embeddings),
             ("num_attention_heads", heads),
             ("num_key_value_heads", kv_heads),
             ("num_hidden_layers", numbers.num_hidden_layers),
@@ -130,61 +232,93 @@ fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Result<LlamaSe
         let what = format!("{heads} attention heads of {head_dim} dimensions over {kv_heads} key-value heads");
         return Err(unsupported(files, what, "; the heads must divide evenly and the dimensions be even"));
     }
-    Ok(LlamaSettings { numbers, head_dim, rope })
+    Ok(LlamaSettings { numbers, head_dim, rope, attention_bias, mlp_bias })
 }
 
-/// Takes the rotary settings out of either layout and leaves `rope_theta` where transformers 4 has it.
+/// Takes the rotary settings out of either layout and leaves `rope_theta` where transformers 4 has it. A value among the rotary
+/// settings goes before one of the same name beside them.
 fn take_rope(files: &Files, json: &mut Map<String, Value>) -> Result<RopeScaling, ModelError> {
-    let scaling = json.remove("rope_parameters").filter(|value| !value.is_null());
-    let scaling = json.remove("rope_scaling").filter(|value| !value.is_null()).or(scaling);
-    let Some(mut scaling) = scaling else { return Ok(RopeScaling::None) };
-    let Some(fields) = scaling.as_object_mut() else {
-        return Err(unsupported(files, format!("`rope_scaling` = {scaling}"), "; an object was expected"));
+    let parameters = json.remove("rope_parameters").filter(keys::is_on);
+    let outer_length = json.remove("original_max_position_embeddings").filter(|value| !value.is_null());
+    let Some(mut scaling) = json.remove("rope_scaling").filter(keys::is_on).or(parameters) else {
+        return Ok(RopeScaling::None);
     };
+    let Some(fields) = scaling.as_object_mut() else {
+        return Err(unsupported(files, keys::describe("rope_scaling", &scaling), "; an object was expected"));
+    };
+    fields.retain(|_, value| !value.is_null());
     if let Some(theta) = fields.remove("rope_theta") {
-        json.entry("rope_theta").or_insert(theta);
+        json.insert("rope_theta".into(), theta);
+    }
+    if let Some(factor) = fields.get("partial_rotary_factor").filter(|factor| factor.as_f64() != Some(1.0)) {
+        let what = keys::describe("partial_rotary_factor", factor);
+        return Err(unsupported(files, what, "; rotary positions on a part of each head are not"));
     }
     // transformers before 4.43 wrote `type`.
     let kind = fields.remove("type").into_iter().chain(fields.get("rope_type").cloned()).last();
-    match kind.as_ref().and_then(Value::as_str).unwrap_or("default") {
+    match kind.as_ref().map_or(Some("default"), Value::as_str).unwrap_or_default() {
         "default" => Ok(RopeScaling::None),
         "linear" => {
             #[derive(Deserialize)]
             struct Linear {
                 factor: f32,
             }
-            Ok(RopeScaling::Linear(typed::<Linear>(files, scaling)?.factor))
+            let Linear { factor } = typed(files, scaling)?;
+            check_factors(files, &[("factor", factor)])?;
+            Ok(RopeScaling::Linear(factor))
         }
         "llama3" => {
             fields.insert("rope_type".into(), "llama3".into());
-            Ok(RopeScaling::Llama3(typed(files, scaling)?))
+            let length = outer_length.or_else(|| fields.get("original_max_position_embeddings").cloned());
+            let length = length.or_else(|| json.get("max_position_embeddings").cloned()).unwrap_or_default();
+            fields.insert("original_max_position_embeddings".into(), length);
+            let llama3: llama::Llama3RopeConfig = typed(files, scaling)?;
+            let (factor, low, high) = (llama3.factor, llama3.low_freq_factor, llama3.high_freq_factor);
+            check_factors(files, &[("factor", factor), ("low_freq_factor", low), ("high_freq_factor", high)])?;
+            if low >= high {
+                let what = format!("`low_freq_factor` = {low} with `high_freq_factor` = {high}");
+                return Err(unsupported(files, what, "; the second must be larger"));
+            }
+            Ok(RopeScaling::Llama3(llama3))
         }
         other => Err(unsupported(files, format!("rope scaling `{other}`"), "; `default`, `linear` and `llama3` are")),
     }
 }
 
-fn bert_config(files: &Files, mut json: Map<String, Value>) -> Result<bert::Config, ModelError> {
-    // candle-transformers knows the tanh form by a name that no file has, so the activation is read here.
-    let hidden_act = match json.insert("hidden_act".into(), "gelu".into()).as_ref().and_then(Value::as_str) {
-        None | Some("gelu") => bert::HiddenAct::Gelu,
-        Some("gelu_new" | "gelu_pytorch_tanh") => bert::HiddenAct::GeluApproximate,
-        Some("relu") => bert::HiddenAct::Relu,
-        Some(act) => {
-            return Err(unsupported(files, format!("the activation `{act}`"), "; `gelu`, `gelu_new` and `relu` are"));
+/// Factors that frequencies are divided by.
+fn check_factors(files: &Files, factors: &[(&str, f32)]) -> Result<(), ModelError> {
+    match factors.iter().find(|(_, factor)| !(factor.is_finite() && *factor > 0.0)) {
+        Some((name, factor)) => {
+            Err(unsupported(files, format!("`{name}` = {factor} of the rope scaling"), "; a number above zero is"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn bert_settings(files: &Files, mut json: Map<String, Value>) -> Result<BertSettings, ModelError> {
+    BERT_CONFIG.check(files.name(), &json)?;
+    let activation = match word(files, &json, "hidden_act")?.unwrap_or("gelu") {
+        "gelu" | "gelu_python" => Activation::Gelu,
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate" => Activation::GeluTanh,
+        "relu" => Activation::Relu,
+        "tanh" => Activation::Tanh,
+        act => {
+            let hint = "; `gelu`, `gelu_new` and its other names, `relu` and `tanh` are";
+            return Err(unsupported(files, format!("`hidden_act` = `{act}`"), hint));
         }
     };
-    let position = json.get("position_embedding_type").and_then(Value::as_str).unwrap_or("absolute");
-    if position != "absolute" {
-        return Err(unsupported(files, format!("`position_embedding_type` = `{position}`"), "; `absolute` is"));
-    }
-    json.entry("pad_token_id").or_insert(0.into());
-    let config = bert::Config { hidden_act, ..typed(files, Value::Object(json))? };
+    json.retain(|_, value| !value.is_null());
+    let config = BertSettings { activation, ..typed(files, Value::Object(json))? };
     check_counts(
         files,
         &[
+            ("vocab_size", config.vocab_size),
             ("hidden_size", config.hidden_size),
             ("num_attention_heads", config.num_attention_heads),
             ("num_hidden_layers", config.num_hidden_layers),
+            ("intermediate_size", config.intermediate_size),
+            ("max_position_embeddings", config.max_position_embeddings),
+            ("type_vocab_size", config.type_vocab_size),
         ],
     )?;
     if !config.hidden_size.is_multiple_of(config.num_attention_heads) {

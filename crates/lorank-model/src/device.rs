@@ -1,6 +1,7 @@
 //! Where the forward pass runs.
 
 use std::fmt;
+use std::panic::catch_unwind;
 use std::str::FromStr;
 
 use candle_core::Device;
@@ -28,38 +29,91 @@ impl DeviceChoice {
     /// # Errors
     /// [`ModelError::Device`] where the build or the machine lacks it; never for `auto` and `cpu`.
     pub(crate) fn open(self) -> Result<Device, ModelError> {
+        self.open_with(&Drivers { cuda: cfg!(feature = "cuda"), metal: cfg!(feature = "metal"), open: &open_gpu })
+    }
+
+    fn open_with(self, drivers: &Drivers<'_>) -> Result<Device, ModelError> {
         match self {
             Self::Cpu => Ok(Device::Cpu),
-            Self::Auto => Ok(first_gpu().unwrap_or(Device::Cpu)),
-            Self::Cuda(_) if !cfg!(feature = "cuda") => {
+            Self::Auto => Ok(drivers.first_gpu().unwrap_or(Device::Cpu)),
+            Self::Cuda(_) if !drivers.cuda => {
                 Err(self.refused("this build has no CUDA; build with `--features cuda`", None))
             }
-            Self::Cuda(ordinal) => Device::new_cuda(ordinal)
-                .map_err(|e| self.refused("check the driver and the ordinal with `nvidia-smi`", Some(e))),
-            Self::Metal if !cfg!(feature = "metal") => {
+            Self::Metal if !drivers.metal => {
                 Err(self.refused("this build has no Metal; build with `--features metal` on macOS", None))
             }
-            Self::Metal => {
-                Device::new_metal(0).map_err(|e| self.refused("this machine has no usable Metal device", Some(e)))
-            }
+            gpu => (drivers.open)(gpu).map_err(|why| self.refused(describe(&why), Some(why))),
         }
     }
 
-    fn refused(self, hint: &'static str, source: Option<candle_core::Error>) -> ModelError {
-        ModelError::Device { device: self.to_string(), hint, source: source.map(Into::into) }
+    fn refused(self, hint: &'static str, why: Option<String>) -> ModelError {
+        ModelError::Device { device: self.to_string(), hint, source: why.map(Into::into) }
     }
 }
 
-/// The GPU that `auto` takes. A GPU that cannot be opened is passed over with a warning: `auto` always finds a device.
-fn first_gpu() -> Option<Device> {
-    let gpu = if cfg!(feature = "cuda") {
-        Device::new_cuda(0)
-    } else if cfg!(feature = "metal") {
-        Device::new_metal(0)
+/// The GPUs that a build can use, and how one is opened.
+struct Drivers<'a> {
+    cuda: bool,
+    metal: bool,
+    /// Gives what the driver said where the device cannot be opened.
+    open: &'a dyn Fn(DeviceChoice) -> Result<Device, String>,
+}
+
+impl Drivers<'_> {
+    /// The GPU that `auto` takes. One that cannot be opened is passed over with a warning: `auto` always finds a device.
+    fn first_gpu(&self) -> Option<Device> {
+        let gpu = if self.cuda {
+            DeviceChoice::Cuda(0)
+        } else if self.metal {
+            DeviceChoice::Metal
+        } else {
+            return None;
+        };
+        let opened = (self.open)(gpu);
+        opened.inspect_err(|why| tracing::warn!("{gpu}: {}; running on the CPU ({why})", describe(why))).ok()
+    }
+}
+
+/// Opens a GPU. Where there is no driver the library that looks for it panics, which is no reason to end.
+fn open_gpu(gpu: DeviceChoice) -> Result<Device, String> {
+    let opened = catch_unwind(|| match gpu {
+        DeviceChoice::Cuda(ordinal) => Device::new_cuda(ordinal),
+        DeviceChoice::Metal => Device::new_metal(0),
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::Cpu),
+    });
+    match opened {
+        Ok(opened) => opened.map_err(|error| one_line(&error.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Err(one_line(text.unwrap_or("the driver library panicked")))
+        }
+    }
+}
+
+/// The beginning of a driver's message: candle adds a trace of calls to its errors.
+fn one_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(300).collect()
+}
+
+/// What to do about a driver's message.
+pub(crate) fn describe(message: &str) -> &'static str {
+    let text = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if has(&["out_of_memory", "out of memory"]) {
+        "the GPU has too little memory; use a smaller model, `--precision bf16` or `--device cpu`"
+    } else if has(&["insufficient_driver", "insufficient for", "unsupported_ptx", "system_driver_mismatch"]) {
+        "the NVIDIA driver is older than the CUDA of this build; update the driver, or use `--device cpu`"
+    } else if has(&["dynamically load", "libcuda", "stub_library", "no such file", "cannot open shared object"]) {
+        "no NVIDIA driver was found; install it (`nvidia-smi` shows it), or use `--device cpu`"
+    } else if has(&["no_device", "no cuda-capable"]) {
+        "no NVIDIA GPU was found; check `nvidia-smi`, or use `--device cpu`"
+    } else if has(&["invalid_device", "invalid device"]) {
+        "there is no GPU of this number; check `nvidia-smi`"
+    } else if has(&["no_binary_for_gpu", "no kernel image", "invalid_image"]) {
+        "this GPU is older than those that the build is for; use `--device cpu`"
     } else {
-        return None;
-    };
-    gpu.inspect_err(|error| tracing::warn!(%error, "no usable GPU, running on the CPU")).ok()
+        "the GPU cannot be used; check the driver with `nvidia-smi`, or use `--device cpu`"
+    }
 }
 
 impl FromStr for DeviceChoice {
@@ -103,6 +157,46 @@ mod tests {
         for text in ["gpu", "cuda:", "cuda:x", "CPU", ""] {
             assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_driver_says_becomes_one_clear_line() {
+        for (message, part) in [
+            (
+                "Unable to dynamically load the \"cuda\" shared library - searched for library names: [\"cuda\"]",
+                "no NVIDIA driver was found",
+            ),
+            ("DriverError(CUDA_ERROR_STUB_LIBRARY, \"CUDA driver is a stub library\")", "no NVIDIA driver was found"),
+            ("DriverError(CUDA_ERROR_NO_DEVICE, \"no CUDA-capable device is detected\")", "no NVIDIA GPU was found"),
+            ("DriverError(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, \"\")", "older than the CUDA of this build"),
+            ("CUDA driver version is insufficient for CUDA runtime version", "older than the CUDA of this build"),
+            ("DriverError(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, \"the provided PTX was compiled\")", "update the driver"),
+            ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "too little memory"),
+            ("DriverError(CUDA_ERROR_INVALID_DEVICE, \"invalid device ordinal\")", "no GPU of this number"),
+            ("DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU, \"\")", "older than those"),
+            ("something new", "cannot be used"),
+        ] {
+            let says = |gpu: DeviceChoice| {
+                let open = |_| Err(message.to_owned());
+                gpu.open_with(&Drivers { cuda: true, metal: false, open: &open })
+            };
+            let error = says(DeviceChoice::Cuda(1)).unwrap_err().to_string();
+            assert!(error.contains("`cuda:1`") && error.contains(part) && !error.contains('\n'), "{message}: {error}");
+            assert!(matches!(says(DeviceChoice::Auto), Ok(Device::Cpu)), "`auto` goes on with the CPU");
+        }
+    }
+
+    #[test]
+    fn auto_takes_the_gpu_that_the_build_knows() {
+        let opened = std::cell::RefCell::new(Vec::new());
+        let open = |gpu| {
+            opened.borrow_mut().push(gpu);
+            Ok(Device::Cpu)
+        };
+        for (cuda, metal) in [(true, false), (false, true), (true, true), (false, false)] {
+            assert!(DeviceChoice::Auto.open_with(&Drivers { cuda, metal, open: &open }).is_ok());
+        }
+        assert_eq!(*opened.borrow(), [DeviceChoice::Cuda(0), DeviceChoice::Metal, DeviceChoice::Cuda(0)]);
     }
 
     #[test]

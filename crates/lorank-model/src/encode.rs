@@ -47,8 +47,9 @@ impl ModelReranker {
             Some(adapter) => Some(adapter.0.clone()),
             None => group.model.adapter.as_ref().map(|version| self.kept(version)).transpose()?,
         };
-        let prompt = loaded.as_ref().map_or(&self.prompt, |loaded| &loaded.prompt);
-        let pairs = self.tokenizer.pairs(prompt, &group.query.text, group.candidates)?;
+        let (prompt, tokenizer) =
+            loaded.as_ref().map_or((&self.prompt, &self.tokenizer), |it| (&it.prompt, &it.tokenizer));
+        let pairs = tokenizer.pairs(prompt, &group.query.text, group.candidates)?;
         let shared = Arc::new(EncodedGroup { reranker: self.number, loaded });
         let encoded = |(tokens, candidate): (Pair, &Candidate)| {
             let n_tokens = self.check_pair(&tokens, candidate)?;
@@ -95,11 +96,12 @@ impl ModelReranker {
         candidates: &[Candidate],
     ) -> Result<Vec<Pair>, ModelError> {
         let loaded = adapter.map(|id| self.loaded(id)).transpose()?;
-        let prompt = loaded.as_ref().map_or(&self.prompt, |loaded| &loaded.prompt);
-        self.tokenizer.pairs(prompt, query, candidates)
+        let (prompt, tokenizer) =
+            loaded.as_ref().map_or((&self.prompt, &self.tokenizer), |it| (&it.prompt, &it.tokenizer));
+        tokenizer.pairs(prompt, query, candidates)
     }
 
-    /// What is kept of documents that were encoded lately.
+    /// What is kept of documents that were encoded lately with the base model's tokenizer.
     pub fn token_cache_stats(&self) -> TokenCacheStats {
         self.tokenizer.cache_stats()
     }

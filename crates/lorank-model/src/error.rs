@@ -24,6 +24,26 @@ pub enum ModelError {
         #[source]
         source: std::io::Error,
     },
+    /// Something that is not a regular file stands in the place of one.
+    #[error("`{}` is not a regular file", path.display())]
+    NotAFile {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A file is a link to somewhere else.
+    #[error("`{}` is a link that leads out of its folder; put the file itself there", path.display())]
+    LeavesFolder {
+        /// The link.
+        path: PathBuf,
+    },
+    /// A file that is read as a whole is larger than any such file has reason to be.
+    #[error("`{}` has more than {bytes_max} bytes, which is the limit", path.display())]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        bytes_max: u64,
+    },
     /// A file that every such folder has is missing.
     #[error("`{folder}` has no `{file}`; {hint}")]
     MissingFile {
@@ -285,6 +305,7 @@ impl ModelError {
             | Self::UnknownArchitecture { .. }
             | Self::Precision { .. }
             | Self::NotLora { .. } => ErrorKind::UnsupportedFormat,
+            Self::FileTooLarge { .. } => ErrorKind::TooLarge,
             Self::Device { .. } | Self::Hub { .. } | Self::Replaced { .. } => ErrorKind::Unavailable,
             Self::NotFiniteScore { .. } | Self::Compute(_) | Self::Read { .. } => ErrorKind::Internal,
             Self::Corrupt { .. } | Self::Config { .. } | Self::Source { .. } => ErrorKind::Malformed,

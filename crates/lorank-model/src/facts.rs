@@ -4,8 +4,7 @@ use lorank_core::Digest;
 
 use crate::files::{FileContents, Files};
 use crate::peft::PeftConfig;
-use crate::weights::Weights;
-use crate::{ModelError, lora};
+use crate::{ModelError, alone, lora};
 
 /// An adapter as its files describe it. That they hold together is checked; whether they fit a base model, only
 /// [`ModelReranker::add_adapter`](crate::ModelReranker::add_adapter) tells.
@@ -37,7 +36,8 @@ pub struct AdapterFile {
 }
 
 impl AdapterFacts {
-    /// Reads the configuration, the header of the tensors, and the bytes for their digest.
+    /// Reads the configuration and the tensors, and checks them as far as can be without a base model: whole updates of their
+    /// ranks, finite numbers, no tensor that the configuration does not name, and the head that it names.
     ///
     /// ```
     /// use lorank_model::{AdapterFacts, Files};
@@ -52,14 +52,16 @@ impl AdapterFacts {
     /// A [`ModelError`] that says in what the files are no adapter that could be loaded.
     pub fn read(files: &Files) -> Result<Self, ModelError> {
         let config = PeftConfig::read(files)?;
-        let n_parameters = Weights::of_adapter(files)?.n_parameters();
-        let file = |name| Some(AdapterFile { name, contents: files.contents(name)? });
+        let n_parameters = alone::check(files, &config)?;
+        let file = |name| Ok(files.contents(name)?.map(|contents| AdapterFile { name, contents }));
+        let present: Result<Vec<Option<AdapterFile>>, ModelError> =
+            lora::file_names(files).into_iter().map(file).collect();
         Ok(Self {
             rank: config.rank,
             targets: config.targets_as_given(),
             n_parameters,
             digest: lora::digest(files)?,
-            files: lora::FILES.into_iter().filter_map(file).collect(),
+            files: present?.into_iter().flatten().collect(),
             trained_on: config.trained_on,
         })
     }

@@ -11,16 +11,31 @@ use serde::de::DeserializeOwned;
 use crate::ModelError;
 
 /// The files of a base model or of an adapter, as Hugging Face lays them out.
+///
+/// A folder's files are regular files in it. A link is followed as long as it stays in the folder, or leads to the blobs of the
+/// same repository in a hub's cache.
 #[derive(Debug, Clone)]
 pub struct Files {
     name: String,
+    /// Whether messages name the files by this name: that of an adapter or of a repository says more than a folder's path does.
+    is_named: bool,
     location: Location,
 }
 
 #[derive(Debug, Clone)]
 enum Location {
-    Folder(PathBuf),
+    Folder(Folder),
     Embedded(Vec<(&'static str, &'static [u8])>),
+}
+
+#[derive(Debug, Clone)]
+struct Folder {
+    /// As it was given.
+    path: PathBuf,
+    /// Where links of its files may lead: the folder itself, and a hub's blobs.
+    roots: Vec<PathBuf>,
+    /// Where links may lead at the most, if that was said.
+    confines: Option<PathBuf>,
 }
 
 /// Where the bytes of one file are.
@@ -30,6 +45,66 @@ pub enum FileContents {
     Path(PathBuf),
     /// In the program.
     Bytes(&'static [u8]),
+}
+
+/// The most bytes of a file that is read as a whole.
+const BYTES_MAX: u64 = 16 << 20;
+/// The most bytes of `tokenizer.json`. Those of large vocabularies have some 30 MB.
+const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
+/// The most bytes of an index of shards.
+const INDEX_BYTES_MAX: u64 = 64 << 20;
+/// The most bytes of `lorank.json`.
+const PROMPT_BYTES_MAX: u64 = 64 << 10;
+
+/// The most bytes of a file that is read as a whole, by its name.
+fn bytes_max(file: &str) -> u64 {
+    match file {
+        "tokenizer.json" => TOKENIZER_BYTES_MAX,
+        "lorank.json" => PROMPT_BYTES_MAX,
+        _ if file.ends_with(".index.json") => INDEX_BYTES_MAX,
+        _ if file.ends_with(".safetensors") => u64::MAX,
+        _ => BYTES_MAX,
+    }
+}
+
+/// Whether a name is that of a file in the folder itself, on every system: no path, and nothing hidden.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let is_plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | ':');
+    !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && name.chars().all(is_plain)
+}
+
+impl Folder {
+    fn new(path: PathBuf, whole: &Path) -> Self {
+        let mut roots = vec![whole.to_owned()];
+        // `models--owner--name/snapshots/COMMIT`, whose files are links to `models--owner--name/blobs`.
+        if let Some(snapshots) = whole.parent().filter(|parent| parent.ends_with("snapshots")) {
+            roots.extend(snapshots.parent().map(|repository| repository.join("blobs")));
+        }
+        Self { path, roots, confines: None }
+    }
+
+    /// The path of a file that is there, as a regular file within the confines; `None` where nothing is.
+    fn find(&self, file: &str) -> Result<Option<PathBuf>, ModelError> {
+        let path = self.path.join(file);
+        let target = match path.canonicalize() {
+            Ok(target) => target,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
+                return Ok(None);
+            }
+            Err(source) => return Err(ModelError::Read { path, source }),
+        };
+        let is_inside = self.roots.iter().any(|root| target.starts_with(root));
+        let is_confined = self.confines.as_ref().is_none_or(|confines| target.starts_with(confines));
+        if !(is_inside && is_confined) {
+            return Err(ModelError::LeavesFolder { path });
+        }
+        // A pipe would be waited for, and a device has no end.
+        match target.metadata() {
+            Ok(metadata) if metadata.is_file() => Ok(Some(path)),
+            Ok(_) => Err(ModelError::NotAFile { path }),
+            Err(source) => Err(ModelError::Read { path, source }),
+        }
+    }
 }
 
 impl Files {
@@ -44,12 +119,21 @@ impl Files {
         }
         let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
         let name = whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, location: Location::Folder(path) })
+        Ok(Self { name, is_named: false, location: Location::Folder(Folder::new(path, &whole)) })
+    }
+
+    /// Refuses links that lead out of another folder, which this one lies in.
+    #[must_use]
+    pub fn confined_to(mut self, folder: &Path) -> Self {
+        if let Location::Folder(own) = &mut self.location {
+            own.confines = Some(folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
+        }
+        self
     }
 
     /// Files compiled into the program, each a name and its bytes.
     pub fn embedded(name: impl Into<String>, files: impl IntoIterator<Item = (&'static str, &'static [u8])>) -> Self {
-        Self { name: name.into(), location: Location::Embedded(files.into_iter().collect()) }
+        Self { name: name.into(), is_named: true, location: Location::Embedded(files.into_iter().collect()) }
     }
 
     /// The folder's name.
@@ -60,7 +144,7 @@ impl Files {
     /// The folder, where it is one on disk.
     pub fn path(&self) -> Option<&Path> {
         match &self.location {
-            Location::Folder(path) => Some(path),
+            Location::Folder(folder) => Some(&folder.path),
             Location::Embedded(_) => None,
         }
     }
@@ -69,29 +153,30 @@ impl Files {
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self.is_named = true;
         self
     }
 
     /// How messages name one of the files.
     pub(crate) fn describe(&self, file: &str) -> String {
         match &self.location {
-            Location::Folder(path) => path.join(file).display().to_string(),
-            Location::Embedded(_) => format!("{}/{file}", self.name),
+            Location::Folder(folder) if !self.is_named => folder.path.join(file).display().to_string(),
+            Location::Folder(_) | Location::Embedded(_) => format!("{}/{file}", self.name),
         }
     }
 
-    /// Whether the file is there.
+    /// Whether something of this name is there. Only reading it tells whether it is a file that may be read.
     pub(crate) fn has(&self, file: &str) -> bool {
         match &self.location {
-            Location::Folder(path) => path.join(file).is_file(),
+            Location::Folder(folder) => folder.path.join(file).symlink_metadata().is_ok(),
             Location::Embedded(files) => files.iter().any(|(name, _)| *name == file),
         }
     }
 
     /// The first of the folder's files that are pickles of weights.
     pub(crate) fn pickle(&self) -> Option<String> {
-        let Location::Folder(path) = &self.location else { return None };
-        let names = path.read_dir().ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let Location::Folder(folder) = &self.location else { return None };
+        let names = folder.path.read_dir().ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let is_pickle = |name: &String| [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end));
         names.filter(is_pickle).min()
     }
@@ -102,11 +187,9 @@ impl Files {
             Location::Embedded(files) => {
                 Ok(files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| Cow::Borrowed(*bytes)))
             }
-            Location::Folder(path) => match std::fs::read(path.join(file)) {
-                Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(ModelError::Read { path: path.join(file), source }),
-            },
+            Location::Folder(folder) => {
+                folder.find(file)?.map(|path| read_whole(&path, bytes_max(file)).map(Cow::Owned)).transpose()
+            }
         }
     }
 
@@ -127,11 +210,11 @@ impl Files {
     }
 
     /// Where a file's bytes are to be had; `None` where it is not there.
-    pub(crate) fn contents(&self, file: &str) -> Option<FileContents> {
+    pub(crate) fn contents(&self, file: &str) -> Result<Option<FileContents>, ModelError> {
         match &self.location {
-            Location::Folder(path) => Some(path.join(file)).filter(|path| path.is_file()).map(FileContents::Path),
+            Location::Folder(folder) => Ok(folder.find(file)?.map(FileContents::Path)),
             Location::Embedded(files) => {
-                files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| FileContents::Bytes(bytes))
+                Ok(files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| FileContents::Bytes(bytes)))
             }
         }
     }
@@ -139,7 +222,10 @@ impl Files {
     /// Opens a file that may be too large to read at once.
     pub(crate) fn open(&self, file: &str) -> Result<Blob, ModelError> {
         match &self.location {
-            Location::Folder(path) => Blob::open(&path.join(file)),
+            Location::Folder(folder) => match folder.find(file)? {
+                Some(path) => Blob::open(&path),
+                None => Err(ModelError::Read { path: folder.path.join(file), source: io::ErrorKind::NotFound.into() }),
+            },
             Location::Embedded(files) => {
                 let found = files.iter().find(|(name, _)| *name == file);
                 let path = PathBuf::from(self.describe(file));
@@ -149,6 +235,17 @@ impl Files {
                 }
             }
         }
+    }
+}
+
+/// The bytes of a file, which may have so many.
+fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ModelError> {
+    let failed = |source| ModelError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    match bytes.len() as u64 > bytes_max {
+        true => Err(ModelError::FileTooLarge { path: path.to_owned(), bytes_max }),
+        false => Ok(bytes),
     }
 }
 
@@ -235,6 +332,94 @@ mod tests {
                     matches!(error, ModelError::Read { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof)
                 );
             }
+        }
+    }
+
+    fn message(files: &Files, file: &str) -> String {
+        files.read(file).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_regular_files_of_a_bounded_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("config.json")).unwrap();
+        for (name, n_bytes) in [("lorank.json", PROMPT_BYTES_MAX), ("adapter_config.json", BYTES_MAX)] {
+            File::create(path(name)).unwrap().set_len(n_bytes + 1).unwrap();
+        }
+        let files = Files::folder(folder.path()).unwrap();
+        assert!(message(&files, "config.json").contains("is not a regular file"));
+        assert!(message(&files, "lorank.json").contains("more than 65536 bytes"));
+        assert!(message(&files, "adapter_config.json").contains("more than 16777216 bytes"));
+        File::options().write(true).open(path("lorank.json")).unwrap().set_len(PROMPT_BYTES_MAX).unwrap();
+        assert_eq!(files.read("lorank.json").unwrap().map(|bytes| bytes.len() as u64), Some(PROMPT_BYTES_MAX));
+        assert_eq!(files.read("absent.json").unwrap(), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn pipes_and_devices_are_no_files() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("tokenizer.json");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        symlink("/dev/zero", folder.path().join("config.json")).unwrap();
+        let files = Files::folder(folder.path()).unwrap();
+        assert!(message(&files, "tokenizer.json").contains("is not a regular file"));
+        assert!(message(&files, "config.json").contains("leads out of its folder"));
+        assert!(files.open("tokenizer.json").is_err() && files.contents("config.json").is_err());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_stay_in_their_folder_or_lead_to_the_hubs_blobs() {
+        use std::os::unix::fs::symlink;
+        let cache = tempfile::tempdir().unwrap();
+        let (repository, other) = (cache.path().join("models--a--b"), cache.path().join("models--c--d"));
+        let snapshot = repository.join("snapshots/1234");
+        for folder in [&snapshot, &repository.join("blobs"), &other] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::fs::write(repository.join("blobs/5678"), "blob").unwrap();
+        std::fs::write(repository.join("secret"), "secret").unwrap();
+        std::fs::write(other.join("secret"), "secret").unwrap();
+        std::fs::write(snapshot.join("own"), "own").unwrap();
+        for (link, target) in [
+            ("config.json", "../../blobs/5678"),
+            ("inner", "own"),
+            ("chain", "inner"),
+            ("out", "../../secret"),
+            ("other", "../../../models--c--d/secret"),
+            ("absolute", "/etc/passwd"),
+            ("past-blobs", "../../blobs/../secret"),
+            ("dangling", "nowhere"),
+        ] {
+            symlink(target, snapshot.join(link)).unwrap();
+        }
+        let files = Files::folder(&snapshot).unwrap();
+        for (file, text) in [("config.json", "blob"), ("inner", "own"), ("chain", "own"), ("own", "own")] {
+            assert_eq!(files.read(file).unwrap().as_deref(), Some(text.as_bytes()), "{file}");
+        }
+        for file in ["out", "other", "absolute", "past-blobs"] {
+            assert!(message(&files, file).contains("leads out of its folder"), "{file}");
+        }
+        assert!(files.read("dangling").is_err());
+        let confined = |folder: &Path| files.clone().confined_to(folder);
+        assert!(confined(cache.path()).read("config.json").is_ok());
+        assert!(message(&confined(&snapshot), "config.json").contains("leads out of its folder"));
+        assert!(confined(&snapshot).read("chain").is_ok());
+    }
+
+    #[test]
+    fn plain_names_are_no_paths() {
+        for name in ["model-00001-of-00002.safetensors", "a b", "ä.json"] {
+            assert!(is_plain_name(name), "{name}");
+        }
+        for name in
+            ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\\b", "C:x", "a\0b", "a\nb", ".hidden", &"x".repeat(256)]
+        {
+            assert!(!is_plain_name(name), "{name:?}");
         }
     }
 

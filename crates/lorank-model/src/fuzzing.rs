@@ -10,6 +10,7 @@ use crate::config::{Architecture, Config};
 use crate::files::Files;
 use crate::peft::PeftConfig;
 use crate::tokenize::PairTokenizer;
+use crate::tokenizer_config::TokenizerSettings;
 use crate::weights::read_header;
 
 /// The longest file that is read. A longer one finds nothing but the memory and the time that its length costs.
@@ -70,7 +71,9 @@ pub fn read_model_config(bytes: &[u8]) -> bool {
 /// Reads `tokenizer.json` and encodes a pair with it; whether both can be done.
 pub fn read_tokenizer(bytes: &[u8]) -> bool {
     let (files, prompt) = (no_files(), Prompt::bert(32));
-    let Some(tokenizer) = within_bounds(bytes).and_then(|bytes| PairTokenizer::parse(&files, bytes).ok()) else {
+    let Ok(settings) = TokenizerSettings::read(&files, "llama", None) else { return false };
+    let Some(tokenizer) = within_bounds(bytes).and_then(|bytes| PairTokenizer::parse(&files, bytes, settings).ok())
+    else {
         return false;
     };
     let is_room = tokenizer.check(&prompt, files.name()).is_ok();

@@ -10,6 +10,13 @@ pub(crate) struct HeadSpec {
     pub(crate) bias: Option<&'static str>,
 }
 
+impl HeadSpec {
+    /// The module's name.
+    pub(crate) fn module(&self) -> &'static str {
+        self.weight.trim_end_matches(".weight")
+    }
+}
+
 /// One logit from a hidden state. It runs on the CPU, whatever runs the model.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -29,6 +36,23 @@ impl Head {
         let weight = weights.values(&name(spec.weight), &[1, hidden])?;
         let bias = spec.bias.map(|bias| weights.values(&name(bias), &[1])).transpose()?;
         Ok(Self { weight, bias: bias.map(|bias| bias[0]) })
+    }
+
+    /// This head with a low-rank update and another bias. a: [r, hidden], b: [r].
+    pub(crate) fn updated(&self, update: Option<(&[f32], &[f32], f64)>, bias: Option<f32>) -> Self {
+        let mut weight = self.weight.clone();
+        if let Some((a, b, scale)) = update {
+            for (a, b) in a.chunks(weight.len()).zip(b) {
+                let factor = scale * f64::from(*b);
+                weight.iter_mut().zip(a).for_each(|(w, a)| *w = (f64::from(*w) + factor * f64::from(*a)) as f32);
+            }
+        }
+        Self { weight, bias: bias.or(self.bias) }
+    }
+
+    /// The bias, where there is one.
+    pub(crate) fn bias(&self) -> Option<f32> {
+        self.bias
     }
 
     pub(crate) fn n_parameters(&self) -> usize {

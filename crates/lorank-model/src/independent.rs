@@ -6,7 +6,7 @@ use candle_transformers::models::{bert as their_bert, llama as their_llama};
 
 use crate::backend::{Backend, Candle, Kernels};
 use crate::bert::Bert;
-use crate::config::{Architecture, Config, LlamaSettings, RopeScaling};
+use crate::config::{Architecture, BertSettings, Config, LlamaSettings, RopeScaling};
 use crate::llama::Llama;
 use crate::loader::Loader;
 use crate::pack::{AdaptedPair, Pack, Scored};
@@ -31,11 +31,12 @@ fn open(fixture: &str) -> (Files, Config, VarBuilder<'static>) {
 /// The reference, and the kernels in f32.
 fn backends() -> (Candle, Kernels) {
     let precision = PrecisionChoice::Fixed(lorank_core::Precision::F32);
-    (Candle::new(Device::Cpu, precision, true).unwrap(), Kernels::new(precision).unwrap())
+    (Candle::new(Device::Cpu, precision, true).unwrap(), Kernels::new(precision, false).unwrap())
 }
 
 fn load<B: Backend, T>(files: &Files, backend: &B, load: impl FnOnce(&mut Loader<'_, B>) -> T) -> T {
-    let mut weights = Weights::of_base(files).unwrap();
+    let architecture = Config::read(files).unwrap().0.architecture;
+    let mut weights = Weights::of_base(files, architecture.prefix()).unwrap();
     load(&mut Loader::new(&mut weights, backend, None))
 }
 
@@ -59,7 +60,7 @@ fn llama_state<B: Backend>(files: &Files, settings: &LlamaSettings, backend: &B,
 }
 
 /// The state of the first token, which all the others have gone into, [hidden].
-fn bert_state<B: Backend>(files: &Files, config: &their_bert::Config, backend: &B, pair: &Pair) -> Vec<f32> {
+fn bert_state<B: Backend>(files: &Files, config: &BertSettings, backend: &B, pair: &Pair) -> Vec<f32> {
     let bert = load(files, backend, |from| Bert::load(config, from)).unwrap();
     run(backend, pair, Scored::First, |pass| bert.states(pass))
 }
@@ -105,7 +106,9 @@ fn bert_gives_the_hidden_states_of_candle_transformers() {
     let ids = scattered_ids(60, u32::try_from(config.vocab_size).unwrap());
     let type_ids: Vec<u32> = (0..60).map(|at| u32::from(at >= 20)).collect();
 
-    let model = their_bert::BertModel::load(theirs.pp("bert"), &config).unwrap();
+    let their_config: their_bert::Config =
+        serde_json::from_slice(&std::fs::read(lorank_testing::fixture("tiny-bert/base/config.json")).unwrap()).unwrap();
+    let model = their_bert::BertModel::load(theirs.pp("bert"), &their_config).unwrap();
     let row = |ids: &[u32]| Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
     let their_states = model.forward(&row(&ids), &row(&type_ids), None).unwrap();
 

@@ -27,11 +27,14 @@
 //! # }
 //! ```
 
+mod alone;
 mod attention;
 mod backend;
 mod bert;
 mod config;
+mod cut;
 mod device;
+mod embedding;
 mod encode;
 mod error;
 mod facts;
@@ -39,6 +42,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
+mod keys;
 mod llama;
 mod loader;
 mod lora;
@@ -49,6 +53,7 @@ mod options;
 mod pack;
 mod pass;
 mod peft;
+mod pipeline;
 mod precision;
 mod prompt;
 mod reranker;
@@ -57,6 +62,7 @@ mod source;
 mod summary;
 mod token_cache;
 mod tokenize;
+mod tokenizer_config;
 mod weights;
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
 use crate::config::{LlamaSettings, RopeScaling};
+use crate::embedding::Table;
 use crate::head::HeadSpec;
-use crate::loader::Loader;
+use crate::loader::{Bias, Loader};
 use crate::norm::Norm;
 use crate::pass::{Attended, Pass, PassAttention, Stage};
 
@@ -26,8 +27,9 @@ pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None 
 #[derive(Debug)]
 pub(crate) struct Llama<B: Backend> {
     attention: AttentionShape,
+    hidden: usize,
     /// [vocab, hidden]
-    embeddings: B::Embeddings,
+    embeddings: Table<B>,
     layers: Vec<Layer<B>>,
     norm: Norm<B>,
     /// One frequency per pair of dimensions, in radians per position. [head_dim / 2]
@@ -50,7 +52,7 @@ struct Layer<B: Backend> {
 impl<B: Backend> Llama<B> {
     pub(crate) fn load(settings: &LlamaSettings, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
-        let embeddings = from.embeddings("model.embed_tokens.weight", [numbers.vocab_size, numbers.hidden_size])?;
+        let embeddings = from.embeddings("model.embed_tokens", [numbers.vocab_size, numbers.hidden_size])?;
         let layers =
             (0..numbers.num_hidden_layers).map(|n| Layer::load(settings, n, from)).collect::<Result<_, _>>()?;
         let norm = Norm::rms(from, "model.norm", numbers.hidden_size, numbers.rms_norm_eps)?;
@@ -61,7 +63,7 @@ impl<B: Backend> Llama<B> {
             head_dim: settings.head_dim,
             is_causal: true,
         };
-        Ok(Self { attention, embeddings, layers, norm, frequencies })
+        Ok(Self { attention, hidden: numbers.hidden_size, embeddings, layers, norm, frequencies })
     }
 
     /// The bytes that the linear layers and the embeddings take in memory.
@@ -70,18 +72,18 @@ impl<B: Backend> Llama<B> {
             let Layer { q, k, v, o, gate, up, down, .. } = layer;
             [q, k, v, o, gate, up, down].into_iter().map(Linear::n_bytes).sum::<usize>()
         };
-        B::embeddings_bytes(&self.embeddings) + self.layers.iter().map(of_layer).sum::<usize>()
+        B::embeddings_bytes(&self.embeddings.rows) + self.layers.iter().map(of_layer).sum::<usize>()
     }
 
     /// The hidden states that the head reads, [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let angles = Angles::new(&self.frequencies, pass.pack.n_positions());
         let attention = pass.plan_attention(&self.attention, Some(&angles))?;
-        let mut x = pass.time(Stage::Embedding, || pass.backend.look_up((&self.embeddings, &pass.pack.ids), &[]))?;
+        let mut x = pass.look_up(&[(&self.embeddings, &*pass.pack.ids)], self.hidden)?;
         for (n, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, pass, &attention, n + 1 == self.layers.len())?;
         }
-        pass.norm(&self.norm, Cow::Owned(x))
+        pass.norm(&self.norm, Cow::Owned(x), &pass.scored_adapters)
     }
 }
 
@@ -92,16 +94,17 @@ impl<B: Backend> Layer<B> {
         let q_dim = numbers.num_attention_heads * settings.head_dim;
         let kv_dim = numbers.num_key_value_heads() * settings.head_dim;
         let name = |module: &str| format!("model.layers.{n}.{module}");
+        let (of_attention, of_mlp) = (Bias::given(settings.attention_bias), Bias::given(settings.mlp_bias));
         Ok(Self {
             attention_norm: Norm::rms(from, &name("input_layernorm"), hidden, eps)?,
-            q: from.linear(&name("self_attn.q_proj"), q_dim, hidden)?,
-            k: from.linear(&name("self_attn.k_proj"), kv_dim, hidden)?,
-            v: from.linear(&name("self_attn.v_proj"), kv_dim, hidden)?,
-            o: from.linear(&name("self_attn.o_proj"), hidden, q_dim)?,
+            q: from.linear(&name("self_attn.q_proj"), [q_dim, hidden], of_attention)?,
+            k: from.linear(&name("self_attn.k_proj"), [kv_dim, hidden], of_attention)?,
+            v: from.linear(&name("self_attn.v_proj"), [kv_dim, hidden], of_attention)?,
+            o: from.linear(&name("self_attn.o_proj"), [hidden, q_dim], of_attention)?,
             mlp_norm: Norm::rms(from, &name("post_attention_layernorm"), hidden, eps)?,
-            gate: from.linear(&name("mlp.gate_proj"), inner, hidden)?,
-            up: from.linear(&name("mlp.up_proj"), inner, hidden)?,
-            down: from.linear(&name("mlp.down_proj"), hidden, inner)?,
+            gate: from.linear(&name("mlp.gate_proj"), [inner, hidden], of_mlp)?,
+            up: from.linear(&name("mlp.up_proj"), [inner, hidden], of_mlp)?,
+            down: from.linear(&name("mlp.down_proj"), [hidden, inner], of_mlp)?,
         })
     }
 
@@ -117,7 +120,7 @@ impl<B: Backend> Layer<B> {
         let Attended { mixed, x, adapters } =
             pass.attention(attention, [&self.q, &self.k, &self.v], x, norm, is_last)?;
         let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
-        let h = pass.norm(&self.mlp_norm, Cow::Borrowed(&x))?;
+        let h = pass.norm(&self.mlp_norm, Cow::Borrowed(&x), adapters)?;
         let [gate, up] = pass.linears([&self.gate, &self.up], &h, adapters)?;
         let inner = pass.time(Stage::Activation, || pass.backend.gated(gate, &up))?;
         pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))

@@ -1,26 +1,35 @@
 //! LoRA adapters: from PEFT's tensors to the updates of a base model's linear layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lorank_core::{AdapterId, Digest};
 
 use crate::ModelError;
-use crate::backend::linear::{Adapter, Delta, Module};
+use crate::backend::linear::{
+    Adapter, Delta, Module, Modules, NormDelta, NormModule, TableDelta, TableModule, WeightDelta,
+};
 use crate::backend::{Backend, Storage};
 use crate::files::Files;
 use crate::head::{Head, HeadSpec};
-
-use crate::peft::{self, PeftConfig};
+use crate::peft::{self, BiasTraining, PeftConfig};
 use crate::prompt::PROMPT_FILE;
-use crate::weights::{ADAPTER_FILE, Weights};
+use crate::tokenize::TOKENIZER_FILE;
+use crate::tokenizer_config;
+use crate::weights::{ADAPTER_FILE, Prefix, Table, Weights, modern_name};
 
 /// What an adapter must fit.
 pub(crate) struct Fit<'a, B> {
     pub(crate) base: &'a str,
-    pub(crate) modules: &'a [Module],
-    pub(crate) head: HeadSpec,
+    pub(crate) modules: &'a Modules,
+    pub(crate) head_spec: HeadSpec,
+    /// The base model's own head.
+    pub(crate) head: Option<&'a Head>,
     pub(crate) hidden_size: usize,
+    pub(crate) prefix: Prefix,
     pub(crate) backend: &'a B,
+    /// The rows of an embedding table of the base model.
+    pub(crate) base_table: &'a dyn Fn(&TableModule) -> Result<Table, ModelError>,
 }
 
 impl<B: Backend> Adapter<B> {
@@ -32,50 +41,185 @@ impl<B: Backend> Adapter<B> {
         fit: &Fit<'_, B>,
     ) -> Result<Self, ModelError> {
         let misfit = |why: String| ModelError::Misfit { adapter: id.clone(), base: fit.base.to_owned(), why };
-        let mut tensors = Tensors::open(files)?;
-        let mut read_delta = |module: &Module| {
-            if config.targets(&module.name) {
-                return low_rank(module, config, &mut tensors, fit.backend).map(Some);
-            }
-            replaced(module, &mut tensors, fit.backend)
-        };
-        let deltas = fit.modules.iter().map(&mut read_delta).collect::<Result<Vec<_>, _>>()?;
-        let n_targets = deltas.iter().flatten().count();
-        if n_targets == 0 {
+        let mut reader = Reader { config, fit, tensors: Tensors::open(files, Some(fit.prefix))? };
+        let Modules { linears, norms, tables } = fit.modules;
+        let is_targeted = |name: &str| config.targets(name);
+        let head = fit.head_spec.module();
+        let mut targeted: Vec<&str> = linears.iter().map(|it| it.name.as_str()).filter(|it| is_targeted(it)).collect();
+        targeted.extend(tables.iter().map(|it| it.name.as_str()).filter(|it| config.targets_table(it)));
+        targeted.extend(reader.head_is_targeted().then_some(head));
+        let deltas = linears.iter().map(|module| reader.linear(module)).collect::<Result<Vec<_>, _>>()?;
+        let norms = norms.iter().map(|norm| reader.norm(norm)).collect::<Result<Vec<_>, _>>()?;
+        let tables = tables.iter().map(|table| reader.table(table)).collect::<Result<Vec<_>, _>>()?;
+        let n_targets = deltas.iter().flatten().count() + tables.iter().flatten().count();
+        if n_targets == 0 && targeted.is_empty() {
             return Err(misfit(format!(
                 "`target_modules` of `{}` matches none of the base model's linear layers",
                 peft::FILE
             )));
         }
-        let head = tensors.head(fit.head, fit.hidden_size)?;
-        if let Some(left) = tensors.left_over() {
+        let head = reader.head()?;
+        reader.check_saved(&misfit)?;
+        if let Some(left) = reader.tensors.left_over() {
             return Err(misfit(format!("its tensor `{left}` belongs to nothing there that an adapter can change")));
         }
-        Ok(Self { deltas, head, n_parameters: tensors.n_parameters, n_targets })
+        if let [first, rest @ ..] = &config.unmatched(&targeted)[..] {
+            let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+            tracing::warn!("{first}{more} in `{}` of adapter `{id}` matches no module that it changes", peft::FILE);
+        }
+        Ok(Self { deltas, norms, tables, head, n_parameters: reader.tensors.n_parameters, n_targets })
     }
 }
 
-fn low_rank<B: Backend>(
-    module: &Module,
-    config: &PeftConfig,
-    tensors: &mut Tensors,
-    backend: &B,
-) -> Result<Delta<B>, ModelError> {
-    let (rank, storage) = (config.rank_of(&module.name), Storage::AsInFile);
-    let a = tensors.matrix(&format!("{}.lora_A.weight", module.name), [rank, module.n_in], storage, backend)?;
-    let b = tensors.matrix(&format!("{}.lora_B.weight", module.name), [module.n_out, rank], storage, backend)?;
-    Ok(Delta::LowRank { a, b, scale: config.scale_of(&module.name) })
+/// Reads an adapter's tensors, module by module.
+struct Reader<'a, B: Backend> {
+    config: &'a PeftConfig,
+    fit: &'a Fit<'a, B>,
+    tensors: Tensors,
 }
 
-/// A linear layer that was trained whole and saved beside the updates.
-fn replaced<B: Backend>(module: &Module, tensors: &mut Tensors, backend: &B) -> Result<Option<Delta<B>>, ModelError> {
-    let (weight, bias) = (format!("{}.weight", module.name), format!("{}.bias", module.name));
-    if !tensors.has(&weight) {
-        return Ok(None);
+impl<B: Backend> Reader<'_, B> {
+    fn linear(&mut self, module: &Module) -> Result<Option<Delta<B>>, ModelError> {
+        let (config, backend, name) = (self.config, self.fit.backend, &module.name);
+        let is_low_rank = config.targets(name);
+        let weight = if is_low_rank {
+            let (rank, storage) = (config.rank_of(name), Storage::AsInFile);
+            let a = self.tensors.matrix(&format!("{name}.lora_A.weight"), [rank, module.n_in], storage, backend)?;
+            let b = self.tensors.matrix(&format!("{name}.lora_B.weight"), [module.n_out, rank], storage, backend)?;
+            WeightDelta::LowRank { a, b, scale: config.scale_of(name) }
+        } else if self.tensors.has(&format!("{name}.weight")) {
+            let shape = [module.n_out, module.n_in];
+            WeightDelta::Replaced(self.tensors.matrix(&format!("{name}.weight"), shape, Storage::Precision, backend)?)
+        } else {
+            WeightDelta::None
+        };
+        let is_replaced = matches!(weight, WeightDelta::Replaced(_));
+        let bias = self.bias(name, module.n_out, module.bias.as_deref(), is_replaced, is_low_rank)?;
+        let bias = bias.map(|bias| self.vector(bias)).transpose()?;
+        let is_changed = bias.is_some() || !matches!(weight, WeightDelta::None);
+        Ok(is_changed.then_some(Delta { weight, bias }))
     }
-    let weight = tensors.matrix(&weight, [module.n_out, module.n_in], Storage::Precision, backend)?;
-    let bias = module.has_bias.then(|| tensors.vector(&bias, module.n_out, backend)).transpose()?;
-    Ok(Some(Delta::Replaced { weight, bias }))
+
+    /// What stands in the place of a bias: one that was trained along, with that of a low-rank update.
+    fn bias(
+        &mut self,
+        name: &str,
+        len: usize,
+        base: Option<&[f32]>,
+        is_replaced: bool,
+        is_low_rank: bool,
+    ) -> Result<Option<Vec<f32>>, ModelError> {
+        let tensor = format!("{name}.bias");
+        let may_have = base.is_some() && (is_replaced || self.config.bias == BiasTraining::Some);
+        // A module that was saved whole has its bias; those that were trained along are read as far as they are there.
+        let is_there = may_have && (is_replaced || self.tensors.has(&tensor));
+        let own = is_there.then(|| self.tensors.values(&tensor, &[len])).transpose()?;
+        if !(self.config.lora_bias && is_low_rank) {
+            return Ok(own);
+        }
+        let added = self.tensors.values(&format!("{name}.lora_B.bias"), &[len])?;
+        let scale = self.config.scale_of(name);
+        let mut bias = own.or_else(|| base.map(<[f32]>::to_vec)).unwrap_or_else(|| vec![0.0; len]);
+        bias.iter_mut().zip(added).for_each(|(bias, added)| *bias += (scale * f64::from(added)) as f32);
+        Ok(Some(bias))
+    }
+
+    /// A norm that was saved whole, or its bias.
+    fn norm(&mut self, norm: &NormModule) -> Result<Option<NormDelta<B>>, ModelError> {
+        let (weight, bias) = (format!("{}.weight", norm.name), format!("{}.bias", norm.name));
+        let is_replaced = self.tensors.has(&weight);
+        let has_bias =
+            norm.has_bias && (is_replaced || self.config.bias == BiasTraining::Some && self.tensors.has(&bias));
+        let mut read = |tensor: &str| {
+            let values = self.tensors.values(tensor, &[norm.width])?;
+            self.vector(values)
+        };
+        let weight = is_replaced.then(|| read(&weight)).transpose()?;
+        let bias = has_bias.then(|| read(&bias)).transpose()?;
+        Ok((weight.is_some() || bias.is_some()).then_some(NormDelta { weight, bias }))
+    }
+
+    /// The low-rank update of an embedding table. A table that was saved whole must be the base model's.
+    fn table(&mut self, table: &TableModule) -> Result<Option<TableDelta>, ModelError> {
+        let name = &table.name;
+        let weight = format!("{name}.weight");
+        if self.tensors.has(&weight) {
+            self.check_unchanged(&weight, table)?;
+        }
+        if !self.config.targets_table(name) {
+            return Ok(None);
+        }
+        let (rank, scale) = (self.config.rank_of(name), self.config.scale_of(name));
+        let a = self.tensors.values(&format!("{name}.lora_embedding_A"), &[rank, table.n_rows])?;
+        let b = self.tensors.values(&format!("{name}.lora_embedding_B"), &[table.width, rank])?;
+        let n_rows = table.n_rows;
+        let a =
+            (0..n_rows).flat_map(|row| (0..rank).map(move |r| (r, row))).map(|(r, row)| a[r * n_rows + row]).collect();
+        Ok(Some(TableDelta { a, b, rank, scale }))
+    }
+
+    fn check_unchanged(&mut self, tensor: &str, table: &TableModule) -> Result<(), ModelError> {
+        let name = self.tensors.names.get(tensor).cloned().unwrap_or_default();
+        let own = self.tensors.table(tensor, [table.n_rows, table.width])?;
+        let base = (self.fit.base_table)(table)?;
+        let (mut own_row, mut base_row) = (vec![0.0; table.width], vec![0.0; table.width]);
+        for row in 0..table.n_rows {
+            own.read(row, &mut own_row);
+            base.read(row, &mut base_row);
+            if own_row != base_row {
+                return Err(ModelError::Unsupported {
+                    folder: self.tensors.folder.clone(),
+                    file: ADAPTER_FILE,
+                    what: format!("other embeddings than the base model's (`{name}`, row {row})"),
+                    hint: "; a low-rank update of embeddings is".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the head has a low-rank update. `all-linear` leaves the head of a sequence classifier out.
+    fn head_is_targeted(&self) -> bool {
+        let module = self.fit.head_spec.module();
+        self.config.targets(module) && self.tensors.has(&format!("{module}.lora_A.weight"))
+    }
+
+    /// The head: one that was saved whole, or the base model's with what was trained of it.
+    fn head(&mut self) -> Result<Option<Head>, ModelError> {
+        let (spec, hidden) = (self.fit.head_spec, self.fit.hidden_size);
+        if self.tensors.has(spec.weight) {
+            return self.tensors.head(spec, hidden).map(Some);
+        }
+        let (Some(base), module) = (self.fit.head, spec.module()) else { return Ok(None) };
+        let is_low_rank = self.head_is_targeted();
+        let base_bias = base.bias().map(|bias| [bias]);
+        let bias = self.bias(module, 1, base_bias.as_ref().map(<[f32; 1]>::as_slice), false, is_low_rank)?;
+        if !is_low_rank {
+            return Ok(bias.map(|bias| base.updated(None, Some(bias[0]))));
+        }
+        let (rank, scale) = (self.config.rank_of(module), self.config.scale_of(module));
+        let a = self.tensors.values(&format!("{module}.lora_A.weight"), &[rank, hidden])?;
+        let b = self.tensors.values(&format!("{module}.lora_B.weight"), &[1, rank])?;
+        Ok(Some(base.updated(Some((&a, &b, scale)), bias.map(|bias| bias[0]))))
+    }
+
+    /// What `modules_to_save` names must have been in the file.
+    fn check_saved(&self, misfit: &dyn Fn(String) -> ModelError) -> Result<(), ModelError> {
+        let Modules { linears, norms, tables } = self.fit.modules;
+        let names = linears.iter().map(|module| &module.name);
+        let names = names.chain(norms.iter().map(|norm| &norm.name)).chain(tables.iter().map(|table| &table.name));
+        let mut names = names.map(String::as_str).chain([self.fit.head_spec.module()]);
+        match names.find(|name| self.config.is_saved(name) && !self.tensors.had(&format!("{name}.weight"))) {
+            Some(name) => Err(misfit(format!(
+                "`modules_to_save` names `{name}`, and `{ADAPTER_FILE}` has no such tensor: what was trained there is lost"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<B::Vector, ModelError> {
+        self.fit.backend.vector(values).map_err(|error| ModelError::Compute(Arc::new(error)))
+    }
 }
 
 /// An adapter's low-rank updates, to be added to the base model's weights.
@@ -98,15 +242,20 @@ pub(crate) struct Update {
 
 impl Merge {
     /// Reads the updates of an adapter that has been [read](Adapter::read) before.
-    pub(crate) fn read(files: &Files, config: &PeftConfig, modules: &[Module]) -> Result<Self, ModelError> {
-        let mut tensors = Tensors::open(files)?;
+    pub(crate) fn read(
+        files: &Files,
+        config: &PeftConfig,
+        modules: &[Module],
+        prefix: Prefix,
+    ) -> Result<Self, ModelError> {
+        let mut tensors = Tensors::open(files, Some(prefix))?;
         let mut update = |module: &Module| {
             if !config.targets(&module.name) {
                 return Ok(None);
             }
             let rank = config.rank_of(&module.name);
-            let a = tensors.values(&format!("{}.lora_A.weight", module.name), [rank, module.n_in])?;
-            let b = tensors.values(&format!("{}.lora_B.weight", module.name), [module.n_out, rank])?;
+            let a = tensors.values(&format!("{}.lora_A.weight", module.name), &[rank, module.n_in])?;
+            let b = tensors.values(&format!("{}.lora_B.weight", module.name), &[module.n_out, rank])?;
             Ok(Some(Update { a, b, rank, scale: config.scale_of(&module.name) }))
         };
         Ok(Self { updates: modules.iter().map(&mut update).collect::<Result<_, ModelError>>()? })
@@ -134,22 +283,48 @@ impl Update {
 }
 
 /// An adapter's tensors under the names of the base model's modules.
-struct Tensors {
-    weights: Weights,
-    /// From a module's tensor (`...q_proj.lora_A.weight`) to the name in the file.
+pub(crate) struct Tensors {
+    folder: String,
+    pub(crate) weights: Weights,
+    /// From a module's tensor (`...q_proj.lora_A.weight`) to the name in the file, of those that were not read yet.
     names: BTreeMap<String, String>,
+    /// All the modules' tensors.
+    all: BTreeSet<String>,
     n_parameters: usize,
 }
 
 impl Tensors {
-    fn open(files: &Files) -> Result<Self, ModelError> {
+    /// Opens an adapter's file. Where no name has the prefix of the base model's, as in an adapter of the backbone alone, it is put
+    /// before those that lack it.
+    pub(crate) fn open(files: &Files, prefix: Option<Prefix>) -> Result<Self, ModelError> {
         let weights = Weights::of_adapter(files)?;
-        let names = weights.names().map(|name| (plain_name(name), name.to_owned())).collect();
-        Ok(Self { weights, names, n_parameters: 0 })
+        // What PEFT kept of a module that was saved whole, as it was before.
+        let is_used = |name: &&str| !name.split('.').any(|part| part == "original_module");
+        let names = || weights.names().filter(is_used).map(|name| (plain_name(name), name.to_owned()));
+        let has_prefix = prefix.is_none_or(|prefix| names().any(|(plain, _)| plain.starts_with(prefix.prefix)));
+        let whole = |plain: String| match prefix {
+            Some(Prefix { prefix, names }) if !has_prefix && names.iter().any(|name| plain.starts_with(name)) => {
+                format!("{prefix}{plain}")
+            }
+            _ => plain,
+        };
+        let names: BTreeMap<String, String> = names().map(|(plain, name)| (whole(plain), name)).collect();
+        let all = names.keys().cloned().collect();
+        Ok(Self { folder: files.name().to_owned(), weights, names, all, n_parameters: 0 })
     }
 
     fn has(&self, plain: &str) -> bool {
         self.names.contains_key(plain)
+    }
+
+    /// Whether the tensor is in the file, read or not.
+    fn had(&self, plain: &str) -> bool {
+        self.all.contains(plain)
+    }
+
+    /// The modules' tensors, and their names in the file.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.names.iter().map(|(plain, name)| (plain.as_str(), name.as_str()))
     }
 
     /// The name in the file; an absent tensor is reported by the name that PEFT would have given it.
@@ -169,26 +344,24 @@ impl Tensors {
         backend.matrix(&mut self.weights, &name, shape, storage, |_, _| {})
     }
 
-    fn vector<B: Backend>(&mut self, plain: &str, len: usize, backend: &B) -> Result<B::Vector, ModelError> {
+    fn values(&mut self, plain: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let name = self.take(plain);
-        self.n_parameters += len;
-        backend.vector(&mut self.weights, &name, len)
+        self.n_parameters += shape.iter().product::<usize>();
+        self.weights.values(&name, shape)
     }
 
-    fn values(&mut self, plain: &str, shape: [usize; 2]) -> Result<Vec<f32>, ModelError> {
+    fn table(&mut self, plain: &str, shape: [usize; 2]) -> Result<Table, ModelError> {
         let name = self.take(plain);
-        self.weights.values(&name, &shape)
+        self.n_parameters += shape.iter().product::<usize>();
+        self.weights.table(&name, shape)
     }
 
-    fn head(&mut self, spec: HeadSpec, hidden_size: usize) -> Result<Option<Head>, ModelError> {
-        if !self.has(spec.weight) {
-            return Ok(None);
-        }
+    fn head(&mut self, spec: HeadSpec, hidden_size: usize) -> Result<Head, ModelError> {
         let names: BTreeMap<&str, String> =
             [Some(spec.weight), spec.bias].into_iter().flatten().map(|plain| (plain, self.take(plain))).collect();
         let head = Head::read(&mut self.weights, spec, |plain| names[plain].clone(), hidden_size)?;
         self.n_parameters += head.n_parameters();
-        Ok(Some(head))
+        Ok(head)
     }
 
     fn left_over(&self) -> Option<&str> {
@@ -198,30 +371,52 @@ impl Tensors {
 
 const PREFIX: &str = "base_model.model.";
 
-/// PEFT's name of a tensor without its wrapping: the prefix, and the adapter's name where an older PEFT left it in.
+/// PEFT's name of a tensor without its wrapping: the prefix, the layer that an update is wrapped around, and the adapter's name
+/// where an older PEFT left it in.
 ///
 /// `base_model.model.m.lora_A.default.weight` is `m.lora_A.weight`; `base_model.model.score.modules_to_save.default.weight`
-/// is `score.weight`.
+/// is `score.weight`; `base_model.model.m.base_layer.bias` is `m.bias`.
 fn plain_name(name: &str) -> String {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
-    let mut parts: Vec<&str> = name.split('.').collect();
+    let mut parts: Vec<&str> = name.split('.').filter(|part| *part != "base_layer").collect();
     if let Some(at) = parts.iter().position(|part| *part == "modules_to_save") {
         parts.drain(at..(at + 2).min(parts.len() - 1));
     }
     if let Some(at) = parts.iter().position(|part| matches!(*part, "lora_A" | "lora_B")) {
         parts.drain(at + 1..(parts.len() - 1).max(at + 1));
     }
-    parts.join(".")
+    if let Some(at) = parts.iter().position(|part| matches!(*part, "lora_embedding_A" | "lora_embedding_B")) {
+        parts.truncate(at + 1);
+    }
+    modern_name(&parts.join("."))
 }
 
-/// The files that an adapter is made of. The last one need not be there.
-pub(crate) const FILES: [&str; 3] = [peft::FILE, ADAPTER_FILE, PROMPT_FILE];
+/// The names of the files that an adapter is made of, whether or not they are there. A tokenizer of its own is part of it, and is
+/// one only with its `tokenizer.json`.
+pub(crate) fn file_names(files: &Files) -> Vec<&'static str> {
+    let mut names = OWN_FILES.to_vec();
+    if files.has(TOKENIZER_FILE) {
+        names.push(TOKENIZER_FILE);
+        names.extend(tokenizer_config::FILES);
+    }
+    names
+}
+
+/// What PEFT writes, and the prompt.
+const OWN_FILES: [&str; 3] = [peft::FILE, ADAPTER_FILE, PROMPT_FILE];
 
 /// The hash of an adapter's files.
 pub(crate) fn digest(files: &Files) -> Result<Digest, ModelError> {
     let mut hasher = blake3::Hasher::new();
-    for name in FILES {
-        let bytes = files.read(name)?.unwrap_or_default();
+    for name in file_names(files) {
+        let bytes = files.read(name)?;
+        // The adapter's own files come first and always; others count where they are.
+        match bytes {
+            None if !OWN_FILES.contains(&name) => continue,
+            Some(_) if !OWN_FILES.contains(&name) => hasher.update(name.as_bytes()),
+            _ => &mut hasher,
+        };
+        let bytes = bytes.unwrap_or_default();
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
     }
     Ok(Digest::new(*hasher.finalize().as_bytes()))
@@ -242,5 +437,13 @@ mod tests {
         check("base_model.model.score.weight", "score.weight");
         check("base_model.model.score.modules_to_save.default.weight", "score.weight");
         check("base_model.model.classifier.modules_to_save.bias", "classifier.bias");
+        check(
+            "base_model.model.bert.encoder.layer.0.attention.self.query.base_layer.bias",
+            "bert.encoder.layer.0.attention.self.query.bias",
+        );
+        check("base_model.model.model.embed_tokens.lora_embedding_A", "model.embed_tokens.lora_embedding_A");
+        check("base_model.model.model.embed_tokens.lora_embedding_B.default", "model.embed_tokens.lora_embedding_B");
+        check("base_model.model.q_proj.lora_B.bias", "q_proj.lora_B.bias");
+        check("base_model.model.bert.embeddings.LayerNorm.gamma", "bert.embeddings.LayerNorm.weight");
     }
 }

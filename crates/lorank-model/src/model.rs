@@ -11,7 +11,7 @@ use candle_core::Device;
 use lorank_core::{AdapterId, Precision};
 
 use crate::backend::linear::Adapter;
-use crate::backend::linear::Module;
+use crate::backend::linear::{Modules, TableModule};
 use crate::backend::{Backend, Candle, Kernels};
 use crate::config::Architecture;
 use crate::files::Files;
@@ -22,9 +22,10 @@ use crate::network::Network;
 use crate::pack::AdaptedPair;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
+use crate::precision::{ChosenPrecision, INT8_OF_DECODERS};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
-use crate::{ForwardPass, LoadOptions, ModelError, Pair};
+use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionChoice, device};
 
 /// A base model on some backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
@@ -42,7 +43,7 @@ pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
 }
 
 /// What a base model is read from, beside its weights.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct BaseModel {
     pub(crate) name: String,
     pub(crate) architecture: Architecture,
@@ -66,7 +67,7 @@ pub(crate) struct ModelFacts {
     pub(crate) backend: String,
     /// `cpu`, `cuda` or `metal`.
     pub(crate) device: &'static str,
-    pub(crate) precision: Precision,
+    pub(crate) precision: ChosenPrecision,
     /// The most tokens of a forward pass; a longer pair goes alone.
     pub(crate) tokens_max: NonZeroUsize,
     name: String,
@@ -110,9 +111,45 @@ pub(crate) fn load(
     weights: &mut Weights,
     options: &LoadOptions,
 ) -> Result<Box<dyn ScoringModel>, ModelError> {
-    let is_reference = options.pass == ForwardPass::Reference;
     match options.device.open()? {
-        Device::Cpu if !is_reference => Model::load(Kernels::new(options.precision)?, base, weights, options),
+        Device::Cpu => load_on(Device::Cpu, base, weights, options),
+        gpu if options.device == DeviceChoice::Auto => {
+            let loaded = load_on(gpu, base.clone(), weights, options);
+            loaded.or_else(|error| match error {
+                // What is wrong with the files is wrong on a CPU too.
+                ModelError::Compute(_) | ModelError::Device { .. } => {
+                    let why = device::describe(&lorank_core::with_causes(&error));
+                    tracing::warn!("the GPU cannot hold the model ({why}), running on the CPU");
+                    load_on(Device::Cpu, base, weights, options)
+                }
+                error => Err(error),
+            })
+        }
+        gpu => load_on(gpu, base, weights, options).map_err(|error| match error {
+            ModelError::Compute(source) => ModelError::Device {
+                device: options.device.to_string(),
+                hint: device::describe(&lorank_core::with_causes(&*source)),
+                source: Some(source.to_string().into()),
+            },
+            error => error,
+        }),
+    }
+}
+
+fn load_on(
+    device: Device,
+    base: BaseModel,
+    weights: &mut Weights,
+    options: &LoadOptions,
+) -> Result<Box<dyn ScoringModel>, ModelError> {
+    let (is_reference, is_decoder) = (options.pass == ForwardPass::Reference, base.architecture.is_decoder());
+    if is_decoder && options.precision == PrecisionChoice::Fixed(Precision::Int8) {
+        tracing::warn!("{INT8_OF_DECODERS}");
+    }
+    match device {
+        Device::Cpu if !is_reference => {
+            Model::load(Kernels::new(options.precision, is_decoder)?, base, weights, options)
+        }
         device => Model::load(Candle::new(device, options.precision, is_reference)?, base, weights, options),
     }
 }
@@ -132,6 +169,25 @@ impl ModelFacts {
     }
 }
 
+/// Ends a load: other threads may use what was loaded.
+fn synchronize<B: Backend>(backend: &B) -> Result<(), ModelError> {
+    backend.synchronize().map_err(|error| ModelError::Compute(Arc::new(error)))
+}
+
+/// Says that a checkpoint holds tensors that its configuration has no place for, as where it has biases and says that it has none.
+fn warn_of_unread(base: &str, weights: &Weights) {
+    // Other heads, and what older versions of transformers saved although it can be computed.
+    const EXPECTED: [&str; 5] = ["lm_head.", "cls.", "qa_outputs.", "position_ids", "rotary_emb.inv_freq"];
+    let unexpected: Vec<&str> =
+        weights.unread().filter(|name| !EXPECTED.iter().any(|part| name.contains(part))).collect();
+    if let Some(first) = unexpected.first() {
+        let n = unexpected.len();
+        tracing::warn!(
+            "{n} tensors of `{base}`, `{first}` the first, have no place by its `config.json` and are left out"
+        );
+    }
+}
+
 /// A base model's weights on a backend.
 #[derive(Debug)]
 struct Model<B: Backend> {
@@ -139,8 +195,8 @@ struct Model<B: Backend> {
     base: BaseModel,
     network: Arc<Network<B>>,
     head: Option<Head>,
-    /// The linear layers that adapters may change, by their slots.
-    modules: Vec<Module>,
+    /// What adapters may change.
+    modules: Modules,
     facts: ModelFacts,
 }
 
@@ -160,6 +216,8 @@ impl<B: Backend> Model<B> {
             ForwardPass::Reference => NonZeroUsize::MIN,
             ForwardPass::Fast => options.tokens_max.unwrap_or(backend.tokens_max()),
         };
+        warn_of_unread(&base.name, weights);
+        synchronize(&backend)?;
         let facts = ModelFacts {
             n_parameters,
             n_bytes: network.n_bytes(),
@@ -178,17 +236,25 @@ impl<B: Backend> Model<B> {
 
     fn read_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<Adapter<B>, ModelError> {
         let architecture = &self.base.architecture;
+        let base_table = |table: &TableModule| {
+            let mut weights = Weights::of_base(&self.base.files, architecture.prefix())?;
+            weights.table(&format!("{}.weight", table.name), [table.n_rows, table.width])
+        };
         let fit = Fit {
             base: &self.base.name,
             modules: &self.modules,
-            head: architecture.head_spec(),
+            head_spec: architecture.head_spec(),
+            head: self.head.as_ref(),
             hidden_size: architecture.hidden_size(),
+            prefix: architecture.prefix(),
             backend: &self.backend,
+            base_table: &base_table,
         };
         let adapter = Adapter::read(id, files, config, &fit)?;
         if adapter.head.is_none() && self.head.is_none() {
             return Err(self.facts.missing_head(Some(id)));
         }
+        synchronize(&self.backend)?;
         Ok(adapter)
     }
 
@@ -230,10 +296,11 @@ impl<B: Backend> ScoringModel for Model<B> {
 
     fn merge_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError> {
         let adapter = self.read_adapter(id, files, config)?;
-        let merge = Merge::read(files, config, &self.modules)?;
-        let mut weights = Weights::of_base(&self.base.files)?;
+        let merge = Merge::read(files, config, &self.modules.linears, self.base.architecture.prefix())?;
+        let mut weights = Weights::of_base(&self.base.files, self.base.architecture.prefix())?;
         let mut loader = Loader::new(&mut weights, &self.backend, Some(&merge));
         let network = Arc::new(Network::load(&self.base.architecture, &mut loader)?);
+        synchronize(&self.backend)?;
         Ok(ModelAdapter {
             n_parameters: adapter.n_parameters,
             n_targets: adapter.n_targets,
@@ -275,9 +342,9 @@ mod tests {
 
     fn model(pass: ForwardPass) -> Box<dyn ScoringModel> {
         let files = open("base");
-        let Config { name, architecture, pad_token_id, .. } = Config::read(&files).unwrap().0;
-        let mut weights = Weights::of_base(&files).unwrap();
-        let options = LoadOptions { pass, ..LoadOptions::default() };
+        let Config { name, architecture, .. } = Config::read(&files).unwrap().0;
+        let mut weights = Weights::of_base(&files, architecture.prefix()).unwrap();
+        let (options, pad_token_id) = (LoadOptions { pass, ..LoadOptions::default() }, None);
         load(BaseModel { name, architecture, pad_token_id, files }, &mut weights, &options).unwrap()
     }
 

@@ -8,6 +8,7 @@ use crate::llama::{self, Llama};
 use crate::loader::Loader;
 use crate::pack::Scored;
 use crate::pass::Pass;
+use crate::weights::Prefix;
 use crate::{ModelError, Prompt};
 
 impl Architecture {
@@ -18,6 +19,11 @@ impl Architecture {
         }
     }
 
+    /// Whether it is a language model's decoder.
+    pub(crate) fn is_decoder(&self) -> bool {
+        matches!(self, Self::Llama(_))
+    }
+
     pub(crate) fn head_spec(&self) -> HeadSpec {
         match self {
             Self::Llama(_) => llama::HEAD,
@@ -25,12 +31,16 @@ impl Architecture {
         }
     }
 
-    /// The prompt of a model that brings none.
-    pub(crate) fn prompt(&self) -> Prompt {
-        match self {
+    /// The prompt of a model that brings none. A pair is no longer than the model's positions, nor than its tokenizer's
+    /// `model_max_length`: the rule of sentence-transformers' `CrossEncoder`.
+    pub(crate) fn prompt(&self, model_max_length: Option<usize>) -> Prompt {
+        let positions = self.max_position_embeddings();
+        let prompt = match self {
             Self::Llama(_) => Prompt::llama(),
-            Self::Bert(config) => Prompt::bert(config.max_position_embeddings),
-        }
+            Self::Bert(_) => Prompt::bert(positions),
+        };
+        let max_length = prompt.max_length().min(positions).min(model_max_length.unwrap_or(positions));
+        prompt.with_max_length(max_length)
     }
 
     pub(crate) fn hidden_size(&self) -> usize {
@@ -52,6 +62,22 @@ impl Architecture {
         match self {
             Self::Llama(settings) => settings.numbers.vocab_size,
             Self::Bert(config) => config.vocab_size,
+        }
+    }
+
+    /// How many types of tokens have an embedding; `None` where types are not read.
+    pub(crate) fn n_types(&self) -> Option<usize> {
+        match self {
+            Self::Llama(_) => None,
+            Self::Bert(config) => Some(config.type_vocab_size),
+        }
+    }
+
+    /// How a checkpoint of the backbone alone names its tensors: the prefix that they lack, and how their names begin.
+    pub(crate) fn prefix(&self) -> Prefix {
+        match self {
+            Self::Llama(_) => Prefix { prefix: "model.", names: &["embed_tokens.", "layers.", "norm."] },
+            Self::Bert(_) => Prefix { prefix: "bert.", names: &["embeddings.", "encoder.", "pooler."] },
         }
     }
 

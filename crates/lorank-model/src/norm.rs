@@ -4,11 +4,14 @@ use std::borrow::Cow;
 
 use crate::ModelError;
 use crate::backend::Backend;
-use crate::loader::Loader;
+use crate::backend::linear::{AdapterRows, NormDelta};
+use crate::loader::{Bias, Loader, NormTensors};
 
 /// A norm: with a bias a layer norm, without one an RMS norm.
 #[derive(Debug)]
 pub(crate) struct Norm<B: Backend> {
+    /// The norm's index among the base model's norms.
+    slot: usize,
     /// [hidden]
     weight: B::Vector,
     /// [hidden]
@@ -19,21 +22,46 @@ pub(crate) struct Norm<B: Backend> {
 impl<B: Backend> Norm<B> {
     /// A layer norm, whose tensors are `name.weight` and `name.bias`.
     pub(crate) fn layer(from: &mut Loader<'_, B>, name: &str, hidden: usize, eps: f64) -> Result<Self, ModelError> {
-        let weight = from.vector(&format!("{name}.weight"), hidden)?;
-        let bias = from.vector(&format!("{name}.bias"), hidden)?;
-        Ok(Self { weight, bias: Some(bias), eps: eps as f32 })
+        let NormTensors { slot, weight, bias } = from.norm(name, hidden, Bias::Given)?;
+        Ok(Self { slot, weight, bias, eps: eps as f32 })
     }
 
     /// An RMS norm, whose tensor is `name.weight`.
     pub(crate) fn rms(from: &mut Loader<'_, B>, name: &str, hidden: usize, eps: f64) -> Result<Self, ModelError> {
-        Ok(Self { weight: from.vector(&format!("{name}.weight"), hidden)?, bias: None, eps: eps as f32 })
+        let NormTensors { slot, weight, bias } = from.norm(name, hidden, Bias::None)?;
+        Ok(Self { slot, weight, bias, eps: eps as f32 })
     }
 
-    /// Each row, normed. x: [n, hidden]; the result: [n, hidden]. Rows that nothing else reads are given owned.
-    pub(crate) fn forward(&self, backend: &B, x: Cow<'_, B::Rows>) -> Result<B::Rows, B::Error> {
-        match &self.bias {
-            Some(bias) => backend.layer_norm(x, &self.weight, bias, self.eps),
-            None => backend.rms_norm(x, &self.weight, self.eps),
+    /// Each row, normed by its adapter's weights where that has own ones. x: [n, hidden]; the result: [n, hidden]. Rows that
+    /// nothing else reads are given owned.
+    pub(crate) fn forward(
+        &self,
+        backend: &B,
+        x: Cow<'_, B::Rows>,
+        adapters: &[AdapterRows<'_, B>],
+    ) -> Result<B::Rows, B::Error> {
+        if adapters.iter().all(|rows| self.delta(rows).is_none()) {
+            return self.apply(backend, x, None);
+        }
+        let (mut start, mut parts) = (0, Vec::new());
+        for rows in adapters.iter().filter(|rows| rows.n_rows > 0) {
+            let indices: Vec<usize> = (start..start + rows.n_rows).collect();
+            start += rows.n_rows;
+            let own = backend.gather(&x, &indices)?;
+            parts.push(self.apply(backend, Cow::Owned(own), self.delta(rows))?);
+        }
+        backend.concat(parts)
+    }
+
+    fn delta<'a>(&self, rows: &AdapterRows<'a, B>) -> Option<&'a NormDelta<B>> {
+        rows.adapter.and_then(|adapter| adapter.norms[self.slot].as_ref())
+    }
+
+    fn apply(&self, backend: &B, x: Cow<'_, B::Rows>, delta: Option<&NormDelta<B>>) -> Result<B::Rows, B::Error> {
+        let weight = delta.and_then(|delta| delta.weight.as_ref()).unwrap_or(&self.weight);
+        match delta.and_then(|delta| delta.bias.as_ref()).or(self.bias.as_ref()) {
+            Some(bias) => backend.layer_norm(x, weight, bias, self.eps),
+            None => backend.rms_norm(x, weight, self.eps),
         }
     }
 }

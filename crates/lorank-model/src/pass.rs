@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
 use crate::backend::linear::{AdapterRows, Epilogue, Linear};
+use crate::embedding::{self, Table};
 use crate::norm::Norm;
 use crate::pack::Pack;
 
@@ -14,7 +15,8 @@ use crate::pack::Pack;
 pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) backend: &'a B,
     pub(crate) pack: &'a Pack<'a, B>,
-    adapters: Vec<AdapterRows<'a, B>>,
+    /// The adapters of all rows.
+    pub(crate) adapters: Vec<AdapterRows<'a, B>>,
     /// The adapters of the scored rows.
     pub(crate) scored_adapters: Vec<AdapterRows<'a, B>>,
     times: RefCell<StageTimes>,
@@ -144,8 +146,18 @@ impl<'a, B: Backend> Pass<'a, B> {
     }
 
     /// A norm of each row. x: [n, hidden]; the result: [n, hidden].
-    pub(crate) fn norm(&self, norm: &Norm<B>, x: Cow<'_, B::Rows>) -> Result<B::Rows, B::Error> {
-        self.time(Stage::Norm, || norm.forward(self.backend, x))
+    pub(crate) fn norm(
+        &self,
+        norm: &Norm<B>,
+        x: Cow<'_, B::Rows>,
+        adapters: &[AdapterRows<'_, B>],
+    ) -> Result<B::Rows, B::Error> {
+        self.time(Stage::Norm, || norm.forward(self.backend, x, adapters))
+    }
+
+    /// For each token the sum of one row of each table, [n_tokens, width].
+    pub(crate) fn look_up(&self, tables: &[(&Table<B>, &[u32])], width: usize) -> Result<B::Rows, B::Error> {
+        self.time(Stage::Embedding, || embedding::look_up(self.backend, tables, width, &self.adapters))
     }
 
     /// Lays out the pack's sequences for the attention of every layer.
@@ -171,7 +183,7 @@ impl<'a, B: Backend> Pass<'a, B> {
         norm: Option<&Norm<B>>,
         is_last: bool,
     ) -> Result<Attended<'_, 'a, B>, B::Error> {
-        let normed = norm.map(|norm| self.norm(norm, Cow::Borrowed(&x))).transpose()?;
+        let normed = norm.map(|norm| self.norm(norm, Cow::Borrowed(&x), &self.adapters)).transpose()?;
         let input = normed.as_ref().unwrap_or(&x);
         let mix = |plan, qkv| self.time(Stage::Attention, || self.backend.attention(plan, qkv));
         if !is_last {

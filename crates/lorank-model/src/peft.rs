@@ -9,30 +9,21 @@ use serde_json::{Map, Value, json};
 
 use crate::ModelError;
 use crate::files::Files;
+use crate::keys::{self, ADAPTER_CONFIG};
 
 pub(crate) const FILE: &str = "adapter_config.json";
 
 /// PEFT's word for every linear layer but the head.
 const ALL_LINEAR: &str = "all-linear";
 
-/// Settings that say where an adapter comes from or how it was trained, and change nothing at inference.
-const HARMLESS: &[&str] = &[
-    "auto_mapping",
-    "ensure_weight_tying",
-    "eva_config",
-    "fan_in_fan_out",
-    "inference_mode",
-    "lora_dropout",
-    "megatron_config",
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-];
-
 /// Ways to initialise that rewrite the base model's weights, so that the adapter alone does not fit the original base.
 const REWRITES_BASE: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga"];
+
+/// Ways to initialise that leave them as they are; true and false are no texts.
+const KNOWN_INITS: &[&str] = &["", "gaussian", "eva", "orthogonal", "true"];
+
+/// What PEFT calls the head of a sequence classifier.
+pub(crate) const HEADS: [&str; 2] = ["classifier", "score"];
 
 /// A LoRA adapter's configuration.
 #[derive(Debug)]
@@ -42,12 +33,35 @@ pub(crate) struct PeftConfig {
     pub(crate) rank: usize,
     alpha: f64,
     use_rslora: bool,
+    /// Which biases of the base model were trained along.
+    pub(crate) bias: BiasTraining,
+    /// Whether the updates have biases of their own.
+    pub(crate) lora_bias: bool,
+    /// Modules that were trained whole, by the ends of their names.
+    pub(crate) saved: Vec<String>,
     targets: Selector,
     excluded: Option<Selector>,
     layers: Option<Vec<u64>>,
     layers_pattern: Vec<Regex>,
-    rank_pattern: Vec<(Regex, usize)>,
-    alpha_pattern: Vec<(Regex, f64)>,
+    rank_pattern: Vec<Pattern<usize>>,
+    alpha_pattern: Vec<Pattern<f64>>,
+}
+
+/// Which biases of the base model were trained along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BiasTraining {
+    None,
+    /// All of them, or those of the targeted modules.
+    Some,
+}
+
+/// A value for the modules whose names a pattern matches.
+#[derive(Debug)]
+struct Pattern<T> {
+    /// As the file has it.
+    given: String,
+    regex: Regex,
+    value: T,
 }
 
 /// Module names, as PEFT lets them be given.
@@ -87,6 +101,8 @@ impl PeftConfig {
     pub(crate) fn parse(files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
         let mut reader = Reader { files, json: files.parse_json(FILE, bytes)? };
         reader.check_is_lora()?;
+        ADAPTER_CONFIG.check(files.name(), &reader.json)?;
+        reader.check_init()?;
         let config = Self {
             trained_on: reader.take("base_model_name_or_path")?,
             rank: reader.take("r")?.ok_or_else(|| reader.refuse("r", &Value::Null, "; a rank was expected"))?,
@@ -94,6 +110,9 @@ impl PeftConfig {
                 .take("lora_alpha")?
                 .ok_or_else(|| reader.refuse("lora_alpha", &Value::Null, "; a number was expected"))?,
             use_rslora: reader.take("use_rslora")?.unwrap_or(false),
+            bias: reader.bias()?,
+            lora_bias: reader.take("lora_bias")?.unwrap_or(false),
+            saved: reader.saved()?,
             targets: reader.selector("target_modules")?.ok_or_else(|| {
                 reader.refuse(
                     "target_modules",
@@ -111,11 +130,10 @@ impl PeftConfig {
         if config.rank == 0 {
             return Err(reader.refuse("r", &0.into(), "; a rank above zero was expected"));
         }
-        if let Some((pattern, _)) = config.rank_pattern.iter().find(|(_, rank)| *rank == 0) {
-            let what = json!({ pattern.as_str(): 0 });
+        if let Some(pattern) = config.rank_pattern.iter().find(|pattern| pattern.value == 0) {
+            let what = json!({ pattern.given.as_str(): 0 });
             return Err(reader.refuse("rank_pattern", &what, "; ranks above zero were expected"));
         }
-        reader.check_rest()?;
         Ok(config)
     }
 
@@ -134,9 +152,42 @@ impl PeftConfig {
         }
     }
 
+    /// Whether the adapter changes the embedding table of this name. `all-linear` leaves tables out.
+    pub(crate) fn targets_table(&self, table: &str) -> bool {
+        !matches!(self.targets, Selector::AllLinear) && self.targets(table)
+    }
+
     /// `target_modules` as the file has it: names, or one regular expression, or `all-linear`.
     pub(crate) fn targets_as_given(&self) -> Vec<String> {
         self.targets.as_given()
+    }
+
+    /// The keys of `rank_pattern` and `alpha_pattern`, and the names among the targets, that match none of the modules that the
+    /// adapter changes.
+    pub(crate) fn unmatched(&self, modules: &[&str]) -> Vec<String> {
+        let no_match = |regex: &Regex| !modules.iter().any(|module| regex.is_match(module).unwrap_or(false));
+        let ranks = self
+            .rank_pattern
+            .iter()
+            .filter(|pattern| no_match(&pattern.regex))
+            .map(|pattern| ("rank_pattern", &pattern.given));
+        let alphas = self
+            .alpha_pattern
+            .iter()
+            .filter(|pattern| no_match(&pattern.regex))
+            .map(|pattern| ("alpha_pattern", &pattern.given));
+        let names = match &self.targets {
+            Selector::Names(names) => names.as_slice(),
+            Selector::AllLinear | Selector::Pattern { .. } => &[],
+        };
+        let targets = names.iter().filter(|name| !modules.iter().any(|module| is_tail(name, module)));
+        let targets = targets.map(|name| ("target_modules", name));
+        ranks.chain(alphas).chain(targets).map(|(key, given)| format!("`{given}` of `{key}`")).collect()
+    }
+
+    /// Whether `modules_to_save` names the module.
+    pub(crate) fn is_saved(&self, module: &str) -> bool {
+        self.saved.iter().any(|name| module.ends_with(name.as_str()))
     }
 
     /// The rank of the module's update.
@@ -181,8 +232,8 @@ fn is_tail(name: &str, module: &str) -> bool {
     module.strip_suffix(name).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
-fn first_match<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {
-    patterns.iter().find(|(regex, _)| regex.is_match(module).unwrap_or(false)).map(|(_, value)| *value)
+fn first_match<T: Copy>(patterns: &[Pattern<T>], module: &str) -> Option<T> {
+    patterns.iter().find(|pattern| pattern.regex.is_match(module).unwrap_or(false)).map(|pattern| pattern.value)
 }
 
 /// Takes the settings that are understood out of the file, so that what is left can be judged.
@@ -212,7 +263,7 @@ impl Reader<'_> {
         ModelError::Unsupported {
             folder: self.files.name().into(),
             file: FILE,
-            what: format!("`{key}` = {value}"),
+            what: keys::describe(key, value),
             hint: hint.into(),
         }
     }
@@ -241,43 +292,46 @@ impl Reader<'_> {
         given.iter().map(|pattern| self.regex("layers_pattern", pattern, format!(r"^.*\.{pattern}\.(\d+)\."))).collect()
     }
 
-    fn patterns<T: for<'de> Deserialize<'de>>(&mut self, key: &str) -> Result<Vec<(Regex, T)>, ModelError> {
+    fn patterns<T: for<'de> Deserialize<'de>>(&mut self, key: &str) -> Result<Vec<Pattern<T>>, ModelError> {
         let given = self.take::<Map<String, Value>>(key)?.unwrap_or_default();
         let parse = |(pattern, value): (&String, &Value)| {
             let regex = self.regex(key, pattern, format!(r"^(?:.*\.)?(?:{pattern})$"))?;
             let value = T::deserialize(value).map_err(|_| self.refuse(key, value, "; a number was expected"))?;
-            Ok((regex, value))
+            Ok(Pattern { given: pattern.clone(), regex, value })
         };
         given.iter().map(parse).collect()
     }
 
-    /// What is left must be harmless, or off.
-    fn check_rest(mut self) -> Result<(), ModelError> {
-        let bias = self.take::<String>("bias")?.unwrap_or_else(|| "none".to_owned());
-        if bias != "none" {
-            return Err(self.refuse("bias", &bias.into(), "; only adapters with `bias` = \"none\" are"));
-        }
-        let init = self.json.remove("init_lora_weights").unwrap_or_default();
-        if let Some(way) = init.as_str().filter(|way| REWRITES_BASE.iter().any(|known| way.starts_with(known))) {
-            let hint = "; it rewrites the base model's weights, so convert the adapter with PEFT's `path_initial_model_for_weight_conversion`";
-            return Err(self.refuse("init_lora_weights", &way.into(), hint));
-        }
-        let mut expected = self.json.iter().filter(|(key, value)| !HARMLESS.contains(&key.as_str()) && is_on(value));
-        // Which modules were saved whole is read off the weights themselves; the task shows in the head.
-        match expected.find(|(key, _)| !matches!(key.as_str(), "modules_to_save" | "task_type")) {
-            Some((key, value)) => Err(self.refuse(key, value, "; it may change the arithmetic")),
-            None => Ok(()),
+    fn bias(&mut self) -> Result<BiasTraining, ModelError> {
+        match self.take::<String>("bias")?.as_deref() {
+            None | Some("none") => Ok(BiasTraining::None),
+            Some("all" | "lora_only") => Ok(BiasTraining::Some),
+            Some(other) => Err(self.refuse("bias", &other.into(), "; `none`, `all` and `lora_only` are")),
         }
     }
-}
 
-/// Null, false, and empty lists and objects are PEFT's ways of saying that a feature is off.
-fn is_on(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(values) => !values.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        _ => true,
+    /// The modules that were trained whole. PEFT adds the head of a sequence classifier, by the two names that it may have.
+    fn saved(&mut self) -> Result<Vec<String>, ModelError> {
+        let mut saved = self.take::<OneOrMany<String>>("modules_to_save")?.map(OneOrMany::into_vec).unwrap_or_default();
+        if self.json.get("task_type").and_then(Value::as_str) == Some("SEQ_CLS") {
+            saved.extend(HEADS.map(str::to_owned));
+        }
+        saved.retain(|name| !name.is_empty());
+        Ok(saved)
+    }
+
+    /// Refuses ways to initialise that leave the original base model behind.
+    fn check_init(&self) -> Result<(), ModelError> {
+        let way = self.json.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
+        if KNOWN_INITS.contains(&way) {
+            return Ok(());
+        }
+        let hint = if REWRITES_BASE.iter().any(|known| way.starts_with(known)) {
+            "; it rewrites the base model's weights, so convert the adapter with PEFT's `path_initial_model_for_weight_conversion`"
+        } else {
+            "; it is not known whether the base model's weights were changed"
+        };
+        Err(self.refuse("init_lora_weights", &way.into(), hint))
     }
 }
 
@@ -349,8 +403,16 @@ mod tests {
     fn what_would_change_the_arithmetic_is_refused_by_name() {
         let refused = [
             (json!({"use_dora": true}), "`use_dora` = true"),
-            (json!({"bias": "all"}), "`bias`"),
-            (json!({"lora_bias": true}), "`lora_bias`"),
+            (json!({"bias": "some"}), "`bias`"),
+            (json!({"lora_bias": "yes"}), "`lora_bias`"),
+            (json!({"target_parameters": ["w"]}), "`target_parameters`"),
+            (json!({"trainable_token_indices": [1]}), "`trainable_token_indices`"),
+            (json!({"use_qalora": true}), "`use_qalora`"),
+            (json!({"alora_invocation_tokens": [1]}), "`alora_invocation_tokens`"),
+            (json!({"megatron_config": {"a": 1}}), "`megatron_config`"),
+            (json!({"init_lora_weights": "olora"}), "olora"),
+            (json!({"init_lora_weights": "corda"}), "corda"),
+            (json!({"init_lora_weights": "mica"}), "mica"),
             (json!({"layer_replication": [[0, 4]]}), "`layer_replication`"),
             (json!({"init_lora_weights": "pissa_niter_16"}), "pissa_niter_16"),
             (json!({"some_new_method": {"a": 1}}), "`some_new_method`"),

@@ -18,9 +18,9 @@ pub struct Prompt {
     max_length: usize,
 }
 
-/// The beginning of a text.
+/// The beginning or the end of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Start<'a> {
+pub(crate) struct Excerpt<'a> {
     pub(crate) text: Cow<'a, str>,
     /// Whether it is the whole text.
     pub(crate) is_whole: bool,
@@ -37,6 +37,10 @@ struct PromptFile {
 
 pub(crate) const PROMPT_FILE: &str = "lorank.json";
 
+/// The longest template, in bytes, and the most placeholders in it: each puts the whole text in once more.
+const TEMPLATE_BYTES_MAX: usize = 16 << 10;
+const PLACEHOLDERS_MAX: usize = 16;
+
 impl Prompt {
     /// DeAR's prompt (arXiv 2508.16998) for Llama models: 32 query and 196 passage tokens in training, so 228 together.
     /// With an empty title two spaces stand after the colon, as in training; without a title, one.
@@ -50,13 +54,8 @@ impl Prompt {
     }
 
     /// The prompt of the BERT cross-encoders: the texts as they are.
-    pub(crate) fn bert(max_position_embeddings: usize) -> Self {
-        Self {
-            query: Template::known("{query}"),
-            document: Template::known("{document}"),
-            untitled: None,
-            max_length: max_position_embeddings.min(512),
-        }
+    pub(crate) fn bert(max_length: usize) -> Self {
+        Self { query: Template::known("{query}"), document: Template::known("{document}"), untitled: None, max_length }
     }
 
     /// This prompt with what the folder's `lorank.json`, if there is one, says differently.
@@ -109,9 +108,15 @@ impl Prompt {
     }
 
     /// The beginning of the second text of a pair: at most so many bytes of it, cut between two characters.
-    pub(crate) fn document_start<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Start<'a> {
+    pub(crate) fn document_start<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Excerpt<'a> {
         let template = self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document);
         template.start("", candidate.title.as_deref(), &candidate.text, bytes_max)
+    }
+
+    /// The end of the second text of a pair, as [`Self::document_start`] is its beginning.
+    pub(crate) fn document_end<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Excerpt<'a> {
+        let template = self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document);
+        template.end(candidate.title.as_deref(), &candidate.text, bytes_max)
     }
 
     /// The hash of all that makes this prompt.
@@ -156,6 +161,9 @@ impl Template {
 
     /// Takes a template apart. Braces that hold no word (JSON, code) are plain text.
     fn parse(text: &str, allowed: &[TemplatePart]) -> Result<Self, String> {
+        if text.len() > TEMPLATE_BYTES_MAX {
+            return Err(format!("it has {} bytes; {TEMPLATE_BYTES_MAX} is the limit", text.len()));
+        }
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -168,8 +176,9 @@ impl Template {
             let (placeholder, after) = rest.split_at(end + 1);
             let names: Vec<_> = allowed.iter().map(TemplatePart::placeholder).collect();
             let part = allowed.iter().find(|part| part.placeholder() == placeholder);
-            let part = part
-                .ok_or_else(|| format!("`{placeholder}` is not a placeholder here; known are {}", names.join(", ")))?;
+            let shown: String = placeholder.chars().take(40).collect();
+            let part =
+                part.ok_or_else(|| format!("`{shown}` is not a placeholder here; known are {}", names.join(", ")))?;
             if !literal.is_empty() {
                 parts.push(TemplatePart::Literal(std::mem::take(&mut literal)));
             }
@@ -179,6 +188,10 @@ impl Template {
         if !literal.is_empty() {
             parts.push(TemplatePart::Literal(literal));
         }
+        let n_placeholders = parts.iter().filter(|part| !matches!(part, TemplatePart::Literal(_))).count();
+        if n_placeholders > PLACEHOLDERS_MAX {
+            return Err(format!("it has {n_placeholders} placeholders; {PLACEHOLDERS_MAX} is the limit"));
+        }
         if parts.iter().all(|part| matches!(part, TemplatePart::Literal(_) | TemplatePart::Title)) {
             return Err("it never names the text that it is for".into());
         }
@@ -186,7 +199,45 @@ impl Template {
     }
 
     /// The beginning of the filled template. Nothing is copied where it lies within one of the texts.
-    fn start<'a>(&'a self, query: &'a str, title: Option<&'a str>, text: &'a str, bytes_max: usize) -> Start<'a> {
+    fn start<'a>(&'a self, query: &'a str, title: Option<&'a str>, text: &'a str, bytes_max: usize) -> Excerpt<'a> {
+        let pieces = self.pieces(query, title, text);
+        let n_bytes = n_bytes(&pieces);
+        let is_whole = n_bytes <= bytes_max;
+        if let Some(first) = pieces.first().filter(|first| pieces.len() == 1 || first.len() >= bytes_max) {
+            return Excerpt { text: Cow::Borrowed(start_of(first, bytes_max)), is_whole };
+        }
+        let mut out = String::with_capacity(n_bytes.min(bytes_max));
+        for piece in pieces {
+            let room = bytes_max - out.len();
+            out.push_str(start_of(piece, room));
+            if piece.len() > room {
+                break;
+            }
+        }
+        Excerpt { text: Cow::Owned(out), is_whole }
+    }
+
+    /// The end of the filled template of a document. Nothing is copied where it lies within one of the texts.
+    fn end<'a>(&'a self, title: Option<&'a str>, text: &'a str, bytes_max: usize) -> Excerpt<'a> {
+        let pieces = self.pieces("", title, text);
+        let is_whole = n_bytes(&pieces) <= bytes_max;
+        if let Some(last) = pieces.last().filter(|last| pieces.len() == 1 || last.len() >= bytes_max) {
+            return Excerpt { text: Cow::Borrowed(end_of(last, bytes_max)), is_whole };
+        }
+        let (mut kept, mut room) = (Vec::with_capacity(pieces.len()), bytes_max);
+        for piece in pieces.iter().rev() {
+            kept.push(end_of(piece, room));
+            if piece.len() > room {
+                break;
+            }
+            room -= piece.len();
+        }
+        kept.reverse();
+        Excerpt { text: Cow::Owned(kept.concat()), is_whole }
+    }
+
+    /// The texts that the filled template is made of, without empty ones.
+    fn pieces<'a>(&'a self, query: &'a str, title: Option<&'a str>, text: &'a str) -> Vec<&'a str> {
         let title = title.unwrap_or("");
         let mut pieces: Vec<&str> = Vec::with_capacity(self.0.len());
         for part in &self.0 {
@@ -200,21 +251,12 @@ impl Template {
             }
         }
         pieces.retain(|piece| !piece.is_empty());
-        let n_bytes = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add);
-        let is_whole = n_bytes <= bytes_max;
-        if let Some(first) = pieces.first().filter(|first| pieces.len() == 1 || first.len() >= bytes_max) {
-            return Start { text: Cow::Borrowed(start_of(first, bytes_max)), is_whole };
-        }
-        let mut out = String::with_capacity(n_bytes.min(bytes_max));
-        for piece in pieces {
-            let room = bytes_max - out.len();
-            out.push_str(start_of(piece, room));
-            if piece.len() > room {
-                break;
-            }
-        }
-        Start { text: Cow::Owned(out), is_whole }
+        pieces
     }
+}
+
+fn n_bytes(pieces: &[&str]) -> usize {
+    pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add)
 }
 
 /// At most so many bytes of a text, cut between two characters.
@@ -224,6 +266,13 @@ fn start_of(text: &str, bytes_max: usize) -> &str {
     }
     let end = (0..=bytes_max).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     &text[..end]
+}
+
+/// At most so many bytes of a text's end, cut between two characters.
+fn end_of(text: &str, bytes_max: usize) -> &str {
+    let start = text.len().saturating_sub(bytes_max);
+    let start = (start..=text.len()).find(|&start| text.is_char_boundary(start)).unwrap_or(text.len());
+    &text[start..]
 }
 
 /// Where the `}` stands of a word in braces that the text begins with. Nothing behind the word is looked at: a search for the next
@@ -266,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_a_prefix_of_the_document_between_characters() {
+    fn starts_and_ends_are_those_of_the_document_between_characters() {
         let mut candidate = Candidate::new("1", "né\u{4e2d} text", Score::new(0.0).unwrap());
         for title in [None, Some(""), Some("Títle")] {
             candidate.title = title.map(Into::into);
@@ -277,6 +326,10 @@ mod tests {
                     assert!(whole.starts_with(&*start.text) && start.text.len() <= bytes_max, "{start:?}");
                     assert!(whole.len().min(bytes_max) - start.text.len() < 4, "{start:?} of {bytes_max}");
                     assert_eq!(start.is_whole, *start.text == whole);
+                    let end = prompt.document_end(&candidate, bytes_max);
+                    assert!(whole.ends_with(&*end.text) && end.text.len() <= bytes_max, "{end:?}");
+                    assert!(whole.len().min(bytes_max) - end.text.len() < 4, "{end:?} of {bytes_max}");
+                    assert_eq!(end.is_whole, *end.text == whole);
                 }
             }
         }
@@ -299,6 +352,16 @@ mod tests {
             let why = Template::parse(template, &allowed).unwrap_err();
             assert!(why.contains(part_of_why), "{why}");
         }
+    }
+
+    #[test]
+    fn templates_are_bounded() {
+        let allowed = [TemplatePart::Title, TemplatePart::Text];
+        let why = |template: String| Template::parse(&template, &allowed).unwrap_err();
+        assert!(why("{text}".repeat(17)).contains("17 placeholders"));
+        assert!(why("{text}".repeat(20_000)).contains("bytes; 16384 is the limit"));
+        assert!(why(format!("{{text}}{}", "x".repeat(16 << 10))).contains("is the limit"));
+        assert!(Template::parse(&"{text}{title}".repeat(8), &allowed).is_ok());
     }
 
     #[test]

@@ -6,15 +6,15 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use lorank_core::{AdapterId, AdapterVersion, Digest, ModelVersion, Precision};
-use serde::Deserialize;
+use lorank_core::{AdapterId, AdapterVersion, Candidate, Digest, Group, ModelVersion, Precision, Query, Score};
 
-use crate::config::Config;
+use crate::config::{Config, PadToken};
 use crate::files::Files;
 use crate::lora;
 use crate::model::{self, BaseModel, ModelAdapter, ScoringModel};
 use crate::peft::PeftConfig;
-use crate::tokenize::PairTokenizer;
+use crate::tokenize::{PairTokenizer, TOKENIZER_FILE};
+use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;
 use crate::{AdapterSummary, BaseSummary, LoadOptions, ModelError, OtherBase, Prompt};
 
@@ -25,8 +25,11 @@ pub struct ModelReranker {
     pub(crate) number: u64,
     pub(crate) summary: BaseSummary,
     pub(crate) model: Box<dyn ScoringModel>,
-    pub(crate) tokenizer: PairTokenizer,
+    pub(crate) tokenizer: Arc<PairTokenizer>,
     pub(crate) prompt: Prompt,
+    /// The tokenizer's class by `config.json`.
+    tokenizer_class: Option<String>,
+    files: Files,
     options: LoadOptions,
     adapters: RwLock<BTreeMap<AdapterId, Arc<Loaded>>>,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Loaded {
     pub(crate) summary: AdapterSummary,
     pub(crate) adapter: ModelAdapter,
     pub(crate) prompt: Prompt,
+    /// The base model's, or one of its own.
+    pub(crate) tokenizer: Arc<PairTokenizer>,
 }
 
 /// How many base models this process has loaded.
@@ -67,14 +72,17 @@ impl ModelReranker {
     /// A [`ModelError`] that names the file, tensor or setting that cannot be used.
     pub fn load(files: &Files, options: LoadOptions) -> Result<Self, ModelError> {
         let (config, config_bytes) = Config::read(files)?;
-        let (tokenizer, tokenizer_bytes) = PairTokenizer::read(files)?;
-        let pad_token_id = pad_token_id(&config, files, &tokenizer)?;
-        let mut weights = Weights::of_base(files)?;
-        let (architecture, prompt) = (config.architecture.name(), config.architecture.prompt());
+        let (architecture, class) = (config.architecture.name(), config.tokenizer_class.clone());
+        let settings = TokenizerSettings::read(files, architecture, class.as_deref())?;
+        let prompt = config.architecture.prompt(settings.max_length);
+        let tokenizer = PairTokenizer::read(files, settings)?;
+        let mut weights = Weights::of_base(files, config.architecture.prefix())?;
+        check_labels(&config, files, &weights)?;
+        check_types(&config, files, &tokenizer, &prompt)?;
         let base = BaseModel {
             name: config.name.clone(),
+            pad_token_id: pad_token_id(&config, &tokenizer),
             architecture: config.architecture,
-            pad_token_id,
             files: files.clone(),
         };
         let model = model::load(base, &mut weights, &options)?;
@@ -84,7 +92,7 @@ impl ModelReranker {
             number: N_LOADED.fetch_add(1, Ordering::Relaxed),
             summary: BaseSummary {
                 name: config.name,
-                digest: base_digest(&config_bytes, &tokenizer_bytes, &weights),
+                digest: base_digest(&config_bytes, files, &weights)?,
                 architecture,
                 n_parameters: facts.n_parameters,
                 has_head: facts.has_head,
@@ -92,13 +100,20 @@ impl ModelReranker {
                 n_bytes: facts.n_bytes,
             },
             model,
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             prompt,
+            tokenizer_class: class,
+            files: files.clone(),
             options,
             adapters: RwLock::default(),
         };
-        reranker.prompt = reranker.fitted(reranker.prompt.clone(), files)?;
+        reranker.prompt = reranker.fitted(reranker.prompt.clone(), &reranker.tokenizer, files)?;
         reranker.summary.max_length = reranker.prompt.max_length();
+        if reranker.summary.has_head
+            && let Some(why) = reranker.probe(None)
+        {
+            tracing::warn!("base model `{}` {why}", reranker.summary.name);
+        }
         Ok(reranker)
     }
 
@@ -134,7 +149,8 @@ impl ModelReranker {
     /// # Errors
     /// A prompt that cannot be used.
     pub fn version_of(&self, id: &AdapterId, digest: Digest, files: &Files) -> Result<ModelVersion, ModelError> {
-        let prompt = self.fitted(self.prompt.clone().overridden_by(files)?, files)?;
+        let settings = self.own_settings(files)?;
+        let prompt = self.fitted(self.prompt_of(settings.as_ref(), files)?, &self.tokenizer, files)?;
         let adapter = Some(AdapterVersion { id: id.clone(), digest });
         Ok(ModelVersion { adapter, prompt_version: prompt.version(), ..self.version(None) })
     }
@@ -153,9 +169,32 @@ impl ModelReranker {
         Ok(self.insert(id, loaded))
     }
 
+    /// What is wrong with the scores of an adapter, or of the bare base model, as far as a few pairs show it: they are no
+    /// numbers, or all the same. Weights that are far too large make them so, since norms and activations saturate.
+    pub fn probe(&self, adapter: Option<&LoadedAdapter>) -> Option<String> {
+        const TEXTS: [&str; 3] =
+            ["light", "the river is long", "7 % of 12, said nobody at all in the year before last"];
+        let query = Query::new("how long is the river");
+        let candidates = TEXTS.map(|text| Candidate::new("probe", text, Score::new(0.0).expect("zero is finite")));
+        let model = self.version(adapter.map(|adapter| &*adapter.0));
+        let pairs = self.encode_with(Group { query: &query, model: &model, candidates: &candidates }, adapter).ok()?;
+        let scores = self.score_timed(&pairs.iter().collect::<Vec<_>>()).0;
+        let scores: Vec<f32> = scores.into_iter().map(|score| score.map_or(f32::NAN, Score::get)).collect();
+        if scores.iter().any(|score| !score.is_finite()) {
+            return Some("gives scores that are no numbers: its weights may be far too large".to_owned());
+        }
+        let first = scores[0];
+        scores.iter().all(|score| score.to_bits() == first.to_bits()).then(|| {
+            format!("gives the score {first} to different texts: its weights may be far too large, or all zero")
+        })
+    }
+
     fn insert(&self, id: AdapterId, loaded: Loaded) -> AdapterSummary {
-        let summary = loaded.summary.clone();
-        self.adapters.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(loaded));
+        let (summary, loaded) = (loaded.summary.clone(), Arc::new(loaded));
+        if let Some(why) = self.probe(Some(&LoadedAdapter(loaded.clone()))) {
+            tracing::warn!("adapter `{id}` {why}");
+        }
+        self.adapters.write().unwrap_or_else(PoisonError::into_inner).insert(id, loaded);
         summary
     }
 
@@ -168,7 +207,11 @@ impl ModelReranker {
     ) -> Result<Loaded, ModelError> {
         self.check_trained_on(id, config.trained_on.as_deref())?;
         let adapter = load(&*self.model)?;
-        let prompt = self.fitted(self.prompt.clone().overridden_by(files)?, files)?;
+        let settings = self.own_settings(files)?;
+        let prompt = self.prompt_of(settings.as_ref(), files)?;
+        let tokenizer =
+            settings.map_or_else(|| Ok(self.tokenizer.clone()), |settings| self.own_tokenizer(files, settings))?;
+        let prompt = self.fitted(prompt, &tokenizer, files)?;
         let summary = AdapterSummary {
             version: AdapterVersion { id: id.clone(), digest: lora::digest(files)? },
             trained_on: config.trained_on.clone(),
@@ -178,7 +221,7 @@ impl ModelReranker {
             max_length: prompt.max_length(),
             merged_bytes: adapter.merged_bytes,
         };
-        Ok(Loaded { summary, adapter, prompt })
+        Ok(Loaded { summary, adapter, prompt, tokenizer })
     }
 
     /// The base model's facts.
@@ -208,7 +251,12 @@ impl ModelReranker {
 
     /// The arithmetic in use.
     pub fn precision(&self) -> Precision {
-        self.model.facts().precision
+        self.model.facts().precision.precision
+    }
+
+    /// Why this arithmetic: by what `auto` chose it, or that it was asked for.
+    pub fn precision_reason(&self) -> &'static str {
+        self.model.facts().precision.why
     }
 
     /// The most tokens that go through the model at once.
@@ -245,13 +293,45 @@ impl ModelReranker {
         read(&self.adapters.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What an adapter's files say of a tokenizer of its own, where it brings one.
+    fn own_settings(&self, files: &Files) -> Result<Option<TokenizerSettings>, ModelError> {
+        if files.has(TOKENIZER_FILE) {
+            return TokenizerSettings::read(files, self.summary.architecture, self.tokenizer_class.as_deref())
+                .map(Some);
+        }
+        if let Some(file) = tokenizer_config::FILES.into_iter().find(|file| files.has(file)) {
+            tracing::warn!(
+                "`{file}` of `{}` is left out, since there is no `{TOKENIZER_FILE}` beside it",
+                files.name()
+            );
+        }
+        Ok(None)
+    }
+
+    /// The prompt of an adapter: the base model's, no longer than a tokenizer of its own allows, with what its `lorank.json` says.
+    fn prompt_of(&self, settings: Option<&TokenizerSettings>, files: &Files) -> Result<Prompt, ModelError> {
+        let max_length = settings.and_then(|settings| settings.max_length).unwrap_or(usize::MAX);
+        let prompt = self.prompt.clone();
+        let max_length = max_length.min(prompt.max_length());
+        prompt.with_max_length(max_length).overridden_by(files)
+    }
+
+    /// The tokenizer that an adapter brings: the base model's, where it is a copy of that.
+    fn own_tokenizer(&self, files: &Files, settings: TokenizerSettings) -> Result<Arc<PairTokenizer>, ModelError> {
+        let is_same = settings == *self.tokenizer.settings() && tokenizer_json(files)? == tokenizer_json(&self.files)?;
+        if is_same {
+            return Ok(self.tokenizer.clone());
+        }
+        Ok(Arc::new(PairTokenizer::read(files, settings)?.on_threads_of(&self.tokenizer)))
+    }
+
     /// The prompt at the length that the caller wants, if the model can read as much.
-    fn fitted(&self, prompt: Prompt, files: &Files) -> Result<Prompt, ModelError> {
+    fn fitted(&self, prompt: Prompt, tokenizer: &PairTokenizer, files: &Files) -> Result<Prompt, ModelError> {
         let prompt = match self.options.max_length {
             Some(length) => prompt.with_max_length(length),
             None => prompt,
         };
-        self.tokenizer.check(&prompt, files.name())?;
+        tokenizer.check(&prompt, files.name())?;
         let (length, positions) = (prompt.max_length(), self.model.facts().max_position_embeddings);
         if length > positions {
             let why = format!("the base model `{}` has {positions} positions", self.summary.name);
@@ -285,32 +365,67 @@ impl ModelReranker {
     }
 }
 
-/// The id that Hugging Face's Llama takes for padding: the model's, else the tokenizer's pad token, else (Llama 3 has
-/// neither) the token that ends a text, as DeAR's authors and most others set it.
-fn pad_token_id(config: &Config, files: &Files, tokenizer: &PairTokenizer) -> Result<Option<u32>, ModelError> {
-    #[derive(Deserialize, Default)]
-    struct TokenizerConfig {
-        pad_token: Option<Token>,
-        eos_token: Option<Token>,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Token {
-        Text(String),
-        Object { content: String },
-    }
-    let id = |token: Option<Token>| match token? {
-        Token::Text(text) | Token::Object { content: text } => tokenizer.token_id(&text),
-    };
-    let named: TokenizerConfig = files.read_json("tokenizer_config.json")?.unwrap_or_default();
-    Ok(config.pad_token_id.or(id(named.pad_token)).or(id(named.eos_token)).or(config.eos_token_id))
+/// The content of `tokenizer.json`, in whatever way it is written.
+fn tokenizer_json(files: &Files) -> Result<Option<serde_json::Value>, ModelError> {
+    files.read_json(TOKENIZER_FILE)
 }
 
-fn base_digest(config: &[u8], tokenizer: &[u8], weights: &Weights) -> Digest {
+/// The id that Hugging Face's Llama takes for padding: the model's, else the tokenizer's pad token, else (Llama 3 has
+/// neither) the token that ends a text, as DeAR's authors and most others set it.
+fn pad_token_id(config: &Config, tokenizer: &PairTokenizer) -> Option<u32> {
+    let id = |token: &Option<String>| token.as_deref().and_then(|token| tokenizer.token_id(token));
+    let settings = tokenizer.settings();
+    match config.pad_token {
+        PadToken::Id(id) => Some(id),
+        PadToken::None => None,
+        PadToken::Open => id(&settings.pad_token).or(id(&settings.eos_token)).or(config.eos_token_id),
+    }
+}
+
+/// A head of several labels gives several scores, of which none is the one to rank by.
+fn check_labels(config: &Config, files: &Files, weights: &Weights) -> Result<(), ModelError> {
+    match config.n_labels {
+        Some(n_labels) if n_labels != 1 && weights.has(config.architecture.head_spec().weight) => {
+            Err(ModelError::Unsupported {
+                folder: files.name().into(),
+                file: "config.json",
+                what: format!("{n_labels} labels (`id2label`)"),
+                hint: "; a reranker has one".into(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The types that the tokenizer gives the tokens of a pair must have embeddings.
+fn check_types(config: &Config, files: &Files, tokenizer: &PairTokenizer, prompt: &Prompt) -> Result<(), ModelError> {
+    let Some(n_types) = config.architecture.n_types() else { return Ok(()) };
+    tokenizer.check(prompt, files.name())?;
+    let candidate = Candidate::new("", "b", Score::new(0.0).expect("zero is finite"));
+    let pairs = tokenizer.pairs(prompt, "a", &[candidate])?;
+    match pairs.iter().flat_map(|pair| &pair.type_ids).find(|type_id| **type_id as usize >= n_types) {
+        Some(type_id) => Err(ModelError::Unsupported {
+            folder: files.name().into(),
+            file: "config.json",
+            what: format!("`type_vocab_size` = {n_types} with a tokenizer that gives tokens the type {type_id}"),
+            hint: "; `model_input_names` without `token_type_ids` in `tokenizer_config.json` makes all types 0".into(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The hash of all that the base model's scores come from.
+fn base_digest(config: &[u8], files: &Files, weights: &Weights) -> Result<Digest, ModelError> {
+    let tokenizer = files.read(TOKENIZER_FILE)?.unwrap_or_default();
     let mut hasher = blake3::Hasher::new();
-    for part in [config, tokenizer] {
+    for part in [config, &tokenizer] {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
     }
+    for name in tokenizer_config::FILES {
+        if let Some(bytes) = files.read(name)? {
+            hasher.update(name.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+        }
+    }
     hasher.update(weights.digest().as_bytes());
-    Digest::new(*hasher.finalize().as_bytes())
+    Ok(Digest::new(*hasher.finalize().as_bytes()))
 }

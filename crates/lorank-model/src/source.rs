@@ -11,7 +11,10 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
 use crate::ModelError;
-use crate::weights::ShardIndex;
+use crate::files::Files;
+use crate::prompt::PROMPT_FILE;
+use crate::weights::{SHARD_INDEX, ShardIndex};
+use crate::{tokenize, tokenizer_config};
 
 /// A model source, as people write it: a folder's path, or `hf://owner/name[@revision]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +93,6 @@ enum Kind {
     Adapter,
 }
 
-const SHARD_INDEX: &str = "model.safetensors.index.json";
 const SINGLE_FILE: &str = "model.safetensors";
 
 impl Hub {
@@ -172,7 +174,7 @@ impl Hub {
         };
         let mut files = kind.wanted(&offered, repository)?;
         if files.contains(SHARD_INDEX) {
-            files.extend(shards(&get(SHARD_INDEX)?)?);
+            files.extend(get(SHARD_INDEX)?.parent().map(shards).transpose()?.unwrap_or_default());
         }
         let mut folder = None;
         for file in &files {
@@ -199,10 +201,12 @@ impl Hub {
 impl Kind {
     /// The files to fetch of those on offer.
     fn wanted(self, offered: &BTreeSet<String>, repository: &HubRepository) -> Result<BTreeSet<String>, ModelError> {
-        let (required, optional): (&[&str], &[&str]) = match self {
-            Self::Base => (&["config.json", "tokenizer.json"], &["tokenizer_config.json", "lorank.json"]),
-            Self::Adapter => (&["adapter_config.json"], &["lorank.json"]),
+        let required: &[&str] = match self {
+            Self::Base => &["config.json", tokenize::TOKENIZER_FILE],
+            Self::Adapter => &["adapter_config.json"],
         };
+        // An adapter may bring its own tokenizer.
+        let optional = [tokenize::TOKENIZER_FILE, PROMPT_FILE].into_iter().chain(tokenizer_config::FILES);
         let weights = match self {
             Self::Base if offered.contains(SHARD_INDEX) && !offered.contains(SINGLE_FILE) => SHARD_INDEX,
             Self::Base => SINGLE_FILE,
@@ -212,8 +216,8 @@ impl Kind {
         if let (false, Some(file)) = (offered.contains(weights), pickle) {
             return Err(ModelError::PickleRefused { folder: repository.to_string(), file: file.clone() });
         }
-        let optional = optional.iter().filter(|file| offered.contains(**file));
-        Ok(required.iter().chain(optional).chain([&weights]).map(|file| (*file).to_owned()).collect())
+        let optional = optional.filter(|file| offered.contains(*file));
+        Ok(required.iter().copied().chain(optional).chain([weights]).map(str::to_owned).collect())
     }
 
     /// Whether a folder has all that is needed; otherwise a file that it lacks.
@@ -229,18 +233,16 @@ impl Kind {
         let whole = match self {
             Self::Adapter => true,
             Self::Base if has(SINGLE_FILE) => true,
-            Self::Base => shards(&folder.join(SHARD_INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard))),
+            Self::Base => shards(folder).is_ok_and(|shards| shards.iter().all(|shard| has(shard))),
         };
         if whole { Ok(()) } else { Err(SINGLE_FILE) }
     }
 }
 
-fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
-    let bytes = std::fs::read(index).map_err(|source| ModelError::Read { path: index.to_owned(), source })?;
-    let folder = || index.parent().unwrap_or(index).display().to_string();
-    let parsed: Result<ShardIndex, _> = serde_json::from_slice(&bytes);
-    let parsed = parsed.map_err(|source| ModelError::Config { folder: folder(), file: SHARD_INDEX, source })?;
-    Ok(parsed.weight_map.into_values().collect())
+/// The files that the index in a folder names.
+fn shards(folder: &Path) -> Result<BTreeSet<String>, ModelError> {
+    let files = Files::folder(folder)?;
+    files.read_json::<ShardIndex>(SHARD_INDEX)?.map_or_else(|| Ok(BTreeSet::new()), |index| index.shards(files.name()))
 }
 
 fn download_file(api: &Api, repo: Repo, file: &str, on_progress: OnProgress<'_>) -> Result<PathBuf, ApiError> {

@@ -5,7 +5,7 @@
 //! weights were made from. Every weight is checked to be finite.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use lorank_core::Digest;
@@ -13,7 +13,8 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 
 use crate::ModelError;
-use crate::files::{Blob, Files};
+use crate::files::{Blob, Files, is_plain_name};
+use crate::keys;
 
 /// The file of an adapter's weights.
 pub(crate) const ADAPTER_FILE: &str = "adapter_model.safetensors";
@@ -45,25 +46,62 @@ struct LocatedTensor {
     info: TensorInfo,
 }
 
-/// `model.safetensors.index.json`.
+/// The file that says which tensor is in which file.
+pub(crate) const SHARD_INDEX: &str = "model.safetensors.index.json";
+
+/// [`SHARD_INDEX`].
 #[derive(Deserialize)]
 pub(crate) struct ShardIndex {
     /// From a tensor to the file that holds it.
-    pub(crate) weight_map: BTreeMap<String, String>,
+    weight_map: BTreeMap<String, String>,
+}
+
+impl ShardIndex {
+    /// The files with weights. Each must be a plain name: a path would lead out of the folder.
+    pub(crate) fn shards(&self, folder: &str) -> Result<BTreeSet<String>, ModelError> {
+        let shards: BTreeSet<String> = self.weight_map.values().cloned().collect();
+        match shards.iter().find(|shard| !is_plain_name(shard) || !shard.ends_with(".safetensors")) {
+            Some(shard) => Err(ModelError::Unsupported {
+                folder: folder.to_owned(),
+                file: SHARD_INDEX,
+                what: keys::describe("weight_map", &shard.as_str().into()),
+                hint: "; a safetensors file in the same folder is".into(),
+            }),
+            None => Ok(shards),
+        }
+    }
+}
+
+/// What the names of a backbone begin with in a model with a head, and how those names go on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prefix {
+    pub(crate) prefix: &'static str,
+    pub(crate) names: &'static [&'static str],
 }
 
 impl Weights {
     /// Opens a base model's weights: `model.safetensors`, or the shards of its index, or `model.int8.safetensors`.
-    pub(crate) fn of_base(files: &Files) -> Result<Self, ModelError> {
+    ///
+    /// Names are as the model with a head has them, whether or not the checkpoint has a prefix or the names of TensorFlow's norms.
+    pub(crate) fn of_base(files: &Files, prefix: Prefix) -> Result<Self, ModelError> {
+        let mut weights = Self::open_base(files)?;
+        let has_prefix = weights.names().any(|name| name.starts_with(prefix.prefix));
+        let rename = |name: String| match prefix.names.iter().any(|begin| name.starts_with(begin)) && !has_prefix {
+            true => modern_name(&format!("{}{name}", prefix.prefix)),
+            false => modern_name(&name),
+        };
+        weights.tensors = weights.tensors.into_iter().map(|(name, entry)| (rename(name), entry)).collect();
+        Ok(weights)
+    }
+
+    fn open_base(files: &Files) -> Result<Self, ModelError> {
         if let Some(single) = ["model.safetensors", "model.int8.safetensors"].into_iter().find(|file| files.has(file)) {
             return Self::open(files, &[single.to_owned()]);
         }
-        let Some(index) = files.read_json::<ShardIndex>("model.safetensors.index.json")? else {
+        let Some(index) = files.read_json::<ShardIndex>(SHARD_INDEX)? else {
             return Err(missing(files, "model.safetensors"));
         };
-        let mut shards: Vec<String> = index.weight_map.values().cloned().collect();
-        shards.sort();
-        shards.dedup();
+        let shards: Vec<String> = index.shards(files.name())?.into_iter().collect();
         let weights = Self::open(files, &shards)?;
         match index.weight_map.keys().find(|name| !weights.has(name)) {
             Some(tensor) => {
@@ -102,6 +140,11 @@ impl Weights {
     /// The names of all tensors, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape of a tensor.
+    pub(crate) fn shape(&self, tensor: &str) -> Option<Vec<usize>> {
+        self.tensors.get(tensor).map(|entry| entry.info.shape.clone())
     }
 
     /// How many numbers the tensors have together, by the files' headers.
@@ -148,6 +191,11 @@ impl Weights {
             }
         }
         Ok(table)
+    }
+
+    /// The names of the tensors that were not read so far.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &str> {
+        self.names().filter(|name| !self.hashes.contains_key(*name))
     }
 
     /// Whether a tensor's numbers are held in at most 16 bits, as bfloat16.
@@ -311,6 +359,12 @@ impl Table {
         let row_bytes = self.width * self.coding.n_bytes();
         self.coding.decode(&self.bytes[row * row_bytes..][..row_bytes], to);
     }
+}
+
+/// The name of a tensor of a norm where the checkpoint has TensorFlow's (`LayerNorm.gamma` and `beta`).
+pub(crate) fn modern_name(name: &str) -> String {
+    let renamed = |end: &str, new: &str| Some(format!("{}.{new}", name.strip_suffix(end)?));
+    renamed(".gamma", "weight").or_else(|| renamed(".beta", "bias")).unwrap_or_else(|| name.to_owned())
 }
 
 fn missing(files: &Files, file: &'static str) -> ModelError {

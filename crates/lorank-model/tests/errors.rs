@@ -99,7 +99,7 @@ fn architectures() {
     check_base(base, |f| set(f, "num_attention_heads", json!(0)), &["`num_attention_heads` = 0"]);
     check_base(base, |f| set(f, "hidden_size", json!("wide")), &["`config.json`", "hidden"]);
     check_base("tiny-bert/base", |f| set(f, "hidden_act", json!("mish")), &["`mish`"]);
-    check_base("tiny-bert/base", |f| set(f, "position_embedding_type", json!("relative_key")), &["`relative_key`"]);
+    check_base("tiny-bert/base", |f| set(f, "position_embedding_type", json!("relative_key")), &["\"relative_key\""]);
     check_base("tiny-bert/base", |f| set(f, "num_attention_heads", json!(7)), &["7 attention heads"]);
 }
 
@@ -179,6 +179,14 @@ fn heads() {
         edit_tensors(folder, ADAPTER, |tensors| drop(tensors.remove("base_model.model.score.weight")));
     });
     let files = Files::folder(headless.path()).unwrap();
+    let lost = ["`modules_to_save` names `score`", "is lost"];
+    check_says(&reranker.add_adapter(id("a"), &files).unwrap_err(), &lost);
+    check_says(&tiny_llama(LoadOptions::default()).add_adapter(id("a"), &files).unwrap_err(), &lost);
+    // An adapter that never had a head of its own.
+    edit_json(headless.path(), "adapter_config.json", |config| {
+        config["modules_to_save"] = Value::Null;
+        config["task_type"] = Value::Null;
+    });
     check_says(&reranker.add_adapter(id("a"), &files).unwrap_err(), &["neither adapter `a`", "no score head"]);
     assert!(tiny_llama(LoadOptions::default()).add_adapter(id("a"), &files).is_ok(), "the base has a head");
 }

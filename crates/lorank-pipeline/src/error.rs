@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lorank_core::{AdapterId, BoxError, ErrorKind, InvalidQuery};
+use lorank_core::{AdapterId, AdapterUnusable, BoxError, ErrorKind, InvalidQuery, with_causes};
 
 use crate::fallback::Fallback;
 use crate::request::AdapterChoice;
@@ -47,17 +47,26 @@ pub enum PipelineError {
         /// The reranker's own words.
         source: BoxError,
     },
+    /// The request names an adapter that is there and cannot be loaded, or does not fit the base model.
+    #[error("the adapter `{adapter}` is there and cannot be used")]
+    UnusableAdapter {
+        /// The adapter, as the request named it.
+        adapter: AdapterId,
+        /// The reranker's own words.
+        source: BoxError,
+    },
     /// The request asks for the bare base model, and the reranker does not answer without an adapter.
     #[error("the bare base model cannot be used without an adapter")]
     NoBareBase {
         /// The reranker's own words.
         source: BoxError,
     },
-    /// The request leaves the choice of the model open, and the configured one does not exist.
-    #[error("the default model cannot be used: `default_adapter` or what it points to is missing")]
+    /// The request leaves the choice of the model open, and the configured one does not exist or cannot be loaded.
+    #[error("the default model cannot be used: {why}")]
     NoDefaultModel {
-        /// The reranker's own words.
-        source: BoxError,
+        /// The reranker's own words: which adapter, and why. They are part of the message, since whoever asks whether the service
+        /// is ready has to know.
+        why: String,
     },
     /// The model has too much to do, and the request asks to be refused then ([`OnOverload::Refuse`](crate::OnOverload)).
     #[error("{reason}; try again later, or without reranking")]
@@ -98,6 +107,7 @@ impl PipelineError {
             | Self::InvalidRequest { .. }
             | Self::InvalidQuery { .. } => ErrorKind::Invalid,
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => ErrorKind::NotFound,
+            Self::UnusableAdapter { .. } => ErrorKind::Conflict,
             Self::NoDefaultModel { .. } => ErrorKind::Unavailable,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::FirstStage { .. } | Self::SpawnWorker { .. } => ErrorKind::Internal,
@@ -118,7 +128,7 @@ impl PipelineError {
             Self::InvalidConfig { field, .. } | Self::TooLarge { field, .. } | Self::InvalidRequest { field, .. } => {
                 Some(field)
             }
-            Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => Some("adapter"),
+            Self::UnknownAdapter { .. } | Self::UnusableAdapter { .. } | Self::NoBareBase { .. } => Some("adapter"),
             Self::InvalidQuery { source } => Some(source.field),
             _ => None,
         }
@@ -127,9 +137,22 @@ impl PipelineError {
     /// The error for a model that cannot be used, by how the request chose it.
     pub(crate) fn unusable(choice: &AdapterChoice, source: BoxError) -> Self {
         match choice {
-            AdapterChoice::Default => Self::NoDefaultModel { source },
+            AdapterChoice::Default => Self::NoDefaultModel { why: with_causes(&*source) },
             AdapterChoice::Base => Self::NoBareBase { source },
-            AdapterChoice::Named(name) => Self::UnknownAdapter { adapter: name.clone(), source },
+            AdapterChoice::Named(name) => match source.downcast::<AdapterUnusable>() {
+                Ok(unusable) => Self::UnusableAdapter { adapter: name.clone(), source: unusable.source },
+                Err(source) => Self::UnknownAdapter { adapter: name.clone(), source },
+            },
+        }
+    }
+
+    /// The fallback in place of an error that is no fault of the request's: a search is answered by the first stage then.
+    pub(crate) fn into_fallback(self) -> Result<Fallback, Self> {
+        match self {
+            Self::NoDefaultModel { .. } | Self::UnusableAdapter { .. } => {
+                Ok(Fallback::RerankerFailed { message: with_causes(&self) })
+            }
+            error => Err(error),
         }
     }
 

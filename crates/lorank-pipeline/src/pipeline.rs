@@ -7,8 +7,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lorank_cache::{CacheStats, ScoreCache};
 use lorank_core::{
-    AdapterId, BlendWeight, Candidate, Deadline, Digest, FirstStage, Hit, ModelVersion, Query, QuerySyntax, Reranker,
-    Retrieval, Retrieved,
+    AdapterId, BlendWeight, Candidate, Deadline, Digest, FirstStage, Group, Hit, ModelVersion, Query, QuerySyntax,
+    Reranker, Retrieval, Retrieved, Score,
 };
 
 use crate::error::at_most;
@@ -64,14 +64,14 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     /// Answers a search.
     ///
     /// # Errors
-    /// A request beyond the limits, an adapter that is not there, a first stage that fails. A late or failing reranker
-    /// is no error: the answer is then in first-stage order and says so.
+    /// A request beyond the limits, an adapter that is not there, a first stage that fails. A late or failing reranker, or an
+    /// adapter that is there and cannot be used, is no error: the answer is then in first-stage order and says so.
     pub fn search(&self, request: &SearchRequest) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
         check_rerank(request, request.rerank)?;
         let order = self.order(request, None)?;
-        let model = request.rerank.then(|| self.model(&request.adapter)).transpose()?;
+        let model = self.requested_model(request)?;
         let span = tracing::info_span!("search", depth = plan.depth, from = plan.page.start, to = plan.page.end);
         let _entered = span.enter();
         let Retrieved { candidates, total_hits, facets } = self.retrieve(request, &plan, &[&order])?;
@@ -190,7 +190,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
                 return Err(PipelineError::InvalidRequest { field, reason });
             }
         }
-        let model = request.rerank.then(|| self.model(&request.adapter)).transpose()?;
+        let model = self.requested_model(request)?;
         let order = self.order(request, None)?;
         let _entered = tracing::info_span!("rerank", depth = plan.depth, n_found = candidates.len()).entered();
         let mut answer = self.answer(request, &plan, &order, model, &candidates)?;
@@ -255,6 +255,30 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             AdapterChoice::Named(name) => Some(follow(name)),
         };
         self.scorer.reranker.resolve(adapter.as_ref()).map_err(|source| PipelineError::unusable(choice, source))
+    }
+
+    /// Whether a model could score now, its adapter loaded for that if need be: one pair is encoded, and none is scored.
+    ///
+    /// # Errors
+    /// An adapter that the reranker does not hold, or cannot load by the deadline.
+    pub fn probe_model(&self, choice: &AdapterChoice, deadline: Deadline) -> Result<(), PipelineError> {
+        let model = self.model(choice)?;
+        let zero = Score::new(0.0).expect("zero is finite");
+        let (query, candidate) = (Query::new("probe"), Candidate::new("probe", "probe", zero));
+        let group = Group { query: &query, model: &model, candidates: &[candidate] };
+        let probed = self.scorer.reranker.encode(group, Some(deadline));
+        probed.map(drop).map_err(|source| PipelineError::unusable(choice, source))
+    }
+
+    /// The model of a request, `None` where it is not to be reranked; or why its answer is in first-stage order.
+    fn requested_model(
+        &self,
+        request: &SearchRequest,
+    ) -> Result<Result<Option<ModelVersion>, Fallback>, PipelineError> {
+        match request.rerank.then(|| self.model(&request.adapter)).transpose() {
+            Ok(model) => Ok(Ok(model)),
+            Err(error) => error.into_fallback().map(Err),
+        }
     }
 
     /// The model of a ranker; `None` for the first stage.
@@ -358,17 +382,20 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         request: &SearchRequest,
         plan: &Plan,
         order: &Order,
-        model: Option<ModelVersion>,
+        model: Result<Option<ModelVersion>, Fallback>,
         candidates: &[Candidate],
     ) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let reranking = match &model {
-            None => Reranking::none(),
-            Some(model) => {
+            Err(fallback) => Reranking::failed(fallback.clone()),
+            Ok(None) => Reranking::none(),
+            Ok(Some(model)) => {
                 let reranked = &candidates[..candidates.len().min(plan.depth.get())];
-                self.scorer.reranking(request, model, plan.deadline, reranked)?
+                let reranking = self.scorer.reranking(request, model, plan.deadline, reranked);
+                reranking.or_else(|error| error.into_fallback().map(Reranking::failed))?
             }
         };
+        let model = model.ok().flatten();
         let answer = self.unless_refused(request, reranking.answer(plan, order, model, candidates, started))?;
         Ok(self.with_warnings(request, candidates, answer))
     }

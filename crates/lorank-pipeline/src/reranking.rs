@@ -247,6 +247,11 @@ impl Reranking {
         Self { outcome: Ok(Vec::new()), cache: CacheUse::default(), timings: Timings::default() }
     }
 
+    /// That of a model that cannot be used.
+    pub(crate) fn failed(fallback: Fallback) -> Self {
+        Self { outcome: Err(fallback), ..Self::none() }
+    }
+
     /// The answer with these scores. `started` is when the candidates were there. What the first stage said beside them is the
     /// caller's to add.
     pub(crate) fn answer(
@@ -328,8 +333,8 @@ fn not_encoded(choice: &AdapterChoice, error: BoxError) -> Result<Fallback, Pipe
     if error.is::<DeadlineExceeded>() {
         return Ok(Fallback::DeadlinePassed);
     }
-    match error.downcast::<AdapterUnusable>() {
-        Ok(unusable_adapter) => Err(PipelineError::unusable(choice, unusable_adapter.source)),
-        Err(error) => Ok(failed(with_causes(&*error))),
+    match error.is::<AdapterUnusable>() {
+        true => Err(PipelineError::unusable(choice, error)),
+        false => Ok(failed(with_causes(&*error))),
     }
 }

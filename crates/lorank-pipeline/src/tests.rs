@@ -334,10 +334,17 @@ fn an_unknown_adapter_is_told_in_the_reranker_s_words() {
 }
 
 #[test]
-fn a_missing_default_adapter_is_not_the_request_s_fault() {
+fn a_missing_default_adapter_answers_in_first_stage_order_and_says_which() {
     let config = PipelineConfig { default_adapter: Some("gone".parse().unwrap()), ..PipelineConfig::default() };
     let (pipeline, _) = pipeline(3, FakeReranker::hashing(), config);
-    let error = pipeline.search(&page(0, 3)).unwrap_err();
+    let answer = pipeline.search(&page(0, 3)).unwrap();
+    assert!(!answer.reranked && answer.model.is_none());
+    let fallback = answer.fallback.unwrap();
+    assert_eq!(fallback.reason(), "reranker_failed");
+    assert!(fallback.to_string().contains("the default model cannot be used: no adapter `gone`"), "{fallback}");
+    assert_eq!(answer.hits.iter().map(|hit| hit.first_stage_rank).collect::<Vec<_>>(), [1, 2, 3]);
+    let soon = Deadline::after(Duration::from_secs(5)).unwrap();
+    let error = pipeline.probe_model(&AdapterChoice::Default, soon).unwrap_err();
     assert_eq!((error.kind(), error.field()), (ErrorKind::Unavailable, None));
 }
 

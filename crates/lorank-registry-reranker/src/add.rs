@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lorank_adapters::{Contents, NewFile, Outcome, Provenance, Registry, RegistryError};
+use lorank_adapters::{Contents, Existing, NewFile, Outcome, Provenance, Registry, RegistryError};
 use lorank_core::AdapterId;
 use lorank_model::{AdapterFacts, AdapterFile, FileContents, Files, ModelError};
 
@@ -19,7 +19,7 @@ pub enum AddError {
 }
 
 /// Reads what an adapter says of itself and copies its files into a registry. `source` and `revision` say where the files came
-/// from. Whether a base model can score with it is [`RegistryReranker::check`](crate::RegistryReranker::check)'s to say.
+/// from; `existing` says what becomes of an adapter that has the id. Whether a base model can score with it is [`RegistryReranker::check`](crate::RegistryReranker::check)'s to say.
 ///
 /// # Errors
 /// Files that are no adapter's, or whatever keeps the registry from taking them.
@@ -29,6 +29,7 @@ pub fn add(
     files: &Files,
     source: &str,
     revision: Option<&str>,
+    existing: Existing,
 ) -> Result<Outcome, AddError> {
     let facts = AdapterFacts::read(files).map_err(Box::new)?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -43,7 +44,7 @@ pub fn add(
         model_digest: facts.digest,
     };
     let files: Vec<NewFile> = facts.files.into_iter().map(new_file).collect();
-    Ok(registry.add(id, &files, provenance)?)
+    Ok(registry.add_with(id, &files, provenance, existing)?)
 }
 
 fn new_file(file: AdapterFile) -> NewFile {

@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use lorank_adapters::Registry;
+//! use lorank_adapters::{Existing, Registry};
 //! use lorank_core::Reranker;
 //! use lorank_registry_reranker::{RegistryReranker, add};
 //! use lorank_model::{Files, LoadOptions, ModelReranker};
@@ -27,7 +27,7 @@
 //!
 //! let (id, default) = ("mine".parse()?, RegistryReranker::default_name());
 //! assert_eq!(reranker.resolve(Some(&default))?.adapter, None, "the bare base model, as was said");
-//! add(reranker.registry(), &id, &Files::folder(folder.join("adapter-a"))?, "a folder", None)?;
+//! add(reranker.registry(), &id, &Files::folder(folder.join("adapter-a"))?, "a folder", None, Existing::Refuse)?;
 //! reranker.registry().set_alias(&default, &id)?;
 //! assert_eq!(reranker.resolve(Some(&default))?.adapter.map(|adapter| adapter.id), Some(id));
 //! # Ok(())

@@ -129,12 +129,33 @@ impl RegistryReranker {
         DEFAULT_ALIAS.parse().expect("it is a name")
     }
 
+    /// Loads the adapter that a name of the registry stands for, and lets go of it again: whether the base model can score with it.
+    ///
+    /// # Errors
+    /// A name that the registry does not have, or an adapter that cannot be loaded or does not fit.
+    pub fn check_registered(&self, name: &AdapterId) -> Result<(), BoxError> {
+        let state = self.registry.state();
+        let entry = state.resolve(name)?;
+        if let Some(resident) = self.load(entry, None)? {
+            self.warn_of_scores(&resident);
+        }
+        Ok(())
+    }
+
     /// Loads an adapter's files as a registry would hold them and lets go of them again: whether they fit the base model.
     ///
     /// # Errors
     /// A [`ModelError`](lorank_model::ModelError) that says in what they do not.
     pub fn check(&self, id: &AdapterId, files: &Files) -> Result<(), BoxError> {
-        Ok(self.base.load_adapter(id, files).map(drop)?)
+        self.warn_of_scores(&self.base.load_adapter(id, files)?);
+        Ok(())
+    }
+
+    /// A few pairs are scored when an adapter is added or promoted, not when it is loaded for a request.
+    fn warn_of_scores(&self, adapter: &LoadedAdapter) {
+        if let Some(why) = self.base.probe(Some(adapter)) {
+            tracing::warn!("adapter `{}` {why}", adapter.summary().version.id);
+        }
     }
 
     /// The adapter of an entry, loaded on a thread of its own if it is not in memory; `None` where the deadline passed before.
@@ -210,13 +231,17 @@ impl RegistryReranker {
     }
 }
 
+fn unusable(error: RegistryRerankerError) -> AdapterUnusable {
+    AdapterUnusable { source: error.into() }
+}
+
 impl Reranker for RegistryReranker {
     /// The registry's adapters and aliases come first, then those that the base model holds.
     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
         let Some(name) = adapter else { return self.base.resolve(None) };
         let state = self.registry.state();
         match state.resolve(name) {
-            Ok(entry) => Ok(self.version(&entry.clone(), state)?),
+            Ok(entry) => Ok(self.version(&entry.clone(), state).map_err(unusable)?),
             Err(_) if name.as_str() == DEFAULT_ALIAS => self.base.resolve(self.fallback.as_ref()),
             Err(_) if self.base.holds(name) => self.base.resolve(Some(name)),
             Err(unknown) => Err(unknown.into()),
@@ -224,7 +249,6 @@ impl Reranker for RegistryReranker {
     }
 
     fn encode(&self, group: Group<'_>, deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
-        let unusable = |error: RegistryRerankerError| AdapterUnusable { source: error.into() };
         let resident = match self.entry_of(group.model).map_err(unusable)? {
             None => None,
             Some(entry) => Some(self.load(&entry, deadline).map_err(unusable)?.ok_or(DeadlineExceeded)?),

@@ -29,7 +29,8 @@ fn base() -> ModelReranker {
 /// Adds an adapter of the fixture.
 fn add(registry: &Registry, name: &str, folder: &str) {
     let files = Files::folder(fixture("tiny-bert").join(folder)).unwrap();
-    lorank_registry_reranker::add(registry, &id(name), &files, folder, None).unwrap();
+    lorank_registry_reranker::add(registry, &id(name), &files, folder, None, lorank_adapters::Existing::Replace)
+        .unwrap();
 }
 
 fn live(folder: &Path, bytes_max: u64) -> RegistryReranker {

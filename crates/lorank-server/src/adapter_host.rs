@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
+use lorank_adapters::{Entry, Existing, Outcome, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError};
 use lorank_http::{AdapterHost, ModelStats};
 use lorank_registry_reranker::{AddError, RegistryReranker, add};
@@ -30,13 +30,22 @@ impl AdapterHost for RegistryAdapters {
 
     fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
         let found = self.loader.find_adapter(&source.parse::<ModelSource>()?)?;
-        self.reranker.check(id, &found.files)?;
-        match add(self.registry(), id, &found.files, &found.source, found.revision.as_deref()) {
+        // Links of its files must not lead out of what the operator allows.
+        let within = self.allowed.iter().find(|allowed| allowed.allows(source)).and_then(AllowedSource::folder);
+        let files = within.map_or_else(|| found.files.clone(), |folder| found.files.clone().confined_to(folder));
+        self.reranker.check(id, &files)?;
+        // `PUT` puts in the place of what was there.
+        let existing = Existing::Replace;
+        match add(self.registry(), id, &files, &found.source, found.revision.as_deref(), existing) {
             Ok(outcome) => Ok(outcome),
             // The server tells the registry's own errors from others, so they are not wrapped.
             Err(AddError::Registry(error)) => Err(error.into()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn check(&self, id: &AdapterId) -> Result<(), BoxError> {
+        self.reranker.check_registered(id)
     }
 
     fn own_adapters(&self) -> Vec<AdapterId> {

@@ -25,6 +25,11 @@ impl FromStr for AllowedSource {
 }
 
 impl AllowedSource {
+    /// The folder that it allows, where it is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        (!self.0.starts_with("hf://")).then(|| Path::new(&self.0))
+    }
+
     /// Whether it allows this source.
     pub(crate) fn allows(&self, source: &str) -> bool {
         match (self.0.strip_prefix("hf://"), source.strip_prefix("hf://")) {

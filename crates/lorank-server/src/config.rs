@@ -82,7 +82,8 @@ settings! {
         /// Where the model runs: auto, cpu, cuda:N or metal
         #[serde(with = "text")]
         device: DeviceChoice = DeviceChoice::default(), flag "device" "DEVICE";
-        /// The arithmetic: auto, f32, bf16 or int8; auto is the fastest whose ranking holds (int8 on a CPU, f32 elsewhere)
+        /// The arithmetic: auto, f32, bf16 or int8; auto is the fastest whose ranking holds (on a CPU int8 for a BERT,
+        /// bf16 or f32 for a Llama; on a GPU bf16 or f32), and `lorank info` says why
         #[serde(with = "text")]
         precision: PrecisionChoice = PrecisionChoice::default(), flag "precision" "PRECISION";
         /// The most tokens of a query and a document together
@@ -148,7 +149,8 @@ settings! {
         /// How many pairs of query and document may wait for the model, over all requests
         pairs_max: NonZeroUsize = PipelineConfig::default().queue_pairs_max;
         /// How many tokens the model gets at most at once, from all the requests that wait
-        tokens_max: NonZeroUsize = PipelineConfig::default().tokens_max, flag "batch-tokens-max" "N";
+        tokens_max: Option<NonZeroUsize> = None, flag "batch-tokens-max" "N",
+            unset "4096 on a CPU, 16384 on a GPU";
         /// How many microseconds an idle model waits, once a request has come, for others to fill its batch
         wait_micros: u64 = PipelineConfig::default().wait_micros, flag "wait-micros" "N";
         /// Refuse a request at once that would miss its deadline at the measured tokens per second
@@ -256,7 +258,7 @@ impl ServerConfig {
             cache: CacheConfig { entries_max: cache.entries_max, bytes_max: cache.bytes_max },
             queue_max: queue.requests_max,
             queue_pairs_max: queue.pairs_max,
-            tokens_max: queue.tokens_max,
+            tokens_max: queue.tokens_max.unwrap_or(PipelineConfig::default().tokens_max),
             wait_micros: queue.wait_micros,
             admits_by_estimate: queue.admits_by_estimate,
         }

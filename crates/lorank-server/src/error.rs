@@ -92,6 +92,14 @@ pub enum Error {
         /// The id.
         id: AdapterId,
     },
+    /// An adapter's id stands for a ranking without one.
+    #[error(
+        "no adapter can be called `{id}`: it stands for a ranking without an adapter; give it another id with `ID=SOURCE`"
+    )]
+    ReservedAdapter {
+        /// The id.
+        id: AdapterId,
+    },
     /// An adapter that is to be merged is not loaded.
     #[error("`merge` names `{id}`, and no adapter of that id is loaded; load it with `adapters` (--adapter)")]
     UnknownMerge {
@@ -151,6 +159,7 @@ impl Error {
             | Self::NoBaseModel
             | Self::NoHub { .. }
             | Self::DuplicateAdapter { .. }
+            | Self::ReservedAdapter { .. }
             | Self::UnknownMerge { .. }
             | Self::UnnamedAdapter { .. } => ErrorKind::Invalid,
             Self::UnknownWord { .. } | Self::LikeHub { .. } => ErrorKind::NotFound,

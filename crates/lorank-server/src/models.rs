@@ -149,6 +149,9 @@ impl ModelLoader {
             };
             let files = self.find(source, Kind::Adapter)?;
             let id = id.clone().map_or_else(|| id_of(files.name()), Ok)?;
+            if ["none", "first-stage"].contains(&id.as_str()) {
+                return Err(Error::ReservedAdapter { id });
+            }
             if adapters.contains(&Some(id.clone())) {
                 return Err(Error::DuplicateAdapter { id });
             }
@@ -338,6 +341,9 @@ mod tests {
         };
         check(&[format!("qa={adapter}"), format!("qa={adapter}")], &[], "two adapters are named `qa`");
         check(&[format!("qa={adapter}")], &["other"], "`merge` names `other`");
+        for word in ["none", "first-stage"] {
+            check(&[format!("{word}={adapter}")], &[], &format!("no adapter can be called `{word}`"));
+        }
         check(&["hf://owner/name".to_owned()], &[], "`hf://owner/name@main` is on the hub");
         check(&["owner/name".to_owned()], &[], "write `hf://owner/name`");
         check(&["minilm-qaa".to_owned()], &[], "`minilm-qaa` is neither a folder");

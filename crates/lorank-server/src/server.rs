@@ -73,6 +73,10 @@ impl LoadedServer {
         // The registry's `default` comes first, then the configuration's, then the first adapter that was given.
         let first = models.default_adapter();
         let fallback = pipeline_config.aliases.remove(&RegistryReranker::default_name()).or(first);
+        // What a batch may hold follows the device, unless it is said: a GPU takes more at once.
+        let is_said = config.queue.tokens_max.is_some();
+        let of_device = models.reranker.tokens_max().max(pipeline_config.tokens_max);
+        pipeline_config.tokens_max = if is_said { pipeline_config.tokens_max } else { of_device };
         let bytes_max = config.server.adapter_bytes_max;
         let reranker = Arc::new(RegistryReranker::new(models.reranker, registry, fallback, bytes_max));
         let first_stage = Bm25FirstStage::new(index.clone());

@@ -73,6 +73,7 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
             line("engine", format!("{}, up to {} tokens at once", reranker.engine(), reranker.tokens_max()))?;
             let n_bytes = indicatif::HumanBytes(base.n_bytes as u64);
             line("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision()))?;
+            line("", reranker.precision_reason().to_owned())?;
             let head = if base.has_head { "" } else { ", no score head of its own" };
             let n_weights = count(base.n_parameters);
             line(
@@ -154,6 +155,7 @@ fn model_json(reranker: &ModelReranker) -> Value {
         "device": reranker.device(),
         "engine": reranker.engine(),
         "precision": reranker.precision().name(),
+        "precision_reason": reranker.precision_reason(),
         "tokens_max": reranker.tokens_max(),
         "n_bytes": base.n_bytes,
         "adapters": reranker.adapters().into_iter().map(adapter).collect::<Vec<_>>(),

@@ -161,7 +161,8 @@ pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse,
 
 /// Point an alias to an adapter
 ///
-/// Moving `default` promotes the adapter: requests that name none get it from then on.
+/// Moving `default` promotes the adapter: requests that name none get it from then on. The base model must be able to score with
+/// it.
 #[utoipa::path(
     put,
     path = "/v1/aliases/{name}",
@@ -171,7 +172,7 @@ pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse,
     responses(
         (status = 200, description = "It points there now.", body = MovedAlias<'_>),
         (status = 404, description = "There is no such adapter.", body = ErrorAnswer<'_>),
-        (status = 409, description = "It is an adapter's id.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The name is an adapter's id, or the base model cannot score with the adapter.", body = ErrorAnswer<'_>),
         (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
     ),
 )]
@@ -184,7 +185,13 @@ pub(crate) async fn put_alias(
     let AliasBody { adapter } = app.json("an alias with its `adapter`", &headers, body).await?;
     let (alias, target) = (id("name", &name)?, id("adapter", &adapter)?);
     app.in_lane(Lane::Operations, move |app| {
-        let before = app.adapters()?.registry().set_alias(&alias, &target)?;
+        let host = app.adapters()?;
+        // An alias of what the base model cannot score with would take the place of one that works.
+        host.check(&target).map_err(|error| match error.downcast::<RegistryError>() {
+            Ok(error) => ServerError::Registry(*error),
+            Err(source) => ServerError::AdapterMisfit { adapter: target.clone(), source },
+        })?;
+        let before = host.registry().set_alias(&alias, &target)?;
         let (name, adapter, before) = (alias.as_str(), target.as_str(), before.as_ref().map(|id| id.as_str()));
         Ok(JsonBody(MovedAlias { name, adapter, before }).into_response())
     })

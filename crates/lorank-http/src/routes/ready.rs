@@ -3,11 +3,13 @@
 //! `/health` says that the process answers, and a supervisor restarts one that does not. `/ready` says that a search would be
 //! answered, and a load balancer leaves out a server that is not: restarting it would not help.
 
+use std::time::Duration;
+
 use axum::Json as JsonBody;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use lorank_pipeline::AdapterChoice;
+use lorank_core::Deadline;
 
 use super::App;
 use crate::ServerError;
@@ -40,6 +42,9 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerErro
 
 const OK: &str = "ok";
 
+/// How long an adapter may take to load before the model is not ready.
+const MODEL_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl App {
     /// Every index answers a search for one hit.
     fn index_check(&self) -> String {
@@ -55,7 +60,8 @@ impl App {
 
     /// The model that requests get which name none is in memory; it is brought there if need be.
     fn model_check(&self) -> String {
-        self.outcome_of(self.service.engine.model(&AdapterChoice::Default).map(drop).map_err(ServerError::from))
+        let Some(deadline) = Deadline::after(MODEL_TIMEOUT) else { return OK.to_owned() };
+        self.outcome_of(self.service.engine.probe_model(deadline).map_err(ServerError::from))
     }
 
     /// Neither the searches under way nor those that wait for the model are at their limit.

@@ -14,7 +14,7 @@ async fn a_service_is_ready_when_all_its_parts_are() {
     let plain = || ToyFirstStage::new(toy::candidates(3));
     let without_model = PipelineConfig { default_adapter: Some(adapter("gone")), ..PipelineConfig::default() };
     let no_index = "the first stage could not retrieve candidates";
-    let no_model = "the default model cannot be used: `default_adapter` or what it points to is missing";
+    let no_model = "the default model cannot be used: no adapter `gone` is loaded; loaded are {}";
     for (first_stage, config, status, word, index, model) in [
         (plain(), PipelineConfig::default(), 200, "ready", "ok", "ok"),
         (ToyFirstStage::failing("/secret/path is gone"), PipelineConfig::default(), 503, "not_ready", no_index, "ok"),

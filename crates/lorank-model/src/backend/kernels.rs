@@ -9,7 +9,8 @@ use lorank_kernels::{Attention, Format, Input, Isa, LowRank, PackedMatrix, Rotar
 
 use super::{Backend, Lookup, Storage};
 use crate::attention::{Angles, AttentionShape};
-use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear};
+use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
+use crate::precision::{ChosenPrecision, CpuProducts};
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
 
@@ -17,7 +18,7 @@ use crate::{ModelError, PrecisionChoice};
 #[derive(Debug)]
 pub(crate) struct Kernels {
     isa: Isa,
-    precision: Precision,
+    chosen: ChosenPrecision,
     /// The format of the base model's linear layers.
     format: Format,
 }
@@ -39,21 +40,22 @@ pub(crate) struct AttentionPlan<'a> {
 }
 
 impl Kernels {
-    /// Finds the CPU's vector instructions. `auto` is int8 where they multiply 8-bit integers, else f32.
+    /// Finds the CPU's vector instructions, and chooses the precision by them and by the kind of model.
     ///
     /// # Errors
     /// [`ModelError::Precision`] for a precision that there are no kernels for.
-    pub(crate) fn new(precision: PrecisionChoice) -> Result<Self, ModelError> {
+    pub(crate) fn new(precision: PrecisionChoice, is_decoder: bool) -> Result<Self, ModelError> {
         let isa = Isa::detect();
-        let fastest = if isa.is_fast_in_int8() { Precision::Int8 } else { Precision::F32 };
-        let precision = precision.or(fastest);
+        let has = CpuProducts { int8: isa.is_fast_in_int8(), bf16: isa.has_bf16_products() };
+        let chosen = precision.on_cpu(is_decoder, has);
+        let precision = chosen.precision;
         let format = match precision {
             Precision::F32 => Format::F32,
             Precision::Bf16 => Format::Bf16,
             Precision::Int8 => Format::Int8,
             _ => return Err(ModelError::Precision { precision, why: "a CPU computes in `f32`, `bf16` or `int8`" }),
         };
-        Ok(Self { isa, precision, format })
+        Ok(Self { isa, chosen, format })
     }
 
     /// Rows as the base model's linear layers read them.
@@ -81,8 +83,12 @@ impl Backend for Kernels {
         "cpu"
     }
 
-    fn precision(&self) -> Precision {
-        self.precision
+    fn precision(&self) -> ChosenPrecision {
+        self.chosen
+    }
+
+    fn synchronize(&self) -> Result<(), Infallible> {
+        Ok(())
     }
 
     /// More rows do not fit the caches of a thread.
@@ -111,8 +117,8 @@ impl Backend for Kernels {
         })
     }
 
-    fn vector(&self, weights: &mut Weights, tensor: &str, len: usize) -> Result<Vec<f32>, ModelError> {
-        weights.values(tensor, &[len])
+    fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>, Infallible> {
+        Ok(values)
     }
 
     /// The table stays coded as in its file; rows are decoded as they are looked up.
@@ -209,6 +215,16 @@ impl Backend for Kernels {
         Ok(Rows { numbers, width })
     }
 
+    fn concat(&self, parts: Vec<Rows>) -> Result<Rows, Infallible> {
+        let width = parts.first().map_or(0, |part| part.width);
+        Ok(Rows { numbers: parts.into_iter().flat_map(|part| part.numbers).collect(), width })
+    }
+
+    fn add_values(&self, mut x: Rows, values: Vec<f32>) -> Result<Rows, Infallible> {
+        x.numbers.iter_mut().zip(values).for_each(|(x, value)| *x += value);
+        Ok(x)
+    }
+
     fn numbers<'a>(&self, rows: &'a Rows) -> Result<Cow<'a, [f32]>, Infallible> {
         Ok(Cow::Borrowed(&rows.numbers))
     }
@@ -231,22 +247,31 @@ fn linear(
     for AdapterRows { n_rows, adapter } in adapters {
         let rows = start..start + n_rows;
         start = rows.end;
-        if let Some(Delta::Replaced { weight, bias }) = layer.delta(*adapter) {
-            let replaced = rows.start * width..rows.end * width;
-            let (bias, add) = (bias.as_deref(), add.map(|add| &add[replaced.clone()]));
-            let epilogue = lorank_kernels::Epilogue { bias, add, activation };
-            let own = weight.linear(&input_rows(x, rows), &[Segment::plain(*n_rows)], &epilogue);
-            numbers[replaced].copy_from_slice(&own);
-        }
+        let Some(delta) = layer.delta(*adapter) else { continue };
+        let weight = match (&delta.weight, &delta.bias) {
+            (WeightDelta::Replaced(weight), _) => weight,
+            (_, Some(_)) => &layer.weight,
+            (_, None) => continue,
+        };
+        let replaced = rows.start * width..rows.end * width;
+        let (bias, add) = (delta.bias.as_deref().or(bias), add.map(|add| &add[replaced.clone()]));
+        let epilogue = lorank_kernels::Epilogue { bias, add, activation };
+        let segment = Segment { n_rows: *n_rows, update: low_rank(delta) };
+        let own = weight.linear(&input_rows(x, rows), &[segment], &epilogue);
+        numbers[replaced].copy_from_slice(&own);
     }
     Rows { numbers, width }
 }
 
 /// The low-rank update of a layer's product, where the adapter has one.
 fn update<'a>(layer: &Linear<Kernels>, rows: &AdapterRows<'a, Kernels>) -> Option<LowRank<'a>> {
-    match layer.delta(rows.adapter)? {
-        Delta::LowRank { a, b, scale } => Some(LowRank { a, b, scale: *scale as f32 }),
-        Delta::Replaced { .. } => None,
+    low_rank(layer.delta(rows.adapter)?)
+}
+
+fn low_rank(delta: &Delta<Kernels>) -> Option<LowRank<'_>> {
+    match &delta.weight {
+        WeightDelta::LowRank { a, b, scale } => Some(LowRank { a, b, scale: *scale as f32 }),
+        WeightDelta::None | WeightDelta::Replaced(_) => None,
     }
 }
 

@@ -18,8 +18,18 @@ pub(crate) struct Linear<B: Backend> {
 
 /// What an adapter changes in one linear layer.
 #[derive(Debug)]
-pub(crate) enum Delta<B: Backend> {
-    /// A product of two thin matrices, added to the layer's own product.
+pub(crate) struct Delta<B: Backend> {
+    pub(crate) weight: WeightDelta<B>,
+    /// What stands in the place of the layer's bias. [n_out]
+    pub(crate) bias: Option<B::Vector>,
+}
+
+/// What an adapter changes in the weights of one linear layer.
+#[derive(Debug)]
+pub(crate) enum WeightDelta<B: Backend> {
+    /// Nothing.
+    None,
+    /// A product of two thin matrices is added to the layer's own product.
     LowRank {
         /// [r, n_in]
         a: B::Matrix,
@@ -27,23 +37,74 @@ pub(crate) enum Delta<B: Backend> {
         b: B::Matrix,
         scale: f64,
     },
-    /// The whole layer, trained along (`modules_to_save`).
-    Replaced {
-        /// [n_out, n_in]
-        weight: B::Matrix,
-        /// [n_out]
-        bias: Option<B::Vector>,
-    },
+    /// The whole matrix was trained along (`modules_to_save`). [n_out, n_in]
+    Replaced(B::Matrix),
 }
 
-/// A linear layer that adapters may change.
+/// What an adapter puts in the place of a norm's weights and bias.
+#[derive(Debug)]
+pub(crate) struct NormDelta<B: Backend> {
+    /// [hidden]
+    pub(crate) weight: Option<B::Vector>,
+    /// [hidden]
+    pub(crate) bias: Option<B::Vector>,
+}
+
+/// A low-rank update of an embedding table: `scale * b a` is added to it.
+#[derive(Debug)]
+pub(crate) struct TableDelta {
+    /// [n_rows, r]: the transpose of what PEFT writes, since one column of that is wanted at a time.
+    pub(crate) a: Vec<f32>,
+    /// [width, r]
+    pub(crate) b: Vec<f32>,
+    pub(crate) rank: usize,
+    pub(crate) scale: f64,
+}
+
+impl TableDelta {
+    /// Adds the update of a row of the table to a row. row: [width].
+    pub(crate) fn add_row(&self, id: u32, row: &mut [f32]) {
+        let a = &self.a[id as usize * self.rank..][..self.rank];
+        for (x, b) in row.iter_mut().zip(self.b.chunks(self.rank)) {
+            let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            *x += (self.scale * sum) as f32;
+        }
+    }
+}
+
+/// A linear layer that adapters may change, as the base model has it.
 #[derive(Debug, Clone)]
 pub(crate) struct Module {
     /// Its name in the checkpoint, without `.weight`.
     pub(crate) name: String,
     pub(crate) n_in: usize,
     pub(crate) n_out: usize,
+    /// [n_out]
+    pub(crate) bias: Option<Vec<f32>>,
+}
+
+/// A norm that adapters may change.
+#[derive(Debug, Clone)]
+pub(crate) struct NormModule {
+    pub(crate) name: String,
+    pub(crate) width: usize,
     pub(crate) has_bias: bool,
+}
+
+/// An embedding table that adapters may change.
+#[derive(Debug, Clone)]
+pub(crate) struct TableModule {
+    pub(crate) name: String,
+    pub(crate) n_rows: usize,
+    pub(crate) width: usize,
+}
+
+/// What adapters may change in a base model, its head aside. A module's slot is its index in its list.
+#[derive(Debug, Default)]
+pub(crate) struct Modules {
+    pub(crate) linears: Vec<Module>,
+    pub(crate) norms: Vec<NormModule>,
+    pub(crate) tables: Vec<TableModule>,
 }
 
 /// The weights of one adapter, laid out for one base model.
@@ -51,6 +112,10 @@ pub(crate) struct Module {
 pub(crate) struct Adapter<B: Backend> {
     /// For each linear layer of the base model, by its slot, what the adapter changes in it.
     pub(crate) deltas: Vec<Option<Delta<B>>>,
+    /// The same for each norm.
+    pub(crate) norms: Vec<Option<NormDelta<B>>>,
+    /// The same for each embedding table.
+    pub(crate) tables: Vec<Option<TableDelta>>,
     pub(crate) head: Option<Head>,
     pub(crate) n_parameters: usize,
     pub(crate) n_targets: usize,
@@ -103,7 +168,10 @@ impl<B: Backend> Adapter<B> {
     /// The adapter without its low-rank updates: what is left to do on weights that they are merged into.
     pub(crate) fn without_updates(mut self) -> Self {
         for delta in &mut self.deltas {
-            delta.take_if(|delta| matches!(delta, Delta::LowRank { .. }));
+            if let Some(Delta { weight: weight @ WeightDelta::LowRank { .. }, .. }) = delta {
+                *weight = WeightDelta::None;
+            }
+            delta.take_if(|delta| matches!(delta, Delta { weight: WeightDelta::None, bias: None }));
         }
         self
     }

@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use lorank_core::Precision;
 use lorank_kernels::Span;
 
 pub(crate) use self::candle::Candle;
@@ -22,6 +21,7 @@ pub(crate) use self::kernels::Kernels;
 use self::linear::{AdapterRows, Epilogue, Linear};
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
+use crate::precision::ChosenPrecision;
 use crate::weights::Weights;
 
 /// An engine, and where it runs.
@@ -51,8 +51,12 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// Where it computes: `cpu`, `cuda` or `metal`.
     fn device(&self) -> &'static str;
 
-    /// The precision of the base model's linear layers.
-    fn precision(&self) -> Precision;
+    /// The precision of the base model's linear layers, and why it was taken.
+    fn precision(&self) -> ChosenPrecision;
+
+    /// Waits for all that this thread has asked the device to do. Each thread has a stream of its own on a GPU, and streams are not
+    /// ordered among each other: what one has loaded, another may use only after this.
+    fn synchronize(&self) -> Result<(), Self::Error>;
 
     /// How many tokens are best run together in a forward pass.
     fn tokens_max(&self) -> NonZeroUsize;
@@ -69,8 +73,8 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         adjust: impl FnMut(usize, &mut [f32]),
     ) -> Result<Self::Matrix, ModelError>;
 
-    /// Reads a vector.
-    fn vector(&self, weights: &mut Weights, tensor: &str, len: usize) -> Result<Self::Vector, ModelError>;
+    /// A vector of these numbers.
+    fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, Self::Error>;
 
     /// Reads an embedding table.
     fn embeddings(
@@ -136,6 +140,12 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
 
     /// The rows at these indices, in their order: [indices.len(), width].
     fn gather(&self, rows: &Self::Rows, indices: &[usize]) -> Result<Self::Rows, Self::Error>;
+
+    /// Rows one after another. Each part: [n, width]; the result: [sum of n, width].
+    fn concat(&self, parts: Vec<Self::Rows>) -> Result<Self::Rows, Self::Error>;
+
+    /// Adds numbers to rows. x: [n, width], values: as many numbers, row by row.
+    fn add_values(&self, x: Self::Rows, values: Vec<f32>) -> Result<Self::Rows, Self::Error>;
 
     /// All numbers, row by row: [n_rows * width].
     fn numbers<'a>(&self, rows: &'a Self::Rows) -> Result<Cow<'a, [f32]>, Self::Error>;

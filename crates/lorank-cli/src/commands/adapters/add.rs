@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use lorank_adapters::{Entry, Outcome, Registry, RegistryError, State};
+use lorank_adapters::{Entry, Existing, Outcome, Registry, RegistryError, State};
 use lorank_core::AdapterId;
 use lorank_server::{AdapterSpec, DataFolder, ModelSection, ModelSource};
 use serde_json::json;
@@ -14,13 +14,17 @@ use crate::{models, output, registry, times};
 
 /// Copy an adapter into the registry, under an id
 ///
-/// An id that the registry has gets the new files; what was scored with the old ones is never taken for theirs.
+/// Its files are checked first: complete pairs of low-rank matrices of one rank, finite numbers, the head that it names. An id
+/// that the registry has gets the new files with --replace alone; what was scored with the old ones is never taken for theirs.
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
     /// The id: 1 to 128 letters, digits, `.`, `_` or `-`
     id: AdapterId,
     /// A starter's name, a folder, or hf://owner/name[@revision]
     source: ModelSource,
+    /// Put it in the place of another one that has the id
+    #[arg(long)]
+    replace: bool,
     /// Point this alias to it as well
     #[arg(long, value_name = "NAME")]
     alias: Option<AdapterId>,
@@ -39,8 +43,9 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
         let section = ModelSection { base: Some(base.clone()), adapters: vec![adapter], ..ModelSection::default() };
         models::load(&section, None, is_quiet)?;
     }
-    let outcome =
-        lorank_registry_reranker::add(&registry, &args.id, &found.files, &found.source, found.revision.as_deref())?;
+    let existing = if args.replace { Existing::Replace } else { Existing::Refuse };
+    let (source, revision) = (&found.source, found.revision.as_deref());
+    let outcome = lorank_registry_reranker::add(&registry, &args.id, &found.files, source, revision, existing)?;
     let moved = args.alias.as_ref().map(|alias| registry.set_alias(alias, &args.id)).transpose()?.flatten();
     let state = registry.state();
     let entry = state.resolve(&args.id)?;

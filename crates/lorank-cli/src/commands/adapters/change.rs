@@ -7,11 +7,12 @@ use clap::Args;
 use lorank_adapters::{Fault, Finding, Registry};
 use lorank_core::AdapterId;
 use lorank_experiments::Experiment;
-use lorank_server::DataFolder;
+use lorank_model::Source;
+use lorank_server::{AdapterSpec, DataFolder, ModelSection, ModelSource};
 use serde_json::json;
 
 use super::running::{running, warn_of_experiments};
-use crate::{output, registry, times};
+use crate::{models, output, registry, times};
 
 /// Point an alias to an adapter; the alias `default` is for requests that name none
 #[derive(Debug, Args)]
@@ -20,6 +21,10 @@ pub(crate) struct AliasArgs {
     name: AdapterId,
     /// The id of the adapter
     id: AdapterId,
+    /// Load the adapter on this base model first, and leave the alias alone where it does not fit: a starter's name, a folder, or
+    /// hf://owner/name[@revision]
+    #[arg(long, value_name = "BASE")]
+    base: Option<ModelSource>,
 }
 
 /// Remove an alias; the adapter stays
@@ -46,8 +51,16 @@ pub(crate) struct RemoveArgs {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {}
 
-pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
+pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet: bool) -> anyhow::Result<()> {
     let registry = registry_with(&args.id, data)?;
+    if let Some(base) = &args.base {
+        let state = registry.state();
+        let folder = registry.folder_of(state.resolve(&args.id)?);
+        let source = ModelSource::Source(Source::Folder(folder));
+        let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source };
+        let section = ModelSection { base: Some(base.clone()), adapters: vec![adapter], ..ModelSection::default() };
+        models::load(&section, None, is_quiet)?;
+    }
     let old = registry.set_alias(&args.name, &args.id)?.filter(|old| *old != args.id);
     if old.is_some() {
         warn_of_experiments(

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &AdaptersArgs, is_quiet: bool) -> anyhow::Result<()> {
         AdaptersCommand::Add(args) => add::run(args, &data, is_json, is_quiet),
         AdaptersCommand::List(_) => show::list(&data, is_json),
         AdaptersCommand::Show(args) => show::show(args, &data, is_json),
-        AdaptersCommand::Alias(args) => change::alias(args, &data, is_json),
+        AdaptersCommand::Alias(args) => change::alias(args, &data, is_json, is_quiet),
         AdaptersCommand::Unalias(args) => change::unalias(args, &data, is_json),
         AdaptersCommand::Remove(args) => change::remove(args, &data, is_json),
         AdaptersCommand::Verify(_) => change::verify(&data, is_json),

@@ -17,7 +17,8 @@ use lorank_kernels::{Activation, Span};
 use self::attention::AttentionPlan;
 use super::{Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
-use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear};
+use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
+use crate::precision::ChosenPrecision;
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
 
@@ -25,7 +26,7 @@ use crate::{ModelError, PrecisionChoice};
 #[derive(Debug)]
 pub(crate) struct Candle {
     device: Device,
-    precision: Precision,
+    chosen: ChosenPrecision,
     /// The type of weights and rows.
     dtype: DType,
 }
@@ -40,7 +41,7 @@ pub(crate) enum Embeddings {
 }
 
 impl Candle {
-    /// candle on a device. `auto` is bf16 on an NVIDIA GPU, else f32; the reference is in f32.
+    /// candle on a device. `auto` is bf16 on an NVIDIA GPU that has it, else f32; the reference is in f32.
     ///
     /// # Errors
     /// [`ModelError::Precision`] for a precision that it does not have.
@@ -49,16 +50,22 @@ impl Candle {
         precision: PrecisionChoice,
         is_reference: bool,
     ) -> std::result::Result<Self, ModelError> {
-        let fastest = if device.is_cuda() && !is_reference { Precision::Bf16 } else { Precision::F32 };
-        let precision = precision.or(fastest);
+        let chosen = match is_reference {
+            true => {
+                precision.or(ChosenPrecision { precision: Precision::F32, why: "auto: the reference pass is in f32" })
+            }
+            false => precision.on_gpu(device.is_cuda() && has_bf16(&device)),
+        };
+        let precision = chosen.precision;
         let refused = |why| Err(ModelError::Precision { precision, why });
         let dtype = match precision {
             Precision::F32 => DType::F32,
             _ if is_reference => return refused("the reference pass is in f32"),
+            Precision::Bf16 if !has_bf16(&device) => return refused("this GPU has no bf16; write `f32` or `auto`"),
             Precision::Bf16 => DType::BF16,
             _ => return refused("a GPU computes in `bf16` or `f32`; write one of them or `auto`"),
         };
-        Ok(Self { device, precision, dtype })
+        Ok(Self { device, chosen, dtype })
     }
 
     /// A tensor on the device.
@@ -98,8 +105,12 @@ impl Backend for Candle {
         }
     }
 
-    fn precision(&self) -> Precision {
-        self.precision
+    fn precision(&self) -> ChosenPrecision {
+        self.chosen
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.device.synchronize()
     }
 
     fn tokens_max(&self) -> NonZeroUsize {
@@ -119,8 +130,9 @@ impl Backend for Candle {
         Ok(self.tensor(values, (n_out, n_in))?)
     }
 
-    fn vector(&self, weights: &mut Weights, tensor: &str, len: usize) -> std::result::Result<Tensor, ModelError> {
-        Ok(self.tensor(weights.values(tensor, &[len])?, len)?)
+    fn vector(&self, values: Vec<f32>) -> Result<Tensor> {
+        let len = values.len();
+        self.tensor(values, len)
     }
 
     fn embeddings(
@@ -212,9 +224,24 @@ impl Backend for Candle {
         rows.index_select(&Tensor::new(indices, &self.device)?, 0)
     }
 
+    fn concat(&self, parts: Vec<Tensor>) -> Result<Tensor> {
+        Tensor::cat(&parts, 0)
+    }
+
+    fn add_values(&self, x: Tensor, values: Vec<f32>) -> Result<Tensor> {
+        let values = self.tensor(values, x.shape().clone())?;
+        x + values
+    }
+
     fn numbers<'a>(&self, rows: &'a Tensor) -> Result<Cow<'a, [f32]>> {
         rows.flatten_all()?.to_dtype(DType::F32)?.to_vec1().map(Cow::Owned)
     }
+}
+
+/// Whether a device multiplies bf16 matrices: the kernels for it are missing on GPUs before NVIDIA's Ampere.
+fn has_bf16(device: &Device) -> bool {
+    let probe = || Tensor::zeros((8, 8), DType::BF16, device).and_then(|x| x.matmul(&x)?.to_device(&Device::Cpu));
+    probe().is_ok()
 }
 
 /// x: [n, n_in], weight: [n_out, n_in], bias: [n_out]; the result: [n, n_out].
@@ -237,13 +264,26 @@ fn adapted(layer: &Linear<Candle>, x: &Tensor, y: Tensor, adapters: &[AdapterRow
         let (x, y) = (x.narrow(0, start, *n_rows)?, y.narrow(0, start, *n_rows)?);
         runs.push(match layer.delta(*adapter) {
             None => y,
-            // The scale goes to the thin product, which has the fewest numbers.
-            Some(Delta::LowRank { a, b, scale }) => (y + (x.matmul(&a.t()?)? * *scale)?.matmul(&b.t()?)?)?,
-            Some(Delta::Replaced { weight, bias }) => product(&x, weight, bias.as_ref())?,
+            Some(delta) => with_delta(layer, &x, y, delta)?,
         });
         start += n_rows;
     }
     Tensor::cat(&runs, 0)
+}
+
+/// x: [n, n_in], y: the base model's product, [n, n_out]; the product with what an adapter changes, [n, n_out].
+fn with_delta(layer: &Linear<Candle>, x: &Tensor, y: Tensor, delta: &Delta<Candle>) -> Result<Tensor> {
+    let bias = delta.bias.as_ref().or(layer.bias.as_ref());
+    let y = match (&delta.weight, &delta.bias) {
+        (WeightDelta::Replaced(weight), _) => product(x, weight, bias)?,
+        (_, Some(_)) => product(x, &layer.weight, bias)?,
+        (_, None) => y,
+    };
+    match &delta.weight {
+        // The scale goes to the thin product, which has the fewest numbers.
+        WeightDelta::LowRank { a, b, scale } => y + (x.matmul(&a.t()?)? * *scale)?.matmul(&b.t()?)?,
+        WeightDelta::None | WeightDelta::Replaced(_) => Ok(y),
+    }
 }
 
 impl From<Error> for ModelError {
@@ -259,7 +299,7 @@ mod tests {
     #[test]
     fn the_reference_is_in_f32() {
         let precision =
-            |choice: PrecisionChoice| Candle::new(Device::Cpu, choice, true).map(|candle| candle.precision());
+            |choice: PrecisionChoice| Candle::new(Device::Cpu, choice, true).map(|candle| candle.precision().precision);
         assert_eq!(precision(PrecisionChoice::Auto).ok(), Some(Precision::F32));
         for refused in [Precision::Bf16, Precision::Int8] {
             let error = precision(refused.into()).unwrap_err().to_string();

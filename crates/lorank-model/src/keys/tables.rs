@@ -1,0 +1,466 @@
+//! The keys of each file, and what is done with them: data alone.
+//!
+//! The reference is transformers 5.24 with sentence-transformers 6.2 (`CrossEncoder`) and PEFT 0.21.
+
+use super::Rule::{Honored, NoEffect, Only};
+use super::{Group, KeyTable, Unknown};
+
+const fn group(keys: &'static [&'static str], rule: super::Rule, note: &'static str) -> Group {
+    Group { keys, rule, note }
+}
+
+const SIZES: Group = group(
+    &[
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "max_position_embeddings",
+    ],
+    Honored,
+    "the shapes of the weights; pairs are cut at `max_position_embeddings`",
+);
+const LABELS: Group =
+    group(&["id2label", "num_labels"], Honored, "one label; more are refused where the model has a head");
+const NAMES: Group = group(&["model_type", "_name_or_path"], Honored, "the architecture; the model's name");
+const TOKENIZER_CLASS: Group =
+    group(&["tokenizer_class"], Honored, "where `tokenizer_config.json` has none: see there");
+const ACTIVATION: Group = group(
+    &["sentence_transformers", "sbert_ce_default_activation_function"],
+    NoEffect,
+    "the activation behind the logit; scores are logits",
+);
+const TRAINING: Group = group(
+    &[
+        "initializer_range",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "attention_dropout",
+        "classifier_dropout",
+        "gradient_checkpointing",
+        "problem_type",
+        "finetuning_task",
+        "task_specific_params",
+        "label2id",
+        "layerdrop",
+    ],
+    NoEffect,
+    "training alone",
+);
+const EXECUTION: Group = group(
+    &[
+        "architectures",
+        "dtype",
+        "torch_dtype",
+        "use_bfloat16",
+        "transformers_version",
+        "torchscript",
+        "use_cache",
+        "cache_implementation",
+        "chunk_size_feed_forward",
+        "pretraining_tp",
+        "return_dict",
+        "return_dict_in_generate",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "tf_legacy_loss",
+        "attn_implementation",
+        "_attn_implementation",
+        "_attn_implementation_autoset",
+        "_commit_hash",
+        "unsloth_fixed",
+        "unsloth_version",
+    ],
+    NoEffect,
+    "how it is run, not what is computed; `--precision` says the arithmetic",
+);
+const GENERATION: Group = group(
+    &[
+        "tie_word_embeddings",
+        "tie_encoder_decoder",
+        "bos_token_id",
+        "sep_token_id",
+        "cls_token_id",
+        "mask_token_id",
+        "unk_token_id",
+        "decoder_start_token_id",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "prefix",
+        "max_length",
+        "min_length",
+        "do_sample",
+        "early_stopping",
+        "num_beams",
+        "num_beam_groups",
+        "diversity_penalty",
+        "temperature",
+        "top_k",
+        "top_p",
+        "typical_p",
+        "repetition_penalty",
+        "length_penalty",
+        "no_repeat_ngram_size",
+        "encoder_no_repeat_ngram_size",
+        "bad_words_ids",
+        "num_return_sequences",
+        "remove_invalid_values",
+        "exponential_decay_length_penalty",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+    ],
+    NoEffect,
+    "text generation alone: there is no language model's head",
+);
+const OTHER_MODEL: Group = group(
+    &["is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size"],
+    Only(&["false"]),
+    "another architecture",
+);
+const PRUNED: Group = group(&["pruned_heads"], Only(&["{}"]), "attention heads that are left out");
+const QUANTIZED: Group =
+    group(&["quantization_config", "compression_config"], Only(&[]), "weights that are packed in another way");
+const CODE: Group = group(&["auto_map"], Only(&["{}"]), "code of the model's own, which is never run");
+
+/// `config.json` of a BERT.
+pub(crate) const BERT_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a BERT",
+    groups: &[
+        NAMES,
+        SIZES,
+        group(&["type_vocab_size", "layer_norm_eps"], Honored, ""),
+        group(
+            &["hidden_act"],
+            Honored,
+            "`gelu`, `relu`, `tanh` and the names of the tanh form of GELU; others are refused",
+        ),
+        LABELS,
+        TOKENIZER_CLASS,
+        group(&["is_decoder"], Only(&["false"]), "causal attention"),
+        group(&["position_embedding_type"], Only(&["\"absolute\""]), "relative positions"),
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        group(&["pad_token_id", "eos_token_id"], NoEffect, "pairs are not padded"),
+        group(
+            &[
+                "directionality",
+                "pooler_fc_size",
+                "pooler_num_attention_heads",
+                "pooler_num_fc_layers",
+                "pooler_size_per_head",
+                "pooler_type",
+            ],
+            NoEffect,
+            "left over from the first BERT's files",
+        ),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `config.json` of a Llama.
+pub(crate) const LLAMA_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a Llama",
+    groups: &[
+        NAMES,
+        SIZES,
+        group(&["num_key_value_heads", "head_dim", "rms_norm_eps"], Honored, ""),
+        group(&["hidden_act"], Honored, "`silu` (or `swish`); others are refused"),
+        group(
+            &["attention_bias", "mlp_bias"],
+            Honored,
+            "biases are read where they are true, and left out with a warning where they are false",
+        ),
+        group(
+            &["rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings"],
+            Honored,
+            "`default`, `linear` and `llama3`; other kinds of scaling are refused",
+        ),
+        group(
+            &["pad_token_id", "eos_token_id"],
+            Honored,
+            "the last token that is not the padding token is scored; `eos_token_id` where no file names a padding token",
+        ),
+        LABELS,
+        TOKENIZER_CLASS,
+        group(&["is_causal"], Only(&["true"]), "attention to later tokens"),
+        group(&["partial_rotary_factor"], Only(&["1"]), "rotary positions on a part of each head"),
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        group(&["is_decoder"], NoEffect, "it is one in any case"),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `tokenizer_config.json`.
+pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
+    file: "tokenizer_config.json",
+    title: "`tokenizer_config.json`",
+    groups: &[
+        group(
+            &["tokenizer_class"],
+            Honored,
+            "BERT's classes, and Llama's unless the vocabulary is of bytes, build their own pipeline from the vocabulary and the \
+             keys below; for the generic classes `tokenizer.json` stands as it is; any other class gets a warning",
+        ),
+        group(
+            &["do_lower_case", "strip_accents", "tokenize_chinese_chars"],
+            Honored,
+            "with BERT's classes; without effect with others, as in the reference",
+        ),
+        group(
+            &["model_max_length"],
+            Honored,
+            "the longest pair, unless `lorank.json` or `--max-length` says another; never more than the model's positions",
+        ),
+        group(&["truncation_side"], Honored, "else that of `truncation` in `tokenizer.json`, else right"),
+        group(
+            &["model_input_names"],
+            Honored,
+            "without `token_type_ids`, all types are 0; where it is absent, BERT's classes make types and others do not",
+        ),
+        group(&["split_special_tokens"], Honored, "special tokens that stand in a text are encoded as text"),
+        group(
+            &[
+                "bos_token",
+                "eos_token",
+                "unk_token",
+                "sep_token",
+                "pad_token",
+                "cls_token",
+                "mask_token",
+                "additional_special_tokens",
+                "extra_special_tokens",
+                "model_specific_special_tokens",
+                "added_tokens_decoder",
+            ],
+            Honored,
+            "a token that `tokenizer.json` lacks is added; `pad_token`, then `eos_token`, is a Llama's padding token where \
+             `config.json` names none",
+        ),
+        group(
+            &["add_prefix_space", "legacy"],
+            Honored,
+            "with Llama's class, unless the vocabulary is of bytes; without effect with others, as in the reference",
+        ),
+        group(&["add_special_tokens"], Only(&[]), "the reference cannot read it"),
+        group(&["auto_map"], Only(&["{}"]), "code of the tokenizer's own, which is never run"),
+        group(&["init_inputs"], Only(&["[]"]), "arguments without names"),
+        group(
+            &["padding_side", "padding", "pad_to_multiple_of", "pad_token_type_id", "pad_to_max_length"],
+            NoEffect,
+            "pairs are not padded",
+        ),
+        group(
+            &["max_length", "stride", "truncation", "truncation_strategy"],
+            NoEffect,
+            "a call's own settings take their place; the longer text is cut first",
+        ),
+        group(
+            &[
+                "add_bos_token",
+                "add_eos_token",
+                "do_basic_tokenize",
+                "never_split",
+                "wordpieces_prefix",
+                "sp_model_kwargs",
+                "errors",
+                "trim_offsets",
+                "fix_mistral_regex",
+            ],
+            NoEffect,
+            "not read by the reference where there is a `tokenizer.json`",
+        ),
+        group(
+            &[
+                "chat_template",
+                "clean_up_tokenization_spaces",
+                "spaces_between_special_tokens",
+                "use_default_system_prompt",
+                "response_template",
+            ],
+            NoEffect,
+            "chats and decoding alone",
+        ),
+        group(
+            &[
+                "name_or_path",
+                "tokenizer_file",
+                "vocab_file",
+                "merges_file",
+                "special_tokens_map_file",
+                "processor_class",
+                "backend",
+                "use_fast",
+                "from_slow",
+                "is_local",
+                "local_files_only",
+                "transformers_version",
+                "_commit_hash",
+            ],
+            NoEffect,
+            "where it comes from",
+        ),
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `special_tokens_map.json`.
+pub(crate) const SPECIAL_TOKENS_MAP: KeyTable = KeyTable {
+    file: "special_tokens_map.json",
+    title: "`special_tokens_map.json`",
+    groups: &[group(
+        &[
+            "bos_token",
+            "eos_token",
+            "unk_token",
+            "sep_token",
+            "pad_token",
+            "cls_token",
+            "mask_token",
+            "additional_special_tokens",
+            "extra_special_tokens",
+        ],
+        Honored,
+        "in place of the same key of `tokenizer_config.json` where that has no `added_tokens_decoder`; else it is not read. \
+         So is `added_tokens.json`, which is a map from tokens to ids",
+    )],
+    unknown: Unknown::Warn,
+};
+
+/// `config_sentence_transformers.json`.
+pub(crate) const SENTENCE_TRANSFORMERS_CONFIG: KeyTable = KeyTable {
+    file: "config_sentence_transformers.json",
+    title: "`config_sentence_transformers.json`",
+    groups: &[
+        group(
+            &["model_type"],
+            Honored,
+            "`CrossEncoder`: the modules of `modules.json` must be one transformer in the folder itself, and \
+             `sentence_bert_config.json` is read; with another type, or without the file, both are without effect, as in the \
+             reference",
+        ),
+        group(&["default_prompt_name"], Only(&["\"\""]), "a prompt before each text"),
+        group(&["prompts"], NoEffect, "without `default_prompt_name` none is used"),
+        group(&["activation_fn"], NoEffect, "the activation behind the logit; scores are logits"),
+        group(
+            &["__version__", "similarity_fn_name", "truncate_dim", "keep_in_fp32_modules"],
+            NoEffect,
+            "embeddings, or how it is run",
+        ),
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `sentence_bert_config.json`.
+pub(crate) const SENTENCE_BERT_CONFIG: KeyTable = KeyTable {
+    file: "sentence_bert_config.json",
+    title: "`sentence_bert_config.json`",
+    groups: &[
+        group(&["max_seq_length"], Honored, "in place of `model_max_length`"),
+        group(&["do_lower_case"], Honored, "texts are set in lower case before all else"),
+        group(&["transformer_task"], Only(&["\"sequence-classification\""]), "another head"),
+        group(&["query_expansion"], Only(&["{}"]), "another model"),
+        group(
+            &[
+                "modality_config",
+                "module_output_name",
+                "message_format",
+                "processing_kwargs",
+                "unpad_inputs",
+                "query_length",
+                "document_length",
+                "tokenizer_args",
+                "model_args",
+                "config_args",
+            ],
+            NoEffect,
+            "for models that are no rerankers of text pairs",
+        ),
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `adapter_config.json`.
+pub(crate) const ADAPTER_CONFIG: KeyTable = KeyTable {
+    file: "adapter_config.json",
+    title: "`adapter_config.json`",
+    groups: &[
+        group(&["peft_type"], Honored, "`LORA`; others are refused"),
+        group(&["base_model_name_or_path"], Honored, "compared with the base model's name"),
+        group(&["r", "lora_alpha", "use_rslora"], Honored, "the rank and the scale"),
+        group(
+            &["rank_pattern", "alpha_pattern"],
+            Honored,
+            "a key that matches no module that the adapter changes is named in a warning",
+        ),
+        group(
+            &["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"],
+            Honored,
+            "linear layers, the head and the word embeddings, by PEFT's rules",
+        ),
+        group(&["modules_to_save"], Honored, "a module that is named must be in the file of weights"),
+        group(&["bias"], Honored, "`none`, `all` or `lora_only`"),
+        group(&["lora_bias"], Honored, "a bias in the update itself"),
+        group(&["fan_in_fan_out"], NoEffect, "PEFT itself sets it to false for linear layers, with a warning"),
+        group(
+            &["init_lora_weights"],
+            Honored,
+            "ways that rewrite the base model's weights (`pissa`, `olora`, `corda`, `loftq`, `lora_ga`) are refused",
+        ),
+        group(&["use_dora"], Only(&["false"]), "another arithmetic"),
+        group(&["use_qalora", "use_bdlora"], Only(&["false"]), "another arithmetic"),
+        group(
+            &[
+                "layer_replication",
+                "trainable_token_indices",
+                "target_parameters",
+                "alora_invocation_tokens",
+                "kasa_config",
+                "arrow_config",
+                "velora_config",
+                "monteclora_config",
+            ],
+            Only(&["[]", "{}"]),
+            "another arithmetic",
+        ),
+        group(
+            &["corda_config", "eva_config", "lora_ga_config", "loftq_config"],
+            NoEffect,
+            "how the weights began; `init_lora_weights` says whether the base model's were changed",
+        ),
+        group(&["megatron_config"], Only(&["{}"]), "layers of another library"),
+        group(
+            &[
+                "task_type",
+                "auto_mapping",
+                "revision",
+                "inference_mode",
+                "lora_dropout",
+                "megatron_core",
+                "peft_version",
+                "qalora_group_size",
+                "runtime_config",
+                "ensure_weight_tying",
+            ],
+            NoEffect,
+            "training, or where it comes from",
+        ),
+    ],
+    unknown: Unknown::Refuse,
+};

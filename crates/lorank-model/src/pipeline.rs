@@ -1,0 +1,165 @@
+//! Puts a tokenizer together from `tokenizer.json` and the settings beside it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+use tokenizers::normalizers::{Lowercase, Sequence};
+use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, Tokenizer, TruncationDirection};
+
+use crate::tokenizer_config::{PipelineKind, TokenizerSettings};
+
+/// A tokenizer, and which end of a text that is too long is cut off.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    /// It neither truncates nor pads: a pair has one length, the prompt's.
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) truncation: TruncationDirection,
+}
+
+/// The tokenizer that the bytes of `tokenizer.json` are with the given settings.
+pub(crate) fn build(bytes: &[u8], settings: &TokenizerSettings) -> tokenizers::Result<Pipeline> {
+    without_panic(|| {
+        check_merges(bytes)?;
+        let mut tokenizer = match &settings.pipeline {
+            PipelineKind::AsInFile => Tokenizer::from_bytes(bytes)?,
+            PipelineKind::Llama { .. } if is_of_bytes(bytes) => Tokenizer::from_bytes(bytes)?,
+            kind => rebuilt(bytes, kind)?,
+        };
+        add_tokens(&mut tokenizer, bytes, settings)?;
+        if let PipelineKind::Bert { cls, sep, .. } = &settings.pipeline {
+            let post_processor = bert_post_processor(&tokenizer, cls, sep)?;
+            tokenizer.with_post_processor(Some(post_processor));
+        }
+        if settings.lowercases {
+            let own = tokenizer.get_normalizer().cloned();
+            let all = [NormalizerWrapper::Lowercase(Lowercase)].into_iter().chain(own).collect();
+            tokenizer.with_normalizer(Some(Sequence::new(all)))?;
+        }
+        tokenizer.set_encode_special_tokens(settings.splits_special_tokens);
+        let in_file = tokenizer.get_truncation().map(|truncation| truncation.direction);
+        let truncation = settings.truncation.or(in_file).unwrap_or(TruncationDirection::Right);
+        tokenizer.with_padding(None).with_truncation(None)?;
+        Ok(Pipeline { tokenizer, truncation })
+    })
+}
+
+/// Makes a panic of the tokenizers library an error: it has panics for files that are damaged in some ways, and one file must
+/// not end a thread of the program. What a panic leaves half done is in the library's own caches, which it passes over then.
+pub(crate) fn without_panic<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let why = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+        Err(format!("the tokenizers library panicked: {why}").into())
+    })
+}
+
+/// A pipeline of a class's own over the vocabulary of the file, without any added token.
+fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
+    let mut file: Value = serde_json::from_slice(bytes)?;
+    let vocab = file["model"]["vocab"].take();
+    if !vocab.is_object() {
+        return Err("`tokenizer_class` asks for a vocabulary of tokens with ids, which `model` does not have".into());
+    }
+    file["added_tokens"] = json!([]);
+    match kind {
+        PipelineKind::Bert { lowercase, strip_accents, splits_chinese, unk, .. } => {
+            let found = file["model"]["type"].as_str().unwrap_or("WordPiece");
+            if found != "WordPiece" {
+                return Err(format!("`tokenizer_class` asks for the model `WordPiece`, but it is `{found}`").into());
+            }
+            file["model"] = json!({"type": "WordPiece", "vocab": vocab, "unk_token": unk,
+                "continuing_subword_prefix": "##", "max_input_chars_per_word": 100});
+            file["normalizer"] = json!({"type": "BertNormalizer", "clean_text": true, "lowercase": lowercase,
+                "handle_chinese_chars": splits_chinese, "strip_accents": strip_accents});
+            file["pre_tokenizer"] = json!({"type": "BertPreTokenizer"});
+            file["post_processor"] = Value::Null;
+        }
+        PipelineKind::Llama { prepend_scheme } => {
+            let merges = file["model"]["merges"].take();
+            file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": null,
+                "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true,
+                "ignore_merges": false});
+            file["normalizer"] = Value::Null;
+            file["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "\u{2581}",
+                "prepend_scheme": prepend_scheme, "split": false});
+        }
+        PipelineKind::AsInFile => {}
+    }
+    Tokenizer::from_bytes(serde_json::to_vec(&file)?)
+}
+
+/// Whether the file speaks of bytes (GPT-2's way): the reference looks for the word, and leaves such a file as it is.
+fn is_of_bytes(bytes: &[u8]) -> bool {
+    const WORD: &[u8] = b"\"ByteLevel\"";
+    bytes.windows(WORD.len()).any(|window| window == WORD)
+}
+
+/// Adds the tokens that the settings name; those that are there already keep their ids.
+fn add_tokens(tokenizer: &mut Tokenizer, bytes: &[u8], settings: &TokenizerSettings) -> tokenizers::Result<()> {
+    #[derive(Deserialize)]
+    struct File {
+        added_tokens: Option<Vec<AddedToken>>,
+    }
+    let is_rebuilt = tokenizer.get_added_tokens_decoder().is_empty();
+    if is_rebuilt && settings.added_tokens.is_none() {
+        let file: File = serde_json::from_slice(bytes)?;
+        tokenizer.add_tokens(file.added_tokens.unwrap_or_default())?;
+    }
+    tokenizer.add_tokens(settings.added_tokens.clone().unwrap_or_default())?;
+    let known = tokenizer.get_added_tokens_decoder();
+    let is_new = |token: &AddedToken| known.values().all(|known| known.content != token.content);
+    tokenizer.add_tokens(settings.special_tokens.iter().filter(|token| is_new(token)).cloned())?;
+    Ok(())
+}
+
+/// `[CLS] query [SEP] document [SEP]`, the tokens of the document being of type 1.
+fn bert_post_processor(tokenizer: &Tokenizer, cls: &str, sep: &str) -> tokenizers::Result<PostProcessorWrapper> {
+    let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| format!("the vocabulary has no `{token}`"));
+    let special = |token: &str, type_id: u8| json!({"SpecialToken": {"id": token, "type_id": type_id}});
+    let text = |name: &str, type_id: u8| json!({"Sequence": {"id": name, "type_id": type_id}});
+    let single = [special(cls, 0), text("A", 0), special(sep, 0)];
+    let pair = [&single[..], &[text("B", 1), special(sep, 1)]].concat();
+    let mut tokens = serde_json::Map::new();
+    for token in [cls, sep] {
+        tokens.insert(token.to_owned(), json!({"id": token, "ids": [id(token)?], "tokens": [token]}));
+    }
+    let template = json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens});
+    Ok(serde_json::from_value(template)?)
+}
+
+/// Refuses merges that a prefix of continuing subwords does not fit. For each merge the tokenizers library cuts as many bytes as the
+/// prefix has from the second token and takes the rest as text without looking (0.23, `BpeBuilder::build`), so a cut within a
+/// character would make a string that is not UTF-8.
+fn check_merges(bytes: &[u8]) -> tokenizers::Result<()> {
+    #[derive(Deserialize)]
+    struct File {
+        model: Option<Model>,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        continuing_subword_prefix: Option<String>,
+        merges: Option<Vec<Merge>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Merge {
+        Tuple(IgnoredAny, String),
+        /// Both tokens with a space between.
+        Line(String),
+    }
+    let File { model: Some(Model { continuing_subword_prefix: Some(prefix), merges }) } =
+        serde_json::from_slice(bytes)?
+    else {
+        return Ok(());
+    };
+    let fits = |merge: &Merge| match merge {
+        Merge::Tuple(_, second) => second.is_char_boundary(prefix.len()),
+        Merge::Line(line) => line.split(' ').nth(1).is_some_and(|second| second.is_char_boundary(prefix.len())),
+    };
+    match merges.iter().flatten().all(fits) {
+        true => Ok(()),
+        false => Err(format!("`merges` has a token without the prefix `{prefix}` of continuing subwords").into()),
+    }
+}

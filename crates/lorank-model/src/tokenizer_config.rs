@@ -1,0 +1,381 @@
+//! What the files beside `tokenizer.json` say of a tokenizer, as `AutoTokenizer.from_pretrained` and `CrossEncoder` read them.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokenizers::{AddedToken, TruncationDirection};
+
+use crate::ModelError;
+use crate::files::Files;
+use crate::keys::{
+    self, KeyTable, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG,
+};
+
+const TOKENIZER_FILE: &str = TOKENIZER_CONFIG.file;
+const TOKENS_MAP_FILE: &str = SPECIAL_TOKENS_MAP.file;
+const ADDED_TOKENS_FILE: &str = "added_tokens.json";
+const MODULES_FILE: &str = "modules.json";
+
+/// The files that say how texts become tokens, beside `tokenizer.json`. Any of them may be absent.
+pub(crate) const FILES: [&str; 6] = [
+    TOKENIZER_FILE,
+    TOKENS_MAP_FILE,
+    ADDED_TOKENS_FILE,
+    MODULES_FILE,
+    SENTENCE_TRANSFORMERS_CONFIG.file,
+    SENTENCE_BERT_CONFIG.file,
+];
+
+/// The classes that are BERT's tokenizer or differ from it in nothing that is used here.
+const BERT_CLASSES: [&str; 8] = [
+    "BertTokenizer",
+    "ConvBertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MobileBertTokenizer",
+    "SqueezeBertTokenizer",
+];
+
+/// The classes that take `tokenizer.json` as it is.
+const GENERIC_CLASSES: [&str; 3] = ["PreTrainedTokenizer", "TokenizersBackend", "PythonBackend"];
+
+/// The longest text that is a token. Longer ones are refused: each is searched for in every text.
+const TOKEN_BYTES_MAX: usize = 1 << 10;
+
+/// How a tokenizer is put together and used, as its files say.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TokenizerSettings {
+    pub(crate) pipeline: PipelineKind,
+    /// Tokens that are looked for in texts before all else, in the order of their ids. `None`: those of `tokenizer.json` alone.
+    pub(crate) added_tokens: Option<Vec<AddedToken>>,
+    /// More such tokens, by the order in which they get ids where they have none.
+    pub(crate) special_tokens: Vec<AddedToken>,
+    /// Which end of a text that is too long is cut off; `None` leaves that to `tokenizer.json`.
+    pub(crate) truncation: Option<TruncationDirection>,
+    /// Whether the model is told which of the two texts a token belongs to; otherwise all types are 0.
+    pub(crate) has_type_ids: bool,
+    /// Whether special tokens that stand in a text are encoded as text.
+    pub(crate) splits_special_tokens: bool,
+    /// Whether texts are set in lower case before the tokenizer's own normalization.
+    pub(crate) lowercases: bool,
+    /// The longest pair, in tokens.
+    pub(crate) max_length: Option<usize>,
+    /// The padding token, and the token that ends a text.
+    pub(crate) pad_token: Option<String>,
+    pub(crate) eos_token: Option<String>,
+}
+
+/// What makes tokens of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum PipelineKind {
+    /// What `tokenizer.json` says.
+    AsInFile,
+    /// BERT's own over the vocabulary of `tokenizer.json`.
+    Bert { lowercase: bool, strip_accents: Option<bool>, splits_chinese: bool, unk: String, cls: String, sep: String },
+    /// Llama's own over the vocabulary and the merges of `tokenizer.json`, unless that is of bytes.
+    Llama { prepend_scheme: &'static str },
+}
+
+impl TokenizerSettings {
+    /// Reads the files beside `tokenizer.json`.
+    ///
+    /// `model_type` and `default_class` are what the model's `config.json` says.
+    pub(crate) fn read(files: &Files, model_type: &str, default_class: Option<&str>) -> Result<Self, ModelError> {
+        let mut config =
+            Fields::read(files, &TOKENIZER_CONFIG)?.unwrap_or_else(|| Fields::none(files, &TOKENIZER_CONFIG));
+        let encoder = CrossEncoderFiles::read(files)?;
+        let class = config.text("tokenizer_class")?.or(default_class.map(str::to_owned));
+        let added_tokens = config.added_tokens_decoder()?;
+        let has_decoder = added_tokens.is_some();
+        if !has_decoder && let Some(map) = Fields::read(files, &SPECIAL_TOKENS_MAP)? {
+            config.json.extend(map.json);
+        }
+        let added_tokens = if has_decoder { added_tokens } else { legacy_added_tokens(files)? };
+        let names = |fields: &Fields<'_>, key| Ok::<_, ModelError>(fields.token(key)?.map(|token| token.content));
+        let (pad_token, eos_token) = (names(&config, "pad_token")?, names(&config, "eos_token")?);
+        let pipeline = config.pipeline(class.as_deref(), model_type)?;
+        let is_bert = matches!(pipeline, PipelineKind::Bert { .. });
+        Ok(Self {
+            pipeline,
+            special_tokens: config.special_tokens(is_bert)?,
+            truncation: config.truncation()?,
+            has_type_ids: config.has_type_ids(is_bert)?,
+            splits_special_tokens: config.flag("split_special_tokens")?.unwrap_or(false),
+            lowercases: encoder.lowercases,
+            max_length: encoder
+                .max_length
+                .map_or_else(|| config.max_length("model_max_length"), |length| Ok(Some(length)))?,
+            added_tokens,
+            pad_token,
+            eos_token,
+        })
+    }
+}
+
+/// The fields of one JSON file.
+struct Fields<'a> {
+    files: &'a Files,
+    table: &'static KeyTable,
+    json: Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a file, if it is there, with those refused that are not supported.
+    fn read(files: &'a Files, table: &'static KeyTable) -> Result<Option<Self>, ModelError> {
+        let Some(mut json) = files.read_json::<Map<String, Value>>(table.file)? else { return Ok(None) };
+        // A model may name special tokens of its own, which are found in texts like all others.
+        let is_known = |(key, value): &(&String, &Value)| !is_own_token(key, value);
+        let known: Map<String, Value> =
+            json.iter().filter(is_known).map(|(key, value)| (key.clone(), value.clone())).collect();
+        table.check(files.name(), &known)?;
+        json.retain(|_, value| !value.is_null());
+        Ok(Some(Self { files, table, json }))
+    }
+
+    fn none(files: &'a Files, table: &'static KeyTable) -> Self {
+        Self { files, table, json: Map::new() }
+    }
+
+    fn refuse(&self, key: &str, expected: &str) -> ModelError {
+        ModelError::Unsupported {
+            folder: self.files.name().into(),
+            file: self.table.file,
+            what: keys::describe(key, &self.json[key]),
+            hint: format!("; {expected}"),
+        }
+    }
+
+    fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
+        let Some(value) = self.json.get(key) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.refuse(key, "true or false was expected"))
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>, ModelError> {
+        let Some(value) = self.json.get(key) else { return Ok(None) };
+        value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| self.refuse(key, "a text was expected"))
+    }
+
+    /// A length in tokens. Python writes "no limit" as a number of 31 digits.
+    fn max_length(&self, key: &str) -> Result<Option<usize>, ModelError> {
+        let Some(value) = self.json.get(key) else { return Ok(None) };
+        match value.as_f64() {
+            Some(length) if length >= 1.0 => Ok(Some(length as usize)),
+            _ => Err(self.refuse(key, "a number of tokens above zero was expected")),
+        }
+    }
+
+    fn token(&self, key: &str) -> Result<Option<AddedToken>, ModelError> {
+        let Some(value) = self.json.get(key) else { return Ok(None) };
+        read_token(value, true)
+            .map(Some)
+            .ok_or_else(|| self.refuse(key, "a token was expected: a text, or an object with its `content`"))
+    }
+
+    fn truncation(&self) -> Result<Option<TruncationDirection>, ModelError> {
+        match self.text("truncation_side")?.as_deref() {
+            None => Ok(None),
+            Some("left") => Ok(Some(TruncationDirection::Left)),
+            Some("right") => Ok(Some(TruncationDirection::Right)),
+            Some(_) => Err(self.refuse("truncation_side", "`left` or `right` was expected")),
+        }
+    }
+
+    /// The generic classes make no types unless they are asked to.
+    fn has_type_ids(&self, default: bool) -> Result<bool, ModelError> {
+        let Some(names) = self.json.get("model_input_names") else { return Ok(default) };
+        let names = names.as_array().ok_or_else(|| self.refuse("model_input_names", "a list of names was expected"))?;
+        Ok(names.iter().any(|name| name == "token_type_ids"))
+    }
+
+    fn pipeline(&self, class: Option<&str>, model_type: &str) -> Result<PipelineKind, ModelError> {
+        let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
+        let is_bert = class.map_or(model_type == "bert", |class| BERT_CLASSES.contains(&class));
+        let flag = |key, default| Ok::<_, ModelError>(self.flag(key)?.unwrap_or(default));
+        let token = |key, default: &str| {
+            Ok::<_, ModelError>(self.token(key)?.map_or_else(|| default.to_owned(), |token| token.content))
+        };
+        match class {
+            _ if is_bert => Ok(PipelineKind::Bert {
+                lowercase: flag("do_lower_case", true)?,
+                strip_accents: self.flag("strip_accents")?,
+                splits_chinese: flag("tokenize_chinese_chars", true)?,
+                unk: token("unk_token", "[UNK]")?,
+                cls: token("cls_token", "[CLS]")?,
+                sep: token("sep_token", "[SEP]")?,
+            }),
+            Some("LlamaTokenizer") => {
+                let prepend_scheme = match (flag("add_prefix_space", true)?, flag("legacy", false)?) {
+                    (false, _) => "never",
+                    (true, true) => "always",
+                    (true, false) => "first",
+                };
+                Ok(PipelineKind::Llama { prepend_scheme })
+            }
+            Some(class) if !GENERIC_CLASSES.contains(&class) => {
+                let folder = self.files.name();
+                tracing::warn!(
+                    "`{TOKENIZER_FILE}` of `{folder}` names the `tokenizer_class` `{class}`, which may build another \
+                     tokenizer in Python; here `tokenizer.json` is taken as it is"
+                );
+                Ok(PipelineKind::AsInFile)
+            }
+            _ => Ok(PipelineKind::AsInFile),
+        }
+    }
+
+    /// `added_tokens_decoder`, by ids.
+    fn added_tokens_decoder(&self) -> Result<Option<Vec<AddedToken>>, ModelError> {
+        const KEY: &str = "added_tokens_decoder";
+        let Some(value) = self.json.get(KEY) else { return Ok(None) };
+        let refused = || self.refuse(KEY, "an object from ids to tokens was expected");
+        let mut tokens = Vec::new();
+        for (id, token) in value.as_object().ok_or_else(refused)? {
+            tokens.push((id.parse::<u32>().map_err(|_| refused())?, read_token(token, false).ok_or_else(refused)?));
+        }
+        tokens.sort_by_key(|(id, _)| *id);
+        Ok(Some(tokens.into_iter().map(|(_, token)| token).collect()))
+    }
+
+    /// The tokens that have a role, or are listed as special. BERT's classes have a token for each of their roles in any case.
+    fn special_tokens(&self, is_bert: bool) -> Result<Vec<AddedToken>, ModelError> {
+        const OF_BERT: [(&str, &str); 5] = [
+            ("unk_token", "[UNK]"),
+            ("sep_token", "[SEP]"),
+            ("pad_token", "[PAD]"),
+            ("cls_token", "[CLS]"),
+            ("mask_token", "[MASK]"),
+        ];
+        const ROLES: [&str; 7] =
+            ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+        let own = self.json.iter().filter(|(key, value)| is_own_token(key, value)).map(|(key, _)| key.as_str());
+        let mut tokens = Vec::new();
+        for key in ROLES.into_iter().chain(own) {
+            let default = OF_BERT.iter().find(|(role, _)| is_bert && *role == key);
+            let default = default.map(|(_, token)| AddedToken::from(*token, true));
+            tokens.extend(self.token(key)?.or(default));
+        }
+        for key in ["model_specific_special_tokens", "extra_special_tokens", "additional_special_tokens"] {
+            let listed: Vec<&Value> = match self.json.get(key) {
+                None => continue,
+                Some(Value::Array(listed)) => listed.iter().collect(),
+                Some(Value::Object(named)) => named.values().collect(),
+                Some(_) => return Err(self.refuse(key, "a list of tokens was expected")),
+            };
+            let refused = || self.refuse(key, "a list of tokens was expected");
+            for token in listed {
+                tokens.push(read_token(token, true).ok_or_else(refused)?);
+            }
+        }
+        Ok(tokens)
+    }
+}
+
+/// Whether a key names a special token of a model's own, such as `image_token`.
+fn is_own_token(key: &str, value: &Value) -> bool {
+    const KNOWN: [&str; 9] = [
+        "bos_token",
+        "eos_token",
+        "unk_token",
+        "sep_token",
+        "pad_token",
+        "cls_token",
+        "mask_token",
+        "add_bos_token",
+        "add_eos_token",
+    ];
+    let is_token = value.is_string() || value.get("content").is_some();
+    is_token && key.ends_with("_token") && !KNOWN.contains(&key)
+}
+
+/// A token, as a text or with its properties. Special ones are found in a text before it is normalized.
+fn read_token(value: &Value, is_special: bool) -> Option<AddedToken> {
+    #[derive(Deserialize)]
+    struct Properties {
+        content: String,
+        #[serde(default)]
+        single_word: bool,
+        #[serde(default)]
+        lstrip: bool,
+        #[serde(default)]
+        rstrip: bool,
+        normalized: Option<bool>,
+        special: Option<bool>,
+    }
+    let token = match value {
+        Value::String(text) => AddedToken::from(text.as_str(), is_special),
+        _ => {
+            let token = Properties::deserialize(value).ok()?;
+            let special = is_special || token.special.unwrap_or(false);
+            let plain = AddedToken::from(token.content, special);
+            let normalized = token.normalized.unwrap_or(!special);
+            plain.single_word(token.single_word).lstrip(token.lstrip).rstrip(token.rstrip).normalized(normalized)
+        }
+    };
+    Some(token).filter(|token| token.content.len() <= TOKEN_BYTES_MAX)
+}
+
+/// The tokens of `added_tokens.json`, by ids: what older tokenizers added to a vocabulary.
+fn legacy_added_tokens(files: &Files) -> Result<Option<Vec<AddedToken>>, ModelError> {
+    let Some(ids) = files.read_json::<Map<String, Value>>(ADDED_TOKENS_FILE)? else { return Ok(None) };
+    let mut tokens = Vec::new();
+    for (token, id) in &ids {
+        let id = id.as_u64().filter(|_| token.len() <= TOKEN_BYTES_MAX).ok_or_else(|| ModelError::Unsupported {
+            folder: files.name().into(),
+            file: ADDED_TOKENS_FILE,
+            what: keys::describe(token, id),
+            hint: "; a token with its id was expected".into(),
+        })?;
+        tokens.push((id, AddedToken::from(token.as_str(), false)));
+    }
+    tokens.sort_by_key(|(id, _)| *id);
+    Ok(Some(tokens.into_iter().map(|(_, token)| token).collect()))
+}
+
+/// What sentence-transformers' files say of a `CrossEncoder`.
+#[derive(Default)]
+struct CrossEncoderFiles {
+    max_length: Option<usize>,
+    lowercases: bool,
+}
+
+impl CrossEncoderFiles {
+    /// The files are read where they describe a cross-encoder. Those of an embedding model are not of this one's concern: the
+    /// reference converts such a folder and leaves them aside too.
+    fn read(files: &Files) -> Result<Self, ModelError> {
+        let Some(config) = Fields::read(files, &SENTENCE_TRANSFORMERS_CONFIG)? else { return Ok(Self::default()) };
+        if config.text("model_type")?.as_deref() != Some("CrossEncoder") {
+            return Ok(Self::default());
+        }
+        let Some(modules) = files.read_json::<Vec<Map<String, Value>>>(MODULES_FILE)? else {
+            return Ok(Self::default());
+        };
+        check_modules(files, &modules)?;
+        let Some(config) = Fields::read(files, &SENTENCE_BERT_CONFIG)? else { return Ok(Self::default()) };
+        Ok(Self {
+            max_length: config.max_length("max_seq_length")?,
+            lowercases: config.flag("do_lower_case")?.unwrap_or(false),
+        })
+    }
+}
+
+/// A cross-encoder of one transformer, whose files are in the folder itself.
+fn check_modules(files: &Files, modules: &[Map<String, Value>]) -> Result<(), ModelError> {
+    let refused = |what: String| ModelError::Unsupported {
+        folder: files.name().into(),
+        file: MODULES_FILE,
+        what,
+        hint: "; a single `Transformer` in the folder itself is".into(),
+    };
+    for module in modules {
+        let text = |key| module.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (kind, path) = (text("type"), text("path"));
+        if kind.rsplit('.').next() != Some("Transformer") {
+            return Err(refused(keys::describe("type", &kind.into())));
+        }
+        if !path.is_empty() && path != "." {
+            return Err(refused(keys::describe("path", &path.into())));
+        }
+    }
+    if modules.len() == 1 { Ok(()) } else { Err(refused(format!("{} modules", modules.len()))) }
+}
