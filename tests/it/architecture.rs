@@ -223,7 +223,7 @@ fn an_embedder_compiles_no_server_no_command_line_no_database_and_no_starter() {
 fn core_has_plain_values_only() {
     let core = &packages()["lorank-core"];
     let normal: Vec<_> = core.dependencies.iter().filter(|(_, kind)| *kind == Kind::Normal).collect();
-    let expected = ["strsim", "thiserror"].map(|name| (name.to_owned(), Kind::Normal));
+    let expected = ["strsim", "thiserror", "time"].map(|name| (name.to_owned(), Kind::Normal));
     assert_eq!(normal, expected.each_ref(), "no serialisation, no IO, no async in lorank-core");
 }
 

@@ -147,6 +147,7 @@ fn what_cannot_be_is_refused_by_name() {
         (&["x", "--match-all"][..], 2, "cannot be used with"),
         (&[], 2, "required"),
         (&["x", "--sort", "year", "--blend", "0.5"], 2, "--blend cannot be used with --sort"),
+        (&["x", "--sort", "year", "--adapter", "none"], 2, "--adapter cannot be used with --sort"),
         (&["--match-all", "--min-rerank-score", "1"], 2, "--min-rerank-score cannot be used with --match-all"),
         (&["x", "--no-rerank", "--sort", "yeer"], 1, "yeer"),
         (&["x", "--no-rerank", "--facet", "year=1990"], 2, "is not a facet"),

@@ -62,7 +62,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args, is_quiet),
             Command::Index(args) => index::run(args, is_quiet),
             Command::Delete(args) => delete::run(args),
-            Command::Search(args) => search::run(args, is_quiet),
+            Command::Search(args) => search::run(args, innermost(matches), is_quiet),
             Command::Compare(args) => compare::run(args, is_quiet),
             Command::Rerank(args) => rerank::run(args, is_quiet),
             Command::Score(args) => score::run(args, is_quiet),

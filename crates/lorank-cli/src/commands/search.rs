@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, ValueEnum};
 use lorank_core::{
     AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Fuzzy, Hit, ModelVersion, Query, QuerySyntax,
     RankedBy, Reranker, Score, ScoreOrigin, SortKey,
@@ -139,9 +140,11 @@ impl From<SyntaxArg> for QuerySyntax {
     }
 }
 
-pub(crate) fn run(args: &SearchArgs, is_quiet: bool) -> anyhow::Result<()> {
+/// `matches` are those of this command.
+pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> anyhow::Result<()> {
     let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
-    args.check_order()?;
+    // A variable of the environment is for all commands; a flag is meant for this one.
+    args.check_order(matches.value_source("adapter") == Some(ValueSource::CommandLine))?;
     let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if !args.reranks() {
         (Arc::new(NoReranker), None)
     } else {
@@ -205,13 +208,17 @@ impl SearchArgs {
     }
 
     /// Refuses what only a model's order could honour where there is none.
-    fn check_order(&self) -> Result<(), WrongUsage> {
+    fn check_order(&self, names_adapter: bool) -> Result<(), WrongUsage> {
         let why = match (self.sort.is_empty(), self.match_all) {
             (false, _) => "--sort",
             (true, true) => "--match-all",
             (true, false) => return Ok(()),
         };
-        let given = [("--blend", self.blend_weight.is_some()), ("--min-rerank-score", self.min_rerank_score.is_some())];
+        let given = [
+            ("--adapter", names_adapter),
+            ("--blend", self.blend_weight.is_some()),
+            ("--min-rerank-score", self.min_rerank_score.is_some()),
+        ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((flag, _)) => {
                 Err(WrongUsage(format!("{flag} cannot be used with {why}: such an answer is not reranked")))

@@ -1,8 +1,6 @@
 //! What an expression reads of a candidate.
 
-use lorank_core::{Candidate, Fields, Score, Value};
-use time::format_description::well_known::{Iso8601, Rfc3339};
-use time::{Date, OffsetDateTime, Time};
+use lorank_core::{Candidate, Fields, Score, Value, nanos_since_1970};
 
 use super::name::Name;
 
@@ -52,17 +50,14 @@ fn number(value: &Value) -> Option<f64> {
         Value::Integer(number) => Some(*number as f64),
         Value::Unsigned(number) => Some(*number as f64),
         Value::Float(number) => Some(*number),
-        Value::Text(text) => seconds_since_1970(text),
+        Value::Text(text) => nanos_since_1970(text).map(seconds),
         Value::List(values) => values.iter().find_map(number),
         _ => None,
     }
 }
 
-/// The point in time that a text names in RFC 3339 form; of a day, its beginning in UTC.
-fn seconds_since_1970(text: &str) -> Option<f64> {
-    let moment = match text.len() {
-        10 => OffsetDateTime::new_utc(Date::parse(text, &Iso8601::DATE).ok()?, Time::MIDNIGHT),
-        _ => OffsetDateTime::parse(text, &Rfc3339).ok()?,
-    };
-    Some(moment.unix_timestamp_nanos() as f64 / 1e9)
+/// Seconds from nanoseconds, the whole ones exact.
+fn seconds(nanos: i128) -> f64 {
+    const NANOS_PER_SECOND: i128 = 1_000_000_000;
+    nanos.div_euclid(NANOS_PER_SECOND) as f64 + nanos.rem_euclid(NANOS_PER_SECOND) as f64 / NANOS_PER_SECOND as f64
 }
