@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
@@ -21,9 +22,16 @@ use crate::body_budget::BodyShare;
 use crate::encoding::decoded;
 use crate::{HttpConfig, LiveConfig};
 
+/// How much is read of a body that is refused. A client that is still sending when its connection is closed may never see the
+/// answer.
+const DISCARDED_BYTES_MAX: usize = 32 << 20;
+
 /// A layer that holds a request's body to the limits as they are when it comes.
 pub(crate) async fn limit_body(State(live): State<LiveConfig>, mut request: Request, next: Next) -> Response {
     let config = live.current();
+    // Of what is sent, before it is decoded.
+    let length = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
+    let expects_word = request.headers().contains_key(header::EXPECT);
     request = decoded(request, config.body_bytes_max);
     DefaultBodyLimit::max(config.body_bytes_max).apply(&mut request);
     if request.body().is_end_stream() {
@@ -31,7 +39,9 @@ pub(crate) async fn limit_body(State(live): State<LiveConfig>, mut request: Requ
     }
     // Held until there is an answer: what was parsed from the body lives as long as its handler.
     let share = Arc::new(BodyShare::new(live.body_budget().clone(), HttpConfig::BODY_BYTES_FREE));
-    let request = request.map(|body| Body::new(LimitedBody::new(body, share.clone(), &config)));
+    let discards = !expects_word && length <= DISCARDED_BYTES_MAX;
+    let limited = |body| Body::new(LimitedBody::new(body, length, discards, share.clone(), &config));
+    let request = request.map(limited);
     let response = next.run(request).await;
     drop(share);
     response
@@ -71,8 +81,10 @@ impl BodyLimitPassed {
 /// A body that fails once it passes a limit.
 struct LimitedBody {
     inner: Body,
-    /// The limit that the announced length passes: nothing is read then, and a client that waits for `100 Continue` sends nothing.
+    /// The limit that the body or its announced length passes.
     refused: Option<BodyLimitPassed>,
+    /// How much may still be read once it is refused: nothing where the client waits for `100 Continue`, and so sends nothing.
+    n_discarded_max: usize,
     share: Arc<BodyShare>,
     bytes_max: usize,
     timer: Pin<Box<Sleep>>,
@@ -80,15 +92,15 @@ struct LimitedBody {
 }
 
 impl LimitedBody {
-    fn new(inner: Body, share: Arc<BodyShare>, config: &HttpConfig) -> Self {
+    fn new(inner: Body, length: usize, discards: bool, share: Arc<BodyShare>, config: &HttpConfig) -> Self {
         let (bytes_max, limit) = (config.bodies_bytes_max, config.body_read);
-        let length = usize::try_from(inner.size_hint().lower()).unwrap_or(usize::MAX);
+        let n_discarded_max = if discards { DISCARDED_BYTES_MAX } else { 0 };
         let refused = if length > config.body_bytes_max {
             Some(BodyLimitPassed::Length { bytes_max: config.body_bytes_max })
         } else {
             (!share.has_room(length, bytes_max)).then_some(BodyLimitPassed::Budget { bytes_max })
         };
-        Self { inner, refused, share, bytes_max, timer: Box::pin(sleep(limit)), limit }
+        Self { inner, refused, n_discarded_max, share, bytes_max, timer: Box::pin(sleep(limit)), limit }
     }
 }
 
@@ -98,18 +110,26 @@ impl HttpBody for LimitedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let failed = |passed: BodyLimitPassed| Poll::Ready(Some(Err(axum::Error::new(passed))));
-        if let Some(passed) = self.refused {
-            return failed(passed);
-        }
-        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
-            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-            if data.is_some_and(|data| !self.share.take(data.len(), self.bytes_max)) {
-                return failed(BodyLimitPassed::Budget { bytes_max: self.bytes_max });
+        loop {
+            if let Some(passed) = self.refused.filter(|_| self.n_discarded_max == 0) {
+                return failed(passed);
             }
-            return Poll::Ready(frame);
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+                ready!(self.timer.as_mut().poll(cx));
+                return failed(self.refused.unwrap_or(BodyLimitPassed::Time { limit: self.limit }));
+            };
+            let n_bytes = match &frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                _ => return self.refused.map_or(Poll::Ready(frame), failed),
+            };
+            if self.refused.is_some() {
+                self.n_discarded_max = self.n_discarded_max.saturating_sub(n_bytes);
+            } else if self.share.take(n_bytes, self.bytes_max) {
+                return Poll::Ready(frame);
+            } else {
+                self.refused = Some(BodyLimitPassed::Budget { bytes_max: self.bytes_max });
+            }
         }
-        ready!(self.timer.as_mut().poll(cx));
-        failed(BodyLimitPassed::Time { limit: self.limit })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -222,6 +222,24 @@ async fn every_request_that_has_arrived_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sends_a_body_that_is_refused_gets_the_answer() {
+    let running = Running::start(HttpConfig { body_bytes_max: 1_000, ..patient() }).await;
+    for path in ["/v1/search", "/rerank", "/v1/events"] {
+        let mut client = running.connect();
+        let length = 16 << 20;
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close");
+        let client = tokio::task::spawn_blocking(move || {
+            client.send(&format!("{head}\r\ncontent-length: {length}\r\n\r\n"));
+            client.send(&" ".repeat(length));
+            client
+        });
+        let answer = client.await.unwrap().rest().await;
+        assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_the_word_to_go_on_is_answered_by_the_length() {
     let running = Running::start(HttpConfig { body_bytes_max: 1_000, bulk_bytes_max: 1_000, ..patient() }).await;
     let status = async |path: &str, content_type: &str, length: u64| {
