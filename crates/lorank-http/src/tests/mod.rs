@@ -81,7 +81,7 @@ async fn an_answer_has_the_promised_keys_in_order() {
             r#""fields":{{"year":2002}},"snippet":"<b>text</b> of document 2"}},"#,
             r#"{{"id":"d1","rank":2,"rerank_score":-0.25,"first_stage_score":3.0,"first_stage_rank":1,"#,
             r#""fields":{{"year":2001}},"snippet":"<b>text</b> of document 1"}}],"#,
-            r#""reranked":true,"rank_by":null,"fallback":null,"adapter":{{"id":"qa","digest":"{}"}},"base_model":"toy","#,
+            r#""reranked":true,"rank_by":null,"fallback":null,"warnings":[],"adapter":{{"id":"qa","digest":"{}"}},"base_model":"toy","#,
             r#""experiment":null,"total_hits":2,"total_hits_relation":"gte","facets":null,"n_candidates":2,"#,
             r#""n_left_out":null,"depth":2,"cache":{{"hits":0,"misses":2}},"timings_millis":"#,
         ),
@@ -310,7 +310,7 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         ),
         (get("/v1/search?q=a&blend_weight=NaN"), (422, "invalid_value", Some("blend_weight"), "\"NaN\"")),
         (post(r#"{"query": "a", "syntax": "sql"}"#), (422, "invalid_value", Some("syntax"), "`plain` or `advanced`")),
-        (post(r#"{"query": "a", "fuzzy": "much"}"#), (422, "invalid_value", Some("fuzzy"), "`off`, `auto`, `on`")),
+        (post(r#"{"query": "a", "fuzzy": "much"}"#), (422, "invalid_value", Some("fuzzy"), "`off`, `auto` or `on`")),
         (post(r#"{"query": "a", "fields": ["a", 1]}"#), (422, "invalid_value", Some("fields[1]"), "a string")),
         (post(r#"{"query": "a", "adapter": "../qa"}"#), (422, "invalid_value", Some("adapter"), "not an adapter id")),
         (
