@@ -37,7 +37,7 @@ fn a_garbage_line_is_named_and_the_others_are_there() {
     let server = Server::start(&lorank, &LISTEN);
     let answer = bulk(
         &server,
-        "{\"id\": 1, \"text\": \"A light bulb.\", \"year\": 1879}\n\n garbage\n{\"title\": \"no id\"}\n{\"id\": 2, \"text\": \"A tulip bulb.\"}",
+        "{\"id\": 1, \"text\": \"A light bulb.\", \"year\": 1879}\n\n garbage\n{\"id\": null, \"title\": \"no id\"}\n{\"id\": 2, \"text\": \"A tulip bulb.\"}",
     );
     assert_eq!(
         answer["lines"],
@@ -46,7 +46,7 @@ fn a_garbage_line_is_named_and_the_others_are_there() {
             {"line": 3, "id": null, "outcome": "refused",
              "error": {"kind": "malformed_request", "message": "not valid JSON at column 2: expected value"}},
             {"line": 4, "id": null, "outcome": "refused",
-             "error": {"kind": "invalid_value", "message": "no id: the field `id` is missing"}},
+             "error": {"kind": "invalid_value", "message": "the id in the field `id` is null, where an id is a text or an integer"}},
             {"line": 5, "id": "2", "outcome": "added", "error": null},
         ])
     );

@@ -61,19 +61,20 @@ fn deleted_documents_are_gone() {
 #[test]
 fn a_bad_line_stops_or_is_skipped() {
     let lorank = Lorank::new();
-    lorank.write(
-        "documents.jsonl",
-        "{\"id\": 1, \"text\": \"one\"}\n{\"text\": \"none\"}\n{\"id\": 3, \"text\": \"three\"}\n",
-    );
+    lorank
+        .write("documents.jsonl", "{\"id\": 1, \"text\": \"one\"}\n{\"id\": 1.5}\n{\"id\": 3, \"text\": \"three\"}\n");
     let (code, error) = lorank.fail(&["index", "--index", "i", "documents.jsonl"], "");
     assert_eq!(code, 1);
-    assert!(error.contains("documents.jsonl`, line 2") && error.contains("the field `id` is missing"), "{error}");
+    assert!(
+        error.contains("documents.jsonl`, line 2") && error.contains("the id in the field `id` is a number"),
+        "{error}"
+    );
     assert_eq!(lorank.json(&["info", "--index", "i", "--json"])["index"]["n_documents"], 0, "nothing is half applied");
 
     let args = ["index", "--index", "i", "--on-error", "skip", "--rejects", "rejects.jsonl", "documents.jsonl"];
     let text = lorank.run(&args);
-    assert!(text.contains("skipped 1 bad lines:\n  `documents.jsonl`, line 2: no id"), "{text}");
-    assert_eq!(std::fs::read_to_string(lorank.path("rejects.jsonl")).unwrap().trim_end(), "{\"text\": \"none\"}");
+    assert!(text.contains("skipped 1 bad lines:\n  `documents.jsonl`, line 2: the id"), "{text}");
+    assert_eq!(std::fs::read_to_string(lorank.path("rejects.jsonl")).unwrap().trim_end(), "{\"id\": 1.5}");
     assert_eq!(ids(&lorank, &["three"]), ["3"]);
 }
 

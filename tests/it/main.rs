@@ -24,3 +24,4 @@ mod otlp;
 mod reranking;
 mod searching;
 mod serving;
+mod values;

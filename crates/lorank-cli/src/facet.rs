@@ -4,8 +4,6 @@ use std::num::NonZeroUsize;
 
 use lorank_core::{FacetBy, FacetRequest, Test, Value};
 
-use crate::filter;
-
 /// A facet as it is typed: a field, and ranges where it has any.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TypedFacet {
@@ -40,10 +38,16 @@ fn range(text: &str) -> Option<Test> {
     let (lower, upper) = text.split_once("..")?;
     let bound = |text: &str, is_included| match text.trim() {
         "" => None,
-        text => Some((filter::read(text), is_included)),
+        text => Some((bound_value(text), is_included)),
     };
     let (lower, upper): (Option<(Value, bool)>, _) = (bound(lower, true), bound(upper, false));
     (lower.is_some() || upper.is_some()).then_some(Test::Range { lower, upper })
+}
+
+/// A bound: an integer as one, and all else as a text, which is read by the field's types.
+fn bound_value(text: &str) -> Value {
+    let integer = text.parse().ok().filter(|integer: &i64| integer.to_string() == text);
+    integer.map_or_else(|| text.into(), Value::Integer)
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ mod data;
 mod environment;
 mod facet;
 mod failure;
-mod filter;
 mod flags;
 mod lines;
 mod logging;

@@ -2,7 +2,9 @@
 
 use crate::Value;
 
-/// A condition on one stored field. A document without the field does not meet it.
+/// A condition on one stored field.
+///
+/// Written as text it is a field, an operator and a value: see [`Filter::from_str`](std::str::FromStr::from_str).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filter {
     /// The field's name; a dot reaches into an object (`author.name`).
@@ -11,13 +13,21 @@ pub struct Filter {
     pub test: Test,
 }
 
-/// What a field's value must satisfy. A field with a list of values does so if one of them does.
+/// What a field's value must satisfy.
+///
+/// A value compares by the types of the values that the field holds in the documents. A [`Value::Text`] is read as each of
+/// them: `2023` is a number where the field holds numbers, the year where it holds dates, and a text where it holds texts.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Test {
-    /// Equal to one of these values: keywords byte for byte, numbers and dates by value.
+    /// Equal to one of these values: texts byte for byte, numbers by value, dates as points in time or within a period. Of a
+    /// list of values, one is enough. A document without the field does not satisfy it.
     AnyOf(Vec<Value>),
-    /// Within these bounds (numbers, dates, keywords in byte order), each of them optional.
+    /// The opposite of [`AnyOf`](Self::AnyOf): equal to none of these values. Of a list, no value may be equal. A document
+    /// without the field satisfies it.
+    NoneOf(Vec<Value>),
+    /// Within these bounds (numbers, dates, texts in byte order), each of them optional. Of a list of values, one is enough. A
+    /// document without the field does not satisfy it.
     Range {
         /// The lower bound and whether it is itself included.
         lower: Option<(Value, bool)>,

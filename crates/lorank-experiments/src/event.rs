@@ -90,10 +90,11 @@ struct Position {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a string or a whole number")]
+#[serde(untagged, expecting = "expected a string or a whole number of up to 64 bits")]
 enum Id {
     Text(String),
     Number(i64),
+    Unsigned(u64),
 }
 
 #[derive(Deserialize)]
@@ -202,6 +203,7 @@ impl Id {
         match self {
             Self::Text(text) => text,
             Self::Number(number) => number.to_string(),
+            Self::Unsigned(number) => number.to_string(),
         }
     }
 }
@@ -296,6 +298,34 @@ mod tests {
         let event = read(json!({"action_name": "click", "timestamp": 5,
             "event_attributes": {"position": {}, "object": {"object_id": 7}}}));
         assert_eq!((event.object_id.as_deref(), event.ordinal), (Some("7"), None));
+    }
+
+    #[test]
+    fn object_ids_are_what_ids_of_documents_are() {
+        for (id, expected) in [
+            (json!("a"), Some("a")),
+            (json!("007"), Some("007")),
+            (json!(0), Some("0")),
+            (json!(-7), Some("-7")),
+            (json!(i64::MIN), Some("-9223372036854775808")),
+            (json!(i64::MAX), Some("9223372036854775807")),
+            (json!(9_223_372_036_854_775_808_u64), Some("9223372036854775808")),
+            (json!(14_630_868_576_586_246_730_u64), Some("14630868576586246730")),
+            (json!(u64::MAX), Some("18446744073709551615")),
+            (json!(null), None),
+            (json!(""), None),
+        ] {
+            let flat = read(json!({"action_name": "click", "timestamp": 5, "object_id": id}));
+            let nested = read(
+                json!({"action_name": "click", "timestamp": 5, "event_attributes": {"object": {"object_id": id}}}),
+            );
+            assert_eq!((flat.object_id.as_deref(), nested.object_id.as_deref()), (expected, expected), "{id}");
+        }
+        for id in [json!(1.5), json!(1e20), json!(true), json!([1]), json!({"id": 1})] {
+            let error = Event::from_json(json!({"action_name": "click", "timestamp": 5, "object_id": id})).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains("a string or a whole number of up to 64 bits"), "{id}: {source}");
+        }
     }
 
     #[test]

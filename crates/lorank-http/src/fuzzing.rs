@@ -16,7 +16,7 @@ const N_DOCUMENTS_MAX: usize = 8;
 pub fn read_search_filters(bytes: &[u8]) -> bool {
     let Ok(filters) = read("filters", bytes).and_then(read_filters) else { return false };
     let tests = |test: &Test| match test {
-        Test::AnyOf(values) => !values.is_empty(),
+        Test::AnyOf(values) | Test::NoneOf(values) => !values.is_empty(),
         Test::Range { lower, upper } => lower.is_some() || upper.is_some(),
         _ => true,
     };

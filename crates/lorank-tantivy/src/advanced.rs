@@ -4,6 +4,7 @@
 //! set of documents like any other, wherever it stands; words of text fields are looked up in every form that they are indexed in;
 //! and what is not supported is an error that names it, where the engine's own parser would find nothing.
 
+use lorank_core::{Filter, Test, Value};
 use tantivy::query::{
     AllQuery, BooleanQuery, ConstScoreQuery, DisjunctionMaxQuery, Occur, Query as EngineQuery, QueryParser,
 };
@@ -15,9 +16,11 @@ use tantivy::{Score, Searcher};
 
 use crate::Error;
 use crate::analysis::QueryWord;
+use crate::columns::FIELDS;
 use crate::exclusion::Excludable;
+use crate::filter;
 use crate::index::Parts;
-use crate::schema::{FIELDS, ID};
+use crate::schema::ID;
 use crate::spelling::{TYPOS_MAX, n_typos_allowed};
 use crate::words::{TextPlace, TextQuery, any_of, boosted, text_places, words_with_prefix};
 
@@ -213,11 +216,11 @@ impl Reader<'_> {
         Ok(Box::new(DisjunctionMaxQuery::new(std::iter::once(place.word(word)).chain(similar).collect())))
     }
 
-    /// A condition on a stored field, which the engine's own parser reads.
-    fn stored(&self, mut leaf: UserInputLeaf) -> Built {
-        match &mut leaf {
+    /// A condition on a stored field: what a filter on it finds.
+    fn stored(&self, leaf: UserInputLeaf) -> Built {
+        match leaf {
             UserInputLeaf::Literal(literal) => {
-                let name = literal.field_name.get_or_insert_default();
+                let name = literal.field_name.unwrap_or_default();
                 if literal.slop > 0 || literal.prefix {
                     return refused(format!("`~` and `*` behind a phrase are for searched fields, not for `{name}`"));
                 }
@@ -227,28 +230,32 @@ impl Reader<'_> {
                         literal.phrase
                     ));
                 }
-                *name = self.qualified(name)?;
+                self.condition(&name, Test::AnyOf(vec![literal.phrase.into()]))
             }
-            UserInputLeaf::Range { field: None, .. } => {
-                return refused("a range needs a field, as in `year:[2000 TO 2010]`");
+            UserInputLeaf::Range { field: None, .. } => refused("a range needs a field, as in `year:[2000 TO 2010]`"),
+            UserInputLeaf::Range { field: Some(name), lower, upper } => match (bound(lower), bound(upper)) {
+                (None, None) => self.stored_leaf(UserInputLeaf::Exists { field: self.qualified(&name)? }),
+                (lower, upper) => self.condition(&name, Test::Range { lower, upper }),
+            },
+            UserInputLeaf::Set { field: None, .. } => refused("a list needs a field, as in `year: IN [1999 2005]`"),
+            UserInputLeaf::Set { field: Some(name), elements } => {
+                self.condition(&name, Test::AnyOf(elements.into_iter().map(Value::from).collect()))
             }
-            UserInputLeaf::Range { field: Some(name), lower, upper } => {
-                let is_open = |bound: &UserInputBound| bound.term_str() == "*";
-                let qualified = self.qualified(name)?;
-                if is_open(lower) && is_open(upper) {
-                    return self.stored_leaf(UserInputLeaf::Exists { field: qualified });
-                }
-                *name = qualified;
+            UserInputLeaf::Exists { field: name } => {
+                self.stored_leaf(UserInputLeaf::Exists { field: self.qualified(&name)? })
             }
-            UserInputLeaf::Set { field: None, .. } => {
-                return refused("a list needs a field, as in `year: IN [1999 2005]`");
-            }
-            UserInputLeaf::Set { field: Some(name), .. } | UserInputLeaf::Exists { field: name } => {
-                *name = self.qualified(name)?;
-            }
-            UserInputLeaf::Regex { .. } | UserInputLeaf::All => {}
+            leaf @ (UserInputLeaf::Regex { .. } | UserInputLeaf::All) => self.stored_leaf(leaf),
         }
-        self.stored_leaf(leaf)
+    }
+
+    fn condition(&self, field: &str, test: Test) -> Built {
+        let filter = Filter { field: field.to_owned(), test };
+        filter::to_query(&filter, self.parts, self.searcher).map_err(|error| match error {
+            Error::InvalidFilter { field, problem } => {
+                Error::InvalidQuery { problem: format!("the condition on `{field}` {problem}") }
+            }
+            other => other,
+        })
     }
 
     fn stored_leaf(&self, leaf: UserInputLeaf) -> Built {
@@ -264,8 +271,16 @@ impl Reader<'_> {
         if name.contains(['\0', '\u{1}']) {
             return refused("a field's name holds a control character");
         }
-        let is_id = name == self.parts.settings.id_field || name == ID;
-        Ok(if is_id { ID.to_owned() } else { format!("{FIELDS}.{name}") })
+        Ok(if self.parts.settings.is_id_field(name) { ID.to_owned() } else { format!("{FIELDS}.{name}") })
+    }
+}
+
+/// A bound of a range, and whether it is itself included; `None` where the range is open.
+fn bound(bound: UserInputBound) -> Option<(Value, bool)> {
+    match bound {
+        UserInputBound::Inclusive(value) => Some((value.into(), true)),
+        UserInputBound::Exclusive(value) => Some((value.into(), false)),
+        UserInputBound::Unbounded => None,
     }
 }
 

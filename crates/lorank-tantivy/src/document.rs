@@ -25,32 +25,42 @@ impl Document {
         Self { id, fields }
     }
 
-    /// Reads one JSON object. Its id, a text or an integer, is taken from the settings' id field or else from `_id`.
+    /// Reads one JSON object. Its id, a text or an integer of up to 64 bits, is taken from the settings' id field or else from `_id`;
+    /// where the settings name no id field and the document has none, it is a digest of the document.
     ///
     /// # Errors
     /// What is wrong with the JSON, the id or a field.
     pub fn from_json(json: &[u8], settings: &IndexSettings) -> Result<Self, Error> {
         let text = std::str::from_utf8(json).map_err(|error| Error::NotUtf8 { column: error.valid_up_to() + 1 })?;
         match json::value_from_json(text).map_err(not_json)? {
-            Value::Object(fields) => Self::from_fields(fields, settings),
+            Value::Object(fields) => {
+                if let Some((field, digits)) = json::wide_integer(text, &fields) {
+                    return Err(too_wide(field, digits));
+                }
+                Self::from_fields(fields, settings)
+            }
             other => Err(Error::NotAnObject { found: name_of(&other) }),
         }
     }
 
-    /// Takes the id out of the fields, and makes sure that an index with these settings can hold the document.
+    /// Takes the id out of the fields, or makes one where the settings name no field for it, and makes sure that an index with these
+    /// settings can hold the document.
     pub(crate) fn from_fields(mut fields: Fields, settings: &IndexSettings) -> Result<Self, Error> {
-        let names = [settings.id_field.as_str(), "_id"];
+        let names = [settings.id_field(), "_id"];
         let place = names.iter().find_map(|name| fields.iter().position(|(field, _)| field == name));
-        let Some(place) = place else { return Err(Error::NoId { id_field: settings.id_field.clone() }) };
-        let (id_field, id) = fields.remove(place);
-        let invalid = |problem: &str| Error::InvalidId { id_field: id_field.clone(), problem: problem.to_owned() };
-        let id = match id {
-            Value::Text(id) => id.to_string(),
-            Value::Integer(id) => id.to_string(),
-            Value::Unsigned(id) => id.to_string(),
-            other => return Err(invalid(name_of(&other))),
+        let id = match place {
+            Some(place) => {
+                let (id_field, id) = fields.remove(place);
+                id_of(id).map_err(|problem| Error::InvalidId { id_field, problem })?
+            }
+            None => {
+                let misnamed = misnamed_id(&fields, settings);
+                if settings.id_field.is_some() || misnamed.is_some() {
+                    return Err(Error::NoId { id_field: settings.id_field().to_owned(), misnamed });
+                }
+                digest(&fields)
+            }
         };
-        check_id(&id).map_err(invalid)?;
         let document = Self::new(DocumentId::new(id), fields);
         document.check_fields(settings)?;
         Ok(document)
@@ -68,7 +78,7 @@ impl Document {
 
     /// Makes sure that an index with these settings can hold the document.
     pub(crate) fn check(&self, settings: &IndexSettings) -> Result<(), Error> {
-        let id_field = || settings.id_field.clone();
+        let id_field = || settings.id_field().to_owned();
         check_id(self.id.as_str())
             .map_err(|problem| Error::InvalidId { id_field: id_field(), problem: problem.to_owned() })?;
         self.check_fields(settings)
@@ -94,6 +104,57 @@ impl Document {
             .iter()
             .any(|field| matches!(text_of(&self.fields, &field.name), Ok(Some(text)) if !text.trim().is_empty()))
     }
+}
+
+/// The id that a value is.
+fn id_of(value: Value) -> Result<String, String> {
+    let id = match value {
+        Value::Text(id) => id.to_string(),
+        Value::Integer(id) => id.to_string(),
+        Value::Unsigned(id) => id.to_string(),
+        other => return Err(name_of(&other).to_owned()),
+    };
+    check_id(&id).map_err(str::to_owned)?;
+    Ok(id)
+}
+
+/// The field that was surely meant to hold the id: its name differs in case or in spaces around it alone.
+fn misnamed_id(fields: &Fields, settings: &IndexSettings) -> Option<String> {
+    let id_field = settings.id_field();
+    let is_like = |name: &str| name.trim().eq_ignore_ascii_case(id_field) || name.trim().eq_ignore_ascii_case("_id");
+    fields.iter().map(|(name, _)| name).find(|name| is_like(name)).cloned()
+}
+
+/// What the hash of a document's fields is for. A change of what is hashed needs another text here.
+const DIGEST_CONTEXT: &str = "lorank 2025-11-29 id of a document without one v1";
+
+/// A hash of a document's fields in 32 hexadecimal digits. The order of keys does not count, so the same document has the same id
+/// however it is written.
+fn digest(fields: &Fields) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key(DIGEST_CONTEXT);
+    hasher.update(json::fields_to_json(&sorted(fields)).as_bytes());
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// The fields with their keys in order at every level.
+fn sorted(fields: &Fields) -> Fields {
+    fn sorted_value(value: &Value) -> Value {
+        match value {
+            Value::List(values) => Value::List(values.iter().map(sorted_value).collect()),
+            Value::Object(fields) => Value::Object(sorted(fields)),
+            other => other.clone(),
+        }
+    }
+    let mut fields: Fields = fields.iter().map(|(name, value)| (name.clone(), sorted_value(value))).collect();
+    fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+    fields
+}
+
+fn too_wide(field: String, digits: &str) -> Error {
+    let shown = if digits.len() > 40 { format!("{}...", &digits[..40]) } else { digits.to_owned() };
+    let problem =
+        format!("holds the integer `{shown}`, which does not fit in 64 bits; write it as a text, in double quotes");
+    Error::InvalidField { field, problem }
 }
 
 fn check_id(id: &str) -> Result<(), &'static str> {
@@ -141,6 +202,16 @@ fn plain_text(value: &Value) -> Result<Cow<'_, str>, &'static str> {
     }
 }
 
+/// Of the names of fields that are not searched, the one that most likely holds a document's text: one that people give to it, or else
+/// the first.
+pub(crate) fn likely_text_field<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const USUAL: [&str; 9] =
+        ["text", "content", "contents", "body", "passage", "document", "description", "abstract", "title"];
+    let names: Vec<&str> = names.into_iter().collect();
+    let usual = USUAL.iter().find_map(|usual| names.iter().find(|name| name.eq_ignore_ascii_case(usual)));
+    usual.or_else(|| names.first()).copied()
+}
+
 /// A value's kind with its article, for messages.
 pub(crate) fn name_of(value: &Value) -> &'static str {
     match value {
@@ -185,8 +256,16 @@ mod tests {
         check_refused(b"{\"id\": 1", "not valid JSON at column 8: EOF while parsing an object");
         check_refused(b"[1]", "a list, where a document is a JSON object");
         check_refused(b"{\"id\": \"\xff\"}", "not valid UTF-8: a bad byte at column 9");
-        check_refused(b"{}", "no id: the field `id` is missing");
+        check_refused(b"{\"ID\": 1}", "no id: the field `id` is missing; rename `ID` to `id`");
         check_refused(b"{\"id\": 1.5}", "the id in the field `id` is a number, where an id is a text or an integer");
+        check_refused(
+            b"{\"id\": 99999999999999999999}",
+            "the field `id` holds the integer `99999999999999999999`, which does not fit in 64 bits; write it as a text",
+        );
+        check_refused(
+            b"{\"id\": 1, \"a\": {\"n\": [-9223372036854775809]}}",
+            "the field `a` holds the integer `-92233",
+        );
         check_refused(b"{\"_id\": null}", "the id in the field `_id` is null, where");
         check_refused(b"{\"id\": \"\"}", "is empty");
         check_refused(format!("{{\"id\": \"{}\"}}", "x".repeat(5000)).as_bytes(), "longer than 4096 bytes");

@@ -149,10 +149,15 @@ pub enum Error {
         found: &'static str,
     },
     /// A document without an id.
-    #[error("no id: the field `{id_field}` is missing")]
+    #[error(
+        "no id: the field `{id_field}` is missing{}",
+        misnamed.as_ref().map_or_else(String::new, |name| format!("; rename `{name}` to `{id_field}`, or name it as the id field"))
+    )]
     NoId {
         /// The field that should hold the id.
         id_field: String,
+        /// A field whose name differs from that in case or in spaces around it alone.
+        misnamed: Option<String>,
     },
     /// A document whose id cannot be one.
     #[error("the id in the field `{id_field}` is {problem}, where an id is a text or an integer")]

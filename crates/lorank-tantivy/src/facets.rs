@@ -53,7 +53,7 @@ impl FacetCounter {
 impl Plan {
     fn new(request: &FacetRequest, parts: &Parts, searcher: &Searcher) -> Result<Self, Error> {
         let invalid = |problem| Error::InvalidFacet { field: request.field.clone(), problem };
-        let column = column_of(&request.field, &parts.settings, searcher).map_err(invalid)?;
+        let column = column_of(&request.field, parts, searcher).map_err(invalid)?;
         match &request.by {
             FacetBy::Values { .. } => Ok(Self::Values(column)),
             FacetBy::Ranges(tests) => {
@@ -66,7 +66,7 @@ impl Plan {
 
 fn weight(field: &str, test: &Test, parts: &Parts, searcher: &Searcher) -> Result<Box<dyn Weight>, Error> {
     let filter = Filter { field: field.to_owned(), test: test.clone() };
-    let query = filter::to_query(&filter, &parts.settings).map_err(|error| match error {
+    let query = filter::to_query(&filter, parts, searcher).map_err(|error| match error {
         Error::InvalidFilter { field, problem } => Error::InvalidFacet { field, problem },
         other => other,
     })?;
@@ -168,7 +168,12 @@ pub(crate) struct SegmentFacets {
 }
 
 enum SegmentFacet {
-    Values { columns: ValueColumns, counts: BTreeMap<SegmentValue, u64>, n_missing: u64, values: Vec<SegmentValue> },
+    Values {
+        columns: Box<ValueColumns>,
+        counts: BTreeMap<SegmentValue, u64>,
+        n_missing: u64,
+        values: Vec<SegmentValue>,
+    },
     Ranges(Vec<(Box<dyn Scorer>, u64)>),
 }
 
@@ -176,7 +181,7 @@ impl SegmentFacet {
     fn new(plan: &Plan, reader: &SegmentReader) -> tantivy::Result<Self> {
         Ok(match plan {
             Plan::Values(column) => Self::Values {
-                columns: ValueColumns::open(column, reader)?,
+                columns: Box::new(ValueColumns::open(column, reader)?),
                 counts: BTreeMap::new(),
                 n_missing: 0,
                 values: Vec::new(),

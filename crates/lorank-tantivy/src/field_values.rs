@@ -4,17 +4,15 @@
 //! one order: booleans, numbers by value, dates, and other texts in byte order.
 
 use lorank_core::Value;
-use tantivy::columnar::{ColumnType, DynamicColumn, StrColumn};
 use tantivy::time::OffsetDateTime;
 use tantivy::time::format_description::well_known::Rfc3339;
 use tantivy::{DocId, Searcher, SegmentReader};
 
-use crate::IndexSettings;
+use crate::columns::{FieldColumns, FieldTypes};
+use crate::index::Parts;
+use crate::known_fields;
 use crate::number::Number;
-use crate::schema::{FIELDS, ID};
-
-/// The most field names in a message.
-const NAMES_SHOWN_MAX: usize = 20;
+use crate::schema::ID;
 
 /// A value as a segment's columns have it: a text is its place in the segment's dictionary, whose order is that of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,48 +35,25 @@ pub(crate) enum FieldValue {
 }
 
 /// A segment's columns of one field.
-pub(crate) struct ValueColumns {
-    numbers: Vec<DynamicColumn>,
-    texts: Option<StrColumn>,
-}
+pub(crate) struct ValueColumns(FieldColumns);
 
 impl ValueColumns {
     /// The columns of a name that [`column_of`] made.
     pub(crate) fn open(column: &str, segment: &SegmentReader) -> tantivy::Result<Self> {
-        let (mut numbers, mut texts) = (Vec::new(), None);
-        for handle in segment.fast_fields().dynamic_column_handles(column)? {
-            match handle.open()? {
-                DynamicColumn::Str(column) => texts = Some(column),
-                column => numbers.push(column),
-            }
-        }
-        Ok(Self { numbers, texts })
+        let columns =
+            if column == ID { FieldColumns::open_ids(segment, ID) } else { FieldColumns::open(segment, column) };
+        columns.map(Self)
     }
 
     /// The values of a document, in no order.
     pub(crate) fn for_each_value(&self, doc: DocId, mut action: impl FnMut(SegmentValue)) {
-        for column in &self.numbers {
-            match column {
-                DynamicColumn::Bool(column) => column.values_for_doc(doc).map(SegmentValue::Bool).for_each(&mut action),
-                DynamicColumn::I64(column) => column
-                    .values_for_doc(doc)
-                    .map(|n| SegmentValue::Number(Number::Integer(n.into())))
-                    .for_each(&mut action),
-                DynamicColumn::U64(column) => column
-                    .values_for_doc(doc)
-                    .map(|n| SegmentValue::Number(Number::Integer(n.into())))
-                    .for_each(&mut action),
-                DynamicColumn::F64(column) => {
-                    column.values_for_doc(doc).map(|n| SegmentValue::Number(Number::Float(n))).for_each(&mut action);
-                }
-                DynamicColumn::DateTime(column) => column
-                    .values_for_doc(doc)
-                    .map(|date| SegmentValue::Date(date.into_timestamp_nanos().into()))
-                    .for_each(&mut action),
-                DynamicColumn::Str(_) | DynamicColumn::IpAddr(_) | DynamicColumn::Bytes(_) => {}
-            }
+        let Self(columns) = self;
+        columns.for_each_number(doc, |number| action(SegmentValue::Number(number)));
+        columns.dates_of(doc).for_each(|moment| action(SegmentValue::Date(moment.nanos())));
+        if let Some(column) = &columns.bools {
+            column.values_for_doc(doc).map(SegmentValue::Bool).for_each(&mut action);
         }
-        if let Some(column) = &self.texts {
+        if let Some(column) = &columns.texts {
             column.ords().values_for_doc(doc).map(SegmentValue::Text).for_each(action);
         }
     }
@@ -91,7 +66,7 @@ impl ValueColumns {
             SegmentValue::Date(nanos) => FieldValue::Date(nanos),
             SegmentValue::Text(ordinal) => {
                 let mut text = String::new();
-                if let Some(column) = &self.texts {
+                if let Some(column) = &self.0.texts {
                     column.ord_to_str(ordinal, &mut text)?;
                 }
                 FieldValue::Text(text)
@@ -120,7 +95,7 @@ impl From<FieldValue> for Value {
 
 /// Whether a float is an integer that no other integer shares it with.
 fn is_exact_integer(number: f64) -> bool {
-    number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0
+    number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0
 }
 
 /// A point in time in RFC 3339 form.
@@ -129,60 +104,39 @@ fn date_text(nanos: i128) -> String {
     date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| nanos.to_string())
 }
 
-/// The name of a stored field's columns.
+/// The name of a stored field's columns: its own.
 ///
 /// # Errors
 /// Why the field has none, in words that go on from its name.
-pub(crate) fn column_of(field: &str, settings: &IndexSettings, searcher: &Searcher) -> Result<String, String> {
-    if settings.is_text_field(field) {
+pub(crate) fn column_of(field: &str, parts: &Parts, searcher: &Searcher) -> Result<String, String> {
+    if parts.settings.is_text_field(field) {
         return Err("is searched, and only the other fields can be sorted by and counted".to_owned());
     }
-    if field == settings.id_field || field == ID {
+    if parts.settings.is_id_field(field) {
         return Ok(ID.to_owned());
     }
-    // tantivy parts and ends its paths with these two; no key that holds one has a column.
-    let is_name = !field.contains(['\0', '\u{1}']);
-    let column = format!("{FIELDS}.{}", field.replace('\\', "\\\\"));
-    let has_column = |segment: &SegmentReader| {
-        segment.fast_fields().dynamic_column_handles(&column).is_ok_and(|handles| !handles.is_empty())
-    };
     // Without documents there is no field to be missed.
-    if searcher.num_docs() == 0 || (is_name && searcher.segment_readers().iter().any(has_column)) {
-        return Ok(column);
+    if searcher.num_docs() == 0 || types_of(field, searcher)? != FieldTypes::default() {
+        return Ok(field.to_owned());
     }
-    Err(format!("is in no document; {}", known_fields(settings, searcher)))
+    Err(known_fields::unknown(field, parts, searcher).unwrap_or_else(|error| error.to_string()))
 }
 
 /// Makes sure that some document has a number, a boolean or a date in a field.
 ///
 /// # Errors
 /// Why the field has none, in words that go on from its name.
-pub(crate) fn check_numeric(field: &str, settings: &IndexSettings, searcher: &Searcher) -> Result<(), String> {
-    let column = column_of(field, settings, searcher)?;
-    let holds_one = |segment: &SegmentReader| {
-        let handles = segment.fast_fields().dynamic_column_handles(&column).unwrap_or_default();
-        handles.iter().any(|handle| handle.column_type() != ColumnType::Str)
-    };
-    if column != ID && (searcher.num_docs() == 0 || searcher.segment_readers().iter().any(holds_one)) {
+pub(crate) fn check_numeric(field: &str, parts: &Parts, searcher: &Searcher) -> Result<(), String> {
+    let column = column_of(field, parts, searcher)?;
+    let types = types_of(field, searcher)?;
+    if column != ID && (searcher.num_docs() == 0 || types.numbers || types.bools || types.dates) {
         return Ok(());
     }
     Err("holds texts only, and an expression takes numbers, booleans and dates".to_owned())
 }
 
-/// The fields that there are, as a phrase.
-fn known_fields(settings: &IndexSettings, searcher: &Searcher) -> String {
-    let metadata = searcher.segment_readers().iter().filter_map(|segment| segment.fields_metadata().ok()).flatten();
-    let prefix = format!("{FIELDS}.");
-    let mut names: Vec<String> =
-        metadata.filter_map(|field| field.field_name.strip_prefix(&prefix).map(str::to_owned)).collect();
-    names.push(settings.id_field.clone());
-    names.sort();
-    names.dedup();
-    let shown: Vec<String> = names.iter().take(NAMES_SHOWN_MAX).map(|name| format!("`{name}`")).collect();
-    match names.len() - shown.len() {
-        0 => format!("the fields are {}", shown.join(", ")),
-        n_more => format!("the fields are {} and {n_more} more", shown.join(", ")),
-    }
+fn types_of(field: &str, searcher: &Searcher) -> Result<FieldTypes, String> {
+    known_fields::types_of(field, searcher).map_err(|error| format!("cannot be read: {error}"))
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Bm25FirstStage {
         let facets = FacetCounter::new(retrieval.facets, parts, &searcher)?;
         for field in retrieval.numeric_fields {
             let invalid = |problem| Error::InvalidRankBy { field: (*field).to_owned(), problem };
-            check_numeric(field, &parts.settings, &searcher).map_err(invalid)?;
+            check_numeric(field, parts, &searcher).map_err(invalid)?;
         }
         let matching = query::build(retrieval.query, parts, &searcher)?;
         let failed = |error| query::search_error(retrieval.query, error, parts);
@@ -98,9 +98,9 @@ impl Bm25FirstStage {
 
     /// The columns to sort by.
     fn sort_columns(&self, keys: &[SortKey], searcher: &Searcher) -> Result<Vec<(String, SortOrder)>, Error> {
-        let settings = self.index.settings();
+        let parts = self.index.parts();
         let column = |key: &SortKey| {
-            let column = column_of(&key.field, settings, searcher);
+            let column = column_of(&key.field, parts, searcher);
             let invalid = |problem| Error::InvalidSort { field: key.field.clone(), problem };
             Ok((column.map_err(invalid)?, key.order))
         };

@@ -28,6 +28,71 @@ pub(crate) fn value_from_json(json: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(json).map(|ReadValue(value)| value)
 }
 
+/// The first integer of a JSON object that does not fit in 64 bits, with the object's key that holds it. It was read as a float, which
+/// keeps about 16 of its digits.
+pub(crate) fn wide_integer<'a>(json: &'a str, fields: &Fields) -> Option<(String, &'a str)> {
+    if fields.iter().any(|(_, value)| holds_wide_float(value)) { find_wide_integer(json) } else { None }
+}
+
+/// Whether a float is as large as the integers that do not fit.
+fn holds_wide_float(value: &Value) -> bool {
+    const WIDE: f64 = 9_223_372_036_854_775_808.0;
+    match value {
+        Value::Float(number) => number.abs() >= WIDE,
+        Value::List(values) => values.iter().any(holds_wide_float),
+        Value::Object(fields) => fields.iter().any(|(_, value)| holds_wide_float(value)),
+        _ => false,
+    }
+}
+
+/// Looks through the tokens of an object that has been read before.
+fn find_wide_integer(json: &str) -> Option<(String, &str)> {
+    let (mut depth, mut key, mut at) = (0_usize, "", 0);
+    while let Some(byte) = json.as_bytes().get(at) {
+        let token = &json[at..];
+        let length = match byte {
+            b'"' => {
+                let length = string_length(token);
+                if depth == 1 && token[length..].trim_start().starts_with(':') {
+                    key = &token[..length];
+                }
+                length
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
+                let number = &token[..token.find(|c| !is_part(c)).unwrap_or(token.len())];
+                let is_integer = !number.contains(['.', 'e', 'E']);
+                if is_integer && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    return Some((serde_json::from_str(key).unwrap_or_default(), number));
+                }
+                number.len()
+            }
+            b'{' | b'[' => {
+                depth += 1;
+                1
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                1
+            }
+            _ => 1,
+        };
+        at += length;
+    }
+    None
+}
+
+/// The bytes of the string that a text begins with, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
 /// A value read from its JSON form, without a `serde_json::Value` in between.
 struct ReadValue(Value);
 
@@ -187,6 +252,29 @@ mod tests {
             let json = fields_to_json(&vec![("x".to_owned(), Value::Float(float))]);
             let Value::Float(read) = fields_from_json(&json).unwrap()[0].1 else { panic!("no float: {json}") };
             prop_assert_eq!(read.to_bits(), float.to_bits());
+        }
+    }
+
+    #[test]
+    fn integers_beyond_64_bits_are_found() {
+        for (json, expected) in [
+            (r#"{"n": 99999999999999999999}"#, Some(("n", "99999999999999999999"))),
+            (r#"{"n": 18446744073709551616}"#, Some(("n", "18446744073709551616"))),
+            (r#"{"n": -9223372036854775809}"#, Some(("n", "-9223372036854775809"))),
+            (r#"{"a": 1e20, "b": [1, {"c": 99999999999999999999}]}"#, Some(("b", "99999999999999999999"))),
+            (r#"{"a\"\u00e9": {"n": 1e20, "m":99999999999999999999}}"#, Some(("a\"é", "99999999999999999999"))),
+            (
+                r#"{"n": 100000000000000000000000000000000000000000}"#,
+                Some(("n", "100000000000000000000000000000000000000000")),
+            ),
+            (r#"{"n": 18446744073709551615, "m": -9223372036854775808}"#, None),
+            (r#"{"n": 1e20, "m": -1.5E300, "k": 99999999999999999999.0}"#, None),
+            (r#"{"n": 1e20, "t": "99999999999999999999", "99999999999999999999": "\\"}"#, None),
+            (r#"{"n": 1e20, "t": "a\" 99999999999999999999"}"#, None),
+            (r#"{}"#, None),
+        ] {
+            let found = wide_integer(json, &fields_from_json(json).unwrap());
+            assert_eq!(found, expected.map(|(key, digits)| (key.to_owned(), digits)), "{json}");
         }
     }
 

@@ -11,12 +11,17 @@ pub(crate) enum Number {
 }
 
 impl Number {
-    /// The number as a float: the nearest one, for an integer beyond 2^53.
-    pub(crate) fn as_float(self) -> Self {
-        match self {
-            Self::Integer(integer) => Self::Float(integer as f64),
-            Self::Float(float) => Self::Float(float),
+    /// The number that a text writes as JSON does: without leading zeros and without a `+`. Integers, and decimals without a
+    /// fraction, are read exactly.
+    pub(crate) fn from_json(text: &str) -> Option<Self> {
+        let number = text.parse::<serde_json::Number>().ok()?;
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        if fraction.bytes().all(|digit| digit == b'0') && !whole.contains(['e', 'E']) {
+            // Longer ones are beyond every number that a column holds, like the end of these.
+            let end = if whole.starts_with('-') { i128::MIN } else { i128::MAX };
+            return Some(Self::Integer(whole.parse().unwrap_or(end)));
         }
+        number.as_f64().filter(|float| float.is_finite()).map(Self::Float)
     }
 }
 
@@ -68,6 +73,30 @@ mod tests {
         check(Number::Integer(max), Number::Float(f64::INFINITY), Ordering::Less);
         check(Number::Integer(i64::MIN.into()), Number::Float(f64::NEG_INFINITY), Ordering::Greater);
         check(Number::Float(0.1), Number::Float(0.2), Ordering::Less);
+    }
+
+    #[test]
+    fn texts_are_numbers_as_json_writes_them() {
+        for (text, number) in [
+            ("0", Number::Integer(0)),
+            ("-12", Number::Integer(-12)),
+            ("12.00", Number::Integer(12)),
+            ("9007199254740993", Number::Integer((1 << 53) + 1)),
+            ("9007199254740993.0", Number::Integer((1 << 53) + 1)),
+            ("99999999999999999999", Number::Integer(99_999_999_999_999_999_999)),
+            ("-18446744073709551616", Number::Integer(-18_446_744_073_709_551_616)),
+            ("3.5", Number::Float(3.5)),
+            ("1e3", Number::Float(1000.0)),
+            ("-1E+2", Number::Float(-100.0)),
+        ] {
+            assert_eq!(Number::from_json(text), Some(number), "{text}");
+        }
+        assert_eq!(Number::from_json(&"9".repeat(300)), Some(Number::Integer(i128::MAX)));
+        for text in
+            ["", "007", "+1", "1.", ".5", "-", "1,000", "1e", "1e999", "0x1", "NaN", "inf", "true", "\"1\"", "1 2"]
+        {
+            assert_eq!(Number::from_json(text), None, "{text}");
+        }
     }
 
     fn check(a: Number, b: Number, ordering: Ordering) {

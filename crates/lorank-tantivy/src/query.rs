@@ -31,11 +31,6 @@ pub(crate) struct Matching {
 }
 
 impl Matching {
-    /// What a text without words finds.
-    fn nothing() -> Self {
-        Self { as_written: Box::new(EmptyQuery), by_typos: None, prefixes: Vec::new() }
-    }
-
     /// All of them in one query.
     pub(crate) fn all(&self) -> Box<dyn EngineQuery> {
         any_of(std::iter::once(&self.as_written).chain(&self.by_typos).map(|query| query.box_clone()).collect())
@@ -52,23 +47,29 @@ pub(crate) fn build(query: &Query, parts: &Parts, searcher: &Searcher) -> Result
         }),
         QuerySyntax::Advanced => {
             let Some(TextQuery { query: text, prefixes }) = advanced(&query.text, parts, searcher)? else {
-                return Ok(Matching::nothing());
+                return nothing(query, parts, searcher);
             };
-            let as_written = filtered(text, &query.filters, parts)?;
+            let as_written = filtered(text, &query.filters, parts, searcher)?;
             Ok(Matching { as_written, by_typos: None, prefixes })
         }
         QuerySyntax::MatchAll => {
-            let as_written = filtered(Box::new(AllQuery), &query.filters, parts)?;
+            let as_written = filtered(Box::new(AllQuery), &query.filters, parts, searcher)?;
             Ok(Matching { as_written, by_typos: None, prefixes: Vec::new() })
         }
         _ => Err(Error::InvalidQuery { problem: "it has a syntax that this version does not know".to_owned() }),
     }
 }
 
+/// What a text without words finds. A filter that cannot be is an error all the same.
+fn nothing(query: &Query, parts: &Parts, searcher: &Searcher) -> Result<Matching, Error> {
+    let as_written = filtered(Box::new(EmptyQuery), &query.filters, parts, searcher)?;
+    Ok(Matching { as_written, by_typos: None, prefixes: Vec::new() })
+}
+
 fn plain(query: &Query, parts: &Parts, searcher: &Searcher) -> Result<Matching, Error> {
-    let Some(words) = PlainQuery::read(&query.text, parts) else { return Ok(Matching::nothing()) };
+    let Some(words) = PlainQuery::read(&query.text, parts) else { return nothing(query, parts, searcher) };
     let failed = |source| parts.error("search", source);
-    let as_written = filtered(words.as_written(), &query.filters, parts)?;
+    let as_written = filtered(words.as_written(), &query.filters, parts, searcher)?;
     let prefixes = words.prefixes();
     if query.fuzzy == Fuzzy::Off {
         return Ok(Matching { as_written, by_typos: None, prefixes });
@@ -79,7 +80,7 @@ fn plain(query: &Query, parts: &Parts, searcher: &Searcher) -> Result<Matching, 
     let by_typos = of_all.or_else(|| of_absent.as_ref().map(|query| query.box_clone()));
     let by_typos = by_typos.map(|typos| {
         let others = vec![(Occur::Must, typos), (Occur::MustNot, as_written.box_clone())];
-        filtered(Box::new(BooleanQuery::new(others)), &query.filters, parts)
+        filtered(Box::new(BooleanQuery::new(others)), &query.filters, parts, searcher)
     });
     // Among documents that have another word as it is written, those that have an absent one almost come first.
     let as_written = match of_absent {
@@ -106,13 +107,18 @@ fn has_fewer_than(n: usize, query: &dyn EngineQuery, searcher: &Searcher) -> tan
     Ok(true)
 }
 
-fn filtered(query: Box<dyn EngineQuery>, filters: &[Filter], parts: &Parts) -> Result<Box<dyn EngineQuery>, Error> {
+fn filtered(
+    query: Box<dyn EngineQuery>,
+    filters: &[Filter],
+    parts: &Parts,
+    searcher: &Searcher,
+) -> Result<Box<dyn EngineQuery>, Error> {
     if filters.is_empty() {
         return Ok(query);
     }
     let mut clauses = vec![(Occur::Must, query)];
     for filter in filters {
-        clauses.push((Occur::Must, filter::to_query(filter, &parts.settings)?));
+        clauses.push((Occur::Must, filter::to_query(filter, parts, searcher)?));
     }
     Ok(Box::new(BooleanQuery::new(clauses)))
 }
@@ -124,7 +130,7 @@ pub(crate) fn build_selection(
     searcher: &Searcher,
 ) -> Result<Box<dyn EngineQuery>, Error> {
     let Some((text, syntax)) = &selection.words else {
-        return filtered(Box::new(AllQuery), &selection.filters, parts);
+        return filtered(Box::new(AllQuery), &selection.filters, parts, searcher);
     };
     let (syntax, fuzzy, filters) = (*syntax, Fuzzy::Off, selection.filters.clone());
     let query = Query { syntax, fuzzy, filters, ..Query::new(text.as_str()) };

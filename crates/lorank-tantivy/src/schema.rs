@@ -10,27 +10,28 @@
 //!   order nor integers from floats. Fetching a candidate is reading its blob.
 //! - `_fields`: every field but the id and the text fields, as columns (for filters) and as terms (for the query
 //!   syntax). A dot in a key and a step into an object are the same thing here.
+//! - `_fields_above_2_53`, `_fields_below_minus_2_53`: those integers of these fields that a float cannot hold, as columns
+//!   ([`columns`](crate::columns) says why).
 
 use std::sync::Arc;
 
 use lorank_core::{Fields, Value};
+use tantivy::TantivyDocument;
 use tantivy::schema::{
-    Field, IndexRecordOption, JsonObjectOptions, OwnedValue, Schema, TextFieldIndexing, TextOptions, Value as _,
+    FAST, Field, IndexRecordOption, JsonObjectOptions, OwnedValue, Schema, TextFieldIndexing, TextOptions, Value as _,
 };
-use tantivy::{DateTime, TantivyDocument};
 
-use crate::dates::nanos_since_1970;
+use crate::columns::{FIELDS, FIELDS_ABOVE, FIELDS_BELOW, FLOAT_INTEGER_MAX};
+use crate::dates::moment_of;
 use crate::document::text_of;
 use crate::{Document, IndexSettings, json};
 
 /// The name of the field that holds the id.
 pub(crate) const ID: &str = "_id";
-/// The name of the field that holds what filters test.
-pub(crate) const FIELDS: &str = "_fields";
 const SOURCE: &str = "_source";
 
 /// Longer texts are stored but cannot be filtered on: as keywords they would swell the dictionaries, and nobody types them.
-const KEYWORD_BYTES_MAX: usize = 1024;
+pub(crate) const KEYWORD_BYTES_MAX: usize = 1024;
 /// The longest path to a value that can be filtered on. tantivy's tables of paths cannot take keys of 64 KiB.
 const PATH_BYTES_MAX: usize = 1024;
 /// The depth to which tantivy reads values into columns.
@@ -49,6 +50,8 @@ pub(crate) struct Layout {
     pub whole_words: Vec<Field>,
     source: Field,
     fields: Field,
+    fields_above: Field,
+    fields_below: Field,
 }
 
 impl Layout {
@@ -82,7 +85,10 @@ impl Layout {
         let field_options =
             JsonObjectOptions::default().set_indexing_options(basic).set_fast("raw").set_expand_dots_enabled();
         let fields = builder.add_json_field(FIELDS, field_options);
-        Self { schema: builder.build(), id, texts, phrases, whole_words, source, fields }
+        let number_options = JsonObjectOptions::from(FAST).set_expand_dots_enabled();
+        let fields_above = builder.add_json_field(FIELDS_ABOVE, number_options.clone());
+        let fields_below = builder.add_json_field(FIELDS_BELOW, number_options);
+        Self { schema: builder.build(), id, texts, phrases, whole_words, source, fields, fields_above, fields_below }
     }
 
     /// The document as tantivy takes it. It must have passed [`Document::check`].
@@ -97,8 +103,12 @@ impl Layout {
             }
         }
         out.add_text(self.source, json::fields_to_json(document.fields()));
-        let others = document.fields().iter().filter(|(name, _)| !settings.is_text_field(name));
-        out.add_field_value(self.fields, &filterable_object(others, 0, DEPTH_MAX));
+        let others = || document.fields().iter().filter(|(name, _)| !settings.is_text_field(name));
+        out.add_field_value(self.fields, &filterable_object(others(), in_fields, 0, DEPTH_MAX));
+        if others().any(|(_, value)| has_wide_integer(value)) {
+            out.add_field_value(self.fields_above, &filterable_object(others(), in_fields_above, 0, DEPTH_MAX));
+            out.add_field_value(self.fields_below, &filterable_object(others(), in_fields_below, 0, DEPTH_MAX));
+        }
         out
     }
 
@@ -126,9 +136,10 @@ impl StoredDocument {
     }
 }
 
-/// The part of an object that can be filtered on.
+/// The part of an object that can be filtered on, with those of its single values that `place` wants.
 fn filterable_object<'a>(
     fields: impl IntoIterator<Item = &'a (String, Value)>,
+    place: fn(&Value) -> Option<OwnedValue>,
     path_bytes: usize,
     depth_left: usize,
 ) -> OwnedValue {
@@ -137,29 +148,72 @@ fn filterable_object<'a>(
         let path_bytes = path_bytes + name.len() + 1;
         // tantivy parts and ends its paths with these two.
         let name_fits = path_bytes <= PATH_BYTES_MAX && !name.contains(['\0', '\u{1}']);
-        let value = if name_fits { filterable(value, path_bytes, depth_left) } else { None };
+        let value = if name_fits { filterable(value, place, path_bytes, depth_left) } else { None };
         object.extend(value.map(|value| (name.clone(), value)));
     }
     OwnedValue::Object(object)
 }
 
-fn filterable(value: &Value, path_bytes: usize, depth_left: usize) -> Option<OwnedValue> {
+fn filterable(
+    value: &Value,
+    place: fn(&Value) -> Option<OwnedValue>,
+    path_bytes: usize,
+    depth_left: usize,
+) -> Option<OwnedValue> {
     let depth_left = depth_left.checked_sub(1)?;
     match value {
+        Value::List(values) => {
+            let values = values.iter().filter_map(|value| filterable(value, place, path_bytes, depth_left));
+            Some(OwnedValue::Array(values.collect()))
+        }
+        Value::Object(fields) => Some(filterable_object(fields, place, path_bytes, depth_left)),
+        value => place(value),
+    }
+}
+
+/// A value as it lies in `_fields`.
+fn in_fields(value: &Value) -> Option<OwnedValue> {
+    match value {
         Value::Bool(value) => Some(OwnedValue::Bool(*value)),
+        Value::Integer(number) if is_wide(*number) => None,
         Value::Integer(number) => Some(OwnedValue::I64(*number)),
-        Value::Unsigned(number) => Some(OwnedValue::U64(*number)),
         Value::Float(number) => Some(OwnedValue::F64(*number)),
         Value::Text(text) if text.len() > KEYWORD_BYTES_MAX => None,
-        Value::Text(text) => Some(match nanos_since_1970(text).and_then(|nanos| i64::try_from(nanos).ok()) {
-            Some(nanos) => OwnedValue::Date(DateTime::from_timestamp_nanos(nanos)),
+        Value::Text(text) => Some(match moment_of(text) {
+            Some(moment) => OwnedValue::Date(moment.to_column()),
             None => OwnedValue::Str(text.to_string()),
         }),
-        Value::List(values) => Some(OwnedValue::Array(
-            values.iter().filter_map(|value| filterable(value, path_bytes, depth_left)).collect(),
-        )),
-        Value::Object(fields) => Some(filterable_object(fields, path_bytes, depth_left)),
         _ => None,
+    }
+}
+
+fn in_fields_above(value: &Value) -> Option<OwnedValue> {
+    match value {
+        Value::Integer(number) if *number > FLOAT_INTEGER_MAX => Some(OwnedValue::I64(*number)),
+        Value::Unsigned(number) => Some(OwnedValue::U64(*number)),
+        _ => None,
+    }
+}
+
+fn in_fields_below(value: &Value) -> Option<OwnedValue> {
+    match value {
+        Value::Integer(number) if *number < -FLOAT_INTEGER_MAX => Some(OwnedValue::I64(*number)),
+        _ => None,
+    }
+}
+
+/// Whether a float cannot hold the integer.
+fn is_wide(number: i64) -> bool {
+    !(-FLOAT_INTEGER_MAX..=FLOAT_INTEGER_MAX).contains(&number)
+}
+
+fn has_wide_integer(value: &Value) -> bool {
+    match value {
+        Value::Integer(number) => is_wide(*number),
+        Value::Unsigned(_) => true,
+        Value::List(values) => values.iter().any(has_wide_integer),
+        Value::Object(fields) => fields.iter().any(|(_, value)| has_wide_integer(value)),
+        _ => false,
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Language};
 
 /// The version of the folder's layout: settings, schema, stored form, and how texts become terms. Format 1 had no stop words, kept
-/// accents, and took a run of Chinese for one word.
+/// accents, took a run of Chinese for one word, and knew dates of six centuries only.
 pub(crate) const FORMAT: u64 = 2;
 
 /// The largest boost. Far beyond any use, and far from where scores overflow.
@@ -57,13 +57,14 @@ impl fmt::Display for TextField {
     }
 }
 
-/// What an index is made with, for good. By default `title` and `text` are searched, in English, and ids stand in `id`.
+/// What an index is made with, for good. By default `title` and `text` are searched, in English, and no field has to hold an id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexSettings {
     /// The fields that are searched: at least one, all different.
     pub text_fields: Vec<TextField>,
-    /// The field that holds a document's id. `_id` is read where it is missing.
-    pub id_field: String,
+    /// The field that holds a document's id; `_id` is read where it is missing. `None` reads `id` or else `_id`, and gives a document
+    /// without either a digest of its fields.
+    pub id_field: Option<String>,
     /// Whose word endings are understood. Every language's letters are found, whichever is chosen.
     pub language: Language,
 }
@@ -71,7 +72,7 @@ pub struct IndexSettings {
 impl Default for IndexSettings {
     fn default() -> Self {
         let text_fields = vec![TextField::new("title"), TextField::new("text")];
-        Self { text_fields, id_field: "id".to_owned(), language: Language::default() }
+        Self { text_fields, id_field: None, language: Language::default() }
     }
 }
 
@@ -81,11 +82,21 @@ impl IndexSettings {
         self.text_fields.iter().any(|field| field.name == name)
     }
 
+    /// The field that holds a document's id, where it has one of this name.
+    pub(crate) fn id_field(&self) -> &str {
+        self.id_field.as_deref().unwrap_or("id")
+    }
+
+    /// Whether a field holds a document's id.
+    pub(crate) fn is_id_field(&self, name: &str) -> bool {
+        name == self.id_field() || name == "_id"
+    }
+
     /// Refuses settings that no index can have.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let problem = if self.text_fields.is_empty() {
             Some("no field to search; name at least one".to_owned())
-        } else if self.id_field.is_empty() {
+        } else if self.id_field().is_empty() {
             Some("the id field has no name".to_owned())
         } else {
             (0..self.text_fields.len()).find_map(|n| self.problem_with(n))
@@ -97,7 +108,7 @@ impl IndexSettings {
         let TextField { name, boost } = &self.text_fields[n];
         if name.is_empty() || name.starts_with(['_', '-']) {
             Some(format!("`{name}` cannot be searched: a field's name begins neither with `_` nor with `-`"))
-        } else if *name == self.id_field {
+        } else if name == self.id_field() {
             Some(format!("`{name}` cannot be searched: it holds the id"))
         } else if self.text_fields[..n].iter().any(|earlier| earlier.name == *name) {
             Some(format!("the field `{name}` is named twice"))
@@ -158,7 +169,7 @@ pub(crate) enum FileProblem {
 struct SettingsFile {
     format: u64,
     text_fields: Vec<String>,
-    id_field: String,
+    id_field: Option<String>,
     language: String,
 }
 
@@ -185,7 +196,7 @@ impl SettingsRequest {
         let default = IndexSettings::default();
         IndexSettings {
             text_fields: self.text_fields.unwrap_or(default.text_fields),
-            id_field: self.id_field.unwrap_or(default.id_field),
+            id_field: self.id_field.or(default.id_field),
             language: self.language.unwrap_or(default.language),
         }
     }
@@ -194,7 +205,8 @@ impl SettingsRequest {
     pub(crate) fn first_difference(&self, settings: &IndexSettings) -> Option<(&'static str, String, String)> {
         let fields = |fields: &[TextField]| fields.iter().map(TextField::to_string).collect::<Vec<_>>().join(", ");
         let language = self.language.map(|asked| ("language", settings.language.to_string(), asked.to_string()));
-        let id_field = self.id_field.clone().map(|asked| ("id field", settings.id_field.clone(), asked));
+        let found = || settings.id_field.clone().unwrap_or_else(|| "id, or a digest".to_owned());
+        let id_field = self.id_field.clone().map(|asked| ("id field", found(), asked));
         let text_fields =
             self.text_fields.as_deref().map(|asked| ("text fields", fields(&settings.text_fields), fields(asked)));
         [language, id_field, text_fields].into_iter().flatten().find(|(_, found, asked)| found != asked)
@@ -204,7 +216,7 @@ impl SettingsRequest {
 impl From<IndexSettings> for SettingsRequest {
     fn from(settings: IndexSettings) -> Self {
         let IndexSettings { text_fields, id_field, language } = settings;
-        Self { text_fields: Some(text_fields), id_field: Some(id_field), language: Some(language) }
+        Self { text_fields: Some(text_fields), id_field, language: Some(language) }
     }
 }
 
@@ -240,7 +252,7 @@ mod tests {
 
     fn check_refused(text_fields: &[&str], id_field: &str, problem: &str) {
         let text_fields = text_fields.iter().map(|field| field.parse().unwrap()).collect();
-        let settings = IndexSettings { text_fields, id_field: id_field.into(), ..IndexSettings::default() };
+        let settings = IndexSettings { text_fields, id_field: Some(id_field.into()), ..IndexSettings::default() };
         let error = settings.check().unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
@@ -248,7 +260,9 @@ mod tests {
     #[test]
     fn a_settings_file_reads_what_it_writes() {
         let text_fields = vec!["título^1.1".parse().unwrap(), "b.c".parse().unwrap()];
-        let settings = IndexSettings { text_fields, id_field: "key".into(), language: Language::Spanish };
+        let settings = IndexSettings { text_fields, id_field: Some("key".into()), language: Language::Spanish };
+        assert_eq!(IndexSettings::from_file(&settings.to_file()), Ok(settings));
+        let settings = IndexSettings::default();
         assert_eq!(IndexSettings::from_file(&settings.to_file()), Ok(settings));
     }
 

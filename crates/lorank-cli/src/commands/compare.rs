@@ -14,7 +14,6 @@ use lorank_tantivy::{Bm25FirstStage, Index};
 use super::index_dir::IndexDir;
 use super::search::{FuzzyArg, SyntaxArg};
 use crate::data::DataArgs;
-use crate::filter::parse_filter;
 use crate::flags::ModelFlags;
 use crate::output::compare::{Order, Row, render};
 use crate::output::text::{counted, duration};
@@ -41,7 +40,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "N", default_value = "10")]
     top_k: NonZeroUsize,
     /// Only documents with such a field, as in `lang=en`, `year>=1990`; repeatable
-    #[arg(long = "filter", value_name = "FIELD OP VALUE", value_parser = parse_filter)]
+    #[arg(long = "filter", value_name = "FIELD OP VALUE")]
     filters: Vec<Filter>,
     /// How the query is read
     #[arg(long, value_name = "SYNTAX", value_enum, default_value_t)]

@@ -95,7 +95,8 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
         let n_documents = count(usize::try_from(stats.n_documents)?);
         let size = indicatif::HumanBytes(stats.bytes_on_disk);
         line("index", format!("{n_documents} documents in {} segments, {size}", stats.n_segments))?;
-        line("", format!("searched: {fields}; id: {}; language: {}", settings.id_field, settings.language))?;
+        let id_field = settings.id_field.as_deref().unwrap_or("id, or a digest");
+        line("", format!("searched: {fields}; id: {id_field}; language: {}", settings.language))?;
     }
     Ok(out.flush()?)
 }

@@ -20,7 +20,6 @@ use super::index_dir::IndexDir;
 use crate::data::DataArgs;
 use crate::facet::{TypedFacet, parse_facet};
 use crate::failure::WrongUsage;
-use crate::filter::parse_filter;
 use crate::flags::ModelFlags;
 use crate::output::facets;
 use crate::output::hits::{Row, emphasise, render};
@@ -51,8 +50,14 @@ pub(crate) struct SearchArgs {
     /// How many hits to leave out at the top
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
-    /// Only documents with such a field, as in `lang=en`, `year>=1990`; repeatable
-    #[arg(long = "filter", value_name = "FIELD OP VALUE", value_parser = parse_filter)]
+    /// Only documents for which this holds, as in `lang=en`, `year>=1990`; repeatable, and all must hold
+    ///
+    /// The operators are `=`, `!=`, `>`, `>=`, `<` and `<=`. `lang=en,de` is one of several values, `lang!=en,de` none of them, and two
+    /// bounds make a range. A value is read by the types that the field has: numbers by value; true and false; dates, where `2024`,
+    /// `2024-05` and `2024-05-01` are the whole year, month and day, and a time without a zone is in UTC; texts byte for byte. Double
+    /// quotes stand around a value or a name with commas, operators or spaces at its ends. A document without the field meets `!=` alone.
+    /// An unknown field, or a value of a type that the field never has, is an error
+    #[arg(long = "filter", value_name = "FIELD OP VALUE")]
     filters: Vec<Filter>,
     /// Order the answer by this field and not by scores, as in `year` or `year:desc`; documents without it come last; no model
     /// is loaded; repeatable, the first one counts first

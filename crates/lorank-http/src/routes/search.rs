@@ -20,8 +20,8 @@ const UNIT_ID: HeaderName = HeaderName::from_static("x-unit-id");
 
 /// Search, by a query string
 ///
-/// `q` is short for `query`, lists are separated by commas, and `filter.NAME=VALUE`, given once or more, wants one of these values
-/// in the field; ranges are for POST.
+/// `q` is short for `query`, and lists are separated by commas. `filter.NAME=VALUE`, given once or more, wants one of these values
+/// in the field; `filter.NAME!=VALUE`, `filter.NAME>=VALUE`, `>`, `<=` and `<` are the other conditions.
 #[utoipa::path(
     get,
     path = "/v1/search",

@@ -141,7 +141,7 @@ async fn what_cannot_be_done_is_said() {
         (delete(r#"{"query": "a", "top_k": 3}"#), (422, "invalid_value", Some("top_k"), "is unknown")),
         (delete(r#"{"filters": {"year": 1}, "syntax": "plain"}"#), (422, "invalid_value", Some("syntax"), "no use")),
         (delete(r#"{"query": "("}"#), (422, "invalid_value", Some("query"), "it does not close")),
-        (delete(r#"{"filters": {"year": {}}}"#), (422, "invalid_value", Some("filters.year"), "no bounds")),
+        (delete(r#"{"filters": {"year": {}}}"#), (422, "invalid_value", Some("filters.year"), "no condition")),
         (("DELETE", "/v1/documents/busy", "", ""), (409, "conflict", None, "later: the index is being written to")),
         (("PUT", "/v1/documents/a", JSON, "{}"), (405, "method_not_allowed", None, "does not take PUT")),
     ] {

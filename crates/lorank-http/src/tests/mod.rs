@@ -185,7 +185,18 @@ fn a_query_string_says_what_a_body_says() {
         ),
         (
             vec![("filter.year", "1990"), ("filter.lang", "en"), ("filter.year", "1.5"), ("filter.open", "true")],
-            r#"{"filters": {"year": ["1990", 1990, "1.5", 1.5], "lang": ["en"], "open": ["true", true]}}"#,
+            r#"{"filters": {"year": {"eq": ["1990", "1.5"]}, "lang": {"eq": ["en"]}, "open": {"eq": ["true"]}}}"#,
+        ),
+        (
+            vec![
+                ("filter.year>", "1990"),
+                ("filter.year<2000", ""),
+                ("filter.lang!", "en,de"),
+                ("filter.n>5", ""),
+                ("filter.a", "\"x, y\""),
+            ],
+            r#"{"filters": {"year": {"gte": "1990", "lt": "2000"}, "lang": {"ne": ["en", "de"]}, "n": {"gt": "5"},
+                "a": {"eq": ["x, y"]}}}"#,
         ),
     ] {
         let pairs = query_string.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();

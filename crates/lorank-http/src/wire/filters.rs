@@ -1,6 +1,7 @@
-//! Filters as JSON: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`.
+//! Filters as JSON: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"], "state": {"ne": "draft"}}`; and as
+//! they stand in a query string, in the form of the command line.
 
-use lorank_core::{Filter, Test, Value};
+use lorank_core::{Filter, FilterSyntaxError, Test, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::ServerError;
@@ -10,22 +11,76 @@ const ROOT: &str = "filters";
 
 /// Reads filters. Every condition must hold, so their order means nothing.
 pub(crate) fn read(filters: Map<String, Json>) -> Result<Vec<Filter>, ServerError> {
-    filters.into_iter().map(|(field, test)| Ok(Filter { test: read_test(&field, test)?, field })).collect()
+    let mut read = Vec::with_capacity(filters.len());
+    for (field, conditions) in filters {
+        let tests = read_tests(&field, conditions)?;
+        read.extend(tests.into_iter().map(|test| Filter { field: field.clone(), test }));
+    }
+    Ok(read)
 }
 
-/// One value: equal to it. A list: equal to one of them. An object: bounds.
-fn read_test(field: &str, test: Json) -> Result<Test, ServerError> {
+/// Adds a filter of a query string to those that were given before it. On one field, values to be equal to are alternatives, and
+/// all else must hold together.
+pub(crate) fn add_text(text: &str, filters: &mut Map<String, Json>) -> Result<(), ServerError> {
+    let Filter { field, test } = text.parse().map_err(|error: FilterSyntaxError| ServerError::InvalidValue {
+        field: "filter".to_owned(),
+        problem: format!("is refused: {error}"),
+    })?;
+    let conditions = filters.entry(field.as_str()).or_insert_with(|| Json::Object(Map::new()));
+    let conditions = conditions.as_object_mut().expect("it was made an object");
+    let mut extend = |key: &str, values: Vec<Value>| {
+        let known = conditions.entry(key).or_insert_with(|| Json::Array(Vec::new()));
+        known
+            .as_array_mut()
+            .expect("it was made a list")
+            .extend(values.iter().filter_map(Value::as_text).map(Json::from));
+    };
     match test {
-        Json::Object(bounds) => read_range(ROOT, field, bounds),
-        Json::Array(values) if values.is_empty() => {
-            Err(invalid(ROOT, field, "is an empty list, which no document can match"))
+        Test::AnyOf(values) => extend("eq", values),
+        Test::NoneOf(values) => extend("ne", values),
+        Test::Range { lower, upper } => {
+            let bounds = [(lower, ["gt", "gte"]), (upper, ["lt", "lte"])];
+            for (bound, keys) in bounds {
+                let Some((value, is_included)) = bound else { continue };
+                let bound = value.as_text().map(Json::from).unwrap_or_default();
+                if conditions.insert(keys[usize::from(is_included)].to_owned(), bound).is_some() {
+                    return Err(invalid(ROOT, &field, "has two bounds on one side"));
+                }
+            }
         }
-        Json::Array(values) => {
-            let values = values.into_iter().map(|value| read_value(ROOT, field, value));
-            Ok(Test::AnyOf(values.collect::<Result<_, _>>()?))
-        }
-        value => Ok(Test::AnyOf(vec![read_value(ROOT, field, value)?])),
+        _ => return Err(invalid(ROOT, &field, "has a test that this version does not know")),
     }
+    Ok(())
+}
+
+/// One value: equal to it. A list: equal to one of them. An object: conditions, all of which hold.
+fn read_tests(field: &str, test: Json) -> Result<Vec<Test>, ServerError> {
+    match test {
+        Json::Object(conditions) => read_conditions(field, conditions),
+        values => Ok(vec![Test::AnyOf(read_values(field, values)?)]),
+    }
+}
+
+fn read_conditions(field: &str, mut conditions: Map<String, Json>) -> Result<Vec<Test>, ServerError> {
+    const KNOWN: [&str; 6] = ["eq", "ne", "gte", "gt", "lte", "lt"];
+    if let Some(unknown) = conditions.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+        let problem = "is unknown; conditions are `eq`, `ne`, `gte`, `gt`, `lte` and `lt`";
+        return Err(invalid(ROOT, &format!("{field}.{unknown}"), problem));
+    }
+    let mut tests = Vec::new();
+    if let Some(values) = conditions.shift_remove("eq") {
+        tests.push(Test::AnyOf(read_values(&format!("{field}.eq"), values)?));
+    }
+    if let Some(values) = conditions.shift_remove("ne") {
+        tests.push(Test::NoneOf(read_values(&format!("{field}.ne"), values)?));
+    }
+    if !conditions.is_empty() {
+        tests.push(read_range(ROOT, field, conditions)?);
+    }
+    if tests.is_empty() {
+        return Err(invalid(ROOT, field, "has no condition; give `eq`, `ne`, `gte`, `gt`, `lte` or `lt`"));
+    }
+    Ok(tests)
 }
 
 /// The bounds of a range; errors name the path below the key `root`.
@@ -57,6 +112,17 @@ pub(super) fn read_range(root: &str, path: &str, bounds: Map<String, Json>) -> R
         return Err(invalid(root, path, "has no bounds; give `gte`, `gt`, `lte` or `lt`"));
     }
     Ok(Test::Range { lower, upper })
+}
+
+/// A value, or a list of them.
+fn read_values(path: &str, values: Json) -> Result<Vec<Value>, ServerError> {
+    match values {
+        Json::Array(values) if values.is_empty() => {
+            Err(invalid(ROOT, path, "is an empty list, which no document can match"))
+        }
+        Json::Array(values) => values.into_iter().map(|value| read_value(ROOT, path, value)).collect(),
+        value => Ok(vec![read_value(ROOT, path, value)?]),
+    }
 }
 
 fn read_value(root: &str, path: &str, value: Json) -> Result<Value, ServerError> {
@@ -100,6 +166,9 @@ mod tests {
             ),
             (r#"{"f": {"gt": "a"}}"#, Test::Range { lower: Some(("a".into(), false)), upper: None }),
             (r#"{"f": {"lte": 0.5}}"#, Test::Range { lower: None, upper: Some((Value::Float(0.5), true)) }),
+            (r#"{"f": {"eq": "a"}}"#, any_of(&["a".into()])),
+            (r#"{"f": {"ne": [1, "a"]}}"#, Test::NoneOf(vec![whole(1), "a".into()])),
+            (r#"{"f": {"ne": true}}"#, Test::NoneOf(vec![Value::Bool(true)])),
         ] {
             assert_eq!(read_json(json), Ok(vec![Filter { field: "f".to_owned(), test }]), "{json}");
         }
@@ -111,13 +180,42 @@ mod tests {
             (r#"{"f": null}"#, "`filters.f` is null; a filter takes texts, numbers, true and false"),
             (r#"{"f": []}"#, "`filters.f` is an empty list, which no document can match"),
             (r#"{"f": [[1]]}"#, "`filters.f` is nested too deep for a filter"),
-            (r#"{"f": {}}"#, "`filters.f` has no bounds; give `gte`, `gt`, `lte` or `lt`"),
-            (r#"{"f": {"min": 1}}"#, "`filters.f.min` is unknown; bounds are `gte`, `gt`, `lte` and `lt`"),
+            (r#"{"f": {}}"#, "`filters.f` has no condition; give `eq`, `ne`, `gte`, `gt`, `lte` or `lt`"),
+            (
+                r#"{"f": {"min": 1}}"#,
+                "`filters.f.min` is unknown; conditions are `eq`, `ne`, `gte`, `gt`, `lte` and `lt`",
+            ),
             (r#"{"f": {"gt": true}}"#, "`filters.f.gt` is true or false, which cannot be a bound"),
             (r#"{"f": {"gt": {}}}"#, "`filters.f.gt` is nested too deep for a filter"),
             (r#"{"f": {"gt": 1, "gte": 2}}"#, "`filters.f` has two bounds on one side"),
         ] {
             assert_eq!(read_json(json), Err(expected.to_owned()), "{json}");
+        }
+    }
+
+    #[test]
+    fn query_strings_say_what_json_says() {
+        for (texts, json) in [
+            (&["year=2023"][..], r#"{"year": {"eq": ["2023"]}}"#),
+            (&["lang=en,de"], r#"{"lang": {"eq": ["en", "de"]}}"#),
+            (&["lang=en", "lang=de"], r#"{"lang": {"eq": ["en", "de"]}}"#),
+            (&["lang!=en", "lang!=de"], r#"{"lang": {"ne": ["en", "de"]}}"#),
+            (&["year>=1990", "year<2000"], r#"{"year": {"gte": "1990", "lt": "2000"}}"#),
+            (&["year>1990", "year<=2000", "a=b"], r#"{"year": {"gt": "1990", "lte": "2000"}, "a": {"eq": ["b"]}}"#),
+            (&["year>=1990", "year!=1995"], r#"{"year": {"gte": "1990", "ne": ["1995"]}}"#),
+        ] {
+            let mut filters = Map::new();
+            texts.iter().for_each(|text| add_text(text, &mut filters).unwrap());
+            assert_eq!(Json::Object(filters), serde_json::from_str::<Json>(json).unwrap(), "{texts:?}");
+        }
+        let mut filters = Map::new();
+        add_text("a>=1", &mut filters).unwrap();
+        for (text, expected) in [
+            ("a>=2", "`filters.a` has two bounds on one side"),
+            ("a", "`filter` is refused: `a` is not a filter: it has no operator"),
+        ] {
+            let error = add_text(text, &mut filters).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 }

@@ -73,7 +73,9 @@ pub struct SearchBody {
     /// status 429 with `Retry-After`. By default a full queue is refused, and a deadline that would be missed falls back.
     #[param(inline)]
     pub on_overload: Option<OnOverloadJson>,
-    /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`.
+    /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`. A value is wanted, or
+    /// one of a list; an object has conditions that all hold: `eq`, `ne`, `gte`, `gt`, `lte`, `lt`. A document without the field
+    /// meets `ne` alone. A text is read by the types of the field's values: `"2023"` is a number, a year or a text.
     #[schema(value_type = Option<Object>)]
     #[param(ignore)]
     pub filters: Option<Map<String, Json>>,
@@ -190,7 +192,8 @@ impl SearchBody {
     }
 
     /// Reads the decoded pairs of a query string. `q` stands for `query`; `fields` is separated by commas;
-    /// `filter.NAME=VALUE`, given once or more, wants one of these values in the field.
+    /// `filter.NAME=VALUE`, given once or more, wants one of these values in the field, and `filter.NAME>=VALUE` and the other
+    /// operators of the command line stand for the same conditions there.
     ///
     /// # Errors
     /// A key that is unknown or comes twice, or a value that does not fit it.
@@ -198,9 +201,8 @@ impl SearchBody {
         let mut object = Map::new();
         let mut filters = Map::new();
         for (key, text) in pairs {
-            if let Some(field) = key.strip_prefix("filter.") {
-                let values = filters.entry(field).or_insert_with(|| Json::Array(Vec::new()));
-                values.as_array_mut().expect("it was made a list").extend(readings(text));
+            if let Some(filter) = key.strip_prefix("filter.") {
+                filters::add_text(&filter_text(filter, &text), &mut filters)?;
                 continue;
             }
             let key = if key == "q" { "query".to_owned() } else { key };
@@ -351,10 +353,8 @@ fn facets_by_value(text: &str) -> Json {
     fields.map(|field| (field.to_owned(), Json::Object(Map::new()))).collect::<Map<_, _>>().into()
 }
 
-/// What a text in a query string may stand for: itself, and the number or truth value that it spells. A stored field
-/// has one type, so at most one of them matches.
-fn readings(text: String) -> Vec<Json> {
-    let number = text.parse::<serde_json::Number>().ok().map(Json::Number);
-    let truth = text.parse::<bool>().ok().map(Json::Bool);
-    [Some(Json::String(text)), number, truth].into_iter().flatten().collect()
+/// The filter whose text a query string has cut in two at its first `=`: at that of `>=`, of `!=`, or of none.
+fn filter_text(name: &str, value: &str) -> String {
+    let has_operator = name.contains(['<', '>']) && !name.ends_with(['<', '>']);
+    if has_operator && value.is_empty() { name.to_owned() } else { format!("{name}={value}") }
 }

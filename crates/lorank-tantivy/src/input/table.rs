@@ -1,17 +1,18 @@
 //! CSV and TSV tables with a header.
 //!
 //! A cell of the id column or of a text field is a text. Elsewhere a cell in plain decimal notation (`-12`, `3.50`; no
-//! leading zeros, no exponent) is a number and `true` and `false` are booleans, so that filters find them as what they
-//! are; an empty cell is no value, and all else is a text.
+//! leading zeros, no exponent) is a number, and `true` and `false` are booleans, also as spreadsheets write them (`TRUE`), so that
+//! filters find them as what they are; an empty cell is no value, and all else is a text.
 
 use std::io::{self, Cursor, Read};
 
 use lorank_core::{Fields, Value};
 
+use crate::document::likely_text_field;
 use crate::input::rows::{Row, TableReader};
 use crate::input::source::Source;
 use crate::input::{BadLine, Context, SourcedDocument};
-use crate::{Document, Error};
+use crate::{Document, Error, IndexSettings};
 
 /// The documents of a table whose cells are parted by `delimiter`. The header is read at once.
 pub(super) fn documents(
@@ -56,29 +57,57 @@ fn columns(header: &Row<'_>, context: &Context) -> Result<Vec<Column>, Error> {
         if columns.iter().any(|column| column.name == name) {
             return Err(context.problem(format!("its header names the column `{name}` twice")));
         }
-        let is_text = name == settings.id_field || name == "_id" || settings.is_text_field(&name);
+        let is_text = settings.is_id_field(&name) || settings.is_text_field(&name);
         columns.push(Column { name, is_text });
+    }
+    check_columns(columns, context)
+}
+
+/// Refuses columns that have no id where there must be one, or none that is searched.
+fn check_columns(columns: Vec<Column>, context: &Context) -> Result<Vec<Column>, Error> {
+    let settings = &context.settings;
+    if let [only] = columns.as_slice()
+        && let Some((separator, name)) = SEPARATORS.iter().find(|(separator, _)| only.name.contains(*separator))
+    {
+        let problem = format!(
+            "its header is one column, `{}`, with {name} in it; if they separate the columns, give them as the delimiter \
+             (`--delimiter '{separator}'`)",
+            only.name.escape_debug(),
+            separator = separator.escape_default()
+        );
+        return Err(context.problem(problem));
     }
     let has = |wanted: &str| columns.iter().any(|column| column.name == wanted);
     // In backticks, so that spaces around a name are seen.
     let names = || columns.iter().map(|column| format!("`{}`", column.name)).collect::<Vec<_>>().join(", ");
     let text_fields = || settings.text_fields.iter().map(|field| field.name.as_str());
-    if !has(&settings.id_field) && !has("_id") {
-        let hint = renaming(&columns, [settings.id_field.as_str(), "_id"]);
-        Err(context.problem(format!("it has no column `{}`, only {}{hint}", settings.id_field, names())))
-    } else if !text_fields().any(has) {
-        let hint = renaming(&columns, text_fields());
-        Err(context.problem(format!("none of its columns is searched; they are {}{hint}", names())))
-    } else {
-        Ok(columns)
+    let id_hint = renaming(&columns, [settings.id_field(), "_id"]);
+    let has_id = has(settings.id_field()) || has("_id");
+    if !has_id && (settings.id_field.is_some() || id_hint.is_some()) {
+        let hint = id_hint.unwrap_or_default();
+        return Err(context.problem(format!("it has no column `{}`, only {}{hint}", settings.id_field(), names())));
     }
+    if !text_fields().any(has) {
+        let hint = renaming(&columns, text_fields()).unwrap_or_else(|| searching(&columns, settings));
+        return Err(context.problem(format!("none of its columns is searched; they are {}{hint}", names())));
+    }
+    Ok(columns)
 }
 
+/// What else than a comma separates cells, with its name.
+const SEPARATORS: [(char, &str); 4] = [('\t', "tabs"), (';', "semicolons"), ('|', "bars"), (',', "commas")];
+
 /// What to do about a column whose name differs from a wanted one in case or in spaces around it alone.
-fn renaming<'a>(columns: &[Column], wanted: impl IntoIterator<Item = &'a str>) -> String {
+fn renaming<'a>(columns: &[Column], wanted: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let is_like = |column: &&Column, wanted: &str| column.name.trim().eq_ignore_ascii_case(wanted);
     let pair = wanted.into_iter().find_map(|wanted| Some((columns.iter().find(|c| is_like(c, wanted))?, wanted)));
-    pair.map_or_else(String::new, |(column, wanted)| format!("; rename `{}` to `{wanted}`", column.name))
+    pair.map(|(column, wanted)| format!("; rename `{}` to `{wanted}`", column.name))
+}
+
+/// How to search the column that most likely holds the text.
+fn searching(columns: &[Column], settings: &IndexSettings) -> String {
+    let names = columns.iter().map(|column| column.name.as_str()).filter(|name| !settings.is_id_field(name));
+    likely_text_field(names).map_or_else(String::new, |name| format!("; to search one, index with `--field {name}`"))
 }
 
 fn document(row: &Row<'_>, header: &[Column], context: &Context) -> Result<Document, Error> {
@@ -111,8 +140,8 @@ fn utf8(cell: &[u8]) -> Result<&str, Error> {
 fn value_of(cell: &str) -> Option<Value> {
     match cell {
         "" => None,
-        "true" => Some(Value::Bool(true)),
-        "false" => Some(Value::Bool(false)),
+        "true" | "True" | "TRUE" => Some(Value::Bool(true)),
+        "false" | "False" | "FALSE" => Some(Value::Bool(false)),
         _ => Some(number_of(cell).unwrap_or_else(|| cell.into())),
     }
 }
@@ -142,14 +171,19 @@ mod tests {
     #[test]
     fn cells_become_what_they_say() {
         check("", None);
-        check("true", Some(Value::Bool(true)));
+        for cell in ["true", "True", "TRUE"] {
+            check(cell, Some(Value::Bool(true)));
+        }
+        for cell in ["false", "False", "FALSE"] {
+            check(cell, Some(Value::Bool(false)));
+        }
         check("12", Some(Value::Integer(12)));
         check("-12", Some(Value::Integer(-12)));
         check("0", Some(Value::Integer(0)));
         check("18446744073709551615", Some(Value::Unsigned(u64::MAX)));
         check("3.50", Some(Value::Float(3.5)));
         check("-0.5", Some(Value::Float(-0.5)));
-        for text in ["007", "1e5", "+1", "1.", ".5", "-", "1,000", "18446744073709551616", "1.2.3", "True", " 1", "inf"]
+        for text in ["007", "1e5", "+1", "1.", ".5", "-", "1,000", "18446744073709551616", "1.2.3", "tRUE", " 1", "inf"]
         {
             check(text, Some(text.into()));
         }

@@ -20,7 +20,7 @@ pub(super) fn document(
             let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
             let heading = if markdown { first_heading(text) } else { None };
             let title = heading.unwrap_or_else(|| file_stem(&id)).to_owned();
-            let id_field = context.settings.id_field.clone();
+            let id_field = context.settings.id_field().to_owned();
             let fields: Fields =
                 vec![(id_field, id.into()), ("title".to_owned(), title.into()), ("text".to_owned(), text.into())];
             context.sourced(None, Vec::new, Document::from_fields(fields, &context.settings))

@@ -21,6 +21,7 @@ fn run(corpus: &Corpus, input: &[&str], options: BulkOptions<'_>) -> Result<Inde
 }
 
 const GOOD: [&str; 3] = [r#"{"id": 1, "text": "cat"}"#, r#"{"id": 2, "text": "cat"}"#, r#"{"id": 3, "title": " "}"#];
+const BAD: &str = r#"{"id": null}"#;
 
 #[test]
 fn good_lines_are_indexed_and_counted() {
@@ -50,7 +51,7 @@ fn a_bad_line_stops_and_nothing_is_half_applied() {
 fn what_was_committed_before_a_bad_line_stays() {
     let corpus = Corpus::of(&[]);
     let options = BulkOptions { commit_every: NonZeroU64::new(2), ..BulkOptions::default() };
-    let error = run(&corpus, &[GOOD[0], GOOD[1], GOOD[2], "{}"], options).unwrap_err();
+    let error = run(&corpus, &[GOOD[0], GOOD[1], GOOD[2], BAD], options).unwrap_err();
     assert!(matches!(error, Error::Stopped { n_committed: 2, .. }), "{}", whole(&error));
     assert_eq!(corpus.index.n_documents().unwrap(), 2);
 }
@@ -59,7 +60,7 @@ fn what_was_committed_before_a_bad_line_stays() {
 fn bad_lines_are_skipped_told_and_kept() {
     let corpus = Corpus::of(&[]);
     let mut rejects = Vec::new();
-    let bad: Vec<String> = (0..20).map(|n| format!("{{\"x\": {n}}}")).collect();
+    let bad: Vec<String> = (0..20).map(|n| format!("{{\"id\": null, \"x\": {n}}}")).collect();
     let mut input: Vec<&str> = bad.iter().map(String::as_str).collect();
     input.splice(5..5, GOOD);
     let options = BulkOptions { on_error: OnError::Skip { rejects: Some(&mut rejects) }, ..BulkOptions::default() };
@@ -108,7 +109,7 @@ fn rejects_that_cannot_be_written_stop() {
     }
     let corpus = Corpus::of(&[]);
     let options = BulkOptions { on_error: OnError::Skip { rejects: Some(&mut Full) }, ..BulkOptions::default() };
-    let error = run(&corpus, &[GOOD[0], "{}"], options).unwrap_err();
+    let error = run(&corpus, &[GOOD[0], BAD], options).unwrap_err();
     assert!(matches!(error, Error::Rejects { .. }), "{error}");
     assert_eq!(corpus.index.n_documents().unwrap(), 0);
 }
@@ -117,7 +118,7 @@ fn rejects_that_cannot_be_written_stop() {
 fn progress_is_told_after_each_line() {
     let corpus = Corpus::of(&[]);
     let options = BulkOptions { on_error: OnError::Skip { rejects: None }, commit_every: NonZeroU64::new(2) };
-    let documents = lines(&corpus, &[GOOD[0], "{}", GOOD[1], GOOD[2]]);
+    let documents = lines(&corpus, &[GOOD[0], BAD, GOOD[1], GOOD[2]]);
     let mut told = Vec::new();
     index_documents(&mut writer(&corpus.index), documents, options, |progress| told.push(*progress)).unwrap();
     let expected = [(1, 0, 0), (1, 0, 1), (2, 2, 1), (3, 2, 1), (3, 3, 1)];
@@ -130,7 +131,7 @@ fn progress_is_told_after_each_line() {
 fn a_writer_goes_on_after_an_error() {
     let corpus = Corpus::of(&[]);
     let mut writer = writer(&corpus.index);
-    let bad = lines(&corpus, &[GOOD[0], "{}"]);
+    let bad = lines(&corpus, &[GOOD[0], BAD]);
     assert!(index_documents(&mut writer, bad, BulkOptions::default(), |_| {}).is_err());
     let good = lines(&corpus, &GOOD);
     index_documents(&mut writer, good, BulkOptions::default(), |_| {}).unwrap();

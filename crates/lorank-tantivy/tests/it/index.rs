@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use lorank_core::DocumentId;
-use lorank_tantivy::{Error, ErrorKind, Index, IndexSettings, Language, SettingsRequest, WriterOptions};
+use lorank_tantivy::{Document, Error, ErrorKind, Index, IndexSettings, Language, SettingsRequest, WriterOptions};
 
 use crate::{Corpus, document_of, whole, writer};
 
@@ -12,7 +12,7 @@ use crate::{Corpus, document_of, whole, writer};
 fn an_index_keeps_its_settings() {
     let settings = IndexSettings {
         text_fields: vec!["body^2".parse().unwrap(), "notes".parse().unwrap()],
-        id_field: "key".into(),
+        id_field: Some("key".into()),
         language: Language::German,
     };
     let corpus = Corpus::with_settings(&settings, &[r#"{"key": 1, "body": "die Häuser"}"#]);
@@ -106,6 +106,36 @@ fn a_document_replaces_the_one_with_its_id() {
     corpus.add(&[r#"{"id": 1, "text": "one"}"#, r#"{"id": "1", "text": "uno"}"#, r#"{"_id": 1, "text": "eins"}"#]);
     assert_eq!((corpus.search("one uno"), corpus.search("eins")), (vec![], vec!["1".to_owned()]));
     assert_eq!(corpus.index.n_documents().unwrap(), 3);
+}
+
+#[test]
+fn a_document_without_an_id_gets_a_digest_of_itself() {
+    let corpus = Corpus::of(&[
+        r#"{"text": "cat", "a": {"b": 1, "c": [1, {"x": 1, "y": 2}]}}"#,
+        r#"{"a": {"c": [1, {"y": 2, "x": 1}], "b": 1}, "text": "cat"}"#,
+        r#"{"text": "cat", "a": {"b": 1, "c": [{"x": 1, "y": 2}, 1]}}"#,
+        r#"{"text": "cat"}"#,
+        r#"{"id": "own", "text": "cat"}"#,
+    ]);
+    let ids = corpus.search("cat");
+    assert_eq!(ids.len(), 4, "the first two are one document: {ids:?}");
+    assert!(
+        ids.iter().all(|id| id == "own" || (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))),
+        "{ids:?}"
+    );
+    let settings = corpus.index.settings();
+    let again = document_of(r#"{"text": "cat"}"#, settings);
+    assert!(corpus.index.contains(again.id()).unwrap());
+
+    let named = IndexSettings { id_field: Some("key".into()), ..IndexSettings::default() };
+    let error = Document::from_json(br#"{"id": 1, "text": "cat"}"#, &named).unwrap_err().to_string();
+    assert_eq!(error, "no id: the field `key` is missing");
+    for (json, misnamed) in
+        [(r#"{"ID": 1}"#, "ID"), (r#"{"Id": 1}"#, "Id"), (r#"{" id": 1}"#, " id"), (r#"{"_ID": 1}"#, "_ID")]
+    {
+        let error = Document::from_json(json.as_bytes(), settings).unwrap_err().to_string();
+        assert!(error.contains(&format!("rename `{misnamed}` to `id`")), "{error}");
+    }
 }
 
 #[test]

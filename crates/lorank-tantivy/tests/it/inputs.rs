@@ -66,14 +66,14 @@ fn zst(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 3).unwrap()
 }
 
-const LINES: &[u8] = b"\xef\xbb\xbf{\"id\": \"a\"}\r\n\n  \n{\"_id\": 2}\n[1]\n{\"id\": \"\xff\"}\n{\"id\": 3,\n{\"x\": 1}\n{\"id\": \"z\"}";
+const LINES: &[u8] = b"\xef\xbb\xbf{\"id\": \"a\"}\r\n\n  \n{\"_id\": 2}\n[1]\n{\"id\": \"\xff\"}\n{\"id\": 3,\n{\"id\": []}\n{\"id\": \"z\"}";
 const LINES_READ: [&str; 7] = [
     "1: a",
     "4: 2",
     "corpus.jsonl 5: a list, where a document is a JSON object",
     "corpus.jsonl 6: not valid UTF-8: a bad byte at column 9",
     "corpus.jsonl 7: not valid JSON at column 9: EOF while parsing a value",
-    "corpus.jsonl 8: no id: the field `id` is missing",
+    "corpus.jsonl 8: the id in the field `id` is a list, where an id is a text or an integer",
     "9: z",
 ];
 
@@ -176,7 +176,10 @@ fn tables_are_read_with_their_types() {
 fn bad_rows_and_headers_say_what_is_wrong() {
     let files = Files::new(&[
         ("rows.csv", b"id,text\n1,a\n2\n,b\n3,\xff\n4,d\n"),
-        ("noid.csv", b"key,text\n1,a\n"),
+        ("semicolons.csv", b"id;text\n1;a\n"),
+        ("tabs.csv", b"id\ttext\n1\ta\n"),
+        ("bars.tsv", b"id|text\n1|a\n"),
+        ("commas.tsv", b"id,text\n1,a\n"),
         ("notext.csv", b"id,body\n1,a\n"),
         ("spaces.csv", b" ID ,text\n1,a\n"),
         ("space.csv", b"id, text\n1,a\n"),
@@ -195,10 +198,19 @@ fn bad_rows_and_headers_say_what_is_wrong() {
         ]
     );
     for (name, problem) in [
-        ("noid.csv", "it has no column `id`, only `key`, `text`"),
-        ("notext.csv", "none of its columns is searched; they are `id`, `body`"),
+        (
+            "notext.csv",
+            "none of its columns is searched; they are `id`, `body`; to search one, index with `--field body`",
+        ),
         ("spaces.csv", "it has no column `id`, only ` ID `, `text`; rename ` ID ` to `id`"),
         ("space.csv", "none of its columns is searched; they are `id`, ` text`; rename ` text` to `text`"),
+        ("semicolons.csv", "its header is one column, `id;text`, with semicolons in it"),
+        (
+            "tabs.csv",
+            "`id\\ttext`, with tabs in it; if they separate the columns, give them as the delimiter (`--delimiter '\\t'`)",
+        ),
+        ("bars.tsv", "with bars in it"),
+        ("commas.tsv", "with commas in it"),
         ("twice.csv", "its header names the column `text` twice"),
         ("empty.csv", "it has no header"),
         ("utf8.csv", "not valid UTF-8"),

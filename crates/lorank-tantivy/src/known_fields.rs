@@ -1,0 +1,72 @@
+//! Which fields the documents have, for messages about one that they have not.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use lorank_core::nearest_name;
+use tantivy::Searcher;
+
+use crate::Error;
+use crate::columns::{FIELDS, FIELDS_ABOVE, FIELDS_BELOW, FieldTypes};
+use crate::index::Parts;
+
+/// How many fields a message names.
+const NAMES_MAX: usize = 20;
+
+/// The types of a field's values over all segments; none where no document has the field.
+pub(crate) fn types_of(field: &str, searcher: &Searcher) -> tantivy::Result<FieldTypes> {
+    let mut types = FieldTypes::default();
+    for segment in searcher.segment_readers() {
+        types.add(segment, field)?;
+    }
+    Ok(types)
+}
+
+/// What to say about a field that no document has: the name nearest to it, and the fields that there are.
+pub(crate) fn unknown(field: &str, parts: &Parts, searcher: &Searcher) -> Result<String, Error> {
+    let names = names(parts, searcher)?;
+    let nearest =
+        nearest_name(field, names.iter().map(String::as_str)).map(|name| format!(" (did you mean `{name}`?)"));
+    let listed: Vec<String> = names.iter().take(NAMES_MAX).map(|name| described(name, searcher)).collect();
+    let more = if names.len() > NAMES_MAX { format!(" and {} more", names.len() - NAMES_MAX) } else { String::new() };
+    let known = if listed.is_empty() {
+        "no document has any field but the id and the searched ones".to_owned()
+    } else {
+        format!("the fields are {}{more}", listed.join(", "))
+    };
+    Ok(format!("names a field that no document has{}; {known}", nearest.unwrap_or_default()))
+}
+
+/// The fields that some document has, in the order of their names.
+fn names(parts: &Parts, searcher: &Searcher) -> Result<BTreeSet<String>, Error> {
+    let mut names = BTreeSet::new();
+    for segment in searcher.segment_readers() {
+        let usage = segment.space_usage().map_err(|source| parts.error("read from", source.into()))?;
+        for column in usage.fast_fields().fields() {
+            let name = [FIELDS, FIELDS_ABOVE, FIELDS_BELOW]
+                .into_iter()
+                .find_map(|place| column.field_name().strip_prefix(place)?.strip_prefix('.'));
+            names.extend(name.map(str::to_owned));
+        }
+    }
+    Ok(names)
+}
+
+/// A field with its types.
+fn described(name: &str, searcher: &Searcher) -> String {
+    let types = types_of(name, searcher).unwrap_or_default();
+    if types == FieldTypes::default() { format!("`{name}`") } else { format!("`{name}` ({types})") }
+}
+
+/// `numbers and texts`
+impl fmt::Display for FieldTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [(self.bools, "booleans"), (self.numbers, "numbers"), (self.dates, "dates"), (self.texts, "texts")];
+        let kinds: Vec<&str> = kinds.into_iter().filter(|(is_held, _)| *is_held).map(|(_, kind)| kind).collect();
+        match kinds.as_slice() {
+            [] => f.write_str("nothing"),
+            [one] => f.write_str(one),
+            [all @ .., last] => write!(f, "{} and {last}", all.join(", ")),
+        }
+    }
+}
