@@ -20,18 +20,18 @@
 //! use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
 //! use lorank::tantivy::{Bm25FirstStage, Index};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//! let reranker = ModelReranker::load(&Files::folder("models/base")?, LoadOptions::default())?;
-//! reranker.add_adapter("mine".parse()?, &Files::folder("adapters/mine")?)?;
-//! let config = PipelineConfig { default_adapter: Some("mine".parse()?), ..PipelineConfig::default() };
+//! fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//!     let reranker = ModelReranker::load(&Files::folder("models/base")?, LoadOptions::default())?;
+//!     reranker.add_adapter("mine".parse()?, &Files::folder("adapters/mine")?)?;
+//!     let config = PipelineConfig { default_adapter: Some("mine".parse()?), ..PipelineConfig::default() };
 //!
-//! let pipeline = Pipeline::new(Bm25FirstStage::new(Index::open("data/index")?), reranker, config)?;
-//! let answer = pipeline.search(&SearchRequest::new("who invented the light bulb"))?;
-//! for hit in &answer.hits {
-//!     println!("{} (was {}): {}", hit.rank, hit.first_stage_rank, hit.candidate.id);
+//!     let pipeline = Pipeline::new(Bm25FirstStage::new(Index::open("data/index")?), reranker, config)?;
+//!     let answer = pipeline.search(&SearchRequest::new("who invented the light bulb"))?;
+//!     for hit in &answer.hits {
+//!         println!("{} (was {}): {}", hit.rank, hit.first_stage_rank, hit.candidate.id);
+//!     }
+//!     Ok(())
 //! }
-//! # Ok(())
-//! # }
 //! ```
 //!
 //! # Where to begin

@@ -100,6 +100,19 @@ fn difference(before: &str, after: &str) -> Vec<String> {
     lines
 }
 
+/// The program of the crate's page is compiled as a doc test, so what the README shows compiles word for word.
+#[test]
+fn the_readme_shows_the_program_of_the_crates_page() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let page = read("src/lib.rs");
+    let lines = page.lines().skip_while(|line| *line != "//! ```no_run").skip(1).take_while(|line| *line != "//! ```");
+    let program: String = lines.map(|line| format!("{}\n", line.strip_prefix("//! ").unwrap_or_default())).collect();
+    assert!(program.contains("fn main()"), "{program}");
+    let readme = read("README.md");
+    let shown: Vec<&str> = readme.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(shown, [program]);
+}
+
 #[test]
 fn the_readme_shows_what_a_tantivy_application_changes() {
     let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();

@@ -57,6 +57,7 @@ mod pipeline;
 mod precision;
 mod prompt;
 mod reranker;
+mod score_activation;
 mod scoring;
 mod source;
 mod summary;

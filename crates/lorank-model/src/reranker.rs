@@ -13,6 +13,7 @@ use crate::files::Files;
 use crate::lora;
 use crate::model::{self, BaseModel, ModelAdapter, ScoringModel};
 use crate::peft::PeftConfig;
+use crate::score_activation::score_activation;
 use crate::tokenize::{PairTokenizer, TOKENIZER_FILE};
 use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;
@@ -96,6 +97,7 @@ impl ModelReranker {
                 architecture,
                 n_parameters: facts.n_parameters,
                 has_head: facts.has_head,
+                activation: score_activation(&config_bytes),
                 max_length: 0,
                 n_bytes: facts.n_bytes,
             },

@@ -1,6 +1,6 @@
 //! The facts of a base model and of its adapters.
 
-use lorank_core::{AdapterVersion, Digest};
+use lorank_core::{Activation, AdapterVersion, Digest};
 
 /// A base model's facts.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct BaseSummary {
     pub n_parameters: usize,
     /// Whether it has a score head of its own; without one it needs an adapter that brings it.
     pub has_head: bool,
+    /// What its makers put behind its logit. Scores are logits whatever it is.
+    pub activation: Activation,
     /// The most tokens of a pair.
     pub max_length: usize,
     /// The bytes that its linear layers and embeddings take in memory.

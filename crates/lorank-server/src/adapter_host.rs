@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_adapters::{Entry, Existing, Outcome, Registry, ResidencyStats};
-use lorank_core::{AdapterId, BoxError};
+use lorank_core::{Activation, AdapterId, BoxError};
 use lorank_http::{AdapterHost, ModelStats};
 use lorank_registry_reranker::{AddError, RegistryReranker, add};
 
@@ -54,6 +54,10 @@ impl AdapterHost for RegistryAdapters {
 
     fn max_length(&self) -> usize {
         self.reranker.base().base().max_length
+    }
+
+    fn activation(&self) -> Activation {
+        self.reranker.base().base().activation
     }
 
     fn is_in_memory(&self, entry: &Entry) -> bool {

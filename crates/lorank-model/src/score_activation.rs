@@ -1,0 +1,54 @@
+//! The activation that a model's own configuration puts behind its logit.
+
+use lorank_core::Activation;
+use serde_json::Value;
+
+/// The activation that `config.json` names, as sentence-transformers writes it: in `sentence_transformers.activation_fn`, or formerly in
+/// `sbert_ce_default_activation_function`. Without one it is the sigmoid, as a `CrossEncoder` of one label has it.
+///
+/// No score of lorank's own depends on it; the routes of other services apply it.
+pub(crate) fn score_activation(config: &[u8]) -> Activation {
+    let config: Value = serde_json::from_slice(config).unwrap_or_default();
+    let named = [&config["sentence_transformers"]["activation_fn"], &config["sbert_ce_default_activation_function"]];
+    let Some(path) = named.into_iter().find_map(Value::as_str) else { return Activation::default() };
+    // The path of a class: `torch.nn.modules.linear.Identity`.
+    match path.rsplit('.').next() {
+        Some("Identity") => Activation::Identity,
+        Some("Sigmoid") => Activation::Sigmoid,
+        _ => {
+            tracing::warn!(
+                "the activation `{path}` of the model is not supported: where it would count, scores are sigmoids"
+            );
+            Activation::Sigmoid
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_activation_is_the_configurations_own() {
+        for (config, expected) in [
+            ("{}", Activation::Sigmoid),
+            (
+                r#"{"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}"#,
+                Activation::Identity,
+            ),
+            (
+                r#"{"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}"#,
+                Activation::Sigmoid,
+            ),
+            (r#"{"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}"#, Activation::Identity),
+            (r#"{"sbert_ce_default_activation_function": null}"#, Activation::Sigmoid),
+            (r#"{"sentence_transformers": {"version": "5.0.0"}}"#, Activation::Sigmoid),
+            (
+                r#"{"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}}"#,
+                Activation::Sigmoid,
+            ),
+        ] {
+            assert_eq!(score_activation(config.as_bytes()), expected, "{config}");
+        }
+    }
+}
