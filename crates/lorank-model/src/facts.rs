@@ -106,9 +106,10 @@ mod tests {
 
     #[test]
     fn targets_are_as_the_file_has_them() {
-        assert_eq!(targets(serde_json::json!(["v_proj", "q_proj"])), ["v_proj", "q_proj"]);
+        let names = ["v_proj", "q_proj", "up_proj", "k_proj", "o_proj", "gate_proj", "down_proj"];
+        assert_eq!(targets(serde_json::json!(names)), names);
         assert_eq!(targets(serde_json::json!("all-linear")), ["all-linear"]);
-        assert_eq!(targets(serde_json::json!(".*(q|v)_proj")), [".*(q|v)_proj"]);
+        assert_eq!(targets(serde_json::json!(".*[a-z]_proj")), [".*[a-z]_proj"]);
     }
 
     #[test]

@@ -83,6 +83,7 @@ fn llama_gives_the_logits_of_candle_transformers() {
     let RopeScaling::Llama3(rope) = settings.rope.clone() else { panic!("the fixture scales its rope") };
     let mut numbers = settings.numbers.clone();
     numbers.rope_scaling = Some(rope);
+    numbers.tie_word_embeddings = Some(true);
     let their_config = numbers.into_config(false);
     let ids = scattered_ids(100, 1024);
 

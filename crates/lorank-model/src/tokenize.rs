@@ -288,7 +288,11 @@ mod tests {
         let params = TruncationParams { max_length: prompt.max_length(), strategy, direction, ..Default::default() };
         whole.with_truncation(Some(params)).unwrap();
         let pair = whole.encode_fast((prompt.query(query), prompt.document(&candidate(text))), true).unwrap();
-        Pair { ids: pair.get_ids().to_vec(), type_ids: pair.get_type_ids().to_vec() }
+        let (ids, mut type_ids) = (pair.get_ids().to_vec(), pair.get_type_ids().to_vec());
+        if !tokenizer.settings.has_type_ids {
+            type_ids.fill(0);
+        }
+        Pair { ids, type_ids }
     }
 
     fn check(query: &str, text: &str, max_length: usize) -> Result<(), TestCaseError> {

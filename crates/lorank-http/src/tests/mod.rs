@@ -400,18 +400,10 @@ impl FirstStage for Panics {
 async fn faults_of_our_own_keep_their_causes_to_the_log() {
     let failing = ToyFirstStage::failing("/secret/path is gone");
     let broken = service(failing, FakeReranker::hashing(), PipelineConfig::default());
-    let config = PipelineConfig { default_adapter: Some("gone".parse().unwrap()), ..PipelineConfig::default() };
-    let unready = service(ToyFirstStage::default(), FakeReranker::hashing(), config);
     let panicking = Pipeline::new(Panics, FakeReranker::hashing(), PipelineConfig::default()).unwrap();
     let panicking = router(Arc::new(panicking), HttpConfig::default());
     for (service, status, kind, message) in [
         (broken, 500, "internal", "the first stage could not retrieve candidates"),
-        (
-            unready,
-            503,
-            "unavailable",
-            "the default model cannot be used: `default_adapter` or what it points to is missing",
-        ),
         (panicking, 500, "internal", "internal error"),
     ] {
         let (found, answer) = get(&service, "/v1/search?q=egg").await;
