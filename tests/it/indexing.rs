@@ -101,3 +101,42 @@ fn an_answer_is_a_list_for_people() {
           A bulb that is planted in autumn
     ");
 }
+
+#[test]
+fn words_are_found_as_they_are_typed() {
+    let lorank = Lorank::new();
+    lorank.write(
+        "words.jsonl",
+        "{\"id\": \"nfd\", \"text\": \"zzcafe\u{301} bar\"}\n\
+         {\"id\": \"nfc\", \"text\": \"zzcaf\u{e9} bar\"}\n\
+         {\"id\": \"wide\", \"text\": \"\u{ff5a}\u{ff5a}\u{ff57}\u{ff49}\u{ff44}\u{ff45} text\"}\n\
+         {\"id\": \"hyphen\", \"text\": \"zzco\u{ad}op\"}\n\
+         {\"id\": \"mixed\", \"text\": \"iPhone手机很贵 apple\"}\n\
+         {\"id\": \"hamlet\", \"text\": \"To be, or not to be: that is the question\"}\n\
+         {\"id\": \"pie\", \"text\": \"apple pie in a kitchen\"}\n",
+    );
+    lorank.run(&["index", "--index", "i", "words.jsonl"]);
+    for (args, expected) in [
+        (&["zzcaf\u{e9}"][..], &["nfc", "nfd"][..]),
+        (&["zzcafe"], &["nfc", "nfd"]),
+        (&["zzwide"], &["wide"]),
+        (&["zzcoop"], &["hyphen"]),
+        (&["iphone"], &["mixed"]),
+        (&["手机"], &["mixed"]),
+        (&["to be or not to be"], &["hamlet"]),
+        (&["kitchne"], &["pie"]),
+        (&["kitchne", "--fuzzy", "on"], &["pie"]),
+        (&["kitchne", "--fuzzy", "off"], &[]),
+        (&["kitch*"], &["pie"]),
+        (&["apple AND NOT pie", "--syntax", "advanced"], &["mixed"]),
+        (&["kitch* AND (NOT tart)", "--syntax", "advanced"], &["pie"]),
+        (&["kitchne~", "--syntax", "advanced"], &["pie"]),
+    ] {
+        assert_eq!(ids(&lorank, args), expected, "{args:?}");
+    }
+    let refused = ["search", "--index", "i", "--no-rerank", "--syntax", "advanced"];
+    for (query, why) in [("kit?hen", "`kit?hen`: of wildcards"), ("!apple", "write NOT")] {
+        let (code, error) = lorank.fail(&[&refused[..], &[query]].concat(), "");
+        assert!(code != 0 && error.contains(why), "{code}: {error}");
+    }
+}

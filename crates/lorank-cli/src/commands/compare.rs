@@ -16,6 +16,7 @@ use super::search::{FuzzyArg, SyntaxArg};
 use crate::data::DataArgs;
 use crate::flags::ModelFlags;
 use crate::output::compare::{Order, Row, render};
+use crate::output::style::{STRONG, paint};
 use crate::output::text::{counted, duration};
 use crate::{models, output};
 
@@ -92,6 +93,9 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
     }
     let orders: Vec<Order> = named.iter().map(|(name, answer)| order(name, answer)).collect();
     let mut out = output::stdout();
+    for (name, warning) in named.iter().flat_map(|(name, answer)| answer.warnings.iter().map(move |it| (name, it))) {
+        writeln!(out, "{}: {name}: {warning}\n", paint(STRONG, "warning"))?;
+    }
     write!(out, "{}", render(&orders.iter().collect::<Vec<_>>(), output::columns()))?;
     writeln!(out, "\n{} of depth {}", counted(answers[0].1.n_candidates, "candidate"), args.depth)?;
     Ok(out.flush()?)

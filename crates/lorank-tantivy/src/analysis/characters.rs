@@ -28,6 +28,27 @@ impl<'a> Characters<'a> {
         Self { text, at: 0, is_turkish, pending: VecDeque::new() }
     }
 
+    /// The next word where it is of ASCII, not too long and touched by nothing else, in lower case; what of ASCII parts it from the
+    /// text before is left out. Most words of most texts are such, and taken whole they are indexed faster.
+    pub(crate) fn ascii_word(&mut self, bytes_max: usize) -> Option<(String, Range<usize>)> {
+        if self.is_turkish || !self.pending.is_empty() {
+            return None;
+        }
+        let bytes = self.text.as_bytes();
+        let is_separator = |byte: &&u8| byte.is_ascii() && !byte.is_ascii_alphanumeric();
+        let start = self.at + bytes[self.at..].iter().take_while(is_separator).count();
+        let n_bytes = bytes[start..].iter().take(bytes_max + 1).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let end = start + n_bytes;
+        let is_whole = n_bytes <= bytes_max && bytes.get(end).is_none_or(u8::is_ascii);
+        if n_bytes > 0 && is_whole {
+            self.at = end;
+            return Some((self.text[start..end].to_ascii_lowercase(), start..end));
+        }
+        // The last separator stays: it may carry a mark, and it ends what came before.
+        self.at = self.at.max(start.saturating_sub(1));
+        None
+    }
+
     /// Normalizes a character with the marks that follow it. Normalized one by one, a letter and its accent would stay two.
     fn normalize(&mut self, range: Range<usize>) {
         let cluster = &self.text[range.clone()];

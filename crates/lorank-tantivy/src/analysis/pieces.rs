@@ -1,6 +1,5 @@
 //! Words, characters of scripts without spaces, symbols.
 
-use std::iter::Peekable;
 use std::ops::Range;
 
 use unicode_normalization::char::is_combining_mark;
@@ -37,24 +36,27 @@ pub(crate) enum PieceKind {
 
 /// The pieces of a text, in order.
 pub(crate) struct Pieces<'a> {
-    characters: Peekable<Characters<'a>>,
+    characters: Characters<'a>,
+    /// The character that ended the last piece.
+    peeked: Option<Character>,
     /// Whether the last piece was a character of a script without spaces, and nothing has come since.
     is_in_run: bool,
 }
 
 impl<'a> Pieces<'a> {
     pub(crate) fn new(text: &'a str, is_turkish: bool) -> Self {
-        Self { characters: Characters::new(text, is_turkish).peekable(), is_in_run: false }
+        Self { characters: Characters::new(text, is_turkish), peeked: None, is_in_run: false }
     }
 
     /// The piece that begins with a character and goes on as long as the kinds of the next ones allow.
     fn piece(&mut self, first: Character, kind: PieceKind, goes_on: impl Fn(CharacterKind) -> bool) -> Piece {
         let mut text = String::from(first.value);
         let mut range = first.range;
-        while let Some(next) = self
-            .characters
-            .next_if(|next| goes_on(character_kind(next.value)) && text.len() + next.value.len_utf8() <= WORD_BYTES_MAX)
-        {
+        for next in self.characters.by_ref() {
+            if !goes_on(character_kind(next.value)) || text.len() + next.value.len_utf8() > WORD_BYTES_MAX {
+                self.peeked = Some(next);
+                break;
+            }
             text.push(next.value);
             range.end = next.range.end;
         }
@@ -67,7 +69,13 @@ impl Iterator for Pieces<'_> {
 
     fn next(&mut self) -> Option<Piece> {
         loop {
-            let first = self.characters.next()?;
+            if self.peeked.is_none()
+                && let Some((text, range)) = self.characters.ascii_word(WORD_BYTES_MAX)
+            {
+                self.is_in_run = false;
+                return Some(Piece { kind: PieceKind::Word, text, range });
+            }
+            let first = self.peeked.take().or_else(|| self.characters.next())?;
             let follows = std::mem::take(&mut self.is_in_run);
             match character_kind(first.value) {
                 CharacterKind::Letter => {
