@@ -69,7 +69,7 @@ fn a_bad_line_stops_or_is_skipped() {
         error.contains("documents.jsonl`, line 2") && error.contains("the id in the field `id` is a number"),
         "{error}"
     );
-    assert_eq!(lorank.json(&["info", "--index", "i", "--json"])["index"]["n_documents"], 0, "nothing is half applied");
+    assert!(!lorank.path("i").exists(), "a first run that fails leaves no index");
 
     let args = ["index", "--index", "i", "--on-error", "skip", "--rejects", "rejects.jsonl", "documents.jsonl"];
     let text = lorank.run(&args);
@@ -138,5 +138,95 @@ fn words_are_found_as_they_are_typed() {
     for (query, why) in [("kit?hen", "`kit?hen`: of wildcards"), ("!apple", "write NOT")] {
         let (code, error) = lorank.fail(&[&refused[..], &[query]].concat(), "");
         assert!(code != 0 && error.contains(why), "{code}: {error}");
+    }
+}
+
+#[test]
+fn a_first_run_that_fails_leaves_no_index() {
+    let lorank = Lorank::new();
+    lorank.write("good.jsonl", "{\"id\": \"0\", \"text\": \"apple pie\"}\n");
+    lorank.write("bad.jsonl", "{\"id\": \"0\", \"text\": \"apple\"}\n{\"id\": \"1\"\n");
+    lorank.write("header.csv", "id,body\n1,a\n");
+    lorank.write("empty.csv", "");
+    lorank.write("mail.eml", "x");
+    lorank.write("quote.csv", "id,text\n1,\"open\n");
+    std::fs::create_dir(lorank.path("nothing")).unwrap();
+    for (n, args) in [
+        &["bad.jsonl"][..],
+        &["good.jsonl", "bad.jsonl"],
+        &["header.csv"],
+        &["empty.csv"],
+        &["quote.csv"],
+        &["mail.eml"],
+        &["nothing"],
+        &["missing.jsonl"],
+        &["--delimiter", ";", "good.jsonl"],
+        &["--rejects", "no/such/folder", "--on-error", "skip", "good.jsonl"],
+        &["--field", "body", "good.jsonl", "bad.jsonl"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let dir = format!("new{n}");
+        let (code, error) = lorank.fail(&[&["index", "--index", &dir], args].concat(), "");
+        assert!(code != 0 && !lorank.path(&dir).exists(), "{args:?}: {error}");
+        // Other settings are then no contradiction.
+        lorank.run(&["index", "--index", &dir, "--language", "german", "good.jsonl"]);
+    }
+    // A folder that was there stays, without an index in it.
+    std::fs::create_dir(lorank.path("kept")).unwrap();
+    lorank.fail(&["index", "--index", "kept", "bad.jsonl"], "");
+    assert_eq!(std::fs::read_dir(lorank.path("kept")).unwrap().count(), 0);
+    // What was committed stays, and so does an index that was there.
+    lorank.fail(&["index", "--index", "kept", "--commit-every", "1", "bad.jsonl"], "");
+    lorank.fail(&["index", "--index", "kept", "header.csv"], "");
+    assert_eq!(lorank.json(&["info", "--index", "kept", "--json"])["index"]["n_documents"], 1);
+}
+
+#[test]
+fn tables_have_the_delimiter_that_is_named() {
+    let lorank = Lorank::new();
+    for (n, (name, delimiter, table)) in [
+        ("a.csv", ";", "id;text\n1;\"one; two\"\n"),
+        ("b.csv", "|", "id|text\n1|one, two\n"),
+        ("c.csv", "\\t", "id\ttext\n1\t\"one\ttwo\"\n"),
+        ("d.csv", "tab", "id\ttext\n1\tone two\n"),
+        ("e.tsv", ",", "id,text\n1,\"one two\n"),
+        ("f.tsv", ";", "id;text\n1;one \"two\" three\n"),
+        ("g.dat", "^", "id^text\n1^one two\n"),
+        ("h", ":", "id:text\n1:one two\n"),
+        ("i.csv", " ", "id text\n1 \"one two\"\n"),
+        ("j.csv", "\u{1}", "id\u{1}text\n1\u{1}one two\n"),
+        ("k.csv", ",", "id,text\n1,one two\n"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        lorank.write(name, table);
+        let dir = format!("i{n}");
+        lorank.run(&["index", "--index", &dir, "--delimiter", delimiter, name]);
+        let answer = lorank.json(&["search", "--index", &dir, "--no-rerank", "--json", "two"]);
+        assert_eq!(answer["hits"][0]["id"], "1", "{name}");
+        let stdin = format!("stdin{n}");
+        let format = if name.ends_with(".tsv") { &["--format", "tsv"][..] } else { &[] };
+        lorank.run_with(&[&["index", "--index", &stdin, "--delimiter", delimiter, "-"], format].concat(), table);
+        let answer = lorank.json(&["search", "--index", &stdin, "--no-rerank", "--json", "two"]);
+        assert_eq!(answer["hits"][0]["id"], "1", "{name} on standard input");
+    }
+    lorank.write("a.jsonl", DOCUMENTS);
+    std::fs::create_dir(lorank.path("texts")).unwrap();
+    lorank.write("texts/a.txt", "one");
+    for (args, problem) in [
+        (&["--delimiter", ";", "a.jsonl"][..], "a delimiter is for tables, and the format is jsonl"),
+        (&["--delimiter", ";", "texts/a.txt"], "a delimiter is for tables, and the format is text"),
+        (&["--delimiter", ";", "texts"], "a delimiter is for tables, and this is a folder"),
+        (&["--delimiter", ";", "--format", "jsonl", "a.csv"], "a delimiter is for tables, and the format is jsonl"),
+        (&["--delimiter", ";;", "a.csv"], "the delimiter `;;` is not one ASCII character"),
+        (&["--delimiter", "", "a.csv"], "the delimiter `` is not one ASCII character"),
+        (&["b.csv"], "with bars in it; if they separate the columns, give them as the delimiter (`--delimiter '|'`)"),
+        (&["--delimiter", "|", "k.csv"], "give them as the delimiter (`--delimiter ','`)"),
+    ] {
+        let (code, error) = lorank.fail(&[&["index", "--index", "none"], args].concat(), "");
+        assert!(code != 0 && error.contains(problem), "{args:?}: {error}");
     }
 }

@@ -150,6 +150,31 @@ impl Index {
         found.map(|address| address.is_some()).map_err(|source| self.parts.error("read from", source))
     }
 
+    /// Removes the index's files from its folder, unless it holds documents. Whether it did comes back. Other files stay.
+    ///
+    /// # Errors
+    /// [`Error::WriterBusy`] while a writer lives, and files that cannot be removed.
+    pub fn remove_if_empty(self) -> Result<bool, Error> {
+        let dir = self.parts.dir.as_path();
+        let failed = |source| Error::engine("remove", dir, source);
+        let directory = MmapDirectory::open(dir).map_err(|error| failed(error.into()))?;
+        // Nobody may write to the index from here on.
+        let lock = directory.acquire_lock(&INDEX_WRITER_LOCK).map_err(|error| failed(error.into()))?;
+        if self.n_documents()? > 0 {
+            return Ok(false);
+        }
+        let files = self.parts.engine.directory().list_managed_files();
+        // Without the first of them it is no index, whatever keeps the others from being removed; the settings are its mark until then.
+        let own = [META_FILE, ".managed.json", ".tantivy-meta.lock", SETTINGS_FILE].map(PathBuf::from);
+        let (first, last) = own.split_first().expect("the list has four names");
+        for name in std::iter::once(first).chain(&files).chain(last) {
+            remove_file(&dir.join(name))?;
+        }
+        drop(lock);
+        remove_file(&dir.join(&INDEX_WRITER_LOCK.filepath))?;
+        Ok(true)
+    }
+
     /// The number of documents, as of the last commit.
     ///
     /// # Errors
@@ -272,6 +297,16 @@ fn find(id: &DocumentId, searcher: &Searcher, layout: &Layout) -> tantivy::Resul
         }
     }
     Ok(None)
+}
+
+/// Removes a file, which may be gone already.
+fn remove_file(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { action: "remove", path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a folder holds, where it is not something else altogether.

@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use lorank_tantivy::input::{self, Format, Input, InputOptions};
+use lorank_tantivy::input::{self, Delimiter, Format, Input, InputOptions};
 use lorank_tantivy::{
-    BulkOptions, BulkProgress, Index, IndexReport, Language, OnError, SettingsRequest, TextField, WriterOptions,
+    BulkOptions, BulkProgress, Error, Index, IndexReport, Language, OnError, SettingsRequest, TextField, WriterOptions,
     index_documents,
 };
 use serde_json::json;
@@ -23,7 +23,8 @@ use crate::output::{self, progress};
 
 /// Index documents: JSON lines, CSV or TSV with a header, BEIR folders, folders of .txt and .md files
 ///
-/// A document with an id that the index has replaces that document. Files may be compressed (.gz, .zst).
+/// A document with an id that the index has replaces that document. Files may be compressed (.gz, .zst). A first run that fails before
+/// anything is committed leaves no index.
 #[derive(Debug, Args)]
 pub(crate) struct IndexArgs {
     #[command(flatten)]
@@ -43,6 +44,9 @@ pub(crate) struct IndexArgs {
     /// How the input is written: jsonl, csv, tsv or text [default: by the file's name; jsonl on standard input]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
+    /// What separates the cells of a table: one character, or \t for a tab [default: a comma in CSV, a tab in TSV]
+    #[arg(long, value_name = "CHAR")]
+    delimiter: Option<Delimiter>,
     /// What to do with a bad line
     #[arg(long, value_name = "ACTION", value_enum, default_value_t)]
     on_error: OnErrorArg,
@@ -74,9 +78,32 @@ enum OnErrorArg {
 
 pub(crate) fn run(args: &IndexArgs, is_quiet: bool) -> anyhow::Result<()> {
     args.check()?;
-    let index = Index::open_or_create(&args.index.dir, &args.settings())?;
+    let dir = &args.index.dir;
+    let (is_new_folder, is_new) = (!dir.exists(), matches!(Index::open(dir), Err(Error::NoIndex { .. })));
+    let index = Index::open_or_create(dir, &args.settings())?;
+    let indexed = index_inputs(args, &index, is_quiet);
+    if indexed.is_err() && is_new {
+        discard(index, is_new_folder);
+    }
+    indexed
+}
+
+/// Removes the index of a failed first run, unless documents were committed to it. The error of that run is the one to report.
+fn discard(index: Index, is_new_folder: bool) {
+    let dir = index.dir().to_owned();
+    match index.remove_if_empty() {
+        Ok(true) if is_new_folder => {
+            // It may hold other files by now, and stays then.
+            let _ = std::fs::remove_dir(dir);
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "cannot remove the empty index"),
+    }
+}
+
+fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Result<()> {
     let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
-    let options = InputOptions { format: args.format, ..InputOptions::default() };
+    let options = InputOptions { format: args.format, delimiter: args.delimiter, ..InputOptions::default() };
     let documents = input::open(&inputs, index.settings(), &options)?;
     let mut rejects = args.rejects.as_deref().map(create).transpose()?;
     let mut writer = index.writer(&args.writer_options())?;

@@ -21,6 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod delimiter;
 mod lines;
 mod plan;
 mod rows;
@@ -39,8 +40,10 @@ use crate::{Document, Error, IndexSettings};
 
 pub use crate::error::BadLine;
 pub use crate::origin::Origin;
+pub use delimiter::Delimiter;
 pub use source::Progress;
 
+use delimiter::CellStyle;
 use plan::{Plan, Shape};
 
 /// Where documents come from.
@@ -118,13 +121,16 @@ impl fmt::Display for Format {
 pub struct InputOptions {
     /// The format of files; `None` goes by their names, and takes standard input for JSON lines.
     pub format: Option<Format>,
+    /// What separates the cells of tables; `None` goes by the format: a comma in CSV, a tab in TSV. An input without a format of its
+    /// own is then a CSV table, and one of another format is refused.
+    pub delimiter: Option<Delimiter>,
     /// The longest line, or text file, in bytes.
     pub line_bytes_max: usize,
 }
 
 impl Default for InputOptions {
     fn default() -> Self {
-        Self { format: None, line_bytes_max: 64 * 1024 * 1024 }
+        Self { format: None, delimiter: None, line_bytes_max: 64 * 1024 * 1024 }
     }
 }
 
@@ -186,7 +192,8 @@ pub(crate) fn table(
     settings: Arc<IndexSettings>,
     bytes_max: usize,
 ) -> Result<impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send, BadLine> {
-    table::documents(reader, delimiter, Context { file: "table".into(), settings, bytes_max })
+    let style = CellStyle { delimiter, is_quoted: delimiter == b',' };
+    table::documents(reader, style, Context { file: "table".into(), settings, bytes_max })
 }
 
 impl Documents {
@@ -203,7 +210,7 @@ impl Documents {
             Context { file: plan.name, settings: self.settings.clone(), bytes_max: self.options.line_bytes_max };
         self.current = Some(match plan.shape {
             Shape::JsonLines => Box::new(lines::documents(source, context)),
-            Shape::Table(delimiter) => Box::new(table::documents(source, delimiter, context)?),
+            Shape::Table(style) => Box::new(table::documents(source, style, context)?),
             Shape::Text { id, markdown } => Box::new(std::iter::once(text::document(source, id, markdown, context))),
         });
         Ok(())

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::input::delimiter::{CellStyle, Delimiter};
 use crate::input::{Format, Input, InputOptions};
 use crate::{Error, IndexSettings};
 
@@ -23,8 +24,7 @@ pub(super) struct Plan {
 /// What a file holds.
 pub(super) enum Shape {
     JsonLines,
-    /// A table with this byte between its cells.
-    Table(u8),
+    Table(CellStyle),
     /// One document.
     Text {
         id: String,
@@ -43,26 +43,46 @@ pub(super) fn plan(
     plans: &mut VecDeque<Plan>,
 ) -> Result<(), Error> {
     let Input::Path(path) = input else {
-        let format = options.format.unwrap_or(Format::JsonLines);
-        let shape = shape_of(format, "-".to_owned(), false);
+        let usual = if options.delimiter.is_some() { Format::Csv } else { Format::JsonLines };
+        let format = options.format.unwrap_or(usual);
+        check_delimiter(input, format, options)?;
+        let shape = shape_of(format, options.delimiter, "-".to_owned(), false);
         plans.push_back(Plan { name: "standard input".into(), path: None, bytes: None, shape });
         return Ok(());
     };
     let metadata = fs::metadata(path).map_err(|source| Error::Io { action: "read", path: path.clone(), source })?;
     if metadata.is_dir() {
+        check_delimiter(input, Format::Text, options)?;
         return plan_folder(path, settings, plans);
     }
-    let format = options.format.or_else(|| format_of(path)).ok_or_else(|| Error::InvalidInput {
+    let of_tables = options.delimiter.map(|_| Format::Csv);
+    let format = options.format.or_else(|| format_of(path)).or(of_tables).ok_or_else(|| Error::InvalidInput {
         input: input.to_string(),
-        problem: "its name does not tell its format; say which of jsonl, csv, tsv and text it is".to_owned(),
+        problem: "its name does not tell its format; say which of jsonl, csv, tsv and text it is, as in `--format csv`"
+            .to_owned(),
     })?;
+    check_delimiter(input, format, options)?;
     if format == Format::Text {
         check_text_fields(path, settings)?;
     }
     // A pipe has no size that could be known before its end.
     let bytes = metadata.is_file().then_some(metadata.len());
-    plans.push_back(plan_file(path, format, slashed(path), bytes));
+    plans.push_back(plan_file(path, format, options.delimiter, slashed(path), bytes));
     Ok(())
+}
+
+/// Refuses a delimiter for an input without cells, where it would have no effect.
+fn check_delimiter(input: &Input, format: Format, options: &InputOptions) -> Result<(), Error> {
+    if options.delimiter.is_none() || matches!(format, Format::Csv | Format::Tsv) {
+        return Ok(());
+    }
+    let problem = match input {
+        Input::Path(path) if path.is_dir() => {
+            "a delimiter is for tables, and this is a folder; leave it out".to_owned()
+        }
+        _ => format!("a delimiter is for tables, and the format is {format}; leave it out, or add `--format csv`"),
+    };
+    Err(Error::InvalidInput { input: input.to_string(), problem })
 }
 
 fn plan_folder(dir: &Path, settings: &IndexSettings, plans: &mut VecDeque<Plan>) -> Result<(), Error> {
@@ -70,7 +90,7 @@ fn plan_folder(dir: &Path, settings: &IndexSettings, plans: &mut VecDeque<Plan>)
         let path = dir.join(name);
         match fs::metadata(&path) {
             Ok(metadata) => {
-                plans.push_back(plan_file(&path, Format::JsonLines, String::new(), Some(metadata.len())));
+                plans.push_back(plan_file(&path, Format::JsonLines, None, String::new(), Some(metadata.len())));
                 return Ok(());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -89,7 +109,7 @@ fn plan_folder(dir: &Path, settings: &IndexSettings, plans: &mut VecDeque<Plan>)
         .map(|(path, bytes)| (slashed(path.strip_prefix(dir).unwrap_or(&path)), path, bytes))
         .collect();
     texts.sort();
-    plans.extend(texts.into_iter().map(|(id, path, bytes)| plan_file(&path, Format::Text, id, Some(bytes))));
+    plans.extend(texts.into_iter().map(|(id, path, bytes)| plan_file(&path, Format::Text, None, id, Some(bytes))));
     Ok(())
 }
 
@@ -126,16 +146,17 @@ fn check_text_fields(path: &Path, settings: &IndexSettings) -> Result<(), Error>
     Err(Error::InvalidInput { input: path.display().to_string(), problem })
 }
 
-fn plan_file(path: &Path, format: Format, id: String, bytes: Option<u64>) -> Plan {
-    let shape = shape_of(format, id, extension(path) == "md");
+fn plan_file(path: &Path, format: Format, delimiter: Option<Delimiter>, id: String, bytes: Option<u64>) -> Plan {
+    let shape = shape_of(format, delimiter, id, extension(path) == "md");
     Plan { name: path.display().to_string().into(), path: Some(path.to_owned()), bytes, shape }
 }
 
-fn shape_of(format: Format, id: String, markdown: bool) -> Shape {
+fn shape_of(format: Format, delimiter: Option<Delimiter>, id: String, markdown: bool) -> Shape {
+    let style = |usual, is_quoted| CellStyle { delimiter: delimiter.map_or(usual, Delimiter::byte), is_quoted };
     match format {
         Format::JsonLines => Shape::JsonLines,
-        Format::Csv => Shape::Table(b','),
-        Format::Tsv => Shape::Table(b'\t'),
+        Format::Csv => Shape::Table(style(b',', true)),
+        Format::Tsv => Shape::Table(style(b'\t', false)),
         Format::Text => Shape::Text { id, markdown },
     }
 }

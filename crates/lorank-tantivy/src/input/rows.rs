@@ -8,13 +8,14 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use crate::Error;
+use crate::input::delimiter::CellStyle;
 use crate::input::lines::without_end;
 
 /// The rows of a table, one at a time.
 pub(super) struct TableReader<R: Read> {
     /// `None` only while it is replaced by one that begins after a line over the limit.
     csv: Option<Reader<Recorder<R>>>,
-    delimiter: u8,
+    style: CellStyle,
     bytes_max: usize,
     /// The lines before the first one that `csv` counts.
     lines_before: u64,
@@ -45,13 +46,13 @@ impl Row<'_> {
 }
 
 impl<R: Read> TableReader<R> {
-    /// Cells between commas may stand in quotes. Between tabs they never do: a quote is a character like others there.
-    pub(super) fn new(source: R, delimiter: u8, bytes_max: usize) -> Self {
+    /// A reader of rows of up to so many bytes.
+    pub(super) fn new(source: R, style: CellStyle, bytes_max: usize) -> Self {
         let source = Cursor::new(Vec::new()).chain(BufReader::with_capacity(BUFFER_BYTES, source));
         let recorder = Recorder::new(source, bytes_max);
         Self {
-            csv: Some(csv_reader(recorder, delimiter)),
-            delimiter,
+            csv: Some(csv_reader(recorder, style)),
+            style,
             bytes_max,
             lines_before: 0,
             record: ByteRecord::new(),
@@ -122,7 +123,7 @@ impl<R: Read> TableReader<R> {
         let recorder = self.csv.take().expect("it is there between rows").into_inner();
         let mut rest = recorder.into_source();
         let skipped = rest.skip_until(b'\n');
-        self.csv = Some(csv_reader(Recorder::new(rest, self.bytes_max), self.delimiter));
+        self.csv = Some(csv_reader(Recorder::new(rest, self.bytes_max), self.style));
         self.lines_before = self.line;
         match skipped {
             Ok(_) => Error::TooLong { bytes_max: self.bytes_max },
@@ -136,10 +137,10 @@ type Rest<R> = Chain<Cursor<Vec<u8>>, BufReader<R>>;
 
 const BUFFER_BYTES: usize = 128 * 1024;
 
-fn csv_reader<R: Read>(recorder: Recorder<R>, delimiter: u8) -> Reader<Recorder<R>> {
+fn csv_reader<R: Read>(recorder: Recorder<R>, style: CellStyle) -> Reader<Recorder<R>> {
     ReaderBuilder::new()
-        .delimiter(delimiter)
-        .quoting(delimiter == b',')
+        .delimiter(style.delimiter)
+        .quoting(style.is_quoted)
         .terminator(Terminator::Any(b'\n'))
         .has_headers(false)
         .flexible(true)
@@ -296,7 +297,8 @@ mod tests {
                 if self.2 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(&mut to[..n]) }
             }
         }
-        let mut reader = TableReader::new(Slow(table, n_bytes, false), delimiter, bytes_max);
+        let style = CellStyle { delimiter, is_quoted: delimiter == b',' };
+        let mut reader = TableReader::new(Slow(table, n_bytes, false), style, bytes_max);
         let mut found = Vec::new();
         loop {
             let row = match reader.read() {

@@ -9,15 +9,16 @@ use std::io::{self, Cursor, Read};
 use lorank_core::{Fields, Value};
 
 use crate::document::likely_text_field;
+use crate::input::delimiter::CellStyle;
 use crate::input::rows::{Row, TableReader};
 use crate::input::source::Source;
 use crate::input::{BadLine, Context, SourcedDocument};
 use crate::{Document, Error, IndexSettings};
 
-/// The documents of a table whose cells are parted by `delimiter`. The header is read at once.
+/// The documents of a table. The header is read at once.
 pub(super) fn documents(
     source: Source,
-    delimiter: u8,
+    style: CellStyle,
     context: Context,
 ) -> Result<impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send, BadLine> {
     let broken = |source| BadLine {
@@ -25,7 +26,7 @@ pub(super) fn documents(
         raw: Vec::new(),
         cause: Box::new(Error::BrokenInput { source }),
     };
-    let mut table = TableReader::new(without_mark(source).map_err(broken)?, delimiter, context.bytes_max);
+    let mut table = TableReader::new(without_mark(source).map_err(broken)?, style, context.bytes_max);
     let header = match table.read() {
         None => Err(context.problem("it has no header: its first line names the columns".to_owned())),
         Some(row) => row.and_then(|row| columns(&row, &context)),
