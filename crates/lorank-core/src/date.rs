@@ -2,11 +2,15 @@
 //!
 //! A date is `2024-05-01` (its beginning in UTC), or such a day with a time: `2024-05-01T10:00:00+02:00`. In place of the `T`
 //! there may be a space, seconds may be missing or have a fraction, and a time without a zone is in UTC. This is RFC 3339 and
-//! what databases and programming languages write beside it.
+//! what databases and programming languages write beside it. A year (`2024`), a month (`2024-05`) and a day are periods, where a
+//! period is asked for.
 //!
 //! Days are counted in the Gregorian calendar as if it had always been in force (ISO 8601). A leap second counts as the end of
 //! the second before it.
 
+use std::ops::RangeInclusive;
+
+use time::util::days_in_year;
 use time::{Date, Month};
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
@@ -23,6 +27,26 @@ pub fn nanos_since_1970(text: &str) -> Option<i128> {
     let (day, rest) = day(text)?;
     let nanos = if rest.is_empty() { 0 } else { nanos_of_time(rest)? };
     Some(nanos_of_days(days_since_1970(day)) + nanos)
+}
+
+/// The nanoseconds from 1970 of the period that a text names: a year, a month, a day, or a point in time.
+pub fn period_nanos_since_1970(text: &str) -> Option<RangeInclusive<i128>> {
+    let of_days = |first: Date, n_days: i64| {
+        let start = nanos_of_days(days_since_1970(first));
+        start..=start + nanos_of_days(n_days) - 1
+    };
+    match text.len() {
+        4 => {
+            let year = date(number(text, 0..4)?, 1, 1)?;
+            Some(of_days(year, days_in_year(year.year()).into()))
+        }
+        7 if text.as_bytes()[4] == b'-' => {
+            let month = date(number(text, 0..4)?, number(text, 5..7)?, 1)?;
+            Some(of_days(month, month.month().length(month.year()).into()))
+        }
+        10 => day(text).map(|(day, _)| of_days(day, 1)),
+        _ => nanos_since_1970(text).map(|nanos| nanos..=nanos),
+    }
 }
 
 /// The day that a text begins with, and the rest of the text.

@@ -55,7 +55,7 @@ pub use activation::Activation;
 pub use blend::{Blend, BlendWeight, NotAWeight, blend};
 pub use candidate::Candidate;
 pub use causes::{BoxError, shortened, with_causes};
-pub use date::nanos_since_1970;
+pub use date::{nanos_since_1970, period_nanos_since_1970};
 pub use deadline::Deadline;
 pub use encoded::{EncodedPair, ForeignPair, TextPair};
 pub use error_kind::ErrorKind;

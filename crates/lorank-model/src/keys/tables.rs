@@ -29,7 +29,7 @@ const TOKENIZER_CLASS: Group =
 const ACTIVATION: Group = group(
     &["sentence_transformers", "sbert_ce_default_activation_function"],
     NoEffect,
-    "the activation behind the logit; scores are logits",
+    "the activation behind the logit: `/score` applies it, all else of lorank gives logits",
 );
 const TRAINING: Group = group(
     &[
@@ -357,7 +357,11 @@ pub(crate) const SENTENCE_TRANSFORMERS_CONFIG: KeyTable = KeyTable {
         ),
         group(&["default_prompt_name"], Only(&["\"\""]), "a prompt before each text"),
         group(&["prompts"], NoEffect, "without `default_prompt_name` none is used"),
-        group(&["activation_fn"], NoEffect, "the activation behind the logit; scores are logits"),
+        group(
+            &["activation_fn"],
+            NoEffect,
+            "the activation behind the logit: `/score` applies it, all else of lorank gives logits",
+        ),
         group(
             &["__version__", "similarity_fn_name", "truncate_dim", "keep_in_fp32_modules"],
             NoEffect,
