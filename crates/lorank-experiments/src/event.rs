@@ -323,8 +323,11 @@ mod tests {
         }
         for id in [json!(1.5), json!(1e20), json!(true), json!([1]), json!({"id": 1})] {
             let error = Event::from_json(json!({"action_name": "click", "timestamp": 5, "object_id": id})).unwrap_err();
-            let source = std::error::Error::source(&error).unwrap().to_string();
-            assert!(source.contains("a string or a whole number of up to 64 bits"), "{id}: {source}");
+            let message = error.to_string();
+            assert!(
+                message.contains("`object_id`") && message.contains("a string or a whole number of up to 64 bits"),
+                "{message}"
+            );
         }
     }
 

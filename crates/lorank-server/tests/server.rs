@@ -128,10 +128,11 @@ fn what_cannot_be_started_says_why() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(part), "{error}");
     };
-    check(&|config| config.index = Vec::new(), ErrorKind::Invalid, "names no index");
     check(&|config| config.data = None, ErrorKind::Invalid, "set `data`");
     check(&|config| config.listen.set_ip([0, 0, 0, 0].into()), ErrorKind::Invalid, "there are no keys");
-    check(&|config| config.index = vec![IndexSpec::unnamed("/nowhere")], ErrorKind::NotFound, "/nowhere");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no index").unwrap();
+    check(&|config| config.index = vec![IndexSpec::unnamed(&file)], ErrorKind::Malformed, "is not a lorank index");
     let missing = "./nowhere".parse().ok();
     check(&|config| config.model.base = missing.clone(), ErrorKind::NotFound, "no model folder at `./nowhere`");
     check(&|config| config.search.depth = config.search.depth_max.saturating_add(1), ErrorKind::Invalid, "depth");
