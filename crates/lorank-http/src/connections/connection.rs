@@ -18,9 +18,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::bodies::{AnswerBody, RequestBody};
+use super::http2::{is_http2, serve_http2};
 use super::progress::ConnectionProgress;
 use super::stream::Stream;
 use super::{CloseReason, ConnectionLimits};
@@ -40,7 +41,19 @@ pub(super) async fn serve_connection(
 ) {
     let _open = config.connections().open();
     let _ended = LeaveOnDrop(progress.clone());
-    let stream = TokioIo::new(Stream { tcp, progress: progress.clone() });
+    let limits = config.current().connections.clone();
+    let is_http2 = tokio::select! {
+        biased;
+        is_http2 = is_http2(&tcp, &limits) => is_http2,
+        () = progress.close_requested() => return config.connections().ended(CloseReason::MadeRoom),
+        () = ended(&mut is_ending) => return config.connections().ended(CloseReason::Closed),
+        () = sleep(limits.keep_alive) => return config.connections().ended(CloseReason::Idle),
+    };
+    if is_http2 {
+        let reason = serve_http2(tcp, router, config.clone(), progress, is_ending).await;
+        return config.connections().ended(reason);
+    }
+    let stream = TokioIo::new(Stream { tcp, progress: progress.clone(), is_multiplexed: false });
     let service = TowerToHyperService::new(router);
     let answer = |request| answer(service.clone(), progress.clone(), request);
     // The time for a head is counted by `ConnectionProgress`, which tells a slow head from none.
@@ -74,7 +87,7 @@ pub(super) async fn serve_connection(
             Pin::new(&mut connection).graceful_shutdown();
             cx.waker().wake_by_ref();
         }
-        past_deadline(&progress, &config.current().connections, timer.as_mut(), cx)
+        past(progress.deadline(&config.current().connections), timer.as_mut(), cx)
     })
     .await;
     config.connections().ended(reason);
@@ -84,13 +97,12 @@ pub(super) async fn serve_connection(
 }
 
 /// Ready when the connection has been in one phase for too long.
-fn past_deadline(
-    progress: &ConnectionProgress,
-    limits: &ConnectionLimits,
+pub(super) fn past(
+    deadline: Option<(Instant, CloseReason)>,
     mut timer: Pin<&mut Sleep>,
     cx: &mut Context<'_>,
 ) -> Poll<CloseReason> {
-    let Some((deadline, reason)) = progress.deadline(limits) else { return Poll::Pending };
+    let Some((deadline, reason)) = deadline else { return Poll::Pending };
     if timer.deadline() != deadline {
         timer.as_mut().reset(deadline);
     }
@@ -115,6 +127,11 @@ fn send_timeout_answer(tcp: &TcpStream, limits: &ConnectionLimits) {
     let head = "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close";
     let head = format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len());
     let _ = tcp.try_write(&[head.as_bytes(), &body].concat());
+}
+
+/// Returns when the server takes no more requests.
+async fn ended(is_ending: &mut watch::Receiver<bool>) {
+    drop(is_ending.wait_for(|is_ending| *is_ending).await);
 }
 
 /// Takes a connection out of those that wait, however it ends.

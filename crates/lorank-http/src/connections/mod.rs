@@ -1,6 +1,6 @@
 //! The loop that accepts connections, and the limits of each of them.
 //!
-//! hyper serves each connection, hyper-util adapts its streams and services. The loop is lorank's own for what neither has: a
+//! Connections speak HTTP/1.1, or HTTP/2 from their first byte. hyper serves each connection, hyper-util adapts its streams and services. The loop is lorank's own for what neither has: a
 //! limit on connections that closes the one which has waited longest for its client, limits in time by phase, a count of why
 //! connections closed, and a number of those that were cut off at the end.
 //!
@@ -13,6 +13,9 @@
 mod bodies;
 mod connection;
 mod counts;
+mod http2;
+#[cfg(test)]
+mod http2_tests;
 mod limits;
 mod open_connections;
 mod progress;

@@ -12,13 +12,15 @@ use super::progress::ConnectionProgress;
 pub(super) struct Stream {
     pub tcp: TcpStream,
     pub progress: ConnectionProgress,
+    /// Whether bytes of several requests may mix, so that none of them begins a head.
+    pub is_multiplexed: bool,
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let n_before = buf.filled().len();
         let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        if buf.filled().len() > n_before {
+        if buf.filled().len() > n_before && !self.is_multiplexed {
             self.progress.has_read();
         }
         read

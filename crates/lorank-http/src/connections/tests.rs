@@ -16,14 +16,14 @@ use super::{CloseReason, ConnectionLimits, ServeOutcome};
 use crate::{HttpConfig, LiveConfig, router, serve};
 
 /// Time enough for nothing to depend on it.
-const LONG: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_millis(50);
+pub(super) const LONG: Duration = Duration::from_secs(60);
+pub(super) const SHORT: Duration = Duration::from_millis(50);
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const SEARCH: &str = "GET /v1/search?q=egg HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// No limit that could be passed.
-fn patient() -> HttpConfig {
+pub(super) fn patient() -> HttpConfig {
     let connections = ConnectionLimits {
         header_read: LONG,
         keep_alive: LONG,
@@ -35,26 +35,26 @@ fn patient() -> HttpConfig {
 }
 
 /// The patient configuration with other limits for connections.
-fn with(change: impl FnOnce(&mut ConnectionLimits)) -> HttpConfig {
+pub(super) fn with(change: impl FnOnce(&mut ConnectionLimits)) -> HttpConfig {
     let mut config = patient();
     change(&mut config.connections);
     config
 }
 
-struct Running {
-    address: SocketAddr,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
     config: LiveConfig,
     shut_down: oneshot::Sender<()>,
     server: JoinHandle<ServeOutcome>,
 }
 
 impl Running {
-    async fn start(config: HttpConfig) -> Self {
+    pub(super) async fn start(config: HttpConfig) -> Self {
         Self::start_behind(config, None).await
     }
 
     /// A service whose first stage waits at a gate.
-    async fn start_behind(config: HttpConfig, gate: Option<&Arc<Gate>>) -> Self {
+    pub(super) async fn start_behind(config: HttpConfig, gate: Option<&Arc<Gate>>) -> Self {
         let mut first_stage = ToyFirstStage::new(toy::candidates(3));
         if let Some(gate) = gate {
             first_stage = first_stage.behind(gate.clone());
@@ -73,11 +73,11 @@ impl Running {
         Client(TcpStream::connect(self.address).unwrap())
     }
 
-    fn n_ended(&self, reason: CloseReason) -> u64 {
+    pub(super) fn n_ended(&self, reason: CloseReason) -> u64 {
         self.config.connections().n_ended(reason)
     }
 
-    async fn end(self) -> ServeOutcome {
+    pub(super) async fn end(self) -> ServeOutcome {
         self.shut_down.send(()).unwrap();
         self.server.await.unwrap()
     }
