@@ -44,7 +44,7 @@ fn a_garbage_line_is_named_and_the_others_are_there() {
         json!([
             {"line": 1, "id": "1", "outcome": "added", "error": null},
             {"line": 3, "id": null, "outcome": "refused",
-             "error": {"kind": "malformed_request", "message": "not valid JSON at column 2: expected value"}},
+             "error": {"kind": "malformed_request", "message": "not valid JSON at column 2: a value is expected"}},
             {"line": 4, "id": null, "outcome": "refused",
              "error": {"kind": "invalid_value", "message": "the id in the field `id` is null, where an id is a text or an integer"}},
             {"line": 5, "id": "2", "outcome": "added", "error": null},

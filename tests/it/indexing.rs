@@ -73,7 +73,7 @@ fn a_bad_line_stops_or_is_skipped() {
 
     let args = ["index", "--index", "i", "--on-error", "skip", "--rejects", "rejects.jsonl", "documents.jsonl"];
     let text = lorank.run(&args);
-    assert!(text.contains("skipped 1 bad lines:\n  `documents.jsonl`, line 2: the id"), "{text}");
+    assert!(text.contains("skipped 1 bad line:\n  `documents.jsonl`, line 2: the id"), "{text}");
     assert_eq!(std::fs::read_to_string(lorank.path("rejects.jsonl")).unwrap().trim_end(), "{\"id\": 1.5}");
     assert_eq!(ids(&lorank, &["three"]), ["3"]);
 }

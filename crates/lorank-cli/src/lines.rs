@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use lorank_core::{Misfit, syntax_problem};
+use lorank_core::{Misfit, json_hint, syntax_problem, unreadable_as_text};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
@@ -58,6 +58,11 @@ impl JsonLines {
             if n_bytes as u64 > LINE_BYTES_MAX {
                 bail!("{} is longer than {LINE_BYTES_MAX} bytes", self.place());
             }
+            if self.n_lines == 1
+                && let Some(problem) = unreadable_as_text(&line)
+            {
+                bail!("cannot read {}: {problem}", self.name);
+            }
             // Some editors begin a file with a byte order mark.
             let line = if self.n_lines == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
             if !line.trim_ascii().is_empty() {
@@ -75,8 +80,8 @@ impl JsonLines {
         }
         let mut deserializer = serde_json::Deserializer::from_slice(line);
         let value = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| bad(problem(error.inner(), &error.path().to_string())))?;
-        deserializer.end().map_err(|error| bad(problem(&error, ".")))?;
+            .map_err(|error| bad(problem(error.inner(), &error.path().to_string(), line)))?;
+        deserializer.end().map_err(|error| bad(problem(&error, ".", line)))?;
         Ok((self.n_lines, value))
     }
 
@@ -86,7 +91,7 @@ impl JsonLines {
 }
 
 /// What is wrong with a line, or with the value at a path in it. The parser counts lines too, and would say `line 1`.
-fn problem(error: &serde_json::Error, path: &str) -> String {
+fn problem(error: &serde_json::Error, path: &str, line: &[u8]) -> String {
     let text = error.to_string();
     let (message, column) = text.rsplit_once(" at line 1 column ").map_or((text.as_str(), None), |(m, c)| (m, Some(c)));
     if error.classify() == Category::Data {
@@ -94,8 +99,14 @@ fn problem(error: &serde_json::Error, path: &str) -> String {
         let name = misfit.path(if path == "." { "" } else { path });
         return name.map_or_else(|| format!("it {}", misfit.problem), |name| format!("`{name}` {}", misfit.problem));
     }
+    let hint = if error.is_eof() {
+        Some("each object stands on one line".to_owned())
+    } else {
+        json_hint(message, &String::from_utf8_lossy(line), error.column())
+    };
     let problem = syntax_problem(message);
-    column.map_or(problem.clone(), |column| format!("{problem}, at column {column}"))
+    let problem = column.map_or(problem.clone(), |column| format!("{problem}, at column {column}"));
+    hint.map_or(problem.clone(), |hint| format!("{problem}; {hint}"))
 }
 
 #[cfg(test)]
@@ -133,9 +144,12 @@ mod tests {
     #[test]
     fn a_bad_line_is_named() {
         for (line, problem) in [
-            ("{\"n\": 2", "the text ends within an object, at column 7"),
-            ("{", "the text ends within an object, at column 1"),
-            ("{'n': 2}", "a key must be a string in double quotes, at column 2"),
+            ("{\"n\": 2", "the text ends within an object, at column 7; each object stands on one line"),
+            ("{", "the text ends within an object, at column 1; each object stands on one line"),
+            (
+                "{'n': 2}",
+                "a key must be a string in double quotes, at column 2; strings and keys stand in double quotes, not in single ones",
+            ),
             ("{\"n\": 2} x", "there is more after the end of the value, at column 10"),
             ("n,text", "`true`, `false` or `null` is expected, at column 2"),
             ("{\"n\": 2.5}", "`n` must be a whole number from 0 to 4294967295, not `2.5`"),

@@ -92,7 +92,7 @@ fn add_line(change: &Change<'_>, line: Result<SourcedDocument, BadLine>) -> Resu
         }
         Err(error) => return Err(document_error(error)),
     };
-    Ok(LineOutcome { line: origin.line.unwrap_or_default(), outcome })
+    Ok(LineOutcome { line: origin.line.unwrap_or(1), outcome })
 }
 
 fn is_about_a_line(error: &Error) -> bool {

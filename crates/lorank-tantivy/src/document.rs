@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lorank_core::{DocumentId, Fields, Value};
+use lorank_core::{DocumentId, Fields, Value, json_hint, syntax_problem};
 
 use crate::{Error, IndexSettings, json};
 
@@ -32,7 +32,7 @@ impl Document {
     /// What is wrong with the JSON, the id or a field.
     pub fn from_json(json: &[u8], settings: &IndexSettings) -> Result<Self, Error> {
         let text = std::str::from_utf8(json).map_err(|error| Error::NotUtf8 { column: error.valid_up_to() + 1 })?;
-        match json::value_from_json(text).map_err(not_json)? {
+        match json::value_from_json(text).map_err(|error| not_json(text, &error))? {
             Value::Object(fields) => {
                 if let Some((field, digits)) = json::wide_integer(text, &fields) {
                     return Err(too_wide(field, digits));
@@ -225,11 +225,23 @@ pub(crate) fn name_of(value: &Value) -> &'static str {
     }
 }
 
-/// `serde_json` names its own line, which is always the first; the line in the file is named elsewhere.
-fn not_json(error: serde_json::Error) -> Error {
+/// What is wrong with a text that is not JSON, and where, with what to do where that can be told.
+fn not_json(text: &str, error: &serde_json::Error) -> Error {
     let whole = error.to_string();
-    let problem = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(problem, _)| problem);
-    Error::NotJson { column: error.column(), problem: problem.to_owned() }
+    let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
+    let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let is_end_of_a_line =
+        error.is_eof() || (message == "trailing characters" && line.trim_end().ends_with([',', ':']));
+    let hint = if is_end_of_a_line {
+        Some(
+            "each document stands on one line, and this looks like pretty-printed JSON; rewrite it (`jq -c .`)"
+                .to_owned(),
+        )
+    } else {
+        json_hint(message, line, error.column())
+    };
+    let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+    Error::NotJson { line: error.line(), column: error.column(), problem: syntax_problem(message) + &hint }
 }
 
 #[cfg(test)]
@@ -253,7 +265,10 @@ mod tests {
 
     #[test]
     fn what_is_no_document_says_why() {
-        check_refused(b"{\"id\": 1", "not valid JSON at column 8: EOF while parsing an object");
+        check_refused(
+            b"{\"id\": 1",
+            "not valid JSON at column 8: the text ends within an object; each document stands on one line",
+        );
         check_refused(b"[1]", "a list, where a document is a JSON object");
         check_refused(b"{\"id\": \"\xff\"}", "not valid UTF-8: a bad byte at column 9");
         check_refused(b"{\"ID\": 1}", "no id: the field `id` is missing; rename `ID` to `id`");
@@ -275,7 +290,38 @@ mod tests {
             format!("{{\"id\": 1, \"x\": {}1{}}}", "[".repeat(101), "]".repeat(101)).as_bytes(),
             "nests deeper",
         );
-        check_refused(format!("{{\"id\": 1, \"x\": {}", "[".repeat(100_000)).as_bytes(), "recursion limit exceeded");
+        check_refused(
+            format!("{{\"id\": 1, \"x\": {}", "[".repeat(100_000)).as_bytes(),
+            "values are nested too deeply",
+        );
+    }
+
+    #[test]
+    fn what_is_almost_json_says_what_json_has() {
+        for (json, problem) in [
+            (
+                "{",
+                "the text ends within an object; each document stands on one line, and this looks like pretty-printed JSON",
+            ),
+            (
+                "  \"id\": \"1\",",
+                "not valid JSON at column 7: there is more after the end of the value; each document stands on",
+            ),
+            (r#"{"id": "a", "t": "apple \ud83d"}"#, "a lone surrogate"),
+            (r#"{"id": "a", "t": "apple \ude00\ud83d x"}"#, "a lone surrogate"),
+            (r#"{"id": "a", "t": "\ud83d\ud83d"}"#, "a lone surrogate"),
+            (r#"{"id": "a", "t": "\ud83d\n"}"#, "a lone surrogate"),
+            ("{'id': 1}", "strings and keys stand in double quotes"),
+            ("{\"id\": 1, \"n\": NaN}", "`NaN` is no number in JSON"),
+            ("{\"id\": 1, \"n\": -Infinity}", "`Infinity` is no number in JSON"),
+            ("{\"id\": 1} {\"id\": 2}", "a line holds one document"),
+            (
+                "{\"id\":\n 1,\n \"n\": True}",
+                "not valid JSON at its line 3, column 7: a value is expected; JSON writes `true`",
+            ),
+        ] {
+            check_refused(json.as_bytes(), problem);
+        }
     }
 
     fn check_refused(json: &[u8], problem: &str) {

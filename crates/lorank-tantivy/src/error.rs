@@ -128,15 +128,25 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A text file in another encoding than UTF-8, or of another program.
+    #[error("not a text in UTF-8: {problem}")]
+    NotText {
+        /// What it is, and what to do about it.
+        problem: String,
+    },
     /// A line that is not UTF-8.
-    #[error("not valid UTF-8: a bad byte at column {column}")]
+    #[error(
+        "not valid UTF-8: a bad byte at column {column}; convert it to UTF-8, for instance from Latin-1 or Windows-1252"
+    )]
     NotUtf8 {
         /// The 1-based byte column.
         column: usize,
     },
     /// A line that is not JSON.
-    #[error("not valid JSON at column {column}: {problem}")]
+    #[error("not valid JSON at {}column {column}: {problem}", if *line > 1 { format!("its line {line}, ") } else { String::new() })]
     NotJson {
+        /// The line within the document, from 1.
+        line: usize,
         /// The 1-based byte column.
         column: usize,
         /// What is wrong there.
@@ -182,7 +192,7 @@ pub enum Error {
         bytes_max: usize,
     },
     /// A row of a table whose number of cells is not that of the header.
-    #[error("{n_cells} cells, where the header has {n_columns}")]
+    #[error("{n_cells} {}, where the header has {n_columns}", if *n_cells == 1 { "cell" } else { "cells" })]
     WrongNumberOfCells {
         /// The row's number of cells.
         n_cells: usize,
@@ -210,7 +220,11 @@ pub enum Error {
         source: io::Error,
     },
     /// Bulk indexing met a bad line and stopped.
-    #[error("indexing stopped, with the first {n_committed} documents of this run in the index")]
+    #[error("indexing stopped; {} in the index", match n_committed {
+        0 => "no document of this run is".to_owned(),
+        1 => "the first document of this run is".to_owned(),
+        n => format!("the first {n} documents of this run are"),
+    })]
     Stopped {
         /// The number of documents that this run committed before.
         n_committed: u64,
@@ -285,6 +299,7 @@ impl Error {
             Self::NoIndex { .. } => ErrorKind::NotFound,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::NotUtf8 { .. }
+            | Self::NotText { .. }
             | Self::NotJson { .. }
             | Self::WrongNumberOfCells { .. }
             | Self::OpenQuote { .. }
@@ -330,6 +345,7 @@ impl Error {
         matches!(
             self,
             Self::NotUtf8 { .. }
+                | Self::NotText { .. }
                 | Self::NotJson { .. }
                 | Self::NotAnObject { .. }
                 | Self::NoId { .. }

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::index_dir::IndexDir;
 use crate::failure::{WrongUsage, causes};
-use crate::output::text::{count, duration};
+use crate::output::text::{count, duration, number_of};
 use crate::output::{self, progress};
 
 /// Index documents: JSON lines, CSV or TSV with a header, BEIR folders, folders of .txt and .md files
@@ -163,12 +163,12 @@ fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
 fn show(bar: &ProgressBar, done: &BulkProgress, bytes_read: u64) {
     let seconds = bar.elapsed().as_secs_f64().max(0.001);
     let per_second = (done.n_indexed as f64 / seconds) as usize;
-    let bad = if done.n_skipped > 0 { format!(", {} bad lines", done.n_skipped) } else { String::new() };
+    let bad = if done.n_skipped > 0 { format!(", {}", number_of(done.n_skipped, "bad line")) } else { String::new() };
     match bar.length() {
         Some(_) => {
             bar.set_position(bytes_read);
-            let n_indexed = usize::try_from(done.n_indexed).unwrap_or(usize::MAX);
-            bar.set_message(format!("{} documents, {} a second{bad}", count(n_indexed), count(per_second)));
+            let n_indexed = number_of(done.n_indexed, "document");
+            bar.set_message(format!("{n_indexed}, {} a second{bad}", count(per_second)));
         }
         None => {
             bar.set_position(done.n_indexed);
@@ -208,19 +208,22 @@ fn print_text(report: &IndexReport, dir: &Path) -> anyhow::Result<()> {
     let n = |n: u64| count(usize::try_from(n).unwrap_or(usize::MAX));
     let mut out = output::stdout();
     let took = duration(report.elapsed);
-    writeln!(out, "indexed {} documents in {took} ({} a second)", n(report.n_indexed), n(per_second(report) as u64))?;
+    let indexed = number_of(report.n_indexed, "document");
+    writeln!(out, "indexed {indexed} in {took} ({} a second)", n(per_second(report) as u64))?;
     if n_replaced(report) > 0 {
         writeln!(out, "{} of them replaced a document with the same id", n(n_replaced(report)))?;
     }
     if report.n_without_text > 0 {
         writeln!(
             out,
-            "{} of them have no text in the fields that are searched, so no words find them",
-            n(report.n_without_text)
+            "{} of them {} no text in a field that is searched, so no words find {}",
+            n(report.n_without_text),
+            if report.n_without_text == 1 { "has" } else { "have" },
+            if report.n_without_text == 1 { "it" } else { "them" }
         )?;
     }
     if report.n_skipped > 0 {
-        writeln!(out, "skipped {} bad lines:", n(report.n_skipped))?;
+        writeln!(out, "skipped {}:", number_of(report.n_skipped, "bad line"))?;
         for bad in &report.first_skipped {
             writeln!(out, "  {}: {}", bad.origin, causes(&*bad.cause))?;
         }
@@ -228,6 +231,6 @@ fn print_text(report: &IndexReport, dir: &Path) -> anyhow::Result<()> {
             writeln!(out, "  ...")?;
         }
     }
-    writeln!(out, "`{}` now holds {} documents", dir.display(), n(report.n_documents))?;
+    writeln!(out, "`{}` now holds {}", dir.display(), number_of(report.n_documents, "document"))?;
     Ok(out.flush()?)
 }

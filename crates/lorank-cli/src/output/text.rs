@@ -10,6 +10,12 @@ pub(crate) fn one_line(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// A number with what it counts, in singular or plural: `1 document`, `2,000 documents`.
+pub(crate) fn number_of(n: u64, noun: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(usize::try_from(n).unwrap_or(usize::MAX)))
+}
+
 /// How many columns the text takes, styles aside.
 pub(crate) fn width(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()

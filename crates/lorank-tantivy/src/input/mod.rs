@@ -143,10 +143,12 @@ pub struct SourcedDocument {
     pub document: Document,
 }
 
+type BoxedDocuments = Box<dyn Iterator<Item = Result<SourcedDocument, BadLine>> + Send>;
+
 /// The documents of one file after the other.
 pub struct Documents {
     plans: VecDeque<Plan>,
-    current: Option<Box<dyn Iterator<Item = Result<SourcedDocument, BadLine>> + Send>>,
+    current: Option<BoxedDocuments>,
     settings: Arc<IndexSettings>,
     options: InputOptions,
     progress: Progress,
@@ -176,7 +178,14 @@ pub fn json_lines(
     line_bytes_max: usize,
 ) -> impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send {
     let context = Context { file: name.into(), settings: Arc::new(settings.clone()), bytes_max: line_bytes_max };
-    let mut documents = lines::documents(reader, context).fuse();
+    // Nothing is read before the first document is asked for.
+    let documents = move || -> BoxedDocuments {
+        match source::checked(reader, false, &context) {
+            Ok(source) => Box::new(lines::documents(source, context)),
+            Err(bad_file) => Box::new(std::iter::once(Err(bad_file))),
+        }
+    };
+    let mut documents = std::iter::once_with(documents).flatten().fuse();
     let mut is_broken = false;
     std::iter::from_fn(move || {
         let item = if is_broken { None } else { documents.next() };
@@ -205,13 +214,17 @@ impl Documents {
     fn begin(&mut self, plan: Plan) -> Result<(), BadLine> {
         let origin = Origin { file: plan.name.clone(), line: None };
         let fatal = |cause| BadLine { origin, raw: Vec::new(), cause: Box::new(cause) };
-        let source = source::open(&plan, &self.progress).map_err(fatal)?;
+        let (source, is_compressed) = source::open(&plan, &self.progress).map_err(fatal)?;
         let context =
             Context { file: plan.name, settings: self.settings.clone(), bytes_max: self.options.line_bytes_max };
         self.current = Some(match plan.shape {
-            Shape::JsonLines => Box::new(lines::documents(source, context)),
-            Shape::Table(style) => Box::new(table::documents(source, style, context)?),
-            Shape::Text { id, markdown } => Box::new(std::iter::once(text::document(source, id, markdown, context))),
+            Shape::JsonLines => Box::new(lines::documents(source::checked(source, is_compressed, &context)?, context)),
+            Shape::Table(style) => {
+                Box::new(table::documents(source::checked(source, is_compressed, &context)?, style, context)?)
+            }
+            Shape::Text { id, markdown } => {
+                Box::new(std::iter::once(text::document(source, is_compressed, id, markdown, context)))
+            }
         });
         Ok(())
     }
@@ -253,6 +266,11 @@ struct Context {
 }
 
 impl Context {
+    /// An error that ends the reading of the file.
+    fn bad_file(&self, cause: Error) -> BadLine {
+        BadLine { origin: self.origin(None), raw: Vec::new(), cause: Box::new(cause) }
+    }
+
     fn origin(&self, line: Option<u64>) -> Origin {
         Origin { file: self.file.clone(), line }
     }

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 
+use lorank_core::unreadable_as_text;
+
 use crate::Error;
 use crate::input::plan::Plan;
+use crate::input::{BadLine, Context};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -39,8 +42,8 @@ impl Progress {
 /// The content of a file.
 pub(super) type Source = Box<dyn Read + Send>;
 
-/// Opens a file and sees whether it is compressed.
-pub(super) fn open(plan: &Plan, progress: &Progress) -> Result<Source, Error> {
+/// Opens a file and sees whether it is compressed, which comes back too.
+pub(super) fn open(plan: &Plan, progress: &Progress) -> Result<(Source, bool), Error> {
     let raw: Source = match &plan.path {
         None => Box::new(io::stdin()),
         Some(path) => match File::open(path) {
@@ -52,7 +55,7 @@ pub(super) fn open(plan: &Plan, progress: &Progress) -> Result<Source, Error> {
     decompressed(BufReader::with_capacity(128 * 1024, counted)).map_err(|source| Error::BrokenInput { source })
 }
 
-fn decompressed(mut raw: impl Read + Send + 'static) -> io::Result<Source> {
+fn decompressed(mut raw: impl Read + Send + 'static) -> io::Result<(Source, bool)> {
     let mut head = [0; 4];
     let mut n_read = 0;
     while n_read < head.len() {
@@ -66,11 +69,59 @@ fn decompressed(mut raw: impl Read + Send + 'static) -> io::Result<Source> {
     let whole = Cursor::new(head).take(n_read as u64).chain(raw);
     if head[..n_read].starts_with(&GZIP) {
         // A gzip file may be several, one after the other (`cat a.gz b.gz`).
-        Ok(Box::new(MultiGzDecoder::new(whole)))
+        Ok((Box::new(MultiGzDecoder::new(whole)), true))
     } else if head[..n_read].starts_with(&ZSTD) {
-        Ok(Box::new(zstd::Decoder::new(whole)?))
+        Ok((Box::new(zstd::Decoder::new(whole)?), true))
     } else {
-        Ok(Box::new(whole))
+        Ok((Box::new(whole), false))
+    }
+}
+
+/// How many bytes tell what a file is.
+pub(super) const HEAD_BYTES: usize = 128;
+
+/// The source, after a look at its beginning.
+///
+/// # Errors
+/// A file that is no text in UTF-8: in another encoding, an archive, a document of another program, or one whose name promises a
+/// compression that it does not have.
+pub(super) fn checked(mut source: Source, is_compressed: bool, context: &Context) -> Result<Source, BadLine> {
+    let mut head = [0; HEAD_BYTES];
+    // One piece: more of what streams in must not be waited for.
+    let n_read = loop {
+        match source.read(&mut head) {
+            Ok(n_read) => break n_read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The reader meets it again, and knows its place.
+            Err(error) => return Ok(Box::new(Failed(Some(error)))),
+        }
+    };
+    let head = head[..n_read].to_vec();
+    match what_is_wrong(&head, is_compressed, &context.file) {
+        Some(problem) => Err(context.bad_file(context.problem(problem))),
+        None => Ok(Box::new(Cursor::new(head).chain(source))),
+    }
+}
+
+/// Why a file that begins like this cannot be read as text, and what to do about it.
+pub(super) fn what_is_wrong(head: &[u8], is_compressed: bool, name: &str) -> Option<String> {
+    let head = &head[..head.len().min(HEAD_BYTES)];
+    let is_text = || str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true);
+    let promised = [(".gz", "gzip"), (".zst", "zstd")].into_iter().find(|(suffix, _)| name.ends_with(suffix));
+    unreadable_as_text(head).or_else(|| {
+        let (suffix, compression) = promised.filter(|_| !is_compressed && !is_text())?;
+        Some(format!(
+            "its name ends in `{suffix}`, but it is neither compressed with {compression} nor a text; download or compress it again"
+        ))
+    })
+}
+
+/// A source that could not be read.
+struct Failed(Option<io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
     }
 }
 

@@ -4,18 +4,19 @@ use std::io::Read;
 
 use lorank_core::Fields;
 
-use crate::input::source::Source;
+use crate::input::source::{self, Source};
 use crate::input::{BadLine, Context, SourcedDocument};
 use crate::{Document, Error};
 
 /// The document of a text file.
 pub(super) fn document(
     source: Source,
+    is_compressed: bool,
     id: String,
     markdown: bool,
     context: Context,
 ) -> Result<SourcedDocument, BadLine> {
-    match read(source, context.bytes_max) {
+    match read(source, is_compressed, &context) {
         Ok(text) => {
             let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
             let heading = if markdown { first_heading(text) } else { None };
@@ -30,12 +31,16 @@ pub(super) fn document(
 }
 
 /// The whole text, or the line where it is none and why.
-fn read(source: Source, bytes_max: usize) -> Result<String, (Option<u64>, Error)> {
+fn read(source: Source, is_compressed: bool, context: &Context) -> Result<String, (Option<u64>, Error)> {
+    let bytes_max = context.bytes_max;
     let mut bytes = Vec::new();
     let limit = (bytes_max as u64).saturating_add(1);
     source.take(limit).read_to_end(&mut bytes).map_err(|source| (None, Error::BrokenInput { source }))?;
     if bytes.len() > bytes_max {
         return Err((None, Error::TooLong { bytes_max }));
+    }
+    if let Some(problem) = source::what_is_wrong(&bytes, is_compressed, &context.file) {
+        return Err((None, Error::NotText { problem }));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];

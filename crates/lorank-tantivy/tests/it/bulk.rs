@@ -38,8 +38,8 @@ fn a_bad_line_stops_and_nothing_is_half_applied() {
     let error = run(&corpus, &[GOOD[0], GOOD[1], "{]", GOOD[2]], BulkOptions::default()).unwrap_err();
     let file = corpus.dir.path().join("lines.jsonl");
     let expected = format!(
-        "indexing stopped, with the first 0 documents of this run in the index: `{}`, line 3: \
-         not valid JSON at column 2: key must be a string",
+        "indexing stopped; no document of this run is in the index: `{}`, line 3: \
+         not valid JSON at column 2: a key must be a string in double quotes",
         file.display()
     );
     assert_eq!(whole(&error), expected);

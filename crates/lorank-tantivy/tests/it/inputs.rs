@@ -71,8 +71,8 @@ const LINES_READ: [&str; 7] = [
     "1: a",
     "4: 2",
     "corpus.jsonl 5: a list, where a document is a JSON object",
-    "corpus.jsonl 6: not valid UTF-8: a bad byte at column 9",
-    "corpus.jsonl 7: not valid JSON at column 9: EOF while parsing a value",
+    "corpus.jsonl 6: not valid UTF-8: a bad byte at column 9; convert it to UTF-8, for instance from Latin-1 or Windows-1252",
+    "corpus.jsonl 7: not valid JSON at column 9: the text ends where a value is expected; each document stands on one line, and this looks like pretty-printed JSON; rewrite it (`jq -c .`)",
     "corpus.jsonl 8: the id in the field `id` is a list, where an id is a text or an integer",
     "9: z",
 ];
@@ -191,9 +191,9 @@ fn bad_rows_and_headers_say_what_is_wrong() {
         files.read("rows.csv"),
         [
             "2: 1",
-            "rows.csv 3: 1 cells, where the header has 2",
+            "rows.csv 3: 1 cell, where the header has 2",
             "rows.csv 4: the id in the field `id` is empty, where an id is a text or an integer",
-            "rows.csv 5: not valid UTF-8: a bad byte at column 1",
+            "rows.csv 5: not valid UTF-8: a bad byte at column 1; convert it to UTF-8, for instance from Latin-1 or Windows-1252",
             "6: 4",
         ]
     );
@@ -220,6 +220,63 @@ fn bad_rows_and_headers_say_what_is_wrong() {
     }
     let raws: Vec<_> = open(&files.path("rows.csv")).unwrap().filter_map(Result::err).map(|bad| bad.raw).collect();
     assert_eq!(raws, [b"2".to_vec(), b",b".to_vec(), b"3,\xff".to_vec()]);
+}
+
+fn utf_16(text: &str, order: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(order).collect()
+}
+
+fn utf_32(text: &str) -> Vec<u8> {
+    text.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect()
+}
+
+#[test]
+fn files_that_are_no_utf_8_texts_are_named_for_what_they_are() {
+    let csv = "id,text\n1,apple one\n2,apple two\n";
+    let json = "{\"id\": \"1\", \"text\": \"яблоко\"}\n";
+    let files = Files::new(&[
+        ("le.csv", &utf_16(&format!("\u{feff}{csv}"), u16::to_le_bytes)),
+        ("be.csv", &utf_16(&format!("\u{feff}{csv}"), u16::to_be_bytes)),
+        ("le-bare.tsv", &utf_16(csv, u16::to_le_bytes)),
+        ("be-bare.jsonl", &utf_16(json, u16::to_be_bytes)),
+        ("le.jsonl.gz", &gzip(&utf_16(json, u16::to_le_bytes))),
+        ("32.jsonl", &utf_32(&format!("\u{feff}{json}"))),
+        ("32.csv", &utf_32(csv)),
+        ("16.txt", &utf_16("\u{feff}apple", u16::to_le_bytes)),
+        ("32.md", &utf_32("# apple pie")),
+        ("sheet.csv", b"PK\x03\x04\x14\0\x06\0"),
+        ("paper.txt", b"%PDF-1.7\n%\xe2\xe3"),
+        ("table.json", b"PAR1\x15\x04"),
+        ("a.jsonl", b"BZh91AY&SY"),
+        ("b.jsonl.gz", b"\x00\x01\x8bgarbage\xff"),
+        ("c.csv.zst", b"\xb5\x28garbage"),
+        ("d.txt.gz", b"garbage\xff"),
+    ]);
+    for (name, problem) in [
+        ("le.csv", "it is UTF-16 (little-endian); convert it to UTF-8, as `iconv -f UTF-16LE -t UTF-8` does"),
+        ("be.csv", "it is UTF-16 (big-endian)"),
+        ("le-bare.tsv", "it is UTF-16 (little-endian)"),
+        ("be-bare.jsonl", "it is UTF-16 (big-endian)"),
+        ("le.jsonl.gz", "it is UTF-16 (little-endian)"),
+        ("32.jsonl", "it is UTF-32 (little-endian)"),
+        ("32.csv", "it is UTF-32 (little-endian)"),
+        ("16.txt", "it is UTF-16 (little-endian)"),
+        ("32.md", "it is UTF-32 (little-endian)"),
+        ("sheet.csv", "it is a ZIP archive, or a document that is one (.xlsx, .docx)"),
+        ("paper.txt", "it is a PDF file"),
+        ("table.json", "it is a Parquet file"),
+        ("a.jsonl", "it is compressed with bzip2"),
+        ("b.jsonl.gz", "its name ends in `.gz`, but it is neither compressed with gzip nor a text"),
+        ("c.csv.zst", "its name ends in `.zst`, but it is neither compressed with zstd nor a text"),
+        ("d.txt.gz", "its name ends in `.gz`, but it is neither"),
+    ] {
+        let read = files.read(name);
+        assert!(read.len() == 1 && read[0].contains(problem), "{name}: {read:?}");
+    }
+    // Of a folder, one such file is a bad document, and the others stand.
+    let files = Files::new(&[("a.txt", &utf_16("\u{feff}apple", u16::to_be_bytes)), ("b.txt", b"apple")]);
+    let read: Vec<_> = open(&files.path(".")).unwrap().collect();
+    assert!(matches!(*read[0].as_ref().unwrap_err().cause, Error::NotText { .. }) && read[1].is_ok());
 }
 
 #[test]
@@ -252,7 +309,7 @@ fn a_folder_of_texts_is_read_in_order() {
     ]);
     assert_eq!(
         files.read("."),
-        ["a.TXT", "a/y.markdown.gz", "a/z.md", "b.txt", "bad.txt 2: not valid UTF-8: a bad byte at column 2"]
+        ["a.TXT", "a/y.markdown.gz", "a/z.md", "b.txt", "bad.txt 2: not valid UTF-8: a bad byte at column 2; convert it to UTF-8, for instance from Latin-1 or Windows-1252"]
             .map(str::to_owned)
             .into_iter()
             .collect::<std::collections::BTreeSet<_>>()
