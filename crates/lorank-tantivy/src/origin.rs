@@ -10,13 +10,18 @@ pub struct Origin {
     pub file: Arc<str>,
     /// The line it begins on, from 1; `None` where it is a whole file.
     pub line: Option<u64>,
+    /// Its number among the documents of a JSON array, from 1; `None` elsewhere.
+    pub item: Option<u64>,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "`{}`, line {line}", self.file),
-            None => write!(f, "`{}`", self.file),
+        write!(f, "`{}`", self.file)?;
+        match (self.item, self.line) {
+            (Some(item), Some(line)) => write!(f, ", document {item} on line {line}"),
+            (Some(item), None) => write!(f, ", document {item}"),
+            (None, Some(line)) => write!(f, ", line {line}"),
+            (None, None) => Ok(()),
         }
     }
 }

@@ -92,7 +92,7 @@ fn index(corpus: &Corpus, folder: &Path, is_quiet: bool) -> anyhow::Result<()> {
     let bar = progress::of(N_PASSAGES as u64, "passages", is_quiet);
     let lines = lines(corpus.passages.bytes).zip(1..);
     let documents = lines.map(|(line, number)| {
-        let origin = Origin { file: corpus.passages.name.into(), line: Some(number) };
+        let origin = Origin { file: corpus.passages.name.into(), line: Some(number), item: None };
         match Document::from_json(line, &settings) {
             Ok(document) => Ok(SourcedDocument { origin, document }),
             Err(cause) => Err(BadLine { origin, raw: line.to_vec(), cause: Box::new(cause) }),

@@ -21,7 +21,7 @@ use crate::failure::{WrongUsage, causes};
 use crate::output::text::{count, duration, number_of};
 use crate::output::{self, progress};
 
-/// Index documents: JSON lines, CSV or TSV with a header, BEIR folders, folders of .txt and .md files
+/// Index documents: JSON lines or arrays, CSV or TSV with a header, BEIR folders, folders of .txt and .md files
 ///
 /// A document with an id that the index has replaces that document. Files may be compressed (.gz, .zst). A first run that fails before
 /// anything is committed leaves no index.

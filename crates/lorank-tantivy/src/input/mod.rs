@@ -1,4 +1,4 @@
-//! Documents from files: JSON lines, CSV and TSV tables, folders of BEIR or of text files, standard input, and all of
+//! Documents from files: JSON lines and JSON arrays, CSV and TSV tables, folders of BEIR or of text files, standard input, and all of
 //! them compressed with gzip or zstd.
 //!
 //! Reading is a stream: at most one line is in memory. A line that is no document is an error value with its file, its
@@ -21,6 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod array;
 mod delimiter;
 mod lines;
 mod plan;
@@ -31,7 +32,7 @@ mod text;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use source::Progress;
 
 use delimiter::CellStyle;
 use plan::{Plan, Shape};
+use source::Source;
 
 /// Where documents come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl fmt::Display for Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// `jsonl`: one JSON object a line (`.jsonl`, `.ndjson`, `.json`).
+    /// `jsonl`: one JSON object a line, or one JSON array of objects (`.jsonl`, `.ndjson`, `.json`).
     JsonLines,
     /// `csv`: cells parted by commas, quoted where need be, below a header (`.csv`).
     Csv,
@@ -169,7 +171,7 @@ pub fn open(inputs: &[Input], settings: &IndexSettings, options: &InputOptions) 
     Ok(Documents { plans, current: None, settings, options: options.clone(), progress })
 }
 
-/// The documents of JSON lines that come from elsewhere than a file, under a name for messages. An error of the reader is a
+/// The documents of JSON lines, or of a JSON array, that come from elsewhere than a file, under a name for messages. An error of the reader is a
 /// [`Error::BrokenInput`], and the last item.
 pub fn json_lines(
     reader: Box<dyn Read + Send>,
@@ -179,11 +181,8 @@ pub fn json_lines(
 ) -> impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send {
     let context = Context { file: name.into(), settings: Arc::new(settings.clone()), bytes_max: line_bytes_max };
     // Nothing is read before the first document is asked for.
-    let documents = move || -> BoxedDocuments {
-        match source::checked(reader, false, &context) {
-            Ok(source) => Box::new(lines::documents(source, context)),
-            Err(bad_file) => Box::new(std::iter::once(Err(bad_file))),
-        }
+    let documents = move || {
+        json_documents(reader, false, context).unwrap_or_else(|bad_file| Box::new(std::iter::once(Err(bad_file))))
     };
     let mut documents = std::iter::once_with(documents).flatten().fuse();
     let mut is_broken = false;
@@ -212,13 +211,13 @@ impl Documents {
     }
 
     fn begin(&mut self, plan: Plan) -> Result<(), BadLine> {
-        let origin = Origin { file: plan.name.clone(), line: None };
+        let origin = Origin { file: plan.name.clone(), line: None, item: None };
         let fatal = |cause| BadLine { origin, raw: Vec::new(), cause: Box::new(cause) };
         let (source, is_compressed) = source::open(&plan, &self.progress).map_err(fatal)?;
         let context =
             Context { file: plan.name, settings: self.settings.clone(), bytes_max: self.options.line_bytes_max };
         self.current = Some(match plan.shape {
-            Shape::JsonLines => Box::new(lines::documents(source::checked(source, is_compressed, &context)?, context)),
+            Shape::JsonLines => json_documents(source, is_compressed, context)?,
             Shape::Table(style) => {
                 Box::new(table::documents(source::checked(source, is_compressed, &context)?, style, context)?)
             }
@@ -257,6 +256,18 @@ impl Iterator for Documents {
     }
 }
 
+/// The documents of JSON lines, or of a JSON array where that begins the file.
+fn json_documents(source: Source, is_compressed: bool, context: Context) -> Result<BoxedDocuments, BadLine> {
+    let source = source::checked(source, is_compressed, &context)?;
+    let (is_array, source) =
+        array::is_next(source).map_err(|source| context.bad_file(Error::BrokenInput { source }))?;
+    Ok(if is_array {
+        Box::new(array::documents(BufReader::with_capacity(128 * 1024, source), context))
+    } else {
+        Box::new(lines::documents(source, context))
+    })
+}
+
 /// What every reader of a file needs to know.
 #[derive(Clone)]
 struct Context {
@@ -272,7 +283,7 @@ impl Context {
     }
 
     fn origin(&self, line: Option<u64>) -> Origin {
-        Origin { file: self.file.clone(), line }
+        Origin { file: self.file.clone(), line, item: None }
     }
 
     /// The document, or the line that is none.
@@ -290,6 +301,24 @@ impl Context {
                 Err(BadLine { origin, raw, cause: Box::new(cause) })
             }
         }
+    }
+
+    /// The document of an array, or the element that is none.
+    fn sourced_item(
+        &self,
+        item: u64,
+        line: u64,
+        raw: impl FnOnce() -> Vec<u8>,
+        document: Result<Document, Error>,
+    ) -> Result<SourcedDocument, BadLine> {
+        let mut sourced = self.sourced(Some(line), raw, document);
+        match &mut sourced {
+            Ok(sourced) => sourced.origin.item = Some(item),
+            Err(bad) if bad.cause.is_about_a_document() => bad.origin.item = Some(item),
+            // What is wrong with the array is wrong with the file.
+            Err(_) => {}
+        }
+        sourced
     }
 
     /// Something about the whole file.

@@ -75,7 +75,7 @@ fn bad_lines_are_skipped_told_and_kept() {
 fn a_document_that_only_the_index_refuses_is_skipped_too() {
     let corpus = Corpus::of(&[]);
     let bad = lorank_tantivy::Document::new(DocumentId::new(""), Vec::new());
-    let origin = input::Origin { file: "memory".into(), line: None };
+    let origin = input::Origin { file: "memory".into(), line: None, item: None };
     let good = document_of(GOOD[0], corpus.index.settings());
     let documents = [bad, good].map(|document| Ok(SourcedDocument { origin: origin.clone(), document }));
     let options = BulkOptions { on_error: OnError::Skip { rejects: None }, ..BulkOptions::default() };
@@ -88,7 +88,7 @@ fn a_broken_input_stops_even_where_bad_lines_are_skipped() {
     let corpus = Corpus::of(&[]);
     let mut documents = lines(&corpus, &GOOD);
     let cause = Box::new(Error::BrokenInput { source: io::ErrorKind::UnexpectedEof.into() });
-    let origin = input::Origin { file: "a.jsonl.gz".into(), line: Some(4) };
+    let origin = input::Origin { file: "a.jsonl.gz".into(), line: Some(4), item: None };
     documents.push(Err(BadLine { origin, raw: Vec::new(), cause }));
     let options = BulkOptions { on_error: OnError::Skip { rejects: None }, ..BulkOptions::default() };
     let error = index_documents(&mut writer(&corpus.index), documents, options, |_| {}).unwrap_err();

@@ -222,6 +222,35 @@ fn bad_rows_and_headers_say_what_is_wrong() {
     assert_eq!(raws, [b"2".to_vec(), b",b".to_vec(), b"3,\xff".to_vec()]);
 }
 
+#[test]
+fn a_json_array_is_read_document_by_document() {
+    for (array, expected) in [
+        ("[]", &[][..]),
+        ("\u{feff} \n[ ]\n", &[]),
+        ("[{\"id\": 1}, {\"id\": 2}]", &["1: 1", "1: 2"]),
+        ("\u{feff}[\n  {\n    \"id\": \"a\"\n  },\n  {\"id\": \"b\"}\n]\n", &["2: a", "5: b"]),
+        ("[{\"id\": 1},\n7,\n{\"id\": 3}]", &["1: 1", "a.json 2: a number, where a document is a JSON object", "3: 3"]),
+        (
+            "[\n{\"id\": 1,\n \"n\": True},\n{\"id\": 2}]",
+            &[
+                "a.json 2: not valid JSON at its line 2, column 7: a value is expected; JSON writes `true` in lower case",
+                "4: 2",
+            ],
+        ),
+        ("[{\"id\": 1}", &["1: 1", "the array is not closed by the end of the file"]),
+        ("[{\"id\": 1},]", &["1: 1", "there is a comma after the last document of the array"]),
+        ("[{\"id\": 1} {\"id\": 2}]", &["1: 1", "a comma is missing between two documents of the array"]),
+        ("[{\"id\": 1}]\n{\"id\": 2}", &["1: 1", "there is more after the end of the array"]),
+        ("[1]\n{\"id\": 2}", &["a.json 1: a list, where a document is a JSON object", "2: 2"]),
+    ] {
+        for (name, bytes) in [("a.json", array.as_bytes().to_vec()), ("a.jsonl", gzip(array.as_bytes()))] {
+            let read = Files::new(&[(name, &bytes)]).read(name);
+            let is_as_expected = |(read, expected): (&String, &&str)| read.ends_with(&expected.replace("a.json", name));
+            assert!(read.len() == expected.len() && read.iter().zip(expected).all(is_as_expected), "{array}: {read:?}");
+        }
+    }
+}
+
 fn utf_16(text: &str, order: fn(u16) -> [u8; 2]) -> Vec<u8> {
     text.encode_utf16().flat_map(order).collect()
 }
