@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use axum::Router;
 use axum::http::{Request, Response};
@@ -18,9 +18,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::sleep;
 
 use super::bodies::{AnswerBody, RequestBody};
+use super::deadline::past;
 use super::http2::{is_http2, serve_http2};
 use super::progress::ConnectionProgress;
 use super::stream::Stream;
@@ -94,19 +95,6 @@ pub(super) async fn serve_connection(
     if reason == CloseReason::SlowHead {
         send_timeout_answer(&connection.into_parts().io.into_inner().tcp, &config.current().connections);
     }
-}
-
-/// Ready when the connection has been in one phase for too long.
-pub(super) fn past(
-    deadline: Option<(Instant, CloseReason)>,
-    mut timer: Pin<&mut Sleep>,
-    cx: &mut Context<'_>,
-) -> Poll<CloseReason> {
-    let Some((deadline, reason)) = deadline else { return Poll::Pending };
-    if timer.deadline() != deadline {
-        timer.as_mut().reset(deadline);
-    }
-    timer.poll(cx).map(|()| reason)
 }
 
 async fn answer(

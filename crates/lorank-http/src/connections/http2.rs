@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::connection::past;
+use super::deadline::past;
 use super::progress::ConnectionProgress;
 use super::stream::Stream;
 use super::{CloseReason, ConnectionLimits};

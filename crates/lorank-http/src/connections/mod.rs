@@ -13,6 +13,7 @@
 mod bodies;
 mod connection;
 mod counts;
+mod deadline;
 mod http2;
 #[cfg(test)]
 mod http2_tests;
