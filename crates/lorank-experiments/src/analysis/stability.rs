@@ -102,19 +102,25 @@ impl Stability {
         if self.change.is_some() || !n_units.is_multiple_of(STEP) {
             return;
         }
+        // The sums of the blocks before each one.
+        let mut earlier = vec![vec![RatioSums::default(); self.n_sums]];
+        for (n, block) in self.blocks.iter().enumerate() {
+            let mut sums = earlier[n].clone();
+            add(&mut sums, block);
+            earlier.push(sums);
+        }
         let mut since = vec![RatioSums::default(); self.n_sums];
         for n in (1..self.blocks.len()).rev() {
             add(&mut since, &self.blocks[n]);
-            let mut before = vec![RatioSums::default(); self.n_sums];
-            self.blocks[..n].iter().for_each(|block| add(&mut before, block));
+            let before = &earlier[n];
             let is_enough = |sums: &[RatioSums]| sums.iter().all(|sums| sums.n_units() >= n_units_min as f64);
-            if !is_enough(&since) || !is_enough(&before) {
+            if !is_enough(&since) || !is_enough(before) {
                 continue;
             }
             // The parts of the error, 1 / (n (n + 1)), sum to one.
             let sequence = Sequence { alpha: sequence.alpha / (n * (n + 1)) as f64, ..sequence };
             for challenger in 0..self.running.len() {
-                let estimates = (self.estimate)(&before, challenger).zip((self.estimate)(&since, challenger));
+                let estimates = (self.estimate)(before, challenger).zip((self.estimate)(&since, challenger));
                 let Some((before, since)) = estimates else { continue };
                 let differs = sequence.interval(since - before);
                 if differs.low > 0.0 || differs.high < 0.0 {

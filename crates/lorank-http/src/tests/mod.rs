@@ -16,7 +16,7 @@ use crate::*;
 
 mod adapters;
 mod documents;
-mod encoding;
+pub(crate) mod encoding;
 mod experiments;
 mod messages;
 mod openapi;
