@@ -3,7 +3,7 @@
 //!     cargo run --release --example experiment
 //!
 //! The engines are toys, so that the experiment is all there is to see: a first stage that has it the wrong way round, and a
-//! model that has it right. `examples/swap_adapters.rs` and the README's walk through a server have real ones.
+//! model that has it right. `examples/swap_adapters.rs` and the walk through a server in `docs/experiments.md` have real ones.
 
 use std::error::Error;
 use std::num::NonZeroUsize;

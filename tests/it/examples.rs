@@ -100,26 +100,26 @@ fn difference(before: &str, after: &str) -> Vec<String> {
     lines
 }
 
-/// The program of the crate's page is compiled as a doc test, so what the README shows compiles word for word.
+/// The program of the crate's page is compiled as a doc test, so what the guide shows compiles word for word.
 #[test]
-fn the_readme_shows_the_program_of_the_crates_page() {
+fn the_guide_shows_the_program_of_the_crates_page() {
     let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let page = read("src/lib.rs");
     let lines = page.lines().skip_while(|line| *line != "//! ```no_run").skip(1).take_while(|line| *line != "//! ```");
     let program: String = lines.map(|line| format!("{}\n", line.strip_prefix("//! ").unwrap_or_default())).collect();
     assert!(program.contains("fn main()"), "{program}");
-    let readme = read("README.md");
-    let shown: Vec<&str> = readme.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let guide = read("docs/embedding.md");
+    let shown: Vec<&str> = guide.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert_eq!(shown, [program]);
 }
 
 #[test]
-fn the_readme_shows_what_a_tantivy_application_changes() {
+fn the_guide_shows_what_a_tantivy_application_changes() {
     let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     let changed = difference(&read("examples/basic_search/before.rs"), &read("examples/basic_search/after.rs"));
     assert!(changed.len() <= 15, "{} lines: {changed:#?}", changed.len());
-    let readme = read("README.md");
-    let (_, from_diff) = readme.split_once("```diff\n").expect("the README shows a diff");
+    let guide = read("docs/embedding.md");
+    let (_, from_diff) = guide.split_once("```diff\n").expect("the guide shows a diff");
     let shown: Vec<&str> =
         from_diff.lines().take_while(|line| *line != "```").filter(|line| !line.is_empty()).collect();
     assert_eq!(shown, changed);

@@ -10,7 +10,7 @@ use lorank_core::Precision;
 pub enum PrecisionChoice {
     /// The fastest whose ranking holds. On a CPU that is int8 for a BERT where there are vector instructions for it, and bf16 for a
     /// Llama where there are products of bf16; on a GPU bf16 where it has it; else f32. That nDCG@10 is within 0.002 of f32's was
-    /// measured; the README has the tables. int8 is never taken for a Llama: it loses 0.018, and a seventh of the first ten hits.
+    /// measured; `docs/benchmarks.md` has the tables. int8 is never taken for a Llama: it loses 0.018, and a seventh of the first ten hits.
     #[default]
     Auto,
     /// This one.

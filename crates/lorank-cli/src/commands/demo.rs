@@ -38,7 +38,7 @@ pub(crate) struct DemoArgs {
 }
 
 /// Questions whose judged passage BM25 has at rank 6 or 7, and reranking at rank 1. They are chosen to show what
-/// reranking is for, not to measure it: BM25 has most of the corpus' questions right, and the README has the averages.
+/// reranking is for, not to measure it: BM25 has most of the corpus' questions right, and `docs/evaluation.md` has the averages.
 const QUESTIONS: [&str; 3] = ["q418", "q2845", "q2060"];
 
 const ADAPTER: &str = "minilm-qa";

@@ -87,7 +87,7 @@ pub(crate) struct SearchArgs {
     blend_weight: Option<BlendWeight>,
     /// Order the candidates by this expression and not by their scores, as in
     /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`; it reads rerank_score, first_stage_score,
-    /// first_stage_rank, now and stored fields (see the README)
+    /// first_stage_rank, now and stored fields (see docs/searching.md)
     #[arg(long, value_name = "EXPRESSION")]
     rank_by: Option<RankBy>,
     /// Leave out documents with a lower rerank score, and those past the depth, which have none
