@@ -22,6 +22,7 @@ fn serve(lorank: &Lorank, n: usize) {
             arm_name: ["control", "qa"][n % 2].into(),
             forced: false,
             teams: Vec::new(),
+            arms: Vec::new(),
         }),
         hits: vec!["a".into(), "b".into()],
         first_rank: 1,

@@ -96,15 +96,23 @@ mod tests {
                 "end_millis": end_millis}))
             .unwrap()
         };
+        let pinned = |id: &str, model: &str, adapter: &str| {
+            let mut experiment = experiment(id, model, None);
+            let (adapter, digest) = (Some(adapter.parse().unwrap()), Some("5eed".to_owned()));
+            experiment.pin(1, lorank_experiments::PinnedVersion { adapter, digest, since_millis: 0 });
+            experiment
+        };
         let experiments = [
             experiment("direct", "qa", None),
             experiment("alias", "default", Some(11)),
             experiment("over", "qa", Some(10)),
             experiment("other", "first-stage", None),
             experiment("unknown", "science", None),
+            pinned("pinned", "other-alias", "qa"),
+            pinned("pinned-elsewhere", "default", "science"),
         ];
         let names: Vec<&str> =
             used_by(&id, &registry.state(), &experiments, 10).iter().map(|one| one.id.as_str()).collect();
-        assert_eq!(names, ["direct", "alias"]);
+        assert_eq!(names, ["direct", "alias", "pinned"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Who ranks for a request.
 
-use lorank_experiments::{ArmModel, Assigner, Experiment, Method, UnitKind};
+use lorank_experiments::{Arm, ArmModel, Assigner, Experiment, Method, UnitKind};
 use lorank_pipeline::{AdapterChoice, Ranker};
 
 use crate::ExperimentPipelineError;
@@ -14,6 +14,8 @@ pub(crate) enum Choice<'a> {
     Arm(Chosen<'a>),
     /// All arms of an experiment, mixed.
     Interleaved(Chosen<'a>),
+    /// What the request says, which is none of the arms: its unit takes part in the experiment, and is recorded as forced.
+    Other(Chosen<'a>),
 }
 
 /// The part of an experiment in a request.
@@ -25,8 +27,16 @@ pub(crate) struct Chosen<'a> {
     pub forced: bool,
 }
 
-/// Who ranks for a trial, given the experiments that run, by name.
-pub(crate) fn choose<'a>(running: &'a [Experiment], trial: &'a Trial) -> Result<Choice<'a>, ExperimentPipelineError> {
+/// Who ranks for a trial, given the experiments that run, by name. `serves` finds out whether an arm serves what the adapter
+/// that the request names stands for now.
+pub(crate) fn choose<'a>(
+    running: &'a [Experiment],
+    trial: &'a Trial,
+    serves: &dyn Fn(&Arm) -> bool,
+) -> Result<Choice<'a>, ExperimentPipelineError> {
+    if trial.unit_id.as_deref() == Some("") {
+        return Err(ExperimentPipelineError::EmptyUnit);
+    }
     let active: Vec<&Experiment> = running.iter().filter(|one| one.assigns_at(trial.at_millis)).collect();
     let named = |experiment: &&&Experiment| trial.experiment.as_ref().is_none_or(|name| *name == experiment.id);
     let candidates: Vec<&Experiment> = active.iter().filter(named).copied().collect();
@@ -45,12 +55,16 @@ pub(crate) fn choose<'a>(running: &'a [Experiment], trial: &'a Trial) -> Result<
         return Ok(Choice::Plain);
     }
     if trial.request.adapter != AdapterChoice::Default {
-        let arm_of = |experiment: &&'a Experiment| {
-            let is_it = |model: &ArmModel| ranker(model) == Ranker::Model(trial.request.adapter.clone());
-            Some((*experiment, experiment.arms.iter().position(|arm| is_it(&arm.model))?))
+        let arm_of = |experiment: &&'a Experiment| Some((*experiment, experiment.arms.iter().position(serves)?));
+        if let Some((experiment, arm)) = candidates.iter().find_map(arm_of) {
+            return Ok(Choice::Arm(chosen(experiment, arm, true)));
+        }
+        let own_arm = |experiment: &&'a Experiment| {
+            let arm = Assigner::new(experiment).arm(unit_of(experiment, trial))?;
+            Some((*experiment, if experiment.method == Method::Split { arm } else { 0 }))
         };
-        let forced = candidates.iter().find_map(arm_of);
-        return Ok(forced.map_or(Choice::Plain, |(experiment, arm)| Choice::Arm(chosen(experiment, arm, true))));
+        let other = candidates.iter().find_map(own_arm);
+        return Ok(other.map_or(Choice::Plain, |(experiment, arm)| Choice::Other(chosen(experiment, arm, true))));
     }
     let assigned = candidates.iter().find_map(|experiment| {
         let arm = Assigner::new(experiment).arm(unit_of(experiment, trial))?;
@@ -63,11 +77,11 @@ pub(crate) fn choose<'a>(running: &'a [Experiment], trial: &'a Trial) -> Result<
 }
 
 /// What ranks for an arm.
-pub(crate) fn ranker(model: &ArmModel) -> Ranker {
-    match model {
+pub(crate) fn ranker(arm: &Arm) -> Ranker {
+    match arm.served_model() {
         ArmModel::FirstStage => Ranker::FirstStage,
         ArmModel::Base => Ranker::Model(AdapterChoice::Base),
-        ArmModel::Adapter(id) => Ranker::Model(AdapterChoice::Named(id.clone())),
+        ArmModel::Adapter(id) => Ranker::Model(AdapterChoice::Named(id)),
     }
 }
 

@@ -37,6 +37,9 @@ pub enum ExperimentPipelineError {
     /// The request names an arm and an adapter.
     #[error("`arm` and `adapter` are both given; an arm has its own")]
     ArmAndAdapter,
+    /// The request names an empty unit.
+    #[error("`unit_id` is empty; name whom experiments assign, or leave it out")]
+    EmptyUnit,
     /// A shadow's share is not a share.
     #[error("the share of shadow `{name}` is {share}; give a number above 0 and up to 1")]
     Share {
@@ -59,7 +62,9 @@ impl ExperimentPipelineError {
         match self {
             Self::Pipeline(error) => error.kind(),
             Self::UnknownExperiment { .. } | Self::UnknownArm { .. } => ErrorKind::NotFound,
-            Self::AmbiguousArm { .. } | Self::ArmAndAdapter | Self::Share { .. } => ErrorKind::Invalid,
+            Self::AmbiguousArm { .. } | Self::ArmAndAdapter | Self::EmptyUnit | Self::Share { .. } => {
+                ErrorKind::Invalid
+            }
             Self::SpawnWorker { .. } => ErrorKind::Internal,
         }
     }
@@ -70,6 +75,7 @@ impl ExperimentPipelineError {
             Self::Pipeline(error) => error.field(),
             Self::UnknownExperiment { .. } => Some("experiment"),
             Self::UnknownArm { .. } | Self::AmbiguousArm { .. } | Self::ArmAndAdapter => Some("arm"),
+            Self::EmptyUnit => Some("unit_id"),
             Self::Share { .. } | Self::SpawnWorker { .. } => None,
         }
     }

@@ -3,16 +3,18 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lorank_core::{FirstStage, ModelVersion, Reranker};
+use lorank_core::{FirstStage, Reranker};
 use lorank_experiment_store::ExperimentStore;
-use lorank_experiments::{Assigned, Exposure, NO_TEAM};
-use lorank_pipeline::{Answer, Fallback, Pipeline, PipelineError, RankByChoice, Ranker, SearchRequest};
+use lorank_experiments::{ArmRanking, Assigned, Exposure, InterleavedArm, NO_TEAM};
+use lorank_pipeline::{Answer, Fallback, Pipeline, PipelineError, RankByChoice, Ranked, Ranker, SearchRequest};
 
 use crate::ExperimentPipelineError;
 use crate::choice::{Choice, Chosen, choose, ranker};
 use crate::interleaving::{Mixed, mix};
+use crate::pinning;
 use crate::shadow::{ShadowConfig, ShadowStats, Shadows};
 use crate::trial::{ExperimentAnswer, FailedArm, Participation, Trial, fallback_of};
+use crate::version::version;
 
 /// A pipeline with experiments on it. See the [crate's page](crate).
 pub struct ExperimentPipeline<F, R> {
@@ -57,7 +59,13 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     /// An experiment or an arm that is not there, and what the pipeline refuses.
     pub fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError> {
         let running = self.store.as_ref().map_or_else(|| Arc::from([]), |store| store.running());
-        let (answered, assigned) = match choose(&running, trial)? {
+        let serves = |arm: &_| pinning::serves(&self.pipeline, arm, &trial.request.adapter);
+        let (answered, assigned) = match choose(&running, trial, &serves)? {
+            Choice::Other(chosen) => {
+                let answer = self.pipeline.search(&trial.request)?;
+                let participation = Some(participation(&chosen, None, Vec::new()));
+                (ExperimentAnswer { answer, participation }, Some(assigned(&chosen, "", Vec::new(), Vec::new())))
+            }
             Choice::Plain => {
                 let answer = self.pipeline.search(&trial.request)?;
                 (ExperimentAnswer { answer, participation: None }, None)
@@ -95,12 +103,13 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         chosen: &Chosen<'_>,
     ) -> Result<(ExperimentAnswer, Option<Assigned>), ExperimentPipelineError> {
         let (arm, request) = (&chosen.experiment.arms[chosen.arm], &trial.request);
-        let request = match ranker(&arm.model) {
+        let request = match ranker(arm) {
             Ranker::FirstStage => SearchRequest { rerank: false, rank_by: without_scores(request), ..request.clone() },
             Ranker::Model(adapter) => SearchRequest { adapter, rerank: true, ..request.clone() },
         };
         let is_own_choice = trial.arm.is_none() && chosen.forced;
-        let answer = match self.pipeline.search(&request) {
+        let is_pinned = self.check_pin(trial, chosen, chosen.arm);
+        let answer = match is_pinned.and_then(|()| self.pipeline.search(&request)) {
             // The searcher can do nothing for a model that an experiment's author named.
             Err(error) if is_missing_model(&error) && !is_own_choice => self.without_model(&request, &error)?,
             answer => answer?,
@@ -108,7 +117,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let participation = participation(chosen, Some(arm.name.clone()), Vec::new());
         Ok((
             ExperimentAnswer { answer, participation: Some(participation) },
-            Some(assigned(chosen, &arm.name, Vec::new())),
+            Some(assigned(chosen, &arm.name, Vec::new(), Vec::new())),
         ))
     }
 
@@ -123,9 +132,17 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         // Each arm has scores of its own kind: one least score would leave out more of one arm's hits than of another's.
         let whole =
             SearchRequest { offset: 0, top_k: page_end, min_rerank_score: None, snippets: false, ..request.clone() };
-        let rankers = chosen.experiment.arms.iter().map(|arm| (arm, ranker(&arm.model)));
-        let answers = self.pipeline.search_each(&whole, rankers)?;
-        let Mixed { mut answer, teams, failed } = match mix(chosen, &request.query.text, answers, request.offset) {
+        let arms = &chosen.experiment.arms;
+        let pins: Vec<Result<(), PipelineError>> =
+            (0..arms.len()).map(|arm| self.check_pin(trial, chosen, arm)).collect();
+        let rankers = arms.iter().zip(&pins).filter(|(_, pin)| pin.is_ok()).map(|(arm, _)| (arm, ranker(arm)));
+        let mut ranked = self.pipeline.search_each(&whole, rankers)?.into_iter();
+        let answers = arms.iter().zip(pins).filter_map(|(arm, pin)| match pin {
+            Ok(()) => ranked.next(),
+            Err(error) => Some(Ranked { key: arm, answer: Err(error) }),
+        });
+        let mixed = mix(chosen, &request.query.text, answers.collect(), request.offset);
+        let Mixed { mut answer, teams, arms, failed } = match mixed {
             Ok(mixed) => mixed,
             Err(failed) => self.without_arms(request, failed)?,
         };
@@ -133,7 +150,11 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
             self.pipeline.add_snippets(&request.query, &mut answer.hits)?;
         }
         let participation = participation(chosen, None, failed);
-        Ok((ExperimentAnswer { answer, participation: Some(participation) }, Some(assigned(chosen, "", teams))))
+        Ok((ExperimentAnswer { answer, participation: Some(participation) }, Some(assigned(chosen, "", teams, arms))))
+    }
+
+    fn check_pin(&self, trial: &Trial, chosen: &Chosen<'_>, arm: usize) -> Result<(), PipelineError> {
+        pinning::check(&self.pipeline, self.store.as_deref(), chosen.experiment, arm, trial.at_millis)
     }
 
     /// The first stage's order for nobody's credit, since no arm could rank.
@@ -143,7 +164,8 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let messages: Vec<String> = failed.iter().map(|arm| format!("arm `{}`: {}", arm.arm, arm.message)).collect();
         let fallback = Some(Fallback::RerankerFailed { message: messages.join("; ") });
         let teams = vec![NO_TEAM; answer.ranking.len()];
-        Ok(Mixed { answer: Answer { fallback, ..answer }, teams, failed })
+        let arms = vec![InterleavedArm { model: None, ranking: ArmRanking::Missing }; failed.len()];
+        Ok(Mixed { answer: Answer { fallback, ..answer }, teams, arms, failed })
     }
 
     /// The first stage's order, and why.
@@ -183,7 +205,7 @@ fn participation(chosen: &Chosen<'_>, arm: Option<String>, failed_arms: Vec<Fail
     Participation { experiment, method, arm, forced: chosen.forced, failed_arms }
 }
 
-fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>) -> Assigned {
+fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>, arms: Vec<InterleavedArm>) -> Assigned {
     Assigned {
         experiment: chosen.experiment.id.clone(),
         unit: chosen.unit.to_owned(),
@@ -191,6 +213,7 @@ fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>) -> Assigned {
         arm_name: arm_name.to_owned(),
         forced: chosen.forced,
         teams,
+        arms,
     }
 }
 
@@ -209,11 +232,4 @@ fn exposure(index: &str, trial: &Trial, answered: &ExperimentAnswer, assigned: O
         model: answer.model.as_ref().map(version),
         at_millis: trial.at_millis,
     }
-}
-
-/// The digests of all that the scores depend on beside the texts.
-fn version(model: &ModelVersion) -> String {
-    let adapter = model.adapter.as_ref().map_or_else(|| "none".to_owned(), |adapter| adapter.digest.to_string());
-    let merged = if model.merged { " merged" } else { "" };
-    format!("base {} adapter {adapter} prompt {} {}{merged}", model.base_digest, model.prompt_version, model.precision)
 }

@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 
 use lorank_core::Hit;
-use lorank_experiments::{Arm, Drafted, team_draft};
+use lorank_experiments::{Arm, ArmRanking, Drafted, InterleavedArm, team_draft};
 use lorank_pipeline::{Answer, CacheUse, Ranked, Timings};
 
 use crate::choice::Chosen;
 use crate::trial::{FailedArm, fallback_of};
+use crate::version::version;
 
 /// The arms' rankings mixed.
 pub(crate) struct Mixed {
     pub answer: Answer,
     /// For each rank of the answer's ranking, the place of the arm that it counts for.
     pub teams: Vec<u8>,
+    /// What each arm ranked, in their order.
+    pub arms: Vec<InterleavedArm>,
     pub failed: Vec<FailedArm>,
 }
 
@@ -41,9 +44,23 @@ pub(crate) fn mix(
     let length = rankings.iter().flatten().map(|ranking| ranking.len()).max();
     let Some(length) = length else { return Err(failed) };
     let drafted = team_draft(&seed(chosen, query), &rankings, length);
+    let arms = rankings.iter().zip(&standing).map(|(ranking, answer)| InterleavedArm {
+        model: answer.as_ref().and_then(|answer| answer.model.as_ref()).map(version),
+        ranking: beside_control(*ranking, rankings[0]),
+    });
+    let arms = arms.collect();
     let answer = assemble(standing.into_iter().flatten().collect(), &drafted, offset);
     let teams = drafted.iter().map(|hit| hit.team).collect();
-    Ok(Mixed { answer, teams, failed })
+    Ok(Mixed { answer, teams, arms, failed })
+}
+
+/// An arm's ranking beside the control's, both down to the last hit that is shown.
+fn beside_control(arm: Option<&[usize]>, control: Option<&[usize]>) -> ArmRanking {
+    match arm.zip(control) {
+        None => ArmRanking::Missing,
+        Some((arm, control)) if arm == control => ArmRanking::Same,
+        Some(_) => ArmRanking::Different,
+    }
 }
 
 /// Equal for the pages of one search, so that they are slices of one draft; each part's length goes first.

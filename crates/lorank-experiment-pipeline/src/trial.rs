@@ -37,7 +37,7 @@ pub struct Participation {
     pub experiment: String,
     /// Whether units see one arm or all.
     pub method: Method,
-    /// The arm; `None` where all were mixed.
+    /// The arm; `None` where all were mixed, and where the request chose an adapter that is none of the arms'.
     pub arm: Option<String>,
     /// Whether the request chose the arm or its adapter itself.
     pub forced: bool,

@@ -6,9 +6,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lorank_core::{Hit, Query};
-use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowConfig, Trial};
+use lorank_experiment_pipeline::{
+    ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowConfig, Trial, pinned_version,
+};
 use lorank_experiment_store::{ExperimentStore, StoreConfig};
-use lorank_experiments::{Assigner, Event, Experiment, NO_TEAM, QueryRecord};
+use lorank_experiments::{ArmRanking, Assigner, Event, Experiment, NO_TEAM, QueryRecord};
 use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, SearchRequest};
 use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
 use serde_json::{Value, json};
@@ -67,9 +69,15 @@ impl Bench {
     }
 }
 
+/// Named after the arm's model; a later arm of the same model after its place too.
+fn arm_name(models: &[&str], n: usize) -> String {
+    let is_second = models[..n].contains(&models[n]);
+    if is_second { format!("arm-{}-{n}", models[n]) } else { format!("arm-{}", models[n]) }
+}
+
 fn experiment(id: &str, method: &str, models: &[&str]) -> Value {
     let arms: Vec<Value> =
-        models.iter().map(|model| json!({"name": format!("arm-{model}"), "model": model, "weight": 1})).collect();
+        models.iter().enumerate().map(|(n, model)| json!({"name": arm_name(models, n), "model": model})).collect();
     json!({"id": id, "salt": "s", "layer": id, "traffic_share": 1.0, "method": method, "arms": arms})
 }
 
@@ -152,9 +160,14 @@ fn who_chooses_for_himself_is_recorded_as_forced() {
         let part = bench.ask(forced).participation.unwrap();
         assert_eq!((part.arm.as_deref(), part.forced), (Some("arm-a"), true));
     }
-    assert_eq!(bench.ask(&elsewhere).participation, None, "no arm has that adapter");
-    assert!(bench.records("x").iter().all(|record| record.forced && record.arm == 1));
-    assert_eq!(bench.records("x").len(), 2);
+    let answered = bench.ask(&elsewhere);
+    let part = answered.participation.unwrap();
+    assert_eq!((part.arm.as_deref(), part.forced), (None, true), "no arm has that adapter");
+    let plain = bench.plain(&SearchRequest::new("query"), "b");
+    assert_eq!(without_origins(&answered.answer), without_origins(&plain));
+    let records = bench.records("x");
+    assert!(records.len() == 3 && records.iter().all(|record| record.forced));
+    assert!(records[..2].iter().all(|record| record.arm == 1));
 
     assert_eq!(
         error(&bench, &Trial { arm: Some("z".into()), ..trial(4, "u") }),
@@ -204,6 +217,88 @@ fn an_arm_whose_model_is_missing_answers_in_first_stage_order_and_says_so() {
     let message = answered.answer.fallback.unwrap().to_string();
     assert!(message.starts_with("the adapter `gone") && message.contains("cannot be used: "), "{message}");
     assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
+}
+
+/// An experiment that is started while its names stand for what `versions` says, as a server starts it.
+fn pinned(bench: &Bench, id: &str, method: &str, models: &[&str]) {
+    let store = bench.experiments.store().unwrap();
+    store.create(serde_json::from_value(experiment(id, method, models)).unwrap()).unwrap();
+    let version = |model: &&str| {
+        let choice: AdapterChoice = model.parse().unwrap();
+        pinned_version(&bench.experiments.pipeline().model(&choice).unwrap(), NOW)
+    };
+    store.start_pinned(id, models.iter().map(version).enumerate().collect(), NOW).unwrap();
+}
+
+#[test]
+fn an_arm_serves_the_version_that_its_alias_stood_for_at_the_start() {
+    let bench = Bench::new(&[], &[]);
+    bench.reranker.point("latest", "a", 0);
+    pinned(&bench, "x", "split", &["latest", "latest"]);
+    let before = bench.ask(&trial(1, "u")).answer;
+    bench.reranker.point("latest", "b", 0);
+    let after = bench.ask(&trial(2, "u"));
+    assert_eq!(without_origins(&after.answer), without_origins(&before));
+    assert_eq!(after.answer.model.unwrap().adapter.unwrap().id.as_str(), "a");
+
+    let name = |adapter: &str, n: usize| Trial {
+        request: SearchRequest { adapter: adapter.parse().unwrap(), ..SearchRequest::new("query") },
+        ..trial(n, "u")
+    };
+    let by_alias = bench.ask(&name("latest", 3));
+    assert_eq!(
+        (by_alias.participation.unwrap().arm, by_alias.answer.model.unwrap().adapter.unwrap().id.as_str()),
+        (None, "b")
+    );
+    assert_eq!(bench.ask(&name("a", 4)).participation.unwrap().arm.as_deref(), Some("arm-latest"));
+}
+
+#[test]
+fn an_arm_whose_version_was_replaced_answers_in_first_stage_order_and_says_so() {
+    for method in ["split", "interleave"] {
+        let bench = Bench::new(&[], &[]);
+        pinned(&bench, "x", method, &["a", "b"]);
+        bench.reranker.point("a", "a", 1);
+        bench.reranker.point("b", "b", 1);
+        let answered = bench.ask(&trial(1, "u"));
+        let message = answered.answer.fallback.unwrap().to_string();
+        assert!(!answered.answer.reranked && message.contains("was pinned to the version "), "{message}");
+        assert!(message.contains("; add the files of the former again, or stop the experiment"), "{message}");
+        // Who names the adapter gets what it is now.
+        let request = SearchRequest { adapter: "a".parse().unwrap(), ..SearchRequest::new("query") };
+        let named = bench.ask(&Trial { request, ..trial(2, "u") });
+        assert!(named.answer.reranked && named.participation.unwrap().arm.is_none());
+        assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
+    }
+}
+
+#[test]
+fn an_arm_that_is_not_pinned_yet_is_pinned_when_it_is_first_served() {
+    let bench = Bench::new(&[experiment("x", "interleave", &["none", "a", "first-stage"])], &[]);
+    bench.ask(&trial(1, "u"));
+    bench.reranker.point("a", "b", 0);
+    bench.experiments.store().unwrap().flush().unwrap();
+    let arms = bench.experiments.store().unwrap().get("x").unwrap().arms;
+    let pinned: Vec<_> =
+        arms.iter().map(|arm| arm.pinned.as_ref().and_then(|pinned| pinned.adapter.as_ref())).collect();
+    assert_eq!(pinned, [None, Some(&"a".parse().unwrap()), None]);
+}
+
+#[test]
+fn an_empty_unit_is_refused() {
+    let bench = Bench::new(&[], &[]);
+    assert_eq!(error(&bench, &trial(1, "")), "`unit_id` is empty; name whom experiments assign, or leave it out");
+}
+
+#[test]
+fn exposures_say_which_arms_ranked_the_same() {
+    let bench = Bench::new(&[experiment("x", "interleave", &["a", "b", "a", "gone"])], &[]);
+    bench.ask(&trial(1, "u"));
+    let record = bench.records("x").remove(0);
+    let rankings: Vec<_> = record.arms.iter().map(|arm| arm.ranking).collect();
+    assert_eq!(rankings, [ArmRanking::Same, ArmRanking::Different, ArmRanking::Same, ArmRanking::Missing]);
+    let models: Vec<_> = record.arms.iter().map(|arm| arm.model.clone()).collect();
+    assert!(models[0].is_some() && models[0] == models[2] && models[0] != models[1] && models[3].is_none());
 }
 
 #[test]

@@ -45,9 +45,9 @@ pub(crate) fn change(
     Ok(experiment)
 }
 
-pub(crate) fn delete_draft(connection: &mut Connection, id: &str) -> Result<(), ExperimentStoreError> {
+pub(crate) fn delete_draft(connection: &mut Connection, id: &str, now_millis: i64) -> Result<(), ExperimentStoreError> {
     let transaction = begin(connection)?;
-    get(&transaction, id)?.check_deletable()?;
+    get(&transaction, id)?.check_deletable(now_millis)?;
     let deleted = transaction.execute("DELETE FROM experiments WHERE id = ?1", [id]);
     deleted.map_err(ExperimentStoreError::database("delete a draft"))?;
     commit(transaction)

@@ -1,13 +1,13 @@
 //! The rows of exposures, events and shadow records. One that is known already stays as it was.
 
-use lorank_experiments::{Event, Exposure, ShadowOutcome, ShadowRecord};
+use lorank_experiments::{Event, Exposure, InterleavedArm, ShadowOutcome, ShadowRecord};
 use rusqlite::{Connection, named_params};
 
 pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO exposures (request_id, experiment, unit, arm, arm_name, forced, teams,
+        "INSERT INTO exposures (request_id, experiment, unit, arm, arm_name, forced, teams, arms,
                                 index_name, query, hits, first_rank, latency_micros, fallback, model, at_millis)
-         VALUES (:request_id, :experiment, :unit, :arm, :arm_name, :forced, :teams,
+         VALUES (:request_id, :experiment, :unit, :arm, :arm_name, :forced, :teams, :arms,
                  :index_name, :query, :hits, :first_rank, :latency_micros, :fallback, :model, :at_millis)
          ON CONFLICT DO NOTHING",
     )?;
@@ -20,6 +20,7 @@ pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite
         ":arm_name": assigned.map(|assigned| &assigned.arm_name),
         ":forced": assigned.is_some_and(|assigned| assigned.forced),
         ":teams": assigned.map(|assigned| &assigned.teams),
+        ":arms": assigned.and_then(|assigned| arms_json(&assigned.arms)),
         ":index_name": exposure.index,
         ":query": exposure.query,
         ":hits": serde_json::Value::from(exposure.hits.clone()).to_string(),
@@ -78,6 +79,11 @@ pub(crate) fn shadow(connection: &Connection, record: &ShadowRecord) -> rusqlite
         ":latency_micros": clamped(record.latency_micros),
         ":at_millis": record.at_millis,
     })
+}
+
+/// What each arm of an interleaved answer ranked, as JSON.
+fn arms_json(arms: &[InterleavedArm]) -> Option<String> {
+    (!arms.is_empty()).then(|| serde_json::to_string(arms).expect("its keys are all texts"))
 }
 
 /// SQLite's integers are signed.

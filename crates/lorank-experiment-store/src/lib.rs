@@ -33,6 +33,7 @@
 //!         arm_name: "qa".into(),
 //!         forced: false,
 //!         teams: vec![],
+//!         arms: vec![],
 //!     }),
 //!     hits: vec!["lamps".into(), "eggs".into()],
 //!     first_rank: 1,

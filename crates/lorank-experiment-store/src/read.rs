@@ -18,7 +18,7 @@ pub(crate) struct StoredEvent {
 const READ_EXPOSURES: &str = "read the exposures";
 
 const SELECT_EXPOSURES: &str =
-    "SELECT request_id, experiment, unit, arm, arm_name, forced, teams, index_name, query, hits, first_rank, latency_micros,
+    "SELECT request_id, experiment, unit, arm, arm_name, forced, teams, arms, index_name, query, hits, first_rank, latency_micros,
             fallback, model, at_millis
      FROM exposures";
 
@@ -60,7 +60,7 @@ pub(crate) fn records(
             let (page, assigned) = one_exposure(&transaction, experiment, page)?;
             record.clicks.extend(joined(&page)?);
             if page.hits.len() > record.n_hits {
-                (record.n_hits, record.teams) = (page.hits.len(), assigned.teams);
+                (record.n_hits, record.teams, record.arms) = (page.hits.len(), assigned.teams, assigned.arms);
             }
         }
         record.clicks.sort_by_key(|click| click.at_millis);
@@ -100,7 +100,7 @@ pub(crate) fn each_exposure(
     let mut statement = connection.prepare(&sql).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
     let mut rows = statement.query([experiment]).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
     while let Some(row) = rows.next().map_err(ExperimentStoreError::database(READ_EXPOSURES))? {
-        let (exposure, assigned) = with_hits(exposure(row).map_err(ExperimentStoreError::database(READ_EXPOSURES))?)?;
+        let (exposure, assigned) = exposure(row).map_err(ExperimentStoreError::database(READ_EXPOSURES))?.parse()?;
         visit(exposure, assigned)?;
     }
     Ok(())
@@ -116,17 +116,28 @@ fn one_exposure(
         let sql = format!("{SELECT_EXPOSURES} WHERE request_id = ?1 AND experiment = ?2");
         connection.prepare_cached(&sql)?.query_row([request_id, experiment], exposure)
     };
-    with_hits(read().map_err(ExperimentStoreError::database(READ_EXPOSURES))?)
+    read().map_err(ExperimentStoreError::database(READ_EXPOSURES))?.parse()
 }
 
-fn with_hits(
-    (mut exposure, assigned, hits): (Exposure, Assigned, String),
-) -> Result<(Exposure, Assigned), ExperimentStoreError> {
-    exposure.hits = serde_json::from_str(&hits).map_err(|source| ExperimentStoreError::Corrupt {
-        what: format!("the exposure of request `{}`", exposure.request_id),
-        source: Arc::new(source),
-    })?;
-    Ok((exposure, assigned))
+/// An exposure as its row has it: without its hits and arms, which are JSON.
+struct ExposureRow {
+    exposure: Exposure,
+    assigned: Assigned,
+    hits: String,
+    arms: Option<String>,
+}
+
+impl ExposureRow {
+    fn parse(self) -> Result<(Exposure, Assigned), ExperimentStoreError> {
+        let Self { mut exposure, mut assigned, hits, arms } = self;
+        let corrupt = |source| ExperimentStoreError::Corrupt {
+            what: format!("the exposure of request `{}`", exposure.request_id),
+            source: Arc::new(source),
+        };
+        assigned.arms = arms.map_or(Ok(Vec::new()), |arms| serde_json::from_str(&arms)).map_err(corrupt)?;
+        exposure.hits = serde_json::from_str(&hits).map_err(corrupt)?;
+        Ok((exposure, assigned))
+    }
 }
 
 /// The events on an answer, oldest first: those of some actions (in lower case), or of all.
@@ -162,7 +173,9 @@ fn record(exposure: Exposure, assigned: Assigned, clicks: Vec<Click>) -> QueryRe
         n_hits: exposure.hits.len(),
         latency_micros: exposure.latency_micros,
         fallback: exposure.fallback,
+        model: exposure.model,
         teams: assigned.teams,
+        arms: assigned.arms,
         clicks,
     }
 }
@@ -173,8 +186,7 @@ fn n_unknown_events(connection: &Connection) -> Result<u64, ExperimentStoreError
     connection.query_row(sql, [], |row| row.get(0)).map_err(ExperimentStoreError::database("count the unknown events"))
 }
 
-/// An exposure without its hits, what was assigned, and the JSON of the hits.
-fn exposure(row: &Row<'_>) -> rusqlite::Result<(Exposure, Assigned, String)> {
+fn exposure(row: &Row<'_>) -> rusqlite::Result<ExposureRow> {
     let assigned = Assigned {
         experiment: row.get("experiment")?,
         unit: row.get("unit")?,
@@ -182,6 +194,7 @@ fn exposure(row: &Row<'_>) -> rusqlite::Result<(Exposure, Assigned, String)> {
         arm_name: row.get("arm_name")?,
         forced: row.get("forced")?,
         teams: row.get("teams")?,
+        arms: Vec::new(),
     };
     let exposure = Exposure {
         request_id: row.get("request_id")?,
@@ -195,7 +208,7 @@ fn exposure(row: &Row<'_>) -> rusqlite::Result<(Exposure, Assigned, String)> {
         model: row.get("model")?,
         at_millis: row.get("at_millis")?,
     };
-    Ok((exposure, assigned, row.get("hits")?))
+    Ok(ExposureRow { exposure, assigned, hits: row.get("hits")?, arms: row.get("arms")? })
 }
 
 fn event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {

@@ -80,6 +80,10 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE exposures ADD COLUMN first_rank INTEGER NOT NULL DEFAULT 1;
     CREATE INDEX exposures_of_later_pages ON exposures (experiment) WHERE first_rank > 1;
 ",
+    "
+    -- Of interleaved answers, what each arm ranked, as JSON.
+    ALTER TABLE exposures ADD COLUMN arms TEXT;
+",
 ];
 
 /// How often a lock that another process holds is asked for again, every two milliseconds: for ten seconds. SQLite's own

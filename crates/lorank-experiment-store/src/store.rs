@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lorank_experiments::{
-    Analysis, AnalysisOptions, Event, Experiment, ExperimentError, Exposure, QueryRecord, Report, ShadowRecord,
+    Analysis, AnalysisOptions, Event, Experiment, ExperimentError, Exposure, PinnedVersion, QueryRecord, Report,
+    ShadowRecord,
 };
 use rusqlite::Connection;
 
@@ -75,9 +76,33 @@ impl ExperimentStore {
         definitions::all(&self.reader()?)
     }
 
-    /// Starts a draft. See [`Experiment::start`].
+    /// Starts a draft. See [`Experiment::start`]. The versions that its arms serve are not pinned by that.
     pub fn start(&self, id: &str, now_millis: i64) -> Result<Experiment, ExperimentStoreError> {
-        self.change(id, now_millis, move |experiment, others| experiment.start(now_millis, others))
+        self.start_pinned(id, Vec::new(), now_millis)
+    }
+
+    /// Starts a draft, and pins the versions that these arms serve, by their places. See [`Experiment::start`].
+    pub fn start_pinned(
+        &self,
+        id: &str,
+        versions: Vec<(usize, PinnedVersion)>,
+        now_millis: i64,
+    ) -> Result<Experiment, ExperimentStoreError> {
+        self.change(id, now_millis, move |experiment, others| {
+            experiment.start(now_millis, others)?;
+            versions.into_iter().for_each(|(arm, version)| experiment.pin(arm, version));
+            Ok(())
+        })
+    }
+
+    /// Leaves a version for the writer to pin an arm to that has none yet, and waits for nothing. What was pinned first stays.
+    pub fn leave_pin(&self, id: &str, arm: usize, version: PinnedVersion) {
+        let (id, now_millis) = (id.to_owned(), version.since_millis);
+        let pin = move |experiment: &mut Experiment, _: &[Experiment]| {
+            experiment.pin(arm, version);
+            Ok(())
+        };
+        self.writer.leave(move |connection| definitions::change(connection, &id, now_millis, pin).map(drop));
     }
 
     /// Stops a running experiment. See [`Experiment::stop`].
@@ -114,9 +139,9 @@ impl ExperimentStore {
     }
 
     /// Deletes a draft. What has been started stays, since its records refer to it.
-    pub fn delete_draft(&self, id: &str) -> Result<(), ExperimentStoreError> {
+    pub fn delete_draft(&self, id: &str, now_millis: i64) -> Result<(), ExperimentStoreError> {
         let id = id.to_owned();
-        self.writer.run(move |connection| definitions::delete_draft(connection, &id))
+        self.writer.run(move |connection| definitions::delete_draft(connection, &id, now_millis))
     }
 
     /// Leaves an exposure for the writer, and waits for nothing. Whether it was taken: where the queue is full or the

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use lorank_experiments::{
-    Arm, ArmModel, Assigned, Event, Experiment, ExperimentState, Exposure, Method, PrimaryMeasure, UnitKind,
+    Arm, ArmModel, ArmRanking, Assigned, Event, Experiment, ExperimentState, Exposure, InterleavedArm, Method,
+    PrimaryMeasure, UnitKind,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -29,7 +30,7 @@ fn open(folder: &TempDir) -> ExperimentStore {
 }
 
 fn draft(id: &str, traffic_share: f64) -> Experiment {
-    let arm = |name: &str| Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::MIN };
+    let arm = |name: &str| Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::MIN, pinned: None };
     Experiment {
         id: id.into(),
         arms: vec![arm("control"), arm("qa")],
@@ -59,6 +60,7 @@ fn exposure(request_id: &str, at_millis: i64) -> Exposure {
             arm_name: "qa".into(),
             forced: false,
             teams: Vec::new(),
+            arms: Vec::new(),
         }),
         hits: ["a", "b", "c"].map(str::to_owned).into(),
         first_rank: 1,

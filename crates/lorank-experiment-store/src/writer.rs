@@ -106,6 +106,23 @@ impl WriterHandle {
         self.send_and_wait(change, &answer)
     }
 
+    /// Leaves a change for the writer's connection, and waits for nothing. Where the queue is full it is not made.
+    pub(crate) fn leave(
+        &self,
+        change: impl FnOnce(&mut Connection) -> Result<(), ExperimentStoreError> + Send + 'static,
+    ) {
+        let change = Request::Change(Box::new(move |writer: &mut Writer| {
+            if let Err(error) = change(&mut writer.connection) {
+                tracing::warn!(%error, cause = ?std::error::Error::source(&error), "could not change an experiment");
+            }
+            writer.read_running();
+        }));
+        let is_taken = self.queue.as_ref().is_some_and(|queue| queue.try_send(change).is_ok());
+        if !is_taken {
+            tracing::debug!("the queue of the experiments' store is full; a change was left out");
+        }
+    }
+
     /// Inserts rows, and returns when they are on the disk. Waits while the queue is full.
     pub(crate) fn insert(&self, rows: Rows) -> Result<Submitted, ExperimentStoreError> {
         if rows.len() == 0 {

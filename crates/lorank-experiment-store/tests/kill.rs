@@ -122,7 +122,7 @@ fn open(folder: &Path) -> ExperimentStore {
 }
 
 fn draft() -> Experiment {
-    let arm = |name: &str| Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::MIN };
+    let arm = |name: &str| Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::MIN, pinned: None };
     Experiment {
         id: "e".into(),
         arms: vec![arm("control"), arm("qa")],
@@ -151,6 +151,7 @@ fn exposure(id: &str) -> Exposure {
             arm_name: "control".into(),
             forced: false,
             teams: Vec::new(),
+            arms: Vec::new(),
         }),
         hits: vec![id.into()],
         first_rank: 1,

@@ -1,8 +1,6 @@
 //! Whether the time of an event is plausible: in milliseconds, and not in the future.
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
+use crate::format::time as shown;
 use crate::{Event, ExperimentError};
 
 /// How far the clock of a client may be off, unless the caller knows better: an hour, for a wrong daylight saving time.
@@ -38,12 +36,6 @@ impl Event {
         };
         Err(ExperimentError::Record { record: "event", field: "timestamp", why })
     }
-}
-
-/// In ISO 8601, or in milliseconds where a calendar has no such year.
-fn shown(millis: i64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok();
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{millis} ms since 1970"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub(crate) fn experiment(weights: &[u32]) -> Experiment {
         name: name.into(),
         model: ArmModel::Base,
         weight: NonZeroU32::new(*weight).expect("a weight"),
+        pinned: None,
     };
     Experiment {
         id: "summer".into(),
@@ -38,7 +39,9 @@ pub(crate) fn record(unit: &str, arm: usize, clicks: &[usize]) -> QueryRecord {
         n_hits: 10,
         latency_micros: 1_000,
         fallback: None,
+        model: None,
         teams: Vec::new(),
+        arms: Vec::new(),
         clicks: clicks.iter().map(|rank| Click { rank: *rank, at_millis: 0 }).collect(),
     }
 }

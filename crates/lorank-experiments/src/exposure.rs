@@ -1,5 +1,7 @@
 //! What was shown: one record for each answered search.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Event, ExperimentError};
 
 /// The most bytes that the texts of one exposure take together.
@@ -45,6 +47,29 @@ pub struct Assigned {
     pub forced: bool,
     /// For interleaved answers, the arm that contributed the hit at each rank (rank 1 first); empty for others.
     pub teams: Vec<u8>,
+    /// For interleaved answers, what each arm of the experiment ranked, in their order; empty for others.
+    pub arms: Vec<InterleavedArm>,
+}
+
+/// What one arm had to do with an interleaved answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterleavedArm {
+    /// Which exact model ranked, as in [`Exposure::model`].
+    pub model: Option<String>,
+    /// Its ranking beside the control's.
+    pub ranking: ArmRanking,
+}
+
+/// An arm's ranking beside the control's, down to the last hit that was returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArmRanking {
+    /// The same hits in the same order, so that no click can tell the two apart. The control's own is.
+    Same,
+    /// Other hits or another order.
+    Different,
+    /// It could not rank, or the control could not.
+    Missing,
 }
 
 impl Exposure {
@@ -84,6 +109,8 @@ impl Exposure {
         let assigned = assigned.map_or(0, |a| a.experiment.len() + a.unit.len() + a.arm_name.len() + a.teams.len());
         let texts = [&self.fallback, &self.model].into_iter().flatten().map(String::len).sum::<usize>();
         let hits = self.hits.iter().map(String::len).sum::<usize>();
-        self.request_id.len() + self.index.len() + self.query.len() + assigned + texts + hits
+        let arms = self.assigned.iter().flat_map(|assigned| &assigned.arms);
+        let arms = arms.map(|arm| arm.model.as_ref().map_or(0, String::len) + size_of::<InterleavedArm>());
+        self.request_id.len() + self.index.len() + self.query.len() + assigned + arms.sum::<usize>() + texts + hits
     }
 }

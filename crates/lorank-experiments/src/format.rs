@@ -1,4 +1,7 @@
-//! Numbers for people.
+//! Numbers and times for people.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A count with commas between thousands, as in `1,234,567`.
 pub(crate) fn with_separators(n: u64) -> String {
@@ -6,6 +9,12 @@ pub(crate) fn with_separators(n: u64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap_or_default()).collect();
     groups.join(",")
+}
+
+/// A time in ISO 8601, or in milliseconds where a calendar has no such year.
+pub(crate) fn time(millis: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok();
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{millis} ms since 1970"))
 }
 
 #[cfg(test)]

@@ -40,7 +40,9 @@
 //!         n_hits: 10,
 //!         latency_micros: 30_000,
 //!         fallback: None,
+//!         model: None,
 //!         teams: vec![],
+//!         arms: vec![],
 //!         clicks: if is_clicked { vec![Click { rank: 1, at_millis: n * 60_000 }] } else { vec![] },
 //!     });
 //! }
@@ -69,20 +71,20 @@ mod report;
 mod shadow;
 
 pub use analysis::{
-    Analysis, AnalysisOptions, DayRatio, Forecast, Guardrail, Interval, Look, Measure, SampleRatio, Scope, Verdict,
-    Wait,
+    Analysis, AnalysisOptions, DayRatio, Forecast, Guardrail, Interval, Look, Measure, SampleRatio, Scope,
+    ServedVersion, Verdict, Wait,
 };
 pub use assignment::Assigner;
 pub use definition::{
-    Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind, experiments_naming,
+    Arm, ArmModel, Experiment, ExperimentState, Method, PinnedVersion, PrimaryMeasure, UnitKind, experiments_naming,
 };
 pub use error::ExperimentError;
 pub use event::{EVENT_ATTRIBUTES_BYTES_MAX, EVENT_MESSAGE_BYTES_MAX, EVENT_NAME_BYTES_MAX, Event};
 pub use event_time::CLOCK_SKEW_MILLIS;
-pub use exposure::{Assigned, EXPOSURE_BYTES_MAX, Exposure};
+pub use exposure::{ArmRanking, Assigned, EXPOSURE_BYTES_MAX, Exposure, InterleavedArm};
 pub use interleave::{Drafted, NO_TEAM, credits, team_draft};
 pub use layer::{BucketRange, N_BUCKETS};
 pub use lifecycle::ARMS_MAX;
 pub use record::{Click, QueryRecord};
-pub use report::{ArmSummary, Comparison, Difference, DuelSummary, Report};
+pub use report::{ArmSummary, Comparison, Difference, DuelSummary, Report, ServedArm};
 pub use shadow::{ShadowOutcome, ShadowRecord};

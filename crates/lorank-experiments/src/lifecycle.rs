@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use lorank_core::AdapterId;
 
 use crate::layer::{allot, buckets_of, joined, n_buckets};
-use crate::{Experiment, ExperimentError, ExperimentState, Method};
+use crate::{Experiment, ExperimentError, ExperimentState, Method, PinnedVersion};
 
 /// The most arms that an experiment has. Each of them takes traffic from the others, so few experiments want more than three.
 pub const ARMS_MAX: usize = 16;
@@ -34,15 +34,29 @@ impl Experiment {
         if self.state != ExperimentState::Draft || !self.buckets.is_empty() {
             return Err(self.invalid("state", "must be `draft`, with no `buckets`; they come with the start"));
         }
+        if self.arms.iter().any(|arm| arm.pinned.is_some()) {
+            return Err(self.invalid("arms.pinned", "must be null or left out; it comes with the start"));
+        }
         Ok(())
     }
 
-    /// Checks that it can be deleted: only a draft has no records that refer to it.
-    pub fn check_deletable(&self) -> Result<(), ExperimentError> {
-        if self.state != ExperimentState::Draft {
-            return Err(self.wrong_state("deleted", "its records refer to it; stop it instead"));
+    /// Checks that it can be deleted at a time: only a draft has no records that refer to it.
+    pub fn check_deletable(&self, now_millis: i64) -> Result<(), ExperimentError> {
+        let hint = match self.state {
+            ExperimentState::Draft => return Ok(()),
+            ExperimentState::Running if !self.has_ended(now_millis) => "its records refer to it; stop it instead",
+            ExperimentState::Running | ExperimentState::Stopped => {
+                "its records refer to it; it assigns nothing any more, and `lorank experiments forget` deletes old records"
+            }
+        };
+        Err(self.clone().at(now_millis).wrong_state("deleted", hint))
+    }
+
+    /// Pins the version that an arm serves, unless it has one: the first stays.
+    pub fn pin(&mut self, arm: usize, version: PinnedVersion) {
+        if let Some(arm) = self.arms.get_mut(arm).filter(|arm| arm.is_to_be_pinned()) {
+            arm.pinned = Some(version);
         }
-        Ok(())
     }
 
     /// Starts a draft: from now, or from the start that it names where that lies ahead. `others` are the experiments
@@ -76,7 +90,10 @@ impl Experiment {
     /// Sets or takes away the end of a draft or of a running experiment.
     pub fn set_end(&mut self, end_millis: Option<i64>, now_millis: i64) -> Result<(), ExperimentError> {
         if self.state == ExperimentState::Stopped || self.is_over(now_millis) {
-            return Err(self.wrong_state("given another end", "it has ended; create a new experiment"));
+            return Err(self
+                .clone()
+                .at(now_millis)
+                .wrong_state("given another end", "it has ended; create a new experiment"));
         }
         if end_millis.is_some_and(|end| end <= now_millis) {
             return Err(self.invalid("end_millis", "lies in the past; to end it now, stop it"));
@@ -91,7 +108,10 @@ impl Experiment {
     pub fn raise_share(&mut self, share: f64, now_millis: i64, others: &[Experiment]) -> Result<(), ExperimentError> {
         self.check_share(share)?;
         if self.state != ExperimentState::Running || self.is_over(now_millis) {
-            return Err(self.wrong_state("given more traffic", "only an experiment that runs can be"));
+            return Err(self
+                .clone()
+                .at(now_millis)
+                .wrong_state("given more traffic", "only an experiment that runs can be"));
         }
         let held = n_buckets(&self.buckets);
         let wanted = buckets_of(share);

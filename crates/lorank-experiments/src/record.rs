@@ -1,5 +1,7 @@
 //! What is known of one answered query: a store joins these from exposures and events, the analysis consumes them.
 
+use crate::InterleavedArm;
+
 /// One answer that an experiment was part of, with the clicks that followed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueryRecord {
@@ -19,9 +21,13 @@ pub struct QueryRecord {
     pub latency_micros: u64,
     /// The reason, where the answer was in first-stage order although the arm reranks.
     pub fallback: Option<String>,
+    /// Which exact model ranked, as in [`Exposure::model`](crate::Exposure::model).
+    pub model: Option<String>,
     /// For interleaved answers, the arm that contributed the hit at each rank (rank 1 first), or
     /// [`NO_TEAM`](crate::NO_TEAM); empty for others.
     pub teams: Vec<u8>,
+    /// For interleaved answers, what each arm ranked, where that was recorded; empty for others.
+    pub arms: Vec<InterleavedArm>,
     /// The clicks, oldest first. A hit may be clicked more than once.
     pub clicks: Vec<Click>,
 }

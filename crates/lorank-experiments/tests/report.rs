@@ -1,10 +1,18 @@
 //! Reports as people read them, and verdicts for data that speaks plainly.
 
-use lorank_experiments::{Analysis, AnalysisOptions, Click, Experiment, NO_TEAM, QueryRecord, Report, Verdict, Wait};
+use lorank_experiments::{
+    Analysis, AnalysisOptions, ArmRanking, Click, Experiment, Guardrail, InterleavedArm, NO_TEAM, QueryRecord, Report,
+    Verdict, Wait,
+};
 use serde_json::json;
 
+/// The adapter of an arm: each has its own.
+fn model(arm: &str) -> String {
+    format!("adapter-{}", arm.trim_matches(|c: char| !c.is_ascii_alphabetic()).replace(' ', "-"))
+}
+
 fn analysis(method: &str, arms: &[(&str, u32)], smallest_difference: Option<f64>) -> Analysis {
-    let arm = |(name, weight): &(&str, u32)| json!({"name": name, "model": "none", "weight": weight});
+    let arm = |(name, weight): &(&str, u32)| json!({"name": name, "model": model(name), "weight": weight});
     let experiment: Experiment = serde_json::from_value(json!({
         "id": "summer", "salt": "pepper", "traffic_share": 1.0, "layer": "default", "method": method,
         "arms": arms.iter().map(arm).collect::<Vec<_>>(), "start_millis": null, "end_millis": null, "state": "running"
@@ -23,7 +31,9 @@ fn record(n: u64, arm: usize, clicks: &[usize]) -> QueryRecord {
         n_hits: 10,
         latency_micros: 10_000 + n % 100 * 100,
         fallback: None,
+        model: None,
         teams: Vec::new(),
+        arms: Vec::new(),
         clicks: clicks.iter().map(|rank| Click { rank: *rank, at_millis: 0 }).collect(),
     }
 }
@@ -215,6 +225,87 @@ fn an_arm_that_failed_loses_nothing() {
     (0..500).for_each(|n| analysis.add(&QueryRecord { teams: vec![0, 0, 0], ..record(n, 0, &[1]) }));
     let waits = Wait::TooFewUnits { n_units_min: 30, n_units: 0 };
     assert_eq!(analysis.verdict(), Verdict::NotYet { reason: waits, forecast: None });
+}
+
+/// Four thousand units over two arms of which three and five in ten click, each answer ranked by what `model` says.
+fn ranked_by(arms: [&str; 2], model: impl Fn(u64, usize) -> String) -> Report {
+    let arm = |name: &str| json!({"name": name, "model": name});
+    let experiment = json!({"id": "summer", "arms": arms.map(arm), "state": "running"});
+    let experiment: Experiment = serde_json::from_value(experiment).expect("an experiment");
+    let mut analysis = Analysis::new(&experiment, AnalysisOptions::default());
+    for n in 0..4_000 {
+        let arm = n as usize % 2;
+        let clicks = if n / 2 * 7 % 10 < [3, 5][arm] { vec![1] } else { Vec::new() };
+        analysis.add(&QueryRecord { model: Some(model(n, arm)), ..record(n, arm, &clicks) });
+    }
+    analysis.report()
+}
+
+#[test]
+fn an_arm_that_two_versions_served_is_not_shipped_without_a_word() {
+    let one = ranked_by(["a", "b"], |_, arm| format!("base 1 adapter {arm}"));
+    assert!(matches!(one.verdict, Verdict::Ship { .. }) && !one.sentence.contains("version"), "{}", one.sentence);
+    for (moved, name) in [(0, "a"), (1, "b")] {
+        let two = ranked_by(["a", "b"], |n, arm| {
+            format!("base 1 adapter {}", if n > 3_000 && arm == moved { 9 } else { arm })
+        });
+        let Verdict::CheckGuardrails { guardrails, .. } = &two.verdict else { panic!("{}", two.sentence) };
+        assert_eq!(guardrails[..], [Guardrail::Versions { arm: name.into(), n_versions: 2 }]);
+        assert!(
+            two.sentence.ends_with(&format!("but `{name}` was served by 2 versions, and not by one from start to end"))
+        );
+        assert_eq!(two.served[moved].versions.len(), 2);
+        assert!(two.to_text().contains(" answers by base 1 adapter 9, 1970-01-03T0"), "{}", two.to_text());
+    }
+}
+
+/// Two names that stood for the same files at the start.
+fn pinned_to_one_digest() -> Report {
+    let arm = |name: &str| json!({"name": name, "model": name, "pinned": {"adapter": name, "digest": "5eed", "since_millis": 0}});
+    let experiment = json!({"id": "summer", "arms": (["a", "b"].map(arm)), "state": "running"});
+    let experiment: Experiment = serde_json::from_value(experiment).expect("an experiment");
+    let mut analysis = Analysis::new(&experiment, AnalysisOptions::default());
+    for n in 0..4_000 {
+        let arm = n as usize % 2;
+        analysis.add(&record(n, arm, if n / 2 * 7 % 10 < [3, 5][arm] { &[1] } else { &[] }));
+    }
+    analysis.report()
+}
+
+#[test]
+fn arms_of_one_version_are_an_a_a_test() {
+    for report in [pinned_to_one_digest(), ranked_by(["a", "b"], |_, _| "base 1 adapter 5".into())] {
+        assert!(matches!(report.verdict, Verdict::SameVersion { .. }), "{}", report.sentence);
+        assert!(report.sentence.starts_with("A/A: `") && report.sentence.ends_with("there is nothing to ship"));
+    }
+    let mut equal = analysis("split", &[("A", 1), ("A2", 1)], None);
+    (0..400).for_each(|n| equal.add(&record(n, n as usize % 2, &[1])));
+    let sentence = equal.report().sentence;
+    assert!(sentence.starts_with("A/A, since `A` and `A2` serve the same version: "), "{sentence}");
+}
+
+#[test]
+fn interleaved_arms_that_rank_the_same_are_told_as_such() {
+    let with = |n_same: u64| {
+        let mut analysis = analysis("interleave", &[("A", 1), ("B", 1)], None);
+        for n in 0..400 {
+            let is_same = n * 7 % 400 < n_same;
+            let ranking = if is_same { ArmRanking::Same } else { ArmRanking::Different };
+            let arms = [ArmRanking::Same, ranking].map(|ranking| InterleavedArm { model: None, ranking }).to_vec();
+            let teams = if is_same { vec![NO_TEAM; 2] } else { vec![(n % 2) as u8, 1 - (n % 2) as u8] };
+            analysis.add(&QueryRecord { arms, teams, ..record(n, 0, &[1 + n as usize / 2 % 2]) });
+        }
+        analysis.report()
+    };
+    let all = with(400);
+    assert_eq!(
+        all.sentence,
+        "no difference: for all 400 answers the arms ranked the same hits in the same order as `A`; ship what costs less"
+    );
+    let most = with(300);
+    assert!(most.sentence.ends_with("; for 75 % of the answers `B` ranked the same as `A`"), "{}", most.sentence);
+    assert!(most.to_text().contains(", 300 with the same ranking"), "{}", most.to_text());
+    assert!(!with(100).sentence.contains("the same"), "{}", with(100).sentence);
 }
 
 #[test]

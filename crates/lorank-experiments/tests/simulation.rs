@@ -77,7 +77,8 @@ fn kind(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Ship { .. } | Verdict::CheckGuardrails { .. } => "ship",
         Verdict::Keep { .. } => "keep",
-        Verdict::NoDifference { .. } => "alike",
+        Verdict::SameVersion { .. } => "same version",
+        Verdict::NoDifference { .. } | Verdict::SameAnswers { .. } => "alike",
         Verdict::FixSampleRatio { .. } => "mismatch",
         Verdict::Changed { .. } => "changed",
         Verdict::NotYet { .. } | Verdict::EndedUndecided { .. } => "wait",
@@ -270,7 +271,9 @@ impl<'a> Run<'a> {
             n_hits: ids.len(),
             latency_micros: 1_000,
             fallback: None,
+            model: None,
             teams,
+            arms: Vec::new(),
             clicks,
         });
     }

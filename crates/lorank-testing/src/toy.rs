@@ -2,7 +2,7 @@
 //!
 //! Nothing here sleeps: a [`Gate`] holds an engine up for as long as a test wants it held.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,6 +127,8 @@ type ScoreFn = dyn Fn(&Query, &ModelVersion, &Candidate) -> f32 + Send + Sync;
 pub struct FakeReranker {
     score: Box<ScoreFn>,
     adapters: BTreeSet<&'static str>,
+    /// What names stand for beside themselves: an adapter, and how often its files were replaced.
+    names: Mutex<BTreeMap<&'static str, (&'static str, u8)>>,
     gate: Option<Arc<Gate>>,
     fault: Mutex<Option<Fault>>,
     n_calls: AtomicUsize,
@@ -150,6 +152,7 @@ impl FakeReranker {
         Self {
             score: Box::new(score),
             adapters: BTreeSet::new(),
+            names: Mutex::new(BTreeMap::new()),
             gate: None,
             fault: Mutex::new(None),
             n_calls: AtomicUsize::new(0),
@@ -161,6 +164,11 @@ impl FakeReranker {
     pub fn with_adapters(mut self, ids: &[&'static str]) -> Self {
         self.adapters.extend(ids);
         self
+    }
+
+    /// Has a name stand for an adapter whose files were replaced so many times: an alias, or an adapter's own id.
+    pub fn point(&self, name: &'static str, adapter: &'static str, n_replaced: u8) {
+        lock(&self.names).insert(name, (adapter, n_replaced));
     }
 
     /// Holds every call up at the gate.
@@ -192,6 +200,14 @@ impl FakeReranker {
 
 impl Reranker for FakeReranker {
     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
+        let target = adapter.and_then(|name| lock(&self.names).get(name.as_str()).copied());
+        if let Some((target, n_replaced)) = target {
+            let mut version = model(Some(&target.parse()?));
+            if let Some(adapter) = version.adapter.as_mut().filter(|_| n_replaced > 0) {
+                adapter.digest = Digest::new([n_replaced; 32]);
+            }
+            return Ok(version);
+        }
         match adapter {
             Some(id) if !self.adapters.contains(id.as_str()) => {
                 Err(format!("no adapter `{id}` is loaded; loaded are {:?}", self.adapters).into())

@@ -53,8 +53,8 @@ fn what_is_not_allowed_changes_nothing() {
         (store.records("none").unwrap_err(), NotFound),
         (store.stop("wide", 5).unwrap_err(), Conflict),
         (store.raise_share("e", 0.4, 5).unwrap_err(), Invalid),
-        (store.delete_draft("e").unwrap_err(), Conflict),
-        (store.delete_draft("none").unwrap_err(), NotFound),
+        (store.delete_draft("e", 0).unwrap_err(), Conflict),
+        (store.delete_draft("none", 0).unwrap_err(), NotFound),
     ] {
         assert_eq!(error.kind(), kind, "{error}");
     }
@@ -66,7 +66,7 @@ fn what_is_not_allowed_changes_nothing() {
 fn a_draft_can_be_deleted_and_its_name_used_again() {
     let (_folder, store) = store();
     store.create(draft("d", 0.1)).unwrap();
-    store.delete_draft("d").unwrap();
+    store.delete_draft("d", 0).unwrap();
     assert_eq!(names(&store.list().unwrap()), ["e"]);
     store.create(draft("d", 0.2)).unwrap();
 }

@@ -74,6 +74,14 @@ fn a_click_has_the_rank_of_its_object_or_else_its_ordinal() {
 #[test]
 fn records_say_what_was_shown_oldest_first() {
     let (_folder, store) = store();
+    let arms = || {
+        [ArmRanking::Same, ArmRanking::Different, ArmRanking::Missing]
+            .map(|ranking| InterleavedArm {
+                model: Some("5eed".into()).filter(|_| ranking != ArmRanking::Missing),
+                ranking,
+            })
+            .to_vec()
+    };
     let mut interleaved = exposure("r2", 20);
     interleaved.fallback = Some("deadline".into());
     interleaved.assigned = interleaved.assigned.map(|assigned| Assigned {
@@ -82,6 +90,7 @@ fn records_say_what_was_shown_oldest_first() {
         arm_name: String::new(),
         forced: true,
         teams: vec![1, 0, 1],
+        arms: arms(),
         ..assigned
     });
     store.submit_exposures(vec![exposure("r3", 30), interleaved, exposure("r1", 20)]).unwrap();
@@ -95,7 +104,9 @@ fn records_say_what_was_shown_oldest_first() {
         n_hits: 3,
         latency_micros: 1_500,
         fallback: None,
+        model: Some("5eed".into()),
         teams: Vec::new(),
+        arms: Vec::new(),
         clicks: Vec::new(),
     };
     let interleaved = QueryRecord {
@@ -104,6 +115,7 @@ fn records_say_what_was_shown_oldest_first() {
         forced: true,
         fallback: Some("deadline".into()),
         teams: vec![1, 0, 1],
+        arms: arms(),
         clicks: vec![Click { rank: 1, at_millis: 41 }, Click { rank: 3, at_millis: 42 }],
         ..record("r2", 20)
     };

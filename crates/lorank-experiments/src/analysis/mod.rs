@@ -13,6 +13,7 @@ mod sequence;
 mod stability;
 mod tally;
 mod verdict;
+mod versions;
 
 pub use look::Look;
 pub use measure::Measure;
@@ -20,3 +21,4 @@ pub use mismatch::{DayRatio, SampleRatio, Scope};
 pub use running::{Analysis, AnalysisOptions};
 pub use sequence::Interval;
 pub use verdict::{Forecast, Guardrail, Verdict, Wait};
+pub use versions::ServedVersion;

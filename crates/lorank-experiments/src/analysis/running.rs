@@ -7,10 +7,11 @@ use super::measure::{ANSWER_MEASURES, Measure, answer_values};
 use super::mismatch::{MismatchTest, SampleRatio};
 use super::sequence::{Estimate, Interval, RatioSums, Sequence};
 use super::stability::Stability;
-use super::tally::{Duel, Tally};
+use super::tally::{Duel, Outcome, Tally};
 use super::verdict::{Contender, Evidence, Guardrail, Verdict};
-use crate::report::{Comparison, Difference, Report};
-use crate::{Experiment, ExperimentState, Method, QueryRecord, credits};
+use super::versions::Versions;
+use crate::report::{Comparison, Difference, Report, ServedArm};
+use crate::{ArmRanking, Experiment, ExperimentState, Method, NO_TEAM, QueryRecord, credits};
 
 const MILLIS_OF_A_DAY: f64 = 86_400_000.0;
 /// How many units lie between two looks at first; past [`N_LOOKS_MAX`] looks, twice as many.
@@ -53,6 +54,8 @@ pub struct Analysis {
     /// One an arm; the first alone where answers are interleaved.
     tallies: Vec<Tally>,
     duels: Vec<Duel>,
+    /// What ranked for each arm.
+    versions: Vec<Versions>,
     credits: Vec<f64>,
     looks: Vec<Look>,
     look_step: u64,
@@ -98,6 +101,7 @@ impl Analysis {
             is_over: experiment.state == ExperimentState::Stopped,
             tallies: vec![Tally::default(); n_tallies],
             duels: vec![Duel::default(); n_arms - 1],
+            versions: vec![Versions::default(); n_arms],
             credits: vec![0.0; n_arms],
             looks: Vec::new(),
             look_step: LOOK_STEP,
@@ -131,6 +135,7 @@ impl Analysis {
             known => known.is_none(),
         };
         tally.add(record, is_new);
+        self.add_versions(record, arm);
         self.first_millis = self.first_millis.min(record.at_millis);
         self.last_millis = self.last_millis.max(record.at_millis);
         if is_new {
@@ -153,6 +158,9 @@ impl Analysis {
                 self.stability.narrow(challenger - 1, n_units, now, smallest);
             }
         }
+        let estimates = (1..self.experiment.arms.len()).map(|challenger| self.estimate(challenger, primary));
+        let estimates: Vec<Option<f64>> = estimates.map(|estimate| estimate.map(|it| it.value)).collect();
+        self.stability.lead(&estimates);
         self.stability.look(n_units, self.options.n_units_min, self.sequence(primary));
     }
 
@@ -183,6 +191,19 @@ impl Analysis {
         }
     }
 
+    /// Counts the answer for the models that ranked it. One that fell back was ranked by none.
+    fn add_versions(&mut self, record: &QueryRecord, arm: usize) {
+        if self.is_split() {
+            let model = record.model.as_ref().filter(|_| record.fallback.is_none());
+            model.into_iter().for_each(|model| self.versions[arm].add(model, record.at_millis));
+            return;
+        }
+        for (versions, arm) in self.versions.iter_mut().zip(&record.arms) {
+            let model = arm.model.as_ref().filter(|_| arm.ranking != ArmRanking::Missing);
+            model.into_iter().for_each(|model| versions.add(model, record.at_millis));
+        }
+    }
+
     /// For each arm but the control, its lead over it in credit, and the size of the lead.
     fn duel(&mut self, record: &QueryRecord) -> Vec<(f64, f64)> {
         let credits = credits(&record.teams, &record.clicks, self.experiment.arms.len());
@@ -190,9 +211,11 @@ impl Analysis {
         let has_team = |arm: usize| record.teams.iter().any(|team| usize::from(*team) == arm);
         let control_is_there = has_team(0);
         let duel = |(n, duel): (usize, &mut Duel)| {
-            // An arm that failed has no hits, which is no reason to count the answer for the other.
-            let are_there = control_is_there && has_team(n + 1);
-            duel.add(are_there.then(|| credits[n + 1] - credits[0]))
+            duel.add(match is_same(record, n + 1) {
+                true => Outcome::Same,
+                false if control_is_there && has_team(n + 1) => Outcome::Lead(credits[n + 1] - credits[0]),
+                false => Outcome::Missing,
+            })
         };
         self.duels.iter_mut().enumerate().map(duel).collect()
     }
@@ -203,6 +226,8 @@ impl Analysis {
         let contender = |challenger: usize| Contender {
             arm: &self.experiment.arms[challenger].name,
             n_units: self.n_units_of(challenger),
+            serves_control: self.serves_control(challenger),
+            n_same_answers: self.n_same_answers(challenger),
             difference: self.estimate(challenger, self.primary()),
             interval: self.interval(challenger, self.primary()),
             decision: self.stability.decision(challenger - 1),
@@ -217,6 +242,7 @@ impl Analysis {
             n_units_min: self.options.n_units_min,
             n_units: self.n_units(),
             daily: (days > 0.0).then(|| self.n_units() as f64 / days),
+            leader: self.stability.leader(),
             change: self.stability.change(),
             guardrails: &|challenger| self.guardrails(challenger),
             is_over: self.is_over,
@@ -229,6 +255,9 @@ impl Analysis {
         let verdict = self.verdict();
         Report {
             experiment: self.experiment.id.clone(),
+            state: if self.is_over { ExperimentState::Stopped } else { self.experiment.state },
+            start_millis: self.experiment.start_millis,
+            end_millis: self.experiment.end_millis,
             method: self.experiment.method,
             measure: self.primary(),
             confidence: 1.0 - self.options.alpha,
@@ -237,14 +266,82 @@ impl Analysis {
             comparisons: (1..self.experiment.arms.len()).map(|challenger| self.comparison(challenger)).collect(),
             sample_ratio: self.sample_ratio(),
             n_inconsistent: self.n_inconsistent,
+            served: (0..self.experiment.arms.len()).map(|arm| self.served(arm)).collect(),
             looks: self.looks(),
-            sentence: verdict.to_string(),
+            sentence: self.sentence(&verdict),
             verdict,
         }
     }
 
+    /// The verdict in words, with what a reader must not miss beside it.
+    fn sentence(&self, verdict: &Verdict) -> String {
+        let arms = &self.experiment.arms;
+        let same: Vec<String> = (1..arms.len())
+            .filter(|challenger| self.serves_control(*challenger))
+            .map(|challenger| format!("`{}`", arms[challenger].name))
+            .collect();
+        let mut sentence = match (same.is_empty(), verdict) {
+            (true, _) | (false, Verdict::SameVersion { .. }) => verdict.to_string(),
+            (false, _) => {
+                format!("A/A, since `{}` and {} serve the same version: {verdict}", arms[0].name, same.join(", "))
+            }
+        };
+        if !matches!(verdict, Verdict::SameAnswers { .. }) {
+            for (challenger, duel) in (1..).zip(&self.duels) {
+                if let Some(share) = duel.same_share().filter(|share| !self.is_split() && *share >= 0.5) {
+                    let (percent, arm, control) = (share * 100.0, &arms[challenger].name, &arms[0].name);
+                    sentence += &format!("; for {percent:.0} % of the answers `{arm}` ranked the same as `{control}`");
+                }
+            }
+        }
+        if !matches!(verdict, Verdict::CheckGuardrails { .. }) {
+            for guardrail in (0..arms.len()).filter_map(|arm| self.versions_guardrail(arm)) {
+                sentence += &format!("; WARNING: {guardrail}");
+            }
+        }
+        sentence
+    }
+
+    /// What an arm was to serve, and what it served.
+    fn served(&self, arm: usize) -> ServedArm {
+        let definition = &self.experiment.arms[arm];
+        ServedArm {
+            arm: definition.name.clone(),
+            model: definition.model.to_string(),
+            pinned: definition.pinned.clone(),
+            versions: self.versions[arm].all().to_vec(),
+        }
+    }
+
+    /// Whether an arm serves the version that the control serves: as it is pinned, or as it turned out.
+    fn serves_control(&self, challenger: usize) -> bool {
+        let [control, arm] = [0, challenger].map(|n| &self.experiment.arms[n]);
+        let one = |arm: usize| match self.versions[arm].all() {
+            [version] => Some(&version.model),
+            _ => None,
+        };
+        control.serves_same_as(arm) || one(0).zip(one(challenger)).is_some_and(|(control, arm)| control == arm)
+    }
+
+    /// The number of answers, if for each of them the arm ranked the same as the control.
+    fn n_same_answers(&self, challenger: usize) -> Option<u64> {
+        let duel = &self.duels[challenger - 1];
+        duel.same_share().filter(|share| *share >= 1.0).map(|_| duel.n_answers())
+    }
+
+    fn versions_guardrail(&self, arm: usize) -> Option<Guardrail> {
+        let n_versions = self.versions[arm].all().len();
+        let arm = self.experiment.arms[arm].name.clone();
+        (n_versions > 1).then_some(Guardrail::Versions { arm, n_versions })
+    }
+
     /// What speaks against an arm that is better in the measure that decides.
     fn guardrails(&self, challenger: usize) -> Vec<Guardrail> {
+        let versions = [0, challenger].into_iter().filter_map(|arm| self.versions_guardrail(arm));
+        versions.chain(self.measured_guardrails(challenger)).collect()
+    }
+
+    fn measured_guardrails(&self, challenger: usize) -> Vec<Guardrail> {
         if !self.is_split() {
             return self.duels[challenger - 1].guardrail().into_iter().collect();
         }
@@ -352,5 +449,14 @@ impl Analysis {
 
     fn is_split(&self) -> bool {
         self.experiment.method == Method::Split
+    }
+}
+
+/// Whether an arm ranked for an interleaved answer what the control ranked. Answers from before that was recorded are taken for such
+/// where no hit is anybody's although no arm failed.
+fn is_same(record: &QueryRecord, arm: usize) -> bool {
+    match record.arms.get(arm) {
+        Some(arm) => arm.ranking == ArmRanking::Same,
+        None => record.fallback.is_none() && record.teams.iter().all(|team| *team == NO_TEAM) && record.n_hits > 0,
     }
 }

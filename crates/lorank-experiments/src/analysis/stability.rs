@@ -4,6 +4,10 @@
 //! Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 2021,
 //! section 2.2). What was decided once is not taken back by a later, less lucky look.
 //!
+//! Of several arms that are better than the control one is recommended: the first that was found to be better, among those found at
+//! the same look the one with the highest estimate. Another takes its place only when the whole of its running interval lies above
+//! that of the first. Intervals only narrow, so no arm comes back, and the recommendation cannot alternate.
+//!
 //! That holds for an effect that stays as it is. Where the intersection is empty it did not; and units are kept in blocks by when
 //! they first came, so that the effect among the later units can be held against that among the earlier ones.
 
@@ -36,6 +40,8 @@ pub(crate) struct Stability {
     /// By challenger, the ends of its running interval; none before its first.
     running: Vec<Option<(f64, f64)>>,
     decisions: Vec<Option<Decision>>,
+    /// The challenger that is recommended.
+    leader: Option<usize>,
     /// The sums of each block's units.
     blocks: Vec<Vec<RatioSums>>,
     block_end: u64,
@@ -60,7 +66,7 @@ impl Stability {
     pub(crate) fn new(n_challengers: usize, n_sums: usize, estimate: Estimates) -> Self {
         let blocks = vec![vec![RatioSums::default(); n_sums]];
         let (running, decisions) = (vec![None; n_challengers], vec![None; n_challengers]);
-        Self { estimate, running, decisions, blocks, block_end: FIRST_BLOCK, n_sums, change: None }
+        Self { estimate, running, decisions, leader: None, blocks, block_end: FIRST_BLOCK, n_sums, change: None }
     }
 
     /// The block of a unit that is new when there are so many, itself included.
@@ -95,6 +101,28 @@ impl Stability {
             let before = Interval { estimate: (low + high) / 2.0, low, high };
             self.change = Some(Change { challenger, n_units, before, since: now });
         }
+    }
+
+    /// Chooses the challenger to recommend, once all intervals are narrowed. `estimates` are those of now.
+    pub(crate) fn lead(&mut self, estimates: &[Option<f64>]) {
+        let better = (0..self.running.len()).filter(|n| self.decisions[*n] == Some(Decision::Better));
+        let value = |n: usize| self.interval(n, estimates[n].unwrap_or(f64::NEG_INFINITY)).map(|it| it.estimate);
+        let best = |among: &mut dyn Iterator<Item = usize>| {
+            among.filter_map(|n| Some((n, value(n)?))).max_by(|a, b| a.1.total_cmp(&b.1)).map(|(n, _)| n)
+        };
+        self.leader = match self.leader {
+            None => best(&mut better.into_iter()),
+            Some(leader) => {
+                let high = self.running[leader].map_or(f64::INFINITY, |(_, high)| high);
+                let is_above = |n: &usize| self.running[*n].is_some_and(|(low, _)| low > high);
+                best(&mut better.into_iter().filter(is_above)).or(Some(leader))
+            }
+        };
+    }
+
+    /// The challenger that is recommended, if one was found to be better than the control.
+    pub(crate) fn leader(&self) -> Option<usize> {
+        self.leader
     }
 
     /// Looks for an effect that is another among the later units, each part of them with at least so many units in each arm.
@@ -196,6 +224,23 @@ mod tests {
             stability.decision(0)
         });
         assert_eq!(decisions, [None, Some(Decision::Alike), Some(Decision::Alike)]);
+    }
+
+    #[test]
+    fn the_first_better_arm_leads_until_another_is_wholly_above() {
+        let mut stability = Stability::new(3, 3, only);
+        let mut look = |intervals: [(f64, f64); 3]| {
+            for (challenger, (low, high)) in intervals.into_iter().enumerate() {
+                stability.narrow(challenger, 100, interval(low, high), 0.1);
+            }
+            stability.lead(&intervals.map(|(low, high)| Some((low + high) / 2.0)));
+            stability.leader()
+        };
+        assert_eq!(look([(-1.0, 1.0), (-1.0, 2.0), (-1.0, 2.5)]), None);
+        assert_eq!(look([(0.1, 0.9), (-0.1, 1.5), (0.2, 1.6)]), Some(2), "of two at once the higher");
+        assert_eq!(look([(0.1, 0.9), (0.3, 1.5), (0.2, 1.2)]), Some(2), "a higher estimate alone is no reason");
+        assert_eq!(look([(0.1, 0.9), (1.3, 1.5), (0.2, 1.2)]), Some(1));
+        assert_eq!(look([(0.1, 0.9), (1.3, 1.5), (1.0, 1.2)]), Some(1));
     }
 
     #[test]

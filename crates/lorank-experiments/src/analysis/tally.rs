@@ -74,29 +74,54 @@ impl Tally {
     }
 }
 
-/// The answers in which an arm and the control both had hits.
+/// The interleaved answers of an arm and the control.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Duel {
     n_won: u64,
     n_lost: u64,
     n_drawn: u64,
+    /// Answers for which both ranked the same hits in the same order.
+    n_same: u64,
     /// Answers without a hit of one of the two.
     n_missing: u64,
+}
+
+/// How one interleaved answer went for an arm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Outcome {
+    /// Both had hits; the arm's lead in credit.
+    Lead(f64),
+    /// Both ranked the same hits in the same order, which no click tells apart.
+    Same,
+    /// One of the two had no hits, which is no reason to count the answer for the other.
+    Missing,
 }
 
 impl Duel {
     /// What speaks against the arm.
     pub(crate) fn guardrail(&self) -> Option<Guardrail> {
-        let n_answers = self.n_won + self.n_lost + self.n_drawn + self.n_missing;
-        let share = share(self.n_missing as f64, n_answers).filter(|share| *share >= 0.5)?;
+        let share = share(self.n_missing as f64, self.n_answers()).filter(|share| *share >= 0.5)?;
         Some(Guardrail::OneArmMissing { share })
     }
 
-    /// Counts an answer by the arm's lead in credit, `None` where one of the two had no hits. Gives the lead and its size.
-    pub(crate) fn add(&mut self, lead: Option<f64>) -> (f64, f64) {
-        let Some(lead) = lead else {
-            self.n_missing += 1;
-            return (0.0, 0.0);
+    /// The share of answers for which both ranked the same; `None` without an answer.
+    pub(crate) fn same_share(&self) -> Option<f64> {
+        share(self.n_same as f64, self.n_answers())
+    }
+
+    pub(crate) fn n_answers(&self) -> u64 {
+        self.n_won + self.n_lost + self.n_drawn + self.n_same + self.n_missing
+    }
+
+    /// Counts an answer. Gives the arm's lead and its size.
+    pub(crate) fn add(&mut self, outcome: Outcome) -> (f64, f64) {
+        let lead = match outcome {
+            Outcome::Lead(lead) => lead,
+            Outcome::Same | Outcome::Missing => {
+                let count = if outcome == Outcome::Same { &mut self.n_same } else { &mut self.n_missing };
+                *count += 1;
+                return (0.0, 0.0);
+            }
         };
         match lead.total_cmp(&0.0) {
             Ordering::Greater => self.n_won += 1,
@@ -107,8 +132,8 @@ impl Duel {
     }
 
     pub(crate) fn summary(&self, credit: f64, control_credit: f64) -> DuelSummary {
-        let Self { n_won, n_lost, n_drawn, .. } = *self;
-        DuelSummary { n_won, n_lost, n_drawn, credit, control_credit }
+        let Self { n_won, n_lost, n_drawn, n_same, n_missing } = *self;
+        DuelSummary { n_won, n_lost, n_drawn, n_same, n_missing, credit, control_credit }
     }
 }
 

@@ -47,7 +47,8 @@ pub enum Verdict {
         /// What speaks against it.
         guardrails: Vec<Guardrail>,
     },
-    /// Ship this arm: it is better than the control, and no arm that is too has a higher estimate.
+    /// Ship this arm: it is better than the control, and was found to be so first. Another that is better too takes its place only
+    /// when the whole of its interval lies above.
     Ship {
         /// The arm's name.
         arm: String,
@@ -57,6 +58,27 @@ pub enum Verdict {
         measure: Measure,
         /// By how much.
         by: Interval,
+        /// The other arms that are better than the control, and that the data does not tell from this one.
+        also_better: Vec<String>,
+    },
+    /// Nothing: the arm serves the control's own version (A/A), so that its difference is a false alarm, or a fault of the assignment
+    /// or the events.
+    SameVersion {
+        /// The arm's name.
+        arm: String,
+        /// The control's name.
+        control: String,
+        /// What differs.
+        measure: Measure,
+        /// By how much.
+        by: Interval,
+    },
+    /// Ship what you like: interleaved, every other arm ranked the same hits in the same order as the control for each answer.
+    SameAnswers {
+        /// The control's name.
+        control: String,
+        /// How many answers that were.
+        n_answers: u64,
     },
     /// Keep the control: every other arm is worse.
     Keep {
@@ -109,6 +131,13 @@ pub enum Guardrail {
         /// In milliseconds, of the control.
         control_p95_millis: f64,
     },
+    /// More than one version served the arm, or the control: it is not known whose difference was measured.
+    Versions {
+        /// The arm that they served.
+        arm: String,
+        /// How many they were.
+        n_versions: usize,
+    },
     /// More answers were left without a click than the control's.
     Abandonment {
         /// By so many.
@@ -152,6 +181,10 @@ pub(crate) struct Contender<'a> {
     pub arm: &'a str,
     /// The units that its comparison rests on: of the smaller of the two arms.
     pub n_units: u64,
+    /// Whether it serves the control's version.
+    pub serves_control: bool,
+    /// The number of interleaved answers, where it ranked the same as the control for all of them.
+    pub n_same_answers: Option<u64>,
     pub difference: Option<Estimate>,
     /// What the intervals of all looks have in common.
     pub interval: Option<Interval>,
@@ -171,6 +204,8 @@ pub(crate) struct Evidence<'a> {
     pub n_units: u64,
     /// How many of them a day.
     pub daily: Option<f64>,
+    /// The contender that is recommended, counted from 0.
+    pub leader: Option<usize>,
     /// The effect that did not stay as it was.
     pub change: Option<Change>,
     /// What speaks against the contender of this place, counted from 1.
@@ -188,6 +223,9 @@ impl Evidence<'_> {
             let arm = self.contenders[challenger].arm.to_owned();
             return Verdict::Changed { arm, measure: self.measure, n_units, before, since };
         }
+        if let Some(n_answers) = self.n_same_answers() {
+            return Verdict::SameAnswers { control: self.control.to_owned(), n_answers };
+        }
         let n_units = self.contenders.iter().map(|contender| contender.n_units).min().unwrap_or(0);
         let known = self.contenders.iter().map(|contender| contender.difference.zip(contender.interval));
         match known.collect::<Option<Vec<(Estimate, Interval)>>>().filter(|_| n_units >= self.n_units_min) {
@@ -199,6 +237,12 @@ impl Evidence<'_> {
         }
     }
 
+    /// The number of answers, if no arm ever ranked other than the control and there are enough of them to say so.
+    fn n_same_answers(&self) -> Option<u64> {
+        let n_answers = self.contenders.iter().map(|contender| contender.n_same_answers);
+        n_answers.min().flatten().filter(|n_answers| *n_answers >= self.n_units_min)
+    }
+
     fn decide(&self, differences: &[Estimate], intervals: &[Interval]) -> Verdict {
         let (measure, control) = (self.measure, self.control.to_owned());
         let best = |among: &dyn Fn(Option<Decision>) -> bool| {
@@ -208,10 +252,12 @@ impl Evidence<'_> {
                 .max_by(|a, b| a.1.estimate.total_cmp(&b.1.estimate))
                 .map(|((place, contender), interval)| (place, contender.arm, *interval))
         };
-        if let Some((place, arm, by)) = best(&|decision| decision == Some(Decision::Better)) {
-            let (arm, guardrails) = (arm.to_owned(), (self.guardrails)(place));
+        if let Some(leader) = self.leader {
+            let (place, by) = (leader + 1, intervals[leader]);
+            let (arm, guardrails) = (self.contenders[leader].arm.to_owned(), (self.guardrails)(place));
             return match guardrails.is_empty() {
-                true => Verdict::Ship { arm, control, measure, by },
+                _ if self.contenders[place - 1].serves_control => Verdict::SameVersion { arm, control, measure, by },
+                true => Verdict::Ship { arm, control, measure, by, also_better: self.also_better(leader, by) },
                 false => Verdict::CheckGuardrails { arm, control, measure, by, guardrails },
             };
         }
@@ -220,8 +266,24 @@ impl Evidence<'_> {
         }
         match best(&|decision| decision == Some(Decision::Alike)) {
             Some(_) => Verdict::NoDifference { measure, larger_than: self.smallest_difference },
-            None => Verdict::Keep { control, measure, best: best(&|_| true).map_or(intervals[0], |(.., best)| best) },
+            None => {
+                let (place, arm, by) = best(&|_| true).unwrap_or((1, self.contenders[0].arm, intervals[0]));
+                match self.contenders[place - 1].serves_control {
+                    true => Verdict::SameVersion { arm: arm.to_owned(), control, measure, by },
+                    false => Verdict::Keep { control, measure, best: by },
+                }
+            }
         }
+    }
+
+    /// The contenders that are better than the control too, and not known to be worse than the leader.
+    fn also_better(&self, leader: usize, by: Interval) -> Vec<String> {
+        let others = self.contenders.iter().enumerate().filter(|(n, other)| {
+            *n != leader
+                && other.decision == Some(Decision::Better)
+                && other.interval.is_some_and(|interval| interval.high >= by.low)
+        });
+        others.map(|(_, other)| other.arm.to_owned()).collect()
     }
 
     fn too_few(&self, n_units: u64) -> Verdict {
@@ -304,9 +366,26 @@ impl fmt::Display for Verdict {
                     reasons.join(", and ")
                 )
             }
-            Self::Ship { arm, control, measure, by } => {
-                write!(f, "ship `{arm}`: its {measure} is above that of `{control}` by {}", measure.interval(*by))
+            Self::Ship { arm, control, measure, by, also_better } => {
+                write!(f, "ship `{arm}`: its {measure} is above that of `{control}` by {}", measure.interval(*by))?;
+                let others: Vec<String> = also_better.iter().map(|arm| format!("`{arm}`")).collect();
+                match others.len() {
+                    0 => Ok(()),
+                    1 => write!(f, "; {} is above it too, and the data does not tell the two apart", others[0]),
+                    _ => write!(f, "; {} are above it too, and the data does not tell them apart", others.join(", ")),
+                }
             }
+            Self::SameVersion { arm, control, measure, by } => write!(
+                f,
+                "A/A: `{arm}` serves the same version as `{control}`, and still its {measure} differs by {}: a false alarm, or a \
+                 fault of the assignment or the events; there is nothing to ship",
+                measure.interval(*by)
+            ),
+            Self::SameAnswers { control, n_answers } => write!(
+                f,
+                "no difference: for all {} answers the arms ranked the same hits in the same order as `{control}`; ship what costs less",
+                with_separators(*n_answers)
+            ),
             Self::Keep { control, measure, best } => {
                 write!(
                     f,
@@ -341,6 +420,9 @@ impl fmt::Display for Guardrail {
             }
             Self::Latency { p95_millis, control_p95_millis } => {
                 write!(f, "95 % of its answers take up to {p95_millis:.0} ms, against {control_p95_millis:.0} ms")
+            }
+            Self::Versions { arm, n_versions } => {
+                write!(f, "`{arm}` was served by {n_versions} versions, and not by one from start to end")
             }
             Self::Abandonment { by } => {
                 write!(f, "more of its answers get no click, by {}", Measure::ClickThrough.interval(*by))

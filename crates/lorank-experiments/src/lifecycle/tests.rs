@@ -6,7 +6,7 @@ use super::*;
 use crate::{Arm, ArmModel, BucketRange, PrimaryMeasure, UnitKind};
 
 fn arm(name: &str, weight: u32) -> Arm {
-    Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::new(weight).unwrap() }
+    Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::new(weight).unwrap(), pinned: None }
 }
 
 fn draft(id: &str, share: f64) -> Experiment {

@@ -2,14 +2,20 @@
 
 use serde::Serialize;
 
-use crate::Method;
-use crate::analysis::{Interval, Look, Measure, SampleRatio, Verdict};
+use crate::analysis::{Interval, Look, Measure, SampleRatio, ServedVersion, Verdict};
+use crate::{ExperimentState, Method, PinnedVersion};
 
 /// All that an experiment has shown so far.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The experiment's id.
     pub experiment: String,
+    /// Whether it runs; one whose end has passed is stopped.
+    pub state: ExperimentState,
+    /// From when units were assigned, in milliseconds since 1970.
+    pub start_millis: Option<i64>,
+    /// Until when; `None` while no end is set.
+    pub end_millis: Option<i64>,
     /// Whether traffic was split or answers were interleaved.
     pub method: Method,
     /// The measure that decides.
@@ -26,6 +32,8 @@ pub struct Report {
     pub sample_ratio: Option<SampleRatio>,
     /// Queries left out because their unit had met another arm before, or because the experiment has no such arm.
     pub n_inconsistent: u64,
+    /// What each arm was, the control first.
+    pub served: Vec<ServedArm>,
     /// How the intervals narrowed.
     pub looks: Vec<Look>,
     /// What to do.
@@ -63,6 +71,19 @@ pub struct ArmSummary {
     pub n_forced: u64,
 }
 
+/// What an arm was.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServedArm {
+    /// The arm's name.
+    pub arm: String,
+    /// What ranks for it, as its definition names it.
+    pub model: String,
+    /// What that name stood for at the start; `None` for the first stage, the bare base model, and where nothing was pinned.
+    pub pinned: Option<PinnedVersion>,
+    /// The exact models that ranked its answers, as far as they were recorded. More than one is a warning in the sentence.
+    pub versions: Vec<ServedVersion>,
+}
+
 /// An arm against the control.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
@@ -96,6 +117,10 @@ pub struct DuelSummary {
     pub n_lost: u64,
     /// Answers in which they were worth as much to both, mostly nothing.
     pub n_drawn: u64,
+    /// Answers for which both ranked the same hits in the same order, which no click tells apart.
+    pub n_same: u64,
+    /// Answers without a hit of one of the two.
+    pub n_missing: u64,
     /// What the clicks on its hits were worth to the arm: 1 / rank each.
     pub credit: f64,
     /// What they were worth to the control.

@@ -4,7 +4,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::words::{arm_rows, differences, heading, method, notes};
+use super::words::{arm_rows, differences, heading, method, notes, served};
 use super::{ArmSummary, Report, plot};
 use crate::{Measure, Verdict};
 
@@ -51,8 +51,11 @@ impl Report {
 fn body(report: &Report) -> Markup {
     let is_warning = matches!(
         report.verdict,
-        Verdict::FixSampleRatio { .. } | Verdict::Changed { .. } | Verdict::CheckGuardrails { .. }
-    );
+        Verdict::FixSampleRatio { .. }
+            | Verdict::Changed { .. }
+            | Verdict::CheckGuardrails { .. }
+            | Verdict::SameVersion { .. }
+    ) || report.sentence.contains("WARNING");
     let shown = if report.measure == Measure::Preference { Measure::ClickThrough } else { report.measure };
     html! {
         h1 { "Experiment " (report.experiment) } "\n"
@@ -72,6 +75,8 @@ fn body(report: &Report) -> Markup {
         h2 { "Arms: " (shown.to_string()) } "\n"
         (plot::bars(report)) "\n"
         (arms(&report.arms))
+        h2 { "What the arms served" } "\n"
+        (table(None, &served(report).into_iter().map(Vec::from).collect::<Vec<_>>()))
     }
 }
 

@@ -6,4 +6,4 @@ mod plot;
 mod text;
 mod words;
 
-pub use data::{ArmSummary, Comparison, Difference, DuelSummary, Report};
+pub use data::{ArmSummary, Comparison, Difference, DuelSummary, Report, ServedArm};

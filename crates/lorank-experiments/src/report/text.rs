@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Report;
-use super::words::{arm_rows, differences, heading, method, notes};
+use super::words::{arm_rows, differences, heading, method, notes, served};
 
 impl Report {
     /// The report as a table for a terminal.
@@ -13,6 +13,10 @@ impl Report {
         for comparison in &self.comparisons {
             text += &format!("\n{}\n", heading(self, comparison));
             text += &table(&differences(comparison));
+        }
+        text += "\nwhat the arms served\n";
+        for [arm, what] in served(self) {
+            text += &format!("  {arm}{}{what}\n", if arm.is_empty() { "  " } else { ": " });
         }
         if let Some(note) = notes(self) {
             text += &format!("\n{note}\n");

@@ -1,8 +1,8 @@
 //! The parts of a report in words, which the table and the page share.
 
-use super::{ArmSummary, Comparison, Difference, Report};
-use crate::format::with_separators;
-use crate::{Measure, Method, Scope};
+use super::{ArmSummary, Comparison, Difference, Report, ServedArm};
+use crate::format::{time, with_separators};
+use crate::{Measure, Method, Scope, ServedVersion};
 
 /// How the arms were compared.
 pub(super) fn method(report: &Report) -> &'static str {
@@ -37,12 +37,53 @@ pub(super) fn arm_rows(arm: &ArmSummary) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// What each arm was, as rows: its name and what it served, a row for each version where there were several.
+pub(super) fn served(report: &Report) -> Vec<[String; 2]> {
+    report.served.iter().flat_map(served_by).collect()
+}
+
+fn served_by(arm: &ServedArm) -> Vec<[String; 2]> {
+    let model = match &arm.pinned {
+        None => arm.model.clone(),
+        Some(pinned) => {
+            let adapter = pinned.adapter.as_ref().map_or("the bare base model", |adapter| adapter.as_str());
+            let digest =
+                pinned.digest.as_ref().map_or_else(String::new, |digest| format!(", digest {}", short(digest)));
+            let alias = if adapter == arm.model { String::new() } else { format!("{}: ", arm.model) };
+            format!("{alias}{adapter}{digest}, pinned since {}", time(pinned.since_millis))
+        }
+    };
+    let mut rows = vec![[arm.arm.clone(), model]];
+    let version = |version: &ServedVersion| {
+        let (n, from, to) = (with_separators(version.n_answers), time(version.first_millis), time(version.last_millis));
+        [String::new(), format!("{n} answers by {}, {from} to {to}", shortened(&version.model))]
+    };
+    if arm.versions.len() > 1 {
+        rows.extend(arm.versions.iter().map(version));
+    }
+    rows
+}
+
+/// As much of a digest as tells it from others.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+/// A version's text with its digests shortened.
+fn shortened(model: &str) -> String {
+    let is_digest = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words = model.split(' ').map(|word| if is_digest(word) { short(word) } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// The differences of a comparison as rows: what, how much, and whether it decides.
 pub(super) fn differences(comparison: &Comparison) -> Vec<Vec<String>> {
     let mut rows: Vec<_> = comparison.differences.iter().map(difference_row).collect();
     if let Some(duel) = &comparison.duel {
-        let answers = [("won", duel.n_won), ("lost", duel.n_lost), ("drawn", duel.n_drawn)];
-        let answers = answers.map(|(what, n)| format!("{} {what}", with_separators(n))).join(", ");
+        let always = [("won", duel.n_won), ("lost", duel.n_lost), ("drawn", duel.n_drawn)];
+        let sometimes = [("with the same ranking", duel.n_same), ("without one of the two", duel.n_missing)];
+        let answers = always.into_iter().chain(sometimes.into_iter().filter(|(_, n)| *n > 0));
+        let answers = answers.map(|(what, n)| format!("{} {what}", with_separators(n))).collect::<Vec<_>>().join(", ");
         let credits = format!("{:.1} against {:.1}", duel.credit, duel.control_credit);
         rows.push(vec!["answers".into(), answers, String::new()]);
         rows.push(vec!["credit".into(), credits, String::new()]);

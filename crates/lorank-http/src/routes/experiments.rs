@@ -8,8 +8,9 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use lorank_experiment_pipeline::pinned_version;
 use lorank_experiment_store::{Amendment, ExperimentStore};
-use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment, Report};
+use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment, PinnedVersion, Report};
 use lorank_pipeline::AdapterChoice;
 use serde::Deserialize;
 use serde_json::json;
@@ -85,7 +86,12 @@ enum Exported {
     ),
 )]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
-    app.in_lane(Lane::Reads, |app| Ok(JsonBody(json!({ "experiments": app.store()?.list()? })))).await
+    app.in_lane(Lane::Reads, |app| {
+        let now = now_millis();
+        let experiments: Vec<Experiment> = app.store()?.list()?.into_iter().map(|one| one.at(now)).collect();
+        Ok(JsonBody(json!({ "experiments": experiments })))
+    })
+    .await
 }
 
 /// Create a draft
@@ -118,7 +124,7 @@ pub(crate) async fn create(
     let draft: Experiment = app.json("an experiment", &headers, body).await?;
     app.in_lane(Lane::Operations, move |app| {
         let store = app.store()?;
-        draft.arms.iter().enumerate().try_for_each(|(n, arm)| app.check_arm(n, arm))?;
+        draft.arms.iter().enumerate().try_for_each(|(n, arm)| app.version_of(n, arm).map(drop))?;
         let id = draft.id.clone();
         store.create(draft)?;
         Ok((StatusCode::CREATED, JsonBody(store.get(&id)?)))
@@ -139,10 +145,12 @@ pub(crate) async fn create(
     ),
 )]
 pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
-    app.in_lane(Lane::Reads, move |app| Ok(JsonBody(app.store()?.get(&id)?))).await
+    app.in_lane(Lane::Reads, move |app| Ok(JsonBody(app.store()?.get(&id)?.at(now_millis())))).await
 }
 
 /// Delete a draft
+///
+/// What was started stays, since its records refer to it: stop it instead. `lorank experiments forget` deletes old records.
 #[utoipa::path(
     delete,
     path = "/v1/experiments/{id}",
@@ -157,13 +165,15 @@ pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl 
 )]
 pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Operations, move |app| {
-        app.store()?.delete_draft(&id)?;
+        app.store()?.delete_draft(&id, now_millis())?;
         Ok(StatusCode::NO_CONTENT)
     })
     .await
 }
 
 /// Start an experiment
+///
+/// Each arm is pinned to the version that its adapter or alias stands for now, and serves that version from then on.
 #[utoipa::path(
     post,
     path = "/v1/experiments/{id}/start",
@@ -180,9 +190,12 @@ pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<imp
 pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Operations, move |app| {
         let store = app.store()?;
+        let (arms, now) = (store.get(&id)?.arms, now_millis());
         // What a draft names may have gone since.
-        store.get(&id)?.arms.iter().enumerate().try_for_each(|(n, arm)| app.check_arm(n, arm))?;
-        Ok(JsonBody(store.start(&id, now_millis())?))
+        let version =
+            |(n, arm)| Ok(app.version_of(n, arm)?.map(|version| (n, PinnedVersion { since_millis: now, ..version })));
+        let versions: Vec<Option<_>> = arms.iter().enumerate().map(version).collect::<Result<_, ServerError>>()?;
+        Ok(JsonBody(store.start_pinned(&id, versions.into_iter().flatten().collect(), now)?))
     })
     .await
 }
@@ -344,10 +357,10 @@ impl App {
         self.service.engine.store().ok_or(ServerError::WithoutPart { part: "experiments" })
     }
 
-    /// That an arm's model is there.
-    fn check_arm(&self, n: usize, arm: &Arm) -> Result<(), ServerError> {
+    /// That an arm's model is there, and where an adapter or an alias is, which version it stands for now.
+    fn version_of(&self, n: usize, arm: &Arm) -> Result<Option<PinnedVersion>, ServerError> {
         let choice = match &arm.model {
-            ArmModel::FirstStage => return Ok(()),
+            ArmModel::FirstStage => return Ok(None),
             ArmModel::Base => AdapterChoice::Base,
             ArmModel::Adapter(id) => AdapterChoice::Named(id.clone()),
         };
@@ -358,6 +371,7 @@ impl App {
                 problem: format!("is refused: {error}{cause}"),
             }
         };
-        self.service.engine.model(&choice).map(drop).map_err(missing)
+        let version = self.service.engine.model(&choice).map_err(missing)?;
+        Ok(matches!(arm.model, ArmModel::Adapter(_)).then(|| pinned_version(&version, now_millis())))
     }
 }

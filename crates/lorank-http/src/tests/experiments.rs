@@ -83,6 +83,74 @@ async fn an_experiment_goes_from_draft_to_report() {
 }
 
 #[tokio::test]
+async fn what_a_definition_leaves_out_has_defaults() {
+    let (service, _folder) = lab_service(HttpConfig::default());
+    let short = json!({"id": "short", "arms": [{"name": "control", "model": "none"}, {"name": "a", "model": "a"}]});
+    let (status, draft) = ask(&service, "POST", "/v1/experiments", short).await;
+    assert_eq!(status, 201, "{draft}");
+    assert_eq!(
+        (&draft["salt"], &draft["layer"], &draft["traffic_share"]),
+        (&json!("short"), &json!("main"), &json!(1.0))
+    );
+    assert_eq!((&draft["arms"][1]["weight"], &draft["arms"][1]["pinned"]), (&json!(1), &Json::Null));
+    let (_, started) = ask(&service, "POST", "/v1/experiments/short/start", Json::Null).await;
+    let pinned = &started["arms"][1]["pinned"];
+    assert_eq!((&pinned["adapter"], pinned["digest"].as_str().unwrap().len()), (&json!("a"), 64));
+    assert_eq!(started["arms"][0]["pinned"], Json::Null, "the bare base model is no adapter");
+    let (_, report) = ask(&service, "GET", "/v1/experiments/short/report", Json::Null).await;
+    assert_eq!((&report["state"], &report["served"][1]["pinned"]), (&json!("running"), pinned));
+}
+
+#[tokio::test]
+async fn an_experiment_past_its_end_is_stopped() {
+    let (service, folder) = lab_service(HttpConfig::default());
+    let store = ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap();
+    let mut past = experiment("split");
+    past["end_millis"] = 2_000.into();
+    store.create(serde_json::from_value(past).unwrap()).unwrap();
+    store.start("x", 1_000).unwrap();
+    for (uri, path) in [
+        ("/v1/experiments", "/experiments/0/state"),
+        ("/v1/experiments/x", "/state"),
+        ("/v1/experiments/x/report", "/state"),
+    ] {
+        let (_, answer) = ask(&service, "GET", uri, Json::Null).await;
+        assert_eq!(answer.pointer(path), Some(&json!("stopped")), "{uri}: {answer}");
+    }
+    let (status, answer) = ask(&service, "DELETE", "/v1/experiments/x", Json::Null).await;
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert_eq!(
+        (status, message),
+        (
+            409,
+            "experiment `x` (stopped) cannot be deleted; its records refer to it; it assigns nothing any more, and `lorank \
+             experiments forget` deletes old records"
+        )
+    );
+    assert_eq!(ask(&service, "PATCH", "/v1/experiments/x", json!({"traffic_share": 1.0})).await.0, 409);
+    assert_eq!(ask(&service, "GET", "/v1/search?q=egg&unit_id=u1", Json::Null).await.1["experiment"], Json::Null);
+}
+
+#[tokio::test]
+async fn an_empty_unit_is_refused_at_every_door() {
+    let (service, _folder) = lab_service(HttpConfig::default());
+    let mut by_header = request("GET", "/v1/search?q=egg", "", "");
+    by_header.headers_mut().insert("x-unit-id", "".parse().unwrap());
+    let mut by_body_and_header = request("POST", "/v1/search", JSON, json!({"query": "egg"}).to_string());
+    by_body_and_header.headers_mut().insert("x-unit-id", "".parse().unwrap());
+    for asked in [
+        by_header,
+        by_body_and_header,
+        request("GET", "/v1/search?q=egg&unit_id=", "", ""),
+        request("POST", "/v1/search", JSON, json!({"query": "egg", "unit_id": ""}).to_string()),
+    ] {
+        let (status, _, body) = send(&service, asked).await;
+        let answer: Json = serde_json::from_str(&body).unwrap();
+        assert_eq!((status.as_u16(), &answer["error"]["field"]), (422, &json!("unit_id")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn interleaved_hits_do_not_tell_their_arm() {
     let (service, _folder) = lab_service(HttpConfig::default());
     ask(&service, "POST", "/v1/experiments", experiment("interleave")).await;

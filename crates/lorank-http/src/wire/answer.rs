@@ -62,7 +62,7 @@ pub struct SearchAnswer<'a> {
 pub struct ParticipationJson<'a> {
     /// The experiment's id.
     pub id: &'a str,
-    /// The arm that ranked; null where the arms were interleaved.
+    /// The arm that ranked; null where the arms were interleaved, and where the request names an adapter that is none of the arms'.
     pub arm: Option<&'a str>,
     /// Whether the arms were interleaved. Hits then have no rerank score, which would tell whose they are.
     pub interleaved: bool,

@@ -21,13 +21,13 @@ pub(crate) struct ExperimentSchema {
     /// What is assigned to an arm: the request's `unit_id`, or the query.
     #[schema(pattern = "^(unit-id|query)$")]
     pub unit: Option<String>,
-    /// Mixed into the hash of units, so that two experiments split them independently. Up to 128 bytes.
-    pub salt: String,
-    /// The share of units that take part.
+    /// Mixed into the hash of units, so that two experiments split them independently. Up to 128 bytes; without one, the id.
+    pub salt: Option<String>,
+    /// The share of units that take part; without one, 1.
     #[schema(minimum = 0.0001, maximum = 1)]
-    pub traffic_share: f64,
-    /// Experiments of one layer never meet the same unit.
-    pub layer: String,
+    pub traffic_share: Option<f64>,
+    /// Experiments of one layer never meet the same unit. Without one, `main`.
+    pub layer: Option<String>,
     /// What decides.
     #[schema(pattern = "^(click-through|reciprocal-rank|top-click)$")]
     pub primary_measure: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) struct ExperimentSchema {
     pub start_millis: Option<i64>,
     /// Until when; null until it is stopped.
     pub end_millis: Option<i64>,
-    /// Whether it runs; the service's to set.
+    /// Whether it runs; the service's to set. One whose end has passed is stopped.
     #[schema(pattern = "^(draft|running|stopped)$")]
     pub state: Option<String>,
     /// The buckets of the layer whose units take part; the service's to set.
@@ -51,9 +51,24 @@ pub(crate) struct ArmSchema {
     pub name: String,
     /// What ranks for it: an adapter, an alias, `none` for the bare base model, `first-stage` for no model.
     pub model: String,
-    /// Its part of the units that take part, relative to the other arms' weights.
+    /// Its part of the units that take part, relative to the other arms' weights; without one, 1.
     #[schema(minimum = 1)]
-    pub weight: u32,
+    pub weight: Option<u32>,
+    /// The version that it serves, where an adapter or an alias is its model; the service's to set, when the experiment is started.
+    pub pinned: Option<PinnedVersionSchema>,
+}
+
+/// What an arm's name stood for when its experiment was started. The arm serves that, wherever the name points later.
+#[derive(ToSchema)]
+#[schema(as = PinnedVersion)]
+#[expect(dead_code, reason = "it describes `lorank_experiments::PinnedVersion`")]
+pub(crate) struct PinnedVersionSchema {
+    /// The adapter; null where the name stood for the bare base model.
+    pub adapter: Option<String>,
+    /// The digest of the adapter's files.
+    pub digest: Option<String>,
+    /// Since when, in milliseconds since 1970.
+    pub since_millis: i64,
 }
 
 /// Neighbouring buckets of a layer.
@@ -82,6 +97,12 @@ pub(crate) struct ExperimentList {
 pub(crate) struct ReportSchema {
     /// The experiment's id.
     pub experiment: String,
+    /// Whether it runs; one whose end has passed is stopped.
+    pub state: String,
+    /// From when units were assigned, in milliseconds since 1970.
+    pub start_millis: Option<i64>,
+    /// Until when; null while no end is set.
+    pub end_millis: Option<i64>,
     /// Whether traffic was split or answers were interleaved.
     pub method: String,
     /// The measure that decides.
@@ -101,6 +122,9 @@ pub(crate) struct ReportSchema {
     pub sample_ratio: Option<Json>,
     /// Queries left out because their unit had met another arm before, or because the experiment has no such arm.
     pub n_inconsistent: u64,
+    /// What each arm was: its model's name, the version that it was pinned to, and the exact models that ranked its answers.
+    #[schema(value_type = Vec<Object>)]
+    pub served: Vec<Json>,
     /// How the intervals narrowed.
     #[schema(value_type = Vec<Object>)]
     pub looks: Vec<Json>,

@@ -13,7 +13,7 @@ use super::show;
 use crate::output::text::count;
 use crate::{output, times};
 
-/// Start a draft
+/// Start a draft; each arm serves the version that its adapter or alias stands for now, for as long as the experiment runs
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     #[command(flatten)]
@@ -58,8 +58,9 @@ pub(crate) struct ForgetArgs {
 
 pub(crate) fn start(args: &StartArgs, data: &DataFolder) -> anyhow::Result<()> {
     let store = store_with(&args.one.id, data)?;
-    args.models.check(&store.get(&args.one.id)?, data)?;
-    show::print_change(&store.start(&args.one.id, times::now_millis())?, args.one.json)
+    let now = times::now_millis();
+    let versions = args.models.versions(&store.get(&args.one.id)?, data, now)?;
+    show::print_change(&store.start_pinned(&args.one.id, versions, now)?, args.one.json)
 }
 
 pub(crate) fn stop(args: &StopArgs, data: &DataFolder) -> anyhow::Result<()> {
@@ -74,7 +75,7 @@ pub(crate) fn share(args: &ShareArgs, data: &DataFolder) -> anyhow::Result<()> {
 
 pub(crate) fn delete(args: &DeleteArgs, data: &DataFolder) -> anyhow::Result<()> {
     let id = &args.one.id;
-    store_with(id, data)?.delete_draft(id)?;
+    store_with(id, data)?.delete_draft(id, times::now_millis())?;
     if args.one.json {
         return output::print_json(&json!({"deleted": id}));
     }

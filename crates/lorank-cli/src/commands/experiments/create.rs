@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lorank_core::AdapterId;
 use lorank_experiment_store::StoreConfig;
-use lorank_experiments::{Arm, ArmModel, Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind};
+use lorank_experiments::{Arm, ArmModel, Experiment, ExperimentState, Method, PinnedVersion, PrimaryMeasure, UnitKind};
 use lorank_server::{DataFolder, starter};
 use serde::de::DeserializeOwned;
 
@@ -35,10 +35,10 @@ pub(crate) struct CreateArgs {
     #[arg(long, default_value = "unit-id", conflicts_with = "file", value_parser = word_of::<UnitKind>(UNITS))]
     unit: UnitKind,
     /// The share of the units that take part, from 0.0001 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, conflicts_with = "file")]
+    #[arg(long, value_name = "SHARE", default_value_t = Experiment::DEFAULT_TRAFFIC_SHARE, conflicts_with = "file")]
     share: f64,
     /// Experiments of one layer never meet the same unit
-    #[arg(long, value_name = "NAME", default_value = "main", conflicts_with = "file")]
+    #[arg(long, value_name = "NAME", default_value = Experiment::DEFAULT_LAYER, conflicts_with = "file")]
     layer: String,
     /// Mixed into the assignment: another salt splits the units in another way [default: the experiment's name]
     #[arg(long, value_name = "TEXT", conflicts_with = "file")]
@@ -100,19 +100,20 @@ impl FromStr for ArmArg {
             None => (model, NonZeroU32::MIN),
         };
         let model = model.parse().map_err(|error| format!("`{model}` is not a model: {error}"))?;
-        Ok(Self(Arm { name: name.to_owned(), model, weight }))
+        Ok(Self(Arm { name: name.to_owned(), model, weight, pinned: None }))
     }
 }
 
 pub(crate) fn run(args: &CreateArgs, data: &DataFolder) -> anyhow::Result<()> {
     let draft = args.draft()?;
     draft.check()?;
-    args.models.check(&draft, data)?;
+    let now = times::now_millis();
+    let versions = args.models.versions(&draft, data, now)?;
     let store = data.experiments(StoreConfig::default())?;
     let id = draft.id.clone();
     store.create(draft)?;
     if args.start {
-        store.start(&id, times::now_millis()).with_context(|| format!("the draft `{id}` is kept, and not started"))?;
+        store.start_pinned(&id, versions, now).with_context(|| format!("the draft `{id}` is kept, and not started"))?;
     }
     let experiment = store.get(&id)?;
     if args.json {
@@ -153,23 +154,41 @@ fn read(file: &Path) -> anyhow::Result<Experiment> {
 }
 
 impl ModelsCheck {
-    /// That each arm's model is one that a server can find: in the registry, or in the starter.
-    pub(crate) fn check(&self, experiment: &Experiment, data: &DataFolder) -> anyhow::Result<()> {
+    /// The versions that the arms' names stand for in the registry, by the arms' places. Where the registry does not have one, the
+    /// starter must, or a server's own flags; the server pins it then.
+    pub(crate) fn versions(
+        &self,
+        experiment: &Experiment,
+        data: &DataFolder,
+        now_millis: i64,
+    ) -> anyhow::Result<Vec<(usize, PinnedVersion)>> {
         let registry = data.registry()?;
         let state = registry.state();
-        let is_known = |id: &AdapterId| state.resolve(id).is_ok() || starter::adapter(id.as_str()).is_some();
-        for arm in &experiment.arms {
+        let is_elsewhere = |id: &AdapterId| starter::adapter(id.as_str()).is_some() || self.any_model;
+        let mut versions = Vec::new();
+        for (n, arm) in experiment.arms.iter().enumerate() {
             match &arm.model {
-                ArmModel::Adapter(id) if !is_known(id) && !self.any_model => bail!(
-                    "arm `{}` names `{id}`, which the registry `{}` does not have; add it with `lorank adapters add`, \
+                ArmModel::Adapter(id) => match state.resolve(id) {
+                    Ok(entry) => versions.push((
+                        n,
+                        PinnedVersion {
+                            adapter: Some(entry.id.clone()),
+                            digest: Some(entry.provenance.model_digest.to_string()),
+                            since_millis: now_millis,
+                        },
+                    )),
+                    Err(_) if is_elsewhere(id) => {}
+                    Err(_) => bail!(
+                        "arm `{}` names `{id}`, which the registry `{}` does not have; add it with `lorank adapters add`, \
                      or where a server's --adapter flag gives it, say --any-model",
-                    arm.name,
-                    registry.folder().display()
-                ),
-                _ => {}
+                        arm.name,
+                        registry.folder().display()
+                    ),
+                },
+                ArmModel::FirstStage | ArmModel::Base => {}
             }
         }
-        Ok(())
+        Ok(versions)
     }
 }
 
@@ -180,7 +199,8 @@ mod tests {
     #[test]
     fn arms_are_read_as_they_are_typed() {
         let check = |text: &str, name: &str, model: &str, weight: u32| {
-            let arm = Arm { name: name.into(), model: model.parse().unwrap(), weight: weight.try_into().unwrap() };
+            let (model, weight) = (model.parse().unwrap(), weight.try_into().unwrap());
+            let arm = Arm { name: name.into(), model, weight, pinned: None };
             assert_eq!(text.parse::<ArmArg>(), Ok(ArmArg(arm)), "{text}");
         };
         check("control=none", "control", "none", 1);

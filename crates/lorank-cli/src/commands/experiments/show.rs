@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use lorank_experiments::{Arm, Experiment, ExperimentState};
+use lorank_experiments::{Arm, Experiment, ExperimentState, PinnedVersion};
 use lorank_server::DataFolder;
 use serde_json::json;
 
@@ -27,7 +27,9 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn list(args: &ListArgs, data: &DataFolder) -> anyhow::Result<()> {
-    let experiments = data.existing_experiments()?.map(|store| store.list()).transpose()?.unwrap_or_default();
+    let (store, now) = (data.existing_experiments()?, times::now_millis());
+    let experiments = store.map(|store| store.list()).transpose()?.unwrap_or_default();
+    let experiments: Vec<Experiment> = experiments.into_iter().map(|experiment| experiment.at(now)).collect();
     if args.json {
         return output::print_json(&json!({"experiments": experiments}));
     }
@@ -36,7 +38,7 @@ pub(crate) fn list(args: &ListArgs, data: &DataFolder) -> anyhow::Result<()> {
         let folder = data.path().display();
         writeln!(out, "`{folder}` holds no experiments; define one with `lorank experiments create`")?;
     } else {
-        write!(out, "{}", table(&experiments, times::now_millis()))?;
+        write!(out, "{}", table(&experiments, now))?;
     }
     Ok(out.flush()?)
 }
@@ -60,7 +62,7 @@ fn table(experiments: &[Experiment], now_millis: i64) -> String {
 }
 
 pub(crate) fn show(args: &ShowArgs, data: &DataFolder) -> anyhow::Result<()> {
-    let experiment = store_with(&args.one.id, data)?.get(&args.one.id)?;
+    let experiment = store_with(&args.one.id, data)?.get(&args.one.id)?.at(times::now_millis());
     if args.one.json {
         return output::print_json(&experiment);
     }
@@ -110,7 +112,7 @@ fn lines(experiment: &Experiment, now_millis: i64) -> String {
         ("ends", time(experiment.end_millis, "when it is stopped")),
     ];
     let roles = std::iter::once("control").chain(std::iter::repeat("arm"));
-    let arms = experiment.arms.iter().map(|one| format!("{}, weight {}", arm(one), one.weight));
+    let arms = experiment.arms.iter().map(|one| format!("{}, weight {}{}", arm(one), one.weight, pinned(one)));
     lines.extend(roles.zip(arms));
     let line = |(name, value): (&str, String)| format!("{name:<10}{}\n", output::text::one_line(&value));
     lines.into_iter().map(line).collect()
@@ -121,10 +123,19 @@ fn arm(arm: &Arm) -> String {
     if *name == model.to_string() { name.clone() } else { format!("{name} ({model})") }
 }
 
+/// The version that an arm serves, where it is pinned.
+fn pinned(arm: &Arm) -> String {
+    let Some(PinnedVersion { adapter, digest, since_millis }) = &arm.pinned else { return String::new() };
+    let adapter = adapter.as_ref().map_or("the bare base model", |adapter| adapter.as_str());
+    let digest =
+        digest.as_deref().map_or_else(String::new, |digest| format!(", digest {}", digest.get(..12).unwrap_or(digest)));
+    format!("; serves {adapter}{digest}, pinned since {}", times::show(*since_millis))
+}
+
 /// Its state, in the light of its times.
 fn state(experiment: &Experiment, now_millis: i64) -> String {
     match experiment.state {
-        ExperimentState::Running if experiment.has_ended(now_millis) => "ended".to_owned(),
+        ExperimentState::Running if experiment.has_ended(now_millis) => ExperimentState::Stopped.to_string(),
         ExperimentState::Running if !experiment.assigns_at(now_millis) => "waiting".to_owned(),
         state => state.to_string(),
     }
@@ -180,7 +191,7 @@ mod tests {
     fn a_state_is_told_in_the_light_of_its_times() {
         let running = experiment(json!({"state": "running", "start_millis": 10, "end_millis": 20}));
         let told = [9, 10, 19, 20].map(|now_millis| state(&running, now_millis));
-        assert_eq!(told, ["waiting", "running", "running", "ended"]);
+        assert_eq!(told, ["waiting", "running", "running", "stopped"]);
         assert_eq!(state(&experiment(json!({})), 0), "draft");
     }
 }

@@ -1,0 +1,10 @@
+//! How records name the exact model that ranked.
+
+use lorank_core::ModelVersion;
+
+/// The digests of all that the scores depend on beside the texts.
+pub(crate) fn version(model: &ModelVersion) -> String {
+    let adapter = model.adapter.as_ref().map_or_else(|| "none".to_owned(), |adapter| adapter.digest.to_string());
+    let merged = if model.merged { " merged" } else { "" };
+    format!("base {} adapter {adapter} prompt {} {}{merged}", model.base_digest, model.prompt_version, model.precision)
+}
