@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""lorank beside transformers on one GPU, with a model of the shape of Llama-3.2-3B: scores and speed, one table in Markdown.
+"""Compares lorank with transformers on a GPU, with a model of the shape of Llama-3.2-3B. Prints scores and speed in Markdown.
 
     python3 benches/gpu.py --lorank target/release/lorank --pairs PAIRS.jsonl --tokenizer FOLDER [--rounds 5] [--layers 28]
 
-The weights are random, since speed does not depend on them, and the tokenizer is any Llama's folder. What is compared is
-the same as on the CPU: a base model with a LoRA adapter of rank 16 on every linear layer, tokenising, padding where a rival
-pads, and the forward pass. Loading is left out, and so is a run before the first round. Contenders take turns within a round;
-the ratios are medians over rounds. Needs torch, transformers and peft.
+The weights are random, because they do not affect speed; the tokenizer is any Llama's folder. The workload is the same as on
+the CPU: a base model with a LoRA adapter of rank 16 on every linear layer; tokenization, padding (if a contender pads) and the
+forward pass are measured, loading and a warm-up run are not. Contenders alternate within a round; ratios are medians over
+rounds. Needs torch, transformers and peft.
 """
 import argparse
 import json
@@ -37,7 +37,7 @@ ALL = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_pro
 
 
 def make(folder):
-    """A base model and an adapter in `folder`, as transformers and PEFT write them."""
+    """Writes a base model and an adapter to `folder`, with transformers and PEFT."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(options.tokenizer)
     tokenizer.save_pretrained(f'{folder}/base')
     config = transformers.LlamaConfig(
@@ -59,7 +59,7 @@ def make(folder):
             if 'lora_B' in name or 'modules_to_save' in name:
                 weight.copy_(torch.randn_like(weight) * 0.01)
     adapted.save_pretrained(f'{folder}/adapter')
-    # The field layout of transformers 4, in which the models of the hub have theirs.
+    # The field layout of transformers 4, which models on the hub use.
     with open(f'{folder}/base/config.json', encoding='utf-8') as file:
         written = json.load(file)
     rope = written.pop('rope_parameters', None)
@@ -126,7 +126,7 @@ def main():
         torch.cuda.empty_cache()
 
         def bench(precision):
-            # A process a round: the one before has given its memory back.
+            # One process per round, so that the previous one has released its memory.
             return lambda: json.loads(lorank(folder, precision, 'bench', '--runs', '5', '--json'))['seconds']['median']
         contenders = [('lorank auto', bench('auto'))]
         for batch in (32, 128):

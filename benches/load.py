@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""The server under load from other processes: one table, in Markdown.
+"""Measures the server under load from other processes, and prints a table in Markdown.
 
     lorank index --index INDEX documents.jsonl
     python3 benches/load.py --lorank target/release/lorank --index INDEX --queries QUERIES.jsonl [--seconds 60] [--only PART]
 
-The queries are JSON lines with `text`, one for each search. Needs wrk, Linux, and nothing of Python that is not in its library.
-Server and clients share the machine's cores, so the server has less of them than it would have alone.
+The queries are JSON lines with `text`, one per search. Needs wrk, Linux, and only Python's standard library.
+Server and clients share the machine's cores, so the server has fewer cores than alone.
 
-    overhead   one client, one connection, scores cached: what a client measures less what the answer says that it took
-    cached     64 connections ask what is cached, as fast as they can
-    cold       64 connections ask what nobody has asked before
-    overload   searches nobody has asked before come at twice the rate that `cold` could answer, each with a deadline
-    slow       10,000 connections send a byte a second, while one client asks as ever
+    overhead   one client, one connection, cached scores: the client's latency minus the time reported in the answer
+    cached     64 connections, cached queries, maximum throughput
+    cold       64 connections, new queries
+    overload   new queries at twice the throughput of `cold`, each with a deadline
+    slow       10,000 connections that send one byte per second, while one client searches
     long       twenty rerank requests with one document of 15 MB each, while one client searches
 """
 import argparse
@@ -39,7 +39,7 @@ parser.add_argument('--queries', required=True)
 parser.add_argument('--adapter', default='minilm-qa')
 parser.add_argument('--seconds', type=int, default=60)
 parser.add_argument('--connections', type=int, default=64)
-parser.add_argument('--slow', type=int, default=10_000, help='how many slow connections')
+parser.add_argument('--slow', type=int, default=10_000, help='number of slow connections')
 parser.add_argument('--depth', type=int, default=10)
 parser.add_argument('--deadline-millis', type=int, default=1_000)
 parser.add_argument('--only', help='parts of the table, separated by commas')
@@ -52,7 +52,7 @@ parts = options.only.split(',') if options.only else ['overhead', 'cached', 'col
 
 
 class Server:
-    """A server of its own for each part, so that none has what another has cached."""
+    """A separate server for each part, so that parts share no cache."""
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -76,7 +76,7 @@ class Server:
             time.sleep(0.5)
 
     def memory(self):
-        """Resident memory at a tenth of the time and at its end, and the most."""
+        """Resident memory after a tenth of the time and at the end, and its maximum."""
         seen = self.resident
         return f'{seen[len(seen) // 10]:.0f}, {seen[-1]:.0f}, {max(seen):.0f}'
 
@@ -90,7 +90,7 @@ class Server:
 
 
 class Client:
-    """One connection, kept open."""
+    """A persistent connection."""
 
     def __init__(self, server):
         self.socket = socket.create_connection((server.host, server.port))
@@ -98,7 +98,7 @@ class Client:
         self.file = self.socket.makefile('rb')
 
     def ask(self, query, more=''):
-        """The status, the answer, and how many seconds it took."""
+        """The status, the answer, and the time in seconds."""
         target = '/v1/search?q=' + urllib.parse.quote_plus(query) + more
         request = f'GET {target} HTTP/1.1\r\nhost: lorank\r\n\r\n'.encode()
         started = time.perf_counter()
@@ -122,7 +122,7 @@ def millis(seconds):
     return f'{seconds * 1000:.2f}' if seconds < 0.1 else f'{seconds * 1000:.0f}'
 
 
-# What wrk asks: of a list, or with a word in it that no query had before. Statuses are counted by thread, and told at the end.
+# The requests of wrk: from a list, or with a word that makes each query new. Threads count statuses and report them at the end.
 WRK = '''
 local targets = { %s }
 local threads, n_thread = {}, 0
@@ -224,7 +224,7 @@ def under_wrk(title, is_cold):
 
 
 async def overload_async(server, rate):
-    """Searches that come when they come, however many are under way: as from many people."""
+    """An open workload: searches arrive at a given rate, independent of how many are in progress."""
     found = []
 
     async def one(n):
@@ -269,7 +269,7 @@ def overload(capacity):
 
 
 async def drip(server, n, is_over, counts):
-    """Connections that send the head of a request a byte a second, and come again when they are closed."""
+    """Connections that send a request head at one byte per second, and reconnect when closed."""
     async def one():
         while not is_over.is_set():
             try:
@@ -295,12 +295,12 @@ async def drip(server, n, is_over, counts):
         await asyncio.sleep(delay)
         await one()
 
-    # They come over five seconds.
+    # They connect over five seconds.
     await asyncio.gather(*(later(k * 5 / n) for k in range(n)))
 
 
 def slow():
-    # A connection that the server has closed is written to once more: asyncio would tell of each.
+    # Writing to a connection that the server has closed would log a message for each.
     logging.getLogger('asyncio').setLevel(logging.ERROR)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -310,7 +310,7 @@ def slow():
             client.ask(query)
         alone = [client.ask(query)[2] for _ in range(500)]
         is_over, counts = threading.Event(), {'open': 0, 'closed': 0, 'refused': 0}
-        # A process of its own would be fairer to the client that is measured; a thread is enough to see whether it starves.
+        # A separate process would be fairer to the measured client; a thread is enough to detect starvation.
         dripping = threading.Thread(target=lambda: asyncio.run(drip(server, options.slow, is_over, counts)))
         dripping.start()
         while counts['open'] < options.slow * 0.95:
@@ -337,7 +337,7 @@ def slow():
 
 
 def rerank_long(server, n, statuses):
-    """One rerank request with one document of 15 MB, on a connection of its own."""
+    """One rerank request with one document of 15 MB, on a separate connection."""
     document = ' '.join(random.Random(n).choices(queries, k=400))
     document = (document * (15_000_000 // len(document) + 1))[:15_000_000]
     body = json.dumps({'query': queries[n], 'documents': [document]}).encode()
@@ -382,7 +382,7 @@ def long():
 
 
 version = subprocess.run([options.lorank, '--version'], check=True, capture_output=True, text=True).stdout.strip()
-print(f'{version}, {os.cpu_count()} cores that server and clients share, depth {options.depth}, {options.seconds} s a part')
+print(f'{version}, {os.cpu_count()} cores shared by server and clients, depth {options.depth}, {options.seconds} s per part')
 capacity = None
 if 'overhead' in parts:
     overhead()

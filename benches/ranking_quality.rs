@@ -3,12 +3,12 @@
 //!     cargo bench --bench ranking_quality -- FOLDER... [--queries N] [--depth N] [--precision P]...
 //!         [--adapter NAME]... [--base MODEL_FOLDER] [--only-adapters] [--only-first-stage]
 //!
-//! Each folder has `corpus.jsonl`, `queries.jsonl` and `qrels/test.tsv`. Its corpus is indexed with the settings that
-//! `lorank index` has by default, each judged question is searched, and the first `depth` (50) hits of BM25 are reranked by
-//! the starter's MiniLM, bare and with each `--adapter` of the starter, in each `--precision` (f32). With `--base` the model
-//! is another one and each `--adapter` a folder. `--queries N` takes every k-th question, so that about N are left; without
-//! it all are taken. `--only-first-stage` loads no model and measures BM25 with typos (`auto`) and without, and its median time in
-//! milliseconds. Prints a table in Markdown; where there are several collections, its last row has the means.
+//! Each folder has `corpus.jsonl`, `queries.jsonl` and `qrels/test.tsv`. Its corpus is indexed with the default settings of
+//! `lorank index`, each judged question is searched, and the first `depth` (50) hits of BM25 are reranked by the built-in
+//! MiniLM, bare and with each built-in `--adapter`, in each `--precision` (f32). `--base` sets another model, and each
+//! `--adapter` is a folder then. `--queries N` takes every k-th question, to keep about N; the default is all.
+//! `--only-first-stage` loads no model, and measures BM25 with typo tolerance (`auto`) and without, with its median time in
+//! milliseconds. Prints a table in Markdown, with means in the last row for several collections.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -34,10 +34,10 @@ struct Arguments {
     only_first_stage: bool,
 }
 
-/// One of the rankings that are compared.
+/// A compared ranking.
 struct Arm {
     name: String,
-    /// The model and its place among the rerankers; BM25 has none.
+    /// The model with the index of its reranker; `None` for BM25.
     model: Option<(usize, AdapterChoice)>,
     fuzzy: Fuzzy,
 }
@@ -77,7 +77,7 @@ fn parse_arguments() -> Result<Arguments> {
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("`{word}` needs a value"));
         match word.as_str() {
-            // cargo says this to every bench.
+            // cargo passes this flag to every benchmark.
             "--bench" => {}
             "--queries" => found.n_queries = value()?.parse()?,
             "--depth" => found.depth = value()?.parse()?,
@@ -101,7 +101,7 @@ fn parse_arguments() -> Result<Arguments> {
     Ok(found)
 }
 
-/// BM25, then in each precision the bare base model and the base model with each adapter.
+/// BM25, and for each precision the bare base model and the base model with each adapter.
 fn arms(arguments: &Arguments, rerankers: &[Arc<ModelReranker>]) -> Result<Vec<Arm>> {
     let fuzzy = Fuzzy::default();
     let mut arms = vec![Arm { name: "BM25".to_owned(), model: None, fuzzy }];
@@ -124,7 +124,7 @@ fn arms(arguments: &Arguments, rerankers: &[Arc<ModelReranker>]) -> Result<Vec<A
     Ok(arms)
 }
 
-/// nDCG@10 of each arm, its row printed.
+/// Computes nDCG@10 of each arm, and prints a row.
 fn evaluate(folder: &Path, arguments: &Arguments, rerankers: &[Arc<ModelReranker>], arms: &[Arm]) -> Result<Vec<f64>> {
     let start = Instant::now();
     let judged = Judged::read(folder);
@@ -188,7 +188,7 @@ fn index(folder: &Path, to: &Path) -> Result<Index> {
     Ok(index)
 }
 
-/// The starter's model with adapters of the starter, or the model of a folder with adapters of folders.
+/// The built-in model with built-in adapters, or a model and adapters in folders.
 fn reranker(arguments: &Arguments, precision: PrecisionChoice) -> Result<Arc<ModelReranker>> {
     let embedded = |name: &str, files: &'static [lorank::starter::File]| {
         Files::embedded(name, files.iter().map(|file| (file.name, file.bytes)))

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""lorank beside PyTorch and ONNX Runtime on the same pairs: one table, in Markdown.
+"""Compares lorank with PyTorch and ONNX Runtime on the same pairs, and prints a table in Markdown.
 
     python3 benches/side_by_side.py --lorank target/release/lorank --pairs PAIRS.jsonl \
         --minilm FOLDER --llama FOLDER --llama-adapter FOLDER [--rounds 5] [--threads 2] [--only TEXT]
 
-The pairs are JSON lines {"query", "document"} with one query. `crates/lorank-testing/tools/real_models.py` makes the folders:
+The pairs are JSON lines {"query", "document"} with one query. `crates/lorank-testing/tools/real_models.py` creates the folders:
 `--minilm` has model.safetensors, model.onnx (int8) and tokenizer.json, `--llama` SmolLM2-135M. The adapter is in PEFT's
 format and has a score head. Needs torch, transformers, peft, onnxruntime, tokenizers and numpy.
 
-Every contender runs once a round, one after the other, in an order that turns from round to round: so a machine that is
-slow for a while is slow for all. A run is tokenising, padding and the forward pass over all pairs; loading is left out, and
-so is a run before the first round. The ratios are medians over rounds of (rival / lorank) in the same round.
+Every contender runs once per round, in an order that rotates from round to round, so that temporary slowness of the machine
+affects all. A run includes tokenization, padding and the forward pass over all pairs, but neither loading nor a warm-up run.
+The ratios are medians over rounds of (rival / lorank) in the same round.
 """
 import argparse
 import json
@@ -40,7 +40,7 @@ versions = {}
 
 
 def lorank(*arguments):
-    """A contender: seconds of one run of `lorank bench`, which warms up by itself."""
+    """A contender: the time in seconds of one run of `lorank bench`, which includes a warm-up."""
     command = [options.lorank, '--quiet', 'bench', '--pairs', options.pairs, '--runs', '1', '--json',
                '--threads', str(options.threads), *arguments]
 
@@ -56,7 +56,7 @@ def by_length(lengths, is_sorted):
 
 
 def onnx(folder, batch):
-    """MiniLM as ONNX Runtime runs its int8 export, sorted by length."""
+    """MiniLM's int8 export in ONNX Runtime, with pairs sorted by length."""
     import numpy as np
     import onnxruntime
     from tokenizers import Tokenizer
@@ -85,7 +85,7 @@ def onnx(folder, batch):
 
 
 def torch_model(folder, dtype, batch, is_sorted, adapter=None, max_length=512):
-    """A sequence classifier of transformers, with PEFT's adapter merged where there is one."""
+    """A sequence classifier in transformers, with a merged PEFT adapter if one is given."""
     import torch
     import transformers
     transformers.logging.set_verbosity_error()
@@ -120,7 +120,7 @@ def torch_model(folder, dtype, batch, is_sorted, adapter=None, max_length=512):
 
 
 def groups():
-    """What is compared: of each group the first is lorank's."""
+    """The contenders; the first one of each group is lorank."""
     wanted = options.only.split(',') if options.only else ['minilm-int8', 'minilm-f32', 'llama', 'llama-f32']
     if options.minilm and 'minilm-int8' in wanted:
         base = ['--base', options.minilm]
@@ -149,7 +149,7 @@ def groups():
             ('transformers + PEFT bf16, sdpa, sorted, batch 32',
              torch_model(options.llama, 'bfloat16', 32, True, **rival)),
         ]
-    # Where the CPU has no bf16 instructions, f32 is what transformers is fastest at.
+    # On CPUs without bf16 instructions, transformers is fastest in f32.
     if 'llama-f32' in wanted:
         yield 'SmolLM2-135M + LoRA r=16, rival in f32', ours + [
             ('transformers + PEFT f32, sdpa, sorted, batch 32', torch_model(options.llama, 'float32', 32, True, **rival)),

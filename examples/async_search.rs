@@ -1,10 +1,10 @@
-//! Searching from async code: tokio here, and any other runtime likewise.
+//! Searching from async code, with tokio or any other runtime.
 //!
 //!     cargo run --release --example async_search
 //!
-//! lorank is synchronous and has no runtime of its own. A search waits for the model's thread, so it is called where
-//! blocking is allowed (`spawn_blocking`): many searches may wait there at once, and the model takes from all of them in
-//! fair parts. Two things that async code wants come with the request: a deadline, and a flag for a caller who has gone.
+//! lorank is synchronous and has no runtime. A search waits for the model's thread, so async code calls it where
+//! blocking is allowed (`spawn_blocking`): many searches can wait there, and share the model fairly. A request carries
+//! a deadline, and a flag to cancel it when its caller disconnects.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use tokio::task::{JoinSet, spawn_blocking};
 type BoxError = Box<dyn Error + Send + Sync>;
 type Shared = Arc<Pipeline<NoFirstStage, ModelReranker>>;
 
-/// Three searches at once.
+/// Runs three searches concurrently.
 #[tokio::main]
 pub(crate) async fn main() -> Result<(), BoxError> {
-    // Loading a model reads files and packs weights: that blocks too.
+    // Loading a model reads files and packs weights, which blocks too.
     let pipeline: Shared = spawn_blocking(load).await??.into();
 
     let mut searches = JoinSet::new();
@@ -43,11 +43,11 @@ fn load() -> Result<Pipeline<NoFirstStage, ModelReranker>, BoxError> {
     Ok(Pipeline::without_first_stage(reranker, PipelineConfig::default())?)
 }
 
-/// Reranks what was found for a question.
+/// Reranks the candidates for a question.
 async fn rerank(pipeline: Shared, question: &'static str) -> Result<Answer, BoxError> {
     let request = SearchRequest { deadline: Deadline::after(Duration::from_secs(60)), ..SearchRequest::new(question) };
-    // When this future is dropped (a client hangs up, a `select!` goes the other way), the flag is raised, and what has not
-    // begun is left undone.
+    // When this future is dropped (the client disconnects, another branch of a `select!` finishes), the flag is set,
+    // and work that has not started is skipped.
     let _guard = CancelOnDrop(request.cancellation.clone());
     let answer = spawn_blocking(move || pipeline.rerank(&request, find(question)?).map_err(BoxError::from));
     answer.await?
@@ -61,7 +61,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Stands for a search in an index (see the example `threads` for one in tantivy) or for a call to another machine.
+/// A placeholder for a search in an index (the example `threads` has one in tantivy) or a call to another service.
 fn find(_question: &str) -> Result<Vec<Candidate>, BoxError> {
     let passages = [
         "A light year is the distance that light travels in a year.",

@@ -1,9 +1,9 @@
-//! lorank inside a program of one's own: an index, a model with an adapter, and a search that uses both.
+//! Embedding lorank in a program: an index, a model with an adapter, and a search with both.
 //!
 //!     cargo run --release --example embed
 //!
-//! The starter's model comes compiled in; for one of your own, give `Files::folder` the folder that
-//! `model.save_pretrained(folder)` wrote, for the base model and for the adapter alike.
+//! The example uses the built-in model. For your own model, pass the folder that `model.save_pretrained(folder)` wrote
+//! to `Files::folder`, for the base model and for the adapter.
 
 use std::error::Error;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const DOCUMENTS: [(&str, &str); 4] = [
 
 /// Indexes, searches, prints.
 pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    // An index is a folder. Documents are an id and fields; `title` and `text` are searched unless the settings say otherwise.
+    // An index is a folder. Documents have an id and fields; by default, `title` and `text` are searched.
     let folder = std::env::temp_dir().join(format!("lorank-embed-{}", std::process::id()));
     let index = Index::create(&folder, &IndexSettings::default())?;
     let mut writer = index.writer(&WriterOptions::default())?;
@@ -33,14 +33,14 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     writer.commit()?;
     writer.close()?;
 
-    // One base model in memory, any number of adapters on it.
+    // One base model in memory, with any number of adapters.
     let reranker =
         ModelReranker::load(&files(starter::BASE_MODEL_HUB_NAME, starter::base_model()), LoadOptions::default())?;
     let adapter: AdapterId = "qa".parse()?;
-    let of_starter = starter::adapter("minilm-qa").ok_or("the starter has this adapter")?;
-    reranker.add_adapter(adapter.clone(), &files(of_starter.id, of_starter.files))?;
+    let built_in = starter::adapter("minilm-qa").ok_or("the adapter is not built in")?;
+    reranker.add_adapter(adapter.clone(), &files(built_in.id, built_in.files))?;
 
-    // The pipeline owns what stands between them: cache, order, pages, deadline.
+    // The pipeline adds cache, order, pages and deadline.
     let pipeline = Pipeline::new(Bm25FirstStage::new(index), reranker, PipelineConfig::default())?;
     let answer = pipeline.search(&SearchRequest {
         adapter: AdapterChoice::Named(adapter),
@@ -54,7 +54,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         println!("{} (was {})  {score:>6}  {}", hit.rank, hit.first_stage_rank, hit.candidate.text);
     }
     std::fs::remove_dir_all(folder)?;
-    assert_eq!(answer.hits[0].candidate.id.as_str(), "bulb", "the one that answers comes first");
+    assert_eq!(answer.hits[0].candidate.id.as_str(), "bulb", "the answer is ranked first");
     Ok(())
 }
 

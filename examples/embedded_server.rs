@@ -1,9 +1,9 @@
-//! The server that `lorank serve` starts, inside an application with a runtime, routes and an end of its own.
+//! The server of `lorank serve`, embedded in an application with its own runtime, routes and shutdown.
 //!
 //!     cargo run --release --example embedded_server
 //!
-//! It listens, answers a search and a route of the application's, takes another limit while it runs, and ends when the
-//! application says so.
+//! It starts a server, sends a search and a request to the application's own route, changes a limit at run time, and
+//! shuts the server down.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ pub(crate) async fn main() -> Result<(), BoxError> {
     let folder = std::env::temp_dir().join(format!("lorank-embedded-server-{}", std::process::id()));
     write_index(&folder.join("index"))?;
 
-    // What `lorank.toml` holds, as plain data. The base model is the starter's where none is named.
+    // The contents of `lorank.toml` as plain data. The default base model is the built-in one.
     let mut config = ServerConfig::new(folder.join("index"), folder.join("data"));
     config.listen = "127.0.0.1:0".parse()?;
     config.model.adapters = vec!["minilm-qa".parse()?];
@@ -34,7 +34,7 @@ pub(crate) async fn main() -> Result<(), BoxError> {
     let (address, handle) = (server.address(), server.handle());
     let (end, ended) = oneshot::channel();
     let running = tokio::spawn(server.run(async move {
-        // A sender that is gone ends it as well.
+        // Dropping the sender ends the server as well.
         let _: Result<(), _> = ended.await;
     }));
 
@@ -43,7 +43,7 @@ pub(crate) async fn main() -> Result<(), BoxError> {
     assert!(answer.contains("\"reranked\":true"), "{answer}");
     assert!(ask(address, "/about").await?.ends_with("a shop with a search"));
 
-    // Limits on clients, and keys, change while it runs; what else has changed is named, and waits for the next start.
+    // Client limits and keys change at run time; other changed settings are returned, and need a restart.
     config.server.n_searches_max = 8.try_into()?;
     config.search.depth = 50.try_into()?;
     assert_eq!(handle.reload(&config)?, ["search.depth"]);
@@ -69,9 +69,9 @@ fn write_index(folder: &Path) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What the server answers.
+/// The server's response.
 async fn ask(address: SocketAddr, target: &'static str) -> Result<String, BoxError> {
-    // A client library would do this without a thread, and in one line.
+    // A client library would do this without a thread, in one line.
     let exchange = move || -> Result<String, BoxError> {
         let mut stream = TcpStream::connect(address)?;
         write!(stream, "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;

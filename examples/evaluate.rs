@@ -1,10 +1,10 @@
-//! Is reranking worth it on my documents? An answer in nDCG@10, from questions whose answers are known.
+//! Does reranking improve my search? Measures nDCG@10 with questions whose answers are known.
 //!
 //!     cargo run --release --example evaluate
 //!
-//! The starter's corpus has 2,938 passages of Wikipedia and 3,270 questions that people asked a search engine, each with the
-//! one passage that answers it. Five questions say little; take your own and take hundreds. `cargo bench --bench
-//! ranking_quality` does so for whole test collections.
+//! The built-in corpus has 2,938 Wikipedia passages and 3,270 questions from a search engine, each with the one passage
+//! that answers it. Five questions are not significant; use hundreds of your own. `cargo bench --bench ranking_quality`
+//! evaluates whole test collections.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -19,9 +19,9 @@ use serde_json::Value;
 const N_QUESTIONS: usize = 5;
 const DEPTH: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
 
-/// Indexes the corpus, asks, and measures both orders.
+/// Indexes the corpus, searches, and measures both orders.
 pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    // Documents are lines of JSON, as `lorank index` takes them.
+    // Documents are lines of JSON, as for `lorank index`.
     let folder = std::env::temp_dir().join(format!("lorank-evaluate-{}", std::process::id()));
     let settings = IndexSettings::default();
     let index = Index::create(&folder, &settings)?;
@@ -37,8 +37,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let config = PipelineConfig { depth: DEPTH, ..PipelineConfig::default() };
     let pipeline = Pipeline::new(Bm25FirstStage::new(index), reranker, config)?;
 
-    // Judgments: which passage answers which question. Every 654th question is a fairer sample than the
-    // first ones.
+    // Judgments: the passage that answers each question. Every 654th question is a better sample than the first ones.
     let mut judgments: HashMap<&str, &str> = HashMap::new();
     for line in lines(starter::corpus().judgments).skip(1) {
         let mut cells = line.split('\t');
@@ -46,13 +45,13 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     }
     let questions = lines(starter::corpus().questions).skip(11).step_by(654).take(N_QUESTIONS);
 
-    // One search gives both orders: every hit carries its first-stage rank beside its rank.
+    // One search has both orders: every hit has its rank and its first-stage rank.
     let (mut bm25, mut reranked) = (0.0, 0.0);
     for line in questions {
         let question: Value = serde_json::from_str(line)?;
         let (id, text) = question["_id"].as_str().zip(question["text"].as_str()).ok_or("a question has both")?;
         let answer = pipeline.search(&SearchRequest::new(text))?;
-        // A measurement of the fallback would be one of BM25 under the reranker's name.
+        // A fallback would measure BM25 and not the reranker.
         assert!(answer.reranked, "{:?}", answer.fallback);
         let hit = answer.hits.iter().find(|hit| Some(&hit.candidate.id.as_str()) == judgments.get(id));
         match hit {
@@ -69,8 +68,8 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-/// nDCG@10 where one document is relevant and stands at this rank (Järvelin and Kekäläinen, 2002): the ideal order has it
-/// first, for a gain of 1.
+/// nDCG@10 for one relevant document at this rank (Järvelin and Kekäläinen, 2002): the ideal order has it first, with a
+/// gain of 1.
 fn ndcg(rank: usize) -> f64 {
     if rank <= 10 { 1.0 / (1.0 + rank as f64).log2() } else { 0.0 }
 }

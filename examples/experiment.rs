@@ -1,9 +1,9 @@
-//! An experiment in one program: two ways to rank, two hundred units, their clicks, and a verdict.
+//! An experiment in one program: two rankers, two hundred units, their clicks, and a verdict.
 //!
 //!     cargo run --release --example experiment
 //!
-//! The engines are toys, so that the experiment is all there is to see: a first stage that has it the wrong way round, and a
-//! model that has it right. `examples/swap_adapters.rs` and the walk through a server in `docs/experiments.md` have real ones.
+//! The engines are toys, to keep the focus on the experiment: a first stage in reverse order, and a model with the
+//! right order. `examples/swap_adapters.rs` and the walkthrough in `docs/experiments.md` use real ones.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -17,7 +17,7 @@ use lorank::experiment_store::{ExperimentStore, StoreConfig};
 use lorank::experiments::{AnalysisOptions, Event, Experiment, Verdict};
 use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
 
-/// Ten documents, the best of them last.
+/// Ten documents, with the best one last.
 struct Backwards;
 
 impl FirstStage for Backwards {
@@ -27,7 +27,7 @@ impl FirstStage for Backwards {
     }
 }
 
-/// Knows what a document is worth.
+/// Scores a document by its value.
 struct Appraiser;
 
 impl Reranker for Appraiser {
@@ -45,9 +45,9 @@ impl Reranker for Appraiser {
 
 const START_MILLIS: i64 = 1_764_100_000_000;
 
-/// Defines the experiment, has two hundred units meet it, reads the verdict.
+/// Defines the experiment, simulates two hundred units, and prints the verdict.
 pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    // The definition: two arms, the control first. Each unit sees one of them, always the same.
+    // The definition: two arms, the control first. Each unit always sees the same arm.
     let draft = serde_json::json!({
         "id": "rerank-or-not", "salt": "1", "layer": "main", "traffic_share": 1.0, "primary_measure": "reciprocal-rank",
         "arms": [{"name": "bm25", "model": "first-stage", "weight": 1}, {"name": "reranked", "model": "none", "weight": 1}]
@@ -58,7 +58,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     store.create(draft)?;
     store.start("rerank-or-not", START_MILLIS)?;
 
-    // It stands in the pipeline's place: it chooses the arm, and records what was shown.
+    // It replaces the pipeline: it chooses the arm, and records exposures.
     let pipeline = Arc::new(Pipeline::new(Backwards, Appraiser, PipelineConfig::default())?);
     let experiments = ExperimentPipeline::new(pipeline, store.clone(), Vec::new())?;
     for unit in 0..200 {
@@ -72,19 +72,19 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         };
         let answered = experiments.search(&trial)?;
 
-        // These people know what they want and read on until they find it, but one in ten gives up at once.
+        // These users read on until they find the answer, but one in ten gives up immediately.
         let found = answered.answer.hits.iter().find(|hit| hit.candidate.id.as_str() == "9");
         if let Some(hit) = found.filter(|_| unit % 10 != 0) {
             let click = serde_json::json!({
                 "action_name": "click", "query_id": trial.request_id, "object_id": hit.candidate.id.as_str(),
                 "timestamp": trial.at_millis + 500
             });
-            // What is submitted is on the disk when the call returns.
+            // Submitted events are on disk when the call returns.
             store.submit(vec![Event::from_json(click)?], trial.at_millis + 500)?;
         }
     }
 
-    // The report may be read at any time and as often as one likes: its intervals hold over all looks together.
+    // The report can be read at any time and repeatedly: its intervals are valid over all looks together.
     store.flush()?;
     let report = store.report("rerank-or-not", AnalysisOptions::default(), START_MILLIS + 300_000)?;
     println!("{}", report.to_text());

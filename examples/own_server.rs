@@ -1,9 +1,9 @@
-//! A search server of one's own with axum: an index of its own, routes of its own, answers of its own shape.
+//! A search server with axum: its own index, routes and response format.
 //!
 //!     cargo run --release --example own_server
 //!
-//! `lorank serve` is a whole server; this is for those who have one already. A handler stays thin: it takes the question
-//! from the request, searches where blocking is allowed, and turns the answer into JSON.
+//! `lorank serve` is a complete server; this example is for existing ones. A handler takes the question from the
+//! request, searches where blocking is allowed, and returns the answer as JSON.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -32,15 +32,15 @@ struct App {
     pipeline: Pipeline<NoFirstStage, ModelReranker>,
 }
 
-/// Sets the server up and asks it one question.
+/// Sets up the server and sends one request.
 #[tokio::main]
 pub(crate) async fn main() -> Result<(), BoxError> {
     let app = Arc::new(tokio::task::spawn_blocking(open).await??);
     let router = Router::new().route("/search", get(search)).with_state(app);
 
-    // A real one goes on with
+    // A real server continues with
     //     axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8080").await?, router).await
-    // and this one is asked once, without a socket.
+    // while this example sends one request without a socket.
     let request = Request::get("/search?q=who+invented+the+light+bulb").body(Body::empty())?;
     let response = router.oneshot(request).await?;
     assert_eq!(response.status(), StatusCode::OK);
@@ -86,7 +86,7 @@ async fn search(
     }
 }
 
-/// The documents as they are stored, in the pipeline's order, and whose order that is.
+/// The stored documents in the pipeline's order, and whether they are reranked.
 fn answer(app: &App, question: &str) -> Result<Value, BoxError> {
     let searcher = app.reader.searcher();
     let (query, _) = app.parser.parse_query_lenient(question);

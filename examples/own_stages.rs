@@ -1,9 +1,9 @@
-//! A first stage and a reranker of one's own. Each of them is one small synchronous trait.
+//! Implementing a first stage and a reranker, each with one small synchronous trait.
 //!
 //!     cargo run --release --example own_stages
 //!
-//! What you get for them is all that stands between: the order and its ties, pages, the score cache, one fair queue for
-//! many callers, a deadline, and a fallback that the answer states.
+//! The pipeline provides everything between them: order and ties, pages, the score cache, a fair queue for concurrent
+//! callers, a deadline, and a fallback that is reported in the answer.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -15,9 +15,9 @@ use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};
 
 // # A first stage
 //
-// It finds candidates, best first, and at most `depth` of them. This one looks at every document and counts how many of
-// the query's words it has, as a search in a database or in somebody else's engine would do better. `Candidate::new` takes
-// an id, the text that the reranker reads, and the first stage's score.
+// A first stage finds at most `depth` candidates, best first. This one counts the query's words in every document; a
+// database or another search engine would be better. `Candidate::new` takes an id, the text for the reranker, and the
+// first stage's score.
 
 struct Shelf(Vec<&'static str>);
 
@@ -31,7 +31,7 @@ impl FirstStage for Shelf {
                 found.push(Candidate::new(number.to_string(), *text, Score::new(n_shared as f32)?));
             }
         }
-        // The sort is stable: equal counts stay in the order of the shelf, so a smaller depth gives a prefix.
+        // The sort is stable: ties stay in the shelf's order, so a smaller depth returns a prefix.
         found.sort_by_key(|candidate| std::cmp::Reverse(candidate.first_stage_score));
         found.truncate(depth.get());
         Ok(found)
@@ -40,10 +40,10 @@ impl FirstStage for Shelf {
 
 // # A reranker
 //
-// `resolve` says which exact model answers: the score cache trusts it, so a digest must change whenever scores do. `score`
-// gives one score per pair, in their order, and decides nothing else. This one prefers texts that say little beside the query's
-// words. A model behind a service of yours would send the batch there, and put errors in the scores' place where the service
-// fails: the answer is then in first-stage order and says why. A model with a tokenizer implements `encode` too, which runs on
+// `resolve` returns the exact model: the score cache relies on it, so a digest must change whenever scores change.
+// `score` returns one score per pair, in their order. This reranker prefers texts with few words besides the query's. A
+// model behind a service would send the batch there, and return errors in place of scores if the service fails: the
+// answer is then in first-stage order with the reason. A model with a tokenizer also implements `encode`, which runs on
 // the caller's thread; without it, pairs carry their texts.
 
 struct ToThePoint;
@@ -74,10 +74,10 @@ impl Reranker for ToThePoint {
     }
 }
 
-// # Together
+// # The pipeline
 //
-// A pipeline takes any two of them, and nothing about it changes when one is replaced: `lorank::model::ModelReranker` for
-// `ToThePoint`, or `lorank::tantivy::Bm25FirstStage` for `Shelf`.
+// A pipeline combines any first stage with any reranker. Either can be replaced: `ToThePoint` by
+// `lorank::model::ModelReranker`, or `Shelf` by `lorank::tantivy::Bm25FirstStage`.
 
 /// Searches, prints.
 pub(crate) fn main() -> Result<(), BoxError> {
@@ -93,7 +93,7 @@ pub(crate) fn main() -> Result<(), BoxError> {
     }
     assert!(answer.reranked && &*answer.hits[0].candidate.text == "who invented the light bulb");
 
-    // The same search again costs no model work: its scores are in the cache.
+    // Repeating the search needs no model work: its scores are cached.
     let again = pipeline.search(&SearchRequest::new("who invented the light bulb"))?;
     assert_eq!((again.cache.hits, again.cache.misses), (again.n_candidates, 0));
     Ok(())

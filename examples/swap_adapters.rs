@@ -1,9 +1,10 @@
-//! Two adapters on one base model, swapped while searches run.
+//! Swapping two adapters of one base model during searches.
 //!
 //!     cargo run --release --example swap_adapters
 //!
-//! A registry keeps adapters on disk and names them. A `RegistryReranker` follows those names at each request, so that an adapter
-//! is promoted by moving one alias: no restart, no failed request, and no request that sees half of each.
+//! A registry stores adapters on disk under names. A `RegistryReranker` resolves these names for each request, so
+//! moving an alias promotes an adapter: without a restart, without failed requests, and without mixing versions in a
+//! request.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -21,9 +22,10 @@ const PASSAGES: [&str; 4] = [
     "The hen lays one egg a day, for most of the year.",
 ];
 
-/// Adds two adapters, promotes the one, then the other.
+/// Adds two adapters, promotes one, and then the other.
 pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    // The registry is a folder; it outlives the program. Adding copies the files in, under the digest of what they hold.
+    // The registry is a folder that outlives the program. Adding an adapter copies its files, addressed by their
+    // digest.
     let folder = std::env::temp_dir().join(format!("lorank-swap-{}", std::process::id()));
     let registry = Arc::new(Registry::open(&folder)?);
     for (id, name) in [("qa", "minilm-qa"), ("science", "minilm-science")] {
@@ -34,12 +36,12 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let default = RegistryReranker::default_name();
     registry.set_alias(&default, &"qa".parse()?)?;
 
-    // The base model is in memory once. Adapters are loaded when they are first asked for.
+    // The base model is in memory once. Adapters are loaded on first use.
     let minilm = lorank::starter::base_model().iter().map(|file| (file.name, file.bytes));
     let base = ModelReranker::load(&Files::embedded("minilm", minilm), LoadOptions::default())?;
     let reranker = Arc::new(RegistryReranker::new(base, registry.clone(), None, RegistryReranker::BYTES_MAX));
 
-    // The pipeline asks for the name `default` and leaves to the registry what that means.
+    // The pipeline requests the name `default`, which the registry resolves.
     let config = PipelineConfig { default_adapter: Some(default.clone()), ..PipelineConfig::default() };
     let pipeline = Pipeline::without_first_stage(reranker.clone(), config)?;
     let question = SearchRequest::new("how long does an egg take to boil");
@@ -55,12 +57,12 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     };
     assert_eq!(search()?, Some("qa".parse()?));
 
-    // Promotion. The next request sees it; those under way end on what they began with. Scores are cached under the
-    // adapter's digest, so none of the old ones is taken for a new one.
+    // Promotion takes effect for the next request; requests in progress keep their version. Scores are cached under the
+    // adapter's digest, so the adapters' scores are never mixed up.
     registry.set_alias(&default, &"science".parse()?)?;
     assert_eq!(search()?, Some("science".parse()?));
 
-    // And back again: nothing was lost meanwhile, neither the adapter in memory nor its scores.
+    // Rolling back loses nothing: the adapter is still in memory, and its scores are cached.
     registry.set_alias(&default, &"qa".parse()?)?;
     assert_eq!(search()?, Some("qa".parse()?));
     println!("in memory: {:?}", reranker.residency());

@@ -1,10 +1,10 @@
-//! An index of one's own, many threads that search it, and one model between them.
+//! An application's own index, searched by many threads that share one model.
 //!
 //!     cargo run --release --example threads
 //!
-//! A search has two halves. The first is tantivy's: `CandidateCollector` finds the best documents and reads their texts. The
-//! second is a pipeline's: it gives them their order, with a score cache, a deadline, and one queue before the model, so
-//! that the searches of all threads share its batches in fair parts.
+//! A search has two halves. First, tantivy's `CandidateCollector` finds the best documents and reads their texts. Then
+//! a pipeline orders them, with a score cache, a deadline, and a queue in front of the model, so that the searches of
+//! all threads share its batches fairly.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -29,7 +29,7 @@ const PASSAGES: [&str; 6] = [
     "Tulips need a year of rest in light soil before they flower again.",
 ];
 
-/// What the threads share. All of it is shared by reference.
+/// The state shared by the threads, by reference.
 struct Shop {
     reader: IndexReader,
     parser: QueryParser,
@@ -37,7 +37,7 @@ struct Shop {
     pipeline: Pipeline<NoFirstStage, ModelReranker>,
 }
 
-/// Opens the shop, sends three customers in at once, prints what each got.
+/// Opens the shop, starts three searches, and prints their results.
 pub(crate) fn main() -> Result<(), BoxError> {
     let shop = open()?;
     let questions = ["who invented the light bulb", "how deep do I plant a bulb", "how long is a year on venus"];
@@ -70,7 +70,7 @@ fn open() -> Result<Shop, BoxError> {
     Ok(Shop {
         reader: index.reader()?,
         parser: QueryParser::for_index(&index, vec![body]),
-        // The collector is the same for every query.
+        // One collector serves all queries.
         collector: CandidateCollector::new(Texts::fields(["body"]), depth),
         pipeline: Pipeline::without_first_stage(reranker, PipelineConfig::default())?,
     })
@@ -78,19 +78,19 @@ fn open() -> Result<Shop, BoxError> {
 
 /// The best passage for a question.
 fn search(shop: &Shop, question: &str) -> Result<String, BoxError> {
-    // First half: what tantivy finds. Any query will do; the collector may stand in a tuple with others.
+    // First half: tantivy's candidates. Works with any query; the collector can also be part of a tuple.
     let searcher = shop.reader.searcher();
     let (query, _) = shop.parser.parse_query_lenient(question);
     let found = searcher.search(&query, &shop.collector)?;
 
-    // Second half: in which order. A late or failing model is no error; the answer says so.
+    // Second half: the order. A late or failing model is not an error; the answer has the reason.
     let request = SearchRequest { deadline: Deadline::after(Duration::from_secs(60)), ..SearchRequest::new(question) };
     let answer = shop.pipeline.rerank(&request, found.candidates)?;
     if let Some(fallback) = &answer.fallback {
         eprintln!("in tantivy's order: {fallback}");
     }
 
-    // A hit's first-stage rank leads back to its address, for whatever else the document holds.
+    // A hit's first-stage rank gives its address, to read other fields of the document.
     let best = answer.hits.first().ok_or("nothing matches")?;
     let document: TantivyDocument = searcher.doc(found.addresses[best.first_stage_rank - 1])?;
     let body = document.get_first(searcher.schema().get_field("body")?);

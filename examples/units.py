@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Searches a running `lorank serve` as many units would, and sends their clicks: a rehearsal of an experiment.
+"""Simulates an experiment: many units search a running `lorank serve`, and send clicks.
 
     python3 examples/units.py --server http://127.0.0.1:7788 --units 200
 
-Each unit asks one question of the starter's corpus and reads the answer from the top. How likely it looks at a rank falls as
-1 / rank (position bias); a passage that was judged to answer the question is clicked nine times in ten when it is seen,
-another one once in twenty. The random numbers are seeded, so two runs are the same people. Standard library alone.
+Each unit searches for one question of the built-in corpus and reads the answer from the top. The probability of looking at a
+rank is 1 / rank (position bias); a seen passage is clicked with probability 0.9 if it answers the question, else 0.05. The
+random numbers are seeded, so runs are reproducible. Needs only Python's standard library.
 """
 import argparse
 import json
@@ -40,7 +40,7 @@ def post(server, path, body):
 
 
 def clicks(answer, relevant, chance):
-    """The hits that this reader clicks."""
+    """The hits that the unit clicks."""
     for hit in answer["hits"]:
         if chance.random() < 1 / hit["rank"] and chance.random() < (0.9 if hit["id"] in relevant else 0.05):
             yield hit
@@ -50,8 +50,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--server", default="http://127.0.0.1:7788")
     parser.add_argument("--units", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="the number of the first unit, to go on after another run")
-    parser.add_argument("--questions", type=int, default=100, help="how many questions the units have between them")
+    parser.add_argument("--first", type=int, default=0, help="number of the first unit, to continue an earlier run")
+    parser.add_argument("--questions", type=int, default=100, help="number of different questions")
     parser.add_argument("--depth", type=int, default=10)
     args = parser.parse_args()
     questions = read_corpus(CORPUS)

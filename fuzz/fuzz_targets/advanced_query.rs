@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use lorank_tantivy::{Index, IndexSettings};
 
-/// In a folder that stays when the fuzzer ends, since nothing in it tells when that is.
+/// In a folder that is not removed, because the fuzzer does not report its end.
 static INDEX: OnceLock<Index> = OnceLock::new();
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -1,4 +1,4 @@
-//! The bodies of requests for reranking and scoring, in the shapes of all the services whose clients are served.
+//! The bodies of requests for reranking and scoring, in the formats of all supported services.
 
 #![no_main]
 

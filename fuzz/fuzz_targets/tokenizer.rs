@@ -4,8 +4,8 @@
 
 libfuzzer_sys::fuzz_target!(
     init: {
-        // libFuzzer's hook ends the process at any panic, but those of the tokenizers library are caught and become errors. One
-        // that is not caught ends the target all the same.
+        // libFuzzer's hook ends the process on every panic, but panics of the tokenizers library are caught and become errors.
+        // Uncaught ones still end the target.
         std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     },
     |bytes: &[u8]| {

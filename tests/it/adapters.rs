@@ -149,14 +149,14 @@ fn what_cannot_be_done_says_why() {
     assert!(!lorank.path("share").exists(), "what failed has made nothing");
     lorank.run(&["adapters", "add", "a", &fixture("tiny-llama/adapter-a")]);
     for (args, part) in [
-        (&["show", "b"][..], "the registry has no adapter and no alias `b`; it has `a`"),
+        (&["show", "b"][..], "the registry has no adapter and no alias `b`; known names: `a`"),
         (&["remove", "b"], "no adapter and no alias `b`"),
         (&["alias", "default", "b"], "no adapter and no alias `b`"),
-        (&["alias", "a", "a"], "`a` is the id of an adapter"),
+        (&["alias", "a", "a"], "`a` is an adapter id"),
         (&["unalias", "default"], "no alias `default`"),
-        (&["add", "b", "minilm-qa", "--alias", "a"], "`a` is the id of an adapter"),
-        (&["add", "default", "minilm-qa"], "no adapter can be called `default`"),
-        (&["add", "b", "nowhere"], "`nowhere` is neither a folder nor one of the starter's"),
+        (&["add", "b", "minilm-qa", "--alias", "a"], "`a` is an adapter id"),
+        (&["add", "default", "minilm-qa"], "the adapter id `default` is reserved"),
+        (&["add", "b", "nowhere"], "`nowhere` is neither a folder nor a built-in name"),
         (&["add", "b", "."], "has no `adapter_config.json`"),
         (&["show", "a", "--server", "http://127.0.0.1:1"], "could not ask the server `http://127.0.0.1:1` for `a`"),
     ] {

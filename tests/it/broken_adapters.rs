@@ -62,9 +62,9 @@ fn an_id_that_is_taken_needs_replace_and_words_are_no_ids() {
     assert!(lorank.run(&["adapters", "add", "qa", b, "--replace"]).starts_with("replaced qa"));
     for word in ["none", "first-stage"] {
         let (_, error) = lorank.fail(&["adapters", "add", word, a], "");
-        assert!(error.contains(&format!("can be called `{word}`")), "{error}");
+        assert!(error.contains(&format!("`{word}` is reserved")), "{error}");
         let (_, error) = lorank.fail(&["adapters", "alias", word, "qa"], "");
-        assert!(error.contains(&format!("can be called `{word}`")), "{error}");
+        assert!(error.contains(&format!("`{word}` is reserved")), "{error}");
     }
     let (bert, base) = (fixture("tiny-bert/adapter-a"), fixture("tiny-llama/base"));
     lorank.run(&["adapters", "add", "bert", bert.to_str().unwrap()]);
@@ -105,7 +105,7 @@ fn a_default_adapter_of_another_base_model_leaves_searches_standing() {
     // Named, it is there and does not fit: that is another answer than for one that is not there.
     let (status, answer) = server.ask("POST", "/v1/search", r#"{"query": "one", "adapter": "other"}"#);
     assert_eq!((status, &answer["reranked"]), (200, &json!(false)));
-    says(&answer["fallback"], &["`other`", "is there and cannot be used"]);
+    says(&answer["fallback"], &["`other`", "exists but cannot be used"]);
     assert_eq!(server.ask("POST", "/v1/search", r#"{"query": "one", "adapter": "absent"}"#).0, 404);
 
     let (status, answer) = server.ask("PUT", "/v1/aliases/next", r#"{"adapter": "other"}"#);

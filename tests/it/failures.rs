@@ -83,7 +83,7 @@ fn a_failure_is_status_1_and_says_what_failed_and_why() {
         &["rerank", "--query", "egg", "--base", "owner/name", "-"],
         "{\"text\": \"a\"}",
         1,
-        &["for a repository of the hub write `hf://owner/name`"],
+        &["for a repository on the hub, write `hf://owner/name`"],
     );
     check(&["serve", "--config", "lorank.toml"], "", 1, &["could not read `lorank.toml`"]);
 }

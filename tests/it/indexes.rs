@@ -91,10 +91,10 @@ fn indexes_that_cannot_be_told_apart_are_refused() {
     let lorank = Lorank::new();
     lorank.run_with(&["index", "--index", "i", "-"], "{\"id\": 1, \"text\": \"one\"}\n");
     for (args, message) in [
-        (["--index", "a=i", "--index", "a=j"], "the indexes `a=i` and `a=j` have one name or one folder"),
-        (["--index", "i", "--index", "j=i"], "the indexes `i` and `j=i` have one name or one folder"),
-        (["--index", "i", "--index", "default=j"], "the indexes `i` and `j` have one name or one folder"),
-        (["--index", "i", "--index", "shop="], "`shop=` names no folder"),
+        (["--index", "a=i", "--index", "a=j"], "the indexes `a=i` and `a=j` have the same name or the same folder"),
+        (["--index", "i", "--index", "j=i"], "the indexes `i` and `j=i` have the same name or the same folder"),
+        (["--index", "i", "--index", "default=j"], "the indexes `i` and `j` have the same name or the same folder"),
+        (["--index", "i", "--index", "shop="], "`shop=` has no folder"),
     ] {
         let (code, error) = lorank.fail(&[&["serve"][..], &args].concat(), "");
         assert!(code == 2 && error.contains(message), "{args:?}: {code} {error}");

@@ -136,8 +136,12 @@ fn what_cannot_be_is_refused_by_name() {
         (r#"{"query": "x", "rank_by": "vews"}"#, "rank_by", "vews"),
         (r#"{"query": "x", "rank_by": "lang"}"#, "rank_by", "texts"),
         (r#"{"query": "x", "rerank": false, "rank_by": "rerank_score"}"#, "rank_by", "not reranked"),
-        (r#"{"query": "x", "rank_by": "views", "blend_weight": 0.5}"#, "rank_by", "`blend_weight` orders too"),
-        (r#"{"query": "x", "rank_by": "views", "sort": ["year"]}"#, "rank_by", "`sort` orders too"),
+        (
+            r#"{"query": "x", "rank_by": "views", "blend_weight": 0.5}"#,
+            "rank_by",
+            "it cannot be combined with `blend_weight`",
+        ),
+        (r#"{"query": "x", "rank_by": "views", "sort": ["year"]}"#, "rank_by", "it cannot be combined with `sort`"),
     ] {
         let (status, answer) = server.ask("POST", "/v1/search", body);
         assert_eq!((status, answer["error"]["field"].as_str()), (422, Some(field)), "{body}: {answer}");

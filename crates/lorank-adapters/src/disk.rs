@@ -1,4 +1,4 @@
-//! Writing so that a crash leaves the old or the new: write beside, fsync, rename, fsync the folder.
+//! Crash-safe writes: write to a temporary name, fsync, rename, fsync the folder.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -11,7 +11,7 @@ use lorank_core::{AdapterId, Digest};
 use crate::RegistryError;
 use crate::entry::{Contents, NewFile, StoredFile};
 
-/// How long a writer waits for another one.
+/// How long a writer waits for the lock.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
@@ -23,7 +23,7 @@ pub(crate) fn write_error(path: &Path) -> impl FnOnce(io::Error) -> RegistryErro
     move |source| RegistryError::Write { path: path.into(), source }
 }
 
-/// Reads a whole file; `None` where it is not there.
+/// Reads a whole file; `None` if it does not exist.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, RegistryError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -32,7 +32,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, RegistryError> {
     }
 }
 
-/// Makes a folder that outlives a crash, parents included.
+/// Creates a folder and its parents durably.
 pub(crate) fn make_folder(path: &Path) -> Result<(), RegistryError> {
     if path.is_dir() {
         return Ok(());
@@ -49,16 +49,16 @@ fn there_already(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
 }
 
-/// Makes the names in a folder outlive a crash.
+/// Syncs the names in a folder to disk.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), RegistryError> {
-    // Elsewhere a folder cannot be opened as a file, and its names are the file system's own care.
+    // On other systems a folder cannot be opened as a file, and the file system syncs names itself.
     if cfg!(unix) {
         File::open(path).and_then(|folder| folder.sync_all()).map_err(write_error(path))?;
     }
     Ok(())
 }
 
-/// Removes a folder and all in it, if it is there.
+/// Removes a folder with its contents, if it exists.
 pub(crate) fn remove_folder(path: &Path) -> Result<(), RegistryError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(write_error(path)(error)),
@@ -66,7 +66,7 @@ pub(crate) fn remove_folder(path: &Path) -> Result<(), RegistryError> {
     }
 }
 
-/// Puts bytes in the place of a file: its readers see the old bytes or the new ones, whenever the power fails.
+/// Replaces a file's contents atomically: after a crash or power loss it has the old bytes or the new ones.
 pub(crate) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RegistryError> {
     let (beside, path) = (folder.join(format!("{name}.new")), folder.join(name));
     let written = File::create(&beside).and_then(|mut file| {
@@ -78,7 +78,8 @@ pub(crate) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Reg
     sync_folder(folder)
 }
 
-/// Waits for the registry's lock and holds it as long as the file is open. The system lets go of a killed process's.
+/// Waits for the registry's lock, which is held until the file is closed. The system releases it if the process is
+/// killed.
 pub(crate) fn lock(folder: &Path, name: &str) -> Result<File, RegistryError> {
     let path = folder.join(name);
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(write_error(&path))?;
@@ -95,7 +96,7 @@ pub(crate) fn lock(folder: &Path, name: &str) -> Result<File, RegistryError> {
     }
 }
 
-/// Copies an adapter's files into a folder of its own and says what they are, in the order of their names.
+/// Copies an adapter's files into a new folder, and returns their descriptions ordered by name.
 pub(crate) fn stage(
     id: &AdapterId,
     files: &[NewFile],
@@ -118,13 +119,13 @@ pub(crate) fn stage(
     Ok(stored)
 }
 
-/// Copies at most one byte more than the limit, which says that it was passed.
+/// Copies at most one byte more than the limit, to detect larger files.
 fn copy(contents: &Contents, to: &Path, bytes_max: u64) -> Result<(Digest, u64), RegistryError> {
     let mut out = File::create(to).map_err(write_error(to))?;
     let write = |part: &[u8]| out.write_all(part).map_err(write_error(to));
     let copied = match contents {
         Contents::Path(path) => {
-            // Opening a pipe would wait for its other end.
+            // Opening a pipe would block.
             if !fs::metadata(path).map_err(read_error(path))?.is_file() {
                 return Err(RegistryError::NotAFile { path: path.clone() });
             }

@@ -1,4 +1,4 @@
-//! `registry.json`: a state as it is written to disk.
+//! `registry.json`: the form of a state on disk.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,14 +10,14 @@ use crate::RegistryError;
 use crate::entry::{Entry, as_text, content_digest};
 use crate::state::State;
 
-/// The version of the form below.
+/// The version of the file format.
 const SCHEMA: u64 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
     schema: u64,
-    /// The hash of the document with zeros in this place, by which a changed byte is known.
+    /// The hash of the document with zeros in this place, to detect damage.
     #[serde(with = "as_text")]
     checksum: Digest,
     generation: u64,
@@ -25,13 +25,13 @@ struct Document {
     adapters: Vec<Entry>,
 }
 
-/// Only what every schema has.
+/// The fields that every schema version has.
 #[derive(Deserialize)]
 struct AnySchema {
     schema: u64,
 }
 
-/// The bytes of the file that holds a state.
+/// Serializes a state.
 pub(crate) fn write(state: &State) -> Vec<u8> {
     let aliases = state.aliases.iter().map(|(name, target)| (name.to_string(), target.to_string()));
     let mut document = Document {
@@ -47,12 +47,12 @@ pub(crate) fn write(state: &State) -> Vec<u8> {
     bytes
 }
 
-/// The state that the bytes of a file hold.
+/// Deserializes a state.
 pub(crate) fn read(bytes: &[u8], path: &Path) -> Result<State, RegistryError> {
     state(parse(bytes, path)?).map_err(|what| RegistryError::Inconsistent { path: path.into(), what })
 }
 
-/// Whether the bytes are to the last one those that lorank writes for the state that they hold.
+/// Whether the bytes are exactly those that lorank writes for their state.
 pub(crate) fn is_as_written(bytes: &[u8], state: &State) -> bool {
     write(state) == bytes
 }
@@ -67,10 +67,10 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Document, RegistryError> {
 }
 
 fn bytes_of(document: &Document) -> Vec<u8> {
-    serde_json::to_vec_pretty(document).expect("texts, numbers and maps by text always have a JSON form")
+    serde_json::to_vec_pretty(document).expect("strings, numbers and maps with string keys always serialize")
 }
 
-/// The state of a document, or what contradicts itself in it.
+/// Converts a document to a state; the error is an inconsistency.
 fn state(document: Document) -> Result<State, String> {
     let mut state = State { generation: document.generation, ..State::default() };
     for entry in document.adapters {
@@ -78,14 +78,14 @@ fn state(document: Document) -> Result<State, String> {
             return Err(format!("the files of adapter `{}` do not have its digest", entry.id));
         }
         if let Some(twice) = state.adapters.insert(entry.id.clone(), entry) {
-            return Err(format!("adapter `{}` stands there twice", twice.id));
+            return Err(format!("adapter `{}` is listed twice", twice.id));
         }
     }
     for (name, target) in document.aliases {
         let parse = |text: &str| text.parse::<AdapterId>().map_err(|error| error.to_string());
         state
             .point(&parse(&name)?, &parse(&target)?, usize::MAX)
-            .map_err(|error| format!("alias `{name}` is wrong: {error}"))?;
+            .map_err(|error| format!("alias `{name}` is invalid: {error}"))?;
     }
     Ok(state)
 }

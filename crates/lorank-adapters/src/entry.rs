@@ -1,4 +1,4 @@
-//! An adapter in the registry: its files, and where they came from.
+//! Adapters in the registry, with their files and provenance.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,75 +7,75 @@ use std::path::PathBuf;
 use lorank_core::{AdapterId, Digest};
 use serde::{Deserialize, Serialize};
 
-/// Where an adapter came from and what it is: the facts that its files alone do not tell.
+/// Where an adapter came from, and facts about it that its files alone do not show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
-    /// Where the files were taken from, such as a folder or `hf://owner/repository`.
+    /// The source of the files, such as a folder or `hf://owner/repository`.
     pub source: String,
     /// The source's revision, such as a commit.
     pub revision: Option<String>,
     /// When it was added, in milliseconds since 1970.
     pub added_at_millis: u64,
-    /// The base model that it changes.
+    /// The base model that it was trained on.
     pub base_model: String,
     /// The rank of its updates.
     pub rank: usize,
-    /// The modules that it changes, as its configuration names them.
+    /// The modules that it changes, as in its configuration.
     pub targets: Vec<String>,
-    /// How many weights it has.
+    /// The number of its parameters.
     pub n_parameters: usize,
-    /// The digest under which the model scores with it. The registry keeps it and does not interpret it.
+    /// The digest that identifies the adapter to the model. The registry stores it without interpreting it.
     #[serde(with = "as_text")]
     pub model_digest: Digest,
 }
 
 impl Provenance {
-    /// Whether two say the same, whenever it was said.
+    /// Whether two are equal except for the time.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         *self == Self { added_at_millis: self.added_at_millis, ..other.clone() }
     }
 }
 
-/// A file of an adapter, as it was when it was added.
+/// A file of an adapter, as it was added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct StoredFile {
-    /// Its plain name.
+    /// The file name.
     pub name: String,
-    /// Its length.
+    /// Its length, in bytes.
     pub bytes: u64,
     /// The hash of its bytes.
     #[serde(with = "as_text")]
     pub digest: Digest,
 }
 
-/// An adapter of the registry.
+/// An adapter in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its id.
+    /// The adapter id.
     #[serde(with = "as_text")]
     pub id: AdapterId,
-    /// The hash of its files' names, lengths and bytes, which names its folder.
+    /// The hash of its files' names, lengths and contents, which is also the name of its folder.
     #[serde(with = "as_text")]
     pub content: Digest,
-    /// Its files, by name.
+    /// Its files, ordered by name.
     pub files: Vec<StoredFile>,
-    /// Where it came from.
+    /// Its provenance.
     pub provenance: Provenance,
 }
 
 impl Entry {
-    /// The length of all its files together.
+    /// The total length of its files, in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 }
 
-/// The content digest of files in the order of their names: a hash over each one's name, length and hash.
+/// The content digest of files that are ordered by name: a hash of each one's name, length and hash.
 pub(crate) fn content_digest(files: &[StoredFile]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for file in files {
@@ -88,28 +88,28 @@ pub(crate) fn content_digest(files: &[StoredFile]) -> Digest {
 /// A file to add.
 #[derive(Debug, Clone)]
 pub struct NewFile {
-    /// The plain name that it gets in the registry.
+    /// Its file name in the registry.
     pub name: String,
-    /// What it holds.
+    /// Its contents.
     pub contents: Contents,
 }
 
 impl NewFile {
-    /// A file to copy, links followed.
+    /// A file to copy; links are followed.
     pub fn copy(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self { name: name.into(), contents: Contents::Path(path.into()) }
     }
 
-    /// A file to write.
+    /// A file with the given contents.
     pub fn bytes(name: impl Into<String>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { name: name.into(), contents: Contents::Bytes(bytes.into()) }
     }
 }
 
-/// What a file to add holds.
+/// The contents of a file to add.
 #[derive(Clone)]
 pub enum Contents {
-    /// What the file at this path holds.
+    /// The contents of the file at this path.
     Path(PathBuf),
     /// These bytes.
     Bytes(Cow<'static, [u8]>),
@@ -124,7 +124,7 @@ impl fmt::Debug for Contents {
     }
 }
 
-/// Writes an id or a digest as its text: the types of `lorank-core` are not serialised themselves.
+/// Serializes an id or digest as text, because the types of `lorank-core` do not implement serde's traits.
 pub(crate) mod as_text {
     use std::fmt::Display;
     use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! What can go wrong between an adapter's files and the registry that keeps them.
+//! Errors of the registry.
 
 use std::error::Error;
 use std::io;
@@ -11,203 +11,201 @@ use lorank_core::{AdapterId, ErrorKind};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Something could not be read.
+    /// A file or folder could not be read.
     #[error("could not read `{}`", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Something could not be written.
-    #[error("could not write `{}`; see to its permissions and to the disk's free space", path.display())]
+    /// A file or folder could not be written.
+    #[error("could not write `{}`; check its permissions and the free disk space", path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// Another writer holds the lock.
     #[error(
-        "the registry `{}` has been locked by another process for {seconds} s; try again when it is done",
+        "the registry `{}` has been locked by another process for {seconds} s; retry when that has finished",
         folder.display()
     )]
     Busy {
         /// The registry's folder.
         folder: PathBuf,
-        /// How long this writer waited.
+        /// How long this writer waited, in seconds.
         seconds: u64,
     },
-    /// The registry's file is not what lorank writes.
+    /// The registry's file cannot be parsed.
     #[error(
-        "`{}` could not be understood; restore it from a copy, or add the adapters to a new registry",
+        "could not parse `{}`; restore it from a backup, or add the adapters to a new registry",
         path.display()
     )]
     Document {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
-    /// The registry's file contradicts itself.
+    /// The registry's file is inconsistent.
     #[error(
-        "`{}` contradicts itself: {what}; restore it from a copy, or add the adapters to a new registry",
+        "`{}` is inconsistent: {what}; restore it from a backup, or add the adapters to a new registry",
         path.display()
     )]
     Inconsistent {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// The contradiction.
+        /// The inconsistency.
         what: String,
     },
     /// The registry was written by another version of lorank.
     #[error(
-        "`{}` has schema {found}, and this lorank knows schema {known}; use the version that wrote it",
+        "`{}` has schema version {found}, but this version of lorank supports {known}; use the version that wrote it",
         path.display()
     )]
     Schema {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// Its schema.
+        /// Its schema version.
         found: u64,
-        /// The schema known here.
+        /// The supported schema version.
         known: u64,
     },
-    /// The registry's file was there, and is not any more.
-    #[error("`{}` is gone; what was read before is kept until it is back", path.display())]
+    /// The registry's file has disappeared.
+    #[error("`{}` has disappeared; the last state stays in use until it is back", path.display())]
     Gone {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
     },
-    /// Nothing has the name.
+    /// No adapter or alias has the name.
     #[error("the registry has no adapter and no alias `{name}`; {known}")]
     Unknown {
-        /// The name.
+        /// The requested name.
         name: AdapterId,
-        /// Which names there are.
+        /// A description of the existing names.
         known: String,
     },
-    /// An alias's name was given where an adapter's id is needed.
+    /// An alias was given in place of an adapter id.
     #[error("`{name}` is an alias of `{target}`, and {hint}")]
     IsAlias {
         /// The alias.
         name: AdapterId,
-        /// The adapter it points to.
+        /// Its adapter.
         target: AdapterId,
         /// What to do.
         hint: &'static str,
     },
-    /// An adapter's id was given where an alias's name is needed.
-    #[error("`{name}` is the id of an adapter and cannot be an alias as well; choose another name for the alias")]
+    /// An adapter id was given in place of an alias.
+    #[error("`{name}` is an adapter id and cannot also be an alias; choose another name for the alias")]
     IsAdapter {
-        /// The id.
+        /// The adapter id.
         name: AdapterId,
     },
-    /// An adapter cannot have the name of the default alias.
+    /// The name is reserved for the default alias.
     #[error(
-        "no adapter can be called `{name}`: it is the alias of requests that name none; \
-         add it under another id and point `{name}` to that"
+        "the adapter id `{name}` is reserved: it is the alias for requests that name no adapter; \
+         add the adapter under another id and point `{name}` to it"
     )]
     Reserved {
-        /// The name.
+        /// The reserved name.
         name: AdapterId,
     },
-    /// A name that stands for something else wherever an adapter can be named.
-    #[error(
-        "neither an adapter nor an alias can be called `{name}`: it stands for a ranking without an adapter; choose another name"
-    )]
+    /// The name is reserved for rankings without an adapter.
+    #[error("the name `{name}` is reserved for ranking without an adapter; choose another name")]
     Word {
-        /// The name.
+        /// The reserved name.
         name: AdapterId,
     },
-    /// The id has other files already.
-    #[error("there is an adapter `{id}` already; choose another id, or replace it (`--replace`)")]
+    /// An adapter with this id and other files exists.
+    #[error("adapter `{id}` already exists; choose another id, or replace it (`--replace`)")]
     Exists {
-        /// The id.
+        /// The adapter id.
         id: AdapterId,
     },
-    /// An adapter that is pointed to or used cannot be removed.
-    #[error("adapter `{id}` is in use by {by}; end that first, or force the removal")]
+    /// An adapter in use cannot be removed.
+    #[error("adapter `{id}` is in use by {by}; end that use first, or force the removal")]
     InUse {
-        /// The adapter.
+        /// The adapter id.
         id: AdapterId,
-        /// By what.
+        /// Its users.
         by: String,
     },
-    /// An adapter of no files.
+    /// An adapter without files.
     #[error("adapter `{id}` has no files to add")]
     NoFiles {
-        /// The adapter.
+        /// The adapter id.
         id: AdapterId,
     },
-    /// A file's name is no plain name.
+    /// A file name is not a valid plain name.
     #[error(
         "`{name}` of adapter `{id}` is not a plain file name \
-         (1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit)"
+         (1 to 128 letters, digits, `.`, `_` or `-`, starting with a letter or digit)"
     )]
     FileName {
-        /// The adapter.
+        /// The adapter id.
         id: AdapterId,
-        /// The name.
+        /// The file name.
         name: String,
     },
-    /// Two files of the same name.
-    #[error("adapter `{id}` has two files called `{name}`; give each once")]
+    /// Two files have the same name.
+    #[error("adapter `{id}` has two files named `{name}`; names must be unique")]
     Twice {
-        /// The adapter.
+        /// The adapter id.
         id: AdapterId,
-        /// The name.
+        /// The file name.
         name: String,
     },
-    /// A pickle.
+    /// A file is a pickle.
     #[error(
-        "`{name}` of adapter `{id}` is a pickle, which runs code when it is opened and is never kept; \
+        "`{name}` of adapter `{id}` is a pickle, which can run code when opened and is therefore not accepted; \
          convert it to safetensors"
     )]
     Pickle {
-        /// The adapter.
+        /// The adapter id.
         id: AdapterId,
-        /// The name.
+        /// The file name.
         name: String,
     },
-    /// The source is not a file.
+    /// The source is not a regular file.
     #[error("`{}` is not a file", path.display())]
     NotAFile {
-        /// The path.
+        /// The source's path.
         path: PathBuf,
     },
-    /// An adapter of more files or bytes than the limit.
-    #[error("adapter `{id}` has more than {max} {unit}, the registry's limit")]
+    /// An adapter exceeds the limit of files or bytes.
+    #[error("adapter `{id}` exceeds the registry's limit of {max} {unit}")]
     TooLarge {
-        /// The adapter.
+        /// The adapter id.
         id: AdapterId,
         /// The limit.
         max: u64,
-        /// What is counted: bytes or files.
+        /// The unit of the limit: bytes or files.
         unit: &'static str,
     },
-    /// The registry has as many names as it may.
-    #[error("the registry has {max} adapters and aliases, its limit; remove one first")]
+    /// The registry has reached its limit of names.
+    #[error("the registry has reached its limit of {max} adapters and aliases; remove one first")]
     Full {
         /// The limit.
         max: usize,
     },
     /// An adapter could not be loaded into memory.
-    #[error("could not load `{key}`; the next request for it tries again")]
+    #[error("could not load `{key}`; the next request for it retries")]
     Load {
-        /// What was to be loaded.
+        /// The key of the value to load.
         key: String,
-        /// Why: shared by all that waited for it.
+        /// The cause, shared by all callers that waited.
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
 }
 
 impl RegistryError {
-    /// What kind of error it is. A registry that cannot be read or written, or is damaged, is [`ErrorKind::Internal`].
+    /// The kind of the error. A registry that is damaged, or cannot be read or written, is [`ErrorKind::Internal`].
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { .. }

@@ -1,4 +1,4 @@
-//! Where a registry keeps what, below its folder.
+//! The layout of a registry's folder.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ pub(crate) const DOCUMENT: &str = "registry.json";
 pub(crate) const ADAPTERS: &str = "adapters";
 pub(crate) const LOCK: &str = "lock";
 
-/// Where new files are gathered, and where damaged ones go. Only the holder of the lock uses them.
+/// The folder for staged and damaged files. Only the holder of the lock uses it.
 pub(crate) const STAGING: &str = ".adding";
 pub(crate) const DAMAGED: &str = ".damaged";
 
-/// The paths of a registry's parts.
+/// The paths of a registry.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) folder: PathBuf,
@@ -27,13 +27,13 @@ impl Layout {
         self.folder.join(ADAPTERS)
     }
 
-    /// The folder of an adapter's files, by their digest.
+    /// The folder of an adapter's files, named by their digest.
     pub(crate) fn adapter(&self, content: Digest) -> PathBuf {
         self.adapters().join(content.to_string())
     }
 }
 
-/// Whether a name in the folder of adapters is what a crash may leave.
+/// Whether a name in the folder of adapters may be left over from a crash.
 pub(crate) fn is_leftover(name: &str) -> bool {
     [STAGING, DAMAGED].contains(&name)
 }

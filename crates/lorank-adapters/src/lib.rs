@@ -1,4 +1,5 @@
-//! The registry of adapters on disk: each is copied in once, under the digest of its files, and named by ids and aliases.
+//! The registry of adapters on disk: adapters are copied in once, addressed by content digest, and named by ids and
+//! aliases.
 //!
 //! ```text
 //! REGISTRY/registry.json                      ids, aliases, digests, provenance; replaced whole
@@ -6,17 +7,18 @@
 //! REGISTRY/lock                               held by the one writer
 //! ```
 //!
-//! An id and an alias are names of the same kind: what is one cannot be the other, and an alias points to an id. Requests
-//! that name no adapter get what the alias [`default`](DEFAULT_ALIAS) points to; moving it is how an adapter is promoted.
+//! Ids and aliases share one namespace: a name is either an id or an alias, and an alias points to an id. Requests that
+//! name no adapter get the adapter of the alias [`default`](DEFAULT_ALIAS); promoting an adapter means moving this
+//! alias.
 //!
-//! A change is made under the lock, flushed to disk and put in place by renaming, so that a crash leaves the old state or
-//! the new one. Readers take no lock: a [`State`] never changes, a request that keeps one sees one version from start to
-//! end, and [`Registry::reload_if_changed`] notices what another process did. Files that no adapter uses any more are
-//! collected by a later write. [`Registry::verify`] finds whatever is not byte for byte what was added.
+//! A change is made under the lock, synced to disk and put in place by renaming, so that a crash leaves the old state
+//! or the new one. Readers take no lock: a [`State`] is immutable, a request that keeps one sees one version from start
+//! to end, and [`Registry::reload_if_changed`] detects changes by other processes. Files that no adapter uses any more
+//! are collected by a later write. [`Registry::verify`] finds files that differ from what was added.
 //!
-//! [`Residency`] holds loaded adapters in memory up to a limit.
+//! [`Residency`] keeps loaded adapters in memory up to a limit.
 //!
-//! It is *not* a loader: it knows files, bytes, digests and the facts that it is given, and no model.
+//! The crate is *not* a loader: it knows files, bytes, digests and facts about adapters, but no model.
 //!
 //! ```
 //! use lorank_adapters::{NewFile, Outcome, Provenance, Registry, Residency};
@@ -44,7 +46,7 @@
 //! assert!(registry.remove(&id, &[], false).is_err(), "an alias points to it");
 //! assert!(registry.verify()?.is_empty());
 //!
-//! // A request keeps the state that it began with, and loads the adapter if it is not in memory.
+//! A request keeps the state that it started with, and loads the adapter if it is not in memory.
 //! let state = registry.state();
 //! let entry = state.resolve(&default)?;
 //! let residency = Residency::new(1 << 30);

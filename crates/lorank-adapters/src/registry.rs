@@ -1,4 +1,4 @@
-//! The registry's folder: reading it, and changing it one writer at a time.
+//! Reading and changing the registry's folder, one writer at a time.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -11,56 +11,57 @@ use crate::state::{Existing, Outcome, State, check_is_no_word};
 use crate::verify::{self, Fault, Finding};
 use crate::{RegistryError, disk, document};
 
-/// How much a registry takes.
+/// The limits of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes of one adapter.
+    /// The maximum size of an adapter, in bytes.
     pub bytes_max: u64,
-    /// The most files of one adapter.
+    /// The maximum number of files of an adapter.
     pub n_files_max: usize,
-    /// The most adapters and aliases.
+    /// The maximum number of adapters and aliases.
     pub n_names_max: usize,
 }
 
 impl Default for Limits {
-    /// 4 GiB and 64 files an adapter; 10,000 names.
+    /// 4 GiB and 64 files per adapter; 10,000 names.
     fn default() -> Self {
         Self { bytes_max: 4 << 30, n_files_max: 64, n_names_max: 10_000 }
     }
 }
 
-/// Adapters on disk, each under the digest of its files, named by ids and aliases.
+/// Adapters on disk, addressed by the digest of their files, and named by ids and aliases.
 ///
-/// Reading takes no lock. Writers, of this process or of others, wait for each other.
+/// Reading takes no lock. Writers, in this process or others, wait for each other.
 #[derive(Debug)]
 pub struct Registry {
     layout: Layout,
     limits: Limits,
     current: RwLock<Arc<State>>,
-    /// What was last read from disk. Whoever holds it may set `current`, so that this never goes back in time.
+    /// The contents last read from disk. Only the holder of this lock sets `current`, so that it never goes back in
+    /// time.
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
     document: Option<Vec<u8>>,
-    /// The states that somebody in this process may still hold.
+    /// The states that may still be in use in this process.
     states: Vec<Weak<State>>,
 }
 
 impl Registry {
-    /// The registry in a folder, with the usual limits. A folder that is not there yet is an empty registry.
+    /// Opens the registry in a folder, with the default limits. A missing folder is an empty registry.
     ///
     /// # Errors
-    /// Where the registry's file cannot be read or understood.
+    /// The registry's file cannot be read or parsed.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, RegistryError> {
         Self::open_with(folder, Limits::default())
     }
 
-    /// The registry in a folder.
+    /// Opens the registry in a folder.
     ///
     /// # Errors
-    /// Where the registry's file cannot be read or understood.
+    /// The registry's file cannot be read or parsed.
     pub fn open_with(folder: impl Into<PathBuf>, limits: Limits) -> Result<Self, RegistryError> {
         let layout = Layout { folder: folder.into() };
         let registry = Self { layout, limits, current: RwLock::default(), seen: Mutex::default() };
@@ -73,8 +74,7 @@ impl Registry {
         &self.layout.folder
     }
 
-    /// What the registry holds, as last read. Whoever keeps it keeps the files of its adapters from being collected by
-    /// this `Registry`.
+    /// The current state, as last read. While it is in use, this `Registry` does not collect the files of its adapters.
     pub fn state(&self) -> Arc<State> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -84,13 +84,13 @@ impl Registry {
         self.layout.adapter(entry.content)
     }
 
-    /// Reads the registry again if it was changed since, here or by another process, and says whether it was.
+    /// Reloads the registry if this or another process has changed it, and returns whether it did.
     ///
-    /// The file is small and is compared whole: time, length and inode can be equal for two states that were written
+    /// The file is small and compared as a whole: time, length and inode can be equal for two states that were written
     /// within one tick of the file system's clock.
     ///
     /// # Errors
-    /// Where the file cannot be read or understood, or is gone; the state then stays.
+    /// The file cannot be read or parsed, or has disappeared; the current state then stays.
     pub fn reload_if_changed(&self) -> Result<bool, RegistryError> {
         let mut seen = self.seen();
         let path = self.layout.document();
@@ -107,18 +107,18 @@ impl Registry {
         Ok(true)
     }
 
-    /// Copies an adapter's files into the registry under an id. Files that are damaged there are put right by this.
+    /// Copies an adapter's files into the registry under an id. Repairs damaged files of the same content.
     ///
     /// # Errors
-    /// Where the id is an alias, a file is a pickle or has no plain name, a limit is passed, or the disk refuses.
+    /// The id is an alias, a file is a pickle or has an invalid name, a limit is exceeded, or writing fails.
     pub fn add(&self, id: &AdapterId, files: &[NewFile], provenance: Provenance) -> Result<Outcome, RegistryError> {
         self.add_with(id, files, provenance, Existing::Replace)
     }
 
-    /// As [`Registry::add`], where an id that has other files may be left as it is.
+    /// As [`Registry::add`], with a choice what to do if the id has other files.
     ///
     /// # Errors
-    /// As [`Registry::add`], and [`RegistryError::Exists`] for such an id.
+    /// As [`Registry::add`], and [`RegistryError::Exists`] if such an adapter is to be kept.
     pub fn add_with(
         &self,
         id: &AdapterId,
@@ -137,36 +137,37 @@ impl Registry {
         })
     }
 
-    /// Points an alias to an adapter and returns the id that it pointed to.
+    /// Points an alias to an adapter, and returns the id of its previous adapter.
     ///
     /// # Errors
-    /// Where the alias's name is an adapter's id, or the target is none.
+    /// The alias's name is an adapter id, or the target does not exist.
     pub fn set_alias(&self, name: &AdapterId, target: &AdapterId) -> Result<Option<AdapterId>, RegistryError> {
         check_is_no_word(name)?;
         self.change(|state| state.point(name, target, self.limits.n_names_max))
     }
 
-    /// Removes an alias and returns the id that it pointed to.
+    /// Removes an alias, and returns the id of its adapter.
     ///
     /// # Errors
-    /// [`RegistryError::Unknown`] where there is no such alias.
+    /// [`RegistryError::Unknown`] if the alias does not exist.
     pub fn remove_alias(&self, name: &AdapterId) -> Result<AdapterId, RegistryError> {
         self.change(|state| state.unpoint(name))
     }
 
-    /// Removes an adapter; where forced, also one that is in use, and the aliases that point to it.
-    /// Its files are collected by a later write.
+    /// Removes an adapter. With `force`, also removes one that is in use, with the aliases that point to it. Its files
+    /// are collected by a later write.
     ///
     /// # Errors
-    /// [`RegistryError::InUse`] where an alias points to it, or `in_use_by` names something, such as an experiment.
+    /// [`RegistryError::InUse`] if an alias points to it, or `in_use_by` is not empty, for example because of an
+    /// experiment.
     pub fn remove(&self, id: &AdapterId, in_use_by: &[String], force: bool) -> Result<Entry, RegistryError> {
         self.change(|state| state.take(id, in_use_by, force))
     }
 
-    /// Reads every byte and names each file or folder that is not as it was added.
+    /// Reads all files, and returns those that are missing, damaged or unexpected.
     ///
     /// # Errors
-    /// Where the registry's file cannot be understood or a folder cannot be listed.
+    /// The registry's file cannot be parsed, or a folder cannot be listed.
     pub fn verify(&self) -> Result<Vec<Finding>, RegistryError> {
         let path = self.layout.document();
         loop {
@@ -183,14 +184,14 @@ impl Registry {
             if !document::is_as_written(&bytes, &state) {
                 findings.insert(0, Finding { path: path.clone(), what: Fault::Changed, ids: Vec::new() });
             }
-            // What a writer did meanwhile is not a fault.
+            // Changes by a writer meanwhile are not faults.
             if findings.is_empty() || disk::read(&path)?.as_ref() == Some(&bytes) {
                 return Ok(findings);
             }
         }
     }
 
-    /// Makes a change under the lock, on what is on disk then, and writes it if it is one.
+    /// Applies a change to the state on disk under the lock, and writes the result if it differs.
     fn change<R>(&self, make: impl FnOnce(&mut State) -> Result<R, RegistryError>) -> Result<R, RegistryError> {
         disk::make_folder(&self.layout.adapters())?;
         let _lock = disk::lock(&self.layout.folder, LOCK)?;
@@ -207,7 +208,7 @@ impl Registry {
         Ok(made)
     }
 
-    /// Gives a staged folder the name of its content. A sound folder of that name stays.
+    /// Renames a staged folder to its content digest. An existing valid folder of that name stays.
     fn settle(&self, staging: &Path, content: Digest, files: &[StoredFile]) -> Result<(), RegistryError> {
         let (target, adapters) = (self.layout.adapter(content), self.layout.adapters());
         if target.exists() {
@@ -223,8 +224,8 @@ impl Registry {
         disk::sync_folder(&adapters)
     }
 
-    /// Removes the folders that the state on disk does not name, nor any that this process may hold.
-    /// What cannot be removed is left for the next time: it harms nobody.
+    /// Removes the folders that neither the state on disk nor a state in use in this process refers to. Failures are
+    /// harmless, and retried later.
     fn collect(&self, on_disk: &State) {
         let mut used = on_disk.contents();
         used.extend(self.seen().states.iter().filter_map(Weak::upgrade).flat_map(|state| state.contents()));
@@ -233,7 +234,7 @@ impl Registry {
             if is_unused || is_leftover(&name) {
                 let path = self.layout.adapters().join(&name);
                 if let Err(error) = disk::remove_folder(&path) {
-                    tracing::warn!(path = %path.display(), %error, "an unused adapter folder could not be removed");
+                    tracing::warn!(path = %path.display(), %error, "could not remove an unused adapter folder");
                 }
             }
         }
@@ -253,7 +254,7 @@ fn check_files(id: &AdapterId, files: &[NewFile], limits: &Limits) -> Result<(),
     }
     for (n, NewFile { name, contents }) in files.iter().enumerate() {
         let (id, name) = (id.clone(), name.clone());
-        // An id's rules are those of a plain file name, and hold on every system.
+        // The rules for ids are also valid for file names on every system.
         if name.parse::<AdapterId>().is_err() {
             return Err(RegistryError::FileName { id, name });
         }

@@ -1,7 +1,7 @@
-//! Which adapters are in memory: loaded on demand, held up to a limit, the least recently used let go of first.
+//! Adapters in memory: loaded on demand, kept up to a limit, and evicted in LRU order.
 //!
-//! Loads run on threads of their own, at most [`LOADERS_MAX`] at once and one for each key. Whoever asks waits for the load, and no
-//! longer than its deadline; the load goes on without it, and what it gives is kept for the next one that asks.
+//! Loads run on their own threads, at most [`LOADERS_MAX`] at once and one per key. A caller waits for the load until
+//! its deadline; the load then continues without it, and the next caller finds its result.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::{self, Display};
@@ -15,20 +15,20 @@ use lorank_core::{BoxError, Deadline};
 
 use crate::RegistryError;
 
-/// How many loads run at once. Each reads its files and lays weights out on one core.
+/// The maximum number of concurrent loads. Each reads files and lays out weights on one core.
 const LOADERS_MAX: usize = 2;
 
-/// How many loads may wait for a thread.
+/// The maximum number of loads waiting for a thread.
 const WAITING_LOADS_MAX: usize = 256;
 
 type SharedError = Arc<dyn std::error::Error + Send + Sync>;
 
-/// A load, until a thread runs it.
+/// A load that waits for a thread.
 type LoadFn<T> = Box<dyn FnOnce() -> Result<(T, u64), BoxError> + Send>;
 
-/// Loaded values by key, up to a limit of bytes. One that is in use is never let go of, so the limit can be passed while
-/// requests hold more than it; it holds again as soon as they end. A value whose load ended when nobody waited any more counts as in
-/// use until somebody asks for it, or another such value takes its place.
+/// Loaded values by key, up to a limit in bytes. A value in use is never evicted, so the total may exceed the limit
+/// while requests use more; it returns below the limit as soon as they end. A value whose load ended when no caller was
+/// waiting any more counts as in use until it is requested, or another such value replaces it.
 pub struct Residency<K: Ord + Clone, T> {
     shared: Arc<Shared<K, T>>,
 }
@@ -36,24 +36,24 @@ pub struct Residency<K: Ord + Clone, T> {
 struct Shared<K, T> {
     bytes_max: u64,
     held: Mutex<Held<K, T>>,
-    /// Told whenever a load ends.
+    /// Signaled whenever a load ends.
     loaded: Condvar,
 }
 
 struct Held<K, T> {
     slots: BTreeMap<K, Slot<T>>,
-    /// Loads that wait for a thread.
+    /// The loads that wait for a thread.
     queue: VecDeque<(K, LoadFn<T>)>,
     n_loaders: usize,
-    /// The last value whose load ended when nobody waited for it, until somebody asks for it.
+    /// The last value whose load ended without a waiting caller, until it is requested.
     unclaimed: Option<K>,
-    /// Counts uses, to say which was last.
+    /// A counter of uses, for the LRU order.
     n_uses: u64,
     stats: ResidencyStats,
 }
 
 enum Slot<T> {
-    /// The load waits for a thread or runs on one, and so many callers wait for it.
+    /// The load is queued or running, with this number of waiting callers.
     Loading {
         load: Arc<Load<T>>,
         n_waiting: usize,
@@ -61,7 +61,7 @@ enum Slot<T> {
     Ready(Ready<T>),
 }
 
-/// What became of one load, for those that wait for it. With a value all of them are counted as its users.
+/// The result of one load, for its waiting callers. If it succeeds, all of them count as users.
 struct Load<T> {
     outcome: OnceLock<Result<Arc<T>, SharedError>>,
 }
@@ -73,27 +73,27 @@ struct Ready<T> {
     last_use: u64,
 }
 
-/// What a [`Residency`] has done and holds.
+/// The contents and counters of a [`Residency`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResidencyStats {
-    /// How many values are held.
+    /// The number of values in memory.
     pub n_held: usize,
-    /// The bytes of the values that are held.
+    /// The memory of these values, in bytes.
     pub bytes: u64,
-    /// How many loads succeeded.
+    /// The number of successful loads.
     pub n_loads: u64,
-    /// How many loads failed.
+    /// The number of failed loads.
     pub n_failed_loads: u64,
-    /// How many values were let go of.
+    /// The number of evictions.
     pub n_evictions: u64,
-    /// How long all successful loads took.
+    /// The total time of successful loads.
     pub load_time: Duration,
-    /// How long the last successful load took.
+    /// The time of the last successful load.
     pub last_load_time: Duration,
 }
 
-/// A loaded value in use. It stays in memory until the last of these is dropped, and longer where there is room.
+/// A loaded value in use. It stays in memory until the last handle is dropped, and longer if there is room.
 pub struct Resident<K: Ord + Clone, T> {
     shared: Arc<Shared<K, T>>,
     key: K,
@@ -101,7 +101,7 @@ pub struct Resident<K: Ord + Clone, T> {
 }
 
 impl<K: Ord + Clone + Display + Send + 'static, T: Send + Sync + 'static> Residency<K, T> {
-    /// Nothing held yet, and at most so many bytes held when nothing is in use.
+    /// An empty residency that keeps at most `bytes_max` bytes of unused values.
     pub fn new(bytes_max: u64) -> Self {
         let held = Held {
             slots: BTreeMap::new(),
@@ -114,13 +114,13 @@ impl<K: Ord + Clone + Display + Send + 'static, T: Send + Sync + 'static> Reside
         Self { shared: Arc::new(Shared { bytes_max, held: Mutex::new(held), loaded: Condvar::new() }) }
     }
 
-    /// The value of a key: the one that is held, or else the one that `load` returns with its bytes in memory; `None` where
-    /// the deadline passed before that. The load goes on then, and a later call finds the value.
+    /// The value of a key, from memory or from `load`, which returns it with its size in bytes; `None` if the deadline
+    /// passes first. The load then continues, and a later call finds the value.
     ///
-    /// Of several callers at once one has the value loaded and all wait for it.
+    /// Concurrent callers share one load.
     ///
     /// # Errors
-    /// [`RegistryError::Load`] where the load failed, for all that waited for it. The next call tries again.
+    /// [`RegistryError::Load`] if the load failed, for all callers that waited for it. The next call retries.
     pub fn get_or_load<E: Into<BoxError>>(
         &self,
         key: &K,
@@ -140,7 +140,7 @@ impl<K: Ord + Clone + Display + Send + 'static, T: Send + Sync + 'static> Reside
                 if held.queue.len() >= WAITING_LOADS_MAX {
                     return Err(failure(
                         key,
-                        &SharedError::from(BoxError::from("too many adapters wait to be loaded")),
+                        &SharedError::from(BoxError::from("too many adapters are waiting to be loaded")),
                     ));
                 }
                 let new = Arc::new(Load { outcome: OnceLock::new() });
@@ -153,7 +153,7 @@ impl<K: Ord + Clone + Display + Send + 'static, T: Send + Sync + 'static> Reside
         self.wait(key, &load, deadline, held)
     }
 
-    /// Waits for a load in which this caller is counted.
+    /// Waits for a load for which this caller is already counted.
     fn wait(
         &self,
         key: &K,
@@ -186,12 +186,12 @@ impl<K: Ord + Clone + Display + Send + 'static, T: Send + Sync + 'static> Reside
         Resident { shared: self.shared.clone(), key: key.clone(), value }
     }
 
-    /// Whether the value of a key is held now.
+    /// Whether the value of a key is in memory.
     pub fn is_held(&self, key: &K) -> bool {
         matches!(self.shared.lock().slots.get(key), Some(Slot::Ready(_)))
     }
 
-    /// What it has done and holds.
+    /// The contents and counters.
     pub fn stats(&self) -> ResidencyStats {
         let held = self.shared.lock();
         let n_held = held.slots.values().filter(|slot| matches!(slot, Slot::Ready(_))).count();
@@ -200,7 +200,7 @@ impl<K: Ord + Clone + Display + Send + 'static, T: Send + Sync + 'static> Reside
 }
 
 impl<K: Ord + Clone + Send + 'static, T: Send + Sync + 'static> Shared<K, T> {
-    /// Starts a thread for the loads that wait, unless there are enough already.
+    /// Starts a thread for waiting loads, unless enough are running.
     fn start_loader(self: &Arc<Self>, held: &mut Held<K, T>) {
         if held.n_loaders >= LOADERS_MAX {
             return;
@@ -209,7 +209,7 @@ impl<K: Ord + Clone + Send + 'static, T: Send + Sync + 'static> Shared<K, T> {
         let thread = thread::Builder::new().name("lorank-load".to_owned()).spawn(move || shared.run_loads());
         match thread {
             Ok(_) => held.n_loaders += 1,
-            // One that runs will come to it.
+            // A running thread will process it.
             Err(_) if held.n_loaders > 0 => {}
             Err(error) => {
                 let source = SharedError::from(BoxError::from(error));
@@ -220,7 +220,7 @@ impl<K: Ord + Clone + Send + 'static, T: Send + Sync + 'static> Shared<K, T> {
         }
     }
 
-    /// Runs loads until none waits any more.
+    /// Runs loads until none is waiting.
     fn run_loads(&self) {
         loop {
             let mut held = self.lock();
@@ -230,7 +230,7 @@ impl<K: Ord + Clone + Send + 'static, T: Send + Sync + 'static> Shared<K, T> {
             };
             drop(held);
             let started = Instant::now();
-            // A load that panics has failed; whatever it was making is dropped.
+            // A panic is a failed load; its partial result is dropped.
             let outcome = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| Err("the load panicked".into()));
             let took = started.elapsed();
             let mut held = self.lock();
@@ -260,7 +260,7 @@ impl<K: Ord + Clone, T> Held<K, T> {
         self.n_uses
     }
 
-    /// Counts a user more of a key's value.
+    /// Adds a user to a key's value.
     fn hand_out(&mut self, key: &K) -> Option<Arc<T>> {
         let last_use = self.next_use();
         let Some(Slot::Ready(ready)) = self.slots.get_mut(key) else { return None };
@@ -270,7 +270,7 @@ impl<K: Ord + Clone, T> Held<K, T> {
         Some(ready.value.clone())
     }
 
-    /// A load has ended: all that wait for it are users now. Returns what has to go for it, to be dropped outside the lock.
+    /// Completes a load: all waiting callers become users. Returns the evicted values, to be dropped outside the lock.
     fn take_in(&mut self, key: &K, value: T, bytes: u64, took: Duration, bytes_max: u64) -> Vec<Arc<T>> {
         self.stats.n_loads += 1;
         self.stats.load_time += took;
@@ -286,16 +286,16 @@ impl<K: Ord + Clone, T> Held<K, T> {
         self.trim(bytes_max)
     }
 
-    /// A load has failed: all that wait for it are told, and the next call tries again.
+    /// Fails a load: all waiting callers get the error, and the next call retries.
     fn fail(&mut self, key: &K, source: &SharedError) {
         self.stats.n_failed_loads += 1;
         self.end(key, Err(source.clone()));
     }
 
-    /// Tells those that wait for a load what became of it; how many they are.
+    /// Delivers the result of a load to its waiting callers, and returns their number.
     fn end(&mut self, key: &K, outcome: Result<Arc<T>, SharedError>) -> usize {
         let Some(Slot::Loading { load, n_waiting }) = self.slots.remove(key) else { return 0 };
-        // A load ends once, so nothing is there yet.
+        // A load ends once, so the result is not set yet.
         let _ = load.outcome.set(outcome);
         n_waiting
     }
@@ -308,7 +308,7 @@ impl<K: Ord + Clone, T> Held<K, T> {
         }
     }
 
-    /// Takes out values that nobody uses until the limit holds, and returns them to be dropped outside the lock.
+    /// Evicts unused values until the limit is met, and returns them, to be dropped outside the lock.
     fn trim(&mut self, bytes_max: u64) -> Vec<Arc<T>> {
         let mut let_go = Vec::new();
         while self.stats.bytes > bytes_max {

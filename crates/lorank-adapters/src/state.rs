@@ -1,4 +1,4 @@
-//! What a registry holds at one moment, and the changes that lead from one such state to the next. No files here.
+//! The contents of a registry at one moment, and changes to them. No files here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,14 @@ use lorank_core::{AdapterId, Digest};
 use crate::RegistryError;
 use crate::entry::Entry;
 
-/// The name of the alias that unqualified requests follow.
+/// The name of the default alias.
 pub const DEFAULT_ALIAS: &str = "default";
 
-/// What requests and experiments write for the bare base model and for the first stage alone.
+/// The reserved names for the bare base model and the first stage.
 const WORDS: [&str; 2] = ["none", "first-stage"];
 
-/// What a registry holds at one moment. It never changes: a request that keeps it sees one version from start to end.
+/// The contents of a registry at one moment. It is immutable: a request that keeps it sees one version from start to
+/// end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     pub(crate) generation: u64,
@@ -21,16 +22,16 @@ pub struct State {
     pub(crate) aliases: BTreeMap<AdapterId, AdapterId>,
 }
 
-/// What to do with an adapter whose id is taken by other files or by the same ones from elsewhere.
+/// What to do if an adapter's id exists with other files or another source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// Put the new one in its place.
+    /// Replace the existing adapter.
     Replace,
-    /// Keep it, and refuse the new one.
+    /// Keep the existing adapter, and reject the new one.
     Refuse,
 }
 
-/// That a name is no word for something else than an adapter.
+/// Checks that a name is not reserved.
 pub(crate) fn check_is_no_word(name: &AdapterId) -> Result<(), RegistryError> {
     match WORDS.contains(&name.as_str()) {
         true => Err(RegistryError::Word { name: name.clone() }),
@@ -38,68 +39,68 @@ pub(crate) fn check_is_no_word(name: &AdapterId) -> Result<(), RegistryError> {
     }
 }
 
-/// What adding an adapter did.
+/// The result of adding an adapter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The id is new.
     Added,
-    /// The id had other files or another provenance.
+    /// The id had other files or another provenance, which were replaced.
     Replaced {
-        /// What the id stood for.
+        /// The previous entry.
         old: Box<Entry>,
     },
-    /// The id has these files and this provenance already.
+    /// The id already had these files and this provenance.
     Unchanged,
 }
 
 impl State {
-    /// How many changes have led to this state.
+    /// The number of changes that led to this state.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The adapters, by id.
+    /// The adapters, ordered by id.
     pub fn adapters(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.adapters.values()
     }
 
-    /// The aliases and the ids that they point to, by name.
+    /// The aliases with their adapter ids, ordered by name.
     pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&AdapterId, &AdapterId)> {
         self.aliases.iter()
     }
 
-    /// The aliases that point to an adapter.
+    /// The aliases of an adapter.
     pub fn aliases_of(&self, id: &AdapterId) -> impl Iterator<Item = &AdapterId> {
         self.aliases.iter().filter(move |(_, target)| *target == id).map(|(name, _)| name)
     }
 
-    /// The adapter of this id, or the one that the alias of this name points to.
+    /// The adapter with an id, or with an alias.
     ///
     /// # Errors
-    /// [`RegistryError::Unknown`] where nothing has the name.
+    /// [`RegistryError::Unknown`] if there is no such id or alias.
     pub fn resolve(&self, name: &AdapterId) -> Result<&Entry, RegistryError> {
         let id = self.aliases.get(name).unwrap_or(name);
         self.adapters.get(id).ok_or_else(|| self.unknown(name))
     }
 
-    /// The adapter of requests that name none: the one that `default` points to, if that is set.
+    /// The adapter for requests that name none: that of the alias `default`, if it exists.
     pub fn default_adapter(&self) -> Option<&Entry> {
         let (_, target) = self.aliases.iter().find(|(name, _)| name.as_str() == DEFAULT_ALIAS)?;
         self.adapters.get(target)
     }
 
-    /// The folders that the adapters stand in.
+    /// The content digests of the adapters.
     pub(crate) fn contents(&self) -> BTreeSet<Digest> {
         self.adapters.values().map(|entry| entry.content).collect()
     }
 
-    /// That an id can be given to an adapter.
+    /// Checks that a name can be an adapter id.
     pub(crate) fn check_id(&self, id: &AdapterId) -> Result<(), RegistryError> {
         if id.as_str() == DEFAULT_ALIAS {
             return Err(RegistryError::Reserved { name: id.clone() });
         }
         check_is_no_word(id)?;
-        self.check_is_no_alias(id, "an adapter needs an id of its own; remove the alias first or choose another id")
+        self.check_is_no_alias(id, "an adapter needs its own id; remove the alias first, or choose another id")
     }
 
     pub(crate) fn insert(
@@ -130,7 +131,7 @@ impl State {
         if self.adapters.contains_key(name) {
             return Err(RegistryError::IsAdapter { name: name.clone() });
         }
-        self.check_is_no_alias(target, "an alias points to an adapter; give that one's id")?;
+        self.check_is_no_alias(target, "an alias must point to an adapter id")?;
         if !self.adapters.contains_key(target) {
             return Err(self.unknown(target));
         }
@@ -144,9 +145,9 @@ impl State {
         self.aliases.remove(name).ok_or_else(|| self.unknown(name))
     }
 
-    /// Takes an adapter out, and with it, where forced, the aliases that would point to nothing.
+    /// Removes an adapter. With `force`, also removes the aliases that point to it.
     pub(crate) fn take(&mut self, id: &AdapterId, in_use_by: &[String], force: bool) -> Result<Entry, RegistryError> {
-        self.check_is_no_alias(id, "only adapters are removed this way; give that one's id, or remove the alias")?;
+        self.check_is_no_alias(id, "only adapters are removed this way; use the adapter id, or remove the alias")?;
         let users: Vec<String> =
             self.aliases_of(id).map(|name| format!("alias `{name}`")).chain(in_use_by.iter().cloned()).collect();
         if !self.adapters.contains_key(id) {
@@ -171,15 +172,15 @@ impl State {
     }
 
     fn unknown(&self, name: &AdapterId) -> RegistryError {
-        // More than a screenful of names helps nobody.
+        // The maximum number of names in a message.
         const N_SHOWN: usize = 20;
         let names = self.adapters.keys().chain(self.aliases.keys());
         let shown: Vec<String> = names.take(N_SHOWN).map(|name| format!("`{name}`")).collect();
         let n_more = self.adapters.len() + self.aliases.len() - shown.len();
         let known = match (shown.is_empty(), n_more) {
-            (true, _) => "it is empty".into(),
-            (_, 0) => format!("it has {}", shown.join(", ")),
-            _ => format!("it has {} and {n_more} more", shown.join(", ")),
+            (true, _) => "the registry is empty".into(),
+            (_, 0) => format!("known names: {}", shown.join(", ")),
+            _ => format!("known names: {} and {n_more} more", shown.join(", ")),
         };
         RegistryError::Unknown { name: name.clone(), known }
     }

@@ -1,4 +1,4 @@
-//! Whether the registry on disk is byte for byte what was added to it.
+//! Verification of the files on disk.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,29 +14,29 @@ use crate::entry::StoredFile;
 use crate::layout::{ADAPTERS, DOCUMENT, LOCK, Layout, is_leftover};
 use crate::state::State;
 
-/// Something on disk that is not as it was added.
+/// A difference between the files on disk and those that were added.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Where.
+    /// The file or folder.
     pub path: PathBuf,
-    /// What is wrong there.
+    /// The difference.
     pub what: Fault,
-    /// The adapters that it harms.
+    /// The affected adapters.
     pub ids: Vec<AdapterId>,
 }
 
-/// What can be wrong with a file or folder.
+/// A kind of difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Its bytes are others.
+    /// The contents differ.
     Changed,
-    /// It is not there.
+    /// The file or folder is missing.
     Missing,
-    /// It does not belong there.
+    /// The file or folder is unexpected.
     Extra,
-    /// The disk does not give it back.
+    /// Reading fails.
     Unreadable,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Finding {
         let what = match self.what {
             Fault::Changed => "was changed",
             Fault::Missing => "is missing",
-            Fault::Extra => "does not belong there; remove it",
+            Fault::Extra => "is unexpected; remove it",
             Fault::Unreadable => "cannot be read",
         };
         write!(f, "`{}` {what}", self.path.display())?;
@@ -58,7 +58,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Compares the folders with the state. One that no adapter uses any more waits for the next write, and is no fault.
+/// Compares the folders with the state. Unused folders wait for collection and are not faults.
 pub(crate) fn check(layout: &Layout, state: &State) -> Result<Vec<Finding>, RegistryError> {
     let mut findings = Vec::new();
     let used = state.contents();
@@ -85,7 +85,7 @@ pub(crate) fn check(layout: &Layout, state: &State) -> Result<Vec<Finding>, Regi
     Ok(findings)
 }
 
-/// Compares one adapter's folder with what was added.
+/// Compares an adapter's folder with its entry.
 pub(crate) fn check_folder(
     folder: &Path,
     files: &[StoredFile],
@@ -115,7 +115,7 @@ fn fault(path: &Path, file: &StoredFile) -> Option<Fault> {
     }
 }
 
-/// The names in a folder; none where there is no such folder.
+/// The names in a folder; empty if it does not exist.
 pub(crate) fn names(folder: &Path) -> Result<BTreeSet<String>, RegistryError> {
     let listed = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),

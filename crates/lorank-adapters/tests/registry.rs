@@ -112,11 +112,14 @@ fn ids_and_aliases_share_their_names() {
     let unalias = |name: &'static str| move |r: &Registry| r.remove_alias(&id(name)).map(drop);
     check(add("qa"), Ok(()));
     check(add("canary"), refused(Conflict, "`canary` is an alias of `news`"));
-    check(add("default"), refused(Conflict, "no adapter can be called `default`"));
+    check(add("default"), refused(Conflict, "the adapter id `default` is reserved"));
     check(alias("default", "news"), Ok(()));
-    check(alias("qa", "news"), refused(Conflict, "`qa` is the id of an adapter"));
-    check(alias("other", "canary"), refused(Conflict, "an alias points to an adapter"));
-    check(alias("other", "nothing"), refused(NotFound, "no alias `nothing`; it has `news`, `qa`, `canary`, `default`"));
+    check(alias("qa", "news"), refused(Conflict, "`qa` is an adapter id"));
+    check(alias("other", "canary"), refused(Conflict, "an alias must point to an adapter id"));
+    check(
+        alias("other", "nothing"),
+        refused(NotFound, "no alias `nothing`; known names: `news`, `qa`, `canary`, `default`"),
+    );
     check(unalias("canary"), Ok(()));
     check(unalias("qa"), refused(NotFound, "no alias `qa`"));
     // A fifth name fits, and so do new targets of old ones; the registry is full then.
@@ -127,7 +130,7 @@ fn ids_and_aliases_share_their_names() {
     for full in [add("news")(&small), alias("default", "qa")(&small)] {
         assert_eq!(
             full.unwrap_err().to_string(),
-            "the registry has 1 adapters and aliases, its limit; remove one first"
+            "the registry has reached its limit of 1 adapters and aliases; remove one first"
         );
     }
 }
@@ -165,7 +168,7 @@ fn only_plain_files_within_the_limits_are_taken() {
     check(add(files("123456789")), refused(Invalid, "more than 10 bytes"));
     check(add([files("1"), files("2")].concat()), refused(Invalid, "more than 2 files"));
     check(add(vec![]), refused(Invalid, "no files"));
-    check(add(vec![NewFile::bytes("a", b"1"), NewFile::bytes("A", b"2")]), refused(Invalid, "two files called `A`"));
+    check(add(vec![NewFile::bytes("a", b"1"), NewFile::bytes("A", b"2")]), refused(Invalid, "two files named `A`"));
     check(add(vec![NewFile::copy("a", "/nowhere/a")]), refused(Internal, "could not read `/nowhere/a`"));
     check(add(vec![NewFile::copy("a", std::env::temp_dir())]), refused(Invalid, "is not a file"));
     check(add(vec![NewFile::copy("a", "/nowhere/a.bin")]), refused(Invalid, "is a pickle"));
@@ -248,11 +251,11 @@ fn a_registry_that_is_damaged_or_of_another_version_is_refused() {
         assert!(registry.reload_if_changed().is_err());
         assert!(registry.state().resolve(&id("qa")).is_ok(), "what was read before stays");
     };
-    check("\"schema\": 1", "\"schema\": 2", "has schema 2, and this lorank knows schema 1");
+    check("\"schema\": 1", "\"schema\": 2", "has schema version 2, but this version of lorank supports 1");
     check("\"default\": \"qa\"", "\"default\": \"other\"", "alias `default` is wrong");
     check("\"bytes\": 3", "\"bytes\": 4", "do not have its digest");
-    check("\"adapters\"", "\"adapter\"", "could not be understood");
-    check("{", "", "could not be understood");
+    check("\"adapters\"", "\"adapter\"", "could not parse");
+    check("{", "", "could not parse");
 }
 
 #[test]

@@ -1,21 +1,22 @@
-//! The hash that names a score.
+//! The key of a cached score.
 
 use std::fmt;
 
 use lorank_core::{Digest, ModelVersion};
 
-/// What the hashes are for, as BLAKE3's key derivation wants it. A change of the layout below needs other texts here.
+/// The contexts for BLAKE3's key derivation. A change of the layout below needs new contexts.
 const CONTEXT: &str = "lorank score cache 2025-11-23 query, document, model v2";
 const ADAPTER_CONTEXT: &str = "lorank score cache 2025-11-25 adapter v1";
 
-/// The 256-bit name of one score: equal for two pairs exactly where nothing that a score depends on differs.
+/// The 256-bit key of a score. Two pairs have equal keys if and only if they agree in everything that a score depends
+/// on.
 ///
-/// Its first eight bytes are a hash of the adapter's digest alone, so that a cache can tell how many scores of an adapter it
-/// holds. The other 24 are a hash of everything, the adapter included.
+/// The first eight bytes are a hash of the adapter's digest alone, so that the cache can count the scores of an
+/// adapter. The other 24 are a hash of everything, including the adapter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScoreKey([u8; 32]);
 
-/// The part of a [`ScoreKey`] that names the adapter.
+/// The part of a [`ScoreKey`] that identifies the adapter.
 pub(crate) type AdapterTag = [u8; 8];
 
 impl ScoreKey {
@@ -35,7 +36,7 @@ impl fmt::Debug for ScoreKey {
     }
 }
 
-/// Makes the keys of one query under one model: what they have in common is hashed once.
+/// Computes the keys of one query under one model: hashes their common part once.
 #[derive(Debug, Clone)]
 pub struct KeyMaker {
     tag: AdapterTag,
@@ -43,7 +44,7 @@ pub struct KeyMaker {
 }
 
 impl KeyMaker {
-    /// Hashes what all the query's pairs share. Names made for people (the base model's, the adapter's) are left out.
+    /// Hashes the common part of the query's pairs. Display names (of the base model and adapter) are excluded.
     pub fn new(query_text: &str, model: &ModelVersion) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         write_model(&mut hasher, model);
@@ -51,7 +52,7 @@ impl KeyMaker {
         Self { tag: adapter_tag(model.adapter.as_ref().map(|adapter| &adapter.digest)), hasher }
     }
 
-    /// The key of the query with one document. No title and an empty title are two different documents.
+    /// The key of the query with one document. A missing title and an empty title differ.
     pub fn key(&self, title: Option<&str>, text: &str) -> ScoreKey {
         let mut hasher = self.hasher.clone();
         write_option(&mut hasher, title.map(str::as_bytes));
@@ -77,13 +78,13 @@ fn write_model(hasher: &mut blake3::Hasher, model: &ModelVersion) {
     write(hasher, &[u8::from(*merged)]);
 }
 
-/// Adds one part. Its length goes first, so that no two lists of parts give the same bytes.
+/// Adds one part, prefixed by its length, so that different lists of parts give different bytes.
 fn write(hasher: &mut blake3::Hasher, part: &[u8]) {
     hasher.update(&(part.len() as u64).to_le_bytes());
     hasher.update(part);
 }
 
-/// Adds a part that may be absent.
+/// Adds an optional part.
 fn write_option(hasher: &mut blake3::Hasher, part: Option<&[u8]>) {
     hasher.update(&[part.is_some().into()]);
     if let Some(part) = part {

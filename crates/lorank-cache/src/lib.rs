@@ -1,10 +1,11 @@
-//! The score cache: a pair that a model has scored once costs no model work again.
+//! The score cache: a pair that was scored once needs no model work again.
 //!
-//! A score depends on the query's text, the document's title and text, the base model, the adapter, the prompt and the
-//! precision, and on nothing else. A [`ScoreKey`] is the hash of exactly these, so a [`ScoreCache`] needs no
-//! invalidation: a changed document, adapter or template has another key, and the old entry ages out.
+//! A score depends only on the query's text, the document's title and text, the base model, the adapter, the prompt and
+//! the precision. A [`ScoreKey`] is a hash of these, so a [`ScoreCache`] needs no invalidation: a changed document,
+//! adapter or template has another key, and the old entry is eventually evicted.
 //!
-//! It is *not* a cache of answers: filters, depth and page change which pairs are asked for, never a pair's score.
+//! The crate is *not* a cache of answers: filters, depth and page decide which pairs are scored, but never affect a
+//! score.
 //!
 //! ```
 //! use lorank_cache::{CacheConfig, KeyMaker, ScoreCache};

@@ -1,4 +1,4 @@
-//! The least recently used scores, in memory.
+//! An in-memory LRU cache of scores.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -10,55 +10,55 @@ use lru::LruCache;
 use crate::ScoreKey;
 use crate::key::{AdapterTag, adapter_tag};
 
-/// The memory that one cached score is taken to need.
+/// The estimated memory of one cached score, in bytes.
 ///
 /// A list node holds the key, the score and two links (56 bytes); the hash table holds two pointers and a control byte
-/// for each of its slots, of which between 7/16 and 7/8 are full (20 to 39 bytes); the allocator adds a header of 8 to
-/// 16 bytes. All entries are alike, so the estimate does not depend on the texts that were scored.
+/// per slot, and is between 7/16 and 7/8 full (20 to 39 bytes); the allocator adds a header of 8 to 16 bytes. All
+/// entries have the same size, so the estimate does not depend on the texts.
 pub const BYTES_PER_ENTRY: usize = 104;
 
-/// The limits of a [`ScoreCache`]. The smaller one counts; zero in either turns the cache off.
+/// The limits of a [`ScoreCache`]. Whichever is reached first applies; zero in either disables the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheConfig {
-    /// The most scores that are kept.
+    /// The maximum number of scores.
     pub entries_max: usize,
-    /// The most memory that they take, at [`BYTES_PER_ENTRY`] each.
+    /// The maximum memory in bytes, at [`BYTES_PER_ENTRY`] per score.
     pub bytes_max: usize,
 }
 
 impl Default for CacheConfig {
-    /// A million scores in 128 MiB: the repeats of ten thousand queries at depth 100.
+    /// A million scores in 128 MiB: ten thousand queries at depth 100.
     fn default() -> Self {
         Self { entries_max: 1_000_000, bytes_max: 128 << 20 }
     }
 }
 
 impl CacheConfig {
-    /// Limits under which nothing is kept.
+    /// The limits of a disabled cache.
     pub const OFF: Self = Self { entries_max: 0, bytes_max: 0 };
 
-    /// The most scores that both limits allow.
+    /// The maximum number of scores under both limits; `None` if disabled.
     fn capacity(&self) -> Option<NonZeroUsize> {
         NonZeroUsize::new(self.entries_max.min(self.bytes_max / BYTES_PER_ENTRY))
     }
 }
 
-/// What a [`ScoreCache`] holds, and what it has done so far.
+/// The contents and counters of a [`ScoreCache`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStats {
-    /// Keys that were asked for and found.
+    /// Lookups that found a score.
     pub hits: u64,
-    /// Keys that were asked for and not found.
+    /// Lookups that found none.
     pub misses: u64,
-    /// Scores that made room for others.
+    /// Evicted scores.
     pub evictions: u64,
-    /// Scores held now.
+    /// The current number of scores.
     pub entries: usize,
-    /// The memory that they take, at [`BYTES_PER_ENTRY`] each.
+    /// Their estimated memory in bytes, at [`BYTES_PER_ENTRY`] each.
     pub bytes: usize,
 }
 
-/// Scores by key, the least recently used dropped first. Threads share it by reference.
+/// An LRU cache of scores by key. Threads share it by reference.
 #[derive(Debug)]
 pub struct ScoreCache {
     capacity: Option<NonZeroUsize>,
@@ -68,7 +68,7 @@ pub struct ScoreCache {
 #[derive(Debug)]
 struct Inner {
     scores: LruCache<ScoreKey, Score>,
-    /// How many of them each adapter has; one without any is not in it.
+    /// The number of scores per adapter, without zeros.
     n_of_adapter: HashMap<AdapterTag, usize>,
     hits: u64,
     misses: u64,
@@ -76,19 +76,19 @@ struct Inner {
 }
 
 impl ScoreCache {
-    /// An empty cache. Memory is taken as scores come in, not ahead of them.
+    /// An empty cache. Memory is allocated as scores are added.
     pub fn new(config: CacheConfig) -> Self {
         let n_of_adapter = HashMap::new();
         let inner = Inner { scores: LruCache::unbounded(), n_of_adapter, hits: 0, misses: 0, evictions: 0 };
         Self { capacity: config.capacity(), inner: Mutex::new(inner) }
     }
 
-    /// Whether the cache keeps anything at all.
+    /// Whether the cache is enabled.
     pub fn is_on(&self) -> bool {
         self.capacity.is_some()
     }
 
-    /// The score of each key that is held, in the keys' order. Each one found becomes the most recently used.
+    /// The cached score of each key, in the keys' order. Marks each one found as most recently used.
     pub fn get_many(&self, keys: &[ScoreKey]) -> Vec<Option<Score>> {
         let mut inner = self.lock();
         let found: Vec<_> = keys.iter().map(|key| inner.scores.get(key).copied()).collect();
@@ -98,16 +98,16 @@ impl ScoreCache {
         found
     }
 
-    /// The score of a key, if it is held. For looking again at what was missed before: it counts as neither hit nor miss,
-    /// and the key becomes no more recently used.
+    /// The cached score of a key. Does not count as hit or miss, and does not mark the key as used: for a second lookup
+    /// after a miss.
     pub fn peek(&self, key: &ScoreKey) -> Option<Score> {
         self.lock().scores.peek(key).copied()
     }
 
-    /// Keeps the score of each key. A key that is already held gets the new score.
+    /// Caches the score of each key, replacing existing scores.
     ///
     /// # Panics
-    /// If there are not as many scores as keys.
+    /// If the numbers of keys and scores differ.
     pub fn put_many(&self, keys: &[ScoreKey], scores: &[Score]) {
         assert_eq!(keys.len(), scores.len(), "one score per key");
         let Some(capacity) = self.capacity else { return };
@@ -122,12 +122,12 @@ impl ScoreCache {
         }
     }
 
-    /// How many scores of an adapter are held, by the digest of its files; `None` is the bare base model.
+    /// The number of cached scores of an adapter, by the digest of its files; `None` is the bare base model.
     pub fn n_scores_of(&self, adapter: Option<&Digest>) -> usize {
         self.lock().n_of_adapter.get(&adapter_tag(adapter)).copied().unwrap_or(0)
     }
 
-    /// What the cache holds and has done so far.
+    /// The contents and counters of the cache.
     pub fn stats(&self) -> CacheStats {
         let inner = self.lock();
         let entries = inner.scores.len();
@@ -136,13 +136,13 @@ impl ScoreCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // No caller's code runs under the lock, so a poisoned one still guards a sound list.
+        // No caller's code runs under the lock, so a poisoned lock still guards a valid list.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    /// Drops the least recently used score.
+    /// Evicts the least recently used score.
     fn evict(&mut self) {
         let Some((key, _)) = self.scores.pop_lru() else { return };
         self.evictions += 1;

@@ -225,7 +225,7 @@ mod tests {
         for (args, parts) in [
             (["--depth", "0"], ["--depth", "zero"]),
             (["--device", "gpu"], ["--device", "`gpu` is not a device"]),
-            (["--shadow", "qa:2"], ["--shadow", "give a share above 0"]),
+            (["--shadow", "qa:2"], ["--shadow", "the share must be above 0"]),
         ] {
             let error = server_flags(&args).unwrap_err();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
@@ -238,8 +238,8 @@ mod tests {
         for (key, end) in [
             ("search.depth", "[default: 100]"),
             ("model.device", "[default: auto]"),
-            ("model.threads", "[default: one a core]"),
-            ("no_keys", "keeps strangers out"),
+            ("model.threads", "[default: one per core]"),
+            ("no_keys", "firewall restricts access"),
         ] {
             assert!(help(setting(key)).ends_with(end), "{}", help(setting(key)));
         }

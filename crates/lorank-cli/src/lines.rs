@@ -148,7 +148,7 @@ mod tests {
             ("{", "the text ends within an object, at column 1; each object stands on one line"),
             (
                 "{'n': 2}",
-                "a key must be a string in double quotes, at column 2; strings and keys stand in double quotes, not in single ones",
+                "a key must be a string in double quotes, at column 2; use double quotes for strings and keys, not single quotes",
             ),
             ("{\"n\": 2} x", "there is more after the end of the value, at column 10"),
             ("n,text", "`true`, `false` or `null` is expected, at column 2"),

@@ -1,11 +1,11 @@
-//! From a model's logit to the score that its makers show.
+//! Functions from a model's logit to the score that its authors publish.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::Score;
 
-/// What turns a logit into a score. It never changes an order, but for logits that it rounds together.
+/// An activation function for logits. It preserves their order, except where rounding makes scores equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
     /// 1 / (1 + e^-x): scores from 0 to 1.
@@ -19,7 +19,7 @@ impl Activation {
     /// The score of a logit.
     pub fn apply(self, logit: Score) -> f32 {
         match self {
-            // In double precision, so that a logit of 100 does not come to more than 1.
+            // In double precision, so that a logit of 100 does not round above 1.
             Self::Sigmoid => (1.0 / (1.0 + (-f64::from(logit.get())).exp())) as f32,
             Self::Identity => logit.get(),
         }

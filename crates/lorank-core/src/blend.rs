@@ -1,37 +1,37 @@
-//! An order by both scores of a candidate at once.
+//! Blending of first-stage and rerank scores.
 
 use std::str::FromStr;
 
 use crate::Score;
 
-/// How much the rerank score counts in a blended order, against the first stage's: from 0 (not at all) to 1 (alone).
+/// The weight of the rerank score in a blended order, from 0 (first stage only) to 1 (rerank score only).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlendWeight(f32);
 
-/// A weight that is not from 0 to 1.
+/// A weight outside of 0 to 1.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("a blend weight is a number from 0 to 1, not `{0}`")]
+#[error("a blend weight must be a number from 0 to 1, not `{0}`")]
 pub struct NotAWeight(pub String);
 
-/// A candidate's blended score, and the two that it is made of.
+/// A candidate's blended score, and the two scores it is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blend {
-    /// What the candidate is ordered by.
+    /// The blended score, which orders the candidate.
     pub blended_score: Score,
-    /// The rerank score, from 0 for the lowest to 1 for the highest of the candidates that were reranked.
+    /// The rerank score, normalized to 0 for the lowest and 1 for the highest of the reranked candidates.
     pub normalised_rerank_score: Score,
-    /// The first stage's score, likewise.
+    /// The first-stage score, normalized in the same way.
     pub normalised_first_stage_score: Score,
 }
 
 impl BlendWeight {
-    /// The rerank score alone: no blending.
+    /// The weight without blending: the rerank score only.
     pub const RERANK_ALONE: Self = Self(1.0);
 
     /// A weight.
     ///
     /// # Errors
-    /// [`NotAWeight`] for what is not from 0 to 1.
+    /// [`NotAWeight`] for a value outside of 0 to 1.
     pub fn new(weight: f32) -> Result<Self, NotAWeight> {
         if (0.0..=1.0).contains(&weight) { Ok(Self(weight)) } else { Err(NotAWeight(weight.to_string())) }
     }
@@ -58,14 +58,14 @@ impl FromStr for BlendWeight {
     }
 }
 
-/// The scores of each reranked candidate blended: `weight * rerank + (1 - weight) * first stage`, both of them min-max
-/// normalised over these candidates, since the scores of different stages have different units.
+/// Blends the scores of each reranked candidate: `weight * rerank_score + (1 - weight) * first_stage_score`, each
+/// min-max normalized over these candidates, because the stages' scores have different scales.
 ///
-/// This is the convex combination of Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval" (2023).
-/// Where all candidates have one score, it is 1 for each.
+/// This is the convex combination of Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval"
+/// (2023). If all candidates have the same score, it is normalized to 1.
 ///
 /// # Panics
-/// Where there are not as many scores of the one kind as of the other.
+/// If the two slices have different lengths.
 pub fn blend(weight: BlendWeight, rerank_scores: &[Score], first_stage_scores: &[Score]) -> Vec<Blend> {
     assert_eq!(rerank_scores.len(), first_stage_scores.len(), "each candidate has both scores");
     let weight = f64::from(weight.get());
@@ -78,7 +78,7 @@ pub fn blend(weight: BlendWeight, rerank_scores: &[Score], first_stage_scores: &
     pairs.map(blended).collect()
 }
 
-/// From 0 to 1, in double precision: there the difference of two scores cannot overflow.
+/// Scales to 0 to 1, in double precision so that the difference of two scores cannot overflow.
 fn normalised(scores: &[Score]) -> Vec<f64> {
     let value = |score: &Score| f64::from(score.get());
     let lowest = scores.iter().min().map_or(0.0, value);
@@ -87,7 +87,7 @@ fn normalised(scores: &[Score]) -> Vec<f64> {
 }
 
 fn score(value: f64) -> Score {
-    Score::new(value as f32).expect("it is from 0 to 1")
+    Score::new(value as f32).expect("a blended score is from 0 to 1")
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
         }
         for text in ["-0.1", "1.1", "NaN", "inf", "half", ""] {
             let said = text.parse::<BlendWeight>().unwrap_err().to_string();
-            assert_eq!(said, format!("a blend weight is a number from 0 to 1, not `{text}`"));
+            assert_eq!(said, format!("a blend weight must be a number from 0 to 1, not `{text}`"));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{DocumentId, Fields, Score};
 
 /// A document that the first stage found. Its position in the first stage's list is its first-stage rank.
 ///
-/// Texts are shared: a clone copies none of them.
+/// Clones share the texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     /// The document's own id.
@@ -17,7 +17,7 @@ pub struct Candidate {
     pub text: Arc<str>,
     /// The first stage's score.
     pub first_stage_score: Score,
-    /// The stored fields, to be returned with the hit.
+    /// The stored fields, returned with the hit.
     pub fields: Fields,
 }
 

@@ -1,20 +1,20 @@
-//! Errors in words.
+//! Error messages with their causes.
 
 use std::error::Error;
 
-/// An error of an engine, whichever it is.
+/// An error of any engine.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
-/// An error and its causes on one line: what failed, then each cause after a colon. Each is [shortened].
+/// An error and its causes on one line, separated by colons. Each message is [shortened].
 pub fn with_causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(|error| shortened(&error.to_string())).collect::<Vec<_>>().join(": ")
 }
 
-/// The most characters of a message. A file may hold names of any length, and errors name them.
+/// The maximum length of a message in characters. Messages contain names from files, which can have any length.
 const CHARS_MAX: usize = 1_000;
 
-/// A message, without its middle where it is longer than any has reason to be.
+/// A message, with its middle replaced by `[...]` if it is too long.
 pub fn shortened(message: &str) -> String {
     let n_chars = message.chars().count();
     if n_chars <= CHARS_MAX {

@@ -1,12 +1,11 @@
 //! Dates in texts, from year 1 to 9999.
 //!
-//! A date is `2024-05-01` (its beginning in UTC), or such a day with a time: `2024-05-01T10:00:00+02:00`. In place of the `T`
-//! there may be a space, seconds may be missing or have a fraction, and a time without a zone is in UTC. This is RFC 3339 and
-//! what databases and programming languages write beside it. A year (`2024`), a month (`2024-05`) and a day are periods, where a
-//! period is asked for.
+//! A date is `2024-05-01` (the start of the day in UTC), or a day with a time: `2024-05-01T10:00:00+02:00`. A space may
+//! replace the `T`, seconds are optional and may have a fraction, and a time without a zone is in UTC. This covers RFC
+//! 3339 and the similar forms of databases and programming languages. For filters, a year (`2024`), a month (`2024-05`)
+//! and a day are periods.
 //!
-//! Days are counted in the Gregorian calendar as if it had always been in force (ISO 8601). A leap second counts as the end of
-//! the second before it.
+//! Days follow the proleptic Gregorian calendar (ISO 8601). A leap second counts as the end of the second before it.
 
 use std::ops::RangeInclusive;
 
@@ -17,10 +16,9 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 const JULIAN_DAY_OF_1970: i32 = 2_440_588;
 
-/// The nanoseconds from 1970 to the point in time that a text names, if it is a date: a [`Value::Text`](crate::Value::Text) is
-/// one where this is some.
+/// The nanoseconds from 1970 to the date in `text`; `None` if it is not a date.
 pub fn nanos_since_1970(text: &str) -> Option<i128> {
-    // Nearly every text is no date: tell so by its fifth byte.
+    // Almost no text is a date; the fifth byte rules most of them out.
     if text.as_bytes().get(4) != Some(&b'-') {
         return None;
     }
@@ -29,7 +27,7 @@ pub fn nanos_since_1970(text: &str) -> Option<i128> {
     Some(nanos_of_days(days_since_1970(day)) + nanos)
 }
 
-/// The nanoseconds from 1970 of the period that a text names: a year, a month, a day, or a point in time.
+/// The nanoseconds from 1970 of the period in `text`: a year, a month, a day, or a point in time.
 pub fn period_nanos_since_1970(text: &str) -> Option<RangeInclusive<i128>> {
     let of_days = |first: Date, n_days: i64| {
         let start = nanos_of_days(days_since_1970(first));
@@ -49,7 +47,7 @@ pub fn period_nanos_since_1970(text: &str) -> Option<RangeInclusive<i128>> {
     }
 }
 
-/// The day that a text begins with, and the rest of the text.
+/// The day at the start of `text`, and the rest of the text.
 fn day(text: &str) -> Option<(Date, &str)> {
     let bytes = text.as_bytes();
     if bytes.len() < 10 || bytes[4] != b'-' || bytes[7] != b'-' {
@@ -73,14 +71,14 @@ fn nanos_of_days(n_days: i64) -> i128 {
     i128::from(n_days * SECONDS_PER_DAY) * NANOS_PER_SECOND
 }
 
-/// The number that digits, and nothing but digits, write at a place in a text.
+/// The number at `at`, if it consists of digits only.
 fn number(text: &str, at: std::ops::Range<usize>) -> Option<u32> {
     let digits = text.get(at)?;
     if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
-/// The nanoseconds since midnight in UTC of a time, which follows the day: `T10:00:00.5+02:00`. Fewer than none, or more than a
-/// day's, where the zone makes it another day.
+/// The nanoseconds since midnight UTC of a time that follows the day: `T10:00:00.5+02:00`. Negative, or more than a
+/// day's, if the zone shifts it to another day.
 fn nanos_of_time(text: &str) -> Option<i128> {
     let time = text.strip_prefix(['T', 't', ' '])?;
     let (hour, minute) = (number(time, 0..2)?, number(time, 3..5)?);
@@ -104,7 +102,7 @@ fn nanos_of_time(text: &str) -> Option<i128> {
     Some(i128::from(utc_minute * 60 + i64::from(second)) * NANOS_PER_SECOND + i128::from(nanos))
 }
 
-/// The nanoseconds of a fraction of a second, if there is one, and the rest of the text. Digits beyond nanoseconds are cut.
+/// The nanoseconds of a fraction of a second, if there is one, and the rest of the text. Further digits are dropped.
 fn fraction(text: &str) -> Option<(u32, &str)> {
     let Some(rest) = text.strip_prefix(['.', ',']) else { return Some((0, text)) };
     let n_digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -112,7 +110,7 @@ fn fraction(text: &str) -> Option<(u32, &str)> {
     if n_digits == 0 { None } else { Some((nanos.parse().ok()?, &rest[n_digits..])) }
 }
 
-/// The offset from UTC in minutes: `Z`, `+02:00`, `+0200`, `+02`, `UTC`, or none. There may be a space before it.
+/// The offset from UTC in minutes: `Z`, `+02:00`, `+0200`, `+02`, `UTC`, or none. A space may precede it.
 fn offset_minutes(text: &str) -> Option<i64> {
     let zone = text.strip_prefix(' ').unwrap_or(text);
     if text.is_empty() || ["Z", "UTC", "GMT"].iter().any(|utc| zone.eq_ignore_ascii_case(utc)) {

@@ -1,13 +1,13 @@
-//! Points in time.
+//! Deadlines.
 
 use std::time::{Duration, Instant};
 
-/// The point in time after which an answer comes in first-stage order rather than later.
+/// A point in time. An answer that is not ready by then comes in first-stage order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// The point `budget` from now; `None` where that lies beyond what the clock can hold, which is as good as never.
+    /// The deadline `budget` from now; `None` if that is beyond the range of the clock, which means no deadline.
     pub fn after(budget: Duration) -> Option<Self> {
         Instant::now().checked_add(budget).map(Self)
     }
@@ -22,12 +22,12 @@ impl Deadline {
         self.0
     }
 
-    /// The time that is left; zero once the deadline has passed.
+    /// The remaining time; zero after the deadline.
     pub fn remaining(&self) -> Duration {
         self.remaining_at(Instant::now())
     }
 
-    /// The time that is left at a point in time; zero once the deadline has passed.
+    /// The time remaining at `now`; zero after the deadline.
     pub fn remaining_at(&self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
     }

@@ -1,4 +1,4 @@
-//! Pairs on their way from a request to the model.
+//! Encoded pairs, on their way from a request to the model.
 
 use std::any::Any;
 use std::fmt;
@@ -8,16 +8,17 @@ use std::sync::Arc;
 use crate::ModelVersion;
 use crate::group::Group;
 
-/// A query with a document, encoded for the [`Reranker`](crate::Reranker) that made it. Nobody else looks inside; clones are one pair.
+/// A query and a document, encoded for the [`Reranker`](crate::Reranker) that made the pair. The content is opaque to
+/// all others; clones share it.
 ///
-/// It holds everything that scoring needs, the adapter's weights included, so that these stay in memory until it is scored.
+/// The pair holds everything that scoring needs, including the adapter's weights, which thus stay in memory until then.
 #[derive(Clone)]
 pub struct EncodedPair {
     n_tokens: NonZeroUsize,
     payload: Arc<dyn Any + Send + Sync>,
 }
 
-/// A pair as it came: the payload of rerankers that keep the default [`Reranker::encode`](crate::Reranker::encode).
+/// An unencoded pair: the payload of rerankers that keep the default [`Reranker::encode`](crate::Reranker::encode).
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextPair {
     /// The query's text.
@@ -30,39 +31,39 @@ pub struct TextPair {
     pub text: Arc<str>,
 }
 
-/// A reranker was given a pair that another one had encoded.
+/// A reranker was given a pair that another reranker had encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the pair was encoded by another reranker")]
 pub struct ForeignPair;
 
 impl EncodedPair {
-    /// A pair of so many tokens, by which the queue fills its batches.
+    /// A pair with its number of tokens, which the queue uses to fill batches.
     pub fn new(n_tokens: NonZeroUsize, payload: impl Any + Send + Sync) -> Self {
         Self { n_tokens, payload: Arc::new(payload) }
     }
 
-    /// How many tokens the pair has for the model.
+    /// The number of tokens of the pair.
     pub fn n_tokens(&self) -> NonZeroUsize {
         self.n_tokens
     }
 
-    /// What the pair was made with.
+    /// The payload that the pair was created with.
     ///
     /// # Errors
-    /// [`ForeignPair`] where that is no `T`.
+    /// [`ForeignPair`] if the payload is not a `T`.
     pub fn payload<T: Any>(&self) -> Result<&T, ForeignPair> {
         self.payload.downcast_ref().ok_or(ForeignPair)
     }
 
-    /// The texts, where the default [`Reranker::encode`](crate::Reranker::encode) has kept them.
+    /// The texts, if the default [`Reranker::encode`](crate::Reranker::encode) made the pair.
     ///
     /// # Errors
-    /// [`ForeignPair`] where it has not.
+    /// [`ForeignPair`] otherwise.
     pub fn texts(&self) -> Result<&TextPair, ForeignPair> {
         self.payload()
     }
 
-    /// The pairs of a group with their texts as payloads, at four bytes for a token.
+    /// The pairs of a group with their texts as payloads, estimated at four bytes per token.
     pub fn from_texts(group: Group<'_>) -> Vec<Self> {
         let (query, model) = (Arc::<str>::from(group.query.text.as_str()), Arc::new(group.model.clone()));
         let pairs = group.candidates.iter().map(|candidate| {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// What kind of error it is, and so who can fix it. The error type of every crate has a method `kind` that returns one.
+/// The kind of an error, which shows who can fix it. The error type of every crate has a method `kind` that returns
+/// one.
 ///
 /// There is one mapping to HTTP statuses (in `lorank-http`) and one to exit statuses (in `lorank-cli`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +25,7 @@ pub enum ErrorKind {
     Forbidden,
     /// What the input names does not exist.
     NotFound,
-    /// The current state does not allow it.
+    /// The state of the resource does not allow the operation.
     Conflict,
     /// The client took too long to send its request.
     ClientTimeout,
@@ -32,7 +33,7 @@ pub enum ErrorKind {
     Overloaded,
     /// The deadline passed before there was an answer.
     DeadlineExceeded,
-    /// A part that is needed is missing, not ready or not reachable.
+    /// A required part is missing, not ready or not reachable.
     Unavailable,
     /// A bug, or a failure of the system.
     Internal,
@@ -57,7 +58,7 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// The name, in snake case.
+    /// The name in snake case.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

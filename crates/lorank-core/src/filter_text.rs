@@ -1,10 +1,10 @@
-//! Filters as text: `lang=en`, `lang=en,de`, `year>=1990`, `year!=2023`.
+//! The text form of filters: `lang=en`, `lang=en,de`, `year>=1990`, `year!=2023`.
 
 use std::str::FromStr;
 
 use crate::{Filter, Test, Value};
 
-/// A text that is no filter.
+/// A text that is not a valid filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a filter: {problem}")]
 pub struct FilterSyntaxError {
@@ -12,7 +12,7 @@ pub struct FilterSyntaxError {
     problem: String,
 }
 
-/// The operators, those first that begin with others.
+/// The operators. Those that start with another operator come first.
 const OPERATORS: [(&str, Operator); 7] = [
     ("!=", Operator::NotEqual),
     (">=", Operator::AtLeast),
@@ -33,14 +33,15 @@ enum Operator {
     Below,
 }
 
-/// Reads a filter: a field, an operator (`=`, `!=`, `>`, `>=`, `<`, `<=`) and a value, with or without spaces between them.
+/// Parses a filter: a field, an operator (`=`, `!=`, `>`, `>=`, `<`, `<=`) and a value, with optional spaces between
+/// them.
 ///
-/// `=` and `!=` take several values between commas: `lang=en,de` is one of them, `lang!=en,de` none of them. A name or a value
-/// with a comma, an operator or spaces at its ends stands in double quotes, in which `\"` is a quote and `\\` a backslash; the
-/// empty text is `""`. Quotes do not change a value's type: that is the field's.
+/// `=` and `!=` take several values, separated by commas: `lang=en,de` matches one of them, `lang!=en,de` none of them.
+/// A name or value with a comma, an operator or leading or trailing spaces needs double quotes, in which `\"` is a
+/// quote and `\\` a backslash; the empty text is `""`. Quotes do not change a value's type: the field decides it.
 ///
 /// # Errors
-/// What is missing, or cannot be read.
+/// Describes what is missing or invalid.
 impl FromStr for Filter {
     type Err = FilterSyntaxError;
 
@@ -49,7 +50,7 @@ impl FromStr for Filter {
         let (field, rest) = field(text.trim()).map_err(refused)?;
         let (operator, rest) = operator(rest).map_err(refused)?;
         if field.is_empty() {
-            return Err(refused("it names no field before the operator".to_owned()));
+            return Err(refused("the field before the operator is missing".to_owned()));
         }
         let values = values(rest).map_err(refused)?;
         let test = test(operator, values).map_err(refused)?;
@@ -57,7 +58,7 @@ impl FromStr for Filter {
     }
 }
 
-/// The field's name, and what follows it.
+/// The field's name, and the rest of the text.
 fn field(text: &str) -> Result<(String, &str), String> {
     if text.starts_with('"') {
         return quoted(text);
@@ -79,12 +80,12 @@ fn operator(rest: &str) -> Result<(Operator, &str), String> {
     let (operator, values) = found.ok_or_else(|| format!("no operator follows the field; {KNOWN}"))?;
     if values.starts_with(['=', '<', '>']) {
         let signs: String = rest.chars().take_while(|c| "!=<>".contains(*c)).collect();
-        return Err(format!("`{signs}` is no operator; {KNOWN}, and a value that begins with one needs double quotes"));
+        return Err(format!("`{signs}` is not an operator; {KNOWN}, and a value that starts with one needs quotes"));
     }
     Ok((operator, values))
 }
 
-/// The values between the commas that stand outside of quotes.
+/// The values, separated by commas outside of quotes.
 fn values(mut rest: &str) -> Result<Vec<Value>, String> {
     let mut values = Vec::new();
     loop {
@@ -95,7 +96,7 @@ fn values(mut rest: &str) -> Result<Vec<Value>, String> {
         } else {
             let (value, after) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
             if value.trim().is_empty() {
-                return Err("a value is missing; the empty text is `\"\"`".to_owned());
+                return Err("a value is missing; write `\"\"` for an empty text".to_owned());
             }
             (value.trim_end().to_owned(), after)
         };
@@ -103,12 +104,12 @@ fn values(mut rest: &str) -> Result<Vec<Value>, String> {
         match after.strip_prefix(',') {
             Some(after) => rest = after,
             None if after.is_empty() => return Ok(values),
-            None => return Err(format!("`{after}` follows a closing quote; a comma separates values")),
+            None => return Err(format!("`{after}` follows a closing quote; separate values with a comma")),
         }
     }
 }
 
-/// The text in the double quotes that `text` begins with, and what follows them.
+/// The text in the double quotes at the start of `text`, and the rest.
 fn quoted(text: &str) -> Result<(String, &str), String> {
     let mut unquoted = String::new();
     let mut chars = text.char_indices().skip(1);
@@ -123,7 +124,7 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
             c => unquoted.push(c),
         }
     }
-    Err("a double quote is not closed".to_owned())
+    Err("unclosed double quote".to_owned())
 }
 
 fn test(operator: Operator, values: Vec<Value>) -> Result<Test, String> {
@@ -210,9 +211,9 @@ mod tests {
             ("lang:en", "it has no operator"),
             ("\"lang\"", "no operator follows the field"),
             ("\"lang\" en", "no operator follows the field"),
-            ("=en", "it names no field"),
-            ("!=en", "it names no field"),
-            ("\"\"=en", "it names no field"),
+            ("=en", "the field before the operator is missing"),
+            ("!=en", "the field before the operator is missing"),
+            ("\"\"=en", "the field before the operator is missing"),
             ("lang=", "a value is missing"),
             ("lang= ", "a value is missing"),
             ("year>", "a value is missing"),
@@ -225,8 +226,8 @@ mod tests {
             ("year===2023", "`===` is no operator"),
             ("year!==2023", "`!==` is no operator"),
             ("year! =2023", "in double quotes if it is `year!`"),
-            ("a=\"b", "a double quote is not closed"),
-            ("a=\"b\\", "a double quote is not closed"),
+            ("a=\"b", "unclosed double quote"),
+            ("a=\"b\\", "unclosed double quote"),
             ("a=\"b\"c", "`c` follows a closing quote"),
             ("price>=3,50", "a bound takes one value, not 2"),
         ] {

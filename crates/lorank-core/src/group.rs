@@ -1,4 +1,4 @@
-//! What is scored together.
+//! Groups of candidates.
 
 use crate::{Candidate, ModelVersion, Query};
 

@@ -2,42 +2,42 @@
 
 use crate::{Blend, Candidate, Score, Snippet};
 
-/// An entry of an answer: the document, where it stands now and where the first stage had it.
+/// An entry of an answer: the document with its rank and its first-stage rank.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
-    /// The 1-based place in the answer, counted from the first page's first hit.
+    /// The 1-based rank in the whole answer, across pages.
     pub rank: usize,
-    /// The reranker's score; `None` where the document was not reranked (past the depth, or after a fallback).
+    /// The reranker's score; `None` if the document was not reranked (beyond the depth, or after a fallback).
     pub rerank_score: Option<Score>,
-    /// Where the rerank score comes from; `None` where there is none.
+    /// The origin of the rerank score; `None` without a rerank score.
     pub score_origin: Option<ScoreOrigin>,
-    /// What the hit was ordered by where the order is blended; `None` where the rerank score counts alone, and for a hit that
-    /// has none.
+    /// The blended score that the hit is ordered by; `None` if the order is not blended or the hit has no rerank score.
     pub blend: Option<Blend>,
-    /// What the hit was ordered by where an expression orders; `None` where scores do, and for a hit past the depth.
+    /// The value of the ranking expression that the hit is ordered by; `None` without an expression, and beyond the
+    /// depth.
     pub ranked_by: Option<RankedBy>,
-    /// The 1-based place in the first stage's list.
+    /// The 1-based rank in the first stage's list.
     pub first_stage_rank: usize,
     /// The document, with the first stage's score.
     pub candidate: Candidate,
-    /// A passage of the text with the matched terms marked, where the first stage makes one.
+    /// A passage of the text with the matched terms marked, if the first stage provides snippets.
     pub snippet: Option<Snippet>,
 }
 
-/// The value of an expression that ranks, and what it was made of.
+/// The value of a ranking expression, with its inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankedBy {
-    /// The value; `None` where it is no number.
+    /// The value; `None` if it is not a number.
     pub value: Option<f64>,
-    /// Each name that the expression reads, with its value for this document; `None` where that is no number.
+    /// The value of each name that the expression reads for this document; `None` if it is not a number.
     pub inputs: Vec<(String, Option<f64>)>,
 }
 
-/// Where a rerank score comes from. The score is the same to the bit.
+/// The origin of a rerank score. Both give the same score, bit for bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScoreOrigin {
-    /// The score cache held it.
+    /// The score cache.
     Cache,
-    /// The model computed it after the request had arrived: for it, or for another one with the same pair.
+    /// The model, which computed it after the request arrived, for this request or another one with the same pair.
     Model,
 }

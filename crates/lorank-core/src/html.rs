@@ -1,8 +1,8 @@
-//! Text in HTML.
+//! HTML escaping.
 
-/// Text as HTML shows it, between tags or in an attribute's value in double quotes.
+/// Escapes text for HTML, between tags or in a double-quoted attribute value.
 ///
-/// Pages are made by templates, which escape by themselves; this is for a passage that is put together from strings.
+/// Templates escape by themselves; this function is for passages that are built from strings.
 pub fn escape_html(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// A document's own id, as its owner wrote it. Integers are kept in their decimal form.
+/// A document's id, as assigned by its owner. Integers are kept in decimal form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DocumentId(Arc<str>);
 
 impl DocumentId {
-    /// Wraps an id; any text is one.
+    /// Wraps an id; every text is valid.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
@@ -26,11 +26,11 @@ impl fmt::Display for DocumentId {
     }
 }
 
-/// The name of an adapter or of an alias: 1 to 128 of `a-z A-Z 0-9 . _ -`, the first a letter or a digit.
+/// The name of an adapter or alias: 1 to 128 of `a-z A-Z 0-9 . _ -`, starting with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AdapterId(Arc<str>);
 
-/// A text that cannot be an [`AdapterId`] or a [`Digest`].
+/// A text that is not a valid [`AdapterId`] or [`Digest`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is not {expected}")]
 pub struct ParseIdError {
@@ -54,7 +54,7 @@ impl FromStr for AdapterId {
         if first_is_plain && all_are_allowed && text.len() <= 128 {
             return Ok(Self(text.into()));
         }
-        let expected = "an adapter id (1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit)";
+        let expected = "an adapter id (1 to 128 letters, digits, `.`, `_` or `-`, starting with a letter or digit)";
         Err(ParseIdError { found: text.into(), expected })
     }
 }
@@ -65,7 +65,7 @@ impl fmt::Display for AdapterId {
     }
 }
 
-/// A 256-bit content hash (BLAKE3 wherever lorank makes one), written as 64 hexadecimal digits.
+/// A 256-bit content hash, written as 64 hexadecimal digits. lorank computes BLAKE3.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
@@ -80,7 +80,7 @@ impl Digest {
         &self.0
     }
 
-    /// The first 12 digits: enough to tell files apart on a screen, too few to name them.
+    /// The first 12 digits, for display; too short to identify files reliably.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
@@ -96,7 +96,7 @@ impl FromStr for Digest {
         }
         let mut bytes = [0; 32];
         for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
-            // `from_str_radix` alone would take a sign.
+            // `from_str_radix` alone would accept a sign.
             let digits = Some(&text[at..at + 2]).filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()));
             *byte = u8::from_str_radix(digits.ok_or_else(error)?, 16).map_err(|_| error())?;
         }

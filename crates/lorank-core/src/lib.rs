@@ -1,11 +1,12 @@
-//! The words of lorank: queries, candidates, hits, scores, and the two seams that engines implement.
+//! The vocabulary of lorank: queries, candidates, hits, scores, and the two traits that engines implement.
 //!
 //! A [`FirstStage`] finds [`Candidate`]s for a [`Query`]; a [`Reranker`] gives each of them a [`Score`].
-//! Everything else (order, ties, cache, deadline, fallback) stands above these two, in `lorank-pipeline`.
+//! `lorank-pipeline` adds everything else: order, ties, cache, deadline and fallback.
 //!
-//! The types are plain values: no serialisation, no IO, no async. What travels over a wire has its own types, at the wire.
+//! The crate is *not* an engine, and has no serialization, IO or async code. Wire formats have their own types in
+//! `lorank-http`.
 //!
-//! Implementing a first stage of one's own takes a few lines:
+//! A minimal first stage:
 //!
 //! ```
 //! use std::num::NonZeroUsize;

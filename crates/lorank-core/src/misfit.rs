@@ -1,37 +1,37 @@
-//! What is wrong with a value that was read from JSON or TOML, in the words of those formats.
+//! Describes invalid JSON and TOML values in the terms of these formats.
 //!
-//! The readers (serde's) speak of Rust's types: `invalid type: floating point 1.0, expected usize`. This is the one place that
-//! turns their messages into words that a reader of the format knows.
+//! serde's messages contain Rust's types: `invalid type: floating point 1.0, expected usize`. This module translates
+//! them for readers who know JSON or TOML.
 
 use std::fmt;
 
 use crate::nearest_name;
 
-/// The longest part of a value that is repeated in a message, in characters.
+/// The maximum length of a value that is repeated in a message, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
-/// What is wrong with a value.
+/// Describes an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// The key that is missing, unknown or given twice; `None` where the value itself does not fit.
+    /// The key that is missing, unknown or duplicate; `None` if the value itself is invalid.
     pub key: Option<String>,
-    /// What is wrong with the key or the value, to follow its name: `is missing`, `must be a string, not 7`.
+    /// The problem, phrased to follow the name of the key or value: `is missing`, `must be a string, not 7`.
     pub problem: String,
 }
 
 impl Misfit {
-    /// Reads the message of a deserialization error (without its position).
+    /// Parses the message of a deserialization error (without its position).
     pub fn of(message: &str) -> Self {
         keyed(message).unwrap_or_else(|| Self { key: None, problem: problem(message) })
     }
 
-    /// The whole name of what it is about, if it has one: the key, below the path of the value that holds it. An empty path is
-    /// the whole text.
+    /// The full path of the key or value, if it has a name: the key below `path`, the path of the value that contains
+    /// it. An empty path is the whole text.
     pub fn path(&self, path: &str) -> Option<String> {
         let is_named = |key: &String| path == key || path.ends_with(&format!(".{key}"));
         match &self.key {
             Some(key) if path.is_empty() => Some(key.clone()),
-            // An unknown key ends the path already.
+            // The path of an unknown key already ends with it.
             Some(key) if !is_named(key) => Some(format!("{path}.{key}")),
             _ => Some(path.to_owned()).filter(|path| !path.is_empty()),
         }
@@ -47,7 +47,7 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// The misfits that are about a key.
+/// Problems that concern a key.
 fn keyed(message: &str) -> Option<Misfit> {
     let misfit = |key: &str, problem: String| Some(Misfit { key: Some(key.to_owned()), problem });
     if let Some(key) = message.strip_prefix("missing field `") {
@@ -60,7 +60,7 @@ fn keyed(message: &str) -> Option<Misfit> {
     let shown = cut(key);
     let problem = match nearest_name(key, known.iter().copied()) {
         Some(nearest) => format!("is unknown; did you mean `{nearest}`?"),
-        None if known.is_empty() => "is unknown; there are no keys here".to_owned(),
+        None if known.is_empty() => "is unknown; no keys are allowed here".to_owned(),
         None => format!("is unknown; the keys are {}", listed(&known)),
     };
     misfit(&shown, problem)
@@ -76,15 +76,15 @@ fn problem(message: &str) -> String {
         if let Some((found, expected)) = split {
             let expected = expected_words(expected);
             return match prefix {
-                // A list where an object stands: its values would be taken by their places.
+                // An array in place of an object: its values would be assigned by position.
                 "invalid length " if expected == "an object" => "must be an object, not an array".to_owned(),
-                "invalid length " => format!("must be {expected}, and has {found}"),
+                "invalid length " => format!("must be {expected}, but has length {found}"),
                 _ => format!("must be {expected}, not {}", found_words(found)),
             };
         }
     }
     if message.starts_with("data did not match any variant of untagged enum") {
-        return "has none of the forms that are accepted".to_owned();
+        return "matches none of the accepted forms".to_owned();
     }
     match message.strip_prefix("expected ") {
         Some(expected) => format!("must be {expected}"),
@@ -92,14 +92,14 @@ fn problem(message: &str) -> String {
     }
 }
 
-/// An unknown name and the known ones, from what follows the first backtick.
+/// An unknown name and the known names, from the text after the first backtick.
 fn unknown(rest: &str) -> Option<(&str, Vec<&str>)> {
     let without_known = |end| Some((rest.strip_suffix(end)?, Vec::new()));
     let with_known = rest.rsplit_once("`, expected ").map(|(name, known)| (name, names(known)));
     with_known.or_else(|| without_known("`, there are no fields")).or_else(|| without_known("`, there are no variants"))
 }
 
-/// The names in backticks of a message's end, as in `` expected one of `a`, `b` ``.
+/// The names in backticks at the end of a message, as in `` expected one of `a`, `b` ``.
 fn names(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
@@ -116,7 +116,7 @@ fn alternatives(names: &[&str]) -> String {
     }
 }
 
-/// What was expected, without the types of Rust.
+/// The expected value, without Rust's types.
 fn expected_words(expected: &str) -> String {
     let is_like = |prefixes: &[&str]| prefixes.iter().any(|prefix| expected.starts_with(prefix));
     let words = match expected {
@@ -151,7 +151,7 @@ fn expected_words(expected: &str) -> String {
     words.to_owned()
 }
 
-/// What was found, as it is written.
+/// The value found, as in the text.
 fn found_words(found: &str) -> String {
     if let Some(text) = found.strip_prefix("string ") {
         return cut(text);
@@ -172,7 +172,7 @@ fn found_words(found: &str) -> String {
     }
 }
 
-/// What is wrong with a text that is not JSON at all.
+/// Describes text that is not valid JSON.
 fn syntax_words(message: &str) -> Option<&'static str> {
     Some(match message {
         "EOF while parsing a list" => "the text ends within an array",
@@ -199,7 +199,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// A position in a text that is not JSON, and what is wrong there: `a value is expected at line 2 column 2`.
+/// A syntax error with its position: `a value is expected at line 2 column 2`.
 pub fn syntax_problem(message: &str) -> String {
     match message.rsplit_once(" at line ") {
         Some((problem, position)) => format!("{} at line {position}", syntax_words(problem).unwrap_or(problem)),
@@ -228,8 +228,8 @@ mod tests {
             ("invalid type: integer `7`, expected struct Sample", "must be an object, not `7`"),
             ("invalid type: unit value, expected a map", "must be an object, not `null`"),
             ("invalid length 2, expected struct DocumentLine with 3 elements", "must be an object, not an array"),
-            ("invalid length 1, expected a tuple of size 2", "must be an array of 2 values, and has 1"),
-            ("invalid length 3, expected an array of length 2", "must be an array of 2 values, and has 3"),
+            ("invalid length 1, expected a tuple of size 2", "must be an array of 2 values, but has length 1"),
+            ("invalid length 3, expected an array of length 2", "must be an array of 2 values, but has length 3"),
             ("invalid type: integer `1`, expected enum Syntax", "must be a string, not `1`"),
             ("unknown variant `fancy`, expected `plain` or `advanced`", "must be `plain` or `advanced`, not `fancy`"),
             (
@@ -245,8 +245,8 @@ mod tests {
                 "unknown field `a`, expected `b`, expected `query` or `top_n`",
                 "`a`, expected `b` is unknown; the keys are `query`, `top_n`",
             ),
-            ("unknown field `x`, there are no fields", "`x` is unknown; there are no keys here"),
-            ("data did not match any variant of untagged enum Id", "has none of the forms that are accepted"),
+            ("unknown field `x`, there are no fields", "`x` is unknown; no keys are allowed here"),
+            ("data did not match any variant of untagged enum Id", "matches none of the accepted forms"),
             ("expected a text or an object with fields", "must be a text or an object with fields"),
             ("the key `x` has no role", "is refused: the key `x` has no role"),
         ] {

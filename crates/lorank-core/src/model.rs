@@ -1,15 +1,15 @@
-//! Which model made a score.
+//! The identity of a model.
 
 use std::fmt;
 
 use crate::{AdapterId, Digest};
 
-/// A base model with at most one adapter on it, at one exact version: all that a score depends on beside the texts.
+/// A base model with at most one adapter at an exact version: everything besides the texts that a score depends on.
 ///
-/// Two equal values give the same score to the same texts, so the value is part of the score cache's key.
+/// Equal values give equal scores for equal texts, so the value is part of the score cache's key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelVersion {
-    /// The base model's name, for people.
+    /// The base model's display name.
     pub base_model: String,
     /// The hash of the base model's configuration, tokenizer and weights.
     pub base_digest: Digest,
@@ -17,41 +17,41 @@ pub struct ModelVersion {
     pub adapter: Option<AdapterVersion>,
     /// The hash of the templates and lengths that turn a query and a document into tokens.
     pub prompt_version: Digest,
-    /// The arithmetic.
+    /// The numeric precision.
     pub precision: Precision,
-    /// Whether the adapter's update was added to the weights before they were rounded to the precision. The scores are
-    /// those of the unmerged adapter but for that rounding.
+    /// Whether the adapter was merged into the weights before they were rounded to the precision. The scores differ
+    /// from those of the unmerged adapter only by that rounding.
     pub merged: bool,
 }
 
-/// An adapter at one exact version.
+/// An adapter at an exact version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AdapterVersion {
-    /// The adapter's name, for people.
+    /// The adapter's display name.
     pub id: AdapterId,
     /// The hash of the adapter's files.
     pub digest: Digest,
 }
 
-/// The arithmetic of a forward pass.
+/// The numeric precision of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Precision {
     /// 32-bit floating point throughout.
     #[default]
     F32,
-    /// The weights of linear layers in the upper half of 32 bits; sums in 32.
+    /// Weights of linear layers in bfloat16, sums in 32 bits.
     Bf16,
-    /// The weights of linear layers in 8-bit integers with a scale for each output, their inputs in 8 bits with a scale for
-    /// each token.
+    /// Weights of linear layers as 8-bit integers with a scale per output; their inputs as 8-bit integers with a scale
+    /// per token.
     Int8,
 }
 
 impl Precision {
-    /// All of them, the most exact first.
+    /// All precisions, the most exact first.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
 
-    /// Its name: `f32`, `bf16` or `int8`.
+    /// The name: `f32`, `bf16` or `int8`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

@@ -1,10 +1,10 @@
-//! The name that somebody most likely meant.
+//! Suggestions for misspelled names.
 
-/// Longer names are no misspellings of the names that lorank knows; comparing them would only cost time.
+/// Longer names are not misspellings of names that lorank knows, and comparing them would take long.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The known name nearest to an unknown one, if one is near: it differs in case and separators alone, or by at most one edit
-/// (insertion, deletion, substitution, transposition of neighbors) for every three characters. Of equally near ones the first.
+/// The known name nearest to an unknown one, if any is near: it differs only in case and separators, or by at most one
+/// edit (insertion, deletion, substitution, transposition of neighbors) per three characters. Ties go to the first.
 pub fn nearest_name<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > NAME_BYTES_MAX {
         return None;

@@ -1,9 +1,9 @@
-//! The order of an answer.
+//! The order of a reranked answer.
 
 use crate::Score;
 
-/// The places (from 0) of the first stage's list, in the answer's order: the first `scores.len()` of them by score,
-/// best first, ties by place; the others after them as they were.
+/// The order of the answer as 0-based positions in the first stage's list: the first `scores.len()` positions by score,
+/// best first, ties by position; then the others in first-stage order.
 pub fn reranked_order(n_found: usize, scores: &[Score]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n_found).collect();
     order[..scores.len()].sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));

@@ -1,17 +1,17 @@
-//! What is searched for.
+//! Search queries.
 
 use crate::Filter;
 
-/// A search request as both stages see it.
+/// A search query, as both stages see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
-    /// What the searcher typed. The reranker reads it as it is.
+    /// The text that the user typed. The reranker reads it unchanged.
     pub text: String,
     /// How the first stage reads `text`.
     pub syntax: QuerySyntax,
-    /// Whether words that are spelled almost like those of a plain query match too.
+    /// Whether words of a plain query also match similarly spelled words.
     pub fuzzy: Fuzzy,
-    /// Conditions that every candidate meets. They change no score.
+    /// Conditions that every candidate must meet. They do not affect scores.
     pub filters: Vec<Filter>,
 }
 
@@ -19,25 +19,25 @@ pub struct Query {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum QuerySyntax {
-    /// Words. Nothing in the text is an operator, and no text is an error.
+    /// Words. No character is an operator, and every text is valid.
     #[default]
     Plain,
     /// The first stage's own query language; a malformed query is an error.
     Advanced,
-    /// No words: every document matches, and the text is not read.
+    /// No words: every document matches, and the text is ignored.
     MatchAll,
 }
 
-/// Whether a first stage finds words in spite of typos. One that cannot takes `Auto` for `Off`, and refuses `On`.
+/// Typo tolerance of a first stage. One without it treats `Auto` as `Off` and rejects `On`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Fuzzy {
-    /// Words as they are written.
+    /// Exact words only.
     Off,
-    /// Typos of words that no document has, and of all words where too few documents match.
+    /// Tolerate typos in words that no document contains, and in all words if too few documents match.
     #[default]
     Auto,
-    /// Typos of all words. Documents that have the words as they are written come first all the same.
+    /// Tolerate typos in all words. Documents with the exact words still rank first.
     On,
 }
 
@@ -47,7 +47,7 @@ impl Query {
         Self { text: text.into(), syntax: QuerySyntax::Plain, fuzzy: Fuzzy::Auto, filters: Vec::new() }
     }
 
-    /// A query that every document matches, without filters.
+    /// A query that matches every document, without filters.
     pub fn match_all() -> Self {
         Self { text: String::new(), syntax: QuerySyntax::MatchAll, fuzzy: Fuzzy::Auto, filters: Vec::new() }
     }

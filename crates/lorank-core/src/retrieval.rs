@@ -1,4 +1,4 @@
-//! What a search asks of a first stage beside the query, and what it gets beside the candidates.
+//! Requests to a first stage with sorting and facets, and their results.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -7,19 +7,19 @@ use std::str::FromStr;
 
 use crate::{Candidate, Query, Test, Value};
 
-/// What a search asks of a first stage.
+/// A request to a first stage.
 #[derive(Debug, Clone, Copy)]
 pub struct Retrieval<'a> {
     /// The query.
     pub query: &'a Query,
-    /// The most candidates.
+    /// The maximum number of candidates.
     pub depth: NonZeroUsize,
-    /// What the candidates are ordered by, the first key first; without keys, by the first stage's score.
+    /// The sort keys, the first one first; if empty, candidates are ordered by the first stage's score.
     pub sort: &'a [SortKey],
-    /// What is counted over all documents that match.
+    /// The facets, counted over all matching documents.
     pub facets: &'a [FacetRequest],
-    /// Stored fields that the caller takes numbers, booleans or dates from. One that no document has, or that holds none of
-    /// these, is an [`InvalidQuery`](crate::InvalidQuery) for `rank_by`.
+    /// Stored fields that the caller reads as numbers, booleans or dates. A field that no document has, or without such
+    /// values, is an [`InvalidQuery`](crate::InvalidQuery) for `rank_by`.
     pub numeric_fields: &'a [&'a str],
 }
 
@@ -30,27 +30,27 @@ impl<'a> Retrieval<'a> {
     }
 }
 
-/// What a first stage found.
+/// The result of a first stage.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Retrieved {
     /// The candidates, in order.
     pub candidates: Vec<Candidate>,
-    /// How many documents match, the candidates among them.
+    /// The number of matching documents, candidates included.
     pub total_hits: TotalHits,
-    /// One for each facet that was asked for, in their order.
+    /// One result per requested facet, in their order.
     pub facets: Vec<Facet>,
 }
 
-/// How many documents match a query.
+/// The number of documents that match a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TotalHits {
-    /// As many.
+    /// The exact number.
     Exactly(u64),
-    /// As many or more.
+    /// A lower bound.
     AtLeast(u64),
 }
 
-/// No document.
+/// Zero documents.
 impl Default for TotalHits {
     fn default() -> Self {
         Self::Exactly(0)
@@ -65,7 +65,7 @@ impl TotalHits {
         }
     }
 
-    /// `eq` for an exact number, `gte` for a lower bound: the words of Elasticsearch.
+    /// `eq` for an exact number, `gte` for a lower bound, as in Elasticsearch.
     pub const fn relation(self) -> &'static str {
         match self {
             Self::Exactly(_) => "eq",
@@ -73,26 +73,26 @@ impl TotalHits {
         }
     }
 
-    /// What `n_found` candidates say of the whole where at most `depth` were asked for.
+    /// The total for `n_found` candidates if at most `depth` were requested.
     pub const fn of_found(n_found: usize, depth: NonZeroUsize) -> Self {
         if n_found < depth.get() { Self::Exactly(n_found as u64) } else { Self::AtLeast(n_found as u64) }
     }
 }
 
-/// A stored field that candidates are ordered by.
+/// A stored field to sort by.
 ///
-/// Documents without the field come last in either order. Of several values the lowest counts in ascending order and the
-/// highest in descending order. Booleans come before numbers, numbers before dates, and dates before other texts, which
-/// are in byte order.
+/// Documents without the field come last in both orders. For several values, the lowest counts in ascending order and
+/// the highest in descending order. Booleans come before numbers, numbers before dates, and dates before other texts,
+/// which are in byte order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SortKey {
     /// The field's name; a dot reaches into an object (`author.name`).
     pub field: String,
-    /// Which end comes first.
+    /// The sort order.
     pub order: SortOrder,
 }
 
-/// The text that it is parsed from: `year:asc`, `year:desc`.
+/// Writes the text form: `year:asc`, `year:desc`.
 impl fmt::Display for SortKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let order = match self.order {
@@ -103,7 +103,8 @@ impl fmt::Display for SortKey {
     }
 }
 
-/// `year` or `year:asc` for ascending order, `year:desc` for descending order; another text after a colon belongs to the name.
+/// Parses `year` or `year:asc` for ascending order and `year:desc` for descending order; other text after a colon is
+/// part of the name.
 impl FromStr for SortKey {
     type Err = Infallible;
 
@@ -119,17 +120,17 @@ impl FromStr for SortKey {
     }
 }
 
-/// Which end of a field's values comes first.
+/// A sort order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SortOrder {
-    /// The lowest.
+    /// Lowest first.
     #[default]
     Ascending,
-    /// The highest.
+    /// Highest first.
     Descending,
 }
 
-/// Counts of documents by a stored field, over all documents that match the query and its filters.
+/// A request to count documents by a stored field, over all documents that match the query and its filters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FacetRequest {
     /// The field's name; a dot reaches into an object (`author.name`).
@@ -143,14 +144,15 @@ pub struct FacetRequest {
 pub enum FacetBy {
     /// The documents of each value.
     Values {
-        /// The most values that are returned.
+        /// The maximum number of values to return.
         top_n: NonZeroUsize,
     },
-    /// The documents that pass each of these tests.
+    /// The documents that meet each of these conditions.
     Ranges(Vec<Test>),
 }
 
-/// The counts of a facet. Each is the number of hits that the query would have with the value or the range as a filter.
+/// The counts of a facet. Each is the number of hits that the query would have with the value or range as an additional
+/// filter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facet {
     /// The field's name.
@@ -164,14 +166,14 @@ pub struct Facet {
 pub enum FacetCounts {
     /// Of values.
     Values {
-        /// The most frequent values with their numbers of documents, ties in the order of the values.
+        /// The most frequent values with their numbers of documents; ties in the order of the values.
         top: Vec<(Value, u64)>,
-        /// How many different values there are.
+        /// The number of distinct values.
         n_values: usize,
-        /// How many documents have none.
+        /// The number of documents without a value.
         n_missing: u64,
     },
-    /// Of ranges: each with its number of documents, in the order in which they were asked for.
+    /// Of ranges: each with its number of documents, in the requested order.
     Ranges(Vec<(Test, u64)>),
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A finite relevance score. Larger is more relevant; scores of different stages or models are not comparable.
 ///
-/// A NaN would sort before every number, so it cannot be built: it is an error where it arises, never a rank.
+/// NaN is rejected at construction, because it would sort before every number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score(f32);
 
@@ -39,7 +39,7 @@ impl PartialOrd for Score {
 
 impl Ord for Score {
     fn cmp(&self, other: &Self) -> Ordering {
-        // -0.0 and 0.0 are one score (as `==` has it); `total_cmp` alone would order them.
+        // -0.0 and 0.0 are equal, as for `==`; `total_cmp` alone would order them.
         if self.0 == other.0 { Ordering::Equal } else { self.0.total_cmp(&other.0) }
     }
 }

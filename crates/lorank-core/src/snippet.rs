@@ -12,8 +12,8 @@ pub struct Snippet {
 }
 
 impl Snippet {
-    /// A passage and the byte ranges of its marked terms. Ranges that do not lie in order, apart from each other and
-    /// on character boundaries are left out.
+    /// A passage and the byte ranges of its marked terms. Ranges that are out of order, overlap, or do not lie on
+    /// character boundaries are dropped.
     pub fn new(text: impl Into<String>, marks: impl IntoIterator<Item = Range<usize>>) -> Self {
         let text = text.into();
         let mut end = 0;
@@ -33,13 +33,13 @@ impl Snippet {
         &self.text
     }
 
-    /// The byte ranges of the marked terms: in order, apart, on character boundaries.
+    /// The byte ranges of the marked terms: ordered, disjoint, on character boundaries.
     pub fn marks(&self) -> &[Range<usize>] {
         &self.marks
     }
 
-    /// The passage with `open` and `close` around each marked term, and every stretch of text passed through `escape`,
-    /// such as [`escape_html`].
+    /// The passage with `open` and `close` around each marked term and all text passed through `escape`, for example
+    /// [`escape_html`].
     pub fn render(&self, open: &str, close: &str, escape: impl Fn(&str) -> String) -> String {
         let mut out = String::with_capacity(self.text.len() + self.marks.len() * (open.len() + close.len()));
         let mut at = 0;
@@ -54,7 +54,7 @@ impl Snippet {
         out
     }
 
-    /// The passage as HTML: text escaped, each marked term in `<b>`.
+    /// The passage as escaped HTML, with each marked term in `<b>`.
     pub fn to_html(&self) -> String {
         self.render("<b>", "</b>", escape_html)
     }

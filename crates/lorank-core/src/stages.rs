@@ -1,4 +1,4 @@
-//! The two seams.
+//! The two traits that engines implement.
 
 use std::num::NonZeroUsize;
 
@@ -8,23 +8,23 @@ use crate::{
     AdapterId, Candidate, Deadline, EncodedPair, ModelVersion, Query, Retrieval, Retrieved, Score, Snippet, TotalHits,
 };
 
-/// The query cannot be answered as it stands, and another can: what a first stage returns, boxed, where the caller and not
-/// the engine is at fault.
+/// The query is invalid for the first stage. A first stage returns this error, boxed, if the caller and not the engine
+/// is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InvalidQuery {
-    /// The part of the [`Retrieval`] at fault: `query` (the query's text), `filters`, `sort`, `facets` or `rank_by`.
+    /// The invalid part of the [`Retrieval`]: `query` (the query's text), `filters`, `sort`, `facets` or `rank_by`.
     pub field: &'static str,
     /// What is wrong with it.
     pub message: String,
 }
 
-/// An adapter is known, and cannot be loaded or does not fit its base model: what [`Reranker::encode`] returns, boxed, where no
-/// other pair under the same model could be scored either.
+/// A known adapter cannot be loaded or does not fit its base model. [`Reranker::encode`] returns this error, boxed, if
+/// no other pair could be scored with the adapter either.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct AdapterUnusable {
-    /// The reranker's own words.
+    /// The reranker's error.
     pub source: BoxError,
 }
 
@@ -33,22 +33,22 @@ pub struct AdapterUnusable {
 #[error("the deadline passed")]
 pub struct DeadlineExceeded;
 
-/// Cheap retrieval over the whole collection.
+/// Fast retrieval over the whole collection.
 pub trait FirstStage: Send + Sync {
-    /// At most `depth` candidates, best first. A smaller depth gives a prefix of what a larger one gives.
+    /// At most `depth` candidates, best first. A smaller depth returns a prefix of the result of a larger one.
     ///
     /// # Errors
-    /// [`InvalidQuery`] for a query that is malformed, else whatever keeps the engine from answering; there is no fallback
-    /// below the first stage.
+    /// [`InvalidQuery`] for an invalid query; otherwise any failure of the engine. There is no fallback for the first
+    /// stage.
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError>;
 
-    /// The candidates in the order that is asked for, the number of documents that match, and the facets.
+    /// The candidates in the requested order, the number of matching documents, and the facets.
     ///
-    /// The default is [`retrieve`](Self::retrieve): it refuses sort keys and facets, takes every numeric field for one that
-    /// documents have, and knows the number of documents that match only where it is below the depth.
+    /// The default calls [`retrieve`](Self::retrieve). It rejects sort keys and facets, assumes that all numeric fields
+    /// exist, and knows the number of matching documents only if it is below the depth.
     ///
     /// # Errors
-    /// As [`retrieve`](Self::retrieve), and [`InvalidQuery`] for a field that cannot be sorted by or counted.
+    /// As [`retrieve`](Self::retrieve), and [`InvalidQuery`] for a field that cannot be sorted or counted.
     fn search(&self, retrieval: &Retrieval<'_>) -> Result<Retrieved, BoxError> {
         let refused =
             |field, what| InvalidQuery { field, message: format!("this first stage cannot {what} by fields") };
@@ -63,51 +63,51 @@ pub trait FirstStage: Send + Sync {
         Ok(Retrieved { candidates, total_hits, facets: Vec::new() })
     }
 
-    /// A passage of each candidate with the query's terms marked, in the candidates' order.
-    /// It is asked for the hits that are returned, not for all that were retrieved. Engines without snippets keep this default.
+    /// A passage of each candidate with the query's terms marked, in the candidates' order. Called for the returned
+    /// hits only, not for all candidates. Engines without snippets keep the default.
     ///
     /// # Errors
-    /// Whatever keeps the engine from answering.
+    /// Any failure of the engine.
     fn snippets(&self, _query: &Query, candidates: &[&Candidate]) -> Result<Vec<Option<Snippet>>, BoxError> {
         Ok(vec![None; candidates.len()])
     }
 }
 
-/// A model that reads query and document together, in two steps: texts are encoded on the caller's thread, and what they were
-/// encoded to is scored on the model's.
+/// A model that reads query and document together, in two steps: the caller's thread encodes the texts, and the model's
+/// thread scores the encoded pairs.
 ///
-/// Between the two stands a queue, so everything that a request can be refused for, or has to wait for, belongs into the
-/// first step, and the second one is the model's work alone.
+/// A queue stands between the two steps. Everything that can make a request fail or wait therefore belongs to the first
+/// step, and only the model's computation to the second.
 pub trait Reranker: Send + Sync {
-    /// The exact model that answers for `adapter`; `None` names the bare base model. Cheap: it reads no weights.
+    /// The exact model for `adapter`; `None` is the bare base model. Cheap: reads no weights.
     ///
     /// # Errors
-    /// An adapter that the reranker does not hold.
+    /// The adapter is unknown.
     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError>;
 
-    /// Encodes the query with each candidate, in the candidates' order, on the caller's thread. Where the model's adapter is
-    /// not in memory it is loaded, which is waited for until `deadline`.
+    /// Encodes the query with each candidate, in the candidates' order, on the caller's thread. Loads the model's
+    /// adapter if it is not in memory, and waits for it until `deadline`.
     ///
-    /// The default keeps the texts as they are ([`TextPair`](crate::TextPair)) and takes four bytes for a token, which is near the truth for
-    /// English prose. [`EncodedPair::texts`] gives them back.
+    /// The default keeps the texts ([`TextPair`](crate::TextPair)) and estimates four bytes per token, which is
+    /// accurate for English prose. [`EncodedPair::texts`] returns the texts.
     ///
     /// # Errors
-    /// [`AdapterUnusable`] for an adapter that cannot be loaded, [`DeadlineExceeded`] where that took too long, and whatever
-    /// keeps one of the pairs from being scored.
+    /// [`AdapterUnusable`] for an adapter that cannot be loaded, [`DeadlineExceeded`] if loading took too
+    /// long, or any reason why one of the pairs cannot be scored.
     fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
         Ok(EncodedPair::from_texts(group))
     }
 
-    /// Of the tokens of a query and of candidates, the share that the model does not know, from 0 to 1. A large one tells that it cannot read
-    /// their language. 0 where the reranker does not count.
+    /// The share of the tokens of the query and the candidates that are unknown to the model, from 0 to 1. A large
+    /// share means that the model cannot read their language. The default is 0.
     fn unknown_share(&self, _query: &Query, _candidates: &[Candidate]) -> f32 {
         0.0
     }
 
     /// The score of each pair, in the pairs' order. A batch may mix queries and models.
     ///
-    /// A score depends on its query, its document and its model alone, never on what else is in the batch.
-    /// A pair that fails leaves the others standing.
+    /// A score depends on its query, document and model only, not on the rest of the batch. A pair that fails does not
+    /// affect the others.
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>>;
 }
 
@@ -143,14 +143,14 @@ impl<T: Reranker + ?Sized> Reranker for std::sync::Arc<T> {
     }
 }
 
-/// Encodes groups and scores their pairs in one batch, on the calling thread: for tools that have a reranker to themselves.
-/// For each group one score per candidate, in their order, or the first reason why there is none.
+/// Encodes groups and scores their pairs in one batch, on the calling thread, for programs that use the reranker alone.
+/// Returns for each group one score per candidate, in their order, or the first error.
 pub fn score_groups(reranker: &(impl Reranker + ?Sized), groups: &[Group<'_>]) -> Vec<Result<Vec<Score>, BoxError>> {
     let encoded: Vec<Result<Vec<EncodedPair>, BoxError>> =
         groups.iter().map(|group| reranker.encode(*group, None)).collect();
     let batch: Vec<&EncodedPair> = encoded.iter().flatten().flatten().collect();
     let mut outcomes = reranker.score(&batch).into_iter();
-    let missing = || Err(BoxError::from("the reranker gave fewer scores than it was given pairs"));
+    let missing = || Err(BoxError::from("the reranker returned fewer scores than pairs"));
     let finish = |pairs: Result<Vec<EncodedPair>, BoxError>| {
         let outcomes: Vec<_> = pairs?.iter().map(|_| outcomes.next().unwrap_or_else(missing)).collect();
         outcomes.into_iter().collect()

@@ -1,23 +1,20 @@
-//! Bytes that are no text in UTF-8, told by their beginning.
+//! Recognizes data that is not UTF-8 text by its first bytes.
 
-/// Why bytes that begin like this cannot be read as text in UTF-8, and what to do about it; `None` where they may well be. The first
-/// hundred bytes or so are enough.
+/// Explains why data that starts with `head` is not UTF-8 text, and what to do; `None` if it may be. About a hundred
+/// bytes are enough.
 ///
-/// UTF-16 and UTF-32 are told by their byte order mark, or by the zeros that every second byte (three of four) of plain text is there;
-/// archives and documents of other programs by the bytes that they all begin with.
+/// UTF-16 and UTF-32 are recognized by their byte order mark, or by the zeros in every second byte (three of four
+/// bytes) of plain text; archives and other document formats by their signatures.
 pub fn unreadable_as_text(head: &[u8]) -> Option<String> {
     if let Some((name, encoding)) = encoding(head) {
-        return Some(format!("it is {name}; convert it to UTF-8, as `iconv -f {encoding} -t UTF-8` does"));
+        return Some(format!("it is encoded in {name}; convert it to UTF-8 with `iconv -f {encoding} -t UTF-8`"));
     }
     let (_, problem) = SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature))?;
     Some((*problem).to_owned())
 }
 
 const SIGNATURES: [(&[u8], &str); 10] = [
-    (
-        b"PK\x03\x04",
-        "it is a ZIP archive, or a document that is one (.xlsx, .docx); unpack it, or save it as CSV or text",
-    ),
+    (b"PK\x03\x04", "it is a ZIP archive or an Office document (.xlsx, .docx); unpack it, or save it as CSV or text"),
     (b"BZh", "it is compressed with bzip2; unpack it, or compress it with gzip or zstd"),
     (b"\xfd7zXZ\x00", "it is compressed with xz; unpack it, or compress it with gzip or zstd"),
     (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive; unpack it"),
@@ -26,10 +23,10 @@ const SIGNATURES: [(&[u8], &str); 10] = [
     (b"PAR1", "it is a Parquet file; convert it to JSON lines or CSV"),
     (b"ARROW1\x00\x00", "it is an Arrow file; convert it to JSON lines or CSV"),
     (b"SQLite format 3\x00", "it is an SQLite database; export it as CSV"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "it is a document of an older office program; save it as CSV or text"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "it is an old Office document (.xls, .doc); save it as CSV or text"),
 ];
 
-/// The encoding's name for people, and for `iconv`.
+/// The encoding's display name, and its name for `iconv`.
 fn encoding(head: &[u8]) -> Option<(&'static str, &'static str)> {
     const UTF_16_LE: (&str, &str) = ("UTF-16 (little-endian)", "UTF-16LE");
     const UTF_16_BE: (&str, &str) = ("UTF-16 (big-endian)", "UTF-16BE");
@@ -42,12 +39,12 @@ fn encoding(head: &[u8]) -> Option<(&'static str, &'static str)> {
         [0xfe, 0xff, ..] => return Some(UTF_16_BE),
         _ => {}
     }
-    // How many of the bytes at each place of four are zero.
+    // The number of zero bytes at each position of four.
     let head = &head[..head.len().min(128) / 4 * 4];
     let n_groups = head.len() / 4;
     let n_zeros = |place: usize| head.iter().skip(place).step_by(4).filter(|byte| **byte == 0).count();
     let zeros = [n_zeros(0), n_zeros(1), n_zeros(2), n_zeros(3)];
-    // Text that is not Latin has few of them, but spaces and punctuation have them in every script.
+    // Text in other scripts than Latin has fewer zeros, but spaces and punctuation have zeros in every script.
     let has_many = |n: usize| n > 0 && n * 8 >= n_groups;
     match zeros {
         _ if n_groups == 0 => None,

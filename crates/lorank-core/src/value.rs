@@ -16,7 +16,8 @@ pub enum Value {
     Unsigned(u64),
     /// Any other number.
     Float(f64),
-    /// A text. Dates are texts in RFC 3339 form. Clones share it, so a passage that is stored and reranked is there once.
+    /// A text. Dates are texts in RFC 3339 form. Clones share the text, so that a stored and reranked passage is in
+    /// memory once.
     Text(Arc<str>),
     /// A list of values.
     List(Vec<Value>),
@@ -28,7 +29,7 @@ pub enum Value {
 pub type Fields = Vec<(String, Value)>;
 
 impl Value {
-    /// The text, if the value is one.
+    /// The text, or `None` for other kinds of values.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),

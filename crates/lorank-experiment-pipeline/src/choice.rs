@@ -1,4 +1,4 @@
-//! Who ranks for a request.
+//! The choice of the ranker for a request.
 
 use lorank_experiments::{Arm, ArmModel, Assigner, Experiment, Method, UnitKind};
 use lorank_pipeline::{AdapterChoice, Ranker};
@@ -6,29 +6,29 @@ use lorank_pipeline::{AdapterChoice, Ranker};
 use crate::ExperimentPipelineError;
 use crate::trial::Trial;
 
-/// Who ranks.
+/// The ranker of a request.
 pub(crate) enum Choice<'a> {
-    /// What the request says, or the pipeline's default: no experiment is part of it.
+    /// The request's choice or the pipeline's default, without an experiment.
     Plain,
     /// One arm of an experiment.
     Arm(Chosen<'a>),
-    /// All arms of an experiment, mixed.
+    /// All arms of an experiment, interleaved.
     Interleaved(Chosen<'a>),
     /// What the request says, which is none of the arms: its unit takes part in the experiment, and is recorded as forced.
     Other(Chosen<'a>),
 }
 
-/// The part of an experiment in a request.
+/// An experiment that a request takes part in.
 pub(crate) struct Chosen<'a> {
     pub experiment: &'a Experiment,
     pub unit: &'a str,
-    /// The place of the arm; 0 where all are mixed.
+    /// The index of the arm; 0 for interleaving.
     pub arm: usize,
     pub forced: bool,
 }
 
-/// Who ranks for a trial, given the experiments that run, by name. `serves` finds out whether an arm serves what the adapter
-/// that the request names stands for now.
+/// Chooses the ranker of a trial, from the running experiments, ordered by name. `serves` checks whether an arm serves the
+/// current version of the adapter that the request names.
 pub(crate) fn choose<'a>(
     running: &'a [Experiment],
     trial: &'a Trial,
@@ -42,7 +42,7 @@ pub(crate) fn choose<'a>(
     let candidates: Vec<&Experiment> = active.iter().filter(named).copied().collect();
     if let (Some(name), true) = (&trial.experiment, candidates.is_empty()) {
         let names = quoted(active.iter().map(|one| one.id.as_str()));
-        let running = names.map_or_else(|| "running is none".to_owned(), |names| format!("running are {names}"));
+        let running = names.map_or_else(|| "none is running".to_owned(), |names| format!("running are {names}"));
         return Err(ExperimentPipelineError::UnknownExperiment { experiment: name.clone(), running });
     }
     let chosen =
@@ -76,7 +76,7 @@ pub(crate) fn choose<'a>(
     Ok(assigned.unwrap_or(Choice::Plain))
 }
 
-/// What ranks for an arm.
+/// The ranker of an arm.
 pub(crate) fn ranker(arm: &Arm) -> Ranker {
     match arm.served_model() {
         ArmModel::FirstStage => Ranker::FirstStage,
@@ -99,7 +99,8 @@ fn forced_arm<'a>(
         [one] => Ok(*one),
         [] => {
             let arms = among.iter().flat_map(|one| one.arms.iter().map(|arm| arm.name.as_str()));
-            let arms = quoted(arms).map_or_else(|| "there is none".to_owned(), |names| format!("there are {names}"));
+            let arms =
+                quoted(arms).map_or_else(|| "there are no arms".to_owned(), |names| format!("the arms are {names}"));
             Err(ExperimentPipelineError::UnknownArm { arm: name.to_owned(), arms })
         }
         several => {
@@ -117,7 +118,7 @@ fn unit_of<'a>(experiment: &Experiment, trial: &'a Trial) -> &'a str {
     }
 }
 
-/// Names for a message, the first few of them; `None` where there are none.
+/// The first few names, for a message; `None` if there are none.
 fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
     const SHOWN_MAX: usize = 8;
     let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();

@@ -1,57 +1,57 @@
-//! What keeps a trial from being answered.
+//! Errors of the experiment pipeline.
 
 use lorank_core::ErrorKind;
 use lorank_pipeline::PipelineError;
 
-/// A trial that has no answer.
+/// A trial without an answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExperimentPipelineError {
-    /// The pipeline's own.
+    /// An error of the pipeline.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    /// The request names an experiment that does not run.
+    /// The request names an experiment that is not running.
     #[error("no experiment `{experiment}` is running; {running}")]
     UnknownExperiment {
-        /// The experiment, as the request named it.
+        /// The experiment, as in the request.
         experiment: String,
-        /// Those that are, as a phrase.
+        /// A description of the running experiments.
         running: String,
     },
     /// The request names an arm that no running experiment has.
     #[error("no running experiment has an arm `{arm}`; {arms}")]
     UnknownArm {
-        /// The arm, as the request named it.
+        /// The arm, as in the request.
         arm: String,
-        /// Those that there are, as a phrase.
+        /// A description of the existing arms.
         arms: String,
     },
-    /// The request names an arm that several running experiments have.
+    /// The request names an arm of several running experiments.
     #[error("the running experiments {experiments} all have an arm `{arm}`; name the `experiment` as well")]
     AmbiguousArm {
-        /// The arm, as the request named it.
+        /// The arm, as in the request.
         arm: String,
-        /// The experiments, as a list.
+        /// The experiments' names.
         experiments: String,
     },
-    /// The request names an arm and an adapter.
-    #[error("`arm` and `adapter` are both given; an arm has its own")]
+    /// The request names both an arm and an adapter.
+    #[error("`arm` and `adapter` cannot be combined, because an arm has its own adapter")]
     ArmAndAdapter,
-    /// The request names an empty unit.
-    #[error("`unit_id` is empty; name whom experiments assign, or leave it out")]
+    /// The request has an empty unit.
+    #[error("`unit_id` is empty; set it to the unit that experiments assign, or omit it")]
     EmptyUnit,
-    /// A shadow's share is not a share.
-    #[error("the share of shadow `{name}` is {share}; give a number above 0 and up to 1")]
+    /// A shadow's share is out of range.
+    #[error("the share of shadow `{name}` must be above 0 and at most 1, not {share}")]
     Share {
-        /// The shadow.
+        /// The shadow's name.
         name: String,
         /// Its share.
         share: f64,
     },
-    /// The system gave no thread for the shadows.
-    #[error("no thread could be started for the shadows")]
+    /// The shadows' thread could not be started.
+    #[error("could not start the shadows' thread")]
     SpawnWorker {
-        /// The system's own words.
+        /// The system's error.
         source: std::io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! A pipeline with experiments on it.
+//! A pipeline with experiments.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use crate::shadow::{ShadowConfig, ShadowStats, Shadows};
 use crate::trial::{ExperimentAnswer, FailedArm, Participation, Trial, fallback_of};
 use crate::version::version;
 
-/// A pipeline with experiments on it. See the [crate's page](crate).
+/// A pipeline with experiments. See the [crate's page](crate).
 pub struct ExperimentPipeline<F, R> {
     pipeline: Arc<Pipeline<F, R>>,
     store: Option<Arc<ExperimentStore>>,
     shadows: Option<Shadows>,
-    /// What exposures call the index that is searched.
+    /// The name of the searched index in exposures.
     index: String,
 }
 
-/// The name of an index where nothing names one.
+/// The default name of an index.
 const DEFAULT_INDEX: &str = "default";
 
 impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
-    /// Experiments that are recorded into a store.
+    /// Creates a pipeline with experiments that are recorded in a store.
     ///
     /// # Errors
-    /// A shadow with an impossible share, or a system that gives no more threads.
+    /// A shadow with an invalid share, or a thread that cannot be started.
     pub fn new(
         pipeline: Arc<Pipeline<F, R>>,
         store: Arc<ExperimentStore>,
@@ -42,21 +42,21 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         Ok(Self { pipeline, store: Some(store), shadows, index: DEFAULT_INDEX.to_owned() })
     }
 
-    /// Searches without experiments, shadows and records.
+    /// Creates a pipeline without experiments, shadows and exposures.
     pub fn without_store(pipeline: Arc<Pipeline<F, R>>) -> Self {
         Self { pipeline, store: None, shadows: None, index: DEFAULT_INDEX.to_owned() }
     }
 
-    /// The same, where exposures record the index by this name; without it, as `default`.
+    /// Sets the name of the index in exposures; the default is `default`.
     #[must_use]
     pub fn for_index(self, name: impl Into<String>) -> Self {
         Self { index: name.into(), ..self }
     }
 
-    /// Answers a trial, and leaves its exposure to the store.
+    /// Answers a trial, and queues its exposure for the store.
     ///
     /// # Errors
-    /// An experiment or an arm that is not there, and what the pipeline refuses.
+    /// An unknown experiment or arm, and the pipeline's errors.
     pub fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError> {
         let running = self.store.as_ref().map_or_else(|| Arc::from([]), |store| store.running());
         let serves = |arm: &_| pinning::serves(&self.pipeline, arm, &trial.request.adapter);
@@ -92,7 +92,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         self.store.as_ref()
     }
 
-    /// What the shadows have done.
+    /// The counters of the shadows.
     pub fn shadow_stats(&self) -> ShadowStats {
         self.shadows.as_ref().map(Shadows::stats).unwrap_or_default()
     }
@@ -110,7 +110,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let is_own_choice = trial.arm.is_none() && chosen.forced;
         let is_pinned = self.check_pin(trial, chosen, chosen.arm);
         let answer = match is_pinned.and_then(|()| self.pipeline.search(&request)) {
-            // The searcher can do nothing for a model that an experiment's author named.
+            // The searcher is not responsible for a model that an experiment names.
             Err(error) if is_missing_model(&error) && !is_own_choice => self.without_model(&request, &error)?,
             answer => answer?,
         };
@@ -129,7 +129,8 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let request = &trial.request;
         let top_k = request.top_k.unwrap_or(self.pipeline.config().top_k);
         let page_end = NonZeroUsize::new(request.offset.saturating_add(top_k.get()));
-        // Each arm has scores of its own kind: one least score would leave out more of one arm's hits than of another's.
+        // Scores of different arms are not comparable: one minimum score would drop more hits of one arm than of
+        // another.
         let whole =
             SearchRequest { offset: 0, top_k: page_end, min_rerank_score: None, snippets: false, ..request.clone() };
         let arms = &chosen.experiment.arms;
@@ -157,7 +158,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         pinning::check(&self.pipeline, self.store.as_deref(), chosen.experiment, arm, trial.at_millis)
     }
 
-    /// The first stage's order for nobody's credit, since no arm could rank.
+    /// First-stage order without credit for any arm, because no arm could rank.
     fn without_arms(&self, request: &SearchRequest, failed: Vec<FailedArm>) -> Result<Mixed, ExperimentPipelineError> {
         let plain = SearchRequest { snippets: false, ..in_first_stage_order(request) };
         let answer = self.pipeline.search(&plain)?;
@@ -168,10 +169,10 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         Ok(Mixed { answer: Answer { fallback, ..answer }, teams, arms, failed })
     }
 
-    /// The first stage's order, and why.
+    /// First-stage order, with the reason.
     fn without_model(&self, request: &SearchRequest, error: &PipelineError) -> Result<Answer, ExperimentPipelineError> {
         let fallback = fallback_of(error);
-        tracing::warn!("answered in first-stage order: {fallback}");
+        tracing::warn!("fell back to first-stage order: {fallback}");
         let answer = self.pipeline.search(&in_first_stage_order(request))?;
         Ok(Answer { fallback: Some(fallback), ..answer })
     }
@@ -183,12 +184,12 @@ impl<F, R> std::fmt::Debug for ExperimentPipeline<F, R> {
     }
 }
 
-/// What falls back: neither reranked nor ordered by an expression.
+/// The request in first-stage order: neither reranked nor ordered by an expression.
 fn in_first_stage_order(request: &SearchRequest) -> SearchRequest {
     SearchRequest { rerank: false, rank_by: RankByChoice::Scores, ..request.clone() }
 }
 
-/// What orders the first stage's arm: not an expression that needs rerank scores, which the arm has none of.
+/// The order of the first stage's arm: without expressions that need rerank scores, which it does not have.
 fn without_scores(request: &SearchRequest) -> RankByChoice {
     match &request.rank_by {
         RankByChoice::Expression(rank_by) if rank_by.needs_rerank_score() => RankByChoice::Scores,

@@ -1,4 +1,4 @@
-//! One answer of several arms' rankings.
+//! Interleaving of several arms' rankings.
 
 use std::collections::HashMap;
 
@@ -10,20 +10,21 @@ use crate::choice::Chosen;
 use crate::trial::{FailedArm, fallback_of};
 use crate::version::version;
 
-/// The arms' rankings mixed.
+/// The interleaved ranking.
 pub(crate) struct Mixed {
     pub answer: Answer,
-    /// For each rank of the answer's ranking, the place of the arm that it counts for.
+    /// For each rank, the index of the arm that gets the credit.
     pub teams: Vec<u8>,
     /// What each arm ranked, in their order.
     pub arms: Vec<InterleavedArm>,
     pub failed: Vec<FailedArm>,
 }
 
-/// Mixes the answers of a request's arms, in the arms' order, each from rank 1 to the end of the page, and returns what lies past `offset`.
+/// Interleaves the answers of a request's arms, in the arms' order, each from rank 1 to the end of the page, and
+/// returns the hits after `offset`.
 ///
 /// # Errors
-/// Where all arms failed, how.
+/// All arms failed.
 pub(crate) fn mix(
     chosen: &Chosen<'_>,
     query: &str,
@@ -37,7 +38,7 @@ pub(crate) fn mix(
         failed.extend(fallback.as_ref().map(|fallback| FailedArm::new(&arm.name, fallback)));
         standing.push(answer.ok().filter(|_| fallback.is_none()));
     }
-    // A document's first-stage rank names it, whichever arm ranked it.
+    // A document's first-stage rank identifies it in all arms.
     let ranks = |answer: &Answer| answer.hits.iter().map(|hit| hit.first_stage_rank).collect::<Vec<_>>();
     let rankings: Vec<Option<Vec<usize>>> = standing.iter().map(|answer| answer.as_ref().map(ranks)).collect();
     let rankings: Vec<Option<&[usize]>> = rankings.iter().map(Option::as_deref).collect();
@@ -63,7 +64,7 @@ fn beside_control(arm: Option<&[usize]>, control: Option<&[usize]>) -> ArmRankin
     }
 }
 
-/// Equal for the pages of one search, so that they are slices of one draft; each part's length goes first.
+/// Equal for all pages of a search, so that they are slices of one draft. Each part is prefixed by its length.
 fn seed(chosen: &Chosen<'_>, query: &str) -> String {
     [&chosen.experiment.id, &chosen.experiment.salt, chosen.unit, query]
         .map(|part| format!("{} {part}", part.len()))
@@ -85,17 +86,17 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
     };
     let (n_candidates, depth) = (answers[0].n_candidates, answers[0].depth);
     let (total_hits, facets) = (answers[0].total_hits, answers[0].facets.clone());
-    // Arms can have expressions of their own, and naming them would tell whose hits are whose.
+    // Arms may have different expressions, which would reveal whose hits are whose.
     let is_same = answers.iter().all(|answer| answer.rank_by == answers[0].rank_by);
     let rank_by = answers[0].rank_by.clone().filter(|_| is_same);
     let reranked = answers.iter().any(|answer| answer.reranked);
-    // The arms have one base model.
+    // All arms have the same base model.
     let warnings = answers.iter().map(|answer| &answer.warnings).find(|warnings| !warnings.is_empty());
     let warnings = warnings.cloned().unwrap_or_default();
     let mut of_document: HashMap<usize, Hit> =
         answers.into_iter().flat_map(|answer| answer.hits).map(|hit| (hit.first_stage_rank, hit)).collect();
     let hit = |(at, drafted): (usize, &Drafted<usize>)| {
-        let hit = of_document.remove(&drafted.id).expect("it is drafted once, from one of the answers");
+        let hit = of_document.remove(&drafted.id).expect("each document is drafted once, from one of the answers");
         Hit { rank: at + 1, rerank_score: None, score_origin: None, blend: None, ranked_by: None, ..hit }
     };
     let all: Vec<Hit> = drafted.iter().enumerate().map(hit).collect();

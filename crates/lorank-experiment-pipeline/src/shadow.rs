@@ -1,4 +1,4 @@
-//! What a candidate would have answered: ranked unseen, when the model has nothing else to do.
+//! Shadows: rank searches again with a candidate adapter when the model is idle.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,36 +14,37 @@ use lorank_pipeline::{AdapterChoice, Answer, Cancellation, Pipeline, PipelineErr
 use crate::ExperimentPipelineError;
 use crate::trial::{ExperimentAnswer, Trial};
 
-/// What the hash that picks requests is for. Another text follows other requests, so it keeps the crate's first name.
+/// The context of the hash that selects requests. Another text would select other requests, so it keeps the crate's old
+/// name.
 const CONTEXT: &str = "lorank lab 2025-11-25 requests that a shadow follows v1";
 
-/// How likely a reader goes on to the next rank, for rank-biased overlap: 86 % of its weight lies on the first ten.
+/// The persistence of rank-biased overlap: 86 % of its weight is on the first ten ranks.
 const PERSISTENCE: f64 = 0.9;
 
-/// How many answers may wait to be followed. One more is left out, and counted.
+/// The maximum number of waiting answers. Further ones are dropped and counted.
 const WAITING_MAX: usize = 64;
 
-/// An adapter that ranks a share of the answers once more, after they were given and unseen.
+/// An adapter that ranks a share of the searches again in the background.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShadowConfig {
-    /// Its name in the records.
+    /// The shadow's name in the records.
     pub name: String,
-    /// The adapter or alias that ranks.
+    /// The adapter or alias.
     pub adapter: AdapterId,
-    /// The share of answers, above 0 and up to 1. Which ones follows from the request's id.
+    /// The share of the searches, above 0 and at most 1. The request id decides which ones.
     pub share: f64,
 }
 
-/// What the shadows have done.
+/// The counters of the shadows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ShadowStats {
-    /// Answers that were followed.
+    /// Answers that were ranked again.
     pub n_followed: u64,
-    /// Answers that were left out because too many waited.
+    /// Answers that were dropped because too many were waiting.
     pub n_dropped: u64,
 }
 
-/// The shadows and the thread on which they work.
+/// The shadows and their thread.
 pub(crate) struct Shadows {
     configs: Vec<ShadowConfig>,
     queue: SyncSender<Job>,
@@ -56,18 +57,18 @@ struct Counts {
     n_dropped: AtomicU64,
 }
 
-/// One answer to follow.
+/// An answer to rank again.
 struct Job {
     request: SearchRequest,
     request_id: String,
     at_millis: i64,
-    /// What ranked the answer that was given.
+    /// The ranker of the original answer.
     given: Ranker,
     shadow: ShadowConfig,
 }
 
 impl Shadows {
-    /// Starts the thread, if there is a shadow at all.
+    /// Starts the thread, if there are any shadows.
     pub(crate) fn start<F: FirstStage + 'static, R: Reranker + 'static>(
         configs: Vec<ShadowConfig>,
         pipeline: Arc<Pipeline<F, R>>,
@@ -90,8 +91,8 @@ impl Shadows {
         Ok(Some(Self { configs, queue, counts }))
     }
 
-    /// Leaves an answer to the shadows that follow it, and waits for nothing. Later pages and mixed answers are not followed:
-    /// a shadow is held against one whole ranking. Nor are answers that no model could have ranked.
+    /// Queues an answer for its shadows without waiting. Excluded are later pages and interleaved answers, because a
+    /// shadow is compared with one whole ranking, and answers that no model could have ranked.
     pub(crate) fn follow(&self, trial: &Trial, answered: &ExperimentAnswer) {
         let is_mixed = answered.participation.as_ref().is_some_and(|participation| participation.arm.is_none());
         if trial.request.offset > 0 || is_mixed || !trial.request.can_be_reranked() {
@@ -117,7 +118,7 @@ impl Shadows {
     }
 }
 
-/// What ranked an answer. A model is named by its adapter: where that has other weights by now, so has what is compared.
+/// The ranker of an answer. It names the model by its adapter, so the comparison uses the adapter's current weights.
 fn given(answer: &Answer, asked: &AdapterChoice) -> Ranker {
     match &answer.model {
         None => Ranker::FirstStage,
@@ -136,7 +137,7 @@ fn follows(shadow: &ShadowConfig, request_id: &str) -> bool {
     (point as f64) < shadow.share * (u64::MAX as f64)
 }
 
-/// The whole ranking, whenever there is time.
+/// The request for the whole ranking, with low priority.
 fn background(request: &SearchRequest) -> SearchRequest {
     SearchRequest {
         offset: 0,
@@ -150,12 +151,12 @@ fn background(request: &SearchRequest) -> SearchRequest {
     }
 }
 
-/// Which of the two rankings.
+/// One of the two rankings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Role {
-    /// The one that was answered with.
+    /// The original ranking.
     Given,
-    /// The shadow's.
+    /// The shadow's ranking.
     Candidate,
 }
 
@@ -186,7 +187,7 @@ fn failed(error: &PipelineError) -> ShadowOutcome {
     ShadowOutcome::Failed(with_causes(error))
 }
 
-/// How far the candidate's ranking agrees, and how long the model took for it (its time in the queue left out).
+/// The agreement of the candidate's ranking, and the model's time for it without the time in the queue.
 fn outcome(ranked: Vec<Ranked<Role>>) -> Result<(ShadowOutcome, u64), PipelineError> {
     let mut answers = HashMap::new();
     for Ranked { key, answer } in ranked {

@@ -1,21 +1,21 @@
-//! A search as experiments see it, and its answer.
+//! Searches with their experimental context, and their answers.
 
 use lorank_core::with_causes;
 use lorank_experiments::Method;
 use lorank_pipeline::{Answer, Fallback, PipelineError, SearchRequest};
 
-/// A search, and who asks it when.
+/// A search with its experimental context.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// The search.
+    /// The search request.
     pub request: SearchRequest,
-    /// The id of the request, which clients send back as `query_id` with what people do.
+    /// The request id, which clients send back as `query_id` with events.
     pub request_id: String,
-    /// Whom or what experiments assign: a user, a session. Without one it is the query.
+    /// The unit that experiments assign: a user or a session. The default is the query.
     pub unit_id: Option<String>,
-    /// The one experiment that may choose, among those that run.
+    /// Restricts the choice to this running experiment.
     pub experiment: Option<String>,
-    /// The arm that the request chooses for itself.
+    /// The arm that the request chooses.
     pub arm: Option<String>,
     /// The time, in milliseconds since 1970.
     pub at_millis: i64,
@@ -24,35 +24,35 @@ pub struct Trial {
 /// The answer to a trial.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExperimentAnswer {
-    /// The answer. Where arms were mixed its hits have no rerank scores, and it names no model.
+    /// The answer. If arms were interleaved, its hits have no rerank scores, and it names no model.
     pub answer: Answer,
-    /// The experiment that took part in it.
+    /// The experiment that took part.
     pub participation: Option<Participation>,
 }
 
-/// How an experiment took part in an answer.
+/// The participation of an experiment in an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Participation {
-    /// The experiment.
+    /// The experiment's name.
     pub experiment: String,
-    /// Whether units see one arm or all.
+    /// The experiment's method: one arm per unit, or all arms interleaved.
     pub method: Method,
-    /// The arm; `None` where all were mixed, and where the request chose an adapter that is none of the arms'.
+    /// The arm; `None` for interleaving, and if the request chose an adapter that no arm has.
     pub arm: Option<String>,
-    /// Whether the request chose the arm or its adapter itself.
+    /// Whether the request chose the arm or adapter.
     pub forced: bool,
-    /// The arms that could not rank, where all were to be mixed.
+    /// The arms that could not rank, for interleaving.
     pub failed_arms: Vec<FailedArm>,
 }
 
 /// An arm that could not rank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedArm {
-    /// Its name.
+    /// The arm's name.
     pub arm: String,
-    /// The reason as one word, as [`Fallback::reason`] has it.
+    /// The reason as one word, as in [`Fallback::reason`].
     pub reason: String,
-    /// The reason for people.
+    /// A description of the reason.
     pub message: String,
 }
 
@@ -62,7 +62,7 @@ impl FailedArm {
     }
 }
 
-/// A model that is not there is to the searcher what a failing one is.
+/// For the searcher, a missing model is equivalent to a failing one.
 pub(crate) fn fallback_of(error: &PipelineError) -> Fallback {
     Fallback::RerankerFailed { message: with_causes(error) }
 }

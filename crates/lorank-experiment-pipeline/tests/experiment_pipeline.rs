@@ -171,7 +171,7 @@ fn who_chooses_for_himself_is_recorded_as_forced() {
 
     assert_eq!(
         error(&bench, &Trial { arm: Some("z".into()), ..trial(4, "u") }),
-        "no running experiment has an arm `z`; there are `arm-none`, `arm-a`"
+        "no running experiment has an arm `z`; the arms are `arm-none`, `arm-a`"
     );
     assert_eq!(
         error(&bench, &Trial { experiment: Some("y".into()), ..trial(4, "u") }),
@@ -287,7 +287,10 @@ fn an_arm_that_is_not_pinned_yet_is_pinned_when_it_is_first_served() {
 #[test]
 fn an_empty_unit_is_refused() {
     let bench = Bench::new(&[], &[]);
-    assert_eq!(error(&bench, &trial(1, "")), "`unit_id` is empty; name whom experiments assign, or leave it out");
+    assert_eq!(
+        error(&bench, &trial(1, "")),
+        "`unit_id` is empty; set it to the unit that experiments assign, or omit it"
+    );
 }
 
 #[test]
@@ -418,7 +421,7 @@ fn a_shadow_follows_its_share_and_failures_are_told() {
     let store = Arc::new(ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap());
     let refused =
         ExperimentPipeline::new(bench.experiments.pipeline().clone(), store, vec![shadow("a", 1.5)]).err().unwrap();
-    assert_eq!(refused.to_string(), "the share of shadow `candidate` is 1.5; give a number above 0 and up to 1");
+    assert_eq!(refused.to_string(), "the share of shadow `candidate` must be above 0 and at most 1, not 1.5");
 }
 
 #[test]

@@ -178,7 +178,7 @@ pub enum ServerError {
         retry_after: RetryAfter,
     },
     /// The request would miss its deadline, or make an earlier one miss its own.
-    #[error("the reranker has too much to do to finish before the deadline; try again later, or without reranking")]
+    #[error("the reranker is overloaded and would miss the deadline; try again later, or without reranking")]
     WouldMissDeadline {
         /// When it is worth trying again.
         retry_after: RetryAfter,

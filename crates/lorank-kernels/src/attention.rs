@@ -1,4 +1,4 @@
-//! Attention over sequences that stand one after the other, without padding.
+//! Attention over concatenated sequences, without padding.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -21,35 +21,35 @@ pub struct Attention<'a> {
     pub k: &'a [f32],
     /// `[n_tokens, n_kv_heads * head_dim]`
     pub v: &'a [f32],
-    /// How many heads the queries have; a multiple of `n_kv_heads`.
+    /// The number of query heads; a multiple of `n_kv_heads`.
     pub n_heads: usize,
-    /// How many heads the keys and values have.
+    /// The number of key-value heads.
     pub n_kv_heads: usize,
     /// The width of a head.
     pub head_dim: usize,
-    /// Whether a token sees itself and those before it alone.
+    /// Whether a token attends only to itself and the tokens before it.
     pub is_causal: bool,
-    /// Turns queries and keys by their positions.
+    /// Rotary positions to apply to queries and keys.
     pub rotary: Option<Rotary<'a>>,
     /// The sequences.
     pub spans: &'a [Span],
 }
 
-/// One sequence: its rows among the queries, and among the keys and values.
+/// One sequence: its rows of queries, and its rows of keys and values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// The rows of the queries, which are those of the result.
+    /// The rows of the queries, which are also those of the result.
     pub queries: Range<usize>,
-    /// The position of the first query within the sequence; the others follow it.
+    /// The position of the first query within the sequence; the others follow.
     pub first_position: usize,
-    /// The keys' rows of what the sequence shares with others and begins with; often empty.
+    /// The key rows of a prefix that the sequence shares with others; often empty.
     pub prefix: Range<usize>,
-    /// The keys' rows of the rest of it.
+    /// The key rows of the rest of the sequence.
     pub own: Range<usize>,
 }
 
 impl Span {
-    /// The length of the sequence in tokens, the shared prefix included.
+    /// The length of the sequence in tokens, including the shared prefix.
     pub fn n_keys(&self) -> usize {
         self.prefix.len() + self.own.len()
     }
@@ -64,7 +64,7 @@ impl Span {
     }
 }
 
-/// The angles of rotary positions, on halves as Hugging Face's Llama has them (arXiv 2104.09864).
+/// Sines and cosines of rotary positions, on halves as in Hugging Face's Llama (arXiv 2104.09864).
 #[derive(Debug, Clone, Copy)]
 pub struct Rotary<'a> {
     /// `[n_positions, head_dim / 2]`
@@ -74,11 +74,11 @@ pub struct Rotary<'a> {
 }
 
 impl Attention<'_> {
-    /// The mixed values, `[n_queries, n_heads * head_dim]`.
+    /// Computes attention. Returns `[n_queries, n_heads * head_dim]`.
     ///
     /// # Panics
-    /// If the shapes disagree, a span's range is reversed or goes past the rows that there are, or the spans' queries do not
-    /// cover those of `q` in order, each once.
+    /// If the shapes disagree, a span's range is reversed or exceeds the rows, or the spans' queries do not cover those
+    /// of `q` exactly once and in order.
     pub fn run(&self, isa: Isa) -> Vec<f32> {
         self.check();
         let spans = self.spans.iter().filter(|span| !span.queries.is_empty());
@@ -104,7 +104,7 @@ impl Attention<'_> {
         let (n_queries, n_tokens) = (self.q.len() / q_width, self.k.len() / kv_width);
         let mut next = 0;
         for span in self.spans {
-            // Reversed queries would have the next span go back to rows that another one writes.
+            // With reversed queries, two spans could write the same rows.
             assert!(lies_within(&span.queries, n_queries), "the queries {:?} are no rows of {n_queries}", span.queries);
             assert_eq!(span.queries.start, next, "the spans cover the queries in order");
             next = span.queries.end;
@@ -127,7 +127,7 @@ impl Attention<'_> {
     }
 }
 
-/// One sequence under one key-value head.
+/// A sequence under one key-value head.
 #[derive(Clone, Copy)]
 struct Head<'a> {
     attention: &'a Attention<'a>,
@@ -135,7 +135,7 @@ struct Head<'a> {
     kv_head: usize,
 }
 
-/// Whether a range is not reversed and ends by `n`.
+/// Whether a range is not reversed and ends at `n` or before.
 fn lies_within(range: &Range<usize>, n: usize) -> bool {
     range.start <= range.end && range.end <= n
 }
@@ -147,7 +147,7 @@ struct OneHead<'a> {
     out: &'a Disjoint<'a, MaybeUninit<f32>>,
 }
 
-/// Memory that one head after the other uses. A head finds in it what those before have left, or zeros.
+/// Buffers that are reused from head to head. They contain data of previous heads, or zeros.
 #[derive(Default)]
 struct Scratch {
     keys: Vec<f32>,
@@ -155,11 +155,11 @@ struct Scratch {
     queries: Vec<f32>,
     weights: Vec<f32>,
     mixed: Vec<f32>,
-    /// The keys of a panel as rows.
+    /// A panel's keys as rows.
     rows: Vec<f32>,
 }
 
-/// The first `n` numbers of a buffer, which grows where it has fewer.
+/// The first `n` numbers of a buffer, which grows if necessary.
 fn first(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
     if buffer.len() < n {
         buffer.resize(n, 0.0);
@@ -167,7 +167,7 @@ fn first(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
     &mut buffer[..n]
 }
 
-/// How many queries are worked on at once: their weights on all keys stay in a core's cache.
+/// The number of queries processed at a time: their attention weights stay in a core's cache.
 const QUERIES: usize = 48;
 
 impl Computation for OneHead<'_> {
@@ -197,7 +197,7 @@ impl Computation for OneHead<'_> {
                 let rows = start..(start + QUERIES).min(span.queries.end);
                 let n = rows.len();
                 let position = span.first_position + rows.start - span.queries.start;
-                // No query of these rows sees a key past the last one's own.
+                // With a causal mask, no query of these rows attends to keys after the last one's own.
                 let n_seen = if attention.is_causal { position + n } else { n_keys };
                 head.copy_queries(rows.clone(), query_head, position, queries);
                 product::<K>((queries, head_dim), (n, head_dim, n_seen), keys, (weights, stride));
@@ -227,7 +227,7 @@ impl Head<'_> {
         &of[(self.span.key_row(position) * n_kv_heads + self.kv_head) * head_dim..][..head_dim]
     }
 
-    /// Packs the keys, turned by their positions, as panels of `width` keys: `[n_keys / width, head_dim, width]`.
+    /// Packs the keys, with rotary positions applied, as panels of `width` keys: `[n_keys / width, head_dim, width]`.
     #[inline(always)]
     fn pack_keys<K: Kernel>(self, width: usize, packed: &mut [f32], rows: &mut [f32]) {
         let dim = self.attention.head_dim;
@@ -257,7 +257,7 @@ impl Head<'_> {
         }
     }
 
-    /// The queries of some rows, turned by their positions and scaled by `1 / sqrt(head_dim)`.
+    /// Copies queries with rotary positions applied, scaled by `1 / sqrt(head_dim)`.
     #[inline(always)]
     fn copy_queries(self, rows: Range<usize>, head: usize, first_position: usize, to: &mut [f32]) {
         let Attention { q, head_dim, n_heads, rotary, .. } = *self.attention;
@@ -296,15 +296,16 @@ impl Rotary<'_> {
     }
 }
 
-/// A packed right-hand side: panels of as many columns as a tile has.
+/// A packed right-hand side: panels with a tile's number of columns.
 #[derive(Clone, Copy)]
 struct Panels<'a> {
     numbers: &'a [f32],
-    /// From one panel to the next.
+    /// The distance between panels.
     len: usize,
 }
 
-/// `out = a b`, each row as far from the next as its stride says: `n_rows` rows of `a`, `depth` deep, by as many panels of `b` as hold `n_columns`.
+/// `out = a b`, with a stride per operand: `n_rows` rows of `a`, `depth` deep, by the panels of `b` that contain
+/// `n_columns`.
 #[inline(always)]
 fn product<K: Kernel>(
     (a, a_stride): (&[f32], usize),
@@ -330,7 +331,7 @@ fn product<K: Kernel>(
     }
 }
 
-/// `M` rows by one panel; `M`.
+/// Multiplies `M` rows by one panel; returns `M`.
 #[inline(always)]
 fn strip<K: Kernel, const M: usize>(
     a: &[f32],
@@ -357,15 +358,15 @@ fn strip<K: Kernel, const M: usize>(
     M
 }
 
-/// Rows of weights come in multiples of this, so that the compiler's vector loops leave nothing over.
+/// Rows of attention weights are padded to a multiple of this, so that the compiler's vector loops have no remainder.
 const SOFTMAX: usize = 16;
 
-/// `e^x` of the first `n` in place, relative to the largest, and the sum of it: a softmax, all but for the division.
-/// What comes after them is written over.
+/// Replaces the first `n` numbers by `e^x` relative to the largest, and returns their sum: a softmax without the
+/// division. The padding after them is overwritten.
 #[inline(always)]
 fn exponentials<K: Kernel>(row: &mut [f32], n: usize) -> f32 {
     let row = &mut row[..n.next_multiple_of(SOFTMAX)];
-    // No sum of exponentials changes by what stands for these.
+    // `e^x` of the padding is 0, so it does not affect the sum.
     row[n..].fill(f32::MIN);
     let chunks = row.as_chunks_mut::<SOFTMAX>().0;
     let mut largest = [f32::MIN; SOFTMAX];
@@ -386,7 +387,7 @@ fn exponentials<K: Kernel>(row: &mut [f32], n: usize) -> f32 {
     fold(sums, |a, b| a + b)
 }
 
-/// Rows of `dim` as columns of rows of `width`: blocks of 8 by 8 by the kernel, what is left over one by one.
+/// Transposes rows of `dim` to columns of rows of `width`: the kernel does blocks of 8 by 8, a loop the rest.
 #[inline(always)]
 fn transpose<K: Kernel>(rows: &[f32], dim: usize, to: &mut [f32], width: usize) {
     const BLOCK: usize = 8;

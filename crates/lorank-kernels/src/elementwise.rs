@@ -1,4 +1,4 @@
-//! Norms and gates: functions of one row, or of two of one shape.
+//! Norms and gates.
 
 use std::mem::MaybeUninit;
 
@@ -7,10 +7,10 @@ use crate::math::{mul_add, silu};
 use crate::tile::Kernel;
 use crate::{Isa, threads};
 
-/// How many rows a thread takes at a time.
+/// The number of rows that a thread processes at a time.
 const ROWS_PER_TASK: usize = 32;
 
-/// Partial sums in a row, so that the compiler may use vectors without changing the order of additions.
+/// The number of partial sums, so that the compiler can vectorize without changing the order of additions.
 const LANES: usize = 16;
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias` in place, for each row of `x` (arXiv 1607.06450).
@@ -111,19 +111,19 @@ impl Computation for Gated<'_> {
     }
 }
 
-/// How many numbers are added or copied at a time: every vector's length is a multiple of it.
+/// The number of elements that are added or copied at a time: every vector's length is a multiple of it.
 pub(crate) const CHUNK: usize = 8;
 
-/// Copies the first numbers, as many as there is room for: with vectors, where the library would call a function.
+/// Copies numbers until `to` is full: with vectors, where the standard library would call a function.
 #[inline(always)]
 pub(crate) fn copy(numbers: &[f32], to: &mut [f32]) {
     copy_as(numbers, to, |number| number);
 }
 
-/// Copies the first numbers into memory that may be uninitialized, as many as there is room for.
+/// Copies numbers into uninitialized memory until it is full.
 ///
 /// # Panics
-/// If there is room for more: what stays uninitialized must not go unnoticed.
+/// If there are not enough numbers to initialize all elements.
 #[inline(always)]
 pub(crate) fn initialize(numbers: &[f32], to: &mut [MaybeUninit<f32>]) {
     assert!(numbers.len() >= to.len(), "there is a number for each element");

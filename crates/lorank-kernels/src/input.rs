@@ -1,4 +1,4 @@
-//! The rows that linear layers read, in the form that their weights want.
+//! Input rows of linear layers, in the form that the weights require.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::threads::{self, Disjoint};
 use crate::tile::Kernel;
 use crate::{Format, Isa};
 
-/// Rows of activations, `[n_rows, width]`, prepared once for every linear layer that reads them.
+/// Rows of activations, `[n_rows, width]`, prepared once for all linear layers that read them.
 #[derive(Debug, Clone)]
 pub struct Input<'a> {
     pub(crate) rows: &'a [f32],
@@ -18,15 +18,15 @@ pub struct Input<'a> {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Form {
-    /// The rows as they are.
+    /// Unchanged f32 rows.
     F32,
-    /// Rows of bf16, `stride` apart.
+    /// Rows in bf16, `stride` apart.
     Bf16 { values: Vec<u16>, stride: usize },
-    /// Rows of integers `q` up to 255, `stride` apart, each standing for `q * scale + minimum` of its row.
+    /// Rows of integers `q` up to 255, `stride` apart; each represents `q * scale + minimum` of its row.
     Int8 { values: Vec<u8>, stride: usize, scales: Vec<f32>, minima: Vec<f32> },
 }
 
-/// How many rows a thread prepares at a time.
+/// The number of rows that a thread prepares at a time.
 const ROWS_PER_TASK: usize = 32;
 
 impl<'a> Input<'a> {
@@ -44,7 +44,7 @@ impl<'a> Input<'a> {
         Self { form, ..plain }
     }
 
-    /// Rows of `width` as they are, which float matrices of every instruction set read.
+    /// Unprepared rows of `width`, for float matrices of every instruction set.
     ///
     /// # Panics
     /// If `width` is zero or `rows` is not a whole number of rows.
@@ -126,7 +126,7 @@ impl Computation for Quantise<'_> {
         for (n, (row, values)) in rows.enumerate() {
             // SAFETY: `dispatch` runs this where the instructions are.
             let (low, high, poison) = unsafe { K::range(row) };
-            // A NaN hides from every comparison; with this it reaches the row's results.
+            // Comparisons ignore NaN; this propagates it to the row's results.
             let range = high - low + poison;
             let factor = int8_factor(range);
             // SAFETY: as above.
@@ -136,8 +136,8 @@ impl Computation for Quantise<'_> {
     }
 }
 
-/// What a row's numbers are multiplied by to span 0 to 255; zero where that is not a finite number, as for a range of zero
-/// or of less than 1e-36. An infinite factor would give infinities and NaN, which instruction sets convert differently.
+/// The factor that scales a row to 0 to 255; zero if that is not finite, for a range of zero or below 1e-36. An
+/// infinite factor would produce infinities and NaN, which instruction sets convert differently.
 #[inline(always)]
 fn int8_factor(range: f32) -> f32 {
     let factor = 255.0 / range;

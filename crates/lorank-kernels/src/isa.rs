@@ -1,35 +1,35 @@
-//! Which vector instructions this CPU has.
+//! Detection of the CPU's vector instructions.
 
 use std::fmt;
 
 use crate::tile::{Avx2, Avx512Bf16, Avx512Vnni, Int8Order, Kernel, Portable};
 
-/// A set of vector instructions that this CPU has and that there are kernels for.
+/// A set of vector instructions with kernels, which this CPU supports.
 ///
-/// Values come from [`Isa::detect`] and [`Isa::available`] alone, so that holding one proves that its instructions exist.
+/// Values come only from [`Isa::detect`] and [`Isa::available`], so a value proves that its instructions are supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isa(Level);
 
-/// The sets, each one including those before it.
+/// The instruction sets; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
-    /// Plain Rust, whatever the compiler makes of it.
+    /// Portable Rust, vectorized by the compiler.
     Portable,
     /// x86-64 with AVX2 and FMA: most desktops and servers since 2013 (AMD since 2015).
     Avx2,
     /// AVX-512 with VNNI, which multiplies 8-bit integers four at a time: Intel since Ice Lake.
     Avx512Vnni,
-    /// And with BF16 dot products: AMD since Zen 4, Intel since Sapphire Rapids.
+    /// Also with BF16 dot products: AMD since Zen 4, Intel since Sapphire Rapids.
     Avx512Bf16,
 }
 
 impl Isa {
-    /// The best that this CPU has, found at run time.
+    /// The best instruction set of this CPU, detected at run time.
     pub fn detect() -> Self {
         *Self::available().last().expect("the portable kernels run everywhere")
     }
 
-    /// All that this CPU has, the slowest first.
+    /// All instruction sets of this CPU, the slowest first.
     pub fn available() -> Vec<Self> {
         let mut found = vec![Self(Level::Portable)];
         #[cfg(target_arch = "x86_64")]
@@ -50,7 +50,7 @@ impl Isa {
         found
     }
 
-    /// Whether linear layers are faster in int8 than in f32: there are instructions for products of 8-bit integers.
+    /// Whether linear layers are faster in int8 than in f32, because there are instructions for 8-bit products.
     pub fn is_fast_in_int8(self) -> bool {
         self.0 > Level::Portable
     }
@@ -65,7 +65,7 @@ impl Isa {
         }
     }
 
-    /// How a panel of integers is laid out.
+    /// The layout of a panel of integers.
     pub(crate) fn int8_order(self) -> Int8Order {
         match self.0 {
             Level::Portable => Portable::INT8_ORDER,
@@ -75,7 +75,7 @@ impl Isa {
         }
     }
 
-    /// Whether bf16 products take both operands in bf16; else the weights are widened to f32 as they are read.
+    /// Whether bf16 products take both operands in bf16; otherwise the weights are widened to f32 when they are read.
     pub fn has_bf16_products(self) -> bool {
         self.0 == Level::Avx512Bf16
     }
@@ -92,15 +92,15 @@ impl fmt::Display for Isa {
     }
 }
 
-/// A computation that is compiled once for each instruction set.
+/// A computation that is compiled for each instruction set.
 pub(crate) trait Computation {
     type Output;
-    /// Must be `#[inline(always)]`, or the compiler does not use the set's instructions for it. For the same reason its loops
-    /// are `for`, and not `for_each`, which may be compiled as a function of its own.
+    /// Must be `#[inline(always)]`, or the compiler does not use the set's instructions. For the same reason, use `for`
+    /// loops and not `for_each`, which may be compiled as a separate function.
     fn run<K: Kernel>(self) -> Self::Output;
 }
 
-/// Runs a computation with the instructions of `isa`, which the CPU has.
+/// Runs a computation with the instructions of `isa`.
 pub(crate) fn dispatch<C: Computation>(isa: Isa, computation: C) -> C::Output {
     match isa.0 {
         Level::Portable => computation.run::<Portable>(),

@@ -1,18 +1,19 @@
-//! Packed CPU matrix kernels for transformer forward passes: linear layers in f32, bf16 and int8, attention over
-//! sequences of any lengths, and the small functions between them.
+//! Packed CPU kernels for transformer forward passes: linear layers in f32, bf16 and int8, attention over sequences of
+//! any lengths, norms and activations.
 //!
 //! A weight matrix is packed once, when a model is loaded ([`PackedMatrix`]), into the order in which the vector
-//! instructions of this CPU ([`Isa`]) read it. Activations are plain `f32` rows, `[n_tokens, width]`, with no padding
-//! between sequences. Rows are split over the threads of the current rayon pool.
+//! instructions of this CPU ([`Isa`]) read it. Activations are plain `f32` rows, `[n_tokens, width]`, without padding
+//! between sequences. Rows are divided among the threads of the current rayon pool.
 //!
-//! It is *not* a tensor library and knows no models: no shapes beyond rows and columns, no autograd, no devices, no files.
+//! The crate is *not* a tensor library and has no models: no shapes beyond rows and columns, no autograd, no devices,
+//! no files.
 //!
-//! Every public function is sound for any arguments: shapes, ranges and formats that do not fit panic before anything is
-//! computed, as each function's `# Panics` says.
+//! Every public function is sound for any arguments: shapes, ranges and formats that do not fit cause a panic before
+//! any computation, as documented under `# Panics`.
 //!
-//! Two promises hold for everything here. A row of a result depends on that row of the input alone: not on the other rows,
-//! their number, or the number of threads, to the bit. And every instruction set gives what a plain loop gives: the
-//! same to the bit in int8 (integers are exact), up to rounding in f32 and bf16.
+//! Two guarantees hold everywhere. A row of a result depends only on its input row, bit for bit, and not on other rows,
+//! their number, or the number of threads. And all instruction sets give the results of a plain loop: bit for bit in
+//! int8 (integers are exact), up to rounding in f32 and bf16.
 //!
 //! ```
 //! use lorank_kernels::{Epilogue, Format, Input, Isa, PackedMatrix, Segment};

@@ -1,4 +1,4 @@
-//! Linear layers: a packed matrix times rows, and what comes right after it while the sums are still in registers' reach.
+//! Linear layers: a packed matrix times rows, with a fused epilogue.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -14,36 +14,36 @@ use crate::threads::{self, Disjoint};
 use crate::tile::{COLUMNS_MAX, Kernel, RowPointers, Scaling, Tile, VECTORS_MAX, tiles};
 use crate::{Activation, Format, Input, PackedMatrix};
 
-/// What is done to each sum before it is stored: `activation(sum + bias + add)`.
+/// Operations on each sum before it is stored: `activation(sum + bias + add)`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// `[n_out]`
     pub bias: Option<&'a [f32]>,
     /// `[n_rows, n_out]`
     pub add: Option<&'a [f32]>,
-    /// The last step.
+    /// The activation, applied last.
     pub activation: Option<Activation>,
 }
 
 /// A low-rank update of a weight matrix: `scale * b a` (LoRA, arXiv 2106.09685), in f32 or bf16.
 ///
-/// It reads the rows in f32 whatever the matrix's own format is: what an adapter has learned is small beside the weights.
+/// It reads rows in f32 for every format of the matrix, because the update is small compared with the weights.
 #[derive(Debug, Clone, Copy)]
 pub struct LowRank<'a> {
     /// `[rank, n_in]`
     pub a: &'a PackedMatrix,
     /// `[n_out, rank]`
     pub b: &'a PackedMatrix,
-    /// What the product is multiplied by.
+    /// The factor of the product.
     pub scale: f32,
 }
 
-/// Rows that stand beside each other and get the same update, or none.
+/// Consecutive rows with the same update, or none.
 #[derive(Debug, Clone, Copy)]
 pub struct Segment<'a> {
-    /// How many rows.
+    /// The number of rows.
     pub n_rows: usize,
-    /// Their update.
+    /// The update of these rows.
     pub update: Option<LowRank<'a>>,
 }
 
@@ -57,11 +57,12 @@ impl Segment<'_> {
 impl PackedMatrix {
     /// `activation(x Wᵀ + update + bias + add)`, `[n_rows, n_out]`.
     ///
-    /// The segments cover the rows of `x` in order. `x` was prepared for this matrix's format and instruction set.
+    /// The segments must cover the rows of `x` in order, and `x` must be prepared for this matrix's format and
+    /// instruction set.
     ///
     /// # Panics
-    /// If the segments have more or fewer rows than `x`, or the shapes, the formats or the instruction sets of `x`, of the
-    /// updates and of the epilogue do not fit the matrix.
+    /// If the segments do not cover the rows of `x`, or the shapes, formats or instruction sets of `x`, the updates and
+    /// the epilogue do not match the matrix.
     pub fn linear(&self, x: &Input<'_>, segments: &[Segment<'_>], epilogue: &Epilogue<'_>) -> Vec<f32> {
         let n_rows = x.n_rows();
         assert_eq!(x.width, self.n_in, "the rows are as wide as the matrix is deep");
@@ -77,7 +78,7 @@ impl PackedMatrix {
         unsafe { threads::filled(len, |out| self.fill(x, &segments, epilogue, out)) }
     }
 
-    /// The segments' rows with their updates' first products.
+    /// The segments' rows with the first products of their updates.
     fn prepare<'a>(&self, x: &Input<'_>, segments: &[Segment<'a>]) -> Vec<PreparedSegment<'a>> {
         let mut start = 0;
         let prepare = |segment: &Segment<'a>| {
@@ -113,11 +114,11 @@ impl PackedMatrix {
         });
     }
 
-    /// Blocks of rows, split by columns too where there are few of them.
+    /// Blocks of rows, also split by columns if there are few rows.
     fn tasks<'s, 'a>(&self, segments: &'s [PreparedSegment<'a>]) -> Vec<Task<'s, 'a>> {
         let n_rows = BLOCK_ROWS_MAX;
         let n_blocks: usize = segments.iter().map(|segment| segment.rows.len().div_ceil(n_rows)).sum();
-        // Many tasks a thread, so that none waits long for the last one, however unevenly the cores run.
+        // Many tasks per thread balance the load, even if the cores run at different speeds.
         let wanted = 16 * rayon::current_num_threads();
         let n_splits = wanted.div_ceil(n_blocks.max(1)).clamp(1, self.n_panels());
         let n_panels = self.n_panels().div_ceil(n_splits);
@@ -144,10 +145,10 @@ impl PackedMatrix {
     }
 }
 
-/// A segment of which a task computes some rows by some panels.
+/// A task computes a range of a segment's rows and a range of panels.
 type Task<'s, 'a> = (&'s PreparedSegment<'a>, Range<usize>, Range<usize>);
 
-/// A segment with the numbers of its rows, and with the first product of its update.
+/// A segment with its row range, and with the first product of its update.
 struct PreparedSegment<'a> {
     rows: Range<usize>,
     update: Option<Update<'a>>,
@@ -160,10 +161,10 @@ struct Update<'a> {
     scale: f32,
 }
 
-/// The most rows of a block: a panel of weights is read from memory once for all of them.
+/// The maximum rows of a block: each panel of weights is read from memory once per block.
 const BLOCK_ROWS_MAX: usize = 48;
 
-/// Some rows by some panels of a product.
+/// A range of rows and panels of a product.
 struct Block<'a> {
     matrix: &'a PackedMatrix,
     x: &'a Input<'a>,
@@ -260,13 +261,13 @@ impl Block<'_> {
     fn finish<K: Kernel, const V: usize>(&self, first_column: usize, sums: &mut [f32]) {
         let width = V * K::LANES;
         let n_columns = (self.matrix.n_out - first_column).min(width);
-        // Twice, so that the compiler unrolls the loops over all columns of a panel.
+        // Duplicated so that the compiler unrolls the loops over all columns of a panel.
         if n_columns == width {
             self.add::<K, V>(first_column, width, sums);
         } else {
             self.add::<K, V>(first_column, n_columns, sums);
         }
-        // Over all rows, since the compiler makes vector instructions of a loop over many numbers, and not of one over a few.
+        // Over all rows, because the compiler vectorizes a long loop but not one over a few numbers.
         if let Some(activation) = self.epilogue.activation {
             activation.apply::<K>(sums);
         }
@@ -277,7 +278,7 @@ impl Block<'_> {
         }
     }
 
-    /// Adds the bias and the rows that are to be added.
+    /// Adds the bias and the epilogue's rows.
     #[inline(always)]
     fn add<K: Kernel, const V: usize>(&self, first_column: usize, n_columns: usize, sums: &mut [f32]) {
         let Epilogue { bias, add, .. } = self.epilogue;
@@ -306,10 +307,10 @@ impl Block<'_> {
     }
 }
 
-/// Writes the product of some rows and a panel of floats, both `depth` deep: all of `sums`.
+/// Writes the product of rows and a panel of floats, both `depth` deep: initializes all of `sums`.
 #[inline(always)]
 fn floats<K: Kernel, const V: usize>(rows: &[f32], depth: usize, panel: &[f32], sums: &mut [MaybeUninit<f32>]) {
-    // Of the depth as much at a time that its weights stay in a core's first cache for all rows of the block.
+    // The depth to process at a time, so that its weights stay in the L1 cache for all rows of the block.
     const DEPTH_MAX: usize = 256;
     let width = V * K::LANES;
     let n_rows = rows.len() / depth;
@@ -340,7 +341,7 @@ struct Product<K, const V: usize> {
 impl<K: Kernel, const V: usize> Tile for Product<K, V> {
     #[inline(always)]
     unsafe fn run<const M: usize>(&self, row: usize) {
-        // SAFETY: the caller vouches for the instructions, the rows and their room.
+        // SAFETY: the caller guarantees the instructions, the rows and their room.
         unsafe {
             let out = self.out.add(row * V * K::LANES);
             K::f32::<M, V>(self.a.from(row), self.depth, self.w, self.adds, out);
@@ -360,7 +361,7 @@ struct Bf16Product<K, const V: usize> {
 impl<K: Kernel, const V: usize> Tile for Bf16Product<K, V> {
     #[inline(always)]
     unsafe fn run<const M: usize>(&self, row: usize) {
-        // SAFETY: the caller vouches for the instructions, the rows and their room.
+        // SAFETY: the caller guarantees the instructions, the rows and their room.
         unsafe {
             let out = self.out.add(row * V * K::LANES);
             K::bf16_products::<M, V>(self.a.from(row), self.n_pairs, self.w, out);
@@ -368,7 +369,7 @@ impl<K: Kernel, const V: usize> Tile for Bf16Product<K, V> {
     }
 }
 
-/// Adds numbers to as many: copied out first, so that the compiler sees that they overlap with nothing.
+/// Adds numbers elementwise. Copying them first shows the compiler that they do not overlap with the sums.
 #[inline(always)]
 fn add_to(sums: &mut [f32], numbers: &[f32]) {
     let (chunks, rest) = numbers.as_chunks::<CHUNK>();
@@ -380,20 +381,20 @@ fn add_to(sums: &mut [f32], numbers: &[f32]) {
         }
         *sum = both;
     }
-    // A panel past the last output is cut anywhere.
+    // The last panel may have fewer outputs than a chunk.
     let last = sums.get_mut(chunks.len()).map_or(sums_rest, |chunk| chunk.as_mut_slice());
     for (sum, x) in last.iter_mut().zip(rest) {
         *sum += x;
     }
 }
 
-/// The first numbers of a tile.
+/// The first `n` numbers of a tile.
 ///
 /// # Safety
-/// They have been written.
+/// They have been initialized.
 #[inline(always)]
 unsafe fn written(tile: &mut [MaybeUninit<f32>], n: usize) -> &mut [f32] {
     let tile = &mut tile[..n];
-    // SAFETY: as many as the tile has, and written, as the caller vouches.
+    // SAFETY: as many as the tile has, and written, as the caller guarantees.
     unsafe { std::slice::from_raw_parts_mut(tile.as_mut_ptr().cast(), n) }
 }

@@ -1,10 +1,10 @@
-//! Functions of one number, written so that the compiler can turn a loop over them into vector instructions.
+//! Functions of one number, written so that the compiler vectorizes loops over them.
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, LOG2_E, SQRT_2};
 
 use crate::tile::Kernel;
 
-/// What stands between two linear layers.
+/// An activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `x Φ(x)`, with the error function (arXiv 1606.08415).
@@ -31,7 +31,7 @@ impl Activation {
 
 #[inline(always)]
 fn each(xs: &mut [f32], f: impl Fn(f32) -> f32) {
-    // Two vectors of AVX2 at a time, which share the constants that the registers have no room to keep.
+    // Two AVX2 vectors at a time, which share the constants that do not fit in registers.
     let (chunks, rest) = xs.as_chunks_mut::<16>();
     for chunk in chunks {
         for x in chunk {
@@ -43,7 +43,7 @@ fn each(xs: &mut [f32], f: impl Fn(f32) -> f32) {
     }
 }
 
-/// The lanes of a sum, or of another such function, put together half by half.
+/// Combines lanes by halving, for sums and similar reductions.
 #[inline(always)]
 pub(crate) fn fold<const N: usize>(mut lanes: [f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
     const { assert!(N.is_power_of_two()) };
@@ -57,24 +57,24 @@ pub(crate) fn fold<const N: usize>(mut lanes: [f32; N], f: impl Fn(f32, f32) -> 
     lanes[0]
 }
 
-/// `a * b + c`, rounded once where that is one instruction.
+/// `a * b + c`, rounded once if the CPU has a fused instruction.
 #[inline(always)]
 pub(crate) fn mul_add<K: Kernel>(a: f32, b: f32, c: f32) -> f32 {
     if K::FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `e^x` within 2 units in the last place; below -87 it is `e^-87`, which is 0 for every sum that it enters.
+/// `e^x` within 2 units in the last place; below -87 it is `e^-87`, which is negligible in every sum.
 ///
-/// After Cephes' `expf`: `2^n` by exponent arithmetic, a polynomial for the rest.
+/// Follows Cephes' `expf`: `2^n` by exponent arithmetic, and a polynomial for the rest.
 #[inline(always)]
 pub(crate) fn exp<K: Kernel>(x: f32) -> f32 {
     exp_low::<K>(if x > 88.0 { 88.0 } else { x })
 }
 
-/// `e^x` for numbers that are at most 88.
+/// `e^x` for numbers up to 88.
 #[inline(always)]
 pub(crate) fn exp_low<K: Kernel>(x: f32) -> f32 {
-    /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
+    /// Adding this to a number below 2^22 leaves the nearest integer in the lowest bits.
     const TO_INTEGER: f32 = 12_582_912.0;
     /// The leading bits of ln 2, so that their product with an exponent is exact.
     const LN_2_HIGH: f32 = 0.693_359_4;
@@ -103,8 +103,8 @@ pub(crate) fn silu<K: Kernel>(x: f32) -> f32 {
     x * sigmoid::<K>(x)
 }
 
-/// Within 1e-6, by the rational function that XLA and Eigen have for the error function, taken at `x / sqrt(2)` and halved.
-/// Past its last argument the nearest f32 is 1.
+/// GELU within 1e-6, with the rational approximation of the error function in XLA and Eigen, evaluated at `x / sqrt(2)`
+/// and halved. Beyond its largest argument, the nearest f32 is 1.
 #[inline(always)]
 fn gelu<K: Kernel>(x: f32) -> f32 {
     const LAST: f32 = 3.832_506_9 * SQRT_2;
@@ -123,7 +123,7 @@ fn gelu<K: Kernel>(x: f32) -> f32 {
         [-1.179_160_3e-7, 2.354_796_6e-5, 1.017_962_5e-3, 1.407_047e-2, 1.109_850_5e-1, 4.974_692_5e-1, 1.0],
         1.0,
     );
-    // Compared so that a NaN stays what it is.
+    // This comparison preserves NaN.
     let x = if x < -LAST { -LAST } else { x };
     let inner = if x > LAST { LAST } else { x };
     let square = inner * inner;

@@ -3,28 +3,30 @@
 use crate::Isa;
 use crate::tile::{Int8Order, VECTORS_MAX, widen};
 
-/// How the numbers of a weight matrix are held.
+/// The number format of a weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// 32-bit floats.
     F32,
     /// The upper half of 32-bit floats, rounded to nearest even. Products are summed in f32.
     Bf16,
-    /// 8-bit integers with one scale for each output; inputs in 8 bits with a scale and a minimum for each row.
+    /// 8-bit integers with one scale per output; inputs as 8-bit integers with a scale and a minimum per row.
     ///
-    /// Of each 128 weights in a row of the matrix, take two neighbours, the two that stand 32 places on, and so to the end:
-    /// the positive ones of these eight sum to at most 128, and so do the magnitudes of the negative ones. Times 255 that
-    /// stays within 16 bits, so AVX2 may add eight products before it widens them. The scale is chosen to keep this
-    /// bound, and every instruction set computes the same integers. (Inputs in 7 bits would leave the weights a bound of 258.
+    /// In each 128 weights of a matrix row, take two neighbors, the two that are 32 positions further, and so on to the
+    /// end: the positive ones of these eight sum to at most 128, and so do the magnitudes of the negative ones.
+    /// Multiplied by 255 this fits in 16 bits, so AVX2 may add eight products before widening. The scale is chosen to
+    /// keep this bound, and all instruction sets compute the same integers. (7-bit inputs would allow a bound of 258
+    /// for the weights, but MiniLM's scores are less accurate then: the rounding of inputs matters more than that of
+    /// weights.)
     /// MiniLM's scores are further off then: the rounding of inputs weighs more than that of weights.)
     Int8,
 }
 
 /// A weight matrix `[n_out, n_in]`, packed for an instruction set.
 ///
-/// Panels of `VECTORS_MAX` vectors of outputs stand one after the other (the last may be narrower); within a panel the
-/// depth runs outermost, in groups of one (f32), two (bf16) or four (int8) numbers of each output side by side. For integers AVX2 has
-/// an order of its own.
+/// It consists of panels of `VECTORS_MAX` vectors of outputs (the last may be narrower); within a panel, the depth is
+/// the outermost dimension, in groups of one (f32), two (bf16) or four (int8) adjacent numbers per output. AVX2 has its
+/// own order for integers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedMatrix {
     pub(crate) isa: Isa,
@@ -39,24 +41,24 @@ pub(crate) enum Numbers {
     Bf16(Vec<u16>),
     Int8 {
         weights: Vec<i8>,
-        /// One for each output, with zeros up to the last panel's end.
+        /// One per output, padded with zeros to the end of the last panel.
         scales: Vec<f32>,
-        /// The sum of each output's integers, with zeros up to the last panel's end.
+        /// The sum of each output's integers, padded with zeros to the end of the last panel.
         sums: Vec<f32>,
     },
 }
 
 impl PackedMatrix {
-    /// Packs a matrix; `read` writes the `n_in` weights of an output into the row that it is given.
+    /// Packs a matrix; `read` writes the `n_in` weights of an output into the given row.
     ///
     /// # Panics
-    /// If a dimension is zero, the packed matrix does not fit into the address space, or `n_in` is more than 2¹⁹ in
-    /// [`Format::Int8`], past which sums could overflow 32 bits.
+    /// If a dimension is zero, the packed matrix does not fit into the address space, or `n_in` exceeds 2¹⁹ in
+    /// [`Format::Int8`], because sums could overflow 32 bits.
     pub fn pack(format: Format, isa: Isa, n_out: usize, n_in: usize, mut read: impl FnMut(usize, &mut [f32])) -> Self {
         assert!(n_out > 0 && n_in > 0, "a matrix of {n_out} by {n_in} has no weights");
         let lanes = isa.lanes();
         assert!(format != Format::Int8 || n_in <= INT8_DEPTH_MAX, "int8 sums of {n_in} products may overflow 32 bits");
-        // The address space holds no matrix that comes near the end of a `usize`, and below half of it no rounding overflows.
+        // The address space is far smaller than `usize`, and below half of it no rounding overflows.
         let is_small = |n: usize| n <= usize::MAX / 2;
         let columns = Some(n_out).filter(|n| is_small(*n)).map(|n| n.next_multiple_of(lanes));
         let depth = Some(n_in).filter(|n| is_small(*n)).map(|n| padded_depth(format, n));
@@ -78,7 +80,7 @@ impl PackedMatrix {
                 Numbers::Bf16(packed) => layout.put(packed, row.iter().map(|w| round_to_bf16(*w))),
                 Numbers::Int8 { weights, scales, sums } => {
                     let scale = int8_scale(&row);
-                    // A scale of zero, or one too small to have an inverse, leaves zeros; so does NaN.
+                    // A scale of zero, or one too small to have an inverse, gives zeros; so does NaN.
                     let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
                     let integers = row.iter().map(|w| (w * inverse).round_ties_even() as i8);
                     sums[out] = integers.clone().map(i32::from).sum::<i32>() as f32;
@@ -90,7 +92,7 @@ impl PackedMatrix {
         Self { isa, n_out, n_in, numbers }
     }
 
-    /// How the numbers are held.
+    /// The number format.
     pub fn format(&self) -> Format {
         match self.numbers {
             Numbers::F32(_) => Format::F32,
@@ -109,7 +111,7 @@ impl PackedMatrix {
         self.n_in
     }
 
-    /// The bytes that the numbers take in memory.
+    /// The memory of the numbers, in bytes.
     pub fn n_bytes(&self) -> usize {
         match &self.numbers {
             Numbers::F32(packed) => packed.len() * 4,
@@ -123,13 +125,13 @@ impl PackedMatrix {
         self.n_out.div_ceil(VECTORS_MAX * self.isa.lanes())
     }
 
-    /// Where a panel's numbers begin.
+    /// The offset of a panel's numbers.
     pub(crate) fn panel_start(&self, panel: usize) -> usize {
         panel * VECTORS_MAX * self.isa.lanes() * padded_depth(self.format(), self.n_in)
     }
 
-    /// A panel's weights in f32: as they are, or widened from bf16 into `room`. A panel is read for many rows, so the widening
-    /// costs little, and a loop over f32 alone is the fastest that there is without bf16 products.
+    /// A panel's weights in f32: unchanged, or widened from bf16 into `room`. A panel is read for many rows, so
+    /// widening is cheap, and a loop over f32 is the fastest one without bf16 instructions.
     ///
     /// # Panics
     /// For integers.
@@ -143,7 +145,8 @@ impl PackedMatrix {
             Numbers::Int8 { .. } => panic!("integers have no panels of f32"),
         };
         room.resize(bits.len(), 0.0);
-        // Each 32 bits hold one column's weights at an even depth (below) and at the odd one after it (above).
+        // Each 32 bits hold one column's weights at an even depth (lower half) and at the following odd one (upper
+        // half).
         for (pairs, rows) in bits.chunks_exact(2 * width).zip(room.chunks_exact_mut(2 * width)) {
             let (even, odd) = rows.split_at_mut(width);
             for ((pair, even), odd) in pairs.as_chunks::<2>().0.iter().zip(even).zip(odd) {
@@ -153,23 +156,23 @@ impl PackedMatrix {
         &room[..width * self.n_in]
     }
 
-    /// How many vectors wide a panel is.
+    /// The width of a panel in vectors.
     pub(crate) fn panel_vectors(&self, panel: usize) -> usize {
         let lanes = self.isa.lanes();
         (self.n_out - panel * VECTORS_MAX * lanes).div_ceil(lanes).min(VECTORS_MAX)
     }
 }
 
-/// Integers come in multiples of this.
+/// The depth of integers is padded to a multiple of this.
 pub(crate) const INT8_STEP: usize = 32;
-/// How many integers of a row AVX2 works through before it widens the sums of products that stand [`INT8_STEP`] apart.
+/// The number of a row's integers that AVX2 processes before it widens the sums of products [`INT8_STEP`] apart.
 pub(crate) const INT8_CHUNK: usize = 4 * INT8_STEP;
 
-/// The most inputs of a matrix of integers: by the bound of [`Format::Int8`] a chunk adds at most 16 times 128 times 255 to a
+/// The maximum depth of integers: by the bound of [`Format::Int8`], a chunk adds at most 16 times 128 times 255 to a
 /// sum, and 2¹⁹ inputs are 4,096 chunks, which stays below 2³¹.
 const INT8_DEPTH_MAX: usize = 1 << 19;
 
-/// The depth with the zeros that fill its last group, or for integers its last step.
+/// The depth, padded with zeros to full groups, or for integers to full steps.
 pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
     match format {
         Format::F32 => n_in,
@@ -178,22 +181,23 @@ pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
     }
 }
 
-/// Where the weights of one output stand: the outputs of a block are interleaved, a few neighbouring weights of each at a time.
+/// The layout of one output's weights: the outputs of a block are interleaved, a few adjacent weights of each at a
+/// time.
 struct OutputLayout {
-    /// Where the block starts.
+    /// The start of the block.
     start: usize,
-    /// How many outputs the block has.
+    /// The number of outputs in the block.
     width: usize,
-    /// The output's place within the block.
+    /// The output's position in the block.
     column: usize,
-    /// The depth, padded.
+    /// The padded depth.
     depth: usize,
     interleave: Interleave,
 }
 
-/// How many neighbouring weights of an output stand side by side before those of the next one.
+/// The number of adjacent weights of an output before those of the next one.
 enum Interleave {
-    /// This many.
+    /// A group of this many.
     Group(usize),
     /// [`INT8_CHUNK`] weights, in the order of [`Int8Order::Chunks`].
     Chunk,
@@ -222,7 +226,8 @@ impl OutputLayout {
                 let (chunk, in_chunk) = (d - d % INT8_CHUNK, d % INT8_CHUNK);
                 let n_steps = (self.depth - chunk).min(INT8_CHUNK) / INT8_STEP;
                 let (step, half, at) = (in_chunk / INT8_STEP, in_chunk % INT8_STEP / 16, in_chunk % 16);
-                // The vectors of a pair of columns in the lower halves of the steps, those of the next, and so on.
+                // The vectors of a pair of columns in the lower halves of the steps, then those of the next pair, and
+                // so on.
                 let n_pairs = width / 2;
                 let vector = (half * n_pairs + column % n_pairs) * n_steps + step;
                 start + chunk * width + vector * 32 + column / n_pairs * 16 + at
@@ -235,17 +240,17 @@ impl OutputLayout {
     }
 }
 
-/// The smallest scale under which a row fits into 8 bits and keeps the bound of [`Format::Int8`]; NaN where the row has one, so
-/// that it reaches the output and is not read as zero.
+/// The smallest scale with which a row fits into 8 bits and keeps the bound of [`Format::Int8`]; NaN if the row
+/// contains NaN, so that it propagates to the output.
 fn int8_scale(row: &[f32]) -> f32 {
     if row.iter().any(|w| w.is_nan()) {
         return f32::NAN;
     }
-    // Rounding adds at most a half to each of eight, so 124 before it is 128 after.
+    // Rounding adds at most a half to each of eight numbers, so a sum of 124 becomes at most 128.
     const SUM_MAX: f32 = 124.0;
     let largest = row.iter().fold(0.0_f32, |largest, w| largest.max(w.abs()));
     let of_chunk = |chunk: &[f32]| {
-        // The sums that share 16 bits, of positive and of negative weights.
+        // Sums of positive and negative weights that share 16 bits.
         let mut sums = [[0.0_f32; 2]; INT8_STEP / 2];
         for (d, w) in chunk.iter().enumerate() {
             sums[d % INT8_STEP / 2][usize::from(*w < 0.0)] += w.abs();
@@ -260,8 +265,8 @@ fn int8_scale(row: &[f32]) -> f32 {
 #[inline(always)]
 pub(crate) fn round_to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
-    // One below a half of the last kept bit, and that bit: carries exactly where the nearest even lies above. A NaN
-    // could carry into an infinity or further, so it keeps its upper half, with a bit that marks it.
+    // Adds one less than half of the last kept bit, plus that bit, which carries exactly if rounding up gives the
+    // nearest even. NaN could carry into infinity or beyond, so it keeps its upper half, with a bit that marks it.
     if x.is_nan() {
         ((bits >> 16) | 0x40) as u16
     } else {

@@ -1,14 +1,14 @@
-//! Matrices whose parts several threads of the current rayon pool write at the same time.
+//! Matrices that several threads of the current rayon pool write in parallel.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-/// A slice of which several threads write parts that do not overlap.
+/// A slice of which several threads write disjoint parts.
 ///
-/// Two parts that do overlap would be two `&mut` to one element, so all access is `unsafe`: whoever hands out the tasks vouches
-/// for it. That a part lies within the slice is checked.
+/// Overlapping parts would be two `&mut` to one element, so all access is `unsafe`, and the code that divides the work
+/// must guarantee disjointness. Bounds are checked.
 pub(crate) struct Disjoint<'a, T> {
     start: *mut T,
     len: usize,
@@ -24,24 +24,24 @@ impl<'a, T> Disjoint<'a, T> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    /// Part of the slice.
+    /// A part of the slice.
     ///
     /// # Safety
-    /// Nobody else touches these elements while the part is alive.
+    /// No other reference to these elements exists while the part is alive.
     ///
     /// # Panics
     /// If the part is not within the slice.
-    #[expect(clippy::mut_from_ref, reason = "the caller vouches that the parts do not overlap")]
+    #[expect(clippy::mut_from_ref, reason = "the caller guarantees that the parts do not overlap")]
     pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &mut [T] {
         assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "a part lies within its slice");
-        // SAFETY: within the slice, as was just checked, and not shared, as the caller vouches.
+        // SAFETY: within the slice, as was just checked, and not shared, as the caller guarantees.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 
-    /// `n_rows` parts of one length, each `stride` elements after the one before.
+    /// `n_rows` parts of equal length, `stride` elements apart.
     ///
     /// # Safety
-    /// Nobody else touches their elements while they are alive.
+    /// No other reference to their elements exists while they are alive.
     ///
     /// # Panics
     /// If a part is not within the slice, or overlaps the next one.
@@ -56,7 +56,7 @@ impl<'a, T> Disjoint<'a, T> {
         let end = n_rows.saturating_sub(1).checked_mul(stride).and_then(|n| n.checked_add(start)?.checked_add(len));
         assert!(n_rows == 0 || end.is_some_and(|end| end <= self.len), "the parts lie within their slice");
         assert!(n_rows <= 1 || len <= stride, "the parts do not overlap");
-        // SAFETY: within the slice and apart, as was just checked, and not shared, as the caller vouches.
+        // SAFETY: within the slice and apart, as was just checked, and not shared, as the caller guarantees.
         (0..n_rows).map(move |row| unsafe { std::slice::from_raw_parts_mut(self.start.add(start + row * stride), len) })
     }
 }
@@ -71,16 +71,16 @@ pub(crate) fn for_each_rows<T: Send>(
     rows.par_chunks_mut(width * n).enumerate().for_each(|(part, rows)| task(part * n, rows));
 }
 
-/// A vector of `len` numbers, every one of which `fill` writes.
+/// A vector of `len` numbers that `fill` initializes.
 ///
-/// Large matrices are made and dropped all the time, and setting them to zero first costs as much as some layers.
+/// Large matrices are created all the time, and zeroing them first costs as much as some layers.
 ///
 /// # Safety
-/// `fill` writes every element, unless it panics.
+/// `fill` initializes every element, unless it panics.
 pub(crate) unsafe fn filled(len: usize, fill: impl FnOnce(&Disjoint<'_, MaybeUninit<f32>>)) -> Vec<f32> {
     let mut numbers: Vec<f32> = Vec::with_capacity(len);
     fill(&Disjoint::new(&mut numbers.spare_capacity_mut()[..len]));
-    // SAFETY: the capacity is at least `len`, and `fill` has written every element, as the caller vouches.
+    // SAFETY: the capacity is at least `len`, and `fill` has written every element, as the caller guarantees.
     unsafe { numbers.set_len(len) };
     numbers
 }

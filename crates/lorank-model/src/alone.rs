@@ -1,4 +1,4 @@
-//! What can be said of an adapter's tensors without the base model that they are for.
+//! Checks of an adapter's tensors without its base model.
 
 use crate::ModelError;
 use crate::files::Files;
@@ -6,14 +6,15 @@ use crate::lora::Tensors;
 use crate::peft::{BiasTraining, HEADS, PeftConfig};
 use crate::weights::ADAPTER_FILE;
 
-/// The ends of the two matrices of an update, and whether they are of an embedding table.
+/// The endings of the two matrices of an update, for linear layers and for embedding tables.
 const PAIRS: [(&str, &str); 2] = [(".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")];
 
 /// The tables that PEFT may save unchanged beside the updates.
 const TABLES: [&str; 4] = ["embed_tokens", "word_embeddings", "position_embeddings", "token_type_embeddings"];
 
-/// Checks that low-rank updates are whole and of their ranks, that all numbers are finite, that no tensor is of a module that the
-/// configuration does not name, and that the head that it names is there. Returns how many numbers there are.
+/// Checks that low-rank updates are complete and have the configured ranks, that all numbers are finite, that every
+/// tensor belongs to a module that the configuration names, and that the named head exists. Returns the number of
+/// parameters.
 pub(crate) fn check(files: &Files, config: &PeftConfig) -> Result<usize, ModelError> {
     let mut tensors = Tensors::open(files, None)?;
     let names: Vec<(String, String)> =
@@ -31,29 +32,29 @@ pub(crate) fn check(files: &Files, config: &PeftConfig) -> Result<usize, ModelEr
             check_pair(&tensors, config, module, name, &other, is_first)?;
             if !config.targets(module) {
                 let what = format!("an update of `{module}` (`{name}`)");
-                return Err(refused(what, "; `target_modules` of `adapter_config.json` does not name that"));
+                return Err(refused(what, "; `target_modules` of `adapter_config.json` does not include that module"));
             }
             n_updates += 1;
         } else if !is_expected(plain, config) {
-            let hint = "; it is no part of a LoRA adapter of this configuration";
+            let hint = "; it does not belong to a LoRA adapter with this configuration";
             return Err(refused(format!("the tensor `{name}`"), hint));
         }
-        // Reading a tensor makes sure that its numbers are finite.
+        // Reading a tensor checks that its numbers are finite.
         tensors.weights.values(name, &shape)?;
     }
     if n_updates == 0 {
-        return Err(refused("no low-rank update at all".to_owned(), "; an adapter has matrices `lora_A` and `lora_B`"));
+        return Err(refused("no low-rank update".to_owned(), "; an adapter has matrices `lora_A` and `lora_B`"));
     }
     let is_head = |plain: &str| HEADS.iter().any(|head| plain == format!("{head}.weight"));
     let named: Vec<&str> = HEADS.into_iter().filter(|head| config.saved.iter().any(|name| name == head)).collect();
     if !named.is_empty() && !names.iter().any(|(plain, _)| is_head(plain)) {
-        let what = format!("the head `{}` of `modules_to_save`, without its tensor", named.join("` or `"));
-        return Err(refused(what, "; what was trained there is lost, so save the adapter again"));
+        let what = format!("the head `{}` of `modules_to_save` without its tensor", named.join("` or `"));
+        return Err(refused(what, "; its trained weights are missing, so save the adapter again"));
     }
     Ok(tensors.weights.n_parameters())
 }
 
-/// The module that a tensor updates, the name of the other matrix, and whether this is the first one.
+/// The module that a tensor updates, the name of the other matrix, and whether the tensor is the first of the two.
 fn update_of(plain: &str) -> Option<(&str, String, bool)> {
     PAIRS.iter().find_map(|(first, second)| {
         let of_first = plain.strip_suffix(first).map(|module| (module, format!("{module}{second}"), true));
@@ -61,7 +62,7 @@ fn update_of(plain: &str) -> Option<(&str, String, bool)> {
     })
 }
 
-/// That the other matrix of an update is there, and that this one is of the update's rank.
+/// Checks that the other matrix of an update exists, and that this one has the update's rank.
 fn check_pair(
     tensors: &Tensors,
     config: &PeftConfig,
@@ -87,8 +88,8 @@ fn check_pair(
     Err(ModelError::Shape { file: ADAPTER_FILE.into(), tensor: name.to_owned(), expected, found: shape })
 }
 
-/// Whether a tensor that is no update may be in an adapter: of a module that was saved whole, a bias that was trained along, or
-/// an embedding table.
+/// Whether an adapter may have this tensor although it is no update: it belongs to a fully trained module, is a trained
+/// bias, or is an embedding table.
 fn is_expected(plain: &str, config: &PeftConfig) -> bool {
     let Some((module, kind)) = plain.rsplit_once('.') else { return false };
     let is_update_bias = config.lora_bias && plain.ends_with(".lora_B.bias");

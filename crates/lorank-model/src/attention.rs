@@ -1,4 +1,4 @@
-//! What attention is, without who computes it.
+//! Types that describe attention, independent of the backend.
 
 /// The shape of a model's attention.
 #[derive(Debug, Clone, Copy)]
@@ -7,11 +7,11 @@ pub(crate) struct AttentionShape {
     /// Groups of query heads share a key-value head (grouped-query attention, arXiv 2305.13245).
     pub(crate) n_kv_heads: usize,
     pub(crate) head_dim: usize,
-    /// Whether a token attends to itself and to the tokens before it only.
+    /// Whether a token attends only to itself and the tokens before it.
     pub(crate) is_causal: bool,
 }
 
-/// The angles of rotary positions (arXiv 2104.09864).
+/// Sines and cosines of rotary positions (arXiv 2104.09864).
 #[derive(Debug)]
 pub(crate) struct Angles {
     /// [n_positions, head_dim / 2]
@@ -21,7 +21,7 @@ pub(crate) struct Angles {
 }
 
 impl Angles {
-    /// Of the first `n_positions` positions, from one frequency per pair of dimensions.
+    /// For the first `n_positions` positions, from one frequency per pair of dimensions.
     pub(crate) fn new(frequencies: &[f32], n_positions: usize) -> Self {
         let angles = (0..n_positions).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f));
         let (cos, sin) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();

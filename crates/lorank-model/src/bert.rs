@@ -1,7 +1,7 @@
 //! BERT as a sequence classifier.
 //!
-//! The arithmetic is that of Hugging Face's `BertForSequenceClassification`: norm after each block, absolute positions, and
-//! the classifier over the pooled state of the first token. Of the last layer only that token's row is computed.
+//! Computes the same as Hugging Face's `BertForSequenceClassification`: norm after each block, absolute positions, and
+//! the classifier over the pooled state of the first token. The last layer computes only that token's row.
 
 use std::borrow::Cow;
 
@@ -72,7 +72,7 @@ impl<B: Backend> Bert<B> {
         })
     }
 
-    /// The bytes that the linear layers and the embeddings take in memory.
+    /// The memory of the linear layers and embeddings, in bytes.
     pub(crate) fn n_bytes(&self) -> usize {
         let tables = [&self.words, &self.positions, &self.types];
         let tables = tables.into_iter().map(|table| B::embeddings_bytes(&table.rows)).sum::<usize>();
@@ -83,13 +83,13 @@ impl<B: Backend> Bert<B> {
         tables + self.pooler.n_bytes() + self.layers.iter().map(of_layer).sum::<usize>()
     }
 
-    /// The pooled states that the head reads, [n_entries, hidden].
+    /// The pooled states for the head: [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let states = self.states(pass)?;
         pass.linear(&self.pooler, &states, &pass.scored_adapters, &Epilogue::activate(Activation::Tanh))
     }
 
-    /// The final hidden states of the scored tokens, [n_entries, hidden].
+    /// The final hidden states of the scored tokens: [n_entries, hidden].
     pub(crate) fn states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let attention = pass.plan_attention(&self.attention, None)?;
         let mut x = self.embed(pass)?;
@@ -99,7 +99,7 @@ impl<B: Backend> Bert<B> {
         Ok(x)
     }
 
-    /// The embedded tokens, [n_tokens, hidden].
+    /// The embedded tokens: [n_tokens, hidden].
     fn embed(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let pack = pass.pack;
         let positions: Vec<u32> = pack.positions().map(|at| at as u32).collect();
@@ -125,7 +125,7 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    /// x: [n_tokens, hidden]; the result too, or in the last layer [n_entries, hidden].
+    /// x: [n_tokens, hidden]; returns the same shape, or [n_entries, hidden] in the last layer.
     fn forward(
         &self,
         x: B::Rows,

@@ -1,4 +1,4 @@
-//! `config.json`: which architecture, with which numbers.
+//! `config.json`: the architecture and its dimensions.
 
 use candle_transformers::models::llama;
 use lorank_kernels::Activation;
@@ -10,30 +10,30 @@ use crate::files::Files;
 use crate::keys::{self, BERT_CONFIG, LLAMA_CONFIG};
 
 const FILE: &str = "config.json";
-const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama) and `bert` (MiniLM cross-encoders and kin)";
+const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama) and `bert` (MiniLM and similar cross-encoders)";
 
 /// A base model's configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// The name the model goes by: `_name_or_path` where it is a hub's, else the folder's.
+    /// The model's name: `_name_or_path` if it is a name on the hub, else the folder's name.
     pub(crate) name: String,
     pub(crate) pad_token: PadToken,
     pub(crate) eos_token_id: Option<u32>,
-    /// The tokenizer's class, where the tokenizer's own files name none.
+    /// The tokenizer's class, if the tokenizer's own files do not set it.
     pub(crate) tokenizer_class: Option<String>,
-    /// How many labels the score head has, if the file says so.
+    /// The number of labels of the score head, if the file sets it.
     pub(crate) n_labels: Option<usize>,
     pub(crate) architecture: Architecture,
 }
 
-/// What `pad_token_id` says.
+/// The value of `pad_token_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PadToken {
-    /// Nothing: the tokenizer's files may name one.
+    /// Not set: the tokenizer's files may set a token.
     Open,
-    /// A negative number: no token is padding.
+    /// A negative number: there is no padding token.
     None,
-    /// The token of this id.
+    /// The id of the padding token.
     Id(u32),
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum Architecture {
     Bert(BertSettings),
 }
 
-/// A Llama's numbers: those that candle-transformers reads, and those it does not.
+/// Llama settings: those of candle-transformers, and the others that matter here.
 #[derive(Debug, Clone)]
 pub(crate) struct LlamaSettings {
     pub(crate) numbers: llama::LlamaConfig,
@@ -55,7 +55,7 @@ pub(crate) struct LlamaSettings {
     pub(crate) mlp_bias: bool,
 }
 
-/// A BERT's numbers. What the file leaves out is as in Hugging Face's `BertConfig`.
+/// BERT settings. Missing ones have the defaults of Hugging Face's `BertConfig`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub(crate) struct BertSettings {
@@ -87,13 +87,13 @@ impl Default for BertSettings {
     }
 }
 
-/// How rotary frequencies are stretched for contexts longer than the pretraining's.
+/// Scaling of rotary frequencies for contexts longer than in pretraining.
 #[derive(Debug, Clone)]
 pub(crate) enum RopeScaling {
     None,
-    /// Every frequency divided by the factor (position interpolation, arXiv 2306.15595).
+    /// Divides every frequency by the factor (position interpolation, arXiv 2306.15595).
     Linear(f32),
-    /// Llama 3's: long wavelengths divided, short ones kept, those between blended.
+    /// Llama 3's scaling: long wavelengths are divided, short ones kept, and those between interpolated.
     Llama3(llama::Llama3RopeConfig),
 }
 
@@ -111,7 +111,7 @@ impl Config {
     }
 
     fn from_json(files: &Files, json: Map<String, Value>) -> Result<Self, ModelError> {
-        // A local path says nothing to others, so only `owner/name` is a name.
+        // A local path is meaningless elsewhere, so only `owner/name` counts as a name.
         let given = json.get("_name_or_path").and_then(Value::as_str);
         let hub_name = given.filter(|name| !name.starts_with(['/', '.', '~']) && name.split('/').count() == 2);
         let name = hub_name.unwrap_or(files.name()).to_owned();
@@ -131,7 +131,7 @@ impl Config {
     }
 }
 
-/// An id, or the first of several.
+/// A token id, or the first of several.
 fn token_id(value: Option<&Value>) -> Option<u32> {
     let one = value?.as_array().and_then(|ids| ids.first()).or(value)?;
     one.as_u64().and_then(|id| u32::try_from(id).ok())
@@ -143,13 +143,13 @@ fn pad_token(files: &Files, json: &Map<String, Value>) -> Result<PadToken, Model
         Some(value) if value.as_i64().is_some_and(|id| id < 0) => Ok(PadToken::None),
         Some(value) => token_id(Some(value))
             .map(PadToken::Id)
-            .ok_or_else(|| unsupported(files, keys::describe("pad_token_id", value), "; a token's id was expected")),
+            .ok_or_else(|| unsupported(files, keys::describe("pad_token_id", value), "; expected a token id")),
     }
 }
 
-/// The labels that have names, or the number that is given in their place.
+/// The number of named labels, or the number set in their place.
 fn n_labels(files: &Files, json: &Map<String, Value>) -> Result<Option<usize>, ModelError> {
-    let refused = |key: &str, value| Err(unsupported(files, keys::describe(key, value), "; labels were expected"));
+    let refused = |key: &str, value| Err(unsupported(files, keys::describe(key, value), "; expected labels"));
     match (json.get("id2label"), json.get("num_labels")) {
         (Some(Value::Object(labels)), _) => Ok(Some(labels.len())),
         (Some(Value::Null) | None, Some(Value::Null) | None) => Ok(None),
@@ -161,25 +161,25 @@ fn n_labels(files: &Files, json: &Map<String, Value>) -> Result<Option<usize>, M
     }
 }
 
-/// A setting that is true or false.
+/// A boolean setting.
 fn flag(files: &Files, json: &Map<String, Value>, key: &str) -> Result<bool, ModelError> {
     match json.get(key) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(value)) => Ok(*value),
-        Some(value) => Err(unsupported(files, keys::describe(key, value), "; true or false was expected")),
+        Some(value) => Err(unsupported(files, keys::describe(key, value), "; expected true or false")),
     }
 }
 
-/// A setting that names something; none where it is null or absent.
+/// A setting with a name as its value; `None` if null or absent.
 fn word<'a>(files: &Files, json: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, ModelError> {
     match json.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(value) => Err(unsupported(files, keys::describe(key, value), "; a name was expected")),
+        Some(value) => Err(unsupported(files, keys::describe(key, value), "; expected a name")),
     }
 }
 
-/// Reads a type out of what is left of the file; an error names the field.
+/// Deserializes the rest of the file; errors name the field.
 fn typed<T: for<'de> Deserialize<'de>>(files: &Files, json: Value) -> Result<T, ModelError> {
     serde_path_to_error::deserialize(json).map_err(|error| {
         let source = serde::de::Error::custom(format!("`{}`: {}", error.path(), error.inner()));
@@ -191,10 +191,10 @@ fn unsupported(files: &Files, what: String, hint: &str) -> ModelError {
     ModelError::Unsupported { folder: files.name().into(), file: FILE, what, hint: hint.into() }
 }
 
-/// The largest count: the product of two still fits in 64 bits.
+/// The largest allowed count: the product of two fits in 64 bits.
 const COUNT_MAX: usize = u32::MAX as usize;
 
-/// Numbers that must be above zero and at most [`COUNT_MAX`], so that no later division, product or loop needs to ask.
+/// Checks that numbers are above zero and at most [`COUNT_MAX`], so that later divisions, products and loops are safe.
 fn check_counts(files: &Files, counts: &[(&str, usize)]) -> Result<(), ModelError> {
     match counts.iter().find(|(_, count)| !(1..=COUNT_MAX).contains(count)) {
         Some((name, count)) => Err(unsupported(files, format!("`{name}` = {count}"), "")),
@@ -210,7 +210,7 @@ fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Result<LlamaSe
     let (attention_bias, mlp_bias) = (flag(files, &json, "attention_bias")?, flag(files, &json, "mlp_bias")?);
     let head_dim = json.get("head_dim").and_then(Value::as_u64).map(|dim| dim as usize);
     let rope = take_rope(files, &mut json)?;
-    // candle-transformers reads what has no effect here more strictly than this crate needs it.
+    // candle-transformers parses these more strictly than necessary, although they have no effect here.
     json.retain(|key, _| !matches!(key.as_str(), "bos_token_id" | "eos_token_id" | "tie_word_embeddings"));
     let numbers: llama::LlamaConfig = typed(files, Value::Object(json))?;
     let head_dim = head_dim.unwrap_or(numbers.hidden_size / numbers.num_attention_heads.max(1));
@@ -230,13 +230,13 @@ fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Result<LlamaSe
     )?;
     if heads % kv_heads != 0 || !head_dim.is_multiple_of(2) {
         let what = format!("{heads} attention heads of {head_dim} dimensions over {kv_heads} key-value heads");
-        return Err(unsupported(files, what, "; the heads must divide evenly and the dimensions be even"));
+        return Err(unsupported(files, what, "; the heads must divide evenly, and their dimensions must be even"));
     }
     Ok(LlamaSettings { numbers, head_dim, rope, attention_bias, mlp_bias })
 }
 
-/// Takes the rotary settings out of either layout and leaves `rope_theta` where transformers 4 has it. A value among the rotary
-/// settings goes before one of the same name beside them.
+/// Takes the rotary settings from either layout, and leaves `rope_theta` where transformers 4 has it. Values inside the
+/// rotary settings take precedence over those outside.
 fn take_rope(files: &Files, json: &mut Map<String, Value>) -> Result<RopeScaling, ModelError> {
     let parameters = json.remove("rope_parameters").filter(keys::is_on);
     let outer_length = json.remove("original_max_position_embeddings").filter(|value| !value.is_null());
@@ -244,7 +244,7 @@ fn take_rope(files: &Files, json: &mut Map<String, Value>) -> Result<RopeScaling
         return Ok(RopeScaling::None);
     };
     let Some(fields) = scaling.as_object_mut() else {
-        return Err(unsupported(files, keys::describe("rope_scaling", &scaling), "; an object was expected"));
+        return Err(unsupported(files, keys::describe("rope_scaling", &scaling), "; expected an object"));
     };
     fields.retain(|_, value| !value.is_null());
     if let Some(theta) = fields.remove("rope_theta") {
@@ -252,7 +252,7 @@ fn take_rope(files: &Files, json: &mut Map<String, Value>) -> Result<RopeScaling
     }
     if let Some(factor) = fields.get("partial_rotary_factor").filter(|factor| factor.as_f64() != Some(1.0)) {
         let what = keys::describe("partial_rotary_factor", factor);
-        return Err(unsupported(files, what, "; rotary positions on a part of each head are not"));
+        return Err(unsupported(files, what, "; partial rotary positions are not"));
     }
     // transformers before 4.43 wrote `type`.
     let kind = fields.remove("type").into_iter().chain(fields.get("rope_type").cloned()).last();
@@ -285,7 +285,7 @@ fn take_rope(files: &Files, json: &mut Map<String, Value>) -> Result<RopeScaling
     }
 }
 
-/// Factors that frequencies are divided by.
+/// Checks factors that frequencies are divided by.
 fn check_factors(files: &Files, factors: &[(&str, f32)]) -> Result<(), ModelError> {
     match factors.iter().find(|(_, factor)| !(factor.is_finite() && *factor > 0.0)) {
         Some((name, factor)) => {

@@ -1,4 +1,4 @@
-//! Where the forward pass runs.
+//! Selection of the device for the forward pass.
 
 use std::fmt;
 use std::panic::catch_unwind;
@@ -8,18 +8,18 @@ use candle_core::Device;
 
 use crate::ModelError;
 
-/// The device asked for: `auto`, `cpu`, `cuda:N` or `metal`.
+/// The requested device: `auto`, `cpu`, `cuda:N` or `metal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DeviceChoice {
-    /// The first GPU that this build and this machine have, else the CPU.
+    /// The first GPU that this build and machine support, else the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The NVIDIA GPU with this ordinal. Needs a build with the feature `cuda`.
+    /// The NVIDIA GPU with this index. Needs the feature `cuda`.
     Cuda(usize),
-    /// The Apple GPU. Needs a build with the feature `metal`.
+    /// The Apple GPU. Needs the feature `metal`.
     Metal,
 }
 
@@ -27,7 +27,7 @@ impl DeviceChoice {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`ModelError::Device`] where the build or the machine lacks it; never for `auto` and `cpu`.
+    /// [`ModelError::Device`] if the build or the machine does not support it; never for `auto` and `cpu`.
     pub(crate) fn open(self) -> Result<Device, ModelError> {
         self.open_with(&Drivers { cuda: cfg!(feature = "cuda"), metal: cfg!(feature = "metal"), open: &open_gpu })
     }
@@ -37,10 +37,10 @@ impl DeviceChoice {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto => Ok(drivers.first_gpu().unwrap_or(Device::Cpu)),
             Self::Cuda(_) if !drivers.cuda => {
-                Err(self.refused("this build has no CUDA; build with `--features cuda`", None))
+                Err(self.refused("this build does not support CUDA; build with `--features cuda`", None))
             }
             Self::Metal if !drivers.metal => {
-                Err(self.refused("this build has no Metal; build with `--features metal` on macOS", None))
+                Err(self.refused("this build does not support Metal; build with `--features metal` on macOS", None))
             }
             gpu => (drivers.open)(gpu).map_err(|why| self.refused(describe(&why), Some(why))),
         }
@@ -51,16 +51,17 @@ impl DeviceChoice {
     }
 }
 
-/// The GPUs that a build can use, and how one is opened.
+/// The GPU kinds of a build, and the function that opens a GPU.
 struct Drivers<'a> {
     cuda: bool,
     metal: bool,
-    /// Gives what the driver said where the device cannot be opened.
+    /// Opens a device, or returns the driver's message.
     open: &'a dyn Fn(DeviceChoice) -> Result<Device, String>,
 }
 
 impl Drivers<'_> {
-    /// The GPU that `auto` takes. One that cannot be opened is passed over with a warning: `auto` always finds a device.
+    /// The GPU for `auto`. Logs a warning for a GPU that cannot be opened and uses the CPU: `auto` always finds a
+    /// device.
     fn first_gpu(&self) -> Option<Device> {
         let gpu = if self.cuda {
             DeviceChoice::Cuda(0)
@@ -74,7 +75,7 @@ impl Drivers<'_> {
     }
 }
 
-/// Opens a GPU. Where there is no driver the library that looks for it panics, which is no reason to end.
+/// Opens a GPU. Without a driver, the library that looks for it panics, which is caught.
 fn open_gpu(gpu: DeviceChoice) -> Result<Device, String> {
     let opened = catch_unwind(|| match gpu {
         DeviceChoice::Cuda(ordinal) => Device::new_cuda(ordinal),
@@ -90,27 +91,27 @@ fn open_gpu(gpu: DeviceChoice) -> Result<Device, String> {
     }
 }
 
-/// The beginning of a driver's message: candle adds a trace of calls to its errors.
+/// The first line of a driver's message: candle appends a backtrace.
 fn one_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(300).collect()
 }
 
-/// What to do about a driver's message.
+/// Explains a driver's message, and what to do.
 pub(crate) fn describe(message: &str) -> &'static str {
     let text = message.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if has(&["out_of_memory", "out of memory"]) {
-        "the GPU has too little memory; use a smaller model, `--precision bf16` or `--device cpu`"
+        "not enough GPU memory; use a smaller model, `--precision bf16` or `--device cpu`"
     } else if has(&["insufficient_driver", "insufficient for", "unsupported_ptx", "system_driver_mismatch"]) {
-        "the NVIDIA driver is older than the CUDA of this build; update the driver, or use `--device cpu`"
+        "the NVIDIA driver is too old for this build's CUDA version; update the driver, or use `--device cpu`"
     } else if has(&["dynamically load", "libcuda", "stub_library", "no such file", "cannot open shared object"]) {
-        "no NVIDIA driver was found; install it (`nvidia-smi` shows it), or use `--device cpu`"
+        "no NVIDIA driver found; install one (check with `nvidia-smi`), or use `--device cpu`"
     } else if has(&["no_device", "no cuda-capable"]) {
-        "no NVIDIA GPU was found; check `nvidia-smi`, or use `--device cpu`"
+        "no NVIDIA GPU found; check with `nvidia-smi`, or use `--device cpu`"
     } else if has(&["invalid_device", "invalid device"]) {
-        "there is no GPU of this number; check `nvidia-smi`"
+        "no GPU with this number; check with `nvidia-smi`"
     } else if has(&["no_binary_for_gpu", "no kernel image", "invalid_image"]) {
-        "this GPU is older than those that the build is for; use `--device cpu`"
+        "this GPU is older than this build supports; use `--device cpu`"
     } else {
         "the GPU cannot be used; check the driver with `nvidia-smi`, or use `--device cpu`"
     }
@@ -164,15 +165,15 @@ mod tests {
         for (message, part) in [
             (
                 "Unable to dynamically load the \"cuda\" shared library - searched for library names: [\"cuda\"]",
-                "no NVIDIA driver was found",
+                "no NVIDIA driver found",
             ),
-            ("DriverError(CUDA_ERROR_STUB_LIBRARY, \"CUDA driver is a stub library\")", "no NVIDIA driver was found"),
-            ("DriverError(CUDA_ERROR_NO_DEVICE, \"no CUDA-capable device is detected\")", "no NVIDIA GPU was found"),
-            ("DriverError(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, \"\")", "older than the CUDA of this build"),
-            ("CUDA driver version is insufficient for CUDA runtime version", "older than the CUDA of this build"),
+            ("DriverError(CUDA_ERROR_STUB_LIBRARY, \"CUDA driver is a stub library\")", "no NVIDIA driver found"),
+            ("DriverError(CUDA_ERROR_NO_DEVICE, \"no CUDA-capable device is detected\")", "no NVIDIA GPU found"),
+            ("DriverError(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, \"\")", "too old for this build's CUDA"),
+            ("CUDA driver version is insufficient for CUDA runtime version", "too old for this build's CUDA"),
             ("DriverError(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, \"the provided PTX was compiled\")", "update the driver"),
             ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "too little memory"),
-            ("DriverError(CUDA_ERROR_INVALID_DEVICE, \"invalid device ordinal\")", "no GPU of this number"),
+            ("DriverError(CUDA_ERROR_INVALID_DEVICE, \"invalid device ordinal\")", "no GPU with this number"),
             ("DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU, \"\")", "older than those"),
             ("something new", "cannot be used"),
         ] {

@@ -1,4 +1,4 @@
-//! Embedding tables with their low-rank updates.
+//! Embedding tables with low-rank updates.
 
 use crate::backend::Backend;
 use crate::backend::linear::{AdapterRows, TableDelta};
@@ -12,7 +12,7 @@ pub(crate) struct Table<B: Backend> {
     pub(crate) rows: B::Embeddings,
 }
 
-/// For each token the sum of one row of each table, with what its adapter adds to those rows: [n_tokens, width].
+/// For each token the sum of one row of each table, with its adapter's updates: [n_tokens, width].
 pub(crate) fn look_up<B: Backend>(
     backend: &B,
     tables: &[(&Table<B>, &[u32])],
@@ -27,12 +27,12 @@ pub(crate) fn look_up<B: Backend>(
     }
 }
 
-/// What an adapter adds to the table of a slot.
+/// An adapter's update of the table in a slot.
 fn delta<'a, B: Backend>(rows: &AdapterRows<'a, B>, slot: usize) -> Option<&'a TableDelta> {
     rows.adapter.and_then(|adapter| adapter.tables[slot].as_ref())
 }
 
-/// What the adapters add to the rows of all tokens, [n_tokens, width], where any of them adds something.
+/// The adapters' updates of all tables for all tokens, [n_tokens, width]; `None` if there are none.
 fn updates<B: Backend>(
     tables: &[(&Table<B>, &[u32])],
     width: usize,

@@ -1,4 +1,4 @@
-//! What requests meet of a [`ModelReranker`]: pairs are encoded on their threads, and scored on the model's.
+//! The [`Reranker`] implementation of [`ModelReranker`]: encodes pairs on the request's thread, scores on the model's.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use crate::pass::StageTimes;
 use crate::reranker::{Loaded, LoadedAdapter, ModelReranker};
 use crate::{ModelError, Pair, TokenCacheStats};
 
-/// A pair as this model scores it: the payload of an [`EncodedPair`].
+/// An encoded pair of this model: the payload of an [`EncodedPair`].
 #[derive(Debug)]
 struct ModelPair {
     tokens: Pair,
@@ -23,21 +23,21 @@ struct ModelPair {
     group: Arc<EncodedGroup>,
 }
 
-/// What the pairs of one call of [`Reranker::encode`] have in common.
+/// The data shared by the pairs of one call of [`Reranker::encode`].
 #[derive(Debug)]
 struct EncodedGroup {
-    /// The number of the reranker that encoded them.
+    /// The number of the reranker that encoded the pairs.
     reranker: u64,
-    /// The adapter; it stays in memory until the last pair is scored.
+    /// The adapter, which stays in memory until the last pair is scored.
     loaded: Option<Arc<Loaded>>,
 }
 
 impl ModelReranker {
-    /// Encodes a group as [`Reranker::encode`] does, with the adapter that is given; where none is, with the one that is kept under
-    /// the name of the group's model.
+    /// Encodes a group like [`Reranker::encode`], with the given adapter, or else the loaded adapter that the group's
+    /// model names.
     ///
     /// # Errors
-    /// An adapter that is not kept, a failure of the tokenizer, or a pair that the model cannot score.
+    /// An adapter that is not loaded, a failure of the tokenizer, or a pair that the model cannot score.
     pub fn encode_with(
         &self,
         group: Group<'_>,
@@ -59,7 +59,7 @@ impl ModelReranker {
         pairs.into_iter().zip(group.candidates).map(encoded).collect()
     }
 
-    /// Scores a batch as [`Reranker::score`] does, and tells where the time went.
+    /// Scores a batch like [`Reranker::score`], and measures the time of each stage.
     pub fn score_timed(&self, batch: &[&EncodedPair]) -> (Vec<Result<Score, BoxError>>, StageTimes) {
         let pairs: Vec<Result<&ModelPair, ForeignPair>> = batch.iter().map(|pair| self.own(pair)).collect();
         let mut groups: HashMap<*const EncodedGroup, usize> = HashMap::new();
@@ -75,7 +75,7 @@ impl ModelReranker {
             .collect();
         let mut times = StageTimes::default();
         let mut scores = self.model.score(&to_score, &mut times).into_iter();
-        let missing = || Err(ModelError::Compute(Arc::new(candle_core::Error::Msg("a pair got no score".into()))));
+        let missing = || Err(ModelError::Compute(Arc::new(candle_core::Error::Msg("a pair has no score".into()))));
         let outcome = |pair: Result<&ModelPair, ForeignPair>| {
             let pair = pair?;
             let score = scores.next().unwrap_or_else(missing)?;
@@ -85,7 +85,7 @@ impl ModelReranker {
         (pairs.into_iter().map(outcome).collect(), times)
     }
 
-    /// The tokens of a query with each candidate, as the model reads them under `adapter`.
+    /// The tokens of a query with each candidate under `adapter`.
     ///
     /// # Errors
     /// [`ModelError::UnknownAdapter`], or a failure of the tokenizer.
@@ -101,12 +101,12 @@ impl ModelReranker {
         tokenizer.pairs(prompt, query, candidates)
     }
 
-    /// What is kept of documents that were encoded lately with the base model's tokenizer.
+    /// The contents and counters of the cache of tokenized documents.
     pub fn token_cache_stats(&self) -> TokenCacheStats {
         self.tokenizer.cache_stats()
     }
 
-    /// The adapter that is kept under the name of a version, if it is still that version.
+    /// The loaded adapter with the name of a version, if it still is that version.
     fn kept(&self, version: &AdapterVersion) -> Result<Arc<Loaded>, ModelError> {
         match self.loaded(&version.id) {
             Ok(loaded) if loaded.summary.version.digest != version.digest => {
@@ -116,7 +116,7 @@ impl ModelReranker {
         }
     }
 
-    /// The number of a pair's tokens, if the model can score it.
+    /// The number of a pair's tokens, after checking that the model can score it.
     fn check_pair(&self, pair: &Pair, candidate: &Candidate) -> Result<NonZeroUsize, ModelError> {
         let document = || candidate.id.clone();
         if let Some(token) = self.model.facts().unknown_token(pair) {
@@ -126,7 +126,7 @@ impl ModelReranker {
         NonZeroUsize::new(pair.ids.len()).ok_or_else(|| ModelError::NoTokens { document: document() })
     }
 
-    /// The payload of a pair that this reranker has encoded.
+    /// The payload of a pair that this reranker encoded.
     fn own<'a>(&self, pair: &'a EncodedPair) -> Result<&'a ModelPair, ForeignPair> {
         let pair: &ModelPair = pair.payload()?;
         if pair.group.reranker == self.number { Ok(pair) } else { Err(ForeignPair) }
@@ -146,8 +146,8 @@ impl Reranker for ModelReranker {
         Ok(self.encode_with(group, None)?)
     }
 
-    /// Under the base model's prompt, whose words an adapter's may differ from. A text that cannot be encoded is a matter for whoever
-    /// scores it.
+    /// Uses the base model's prompt; an adapter's may differ. Ignores texts that cannot be encoded, because scoring
+    /// reports them.
     fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {
         self.tokenizer.unknown_share(&self.prompt, &query.text, candidates).unwrap_or(0.0)
     }

@@ -1,4 +1,4 @@
-//! What can go wrong between a model folder and a score.
+//! Errors of loading and running models.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,101 +9,101 @@ use lorank_core::{AdapterId, BoxError, DocumentId, ErrorKind, Precision};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// The folder is not there.
+    /// The folder does not exist.
     #[error("no model folder at `{}`", path.display())]
     NoFolder {
-        /// The folder.
+        /// The folder's path.
         path: PathBuf,
     },
     /// A file could not be read.
     #[error("could not read `{}`", path.display())]
     Read {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// Something that is not a regular file stands in the place of one.
+    /// A file is not a regular file.
     #[error("`{}` is not a regular file", path.display())]
     NotAFile {
-        /// Its path.
+        /// The file's path.
         path: PathBuf,
     },
-    /// A file is a link to somewhere else.
-    #[error("`{}` is a link that leads out of its folder; put the file itself there", path.display())]
+    /// A file is a link that leads out of its folder.
+    #[error("`{}` is a link that leads out of its folder; replace it by the file itself", path.display())]
     LeavesFolder {
-        /// The link.
+        /// The link's path.
         path: PathBuf,
     },
-    /// A file that is read as a whole is larger than any such file has reason to be.
-    #[error("`{}` has more than {bytes_max} bytes, which is the limit", path.display())]
+    /// A file that is read as a whole exceeds the size limit.
+    #[error("`{}` exceeds the limit of {bytes_max} bytes", path.display())]
     FileTooLarge {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// The limit.
+        /// The limit, in bytes.
         bytes_max: u64,
     },
-    /// A file that every such folder has is missing.
+    /// A required file is missing.
     #[error("`{folder}` has no `{file}`; {hint}")]
     MissingFile {
-        /// The folder.
+        /// The folder's name.
         folder: String,
-        /// The file.
+        /// The missing file.
         file: &'static str,
         /// What to do.
         hint: &'static str,
     },
-    /// The weights are only there as a pickle.
+    /// The weights exist only as a pickle.
     #[error(
-        "`{folder}` holds its weights as a pickle (`{file}`), which runs code when it is opened and is never read; \
+        "`{folder}` has its weights as a pickle (`{file}`), which can run code when opened and is therefore not read; \
          convert them to safetensors (in Python: `model.save_pretrained(folder, safe_serialization=True)`)"
     )]
     PickleRefused {
-        /// The folder.
+        /// The folder's name.
         folder: String,
-        /// The pickle.
+        /// The pickle file.
         file: String,
     },
-    /// A JSON file does not say what it must.
-    #[error("`{file}` of `{folder}` could not be understood")]
+    /// A JSON file is invalid.
+    #[error("could not parse `{file}` of `{folder}`")]
     Config {
-        /// The folder.
+        /// The folder's name.
         folder: String,
-        /// The file.
+        /// The file name.
         file: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
-    /// A setting that this version does not implement.
+    /// A setting that is not supported.
     #[error("`{file}` of `{folder}` asks for {what}, which is not supported{hint}")]
     Unsupported {
-        /// The folder.
+        /// The folder's name.
         folder: String,
-        /// The file.
+        /// The file name.
         file: &'static str,
-        /// The setting and its value.
+        /// The setting with its value.
         what: String,
         /// What is supported, or what to do.
         hint: String,
     },
-    /// A model of another architecture.
-    #[error("`{folder}` is a `{found}` model; the architectures known here are {known}")]
+    /// A model with an unsupported architecture.
+    #[error("`{folder}` is a `{found}` model; the supported architectures are {known}")]
     UnknownArchitecture {
-        /// The folder.
+        /// The folder's name.
         folder: String,
         /// The `model_type` and `architectures` found.
         found: String,
-        /// Those that are known.
+        /// The supported architectures.
         known: &'static str,
     },
-    /// A safetensors file is broken.
-    #[error("`{file}` is not a whole safetensors file: {why}")]
+    /// A safetensors file is damaged.
+    #[error("`{file}` is not a valid safetensors file: {why}")]
     Corrupt {
-        /// The file.
+        /// The file name.
         file: String,
-        /// What is wrong with it.
+        /// A description of the damage.
         why: String,
     },
     /// A tensor is missing.
@@ -111,183 +111,185 @@ pub enum ModelError {
     MissingTensor {
         /// The file, or the folder of a sharded model.
         file: String,
-        /// The tensor.
+        /// The tensor's name.
         tensor: String,
     },
-    /// A tensor has another shape than the configuration says.
+    /// A tensor's shape differs from the configuration.
     #[error("tensor `{tensor}` of `{file}` has shape {found:?}, but {expected:?} was expected")]
     Shape {
         /// The file, or the folder of a sharded model.
         file: String,
-        /// The tensor.
+        /// The tensor's name.
         tensor: String,
         /// The expected shape.
         expected: Vec<usize>,
         /// The shape found.
         found: Vec<usize>,
     },
-    /// A tensor has an element type that weights do not come in.
+    /// A tensor has an unsupported element type.
     #[error(
-        "tensor `{tensor}` of `{file}` has the element type {found}; weights are read as F32, F16, BF16, or 8-bit integers with a scale"
+        "tensor `{tensor}` of `{file}` has the element type {found}; supported are F32, F16, BF16, and 8-bit \
+         integers with a scale"
     )]
     ElementType {
         /// The file, or the folder of a sharded model.
         file: String,
-        /// The tensor.
+        /// The tensor's name.
         tensor: String,
         /// The element type found.
         found: String,
     },
     /// A weight is NaN or infinite.
-    #[error("tensor `{tensor}` of `{file}` holds a NaN or an infinity; the training run that wrote it went wrong")]
+    #[error("tensor `{tensor}` of `{file}` contains NaN or infinity; its training run has failed")]
     NotFiniteWeight {
         /// The file, or the folder of a sharded model.
         file: String,
-        /// The tensor.
+        /// The tensor's name.
         tensor: String,
     },
-    /// The folder's adapter is not a LoRA.
+    /// The adapter is not a LoRA adapter.
     #[error("`{folder}` is not a LoRA adapter: its `peft_type` is `{found}`")]
     NotLora {
-        /// The folder.
+        /// The folder's name.
         folder: String,
         /// The `peft_type` found.
         found: String,
     },
-    /// The adapter was trained on another base model, and the caller wants that refused.
+    /// The adapter was trained on another base model, which the options do not allow.
     #[error("adapter `{adapter}` was trained on `{expected}`, but the base model is `{found}`")]
     OtherBase {
-        /// The adapter.
+        /// The adapter's id.
         adapter: AdapterId,
-        /// The base model that it names.
+        /// The base model that the adapter was trained on.
         expected: String,
-        /// The base model that is loaded.
+        /// The loaded base model.
         found: String,
     },
-    /// The adapter's targets and its tensors disagree with the base model.
+    /// The adapter's targets or tensors do not match the base model.
     #[error("adapter `{adapter}` does not fit the base model `{base}`: {why}")]
     Misfit {
-        /// The adapter.
+        /// The adapter's id.
         adapter: AdapterId,
-        /// The base model.
+        /// The base model's name.
         base: String,
-        /// How it does not fit.
+        /// A description of the mismatch.
         why: String,
     },
     /// Neither the base model nor the adapter has a score head.
     #[error(
-        "{model} has no score head (`{head}`); a base model without one needs an adapter that brings it (`modules_to_save`)"
+        "{model} has no score head (`{head}`); a base model without one needs an adapter with a head (`modules_to_save`)"
     )]
     MissingHead {
-        /// The base model, and the adapter where there is one.
+        /// The base model, and the adapter if there is one.
         model: String,
-        /// The tensor of the head.
+        /// The head's tensor.
         head: &'static str,
     },
     /// The adapter is not loaded.
     #[error("no adapter `{adapter}` is loaded; {known}")]
     UnknownAdapter {
-        /// The adapter that was asked for.
+        /// The requested adapter.
         adapter: AdapterId,
-        /// Those that are loaded, as a phrase.
+        /// A description of the loaded adapters.
         known: String,
     },
-    /// The adapter was replaced by another of the same name after the model had been chosen.
-    #[error("adapter `{adapter}` was replaced by another version meanwhile; ask again")]
+    /// The adapter was replaced by another one of the same name after the model was resolved.
+    #[error("adapter `{adapter}` has been replaced by another version; retry the request")]
     Replaced {
-        /// The adapter that was asked for.
+        /// The requested adapter.
         adapter: AdapterId,
     },
-    /// The templates or lengths of `lorank.json`, or a given maximum length, make no sense.
-    #[error("{what} of `{folder}` cannot be used: {why}")]
+    /// A template or length in `lorank.json`, or a requested maximum length, is invalid.
+    #[error("{what} of `{folder}` is invalid: {why}")]
     Prompt {
-        /// The folder.
+        /// The folder's name.
         folder: String,
-        /// The setting.
+        /// The setting's name.
         what: String,
-        /// Why.
+        /// What is wrong with it.
         why: String,
     },
     /// The tokenizer could not be read or could not encode a text.
     #[error("the tokenizer of `{folder}` failed")]
     Tokenizer {
-        /// The folder.
+        /// The folder's name.
         folder: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: tokenizers::Error,
     },
-    /// The model gave a score that is not a number.
-    #[error("the model gave the score {score} to document `{document}`, which is not a finite number")]
+    /// The model produced a score that is not finite.
+    #[error("the model's score {score} for document `{document}` is not a finite number")]
     NotFiniteScore {
-        /// The document.
+        /// The document's id.
         document: DocumentId,
         /// The score.
         score: f32,
     },
-    /// A query and a document made no token at all.
+    /// A query and a document have no tokens.
     #[error(
-        "query and document `{document}` are both empty and the tokenizer adds no special token, so there is nothing to score"
+        "query and document `{document}` are both empty, and the tokenizer adds no special tokens, so there is \
+         nothing to score"
     )]
     NoTokens {
-        /// The document.
+        /// The document's id.
         document: DocumentId,
     },
-    /// The tokenizer gave a token that the model has no embedding for.
+    /// The tokenizer produced a token without an embedding in the model.
     #[error(
-        "document `{document}` or its query has the token {token}, but the model knows {n_known} tokens; \
-         `tokenizer.json` and the weights are not of one model"
+        "document `{document}` or its query has the token {token}, but the model has only {n_known} tokens; \
+         `tokenizer.json` and the weights belong to different models"
     )]
     UnknownToken {
-        /// The document.
+        /// The document's id.
         document: DocumentId,
         /// The token's id.
         token: u32,
-        /// How many the model has embeddings for.
+        /// The number of tokens with an embedding.
         n_known: usize,
     },
-    /// The arithmetic is not to be had here.
+    /// The precision is not supported.
     #[error("the precision `{precision}` cannot be used: {why}")]
     Precision {
-        /// The arithmetic that was asked for.
+        /// The requested precision.
         precision: Precision,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
     /// The device cannot be used.
     #[error("device `{device}` cannot be used; {hint}")]
     Device {
-        /// The device that was asked for.
+        /// The requested device.
         device: String,
         /// What to do.
         hint: &'static str,
-        /// Why, where the driver said so.
+        /// The driver's message, if there is one.
         #[source]
         source: Option<BoxError>,
     },
-    /// The backend failed to compute. All pairs of a forward pass have one error.
+    /// The backend failed. All pairs of the forward pass have the same error.
     #[error("the forward pass failed")]
     Compute(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// The adapter is of another base model in memory than the one that it is to be used with.
-    #[error("adapter `{adapter}` was loaded on another base model in memory; load it on the one that scores")]
+    /// The adapter was loaded on another base model instance.
+    #[error("adapter `{adapter}` was loaded on another base model instance; load it on the one that scores")]
     OtherModel {
-        /// The adapter.
+        /// The adapter's id.
         adapter: AdapterId,
     },
-    /// A file could not be fetched from the hub.
-    #[error("could not fetch `{file}` of `{repository}` from the hub; {hint}")]
+    /// A file could not be downloaded from the hub.
+    #[error("could not download `{file}` of `{repository}` from the hub; {hint}")]
     Hub {
-        /// The repository, with its revision.
+        /// The repository's name, with its revision.
         repository: String,
-        /// The file.
+        /// The file name.
         file: String,
         /// What to do.
         hint: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: Option<hf_hub::api::sync::ApiError>,
     },
-    /// A text that names no model source.
+    /// A text that is not a valid model source.
     #[error("`{found}` is not a model source; write a folder's path or `hf://owner/name[@revision]`")]
     Source {
         /// The text.

@@ -1,4 +1,4 @@
-//! What an adapter's files say of themselves, before any base model is there to try them on.
+//! Facts about an adapter, from its files alone.
 
 use lorank_core::Digest;
 
@@ -6,22 +6,22 @@ use crate::files::{FileContents, Files};
 use crate::peft::PeftConfig;
 use crate::{ModelError, alone, lora};
 
-/// An adapter as its files describe it. That they hold together is checked; whether they fit a base model, only
-/// [`ModelReranker::add_adapter`](crate::ModelReranker::add_adapter) tells.
+/// An adapter as described by its files. The files are checked for consistency;
+/// [`ModelReranker::add_adapter`](crate::ModelReranker::add_adapter) checks whether they fit a base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdapterFacts {
-    /// The base model that it was trained on, if it says so.
+    /// The base model that it was trained on, if the configuration names it.
     pub trained_on: Option<String>,
-    /// Its rank, where no pattern says otherwise.
+    /// Its rank, except for modules with a rank pattern.
     pub rank: usize,
-    /// The modules that it changes, as `adapter_config.json` has them: names, or one regular expression, or `all-linear`.
+    /// The target modules as in `adapter_config.json`: names, a regular expression, or `all-linear`.
     pub targets: Vec<String>,
-    /// How many weights it has, by the header of its tensors.
+    /// The number of parameters, from the header of its tensors.
     pub n_parameters: usize,
-    /// The hash of its files, under which the model scores with it.
+    /// The hash of its files, which identifies it in scores and caches.
     pub digest: Digest,
-    /// The files that it is made of. A copy of these, under these names, is the same adapter with the same digest.
+    /// Its files. A copy with the same file names has the same digest.
     pub files: Vec<AdapterFile>,
 }
 
@@ -29,15 +29,16 @@ pub struct AdapterFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdapterFile {
-    /// Its plain name.
+    /// The file name.
     pub name: &'static str,
-    /// Where its bytes are.
+    /// The file's contents.
     pub contents: FileContents,
 }
 
 impl AdapterFacts {
-    /// Reads the configuration and the tensors, and checks them as far as can be without a base model: whole updates of their
-    /// ranks, finite numbers, no tensor that the configuration does not name, and the head that it names.
+    /// Reads the configuration and the tensors, and checks them without a base model: complete updates with the
+    /// configured ranks, finite numbers, no tensors of modules that the configuration does not name, and the named
+    /// head.
     ///
     /// ```
     /// use lorank_model::{AdapterFacts, Files};
@@ -49,7 +50,7 @@ impl AdapterFacts {
     /// ```
     ///
     /// # Errors
-    /// A [`ModelError`] that says in what the files are no adapter that could be loaded.
+    /// A [`ModelError`] that describes why the files are not a valid adapter.
     pub fn read(files: &Files) -> Result<Self, ModelError> {
         let config = PeftConfig::read(files)?;
         let n_parameters = alone::check(files, &config)?;
@@ -152,6 +153,6 @@ mod tests {
         });
         assert!(pickled.contains("pickle"), "{pickled}");
         let cut = error(&|folder| truncate(folder, "adapter_model.safetensors", 100));
-        assert!(cut.contains("is not a whole safetensors file"), "{cut}");
+        assert!(cut.contains("is not a valid safetensors file"), "{cut}");
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a model or an adapter: a folder on disk, or bytes compiled into the program.
+//! The files of a model or adapter: a folder on disk, or bytes compiled into the program.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -10,14 +10,14 @@ use serde::de::DeserializeOwned;
 
 use crate::ModelError;
 
-/// The files of a base model or of an adapter, as Hugging Face lays them out.
+/// The files of a base model or adapter, in Hugging Face's layout.
 ///
-/// A folder's files are regular files in it. A link is followed as long as it stays in the folder, or leads to the blobs of the
-/// same repository in a hub's cache.
+/// Files of a folder must be regular files. A link is followed if it stays in the folder, or leads to the blobs of the
+/// same repository in a hub cache.
 #[derive(Debug, Clone)]
 pub struct Files {
     name: String,
-    /// Whether messages name the files by this name: that of an adapter or of a repository says more than a folder's path does.
+    /// Whether messages use this name: an adapter's or repository's name is more helpful than a folder's path.
     is_named: bool,
     location: Location,
 }
@@ -30,33 +30,33 @@ enum Location {
 
 #[derive(Debug, Clone)]
 struct Folder {
-    /// As it was given.
+    /// The path as given.
     path: PathBuf,
-    /// Where links of its files may lead: the folder itself, and a hub's blobs.
+    /// Where links may lead: the folder itself, and a hub cache's blobs.
     roots: Vec<PathBuf>,
-    /// Where links may lead at the most, if that was said.
+    /// A folder that links must not leave, if set.
     confines: Option<PathBuf>,
 }
 
-/// Where the bytes of one file are.
+/// The contents of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileContents {
-    /// In a file on disk.
+    /// A file on disk.
     Path(PathBuf),
-    /// In the program.
+    /// Bytes in the program.
     Bytes(&'static [u8]),
 }
 
-/// The most bytes of a file that is read as a whole.
+/// The size limit of a file that is read as a whole, in bytes.
 const BYTES_MAX: u64 = 16 << 20;
-/// The most bytes of `tokenizer.json`. Those of large vocabularies have some 30 MB.
+/// The size limit of `tokenizer.json`, in bytes. Large vocabularies have about 30 MB.
 const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
-/// The most bytes of an index of shards.
+/// The size limit of a shard index, in bytes.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
-/// The most bytes of `lorank.json`.
+/// The size limit of `lorank.json`, in bytes.
 const PROMPT_BYTES_MAX: u64 = 64 << 10;
 
-/// The most bytes of a file that is read as a whole, by its name.
+/// The size limit of a file, in bytes, by its name.
 fn bytes_max(file: &str) -> u64 {
     match file {
         "tokenizer.json" => TOKENIZER_BYTES_MAX,
@@ -67,7 +67,7 @@ fn bytes_max(file: &str) -> u64 {
     }
 }
 
-/// Whether a name is that of a file in the folder itself, on every system: no path, and nothing hidden.
+/// Whether a name is a plain, visible file name on every system, without a path.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     let is_plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | ':');
     !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && name.chars().all(is_plain)
@@ -83,7 +83,7 @@ impl Folder {
         Self { path, roots, confines: None }
     }
 
-    /// The path of a file that is there, as a regular file within the confines; `None` where nothing is.
+    /// The path of an existing regular file within the confines; `None` if there is no such file.
     fn find(&self, file: &str) -> Result<Option<PathBuf>, ModelError> {
         let path = self.path.join(file);
         let target = match path.canonicalize() {
@@ -98,7 +98,7 @@ impl Folder {
         if !(is_inside && is_confined) {
             return Err(ModelError::LeavesFolder { path });
         }
-        // A pipe would be waited for, and a device has no end.
+        // Reading a pipe could block, and a device has no end.
         match target.metadata() {
             Ok(metadata) if metadata.is_file() => Ok(Some(path)),
             Ok(_) => Err(ModelError::NotAFile { path }),
@@ -108,10 +108,10 @@ impl Folder {
 }
 
 impl Files {
-    /// The files of a folder. Its last path component is its name.
+    /// The files of a folder, named after its last path component.
     ///
     /// # Errors
-    /// [`ModelError::NoFolder`] where there is no such folder.
+    /// [`ModelError::NoFolder`] if the folder does not exist.
     pub fn folder(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
         let path = path.into();
         if !path.is_dir() {
@@ -122,7 +122,7 @@ impl Files {
         Ok(Self { name, is_named: false, location: Location::Folder(Folder::new(path, &whole)) })
     }
 
-    /// Refuses links that lead out of another folder, which this one lies in.
+    /// Rejects links that lead out of `folder`, which contains this folder.
     #[must_use]
     pub fn confined_to(mut self, folder: &Path) -> Self {
         if let Location::Folder(own) = &mut self.location {
@@ -131,7 +131,7 @@ impl Files {
         self
     }
 
-    /// Files compiled into the program, each a name and its bytes.
+    /// Files compiled into the program, as names and bytes.
     pub fn embedded(name: impl Into<String>, files: impl IntoIterator<Item = (&'static str, &'static [u8])>) -> Self {
         Self { name: name.into(), is_named: true, location: Location::Embedded(files.into_iter().collect()) }
     }
@@ -141,7 +141,7 @@ impl Files {
         &self.name
     }
 
-    /// The folder, where it is one on disk.
+    /// The folder's path, for a folder on disk.
     pub fn path(&self) -> Option<&Path> {
         match &self.location {
             Location::Folder(folder) => Some(&folder.path),
@@ -149,7 +149,7 @@ impl Files {
         }
     }
 
-    /// Gives the files another name, such as that of the hub repository they came from.
+    /// Renames the files, for example to the hub repository they came from.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -157,7 +157,7 @@ impl Files {
         self
     }
 
-    /// How messages name one of the files.
+    /// The description of a file in messages.
     pub(crate) fn describe(&self, file: &str) -> String {
         match &self.location {
             Location::Folder(folder) if !self.is_named => folder.path.join(file).display().to_string(),
@@ -165,7 +165,7 @@ impl Files {
         }
     }
 
-    /// Whether something of this name is there. Only reading it tells whether it is a file that may be read.
+    /// Whether a file of this name exists. Reading it checks whether it is a regular file.
     pub(crate) fn has(&self, file: &str) -> bool {
         match &self.location {
             Location::Folder(folder) => folder.path.join(file).symlink_metadata().is_ok(),
@@ -173,7 +173,7 @@ impl Files {
         }
     }
 
-    /// The first of the folder's files that are pickles of weights.
+    /// The first file of the folder that is a pickle of weights.
     pub(crate) fn pickle(&self) -> Option<String> {
         let Location::Folder(folder) = &self.location else { return None };
         let names = folder.path.read_dir().ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -181,7 +181,7 @@ impl Files {
         names.filter(is_pickle).min()
     }
 
-    /// Reads a whole file; `None` where it is not there.
+    /// Reads a whole file; `None` if it does not exist.
     pub(crate) fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>, ModelError> {
         match &self.location {
             Location::Embedded(files) => {
@@ -193,7 +193,7 @@ impl Files {
         }
     }
 
-    /// Reads a JSON file; `None` where it is not there.
+    /// Reads a JSON file; `None` if it does not exist.
     pub(crate) fn read_json<T: DeserializeOwned>(&self, file: &'static str) -> Result<Option<T>, ModelError> {
         self.read(file)?.map(|bytes| self.parse_json(file, &bytes)).transpose()
     }
@@ -204,12 +204,12 @@ impl Files {
         serde_json::from_slice(bytes).map_err(|source| ModelError::Config { folder: folder(), file, source })
     }
 
-    /// Reads a whole file that must be there.
+    /// Reads a whole required file.
     pub(crate) fn require(&self, file: &'static str, hint: &'static str) -> Result<Cow<'static, [u8]>, ModelError> {
         self.read(file)?.ok_or_else(|| ModelError::MissingFile { folder: self.name.clone(), file, hint })
     }
 
-    /// Where a file's bytes are to be had; `None` where it is not there.
+    /// The contents of a file; `None` if it does not exist.
     pub(crate) fn contents(&self, file: &str) -> Result<Option<FileContents>, ModelError> {
         match &self.location {
             Location::Folder(folder) => Ok(folder.find(file)?.map(FileContents::Path)),
@@ -219,7 +219,7 @@ impl Files {
         }
     }
 
-    /// Opens a file that may be too large to read at once.
+    /// Opens a file that may be too large to read as a whole.
     pub(crate) fn open(&self, file: &str) -> Result<Blob, ModelError> {
         match &self.location {
             Location::Folder(folder) => match folder.find(file)? {
@@ -238,7 +238,7 @@ impl Files {
     }
 }
 
-/// The bytes of a file, which may have so many.
+/// Reads a file of at most `bytes_max` bytes.
 fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ModelError> {
     let failed = |source| ModelError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
@@ -249,15 +249,15 @@ fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ModelError> {
     }
 }
 
-/// A file's bytes, of which ranges are read as they are wanted.
+/// A file's bytes, read in ranges on demand.
 ///
-/// Files are read and not mapped into memory: a mapped file that another process cuts short ends this one with a bus error, and
-/// one that changes meanwhile would be read as two different contents. A short read is an error that names the file.
+/// Files are read and not memory-mapped: if another process truncates a mapped file, this process ends with a bus
+/// error, and a concurrent change would mix two versions. A short read is an error that names the file.
 #[derive(Debug)]
 pub(crate) struct Blob {
-    /// What errors name.
+    /// The path, for errors.
     path: PathBuf,
-    /// In bytes, when the file was opened.
+    /// The length in bytes when the file was opened.
     len: u64,
     content: BlobContent,
 }
@@ -279,19 +279,19 @@ impl Blob {
         Self { path, len: bytes.len() as u64, content: BlobContent::Bytes(bytes) }
     }
 
-    /// The length of the whole file in bytes, when it was opened.
+    /// The length of the file in bytes when it was opened.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// The bytes of a range.
+    /// Reads a range of bytes.
     ///
     /// # Errors
-    /// [`ModelError::Read`] where the range is reversed or goes past [`Blob::len`], the file has become shorter since, or it
-    /// cannot be read.
+    /// [`ModelError::Read`] if the range is invalid or exceeds [`Blob::len`], the file was truncated meanwhile, or
+    /// reading fails.
     pub(crate) fn read(&mut self, range: Range<u64>) -> Result<Cow<'static, [u8]>, ModelError> {
         let mut read = || {
-            // Checked before memory is asked for: the range may come from a header that promises more than there is.
+            // Checked before allocation: the range may come from a damaged header.
             let len = range.end.checked_sub(range.start).filter(|_| range.end <= self.len);
             let len = len.and_then(|len| usize::try_from(len).ok()).ok_or(io::ErrorKind::UnexpectedEof)?;
             match &mut self.content {

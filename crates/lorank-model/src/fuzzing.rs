@@ -1,4 +1,5 @@
-//! What the fuzz targets of `fuzz/` call, and the tests that run their saved corpora. No part of the library's interface.
+//! Entry points for the targets in `fuzz/` and the tests that run their saved corpora. Not part of the public
+//! interface.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,13 +14,13 @@ use crate::tokenize::PairTokenizer;
 use crate::tokenizer_config::TokenizerSettings;
 use crate::weights::read_header;
 
-/// The longest file that is read. A longer one finds nothing but the memory and the time that its length costs.
+/// The size limit of a fuzzed file, in bytes. Larger files only cost memory and time.
 const FILE_BYTES_MAX: usize = 64 << 10;
 
-/// Reads the header of a safetensors file; whether it is one.
+/// Reads the header of a safetensors file; returns whether it is valid.
 ///
 /// # Panics
-/// If a tensor does not lie within the file, or takes another number of bytes than its shape says.
+/// If a tensor is not within the file, or its size does not match its shape.
 pub fn read_safetensors_header(bytes: &[u8]) -> bool {
     let read = |range: Range<u64>| Ok(Cow::Borrowed(&bytes[range.start as usize..range.end as usize]));
     let Ok((data_start, metadata)) = read_header("fuzz", bytes.len() as u64, read) else { return false };
@@ -33,10 +34,10 @@ pub fn read_safetensors_header(bytes: &[u8]) -> bool {
     true
 }
 
-/// Reads `adapter_config.json`; whether it is a LoRA's.
+/// Reads `adapter_config.json`; returns whether it is a valid LoRA configuration.
 ///
 /// # Panics
-/// If a scale is no finite number.
+/// If a scale is not a finite number.
 pub fn read_peft_config(bytes: &[u8]) -> bool {
     let Some(config) = within_bounds(bytes).and_then(|bytes| PeftConfig::parse(&no_files(), bytes).ok()) else {
         return false;
@@ -49,7 +50,7 @@ pub fn read_peft_config(bytes: &[u8]) -> bool {
     true
 }
 
-/// Reads a base model's `config.json`; whether it is one of a known architecture.
+/// Reads a base model's `config.json`; returns whether it is valid and has a supported architecture.
 ///
 /// # Panics
 /// If the attention heads do not divide the model's width or each other.
@@ -68,7 +69,7 @@ pub fn read_model_config(bytes: &[u8]) -> bool {
     true
 }
 
-/// Reads `tokenizer.json` and encodes a pair with it; whether both can be done.
+/// Reads `tokenizer.json` and encodes a pair; returns whether both succeed.
 pub fn read_tokenizer(bytes: &[u8]) -> bool {
     let (files, prompt) = (no_files(), Prompt::bert(32));
     let Ok(settings) = TokenizerSettings::read(&files, "llama", None) else { return false };
@@ -80,10 +81,10 @@ pub fn read_tokenizer(bytes: &[u8]) -> bool {
     is_room && tokenizer.pairs(&prompt, "light bulb", &[candidate(None)]).is_ok_and(|pairs| pairs.len() == 1)
 }
 
-/// Reads `lorank.json` and fills its templates; whether it holds a prompt.
+/// Reads `lorank.json` and fills its templates; returns whether it is valid.
 ///
 /// # Panics
-/// If the beginning of a document is not one, or longer than was asked for.
+/// If the start of a document is not a prefix of it, or is longer than requested.
 pub fn read_prompt(bytes: &[u8]) -> bool {
     let Some(bytes) = within_bounds(bytes) else { return false };
     [Prompt::llama(), Prompt::bert(512)].into_iter().all(|prompt| {
@@ -106,7 +107,7 @@ fn within_bounds(bytes: &[u8]) -> Option<&[u8]> {
     (bytes.len() <= FILE_BYTES_MAX).then_some(bytes)
 }
 
-/// What names the file in an error.
+/// The files named in errors.
 fn no_files() -> Files {
     Files::embedded("fuzz", [])
 }

@@ -3,7 +3,7 @@
 use crate::ModelError;
 use crate::weights::Weights;
 
-/// Where an architecture keeps its score head.
+/// The location of an architecture's score head.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeadSpec {
     pub(crate) weight: &'static str,
@@ -17,7 +17,7 @@ impl HeadSpec {
     }
 }
 
-/// One logit from a hidden state. It runs on the CPU, whatever runs the model.
+/// Computes one logit from a hidden state. Runs on the CPU, even if the model runs on a GPU.
 #[derive(Debug)]
 pub(crate) struct Head {
     /// [hidden]
@@ -26,7 +26,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads a head whose tensors go by the names that `name` gives them.
+    /// Reads a head whose tensor names are mapped by `name`.
     pub(crate) fn read(
         weights: &mut Weights,
         spec: HeadSpec,
@@ -50,7 +50,7 @@ impl Head {
         Self { weight, bias: bias.or(self.bias) }
     }
 
-    /// The bias, where there is one.
+    /// The bias, if there is one.
     pub(crate) fn bias(&self) -> Option<f32> {
         self.bias
     }
@@ -61,7 +61,7 @@ impl Head {
 
     /// state: [hidden].
     pub(crate) fn score(&self, state: &[f32]) -> f32 {
-        // A sum over thousands of products, once a pair: f64 costs nothing and keeps their order from mattering.
+        // f64 costs nothing here, because it is one sum per pair, and makes the order of additions irrelevant.
         let sum: f64 = state.iter().zip(&self.weight).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
         (sum + f64::from(self.bias.unwrap_or(0.0))) as f32
     }

@@ -1,4 +1,4 @@
-//! The forward passes against candle-transformers' own Llama and BERT, which were written by others.
+//! Compares the forward passes with candle-transformers' independent Llama and BERT.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -15,7 +15,7 @@ use crate::tokenize::Pair;
 use crate::weights::Weights;
 use crate::{Files, PrecisionChoice};
 
-/// Token ids that a model of `vocab` entries knows, without any order to them.
+/// Token ids below `vocab`, in no particular order.
 fn scattered_ids(n: u32, vocab: u32) -> Vec<u32> {
     (0..n).map(|at| (at * 7919 + 31) % vocab).collect()
 }
@@ -28,7 +28,7 @@ fn open(fixture: &str) -> (Files, Config, VarBuilder<'static>) {
     (files, config, VarBuilder::from_buffered_safetensors(bytes, DType::F32, &Device::Cpu).unwrap())
 }
 
-/// The reference, and the kernels in f32.
+/// The reference backend, and the kernels in f32.
 fn backends() -> (Candle, Kernels) {
     let precision = PrecisionChoice::Fixed(lorank_core::Precision::F32);
     (Candle::new(Device::Cpu, precision, true).unwrap(), Kernels::new(precision, false).unwrap())
@@ -59,7 +59,7 @@ fn llama_state<B: Backend>(files: &Files, settings: &LlamaSettings, backend: &B,
     run(backend, &pair, Scored::Last { pad_token_id: None }, |pass| llama.scored_states(pass))
 }
 
-/// The state of the first token, which all the others have gone into, [hidden].
+/// The state of the first token, which depends on all others: [hidden].
 fn bert_state<B: Backend>(files: &Files, config: &BertSettings, backend: &B, pair: &Pair) -> Vec<f32> {
     let bert = load(files, backend, |from| Bert::load(config, from)).unwrap();
     run(backend, pair, Scored::First, |pass| bert.states(pass))

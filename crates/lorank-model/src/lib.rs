@@ -1,13 +1,15 @@
 //! Base models, LoRA adapters and the forward passes of lorank's reranker.
 //!
-//! A [`ModelReranker`] holds one base model (a Llama or a BERT cross-encoder, as Hugging Face lays them out) and any number
-//! of PEFT LoRA adapters on it, chosen per call. It gives each (query, document) pair one logit and decides nothing else.
+//! A [`ModelReranker`] has one base model (a Llama or a BERT cross-encoder, in Hugging Face's file layout) and any
+//! number of PEFT LoRA adapters, chosen per call. It computes one logit for each (query, document) pair.
 //!
-//! A model's structure is written once, over a trait of backends, and computed by one of two. On a CPU that is
-//! `lorank-kernels`, in f32, bf16 or int8: the tokens of many pairs stand one after the other without padding, what the pairs
-//! of a query begin with is computed once, one batch mixes adapters, and of the last layer only the scored tokens are
-//! computed. On a GPU it is candle.
-//! candle on the CPU, one pair at a time, is the *reference* ([`ForwardPass::Reference`]), by which the kernels are judged.
+//! The crate is *not* a search pipeline: `lorank-pipeline` decides on order, cache, deadlines and batches.
+//!
+//! A model's structure is written once, over a trait with two backends. On a CPU the backend is `lorank-kernels`, in
+//! f32, bf16 or int8: the tokens of many pairs are concatenated without padding, a common prefix of a query's pairs is
+//! computed once, one batch may mix adapters, and the last layer computes only the scored tokens. On a GPU the backend
+//! is candle. candle on the CPU, one pair at a time, is the *reference* ([`ForwardPass::Reference`]) for testing the
+//! kernels.
 //!
 //! ```
 //! use lorank_core::{Candidate, Group, Query, Reranker, Score, score_groups};

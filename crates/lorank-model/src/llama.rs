@@ -1,8 +1,8 @@
 //! Llama as a sequence classifier.
 //!
-//! The arithmetic is that of Hugging Face's `LlamaForSequenceClassification`: RMS norm before each block, rotary positions
-//! on halves, grouped-query attention, SwiGLU, and the logit of the last token that is not the pad id. Of the last layer
-//! only that token's row is computed.
+//! Computes the same as Hugging Face's `LlamaForSequenceClassification`: RMS norm before each block, rotary positions
+//! on halves, grouped-query attention, SwiGLU, and the logit of the last token that is not the pad token. The last
+//! layer computes only that token's row.
 
 use std::borrow::Cow;
 use std::f32::consts::PI;
@@ -66,7 +66,7 @@ impl<B: Backend> Llama<B> {
         Ok(Self { attention, hidden: numbers.hidden_size, embeddings, layers, norm, frequencies })
     }
 
-    /// The bytes that the linear layers and the embeddings take in memory.
+    /// The memory of the linear layers and embeddings, in bytes.
     pub(crate) fn n_bytes(&self) -> usize {
         let of_layer = |layer: &Layer<B>| {
             let Layer { q, k, v, o, gate, up, down, .. } = layer;
@@ -75,7 +75,7 @@ impl<B: Backend> Llama<B> {
         B::embeddings_bytes(&self.embeddings.rows) + self.layers.iter().map(of_layer).sum::<usize>()
     }
 
-    /// The hidden states that the head reads, [n_entries, hidden].
+    /// The hidden states for the head: [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let angles = Angles::new(&self.frequencies, pass.pack.n_positions());
         let attention = pass.plan_attention(&self.attention, Some(&angles))?;
@@ -108,7 +108,7 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    /// x: [n_tokens, hidden]; the result too, or in the last layer [n_entries, hidden].
+    /// x: [n_tokens, hidden]; returns the same shape, or [n_entries, hidden] in the last layer.
     fn forward(
         &self,
         x: B::Rows,
@@ -127,7 +127,7 @@ impl<B: Backend> Layer<B> {
     }
 }
 
-/// The rotary frequencies `theta^(-2i/d)` (arXiv 2104.09864), scaled as the configuration asks.
+/// The rotary frequencies `theta^(-2i/d)` (arXiv 2104.09864), scaled by the configuration.
 fn frequencies(theta: f32, head_dim: usize, scaling: &RopeScaling) -> Vec<f32> {
     let plain = (0..head_dim).step_by(2).map(|i| 1.0 / theta.powf(i as f32 / head_dim as f32));
     match scaling {
@@ -137,8 +137,8 @@ fn frequencies(theta: f32, head_dim: usize, scaling: &RopeScaling) -> Vec<f32> {
     }
 }
 
-/// Hugging Face's `_compute_llama3_parameters`: wavelengths past the original context are stretched by the factor, those
-/// well within it are kept, and those between are blended.
+/// Hugging Face's `_compute_llama3_parameters`: divides the frequencies of wavelengths beyond the original context by
+/// the factor, keeps those well within it, and interpolates between.
 fn llama3_frequency(frequency: f32, scaling: &Llama3RopeConfig) -> f32 {
     let original = scaling.original_max_position_embeddings as f32;
     let wavelength = 2.0 * PI / frequency;

@@ -1,4 +1,4 @@
-//! Reading a base model's tensors into a backend.
+//! Loads a base model's tensors into a backend.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::head::{Head, HeadSpec};
 use crate::lora::Merge;
 use crate::weights::Weights;
 
-/// Reads a base model's tensors and numbers its linear layers as it goes.
+/// Loads a base model's tensors, and numbers its linear layers.
 pub(crate) struct Loader<'a, B> {
     weights: &'a mut Weights,
     backend: &'a B,
-    /// An adapter whose updates are added to the weights as they are read.
+    /// An adapter to merge into the weights while they are read.
     merge: Option<&'a Merge>,
-    /// What was read so far and adapters may change.
+    /// The parts loaded so far that adapters may change.
     pub(crate) modules: Modules,
     pub(crate) n_parameters: usize,
 }
@@ -28,17 +28,18 @@ pub(crate) struct NormTensors<B: Backend> {
     pub(crate) bias: Option<B::Vector>,
 }
 
-/// Whether the linear layers of a module have biases, as the configuration says. What the file holds beside that is not read.
+/// Whether the linear layers of a module have biases according to the configuration. Other biases in the file are
+/// ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bias {
-    /// They have.
+    /// With biases.
     Given,
-    /// They have not.
+    /// Without biases.
     None,
 }
 
 impl Bias {
-    /// Biases where the configuration says so.
+    /// The value for a configuration flag.
     pub(crate) fn given(is_given: bool) -> Self {
         if is_given { Self::Given } else { Self::None }
     }
@@ -49,7 +50,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         Self { weights, backend, merge, modules: Modules::default(), n_parameters: 0 }
     }
 
-    /// The tensors of a norm, its bias where it has one, and the slot of the norm.
+    /// Reads the tensors of a norm, with its bias if it has one, and assigns its slot.
     pub(crate) fn norm(&mut self, name: &str, width: usize, bias: Bias) -> Result<NormTensors<B>, ModelError> {
         let weight = self.values(&format!("{name}.weight"), width)?;
         let bias = (bias == Bias::Given).then(|| self.values(&format!("{name}.bias"), width)).transpose()?;
@@ -58,7 +59,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         Ok(NormTensors { slot, weight: self.vector(weight)?, bias: bias.map(|bias| self.vector(bias)).transpose()? })
     }
 
-    /// An embedding table, whose tensor is `name.weight`.
+    /// Reads an embedding table from the tensor `name.weight`.
     pub(crate) fn embeddings(&mut self, name: &str, [n_rows, width]: [usize; 2]) -> Result<Table<B>, ModelError> {
         self.n_parameters += n_rows * width;
         let slot = self.modules.tables.len();
@@ -75,7 +76,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.backend.vector(values).map_err(|error| ModelError::Compute(Arc::new(error)))
     }
 
-    /// An adaptable linear layer.
+    /// Reads a linear layer that adapters may change.
     pub(crate) fn linear(
         &mut self,
         name: &str,
@@ -98,7 +99,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         Ok(Linear { slot, weight, bias: vector })
     }
 
-    /// The score head, where the checkpoint has one. Adapters replace it as a whole.
+    /// Reads the score head, if the checkpoint has one. Adapters replace it as a whole.
     pub(crate) fn head(&mut self, spec: HeadSpec, hidden: usize) -> Result<Option<Head>, ModelError> {
         if !self.weights.has(spec.weight) {
             return Ok(None);

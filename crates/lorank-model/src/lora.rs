@@ -1,4 +1,4 @@
-//! LoRA adapters: from PEFT's tensors to the updates of a base model's linear layers.
+//! LoRA adapters: converts PEFT's tensors to updates of a base model's layers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::tokenize::TOKENIZER_FILE;
 use crate::tokenizer_config;
 use crate::weights::{ADAPTER_FILE, Prefix, Table, Weights, modern_name};
 
-/// What an adapter must fit.
+/// The base model that an adapter must fit.
 pub(crate) struct Fit<'a, B> {
     pub(crate) base: &'a str,
     pub(crate) modules: &'a Modules,
@@ -28,12 +28,13 @@ pub(crate) struct Fit<'a, B> {
     pub(crate) hidden_size: usize,
     pub(crate) prefix: Prefix,
     pub(crate) backend: &'a B,
-    /// The rows of an embedding table of the base model.
+    /// Reads an embedding table of the base model.
     pub(crate) base_table: &'a dyn Fn(&TableModule) -> Result<Table, ModelError>,
 }
 
 impl<B: Backend> Adapter<B> {
-    /// Reads the adapter's tensors. Each must have a module, and each targeted module its tensors.
+    /// Reads the adapter's tensors. Each tensor must belong to a module, and each targeted module must have its
+    /// tensors.
     pub(crate) fn read(
         id: &AdapterId,
         files: &Files,
@@ -54,18 +55,18 @@ impl<B: Backend> Adapter<B> {
         let n_targets = deltas.iter().flatten().count() + tables.iter().flatten().count();
         if n_targets == 0 && targeted.is_empty() {
             return Err(misfit(format!(
-                "`target_modules` of `{}` matches none of the base model's linear layers",
+                "`target_modules` of `{}` matches no linear layer of the base model",
                 peft::FILE
             )));
         }
         let head = reader.head()?;
         reader.check_saved(&misfit)?;
         if let Some(left) = reader.tensors.left_over() {
-            return Err(misfit(format!("its tensor `{left}` belongs to nothing there that an adapter can change")));
+            return Err(misfit(format!("its tensor `{left}` belongs to no module that an adapter can change")));
         }
         if let [first, rest @ ..] = &config.unmatched(&targeted)[..] {
             let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-            tracing::warn!("{first}{more} in `{}` of adapter `{id}` matches no module that it changes", peft::FILE);
+            tracing::warn!("{first}{more} in `{}` of adapter `{id}` matches none of its modules", peft::FILE);
         }
         Ok(Self { deltas, norms, tables, head, n_parameters: reader.tensors.n_parameters, n_targets })
     }
@@ -100,7 +101,7 @@ impl<B: Backend> Reader<'_, B> {
         Ok(is_changed.then_some(Delta { weight, bias }))
     }
 
-    /// What stands in the place of a bias: one that was trained along, with that of a low-rank update.
+    /// The replacement of a bias: a trained one, plus the low-rank update's.
     fn bias(
         &mut self,
         name: &str,
@@ -111,7 +112,7 @@ impl<B: Backend> Reader<'_, B> {
     ) -> Result<Option<Vec<f32>>, ModelError> {
         let tensor = format!("{name}.bias");
         let may_have = base.is_some() && (is_replaced || self.config.bias == BiasTraining::Some);
-        // A module that was saved whole has its bias; those that were trained along are read as far as they are there.
+        // A fully trained module has its bias; trained biases of other modules are read if they exist.
         let is_there = may_have && (is_replaced || self.tensors.has(&tensor));
         let own = is_there.then(|| self.tensors.values(&tensor, &[len])).transpose()?;
         if !(self.config.lora_bias && is_low_rank) {
@@ -124,7 +125,7 @@ impl<B: Backend> Reader<'_, B> {
         Ok(Some(bias))
     }
 
-    /// A norm that was saved whole, or its bias.
+    /// A fully trained norm, or its trained bias.
     fn norm(&mut self, norm: &NormModule) -> Result<Option<NormDelta<B>>, ModelError> {
         let (weight, bias) = (format!("{}.weight", norm.name), format!("{}.bias", norm.name));
         let is_replaced = self.tensors.has(&weight);
@@ -139,7 +140,7 @@ impl<B: Backend> Reader<'_, B> {
         Ok((weight.is_some() || bias.is_some()).then_some(NormDelta { weight, bias }))
     }
 
-    /// The low-rank update of an embedding table. A table that was saved whole must be the base model's.
+    /// The low-rank update of an embedding table. A fully saved table must equal the base model's.
     fn table(&mut self, table: &TableModule) -> Result<Option<TableDelta>, ModelError> {
         let name = &table.name;
         let weight = format!("{name}.weight");
@@ -170,7 +171,7 @@ impl<B: Backend> Reader<'_, B> {
                 return Err(ModelError::Unsupported {
                     folder: self.tensors.folder.clone(),
                     file: ADAPTER_FILE,
-                    what: format!("other embeddings than the base model's (`{name}`, row {row})"),
+                    what: format!("embeddings that differ from the base model's (`{name}`, row {row})"),
                     hint: "; a low-rank update of embeddings is".into(),
                 });
             }
@@ -178,13 +179,13 @@ impl<B: Backend> Reader<'_, B> {
         Ok(())
     }
 
-    /// Whether the head has a low-rank update. `all-linear` leaves the head of a sequence classifier out.
+    /// Whether the head has a low-rank update. `all-linear` excludes the head of a sequence classifier.
     fn head_is_targeted(&self) -> bool {
         let module = self.fit.head_spec.module();
         self.config.targets(module) && self.tensors.has(&format!("{module}.lora_A.weight"))
     }
 
-    /// The head: one that was saved whole, or the base model's with what was trained of it.
+    /// The head: a fully trained one, or the base model's with its trained changes.
     fn head(&mut self) -> Result<Option<Head>, ModelError> {
         let (spec, hidden) = (self.fit.head_spec, self.fit.hidden_size);
         if self.tensors.has(spec.weight) {
@@ -203,7 +204,7 @@ impl<B: Backend> Reader<'_, B> {
         Ok(Some(base.updated(Some((&a, &b, scale)), bias.map(|bias| bias[0]))))
     }
 
-    /// What `modules_to_save` names must have been in the file.
+    /// Checks that the file has all modules of `modules_to_save`.
     fn check_saved(&self, misfit: &dyn Fn(String) -> ModelError) -> Result<(), ModelError> {
         let Modules { linears, norms, tables } = self.fit.modules;
         let names = linears.iter().map(|module| &module.name);
@@ -211,7 +212,7 @@ impl<B: Backend> Reader<'_, B> {
         let mut names = names.map(String::as_str).chain([self.fit.head_spec.module()]);
         match names.find(|name| self.config.is_saved(name) && !self.tensors.had(&format!("{name}.weight"))) {
             Some(name) => Err(misfit(format!(
-                "`modules_to_save` names `{name}`, and `{ADAPTER_FILE}` has no such tensor: what was trained there is lost"
+                "`modules_to_save` includes `{name}`, but `{ADAPTER_FILE}` has no such tensor, so its weights are missing"
             ))),
             None => Ok(()),
         }
@@ -222,14 +223,14 @@ impl<B: Backend> Reader<'_, B> {
     }
 }
 
-/// An adapter's low-rank updates, to be added to the base model's weights.
+/// An adapter's low-rank updates, to be merged into the base model's weights.
 #[derive(Debug)]
 pub(crate) struct Merge {
-    /// For each linear layer of the base model, by its slot, what is added to it.
+    /// The update of each linear layer of the base model, by slot.
     updates: Vec<Option<Update>>,
 }
 
-/// `scale b a`, added to one weight matrix.
+/// `scale b a`, to be added to a weight matrix.
 #[derive(Debug)]
 pub(crate) struct Update {
     /// [r, in]
@@ -241,7 +242,7 @@ pub(crate) struct Update {
 }
 
 impl Merge {
-    /// Reads the updates of an adapter that has been [read](Adapter::read) before.
+    /// Reads the updates of an adapter that has been [loaded](Adapter::read) before.
     pub(crate) fn read(
         files: &Files,
         config: &PeftConfig,
@@ -261,14 +262,14 @@ impl Merge {
         Ok(Self { updates: modules.iter().map(&mut update).collect::<Result<_, ModelError>>()? })
     }
 
-    /// The update of the layer of this slot.
+    /// The update of the layer in a slot.
     pub(crate) fn update(&self, slot: usize) -> Option<&Update> {
         self.updates[slot].as_ref()
     }
 }
 
 impl Update {
-    /// Adds a row of the update to the same row of the weights.
+    /// Adds a row of the update to the corresponding row of the weights.
     pub(crate) fn add_row(&self, row: usize, weights: &mut [f32]) {
         let mut sums = vec![0.0; weights.len()];
         for (b, a) in self.b[row * self.rank..][..self.rank].iter().zip(self.a.chunks(weights.len())) {
@@ -282,23 +283,23 @@ impl Update {
     }
 }
 
-/// An adapter's tensors under the names of the base model's modules.
+/// An adapter's tensors under the base model's module names.
 pub(crate) struct Tensors {
     folder: String,
     pub(crate) weights: Weights,
-    /// From a module's tensor (`...q_proj.lora_A.weight`) to the name in the file, of those that were not read yet.
+    /// Maps the tensors of modules (`...q_proj.lora_A.weight`) that were not read yet to their names in the file.
     names: BTreeMap<String, String>,
-    /// All the modules' tensors.
+    /// All tensors of modules.
     all: BTreeSet<String>,
     n_parameters: usize,
 }
 
 impl Tensors {
-    /// Opens an adapter's file. Where no name has the prefix of the base model's, as in an adapter of the backbone alone, it is put
-    /// before those that lack it.
+    /// Opens an adapter's file. If no name has the base model's prefix, as in an adapter of the backbone alone, adds
+    /// the prefix to the names that lack it.
     pub(crate) fn open(files: &Files, prefix: Option<Prefix>) -> Result<Self, ModelError> {
         let weights = Weights::of_adapter(files)?;
-        // What PEFT kept of a module that was saved whole, as it was before.
+        // PEFT's copy of a fully trained module before training.
         let is_used = |name: &&str| !name.split('.').any(|part| part == "original_module");
         let names = || weights.names().filter(is_used).map(|name| (plain_name(name), name.to_owned()));
         let has_prefix = prefix.is_none_or(|prefix| names().any(|(plain, _)| plain.starts_with(prefix.prefix)));
@@ -317,17 +318,17 @@ impl Tensors {
         self.names.contains_key(plain)
     }
 
-    /// Whether the tensor is in the file, read or not.
+    /// Whether the file has the tensor, read or not.
     fn had(&self, plain: &str) -> bool {
         self.all.contains(plain)
     }
 
-    /// The modules' tensors, and their names in the file.
+    /// The tensors of modules, with their names in the file.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
         self.names.iter().map(|(plain, name)| (plain.as_str(), name.as_str()))
     }
 
-    /// The name in the file; an absent tensor is reported by the name that PEFT would have given it.
+    /// The name in the file. An absent tensor is reported with the name that PEFT would use.
     fn take(&mut self, plain: &str) -> String {
         self.names.remove(plain).unwrap_or_else(|| format!("{PREFIX}{plain}"))
     }
@@ -371,11 +372,12 @@ impl Tensors {
 
 const PREFIX: &str = "base_model.model.";
 
-/// PEFT's name of a tensor without its wrapping: the prefix, the layer that an update is wrapped around, and the adapter's name
-/// where an older PEFT left it in.
+/// PEFT's name of a tensor without the wrapper's parts: the prefix, the wrapped layer, and the adapter's name in files
+/// of older PEFT versions.
 ///
-/// `base_model.model.m.lora_A.default.weight` is `m.lora_A.weight`; `base_model.model.score.modules_to_save.default.weight`
-/// is `score.weight`; `base_model.model.m.base_layer.bias` is `m.bias`.
+/// `base_model.model.m.lora_A.default.weight` is `m.lora_A.weight`;
+/// `base_model.model.score.modules_to_save.default.weight` is `score.weight`; `base_model.model.m.base_layer.bias` is
+/// `m.bias`.
 fn plain_name(name: &str) -> String {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     let mut parts: Vec<&str> = name.split('.').filter(|part| *part != "base_layer").collect();
@@ -391,8 +393,8 @@ fn plain_name(name: &str) -> String {
     modern_name(&parts.join("."))
 }
 
-/// The names of the files that an adapter is made of, whether or not they are there. A tokenizer of its own is part of it, and is
-/// one only with its `tokenizer.json`.
+/// The possible file names of an adapter, whether or not they exist. Tokenizer files belong to it only if it has a
+/// `tokenizer.json`.
 pub(crate) fn file_names(files: &Files) -> Vec<&'static str> {
     let mut names = OWN_FILES.to_vec();
     if files.has(TOKENIZER_FILE) {
@@ -402,7 +404,7 @@ pub(crate) fn file_names(files: &Files) -> Vec<&'static str> {
     names
 }
 
-/// What PEFT writes, and the prompt.
+/// PEFT's files, and the prompt.
 const OWN_FILES: [&str; 3] = [peft::FILE, ADAPTER_FILE, PROMPT_FILE];
 
 /// The hash of an adapter's files.
@@ -410,7 +412,7 @@ pub(crate) fn digest(files: &Files) -> Result<Digest, ModelError> {
     let mut hasher = blake3::Hasher::new();
     for name in file_names(files) {
         let bytes = files.read(name)?;
-        // The adapter's own files come first and always; others count where they are.
+        // The adapter's own files come first and always count; the others count if they exist.
         match bytes {
             None if !OWN_FILES.contains(&name) => continue,
             Some(_) if !OWN_FILES.contains(&name) => hasher.update(name.as_bytes()),

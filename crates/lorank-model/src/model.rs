@@ -1,6 +1,6 @@
-//! A base model on the backend that runs it.
+//! A base model on its backend.
 //!
-//! A caller holds a [`ScoringModel`], which has no type parameters: here, once, the backend is chosen and its types are erased.
+//! Callers use a [`ScoringModel`], which has no type parameters: this module chooses the backend and erases its types.
 
 use std::any::Any;
 use std::fmt;
@@ -27,59 +27,59 @@ use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
 use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionChoice, device};
 
-/// A base model on some backend.
+/// A base model on any backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
-    /// What the model says of itself.
+    /// The model's facts.
     fn facts(&self) -> &ModelFacts;
 
-    /// Loads an adapter for this model, which alone scores with it.
+    /// Loads an adapter for this model. No other model can score with it.
     fn load_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError>;
 
-    /// Loads an adapter and a copy of the base model's weights that its low-rank updates are added to.
+    /// Loads an adapter, and merges its low-rank updates into a copy of the base model's weights.
     fn merge_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError>;
 
     /// The score of each pair, in their order. Adds the time of each stage to `times`.
     fn score(&self, pairs: &[PairToScore<'_>], times: &mut StageTimes) -> Vec<Result<f32, ModelError>>;
 }
 
-/// What a base model is read from, beside its weights.
+/// The parts of a base model besides its weights.
 #[derive(Debug, Clone)]
 pub(crate) struct BaseModel {
     pub(crate) name: String,
     pub(crate) architecture: Architecture,
     pub(crate) pad_token_id: Option<u32>,
-    /// Where the weights are read again for an adapter that is merged into them.
+    /// The files, which are read again to merge an adapter.
     pub(crate) files: Files,
 }
 
-/// What a model says of itself.
+/// Facts about a model.
 #[derive(Debug)]
 pub(crate) struct ModelFacts {
     pub(crate) n_parameters: usize,
-    /// The bytes that linear layers and embeddings take in memory.
+    /// The memory of linear layers and embeddings, in bytes.
     pub(crate) n_bytes: usize,
-    /// Whether it has a score head of its own.
+    /// Whether it has a score head.
     pub(crate) has_head: bool,
-    /// How many token ids have an embedding.
+    /// The number of token ids with an embedding.
     pub(crate) n_tokens_known: usize,
     pub(crate) max_position_embeddings: usize,
-    /// What computes, with the instructions that were found.
+    /// The engine's name, with the instruction set in use.
     pub(crate) backend: String,
     /// `cpu`, `cuda` or `metal`.
     pub(crate) device: &'static str,
     pub(crate) precision: ChosenPrecision,
-    /// The most tokens of a forward pass; a longer pair goes alone.
+    /// The maximum tokens of a forward pass; a longer pair gets a pass of its own.
     pub(crate) tokens_max: NonZeroUsize,
     name: String,
     head: HeadSpec,
 }
 
-/// A pair to be scored, and the adapter to score it with.
+/// A pair to score, with its adapter.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PairToScore<'a> {
     pub(crate) pair: &'a Pair,
     pub(crate) adapter: Option<&'a ModelAdapter>,
-    /// Pairs of one group have the same query; those beside each other may share its tokens.
+    /// Pairs of a group have the same query; adjacent ones may share the computation of its tokens.
     pub(crate) group: usize,
 }
 
@@ -87,21 +87,21 @@ pub(crate) struct PairToScore<'a> {
 #[derive(Debug)]
 pub(crate) struct ModelAdapter {
     pub(crate) n_parameters: usize,
-    /// How many linear layers it changes.
+    /// The number of linear layers that it changes.
     pub(crate) n_targets: usize,
-    /// The bytes of the copy of the base model's weights that it is merged into, if it is.
+    /// The memory of the merged copy of the base model's weights, in bytes, if it is merged.
     pub(crate) merged_bytes: Option<usize>,
     id: AdapterId,
     /// `AdapterWeights` of the model's backend.
     weights: Box<dyn Any + Send + Sync>,
 }
 
-/// The weights of an adapter, and the network to run with it.
+/// The weights of an adapter, with its network.
 struct AdapterWeights<B: Backend> {
     adapter: Adapter<B>,
     /// The network that the adapter was loaded for.
     base: Arc<Network<B>>,
-    /// `base`, or a copy that the adapter is merged into.
+    /// `base`, or a copy with the adapter merged.
     network: Arc<Network<B>>,
 }
 
@@ -116,10 +116,10 @@ pub(crate) fn load(
         gpu if options.device == DeviceChoice::Auto => {
             let loaded = load_on(gpu, base.clone(), weights, options);
             loaded.or_else(|error| match error {
-                // What is wrong with the files is wrong on a CPU too.
+                // Invalid files would fail on a CPU too.
                 ModelError::Compute(_) | ModelError::Device { .. } => {
                     let why = device::describe(&lorank_core::with_causes(&error));
-                    tracing::warn!("the GPU cannot hold the model ({why}), running on the CPU");
+                    tracing::warn!("the model does not fit on the GPU ({why}); using the CPU");
                     load_on(Device::Cpu, base, weights, options)
                 }
                 error => Err(error),
@@ -155,12 +155,12 @@ fn load_on(
 }
 
 impl ModelFacts {
-    /// The first token of a pair that has no embedding: the tokenizer knows more than the model.
+    /// The first token of a pair without an embedding: the tokenizer has more tokens than the model.
     pub(crate) fn unknown_token(&self, pair: &Pair) -> Option<u32> {
         pair.ids.iter().copied().find(|id| *id as usize >= self.n_tokens_known)
     }
 
-    /// The error that neither the model nor the adapter has a head.
+    /// The error for a model without a head, if the adapter has none either.
     pub(crate) fn missing_head(&self, adapter: Option<&AdapterId>) -> ModelError {
         let base = format!("base model `{}`", self.name);
         let model =
@@ -169,22 +169,20 @@ impl ModelFacts {
     }
 }
 
-/// Ends a load: other threads may use what was loaded.
+/// Completes loading, so that other threads can use the loaded data.
 fn synchronize<B: Backend>(backend: &B) -> Result<(), ModelError> {
     backend.synchronize().map_err(|error| ModelError::Compute(Arc::new(error)))
 }
 
-/// Says that a checkpoint holds tensors that its configuration has no place for, as where it has biases and says that it has none.
+/// Warns of tensors that the configuration excludes, for example biases if it declares none.
 fn warn_of_unread(base: &str, weights: &Weights) {
-    // Other heads, and what older versions of transformers saved although it can be computed.
+    // Other heads, and values saved by older versions of transformers although they can be computed.
     const EXPECTED: [&str; 5] = ["lm_head.", "cls.", "qa_outputs.", "position_ids", "rotary_emb.inv_freq"];
     let unexpected: Vec<&str> =
         weights.unread().filter(|name| !EXPECTED.iter().any(|part| name.contains(part))).collect();
     if let Some(first) = unexpected.first() {
         let n = unexpected.len();
-        tracing::warn!(
-            "{n} tensors of `{base}`, `{first}` the first, have no place by its `config.json` and are left out"
-        );
+        tracing::warn!("{n} tensors of `{base}` (first: `{first}`) do not match its `config.json` and are ignored");
     }
 }
 
@@ -195,7 +193,7 @@ struct Model<B: Backend> {
     base: BaseModel,
     network: Arc<Network<B>>,
     head: Option<Head>,
-    /// What adapters may change.
+    /// The parts that adapters may change.
     modules: Modules,
     facts: ModelFacts,
 }
@@ -258,7 +256,7 @@ impl<B: Backend> Model<B> {
         Ok(adapter)
     }
 
-    /// A pair with the weights that score it.
+    /// A pair with its weights.
     fn with_weights<'a>(&'a self, pair: &PairToScore<'a>) -> Result<PairWithWeights<'a, B>, ModelError> {
         let weights = pair.adapter.map(|adapter| self.weights_of(adapter)).transpose()?;
         let adapter = weights.map(|weights| &weights.adapter);
@@ -325,7 +323,7 @@ impl<B: Backend> ScoringModel for Model<B> {
         let to_run: Vec<_> = pairs.iter().filter_map(|pair| pair.as_ref().ok()).collect();
         let mut scores = runner.scores(&to_run, times).into_iter();
         let score = |pair: Result<PairWithWeights<'_, B>, ModelError>| {
-            pair.and_then(|_| scores.next().expect("each pair with weights has a score"))
+            pair.and_then(|_| scores.next().expect("each valid pair has a score"))
         };
         pairs.into_iter().map(score).collect()
     }

@@ -1,4 +1,4 @@
-//! The architectures, as one: what each says of itself, and its weights on a backend.
+//! The architectures behind one type: their properties, and their weights on a backend.
 
 use crate::backend::Backend;
 use crate::bert::{self, Bert};
@@ -19,7 +19,7 @@ impl Architecture {
         }
     }
 
-    /// Whether it is a language model's decoder.
+    /// Whether it is a decoder.
     pub(crate) fn is_decoder(&self) -> bool {
         matches!(self, Self::Llama(_))
     }
@@ -31,8 +31,8 @@ impl Architecture {
         }
     }
 
-    /// The prompt of a model that brings none. A pair is no longer than the model's positions, nor than its tokenizer's
-    /// `model_max_length`: the rule of sentence-transformers' `CrossEncoder`.
+    /// The default prompt. A pair is limited by the model's positions and its tokenizer's `model_max_length`, as in
+    /// sentence-transformers' `CrossEncoder`.
     pub(crate) fn prompt(&self, model_max_length: Option<usize>) -> Prompt {
         let positions = self.max_position_embeddings();
         let prompt = match self {
@@ -57,7 +57,7 @@ impl Architecture {
         }
     }
 
-    /// How many token ids have an embedding.
+    /// The number of token ids with an embedding.
     pub(crate) fn vocab_size(&self) -> usize {
         match self {
             Self::Llama(settings) => settings.numbers.vocab_size,
@@ -65,7 +65,7 @@ impl Architecture {
         }
     }
 
-    /// How many types of tokens have an embedding; `None` where types are not read.
+    /// The number of token types with an embedding; `None` if types are not used.
     pub(crate) fn n_types(&self) -> Option<usize> {
         match self {
             Self::Llama(_) => None,
@@ -73,7 +73,7 @@ impl Architecture {
         }
     }
 
-    /// How a checkpoint of the backbone alone names its tensors: the prefix that they lack, and how their names begin.
+    /// The prefix that tensor names of a backbone-only checkpoint lack, and how these names start.
     pub(crate) fn prefix(&self) -> Prefix {
         match self {
             Self::Llama(_) => Prefix { prefix: "model.", names: &["embed_tokens.", "layers.", "norm."] },
@@ -105,7 +105,7 @@ impl<B: Backend> Network<B> {
         }
     }
 
-    /// The bytes that the linear layers and the embeddings take in memory.
+    /// The memory of the linear layers and embeddings, in bytes.
     pub(crate) fn n_bytes(&self) -> usize {
         match self {
             Self::Llama(llama) => llama.n_bytes(),
@@ -113,7 +113,7 @@ impl<B: Backend> Network<B> {
         }
     }
 
-    /// The states that a head reads, [n_entries, hidden].
+    /// The states for the head: [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         match self {
             Self::Llama(llama) => llama.scored_states(pass),

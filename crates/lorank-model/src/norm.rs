@@ -1,4 +1,4 @@
-//! Layer norm and RMS norm over each token's state.
+//! Layer norm and RMS norm.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::backend::linear::{AdapterRows, NormDelta};
 use crate::loader::{Bias, Loader, NormTensors};
 
-/// A norm: with a bias a layer norm, without one an RMS norm.
+/// A norm: a layer norm if it has a bias, else an RMS norm.
 #[derive(Debug)]
 pub(crate) struct Norm<B: Backend> {
     /// The norm's index among the base model's norms.
@@ -20,20 +20,20 @@ pub(crate) struct Norm<B: Backend> {
 }
 
 impl<B: Backend> Norm<B> {
-    /// A layer norm, whose tensors are `name.weight` and `name.bias`.
+    /// Reads a layer norm from the tensors `name.weight` and `name.bias`.
     pub(crate) fn layer(from: &mut Loader<'_, B>, name: &str, hidden: usize, eps: f64) -> Result<Self, ModelError> {
         let NormTensors { slot, weight, bias } = from.norm(name, hidden, Bias::Given)?;
         Ok(Self { slot, weight, bias, eps: eps as f32 })
     }
 
-    /// An RMS norm, whose tensor is `name.weight`.
+    /// Reads an RMS norm from the tensor `name.weight`.
     pub(crate) fn rms(from: &mut Loader<'_, B>, name: &str, hidden: usize, eps: f64) -> Result<Self, ModelError> {
         let NormTensors { slot, weight, bias } = from.norm(name, hidden, Bias::None)?;
         Ok(Self { slot, weight, bias, eps: eps as f32 })
     }
 
-    /// Each row, normed by its adapter's weights where that has own ones. x: [n, hidden]; the result: [n, hidden]. Rows that
-    /// nothing else reads are given owned.
+    /// Normalizes each row, with its adapter's weights if that has its own. x: [n, hidden]; returns [n, hidden]. Pass
+    /// rows owned if nothing else reads them.
     pub(crate) fn forward(
         &self,
         backend: &B,

@@ -1,44 +1,46 @@
-//! How a base model is loaded.
+//! Options for loading a base model.
 
 use std::num::NonZeroUsize;
 
 use crate::DeviceChoice;
 use crate::precision::PrecisionChoice;
 
-/// How a base model is loaded.
+/// Options for loading a base model.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// Where the forward pass runs.
+    /// The device of the forward pass.
     pub device: DeviceChoice,
-    /// The arithmetic.
+    /// The numeric precision.
     pub precision: PrecisionChoice,
-    /// The most tokens of a pair, for the base and every adapter, whatever their own settings say.
+    /// The maximum tokens of a pair, for the base model and every adapter, regardless of their own settings.
     pub max_length: Option<usize>,
-    /// What to do with an adapter that was trained on another base model than the one loaded.
+    /// What to do with an adapter that was trained on another base model.
     pub other_base: OtherBase,
-    /// The most tokens that go through the model together. A longer pair goes alone. No score depends on it. The default is
-    /// 256 on a CPU, where each thread has its own and more do not fit its caches, and 16384 on a GPU.
+    /// The maximum tokens per forward pass; a longer pair gets a pass of its own. Does not affect scores. The default
+    /// is 256 on a CPU, where each thread runs its own passes and more would not fit in its caches, and 16384 on a GPU.
     pub tokens_max: Option<NonZeroUsize>,
-    /// Which forward pass.
+    /// The forward pass to use.
     pub pass: ForwardPass,
 }
 
-/// Which of the forward passes computes the scores.
+/// The forward pass to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ForwardPass {
-    /// The fast one: many pairs at once, on a CPU by this project's own kernels.
+    /// The fast pass: many pairs at once, on a CPU with this project's kernels.
     #[default]
     Fast,
-    /// The reference: candle's operations in f32, one pair at a time, nothing shared. What the fast one is judged by.
+    /// The reference pass: candle's operations in f32, one pair at a time, without sharing. It is used to test the fast
+    /// pass.
     Reference,
 }
 
-/// What to do with an adapter that names another base model than the one loaded.
+/// What to do with an adapter that names another base model than the loaded one.
 ///
-/// Names are compared by their last part, since a folder rarely keeps its owner's name. Shapes are always checked.
+/// Only the last parts of the names are compared, because folders rarely include the owner's name. Shapes are always
+/// checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OtherBase {
-    /// Load it and log a warning: a copied or renamed folder is the usual reason.
+    /// Load it and log a warning: the usual reason is a copied or renamed folder.
     #[default]
     Warn,
     /// Refuse it.

@@ -1,4 +1,4 @@
-//! Packs: the tokens of many pairs, one after the other, without padding.
+//! Packs: the concatenated tokens of many pairs, without padding.
 
 use std::ops::Range;
 
@@ -9,15 +9,15 @@ use crate::backend::linear::Adapter;
 use crate::backend::linear::AdapterRows;
 use crate::tokenize::Pair;
 
-/// A pair to be scored, and the adapter to score it with.
+/// A pair to score, with its adapter.
 pub(crate) struct AdaptedPair<'a, B: Backend> {
     pub(crate) pair: &'a Pair,
     pub(crate) adapter: Option<&'a Adapter<B>>,
-    /// Pairs of one group have the same query; those beside each other may share its tokens.
+    /// Pairs of a group have the same query; adjacent ones may share the computation of its tokens.
     pub(crate) group: usize,
 }
 
-/// Tokens for one forward pass: the entries' in order, those of one adapter beside each other.
+/// Tokens for one forward pass: entries in order, with the same adapter adjacent.
 pub(crate) struct Pack<'a, B: Backend> {
     pub(crate) ids: Vec<u32>,
     pub(crate) type_ids: Vec<u32>,
@@ -26,31 +26,31 @@ pub(crate) struct Pack<'a, B: Backend> {
     adapters: Vec<Option<&'a Adapter<B>>>,
 }
 
-/// The tokens of one pair, or the beginning that several pairs share.
+/// The tokens of one pair, or a prefix shared by several pairs.
 #[derive(Debug, Clone, PartialEq)]
 struct Sequence {
     rows: Range<usize>,
-    /// The rows of the shared beginning that these tokens follow; often empty.
+    /// The rows of the shared prefix before these tokens; often empty.
     prefix: Range<usize>,
-    /// The row whose state is scored; none for a shared beginning.
+    /// The row whose state is scored; `None` for a shared prefix.
     scored: Option<usize>,
 }
 
-/// Which token of a pair is scored, and what comes after it that need not be computed.
+/// Which token of a pair is scored, and which tokens after it need not be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scored {
-    /// The first; every token sees all the others.
+    /// The first token; every token attends to all others.
     First,
-    /// The last that is not the pad id; no token sees those after it, so what follows the scored one is left out, and a
-    /// beginning that pairs share is computed once.
+    /// The last token that is not the pad token. Attention is causal, so tokens after it are omitted, and a prefix
+    /// shared by several pairs is computed once.
     Last {
-        /// Hugging Face looks at ids and not at the attention mask.
+        /// Hugging Face checks ids and not the attention mask.
         pad_token_id: Option<u32>,
     },
 }
 
 impl Scored {
-    /// The tokens of a pair that are computed; the scored one is the first or the last of them.
+    /// The number of a pair's tokens to compute; the scored token is the first or the last of them.
     fn kept(self, ids: &[u32]) -> usize {
         match self {
             Self::First => ids.len(),
@@ -60,7 +60,7 @@ impl Scored {
 }
 
 impl<'a, B: Backend> Pack<'a, B> {
-    /// Puts entries together; those of one adapter stand beside each other.
+    /// Packs entries; those with the same adapter must be adjacent.
     pub(crate) fn new(entries: &[&AdaptedPair<'a, B>], scored: Scored) -> Self {
         let mut pack = Self { ids: Vec::new(), type_ids: Vec::new(), sequences: Vec::new(), adapters: Vec::new() };
         for run in entries.chunk_by(|a, b| a.group == b.group) {
@@ -81,7 +81,7 @@ impl<'a, B: Backend> Pack<'a, B> {
         }
     }
 
-    /// Adds some tokens of an entry as a sequence, in which the token at the offset `scored` is scored; its rows.
+    /// Adds tokens of an entry as a sequence whose token at offset `scored` is scored; returns its rows.
     fn push(
         &mut self,
         entry: &AdaptedPair<'a, B>,
@@ -103,7 +103,7 @@ impl<'a, B: Backend> Pack<'a, B> {
         self.ids.len()
     }
 
-    /// The length of the longest sequence, its shared beginning included.
+    /// The length of the longest sequence, including its shared prefix.
     pub(crate) fn n_positions(&self) -> usize {
         self.sequences.iter().map(|sequence| sequence.prefix.len() + sequence.rows.len()).max().unwrap_or(0)
     }
@@ -113,12 +113,12 @@ impl<'a, B: Backend> Pack<'a, B> {
         self.sequences.iter().flat_map(|sequence| (0..sequence.rows.len()).map(|at| sequence.prefix.len() + at))
     }
 
-    /// The rows that are scored, in the entries' order.
+    /// The scored rows, in the entries' order.
     pub(crate) fn scored_rows(&self) -> Vec<usize> {
         self.sequences.iter().filter_map(|sequence| sequence.scored).collect()
     }
 
-    /// Every sequence with all of its tokens asking.
+    /// Every sequence, with all of its tokens as queries.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let span = |sequence: &Sequence| Span {
             queries: sequence.rows.clone(),
@@ -129,7 +129,7 @@ impl<'a, B: Backend> Pack<'a, B> {
         self.sequences.iter().map(span).collect()
     }
 
-    /// Every sequence that has a scored token, with that alone asking.
+    /// Every sequence with a scored token, with only that token as query.
     pub(crate) fn scored_spans(&self) -> Vec<Span> {
         let scored = self.sequences.iter().filter_map(|sequence| Some((sequence, sequence.scored?)));
         let span = |(n, (sequence, row)): (usize, (&Sequence, usize))| Span {
@@ -153,7 +153,7 @@ impl<'a, B: Backend> Pack<'a, B> {
     }
 }
 
-/// Rows under one adapter that stand beside each other, joined.
+/// Joins adjacent row ranges of the same adapter.
 fn joined<'a, B: Backend>(rows: impl Iterator<Item = (usize, Option<&'a Adapter<B>>)>) -> Vec<AdapterRows<'a, B>> {
     let mut joined: Vec<AdapterRows<'a, B>> = Vec::new();
     for (n_rows, adapter) in rows {
@@ -169,10 +169,10 @@ fn is_same<B: Backend>(a: Option<&Adapter<B>>, b: Option<&Adapter<B>>) -> bool {
     a.map(std::ptr::from_ref) == b.map(std::ptr::from_ref)
 }
 
-/// How many tokens that the first sequence begins with are best computed once: those that save the most, over all sequences
-/// that begin so. The scored token of each stays its own.
+/// The length of the prefix that is best computed once: the one that saves the most tokens over all sequences that
+/// share it. The scored token of each sequence stays out of it.
 ///
-/// A pair whose query was cut short begins otherwise, and is left by itself.
+/// A pair with a truncated query has a different prefix, and is computed alone.
 fn shared_prefix(sequences: &[&[u32]]) -> usize {
     let common = |ids: &&[u32]| sequences[0].iter().zip(*ids).take_while(|(a, b)| a == b).count().min(ids.len() - 1);
     let mut lengths: Vec<usize> = sequences.iter().map(common).collect();

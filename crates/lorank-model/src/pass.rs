@@ -1,4 +1,4 @@
-//! One forward pass over one pack: what its layers share, and where its time goes.
+//! A forward pass over one pack: the data shared by its layers, and its timings.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use crate::embedding::{self, Table};
 use crate::norm::Norm;
 use crate::pack::Pack;
 
-/// A pack on its way through a model.
+/// The state of a forward pass over a pack.
 pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) backend: &'a B,
     pub(crate) pack: &'a Pack<'a, B>,
@@ -22,23 +22,23 @@ pub(crate) struct Pass<'a, B: Backend> {
     times: RefCell<StageTimes>,
 }
 
-/// The attention of a pass: of all rows, and in the last layer of the scored ones.
+/// The attention plans of a pass: for all rows, and for the scored rows in the last layer.
 pub(crate) struct PassAttention<'a, B: Backend> {
     all: B::AttentionPlan<'a>,
     scored: B::AttentionPlan<'a>,
 }
 
-/// What goes on after attention.
+/// The result of attention.
 pub(crate) struct Attended<'p, 'a, B: Backend> {
-    /// The mixed values, [n, n_heads * head_dim].
+    /// The attention output: [n, n_heads * head_dim].
     pub(crate) mixed: B::Rows,
-    /// The rows of the layer's input that go on with them, [n, hidden].
+    /// The corresponding rows of the layer's input: [n, hidden].
     pub(crate) x: B::Rows,
     /// The adapters of those rows.
     pub(crate) adapters: &'p [AdapterRows<'a, B>],
 }
 
-/// A stage of a forward pass, whose time is measured.
+/// A measured stage of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Embedding,
@@ -48,28 +48,28 @@ pub(crate) enum Stage {
     Norm,
 }
 
-/// How long the stages of forward passes took, the times of all threads together, and over how many tokens.
+/// The time of each stage of forward passes, summed over threads, and the number of tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// Turning texts into token ids.
     pub tokenise: Duration,
-    /// Looking up embeddings.
+    /// Embedding lookups.
     pub embedding: Duration,
-    /// Linear layers: the products with the base model's weights and with adapters', and of BERT the activations too, which
-    /// are done while the sums are at hand.
+    /// Linear layers: products with the base model's and adapters' weights, and for BERT the activations that are fused
+    /// with them.
     pub linear: Duration,
-    /// Attention: products of queries, keys and values, softmax, rotary positions.
+    /// Attention: products, softmax, rotary positions.
     pub attention: Duration,
-    /// What stands between Llama's gate and up projections and its down projection.
+    /// The activation between Llama's gate and up projections and its down projection.
     pub activation: Duration,
     /// Norms.
     pub norm: Duration,
-    /// How many tokens went through the model.
+    /// The number of tokens that went through the model.
     pub n_tokens: usize,
 }
 
 impl StageTimes {
-    /// Each stage by its name; the whole is their sum.
+    /// Each stage by name.
     pub fn by_name(&self) -> [(&'static str, Duration); 6] {
         [
             ("tokenise", self.tokenise),
@@ -81,7 +81,7 @@ impl StageTimes {
         ]
     }
 
-    /// Adds other times to these.
+    /// Adds other times.
     pub fn add(&mut self, other: &Self) {
         self.tokenise += other.tokenise;
         self.embedding += other.embedding;
@@ -104,12 +104,12 @@ impl<'a, B: Backend> Pass<'a, B> {
         }
     }
 
-    /// How long each stage has taken so far.
+    /// The times so far.
     pub(crate) fn times(&self) -> StageTimes {
         *self.times.borrow()
     }
 
-    /// Runs something and adds the time that it took to a stage's.
+    /// Runs `run` and adds its time to a stage.
     pub(crate) fn time<T>(&self, stage: Stage, run: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let value = run();
@@ -124,7 +124,7 @@ impl<'a, B: Backend> Pass<'a, B> {
         value
     }
 
-    /// A linear layer alone with its input. x: [n, n_in]; the result: [n, n_out].
+    /// A linear layer. x: [n, n_in]; returns [n, n_out].
     pub(crate) fn linear(
         &self,
         layer: &Linear<B>,
@@ -135,7 +135,7 @@ impl<'a, B: Backend> Pass<'a, B> {
         self.time(Stage::Linear, || self.backend.linear(layer, x, adapters, epilogue))
     }
 
-    /// Several linear layers of one input. x: [n, n_in]; the results: [n, n_out] of each layer.
+    /// Several linear layers with the same input. x: [n, n_in]; returns [n, n_out] for each layer.
     pub(crate) fn linears<const N: usize>(
         &self,
         layers: [&Linear<B>; N],
@@ -145,7 +145,7 @@ impl<'a, B: Backend> Pass<'a, B> {
         self.time(Stage::Linear, || self.backend.linears(layers, x, adapters))
     }
 
-    /// A norm of each row. x: [n, hidden]; the result: [n, hidden].
+    /// A norm of each row. x: [n, hidden]; returns [n, hidden].
     pub(crate) fn norm(
         &self,
         norm: &Norm<B>,
@@ -155,12 +155,12 @@ impl<'a, B: Backend> Pass<'a, B> {
         self.time(Stage::Norm, || norm.forward(self.backend, x, adapters))
     }
 
-    /// For each token the sum of one row of each table, [n_tokens, width].
+    /// For each token the sum of one row of each table: [n_tokens, width].
     pub(crate) fn look_up(&self, tables: &[(&Table<B>, &[u32])], width: usize) -> Result<B::Rows, B::Error> {
         self.time(Stage::Embedding, || embedding::look_up(self.backend, tables, width, &self.adapters))
     }
 
-    /// Lays out the pack's sequences for the attention of every layer.
+    /// Lays out the pack's sequences for attention.
     pub(crate) fn plan_attention<'t>(
         &self,
         shape: &AttentionShape,
@@ -172,9 +172,9 @@ impl<'a, B: Backend> Pass<'a, B> {
         })
     }
 
-    /// Attention with its query, key and value layers, after a norm where there is one. x: [n_tokens, hidden].
+    /// Attention with its query, key and value layers, and the norm before them if there is one. x: [n_tokens, hidden].
     ///
-    /// All rows go on after it, or in the last layer the scored ones, since nothing reads the others.
+    /// Returns all rows, or in the last layer the scored rows only, because nothing reads the others.
     pub(crate) fn attention(
         &self,
         attention: &PassAttention<'_, B>,

@@ -1,7 +1,7 @@
-//! `adapter_config.json`, as PEFT writes it: which modules a LoRA adapter changes, at which rank and scale.
+//! `adapter_config.json` of PEFT: the modules that a LoRA adapter changes, with their ranks and scales.
 //!
-//! The matching rules are PEFT's own (`check_target_module_exists`, `get_pattern_key`). A setting that changes the
-//! arithmetic and is not implemented here is refused by name; so is one that is not known at all, unless it is off.
+//! The matching rules are PEFT's (`check_target_module_exists`, `get_pattern_key`). Unsupported settings that affect
+//! the computation are rejected by name; so are unknown settings, unless they are off.
 
 use fancy_regex::Regex;
 use serde::Deserialize;
@@ -13,16 +13,16 @@ use crate::keys::{self, ADAPTER_CONFIG};
 
 pub(crate) const FILE: &str = "adapter_config.json";
 
-/// PEFT's word for every linear layer but the head.
+/// PEFT's name for all linear layers except the head.
 const ALL_LINEAR: &str = "all-linear";
 
-/// Ways to initialise that rewrite the base model's weights, so that the adapter alone does not fit the original base.
+/// Initializations that change the base model's weights, so that the adapter does not fit the original base model.
 const REWRITES_BASE: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga"];
 
-/// Ways to initialise that leave them as they are; true and false are no texts.
+/// Initializations that do not change the base model's weights, besides true and false.
 const KNOWN_INITS: &[&str] = &["", "gaussian", "eva", "orthogonal", "true"];
 
-/// What PEFT calls the head of a sequence classifier.
+/// PEFT's names for the head of a sequence classifier.
 pub(crate) const HEADS: [&str; 2] = ["classifier", "score"];
 
 /// A LoRA adapter's configuration.
@@ -33,11 +33,11 @@ pub(crate) struct PeftConfig {
     pub(crate) rank: usize,
     alpha: f64,
     use_rslora: bool,
-    /// Which biases of the base model were trained along.
+    /// Which biases of the base model were trained.
     pub(crate) bias: BiasTraining,
-    /// Whether the updates have biases of their own.
+    /// Whether the updates have their own biases.
     pub(crate) lora_bias: bool,
-    /// Modules that were trained whole, by the ends of their names.
+    /// Fully trained modules, by the endings of their names.
     pub(crate) saved: Vec<String>,
     targets: Selector,
     excluded: Option<Selector>,
@@ -47,29 +47,29 @@ pub(crate) struct PeftConfig {
     alpha_pattern: Vec<Pattern<f64>>,
 }
 
-/// Which biases of the base model were trained along.
+/// Which biases of the base model were trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BiasTraining {
     None,
-    /// All of them, or those of the targeted modules.
+    /// All of them, or those of the target modules.
     Some,
 }
 
-/// A value for the modules whose names a pattern matches.
+/// A value for the modules that match a pattern.
 #[derive(Debug)]
 struct Pattern<T> {
-    /// As the file has it.
+    /// The pattern in the file.
     given: String,
     regex: Regex,
     value: T,
 }
 
-/// Module names, as PEFT lets them be given.
+/// A selection of modules, in any of PEFT's forms.
 #[derive(Debug)]
 enum Selector {
-    /// Every linear layer but the head.
+    /// All linear layers except the head.
     AllLinear,
-    /// A regular expression for the whole name, and its text in the file.
+    /// A regular expression for the whole name, with its text in the file.
     Pattern { given: String, whole: Regex },
     /// Names, or the last parts of names.
     Names(Vec<String>),
@@ -93,11 +93,11 @@ impl<T> OneOrMany<T> {
 
 impl PeftConfig {
     pub(crate) fn read(files: &Files) -> Result<Self, ModelError> {
-        let hint = "an adapter folder is what PEFT's `save_pretrained` writes";
+        let hint = "an adapter folder is written by PEFT's `save_pretrained`";
         Self::parse(files, &files.require(FILE, hint)?)
     }
 
-    /// Parses and checks the bytes of `adapter_config.json`.
+    /// Parses and validates `adapter_config.json`.
     pub(crate) fn parse(files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
         let mut reader = Reader { files, json: files.parse_json(FILE, bytes)? };
         reader.check_is_lora()?;
@@ -105,10 +105,10 @@ impl PeftConfig {
         reader.check_init()?;
         let config = Self {
             trained_on: reader.take("base_model_name_or_path")?,
-            rank: reader.take("r")?.ok_or_else(|| reader.refuse("r", &Value::Null, "; a rank was expected"))?,
+            rank: reader.take("r")?.ok_or_else(|| reader.refuse("r", &Value::Null, "; expected a rank"))?,
             alpha: reader
                 .take("lora_alpha")?
-                .ok_or_else(|| reader.refuse("lora_alpha", &Value::Null, "; a number was expected"))?,
+                .ok_or_else(|| reader.refuse("lora_alpha", &Value::Null, "; expected a number"))?,
             use_rslora: reader.take("use_rslora")?.unwrap_or(false),
             bias: reader.bias()?,
             lora_bias: reader.take("lora_bias")?.unwrap_or(false),
@@ -117,7 +117,7 @@ impl PeftConfig {
                 reader.refuse(
                     "target_modules",
                     &Value::Null,
-                    "; a list of names, a regular expression or `all-linear` was expected",
+                    "; expected a list of names, a regular expression or `all-linear`",
                 )
             })?,
             excluded: reader.selector("exclude_modules")?,
@@ -126,18 +126,18 @@ impl PeftConfig {
             rank_pattern: reader.patterns("rank_pattern")?,
             alpha_pattern: reader.patterns("alpha_pattern")?,
         };
-        // As PEFT has it; the scale is a quotient by it.
+        // PEFT rejects it too; the scale divides by the rank.
         if config.rank == 0 {
-            return Err(reader.refuse("r", &0.into(), "; a rank above zero was expected"));
+            return Err(reader.refuse("r", &0.into(), "; expected a rank above zero"));
         }
         if let Some(pattern) = config.rank_pattern.iter().find(|pattern| pattern.value == 0) {
             let what = json!({ pattern.given.as_str(): 0 });
-            return Err(reader.refuse("rank_pattern", &what, "; ranks above zero were expected"));
+            return Err(reader.refuse("rank_pattern", &what, "; expected ranks above zero"));
         }
         Ok(config)
     }
 
-    /// Whether the adapter changes the module of this name.
+    /// Whether the adapter changes the module.
     pub(crate) fn targets(&self, module: &str) -> bool {
         if self.excluded.as_ref().is_some_and(|excluded| excluded.matches(module)) {
             return false;
@@ -152,18 +152,18 @@ impl PeftConfig {
         }
     }
 
-    /// Whether the adapter changes the embedding table of this name. `all-linear` leaves tables out.
+    /// Whether the adapter changes the embedding table. `all-linear` excludes tables.
     pub(crate) fn targets_table(&self, table: &str) -> bool {
         !matches!(self.targets, Selector::AllLinear) && self.targets(table)
     }
 
-    /// `target_modules` as the file has it: names, or one regular expression, or `all-linear`.
+    /// `target_modules` as in the file: names, a regular expression, or `all-linear`.
     pub(crate) fn targets_as_given(&self) -> Vec<String> {
         self.targets.as_given()
     }
 
-    /// The keys of `rank_pattern` and `alpha_pattern`, and the names among the targets, that match none of the modules that the
-    /// adapter changes.
+    /// The keys of `rank_pattern` and `alpha_pattern`, and the names among the targets, that match none of the
+    /// adapter's modules.
     pub(crate) fn unmatched(&self, modules: &[&str]) -> Vec<String> {
         let no_match = |regex: &Regex| !modules.iter().any(|module| regex.is_match(module).unwrap_or(false));
         let ranks = self
@@ -185,7 +185,7 @@ impl PeftConfig {
         ranks.chain(alphas).chain(targets).map(|(key, given)| format!("`{given}` of `{key}`")).collect()
     }
 
-    /// Whether `modules_to_save` names the module.
+    /// Whether `modules_to_save` includes the module.
     pub(crate) fn is_saved(&self, module: &str) -> bool {
         self.saved.iter().any(|name| module.ends_with(name.as_str()))
     }
@@ -195,14 +195,14 @@ impl PeftConfig {
         first_match(&self.rank_pattern, module).unwrap_or(self.rank)
     }
 
-    /// The factor of the module's update: alpha / r, or alpha / sqrt(r) (rank-stabilised, arXiv 2312.03732).
+    /// The factor of the module's update: alpha / r, or alpha / sqrt(r) (rank-stabilized, arXiv 2312.03732).
     pub(crate) fn scale_of(&self, module: &str) -> f64 {
         let (alpha, rank) =
             (first_match(&self.alpha_pattern, module).unwrap_or(self.alpha), self.rank_of(module) as f64);
         if self.use_rslora { alpha / rank.sqrt() } else { alpha / rank }
     }
 
-    /// The number of the layer that the module stands in.
+    /// The number of the layer that contains the module.
     fn layer_of(&self, module: &str) -> Option<u64> {
         let number = |regex: &Regex| regex.captures(module).ok().flatten()?.get(1)?.as_str().parse().ok();
         self.layers_pattern.iter().find_map(number)
@@ -227,7 +227,7 @@ impl Selector {
     }
 }
 
-/// Whether the module is called `name`, or its last parts are.
+/// Whether `name` is the module's name or its last parts.
 fn is_tail(name: &str, module: &str) -> bool {
     module.strip_suffix(name).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
@@ -236,7 +236,7 @@ fn first_match<T: Copy>(patterns: &[Pattern<T>], module: &str) -> Option<T> {
     patterns.iter().find(|pattern| pattern.regex.is_match(module).unwrap_or(false)).map(|pattern| pattern.value)
 }
 
-/// Takes the settings that are understood out of the file, so that what is left can be judged.
+/// Takes the supported settings out of the file; the others remain for validation.
 struct Reader<'a> {
     files: &'a Files,
     json: Map<String, Value>,
@@ -269,7 +269,7 @@ impl Reader<'_> {
     }
 
     fn regex(&self, key: &str, text: &str, whole: String) -> Result<Regex, ModelError> {
-        Regex::new(&whole).map_err(|_| self.refuse(key, &text.into(), "; the regular expression cannot be read"))
+        Regex::new(&whole).map_err(|_| self.refuse(key, &text.into(), "; the regular expression is invalid"))
     }
 
     fn selector(&mut self, key: &str) -> Result<Option<Selector>, ModelError> {
@@ -277,7 +277,7 @@ impl Reader<'_> {
             None => None,
             Some(OneOrMany::One(text)) if text == ALL_LINEAR => Some(Selector::AllLinear),
             Some(OneOrMany::One(text)) => {
-                // Python's `re.fullmatch`.
+                // As Python's `re.fullmatch`.
                 let whole = self.regex(key, &text, format!("^(?:{text})$"))?;
                 Some(Selector::Pattern { given: text, whole })
             }
@@ -285,7 +285,7 @@ impl Reader<'_> {
         })
     }
 
-    /// How to find a layer's number in a module's name: in PEFT's words, or behind the first `name.number.`.
+    /// Patterns for the layer number in a module's name: PEFT's patterns, or the number after the first `name.`.
     fn layers_pattern(&mut self) -> Result<Vec<Regex>, ModelError> {
         let given = self.take::<OneOrMany<String>>("layers_pattern")?.map(OneOrMany::into_vec).unwrap_or_default();
         let given = if given.is_empty() { vec!["[^.]*".to_owned()] } else { given };
@@ -296,7 +296,7 @@ impl Reader<'_> {
         let given = self.take::<Map<String, Value>>(key)?.unwrap_or_default();
         let parse = |(pattern, value): (&String, &Value)| {
             let regex = self.regex(key, pattern, format!(r"^(?:.*\.)?(?:{pattern})$"))?;
-            let value = T::deserialize(value).map_err(|_| self.refuse(key, value, "; a number was expected"))?;
+            let value = T::deserialize(value).map_err(|_| self.refuse(key, value, "; expected a number"))?;
             Ok(Pattern { given: pattern.clone(), regex, value })
         };
         given.iter().map(parse).collect()
@@ -310,7 +310,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The modules that were trained whole. PEFT adds the head of a sequence classifier, by the two names that it may have.
+    /// The fully trained modules. PEFT adds the head of a sequence classifier under both of its possible names.
     fn saved(&mut self) -> Result<Vec<String>, ModelError> {
         let mut saved = self.take::<OneOrMany<String>>("modules_to_save")?.map(OneOrMany::into_vec).unwrap_or_default();
         if self.json.get("task_type").and_then(Value::as_str) == Some("SEQ_CLS") {
@@ -320,16 +320,16 @@ impl Reader<'_> {
         Ok(saved)
     }
 
-    /// Refuses ways to initialise that leave the original base model behind.
+    /// Rejects initializations that change the base model's weights.
     fn check_init(&self) -> Result<(), ModelError> {
         let way = self.json.get("init_lora_weights").and_then(Value::as_str).unwrap_or_default();
         if KNOWN_INITS.contains(&way) {
             return Ok(());
         }
         let hint = if REWRITES_BASE.iter().any(|known| way.starts_with(known)) {
-            "; it rewrites the base model's weights, so convert the adapter with PEFT's `path_initial_model_for_weight_conversion`"
+            "; it changes the base model's weights, so convert the adapter with PEFT's `path_initial_model_for_weight_conversion`"
         } else {
-            "; it is not known whether the base model's weights were changed"
+            "; it may change the base model's weights"
         };
         Err(self.refuse("init_lora_weights", &way.into(), hint))
     }

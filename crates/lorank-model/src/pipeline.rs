@@ -1,4 +1,4 @@
-//! Puts a tokenizer together from `tokenizer.json` and the settings beside it.
+//! Builds a tokenizer from `tokenizer.json` and the settings beside it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,15 +10,15 @@ use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, Tokenizer,
 
 use crate::tokenizer_config::{PipelineKind, TokenizerSettings};
 
-/// A tokenizer, and which end of a text that is too long is cut off.
+/// A tokenizer, and the side on which long texts are truncated.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
-    /// It neither truncates nor pads: a pair has one length, the prompt's.
+    /// Neither truncates nor pads; the prompt sets the length of pairs.
     pub(crate) tokenizer: Tokenizer,
     pub(crate) truncation: TruncationDirection,
 }
 
-/// The tokenizer that the bytes of `tokenizer.json` are with the given settings.
+/// Builds the tokenizer from the bytes of `tokenizer.json` with the given settings.
 pub(crate) fn build(bytes: &[u8], settings: &TokenizerSettings) -> tokenizers::Result<Pipeline> {
     without_panic(|| {
         check_merges(bytes)?;
@@ -45,29 +45,29 @@ pub(crate) fn build(bytes: &[u8], settings: &TokenizerSettings) -> tokenizers::R
     })
 }
 
-/// Makes a panic of the tokenizers library an error: it has panics for files that are damaged in some ways, and one file must
-/// not end a thread of the program. What a panic leaves half done is in the library's own caches, which it passes over then.
+/// Converts a panic of the tokenizers library to an error: the library panics on some damaged files, and a file must
+/// not end a thread. A panic may leave only the library's own caches incomplete, which it ignores then.
 pub(crate) fn without_panic<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
-        let why = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+        let why = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
         Err(format!("the tokenizers library panicked: {why}").into())
     })
 }
 
-/// A pipeline of a class's own over the vocabulary of the file, without any added token.
+/// The tokenizer class's own pipeline over the file's vocabulary, without added tokens.
 fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
     let mut file: Value = serde_json::from_slice(bytes)?;
     let vocab = file["model"]["vocab"].take();
     if !vocab.is_object() {
-        return Err("`tokenizer_class` asks for a vocabulary of tokens with ids, which `model` does not have".into());
+        return Err("`tokenizer_class` needs a vocabulary of tokens with ids, which `model` does not have".into());
     }
     file["added_tokens"] = json!([]);
     match kind {
         PipelineKind::Bert { lowercase, strip_accents, splits_chinese, unk, .. } => {
             let found = file["model"]["type"].as_str().unwrap_or("WordPiece");
             if found != "WordPiece" {
-                return Err(format!("`tokenizer_class` asks for the model `WordPiece`, but it is `{found}`").into());
+                return Err(format!("`tokenizer_class` needs the model `WordPiece`, but it is `{found}`").into());
             }
             file["model"] = json!({"type": "WordPiece", "vocab": vocab, "unk_token": unk,
                 "continuing_subword_prefix": "##", "max_input_chars_per_word": 100});
@@ -90,13 +90,13 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
     Tokenizer::from_bytes(serde_json::to_vec(&file)?)
 }
 
-/// Whether the file speaks of bytes (GPT-2's way): the reference looks for the word, and leaves such a file as it is.
+/// Whether the vocabulary is byte-level (GPT-2): the reference searches for the word, and keeps such a file unchanged.
 fn is_of_bytes(bytes: &[u8]) -> bool {
     const WORD: &[u8] = b"\"ByteLevel\"";
     bytes.windows(WORD.len()).any(|window| window == WORD)
 }
 
-/// Adds the tokens that the settings name; those that are there already keep their ids.
+/// Adds the tokens of the settings; existing ones keep their ids.
 fn add_tokens(tokenizer: &mut Tokenizer, bytes: &[u8], settings: &TokenizerSettings) -> tokenizers::Result<()> {
     #[derive(Deserialize)]
     struct File {
@@ -114,7 +114,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, bytes: &[u8], settings: &TokenizerSetti
     Ok(())
 }
 
-/// `[CLS] query [SEP] document [SEP]`, the tokens of the document being of type 1.
+/// `[CLS] query [SEP] document [SEP]`, with type 1 for the document.
 fn bert_post_processor(tokenizer: &Tokenizer, cls: &str, sep: &str) -> tokenizers::Result<PostProcessorWrapper> {
     let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| format!("the vocabulary has no `{token}`"));
     let special = |token: &str, type_id: u8| json!({"SpecialToken": {"id": token, "type_id": type_id}});
@@ -129,9 +129,9 @@ fn bert_post_processor(tokenizer: &Tokenizer, cls: &str, sep: &str) -> tokenizer
     Ok(serde_json::from_value(template)?)
 }
 
-/// Refuses merges that a prefix of continuing subwords does not fit. For each merge the tokenizers library cuts as many bytes as the
-/// prefix has from the second token and takes the rest as text without looking (0.23, `BpeBuilder::build`), so a cut within a
-/// character would make a string that is not UTF-8.
+/// Rejects merges that do not match the prefix of continuing subwords. For each merge, the tokenizers library removes
+/// the prefix's length in bytes from the second token without checking it (0.23, `BpeBuilder::build`), so a cut within
+/// a character would create invalid UTF-8.
 fn check_merges(bytes: &[u8]) -> tokenizers::Result<()> {
     #[derive(Deserialize)]
     struct File {
@@ -146,7 +146,7 @@ fn check_merges(bytes: &[u8]) -> tokenizers::Result<()> {
     #[serde(untagged)]
     enum Merge {
         Tuple(IgnoredAny, String),
-        /// Both tokens with a space between.
+        /// Both tokens, separated by a space.
         Line(String),
     }
     let File { model: Some(Model { continuing_subword_prefix: Some(prefix), merges }) } =
@@ -160,6 +160,6 @@ fn check_merges(bytes: &[u8]) -> tokenizers::Result<()> {
     };
     match merges.iter().flatten().all(fits) {
         true => Ok(()),
-        false => Err(format!("`merges` has a token without the prefix `{prefix}` of continuing subwords").into()),
+        false => Err(format!("`merges` has a token without the prefix `{prefix}` for continuing subwords").into()),
     }
 }

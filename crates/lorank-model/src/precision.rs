@@ -1,30 +1,31 @@
-//! Which arithmetic.
+//! Selection of the numeric precision.
 
 use std::fmt;
 use std::str::FromStr;
 
 use lorank_core::Precision;
 
-/// The arithmetic asked for: one by its name, or `auto`.
+/// The requested precision: a name, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
-    /// The fastest whose ranking holds. On a CPU that is int8 for a BERT where there are vector instructions for it, and bf16 for a
-    /// Llama where there are products of bf16; on a GPU bf16 where it has it; else f32. That nDCG@10 is within 0.002 of f32's was
-    /// measured; `docs/benchmarks.md` has the tables. int8 is never taken for a Llama: it loses 0.018, and a seventh of the first ten hits.
+    /// The fastest precision that preserves the ranking. On a CPU: int8 for BERT with vector instructions for it, and
+    /// bf16 for Llama with bf16 instructions; on a GPU: bf16 if supported; otherwise f32. nDCG@10 was measured to be
+    /// within 0.002 of f32's; `docs/benchmarks.md` has the tables. int8 is never selected for Llama: it loses 0.018,
+    /// and a seventh of the first ten hits.
     #[default]
     Auto,
-    /// This one.
+    /// A given precision.
     Fixed(Precision),
 }
 
-/// A precision, and why it was taken.
+/// A precision, and the reason for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChosenPrecision {
     pub(crate) precision: Precision,
     pub(crate) why: &'static str,
 }
 
-/// What a CPU can multiply.
+/// The products that a CPU supports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuProducts {
     pub(crate) int8: bool,
@@ -32,44 +33,42 @@ pub(crate) struct CpuProducts {
 }
 
 impl PrecisionChoice {
-    /// The precision that is asked for by its name, or for `auto` this one.
+    /// The requested precision, or `auto` if that was requested.
     pub(crate) fn or(self, auto: ChosenPrecision) -> ChosenPrecision {
         match self {
             Self::Auto => auto,
-            Self::Fixed(precision) => ChosenPrecision { precision, why: "as asked" },
+            Self::Fixed(precision) => ChosenPrecision { precision, why: "as requested" },
         }
     }
 
-    /// The precision of a model on a CPU.
+    /// The precision for a model on a CPU.
     pub(crate) fn on_cpu(self, is_decoder: bool, has: CpuProducts) -> ChosenPrecision {
         let (precision, why) = match (is_decoder, has) {
-            (true, CpuProducts { bf16: true, .. }) => (
-                Precision::Bf16,
-                "auto: int8 would change this architecture's ranking, and the CPU has products of bf16",
-            ),
+            (true, CpuProducts { bf16: true, .. }) => {
+                (Precision::Bf16, "auto: int8 would change this architecture's ranking, and the CPU supports bf16")
+            }
             (true, _) => (
                 Precision::F32,
-                "auto: int8 would change this architecture's ranking, and the CPU has no products of bf16",
+                "auto: int8 would change this architecture's ranking, and the CPU does not support bf16",
             ),
-            (false, CpuProducts { int8: true, .. }) => (
-                Precision::Int8,
-                "auto: this architecture's ranking holds in int8, and the CPU has instructions for it",
-            ),
+            (false, CpuProducts { int8: true, .. }) => {
+                (Precision::Int8, "auto: int8 preserves this architecture's ranking, and the CPU supports it")
+            }
             (false, _) => (Precision::F32, "auto: the CPU has no vector instructions for int8"),
         };
         self.or(ChosenPrecision { precision, why })
     }
 
-    /// The precision of a model on a GPU.
+    /// The precision for a model on a GPU.
     pub(crate) fn on_gpu(self, has_bf16: bool) -> ChosenPrecision {
         self.or(match has_bf16 {
-            true => ChosenPrecision { precision: Precision::Bf16, why: "auto: the GPU has bf16" },
-            false => ChosenPrecision { precision: Precision::F32, why: "auto: the GPU has no bf16" },
+            true => ChosenPrecision { precision: Precision::Bf16, why: "auto: the GPU supports bf16" },
+            false => ChosenPrecision { precision: Precision::F32, why: "auto: the GPU does not support bf16" },
         })
     }
 }
 
-/// What int8 costs a decoder, where it is asked for.
+/// The warning for int8 on a decoder.
 pub(crate) const INT8_OF_DECODERS: &str = "int8 changes this architecture's ranking: a Llama lost 0.018 of nDCG@10 and 15 % of the first ten hits; bf16 lost nothing";
 
 impl From<Precision> for PrecisionChoice {
@@ -117,9 +116,9 @@ mod tests {
                 assert_eq!((asked.precision, asked.why), (precision, "as asked"));
             }
         };
-        check(true, true, true, Precision::Bf16, "has products of bf16");
-        check(true, true, false, Precision::F32, "no products of bf16");
-        check(true, false, false, Precision::F32, "no products of bf16");
+        check(true, true, true, Precision::Bf16, "the CPU supports bf16");
+        check(true, true, false, Precision::F32, "does not support bf16");
+        check(true, false, false, Precision::F32, "does not support bf16");
         check(false, true, true, Precision::Int8, "holds in int8");
         check(false, true, false, Precision::Int8, "holds in int8");
         check(false, false, false, Precision::F32, "no vector instructions");

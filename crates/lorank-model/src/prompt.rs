@@ -1,4 +1,4 @@
-//! How a query and a document become the two texts of a pair.
+//! Templates that turn a query and a document into the two texts of a pair.
 
 use std::borrow::Cow;
 
@@ -8,17 +8,17 @@ use serde::Deserialize;
 use crate::ModelError;
 use crate::files::Files;
 
-/// The templates and the length of a pair. Two equal prompts encode a pair alike.
+/// The templates and the maximum length of a pair. Equal prompts encode pairs equally.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
     query: Template,
     document: Template,
-    /// For a document without a title, where that reads differently.
+    /// For documents without a title, if that differs.
     untitled: Option<Template>,
     max_length: usize,
 }
 
-/// The beginning or the end of a text.
+/// The start or end of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excerpt<'a> {
     pub(crate) text: Cow<'a, str>,
@@ -26,7 +26,7 @@ pub(crate) struct Excerpt<'a> {
     pub(crate) is_whole: bool,
 }
 
-/// The optional `lorank.json` beside `adapter_config.json` (or beside a base model's `config.json`).
+/// The optional `lorank.json` beside `adapter_config.json` or a base model's `config.json`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PromptFile {
@@ -37,13 +37,13 @@ struct PromptFile {
 
 pub(crate) const PROMPT_FILE: &str = "lorank.json";
 
-/// The longest template, in bytes, and the most placeholders in it: each puts the whole text in once more.
+/// The maximum length of a template in bytes, and of its placeholders, each of which inserts a whole text.
 const TEMPLATE_BYTES_MAX: usize = 16 << 10;
 const PLACEHOLDERS_MAX: usize = 16;
 
 impl Prompt {
-    /// DeAR's prompt (arXiv 2508.16998) for Llama models: 32 query and 196 passage tokens in training, so 228 together.
-    /// With an empty title two spaces stand after the colon, as in training; without a title, one.
+    /// DeAR's prompt (arXiv 2508.16998) for Llama models: 32 query and 196 passage tokens in training, thus 228
+    /// together. As in training, an empty title leaves two spaces after the colon; a missing title, one.
     pub(crate) fn llama() -> Self {
         Self {
             query: Template::known("query: {query}"),
@@ -53,12 +53,12 @@ impl Prompt {
         }
     }
 
-    /// The prompt of the BERT cross-encoders: the texts as they are.
+    /// The prompt of BERT cross-encoders: the texts unchanged.
     pub(crate) fn bert(max_length: usize) -> Self {
         Self { query: Template::known("{query}"), document: Template::known("{document}"), untitled: None, max_length }
     }
 
-    /// This prompt with what the folder's `lorank.json`, if there is one, says differently.
+    /// This prompt with the overrides of the folder's `lorank.json`, if it exists.
     pub(crate) fn overridden_by(self, files: &Files) -> Result<Self, ModelError> {
         match files.read(PROMPT_FILE)? {
             Some(bytes) => self.overridden_by_bytes(files, &bytes),
@@ -66,7 +66,7 @@ impl Prompt {
         }
     }
 
-    /// This prompt with what the bytes of a `lorank.json` say differently.
+    /// This prompt with the overrides of a `lorank.json`.
     pub(crate) fn overridden_by_bytes(mut self, files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
         let file: PromptFile = files.parse_json(PROMPT_FILE, bytes)?;
         let parse = |what: &str, text: String, allowed: &[TemplatePart]| {
@@ -85,14 +85,14 @@ impl Prompt {
         Ok(self)
     }
 
-    /// This prompt with another length, in tokens.
+    /// This prompt with another maximum length, in tokens.
     #[must_use]
     pub(crate) fn with_max_length(mut self, max_length: usize) -> Self {
         self.max_length = max_length;
         self
     }
 
-    /// The most tokens of an encoded pair, special tokens included; the longer text is cut first.
+    /// The maximum tokens of a pair, including special tokens; the longer text is truncated first.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
@@ -107,27 +107,27 @@ impl Prompt {
         self.document_start(candidate, usize::MAX).text.into_owned()
     }
 
-    /// The beginning of the second text of a pair: at most so many bytes of it, cut between two characters.
+    /// The start of the second text of a pair: at most `bytes_max` bytes, cut between two characters.
     pub(crate) fn document_start<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Excerpt<'a> {
         let template = self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document);
         template.start("", candidate.title.as_deref(), &candidate.text, bytes_max)
     }
 
-    /// The end of the second text of a pair, as [`Self::document_start`] is its beginning.
+    /// The end of the second text of a pair; see [`Self::document_start`].
     pub(crate) fn document_end<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Excerpt<'a> {
         let template = self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document);
         template.end(candidate.title.as_deref(), &candidate.text, bytes_max)
     }
 
-    /// The hash of all that makes this prompt.
+    /// The hash of the prompt.
     pub fn version(&self) -> Digest {
-        // `Debug` of plain data is a faithful rendering of it; the prefix is the version of the encoding itself.
+        // `Debug` of plain data represents it completely; the prefix is the version of the encoding.
         let whole = format!("pair encoding 1: {self:?}");
         Digest::new(*blake3::hash(whole.as_bytes()).as_bytes())
     }
 }
 
-/// A template, taken apart once, so that a placeholder inside a document is never replaced.
+/// A parsed template, so that a placeholder inside a document is never replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Template(Vec<TemplatePart>);
 
@@ -137,7 +137,7 @@ enum TemplatePart {
     Query,
     Title,
     Text,
-    /// Title and text joined by a space; the text alone where there is no title or an empty one.
+    /// Title and text joined by a space; the text alone without a title or with an empty one.
     Document,
 }
 
@@ -156,13 +156,13 @@ impl TemplatePart {
 impl Template {
     fn known(text: &str) -> Self {
         let all = [TemplatePart::Query, TemplatePart::Title, TemplatePart::Text, TemplatePart::Document];
-        Self::parse(text, &all).expect("built-in templates hold known placeholders")
+        Self::parse(text, &all).expect("built-in templates have known placeholders")
     }
 
-    /// Takes a template apart. Braces that hold no word (JSON, code) are plain text.
+    /// Parses a template. Braces without a word (JSON, code) are plain text.
     fn parse(text: &str, allowed: &[TemplatePart]) -> Result<Self, String> {
         if text.len() > TEMPLATE_BYTES_MAX {
-            return Err(format!("it has {} bytes; {TEMPLATE_BYTES_MAX} is the limit", text.len()));
+            return Err(format!("it has {} bytes; the limit is {TEMPLATE_BYTES_MAX}", text.len()));
         }
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -178,7 +178,7 @@ impl Template {
             let part = allowed.iter().find(|part| part.placeholder() == placeholder);
             let shown: String = placeholder.chars().take(40).collect();
             let part =
-                part.ok_or_else(|| format!("`{shown}` is not a placeholder here; known are {}", names.join(", ")))?;
+                part.ok_or_else(|| format!("`{shown}` is not a placeholder here; allowed are {}", names.join(", ")))?;
             if !literal.is_empty() {
                 parts.push(TemplatePart::Literal(std::mem::take(&mut literal)));
             }
@@ -190,15 +190,15 @@ impl Template {
         }
         let n_placeholders = parts.iter().filter(|part| !matches!(part, TemplatePart::Literal(_))).count();
         if n_placeholders > PLACEHOLDERS_MAX {
-            return Err(format!("it has {n_placeholders} placeholders; {PLACEHOLDERS_MAX} is the limit"));
+            return Err(format!("it has {n_placeholders} placeholders; the limit is {PLACEHOLDERS_MAX}"));
         }
         if parts.iter().all(|part| matches!(part, TemplatePart::Literal(_) | TemplatePart::Title)) {
-            return Err("it never names the text that it is for".into());
+            return Err("it has no placeholder for its text".into());
         }
         Ok(Self(parts))
     }
 
-    /// The beginning of the filled template. Nothing is copied where it lies within one of the texts.
+    /// The start of the filled template. Borrowed if it lies within one of the texts.
     fn start<'a>(&'a self, query: &'a str, title: Option<&'a str>, text: &'a str, bytes_max: usize) -> Excerpt<'a> {
         let pieces = self.pieces(query, title, text);
         let n_bytes = n_bytes(&pieces);
@@ -217,7 +217,7 @@ impl Template {
         Excerpt { text: Cow::Owned(out), is_whole }
     }
 
-    /// The end of the filled template of a document. Nothing is copied where it lies within one of the texts.
+    /// The end of a document's filled template. Borrowed if it lies within one of the texts.
     fn end<'a>(&'a self, title: Option<&'a str>, text: &'a str, bytes_max: usize) -> Excerpt<'a> {
         let pieces = self.pieces("", title, text);
         let is_whole = n_bytes(&pieces) <= bytes_max;
@@ -236,7 +236,7 @@ impl Template {
         Excerpt { text: Cow::Owned(kept.concat()), is_whole }
     }
 
-    /// The texts that the filled template is made of, without empty ones.
+    /// The non-empty texts of the filled template.
     fn pieces<'a>(&'a self, query: &'a str, title: Option<&'a str>, text: &'a str) -> Vec<&'a str> {
         let title = title.unwrap_or("");
         let mut pieces: Vec<&str> = Vec::with_capacity(self.0.len());
@@ -259,7 +259,7 @@ fn n_bytes(pieces: &[&str]) -> usize {
     pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add)
 }
 
-/// At most so many bytes of a text, cut between two characters.
+/// The start of a text: at most `bytes_max` bytes, cut between two characters.
 fn start_of(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max {
         return text;
@@ -268,15 +268,15 @@ fn start_of(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
-/// At most so many bytes of a text's end, cut between two characters.
+/// The end of a text: at most `bytes_max` bytes, cut between two characters.
 fn end_of(text: &str, bytes_max: usize) -> &str {
     let start = text.len().saturating_sub(bytes_max);
     let start = (start..=text.len()).find(|&start| text.is_char_boundary(start)).unwrap_or(text.len());
     &text[start..]
 }
 
-/// Where the `}` stands of a word in braces that the text begins with. Nothing behind the word is looked at: a search for the next
-/// brace at every character would take time quadratic in the template.
+/// The position of the `}` after a word in braces at the start of the text. Looks only at the word: searching for the
+/// next brace at every character would take quadratic time.
 fn placeholder_end(text: &str) -> Option<usize> {
     let inner = text.strip_prefix('{')?;
     let n_bytes = inner.find(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|n_bytes| *n_bytes > 0)?;
@@ -359,8 +359,8 @@ mod tests {
         let allowed = [TemplatePart::Title, TemplatePart::Text];
         let why = |template: String| Template::parse(&template, &allowed).unwrap_err();
         assert!(why("{text}".repeat(17)).contains("17 placeholders"));
-        assert!(why("{text}".repeat(20_000)).contains("bytes; 16384 is the limit"));
-        assert!(why(format!("{{text}}{}", "x".repeat(16 << 10))).contains("is the limit"));
+        assert!(why("{text}".repeat(20_000)).contains("bytes; the limit is 16384"));
+        assert!(why(format!("{{text}}{}", "x".repeat(16 << 10))).contains("the limit is"));
         assert!(Template::parse(&"{text}{title}".repeat(8), &allowed).is_ok());
     }
 

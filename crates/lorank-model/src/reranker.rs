@@ -1,4 +1,4 @@
-//! One base model in memory, any number of adapters on it.
+//! A base model in memory with any number of adapters.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,36 +19,36 @@ use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;
 use crate::{AdapterSummary, BaseSummary, LoadOptions, ModelError, OtherBase, Prompt};
 
-/// A reranker: one base model and the adapters loaded on it. The base weights are in memory once.
+/// A reranker: a base model and the adapters loaded on it, which share the base weights.
 #[derive(Debug)]
 pub struct ModelReranker {
-    /// Tells this reranker's encoded pairs from those of others.
+    /// Distinguishes this reranker's encoded pairs from those of others.
     pub(crate) number: u64,
     pub(crate) summary: BaseSummary,
     pub(crate) model: Box<dyn ScoringModel>,
     pub(crate) tokenizer: Arc<PairTokenizer>,
     pub(crate) prompt: Prompt,
-    /// The tokenizer's class by `config.json`.
+    /// The tokenizer's class in `config.json`.
     tokenizer_class: Option<String>,
     files: Files,
     options: LoadOptions,
     adapters: RwLock<BTreeMap<AdapterId, Arc<Loaded>>>,
 }
 
-/// An adapter in memory, laid out for the base model that loaded it. Clones are one adapter.
+/// An adapter in memory, laid out for the base model that loaded it. Clones share the adapter.
 ///
-/// [`ModelReranker::add_adapter`] keeps adapters under names; this one is its holder's to keep and to let go of, as where
-/// adapters come and go while the program runs.
+/// [`ModelReranker::add_adapter`] keeps adapters by name; a `LoadedAdapter` is kept by the caller, which may load and
+/// drop adapters while the program runs.
 #[derive(Debug, Clone)]
 pub struct LoadedAdapter(pub(crate) Arc<Loaded>);
 
 impl LoadedAdapter {
-    /// Its facts.
+    /// The adapter's facts.
     pub fn summary(&self) -> &AdapterSummary {
         &self.0.summary
     }
 
-    /// About how many bytes it takes in memory: four for each weight.
+    /// The approximate memory in bytes: four per parameter.
     pub fn n_bytes(&self) -> usize {
         self.0.summary.n_parameters * size_of::<f32>()
     }
@@ -59,18 +59,18 @@ pub(crate) struct Loaded {
     pub(crate) summary: AdapterSummary,
     pub(crate) adapter: ModelAdapter,
     pub(crate) prompt: Prompt,
-    /// The base model's, or one of its own.
+    /// The base model's, or the adapter's own.
     pub(crate) tokenizer: Arc<PairTokenizer>,
 }
 
-/// How many base models this process has loaded.
+/// The number of base models loaded by this process.
 static N_LOADED: AtomicU64 = AtomicU64::new(0);
 
 impl ModelReranker {
     /// Loads a base model.
     ///
     /// # Errors
-    /// A [`ModelError`] that names the file, tensor or setting that cannot be used.
+    /// A [`ModelError`] that names the invalid file, tensor or setting.
     pub fn load(files: &Files, options: LoadOptions) -> Result<Self, ModelError> {
         let (config, config_bytes) = Config::read(files)?;
         let (architecture, class) = (config.architecture.name(), config.tokenizer_class.clone());
@@ -119,37 +119,37 @@ impl ModelReranker {
         Ok(reranker)
     }
 
-    /// Loads an adapter under a name, in place of one that had it.
+    /// Loads an adapter under a name, replacing an adapter of that name.
     ///
     /// # Errors
-    /// A [`ModelError`] that says in what the folder is no adapter, or does not fit the base model. The adapter that had
-    /// the name stays then.
+    /// A [`ModelError`] that describes why the folder is not a valid adapter, or does not fit the base model. An
+    /// existing adapter of that name stays.
     pub fn add_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
         let loaded = self.read_adapter(&id, files, &config, |model| model.load_adapter(&id, files, &config))?;
         Ok(self.insert(id, loaded))
     }
 
-    /// Loads an adapter for the caller to keep, under the name that its versions will carry.
+    /// Loads an adapter for the caller to keep. Its versions have the name `id`.
     ///
     /// # Errors
-    /// As for [`ModelReranker::add_adapter`].
+    /// As [`ModelReranker::add_adapter`].
     pub fn load_adapter(&self, id: &AdapterId, files: &Files) -> Result<LoadedAdapter, ModelError> {
         let config = PeftConfig::read(files)?;
         let loaded = self.read_adapter(id, files, &config, |model| model.load_adapter(id, files, &config))?;
         Ok(LoadedAdapter(Arc::new(loaded)))
     }
 
-    /// The exact model that is the base with an adapter that [`ModelReranker::load_adapter`] gave.
+    /// The model version of the base model with an adapter from [`ModelReranker::load_adapter`].
     pub fn version_with(&self, adapter: &LoadedAdapter) -> ModelVersion {
         self.version(Some(&adapter.0))
     }
 
-    /// The exact model that is the base with an adapter whose files have the given digest, without reading its weights: only the
-    /// prompt's settings are read. Whether the adapter fits the base model, [`ModelReranker::load_adapter`] tells.
+    /// The model version of the base model with an adapter whose files have the given digest. Reads only the prompt's
+    /// settings and no weights; [`ModelReranker::load_adapter`] checks whether the adapter fits the base model.
     ///
     /// # Errors
-    /// A prompt that cannot be used.
+    /// The prompt is invalid.
     pub fn version_of(&self, id: &AdapterId, digest: Digest, files: &Files) -> Result<ModelVersion, ModelError> {
         let settings = self.own_settings(files)?;
         let prompt = self.fitted(self.prompt_of(settings.as_ref(), files)?, &self.tokenizer, files)?;
@@ -157,22 +157,21 @@ impl ModelReranker {
         Ok(ModelVersion { adapter, prompt_version: prompt.version(), ..self.version(None) })
     }
 
-    /// Loads an adapter and adds its updates to a copy of the base model's weights, which makes it as fast as the bare base
-    /// model, and takes the memory that [`AdapterSummary::merged_bytes`] tells. For where one adapter serves
-    /// nearly all requests.
+    /// Loads an adapter and merges it into a copy of the base model's weights. It is then as fast as the bare base
+    /// model, and uses [`AdapterSummary::merged_bytes`] of memory. Useful if one adapter serves nearly all requests.
     ///
-    /// The scores are those of the unmerged adapter but for rounding, and have a [`ModelVersion`] of their own.
+    /// The scores differ from those of the unmerged adapter only by rounding, and have their own [`ModelVersion`].
     ///
     /// # Errors
-    /// As for [`ModelReranker::add_adapter`]; and the base model's files must still be where they were.
+    /// As [`ModelReranker::add_adapter`]; also if the base model's files have been moved.
     pub fn add_merged_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
         let loaded = self.read_adapter(&id, files, &config, |model| model.merge_adapter(&id, files, &config))?;
         Ok(self.insert(id, loaded))
     }
 
-    /// What is wrong with the scores of an adapter, or of the bare base model, as far as a few pairs show it: they are no
-    /// numbers, or all the same. Weights that are far too large make them so, since norms and activations saturate.
+    /// Scores a few pairs and describes what is wrong with the scores: they are not finite, or all equal. Weights that
+    /// are far too large cause both, because norms and activations saturate.
     pub fn probe(&self, adapter: Option<&LoadedAdapter>) -> Option<String> {
         const TEXTS: [&str; 3] =
             ["light", "the river is long", "7 % of 12, said nobody at all in the year before last"];
@@ -183,11 +182,11 @@ impl ModelReranker {
         let scores = self.score_timed(&pairs.iter().collect::<Vec<_>>()).0;
         let scores: Vec<f32> = scores.into_iter().map(|score| score.map_or(f32::NAN, Score::get)).collect();
         if scores.iter().any(|score| !score.is_finite()) {
-            return Some("gives scores that are no numbers: its weights may be far too large".to_owned());
+            return Some("produces scores that are not finite: its weights may be far too large".to_owned());
         }
         let first = scores[0];
         scores.iter().all(|score| score.to_bits() == first.to_bits()).then(|| {
-            format!("gives the score {first} to different texts: its weights may be far too large, or all zero")
+            format!("produces the score {first} for different texts: its weights may be far too large, or all zero")
         })
     }
 
@@ -236,32 +235,32 @@ impl ModelReranker {
         self.read_adapters(|adapters| adapters.values().map(|loaded| loaded.summary.clone()).collect())
     }
 
-    /// Whether an adapter is kept under a name.
+    /// Whether an adapter of this name is loaded.
     pub fn holds(&self, id: &AdapterId) -> bool {
         self.read_adapters(|adapters| adapters.contains_key(id))
     }
 
-    /// The device in use: `cpu`, `cuda` or `metal`.
+    /// The device: `cpu`, `cuda` or `metal`.
     pub fn device(&self) -> &'static str {
         self.model.facts().device
     }
 
-    /// What computes: `kernels` with the CPU's vector instructions that were found, or `candle`.
+    /// The engine: `kernels` with the CPU's vector instructions, or `candle`.
     pub fn engine(&self) -> String {
         self.model.facts().backend.clone()
     }
 
-    /// The arithmetic in use.
+    /// The numeric precision in use.
     pub fn precision(&self) -> Precision {
         self.model.facts().precision.precision
     }
 
-    /// Why this arithmetic: by what `auto` chose it, or that it was asked for.
+    /// The reason for the precision: how `auto` chose it, or that it was requested.
     pub fn precision_reason(&self) -> &'static str {
         self.model.facts().precision.why
     }
 
-    /// The most tokens that go through the model at once.
+    /// The maximum tokens per forward pass.
     pub fn tokens_max(&self) -> NonZeroUsize {
         self.model.facts().tokens_max
     }
@@ -295,7 +294,7 @@ impl ModelReranker {
         read(&self.adapters.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What an adapter's files say of a tokenizer of its own, where it brings one.
+    /// The tokenizer settings of an adapter with its own tokenizer.
     fn own_settings(&self, files: &Files) -> Result<Option<TokenizerSettings>, ModelError> {
         if files.has(TOKENIZER_FILE) {
             return TokenizerSettings::read(files, self.summary.architecture, self.tokenizer_class.as_deref())
@@ -303,14 +302,15 @@ impl ModelReranker {
         }
         if let Some(file) = tokenizer_config::FILES.into_iter().find(|file| files.has(file)) {
             tracing::warn!(
-                "`{file}` of `{}` is left out, since there is no `{TOKENIZER_FILE}` beside it",
+                "`{file}` of `{}` is ignored, because there is no `{TOKENIZER_FILE}` beside it",
                 files.name()
             );
         }
         Ok(None)
     }
 
-    /// The prompt of an adapter: the base model's, no longer than a tokenizer of its own allows, with what its `lorank.json` says.
+    /// The prompt of an adapter: the base model's, limited by the adapter's own tokenizer, with the overrides of its
+    /// `lorank.json`.
     fn prompt_of(&self, settings: Option<&TokenizerSettings>, files: &Files) -> Result<Prompt, ModelError> {
         let max_length = settings.and_then(|settings| settings.max_length).unwrap_or(usize::MAX);
         let prompt = self.prompt.clone();
@@ -318,7 +318,7 @@ impl ModelReranker {
         prompt.with_max_length(max_length).overridden_by(files)
     }
 
-    /// The tokenizer that an adapter brings: the base model's, where it is a copy of that.
+    /// The tokenizer of an adapter: the base model's if it is a copy of that.
     fn own_tokenizer(&self, files: &Files, settings: TokenizerSettings) -> Result<Arc<PairTokenizer>, ModelError> {
         let is_same = settings == *self.tokenizer.settings() && tokenizer_json(files)? == tokenizer_json(&self.files)?;
         if is_same {
@@ -327,7 +327,7 @@ impl ModelReranker {
         Ok(Arc::new(PairTokenizer::read(files, settings)?.on_threads_of(&self.tokenizer)))
     }
 
-    /// The prompt at the length that the caller wants, if the model can read as much.
+    /// The prompt at the requested length, if the model supports it.
     fn fitted(&self, prompt: Prompt, tokenizer: &PairTokenizer, files: &Files) -> Result<Prompt, ModelError> {
         let prompt = match self.options.max_length {
             Some(length) => prompt.with_max_length(length),
@@ -356,7 +356,7 @@ impl ModelReranker {
         match self.options.other_base {
             OtherBase::Refuse => Err(error),
             OtherBase::Warn => {
-                tracing::warn!("{error}; its shapes are checked, its scores may mean nothing");
+                tracing::warn!("{error}; its shapes match, but its scores may be meaningless");
                 Ok(())
             }
         }
@@ -367,13 +367,13 @@ impl ModelReranker {
     }
 }
 
-/// The content of `tokenizer.json`, in whatever way it is written.
+/// The content of `tokenizer.json`, independent of its formatting.
 fn tokenizer_json(files: &Files) -> Result<Option<serde_json::Value>, ModelError> {
     files.read_json(TOKENIZER_FILE)
 }
 
-/// The id that Hugging Face's Llama takes for padding: the model's, else the tokenizer's pad token, else (Llama 3 has
-/// neither) the token that ends a text, as DeAR's authors and most others set it.
+/// The pad token id as in Hugging Face's Llama: the model's, else the tokenizer's pad token, else (Llama 3 has neither)
+/// the end-of-text token, as DeAR's authors and most others set it.
 fn pad_token_id(config: &Config, tokenizer: &PairTokenizer) -> Option<u32> {
     let id = |token: &Option<String>| token.as_deref().and_then(|token| tokenizer.token_id(token));
     let settings = tokenizer.settings();
@@ -384,7 +384,7 @@ fn pad_token_id(config: &Config, tokenizer: &PairTokenizer) -> Option<u32> {
     }
 }
 
-/// A head of several labels gives several scores, of which none is the one to rank by.
+/// A head with several labels has several scores, none of which is the one to rank by.
 fn check_labels(config: &Config, files: &Files, weights: &Weights) -> Result<(), ModelError> {
     match config.n_labels {
         Some(n_labels) if n_labels != 1 && weights.has(config.architecture.head_spec().weight) => {
@@ -399,7 +399,7 @@ fn check_labels(config: &Config, files: &Files, weights: &Weights) -> Result<(),
     }
 }
 
-/// The types that the tokenizer gives the tokens of a pair must have embeddings.
+/// Checks that the token types of pairs have embeddings.
 fn check_types(config: &Config, files: &Files, tokenizer: &PairTokenizer, prompt: &Prompt) -> Result<(), ModelError> {
     let Some(n_types) = config.architecture.n_types() else { return Ok(()) };
     tokenizer.check(prompt, files.name())?;
@@ -409,14 +409,14 @@ fn check_types(config: &Config, files: &Files, tokenizer: &PairTokenizer, prompt
         Some(type_id) => Err(ModelError::Unsupported {
             folder: files.name().into(),
             file: "config.json",
-            what: format!("`type_vocab_size` = {n_types} with a tokenizer that gives tokens the type {type_id}"),
+            what: format!("`type_vocab_size` = {n_types} with a tokenizer that assigns the token type {type_id}"),
             hint: "; `model_input_names` without `token_type_ids` in `tokenizer_config.json` makes all types 0".into(),
         }),
         None => Ok(()),
     }
 }
 
-/// The hash of all that the base model's scores come from.
+/// The hash of everything that the base model's scores depend on.
 fn base_digest(config: &[u8], files: &Files, weights: &Weights) -> Result<Digest, ModelError> {
     let tokenizer = files.read(TOKENIZER_FILE)?.unwrap_or_default();
     let mut hasher = blake3::Hasher::new();

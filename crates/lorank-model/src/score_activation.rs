@@ -1,12 +1,13 @@
-//! The activation that a model's own configuration puts behind its logit.
+//! The activation in a model's configuration.
 
 use lorank_core::Activation;
 use serde_json::Value;
 
-/// The activation that `config.json` names, as sentence-transformers writes it: in `sentence_transformers.activation_fn`, or formerly in
-/// `sbert_ce_default_activation_function`. Without one it is the sigmoid, as a `CrossEncoder` of one label has it.
+/// The activation that `config.json` names for sentence-transformers: in `sentence_transformers.activation_fn`, or
+/// formerly in `sbert_ce_default_activation_function`. The default is the sigmoid, as in a `CrossEncoder` with one
+/// label.
 ///
-/// No score of lorank's own depends on it; the routes of other services apply it.
+/// It does not affect lorank's scores; the routes that are compatible with other services apply it.
 pub(crate) fn score_activation(config: &[u8]) -> Activation {
     let config: Value = serde_json::from_slice(config).unwrap_or_default();
     let named = [&config["sentence_transformers"]["activation_fn"], &config["sbert_ce_default_activation_function"]];
@@ -16,9 +17,7 @@ pub(crate) fn score_activation(config: &[u8]) -> Activation {
         Some("Identity") => Activation::Identity,
         Some("Sigmoid") => Activation::Sigmoid,
         _ => {
-            tracing::warn!(
-                "the activation `{path}` of the model is not supported: where it would count, scores are sigmoids"
-            );
+            tracing::warn!("the model's activation `{path}` is not supported; routes that apply it use the sigmoid");
             Activation::Sigmoid
         }
     }

@@ -1,4 +1,4 @@
-//! From pairs to scores: which pairs go through the model together.
+//! From pairs to scores: divides pairs into forward passes.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -13,7 +13,7 @@ use crate::network::Network;
 use crate::pack::{AdaptedPair, Pack, Scored};
 use crate::pass::{Pass, StageTimes};
 
-/// A pair to be scored, with the weights that score it.
+/// A pair to score, with its weights.
 pub(crate) struct PairWithWeights<'a, B: Backend> {
     pub(crate) network: &'a Network<B>,
     pub(crate) head: &'a Head,
@@ -21,24 +21,24 @@ pub(crate) struct PairWithWeights<'a, B: Backend> {
 }
 
 impl<B: Backend> PairWithWeights<'_, B> {
-    /// What tells the weights of pairs apart: those with equal ones stand beside each other in a pack.
+    /// Identifies the weights of a pair; pairs with equal weights are adjacent in a pack.
     fn weights(&self) -> (*const Network<B>, Option<*const ()>) {
         (self.network, self.entry.adapter.map(|adapter| std::ptr::from_ref(adapter).cast()))
     }
 }
 
-/// How the pairs of a model are run.
+/// Runs the pairs of a model.
 pub(crate) struct Runner<'a, B> {
     pub(crate) backend: &'a B,
     /// Which token of a pair is scored.
     pub(crate) scored: Scored,
     pub(crate) hidden_size: usize,
-    /// The most tokens of a pack; a longer pair is a pack of its own.
+    /// The maximum tokens of a pack; a longer pair gets a pack of its own.
     pub(crate) tokens_max: NonZeroUsize,
 }
 
 impl<B: Backend> Runner<'_, B> {
-    /// The score of each pair, in their order. A pack that fails takes its own pairs with it and no others.
+    /// The score of each pair, in their order. A pack that fails fails only its own pairs.
     pub(crate) fn scores(
         &self,
         pairs: &[&PairWithWeights<'_, B>],
@@ -67,10 +67,10 @@ impl<B: Backend> Runner<'_, B> {
                 }
             }
         }
-        scores.into_iter().map(|score| score.expect("the packs hold every pair")).collect()
+        scores.into_iter().map(|score| score.expect("every pair is in a pack")).collect()
     }
 
-    /// The scores of a pack's pairs, which are all of one network, and where the time went.
+    /// The scores of a pack's pairs, which share one network, and the time of each stage.
     fn run_pack(&self, pairs: &[&PairWithWeights<'_, B>]) -> Result<(Vec<f32>, StageTimes), B::Error> {
         let entries: Vec<&AdaptedPair<'_, B>> = pairs.iter().map(|pair| &pair.entry).collect();
         let pack = Pack::new(&entries, self.scored);
@@ -83,8 +83,8 @@ impl<B: Backend> Runner<'_, B> {
     }
 }
 
-/// The indices of the pairs of each pack. Those of one model's weights stand together; a pack is full when the next pair's
-/// tokens do not fit.
+/// The indices of the pairs of each pack. Pairs with the same weights are adjacent; a pack is full if the next pair
+/// does not fit.
 fn packs<B: Backend>(pairs: &[&PairWithWeights<'_, B>], tokens_max: NonZeroUsize) -> Vec<Vec<usize>> {
     let mut known = Vec::new();
     let mut rank = |pair: &PairWithWeights<'_, B>| {

@@ -1,4 +1,4 @@
-//! Where model folders come from: a path, or a repository of the Hugging Face Hub.
+//! Sources of model folders: a path, or a repository on the Hugging Face Hub.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -16,16 +16,16 @@ use crate::prompt::PROMPT_FILE;
 use crate::weights::{SHARD_INDEX, ShardIndex};
 use crate::{tokenize, tokenizer_config};
 
-/// A model source, as people write it: a folder's path, or `hf://owner/name[@revision]`.
+/// A model source in text form: a folder's path, or `hf://owner/name[@revision]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A folder.
     Folder(PathBuf),
-    /// A repository of the hub.
+    /// A repository on the hub.
     Hub(HubRepository),
 }
 
-/// A repository of the hub at a revision (a branch, a tag or a commit).
+/// A repository on the hub at a revision (a branch, tag or commit).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubRepository {
     name: String,
@@ -70,23 +70,23 @@ impl FromStr for Source {
     }
 }
 
-/// Access to the hub. Nothing here is read from the environment: the program that uses the library passes it in.
+/// Access to the hub. The library does not read environment variables; programs pass the values.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    /// The folder that keeps what was fetched, in the layout that Python's `huggingface_hub` shares (`HF_HOME/hub`).
+    /// The cache folder, in the layout of Python's `huggingface_hub` (`HF_HOME/hub`).
     pub cache: PathBuf,
     /// The access token for gated and private repositories (`HF_TOKEN`).
     pub token: Option<String>,
     /// Another server than the public hub (`HF_ENDPOINT`).
     pub endpoint: Option<String>,
-    /// Use what was fetched before, and never the network (`HF_HUB_OFFLINE`).
+    /// Use cached files only, without network access (`HF_HUB_OFFLINE`).
     pub offline: bool,
 }
 
-/// Called while files are fetched: the file, the bytes fetched so far, and all its bytes.
+/// Called during downloads with the file name, the bytes downloaded so far, and the file size in bytes.
 pub type OnProgress<'a> = &'a dyn Fn(&str, u64, u64);
 
-/// Which files a folder of some kind needs.
+/// The kind of a folder, which decides on its required files.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Base,
@@ -96,16 +96,16 @@ enum Kind {
 const SINGLE_FILE: &str = "model.safetensors";
 
 impl Hub {
-    /// The local folder of a base model, fetched first where needed.
+    /// The local folder of a base model, downloaded if necessary.
     ///
     /// # Errors
-    /// [`ModelError::Hub`] naming the file that could not be had; [`ModelError::PickleRefused`] for a repository that has
-    /// its weights as pickles only.
+    /// [`ModelError::Hub`] with the file that could not be downloaded; [`ModelError::PickleRefused`] for a repository
+    /// with its weights as pickles only.
     pub fn fetch_base(&self, repository: &HubRepository, on_progress: OnProgress<'_>) -> Result<PathBuf, ModelError> {
         self.fetch(repository, Kind::Base, on_progress)
     }
 
-    /// The local folder of an adapter, fetched first where needed.
+    /// The local folder of an adapter, downloaded if necessary.
     ///
     /// # Errors
     /// As [`fetch_base`](Self::fetch_base).
@@ -130,23 +130,23 @@ impl Hub {
             Err(missing) if self.offline => Err(ModelError::Hub {
                 repository: repository.to_string(),
                 file: missing.to_owned(),
-                hint: "it was not fetched before and the hub is switched off (HF_HUB_OFFLINE)",
+                hint: "it is not in the cache, and access to the hub is disabled (HF_HUB_OFFLINE)",
                 source: None,
             }),
             Err(_) => self.download(repository, kind, on_progress),
         }
     }
 
-    /// The snapshot that the revision names, as far as it was fetched before.
+    /// The cached snapshot of the revision.
     fn cached(&self, repository: &HubRepository) -> Option<PathBuf> {
         let folder = self.cache.join(repository.at("main").folder_name());
         let commit = std::fs::read_to_string(folder.join("refs").join(&repository.revision));
-        // A revision that is itself a commit needs no reference to it.
+        // A commit needs no reference to it.
         let commit = commit.unwrap_or_else(|_| repository.revision.clone());
         Some(folder.join("snapshots").join(commit.trim())).filter(|snapshot| snapshot.is_dir())
     }
 
-    /// Fetches what is missing, all of it at the commit that the revision names now.
+    /// Downloads missing files, all at the revision's current commit.
     fn download(
         &self,
         repository: &HubRepository,
@@ -180,12 +180,12 @@ impl Hub {
         for file in &files {
             folder = get(file)?.parent().map(Path::to_owned);
         }
-        // So that the next start, which may be offline, finds the commit by the revision's name.
+        // Lets the next start find the commit by the revision's name, even offline.
         cache
             .repo(repository.at(&repository.revision))
             .create_ref(&info.sha)
             .map_err(|error| failed("refs", error.into()))?;
-        Ok(folder.expect("every kind wants a file, and every file lies in a folder"))
+        Ok(folder.expect("every kind has a required file, and every file is in a folder"))
     }
 
     fn api(&self, cache: &Cache) -> Result<Api, ApiError> {
@@ -199,13 +199,13 @@ impl Hub {
 }
 
 impl Kind {
-    /// The files to fetch of those on offer.
+    /// The files to download, of those in the repository.
     fn wanted(self, offered: &BTreeSet<String>, repository: &HubRepository) -> Result<BTreeSet<String>, ModelError> {
         let required: &[&str] = match self {
             Self::Base => &["config.json", tokenize::TOKENIZER_FILE],
             Self::Adapter => &["adapter_config.json"],
         };
-        // An adapter may bring its own tokenizer.
+        // An adapter may have its own tokenizer.
         let optional = [tokenize::TOKENIZER_FILE, PROMPT_FILE].into_iter().chain(tokenizer_config::FILES);
         let weights = match self {
             Self::Base if offered.contains(SHARD_INDEX) && !offered.contains(SINGLE_FILE) => SHARD_INDEX,
@@ -220,7 +220,7 @@ impl Kind {
         Ok(required.iter().copied().chain(optional).chain([weights]).map(str::to_owned).collect())
     }
 
-    /// Whether a folder has all that is needed; otherwise a file that it lacks.
+    /// Checks that a folder has all required files; the error is a missing file.
     fn complete(self, folder: &Path) -> Result<(), &'static str> {
         let has = |file: &str| folder.join(file).is_file();
         let required: &[&'static str] = match self {
@@ -239,7 +239,7 @@ impl Kind {
     }
 }
 
-/// The files that the index in a folder names.
+/// The files in a folder's shard index.
 fn shards(folder: &Path) -> Result<BTreeSet<String>, ModelError> {
     let files = Files::folder(folder)?;
     files.read_json::<ShardIndex>(SHARD_INDEX)?.map_or_else(|| Ok(BTreeSet::new()), |index| index.shards(files.name()))
@@ -257,13 +257,13 @@ fn download_file(api: &Api, repo: Repo, file: &str, on_progress: OnProgress<'_>)
             let _ = std::fs::remove_file(blob);
         }
         let _ = std::fs::remove_file(&path);
-        let message = format!("{found} of {} bytes came", total.get());
+        let message = format!("received {found} of {} bytes", total.get());
         return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message).into());
     }
     Ok(path)
 }
 
-/// Passes the progress of one file on.
+/// Reports the progress of one file.
 struct Forward<'a> {
     on_progress: OnProgress<'a>,
     file: String,
@@ -288,7 +288,7 @@ impl Progress for Forward<'_> {
 fn hint(error: &ApiError) -> &'static str {
     let text = error.to_string();
     if text.contains("401") || text.contains("403") {
-        "the repository is gated or private: ask for access and set HF_TOKEN"
+        "the repository is gated or private: request access and set HF_TOKEN"
     } else if text.contains("404") {
         "check the repository's name, revision and files"
     } else {

@@ -1,8 +1,8 @@
-//! The facts of a base model and of its adapters.
+//! Facts about a base model and its adapters.
 
 use lorank_core::{Activation, AdapterVersion, Digest};
 
-/// A base model's facts.
+/// Facts about a base model.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BaseSummary {
@@ -12,34 +12,34 @@ pub struct BaseSummary {
     pub digest: Digest,
     /// `llama` or `bert`.
     pub architecture: &'static str,
-    /// How many weights it has, the head included.
+    /// The number of parameters, including the head.
     pub n_parameters: usize,
-    /// Whether it has a score head of its own; without one it needs an adapter that brings it.
+    /// Whether it has a score head; a model without one needs an adapter with a head.
     pub has_head: bool,
-    /// What its makers put behind its logit. Scores are logits whatever it is.
+    /// The activation in the model's configuration. lorank's scores are logits, without it.
     pub activation: Activation,
-    /// The most tokens of a pair.
+    /// The maximum tokens of a pair.
     pub max_length: usize,
-    /// The bytes that its linear layers and embeddings take in memory.
+    /// The memory of its linear layers and embeddings, in bytes.
     pub n_bytes: usize,
 }
 
-/// A loaded adapter's facts.
+/// Facts about a loaded adapter.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AdapterSummary {
     /// Its name and the hash of its files.
     pub version: AdapterVersion,
-    /// The base model that it was trained on, as it says.
+    /// The base model that it was trained on, if its configuration names it.
     pub trained_on: Option<String>,
-    /// Its rank, where no pattern says otherwise.
+    /// Its rank, except for modules with a rank pattern.
     pub rank: usize,
-    /// How many linear layers it changes.
+    /// The number of linear layers that it changes.
     pub n_targets: usize,
-    /// How many weights it has.
+    /// The number of parameters.
     pub n_parameters: usize,
-    /// The most tokens of a pair.
+    /// The maximum tokens of a pair.
     pub max_length: usize,
-    /// The bytes of a copy of the base model's weights that it is merged into, if it is.
+    /// The memory of the merged copy of the base model's weights, in bytes, if it is merged.
     pub merged_bytes: Option<usize>,
 }

@@ -1,35 +1,35 @@
-//! The tokens of documents that were encoded lately, bounded by the bytes that they take.
+//! A cache of tokenized documents, bounded by its memory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-/// The most memory that kept tokens take: those of some fifteen thousand passages of 250 tokens.
+/// The maximum memory of the cache, in bytes: about fifteen thousand passages of 250 tokens.
 pub(crate) const BYTES_MAX: usize = 16 << 20;
 
-/// What an entry takes beside its tokens: the key (32 bytes), the list node's pointers and the shared slice's header (48), and
-/// the slots of the hash table, of which as few as 7/16 may be full (40).
+/// The memory of an entry besides its tokens, in bytes: the key (32), the list node's pointers and the shared slice's
+/// header (48), and the hash table's slots, which may be only 7/16 full (40).
 const ENTRY_BYTES: usize = 120;
 
-/// The hash of the text that the tokens are of.
+/// The hash of a text.
 pub(crate) type TextHash = [u8; 32];
 
-/// What a model's token cache holds, and what it has done so far.
+/// The contents and counters of a model's token cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TokenCacheStats {
-    /// Documents whose tokens were held.
+    /// Documents found in the cache.
     pub hits: u64,
     /// Documents that had to be encoded.
     pub misses: u64,
-    /// Documents whose tokens are held now.
+    /// The current number of documents.
     pub entries: usize,
-    /// The memory that they take, keys included.
+    /// The memory in bytes, including keys.
     pub bytes: usize,
 }
 
-/// Tokens by the hash of their text, the least recently used dropped first: a document that is scored under several adapters is
-/// encoded once. Threads share it by reference.
+/// An LRU cache of tokens by the hash of their text: a document that is scored under several adapters is encoded once.
+/// Threads share it by reference.
 #[derive(Debug)]
 pub(crate) struct TokenCache {
     bytes_max: usize,
@@ -48,7 +48,7 @@ impl TokenCache {
         Self { bytes_max, inner: Mutex::new(inner) }
     }
 
-    /// The tokens of a text, if they are held; they become the most recently used.
+    /// The cached tokens of a text, which are marked as most recently used.
     pub(crate) fn get(&self, text: &TextHash) -> Option<Arc<[u32]>> {
         let mut inner = self.lock();
         let found = inner.tokens.get(text).cloned();
@@ -59,7 +59,7 @@ impl TokenCache {
         found
     }
 
-    /// Keeps the tokens of a text, if they fit at all.
+    /// Caches the tokens of a text, if they fit.
     pub(crate) fn put(&self, text: TextHash, tokens: Arc<[u32]>) {
         if n_bytes(&tokens) > self.bytes_max {
             return;

@@ -1,7 +1,7 @@
-//! From a pair of texts to token ids.
+//! From the two texts of a pair to token ids.
 //!
-//! A pair has at most `max_length` tokens, and a document may have millions. So a long document is cut by bytes before it is
-//! encoded, and no score may depend on that: see [`cut`](crate::cut).
+//! A pair has at most `max_length` tokens, but a document may have millions. Therefore a long document is truncated by
+//! bytes before encoding, which must not affect scores: see [`cut`](crate::cut).
 
 use std::sync::Arc;
 
@@ -24,9 +24,9 @@ pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The tokens of one pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// The token ids, special tokens included.
+    /// The token ids, including special tokens.
     pub ids: Vec<u32>,
-    /// For each token the text it belongs to (0 or 1), as BERT models read it.
+    /// The text of each token (0 or 1), for BERT models.
     pub type_ids: Vec<u32>,
 }
 
@@ -35,35 +35,36 @@ pub struct Pair {
 pub(crate) struct PairTokenizer {
     tokenizer: Tokenizer,
     settings: TokenizerSettings,
-    /// Which end of a text that is too long is cut off.
+    /// The side on which long texts are truncated.
     truncation: TruncationDirection,
     folder: String,
     n_special_tokens: usize,
-    /// How many bytes beside a cut tokens may differ from those of the whole text, the pre-token that reaches there aside.
+    /// The distance from a cut, in bytes, within which tokens may differ from those of the whole text, besides the
+    /// pre-token there.
     margin: usize,
     documents: TokenCache,
-    /// Threads of their own: on the model's, a large request's texts would stand before the next batch. None where the
-    /// system gave none; the caller then encodes alone.
+    /// A separate thread pool: on the model's pool, a large request's texts would delay the next batch. `None` if the
+    /// threads could not be started; the caller then encodes alone.
     threads: Option<Arc<rayon::ThreadPool>>,
 }
 
-/// How much of a text is encoded at first, for each token that is needed. English has four to five bytes a token.
+/// The bytes of a text to encode first, per required token. English has four to five bytes per token.
 const BYTES_PER_TOKEN: usize = 6;
 
-/// The most of a text that is encoded, for each token that is needed, and at least [`BYTES_MAX_MIN`].
+/// The maximum bytes of a text to encode, per required token, and at least [`BYTES_MAX_MIN`].
 const BYTES_PER_TOKEN_MAX: usize = 256;
 const BYTES_MAX_MIN: usize = 64 << 10;
 
-/// How far a pre-tokenizer may look ahead, or an accent stand from its character, in bytes.
+/// How far a pre-tokenizer may look ahead, or an accent be separated from its character, in bytes.
 const LOOKAHEAD_BYTES: usize = 64;
 
-/// How many documents of a request are encoded before another request gets its turn.
+/// The number of documents that a request encodes before another request gets its turn.
 const DOCUMENTS_AT_ONCE: usize = 32;
 
 impl PairTokenizer {
     /// Reads `tokenizer.json` and the files beside it.
     pub(crate) fn read(files: &Files, settings: TokenizerSettings) -> Result<Self, ModelError> {
-        let hint = "only fast tokenizers are read; in Python, `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` writes one";
+        let hint = "only fast tokenizers are supported; in Python, `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)` writes one";
         Self::parse(files, &files.require(TOKENIZER_FILE, hint)?, settings)
     }
 
@@ -81,29 +82,29 @@ impl PairTokenizer {
         Ok(Self { tokenizer, settings, truncation, folder, n_special_tokens, margin, documents, threads })
     }
 
-    /// This tokenizer on the threads of another one.
+    /// This tokenizer with the thread pool of another one.
     #[must_use]
     pub(crate) fn on_threads_of(mut self, other: &Self) -> Self {
         self.threads.clone_from(&other.threads);
         self
     }
 
-    /// What the files beside `tokenizer.json` say.
+    /// The settings in the files beside `tokenizer.json`.
     pub(crate) fn settings(&self) -> &TokenizerSettings {
         &self.settings
     }
 
-    /// The id of a token's text.
+    /// The id of a token.
     pub(crate) fn token_id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
     }
 
-    /// What is kept of documents encoded lately.
+    /// The contents and counters of the token cache.
     pub(crate) fn cache_stats(&self) -> TokenCacheStats {
         self.documents.stats()
     }
 
-    /// Checks that a pair of the prompt's length has room for text.
+    /// Checks that the prompt's maximum length leaves room for text.
     pub(crate) fn check(&self, prompt: &Prompt, folder: &str) -> Result<(), ModelError> {
         if prompt.max_length() > self.n_special_tokens {
             return Ok(());
@@ -115,7 +116,7 @@ impl PairTokenizer {
         Err(ModelError::Prompt { folder: folder.into(), what: format!("the max_length {}", prompt.max_length()), why })
     }
 
-    /// Encodes one query with each of its candidates. The query is tokenized once, the documents in parallel.
+    /// Encodes one query with each of its candidates. Tokenizes the query once, and the documents in parallel.
     pub(crate) fn pairs(
         &self,
         prompt: &Prompt,
@@ -133,8 +134,8 @@ impl PairTokenizer {
         without_panic(encode).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
     }
 
-    /// Of the tokens of a query with each of its candidates, special tokens aside, the share that stand for what the vocabulary lacks. 0
-    /// where the vocabulary has no such token, as one of bytes.
+    /// The share of tokens of a query and its candidates, without special tokens, that are unknown to the vocabulary. 0
+    /// if the vocabulary has no unknown token, as for byte-level vocabularies.
     pub(crate) fn unknown_share(
         &self,
         prompt: &Prompt,
@@ -163,21 +164,21 @@ impl PairTokenizer {
         }
     }
 
-    /// Cuts the longer text first until the pair fits, then puts the special tokens in: what the tokenizer itself does
-    /// with a pair, in the same order, on texts encoded before.
+    /// Truncates the longer text first until the pair fits, then adds the special tokens: the same as the tokenizer
+    /// does with a pair, in the same order, on encoded texts.
     fn pair(&self, prompt: &Prompt, query: &Encoding, candidate: &Candidate) -> tokenizers::Result<Pair> {
         let max_length = prompt.max_length() - self.n_special_tokens;
-        // With so many tokens of the document or more, how many of each text are kept does not depend on their number: the
-        // document is not the shorter text, and its part of a pair is at most that.
+        // With this many document tokens or more, truncation does not depend on their exact number: the document is not
+        // the shorter text, and at most this many of its tokens are kept.
         let n_needed = max_length.max(query.len());
         let document = self.document(prompt, candidate, n_needed)?;
         let document = cut::kept(&document, n_needed, self.truncation);
         self.joined(query.clone(), document, max_length)
     }
 
-    /// A pair of texts that are encoded already.
+    /// Joins two encoded texts to a pair.
     fn joined(&self, query: Encoding, document: &[u32], max_length: usize) -> tokenizers::Result<Pair> {
-        // A post-processor may leave the types as they are, and the tokenizer gives the second text the type 1.
+        // A post-processor may keep existing types, and the tokenizer assigns type 1 to the second text.
         let document: Encoding = document.iter().map(|&id| (id, String::new(), (0, 0), None, 1)).collect();
         let (strategy, direction) = (TruncationStrategy::LongestFirst, self.truncation);
         let params = TruncationParams { max_length, strategy, direction, ..Default::default() };
@@ -188,7 +189,7 @@ impl PairTokenizer {
         Ok(Pair { ids: pair.get_ids().to_vec(), type_ids })
     }
 
-    /// The tokens of a document: at least `n_needed` from the end that is kept, or all that it has.
+    /// The tokens of a document: at least `n_needed` from the end that is kept, or all.
     fn document(&self, prompt: &Prompt, candidate: &Candidate, n_needed: usize) -> tokenizers::Result<Arc<[u32]>> {
         let excerpt = |bytes_max| match self.truncation {
             TruncationDirection::Right => prompt.document_start(candidate, bytes_max),
@@ -205,7 +206,7 @@ impl PairTokenizer {
             self.documents.put(key, ids.clone());
             return Ok(ids);
         }
-        // What lies past the first excerpt is not in the key, so these tokens are not kept.
+        // Text beyond the first excerpt is not part of the key, so these tokens are not cached.
         let bytes_cap = n_needed.saturating_mul(BYTES_PER_TOKEN_MAX).max(BYTES_MAX_MIN);
         while bytes_max < bytes_cap {
             bytes_max = bytes_max.saturating_mul(2).min(bytes_cap);
@@ -214,12 +215,12 @@ impl PairTokenizer {
             }
         }
         let document = &candidate.id;
-        tracing::warn!(%document, bytes_cap, "cut a text for good that has no word boundary so far; the tokens at the cut may differ");
+        tracing::warn!(%document, bytes_cap, "truncated a text without a word boundary; its tokens at the cut may be inexact");
         Ok(self.tokenizer.encode_fast(&*excerpt(bytes_cap).text, false)?.get_ids().into())
     }
 
-    /// The tokens of an excerpt that are the whole text's whatever the rest of that is: all of them where it is the whole; `None`
-    /// where there are fewer than `n_needed`.
+    /// The tokens of an excerpt that are also tokens of the whole text: all of them if the excerpt is the whole text;
+    /// `None` if they are fewer than `n_needed`.
     fn settled(&self, excerpt: &Excerpt<'_>, n_needed: usize) -> tokenizers::Result<Option<Vec<u32>>> {
         let text = &*excerpt.text;
         if excerpt.is_whole {
@@ -235,7 +236,7 @@ impl PairTokenizer {
     }
 }
 
-/// Names the excerpt of a document. A whole document and one that goes on are two texts.
+/// The cache key of an excerpt. A whole document and an excerpt with the same text have different keys.
 fn hash(excerpt: &Excerpt<'_>) -> TextHash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&[u8::from(excerpt.is_whole)]).update(excerpt.text.as_bytes());

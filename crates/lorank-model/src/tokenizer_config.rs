@@ -1,4 +1,4 @@
-//! What the files beside `tokenizer.json` say of a tokenizer, as `AutoTokenizer.from_pretrained` and `CrossEncoder` read them.
+//! Settings of the files beside `tokenizer.json`, as read by `AutoTokenizer.from_pretrained` and `CrossEncoder`.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ const TOKENS_MAP_FILE: &str = SPECIAL_TOKENS_MAP.file;
 const ADDED_TOKENS_FILE: &str = "added_tokens.json";
 const MODULES_FILE: &str = "modules.json";
 
-/// The files that say how texts become tokens, beside `tokenizer.json`. Any of them may be absent.
+/// The optional files beside `tokenizer.json` that affect tokenization.
 pub(crate) const FILES: [&str; 6] = [
     TOKENIZER_FILE,
     TOKENS_MAP_FILE,
@@ -25,7 +25,7 @@ pub(crate) const FILES: [&str; 6] = [
     SENTENCE_BERT_CONFIG.file,
 ];
 
-/// The classes that are BERT's tokenizer or differ from it in nothing that is used here.
+/// The classes that are equivalent to BERT's tokenizer here.
 const BERT_CLASSES: [&str; 8] = [
     "BertTokenizer",
     "ConvBertTokenizer",
@@ -37,50 +37,52 @@ const BERT_CLASSES: [&str; 8] = [
     "SqueezeBertTokenizer",
 ];
 
-/// The classes that take `tokenizer.json` as it is.
+/// The classes that use `tokenizer.json` unchanged.
 const GENERIC_CLASSES: [&str; 3] = ["PreTrainedTokenizer", "TokenizersBackend", "PythonBackend"];
 
-/// The longest text that is a token. Longer ones are refused: each is searched for in every text.
+/// The maximum length of an added token, in bytes. Longer ones are rejected, because every text is searched for each
+/// token.
 const TOKEN_BYTES_MAX: usize = 1 << 10;
 
-/// How a tokenizer is put together and used, as its files say.
+/// The settings of a tokenizer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TokenizerSettings {
     pub(crate) pipeline: PipelineKind,
-    /// Tokens that are looked for in texts before all else, in the order of their ids. `None`: those of `tokenizer.json` alone.
+    /// Tokens that are matched in texts before anything else, in the order of their ids. `None`: only those of
+    /// `tokenizer.json`.
     pub(crate) added_tokens: Option<Vec<AddedToken>>,
-    /// More such tokens, by the order in which they get ids where they have none.
+    /// Further such tokens, in the order in which missing ids are assigned.
     pub(crate) special_tokens: Vec<AddedToken>,
-    /// Which end of a text that is too long is cut off; `None` leaves that to `tokenizer.json`.
+    /// The side on which long texts are truncated; `None` uses `tokenizer.json`'s.
     pub(crate) truncation: Option<TruncationDirection>,
-    /// Whether the model is told which of the two texts a token belongs to; otherwise all types are 0.
+    /// Whether tokens have the type of their text; otherwise all types are 0.
     pub(crate) has_type_ids: bool,
-    /// Whether special tokens that stand in a text are encoded as text.
+    /// Whether special tokens in a text are encoded as plain text.
     pub(crate) splits_special_tokens: bool,
-    /// Whether texts are set in lower case before the tokenizer's own normalization.
+    /// Whether texts are lowercased before the tokenizer's own normalization.
     pub(crate) lowercases: bool,
-    /// The longest pair, in tokens.
+    /// The maximum tokens of a pair.
     pub(crate) max_length: Option<usize>,
-    /// The padding token, and the token that ends a text.
+    /// The padding token, and the end-of-text token.
     pub(crate) pad_token: Option<String>,
     pub(crate) eos_token: Option<String>,
 }
 
-/// What makes tokens of a text.
+/// The pipeline that splits texts into tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum PipelineKind {
-    /// What `tokenizer.json` says.
+    /// The pipeline of `tokenizer.json`.
     AsInFile,
-    /// BERT's own over the vocabulary of `tokenizer.json`.
+    /// BERT's pipeline over the vocabulary of `tokenizer.json`.
     Bert { lowercase: bool, strip_accents: Option<bool>, splits_chinese: bool, unk: String, cls: String, sep: String },
-    /// Llama's own over the vocabulary and the merges of `tokenizer.json`, unless that is of bytes.
+    /// Llama's pipeline over the vocabulary and merges of `tokenizer.json`, unless that is byte-level.
     Llama { prepend_scheme: &'static str },
 }
 
 impl TokenizerSettings {
     /// Reads the files beside `tokenizer.json`.
     ///
-    /// `model_type` and `default_class` are what the model's `config.json` says.
+    /// `model_type` and `default_class` come from the model's `config.json`.
     pub(crate) fn read(files: &Files, model_type: &str, default_class: Option<&str>) -> Result<Self, ModelError> {
         let mut config =
             Fields::read(files, &TOKENIZER_CONFIG)?.unwrap_or_else(|| Fields::none(files, &TOKENIZER_CONFIG));
@@ -121,10 +123,10 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a file, if it is there, with those refused that are not supported.
+    /// Reads the fields of a file, if it exists, and rejects unsupported ones.
     fn read(files: &'a Files, table: &'static KeyTable) -> Result<Option<Self>, ModelError> {
         let Some(mut json) = files.read_json::<Map<String, Value>>(table.file)? else { return Ok(None) };
-        // A model may name special tokens of its own, which are found in texts like all others.
+        // A model may define its own special tokens, which are matched in texts like all others.
         let is_known = |(key, value): &(&String, &Value)| !is_own_token(key, value);
         let known: Map<String, Value> =
             json.iter().filter(is_known).map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -148,20 +150,20 @@ impl<'a> Fields<'a> {
 
     fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
         let Some(value) = self.json.get(key) else { return Ok(None) };
-        value.as_bool().map(Some).ok_or_else(|| self.refuse(key, "true or false was expected"))
+        value.as_bool().map(Some).ok_or_else(|| self.refuse(key, "expected true or false"))
     }
 
     fn text(&self, key: &str) -> Result<Option<String>, ModelError> {
         let Some(value) = self.json.get(key) else { return Ok(None) };
-        value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| self.refuse(key, "a text was expected"))
+        value.as_str().map(|text| Some(text.to_owned())).ok_or_else(|| self.refuse(key, "expected a string"))
     }
 
-    /// A length in tokens. Python writes "no limit" as a number of 31 digits.
+    /// A length in tokens. Python represents "no limit" by a number of 31 digits.
     fn max_length(&self, key: &str) -> Result<Option<usize>, ModelError> {
         let Some(value) = self.json.get(key) else { return Ok(None) };
         match value.as_f64() {
             Some(length) if length >= 1.0 => Ok(Some(length as usize)),
-            _ => Err(self.refuse(key, "a number of tokens above zero was expected")),
+            _ => Err(self.refuse(key, "expected a number of tokens above zero")),
         }
     }
 
@@ -169,7 +171,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.json.get(key) else { return Ok(None) };
         read_token(value, true)
             .map(Some)
-            .ok_or_else(|| self.refuse(key, "a token was expected: a text, or an object with its `content`"))
+            .ok_or_else(|| self.refuse(key, "expected a token: a string, or an object with its `content`"))
     }
 
     fn truncation(&self) -> Result<Option<TruncationDirection>, ModelError> {
@@ -177,14 +179,14 @@ impl<'a> Fields<'a> {
             None => Ok(None),
             Some("left") => Ok(Some(TruncationDirection::Left)),
             Some("right") => Ok(Some(TruncationDirection::Right)),
-            Some(_) => Err(self.refuse("truncation_side", "`left` or `right` was expected")),
+            Some(_) => Err(self.refuse("truncation_side", "expected `left` or `right`")),
         }
     }
 
-    /// The generic classes make no types unless they are asked to.
+    /// The generic classes produce no types unless configured to.
     fn has_type_ids(&self, default: bool) -> Result<bool, ModelError> {
         let Some(names) = self.json.get("model_input_names") else { return Ok(default) };
-        let names = names.as_array().ok_or_else(|| self.refuse("model_input_names", "a list of names was expected"))?;
+        let names = names.as_array().ok_or_else(|| self.refuse("model_input_names", "expected a list of names"))?;
         Ok(names.iter().any(|name| name == "token_type_ids"))
     }
 
@@ -224,11 +226,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// `added_tokens_decoder`, by ids.
+    /// `added_tokens_decoder`, ordered by id.
     fn added_tokens_decoder(&self) -> Result<Option<Vec<AddedToken>>, ModelError> {
         const KEY: &str = "added_tokens_decoder";
         let Some(value) = self.json.get(KEY) else { return Ok(None) };
-        let refused = || self.refuse(KEY, "an object from ids to tokens was expected");
+        let refused = || self.refuse(KEY, "expected an object from ids to tokens");
         let mut tokens = Vec::new();
         for (id, token) in value.as_object().ok_or_else(refused)? {
             tokens.push((id.parse::<u32>().map_err(|_| refused())?, read_token(token, false).ok_or_else(refused)?));
@@ -237,7 +239,7 @@ impl<'a> Fields<'a> {
         Ok(Some(tokens.into_iter().map(|(_, token)| token).collect()))
     }
 
-    /// The tokens that have a role, or are listed as special. BERT's classes have a token for each of their roles in any case.
+    /// The tokens with a role, or listed as special. BERT's classes always have a token for each of their roles.
     fn special_tokens(&self, is_bert: bool) -> Result<Vec<AddedToken>, ModelError> {
         const OF_BERT: [(&str, &str); 5] = [
             ("unk_token", "[UNK]"),
@@ -260,9 +262,9 @@ impl<'a> Fields<'a> {
                 None => continue,
                 Some(Value::Array(listed)) => listed.iter().collect(),
                 Some(Value::Object(named)) => named.values().collect(),
-                Some(_) => return Err(self.refuse(key, "a list of tokens was expected")),
+                Some(_) => return Err(self.refuse(key, "expected a list of tokens")),
             };
-            let refused = || self.refuse(key, "a list of tokens was expected");
+            let refused = || self.refuse(key, "expected a list of tokens");
             for token in listed {
                 tokens.push(read_token(token, true).ok_or_else(refused)?);
             }
@@ -271,7 +273,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether a key names a special token of a model's own, such as `image_token`.
+/// Whether a key defines a special token of the model, such as `image_token`.
 fn is_own_token(key: &str, value: &Value) -> bool {
     const KNOWN: [&str; 9] = [
         "bos_token",
@@ -288,7 +290,7 @@ fn is_own_token(key: &str, value: &Value) -> bool {
     is_token && key.ends_with("_token") && !KNOWN.contains(&key)
 }
 
-/// A token, as a text or with its properties. Special ones are found in a text before it is normalized.
+/// A token, as a string or with its properties. Special tokens are matched in a text before it is normalized.
 fn read_token(value: &Value, is_special: bool) -> Option<AddedToken> {
     #[derive(Deserialize)]
     struct Properties {
@@ -315,7 +317,7 @@ fn read_token(value: &Value, is_special: bool) -> Option<AddedToken> {
     Some(token).filter(|token| token.content.len() <= TOKEN_BYTES_MAX)
 }
 
-/// The tokens of `added_tokens.json`, by ids: what older tokenizers added to a vocabulary.
+/// The tokens of `added_tokens.json`, ordered by id: older tokenizers stored added tokens there.
 fn legacy_added_tokens(files: &Files) -> Result<Option<Vec<AddedToken>>, ModelError> {
     let Some(ids) = files.read_json::<Map<String, Value>>(ADDED_TOKENS_FILE)? else { return Ok(None) };
     let mut tokens = Vec::new();
@@ -324,7 +326,7 @@ fn legacy_added_tokens(files: &Files) -> Result<Option<Vec<AddedToken>>, ModelEr
             folder: files.name().into(),
             file: ADDED_TOKENS_FILE,
             what: keys::describe(token, id),
-            hint: "; a token with its id was expected".into(),
+            hint: "; expected a token with its id".into(),
         })?;
         tokens.push((id, AddedToken::from(token.as_str(), false)));
     }
@@ -332,7 +334,7 @@ fn legacy_added_tokens(files: &Files) -> Result<Option<Vec<AddedToken>>, ModelEr
     Ok(Some(tokens.into_iter().map(|(_, token)| token).collect()))
 }
 
-/// What sentence-transformers' files say of a `CrossEncoder`.
+/// Settings in the files of a sentence-transformers `CrossEncoder`.
 #[derive(Default)]
 struct CrossEncoderFiles {
     max_length: Option<usize>,
@@ -340,8 +342,8 @@ struct CrossEncoderFiles {
 }
 
 impl CrossEncoderFiles {
-    /// The files are read where they describe a cross-encoder. Those of an embedding model are not of this one's concern: the
-    /// reference converts such a folder and leaves them aside too.
+    /// Reads the files if they describe a cross-encoder. Those of an embedding model are ignored, as in the reference,
+    /// which converts such a folder.
     fn read(files: &Files) -> Result<Self, ModelError> {
         let Some(config) = Fields::read(files, &SENTENCE_TRANSFORMERS_CONFIG)? else { return Ok(Self::default()) };
         if config.text("model_type")?.as_deref() != Some("CrossEncoder") {
@@ -359,7 +361,7 @@ impl CrossEncoderFiles {
     }
 }
 
-/// A cross-encoder of one transformer, whose files are in the folder itself.
+/// Checks that a cross-encoder has a single transformer, with its files in the folder itself.
 fn check_modules(files: &Files, modules: &[Map<String, Value>]) -> Result<(), ModelError> {
     let refused = |what: String| ModelError::Unsupported {
         folder: files.name().into(),

@@ -1,8 +1,8 @@
-//! Tensors from safetensors files: single, sharded, or 8-bit with a scale.
+//! Tensors from safetensors files: a single file, shards, or 8-bit integers with a scale.
 //!
-//! A tensor is read from its file when it is asked for, row by row into the form that it is used in, and dropped. So
-//! loading needs the memory of the model as it will be, and of one tensor more. The digest covers the very bytes that the
-//! weights were made from. Every weight is checked to be finite.
+//! A tensor is read from its file on demand, converted row by row to its final form, and dropped. Loading therefore
+//! needs the memory of the loaded model plus one tensor. The digest covers the exact bytes of the weights. Every weight
+//! is checked to be finite.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use crate::keys;
 /// The file of an adapter's weights.
 pub(crate) const ADAPTER_FILE: &str = "adapter_model.safetensors";
 
-/// The most bytes of a file's header, as the safetensors format has it.
+/// The maximum size of a file's header in bytes, as in the safetensors format.
 const HEADER_BYTES_MAX: u64 = 100_000_000;
 
 /// The tensors of one model or adapter.
@@ -36,7 +36,7 @@ pub(crate) struct Weights {
 struct Shard {
     file: String,
     blob: Blob,
-    /// Where the tensors' bytes begin.
+    /// The offset of the tensors' bytes.
     data_start: u64,
 }
 
@@ -46,18 +46,18 @@ struct LocatedTensor {
     info: TensorInfo,
 }
 
-/// The file that says which tensor is in which file.
+/// The index of tensors and their files.
 pub(crate) const SHARD_INDEX: &str = "model.safetensors.index.json";
 
 /// [`SHARD_INDEX`].
 #[derive(Deserialize)]
 pub(crate) struct ShardIndex {
-    /// From a tensor to the file that holds it.
+    /// Maps each tensor to its file.
     weight_map: BTreeMap<String, String>,
 }
 
 impl ShardIndex {
-    /// The files with weights. Each must be a plain name: a path would lead out of the folder.
+    /// The files with weights. Each must be a plain name, because a path could lead out of the folder.
     pub(crate) fn shards(&self, folder: &str) -> Result<BTreeSet<String>, ModelError> {
         let shards: BTreeSet<String> = self.weight_map.values().cloned().collect();
         match shards.iter().find(|shard| !is_plain_name(shard) || !shard.ends_with(".safetensors")) {
@@ -72,7 +72,7 @@ impl ShardIndex {
     }
 }
 
-/// What the names of a backbone begin with in a model with a head, and how those names go on.
+/// The prefix of a backbone's tensor names in a model with a head, and how these names continue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prefix {
     pub(crate) prefix: &'static str,
@@ -82,7 +82,8 @@ pub(crate) struct Prefix {
 impl Weights {
     /// Opens a base model's weights: `model.safetensors`, or the shards of its index, or `model.int8.safetensors`.
     ///
-    /// Names are as the model with a head has them, whether or not the checkpoint has a prefix or the names of TensorFlow's norms.
+    /// Names are those of the model with a head, even if the checkpoint lacks the prefix or uses TensorFlow's names of
+    /// norms.
     pub(crate) fn of_base(files: &Files, prefix: Prefix) -> Result<Self, ModelError> {
         let mut weights = Self::open_base(files)?;
         let has_prefix = weights.names().any(|name| name.starts_with(prefix.prefix));
@@ -132,7 +133,7 @@ impl Weights {
         Ok(Self { folder: files.name().to_owned(), shards, tensors, hashes: BTreeMap::new() })
     }
 
-    /// Whether the tensor is there.
+    /// Whether the tensor exists.
     pub(crate) fn has(&self, tensor: &str) -> bool {
         self.tensors.contains_key(tensor)
     }
@@ -147,12 +148,12 @@ impl Weights {
         self.tensors.get(tensor).map(|entry| entry.info.shape.clone())
     }
 
-    /// How many numbers the tensors have together, by the files' headers.
+    /// The total number of parameters, from the files' headers.
     pub(crate) fn n_parameters(&self) -> usize {
         self.tensors.values().map(|entry| entry.info.shape.iter().product::<usize>()).sum()
     }
 
-    /// Reads a matrix of the given shape with `read`, which asks for the rows that it wants as f32, each at least once.
+    /// Reads a matrix of the given shape with `read`, which requests each row as f32 at least once.
     pub(crate) fn matrix<T>(
         &mut self,
         tensor: &str,
@@ -180,7 +181,7 @@ impl Weights {
         })
     }
 
-    /// Keeps a matrix as it is in its file, for rows to be looked up in it.
+    /// Keeps a matrix as stored in its file, to look up rows in it.
     pub(crate) fn table(&mut self, tensor: &str, shape: [usize; 2]) -> Result<Table, ModelError> {
         let table = self.with_values(tensor, &shape, |bytes, coding| (Table::new(bytes, coding, shape[1]), true))?;
         let mut row = vec![0.0; shape[1]];
@@ -193,17 +194,17 @@ impl Weights {
         Ok(table)
     }
 
-    /// The names of the tensors that were not read so far.
+    /// The names of the tensors that were not read.
     pub(crate) fn unread(&self) -> impl Iterator<Item = &str> {
         self.names().filter(|name| !self.hashes.contains_key(*name))
     }
 
-    /// Whether a tensor's numbers are held in at most 16 bits, as bfloat16.
+    /// Whether a tensor is stored in at most 16 bits, as bfloat16.
     pub(crate) fn is_bf16(&self, tensor: &str) -> bool {
         self.tensors.get(tensor).is_some_and(|entry| entry.info.dtype == Dtype::BF16)
     }
 
-    /// The hash of the tensors read so far, by name; the same whether they stood in one file or in shards.
+    /// The hash of the tensors read so far, by name; it does not depend on how they are divided into files.
     pub(crate) fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
         for (name, hash) in &self.hashes {
@@ -226,7 +227,7 @@ impl Weights {
         ModelError::NotFiniteWeight { file, tensor: tensor.to_owned() }
     }
 
-    /// Hands the bytes of a tensor of this shape to `read`, which says too whether all its numbers are finite.
+    /// Passes the bytes of a tensor of this shape to `read`, which also returns whether all its numbers are finite.
     fn with_values<T>(
         &mut self,
         tensor: &str,
@@ -277,7 +278,7 @@ impl Weights {
     }
 }
 
-/// How numbers are written in a file.
+/// The encoding of numbers in a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Coding {
     F32,
@@ -300,7 +301,7 @@ impl Coding {
         }
     }
 
-    /// As many numbers as `to` holds.
+    /// Decodes as many numbers as `to` holds.
     fn decode(self, bytes: &[u8], to: &mut [f32]) {
         match self {
             Self::F32 => decode(bytes, to, f32::from_le_bytes),
@@ -324,7 +325,7 @@ fn decode<const N: usize>(bytes: &[u8], to: &mut [f32], decode: impl Fn([u8; N])
     }
 }
 
-/// A matrix as its file has it, in which rows are looked up.
+/// A matrix as stored in its file, for row lookups.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     bytes: Cow<'static, [u8]>,
@@ -342,26 +343,26 @@ impl Table {
         self.width
     }
 
-    /// The bytes that it takes in memory.
+    /// Its memory, in bytes.
     pub(crate) fn n_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The numbers of the rows with these ids, one row after the other: [ids.len(), width].
+    /// The rows with these ids, concatenated: [ids.len(), width].
     pub(crate) fn rows(&self, ids: &[u32]) -> Vec<f32> {
         let mut numbers = vec![0.0; ids.len() * self.width];
         ids.iter().zip(numbers.chunks_mut(self.width)).for_each(|(id, row)| self.read(*id as usize, row));
         numbers
     }
 
-    /// Writes a row.
+    /// Decodes a row.
     pub(crate) fn read(&self, row: usize, to: &mut [f32]) {
         let row_bytes = self.width * self.coding.n_bytes();
         self.coding.decode(&self.bytes[row * row_bytes..][..row_bytes], to);
     }
 }
 
-/// The name of a tensor of a norm where the checkpoint has TensorFlow's (`LayerNorm.gamma` and `beta`).
+/// The current name of a norm's tensor with TensorFlow's name (`LayerNorm.gamma` and `beta`).
 pub(crate) fn modern_name(name: &str) -> String {
     let renamed = |end: &str, new: &str| Some(format!("{}.{new}", name.strip_suffix(end)?));
     renamed(".gamma", "weight").or_else(|| renamed(".beta", "bias")).unwrap_or_else(|| name.to_owned())
@@ -382,8 +383,8 @@ fn open_shard(files: &Files, name: &str) -> Result<(Shard, Metadata), ModelError
     Ok((Shard { file, blob, data_start }, metadata))
 }
 
-/// Reads and checks the header of a file of `len` bytes, whose ranges `read` gives: where the tensors' bytes begin, and what
-/// tensors there are. All of them lie within the file.
+/// Reads and checks the header of a file of `len` bytes, using `read` to read ranges. Returns the offset of the
+/// tensors' bytes, and the tensors, which all lie within the file.
 pub(crate) fn read_header<'a>(
     file: &str,
     len: u64,
@@ -396,20 +397,20 @@ pub(crate) fn read_header<'a>(
     let header_len = read(0..8)?.iter().rev().fold(0, |len, byte| (len << 8) | u64::from(*byte));
     if header_len > left {
         return Err(corrupt(format!(
-            "its header should be {header_len} bytes long, but only {left} follow; it was cut short or is another format"
+            "its header should be {header_len} bytes long, but only {left} follow; the file is truncated or has another format"
         )));
     }
     if header_len > HEADER_BYTES_MAX {
-        return Err(corrupt(format!("its header of {header_len} bytes is larger than {HEADER_BYTES_MAX}")));
+        return Err(corrupt(format!("its header has {header_len} bytes; the limit is {HEADER_BYTES_MAX}")));
     }
     let data_start = 8 + header_len;
     let header = read(8..data_start)?;
     let metadata: Metadata =
-        serde_json::from_slice(&header).map_err(|error| corrupt(format!("its header cannot be read ({error})")))?;
-    // A header may promise as many bytes as a number can.
+        serde_json::from_slice(&header).map_err(|error| corrupt(format!("its header is invalid ({error})")))?;
+    // A damaged header may declare any number of bytes.
     let expected = data_start.saturating_add(metadata.data_len() as u64);
     if len != expected {
-        return Err(corrupt(format!("it should be {expected} bytes long, but is {len}; fetch it again")));
+        return Err(corrupt(format!("it should be {expected} bytes long, but is {len}; download it again")));
     }
     Ok((data_start, metadata))
 }

@@ -118,7 +118,7 @@ fn a_broken_adapter_is_known_without_its_base_model() {
     check(fault(|_| ()), &["nothing"]);
     check(tensors(&|it| drop(it.remove(A))), &["no tensor", "q_proj.lora_A.weight"]);
     check(tensors(&|it| drop(it.remove(B))), &["no tensor", "down_proj.lora_B.weight"]);
-    check(tensors(&|it| drop(it.remove(HEAD))), &["the head `classifier` or `score`", "is lost"]);
+    check(tensors(&|it| drop(it.remove(HEAD))), &["the head `classifier` or `score`", "are missing"]);
     check(tensors(&|it| it.get_mut(A).unwrap().set(5, f32::NAN)), &[A, "NaN"]);
     check(tensors(&|it| it.get_mut(B).unwrap().set(5, f32::NEG_INFINITY)), &[B, "infinity"]);
     check(tensors(&|it| it.get_mut(HEAD).unwrap().set(0, f32::INFINITY)), &[HEAD, "infinity"]);
@@ -167,7 +167,7 @@ fn an_adapter_that_does_not_fit_its_base_model_says_in_what() {
     check(
         "llama-embeddings-saved",
         &tensors(|it| it.values_mut().find(|tensor| tensor.shape == [1024, 64]).unwrap().set(3, 9.0)),
-        &["other embeddings", words],
+        &["embeddings that differ", words],
     );
     check(
         "bert-norms-saved",
@@ -177,14 +177,14 @@ fn an_adapter_that_does_not_fit_its_base_model_says_in_what() {
     check(
         "bert-pooler-saved",
         &tensors(|it| it.retain(|name, _| !name.contains("pooler"))),
-        &["`bert.pooler.dense`", "lost"],
+        &["`bert.pooler.dense`", "are missing"],
     );
     check("bert-lora-bias", &tensors(|it| it.retain(|name, _| !name.ends_with("query.lora_B.bias"))), &["lora_B.bias"]);
     check("bert-words", &tensors(|it| it.retain(|name, _| !name.contains("embedding_B"))), &["lora_embedding_B"]);
     check(
         "llama-bias-all",
         &tensors(|it| drop(it.insert("base_model.model.model.norm.bias".into(), TensorData::zeros(Dtype::F32, &[64])))),
-        &["norm.bias", "belongs to nothing"],
+        &["norm.bias", "belongs to no module"],
     );
 }
 

@@ -108,10 +108,10 @@ fn weights() {
     let base = "tiny-llama/base";
     let q = "model.layers.1.self_attn.q_proj.weight";
     let edit = |change: fn(&mut lorank_testing::Tensors)| move |folder: &Path| edit_tensors(folder, WEIGHTS, change);
-    check_base(base, |f| truncate(f, WEIGHTS, 1), &["not a whole safetensors file", "fetch it again"]);
+    check_base(base, |f| truncate(f, WEIGHTS, 1), &["not a valid safetensors file", "fetch it again"]);
     check_base(base, |f| write(f, WEIGHTS, "abc"), &["3 bytes long"]);
     check_base(base, |f| write(f, WEIGHTS, [0xff; 100]), &["header", "cut short"]);
-    check_base(base, |f| write(f, WEIGHTS, b"\x02\0\0\0\0\0\0\0[]"), &["header cannot be read"]);
+    check_base(base, |f| write(f, WEIGHTS, b"\x02\0\0\0\0\0\0\0[]"), &["header is invalid"]);
     check_base(base, edit(|t| drop(t.remove("model.norm.weight"))), &["no tensor `model.norm.weight`"]);
     check_base(base, |f| set(f, "intermediate_size", json!(96)), &["mlp.gate_proj.weight", "[128, 64]", "[96, 64]"]);
     let nan = |folder: &Path| edit_tensors(folder, WEIGHTS, |tensors| tensors.get_mut(q).unwrap().set(7, f32::NAN));
@@ -142,10 +142,10 @@ fn adapters() {
     check_adapter(|f| set(f, "use_dora", json!(true)), &["`use_dora` = true"]);
     check_adapter(|f| set(f, "r", json!(8)), &["lora_A.weight", "[16, 64]", "[8, 64]"]);
     check_adapter(|f| set(f, "target_modules", json!(["wqkv"])), &["`target_modules`", "matches none"]);
-    check_adapter(|f| set(f, "target_modules", json!(["q_proj"])), &["`under-test`", "belongs to nothing"]);
+    check_adapter(|f| set(f, "target_modules", json!(["q_proj"])), &["`under-test`", "belongs to no module"]);
     check_adapter(|f| edit_tensors(f, ADAPTER, |t| drop(t.remove(key))), &["no tensor", key]);
     check_adapter(|f| edit_tensors(f, ADAPTER, |t| t.get_mut(key).unwrap().set(0, f32::INFINITY)), &[key, "infinity"]);
-    check_adapter(|f| truncate(f, ADAPTER, 100), &["not a whole safetensors file"]);
+    check_adapter(|f| truncate(f, ADAPTER, 100), &["not a valid safetensors file"]);
     check_adapter(
         |f| write(f, "lorank.json", "{\"document_template\": \"{body}\"}"),
         &["`{body}`", "{title}", "document_template"],
@@ -179,7 +179,7 @@ fn heads() {
         edit_tensors(folder, ADAPTER, |tensors| drop(tensors.remove("base_model.model.score.weight")));
     });
     let files = Files::folder(headless.path()).unwrap();
-    let lost = ["`modules_to_save` names `score`", "is lost"];
+    let lost = ["`modules_to_save` includes `score`", "weights are missing"];
     check_says(&reranker.add_adapter(id("a"), &files).unwrap_err(), &lost);
     check_says(&tiny_llama(LoadOptions::default()).add_adapter(id("a"), &files).unwrap_err(), &lost);
     // An adapter that never had a head of its own.

@@ -1,4 +1,4 @@
-//! What a rerank costs where the score cache holds every pair: `cargo bench -p lorank-pipeline`.
+//! Reranking when the score cache holds every pair: `cargo bench -p lorank-pipeline`.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,4 @@
-//! What the pipeline answers.
+//! The pipeline's answers.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,81 +14,80 @@ use crate::warning::Warning;
 /// The answer to one search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The hits of the page, best first. Their ranks count from the first page's first hit.
+    /// The hits of the page, best first. Ranks count across pages.
     pub hits: Vec<Hit>,
-    /// The documents from rank 1 to the page's last hit, those of earlier pages included.
+    /// The document ids from rank 1 to the page's last hit, including earlier pages.
     pub ranking: Vec<DocumentId>,
-    /// Whether the order is the reranker's. If not, it is the first stage's.
+    /// Whether the answer is in reranked order. If not, it is in first-stage order.
     pub reranked: bool,
-    /// The expression that ordered the candidates; `None` where scores did, or the answer fell back.
+    /// The expression that ordered the candidates; `None` if scores did, or the answer fell back.
     pub rank_by: Option<Arc<RankBy>>,
-    /// Why the answer is in first-stage order although reranking was asked for.
+    /// Why the answer is in first-stage order although reranking was requested.
     pub fallback: Option<Fallback>,
-    /// What may make the answer worse than it looks.
+    /// Problems that may reduce the quality of the answer.
     pub warnings: Vec<Warning>,
-    /// The model that reranked, or would have; `None` where reranking was not asked for.
+    /// The model that reranked, or would have; `None` if reranking was not requested.
     pub model: Option<ModelVersion>,
-    /// How many documents match the query and its filters, however many are reranked or returned.
+    /// The number of documents that match the query and its filters.
     pub total_hits: TotalHits,
-    /// The counts that the request asked for, in its order.
+    /// The requested facets, in the request's order.
     pub facets: Vec<Facet>,
-    /// How many candidates the first stage found within `depth`: those that are reranked where reranking happens.
-    /// It does not depend on the page.
+    /// The number of candidates within `depth`, which are the ones to rerank. It does not depend on the page.
     pub n_candidates: usize,
-    /// How many of them were left out for a rerank score below the request's least, so that `n_candidates - n_left_out` hits are
-    /// on all pages together. `None` where there is no such least score, or no rerank score.
+    /// The number of candidates dropped for a rerank score below the request's minimum: all pages together have
+    /// `n_candidates - n_left_out` hits. `None` without a minimum or without rerank scores.
     pub n_left_out: Option<usize>,
     /// The depth of this search.
     pub depth: NonZeroUsize,
-    /// What the score cache did.
+    /// The use of the score cache.
     pub cache: CacheUse,
-    /// How long each step took.
+    /// The time of each step.
     pub timings: Timings,
 }
 
 /// The answer of one of several rankers.
 #[derive(Debug)]
 pub struct Ranked<K> {
-    /// What the caller calls the ranker by. Two may have the same model.
+    /// The caller's key for the ranker. Two rankers may have the same model.
     pub key: K,
-    /// Its answer, or why it has none.
+    /// The answer, or an error.
     pub answer: Result<Answer, PipelineError>,
 }
 
-/// The scores of documents that a caller brought.
+/// The scores of a caller's documents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scoring {
-    /// A score for each document, in their order, or why there are none.
+    /// The score of each document, in their order, or the fallback reason.
     pub scores: Result<Vec<Score>, Fallback>,
     /// The model that scored, or would have.
     pub model: ModelVersion,
-    /// What the score cache did.
+    /// The use of the score cache.
     pub cache: CacheUse,
-    /// About how many tokens query and documents have together, each document with its query, at four bytes for a token.
+    /// The estimated number of tokens of all pairs, at four bytes per token.
     pub n_tokens: usize,
-    /// How long it took.
+    /// The total time.
     pub took: Duration,
 }
 
-/// How many of a request's pairs the score cache held. Together they are `n_candidates`, or none without reranking.
+/// The number of cached and uncached pairs of a request. Their sum is `n_candidates`, or 0 without reranking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheUse {
-    /// Pairs whose score was held.
+    /// Pairs with a cached score.
     pub hits: usize,
-    /// Pairs whose score was not. One that comes twice in the request counts twice and is scored once.
+    /// Pairs without a cached score. A pair that occurs twice in the request counts twice and is scored once.
     pub misses: usize,
 }
 
-/// How long each step took.
+/// The time of each step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timings {
-    /// Retrieving the candidates.
+    /// Retrieval of the candidates.
     pub first_stage: Duration,
-    /// Making the cache's keys and looking them up.
+    /// Cache keys and lookups.
     pub cache: Duration,
-    /// Encoding the pairs and waiting for their scores, the time in the queue included.
+    /// Encoding the pairs and waiting for their scores, including the time in the queue.
     pub rerank: Duration,
-    /// The part of `rerank` in which the pairs were encoded, on the caller's thread; loading the adapter is in it.
+    /// The part of `rerank` spent on encoding on the caller's thread, including loading the adapter.
     pub encode: Duration,
     /// The part of `rerank` before the first batch with one of the request's pairs began.
     pub queue: Duration,

@@ -10,49 +10,49 @@ use lorank_core::AdapterId;
 
 use crate::{AdapterChoice, PipelineError, RankBy};
 
-/// What a request gets that does not say otherwise, and the most that one may ask for.
+/// Defaults and limits of requests.
 #[derive(Debug, Clone)]
 pub struct PipelineConfig {
-    /// The depth of a request that names none: how many candidates are reranked.
+    /// The default depth: the number of candidates to rerank.
     pub depth: NonZeroUsize,
-    /// The largest depth that a request may ask for.
+    /// The maximum depth of a request.
     pub depth_max: NonZeroUsize,
-    /// The number of hits of a request that names none.
+    /// The default number of hits.
     pub top_k: NonZeroUsize,
-    /// The largest `offset + top_k` that a request may ask for: every page retrieves all the hits before it.
+    /// The maximum `offset + top_k` of a request: every page retrieves all hits before it.
     pub page_end_max: NonZeroUsize,
-    /// The longest query text.
+    /// The maximum length of a query, in bytes.
     pub query_bytes_max: usize,
-    /// The time that a request without a deadline gets, from its arrival in the pipeline; `None` waits for the model.
+    /// The default deadline, from the request's arrival in the pipeline; `None` waits for the model.
     pub deadline: Option<Duration>,
-    /// The adapter (or alias) of a request that names none; `None` is the bare base model.
+    /// The default adapter or alias; `None` is the bare base model.
     pub default_adapter: Option<AdapterId>,
-    /// What the candidates of requests that name no order of their own are ordered by; `None` is the rerank score.
+    /// The default expression to rank by; `None` ranks by rerank score.
     pub rank_by: Option<Arc<RankBy>>,
-    /// The same for requests that are ranked by an adapter or alias of this name, in place of [`rank_by`](Self::rank_by). Those
-    /// that name none are ranked by the name of [`default_adapter`](Self::default_adapter), and the bare base model is `none`.
+    /// Expressions by adapter or alias, which replace [`rank_by`](Self::rank_by). A request that names no adapter uses
+    /// the entry of [`default_adapter`](Self::default_adapter), and the bare base model is `none`.
     pub rank_by_adapter: BTreeMap<AdapterId, Arc<RankBy>>,
-    /// Other names for adapters. An alias hides an adapter of the same name; it cannot point to another alias.
+    /// Aliases for adapters. An alias hides an adapter of the same name, and cannot point to another alias.
     pub aliases: BTreeMap<AdapterId, AdapterId>,
     /// The score cache.
     pub cache: CacheConfig,
-    /// How many requests may wait for the model. One more falls back at once.
+    /// The maximum number of requests waiting for the model. Further requests fall back immediately.
     pub queue_max: NonZeroUsize,
-    /// How many pairs may wait for the model, over all requests: a bound on the texts that the queue holds. A request that
-    /// would be the only one is let in whatever its size.
+    /// The maximum number of pairs waiting for the model, over all requests, which bounds the queue's memory. A request
+    /// that would be the only one is admitted regardless of its size.
     pub queue_pairs_max: NonZeroUsize,
-    /// How many tokens the reranker gets at most at once, as it encoded them, from all the requests that wait; a pair that is
-    /// longer goes alone. Between two batches abandoned requests are dropped and new ones get their share, so smaller
-    /// batches answer sooner, and larger ones let the model work on more at once. Scores do not depend on it.
+    /// The maximum tokens per batch, as counted by the reranker; a longer pair gets a batch of its own. Abandoned
+    /// requests are dropped and new ones admitted between batches, so smaller batches have lower latency, and larger
+    /// ones better throughput. Does not affect scores.
     pub tokens_max: NonZeroUsize,
-    /// How long an idle model waits, once a request has come, for others to fill its batch.
+    /// How long an idle model waits for more requests to fill its batch, in microseconds.
     ///
-    /// Zero by default. Under load batches fill without it, since requests gather while the model is busy; without load
-    /// it only delays. It pays where a call costs much however little is in it, as on a GPU, and requests come in bursts.
+    /// The default is zero. Under load, requests gather while the model is busy; without load, waiting only adds
+    /// latency. It pays off if a batch has a high fixed cost, as on a GPU, and requests come in bursts.
     pub wait_micros: u64,
-    /// Whether a request is refused at once ([`Fallback::WouldMissDeadline`](crate::Fallback::WouldMissDeadline)) that would
-    /// miss its deadline at the model's measured pace, or make an earlier one miss its own. True by default. Without it,
-    /// an overload lets all in, and all of them are late.
+    /// Whether to reject a request immediately ([`Fallback::WouldMissDeadline`](crate::Fallback::WouldMissDeadline)) if
+    /// it would miss its deadline at the model's measured throughput, or make an earlier one miss its own. The default
+    /// is true. Without it, an overload makes all requests late.
     pub admits_by_estimate: bool,
 }
 
@@ -71,7 +71,7 @@ impl Default for PipelineConfig {
             aliases: BTreeMap::new(),
             cache: CacheConfig::default(),
             queue_max: non_zero(64),
-            // All of ten requests at the largest depth, or of a hundred at the default one: some 10 MB of passages.
+            // Ten requests at the largest depth, or a hundred at the default depth: about 10 MB of passages.
             queue_pairs_max: non_zero(10_000),
             tokens_max: non_zero(4_096),
             wait_micros: 0,
@@ -85,7 +85,7 @@ const fn non_zero(n: usize) -> NonZeroUsize {
 }
 
 impl PipelineConfig {
-    /// The expression for requests that are ranked by an adapter and name no order of their own.
+    /// The expression for requests that are ranked by an adapter and set no order themselves.
     pub(crate) fn rank_by_of(&self, adapter: &AdapterChoice) -> Option<&Arc<RankBy>> {
         let name = match adapter {
             AdapterChoice::Default => self.default_adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str),
@@ -96,17 +96,17 @@ impl PipelineConfig {
         own.map(|(_, rank_by)| rank_by).or(self.rank_by.as_ref())
     }
 
-    /// Refuses what contradicts itself.
+    /// Rejects contradictory values.
     pub(crate) fn check(&self) -> Result<(), PipelineError> {
         let above = |field, value: NonZeroUsize, max_field, max: NonZeroUsize| {
-            let reason = format!("{value} is above `{max_field}`, which is {max}");
+            let reason = format!("{value} is above `{max_field}` ({max})");
             if value > max { Err(PipelineError::InvalidConfig { field, reason }) } else { Ok(()) }
         };
         above("depth", self.depth, "depth_max", self.depth_max)?;
         above("top_k", self.top_k, "page_end_max", self.page_end_max)?;
         for (alias, target) in &self.aliases {
             let reason = if alias.as_str() == AdapterChoice::BASE {
-                format!("`{alias}` stands for the bare base model and cannot be an alias")
+                format!("`{alias}` is reserved for the bare base model and cannot be an alias")
             } else if self.aliases.contains_key(target) {
                 format!("`{alias}` points to `{target}`, which is itself an alias")
             } else {
@@ -140,19 +140,19 @@ mod tests {
         check(aliases(&[("default", "qa"), ("canary", "qa")]), None);
         check(
             PipelineConfig { depth: non_zero(2_000), ..default() },
-            Some("`depth` is refused: 2000 is above `depth_max`, which is 1000"),
+            Some("`depth` is invalid: 2000 is above `depth_max` (1000)"),
         );
         check(
             PipelineConfig { page_end_max: non_zero(5), ..default() },
-            Some("`top_k` is refused: 10 is above `page_end_max`, which is 5"),
+            Some("`top_k` is invalid: 10 is above `page_end_max` (5)"),
         );
         check(
             aliases(&[("default", "canary"), ("canary", "qa")]),
-            Some("`aliases` is refused: `default` points to `canary`, which is itself an alias"),
+            Some("`aliases` is invalid: `default` points to `canary`, which is itself an alias"),
         );
         check(
             aliases(&[("none", "qa")]),
-            Some("`aliases` is refused: `none` stands for the bare base model and cannot be an alias"),
+            Some("`aliases` is invalid: `none` is reserved for the bare base model and cannot be an alias"),
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What keeps a search from being answered at all.
+//! Errors of the pipeline.
 
 use std::time::Duration;
 
@@ -7,99 +7,99 @@ use lorank_core::{AdapterId, AdapterUnusable, BoxError, ErrorKind, InvalidQuery,
 use crate::fallback::Fallback;
 use crate::request::AdapterChoice;
 
-/// A search that has no answer. A late or failing reranker is not among these: it has a [fallback](crate::Fallback).
+/// A search without an answer. A late or failing reranker is not an error but a [fallback](crate::Fallback).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipelineError {
     /// A value of the [configuration](crate::PipelineConfig) contradicts another.
-    #[error("`{field}` is refused: {reason}")]
+    #[error("`{field}` is invalid: {reason}")]
     InvalidConfig {
-        /// The configuration's field.
+        /// The configuration field.
         field: &'static str,
         /// What is wrong with it.
         reason: String,
     },
-    /// A request asks for more than the configuration allows.
+    /// A request exceeds a limit of the configuration.
     #[error("{quantity} is {found}, which is above the limit of {max}")]
     TooLarge {
-        /// The request's field.
+        /// The request field.
         field: &'static str,
-        /// What was measured, in words.
+        /// A description of the measured quantity.
         quantity: &'static str,
-        /// What it came to.
+        /// The value found.
         found: usize,
-        /// The most it may be.
+        /// The maximum.
         max: usize,
     },
     /// A part of a request contradicts another.
-    #[error("`{field}` is refused: {reason}")]
+    #[error("`{field}` is invalid: {reason}")]
     InvalidRequest {
-        /// The request's field.
+        /// The request field.
         field: &'static str,
-        /// What it contradicts, and what to do.
+        /// The contradiction, and what to do.
         reason: &'static str,
     },
-    /// The request names an adapter that the reranker does not hold.
+    /// The request names an adapter that the reranker does not know.
     #[error("the adapter `{adapter}` cannot be used")]
     UnknownAdapter {
-        /// The adapter, as the request named it.
+        /// The adapter, as in the request.
         adapter: AdapterId,
-        /// The reranker's own words.
+        /// The reranker's error.
         source: BoxError,
     },
-    /// The request names an adapter that is there and cannot be loaded, or does not fit the base model.
-    #[error("the adapter `{adapter}` is there and cannot be used")]
+    /// The request names an adapter that exists but cannot be loaded, or does not fit the base model.
+    #[error("the adapter `{adapter}` exists but cannot be used")]
     UnusableAdapter {
-        /// The adapter, as the request named it.
+        /// The adapter, as in the request.
         adapter: AdapterId,
-        /// The reranker's own words.
+        /// The reranker's error.
         source: BoxError,
     },
-    /// The request asks for the bare base model, and the reranker does not answer without an adapter.
+    /// The request asks for the bare base model, but the reranker needs an adapter.
     #[error("the bare base model cannot be used without an adapter")]
     NoBareBase {
-        /// The reranker's own words.
+        /// The reranker's error.
         source: BoxError,
     },
-    /// The request leaves the choice of the model open, and the configured one does not exist or cannot be loaded.
+    /// The request names no model, and the default one does not exist or cannot be loaded.
     #[error("the default model cannot be used: {why}")]
     NoDefaultModel {
-        /// The reranker's own words: which adapter, and why. They are part of the message, since whoever asks whether the service
-        /// is ready has to know.
+        /// The reranker's error with the adapter's name. It is part of the message, because readiness checks show only
+        /// that.
         why: String,
     },
-    /// The model has too much to do, and the request asks to be refused then ([`OnOverload::Refuse`](crate::OnOverload)).
+    /// The model is overloaded, and the request asks for an error then ([`OnOverload::Refuse`](crate::OnOverload)).
     #[error("{reason}; try again later, or without reranking")]
     Overloaded {
-        /// Why.
+        /// The reason.
         reason: Fallback,
-        /// After about so long it is worth trying again.
+        /// The estimated time after which a retry may succeed.
         retry_after: Duration,
     },
-    /// The first stage cannot answer the query as it stands.
+    /// The query is invalid for the first stage.
     #[error("the query cannot be answered")]
     InvalidQuery {
-        /// The first stage's own words.
+        /// The first stage's error.
         source: InvalidQuery,
     },
-    /// The first stage failed, and below it there is nothing to fall back on.
+    /// The first stage failed; there is no fallback for it.
     #[error("the first stage could not {task}")]
     FirstStage {
-        /// What it was asked to do.
+        /// The failed task.
         task: &'static str,
-        /// Its own words.
+        /// The first stage's error.
         source: BoxError,
     },
-    /// The system gave the pipeline no thread to run the model on.
-    #[error("no thread could be started for the reranker")]
+    /// The reranker's thread could not be started.
+    #[error("could not start the reranker's thread")]
     SpawnWorker {
-        /// The system's own words.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
 impl PipelineError {
-    /// What kind of error it is.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InvalidConfig { .. }
@@ -114,7 +114,7 @@ impl PipelineError {
         }
     }
 
-    /// After about so long it is worth trying again, where the error is an overload.
+    /// The estimated time after which a retry may succeed, if the error is an overload.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after, .. } => Some(*retry_after),
@@ -122,7 +122,7 @@ impl PipelineError {
         }
     }
 
-    /// The field of the request (or of the configuration) that the error is about.
+    /// The field of the request or configuration that the error is about.
     pub fn field(&self) -> Option<&'static str> {
         match self {
             Self::InvalidConfig { field, .. } | Self::TooLarge { field, .. } | Self::InvalidRequest { field, .. } => {
@@ -134,7 +134,7 @@ impl PipelineError {
         }
     }
 
-    /// The error for a model that cannot be used, by how the request chose it.
+    /// The error for a model that cannot be used, depending on how the request chose it.
     pub(crate) fn unusable(choice: &AdapterChoice, source: BoxError) -> Self {
         match choice {
             AdapterChoice::Default => Self::NoDefaultModel { why: with_causes(&*source) },
@@ -146,7 +146,7 @@ impl PipelineError {
         }
     }
 
-    /// The fallback in place of an error that is no fault of the request's: a search is answered by the first stage then.
+    /// The fallback for an error that the request did not cause: such a search is answered in first-stage order.
     pub(crate) fn into_fallback(self) -> Result<Fallback, Self> {
         match self {
             Self::NoDefaultModel { .. } | Self::UnusableAdapter { .. } => {
@@ -156,7 +156,7 @@ impl PipelineError {
         }
     }
 
-    /// What the first stage's error means for the caller.
+    /// The pipeline's error for an error of the first stage.
     pub(crate) fn of_first_stage(task: &'static str, source: BoxError) -> Self {
         match source.downcast::<InvalidQuery>() {
             Ok(source) => Self::InvalidQuery { source: *source },
@@ -165,7 +165,7 @@ impl PipelineError {
     }
 }
 
-/// Refuses what is above a limit.
+/// Checks a limit.
 pub(crate) fn at_most(
     max: usize,
     field: &'static str,

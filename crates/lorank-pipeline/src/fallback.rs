@@ -3,23 +3,23 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Why an answer is in first-stage order although reranking was asked for.
+/// Why an answer is in first-stage order although reranking was requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fallback {
-    /// The deadline passed before all the scores were there.
+    /// The deadline passed before all scores were available.
     DeadlinePassed,
-    /// The reranker gave an error, a wrong number of scores, or panicked.
+    /// The reranker returned an error or a wrong number of scores, or panicked.
     RerankerFailed {
-        /// What happened, in words.
+        /// A description of the failure.
         message: String,
     },
-    /// Too much was waiting for the model.
+    /// The queue in front of the model was full.
     QueueFull,
-    /// At the model's measured pace the request would have missed its deadline, or made an earlier one miss its own. No model
-    /// work was done for it.
+    /// At the model's measured throughput the request would have missed its deadline, or made an earlier one miss its
+    /// own. The model did no work for it.
     WouldMissDeadline {
-        /// After about so long it would not have, as far as is known now.
+        /// The estimated time after which the request would be admitted.
         retry_after: Duration,
     },
     /// The request was [cancelled](crate::Cancellation).
@@ -27,12 +27,12 @@ pub enum Fallback {
 }
 
 impl Fallback {
-    /// Whether the reason is that the model has too much to do, so that a later request may succeed.
+    /// Whether the model was overloaded, so that a later request may succeed.
     pub fn is_overload(&self) -> bool {
         matches!(self, Self::QueueFull | Self::WouldMissDeadline { .. })
     }
 
-    /// The reason as one word, for machines. It never changes.
+    /// The reason as one word, for machines. The words are stable.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::DeadlinePassed => "deadline_passed",
@@ -44,16 +44,14 @@ impl Fallback {
     }
 }
 
-/// The reason in words, for people.
+/// A description of the reason.
 impl fmt::Display for Fallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DeadlinePassed => f.write_str("the deadline passed before every candidate had a score"),
             Self::RerankerFailed { message } => f.write_str(message),
             Self::QueueFull => f.write_str("too many requests are waiting for the reranker"),
-            Self::WouldMissDeadline { .. } => {
-                f.write_str("the reranker has too much to do to finish before the deadline")
-            }
+            Self::WouldMissDeadline { .. } => f.write_str("the reranker is overloaded and would miss the deadline"),
             Self::Cancelled => f.write_str("the request was cancelled"),
         }
     }

@@ -1,28 +1,29 @@
 //! The pipeline: first stage, score cache and reranker in one search, with a deadline and a fallback.
 //!
-//! A [`Pipeline`] takes any [`FirstStage`](lorank_core::FirstStage) and any [`Reranker`](lorank_core::Reranker) and
-//! owns everything between them, so that neither has to:
+//! A [`Pipeline`] connects any [`FirstStage`](lorank_core::FirstStage) with any [`Reranker`](lorank_core::Reranker) and
+//! provides everything between them:
 //!
-//! - **Order.** The first `depth` candidates by rerank score, ties by first-stage rank; all others after them as the
-//!   first stage had them. It adds none, loses none, repeats none. A request may have both scores count
-//!   ([`SearchRequest::blend_weight`]) and leave out what scores low ([`SearchRequest::min_rerank_score`]).
-//! - **Pages.** The same candidates are retrieved and the same `depth` of them reranked whatever the page, so pages are
-//!   slices of one order. The second page finds its scores in the cache.
-//! - **Cache.** A pair that was scored before costs no model work, and a pair that comes twice in one request is scored
-//!   once.
-//! - **Queue.** The model runs on the pipeline's own thread behind a bounded queue. Concurrent requests share its batches in
-//!   fair parts, so a large request does not hold up a small one; a full queue says so at once ([`Fallback::QueueFull`]).
-//!   Texts are encoded before, on the callers' threads, so that the queue counts tokens and the model's thread only computes.
-//! - **Admission.** A request that would miss its deadline at the model's measured pace, or make an earlier one miss its own, is
-//!   told so at once ([`Fallback::WouldMissDeadline`]); what is let in is done in time.
-//! - **Deadline.** When the deadline passes, the answer comes in first-stage order and says so ([`Answer::fallback`]); the
-//!   rest of the work is dropped, and what is finished stays in the cache. A reranker that fails or panics is answered the
-//!   same way, and fails nobody but the requests of its batch.
+//! - **Order.** The first `depth` candidates by rerank score, ties by first-stage rank; the others follow in
+//!   first-stage order. No candidate is added, lost or repeated. A request may blend both scores
+//!   ([`SearchRequest::blend_weight`]) and set a minimum score ([`SearchRequest::min_rerank_score`]).
+//! - **Pages.** Every page retrieves the same candidates and reranks the same `depth` of them, so pages are slices of
+//!   one order. The second page finds its scores in the cache.
+//! - **Cache.** A pair that was scored before needs no model work, and a pair that occurs twice in one request is
+//!   scored once.
+//! - **Queue.** The model runs on the pipeline's own thread behind a bounded queue. Concurrent requests share its
+//!   batches fairly, so a large request does not delay a small one; a full queue rejects requests immediately
+//!   ([`Fallback::QueueFull`]). Callers encode texts on their own threads, so the queue counts exact tokens and the
+//!   model's thread only computes.
+//! - **Admission.** A request that would miss its deadline at the model's measured throughput, or make an earlier one
+//!   miss its own, is rejected immediately ([`Fallback::WouldMissDeadline`]); admitted requests finish in time.
+//! - **Deadline.** When the deadline passes, the answer comes in first-stage order with a reason
+//!   ([`Answer::fallback`]); the remaining work is dropped, and finished scores stay in the cache. A reranker that
+//!   fails or panics is handled in the same way, and affects only the requests of its batch.
+//! - **Several answers to one query.** [`Pipeline::search_each`] retrieves once and lets several models score the
+//!   candidates in shared batches: to compare adapters, mix their rankings, or evaluate one in the background.
 //!
-//! - **Several answers to one query.** [`Pipeline::search_each`] retrieves once and has several models score the candidates in
-//!   batches that they share: for comparing adapters, mixing their rankings, or trying one out in the background.
-//!
-//! It is synchronous and needs no particular runtime: an async program calls it where blocking is allowed.
+//! The crate is *not* an engine: it contains no index and no model, and works with any implementation of the two
+//! traits. It is synchronous and needs no particular runtime; async programs call it where blocking is allowed.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -66,7 +67,7 @@
 //! assert_eq!(&*answer.hits[0].candidate.text, "short");
 //! assert_eq!((answer.hits[0].rank, answer.hits[0].first_stage_rank), (1, 2));
 //!
-//! // Asking again costs no model work.
+//! A repeated search costs no model work.
 //! assert_eq!(pipeline.search(&SearchRequest::new("anything"))?.cache.hits, 3);
 //! # Ok::<(), lorank_pipeline::PipelineError>(())
 //! ```

@@ -1,20 +1,20 @@
-//! The limits on sort keys and facets, which are fixed: no use of them needs more, and each costs every document that matches.
+//! Fixed limits on sort keys and facets, because each one costs time for every matching document.
 
 use lorank_core::FacetBy;
 
 use crate::error::at_most;
 use crate::{PipelineError, SearchRequest};
 
-/// The most sort keys.
+/// The maximum number of sort keys.
 const SORT_KEYS_MAX: usize = 8;
-/// The most facets.
+/// The maximum number of facets.
 const FACETS_MAX: usize = 32;
-/// The most ranges of a facet.
+/// The maximum number of ranges of a facet.
 const RANGES_MAX: usize = 100;
-/// The most values that a facet returns.
+/// The maximum number of values that a facet returns.
 const VALUES_MAX: usize = 1_000;
 
-/// Refuses a request with more than that.
+/// Rejects a request that exceeds one of the limits.
 pub(crate) fn check(request: &SearchRequest) -> Result<(), PipelineError> {
     at_most(SORT_KEYS_MAX, "sort", "the number of sort keys", request.sort.len())?;
     at_most(FACETS_MAX, "facets", "the number of facets", request.facets.len())?;

@@ -1,4 +1,4 @@
-//! The order of an answer, and the part of it that is returned.
+//! The order of an answer, and the page that is returned.
 
 use lorank_core::{
     Blend, BlendWeight, Candidate, DocumentId, Hit, RankedBy, Score, ScoreOrigin, blend, reranked_order,
@@ -7,23 +7,23 @@ use lorank_core::{
 use crate::plan::{Order, Plan};
 use crate::rank_by::{Inputs, best_first};
 
-/// A rerank score, and where it comes from.
+/// A rerank score and its origin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scored {
     pub score: Score,
     pub origin: ScoreOrigin,
 }
 
-/// The part of an answer's order that is returned.
+/// The returned part of an answer's order.
 pub(crate) struct Page {
     pub hits: Vec<Hit>,
     pub ranking: Vec<DocumentId>,
-    /// How many of the candidates with a rerank score were left out for it.
+    /// The number of candidates dropped for a rerank score below the minimum.
     pub n_left_out: Option<usize>,
 }
 
 impl Page {
-    /// The page that the plan asks for, of candidates of which the first ones have these scores, in an order that begins `by`.
+    /// The planned page of the candidates, the first of which have these scores, ordered `by`.
     pub(crate) fn of(candidates: &[Candidate], scored: &[Scored], plan: &Plan, by: &Order) -> Self {
         let scores: Vec<Score> = scored.iter().map(|scored| scored.score).collect();
         let blends = blends(by, &scores, candidates);
@@ -37,7 +37,7 @@ impl Page {
         };
         if let Order::RankBy(rank_by, now) = by {
             let values: Vec<Option<f64>> = (0..n_within_depth).map(|at| rank_by.value(&inputs(at, *now))).collect();
-            // The sort is stable: equal values stay in the order of their scores.
+            // The sort is stable: candidates with equal values stay in the order of their scores.
             order[..n_within_depth].sort_by(|&a, &b| best_first(values[a], values[b]));
         }
         let ranked_by = |at: usize| match by {
@@ -65,8 +65,8 @@ impl Page {
     }
 }
 
-/// The blended scores of the reranked candidates; none where the rerank score counts alone. That is not a blend with a weight
-/// of 1: normalizing could make two scores equal that are not.
+/// The blended scores of the reranked candidates; empty without blending. A weight of 1 is not blended, because
+/// normalization could make different scores equal.
 fn blends(by: &Order, scores: &[Score], candidates: &[Candidate]) -> Vec<Blend> {
     match by {
         Order::Scores(weight) if *weight != BlendWeight::RERANK_ALONE => {
@@ -77,7 +77,7 @@ fn blends(by: &Order, scores: &[Score], candidates: &[Candidate]) -> Vec<Blend> 
     }
 }
 
-/// The candidates' indices in the order of their scores.
+/// The candidates' indices, ordered by score.
 fn order(scores: &[Score], blends: &[Blend], n_found: usize) -> Vec<usize> {
     if blends.is_empty() {
         return reranked_order(n_found, scores);
@@ -86,8 +86,8 @@ fn order(scores: &[Score], blends: &[Blend], n_found: usize) -> Vec<usize> {
     reranked_order(n_found, &blended)
 }
 
-/// Leaves out the candidates with a rerank score below the least, and those without one; says how many of the former there are.
-/// Without any rerank score, in an answer in first-stage order, all stay.
+/// Drops the candidates with a rerank score below the minimum, and those without one; returns the number of the former.
+/// Without any rerank score, in first-stage order, none is dropped.
 fn leave_out(least: Score, scores: &[Score], order: &mut Vec<usize>) -> usize {
     if !scores.is_empty() {
         order.retain(|&at| scores.get(at).is_some_and(|score| *score >= least));

@@ -1,4 +1,4 @@
-//! First stage, cache and reranker, one after the other.
+//! The pipeline: first stage, cache and reranker in sequence.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,10 +21,10 @@ use crate::{
     Ranked, Ranker, Scoring, SearchRequest, Warning,
 };
 
-/// A first stage, a score cache and a reranker, answering searches together. See the [crate's page](crate).
+/// A first stage, a score cache and a reranker that answer searches together. See the [crate's page](crate).
 ///
-/// Threads share it by reference. Dropping it, and all that [share its scores](Self::with_first_stage), ends its own thread as soon as the batch it is at is scored, without waiting
-/// for that.
+/// Threads share it by reference. Dropping it, and every pipeline that [shares its scores](Self::with_first_stage),
+/// stops its thread after the current batch, without waiting for it.
 pub struct Pipeline<F, R> {
     first_stage: F,
     scorer: Arc<Scorer<R>>,
@@ -37,11 +37,11 @@ impl<F, R> fmt::Debug for Pipeline<F, R> {
     }
 }
 
-/// The first stage of a [`Pipeline`] that only reranks what it is given.
+/// The first stage of a [`Pipeline`] that only reranks given candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NoFirstStage;
 
-/// Documents that a caller brought, to be scored for one query.
+/// Documents from the caller, to be scored for one query.
 #[derive(Debug, Clone, Copy)]
 pub struct Documents<'a> {
     /// The query.
@@ -51,10 +51,10 @@ pub struct Documents<'a> {
 }
 
 impl<R: Reranker + 'static> Pipeline<NoFirstStage, R> {
-    /// A pipeline that only [reranks](Pipeline::rerank) what it is given.
+    /// A pipeline that only [reranks](Pipeline::rerank) given candidates.
     ///
     /// # Errors
-    /// As for [`Pipeline::new`].
+    /// As [`Pipeline::new`].
     pub fn without_first_stage(reranker: R, config: PipelineConfig) -> Result<Self, PipelineError> {
         Self::new(NoFirstStage, reranker, config)
     }
@@ -64,8 +64,8 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     /// Answers a search.
     ///
     /// # Errors
-    /// A request beyond the limits, an adapter that is not there, a first stage that fails. A late or failing reranker, or an
-    /// adapter that is there and cannot be used, is no error: the answer is then in first-stage order and says so.
+    /// A request that exceeds a limit, an unknown adapter, or a failing first stage. A late or failing reranker and an
+    /// adapter that cannot be loaded are not errors: the answer then is in first-stage order with a fallback reason.
     pub fn search(&self, request: &SearchRequest) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
@@ -86,15 +86,16 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(answer)
     }
 
-    /// Answers one search by each of several rankers, in their order; each answer comes with the key that its ranker was given
-    /// with. The candidates are retrieved once, and what has to be scored goes to the model together. A ranker whose model is
-    /// not there leaves the others' answers standing.
+    /// Answers one search by each of several rankers, in their order; each answer has its ranker's key. The candidates
+    /// are retrieved once, and all pairs enter the queue together. A ranker whose model is unavailable does not affect
+    /// the others.
     ///
-    /// The request's own `adapter` and `rerank` are left aside, and its `snippets` are made for each answer. With
-    /// [`OnOverload::Refuse`] one overloaded ranker refuses the request.
+    /// Ignores the request's `adapter` and `rerank`, and creates `snippets` for each answer. With
+    /// [`OnOverload::Refuse`], one overloaded ranker rejects the whole request.
     ///
     /// # Errors
-    /// A request beyond the limits, a first stage that fails, or an overload that is to be refused.
+    /// A request that exceeds a limit, a failing first stage, or an overload that the request wants reported as an
+    /// error.
     pub fn search_each<K>(
         &self,
         request: &SearchRequest,
@@ -126,16 +127,16 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(ranked)
     }
 
-    /// Gives hits of a query their snippets.
+    /// Adds snippets to the hits of a query.
     ///
     /// # Errors
-    /// A first stage that fails.
+    /// The first stage fails.
     pub fn add_snippets(&self, query: &Query, hits: &mut [Hit]) -> Result<(), PipelineError> {
-        let failed = |source| PipelineError::of_first_stage("make snippets", source);
+        let failed = |source| PipelineError::of_first_stage("create snippets", source);
         let candidates: Vec<&Candidate> = hits.iter().map(|hit| &hit.candidate).collect();
         let snippets = self.first_stage.snippets(query, &candidates).map_err(failed)?;
         if snippets.len() != hits.len() {
-            return Err(failed(format!("it gave {} snippets for {} hits", snippets.len(), hits.len()).into()));
+            return Err(failed(format!("it returned {} snippets for {} hits", snippets.len(), hits.len()).into()));
         }
         for (hit, snippet) in hits.iter_mut().zip(snippets) {
             hit.snippet = snippet;
@@ -143,7 +144,7 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(())
     }
 
-    /// `orders` are those that the answers will have.
+    /// `orders` are the orders of the answers.
     fn retrieve(&self, request: &SearchRequest, plan: &Plan, orders: &[&Order]) -> Result<Retrieved, PipelineError> {
         let depth = plan.n_retrieved();
         let _entered = tracing::info_span!("first_stage", n_wanted = depth.get()).entered();
@@ -156,10 +157,10 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
 }
 
 impl<F, R: Reranker + 'static> Pipeline<F, R> {
-    /// Puts a pipeline together and starts the thread that runs the reranker.
+    /// Creates a pipeline and starts the thread that runs the reranker.
     ///
     /// # Errors
-    /// A configuration that contradicts itself, or a system that gives no more threads.
+    /// A contradictory configuration, or a thread that cannot be started.
     pub fn new(first_stage: F, reranker: R, config: PipelineConfig) -> Result<Self, PipelineError> {
         config.check()?;
         let (reranker, cache) = (Arc::new(reranker), Arc::new(ScoreCache::new(config.cache)));
@@ -167,26 +168,26 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         Ok(Self { first_stage, scorer: Arc::new(Scorer { reranker, cache, queue }), config })
     }
 
-    /// A pipeline over another first stage, with the reranker, the score cache and the queue of this one. What the one has scored
-    /// the other need not score, since scores depend on texts alone.
+    /// A pipeline over another first stage that shares this one's reranker, score cache and queue. Cached scores serve
+    /// both, because scores depend on texts only.
     pub fn with_first_stage<G>(&self, first_stage: G) -> Pipeline<G, R> {
         Pipeline { first_stage, scorer: self.scorer.clone(), config: self.config.clone() }
     }
 
-    /// Answers a search over candidates that were found elsewhere, best first: the second half of a [search](Self::search).
+    /// Reranks candidates that the caller found, best first: the second half of a [search](Self::search).
     ///
-    /// Their places are their first-stage ranks. Pages are slices of one order as long as every page's call is given the
-    /// same first `depth` candidates (or all there are), and those up to the page's end. The request's `snippets` is left
-    /// aside, since they are the first stage's work, and `total_hits` is a lower bound, the number of candidates.
+    /// Their positions are their first-stage ranks. Pages are slices of one order if the call for every page gets the
+    /// same first `depth` candidates (or all there are), and those up to the page's end. `snippets` is ignored, because
+    /// only the first stage can create them, and `total_hits` is a lower bound, the number of candidates.
     ///
     /// # Errors
-    /// A request beyond the limits or with sort keys or facets, which are the first stage's work; an adapter that is not there.
+    /// A request that exceeds a limit or has sort keys or facets, which need the first stage; an unknown adapter.
     pub fn rerank(&self, request: &SearchRequest, candidates: Vec<Candidate>) -> Result<Answer, PipelineError> {
         let started = Instant::now();
         let plan = self.plan(request)?;
         for (field, is_empty) in [("sort", request.sort.is_empty()), ("facets", request.facets.is_empty())] {
             if !is_empty {
-                let reason = "the candidates were found elsewhere; sort and count there";
+                let reason = "the candidates come from the caller, who must sort and count them";
                 return Err(PipelineError::InvalidRequest { field, reason });
             }
         }
@@ -199,20 +200,22 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         Ok(answer)
     }
 
-    /// The scores of documents for a query, in the documents' order: for callers that bring all their documents and take all
-    /// the scores, however many those are. They are scored a thousand at a time, so that other requests get their share.
+    /// Scores documents for a query, in the documents' order, for callers that bring all their documents and take all
+    /// the scores, without a limit on their number. Scores a thousand at a time, so that other requests get their
+    /// share.
     ///
     /// # Errors
-    /// A query beyond the limit, or an adapter that is not there. Late or failing, it is a fallback in [`Scoring::scores`].
+    /// A query that exceeds the limit, or an unknown adapter. A late or failing reranker is a fallback in
+    /// [`Scoring::scores`].
     pub fn score(&self, request: &SearchRequest, candidates: &[Candidate]) -> Result<Scoring, PipelineError> {
         self.score_each(request, &[Documents { query: &request.query, candidates }])
     }
 
-    /// The scores of documents for several queries, one after the other in their order: what [`Pipeline::score`] does for one
-    /// query. They enter the queue together. The request's own `query` is left aside.
+    /// Scores documents for several queries, in their order; see [`Pipeline::score`] for one query. All pairs enter the
+    /// queue together. Ignores the request's own `query`.
     ///
     /// # Errors
-    /// As for [`Pipeline::score`].
+    /// As [`Pipeline::score`].
     pub fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError> {
         const CHUNK: usize = 1_000;
         let started = Instant::now();
@@ -243,10 +246,10 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         Ok(Scoring { scores, model, cache, n_tokens, took: started.elapsed() })
     }
 
-    /// The exact model that reranks for a choice, aliases and the default followed.
+    /// The exact model for a choice, after aliases and the default are resolved.
     ///
     /// # Errors
-    /// An adapter that the reranker does not hold.
+    /// The adapter is unknown.
     pub fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError> {
         let follow = |name: &AdapterId| self.config.aliases.get(name).unwrap_or(name).clone();
         let adapter = match choice {
@@ -257,10 +260,10 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         self.scorer.reranker.resolve(adapter.as_ref()).map_err(|source| PipelineError::unusable(choice, source))
     }
 
-    /// Whether a model could score now, its adapter loaded for that if need be: one pair is encoded, and none is scored.
+    /// Checks that a model can score now, and loads its adapter if necessary: encodes one pair without scoring it.
     ///
     /// # Errors
-    /// An adapter that the reranker does not hold, or cannot load by the deadline.
+    /// The adapter is unknown, or cannot be loaded by the deadline.
     pub fn probe_model(&self, choice: &AdapterChoice, deadline: Deadline) -> Result<(), PipelineError> {
         let model = self.model(choice)?;
         let zero = Score::new(0.0).expect("zero is finite");
@@ -270,7 +273,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         probed.map(drop).map_err(|source| PipelineError::unusable(choice, source))
     }
 
-    /// The model of a request, `None` where it is not to be reranked; or why its answer is in first-stage order.
+    /// The model of a request, `None` if it is not to be reranked; or the reason for first-stage order.
     fn requested_model(
         &self,
         request: &SearchRequest,
@@ -304,22 +307,22 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         &self.config
     }
 
-    /// What the score cache holds and has done so far.
+    /// The contents and counters of the score cache.
     pub fn cache_stats(&self) -> CacheStats {
         self.scorer.cache.stats()
     }
 
-    /// How many scores of an adapter the cache holds, by the digest of its files; `None` is the bare base model.
+    /// The number of cached scores of an adapter, by the digest of its files; `None` is the bare base model.
     pub fn n_cached_scores(&self, adapter: Option<&Digest>) -> usize {
         self.scorer.cache.n_scores_of(adapter)
     }
 
-    /// What waits for the model, and what the model has done so far.
+    /// The contents and counters of the queue.
     pub fn queue_stats(&self) -> QueueStats {
         self.scorer.queue.stats()
     }
 
-    /// Checks a request against the limits and fills in what it leaves open.
+    /// Checks a request against the limits and fills in defaults.
     fn plan(&self, request: &SearchRequest) -> Result<Plan, PipelineError> {
         let config = &self.config;
         let depth = request.depth.unwrap_or(config.depth);
@@ -327,7 +330,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         let page_end = request.offset.saturating_add(top_k.get());
         self.check_query(&request.query)?;
         at_most(config.depth_max.get(), "depth", "`depth`", depth.get())?;
-        // The one to blame is the larger part of the sum.
+        // The error names the larger part of the sum.
         let page_field = if request.offset > top_k.get() { "offset" } else { "top_k" };
         at_most(config.page_end_max.get(), page_field, "`offset` + `top_k`", page_end)?;
         limits::check(request)?;
@@ -336,8 +339,8 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         Ok(Plan { depth, page: request.offset..page_end, min_rerank_score, deadline })
     }
 
-    /// What orders the answer of a ranker: what the request says, else the expression that goes with the ranker's adapter, else
-    /// the usual one, where the answer can be ordered by it. `None` is the request's own ranker.
+    /// The order of a ranker's answer: the request's, else the expression for the ranker's adapter, else the default
+    /// one, if the answer can be ordered by it. `None` is the request's own ranker.
     fn order(&self, request: &SearchRequest, ranker: Option<&Ranker>) -> Result<Order, PipelineError> {
         let is_blended = request.blend_weight != BlendWeight::RERANK_ALONE;
         let refused = |reason| Err(PipelineError::InvalidRequest { field: "rank_by", reason });
@@ -348,15 +351,15 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         };
         let rank_by = match &request.rank_by {
             RankByChoice::Expression(_) if is_blended => {
-                return refused("`blend_weight` orders too; say in the expression how much each score counts");
+                return refused("it cannot be combined with `blend_weight`; weight the scores in the expression");
             }
             RankByChoice::Expression(_) if !request.sort.is_empty() => {
-                return refused("`sort` orders too; leave one of them out");
+                return refused("it cannot be combined with `sort`; remove one of them");
             }
             RankByChoice::Expression(rank_by) if ranker.is_none() && !reranks && rank_by.needs_rerank_score() => {
                 return refused(
-                    "it reads `rerank_score`, and the search is not reranked; \
-                     rerank, or write `coalesce(rerank_score, ...)`",
+                    "it uses `rerank_score`, but the search is not reranked; \
+                     enable reranking, or write `coalesce(rerank_score, ...)`",
                 );
             }
             RankByChoice::Expression(rank_by) => Some(rank_by),
@@ -371,7 +374,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         at_most(self.config.query_bytes_max, "query", "the length of `query` in bytes", query.text.len())
     }
 
-    /// The request's own deadline, else the usual one; for background work there is none.
+    /// The request's own deadline, else the default; background work has none.
     fn deadline(&self, request: &SearchRequest) -> Option<Deadline> {
         let usual = self.config.deadline.filter(|_| !request.background);
         request.deadline.or_else(|| usual.and_then(Deadline::after))
@@ -400,7 +403,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         Ok(self.with_warnings(request, candidates, answer))
     }
 
-    /// Each ranker's answer in its order, from the candidates on. The times before and after are the caller's to add.
+    /// The answers of all rankers, from the given candidates. The caller adds the timings before and after.
     fn answers<K>(
         &self,
         request: &SearchRequest,
@@ -425,7 +428,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         rerankings.into_iter().zip(orders).map(ranked).collect()
     }
 
-    /// The answer with its warnings. They are the same whether its scores were cached or not.
+    /// Adds the warnings, which are the same for cached and computed scores.
     fn with_warnings(&self, request: &SearchRequest, candidates: &[Candidate], answer: Answer) -> Answer {
         if !answer.reranked || request.background {
             return answer;
@@ -434,7 +437,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         Answer { warnings, ..answer }
     }
 
-    /// The answer, unless it fell back for an overload that the request wants refused.
+    /// The answer, or an error if it fell back because of an overload and the request wants an error then.
     fn unless_refused(&self, request: &SearchRequest, answer: Answer) -> Result<Answer, PipelineError> {
         match answer.fallback.as_ref().filter(|_| request.on_overload == OnOverload::Refuse) {
             Some(reason) if reason.is_overload() => Err(self.overloaded(reason.clone())),
@@ -442,7 +445,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         }
     }
 
-    /// The error in place of an answer that fell back for an overload.
+    /// The error that replaces a fallback because of an overload.
     fn overloaded(&self, reason: Fallback) -> PipelineError {
         let retry_after = match &reason {
             Fallback::WouldMissDeadline { retry_after } => *retry_after,
@@ -452,35 +455,33 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     }
 }
 
-/// The time in seconds since 1970.
+/// The current time in seconds since 1970.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// Refuses to rerank what a reranker cannot order.
+/// Rejects a request to rerank an answer that no reranker can order.
 fn check_rerank(request: &SearchRequest, reranks: bool) -> Result<(), PipelineError> {
     let refused = |field, reason| Err(PipelineError::InvalidRequest { field, reason });
     match (reranks, request.query.syntax) {
-        (true, QuerySyntax::MatchAll) => refused(
-            "rerank",
-            "a search that every document matches has no words to rerank by; search without reranking",
-        ),
-        (true, _) if !request.sort.is_empty() => refused(
-            "sort",
-            "an answer is either sorted or reranked; search without reranking, or leave the sort keys out",
-        ),
+        (true, QuerySyntax::MatchAll) => {
+            refused("rerank", "a search without query words cannot be reranked; disable reranking")
+        }
+        (true, _) if !request.sort.is_empty() => {
+            refused("sort", "results are either sorted or reranked; disable reranking or remove the sort keys")
+        }
         _ => Ok(()),
     }
 }
 
-/// The tokens of a pair at four bytes each, which is near the truth for English prose.
+/// The estimated tokens of a pair at four bytes each, which is accurate for English prose.
 fn estimated_tokens(query: &Query, candidate: &Candidate) -> usize {
     (query.text.len() + candidate.title.as_deref().map_or(0, str::len) + candidate.text.len()) / 4 + 1
 }
 
 fn log(answer: &Answer) {
     if let Some(fallback) = answer.fallback.as_ref().filter(|fallback| **fallback != Fallback::Cancelled) {
-        tracing::warn!(reason = fallback.reason(), "answered in first-stage order: {fallback}");
+        tracing::warn!(reason = fallback.reason(), "fell back to first-stage order: {fallback}");
     }
     tracing::debug!(
         n_hits = answer.hits.len(),

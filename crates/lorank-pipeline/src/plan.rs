@@ -8,26 +8,26 @@ use lorank_core::{BlendWeight, Deadline, Score};
 
 use crate::rank_by::RankBy;
 
-/// A request as the pipeline will carry it out: checked, defaults filled in.
+/// A validated request with its defaults filled in.
 pub(crate) struct Plan {
     pub(crate) depth: NonZeroUsize,
-    /// The part of the answer's order that is returned, counted from 0.
+    /// The returned part of the answer's order, counted from 0.
     pub(crate) page: Range<usize>,
     pub(crate) min_rerank_score: Option<Score>,
     pub(crate) deadline: Option<Deadline>,
 }
 
-/// What the candidates within the depth are ordered by.
+/// The order of the candidates within the depth.
 #[derive(Debug, Clone)]
 pub(crate) enum Order {
     /// By their scores.
     Scores(BlendWeight),
-    /// By an expression, at a time in seconds since 1970.
+    /// By an expression, with the time of the request in seconds since 1970.
     RankBy(Arc<RankBy>, f64),
 }
 
 impl Order {
-    /// The stored fields that it reads.
+    /// The stored fields that the expression reads.
     pub(crate) fn fields(&self) -> Vec<&str> {
         match self {
             Self::Scores(_) => Vec::new(),
@@ -37,7 +37,7 @@ impl Order {
 }
 
 impl Plan {
-    /// How many candidates serve every page up to this one: all that are reranked, and all up to the page's end.
+    /// The number of candidates to retrieve: all that are reranked, and all up to the page's end.
     pub(crate) fn n_retrieved(&self) -> NonZeroUsize {
         NonZeroUsize::new(self.page.end).map_or(self.depth, |end| end.max(self.depth))
     }

@@ -1,4 +1,4 @@
-//! What is asked of the pipeline.
+//! Search requests.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -10,53 +10,53 @@ use lorank_core::{AdapterId, BlendWeight, Deadline, FacetRequest, ParseIdError, 
 
 use crate::rank_by::RankBy;
 
-/// One search: the query, and what of its answer is wanted. What is `None` is the pipeline's to choose.
+/// A search request. The pipeline's configuration supplies the defaults of `None` fields.
 #[derive(Debug, Clone)]
 pub struct SearchRequest {
     /// The query.
     pub query: Query,
     /// The model that reranks.
     pub adapter: AdapterChoice,
-    /// How many candidates are reranked.
+    /// The number of candidates to rerank.
     pub depth: Option<NonZeroUsize>,
-    /// How many hits are returned.
+    /// The number of hits to return.
     pub top_k: Option<NonZeroUsize>,
-    /// How many hits are left out at the top: `offset` 10 begins with rank 11.
+    /// The number of hits to skip: `offset` 10 starts at rank 11.
     pub offset: usize,
-    /// Whether to rerank at all. Without it the answer has the first stage's order, and no model is looked up. A search that
-    /// is sorted, or has no words ([`QuerySyntax::MatchAll`]), cannot be reranked.
+    /// Whether to rerank. If false, the answer is in first-stage order, and no model is resolved. A search that is
+    /// sorted, or has no words ([`QuerySyntax::MatchAll`]), cannot be reranked.
     pub rerank: bool,
-    /// The stored fields that the answer is ordered by, the first key first; without keys it is ordered by scores.
+    /// The stored fields to sort by, the first key first; if empty, the answer is ordered by score.
     pub sort: Vec<SortKey>,
-    /// What is counted over all documents that match.
+    /// The facets, counted over all matching documents.
     pub facets: Vec<FacetRequest>,
-    /// How much the rerank score counts in the order against the first stage's: by default it counts alone.
+    /// The weight of the rerank score against the first stage's in the order; the default is the rerank score alone.
     pub blend_weight: BlendWeight,
-    /// Whether an expression orders the candidates in place of their scores.
+    /// The expression to rank by.
     pub rank_by: RankByChoice,
-    /// The lowest rerank score of a hit. A document with a lower one is left out, and so is one past the depth, which has none.
-    /// An answer in first-stage order has no rerank scores and leaves nothing out.
+    /// The minimum rerank score of a hit. Documents with a lower score, and those beyond the depth without a score, are
+    /// dropped. In first-stage order nothing is dropped.
     pub min_rerank_score: Option<Score>,
-    /// The point in time after which the answer comes in first-stage order. Scores that the cache holds cost no model
-    /// work and are used even then.
+    /// The point in time after which the answer comes in first-stage order. Cached scores need no model work and are
+    /// used even then.
     pub deadline: Option<Deadline>,
-    /// What the caller gets where the model has too much to do.
+    /// What to do if the model is overloaded.
     pub on_overload: OnOverload,
-    /// Whether the returned hits get snippets.
+    /// Whether to create snippets for the returned hits.
     pub snippets: bool,
-    /// Whether nobody waits for the answer: everything else that the model has to do comes first.
+    /// Whether the request has the lowest priority, because nobody waits for its answer.
     pub background: bool,
-    /// Set from elsewhere once nobody wants the answer any more.
+    /// Cancels the request from another thread.
     pub cancellation: Cancellation,
 }
 
 impl SearchRequest {
-    /// A search for plain words, everything else as the pipeline is configured: reranked, first page, no snippets.
+    /// A search for plain words with the defaults: reranked, first page, no snippets.
     pub fn new(query_text: impl Into<String>) -> Self {
         Self::from_query(Query::new(query_text))
     }
 
-    /// A search for a query, everything else as in [`SearchRequest::new`].
+    /// A search for a query, with the defaults of [`SearchRequest::new`].
     pub fn from_query(query: Query) -> Self {
         Self {
             query,
@@ -78,36 +78,36 @@ impl SearchRequest {
         }
     }
 
-    /// Whether a reranker could order the answer: there are words, and no sort keys.
+    /// Whether the answer can be reranked: the query has words, and there are no sort keys.
     pub fn can_be_reranked(&self) -> bool {
         self.sort.is_empty() && self.query.syntax != QuerySyntax::MatchAll
     }
 }
 
-/// What orders the first `depth` candidates: their scores or an expression.
+/// The order of the first `depth` candidates: by score or by an expression.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum RankByChoice {
-    /// The pipeline's own expression, if it has one and the answer can be ordered by it: not where `sort` or `blend_weight`
-    /// order, nor where it [needs](RankBy::needs_rerank_score) rerank scores and the search is not reranked.
+    /// The configured expression, if there is one and it applies: not with `sort` or `blend_weight`, nor if it
+    /// [needs](RankBy::needs_rerank_score) rerank scores and the search is not reranked.
     #[default]
     Default,
-    /// The scores, whatever the pipeline's own is.
+    /// The scores, regardless of the configured expression.
     Scores,
-    /// This expression. Without reranking it may not [need](RankBy::needs_rerank_score) rerank scores.
+    /// This expression. Without reranking it must not [need](RankBy::needs_rerank_score) rerank scores.
     Expression(Arc<RankBy>),
 }
 
-/// What the caller gets where the model has too much to do: its queue is full, or the deadline would be missed.
+/// What to do if the model is overloaded: its queue is full, or the deadline would be missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnOverload {
     /// The answer in first-stage order, with the [reason](crate::Fallback).
     #[default]
     Fallback,
-    /// An error ([`PipelineError::Overloaded`](crate::PipelineError::Overloaded)) that says when to try again.
+    /// An error ([`PipelineError::Overloaded`](crate::PipelineError::Overloaded)) with the time after which to retry.
     Refuse,
 }
 
-/// Which model reranks. In text: a name, or `none` for the bare base model.
+/// The model that reranks. Its text form is a name, or `none` for the bare base model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AdapterChoice {
     /// The pipeline's default adapter.
@@ -119,22 +119,21 @@ pub enum AdapterChoice {
     Named(AdapterId),
 }
 
-/// What puts the candidates in order, for one of several answers to the same query. In text: an
-/// [`AdapterChoice`], or `first-stage`.
+/// One of several rankers of the same query. Its text form is that of an [`AdapterChoice`], or `first-stage`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ranker {
-    /// The first stage: its order is kept.
+    /// The first stage's order.
     FirstStage,
     /// The reranker with a model.
     Model(AdapterChoice),
 }
 
 impl Ranker {
-    /// The word for the first stage's order.
+    /// The text form of the first stage's order.
     pub const FIRST_STAGE: &'static str = "first-stage";
 }
 
-/// The text that it is parsed from.
+/// Writes the text form.
 impl fmt::Display for Ranker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -153,11 +152,11 @@ impl FromStr for Ranker {
 }
 
 impl AdapterChoice {
-    /// The word for the bare base model.
+    /// The text form of the bare base model.
     pub const BASE: &'static str = "none";
 }
 
-/// The text that it is parsed from; `default` for the pipeline's default, which is no name of its own.
+/// Writes the text form; `default` for the pipeline's default, which has no name.
 impl fmt::Display for AdapterChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -176,19 +175,19 @@ impl FromStr for AdapterChoice {
     }
 }
 
-/// A flag that says that nobody wants the answer any more. Clones are one flag.
+/// A flag that cancels a request. Clones share the flag.
 ///
-/// The model is not interrupted: the flag is read between two batches, and what is finished stays in the cache.
+/// A running batch is not interrupted: the flag is read between batches, and finished scores stay in the cache.
 #[derive(Clone, Default)]
 pub struct Cancellation(Arc<AtomicBool>);
 
 impl Cancellation {
-    /// Raises the flag, for good.
+    /// Sets the flag permanently.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the flag is raised.
+    /// Whether the flag is set.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! From candidates to their rerank scores: the cache, then the encoding on this thread, then the queue.
+//! From candidates to rerank scores: the cache, then encoding on this thread, then the queue.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::plan::{Order, Plan};
 use crate::queue::{Queue, Served, Submission, abandoned, failed, guarded};
 use crate::{AdapterChoice, Answer, CacheUse, Fallback, PipelineError, Ranker, SearchRequest, Timings};
 
-/// The rerank scores of a request's pairs under one model, or why there are none.
+/// The rerank scores of a request's pairs under one model, or the reason for the fallback.
 pub(crate) struct Reranking {
     /// In the pairs' order.
     pub outcome: Result<Vec<Scored>, Fallback>,
@@ -23,28 +23,28 @@ pub(crate) struct Reranking {
     timings: Timings,
 }
 
-/// A model (`None` for the first stage) and what it gave.
+/// A model (`None` for the first stage) and its scores.
 pub(crate) type ModelReranking = Result<(Option<ModelVersion>, Reranking), PipelineError>;
 
 /// One of several rankers of a request.
 pub(crate) struct Contender<K> {
-    /// What the caller calls it by.
+    /// The caller's name for it.
     pub(crate) key: K,
     pub(crate) ranker: Ranker,
     /// Its model; `None` for the first stage.
     pub(crate) model: Result<Option<ModelVersion>, PipelineError>,
 }
 
-/// What the cache held of a request's pairs.
+/// The cached scores of a request's pairs.
 struct Lookup {
     keys: Vec<ScoreKey>,
     cached: Vec<Option<Score>>,
 }
 
-/// A reranking that lacks the scores of those pairs that are to be submitted to the model.
+/// A reranking without the scores of the pairs that still have to be submitted to the model.
 struct Unscored {
     lookup: Lookup,
-    /// The keys of the pairs that are submitted.
+    /// The keys of the submitted pairs.
     submitted: Vec<ScoreKey>,
     cache: CacheUse,
     cache_time: Duration,
@@ -52,7 +52,7 @@ struct Unscored {
     fallback: Option<Fallback>,
 }
 
-/// A ranker on its way to its scores.
+/// A ranker whose scores are not complete yet.
 struct Ranking {
     model: Option<ModelVersion>,
     unscored: Option<Unscored>,
@@ -60,7 +60,7 @@ struct Ranking {
     served: Option<(Served, Duration)>,
 }
 
-/// What a pipeline scores with.
+/// The reranker with its cache and queue.
 pub(crate) struct Scorer<R> {
     pub(crate) reranker: Arc<R>,
     pub(crate) cache: Arc<ScoreCache>,
@@ -68,8 +68,7 @@ pub(crate) struct Scorer<R> {
 }
 
 impl<R: Reranker + 'static> Scorer<R> {
-    /// The candidates' scores under one model: from the cache where it holds them, else from the reranker, each distinct
-    /// pair once.
+    /// The candidates' scores under one model: cached ones, and the reranker's for each other distinct pair.
     pub(crate) fn reranking(
         &self,
         request: &SearchRequest,
@@ -81,7 +80,7 @@ impl<R: Reranker + 'static> Scorer<R> {
         self.reranking_of_pairs(request, model, deadline, &pairs)
     }
 
-    /// The scores of pairs of several queries under one model.
+    /// The scores under one model of pairs of several queries.
     pub(crate) fn reranking_of_pairs(
         &self,
         request: &SearchRequest,
@@ -96,8 +95,8 @@ impl<R: Reranker + 'static> Scorer<R> {
         Ok(unscored.finish(served))
     }
 
-    /// The candidates' scores under each of the rankers' models, each with its ranker's key. What has to be scored enters the
-    /// queue together.
+    /// The candidates' scores under each ranker's model, each with its ranker's key. All pairs to score enter the queue
+    /// together.
     pub(crate) fn rerankings<K>(
         &self,
         request: &SearchRequest,
@@ -130,7 +129,7 @@ impl<R: Reranker + 'static> Scorer<R> {
         rankings.into_iter().map(|(key, ranking)| (key, ranking.map(Ranking::finish))).collect()
     }
 
-    /// Looks the pairs up, and encodes those that the cache does not hold.
+    /// Looks up the pairs, and encodes those that are not cached.
     fn prepare(
         &self,
         request: &SearchRequest,
@@ -172,10 +171,10 @@ impl<R: Reranker + 'static> Scorer<R> {
         Ok((unscored, submission))
     }
 
-    /// Encodes pairs, those of one query at a time.
+    /// Encodes pairs, one query at a time.
     ///
-    /// An adapter that turns out to be unusable is the request's error, as if it could not have been resolved; every other failure
-    /// is a fallback.
+    /// An unusable adapter is an error of the request, as if it could not be resolved; every other failure is a
+    /// fallback.
     fn encode(
         &self,
         choice: &AdapterChoice,
@@ -195,7 +194,7 @@ impl<R: Reranker + 'static> Scorer<R> {
             };
             let (found, expected) = (answered.len(), candidates.len());
             if found != expected {
-                return Ok(Err(failed(format!("the reranker encoded {found} pairs of {expected}"))));
+                return Ok(Err(failed(format!("the reranker encoded {found} pairs instead of {expected}"))));
             }
             encoded.extend(answered);
         }
@@ -214,7 +213,7 @@ impl Ranking {
 }
 
 impl Unscored {
-    /// With what the model gave, and how long that was waited for.
+    /// Adds the model's scores, and the time spent waiting for them.
     fn finish(self, served: Option<(Served, Duration)>) -> Reranking {
         let (outcome, queue, waited) = match (self.fallback, served) {
             (Some(fallback), _) => (Err(fallback), Duration::ZERO, Duration::ZERO),
@@ -242,18 +241,18 @@ impl Unscored {
 }
 
 impl Reranking {
-    /// That of the first stage's own order.
+    /// The reranking of the first stage's own order.
     pub(crate) fn none() -> Self {
         Self { outcome: Ok(Vec::new()), cache: CacheUse::default(), timings: Timings::default() }
     }
 
-    /// That of a model that cannot be used.
+    /// The reranking of a model that cannot be used.
     pub(crate) fn failed(fallback: Fallback) -> Self {
         Self { outcome: Err(fallback), ..Self::none() }
     }
 
-    /// The answer with these scores. `started` is when the candidates were there. What the first stage said beside them is the
-    /// caller's to add.
+    /// The answer with these scores. `started` is when the candidates were available. The caller adds the first stage's
+    /// other results.
     pub(crate) fn answer(
         self,
         plan: &Plan,
@@ -269,7 +268,7 @@ impl Reranking {
         };
         let reranked = model.is_some() && fallback.is_none();
         let total_hits = TotalHits::AtLeast(candidates.len() as u64);
-        // Without the scores that were asked for, the order is the first stage's.
+        // Without the requested scores, the answer is in first-stage order.
         let by = if fallback.is_some() { &Order::Scores(BlendWeight::RERANK_ALONE) } else { by };
         let page = Page::of(candidates, &scored, plan, by);
         let rank_by = match by {
@@ -295,7 +294,7 @@ impl Reranking {
     }
 }
 
-/// What the cache holds of the pairs' scores.
+/// Looks up the pairs' scores in the cache.
 fn look_up(cache: &ScoreCache, model: &ModelVersion, pairs: &[(&Query, &Candidate)]) -> Lookup {
     let keys = pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).flat_map(|run| {
         let maker = KeyMaker::new(&run[0].0.text, model);
@@ -306,7 +305,7 @@ fn look_up(cache: &ScoreCache, model: &ModelVersion, pairs: &[(&Query, &Candidat
     Lookup { keys, cached }
 }
 
-/// The first of each distinct pair that the cache does not hold, with its key.
+/// The first of each distinct uncached pair, with its key.
 fn distinct_misses<'a>(
     pairs: &[(&'a Query, &'a Candidate)],
     lookup: &Lookup,
@@ -317,7 +316,7 @@ fn distinct_misses<'a>(
     misses.map(|((pair, key), _)| (*key, *pair)).unzip()
 }
 
-/// The candidate without its stored fields, on which no score depends. Its texts are shared.
+/// The candidate without its stored fields, which affect no score. The texts are shared.
 fn without_fields(candidate: &Candidate) -> Candidate {
     Candidate {
         id: candidate.id.clone(),
@@ -328,7 +327,7 @@ fn without_fields(candidate: &Candidate) -> Candidate {
     }
 }
 
-/// What a failure of the encoding means for the caller.
+/// Whether a failure of encoding is a fallback or an error.
 fn not_encoded(choice: &AdapterChoice, error: BoxError) -> Result<Fallback, PipelineError> {
     if error.is::<DeadlineExceeded>() {
         return Ok(Fallback::DeadlinePassed);

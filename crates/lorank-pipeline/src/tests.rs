@@ -364,8 +364,8 @@ fn a_broken_reranker_falls_back_and_may_recover() {
     for (fault, message) in [
         (Fault::Error("out of memory"), "out of memory"),
         (Fault::Panic("index out of range"), "the reranker panicked: index out of range"),
-        (Fault::OneScoreTooFew, "the reranker gave 3 scores for 4 pairs"),
-        (Fault::NoScores, "the reranker gave 0 scores for 4 pairs"),
+        (Fault::OneScoreTooFew, "the reranker returned 3 scores for 4 pairs"),
+        (Fault::NoScores, "the reranker returned 0 scores for 4 pairs"),
         (Fault::Encoding("no tokens"), "no tokens"),
     ] {
         reranker.set_fault(Some(fault));

@@ -1,33 +1,33 @@
-//! What may make an answer worse than it looks.
+//! Warnings about the quality of an answer.
 
 use std::fmt;
 
 use lorank_core::{Candidate, Query, Reranker};
 
-/// The share of unknown tokens above which an answer is warned about.
+/// The share of unknown tokens above which an answer has a warning.
 const UNKNOWN_SHARE_MAX: f32 = 0.2;
-/// The candidates whose tokens are looked at: those that are most likely shown.
+/// The number of candidates whose tokens are checked: those most likely shown.
 const CANDIDATES_SEEN_MAX: usize = 10;
 
-/// What may make an answer worse than it looks.
+/// A problem that may reduce the quality of an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// More than a fifth of the tokens of the query and its first ten candidates are unknown to the model, which then cannot read them.
+    /// More than a fifth of the tokens of the query and its first ten candidates are unknown to the model.
     UnknownTokens {
-        /// Their share, from 0 to 1.
+        /// The share of unknown tokens, from 0 to 1.
         share: f32,
     },
 }
 
 impl Warning {
-    /// What is to be said of an answer that a model has ordered.
+    /// The warnings of a reranked answer.
     pub(crate) fn of_reranked(reranker: &impl Reranker, query: &Query, candidates: &[Candidate]) -> Vec<Self> {
         let share = reranker.unknown_share(query, &candidates[..candidates.len().min(CANDIDATES_SEEN_MAX)]);
         if share > UNKNOWN_SHARE_MAX { vec![Self::UnknownTokens { share }] } else { Vec::new() }
     }
 
-    /// What it warns of, as one word.
+    /// The kind of the warning as one word.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::UnknownTokens { .. } => "unknown_tokens",
@@ -40,8 +40,8 @@ impl fmt::Display for Warning {
         match self {
             Self::UnknownTokens { share } => write!(
                 f,
-                "the model does not know {:.0} % of the tokens of the query and the first candidates, and cannot read their \
-                 language; use a multilingual base model, or search without reranking",
+                "{:.0} % of the tokens of the query and the first candidates are unknown to the model, which cannot \
+                 read their language; use a multilingual base model, or disable reranking",
                 share * 100.0
             ),
         }

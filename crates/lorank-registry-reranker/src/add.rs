@@ -1,4 +1,4 @@
-//! From a model's files to an adapter of a registry.
+//! Adds a model's files to a registry.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,19 +10,20 @@ use lorank_model::{AdapterFacts, AdapterFile, FileContents, Files, ModelError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddError {
-    /// Its files are no adapter's.
+    /// The files are not a valid adapter.
     #[error(transparent)]
     Model(#[from] Box<ModelError>),
-    /// The registry refuses it.
+    /// The registry rejected it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
-/// Reads what an adapter says of itself and copies its files into a registry. `source` and `revision` say where the files came
-/// from; `existing` says what becomes of an adapter that has the id. Whether a base model can score with it is [`RegistryReranker::check`](crate::RegistryReranker::check)'s to say.
+/// Reads an adapter's facts and copies its files into a registry. `source` and `revision` describe the origin of the
+/// files; `existing` decides what happens to an existing adapter with the id.
+/// [`RegistryReranker::check`](crate::RegistryReranker::check) checks whether a base model can score with it.
 ///
 /// # Errors
-/// Files that are no adapter's, or whatever keeps the registry from taking them.
+/// The files are not a valid adapter, or the registry rejects them.
 pub fn add(
     registry: &Registry,
     id: &AdapterId,

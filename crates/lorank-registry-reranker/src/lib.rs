@@ -1,15 +1,15 @@
-//! A reranker whose adapters come and go while it runs: one base model, and a registry that names what is on it.
+//! A reranker whose adapters are added and removed at run time: one base model, with the adapters of a registry.
 //!
-//! A [`RegistryReranker`] follows names through the [`Registry`](lorank_adapters::Registry) at each request, so an adapter that
-//! is added there can be asked for at once, and moving the alias `default` promotes one without a restart. Adapters are
-//! loaded when pairs are first encoded for them, on threads of their own: a request waits for that until its deadline, the load goes
-//! on and serves the next one. They are held in memory up to a limit, the least recently used let go of first, and as long as a
-//! request has pairs to be scored with them.
+//! A [`RegistryReranker`] resolves names in the [`Registry`](lorank_adapters::Registry) for each request, so an adapter
+//! that is added there is available immediately, and moving the alias `default` promotes an adapter without a restart.
+//! Adapters are loaded on their own threads when pairs are first encoded for them: a request waits until its deadline,
+//! and the load continues for the next one. Adapters stay in memory up to a limit, with LRU eviction, and while a
+//! request has pairs to score with them.
 //!
-//! A request sees one version from start to end: what a name stands for is looked up once, and the version that this gave can
-//! be scored for [`GRACE`] after it was last asked for, whatever has become of the name.
+//! A request sees one version from start to end: a name is resolved once, and the resulting version can be scored for
+//! [`GRACE`] after its last use, even if the name has moved.
 //!
-//! It is *not* a registry and not a model: it puts the two together.
+//! The crate is *neither* a registry nor a model: it combines `lorank-adapters` and `lorank-model`.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The registry's names, the versions they stood for lately, and the base model that scores them.
+//! Resolves names in the registry, and scores with the base model.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,23 +11,23 @@ use lorank_core::{
 };
 use lorank_model::{Files, LoadedAdapter, ModelReranker, StageTimes};
 
-/// For how long a version can be scored after it was last asked for, once no name stands for it any more.
+/// How long a version can be scored after its last use, once no name refers to it any more.
 pub const GRACE: Duration = Duration::from_secs(600);
 
-/// One base model with the adapters of a registry on it. See the [crate's page](crate).
+/// A base model with the adapters of a registry. See the [crate's page](crate).
 #[derive(Debug)]
 pub struct RegistryReranker {
     base: Arc<ModelReranker>,
-    /// What answers for the name `default` where the registry has no such alias.
+    /// The adapter for the name `default` if the registry has no such alias.
     fallback: Option<AdapterId>,
     registry: Arc<Registry>,
     residency: Residency<Digest, LoadedAdapter>,
-    /// By the digest under which the model scores with it.
+    /// Recently used versions, by the digest that identifies them to the model.
     recent: Mutex<HashMap<Digest, Recent>>,
     times: Mutex<StageTimes>,
 }
 
-/// A version that was asked for.
+/// A recently used version.
 #[derive(Debug)]
 struct Recent {
     entry: Entry,
@@ -37,42 +37,42 @@ struct Recent {
     last_asked: Instant,
 }
 
-/// An adapter of the registry that cannot be used.
+/// An adapter in the registry that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryRerankerError {
-    /// It could not be loaded.
-    #[error("adapter `{adapter}` of the registry could not be loaded")]
+    /// The adapter could not be loaded.
+    #[error("could not load adapter `{adapter}` from the registry")]
     Load {
-        /// The adapter.
+        /// The adapter id.
         adapter: AdapterId,
-        /// Why.
+        /// The cause.
         source: RegistryError,
     },
-    /// Its files are not those that were added under its digest.
-    #[error("the files of adapter `{adapter}` were changed after it was added to the registry")]
+    /// The files differ from those that were added.
+    #[error("the files of adapter `{adapter}` have changed since it was added to the registry")]
     Changed {
-        /// The adapter.
+        /// The adapter id.
         adapter: AdapterId,
     },
-    /// Its prompt settings cannot be read.
-    #[error("the prompt settings of adapter `{adapter}` cannot be used")]
+    /// The prompt settings are invalid.
+    #[error("the prompt settings of adapter `{adapter}` are invalid")]
     Settings {
-        /// The adapter.
+        /// The adapter id.
         adapter: AdapterId,
-        /// Why.
+        /// The cause.
         source: BoxError,
     },
-    /// Its version is not in the registry any more, and was not asked for lately.
-    #[error("this version of adapter `{adapter}` is gone from the registry")]
+    /// The version is no longer in the registry, and was not used recently.
+    #[error("this version of adapter `{adapter}` is no longer in the registry")]
     Gone {
-        /// The adapter.
+        /// The adapter id.
         adapter: AdapterId,
     },
 }
 
 impl RegistryRerankerError {
-    /// What kind of error it is.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Load { .. } | Self::Changed { .. } | Self::Settings { .. } => ErrorKind::Unavailable,
@@ -81,19 +81,19 @@ impl RegistryRerankerError {
     }
 }
 
-/// A pair of a registry's adapter: the model's pair, and what keeps the adapter in memory until it is scored.
+/// A pair for a registry adapter: the model's pair, and a handle that keeps the adapter in memory until it is scored.
 struct ResidentPair {
     pair: EncodedPair,
     _resident: Arc<Resident<Digest, LoadedAdapter>>,
 }
 
 impl RegistryReranker {
-    /// The most bytes of adapters that are held by default: some fifty of DeAR's size.
+    /// The default limit for unused adapters, in bytes: about fifty of DeAR's size.
     pub const BYTES_MAX: u64 = 2 << 30;
 
-    /// A base model, with the adapters that it holds already and those of the registry; of the latter at most `bytes_max` are
-    /// held while they are not in use. `fallback` answers requests for the name `default` until the registry has such an
-    /// alias; `None` is the bare base model.
+    /// A base model with its own adapters and those of the registry; at most `bytes_max` bytes of unused registry
+    /// adapters stay in memory. `fallback` is the adapter for the name `default` until the registry has that alias;
+    /// `None` is the bare base model.
     pub fn new(base: ModelReranker, registry: Arc<Registry>, fallback: Option<AdapterId>, bytes_max: u64) -> Self {
         let (base, residency) = (Arc::new(base), Residency::new(bytes_max));
         Self { base, fallback, registry, residency, recent: Mutex::default(), times: Mutex::default() }
@@ -109,30 +109,30 @@ impl RegistryReranker {
         &self.registry
     }
 
-    /// What is in memory, and how long loading took.
+    /// The adapters in memory, and the time spent on loading.
     pub fn residency(&self) -> ResidencyStats {
         self.residency.stats()
     }
 
-    /// Where the model's time has gone so far.
+    /// The time of each stage of the model so far.
     pub fn times(&self) -> StageTimes {
         *self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an adapter is in memory now.
+    /// Whether an adapter is in memory.
     pub fn is_in_memory(&self, entry: &Entry) -> bool {
         self.residency.is_held(&entry.content)
     }
 
-    /// The name that stands for requests without one.
+    /// The name of the default alias.
     pub fn default_name() -> AdapterId {
-        DEFAULT_ALIAS.parse().expect("it is a name")
+        DEFAULT_ALIAS.parse().expect("it is a valid name")
     }
 
-    /// Loads the adapter that a name of the registry stands for, and lets go of it again: whether the base model can score with it.
+    /// Loads and drops the registry's adapter with a name, to check that the base model can score with it.
     ///
     /// # Errors
-    /// A name that the registry does not have, or an adapter that cannot be loaded or does not fit.
+    /// The name is unknown, or the adapter cannot be loaded or does not fit.
     pub fn check_registered(&self, name: &AdapterId) -> Result<(), BoxError> {
         let state = self.registry.state();
         let entry = state.resolve(name)?;
@@ -142,23 +142,23 @@ impl RegistryReranker {
         Ok(())
     }
 
-    /// Loads an adapter's files as a registry would hold them and lets go of them again: whether they fit the base model.
+    /// Loads and drops an adapter's files, to check that they fit the base model.
     ///
     /// # Errors
-    /// A [`ModelError`](lorank_model::ModelError) that says in what they do not.
+    /// A [`ModelError`](lorank_model::ModelError) that describes the mismatch.
     pub fn check(&self, id: &AdapterId, files: &Files) -> Result<(), BoxError> {
         self.warn_of_scores(&self.base.load_adapter(id, files)?);
         Ok(())
     }
 
-    /// A few pairs are scored when an adapter is added or promoted, not when it is loaded for a request.
+    /// Scores are probed when an adapter is added or promoted, but not when it is loaded for a request.
     fn warn_of_scores(&self, adapter: &LoadedAdapter) {
         if let Some(why) = self.base.probe(Some(adapter)) {
             tracing::warn!("adapter `{}` {why}", adapter.summary().version.id);
         }
     }
 
-    /// The adapter of an entry, loaded on a thread of its own if it is not in memory; `None` where the deadline passed before.
+    /// The adapter of an entry, loaded on its own thread if necessary; `None` if the deadline passes first.
     fn load(
         &self,
         entry: &Entry,
@@ -181,7 +181,8 @@ impl RegistryReranker {
         loaded.map_err(|source| RegistryRerankerError::Load { adapter: entry.id.clone(), source })
     }
 
-    /// The version of an entry of the state. Two ids may share their files, so the id is the entry's own. No weights are read.
+    /// The version of an entry of the state, with the entry's id, because two ids may share their files. Reads no
+    /// weights.
     fn version(&self, entry: &Entry, state: Arc<State>) -> Result<ModelVersion, RegistryRerankerError> {
         let (digest, now) = (entry.provenance.model_digest, Instant::now());
         let known = self.recent().get(&digest).filter(|recent| recent.entry.content == entry.content).map(|recent| {
@@ -189,7 +190,7 @@ impl RegistryReranker {
             version.adapter = Some(AdapterVersion { id: entry.id.clone(), digest });
             version
         });
-        // The settings are read outside the lock.
+        // The settings are read outside of the lock.
         let version = known.map_or_else(|| self.read_version(entry), Ok)?;
         let mut recent = self.recent();
         recent.retain(|_, recent| now.saturating_duration_since(recent.last_asked) < GRACE);
@@ -207,7 +208,7 @@ impl RegistryReranker {
         self.base.version_of(&entry.id, entry.provenance.model_digest, &files).map_err(unusable)
     }
 
-    /// The registry's entry of a version that `resolve` gave: `None` for one that the base model holds itself.
+    /// The registry's entry of a version from `resolve`; `None` for an adapter of the base model.
     fn entry_of(&self, model: &ModelVersion) -> Result<Option<Entry>, RegistryRerankerError> {
         let Some(AdapterVersion { id, digest }) = model.adapter.as_ref().filter(|_| !model.merged) else {
             return Ok(None);
@@ -236,7 +237,7 @@ fn unusable(error: RegistryRerankerError) -> AdapterUnusable {
 }
 
 impl Reranker for RegistryReranker {
-    /// The registry's adapters and aliases come first, then those that the base model holds.
+    /// Searches the registry's adapters and aliases first, then the base model's adapters.
     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
         let Some(name) = adapter else { return self.base.resolve(None) };
         let state = self.registry.state();
@@ -267,7 +268,7 @@ impl Reranker for RegistryReranker {
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
-        // Those of the base model and its own adapters were not wrapped.
+        // Pairs of the base model and its own adapters are not wrapped.
         let of_model = |pair: &&EncodedPair| match pair.payload::<ResidentPair>() {
             Ok(resident) => resident.pair.clone(),
             Err(_) => (*pair).clone(),

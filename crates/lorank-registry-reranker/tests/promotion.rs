@@ -130,7 +130,7 @@ fn a_request_ends_on_the_version_that_it_began_with() {
     live.registry().set_alias(&id("x"), &id("b")).unwrap();
     assert_eq!(scores(&live, &model), expected[&model.adapter.as_ref().unwrap().digest]);
     let error = live.resolve(Some(&id("a"))).unwrap_err().to_string();
-    assert_eq!(error, "the registry has no adapter and no alias `a`; it has `b`, `x`");
+    assert_eq!(error, "the registry has no adapter and no alias `a`; known names: `b`, `x`");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_batch_mixes_registered_adapters_with_those_of_the_base() {
     assert!(
         score_groups(&live, &[group, groups[0]])[0]
             .as_ref()
-            .is_err_and(|error| error.to_string().contains("gone from the registry"))
+            .is_err_and(|error| error.to_string().contains("no longer in the registry"))
     );
 }
 

@@ -1,4 +1,4 @@
-//! The adapters of a running server: the registry, and the model that they must fit.
+//! The adapters of a running server: the registry, and the base model that the adapters must fit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +30,15 @@ impl AdapterHost for RegistryAdapters {
 
     fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
         let found = self.loader.find_adapter(&source.parse::<ModelSource>()?)?;
-        // Links of its files must not lead out of what the operator allows.
+        // Links among the source's files must not lead out of the allowed folder.
         let within = self.allowed.iter().find(|allowed| allowed.allows(source)).and_then(AllowedSource::folder);
         let files = within.map_or_else(|| found.files.clone(), |folder| found.files.clone().confined_to(folder));
         self.reranker.check(id, &files)?;
-        // `PUT` puts in the place of what was there.
+        // `PUT` replaces an existing adapter.
         let existing = Existing::Replace;
         match add(self.registry(), id, &files, &found.source, found.revision.as_deref(), existing) {
             Ok(outcome) => Ok(outcome),
-            // The server tells the registry's own errors from others, so they are not wrapped.
+            // Registry errors keep their own type, so that the HTTP layer can map their kinds.
             Err(AddError::Registry(error)) => Err(error.into()),
             Err(error) => Err(error.into()),
         }

@@ -1,12 +1,13 @@
-//! Where adapters may be added from over HTTP.
+//! The sources from which adapters may be added over HTTP.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Where adapters may be added from over HTTP: below a folder, from the hub (`hf://`), or from one owner there
-/// (`hf://owner`). Whoever may add adapters cannot read other files, nor make the server fetch from elsewhere.
+/// A source from which adapters may be added over HTTP: a folder and its subfolders, the hub (`hf://`), or one owner on
+/// the hub (`hf://owner`). A client that may add adapters can neither read other files nor make the server download
+/// from other hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedSource(String);
 
@@ -25,12 +26,12 @@ impl FromStr for AllowedSource {
 }
 
 impl AllowedSource {
-    /// The folder that it allows, where it is one.
+    /// The allowed folder, if this is a folder.
     pub(crate) fn folder(&self) -> Option<&Path> {
         (!self.0.starts_with("hf://")).then(|| Path::new(&self.0))
     }
 
-    /// Whether it allows this source.
+    /// Whether `source` is allowed.
     pub(crate) fn allows(&self, source: &str) -> bool {
         match (self.0.strip_prefix("hf://"), source.strip_prefix("hf://")) {
             (Some(""), Some(_)) => true,
@@ -44,7 +45,7 @@ impl AllowedSource {
     }
 }
 
-/// Links and `..` are followed first: it is where they lead that counts.
+/// Resolves links and `..` first, because the real location decides.
 fn is_below(path: &Path, folder: &Path) -> bool {
     match (path.canonicalize(), folder.canonicalize()) {
         (Ok(path), Ok(folder)) => path.starts_with(folder),

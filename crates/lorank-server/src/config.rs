@@ -1,7 +1,7 @@
-//! The configuration of a server: plain data, and the form of the file `lorank.toml` at the same time.
+//! The configuration of a server: plain data, which also defines the form of the file `lorank.toml`.
 //!
-//! Each setting is declared here once, and nowhere else: see [`settings!`](crate::settings). What it is called by the crate that
-//! it is for, [`ServerConfig::pipeline`] and [`ServerConfig::http`] say.
+//! Each setting is declared here once; see [`settings!`](crate::settings). [`ServerConfig::pipeline`] and
+//! [`ServerConfig::http`] map the settings to the configurations of the crates that use them.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,46 +25,46 @@ use crate::source::{AdapterSpec, ModelSource, OnBaseMismatch};
 use crate::text;
 
 settings! {
-    /// The configuration of a server. As a file it is TOML, and `examples/lorank.toml` explains each key; what a file leaves out
-    /// has the default.
+    /// The configuration of a server. The file form is TOML; `examples/lorank.toml` explains each key. Settings that a
+    /// file omits have their defaults.
     ///
-    /// A folder for data has to be named.
+    /// [`data`](Self::data) must be set.
     pub struct ServerConfig, keys "" {
-        /// The folder of an index, with a name where it is not `default`: each is served below `/v1/indexes/NAME`, `default` at
-        /// `/v1/search` and `/v1/documents` too; repeatable. One that is not there is made, without documents
+        /// Index folder, with an optional name (default: `default`); repeatable. Each index is served below
+        /// `/v1/indexes/NAME`, `default` also at `/v1/search` and `/v1/documents`. A missing index is created empty
         #[serde(with = "text::one_or_list")]
-        index: Vec<IndexSpec> = Vec::new(), flag "index" "[NAME=]DIR", unset "index in the folder of data";
-        /// The folder of adapters and experiments
-        data: Option<PathBuf> = None, flag "data" "DIR", unset "lorank in $XDG_DATA_HOME, or in ~/.local/share";
-        /// The address to listen on; port 0 takes a free port
+        index: Vec<IndexSpec> = Vec::new(), flag "index" "[NAME=]DIR", unset "`index` in the data folder";
+        /// Folder for adapters and experiments
+        data: Option<PathBuf> = None, flag "data" "DIR", unset "`$XDG_DATA_HOME/lorank`, or `~/.local/share/lorank`";
+        /// Address to listen on; port 0 selects a free port
         listen: SocketAddr = default_listen(), flag "listen" "ADDRESS";
-        /// Where adapters may be added from over HTTP: a folder and all below it, hf:// or hf://owner; repeatable. By default
-        /// nowhere
+        /// Source from which adapters may be added over HTTP: a folder (with its subfolders), `hf://` or `hf://owner`;
+        /// repeatable. By default, adapters cannot be added over HTTP
         #[serde(with = "text::list")]
         adapter_sources: Vec<AllowedSource> = Vec::new(), flag "adapter-source" "SOURCE";
-        /// Rank a share of the answers once more with this adapter, unseen, when the model has nothing else to do, and record
-        /// how far the rankings agree (GET /v1/shadows); repeatable
+        /// Shadow adapter: reranks a share of the searches again when the model is idle, without changing the answers,
+        /// and records the agreement of the rankings (`GET /v1/shadows`); repeatable
         #[serde(with = "text::list")]
         shadows: Vec<ShadowSpec> = Vec::new(), flag "shadow" "ADAPTER[:SHARE]";
-        /// Listen beyond this machine without keys, where something else keeps strangers out
+        /// Accept connections from other machines without API keys; use only if a proxy or a firewall restricts access
         no_keys: bool = false, flag "no-keys" "";
-        /// Other names for adapters
+        /// Aliases for adapters
         #[serde(with = "text::map")]
         aliases: BTreeMap<AdapterId, AdapterId> = BTreeMap::new(), unset "none";
-        /// The keys of clients, each with a name, a role and the hash of its text
+        /// API keys, each with a name, a role and the hash of the key
         #[serde(with = "text::keys")]
         keys: Vec<Key> = Vec::new(), unset "none", live true;
     }
     sections {
         /// The base model and its adapters.
         model: ModelSection,
-        /// What a search gets, and the most that it may ask for.
+        /// Search defaults and limits.
         search: SearchSection,
         /// The score cache.
         cache: CacheSection,
-        /// The queue before the model.
+        /// The queue in front of the model.
         queue: QueueSection,
-        /// The limits on clients.
+        /// Client limits.
         server: ServerSection,
     }
 }
@@ -72,143 +72,146 @@ settings! {
 settings! {
     /// The base model, its adapters, and how they run.
     pub struct ModelSection, keys "model." {
-        /// The base model: a starter's name, a folder, or `hf://owner/name[@revision]`
+        /// Base model: the name of a built-in model, a folder, or `hf://owner/name[@revision]`
         #[serde(with = "text::option")]
-        base: Option<ModelSource> = None, flag "base" "BASE", unset "the starter, minilm, where the build has it";
-        /// An adapter: a starter's name, a folder, or `hf://owner/name[@revision]`; repeatable. The first one answers requests
-        /// that name none; none is the bare base model
+        base: Option<ModelSource> = None, flag "base" "BASE", unset "the built-in model `minilm`, if included";
+        /// Adapter to load: the name of a built-in adapter, a folder, or `hf://owner/name[@revision]`; repeatable.
+        /// `none` is the bare base model. The first one is the default for requests that name no adapter
         #[serde(with = "text::list")]
         adapters: Vec<AdapterSpec> = Vec::new(), flag "adapter" "[ID=]ADAPTER";
-        /// Where the model runs: auto, cpu, cuda:N or metal
+        /// Device: auto, cpu, cuda:N or metal
         #[serde(with = "text")]
         device: DeviceChoice = DeviceChoice::default(), flag "device" "DEVICE";
-        /// The arithmetic: auto, f32, bf16 or int8; auto is the fastest whose ranking holds (on a CPU int8 for a BERT,
-        /// bf16 or f32 for a Llama; on a GPU bf16 or f32), and `lorank info` says why
+        /// Numeric precision: auto, f32, bf16 or int8. `auto` selects the fastest precision that preserves the ranking
+        /// (on a CPU, int8 for BERT and bf16 or f32 for Llama; on a GPU, bf16 or f32); `lorank info` shows the choice
+        /// and its reason
         #[serde(with = "text")]
         precision: PrecisionChoice = PrecisionChoice::default(), flag "precision" "PRECISION";
-        /// The most tokens of a query and a document together
-        max_length: Option<usize> = None, flag "max-length" "N", unset "the adapter's or the model's own";
+        /// Maximum length of a query and a document together, in tokens; longer documents are truncated
+        max_length: Option<usize> = None, flag "max-length" "N", unset "the adapter's or the model's limit";
         /// What to do with an adapter that was trained on another base model: warn or refuse
         #[serde(with = "text")]
         on_base_mismatch: OnBaseMismatch = OnBaseMismatch::default(), flag "on-base-mismatch" "ACTION";
-        /// The most tokens that go through the model at once; no score depends on it
+        /// Maximum tokens per forward pass; does not affect scores
         tokens_max: Option<NonZeroUsize> = None, flag "tokens-max" "N",
-            unset "256 for each thread of a CPU, 16384 on a GPU";
-        /// The number of threads that compute
-        threads: Option<NonZeroUsize> = None, flag "threads" "N", unset "one a core";
-        /// Merge this adapter into a copy of the base model's weights: as fast as the bare base, for the memory of the copy;
-        /// repeatable
+            unset "256 per CPU thread, 16384 on a GPU";
+        /// Number of compute threads
+        threads: Option<NonZeroUsize> = None, flag "threads" "N", unset "one per core";
+        /// Merge this adapter into a copy of the base model's weights: as fast as the bare base model, at the cost of
+        /// memory for the copy; repeatable
         #[serde(with = "text::list")]
         merge: Vec<AdapterId> = Vec::new(), flag "merge" "ID";
-        /// Compute with the reference pass: exact, one pair at a time, slow
+        /// Use the reference forward pass: exact, one pair at a time, slow
         reference: bool = false, flag "reference" "";
     }
 }
 
 settings! {
-    /// What a search gets that does not say otherwise, and the most that it may ask for.
+    /// Search defaults and limits.
     pub struct SearchSection, keys "search." {
-        /// How many candidates are reranked
+        /// Number of candidates to rerank
         depth: NonZeroUsize = PipelineConfig::default().depth, flag "depth" "N";
-        /// The largest depth that a request may ask for
+        /// Maximum depth that a request may set
         depth_max: NonZeroUsize = PipelineConfig::default().depth_max;
-        /// How many hits are returned
+        /// Number of hits to return
         top_k: NonZeroUsize = PipelineConfig::default().top_k, flag "top-k" "N";
-        /// Order reranked candidates by this expression and not by their rerank scores, as in
-        /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`; a request's `rank_by`, `blend_weight` or `sort` wins
+        /// Rank candidates by this expression instead of the rerank score, for example
+        /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`. `rank_by`, `blend_weight` and `sort` in a request override it
         #[serde(with = "text::option")]
-        rank_by: Option<RankBy> = None, flag "rank-by" "EXPRESSION", unset "none: rerank scores order";
-        /// The same for requests that are ranked by an adapter or alias of this name; `default` is for those that name none
+        rank_by: Option<RankBy> = None, flag "rank-by" "EXPRESSION", unset "none (rank by rerank score)";
+        /// Expressions by adapter or alias; `default` applies to requests that name no adapter
         #[serde(with = "text::map")]
         rank_by_adapter: BTreeMap<AdapterId, RankBy> = BTreeMap::new(), unset "none";
-        /// The largest offset + top_k that a request may ask for
+        /// Maximum value of offset + top_k in a request
         page_end_max: NonZeroUsize = PipelineConfig::default().page_end_max;
-        /// The longest query, in bytes
+        /// Maximum query length, in bytes
         query_bytes_max: usize = PipelineConfig::default().query_bytes_max;
-        /// Answer in first-stage order where a request takes longer than this
+        /// Deadline of a search, in milliseconds; a search that takes longer returns hits in first-stage order
         deadline_millis: Option<u64> = PipelineConfig::default().deadline.map(millis), flag "deadline-millis" "N",
-            unset "none: requests wait";
+            unset "none";
     }
 }
 
 settings! {
-    /// The score cache. The smaller limit counts; zero switches the cache off.
+    /// The score cache. Whichever limit is reached first applies; 0 disables the cache.
     pub struct CacheSection, keys "cache." {
-        /// The most scores
+        /// Maximum number of scores
         entries_max: usize = PipelineConfig::default().cache.entries_max;
-        /// The most memory, in bytes
+        /// Maximum memory, in bytes
         bytes_max: usize = PipelineConfig::default().cache.bytes_max;
     }
 }
 
 settings! {
-    /// The queue before the model.
+    /// The queue in front of the model.
     pub struct QueueSection, keys "queue." {
-        /// How many requests may wait for the model; one more is answered with status 429
+        /// Maximum number of requests waiting for the model; further requests get status 429
         requests_max: NonZeroUsize = PipelineConfig::default().queue_max, flag "queue-max" "N";
-        /// How many pairs of query and document may wait for the model, over all requests
+        /// Maximum number of query-document pairs waiting for the model, over all requests
         pairs_max: NonZeroUsize = PipelineConfig::default().queue_pairs_max;
-        /// How many tokens the model gets at most at once, from all the requests that wait
+        /// Maximum tokens per batch, over all waiting requests
         tokens_max: Option<NonZeroUsize> = None, flag "batch-tokens-max" "N",
             unset "4096 on a CPU, 16384 on a GPU";
-        /// How many microseconds an idle model waits, once a request has come, for others to fill its batch
+        /// How long an idle model waits for more requests to fill a batch, in microseconds
         wait_micros: u64 = PipelineConfig::default().wait_micros, flag "wait-micros" "N";
-        /// Refuse a request at once that would miss its deadline at the measured tokens per second
+        /// Reject a request immediately if it would miss its deadline at the measured throughput
         admits_by_estimate: bool = PipelineConfig::default().admits_by_estimate;
     }
 }
 
 settings! {
-    /// The limits on clients. All but the memory of adapters can change while the server runs.
+    /// Client limits. All except `adapter_bytes_max` can change while the server runs.
     pub struct ServerSection, keys "server." {
-        /// How many searches may run at once; one more is answered with status 429
+        /// Maximum number of concurrent searches; further searches get status 429
         n_searches_max: NonZeroUsize = HttpConfig::default().n_searches_max, flag "n-searches-max" "N", live true;
-        /// The longest body of a request
+        /// Maximum size of a request body, in bytes
         body_bytes_max: usize = HttpConfig::default().body_bytes_max, flag "body-bytes-max" "BYTES", live true;
-        /// The most bytes that the bodies of all requests may have together, and at most an eighth of the memory; one beyond is
-        /// answered with status 429
+        /// Maximum size of all request bodies in memory together, in bytes, capped at an eighth of the available
+        /// memory; further requests get status 429
         bodies_bytes_max: usize = HttpConfig::default().bodies_bytes_max, flag "bodies-bytes-max" "BYTES", live true;
-        /// The most documents in a rerank request
+        /// Maximum number of documents in a rerank request
         n_documents_max: NonZeroUsize = HttpConfig::default().n_documents_max, flag "n-documents-max" "N", live true;
-        /// The longest body of documents to add
+        /// Maximum size of a body of documents to add, in bytes
         bulk_bytes_max: usize = HttpConfig::default().bulk_bytes_max, flag "bulk-bytes-max" "BYTES", live true;
-        /// The time for a client to send a body of documents to add, in milliseconds
+        /// Time limit for receiving a body of documents to add, in milliseconds
         bulk_read_millis: u64 = millis(HttpConfig::default().bulk_read), flag "bulk-read-millis" "N", live true;
-        /// The fewest bytes per second of such a body, once the time for other bodies is over; 0 for no least rate
+        /// Minimum transfer rate of a body of documents once `body_read_millis` has passed, in bytes per second; 0
+        /// disables the check
         bulk_rate_min: usize = HttpConfig::default().bulk_rate_min, flag "bulk-rate-min" "BYTES", live true;
-        /// The most documents in a body of documents to add
+        /// Maximum number of documents in one body of documents to add
         bulk_lines_max: NonZeroUsize = HttpConfig::default().bulk_lines_max, flag "bulk-lines-max" "N", live true;
-        /// How many changes of documents may run at once; one more is answered with status 429
+        /// Maximum number of concurrent document changes; further changes get status 429
         n_changes_max: NonZeroUsize = HttpConfig::default().n_changes_max, flag "n-changes-max" "N", live true;
-        /// How many connections may be open; a new one closes the one that has waited longest for its client
+        /// Maximum number of open connections; a new connection beyond it closes the one that has waited longest for
+        /// its client
         n_connections_max: NonZeroUsize = ConnectionLimits::default().n_connections_max,
             flag "n-connections-max" "N", live true;
-        /// The time for a client to send the head of a request, in milliseconds
+        /// Time limit for receiving a request head, in milliseconds
         header_read_millis: u64 = millis(ConnectionLimits::default().header_read),
             flag "header-read-millis" "N", live true;
-        /// The time for a client to send a body, in milliseconds
+        /// Time limit for receiving a request body, in milliseconds
         body_read_millis: u64 = millis(HttpConfig::default().body_read), flag "body-read-millis" "N", live true;
-        /// The time for which a client may read nothing of its answer, in milliseconds
+        /// How long a client may stop reading its response before the connection is closed, in milliseconds
         write_millis: u64 = millis(ConnectionLimits::default().write), flag "write-millis" "N", live true;
-        /// The time for which a connection is kept open for the next request, in milliseconds
+        /// How long an idle connection is kept open, in milliseconds
         keep_alive_millis: u64 = millis(ConnectionLimits::default().keep_alive),
             flag "keep-alive-millis" "N", live true;
-        /// The time for requests to finish at shutdown, before they are cut off, in milliseconds
+        /// Grace period for requests in progress at shutdown, in milliseconds
         shutdown_millis: u64 = millis(ConnectionLimits::default().shutdown), flag "shutdown-millis" "N", live true;
-        /// An origin whose pages may read answers in a browser, as in `https://shop.example`, or *; repeatable. By default none
+        /// Origin whose pages may read responses in a browser, for example `https://shop.example`, or `*`; repeatable
         #[serde(with = "text::list")]
         cors_origins: Vec<CorsOrigin> = HttpConfig::default().cors_origins, flag "cors-origin" "ORIGIN", live true;
-        /// A host by which clients may address a server without keys, beside localhost and the address that it listens on: a
-        /// name or an address without a port, or *; repeatable
+        /// Additional host name by which clients may reach a server without API keys, besides localhost and the listen
+        /// address: a name or an address without a port, or `*`; repeatable
         #[serde(with = "text::list")]
         allowed_hosts: Vec<AllowedHost> = HttpConfig::default().allowed_hosts, flag "allowed-host" "HOST", live true;
-        /// The most memory of the registry's adapters that are not in use, in bytes
+        /// Maximum memory for registry adapters that are not in use, in bytes
         adapter_bytes_max: u64 = RegistryReranker::BYTES_MAX, flag "adapter-bytes-max" "BYTES";
     }
 }
 
 impl ServerConfig {
-    /// The defaults, with an index and a folder for data.
+    /// The defaults, with an index folder and a data folder.
     pub fn new(index: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Self {
         Self { index: vec![IndexSpec::unnamed(index)], data: Some(data.into()), ..Self::default() }
     }
@@ -226,7 +229,8 @@ impl ServerConfig {
         sections.into_iter().flatten()
     }
 
-    /// The values by key, as the file would have them; `null` where a value is unset. Keys of clients are without their hashes.
+    /// The values by key, as in the configuration file; `null` for unset values. API keys are included without their
+    /// hashes.
     pub fn values(&self) -> BTreeMap<&'static str, Value> {
         let tree = serde_json::to_value(self).unwrap_or_default();
         let value =
@@ -234,14 +238,14 @@ impl ServerConfig {
         Self::all_settings().map(|setting| (setting.key, value(setting.key))).collect()
     }
 
-    /// The keys of the settings that have another value in `other`, and that a running server cannot take.
+    /// The keys of the settings that differ in `other` and need a restart to take effect.
     pub(crate) fn changes_that_need_restart(&self, other: &Self) -> Vec<&'static str> {
         let (values, others) = (self.values(), other.values());
         let is_changed = |setting: &&Setting| !setting.is_live && values.get(setting.key) != others.get(setting.key);
         Self::all_settings().filter(is_changed).map(|setting| setting.key).collect()
     }
 
-    /// What the pipeline is to do. Requests that name no adapter get the one that the registry calls `default`.
+    /// The pipeline's configuration. Requests that name no adapter get the registry's alias `default`.
     pub(crate) fn pipeline(&self) -> PipelineConfig {
         let Self { search, cache, queue, .. } = self;
         PipelineConfig {
@@ -264,10 +268,10 @@ impl ServerConfig {
         }
     }
 
-    /// What the HTTP service is to do.
+    /// The HTTP service's configuration.
     pub(crate) fn http(&self) -> HttpConfig {
         let limits = &self.server;
-        // Loopback addresses need no mention.
+        // Loopback addresses are always allowed.
         let own_host = Some(self.listen.ip()).filter(|ip| !ip.is_loopback()).map(AllowedHost::Address);
         HttpConfig {
             n_searches_max: limits.n_searches_max,
@@ -406,7 +410,7 @@ mod tests {
             ("[model]\nadapters = ['hf://x']", "`hf://x` is not a model source"),
             ("[model]\non_base_mismatch = 'ask'", "`ask` is neither `warn` nor `refuse`"),
             ("[aliases]\n'a b' = 'x'", "`a b` is not an adapter id"),
-            ("shadows = ['qa:2']", "give a share above 0 and up to 1"),
+            ("shadows = ['qa:2']", "the share must be above 0 and at most 1"),
             ("[[keys]]\nname = 'x'\nrole = 'root'\nhash = ''", "`root` is not a role"),
             ("[[keys]]\nname = 'x'\nrole = 'search'\nhash = '12'", "the key `x`"),
         ] {

@@ -1,4 +1,4 @@
-//! The folder in which adapters and experiments are kept.
+//! The data folder, which holds adapters and experiments.
 
 use std::path::{Path, PathBuf};
 
@@ -7,47 +7,47 @@ use lorank_experiment_store::{ExperimentStore, StoreConfig};
 
 use crate::Error;
 
-/// The folder in which adapters and experiments are kept. It need not be there yet.
+/// The data folder, which holds adapters and experiments. It need not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFolder(PathBuf);
 
 impl DataFolder {
-    /// The folder at a path.
+    /// The data folder at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// The registry of adapters. A folder that is not there is an empty registry, and is made by the first change.
+    /// Opens the registry of adapters. A missing folder is an empty registry; the first change creates it.
     ///
     /// # Errors
-    /// A registry that cannot be read.
+    /// The registry cannot be read.
     pub fn registry(&self) -> Result<Registry, Error> {
         Ok(Registry::open(self.0.join("adapters"))?)
     }
 
-    /// The store of experiments, which is made where it is not there.
+    /// Opens the store of experiments, and creates it if it does not exist.
     ///
     /// # Errors
-    /// A store that cannot be opened or made.
+    /// The store cannot be opened or created.
     pub fn experiments(&self, config: StoreConfig) -> Result<ExperimentStore, Error> {
         Ok(ExperimentStore::open(&self.experiments_folder(), config)?)
     }
 
-    /// The store of experiments, if there is one: whoever only reads leaves nothing behind.
+    /// Opens the store of experiments if it exists. Commands that only read use this, so that they create no files.
     ///
     /// # Errors
-    /// A store that cannot be opened.
+    /// The store cannot be opened.
     pub fn existing_experiments(&self) -> Result<Option<ExperimentStore>, Error> {
         let is_there = ExperimentStore::is_in(&self.experiments_folder());
         is_there.then(|| self.experiments(StoreConfig::default())).transpose()
     }
 
-    /// The folder of the index that a server searches which is given no other.
+    /// The default folder of the index.
     pub fn index(&self) -> PathBuf {
         self.0.join("index")
     }
 
-    /// Its path.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.0
     }

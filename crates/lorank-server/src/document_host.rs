@@ -1,4 +1,4 @@
-//! The documents of a running server: the index that it searches.
+//! The documents of a running server, in the index that it searches.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,10 +12,10 @@ use lorank_http::{
 use lorank_tantivy::input::{self, BadLine, SourcedDocument};
 use lorank_tantivy::{Change, Error, Index, Selection, SharedWriter, WriterOptions};
 
-/// How long the index stays this process' to write to when nothing is written. Opening it again takes some milliseconds.
+/// How long an idle writer keeps its lock on the index. Opening a writer takes some milliseconds.
 const WRITER_IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// The memory of documents that are not written out yet.
+/// The writer's memory for documents that are not yet written to disk, in bytes.
 const WRITER_BYTES: usize = 64_000_000;
 
 /// The documents of an index.

@@ -1,4 +1,4 @@
-//! What keeps a server from starting, from reloading or from ending well.
+//! Errors of starting, reloading and stopping a server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,106 +10,108 @@ use lorank_experiment_store::ExperimentStoreError;
 use lorank_model::ModelError;
 use lorank_pipeline::PipelineError;
 
-/// Why a server could not be started, reloaded or ended.
+/// Why a server could not be started, reloaded or stopped cleanly.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Two indexes have one name, or one folder.
+    /// Two indexes have the same name or the same folder.
     #[error(
-        "the indexes `{one}` and `{other}` have one name or one folder; write `NAME=DIR`, each name and each folder once"
+        "the indexes `{one}` and `{other}` have the same name or the same folder; \
+         write `NAME=DIR` with distinct names and folders"
     )]
     DuplicateIndex {
-        /// The one, as it was given.
+        /// The first index, as configured.
         one: String,
-        /// The other.
+        /// The second index, as configured.
         other: String,
     },
-    /// The configuration names no folder for data.
-    #[error("the configuration names no folder for adapters and experiments; set `data`")]
+    /// The configuration sets no data folder.
+    #[error("no data folder for adapters and experiments is configured; set `data`")]
     NoDataFolder,
-    /// Other machines could reach the server, and it has no keys.
+    /// The server would be reachable from other machines without API keys.
     #[error(
-        "{listen} can be reached from other machines, and there are no keys; add `[[keys]]` to the configuration file \
-         (`lorank key` makes them), or set `no_keys` (--no-keys) where something else keeps strangers out"
+        "refusing to listen on {listen} without API keys, because other machines could connect; add \
+         `[[keys]]` to the configuration file (`lorank key` creates them), or set `no_keys` (--no-keys) if a proxy or a \
+         firewall restricts access"
     )]
     Unprotected {
-        /// The address.
+        /// The listen address.
         listen: SocketAddr,
     },
-    /// The configuration names no base model, and the build has none.
-    #[error("this build carries no base model, so name one with `model.base` (--base)")]
+    /// The configuration sets no base model, and the build has no built-in one.
+    #[error("this build has no built-in base model; set `model.base` (--base)")]
     NoBaseModel,
-    /// A word that is neither a name of the starter's nor a folder.
+    /// A word that is neither a built-in name nor a folder.
     #[error("{}", unknown_word(word, starter, registered))]
     UnknownWord {
-        /// The word.
+        /// The word as given.
         word: String,
-        /// The names that the starter has.
+        /// The built-in names.
         starter: Vec<String>,
-        /// The names that the registry has, where it was looked into.
+        /// The names in the registry, if it was searched.
         registered: Vec<String>,
-        /// Why it is no folder.
+        /// Why the folder could not be used.
         source: Box<ModelError>,
     },
-    /// A folder that is not there, and is called as a repository of the hub.
-    #[error("there is no such folder here; for a repository of the hub write `{hub}`")]
+    /// A missing folder whose name looks like a repository on the hub.
+    #[error("no such folder; for a repository on the hub, write `{hub}`")]
     LikeHub {
-        /// The repository.
+        /// The repository's name, as `hf://owner/name`.
         hub: String,
-        /// Why it is no folder.
+        /// Why the folder could not be used.
         source: Box<ModelError>,
     },
-    /// A model on the hub, which is not to be asked.
-    #[error("`{repository}` is on the hub, and access to the hub is not set up here")]
+    /// A model on the hub, while access to the hub is disabled.
+    #[error("`{repository}` is on the hub, and access to the hub is disabled")]
     NoHub {
-        /// The repository.
+        /// The repository's name.
         repository: String,
     },
-    /// A model's files could not be had.
+    /// A model's files could not be found or downloaded.
     #[error(transparent)]
     Model(Box<ModelError>),
     /// The base model could not be loaded.
     #[error("could not load the base model")]
     LoadBase {
-        /// Why.
+        /// The cause.
         source: Box<ModelError>,
     },
     /// An adapter could not be loaded.
     #[error("could not load the adapter")]
     LoadAdapter {
-        /// Why.
+        /// The cause.
         source: Box<ModelError>,
     },
     /// An adapter could not be merged.
     #[error("could not merge the adapter")]
     MergeAdapter {
-        /// Why.
+        /// The cause.
         source: Box<ModelError>,
     },
-    /// Two adapters have one id.
-    #[error("two adapters are named `{id}`; tell them apart with `ID=SOURCE`")]
+    /// Two adapters have the same id.
+    #[error("two adapters have the id `{id}`; give them different ids with `ID=SOURCE`")]
     DuplicateAdapter {
-        /// The id.
+        /// The adapter id.
         id: AdapterId,
     },
-    /// An adapter's id stands for a ranking without one.
+    /// The adapter's id is reserved for rankings without an adapter.
     #[error(
-        "no adapter can be called `{id}`: it stands for a ranking without an adapter; give it another id with `ID=SOURCE`"
+        "the adapter id `{id}` is reserved for ranking without an adapter; give the adapter another id with `ID=SOURCE`"
     )]
     ReservedAdapter {
-        /// The id.
+        /// The adapter id.
         id: AdapterId,
     },
-    /// An adapter that is to be merged is not loaded.
-    #[error("`merge` names `{id}`, and no adapter of that id is loaded; load it with `adapters` (--adapter)")]
+    /// An adapter to merge is not loaded.
+    #[error("cannot merge adapter `{id}`: it is not loaded; load it with `adapters` (--adapter)")]
     UnknownMerge {
-        /// The id.
+        /// The adapter id.
         id: AdapterId,
     },
-    /// The name of a folder or a repository makes no id.
-    #[error("the name `{name}` makes no adapter id; give one with `ID=SOURCE`")]
+    /// The name of a folder or repository is not a valid adapter id.
+    #[error("the name `{name}` is not a valid adapter id; set one with `ID=SOURCE`")]
     UnnamedAdapter {
-        /// The name.
+        /// The folder's or repository's name.
         name: String,
     },
     /// The index could not be opened.
@@ -127,30 +129,30 @@ pub enum Error {
     /// Experiments and shadows could not be set up.
     #[error(transparent)]
     Experiments(#[from] ExperimentPipelineError),
-    /// The address could not be had.
+    /// The server cannot listen on the address.
     #[error("could not listen on {listen}")]
     Bind {
-        /// The address.
+        /// The listen address.
         listen: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Exposures or shadows' records were lost at the end.
-    #[error("the last records of experiments could not be written")]
+    /// Exposures or shadow results were lost at shutdown.
+    #[error("could not write the last exposures and shadow results")]
     Flush {
-        /// Why.
+        /// The cause.
         source: ExperimentStoreError,
     },
-    /// A thread of the runtime broke off.
-    #[error("a task of the server did not finish")]
+    /// A task of the async runtime panicked or was cancelled.
+    #[error("a server task did not finish")]
     Task {
-        /// How.
+        /// The cause.
         source: tokio::task::JoinError,
     },
 }
 
 impl Error {
-    /// What kind of error it is.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::DuplicateIndex { .. }
@@ -184,15 +186,15 @@ impl From<ModelError> for Error {
     }
 }
 
-/// What is invalid in files is no wrong setting: the configuration named them rightly.
+/// Invalid content of a model's files is not an invalid setting: the setting named the right files.
 fn kind_of_files(kind: ErrorKind) -> ErrorKind {
     if kind == ErrorKind::Invalid { ErrorKind::Malformed } else { kind }
 }
 
 fn unknown_word(word: &str, starter: &[String], registered: &[String]) -> String {
     let is_none_of = match starter {
-        [] => format!("`{word}` is no folder, and this build has no starter"),
-        names => format!("`{word}` is neither a folder nor one of the starter's ({})", names.join(", ")),
+        [] => format!("no folder `{word}`, and this build has no built-in models"),
+        names => format!("`{word}` is neither a folder nor a built-in name ({})", names.join(", ")),
     };
     let nor_registered = match registered {
         [] => String::new(),

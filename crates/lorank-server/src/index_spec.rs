@@ -6,18 +6,18 @@ use std::str::FromStr;
 
 use lorank_http::IndexName;
 
-/// An index to serve: `[NAME=]DIR`; without a name it is `default`. What stands before `=` is a name where it could be one:
-/// `./a=b` is a folder.
+/// An index to serve: `[NAME=]DIR`; the default name is `default`. The part before `=` is a name only if it is a valid
+/// name: `./a=b` is a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexSpec {
-    /// The name.
+    /// The index name.
     pub name: IndexName,
-    /// The folder.
+    /// The index folder.
     pub dir: PathBuf,
 }
 
 impl IndexSpec {
-    /// The index that requests get which name none.
+    /// The default index, for requests that name no index.
     pub fn unnamed(dir: impl Into<PathBuf>) -> Self {
         Self { name: IndexName::default(), dir: dir.into() }
     }
@@ -30,17 +30,17 @@ impl FromStr for IndexSpec {
         let named = text.split_once('=').and_then(|(name, dir)| Some((name.parse::<IndexName>().ok()?, dir)));
         let spec = named.map_or_else(|| Self::unnamed(text), |(name, dir)| Self { name, dir: dir.into() });
         match spec.dir.as_os_str().is_empty() {
-            true => Err(format!("`{text}` names no folder; write `DIR` or `NAME=DIR`")),
+            true => Err(format!("`{text}` has no folder; write `DIR` or `NAME=DIR`")),
             false => Ok(spec),
         }
     }
 }
 
-/// The text that it is parsed from.
+/// Writes the text that parses to the same value.
 impl fmt::Display for IndexSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dir = self.dir.display();
-        // A folder whose name reads like a named one keeps its name before it.
+        // A folder that looks like `NAME=DIR` needs its name written before it.
         let text = dir.to_string();
         let is_plain = self.name == IndexName::default() && Self::from_str(&text).as_ref() == Ok(self);
         if is_plain { f.write_str(&text) } else { write!(f, "{}={dir}", self.name) }

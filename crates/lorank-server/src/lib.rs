@@ -1,14 +1,13 @@
-//! The assembled lorank server, as a library: a [`ServerConfig`] in, a running [`Server`] out.
+//! The assembled lorank server as a library: it takes a [`ServerConfig`] and returns a running [`Server`].
 //!
-//! It puts together what the other crates make: an index on disk with BM25, the base model with its adapters, the registry of
-//! adapters and the experiments of a data folder, the score cache and the queue, and the HTTP API over all of them. `lorank serve`
-//! is this crate behind flags, a configuration file and signals; an application that embeds it has a runtime, a configuration and an
-//! end of its own.
+//! The crate combines the parts of the other crates: an index on disk with BM25, the base model with its adapters, the
+//! adapter registry and the experiments of a data folder, the score cache, the queue, and the HTTP API. `lorank serve`
+//! adds flags, a configuration file and signals to this crate; an application that embeds it brings its own async
+//! runtime, configuration and shutdown.
 //!
-//! It is *not* a command line: it reads no environment, no configuration file and no signal, and prints nothing. Paths of models,
-//! of the index and of the data folder are data, and reading what is there is its work. The types derive serde's traits, so a
-//! program can read the file `lorank.toml` with the `toml` crate; which flag, which variable and which help a setting has, is in
-//! [`ServerConfig::all_settings`].
+//! The crate is *not* a command-line tool: it reads no environment variables, configuration files or signals, and
+//! prints nothing. The configuration types implement serde's traits, so that a program can read `lorank.toml` with the
+//! `toml` crate. [`ServerConfig::all_settings`] lists the flag, environment variable and help of each setting.
 //!
 //! ```
 //! use lorank_server::{Server, ServerConfig};
@@ -31,7 +30,7 @@
 //! let server = Server::start(config.clone()).await?;
 //! println!("listening on http://{}", server.address());
 //!
-//! // Keys and limits can change while it runs.
+//! Keys and limits can change while the server runs.
 //! let handle = server.handle();
 //! config.server.n_searches_max = 16.try_into()?;
 //! assert!(handle.reload(&config)?.is_empty(), "nothing waits for a restart");

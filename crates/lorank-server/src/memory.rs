@@ -1,24 +1,23 @@
-//! How much memory the process may use, and what that leaves for the bodies of requests.
+//! The memory that the process may use, and the limit for request bodies that follows from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The part of the memory that bodies may take: what they become in memory takes several times their bytes.
+/// Request bodies may use one part in this many of the memory, because a parsed body takes several times its size.
 const BODIES_SHARE: u64 = 8;
 
-/// The most bytes for all bodies: those of the configuration, or an eighth of the memory where that is less.
+/// The limit for all request bodies together, in bytes: the configured value, or an eighth of the memory if that is
+/// less.
 pub(crate) fn bodies_bytes_max(configured: usize) -> usize {
     let Some(limit) = limit() else { return configured };
     let max = usize::try_from(limit / BODIES_SHARE).unwrap_or(usize::MAX);
     if configured > max {
-        tracing::info!(
-            "`bodies_bytes_max` is {max} here, an eighth of the memory that the process may use, not {configured}"
-        );
+        tracing::info!("`bodies_bytes_max` is lowered from {configured} to {max}, an eighth of the available memory");
     }
     configured.min(max)
 }
 
-/// The least of what the machine has and of what the control groups of the process allow, in bytes, where Linux tells.
+/// The smaller of the machine's memory and the limits of the process' control groups, in bytes. `None` outside Linux.
 fn limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = limit_files(&groups).into_iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
@@ -31,8 +30,8 @@ fn total_memory(meminfo: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
-/// The files with the limits of the process' groups and of those around them, by the text of `/proc/self/cgroup`. In a container
-/// the group is the root of what is mounted, whatever the text says.
+/// The limit files of the process' control groups and their parents, from the text of `/proc/self/cgroup`. In a
+/// container the mounted root is the process' own group, whatever the text says.
 fn limit_files(groups: &str) -> Vec<PathBuf> {
     let of_line = |line: &str| {
         let mut parts = line.splitn(3, ':').skip(1);

@@ -1,4 +1,4 @@
-//! Brings base models and adapters to hand, from the starter, a folder or the hub, and loads them.
+//! Finds base models and adapters (built in, in a folder, on the hub) and loads them.
 
 use std::fmt;
 use std::path::Path;
@@ -12,90 +12,90 @@ use crate::config::ModelSection;
 use crate::source::{AdapterSpec, ModelSource};
 use crate::{Error, starter};
 
-/// Finds and loads models. The default has no access to the hub, and reports to nobody.
+/// Finds and loads models. By default, access to the hub is disabled and no progress is reported.
 #[derive(Clone, Default)]
 pub struct ModelLoader {
-    /// The hub of models; without it, a model that is there is an error.
+    /// The hub. If `None`, a model on the hub is an error.
     pub hub: Option<Hub>,
-    /// A registry whose adapters and aliases are found by their names, after the starter's names and folders.
+    /// A registry whose adapters and aliases can be named, after built-in names and folders.
     pub registry: Option<Arc<Registry>>,
-    /// Is told how loading gets on, by the thread that loads.
+    /// Called with the progress of loading, on the loading thread.
     pub on_event: Option<OnLoadEvent>,
 }
 
-/// Is told how loading gets on.
+/// A callback for the progress of loading.
 pub type OnLoadEvent = Arc<dyn Fn(&LoadEvent<'_>) + Send + Sync>;
 
-/// How loading gets on.
+/// The progress of loading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoadEvent<'a> {
-    /// The hub is asked for a repository.
+    /// A repository is being looked up on the hub.
     AskingHub {
         /// `owner/name`.
         repository: &'a str,
     },
-    /// A file of a repository is on its way.
+    /// A file of a repository is being downloaded.
     Fetching {
         /// `owner/name`.
         repository: &'a str,
-        /// The file.
+        /// The file name.
         file: &'a str,
-        /// The bytes that are here.
+        /// The number of bytes downloaded so far.
         n_bytes_done: u64,
-        /// The bytes of the file.
+        /// The file size, in bytes.
         n_bytes: u64,
     },
-    /// The files are here, and are loaded.
+    /// All files are available, and are being loaded.
     Loading,
     /// An adapter was merged into a copy of the base model's weights.
     Merged {
-        /// The adapter.
+        /// The adapter id.
         adapter: &'a AdapterId,
-        /// The memory of the copy.
+        /// The memory of the copy, in bytes.
         n_bytes: usize,
     },
 }
 
-/// A base model with its adapters, loaded.
+/// A loaded base model with its adapters.
 #[derive(Debug)]
 pub struct LoadedModels {
-    /// The model.
+    /// The model with its adapters.
     pub reranker: ModelReranker,
-    /// The ids of the adapters in the order that they were given; `None` is the bare base model.
+    /// The adapter ids in the given order; `None` is the bare base model.
     pub adapters: Vec<Option<AdapterId>>,
 }
 
 impl LoadedModels {
-    /// The adapter that was given first; `None`, the bare base model, where none was.
+    /// The first adapter given, or `None` for the bare base model if none was given.
     pub fn default_adapter(&self) -> Option<AdapterId> {
         self.adapters.first().cloned().flatten()
     }
 }
 
-/// An adapter's files, and where they came from.
+/// An adapter's files and their source.
 #[derive(Debug)]
 pub struct FoundAdapter {
     /// The files.
     pub files: Files,
-    /// `starter:NAME`, a folder's whole path, or `hf://owner/name`.
+    /// `starter:NAME`, a folder's absolute path, or `hf://owner/name`.
     pub source: String,
-    /// The commit, where it is one of the hub's.
+    /// The commit, for an adapter from the hub.
     pub revision: Option<String>,
 }
 
 impl ModelSection {
-    /// The base model, which is the starter's where the section names none.
+    /// The base model of the section, or the built-in one if the section sets none.
     ///
     /// # Errors
-    /// The section names none, and the build has no starter.
+    /// The section sets no base model, and the build has no built-in one.
     pub fn base_source(&self) -> Result<ModelSource, Error> {
         let starter = || starter::BASE.map(|name| ModelSource::Word(name.to_owned()));
         self.base.clone().or_else(starter).ok_or(Error::NoBaseModel)
     }
 
-    /// The section, and where the base model is the starter's, with all of the starter's adapters that are not in it. Where it
-    /// names no adapter, the bare base model stays the default.
+    /// The section with all other built-in adapters added if its base model is the built-in one. If the section names
+    /// no adapter, the bare base model stays the default.
     #[must_use]
     pub fn with_starter_adapters(mut self) -> Self {
         if matches!(self.base_source(), Ok(ModelSource::Word(word)) if starter::base(&word).is_some()) {
@@ -121,11 +121,11 @@ impl ModelSection {
         }
     }
 
-    /// Sets the size of rayon's global pool. Only the first call in a process has an effect, and only before the pool is used.
+    /// Sets the size of rayon's global pool. Only the first call in a process, before the pool is used, has an effect.
     fn start_threads(&self) {
         let Some(threads) = self.threads else { return };
         if let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global() {
-            tracing::debug!("the number of threads stays: {error}");
+            tracing::debug!("the thread pool exists already and keeps its size: {error}");
         }
     }
 }
@@ -134,7 +134,8 @@ impl ModelLoader {
     /// Loads the base model and the adapters of a section.
     ///
     /// # Errors
-    /// Files that are not there or cannot be used, two adapters of one id, and an adapter to merge that is not among them.
+    /// Files that are missing or cannot be used, two adapters with the same id, or an adapter to merge that is not
+    /// loaded.
     pub fn load(&self, section: &ModelSection) -> Result<LoadedModels, Error> {
         section.start_threads();
         let files = self.find(&section.base_source()?, Kind::Base)?;
@@ -185,15 +186,15 @@ impl ModelLoader {
         Ok(())
     }
 
-    /// Brings an adapter's files to hand, from the hub where need be.
+    /// Finds an adapter's files, and downloads them from the hub if necessary.
     ///
     /// # Errors
-    /// Files that are not there.
+    /// The files cannot be found.
     pub fn find_adapter(&self, source: &ModelSource) -> Result<FoundAdapter, Error> {
         let files = self.find(source, Kind::Adapter)?;
         let folder = files.path();
         let (source, revision) = match (source, folder) {
-            // What the hub gave lies in a folder that is called by its commit.
+            // Files from the hub are in a folder named after their commit.
             (ModelSource::Source(Source::Hub(repository)), Some(folder)) => {
                 let commit = folder.file_name().map(|name| name.to_string_lossy().into_owned());
                 (format!("hf://{}", repository.name()), commit)
@@ -219,7 +220,7 @@ impl ModelLoader {
         }
     }
 
-    /// The folder of that name, else the registry's adapter.
+    /// The files of the folder `word`, else of the registry's adapter `word`.
     fn named(&self, word: &str, kind: Kind) -> Result<Files, Error> {
         let no_folder = match Files::folder(word) {
             Ok(files) => return Ok(files),
@@ -266,7 +267,7 @@ impl ModelLoader {
 }
 
 impl fmt::Debug for ModelLoader {
-    /// Without the hub's token.
+    /// Omits the hub's token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelLoader").field("has_hub", &self.hub.is_some()).finish_non_exhaustive()
     }
@@ -278,7 +279,7 @@ enum Kind {
     Adapter,
 }
 
-/// The error for a folder that is not there; one that is called as a repository of the hub is most likely meant to be that.
+/// The error for a missing folder. A name that looks like a repository on the hub gets a hint.
 fn not_there(path: &Path, source: ModelError) -> Error {
     let text = path.to_string_lossy();
     let hub = format!("hf://{text}");
@@ -286,7 +287,7 @@ fn not_there(path: &Path, source: ModelError) -> Error {
     if is_name && !path.exists() { Error::LikeHub { hub, source: source.into() } } else { source.into() }
 }
 
-/// An id made of a folder's or a repository's name.
+/// An adapter id from the name of a folder or repository.
 fn id_of(name: &str) -> Result<AdapterId, Error> {
     let last = name.rsplit('/').next().unwrap_or(name);
     let plain: String =
@@ -342,7 +343,7 @@ mod tests {
         check(&[format!("qa={adapter}"), format!("qa={adapter}")], &[], "two adapters are named `qa`");
         check(&[format!("qa={adapter}")], &["other"], "`merge` names `other`");
         for word in ["none", "first-stage"] {
-            check(&[format!("{word}={adapter}")], &[], &format!("no adapter can be called `{word}`"));
+            check(&[format!("{word}={adapter}")], &[], &format!("`{word}` is reserved"));
         }
         check(&["hf://owner/name".to_owned()], &[], "`hf://owner/name@main` is on the hub");
         check(&["owner/name".to_owned()], &[], "write `hf://owner/name`");

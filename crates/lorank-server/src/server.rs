@@ -1,4 +1,4 @@
-//! From a configuration to a running server: load, bind, run, reload.
+//! The steps from a configuration to a running server: load, bind, run, reload.
 
 use std::fmt;
 use std::future::Future;
@@ -24,23 +24,22 @@ use crate::index_spec::IndexSpec;
 use crate::models::ModelLoader;
 use crate::{Error, memory, shadow};
 
-/// How often the registry is looked at for what other processes changed.
+/// How often changes of the registry by other processes are detected.
 const REGISTRY_REFRESH: Duration = Duration::from_secs(1);
 
-/// What a server searches with.
+/// The pipeline of a server.
 pub type ServedPipeline = Pipeline<Bm25FirstStage, Arc<RegistryReranker>>;
 
-/// What a server needs of the program around it, beside its configuration. The default has no access to the hub and sends no
-/// traces.
+/// Options of a server beside its configuration. By default, access to the hub is disabled and no traces are sent.
 #[derive(Debug, Clone, Default)]
 pub struct StartOptions {
-    /// How models are found and loaded, at the start and when an adapter is added over HTTP.
+    /// Finds and loads models, at the start and when an adapter is added over HTTP.
     pub loader: ModelLoader,
-    /// How traces that callers began go on here, where traces are sent somewhere.
+    /// Continues a caller's trace, if traces are exported.
     pub continue_trace: Option<ContinueTrace>,
 }
 
-/// A server whose index is open and whose model is in memory, and that listens nowhere yet.
+/// A server whose index is open and whose model is loaded, but which does not listen yet.
 pub struct LoadedServer {
     config: ServerConfig,
     pipeline: Arc<ServedPipeline>,
@@ -50,11 +49,11 @@ pub struct LoadedServer {
 }
 
 impl LoadedServer {
-    /// Opens the index, the registry and the experiments, and loads the models. It blocks for as long as that takes. An index that is
-    /// not there is made, without documents; without a name it is `index` in the folder for data.
+    /// Opens the index, the registry and the experiments, and loads the models. Blocks until all are loaded. A missing
+    /// index is created empty; the default index is `index` in the data folder.
     ///
     /// # Errors
-    /// A configuration that names no folder for data, or that would be reached by other machines without keys; whatever cannot be
+    /// The configuration sets no data folder, or would let other machines connect without API keys; or a part cannot be
     /// opened or loaded.
     pub fn load(config: ServerConfig, options: StartOptions) -> Result<Self, Error> {
         check_indexes(&config.index)?;
@@ -63,17 +62,17 @@ impl LoadedServer {
         let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
         let unnamed = [IndexSpec::unnamed(data.index())];
         let specs = if config.index.is_empty() { &unnamed } else { config.index.as_slice() };
-        // A server that only reranks needs no documents, and others may get theirs over HTTP.
+        // A server that only reranks needs no documents, and documents can be added over HTTP.
         let open = |spec: &IndexSpec| Index::open_or_create(&spec.dir, &SettingsRequest::default());
         let indexes = specs.iter().map(|spec| Ok((spec.name.clone(), open(spec)?)));
         let mut indexes = indexes.collect::<Result<Vec<_>, Error>>()?.into_iter();
-        let (name, index) = indexes.next().expect("there is one, named or not");
+        let (name, index) = indexes.next().expect("there is at least the default index");
         let models = options.loader.load(&config.model.clone().with_starter_adapters())?;
         let mut pipeline_config = config.pipeline();
-        // The registry's `default` comes first, then the configuration's, then the first adapter that was given.
+        // The registry's alias `default` comes first, then the configured one, then the first adapter.
         let first = models.default_adapter();
         let fallback = pipeline_config.aliases.remove(&RegistryReranker::default_name()).or(first);
-        // What a batch may hold follows the device, unless it is said: a GPU takes more at once.
+        // The default batch size depends on the device: a GPU takes larger batches.
         let is_said = config.queue.tokens_max.is_some();
         let of_device = models.reranker.tokens_max().max(pipeline_config.tokens_max);
         pipeline_config.tokens_max = if is_said { pipeline_config.tokens_max } else { of_device };
@@ -86,14 +85,14 @@ impl LoadedServer {
             let experiments = ExperimentPipeline::new(pipeline, store.clone(), shadows)?;
             Ok::<_, Error>(Arc::new(experiments.for_index(name.as_str())))
         };
-        // What is added over HTTP is fetched without reports: nobody watches.
+        // Loading of adapters that are added over HTTP reports no progress.
         let loader = ModelLoader { on_event: None, ..options.loader };
         let adapters = Arc::new(RegistryAdapters { reranker, loader, allowed: config.adapter_sources.clone() });
         let documents = IndexDocuments::new(index);
         let first = Service::over(name.clone(), experiments(&name, pipeline.clone())?, Some(Arc::new(documents)));
         let mut service = first.with_adapters(adapters.clone());
         for (name, index) in indexes {
-            // One model, one queue and one cache for all of them.
+            // All indexes share one model, one queue and one cache.
             let over_index = Arc::new(pipeline.with_first_stage(Bm25FirstStage::new(index.clone())));
             let documents = Arc::new(IndexDocuments::new(index));
             service = service.with_index(name.clone(), experiments(&name, over_index)?, Some(documents));
@@ -106,12 +105,12 @@ impl LoadedServer {
         Ok(Self { config, pipeline, adapters, service, http })
     }
 
-    /// The pipeline over the first index, for searches of the program's own.
+    /// The pipeline over the first index, for searches by the embedding program.
     pub fn pipeline(&self) -> &Arc<ServedPipeline> {
         &self.pipeline
     }
 
-    /// The folder of the index, where it holds no documents yet.
+    /// The folder of the index, if it has no documents yet.
     pub fn empty_index(&self) -> Option<&Path> {
         let index = self.pipeline.first_stage().index();
         index.n_documents().is_ok_and(|n| n == 0).then(|| index.dir())
@@ -125,7 +124,7 @@ impl LoadedServer {
     /// Listens at the configured address.
     ///
     /// # Errors
-    /// [`Error::Bind`] where the address cannot be had.
+    /// [`Error::Bind`] if the address is not available.
     pub async fn bind(self) -> Result<Server, Error> {
         let listen = self.config.listen;
         let bind_error = |source| Error::Bind { listen, source };
@@ -142,7 +141,7 @@ impl fmt::Debug for LoadedServer {
     }
 }
 
-/// A server that listens: clients can connect, and are answered once it [runs](Self::run).
+/// A listening server. Clients can connect; requests are answered once it [runs](Self::run).
 #[derive(Debug)]
 pub struct Server {
     loaded: LoadedServer,
@@ -169,23 +168,23 @@ impl Server {
         loaded.map_err(|source| Error::Task { source })??.bind().await
     }
 
-    /// Where it listens; the port is the one that was taken where the configuration has 0.
+    /// The address it listens on. If the configured port is 0, this has the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The pipeline, for searches of the program's own.
+    /// The pipeline, for searches by the embedding program.
     pub fn pipeline(&self) -> &Arc<ServedPipeline> {
         self.loaded.pipeline()
     }
 
-    /// The same server with other routes: `change` gets its router, and may merge it with one of the program's own, or nest it.
+    /// Replaces the router by the result of `change`, which can merge or nest it with routes of the application.
     #[must_use]
     pub fn map_router(self, change: impl FnOnce(Router) -> Router) -> Self {
         Self { router: change(self.router), ..self }
     }
 
-    /// A handle to change the server by while it runs.
+    /// A handle that changes the server while it runs.
     pub fn handle(&self) -> ServerHandle {
         ServerHandle {
             address: self.address,
@@ -194,11 +193,11 @@ impl Server {
         }
     }
 
-    /// Serves until `shutdown` is done; then finishes the requests under way, within `server.shutdown_millis`, and writes what
-    /// experiments recorded. What other processes do to the registry of adapters is noticed within a second.
+    /// Serves until `shutdown` completes, then finishes the requests in progress within `server.shutdown_millis` and
+    /// writes the remaining exposures. Changes of the adapter registry by other processes take effect within a second.
     ///
     /// # Errors
-    /// [`Error::Flush`] where the last records could not be written.
+    /// [`Error::Flush`] if the last exposures could not be written.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<ServeOutcome, Error> {
         let LoadedServer { adapters, service, http, .. } = self.loaded;
         let follower = tokio::spawn(follow_registry(adapters));
@@ -210,7 +209,7 @@ impl Server {
     }
 }
 
-/// Changes a server while it runs. Clones are handles to one server.
+/// Changes a server while it runs. Clones refer to the same server.
 #[derive(Debug, Clone)]
 pub struct ServerHandle {
     address: SocketAddr,
@@ -219,21 +218,21 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Takes the keys and the limits on clients from another configuration; requests under way keep the old ones. The keys of
-    /// the settings that differ from those at the start and wait for the next one come back.
+    /// Applies the keys and client limits of another configuration; requests in progress keep the old ones. Returns the
+    /// keys of the settings that differ from the running ones and need a restart.
     ///
     /// # Errors
-    /// [`Error::Unprotected`] where the server can be reached from other machines and would have no keys any more. Everything
-    /// stays as it was then.
+    /// [`Error::Unprotected`] if the server is reachable from other machines and would have no API keys. Nothing
+    /// changes then.
     pub fn reload(&self, config: &ServerConfig) -> Result<Vec<&'static str>, Error> {
-        // The address and the permission are those at the start: neither changes before the next one.
+        // The address and `no_keys` stay those of the start, because neither can change before a restart.
         check_reach(self.address, &ServerConfig { no_keys: self.started_with.no_keys, ..config.clone() })?;
         self.http.replace(http_config(config));
         Ok(self.started_with.changes_that_need_restart(config))
     }
 }
 
-/// Refuses two indexes of one name, or in one folder.
+/// Rejects two indexes with the same name or the same folder.
 fn check_indexes(indexes: &[IndexSpec]) -> Result<(), Error> {
     for (n, index) in indexes.iter().enumerate() {
         let place = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
@@ -246,13 +245,13 @@ fn check_indexes(indexes: &[IndexSpec]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the HTTP service is to do, with the memory that there is.
+/// The HTTP service's configuration, with limits that fit the available memory.
 fn http_config(config: &ServerConfig) -> HttpConfig {
     let http = config.http();
     HttpConfig { bodies_bytes_max: memory::bodies_bytes_max(http.bodies_bytes_max), ..http }
 }
 
-/// Refuses to be reached by other machines without keys.
+/// Refuses to listen beyond this machine without API keys.
 fn check_reach(listen: SocketAddr, config: &ServerConfig) -> Result<(), Error> {
     if listen.ip().is_loopback() || !config.keys.is_empty() || config.no_keys {
         return Ok(());
@@ -260,7 +259,8 @@ fn check_reach(listen: SocketAddr, config: &ServerConfig) -> Result<(), Error> {
     Err(Error::Unprotected { listen })
 }
 
-/// Notices what other processes do to the registry. A reading that fails leaves what was read before, and is tried again.
+/// Reloads the registry when another process changes it. If reading fails, the previous state stays, and reading is
+/// retried.
 async fn follow_registry(adapters: Arc<RegistryAdapters>) {
     let mut ticks = tokio::time::interval(REGISTRY_REFRESH);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -269,9 +269,9 @@ async fn follow_registry(adapters: Arc<RegistryAdapters>) {
         let adapters = adapters.clone();
         let read = tokio::task::spawn_blocking(move || adapters.registry().reload_if_changed());
         match read.await {
-            Ok(Ok(true)) => tracing::info!("the registry of adapters has changed"),
+            Ok(Ok(true)) => tracing::info!("reloaded the adapter registry after a change by another process"),
             Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::warn!("could not read the registry of adapters: {error}"),
+            Ok(Err(error)) => tracing::warn!("could not read the adapter registry: {error}"),
             Err(_) => return,
         }
     }

@@ -1,8 +1,8 @@
-//! What a setting is, and the macro that declares a section of settings.
+//! Settings, and the macro that declares a section of settings.
 //!
-//! A setting is declared once, in [`settings!`]: its documentation, its type and its default, its flag, and whether a running
-//! server takes another value of it. From that come the field of the configuration, its key in a configuration file, the flag
-//! with its variable of the environment and its help, and the rows that `lorank config show` prints.
+//! [`settings!`] declares a setting once: its documentation, type, default and flag, and whether a running server can
+//! change it. The macro derives the field of the configuration, the key in the configuration file, the flag with its
+//! environment variable and help, and the rows of `lorank config show`.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -24,40 +24,40 @@ use crate::source::{AdapterSpec, ModelSource, OnBaseMismatch};
 /// A setting of the server. The default is that of [`ServerConfig`](crate::ServerConfig).
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// The key in the configuration file, the section before it with a dot between them: `search.depth`.
+    /// The key in the configuration file, prefixed by its section and a dot: `search.depth`.
     pub key: &'static str,
-    /// What it is, in one or two sentences for people.
+    /// A description in one or two sentences.
     pub help: &'static str,
-    /// The flag of the command line, where there is one.
+    /// The command-line flag, if the setting has one.
     pub flag: Option<Flag>,
-    /// What an unset value means, where no value stands for it.
+    /// A description of the default, if no value stands for it.
     pub unset: Option<&'static str>,
-    /// Whether [`ServerHandle::reload`](crate::ServerHandle::reload) changes it.
+    /// Whether [`ServerHandle::reload`](crate::ServerHandle::reload) can change it.
     pub is_live: bool,
 }
 
 /// The flag of a setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag {
-    /// The name without the dashes.
+    /// The name without dashes.
     pub name: &'static str,
-    /// The variable of the environment that stands for the flag.
+    /// The environment variable.
     pub variable: &'static str,
-    /// What the help calls the value; empty for a switch.
+    /// The name of the value in the help; empty for a switch.
     pub value_name: &'static str,
-    /// How many values it takes.
+    /// The number of values.
     pub arity: Arity,
-    /// Reads the text of one value, as the configuration has it.
+    /// Parses one value into its form in the configuration file.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    /// Describes the invalid text.
     pub parse: fn(&str) -> Result<Value, String>,
 }
 
-/// Before the name of every variable.
+/// The prefix of every environment variable.
 pub(crate) const VARIABLE_PREFIX: &str = "LORANK_";
 
-/// The bytes of the variable that stands for a flag: the prefix, then the name in capitals with `_` for `-`.
+/// The name of a flag's environment variable, as bytes: the prefix, then the name in upper case with `_` for `-`.
 pub(crate) const fn variable<const N: usize>(name: &str) -> [u8; N] {
     let (prefix, name) = (VARIABLE_PREFIX.as_bytes(), name.as_bytes());
     let mut bytes = [0; N];
@@ -73,25 +73,26 @@ pub(crate) const fn variable<const N: usize>(name: &str) -> [u8; N] {
     bytes
 }
 
-/// How many values a flag takes.
+/// The number of values of a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arity {
-    /// None: being there is its value.
+    /// No value: the flag's presence sets it.
     Switch,
-    /// One.
+    /// One value.
     One,
-    /// One, and the flag may be repeated. In a variable, commas separate them, where the values cannot have any.
+    /// One value per occurrence; the flag may be repeated. In the variable, commas separate values if values cannot
+    /// contain them.
     Repeated {
         /// Whether a comma separates values.
         by_comma: bool,
     },
 }
 
-/// A type that a flag can give a value of.
+/// A type that a flag can set.
 pub(crate) trait FlagValue {
     const ARITY: Arity = Arity::One;
 
-    /// Reads one value as a configuration has it.
+    /// Parses one value into its form in the configuration file.
     fn parse(text: &str) -> Result<Value, String>;
 }
 
@@ -119,9 +120,9 @@ impl<T: FlagValue + IsRepeated> FlagValue for Vec<T> {
     }
 }
 
-/// A type of which a setting can have several values.
+/// A type whose setting can have several values.
 pub(crate) trait IsRepeated {
-    /// Whether a comma separates values: not where a value is a path, which may have one.
+    /// Whether commas separate values in the variable; false for paths, which may contain commas.
     const BY_COMMA: bool;
 }
 
@@ -193,7 +194,7 @@ fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
-/// Declares a section of the configuration with its settings. See the [module](self) for what is made of them.
+/// Declares a section of the configuration with its settings. The [module](self) lists what it generates.
 macro_rules! settings {
     (
         $(#[$about:meta])+
@@ -241,7 +242,7 @@ macro_rules! settings {
         }
 
         impl $name {
-            /// The settings that stand in this section itself.
+            /// The settings of this section, without those of nested sections.
             pub const SETTINGS: &'static [$crate::settings::Setting] = &[$(
                 $crate::settings::Setting {
                     key: concat!($prefix, stringify!($field)),
@@ -262,7 +263,7 @@ macro_rules! settings {
                 const BYTES: [u8; N_BYTES] = $crate::settings::variable($name);
                 match std::str::from_utf8(&BYTES) {
                     Ok(variable) => variable,
-                    Err(_) => panic!("the name of a flag is ASCII"),
+                    Err(_) => panic!("a flag's name is ASCII"),
                 }
             },
             value_name: $value_name,

@@ -1,4 +1,4 @@
-//! Shadows, as flags and configuration files write them.
+//! Shadow adapters in flags and configuration files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 use lorank_core::AdapterId;
 use lorank_experiment_pipeline::ShadowConfig;
 
-/// A shadow: `ADAPTER[:SHARE]`; without a share, all answers.
+/// A shadow: `ADAPTER[:SHARE]`; the default share is 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShadowSpec {
-    /// The adapter.
+    /// The adapter that reranks in the background.
     pub adapter: AdapterId,
-    /// The share of the answers that it ranks once more, above 0 and up to 1.
+    /// The share of the searches to rerank, above 0 and up to 1.
     pub share: f64,
 }
 
@@ -22,8 +22,9 @@ impl FromStr for ShadowSpec {
         let (adapter, share) = text.split_once(':').unwrap_or((text, "1"));
         let adapter = adapter.parse().map_err(|error| format!("{error}"))?;
         let share = share.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
-        let share = share
-            .ok_or_else(|| format!("`{text}` is not a shadow; give a share above 0 and up to 1, as in `qa:0.1`"))?;
+        let share = share.ok_or_else(|| {
+            format!("invalid shadow `{text}`: the share must be above 0 and at most 1, as in `qa:0.1`")
+        })?;
         Ok(Self { adapter, share })
     }
 }
@@ -36,7 +37,7 @@ impl fmt::Display for ShadowSpec {
 }
 
 impl ShadowSpec {
-    /// The shadow, under the name of its adapter.
+    /// The shadow's configuration, named after its adapter.
     pub(crate) fn config(&self) -> ShadowConfig {
         ShadowConfig { name: self.adapter.to_string(), adapter: self.adapter.clone(), share: self.share }
     }

@@ -1,4 +1,4 @@
-//! Where base models and adapters come from, as flags and configuration files write it.
+//! Sources of base models and adapters in flags and configuration files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 use lorank_core::AdapterId;
 use lorank_model::{ModelError, OtherBase, Source};
 
-/// Where a base model or an adapter is: in the starter, in a folder, or on the hub.
+/// The source of a base model or an adapter: built in, a folder, or the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
-    /// A bare word: a name of the starter's, else a folder.
+    /// A bare word: a built-in name, else a folder.
     Word(String),
-    /// A folder's path, or a repository of the hub.
+    /// A folder's path, or a repository on the hub.
     Source(Source),
 }
 
@@ -41,9 +41,9 @@ pub enum AdapterSpec {
     None,
     /// An adapter.
     Adapter {
-        /// The id to load it under; without one, the name of its folder or repository.
+        /// The adapter id; the default is the name of the folder or repository.
         id: Option<AdapterId>,
-        /// Where it is.
+        /// The source.
         source: ModelSource,
     },
 }
@@ -55,7 +55,7 @@ impl FromStr for AdapterSpec {
         if text == "none" {
             return Ok(Self::None);
         }
-        // A path may hold `=` too; what stands before it is an id only if it can be one.
+        // A path may contain `=`, so the part before it is an id only if it is a valid one.
         let named = text.split_once('=').and_then(|(id, source)| Some((id.parse().ok()?, source)));
         let (id, source) = named.map_or((None, text), |(id, source)| (Some(id), source));
         Ok(Self::Adapter { id, source: source.parse()? })
@@ -77,7 +77,7 @@ impl AdapterSpec {
         Self::Adapter { id: None, source: ModelSource::Word(name.to_owned()) }
     }
 
-    /// The name under which it is loaded, as far as it shows before it is loaded.
+    /// The adapter id as far as it is known before loading.
     pub(crate) fn given_id(&self) -> Option<&str> {
         match self {
             Self::Adapter { id: Some(id), .. } => Some(id.as_str()),
@@ -90,10 +90,10 @@ impl AdapterSpec {
 /// What to do with an adapter that was trained on another base model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnBaseMismatch {
-    /// Load it if its shapes fit, and warn.
+    /// Load the adapter if its shapes fit, and log a warning.
     #[default]
     Warn,
-    /// Refuse it.
+    /// Refuse the adapter.
     Refuse,
 }
 

@@ -1,4 +1,4 @@
-//! What is compiled into the program, as files of a model; nothing in a build without the feature `starter`.
+//! The built-in models. Empty in a build without the feature `starter`.
 
 use lorank_model::Files;
 
@@ -45,20 +45,20 @@ mod embedded {
     }
 }
 
-/// The name of the base model, where the build has one.
+/// The name of the built-in base model, if the build has one.
 pub const BASE: Option<&str> = embedded::BASE;
 
-/// The base model of that name.
+/// The built-in base model named `name`.
 pub fn base(name: &str) -> Option<Files> {
     embedded::base(name)
 }
 
-/// The adapter of that name.
+/// The built-in adapter named `name`.
 pub fn adapter(name: &str) -> Option<Files> {
     embedded::adapter(name)
 }
 
-/// The names of the adapters.
+/// The names of the built-in adapters.
 pub fn adapter_names() -> Vec<&'static str> {
     embedded::adapter_names()
 }

@@ -1,4 +1,4 @@
-//! Values that a configuration file writes as texts, for `#[serde(with = ..)]`.
+//! Serializes values as strings in configuration files, for `#[serde(with = ..)]`.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// One value.
+/// Writes one value as a string.
 pub(crate) fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
-/// One value.
+/// Reads one value from a string.
 pub(crate) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     parse(&String::deserialize(deserializer)?)
 }
@@ -20,7 +20,7 @@ fn parse<T: FromStr<Err: Display>, E: Error>(text: &str) -> Result<T, E> {
     text.parse().map_err(E::custom)
 }
 
-/// A value that may be missing.
+/// An optional value.
 pub(crate) mod option {
     use std::fmt::Display;
     use std::str::FromStr;
@@ -41,7 +41,7 @@ pub(crate) mod option {
     }
 }
 
-/// A list of values, or one value by itself.
+/// A list of values, or a single value.
 pub(crate) mod one_or_list {
     use std::fmt::Display;
     use std::str::FromStr;
@@ -51,7 +51,7 @@ pub(crate) mod one_or_list {
     pub(crate) use super::list::serialize;
 
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a text or a list of texts")]
+    #[serde(untagged, expecting = "a string or a list of strings")]
     enum OneOrList {
         One(String),
         List(Vec<String>),
@@ -86,7 +86,7 @@ pub(crate) mod list {
     }
 }
 
-/// A table from texts to texts.
+/// A table of strings.
 pub(crate) mod map {
     use std::collections::BTreeMap;
     use std::fmt::Display;
@@ -112,7 +112,7 @@ pub(crate) mod map {
     }
 }
 
-/// Keys, each with its name, its role and its hash. They are written without the hash.
+/// API keys with name, role and hash. Serialization omits the hash.
 pub(crate) mod keys {
     use lorank_http::Key;
     use serde::de::Error;
@@ -136,9 +136,9 @@ pub(crate) mod keys {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Key>, D::Error> {
         let read = |table: KeyTable| {
             let role =
-                table.role.parse().map_err(|why| D::Error::custom(format!("the key `{}`: {why}", table.name)))?;
+                table.role.parse().map_err(|why| D::Error::custom(format!("invalid key `{}`: {why}", table.name)))?;
             Key::new(&table.name, role, &table.hash)
-                .map_err(|why| D::Error::custom(format!("the key `{}`: {why}", table.name)))
+                .map_err(|why| D::Error::custom(format!("invalid key `{}`: {why}", table.name)))
         };
         Vec::<KeyTable>::deserialize(deserializer)?.into_iter().map(read).collect()
     }

@@ -129,7 +129,7 @@ fn what_cannot_be_started_says_why() {
         assert!(error.to_string().contains(part), "{error}");
     };
     check(&|config| config.data = None, ErrorKind::Invalid, "set `data`");
-    check(&|config| config.listen.set_ip([0, 0, 0, 0].into()), ErrorKind::Invalid, "there are no keys");
+    check(&|config| config.listen.set_ip([0, 0, 0, 0].into()), ErrorKind::Invalid, "without API keys");
     let file = folder.path().join("file");
     std::fs::write(&file, "no index").unwrap();
     check(&|config| config.index = vec![IndexSpec::unnamed(&file)], ErrorKind::Malformed, "is not a lorank index");

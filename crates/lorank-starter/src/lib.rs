@@ -1,9 +1,9 @@
-//! What `lorank` works with before anybody has given it anything: a small real base model, two real LoRA adapters and a
-//! small real corpus, compiled into the program, so that a first search needs no download and no particular folder.
+//! The built-in data of `lorank`: a small base model, two LoRA adapters and a small corpus, compiled into the program,
+//! so that a first search needs no download.
 //!
-//! It is *not* a model zoo and reads nothing: it holds bytes, under the names that the files have in a Hugging Face
-//! folder (the models) and a BEIR folder (the corpus). `lorank-model` loads the former, `lorank-tantivy` indexes the
-//! latter. The program grows by about 47 MB; an embedder who wants a small one leaves this crate out.
+//! The crate is *not* a model zoo and reads no files: it contains bytes, under the file names of a Hugging Face folder
+//! (the models) and a BEIR folder (the corpus). `lorank-model` loads the former, `lorank-tantivy` indexes the latter.
+//! The program grows by about 47 MB; leave this crate out for a small one.
 //!
 //! ```
 //! let files: Vec<_> = lorank_starter::base_model().iter().map(|file| file.name).collect();
@@ -13,13 +13,12 @@
 //! assert_eq!(passages.iter().filter(|&&byte| byte == b'\n').count(), lorank_starter::N_PASSAGES);
 //! ```
 //!
-//! Where everything comes from, under which licence, and what was changed stands in this crate's README and, for the
-//! program's users, in [`notices`].
+//! This crate's README and, for users of the program, [`notices`] list the origin, license and changes of each part.
 
-/// The name by which the base model is asked for on a command line or in a config file.
+/// The name of the base model on the command line and in configuration files.
 pub const BASE_MODEL_NAME: &str = "minilm";
 
-/// The base model's name on the Hugging Face hub, which its adapters and its `config.json` carry too.
+/// The base model's name on the Hugging Face Hub, which its adapters and `config.json` refer to.
 pub const BASE_MODEL_HUB_NAME: &str = "cross-encoder/ms-marco-MiniLM-L-12-v2";
 
 /// The number of passages in [`corpus`].
@@ -28,21 +27,21 @@ pub const N_PASSAGES: usize = 2_938;
 /// The number of questions in [`corpus`], each with one judged passage.
 pub const N_QUESTIONS: usize = 3_270;
 
-/// One embedded file.
+/// An embedded file.
 #[derive(Clone, Copy)]
 pub struct File {
-    /// The path inside its folder, with `/` between the parts: `config.json`, `qrels/test.tsv`.
+    /// The path in its folder, with `/` as separator: `config.json`, `qrels/test.tsv`.
     pub name: &'static str,
     /// The content.
     pub bytes: &'static [u8],
 }
 
-/// One embedded LoRA adapter of the base model.
+/// An embedded LoRA adapter of the base model.
 #[derive(Clone, Copy, Debug)]
 pub struct Adapter {
-    /// The name by which it is asked for.
+    /// The adapter's name.
     pub id: &'static str,
-    /// What it was trained on, and what it is good for, in one sentence.
+    /// Its training data and use, in one sentence.
     pub description: &'static str,
     /// `adapter_config.json` and `adapter_model.safetensors` as PEFT writes them, and `lorank.json` with the templates.
     pub files: &'static [File],
@@ -51,7 +50,7 @@ pub struct Adapter {
 /// The embedded corpus: a BEIR folder.
 #[derive(Clone, Copy, Debug)]
 pub struct Corpus {
-    /// A short name for people.
+    /// The corpus's display name.
     pub name: &'static str,
     /// `corpus.jsonl`: one passage per line, with `_id`, an empty `title`, and `text`.
     pub passages: File,
@@ -61,18 +60,18 @@ pub struct Corpus {
     pub judgments: File,
 }
 
-/// What must be told about a part of the embedded data to whoever gets a program that holds it.
+/// A notice that must accompany a program with the embedded data.
 #[derive(Clone, Copy, Debug)]
 pub struct Notice {
-    /// The part, in words.
+    /// The part it applies to.
     pub covers: &'static str,
-    /// Its licence as an SPDX identifier.
+    /// The part's license as an SPDX identifier.
     pub licence: &'static str,
     /// The text to show.
     pub text: &'static str,
 }
 
-/// The files `$name` of the folder `$folder` under `data`.
+/// The files `$name` in the folder `$folder` below `data`.
 macro_rules! files {
     ($folder:literal: $($name:literal),+ $(,)?) => {
         &[$(File { name: $name, bytes: include_bytes!(concat!("../data/", $folder, "/", $name)) }),+]
@@ -120,14 +119,14 @@ static NOTICES: &[Notice] = &[
 
 /// The files of the base model: a BERT cross-encoder with 12 layers, hidden size 384 and one label.
 ///
-/// The weights are in `model.int8.safetensors`. A tensor `X` that was quantised is held as `X` (`I8` or `U8`, in the
-/// shape that the model wants), `X.scale` (`F32`, one element) and `X.zero_point` (as `X`, one element); its values are
-/// `(X - X.zero_point) * X.scale`. The others (biases and layer norms) are `F32` under their own names.
+/// The weights are in `model.int8.safetensors`. A quantized tensor `X` is stored as `X` (`I8` or `U8`, in the model's
+/// shape), `X.scale` (`F32`, one element) and `X.zero_point` (type of `X`, one element); its values are
+/// `(X - X.zero_point) * X.scale`. Other tensors (biases and layer norms) are stored as `F32` under their own names.
 pub fn base_model() -> &'static [File] {
     BASE_MODEL
 }
 
-/// The adapters, in the order of their ids.
+/// The adapters, ordered by id.
 pub fn adapters() -> &'static [Adapter] {
     ADAPTERS
 }
@@ -137,18 +136,18 @@ pub fn adapter(id: &str) -> Option<&'static Adapter> {
     ADAPTERS.iter().find(|adapter| adapter.id == id)
 }
 
-/// The corpus: Wikipedia passages, yes/no questions that people asked a search engine, and which passage answers which.
+/// The corpus: Wikipedia passages, yes/no questions from a search engine, and the passage that answers each question.
 pub fn corpus() -> &'static Corpus {
     &CORPUS
 }
 
-/// The licences and attributions of everything in this crate.
+/// The licenses and attributions of all embedded data.
 pub fn notices() -> &'static [Notice] {
     NOTICES
 }
 
 impl std::fmt::Debug for File {
-    /// The name and the size: nobody wants to read 34 MB of weights in a log.
+    /// Prints the name and size instead of the contents.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({} bytes)", self.name, self.bytes.len())
     }

@@ -1,8 +1,8 @@
-//! Advanced queries: tantivy's query grammar, with meanings of lorank's own.
+//! Advanced queries: tantivy's query grammar, with lorank's own interpretation.
 //!
-//! The grammar is the engine's, so that its users find what they know. What it parses to is made into queries here: a negation is a
-//! set of documents like any other, wherever it stands; words of text fields are looked up in every form that they are indexed in;
-//! and what is not supported is an error that names it, where the engine's own parser would find nothing.
+//! tantivy parses the query, so that its users find the syntax they know. This module converts the syntax tree to
+//! queries: a negation is a set of documents wherever it occurs; words of text fields are searched in every form in
+//! which they are indexed; and unsupported syntax is an error that names it, where tantivy's parser would find nothing.
 
 use lorank_core::{Filter, Test, Value};
 use tantivy::query::{
@@ -24,21 +24,21 @@ use crate::schema::ID;
 use crate::spelling::{TYPOS_MAX, n_typos_allowed};
 use crate::words::{TextPlace, TextQuery, any_of, boosted, text_places, words_with_prefix};
 
-/// The longest query in bytes.
+/// The maximum length of a query, in bytes.
 const BYTES_MAX: usize = 16 * 1024;
-/// The deepest nesting. The parser recurses, and an overflowing stack would end the process.
+/// The maximum nesting. The parser is recursive, and a stack overflow would end the process.
 const DEPTH_MAX: usize = 32;
-/// The most words that the last word of a phrase may be the beginning of: each makes a phrase.
+/// The maximum number of words that match the last word of a phrase as a prefix; each of them makes a phrase.
 const PHRASE_ENDS_MAX: usize = 200;
 
-/// Reads a query; `None` where it is empty.
+/// Parses a query; `None` if it is empty.
 pub(crate) fn advanced(text: &str, parts: &Parts, searcher: &Searcher) -> Result<Option<TextQuery>, Error> {
     let malformed = |problem| Error::InvalidQuery { problem };
     if text.len() > BYTES_MAX {
         return Err(malformed(format!("it is longer than {BYTES_MAX} bytes")));
     }
     if nesting(text) > DEPTH_MAX {
-        return Err(malformed(format!("it nests more than {DEPTH_MAX} brackets and negations")));
+        return Err(malformed(format!("it has more than {DEPTH_MAX} nested brackets and negations")));
     }
     if text.trim().is_empty() {
         return Ok(None);
@@ -49,7 +49,7 @@ pub(crate) fn advanced(text: &str, parts: &Parts, searcher: &Searcher) -> Result
     Ok(Some(TextQuery { query, prefixes: reader.prefixes }))
 }
 
-/// An upper bound of how deep the parser recurses: for each open bracket, and for each `NOT`. Quoted ones count too.
+/// An upper bound of the parser's recursion depth: each open bracket, and each `NOT`, including quoted ones.
 fn nesting(text: &str) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     for byte in text.bytes() {
@@ -63,14 +63,14 @@ fn nesting(text: &str) -> usize {
     deepest + text.matches("NOT").count()
 }
 
-/// What is wrong with a query that does not parse. Only the parser's lenient form can tell.
+/// Describes a syntax error. Only the parser's lenient form reports it.
 fn syntax_problem(text: &str) -> String {
     let (_, problems) = parse_query_lenient(text);
     let first = problems.first().map(|problem| format!("{} at character {}", problem.message, problem.pos + 1));
-    first.unwrap_or_else(|| "its syntax is not understood".to_owned())
+    first.unwrap_or_else(|| "syntax error".to_owned())
 }
 
-/// Makes what was parsed into queries of the engine.
+/// Converts the syntax tree to tantivy's queries.
 struct Reader<'a> {
     parts: &'a Parts,
     searcher: &'a Searcher,
@@ -92,7 +92,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Clauses that only exclude leave the other documents.
+    /// If all clauses are negative, they exclude from the set of all documents.
     fn clauses(&mut self, clauses: Vec<(Option<Occur>, UserInputAst)>) -> Built {
         let mut built = Vec::with_capacity(clauses.len() + 1);
         for (occur, clause) in clauses {
@@ -103,7 +103,7 @@ impl Reader<'_> {
             });
         }
         if built.iter().all(|(occur, _)| *occur == Occur::MustNot) {
-            // A document that is only not excluded scores nothing for it.
+            // A document that is merely not excluded gets no score for it.
             built.push((Occur::Must, Box::new(ConstScoreQuery::new(Box::new(AllQuery), 0.0))));
         }
         Ok(Box::new(BooleanQuery::new(built)))
@@ -126,19 +126,19 @@ impl Reader<'_> {
             (UserInputLeaf::Literal(literal), Some(field)) => self.text(&literal, Some(&field)),
             (UserInputLeaf::Set { elements, .. }, Some(field)) => self.any_text(elements, &field),
             (UserInputLeaf::Range { .. }, Some(field)) => {
-                refused(format!("`{field}` is searched for words; ranges are for other fields"))
+                refused(format!("`{field}` is a text field; ranges only work for other fields"))
             }
             (UserInputLeaf::Exists { .. }, Some(field)) => {
-                refused(format!("`{field}:*` asks whether a searched field is there, which only works for others"))
+                refused(format!("`{field}:*` (the field exists) does not work for text fields"))
             }
             (leaf, None) => self.stored(leaf),
         }
     }
 
-    /// Any of several texts in a text field.
+    /// Matches any of several texts in a text field.
     fn any_text(&mut self, elements: Vec<String>, field: &str) -> Built {
         if elements.is_empty() {
-            return refused(format!("`{field}: IN []` names nothing to search for"));
+            return refused(format!("`{field}: IN []` is an empty list"));
         }
         let mut queries = Vec::with_capacity(elements.len());
         for phrase in elements {
@@ -149,7 +149,7 @@ impl Reader<'_> {
         Ok(any_of(queries))
     }
 
-    /// A word or a phrase in one text field or in all.
+    /// A word or phrase in one text field or in all.
     fn text(&mut self, literal: &UserInputLiteral, field: Option<&str>) -> Built {
         let (phrase, ending) = match literal.delimiter {
             Delimiter::None => unquoted(&literal.phrase)?,
@@ -158,7 +158,7 @@ impl Reader<'_> {
         };
         let words = self.parts.analyzer.query_words(phrase);
         if words.is_empty() {
-            return refused(format!("`{}` has no letter, digit or symbol that could be searched for", literal.phrase));
+            return refused(format!("`{}` has no letter, digit or symbol to search for", literal.phrase));
         }
         let names = self.parts.settings.text_fields.iter().map(|field| field.name.as_str());
         let places = text_places(self.parts).zip(names).filter(|(_, name)| field.is_none_or(|field| field == *name));
@@ -171,10 +171,7 @@ impl Reader<'_> {
                 (words, Ending::Open) => self.prefix(words, place)?,
                 ([word], Ending::Typos(n_typos)) => self.with_typos(word, n_typos, place)?,
                 (_, Ending::Typos(_)) => {
-                    return refused(format!(
-                        "`{}`: typos are looked for in one word, and these are several",
-                        literal.phrase
-                    ));
+                    return refused(format!("`{}`: typos are only supported for a single word", literal.phrase));
                 }
             };
             queries.push(place.boosted(query));
@@ -182,9 +179,9 @@ impl Reader<'_> {
         Ok(any_of(queries))
     }
 
-    /// Words of which the last may go on. Characters of scripts without spaces always may.
+    /// Words of which the last one is a prefix. Characters of scripts without spaces always are prefixes.
     fn prefix(&mut self, words: &[QueryWord], place: TextPlace) -> Built {
-        let (last, before) = words.split_last().expect("there are words");
+        let (last, before) = words.split_last().expect("the phrase has words");
         let Some(beginning) = &last.whole else {
             return Ok(if before.is_empty() { place.word(last) } else { place.phrase(words, 0) });
         };
@@ -197,7 +194,7 @@ impl Reader<'_> {
         let ends = ends.map_err(|source| self.parts.error("search", source))?;
         if ends.len() > PHRASE_ENDS_MAX {
             return refused(format!(
-                "more than {PHRASE_ENDS_MAX} words begin with `{beginning}`; write more of the phrase's last word"
+                "more than {PHRASE_ENDS_MAX} words start with `{beginning}`; write more of the phrase's last word"
             ));
         }
         let mut phrases = Vec::with_capacity(ends.len());
@@ -208,7 +205,7 @@ impl Reader<'_> {
         Ok(any_of(phrases))
     }
 
-    /// A word, and those that are spelled almost like it.
+    /// A word, and similarly spelled words.
     fn with_typos(&self, word: &QueryWord, n_typos: Option<u8>, place: TextPlace) -> Built {
         let n_typos = n_typos.unwrap_or_else(|| word.whole.as_deref().map_or(0, n_typos_allowed));
         let similar = place.similar(word, n_typos, &self.parts.analyzer, self.searcher);
@@ -216,17 +213,17 @@ impl Reader<'_> {
         Ok(Box::new(DisjunctionMaxQuery::new(std::iter::once(place.word(word)).chain(similar).collect())))
     }
 
-    /// A condition on a stored field: what a filter on it finds.
+    /// A condition on a stored field, with the semantics of filters.
     fn stored(&self, leaf: UserInputLeaf) -> Built {
         match leaf {
             UserInputLeaf::Literal(literal) => {
                 let name = literal.field_name.unwrap_or_default();
                 if literal.slop > 0 || literal.prefix {
-                    return refused(format!("`~` and `*` behind a phrase are for searched fields, not for `{name}`"));
+                    return refused(format!("`~` and `*` after a phrase only work for text fields, not for `{name}`"));
                 }
                 if literal.delimiter == Delimiter::None && has_unescaped(&literal.phrase, &['*', '?', '~']) {
                     return refused(format!(
-                        "`{name}:{}`: wildcards and typos are not supported in `{name}`; put the value into quotes if it has them itself",
+                        "`{name}:{}`: wildcards and typos are not supported in `{name}`; quote values with these characters",
                         literal.phrase
                     ));
                 }
@@ -267,15 +264,15 @@ impl Reader<'_> {
 
     /// The name of a stored field in the schema.
     fn qualified(&self, name: &str) -> Result<String, Error> {
-        // tantivy parts and ends its paths with these two, and panics where it meets them in a name.
+        // tantivy uses these two characters to separate and end its paths, and panics if a name contains them.
         if name.contains(['\0', '\u{1}']) {
-            return refused("a field's name holds a control character");
+            return refused("a field name contains a control character");
         }
         Ok(if self.parts.settings.is_id_field(name) { ID.to_owned() } else { format!("{FIELDS}.{name}") })
     }
 }
 
-/// A bound of a range, and whether it is itself included; `None` where the range is open.
+/// A bound of a range and whether it is inclusive; `None` for an open range.
 fn bound(bound: UserInputBound) -> Option<(Value, bool)> {
     match bound {
         UserInputBound::Inclusive(value) => Some((value.into(), true)),
@@ -284,18 +281,18 @@ fn bound(bound: UserInputBound) -> Option<(Value, bool)> {
     }
 }
 
-/// How a word or a phrase ends.
+/// The ending of a word or phrase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Ending {
     Closed,
-    /// `so*`: the last word may go on.
+    /// `so*`: the last word is a prefix.
     Open,
-    /// `word~`, `word~2`: with so many typos, or as many as its length allows.
+    /// `word~`, `word~2`: with this many typos, or as many as its length allows.
     Typos(Option<u8>),
 }
 
-/// A text without quotes: what is searched for, and how it ends. Operators of other query languages are refused, since they would be
-/// read as part of a word.
+/// An unquoted text with its ending. Operators of other query languages are rejected, because they would be treated as
+/// part of a word.
 fn unquoted(text: &str) -> Result<(&str, Ending), Error> {
     if text.starts_with('!') {
         return refused(format!("`{text}`: `!` is not an operator; write NOT before a word"));
@@ -308,12 +305,12 @@ fn unquoted(text: &str) -> Result<(&str, Ending), Error> {
     let (word, ending) = ending_of(text);
     if has_unescaped(word, &['*', '?']) {
         return refused(format!(
-            "`{text}`: of wildcards only a `*` at a word's end is supported; put the text into quotes to search for its words"
+            "`{text}`: the only supported wildcard is `*` at the end of a word; quote the text to search for its words"
         ));
     }
     if has_unescaped(word, &['~']) || matches!(ending, Ending::Typos(Some(n)) if n > TYPOS_MAX) {
         return refused(format!(
-            "`{text}`: typos are written `word~`, `word~1` or `word~2`; put a `~` into quotes to search for its words"
+            "`{text}`: typos are written `word~`, `word~1` or `word~2`; put `~` in quotes to search for its words"
         ));
     }
     Ok((word, ending))
@@ -331,7 +328,7 @@ fn ending_of(text: &str) -> (&str, Ending) {
     }
 }
 
-/// Whether a text has one of these characters without a backslash before it.
+/// Whether a text contains one of these characters without a backslash before it.
 fn has_unescaped(text: &str, characters: &[char]) -> bool {
     let mut is_escaped = false;
     text.chars().any(|c| {

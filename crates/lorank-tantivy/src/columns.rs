@@ -1,8 +1,7 @@
-//! The columns that hold the values of documents' fields.
+//! Columns with the values of documents' fields.
 //!
-//! Where tantivy has one column for numbers of several kinds under one path it holds floats, and an integer beyond 2^53 would be
-//! rounded to a float. So those have columns of their own, by their sign, and each number is held exactly:
-//!
+//! If a path has numbers of several kinds, tantivy stores them in one column as floats, which would round integers
+//! beyond 2^53. Such integers therefore have their own columns, by sign, and every number is exact:
 //! | values | column |
 //! |---|---|
 //! | floats, and integers from -2^53 to 2^53 | `_fields.PATH` |
@@ -17,14 +16,14 @@ use tantivy::{DateTime, DocId};
 use crate::dates::Moment;
 use crate::number::Number;
 
-/// The field of the schema that holds what filters test.
+/// The schema field with filterable values.
 pub(crate) const FIELDS: &str = "_fields";
 /// Integers above 2^53.
 pub(crate) const FIELDS_ABOVE: &str = "_fields_above_2_53";
 /// Integers below -2^53.
 pub(crate) const FIELDS_BELOW: &str = "_fields_below_minus_2_53";
 
-/// Up to here a float knows every integer.
+/// Floats represent integers exactly up to this value.
 pub(crate) const FLOAT_INTEGER_MAX: i64 = 1 << 53;
 
 /// The columns of one field in one segment.
@@ -41,7 +40,7 @@ enum NumberColumn {
     F64(Column<f64>),
 }
 
-/// The kinds of values that a field holds.
+/// The kinds of values of a field.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FieldTypes {
     pub bools: bool,
@@ -51,7 +50,7 @@ pub(crate) struct FieldTypes {
 }
 
 impl FieldColumns {
-    /// Opens the columns of a field, which a dot in its name reaches within objects.
+    /// Opens the columns of a field; a dot in its name reaches into objects.
     pub(crate) fn open(segment: &SegmentReader, field: &str) -> tantivy::Result<Self> {
         let mut columns = Self { bools: None, dates: None, texts: None, numbers: Vec::new() };
         for name in names(field) {
@@ -76,7 +75,7 @@ impl FieldColumns {
         Ok(Self { bools: None, dates: None, texts, numbers: Vec::new() })
     }
 
-    /// Whether one of a document's numbers is accepted.
+    /// Whether any of a document's numbers is accepted.
     pub(crate) fn any_number(&self, doc: DocId, mut accepts: impl FnMut(Number) -> bool) -> bool {
         self.numbers.iter().any(|column| match column {
             NumberColumn::I64(column) => column.values_for_doc(doc).any(|n| accepts(Number::Integer(n.into()))),
@@ -85,7 +84,7 @@ impl FieldColumns {
         })
     }
 
-    /// Calls for each of a document's numbers.
+    /// Calls `action` for each of a document's numbers.
     pub(crate) fn for_each_number(&self, doc: DocId, mut action: impl FnMut(Number)) {
         self.any_number(doc, |number| {
             action(number);
@@ -93,7 +92,7 @@ impl FieldColumns {
         });
     }
 
-    /// Whether the segment has none of them.
+    /// Whether the segment has no values of the field.
     pub(crate) fn is_empty(&self) -> bool {
         self.bools.is_none() && self.dates.is_none() && self.texts.is_none() && self.numbers.is_empty()
     }
@@ -105,7 +104,7 @@ impl FieldColumns {
 }
 
 impl FieldTypes {
-    /// What a segment's columns of a field hold.
+    /// Adds the kinds of values in a segment's columns of a field.
     pub(crate) fn add(&mut self, segment: &SegmentReader, field: &str) -> tantivy::Result<()> {
         for name in names(field) {
             for handle in segment.fast_fields().dynamic_column_handles(&name)? {
@@ -122,8 +121,8 @@ impl FieldTypes {
     }
 }
 
-/// The names by which tantivy finds a field's columns. It parts paths and ends them with two characters that no key with a column
-/// holds.
+/// The names of a field's columns in tantivy, which separates and ends paths with two characters that no key with a
+/// column contains.
 fn names(field: &str) -> impl Iterator<Item = String> {
     let is_name = !field.contains(['\0', '\u{1}']);
     let path = field.replace('\\', "\\\\");

@@ -1,24 +1,24 @@
-//! Dates from year 1 to 9999 in columns, and what texts mean as dates: in documents a day or a day with a time is a point in time,
-//! in filters a year, a month and a day are periods. How they are written, [`lorank_core::nanos_since_1970`] knows.
+//! Dates from year 1 to 9999 in columns. In documents, a day or a day with a time is a point in time; in filters, a
+//! year, a month and a day are periods. [`lorank_core::nanos_since_1970`] describes their syntax.
 
 use lorank_core::{nanos_since_1970, period_nanos_since_1970};
 use tantivy::DateTime;
 
-/// A point in time as a column holds it: an integer whose order is that of time, within 64 bits.
+/// A point in time in a column: a 64-bit integer whose order is that of time.
 ///
-/// From 1700 to 2199 it counts nanoseconds since 1970, as tantivy does. 64 bits are not enough for nanoseconds over ten thousand
-/// years, so that before and after it goes on in microseconds.
+/// From 1700 to 2199 it counts nanoseconds since 1970, as tantivy does. 64 bits cannot hold ten thousand years in
+/// nanoseconds, so it counts microseconds before and after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(i64);
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
-/// How many nanoseconds one step is worth outside of the years from 1700 to 2199.
+/// The length of a step outside of the years from 1700 to 2199, in nanoseconds.
 const FAR_STEP_NANOS: i128 = 1_000;
-/// The nanoseconds since 1970 at the beginning of 1700, and of 2200.
+/// The nanoseconds from 1970 to the start of 1700, and of 2200.
 const NEAR: std::ops::Range<i128> = -8_520_336_000 * NANOS_PER_SECOND..7_258_118_400 * NANOS_PER_SECOND;
 
 impl Moment {
-    /// The moment so many nanoseconds after 1970, cut to microseconds outside of the years from 1700 to 2199.
+    /// The moment `nanos` nanoseconds after 1970, truncated to microseconds outside of the years from 1700 to 2199.
     pub(crate) fn from_nanos(nanos: i128) -> Self {
         let steps = if nanos < NEAR.start {
             NEAR.start + (nanos - NEAR.start).div_euclid(FAR_STEP_NANOS)
@@ -27,7 +27,7 @@ impl Moment {
         } else {
             nanos
         };
-        // Ten thousand years are well within: beyond them, the ends of the integers are as good.
+        // Ten thousand years fit; values beyond are clamped.
         Self(i64::try_from(steps).unwrap_or(if steps < 0 { i64::MIN } else { i64::MAX }))
     }
 
@@ -54,31 +54,31 @@ impl Moment {
     }
 }
 
-/// A span of time, from its first moment to its last.
+/// A period, from its first moment to its last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Period {
     pub first: Moment,
     pub last: Moment,
 }
 
-/// The moment that a document's text names, if it is a date.
+/// The moment in a document's text, if it is a date.
 pub(crate) fn moment_of(text: &str) -> Option<Moment> {
     nanos_since_1970(text).map(Moment::from_nanos)
 }
 
-/// The period that a filter's text names: a year, a month, a day, or a point in time.
+/// The period in a filter's text: a year, a month, a day, or a point in time.
 pub(crate) fn period_of(text: &str) -> Option<Period> {
     let (first, last) = period_nanos_since_1970(text)?.into_inner();
     Some(Period { first: Moment::from_nanos(first), last: Moment::from_nanos(last) })
 }
 
-/// Whether a text begins as a date does, be it one or not: with a year and a month.
+/// Whether a text starts like a date, with a year and a month, even if it is not one.
 pub(crate) fn begins_like_a_date(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() > 5 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && bytes[5].is_ascii_digit()
 }
 
-/// Whether a text looks like a date from its beginning to its end, be it one or not.
+/// Whether a text looks like a date as a whole, even if it is not one.
 pub(crate) fn is_shaped_like_a_date(text: &str) -> bool {
     begins_like_a_date(text) && text.bytes().all(|byte| byte.is_ascii_digit() || b"-:.,+ TtZz".contains(&byte))
 }

@@ -311,13 +311,13 @@ mod tests {
             (r#"{"id": "a", "t": "apple \ude00\ud83d x"}"#, "a lone surrogate"),
             (r#"{"id": "a", "t": "\ud83d\ud83d"}"#, "a lone surrogate"),
             (r#"{"id": "a", "t": "\ud83d\n"}"#, "a lone surrogate"),
-            ("{'id': 1}", "strings and keys stand in double quotes"),
-            ("{\"id\": 1, \"n\": NaN}", "`NaN` is no number in JSON"),
-            ("{\"id\": 1, \"n\": -Infinity}", "`Infinity` is no number in JSON"),
-            ("{\"id\": 1} {\"id\": 2}", "a line holds one document"),
+            ("{'id': 1}", "use double quotes for strings and keys"),
+            ("{\"id\": 1, \"n\": NaN}", "`NaN` is not a JSON number"),
+            ("{\"id\": 1, \"n\": -Infinity}", "`Infinity` is not a JSON number"),
+            ("{\"id\": 1} {\"id\": 2}", "write one document per line"),
             (
                 "{\"id\":\n 1,\n \"n\": True}",
-                "not valid JSON at its line 3, column 7: a value is expected; JSON writes `true`",
+                "not valid JSON at its line 3, column 7: a value is expected; write `true`",
             ),
         ] {
             check_refused(json.as_bytes(), problem);

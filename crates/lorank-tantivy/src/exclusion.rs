@@ -1,13 +1,14 @@
-//! Queries whose documents are left out.
+//! Queries that can be excluded.
 //!
-//! tantivy asks an excluded query about one document after the other (`seek_danger`), those before its first match among them, which a
-//! phrase does not expect: a debug build panics. Behind this one an excluded query is only ever asked to go on.
+//! tantivy checks an excluded query for one document after the other (`seek_danger`), including documents before its
+//! first match, which a phrase does not expect: a debug build panics. This wrapper only moves an excluded query
+//! forward.
 
 use tantivy::query::{EnableScoring, Explanation, Query, Scorer, Weight};
 use tantivy::schema::Term;
 use tantivy::{DocId, DocSet, Score, SegmentReader};
 
-/// A query that can be excluded, whatever it is.
+/// Makes any query excludable.
 #[derive(Debug)]
 pub(crate) struct Excludable(pub Box<dyn Query>);
 
@@ -39,7 +40,7 @@ impl Weight for ExcludableWeight {
     }
 }
 
-/// Leaves `seek_danger` as it is by default: it looks where the documents are before it goes on.
+/// Keeps the default `seek_danger`, which checks the current document before it moves forward.
 struct ExcludableScorer(Box<dyn Scorer>);
 
 impl DocSet for ExcludableScorer {

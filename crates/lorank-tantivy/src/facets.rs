@@ -1,8 +1,8 @@
-//! Counts of documents by stored fields, over all documents that match.
+//! Counts of documents by stored fields, over all matching documents.
 //!
-//! tantivy's aggregations do not fit: across segments their counts of terms are approximate, and they compare mixed numbers
-//! as floats. Here a count is exact, and it is the number of hits that the query has with the value or the range as one more
-//! filter: values are compared as filters compare them, and a range is counted by its filter.
+//! tantivy's aggregations are not suitable: their term counts are approximate across segments, and they compare mixed
+//! numbers as floats. Here a count is exact: it is the number of hits that the query would have with the value or range
+//! as an additional filter. Values are compared as in filters, and a range is counted by its filter.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -17,33 +17,33 @@ use crate::field_values::{FieldValue, SegmentValue, ValueColumns, column_of};
 use crate::filter;
 use crate::index::Parts;
 
-/// The most different values that a facet counts: each of them takes memory while the request is answered.
+/// The maximum number of distinct values of a facet: each takes memory while the request is processed.
 const VALUES_MAX: usize = 65_536;
 
-/// Counts for facets. An engine's query is collected with it.
+/// Counts facets. It is collected together with the query.
 pub(crate) struct FacetCounter {
     facets: Vec<Plan>,
 }
 
-/// What is counted for one facet.
+/// The method of counting one facet.
 enum Plan {
-    /// The documents of each value in this column.
+    /// Counts the documents of each value in this column.
     Values(String),
-    /// The documents that each of these finds.
+    /// Counts the documents that match each of these.
     Ranges(Vec<Box<dyn Weight>>),
 }
 
-/// The counts of one facet over the documents so far.
+/// The counts of one facet so far.
 pub(crate) enum Counts {
     Values { counts: BTreeMap<FieldValue, u64>, n_missing: u64, is_overfull: bool },
     Ranges(Vec<u64>),
 }
 
 impl FacetCounter {
-    /// Counts for these facets.
+    /// Creates counters for these facets.
     ///
     /// # Errors
-    /// A field that cannot be counted, a range that cannot be.
+    /// A field that cannot be counted, or an invalid range.
     pub(crate) fn new(requests: &[FacetRequest], parts: &Parts, searcher: &Searcher) -> Result<Self, Error> {
         let facets = requests.iter().map(|request| Plan::new(request, parts, searcher));
         Ok(Self { facets: facets.collect::<Result<_, _>>()? })
@@ -74,7 +74,7 @@ fn weight(field: &str, test: &Test, parts: &Parts, searcher: &Searcher) -> Resul
     query.weight(scoring).map_err(|source| parts.error("search", source))
 }
 
-/// The facets as they are returned.
+/// The facets in their returned form.
 ///
 /// # Errors
 /// A facet with too many values.
@@ -83,7 +83,7 @@ pub(crate) fn finish(requests: &[FacetRequest], counts: Vec<Counts>) -> Result<V
         let counts = match (counts, &request.by) {
             (Counts::Values { is_overfull: true, .. }, _) => {
                 let problem = format!(
-                    "has more than {VALUES_MAX} different values among the documents that match; \
+                    "has more than {VALUES_MAX} distinct values among the matching documents; \
                      count ranges, or filter"
                 );
                 return Err(Error::InvalidFacet { field: request.field.clone(), problem });
@@ -95,7 +95,7 @@ pub(crate) fn finish(requests: &[FacetRequest], counts: Vec<Counts>) -> Result<V
             (Counts::Ranges(counts), FacetBy::Ranges(tests)) => {
                 FacetCounts::Ranges(tests.iter().cloned().zip(counts).collect())
             }
-            _ => unreachable!("a facet is counted as its request asks"),
+            _ => unreachable!("a facet is counted as requested"),
         };
         Ok(Facet { field: request.field.clone(), counts })
     });
@@ -157,7 +157,7 @@ impl Counts {
             (Self::Ranges(counts), Self::Ranges(more)) => {
                 counts.iter_mut().zip(more).for_each(|(count, n)| *count += n);
             }
-            _ => unreachable!("a facet is counted alike in all segments"),
+            _ => unreachable!("a facet is counted in the same way in all segments"),
         }
     }
 }
@@ -199,11 +199,11 @@ impl SegmentFacet {
                 values.clear();
                 columns.for_each_value(doc, |value| values.push(value));
                 *n_missing += u64::from(values.is_empty());
-                // A document that has a value twice counts once.
+                // A document with duplicate values counts once per value.
                 values.sort_unstable();
                 values.dedup();
                 for value in values.iter() {
-                    // One more than the limit says that it was passed.
+                    // One value more than the limit shows that the limit is exceeded.
                     if counts.len() <= VALUES_MAX || counts.contains_key(value) {
                         *counts.entry(*value).or_default() += 1;
                     }
@@ -211,7 +211,7 @@ impl SegmentFacet {
             }
             Self::Ranges(scorers) => {
                 for (scorer, n) in scorers {
-                    // Documents come in rising order, so that each is tested once.
+                    // Documents come in ascending order, so each is checked once.
                     let next = if scorer.doc() < doc { scorer.seek(doc) } else { scorer.doc() };
                     *n += u64::from(next == doc);
                 }
@@ -223,7 +223,7 @@ impl SegmentFacet {
         Ok(match self {
             Self::Values { columns, counts, n_missing, .. } => {
                 let is_overfull = counts.len() > VALUES_MAX;
-                // Texts are read for an answer only.
+                // Texts are only read if they are returned.
                 let counts = if is_overfull { BTreeMap::new() } else { counts };
                 let counts = counts.into_iter().map(|(value, n)| Ok((columns.resolve(value)?, n)));
                 Counts::Values { counts: counts.collect::<tantivy::Result<_>>()?, n_missing, is_overfull }

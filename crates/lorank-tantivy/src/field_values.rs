@@ -1,7 +1,7 @@
-//! The columns of stored fields: what sorting and counting read.
+//! Values of stored fields in columns, for sorting and counting.
 //!
-//! One path can lead to values of several kinds, each kind in a column of its own. Here they are one list of values with
-//! one order: booleans, numbers by value, dates, and other texts in byte order.
+//! A path can have values of several kinds, each in its own column. Here they form one list of values with one order:
+//! booleans, numbers by value, dates, and other texts in byte order.
 
 use lorank_core::Value;
 use tantivy::time::OffsetDateTime;
@@ -14,7 +14,8 @@ use crate::known_fields;
 use crate::number::Number;
 use crate::schema::ID;
 
-/// A value as a segment's columns have it: a text is its place in the segment's dictionary, whose order is that of bytes.
+/// A value in a segment's columns. A text is represented by its ordinal in the segment's dictionary, which is in byte
+/// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SegmentValue {
     Bool(bool),
@@ -24,7 +25,7 @@ pub(crate) enum SegmentValue {
     Text(u64),
 }
 
-/// A value that means the same in every segment.
+/// A value that is independent of segments.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FieldValue {
     Bool(bool),
@@ -38,14 +39,14 @@ pub(crate) enum FieldValue {
 pub(crate) struct ValueColumns(FieldColumns);
 
 impl ValueColumns {
-    /// The columns of a name that [`column_of`] made.
+    /// Opens the columns of a name from [`column_of`].
     pub(crate) fn open(column: &str, segment: &SegmentReader) -> tantivy::Result<Self> {
         let columns =
             if column == ID { FieldColumns::open_ids(segment, ID) } else { FieldColumns::open(segment, column) };
         columns.map(Self)
     }
 
-    /// The values of a document, in no order.
+    /// The values of a document, in no particular order.
     pub(crate) fn for_each_value(&self, doc: DocId, mut action: impl FnMut(SegmentValue)) {
         let Self(columns) = self;
         columns.for_each_number(doc, |number| action(SegmentValue::Number(number)));
@@ -58,7 +59,7 @@ impl ValueColumns {
         }
     }
 
-    /// The value, with the text itself in place of its place in the dictionary.
+    /// The value, with the text itself in place of its ordinal.
     pub(crate) fn resolve(&self, value: SegmentValue) -> tantivy::Result<FieldValue> {
         Ok(match value {
             SegmentValue::Bool(value) => FieldValue::Bool(value),
@@ -84,7 +85,7 @@ impl From<FieldValue> for Value {
                 (_, Ok(number)) => Self::Unsigned(number),
                 _ => Self::Float(number as f64),
             },
-            // A field that holds fractions knows its integers as floats.
+            // A field with fractions stores its integers as floats.
             FieldValue::Number(Number::Float(number)) if is_exact_integer(number) => Self::Integer(number as i64),
             FieldValue::Number(Number::Float(number)) => Self::Float(number),
             FieldValue::Date(nanos) => Self::Text(date_text(nanos).into()),
@@ -93,7 +94,7 @@ impl From<FieldValue> for Value {
     }
 }
 
-/// Whether a float is an integer that no other integer shares it with.
+/// Whether a float is an integer that it represents uniquely.
 fn is_exact_integer(number: f64) -> bool {
     number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0
 }
@@ -104,35 +105,35 @@ fn date_text(nanos: i128) -> String {
     date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| nanos.to_string())
 }
 
-/// The name of a stored field's columns: its own.
+/// The name of a stored field's columns.
 ///
 /// # Errors
-/// Why the field has none, in words that go on from its name.
+/// Why the field has none, phrased to follow its name.
 pub(crate) fn column_of(field: &str, parts: &Parts, searcher: &Searcher) -> Result<String, String> {
     if parts.settings.is_text_field(field) {
-        return Err("is searched, and only the other fields can be sorted by and counted".to_owned());
+        return Err("is not supported: text fields cannot be sorted or counted".to_owned());
     }
     if parts.settings.is_id_field(field) {
         return Ok(ID.to_owned());
     }
-    // Without documents there is no field to be missed.
+    // Without documents, no field is missing.
     if searcher.num_docs() == 0 || types_of(field, searcher)? != FieldTypes::default() {
         return Ok(field.to_owned());
     }
     Err(known_fields::unknown(field, parts, searcher).unwrap_or_else(|error| error.to_string()))
 }
 
-/// Makes sure that some document has a number, a boolean or a date in a field.
+/// Checks that some document has a number, a boolean or a date in a field.
 ///
 /// # Errors
-/// Why the field has none, in words that go on from its name.
+/// Why no document has one, phrased to follow the field's name.
 pub(crate) fn check_numeric(field: &str, parts: &Parts, searcher: &Searcher) -> Result<(), String> {
     let column = column_of(field, parts, searcher)?;
     let types = types_of(field, searcher)?;
     if column != ID && (searcher.num_docs() == 0 || types.numbers || types.bools || types.dates) {
         return Ok(());
     }
-    Err("holds texts only, and an expression takes numbers, booleans and dates".to_owned())
+    Err("holds only texts, but an expression needs numbers, booleans or dates".to_owned())
 }
 
 fn types_of(field: &str, searcher: &Searcher) -> Result<FieldTypes, String> {

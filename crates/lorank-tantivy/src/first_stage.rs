@@ -1,4 +1,4 @@
-//! BM25 as a first stage.
+//! The BM25 first stage.
 
 use std::num::NonZeroUsize;
 
@@ -19,30 +19,31 @@ use crate::sort::{Found, SortedTop};
 use crate::top::TopWithTies;
 use crate::{Error, Index, facets, query};
 
-/// The length of a snippet, in bytes as tantivy counts it.
+/// The length of a snippet in bytes, as tantivy counts it.
 const SNIPPET_BYTES_MAX: usize = 200;
 
 /// BM25 over an index: the first stage of a pipeline.
 ///
 /// A document's score is the sum over its text fields of the field's boost times its BM25 score (k1 = 1.2, b = 0.75).
-/// Ties are broken by id in byte order. Every search sees the last commit, whichever process made it.
+/// Ties are broken by id in byte order. Every search sees the last commit of any process.
 ///
-/// [Plain](lorank_core::QuerySyntax::Plain) queries are words, any of which may match; the first 1,024 different ones
-/// count, and stop words where there are no others. `so*` finds the words that begin so.
-/// [Advanced](lorank_core::QuerySyntax::Advanced) ones are in [tantivy's syntax](tantivy::query::QueryParser)
-/// (`+cat -dog title:"the cat" year:[2020 TO *]`), in which names that are no text field's reach the stored fields, and
-/// dates are written in full (`2024-05-01T00:00:00Z`). `so*`, `"a phra"*`, `word~` and `word~2` (typos) are understood in text
-/// fields. What the syntax does not have, such as `te?t`, is an error.
+/// [Plain](lorank_core::QuerySyntax::Plain) queries are words, any of which may match; the first 1,024 distinct words
+/// count, and stop words only if there are no others. `so*` matches words with this prefix.
+/// [Advanced](lorank_core::QuerySyntax::Advanced) queries use [tantivy's syntax](tantivy::query::QueryParser)
+/// (`+cat -dog title:"the cat" year:[2020 TO *]`), in which names other than those of text fields refer to stored
+/// fields, and dates are written in full (`2024-05-01T00:00:00Z`). Text fields support `so*`, `"a phra"*`, `word~` and
+/// `word~2` (typos). Other syntax, such as `te?t`, is an error.
 ///
-/// Typos ([`Fuzzy`](lorank_core::Fuzzy)) are letters that were added, left out, exchanged for others or for their neighbors: one in
-/// words from five letters, two from nine; one in the first letter counts as two; a word with a digit has none. They are
-/// looked for in the first ten words of a plain query. `Auto` does so for words that no document has and, where fewer than five documents
-/// match, for all. A document that has none of the words as they are written comes after all that have one.
+/// Typos ([`Fuzzy`](lorank_core::Fuzzy)) are inserted, deleted, substituted or transposed letters: one in words of five
+/// or more letters, two in words of nine or more; a typo in the first letter counts as two; words with digits allow
+/// none. Typos are tolerated in the first ten words of a plain query. `Auto` does so for words that no document has
+/// and, if fewer than five documents match, for all words. Documents without any exact word come after all documents
+/// with one.
 ///
-/// Searches without words ([`MatchAll`](lorank_core::QuerySyntax::MatchAll)) find every document. Sorting and facets read the
-/// fields that filters read: all but the searched ones, and texts of up to 1,024 bytes.
+/// Searches without words ([`MatchAll`](lorank_core::QuerySyntax::MatchAll)) match every document. Sorting and facets
+/// use the fields that filters use: all except text fields, and texts of up to 1,024 bytes.
 ///
-/// A query, a filter, a sort key or a facet that cannot be is an [`InvalidQuery`]; every other error is an [`Error`] in a box.
+/// An invalid query, filter, sort key or facet is an [`InvalidQuery`]; every other error is a boxed [`Error`].
 #[derive(Debug, Clone)]
 pub struct Bm25FirstStage {
     index: Index,
@@ -69,7 +70,7 @@ impl Bm25FirstStage {
         let matching = query::build(retrieval.query, parts, &searcher)?;
         let failed = |error| query::search_error(retrieval.query, error, parts);
         let depth = retrieval.depth.get();
-        // Every match is visited for its score, so counting all of them costs next to nothing.
+        // Every match is visited for its score, so the exact count is almost free.
         let (candidates, n_matches, counts) = if !retrieval.sort.is_empty() {
             let collector = (SortedTop { depth, keys: self.sort_columns(retrieval.sort, &searcher)? }, Count, facets);
             let (first, n_matches, counts) = searcher.search(&*matching.all(), &collector).map_err(failed)?;
@@ -81,7 +82,7 @@ impl Bm25FirstStage {
                 Ok((best_candidates(best, depth, &searcher, parts)?, n_matches))
             };
             let (mut candidates, n_as_written) = best(&*matching.as_written, depth)?;
-            // A collector keeps one document at least; where there is no place for it, it only counts.
+            // A collector keeps at least one document; if no more are needed, it only counts.
             let n_left = depth - candidates.len();
             let (others, n_by_typos) = best(&**by_typos, n_left.max(1))?;
             let others = below(candidates.last(), others);
@@ -111,7 +112,7 @@ impl Bm25FirstStage {
         let parts = self.index.parts();
         let words = query::words_to_mark(query, parts, &self.index.searcher()?)?;
         let analyzer = parts.analyzer.phrases();
-        // The generator asks for a field to read it from documents; it is handed texts alone.
+        // The generator needs a field to read texts from documents, but here it gets texts directly.
         let generator = SnippetGenerator::new(words, analyzer, parts.layout.texts[0], SNIPPET_BYTES_MAX);
         Ok(candidates.iter().map(|candidate| snippet(&generator, &candidate.text)).collect())
     }
@@ -123,19 +124,19 @@ impl FirstStage for Bm25FirstStage {
         Ok(retrieved.candidates)
     }
 
-    /// The number of documents that match is exact.
+    /// The number of matching documents is exact.
     fn search(&self, retrieval: &Retrieval<'_>) -> Result<Retrieved, BoxError> {
         self.find(retrieval).map_err(seam_error)
     }
 
-    /// Snippets come from the candidates' texts, not from their titles. Where the text holds none of the query's words,
-    /// the snippet is its beginning, without marks; a candidate without text has none.
+    /// Snippets come from the candidates' texts, not from their titles. If the text contains none of the query's words,
+    /// the snippet is its start without marks; a candidate without text has none.
     fn snippets(&self, query: &Query, candidates: &[&Candidate]) -> Result<Vec<Option<Snippet>>, BoxError> {
         self.mark(query, candidates).map_err(seam_error)
     }
 }
 
-/// The error as the pipeline understands it: a query at fault is told from an engine at fault.
+/// Converts an error, and separates invalid queries from failures of the engine.
 fn seam_error(error: Error) -> BoxError {
     let field = match error {
         Error::InvalidQuery { .. } => "query",
@@ -148,13 +149,13 @@ fn seam_error(error: Error) -> BoxError {
     InvalidQuery { field, message: error.to_string() }.into()
 }
 
-/// Candidates with their scores scaled to lie below the last one's.
+/// Scales the candidates' scores to be below that of `last`.
 fn below(last: Option<&Candidate>, mut others: Vec<Candidate>) -> Vec<Candidate> {
     let best = others.first().map(|candidate| candidate.first_stage_score.get());
     if let Some((last, best)) = last.zip(best).filter(|(_, best)| *best > 0.0) {
         let factor = last.first_stage_score.get() / best / 2.0;
         for candidate in &mut others {
-            // Two finite numbers of which the larger is not exceeded.
+            // Finite, and not above the larger of two finite numbers.
             candidate.first_stage_score =
                 Score::new(candidate.first_stage_score.get() * factor).unwrap_or(last.first_stage_score);
         }
@@ -162,14 +163,14 @@ fn below(last: Option<&Candidate>, mut others: Vec<Candidate>) -> Vec<Candidate>
     others
 }
 
-/// Reads the documents, puts equal scores in the order of their ids, and keeps the best.
+/// Reads the documents, orders equal scores by id, and keeps the best.
 fn best_candidates(
     mut best: Vec<(f32, DocAddress)>,
     depth: usize,
     searcher: &Searcher,
     parts: &Parts,
 ) -> Result<Vec<Candidate>, Error> {
-    // In the order in which they lie on disk, every block of documents is read once.
+    // In their order on disk, so that every block of documents is read once.
     best.sort_unstable_by_key(|(_, address)| *address);
     let mut found = Vec::with_capacity(best.len());
     for (score, address) in best {
@@ -180,14 +181,14 @@ fn best_candidates(
     found.into_iter().map(|(score, stored)| candidate(score, &stored, parts)).collect()
 }
 
-/// Reads documents that are in order.
+/// Reads documents that are already ordered.
 fn sorted_candidates(found: Vec<Found>, searcher: &Searcher, parts: &Parts) -> Result<Vec<Candidate>, Error> {
     let read = |(score, address)| candidate(checked(score)?, &parts.read(address, searcher)?, parts);
     found.into_iter().map(read).collect()
 }
 
 fn checked(score: f32) -> Result<Score, Error> {
-    let overflow = "its boosts are too large: a score overflows";
+    let overflow = "the boosts are too large: a score overflows";
     Score::new(score).map_err(|_| Error::InvalidQuery { problem: overflow.to_owned() })
 }
 
@@ -208,7 +209,7 @@ fn snippet(generator: &SnippetGenerator, text: &str) -> Option<Snippet> {
     Some(Snippet::new(found.fragment(), collapse_overlapped_ranges(found.highlighted())))
 }
 
-/// The beginning of a text, up to the end of a word where there is one.
+/// The start of a text, up to the end of a word if possible.
 fn beginning(text: &str) -> &str {
     let text = text.trim();
     if text.len() <= SNIPPET_BYTES_MAX {

@@ -1,4 +1,4 @@
-//! Which fields the documents have, for messages about one that they have not.
+//! Lists the documents' fields, for messages about an unknown one.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,10 +10,10 @@ use crate::Error;
 use crate::columns::{FIELDS, FIELDS_ABOVE, FIELDS_BELOW, FieldTypes};
 use crate::index::Parts;
 
-/// How many fields a message names.
+/// The maximum number of fields in a message.
 const NAMES_MAX: usize = 20;
 
-/// The types of a field's values over all segments; none where no document has the field.
+/// The types of a field's values over all segments; empty if no document has the field.
 pub(crate) fn types_of(field: &str, searcher: &Searcher) -> tantivy::Result<FieldTypes> {
     let mut types = FieldTypes::default();
     for segment in searcher.segment_readers() {
@@ -22,7 +22,7 @@ pub(crate) fn types_of(field: &str, searcher: &Searcher) -> tantivy::Result<Fiel
     Ok(types)
 }
 
-/// What to say about a field that no document has: the name nearest to it, and the fields that there are.
+/// Describes an unknown field: the nearest name, and the existing fields.
 pub(crate) fn unknown(field: &str, parts: &Parts, searcher: &Searcher) -> Result<String, Error> {
     let names = names(parts, searcher)?;
     let nearest =
@@ -30,14 +30,14 @@ pub(crate) fn unknown(field: &str, parts: &Parts, searcher: &Searcher) -> Result
     let listed: Vec<String> = names.iter().take(NAMES_MAX).map(|name| described(name, searcher)).collect();
     let more = if names.len() > NAMES_MAX { format!(" and {} more", names.len() - NAMES_MAX) } else { String::new() };
     let known = if listed.is_empty() {
-        "no document has any field but the id and the searched ones".to_owned()
+        "no document has other fields than the id and the text fields".to_owned()
     } else {
         format!("the fields are {}{more}", listed.join(", "))
     };
     Ok(format!("names a field that no document has{}; {known}", nearest.unwrap_or_default()))
 }
 
-/// The fields that some document has, in the order of their names.
+/// The fields of the documents, ordered by name.
 fn names(parts: &Parts, searcher: &Searcher) -> Result<BTreeSet<String>, Error> {
     let mut names = BTreeSet::new();
     for segment in searcher.segment_readers() {

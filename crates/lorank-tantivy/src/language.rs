@@ -1,4 +1,4 @@
-//! Languages: whose word endings and stop words are known.
+//! Languages, for stemming and stop words.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use tantivy::tokenizer::Language as StopWords;
 
 use crate::Error;
 
-/// Whose word endings are understood. Part of an index: texts and queries must agree on it.
+/// A language for stemming and stop words. It is part of an index, because texts and queries must use the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "a language is its name")]
@@ -32,11 +32,11 @@ pub enum Language {
     Swedish,
     Tamil,
     Turkish,
-    /// Words as they stand, without regard to case.
+    /// No stemming; words match regardless of case.
     None,
 }
 
-/// Every language with its name and its stemmer.
+/// The languages with their names and stemmers.
 const TABLE: [(Language, &str, Option<Algorithm>); 19] = [
     (Language::Arabic, "arabic", Some(Algorithm::Arabic)),
     (Language::Danish, "danish", Some(Algorithm::Danish)),
@@ -60,7 +60,7 @@ const TABLE: [(Language, &str, Option<Algorithm>); 19] = [
 ];
 
 impl Language {
-    /// Every language, `None` last.
+    /// All languages, `None` last.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|(language, ..)| *language)
     }
@@ -70,12 +70,12 @@ impl Language {
         self.row().1
     }
 
-    /// What brings its words to their stem.
+    /// The stemmer.
     pub(crate) fn stemmer(self) -> Option<Algorithm> {
         self.row().2
     }
 
-    /// Its list of stop words, where tantivy has one.
+    /// The list of stop words, if tantivy has one.
     pub(crate) fn stop_words(self) -> Option<StopWords> {
         Some(match self {
             Self::Danish => StopWords::Danish,
@@ -95,23 +95,23 @@ impl Language {
         })
     }
 
-    /// The name under which an index's schema asks for the analyzer of the terms that are ranked by.
+    /// The name of the analyzer for ranked terms in an index's schema.
     pub(crate) fn terms_name(self) -> String {
         format!("lorank_{}", self.name())
     }
 
-    /// The name of the analyzer of phrases.
+    /// The name of the analyzer for phrases.
     pub(crate) fn phrases_name(self) -> String {
         format!("lorank_{}_phrases", self.name())
     }
 
-    /// The name of the analyzer of whole words.
+    /// The name of the analyzer for whole words.
     pub(crate) fn whole_words_name(self) -> String {
         format!("lorank_{}_words", self.name())
     }
 
     fn row(self) -> &'static (Self, &'static str, Option<Algorithm>) {
-        TABLE.iter().find(|(language, ..)| *language == self).expect("the table has every language")
+        TABLE.iter().find(|(language, ..)| *language == self).expect("the table has all languages")
     }
 }
 
@@ -122,7 +122,7 @@ impl FromStr for Language {
         let row = TABLE.iter().find(|(_, known, _)| known.eq_ignore_ascii_case(name));
         row.map(|(language, ..)| *language).ok_or_else(|| {
             let names: Vec<_> = TABLE.iter().map(|(_, name, _)| *name).collect();
-            Error::InvalidSettings { problem: format!("unknown language `{name}`; it is one of {}", names.join(", ")) }
+            Error::InvalidSettings { problem: format!("unknown language `{name}`; supported are {}", names.join(", ")) }
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers that compare by value, whether integer or float.
+//! Numbers that compare by value across integers and floats.
 
 use std::cmp::Ordering;
 
@@ -11,13 +11,13 @@ pub(crate) enum Number {
 }
 
 impl Number {
-    /// The number that a text writes as JSON does: without leading zeros and without a `+`. Integers, and decimals without a
-    /// fraction, are read exactly.
+    /// Parses a number as in JSON: without leading zeros and without `+`. Integers, and decimals without a fraction,
+    /// are exact.
     pub(crate) fn from_json(text: &str) -> Option<Self> {
         let number = text.parse::<serde_json::Number>().ok()?;
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         if fraction.bytes().all(|digit| digit == b'0') && !whole.contains(['e', 'E']) {
-            // Longer ones are beyond every number that a column holds, like the end of these.
+            // Longer ones exceed every number in a column, as do the limits of `i128`.
             let end = if whole.starts_with('-') { i128::MIN } else { i128::MAX };
             return Some(Self::Integer(whole.parse().unwrap_or(end)));
         }
@@ -36,10 +36,10 @@ impl Ord for Number {
     }
 }
 
-/// An integer against a float: first the float's whole part counts, then its fraction.
+/// Compares an integer with a float: the float's whole part first, then its fraction.
 fn compare(integer: i128, float: f64) -> Ordering {
     let whole = float.trunc();
-    // The cast saturates far beyond 64 bits, so that infinities stay on their side.
+    // The cast saturates far beyond 64 bits, so infinities compare correctly.
     integer.cmp(&(whole as i128)).then_with(|| whole.partial_cmp(&float).expect("no number is NaN"))
 }
 

@@ -1,16 +1,16 @@
-//! Where a document was read from.
+//! Origins of documents in input files.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a document stands.
+/// The location of a document in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The file, as it was named, or `standard input`.
+    /// The file name as given, or `standard input`.
     pub file: Arc<str>,
-    /// The line it begins on, from 1; `None` where it is a whole file.
+    /// The 1-based line where it starts; `None` if it is a whole file.
     pub line: Option<u64>,
-    /// Its number among the documents of a JSON array, from 1; `None` elsewhere.
+    /// Its 1-based number in a JSON array; `None` for other inputs.
     pub item: Option<u64>,
 }
 

@@ -11,37 +11,37 @@ use crate::index::Parts;
 use crate::spelling::n_typos_allowed;
 use crate::words::{TextPlace, any_of, boosted, text_places};
 
-/// The number of different words of a plain query that count. Far beyond what a reranker reads.
+/// The maximum number of distinct words in a plain query, far more than a reranker reads.
 const WORDS_MAX: usize = 1024;
-/// The number of words for which others of almost the same spelling are looked up.
+/// The maximum number of words with typo tolerance.
 const FUZZY_WORDS_MAX: usize = 10;
 
-/// The words of a plain query. The text is analysed, not parsed: no text can be malformed.
+/// The words of a plain query. The text is analyzed and not parsed, so every text is valid.
 pub(crate) struct PlainQuery<'a> {
     words: Vec<PlainWord>,
     parts: &'a Parts,
 }
 
-/// A word of a plain query, with what is said of it.
+/// A word of a plain query, with its properties.
 #[derive(Debug)]
 struct PlainWord {
     word: QueryWord,
-    /// Whether it ends in `*`: words that only begin so match too.
+    /// Whether it ends in `*`, which matches words with this prefix too.
     is_prefix: bool,
     n_said: usize,
 }
 
-/// Which words' typos are looked for.
+/// The words with typo tolerance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum TyposOf {
     AllWords,
-    /// The words that no document has.
+    /// The words that no document contains.
     AbsentWords,
 }
 
 impl<'a> PlainQuery<'a> {
-    /// The words of a text, each once, in the order of their first mention; `None` where there are none. Stop words count where there
-    /// are no others.
+    /// The distinct words of a text, in the order of their first occurrence; `None` if there are none. Stop words count
+    /// only if there are no others.
     pub(crate) fn read(text: &str, parts: &'a Parts) -> Option<Self> {
         let all = parts.analyzer.query_words(text);
         let keeps_stop_words = all.iter().all(|word| word.is_stop_word);
@@ -63,14 +63,14 @@ impl<'a> PlainQuery<'a> {
         Some(Self { words, parts }).filter(|query| !query.words.is_empty())
     }
 
-    /// Any of the words in any of the text fields. A word that is said twice counts twice, as in BM25's definition.
+    /// Matches any of the words in any text field. A repeated word counts repeatedly, as in BM25's definition.
     pub(crate) fn as_written(&self) -> Box<dyn EngineQuery> {
         let clauses = text_places(self.parts)
             .flat_map(|place| self.words.iter().map(move |word| word.weighted(word.query(place), place)));
         any_of(clauses.collect())
     }
 
-    /// The beginnings of words, as terms of the fields of whole words.
+    /// The prefixes, as terms of the whole-word fields.
     pub(crate) fn prefixes(&self) -> Vec<Term> {
         let beginnings = self.words.iter().filter_map(PlainWord::beginning);
         let terms =
@@ -78,7 +78,7 @@ impl<'a> PlainQuery<'a> {
         beginnings.flat_map(terms).collect()
     }
 
-    /// The words that are spelled almost like those of the query; `None` where there are none.
+    /// Words that are spelled similarly to those of the query; `None` if there are none.
     pub(crate) fn typos(&self, of: TyposOf, searcher: &Searcher) -> tantivy::Result<Option<Box<dyn EngineQuery>>> {
         let mut clauses = Vec::new();
         for word in self.words.iter().filter(|word| word.n_typos() > 0).take(FUZZY_WORDS_MAX) {
@@ -99,12 +99,12 @@ impl PlainWord {
         self.word.whole.as_deref().filter(|_| self.is_prefix)
     }
 
-    /// How many typos it may have. A beginning is as it is.
+    /// The number of typos that it may have. A prefix may have none.
     fn n_typos(&self) -> u8 {
         self.word.whole.as_deref().filter(|_| !self.is_prefix).map_or(0, n_typos_allowed)
     }
 
-    /// Whether no document has it.
+    /// Whether no document contains it.
     fn is_absent(&self, parts: &Parts, searcher: &Searcher) -> tantivy::Result<bool> {
         for place in text_places(parts) {
             for term in place.terms_of(&self.word) {
@@ -126,7 +126,7 @@ impl PlainWord {
     }
 }
 
-/// Whether a word stands as in `so*`: with a star behind it, then a space or the end. `*so*` is emphasis.
+/// Whether a word is a prefix as in `so*`: followed by a star, then a space or the end. `*so*` is emphasis.
 fn is_prefix(text: &str, word: &QueryWord) -> bool {
     let star = text[word.range.end..].strip_prefix('*');
     star.is_some_and(|rest| rest.chars().next().is_none_or(char::is_whitespace))

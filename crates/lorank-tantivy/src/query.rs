@@ -1,4 +1,4 @@
-//! Queries with their filters, and which words of a text they mark.
+//! Queries with their filters, and the words that they mark in snippets.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ use crate::plain::{PlainQuery, TyposOf};
 use crate::words::{TextQuery, any_of, words_with_prefix};
 use crate::{Error, Selection};
 
-/// The documents below which typos of all words are looked for, where they are looked for at all.
+/// Below this number of matches, `Auto` tolerates typos in all words.
 const FEW: usize = 5;
-/// The most words that the beginning of one marks in snippets.
+/// The maximum number of words that a prefix marks in snippets.
 const MARKED_WORDS_MAX: usize = 1000;
 
-/// The documents that a query finds.
+/// The documents that match a query.
 #[derive(Debug)]
 pub(crate) struct Matching {
-    /// Those that have what is asked for as it is written, and their scores.
+    /// The documents with exact matches, and their scores.
     pub as_written: Box<dyn EngineQuery>,
-    /// The others, which have words of almost the same spelling alone. They come after those.
+    /// The documents that match only by typos. They come after the exact ones.
     pub by_typos: Option<Box<dyn EngineQuery>>,
-    /// The beginnings of words that are looked for, as terms of the fields of whole words. The engine's queries do not tell them.
+    /// The prefixes in the query, as terms of the whole-word fields, because tantivy's queries do not expose them.
     prefixes: Vec<Term>,
 }
 
 impl Matching {
-    /// All of them in one query.
+    /// Combines both in one query.
     pub(crate) fn all(&self) -> Box<dyn EngineQuery> {
         any_of(std::iter::once(&self.as_written).chain(&self.by_typos).map(|query| query.box_clone()).collect())
     }
@@ -42,8 +42,7 @@ pub(crate) fn build(query: &Query, parts: &Parts, searcher: &Searcher) -> Result
     match query.syntax {
         QuerySyntax::Plain => plain(query, parts, searcher),
         QuerySyntax::Advanced if query.fuzzy == Fuzzy::On => Err(Error::InvalidQuery {
-            problem: "typos of all its words are looked for in plain queries alone; write `word~` in an advanced one"
-                .to_owned(),
+            problem: "`fuzzy` only applies to plain queries; write `word~` in an advanced query".to_owned(),
         }),
         QuerySyntax::Advanced => {
             let Some(TextQuery { query: text, prefixes }) = advanced(&query.text, parts, searcher)? else {
@@ -56,11 +55,11 @@ pub(crate) fn build(query: &Query, parts: &Parts, searcher: &Searcher) -> Result
             let as_written = filtered(Box::new(AllQuery), &query.filters, parts, searcher)?;
             Ok(Matching { as_written, by_typos: None, prefixes: Vec::new() })
         }
-        _ => Err(Error::InvalidQuery { problem: "it has a syntax that this version does not know".to_owned() }),
+        _ => Err(Error::InvalidQuery { problem: "the query syntax is not supported".to_owned() }),
     }
 }
 
-/// What a text without words finds. A filter that cannot be is an error all the same.
+/// The result for a text without words. An invalid filter is still an error.
 fn nothing(query: &Query, parts: &Parts, searcher: &Searcher) -> Result<Matching, Error> {
     let as_written = filtered(Box::new(EmptyQuery), &query.filters, parts, searcher)?;
     Ok(Matching { as_written, by_typos: None, prefixes: Vec::new() })
@@ -82,7 +81,7 @@ fn plain(query: &Query, parts: &Parts, searcher: &Searcher) -> Result<Matching, 
         let others = vec![(Occur::Must, typos), (Occur::MustNot, as_written.box_clone())];
         filtered(Box::new(BooleanQuery::new(others)), &query.filters, parts, searcher)
     });
-    // Among documents that have another word as it is written, those that have an absent one almost come first.
+    // Among documents with another exact word, those with a similar spelling of an absent word come first.
     let as_written = match of_absent {
         Some(typos) => Box::new(BooleanQuery::new(vec![(Occur::Must, as_written), (Occur::Should, typos)])),
         None => as_written,
@@ -90,7 +89,7 @@ fn plain(query: &Query, parts: &Parts, searcher: &Searcher) -> Result<Matching, 
     Ok(Matching { as_written, by_typos: by_typos.transpose()?, prefixes })
 }
 
-/// Whether a query matches fewer documents than so many. No more of them are looked at.
+/// Whether a query matches fewer than `n` documents. Stops counting at `n`.
 fn has_fewer_than(n: usize, query: &dyn EngineQuery, searcher: &Searcher) -> tantivy::Result<bool> {
     let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
     let mut n_found = 0;
@@ -123,7 +122,7 @@ fn filtered(
     Ok(Box::new(BooleanQuery::new(clauses)))
 }
 
-/// The documents that a selection is of. Typos select nothing.
+/// The documents of a selection. Typos are not tolerated.
 pub(crate) fn build_selection(
     selection: &Selection,
     parts: &Parts,
@@ -137,7 +136,7 @@ pub(crate) fn build_selection(
     Ok(build(&query, parts, searcher)?.as_written)
 }
 
-/// An error of a search. Some queries parse and then turn out to ask a field for what it cannot do.
+/// Converts an error of a search. Some queries parse, but then use a field in an unsupported way.
 pub(crate) fn search_error(query: &Query, error: TantivyError, parts: &Parts) -> Error {
     match error {
         TantivyError::InvalidArgument(problem) | TantivyError::SchemaError(problem)
@@ -149,7 +148,7 @@ pub(crate) fn search_error(query: &Query, error: TantivyError, parts: &Parts) ->
     }
 }
 
-/// The words to mark in a text, with what each is worth: rare words more than frequent ones.
+/// The words to mark in a text with their weights: rare words weigh more than frequent ones.
 pub(crate) fn words_to_mark(
     query: &Query,
     parts: &Parts,

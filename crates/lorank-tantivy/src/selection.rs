@@ -1,12 +1,12 @@
-//! Documents chosen by words and filters.
+//! Selections of documents by words and filters.
 
 use lorank_core::{Filter, QuerySyntax};
 
-/// Some of an index's documents. By default all of them.
+/// A selection of documents in an index. The default is all documents.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Selection {
-    /// Those that a text matches, read as a query's is: any of its words, where it is plain. `None` leaves the words open.
+    /// A query that the documents match, with its syntax; plain text matches with any of its words. `None` matches all.
     pub words: Option<(String, QuerySyntax)>,
-    /// Those of them for which all of this holds.
+    /// Filters that the documents must satisfy.
     pub filters: Vec<Filter>,
 }

@@ -1,4 +1,4 @@
-//! One writer for many threads.
+//! A writer that is shared by threads.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,23 +12,23 @@ use lorank_core::DocumentId;
 
 use crate::{Document, Error, Index, Selection, Writer, WriterOptions};
 
-/// How long a change waits for the writer that is being closed, which is how long the last merge takes.
+/// How long a change waits for a writer that is closing, which takes as long as its last merge.
 const CLOSING_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The writer of an index for threads that change documents, each in its own time.
+/// A writer of an index for threads that change documents independently.
 ///
-/// Threads that commit at once are served by one commit (group commit): it takes the disk as long for many changes as for
-/// one. The writer is opened for the first change, and closed again when there has been none for a while, so that other
-/// processes get to write too; in between they meet [`Error::WriterBusy`].
+/// Concurrent commits are combined (group commit): many changes take the disk as long as one. The writer is opened for
+/// the first change, and closed after a period without changes, so that other processes can write; until then they get
+/// [`Error::WriterBusy`].
 pub struct SharedWriter {
     shared: Arc<Shared>,
 }
 
-/// A change by one thread. What it does is seen and kept once it is committed; without that it may be, with what
-/// others commit.
+/// A change by one thread. It is visible and durable after its commit; without it, it may still be committed together
+/// with other changes.
 pub struct Change<'a> {
     shared: &'a Shared,
-    /// The writer that it began with.
+    /// The generation of the writer when the change began.
     generation: u64,
 }
 
@@ -37,19 +37,19 @@ struct Shared {
     options: WriterOptions,
     idle_max: Duration,
     state: Mutex<State>,
-    /// A change has begun or ended, or the writer was closed.
+    /// Signals that a change began or ended, or that the writer was closed.
     changed: Condvar,
-    /// The number of commits that were asked for. Each asks for what was done before it.
+    /// The number of requested commits. Each covers all operations before the request.
     n_asked: AtomicU64,
 }
 
 struct State {
     writer: Slot,
-    /// Goes up when something that is not committed is given up.
+    /// Incremented when uncommitted changes are lost.
     generation: u64,
-    /// How many of the commits that were asked for are made.
+    /// The number of completed commit requests.
     n_made: u64,
-    /// What has become of the documents that were changed since the last commit: whether they are there.
+    /// The documents that changed since the last commit, and whether they exist.
     pending: HashMap<DocumentId, bool>,
     n_changes: usize,
     idle_since: Instant,
@@ -59,12 +59,12 @@ struct State {
 enum Slot {
     Closed,
     Open(Box<Writer>),
-    /// Its merges are being waited for, without the lock.
+    /// Waiting for its merges, without the lock.
     Closing,
 }
 
 impl SharedWriter {
-    /// The writer of an index, not opened yet, that is closed again when there has been no change for `idle_max`.
+    /// A writer of an index. It is not opened yet, and closes after `idle_max` without changes.
     pub fn new(index: Index, options: WriterOptions, idle_max: Duration) -> Self {
         let state = State {
             writer: Slot::Closed,
@@ -87,7 +87,7 @@ impl SharedWriter {
     /// Begins a change.
     ///
     /// # Errors
-    /// [`Error::WriterBusy`] while another process writes, or an index that cannot be written to.
+    /// [`Error::WriterBusy`] while another process writes, or the index cannot be written.
     pub fn begin(&self) -> Result<Change<'_>, Error> {
         let generation = {
             let mut state = self.shared.opened()?;
@@ -97,17 +97,17 @@ impl SharedWriter {
         Ok(Change { shared: &self.shared, generation })
     }
 
-    /// Deletes the documents of a selection, as of this moment, and commits. Their number comes back.
+    /// Deletes the documents of a selection as of this moment, and commits. Returns their number.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin) and [`Change::commit`], and a query or a filter that cannot be.
+    /// As [`begin`](Self::begin) and [`Change::commit`], and an invalid query or filter.
     pub fn delete_matching(&self, selection: &Selection) -> Result<u64, Error> {
         let shared = &*self.shared;
-        // It keeps the writer open.
+        // Keeps the writer open.
         let _change = self.begin()?;
         let mut state = shared.lock();
         let n_asked = shared.n_asked.load(Ordering::Acquire);
-        // What others have done so far is theirs: it is neither counted here, nor lost with this.
+        // Earlier changes by others are committed first, so that they are neither counted here, nor lost if this fails.
         shared.commit(&mut state, n_asked)?;
         let n_before = shared.index.n_documents()?;
         shared.writer(&mut state)?.delete_matching(selection)?;
@@ -117,11 +117,11 @@ impl SharedWriter {
 }
 
 impl Change<'_> {
-    /// Adds a document. Whether it replaced one with the same id comes back.
+    /// Adds a document. Returns whether it replaced one with the same id.
     ///
     /// # Errors
-    /// A document that the index cannot hold (the change goes on without it), [`Error::ChangeLost`], or an index that cannot
-    /// be written to.
+    /// The index cannot hold the document (the change can continue without it), [`Error::ChangeLost`], or the index
+    /// cannot be written.
     pub fn add(&self, document: &Document) -> Result<bool, Error> {
         document.check(self.shared.index.settings())?;
         let mut state = self.lock()?;
@@ -133,10 +133,10 @@ impl Change<'_> {
         Ok(is_there)
     }
 
-    /// Deletes a document. Whether there was one comes back.
+    /// Deletes a document. Returns whether it existed.
     ///
     /// # Errors
-    /// [`Error::ChangeLost`], or an index that cannot be read.
+    /// [`Error::ChangeLost`], or the index cannot be read.
     pub fn delete(&self, id: &DocumentId) -> Result<bool, Error> {
         let mut state = self.lock()?;
         let is_there = self.shared.is_there(&state, id)?;
@@ -147,12 +147,12 @@ impl Change<'_> {
         Ok(is_there)
     }
 
-    /// Makes the change permanent, and seen by every search that begins after it.
+    /// Makes the change durable and visible to all searches that start afterwards.
     ///
     /// # Errors
-    /// [`Error::ChangeLost`], or an index that cannot be written to.
+    /// [`Error::ChangeLost`], or the index cannot be written.
     pub fn commit(self) -> Result<(), Error> {
-        // Asked before the lock: whoever has it may be about to make this commit with its own.
+        // Requested before taking the lock, because the holder of the lock may be about to commit for this request too.
         let asked = self.shared.n_asked.fetch_add(1, Ordering::AcqRel) + 1;
         let mut state = self.shared.lock();
         if state.n_made >= asked && state.generation == self.generation {
@@ -185,7 +185,7 @@ impl Drop for Change<'_> {
     }
 }
 
-/// The writer is closed as soon as its last change is over.
+/// Closes the writer after its last change.
 impl Drop for SharedWriter {
     fn drop(&mut self) {
         self.shared.lock().is_over = true;
@@ -222,7 +222,7 @@ impl Shared {
     }
 
     fn writer<'a>(&self, state: &'a mut State) -> Result<&'a mut Writer, Error> {
-        // A change keeps it open; it is gone only where even going back to the last commit has failed.
+        // A change keeps the writer open; it is only missing if even the rollback failed.
         if let Slot::Open(writer) = &mut state.writer { Ok(writer) } else { Err(self.busy()) }
     }
 
@@ -230,7 +230,7 @@ impl Shared {
         Error::WriterBusy { dir: self.index.dir().to_owned() }
     }
 
-    /// Whether there is such a document now, if everything were committed.
+    /// Whether the document would exist if everything were committed.
     fn is_there(&self, state: &State, id: &DocumentId) -> Result<bool, Error> {
         state.pending.get(id).map_or_else(|| self.index.contains(id), |is_there| Ok(*is_there))
     }
@@ -244,7 +244,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Goes back to the last commit after an error, which comes back with its reason.
+    /// Rolls back after an error, and returns the error with its cause.
     fn give_up(&self, state: &mut State, error: Error) -> Error {
         state.generation += 1;
         state.pending.clear();
@@ -257,7 +257,7 @@ impl Shared {
         error
     }
 
-    /// Waits until there has been no change for a while, then for the merges that go on, and lets the index go.
+    /// Waits for a period without changes and then for running merges, and releases the index.
     fn close_when_idle(&self) {
         let mut state = self.lock();
         loop {
@@ -272,11 +272,11 @@ impl Shared {
             }
         }
         if !matches!(state.writer, Slot::Open(_)) {
-            // It broke, and may be another thread's to close by now.
+            // The writer failed, and another thread may be closing it by now.
             return;
         }
         let slot = mem::replace(&mut state.writer, Slot::Closing);
-        // What changes that were dropped have left is not committed, and gone.
+        // Operations of dropped changes are not committed, and lost.
         state.generation += 1;
         state.pending.clear();
         drop(state);

@@ -1,10 +1,10 @@
-//! The first documents of a search in the order of stored fields.
+//! The first documents of a search, sorted by stored fields.
 //!
-//! Documents without a field come last in either order. Equal documents are in the order of their scores, best first, and
-//! then of their ids in byte order: nothing but the documents decides, and a smaller depth gives a prefix of a larger one.
+//! Documents without the field come last in both orders. Ties are ordered by score, best first, and then by id in byte
+//! order: only the documents decide, and a smaller depth returns a prefix of a larger one.
 //!
-//! Within a segment a text's place in the dictionary stands for the text, and an id's for the id. What a segment returns
-//! holds the texts themselves, so that segments can be merged.
+//! Within a segment, texts and ids are compared by their ordinals in the dictionary. A segment's result contains the
+//! texts themselves, so that segments can be merged.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -17,18 +17,18 @@ use tantivy::{DocAddress, DocId, Score, SegmentOrdinal, SegmentReader, TantivyEr
 use crate::field_values::{FieldValue, SegmentValue, ValueColumns};
 use crate::schema::ID;
 
-/// Collects the first `depth` documents in the order of the keys.
+/// Collects the first `depth` documents by the sort keys.
 pub(crate) struct SortedTop {
     /// At least 1.
     pub depth: usize,
-    /// The columns' names, each with its order.
+    /// The column names, each with its order.
     pub keys: Vec<(String, SortOrder)>,
 }
 
-/// A document that was found, with its score.
+/// A found document with its score.
 pub(crate) type Found = (Score, DocAddress);
 
-/// What a key says of a document. The first document is the least.
+/// A document's value for a sort key. The first document has the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place<V> {
     Ascending(V),
@@ -37,7 +37,7 @@ pub(crate) enum Place<V> {
 }
 
 impl<V: Ord + Copy> Place<V> {
-    /// The place with one more value of the document in view.
+    /// The value after taking another value of the document into account.
     fn take(&mut self, value: V, order: SortOrder) {
         let place = match order {
             SortOrder::Ascending => Self::Ascending(value),
@@ -47,7 +47,7 @@ impl<V: Ord + Copy> Place<V> {
     }
 }
 
-/// A document with what decides its place: the keys, then the score, then the id.
+/// A document with everything that decides its order: keys, then score, then id.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry<V, I> {
     places: Vec<Place<V>>,
@@ -57,7 +57,7 @@ pub(crate) struct Entry<V, I> {
 }
 
 impl<V: Ord, I: Ord> Ord for Entry<V, I> {
-    /// An earlier document is less.
+    /// A document that comes earlier is less.
     fn cmp(&self, other: &Self) -> Ordering {
         let by_keys = self.places.cmp(&other.places);
         by_keys.then_with(|| other.score.total_cmp(&self.score)).then_with(|| self.id.cmp(&other.id))
@@ -78,7 +78,7 @@ impl<V: Ord, I: Ord> PartialEq for Entry<V, I> {
 
 impl<V: Ord, I: Ord> Eq for Entry<V, I> {}
 
-/// A document of a segment, as other segments can compare it.
+/// A document in a form that is comparable across segments.
 type Resolved = Entry<FieldValue, String>;
 
 impl Collector for SortedTop {
@@ -105,14 +105,14 @@ impl Collector for SortedTop {
     }
 }
 
-/// The first documents of one segment so far, the last of them on top.
+/// The first documents of one segment so far, with the last of them on top.
 pub(crate) struct SegmentSort {
     depth: usize,
     segment: SegmentOrdinal,
     ids: StrColumn,
     columns: Vec<(ValueColumns, SortOrder)>,
     heap: BinaryHeap<Entry<SegmentValue, u64>>,
-    /// The keys of the document at hand.
+    /// The keys of the current document.
     places: Vec<Place<SegmentValue>>,
 }
 
@@ -127,7 +127,7 @@ impl SegmentCollector for SegmentSort {
             self.places.push(place);
         }
         let is_full = self.heap.len() >= self.depth;
-        // Most documents of a long list are ruled out by their keys alone.
+        // Most documents of a long list are excluded by their keys alone.
         if is_full && self.heap.peek().is_none_or(|last| self.places > last.places) {
             return;
         }

@@ -1,4 +1,4 @@
-//! Words of an index that are spelled almost like another.
+//! Similarly spelled words of an index.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,28 +7,28 @@ use tantivy::query::{DfaWrapper, FuzzyTermQuery};
 use tantivy::schema::Term;
 use tantivy::{Searcher, SegmentReader};
 
-/// The most typos of a word: the automata of more would accept half a dictionary.
+/// The maximum number of typos in a word: an automaton for more would accept half of the dictionary.
 pub(crate) const TYPOS_MAX: u8 = 2;
-/// The letters from which on one typo is allowed, and two: Meilisearch's.
+/// The minimum number of letters for one typo, and for two, as in Meilisearch.
 const ONE_TYPO_LETTERS: usize = 5;
 const TWO_TYPOS_LETTERS: usize = 9;
-/// The letters of a word beyond which no typo is looked for: the automaton grows with them.
+/// The maximum number of letters of a word with typo tolerance: the automaton grows with it.
 const LETTERS_MAX: usize = 32;
-/// The words of a segment that are looked at.
+/// The maximum number of words to check per segment.
 const WORDS_SEEN_MAX: usize = 1000;
-/// The words that one word stands for, the nearest and then the most frequent ones.
+/// The maximum number of similar words for a word: the nearest, then the most frequent ones.
 const WORDS_MAX: usize = 20;
 
-/// A word of an index that another one was perhaps meant for.
+/// A word of the index that is similar to a given one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Similar {
     pub word: String,
-    /// How many letters were added, left out, exchanged for another or for their neighbor.
+    /// The number of inserted, deleted, substituted or transposed letters.
     pub n_typos: u8,
 }
 
-/// How many typos a whole word may have when nobody says so: none up to four letters, one from five, two from nine; none in a word with
-/// a digit, where each is another number.
+/// The default number of typos in a word: none up to four letters, one from five, two from nine; none in a word with a
+/// digit, because each digit makes another number.
 pub(crate) fn n_typos_allowed(word: &str) -> u8 {
     let n_letters = word.chars().count();
     if word.contains(|c: char| c.is_numeric()) || n_letters < ONE_TYPO_LETTERS {
@@ -40,8 +40,8 @@ pub(crate) fn n_typos_allowed(word: &str) -> u8 {
     }
 }
 
-/// The words of an index within so many typos of a word, the nearest first and of those the most frequent ones; `word` is a term of
-/// a field of whole words, and not among them. Where the first letter is another one, that counts as two typos.
+/// The words of an index within `n_typos` of a word, ordered by distance and then by frequency; `word` is a term of a
+/// whole-word field, and is not included. A different first letter counts as two typos.
 pub(crate) fn similar_words(word: &Term, n_typos: u8, searcher: &Searcher) -> tantivy::Result<Vec<Similar>> {
     let whole = word.value().as_str().unwrap_or_default().to_owned();
     let mut found: BTreeMap<String, (u8, u64)> = BTreeMap::new();
@@ -67,7 +67,7 @@ pub(crate) fn similar_words(word: &Term, n_typos: u8, searcher: &Searcher) -> ta
     Ok(similar.into_iter().map(|(similar, _)| similar).collect())
 }
 
-/// The words of a segment that an automaton accepts, with the number of their documents.
+/// The words of a segment that an automaton accepts, with their document frequencies.
 fn words_of(automaton: &DfaWrapper, word: &Term, segment: &SegmentReader) -> tantivy::Result<Vec<(String, u64)>> {
     let inverted_index = segment.inverted_index(word.field())?;
     let mut stream = inverted_index.terms().search(automaton).into_stream()?;

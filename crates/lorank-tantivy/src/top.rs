@@ -1,12 +1,12 @@
-//! The best documents of a search, in an order that nothing but the documents decides.
+//! The best documents of a search, in an order that only the documents decide.
 //!
-//! tantivy's own collector breaks ties by where a document lies, which changes with every merge, and its pruning
-//! (block-max WAND) adds up a score in an order that depends on what was pruned: documents with equal texts may then
-//! differ in the last bit, and differently so at another depth. Here every match is scored in full, the terms in their
-//! order, and ties are broken by id in byte order, so that a smaller depth gives a prefix of what a larger one gives.
+//! tantivy's own collector breaks ties by address, which changes with every merge, and its pruning (block-max WAND)
+//! sums a score in an order that depends on what was pruned: documents with equal texts may then differ in the last
+//! bit, and differently at another depth. Here every match is scored in full, with the terms in a fixed order, and ties
+//! are broken by id in byte order, so that a smaller depth returns a prefix of a larger one.
 //!
-//! Within a segment the ids' ordinals stand for the ids. Across segments the ids themselves have to be read, and they
-//! are read with the documents: hence the collector returns all documents that tie for the last place.
+//! Within a segment, ids are compared by their ordinals. Across segments the ids themselves must be read, together with
+//! the documents: hence the collector returns all documents that tie for the last rank.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -17,8 +17,8 @@ use tantivy::{DocAddress, DocId, Score, SegmentOrdinal, SegmentReader, TantivyEr
 
 use crate::schema::ID;
 
-/// Collects the `depth` documents with the highest scores, and those of every segment that may tie with the last of them.
-/// The scores are in falling order; the order of equal ones is the caller's to make.
+/// Collects the `depth` documents with the highest scores, and those of every segment that may tie with the last of
+/// them. Scores are in descending order; the caller orders ties.
 pub(crate) struct TopWithTies {
     /// At least 1.
     pub depth: usize,
@@ -48,7 +48,7 @@ impl Collector for TopWithTies {
     }
 }
 
-/// A document with its score and its id's place among the segment's ids, which are in byte order.
+/// A document with its score and its id's ordinal in the segment, where ids are in byte order.
 #[derive(Debug, Clone, Copy)]
 struct Match {
     score: Score,
@@ -77,7 +77,7 @@ impl PartialEq for Match {
 
 impl Eq for Match {}
 
-/// The best documents of one segment so far, the worst of them on top.
+/// The best documents of one segment so far, with the worst of them on top.
 pub(crate) struct SegmentTop {
     depth: usize,
     segment: SegmentOrdinal,
@@ -90,7 +90,7 @@ impl SegmentCollector for SegmentTop {
 
     fn collect(&mut self, doc: DocId, score: Score) {
         let is_full = self.heap.len() >= self.depth;
-        // The id is looked up only where the score alone does not rule the document out.
+        // The id is only looked up if the score alone does not exclude the document.
         if is_full && self.heap.peek().is_none_or(|Reverse(worst)| score < worst.score) {
             return;
         }

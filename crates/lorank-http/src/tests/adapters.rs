@@ -110,7 +110,7 @@ async fn what_cannot_be_added_is_refused_with_the_reason() {
             "/v1/adapters/default",
             json!({"source": "allowed/qa"}),
             409,
-            "no adapter can be called `default`: it is the alias of requests that name none; add it under another id and point `default` to that",
+            "the adapter id `default` is reserved: it is the alias for requests that name no adapter; add the adapter under another id and point `default` to it",
         ),
         ("/v1/adapters/a%20b", json!({"source": "allowed/qa"}), 422, "`id` is refused: "),
         ("/v1/adapters/qa", json!({"from": "allowed/qa"}), 422, "`from` is unknown; the keys are `source`"),
@@ -118,7 +118,7 @@ async fn what_cannot_be_added_is_refused_with_the_reason() {
             "/v1/aliases/default",
             json!({"adapter": "gone"}),
             404,
-            "the registry has no adapter and no alias `gone`; it is empty",
+            "the registry has no adapter and no alias `gone`; the registry is empty",
         ),
     ] {
         let (found, answer) = ask(&service, "PUT", uri, body).await;

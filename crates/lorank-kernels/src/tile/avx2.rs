@@ -7,8 +7,8 @@ use crate::packed::{INT8_CHUNK, INT8_STEP};
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
 ///
-/// Floats take 6 rows by 2 vectors: 12 sums, 2 vectors of weights and a broadcast value fill the registers, and hide the
-/// latency of the fused multiply-add. Integers take one row by 8 columns at a time.
+/// Floats use tiles of 6 rows by 2 vectors: 12 sums, 2 vectors of weights and a broadcast value fill the registers, and
+/// hide the latency of the fused multiply-add. Integers use one row by 8 columns.
 pub(crate) struct Avx2;
 
 const LANES: usize = 8;
@@ -27,13 +27,13 @@ unsafe impl Kernel for Avx2 {
         adds: bool,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
+        // SAFETY: the caller guarantees the instructions, `M` rows and a panel of this depth, and the tile's room.
         unsafe {
             let mut sums = [[_mm256_setzero_ps(); V]; M];
             if adds {
                 sums = std::array::from_fn(|m| std::array::from_fn(|v| _mm256_loadu_ps(out.add((m * V + v) * LANES))));
             }
-            // Two at a time, since counting and addressing are a fifth of the instructions of one.
+            // Unrolled by two, because counting and addressing are a fifth of the instructions otherwise.
             for pair in 0..depth / 2 {
                 add_products(a, 2 * pair, panel, &mut sums);
                 add_products(a, 2 * pair + 1, panel, &mut sums);
@@ -52,8 +52,8 @@ unsafe impl Kernel for Avx2 {
 
     const INT8_ORDER: Int8Order = Int8Order::Chunks;
 
-    /// A vector holds 16 values of a row twice, or of two columns, and is summed across at the end. Against columns in lanes
-    /// that saves broadcasts, and against one column in all lanes most of the sums across.
+    /// A vector holds 16 values of a row twice, or of two columns, and is summed horizontally at the end. Compared with
+    /// columns in lanes this saves broadcasts, and compared with one column in all lanes most of the horizontal sums.
     #[inline(always)]
     unsafe fn int8<const V: usize>(
         a: RowPointers<u8>,
@@ -63,8 +63,8 @@ unsafe impl Kernel for Avx2 {
         scaling: Scaling,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the instructions, for the rows and a panel of this depth, for the scales of the
-        // tile's rows and columns, and for its room.
+        // SAFETY: the caller guarantees the instructions, the rows and a panel of this depth, the scales of the
+        // tile's rows and columns, and its room.
         unsafe {
             for m in 0..n_rows {
                 let x = a.from(m).start;
@@ -97,9 +97,9 @@ unsafe impl Kernel for Avx2 {
 
     #[inline(always)]
     unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
-        // SAFETY: the caller vouches for the instructions, and for eight by eight numbers on both sides.
+        // SAFETY: the caller guarantees the instructions, and eight by eight numbers on both sides.
         unsafe {
-            // Pairs of rows 4 apart in one vector, half by half; then the usual two steps within halves.
+            // Pairs of rows 4 apart share a vector, half by half; then come the usual two steps within halves.
             let halves = |m: usize, d: usize| {
                 let half = |m: usize| _mm_loadu_ps(rows.start.add(m * rows.stride + d));
                 _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(m)), half(m + 4))
@@ -127,9 +127,9 @@ unsafe impl Kernel for Avx2 {
         let (chunks, rest) = row.as_chunks::<{ N * LANES }>();
         // SAFETY: plain Rust.
         let (low, high, poison) = unsafe { Portable::range(rest) };
-        // SAFETY: the caller vouches for the instructions; a chunk is `N` vectors long.
+        // SAFETY: the caller guarantees the instructions; a chunk is `N` vectors long.
         unsafe {
-            // Several of each, so that none waits for the one before.
+            // Several accumulators hide the latency.
             let (mut lows, mut highs, mut poisons) =
                 ([_mm256_set1_ps(low); N], [_mm256_set1_ps(high); N], [_mm256_set1_ps(poison); N]);
             for chunk in chunks {
@@ -153,10 +153,10 @@ unsafe impl Kernel for Avx2 {
     unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
         let (chunks, rest) = row.as_chunks::<{ 4 * LANES }>();
         let (to_chunks, to_rest) = to.split_at_mut(chunks.len() * 4 * LANES);
-        // SAFETY: the caller vouches for the instructions; a chunk is four vectors of floats, and one of bytes.
+        // SAFETY: the caller guarantees the instructions; a chunk is four vectors of floats, and one of bytes.
         unsafe {
             let (minima, factors) = (_mm256_set1_ps(minimum), _mm256_set1_ps(factor));
-            // Packing works within halves of vectors; this puts the quarters of 4 bytes back in order.
+            // Packing works within halves of vectors; this restores the order of the groups of 4 bytes.
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             for (chunk, to) in chunks.iter().zip(to_chunks.chunks_exact_mut(4 * LANES)) {
                 let integers: [__m256i; 4] = std::array::from_fn(|v| {
@@ -173,13 +173,13 @@ unsafe impl Kernel for Avx2 {
     }
 }
 
-/// The sums of the halves of some vectors: those of the lower halves, then those of the upper ones.
+/// The horizontal sums of the vectors' halves: those of the lower halves, then those of the upper ones.
 ///
 /// # Safety
 /// As for the trait.
 #[inline(always)]
 unsafe fn across([a, b, c, d]: [__m256i; PAIRS]) -> __m256i {
-    // SAFETY: the caller vouches for the instructions. (The one for horizontal sums takes as long as four of these.)
+    // SAFETY: the caller guarantees the instructions. (The one for horizontal sums takes as long as four of these.)
     unsafe {
         let ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
         let cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
@@ -198,7 +198,7 @@ unsafe fn add_products<const M: usize, const V: usize>(
     panel: *const f32,
     sums: &mut [[__m256; V]; M],
 ) {
-    // SAFETY: as the caller vouches.
+    // SAFETY: as the caller guarantees.
     unsafe {
         let weights: [__m256; V] = std::array::from_fn(|v| _mm256_loadu_ps(panel.add((d * V + v) * LANES)));
         for (m, sums) in sums.iter_mut().enumerate() {
@@ -210,10 +210,10 @@ unsafe fn add_products<const M: usize, const V: usize>(
     }
 }
 
-/// Pairs of columns in eight.
+/// The pairs of columns in eight.
 const PAIRS: usize = LANES / 2;
 
-/// Adds the products of a row and of a panel over `N` steps of depth to their sums, which stand in quarters of vectors.
+/// Adds the products of a row and a panel over `N` steps of depth to their sums, which are in quarters of vectors.
 ///
 /// # Safety
 /// As for the trait: the row and the panel, whose depth is `depth`, have these steps from here.
@@ -224,7 +224,7 @@ unsafe fn add_chunk<const N: usize, const V: usize>(
     depth: usize,
     sums: &mut [[__m256i; PAIRS]; V],
 ) {
-    // SAFETY: the caller vouches for the instructions and the depth.
+    // SAFETY: the caller guarantees the instructions and the depth.
     unsafe {
         for half in 0..2 {
             let values = |n: usize| _mm_loadu_si128(x.add(n * INT8_STEP + half * 16).cast());
@@ -233,9 +233,9 @@ unsafe fn add_chunk<const N: usize, const V: usize>(
                 for (pair, sum) in sums.iter_mut().enumerate() {
                     let w = w.add(v * LANES * depth + (half * PAIRS + pair) * N * 32);
                     let product = |n: usize| _mm256_maddubs_epi16(x[n], _mm256_loadu_si256(w.add(n * 32).cast()));
-                    // Up to eight products a lane of 16 bits: the packing's bound keeps their sum within it. One addition
-                    // saturates all the same, and so the compiler keeps the order. It would make a tree, whose leaves push
-                    // sums out of the registers; more that saturate would take turns with the multiplications, which bound
+                    // Up to eight products per 16-bit lane: the packing's bound prevents overflow. One saturating
+                    // addition keeps the compiler from reordering the sums into a tree, whose leaves would be spilled
+                    // from the registers; more saturating additions would compete with the multiplications that bound
                     // this loop.
                     let mut products = product(0);
                     for n in 1..N {
@@ -251,14 +251,14 @@ unsafe fn add_chunk<const N: usize, const V: usize>(
     }
 }
 
-/// The lanes of a vector put together, half by half.
+/// Combines the lanes of a vector by halving.
 ///
 /// # Safety
 /// As for the trait.
 #[inline(always)]
 unsafe fn fold(lanes: __m256, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut numbers = [0.0; LANES];
-    // SAFETY: the caller vouches for the instructions.
+    // SAFETY: the caller guarantees the instructions.
     unsafe { _mm256_storeu_ps(numbers.as_mut_ptr(), lanes) };
     crate::math::fold(numbers, f)
 }

@@ -28,7 +28,7 @@ unsafe impl Kernel for Avx512Vnni {
         adds: bool,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
+        // SAFETY: the caller guarantees the instructions, `M` rows and a panel of this depth, and the tile's room.
         unsafe {
             let mut sums = [[_mm512_setzero_ps(); V]; M];
             if adds {
@@ -65,7 +65,7 @@ unsafe impl Kernel for Avx512Vnni {
         scaling: Scaling,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for all that a tile asks for.
+        // SAFETY: the caller guarantees all requirements of a tile.
         unsafe { tiles(n_rows, Self::ROWS, &Int8::<V> { a, depth, panel, scaling, out }) }
     }
 
@@ -113,7 +113,7 @@ unsafe impl Kernel for Avx512Bf16 {
         panel: *const u16,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, and for the tile's room.
+        // SAFETY: the caller guarantees the instructions, `M` rows and a panel of this depth, and the tile's room.
         unsafe {
             let mut sums = [[_mm512_setzero_ps(); V]; M];
             let mut w = panel;
@@ -179,8 +179,8 @@ struct Int8<const V: usize> {
 impl<const V: usize> Tile for Int8<V> {
     #[inline(always)]
     unsafe fn run<const M: usize>(&self, row: usize) {
-        // SAFETY: the caller vouches for the instructions, for `M` rows and a panel of this depth, for the scales of the
-        // tile's rows and columns, and for its room.
+        // SAFETY: the caller guarantees the instructions, `M` rows and a panel of this depth, the scales of the
+        // tile's rows and columns, and its room.
         unsafe {
             let (a, scaling, out) = (self.a.from(row), self.scaling.from(row), self.out.add(row * V * LANES));
             let mut sums = [[_mm512_setzero_si512(); V]; M];

@@ -1,8 +1,8 @@
-//! The innermost loops in plain Rust. They run everywhere, and are what the others are compared with.
+//! The innermost loops in portable Rust. They run everywhere, and are the reference for the others.
 
 use super::{Int8Order, Kernel, RowPointers, Scaling, Tile, tiles};
 
-/// Plain Rust: eight columns at a time, which the compiler turns into whatever vectors the target has.
+/// Portable Rust: eight columns at a time, which the compiler vectorizes for the target.
 pub(crate) struct Portable;
 
 const LANES: usize = 8;
@@ -59,7 +59,7 @@ unsafe impl Kernel for Portable {
         scaling: Scaling,
         out: *mut f32,
     ) {
-        // SAFETY: the caller vouches for all that a tile asks for.
+        // SAFETY: the caller guarantees all requirements of a tile.
         unsafe { tiles(n_rows, Self::ROWS, &Int8::<V> { a, depth, panel, scaling, out }) }
     }
 
@@ -67,7 +67,7 @@ unsafe impl Kernel for Portable {
     unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
         let mut range = (f32::MAX, f32::MIN, 0.0);
         for x in row {
-            // Neither comparison sees a NaN; the product does.
+            // Comparisons ignore NaN; the product does not.
             range = (range.0.min(*x), range.1.max(*x), range.2 + x * 0.0);
         }
         range
@@ -93,7 +93,7 @@ struct Int8<const V: usize> {
 impl<const V: usize> Tile for Int8<V> {
     #[inline(always)]
     unsafe fn run<const M: usize>(&self, row: usize) {
-        // SAFETY: the caller vouches for these rows, for their scales and for their room.
+        // SAFETY: the caller guarantees these rows, their scales and their room.
         let (a, scaling, out) = unsafe { (self.a.from(row), self.scaling.from(row), self.out.add(row * V * LANES)) };
         let mut sums = [[[0; LANES]; V]; M];
         for group in 0..self.depth / 4 {

@@ -1,4 +1,4 @@
-//! The backend of CPUs: this project's packed kernels.
+//! The CPU backend, over this project's packed kernels.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use crate::precision::{ChosenPrecision, CpuProducts};
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
 
-/// The kernels with the vector instructions of this CPU.
+/// The kernels, with the vector instructions of this CPU.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     isa: Isa,
@@ -31,7 +31,7 @@ pub(crate) struct Rows {
     width: usize,
 }
 
-/// Attention needs no layout: the kernels take sequences of any lengths.
+/// Attention needs no layout: the kernels accept sequences of any lengths.
 #[derive(Debug)]
 pub(crate) struct AttentionPlan<'a> {
     shape: AttentionShape,
@@ -40,10 +40,10 @@ pub(crate) struct AttentionPlan<'a> {
 }
 
 impl Kernels {
-    /// Finds the CPU's vector instructions, and chooses the precision by them and by the kind of model.
+    /// Detects the CPU's vector instructions, and chooses the precision by them and the kind of model.
     ///
     /// # Errors
-    /// [`ModelError::Precision`] for a precision that there are no kernels for.
+    /// [`ModelError::Precision`] for a precision without kernels.
     pub(crate) fn new(precision: PrecisionChoice, is_decoder: bool) -> Result<Self, ModelError> {
         let isa = Isa::detect();
         let has = CpuProducts { int8: isa.is_fast_in_int8(), bf16: isa.has_bf16_products() };
@@ -53,12 +53,12 @@ impl Kernels {
             Precision::F32 => Format::F32,
             Precision::Bf16 => Format::Bf16,
             Precision::Int8 => Format::Int8,
-            _ => return Err(ModelError::Precision { precision, why: "a CPU computes in `f32`, `bf16` or `int8`" }),
+            _ => return Err(ModelError::Precision { precision, why: "a CPU supports `f32`, `bf16` and `int8`" }),
         };
         Ok(Self { isa, chosen, format })
     }
 
-    /// Rows as the base model's linear layers read them.
+    /// Prepares rows as input of the base model's linear layers.
     fn input<'a>(&self, x: &'a Rows) -> Input<'a> {
         Input::new(&x.numbers, x.width, self.format, self.isa)
     }
@@ -72,7 +72,7 @@ impl Backend for Kernels {
     type AttentionPlan<'a> = AttentionPlan<'a>;
     type Error = Infallible;
 
-    /// So that no thread waits for another one between two layers.
+    /// With passes in parallel, no thread waits for another one between two layers.
     const RUNS_PASSES_IN_PARALLEL: bool = true;
 
     fn name(&self) -> String {
@@ -91,7 +91,7 @@ impl Backend for Kernels {
         Ok(())
     }
 
-    /// More rows do not fit the caches of a thread.
+    /// More rows would not fit in a thread's caches.
     fn tokens_max(&self) -> NonZeroUsize {
         const { NonZeroUsize::new(256).expect("it is not zero") }
     }
@@ -121,7 +121,7 @@ impl Backend for Kernels {
         Ok(values)
     }
 
-    /// The table stays coded as in its file; rows are decoded as they are looked up.
+    /// The table stays as stored in the file; rows are decoded on lookup.
     fn embeddings(&self, weights: &mut Weights, tensor: &str, shape: [usize; 2]) -> Result<Table, ModelError> {
         weights.table(tensor, shape)
     }
@@ -263,7 +263,7 @@ fn linear(
     Rows { numbers, width }
 }
 
-/// The low-rank update of a layer's product, where the adapter has one.
+/// The low-rank update of a layer's product, if the adapter has one.
 fn update<'a>(layer: &Linear<Kernels>, rows: &AdapterRows<'a, Kernels>) -> Option<LowRank<'a>> {
     low_rank(layer.delta(rows.adapter)?)
 }
@@ -275,7 +275,7 @@ fn low_rank(delta: &Delta<Kernels>) -> Option<LowRank<'_>> {
     }
 }
 
-/// Some of the rows of a prepared input.
+/// A range of the rows of a prepared input.
 fn input_rows<'a>(x: &Input<'a>, rows: std::ops::Range<usize>) -> Input<'a> {
     x.rows(rows)
 }

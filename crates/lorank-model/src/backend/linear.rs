@@ -16,20 +16,20 @@ pub(crate) struct Linear<B: Backend> {
     pub(crate) bias: Option<B::Vector>,
 }
 
-/// What an adapter changes in one linear layer.
+/// An adapter's change to one linear layer.
 #[derive(Debug)]
 pub(crate) struct Delta<B: Backend> {
     pub(crate) weight: WeightDelta<B>,
-    /// What stands in the place of the layer's bias. [n_out]
+    /// Replaces the layer's bias. [n_out]
     pub(crate) bias: Option<B::Vector>,
 }
 
-/// What an adapter changes in the weights of one linear layer.
+/// An adapter's change to the weights of one linear layer.
 #[derive(Debug)]
 pub(crate) enum WeightDelta<B: Backend> {
-    /// Nothing.
+    /// No change.
     None,
-    /// A product of two thin matrices is added to the layer's own product.
+    /// Adds a product of two low-rank matrices to the layer's product.
     LowRank {
         /// [r, n_in]
         a: B::Matrix,
@@ -37,11 +37,11 @@ pub(crate) enum WeightDelta<B: Backend> {
         b: B::Matrix,
         scale: f64,
     },
-    /// The whole matrix was trained along (`modules_to_save`). [n_out, n_in]
+    /// Replaces the matrix, which was fully trained (`modules_to_save`). [n_out, n_in]
     Replaced(B::Matrix),
 }
 
-/// What an adapter puts in the place of a norm's weights and bias.
+/// Replaces a norm's weights and bias.
 #[derive(Debug)]
 pub(crate) struct NormDelta<B: Backend> {
     /// [hidden]
@@ -50,10 +50,10 @@ pub(crate) struct NormDelta<B: Backend> {
     pub(crate) bias: Option<B::Vector>,
 }
 
-/// A low-rank update of an embedding table: `scale * b a` is added to it.
+/// A low-rank update of an embedding table, to which `scale * b a` is added.
 #[derive(Debug)]
 pub(crate) struct TableDelta {
-    /// [n_rows, r]: the transpose of what PEFT writes, since one column of that is wanted at a time.
+    /// [n_rows, r]: the transpose of PEFT's matrix, because lookups read one of its columns at a time.
     pub(crate) a: Vec<f32>,
     /// [width, r]
     pub(crate) b: Vec<f32>,
@@ -62,7 +62,7 @@ pub(crate) struct TableDelta {
 }
 
 impl TableDelta {
-    /// Adds the update of a row of the table to a row. row: [width].
+    /// Adds the update of a table row to `row`: [width].
     pub(crate) fn add_row(&self, id: u32, row: &mut [f32]) {
         let a = &self.a[id as usize * self.rank..][..self.rank];
         for (x, b) in row.iter_mut().zip(self.b.chunks(self.rank)) {
@@ -72,7 +72,7 @@ impl TableDelta {
     }
 }
 
-/// A linear layer that adapters may change, as the base model has it.
+/// A linear layer of the base model that adapters may change.
 #[derive(Debug, Clone)]
 pub(crate) struct Module {
     /// Its name in the checkpoint, without `.weight`.
@@ -99,7 +99,7 @@ pub(crate) struct TableModule {
     pub(crate) width: usize,
 }
 
-/// What adapters may change in a base model, its head aside. A module's slot is its index in its list.
+/// The parts of a base model that adapters may change, except the head. A module's slot is its index in its list.
 #[derive(Debug, Default)]
 pub(crate) struct Modules {
     pub(crate) linears: Vec<Module>,
@@ -107,10 +107,10 @@ pub(crate) struct Modules {
     pub(crate) tables: Vec<TableModule>,
 }
 
-/// The weights of one adapter, laid out for one base model.
+/// The weights of an adapter, laid out for a base model.
 #[derive(Debug)]
 pub(crate) struct Adapter<B: Backend> {
-    /// For each linear layer of the base model, by its slot, what the adapter changes in it.
+    /// The change to each linear layer of the base model, by slot.
     pub(crate) deltas: Vec<Option<Delta<B>>>,
     /// The same for each norm.
     pub(crate) norms: Vec<Option<NormDelta<B>>>,
@@ -121,13 +121,13 @@ pub(crate) struct Adapter<B: Backend> {
     pub(crate) n_targets: usize,
 }
 
-/// Consecutive rows that are scored under one adapter, or under none.
+/// Consecutive rows with the same adapter, or without one.
 pub(crate) struct AdapterRows<'a, B: Backend> {
     pub(crate) n_rows: usize,
     pub(crate) adapter: Option<&'a Adapter<B>>,
 }
 
-/// What comes right after a product: `activation(product + add)`.
+/// The operations fused after a product: `activation(product + add)`.
 pub(crate) struct Epilogue<'a, B: Backend> {
     /// [n, n_out], the shape of the product.
     pub(crate) add: Option<&'a B::Rows>,
@@ -135,19 +135,19 @@ pub(crate) struct Epilogue<'a, B: Backend> {
 }
 
 impl<B: Backend> Linear<B> {
-    /// What an adapter changes in this layer.
+    /// The adapter's change to this layer.
     pub(crate) fn delta<'a>(&self, adapter: Option<&'a Adapter<B>>) -> Option<&'a Delta<B>> {
         adapter.and_then(|adapter| adapter.delta(self.slot))
     }
 
-    /// The bytes that the weights take in memory.
+    /// The memory of the weights, in bytes.
     pub(crate) fn n_bytes(&self) -> usize {
         B::matrix_bytes(&self.weight)
     }
 }
 
 impl<'a, B: Backend> Epilogue<'a, B> {
-    /// The product as it is.
+    /// The product unchanged.
     pub(crate) const NONE: Self = Self { add: None, activation: None };
 
     pub(crate) fn add(rows: &'a B::Rows) -> Self {
@@ -160,12 +160,12 @@ impl<'a, B: Backend> Epilogue<'a, B> {
 }
 
 impl<B: Backend> Adapter<B> {
-    /// What the adapter changes in the layer of this slot.
+    /// The change to the layer of this slot.
     pub(crate) fn delta(&self, slot: usize) -> Option<&Delta<B>> {
         self.deltas[slot].as_ref()
     }
 
-    /// The adapter without its low-rank updates: what is left to do on weights that they are merged into.
+    /// The adapter without its low-rank updates, for weights that they are merged into.
     pub(crate) fn without_updates(mut self) -> Self {
         for delta in &mut self.deltas {
             if let Some(Delta { weight: weight @ WeightDelta::LowRank { .. }, .. }) = delta {

@@ -1,10 +1,11 @@
-//! What computes a forward pass: the operations of a transformer on the types of one engine.
+//! The compute backends: the operations of a transformer on one engine's types.
 //!
-//! Models are written once, over [`Backend`]. [`Kernels`] runs them on a CPU. [`Candle`] runs them on a GPU, and on a CPU as
-//! the reference that the kernels are judged by. The operations are the steps that an engine can fuse: several linear layers
-//! that read one input are one call, what follows a product is its epilogue, and attention takes all sequences of a pass.
+//! Models are written once, over [`Backend`]. [`Kernels`] runs them on a CPU; [`Candle`] runs them on a GPU, and on a
+//! CPU as the reference for testing the kernels. The operations are those that an engine can fuse: several linear
+//! layers with the same input are one call, the operations after a product are its epilogue, and attention takes all
+//! sequences of a pass.
 //!
-//! To add a backend, implement the trait in a file here and choose it in [`load`](crate::model::load).
+//! To add a backend, implement the trait in a new file here and select it in [`load`](crate::model::load).
 
 mod candle;
 mod kernels;
@@ -24,12 +25,12 @@ use crate::attention::{Angles, AttentionShape};
 use crate::precision::ChosenPrecision;
 use crate::weights::Weights;
 
-/// An engine, and where it runs.
+/// An engine on a device.
 ///
-/// A row of a result depends on that row of the input alone, and on the sequence that it belongs to: not on the other rows,
-/// their number, or the number of threads; on a CPU to the bit, on a GPU up to rounding. So no score depends on its batch.
+/// A row of a result depends only on its input row and its sequence, and not on other rows, their number, or the number
+/// of threads; on a CPU bit for bit, on a GPU up to rounding. Therefore no score depends on its batch.
 pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
-    /// Activations, [n_rows, width]: one row per token, without padding between sequences.
+    /// Activations, [n_rows, width]: one row per token, without padding.
     type Rows: Clone;
     /// The weights of a linear layer, [n_out, n_in].
     type Matrix: fmt::Debug + Send + Sync;
@@ -42,28 +43,28 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// Why an operation failed.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Whether each thread of the current pool runs forward passes of its own. Otherwise they run one after another.
+    /// Whether each thread of the current pool runs its own forward passes. Otherwise passes run one after another.
     const RUNS_PASSES_IN_PARALLEL: bool;
 
-    /// What computes, with the instructions that were found.
+    /// The engine's name, with the instruction set in use.
     fn name(&self) -> String;
 
-    /// Where it computes: `cpu`, `cuda` or `metal`.
+    /// The device: `cpu`, `cuda` or `metal`.
     fn device(&self) -> &'static str;
 
-    /// The precision of the base model's linear layers, and why it was taken.
+    /// The precision of the base model's linear layers, and the reason for it.
     fn precision(&self) -> ChosenPrecision;
 
-    /// Waits for all that this thread has asked the device to do. Each thread has a stream of its own on a GPU, and streams are not
-    /// ordered among each other: what one has loaded, another may use only after this.
+    /// Waits for all operations that this thread has started. On a GPU each thread has its own stream, and streams are
+    /// not ordered: data loaded by one thread may be used by another only after this call.
     fn synchronize(&self) -> Result<(), Self::Error>;
 
-    /// How many tokens are best run together in a forward pass.
+    /// The best number of tokens for a forward pass.
     fn tokens_max(&self) -> NonZeroUsize;
 
-    /// Reads a matrix. `adjust` may change each row before it is rounded to the format that it is stored in.
+    /// Reads a matrix. `adjust` may change each row before it is rounded to the storage format.
     ///
-    /// The layers that [`linears`](Backend::linears) runs together are read one after another.
+    /// The layers that [`linears`](Backend::linears) runs together are read consecutively.
     fn matrix(
         &self,
         weights: &mut Weights,
@@ -73,7 +74,7 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         adjust: impl FnMut(usize, &mut [f32]),
     ) -> Result<Self::Matrix, ModelError>;
 
-    /// A vector of these numbers.
+    /// A vector with these values.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, Self::Error>;
 
     /// Reads an embedding table.
@@ -84,16 +85,16 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         shape: [usize; 2],
     ) -> Result<Self::Embeddings, ModelError>;
 
-    /// The bytes that a matrix takes in memory.
+    /// The memory of a matrix, in bytes.
     fn matrix_bytes(matrix: &Self::Matrix) -> usize;
 
-    /// The bytes that an embedding table takes in memory.
+    /// The memory of an embedding table, in bytes.
     fn embeddings_bytes(embeddings: &Self::Embeddings) -> usize;
 
-    /// For each token the sum of one row of each table, [n_tokens, width]. Every table has as many ids as the first.
+    /// For each token the sum of one row of each table: [n_tokens, width]. All tables have equally many ids.
     fn look_up(&self, first: Lookup<'_, Self>, others: &[Lookup<'_, Self>]) -> Result<Self::Rows, Self::Error>;
 
-    /// A linear layer with its adapters and what follows it. x: [n, n_in]; the result: [n, n_out].
+    /// A linear layer with its adapters and epilogue. x: [n, n_in]; returns [n, n_out].
     fn linear(
         &self,
         layer: &Linear<Self>,
@@ -102,7 +103,7 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         epilogue: &Epilogue<'_, Self>,
     ) -> Result<Self::Rows, Self::Error>;
 
-    /// Several linear layers of one input. x: [n, n_in]; the results: [n, n_out] of each layer.
+    /// Several linear layers with the same input. x: [n, n_in]; returns [n, n_out] for each layer.
     fn linears<const N: usize>(
         &self,
         layers: [&Linear<Self>; N],
@@ -110,7 +111,7 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         adapters: &[AdapterRows<'_, Self>],
     ) -> Result<[Self::Rows; N], Self::Error>;
 
-    /// Layer norm of each row (arXiv 1607.06450). x: [n, width], weight and bias: [width]; the result: [n, width].
+    /// Layer norm of each row (arXiv 1607.06450). x: [n, width], weight and bias: [width]; returns [n, width].
     fn layer_norm(
         &self,
         x: Cow<'_, Self::Rows>,
@@ -119,13 +120,13 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
         eps: f32,
     ) -> Result<Self::Rows, Self::Error>;
 
-    /// RMS norm of each row (arXiv 1910.07467). x: [n, width], weight: [width]; the result: [n, width].
+    /// RMS norm of each row (arXiv 1910.07467). x: [n, width], weight: [width]; returns [n, width].
     fn rms_norm(&self, x: Cow<'_, Self::Rows>, weight: &Self::Vector, eps: f32) -> Result<Self::Rows, Self::Error>;
 
-    /// `silu(gate) * up` (SwiGLU, arXiv 2002.05202). Both: [n, width]; the result too.
+    /// `silu(gate) * up` (SwiGLU, arXiv 2002.05202). Arguments and result: [n, width].
     fn gated(&self, gate: Self::Rows, up: &Self::Rows) -> Result<Self::Rows, Self::Error>;
 
-    /// Lays out the sequences of a pass; with `angles`, queries and keys are turned by their positions.
+    /// Lays out the sequences of a pass; with `angles`, attention applies rotary positions to queries and keys.
     fn attention_plan<'a>(
         &self,
         shape: &AttentionShape,
@@ -141,30 +142,30 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// The rows at these indices, in their order: [indices.len(), width].
     fn gather(&self, rows: &Self::Rows, indices: &[usize]) -> Result<Self::Rows, Self::Error>;
 
-    /// Rows one after another. Each part: [n, width]; the result: [sum of n, width].
+    /// Concatenates rows. Each part: [n, width]; returns [sum of n, width].
     fn concat(&self, parts: Vec<Self::Rows>) -> Result<Self::Rows, Self::Error>;
 
-    /// Adds numbers to rows. x: [n, width], values: as many numbers, row by row.
+    /// Adds values to rows. x: [n, width], values: [n * width], row by row.
     fn add_values(&self, x: Self::Rows, values: Vec<f32>) -> Result<Self::Rows, Self::Error>;
 
-    /// All numbers, row by row: [n_rows * width].
+    /// All values, row by row: [n_rows * width].
     fn numbers<'a>(&self, rows: &'a Self::Rows) -> Result<Cow<'a, [f32]>, Self::Error>;
 }
 
-/// An embedding table, and the row of it that each token looks up.
+/// An embedding table, and the row id of each token.
 pub(crate) type Lookup<'a, B> = (&'a <B as Backend>::Embeddings, &'a [u32]);
 
-/// How the numbers of a matrix are stored.
+/// The storage format of a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
-    /// In the backend's precision: the linear layers of the base model, and those that replace them.
+    /// The backend's precision: linear layers of the base model, and those that replace them.
     Precision,
-    /// In bf16 where the file has bf16, else in f32: low-rank updates take no more memory than their file.
+    /// bf16 if the file has bf16, else f32: low-rank updates take no more memory than their file.
     AsInFile,
 }
 
-/// Does something to each item; the first error where there is one.
+/// Maps each item; returns the first error.
 fn try_map<T, U, E, const N: usize>(items: [T; N], run: impl FnMut(T) -> Result<U, E>) -> Result<[U; N], E> {
     let mut results = items.into_iter().map(run).collect::<Result<Vec<U>, E>>()?.into_iter();
-    Ok(std::array::from_fn(|_| results.next().expect("there is a result for each item")))
+    Ok(std::array::from_fn(|_| results.next().expect("each item has a result")))
 }

@@ -1,6 +1,6 @@
-//! What is done with each key of a model's JSON files: it is read, it has no effect on scores, or other values are refused.
+//! The treatment of each key in a model's JSON files: honored, without effect, or refused with other values.
 //!
-//! `docs/model-files.md` holds the same tables, and a test compares the two.
+//! `docs/model-files.md` has the same tables, and a test compares them.
 
 mod tables;
 
@@ -13,50 +13,50 @@ pub(crate) use self::tables::{
     TOKENIZER_CONFIG,
 };
 
-/// The known keys of one file.
+/// The known keys of a file.
 #[derive(Debug)]
 pub(crate) struct KeyTable {
     /// The file's name.
     pub(crate) file: &'static str,
-    /// What the table's heading says beside the file's name.
+    /// The table's heading.
     title: &'static str,
-    /// Groups of keys that are treated equally.
+    /// Groups of keys with the same treatment.
     groups: &'static [Group],
-    /// What becomes of a key that is in no group and says more than null, false or nothing.
+    /// The treatment of unknown keys with a value other than null, false or empty.
     unknown: Unknown,
 }
 
-/// Keys that are treated equally.
+/// Keys with the same treatment.
 #[derive(Debug)]
 struct Group {
     keys: &'static [&'static str],
     rule: Rule,
-    /// Why, or how, in a few words.
+    /// A short explanation.
     note: &'static str,
 }
 
-/// What is done with a key.
+/// The treatment of a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Rule {
-    /// The scores follow it.
+    /// Scores depend on it.
     Honored,
-    /// No score depends on it.
+    /// Does not affect scores.
     NoEffect,
-    /// Values other than null and these JSON texts are refused.
+    /// Rejects values other than null and these JSON texts.
     Only(&'static [&'static str]),
 }
 
-/// What becomes of an unknown key.
+/// The treatment of an unknown key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Unknown {
-    /// It is named in a warning.
+    /// Logs a warning with its name.
     Warn,
-    /// The file is refused.
+    /// Rejects the file.
     Refuse,
 }
 
 impl KeyTable {
-    /// Refuses the values that would change a score and are not implemented, and warns of keys that are not known.
+    /// Rejects unsupported values that would change scores, and warns of unknown keys.
     pub(crate) fn check(&self, folder: &str, json: &Map<String, Value>) -> Result<(), ModelError> {
         json.iter().try_for_each(|(key, value)| self.check_key(folder, key, value))
     }
@@ -79,9 +79,7 @@ impl KeyTable {
             }
             None if is_on(value) => {
                 let (title, what) = (self.title, describe(key, value));
-                tracing::warn!(
-                    "`{folder}` has the unknown key {what} in {title}; if it changes scores, they differ here"
-                );
+                tracing::warn!("unknown key {what} in {title} of `{folder}`; if it affects scores, they differ here");
                 Ok(())
             }
             _ => Ok(()),
@@ -89,7 +87,7 @@ impl KeyTable {
     }
 }
 
-/// Whether a value says anything: null, false, and empty lists, objects and texts are ways of saying that a feature is off.
+/// Whether a value enables a feature: null, false, and empty lists, objects and texts mean that it is off.
 pub(crate) fn is_on(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -160,7 +158,7 @@ mod tests {
             let rule = match rule {
                 Rule::Honored => "honored".to_owned(),
                 Rule::NoEffect => "no effect on scores".to_owned(),
-                Rule::Only([]) => "refused where set".to_owned(),
+                Rule::Only([]) => "refused if set".to_owned(),
                 Rule::Only(allowed) => format!("refused unless `{}`", allowed.join("`, `")),
             };
             writeln!(text, "| {keys} | {rule} | {note} |").unwrap();

@@ -1,4 +1,4 @@
-//! The keys of each file, and what is done with them: data alone.
+//! The keys of each file and their treatment, as data.
 //!
 //! The reference is transformers 5.24 with sentence-transformers 6.2 (`CrossEncoder`) and PEFT 0.21.
 
@@ -19,17 +19,17 @@ const SIZES: Group = group(
         "max_position_embeddings",
     ],
     Honored,
-    "the shapes of the weights; pairs are cut at `max_position_embeddings`",
+    "the shapes of the weights; pairs are truncated to `max_position_embeddings`",
 );
 const LABELS: Group =
-    group(&["id2label", "num_labels"], Honored, "one label; more are refused where the model has a head");
+    group(&["id2label", "num_labels"], Honored, "one label; more are refused if the model has a head");
 const NAMES: Group = group(&["model_type", "_name_or_path"], Honored, "the architecture; the model's name");
 const TOKENIZER_CLASS: Group =
-    group(&["tokenizer_class"], Honored, "where `tokenizer_config.json` has none: see there");
+    group(&["tokenizer_class"], Honored, "used if `tokenizer_config.json` has none; see there");
 const ACTIVATION: Group = group(
     &["sentence_transformers", "sbert_ce_default_activation_function"],
     NoEffect,
-    "the activation behind the logit: `/score` applies it, all else of lorank gives logits",
+    "the activation for the logit: `/score` applies it, all other scores are logits",
 );
 const TRAINING: Group = group(
     &[
@@ -46,7 +46,7 @@ const TRAINING: Group = group(
         "layerdrop",
     ],
     NoEffect,
-    "training alone",
+    "training only",
 );
 const EXECUTION: Group = group(
     &[
@@ -74,7 +74,7 @@ const EXECUTION: Group = group(
         "unsloth_version",
     ],
     NoEffect,
-    "how it is run, not what is computed; `--precision` says the arithmetic",
+    "execution, not results; `--precision` sets the precision",
 );
 const GENERATION: Group = group(
     &[
@@ -112,17 +112,16 @@ const GENERATION: Group = group(
         "begin_suppress_tokens",
     ],
     NoEffect,
-    "text generation alone: there is no language model's head",
+    "text generation only; there is no language model head",
 );
 const OTHER_MODEL: Group = group(
     &["is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size"],
     Only(&["false"]),
     "another architecture",
 );
-const PRUNED: Group = group(&["pruned_heads"], Only(&["{}"]), "attention heads that are left out");
-const QUANTIZED: Group =
-    group(&["quantization_config", "compression_config"], Only(&[]), "weights that are packed in another way");
-const CODE: Group = group(&["auto_map"], Only(&["{}"]), "code of the model's own, which is never run");
+const PRUNED: Group = group(&["pruned_heads"], Only(&["{}"]), "removed attention heads");
+const QUANTIZED: Group = group(&["quantization_config", "compression_config"], Only(&[]), "packed weights");
+const CODE: Group = group(&["auto_map"], Only(&["{}"]), "custom code of the model, which is never run");
 
 /// `config.json` of a BERT.
 pub(crate) const BERT_CONFIG: KeyTable = KeyTable {
@@ -175,11 +174,7 @@ pub(crate) const LLAMA_CONFIG: KeyTable = KeyTable {
         SIZES,
         group(&["num_key_value_heads", "head_dim", "rms_norm_eps"], Honored, ""),
         group(&["hidden_act"], Honored, "`silu` (or `swish`); others are refused"),
-        group(
-            &["attention_bias", "mlp_bias"],
-            Honored,
-            "biases are read where they are true, and left out with a warning where they are false",
-        ),
+        group(&["attention_bias", "mlp_bias"], Honored, "biases are read if true, and ignored with a warning if false"),
         group(
             &["rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings"],
             Honored,
@@ -188,18 +183,18 @@ pub(crate) const LLAMA_CONFIG: KeyTable = KeyTable {
         group(
             &["pad_token_id", "eos_token_id"],
             Honored,
-            "the last token that is not the padding token is scored; `eos_token_id` where no file names a padding token",
+            "the last token that is not the padding token is scored; `eos_token_id` is used if no file sets a padding token",
         ),
         LABELS,
         TOKENIZER_CLASS,
         group(&["is_causal"], Only(&["true"]), "attention to later tokens"),
-        group(&["partial_rotary_factor"], Only(&["1"]), "rotary positions on a part of each head"),
+        group(&["partial_rotary_factor"], Only(&["1"]), "partial rotary positions"),
         OTHER_MODEL,
         PRUNED,
         QUANTIZED,
         CODE,
         ACTIVATION,
-        group(&["is_decoder"], NoEffect, "it is one in any case"),
+        group(&["is_decoder"], NoEffect, "always a decoder"),
         TRAINING,
         EXECUTION,
         GENERATION,
@@ -215,26 +210,26 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
         group(
             &["tokenizer_class"],
             Honored,
-            "BERT's classes, and Llama's unless the vocabulary is of bytes, build their own pipeline from the vocabulary and the \
-             keys below; for the generic classes `tokenizer.json` stands as it is; any other class gets a warning",
+            "BERT's classes, and Llama's unless the vocabulary is byte-level, build their own pipeline from the vocabulary and the \
+             keys below; the generic classes use `tokenizer.json` unchanged; other classes cause a warning",
         ),
         group(
             &["do_lower_case", "strip_accents", "tokenize_chinese_chars"],
             Honored,
-            "with BERT's classes; without effect with others, as in the reference",
+            "for BERT's classes; no effect for others, as in the reference",
         ),
         group(
             &["model_max_length"],
             Honored,
-            "the longest pair, unless `lorank.json` or `--max-length` says another; never more than the model's positions",
+            "the maximum length of a pair, unless `lorank.json` or `--max-length` sets it; at most the model's positions",
         ),
-        group(&["truncation_side"], Honored, "else that of `truncation` in `tokenizer.json`, else right"),
+        group(&["truncation_side"], Honored, "the default is `truncation` of `tokenizer.json`, else right"),
         group(
             &["model_input_names"],
             Honored,
-            "without `token_type_ids`, all types are 0; where it is absent, BERT's classes make types and others do not",
+            "without `token_type_ids`, all types are 0; if absent, BERT's classes assign types and others do not",
         ),
-        group(&["split_special_tokens"], Honored, "special tokens that stand in a text are encoded as text"),
+        group(&["split_special_tokens"], Honored, "special tokens in a text are encoded as plain text"),
         group(
             &[
                 "bos_token",
@@ -250,17 +245,17 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
                 "added_tokens_decoder",
             ],
             Honored,
-            "a token that `tokenizer.json` lacks is added; `pad_token`, then `eos_token`, is a Llama's padding token where \
-             `config.json` names none",
+            "tokens that `tokenizer.json` lacks are added; `pad_token`, else `eos_token`, is a Llama's padding token if \
+             `config.json` sets none",
         ),
         group(
             &["add_prefix_space", "legacy"],
             Honored,
-            "with Llama's class, unless the vocabulary is of bytes; without effect with others, as in the reference",
+            "for Llama's class, unless the vocabulary is byte-level; no effect for others, as in the reference",
         ),
         group(&["add_special_tokens"], Only(&[]), "the reference cannot read it"),
-        group(&["auto_map"], Only(&["{}"]), "code of the tokenizer's own, which is never run"),
-        group(&["init_inputs"], Only(&["[]"]), "arguments without names"),
+        group(&["auto_map"], Only(&["{}"]), "custom code of the tokenizer, which is never run"),
+        group(&["init_inputs"], Only(&["[]"]), "positional arguments"),
         group(
             &["padding_side", "padding", "pad_to_multiple_of", "pad_token_type_id", "pad_to_max_length"],
             NoEffect,
@@ -269,7 +264,7 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
         group(
             &["max_length", "stride", "truncation", "truncation_strategy"],
             NoEffect,
-            "a call's own settings take their place; the longer text is cut first",
+            "lorank's own settings apply; the longer text is truncated first",
         ),
         group(
             &[
@@ -284,7 +279,7 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
                 "fix_mistral_regex",
             ],
             NoEffect,
-            "not read by the reference where there is a `tokenizer.json`",
+            "not read by the reference if there is a `tokenizer.json`",
         ),
         group(
             &[
@@ -295,7 +290,7 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
                 "response_template",
             ],
             NoEffect,
-            "chats and decoding alone",
+            "chats and decoding only",
         ),
         group(
             &[
@@ -314,7 +309,7 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
                 "_commit_hash",
             ],
             NoEffect,
-            "where it comes from",
+            "provenance",
         ),
     ],
     unknown: Unknown::Warn,
@@ -337,8 +332,8 @@ pub(crate) const SPECIAL_TOKENS_MAP: KeyTable = KeyTable {
             "extra_special_tokens",
         ],
         Honored,
-        "in place of the same key of `tokenizer_config.json` where that has no `added_tokens_decoder`; else it is not read. \
-         So is `added_tokens.json`, which is a map from tokens to ids",
+        "replaces the same key of `tokenizer_config.json` if that has no `added_tokens_decoder`, and is otherwise not read; \
+         the same applies to `added_tokens.json`, a map from tokens to ids",
     )],
     unknown: Unknown::Warn,
 };
@@ -352,20 +347,20 @@ pub(crate) const SENTENCE_TRANSFORMERS_CONFIG: KeyTable = KeyTable {
             &["model_type"],
             Honored,
             "`CrossEncoder`: the modules of `modules.json` must be one transformer in the folder itself, and \
-             `sentence_bert_config.json` is read; with another type, or without the file, both are without effect, as in the \
+             `sentence_bert_config.json` is read; with another type, or without the file, both have no effect, as in the \
              reference",
         ),
         group(&["default_prompt_name"], Only(&["\"\""]), "a prompt before each text"),
-        group(&["prompts"], NoEffect, "without `default_prompt_name` none is used"),
+        group(&["prompts"], NoEffect, "unused without `default_prompt_name`"),
         group(
             &["activation_fn"],
             NoEffect,
-            "the activation behind the logit: `/score` applies it, all else of lorank gives logits",
+            "the activation for the logit: `/score` applies it, all other scores are logits",
         ),
         group(
             &["__version__", "similarity_fn_name", "truncate_dim", "keep_in_fp32_modules"],
             NoEffect,
-            "embeddings, or how it is run",
+            "embeddings or execution",
         ),
     ],
     unknown: Unknown::Warn,
@@ -376,8 +371,8 @@ pub(crate) const SENTENCE_BERT_CONFIG: KeyTable = KeyTable {
     file: "sentence_bert_config.json",
     title: "`sentence_bert_config.json`",
     groups: &[
-        group(&["max_seq_length"], Honored, "in place of `model_max_length`"),
-        group(&["do_lower_case"], Honored, "texts are set in lower case before all else"),
+        group(&["max_seq_length"], Honored, "replaces `model_max_length`"),
+        group(&["do_lower_case"], Honored, "texts are lowercased before tokenization"),
         group(&["transformer_task"], Only(&["\"sequence-classification\""]), "another head"),
         group(&["query_expansion"], Only(&["{}"]), "another model"),
         group(
@@ -394,7 +389,7 @@ pub(crate) const SENTENCE_BERT_CONFIG: KeyTable = KeyTable {
                 "config_args",
             ],
             NoEffect,
-            "for models that are no rerankers of text pairs",
+            "for models that do not rerank text pairs",
         ),
     ],
     unknown: Unknown::Warn,
@@ -411,24 +406,24 @@ pub(crate) const ADAPTER_CONFIG: KeyTable = KeyTable {
         group(
             &["rank_pattern", "alpha_pattern"],
             Honored,
-            "a key that matches no module that the adapter changes is named in a warning",
+            "a key that matches none of the adapter's modules is named in a warning",
         ),
         group(
             &["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"],
             Honored,
             "linear layers, the head and the word embeddings, by PEFT's rules",
         ),
-        group(&["modules_to_save"], Honored, "a module that is named must be in the file of weights"),
+        group(&["modules_to_save"], Honored, "each named module must be in the weights file"),
         group(&["bias"], Honored, "`none`, `all` or `lora_only`"),
-        group(&["lora_bias"], Honored, "a bias in the update itself"),
+        group(&["lora_bias"], Honored, "biases of the updates"),
         group(&["fan_in_fan_out"], NoEffect, "PEFT itself sets it to false for linear layers, with a warning"),
         group(
             &["init_lora_weights"],
             Honored,
-            "ways that rewrite the base model's weights (`pissa`, `olora`, `corda`, `loftq`, `lora_ga`) are refused",
+            "initializations that change the base model's weights (`pissa`, `olora`, `corda`, `loftq`, `lora_ga`) are refused",
         ),
-        group(&["use_dora"], Only(&["false"]), "another arithmetic"),
-        group(&["use_qalora", "use_bdlora"], Only(&["false"]), "another arithmetic"),
+        group(&["use_dora"], Only(&["false"]), "another computation"),
+        group(&["use_qalora", "use_bdlora"], Only(&["false"]), "another computation"),
         group(
             &[
                 "layer_replication",
@@ -441,12 +436,12 @@ pub(crate) const ADAPTER_CONFIG: KeyTable = KeyTable {
                 "monteclora_config",
             ],
             Only(&["[]", "{}"]),
-            "another arithmetic",
+            "another computation",
         ),
         group(
             &["corda_config", "eva_config", "lora_ga_config", "loftq_config"],
             NoEffect,
-            "how the weights began; `init_lora_weights` says whether the base model's were changed",
+            "initialization; `init_lora_weights` shows whether the base model's weights were changed",
         ),
         group(&["megatron_config"], Only(&["{}"]), "layers of another library"),
         group(
@@ -463,7 +458,7 @@ pub(crate) const ADAPTER_CONFIG: KeyTable = KeyTable {
                 "ensure_weight_tying",
             ],
             NoEffect,
-            "training, or where it comes from",
+            "training or provenance",
         ),
     ],
     unknown: Unknown::Refuse,

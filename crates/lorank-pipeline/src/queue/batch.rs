@@ -1,4 +1,4 @@
-//! What the reranker is given at once.
+//! Batches for the reranker.
 
 use lorank_cache::{ScoreCache, ScoreKey};
 use lorank_core::{EncodedPair, Reranker, Score, with_causes};
@@ -6,14 +6,14 @@ use lorank_core::{EncodedPair, Reranker, Score, with_causes};
 use super::{failed, guarded};
 use crate::Fallback;
 
-/// A request's number: the queue counts them as they arrive.
+/// A request's number, in order of arrival.
 pub(super) type RequestNumber = u64;
 
-/// A pair of a request that waits.
+/// A pair of a waiting request.
 pub(super) struct QueuedPair {
-    /// The request that it belongs to.
+    /// Its request.
     pub request: RequestNumber,
-    /// Its index among the request's pairs.
+    /// Its index among its request's pairs.
     pub index: usize,
     pub key: ScoreKey,
     pub encoded: EncodedPair,
@@ -28,9 +28,9 @@ impl QueuedPair {
 /// Pairs of several requests, to be scored in one call.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// Those of one request stand together: what their texts begin with alike is then computed once.
+    /// The pairs, grouped by request: a prefix that their texts share is then computed once.
     pub pairs: Vec<QueuedPair>,
-    /// Pairs that wait for an equal one among `pairs`.
+    /// Pairs that share the score of an equal one in `pairs`.
     pub joined: Vec<QueuedPair>,
     pub n_tokens: usize,
     pub is_background: bool,
@@ -41,7 +41,7 @@ impl Batch {
         self.pairs.is_empty()
     }
 
-    /// Whether a pair of so many tokens may still come in. One always may, however long it is.
+    /// Whether a pair of `n_tokens` still fits. The first pair always fits, however long it is.
     pub(super) fn has_room(&self, n_tokens: usize, tokens_max: usize) -> bool {
         self.is_empty() || self.n_tokens.saturating_add(n_tokens) <= tokens_max
     }
@@ -51,12 +51,12 @@ impl Batch {
         self.pairs.push(pair);
     }
 
-    /// Has the reranker score it, and holds it to its contract: an outcome for each pair.
+    /// Scores the batch, and checks that the reranker returns an outcome for each pair.
     pub(super) fn score<R: Reranker>(&self, reranker: &R) -> Vec<Result<Score, Fallback>> {
         let pairs: Vec<&EncodedPair> = self.pairs.iter().map(|pair| &pair.encoded).collect();
         let answered = guarded(|| reranker.score(&pairs)).and_then(|answered| {
             let (found, expected) = (answered.len(), pairs.len());
-            let wrong = || failed(format!("the reranker gave {found} scores for {expected} pairs"));
+            let wrong = || failed(format!("the reranker returned {found} scores for {expected} pairs"));
             if found == expected { Ok(answered) } else { Err(wrong()) }
         });
         match answered {
@@ -68,7 +68,7 @@ impl Batch {
         }
     }
 
-    /// Puts the finished scores into the cache, whether or not somebody still waits for them.
+    /// Caches the finished scores, even if no caller waits for them any more.
     pub(super) fn keep(&self, outcomes: &[Result<Score, Fallback>], cache: &ScoreCache) {
         let scored = self.pairs.iter().zip(outcomes);
         let scored = scored.filter_map(|(pair, outcome)| Some((pair.key, *outcome.as_ref().ok()?)));

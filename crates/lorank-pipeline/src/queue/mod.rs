@@ -1,11 +1,11 @@
-//! One bounded queue before the one thread that runs the model.
+//! A bounded queue in front of the one thread that runs the model.
 //!
-//! What waits here is encoded already, on its callers' threads, so the one thread only runs the model, and tokens are counted
-//! and not guessed. Requests share batches: each batch is filled from all the requests that wait, up to so many tokens, and
-//! given to the reranker in one call. Who is let in and what is taken from whom is decided in [`waiting`], by the model's [`pace`];
-//! how a batch is scored, in [`batch`]; here are the caller's side and the thread.
+//! Callers encode their pairs on their own threads before they enter the queue, so the model's thread only runs the
+//! model, and token counts are exact. Requests share batches: each batch is filled from all waiting requests up to a
+//! token limit, and scored in one call. [`waiting`] decides on admission and fair shares, using the model's [`pace`];
+//! [`batch`] scores; this module has the callers' side and the thread.
 //!
-//! A model is itself parallel, so one thread keeps it busy, and a second one would only take cores from the first.
+//! A model is itself parallel, so one thread keeps it busy; a second one would only compete for cores.
 
 mod batch;
 mod began;
@@ -36,60 +36,60 @@ pub use self::stats::QueueStats;
 use self::waiting::{Request, Waiting};
 use crate::{Cancellation, Fallback, PipelineConfig, PipelineError};
 
-/// Encoded pairs to be scored, and for how long somebody wants them.
+/// Encoded pairs to score, with their deadline and cancellation.
 pub(crate) struct Submission {
     pub pairs: Vec<EncodedPair>,
-    /// The cache's key of each pair.
+    /// The cache key of each pair.
     pub keys: Vec<ScoreKey>,
     pub deadline: Option<Deadline>,
     pub cancellation: Cancellation,
-    /// Whether everything else comes first.
+    /// Whether the submission has the lowest priority.
     pub is_background: bool,
 }
 
-/// All the scores of a submission, or why there are none.
+/// All scores of a submission, or the reason why there are none.
 pub(crate) type Outcome = Result<Vec<Score>, Fallback>;
 
-/// What became of a submission.
+/// The result of a submission.
 pub(crate) struct Served {
     pub outcome: Outcome,
-    /// How long it waited before the model began with it.
+    /// The time before the model started with it.
     pub queue_time: Duration,
 }
 
-/// What the caller of a request that waits holds. Dropping it ends the wait.
+/// The caller's handle of a waiting request. Dropping it ends the wait.
 struct Entered {
     began: Arc<Began>,
-    /// The request's outcome will come out of it.
+    /// Receives the request's outcome.
     answer: Receiver<Outcome>,
 }
 
-/// How much may wait, and how batches are made of it.
+/// The limits of the queue and its batches.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     requests_max: NonZeroUsize,
     pairs_max: NonZeroUsize,
     tokens_max: NonZeroUsize,
     wait: Duration,
-    /// Whether a request is refused that would miss its deadline, or make another one miss it.
+    /// Whether to reject a request that would miss its deadline, or make another one miss it.
     admits_by_estimate: bool,
 }
 
-/// The callers' end of the queue. When it is dropped, the thread ends after the batch it is at.
+/// The callers' end of the queue. Dropping it stops the thread after the current batch.
 pub(crate) struct Queue {
     shared: Arc<Shared>,
 }
 
-/// What callers and the model's thread have in common.
+/// The state shared by callers and the model's thread.
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// Something waits, or the queue is closed. Only the model's thread listens.
+    /// Signals that a pair waits or the queue is closed. Only the model's thread waits for it.
     changed: Condvar,
     limits: Limits,
 }
 
 impl Queue {
-    /// Starts the thread.
+    /// Starts the model's thread.
     pub(crate) fn start<R: Reranker + 'static>(
         reranker: Arc<R>,
         cache: Arc<ScoreCache>,
@@ -110,8 +110,8 @@ impl Queue {
         Ok(Self { shared })
     }
 
-    /// Has all the submissions scored, and waits for each until its deadline; what became of them, each with its owner. They
-    /// enter the queue together, so they share batches from the first one on.
+    /// Scores all submissions, waiting for each until its deadline, and returns each result with its owner. All
+    /// submissions enter the queue together, so that they share batches from the first one on.
     pub(crate) fn score_all<T>(&self, submissions: Vec<(T, Submission)>) -> Vec<(T, Served)> {
         if submissions.is_empty() {
             return Vec::new();
@@ -144,7 +144,7 @@ impl Queue {
         entered.into_iter().map(serve).collect()
     }
 
-    /// What waits, and what has been done so far.
+    /// The contents and counters of the queue.
     pub(crate) fn stats(&self) -> QueueStats {
         self.shared.lock().stats()
     }
@@ -157,9 +157,9 @@ impl Drop for Queue {
 }
 
 impl Shared {
-    /// The model's thread: batch after batch until the queue is closed.
+    /// The model's thread: runs batches until the queue is closed.
     fn run<R: Reranker>(&self, reranker: &R, cache: &ScoreCache) {
-        // A model that has only just started is idle too, though a request may have been faster than its thread.
+        // A model that has just started is idle too, although a request may have arrived before its thread started.
         drop(self.idle(self.lock()));
         while let Some(batch) = self.next_batch(cache) {
             let started = Instant::now();
@@ -170,7 +170,7 @@ impl Shared {
         }
     }
 
-    /// The next batch, as soon as there is one; `None` once the queue is closed.
+    /// Waits for the next batch; `None` once the queue is closed.
     fn next_batch(&self, cache: &ScoreCache) -> Option<Batch> {
         let mut waiting = self.lock();
         while !waiting.is_closed() {
@@ -183,8 +183,8 @@ impl Shared {
         None
     }
 
-    /// Waits for a request, and after it for as long as the limits say for others to join its batch. Under load nobody
-    /// waits here: requests gather while a batch is being scored.
+    /// Waits for a request, and then up to `wait_micros` for others to join its batch. Under load this does not wait:
+    /// requests gather while a batch runs.
     fn idle<'a>(&self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
         let is_idle = |waiting: &mut Waiting| waiting.is_empty() && !waiting.is_closed();
         let waiting = self.changed.wait_while(waiting, is_idle).unwrap_or_else(PoisonError::into_inner);
@@ -197,19 +197,19 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Lets nothing more in, and ends every caller's wait.
+    /// Closes the queue, and ends every caller's wait.
     fn close(&self) {
         self.lock().close();
         self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // No engine's code runs under the lock, so a panic there is a bug of ours: the queue then closes itself.
+        // No engine code runs under the lock, so a panic there is a bug in the queue, which then closes itself.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Closes the queue when the thread ends, by a bug too, so that no caller waits for a thread that is gone.
+/// Closes the queue when the thread ends, even by a panic, so that no caller waits for it.
 struct CloseOnDrop(Arc<Shared>);
 
 impl Drop for CloseOnDrop {
@@ -218,7 +218,7 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// The submission as a request for the queue, and what its caller keeps.
+/// Converts a submission into a request and the caller's handle.
 fn request(submission: Submission, now: Instant) -> Result<(Request, Entered), Fallback> {
     if let Some(reason) = abandoned(&submission.cancellation, submission.deadline, now) {
         return Err(reason);
@@ -239,7 +239,7 @@ fn wait(answer: &Receiver<Outcome>, deadline: Option<Deadline>) -> Outcome {
     })
 }
 
-/// Why the scores are no longer wanted, if they are not.
+/// Why the scores are no longer needed, if so.
 pub(crate) fn abandoned(cancellation: &Cancellation, deadline: Option<Deadline>, now: Instant) -> Option<Fallback> {
     if cancellation.is_cancelled() {
         return Some(Fallback::Cancelled);
@@ -248,20 +248,20 @@ pub(crate) fn abandoned(cancellation: &Cancellation, deadline: Option<Deadline>,
     deadline.filter(has_passed).map(|_| Fallback::DeadlinePassed)
 }
 
-/// Runs the reranker's code, which may panic.
+/// Runs the reranker's code, and catches panics.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Fallback> {
-    // The reranker is shared behind `&`, and whatever it leaves half-done in a panic is its own to guard.
+    // The reranker is shared by `&`, so it guards its own state against panics.
     catch_unwind(AssertUnwindSafe(call))
         .map_err(|panic| failed(format!("the reranker panicked: {}", panic_message(&*panic))))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it gave no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 fn thread_has_ended() -> Fallback {
-    failed("the thread that runs the reranker has ended")
+    failed("the reranker's thread has stopped")
 }
 
 pub(crate) fn failed(message: impl Into<String>) -> Fallback {

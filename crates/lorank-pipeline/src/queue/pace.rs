@@ -1,27 +1,28 @@
-//! How fast the model is, and who can be served in time at that pace.
+//! The model's throughput, and the estimate of which requests it can finish in time.
 //!
-//! **The pace** is the tokens per second of the last batches: their tokens over their times, both sums weighted so that a
-//! batch counts a tenth less with every one that follows it. It follows a machine that gets slower or faster within some ten batches.
+//! **The pace** is the throughput of the recent batches in tokens per second: a weighted sum of their tokens divided by
+//! one of their times, in which the weight of a batch decreases by a tenth with every following one. It adapts to a
+//! slower or faster machine within about ten batches.
 //!
-//! **Admission** simulates the queue as a fluid: from now on all the requests that wait share the pace equally, as the fair
-//! shares of the queue make it (processor sharing; Kleinrock, 1967). The request whose tokens are done first leaves its share to the
-//! others. Three things are added to what the fluid takes: the rest of the batch that runs; what others have in the batch with the
-//! request's last pair, since it is answered when that ends (at most a whole batch, and no more than all that waits); and a margin of
-//! [`MARGIN`], for batches that take longer than the mean.
+//! **Admission** simulates the queue as a fluid: from now on all waiting requests share the pace equally, as the
+//! queue's fair shares do (processor sharing; Kleinrock, 1967). A request that finishes leaves its share to the others.
+//! Three terms are added to the fluid's time: the rest of the running batch; the other requests' part of the batch with
+//! the request's last pair, because the request is answered when that batch ends (at most a whole batch, and at most
+//! all waiting tokens); and a margin of [`MARGIN`], for batches that take longer than the mean.
 
 use std::time::{Duration, Instant};
 
-/// How much of the weight of earlier batches stays when another one is measured.
+/// The factor by which the weight of earlier batches decreases with each new one.
 const KEPT_WEIGHT: f64 = 0.9;
 
-/// By how much a request may take longer than estimated and is still in time.
+/// The share of the estimated time by which a request may be late and still be in time.
 const MARGIN: f64 = 0.1;
 
-/// An idle model admits a request against its estimate where the last batch is older than this: the estimate may be wrong
-/// (a first batch is slow), and without another batch it would stay wrong.
+/// An idle model ignores the estimate if the last batch is older than this: the estimate may be wrong (a first batch is
+/// slow), and without another batch it would stay wrong.
 const ESTIMATE_MAX_AGE: Duration = Duration::from_secs(1);
 
-/// The measured speed of the model.
+/// The measured throughput of the model.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
     tokens: f64,
@@ -29,41 +30,42 @@ pub(super) struct Pace {
     last_batch_ended: Option<Instant>,
 }
 
-/// What a request still needs.
+/// The remaining work of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Demand {
     pub n_tokens: usize,
     pub deadline: Option<Instant>,
 }
 
-/// What is known of the queue when a request asks for admission.
+/// The state of the queue when a request asks for admission.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub now: Instant,
-    /// The running batch's tokens, and when it began.
+    /// The running batch's tokens and start time.
     pub running: Option<(usize, Instant)>,
     pub batch_tokens_max: usize,
 }
 
 impl Pace {
-    /// Counts a batch that came back.
+    /// Records a finished batch.
     pub(super) fn record(&mut self, n_tokens: usize, took: Duration, now: Instant) {
         self.tokens = self.tokens * KEPT_WEIGHT + n_tokens as f64;
         self.seconds = self.seconds * KEPT_WEIGHT + took.as_secs_f64();
         self.last_batch_ended = Some(now);
     }
 
-    /// Tokens per second; none before a batch was measured.
+    /// Tokens per second; `None` before the first batch.
     pub(super) fn tokens_per_second(&self) -> Option<f64> {
         (self.tokens > 0.0 && self.seconds > 0.0).then(|| self.tokens / self.seconds)
     }
 
-    /// Whether the last batch is so long ago that the model may by now have another pace.
+    /// Whether the last batch is too old for a reliable estimate.
     pub(super) fn is_outdated(&self, now: Instant) -> bool {
         self.last_batch_ended.is_none_or(|ended| now.saturating_duration_since(ended) >= ESTIMATE_MAX_AGE)
     }
 
-    /// By how much the latest of these requests would miss its deadline; `None` where all are in time, or nothing is known.
+    /// By how much the latest of these requests would miss its deadline; `None` if all are in time or there is no
+    /// estimate.
     pub(super) fn excess(&self, demands: &[Demand], moment: &Moment) -> Option<Duration> {
         let tokens_per_second = self.tokens_per_second()?;
         let running = moment.running.map_or(0.0, |(n_tokens, began)| {
@@ -83,7 +85,7 @@ impl Pace {
     }
 }
 
-/// After how many seconds each demand is met where all that are left share the pace equally.
+/// The time in seconds until each demand is met if all unfinished ones share the pace equally.
 fn shared_seconds(demands: &[Demand], tokens_per_second: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_unstable_by_key(|&at| demands[at].n_tokens);

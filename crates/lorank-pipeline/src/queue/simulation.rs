@@ -1,4 +1,4 @@
-//! The queue under twice the load that the model can bear, for a minute of a clock of its own.
+//! The queue under twice the capacity of the model, for one simulated minute.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -13,13 +13,13 @@ use super::waiting::{Request, Waiting};
 use super::{Limits, Outcome, Submission};
 use crate::{Cancellation, Fallback, PipelineConfig};
 
-/// What the model computes in a second: a request of 100 passages takes 0.45 s alone.
+/// The simulated throughput: a request of 100 passages alone takes 0.45 s.
 const TOKENS_PER_SECOND: f64 = 40_000.0;
 
-/// How long requests arrive.
+/// The simulated time.
 const SECONDS: f64 = 60.0;
 
-/// A request as it arrives.
+/// The arrival of a request.
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     at_seconds: f64,
@@ -34,7 +34,7 @@ impl Arrival {
     }
 }
 
-/// What became of a simulated minute.
+/// The results of a simulated minute.
 #[derive(Debug, Default)]
 struct Minute {
     n_offered: usize,
@@ -45,13 +45,13 @@ struct Minute {
 }
 
 impl Minute {
-    /// The tokens of what was reranked in time, as a share of all that the model could compute.
+    /// The tokens reranked in time, as a share of the model's capacity.
     fn goodput(&self) -> f64 {
         self.tokens_reranked as f64 / (TOKENS_PER_SECOND * SECONDS)
     }
 }
 
-/// A caller who waits until the deadline.
+/// A caller that waits until its deadline.
 struct Caller {
     arrival: Arrival,
     deadline: Instant,
@@ -59,7 +59,7 @@ struct Caller {
     answer: Receiver<Outcome>,
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers on every machine.
+/// SplitMix64 (Steele, Lea and Flood, 2014): reproducible on every machine.
 struct Random(u64);
 
 impl Random {
@@ -77,7 +77,7 @@ impl Random {
     }
 }
 
-/// Requests at a multiple of the model's capacity, the times between them exponentially distributed.
+/// Arrivals at a multiple of the model's capacity, with exponentially distributed intervals.
 fn arrivals(load: f64, n_pairs: &[usize], deadline_seconds: &[f64], random: &mut Random) -> Vec<Arrival> {
     const TOKENS_PER_PAIR: usize = 180;
     let mean_tokens = (n_pairs.iter().sum::<usize>() * TOKENS_PER_PAIR) as f64 / n_pairs.len() as f64;
@@ -93,7 +93,7 @@ fn arrivals(load: f64, n_pairs: &[usize], deadline_seconds: &[f64], random: &mut
     }
 }
 
-/// The queue's core with a model that takes as long as its tokens do, give or take `noise`.
+/// The queue's core with a model whose time is proportional to its tokens, with random `noise`.
 struct Simulation {
     waiting: Waiting,
     limits: Limits,
@@ -131,7 +131,7 @@ impl Simulation {
         self.started + Duration::from_secs_f64(seconds)
     }
 
-    /// Runs until all that arrived has its answer.
+    /// Runs until every request has its answer.
     fn run(mut self, arrivals: &[Arrival]) -> Minute {
         let mut arrivals = arrivals.iter().copied().peekable();
         let mut now = 0.0;
@@ -141,7 +141,7 @@ impl Simulation {
             }
             let batch = self.waiting.next_batch(self.limits.tokens_max, &self.cache, self.at(now));
             if batch.is_empty() {
-                // An idle model begins with the next request.
+                // An idle model starts with the next request.
                 let Some(next) = arrivals.peek() else { return self.minute };
                 now = next.at_seconds;
                 continue;
@@ -186,7 +186,7 @@ impl Simulation {
         }
     }
 
-    /// Counts the answers that came by now, in time or not.
+    /// Counts the answers so far, in time or late.
     fn collect(&mut self, now: Instant) {
         let minute = &mut self.minute;
         self.callers.retain(|caller| match caller.answer.try_recv() {

@@ -1,37 +1,37 @@
-//! What the queue holds and has done, for those who watch over it.
+//! The contents and counters of the queue.
 
 use std::time::Duration;
 
-/// What waits for the model, and what the model has done so far. Tokens are those that the reranker counted as it encoded the
-/// pairs ([`EncodedPair::n_tokens`](lorank_core::EncodedPair::n_tokens)).
+/// The contents and counters of the queue. Tokens are counted by the reranker when it encodes pairs
+/// ([`EncodedPair::n_tokens`](lorank_core::EncodedPair::n_tokens)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueStats {
-    /// Requests with pairs that no batch holds yet.
+    /// Requests with pairs that are in no batch yet.
     pub n_requests_waiting: usize,
-    /// Their pairs that no batch holds yet.
+    /// Pairs that are in no batch yet.
     pub n_pairs_waiting: usize,
     /// The tokens of those pairs.
     pub n_tokens_waiting: usize,
-    /// Batches that were given to the reranker and came back, failed ones included.
+    /// Batches that the reranker has finished, including failed ones.
     pub n_batches: u64,
-    /// Pairs of those batches that got a score.
+    /// Pairs of these batches that got a score.
     pub n_pairs_scored: u64,
-    /// Tokens of all those batches.
+    /// Tokens of these batches.
     pub n_tokens_run: u64,
-    /// How many of those batches had up to as many tokens as [`QueueStats::BATCH_TOKENS`] says at the same place, and more
-    /// than at the place before; the last one counts those that had more.
+    /// A histogram of the batches by tokens: entry `i` counts batches with at most [`QueueStats::BATCH_TOKENS`]`[i]`
+    /// tokens that exceed the bound before it; the last entry counts larger ones.
     pub n_batches_by_tokens: [u64; QueueStats::BATCH_TOKENS.len() + 1],
-    /// The time that the reranker took for them.
+    /// The total time of these batches.
     pub busy: Duration,
-    /// The tokens per second of the last batches, by which requests are admitted; 0 before one was measured.
+    /// The throughput of the recent batches in tokens per second, which decides admission; 0 before the first batch.
     pub tokens_per_second: u64,
 }
 
 impl QueueStats {
-    /// The sizes of batches that are told apart.
+    /// The bounds of the histogram of batch sizes, in tokens.
     pub const BATCH_TOKENS: [usize; 8] = [128, 256, 512, 1_024, 2_048, 4_096, 8_192, 16_384];
 
-    /// Counts a batch that came back.
+    /// Counts a finished batch.
     pub(super) fn count_batch(&mut self, n_tokens: usize, took: Duration) {
         let size = Self::BATCH_TOKENS.partition_point(|max| *max < n_tokens);
         self.n_batches_by_tokens[size] += 1;
@@ -40,7 +40,7 @@ impl QueueStats {
         self.busy = self.busy.saturating_add(took);
     }
 
-    /// The time that the model needs for all that waits now, at its pace so far. Zero while no batch has been run.
+    /// The time to process all waiting tokens at the average throughput so far; zero before the first batch.
     pub fn estimated_wait(&self) -> Duration {
         if self.n_tokens_run == 0 {
             return Duration::ZERO;

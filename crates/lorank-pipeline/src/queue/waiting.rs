@@ -1,27 +1,28 @@
-//! The requests that wait, and whose pairs come into the next batch.
+//! The waiting requests, and the choice of the next batch.
 //!
-//! **Fair shares.** Among the first waiting pairs of all requests, the next one into a batch is the one that brings its
-//! request to the fewest tokens taken so far; of equals, the earlier request's. A pair that does not fit any more waits for
-//! the next batch, and its request with it. A request that arrives starts level with the least served one that waits, or
-//! with the least served one of the last batch if that has come further. That is fair queueing by finishing tags (Demers,
-//! Keshav and Shenker, 1989), with tokens for bits and pairs for packets. It promises:
+//! **Fair shares.** Among the first waiting pairs of all requests, the next one for a batch is the one that brings its
+//! request to the fewest tokens taken so far; ties go to the earlier request. A pair that no longer fits waits for the
+//! next batch, and so does its request. A new request starts level with the least served waiting request, or with the
+//! least served request of the last batch if that has come further. This is fair queueing by finishing tags (Demers,
+//! Keshav and Shenker, 1989), with tokens for bits and pairs for packets. It guarantees:
 //!
-//! - A request of at most `tokens_max / n` tokens that finds `n - 1` others waiting is wholly in the next batch: before its
-//!   last pair come only pairs that bring their own request no further than that, so at most `n` times as much. (Those
-//!   that the last batch left behind, for want of room for a long pair, come before it.)
-//! - What a small request leaves goes to those with more, so batches are full as long as enough waits.
-//! - Nobody starves: with every batch, the level at which others arrive rises past whoever was left behind, and the first
-//!   pair into a batch always fits.
+//! - A request of at most `tokens_max / n` tokens that finds `n - 1` others waiting is entirely in the next batch: only
+//!   pairs that bring their own request no further than that come before its last pair, so at most `n` times as many
+//!   tokens. (Pairs that did not fit in the last batch come first.)
+//! - Capacity that a small request does not use goes to larger ones, so batches are full as long as enough pairs wait.
+//! - No request starves: with every batch, the level at which new requests start rises past requests left behind, and
+//!   the first pair of a batch always fits.
 //!
-//! **Background work waits for the rest.** It gets a batch only while nothing else waits, and a small one, so that a request
-//! that arrives meanwhile waits for little.
+//! **Background work has the lowest priority.** It gets a batch only while nothing else waits, and a small one, so that
+//! a request that arrives meanwhile waits briefly.
 //!
-//! **What is let in is done in time.** A request is let in only if it, and all that were let in before it, will be done by
-//! their deadlines, as far as the model's pace tells (see [`pace`](super::pace)); otherwise it is told so at once. Without that, too
-//! many share the model and all of them are late.
+//! **Admitted requests finish in time.** A request is admitted only if it and all requests admitted before it are
+//! expected to finish by their deadlines at the model's pace (see [`pace`](super::pace)); otherwise it is rejected
+//! immediately. Without admission control, too many requests share the model and all of them are late.
 //!
-//! **Nothing is scored twice.** A pair that waits is looked up again when its turn comes, since another request's batch may
-//! have put its score into the cache meanwhile; and of equal pairs in one batch one is scored and the others join it.
+//! **Nothing is scored twice.** A waiting pair is looked up in the cache again when its turn comes, because another
+//! request's batch may have scored it meanwhile; of equal pairs in one batch, one is scored and the others share its
+//! score.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -38,37 +39,37 @@ use super::pace::{Demand, Moment, Pace};
 use super::{Limits, Outcome, QueueStats, Submission, abandoned, thread_has_ended};
 use crate::{Cancellation, Fallback};
 
-/// The most tokens of a batch of background work: some three passages.
+/// The maximum tokens of a background batch: about three passages.
 const BACKGROUND_TOKENS_MAX: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not 0");
 
-/// All requests that have no answer yet, by their number and so in their order of arrival.
+/// All unanswered requests by number, and thus in order of arrival.
 #[derive(Default)]
 pub(super) struct Waiting {
     requests: BTreeMap<RequestNumber, Request>,
     n_arrived: RequestNumber,
     is_closed: bool,
-    /// The tokens of the least served request of the last batch, or of one before if that had come further.
+    /// The tokens taken by the least served request of the last batch; never decreases.
     n_tokens_reached: u64,
     pace: Pace,
-    /// The tokens of the batch that the model is at, and when it began.
+    /// The tokens of the running batch, and its start time.
     running: Option<(usize, Instant)>,
-    /// What has been done so far. What waits is counted when somebody asks.
+    /// The counters. Waiting requests are counted on demand.
     done: QueueStats,
 }
 
-/// A request that has no answer yet.
+/// An unanswered request.
 pub(super) struct Request {
-    /// The pairs that no batch holds.
+    /// The pairs that are in no batch yet.
     pending: VecDeque<QueuedPair>,
     /// The scores so far, by the pairs' indices.
     scores: Vec<Option<Score>>,
     n_missing: usize,
-    /// The tokens that batches have taken of it, from where it started level with the others.
+    /// The tokens taken by batches, plus the level at which the request started.
     n_tokens_taken: u64,
     deadline: Option<Deadline>,
     cancellation: Cancellation,
     is_background: bool,
-    /// Dead once the caller has stopped waiting, for whatever reason.
+    /// Dangling once the caller has stopped waiting, for whatever reason.
     began: Weak<Began>,
     reply: SyncSender<Outcome>,
 }
@@ -77,7 +78,7 @@ impl Request {
     pub(super) fn new(submission: Submission, began: Weak<Began>, reply: SyncSender<Outcome>) -> Self {
         let n_pairs = submission.pairs.len();
         let pairs = submission.pairs.into_iter().zip(submission.keys).enumerate();
-        // The number is given when the request is admitted.
+        // Admission assigns the number.
         let pending = pairs.map(|(index, (encoded, key))| QueuedPair { request: 0, index, key, encoded });
         Self {
             pending: pending.collect(),
@@ -92,7 +93,7 @@ impl Request {
         }
     }
 
-    /// Why nobody wants the scores any more, if so.
+    /// Why the scores are no longer needed, if so.
     fn abandoned(&self, now: Instant) -> Option<Fallback> {
         let nobody_waits = || (self.began.strong_count() == 0).then_some(Fallback::Cancelled);
         abandoned(&self.cancellation, self.deadline, now).or_else(nobody_waits)
@@ -102,7 +103,7 @@ impl Request {
         self.pending.iter().map(QueuedPair::n_tokens).fold(0, usize::saturating_add)
     }
 
-    /// The tokens that it will have taken with its next pair.
+    /// The tokens taken once its next pair is in a batch.
     fn n_tokens_with_next(&self) -> Option<u64> {
         self.pending.front().map(|pair| self.n_tokens_taken.saturating_add(pair.n_tokens() as u64))
     }
@@ -119,8 +120,8 @@ impl Request {
 }
 
 impl Waiting {
-    /// Lets a request in if there is room for it and if it, and all that were let in before, will be done by their deadlines.
-    /// An empty queue takes any number of pairs, so no request is too large for ever.
+    /// Admits a request if there is room for it, and if it and all requests admitted before are expected to finish by
+    /// their deadlines. An empty queue admits any number of pairs, so that no request is too large forever.
     pub(super) fn admit(&mut self, mut request: Request, limits: &Limits, now: Instant) -> Result<(), Fallback> {
         if self.is_closed {
             return Err(thread_has_ended());
@@ -140,8 +141,8 @@ impl Waiting {
         Ok(())
     }
 
-    /// By how much the request, or one that was let in before, would miss its deadline; `None` where none would.
-    /// Background work is given what is left and delays nobody.
+    /// By how much the request, or one admitted before it, would miss its deadline; `None` if none would. Background
+    /// work uses the remaining capacity and delays nothing.
     fn excess_with(&self, request: &Request, limits: &Limits, now: Instant) -> Option<Duration> {
         if request.is_background || !limits.admits_by_estimate {
             return None;
@@ -157,7 +158,7 @@ impl Waiting {
         self.pace.excess(&demands, &Moment { now, running: self.running, batch_tokens_max })
     }
 
-    /// Requests of the two kinds do not take each other's places.
+    /// Background and other requests have separate limits.
     fn is_full_for(&self, request: &Request, limits: &Limits) -> bool {
         let waiting = || self.waiting().filter(|other| other.is_background == request.is_background);
         let (n_requests, n_pairs) = (waiting().count(), waiting().map(|other| other.pending.len()).sum::<usize>());
@@ -165,7 +166,7 @@ impl Waiting {
         n_requests >= limits.requests_max.get() || (n_requests > 0 && n_pairs_with > limits.pairs_max.get())
     }
 
-    /// Answers the requests that nobody waits for any more, before they cost a forward pass.
+    /// Answers abandoned requests, before they cost a forward pass.
     fn drop_abandoned(&mut self, now: Instant) {
         let abandoned = self.requests.iter().filter_map(|(&number, request)| Some((number, request.abandoned(now)?)));
         for (number, reason) in abandoned.collect::<Vec<_>>() {
@@ -175,7 +176,7 @@ impl Waiting {
         }
     }
 
-    /// Takes the next batch: at most `tokens_max` tokens, but a pair at least if one waits that has to be scored.
+    /// Takes the next batch: at most `tokens_max` tokens, but at least one pair if one waits that is not cached.
     pub(super) fn next_batch(&mut self, tokens_max: NonZeroUsize, cache: &ScoreCache, now: Instant) -> Batch {
         self.drop_abandoned(now);
         let is_background = self.waiting().all(|request| request.is_background);
@@ -184,8 +185,8 @@ impl Waiting {
         let sitting_out = self.requests.iter().filter(|(_, request)| request.is_background != is_background);
         let (mut keys, mut sit_out) = (HashSet::new(), sitting_out.map(|(&number, _)| number).collect::<HashSet<_>>());
         while let Some(number) = self.next_in_turn(&sit_out) {
-            let request = self.requests.get_mut(&number).expect("the next in turn waits");
-            let pair = request.pending.pop_front().expect("it waits with a pair");
+            let request = self.requests.get_mut(&number).expect("the next request is waiting");
+            let pair = request.pending.pop_front().expect("a waiting request has a pair");
             if let Some(score) = cache.peek(&pair.key) {
                 self.settle(number, pair.index, score);
             } else if keys.contains(&pair.key) {
@@ -208,14 +209,14 @@ impl Waiting {
         batch
     }
 
-    /// The request whose next pair brings it to the fewest tokens; of equals the earliest.
+    /// The request whose next pair brings it to the fewest tokens; ties go to the earliest.
     fn next_in_turn(&self, sit_out: &HashSet<RequestNumber>) -> Option<RequestNumber> {
         let requests = self.requests.iter().filter(|(number, _)| !sit_out.contains(number));
         let tags = requests.filter_map(|(&number, request)| Some((request.n_tokens_with_next()?, number)));
         tags.min().map(|(_, number)| number)
     }
 
-    /// Hands the outcome of each of a batch's pairs to its request. One that failed fails its request.
+    /// Delivers the outcome of each pair of a batch to its request. A failed pair fails its request.
     pub(super) fn finish(
         &mut self,
         batch: Batch,
@@ -242,21 +243,21 @@ impl Waiting {
         self.settle_joined(batch.joined, &scored);
     }
 
-    /// Those whose equal failed are scored for themselves: a pair that fails leaves other requests standing.
+    /// Requeues joined pairs whose equal pair failed: a failing pair does not affect other requests.
     fn settle_joined(&mut self, joined: Vec<QueuedPair>, scored: &HashMap<ScoreKey, Score>) {
         let n_tokens_taken = self.n_tokens_at_start();
         for pair in joined.into_iter().rev() {
             if let Some(&score) = scored.get(&pair.key) {
                 self.settle(pair.request, pair.index, score);
             } else if let Some(request) = self.requests.get_mut(&pair.request) {
-                // It begins anew, since the others may have begun anew while none of its pairs waited.
+                // It starts level again, because others may have done so while none of its pairs waited.
                 request.n_tokens_taken = n_tokens_taken;
                 request.pending.push_front(pair);
             }
         }
     }
 
-    /// Gives a request one of its scores, and with the last one its answer. It may have had another answer before.
+    /// Gives a request one of its scores, and its answer with the last one. The request may have been answered before.
     fn settle(&mut self, number: RequestNumber, index: usize, score: Score) {
         let Some(request) = self.requests.get_mut(&number) else { return };
         let before = request.scores[index].replace(score);
@@ -268,7 +269,7 @@ impl Waiting {
         }
     }
 
-    /// Ends a request's wait. A request is answered once, since it is gone afterwards.
+    /// Answers a request and removes it, so that it is answered once.
     fn answer(&mut self, number: RequestNumber, outcome: Outcome) {
         if let Some(request) = self.requests.remove(&number) {
             // A caller that has fallen back no longer listens.
@@ -276,7 +277,7 @@ impl Waiting {
         }
     }
 
-    /// Lets nothing more in, and answers all that wait.
+    /// Closes the queue, and answers all waiting requests.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
         for (_, request) in std::mem::take(&mut self.requests) {
@@ -288,12 +289,12 @@ impl Waiting {
         self.is_closed
     }
 
-    /// Whether there is nothing to make a batch of.
+    /// Whether no pair is waiting.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting().next().is_none()
     }
 
-    /// The tokens of the pairs that no batch holds.
+    /// The tokens of the pairs that are in no batch yet.
     pub(super) fn n_tokens(&self) -> usize {
         self.waiting().map(Request::n_tokens_pending).fold(0, usize::saturating_add)
     }
@@ -312,13 +313,13 @@ impl Waiting {
         }
     }
 
-    /// Where a request starts that is to be level with those that wait.
+    /// The level at which a new request starts.
     fn n_tokens_at_start(&self) -> u64 {
         let least = self.waiting().map(|request| request.n_tokens_taken).min();
         least.unwrap_or(0).max(self.n_tokens_reached)
     }
 
-    /// The requests with pairs that no batch holds.
+    /// The requests with pairs that are in no batch yet.
     fn waiting(&self) -> impl Iterator<Item = &Request> {
         self.requests.values().filter(|request| !request.pending.is_empty())
     }

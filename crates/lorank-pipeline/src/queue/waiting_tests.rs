@@ -354,7 +354,7 @@ fn an_empty_queue_takes_a_request_of_any_size() {
 fn a_closed_queue_answers_all_and_takes_none() {
     let mut desk = Desk::new(1, CacheConfig::default());
     let caller = desk.enter("first", &pairs(&[1; 3])).unwrap();
-    let ended = Fallback::RerankerFailed { message: "the thread that runs the reranker has ended".to_owned() };
+    let ended = Fallback::RerankerFailed { message: "the reranker's thread has stopped".to_owned() };
     desk.waiting.close();
     assert_eq!(caller.answer.try_recv(), Ok(Err(ended.clone())));
     assert_eq!(desk.enter("second", &pairs(&[1])).err(), Some(ended));

@@ -1,11 +1,11 @@
-//! What is wrong with an expression.
+//! Errors of expressions.
 
-/// What is wrong with an expression, and where.
+/// A syntax error in an expression, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at character {at}")]
 pub struct InvalidRankBy {
-    /// The 1-based place of the character.
+    /// The 1-based position in characters.
     pub at: usize,
-    /// What is wrong there.
+    /// A description of the error.
     pub problem: String,
 }

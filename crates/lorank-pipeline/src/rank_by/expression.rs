@@ -1,4 +1,4 @@
-//! The tree of an expression, and its value.
+//! The syntax tree of an expression, and its evaluation.
 
 use super::decay::Decay;
 use super::inputs::Inputs;
@@ -40,7 +40,7 @@ pub(super) enum Function {
     Decay(Decay),
 }
 
-/// The functions by name, each with the least and the most arguments.
+/// The functions by name, each with the minimum and maximum number of arguments.
 pub(super) const FUNCTIONS: [(&str, Function, usize, usize); 14] = [
     ("abs", Function::Abs, 1, 1),
     ("age_days", Function::AgeDays, 1, 1),
@@ -60,11 +60,11 @@ pub(super) const FUNCTIONS: [(&str, Function, usize, usize); 14] = [
 
 const SECONDS_OF_A_DAY: f64 = 86_400.0;
 
-/// What a decay has at its scale where nothing else is said.
+/// The default value of a decay at its scale.
 const AT_SCALE: f64 = 0.5;
 
 impl Expression {
-    /// The value; NaN where it is no number.
+    /// The value; NaN if it is not a number.
     pub(super) fn evaluate(&self, inputs: &Inputs<'_>) -> f64 {
         match self {
             Self::Number(number) => *number,
@@ -121,7 +121,7 @@ impl Expression {
 }
 
 impl Function {
-    /// The value of a call whose number of arguments was checked.
+    /// The value of a call with the right number of arguments.
     fn value(self, arguments: &[f64], now: f64) -> f64 {
         let argument = |n: usize| arguments.get(n).copied().unwrap_or(f64::NAN);
         let x = argument(0);
@@ -142,12 +142,12 @@ impl Function {
     }
 }
 
-/// `powf` has 1 for `pow(1, NaN)` and `pow(NaN, 0)`; here what is no number stays none.
+/// `powf` returns 1 for `pow(1, NaN)` and `pow(NaN, 0)`; here NaN propagates.
 fn power(base: f64, exponent: f64) -> f64 {
     if base.is_nan() || exponent.is_nan() { f64::NAN } else { base.powf(exponent) }
 }
 
-/// `f64::min` and `f64::max` pass over what is no number; here one makes the whole none.
+/// `f64::min` and `f64::max` ignore NaN; here it propagates.
 fn extreme(values: &[f64], choose: fn(f64, f64) -> f64) -> f64 {
     let choose = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { choose(a, b) };
     values.iter().copied().reduce(choose).unwrap_or(f64::NAN)

@@ -1,4 +1,4 @@
-//! What an expression reads of a candidate.
+//! The inputs of an expression.
 
 use lorank_core::{Candidate, Fields, Score, Value, nanos_since_1970};
 
@@ -9,14 +9,14 @@ use super::name::Name;
 pub(crate) struct Inputs<'a> {
     pub candidate: &'a Candidate,
     pub rerank_score: Option<Score>,
-    /// From 1.
+    /// The rank, from 1.
     pub first_stage_rank: usize,
     /// The time of the request, in seconds since 1970.
     pub now: f64,
 }
 
 impl Inputs<'_> {
-    /// The value of a name; NaN where there is none.
+    /// The value of a name; NaN if it has none.
     pub(super) fn value(&self, name: &Name) -> f64 {
         match name {
             Name::RerankScore => self.rerank_score.map_or(f64::NAN, |score| score.get().into()),
@@ -28,7 +28,7 @@ impl Inputs<'_> {
     }
 }
 
-/// The first number of a field. A dot in a key and a step into an object are the same thing, as for filters.
+/// The first number of a field. A dot in a key is equivalent to a step into an object, as in filters.
 fn field(fields: &Fields, path: &str) -> Option<f64> {
     fields.iter().find_map(|(name, value)| match path.strip_prefix(name.as_str())? {
         "" => number(value),
@@ -56,7 +56,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// Seconds from nanoseconds, the whole ones exact.
+/// Converts nanoseconds to seconds; whole seconds are exact.
 fn seconds(nanos: i128) -> f64 {
     const NANOS_PER_SECOND: i128 = 1_000_000_000;
     nanos.div_euclid(NANOS_PER_SECOND) as f64 + nanos.rem_euclid(NANOS_PER_SECOND) as f64 / NANOS_PER_SECOND as f64

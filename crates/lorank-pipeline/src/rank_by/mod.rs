@@ -1,24 +1,25 @@
-//! Ranking by an expression: a reranked candidate's place by its scores, its first-stage rank and its stored numbers and dates.
+//! Ranking by an expression of scores, first-stage rank, and stored numbers and dates.
 //!
 //! An expression is one line of arithmetic, such as `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`. It has no
 //! loops, no side effects and bounded size, so it can come with a request.
 //!
 //! | part | meaning |
 //! |---|---|
-//! | `rerank_score` | the model's score (a logit); missing where there is none |
+//! | `rerank_score` | the model's score (a logit); missing if the candidate has none |
 //! | `first_stage_score`, `first_stage_rank` | the first stage's score, and its rank, from 1 |
 //! | `now` | the time of the request, in seconds since 1970 |
-//! | another name | a stored field: a number, a boolean (1 or 0) or a date (seconds since 1970); of a list, the first of them; a dot reaches into an object; a name with other characters stands in backquotes |
+//! | another name | a stored field: a number, a boolean (1 or 0) or a date (seconds since 1970); of a list, the first
+//! such value; a dot reaches into an object; a name with special characters needs backquotes |
 //! | `+ - * /`, brackets | arithmetic of 64-bit floats (IEEE 754) |
 //! | `abs(x)`, `exp(x)`, `log(x)` (natural), `log10(x)`, `sqrt(x)`, `pow(x, y)`, `sigmoid(x)` | functions |
-//! | `min(x, y, ...)`, `max(x, y, ...)` | the lowest, the highest; no number if one of them is none |
-//! | `coalesce(x, y, ...)` | the first that is a number |
+//! | `min(x, y, ...)`, `max(x, y, ...)` | the lowest, the highest; NaN if any argument is NaN |
+//! | `coalesce(x, y, ...)` | the first argument that is a number |
 //! | `age_days(date)` | `(now - date) / 86400` |
 //! | `exp_decay(x, scale)`, `gauss_decay(x, scale)`, `linear_decay(x, scale)` | 1 at `x` = 0, falling on both sides to a half at `scale`; a third argument is the value there in place of 0.5 |
 //!
-//! What is missing, and what has no value in the numbers (`log(-1)`, `0 / 0`), is no number: it makes every operation on it no
-//! number, `coalesce` excepted. Candidates are ordered by their values, the highest first, infinities included; those without a
-//! number come last. Equal ones stay in the order that they had before.
+//! Missing values and undefined results (`log(-1)`, `0 / 0`) are NaN, which propagates through every operation except
+//! `coalesce`. Candidates are ordered by value, highest first, including infinities; NaN comes last. Candidates with
+//! equal values keep their previous order.
 
 mod decay;
 mod error;
@@ -39,7 +40,7 @@ use expression::Expression;
 pub(crate) use inputs::Inputs;
 use name::Name;
 
-/// An expression that candidates are ranked by. It is parsed from its text, which it keeps.
+/// An expression to rank candidates by. It is parsed from a text, and keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RankBy {
     text: String,
@@ -47,12 +48,12 @@ pub struct RankBy {
 }
 
 impl RankBy {
-    /// The longest expression, in bytes.
+    /// The maximum length of an expression, in bytes.
     pub const BYTES_MAX: usize = parse::BYTES_MAX;
-    /// How deep brackets, calls and signs may nest.
+    /// The maximum nesting of brackets, calls and signs.
     pub const DEPTH_MAX: usize = parse::DEPTH_MAX;
 
-    /// The stored fields that it reads, each once, in the order of their names.
+    /// The stored fields that the expression reads, sorted and without duplicates.
     pub fn fields(&self) -> Vec<&str> {
         let mut fields = Vec::new();
         self.expression.collect_fields(&mut fields);
@@ -61,18 +62,18 @@ impl RankBy {
         fields
     }
 
-    /// Whether it is no number for a candidate without a rerank score: it reads that score outside of a `coalesce` that has
-    /// another choice.
+    /// Whether the value is NaN for a candidate without a rerank score: the expression reads that score outside of a
+    /// `coalesce` with another argument.
     pub fn needs_rerank_score(&self) -> bool {
         self.expression.needs_rerank_score()
     }
 
-    /// The value for a candidate; `None` where it is no number.
+    /// The value for a candidate; `None` if it is NaN.
     pub(crate) fn value(&self, inputs: &Inputs<'_>) -> Option<f64> {
         Some(self.expression.evaluate(inputs)).filter(|value| !value.is_nan())
     }
 
-    /// What it reads of a candidate: each name with its value, `None` where that is no number.
+    /// The inputs for a candidate: each name with its value, `None` if it is NaN.
     pub(crate) fn inputs(&self, inputs: &Inputs<'_>) -> Vec<(String, Option<f64>)> {
         let mut names = Vec::new();
         self.expression.collect_names(&mut names);
@@ -83,7 +84,7 @@ impl RankBy {
     }
 }
 
-/// The order of two values, the better one first: the highest, and what is no number last.
+/// The order of two values: highest first, NaN last.
 pub(crate) fn best_first(a: Option<f64>, b: Option<f64>) -> Ordering {
     match (a, b) {
         // 0 and -0 are equal, as `==` has it; neither is NaN.
@@ -100,7 +101,7 @@ impl FromStr for RankBy {
     }
 }
 
-/// The text that it is parsed from.
+/// Writes the original text.
 impl fmt::Display for RankBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What an expression can read.
+/// A name that an expression can read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Name {
     RerankScore,
@@ -13,7 +13,7 @@ pub(super) enum Name {
 }
 
 impl Name {
-    /// What a bare name stands for.
+    /// The meaning of a bare name.
     pub(super) fn of(text: &str) -> Self {
         match text {
             "rerank_score" => Self::RerankScore,

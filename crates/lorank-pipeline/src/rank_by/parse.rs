@@ -1,18 +1,18 @@
-//! From a text to an expression: recursive descent, bounded in length and depth.
+//! A recursive-descent parser for expressions, bounded in length and depth.
 
 use super::error::InvalidRankBy;
 use super::expression::{Expression, FUNCTIONS, Function, Operator};
 use super::name::Name;
 use super::token::{Placed, Token, tokens};
 
-/// The longest expression, in bytes.
+/// The maximum length of an expression, in bytes.
 pub(super) const BYTES_MAX: usize = 1_024;
-/// How deep brackets, calls and signs may nest.
+/// The maximum nesting of brackets, calls and signs.
 pub(super) const DEPTH_MAX: usize = 32;
 
 pub(super) fn parse(text: &str) -> Result<Expression, InvalidRankBy> {
     if text.len() > BYTES_MAX {
-        let problem = format!("an expression has at most {} bytes, and this one {}", BYTES_MAX, text.len());
+        let problem = format!("the expression has {} bytes; the maximum is {}", text.len(), BYTES_MAX);
         return Err(InvalidRankBy { at: BYTES_MAX + 1, problem });
     }
     let mut parser = Parser { tokens: tokens(text)?, place: 0, depth: 0 };
@@ -34,7 +34,7 @@ impl Parser {
         &self.tokens[self.place]
     }
 
-    /// The token at hand. The end is never left behind.
+    /// Takes the next token. Never moves past the end.
     fn next(&mut self) -> Placed {
         let token = self.peek().clone();
         if token.0 != Token::End {
@@ -43,7 +43,7 @@ impl Parser {
         token
     }
 
-    /// Whether one of these signs comes next; it is taken then.
+    /// Takes the next token if it is one of these signs.
     fn sign(&mut self, signs: &[char]) -> Option<char> {
         let Token::Sign(sign) = self.peek().0 else { return None };
         signs.contains(&sign).then(|| {
@@ -52,11 +52,11 @@ impl Parser {
         })
     }
 
-    /// One level deeper.
+    /// Parses one level deeper.
     fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, InvalidRankBy>) -> Result<T, InvalidRankBy> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            let problem = format!("it nests more than {} levels deep", DEPTH_MAX);
+            let problem = format!("more than {} nested levels", DEPTH_MAX);
             return Err(InvalidRankBy { at: self.peek().1, problem });
         }
         let parsed = parse(self);
@@ -137,12 +137,12 @@ impl Parser {
 
 fn wrong_number(name: &str, function: Function, found: usize) -> String {
     let takes = match function {
-        Function::Pow => "takes two arguments",
-        Function::Decay(_) => "takes two or three arguments",
-        Function::Min | Function::Max | Function::Coalesce => "takes one argument or more",
-        _ => "takes one argument",
+        Function::Pow => "two arguments",
+        Function::Decay(_) => "two or three arguments",
+        Function::Min | Function::Max | Function::Coalesce => "at least one argument",
+        _ => "one argument",
     };
-    format!("`{name}` {takes}, and has {found}")
+    format!("`{name}` takes {takes}, not {found}")
 }
 
 fn unexpected((found, at): &Placed, expected: &str) -> InvalidRankBy {
@@ -152,5 +152,5 @@ fn unexpected((found, at): &Placed, expected: &str) -> InvalidRankBy {
         Token::Sign(sign) => format!("`{sign}`"),
         Token::End => "the end".to_owned(),
     };
-    InvalidRankBy { at: *at, problem: format!("{found} where {expected} is expected") }
+    InvalidRankBy { at: *at, problem: format!("expected {expected}, found {found}") }
 }

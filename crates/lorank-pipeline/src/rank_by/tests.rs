@@ -165,28 +165,25 @@ fn what_is_no_expression_says_where_and_why() {
     let known = "`abs`, `age_days`, `coalesce`, `exp`, `exp_decay`, `gauss_decay`, `linear_decay`, `log`, `log10`, `max`, \
                  `min`, `pow`, `sigmoid`, `sqrt`";
     for (text, expected) in [
-        ("", "the end where a number, a name or a bracket is expected at character 1".to_owned()),
-        ("1 +", "the end where a number, a name or a bracket is expected at character 4".to_owned()),
-        ("1 2", "`2` where an operator or the end is expected at character 3".to_owned()),
-        ("(1", "the end where `)` is expected at character 3".to_owned()),
-        ("1)", "`)` where an operator or the end is expected at character 2".to_owned()),
-        ("+1", "`+` where a number, a name or a bracket is expected at character 1".to_owned()),
+        ("", "expected a number, a name or a bracket, found the end at character 1".to_owned()),
+        ("1 +", "expected a number, a name or a bracket, found the end at character 4".to_owned()),
+        ("1 2", "expected an operator or the end, found `2` at character 3".to_owned()),
+        ("(1", "expected `)`, found the end at character 3".to_owned()),
+        ("1)", "expected an operator or the end, found `)` at character 2".to_owned()),
+        ("+1", "expected a number, a name or a bracket, found `+` at character 1".to_owned()),
         ("ü * exq(1)", format!("unknown function `exq` (the functions are {known}) at character 5")),
-        ("exp()", "`exp` takes one argument, and has 0 at character 1".to_owned()),
-        ("exp(1, 2)", "`exp` takes one argument, and has 2 at character 1".to_owned()),
-        ("pow(1)", "`pow` takes two arguments, and has 1 at character 1".to_owned()),
-        ("exp_decay(1)", "`exp_decay` takes two or three arguments, and has 1 at character 1".to_owned()),
-        ("min()", "`min` takes one argument or more, and has 0 at character 1".to_owned()),
-        ("year % 2", "`%` has no meaning; fields with such a name stand in backquotes at character 6".to_owned()),
-        ("`year", "a backquote that is not closed at character 1".to_owned()),
-        ("``", "`` where a number, a name or a bracket is expected at character 1".to_owned()),
+        ("exp()", "`exp` takes one argument, not 0 at character 1".to_owned()),
+        ("exp(1, 2)", "`exp` takes one argument, not 2 at character 1".to_owned()),
+        ("pow(1)", "`pow` takes two arguments, not 1 at character 1".to_owned()),
+        ("exp_decay(1)", "`exp_decay` takes two or three arguments, not 1 at character 1".to_owned()),
+        ("min()", "`min` takes at least one argument, not 0 at character 1".to_owned()),
+        ("year % 2", "unexpected `%`; quote special field names with backquotes at character 6".to_owned()),
+        ("`year", "unclosed backquote at character 1".to_owned()),
+        ("``", "expected a number, a name or a bracket, found `` at character 1".to_owned()),
         ("1.2.3", "`1.2.3` is not a number at character 1".to_owned()),
         ("2x", "`2x` is not a number at character 1".to_owned()),
         ("1e999", "`1e999` is not a number at character 1".to_owned()),
-        (
-            "rerank_score; 1",
-            "`;` has no meaning; fields with such a name stand in backquotes at character 13".to_owned(),
-        ),
+        ("rerank_score; 1", "unexpected `;`; quote special field names with backquotes at character 13".to_owned()),
     ] {
         let error = text.parse::<RankBy>().unwrap_err();
         assert_eq!(error.to_string(), expected, "{text}");
@@ -196,13 +193,13 @@ fn what_is_no_expression_says_where_and_why() {
 #[test]
 fn length_and_depth_are_bounded() {
     let long = vec!["1"; 600].join("+");
-    assert!(long.parse::<RankBy>().unwrap_err().problem.contains("at most 1024 bytes, and this one 1199"));
+    assert!(long.parse::<RankBy>().unwrap_err().problem.contains("1199 bytes; the maximum is 1024"));
     for (open, close) in [("(", ")"), ("abs(", ")"), ("-", ""), ("-(", ")")] {
         let nested = |n: usize| format!("{}1{}", open.repeat(n), close.repeat(n)).parse::<RankBy>();
         let levels = if open == "-(" { 16 } else { 32 };
         assert!(nested(levels).is_ok(), "{open}");
         let problem = nested(levels + 1).unwrap_err().problem;
-        assert_eq!(problem, "it nests more than 32 levels deep", "{open}");
+        assert_eq!(problem, "more than 32 nested levels", "{open}");
     }
     assert!(vec!["1"; 500].join("*").parse::<RankBy>().is_ok(), "a long chain is not deep");
 }

@@ -8,17 +8,17 @@ pub(super) enum Token {
     Number(f64),
     /// A bare name.
     Name(String),
-    /// A field's name in backquotes.
+    /// A field name in backquotes.
     Quoted(String),
     /// One of `+ - * / ( ) ,`.
     Sign(char),
     End,
 }
 
-/// A token and the 1-based place of its first character.
+/// A token and the 1-based position of its first character.
 pub(super) type Placed = (Token, usize);
 
-/// The tokens of a text, [`Token::End`] at the end.
+/// Splits a text into tokens, ending with [`Token::End`].
 pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, InvalidRankBy> {
     let chars: Vec<char> = text.chars().collect();
     let (mut tokens, mut place) = (Vec::new(), 0);
@@ -36,7 +36,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, InvalidRankBy> {
             }
             '`' => {
                 let end = chars[start + 1..].iter().position(|c| *c == '`');
-                let end = end.ok_or_else(|| invalid("a backquote that is not closed".to_owned()))?;
+                let end = end.ok_or_else(|| invalid("unclosed backquote".to_owned()))?;
                 place = start + end + 2;
                 Token::Quoted(chars[start + 1..=start + end].iter().collect())
             }
@@ -51,7 +51,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, InvalidRankBy> {
                 Token::Name(chars[start..place].iter().collect())
             }
             other => {
-                return Err(invalid(format!("`{other}` has no meaning; fields with such a name stand in backquotes")));
+                return Err(invalid(format!("unexpected `{other}`; quote special field names with backquotes")));
             }
         };
         tokens.push((token, start + 1));
@@ -60,7 +60,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, InvalidRankBy> {
     Ok(tokens)
 }
 
-/// Digits, a fraction and an exponent with its sign.
+/// The length of a number: digits, a fraction and an exponent with its sign.
 fn length_of_number(chars: &[char]) -> usize {
     let mut length = 0;
     while let Some(c) = chars.get(length) {

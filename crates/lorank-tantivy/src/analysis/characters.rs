@@ -1,4 +1,4 @@
-//! The characters of a text in one form each, with the place where they stand in the text.
+//! Normalized characters of a text, with their positions.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use unicode_normalization::char::is_combining_mark;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Character {
     pub value: char,
-    /// The bytes of the text that it comes from. Characters that were one in the text share them.
+    /// The bytes of the original text. Characters from the same original character share them.
     pub range: Range<usize>,
 }
 
@@ -28,8 +28,8 @@ impl<'a> Characters<'a> {
         Self { text, at: 0, is_turkish, pending: VecDeque::new() }
     }
 
-    /// The next word where it is of ASCII, not too long and touched by nothing else, in lower case; what of ASCII parts it from the
-    /// text before is left out. Most words of most texts are such, and taken whole they are indexed faster.
+    /// The next word if it is ASCII, not too long, and separate from other characters, in lower case; ASCII separators
+    /// before it are skipped. Most words of most texts are like this, and this shortcut indexes them faster.
     pub(crate) fn ascii_word(&mut self, bytes_max: usize) -> Option<(String, Range<usize>)> {
         if self.is_turkish || !self.pending.is_empty() {
             return None;
@@ -44,12 +44,13 @@ impl<'a> Characters<'a> {
             self.at = end;
             return Some((self.text[start..end].to_ascii_lowercase(), start..end));
         }
-        // The last separator stays: it may carry a mark, and it ends what came before.
+        // The last separator stays: a mark may follow it, and it ends the previous word.
         self.at = self.at.max(start.saturating_sub(1));
         None
     }
 
-    /// Normalizes a character with the marks that follow it. Normalized one by one, a letter and its accent would stay two.
+    /// Normalizes a character together with the marks that follow it. Separate normalization would not combine a letter
+    /// with its accent.
     fn normalize(&mut self, range: Range<usize>) {
         let cluster = &self.text[range.clone()];
         let kept = || cluster.chars().filter(|c| !is_ignorable(*c));
@@ -58,10 +59,10 @@ impl<'a> Characters<'a> {
         if first.is_alphanumeric() || is_combining_mark(first) || is_squared_word(first) {
             let is_turkish = self.is_turkish;
             let folded = kept().nfkc().flat_map(|c| fold_case(c, is_turkish)).nfkc();
-            // Some are only seen when they are taken apart.
+            // Some become visible only after decomposition.
             folded.filter(|c| !is_ignorable(*c)).map(ascii_digit).for_each(push);
         } else {
-            // `™` is no `tm`, and `℃` no `c`.
+            // `™` is not `tm`, and `℃` is not `c`.
             kept().for_each(push);
         }
     }
@@ -92,16 +93,17 @@ impl Iterator for Characters<'_> {
     }
 }
 
-/// Whether a character belongs to the one before it.
+/// Whether a character continues the one before it.
 fn continues(c: char) -> bool {
     !c.is_ascii()
         && (is_combining_mark(c)
             || is_ignorable(c)
-            // Vowels and final consonants of Korean syllables that are written by letters, and sound marks of half-width kana.
+            // Vowels and final consonants of decomposed Korean syllables, and sound marks of half-width kana.
             || matches!(c, '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7ff}' | '\u{ff9e}' | '\u{ff9f}'))
 }
 
-/// Full case folding, by way of the capital: `ß` is `ss`, and every sigma is `σ`. `ẞ` has its capital by its small letter alone.
+/// Full case folding via the capital: `ß` becomes `ss`, and every sigma `σ`. `ẞ` is only reached from its own small
+/// letter.
 fn fold_case(c: char, is_turkish: bool) -> impl Iterator<Item = char> {
     let turkish = match c {
         'I' | 'ı' if is_turkish => Some('ı'),
@@ -112,13 +114,13 @@ fn fold_case(c: char, is_turkish: bool) -> impl Iterator<Item = char> {
     turkish.into_iter().chain(others.into_iter().flatten())
 }
 
-/// The zeros of decimal digits, each followed by its nine others.
+/// The zeros of decimal digits; each is followed by its nine other digits.
 const ZEROS: [char; 20] = [
     '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}', '\u{c66}',
     '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}', '\u{1810}',
 ];
 
-/// A decimal digit of any script as the one of ASCII.
+/// Converts a decimal digit of any script to ASCII.
 fn ascii_digit(c: char) -> char {
     if c < ZEROS[0] {
         return c;
@@ -127,13 +129,14 @@ fn ascii_digit(c: char) -> char {
     char::from_digit(u32::from(c) - u32::from(zero), 10).unwrap_or(c)
 }
 
-/// The squared words of East Asian typography (`㎏`, `㌔`), which are symbols to Unicode.
+/// The squared words of East Asian typography (`㎏`, `㌔`), which Unicode classifies as symbols.
 fn is_squared_word(c: char) -> bool {
     ('\u{3200}'..='\u{33ff}').contains(&c)
 }
 
-/// Characters that change no word: those that Unicode lets an application ignore (soft hyphens, joiners, variation selectors),
-/// the vowel points of Hebrew and Arabic, Arabic's `ـ`, which only stretches a word, and what dresses up an emoji.
+/// Characters that do not change a word: those that Unicode allows to ignore (soft hyphens, joiners, variation
+/// selectors), the vowel points of Hebrew and Arabic, Arabic's `ـ`, which only stretches a word, and modifiers of
+/// emoji.
 fn is_ignorable(c: char) -> bool {
     matches!(
         c,

@@ -1,4 +1,4 @@
-//! Words without accents.
+//! Removal of accents.
 
 use std::borrow::Cow;
 
@@ -8,11 +8,11 @@ use unicode_script::{Script, UnicodeScript};
 
 use crate::Language;
 
-/// A normalized word without what people leave out when they type: accents of Latin and Greek letters, the dots of `ё`, stress
-/// marks, hamzas on their carriers. Marks of other scripts are vowels, and stay.
+/// A normalized word without marks that users often omit: accents of Latin and Greek letters, the dots of `ё`, stress
+/// marks, and hamzas on their carriers. Marks of other scripts are vowels, and stay.
 ///
-/// In German `ae`, `oe` and `ue` become `a`, `o` and `u`, except `ue` after a vowel or `q`, so that `Mueller` finds `Müller`
-/// (Lucene's `GermanNormalizationFilter`).
+/// In German, `ae`, `oe` and `ue` become `a`, `o` and `u`, except `ue` after a vowel or `q`, so that `Mueller` finds
+/// `Müller` (Lucene's `GermanNormalizationFilter`).
 pub(crate) fn fold(word: &str, language: Language) -> Cow<'_, str> {
     let folded = if word.is_ascii() { Cow::Borrowed(word) } else { Cow::Owned(without_accents(word)) };
     if language == Language::German { umlauts_by_letter(folded) } else { folded }
@@ -32,18 +32,18 @@ fn without_accents(word: &str) -> String {
     kept.nfc().collect()
 }
 
-/// Whether a mark is left out when its letter is typed without care.
+/// Whether users often omit this mark of the letter.
 fn is_accent(base: char, mark: char) -> bool {
     match base.script() {
         Script::Latin | Script::Greek => true,
-        // `й` and `ї` are letters of their own, that no keyboard lacks.
+        // `й` and `ї` are separate letters that every keyboard has.
         Script::Cyrillic => matches!(mark, '\u{300}' | '\u{301}') || matches!((base, mark), ('е', '\u{308}')),
         Script::Arabic => ('\u{653}'..='\u{655}').contains(&mark),
         _ => false,
     }
 }
 
-/// Letters that Unicode does not take apart, as Lucene's `ASCIIFoldingFilter` and `ArabicNormalizationFilter` write them.
+/// Letters that Unicode does not decompose, folded as in Lucene's `ASCIIFoldingFilter` and `ArabicNormalizationFilter`.
 fn push_plain(c: char, word: &mut String) {
     let plain = match c {
         'æ' => "ae",

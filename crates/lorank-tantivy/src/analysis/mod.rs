@@ -1,13 +1,13 @@
-//! From a text to the terms that are indexed and looked up.
+//! From a text to the terms for indexing and searching.
 //!
-//! 1. [`characters`]: compatibility normalization (NFKC), case folding, decimal digits of every script; characters that nobody
-//!    types (soft hyphens, zero-width characters, vowel points of Arabic and Hebrew) are left out.
-//! 2. [`pieces`]: words, which are runs of letters and digits with their marks; the characters of scripts that are written
-//!    without spaces; symbols such as emoji.
-//! 3. [`terms`]: a word becomes its stem, and where that differs the stem of the word without accents. Characters of scripts
-//!    without spaces become terms one by one and two by two, as in Lucene's `CJKAnalyzer` with single characters beside.
+//! 1. [`characters`]: compatibility normalization (NFKC), case folding, decimal digits of every script; removes
+//!    invisible characters (soft hyphens, zero-width characters, vowel points of Arabic and Hebrew).
+//! 2. [`pieces`]: words, which are runs of letters and digits with their marks; characters of scripts without spaces;
+//!    symbols such as emoji.
+//! 3. [`terms`]: a word becomes its stem, plus the stem of the word without accents if that differs. Characters of
+//!    scripts without spaces become single-character and two-character terms, similar to Lucene's `CJKAnalyzer`.
 //!
-//! Texts and queries go through the same steps, so what is typed in one form is found in every other.
+//! Texts and queries use the same steps, so a word that is typed in one form is found in all others.
 
 mod characters;
 mod fold;

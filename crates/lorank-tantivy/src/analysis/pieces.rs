@@ -1,4 +1,4 @@
-//! Words, characters of scripts without spaces, symbols.
+//! Splits text into words, characters of scripts without spaces, and symbols.
 
 use std::ops::Range;
 
@@ -7,17 +7,17 @@ use unicode_script::{Script, UnicodeScript};
 
 use super::characters::{Character, Characters};
 
-/// The bytes at which a word is cut. What follows is a word of its own: encoded data would swell the dictionary with terms that
-/// nobody types, and left out, a text would not find itself.
+/// The length in bytes at which a word is split. The rest is another word: encoded data would fill the dictionary with
+/// terms that nobody searches for, and without the rest a text would not match itself.
 pub(crate) const WORD_BYTES_MAX: usize = 256;
 
-/// A part of a text that is looked up.
+/// A part of a text that is indexed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Piece {
     pub kind: PieceKind,
-    /// In normalized characters.
+    /// The normalized characters.
     pub text: String,
-    /// The bytes of the text that it comes from.
+    /// The bytes of the original text.
     pub range: Range<usize>,
 }
 
@@ -25,12 +25,12 @@ pub(crate) struct Piece {
 pub(crate) enum PieceKind {
     /// Letters and digits, with their marks.
     Word,
-    /// A character, with its marks, of a script that is written without spaces.
+    /// A character with its marks, of a script without spaces.
     Unspaced {
-        /// Whether it stands directly behind another one.
+        /// Whether it directly follows another one.
         follows: bool,
     },
-    /// An emoji or the like.
+    /// An emoji or similar symbol.
     Symbol,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Pieces<'a> {
     characters: Characters<'a>,
     /// The character that ended the last piece.
     peeked: Option<Character>,
-    /// Whether the last piece was a character of a script without spaces, and nothing has come since.
+    /// Whether the last piece was a character of a script without spaces, with nothing after it.
     is_in_run: bool,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Pieces<'a> {
         Self { characters: Characters::new(text, is_turkish), peeked: None, is_in_run: false }
     }
 
-    /// The piece that begins with a character and goes on as long as the kinds of the next ones allow.
+    /// The piece that starts with a character and continues as long as the kinds of the next ones allow.
     fn piece(&mut self, first: Character, kind: PieceKind, goes_on: impl Fn(CharacterKind) -> bool) -> Piece {
         let mut text = String::from(first.value);
         let mut range = first.range;
@@ -121,8 +121,8 @@ fn character_kind(c: char) -> CharacterKind {
     }
 }
 
-/// Whether a letter is of a script that is written without spaces between words, or of Hangul, whose words carry particles. The
-/// two letters of a flag are treated alike.
+/// Whether a letter belongs to a script without spaces between words, or to Hangul, whose words have particles
+/// attached. The two letters of a flag are treated in the same way.
 fn is_unspaced(c: char) -> bool {
     if c < '\u{e00}' {
         return false;
@@ -149,7 +149,7 @@ fn is_unspaced(c: char) -> bool {
     (is_of_script || c == 'ー') && c.is_alphanumeric() || ('\u{1f1e6}'..='\u{1f1ff}').contains(&c)
 }
 
-/// Emoji and the symbols around them in Unicode; typographical marks such as `™` or `°` are none.
+/// Emoji and similar symbols; typographical marks such as `™` or `°` are excluded.
 fn is_symbol(c: char) -> bool {
     matches!(
         c,

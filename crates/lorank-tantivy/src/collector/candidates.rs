@@ -1,4 +1,4 @@
-//! The first half of a search that is reranked elsewhere.
+//! Collects candidates for reranking elsewhere.
 
 use std::num::NonZeroUsize;
 
@@ -12,11 +12,11 @@ use super::fields;
 use super::texts::{Texts, TextsError, in_address_order};
 use super::top::{Best, SegmentBest, SegmentTop, TopByScore};
 
-/// Collects the best documents of a search with their texts, to be reranked elsewhere: by a pipeline, whose queue and score
-/// cache all searches share, or by another machine. See the [module's page](super) for what is promised.
+/// Collects the best documents of a search with their texts, to be reranked elsewhere: by a pipeline, whose queue and
+/// score cache are shared by all searches, or by another machine. See the [module's page](super) for its guarantees.
 ///
-/// A hit's `first_stage_rank` leads back to its document: `searcher.doc(found.addresses[hit.first_stage_rank - 1])`. The
-/// example `threads` of the crate `lorank` is a whole program.
+/// A hit's `first_stage_rank` identifies its document: `searcher.doc(found.addresses[hit.first_stage_rank - 1])`. The
+/// example `threads` of the crate `lorank` is a complete program.
 #[derive(Debug, Clone)]
 pub struct CandidateCollector {
     texts: Texts,
@@ -24,13 +24,13 @@ pub struct CandidateCollector {
     id_field: Option<String>,
 }
 
-/// What a [`CandidateCollector`] found, best first.
+/// The result of a [`CandidateCollector`], best first.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Candidates {
-    /// The candidates. They have no stored fields.
+    /// The candidates, without stored fields.
     pub candidates: Vec<Candidate>,
-    /// Where each of them lies: that of a hit with `first_stage_rank` 1 is the first.
+    /// The address of each candidate: the first one is that of `first_stage_rank` 1.
     pub addresses: Vec<DocAddress>,
 }
 
@@ -40,10 +40,10 @@ impl CandidateCollector {
         Self { texts, depth, id_field: None }
     }
 
-    /// With the candidates' ids from this field: a fast field of texts or whole numbers.
+    /// Takes the candidates' ids from this field: a fast field with texts or whole numbers.
     ///
-    /// Without it, and for a document without a value, the id is the address in text (`0:17`). That is enough within one
-    /// search; what outlives it (logs, experiments, judgments) needs an id that the next commit does not change.
+    /// Without it, and for documents without a value, the id is the address as text (`0:17`). That is sufficient within
+    /// one search; logs, experiments and judgments need an id that does not change with the next commit.
     #[must_use]
     pub fn id_field(self, name: impl Into<String>) -> Self {
         Self { id_field: Some(name.into()), ..self }
@@ -72,7 +72,7 @@ impl Collector for CandidateCollector {
     }
 
     /// # Errors
-    /// An index that cannot be read, a score that is not finite, or a function for texts that fails.
+    /// The index cannot be read, a score is not finite, or the function for texts fails.
     fn merge_fruits(&self, segments: Vec<SegmentBest>) -> tantivy::Result<Candidates> {
         let best = self.top().merge_fruits(segments)?;
         let mut candidates = candidates(&best, best.documents.len(), &self.texts).map_err(|error| match error {

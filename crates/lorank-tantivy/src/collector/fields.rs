@@ -1,4 +1,4 @@
-//! Texts from the fields of an index, whatever its schema: stored ones, and fast ones that are not stored.
+//! Reads texts from stored or fast fields of an index with any schema.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,32 +9,32 @@ use tantivy::{DocId, SegmentReader, TantivyDocument, TantivyError};
 
 use super::passage::{DocRef, Passage};
 
-/// Where the text of a field is read from.
+/// The source of a field's text.
 #[derive(Debug, Clone, PartialEq)]
 enum FieldSource {
-    /// The document store; the path leads into a JSON field and is empty for others.
+    /// The document store; the path leads into a JSON field, and is empty for other fields.
     Stored(Field, Vec<String>),
     /// The fast field with this name.
     Fast(String),
 }
 
-/// The fields of an index that are judged.
+/// The fields that the reranker reads.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FieldSources {
     title: Option<FieldSource>,
     fields: Vec<FieldSource>,
 }
 
-/// Finds the fields in a schema.
+/// Locates the fields in a schema.
 ///
 /// # Errors
-/// A field that is not there, holds no text, or keeps none.
+/// A field does not exist, is not a text field, or is neither stored nor fast.
 pub(super) fn locate(schema: &Schema, title: Option<&str>, fields: &[String]) -> tantivy::Result<FieldSources> {
     let title = title.map(|name| field_source(schema, name)).transpose()?;
     let fields: Vec<FieldSource> =
         fields.iter().map(|name| field_source(schema, name)).collect::<tantivy::Result<_>>()?;
     if title.is_none() && fields.is_empty() {
-        return Err(TantivyError::InvalidArgument("no field is named whose text the reranker could read".to_owned()));
+        return Err(TantivyError::InvalidArgument("no text field for the reranker is given".to_owned()));
     }
     Ok(FieldSources { title, fields })
 }
@@ -45,7 +45,7 @@ fn field_source(schema: &Schema, name: &str) -> tantivy::Result<FieldSource> {
         FieldType::Str(options) if path.is_empty() => (options.is_stored(), options.is_fast()),
         FieldType::JsonObject(options) if !path.is_empty() => (options.is_stored(), options.is_fast()),
         FieldType::JsonObject(_) => {
-            return Err(unreadable(name, "it is a JSON field: name a path into it (`field.path`)"));
+            return Err(unreadable(name, "it is a JSON field; give a path into it (`field.path`)"));
         }
         _ => return Err(unreadable(name, "it is not a text field")),
     };
@@ -55,7 +55,7 @@ fn field_source(schema: &Schema, name: &str) -> tantivy::Result<FieldSource> {
             path.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
         ));
     }
-    let has_none = "it is neither stored nor fast; make it one of them, or give the texts with `Texts::from_fn`";
+    let has_none = "it is neither stored nor fast; make it stored or fast, or provide the texts with `Texts::from_fn`";
     if is_fast { Ok(FieldSource::Fast(name.to_owned())) } else { Err(unreadable(name, has_none)) }
 }
 
@@ -67,7 +67,7 @@ fn unreadable(name: &str, problem: &str) -> TantivyError {
     TantivyError::SchemaError(format!("the reranker cannot read the field `{name}`: {problem}"))
 }
 
-/// Whether ids can be read from a field.
+/// Checks that ids can be read from a field.
 pub(super) fn check_ids(schema: &Schema, name: &str) -> tantivy::Result<()> {
     let (field, path) = find(schema, name)?;
     let kind = schema.get_field_entry(field).field_type();
@@ -76,11 +76,11 @@ pub(super) fn check_ids(schema: &Schema, name: &str) -> tantivy::Result<()> {
         return Ok(());
     }
     Err(TantivyError::SchemaError(format!(
-        "`{name}` is no field of ids: those are fast fields of texts or whole numbers"
+        "`{name}` cannot be the id field: ids need a fast field with texts or whole numbers"
     )))
 }
 
-/// The id of each document in a field that [`check_ids`] allows; `None` for a document without.
+/// The id of each document in a field that passed [`check_ids`]; `None` for documents without a value.
 pub(super) fn ids(documents: &[DocRef<'_>], name: &str) -> tantivy::Result<Vec<Option<String>>> {
     let mut ids = Vec::with_capacity(documents.len());
     for of_segment in documents.chunk_by(|a, b| a.address.segment_ord == b.address.segment_ord) {
@@ -107,7 +107,7 @@ pub(super) fn ids(documents: &[DocRef<'_>], name: &str) -> tantivy::Result<Vec<O
     Ok(ids)
 }
 
-/// The texts of documents, which are in the order of their addresses.
+/// The texts of documents, which must be ordered by address.
 pub(super) fn read(documents: &[DocRef<'_>], title: Option<&str>, fields: &[String]) -> tantivy::Result<Vec<Passage>> {
     let mut passages = Vec::with_capacity(documents.len());
     for of_segment in documents.chunk_by(|a, b| a.address.segment_ord == b.address.segment_ord) {
@@ -128,7 +128,7 @@ fn read_segment(
     let fields: Vec<Reader> =
         sources.fields.iter().map(|source| Reader::open(source, segment)).collect::<tantivy::Result<_>>()?;
     let is_stored = |reader: &Reader| matches!(reader, Reader::Stored(..));
-    // One block is enough to be kept, since the documents come in their order on disk.
+    // A cache of one block suffices, because the documents are ordered by address.
     let needs_store = title.iter().chain(&fields).any(is_stored);
     let store = if needs_store { Some(segment.get_store_reader(1)?) } else { None };
     for document in documents {
@@ -147,7 +147,7 @@ fn read_segment(
 /// A field of one segment.
 enum Reader {
     Stored(Field, Vec<String>),
-    /// `None` where no document of the segment has a value.
+    /// `None` if no document of the segment has a value.
     Fast(Option<StrColumn>),
 }
 
@@ -159,7 +159,7 @@ impl Reader {
         })
     }
 
-    /// The document's values, joined by line breaks; `None` where it has none.
+    /// The document's values, joined by line breaks; `None` without values.
     fn text<'a>(&self, doc: DocId, stored: &'a TantivyDocument) -> tantivy::Result<Option<Cow<'a, str>>> {
         let mut text = None;
         match self {
@@ -177,7 +177,7 @@ impl Reader {
     }
 }
 
-/// Adds the texts that a stored value holds at the path.
+/// Appends the texts of a stored value at the path.
 fn add_value<'a, V: Value<'a>>(value: V, path: &[String], text: &mut Option<Cow<'a, str>>) {
     if let Some(values) = value.as_array() {
         values.for_each(|value| add_value(value, path, text));
@@ -195,7 +195,7 @@ fn add<'a>(value: Cow<'a, str>, text: &mut Option<Cow<'a, str>>) {
     push(text.get_or_insert_default(), '\n', value);
 }
 
-/// Appends a value. The first one that is not empty is taken as it is, without a copy.
+/// Appends a value. The first non-empty value is not copied.
 fn push<'a>(text: &mut Cow<'a, str>, separator: char, value: Cow<'a, str>) {
     if text.is_empty() {
         *text = value;

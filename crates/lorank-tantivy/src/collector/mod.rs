@@ -1,7 +1,7 @@
-//! Reranking as a tantivy collector, for applications with an index, a schema and a server of their own.
+//! Reranking as a tantivy collector, for applications with their own index, schema and server.
 //!
-//! [`RerankCollector`] is handed to a search like any collector. It collects what `TopDocs` would, reads the texts of the
-//! best `depth` documents, has them scored by a [`Reranker`](lorank_core::Reranker), and gives the best `top_k`:
+//! A [`RerankCollector`] is passed to a search like any collector. It collects what `TopDocs` would, reads the texts of
+//! the best `depth` documents, scores them with a [`Reranker`](lorank_core::Reranker), and returns the best `top_k`:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -23,7 +23,7 @@
 //! #     }
 //! # }
 //! # fn main() -> tantivy::Result<()> {
-//! // An index as anybody has one.
+//! Any tantivy index.
 //! let mut schema = Schema::builder();
 //! let body = schema.add_text_field("body", TEXT | STORED);
 //! let index = Index::create_in_ram(schema.build());
@@ -32,7 +32,7 @@
 //! writer.add_document(doc!(body => "the cat"))?;
 //! writer.commit()?;
 //!
-//! // Any reranker does; a model's is `lorank::model::ModelReranker`.
+//! Any reranker; `lorank::model::ModelReranker` runs a model.
 //! let reranker = Arc::new(Brevity);
 //! let texts = Texts::fields(["body"]);
 //!
@@ -49,30 +49,32 @@
 //!
 //! # Two ways to rerank
 //!
-//! A [`RerankCollector`] calls the reranker on the thread that searches, alone with its own candidates. That is the least
-//! code. A server with many searches at once takes the other way: [`CandidateCollector`] gives the candidates, and a
-//! pipeline (`lorank_pipeline::Pipeline::rerank`) the order, with its score cache, its one fair queue before the model and
-//! a deadline that it keeps to the millisecond.
+//! A [`RerankCollector`] calls the reranker on the searching thread, with its own candidates only. This needs the least
+//! code. A server with many concurrent searches uses [`CandidateCollector`] for the candidates, and a pipeline
+//! (`lorank_pipeline::Pipeline::rerank`) for the order, with its score cache, its fair queue in front of the model, and
+//! exact deadlines.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - **Candidates.** The documents with the highest first-stage scores, the lower [`DocAddress`](tantivy::DocAddress) first
-//!   where scores are equal, whatever the number of segments or of the executor's threads. Deleted documents are none.
-//! - **Scores.** The first-stage scores are tantivy's. Alone, the collector prunes as `TopDocs` does (block-max WAND), with
-//!   the same scores to the bit as a `TopDocs` with the same limit. Pruning sums the terms of a union in an order of its
-//!   own, so a score of three or more terms may differ in its last bit from that of another depth. In a tuple every match
-//!   is scored in full (tantivy prunes only for a collector that is alone), and this cannot happen.
-//! - **Order.** The first `depth` documents by rerank score, ties by first-stage rank; the others after them in first-stage
-//!   order. If reranking fails or is late, all are in first-stage order, and [`Answer::outcome`] says so.
-//! - **Texts.** They are read once the segments are merged, for the first `depth` documents and no others, in the order of
+//! - **Candidates.** The documents with the highest first-stage scores, ties by the lower
+//!   [`DocAddress`](tantivy::DocAddress), for any number of segments or executor threads. Deleted documents are
+//!   excluded.
+//! - **Scores.** First-stage scores are tantivy's. Alone, the collector prunes as `TopDocs` does (block-max WAND), with
+//!   the same scores, bit for bit, as a `TopDocs` with the same limit. Pruning changes the order in which the terms of
+//!   a union are summed, so a score of three or more terms may differ in its last bit from that at another depth. In a
+//!   tuple of collectors every match is scored in full (tantivy prunes only for a single collector), which avoids this.
+//! - **Order.** The first `depth` documents by rerank score, ties by first-stage rank; the others follow in first-stage
+//!   order. If reranking fails or is late, all are in first-stage order, and [`Answer::outcome`] has the reason.
+//! - **Texts.** Texts are read after the segments are merged, only for the first `depth` documents, and in the order of
 //!   their addresses, so that every block of stored documents is read once.
 //!
-//! # Where the texts are read from
+//! # Source of the texts
 //!
-//! tantivy asks a collector to merge without giving it the searcher again. So every segment that has a hit leaves a clone of
-//! its `SegmentReader` (some reference counts) with its best documents. A searcher handed to the collector beforehand would
-//! save that, and would be a trap: an address means another document in a searcher of another commit. As it is, the same
-//! collector may be used on one searcher after another, and always reads from the one that is searched.
+//! tantivy does not pass the searcher when it asks a collector to merge results. Therefore every segment with a hit
+//! adds a clone of its `SegmentReader` (a few reference counts) to its best documents. A searcher passed to the
+//! collector beforehand would avoid this, but would be a trap: an address identifies another document in a searcher of
+//! another commit. As it is, one collector can be used with different searchers, and always reads from the one that is
+//! searched.
 
 mod candidates;
 mod fields;

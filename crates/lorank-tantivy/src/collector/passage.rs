@@ -1,4 +1,4 @@
-//! What the reranker reads of a document.
+//! The texts of a document for the reranker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ pub struct Passage {
     pub text: Arc<str>,
 }
 
-/// A document whose texts are wanted, and the segment that it lies in, to read its fast fields from.
+/// A document whose texts are requested, with its segment, whose fast fields can be read.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct DocRef<'a> {
-    /// Where the document lies in the searcher that is searched.
+    /// The document's address in the searcher.
     pub address: DocAddress,
     /// The document's segment.
     pub segment: &'a SegmentReader,

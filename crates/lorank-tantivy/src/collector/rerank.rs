@@ -1,4 +1,4 @@
-//! The collector that reranks what it collects.
+//! A collector that reranks its documents.
 
 use std::any::Any;
 use std::fmt;
@@ -19,20 +19,20 @@ use super::candidates::candidates;
 use super::texts::{Texts, TextsError};
 use super::top::{Best, SegmentBest, SegmentTop, TopByScore};
 
-/// How many documents are reranked unless said otherwise.
+/// The default depth.
 const DEPTH: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
-/// How many hits are returned unless said otherwise.
+/// The default number of hits.
 const TOP_K: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
-/// How many tokens are scored between two looks at the clock: about a fifth of a
-/// second of a small model on two cores. It is the most by which an answer is late, and too few would leave the model's
+/// The number of tokens to score between two checks of the deadline: about a fifth of a second with a small model on
+/// two cores. This bounds how late an answer can be; fewer tokens would leave the model's threads idle.
 /// threads idle.
 const TOKENS_BETWEEN_LOOKS: usize = 1_024;
 
-/// Collects the best documents of a search and reranks them. See the [module's page](super) for an example and for what is
-/// promised.
+/// Collects the best documents of a search and reranks them. See the [module's page](super) for an example and its
+/// guarantees.
 ///
-/// It is made for one query text, since tantivy's queries do not tell theirs. What it is made of is shared: making one
-/// costs a copy of the query text.
+/// It is created for one query text, because tantivy's queries do not contain it. All other parts are shared, so
+/// creating one costs a copy of the query text.
 #[derive(Clone)]
 pub struct RerankCollector {
     query: Query,
@@ -45,17 +45,17 @@ pub struct RerankCollector {
     reranks: bool,
 }
 
-/// What a [`RerankCollector`] found.
+/// The result of a [`RerankCollector`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Answer {
     /// The best `top_k` documents, best first.
     pub hits: Vec<DocHit>,
-    /// Whose order it is, and why.
+    /// Whether the hits are reranked, and otherwise why not.
     pub outcome: Outcome,
-    /// The model that reranked, or would have; `None` where reranking was not asked for.
+    /// The model that reranked, or would have; `None` if reranking was not requested.
     pub model: Option<ModelVersion>,
-    /// How many documents were to be reranked: as many as matched, and at most `depth`; none where it was not asked for.
+    /// The number of documents to rerank: the number of matches, and at most `depth`; 0 without reranking.
     pub n_candidates: usize,
 }
 
@@ -63,53 +63,53 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct DocHit {
-    /// The 1-based place in the answer.
+    /// The 1-based rank in the answer.
     pub rank: usize,
-    /// Where the document lies in the searcher that was searched.
+    /// The document's address in the searcher.
     pub address: DocAddress,
-    /// The reranker's score; `None` where the document was not reranked (past the depth, or after a fallback).
+    /// The reranker's score; `None` if the document was not reranked (beyond the depth, or after a fallback).
     pub rerank_score: Option<Score>,
     /// tantivy's score.
     pub first_stage_score: Score,
-    /// The 1-based place by tantivy's score.
+    /// The 1-based rank by tantivy's score.
     pub first_stage_rank: usize,
 }
 
-/// Whose order the hits are in.
+/// The order of the hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The reranker's.
+    /// Reranked.
     Reranked,
-    /// The first stage's, although reranking was asked for.
+    /// First-stage order, although reranking was requested.
     FellBack {
-        /// Why.
+        /// The reason.
         reason: FallbackReason,
     },
-    /// The first stage's, as asked for.
+    /// First-stage order, as requested.
     NotAsked,
 }
 
-/// Why an answer is in first-stage order although reranking was asked for.
+/// Why an answer is in first-stage order although reranking was requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FallbackReason {
-    /// The deadline passed before all the scores were there.
+    /// The deadline passed before all scores were available.
     DeadlinePassed,
-    /// The reranker gave an error, a wrong number of scores, or panicked.
+    /// The reranker returned an error or a wrong number of scores, or panicked.
     RerankerFailed {
-        /// What happened, in words.
+        /// A description of the failure.
         message: String,
     },
-    /// The function that gives the texts ([`Texts::from_fn`]) failed.
+    /// The function for texts ([`Texts::from_fn`]) failed.
     NoTexts {
-        /// What happened, in words.
+        /// A description of the failure.
         message: String,
     },
 }
 
 impl RerankCollector {
-    /// A collector that reranks the 100 best documents for a query text, with the bare base model, and returns 10.
+    /// A collector that reranks the 100 best documents for a query text with the bare base model, and returns 10.
     pub fn new(query_text: impl Into<String>, reranker: Arc<dyn Reranker>, texts: Texts) -> Self {
         Self {
             query: Query::new(query_text),
@@ -123,34 +123,35 @@ impl RerankCollector {
         }
     }
 
-    /// How many documents are reranked.
+    /// Sets the number of documents to rerank.
     #[must_use]
     pub fn depth(self, depth: NonZeroUsize) -> Self {
         Self { depth, ..self }
     }
 
-    /// How many hits are returned. Those past the depth keep the first stage's order.
+    /// Sets the number of hits to return. Hits beyond the depth keep the first-stage order.
     #[must_use]
     pub fn top_k(self, top_k: NonZeroUsize) -> Self {
         Self { top_k, ..self }
     }
 
-    /// The adapter that reranks; `None` for the bare base model. A search fails where the reranker does not hold it.
+    /// Sets the adapter; `None` is the bare base model. The search fails if the reranker does not know the adapter.
     #[must_use]
     pub fn adapter(self, adapter: impl Into<Option<AdapterId>>) -> Self {
         Self { adapter: adapter.into(), ..self }
     }
 
-    /// The point in time after which the answer comes in first-stage order.
+    /// Sets the point in time after which the answer comes in first-stage order.
     ///
-    /// The clock is looked at before the texts are read and between two batches of the model, which are kept small for it
-    /// (1,024 tokens), so an answer may be late by one batch. A pipeline's queue is not: see the [module's page](super).
+    /// The deadline is checked before the texts are read and between batches, which are therefore small (1,024 tokens),
+    /// so an answer may be late by one batch. A pipeline's queue is exact: see the [module's page](super).
     #[must_use]
     pub fn deadline(self, deadline: impl Into<Option<Deadline>>) -> Self {
         Self { deadline: deadline.into(), ..self }
     }
 
-    /// Whether to rerank at all. Without it the collector is a `TopDocs`: no text is read and no model is looked up.
+    /// Sets whether to rerank. If false, the collector is equivalent to `TopDocs`: no text is read and no model is
+    /// resolved.
     #[must_use]
     pub fn rerank(self, reranks: bool) -> Self {
         Self { reranks, ..self }
@@ -206,7 +207,7 @@ impl RerankCollector {
         };
         if encoded.len() != candidates.len() {
             let (found, expected) = (encoded.len(), candidates.len());
-            return Ok(Err(failed(format!("the reranker encoded {found} pairs of {expected}"))));
+            return Ok(Err(failed(format!("the reranker encoded {found} pairs instead of {expected}"))));
         }
         Ok(self.score_encoded(&encoded))
     }
@@ -222,7 +223,7 @@ impl RerankCollector {
         Ok(scores)
     }
 
-    /// The pairs that are scored before the next look at the clock: all of them where there is no deadline.
+    /// The pairs to score before the next check of the deadline: all of them without a deadline.
     fn batch<'a>(&self, waiting: &'a [EncodedPair]) -> &'a [EncodedPair] {
         if self.deadline.is_none() {
             return waiting;
@@ -258,8 +259,8 @@ impl Collector for RerankCollector {
     }
 
     /// # Errors
-    /// An index that cannot be read, a first-stage score that is not finite, or an adapter that the reranker does not hold.
-    /// A late or failing reranker is no error: the answer says so.
+    /// The index cannot be read, a first-stage score is not finite, or the reranker does not know the adapter. A late
+    /// or failing reranker is not an error: the answer has the reason.
     fn merge_fruits(&self, segments: Vec<SegmentBest>) -> tantivy::Result<Answer> {
         let best = self.top().merge_fruits(segments)?;
         if !self.reranks {
@@ -273,7 +274,7 @@ impl Collector for RerankCollector {
             Err(reason) => (Vec::new(), Outcome::FellBack { reason }),
         };
         if let Outcome::FellBack { reason } = &outcome {
-            tracing::warn!(reason = reason.reason(), "answered in first-stage order: {reason}");
+            tracing::warn!(reason = reason.reason(), "fell back to first-stage order: {reason}");
         }
         Ok(Answer { hits: self.hits(&best, &scores), outcome, model: Some(model), n_candidates })
     }
@@ -289,7 +290,7 @@ impl Collector for RerankCollector {
 }
 
 impl RerankCollector {
-    /// The first `scores.len()` documents by score, ties by first-stage rank; the others after them as they were.
+    /// The first `scores.len()` documents by score, ties by first-stage rank; the others follow in first-stage order.
     fn hits(&self, best: &Best, scores: &[Score]) -> Vec<DocHit> {
         let order = reranked_order(best.documents.len(), scores);
         let hit = |(above, at): (usize, usize)| {
@@ -301,20 +302,20 @@ impl RerankCollector {
     }
 }
 
-/// The scores of a batch, which the reranker is held to.
+/// The scores of a batch, checked for completeness.
 fn score_batch(reranker: &dyn Reranker, batch: &[EncodedPair]) -> Result<Vec<Score>, FallbackReason> {
     let pairs: Vec<&EncodedPair> = batch.iter().collect();
     let outcomes = guarded(|| reranker.score(&pairs))?;
     let (found, expected) = (outcomes.len(), pairs.len());
     if found != expected {
-        return Err(failed(format!("the reranker gave {found} scores for {expected} pairs")));
+        return Err(failed(format!("the reranker returned {found} scores for {expected} pairs")));
     }
     outcomes.into_iter().map(|outcome| outcome.map_err(|error| failed(with_causes(&*error)))).collect()
 }
 
-/// Runs the reranker's code, which is somebody else's and may panic.
+/// Runs the reranker's code, and catches panics.
 fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, FallbackReason> {
-    // The reranker is shared behind `&`, and whatever it leaves half-done in a panic is its own to guard.
+    // The reranker is shared by `&`, so it guards its own state against panics.
     catch_unwind(AssertUnwindSafe(call))
         .map_err(|panic| failed(format!("the reranker panicked: {}", panic_message(&*panic))))
 }
@@ -325,18 +326,18 @@ fn failed(message: String) -> FallbackReason {
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it gave no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 impl Outcome {
-    /// Whether the order is the reranker's.
+    /// Whether the hits are in reranked order.
     pub fn is_reranked(&self) -> bool {
         *self == Self::Reranked
     }
 }
 
 impl FallbackReason {
-    /// The reason as one word, for machines. It never changes.
+    /// The reason as one word, for machines. The words are stable.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::DeadlinePassed => "deadline_passed",
@@ -346,13 +347,13 @@ impl FallbackReason {
     }
 }
 
-/// The reason in words, for people.
+/// A description of the reason.
 impl fmt::Display for FallbackReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DeadlinePassed => f.write_str("the deadline passed before every candidate had a score"),
             Self::RerankerFailed { message } => f.write_str(message),
-            Self::NoTexts { message } => write!(f, "the texts cannot be had: {message}"),
+            Self::NoTexts { message } => write!(f, "the texts are not available: {message}"),
         }
     }
 }

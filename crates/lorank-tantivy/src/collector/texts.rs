@@ -1,4 +1,4 @@
-//! Where the texts come from that the reranker reads.
+//! Sources of the texts for the reranker.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tantivy::{DocAddress, SegmentOrdinal, SegmentReader};
 use super::fields;
 use super::passage::{DocRef, Passage};
 
-/// Where the texts of a document come from that the reranker reads. Made once, for an index; clones are cheap.
+/// The source of the documents' texts for the reranker. Created once per index; clones are cheap.
 ///
-/// Fields are read from the document store, or where they are not stored, from their fast field. The values of a field
-/// are joined by a line break, the fields by a space; a field without a value adds nothing, and a document without any has
-/// an empty text. A path into a JSON field (`attributes.description`) is a field like others.
+/// Fields are read from the document store, or from their fast field if they are not stored. A field's values are
+/// joined by a line break, the fields by a space; fields without a value are skipped, and a document without any value
+/// has an empty text. A path into a JSON field (`attributes.description`) is treated like a field.
 #[derive(Clone)]
 pub struct Texts(Source);
 
@@ -26,23 +26,25 @@ enum Source {
 
 type Function = dyn Fn(&[DocRef<'_>]) -> Result<Vec<Passage>, BoxError> + Send + Sync;
 
-/// Why there are no texts.
+/// Why texts are not available.
 pub(super) enum TextsError {
     /// The index cannot be read.
     Index(tantivy::TantivyError),
-    /// The caller's function gave none.
+    /// The caller's function failed.
     Function(BoxError),
 }
 
 impl Texts {
-    /// The text is that of these fields, in this order.
+    /// Reads the text from these fields, in this order.
     ///
-    /// A search fails with the field's name where one is not in the schema, holds no text, or is neither stored nor fast.
+    /// A search fails with the field's name if a field is not in the schema, is not a text field, or is neither stored
+    /// nor fast.
     pub fn fields<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         Self(Source::Fields { title: None, fields: names.into_iter().map(Into::into).collect() })
     }
 
-    /// With the title from this field. Prompts may set a title apart from the text; a [function](Self::from_fn) gives its own.
+    /// Reads the title from this field. Prompts may use the title separately. A [function](Self::from_fn) returns its
+    /// own titles.
     #[must_use]
     pub fn title(mut self, name: impl Into<String>) -> Self {
         if let Source::Fields { title, .. } = &mut self.0 {
@@ -51,10 +53,9 @@ impl Texts {
         self
     }
 
-    /// The texts are kept elsewhere. The function is called once a search, with at most `depth` documents in the order of
-    /// their addresses, and gives one [`Passage`] for each, in the same order. What it needs to find them it reads from the
-    /// fast fields of the documents' segments:
-    ///
+    /// Gets the texts from a function. It is called once per search, with at most `depth` documents in the order of
+    /// their addresses, and returns one [`Passage`] for each, in the same order. It can read keys from the fast fields
+    /// of the documents' segments:
     /// ```
     /// use std::collections::HashMap;
     /// use lorank_tantivy::Texts;
@@ -69,7 +70,8 @@ impl Texts {
     /// });
     /// ```
     ///
-    /// Where it fails, the answer of a [`RerankCollector`](crate::RerankCollector) is in first-stage order and says so.
+    /// If it fails, the answer of a [`RerankCollector`](crate::RerankCollector) is in first-stage order with the
+    /// reason.
     pub fn from_fn<F>(function: F) -> Self
     where
         F: Fn(&[DocRef<'_>]) -> Result<Vec<Passage>, BoxError> + Send + Sync + 'static,
@@ -77,7 +79,7 @@ impl Texts {
         Self(Source::Function(Arc::new(function)))
     }
 
-    /// Whether the texts can be read from an index with this schema.
+    /// Checks that the texts can be read from an index with this schema.
     pub(super) fn check(&self, schema: &Schema) -> tantivy::Result<()> {
         match &self.0 {
             Source::Fields { title, fields } => fields::locate(schema, title.as_deref(), fields).map(drop),
@@ -85,7 +87,7 @@ impl Texts {
         }
     }
 
-    /// The texts of documents, in the order of `addresses`, which are read in their own order.
+    /// The texts of documents, in the order of `addresses`; reads them in their order on disk.
     pub(super) fn read(
         &self,
         addresses: &[DocAddress],
@@ -100,7 +102,8 @@ impl Texts {
     }
 }
 
-/// What `read` gives for each document, in the order of `addresses`; it is asked once, in the documents' own order.
+/// The results of `read`, in the order of `addresses`; `read` is called once, with the documents in their order on
+/// disk.
 pub(super) fn in_address_order<T: Clone + Default, E>(
     addresses: &[DocAddress],
     segments: &[(SegmentOrdinal, SegmentReader)],
@@ -118,7 +121,7 @@ pub(super) fn in_address_order<T: Clone + Default, E>(
 
 fn doc_ref(address: DocAddress, segments: &[(SegmentOrdinal, SegmentReader)]) -> DocRef<'_> {
     let found = segments.binary_search_by_key(&address.segment_ord, |(ordinal, _)| *ordinal);
-    let (_, segment) = &segments[found.expect("a segment with a hit is kept")];
+    let (_, segment) = &segments[found.expect("segments with hits are kept")];
     DocRef { address, segment }
 }
 
@@ -127,7 +130,7 @@ fn counted(passages: Result<Vec<Passage>, BoxError>, n_documents: usize) -> Resu
     if passages.len() == n_documents {
         return Ok(passages);
     }
-    let message = format!("the function for texts gave {} for {n_documents} documents", passages.len());
+    let message = format!("the function for texts returned {} for {n_documents} documents", passages.len());
     Err(TextsError::Function(message.into()))
 }
 

@@ -1,4 +1,4 @@
-//! The best documents of a search by their scores, and the segments that they lie in.
+//! The best documents of a search by score, with their segments.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use tantivy::collector::{Collector, SegmentCollector, SortKeyComputer, TopNCompu
 use tantivy::query::Weight;
 use tantivy::{DocAddress, DocId, SegmentOrdinal, SegmentReader, TantivyError};
 
-/// Collects the `n` documents with the highest scores; of equal ones those with the lower addresses.
+/// Collects the `n` documents with the highest scores; ties go to the lower addresses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TopByScore {
     /// At least 1.
     pub n: usize,
-    /// Whether the documents' segments are wanted too.
+    /// Whether to keep the documents' segments.
     pub keeps_segments: bool,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct TopByScore {
 #[derive(Debug, Default)]
 pub(super) struct Best {
     pub documents: Vec<(Score, DocAddress)>,
-    /// The segments that the documents lie in, by their ordinals.
+    /// The segments of the documents, by ordinal.
     pub segments: Vec<(SegmentOrdinal, SegmentReader)>,
 }
 
@@ -66,7 +66,7 @@ impl Collector for TopByScore {
         Ok(Best { documents, segments: kept })
     }
 
-    /// tantivy comes here when the collector is alone, and `TopDocs`' own way through a segment serves: it prunes.
+    /// tantivy calls this if the collector is alone; it uses the pruning implementation of `TopDocs`.
     fn collect_segment(
         &self,
         weight: &dyn Weight,
@@ -81,8 +81,8 @@ impl Collector for TopByScore {
 }
 
 impl TopByScore {
-    /// How many documents of a segment can be among the best. It bounds the memory that is taken beforehand, so that a
-    /// depth of everything costs no more than everything.
+    /// The maximum number of best documents in a segment. Bounds the preallocated memory, so that a huge depth costs no
+    /// more than the segment's size.
     fn n_in(&self, segment: &SegmentReader) -> usize {
         self.n.min(segment.max_doc() as usize)
     }
@@ -100,7 +100,7 @@ impl fmt::Debug for SegmentTop {
     }
 }
 
-/// A segment's best documents so far, where every match comes by: in a tuple with other collectors.
+/// A segment's best documents so far, if all matches are visited: in a tuple with other collectors.
 pub struct SegmentTop {
     top: TopNComputer<tantivy::Score, DocId, NaturalComparator>,
     ordinal: SegmentOrdinal,

@@ -120,14 +120,14 @@ fn words_may_be_begun() {
 fn what_the_syntax_does_not_have_is_refused_by_name() {
     let corpus = Corpus::of(&[r#"{"id": "1", "text": "roam the test fields", "kind": "a?b"}"#]);
     for (text, expected) in [
-        ("te?t", "`te?t`: of wildcards only a `*` at a word's end is supported"),
-        ("t*t", "of wildcards only a `*`"),
-        ("*est", "of wildcards only a `*`"),
-        ("tes?", "of wildcards only a `*`"),
+        ("te?t", "`te?t`: the only supported wildcard is `*` at the end of a word"),
+        ("t*t", "the only supported wildcard is `*`"),
+        ("*est", "the only supported wildcard is `*`"),
+        ("tes?", "the only supported wildcard is `*`"),
         ("roam~0.8", "`roam~0.8`: typos are written `word~`, `word~1` or `word~2`"),
         ("roam~3", "typos are written"),
         ("ro~am", "typos are written"),
-        ("roam-about~1", "typos are looked for in one word"),
+        ("roam-about~1", "typos are only supported for a single word"),
         ("kind:abcde~1", "wildcards and typos are not supported in `kind`"),
         ("/te.t/", "`/te.t/`: regular expressions are not supported"),
         ("text:/te.t/", "regular expressions are not supported"),
@@ -135,17 +135,17 @@ fn what_the_syntax_does_not_have_is_refused_by_name() {
         ("!test", "`!test`: `!` is not an operator; write NOT"),
         ("roam && test", "`&&` is not an operator; write AND"),
         ("roam || test", "`||` is not an operator; write OR"),
-        ("text:[a TO z]", "`text` is searched for words; ranges are for other fields"),
-        ("text:>a", "ranges are for other fields"),
+        ("text:[a TO z]", "`text` is a text field; ranges only work for other fields"),
+        ("text:>a", "ranges only work for other fields"),
         ("[1 TO 2]", "a range needs a field"),
         ("IN [1 2]", "a list needs a field"),
-        ("text:*", "asks whether a searched field is there"),
+        ("text:*", "does not work for text fields"),
         ("kind:a*", "wildcards and typos are not supported in `kind`"),
-        ("kind:\"a b\"~2", "are for searched fields, not for `kind`"),
-        ("kind:\"a b\"*", "are for searched fields, not for `kind`"),
+        ("kind:\"a b\"~2", "only work for text fields, not for `kind`"),
+        ("kind:\"a b\"*", "only work for text fields, not for `kind`"),
         ("roam AND %", "`%` has no letter, digit or symbol"),
         ("\"\"", "has no letter, digit or symbol"),
-        ("text: IN []", "names nothing to search for"),
+        ("text: IN []", "is an empty list"),
     ] {
         let (part, message) = refusal(&corpus, &advanced(text));
         assert_eq!(part, "query");

@@ -174,7 +174,7 @@ fn ranges_are_counted_over_all_matches() {
 fn fields_that_cannot_be_sorted_by_or_counted_are_named() {
     let corpus = corpus();
     let unknown = "names a field that no document has; the fields are `author.name` (";
-    let searched = "is searched, and only the other fields can be sorted by and counted";
+    let searched = "is not supported: text fields cannot be sorted or counted";
     for (field, problem) in [
         ("nope", unknown.to_owned()),
         ("author", unknown.to_owned()),
@@ -222,7 +222,7 @@ fn a_facet_of_too_many_values_is_refused() {
     let query = Query::match_all();
     let facets = [values("n", 3)];
     let error = corpus.stage().search(&Retrieval { facets: &facets, ..Retrieval::new(&query, MANY) }).unwrap_err();
-    let message = "the facet on `n` has more than 65536 different values among the documents that match";
+    let message = "the facet on `n` has more than 65536 distinct values among the matching documents";
     assert!(error.to_string().starts_with(message), "{error}");
     let filters = vec![Filter { field: "n".into(), test: range(Some(Value::Integer(1)), None) }];
     let found = find(&corpus, &Query { filters, ..query }, NonZeroUsize::MIN, &[], &facets);

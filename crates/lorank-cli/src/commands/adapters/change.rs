@@ -82,7 +82,7 @@ pub(crate) fn unalias(args: &UnaliasArgs, data: &DataFolder, is_json: bool) -> a
     let registry = registry_with(&args.name, data)?;
     let users = named(&lorank_experiments::experiments_naming(&[&args.name], &running(data)?, times::now_millis()));
     if !users.is_empty() && !args.force {
-        bail!("alias `{}` is in use by {}; end that first, or force the removal", args.name, users.join(", "));
+        bail!("alias `{}` is in use by {}; end that use first, or force the removal", args.name, users.join(", "));
     }
     let old = registry.remove_alias(&args.name)?;
     if is_json {

@@ -125,7 +125,7 @@ mod tests {
         check("search.depth", "", &[], json!(100), "default");
         check("search.depth", "[search]\ndepth = 7", &[], json!(7), "file f.toml");
         check("search.depth", "[search]\ndepth = 7", &["--depth", "9"], json!(9), "flag --depth");
-        check("model.threads", "", &[], json!("(one a core)"), "default");
+        check("model.threads", "", &[], json!("(one per core)"), "default");
         check("model.adapters", "", &["--adapter", "a"], json!(["a"]), "flag --adapter");
         check(
             "server.cors_origins",

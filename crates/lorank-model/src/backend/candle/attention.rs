@@ -1,4 +1,4 @@
-//! Attention by candle: one sequence as it is, several in padded batches.
+//! Attention with candle: a single sequence directly, several in padded batches.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
@@ -35,8 +35,8 @@ impl<'a> AttentionPlan<'a> {
 
     /// q: [n_queries, n_heads * head_dim], k and v: [n_tokens, n_kv_heads * head_dim]; the result has q's shape.
     ///
-    /// It computes in f32 whatever the rows' type is: scores that are rounded to bf16 before the softmax are the larger part
-    /// of bf16's error.
+    /// Computes in f32 for every row type: rounding the scores to bf16 before the softmax would cause most of bf16's
+    /// error.
     pub(super) fn attend(&self, rows: [&Tensor; 3]) -> Result<Tensor> {
         let [q, k, v] = rows.map(|rows| rows.to_dtype(DType::F32));
         let (q, k, v) = (q?, k?, v?);
@@ -68,7 +68,7 @@ fn attend_one(shape: &AttentionShape, [q, k, v]: [&Tensor; 3], span: &Span, angl
     };
     let q = turn(split(q.narrow(0, span.queries.start, n)?, n_heads)?, span.first_position)?;
     let (k, v) = (turn(keys(k)?, 0)?, keys(v)?);
-    // The query heads of one key-value head stand beside each other, so they are rows of one product.
+    // The query heads of a key-value head are adjacent, so they become rows of one product.
     let rows = n_heads / n_kv_heads * n;
     let q = (q.reshape((n_kv_heads, rows, head_dim))? / (head_dim as f64).sqrt())?;
     let mut scores = q.matmul(&k.t()?)?.reshape((n_heads, n, n_keys))?;
@@ -79,7 +79,7 @@ fn attend_one(shape: &AttentionShape, [q, k, v]: [&Tensor; 3], span: &Span, angl
     weights.matmul(&v)?.reshape((n_heads, n, head_dim))?.transpose(0, 1)?.reshape((n, n_heads * head_dim))
 }
 
-/// [n_queries, n_keys]: minus infinity where a token would look ahead.
+/// [n_queries, n_keys]: minus infinity for keys after the query.
 fn causal_mask(span: &Span, device: &Device) -> Result<Tensor> {
     let (n, n_keys) = (span.queries.len(), span.n_keys());
     let row = |query: usize| {
@@ -88,7 +88,7 @@ fn causal_mask(span: &Span, device: &Device) -> Result<Tensor> {
     Tensor::from_vec((0..n).flat_map(row).collect::<Vec<f32>>(), (n, n_keys), device)
 }
 
-/// Turns rows by their positions. x: [heads, n, head_dim], whose first position is `from`; the result too.
+/// Applies rotary positions. x: [heads, n, head_dim], starting at position `from`; the result has the same shape.
 fn turned(x: &Tensor, angles: &Angles, from: usize) -> Result<Tensor> {
     let (_, n, dim) = x.dims3()?;
     let table = |all: &[f32]| Tensor::from_slice(&all[from * dim / 2..][..n * dim / 2], (n, dim / 2), x.device());

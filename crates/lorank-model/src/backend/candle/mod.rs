@@ -1,6 +1,6 @@
-//! The backend of GPUs, and the reference on a CPU: candle's operations.
+//! The candle backend: for GPUs, and as the reference on a CPU.
 //!
-//! Weights and rows are of one type, bf16 or f32. Norms, softmax and rotary positions compute in f32 whatever it is.
+//! Weights and rows have one type, bf16 or f32. Norms, softmax and rotary positions always compute in f32.
 
 mod attention;
 mod padded;
@@ -34,17 +34,17 @@ pub(crate) struct Candle {
 /// An embedding table.
 #[derive(Debug)]
 pub(crate) enum Embeddings {
-    /// Coded as in its file; rows are decoded as they are looked up.
+    /// As stored in the file; rows are decoded on lookup.
     Coded(Table),
-    /// In the memory of a GPU, which rows that are looked up elsewhere would have to be sent to.
+    /// In GPU memory, which avoids transferring looked-up rows.
     OnDevice(Tensor),
 }
 
 impl Candle {
-    /// candle on a device. `auto` is bf16 on an NVIDIA GPU that has it, else f32; the reference is in f32.
+    /// candle on a device. `auto` selects bf16 on an NVIDIA GPU that supports it, else f32; the reference uses f32.
     ///
     /// # Errors
-    /// [`ModelError::Precision`] for a precision that it does not have.
+    /// [`ModelError::Precision`] for an unsupported precision.
     pub(crate) fn new(
         device: Device,
         precision: PrecisionChoice,
@@ -52,7 +52,7 @@ impl Candle {
     ) -> std::result::Result<Self, ModelError> {
         let chosen = match is_reference {
             true => {
-                precision.or(ChosenPrecision { precision: Precision::F32, why: "auto: the reference pass is in f32" })
+                precision.or(ChosenPrecision { precision: Precision::F32, why: "auto: the reference pass uses f32" })
             }
             false => precision.on_gpu(device.is_cuda() && has_bf16(&device)),
         };
@@ -60,10 +60,12 @@ impl Candle {
         let refused = |why| Err(ModelError::Precision { precision, why });
         let dtype = match precision {
             Precision::F32 => DType::F32,
-            _ if is_reference => return refused("the reference pass is in f32"),
-            Precision::Bf16 if !has_bf16(&device) => return refused("this GPU has no bf16; write `f32` or `auto`"),
+            _ if is_reference => return refused("the reference pass uses f32"),
+            Precision::Bf16 if !has_bf16(&device) => {
+                return refused("this GPU has no bf16 support; use `f32` or `auto`");
+            }
             Precision::Bf16 => DType::BF16,
-            _ => return refused("a GPU computes in `bf16` or `f32`; write one of them or `auto`"),
+            _ => return refused("a GPU supports `bf16` and `f32`; use one of them or `auto`"),
         };
         Ok(Self { device, chosen, dtype })
     }
@@ -73,7 +75,7 @@ impl Candle {
         Tensor::from_vec(values, shape.into(), &self.device)?.to_dtype(self.dtype)
     }
 
-    /// The rows of a table with these ids, [ids.len(), width].
+    /// The rows of a table with these ids: [ids.len(), width].
     fn rows_of(&self, (table, ids): Lookup<'_, Self>) -> Result<Tensor> {
         match table {
             Embeddings::Coded(table) => self.tensor(table.rows(ids), (ids.len(), table.width())),
@@ -238,7 +240,7 @@ impl Backend for Candle {
     }
 }
 
-/// Whether a device multiplies bf16 matrices: the kernels for it are missing on GPUs before NVIDIA's Ampere.
+/// Whether a device can multiply bf16 matrices, which NVIDIA GPUs before Ampere cannot.
 fn has_bf16(device: &Device) -> bool {
     let probe = || Tensor::zeros((8, 8), DType::BF16, device).and_then(|x| x.matmul(&x)?.to_device(&Device::Cpu));
     probe().is_ok()
@@ -253,7 +255,7 @@ fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor>
     }
 }
 
-/// x: [n, n_in], y: the base model's product, [n, n_out]; the product with each row's adapter, [n, n_out].
+/// x: [n, n_in], y: the base model's product, [n, n_out]; returns the product with each row's adapter, [n, n_out].
 fn adapted(layer: &Linear<Candle>, x: &Tensor, y: Tensor, adapters: &[AdapterRows<'_, Candle>]) -> Result<Tensor> {
     if adapters.iter().all(|rows| layer.delta(rows.adapter).is_none()) {
         return Ok(y);
@@ -271,7 +273,7 @@ fn adapted(layer: &Linear<Candle>, x: &Tensor, y: Tensor, adapters: &[AdapterRow
     Tensor::cat(&runs, 0)
 }
 
-/// x: [n, n_in], y: the base model's product, [n, n_out]; the product with what an adapter changes, [n, n_out].
+/// x: [n, n_in], y: the base model's product, [n, n_out]; returns the product with the adapter's changes, [n, n_out].
 fn with_delta(layer: &Linear<Candle>, x: &Tensor, y: Tensor, delta: &Delta<Candle>) -> Result<Tensor> {
     let bias = delta.bias.as_ref().or(layer.bias.as_ref());
     let y = match (&delta.weight, &delta.bias) {
@@ -280,7 +282,7 @@ fn with_delta(layer: &Linear<Candle>, x: &Tensor, y: Tensor, delta: &Delta<Candl
         (_, None) => y,
     };
     match &delta.weight {
-        // The scale goes to the thin product, which has the fewest numbers.
+        // The scale is applied to the low-rank product, which is the smallest.
         WeightDelta::LowRank { a, b, scale } => y + (x.matmul(&a.t()?)? * *scale)?.matmul(&b.t()?)?,
         WeightDelta::None | WeightDelta::Replaced(_) => Ok(y),
     }

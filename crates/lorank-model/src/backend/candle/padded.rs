@@ -1,6 +1,6 @@
-//! Attention by candle over many sequences at once: in a few batches of sequences of similar length, padded to the longest.
+//! Attention with candle over many sequences: in a few batches of sequences of similar length, padded to the longest.
 //!
-//! On a GPU what costs is the number of operations started, not the padding. Nothing but attention is padded.
+//! On a GPU the number of kernel launches costs more than the padding. Only attention is padded.
 
 use std::ops::Range;
 
@@ -11,21 +11,21 @@ use lorank_kernels::Span;
 
 use crate::attention::{Angles, AttentionShape};
 
-/// The most scores of one batch: 512 MiB of them.
+/// The maximum number of attention scores in a batch: 512 MiB.
 const SCORES_MAX: usize = 1 << 27;
-/// A batch's longest sequence has at most this many times the keys of its shortest, in tenths.
+/// The maximum ratio of the longest to the shortest sequence of a batch, in tenths.
 const SPREAD_TENTHS: usize = 15;
 
-/// Where the rows of a pack go for attention, and back.
+/// Maps the rows of a pack to padded batches, and back.
 pub(super) struct Padded {
     batches: Vec<Batch>,
-    /// For each row of queries its row among those of all batches. [n_queries]
+    /// The row of each query among the rows of all batches. [n_queries]
     back: Tensor,
-    /// Cosines and sines of the positions of the queries' rows and of the keys', where there are rotary positions.
+    /// Cosines and sines of the positions of queries and keys, if there are rotary positions.
     turns: Option<[[Tensor; 2]; 2]>,
 }
 
-/// Sequences that are attended to together.
+/// Sequences that are processed together.
 struct Batch {
     n: usize,
     n_queries: usize,
@@ -34,7 +34,7 @@ struct Batch {
     query_rows: Tensor,
     /// [n * n_keys]
     key_rows: Tensor,
-    /// Minus infinity where a query must not look. [n, 1, n_queries, n_keys], or with one row for all queries.
+    /// Minus infinity for masked keys. [n, 1, n_queries, n_keys], or with one row for all queries.
     mask: Tensor,
 }
 
@@ -80,7 +80,8 @@ impl Padded {
 impl Batch {
     fn new(spans: &[&Span], is_causal: bool, device: &Device) -> Result<Self> {
         let (n, n_queries, n_keys) = (spans.len(), longest(spans, n_queries), longest(spans, Span::n_keys));
-        // Padding repeats a sequence's last row; the mask hides the keys, and nobody asks for the queries.
+        // Padding repeats a sequence's last row; the mask hides the padded keys, and the padded queries' results are
+        // unused.
         let padded = |rows: Vec<u32>, to: usize| {
             let last = *rows.last().expect("a sequence has tokens");
             rows.into_iter().chain(std::iter::repeat(last)).take(to).collect::<Vec<_>>()
@@ -89,7 +90,7 @@ impl Batch {
             spans.iter().flat_map(|span| padded(rows(&span.queries).collect(), n_queries)).collect();
         let keys = |span: &Span| rows(&span.prefix).chain(rows(&span.own)).collect();
         let key_rows: Vec<u32> = spans.iter().flat_map(|span| padded(keys(span), n_keys)).collect();
-        // How many keys each query sees: where none looks ahead, the same for all queries of a sequence.
+        // The number of visible keys per query: without a causal mask, the same for all queries of a sequence.
         let rows = if is_causal { n_queries } else { 1 };
         let seen = |span: &&Span| {
             let (n_keys, first) = (span.n_keys(), span.first_position);
@@ -117,7 +118,7 @@ impl Batch {
         let keys = |y: &Tensor| {
             split(y.index_select(&self.key_rows, 0)?, n_keys, n_kv_heads)?.reshape((n * n_kv_heads, n_keys, head_dim))
         };
-        // The query heads of one key-value head stand beside each other, so they are rows of one product.
+        // The query heads of a key-value head are adjacent, so they become rows of one product.
         let rows = n_heads / n_kv_heads * n_queries;
         let q = split(q.index_select(&self.query_rows, 0)?, n_queries, n_heads)?;
         let q = q.reshape((n * n_kv_heads, rows, head_dim))?;
@@ -129,7 +130,7 @@ impl Batch {
     }
 }
 
-/// x: [n, heads * head_dim]; each row turned by its own position.
+/// x: [n, heads * head_dim]; rotates each row by its own position.
 fn turned(x: &Tensor, [cos, sin]: &[Tensor; 2], head_dim: usize) -> Result<Tensor> {
     let (n, width) = x.dims2()?;
     rope_thd(&x.reshape((1, n, width / head_dim, head_dim))?, cos, sin)?.reshape((n, width))
@@ -145,7 +146,7 @@ fn tables(angles: &Angles, positions: &[u32], head_dim: usize, device: &Device) 
     Ok([pick(&angles.cos)?, pick(&angles.sin)?])
 }
 
-/// The spans in batches, none of which has more than [`SCORES_MAX`] scores or spreads over more than [`SPREAD_TENTHS`].
+/// Splits the spans into batches that respect [`SCORES_MAX`] and [`SPREAD_TENTHS`].
 fn batches_of_similar_length(spans: &[Span], n_heads: usize) -> Vec<Vec<&Span>> {
     let mut sorted: Vec<&Span> = spans.iter().collect();
     sorted.sort_by_key(|span| (span.n_keys(), span.queries.len()));
@@ -163,7 +164,7 @@ fn batches_of_similar_length(spans: &[Span], n_heads: usize) -> Vec<Vec<&Span>> 
     batches
 }
 
-/// The positions of the queries' rows and of the keys'.
+/// The positions of the queries and of the keys.
 fn positions(spans: &[Span]) -> (Vec<u32>, Vec<u32>) {
     let (mut queries, mut keys) = (Vec::new(), Vec::new());
     let put = |positions: &mut Vec<u32>, rows: &Range<usize>, first: usize| {

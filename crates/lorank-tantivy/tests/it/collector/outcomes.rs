@@ -44,8 +44,8 @@ fn a_failing_reranker_leaves_the_first_stages_order() {
     };
     failed(Fault::Error("out of memory"), "out of memory");
     failed(Fault::Panic("a bug"), "the reranker panicked: a bug");
-    failed(Fault::OneScoreTooFew, "the reranker gave 2 scores for 3 pairs");
-    failed(Fault::NoScores, "the reranker gave 0 scores for 3 pairs");
+    failed(Fault::OneScoreTooFew, "the reranker returned 2 scores for 3 pairs");
+    failed(Fault::NoScores, "the reranker returned 0 scores for 3 pairs");
     failed(Fault::Encoding("no tokens"), "no tokens");
     let nan = Arc::new(FakeReranker::by(|_, _, _| f32::NAN));
     let answer = three().search("cat", &rerank(nan));

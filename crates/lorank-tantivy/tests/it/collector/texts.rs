@@ -93,7 +93,7 @@ fn json_fields_are_read_at_a_path() {
         refuse(
             schema,
             Texts::fields(["a"]),
-            "Schema error: 'the reranker cannot read the field `a`: it is a JSON field: name a path into it (`field.path`)'",
+            "Schema error: 'the reranker cannot read the field `a`: it is a JSON field; give a path into it (`field.path`)'",
         );
     }
 }
@@ -109,7 +109,7 @@ fn a_field_that_cannot_be_read_is_named() {
         schema,
         Texts::fields(["lost"]),
         "Schema error: 'the reranker cannot read the field `lost`: it is neither stored nor fast; \
-         make it one of them, or give the texts with `Texts::from_fn`'",
+         make it stored or fast, or provide the texts with `Texts::from_fn`'",
     );
     refuse(
         schema,
@@ -117,11 +117,7 @@ fn a_field_that_cannot_be_read_is_named() {
         "Schema error: 'the reranker cannot read the field `year`: it is not a text field'",
     );
     refuse(schema, Texts::fields(["lost"]).title("absent"), "The field does not exist: 'absent'");
-    refuse(
-        schema,
-        Texts::fields([""; 0]),
-        "An invalid argument was passed: 'no field is named whose text the reranker could read'",
-    );
+    refuse(schema, Texts::fields([""; 0]), "An invalid argument was passed: 'no text field for the reranker is given'");
 }
 
 #[test]
@@ -163,8 +159,9 @@ fn candidates_have_the_ids_of_a_field() {
     }
     assert_eq!(search("absent").unwrap_err(), "The field does not exist: 'absent'");
     for name in ["body", "slow"] {
-        let error =
-            format!("Schema error: '`{name}` is no field of ids: those are fast fields of texts or whole numbers'");
+        let error = format!(
+            "Schema error: '`{name}` cannot be the id field: ids need a fast field with texts or whole numbers'"
+        );
         assert_eq!(search(name), Err(error));
     }
 }
@@ -215,7 +212,7 @@ fn without_texts_the_order_is_the_first_stages_and_the_answer_says_so() {
         assert_eq!(places(&answer), places(&expected));
     };
     none(Texts::from_fn(|_| Err("the shelf is locked".into())), "the shelf is locked");
-    none(Texts::from_fn(|_| Ok(vec!["one".into()])), "the function for texts gave 1 for 2 documents");
+    none(Texts::from_fn(|_| Ok(vec!["one".into()])), "the function for texts returned 1 for 2 documents");
 
     // Candidates for somebody else cannot fall back.
     let texts = Texts::from_fn(|_| Err("the shelf is locked".into()));
