@@ -1,7 +1,11 @@
-//! BERT as a sequence classifier.
+//! BERT and RoBERTa as sequence classifiers.
 //!
-//! Computes the same as Hugging Face's `BertForSequenceClassification`: norm after each block, absolute positions, and
-//! the classifier over the pooled state of the first token. The last layer computes only that token's row.
+//! Computes the same as Hugging Face's `BertForSequenceClassification` and `RobertaForSequenceClassification`: norm after each
+//! block, absolute positions, and a dense layer with tanh and a classifier over the first token's state. The last layer
+//! computes only that token's row.
+//!
+//! RoBERTa and XLM-RoBERTa have the same layers as BERT, with three differences: the names of the tensors; positions start
+//! after the id of the padding token; and the dense layer, BERT's pooler, belongs to the head (`classifier.dense`).
 
 use std::borrow::Cow;
 
@@ -11,15 +15,32 @@ use crate::ModelError;
 use crate::attention::AttentionShape;
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
-use crate::config::BertSettings;
+use crate::config::{BertSettings, BertVariant};
 use crate::embedding::Table;
 use crate::head::HeadSpec;
 use crate::loader::{Bias, Loader};
 use crate::norm::Norm;
 use crate::pass::{Attended, Pass, PassAttention};
+use crate::weights::Prefix;
 
-/// `BertForSequenceClassification.classifier`.
-pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") };
+/// `BertForSequenceClassification.classifier`, or `RobertaForSequenceClassification.classifier.out_proj`.
+pub(crate) fn head_spec(variant: BertVariant) -> HeadSpec {
+    match variant {
+        BertVariant::Bert => HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") },
+        BertVariant::Roberta { .. } => {
+            HeadSpec { weight: "classifier.out_proj.weight", bias: Some("classifier.out_proj.bias") }
+        }
+    }
+}
+
+/// How a checkpoint of the backbone alone names its tensors.
+pub(crate) fn prefix(variant: BertVariant) -> Prefix {
+    let prefix = match variant {
+        BertVariant::Bert => "bert.",
+        BertVariant::Roberta { .. } => "roberta.",
+    };
+    Prefix { prefix, names: &["embeddings.", "encoder.", "pooler."] }
+}
 
 /// The backbone and its pooler, without a head.
 #[derive(Debug)]
@@ -27,6 +48,7 @@ pub(crate) struct Bert<B: Backend> {
     attention: AttentionShape,
     activation: Activation,
     hidden: usize,
+    variant: BertVariant,
     /// [vocab, hidden]
     words: Table<B>,
     /// [max_position_embeddings, hidden]
@@ -35,6 +57,7 @@ pub(crate) struct Bert<B: Backend> {
     types: Table<B>,
     norm: Norm<B>,
     layers: Vec<Layer<B>>,
+    /// The dense layer before the head.
     pooler: Linear<B>,
 }
 
@@ -53,7 +76,12 @@ struct Layer<B: Backend> {
 impl<B: Backend> Bert<B> {
     pub(crate) fn load(config: &BertSettings, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let hidden = config.hidden_size;
-        let table = |name: &str| format!("bert.embeddings.{name}_embeddings");
+        let prefix = prefix(config.variant).prefix;
+        let table = |name: &str| format!("{prefix}embeddings.{name}_embeddings");
+        let pooler = match config.variant {
+            BertVariant::Bert => "bert.pooler.dense",
+            BertVariant::Roberta { .. } => "classifier.dense",
+        };
         Ok(Self {
             attention: AttentionShape {
                 n_heads: config.num_attention_heads,
@@ -63,12 +91,13 @@ impl<B: Backend> Bert<B> {
             },
             activation: config.activation,
             hidden,
+            variant: config.variant,
             words: from.embeddings(&table("word"), [config.vocab_size, hidden])?,
             positions: from.embeddings(&table("position"), [config.max_position_embeddings, hidden])?,
             types: from.embeddings(&table("token_type"), [config.type_vocab_size, hidden])?,
-            norm: Norm::layer(from, "bert.embeddings.LayerNorm", hidden, config.layer_norm_eps)?,
+            norm: Norm::layer(from, &format!("{prefix}embeddings.LayerNorm"), hidden, config.layer_norm_eps)?,
             layers: (0..config.num_hidden_layers).map(|n| Layer::load(config, n, from)).collect::<Result<_, _>>()?,
-            pooler: from.linear("bert.pooler.dense", [hidden, hidden], Bias::Given)?,
+            pooler: from.linear(pooler, [hidden, hidden], Bias::Given)?,
         })
     }
 
@@ -102,7 +131,10 @@ impl<B: Backend> Bert<B> {
     /// The embedded tokens: [n_tokens, hidden].
     fn embed(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let pack = pass.pack;
-        let positions: Vec<u32> = pack.positions().map(|at| at as u32).collect();
+        let positions: Vec<u32> = match self.variant {
+            BertVariant::Bert => pack.positions().map(|at| at as u32).collect(),
+            BertVariant::Roberta { pad_token_id, .. } => positions_after(pad_token_id, &pack.ids, pack.positions()),
+        };
         let tables = [(&self.words, &*pack.ids), (&self.types, &*pack.type_ids), (&self.positions, &*positions)];
         let sum = pass.look_up(&tables, self.hidden)?;
         pass.norm(&self.norm, Cow::Owned(sum), &pass.adapters)
@@ -112,7 +144,7 @@ impl<B: Backend> Bert<B> {
 impl<B: Backend> Layer<B> {
     fn load(config: &BertSettings, n: usize, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let (hidden, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let name = |module: &str| format!("bert.encoder.layer.{n}.{module}");
+        let name = |module: &str| format!("{}encoder.layer.{n}.{module}", prefix(config.variant).prefix);
         Ok(Self {
             q: from.linear(&name("attention.self.query"), [hidden, hidden], Bias::Given)?,
             k: from.linear(&name("attention.self.key"), [hidden, hidden], Bias::Given)?,
@@ -141,5 +173,32 @@ impl<B: Backend> Layer<B> {
         let inner = pass.linear(&self.up, &x, adapters, &Epilogue::activate(activation))?;
         let x = pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))?;
         pass.norm(&self.output_norm, Cow::Owned(x), adapters)
+    }
+}
+
+/// Hugging Face's `create_position_ids_from_input_ids`: positions start after the padding token's id. A padding token within a
+/// text gets its id as position, and is not counted.
+fn positions_after(pad_token_id: u32, ids: &[u32], positions: impl Iterator<Item = usize>) -> Vec<u32> {
+    let mut n_counted = 0;
+    let position = |(id, at): (&u32, usize)| {
+        n_counted = if at == 0 { 0 } else { n_counted };
+        n_counted += u32::from(*id != pad_token_id);
+        if *id == pad_token_id { pad_token_id } else { pad_token_id + n_counted }
+    };
+    ids.iter().zip(positions).map(position).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roberta_positions_start_after_the_padding_token_and_skip_it() {
+        let check = |ids: &[u32], at: &[usize], expected: &[u32]| {
+            assert_eq!(positions_after(1, ids, at.iter().copied()), expected);
+        };
+        check(&[0, 7, 8, 2], &[0, 1, 2, 3], &[2, 3, 4, 5]);
+        check(&[0, 7, 1, 8, 2, 0, 9], &[0, 1, 2, 3, 4, 0, 1], &[2, 3, 1, 4, 5, 2, 3]);
+        check(&[1, 7, 1, 2], &[0, 1, 0, 1], &[1, 2, 1, 2]);
     }
 }

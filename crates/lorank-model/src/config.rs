@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::ModelError;
 use crate::files::Files;
-use crate::keys::{self, BERT_CONFIG, LLAMA_CONFIG};
+use crate::keys::{self, BERT_CONFIG, LLAMA_CONFIG, ROBERTA_CONFIG};
 
 const FILE: &str = "config.json";
-const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama) and `bert` (MiniLM and similar cross-encoders)";
+const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `bert` (MiniLM cross-encoders), `roberta` and `xlm-roberta` \
+                     (bge-reranker-v2-m3)";
 
 /// A base model's configuration.
 #[derive(Debug, Clone)]
@@ -55,7 +56,7 @@ pub(crate) struct LlamaSettings {
     pub(crate) mlp_bias: bool,
 }
 
-/// BERT settings. Missing ones have the defaults of Hugging Face's `BertConfig`.
+/// BERT or RoBERTa settings. Missing ones have the defaults of Hugging Face's `BertConfig` or `RobertaConfig`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub(crate) struct BertSettings {
@@ -69,6 +70,32 @@ pub(crate) struct BertSettings {
     pub(crate) layer_norm_eps: f64,
     #[serde(skip)]
     pub(crate) activation: Activation,
+    #[serde(skip)]
+    pub(crate) variant: BertVariant,
+}
+
+/// BERT, or a model that differs from it as RoBERTa (arXiv 1907.11692) does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BertVariant {
+    Bert,
+    /// Positions start after the padding token's id, and the head has a dense layer in place of a pooler.
+    Roberta {
+        /// `roberta` or `xlm-roberta`.
+        model_type: &'static str,
+        pad_token_id: u32,
+    },
+}
+
+impl BertSettings {
+    /// The number of tokens that have a position.
+    pub(crate) fn n_positions(&self) -> usize {
+        match self.variant {
+            BertVariant::Bert => self.max_position_embeddings,
+            BertVariant::Roberta { pad_token_id, .. } => {
+                self.max_position_embeddings.saturating_sub(pad_token_id as usize + 1)
+            }
+        }
+    }
 }
 
 impl Default for BertSettings {
@@ -83,6 +110,7 @@ impl Default for BertSettings {
             type_vocab_size: 2,
             layer_norm_eps: 1e-12,
             activation: Activation::Gelu,
+            variant: BertVariant::Bert,
         }
     }
 }
@@ -120,7 +148,9 @@ impl Config {
         let n_labels = n_labels(files, &json)?;
         let architecture = match json.get("model_type").and_then(Value::as_str) {
             Some("llama") => Architecture::Llama(llama_settings(files, json)?),
-            Some("bert") => Architecture::Bert(bert_settings(files, json)?),
+            Some("bert") => Architecture::Bert(bert_settings(files, json, BertVariant::Bert)?),
+            Some("roberta") => Architecture::Bert(roberta_settings(files, json, "roberta", pad_token)?),
+            Some("xlm-roberta") => Architecture::Bert(roberta_settings(files, json, "xlm-roberta", pad_token)?),
             other => {
                 let named = json.get("architectures").map(|names| format!(" ({names})")).unwrap_or_default();
                 let found = format!("`{}`{named}", other.unwrap_or("untyped"));
@@ -295,8 +325,32 @@ fn check_factors(files: &Files, factors: &[(&str, f32)]) -> Result<(), ModelErro
     }
 }
 
-fn bert_settings(files: &Files, mut json: Map<String, Value>) -> Result<BertSettings, ModelError> {
-    BERT_CONFIG.check(files.name(), &json)?;
+/// The padding token is 1 if the file has none, as in `RobertaConfig`.
+fn roberta_settings(
+    files: &Files,
+    json: Map<String, Value>,
+    model_type: &'static str,
+    pad_token: PadToken,
+) -> Result<BertSettings, ModelError> {
+    let pad_token_id = match pad_token {
+        PadToken::Id(id) => id,
+        PadToken::Open if !json.contains_key("pad_token_id") => 1,
+        PadToken::Open | PadToken::None => {
+            let value = json.get("pad_token_id").unwrap_or(&Value::Null);
+            let hint = "; positions start after the padding token's id";
+            return Err(unsupported(files, keys::describe("pad_token_id", value), hint));
+        }
+    };
+    bert_settings(files, json, BertVariant::Roberta { model_type, pad_token_id })
+}
+
+fn bert_settings(
+    files: &Files,
+    mut json: Map<String, Value>,
+    variant: BertVariant,
+) -> Result<BertSettings, ModelError> {
+    let keys = if variant == BertVariant::Bert { &BERT_CONFIG } else { &ROBERTA_CONFIG };
+    keys.check(files.name(), &json)?;
     let activation = match word(files, &json, "hidden_act")?.unwrap_or("gelu") {
         "gelu" | "gelu_python" => Activation::Gelu,
         "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate" => Activation::GeluTanh,
@@ -308,7 +362,13 @@ fn bert_settings(files: &Files, mut json: Map<String, Value>) -> Result<BertSett
         }
     };
     json.retain(|_, value| !value.is_null());
-    let config = BertSettings { activation, ..typed(files, Value::Object(json))? };
+    if variant != BertVariant::Bert {
+        // `RobertaConfig` has another vocabulary by default; XLM-RoBERTa's is BERT's.
+        let vocab_size =
+            if matches!(variant, BertVariant::Roberta { model_type: "roberta", .. }) { 50_265 } else { 30_522 };
+        json.entry("vocab_size").or_insert(vocab_size.into());
+    }
+    let config = BertSettings { activation, variant, ..typed(files, Value::Object(json))? };
     check_counts(
         files,
         &[
@@ -321,6 +381,10 @@ fn bert_settings(files: &Files, mut json: Map<String, Value>) -> Result<BertSett
             ("type_vocab_size", config.type_vocab_size),
         ],
     )?;
+    if config.n_positions() == 0 {
+        let what = keys::describe("max_position_embeddings", &config.max_position_embeddings.into());
+        return Err(unsupported(files, what, "; more than the padding token's id and one were expected"));
+    }
     if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
         let what = format!("{} hidden units over {} attention heads", config.hidden_size, config.num_attention_heads);
         return Err(unsupported(files, what, "; the heads must divide evenly"));

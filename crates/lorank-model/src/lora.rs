@@ -372,6 +372,9 @@ impl Tensors {
 
 const PREFIX: &str = "base_model.model.";
 
+/// The layers of heads with several layers. Older PEFT versions omit the adapter's name before them.
+const HEAD_PARTS: [&str; 2] = ["dense", "out_proj"];
+
 /// PEFT's name of a tensor without the wrapper's parts: the prefix, the wrapped layer, and the adapter's name in files
 /// of older PEFT versions.
 ///
@@ -382,7 +385,8 @@ fn plain_name(name: &str) -> String {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     let mut parts: Vec<&str> = name.split('.').filter(|part| *part != "base_layer").collect();
     if let Some(at) = parts.iter().position(|part| *part == "modules_to_save") {
-        parts.drain(at..(at + 2).min(parts.len() - 1));
+        let has_name = !parts.get(at + 1).is_some_and(|part| HEAD_PARTS.contains(part));
+        parts.drain(at..(at + 1 + usize::from(has_name)).min(parts.len() - 1));
     }
     if let Some(at) = parts.iter().position(|part| matches!(*part, "lora_A" | "lora_B")) {
         parts.drain(at + 1..(parts.len() - 1).max(at + 1));
@@ -439,6 +443,9 @@ mod tests {
         check("base_model.model.score.weight", "score.weight");
         check("base_model.model.score.modules_to_save.default.weight", "score.weight");
         check("base_model.model.classifier.modules_to_save.bias", "classifier.bias");
+        check("base_model.model.classifier.modules_to_save.dense.weight", "classifier.dense.weight");
+        check("base_model.model.classifier.modules_to_save.default.out_proj.bias", "classifier.out_proj.bias");
+        check("base_model.model.classifier.dense.lora_A.weight", "classifier.dense.lora_A.weight");
         check(
             "base_model.model.bert.encoder.layer.0.attention.self.query.base_layer.bias",
             "bert.encoder.layer.0.attention.self.query.bias",

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::bert::{self, Bert};
-use crate::config::Architecture;
+use crate::config::{Architecture, BertVariant};
 use crate::head::HeadSpec;
 use crate::llama::{self, Llama};
 use crate::loader::Loader;
@@ -15,7 +15,10 @@ impl Architecture {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Llama(_) => "llama",
-            Self::Bert(_) => "bert",
+            Self::Bert(config) => match config.variant {
+                BertVariant::Bert => "bert",
+                BertVariant::Roberta { model_type, .. } => model_type,
+            },
         }
     }
 
@@ -27,7 +30,7 @@ impl Architecture {
     pub(crate) fn head_spec(&self) -> HeadSpec {
         match self {
             Self::Llama(_) => llama::HEAD,
-            Self::Bert(_) => bert::HEAD,
+            Self::Bert(config) => bert::head_spec(config.variant),
         }
     }
 
@@ -53,7 +56,7 @@ impl Architecture {
     pub(crate) fn max_position_embeddings(&self) -> usize {
         match self {
             Self::Llama(settings) => settings.numbers.max_position_embeddings,
-            Self::Bert(config) => config.max_position_embeddings,
+            Self::Bert(config) => config.n_positions(),
         }
     }
 
@@ -77,7 +80,7 @@ impl Architecture {
     pub(crate) fn prefix(&self) -> Prefix {
         match self {
             Self::Llama(_) => Prefix { prefix: "model.", names: &["embed_tokens.", "layers.", "norm."] },
-            Self::Bert(_) => Prefix { prefix: "bert.", names: &["embeddings.", "encoder.", "pooler."] },
+            Self::Bert(config) => bert::prefix(config.variant),
         }
     }
 

@@ -185,9 +185,10 @@ impl PeftConfig {
         ranks.chain(alphas).chain(targets).map(|(key, given)| format!("`{given}` of `{key}`")).collect()
     }
 
-    /// Whether `modules_to_save` includes the module.
+    /// Whether `modules_to_save` includes the module or one that contains it.
     pub(crate) fn is_saved(&self, module: &str) -> bool {
-        self.saved.iter().any(|name| module.ends_with(name.as_str()))
+        let outer = module.match_indices('.').map(|(at, _)| &module[..at]);
+        outer.chain([module]).any(|module| self.saved.iter().any(|name| module.ends_with(name.as_str())))
     }
 
     /// The rank of the module's update.

@@ -28,8 +28,7 @@ pub(crate) fn build(bytes: &[u8], settings: &TokenizerSettings) -> tokenizers::R
             kind => rebuilt(bytes, kind)?,
         };
         add_tokens(&mut tokenizer, bytes, settings)?;
-        if let PipelineKind::Bert { cls, sep, .. } = &settings.pipeline {
-            let post_processor = bert_post_processor(&tokenizer, cls, sep)?;
+        if let Some(post_processor) = post_processor(&tokenizer, &settings.pipeline)? {
             tokenizer.with_post_processor(Some(post_processor));
         }
         if settings.lowercases {
@@ -59,8 +58,12 @@ pub(crate) fn without_panic<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> 
 fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
     let mut file: Value = serde_json::from_slice(bytes)?;
     let vocab = file["model"]["vocab"].take();
-    if !vocab.is_object() {
-        return Err("`tokenizer_class` needs a vocabulary of tokens with ids, which `model` does not have".into());
+    let (is_expected, expected) = match kind {
+        PipelineKind::XlmRoberta { .. } => (vocab.is_array(), "of tokens with scores"),
+        _ => (vocab.is_object(), "of tokens with ids"),
+    };
+    if !is_expected {
+        return Err(format!("`tokenizer_class` needs a vocabulary {expected}, which `model` does not have").into());
     }
     file["added_tokens"] = json!([]);
     match kind {
@@ -84,6 +87,24 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
             file["normalizer"] = Value::Null;
             file["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "\u{2581}",
                 "prepend_scheme": prepend_scheme, "split": false});
+        }
+        PipelineKind::Roberta { adds_prefix_space, .. } => {
+            let merges = file["model"]["merges"].take();
+            file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": null,
+                "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": false});
+            file["normalizer"] = Value::Null;
+            file["pre_tokenizer"] =
+                json!({"type": "ByteLevel", "add_prefix_space": adds_prefix_space, "trim_offsets": true});
+            file["post_processor"] = Value::Null;
+        }
+        PipelineKind::XlmRoberta { prepend_scheme, .. } => {
+            file["model"] = json!({"type": "Unigram", "vocab": vocab, "unk_id": 3, "byte_fallback": false});
+            file["normalizer"] = precompiled(&file["normalizer"]);
+            file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+                {"type": "WhitespaceSplit"},
+                {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": prepend_scheme, "split": true},
+            ]});
+            file["post_processor"] = Value::Null;
         }
         PipelineKind::AsInFile => {}
     }
@@ -114,19 +135,51 @@ fn add_tokens(tokenizer: &mut Tokenizer, bytes: &[u8], settings: &TokenizerSetti
     Ok(())
 }
 
-/// `[CLS] query [SEP] document [SEP]`, with type 1 for the document.
-fn bert_post_processor(tokenizer: &Tokenizer, cls: &str, sep: &str) -> tokenizers::Result<PostProcessorWrapper> {
+/// SentencePiece's character map: the first in a normalizer or a sequence of normalizers, or null.
+fn precompiled(normalizer: &Value) -> Value {
+    let listed = normalizer["normalizers"].as_array().map_or(std::slice::from_ref(normalizer), Vec::as_slice);
+    listed.iter().find(|normalizer| normalizer["type"] == "Precompiled").cloned().unwrap_or_default()
+}
+
+/// The post-processor that adds the special tokens, for classes that replace the one in `tokenizer.json`.
+fn post_processor(tokenizer: &Tokenizer, kind: &PipelineKind) -> tokenizers::Result<Option<PostProcessorWrapper>> {
     let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| format!("the vocabulary has no `{token}`"));
-    let special = |token: &str, type_id: u8| json!({"SpecialToken": {"id": token, "type_id": type_id}});
-    let text = |name: &str, type_id: u8| json!({"Sequence": {"id": name, "type_id": type_id}});
-    let single = [special(cls, 0), text("A", 0), special(sep, 0)];
-    let pair = [&single[..], &[text("B", 1), special(sep, 1)]].concat();
-    let mut tokens = serde_json::Map::new();
-    for token in [cls, sep] {
-        tokens.insert(token.to_owned(), json!({"id": token, "ids": [id(token)?], "tokens": [token]}));
-    }
-    let template = json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens});
-    Ok(serde_json::from_value(template)?)
+    let processor = match kind {
+        PipelineKind::AsInFile | PipelineKind::Llama { .. } => return Ok(None),
+        // `[CLS] query [SEP] document [SEP]`, with type 1 for the document.
+        PipelineKind::Bert { cls, sep, .. } => {
+            let single = [special(cls, 0), text("A", 0), special(sep, 0)];
+            let pair = [&single[..], &[text("B", 1), special(sep, 1)]].concat();
+            template(&single, &pair, &[(cls, id(cls)?), (sep, id(sep)?)])
+        }
+        PipelineKind::Roberta { adds_prefix_space, cls, sep } => {
+            json!({"type": "RobertaProcessing", "sep": [sep, id(sep)?], "cls": [cls, id(cls)?], "trim_offsets": true,
+                "add_prefix_space": adds_prefix_space})
+        }
+        // `<s> query </s></s> document </s>`.
+        PipelineKind::XlmRoberta { bos, eos, .. } => {
+            let single = [special(bos, 0), text("A", 0), special(eos, 0)];
+            let pair = [&single[..], &[special(eos, 0), text("B", 0), special(eos, 0)]].concat();
+            template(&single, &pair, &[(bos, id(bos)?), (eos, id(eos)?)])
+        }
+    };
+    Ok(Some(serde_json::from_value(processor)?))
+}
+
+/// A special token in a template.
+fn special(token: &str, type_id: u8) -> Value {
+    json!({"SpecialToken": {"id": token, "type_id": type_id}})
+}
+
+/// The first text (`A`) or the second (`B`) in a template.
+fn text(name: &str, type_id: u8) -> Value {
+    json!({"Sequence": {"id": name, "type_id": type_id}})
+}
+
+fn template(single: &[Value], pair: &[Value], tokens: &[(&String, u32)]) -> Value {
+    let token = |(token, id): &(&String, u32)| ((*token).clone(), json!({"id": token, "ids": [id], "tokens": [token]}));
+    let tokens: serde_json::Map<String, Value> = tokens.iter().map(token).collect();
+    json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens})
 }
 
 /// Rejects merges that do not match the prefix of continuing subwords. For each merge, the tokenizers library removes

@@ -77,6 +77,35 @@ pub(crate) enum PipelineKind {
     Bert { lowercase: bool, strip_accents: Option<bool>, splits_chinese: bool, unk: String, cls: String, sep: String },
     /// Llama's pipeline over the vocabulary and merges of `tokenizer.json`, unless that is byte-level.
     Llama { prepend_scheme: &'static str },
+    /// RoBERTa's pipeline over the vocabulary and merges of `tokenizer.json`: byte-level BPE.
+    Roberta { adds_prefix_space: bool, cls: String, sep: String },
+    /// XLM-RoBERTa's pipeline over the vocabulary of `tokenizer.json`: unigram.
+    XlmRoberta { prepend_scheme: &'static str, bos: String, eos: String },
+}
+
+impl PipelineKind {
+    /// The class's default special tokens, by role.
+    fn default_tokens(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::AsInFile | Self::Llama { .. } => &[],
+            Self::Bert { .. } => &[
+                ("unk_token", "[UNK]"),
+                ("sep_token", "[SEP]"),
+                ("pad_token", "[PAD]"),
+                ("cls_token", "[CLS]"),
+                ("mask_token", "[MASK]"),
+            ],
+            Self::Roberta { .. } | Self::XlmRoberta { .. } => &[
+                ("bos_token", "<s>"),
+                ("eos_token", "</s>"),
+                ("unk_token", "<unk>"),
+                ("sep_token", "</s>"),
+                ("pad_token", "<pad>"),
+                ("cls_token", "<s>"),
+                ("mask_token", "<mask>"),
+            ],
+        }
+    }
 }
 
 impl TokenizerSettings {
@@ -99,10 +128,10 @@ impl TokenizerSettings {
         let pipeline = config.pipeline(class.as_deref(), model_type)?;
         let is_bert = matches!(pipeline, PipelineKind::Bert { .. });
         Ok(Self {
-            pipeline,
-            special_tokens: config.special_tokens(is_bert)?,
+            special_tokens: config.special_tokens(pipeline.default_tokens())?,
             truncation: config.truncation()?,
             has_type_ids: config.has_type_ids(is_bert)?,
+            pipeline,
             splits_special_tokens: config.flag("split_special_tokens")?.unwrap_or(false),
             lowercases: encoder.lowercases,
             max_length: encoder
@@ -193,6 +222,7 @@ impl<'a> Fields<'a> {
     fn pipeline(&self, class: Option<&str>, model_type: &str) -> Result<PipelineKind, ModelError> {
         let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
         let is_bert = class.map_or(model_type == "bert", |class| BERT_CLASSES.contains(&class));
+        let is_class = |name, of_model| class.map_or(model_type == of_model, |class| class == name);
         let flag = |key, default| Ok::<_, ModelError>(self.flag(key)?.unwrap_or(default));
         let token = |key, default: &str| {
             Ok::<_, ModelError>(self.token(key)?.map_or_else(|| default.to_owned(), |token| token.content))
@@ -214,6 +244,16 @@ impl<'a> Fields<'a> {
                 };
                 Ok(PipelineKind::Llama { prepend_scheme })
             }
+            _ if is_class("RobertaTokenizer", "roberta") => Ok(PipelineKind::Roberta {
+                adds_prefix_space: flag("add_prefix_space", false)?,
+                cls: token("cls_token", "<s>")?,
+                sep: token("sep_token", "</s>")?,
+            }),
+            _ if is_class("XLMRobertaTokenizer", "xlm-roberta") => Ok(PipelineKind::XlmRoberta {
+                prepend_scheme: if flag("add_prefix_space", true)? { "always" } else { "never" },
+                bos: token("bos_token", "<s>")?,
+                eos: token("eos_token", "</s>")?,
+            }),
             Some(class) if !GENERIC_CLASSES.contains(&class) => {
                 let folder = self.files.name();
                 tracing::warn!(
@@ -239,21 +279,14 @@ impl<'a> Fields<'a> {
         Ok(Some(tokens.into_iter().map(|(_, token)| token).collect()))
     }
 
-    /// The tokens with a role, or listed as special. BERT's classes always have a token for each of their roles.
-    fn special_tokens(&self, is_bert: bool) -> Result<Vec<AddedToken>, ModelError> {
-        const OF_BERT: [(&str, &str); 5] = [
-            ("unk_token", "[UNK]"),
-            ("sep_token", "[SEP]"),
-            ("pad_token", "[PAD]"),
-            ("cls_token", "[CLS]"),
-            ("mask_token", "[MASK]"),
-        ];
+    /// The tokens with a role, or listed as special. `defaults` apply to roles without a token in the file.
+    fn special_tokens(&self, defaults: &[(&str, &str)]) -> Result<Vec<AddedToken>, ModelError> {
         const ROLES: [&str; 7] =
             ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
         let own = self.json.iter().filter(|(key, value)| is_own_token(key, value)).map(|(key, _)| key.as_str());
         let mut tokens = Vec::new();
         for key in ROLES.into_iter().chain(own) {
-            let default = OF_BERT.iter().find(|(role, _)| is_bert && *role == key);
+            let default = defaults.iter().find(|(role, _)| *role == key);
             let default = default.map(|(_, token)| AddedToken::from(*token, true));
             tokens.extend(self.token(key)?.or(default));
         }

@@ -136,6 +136,23 @@ fn bert_scores() {
     check("tiny-bert/base", Some("tiny-bert/adapter-b"), PAIRS, "adapter_b", 1e-4);
 }
 
+#[test]
+fn roberta_token_ids() {
+    check_ids("tiny-roberta/roberta/base", "tiny-roberta/roberta/reference.json");
+    check_ids("tiny-roberta/xlm-roberta/base", "tiny-roberta/xlm-roberta/reference.json");
+}
+
+#[test]
+fn roberta_scores() {
+    for model in ["roberta", "xlm-roberta"] {
+        let folder = |name: &str| format!("tiny-roberta/{model}/{name}");
+        let (base, pairs) = (folder("base"), folder("reference.json"));
+        check(&base, None, &pairs, "base", 1e-4);
+        check(&base, Some(&folder("adapter-a")), &pairs, "adapter_a", 1e-4);
+        check(&base, Some(&folder("adapter-b")), &pairs, "adapter_b", 1e-4);
+    }
+}
+
 fn starter() -> ModelReranker {
     let files = |files: &'static [lorank_starter::File]| files.iter().map(|file| (file.name, file.bytes));
     let base = Files::embedded(lorank_starter::BASE_MODEL_NAME, files(lorank_starter::base_model()));

@@ -165,6 +165,41 @@ pub(crate) const BERT_CONFIG: KeyTable = KeyTable {
     unknown: Unknown::Warn,
 };
 
+/// `config.json` of a RoBERTa or an XLM-RoBERTa.
+pub(crate) const ROBERTA_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a RoBERTa or an XLM-RoBERTa",
+    groups: &[
+        NAMES,
+        SIZES,
+        group(&["type_vocab_size", "layer_norm_eps"], Honored, ""),
+        group(
+            &["hidden_act"],
+            Honored,
+            "`gelu`, `relu`, `tanh` and the names of the tanh form of GELU; others are refused",
+        ),
+        LABELS,
+        TOKENIZER_CLASS,
+        group(&["is_decoder"], Only(&["false"]), "causal attention"),
+        group(&["position_embedding_type"], Only(&["\"absolute\""]), "relative positions"),
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        group(
+            &["pad_token_id"],
+            Honored,
+            "1 if absent; positions start after it, so a pair has at most `max_position_embeddings` - `pad_token_id` - 1 tokens",
+        ),
+        group(&["eos_token_id"], NoEffect, "generation alone"),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+    ],
+    unknown: Unknown::Warn,
+};
+
 /// `config.json` of a Llama.
 pub(crate) const LLAMA_CONFIG: KeyTable = KeyTable {
     file: "config.json",
@@ -210,8 +245,9 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
         group(
             &["tokenizer_class"],
             Honored,
-            "BERT's classes, and Llama's unless the vocabulary is byte-level, build their own pipeline from the vocabulary and the \
-             keys below; the generic classes use `tokenizer.json` unchanged; other classes cause a warning",
+            "the classes of BERT, RoBERTa and XLM-RoBERTa, and Llama's unless the vocabulary is byte-level, build their own pipeline \
+             from the vocabulary and the keys below; the generic classes use `tokenizer.json` unchanged; other classes cause a \
+             warning",
         ),
         group(
             &["do_lower_case", "strip_accents", "tokenize_chinese_chars"],
@@ -251,7 +287,8 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
         group(
             &["add_prefix_space", "legacy"],
             Honored,
-            "for Llama's class, unless the vocabulary is byte-level; no effect for others, as in the reference",
+            "for Llama's class, unless the vocabulary is byte-level; `add_prefix_space` also for those of RoBERTa and \
+             XLM-RoBERTa; no effect for others, as in the reference",
         ),
         group(&["add_special_tokens"], Only(&[]), "the reference cannot read it"),
         group(&["auto_map"], Only(&["{}"]), "custom code of the tokenizer, which is never run"),
