@@ -3,13 +3,14 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { QUERY } from "./corpus.js";
-import { ask, checkAccessibility, checkFits, downloaded, openPage, screenshot, startAll, stopAll } from "./support.js";
+import { ask, checkAccessibility, checkFits, downloaded, openPage, screenshot, startAll, stopAll, until } from "./support.js";
 
 const N_UNITS = 300;
 
 let server;
 let browser;
-before(async () => ([server, browser] = await startAll()));
+const registry = { "minilm-qa": "minilm-qa", "minilm-science": "minilm-science" };
+before(async () => ([server, browser] = await startAll({ adapters: [], registry })));
 after(() => stopAll(server, browser));
 
 async function begin(id, method, layer) {
@@ -81,6 +82,78 @@ test("a running experiment is shown with verdict, plots and guardrails, and kept
   assert.match(page.url(), /experiment=mixed$/);
   await checkAccessibility(page);
   await screenshot(page, "experiments-interleaved", { fullPage: true });
+  await page.end();
+});
+
+test("the winner is promoted, and its experiment stopped", async () => {
+  const page = await openPage(browser, server, "/?view=experiments&experiment=qa-or-science");
+  await page.getByRole("button", { name: "Promote qa…" }).click();
+  await page.getByText("The alias “default” will point to minilm-qa").waitFor();
+  await checkAccessibility(page);
+  await screenshot(page, "experiments-promote");
+  await page.getByRole("button", { name: "Promote it" }).click();
+  await page.locator(".report-head .state.stopped").waitFor();
+  assert.deepEqual((await ask(server, "/v1/aliases")).aliases, { default: "minilm-qa" });
+  assert.equal((await ask(server, "/v1/experiments/qa-or-science")).state, "stopped");
+  await page.end();
+});
+
+test("an experiment is made, started, widened and stopped with the keyboard alone", async () => {
+  const page = await openPage(browser, server, "/?view=experiments", { expectRefusals: true });
+  await page.getByRole("button", { name: "New experiment…" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByLabel("Id", { exact: true }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.locator("#ask-error:not(:empty)").waitFor();
+  await checkAccessibility(page);
+  await screenshot(page, "experiments-new");
+  await page.getByLabel("Id", { exact: true }).focus();
+  await page.keyboard.type("winter");
+  await page.getByLabel("Layer").fill("third");
+  await page.keyboard.press("Enter");
+  await page.locator(".report-head .state.draft").waitFor();
+  await page.getByText("A draft: it assigns nothing until it is started.").waitFor();
+  const made = await ask(server, "/v1/experiments/winter");
+  assert.deepEqual([made.state, made.traffic_share, made.arms.length], ["draft", 0.1, 2]);
+  await checkAccessibility(page);
+  await screenshot(page, "experiments-draft");
+
+  const press = async (name) => {
+    await page.getByRole("button", { name, exact: true }).focus();
+    await page.keyboard.press("Enter");
+  };
+  await press("Start…");
+  await page.getByText("It assigns 10.0 % of the units of layer third").waitFor();
+  await page.keyboard.press("Enter");
+  await page.locator(".report-head .state.running").waitFor();
+  await press("Raise the share…");
+  await page.getByLabel("Share of units, %").fill("5");
+  await page.keyboard.press("Enter");
+  await page.locator("#ask-error:not(:empty)").waitFor();
+  await page.getByLabel("Share of units, %").fill("50");
+  await page.keyboard.press("Enter");
+  await page.getByText("50 % of units in layer third").waitFor();
+  await press("Stop…");
+  await page.keyboard.press("Enter");
+  await page.locator(".report-head .state.stopped").waitFor();
+  const { state, traffic_share } = await ask(server, "/v1/experiments/winter");
+  assert.deepEqual([state, traffic_share], ["stopped", 0.5]);
+  await page.end();
+});
+
+test("the list has what runs first, and can be filtered", async () => {
+  const page = await openPage(browser, server, "/?view=experiments");
+  const listed = () => page.locator("#experiment-list b").allTextContents();
+  await page.locator("#experiment-list b").first().waitFor();
+  assert.deepEqual(await listed(), ["mixed", "winter", "qa-or-science"]);
+  await page.getByLabel("Filter experiments").fill("sci");
+  await until(page, () => document.querySelectorAll("#experiment-list b").length === 2);
+  assert.deepEqual(await listed(), ["mixed", "qa-or-science"], "an arm's name counts too");
+  await page.getByLabel("State").selectOption("stopped");
+  assert.deepEqual(await listed(), ["qa-or-science"]);
+  await page.getByLabel("Filter experiments").fill("zzz");
+  await page.getByText("No experiment matches.").waitFor();
+  await checkAccessibility(page);
   await page.end();
 });
 

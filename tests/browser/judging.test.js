@@ -103,7 +103,7 @@ test("judgments are kept, counted, measured and downloaded", async () => {
   for (const key of ["1", "j", "2", "j", "3"]) await page.keyboard.press(key);
   const qualities = () => page.locator(".quality").allTextContents();
   const shown = (await qualities())[1];
-  assert.match(shown, /^nDCG@10 1\.000 [+−]?[\d.]+ against the first stage 3 of 10 judged$/);
+  assert.match(shown, /^nDCG@10 1\.000 [+−]?[\d.]+ against First stage 3 of 10 judged(, not all columns alike)?$/);
   const first = await idsIn(page, 0);
   const gain = (id) => grades[ids.indexOf(id)] ?? 0;
   const dcg = first.reduce((sum, id, n) => sum + gain(id) / Math.log2(n + 2), 0);

@@ -92,8 +92,79 @@ test("qrels are read and written in both forms", async () => {
   await check("qrels", "writeBeir", [[[judgments], "query-id\tcorpus-id\tscore\nq1\td 1\t2\n"]]);
 });
 
+test("JSON and lists of queries are read", async () => {
+  const judged = [{ qid: "q1", docid: "d1", grade: 2 }];
+  await check("qrels", "readQrels", [
+    [['{"q1": {"d1": 2}}'], { judgments: judged, queries: [] }],
+    [['[{"qid": "q1", "query": "egg", "judgments": {"d1": 2}}, {"query": "hen"}]'], { judgments: judged, queries: [{ qid: "q1", text: "egg" }, { qid: null, text: "hen" }] }],
+    [['{"queries": [{"qid": 1, "query": "egg"}]}'], { judgments: [], queries: [{ qid: "1", text: "egg" }] }],
+    [['{"q1": {"d1": "2"}}'], 'The grade of “d1” for “q1” is no whole number: "2".'],
+    [['[{"qid": "q1"}]'], 'Entry 1 of the list is no query: it needs a "query" and may have a "qid" and "judgments".'],
+    [['[{"query": "egg", "judgments": {"d1": 1}}]'], 'Entry 1 of the list has judgments and no "qid".'],
+  ]);
+  await check("qrels", "readQueries", [
+    [["how long\n\nq7\thens \n"], { judgments: [], queries: [{ qid: null, text: "how long" }, { qid: "q7", text: "hens" }] }],
+    [['{"_id": "a", "text": "egg"}\n{"_id": "b", "text": "hen"}'], { judgments: [], queries: [{ qid: "a", text: "egg" }, { qid: "b", text: "hen" }] }],
+    [['["egg", "hen"]'], { judgments: [], queries: [{ qid: null, text: "egg" }, { qid: null, text: "hen" }] }],
+    [["a\tb\tc"], "Line 1 has 3 cells: it should be a query, or an id, a tab and a query."],
+    [["a\t "], "Line 1 is no query: its id or its text is empty."],
+  ]);
+});
+
+test("a filter is added to those that are there", async () => {
+  await check("filters", "withCondition", [
+    [["", "lang", "en"], 'lang="en"'],
+    [["year>=1990", "name", 'a "b"'], 'year>=1990 name="a \\"b\\""'],
+    [["", "year", 1990], "year=1990"],
+    [["", "open", true], "open=true"],
+    [['{"year": {"gte": 1990}}', "lang", "en"], '{"year":{"gte":1990},"lang":["en"]}'],
+    [["year=1990", "two words", "x"], '{"year":["1990",1990],"two words":["x"]}'],
+  ]);
+});
+
+test("rankings of a query set are compared over the same queries, and only where they are judged alike", async () => {
+  const score = (nDCG, nJudged, fallback = null) => ({ nDCG, nJudged, nHits: 10, fallback });
+  const row = (a, b) => ({ scores: { a, b } });
+  const rows = [row(score(0.5, 10), score(0.7, 10)), row(score(0.5, 10), score(0.4, 10)), row(score(1, 10), score(null, 10, "deadline_passed")), { scores: {} }];
+  const { nQueries, isAlike, rankers } = await call("evaluation", "summarized", rows, ["a", "b"], "a");
+  assert.deepEqual([nQueries, isAlike], [2, true]);
+  assert.ok(Math.abs(rankers.b.gain - 0.05) < 1e-12, `${rankers.b.gain}`);
+  assert.deepEqual([rankers.b.nBetter, rankers.b.nWorse, rankers.b.nSame, rankers.b.nFallbacks], [1, 1, 0, 1]);
+  const uneven = await call("evaluation", "summarized", [row(score(0.5, 10), score(0.7, 9))], ["a", "b"], "a");
+  assert.equal(uneven.isAlike, false);
+
+  const result = { rankers: { a: { ids: ["x", "y"], fallback: null }, b: { ids: ["y", "z"], fallback: null }, c: { ids: ["x", "y"], fallback: "queue_full" } } };
+  const graded = await call("evaluation", "scored", result, { entries: [["x", 1], ["y", 0]] });
+  assert.deepEqual(graded, { scores: { a: { nDCG: 1, nJudged: 2, nHits: 2, fallback: null }, b: { nDCG: 0, nJudged: 1, nHits: 2, fallback: null }, c: { nDCG: null, nJudged: 2, nHits: 2, fallback: "queue_full" } }, isAlike: false });
+});
+
+test("the order of a pool depends on the query and the documents alone", async () => {
+  const ids = Array.from({ length: 10 }, (_, n) => `d${n}`);
+  const order = await call("evaluation", "pooled", "q1", [ids, ids.toReversed()]);
+  assert.deepEqual(order.toSorted(), ids);
+  assert.deepEqual(await call("evaluation", "pooled", "q1", [ids.toReversed()]), order, "who ranked them changes nothing");
+  assert.notDeepEqual(order, ids);
+  assert.notDeepEqual(await call("evaluation", "pooled", "q2", [ids]), order);
+});
+
+test("a command quotes what a shell would read", async () => {
+  const exchange = { method: "PUT", path: "v1/aliases/default", body: `{"adapter":"it's"}`, hasKey: true };
+  assert.equal(
+    await call("requests", "curlOf", exchange, "http://127.0.0.1:1/sub/?q=x"),
+    `curl -sS -X PUT -H "authorization: Bearer $LORANK_KEY" -H 'content-type: application/json' 'http://127.0.0.1:1/sub/v1/aliases/default' -d '{"adapter":"it'\\''s"}'`,
+  );
+});
+
 test("an address and a state say the same", async () => {
-  for (const address of ["?q=a+b", "?q=egg&adapters=", "?q=egg&adapters=a,none&depth=5&top_k=3&filters=x%3D1&syntax=advanced&offset=3", "?view=experiments&experiment=x"]) {
+  const addresses = [
+    "?q=a+b",
+    "?q=egg&adapters=",
+    "?q=egg&adapters=a,none&depth=5&top_k=3&filters=x%3D1&syntax=advanced&fuzzy=off&baseline=a&offset=3",
+    "?view=sets&adapters=a,none&depth=5&judge=q1",
+    "?view=experiments&experiment=x",
+    "?view=service&index=shop",
+  ];
+  for (const address of addresses) {
     assert.equal(await call("state", "writeState", await call("state", "readState", address)), address);
   }
 });
@@ -105,9 +176,16 @@ test("the parts of a latency add up to its whole", async () => {
 });
 
 test("links tell who moves where", async () => {
-  const hit = (id, rank) => ({ id, rank, first_stage_rank: rank, rank_change: 0 });
-  const rankers = [{ name: "first-stage", hits: [hit("a", 1), hit("b", 2), hit("c", 3), hit("d", 4)] }, { name: "x", hits: [hit("b", 1), hit("a", 2), hit("c", 3), hit("e", 4)] }];
-  const columns = await call("comparison", "columnsOf", { rankers, documents: {} });
-  const links = await call("comparison", "linksOf", columns);
-  assert.deepEqual(Object.fromEntries(links.map(({ id, kind }) => [id, kind])), { b: "up", a: "down", c: "same", e: "new", d: "gone" });
+  const ranker = (name, ids) => ({ name, hits: [...ids].map((id, n) => ({ id, rank: n + 1, first_stage_rank: "abcde".indexOf(id) + 1 })) });
+  const rankers = [ranker("first-stage", "abcd"), ranker("x", "bace"), ranker("y", "dbae"), { name: "z", isWaiting: true, hits: [] }];
+  for (const [baseline, expected] of [
+    ["first-stage", ["b up, a down, c same, e new, d gone", "d new, b same, a down, e up, c gone", ""]],
+    ["x", ["b down, a up, c same, e new, d gone", "d new, b down, a down, e same, c gone", ""]],
+    ["z", ["b up, a down, c same, e new, d gone", "d new, b same, a down, e up, c gone", ""]],
+  ]) {
+    const columns = await call("comparison", "columnsOf", { rankers, documents: {} }, baseline);
+    const links = await call("comparison", "linksOf", columns);
+    const between = (column) => links.filter((link) => link.column === column).map(({ id, kind }) => `${id} ${kind}`).join(", ");
+    assert.deepEqual([0, 1, 2].map(between), expected, baseline);
+  }
 });

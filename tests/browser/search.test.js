@@ -1,6 +1,7 @@
 // Searching: columns, lines, the address, what is wrong with a request.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import { HOSTILE, QUERY } from "./corpus.js";
 import { ask, checkAccessibility, checkFits, hitsShown, idsIn, openPage, screenshot, search, startAll, stopAll, until } from "./support.js";
@@ -39,6 +40,102 @@ test("a search shows the first stage and each adapter, with lines between them",
   await card.hover();
   assert.equal(await page.locator(".hit.is-lit").count(), 3, "the document is lit in every column");
   await screenshot(page, "search-light-lit");
+  await page.end();
+});
+
+test("the first stage is shown at once, and each model as it comes", async () => {
+  const page = await openPage(browser, server);
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route("**/v1/compare", async (route) => {
+    if (route.request().postDataJSON().adapters[0] === "minilm-science") await held;
+    await route.continue();
+  });
+  await page.getByRole("searchbox", { name: "Query" }).fill(QUERY);
+  await page.keyboard.press("Enter");
+  await page.locator('.column[data-column="1"] .hit').first().waitFor();
+  assert.equal((await idsIn(page, 0)).length, 10);
+  assert.equal((await idsIn(page, 2)).length, 0);
+  await page.locator('.column[data-column="2"]').getByText("Ranking…").waitFor();
+  assert.match(await page.getByRole("status").first().textContent(), / 2 of 3 columns /);
+  const hit = page.locator('.column[data-column="1"] .hit').nth(3);
+  await hit.focus();
+  await page.keyboard.press("e");
+  await checkAccessibility(page);
+  await screenshot(page, "search-one-model-to-come");
+  release();
+  await hitsShown(page);
+  assert.equal((await idsIn(page, 2)).length, 10);
+  assert.equal(await page.evaluate(() => document.activeElement.id), "hit-1-4", "the focus stays");
+  assert.equal(await page.locator("#hit-1-4 .explanation").count(), 1, "and so does what was explained");
+  await page.end();
+});
+
+test("moves and gains have one baseline, which is said and can be chosen", async () => {
+  const page = await openPage(browser, server, address);
+  await hitsShown(page);
+  const expected = await ask(server, "/v1/compare", { query: QUERY, adapters: ["minilm-qa", "minilm-science"], top_k: 10 });
+  const ranks = expected.rankers.map(({ hits }) => new Map(hits.map(({ id, rank }) => [id, rank])));
+  const moves = (column) => page.locator(`.column[data-column="${column}"] .hit`).evaluateAll((cards) => cards.map((card) => card.querySelector(".move .spoken")?.textContent ?? ""));
+  const words = (n, base, name) => expected.rankers[n].hits.map(({ id, rank }) => {
+    const from = base === 0 ? expected.rankers[n].hits.find((hit) => hit.id === id).first_stage_rank : ranks[base].get(id);
+    if (from === undefined) return "";
+    if (from === rank) return `same rank as in ${name}`;
+    return `${from > rank ? "up" : "down"} ${Math.abs(from - rank)} from rank ${from} of ${name}`;
+  });
+  assert.deepEqual(await moves(2), words(2, 0, "First stage"));
+  await page.getByLabel("Moves and gains from").selectOption("minilm-qa");
+  assert.match(page.url(), /baseline=minilm-qa/);
+  assert.deepEqual(await moves(0), words(0, 1, "minilm-qa"));
+  assert.deepEqual(await moves(1), Array(10).fill(""));
+  assert.deepEqual(await moves(2), words(2, 1, "minilm-qa"));
+  assert.equal(await page.locator("#legend-baseline").textContent(), "minilm-qa");
+  await checkAccessibility(page);
+  await screenshot(page, "search-other-baseline");
+  await page.reload();
+  await hitsShown(page);
+  assert.equal(await page.getByLabel("Moves and gains from").inputValue(), "minilm-qa");
+  await page.end();
+});
+
+test("every request can be copied as curl and read as JSON", async () => {
+  const page = await openPage(browser, server, address);
+  await hitsShown(page);
+  await page.getByRole("button", { name: "Request and answer of minilm-qa" }).click();
+  const command = await page.locator("#request-curl").textContent();
+  const answer = JSON.parse(await page.locator("#request-answer").textContent());
+  assert.deepEqual(answer.rankers.map(({ name }) => name), ["first-stage", "minilm-qa"]);
+  await checkAccessibility(page);
+  await screenshot(page, "requests");
+  const again = JSON.parse(execFileSync("sh", ["-c", command], { encoding: "utf8" }));
+  assert.deepEqual(again.rankers[1].hits.map(({ id }) => id), await idsIn(page, 1), "the command gives the same hits");
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.getByRole("button", { name: "Copy as curl" }).click();
+  await page.getByText("Copied.").waitFor();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), command);
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Requests…" }).click();
+  const listed = await page.locator("#request-choice option").allTextContents();
+  assert.ok(listed.some((title) => /GET \/v1\/models +200/.test(title)), listed.join("\n"));
+  await page.end();
+});
+
+test("typos can be switched off, and warnings are shown", async () => {
+  const page = await openPage(browser, server, "/?q=omelete&adapters=minilm-qa");
+  await hitsShown(page);
+  await page.getByText("Options").click();
+  await page.getByLabel("Typos").selectOption("off");
+  await page.getByRole("searchbox", { name: "Query" }).press("Enter");
+  await page.getByText("No hits for “omelete”.").waitFor();
+  assert.match(page.url(), /fuzzy=off/);
+  await page.getByLabel("Typos").selectOption("on");
+  await search(page, "omelete");
+  assert.deepEqual(await idsIn(page, 0), ["e7"]);
+  await page.goto(`${server.url}/?q=${encodeURIComponent("Ёжик в тумане egg")}&adapters=minilm-qa`);
+  await hitsShown(page);
+  const { rankers } = await ask(server, "/v1/compare", { query: "Ёжик в тумане egg", adapters: ["minilm-qa"] });
+  const warnings = await page.locator(".fallback").allTextContents();
+  assert.equal(warnings.length, rankers[1].warnings.length);
   await page.end();
 });
 
@@ -108,10 +205,12 @@ test("a hit that only one of two columns has is marked", async () => {
   const page = await openPage(browser, server, `${address}&top_k=3`);
   await hitsShown(page);
   const [before, behind] = [await idsIn(page, 0), await idsIn(page, 1)];
+  const other = await idsIn(page, 2);
   const nNew = behind.filter((id) => !before.includes(id)).length;
   assert.ok(nNew > 0);
   assert.equal(await page.locator('.column[data-column="1"] .tag.new').count(), nNew);
-  assert.equal(await page.locator('.column[data-column="0"] .tag.gone').count(), before.filter((id) => !behind.includes(id)).length);
+  const missing = before.filter((id) => !behind.includes(id) || !other.includes(id));
+  assert.equal(await page.locator('.column[data-column="0"] .tag.gone').count(), missing.length);
   await screenshot(page, "search-new-and-gone");
   await page.end();
 });
@@ -201,7 +300,8 @@ test("nothing found, a busy service and one that is gone are told apart", async 
   await page.route("**/v1/compare", (route) => route.abort());
   await page.getByRole("searchbox").fill("hens");
   await page.keyboard.press("Enter");
-  await page.getByText("does not answer").waitFor();
+  await page.getByRole("alert").getByText("does not answer").waitFor();
+  assert.ok((await idsIn(page, 0)).includes("e3"), "the first stage's order stays");
   await page.end();
 });
 
@@ -214,7 +314,7 @@ for (const colorScheme of ["light", "dark"]) {
     assert.ok(await page.locator("#lines").isHidden());
     await checkAccessibility(page);
     await screenshot(page, `phone-${colorScheme}`);
-    await page.getByRole("button", { name: "minilm-qa" }).click();
+    await page.getByRole("button", { name: "minilm-qa", exact: true }).click();
     await until(page, () => document.querySelector("#scroller").scrollLeft === 390);
     await until(page, () => document.querySelector("#chooser [aria-pressed=true]").textContent === "minilm-qa");
     const moved = page.locator('.column[data-column="1"] .move').filter({ hasText: "▲" }).first();

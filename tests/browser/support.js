@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { DOCUMENTS } from "./corpus.js";
 
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export function binary() {
@@ -21,14 +21,15 @@ export function binary() {
   return found;
 }
 
-/** Starts `lorank serve` over the corpus. `config` is its configuration file. */
-async function startServer({ adapters = ["minilm-qa", "minilm-science"], config = "" } = {}) {
+/** Starts `lorank serve` over the corpus. `config` is its configuration file; `registry` has sources of adapters by their ids. */
+async function startServer({ adapters = ["minilm-qa", "minilm-science"], registry = {}, config = "" } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "lorank-browser-"));
   const [index, corpus, file] = ["index", "corpus.jsonl", "lorank.toml"].map((name) => join(folder, name));
   writeFileSync(corpus, DOCUMENTS.map((document) => `${JSON.stringify(document)}\n`).join(""));
   writeFileSync(file, config);
   const env = { ...process.env, LORANK_DATA: join(folder, "data") };
   execFileSync(binary(), ["index", "--index", index, corpus], { env, stdio: "pipe" });
+  for (const [id, source] of Object.entries(registry)) execFileSync(binary(), ["adapters", "add", id, source], { env, stdio: "pipe" });
   const named = adapters.flatMap((adapter) => ["--adapter", adapter]);
   const args = ["serve", "--index", index, "--config", file, "--listen", "127.0.0.1:0", ...named];
   const child = spawn(binary(), args, { env, stdio: ["ignore", "pipe", "inherit"] });
@@ -82,6 +83,7 @@ function launch() {
 export async function openPage(browser, server, path = "/", { expectRefusals = false, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, acceptDownloads: true, reducedMotion: "reduce", ...options });
   const page = await context.newPage();
+  if (process.env.PAGE) await serveFromTree(page);
   page.problems = [];
   page.on("pageerror", (error) => page.problems.push(String(error)));
   page.on("console", (message) => {
@@ -97,6 +99,20 @@ export async function openPage(browser, server, path = "/", { expectRefusals = f
     await context.close();
   };
   return page;
+}
+
+/** Answers requests of the page's files from the tree in place of the binary, which was built with an older copy of them. */
+async function serveFromTree(page) {
+  const assets = join(ROOT, "crates/lorank-http/src/page/assets");
+  await page.route(/:\d+\/(assets\/|($|\?))/, async (route) => {
+    const answer = await route.fetch();
+    const name = new URL(route.request().url()).pathname.replace("/assets/", "").replace("/", "") || "index.html";
+    const types = { html: "text/html", css: "text/css", js: "text/javascript", svg: "image/svg+xml" };
+    const contentType = `${types[name.split(".").at(-1)]}; charset=utf-8`;
+    const headers = { ...answer.headers(), "content-type": contentType };
+    if (answer.status() === 404) headers["content-security-policy"] = "default-src 'none'";
+    await route.fulfill({ status: 200, headers, body: readFileSync(join(assets, name)) });
+  });
 }
 
 /**

@@ -24,6 +24,9 @@ fn each_index_has_its_own_documents_and_all_share_one_cache() {
     let (_, indexes) = server.ask("GET", "/v1/indexes", "");
     let names: Vec<&Value> = indexes["indexes"].as_array().unwrap().iter().map(|index| &index["name"]).collect();
     assert_eq!(names, ["default", "shop"]);
+    let field = |name, boost: Option<f32>, types: &[&str]| json!({"name": name, "is_searched": boost.is_some(), "boost": boost, "types": types});
+    let searched = [field("title", Some(1.0), &[]), field("text", Some(1.0), &[])];
+    assert_eq!(indexes["indexes"][1]["fields"], json!(searched), "no other field");
     documents(1, &server.ask("GET", "/v1/stats", "").1);
     documents(2, &server.ask("GET", "/v1/indexes/shop/stats", "").1);
 

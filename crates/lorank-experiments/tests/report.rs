@@ -242,6 +242,26 @@ fn ranked_by(arms: [&str; 2], model: impl Fn(u64, usize) -> String) -> Report {
 }
 
 #[test]
+fn the_html_page_names_state_dates_and_guardrails() {
+    let mut report = ranked_by(["a", "b"], |_, arm| format!("base 1 adapter {arm}"));
+    (report.start_millis, report.end_millis) = (Some(0), Some(86_400_000));
+    report.arms[1].n_fallbacks = report.arms[1].n_queries / 10;
+    let html = report.to_html();
+    for part in [
+        "<span class=\"state\">running</span>",
+        "; from 1970-01-01T00:00:00Z to 1970-01-02T00:00:00Z.</p>",
+        "<li><b>✓ fine</b> units arrive as weighted: a 50.0 % (weighted 50 %), b 50.0 % (weighted 50 %); p = ",
+        "<li><b>✓ fine</b> fallbacks of a: 0.0 % of queries, at most 1 %</li>",
+        "<li class=\"look\"><b>! look</b> fallbacks of b: 10.0 % of queries, at most 1 %</li>",
+        "times that of a at 95 %, at most 1.5</li>",
+    ] {
+        assert!(html.contains(part), "{part} is not in {html}");
+    }
+    report.end_millis = None;
+    assert!(report.to_html().contains("; since 1970-01-01T00:00:00Z.</p>"));
+}
+
+#[test]
 fn an_arm_that_two_versions_served_is_not_shipped_without_a_word() {
     let one = ranked_by(["a", "b"], |_, arm| format!("base 1 adapter {arm}"));
     assert!(matches!(one.verdict, Verdict::Ship { .. }) && !one.sentence.contains("version"), "{}", one.sentence);

@@ -51,6 +51,26 @@ pub trait DocumentHost: Send + Sync {
     /// # Errors
     /// Documents that cannot be read.
     fn stats(&self) -> Result<DocumentStats, DocumentError>;
+
+    /// The fields of the documents: those that are searched first. `None` where the host does not know them.
+    ///
+    /// # Errors
+    /// Documents that cannot be read.
+    fn fields(&self) -> Result<Option<Vec<FieldStats>>, DocumentError> {
+        Ok(None)
+    }
+}
+
+/// A field of the documents.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldStats {
+    /// The name; a dot reaches into an object.
+    pub name: String,
+    /// What a score in this field is multiplied by; `None` where the field is not searched.
+    pub boost: Option<f32>,
+    /// What the values are that filters, sort keys and facets read: `booleans`, `numbers`, `dates`, `texts`. None where they do not
+    /// read the field.
+    pub types: Vec<&'static str>,
 }
 
 /// The most that one call may bring.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lorank_core::{DocumentId, ErrorKind, Fields, InvalidQuery, with_causes};
 use lorank_http::{
-    BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, LineOutcome,
+    BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, FieldStats, LineOutcome,
 };
 use lorank_tantivy::input::{self, BadLine, SourcedDocument};
 use lorank_tantivy::{Change, Error, Index, Selection, SharedWriter, WriterOptions};
@@ -74,6 +74,16 @@ impl DocumentHost for IndexDocuments {
             n_segments: stats.n_segments,
             bytes_on_disk: stats.bytes_on_disk,
         })
+    }
+
+    fn fields(&self) -> Result<Option<Vec<FieldStats>>, DocumentError> {
+        let index = self.writer.index();
+        let searched = index.settings().text_fields.iter();
+        let searched =
+            searched.map(|field| FieldStats { name: field.name.clone(), boost: Some(field.boost), types: Vec::new() });
+        let filtered = index.filter_fields().map_err(document_error)?.into_iter();
+        let filtered = filtered.map(|field| FieldStats { name: field.name, boost: None, types: field.types });
+        Ok(Some(searched.chain(filtered).collect()))
     }
 }
 

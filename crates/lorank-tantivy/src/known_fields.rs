@@ -1,4 +1,4 @@
-//! Lists the documents' fields, for messages about an unknown one.
+//! Lists the documents' fields, for statistics and for messages about an unknown one.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,6 +12,24 @@ use crate::index::Parts;
 
 /// The maximum number of fields in a message.
 const NAMES_MAX: usize = 20;
+
+/// A field that some document has and that filters, sort keys and facets read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterField {
+    /// The name; a dot reaches into an object.
+    pub name: String,
+    /// The types of its values over all documents: `booleans`, `numbers`, `dates`, `texts`.
+    pub types: Vec<&'static str>,
+}
+
+/// All filter fields, sorted by name.
+pub(crate) fn all(parts: &Parts, searcher: &Searcher) -> Result<Vec<FilterField>, Error> {
+    let field = |name: String| {
+        let types = types_of(&name, searcher).map_err(|source| parts.error("read from", source))?;
+        Ok(FilterField { types: types.names(), name })
+    };
+    names(parts, searcher)?.into_iter().map(field).collect()
+}
 
 /// The types of a field's values over all segments; empty if no document has the field.
 pub(crate) fn types_of(field: &str, searcher: &Searcher) -> tantivy::Result<FieldTypes> {
@@ -58,12 +76,17 @@ fn described(name: &str, searcher: &Searcher) -> String {
     if types == FieldTypes::default() { format!("`{name}`") } else { format!("`{name}` ({types})") }
 }
 
+impl FieldTypes {
+    fn names(self) -> Vec<&'static str> {
+        let kinds = [(self.bools, "booleans"), (self.numbers, "numbers"), (self.dates, "dates"), (self.texts, "texts")];
+        kinds.into_iter().filter(|(is_held, _)| *is_held).map(|(_, kind)| kind).collect()
+    }
+}
+
 /// `numbers and texts`
 impl fmt::Display for FieldTypes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kinds = [(self.bools, "booleans"), (self.numbers, "numbers"), (self.dates, "dates"), (self.texts, "texts")];
-        let kinds: Vec<&str> = kinds.into_iter().filter(|(is_held, _)| *is_held).map(|(_, kind)| kind).collect();
-        match kinds.as_slice() {
+        match self.names().as_slice() {
             [] => f.write_str("nothing"),
             [one] => f.write_str(one),
             [all @ .., last] => write!(f, "{} and {last}", all.join(", ")),

@@ -86,6 +86,7 @@ pub use document::Document;
 pub use error::Error;
 pub use first_stage::Bm25FirstStage;
 pub use index::{Index, IndexStats};
+pub use known_fields::FilterField;
 pub use language::Language;
 pub use lorank_core::ErrorKind;
 pub use selection::Selection;

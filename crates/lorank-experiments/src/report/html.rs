@@ -4,7 +4,8 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::words::{arm_rows, differences, heading, method, notes, served};
+use super::guardrails::{GuardrailLine, guardrails};
+use super::words::{arm_rows, differences, heading, method, notes, period, served};
 use super::{ArmSummary, Report, plot};
 use crate::{Measure, Verdict};
 
@@ -15,6 +16,8 @@ body { margin: 2rem auto; max-width: 48rem; padding: 0 1rem; background: var(--p
 h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
 .verdict { border-left: 4px solid var(--fill); padding: .5rem 1rem; font-size: 1.1rem; }
 .warning { border-left: 4px solid #d1443c; padding: .5rem 1rem; white-space: pre-line; }
+.state { padding: 0 .6rem; border: 1px solid var(--soft); border-radius: 1rem; color: var(--soft); font-size: .9rem; font-weight: normal; }
+.guardrails { padding: 0; list-style: none; } .guardrails b { display: inline-block; min-width: 4rem; } .look b { color: #d1443c; }
 .note { color: var(--soft); font-size: .9rem; white-space: pre-line; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--rule); text-align: right; font-variant-numeric: tabular-nums; font-weight: normal; }
@@ -27,7 +30,7 @@ svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 12px
 impl Report {
     /// The `Content-Security-Policy` for the page of [`to_html`](Self::to_html): its own style, by its SHA-256, and nothing else.
     pub const HTML_SECURITY_POLICY: &str = "default-src 'none'; \
-         style-src 'sha256-+MbSsAS269u4MniVKWfONQjCekbnEcohvqI0LOV6ojQ='; \
+         style-src 'sha256-xwRTU7hj8clb3EnSe0+ic7WOz2/+YWiaHo9Q/PESdHM='; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
     /// The report as one page of HTML that asks for nothing else.
@@ -58,9 +61,9 @@ fn body(report: &Report) -> Markup {
     ) || report.sentence.contains("WARNING");
     let shown = if report.measure == Measure::Preference { Measure::ClickThrough } else { report.measure };
     html! {
-        h1 { "Experiment " (report.experiment) } "\n"
+        h1 { "Experiment " (report.experiment) " " span.state { (report.state.to_string()) } } "\n"
         p class=(if is_warning { "warning" } else { "verdict" }) { (report.sentence) } "\n"
-        p.note { (method(report)) ", decided by " (report.measure.to_string()) "." } "\n"
+        p.note { (method(report)) ", decided by " (report.measure.to_string()) "; " (period(report)) "." } "\n"
         @if let Some(notes) = notes(report) {
             p class=(if notes.contains("WARNING") { "warning" } else { "note" }) { (notes) } "\n"
         }
@@ -72,11 +75,19 @@ fn body(report: &Report) -> Markup {
             }
             (table(None, &differences(comparison)))
         }
+        h2 { "Guardrails" } "\n"
+        ul.guardrails { "\n" @for line in guardrails(report) { (guardrail(&line)) "\n" } } "\n"
         h2 { "Arms: " (shown.to_string()) } "\n"
         (plot::bars(report)) "\n"
         (arms(&report.arms))
         h2 { "What the arms served" } "\n"
         (table(None, &served(report).into_iter().map(Vec::from).collect::<Vec<_>>()))
+    }
+}
+
+fn guardrail(GuardrailLine { name, found, is_fine }: &GuardrailLine) -> Markup {
+    html! {
+        li class=[(!is_fine).then_some("look")] { b { @if *is_fine { "✓ fine" } @else { "! look" } } " " (name) ": " (found) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The report: a value for programs, a table for a terminal, a page for a browser.
 
 mod data;
+mod guardrails;
 mod html;
 mod plot;
 mod text;

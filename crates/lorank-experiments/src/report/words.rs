@@ -98,6 +98,15 @@ fn difference_row(difference: &Difference) -> Vec<String> {
     vec![measure.to_string(), interval, mark.to_owned()]
 }
 
+/// From when until when units were assigned, by UTC.
+pub(super) fn period(report: &Report) -> String {
+    match (report.start_millis, report.end_millis) {
+        (Some(start), Some(end)) => format!("from {} to {}", time(start), time(end)),
+        (Some(start), None) => format!("since {}", time(start)),
+        (None, _) => "not started".to_owned(),
+    }
+}
+
 /// The date of a day that began at this time, by UTC.
 fn day_name(start_millis: i64) -> String {
     let date =

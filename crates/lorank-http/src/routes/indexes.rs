@@ -50,7 +50,9 @@ impl App {
     fn index_json(&self, name: &str) -> Result<IndexJson, ServerError> {
         let documents = self.service.index(name)?.documents.as_ref();
         let stats = documents.map(|host| host.stats()).transpose()?;
-        Ok(IndexJson { name: name.to_owned(), documents: stats.map(Into::into) })
+        let fields = documents.map(|host| host.fields()).transpose()?.flatten();
+        let fields = fields.map(|fields| fields.into_iter().map(Into::into).collect());
+        Ok(IndexJson { name: name.to_owned(), documents: stats.map(Into::into), fields })
     }
 }
 

@@ -5,7 +5,7 @@ use lorank_pipeline::{CacheStats, QueueStats};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::DocumentStats;
+use crate::{DocumentStats, FieldStats};
 
 /// What the service holds, and what it has done since it was started.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
@@ -40,6 +40,23 @@ pub(crate) struct IndexJson {
     pub name: String,
     /// The documents; null where the service does not hold them itself.
     pub documents: Option<DocumentStatsJson>,
+    /// Their fields, those that are searched first; null where the service does not know them.
+    pub fields: Option<Vec<FieldStatsJson>>,
+}
+
+/// A field of the documents.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = IndexField)]
+pub(crate) struct FieldStatsJson {
+    /// The name; a dot reaches into an object.
+    pub name: String,
+    /// Whether a query's words are searched in it.
+    pub is_searched: bool,
+    /// What a score in it is multiplied by; null where it is not searched.
+    pub boost: Option<f32>,
+    /// What the values are that filters, sort keys and facets read: `booleans`, `numbers`, `dates`, `texts`; empty where they do not
+    /// read the field.
+    pub types: Vec<&'static str>,
 }
 
 /// The documents.
@@ -101,6 +118,12 @@ pub(crate) struct AdapterStatsJson {
 impl From<DocumentStats> for DocumentStatsJson {
     fn from(DocumentStats { n_documents, n_segments, bytes_on_disk }: DocumentStats) -> Self {
         Self { n_documents, n_segments, bytes_on_disk }
+    }
+}
+
+impl From<FieldStats> for FieldStatsJson {
+    fn from(FieldStats { name, boost, types }: FieldStats) -> Self {
+        Self { name, is_searched: boost.is_some(), boost, types }
     }
 }
 

@@ -218,6 +218,16 @@ fn stats_count_documents_segments_and_bytes() {
 }
 
 #[test]
+fn fields_to_filter_by_are_listed_with_their_types() {
+    let corpus = Corpus::of(&[r#"{"id": 1, "text": "x", "year": 1990, "by": {"name": "Ann"}}"#]);
+    corpus.add(&[r#"{"id": 2, "title": "y", "year": "unknown", "when": "2024-05-01", "open": true}"#]);
+    let fields = corpus.index.filter_fields().unwrap();
+    let fields: Vec<_> = fields.iter().map(|field| (field.name.as_str(), field.types.join(" "))).collect();
+    let expected = [("by.name", "texts"), ("open", "booleans"), ("when", "dates texts"), ("year", "numbers texts")];
+    assert_eq!(fields, expected.map(|(name, types)| (name, types.to_owned())));
+}
+
+#[test]
 fn a_document_that_cannot_be_is_refused_and_the_writer_goes_on() {
     let corpus = Corpus::of(&[]);
     let mut writer = writer(&corpus.index);

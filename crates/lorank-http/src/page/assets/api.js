@@ -1,5 +1,7 @@
 // The service's routes. Addresses are relative, so the page also works where it is nested below another path.
 
+import { remember } from "./requests.js";
+
 const KEY = "lorank.key";
 
 /** A request that has no answer. `status` is 0 where the service could not be reached. */
@@ -35,33 +37,64 @@ function readKey() {
   }
 }
 
-async function send(path, { body, signal, accept = "application/json" } = {}) {
+/** Sends a request; the answer and what `requests.js` remembers of it. */
+async function send(path, { method, body, signal, accept = "application/json" } = {}) {
   const headers = { accept };
   const key = readKey();
   if (key) headers.authorization = `Bearer ${key}`;
+  const text = body && JSON.stringify(body);
   if (body) headers["content-type"] = "application/json";
-  const request = { method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body) };
+  const request = { method: method ?? (body ? "POST" : "GET"), headers, signal, body: text };
+  const exchange = remember({ method: request.method, path, body: text, hasKey: Boolean(key) });
+  const began = performance.now();
+  const note = (status) => Object.assign(exchange, { status, millis: performance.now() - began });
   let response;
   try {
     response = await fetch(path, { ...request, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    note(0);
     throw new ApiError(0, { message: `The service at ${location.host} does not answer.` });
   }
-  if (response.ok) return response;
-  const answer = await response.json().catch(() => ({}));
-  const problem = answer.error ?? { kind: "internal", message: `The answer has status ${response.status}.` };
-  throw new ApiError(response.status, problem, Number(response.headers.get("retry-after")) || null);
-}
-
-async function json(path, options) {
-  const response = await send(path, options);
   try {
-    return await response.json();
+    exchange.text = await response.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, { message: `The answer of ${location.host} broke off.` });
+  } finally {
+    note(response.status);
   }
+  if (response.ok) return exchange;
+  throw new ApiError(response.status, problemOf(exchange), Number(response.headers.get("retry-after")) || null);
+}
+
+/** What a refusal says is wrong. */
+function problemOf({ status, text }) {
+  const unknown = { kind: "internal", message: `The answer has status ${status}.` };
+  try {
+    return JSON.parse(text).error ?? unknown;
+  } catch {
+    return unknown;
+  }
+}
+
+/** The same, read as JSON: `{answer, exchange}`. */
+async function exchanged(path, options) {
+  const exchange = await send(path, options);
+  try {
+    return { answer: exchange.text === "" ? null : JSON.parse(exchange.text), exchange };
+  } catch {
+    throw new ApiError(0, { message: `The answer of ${location.host} broke off.` });
+  }
+}
+
+async function json(path, options) {
+  return (await exchanged(path, options)).answer;
+}
+
+/** The path of a route of an index: that of the index `default` has no name in it. */
+function ofIndex(index, route) {
+  return index ? `v1/indexes/${encodeURIComponent(index)}/${route}` : `v1/${route}`;
 }
 
 /** The names that can rank: adapters and aliases, after them the bare base model as `none`. */
@@ -79,27 +112,54 @@ export async function registry() {
   return { adapters: adapters.value?.adapters ?? [], aliases: aliases.value?.aliases ?? {} };
 }
 
-/** One query under the first stage and the adapters. */
-export async function compare(body, signal) {
-  if (body.adapters.length > 0) return json("v1/compare", { body, signal });
-  const { adapters: _, ...search } = body;
-  return alone(await json("v1/search", { body: { ...search, rerank: false }, signal }));
-}
-
-/** A search without reranking in the shape of a comparison. */
-function alone(answer) {
-  const { query, n_candidates, depth, request_id, cache, timings_millis } = answer;
+/**
+ * One query under the first stage alone. Rankers come as `{name, adapter, hits, ..}`, with the `exchange` that they are from;
+ * their documents and counts stand beside them.
+ */
+export async function firstStage({ adapters: _, ...search }, index, signal) {
+  const { answer, exchange } = await exchanged(ofIndex(index, "search"), { body: { ...search, rerank: false }, signal });
+  const { n_candidates, depth, request_id, cache, timings_millis, warnings } = answer;
   const hits = answer.hits.map(({ id, rank, first_stage_rank }) => {
-    return { id, rank, first_stage_rank, rank_change: 0, rerank_score: null, score_origin: null, ranks: {} };
+    return { id, rank, first_stage_rank, rank_change: 0, rerank_score: null, score_origin: null };
   });
   const document = ({ first_stage_score, fields, snippet }) => ({ first_stage_score, fields, snippet });
   const documents = Object.fromEntries(answer.hits.map((hit) => [hit.id, document(hit)]));
-  const ranker = { name: "first-stage", adapter: null, reranked: false, fallback: null, cache, timings_millis, hits };
-  return { query, n_candidates, depth, request_id, rankers: [ranker], documents };
+  const ranker = { name: "first-stage", adapter: null, reranked: false, fallback: null, warnings, cache, timings_millis, hits, exchange };
+  return { n_candidates, depth, request_id, rankers: [ranker], documents };
+}
+
+/** One query under adapters, after the first stage's order: `{rankers, documents, ..}`. */
+export async function compare(body, index, signal) {
+  const { answer, exchange } = await exchanged(ofIndex(index, "compare"), { body, signal });
+  const { n_candidates, depth, request_id, documents } = answer;
+  return { n_candidates, depth, request_id, documents, rankers: answer.rankers.map((ranker) => ({ ...ranker, exchange })) };
 }
 
 export async function experiments(signal) {
   return (await json("v1/experiments", { signal })).experiments;
+}
+
+/** The path of an experiment, or of a part of it. */
+function ofExperiment(id, part = "") {
+  return `v1/experiments/${encodeURIComponent(id)}${part}`;
+}
+
+export function createExperiment(draft) {
+  return json("v1/experiments", { body: draft });
+}
+
+/** Starts a draft, or stops what runs. */
+export function setExperimentState(id, verb) {
+  return json(ofExperiment(id, `/${verb}`), { method: "POST" });
+}
+
+/** Changes the share or the end of an experiment. */
+export function changeExperiment(id, change) {
+  return json(ofExperiment(id), { method: "PATCH", body: change });
+}
+
+export function deleteDraft(id) {
+  return json(ofExperiment(id), { method: "DELETE" });
 }
 
 export async function shadows(signal) {
@@ -107,15 +167,60 @@ export async function shadows(signal) {
 }
 
 export function report(id, signal) {
-  return json(`v1/experiments/${encodeURIComponent(id)}/report?format=json`, { signal });
+  return json(ofExperiment(id, "/report?format=json"), { signal });
 }
 
 /** The report as a page of its own. */
 export async function reportPage(id) {
-  return (await send(`v1/experiments/${encodeURIComponent(id)}/report?format=html`, { accept: "text/html" })).text();
+  return (await send(ofExperiment(id, "/report?format=html"), { accept: "text/html" })).text;
 }
 
 /** The answers that the report rests on, as CSV. */
 export async function exported(id) {
-  return (await send(`v1/experiments/${encodeURIComponent(id)}/export`, { accept: "text/csv" })).text();
+  return (await send(ofExperiment(id, "/export"), { accept: "text/csv" })).text;
+}
+
+export function addAdapter(id, source) {
+  return json(`v1/adapters/${encodeURIComponent(id)}`, { method: "PUT", body: { source } });
+}
+
+export function removeAdapter(id) {
+  return json(`v1/adapters/${encodeURIComponent(id)}`, { method: "DELETE" });
+}
+
+export function setAlias(name, adapter) {
+  return json(`v1/aliases/${encodeURIComponent(name)}`, { method: "PUT", body: { adapter } });
+}
+
+export function removeAlias(name) {
+  return json(`v1/aliases/${encodeURIComponent(name)}`, { method: "DELETE" });
+}
+
+/** The adapters with what is known of each. Other than `registry`, it fails where they are not to be seen. */
+export async function adapters(signal) {
+  return (await json("v1/adapters", { signal })).adapters;
+}
+
+/** Reads every byte of the registry: `{is_sound, findings}`. */
+export function verifyRegistry() {
+  return json("v1/registry/verify", { method: "POST" });
+}
+
+export function stats(signal) {
+  return json("v1/stats", { signal });
+}
+
+export async function indexes(signal) {
+  return (await json("v1/indexes", { signal })).indexes;
+}
+
+/** The most frequent values of a field over all documents: `{values: [{value, n_documents}], n_values, n_missing}`. */
+export async function facet(field, topN, index, signal) {
+  const body = { match_all: true, top_k: 1, snippets: false, fields: [], facets: { [field]: { top_n: topN } } };
+  return (await json(ofIndex(index, "search"), { body, signal })).facets[field];
+}
+
+/** The names of the indexes; empty where the service does not say. */
+export async function indexNames() {
+  return (await indexes().catch(() => [])).map(({ name }) => name);
 }

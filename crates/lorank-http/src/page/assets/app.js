@@ -1,17 +1,30 @@
-// The page: two views, chosen by the address.
+// The page: its views, chosen by the address.
 
+import { wireForm } from "./controls.js";
 import { askForKey, whyAKey, wireDialogs } from "./dialogs.js";
 import { byId } from "./dom.js";
 import { Experiments } from "./experiments.js";
 import { wireKeys } from "./keys.js";
+import { browserStorage, QuerySets } from "./querysets.js";
+import { Rankers } from "./rankers.js";
+import { wireRequests } from "./requests.js";
 import { Search } from "./search.js";
-import { readState, writeState } from "./state.js";
+import { ServicePanels } from "./service.js";
+import { SetsView } from "./setsview.js";
+import { readState, usesAdapters, VIEWS, writeState } from "./state.js";
 
-const search = new Search({ navigate, onKeyNeeded });
-const experiments = new Experiments({ onKeyNeeded });
+const rankers = new Rankers();
+const sets = new QuerySets(browserStorage());
+const parts = { rankers, sets, navigate, replace, onKeyNeeded };
+const views = {
+  search: new Search(parts),
+  sets: new SetsView(parts),
+  experiments: new Experiments(parts),
+  service: new ServicePanels(parts),
+};
 
-/** The search that was last shown: the link to the search view leads back to it. */
-let lastSearch = readState("");
+/** What each view last showed: the link to a view leads back to it. */
+const last = Object.fromEntries(VIEWS.map((view) => [view, readState(`?view=${view}`)]));
 
 /** Goes to a state; the one before stays behind the browser's back button. */
 function navigate(state) {
@@ -20,23 +33,36 @@ function navigate(state) {
   show();
 }
 
+/** Has the address say something else of what is shown already. */
+function replace(state) {
+  history.replaceState(null, "", writeState(state));
+  keep(state);
+}
+
 /** Shows what the address says. */
 function show() {
   const state = readState(location.search);
-  for (const view of ["search", "experiments"]) {
+  keep(state);
+  for (const view of VIEWS) {
     byId(`${view}-view`).hidden = view !== state.view;
     const link = document.querySelector(`nav a[data-view=${view}]`);
     if (view === state.view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
+    if (view !== state.view) views[view].hide();
   }
-  if (state.view === "experiments") {
-    experiments.show(state);
-    return;
-  }
-  experiments.hide();
-  lastSearch = state;
-  document.querySelector("nav a[data-view=search]").href = writeState(state);
-  search.show(state);
+  byId("search-form").hidden = !usesAdapters(state.view) || state.judge !== "";
+  byId("search-form").classList.toggle("is-in-sets", state.view === "sets");
+  for (const id of ["query-row", "top_k-field"]) byId(id).hidden = state.view !== "search";
+  views[state.view].show(state);
+}
+
+/** Remembers a state for the link to its view. Searches and query sets share the adapters and the options. */
+function keep(state) {
+  last[state.view] = state;
+  const { q, top_k, offset } = last.search;
+  if (state.view === "search") last.sets = { ...state, view: "sets", judge: "" };
+  if (state.view === "sets") last.search = { ...state, view: "search", q, top_k, offset };
+  for (const link of document.querySelectorAll("nav a[data-view]")) link.href = writeState(last[link.dataset.view]);
 }
 
 async function onKeyNeeded(error) {
@@ -44,7 +70,7 @@ async function onKeyNeeded(error) {
 }
 
 function onKey() {
-  search.forgetAdapters();
+  rankers.forget();
   show();
 }
 
@@ -52,12 +78,20 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-view]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
   event.preventDefault();
-  navigate(link.dataset.view === "search" ? lastSearch : readState(new URL(link.href).search));
+  navigate(readState(new URL(link.href).search));
 });
 window.addEventListener("popstate", show);
 // Adapters come and go while the page stays open: whoever comes back to it is offered those of today with the next search.
-document.addEventListener("visibilitychange", () => document.hidden || search.forgetAdapters());
+document.addEventListener("visibilitychange", () => document.hidden || rankers.forget());
 wireDialogs(onKey);
-wireKeys(search);
+wireRequests();
+wireForm({
+  onSubmit: () => (byId("search-view").hidden ? views.sets.setOptions() : views.search.submit()),
+  onChange: (isAdapter) => {
+    if (!byId("sets-view").hidden) views.sets.setOptions();
+    else if (isAdapter && byId("query").value.trim()) views.search.submit();
+  },
+});
+wireKeys(views.search, views.sets.pool);
 show();
 if (!location.search) byId("query").focus();

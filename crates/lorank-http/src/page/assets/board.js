@@ -3,7 +3,7 @@
 import { columnName, columnsOf, linksOf } from "./comparison.js";
 import { columnElement, showQuality } from "./columns.js";
 import { byId, h } from "./dom.js";
-import { setReachable, showGrade } from "./hits.js";
+import { setReachable, showGrade, toggleExplanation } from "./hits.js";
 import { ownMillis } from "./latency.js";
 import { drawLines } from "./lines.js";
 
@@ -14,6 +14,8 @@ export class Board {
   /** For each column, its cards by document, in their order. */
   #cards = [];
   #active = null;
+  /** The columns that the buttons are for. */
+  #offered = null;
   #onGrade;
   /** An explanation that opens moves what is below it in its column, and the lines with it. */
   #sizes = new ResizeObserver(() => requestAnimationFrame(() => this.#draw()));
@@ -38,11 +40,13 @@ export class Board {
     return [...new Set(this.#cards.flatMap((cards) => [...cards.keys()]))];
   }
 
-  /** Shows a comparison. */
-  show(comparison) {
-    this.#columns = columnsOf(comparison);
+  /** Shows a comparison, with its moves counted from the column of this name. What of it was shown before keeps its focus. */
+  show(comparison, baseline) {
+    const before = this.#remembered();
+    this.#columns = columnsOf(comparison, baseline);
     this.#links = linksOf(this.#columns);
-    const slowest = Math.max(...this.#columns.map((column) => ownMillis(column.timings_millis)));
+    const ready = this.#columns.filter(({ isReady }) => isReady);
+    const slowest = Math.max(...ready.map((column) => ownMillis(column.timings_millis)));
     const hadFocus = byId("columns").contains(document.activeElement);
     const elements = this.#columns.map((column) => columnElement(column, slowest, this.#onGrade));
     byId("columns").replaceChildren(...elements);
@@ -50,7 +54,7 @@ export class Board {
     const cards = (element) => [...element.querySelectorAll(".hit")].map((card) => [card.dataset.id, card]);
     this.#cards = elements.map((element) => new Map(cards(element)));
     this.#active = null;
-    this.#activate(this.#card(0, 0));
+    this.#activate(this.#recalled(before) ?? this.#card(0, 0));
     this.#light(null);
     this.#offerColumns();
     this.#draw();
@@ -58,12 +62,30 @@ export class Board {
     if (hadFocus) this.#focus(this.#active);
   }
 
+  /** What is active and what is explained, by the columns' names. */
+  #remembered() {
+    const place = (card) => ({ column: this.#columns[this.#placeOf(card)[0]].name, id: card.dataset.id });
+    const cards = this.#cards.flatMap((column) => [...column.values()]);
+    const explained = cards.filter((card) => card.querySelector(".explanation")).map(place);
+    return { active: this.#active && place(this.#active), explained };
+  }
+
+  /** Explains again what was explained; the card that was active, if it is still there. */
+  #recalled({ active, explained }) {
+    const card = ({ column, id }) => this.#cards[this.#columns.findIndex(({ name }) => name === column)]?.get(id);
+    for (const one of explained) {
+      const found = card(one);
+      if (found) toggleExplanation(found);
+    }
+    return active && card(active);
+  }
+
   /** Shows the grades of the documents and what they say of the columns. */
   showGrades(grades) {
     this.#columns.forEach((column, n) => {
       for (const [id, card] of this.#cards[n]) showGrade(card, grades.get(id));
       const element = byId("columns").children[n].querySelector(".quality");
-      showQuality(element, column, this.#columns[0], grades);
+      showQuality(element, column, this.#columns, grades);
     });
   }
 
@@ -131,6 +153,9 @@ export class Board {
       const click = () => scroller.scrollTo({ left: byId("columns").children[n].offsetLeft });
       return h("button", { type: "button", "aria-pressed": String(n === 0), on: { click } }, columnName(name));
     };
+    const shown = this.#columns.map(({ name }) => name).join();
+    if (shown === this.#offered) return;
+    this.#offered = shown;
     byId("chooser").replaceChildren(...this.#columns.map(button));
     scroller.scrollTo({ left: 0, behavior: "instant" });
   }

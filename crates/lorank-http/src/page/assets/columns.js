@@ -6,6 +6,7 @@ import { hitCard } from "./hits.js";
 import { latencyBar } from "./latency.js";
 import { ndcg } from "./measures.js";
 import { signed } from "./numbers.js";
+import { openRequests } from "./requests.js";
 
 const FALLBACKS = {
   deadline_passed: "deadline passed",
@@ -27,10 +28,13 @@ export function columnElement(column, slowest, onGrade) {
     h(
       "header",
       { class: "column-head" },
-      h("div", { class: "column-title" }, h("h3", { id: heading }, columnName(column.name)), about(column)),
+      h("div", { class: "column-title" }, h("h3", { id: heading }, columnName(column.name)), column.isReady && about(column), requestButton(column)),
       h("p", { class: "quality", title: QUALITY_TITLE }),
-      latencyBar(column.timings_millis, slowest),
+      column.isReady && latencyBar(column.timings_millis, slowest),
+      column.isWaiting && h("p", { class: "waiting" }, "Ranking…"),
+      column.error && failedNote(column.error),
       column.fallback && fallbackNote(column.fallback),
+      (column.warnings ?? []).map(warningNote),
     ),
     h(
       "ol",
@@ -40,22 +44,33 @@ export function columnElement(column, slowest, onGrade) {
   );
 }
 
-/** Shows in a column's heading how good it is by the judgments so far, and how much better than the first stage. */
-export function showQuality(element, column, first, grades) {
+/**
+ * Shows in a column's heading how good it is by the judgments so far, and how much better than the baseline. It is gray until all
+ * columns are judged alike: of two rankings, the one with more judged hits looks better than it is.
+ */
+export function showQuality(element, column, columns, grades) {
   const k = Math.min(10, column.hits.length);
   const measure = `nDCG@${k}`;
   if (column.hits[0]?.rank !== 1) return element.replaceChildren(k > 0 ? "nDCG is of the first page" : "");
+  const baseline = columns.find((one) => one.isBaseline);
   const quality = qualityOf(column, k, grades);
-  const nJudged = column.hits.slice(0, k).filter((hit) => grades.has(hit.id)).length;
-  const gain = quality === null || column.n === 0 ? null : quality - qualityOf(first, k, grades);
+  const nJudged = nJudgedOf(column, k, grades);
+  const isAlike = columns.every((one) => !one.isReady || nJudgedOf(one, k, grades) === nJudged);
+  element.classList.toggle("unsure", quality !== null && !isAlike);
+  element.title = isAlike ? QUALITY_TITLE : `Not comparable yet: the columns are not judged alike. ${QUALITY_TITLE}`;
+  const gain = quality === null || column.isBaseline ? null : quality - qualityOf(baseline, k, grades);
   const difference = h("span", { class: gain < 0 ? "worse" : "better" }, gain === null ? "" : signed(gain, 3));
   return element.replaceChildren(
     `${measure} `,
     h("b", {}, quality === null ? "–" : quality.toFixed(3)),
     " ",
-    ...(gain === null ? [] : [difference, spoken(" against the first stage"), " "]),
-    h("span", { class: "judged" }, `${nJudged} of ${k} judged`),
+    ...(gain === null ? [] : [difference, spoken(` against ${columnName(baseline.name)}`), " "]),
+    h("span", { class: "judged" }, `${nJudged} of ${k} judged`, !isAlike && quality !== null && ", not all columns alike"),
   );
+}
+
+function nJudgedOf({ hits }, k, grades) {
+  return hits.slice(0, k).filter((hit) => grades.has(hit.id)).length;
 }
 
 function qualityOf(column, k, grades) {
@@ -75,4 +90,19 @@ function about({ name, adapter, cache }) {
 
 function fallbackNote({ reason, message }) {
   return h("p", { class: "fallback" }, h("b", {}, `First-stage order: ${FALLBACKS[reason] ?? reason}.`), " ", sentence(message));
+}
+
+/** What may make the ranking worse than it looks. */
+function warningNote({ message }) {
+  return h("p", { class: "fallback" }, h("b", {}, "Warning: "), sentence(message));
+}
+
+function failedNote(error) {
+  return h("p", { class: "fallback" }, h("b", {}, "No ranking: "), sentence(error.message));
+}
+
+/** Opens the request that the column is from. */
+function requestButton({ name, exchange }) {
+  const properties = { type: "button", class: "quiet request", "aria-label": `Request and answer of ${columnName(name)}`, title: "Request and answer (JSON, curl)" };
+  return exchange && h("button", { ...properties, on: { click: () => openRequests(exchange) } }, "{ }");
 }

@@ -3,7 +3,7 @@
 import { columnName } from "./comparison.js";
 import { byId, h, sentence } from "./dom.js";
 
-const FIELDS = ["q", "depth", "top_k", "deadline_millis", "syntax", "filters"];
+const FIELDS = ["q", "depth", "top_k", "deadline_millis", "syntax", "fuzzy", "index", "filters"];
 
 /** The most adapters that the service compares at once. */
 const ADAPTERS_MAX = 7;
@@ -16,8 +16,19 @@ let offered = null;
 
 const form = () => byId("search-form");
 
+/** Calls `onSubmit` when the form is sent, and `onChange` when a value changes: with whether it is an adapter. */
+export function wireForm({ onSubmit, onChange }) {
+  form().addEventListener("submit", (event) => {
+    event.preventDefault();
+    onSubmit();
+  });
+  form().addEventListener("input", summarise);
+  form().addEventListener("change", ({ target }) => onChange(byId("adapter-chips").contains(target)));
+}
+
 /** Shows a state's values. */
 export function fillForm(state) {
+  offerIndex(state.index);
   for (const name of FIELDS) form().elements[name].value = state[name];
   summarise();
   if (summaryOf().length > 0) byId("options").open = true;
@@ -61,6 +72,21 @@ export function offerAdapters(names, chosen, { adapters, aliases }) {
   limitChips();
 }
 
+/** Offers the indexes, where there are several. One that the service does not list is offered too, and refused by its name. */
+export function offerIndexes(names, chosen) {
+  const others = names.filter((name) => name !== "default");
+  byId("index").replaceChildren(h("option", { value: "" }, "default"), ...others.map((name) => h("option", { value: name }, name)));
+  byId("index-field").hidden = others.length === 0;
+  offerIndex(chosen);
+  byId("index").value = chosen;
+}
+
+function offerIndex(name) {
+  const isOffered = [...byId("index").options].some((option) => option.value === name);
+  if (!isOffered) byId("index").append(h("option", { value: name }, name));
+  if (name) byId("index-field").hidden = false;
+}
+
 function limitChips() {
   const boxes = [...byId("adapter-chips").querySelectorAll("input")];
   const isFull = boxes.filter((box) => box.checked).length >= ADAPTERS_MAX;
@@ -96,7 +122,7 @@ export function clearFieldErrors() {
 function controlOf(field) {
   const name = (field ?? "").split(/[.[]/)[0];
   const known = { adapter: "adapters", adapters: "adapters", query: "query", depth: "depth", top_k: "top_k" };
-  return { ...known, deadline_millis: "deadline_millis", filters: "filters", syntax: "syntax" }[name];
+  return { ...known, deadline_millis: "deadline_millis", filters: "filters", syntax: "syntax", fuzzy: "fuzzy" }[name];
 }
 
 /** What the options say while they are closed. */
@@ -105,13 +131,15 @@ export function summarise() {
 }
 
 function summaryOf() {
-  const { depth, top_k, deadline_millis, syntax, filters } = readForm();
+  const { depth, top_k, deadline_millis, syntax, fuzzy, index, filters } = readForm();
   const part = (value, text) => (value ? [text] : []);
   return [
     ...part(depth, `depth ${depth}`),
     ...part(top_k, `${top_k} hits`),
     ...part(deadline_millis, `${deadline_millis} ms`),
-    ...part(syntax, syntax),
+    ...part(syntax, `${syntax} syntax`),
+    ...part(fuzzy, `typos ${fuzzy}`),
+    ...part(index, `index ${index}`),
     ...part(filters, filters),
   ];
 }

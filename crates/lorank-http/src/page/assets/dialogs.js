@@ -1,7 +1,7 @@
 // The help and the question for a key.
 
 import { hasKey, setKey } from "./api.js";
-import { byId, sentence } from "./dom.js";
+import { byId, h, sentence } from "./dom.js";
 
 export function openHelp() {
   if (!byId("help-dialog").open) byId("help-dialog").showModal();
@@ -25,6 +25,43 @@ export function whyAKey(error) {
   return hasKey() ? "The service does not know this key." : "This service answers only requests with a key.";
 }
 
+/**
+ * Asks before something is done: `{title, body, yes, act}`, where `body` is elements and `act` may fail. What fails is said in the
+ * dialog, which stays. Resolves to whether it was done.
+ */
+export function ask({ title, body, yes, act }) {
+  const dialog = byId("ask-dialog");
+  byId("ask-heading").textContent = title;
+  byId("ask-body").replaceChildren(...[body].flat());
+  byId("ask-yes").textContent = yes;
+  byId("ask-error").textContent = "";
+  dialog.returnValue = "";
+  byId("ask-form").onsubmit = async (event) => {
+    event.preventDefault();
+    byId("ask-yes").disabled = true;
+    try {
+      await act();
+      dialog.close("done");
+    } catch (error) {
+      byId("ask-error").replaceChildren(...sentence(error.message));
+    } finally {
+      byId("ask-yes").disabled = false;
+    }
+  };
+  dialog.showModal();
+  (byId("ask-body").querySelector("input, select, textarea") ?? byId("ask-yes")).focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "done"), { once: true });
+  });
+}
+
+/** A labelled control for a dialog or a form. */
+export function field(label, control, note) {
+  const noteId = `${control.id}-note`;
+  if (note) control.setAttribute("aria-describedby", noteId);
+  return h("div", { class: "field" }, h("label", { for: control.id }, label), control, note && h("p", { class: "note", id: noteId }, note));
+}
+
 export function wireDialogs(onKey) {
   const dialog = byId("key-dialog");
   byId("help-button").addEventListener("click", openHelp);
@@ -33,6 +70,8 @@ export function wireDialogs(onKey) {
     const why = hasKey() ? "A key is in use. Another one takes its place; none takes it away." : "Where the service has keys, enter yours.";
     if (await askForKey(why)) onKey();
   });
+  byId("ask-no").addEventListener("click", () => byId("ask-dialog").close(""));
+  byId("ask-dialog").addEventListener("cancel", () => (byId("ask-dialog").returnValue = ""));
   byId("key-cancel").addEventListener("click", () => dialog.close(""));
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -14,6 +14,16 @@ export function readFilters(text) {
   return filters;
 }
 
+/** Filters as text, with one more condition: that a field has this value. */
+export function withCondition(text, field, value) {
+  const isWord = /^[^\s=<>"]+$/.test(field);
+  if (isWord && !text.trim().startsWith("{")) {
+    const written = typeof value === "string" ? `"${value.replace(/[\\"]/g, "\\$&")}"` : String(value);
+    return `${text} ${field}=${written}`.trim();
+  }
+  return JSON.stringify({ ...readFilters(text), [field]: [value] });
+}
+
 function readJson(text) {
   try {
     return JSON.parse(text);

@@ -1,13 +1,12 @@
 // One hit: its place and move, both scores, a snippet, the judgment, and on demand how it came to its place.
 
-import { kindOf } from "./comparison.js";
+import { columnName, kindOf } from "./comparison.js";
 import { h, icon, spoken } from "./dom.js";
 import { explanationOf } from "./explanation.js";
-import { GRADES, gradeName } from "./judgments.js";
+import { GRADE_ICONS, GRADES, gradeName } from "./judgments.js";
 import { score } from "./numbers.js";
 import { snippetParts } from "./snippets.js";
 
-const ICONS = { 2: "M3 8.5 6.5 12 13 4.5", 1: "M3 9.5c2-3 4-3 5-1.5s3 1.5 5-1.5", 0: "M4 4l8 8M12 4l-8 8" };
 const CHEVRON = "M4 6l4 4 4-4";
 const SIGNS = { up: "▲", down: "▼", same: "=" };
 
@@ -29,7 +28,7 @@ export function hitCard(hit, column, onGrade) {
       h("span", { class: "rank" }, spoken("Rank "), hit.rank),
       h("h4", { id: `${id}-name`, class: hasTitle ? null : "is-id" }, hasTitle ? title : hit.id),
       tags(hit),
-      column.reranked && moveBadge(hit),
+      !column.isBaseline && !column.fallback && hit.change !== null && moveBadge(hit),
       explainButton(() => toggleExplanation(card)),
     ),
     hit.document.snippet && h("p", { class: "snippet" }, marked(hit.document.snippet)),
@@ -64,16 +63,17 @@ export function setReachable(card, isReachable) {
   for (const button of card.querySelectorAll("button")) button.tabIndex = isReachable ? 0 : -1;
 }
 
-function tags({ isNew, isGone }) {
+function tags({ isNew, missingIn, baselineName }) {
   const tag = (word, title) => h("span", { class: `tag ${word}`, title }, word);
-  return [isNew && tag("new", "Not among the hits of the column before"), isGone && tag("gone", "Not among the hits of the next column")];
+  const others = missingIn.map(columnName).join(", ");
+  return [isNew && tag("new", `Not among these hits of ${baselineName}`), others && tag("gone", `Not among these hits of ${others}`)];
 }
 
-/** The move from the first stage. Sign and number say it without colour. */
-function moveBadge({ rank_change, first_stage_rank }) {
-  const kind = kindOf(rank_change);
-  const places = Math.abs(rank_change) || "";
-  const words = places ? `${kind} ${places} from rank ${first_stage_rank} of the first stage` : "same rank as in the first stage";
+/** The move from the baseline. Sign and number say it without colour. */
+function moveBadge({ change, baselineRank, baselineName }) {
+  const kind = kindOf(change);
+  const places = Math.abs(change) || "";
+  const words = places ? `${kind} ${places} from rank ${baselineRank} of ${baselineName}` : `same rank as in ${baselineName}`;
   return h("span", { class: `move ${kind}`, title: words }, h("span", { "aria-hidden": "true" }, SIGNS[kind], places), spoken(words));
 }
 
@@ -95,7 +95,7 @@ function marked(snippet) {
 function judge({ id }, onGrade) {
   const button = ({ grade, name, key }) => {
     const properties = { "aria-label": name, "aria-pressed": "false", title: `${name} (${key})`, "data-gives": grade };
-    return h("button", { type: "button", tabindex: "-1", ...properties, on: { click: () => onGrade(id, grade) } }, icon(ICONS[grade]));
+    return h("button", { type: "button", tabindex: "-1", ...properties, on: { click: () => onGrade(id, grade) } }, icon(GRADE_ICONS[grade]));
   };
   return h("div", { class: "judge", role: "group", "aria-label": "Judgment" }, GRADES.map(button), h("span", { class: "grade spoken" }));
 }

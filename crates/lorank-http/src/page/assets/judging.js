@@ -1,25 +1,37 @@
 // The bar of judgments: the query's id, how much is judged, files in and out.
 
 import { byId, download, spoken } from "./dom.js";
-import { Judgments, gradeName } from "./judgments.js";
+import { importFiles, NOTHING_KEPT, openFiles } from "./files.js";
+import { gradeName } from "./judgments.js";
 import { counted } from "./numbers.js";
 import { readQrels, writeBeir, writeQueries, writeTrec } from "./qrels.js";
 
 export class Judging {
-  #judgments = new Judgments(storage());
+  #sets;
   #board;
+  #onJudgeBlind;
   #notice;
   #query = "";
 
-  /** `notice` tells what could not be done. */
-  constructor(notice) {
+  /**
+   * `notice` tells what could not be done. Judgments go into the chosen one of the sets; `onJudgeBlind` is given the id of a query
+   * whose hits are to be judged without their columns.
+   */
+  constructor(notice, sets, onJudgeBlind) {
     this.#notice = notice;
+    this.#onJudgeBlind = onJudgeBlind;
+    this.#sets = sets;
     this.#wireFiles();
+    byId("judge-blind").addEventListener("click", () => this.#judgeBlind());
     byId("qid").addEventListener("change", () => this.#try(() => this.#rename(byId("qid").value.trim())));
     window.addEventListener("storage", () => {
-      this.#judgments.reload();
+      this.#sets.reload();
       this.refresh();
     });
+  }
+
+  get #judgments() {
+    return this.#sets.judgments;
   }
 
   /** Judges the hits of this query from now on. */
@@ -39,7 +51,7 @@ export class Judging {
   /** Grades a document; null takes its grade away. */
   grade(docid, grade) {
     const isKept = this.#judgments.judge(this.#query, docid, grade);
-    if (!isKept) this.#notice.say("This browser keeps nothing for this page: download the judgments before you close it.");
+    if (!isKept) this.#notice.say(NOTHING_KEPT);
     byId("said").textContent = grade === null ? "judgment taken back" : gradeName(grade);
     this.refresh();
   }
@@ -52,11 +64,19 @@ export class Judging {
     const nJudged = documents.filter((id) => grades.has(id)).length;
     const { judgments, queries } = this.#judgments.counts();
     byId("qid").value = this.#judgments.idOf(this.#query);
+    byId("judged-into").textContent = this.#sets.names.length > 1 ? `set ${this.#sets.chosen}` : "";
     byId("judged-count").replaceChildren(
       `${nJudged} of ${documents.length} judged`,
       spoken(` of the documents on this page; ${counted(judgments, "judgment")} in all, of ${queries} queries`),
     );
     byId("judged-count").title = `${counted(judgments, "judgment")} in all, ${queries === 1 ? "of 1 query" : `of ${queries} queries`}`;
+  }
+
+  /** Goes to the list of this query that names no column. The query becomes part of the set. */
+  #judgeBlind() {
+    const qid = this.#judgments.idOf(this.#query);
+    this.#judgments.merge({ judgments: [], queries: [{ qid, text: this.#query }] });
+    this.#onJudgeBlind(qid);
   }
 
   #rename(qid) {
@@ -65,20 +85,14 @@ export class Judging {
   }
 
   #wireFiles() {
-    const saves = {
+    const actions = {
       "save-trec": () => download("qrels.txt", writeTrec(this.#judgments.all())),
       "save-beir": () => download("qrels.tsv", writeBeir(this.#judgments.all()), "text/tab-separated-values"),
       "save-queries": () => download("queries.jsonl", writeQueries(this.#judgments.queries()), "application/jsonl"),
       "open-qrels": () => byId("qrels-file").click(),
       "clear-judgments": () => this.#clear(),
     };
-    for (const [id, save] of Object.entries(saves)) {
-      byId(id).addEventListener("click", () => {
-        byId("files").open = false;
-        this.#try(save);
-      });
-    }
-    document.addEventListener("click", ({ target }) => byId("files").contains(target) || (byId("files").open = false));
+    openFiles(byId("files"), actions, (action) => this.#try(action));
     byId("qrels-file").addEventListener("change", (event) => this.#import(event.target));
   }
 
@@ -89,42 +103,18 @@ export class Judging {
   }
 
   async #import(field) {
-    const files = [...field.files];
-    // The same file can be chosen again.
-    field.value = "";
-    for (const file of files) {
-      const text = await file.text();
-      this.#try(() => {
-        const read = readQrels(text);
-        this.#judgments.merge(read);
-        const queries = read.queries.length === 1 ? "1 query" : `${read.queries.length} queries`;
-        this.#notice.say(`${file.name}: ${counted(read.judgments.length, "judgment")} and ${queries} imported.`);
-      }, `${file.name}: `);
-    }
+    await importFiles(field, readQrels, this.#judgments, this.#notice);
+    this.refresh();
   }
 
   /** Does it, or says why it cannot be done. */
-  #try(action, prefix = "") {
+  #try(action) {
     try {
       this.#notice.clear();
       action();
     } catch (error) {
-      this.#notice.say(prefix + error.message);
+      this.#notice.say(error.message);
     }
     this.refresh();
-  }
-}
-
-/** The browser's storage, or a stand-in where it keeps nothing. */
-function storage() {
-  try {
-    return window.localStorage;
-  } catch {
-    return {
-      getItem: () => null,
-      setItem: () => {
-        throw new Error("nothing is kept");
-      },
-    };
   }
 }

@@ -7,28 +7,29 @@ import { GRADES } from "./judgments.js";
 
 const OFF = "lorank.keys-off";
 
-/** `search` has the board, judges and turns pages. */
-export function wireKeys(search) {
+/** `search` has the board, judges and turns pages; `pool` is the list that is judged blind. */
+export function wireKeys(search, pool) {
   const box = byId("keys-on");
   box.checked = remembered() !== "yes";
   box.addEventListener("change", () => remember(box.checked ? "no" : "yes"));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (document.querySelector("dialog[open]")) return;
-    const action = actionOf(event, search, box.checked);
+    const action = actionOf(event, search, pool, box.checked);
     if (!action) return;
     event.preventDefault();
     action();
   });
 }
 
-function actionOf({ key, target }, search, areLettersOn) {
+function actionOf({ key, target }, search, pool, areLettersOn) {
   if (key === "Escape") return escape(target, search);
   if (isField(target)) {
     return target.id === "query" && key === "ArrowDown" && search.isShown ? () => search.board.step(1) : null;
   }
   const isLetter = key.length === 1;
   if (isLetter && !areLettersOn) return null;
+  if (pool.isShown) return inPool(key, target, pool) ?? anywhere(key, search);
   const hit = target.closest(".hit");
   return (hit && search.isShown && onHit(key, hit, search)) || anywhere(key, search);
 }
@@ -46,6 +47,21 @@ function onHit(key, hit, search) {
     ArrowUp: () => board.step(-1),
   };
   return actions[key];
+}
+
+function inPool(key, target, pool) {
+  const grade = GRADES.find((one) => one.key === key)?.grade;
+  if (grade !== undefined) return () => pool.grade(grade);
+  const actions = {
+    0: () => pool.grade(null),
+    j: () => pool.step(1),
+    k: () => pool.step(-1),
+    n: () => pool.turn(1),
+    p: () => pool.turn(-1),
+  };
+  // Elsewhere arrows scroll.
+  const onCard = { ArrowDown: actions.j, ArrowUp: actions.k };
+  return actions[key] ?? (target.closest(".pooled") ? onCard[key] : undefined);
 }
 
 function anywhere(key, search) {

@@ -10,7 +10,7 @@ const STUB = 22;
 
 /**
  * Draws all lines into `canvas`, which covers `board`. `cardOf(column, id)` gives a card's element.
- * Returns the lines of each document.
+ * Returns the lines, each with its element.
  */
 export function drawLines(canvas, board, links, cardOf) {
   const origin = board.getBoundingClientRect();
@@ -26,11 +26,11 @@ export function drawLines(canvas, board, links, cardOf) {
   return lines;
 }
 
-function line({ id, column, kind }, place, cardOf) {
-  const from = kind === "new" ? null : place(cardOf(column, id));
-  const to = kind === "gone" ? null : place(cardOf(column + 1, id));
-  const start = from ? [from.right, from.y] : [to.left - STUB, to.y];
-  const end = to ? [to.left, to.y] : [from.right + STUB, from.y];
+function line({ id, column, from, to, kind }, place, cardOf) {
+  const left = from ? place(cardOf(column, id)) : null;
+  const right = to ? place(cardOf(column + 1, id)) : null;
+  const start = left ? [left.right, left.y] : [right.left - STUB, right.y];
+  const end = right ? [right.left, right.y] : [left.right + STUB, left.y];
   const middle = (start[0] + end[0]) / 2;
   const path = svg("path", { d: `M${start} C${middle},${start[1]} ${middle},${end[1]} ${end}` });
   const dot = ([cx, cy]) => svg("circle", { cx, cy, r: 3 });

@@ -17,6 +17,14 @@ export function grouped(value) {
   return Math.round(value).toLocaleString("en");
 }
 
+/** Bytes in the unit that leaves one to three digits before the point. */
+export function bytes(n) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const at = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, n)) / 3)));
+  const value = n / 1000 ** at;
+  return `${at > 0 && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[at]}`;
+}
+
 export function percent(share, decimals = 1) {
   return share === null || share === undefined ? "–" : `${(share * 100).toFixed(decimals)} %`;
 }

@@ -1,4 +1,4 @@
-// Judgments as files: TREC qrels, and the tables and queries of BEIR.
+// Judgments and queries as files: TREC qrels, the tables and queries of BEIR, JSON, and plain lists of queries.
 
 const BEIR_HEAD = "query-id\tcorpus-id\tscore";
 
@@ -21,8 +21,13 @@ export function writeQueries(queries) {
   return lines(queries.map(({ qid, text }) => JSON.stringify({ _id: qid, text })));
 }
 
-/** Reads any of the three: `{judgments, queries}`. Throws an `Error` with the line that cannot be read. */
+/**
+ * Reads judgments, and the queries beside them: `{judgments, queries}`. Lines are those that the three functions above write; JSON is
+ * read as `readJson` has it. Throws an `Error` with what cannot be read.
+ */
 export function readQrels(text) {
+  const json = parsed(text);
+  if (json !== undefined && !isQuery(json)) return readJson(json);
   const read = { judgments: [], queries: [] };
   text.split(/\r?\n/).forEach((line, n) => {
     if (!line.trim() || line.startsWith("query-id\t")) return;
@@ -32,13 +37,73 @@ export function readQrels(text) {
   return read;
 }
 
-function readQuery(line, n) {
-  let query = {};
+/**
+ * Reads a list of queries: a query a line, after its id and a tab where it has one; JSON lines with `_id` and `text`; or JSON. A
+ * query without an id has null for it.
+ */
+export function readQueries(text) {
+  const json = parsed(text);
+  if (json !== undefined && !isQuery(json)) return readJson(json);
+  const read = { judgments: [], queries: [] };
+  text.split(/\r?\n/).forEach((line, n) => {
+    if (!line.trim()) return;
+    if (line.startsWith("{")) read.queries.push(readQuery(line, n));
+    else read.queries.push(plainQuery(line.split("\t"), n));
+  });
+  return read;
+}
+
+function plainQuery(cells, n) {
+  if (cells.length > 2) throw new Error(`Line ${n + 1} has ${cells.length} cells: it should be a query, or an id, a tab and a query.`);
+  const [text, qid] = cells.map((cell) => cell.trim()).reverse();
+  if (!text || qid === "") throw new Error(`Line ${n + 1} is no query: its id or its text is empty.`);
+  return { qid: qid ?? null, text };
+}
+
+/**
+ * JSON in either of two forms: `{"qid": {"docid": grade}}`, as pytrec_eval and ranx have it, and a list (or `{"queries": [..]}`) of
+ * `{"qid", "query", "judgments": {"docid": grade}}`, of which all but the query may be missing.
+ */
+function readJson(json) {
+  const list = Array.isArray(json) ? json : json.queries;
+  const read = { judgments: [], queries: [] };
+  const judge = (qid, grades) => {
+    for (const [docid, grade] of Object.entries(grades)) {
+      if (!Number.isInteger(grade)) throw new Error(`The grade of “${docid}” for “${qid}” is no whole number: ${JSON.stringify(grade)}.`);
+      read.judgments.push({ qid, docid, grade: Math.max(0, grade) });
+    }
+  };
+  if (Array.isArray(list)) list.forEach((one, n) => readListed(one, n, read, judge));
+  else for (const [qid, grades] of Object.entries(json)) judge(qid, grades);
+  return read;
+}
+
+function readListed(one, n, read, judge) {
+  const text = typeof one === "string" ? one : (one?.query ?? one?.text);
+  const qid = one?.qid ?? one?._id ?? one?.id ?? null;
+  if (typeof text !== "string" || !text.trim()) throw new Error(`Entry ${n + 1} of the list is no query: it needs a "query" and may have a "qid" and "judgments".`);
+  if (one.judgments && qid === null) throw new Error(`Entry ${n + 1} of the list has judgments and no "qid".`);
+  read.queries.push({ qid: qid === null ? null : String(qid), text });
+  if (one.judgments) judge(String(qid), one.judgments);
+}
+
+/** A text as JSON; undefined where it is none, or something that is neither object nor list. */
+function parsed(text) {
   try {
-    query = JSON.parse(line);
+    const json = JSON.parse(text);
+    return typeof json === "object" && json !== null ? json : undefined;
   } catch {
-    // Refused below.
+    return undefined;
   }
+}
+
+/** Whether it is one line of queries rather than all of a file. */
+function isQuery(json) {
+  return typeof json.text === "string";
+}
+
+function readQuery(line, n) {
+  const query = parsed(line) ?? {};
   const qid = query._id ?? query.id;
   if (qid === undefined || typeof query.text !== "string") {
     throw new Error(`Line ${n + 1} is no query: it needs an "_id" and a "text".`);

@@ -26,6 +26,7 @@ export function reportElements(report, width) {
     ...report.comparisons.map((comparison, n) => comparisonSection(report, comparison, n, plotWidth)),
     armsSection(report, plotWidth),
     guardrails(report),
+    servedSection(report),
   ];
 }
 
@@ -101,6 +102,13 @@ function guardrails(report) {
   const line = ({ isFine, name, text }) =>
     h("li", { class: isFine ? "fine" : "look" }, h("b", {}, isFine ? "✓ fine" : "! look"), " ", h("span", {}, `${name}: ${text}`));
   return h("section", { class: "panel" }, h("h4", {}, "Guardrails"), h("ul", { class: "guardrails" }, checks.filter(Boolean).map(line)));
+}
+
+/** What each arm was: the adapter and the digest of its files, and since when it is pinned to them. */
+function servedSection({ served }) {
+  const pinnedTo = ({ pinned }) => (pinned ? [pinned.adapter ?? "base model", pinned.digest ? h("code", {}, pinned.digest.slice(0, 12)) : "–", new Date(pinned.since_millis).toLocaleString()] : ["–", "–", "–"]);
+  const rows = served.map((one) => [one.arm, one.model === "none" ? "base model" : one.model, ...pinnedTo(one), String(one.versions.length)]);
+  return h("section", { class: "panel served" }, h("h4", {}, "What the arms served"), table(["arm", "ranked by", "adapter", "digest", "pinned since", "versions seen"], rows));
 }
 
 function splitCheck({ sample_ratio, arms }) {

@@ -1,9 +1,10 @@
 // The search view: from the form to the columns, and what is said when there are none.
 
-import { ApiError, compare, rankerNames, registry } from "./api.js";
+import { ApiError, compare, firstStage } from "./api.js";
 import { Board } from "./board.js";
-import { clearFieldErrors, fillForm, firstChoice, offerAdapters, readForm, showFieldError, summarise } from "./controls.js";
-import { byId } from "./dom.js";
+import { columnName } from "./comparison.js";
+import { clearFieldErrors, readForm, showFieldError } from "./controls.js";
+import { byId, h } from "./dom.js";
 import { readFilters } from "./filters.js";
 import { Judging } from "./judging.js";
 import { Notice } from "./notices.js";
@@ -12,27 +13,30 @@ import { pageSize, readState, searchBody } from "./state.js";
 
 export class Search {
   #state = readState("");
-  #names = null;
   #running = null;
   #ticking = null;
+  /** What is shown: the rankers' answers so far, the first stage's the first, and the documents of all of them. */
+  #comparison = null;
   #notice = new Notice(byId("notice"));
+  #rankers;
   #navigate;
+  #replace;
   #onKeyNeeded;
 
-  /** `navigate` goes to another state; `onKeyNeeded` asks for a key because of an error. */
-  constructor({ navigate, onKeyNeeded }) {
+  /**
+   * `navigate` goes to another state, `replace` does without a new entry for the back button; `onKeyNeeded` asks for a key because
+   * of an error. `rankers` are the adapters that there are, `sets` the sets of queries.
+   */
+  constructor({ rankers, sets, navigate, replace, onKeyNeeded }) {
+    this.#rankers = rankers;
     this.#navigate = navigate;
+    this.#replace = replace;
     this.#onKeyNeeded = onKeyNeeded;
-    this.judging = new Judging(this.#notice);
+    this.judging = new Judging(this.#notice, sets, (qid) => navigate({ ...this.#state, view: "sets", judge: qid }));
     this.board = new Board((docid, grade) => this.judging.toggle(docid, grade));
-    byId("search-form").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#submit();
-    });
-    byId("search-form").addEventListener("input", summarise);
-    byId("adapter-chips").addEventListener("change", () => byId("query").value.trim() && this.#submit());
     byId("previous").addEventListener("click", () => this.turnPage(-1));
     byId("next").addEventListener("click", () => this.turnPage(1));
+    byId("baseline").addEventListener("change", (event) => this.#setBaseline(event.target.value));
   }
 
   /** Whether there are hits on the screen. */
@@ -45,17 +49,22 @@ export class Search {
     if (byId("search-view").hidden) this.#navigate({ ...this.#state, view: "search" });
   }
 
-  /** Shows a state: fills the form, and searches where there is a query. */
+  /** Shows a state: searches where there is a query. */
   async show(state) {
     this.#state = state;
-    fillForm(state);
-    if (!(await this.#loadAdapters())) return;
+    document.title = state.q ? `${state.q} – lorank` : "lorank";
+    try {
+      await this.#rankers.offer(state);
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
     await this.#run();
   }
 
-  /** Asks anew which adapters there are, as with another key. */
-  forgetAdapters() {
-    this.#names = null;
+  hide() {
+    this.#running?.abort();
+    this.#stopTicking();
   }
 
   turnPage(pages) {
@@ -65,43 +74,14 @@ export class Search {
     this.#navigate({ ...this.#state, offset: offset > 0 ? String(offset) : "" });
   }
 
-  #submit() {
+  submit() {
     this.#navigate({ ...this.#state, ...readForm(), view: "search", offset: "" });
-  }
-
-  async #loadAdapters() {
-    try {
-      if (!this.#names) {
-        this.#names = await rankerNames();
-        this.#offer({ adapters: [], aliases: {} });
-        // Only an operator's key tells more about them; nothing waits for it.
-        registry().then((known) => this.#offer(known));
-      } else {
-        this.#offer(this.#registry);
-      }
-      return true;
-    } catch (error) {
-      this.#fail(error);
-      return false;
-    }
-  }
-
-  #registry = { adapters: [], aliases: {} };
-
-  #offer(known) {
-    this.#registry = known;
-    offerAdapters(this.#names, this.#chosen(), known);
-  }
-
-  #chosen() {
-    return this.#state.adapters ?? firstChoice(this.#names);
   }
 
   async #run() {
     this.#running?.abort();
     clearFieldErrors();
     this.#notice.clear();
-    document.title = this.#state.q ? `${this.#state.q} – lorank` : "lorank";
     byId("welcome").hidden = this.#state.q !== "";
     const body = this.#state.q === "" ? this.#showNothing("") : this.#body();
     if (!body) return;
@@ -109,9 +89,7 @@ export class Search {
     this.#running = running;
     this.#tick(performance.now());
     try {
-      const comparison = await compare(body, running.signal);
-      if (running.signal.aborted) return;
-      this.#showAnswer(comparison);
+      await this.#ask(body, running.signal);
     } catch (error) {
       if (running.signal.aborted) return;
       this.#fail(error);
@@ -120,9 +98,43 @@ export class Search {
     }
   }
 
+  /** Shows the first stage's order at once, and each adapter's as it comes. */
+  async #ask(body, signal) {
+    const { index } = this.#state;
+    const first = await firstStage(body, index, signal);
+    if (signal.aborted) return;
+    if (first.rankers[0].hits.length === 0) {
+      this.#showNothing(this.#nothingFound());
+      return;
+    }
+    const waiting = body.adapters.map((name) => ({ name, isWaiting: true, hits: [] }));
+    this.#comparison = { ...first, rankers: [...first.rankers, ...waiting] };
+    this.#showAnswers();
+    const ask = async (name, n) => {
+      const answer = await compare({ ...body, adapters: [name] }, index, signal).catch((error) => this.#failOne(error, name, signal));
+      if (!signal.aborted) this.#add(answer, n + 1);
+    };
+    await Promise.all(body.adapters.map(ask));
+    const failed = this.#comparison.rankers.find(({ error }) => error)?.error;
+    if (failed) this.#notice.show(failed, { retry: () => this.show(this.#state), askForKey: () => this.#onKeyNeeded(failed) });
+  }
+
+  /** A column that says why it has no ranking. What is wrong with the request itself is said beside its control instead. */
+  #failOne(error, name, signal) {
+    if (signal.aborted || !(error instanceof ApiError) || error.field) throw error;
+    return { rankers: [{ name, error, hits: [] }], documents: {} };
+  }
+
+  #add({ rankers, documents }, place) {
+    const all = this.#comparison;
+    all.rankers[place] = rankers.at(-1);
+    all.documents = { ...documents, ...all.documents };
+    this.#showAnswers();
+  }
+
   #body() {
     try {
-      return searchBody(this.#state, this.#chosen(), readFilters(this.#state.filters));
+      return searchBody(this.#state, this.#rankers.chosen(this.#state), readFilters(this.#state.filters));
     } catch (error) {
       this.#showNothing("");
       showFieldError("filters", error.message);
@@ -130,22 +142,34 @@ export class Search {
     }
   }
 
-  #showAnswer(comparison) {
-    const { rankers, n_candidates, depth } = comparison;
-    const nHits = Math.max(...rankers.map(({ hits }) => hits.length));
-    if (nHits === 0) {
-      this.#showNothing(this.#nothingFound());
-      return;
-    }
+  #showAnswers() {
+    const { rankers, n_candidates, depth, request_id } = this.#comparison;
     byId("results").hidden = false;
-    this.board.show(comparison);
+    byId("results").classList.remove("is-old");
+    this.board.show(this.#comparison, this.#state.baseline || undefined);
     this.judging.begin(this.#state.q, this.board);
-    const slowest = Math.max(...rankers.map(({ timings_millis }) => timings_millis.total));
-    const fallbacks = rankers.filter(({ fallback }) => fallback).length;
+    this.#offerBaselines(rankers);
+    const ready = rankers.filter(({ isWaiting, error }) => !isWaiting && !error);
+    const slowest = Math.max(...ready.map(({ timings_millis }) => timings_millis.total));
+    const fallbacks = ready.filter(({ fallback }) => fallback).length;
     const late = fallbacks > 0 ? ` · ${counted(fallbacks, "column")} in first-stage order` : "";
-    const text = `${counted(n_candidates, "candidate")} of depth ${grouped(depth)} · ${counted(rankers.length, "column")} · ${millis(slowest)}${late}`;
-    this.#say(text, `request ${comparison.request_id}`);
-    this.#showPaging(nHits, rankers[0].hits[0]?.rank ?? 1);
+    const nColumns = ready.length < rankers.length ? `${ready.length} of ${counted(rankers.length, "column")}` : counted(rankers.length, "column");
+    this.#say(`${counted(n_candidates, "candidate")} of depth ${grouped(depth)} · ${nColumns} · ${millis(slowest)}${late}`, `request ${request_id}`);
+    this.#showPaging(Math.max(...ready.map(({ hits }) => hits.length)), rankers[0].hits[0].rank);
+  }
+
+  /** The columns from which moves and gains can be counted. */
+  #offerBaselines(rankers) {
+    byId("baseline-field").hidden = rankers.length < 2;
+    const chosen = rankers.some(({ name }) => name === this.#state.baseline) ? this.#state.baseline : "first-stage";
+    byId("baseline").replaceChildren(...rankers.map(({ name }) => h("option", { value: name, selected: name === chosen }, columnName(name))));
+    byId("legend-baseline").textContent = columnName(chosen);
+  }
+
+  #setBaseline(name) {
+    this.#state = { ...this.#state, baseline: name === "first-stage" ? "" : name };
+    this.#replace(this.#state);
+    this.#showAnswers();
   }
 
   #nothingFound() {
@@ -170,6 +194,7 @@ export class Search {
   #fail(error) {
     if (!(error instanceof ApiError)) throw error;
     // Hits of another query would be taken for the answer.
+    this.#running?.abort();
     this.#showNothing("");
     const isNamed = error.field && error.status < 500 && showFieldError(error.field, error.message);
     if (isNamed) return;
@@ -181,6 +206,7 @@ export class Search {
   /** Says how long a search already takes, once that is long enough to wonder. */
   #tick(began) {
     byId("search-view").setAttribute("aria-busy", "true");
+    byId("results").classList.add("is-old");
     clearInterval(this.#ticking);
     this.#ticking = setInterval(() => {
       const seconds = (performance.now() - began) / 1000;

@@ -1,0 +1,88 @@
+// The adapters of the registry: adding, naming, removing and verifying them.
+
+import { addAdapter, removeAdapter, removeAlias, setAlias, verifyRegistry } from "./api.js";
+import { ask, field } from "./dialogs.js";
+import { byId, h, spoken } from "./dom.js";
+import { bytes, counted, grouped } from "./numbers.js";
+import { table } from "./report.js";
+
+export class AdaptersPanel {
+  #host;
+  #onChange;
+  #drawn = "";
+  #adapters = [];
+
+  /** `onChange` is called when the registry was changed. */
+  constructor(host, onChange) {
+    this.#host = host;
+    this.#onChange = onChange;
+  }
+
+  /** Shows adapters, and aliases as `{name: adapter}`. */
+  show(adapters, aliases) {
+    const drawn = JSON.stringify([adapters, aliases]);
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    this.#adapters = adapters;
+    const head = ["adapter", "aliases", "base model", "rank", "size", "in memory", "cached scores", ""];
+    this.#host.replaceChildren(
+      h("div", { class: "panel-head" }, h("h3", {}, "Adapters"), this.#button("Add an adapter…", () => this.#add()), this.#button("Verify", () => this.#verify())),
+      adapters.length > 0 ? table(head, adapters.map((one) => this.#row(one))) : h("p", { class: "note" }, "The registry is empty. Adapters that the server was started with are not in it."),
+      h("p", { id: "verified", role: "status" }));
+  }
+
+  /** Says why there is nothing to show. */
+  refuse(message, button) {
+    this.#drawn = "";
+    this.#host.replaceChildren(h("h3", {}, "Adapters"), h("p", {}, message), button || "");
+  }
+
+  #row({ id, aliases, base_model, rank, bytes: size, in_memory, cached_scores, digest, source }) {
+    const alias = (name) => h("span", { class: "chip" }, name,
+      h("button", { type: "button", class: "quiet", "aria-label": `Remove the alias ${name}`, title: `Remove the alias ${name}`, on: { click: () => this.#unalias(name, id) } }, "×"));
+    const actions = h("span", { class: "buttons" }, this.#button("Alias…", () => this.#alias(id), id), this.#button("Remove…", () => this.#remove(id), id));
+    return [h("span", { title: `from ${source}, digest ${digest}` }, id), aliases.length > 0 ? h("span", { class: "chips" }, aliases.map(alias)) : "", base_model, String(rank), bytes(size), in_memory ? "yes" : "no", grouped(cached_scores), actions];
+  }
+
+  #button(text, click, about) {
+    return h("button", { type: "button", on: { click } }, text, about && spoken(` ${about}`));
+  }
+
+  async #add() {
+    const id = h("input", { id: "adapter-id", autocomplete: "off", spellcheck: "false" });
+    const source = h("input", { id: "adapter-source", autocomplete: "off", spellcheck: "false" });
+    const body = [field("Id", id), field("Source", source, "A folder on the server or hf://owner/name[@revision], among those that --adapter-source allows.")];
+    const act = () => addAdapter(id.value.trim(), source.value.trim());
+    this.#changed(await ask({ title: "Add an adapter", body, yes: "Add it", act }));
+  }
+
+  async #alias(adapter) {
+    const name = h("input", { id: "alias-name", value: "default", autocomplete: "off", spellcheck: "false" });
+    const body = field("Alias", name, `It points to ${adapter} from then on. “default” is what requests get that name no adapter.`);
+    this.#changed(await ask({ title: `An alias for ${adapter}`, body, yes: "Set the alias", act: () => setAlias(name.value.trim(), adapter) }));
+  }
+
+  async #unalias(name, adapter) {
+    const body = h("p", {}, `Requests that name “${name}” are refused from then on; ${adapter} stays.`);
+    this.#changed(await ask({ title: `Remove the alias ${name}?`, body, yes: "Remove it", act: () => removeAlias(name) }));
+  }
+
+  async #remove(id) {
+    const body = h("p", {}, "Its files leave the registry. An adapter that an alias or a running experiment uses is not removed.");
+    this.#changed(await ask({ title: `Remove ${id}?`, body, yes: "Remove it", act: () => removeAdapter(id) }));
+  }
+
+  #changed(isDone) {
+    if (isDone) this.#onChange();
+  }
+
+  async #verify() {
+    byId("verified").textContent = "Reading every byte…";
+    try {
+      const { is_sound, findings } = await verifyRegistry();
+      byId("verified").textContent = is_sound ? `All files of ${counted(this.#adapters.length, "adapter")} are as they were added.` : findings.join(" ");
+    } catch (error) {
+      byId("verified").textContent = error.message;
+    }
+  }
+}
