@@ -1,18 +1,18 @@
 //! Search-result reranking with LoRA adapters, inside the search engine.
 //!
-//! tantivy's BM25 finds candidates, a cross-encoder with a LoRA adapter puts them in a better order, and a score cache
-//! makes repeats free. This crate is the door: each module below is a crate of its own, with its own page.
+//! tantivy's BM25 finds candidates, a cross-encoder with a LoRA adapter reranks them, and a score cache makes repeated
+//! searches cheap. This crate re-exports the crates of the project:
 //!
-//! - [`core`]: the words and the two seams, [`FirstStage`](core::FirstStage) and [`Reranker`](core::Reranker);
-//! - [`tantivy`]: the index on disk, BM25 as a first stage, and [`RerankCollector`](tantivy::RerankCollector) for an index of
-//!   one's own;
+//! - [`core`]: the vocabulary and the two traits, [`FirstStage`](core::FirstStage) and [`Reranker`](core::Reranker);
+//! - [`tantivy`]: the index on disk, BM25 as a first stage, and [`RerankCollector`](tantivy::RerankCollector) for an
+//!   existing index;
 //! - [`model`]: base models, adapters and forward passes, as a reranker;
 //! - [`cache`]: the score cache;
 //! - [`pipeline`]: all of them in one search, with a deadline and a fallback;
-//! - [`adapters`]: the registry of adapters; [`registry_reranker`]: a reranker that follows it while it runs;
-//! - [`experiments`]: who sees which arm, and what came of it: values and statistics alone; [`experiment_store`]: their store;
+//! - [`adapters`]: the registry of adapters; [`registry_reranker`]: a reranker that uses it at run time;
+//! - [`experiments`]: assignment, interleaving and statistics of experiments; [`experiment_store`]: their storage;
 //!   [`experiment_pipeline`]: experiments on a pipeline;
-//! - [`http`]: all of it over HTTP; [`server`]: the server that the command starts, put together, as a library;
+//! - [`http`]: the HTTP API; [`server`]: the assembled server, as a library;
 //! - [`starter`]: a small base model, adapters and a corpus, compiled in.
 //!
 //! ```no_run
@@ -34,28 +34,30 @@
 //! }
 //! ```
 //!
-//! # Where to begin
+//! # Where to start
 //!
-//! - With documents and no index yet: the program above; `examples/embed.rs` is a whole one.
-//! - With a tantivy index: [`tantivy::collector`], and `examples/basic_search`, where 15 lines of tantivy's own example change.
-//! - With another search engine, or another model: implement [`FirstStage`](core::FirstStage) or
-//!   [`Reranker`](core::Reranker), as `examples/own_stages.rs` does in under 30 lines each.
-//! - With candidates in hand: [`Pipeline::rerank`](pipeline::Pipeline::rerank), from many threads (`examples/threads.rs`), from
-//!   async code (`examples/async_search.rs`), from one's own server (`examples/own_server.rs`).
-//! - With the whole server inside an application: [`server`], and `examples/embedded_server.rs`.
-//! - With several adapters: `examples/swap_adapters.rs` promotes one while searches run, and `examples/experiment.rs` finds out which
+//! - Documents without an index: the program above; `examples/embed.rs` is complete.
+//! - An existing tantivy index: [`tantivy::collector`], and `examples/basic_search`, which changes 15 lines of
+//!   tantivy's own example.
+//! - Another search engine or model: implement [`FirstStage`](core::FirstStage) or [`Reranker`](core::Reranker), in
+//!   under 30 lines each, as in `examples/own_stages.rs`.
+//! - Existing candidates: [`Pipeline::rerank`](pipeline::Pipeline::rerank), from many threads (`examples/threads.rs`),
+//!   from async code (`examples/async_search.rs`), or from your own server (`examples/own_server.rs`).
+//! - The whole server in an application: [`server`], and `examples/embedded_server.rs`.
+//! - Several adapters: `examples/swap_adapters.rs` promotes one during searches, and `examples/experiment.rs` finds the
 //!   one to promote.
-//! - To know whether it helps: `examples/evaluate.rs`.
+//! - Measuring the benefit: `examples/evaluate.rs`.
 //!
 //! # Features and versions
 //!
-//! The default features are those of the command `lorank`. A program that embeds the library leaves them out
-//! (`default-features = false`): it then carries no command line, no server, no database and no embedded model. The
-//! feature `experiments` brings [`experiment_store`], and SQLite with it, and [`experiment_pipeline`]; assignment, interleaving
-//! and statistics ([`experiments`]) need no feature. `http` brings the HTTP API over a pipeline, and `server` the whole server.
+//! The default features are those of the command `lorank`. A program that embeds the library disables them
+//! (`default-features = false`), and then has no command line, server, database or built-in model. The feature
+//! `experiments` adds [`experiment_store`] with SQLite, and [`experiment_pipeline`]; assignment, interleaving and
+//! statistics ([`experiments`]) need no feature. `http` adds the HTTP API over a pipeline, and `server` the whole
+//! server.
 //!
-//! tantivy's types stand in the signatures of [`tantivy`], so its version is part of this crate's: `lorank::tantivy::tantivy`
-//! is the one to use. A new minor version of tantivy (0.28) means a new minor version of lorank.
+//! tantivy's types appear in the signatures of [`tantivy`], so use tantivy as `lorank::tantivy::tantivy`. A new minor
+//! version of tantivy (0.28) needs a new minor version of lorank.
 
 pub use lorank_adapters as adapters;
 pub use lorank_cache as cache;

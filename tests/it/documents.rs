@@ -46,7 +46,7 @@ fn a_garbage_line_is_named_and_the_others_are_there() {
             {"line": 3, "id": null, "outcome": "refused",
              "error": {"kind": "malformed_request", "message": "not valid JSON at column 2: a value is expected"}},
             {"line": 4, "id": null, "outcome": "refused",
-             "error": {"kind": "invalid_value", "message": "the id in the field `id` is null, where an id is a text or an integer"}},
+             "error": {"kind": "invalid_value", "message": "the id in the field `id` is null; an id must be a string or an integer"}},
             {"line": 5, "id": "2", "outcome": "added", "error": null},
         ])
     );
@@ -114,7 +114,7 @@ fn two_processes_do_not_write_at_once() {
     let (status, refused) = servers[1].ask_as("application/x-ndjson", "POST", "/v1/documents", "{\"id\": 2}");
     let message = refused["error"]["message"].as_str().unwrap();
     assert_eq!((status, &refused["error"]["kind"]), (409, &json!("conflict")));
-    assert!(message.ends_with("is being written to by another writer; wait until it is done"), "{message}");
+    assert!(message.ends_with("is locked by another writer; wait until it has finished"), "{message}");
     assert_eq!(found(&servers[1], "bulb"), ["1"], "but both see what is committed");
 }
 

@@ -6,6 +6,7 @@ mod adapters;
 mod architecture;
 mod broken_adapters;
 mod command;
+mod configuration;
 mod demo;
 mod documents;
 mod environment;

@@ -132,7 +132,7 @@ fn config_check_names_what_is_wrong() {
     for (text, part) in [
         ("[search]\ndept = 7", "`dept` is unknown; did you mean `depth`?"),
         ("[server]\ncors_origins = ['shop']", "`shop` is not an origin"),
-        ("[[keys]]\nname = 'a'\nrole = 'search'\nhash = '12'", "the key `a`"),
+        ("[[keys]]\nname = 'a'\nrole = 'search'\nhash = '12'", "invalid key `a`"),
     ] {
         lorank.write("bad.toml", text);
         let (code, stderr) = lorank.fail(&["config", "check", "bad.toml"], "");

@@ -127,7 +127,7 @@ fn what_cannot_be_is_refused_by_name() {
         (r#"{"query": "x", "sort": ["year"], "adapter": "none"}"#, "adapter", "is refused with `sort`"),
         (r#"{"query": "x", "sort": ["year"], "min_rerank_score": 0}"#, "min_rerank_score", "is refused with `sort`"),
         (r#"{"query": "x", "sort": ["yeer"]}"#, "sort", "yeer"),
-        (r#"{"query": "x", "sort": ["text"]}"#, "sort", "is searched"),
+        (r#"{"query": "x", "sort": ["text"]}"#, "sort", "text fields cannot be sorted"),
         (r#"{"query": "x", "sort": [":desc"]}"#, "sort", "without a field"),
         (r#"{"query": "x", "facets": {"longueur": {}}}"#, "facets", "longueur"),
         (r#"{"query": "x", "facets": {"lang": {"top_n": 5000}}}"#, "facets", "above the limit of 1000"),

@@ -109,7 +109,7 @@ fn what_no_document_has_is_refused_alike_and_by_name() {
         assert!(status == 422 && answer.to_string().contains(problem), "{json}: {answer}");
     }
     let (code, error) = lorank.fail(&["search", "--index", "i", "--no-rerank", "--filter", "n=>1", "apple"], "");
-    assert!(code == 2 && error.contains("`=>` is no operator"), "{error}");
+    assert!(code == 2 && error.contains("`=>` is not an operator"), "{error}");
     let (status, answer) = server.ask("GET", "/v1/search?q=apple&filter.n%3E=1,2", "");
     assert!(status == 422 && answer.to_string().contains("a bound takes one value"), "{answer}");
 }
@@ -124,7 +124,7 @@ fn integers_beyond_64_bits_are_refused_by_name() {
         lorank.write(name, line);
         let (code, error) = lorank.fail(&["index", "--index", "i", name], "");
         let problem =
-            format!("the field `{field}` holds the integer `99999999999999999999`, which does not fit in 64 bits");
+            format!("the field `{field}` contains the integer `99999999999999999999`, which does not fit in 64 bits");
         assert!(code == 1 && error.contains(&problem), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Several processes on one registry, and processes that are killed while they write to it.
+//! Several processes that use one registry, and processes that are killed while writing.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -38,7 +38,7 @@ fn weights(version: u64) -> Vec<u8> {
     version.to_le_bytes().repeat(20_000)
 }
 
-/// One change of a sequence that parent and child both know.
+/// A change in a sequence that parent and child both know.
 #[derive(Debug)]
 enum Step {
     Add(String, u64),
@@ -48,7 +48,7 @@ enum Step {
 }
 
 impl Step {
-    /// The n-th step: any, but always the same.
+    /// The n-th step: arbitrary, but reproducible.
     fn nth(n: u64) -> Self {
         let hash = blake3::hash(&n.to_le_bytes());
         let of = |at: usize, bound: u8| hash.as_bytes()[at] % bound;
@@ -74,7 +74,7 @@ impl Step {
     }
 }
 
-/// What a registry should hold: versions of weights by adapter, and adapters by alias.
+/// The expected contents of a registry: versions of weights by adapter, and adapters by alias.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Expected {
     adapters: BTreeMap<String, u64>,
@@ -114,7 +114,7 @@ impl Expected {
     }
 }
 
-/// The child: makes one change after another and says so after each, until it is killed.
+/// The child: makes changes and acknowledges each one, until it is killed.
 fn write_until_killed(folder: &str, first: u64) {
     let registry = Registry::open(folder).unwrap();
     for n in first.. {
@@ -131,7 +131,7 @@ fn start_child(test: &str, folder: &str, first: u64) -> Child {
     command.stdout(Stdio::piped()).spawn().unwrap()
 }
 
-/// Kills the child some time after so many acknowledgements, and says how many steps it acknowledged in all.
+/// Kills the child after some acknowledgements, and returns the total number of acknowledged steps.
 fn kill_after(mut child: Child, n_acknowledged: usize, then: Duration) -> u64 {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut acknowledged = lines.filter_map(|line| line.strip_prefix(ACKNOWLEDGED).map(|n| n.parse::<u64>().unwrap()));
@@ -164,7 +164,7 @@ fn a_killed_writer_leaves_the_old_state_or_the_new_one() {
         assert_eq!(registry.verify().unwrap(), [], "after kill {kill}");
         let found = Expected::found_in(&registry);
         if found != expected {
-            // The step that was cut off may have been made, but neither half of it nor another.
+            // The interrupted step may be complete or missing, but not partial.
             expected = expected.after(&Step::nth(step));
             assert_eq!(found, expected, "after kill {kill} in {:?}", Step::nth(step));
             step += 1;

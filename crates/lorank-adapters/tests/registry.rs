@@ -1,4 +1,4 @@
-//! The registry on a real disk: what it takes, refuses, finds and forgets.
+//! The registry on a real disk: adding, rejecting, verifying and collecting.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -77,7 +77,7 @@ fn the_order_of_files_and_where_they_come_from_do_not_change_the_digest() {
     assert_eq!(state.resolve(&id("copied")).unwrap().content, state.resolve(&id("written")).unwrap().content);
 }
 
-/// What happens to a registry with adapters `qa` and `news`, and aliases `default` of `qa` and `canary` of `news`.
+/// Events in a registry with the adapters `qa` and `news`, and the aliases `default` of `qa` and `canary` of `news`.
 fn check(make: impl FnOnce(&Registry) -> Result<(), RegistryError>, expected: Result<(), (ErrorKind, &str)>) {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { bytes_max: 10, n_files_max: 2, n_names_max: 5 };
@@ -122,7 +122,7 @@ fn ids_and_aliases_share_their_names() {
     );
     check(unalias("canary"), Ok(()));
     check(unalias("qa"), refused(NotFound, "no alias `qa`"));
-    // A fifth name fits, and so do new targets of old ones; the registry is full then.
+    // A fifth name fits, and so do new targets of existing ones; then the registry is full.
     check(|r| alias("fifth", "qa")(r).and_then(|()| alias("default", "news")(r)), Ok(()));
     let folder = tempfile::tempdir().unwrap();
     let small = Registry::open_with(folder.path(), Limits { n_names_max: 1, ..Limits::default() }).unwrap();
@@ -165,8 +165,8 @@ fn only_plain_files_within_the_limits_are_taken() {
     let add = |files: Vec<NewFile>| move |r: &Registry| r.add(&id("new"), &files, provenance()).map(drop);
     let one = |name: &str| add(vec![NewFile::bytes(name, b"x")]);
     check(add(files("12345678")), Ok(()));
-    check(add(files("123456789")), refused(Invalid, "more than 10 bytes"));
-    check(add([files("1"), files("2")].concat()), refused(Invalid, "more than 2 files"));
+    check(add(files("123456789")), refused(Invalid, "limit of 10 bytes"));
+    check(add([files("1"), files("2")].concat()), refused(Invalid, "limit of 2 files"));
     check(add(vec![]), refused(Invalid, "no files"));
     check(add(vec![NewFile::bytes("a", b"1"), NewFile::bytes("A", b"2")]), refused(Invalid, "two files named `A`"));
     check(add(vec![NewFile::copy("a", "/nowhere/a")]), refused(Internal, "could not read `/nowhere/a`"));
@@ -252,7 +252,7 @@ fn a_registry_that_is_damaged_or_of_another_version_is_refused() {
         assert!(registry.state().resolve(&id("qa")).is_ok(), "what was read before stays");
     };
     check("\"schema\": 1", "\"schema\": 2", "has schema version 2, but this version of lorank supports 1");
-    check("\"default\": \"qa\"", "\"default\": \"other\"", "alias `default` is wrong");
+    check("\"default\": \"qa\"", "\"default\": \"other\"", "alias `default` is invalid");
     check("\"bytes\": 3", "\"bytes\": 4", "do not have its digest");
     check("\"adapters\"", "\"adapter\"", "could not parse");
     check("{", "", "could not parse");

@@ -100,7 +100,7 @@ fn problem(error: &serde_json::Error, path: &str, line: &[u8]) -> String {
         return name.map_or_else(|| format!("it {}", misfit.problem), |name| format!("`{name}` {}", misfit.problem));
     }
     let hint = if error.is_eof() {
-        Some("each object stands on one line".to_owned())
+        Some("write each object on one line".to_owned())
     } else {
         json_hint(message, &String::from_utf8_lossy(line), error.column())
     };
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn a_bad_line_is_named() {
         for (line, problem) in [
-            ("{\"n\": 2", "the text ends within an object, at column 7; each object stands on one line"),
-            ("{", "the text ends within an object, at column 1; each object stands on one line"),
+            ("{\"n\": 2", "the text ends within an object, at column 7; write each object on one line"),
+            ("{", "the text ends within an object, at column 1; write each object on one line"),
             (
                 "{'n': 2}",
                 "a key must be a string in double quotes, at column 2; use double quotes for strings and keys, not single quotes",

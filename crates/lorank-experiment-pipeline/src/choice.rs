@@ -14,7 +14,8 @@ pub(crate) enum Choice<'a> {
     Arm(Chosen<'a>),
     /// All arms of an experiment, interleaved.
     Interleaved(Chosen<'a>),
-    /// What the request says, which is none of the arms: its unit takes part in the experiment, and is recorded as forced.
+    /// The request's own choice, which is none of the arms: its unit takes part in the experiment, and is recorded as
+    /// forced.
     Other(Chosen<'a>),
 }
 

@@ -21,6 +21,44 @@
 //!
 //! The crate is *not* the statistics (`lorank-experiments`) or the storage (`lorank-experiment-store`). Without a store
 //! it only forwards to the pipeline.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use lorank_experiment_pipeline::{ExperimentPipeline, Trial};
+//! use lorank_experiment_store::{ExperimentStore, StoreConfig};
+//! use lorank_experiments::Experiment;
+//! use lorank_pipeline::{Pipeline, PipelineConfig, SearchRequest};
+//! # use lorank_testing::toy::{self, FakeReranker, ToyFirstStage};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (first_stage, reranker) = (ToyFirstStage::new(toy::candidates(30)), FakeReranker::hashing());
+//! # let now = 1_764_100_000_000;
+//! let draft: Experiment = serde_json::from_value(serde_json::json!({
+//!     "id": "rerank-or-not", "salt": "1", "layer": "main", "traffic_share": 1.0,
+//!     "arms": [{"name": "bm25", "model": "first-stage"}, {"name": "reranked", "model": "none"}]
+//! }))?;
+//! let store = Arc::new(ExperimentStore::open(folder.path(), StoreConfig::default())?);
+//! store.create(draft)?;
+//! store.start("rerank-or-not", now)?;
+//!
+//! let pipeline = Arc::new(Pipeline::new(first_stage, reranker, PipelineConfig::default())?);
+//! let experiments = ExperimentPipeline::new(pipeline, store, Vec::new())?;
+//! let answered = experiments.search(&Trial {
+//!     request: SearchRequest::new("who invented the light bulb"),
+//!     request_id: "request-1".into(),
+//!     unit_id: Some("user-1".into()),
+//!     experiment: None,
+//!     arm: None,
+//!     at_millis: now,
+//! })?;
+//! let participation = answered.participation.ok_or("the unit takes part")?;
+//! assert_eq!(participation.experiment, "rerank-or-not");
+//! assert!(["bm25", "reranked"].contains(&participation.arm.as_deref().unwrap_or_default()));
+//! # Ok(())
+//! # }
+//! ```
 
 mod choice;
 mod error;

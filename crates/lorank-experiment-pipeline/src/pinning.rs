@@ -1,15 +1,15 @@
-//! Arms that serve the version with which their experiment began.
+//! Pinned versions: arms serve the version with which their experiment started.
 
 use lorank_core::{AdapterId, FirstStage, ModelVersion, Reranker};
 use lorank_experiment_store::ExperimentStore;
 use lorank_experiments::{Arm, ArmModel, Experiment, PinnedVersion};
 use lorank_pipeline::{AdapterChoice, Pipeline, PipelineError};
 
-/// Why an arm cannot rank: its version is not what is served under the adapter's id.
+/// An arm cannot rank, because the registry now has another version under the adapter's id.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "arm `{arm}` was pinned to the version {expected} of it, which was replaced by {found}; add the files of the former again, or stop \
-     the experiment and start a new one"
+    "arm `{arm}` is pinned to version {expected}, which has been replaced by {found}; add the files of the pinned \
+     version again, or stop the experiment and start a new one"
 )]
 struct Replaced {
     arm: String,
@@ -17,7 +17,7 @@ struct Replaced {
     found: String,
 }
 
-/// What an arm is pinned to whose model's name stands for this version.
+/// The pin of an arm whose model has this version.
 pub fn pinned_version(version: &ModelVersion, since_millis: i64) -> PinnedVersion {
     let adapter = version.adapter.as_ref();
     PinnedVersion {
@@ -27,7 +27,7 @@ pub fn pinned_version(version: &ModelVersion, since_millis: i64) -> PinnedVersio
     }
 }
 
-/// Whether an arm serves what this choice stands for now.
+/// Whether an arm serves the current version of this choice.
 pub(crate) fn serves<F: FirstStage, R: Reranker + 'static>(
     pipeline: &Pipeline<F, R>,
     arm: &Arm,
@@ -45,8 +45,8 @@ pub(crate) fn serves<F: FirstStage, R: Reranker + 'static>(
     }
 }
 
-/// Checks that an arm's model is the version that it is pinned to. One that is not pinned yet, since whoever started the experiment
-/// could not know it, is pinned now.
+/// Checks that an arm's model is the pinned version. Pins an arm that is not pinned yet, because the version was not
+/// known when the experiment was started.
 pub(crate) fn check<F: FirstStage, R: Reranker + 'static>(
     pipeline: &Pipeline<F, R>,
     store: Option<&ExperimentStore>,

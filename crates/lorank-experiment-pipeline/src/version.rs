@@ -1,8 +1,8 @@
-//! How records name the exact model that ranked.
+//! The text form of a model version in records.
 
 use lorank_core::ModelVersion;
 
-/// The digests of all that the scores depend on beside the texts.
+/// The digests of everything besides the texts that the scores depend on.
 pub(crate) fn version(model: &ModelVersion) -> String {
     let adapter = model.adapter.as_ref().map_or_else(|| "none".to_owned(), |adapter| adapter.digest.to_string());
     let merged = if model.merged { " merged" } else { "" };

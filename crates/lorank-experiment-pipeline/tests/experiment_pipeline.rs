@@ -1,4 +1,4 @@
-//! Experiments on a pipeline as a whole, over toy engines and a real store.
+//! Tests of experiments on a pipeline, with toy engines and a real store.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -52,14 +52,14 @@ impl Bench {
         self.experiments.search(trial).unwrap()
     }
 
-    /// What was written down, oldest first.
+    /// The records, oldest first.
     fn records(&self, experiment: &str) -> Vec<QueryRecord> {
         let store = self.experiments.store().unwrap();
         store.flush().unwrap();
         store.records(experiment).unwrap().records
     }
 
-    /// The answer without any experiment.
+    /// The answer without an experiment.
     fn plain(&self, request: &SearchRequest, adapter: &str) -> Answer {
         let request = match adapter {
             "first-stage" => SearchRequest { rerank: false, ..request.clone() },
@@ -69,7 +69,7 @@ impl Bench {
     }
 }
 
-/// Named after the arm's model; a later arm of the same model after its place too.
+/// Named after the arm's model, and for repeated models also after its index.
 fn arm_name(models: &[&str], n: usize) -> String {
     let is_second = models[..n].contains(&models[n]);
     if is_second { format!("arm-{}-{n}", models[n]) } else { format!("arm-{}", models[n]) }
@@ -100,7 +100,7 @@ fn error(bench: &Bench, trial: &Trial) -> String {
     bench.experiments.search(trial).unwrap_err().to_string()
 }
 
-/// The hits of an answer, wherever their scores come from.
+/// The hits, without the origins of their scores.
 fn without_origins(answer: &Answer) -> Vec<Hit> {
     answer.hits.iter().map(|hit| Hit { score_origin: None, ..hit.clone() }).collect()
 }
@@ -219,7 +219,7 @@ fn an_arm_whose_model_is_missing_answers_in_first_stage_order_and_says_so() {
     assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
 }
 
-/// An experiment that is started while its names stand for what `versions` says, as a server starts it.
+/// An experiment that is started with `versions` as the current versions of its names, as a server does.
 fn pinned(bench: &Bench, id: &str, method: &str, models: &[&str]) {
     let store = bench.experiments.store().unwrap();
     store.create(serde_json::from_value(experiment(id, method, models)).unwrap()).unwrap();
@@ -262,9 +262,9 @@ fn an_arm_whose_version_was_replaced_answers_in_first_stage_order_and_says_so() 
         bench.reranker.point("b", "b", 1);
         let answered = bench.ask(&trial(1, "u"));
         let message = answered.answer.fallback.unwrap().to_string();
-        assert!(!answered.answer.reranked && message.contains("was pinned to the version "), "{message}");
+        assert!(!answered.answer.reranked && message.contains("is pinned to version "), "{message}");
         assert!(message.contains("; add the files of the former again, or stop the experiment"), "{message}");
-        // Who names the adapter gets what it is now.
+        // A request that names the adapter gets its current version.
         let request = SearchRequest { adapter: "a".parse().unwrap(), ..SearchRequest::new("query") };
         let named = bench.ask(&Trial { request, ..trial(2, "u") });
         assert!(named.answer.reranked && named.participation.unwrap().arm.is_none());
@@ -321,7 +321,7 @@ fn mixed_pages_are_slices_of_one_draft_and_tell_nobody_whose_hits_they_are() {
     }
     assert!(all.reranked && all.model.is_none() && all.cache.misses == 60);
 
-    // Every team's hit is its arm's best that was left.
+    // Every team's hit is the best remaining one of its arm.
     let tops = models.map(|model| bench.plain(&page_of(30), model));
     let [_, record] = &bench.records("x")[..] else { panic!("the pages of one query are one query") };
     assert_eq!((record.n_hits, record.teams.len()), (12, 12), "from rank 1 on, for the second page too");
@@ -375,7 +375,7 @@ fn shadow(adapter: &str, share: f64) -> ShadowConfig {
     ShadowConfig { name: "candidate".into(), adapter: adapter.parse().unwrap(), share }
 }
 
-/// Waits until so many answers were followed.
+/// Waits until `n` answers were ranked again.
 fn wait_for_followed(bench: &Bench, n: u64) {
     while bench.experiments.shadow_stats().n_followed < n {
         std::thread::yield_now();
@@ -407,7 +407,7 @@ fn a_shadow_follows_its_share_and_failures_are_told() {
     let bench = Bench::new(&[], &[shadow("gone", 0.3)]);
     for n in 0..64 {
         bench.ask(&Trial { request: SearchRequest::from_query(Query::new("query")), ..trial(n, "u") });
-        // None is dropped: at most one waits.
+        // None is dropped: at most one is waiting.
         let stats = bench.experiments.shadow_stats();
         assert_eq!(stats.n_dropped, 0);
     }
@@ -429,7 +429,7 @@ fn a_shadow_does_not_hold_up_an_answer() {
     let gate = Gate::closed();
     let reranker = FakeReranker::hashing().with_adapters(&["a"]).behind(gate.clone());
     let bench = Bench::over(reranker, &[], &[shadow("a", 1.0)]);
-    // The answer itself needs no model, and its shadow waits at the gate: the answer is there before it.
+    // The answer itself needs no model, while its shadow is blocked: the answer comes first.
     let plain = SearchRequest { rerank: false, ..SearchRequest::new("query") };
     bench.ask(&Trial { request: plain, ..trial(1, "u") });
     gate.wait_for_arrivals(1);

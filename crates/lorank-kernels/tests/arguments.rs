@@ -1,5 +1,5 @@
-//! Arguments that do not fit are refused, with a message, before anything is computed: no safe call may read or write out
-//! of bounds, or have two threads write one row.
+//! Invalid arguments cause a panic with a message before any computation: no safe call may access memory out of bounds,
+//! or write one row from two threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,7 +7,7 @@ use lorank_kernels::{
     Attention, Epilogue, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span, gated, layer_norm, rms_norm,
 };
 
-/// The call panics with a message that contains `expected`; an empty one means that it does not panic.
+/// Checks that the call panics with a message that contains `expected`; an empty one means no panic.
 fn check<T>(name: &str, expected: &str, call: impl FnOnce() -> T) {
     let outcome = catch_unwind(AssertUnwindSafe(|| drop(call())));
     let message = outcome.err().map(|panic| {
@@ -26,7 +26,7 @@ fn span(queries: (usize, usize), first_position: usize, prefix: (usize, usize), 
 
 const NO_ROWS: &str = "are no rows of";
 
-/// Six queries and six keys of two heads of four.
+/// Six queries and six keys, with two heads of width four.
 #[test]
 fn spans_that_do_not_fit_are_refused() {
     let rows = [0.5; 6 * 8];
@@ -79,7 +79,7 @@ fn heads_that_do_not_fit_are_refused() {
     let rows = [0.5; 24];
     let angles = [0.5; 8];
     const HALF: usize = usize::MAX / 2 + 1;
-    // q, k and v of these lengths; heads, key-value heads and their width; the angles' lengths.
+    // The lengths of q, k and v; heads, key-value heads and their width; the lengths of the angles.
     for (name, [q, k, v], [n_heads, n_kv_heads, head_dim], rotary, expected) in [
         ("as they should be", [24, 24, 24], [2, 1, 6], None, ""),
         ("with angles", [8, 8, 8], [1, 1, 2], Some([4, 4]), ""),
@@ -150,7 +150,7 @@ fn rows_that_do_not_fit_are_refused() {
             (0, 4, "are no rows of 3"),
             (4, 4, "are no rows of 3"),
             (2, 1, "are no rows of 3"),
-            // Times the width these are 0 and 4.
+            // Multiplied by the width, these are 0 and 4.
             (1 << 62, (1 << 62) + 1, "are no rows of 3"),
             (usize::MAX, 0, "are no rows of 3"),
         ] {

@@ -1,4 +1,4 @@
-//! Every kernel against a plain loop, over random shapes, on every instruction set that the machine has.
+//! Compares every kernel with a plain loop, over random shapes, on every instruction set of the machine.
 
 use lorank_kernels::{
     Activation, Attention, Epilogue, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span, gated,
@@ -6,23 +6,23 @@ use lorank_kernels::{
 };
 use proptest::prelude::*;
 
-/// How many random cases a property has: `PROPTEST_CASES`, where it is set, as for runs under slow instruments.
+/// The number of random cases per property: `PROPTEST_CASES`, if it is set, for example under slow tools.
 fn cases() -> ProptestConfig {
     let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
-    // Miri has no folder to write a failed case to.
+    // Under Miri there is no folder for failed cases.
     let failure_persistence = if cfg!(miri) { None } else { ProptestConfig::default().failure_persistence };
     ProptestConfig { cases: wanted.unwrap_or(60), failure_persistence, ..ProptestConfig::default() }
 }
 
-/// The end of a range of sizes: Miri is a thousand times as slow, and gets the smaller one. It still has more than one of everything
-/// that a size is split by there: tiles, panels, and steps of depth.
+/// The upper end of a range of sizes: Miri is a thousand times slower, and uses the smaller one, which still needs
+/// several tiles, panels and steps of depth.
 const fn size(end: usize, end_under_miri: usize) -> usize {
     if cfg!(miri) { end_under_miri } else { end }
 }
 
 const FORMATS: [Format; 3] = [Format::F32, Format::Bf16, Format::Int8];
 
-/// Numbers between -1 and 1, some of them zero, and now and then one that is far out.
+/// Numbers between -1 and 1, with some zeros and outliers.
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -49,7 +49,7 @@ fn plain_product(x: &[f32], w: &[f32], n_in: usize) -> Vec<f64> {
     x.chunks(n_in).flat_map(|x| w.chunks(n_in).map(move |w| dot(x, w))).collect()
 }
 
-/// How far a product may be off: relative to the sum of the products' magnitudes, which bounds every rounding.
+/// The tolerance of a product, relative to the sum of the products' magnitudes, which bounds all rounding errors.
 fn tolerance(format: Format) -> f64 {
     match format {
         Format::F32 => 1e-6,
@@ -107,14 +107,14 @@ proptest! {
     #[test]
     fn integers_are_the_same_on_every_instruction_set(
         n in 1..size(20, 4), n_in in 1..size(200, 70), n_out in 1..size(70, 20), seed: u64,
-        // From numbers whose squares overflow to ones that have no inverse.
+        // From numbers whose squares overflow to numbers without an inverse.
         (x_exponent, w_exponent) in (-46..39, -46..39),
     ) {
         let scaled = |n, seed, exponent: i32| -> Vec<f32> {
             numbers(n, seed).iter().map(|x| (f64::from(*x) * 10_f64.powi(exponent)) as f32).collect()
         };
         let (x, w) = (scaled(n * n_in, seed, x_exponent), scaled(n_out * n_in, seed ^ 1, w_exponent));
-        // Bits, since a NaN is not equal to itself.
+        // Compares bits, because NaN does not equal itself.
         let run = |isa| -> Vec<u32> {
             let input = Input::new(&x, n_in, Format::Int8, isa);
             let y = pack(Format::Int8, isa, n_out, n_in, &w).linear(&input, &[Segment::plain(n)], &Epilogue::default());
@@ -211,7 +211,8 @@ proptest! {
         seed: u64,
     ) {
         let dim = 2 * half;
-        // The shared prefix stands first and is a sequence itself; the others read it or not, and ask for all or the last.
+        // The shared prefix comes first and is also a sequence; the others use it or not, and query all tokens or the
+        // last.
         let mut spans = Vec::new();
         let (mut n_queries, mut n_tokens) = (prefix, prefix);
         if prefix > 0 {
@@ -342,8 +343,8 @@ fn a_weight_that_is_not_finite_reaches_its_output() {
 
 #[test]
 fn extremes_stay_within_their_integers() {
-    // All weights and all inputs at their largest: the sums of products are as large as they can be. Weights that are all alike
-    // are the bound's worst case: each is 15.5 steps, and rounds to 16.
+    // All weights and inputs at their maximum, so that the sums of products are as large as possible. Equal weights are
+    // the worst case for the bound: each is 15.5 steps, and rounds to 16.
     for (sign, isa) in
         [1.0_f32, -1.0].into_iter().flat_map(|sign| Isa::available().into_iter().map(move |isa| (sign, isa)))
     {

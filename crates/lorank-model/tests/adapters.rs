@@ -1,4 +1,4 @@
-//! The forms of adapters that PEFT writes, against PEFT's scores; and adapters that are broken.
+//! All forms of PEFT adapters, compared with PEFT's scores; and damaged adapters.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -62,7 +62,7 @@ fn what_peft_writes_scores_as_peft_does() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Adapters of every form share batches, and none touches another's rows.
+/// Adapters of all forms share batches without affecting each other's rows.
 #[test]
 fn a_batch_of_many_forms_scores_each_pair_as_alone() {
     let reference = reference();
@@ -95,7 +95,7 @@ fn a_batch_of_many_forms_scores_each_pair_as_alone() {
     }
 }
 
-/// What is wrong with a changed copy of tiny-llama's adapter, as `adapters add` sees it, without a base model.
+/// The error for a changed copy of tiny-llama's adapter, checked without a base model as in `adapters add`.
 fn fault(change: impl FnOnce(&Path)) -> String {
     let folder = changed_copy("tiny-llama/adapter-a", change);
     let read = AdapterFacts::read(&Files::folder(folder.path()).unwrap());
@@ -205,7 +205,7 @@ fn names_without_the_prefix_of_the_base_model_are_found() {
     assert_eq!(scores(&reranker, Some(&ids[0]), pairs), scores(&reranker, Some(&ids[1]), pairs));
 }
 
-/// An adapter that brings a tokenizer is encoded with it; a copy of the base model's changes nothing.
+/// An adapter with its own tokenizer is encoded with it; a copy of the base model's tokenizer changes nothing.
 #[test]
 fn an_adapter_has_its_own_tokenizer_where_it_brings_one() {
     let reference = reference();

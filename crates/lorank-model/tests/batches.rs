@@ -1,4 +1,4 @@
-//! Invariant 5: a score depends on its own query, document and model, never on what else is in the batch.
+//! Invariant 5: a score depends only on its query, document and model, and not on the rest of the batch.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -13,7 +13,7 @@ struct Models {
     versions: Vec<ModelVersion>,
 }
 
-/// In each precision, and last the reference.
+/// One per precision, and the reference last.
 static LLAMA: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-llama"));
 static BERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-bert"));
 
@@ -45,7 +45,7 @@ fn batches() -> impl Strategy<Value = Batch> {
     prop::collection::vec((text, 0..3usize, prop::collection::vec(text, 0..4)), 1..4)
 }
 
-/// Calls `see` with each pair's score in the batch and each pair as a group of its own.
+/// Calls `see` with each pair's score in the batch, and each pair as a separate group.
 fn for_each_score(models: &Models, batch: &Batch, mut see: impl FnMut(&Models, Group<'_>, Score)) {
     let candidate = |text: &String| Candidate::new("x", text.clone(), Score::new(0.0).unwrap());
     let owned: Vec<(Query, Vec<Candidate>)> = batch
@@ -71,19 +71,19 @@ fn alone(models: &Models, group: Group<'_>) -> Score {
     score_groups(&models.reranker, &[group])[0].as_ref().unwrap()[0]
 }
 
-/// To the bit: a row of a kernel's result does not depend on the other rows.
+/// Bit for bit: a row of a kernel's result does not depend on other rows.
 fn check_alone(all: &[Models], batch: &Batch) {
     for models in all {
         for_each_score(models, batch, |models, group, score| assert_eq!(alone(models, group), score));
     }
 }
 
-/// The fast pass in f32 against the reference, for scores above one relative to them.
+/// Compares the fast pass in f32 with the reference, relative to scores above one.
 ///
-/// Both passes round to f32 in orders of their own. Against the same model in f64, on a thousand of these batches, the
-/// fast pass, the reference and transformers are each within 4e-6 for nine pairs in ten and within 1.2e-5 for all:
-/// gibberish through random weights has a long tail. So two right passes can be 2e-5 apart; a wrong one is off by 1e-3.
-/// On real text through real weights the tail is gone: `parity.rs`.
+/// Both passes round to f32 in different orders. Compared with the same model in f64, on a thousand of these batches,
+/// the fast pass, the reference and transformers are each within 4e-6 for nine pairs in ten and within 1.2e-5 for all:
+/// random text with random weights has a long tail. So two correct passes can differ by 2e-5; a wrong one differs by
+/// 1e-3. With real text and weights there is no tail: `parity.rs`.
 fn check_reference(all: &[Models], batch: &Batch) {
     let [fast, .., reference] = all else { unreachable!("there are four") };
     for_each_score(fast, batch, |_, group, score| {

@@ -1,4 +1,4 @@
-//! Every wrong thing is one error that says which.
+//! Every invalid input has an error that names it.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -30,14 +30,14 @@ fn check_says(error: &ModelError, parts: &[&str]) {
     assert!(!message.contains('\n'), "one line: {message}");
 }
 
-/// Loading the changed base fails, and says all of `parts`.
+/// Loading the changed base fails with a message that contains all of `parts`.
 fn check_base(fixture: &str, change: impl FnOnce(&Path), parts: &[&str]) {
     let folder = changed_copy(fixture, change);
     let loaded = ModelReranker::load(&Files::folder(folder.path()).unwrap(), LoadOptions::default());
     check_says(&loaded.err().unwrap_or_else(|| panic!("loaded, but should say {parts:?}")), parts);
 }
 
-/// Adding the changed adapter to the tiny Llama fails, and says all of `parts`.
+/// Adding the changed adapter to the tiny Llama fails with a message that contains all of `parts`.
 fn check_adapter(change: impl FnOnce(&Path), parts: &[&str]) {
     let folder = changed_copy("tiny-llama/adapter-a", change);
     let reranker = tiny_llama(LoadOptions::default());
@@ -182,7 +182,7 @@ fn heads() {
     let lost = ["`modules_to_save` includes `score`", "weights are missing"];
     check_says(&reranker.add_adapter(id("a"), &files).unwrap_err(), &lost);
     check_says(&tiny_llama(LoadOptions::default()).add_adapter(id("a"), &files).unwrap_err(), &lost);
-    // An adapter that never had a head of its own.
+    // An adapter without a head.
     edit_json(headless.path(), "adapter_config.json", |config| {
         config["modules_to_save"] = Value::Null;
         config["task_type"] = Value::Null;

@@ -1,4 +1,4 @@
-//! Fetching from a hub: a small server on this machine that speaks the hub's protocol and counts what it is asked for.
+//! Downloads from a hub: a small local server that implements the hub's protocol and counts requests.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 

@@ -1,4 +1,4 @@
-//! How much memory loading takes, at its peak and afterwards. One test, so that nothing else runs in its process.
+//! Memory during and after loading. A single test, so that nothing else runs in its process.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use lorank_core::Precision;
 use lorank_model::{Files, LoadOptions, ModelReranker};
 
-/// A line of the process's status, in bytes: `VmRSS` is the memory in use, `VmHWM` the most so far.
+/// A line of the process's status in bytes: `VmRSS` is the memory in use, `VmHWM` its maximum so far.
 fn memory(line: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let value = status.lines().find_map(|one| one.strip_prefix(line)).unwrap();
@@ -24,7 +24,7 @@ fn starter(folder: &str) -> PathBuf {
 #[test]
 fn loading_takes_little_more_than_what_stays() {
     for precision in Precision::ALL {
-        // Nothing is given back between two of them, so the most so far is this one's.
+        // No memory is released in between, so the maximum is that of this load.
         let before = memory("VmRSS");
         let files = Files::folder(starter("minilm")).unwrap();
         let options = LoadOptions { precision: precision.into(), ..LoadOptions::default() };
@@ -37,7 +37,7 @@ fn loading_takes_little_more_than_what_stays() {
         let folder = starter("adapters/minilm-qa");
         let file_bytes = fs::metadata(folder.join("adapter_model.safetensors")).unwrap().len() as f64;
         let adapter = Files::folder(folder).unwrap();
-        // Many, so that a page more or less makes no difference.
+        // Many adapters, so that single pages do not matter.
         let n = 16;
         for copy in 0..n {
             reranker.add_adapter(format!("copy-{copy}").parse().unwrap(), &adapter).unwrap();
@@ -45,7 +45,7 @@ fn loading_takes_little_more_than_what_stays() {
         let each = (memory("VmRSS") - before - after) / f64::from(n);
         println!("{precision}: {:.2} MB an adapter, whose file has {:.2} MB", each / 1e6, file_bytes / 1e6);
         assert!(each < 1.2 * file_bytes, "{precision}: {each} bytes an adapter, its file {file_bytes}");
-        // Kept to the end: memory that one model gave back would make the next one look small.
+        // Kept to the end, because released memory would make the next model look smaller.
         std::mem::forget(reranker);
     }
 }

@@ -1,4 +1,4 @@
-//! What a model's files say, against the scores that sentence-transformers' CrossEncoder gives with the same files.
+//! Settings in a model's files, compared with the scores of sentence-transformers' CrossEncoder with the same files.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -9,7 +9,7 @@ use lorank_model::{Files, LoadOptions, ModelReranker};
 use lorank_testing::{TensorData, changed_copy, edit_json, edit_tensors, fixture};
 use serde_json::{Map, Value, json};
 
-/// Makes the changes of a case of `record_model_files.py`.
+/// Applies the changes of a case of `record_model_files.py`.
 fn change(folder: &Path, changes: &Map<String, Value>) {
     for (file, edits) in changes {
         let path = folder.join(file);
@@ -156,7 +156,7 @@ fn what_the_reference_honors_and_this_does_not_is_refused_by_name() {
     check("tiny-bert", prompts, &["`default_prompt_name`"]);
 }
 
-/// Checkpoints of a backbone alone, and with the names that TensorFlow gave to norms.
+/// Checkpoints of a backbone alone, and with TensorFlow's names of norms.
 #[test]
 fn other_names_of_tensors_are_one_model() {
     let check = |base: &str, rename: &dyn Fn(&str) -> String| {

@@ -1,4 +1,4 @@
-//! Token ids and scores against those that transformers and PEFT gave, as recorded beside the fixtures.
+//! Token ids and scores, compared with those of transformers and PEFT that are recorded with the fixtures.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -14,7 +14,7 @@ fn candidate(pair: &ReferencePair) -> Candidate {
     Candidate::new(pair.name.clone(), pair.document.clone(), Score::new(0.0).unwrap())
 }
 
-/// A base model at the length of the reference, with one adapter or none.
+/// A base model with the reference's maximum length, and at most one adapter.
 fn load(
     base: impl Into<std::path::PathBuf>,
     adapter: Option<&str>,
@@ -44,7 +44,7 @@ fn load_for(
     (reranker, id)
 }
 
-/// Scores every pair of a reference; the largest difference to the scores that it calls `name`.
+/// Scores every pair of a reference; returns the largest difference to the scores named `name`.
 fn largest_difference(reranker: &ModelReranker, adapter: Option<&AdapterId>, reference: &Reference, name: &str) -> f32 {
     let model = reranker.resolve(adapter).unwrap();
     let difference = |pair: &ReferencePair| {

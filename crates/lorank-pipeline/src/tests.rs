@@ -1,4 +1,4 @@
-//! The pipeline as a whole, over toy engines.
+//! Tests of the whole pipeline, with toy engines.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -20,19 +20,19 @@ fn non_zero(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
-/// A pipeline over `n` toy documents, and its reranker to ask afterwards.
+/// A pipeline over `n` toy documents, and its reranker.
 fn pipeline(n: usize, reranker: FakeReranker, config: PipelineConfig) -> (ToyPipeline, Arc<FakeReranker>) {
     let reranker = Arc::new(reranker);
     let first_stage = ToyFirstStage::new(toy::candidates(n));
     (Pipeline::new(first_stage, reranker.clone(), config).unwrap(), reranker)
 }
 
-/// Batches of four pairs (a toy pair costs one token), so that a small request takes several.
+/// Batches of four pairs (a toy pair costs one token), so that a small request needs several.
 fn small_batches() -> PipelineConfig {
     PipelineConfig { tokens_max: non_zero(4), ..PipelineConfig::default() }
 }
 
-/// The hits, wherever their scores come from.
+/// The hits, without the origins of their scores.
 fn without_origins(answer: &Answer) -> Vec<Hit> {
     answer.hits.iter().map(|hit| Hit { score_origin: None, ..hit.clone() }).collect()
 }
@@ -149,7 +149,7 @@ fn who_asks_for_it_is_refused_where_the_model_has_too_much_to_do() {
         let error = pipeline.search(&refused).unwrap_err();
         assert!(matches!(error, PipelineError::Overloaded { reason: Fallback::QueueFull, .. }), "{error:?}");
         assert_eq!(error.kind(), ErrorKind::Overloaded);
-        // Of several rankers, one that needs no model does not make up for one that does.
+        // A ranker that needs no model does not compensate for one that does.
         let error =
             pipeline.search_each(&refused, [(0, Ranker::FirstStage), (1, "none".parse().unwrap())]).unwrap_err();
         assert!(matches!(error, PipelineError::Overloaded { reason: Fallback::QueueFull, .. }), "{error:?}");
@@ -170,7 +170,7 @@ fn the_ranking_reaches_from_the_top_to_the_end_of_the_page() {
 
 #[test]
 fn hits_carry_both_ranks_and_both_scores() {
-    // The document's number is its score, so the order turns round as far as the depth reaches.
+    // The document's number is its score, so the order is reversed up to the depth.
     let reranker = FakeReranker::by(|_, _, candidate| candidate.text["text of document ".len()..].parse().unwrap());
     let (pipeline, _) = pipeline(5, reranker, PipelineConfig::default());
     let request = SearchRequest { depth: Some(non_zero(3)), snippets: true, ..page(1, 3) };
@@ -400,7 +400,7 @@ fn past_the_deadline_on_arrival_there_is_no_forward_pass() {
     assert_eq!(answer.fallback, Some(Fallback::DeadlinePassed));
     assert_eq!((answer.n_candidates, reranker.n_calls()), (6, 0));
 
-    // What the cache holds needs no forward pass, so it is used even now.
+    // Cached scores need no forward pass, so they are used even now.
     let in_time = pipeline.search(&page(0, 6)).unwrap();
     let late = pipeline.search(&late).unwrap();
     assert!(late.reranked);
@@ -418,10 +418,11 @@ fn the_deadline_ends_the_wait_for_a_slow_model() {
     gate.open();
 }
 
-/// The model sits in its first batch until the deadline has passed. That batch is finished and kept; no other is begun.
+/// The model is blocked in its first batch until the deadline has passed. That batch is finished and cached; no other
+/// is started.
 #[test]
 fn a_batch_that_ends_too_late_is_kept_and_the_rest_dropped() {
-    // A machine may stall past any deadline before the model even begins: then the next try gets twice the time.
+    // The machine may stall past any deadline before the model starts: the next attempt gets twice the time.
     for budget in (4..).map(|power| Duration::from_millis(1 << power)) {
         let deadline = Arc::new(OnceLock::new());
         let reranker = FakeReranker::by({
@@ -477,7 +478,7 @@ fn a_full_queue_falls_back_at_once() {
     std::thread::scope(|scope| {
         let at_the_model = scope.spawn(|| search("one"));
         gate.wait_for_arrivals(1);
-        // Of the next two, one takes the queue's only place and waits there; the other finds the queue full.
+        // Of the next two requests, one takes the only place in the queue; the other finds it full.
         let (done, first_done) = std::sync::mpsc::channel();
         for query in ["two", "three"] {
             let done = done.clone();
@@ -500,7 +501,7 @@ fn a_pipeline_of_trait_objects_needs_no_other_code() {
     assert_eq!(pipeline.search(&page(0, 3)).unwrap().hits.len(), 3);
 }
 
-/// What varies without changing any order: batches, cache.
+/// Settings that do not affect the order: batches, cache.
 fn configs() -> impl Strategy<Value = PipelineConfig> {
     (1_usize..6, prop::sample::select(vec![0, 2, 1_000])).prop_map(|(tokens_max, entries_max)| PipelineConfig {
         tokens_max: non_zero(tokens_max),
@@ -517,7 +518,7 @@ fn candidate_lists() -> impl Strategy<Value = Vec<Candidate>> {
     prop::collection::vec(0_u8..12, 0..30).prop_map(move |texts| texts.into_iter().enumerate().map(candidate).collect())
 }
 
-/// The order by its definition: again and again the best that is left, the first of equals.
+/// The order by its definition: repeatedly takes the best remaining candidate, the first one for ties.
 fn brute_force(candidates: &[Candidate], depth: usize) -> Vec<String> {
     let (query, model) = (Query::new("query"), toy::model(None));
     let mut left: Vec<&Candidate> = candidates.iter().take(depth).collect();
@@ -551,7 +552,7 @@ fn what_scores_low_is_left_out_and_counted() {
         assert_eq!((answer.n_candidates, answer.hits.len()), (depth, depth - n_left_out));
     }
     assert_eq!(pipeline.search(&page(0, 6)).unwrap().n_left_out, None);
-    // In first-stage order there is nothing to go by.
+    // First-stage order has no rerank scores to compare.
     reranker.set_fault(Some(Fault::Error("broken")));
     let query = Query::new("other");
     for request in [SearchRequest { rerank: false, ..request(9.0, 6) }, SearchRequest { query, ..request(9.0, 6) }] {
@@ -588,7 +589,7 @@ proptest! {
         }
         places.sort_unstable();
         prop_assert_eq!(places, (1..=n_found).collect::<Vec<_>>());
-        // Those that stay keep their order.
+        // The remaining candidates keep their order.
         let left = search(0, 40, weight, least);
         let stays = |score: Option<Score>| least.is_none_or(|least| score.is_some_and(|score| score.get() >= least));
         let expected: Vec<_> = whole.hits.iter().filter(|hit| stays(hit.rerank_score)).collect();
@@ -598,7 +599,7 @@ proptest! {
         }
         let pages = (0..40).step_by(top_k).flat_map(|offset| without_origins(&search(offset, top_k, weight, least)));
         prop_assert_eq!(pages.collect::<Vec<_>>(), without_origins(&left));
-        // At its ends a weight leaves one score alone.
+        // A weight of 0 or 1 leaves one score only.
         let order = |weight| search(0, 40, weight, None).ranking;
         prop_assert_eq!(order(1.0), pipeline.search(&SearchRequest { depth: Some(non_zero(depth)), ..page(0, 40) }).unwrap().ranking);
         let rerank = SearchRequest { rerank: false, ..page(0, 40) };
@@ -617,7 +618,7 @@ proptest! {
         prop_assert_eq!(ids(&cold), brute_force(&candidates, depth));
         prop_assert_eq!(cold.n_candidates, depth.min(candidates.len()));
 
-        // A permutation, and each document beside its own first-stage rank.
+        // A permutation, with each document's own first-stage rank.
         let mut places: Vec<usize> = cold.hits.iter().map(|hit| hit.first_stage_rank).collect();
         for hit in &cold.hits {
             prop_assert_eq!(&hit.candidate, &candidates[hit.first_stage_rank - 1]);
@@ -625,7 +626,7 @@ proptest! {
         places.sort_unstable();
         prop_assert_eq!(places, (1..=candidates.len()).collect::<Vec<_>>());
 
-        // Warm equals cold, the scores to the bit.
+        // A cached answer equals the first one, bit for bit.
         let warm = pipeline.search(&whole).unwrap();
         let bits = |answer: &Answer| -> Vec<_> {
             answer.hits.iter().map(|hit| hit.rerank_score.map(|score| score.get().to_bits())).collect()
@@ -634,7 +635,7 @@ proptest! {
         prop_assert_eq!(without_origins(&warm), without_origins(&cold));
         prop_assert_eq!(warm.cache.hits + warm.cache.misses, warm.n_candidates);
 
-        // The half without a first stage gives the same.
+        // Reranking given candidates returns the same.
         prop_assert_eq!(without_origins(&pipeline.rerank(&whole, candidates).unwrap()), without_origins(&cold));
     }
 
@@ -680,7 +681,7 @@ fn an_expression_orders_the_candidates_within_the_depth() {
     let (pipeline, _) = pipeline(6, FakeReranker::by(|_, _, _| 1.0), PipelineConfig::default());
     let request = |expression| SearchRequest { rank_by: rank_by(expression), depth: Some(non_zero(4)), ..page(0, 6) };
     for (expression, expected) in [
-        // The toy documents' years rise with their numbers.
+        // The toy documents' years increase with their numbers.
         ("year", ["d4", "d3", "d2", "d1", "d5", "d6"]),
         ("-year", ["d1", "d2", "d3", "d4", "d5", "d6"]),
         ("first_stage_rank", ["d4", "d3", "d2", "d1", "d5", "d6"]),
@@ -759,7 +760,7 @@ fn what_contradicts_itself_is_refused_by_its_field() {
         (SearchRequest { sort: vec![sort[0].clone(); 9], rerank: false, ..request.clone() }, "sort"),
         (SearchRequest { facets: facets(33), ..request.clone() }, "facets"),
         (SearchRequest { facets: values(1_001), ..request.clone() }, "facets"),
-        // The toy first stage neither sorts nor counts.
+        // The toy first stage supports neither sorting nor facets.
         (SearchRequest { sort: sort.clone(), rerank: false, ..request.clone() }, "sort"),
         (SearchRequest { facets: facets(1), ..request.clone() }, "facets"),
     ] {

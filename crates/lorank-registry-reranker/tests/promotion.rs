@@ -1,4 +1,4 @@
-//! Adapters come, are promoted and go while requests are under way.
+//! Adapters are added, promoted and removed during requests.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -26,7 +26,7 @@ fn base() -> ModelReranker {
     ModelReranker::load(&files, LoadOptions::default()).unwrap()
 }
 
-/// Adds an adapter of the fixture.
+/// Adds a fixture adapter.
 fn add(registry: &Registry, name: &str, folder: &str) {
     let files = Files::folder(fixture("tiny-bert").join(folder)).unwrap();
     lorank_registry_reranker::add(registry, &id(name), &files, folder, None, lorank_adapters::Existing::Replace)
@@ -51,7 +51,7 @@ fn scores(reranker: &impl Reranker, model: &ModelVersion) -> Vec<Score> {
     score_groups(reranker, &[group]).pop().unwrap().unwrap()
 }
 
-/// Each adapter's scores, by the digest of its files, as a model of its own gives them.
+/// Each adapter's scores by the digest of its files, from a separate model.
 fn expected() -> HashMap<Digest, Vec<Score>> {
     let base = base();
     let of = |folder: &str| {
@@ -65,7 +65,7 @@ fn expected() -> HashMap<Digest, Vec<Score>> {
 #[test]
 fn a_hundred_promotions_under_load_fail_no_request_and_mix_no_adapters() {
     let folder = tempfile::tempdir().unwrap();
-    // Room for none: whatever is not in use is let go of, and loaded again.
+    // Room for none: unused adapters are evicted and loaded again.
     let (live, expected) = (live(folder.path(), 0), expected());
     let default = RegistryReranker::default_name();
     live.registry().set_alias(&default, &id("a")).unwrap();
@@ -84,7 +84,7 @@ fn a_hundred_promotions_under_load_fail_no_request_and_mix_no_adapters() {
         }
         for n in 0..100 {
             live.registry().set_alias(&default, &id(["b", "a"][n % 2])).unwrap();
-            // Each of them is met by answers.
+            // Each of them is used by answers.
             let until = n_answers.load(Ordering::Relaxed) + 2;
             while n_answers.load(Ordering::Relaxed) < until {
                 thread::yield_now();
@@ -124,7 +124,7 @@ fn a_request_ends_on_the_version_that_it_began_with() {
     let folder = tempfile::tempdir().unwrap();
     let (live, expected) = (live(folder.path(), 0), expected());
     let model = live.resolve(Some(&id("a"))).unwrap();
-    // The name gets other weights, then goes; further changes collect what nobody uses.
+    // The name gets other weights, then is removed; further changes collect unused files.
     add(live.registry(), "a", "adapter-b");
     live.registry().remove(&id("a"), &[], false).unwrap();
     live.registry().set_alias(&id("x"), &id("b")).unwrap();

@@ -412,7 +412,7 @@ mod tests {
             ("[aliases]\n'a b' = 'x'", "`a b` is not an adapter id"),
             ("shadows = ['qa:2']", "the share must be above 0 and at most 1"),
             ("[[keys]]\nname = 'x'\nrole = 'root'\nhash = ''", "`root` is not a role"),
-            ("[[keys]]\nname = 'x'\nrole = 'search'\nhash = '12'", "the key `x`"),
+            ("[[keys]]\nname = 'x'\nrole = 'search'\nhash = '12'", "invalid key `x`"),
         ] {
             let why = parse(text).unwrap_err();
             assert!(why.contains(part_of_why), "{why}");

@@ -71,7 +71,7 @@ mod tests {
             assert_eq!(shown.parse(), Ok(spec), "{text}");
         }
         for text in ["", "shop="] {
-            assert!(text.parse::<IndexSpec>().unwrap_err().contains("names no folder"), "{text}");
+            assert!(text.parse::<IndexSpec>().unwrap_err().contains("has no folder"), "{text}");
         }
     }
 }

@@ -340,8 +340,8 @@ mod tests {
             let error = ModelLoader::default().load(&section).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         };
-        check(&[format!("qa={adapter}"), format!("qa={adapter}")], &[], "two adapters are named `qa`");
-        check(&[format!("qa={adapter}")], &["other"], "`merge` names `other`");
+        check(&[format!("qa={adapter}"), format!("qa={adapter}")], &[], "two adapters have the id `qa`");
+        check(&[format!("qa={adapter}")], &["other"], "cannot merge adapter `other`");
         for word in ["none", "first-stage"] {
             check(&[format!("{word}={adapter}")], &[], &format!("`{word}` is reserved"));
         }

@@ -1,4 +1,4 @@
-//! The assembled server on its own: it starts on a free port, answers, takes other limits, and ends.
+//! The assembled server: starts on a free port, answers, reloads limits, and ends.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
@@ -30,7 +30,7 @@ fn config(folder: &Path) -> ServerConfig {
     config
 }
 
-/// Status and body of an answer.
+/// The status and body of a response.
 async fn ask(address: SocketAddr, method: &'static str, target: &'static str, body: &'static str) -> (u16, String) {
     let exchange = move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -45,13 +45,13 @@ async fn ask(address: SocketAddr, method: &'static str, target: &'static str, bo
     tokio::task::spawn_blocking(exchange).await.unwrap()
 }
 
-/// Where a running server is, and what changes it.
+/// The address of a running server, and its handle.
 struct Running {
     address: SocketAddr,
     handle: ServerHandle,
 }
 
-/// Starts a server, does what `requests` does with its address and handle, and ends it.
+/// Starts a server, runs `requests` with its address and handle, and ends it.
 fn with_server<F: Future<Output = ()>>(server: impl Future<Output = Server>, requests: impl FnOnce(Running) -> F) {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let server = server.await;
@@ -76,7 +76,7 @@ fn it_starts_answers_takes_other_limits_and_ends() {
             (status, &answer["reranked"], answer["hits"].as_array().map(Vec::len)),
             (200, &true.into(), Some(2))
         );
-        // The registry, the experiments and the documents are there too.
+        // The registry, the experiments and the documents are available too.
         for target in ["/v1/adapters", "/v1/experiments", "/v1/stats", "/ready"] {
             assert_eq!(ask(address, "GET", target, "").await.0, 200, "{target}");
         }
@@ -159,7 +159,7 @@ fn keys_cannot_be_taken_from_a_server_that_others_reach() {
         config.keys.clear();
         let error = handle.reload(&config).unwrap_err();
         assert!(matches!(error, Error::Unprotected { .. }), "{error}");
-        // Nor by another permission, which waits for the next start.
+        // Changing `no_keys` does not help either, because it needs a restart.
         config.no_keys = true;
         assert!(handle.reload(&config).is_err());
     });

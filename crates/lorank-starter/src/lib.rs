@@ -112,7 +112,7 @@ static NOTICES: &[Notice] = &[
         licence: "Apache-2.0",
         text: include_str!("../data/minilm/NOTICE"),
     },
-    Notice { covers: "the base model: licence", licence: "Apache-2.0", text: include_str!("../data/minilm/LICENSE") },
+    Notice { covers: "the base model: license", licence: "Apache-2.0", text: include_str!("../data/minilm/LICENSE") },
     Notice { covers: "the adapters", licence: "Apache-2.0", text: include_str!("../data/adapters/ORIGIN.md") },
     Notice { covers: "the corpus", licence: "CC-BY-SA-3.0", text: include_str!("../data/corpus/ATTRIBUTION.md") },
 ];

@@ -1,4 +1,4 @@
-//! The embedded data is whole, and its parts fit together.
+//! The built-in data is complete and consistent.
 
 use std::collections::{HashMap, HashSet};
 
@@ -76,7 +76,7 @@ fn adapters_are_lora_of_the_base_model_with_templates_and_a_head() {
         assert_eq!(config["base_model_name_or_path"], BASE_MODEL_HUB_NAME, "{id}");
         assert_eq!(json(adapter.files, "lorank.json")["max_length"], 192, "{id}");
         let weights = SafeTensors::deserialize(named(adapter.files, "adapter_model.safetensors")).unwrap();
-        // 12 layers of 6 linear layers and the pooler's, two factors each; then the classifier's weight and bias.
+        // 12 layers of 6 linear layers and the pooler's, two factors each; plus the classifier's weight and bias.
         assert_eq!(weights.len(), (12 * 6 + 1) * 2 + 2, "{id}");
         assert_eq!(weights.tensor("base_model.model.classifier.weight").unwrap().shape(), [1, 384], "{id}");
     }
@@ -106,7 +106,7 @@ fn notices_name_the_owners() {
     let notices = lorank_starter::notices();
     assert!(notices.iter().all(|notice| notice.text.len() > 500 && !notice.covers.is_empty()), "{notices:?}");
     for (covers, licence, words) in [
-        ("the base model: licence", "Apache-2.0", "Apache License"),
+        ("the base model: license", "Apache-2.0", "Apache License"),
         ("the base model: notice of the package it was taken from", "Apache-2.0", BASE_MODEL_HUB_NAME),
         ("the base model: origin and changes", "Apache-2.0", "What was changed"),
         ("the adapters", "Apache-2.0", "SciFact"),

@@ -1,4 +1,4 @@
-//! Indexing many documents: what to do about bad lines, when to commit, and what to tell.
+//! Indexing many documents: error handling, commits and progress.
 
 use std::fmt;
 use std::io::Write;
@@ -8,18 +8,19 @@ use std::time::{Duration, Instant};
 use crate::input::{BadLine, SourcedDocument};
 use crate::{Error, Writer};
 
-/// The number of skipped lines that a report holds.
+/// The maximum number of skipped lines in a report.
 const FIRST_SKIPPED_MAX: usize = 10;
 
-/// What to do about a bad line.
+/// What to do at a bad line.
 #[derive(Default)]
 pub enum OnError<'a> {
-    /// Go back to the last commit and return the error.
+    /// Roll back to the last commit, and return the error.
     #[default]
     Stop,
-    /// Count it and go on. An input that breaks off stops all the same: more than a line is missing then.
+    /// Count it and continue. An input that ends prematurely still stops indexing, because more than a line is missing
+    /// then.
     Skip {
-        /// Where the skipped lines are written as they stand.
+        /// Where the skipped lines are written, unchanged.
         rejects: Option<&'a mut (dyn Write + Send)>,
     },
 }
@@ -36,51 +37,51 @@ impl fmt::Debug for OnError<'_> {
 /// How to index many documents. By default: stop at a bad line, commit once at the end.
 #[derive(Debug, Default)]
 pub struct BulkOptions<'a> {
-    /// What to do about a bad line.
+    /// What to do at a bad line.
     pub on_error: OnError<'a>,
     /// Commit after every so many documents; `None`: once, at the end.
     pub commit_every: Option<NonZeroU64>,
 }
 
-/// How far bulk indexing is.
+/// The progress of bulk indexing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BulkProgress {
-    /// The documents handed to the index.
+    /// The number of indexed documents.
     pub n_indexed: u64,
-    /// The documents of these that are committed.
+    /// The number of committed documents.
     pub n_committed: u64,
-    /// The bad lines that were skipped.
+    /// The number of skipped lines.
     pub n_skipped: u64,
 }
 
-/// What bulk indexing did.
+/// The result of bulk indexing.
 #[derive(Debug)]
 pub struct IndexReport {
     /// The documents that were indexed. One that replaced another counts as well.
     pub n_indexed: u64,
     /// The bad lines that were skipped.
     pub n_skipped: u64,
-    /// The indexed documents without a text in any text field: no words find them. Many of them mean that the fields are
-    /// called otherwise than the settings say.
+    /// The number of indexed documents without text in any text field, which no words match. A large number indicates
+    /// that the fields have other names than in the settings.
     pub n_without_text: u64,
-    /// The first few of the skipped lines.
+    /// The first skipped lines.
     pub first_skipped: Vec<BadLine>,
     /// The number of documents in the index before.
     pub n_documents_before: u64,
     /// The number of documents in the index now.
     pub n_documents: u64,
-    /// How long it took.
+    /// The elapsed time.
     pub elapsed: Duration,
 }
 
-/// Indexes documents and commits them. `on_progress` is called after each document or skipped line.
+/// Indexes documents and commits them. Calls `on_progress` after each document or skipped line.
 ///
-/// Uncommitted changes of the writer are committed, or rolled back, together with the documents.
+/// Uncommitted changes of the writer are committed or rolled back together with the documents.
 ///
 /// # Errors
-/// [`Error::Stopped`] at a bad line, unless bad lines are skipped, and whatever keeps the index from being written. After
-/// an error the index is as of the last commit: what this call had committed (see [`BulkOptions::commit_every`]) stays,
-/// nothing after it is kept.
+/// [`Error::Stopped`] at a bad line, unless bad lines are skipped, and any failure of writing the index. After an error
+/// the index has the state of the last commit: what this call committed before (see [`BulkOptions::commit_every`])
+/// stays.
 pub fn index_documents(
     writer: &mut Writer,
     documents: impl IntoIterator<Item = Result<SourcedDocument, BadLine>>,
@@ -108,7 +109,7 @@ pub fn index_documents(
     })
 }
 
-/// One call of [`index_documents`] under way.
+/// A running call of [`index_documents`].
 struct Run<'a, F> {
     options: BulkOptions<'a>,
     on_progress: F,

@@ -1,4 +1,4 @@
-//! Documents: an id, the texts that are searched, and everything else as it came.
+//! Documents: an id, the text fields, and all other fields unchanged.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use lorank_core::{DocumentId, Fields, Value, json_hint, syntax_problem};
 
 use crate::{Error, IndexSettings, json};
 
-/// The longest id in bytes: as long as a path can be.
+/// The maximum length of an id in bytes, which is that of a path.
 const ID_BYTES_MAX: usize = 4096;
 
-/// How deep values may nest. The reader of stored documents stops at 128 levels.
+/// The maximum nesting of values. The reader of stored documents supports 128 levels.
 const DEPTH_MAX: usize = 100;
 
-/// A document: its id, and its other fields in their written order.
+/// A document: its id, and its other fields in their original order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     id: DocumentId,
@@ -20,16 +20,16 @@ pub struct Document {
 }
 
 impl Document {
-    /// A document of an id and its other fields. Whether an index can hold it is seen when it is added.
+    /// A document with an id and other fields. Whether an index can store it is checked when it is added.
     pub fn new(id: DocumentId, fields: Fields) -> Self {
         Self { id, fields }
     }
 
-    /// Reads one JSON object. Its id, a text or an integer of up to 64 bits, is taken from the settings' id field or else from `_id`;
-    /// where the settings name no id field and the document has none, it is a digest of the document.
+    /// Parses a JSON object. The id, a string or an integer of up to 64 bits, is taken from the settings' id field or
+    /// from `_id`; if the settings name no id field and the document has none, the id is a digest of the document.
     ///
     /// # Errors
-    /// What is wrong with the JSON, the id or a field.
+    /// The JSON, the id or a field is invalid.
     pub fn from_json(json: &[u8], settings: &IndexSettings) -> Result<Self, Error> {
         let text = std::str::from_utf8(json).map_err(|error| Error::NotUtf8 { column: error.valid_up_to() + 1 })?;
         match json::value_from_json(text).map_err(|error| not_json(text, &error))? {
@@ -43,8 +43,8 @@ impl Document {
         }
     }
 
-    /// Takes the id out of the fields, or makes one where the settings name no field for it, and makes sure that an index with these
-    /// settings can hold the document.
+    /// Takes the id out of the fields, or computes one if the settings name no id field, and checks that an index with
+    /// these settings can store the document.
     pub(crate) fn from_fields(mut fields: Fields, settings: &IndexSettings) -> Result<Self, Error> {
         let names = [settings.id_field(), "_id"];
         let place = names.iter().find_map(|name| fields.iter().position(|(field, _)| field == name));
@@ -66,17 +66,17 @@ impl Document {
         Ok(document)
     }
 
-    /// The id.
+    /// The document's id.
     pub fn id(&self) -> &DocumentId {
         &self.id
     }
 
-    /// The fields but the id, in their written order.
+    /// The fields without the id, in their original order.
     pub fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    /// Makes sure that an index with these settings can hold the document.
+    /// Checks that an index with these settings can store the document.
     pub(crate) fn check(&self, settings: &IndexSettings) -> Result<(), Error> {
         let id_field = || settings.id_field().to_owned();
         check_id(self.id.as_str())
@@ -90,14 +90,13 @@ impl Document {
             check_value(value, DEPTH_MAX).map_err(|problem| invalid(name, problem.to_owned()))?;
         }
         for field in &settings.text_fields {
-            text_of(&self.fields, &field.name).map_err(|found| {
-                invalid(&field.name, format!("is searched, and holds {found} where it needs a text"))
-            })?;
+            text_of(&self.fields, &field.name)
+                .map_err(|found| invalid(&field.name, format!("is a text field, but contains {found}")))?;
         }
         Ok(())
     }
 
-    /// Whether a text field holds anything but spaces.
+    /// Whether a text field contains other characters than spaces.
     pub(crate) fn has_text(&self, settings: &IndexSettings) -> bool {
         settings
             .text_fields
@@ -106,7 +105,7 @@ impl Document {
     }
 }
 
-/// The id that a value is.
+/// The id in a value.
 fn id_of(value: Value) -> Result<String, String> {
     let id = match value {
         Value::Text(id) => id.to_string(),
@@ -118,7 +117,7 @@ fn id_of(value: Value) -> Result<String, String> {
     Ok(id)
 }
 
-/// The field that was surely meant to hold the id: its name differs in case or in spaces around it alone.
+/// The field that was probably meant as the id: its name differs only in case or surrounding spaces.
 fn misnamed_id(fields: &Fields, settings: &IndexSettings) -> Option<String> {
     let id_field = settings.id_field();
     let is_like = |name: &str| name.trim().eq_ignore_ascii_case(id_field) || name.trim().eq_ignore_ascii_case("_id");
@@ -152,8 +151,9 @@ fn sorted(fields: &Fields) -> Fields {
 
 fn too_wide(field: String, digits: &str) -> Error {
     let shown = if digits.len() > 40 { format!("{}...", &digits[..40]) } else { digits.to_owned() };
-    let problem =
-        format!("holds the integer `{shown}`, which does not fit in 64 bits; write it as a text, in double quotes");
+    let problem = format!(
+        "contains the integer `{shown}`, which does not fit in 64 bits; write it as a string, in double quotes"
+    );
     Error::InvalidField { field, problem }
 }
 
@@ -161,24 +161,24 @@ fn check_id(id: &str) -> Result<(), &'static str> {
     match id.len() {
         0 => Err("empty"),
         1..=ID_BYTES_MAX => Ok(()),
-        _ => Err("longer than 4096 bytes"),
+        _ => Err("exceeds 4096 bytes"),
     }
 }
 
 fn check_value(value: &Value, depth_left: usize) -> Result<(), &'static str> {
     if depth_left == 0 {
-        return Err("nests deeper than 100 levels");
+        return Err("has more than 100 nested levels");
     }
     match value {
-        Value::Float(number) if !number.is_finite() => Err("holds a number that is not finite"),
+        Value::Float(number) if !number.is_finite() => Err("contains a number that is not finite"),
         Value::List(values) => values.iter().try_for_each(|value| check_value(value, depth_left - 1)),
         Value::Object(fields) => fields.iter().try_for_each(|(_, value)| check_value(value, depth_left - 1)),
         _ => Ok(()),
     }
 }
 
-/// The text of a field: a text as it is, a number in its decimal form, the texts of a list one a line.
-/// `None` where the field is missing or null; the name of what it holds instead where that is no text.
+/// The text of a field: a string unchanged, a number in decimal form, the texts of a list, one per line. `None` if the
+/// field is missing or null; the kind of the value as error if it has no text.
 pub(crate) fn text_of<'a>(fields: &'a Fields, name: &str) -> Result<Option<Cow<'a, str>>, &'static str> {
     let Some((_, value)) = fields.iter().find(|(field, _)| field == name) else { return Ok(None) };
     match value {
@@ -191,7 +191,7 @@ pub(crate) fn text_of<'a>(fields: &'a Fields, name: &str) -> Result<Option<Cow<'
     }
 }
 
-/// The text of a text or a number: titles like `1984` arrive as numbers from tools that guess types.
+/// The text of a string or number: tools that guess types convert titles like `1984` to numbers.
 fn plain_text(value: &Value) -> Result<Cow<'_, str>, &'static str> {
     match value {
         Value::Text(text) => Ok(Cow::Borrowed(text)),
@@ -202,8 +202,7 @@ fn plain_text(value: &Value) -> Result<Cow<'_, str>, &'static str> {
     }
 }
 
-/// Of the names of fields that are not searched, the one that most likely holds a document's text: one that people give to it, or else
-/// the first.
+/// The name among unsearched fields that most likely contains a document's text: a common one, or else the first.
 pub(crate) fn likely_text_field<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const USUAL: [&str; 9] =
         ["text", "content", "contents", "body", "passage", "document", "description", "abstract", "title"];
@@ -212,7 +211,7 @@ pub(crate) fn likely_text_field<'a>(names: impl IntoIterator<Item = &'a str>) ->
     usual.or_else(|| names.first()).copied()
 }
 
-/// A value's kind with its article, for messages.
+/// The kind of a value with its article, for messages.
 pub(crate) fn name_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -225,7 +224,7 @@ pub(crate) fn name_of(value: &Value) -> &'static str {
     }
 }
 
-/// What is wrong with a text that is not JSON, and where, with what to do where that can be told.
+/// Describes invalid JSON with its position, and a hint if possible.
 fn not_json(text: &str, error: &serde_json::Error) -> Error {
     let whole = error.to_string();
     let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
@@ -234,8 +233,7 @@ fn not_json(text: &str, error: &serde_json::Error) -> Error {
         error.is_eof() || (message == "trailing characters" && line.trim_end().ends_with([',', ':']));
     let hint = if is_end_of_a_line {
         Some(
-            "each document stands on one line, and this looks like pretty-printed JSON; rewrite it (`jq -c .`)"
-                .to_owned(),
+            "write each document on one line; this looks like pretty-printed JSON, which `jq -c .` converts".to_owned(),
         )
     } else {
         json_hint(message, line, error.column())
@@ -267,28 +265,31 @@ mod tests {
     fn what_is_no_document_says_why() {
         check_refused(
             b"{\"id\": 1",
-            "not valid JSON at column 8: the text ends within an object; each document stands on one line",
+            "not valid JSON at column 8: the text ends within an object; write each document on one line",
         );
-        check_refused(b"[1]", "a list, where a document is a JSON object");
-        check_refused(b"{\"id\": \"\xff\"}", "not valid UTF-8: a bad byte at column 9");
+        check_refused(b"[1]", "expected a JSON object, found a list");
+        check_refused(b"{\"id\": \"\xff\"}", "invalid UTF-8 at column 9");
         check_refused(b"{\"ID\": 1}", "no id: the field `id` is missing; rename `ID` to `id`");
-        check_refused(b"{\"id\": 1.5}", "the id in the field `id` is a number, where an id is a text or an integer");
+        check_refused(b"{\"id\": 1.5}", "the id in the field `id` is a number; an id must be a string or an integer");
         check_refused(
             b"{\"id\": 99999999999999999999}",
-            "the field `id` holds the integer `99999999999999999999`, which does not fit in 64 bits; write it as a text",
+            "the field `id` contains the integer `99999999999999999999`, which does not fit in 64 bits; write it as a string",
         );
         check_refused(
             b"{\"id\": 1, \"a\": {\"n\": [-9223372036854775809]}}",
-            "the field `a` holds the integer `-92233",
+            "the field `a` contains the integer `-92233",
         );
-        check_refused(b"{\"_id\": null}", "the id in the field `_id` is null, where");
+        check_refused(b"{\"_id\": null}", "the id in the field `_id` is null; an id");
         check_refused(b"{\"id\": \"\"}", "is empty");
-        check_refused(format!("{{\"id\": \"{}\"}}", "x".repeat(5000)).as_bytes(), "longer than 4096 bytes");
-        check_refused(b"{\"id\": 1, \"title\": {}}", "the field `title` is searched, and holds an object where it");
-        check_refused(b"{\"id\": 1, \"text\": [\"a\", true]}", "the field `text` is searched, and holds a boolean");
+        check_refused(format!("{{\"id\": \"{}\"}}", "x".repeat(5000)).as_bytes(), "exceeds 4096 bytes");
+        check_refused(b"{\"id\": 1, \"title\": {}}", "the field `title` is a text field, but contains an object");
+        check_refused(
+            b"{\"id\": 1, \"text\": [\"a\", true]}",
+            "the field `text` is a text field, but contains a boolean",
+        );
         check_refused(
             format!("{{\"id\": 1, \"x\": {}1{}}}", "[".repeat(101), "]".repeat(101)).as_bytes(),
-            "nests deeper",
+            "nested levels",
         );
         check_refused(
             format!("{{\"id\": 1, \"x\": {}", "[".repeat(100_000)).as_bytes(),
@@ -301,11 +302,11 @@ mod tests {
         for (json, problem) in [
             (
                 "{",
-                "the text ends within an object; each document stands on one line, and this looks like pretty-printed JSON",
+                "the text ends within an object; write each document on one line; this looks like pretty-printed JSON",
             ),
             (
                 "  \"id\": \"1\",",
-                "not valid JSON at column 7: there is more after the end of the value; each document stands on",
+                "not valid JSON at column 7: there is more after the end of the value; write each document on",
             ),
             (r#"{"id": "a", "t": "apple \ud83d"}"#, "a lone surrogate"),
             (r#"{"id": "a", "t": "apple \ude00\ud83d x"}"#, "a lone surrogate"),

@@ -1,4 +1,4 @@
-//! What can go wrong, and what to do about it.
+//! Errors of the crate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use tantivy::directory::error::LockError;
 
 use crate::origin::Origin;
 
-/// What went wrong in this crate.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,140 +22,138 @@ pub enum Error {
     /// The folder holds something that is not an index of lorank.
     #[error("`{}` is not a lorank index: {found}; name an empty or a new folder", dir.display())]
     NotAnIndex {
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
-        /// What was found instead.
+        /// What the folder contains instead.
         found: String,
     },
-    /// The folder holds an index already.
-    #[error("`{}` holds an index already; open it, or name another folder", dir.display())]
+    /// The folder already contains an index.
+    #[error("`{}` already contains an index; open it, or use another folder", dir.display())]
     AlreadyExists {
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
     },
-    /// The index was written by an earlier version, whose terms are not those of today's queries.
+    /// The index was written by an earlier version, whose terms do not match the current analysis.
     #[error(
-        "the index in `{}` has format {found} of an earlier version, and this version reads format {known}; \
+        "the index in `{}` has format {found} of an earlier version, but this version supports format {known}; \
          index the documents again into a new folder",
         dir.display()
     )]
     OlderFormat {
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
-        /// The format that was found.
+        /// The format of the index.
         found: u64,
-        /// The format that this version reads.
+        /// The format that this version supports.
         known: u64,
     },
     /// The index was written by a later version.
-    #[error("the index in `{}` has format {found}, and this version reads format {known}; update lorank", dir.display())]
+    #[error("the index in `{}` has format {found}, but this version supports format {known}; update lorank", dir.display())]
     NewerFormat {
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
-        /// The format that was found.
+        /// The format of the index.
         found: u64,
-        /// The format that this version reads.
+        /// The format that this version supports.
         known: u64,
     },
-    /// The index was made with other settings than those asked for.
+    /// The index has other settings than requested.
     #[error(
-        "the index in `{}` was made with {setting} `{found}`, not `{requested}`; \
+        "the index in `{}` was created with {setting} `{found}`, not `{requested}`; \
          leave the option out, or index into another folder",
         dir.display()
     )]
     SettingsDiffer {
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
-        /// Which setting.
+        /// The setting's name.
         setting: &'static str,
         /// The index's value.
         found: String,
-        /// The value asked for.
+        /// The requested value.
         requested: String,
     },
-    /// Settings that cannot be.
+    /// Invalid settings.
     #[error("{problem}")]
     InvalidSettings {
-        /// What is wrong with them.
+        /// A description of the problem.
         problem: String,
     },
-    /// The index's files contradict each other or cannot be read.
+    /// The index's files are inconsistent or cannot be read.
     #[error("the index in `{}` is damaged: {problem}; index again into another folder", dir.display())]
     Corrupt {
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
-        /// What is wrong.
+        /// A description of the problem.
         problem: String,
     },
-    /// Another writer holds the index.
-    #[error("the index in `{}` is being written to by another writer; wait until it is done", dir.display())]
+    /// Another writer has locked the index.
+    #[error("the index in `{}` is locked by another writer; wait until it has finished", dir.display())]
     WriterBusy {
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
     },
-    /// A change that was not committed yet when the writer that held it had to be given up.
-    #[error("the change of the index in `{}` is lost, as another one with it could not be written; make it again", dir.display())]
+    /// An uncommitted change was lost, because its writer had to be rolled back.
+    #[error("the change of the index in `{}` was lost, because a concurrent change failed; repeat it", dir.display())]
     ChangeLost {
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
     },
     /// A file or folder could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// What was tried (`read`, `create the folder`).
+        /// The failed action (`read`, `create the folder`).
         action: &'static str,
-        /// The file or folder.
+        /// The file's or folder's path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The engine failed.
+    /// tantivy failed.
     #[error("cannot {action} the index in `{}`", dir.display())]
     Engine {
-        /// What was tried (`search`, `commit to`).
+        /// The failed action (`search`, `commit to`).
         action: &'static str,
-        /// The folder.
+        /// The folder's path.
         dir: PathBuf,
-        /// Why not.
+        /// The cause.
         source: TantivyError,
     },
 
-    /// An input whose format cannot be told or does not fit the index.
+    /// An input whose format is unknown or not suitable for the index.
     #[error("cannot index `{input}`: {problem}")]
     InvalidInput {
         /// The input's name.
         input: String,
-        /// What is wrong with it.
+        /// A description of the problem.
         problem: String,
     },
-    /// A text file in another encoding than UTF-8, or of another program.
-    #[error("not a text in UTF-8: {problem}")]
+    /// An input that is not UTF-8 text.
+    #[error("not UTF-8 text: {problem}")]
     NotText {
-        /// What it is, and what to do about it.
+        /// What it is, and what to do.
         problem: String,
     },
-    /// A line that is not UTF-8.
-    #[error(
-        "not valid UTF-8: a bad byte at column {column}; convert it to UTF-8, for instance from Latin-1 or Windows-1252"
-    )]
+    /// A line that is not valid UTF-8.
+    #[error("invalid UTF-8 at column {column}; convert the text to UTF-8, for instance from Latin-1 or Windows-1252")]
     NotUtf8 {
         /// The 1-based byte column.
         column: usize,
     },
-    /// A line that is not JSON.
+    /// A line that is not valid JSON.
     #[error("not valid JSON at {}column {column}: {problem}", if *line > 1 { format!("its line {line}, ") } else { String::new() })]
     NotJson {
-        /// The line within the document, from 1.
+        /// The 1-based line within the document.
         line: usize,
         /// The 1-based byte column.
         column: usize,
-        /// What is wrong there.
+        /// A description of the problem.
         problem: String,
     },
-    /// A line of JSON that is no object.
-    #[error("{found}, where a document is a JSON object")]
+    /// A line of JSON that is not an object.
+    #[error("expected a JSON object, found {found}")]
     NotAnObject {
-        /// What the line holds.
+        /// The kind of the value.
         found: &'static str,
     },
     /// A document without an id.
@@ -164,44 +162,44 @@ pub enum Error {
         misnamed.as_ref().map_or_else(String::new, |name| format!("; rename `{name}` to `{id_field}`, or name it as the id field"))
     )]
     NoId {
-        /// The field that should hold the id.
+        /// The id field.
         id_field: String,
-        /// A field whose name differs from that in case or in spaces around it alone.
+        /// A field whose name differs only in case or surrounding spaces.
         misnamed: Option<String>,
     },
-    /// A document whose id cannot be one.
-    #[error("the id in the field `{id_field}` is {problem}, where an id is a text or an integer")]
+    /// A document with an invalid id.
+    #[error("the id in the field `{id_field}` is {problem}; an id must be a string or an integer")]
     InvalidId {
-        /// The field that holds the id.
+        /// The id field.
         id_field: String,
-        /// What is wrong with it.
+        /// A description of the problem.
         problem: String,
     },
-    /// A document with a field that cannot be what it is.
+    /// A document with an invalid field.
     #[error("the field `{field}` {problem}")]
     InvalidField {
-        /// The field.
+        /// The field's name.
         field: String,
-        /// What is wrong with it.
+        /// A description of the problem, phrased to follow the field's name.
         problem: String,
     },
-    /// A line or file over the limit.
+    /// A line or file exceeds the limit.
     #[error("longer than {bytes_max} bytes")]
     TooLong {
-        /// The limit.
+        /// The limit, in bytes.
         bytes_max: usize,
     },
-    /// A row of a table whose number of cells is not that of the header.
-    #[error("{n_cells} {}, where the header has {n_columns}", if *n_cells == 1 { "cell" } else { "cells" })]
+    /// A table row whose number of cells differs from the header's.
+    #[error("{n_cells} {}, but the header has {n_columns}", if *n_cells == 1 { "cell" } else { "cells" })]
     WrongNumberOfCells {
         /// The row's number of cells.
         n_cells: usize,
         /// The header's number of cells.
         n_columns: usize,
     },
-    /// A table with a quote that is not closed: within the limit of a row, or by the end of the file.
+    /// A table with an unclosed quote, within the limit of a row or by the end of the file.
     #[error(
-        "the row that begins on line {line} has a quote that is not closed {}",
+        "the row that starts on line {line} has a quote that is not closed {}",
         match bytes_max {
             Some(bytes_max) => format!("within {bytes_max} bytes"),
             None => "by the end of the file".to_owned(),
@@ -210,84 +208,84 @@ pub enum Error {
     OpenQuote {
         /// The 1-based line.
         line: u64,
-        /// The limit of a row in bytes, where it was passed; `None` where the file ended before.
+        /// The limit of a row in bytes if it was exceeded; `None` if the file ended before.
         bytes_max: Option<usize>,
     },
-    /// An input that ends before its end, or cannot be read on.
-    #[error("cannot be read on from here")]
+    /// An input that ends prematurely, or cannot be read further.
+    #[error("the input cannot be read further")]
     BrokenInput {
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Bulk indexing met a bad line and stopped.
+    /// Bulk indexing stopped at a bad line.
     #[error("indexing stopped; {} in the index", match n_committed {
         0 => "no document of this run is".to_owned(),
         1 => "the first document of this run is".to_owned(),
         n => format!("the first {n} documents of this run are"),
     })]
     Stopped {
-        /// The number of documents that this run committed before.
+        /// The number of documents that this run committed.
         n_committed: u64,
         /// The bad line.
         source: Box<BadLine>,
     },
-    /// A skipped line could not be written to where skipped lines go.
+    /// A skipped line could not be written to the reject file.
     #[error("cannot write a skipped line to the reject file")]
     Rejects {
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 
     /// An advanced query that is malformed.
     #[error("the query is malformed: {problem}")]
     InvalidQuery {
-        /// What is wrong with it.
+        /// A description of the problem.
         problem: String,
     },
-    /// A filter that cannot be.
+    /// An invalid filter.
     #[error("the filter on `{field}` {problem}")]
     InvalidFilter {
         /// The filter's field.
         field: String,
-        /// What is wrong with it.
+        /// A description of the problem, phrased to follow the field's name.
         problem: String,
     },
-    /// A field that documents cannot be sorted by.
+    /// A field that cannot be sorted.
     #[error("the sort field `{field}` {problem}")]
     InvalidSort {
-        /// The field.
+        /// The field's name.
         field: String,
-        /// What is wrong with it.
+        /// A description of the problem, phrased to follow the field's name.
         problem: String,
     },
-    /// A field that an expression takes numbers from, and that has none.
-    #[error("the field `{field}` of the expression {problem}")]
+    /// A field in an expression that has no numeric values.
+    #[error("the field `{field}` in the expression {problem}")]
     InvalidRankBy {
-        /// The field.
+        /// The field's name.
         field: String,
-        /// What is wrong with it.
+        /// A description of the problem, phrased to follow the field's name.
         problem: String,
     },
-    /// A facet that cannot be counted.
+    /// An invalid facet.
     #[error("the facet on `{field}` {problem}")]
     InvalidFacet {
         /// The facet's field.
         field: String,
-        /// What is wrong with it.
+        /// A description of the problem, phrased to follow the field's name.
         problem: String,
     },
 }
 
-/// A line that is no document: where it stands, its bytes, and why. As an error its text is the place; the cause is its
-/// source.
+/// A line that is not a valid document, with its origin, its bytes and the cause. The error's message is the origin;
+/// the cause is its source.
 #[derive(Debug, thiserror::Error)]
 #[error("{origin}")]
 pub struct BadLine {
-    /// Where it stands.
+    /// The location of the line.
     pub origin: Origin,
-    /// The line, or the table's row, without its end. Empty for one over the limit and for a whole file.
+    /// The line or table row without its end. Empty for a line that exceeds the limit, and for a whole file.
     pub raw: Vec<u8>,
-    /// Why it is no document.
+    /// Why the line is not a valid document.
     #[source]
     pub cause: Box<Error>,
 }
@@ -327,7 +325,7 @@ impl Error {
         }
     }
 
-    /// An error of the engine; a lock that is taken or cannot be had is told from the rest.
+    /// Converts an error of tantivy; a lock that is held or not available is a separate error.
     pub(crate) fn engine(action: &'static str, dir: &Path, source: TantivyError) -> Self {
         match source {
             TantivyError::LockFailure(LockError::LockBusy, _) => Self::WriterBusy { dir: dir.to_owned() },
@@ -340,7 +338,7 @@ impl Error {
         }
     }
 
-    /// Whether a document or a line is at fault, so that the next one may do.
+    /// Whether the error concerns a single document or line, so that the next one may succeed.
     pub(crate) fn is_about_a_document(&self) -> bool {
         matches!(
             self,

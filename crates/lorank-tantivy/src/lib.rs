@@ -1,17 +1,17 @@
 //! lorank's first stage on tantivy: an index on disk, and BM25 over it.
 //!
-//! An [`Index`] is a folder. It is made once with [`IndexSettings`] (which fields are searched, where the ids stand, the
-//! language), which lie beside it, so that no query is ever analysed otherwise than the documents were. Its one
-//! [`Writer`] adds, replaces and deletes documents; [`index_documents`] does so with whole files, which [`input`] reads, and a
-//! [`SharedWriter`] for many threads at once.
-//! [`Bm25FirstStage`] searches it: plain words that never fail, an opt-in query syntax, filters, snippets.
+//! An [`Index`] is a folder. It is created with [`IndexSettings`] (the text fields, the id field, the language), which
+//! are stored in the folder, so that queries are always analyzed in the same way as documents. Its one [`Writer`] adds,
+//! replaces and deletes documents; [`index_documents`] indexes whole files, which [`input`] reads, and a
+//! [`SharedWriter`] serves many threads. [`Bm25FirstStage`] searches the index: plain words that never fail, an
+//! optional query syntax, filters, snippets.
 //!
-//! [`RerankCollector`] is for those who have an index of their own: any schema, any query, in any search beside other
+//! [`RerankCollector`] is for applications with their own index: any schema, any query, and in combination with other
 //! collectors ([`collector`]).
 //!
-//! This crate holds no model, and its own [`Index`] is not a general interface to tantivy: it knows one layout of documents,
-//! and promises for it that equal scores come in the order of their ids and that a smaller depth gives a prefix of a larger
-//! one.
+//! The crate is *not* a model, and its [`Index`] is not a general interface to tantivy: it supports one layout of
+//! documents, for which it guarantees that equal scores are ordered by id, and that a smaller depth returns a prefix of
+//! a larger one.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -92,6 +92,6 @@ pub use lorank_core::ErrorKind;
 pub use selection::Selection;
 pub use settings::{IndexSettings, SettingsRequest, TextField};
 pub use shared_writer::{Change, SharedWriter};
-/// The engine itself, in the version whose types stand in this crate's signatures.
+/// tantivy itself, in the version whose types appear in this crate's signatures.
 pub use tantivy;
 pub use writer::{Writer, WriterOptions};

@@ -30,11 +30,12 @@ use crate::{Document, IndexSettings, json};
 pub(crate) const ID: &str = "_id";
 const SOURCE: &str = "_source";
 
-/// Longer texts are stored but cannot be filtered on: as keywords they would swell the dictionaries, and nobody types them.
+/// Longer texts are stored but not filterable: as keywords they would fill the dictionaries, and nobody filters by
+/// them.
 pub(crate) const KEYWORD_BYTES_MAX: usize = 1024;
-/// The longest path to a value that can be filtered on. tantivy's tables of paths cannot take keys of 64 KiB.
+/// The maximum length of a path to a filterable value. tantivy's path tables do not support keys of 64 KiB.
 const PATH_BYTES_MAX: usize = 1024;
-/// The depth to which tantivy reads values into columns.
+/// The depth to which tantivy indexes values in columns.
 const DEPTH_MAX: usize = 20;
 
 /// The fields of an index in tantivy's schema.
@@ -42,7 +43,7 @@ const DEPTH_MAX: usize = 20;
 pub(crate) struct Layout {
     pub schema: Schema,
     pub id: Field,
-    /// One for each text field, in their order.
+    /// One per text field, in their order.
     pub texts: Vec<Field>,
     /// All terms of each text field, in the same order.
     pub phrases: Vec<Field>,
@@ -112,14 +113,14 @@ impl Layout {
         out
     }
 
-    /// The stored parts of a document; `None` where one is missing.
+    /// The stored parts of a document; `None` if one is missing.
     pub(crate) fn stored(&self, document: &TantivyDocument) -> Option<StoredDocument> {
         let text = |field| document.get_first(field).and_then(|value| value.as_str()).map(str::to_owned);
         Some(StoredDocument { id: text(self.id)?, source: text(self.source)? })
     }
 }
 
-/// A document as it is stored.
+/// A document as stored.
 pub(crate) struct StoredDocument {
     id: String,
     source: String,
@@ -130,13 +131,13 @@ impl StoredDocument {
         &self.id
     }
 
-    /// The fields but the id.
+    /// The fields without the id.
     pub(crate) fn fields(&self) -> Result<Fields, serde_json::Error> {
         json::fields_from_json(&self.source)
     }
 }
 
-/// The part of an object that can be filtered on, with those of its single values that `place` wants.
+/// The filterable part of an object, with those of its single values that `place` accepts.
 fn filterable_object<'a>(
     fields: impl IntoIterator<Item = &'a (String, Value)>,
     place: fn(&Value) -> Option<OwnedValue>,
@@ -146,7 +147,7 @@ fn filterable_object<'a>(
     let mut object = Vec::new();
     for (name, value) in fields {
         let path_bytes = path_bytes + name.len() + 1;
-        // tantivy parts and ends its paths with these two.
+        // tantivy uses these two characters to separate and end its paths.
         let name_fits = path_bytes <= PATH_BYTES_MAX && !name.contains(['\0', '\u{1}']);
         let value = if name_fits { filterable(value, place, path_bytes, depth_left) } else { None };
         object.extend(value.map(|value| (name.clone(), value)));
@@ -171,7 +172,7 @@ fn filterable(
     }
 }
 
-/// A value as it lies in `_fields`.
+/// The form of a value in `_fields`.
 fn in_fields(value: &Value) -> Option<OwnedValue> {
     match value {
         Value::Bool(value) => Some(OwnedValue::Bool(*value)),
@@ -202,7 +203,7 @@ fn in_fields_below(value: &Value) -> Option<OwnedValue> {
     }
 }
 
-/// Whether a float cannot hold the integer.
+/// Whether a float cannot represent the integer.
 fn is_wide(number: i64) -> bool {
     !(-FLOAT_INTEGER_MAX..=FLOAT_INTEGER_MAX).contains(&number)
 }
@@ -217,8 +218,8 @@ fn has_wide_integer(value: &Value) -> bool {
     }
 }
 
-/// The title and the text that the reranker reads: the text field called `title`, and the others joined by a space. A field whose
-/// value is one text is shared, not copied.
+/// The title and the text for the reranker: the text field `title`, and the others joined by a space. A field with a
+/// single text is shared and not copied.
 pub(crate) fn title_and_text(fields: &Fields, settings: &IndexSettings) -> (Option<Arc<str>>, Arc<str>) {
     let (mut title, mut texts) = (None, Vec::new());
     for field in &settings.text_fields {

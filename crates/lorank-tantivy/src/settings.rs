@@ -1,7 +1,7 @@
-//! What an index is made with, and the file that keeps it.
+//! The settings of an index, and their file.
 //!
-//! The file stands beside tantivy's own in the index's folder, so that whoever opens the index, to write or to search,
-//! analyses texts and queries alike.
+//! The file is in the index's folder beside tantivy's own, so that all readers and writers analyze texts and queries in
+//! the same way.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -15,20 +15,20 @@ use crate::{Error, Language};
 /// accents, took a run of Chinese for one word, and knew dates of six centuries only.
 pub(crate) const FORMAT: u64 = 2;
 
-/// The largest boost. Far beyond any use, and far from where scores overflow.
+/// The maximum boost, far from values at which scores overflow.
 const BOOST_MAX: f32 = 1e6;
 
-/// A field whose text is searched. Written `title` or, with a boost, `title^2`.
+/// A text field. Its text form is `title` or, with a boost, `title^2`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextField {
-    /// The field's name: a key of the documents.
+    /// The field's name, a key of the documents.
     pub name: String,
-    /// What the field's part of a score is multiplied by: above 0, at most a million.
+    /// The factor of the field's part of a score: above 0, at most a million.
     pub boost: f32,
 }
 
 impl TextField {
-    /// A field with boost 1.
+    /// A field with a boost of 1.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), boost: 1.0 }
     }
@@ -40,7 +40,7 @@ impl FromStr for TextField {
     fn from_str(text: &str) -> Result<Self, Error> {
         let Some((name, boost)) = text.rsplit_once('^') else { return Ok(Self::new(text)) };
         let boost = boost.parse().map_err(|_| Error::InvalidSettings {
-            problem: format!("`{text}` is not a field with a boost; write it like `title^2`"),
+            problem: format!("`{text}` is not a field with a boost; write `title^2`"),
         })?;
         Ok(Self { name: name.to_owned(), boost })
     }
@@ -48,7 +48,7 @@ impl FromStr for TextField {
 
 impl fmt::Display for TextField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name may have a caret itself, which must not be read as that of a boost.
+        // A name may contain a caret, which must not be parsed as that of a boost.
         if self.boost == 1.0 && !self.name.contains('^') {
             f.write_str(&self.name)
         } else {
@@ -57,15 +57,16 @@ impl fmt::Display for TextField {
     }
 }
 
-/// What an index is made with, for good. By default `title` and `text` are searched, in English, and no field has to hold an id.
+/// The settings of an index, which never change. By default `title` and `text` are searched, in English, and ids are
+/// optional.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexSettings {
-    /// The fields that are searched: at least one, all different.
+    /// The text fields: at least one, with distinct names.
     pub text_fields: Vec<TextField>,
-    /// The field that holds a document's id; `_id` is read where it is missing. `None` reads `id` or else `_id`, and gives a document
-    /// without either a digest of its fields.
+    /// The id field; `_id` is used if it is missing. `None` uses `id` or `_id`, and a digest of the fields if both are
+    /// missing.
     pub id_field: Option<String>,
-    /// Whose word endings are understood. Every language's letters are found, whichever is chosen.
+    /// The language of stemming and stop words. Letters of all languages are indexed regardless.
     pub language: Language,
 }
 
@@ -77,25 +78,25 @@ impl Default for IndexSettings {
 }
 
 impl IndexSettings {
-    /// Whether a field is searched.
+    /// Whether a field is a text field.
     pub(crate) fn is_text_field(&self, name: &str) -> bool {
         self.text_fields.iter().any(|field| field.name == name)
     }
 
-    /// The field that holds a document's id, where it has one of this name.
+    /// The name of the id field, or its default.
     pub(crate) fn id_field(&self) -> &str {
         self.id_field.as_deref().unwrap_or("id")
     }
 
-    /// Whether a field holds a document's id.
+    /// Whether a field contains the document's id.
     pub(crate) fn is_id_field(&self, name: &str) -> bool {
         name == self.id_field() || name == "_id"
     }
 
-    /// Refuses settings that no index can have.
+    /// Checks the settings.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let problem = if self.text_fields.is_empty() {
-            Some("no field to search; name at least one".to_owned())
+            Some("no text field; name at least one".to_owned())
         } else if self.id_field().is_empty() {
             Some("the id field has no name".to_owned())
         } else {
@@ -107,19 +108,19 @@ impl IndexSettings {
     fn problem_with(&self, n: usize) -> Option<String> {
         let TextField { name, boost } = &self.text_fields[n];
         if name.is_empty() || name.starts_with(['_', '-']) {
-            Some(format!("`{name}` cannot be searched: a field's name begins neither with `_` nor with `-`"))
+            Some(format!("`{name}` cannot be a text field: field names must not start with `_` or `-`"))
         } else if name == self.id_field() {
-            Some(format!("`{name}` cannot be searched: it holds the id"))
+            Some(format!("`{name}` cannot be a text field: it is the id field"))
         } else if self.text_fields[..n].iter().any(|earlier| earlier.name == *name) {
             Some(format!("the field `{name}` is named twice"))
         } else if !(*boost > 0.0 && *boost <= BOOST_MAX) {
-            Some(format!("the boost of `{name}` is `{boost}`, where it must be above 0 and at most {BOOST_MAX}"))
+            Some(format!("the boost of `{name}` must be above 0 and at most {BOOST_MAX}, not `{boost}`"))
         } else {
             None
         }
     }
 
-    /// The content of the settings file.
+    /// The contents of the settings file.
     pub(crate) fn to_file(&self) -> Vec<u8> {
         let text_fields = self.text_fields.iter().map(|field| field.to_string()).collect();
         let file = SettingsFile {
@@ -133,7 +134,7 @@ impl IndexSettings {
         bytes
     }
 
-    /// Reads the content of the settings file.
+    /// Parses the settings file.
     pub(crate) fn from_file(bytes: &[u8]) -> Result<Self, FileProblem> {
         let damaged = |problem: String| FileProblem::Damaged(problem);
         let FormatOnly { format } = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
@@ -152,18 +153,18 @@ impl IndexSettings {
     }
 }
 
-/// Why a settings file cannot be read.
+/// Why a settings file cannot be used.
 #[derive(Debug, PartialEq)]
 pub(crate) enum FileProblem {
     /// It has an earlier format.
     Older(u64),
     /// It has a later format.
     Newer(u64),
-    /// It is not what [`IndexSettings::to_file`] writes.
+    /// It is not a valid settings file.
     Damaged(String),
 }
 
-/// The settings on disk.
+/// The form of the settings on disk.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SettingsFile {
@@ -173,20 +174,20 @@ struct SettingsFile {
     language: String,
 }
 
-/// The one part of the settings file that every format has.
+/// The part of the settings file that every format has.
 #[derive(Deserialize)]
 struct FormatOnly {
     format: u64,
 }
 
-/// What is asked of an index that may exist already: a part that is `None` is whatever the index has, or the default.
+/// The requested settings of an index that may exist already. `None` accepts the index's value, or the default.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SettingsRequest {
-    /// The fields that are searched.
+    /// The text fields.
     pub text_fields: Option<Vec<TextField>>,
-    /// The field that holds a document's id.
+    /// The id field.
     pub id_field: Option<String>,
-    /// Whose word endings are understood. Every language's letters are found, whichever is chosen.
+    /// The language of stemming and stop words. Letters of all languages are indexed regardless.
     pub language: Option<Language>,
 }
 
@@ -201,7 +202,7 @@ impl SettingsRequest {
         }
     }
 
-    /// The first part in which settings differ from what is asked: its name, the settings' value and the value asked for.
+    /// The first setting that differs from the request: its name, the actual value and the requested value.
     pub(crate) fn first_difference(&self, settings: &IndexSettings) -> Option<(&'static str, String, String)> {
         let fields = |fields: &[TextField]| fields.iter().map(TextField::to_string).collect::<Vec<_>>().join(", ");
         let language = self.language.map(|asked| ("language", settings.language.to_string(), asked.to_string()));
@@ -240,10 +241,10 @@ mod tests {
     fn impossible_settings_are_refused() {
         check_refused(&[], "id", "at least one");
         check_refused(&["title", "title^2"], "id", "twice");
-        check_refused(&["id"], "id", "holds the id");
-        check_refused(&["_source"], "id", "begins neither");
-        check_refused(&["-x"], "id", "begins neither");
-        check_refused(&[""], "id", "begins neither");
+        check_refused(&["id"], "id", "is the id field");
+        check_refused(&["_source"], "id", "must not start with");
+        check_refused(&["-x"], "id", "must not start with");
+        check_refused(&[""], "id", "must not start with");
         check_refused(&["text"], "", "no name");
         for boost in ["0", "-1", "NaN", "inf", "1e7"] {
             check_refused(&[&format!("text^{boost}")], "id", "boost of `text`");

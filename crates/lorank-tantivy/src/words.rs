@@ -1,4 +1,4 @@
-//! What one word of a query looks for in one text field.
+//! The query for one word in one text field.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,21 @@ use crate::analysis::{Analyzer, QueryWord};
 use crate::index::Parts;
 use crate::spelling::{Similar, similar_words};
 
-/// What a match of a word without its accents counts, where one with them counts 1.
+/// The weight of a match without accents, relative to an exact one.
 const WITHOUT_ACCENTS_WEIGHT: Score = 0.7;
-/// What a match of a word with one typo counts, where one without counts 1. With 0.5 BM25 loses 0.002 nDCG@10 on MED, with this nothing.
+/// The weight of a match with one typo, relative to an exact one. With 0.5, BM25 loses 0.002 nDCG@10 on MED; with this,
+/// nothing.
 const TYPO_WEIGHT: Score = 0.25;
 
-/// A query on texts.
+/// A query for text.
 #[derive(Debug)]
 pub(crate) struct TextQuery {
     pub query: Box<dyn EngineQuery>,
-    /// The beginnings of words that it looks for, as terms of the fields of whole words. The engine's query does not tell them.
+    /// The prefixes in the query, as terms of the whole-word fields, because tantivy's queries do not expose them.
     pub prefixes: Vec<Term>,
 }
 
-/// A text field, as queries use it.
+/// A text field with its index fields.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextPlace {
     terms: Field,
@@ -35,7 +36,7 @@ pub(crate) struct TextPlace {
     pub boost: Score,
 }
 
-/// Every text field.
+/// All text fields.
 pub(crate) fn text_places(parts: &Parts) -> impl Iterator<Item = TextPlace> {
     let layout = &parts.layout;
     parts.settings.text_fields.iter().enumerate().map(|(n, field)| TextPlace {
@@ -47,8 +48,8 @@ pub(crate) fn text_places(parts: &Parts) -> impl Iterator<Item = TextPlace> {
 }
 
 impl TextPlace {
-    /// The documents with a word, with or without its accents. The better of the two counts, and not their sum: a word with an accent is
-    /// one word.
+    /// Documents with a word, with or without its accents. The better score of the two counts and not their sum,
+    /// because a word with an accent is one word.
     pub(crate) fn word(self, word: &QueryWord) -> Box<dyn EngineQuery> {
         let mut terms: Vec<_> = self.terms_of(word).map(term_query).collect();
         if terms.len() == 1 { terms.swap_remove(0) } else { best_of(terms) }
@@ -60,7 +61,7 @@ impl TextPlace {
         word.terms.iter().map(move |term| Term::from_field_text(field, term))
     }
 
-    /// The documents with words one behind the other, `slop` places apart at most.
+    /// Documents with consecutive words, at most `slop` positions apart.
     pub(crate) fn phrase(self, words: &[QueryWord], slop: u32) -> Box<dyn EngineQuery> {
         let phrase = |term: fn(&QueryWord) -> Option<&String>| {
             let terms = words.iter().filter_map(|word| {
@@ -77,8 +78,8 @@ impl TextPlace {
         best_of([as_typed, phrase(|word| word.terms.last())])
     }
 
-    /// The documents with a word that begins so; `None` for characters of scripts without spaces, of which every one may go on. All count
-    /// alike, but for those that have the word itself, or another form of it.
+    /// Documents with a word that has this prefix; `None` for characters of scripts without spaces, which always are
+    /// prefixes. All matches have the same score, except for the word itself and its other forms.
     pub(crate) fn prefix(self, word: &QueryWord) -> Option<Box<dyn EngineQuery>> {
         let term = Term::from_field_text(self.whole_words, word.whole.as_deref()?);
         let begins_so = ConstScoreQuery::new(Box::new(FuzzyTermQuery::new_prefix(term, 0, true)), 1.0);
@@ -87,7 +88,7 @@ impl TextPlace {
         Some(Box::new(BooleanQuery::new(clauses)))
     }
 
-    /// The documents with a word that is spelled almost like another; `None` where there is no such word. Each typo leaves a quarter of the score.
+    /// Documents with a similarly spelled word; `None` if there is none. Each typo reduces the score to a quarter.
     pub(crate) fn similar(
         self,
         word: &QueryWord,
@@ -100,7 +101,7 @@ impl TextPlace {
         let mut terms: Vec<(String, u8)> = Vec::new();
         for Similar { word: other, n_typos } in similar {
             let term = analyzer.term_of_whole(&other);
-            // Forms of one word have one stem; the nearest of them counts.
+            // Forms of a word share a stem; the nearest one counts.
             if !word.terms.contains(&term) && terms.iter().all(|(known, _)| *known != term) {
                 terms.push((term, n_typos));
             }
@@ -111,7 +112,7 @@ impl TextPlace {
         Ok(if terms.is_empty() { None } else { Some(Box::new(DisjunctionMaxQuery::new(queries.collect()))) })
     }
 
-    /// The query with the field's boost.
+    /// Applies the field's boost.
     pub(crate) fn boosted(self, query: Box<dyn EngineQuery>) -> Box<dyn EngineQuery> {
         boosted(query, self.boost)
     }
@@ -121,12 +122,12 @@ fn term_query(term: Term) -> Box<dyn EngineQuery> {
     Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs))
 }
 
-/// A query whose scores are multiplied.
+/// Multiplies the scores of a query.
 pub(crate) fn boosted(query: Box<dyn EngineQuery>, boost: Score) -> Box<dyn EngineQuery> {
     if boost == 1.0 { query } else { Box::new(BoostQuery::new(query, boost)) }
 }
 
-/// Any of the queries; scores are added up.
+/// Matches any of the queries, and sums their scores.
 pub(crate) fn any_of(mut queries: Vec<Box<dyn EngineQuery>>) -> Box<dyn EngineQuery> {
     match queries.len() {
         0 => Box::new(EmptyQuery),
@@ -135,14 +136,14 @@ pub(crate) fn any_of(mut queries: Vec<Box<dyn EngineQuery>>) -> Box<dyn EngineQu
     }
 }
 
-/// The first query in full, the others for less; the best score counts.
+/// Combines the first query with weight 1 and the others with a lower weight; the best score counts.
 fn best_of(queries: impl IntoIterator<Item = Box<dyn EngineQuery>>) -> Box<dyn EngineQuery> {
     let weights = std::iter::once(1.0).chain(std::iter::repeat(WITHOUT_ACCENTS_WEIGHT));
     let weighted = queries.into_iter().zip(weights).map(|(query, weight)| boosted(query, weight));
     Box::new(DisjunctionMaxQuery::new(weighted.collect()))
 }
 
-/// The first `n_max` whole words of an index that begin so, in byte order; of a term's field.
+/// The first `n_max` whole words of an index with this prefix, in byte order, from the term's field.
 pub(crate) fn words_with_prefix(
     beginning: &Term,
     n_max: usize,

@@ -11,17 +11,17 @@ use tantivy::{IndexWriter, TantivyError};
 
 use crate::{Document, Error, Index, Selection, query};
 
-/// tantivy's least memory for a thread, and its most threads.
+/// tantivy's minimum memory per thread, and its maximum number of threads.
 const THREAD_BYTES_MIN: usize = 15_000_000;
 const THREAD_BYTES_MAX: usize = 4_000_000_000;
 const THREADS_MAX: usize = 8;
 
-/// What a writer may use.
+/// The resources of a writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriterOptions {
-    /// The number of threads that index, 8 at most. `None` takes as many as there are processors and memory for.
+    /// The number of indexing threads, at most 8. `None` uses as many as processors and memory allow.
     pub n_threads: Option<NonZeroUsize>,
-    /// The memory that documents may take before they are written out, over all threads; at least 15 MB for each.
+    /// The memory for documents before they are written to disk, over all threads; at least 15 MB per thread.
     pub memory_bytes: usize,
 }
 
@@ -32,7 +32,7 @@ impl Default for WriterOptions {
 }
 
 impl WriterOptions {
-    /// The number of threads and the memory of each.
+    /// The number of threads, and the memory of each.
     fn resolve(&self) -> (usize, usize) {
         let n_threads = match self.n_threads {
             Some(n_threads) => n_threads.get(),
@@ -43,18 +43,18 @@ impl WriterOptions {
     }
 }
 
-/// Adds documents to an index and deletes them. Nothing is seen or kept before [`commit`](Self::commit): a writer that is
-/// dropped, or whose process is killed, leaves the index as of the last commit.
+/// Adds documents to an index and deletes them. Changes become visible and durable with [`commit`](Self::commit): a
+/// writer that is dropped, or whose process is killed, leaves the index in the state of the last commit.
 pub struct Writer {
     index: Index,
     engine: IndexWriter,
 }
 
 impl Index {
-    /// The one writer. It is free again when the writer is dropped or its process ends, however that ends.
+    /// Opens the writer. The index is unlocked when the writer is dropped or its process ends.
     ///
     /// # Errors
-    /// [`Error::WriterBusy`] while another writer lives, in this process or in another.
+    /// [`Error::WriterBusy`] while another writer exists, in this process or another.
     pub fn writer(&self, options: &WriterOptions) -> Result<Writer, Error> {
         Writer::new(self.clone(), options)
     }
@@ -90,50 +90,50 @@ impl Writer {
         self.engine.run(operations).map(drop).map_err(|source| parts.error("write to", source))
     }
 
-    /// Deletes the document with this id, if there is one.
+    /// Deletes the document with this id, if it exists.
     pub fn delete(&self, id: &DocumentId) {
         self.engine.delete_term(Term::from_field_text(self.index.parts().layout.id, id.as_str()));
     }
 
-    /// Deletes the documents of a selection, those that are not committed yet among them.
+    /// Deletes the documents of a selection, including uncommitted ones.
     ///
     /// # Errors
-    /// A query or a filter that cannot be; the writer stays as it was.
+    /// An invalid query or filter; the writer stays unchanged.
     pub fn delete_matching(&self, selection: &Selection) -> Result<(), Error> {
         let parts = self.index.parts();
         let query = query::build_selection(selection, parts, &self.index.searcher()?)?;
         self.engine.delete_query(query).map(drop).map_err(|source| parts.error("delete from", source))
     }
 
-    /// Makes everything since the last commit permanent, and seen by every search that begins after it.
+    /// Makes everything since the last commit durable, and visible to searches that start afterwards.
     ///
     /// # Errors
-    /// An index that cannot be written to. It stays as of the last commit; roll back before going on.
+    /// The index cannot be written. It keeps the state of the last commit; roll back before continuing.
     pub fn commit(&mut self) -> Result<(), Error> {
         self.engine.commit().map_err(|source| self.index.parts().error("commit to", source))?;
         self.index.refresh()
     }
 
-    /// Forgets everything since the last commit.
+    /// Discards everything since the last commit.
     ///
     /// # Errors
-    /// An index that cannot be written to any more.
+    /// The index cannot be written any more.
     pub fn rollback(&mut self) -> Result<(), Error> {
         self.engine.rollback().map_err(|source| self.index.parts().error("roll back", source))?;
         self.remove_leftovers();
         Ok(())
     }
 
-    /// Deletes the files that no commit knows: what a killed process wrote, or what was rolled back. On a full disk they
-    /// may be all that keeps the next commit from succeeding. Where they cannot be deleted, a later writer will.
+    /// Deletes files that belong to no commit: from a killed process or a rollback. On a full disk, they may be the
+    /// reason why the next commit fails. A later writer deletes those that remain.
     fn remove_leftovers(&self) {
         if let Err(error) = self.engine.garbage_collect_files().wait() {
             tracing::debug!(error = &error as &dyn std::error::Error, "cannot delete leftover files of an index");
         }
     }
 
-    /// The error that an indexing thread ended with, where all that is known is that one has. The engine hands it out when
-    /// its threads are joined. The writer has to be rolled back afterwards.
+    /// The error of a failed indexing thread, if all that is known is that one has failed. tantivy returns it when its
+    /// threads are joined. The writer must be rolled back afterwards.
     pub(crate) fn explain(&mut self, error: Error) -> Error {
         if !matches!(error, Error::Engine { source: TantivyError::ErrorInThread(_), .. }) {
             return error;
@@ -141,11 +141,11 @@ impl Writer {
         self.engine.prepare_commit().err().map_or(error, |source| self.index.parts().error("write to", source))
     }
 
-    /// Waits for the merging of segments that goes on in the background, and lets the index go. What is not committed is
-    /// lost. Dropping the writer does not wait; a later writer then merges again.
+    /// Waits for background merges, and releases the index. Uncommitted changes are lost. Dropping the writer does not
+    /// wait; a later writer repeats the merges.
     ///
     /// # Errors
-    /// An index that cannot be written to.
+    /// The index cannot be written.
     pub fn close(self) -> Result<(), Error> {
         let Self { index, engine } = self;
         engine.wait_merging_threads().map_err(|source| index.parts().error("merge", source))

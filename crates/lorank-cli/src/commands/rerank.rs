@@ -99,7 +99,7 @@ fn read(input: &std::path::Path) -> anyhow::Result<Vec<Candidate>> {
             None | Some(Value::Null) => line.to_string(),
             Some(Value::String(id)) => id,
             Some(Value::Number(id)) if !id.is_f64() => id.to_string(),
-            Some(other) => bail!("the id on line {line} is {other}, where an id is a text or an integer"),
+            Some(other) => bail!("the id on line {line} is {other}; an id must be a string or an integer"),
         };
         let mut candidate = Candidate::new(id, document.text, Score::new(0.0)?);
         candidate.title = document.title.map(Into::into);

@@ -1,4 +1,4 @@
-//! Concurrent requests over one pipeline, whose reranker moves only when a test says so.
+//! Concurrent requests over a pipeline whose reranker advances only when a test allows it.
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -17,10 +17,10 @@ fn non_zero(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
-/// A batch as the reranker sees it: each run of pairs by query, adapter and number.
+/// A batch as seen by the reranker: each run of pairs as query, adapter and number.
 type Seen = Vec<(String, String, usize)>;
 
-/// Shows the test every batch, and waits for its word before it scores it.
+/// Sends every batch to the test, and waits for permission before scoring it.
 struct Stepped {
     seen: Mutex<Sender<Seen>>,
     word: Mutex<Receiver<()>>,
@@ -47,14 +47,14 @@ impl Reranker for Stepped {
             let (query, adapter) = name(&run[0]);
             (query, adapter, run.len())
         });
-        // Once the test has ended, nobody steps the batches that it left behind.
+        // After the test has ended, nobody allows the remaining batches.
         let _ = self.seen.lock().unwrap().send(seen.collect());
         let _ = self.word.lock().unwrap().recv();
         self.within.score(batch)
     }
 }
 
-/// A pipeline, and the reins of its reranker.
+/// A pipeline, and control over its reranker.
 struct Stage {
     pipeline: Pipeline<NoFirstStage, Arc<Stepped>>,
     reranker: Arc<Stepped>,
@@ -82,7 +82,7 @@ impl Stage {
         self.send_request(scope, SearchRequest { depth: Some(non_zero(n)), ..SearchRequest::new(query) })
     }
 
-    /// Sends a request for as many documents as it is deep.
+    /// Sends a request for `depth` documents.
     fn send_request<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -92,14 +92,14 @@ impl Stage {
         scope.spawn(move || pipeline.rerank(&request, candidates).unwrap())
     }
 
-    /// Waits until so many requests wait.
+    /// Waits until `n_requests` requests are waiting.
     fn wait_for(&self, n_requests: usize) {
         while self.pipeline.queue_stats().n_requests_waiting != n_requests {
             thread::yield_now();
         }
     }
 
-    /// The batch that the reranker is at, with the adapters left out.
+    /// The batch that the reranker is processing, without adapters.
     fn seen(&self) -> Vec<(String, usize)> {
         self.seen.recv().unwrap().into_iter().map(|(query, _, n)| (query, n)).collect()
     }
@@ -109,7 +109,7 @@ impl Stage {
     }
 }
 
-/// Lets the reranker go where a test fails: its threads then end, and the failure is told.
+/// Releases the reranker if a test fails, so that its threads end and the failure is reported.
 struct Release<'a>(&'a Stage);
 
 impl Drop for Release<'_> {
@@ -187,7 +187,7 @@ fn two_requests_for_the_same_cost_as_much_as_one() {
             stage.step();
             assert_eq!(stage.seen().iter().map(|(_, n)| n).sum::<usize>(), 5);
             if cache == CacheConfig::default() {
-                // This one comes when the pairs are at the model already.
+                // This one arrives when the pairs are at the model already.
                 same.push(stage.send(scope, "same", 5));
                 stage.wait_for(1);
             }
@@ -275,7 +275,7 @@ fn what_the_cache_holds_does_not_enter_the_queue() {
         stage.step();
         assert!(first.join().unwrap().reranked);
         stage.seen();
-        // The model is stuck and the queue full.
+        // The model is blocked, and the queue is full.
         let _at_the_model = stage.send(scope, "at the model", 1);
         expect(stage.seen(), &[("at the model", 1)]);
         let _waits = stage.send(scope, "waits", 1);
@@ -350,12 +350,12 @@ fn a_pipeline_does_not_wait_for_its_batch_to_end() {
     }
 }
 
-/// The hits, wherever their scores come from.
+/// The hits, without the origins of their scores.
 fn without_origins(answer: &Answer) -> Vec<Hit> {
     answer.hits.iter().map(|hit| Hit { score_origin: None, ..hit.clone() }).collect()
 }
 
-/// A request of the property below: which query, how deep, and whether it is given up before it is even sent.
+/// A request of the property below: its query, its depth, and whether it is cancelled before it is sent.
 type Sent = (u8, usize, bool);
 
 proptest! {
@@ -384,7 +384,7 @@ proptest! {
             requests.into_iter().map(|request| request.join().unwrap()).collect()
         });
         for ((query, depth, is_given_up), answer) in sent.into_iter().zip(answers) {
-            // One that was given up may still find all its scores in the cache.
+            // A cancelled one may still find all its scores in the cache.
             let alone = ask(&new(batches_of(100)), &(query, depth, is_given_up && !answer.reranked));
     prop_assert_eq!(without_origins(&answer), without_origins(&alone));
             prop_assert_eq!(answer.fallback, alone.fallback);

@@ -1,4 +1,4 @@
-//! What comes into which batch, step by step and without a thread.
+//! The choice of batches, step by step and without threads.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -21,16 +21,16 @@ fn non_zero(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
-/// The waiting requests, the cache beside them, and room for as many as a test sends.
+/// The waiting requests, the cache, and limits that admit all requests of a test.
 struct Desk {
     waiting: Waiting,
     cache: ScoreCache,
     limits: Limits,
-    /// The time at the desk, which moves only when a test says so.
+    /// The simulated time.
     now: Instant,
 }
 
-/// A caller, who waits as long as this is kept.
+/// A caller, which waits as long as this value exists.
 struct Caller {
     query: Query,
     texts: Vec<String>,
@@ -47,7 +47,7 @@ impl Desk {
         Self { waiting: Waiting::default(), cache: ScoreCache::new(cache), limits, now: Instant::now() }
     }
 
-    /// A request for these texts, each at its cost in tokens.
+    /// Submits a request for these texts with their costs in tokens.
     fn enter(&mut self, query: &str, pairs: &[(String, usize)]) -> Result<Caller, Fallback> {
         self.enter_as(false, query, pairs)
     }
@@ -94,7 +94,7 @@ impl Desk {
         self.finish_after(Duration::ZERO, batch, reranker);
     }
 
-    /// Finishes a batch that took so long.
+    /// Finishes a batch after the given time.
     fn finish_after(&mut self, took: Duration, batch: Batch, reranker: &FakeReranker) {
         self.now += took;
         let outcomes = batch.score(reranker);
@@ -115,18 +115,19 @@ fn candidate(text: &str) -> Candidate {
     Candidate::new(text, text, Score::new(0.0).unwrap())
 }
 
-/// Pairs of these costs, with texts of their own.
+/// Pairs with these costs and distinct texts.
 fn pairs(costs: &[usize]) -> Vec<(String, usize)> {
     costs.iter().enumerate().map(|(n, &cost)| (n.to_string(), cost)).collect()
 }
 
-/// How many pairs of each request are in the batch.
+/// The number of pairs of each request in the batch.
 fn counts(batch: &Batch, n_requests: usize) -> Vec<usize> {
     let of = |request| batch.pairs.iter().filter(|pair| pair.request == request as u64).count();
     (0..n_requests).map(of).collect()
 }
 
-/// Requests that come together, as the costs of their pairs; and how many pairs of each are in each batch.
+/// Checks the batches of requests that arrive together: requests are costs of pairs, batches are numbers of pairs per
+/// request.
 fn check(tokens_max: usize, requests: &[&[usize]], expected: &[&[usize]]) {
     let mut desk = Desk::new(tokens_max, CacheConfig::default());
     let enter = |(n, costs): (usize, &&[usize])| desk.enter(&format!("query {n}"), &pairs(costs)).unwrap();
@@ -145,12 +146,12 @@ fn check(tokens_max: usize, requests: &[&[usize]], expected: &[&[usize]]) {
 fn batches_are_filled_in_equal_parts() {
     check(4, &[&[1; 10]], &[&[4], &[4], &[2]]);
     check(4, &[&[1; 4], &[1; 4]], &[&[2, 2], &[2, 2]]);
-    // What a small request leaves goes to those with more.
+    // Capacity that a small request does not use goes to larger ones.
     check(9, &[&[1; 20], &[1, 1]], &[&[7, 2], &[9, 0], &[4, 0]]);
     check(9, &[&[1; 6], &[1; 6], &[1]], &[&[4, 4, 1], &[2, 2, 0]]);
-    // Equal parts in tokens, not in pairs.
+    // Equal shares in tokens, not in pairs.
     check(12, &[&[1; 12], &[3; 4]], &[&[6, 2], &[6, 2]]);
-    // More requests than a batch has room for take turns, the earlier one first.
+    // If there are more requests than a batch has room for, they take turns, the earlier ones first.
     check(2, &[&[1, 1], &[1, 1], &[1, 1]], &[&[1, 1, 0], &[1, 0, 1], &[0, 1, 1]]);
 }
 
@@ -171,7 +172,7 @@ fn a_long_pair_is_not_starved_by_short_requests_that_keep_coming() {
     let mut desk = Desk::new(4, CacheConfig::default());
     let long = desk.enter("long", &pairs(&[3])).unwrap();
     let mut short = Vec::new();
-    // Two of them fill a batch, and at the start either is nearer to its end than the long one.
+    // Two of them fill a batch, and at the start each is nearer to its end than the long one.
     let expected = [[0, 1, 1, 0, 0], [1, 0, 0, 0, 0]];
     for (n, expected) in expected.into_iter().enumerate() {
         short.extend([2 * n, 2 * n + 1].map(|n| desk.enter(&n.to_string(), &pairs(&[2])).unwrap()));
@@ -266,7 +267,7 @@ fn a_pair_whose_equal_failed_is_scored_for_itself() {
     assert!(other.is_answered_with_its_scores());
 }
 
-/// Scores as the toy does, and fails on the text `bad`.
+/// Scores like the toy reranker, and fails on the text `bad`.
 fn fails_on_bad() -> FakeReranker {
     FakeReranker::by(
         |query, model, candidate| {
@@ -275,7 +276,7 @@ fn fails_on_bad() -> FakeReranker {
     )
 }
 
-/// A desk whose model was measured at 100 tokens a second, in batches of up to 10.
+/// A desk whose model was measured at 100 tokens per second, in batches of up to 10.
 fn measured_desk() -> Desk {
     let mut desk = Desk::new(10, CacheConfig::default());
     let _caller = desk.enter("measures", &pairs(&[10])).unwrap();
@@ -290,14 +291,14 @@ fn what_cannot_be_done_in_time_is_refused_at_once() {
     let mut desk = measured_desk();
     let until = |desk: &Desk, millis| Some(Deadline::at(desk.now + Duration::from_millis(millis)));
     let deadline = until(&desk, 1_000);
-    // 100 tokens take a second, and a tenth of it is the margin.
+    // 100 tokens take a second, and the margin is a tenth of it.
     let refused = desk.enter_until(deadline, false, "large", &pairs(&[10; 10])).err();
     assert!(
         matches!(refused, Some(Fallback::WouldMissDeadline { retry_after }) if retry_after.as_millis().abs_diff(100) <= 1),
         "{refused:?}"
     );
     let _first = desk.enter_until(deadline, false, "first", &pairs(&[10; 5])).unwrap();
-    // It would be in time itself, but the first would not be any more.
+    // It would finish in time, but the first one would not any more.
     let later = until(&desk, 60_000);
     assert!(desk.enter_until(later, false, "second", &pairs(&[10; 6])).is_err());
     assert!(desk.enter_until(None, false, "third", &pairs(&[10; 6])).is_err());
@@ -372,17 +373,17 @@ fn the_statistics_tell_waiting_from_done() {
     assert_eq!((stats.n_batches, stats.n_pairs_scored, stats.n_tokens_run), (1, 3, 4));
 }
 
-/// The most that a pair of the properties costs.
+/// The maximum cost of a pair in the properties.
 const COST_MAX: usize = 20;
 
-/// So much of a batch for each request leaves none of them out that is not ahead of the others.
+/// With this much room per request, a batch includes every request that is not ahead of the others.
 const ROOM: usize = 3 * COST_MAX;
 
 fn costs() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(1..=COST_MAX, 1..30)
 }
 
-/// Requests that came together.
+/// Requests that arrive together.
 fn desk_with(requests: &[Vec<usize>], tokens_max: usize) -> (Desk, Vec<Caller>) {
     let mut desk = Desk::new(tokens_max, CacheConfig::default());
     let enter = |(n, costs): (usize, &Vec<usize>)| desk.enter(&n.to_string(), &pairs(costs)).unwrap();
@@ -390,7 +391,7 @@ fn desk_with(requests: &[Vec<usize>], tokens_max: usize) -> (Desk, Vec<Caller>) 
     (desk, callers)
 }
 
-/// What happens at the desk. Numbers choose among what there is at the moment.
+/// An event at the desk. Numbers select among the existing requests.
 #[derive(Debug, Clone)]
 enum Step {
     Arrive { query: u8, texts: Vec<u8> },
@@ -402,7 +403,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        // A text comes once in a request, as the pipeline has it.
+        // A request has distinct texts, as in the pipeline.
         3 => (0_u8..2, prop::collection::hash_set(0_u8..9, 1..6))
             .prop_map(|(query, texts)| Step::Arrive { query, texts: texts.into_iter().collect() }),
         1 => any::<usize>().prop_map(Step::Cancel),
@@ -418,15 +419,15 @@ fn text(n: u8) -> String {
     if n == 8 { "bad".to_owned() } else { n.to_string() }
 }
 
-/// Everything that can happen to requests, and what each may be answered.
+/// A simulation of all events, and of the allowed answers.
 struct Play {
     desk: Desk,
     reranker: FakeReranker,
     callers: Vec<Caller>,
     running: Option<Batch>,
-    /// Requests with pairs in a batch that broke down as a whole.
+    /// Requests with pairs in a batch that failed as a whole.
     hit: HashSet<u64>,
-    /// Each pair that the reranker was asked for.
+    /// The pairs that the reranker scored.
     asked: Arc<Mutex<Vec<(String, String)>>>,
 }
 
@@ -474,7 +475,7 @@ impl Play {
         self.desk.finish(batch, &self.reranker);
     }
 
-    /// Runs what is left, without faults.
+    /// Runs the rest, without faults.
     fn drain(&mut self) {
         self.finish(false);
         self.reranker.set_fault(None);
@@ -523,7 +524,7 @@ proptest! {
             let waits = |&n: &usize| n_taken[n] < requests[n].len();
             let levels = (0..requests.len()).filter(waits).map(|n| requests[n][..n_taken[n]].iter().sum::<usize>());
             let (least, most) = levels.fold((usize::MAX, 0), |(least, most), level| (least.min(level), most.max(level)));
-            // One long pair ahead, and another that did not fit into the rest of the batch.
+            // One long pair ahead, and another one that did not fit into the batch.
             prop_assert!(most <= least.saturating_add(2 * COST_MAX), "{least} to {most}");
         }
     }
@@ -540,8 +541,8 @@ proptest! {
         prop_assert!(callers.iter().all(Caller::is_answered_with_its_scores));
     }
 
-    /// Whatever comes, goes, fails or is the same as something else: each request has one answer, and that is its own
-    /// scores unless it was given up or the reranker failed on it.
+    /// Whatever arrives, leaves, fails or repeats: each request gets one answer, with its own scores unless it was
+    /// cancelled or the reranker failed on it.
     #[test]
     fn every_request_is_answered_once(
         steps in steps(),
@@ -573,7 +574,7 @@ proptest! {
 
     #[test]
     fn with_a_cache_no_pair_is_scored_twice(steps in steps(), tokens_max in 1_usize..12) {
-        // Without failures, whose scores are lost.
+        // Without failures, which lose scores.
         let is_sound = |step: &Step| match step {
             Step::Arrive { texts, .. } => !texts.contains(&8),
             Step::Finish { fault } => !fault,

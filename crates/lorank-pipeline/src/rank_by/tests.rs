@@ -1,4 +1,4 @@
-//! Expressions against values that are known, and against a plain evaluator of their text in reverse Polish notation.
+//! Expressions compared with known values, and with a stack machine.
 
 use lorank_core::{Candidate, Score, Value};
 use proptest::prelude::*;
@@ -230,7 +230,7 @@ fn the_best_comes_first_and_what_is_no_number_last() {
     assert_eq!(best_first(Some(0.0), Some(-0.0)), Ordering::Equal);
 }
 
-/// A step of a calculation on a stack.
+/// A step of a stack machine.
 #[derive(Debug, Clone)]
 enum Step {
     Number(i8),
@@ -254,7 +254,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The calculation as a text in brackets, and its value.
+/// The calculation as a text with brackets, and its value.
 fn calculate(steps: &[Step]) -> (String, f64) {
     let mut stack: Vec<(String, f64)> = Vec::new();
     for step in steps {

@@ -11,7 +11,7 @@ use super::fold::fold;
 use super::pieces::{Piece, PieceKind, Pieces};
 use crate::Language;
 
-/// How texts of one language become terms. Cheap to clone.
+/// Converts texts of a language to terms. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Analyzer {
     language: Language,
@@ -21,11 +21,11 @@ pub(crate) struct Analyzer {
 /// A word of a query.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct QueryWord {
-    /// The terms that stand for it: as it is typed, and without accents where that is another term.
+    /// Its terms: as typed, and without accents if that differs.
     pub terms: Vec<String>,
-    /// The place among the query's words.
+    /// The position among the query's words.
     pub position: usize,
-    /// The bytes of the query that it comes from.
+    /// The bytes of the query.
     pub range: Range<usize>,
     /// The whole word without accents, as the dictionary of whole words has it. None for symbols and characters of scripts without spaces.
     pub whole: Option<String>,
@@ -38,7 +38,7 @@ impl Analyzer {
         Self { language, stemmer: language.stemmer().map(Stemmer::new) }
     }
 
-    /// The terms that are ranked by: without stop words, which would count for the length of a text.
+    /// The analyzer for ranking: excludes stop words, which would affect the length of a text.
     pub(crate) fn terms(&self) -> TextAnalyzer {
         let words = TextAnalyzer::builder(self.words(true)).dynamic();
         let words = match self.language.stop_words().and_then(StopWordFilter::new) {
@@ -48,12 +48,12 @@ impl Analyzer {
         words.filter_dynamic(Stems { analyzer: self.clone(), words: () }).build()
     }
 
-    /// The terms of phrases, which are all. Those of [`terms`](Self::terms) are among them, at the same positions.
+    /// The analyzer for phrases, with all terms. Those of [`terms`](Self::terms) are included, at the same positions.
     pub(crate) fn phrases(&self) -> TextAnalyzer {
         TextAnalyzer::builder(self.words(true)).filter(Stems { analyzer: self.clone(), words: () }).build()
     }
 
-    /// Whole words without accents, which prefixes and typos are looked up in.
+    /// The analyzer for whole words without accents, for prefixes and typos.
     pub(crate) fn whole_words(&self) -> TextAnalyzer {
         TextAnalyzer::builder(self.words(false)).filter(Folds { language: self.language, words: () }).build()
     }
@@ -62,10 +62,11 @@ impl Analyzer {
         Words { is_turkish: self.language == Language::Turkish, has_all }
     }
 
-    /// The words of a query, in order. Characters of a script without spaces come two by two, or alone where there is one.
+    /// The words of a query, in order. Characters of a script without spaces are combined in pairs; a single one stays
+    /// alone.
     pub(crate) fn query_words(&self, text: &str) -> Vec<QueryWord> {
         let mut stop_words = self.language.stop_words().and_then(StopWordFilter::new).map(|filter| {
-            // The lists are not to be had but as a filter.
+            // tantivy provides the lists only as a filter.
             TextAnalyzer::builder(RawTokenizer::default()).filter(filter).build()
         });
         let mut words = Vec::new();
@@ -85,7 +86,7 @@ impl Analyzer {
                 (PieceKind::Unspaced { .. }, Some(next)) => {
                     words.push(unbroken(text + &next.text, range.start..next.range.end));
                 }
-                // The last character of a run has been taken together with the one before.
+                // The last character of a run is already part of the previous pair.
                 (PieceKind::Unspaced { follows: true }, None) => {}
                 (PieceKind::Unspaced { follows: false } | PieceKind::Symbol, _) => words.push(unbroken(text, range)),
             }
@@ -94,7 +95,7 @@ impl Analyzer {
         words
     }
 
-    /// The term of a whole word as the index's dictionary of them has it.
+    /// The term of a whole word in the index's dictionary.
     pub(crate) fn term_of_whole(&self, whole: &str) -> String {
         self.stem(whole)
     }
@@ -103,7 +104,7 @@ impl Analyzer {
         Pieces::new(text, self.language == Language::Turkish)
     }
 
-    /// A word's stem, and the stem of the word without accents where it is another one.
+    /// A word's stem, and the stem of the word without accents if it differs.
     fn terms_of(&self, word: &str) -> Vec<String> {
         let stem = self.stem(word);
         let folded = fold(word, self.language);
@@ -122,11 +123,11 @@ impl fmt::Debug for Analyzer {
     }
 }
 
-/// The words of a text as tantivy takes them, normalized. Characters of scripts without spaces come one by one and two by two.
+/// Tokenizes a text into normalized words. Characters of scripts without spaces become single characters and pairs.
 #[derive(Debug, Clone)]
 struct Words {
     is_turkish: bool,
-    /// Whether symbols and characters of scripts without spaces are among them.
+    /// Whether to include symbols and characters of scripts without spaces.
     has_all: bool,
 }
 
@@ -149,7 +150,7 @@ impl Tokenizer for Words {
 struct WordStream<'a> {
     pieces: Pieces<'a>,
     has_all: bool,
-    /// The last piece, where it is a character of a script without spaces.
+    /// The last piece, if it is a character of a script without spaces.
     last: Option<Piece>,
     /// The position of the next piece.
     position: usize,
@@ -158,7 +159,7 @@ struct WordStream<'a> {
 }
 
 impl WordStream<'_> {
-    /// Makes the tokens of a piece ready.
+    /// Prepares the tokens of a piece.
     fn take(&mut self, piece: Piece) {
         let last = self.last.take();
         let position = self.position;
@@ -204,7 +205,7 @@ impl TokenStream for WordStream<'_> {
     }
 }
 
-/// Brings words to their stem; that of the word without accents follows at the same position where it is another one.
+/// Stems words; the stem of the word without accents follows at the same position if it differs.
 #[derive(Debug, Clone)]
 struct Stems<T = ()> {
     analyzer: Analyzer,
@@ -259,7 +260,7 @@ impl<T: TokenStream> TokenStream for StemStream<'_, T> {
     }
 }
 
-/// Takes the accents off words.
+/// Removes accents.
 #[derive(Debug, Clone)]
 struct Folds<T = ()> {
     language: Language,

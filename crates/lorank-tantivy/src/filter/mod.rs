@@ -1,12 +1,13 @@
 //! Filters: conditions on the columns of stored fields.
 //!
-//! A filter reads columns rather than terms, since a column knows dates and numbers exactly, where tantivy's terms know a date to
-//! the second and its ranges over mixed numbers go wrong at the ends of the integers. Only documents that the query's words match
-//! are looked at.
+//! Filters use columns and not terms, because columns represent dates and numbers exactly, while tantivy's terms have
+//! dates with a resolution of seconds, and its ranges over mixed numbers are wrong at the ends of the integers. Only
+//! documents that match the query's words are checked.
 //!
-//! A field has the types of the values that the index holds for it: booleans, numbers, dates, texts. A filter's value is
-//! [read](reading) as each of them. Numbers compare by value (`3` is `3.0`), dates as points in time or with a period, and other
-//! texts byte for byte. A field that no document has, or a value that is of none of its types, is an error.
+//! A field has the types of its values in the index: booleans, numbers, dates, texts. A filter's value is
+//! [interpreted](reading) as each of them. Numbers compare by value (`3` equals `3.0`), dates as points in time or with
+//! a period, and other texts byte for byte. A field that no document has, or a value that fits none of the field's
+//! types, is an error.
 
 mod reading;
 
@@ -29,10 +30,11 @@ use crate::{Error, known_fields};
 
 use reading::{Readings, Role};
 
-/// The filter as a query that adds nothing to a score.
+/// Converts the filter to a query that does not affect scores.
 ///
 /// # Errors
-/// [`Error::InvalidFilter`] for a field that is searched or that no document has, and for a value that is of none of its types.
+/// [`Error::InvalidFilter`] for a text field, a field that no document has, and a value that fits none of the field's
+/// types.
 pub(crate) fn to_query(filter: &Filter, parts: &Parts, searcher: &Searcher) -> Result<Box<dyn Query>, Error> {
     let invalid = |problem| Error::InvalidFilter { field: filter.field.clone(), problem };
     let field = Field::new(&filter.field, parts).map_err(invalid)?;
@@ -46,13 +48,13 @@ pub(crate) fn to_query(filter: &Filter, parts: &Parts, searcher: &Searcher) -> R
         (Test::Range { lower, upper }, field) => {
             (Accepted::range(lower.as_ref(), upper.as_ref(), types, field).map_err(invalid)?, false)
         }
-        _ => return Err(invalid("has a test that this version does not know".to_owned())),
+        _ => return Err(invalid("has an unsupported condition".to_owned())),
     };
     let predicate = DocPredicateQuery::from(FieldPredicate { field, accepted, is_negated });
     Ok(Box::new(BoostQuery::new(Box::new(predicate), 0.0)))
 }
 
-/// A field that can be filtered on.
+/// A filterable field.
 #[derive(Debug, Clone)]
 enum Field {
     Id,
@@ -62,7 +64,7 @@ enum Field {
 impl Field {
     fn new(name: &str, parts: &Parts) -> Result<Self, String> {
         if parts.settings.is_text_field(name) {
-            return Err("cannot work: the field is searched, and only the other fields can be filtered on".to_owned());
+            return Err("is not supported: text fields cannot be filtered on".to_owned());
         }
         Ok(if parts.settings.is_id_field(name) { Self::Id } else { Self::Stored(name.to_owned()) })
     }
@@ -75,7 +77,7 @@ impl Field {
     }
 
     fn read(&self, value: &Value, types: FieldTypes, role: Role) -> Result<Readings, String> {
-        // Numbers that are ids have become texts.
+        // Numeric ids have become texts.
         match (self, value) {
             (Self::Id, Value::Integer(id)) => Readings::new(&id.to_string().into(), types, role),
             (Self::Id, Value::Unsigned(id)) => Readings::new(&id.to_string().into(), types, role),
@@ -84,7 +86,7 @@ impl Field {
     }
 }
 
-/// The types of a field's values. All of them in an index without documents, which knows no fields yet.
+/// The types of a field's values; all types in an index without documents, where no fields are known yet.
 fn types_of(field: &str, parts: &Parts, searcher: &Searcher) -> Result<FieldTypes, Error> {
     if searcher.num_docs() == 0 {
         return Ok(FieldTypes { bools: true, numbers: true, dates: true, texts: true });
@@ -97,12 +99,12 @@ fn types_of(field: &str, parts: &Parts, searcher: &Searcher) -> Result<FieldType
     Ok(types)
 }
 
-/// Values of one kind that meet a test.
+/// Values of one kind that satisfy a condition.
 #[derive(Debug, Clone)]
 enum Set<T> {
-    /// These, in order.
+    /// These values, in order.
     AnyOf(Vec<T>),
-    /// Those within bounds.
+    /// Values within bounds.
     Range((Bound<T>, Bound<T>)),
 }
 
@@ -124,10 +126,10 @@ impl<T: Ord> Set<T> {
     }
 }
 
-/// Moments that meet a test.
+/// Moments that satisfy a condition.
 #[derive(Debug, Clone)]
 enum Dates {
-    /// Those within these periods, which are in order and apart from each other.
+    /// Moments within these periods, which are ordered and disjoint.
     Within(Vec<Period>),
     Range((Bound<Moment>, Bound<Moment>)),
 }
@@ -160,7 +162,7 @@ impl Dates {
     }
 }
 
-/// The values of each kind that meet a test.
+/// The values of each kind that satisfy a condition.
 #[derive(Debug, Clone)]
 struct Accepted {
     bools: Set<bool>,
@@ -204,7 +206,7 @@ impl Accepted {
             texts: within(&lower, &upper, |readings| readings.text.clone()).map_or_else(none, Set::Range),
         };
         let is_empty = accepted.numbers.is_empty() && accepted.dates.is_empty() && accepted.texts.is_empty();
-        if is_empty { Err("has bounds of two types, and no value is of both".to_owned()) } else { Ok(accepted) }
+        if is_empty { Err("has bounds of two types, which no value satisfies".to_owned()) } else { Ok(accepted) }
     }
 }
 
@@ -212,7 +214,7 @@ fn none<T>() -> Set<T> {
     Set::AnyOf(Vec::new())
 }
 
-/// The bounds as bounds of one kind; `None` where one of them is of another.
+/// Converts the bounds to one kind; `None` if one of them has another kind.
 fn within<T>(
     lower: &Option<(Readings, bool)>,
     upper: &Option<(Readings, bool)>,
@@ -226,7 +228,7 @@ fn within<T>(
     Some((bound(lower)?, bound(upper)?))
 }
 
-/// The same for dates. From a period on is from its first moment on, and after it is after its last.
+/// The same for dates. A lower bound starts at the first moment of its period; an exclusive one after the last.
 fn dates_within(
     lower: &Option<(Readings, bool)>,
     upper: &Option<(Readings, bool)>,
@@ -243,7 +245,7 @@ fn dates_within(
     Some((bound(lower, true)?, bound(upper, false)?))
 }
 
-/// A test on the columns of one field.
+/// A condition on the columns of a field.
 #[derive(Debug)]
 struct FieldPredicate {
     field: Field,
@@ -273,7 +275,7 @@ impl DocPredicate for FieldPredicate {
     }
 }
 
-/// The accepted texts by their place among a segment's texts, which are in byte order.
+/// The accepted texts as ordinals in the segment's dictionary, which is in byte order.
 fn ordinals(column: &StrColumn, texts: &Set<String>) -> tantivy::Result<Set<u64>> {
     Ok(match texts {
         Set::AnyOf(texts) => {
@@ -287,10 +289,10 @@ fn ordinals(column: &StrColumn, texts: &Set<String>) -> tantivy::Result<Set<u64>
     })
 }
 
-/// The test on a segment's columns: a field may hold values of several types.
+/// A condition on a segment's columns: a field may have values of several types.
 struct SegmentPredicate {
     columns: FieldColumns,
-    /// The places of a document's texts, and those that are accepted.
+    /// The ordinals of a document's texts, and the accepted ones.
     texts: Option<(Column<u64>, Set<u64>)>,
     accepted: Accepted,
     is_negated: bool,

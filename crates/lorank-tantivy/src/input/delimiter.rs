@@ -1,11 +1,11 @@
-//! What separates the cells of a table.
+//! Delimiters of tables.
 
 use std::str::FromStr;
 
 use crate::Error;
 
-/// A character that separates the cells of a table: an ASCII one that is neither a quote nor the end of a line. It is written as
-/// itself; a tab also as `\\t` or `tab`.
+/// A delimiter of table cells: an ASCII character other than a quote or a line end. It is written as itself; a tab also
+/// as `\\t` or `tab`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delimiter(u8);
 
@@ -25,7 +25,7 @@ impl FromStr for Delimiter {
             [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte) => Ok(Self(*byte)),
             _ => Err(Error::InvalidSettings {
                 problem: format!(
-                    "the delimiter `{}` is not one ASCII character other than a quote or the end of a line, such as `;`, `|` or `\\t`",
+                    "invalid delimiter `{}`: it must be one ASCII character other than a quote or a line end, such as `;`, `|` or `\\t`",
                     text.escape_debug()
                 ),
             }),
@@ -33,11 +33,11 @@ impl FromStr for Delimiter {
     }
 }
 
-/// How the cells of a table are written.
+/// The syntax of table cells.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CellStyle {
     pub delimiter: u8,
-    /// Whether cells may stand in double quotes. Where they never do, a quote is a character like others.
+    /// Whether cells may be enclosed in double quotes. If not, a quote is an ordinary character.
     pub is_quoted: bool,
 }
 
@@ -62,7 +62,7 @@ mod tests {
         }
         for text in ["", "\"", "\n", "\r", "\0", ";;", "||", "\\n", "\u{a7}", "；", "TAB "] {
             let error = text.parse::<Delimiter>().unwrap_err().to_string();
-            assert!(error.contains(&format!("the delimiter `{}`", text.escape_debug())), "{error}");
+            assert!(error.contains(&format!("invalid delimiter `{}`", text.escape_debug())), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! JSON lines.
+//! JSON Lines.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -6,7 +6,7 @@ use crate::input::source::Source;
 use crate::input::{BadLine, Context, SourcedDocument};
 use crate::{Document, Error};
 
-/// The documents of a file of JSON lines. Blank lines are passed over.
+/// Reads the documents of a JSON Lines file. Blank lines are skipped.
 pub(super) fn documents(
     source: Source,
     context: Context,
@@ -36,7 +36,7 @@ pub(super) fn documents(
     })
 }
 
-/// A line without its end, and without the byte order mark where it is the first one.
+/// A line without its end and, for the first line, without the byte order mark.
 fn content(line: &[u8], number: u64) -> &[u8] {
     without_mark(without_end(line), number)
 }
@@ -47,34 +47,34 @@ pub(super) fn without_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// A line without the byte order mark that some programs write before the first one.
+/// A line without the byte order mark that some programs write at the start of a file.
 fn without_mark(line: &[u8], number: u64) -> &[u8] {
     if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line }
 }
 
-/// What was read.
+/// The result of reading a line.
 #[derive(Debug, PartialEq)]
 enum Line {
     Whole,
-    /// The line is over the limit. It has been read to its end, and its content forgotten.
+    /// The line exceeds the limit. It was read to its end and discarded.
     TooLong,
     End,
 }
 
-/// The lines of a file, one at a time.
+/// Reads a file line by line.
 struct Lines<R> {
     reader: BufReader<R>,
-    /// The number of the line read last, from 1.
+    /// The 1-based number of the last line read.
     number: u64,
     bytes_max: usize,
 }
 
 impl<R: Read> Lines<R> {
-    /// Reads the next line, with its end.
+    /// Reads the next line, including its end.
     fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Line> {
         line.clear();
         self.number += 1;
-        // Beside the content there may be a mark of three bytes before it and an end of two after it.
+        // A mark of three bytes may precede the content, and a line end of two bytes follow it.
         let bytes_max = self.bytes_max.saturating_add(5);
         let n_read = (&mut self.reader).take(bytes_max as u64).read_until(b'\n', line)?;
         if n_read == 0 {

@@ -1,7 +1,7 @@
-//! The rows of a table, read by the `csv` crate.
+//! Reads rows of a table with the `csv` crate.
 //!
-//! What the crate reads passes through a [`Recorder`], which keeps the bytes of the row at hand. So a row has a limit and can be
-//! shown as it stands in the file, and a quote that is never closed is found before it hides the rest of the file.
+//! The input of the crate passes through a [`Recorder`], which keeps the bytes of the current row. Therefore a row has
+//! a limit, can be shown as in the file, and an unclosed quote is detected before it hides the rest of the file.
 
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
@@ -11,13 +11,13 @@ use crate::Error;
 use crate::input::delimiter::CellStyle;
 use crate::input::lines::without_end;
 
-/// The rows of a table, one at a time.
+/// Reads a table row by row.
 pub(super) struct TableReader<R: Read> {
-    /// `None` only while it is replaced by one that begins after a line over the limit.
+    /// `None` only while it is replaced by a reader that starts after a line that exceeds the limit.
     csv: Option<Reader<Recorder<R>>>,
     style: CellStyle,
     bytes_max: usize,
-    /// The lines before the first one that `csv` counts.
+    /// The number of lines before the first one that `csv` counts.
     lines_before: u64,
     record: ByteRecord,
     raw: Vec<u8>,
@@ -27,8 +27,8 @@ pub(super) struct TableReader<R: Read> {
 /// The cells of a row.
 pub(super) struct Row<'a> {
     record: &'a ByteRecord,
-    /// Whether the last cell still has the carriage return that belongs to the row's end. Others belong to cells, so the `csv` crate
-    /// may not take them for ends of rows.
+    /// Whether the last cell still has the carriage return of the row's end. Other carriage returns belong to cells, so
+    /// the `csv` crate must not interpret them as row ends.
     has_carriage_return: bool,
 }
 
@@ -46,7 +46,7 @@ impl Row<'_> {
 }
 
 impl<R: Read> TableReader<R> {
-    /// A reader of rows of up to so many bytes.
+    /// A reader of rows of at most `bytes_max` bytes.
     pub(super) fn new(source: R, style: CellStyle, bytes_max: usize) -> Self {
         let source = Cursor::new(Vec::new()).chain(BufReader::with_capacity(BUFFER_BYTES, source));
         let recorder = Recorder::new(source, bytes_max);
@@ -61,24 +61,24 @@ impl<R: Read> TableReader<R> {
         }
     }
 
-    /// The number of the line on which the row read last begins, from 1.
+    /// The 1-based line on which the last row read starts.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
 
-    /// The bytes of the row read last, without its end.
+    /// The bytes of the last row read, without its end.
     pub(super) fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// Reads the next row, if there is one. Empty lines between rows are passed over.
+    /// Reads the next row, if there is one. Empty lines between rows are skipped.
     ///
     /// # Errors
-    /// [`Error::TooLong`] for a row over the limit, after which the next one can be read; [`Error::OpenQuote`] and
-    /// [`Error::BrokenInput`], after which there is no going on.
+    /// [`Error::TooLong`] for a row that exceeds the limit, after which reading can continue; [`Error::OpenQuote`] and
+    /// [`Error::BrokenInput`], after which it cannot.
     pub(super) fn read(&mut self) -> Option<Result<Row<'_>, Error>> {
         loop {
-            let csv = self.csv.as_mut().expect("it is there between rows");
+            let csv = self.csv.as_mut().expect("a reader exists between rows");
             let start = csv.position().clone();
             csv.get_mut().begin_row(start.byte());
             let read = csv.read_byte_record(&mut self.record);
@@ -109,7 +109,7 @@ impl<R: Read> TableReader<R> {
                 }));
             }
             if is_open || is_over_limit {
-                // The limit of a row of several lines, which has quotes, is where a quote must have been closed.
+                // A row of several lines has quotes, so the limit applies to the closing quote.
                 let bytes_max = is_over_limit.then_some(self.bytes_max);
                 return Some(Err(Error::OpenQuote { line: self.line, bytes_max }));
             }
@@ -118,9 +118,9 @@ impl<R: Read> TableReader<R> {
         }
     }
 
-    /// Goes on after the first line of the row at hand, which is over the limit.
+    /// Continues after the first line of the current row, which exceeds the limit.
     fn skip_line(&mut self) -> Error {
-        let recorder = self.csv.take().expect("it is there between rows").into_inner();
+        let recorder = self.csv.take().expect("a reader exists between rows").into_inner();
         let mut rest = recorder.into_source();
         let skipped = rest.skip_until(b'\n');
         self.csv = Some(csv_reader(Recorder::new(rest, self.bytes_max), self.style));
@@ -132,7 +132,7 @@ impl<R: Read> TableReader<R> {
     }
 }
 
-/// A table, or what is left of it: bytes that are in memory again, and those after them.
+/// The rest of a table: bytes in memory, then the remaining source.
 type Rest<R> = Chain<Cursor<Vec<u8>>, BufReader<R>>;
 
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -155,28 +155,28 @@ fn io_error(error: csv::Error) -> io::Error {
     }
 }
 
-/// Keeps the bytes of the row that is being read, from its first one on.
+/// Keeps the bytes of the current row.
 struct Recorder<R> {
     source: Rest<R>,
-    /// The bytes of the row, and what has been read of those before and after it. Those before go when more are read, and not with
-    /// every row, or short rows would have the whole buffer moved again and again.
+    /// The bytes of the row, with bytes read before and after it. Earlier bytes are removed when more are read, and not
+    /// after every row, because short rows would move the whole buffer repeatedly.
     kept: Vec<u8>,
-    /// Where in them the row begins.
+    /// The offset of the row in these bytes.
     row_start: usize,
-    /// Where the row begins in the table, counted as the `csv` crate counts.
+    /// The offset of the row in the table, as counted by the `csv` crate.
     row_at: u64,
-    /// The empty lines that were dropped before the row.
+    /// The number of empty lines dropped before the row.
     n_empty_lines: u64,
     bytes_max: usize,
-    /// Whether the last call was refused since the row is over the limit.
+    /// Whether the last call failed because the row exceeds the limit.
     is_over_limit: bool,
-    /// Where the sentinel stands, once the source has ended.
+    /// The offset of the sentinel, after the end of the source.
     sentinel_at: Option<u64>,
-    /// What of the sentinel has not been read.
+    /// The unread part of the sentinel.
     sentinel_left: &'static [u8],
 }
 
-/// Follows the last byte of the source: the end of a line, and a row of its own. A quote that is open swallows that row.
+/// Follows the last byte of the source: a line end, and a separate row. An open quote consumes that row.
 const SENTINEL: &[u8] = b"\n\0\n";
 
 impl<R: Read> Recorder<R> {
@@ -194,14 +194,14 @@ impl<R: Read> Recorder<R> {
         }
     }
 
-    /// Says that the next row begins here, or after the empty lines from here on.
+    /// Starts the next row here, or after the empty lines that follow.
     fn begin_row(&mut self, at: u64) {
         self.row_start += self.n_kept_until(at);
         (self.row_at, self.n_empty_lines) = (at, 0);
     }
 
-    /// Has the row begin after the empty lines that have been read, of which there may be more than fit into memory. The number
-    /// of those before the row so far.
+    /// Starts the row after the empty lines read so far, which may exceed the available memory. Returns the number of
+    /// empty lines before the row so far.
     fn pass_over_empty_lines(&mut self) -> u64 {
         let n = self.kept[self.row_start..].iter().take_while(|byte| **byte == b'\n').count();
         self.row_start += n;
@@ -210,23 +210,23 @@ impl<R: Read> Recorder<R> {
         self.n_empty_lines
     }
 
-    /// How many bytes from the row's first one on stand before this place.
+    /// The number of bytes from the start of the row to `at`.
     fn n_kept_until(&self, at: u64) -> usize {
-        usize::try_from(at - self.row_at).expect("what is between has been read into memory")
+        usize::try_from(at - self.row_at).expect("the bytes in between are in memory")
     }
 
-    /// What has been read of the source from the row's first byte on.
+    /// The bytes read from the start of the row.
     fn row(&self) -> &[u8] {
         self.row_until(self.row_at + (self.kept.len() - self.row_start) as u64)
     }
 
-    /// The row up to its end, with the newline that the sentinel begins with where the source's last line has none.
+    /// The row up to its end, including the sentinel's newline if the last line of the source has none.
     fn row_until(&self, end: u64) -> &[u8] {
         let end = self.sentinel_at.map_or(end, |at| at.min(end));
         &self.kept[self.row_start..][..self.n_kept_until(end)]
     }
 
-    /// The source from the row's first byte on.
+    /// The source from the start of the row.
     fn into_source(mut self) -> Rest<R> {
         if let Some(at) = self.sentinel_at {
             // The source ends one byte before the sentinel's row.
@@ -238,12 +238,12 @@ impl<R: Read> Recorder<R> {
         Cursor::new(self.kept).chain(source)
     }
 
-    /// Whether the row is no row of the source.
+    /// Whether the row is the sentinel.
     fn is_sentinel(&self) -> bool {
         self.sentinel_at.is_some_and(|at| self.row_at >= at)
     }
 
-    /// Whether a row that ends here has read past the source.
+    /// Whether a row that ends here includes the sentinel.
     fn has_swallowed_sentinel(&self, end: u64) -> bool {
         self.sentinel_at.is_some_and(|at| end > at)
     }
@@ -264,10 +264,10 @@ impl<R: Read> Read for Recorder<R> {
         self.kept.drain(..self.row_start);
         self.row_start = 0;
         let has_ended = self.sentinel_at.is_some();
-        // Beside the content of a row there may be an end of two bytes.
+        // A row end of two bytes may follow the content.
         self.is_over_limit = !has_ended && self.kept.len() > self.bytes_max.saturating_add(2);
         if self.is_over_limit {
-            return Err(io::Error::other("the row is over the limit"));
+            return Err(io::Error::other("the row exceeds the limit"));
         }
         let mut n = if has_ended { 0 } else { self.read_source(to)? };
         if n == 0 && !to.is_empty() {
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_row_in_quotes_over_the_limit_says_which_one() {
-        let open = |line| format!("{line} the row that begins on line {line} has a quote that is not closed");
+        let open = |line| format!("{line} the row that starts on line {line} has a quote that is not closed");
         let by_the_end = |line| format!("{} by the end of the file", open(line));
         check("a\nb,\"c\nd\n", 50, &["1 a", &by_the_end(2)]);
         check("a\n\n\nb,\"c", 50, &["1 a", &by_the_end(4)]);

@@ -1,4 +1,4 @@
-//! Bytes: from a file or standard input, counted, decompressed.
+//! Input bytes: from a file or standard input, counted and decompressed.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -16,7 +16,7 @@ use crate::input::{BadLine, Context};
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// How far the inputs have been read. Clones tell of the same reading.
+/// The progress of reading inputs. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Progress {
     bytes_read: Arc<AtomicU64>,
@@ -28,21 +28,21 @@ impl Progress {
         Self { bytes_read: Arc::default(), bytes_total }
     }
 
-    /// The bytes read so far, counted as they stand in the files: compressed, where those are.
+    /// The number of bytes read so far, before decompression.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// The bytes of all inputs; `None` where one of them is standard input or another pipe.
+    /// The total size of all inputs in bytes; `None` if one of them is a pipe.
     pub fn bytes_total(&self) -> Option<u64> {
         self.bytes_total
     }
 }
 
-/// The content of a file.
+/// The contents of a file.
 pub(super) type Source = Box<dyn Read + Send>;
 
-/// Opens a file and sees whether it is compressed, which comes back too.
+/// Opens a file; also returns whether it is compressed.
 pub(super) fn open(plan: &Plan, progress: &Progress) -> Result<(Source, bool), Error> {
     let raw: Source = match &plan.path {
         None => Box::new(io::stdin()),
@@ -68,7 +68,7 @@ fn decompressed(mut raw: impl Read + Send + 'static) -> io::Result<(Source, bool
     }
     let whole = Cursor::new(head).take(n_read as u64).chain(raw);
     if head[..n_read].starts_with(&GZIP) {
-        // A gzip file may be several, one after the other (`cat a.gz b.gz`).
+        // A gzip file may consist of several concatenated ones (`cat a.gz b.gz`).
         Ok((Box::new(MultiGzDecoder::new(whole)), true))
     } else if head[..n_read].starts_with(&ZSTD) {
         Ok((Box::new(zstd::Decoder::new(whole)?), true))
@@ -77,22 +77,22 @@ fn decompressed(mut raw: impl Read + Send + 'static) -> io::Result<(Source, bool
     }
 }
 
-/// How many bytes tell what a file is.
+/// The number of bytes that identify a file's type.
 pub(super) const HEAD_BYTES: usize = 128;
 
-/// The source, after a look at its beginning.
+/// Checks the start of a source.
 ///
 /// # Errors
-/// A file that is no text in UTF-8: in another encoding, an archive, a document of another program, or one whose name promises a
-/// compression that it does not have.
+/// The file is not UTF-8 text: it has another encoding, is an archive or another document format, or lacks the
+/// compression that its name indicates.
 pub(super) fn checked(mut source: Source, is_compressed: bool, context: &Context) -> Result<Source, BadLine> {
     let mut head = [0; HEAD_BYTES];
-    // One piece: more of what streams in must not be waited for.
+    // One read, so as not to wait for more data from a stream.
     let n_read = loop {
         match source.read(&mut head) {
             Ok(n_read) => break n_read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The reader meets it again, and knows its place.
+            // The reader gets the error again, and adds its position.
             Err(error) => return Ok(Box::new(Failed(Some(error)))),
         }
     };
@@ -103,7 +103,7 @@ pub(super) fn checked(mut source: Source, is_compressed: bool, context: &Context
     }
 }
 
-/// Why a file that begins like this cannot be read as text, and what to do about it.
+/// Why a file with this start cannot be read as text, and what to do.
 pub(super) fn what_is_wrong(head: &[u8], is_compressed: bool, name: &str) -> Option<String> {
     let head = &head[..head.len().min(HEAD_BYTES)];
     let is_text = || str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true);
@@ -111,12 +111,12 @@ pub(super) fn what_is_wrong(head: &[u8], is_compressed: bool, name: &str) -> Opt
     unreadable_as_text(head).or_else(|| {
         let (suffix, compression) = promised.filter(|_| !is_compressed && !is_text())?;
         Some(format!(
-            "its name ends in `{suffix}`, but it is neither compressed with {compression} nor a text; download or compress it again"
+            "its name ends in `{suffix}`, but it is neither {compression} data nor text; download or compress it again"
         ))
     })
 }
 
-/// A source that could not be read.
+/// A source that failed to be read.
 struct Failed(Option<io::Error>);
 
 impl Read for Failed {
@@ -125,7 +125,7 @@ impl Read for Failed {
     }
 }
 
-/// Counts what is read.
+/// Counts the bytes read.
 struct Counted<R> {
     inner: R,
     bytes_read: Arc<AtomicU64>,

@@ -152,7 +152,7 @@ fn a_filter_that_cannot_be_is_an_error() {
     let corpus = corpus();
     let (int, bad_date) = (Value::Integer, "which is not a date; write `2024-05-01`");
     for (field, test, text) in [
-        ("text", any_of(["cat".into()]), "the filter on `text` cannot work: the field is searched"),
+        ("text", any_of(["cat".into()]), "the filter on `text` is not supported: text fields"),
         ("n", any_of([Value::Null]), "the filter on `n` compares with null"),
         ("n", any_of([Value::List(vec![])]), "compares with a list"),
         ("n", any_of([Value::Float(f64::NAN)]), "compares with NaN"),

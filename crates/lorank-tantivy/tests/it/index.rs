@@ -62,7 +62,7 @@ fn a_damaged_an_older_and_a_newer_index_say_so() {
         assert!(error.to_string().contains(text), "{error}");
     };
     let newer = valid.replace("\"format\": 2", "\"format\": 9");
-    check(newer, ErrorKind::UnsupportedFormat, "has format 9, and this version reads format 2; update lorank");
+    check(newer, ErrorKind::UnsupportedFormat, "has format 9, but this version supports format 2; update lorank");
     let older = valid.replace("\"format\": 2", "\"format\": 1");
     check(older, ErrorKind::UnsupportedFormat, "has format 1 of an earlier version");
     let german = valid.replace("english", "german");
@@ -92,7 +92,7 @@ fn an_existing_index_is_opened_if_it_agrees() {
     let english = SettingsRequest { language: Some(Language::English), ..SettingsRequest::default() };
     let error = Index::open_or_create(dir.path(), &english).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(error.to_string().contains("was made with language `german`, not `english`"), "{error}");
+    assert!(error.to_string().contains("was created with language `german`, not `english`"), "{error}");
     let error = Index::create(dir.path(), &IndexSettings::default()).unwrap_err();
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
 }

@@ -70,10 +70,10 @@ const LINES: &[u8] = b"\xef\xbb\xbf{\"id\": \"a\"}\r\n\n  \n{\"_id\": 2}\n[1]\n{
 const LINES_READ: [&str; 7] = [
     "1: a",
     "4: 2",
-    "corpus.jsonl 5: a list, where a document is a JSON object",
-    "corpus.jsonl 6: not valid UTF-8: a bad byte at column 9; convert it to UTF-8, for instance from Latin-1 or Windows-1252",
-    "corpus.jsonl 7: not valid JSON at column 9: the text ends where a value is expected; each document stands on one line, and this looks like pretty-printed JSON; rewrite it (`jq -c .`)",
-    "corpus.jsonl 8: the id in the field `id` is a list, where an id is a text or an integer",
+    "corpus.jsonl 5: expected a JSON object, found a list",
+    "corpus.jsonl 6: invalid UTF-8 at column 9; convert the text to UTF-8, for instance from Latin-1 or Windows-1252",
+    "corpus.jsonl 7: not valid JSON at column 9: the text ends where a value is expected; write each document on one line; this looks like pretty-printed JSON, which `jq -c .` converts",
+    "corpus.jsonl 8: the id in the field `id` is a list; an id must be a string or an integer",
     "9: z",
 ];
 
@@ -191,9 +191,9 @@ fn bad_rows_and_headers_say_what_is_wrong() {
         files.read("rows.csv"),
         [
             "2: 1",
-            "rows.csv 3: 1 cell, where the header has 2",
-            "rows.csv 4: the id in the field `id` is empty, where an id is a text or an integer",
-            "rows.csv 5: not valid UTF-8: a bad byte at column 1; convert it to UTF-8, for instance from Latin-1 or Windows-1252",
+            "rows.csv 3: 1 cell, but the header has 2",
+            "rows.csv 4: the id in the field `id` is empty; an id must be a string or an integer",
+            "rows.csv 5: invalid UTF-8 at column 1; convert the text to UTF-8, for instance from Latin-1 or Windows-1252",
             "6: 4",
         ]
     );
@@ -213,7 +213,7 @@ fn bad_rows_and_headers_say_what_is_wrong() {
         ("commas.tsv", "with commas in it"),
         ("twice.csv", "its header names the column `text` twice"),
         ("empty.csv", "it has no header"),
-        ("utf8.csv", "not valid UTF-8"),
+        ("utf8.csv", "invalid UTF-8"),
     ] {
         let read = files.read(name);
         assert!(read.len() == 1 && read[0].contains(problem), "{read:?}");
@@ -229,7 +229,7 @@ fn a_json_array_is_read_document_by_document() {
         ("\u{feff} \n[ ]\n", &[]),
         ("[{\"id\": 1}, {\"id\": 2}]", &["1: 1", "1: 2"]),
         ("\u{feff}[\n  {\n    \"id\": \"a\"\n  },\n  {\"id\": \"b\"}\n]\n", &["2: a", "5: b"]),
-        ("[{\"id\": 1},\n7,\n{\"id\": 3}]", &["1: 1", "a.json 2: a number, where a document is a JSON object", "3: 3"]),
+        ("[{\"id\": 1},\n7,\n{\"id\": 3}]", &["1: 1", "a.json 2: expected a JSON object, found a number", "3: 3"]),
         (
             "[\n{\"id\": 1,\n \"n\": True},\n{\"id\": 2}]",
             &[
@@ -241,7 +241,7 @@ fn a_json_array_is_read_document_by_document() {
         ("[{\"id\": 1},]", &["1: 1", "there is a comma after the last document of the array"]),
         ("[{\"id\": 1} {\"id\": 2}]", &["1: 1", "a comma is missing between two documents of the array"]),
         ("[{\"id\": 1}]\n{\"id\": 2}", &["1: 1", "there is more after the end of the array"]),
-        ("[1]\n{\"id\": 2}", &["a.json 1: a list, where a document is a JSON object", "2: 2"]),
+        ("[1]\n{\"id\": 2}", &["a.json 1: expected a JSON object, found a list", "2: 2"]),
     ] {
         for (name, bytes) in [("a.json", array.as_bytes().to_vec()), ("a.jsonl", gzip(array.as_bytes()))] {
             let read = Files::new(&[(name, &bytes)]).read(name);
@@ -295,8 +295,8 @@ fn files_that_are_no_utf_8_texts_are_named_for_what_they_are() {
         ("paper.txt", "it is a PDF file"),
         ("table.json", "it is a Parquet file"),
         ("a.jsonl", "it is compressed with bzip2"),
-        ("b.jsonl.gz", "its name ends in `.gz`, but it is neither compressed with gzip nor a text"),
-        ("c.csv.zst", "its name ends in `.zst`, but it is neither compressed with zstd nor a text"),
+        ("b.jsonl.gz", "its name ends in `.gz`, but it is neither gzip data nor text"),
+        ("c.csv.zst", "its name ends in `.zst`, but it is neither zstd data nor text"),
         ("d.txt.gz", "its name ends in `.gz`, but it is neither"),
     ] {
         let read = files.read(name);
@@ -319,7 +319,7 @@ fn an_open_quote_does_not_swallow_the_file() {
     assert_eq!(read.len(), 2);
     let error = crate::whole(&read[1].as_ref().unwrap_err().cause);
     assert!(
-        error.contains("the row that begins on line 3 has a quote that is not closed within 50000 bytes"),
+        error.contains("the row that starts on line 3 has a quote that is not closed within 50000 bytes"),
         "{error}"
     );
 }
@@ -338,12 +338,18 @@ fn a_folder_of_texts_is_read_in_order() {
     ]);
     assert_eq!(
         files.read("."),
-        ["a.TXT", "a/y.markdown.gz", "a/z.md", "b.txt", "bad.txt 2: not valid UTF-8: a bad byte at column 2; convert it to UTF-8, for instance from Latin-1 or Windows-1252"]
-            .map(str::to_owned)
-            .into_iter()
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect::<Vec<_>>()
+        [
+            "a.TXT",
+            "a/y.markdown.gz",
+            "a/z.md",
+            "b.txt",
+            "bad.txt 2: invalid UTF-8 at column 2; convert the text to UTF-8, for instance from Latin-1 or Windows-1252"
+        ]
+        .map(str::to_owned)
+        .into_iter()
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .collect::<Vec<_>>()
     );
     let read: Vec<Document> =
         open(&files.path(".")).unwrap().filter_map(Result::ok).map(|sourced| sourced.document).collect();

@@ -75,7 +75,7 @@ fn the_writer_is_let_go_when_nobody_changes_anything() {
         std::thread::yield_now();
     };
     let busy = writer.begin().unwrap_err();
-    assert!(whole(&busy).contains("is being written to by another writer"), "{}", whole(&busy));
+    assert!(whole(&busy).contains("is locked by another writer"), "{}", whole(&busy));
     drop(other);
     assert_eq!(add(&writer, &[r#"{"id": 1}"#]), [false]);
 }
@@ -152,8 +152,8 @@ fn lines_come_from_any_reader() {
         .collect();
     let expected = [
         "`the body`, line 1: 1",
-        "`the body`, line 3: a list, where a document is a JSON object",
-        "`the body`, line 4: cannot be read on from here: unexpected end of file",
+        "`the body`, line 3: expected a JSON object, found a list",
+        "`the body`, line 4: the input cannot be read further: unexpected end of file",
     ];
     assert_eq!(found, expected);
 }
