@@ -151,7 +151,8 @@ fn wait_for_lock(n_tries: i32) -> bool {
     n_tries < LOCK_TRIES_MAX
 }
 
-fn is_busy(error: &rusqlite::Error) -> bool {
+/// Whether another process holds a lock that was waited for in vain.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 

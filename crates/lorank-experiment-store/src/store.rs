@@ -188,7 +188,8 @@ impl ExperimentStore {
         self.config.clock_skew_millis()
     }
 
-    /// Returns when everything that was recorded before is on the disk (or counted as lost), and other processes' changes are seen.
+    /// Returns when everything that was recorded before is on the disk (or counted as lost, or, where another process has the file
+    /// locked, deferred to a next try), and other processes' changes are seen.
     pub fn flush(&self) -> Result<(), ExperimentStoreError> {
         self.writer.run(|_| Ok(()))
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use lorank_experiments::{Event, Experiment, Exposure, ShadowRecord};
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::schema::is_busy;
 use crate::{ExperimentStoreError, StoreConfig, Submitted, Unattributed, attribution, definitions, insert};
 
 /// The most rows in one transaction, give or take a submission.
@@ -62,6 +63,9 @@ struct Insertion {
 struct Writer {
     connection: Connection,
     queue: Receiver<Request>,
+    /// Rows that nobody waits for, and that another process's lock has kept out of the file so far.
+    deferred: Vec<Insertion>,
+    deferred_max: usize,
     shared: Arc<Shared>,
     refresh: Duration,
     polled_at: Instant,
@@ -79,8 +83,7 @@ impl WriterHandle {
         let running = RwLock::new(definitions::running(&connection)?.into());
         let shared = Arc::new(Shared { running, n_dropped: 0.into(), n_lost: 0.into(), queue_bytes: 0.into() });
         let (queue, waiting) = sync_channel(config.queue_max.max(1));
-        let refresh = config.refresh.max(Duration::from_millis(1));
-        let writer = Writer::new(connection, waiting, Arc::clone(&shared), refresh)?;
+        let writer = Writer::new(connection, waiting, Arc::clone(&shared), config)?;
         let thread = std::thread::Builder::new().name("lorank-experiments".into()).spawn(move || writer.run());
         let (thread, queue_bytes_max) = (Some(thread.map_err(spawn_error)?), config.queue_bytes_max);
         Ok(Self { shared, queue: Some(queue), queue_bytes_max, thread })
@@ -231,10 +234,19 @@ impl Writer {
         connection: Connection,
         queue: Receiver<Request>,
         shared: Arc<Shared>,
-        refresh: Duration,
+        config: &StoreConfig,
     ) -> Result<Self, ExperimentStoreError> {
         let data_version = data_version(&connection).map_err(ExperimentStoreError::database("read the version"))?;
-        let mut writer = Self { connection, queue, shared, refresh, polled_at: Instant::now(), data_version };
+        let mut writer = Self {
+            connection,
+            queue,
+            deferred: Vec::new(),
+            deferred_max: config.queue_max,
+            shared,
+            refresh: config.refresh.max(Duration::from_millis(1)),
+            polled_at: Instant::now(),
+            data_version,
+        };
         // What another process changed since the first look and before the version was read.
         writer.read_running();
         Ok(writer)
@@ -246,13 +258,16 @@ impl Writer {
             let patience = self.refresh.saturating_sub(self.polled_at.elapsed());
             match self.queue.recv_timeout(patience) {
                 Ok(first) => self.serve(first),
-                Err(RecvTimeoutError::Timeout) => (),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.commit(Vec::new()),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.polled_at.elapsed() >= self.refresh {
                 self.poll_changes();
             }
         }
+        // The last try.
+        self.deferred_max = 0;
+        self.commit(Vec::new());
     }
 
     /// Reads the running experiments anew.
@@ -280,35 +295,64 @@ impl Writer {
                 break;
             }
         }
-        if !insertions.is_empty() {
-            self.commit(insertions);
-        }
+        self.commit(insertions);
         if let Some(change) = change {
             change(self);
         }
     }
 
-    /// Keeps the rows in one transaction, and only then says so.
+    /// Keeps the rows in one transaction, with those that were deferred, and only then says so.
     fn commit(&mut self, insertions: Vec<Insertion>) {
-        let kept = write(&mut self.connection, &insertions).map_err(ExperimentStoreError::database("write"));
-        if let Err(error) = &kept {
-            let unawaited = insertions.iter().filter(|insertion| insertion.reply.is_none());
-            let n_lost: usize = unawaited.map(|insertion| insertion.rows.len()).sum();
-            self.shared.n_lost.fetch_add(n_lost as u64, Ordering::Relaxed);
-            tracing::error!(%error, cause = ?std::error::Error::source(error), n_lost, "could not keep records");
+        let mut all = std::mem::take(&mut self.deferred);
+        all.extend(insertions);
+        if all.is_empty() {
+            return;
         }
-        for (at, Insertion { rows, reply }) in insertions.into_iter().enumerate() {
-            let Some(reply) = reply else {
-                self.shared.queue_bytes.fetch_sub(rows.n_bytes(), Ordering::AcqRel);
-                continue;
-            };
-            let result = kept.as_ref().map(|kept| {
-                let (accepted, unattributed) = kept[at];
-                Submitted { accepted, duplicates: rows.len() - accepted, unattributed }
-            });
-            // A caller that has gone away needs no answer.
-            let _ = reply.send(result.map_err(Clone::clone));
+        match write(&mut self.connection, &all) {
+            Ok(counts) => self.tell_kept(all, counts),
+            Err(error) => {
+                let is_locked = is_busy(&error);
+                self.tell_failed(all, is_locked, &ExperimentStoreError::database("write")(error));
+            }
         }
+    }
+
+    fn tell_kept(&self, insertions: Vec<Insertion>, counts: Vec<(usize, Unattributed)>) {
+        for (Insertion { rows, reply }, (accepted, unattributed)) in insertions.into_iter().zip(counts) {
+            match reply {
+                None => self.forget(&rows),
+                // A caller that has gone away needs no answer.
+                Some(reply) => {
+                    let submitted = Submitted { accepted, duplicates: rows.len() - accepted, unattributed };
+                    drop(reply.send(Ok(submitted)));
+                }
+            }
+        }
+    }
+
+    /// Rows that nobody waits for stay for a next try where the file is locked, as many as there may be; the others are lost.
+    fn tell_failed(&mut self, insertions: Vec<Insertion>, is_locked: bool, error: &ExperimentStoreError) {
+        let mut n_lost = 0;
+        for Insertion { rows, reply } in insertions {
+            match reply {
+                None if is_locked && self.deferred.len() < self.deferred_max => {
+                    self.deferred.push(Insertion { rows, reply });
+                }
+                None => {
+                    self.forget(&rows);
+                    n_lost += rows.len();
+                }
+                Some(reply) => drop(reply.send(Err(error.clone()))),
+            }
+        }
+        self.shared.n_lost.fetch_add(n_lost as u64, Ordering::Relaxed);
+        let n_deferred = self.deferred.len();
+        tracing::error!(%error, cause = ?std::error::Error::source(error), n_deferred, n_lost, "could not keep records");
+    }
+
+    /// Rows that nobody waits for are in memory no more.
+    fn forget(&self, rows: &Rows) {
+        self.shared.queue_bytes.fetch_sub(rows.n_bytes(), Ordering::AcqRel);
     }
 
     /// Looks whether another connection has changed the file, which costs no read of a table.
@@ -335,4 +379,84 @@ fn write(connection: &mut Connection, insertions: &[Insertion]) -> rusqlite::Res
 
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "data_version", |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use lorank_experiments::ShadowOutcome;
+    use rusqlite::Transaction;
+
+    use super::*;
+
+    /// A file with a writer that does not wait for locks, and another connection to it.
+    fn writer(queue_max: usize) -> (tempfile::TempDir, WriterHandle, Connection) {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("file");
+        let connection = crate::schema::open(&path).unwrap();
+        connection.busy_handler(None).unwrap();
+        // Nothing is tried again but when a test asks for it.
+        let config = StoreConfig { queue_max, refresh: Duration::from_secs(3_600), ..StoreConfig::default() };
+        let writer = WriterHandle::start(connection, &config, |error| panic!("{error}")).unwrap();
+        (folder, writer, crate::schema::open(&path).unwrap())
+    }
+
+    fn lock(connection: &mut Connection) -> Transaction<'_> {
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap()
+    }
+
+    fn shadow(n: usize) -> Rows {
+        Rows::Shadow(ShadowRecord {
+            request_id: format!("r{n}"),
+            name: "default".into(),
+            candidate: "a".parse().unwrap(),
+            outcome: ShadowOutcome::Failed("gone".into()),
+            latency_micros: 1,
+            at_millis: 1,
+        })
+    }
+
+    /// Returns when all that waits was tried.
+    fn flush(writer: &WriterHandle) {
+        writer.run(|_| Ok(())).unwrap();
+    }
+
+    fn n_rows(connection: &Connection) -> u64 {
+        connection.query_row("SELECT count(*) FROM shadows", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn what_nobody_waits_for_outlasts_a_lock_of_another_process() {
+        let (_folder, writer, mut other) = writer(100);
+        let locked = lock(&mut other);
+        assert!((0..3).all(|n| writer.try_insert(shadow(n))));
+        flush(&writer);
+        assert!(writer.insert(shadow(3)).is_err(), "who waits is told");
+        assert!((4..6).all(|n| writer.try_insert(shadow(n))));
+        flush(&writer);
+        assert!(
+            writer.shared.queue_bytes.load(Ordering::Acquire) > 0,
+            "what is deferred counts for the limit in bytes"
+        );
+        locked.rollback().unwrap();
+        flush(&writer);
+        assert_eq!((n_rows(&other), writer.n_lost(), writer.n_dropped()), (5, 0, 0));
+        assert_eq!(writer.shared.queue_bytes.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn no_more_is_deferred_than_may_wait_and_nothing_beyond_the_end() {
+        let (_folder, writer, mut other) = writer(2);
+        let locked = lock(&mut other);
+        for n in 0..5 {
+            assert!(writer.try_insert(shadow(n)));
+            flush(&writer);
+        }
+        assert_eq!(writer.n_lost(), 3);
+        let shared = writer.shared.clone();
+        drop(writer);
+        assert_eq!(shared.n_lost.load(Ordering::Relaxed), 5);
+        assert_eq!(shared.queue_bytes.load(Ordering::Acquire), 0);
+        locked.rollback().unwrap();
+        assert_eq!(n_rows(&other), 0);
+    }
 }
