@@ -37,6 +37,8 @@ pub(crate) fn decoded(mut request: Request, bytes_max: usize) -> Request {
     match encoding {
         Encoding::Identity => request,
         _ if request.body().is_end_stream() => request,
+        // Who reads the body refuses it by this length, without a byte of it.
+        _ if request.body().size_hint().lower() > bytes_max as u64 => request,
         _ => {
             // The length is that of the encoded bytes.
             request.headers_mut().remove(header::CONTENT_LENGTH);
