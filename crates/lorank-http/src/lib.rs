@@ -80,6 +80,7 @@ mod json;
 mod lanes;
 mod live;
 mod metrics;
+mod open_files;
 mod openapi;
 mod page;
 mod page_headers;

@@ -8,20 +8,20 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::progress::ConnectionProgress;
 
-/// A request's body.
-pub(super) struct RequestBody {
+/// A request's body, which drops a guard when it comes to its end or when nobody wants the rest of it.
+pub(super) struct RequestBody<G> {
     pub inner: Incoming,
-    pub progress: ConnectionProgress,
+    pub until_over: Option<G>,
 }
 
-impl Body for RequestBody {
+impl<G: Unpin> Body for RequestBody<G> {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
         if self.inner.is_end_stream() || matches!(frame, Poll::Ready(None)) {
-            self.progress.body_is_over();
+            self.until_over = None;
         }
         frame
     }
@@ -35,9 +35,12 @@ impl Body for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+/// Tells a connection that the body of its request is over, when it is dropped.
+pub(super) struct TellsBodyIsOver(pub ConnectionProgress);
+
+impl Drop for TellsBodyIsOver {
     fn drop(&mut self) {
-        self.progress.body_is_over();
+        self.0.body_is_over();
     }
 }
 

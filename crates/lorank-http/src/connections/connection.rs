@@ -5,9 +5,6 @@
 //! `GracefulShutdown` takes the connection away for good, while a slow head is answered through the stream that it gives back.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 
 use axum::Router;
 use axum::http::{Request, Response};
@@ -20,8 +17,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::bodies::{AnswerBody, RequestBody};
-use super::deadline::past;
+use super::bodies::{AnswerBody, RequestBody, TellsBodyIsOver};
+use super::drive::{drive, ended};
 use super::http2::{is_http2, serve_http2};
 use super::progress::ConnectionProgress;
 use super::stream::Stream;
@@ -62,35 +59,9 @@ pub(super) async fn serve_connection(
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(stream, service_fn(answer));
-    let mut close_requested = pin!(progress.close_requested());
-    let mut is_asked_to_end = pin!(is_ending.wait_for(|is_ending| *is_ending));
-    let (mut has_heard, mut makes_room) = (false, false);
-    let mut timer = pin!(sleep(config.current().connections.keep_alive));
-    let reason = poll_fn(|cx| {
-        // First, since it changes the phase of the connection, on which the deadline depends.
-        if let Poll::Ready(served) = Pin::new(&mut connection).poll(cx) {
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection broke");
-            }
-            return Poll::Ready(if makes_room { CloseReason::MadeRoom } else { CloseReason::Closed });
-        }
-        // After the connection was polled: a request that had arrived is being answered by now, and is answered first.
-        if !makes_room && close_requested.as_mut().poll(cx).is_ready() {
-            if progress.waits_for_client() {
-                return Poll::Ready(CloseReason::MadeRoom);
-            }
-            makes_room = true;
-            Pin::new(&mut connection).graceful_shutdown();
-            cx.waker().wake_by_ref();
-        }
-        if !has_heard && is_asked_to_end.as_mut().poll(cx).is_ready() {
-            has_heard = true;
-            Pin::new(&mut connection).graceful_shutdown();
-            cx.waker().wake_by_ref();
-        }
-        past(progress.deadline(&config.current().connections), timer.as_mut(), cx)
-    })
-    .await;
+    let deadline = || progress.deadline(&config.current().connections);
+    let reason =
+        drive(&mut connection, |connection| connection.graceful_shutdown(), deadline, &progress, &mut is_ending).await;
     config.connections().ended(reason);
     if reason == CloseReason::SlowHead {
         send_timeout_answer(&connection.into_parts().io.into_inner().tcp, &config.current().connections);
@@ -103,7 +74,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     progress.request(!request.body().is_end_stream());
-    let request = request.map(|inner| RequestBody { inner, progress: progress.clone() });
+    let request = request.map(|inner| RequestBody { inner, until_over: Some(TellsBodyIsOver(progress.clone())) });
     let response = service.call(request).await?;
     Ok(response.map(|inner| AnswerBody { inner, progress }))
 }
@@ -115,11 +86,6 @@ fn send_timeout_answer(tcp: &TcpStream, limits: &ConnectionLimits) {
     let head = "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close";
     let head = format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len());
     let _ = tcp.try_write(&[head.as_bytes(), &body].concat());
-}
-
-/// Returns when the server takes no more requests.
-async fn ended(is_ending: &mut watch::Receiver<bool>) {
-    drop(is_ending.wait_for(|is_ending| *is_ending).await);
 }
 
 /// Takes a connection out of those that wait, however it ends.

@@ -1,14 +1,14 @@
 //! A connection that speaks HTTP/2 from its first byte ("prior knowledge", RFC 9113, 3.3), as proxies inside a network do.
 //!
 //! The limits in time are those of HTTP/1: for a first and for a next request, and for an answer that its client takes nothing of,
-//! on the connection or on all of its streams. What a client can do with frames alone (resetting streams without end, heads of any
+//! on the connection or on one of its streams. What a client can do with frames alone (resetting streams without end, heads of any
 //! length) the h2 crate bounds, by the numbers below.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,7 +23,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::deadline::past;
+use super::bodies::RequestBody;
+use super::drive::{CloseAt, drive};
 use super::progress::ConnectionProgress;
 use super::stream::Stream;
 use super::{CloseReason, ConnectionLimits};
@@ -41,6 +42,9 @@ const HEAD_BYTES_MAX: u32 = 64 << 10;
 
 /// How much of a stream's answer is held that its client has not made room for.
 const SEND_BYTES_MAX: usize = 256 << 10;
+
+/// How much of an answer is handed over at once: what h2 holds of it, if its client makes no room.
+const PART_BYTES: usize = 16 << 10;
 
 /// How long nothing may be heard of a client with requests under way before it is asked whether it is there, and then until it
 /// answers.
@@ -79,7 +83,11 @@ pub(super) async fn serve_http2(
     let streams = Streams::new(progress.clone());
     let io = TokioIo::new(Stream { tcp, progress: progress.clone(), is_multiplexed: true });
     let service = TowerToHyperService::new(router);
-    let answer = |request| answer(service.clone(), streams.open(), request);
+    // Opened before anything else is done: a request that has arrived counts from then on.
+    let answer = |request: Request<Incoming>| {
+        let (stream, until_over) = streams.open(!request.body().is_end_stream());
+        answer(service.clone(), stream, request.map(|inner| RequestBody { inner, until_over }))
+    };
     let mut connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
@@ -90,43 +98,20 @@ pub(super) async fn serve_http2(
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .serve_connection(io, service_fn(answer));
-    let mut close_requested = pin!(progress.close_requested());
-    let mut is_asked_to_end = pin!(is_ending.wait_for(|is_ending| *is_ending));
-    let (mut has_heard, mut makes_room) = (false, false);
-    let mut timer = pin!(sleep(config.current().connections.keep_alive));
-    poll_fn(|cx| {
-        if let Poll::Ready(served) = Pin::new(&mut connection).poll(cx) {
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection broke");
-            }
-            return Poll::Ready(if makes_room { CloseReason::MadeRoom } else { CloseReason::Closed });
-        }
-        if !makes_room && close_requested.as_mut().poll(cx).is_ready() {
-            if !streams.are_open() {
-                return Poll::Ready(CloseReason::MadeRoom);
-            }
-            makes_room = true;
-            Pin::new(&mut connection).graceful_shutdown();
-            cx.waker().wake_by_ref();
-        }
-        if !has_heard && is_asked_to_end.as_mut().poll(cx).is_ready() {
-            has_heard = true;
-            Pin::new(&mut connection).graceful_shutdown();
-            cx.waker().wake_by_ref();
-        }
+    let deadline = || {
         let limits = &config.current().connections;
-        past(streams.stalled_at(limits).or_else(|| progress.deadline(limits)), timer.as_mut(), cx)
-    })
-    .await
+        [streams.stalled_at(limits), progress.deadline(limits)].into_iter().flatten().min_by_key(|(at, _)| *at)
+    };
+    drive(&mut connection, |connection| connection.graceful_shutdown(), deadline, &progress, &mut is_ending).await
 }
 
 async fn answer(
     service: TowerToHyperService<Router>,
     stream: OpenStream,
-    request: Request<Incoming>,
+    request: Request<RequestBody<OpenBody>>,
 ) -> Result<Response<StreamBody>, Infallible> {
     let response = service.call(request).await?;
-    Ok(response.map(|inner| StreamBody { inner, answer: stream.answered() }))
+    Ok(response.map(|inner| StreamBody { inner, rest: Bytes::new(), answer: stream.answered() }))
 }
 
 /// The requests of a connection.
@@ -138,37 +123,72 @@ struct StreamsInner {
     state: Mutex<StreamsState>,
 }
 
+#[derive(Default)]
 struct StreamsState {
     n_open: usize,
-    /// Those whose answers are on their way.
-    n_answered: usize,
-    /// When an answer was last begun, taken from or over.
-    answers_moved_at: Instant,
+    /// Those whose bodies have not come to their end.
+    n_receiving: usize,
+    n_answers: u64,
+    /// Since when answers wait for their clients to take more.
+    waiting: BTreeMap<u64, Instant>,
+}
+
+/// Who waits for whom on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// The server for a request.
+    ForRequest,
+    /// The server for the bodies of all requests.
+    ForBodies,
+    /// The client for an answer.
+    ForAnswer,
+}
+
+impl StreamsState {
+    fn waiting(&self) -> Waiting {
+        match (self.n_open, self.n_receiving) {
+            (0, _) => Waiting::ForRequest,
+            (n_open, n_receiving) if n_open == n_receiving => Waiting::ForBodies,
+            _ => Waiting::ForAnswer,
+        }
+    }
 }
 
 impl Streams {
     fn new(progress: ConnectionProgress) -> Self {
-        let state = StreamsState { n_open: 0, n_answered: 0, answers_moved_at: Instant::now() };
-        Self(Arc::new(StreamsInner { progress, state: Mutex::new(state) }))
+        Self(Arc::new(StreamsInner { progress, state: Mutex::default() }))
     }
 
-    fn open(&self) -> OpenStream {
-        let mut state = self.lock();
-        state.n_open += 1;
-        if state.n_open == 1 {
-            self.0.progress.request(false);
+    /// A new stream, and its body if it has one.
+    fn open(&self, has_body: bool) -> (OpenStream, Option<OpenBody>) {
+        self.change(|state| {
+            state.n_open += 1;
+            state.n_receiving += usize::from(has_body);
+        });
+        (OpenStream(self.clone()), has_body.then(|| OpenBody(self.clone())))
+    }
+
+    /// When the connection has to close since its client takes nothing of an answer. One stream cannot be closed by itself, as hyper
+    /// asks an answer for nothing while its client makes no room.
+    fn stalled_at(&self, limits: &ConnectionLimits) -> Option<CloseAt> {
+        let first = self.lock().waiting.values().min().copied();
+        first.map(|since| (since + limits.write, CloseReason::SlowWrite))
+    }
+
+    /// Changes the streams, and tells the connection's progress who waits for whom then.
+    fn change(&self, change: impl FnOnce(&mut StreamsState)) {
+        let (mut state, progress) = (self.lock(), &self.0.progress);
+        let before = state.waiting();
+        change(&mut state);
+        match state.waiting() {
+            after if after == before => {}
+            Waiting::ForRequest => {
+                progress.answer_is_over();
+                progress.has_flushed();
+            }
+            Waiting::ForBodies => progress.request(true),
+            Waiting::ForAnswer => progress.request(false),
         }
-        OpenStream(self.clone())
-    }
-
-    fn are_open(&self) -> bool {
-        self.lock().n_open > 0
-    }
-
-    /// When the connection has to close since no client takes anything of its answers.
-    fn stalled_at(&self, limits: &ConnectionLimits) -> Option<(Instant, CloseReason)> {
-        let state = self.lock();
-        (state.n_answered > 0).then(|| (state.answers_moved_at + limits.write, CloseReason::SlowWrite))
     }
 
     fn lock(&self) -> MutexGuard<'_, StreamsState> {
@@ -181,43 +201,62 @@ struct OpenStream(Streams);
 
 impl OpenStream {
     fn answered(self) -> Answer {
-        let mut state = self.0.lock();
-        (state.n_answered, state.answers_moved_at) = (state.n_answered + 1, Instant::now());
-        drop(state);
-        Answer(self)
+        let id = {
+            let mut state = self.0.lock();
+            state.n_answers += 1;
+            state.n_answers
+        };
+        Answer { stream: self, id }
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.n_open -= 1;
-        if state.n_open == 0 {
-            self.0.0.progress.answer_is_over();
-            self.0.0.progress.has_flushed();
-        }
+        self.0.change(|state| state.n_open -= 1);
+    }
+}
+
+/// A request's body that has not come to its end, until it is dropped.
+struct OpenBody(Streams);
+
+impl Drop for OpenBody {
+    fn drop(&mut self) {
+        self.0.change(|state| state.n_receiving -= 1);
     }
 }
 
 /// A request whose answer is on its way.
-struct Answer(OpenStream);
+struct Answer {
+    stream: OpenStream,
+    id: u64,
+}
 
 impl Answer {
-    fn moved(&self) {
-        self.0.0.lock().answers_moved_at = Instant::now();
+    /// From now on the client has to take what was handed over.
+    fn waits_for_client(&self) {
+        self.stream.0.lock().waiting.insert(self.id, Instant::now());
+    }
+
+    /// Its client has taken all there is, so far.
+    fn waits_for_server(&self) {
+        self.stream.0.lock().waiting.remove(&self.id);
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let mut state = self.0.0.lock();
-        (state.n_answered, state.answers_moved_at) = (state.n_answered - 1, Instant::now());
+        self.waits_for_server();
     }
 }
 
-/// An answer's body, which tells when it is asked for more.
+/// An answer's body, in parts, each handed over when its client has made room for those before it.
+///
+/// The last byte is a part by itself: without it the body would be gone once its last part was handed over, and with it all
+/// knowledge of a client that takes nothing.
 struct StreamBody {
     inner: axum::body::Body,
+    /// What was taken from it and is not handed over.
+    rest: Bytes,
     answer: Answer,
 }
 
@@ -226,15 +265,124 @@ impl Body for StreamBody {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.answer.moved();
-        Pin::new(&mut self.inner).poll_frame(cx)
+        if self.rest.is_empty() {
+            // It may take its time, which is not the client's.
+            self.answer.waits_for_server();
+            let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx)?);
+            match frame.map(Frame::into_data) {
+                Some(Ok(data)) => self.rest = data,
+                Some(Err(trailers)) => return Poll::Ready(Some(Ok(trailers))),
+                None => return Poll::Ready(None),
+            }
+        }
+        self.answer.waits_for_client();
+        let n_bytes = self.rest.len().saturating_sub(1).clamp(1, PART_BYTES).min(self.rest.len());
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(n_bytes)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let (inner, n_rest) = (self.inner.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().saturating_add(n_rest));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(n_rest));
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use axum::body::Body as AxumBody;
+
+    use super::super::open_connections::OpenConnections;
+    use super::*;
+
+    fn streams() -> (Streams, ConnectionProgress) {
+        let progress = ConnectionProgress::new(Arc::new(OpenConnections::default()));
+        (Streams::new(progress.clone()), progress)
+    }
+
+    #[tokio::test]
+    async fn a_connection_waits_for_its_client_while_it_waits_for_the_bodies_of_all_requests() {
+        let (streams, progress) = streams();
+        let check = |waits: bool, when: &str| assert_eq!(progress.waits_for_client(), waits, "{when}");
+        check(true, "before a request");
+        let (upload, body) = streams.open(true);
+        check(true, "half a body");
+        let (search, no_body) = streams.open(false);
+        assert!(no_body.is_none());
+        check(false, "half a body and a whole request");
+        drop(search);
+        check(true, "half a body again");
+        drop(body);
+        check(false, "a body that is complete");
+        drop(upload);
+        check(true, "no request");
+    }
+
+    /// The parts of a body that is ready, until it is over or waits.
+    fn parts(body: &mut StreamBody) -> Vec<Bytes> {
+        let mut cx = Context::from_waker(Waker::noop());
+        std::iter::from_fn(|| match Pin::new(&mut *body).poll_frame(&mut cx) {
+            Poll::Ready(frame) => frame.map(|frame| frame.unwrap().into_data().unwrap()),
+            Poll::Pending => None,
+        })
+        .collect()
+    }
+
+    #[tokio::test]
+    async fn an_answer_goes_in_parts_and_its_last_byte_alone() {
+        for length in [0, 1, 2, PART_BYTES, PART_BYTES + 1, PART_BYTES + 2, 3 * PART_BYTES] {
+            let text = Bytes::from(vec![b'x'; length]);
+            let (inner, (stream, _)) = (AxumBody::from(text.clone()), streams().0.open(false));
+            let mut body = StreamBody { inner, rest: Bytes::new(), answer: stream.answered() };
+            assert_eq!(body.size_hint().exact(), Some(length as u64));
+            let parts = parts(&mut body);
+            assert_eq!(parts.concat(), text);
+            assert!(parts.iter().all(|part| part.len() <= PART_BYTES));
+            assert!(parts.last().is_none_or(|part| part.len() == 1), "{length}");
+            assert!(body.is_end_stream());
+        }
+    }
+
+    /// A body that never has anything.
+    struct Never;
+
+    impl Body for Never {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn each_answer_has_the_limit_and_one_that_the_server_is_slow_with_has_none() {
+        let (streams, _) = streams();
+        let answer = |inner: AxumBody| {
+            let (stream, _) = streams.open(false);
+            StreamBody { inner, rest: Bytes::new(), answer: stream.answered() }
+        };
+        let limits = ConnectionLimits::default();
+        let mut slow = answer(AxumBody::new(Never));
+        assert!(parts(&mut slow).is_empty());
+        assert_eq!(streams.stalled_at(&limits), None);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut first, mut second) = (answer(AxumBody::from("answer")), answer(AxumBody::from("answer")));
+        assert!(Pin::new(&mut first).poll_frame(&mut cx).is_ready());
+        let stalled_at = streams.stalled_at(&limits).unwrap();
+        assert_eq!(parts(&mut second).len(), 2);
+        assert_eq!(streams.stalled_at(&limits), Some(stalled_at), "the others do not excuse the first");
+        drop(first);
+        drop(second);
+        assert_eq!(streams.stalled_at(&limits), None);
     }
 }

@@ -102,6 +102,30 @@ async fn a_client_that_takes_no_answer_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_that_are_taken_do_not_excuse_one_that_is_not() {
+    let running = Running::start(with(|limits| limits.write = SHORT)).await;
+    // Room for small answers, and not for a long one.
+    let (mut client, connection) = connect(&running, Builder::new().initial_window_size(1_024)).await;
+    let (answer, _) = client.send_request(request(Method::GET, "/openapi.json"), true).unwrap();
+    let _stalled = answer.await.unwrap();
+    let others = async move {
+        loop {
+            let Ok((answer, _)) = client.send_request(request(Method::GET, "/health"), true) else { break };
+            let Ok(answer) = answer.await else { break };
+            let mut body = answer.into_body();
+            while let Some(Ok(_)) = body.data().await {}
+            match client.ready().await {
+                Ok(ready) => client = ready,
+                Err(_) => break,
+            }
+        }
+    };
+    timeout(LONG, others).await.expect("the connection is closed");
+    let _ = timeout(LONG, connection).await.unwrap().unwrap();
+    assert_eq!(running.n_ended(CloseReason::SlowWrite), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_resets_ends_the_connection() {
     let running = Running::start(patient()).await;
     let (mut client, connection) = connect(&running, &Builder::new()).await;

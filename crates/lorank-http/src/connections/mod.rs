@@ -1,8 +1,8 @@
 //! The loop that accepts connections, and the limits of each of them.
 //!
-//! Connections speak HTTP/1.1, or HTTP/2 from their first byte. hyper serves each connection, hyper-util adapts its streams and services. The loop is lorank's own for what neither has: a
-//! limit on connections that closes the one which has waited longest for its client, limits in time by phase, a count of why
-//! connections closed, and a number of those that were cut off at the end.
+//! Connections speak HTTP/1.1, or HTTP/2 from their first byte. hyper serves each connection, hyper-util adapts its streams and
+//! services. The loop is lorank's own for what neither has: a limit on connections that closes the one which has waited longest
+//! for its client, limits in time by phase, a count of why connections closed, and a number of those that were cut off at the end.
 //!
 //! A connection that says nothing costs little, so many may be open. What a client can do slowly has a limit in time: to send
 //! the head of a request, its body, to take the answer, to come with a next request. Where as many connections are open as
@@ -13,7 +13,8 @@
 mod bodies;
 mod connection;
 mod counts;
-mod deadline;
+mod descriptors;
+mod drive;
 mod http2;
 #[cfg(test)]
 mod http2_tests;
@@ -37,10 +38,11 @@ use tokio::time::{Instant, sleep_until};
 
 use self::connection::serve_connection;
 pub(crate) use self::counts::{CloseReason, ConnectionCounts};
+use self::descriptors::DescriptorLimit;
 pub use self::limits::ConnectionLimits;
 use self::open_connections::{OpenConnections, REQUEST_GRACE};
 use self::progress::ConnectionProgress;
-use crate::LiveConfig;
+use crate::{LiveConfig, open_files};
 
 /// How serving ended, as [`serve`] returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,8 +85,7 @@ struct Connections {
     open: Arc<OpenConnections>,
     /// One that was accepted and has no place yet; no other is accepted meanwhile.
     next: Option<Next>,
-    /// As many as the system had file descriptors for, less some for files.
-    n_files_max: usize,
+    descriptors: DescriptorLimit,
     /// True once no connection shall take another request.
     is_ending: watch::Sender<bool>,
 }
@@ -100,11 +101,13 @@ struct Next {
 impl Connections {
     fn new(router: Router, config: LiveConfig) -> Self {
         let (tasks, open) = (JoinSet::new(), Arc::default());
-        Self { router, config, tasks, open, next: None, n_files_max: usize::MAX, is_ending: watch::Sender::new(false) }
+        let (descriptors, is_ending) = (DescriptorLimit::none(), watch::Sender::new(false));
+        Self { router, config, tasks, open, next: None, descriptors, is_ending }
     }
 
     fn is_full(&self) -> bool {
-        self.tasks.len() >= self.config.current().connections.n_connections_max.get().min(self.n_files_max)
+        let n_max = self.config.current().connections.n_connections_max.get();
+        self.tasks.len() >= n_max.min(self.descriptors.n_connections_max())
     }
 
     async fn accepted(&mut self, accepted: io::Result<(TcpStream, std::net::SocketAddr)>) {
@@ -117,11 +120,12 @@ impl Connections {
             // The client has gone again.
             Err(error) if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) => {}
             Err(error) => {
-                // As a rule, no file descriptor is left. The index and the database need some as well.
+                // As a rule, no file descriptor is left.
                 let n_open = self.tasks.len();
-                self.n_files_max = (n_open - n_open / 4).max(1);
-                tracing::error!(%error, n_connections_max = self.n_files_max, "could not accept a connection");
-                (self.n_files_max..n_open).for_each(|_| self.open.make_room(Instant::now()));
+                self.descriptors.ran_out(n_open, Instant::now());
+                let n_connections_max = self.descriptors.n_connections_max();
+                tracing::error!(%error, n_connections_max, "could not accept a connection");
+                (n_connections_max..n_open).for_each(|_| self.open.make_room(Instant::now()));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -143,12 +147,14 @@ impl Connections {
         Some(closable_at.filter(|_| !next.has_asked).map_or(patience, |at| at.min(patience)))
     }
 
-    /// Asks one to make room for the next, and another one a while later if there is none then.
+    /// Asks one to make room for the next, and another one a while later if there is none then; nobody where there is room by now.
     fn make_room(&mut self) {
         let now = Instant::now();
-        self.open.make_room(now);
+        self.descriptors.look_again(self.tasks.len(), now, open_files::n_free);
+        self.place_next();
         if let Some(next) = &mut self.next {
             (next.since, next.has_asked) = (now, true);
+            self.open.make_room(now);
         }
     }
 

@@ -242,10 +242,10 @@ async fn who_sends_a_body_that_is_refused_gets_the_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_the_word_to_go_on_is_answered_by_the_length() {
     let running = Running::start(HttpConfig { body_bytes_max: 1_000, bulk_bytes_max: 1_000, ..patient() }).await;
-    let status = async |path: &str, content_type: &str, length: u64| {
+    let status = async |path: &str, headers: &str, length: u64| {
         let mut client = running.connect();
         let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\nconnection: close");
-        client.send(&format!("{head}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"));
+        client.send(&format!("{head}\r\n{headers}content-length: {length}\r\n\r\n"));
         if length > 1_000 {
             return client.rest().await;
         }
@@ -253,15 +253,24 @@ async fn who_waits_for_the_word_to_go_on_is_answered_by_the_length() {
         client.0.read_exact(&mut word).unwrap();
         String::from_utf8(word.to_vec()).unwrap()
     };
-    for path in
-        ["/v1/search", "/v1/compare", "/v1/events", "/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/experiments"]
+    let json = "content-type: application/json\r\n";
+    let routes =
+        ["/v1/search", "/v1/compare", "/v1/events", "/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/experiments"];
+    for (path, content_type) in
+        routes.map(|path| (path, json)).into_iter().chain([("/v1/documents", "content-type: application/x-ndjson\r\n")])
     {
-        for length in [1_001, 100_000_000_000, u64::MAX / 2] {
-            let answer = status(path, "application/json", length).await;
-            assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{path} {length}: {answer}");
-            assert!(answer.contains("longer than the limit of 1000 bytes"), "{path} {length}: {answer}");
+        for encoding in ["", "content-encoding: gzip\r\n", "content-encoding: deflate\r\n"] {
+            let headers = format!("{content_type}{encoding}");
+            for length in [1_001, 100_000_000_000, u64::MAX / 2] {
+                let answer = status(path, &headers, length).await;
+                assert!(
+                    answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"),
+                    "{path} {headers} {length}: {answer}"
+                );
+                assert!(answer.contains("longer than the limit of 1000 bytes"), "{path} {headers} {length}: {answer}");
+            }
+            assert_eq!(status(path, &headers, 1_000).await, "HTTP/1.1 100 Continue\r\n\r\n", "{path} {headers}");
         }
-        assert_eq!(status(path, "application/json", 1_000).await, "HTTP/1.1 100 Continue\r\n\r\n", "{path}");
     }
 }
 

@@ -7,6 +7,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::open_files;
+
 #[derive(Debug)]
 pub(super) struct Process {
     start: Duration,
@@ -30,7 +32,7 @@ impl Collector for Process {
         if let Some(n_bytes) = resident_bytes() {
             gauge("process_resident_memory_bytes", "The memory that the process holds", n_bytes as f64)?;
         }
-        if let Some(n_open) = n_open_files() {
+        if let Ok(n_open) = open_files::n_open() {
             gauge("process_open_fds", "Open file descriptors", n_open as f64)?;
         }
         Ok(())
@@ -42,8 +44,4 @@ fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
-}
-
-fn n_open_files() -> Option<usize> {
-    Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
 }

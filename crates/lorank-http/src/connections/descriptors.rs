@@ -1,0 +1,87 @@
+//! How many connections there are file descriptors for.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often to look whether there are more than there were.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A limit on connections from the time on at which the process had no file descriptor left. The index and the database need some
+/// as well, so a quarter of what the connections had is kept free. The limit rises where more than these are free.
+#[derive(Debug)]
+pub(super) struct DescriptorLimit {
+    n_connections_max: usize,
+    n_kept_free: usize,
+    /// When it was last looked, or ran out; `None` where there is no limit.
+    looked_at: Option<Instant>,
+}
+
+impl DescriptorLimit {
+    /// No limit, as long as descriptors suffice.
+    pub(super) fn none() -> Self {
+        Self { n_connections_max: usize::MAX, n_kept_free: 0, looked_at: None }
+    }
+
+    /// How many connections may be open.
+    pub(super) fn n_connections_max(&self) -> usize {
+        self.n_connections_max
+    }
+
+    /// There was no descriptor for another one than the connections that are open.
+    pub(super) fn ran_out(&mut self, n_connections: usize, now: Instant) {
+        self.n_kept_free = (n_connections / 4).max(1);
+        self.n_connections_max = n_connections.saturating_sub(self.n_kept_free).max(1);
+        self.looked_at = Some(now);
+    }
+
+    /// Raises the limit by the descriptors that are free and need not be. `n_free` tells how many are, and is asked now and then; of a
+    /// system that does not tell, the limit is lifted, until descriptors run out again.
+    pub(super) fn look_again(&mut self, n_connections: usize, now: Instant, n_free: impl Fn() -> io::Result<usize>) {
+        if self.looked_at.is_none_or(|at| now.saturating_duration_since(at) < LOOK_EVERY) {
+            return;
+        }
+        self.looked_at = Some(now);
+        let n_max = match n_free() {
+            Ok(n_free) => n_connections.saturating_add(n_free.saturating_sub(self.n_kept_free)),
+            Err(error) if error.kind() == ErrorKind::NotFound => usize::MAX,
+            // There is none to look with.
+            Err(_) => return,
+        };
+        if n_max > self.n_connections_max {
+            tracing::info!(n_connections_max = n_max, "there are file descriptors for more connections");
+            self.n_connections_max = n_max;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_falls_when_descriptors_run_out_and_rises_when_there_are_more() {
+        let (mut limit, mut now) = (DescriptorLimit::none(), Instant::now());
+        limit.look_again(10, now, || panic!("nobody has to look where there is no limit"));
+        limit.ran_out(40, now);
+        assert_eq!(limit.n_connections_max(), 30);
+        limit.look_again(30, now + LOOK_EVERY / 2, || panic!("it is too soon"));
+        // What is said to be free, and the limit then.
+        let cases: [(Result<usize, ErrorKind>, usize); 6] = [
+            (Ok(0), 30),
+            (Ok(10), 30),
+            (Err(ErrorKind::Other), 30),
+            (Ok(13), 33),
+            (Ok(5), 33),
+            (Err(ErrorKind::NotFound), usize::MAX),
+        ];
+        for (n, (n_free, expected)) in cases.into_iter().enumerate() {
+            now += LOOK_EVERY;
+            limit.look_again(30, now, || n_free.map_err(io::Error::from));
+            assert_eq!(limit.n_connections_max(), expected, "look {n}");
+        }
+        limit.ran_out(0, now);
+        assert_eq!(limit.n_connections_max(), 1, "one at the least");
+    }
+}
