@@ -188,6 +188,33 @@ fn an_adapter_that_does_not_fit_its_base_model_says_in_what() {
     );
 }
 
+/// Weights that saturate the model, and a head of zeros, leave no order.
+#[test]
+fn scores_that_order_nothing_are_found() {
+    let reranker = load("tiny-bert", ForwardPass::Fast, 96);
+    let check = |part: &str, value: f32, expected: Option<&str>| {
+        let folder = changed_copy("adapters/bert-gaussian", |folder| {
+            edit_tensors(folder, WEIGHTS, |it| {
+                for (_, tensor) in it.iter_mut().filter(|(name, _)| name.contains(part)) {
+                    let n_values = tensor.shape.iter().product();
+                    *tensor = TensorData::f32(&tensor.shape, &vec![value; n_values]);
+                }
+            });
+        });
+        let adapter = reranker.load_adapter(&"x".parse().unwrap(), &Files::folder(folder.path()).unwrap()).unwrap();
+        let found = reranker.probe(Some(&adapter));
+        match (&found, expected) {
+            (Some(found), Some(expected)) => assert!(found.contains(expected), "{part} of {value}: {found}"),
+            _ => assert_eq!(found.as_deref(), expected, "{part} of {value}"),
+        }
+    };
+    check("nothing", 0.0, None);
+    check("lora_B", 0.01, None);
+    check("lora_B", 1e30, Some("its weights may be far too large"));
+    check("classifier.weight", f32::MAX, Some("its weights may be far too large"));
+    check("classifier", 0.0, Some("gives the score 0 to different texts"));
+}
+
 /// An adapter that was trained on the backbone alone names its modules without the head's prefix.
 #[test]
 fn names_without_the_prefix_of_the_base_model_are_found() {
