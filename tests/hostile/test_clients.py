@@ -1,7 +1,9 @@
 """Clients that are many, slow, greedy or malformed."""
 
+import itertools
 import json
 import os
+import resource
 import socket
 import threading
 import time
@@ -196,16 +198,39 @@ class Clients(unittest.TestCase):
                                           {"content-type": "application/x-ndjson"})
             self.assertEqual(status, 200)
 
+    def test_descriptors_that_come_back_are_used(self):
+        with Server(self.index, "--adapter", "none", prefix=["bash", "-c", 'ulimit -n 400; exec "$@"', "-"]) as server:
+            server.warm_up()
+            limit = lambda n: resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (n, 400))
+            n_open = lambda: int(server.metric("lorank_connections"))
+            hold = lambda n: [server.connect() for _ in range(n)]
+            limit(len(os.listdir(f"/proc/{server.process.pid}/fd")) + 20)
+            held = hold(60)
+            time.sleep(1)
+            few = n_open()
+            limit(400)
+            # The server looks for more once a second, when somebody waits for a place.
+            time.sleep(1.2)
+            held += hold(150)
+            many, until = n_open(), time.monotonic() + 10
+            while many < 150 and time.monotonic() < until:
+                time.sleep(0.2)
+                many = max(many, n_open())
+            print(f"    {few} connections while there were 20 descriptors for them, {many} of 150 once there were more", flush=True)
+            self.assertLess(few, 25)
+            self.assertGreaterEqual(many, 150)
+            self.assertEqual(server.search("amber")[0], 200)
+
     def test_expect_is_answered_by_the_length(self):
         with Server(self.index, "--adapter", "none") as server:
             for path, content_type in [("/v1/search", "application/json"), ("/rerank", "application/json"),
                                        ("/v1/documents", "application/x-ndjson"), ("/v1/experiments", "application/json"),
                                        ("/v1/aliases/a", "application/json")]:
-                for length in (300 * MB, 100_000_000_000, (1 << 63) - 1):
+                for encoding, length in itertools.product(("", "content-encoding: gzip\r\n"), (300 * MB, 100_000_000_000, (1 << 63) - 1)):
                     with server.connect() as connection:
-                        head = post_head(path, length, content_type, "expect: 100-continue\r\n")
+                        head = post_head(path, length, content_type, f"expect: 100-continue\r\n{encoding}")
                         connection.sendall(head if path != "/v1/aliases/a" else head.replace(b"POST", b"PUT", 1))
-                        self.assertIn(" 413 ", answer(connection), (path, length))
+                        self.assertIn(" 413 ", answer(connection), (path, encoding, length))
 
     def test_malformed_requests_are_refused_or_closed(self):
         garbage = [b"\0" * 1000, b"\xff\xfe" * 500, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n",
