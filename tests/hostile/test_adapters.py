@@ -103,7 +103,7 @@ class Adapters(unittest.TestCase):
             status, answer, _ = server.request("PUT", "/v1/adapters/huge", {"source": source})
             self.assertEqual(status, 201, answer)
             with open(server.log.name) as log:
-                self.assertRegex(log.read(), "adapter `huge` gives .*its weights may be far too large")
+                self.assertRegex(log.read(), "adapter `huge` .*its weights may be far too large")
             status, answer = server.search("amber", adapter="huge", depth=3, deadline_millis=20_000)
             self.assertEqual(status, 200, answer)
 

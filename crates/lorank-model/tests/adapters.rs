@@ -212,7 +212,7 @@ fn scores_that_order_nothing_are_found() {
     check("lora_B", 0.01, None);
     check("lora_B", 1e30, Some("its weights may be far too large"));
     check("classifier.weight", f32::MAX, Some("its weights may be far too large"));
-    check("classifier", 0.0, Some("gives the score 0 to different texts"));
+    check("classifier", 0.0, Some("produces the score 0 for different texts"));
 }
 
 /// An adapter that was trained on the backbone alone names its modules without the head's prefix.
