@@ -9,7 +9,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0x1, 0x3, 0x4, 0x6, 0x8, 0x9
@@ -33,7 +33,7 @@ class Client:
         self.state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8",
                                                                           validate_outbound_headers=False))
         if window is not None:
-            self.state.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
+            self.state.local_settings = Settings(initial_values={SettingCodes.INITIAL_WINDOW_SIZE: window})
         self.state.initiate_connection()
         self.answers, self.is_over = {}, False
         self.flush()

@@ -56,7 +56,7 @@ class Adapters(unittest.TestCase):
         ids = lambda answer: [hit["id"] for hit in answer["hits"]]
         with Server(folder, "--adapter", "none", data=data) as server:
             server.warm_up()
-            first_stage = ids(server.search("amber cobalt", rerank=False))
+            first_stage = ids(server.search("amber cobalt", rerank=False)[1])
 
             def ask(_):
                 began = time.monotonic()

@@ -50,7 +50,10 @@ impl DescriptorLimit {
             Err(_) => return,
         };
         if n_max > self.n_connections_max {
-            tracing::info!(n_connections_max = n_max, "raised the limit on connections, since more file descriptors are free");
+            tracing::info!(
+                n_connections_max = n_max,
+                "raised the limit on connections, since more file descriptors are free"
+            );
             self.n_connections_max = n_max;
         }
     }
