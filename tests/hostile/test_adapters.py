@@ -78,7 +78,7 @@ class Adapters(unittest.TestCase):
             self.assertTrue(all(answer["reranked"] for answer in answers), answers)
             for one, other in zip(*(answer["hits"] for answer in answers)):
                 self.assertEqual(one["id"], other["id"])
-                self.assertAlmostEqual(one["score"], other["score"], places=2)
+                self.assertAlmostEqual(one["rerank_score"], other["rerank_score"], places=2)
             self.assertEqual(server.metric("lorank_adapter_loads_total"), 2)
             self.assertEqual(server.metric("lorank_adapter_load_failures_total"), 0)
 

@@ -268,9 +268,27 @@ mod tests {
     use super::*;
     use crate::tests::encoding::{deflate as raw, gzip, zlib};
 
+    /// A body whose length is not declared.
+    struct Undeclared(Body);
+
+    impl HttpBody for Undeclared {
+        type Data = Bytes;
+        type Error = axum::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+    }
+
+    fn request(encoding: &str, body: Body) -> Request {
+        Request::builder().header("content-encoding", encoding).body(body).unwrap()
+    }
+
     async fn decode(encoding: &str, bytes: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, String> {
-        let request = Request::builder().header("content-encoding", encoding).body(Body::from(bytes)).unwrap();
-        let request = decoded(request, bytes_max);
+        let request = decoded(request(encoding, Body::new(Undeclared(Body::from(bytes)))), bytes_max);
         expect_decoded(request.headers()).map_err(|error| error.to_string())?;
         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await;
         body.map(|bytes| bytes.to_vec())
@@ -315,6 +333,16 @@ mod tests {
         // Empty members of gzip decode to nothing, however many there are.
         let error = decode("gzip", gzip(b"").repeat(1_000), 1_000).await.unwrap_err();
         assert_eq!(error, "the body is longer than the limit of 1000 bytes");
+    }
+
+    /// The declared length stays, for the reader of the body to reject it.
+    #[test]
+    fn a_body_that_is_declared_too_long_is_not_decoded() {
+        for (length, length_after) in [(1_000, 0), (1_001, 1_001)] {
+            let request = decoded(request("gzip", Body::from(vec![0; length])), 1_000);
+            assert_eq!(request.body().size_hint().lower(), length_after);
+            assert!(expect_decoded(request.headers()).is_ok());
+        }
     }
 
     #[tokio::test]
