@@ -15,6 +15,7 @@ fn serve(lorank: &Lorank, n: usize) {
         request_id: format!("r{n}"),
         index: "default".into(),
         query: "boil an egg, softly".into(),
+        unit_id: None,
         assigned: Some(Assigned {
             experiment: "qa-or-not".into(),
             unit: format!("u{n}"),

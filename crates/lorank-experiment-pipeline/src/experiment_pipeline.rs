@@ -225,6 +225,7 @@ fn exposure(index: &str, trial: &Trial, answered: &ExperimentAnswer, assigned: O
         request_id: trial.request_id.clone(),
         index: index.to_owned(),
         query: trial.request.query.text.clone(),
+        unit_id: trial.unit_id.clone(),
         assigned,
         hits: answer.ranking.iter().map(|id| id.as_str().to_owned()).collect(),
         first_rank: trial.request.offset.saturating_add(1),

@@ -15,6 +15,12 @@ pub(crate) fn rank(exposure: &Exposure, event: &Event, clock_skew_millis: i64) -
     exposure.rank_of(event).filter(|_| !is_before(event, exposure.at_millis, clock_skew_millis))
 }
 
+/// Whether an event is on an answer: on one of its hits or, without an object, on the answer as a whole.
+pub(crate) fn is_on(exposure: &Exposure, event: &Event, clock_skew_millis: i64) -> bool {
+    let is_about = event.object_id.is_none() || exposure.rank_of(event).is_some();
+    is_about && !is_before(event, exposure.at_millis, clock_skew_millis)
+}
+
 /// Counts an event that belongs to none of the answers that are kept. One without an object is about the answer as a whole.
 pub(crate) fn unattributed(
     connection: &Connection,

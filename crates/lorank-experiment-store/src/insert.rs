@@ -15,7 +15,7 @@ pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite
     statement.execute(named_params! {
         ":request_id": exposure.request_id,
         ":experiment": assigned.map_or("", |assigned| &assigned.experiment),
-        ":unit": assigned.map(|assigned| &assigned.unit),
+        ":unit": assigned.map(|assigned| &assigned.unit).or(exposure.unit_id.as_ref()),
         ":arm": assigned.map(|assigned| clamped(assigned.arm as u64)),
         ":arm_name": assigned.map(|assigned| &assigned.arm_name),
         ":forced": assigned.is_some_and(|assigned| assigned.forced),
@@ -35,9 +35,9 @@ pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite
 pub(crate) fn event(connection: &Connection, event: &Event, received_millis: i64) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO events (event_id, query_id, client_id, session_id, action_name, object_id, object_id_field,
-                             ordinal, message, attributes, at_millis, received_millis)
+                             ordinal, message, attributes, value, at_millis, received_millis)
          VALUES (:event_id, :query_id, :client_id, :session_id, :action_name, :object_id, :object_id_field,
-                 :ordinal, :message, :attributes, :at_millis, :received_millis) ON CONFLICT DO NOTHING",
+                 :ordinal, :message, :attributes, :value, :at_millis, :received_millis) ON CONFLICT DO NOTHING",
     )?;
     statement.execute(named_params! {
         ":event_id": event.key(),
@@ -50,6 +50,7 @@ pub(crate) fn event(connection: &Connection, event: &Event, received_millis: i64
         ":ordinal": event.ordinal,
         ":message": event.message,
         ":attributes": event.attributes_json(),
+        ":value": event.value(),
         ":at_millis": event.at_millis,
         ":received_millis": received_millis,
     })

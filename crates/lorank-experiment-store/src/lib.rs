@@ -26,6 +26,7 @@
 //!     request_id: "r1".into(),
 //!     index: "default".into(),
 //!     query: "how long to boil an egg".into(),
+//!     unit_id: Some("user 7".into()),
 //!     assigned: Some(Assigned {
 //!         experiment: "qa-or-not".into(),
 //!         unit: "user 7".into(),
@@ -57,8 +58,12 @@ mod definitions;
 mod error;
 mod export;
 mod insert;
+mod judgments;
+mod live;
 mod pages;
+mod past;
 mod read;
+mod reports;
 mod results;
 mod retention;
 mod schema;
@@ -70,5 +75,5 @@ mod writer;
 
 pub use config::StoreConfig;
 pub use error::ExperimentStoreError;
-pub use results::{Forgotten, JoinCounts, Records, ShadowSummary, StoreStats, Submitted, Unattributed};
+pub use results::{Forgotten, JoinCounts, Judgment, Records, ShadowSummary, StoreStats, Submitted, Unattributed};
 pub use store::{Amendment, ExperimentStore};

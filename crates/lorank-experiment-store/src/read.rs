@@ -10,15 +10,18 @@ use crate::{ExperimentStoreError, JoinCounts, StoreConfig, StoreStats, attributi
 
 /// An event as it is read back.
 pub(crate) struct StoredEvent {
+    pub(crate) seq: i64,
     pub(crate) event: Event,
+    /// The number that the event carries.
+    pub(crate) value: Option<f64>,
     /// The event's attributes as they are kept, in JSON.
     pub(crate) attributes_json: String,
 }
 
 const READ_EXPOSURES: &str = "read the exposures";
 
-const SELECT_EXPOSURES: &str =
-    "SELECT request_id, experiment, unit, arm, arm_name, forced, teams, arms, index_name, query, hits, first_rank, latency_micros,
+pub(crate) const SELECT_EXPOSURES: &str =
+    "SELECT seq, request_id, experiment, unit, arm, arm_name, forced, teams, arms, index_name, query, hits, first_rank, latency_micros,
             fallback, model, at_millis
      FROM exposures";
 
@@ -120,7 +123,7 @@ fn one_exposure(
 }
 
 /// An exposure as its row has it: without its hits and arms, which are JSON.
-struct ExposureRow {
+pub(crate) struct ExposureRow {
     exposure: Exposure,
     assigned: Assigned,
     hits: String,
@@ -128,7 +131,7 @@ struct ExposureRow {
 }
 
 impl ExposureRow {
-    fn parse(self) -> Result<(Exposure, Assigned), ExperimentStoreError> {
+    pub(crate) fn parse(self) -> Result<(Exposure, Assigned), ExperimentStoreError> {
         let Self { mut exposure, mut assigned, hits, arms } = self;
         let corrupt = |source| ExperimentStoreError::Corrupt {
             what: format!("the exposure of request `{}`", exposure.request_id),
@@ -148,8 +151,8 @@ pub(crate) fn events_on(
 ) -> Result<Vec<StoredEvent>, ExperimentStoreError> {
     let read = || -> rusqlite::Result<Vec<StoredEvent>> {
         let mut statement = connection.prepare_cached(
-            "SELECT event_id, query_id, client_id, session_id, action_name, object_id, object_id_field, ordinal, message,
-                    attributes, at_millis
+            "SELECT seq, event_id, query_id, client_id, session_id, action_name, object_id, object_id_field, ordinal, message,
+                    attributes, value, at_millis
              FROM events
              WHERE query_id = ?1 AND (?2 IS NULL OR lower(action_name) IN (SELECT value FROM json_each(?2)))
              ORDER BY at_millis, seq",
@@ -176,6 +179,9 @@ fn record(exposure: Exposure, assigned: Assigned, clicks: Vec<Click>) -> QueryRe
         model: exposure.model,
         teams: assigned.teams,
         arms: assigned.arms,
+        value: None,
+        judged: None,
+        past: None,
         clicks,
     }
 }
@@ -186,7 +192,7 @@ fn n_unknown_events(connection: &Connection) -> Result<u64, ExperimentStoreError
     connection.query_row(sql, [], |row| row.get(0)).map_err(ExperimentStoreError::database("count the unknown events"))
 }
 
-fn exposure(row: &Row<'_>) -> rusqlite::Result<ExposureRow> {
+pub(crate) fn exposure(row: &Row<'_>) -> rusqlite::Result<ExposureRow> {
     let assigned = Assigned {
         experiment: row.get("experiment")?,
         unit: row.get("unit")?,
@@ -200,6 +206,7 @@ fn exposure(row: &Row<'_>) -> rusqlite::Result<ExposureRow> {
         request_id: row.get("request_id")?,
         index: row.get("index_name")?,
         query: row.get("query")?,
+        unit_id: None,
         assigned: None,
         hits: Vec::new(),
         first_rank: row.get("first_rank")?,
@@ -225,5 +232,6 @@ fn event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
         ordinal: row.get("ordinal")?,
         attributes: serde_json::Map::new(),
     };
-    Ok(StoredEvent { event, attributes_json: row.get("attributes")? })
+    let (seq, value) = (row.get("seq")?, row.get("value")?);
+    Ok(StoredEvent { seq, event, value, attributes_json: row.get("attributes")? })
 }

@@ -48,6 +48,17 @@ pub struct Records {
     pub counts: JoinCounts,
 }
 
+/// How relevant a document is to a query, by somebody's judgment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgment {
+    /// The text of the query, as it is searched for.
+    pub query: String,
+    /// The id of the document.
+    pub document: String,
+    /// 0 for not relevant; more is better.
+    pub grade: u32,
+}
+
 /// What was joined to an experiment's answers, and what was not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JoinCounts {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::writer::WriterHandle;
-use crate::{ExperimentStoreError, Forgotten, read};
+use crate::{ExperimentStoreError, Forgotten, judgments, read};
 
 /// How many rows go in one transaction: other rows wait for no longer than these take.
 const CHUNK: usize = 1_000;
@@ -60,6 +60,7 @@ fn delete_chunk(connection: &mut Connection, sql: &str, seqs: &[i64]) -> rusqlit
             n_deleted += statement.execute([seq])?;
         }
     }
+    judgments::count_rewrite(&transaction)?;
     transaction.commit()?;
     Ok(n_deleted)
 }

@@ -84,6 +84,27 @@ const MIGRATIONS: &[&str] = &[
     -- Of interleaved answers, what each arm ranked, as JSON.
     ALTER TABLE exposures ADD COLUMN arms TEXT;
 ",
+    "
+    -- A number that an event carries, such as what was paid.
+    ALTER TABLE events ADD COLUMN value REAL;
+    UPDATE events SET value = json_extract(attributes, '$.value')
+        WHERE json_type(attributes, '$.value') IN ('integer', 'real');
+    CREATE INDEX events_with_value ON events (received_millis) WHERE value IS NOT NULL;
+
+    -- The answers of a unit in the order in which they came. Without an experiment the unit is whom the request named.
+    CREATE INDEX exposures_by_unit ON exposures (unit) WHERE unit IS NOT NULL;
+
+    CREATE TABLE judgments (
+        query TEXT NOT NULL,
+        document TEXT NOT NULL,
+        grade INTEGER NOT NULL,
+        PRIMARY KEY (query, document)
+    ) STRICT, WITHOUT ROWID;
+
+    -- `rewrites` counts what changes or deletes rows that a report may have read.
+    CREATE TABLE counters (name TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT;
+    INSERT INTO counters VALUES ('rewrites', 0);
+",
 ];
 
 /// How often a lock that another process holds is asked for again, every two milliseconds: for ten seconds. SQLite's own

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lorank_experiments::{
-    Analysis, AnalysisOptions, Event, Experiment, ExperimentError, Exposure, PinnedVersion, QueryRecord, Report,
-    ShadowRecord,
+    AnalysisOptions, Event, Experiment, ExperimentError, Exposure, PinnedVersion, QueryRecord, Report, ShadowRecord,
 };
 use rusqlite::Connection;
 
+use crate::reports::Reports;
 use crate::writer::{Rows, WriterHandle};
 use crate::{
-    ExperimentStoreError, Forgotten, JoinCounts, Records, ShadowSummary, StoreConfig, StoreStats, Submitted,
-    definitions, export, read, retention, schema, shadows,
+    ExperimentStoreError, Forgotten, JoinCounts, Judgment, Records, ShadowSummary, StoreConfig, StoreStats, Submitted,
+    definitions, export, judgments, read, retention, schema, shadows,
 };
 
 /// The file, within the folder that the store is opened with.
@@ -38,6 +38,7 @@ pub struct ExperimentStore {
     path: PathBuf,
     config: StoreConfig,
     writer: WriterHandle,
+    reports: Reports,
 }
 
 impl ExperimentStore {
@@ -52,7 +53,7 @@ impl ExperimentStore {
         let open_error = |source| ExperimentStoreError::Open { path: path.clone(), source: Arc::new(source) };
         std::fs::create_dir_all(folder).map_err(open_error)?;
         let writer = WriterHandle::start(schema::open(&path)?, &config, open_error)?;
-        Ok(Self { path, config, writer })
+        Ok(Self { path, config, writer, reports: Reports::default() })
     }
 
     /// The running experiments by name, those included that begin later. No SQL: a copy of a pointer.
@@ -206,15 +207,21 @@ impl ExperimentStore {
         Ok(Records { records, counts })
     }
 
-    /// What an experiment has shown by now. Reads all its answers, and holds a few bytes of each.
-    pub fn report(&self, id: &str, options: AnalysisOptions, now_millis: i64) -> Result<Report, ExperimentStoreError> {
-        let experiment = self.get(id)?;
-        let mut analysis = Analysis::new(&experiment, options);
-        if experiment.has_ended(now_millis) {
-            analysis.end();
-        }
-        self.read_records(id, |record| analysis.add(&record))?;
-        Ok(analysis.report())
+    /// What an experiment has shown by now. The first time reads all its answers; asked again, what came since then. Where nothing
+    /// did it is the report that was given last. Memory grows with the units of the experiments that were asked for lately, up to
+    /// four million of them.
+    pub fn report(
+        &self,
+        id: &str,
+        options: AnalysisOptions,
+        now_millis: i64,
+    ) -> Result<Arc<Report>, ExperimentStoreError> {
+        self.reports.report(&mut self.reader()?, &self.config, id, options, now_millis)
+    }
+
+    /// Puts judgments in the place of all that there were: reports measure the answers to their queries by nDCG@10.
+    pub fn set_judgments(&self, judgments: Vec<Judgment>) -> Result<(), ExperimentStoreError> {
+        self.writer.run(move |connection| judgments::set(connection, &judgments))
     }
 
     /// What the records of the shadows come to.

@@ -1,6 +1,7 @@
 //! The store from its callers' side, and its file from the outside.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use lorank_experiments::{
     Arm, ArmModel, ArmRanking, Assigned, Event, Experiment, ExperimentState, Exposure, InterleavedArm, Method,
@@ -14,6 +15,7 @@ use crate::{ExperimentStore, StoreConfig, Submitted};
 mod definitions;
 mod files;
 mod joins;
+mod live;
 mod queue;
 
 /// A store in a folder of its own, with one running experiment, `e`.
@@ -53,6 +55,7 @@ fn exposure(request_id: &str, at_millis: i64) -> Exposure {
         request_id: request_id.into(),
         index: "default".into(),
         query: "boil an egg".into(),
+        unit_id: None,
         assigned: Some(Assigned {
             experiment: "e".into(),
             unit: "u1".into(),

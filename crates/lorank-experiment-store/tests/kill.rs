@@ -144,6 +144,7 @@ fn exposure(id: &str) -> Exposure {
         request_id: id.into(),
         index: "default".into(),
         query: "boil an egg".into(),
+        unit_id: None,
         assigned: Some(Assigned {
             experiment: "e".into(),
             unit: id.into(),

@@ -144,7 +144,7 @@ pub enum UnitKind {
     Query,
 }
 
-/// The measure that decides. All are better when larger.
+/// The measure that decides. All are better when larger, but the time to the first click.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PrimaryMeasure {
@@ -155,6 +155,12 @@ pub enum PrimaryMeasure {
     ReciprocalRank,
     /// The share of queries with a click on one of the first three ranks.
     TopClick,
+    /// The mean over queries of the values in the events on their answers.
+    Value,
+    /// The mean time from an answer to the first click on it. Less is better.
+    TimeToFirstClick,
+    /// The mean nDCG@10 of the answers to queries that are judged.
+    Ndcg,
 }
 
 /// Whether an experiment runs.

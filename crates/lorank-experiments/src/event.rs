@@ -16,6 +16,8 @@ use crate::ExperimentError;
 pub const EVENT_NAME_BYTES_MAX: usize = 256;
 /// The longest message of an event, in bytes.
 pub const EVENT_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// The largest value that an event may carry.
+pub const EVENT_VALUE_MAX: f64 = 1e9;
 /// The most bytes that an event's other attributes take as JSON.
 pub const EVENT_ATTRIBUTES_BYTES_MAX: usize = 16 << 10;
 
@@ -146,6 +148,11 @@ impl Event {
         })
     }
 
+    /// The number that the event carries as `value`, at the top or in `event_attributes`, such as what was paid.
+    pub fn value(&self) -> Option<f64> {
+        self.attributes.get("value").and_then(Value::as_f64).filter(|value| value.abs() <= EVENT_VALUE_MAX)
+    }
+
     /// Checks that every part of it keeps within its limit.
     pub fn check(&self) -> Result<(), ExperimentError> {
         for (field, text) in self.names() {
@@ -153,6 +160,9 @@ impl Event {
                 return Err(invalid(field, "is empty; name it or leave it out"));
             }
             check_size(field, text.unwrap_or_default(), EVENT_NAME_BYTES_MAX)?;
+        }
+        if self.attributes.get("value").is_some_and(|value| !value.is_null()) && self.value().is_none() {
+            return Err(invalid("value", format!("must be a number from -{EVENT_VALUE_MAX} to {EVENT_VALUE_MAX}")));
         }
         check_size("message", self.message.as_deref().unwrap_or_default(), EVENT_MESSAGE_BYTES_MAX)?;
         check_size("event_attributes", &self.attributes_json(), EVENT_ATTRIBUTES_BYTES_MAX)
@@ -359,6 +369,11 @@ mod tests {
             (json!({"action_name": "click", "timestamp": 1.5}), "`timestamp` must be a time, as a string in ISO 8601"),
             (json!({"action_name": "", "timestamp": 5}), "`action_name` of the event is empty"),
             (json!({"action_name": long, "timestamp": 5}), "`action_name` of the event has 257 bytes"),
+            (json!({"action_name": "a", "timestamp": 5, "value": "12"}), "`value` of the event must be a number"),
+            (
+                json!({"action_name": "a", "timestamp": 5, "event_attributes": {"value": 2e9}}),
+                "`value` of the event must be",
+            ),
             (json!({"action_name": "a", "timestamp": 5, "message": "x".repeat(5_000)}), "`message` of the event has"),
             (
                 json!({"action_name": "a", "timestamp": 5, "more": "x".repeat(17_000)}),

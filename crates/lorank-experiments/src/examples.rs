@@ -42,6 +42,9 @@ pub(crate) fn record(unit: &str, arm: usize, clicks: &[usize]) -> QueryRecord {
         model: None,
         teams: Vec::new(),
         arms: Vec::new(),
+        value: None,
+        judged: None,
+        past: None,
         clicks: clicks.iter().map(|rank| Click { rank: *rank, at_millis: 0 }).collect(),
     }
 }

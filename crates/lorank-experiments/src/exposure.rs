@@ -16,6 +16,8 @@ pub struct Exposure {
     pub index: String,
     /// The text of the query.
     pub query: String,
+    /// Whom the request named as its unit. It is kept for answers that no experiment was part of, as the unit's past.
+    pub unit_id: Option<String>,
     /// The experiment that chose the ranking; `None` for an answer that no experiment was part of.
     pub assigned: Option<Assigned>,
     /// The ids of the hits by rank, rank 1 first, up to the last that was returned.
@@ -111,6 +113,14 @@ impl Exposure {
         let hits = self.hits.iter().map(String::len).sum::<usize>();
         let arms = self.assigned.iter().flat_map(|assigned| &assigned.arms);
         let arms = arms.map(|arm| arm.model.as_ref().map_or(0, String::len) + size_of::<InterleavedArm>());
-        self.request_id.len() + self.index.len() + self.query.len() + assigned + arms.sum::<usize>() + texts + hits
+        let unit = self.unit_id.as_ref().map_or(0, String::len);
+        self.request_id.len()
+            + self.index.len()
+            + self.query.len()
+            + unit
+            + assigned
+            + arms.sum::<usize>()
+            + texts
+            + hits
     }
 }

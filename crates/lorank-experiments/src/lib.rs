@@ -43,6 +43,9 @@
 //!         model: None,
 //!         teams: vec![],
 //!         arms: vec![],
+//!         value: None,
+//!         judged: None,
+//!         past: None,
 //!         clicks: if is_clicked { vec![Click { rank: 1, at_millis: n * 60_000 }] } else { vec![] },
 //!     });
 //! }
@@ -79,12 +82,12 @@ pub use definition::{
     Arm, ArmModel, Experiment, ExperimentState, Method, PinnedVersion, PrimaryMeasure, UnitKind, experiments_naming,
 };
 pub use error::ExperimentError;
-pub use event::{EVENT_ATTRIBUTES_BYTES_MAX, EVENT_MESSAGE_BYTES_MAX, EVENT_NAME_BYTES_MAX, Event};
+pub use event::{EVENT_ATTRIBUTES_BYTES_MAX, EVENT_MESSAGE_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENT_VALUE_MAX, Event};
 pub use event_time::CLOCK_SKEW_MILLIS;
 pub use exposure::{ArmRanking, Assigned, EXPOSURE_BYTES_MAX, Exposure, InterleavedArm};
 pub use interleave::{Drafted, NO_TEAM, credits, team_draft};
 pub use layer::{BucketRange, N_BUCKETS};
 pub use lifecycle::ARMS_MAX;
-pub use record::{Click, QueryRecord};
+pub use record::{Click, Judged, QueryRecord};
 pub use report::{ArmSummary, Comparison, Difference, DuelSummary, Report, ServedArm};
 pub use shadow::{ShadowOutcome, ShadowRecord};

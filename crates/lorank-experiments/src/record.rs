@@ -28,8 +28,23 @@ pub struct QueryRecord {
     pub teams: Vec<u8>,
     /// For interleaved answers, what each arm ranked, where that was recorded; empty for others.
     pub arms: Vec<InterleavedArm>,
+    /// The sum of the numeric values in the events on it; `None` without one.
+    pub value: Option<f64>,
+    /// How good the answer is by judgments; `None` where its query is not judged.
+    pub judged: Option<Judged>,
+    /// What is known of the unit from before the experiment: its mean value per query; `None` without a past.
+    pub past: Option<f64>,
     /// The clicks, oldest first. A hit may be clicked more than once.
     pub clicks: Vec<Click>,
+}
+
+/// How good an answer is by judgments.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judged {
+    /// nDCG of the first ten hits, with the grades as gains; a hit without a judgment counts as not relevant.
+    pub ndcg_at_10: f64,
+    /// The share of the first ten hits that are judged.
+    pub share: f64,
 }
 
 /// One click on a hit.

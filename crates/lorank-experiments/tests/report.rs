@@ -34,6 +34,9 @@ fn record(n: u64, arm: usize, clicks: &[usize]) -> QueryRecord {
         model: None,
         teams: Vec::new(),
         arms: Vec::new(),
+        value: None,
+        judged: None,
+        past: None,
         clicks: clicks.iter().map(|rank| Click { rank: *rank, at_millis: 0 }).collect(),
     }
 }
@@ -66,7 +69,7 @@ fn verdicts_are_plain_sentences() {
             &[("A", 5, 1), ("B", 3, 1)],
             4_000,
             None,
-            "keep `A`: the click-through of the others is lower, the best differs by -20.0 points (-24.6 to -15.3)",
+            "keep `A`: the click-through of the others is lower, the best differs by -20.0 points (-24.7 to -15.3)",
         ),
         (
             &[("A", 5, 1), ("B", 5, 1)],

@@ -1,6 +1,6 @@
 //! Simulated searchers over the judgments of a real collection: how often a verdict is wrong, and how many queries it takes.
 //!
-//! The searchers follow one of two click models (Chuklin, Markov and de Rijke, "Click models for web search", 2015). Position-based:
+//! The searchers follow one of several click models (Chuklin, Markov and de Rijke, "Click models for web search", 2015). Position-based:
 //! rank `r` is examined with probability `1/r`, and an examined hit is clicked as its grade attracts. Cascade (Craswell, Zoeter,
 //! Taylor and Ramsey, WSDM 2008): hits are examined from the top until one is clicked, or patience ends. Searchers come back, and differ in how
 //! readily they click, so queries of one unit are not independent. The rankings are BM25's and a reranker's for BoolQ questions;
@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use lorank_experiments::{
-    Analysis, AnalysisOptions, Assigner, Click, Experiment, Method, N_BUCKETS, QueryRecord, Verdict, team_draft,
+    Analysis, AnalysisOptions, Assigner, Click, Experiment, Judged, Method, N_BUCKETS, QueryRecord, Verdict, team_draft,
 };
 
 const RANKINGS: &str = include_str!("fixtures/boolq.tsv");
@@ -46,6 +46,153 @@ fn equal_arms_seldom_look_different() {
     for (method, n_looks) in [(Method::Split, 200), (Method::Interleave, 100)] {
         let [claims, mismatches, changes, flips] = run(method, n_looks);
         assert!(claims <= n_runs / 20 && changes <= n_runs / 20 && mismatches <= n_runs / 100 && flips == 0);
+    }
+}
+
+#[test]
+fn of_two_better_arms_the_recommended_one_does_not_alternate() {
+    let questions = questions();
+    let n_runs = 1_000;
+    let run = |seed: u64| {
+        let mut run = Run::new(seed, Method::Split, &questions, Arms::TwoBetter);
+        let looks = (0..150).filter_map(|_| match run.look_after(10) {
+            Verdict::Ship { arm, .. } => Some(arm),
+            _ => None,
+        });
+        let mut recommended: Vec<String> = looks.collect();
+        recommended.dedup();
+        recommended
+    };
+    let runs = in_parallel(n_runs, run);
+    let n_decided = runs.iter().filter(|recommended| !recommended.is_empty()).count();
+    let n_changed = runs.iter().filter(|recommended| recommended.len() > 1).count();
+    let returns =
+        |recommended: &&Vec<String>| (0..recommended.len()).any(|n| recommended[..n].contains(&recommended[n]));
+    let n_alternating = runs.iter().filter(returns).count();
+    println!(
+        "two better arms, {n_runs} experiments of 1,500 units, looked at after every 10: {n_decided} recommend one, {n_changed} \
+         change to the other, {n_alternating} come back"
+    );
+    assert!(n_decided > 500 && n_alternating == 0 && n_changed <= n_decided / 20);
+}
+
+/// Standard normal, by the method of Box and Muller.
+fn normal(random: &mut Random) -> f64 {
+    let radius = (-2.0 * (1.0 - random.uniform()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * random.uniform()).cos()
+}
+
+/// A split experiment decided by what its units spend, a query each. What they spent before is correlated with it by 0.7 where it is
+/// `known`.
+fn spending(seed: u64, n_units: u64, lift: f64, is_known: bool) -> (bool, f64) {
+    let experiment: Experiment = serde_json::from_value(serde_json::json!({
+        "id": "simulated", "salt": seed.to_string(), "primary_measure": "value", "state": "running",
+        "arms": [{"name": "A", "model": "first-stage"}, {"name": "B", "model": "none"}],
+        "buckets": [{"start": 0, "end": N_BUCKETS}]
+    }))
+    .expect("an experiment");
+    let assigner = Assigner::new(&experiment);
+    let (mut analysis, mut random) = (Analysis::new(&experiment, AnalysisOptions::default()), Random(seed));
+    let mut has_claimed = false;
+    for n in 0..n_units {
+        let (unit, before) = (format!("u{n}"), normal(&mut random));
+        let arm = assigner.arm(&unit).expect("all take part");
+        let now = 0.7 * before + (1.0f64 - 0.49).sqrt() * normal(&mut random);
+        analysis.add(&QueryRecord {
+            arm,
+            value: Some(20.0 + 5.0 * now + if arm == 1 { lift } else { 0.0 }),
+            past: is_known.then_some(20.0 + 5.0 * before),
+            ..answer(unit, n)
+        });
+        if n % 10 == 0 {
+            has_claimed |= matches!(analysis.verdict(), Verdict::Ship { .. } | Verdict::Keep { .. });
+        }
+    }
+    let report = analysis.report();
+    let width = report.comparisons[0].differences.iter().find(|difference| difference.decides);
+    let width = width.and_then(|difference| difference.interval).map_or(f64::NAN, |it| it.high - it.low);
+    (has_claimed, width)
+}
+
+/// An answer without a click.
+fn answer(unit: String, n: u64) -> QueryRecord {
+    QueryRecord {
+        request_id: String::new(),
+        unit,
+        arm: 0,
+        forced: false,
+        at_millis: n as i64 * 60_000,
+        n_hits: 10,
+        latency_micros: 1_000,
+        fallback: None,
+        model: None,
+        teams: Vec::new(),
+        arms: Vec::new(),
+        value: None,
+        judged: None,
+        past: None,
+        clicks: Vec::new(),
+    }
+}
+
+#[test]
+fn what_units_spent_before_narrows_the_interval() {
+    let n_runs = 1_000;
+    let claims = |is_known: bool| {
+        let runs = in_parallel(n_runs, |seed| spending(seed, 1_000, 0.0, is_known));
+        let mean_width = runs.iter().map(|(_, width)| width).sum::<f64>() / n_runs as f64;
+        (runs.iter().filter(|(has_claimed, _)| *has_claimed).count(), mean_width)
+    };
+    let ((plain_claims, plain_width), (claims, width)) = (claims(false), claims(true));
+    println!(
+        "value, A/A, {n_runs} experiments of 1,000 units, looked at after every 10: claims of a difference {plain_claims} without a \
+         past, {claims} with one; intervals {:.3} times as wide at a correlation of 0.7",
+        width / plain_width
+    );
+    assert!(plain_claims < 50 && claims < 50 && width / plain_width <= 0.75);
+    let n_found = in_parallel(100, |seed| spending(seed, 1_000, 1.5, true)).iter().filter(|run| run.0).count();
+    println!("value, B spends 0.3 standard deviations more, 100 experiments of 1,000 units: {n_found} say so");
+    assert!(n_found >= 90);
+}
+
+#[test]
+fn times_and_judgments_seldom_look_different_where_they_are_not() {
+    for (measure, n_units) in [("time-to-first-click", 1_000), ("ndcg", 1_000)] {
+        let run = |seed: u64, lift: f64| {
+            let experiment: Experiment = serde_json::from_value(serde_json::json!({
+                "id": "simulated", "salt": seed.to_string(), "primary_measure": measure, "state": "running",
+                "arms": [{"name": "A", "model": "first-stage"}, {"name": "B", "model": "none"}],
+                "buckets": [{"start": 0, "end": N_BUCKETS}]
+            }))
+            .expect("an experiment");
+            let assigner = Assigner::new(&experiment);
+            let (mut analysis, mut random) = (Analysis::new(&experiment, AnalysisOptions::default()), Random(seed));
+            let mut verdicts = Vec::new();
+            for n in 0..n_units {
+                let answer = answer(format!("u{n}"), n);
+                let arm = assigner.arm(&answer.unit).expect("all take part");
+                let better = if arm == 1 { lift } else { 0.0 };
+                // Seconds are distributed exponentially, nDCG over its whole range; two in three answers have either.
+                let seconds = -20.0 * (1.0 - better) * (1.0 - random.uniform()).ln();
+                let ndcg_at_10 = (random.uniform() + better).min(1.0);
+                let has = random.below(3) > 0;
+                let click = Click { rank: 1, at_millis: answer.at_millis + (seconds * 1_000.0) as i64 };
+                let judged = Judged { ndcg_at_10, share: 0.5 };
+                let clicks = if has { vec![click] } else { Vec::new() };
+                analysis.add(&QueryRecord { arm, clicks, judged: has.then_some(judged), ..answer });
+                if n % 10 == 0 {
+                    verdicts.push(kind(&analysis.verdict()));
+                }
+            }
+            [verdicts.iter().any(|verdict| ["ship", "keep"].contains(verdict)), verdicts.last() == Some(&"ship")]
+        };
+        let n_claims = in_parallel(1_000, |seed| run(seed, 0.0)).iter().filter(|run| run[0]).count();
+        let n_found = in_parallel(100, |seed| run(seed, 0.4)).iter().filter(|run| run[1]).count();
+        println!(
+            "{measure}, A/A, 1,000 experiments of {n_units} units, looked at after every 10: claims of a difference {n_claims}; 40 % \
+             better, 100 experiments: {n_found} ship"
+        );
+        assert!(n_claims < 50 && n_found >= 90, "{measure}: {n_claims} {n_found}");
     }
 }
 
@@ -96,8 +243,7 @@ fn n_flips(verdicts: &[&str]) -> u64 {
 #[test]
 fn the_better_arm_is_shipped_and_interleaving_is_quick() {
     let questions = questions();
-    let n_runs = 200;
-    let decide = |method: Method, click_model: ClickModel| {
+    let decide = |method: Method, click_model: ClickModel, n_runs: u64| {
         let run = |seed: u64| {
             let mut run = Run { click_model, ..Run::new(seed, method, &questions, Arms::Better) };
             let verdict =
@@ -109,9 +255,16 @@ fn the_better_arm_is_shipped_and_interleaving_is_quick() {
         let n_right = runs.iter().filter(|(_, is_right)| *is_right).count();
         (n_right as f64 / n_runs as f64, runs[runs.len() / 2].0)
     };
-    for (click_model, part_max) in [(ClickModel::PositionBased, 0.1), (ClickModel::Cascade, 0.1)] {
-        let (split_right, split_queries) = decide(Method::Split, click_model);
-        let (interleaved_right, interleaved_queries) = decide(Method::Interleave, click_model);
+    for (click_model, n_runs, part_max) in [
+        (ClickModel::PositionBased, 200, 0.1),
+        (ClickModel::Cascade, 200, 0.1),
+        (ClickModel::DependentClick, 40, 0.5),
+        (ClickModel::FirstRelevant, 40, 0.5),
+        (ClickModel::TopOnly, 40, 0.5),
+        (ClickModel::Noisy, 40, 0.5),
+    ] {
+        let (split_right, split_queries) = decide(Method::Split, click_model, n_runs);
+        let (interleaved_right, interleaved_queries) = decide(Method::Interleave, click_model, n_runs);
         let part = interleaved_queries as f64 / split_queries as f64;
         println!(
             "A/B {click_model:?}, BM25 against the reranker, {n_runs} experiments: right {:.1} % split, {:.1} % interleaved; \
@@ -154,6 +307,7 @@ struct Question {
     grades: HashMap<u32, u32>,
     first_stage: Vec<u32>,
     reranked: Vec<u32>,
+    turned_round: Vec<u32>,
 }
 
 fn questions() -> Vec<Question> {
@@ -162,9 +316,11 @@ fn questions() -> Vec<Question> {
     let question = |line: &str| {
         let [_, grades, first_stage, reranked] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let grade = |part: &str| part.split_once('=').map(|(id, grade)| (number(id), grade.parse().expect("a number")));
+        let first_stage: Vec<u32> = ids(first_stage);
         Question {
+            turned_round: first_stage.iter().rev().copied().collect(),
             grades: grades.split(' ').map(|part| grade(part).expect("an id and a grade")).collect(),
-            first_stage: ids(first_stage),
+            first_stage,
             reranked: ids(reranked),
         }
     };
@@ -182,6 +338,8 @@ enum Arms {
     Better,
     /// The reranker for the first.
     Worse,
+    /// BM25's order turned round for the first, BM25 and the reranker for two others.
+    TwoBetter,
 }
 
 /// How searchers click.
@@ -189,6 +347,14 @@ enum Arms {
 enum ClickModel {
     PositionBased,
     Cascade,
+    /// Every hit is examined until the searcher has enough, which is more likely after a click (Guo, Liu and Wang, WSDM 2009).
+    DependentClick,
+    /// Who looks for one thing: reads from the top, passes over what does not answer the question, clicks the first that does.
+    FirstRelevant,
+    /// Who looks at the first hit alone.
+    TopOnly,
+    /// As position-based, but what is not relevant attracts half as often as what is.
+    Noisy,
 }
 
 /// One simulated experiment.
@@ -207,9 +373,12 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(seed: u64, method: Method, questions: &'a [Question], arms: Arms) -> Self {
+        let n_arms = if arms == Arms::TwoBetter { 3 } else { 2 };
+        let arm = |(name, model): (&str, &str)| serde_json::json!({"name": name, "model": model});
+        let arms_json = [("A", "first-stage"), ("B", "none"), ("C", "qa")].map(arm)[..n_arms].to_vec();
         let experiment: Experiment = serde_json::from_value(serde_json::json!({
             "id": "simulated", "salt": seed.to_string(), "traffic_share": 1.0, "layer": "default", "method": method,
-            "arms": [{"name": "A", "model": "first-stage", "weight": 1}, {"name": "B", "model": "none", "weight": 1}],
+            "arms": arms_json,
             "start_millis": null, "end_millis": null, "state": "running", "buckets": [{"start": 0, "end": N_BUCKETS}]
         }))
         .expect("an experiment");
@@ -251,7 +420,8 @@ impl<'a> Run<'a> {
                 (arm, rankings[arm].to_vec(), Vec::new())
             }
             Method::Interleave => {
-                let drafted = team_draft(&format!("{}-{}", self.seed, self.n_queries), &rankings.map(Some), 10);
+                let rankings: Vec<Option<&[u32]>> = rankings.into_iter().map(Some).collect();
+                let drafted = team_draft(&format!("{}-{}", self.seed, self.n_queries), &rankings, 10);
                 let teams = drafted.iter().map(|hit| hit.team).collect();
                 (0, drafted.iter().map(|hit| hit.id).collect(), teams)
             }
@@ -261,6 +431,10 @@ impl<'a> Run<'a> {
         let clicks = match self.click_model {
             ClickModel::PositionBased => position_based(&mut self.random, eagerness, question, &ids),
             ClickModel::Cascade => cascade(&mut self.random, eagerness, question, &ids),
+            ClickModel::DependentClick => dependent_click(&mut self.random, eagerness, question, &ids),
+            ClickModel::FirstRelevant => first_relevant(&mut self.random, eagerness, question, &ids),
+            ClickModel::TopOnly => position_based(&mut self.random, eagerness, question, &ids[..ids.len().min(1)]),
+            ClickModel::Noisy => noisy(&mut self.random, eagerness, question, &ids),
         };
         self.analysis.add(&QueryRecord {
             request_id: String::new(),
@@ -274,17 +448,21 @@ impl<'a> Run<'a> {
             model: None,
             teams,
             arms: Vec::new(),
+            value: None,
+            judged: None,
+            past: None,
             clicks,
         });
     }
 
-    fn rankings(&mut self, question: &'a Question) -> [&'a [u32]; 2] {
+    fn rankings(&mut self, question: &'a Question) -> Vec<&'a [u32]> {
         let (first_stage, reranked) = (&question.first_stage[..], &question.reranked[..]);
         match self.arms {
-            Arms::Equal => [first_stage, first_stage],
-            Arms::Shuffled if self.random.below(2) == 0 => [reranked, first_stage],
-            Arms::Shuffled | Arms::Better => [first_stage, reranked],
-            Arms::Worse => [reranked, first_stage],
+            Arms::Equal => vec![first_stage, first_stage],
+            Arms::Shuffled if self.random.below(2) == 0 => vec![reranked, first_stage],
+            Arms::Shuffled | Arms::Better => vec![first_stage, reranked],
+            Arms::Worse => vec![reranked, first_stage],
+            Arms::TwoBetter => vec![&question.turned_round[..], first_stage, reranked],
         }
     }
 }
@@ -301,6 +479,42 @@ fn cascade(random: &mut Random, eagerness: f64, question: &Question, ids: &[u32]
         }
     }
     Vec::new()
+}
+
+fn dependent_click(random: &mut Random, eagerness: f64, question: &Question, ids: &[u32]) -> Vec<Click> {
+    let mut clicks = Vec::new();
+    for (id, rank) in ids.iter().zip(1..) {
+        let attraction = if question.grades.contains_key(id) { 0.9 } else { 0.1 };
+        if random.uniform() < attraction * eagerness {
+            clicks.push(Click { rank, at_millis: 0 });
+            if random.uniform() < 0.5 {
+                break;
+            }
+        }
+    }
+    clicks
+}
+
+fn first_relevant(random: &mut Random, eagerness: f64, question: &Question, ids: &[u32]) -> Vec<Click> {
+    for (id, rank) in ids.iter().zip(1..) {
+        if question.grades.contains_key(id) {
+            let is_clicked = random.uniform() < 0.9 * eagerness;
+            return is_clicked.then_some(Click { rank, at_millis: 0 }).into_iter().collect();
+        }
+        // Half of those who are left give up at each rank.
+        if random.uniform() < 0.5 {
+            break;
+        }
+    }
+    Vec::new()
+}
+
+fn noisy(random: &mut Random, eagerness: f64, question: &Question, ids: &[u32]) -> Vec<Click> {
+    let mut is_clicked = |(id, rank): &(&u32, usize)| {
+        let attraction = if question.grades.contains_key(id) { 0.8 } else { 0.4 };
+        random.uniform() < attraction * eagerness / *rank as f64
+    };
+    ids.iter().zip(1..).filter(|hit| is_clicked(hit)).map(|(_, rank)| Click { rank, at_millis: 0 }).collect()
 }
 
 fn position_based(random: &mut Random, eagerness: f64, question: &Question, ids: &[u32]) -> Vec<Click> {

@@ -36,7 +36,8 @@ fn exposures_of_an_older_file_are_of_the_default_index() {
     store.submit_exposures(vec![Exposure { index: "shop".into(), ..exposure("r1", 1) }]).unwrap();
     drop(store);
     let older = Connection::open(folder.path().join(FILE_NAME)).unwrap();
-    let changes = "ALTER TABLE exposures DROP COLUMN arms; DROP INDEX exposures_of_later_pages; ALTER TABLE exposures DROP COLUMN first_rank;
+    let changes = "DROP INDEX events_with_value; ALTER TABLE events DROP COLUMN value; DROP INDEX exposures_by_unit;
+                   DROP TABLE judgments; DROP TABLE counters; ALTER TABLE exposures DROP COLUMN arms; DROP INDEX exposures_of_later_pages; ALTER TABLE exposures DROP COLUMN first_rank;
                    ALTER TABLE exposures DROP COLUMN index_name; PRAGMA user_version = 1;";
     older.execute_batch(changes).unwrap();
     drop(older);
@@ -54,11 +55,11 @@ fn a_newer_schema_is_refused() {
     let (error, _) = refused(|path| {
         drop(schema::open(path).unwrap());
         let connection = Connection::open(path).unwrap();
-        connection.pragma_update(None, "user_version", 5).unwrap();
+        connection.pragma_update(None, "user_version", 6).unwrap();
         drop(connection);
     });
-    assert!(matches!(error, ExperimentStoreError::NewerSchema { found: 5, known: 4, .. }), "{error}");
-    assert!(error.to_string().ends_with("has the schema 5, and this version knows those up to 4; use a newer lorank"));
+    assert!(matches!(error, ExperimentStoreError::NewerSchema { found: 6, known: 5, .. }), "{error}");
+    assert!(error.to_string().ends_with("has the schema 6, and this version knows those up to 5; use a newer lorank"));
 }
 
 #[test]

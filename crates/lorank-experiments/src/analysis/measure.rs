@@ -5,7 +5,11 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Interval;
+use super::sequence::Part;
 use crate::{PrimaryMeasure, QueryRecord};
+
+/// A first click later than this counts as one at this time: whoever comes back after lunch did not search all the while.
+const FIRST_CLICK_SECONDS_MAX: f64 = 600.0;
 
 /// What arms are compared by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -17,43 +21,114 @@ pub enum Measure {
     TopClick,
     /// The mean over queries of 1 / rank of the first click, 0 without one.
     ReciprocalRank,
+    /// The mean over queries of the values in the events on their answers, 0 without one. Where a unit was there before the
+    /// experiment, what follows from its past is taken away (CUPED).
+    Value,
+    /// The mean time from an answer to the first click on it, in seconds, over the answers that were clicked. Less is better.
+    TimeToFirstClick,
+    /// The mean nDCG@10 of the answers to queries that are judged.
+    Ndcg,
     /// Of interleaved answers, the arm's lead over the control in credit, as a share of all leads of either: -1 to 1.
     Preference,
 }
 
-/// The measures of an answer that one arm ranked, in the order of [`answer_values`].
-pub(crate) const ANSWER_MEASURES: [Measure; 3] = [Measure::ClickThrough, Measure::TopClick, Measure::ReciprocalRank];
+/// The measures of an answer that one arm ranked, in the order of [`answer_parts`].
+pub(crate) const ANSWER_MEASURES: [Measure; 6] = [
+    Measure::ClickThrough,
+    Measure::TopClick,
+    Measure::ReciprocalRank,
+    Measure::Value,
+    Measure::TimeToFirstClick,
+    Measure::Ndcg,
+];
 
-/// The [`ANSWER_MEASURES`] measures of one answer.
-pub(crate) fn answer_values(record: &QueryRecord) -> [f64; 3] {
+/// What one answer adds to the [`ANSWER_MEASURES`]: its value, and whether it counts.
+pub(crate) fn answer_parts(record: &QueryRecord) -> [Part; ANSWER_MEASURES.len()] {
     let has_top_click = record.clicks.iter().any(|click| click.rank <= 3);
-    let reciprocal_rank = record.clicks.first().map_or(0.0, |click| 1.0 / click.rank.max(1) as f64);
-    [f64::from(!record.clicks.is_empty()), f64::from(has_top_click), reciprocal_rank]
+    let first = record.clicks.first();
+    let reciprocal_rank = first.map_or(0.0, |click| 1.0 / click.rank.max(1) as f64);
+    let seconds = first.map(|click| {
+        // By the client's clock, which may be off.
+        (click.at_millis.saturating_sub(record.at_millis) as f64 / 1_000.0).clamp(0.0, FIRST_CLICK_SECONDS_MAX)
+    });
+    let each = |value: f64| Part::new(value, 1.0);
+    [
+        each(f64::from(first.is_some())),
+        each(f64::from(has_top_click)),
+        each(reciprocal_rank),
+        each(record.value.unwrap_or(0.0)),
+        seconds.map_or(Part::default(), each),
+        record.judged.map_or(Part::default(), |judged| each(judged.ndcg_at_10)),
+    ]
 }
 
 impl Measure {
-    /// The difference that the intervals are tuned to find: about what a better ranking makes.
-    pub(crate) fn expected_difference(self) -> f64 {
-        if self == Self::Preference { 0.3 } else { 0.03 }
+    /// The difference that the intervals are tuned to find: about what a better ranking makes. `None` for a measure that has no scale
+    /// of its own.
+    pub(crate) fn expected_difference(self) -> Option<f64> {
+        match self {
+            Self::Preference => Some(0.3),
+            Self::ClickThrough | Self::TopClick | Self::ReciprocalRank | Self::Ndcg => Some(0.03),
+            Self::Value | Self::TimeToFirstClick => None,
+        }
     }
 
-    /// The smallest difference that is worth a change, unless the caller knows better.
-    pub(crate) fn smallest_difference(self) -> f64 {
-        if self == Self::Preference { 0.05 } else { 0.01 }
+    /// The smallest difference that is worth a change, unless the caller knows better; `None` for a measure that has no scale of its
+    /// own.
+    pub(crate) fn smallest_difference(self) -> Option<f64> {
+        match self {
+            Self::Preference => Some(0.05),
+            Self::ClickThrough | Self::TopClick | Self::ReciprocalRank | Self::Ndcg => Some(0.01),
+            Self::Value | Self::TimeToFirstClick => None,
+        }
     }
 
-    /// A difference in words: points of a percentage, or plainly for reciprocal ranks.
+    /// How far one answer can be off, for measures with a scale of their own.
+    pub(crate) fn step(self) -> f64 {
+        if self.expected_difference().is_some() { 1.0 } else { 0.0 }
+    }
+
+    /// Whether less is better.
+    pub fn is_better_lower(self) -> bool {
+        self == Self::TimeToFirstClick
+    }
+
+    /// A difference in words: points of a percentage, seconds, or plainly.
     pub fn difference(self, value: f64) -> String {
         match self {
-            Self::ReciprocalRank => format!("{value:.3}"),
-            _ => format!("{:.1} points", value * 100.0),
+            Self::ReciprocalRank | Self::Ndcg => format!("{value:.3}"),
+            Self::Value => plain(value),
+            Self::TimeToFirstClick => format!("{value:.2} s"),
+            Self::ClickThrough | Self::TopClick | Self::Preference => format!("{:.1} points", value * 100.0),
+        }
+    }
+
+    /// A value in words.
+    pub fn value(self, value: f64) -> String {
+        match self {
+            Self::ClickThrough | Self::TopClick | Self::Preference => format!("{:.1} %", value * 100.0),
+            _ => self.difference(value),
         }
     }
 
     /// An interval in words, as in `1.2 points (0.3 to 2.1)`.
     pub(crate) fn interval(self, of: Interval) -> String {
-        let digits = |value: f64| self.difference(value).trim_end_matches(" points").to_owned();
+        let digits = |value: f64| self.difference(value).trim_end_matches(" points").trim_end_matches(" s").to_owned();
         format!("{} ({} to {})", self.difference(of.estimate), digits(of.low), digits(of.high))
+    }
+
+    /// How an arm stands that is better: `above` or `below`.
+    pub(crate) fn better_side(self) -> &'static str {
+        if self.is_better_lower() { "below" } else { "above" }
+    }
+}
+
+/// A value of any size with about four digits.
+fn plain(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1_000.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
     }
 }
 
@@ -63,6 +138,9 @@ impl From<PrimaryMeasure> for Measure {
             PrimaryMeasure::ClickThrough => Self::ClickThrough,
             PrimaryMeasure::ReciprocalRank => Self::ReciprocalRank,
             PrimaryMeasure::TopClick => Self::TopClick,
+            PrimaryMeasure::Value => Self::Value,
+            PrimaryMeasure::TimeToFirstClick => Self::TimeToFirstClick,
+            PrimaryMeasure::Ndcg => Self::Ndcg,
         }
     }
 }
@@ -73,6 +151,9 @@ impl fmt::Display for Measure {
             Self::ClickThrough => "click-through",
             Self::TopClick => "clicks on ranks 1 to 3",
             Self::ReciprocalRank => "MRR of the first click",
+            Self::Value => "value per query",
+            Self::TimeToFirstClick => "time to the first click",
+            Self::Ndcg => "judged nDCG@10",
             Self::Preference => "preference",
         })
     }

@@ -16,7 +16,7 @@
 
 use serde::Serialize;
 
-use super::sequence::{RatioSums, Sequence};
+use super::sequence::{Part, RatioSums, Sequence};
 
 /// How tightly the alternatives lie around the weights, in units.
 const CONCENTRATIONS: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
@@ -171,8 +171,8 @@ impl MismatchTest {
         let n_arms = self.weights.len() as f64;
         for (of, (sums, weight)) in self.queries.iter_mut().zip(&self.weights).enumerate() {
             let lead = if of == arm { 1.0 - weight } else { -weight };
-            sums.replace((lead * n_before, n_before), (lead * (n_before + 1.0), n_before + 1.0));
-            let Some(share) = sums.ratio() else { continue };
+            sums.replace(Part::new(lead * n_before, n_before), Part::new(lead * (n_before + 1.0), n_before + 1.0));
+            let Some(share) = sums.ratio(1.0) else { continue };
             let beyond = (share.value.abs() - QUERIES_TOLERANCE * weight).max(0.0);
             let log = Sequence { alpha: 1.0, tau: QUERIES_TAU }.log_factor(beyond, share.variance);
             self.queries_p_value = self.queries_p_value.min((-log).exp() * n_arms);

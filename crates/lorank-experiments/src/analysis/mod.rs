@@ -5,13 +5,17 @@
 //! that unit instead of counting as new ones. What the intervals of all looks have in common is what counts, so a decision stands;
 //! an effect that changes over time is no decision.
 
+mod latencies;
 mod look;
 mod measure;
 mod mismatch;
+mod outcome;
+mod path;
+mod rules;
 mod running;
 mod sequence;
-mod stability;
 mod tally;
+mod unit;
 mod verdict;
 mod versions;
 

@@ -75,61 +75,183 @@ impl std::ops::Sub for Estimate {
     }
 }
 
+/// How many binary digits of a value lie behind the point: values are whole multiples of `2^-24`, about 6e-8. Sums of whole numbers do not
+/// depend on their order, so an analysis that is revised is the one that it would have been.
+const FRACTION_BITS: u32 = 24;
+
+/// A value as a whole multiple of `2^-24`.
+pub(crate) fn fixed(value: f64) -> i64 {
+    // A cast saturates, and a NaN becomes 0.
+    (value * f64::from(1u32 << FRACTION_BITS)).round() as i64
+}
+
+/// The value of a whole multiple of `2^-24`.
+pub(crate) fn from_fixed(fixed: i64) -> f64 {
+    fixed as f64 / f64::from(1u32 << FRACTION_BITS)
+}
+
+/// What a unit adds to a ratio's two sides, in fixed point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Part {
+    pub x: i64,
+    pub n: i64,
+}
+
+impl Part {
+    pub(crate) fn new(x: f64, n: f64) -> Self {
+        Self { x: fixed(x), n: fixed(n) }
+    }
+}
+
+impl std::ops::Add for Part {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { x: self.x.saturating_add(other.x), n: self.n.saturating_add(other.n) }
+    }
+}
+
+impl std::ops::Sub for Part {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { x: self.x.saturating_sub(other.x), n: self.n.saturating_sub(other.n) }
+    }
+}
+
 /// Sums over units of a ratio's two sides, from which the ratio follows with a variance that is clustered by unit.
 ///
 /// Queries of one unit resemble each other, so it is the units that are independent: the delta method for a ratio of sums, as in Deng,
 /// Knoblich and Lu, "Applying the delta method in metric analytics" (KDD 2018), equation 4.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+///
+/// `z` is what is known of a unit from before the experiment. What of the difference between two arms follows from the difference of
+/// their `z` is chance, and is taken away: CUPED, by Deng, Xu, Kohavi and Walker, "Improving the sensitivity of online controlled
+/// experiments by utilizing pre-experiment data" (WSDM 2013).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RatioSums {
+    n_units: i64,
+    /// The units with an `x` other than zero.
+    n_nonzero: i64,
+    x: i128,
+    n: i128,
+    xx: i128,
+    xn: i128,
+    nn: i128,
+    z: i128,
+    zz: i128,
+    xz: i128,
+    nz: i128,
+}
+
+/// A ratio and the mean of `z`, with their variances and covariance, before the corrections for few units.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
     n_units: f64,
-    x: f64,
-    n: f64,
-    xx: f64,
-    xn: f64,
-    nn: f64,
+    ratio: f64,
+    variance: f64,
+    z: f64,
+    z_variance: f64,
+    covariance: f64,
 }
 
 impl RatioSums {
-    /// Puts a unit's new sums in the place of its old ones; `(0, 0)` are those of a unit not met before.
-    pub(crate) fn replace(&mut self, (old_x, old_n): (f64, f64), (x, n): (f64, f64)) {
-        self.n_units += f64::from(n > 0.0) - f64::from(old_n > 0.0);
-        self.x += x - old_x;
-        self.n += n - old_n;
-        self.xx += x * x - old_x * old_x;
-        self.xn += x * n - old_x * old_n;
-        self.nn += n * n - old_n * old_n;
+    /// Puts a unit's new part in the place of its old one; that of a unit not met before is zero.
+    pub(crate) fn replace(&mut self, old: Part, new: Part) {
+        self.replace_with(old, new, 0);
     }
 
-    pub(crate) fn n_units(&self) -> f64 {
-        self.n_units
+    /// The same for a unit of which this was known before.
+    pub(crate) fn replace_with(&mut self, old: Part, new: Part, z: i64) {
+        let is_more = i64::from(new.n > 0) - i64::from(old.n > 0);
+        let product = |a: i64, b: i64| i128::from(a) * i128::from(b);
+        self.n_units += is_more;
+        self.n_nonzero += i64::from(new.x != 0) - i64::from(old.x != 0);
+        self.x += i128::from(new.x) - i128::from(old.x);
+        self.n += i128::from(new.n) - i128::from(old.n);
+        self.xx += product(new.x, new.x) - product(old.x, old.x);
+        self.xn += product(new.x, new.n) - product(old.x, old.n);
+        self.nn += product(new.n, new.n) - product(old.n, old.n);
+        self.z += product(z, is_more);
+        self.zz += product(z, z) * i128::from(is_more);
+        self.xz += product(new.x, z) - product(old.x, z);
+        self.nz += product(new.n, z) - product(old.n, z);
     }
 
-    /// The ratio; `None` for fewer than two units.
-    pub(crate) fn ratio(&self) -> Option<Estimate> {
-        if self.n_units < 2.0 {
+    pub(crate) fn n_units(&self) -> u64 {
+        u64::try_from(self.n_units).unwrap_or(0)
+    }
+
+    pub(crate) fn n_nonzero(&self) -> u64 {
+        u64::try_from(self.n_nonzero).unwrap_or(0)
+    }
+
+    /// The ratio's value; `None` without a unit.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        (self.n > 0).then(|| self.x as f64 / self.n as f64)
+    }
+
+    /// The ratio; `None` for fewer than two units. `step` is how far one answer can be off: one more unit that is off by so much is added,
+    /// since an arm not yet clicked at all would be known exactly without it; 0 for measures without such a scale.
+    pub(crate) fn ratio(&self, step: f64) -> Option<Estimate> {
+        let Moments { n_units, ratio, variance, .. } = self.moments(step)?;
+        Some(Estimate { value: ratio, variance: variance * for_few_units(n_units) })
+    }
+
+    /// How much larger the ratio is than another one, less what follows from what was known before.
+    pub(crate) fn less(&self, other: &Self, step: f64) -> Option<Estimate> {
+        let (own, other) = (self.moments(step)?, other.moments(step)?);
+        let (covariance, z_variance) = (own.covariance + other.covariance, own.z_variance + other.z_variance);
+        let slope = if z_variance > 0.0 { covariance / z_variance } else { 0.0 };
+        let adjusted = |of: Moments| {
+            let variance = of.variance - 2.0 * slope * of.covariance + slope * slope * of.z_variance;
+            Estimate { value: of.ratio - slope * of.z, variance: variance.max(0.0) * for_few_units(of.n_units) }
+        };
+        Some(adjusted(own) - adjusted(other))
+    }
+
+    fn moments(&self, step: f64) -> Option<Moments> {
+        if self.n_units < 2 {
             return None;
         }
-        let value = self.x / self.n;
-        let residual = (self.xx - 2.0 * value * self.xn + value * value * self.nn).max(0.0);
-        // One more unit as far off as an average unit can be: without it, an arm not yet clicked at all would be known exactly.
-        let worst = (self.n / self.n_units).powi(2);
-        let variance = (residual + worst) / (self.n * self.n) * self.n_units / (self.n_units - 1.0);
-        // The variance is estimated too: Student's quantile z + (z^3 + z) / (4 df) in place of the normal z (Abramowitz and Stegun,
-        // 26.7.5, to first order), at the 3.5 standard errors that the narrowest intervals reach to.
-        let variance = variance * (1.0 + 6.6 / (self.n_units - 1.0));
-        Some(Estimate { value, variance })
+        let one = f64::from(1u32 << FRACTION_BITS);
+        let (sum, product) = (|sum: i128| sum as f64 / one, |product: i128| product as f64 / (one * one));
+        let (n_units, n) = (self.n_units as f64, sum(self.n));
+        let ratio = self.x as f64 / self.n as f64;
+        let residual = (product(self.xx) - 2.0 * ratio * product(self.xn) + ratio * ratio * product(self.nn)).max(0.0);
+        let worst = (step * n / n_units).powi(2);
+        let of_units = n_units / (n_units - 1.0);
+        let z = sum(self.z) / n_units;
+        Some(Moments {
+            n_units,
+            ratio,
+            variance: (residual + worst) / (n * n) * of_units,
+            z,
+            z_variance: (product(self.zz) / n_units - z * z).max(0.0) / n_units * of_units,
+            covariance: (product(self.xz) - ratio * product(self.nz)) / (n * n_units) * of_units,
+        })
     }
+}
+
+/// The variance is estimated too: Student's quantile z + (z^3 + z) / (4 df) in place of the normal z (Abramowitz and Stegun, 26.7.5, to
+/// first order), at the 3.5 standard errors that the narrowest intervals reach to.
+fn for_few_units(n_units: f64) -> f64 {
+    1.0 + 6.6 / (n_units - 1.0)
 }
 
 impl std::ops::AddAssign for RatioSums {
     /// The sums of both's units, which are different ones.
     fn add_assign(&mut self, other: Self) {
         self.n_units += other.n_units;
+        self.n_nonzero += other.n_nonzero;
         self.x += other.x;
         self.n += other.n;
         self.xx += other.xx;
         self.xn += other.xn;
         self.nn += other.nn;
+        self.z += other.z;
+        self.zz += other.zz;
+        self.xz += other.xz;
+        self.nz += other.nz;
     }
 }
 
@@ -165,19 +287,36 @@ mod tests {
     fn a_ratio_is_clustered_by_unit() {
         let sums = |units: &[(f64, f64)]| {
             let mut sums = RatioSums::default();
-            units.iter().for_each(|unit| sums.replace((0.0, 0.0), *unit));
+            units.iter().for_each(|(x, n)| sums.replace(Part::default(), Part::new(*x, *n)));
             sums
         };
         // With one query a unit it is a mean: 0.3, with (0.21 n + 1) / (n (n - 1)).
-        let mean = sums(&[[(1.0, 1.0); 30].as_slice(), &[(0.0, 1.0); 70]].concat()).ratio().unwrap();
+        let mean = sums(&[[(1.0, 1.0); 30].as_slice(), &[(0.0, 1.0); 70]].concat()).ratio(1.0).unwrap();
         assert!((mean.value - 0.3).abs() < 1e-12 && (mean.variance - 22.0 / 9900.0 * (1.0 + 6.6 / 99.0)).abs() < 1e-12);
         // Ten equal queries a unit tell no more than one.
-        let tens = sums(&[[(10.0, 10.0); 30].as_slice(), &[(0.0, 10.0); 70]].concat()).ratio().unwrap();
+        let tens = sums(&[[(10.0, 10.0); 30].as_slice(), &[(0.0, 10.0); 70]].concat()).ratio(1.0).unwrap();
         assert!((tens.variance - mean.variance).abs() < 1e-12);
         // A unit that comes back is the unit it would have been.
         let mut grown = sums(&[(0.0, 1.0), (1.0, 1.0)]);
-        grown.replace((1.0, 1.0), (1.0, 3.0));
+        grown.replace(Part::new(1.0, 1.0), Part::new(1.0, 3.0));
         assert_eq!(grown, sums(&[(0.0, 1.0), (1.0, 3.0)]));
-        assert_eq!(sums(&[(1.0, 1.0)]).ratio(), None);
+        assert_eq!(sums(&[(1.0, 1.0)]).ratio(1.0), None);
+    }
+    #[test]
+    fn what_was_known_before_is_taken_away() {
+        let (mut one, mut other) = (RatioSums::default(), RatioSums::default());
+        for n in 0..1_000 {
+            // What a unit does is what it did before, and a little noise; the units of the second arm happened to do more.
+            let before = f64::from(n % 10) + f64::from(n % 2);
+            let noise = f64::from(n * 7 % 11) / 11.0 - 0.5;
+            let arm = if n % 2 == 0 { &mut one } else { &mut other };
+            arm.replace_with(Part::default(), Part::new(before + noise, 1.0), fixed(before));
+        }
+        let plain = other.ratio(1.0).unwrap() - one.ratio(1.0).unwrap();
+        let adjusted = other.less(&one, 1.0).unwrap();
+        assert!(plain.value > 1.5 && adjusted.value.abs() < 0.05, "{plain:?} {adjusted:?}");
+        assert!(adjusted.variance < plain.variance / 10.0, "{plain:?} {adjusted:?}");
+        let without = |sums: &RatioSums| RatioSums { z: 0, zz: 0, xz: 0, nz: 0, ..*sums };
+        assert_eq!(without(&other).less(&without(&one), 1.0), Some(plain));
     }
 }

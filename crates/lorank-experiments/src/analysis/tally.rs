@@ -1,52 +1,70 @@
-//! Plain counts of the answers of an arm, and of the duels between two interleaved ones.
+//! Plain counts of the answers of an arm, and of the duels between two interleaved ones. They can be taken back, so that an answer that
+//! is known better later counts as it should have from the start.
 
 use std::cmp::Ordering;
 
-use super::measure::answer_values;
+use super::latencies::Latencies;
+use super::measure::{ANSWER_MEASURES, answer_parts};
+use super::sequence::{Part, fixed, from_fixed};
 use super::verdict::Guardrail;
 use crate::QueryRecord;
 use crate::report::{ArmSummary, DuelSummary};
+
+/// Whether an answer is counted or taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counting {
+    Add = 1,
+    TakeBack = -1,
+}
 
 /// The answers of an arm.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub n_units: u64,
     pub n_forced: u64,
-    n_queries: u64,
-    n_clicks: u64,
+    pub n_queries: u64,
     n_fallbacks: u64,
-    n_abandoned: u64,
-    n_with_hits: u64,
-    sums: [f64; 3],
-    latencies_micros: Vec<u64>,
+    latencies: Latencies,
+    n_clicks: i64,
+    n_abandoned: i64,
+    n_with_hits: i64,
+    /// Answers whose queries are judged.
+    n_judged: i64,
+    /// The shares of their first ten hits that are judged, summed in fixed point.
+    judged_shares: i64,
+    /// Of each of the [`ANSWER_MEASURES`].
+    sums: [Part; ANSWER_MEASURES.len()],
 }
 
 impl Tally {
+    /// Counts an answer.
     pub(crate) fn add(&mut self, record: &QueryRecord, is_new_unit: bool) {
         self.n_units += u64::from(is_new_unit);
         self.n_queries += 1;
-        self.n_clicks += record.clicks.len() as u64;
         self.n_fallbacks += u64::from(record.fallback.is_some());
-        self.n_with_hits += u64::from(record.n_hits > 0);
-        self.n_abandoned += u64::from(record.n_hits > 0 && record.clicks.is_empty());
-        self.sums.iter_mut().zip(answer_values(record)).for_each(|(sum, value)| *sum += value);
-        self.latencies_micros.push(record.latency_micros);
+        self.latencies.add(record.latency_micros);
+        self.count(record, Counting::Add);
     }
 
-    /// The smallest latencies, in milliseconds, that at least these shares of the queries stay within.
-    fn latencies<const N: usize>(&self, shares: [f64; N]) -> [Option<f64>; N] {
-        let mut latencies = self.latencies_micros.clone();
-        latencies.sort_unstable();
-        shares.map(|share| {
-            let n = (share * latencies.len() as f64).ceil() as usize;
-            Some(*latencies.get(n.checked_sub(1)?)? as f64 / 1_000.0)
-        })
+    /// Counts or takes back what can be known better later: the clicks, how many hits were seen.
+    pub(crate) fn count(&mut self, record: &QueryRecord, counting: Counting) {
+        let sign = counting as i64;
+        self.n_clicks += sign * record.clicks.len() as i64;
+        self.n_with_hits += sign * i64::from(record.n_hits > 0);
+        self.n_abandoned += sign * i64::from(record.n_hits > 0 && record.clicks.is_empty());
+        if let Some(judged) = &record.judged {
+            self.n_judged += sign;
+            self.judged_shares += sign * fixed(judged.share);
+        }
+        for (sum, part) in self.sums.iter_mut().zip(answer_parts(record)) {
+            *sum = if counting == Counting::Add { *sum + part } else { *sum - part };
+        }
     }
 
     /// What speaks against the arm beside this control.
     pub(crate) fn guardrails(&self, control: &Self) -> Vec<Guardrail> {
-        let fallbacks = share(self.n_fallbacks as f64, self.n_queries).filter(|share| *share >= 0.5);
-        let p95 = |tally: &Self| tally.latencies([0.95])[0];
+        let fallbacks = share(self.n_fallbacks as f64, self.n_queries as f64).filter(|share| *share >= 0.5);
+        let p95 = |tally: &Self| tally.latencies.quantile_millis(0.95);
         let latency =
             p95(self).zip(p95(control)).filter(|(own, control)| *own >= 2.0 * control && *own >= control + 100.0);
         let latency =
@@ -54,20 +72,29 @@ impl Tally {
         fallbacks.map(|share| Guardrail::Fallbacks { share }).into_iter().chain(latency).collect()
     }
 
+    /// Whether an answer has a value other than zero for a measure.
+    pub(crate) fn has(&self, measure: usize) -> bool {
+        self.sums[measure].x != 0
+    }
+
     pub(crate) fn summary(&self, arm: &str) -> ArmSummary {
-        let [latency_p50_millis, latency_p95_millis] = self.latencies([0.5, 0.95]);
-        let mean = |n: usize| share(self.sums[n], self.n_queries);
+        let mean = |n: usize| share(self.sums[n].x as f64, self.sums[n].n as f64);
         ArmSummary {
             arm: arm.to_owned(),
             n_units: self.n_units,
             n_queries: self.n_queries,
-            n_clicks: self.n_clicks,
+            n_clicks: u64::try_from(self.n_clicks).unwrap_or(0),
             click_through: mean(0),
             top_click: mean(1),
             reciprocal_rank: mean(2),
-            abandonment: share(self.n_abandoned as f64, self.n_with_hits),
-            latency_p50_millis,
-            latency_p95_millis,
+            value: mean(3).filter(|_| self.has(3)),
+            time_to_first_click_seconds: mean(4),
+            ndcg_at_10: mean(5),
+            n_judged: u64::try_from(self.n_judged).unwrap_or(0),
+            judged_share: share(from_fixed(self.judged_shares), self.n_judged as f64),
+            abandonment: share(self.n_abandoned as f64, self.n_with_hits as f64),
+            latency_p50_millis: self.latencies.quantile_millis(0.5),
+            latency_p95_millis: self.latencies.quantile_millis(0.95),
             n_fallbacks: self.n_fallbacks,
             n_forced: self.n_forced,
         }
@@ -77,13 +104,13 @@ impl Tally {
 /// The interleaved answers of an arm and the control.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Duel {
-    n_won: u64,
-    n_lost: u64,
-    n_drawn: u64,
+    n_won: i64,
+    n_lost: i64,
+    n_drawn: i64,
     /// Answers for which both ranked the same hits in the same order.
-    n_same: u64,
+    n_same: i64,
     /// Answers without a hit of one of the two.
-    n_missing: u64,
+    n_missing: i64,
 }
 
 /// How one interleaved answer went for an arm.
@@ -97,46 +124,60 @@ pub(crate) enum Outcome {
     Missing,
 }
 
+impl Outcome {
+    /// What an answer adds to the arm's preference: its lead, and the size of the lead.
+    pub(crate) fn part(self) -> Part {
+        match self {
+            Self::Lead(lead) => Part::new(lead, lead.abs()),
+            Self::Same | Self::Missing => Part::default(),
+        }
+    }
+}
+
 impl Duel {
     /// What speaks against the arm.
     pub(crate) fn guardrail(&self) -> Option<Guardrail> {
-        let share = share(self.n_missing as f64, self.n_answers()).filter(|share| *share >= 0.5)?;
+        let share = share(self.n_missing as f64, self.n_answers() as f64).filter(|share| *share >= 0.5)?;
         Some(Guardrail::OneArmMissing { share })
     }
 
     /// The share of answers for which both ranked the same; `None` without an answer.
     pub(crate) fn same_share(&self) -> Option<f64> {
-        share(self.n_same as f64, self.n_answers())
+        share(self.n_same as f64, self.n_answers() as f64)
     }
 
     pub(crate) fn n_answers(&self) -> u64 {
-        self.n_won + self.n_lost + self.n_drawn + self.n_same + self.n_missing
+        u64::try_from(self.n_won + self.n_lost + self.n_drawn + self.n_same + self.n_missing).unwrap_or(0)
     }
 
-    /// Counts an answer. Gives the arm's lead and its size.
-    pub(crate) fn add(&mut self, outcome: Outcome) -> (f64, f64) {
-        let lead = match outcome {
-            Outcome::Lead(lead) => lead,
-            Outcome::Same | Outcome::Missing => {
-                let count = if outcome == Outcome::Same { &mut self.n_same } else { &mut self.n_missing };
-                *count += 1;
-                return (0.0, 0.0);
-            }
+    /// Counts an answer, or takes it back.
+    pub(crate) fn count(&mut self, outcome: Outcome, counting: Counting) {
+        let count = match outcome {
+            Outcome::Same => &mut self.n_same,
+            Outcome::Missing => &mut self.n_missing,
+            Outcome::Lead(lead) => match lead.total_cmp(&0.0) {
+                Ordering::Greater => &mut self.n_won,
+                Ordering::Less => &mut self.n_lost,
+                Ordering::Equal => &mut self.n_drawn,
+            },
         };
-        match lead.total_cmp(&0.0) {
-            Ordering::Greater => self.n_won += 1,
-            Ordering::Less => self.n_lost += 1,
-            Ordering::Equal => self.n_drawn += 1,
-        }
-        (lead, lead.abs())
+        *count += counting as i64;
     }
 
     pub(crate) fn summary(&self, credit: f64, control_credit: f64) -> DuelSummary {
-        let Self { n_won, n_lost, n_drawn, n_same, n_missing } = *self;
-        DuelSummary { n_won, n_lost, n_drawn, n_same, n_missing, credit, control_credit }
+        let n = |n: i64| u64::try_from(n).unwrap_or(0);
+        DuelSummary {
+            n_won: n(self.n_won),
+            n_lost: n(self.n_lost),
+            n_drawn: n(self.n_drawn),
+            n_same: n(self.n_same),
+            n_missing: n(self.n_missing),
+            credit,
+            control_credit,
+        }
     }
 }
 
-fn share(sum: f64, n: u64) -> Option<f64> {
-    (n > 0).then(|| sum / n as f64)
+fn share(sum: f64, n: f64) -> Option<f64> {
+    (n > 0.0).then(|| sum / n)
 }

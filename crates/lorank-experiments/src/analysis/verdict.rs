@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::path::{Change, Decision};
+use super::rules::Rules;
 use super::sequence::{Estimate, Interval, Sequence};
-use super::stability::{Change, Decision};
 use super::{Measure, SampleRatio, Scope};
 use crate::format::with_separators;
 
@@ -138,6 +139,13 @@ pub enum Guardrail {
         /// How many they were.
         n_versions: usize,
     },
+    /// Another measure is worse than the control's.
+    Worse {
+        /// What was measured.
+        measure: Measure,
+        /// How the arm differs.
+        by: Interval,
+    },
     /// More answers were left without a click than the control's.
     Abandonment {
         /// By so many.
@@ -185,7 +193,10 @@ pub(crate) struct Contender<'a> {
     pub serves_control: bool,
     /// The number of interleaved answers, where it ranked the same as the control for all of them.
     pub n_same_answers: Option<u64>,
+    /// Its difference to the control, where a larger value is a better one; so is the interval.
     pub difference: Option<Estimate>,
+    /// What makes an interval of the difference.
+    pub sequence: Option<Sequence>,
     /// What the intervals of all looks have in common.
     pub interval: Option<Interval>,
     /// What that came to say first.
@@ -196,8 +207,7 @@ pub(crate) struct Contender<'a> {
 pub(crate) struct Evidence<'a> {
     pub control: &'a str,
     pub contenders: Vec<Contender<'a>>,
-    pub measure: Measure,
-    pub sequence: Sequence,
+    pub rules: &'a Rules,
     pub smallest_difference: f64,
     pub n_units_min: u64,
     /// The units so far, over all arms.
@@ -221,7 +231,7 @@ impl Evidence<'_> {
         }
         if let Some(Change { challenger, n_units, before, since }) = self.change {
             let arm = self.contenders[challenger].arm.to_owned();
-            return Verdict::Changed { arm, measure: self.measure, n_units, before, since };
+            return Verdict::Changed { arm, measure: self.rules.measure, n_units, before, since };
         }
         if let Some(n_answers) = self.n_same_answers() {
             return Verdict::SameAnswers { control: self.control.to_owned(), n_answers };
@@ -244,7 +254,8 @@ impl Evidence<'_> {
     }
 
     fn decide(&self, differences: &[Estimate], intervals: &[Interval]) -> Verdict {
-        let (measure, control) = (self.measure, self.control.to_owned());
+        let (measure, control) = (self.rules.measure, self.control.to_owned());
+        let turned = |interval: Interval| self.rules.turned(interval);
         let best = |among: &dyn Fn(Option<Decision>) -> bool| {
             let among =
                 (1..).zip(&self.contenders).zip(intervals).filter(|((_, contender), _)| among(contender.decision));
@@ -253,21 +264,28 @@ impl Evidence<'_> {
                 .map(|((place, contender), interval)| (place, contender.arm, *interval))
         };
         if let Some(leader) = self.leader {
-            let (place, by) = (leader + 1, intervals[leader]);
+            let (place, by) = (leader + 1, turned(intervals[leader]));
             let (arm, guardrails) = (self.contenders[leader].arm.to_owned(), (self.guardrails)(place));
             return match guardrails.is_empty() {
                 _ if self.contenders[place - 1].serves_control => Verdict::SameVersion { arm, control, measure, by },
-                true => Verdict::Ship { arm, control, measure, by, also_better: self.also_better(leader, by) },
+                true => Verdict::Ship {
+                    arm,
+                    control,
+                    measure,
+                    by,
+                    also_better: self.also_better(leader, intervals[leader]),
+                },
                 false => Verdict::CheckGuardrails { arm, control, measure, by, guardrails },
             };
         }
         if let Some((_, arm, difference)) = best(&|decision| decision.is_none()) {
-            return self.undecided(arm, difference, differences);
+            return self.undecided(arm, turned(difference), differences);
         }
         match best(&|decision| decision == Some(Decision::Alike)) {
             Some(_) => Verdict::NoDifference { measure, larger_than: self.smallest_difference },
             None => {
                 let (place, arm, by) = best(&|_| true).unwrap_or((1, self.contenders[0].arm, intervals[0]));
+                let by = turned(by);
                 match self.contenders[place - 1].serves_control {
                     true => Verdict::SameVersion { arm: arm.to_owned(), control, measure, by },
                     false => Verdict::Keep { control, measure, best: by },
@@ -301,7 +319,8 @@ impl Evidence<'_> {
     }
 
     fn undecided(&self, arm: &str, difference: Interval, differences: &[Estimate]) -> Verdict {
-        let factors = differences.iter().map(|found| self.growth(*found));
+        let sequences = self.contenders.iter().filter_map(|contender| contender.sequence);
+        let factors = differences.iter().zip(sequences).map(|(found, sequence)| self.growth(*found, sequence));
         // One arm that turns out better ends the experiment; so does the last that turns out not to be.
         let ships = differences
             .iter()
@@ -309,16 +328,16 @@ impl Evidence<'_> {
             .filter(|(found, _)| found.value > self.smallest_difference && self.is_an_effect(**found));
         let ship = ships.map(|(_, factor)| factor).reduce(f64::min);
         let factor = ship.or_else(|| factors.reduce(f64::max)).unwrap_or(f64::INFINITY);
-        let reason = Wait::Undecided { arm: arm.to_owned(), measure: self.measure, difference };
+        let reason = Wait::Undecided { arm: arm.to_owned(), measure: self.rules.measure, difference };
         self.wait(reason, factor)
     }
 
     /// How many times the data it takes until an interval around this estimate excludes zero, or all differences that matter. An
     /// estimate within two standard errors of zero says nothing of an effect, and is taken for zero.
-    fn growth(&self, found: Estimate) -> f64 {
+    fn growth(&self, found: Estimate, sequence: Sequence) -> f64 {
         let to_zero = if self.is_an_effect(found) { found.value.abs() } else { 0.0 };
         let to_smallest = self.smallest_difference - to_zero;
-        found.variance / self.sequence.variance_at(to_zero.max(to_smallest))
+        found.variance / sequence.variance_at(to_zero.max(to_smallest))
     }
 
     fn is_an_effect(&self, found: Estimate) -> bool {
@@ -361,18 +380,20 @@ impl fmt::Display for Verdict {
                 let reasons: Vec<String> = guardrails.iter().map(Guardrail::to_string).collect();
                 write!(
                     f,
-                    "check before you ship `{arm}`: its {measure} is above that of `{control}` by {}, but {}",
-                    measure.interval(*by),
+                    "check before you ship `{arm}`: its {measure} is {} that of `{control}` by {}, but {}",
+                    measure.better_side(),
+                    better_by(*measure, *by),
                     reasons.join(", and ")
                 )
             }
             Self::Ship { arm, control, measure, by, also_better } => {
-                write!(f, "ship `{arm}`: its {measure} is above that of `{control}` by {}", measure.interval(*by))?;
+                let (side, by) = (measure.better_side(), better_by(*measure, *by));
+                write!(f, "ship `{arm}`: its {measure} is {side} that of `{control}` by {by}")?;
                 let others: Vec<String> = also_better.iter().map(|arm| format!("`{arm}`")).collect();
                 match others.len() {
                     0 => Ok(()),
-                    1 => write!(f, "; {} is above it too, and the data does not tell the two apart", others[0]),
-                    _ => write!(f, "; {} are above it too, and the data does not tell them apart", others.join(", ")),
+                    1 => write!(f, "; {} is {side} it too, and the data does not tell the two apart", others[0]),
+                    _ => write!(f, "; {} are {side} it too, and the data does not tell them apart", others.join(", ")),
                 }
             }
             Self::SameVersion { arm, control, measure, by } => write!(
@@ -389,7 +410,8 @@ impl fmt::Display for Verdict {
             Self::Keep { control, measure, best } => {
                 write!(
                     f,
-                    "keep `{control}`: the {measure} of the others is lower, the best differs by {}",
+                    "keep `{control}`: the {measure} of the others is {}, the best differs by {}",
+                    if measure.is_better_lower() { "higher" } else { "lower" },
                     measure.interval(*best)
                 )
             }
@@ -409,6 +431,13 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// By how much an arm is better, in words.
+fn better_by(measure: Measure, by: Interval) -> String {
+    let Interval { estimate, low, high } = by;
+    let size = Interval { estimate: -estimate, low: -high, high: -low };
+    measure.interval(if measure.is_better_lower() { size } else { by })
+}
+
 impl fmt::Display for Guardrail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -420,6 +449,9 @@ impl fmt::Display for Guardrail {
             }
             Self::Latency { p95_millis, control_p95_millis } => {
                 write!(f, "95 % of its answers take up to {p95_millis:.0} ms, against {control_p95_millis:.0} ms")
+            }
+            Self::Worse { measure, by } => {
+                write!(f, "its {measure} is worse than the control's, by {}", measure.interval(*by))
             }
             Self::Versions { arm, n_versions } => {
                 write!(f, "`{arm}` was served by {n_versions} versions, and not by one from start to end")

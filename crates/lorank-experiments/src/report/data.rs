@@ -59,6 +59,16 @@ pub struct ArmSummary {
     pub top_click: Option<f64>,
     /// The mean of 1 / rank of the first click, 0 without one.
     pub reciprocal_rank: Option<f64>,
+    /// The mean over queries of the values in the events on their answers; `None` where no event has a value.
+    pub value: Option<f64>,
+    /// The mean time to the first click, in seconds, over the answers that were clicked.
+    pub time_to_first_click_seconds: Option<f64>,
+    /// The mean nDCG@10 of the answers whose queries are judged.
+    pub ndcg_at_10: Option<f64>,
+    /// How many answers that were.
+    pub n_judged: u64,
+    /// The share of their first ten hits that are judged.
+    pub judged_share: Option<f64>,
     /// The share of answers with hits that nobody clicked.
     pub abandonment: Option<f64>,
     /// Half the queries took no longer.

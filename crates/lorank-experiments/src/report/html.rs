@@ -101,7 +101,7 @@ fn legend(report: &Report) -> String {
 
 /// One column an arm.
 fn arms(arms: &[ArmSummary]) -> Markup {
-    let columns: Vec<_> = arms.iter().map(arm_rows).collect();
+    let columns: Vec<_> = arms.iter().map(|arm| arm_rows(arm, arms)).collect();
     let head: Vec<String> = std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.arm.clone())).collect();
     let n_rows = columns.first().map_or(0, Vec::len);
     let row =

@@ -70,6 +70,9 @@ fn axis(n_last: f64) -> Markup {
 pub(super) fn bars(report: &Report) -> Markup {
     let value = |arm: &ArmSummary| match report.measure {
         Measure::ReciprocalRank => arm.reciprocal_rank,
+        Measure::Value => arm.value,
+        Measure::TimeToFirstClick => arm.time_to_first_click_seconds,
+        Measure::Ndcg => arm.ndcg_at_10,
         Measure::TopClick => arm.top_click,
         Measure::ClickThrough | Measure::Preference => arm.click_through,
     };
@@ -79,7 +82,7 @@ pub(super) fn bars(report: &Report) -> Markup {
     html! {
         svg viewBox={ "0 0 " (WIDTH) " " (height) } role="img" {
             @for (n, (arm, value)) in report.arms.iter().zip(values).enumerate() {
-                (bar(&arm.arm, n as f64 * ROW + 4.0, value / most * (WIDTH - 300.0), &mean_label(report.measure, value)))
+                (bar(&arm.arm, n as f64 * ROW + 4.0, (value / most).max(0.0) * (WIDTH - 300.0), &mean_label(report.measure, value)))
             }
         }
     }
@@ -101,9 +104,12 @@ fn tenths(length: f64) -> String {
 }
 
 fn label(measure: Measure, value: f64) -> String {
-    if measure == Measure::ReciprocalRank { format!("{value:+.3}") } else { format!("{:+.1}", value * 100.0) }
+    match measure {
+        Measure::ClickThrough | Measure::TopClick | Measure::Preference => format!("{:+.1}", value * 100.0),
+        _ => format!("{}{}", if value < 0.0 { "" } else { "+" }, measure.difference(value)),
+    }
 }
 
 fn mean_label(measure: Measure, value: f64) -> String {
-    if measure == Measure::ReciprocalRank { format!("{value:.3}") } else { format!("{:.1} %", value * 100.0) }
+    measure.value(value)
 }

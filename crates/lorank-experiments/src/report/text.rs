@@ -30,7 +30,7 @@ fn arms(report: &Report) -> String {
     let mut rows = vec![vec![String::new()]];
     for arm in &report.arms {
         rows[0].push(arm.arm.clone());
-        for (n, (what, value)) in arm_rows(arm).into_iter().enumerate() {
+        for (n, (what, value)) in arm_rows(arm, &report.arms).into_iter().enumerate() {
             if rows.len() == n + 1 {
                 rows.push(vec![what.to_owned()]);
             }

@@ -19,10 +19,23 @@ pub(super) fn heading(report: &Report, comparison: &Comparison) -> String {
 }
 
 /// The rows of the table of arms: what each is called, and this arm's value.
-pub(super) fn arm_rows(arm: &ArmSummary) -> Vec<(&'static str, String)> {
+pub(super) fn arm_rows(arm: &ArmSummary, among: &[ArmSummary]) -> Vec<(&'static str, String)> {
     let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", share * 100.0));
     let millis = |millis: Option<f64>| millis.map_or("-".into(), |millis| format!("{millis:.1} ms"));
-    vec![
+    let optional = [
+        ("value per query", arm.value.map(|value| Measure::Value.value(value)), has(among, |arm| arm.value)),
+        (
+            "time to the first click",
+            arm.time_to_first_click_seconds.map(|seconds| Measure::TimeToFirstClick.value(seconds)),
+            has(among, |arm| arm.time_to_first_click_seconds),
+        ),
+        ("judged nDCG@10", arm.ndcg_at_10.map(|ndcg| Measure::Ndcg.value(ndcg)), has(among, |arm| arm.ndcg_at_10)),
+        ("answers to judged queries", Some(with_separators(arm.n_judged)), has(among, |arm| arm.ndcg_at_10)),
+        ("judged of their first ten hits", Some(percent(arm.judged_share)), has(among, |arm| arm.ndcg_at_10)),
+    ];
+    let optional = optional.into_iter().filter(|(.., is_shown)| *is_shown);
+    let optional = optional.map(|(what, value, _)| (what, value.unwrap_or_else(|| "-".into())));
+    let mut rows = vec![
         ("units", with_separators(arm.n_units)),
         ("queries", with_separators(arm.n_queries)),
         ("clicks", with_separators(arm.n_clicks)),
@@ -34,7 +47,14 @@ pub(super) fn arm_rows(arm: &ArmSummary) -> Vec<(&'static str, String)> {
         ("latency, 95 %", millis(arm.latency_p95_millis)),
         ("fallbacks", with_separators(arm.n_fallbacks)),
         ("forced (left out)", with_separators(arm.n_forced)),
-    ]
+    ];
+    rows.splice(6..6, optional);
+    rows
+}
+
+/// Whether one of the arms has a value other than zero.
+fn has(arms: &[ArmSummary], value: impl Fn(&ArmSummary) -> Option<f64>) -> bool {
+    arms.iter().any(|arm| value(arm).is_some_and(|value| value != 0.0))
 }
 
 /// What each arm was, as rows: its name and what it served, a row for each version where there were several.

@@ -247,7 +247,8 @@ pub(crate) async fn change(
 
 /// What an experiment has shown so far
 ///
-/// As JSON, a table or a page: as `format` says, else as the header `accept` wants it.
+/// As JSON, a table or a page: as `format` says, else as the header `accept` wants it. The answer has an `etag`; a request that sends it
+/// back as `if-none-match` gets status 304 without a body while nothing changed.
 #[utoipa::path(
     get,
     path = "/v1/experiments/{id}/report",
@@ -260,6 +261,7 @@ pub(crate) async fn change(
         (status = 200, description = "The report.", content(
             (ReportSchema = "application/json"), (String = "text/plain"), (String = "text/html")
         )),
+        (status = 304, description = "It is what `if-none-match` names."),
         (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
         (status = 409, description = "It was not started yet.", body = ErrorAnswer<'_>),
         (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
@@ -274,16 +276,40 @@ pub(crate) async fn report(
     let format = query.format.unwrap_or_else(|| accepted(&headers));
     app.in_lane(Lane::Reports, move |app| {
         let report = app.store()?.report(&id, AnalysisOptions::default(), now_millis())?;
+        let body = match format {
+            ReportFormat::Json => serde_json::to_string(&*report).expect("the report's keys are all texts"),
+            ReportFormat::Text => report.to_text(),
+            ReportFormat::Html => report.to_html(),
+        };
+        let tag = entity_tag(&body);
+        let tags = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned())];
+        if is_known(&headers, &tag) {
+            return Ok((StatusCode::NOT_MODIFIED, tags).into_response());
+        }
         Ok(match format {
-            ReportFormat::Json => JsonBody(report).into_response(),
-            ReportFormat::Text => report.to_text().into_response(),
+            ReportFormat::Json => (tags, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+            ReportFormat::Text => (tags, body).into_response(),
             ReportFormat::Html => {
                 let policy = [(header::CONTENT_SECURITY_POLICY, Report::HTML_SECURITY_POLICY)];
-                (policy, Html(report.to_html())).into_response()
+                (tags, policy, Html(body)).into_response()
             }
         })
     })
     .await
+}
+
+/// What tells this body from others.
+fn entity_tag(body: &str) -> String {
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(body, &mut hasher);
+    format!("\"{:016x}\"", std::hash::Hasher::finish(&hasher))
+}
+
+/// Whether the client has the body of this tag already.
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let sent = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = sent.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    tags.any(|sent| sent == tag || sent == "*")
 }
 
 fn accepted(headers: &HeaderMap) -> ReportFormat {

@@ -74,6 +74,22 @@ async fn an_experiment_goes_from_draft_to_report() {
     page.headers_mut().insert("accept", "text/html,application/xhtml+xml".parse().unwrap());
     let (_, headers, page) = send(&service, page).await;
     assert!(headers["content-type"].to_str().unwrap().starts_with("text/html") && page.starts_with("<!"), "{page:.40}");
+    for format in ["json", "text", "html"] {
+        let asked = |tag: Option<&str>| {
+            let mut asked = request("GET", &format!("/v1/experiments/x/report?format={format}"), "", "");
+            tag.into_iter().for_each(|tag| drop(asked.headers_mut().insert("if-none-match", tag.parse().unwrap())));
+            asked
+        };
+        let (status, headers, _) = send(&service, asked(None)).await;
+        let tag = headers["etag"].to_str().unwrap().to_owned();
+        assert_eq!(status, 200);
+        for (sent, status) in [(&*tag, 304), ("*", 304), ("W/\"other\"", 200)] {
+            let (found, _, body) = send(&service, asked(Some(sent))).await;
+            assert_eq!((found.as_u16(), body.is_empty()), (status, status == 304), "{format} {sent}");
+        }
+        let list = format!("\"other\", W/{tag}");
+        assert_eq!(send(&service, asked(Some(&list))).await.0, 304);
+    }
     let (_, csv) = ask(&service, "GET", "/v1/experiments/x/export", Json::Null).await;
     assert_eq!(csv.as_str().unwrap().lines().count(), 41);
 

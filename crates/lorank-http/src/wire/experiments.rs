@@ -29,7 +29,7 @@ pub(crate) struct ExperimentSchema {
     /// Experiments of one layer never meet the same unit. Without one, `main`.
     pub layer: Option<String>,
     /// What decides.
-    #[schema(pattern = "^(click-through|reciprocal-rank|top-click)$")]
+    #[schema(pattern = "^(click-through|reciprocal-rank|top-click|value|time-to-first-click|ndcg)$")]
     pub primary_measure: Option<String>,
     /// From when units are assigned, in milliseconds since 1970; null as soon as it is started.
     pub start_millis: Option<i64>,
@@ -200,6 +200,8 @@ pub(crate) struct EventSchema {
     /// or in another unit.
     #[schema(value_type = Value)]
     pub timestamp: Json,
+    /// A number that it carries, such as what was paid. It may stand in `event_attributes` too.
+    pub value: Option<f64>,
     /// A text for people.
     pub message: Option<String>,
     /// More about it: `object.object_id`, and `position.ordinal`, the rank of the hit.

@@ -65,7 +65,7 @@ pub(crate) struct CreateArgs {
 
 const METHODS: &[&str] = &["split", "interleave"];
 const UNITS: &[&str] = &["unit-id", "query"];
-const MEASURES: &[&str] = &["click-through", "reciprocal-rank", "top-click"];
+const MEASURES: &[&str] = &["click-through", "reciprocal-rank", "top-click", "value", "time-to-first-click", "ndcg"];
 
 /// Reads a word as the experiment's definition does.
 fn word_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(

@@ -2,6 +2,7 @@
 
 mod change;
 mod create;
+mod judge;
 mod one;
 mod report;
 mod show;
@@ -32,6 +33,7 @@ enum ExperimentsCommand {
     Show(show::ShowArgs),
     Report(report::ReportArgs),
     Export(report::ExportArgs),
+    Judge(judge::JudgeArgs),
     Forget(change::ForgetArgs),
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn run(args: &ExperimentsArgs) -> anyhow::Result<()> {
         ExperimentsCommand::Show(args) => show::show(args, &data),
         ExperimentsCommand::Report(args) => report::run(args, &data),
         ExperimentsCommand::Export(args) => report::export(args, &data),
+        ExperimentsCommand::Judge(args) => judge::run(args, &data),
         ExperimentsCommand::Forget(args) => change::forget(args, &data),
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &ReportArgs, data: &DataFolder) -> anyhow::Result<()> {
     let report = store_with(&args.one.id, data)?.report(&args.one.id, options, times::now_millis())?;
     match &args.html {
         Some(path) => write_html(&report, path),
-        None if args.one.json => output::print_json(&report),
+        None if args.one.json => output::print_json(&*report),
         None => print(&report.to_text()),
     }
 }
