@@ -48,7 +48,7 @@ fn what_needs_no_base_model_to_be_seen_is_refused_when_it_is_added() {
         let (code, error) = lorank.fail(&["adapters", "add", "broken", path(folder), "--alias", "default"], "");
         assert!(code == 1 && error.contains(part), "{part}: {error}");
     }
-    assert_eq!(lorank.json(&["adapters", "list", "--json"]), json!({"adapters": [], "aliases": {}}));
+    assert_eq!(lorank.json(&["adapters", "list", "--json"]), json!({"adapters": [], "aliases": {}, "rank_by": {}}));
 }
 
 #[test]
@@ -71,7 +71,37 @@ fn an_id_that_is_taken_needs_replace_and_words_are_no_ids() {
     let (code, error) = lorank.fail(&["adapters", "alias", "default", "bert", "--base", base.to_str().unwrap()], "");
     assert!(code == 1 && error.contains("`bert`"), "{error}");
     assert_eq!(lorank.json(&["adapters", "list", "--json"])["aliases"], json!({}));
-    lorank.run(&["adapters", "alias", "default", "qa", "--base", base.to_str().unwrap()]);
+    let text = lorank.run(&["adapters", "alias", "default", "qa", "--base", base.to_str().unwrap()]);
+    assert!(text.contains("\nchecked on `"), "{text}");
+    let text = lorank.run(&["adapters", "alias", "next", "bert"]);
+    assert!(
+        text.ends_with("not checked against a base model: no server runs with this registry, and --base names none\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_alias_is_checked_on_the_base_models_of_running_servers() {
+    let lorank = Lorank::new();
+    let (bert, own) = (fixture("tiny-bert/adapter-a"), fixture("tiny-llama/adapter-a"));
+    lorank.run(&["adapters", "add", "other", bert.to_str().unwrap()]);
+    lorank.run(&["adapters", "add", "own", own.to_str().unwrap()]);
+    let base = fixture("tiny-llama/base");
+    let server = Server::start(&lorank, &["--base", base.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    for args in [&["alias", "default", "other"][..], &["add", "third", bert.to_str().unwrap(), "--alias", "default"]] {
+        let (code, error) = lorank.fail(&[&["adapters"], args].concat(), "");
+        let says_why =
+            error.contains("the base model of the server that runs as process") && error.contains("--unchecked");
+        assert!(code == 1 && says_why && error.contains("`target_modules`"), "{error}");
+    }
+    assert_eq!(lorank.json(&["adapters", "list", "--json"])["aliases"], json!({}));
+    let moved = lorank.json(&["adapters", "alias", "default", "own", "--json"]);
+    let checked_on = json!([base.canonicalize().unwrap()]);
+    assert_eq!(moved["checked_on"], checked_on);
+    lorank.run(&["adapters", "alias", "default", "other", "--unchecked"]);
+    drop(server);
+    // A killed server is none.
+    assert_eq!(lorank.json(&["adapters", "alias", "default", "other", "--json"])["checked_on"], json!([]));
 }
 
 #[test]

@@ -23,7 +23,9 @@ impl Lorank {
     }
 
     pub(crate) fn write(&self, name: &str, content: &str) {
-        std::fs::write(self.path(name), content).unwrap();
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {

@@ -9,11 +9,9 @@ use crate::serving::Server;
 
 const LISTEN: [&str; 4] = ["--index", "i", "--listen", "127.0.0.1:0"];
 
-/// An empty index.
+/// Where the server makes an empty index.
 fn prepared() -> Lorank {
-    let lorank = Lorank::new();
-    lorank.run_with(&["index", "--index", "i", "-"], "");
-    lorank
+    Lorank::new()
 }
 
 fn bulk(server: &Server, lines: &str) -> Value {

@@ -1,5 +1,6 @@
 //! The examples, run as they stand. Their `main` is public for this.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -72,6 +73,63 @@ fn swap_adapters() {
 #[test]
 fn threads() {
     threads::main().unwrap();
+}
+
+/// The features that a text in quotation marks and commas names.
+fn quoted(list: &str) -> BTreeSet<&str> {
+    list.split('"').skip(1).step_by(2).collect()
+}
+
+/// What a feature brings with it, itself among them.
+fn with_implied<'a>(feature: &'a str, manifest: &'a str) -> BTreeSet<&'a str> {
+    let line = manifest.lines().find_map(|line| line.strip_prefix(feature)?.strip_prefix(" = ["));
+    let implied = line.map(quoted).unwrap_or_default().into_iter().filter(|name| !name.contains([':', '/']));
+    implied.flat_map(|name| with_implied(name, manifest)).chain([feature]).collect()
+}
+
+/// The modules of `lorank` that a build without their feature does not have are those whose feature the manifest requires. So each example
+/// builds with what its entry names, which another build for each would show more slowly.
+#[test]
+fn examples_require_the_features_that_they_use() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (manifest, library) = (read("Cargo.toml"), read("src/lib.rs"));
+    let gates = library.split("#[cfg(feature = \"").skip(1).map(|rest| {
+        let (feature, rest) = rest.split_once("\")]\npub use ").unwrap();
+        let module = rest.split_once(" as ").and_then(|(_, rest)| rest.split_once(';')).unwrap().0;
+        (module, feature)
+    });
+    let gates: Vec<(&str, &str)> = gates.collect();
+    assert!(gates.len() >= 5, "{gates:?}");
+    let required_by = |name: &str| {
+        let entry = manifest.split("[[example]]\n").find(|entry| entry.starts_with(&format!("name = \"{name}\"")));
+        let features = entry.and_then(|entry| entry.lines().nth(1)?.strip_prefix("required-features = "));
+        features.map(quoted).unwrap_or_default()
+    };
+    let mut n_examples = 0;
+    for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = match path.extension() {
+            Some(extension) if extension == "rs" => fs::read_to_string(&path).unwrap(),
+            None => {
+                ["main.rs", "before.rs", "after.rs"].map(|file| fs::read_to_string(path.join(file)).unwrap()).concat()
+            }
+            _ => continue,
+        };
+        let is_used = |module: &str| {
+            text.split("lorank::").skip(1).any(|rest| {
+                let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+                rest[..end] == *module
+            })
+        };
+        let needed: BTreeSet<&str> =
+            gates.iter().filter(|(module, _)| is_used(module)).map(|(_, feature)| *feature).collect();
+        let required = required_by(&name);
+        let given: BTreeSet<&str> = required.iter().flat_map(|feature| with_implied(feature, &manifest)).collect();
+        assert!(needed.is_subset(&given), "{name} needs {needed:?}, and its entry requires {required:?}");
+        n_examples += 1;
+    }
+    assert!(n_examples >= 10, "{n_examples}");
 }
 
 /// The lines that only one of two texts has, those of the first with `-` before them and those of the second with `+`, in

@@ -59,6 +59,107 @@ fn deleted_documents_are_gone() {
 }
 
 #[test]
+fn documents_are_deleted_by_filter_and_by_query() {
+    let lorank = indexed();
+    fn delete<'a>(args: &[&'a str]) -> Vec<&'a str> {
+        [&["delete", "--index", "i"], args].concat()
+    }
+    let (code, error) = lorank.fail(&delete(&["--filter", "year<1850"]), "");
+    assert!(code == 2 && error.contains("this would delete 2 documents of `i`; add --yes"), "{code} {error}");
+    let (code, error) = lorank.fail(&delete(&["--filter", "year<1850", "7", "--yes"]), "");
+    assert!(code == 2 && error.contains("cannot be used with"), "{error}");
+    let (code, error) = lorank.fail(&delete(&["--filter", "yeer<1850", "--yes"]), "");
+    assert!(code == 1 && error.contains("did you mean `year`?"), "{error}");
+    let counted = json!({"n_would_be_deleted": 2, "not_found": [], "n_documents": 3});
+    assert_eq!(lorank.json(&delete(&["--filter", "year<1850", "--dry-run", "--json"])), counted);
+    let counted = json!({"n_would_be_deleted": 1, "not_found": ["nobody"], "n_documents": 3});
+    assert_eq!(lorank.json(&delete(&["7", "nobody", "7", "--dry-run", "--json"])), counted);
+    assert_eq!(
+        lorank.run(&delete(&["--filter", "lang=fr", "--yes"])),
+        "deleted 0 documents; `i` now holds 3 documents\n"
+    );
+    let text = lorank.run(&delete(&["--query", "light", "--filter", "year>1850", "--yes"]));
+    assert_eq!(text, "deleted 1 document; `i` now holds 2 documents\n");
+    assert_eq!(ids(&lorank, &["bulb"]), ["7"]);
+    let text = lorank.run(&delete(&["--query", "title:zwiebel", "--syntax", "advanced", "-y"]));
+    assert_eq!(text, "deleted 1 document; `i` now holds 1 document\n");
+    assert_eq!(lorank.run(&delete(&["--all", "--yes"])), "deleted 1 document; `i` now holds 0 documents\n");
+}
+
+#[test]
+fn an_input_without_documents_makes_no_index() {
+    let lorank = Lorank::new();
+    lorank.write("empty.jsonl", "");
+    lorank.write("array.json", "[]\n");
+    lorank.write("bad.jsonl", "{\"id\": null}\n");
+    for args in [&["empty.jsonl"][..], &["empty.jsonl", "array.json"], &["-"], &["bad.jsonl", "--on-error", "skip"]] {
+        let (code, error) = lorank.fail(&[&["index", "--index", "i"], args].concat(), "");
+        assert!(
+            code == 1 && error.contains("there is no document in `") && error.contains("so no index was made"),
+            "{error}"
+        );
+        assert!(!lorank.path("i").exists(), "{args:?}");
+    }
+    let lorank = indexed();
+    lorank.write("empty.jsonl", "");
+    let text = lorank.run(&["index", "--index", "i", "empty.jsonl"]);
+    assert!(text.ends_with("there is no document in the input\n`i` now holds 3 documents\n"), "{text}");
+}
+
+#[test]
+fn a_folder_gives_up_the_documents_of_files_that_are_gone() {
+    let lorank = Lorank::new();
+    let index = |args: &[&str]| lorank.json(&[&["index", "--index", "i", "--json"], args].concat());
+    for (name, text) in [
+        ("notes/a.txt", "apple pie"),
+        ("notes/deep/b.md", "# Apple"),
+        ("notes/c.html", "<title>Crumble</title><p>apple <script>var pear</script>and<p>butter"),
+        ("notes/d.pdf", "%PDF-1.7"),
+        ("notes/.hidden/e.txt", "apple"),
+        ("other/f.txt", "apple juice"),
+    ] {
+        lorank.write(name, text);
+    }
+    lorank.write(
+        "more.jsonl",
+        "{\"id\": \"elsewhere.txt\", \"text\": \"apple\"}\n{\"id\": \"a.txt\", \"text\": \"apple\"}\n",
+    );
+    let report = index(&["notes", "other", "more.jsonl"]);
+    assert_eq!((&report["n_indexed"], &report["n_documents"]), (&json!(6), &json!(5)));
+    let left_out = json!({"other_formats": 1, "hidden": 1, "folder_links": 0, "special": 0});
+    assert_eq!(report["left_out_files"], left_out);
+    assert_eq!(ids(&lorank, &["crumble butter"]), ["c.html"]);
+    assert_eq!(ids(&lorank, &["pear"]), [""; 0]);
+
+    let (code, error) = lorank.fail(&["index", "--index", "i", "--remove-missing", "notes", "more.jsonl"], "");
+    assert!(code == 2 && error.contains("--remove-missing is for folders"), "{error}");
+    for name in ["notes/a.txt", "notes/deep/b.md", "other/f.txt"] {
+        std::fs::remove_file(lorank.path(name)).unwrap();
+    }
+    // `a.txt` was replaced by a line of another file, and `f.txt` came from another folder.
+    let text = lorank.run(&["index", "--index", "i", "--remove-missing", "notes"]);
+    assert!(
+        text.contains(
+            "removed 1 document whose files are gone\nleft out 2 files: 1 neither .txt, .md nor .html, 1 hidden\n"
+        ),
+        "{text}"
+    );
+    let mut left = ids(&lorank, &["--match-all"]);
+    left.sort();
+    assert_eq!(left, ["a.txt", "c.html", "elsewhere.txt", "f.txt"]);
+    assert_eq!(index(&["notes"])["n_removed"], 0);
+}
+
+#[test]
+fn the_longest_document_is_a_setting() {
+    let lorank = Lorank::new();
+    lorank.write("a.jsonl", "{\"id\": 1, \"text\": \"apple\"}\n{\"id\": 2, \"text\": \"apple apple\"}\n");
+    let (code, error) = lorank.fail(&["index", "--index", "i", "--document-bytes-max", "30", "a.jsonl"], "");
+    assert!(code == 1 && error.contains("longer than 30 bytes"), "{error}");
+    lorank.run(&["index", "--index", "i", "--document-bytes-max", "40", "a.jsonl"]);
+}
+
+#[test]
 fn a_bad_line_stops_or_is_skipped() {
     let lorank = Lorank::new();
     lorank

@@ -34,6 +34,39 @@ fn scores(answer: &Value) -> (String, Vec<(String, String)>) {
 }
 
 #[test]
+fn an_alias_has_an_expression_of_its_own_wherever_it_is_asked() {
+    let lorank = prepared();
+    let server = Server::start(&lorank, &LISTEN);
+    let ranked_by =
+        |query: &str| server.ask("GET", &format!("/v1/search?q=light+bulb{query}"), "").1["rank_by"].clone();
+    assert_eq!(ranked_by(""), Value::Null);
+    let body = json!({"adapter": "qa", "rank_by": "0 - first_stage_rank"}).to_string();
+    assert_eq!(server.ask("PUT", "/v1/aliases/default", &body).1["rank_by"], "0 - first_stage_rank");
+    let aliases = server.ask("GET", "/v1/aliases", "").1;
+    assert_eq!(aliases, json!({"aliases": {"default": "qa"}, "rank_by": {"default": "0 - first_stage_rank"}}));
+    assert_eq!(ranked_by(""), "0 - first_stage_rank");
+    assert_eq!(ranked_by("&adapter=default"), "0 - first_stage_rank");
+    // The adapter's own name has none, and what a request says comes first.
+    assert_eq!(ranked_by("&adapter=qa"), Value::Null);
+    assert_eq!(ranked_by("&rank_by=first_stage_score"), "first_stage_score");
+    assert_eq!(ranked_by("&blend_weight=0.5"), Value::Null);
+    let (_, explained) = server.ask("GET", "/v1/search?q=light+bulb&explain=true", "");
+    assert_eq!(explained["hits"][0]["explanation"]["rank_by"]["value"], -1.0, "{explained}");
+
+    // The command line keeps it when the alias moves, shows it, follows it and takes it away.
+    let moved = lorank.run(&["adapters", "alias", "default", "science"]);
+    assert!(moved.contains("its answers are ordered by `0 - first_stage_rank`"), "{moved}");
+    assert!(lorank.run(&["adapters", "list"]).ends_with("answers of default are ordered by `0 - first_stage_rank`\n"));
+    let answer = lorank.json(&["search", "--index", "i", "--adapter", "default", "--json", "light bulb"]);
+    assert_eq!(answer["rank_by"], "0 - first_stage_rank");
+    let moved = lorank.json(&["adapters", "alias", "default", "qa", "--no-rank-by", "--json"]);
+    assert_eq!((&moved["rank_by"], &moved["checked_on"]), (&Value::Null, &json!(["minilm"])));
+    assert_eq!(lorank.json(&["adapters", "list", "--json"])["rank_by"], json!({}));
+    let (code, error) = lorank.fail(&["adapters", "alias", "default", "qa", "--rank-by", "1 +"], "");
+    assert!(code == 2 && error.contains("--rank-by"), "{error}");
+}
+
+#[test]
 fn a_hundred_promotions_under_load_fail_no_request_and_mix_no_adapters() {
     let lorank = prepared();
     // Memory for no adapter that is not in use, and none for scores: each promotion meets cold adapters.

@@ -65,7 +65,17 @@ impl Server {
         self.ask_with(key, "application/json", method, target, body)
     }
 
+    /// The body of an answer as it stands.
+    pub(crate) fn ask_raw(&self, method: &str, target: &str) -> String {
+        self.exchange("", "application/json", method, target, "").1
+    }
+
     fn ask_with(&self, key: &str, content_type: &str, method: &str, target: &str, body: &str) -> (u16, Value) {
+        let (status, body) = self.exchange(key, content_type, method, target, body);
+        (status, serde_json::from_str(&body).unwrap_or_else(|_| json!(body)))
+    }
+
+    fn exchange(&self, key: &str, content_type: &str, method: &str, target: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         let head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
@@ -75,7 +85,7 @@ impl Server {
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or_else(|_| json!(body)))
+        (status, body.to_owned())
     }
 }
 

@@ -114,6 +114,99 @@ fn what_no_document_has_is_refused_alike_and_by_name() {
     assert!(status == 422 && answer.to_string().contains("a bound takes one value"), "{answer}");
 }
 
+/// Numbers as they are written in documents, and as filters write them.
+#[test]
+fn numbers_keep_their_digits_and_compare_by_value() {
+    let lorank = Lorank::new();
+    lorank.write("a.csv", "id,text,n\na,x,3.50\nb,x,1e-05\nc,x,-0\nd,x,0.10\ne,x,2.0\n");
+    lorank.write("b.jsonl", "{\"id\": \"f\", \"text\": \"x\", \"n\": 3.50, \"m\": [1.00, {\"k\": 1E3}]}\n{\"id\": \"g\", \"text\": \"x\", \"n\": 1e3}\n");
+    lorank.run(&["index", "--index", "i", "a.csv", "b.jsonl"]);
+    let server = Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0"]);
+    let raw = server.ask_raw("GET", "/v1/search?q=x&rerank=false");
+    let printed = lorank.run(&["search", "--index", "i", "--no-rerank", "--json", "x"]);
+    for text in [&raw, &printed] {
+        for field in [
+            "\"n\":3.50}",
+            "\"n\":1e-05}",
+            "\"n\":-0}",
+            "\"n\":0.10}",
+            "\"n\":2.0}",
+            "\"n\":3.50,\"m\":[1.00,{\"k\":1E3}]}",
+            "\"n\":1e3}",
+        ] {
+            assert!(text.contains(field), "{field}: {text}");
+        }
+    }
+    for (value, json, expected) in [
+        ("=3.5", "3.5", &["a", "f"][..]),
+        ("=3.500", "3.500", &["a", "f"]),
+        ("=0", "0", &["c"]),
+        ("=-0", "-0", &["c"]),
+        ("=0.1", "0.1", &["d"]),
+        ("=2", "2", &["e"]),
+        ("=1e3", "1e3", &["g"]),
+        ("=1000", "1000", &["g"]),
+        ("=1E+3", "1E+3", &["g"]),
+        ("<0.001", "{\"lt\": 0.001}", &["b", "c"]),
+        (">=99999999999999999999", "{\"gte\": \"99999999999999999999\"}", &[]),
+        ("<99999999999999999999", "{\"lt\": \"99999999999999999999\"}", &["a", "b", "c", "d", "e", "f", "g"]),
+    ] {
+        let args = ["search", "--index", "i", "--no-rerank", "--json", "x", "--filter", &format!("n{value}")];
+        assert_eq!(ids(&lorank.json(&args)), expected, "{value}");
+        let escaped = value.replace('+', "%2B").replace('<', "%3C").replace('>', "%3E");
+        let (_, answer) = server.ask("GET", &format!("/v1/search?q=x&rerank=false&filter.n{escaped}"), "");
+        assert_eq!(ids(&answer), expected, "{value}");
+        let body = format!("{{\"query\": \"x\", \"rerank\": false, \"filters\": {{\"n\": {json}}}}}");
+        assert_eq!(ids(&server.ask("POST", "/v1/search", &body).1), expected, "{json}");
+    }
+    // What is no number is a text in every door, and a field of numbers has none.
+    for text in ["+5", "007", "1_000", ".5", "1.", "0x10"] {
+        let problem = format!("compares with `{text}`, and the field holds numbers only");
+        let (code, error) =
+            lorank.fail(&["search", "--index", "i", "--no-rerank", "x", "--filter", &format!("n={text}")], "");
+        assert!(code == 1 && error.contains(&problem), "{error}");
+        let (status, answer) = server.ask("GET", &format!("/v1/search?q=x&filter.n={}", text.replace('+', "%2B")), "");
+        assert!(status == 422 && answer.to_string().contains(&problem), "{answer}");
+        let (status, answer) =
+            server.ask("POST", "/v1/search", &format!("{{\"query\": \"x\", \"filters\": {{\"n\": \"{text}\"}}}}"));
+        assert!(status == 422 && answer.to_string().contains(&problem), "{answer}");
+    }
+}
+
+#[test]
+fn integers_beyond_64_bits_in_a_body_are_refused_and_not_rounded() {
+    let lorank = indexed();
+    let server = Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0"]);
+    for (method, route, body, field) in [
+        ("POST", "/v1/search", r#"{"query": "apple", "filters": {"n": 99999999999999999999}}"#, "filters.n"),
+        (
+            "POST",
+            "/v1/search",
+            r#"{"query": "apple", "filters": {"n": {"gt": [-9223372036854775809]}}}"#,
+            "filters.n.gt",
+        ),
+        (
+            "POST",
+            "/v1/search",
+            r#"{"query": "apple", "facets": {"n": {"ranges": [{"lt": 18446744073709551616}]}}}"#,
+            "facets.n.ranges.lt",
+        ),
+        (
+            "POST",
+            "/v1/compare",
+            r#"{"query": "apple", "adapters": ["none"], "filters": {"n": 99999999999999999999}}"#,
+            "filters.n",
+        ),
+        ("DELETE", "/v1/documents", r#"{"filters": {"n": {"lt": 99999999999999999999}}}"#, "filters.n.lt"),
+    ] {
+        let (status, answer) = server.ask(method, route, body);
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        let is_refused =
+            message.starts_with(&format!("`{field}` is the integer `")) && message.contains("does not fit in 64 bits");
+        assert!(status == 422 && is_refused, "{body}: {answer}");
+    }
+}
+
 #[test]
 fn integers_beyond_64_bits_are_refused_by_name() {
     let lorank = Lorank::new();

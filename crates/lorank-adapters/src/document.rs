@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RegistryError;
 use crate::entry::{Entry, as_text, content_digest};
-use crate::state::State;
+use crate::state::{AliasRankBy, State};
 
 /// The version of the file format.
 const SCHEMA: u64 = 1;
@@ -22,6 +22,9 @@ struct Document {
     checksum: Digest,
     generation: u64,
     aliases: BTreeMap<String, String>,
+    /// The expressions of aliases that have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    rank_by: BTreeMap<String, String>,
     adapters: Vec<Entry>,
 }
 
@@ -39,6 +42,7 @@ pub(crate) fn write(state: &State) -> Vec<u8> {
         checksum: Digest::new([0; 32]),
         generation: state.generation,
         aliases: aliases.collect(),
+        rank_by: state.rank_by().map(|(alias, expression)| (alias.to_string(), expression.to_owned())).collect(),
         adapters: state.adapters.values().cloned().collect(),
     };
     document.checksum = Digest::new(*blake3::hash(&bytes_of(&document)).as_bytes());
@@ -87,6 +91,13 @@ fn state(document: Document) -> Result<State, String> {
             .point(&parse(&name)?, &parse(&target)?, usize::MAX)
             .map_err(|error| format!("alias `{name}` is invalid: {error}"))?;
     }
+    for (alias, expression) in document.rank_by {
+        let ordered = alias
+            .parse()
+            .map_err(|error: lorank_core::ParseIdError| error.to_string())
+            .and_then(|name| state.order(&name, AliasRankBy::Set(expression)).map_err(|error| error.to_string()));
+        ordered.map_err(|error| format!("the expression of `{alias}` is wrong: {error}"))?;
+    }
     Ok(state)
 }
 
@@ -123,11 +134,13 @@ mod tests {
         let mut state = State::default();
         for (kind, a, b) in changes {
             let before = state.clone();
-            let made = match kind % 5 {
+            let made = match kind % 7 {
                 0 => state.insert(entry(*a, *b), Existing::Replace, 6).is_ok(),
                 1 => state.insert(entry(*a, *b), Existing::Refuse, 6).is_ok(),
                 2 => state.point(&id(*a), &id(*b), 6).is_ok(),
                 3 => state.unpoint(&id(*a)).is_ok(),
+                4 => state.order(&id(*a), AliasRankBy::Set(format!("{b} * \"é\""))).is_ok(),
+                5 => state.order(&id(*a), AliasRankBy::Remove).is_ok(),
                 _ => state.take(&id(*a), &[], b % 2 == 0).is_ok(),
             };
             assert!(made || state == before);
@@ -136,7 +149,7 @@ mod tests {
     }
 
     fn changes() -> impl Strategy<Value = Vec<(u8, u8, u8)>> {
-        prop::collection::vec((0..5_u8, 0..5_u8, 0..5_u8), 0..30)
+        prop::collection::vec((0..7_u8, 0..5_u8, 0..5_u8), 0..30)
     }
 
     proptest! {
@@ -146,6 +159,7 @@ mod tests {
             for (name, target) in state.aliases() {
                 prop_assert!(!state.adapters.contains_key(name) && state.adapters.contains_key(target));
             }
+            prop_assert!(state.rank_by().all(|(alias, _)| state.aliases.contains_key(alias)));
             prop_assert!(state.adapters().len() + state.aliases().len() <= 6);
             let bytes = write(&state);
             let back = read(&bytes, Path::new("registry.json")).unwrap();

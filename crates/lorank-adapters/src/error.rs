@@ -90,6 +90,14 @@ pub enum RegistryError {
         /// A description of the existing names.
         known: String,
     },
+    /// The expression of an alias is empty or too long.
+    #[error("the expression of alias `{alias}` must have 1 to {max} bytes")]
+    RankByLength {
+        /// The alias.
+        alias: AdapterId,
+        /// The most bytes.
+        max: usize,
+    },
     /// An alias was given in place of an adapter id.
     #[error("`{name}` is an alias of `{target}`, and {hint}")]
     IsAlias {
@@ -224,6 +232,7 @@ impl RegistryError {
             | Self::InUse { .. }
             | Self::Full { .. } => ErrorKind::Conflict,
             Self::NoFiles { .. }
+            | Self::RankByLength { .. }
             | Self::FileName { .. }
             | Self::Twice { .. }
             | Self::Pickle { .. }

@@ -73,5 +73,5 @@ pub use entry::{Contents, Entry, NewFile, Provenance, StoredFile};
 pub use error::RegistryError;
 pub use registry::{Limits, Registry};
 pub use residency::{Residency, ResidencyStats, Resident};
-pub use state::{DEFAULT_ALIAS, Existing, Outcome, State};
+pub use state::{AliasRankBy, DEFAULT_ALIAS, Existing, Outcome, State};
 pub use verify::{Fault, Finding};

@@ -7,7 +7,7 @@ use lorank_core::{AdapterId, Digest};
 
 use crate::entry::{Contents, Entry, NewFile, Provenance, StoredFile, content_digest};
 use crate::layout::{DAMAGED, DOCUMENT, LOCK, Layout, STAGING, is_leftover};
-use crate::state::{Existing, Outcome, State, check_is_no_word};
+use crate::state::{AliasRankBy, Existing, Outcome, State, check_is_no_word};
 use crate::verify::{self, Fault, Finding};
 use crate::{RegistryError, disk, document};
 
@@ -142,8 +142,26 @@ impl Registry {
     /// # Errors
     /// The alias's name is an adapter id, or the target does not exist.
     pub fn set_alias(&self, name: &AdapterId, target: &AdapterId) -> Result<Option<AdapterId>, RegistryError> {
+        self.set_alias_with(name, target, AliasRankBy::Keep)
+    }
+
+    /// As [`Registry::set_alias`], and says what orders the answers that are ranked by the alias, in one change. Whether the expression
+    /// is one is for the caller to know.
+    ///
+    /// # Errors
+    /// As [`Registry::set_alias`], and [`RegistryError::RankByLength`].
+    pub fn set_alias_with(
+        &self,
+        name: &AdapterId,
+        target: &AdapterId,
+        rank_by: AliasRankBy,
+    ) -> Result<Option<AdapterId>, RegistryError> {
         check_is_no_word(name)?;
-        self.change(|state| state.point(name, target, self.limits.n_names_max))
+        self.change(|state| {
+            let before = state.point(name, target, self.limits.n_names_max)?;
+            state.order(name, rank_by)?;
+            Ok(before)
+        })
     }
 
     /// Removes an alias, and returns the id of its adapter.

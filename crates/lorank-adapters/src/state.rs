@@ -20,7 +20,24 @@ pub struct State {
     pub(crate) generation: u64,
     pub(crate) adapters: BTreeMap<AdapterId, Entry>,
     pub(crate) aliases: BTreeMap<AdapterId, AdapterId>,
+    /// The expressions of aliases that have one.
+    pub(crate) rank_by: BTreeMap<AdapterId, String>,
 }
+
+/// What becomes of the expression that orders the answers of an alias.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AliasRankBy {
+    /// It stays, wherever the alias points.
+    #[default]
+    Keep,
+    /// It is this one.
+    Set(String),
+    /// There is none any more.
+    Remove,
+}
+
+/// The longest expression of an alias in bytes: what a search may bring.
+pub(crate) const RANK_BY_BYTES_MAX: usize = 1024;
 
 /// What to do if an adapter's id exists with other files or another source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +89,16 @@ impl State {
     /// The aliases of an adapter.
     pub fn aliases_of(&self, id: &AdapterId) -> impl Iterator<Item = &AdapterId> {
         self.aliases.iter().filter(move |(_, target)| *target == id).map(|(name, _)| name)
+    }
+
+    /// The expression by which answers are ordered that are ranked by an alias of this name.
+    pub fn rank_by_of(&self, alias: &AdapterId) -> Option<&str> {
+        self.rank_by.get(alias).map(String::as_str)
+    }
+
+    /// The aliases that have an expression, with it.
+    pub fn rank_by(&self) -> impl ExactSizeIterator<Item = (&AdapterId, &str)> {
+        self.rank_by.iter().map(|(alias, expression)| (alias, expression.as_str()))
     }
 
     /// The adapter with an id, or with an alias.
@@ -142,7 +169,24 @@ impl State {
     }
 
     pub(crate) fn unpoint(&mut self, name: &AdapterId) -> Result<AdapterId, RegistryError> {
+        self.rank_by.remove(name);
         self.aliases.remove(name).ok_or_else(|| self.unknown(name))
+    }
+
+    /// Gives an alias an expression, or takes it away.
+    pub(crate) fn order(&mut self, alias: &AdapterId, rank_by: AliasRankBy) -> Result<(), RegistryError> {
+        if !self.aliases.contains_key(alias) {
+            return Err(self.unknown(alias));
+        }
+        match rank_by {
+            AliasRankBy::Keep => {}
+            AliasRankBy::Remove => drop(self.rank_by.remove(alias)),
+            AliasRankBy::Set(expression) if expression.is_empty() || expression.len() > RANK_BY_BYTES_MAX => {
+                return Err(RegistryError::RankByLength { alias: alias.clone(), max: RANK_BY_BYTES_MAX });
+            }
+            AliasRankBy::Set(expression) => drop(self.rank_by.insert(alias.clone(), expression)),
+        }
+        Ok(())
     }
 
     /// Removes an adapter. With `force`, also removes the aliases that point to it.
@@ -157,6 +201,8 @@ impl State {
             return Err(RegistryError::InUse { id: id.clone(), by: users.join(", ") });
         }
         self.aliases.retain(|_, target| target != id);
+        let aliases = &self.aliases;
+        self.rank_by.retain(|alias, _| aliases.contains_key(alias));
         self.adapters.remove(id).ok_or_else(|| self.unknown(id))
     }
 

@@ -79,4 +79,4 @@ pub use score::{NotFinite, Score};
 pub use snippet::Snippet;
 pub use stages::{AdapterUnusable, DeadlineExceeded, FirstStage, InvalidQuery, Reranker, score_groups};
 pub use unreadable::unreadable_as_text;
-pub use value::{Fields, Value};
+pub use value::{Decimal, Fields, Value};

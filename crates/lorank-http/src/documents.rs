@@ -16,15 +16,20 @@ pub trait DocumentHost: Send + Sync {
     /// Documents that cannot be read.
     fn get(&self, id: &DocumentId) -> Result<Option<Fields>, DocumentError>;
 
-    /// Adds documents, one JSON object a line; one whose id is there replaces that document. A line that is no document is
-    /// told and passed over, a blank one is passed over. Each line is in the answer, in their order.
+    /// Adds documents, JSON objects; one whose id is there replaces that document. What is no document is told and passed over, a
+    /// blank line is passed over. Each document is in the answer, in their order.
     ///
-    /// The lines are read at once: they are there already.
+    /// They are read at once: they are there already.
     ///
     /// # Errors
     /// Documents that cannot be written, and more lines than the limit. Nothing is acknowledged then; lines that were read before
     /// may be kept nevertheless.
-    fn add(&self, lines: Box<dyn Read + Send>, limits: BulkLimits) -> Result<Vec<LineOutcome>, DocumentError>;
+    fn add(
+        &self,
+        documents: Box<dyn Read + Send>,
+        form: BulkForm,
+        limits: BulkLimits,
+    ) -> Result<Vec<LineOutcome>, DocumentError>;
 
     /// A new file without a name, for what is to be added and has not come whole yet: where there is room for documents.
     ///
@@ -73,20 +78,31 @@ pub struct FieldStats {
     pub types: Vec<&'static str>,
 }
 
+/// How the documents of one call are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BulkForm {
+    /// One JSON object a line.
+    Lines,
+    /// A JSON array of objects, or one object.
+    Array,
+}
+
 /// The most that one call may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BulkLimits {
-    /// The longest line. A longer one is refused, and the others stand.
-    pub line_bytes_max: usize,
-    /// The most lines that are not blank.
-    pub n_lines_max: NonZeroUsize,
+    /// The longest document in bytes, as it is written. A longer one is refused, and the others stand.
+    pub document_bytes_max: usize,
+    /// The most documents.
+    pub n_documents_max: NonZeroUsize,
 }
 
-/// What became of a line.
+/// What became of a line, or of an element of an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineOutcome {
-    /// Its number, from 1.
+    /// The number of the line on which it begins, from 1.
     pub line: u64,
+    /// The number of the element, from 1, where there is an array.
+    pub item: Option<u64>,
     /// What became of it.
     pub outcome: DocumentOutcome,
 }
@@ -149,11 +165,13 @@ pub enum DocumentError {
         /// How.
         source: io::Error,
     },
-    /// There are too many lines.
-    #[error("the body has more lines than the limit of {n_lines_max}; nothing of it is acknowledged: send it in parts")]
-    TooManyLines {
+    /// There are too many documents.
+    #[error(
+        "the body has more documents than the limit of {n_documents_max}; nothing of it is acknowledged: send it in parts"
+    )]
+    TooManyDocuments {
         /// The limit.
-        n_lines_max: NonZeroUsize,
+        n_documents_max: NonZeroUsize,
     },
     /// They could not be read or written.
     #[error("the documents could not be read or written; what was to be changed is not acknowledged")]
@@ -170,7 +188,7 @@ impl DocumentError {
             Self::InvalidQuery { .. } => ErrorKind::Invalid,
             Self::Busy { .. } => ErrorKind::Conflict,
             Self::BrokenOff { .. } => ErrorKind::Malformed,
-            Self::TooManyLines { .. } => ErrorKind::TooLarge,
+            Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
             Self::Failed { .. } => ErrorKind::Unavailable,
         }
     }

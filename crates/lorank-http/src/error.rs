@@ -122,11 +122,12 @@ pub enum ServerError {
         /// The time.
         millis: u128,
     },
-    /// The body is not said to be JSON lines.
+    /// The body is said to be neither JSON lines nor JSON.
     #[error(
-        "unsupported content type {found}; send a document a line, with the header `content-type: application/x-ndjson`"
+        "unsupported content type {found}; send a document a line with the header `content-type: application/x-ndjson`, \
+         or an array of documents with `application/json`"
     )]
-    NotLines {
+    NotDocuments {
         /// What it is said to be, in words.
         found: String,
     },
@@ -360,7 +361,7 @@ impl ServerError {
             Self::UnsupportedMediaType { .. }
             | Self::ForeignText { .. }
             | Self::UnsupportedEncoding { .. }
-            | Self::NotLines { .. } => ErrorKind::UnsupportedFormat,
+            | Self::NotDocuments { .. } => ErrorKind::UnsupportedFormat,
             Self::Overloaded { .. }
             | Self::QueueFull { .. }
             | Self::WouldMissDeadline { .. }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
-use lorank_core::{Misfit, syntax_problem};
+use lorank_core::{Misfit, json_hint, syntax_problem};
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
@@ -65,6 +65,7 @@ pub(crate) async fn parse<T: Send + 'static>(
 pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> Result<T, ServerError> {
     let text = utf8(body)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
+    let malformed = |error: &serde_json::Error| malformed(error, text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         if error.inner().classify() != Category::Data {
             return malformed(error.inner());
@@ -91,6 +92,21 @@ pub(crate) fn read_object<T: DeserializeOwned>(expected: &'static str, body: &[u
     };
     read::<IgnoredAny>(expected, body)?;
     Err(ServerError::WrongBody { expected, problem: format!("it must be an object, not {found}") })
+}
+
+/// The same for a body with conditions on stored fields. An integer beyond 64 bits would be read as a float, and compare as one.
+pub(crate) fn read_exact<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> Result<T, ServerError> {
+    let value = read_object(expected, body)?;
+    match wide_integer(utf8(body)?) {
+        None => Ok(value),
+        Some((field, digits)) => {
+            let problem = format!(
+                "is the integer `{}`, which does not fit in 64 bits; write it as a string, in double quotes",
+                lorank_core::shortened(digits)
+            );
+            Err(ServerError::InvalidValue { field, problem })
+        }
+    }
 }
 
 /// Reads what was not text: the keys and values of a query string.
@@ -209,8 +225,65 @@ fn refused(expected: &'static str, path: &serde_path_to_error::Path, message: &s
     }
 }
 
-fn malformed(error: &serde_json::Error) -> ServerError {
-    ServerError::MalformedJson { problem: syntax_problem(&error.to_string()) }
+/// What is not JSON, with what JSON has in its place where that can be told.
+fn malformed(error: &serde_json::Error, text: &str) -> ServerError {
+    let whole = error.to_string();
+    let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
+    let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    // What follows the one value of a body is no next line.
+    let hint = json_hint(message, line, error.column()).filter(|_| message != "trailing characters");
+    let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+    ServerError::MalformedJson { problem: syntax_problem(&whole) + &hint }
+}
+
+/// The first integer of a text of JSON that does not fit in 64 bits, with its path.
+fn wide_integer(json: &str) -> Option<(String, &str)> {
+    // The key at hand in each list and object that is open; lists have none.
+    let (mut keys, mut at): (Vec<Option<String>>, usize) = (Vec::new(), 0);
+    while let Some(byte) = json.as_bytes().get(at) {
+        let rest = &json[at..];
+        at += match byte {
+            b'"' => {
+                let length = string_length(rest);
+                if rest[length..].trim_start().starts_with(':')
+                    && let Some(key) = keys.last_mut()
+                {
+                    *key = serde_json::from_str(&rest[..length]).ok();
+                }
+                length
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
+                let number = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+                let is_integer = !number.contains(['.', 'e', 'E']);
+                if is_integer && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    return Some((keys.into_iter().flatten().collect::<Vec<_>>().join("."), number));
+                }
+                number.len()
+            }
+            b'{' | b'[' => {
+                keys.push(None);
+                1
+            }
+            b'}' | b']' => {
+                keys.pop();
+                1
+            }
+            _ => 1,
+        };
+    }
+    None
+}
+
+/// The bytes of the string that a text begins with, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(text.len(), |end| end + 2)
 }
 
 /// serde_json skips the texts of unknown keys without looking whether they are UTF-8.
@@ -259,7 +332,22 @@ mod tests {
     fn errors_name_a_position_or_a_path() {
         for (body, expected) in [
             (&b""[..], "the body is not valid JSON: the text ends where a value is expected at line 1 column 0"),
-            (b"{\"name\":\n 'a'}", "the body is not valid JSON: a value is expected at line 2 column 2"),
+            (
+                b"{\"name\":\n 'a'}",
+                "the body is not valid JSON: a value is expected at line 2 column 2; strings and keys stand in double quotes, not in single ones",
+            ),
+            (
+                b"{\"name\": NaN}",
+                "the body is not valid JSON: a value is expected at line 1 column 10; `NaN` is no number in JSON; write `null`, or leave the key out",
+            ),
+            (
+                b"{\"name\": \"a\",}",
+                "the body is not valid JSON: there is a comma after the last value at line 1 column 14; remove the comma before the closing bracket",
+            ),
+            (
+                b"{\"name\": \"a\"} {\"name\": \"b\"}",
+                "the body is not valid JSON: there is more after the end of the value at line 1 column 15",
+            ),
             (
                 b"{\"name\": \"a\"} x",
                 "the body is not valid JSON: there is more after the end of the value at line 1 column 15",
@@ -296,6 +384,24 @@ mod tests {
         }
         assert!(read(b"[1").unwrap_err().starts_with("the body is not valid JSON"));
         assert_eq!(read(b"\n{\"name\": \"a\"}").unwrap().name, "a");
+    }
+
+    #[test]
+    fn integers_beyond_64_bits_are_found_with_their_path() {
+        for (json, expected) in [
+            (r#"{"filters": {"n": 99999999999999999999}}"#, Some("filters.n 99999999999999999999")),
+            (
+                r#"{"a": "\"", "filters": {"n.m": {"gte": [1, -9223372036854775809]}}}"#,
+                Some("filters.n.m.gte -9223372036854775809"),
+            ),
+            (r#"{"a": {"b": 1}, "c": 18446744073709551616}"#, Some("c 18446744073709551616")),
+            (r#"{"\u00e9": [{"x": 1}, 100000000000000000000]}"#, Some("é 100000000000000000000")),
+            (r#"{"n": 18446744073709551615, "m": -9223372036854775808, "k": -0}"#, None),
+            (r#"{"n": 1e300, "m": 99999999999999999999.0, "q": "99999999999999999999"}"#, None),
+        ] {
+            let found = wide_integer(json).map(|(path, digits)| format!("{path} {digits}"));
+            assert_eq!(found.as_deref(), expected, "{json}");
+        }
     }
 
     /// Bodies and query strings are refused in the same words.

@@ -105,7 +105,8 @@ pub use config::HttpConfig;
 pub use connections::{ConnectionLimits, ServeOutcome, serve};
 pub use cors::CorsOrigin;
 pub use documents::{
-    BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, FieldStats, LineOutcome,
+    BulkForm, BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, FieldStats,
+    LineOutcome,
 };
 pub use error::{RetryAfter, ServerError};
 pub use index_name::{IndexName, NotAnIndexName};

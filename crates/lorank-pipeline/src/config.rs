@@ -1,6 +1,7 @@
 //! Defaults and limits.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,16 @@ use std::time::Duration;
 use lorank_cache::CacheConfig;
 use lorank_core::AdapterId;
 
-use crate::{AdapterChoice, PipelineError, RankBy};
+use crate::{AdapterChoice, InvalidRankBy, PipelineError, RankBy};
+
+/// Expressions that go with the names of adapters and may change while the pipeline runs: those of a registry.
+pub trait NamedRankBy: Send + Sync + fmt::Debug {
+    /// What orders the answers of requests that are ranked by an adapter or alias of this name, if it has an expression.
+    ///
+    /// # Errors
+    /// An expression that cannot be read, which another version may have written.
+    fn rank_by(&self, name: &AdapterId) -> Result<Option<Arc<RankBy>>, InvalidRankBy>;
+}
 
 /// Defaults and limits of requests.
 #[derive(Debug, Clone)]
@@ -32,6 +42,8 @@ pub struct PipelineConfig {
     /// Expressions by adapter or alias, which replace [`rank_by`](Self::rank_by). A request that names no adapter uses
     /// the entry of [`default_adapter`](Self::default_adapter), and the bare base model is `none`.
     pub rank_by_adapter: BTreeMap<AdapterId, Arc<RankBy>>,
+    /// The same for names whose expressions may change. They come before those of [`rank_by_adapter`](Self::rank_by_adapter).
+    pub rank_by_names: Option<Arc<dyn NamedRankBy>>,
     /// Aliases for adapters. An alias hides an adapter of the same name, and cannot point to another alias.
     pub aliases: BTreeMap<AdapterId, AdapterId>,
     /// The score cache.
@@ -68,6 +80,7 @@ impl Default for PipelineConfig {
             default_adapter: None,
             rank_by: None,
             rank_by_adapter: BTreeMap::new(),
+            rank_by_names: None,
             aliases: BTreeMap::new(),
             cache: CacheConfig::default(),
             queue_max: non_zero(64),
@@ -85,15 +98,25 @@ const fn non_zero(n: usize) -> NonZeroUsize {
 }
 
 impl PipelineConfig {
-    /// The expression for requests that are ranked by an adapter and set no order themselves.
-    pub(crate) fn rank_by_of(&self, adapter: &AdapterChoice) -> Option<&Arc<RankBy>> {
-        let name = match adapter {
-            AdapterChoice::Default => self.default_adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str),
-            AdapterChoice::Base => AdapterChoice::BASE,
-            AdapterChoice::Named(name) => name.as_str(),
+    /// The expression for requests that are ranked by an adapter and name no order of their own.
+    ///
+    /// # Errors
+    /// [`PipelineError::NamedRankBy`] for a name whose expression cannot be read.
+    pub(crate) fn rank_by_of(&self, adapter: &AdapterChoice) -> Result<Option<Arc<RankBy>>, PipelineError> {
+        let id = match adapter {
+            AdapterChoice::Default => self.default_adapter.as_ref(),
+            AdapterChoice::Base => None,
+            AdapterChoice::Named(name) => Some(name),
         };
+        if let (Some(names), Some(id)) = (&self.rank_by_names, id) {
+            let failed = |source| PipelineError::NamedRankBy { name: id.clone(), source };
+            if let Some(rank_by) = names.rank_by(id).map_err(failed)? {
+                return Ok(Some(rank_by));
+            }
+        }
+        let name = id.map_or(AdapterChoice::BASE, AdapterId::as_str);
         let own = self.rank_by_adapter.iter().find(|(adapter, _)| adapter.as_str() == name);
-        own.map(|(_, rank_by)| rank_by).or(self.rank_by.as_ref())
+        Ok(own.map(|(_, rank_by)| rank_by).or(self.rank_by.as_ref()).cloned())
     }
 
     /// Rejects contradictory values.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lorank_core::{AdapterId, AdapterUnusable, BoxError, ErrorKind, InvalidQuery, with_causes};
 
 use crate::fallback::Fallback;
+use crate::rank_by::InvalidRankBy;
 use crate::request::AdapterChoice;
 
 /// A search without an answer. A late or failing reranker is not an error but a [fallback](crate::Fallback).
@@ -68,6 +69,14 @@ pub enum PipelineError {
         /// that.
         why: String,
     },
+    /// The expression that goes with the name of an adapter cannot be read.
+    #[error("the expression of `{name}` cannot be used; give it another one")]
+    NamedRankBy {
+        /// The adapter or alias.
+        name: AdapterId,
+        /// What is wrong with it.
+        source: InvalidRankBy,
+    },
     /// The model is overloaded, and the request asks for an error then ([`OnOverload::Refuse`](crate::OnOverload)).
     #[error("{reason}; try again later, or without reranking")]
     Overloaded {
@@ -108,7 +117,7 @@ impl PipelineError {
             | Self::InvalidQuery { .. } => ErrorKind::Invalid,
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => ErrorKind::NotFound,
             Self::UnusableAdapter { .. } => ErrorKind::Conflict,
-            Self::NoDefaultModel { .. } => ErrorKind::Unavailable,
+            Self::NoDefaultModel { .. } | Self::NamedRankBy { .. } => ErrorKind::Unavailable,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::FirstStage { .. } | Self::SpawnWorker { .. } => ErrorKind::Internal,
         }

@@ -89,7 +89,7 @@ mod tests;
 mod warning;
 
 pub use answer::{Answer, CacheUse, Ranked, Scoring, Timings};
-pub use config::PipelineConfig;
+pub use config::{NamedRankBy, PipelineConfig};
 pub use error::PipelineError;
 pub use fallback::Fallback;
 pub use lorank_cache::{CacheConfig, CacheStats};

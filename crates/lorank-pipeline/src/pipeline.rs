@@ -362,12 +362,12 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
                      enable reranking, or write `coalesce(rerank_score, ...)`",
                 );
             }
-            RankByChoice::Expression(rank_by) => Some(rank_by),
-            RankByChoice::Default if !is_blended && request.sort.is_empty() => self.config.rank_by_of(adapter),
+            RankByChoice::Expression(rank_by) => Some(rank_by.clone()),
+            RankByChoice::Default if !is_blended && request.sort.is_empty() => self.config.rank_by_of(adapter)?,
             RankByChoice::Default | RankByChoice::Scores => None,
         };
         let rank_by = rank_by.filter(|it| reranks || !it.needs_rerank_score());
-        Ok(rank_by.map_or(Order::Scores(request.blend_weight), |it| Order::RankBy(it.clone(), now())))
+        Ok(rank_by.map_or(Order::Scores(request.blend_weight), |it| Order::RankBy(it, now())))
     }
 
     fn check_query(&self, query: &Query) -> Result<(), PipelineError> {

@@ -257,6 +257,7 @@ impl ServerConfig {
             deadline: search.deadline_millis.map(Duration::from_millis),
             rank_by: search.rank_by.clone().map(Arc::new),
             rank_by_adapter: search.rank_by_adapter.iter().map(|(id, it)| (id.clone(), Arc::new(it.clone()))).collect(),
+            rank_by_names: None,
             default_adapter: Some(RegistryReranker::default_name()),
             aliases: self.aliases.clone(),
             cache: CacheConfig { entries_max: cache.entries_max, bytes_max: cache.bytes_max },

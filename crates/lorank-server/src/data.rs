@@ -1,11 +1,14 @@
 //! The data folder, which holds adapters and experiments.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lorank_adapters::Registry;
 use lorank_experiment_store::{ExperimentStore, StoreConfig};
+use lorank_pipeline::NamedRankBy;
 
 use crate::Error;
+use crate::alias_rank_by::AliasRankBys;
 
 /// The data folder, which holds adapters and experiments. It need not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +43,14 @@ impl DataFolder {
     pub fn existing_experiments(&self) -> Result<Option<ExperimentStore>, Error> {
         let is_there = ExperimentStore::is_in(&self.experiments_folder());
         is_there.then(|| self.experiments(StoreConfig::default())).transpose()
+    }
+
+    /// What orders the answers of the registry's aliases, as it stands at each search.
+    ///
+    /// # Errors
+    /// A registry that cannot be read.
+    pub fn alias_rank_by(&self) -> Result<Arc<dyn NamedRankBy>, Error> {
+        Ok(Arc::new(AliasRankBys(Arc::new(self.registry()?))))
     }
 
     /// The default folder of the index.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use lorank_core::{DocumentId, ErrorKind, Fields, InvalidQuery, with_causes};
 use lorank_http::{
-    BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, FieldStats, LineOutcome,
+    BulkForm, BulkLimits, DocumentError, DocumentHost, DocumentOutcome, DocumentSelection, DocumentStats, FieldStats,
+    LineOutcome,
 };
-use lorank_tantivy::input::{self, BadLine, SourcedDocument};
+use lorank_tantivy::input::{self, BadLine, JsonForm, SourcedDocument};
 use lorank_tantivy::{Change, Error, Index, Selection, SharedWriter, WriterOptions};
 
 /// How long an idle writer keeps its lock on the index. Opening a writer takes some milliseconds.
@@ -37,15 +38,24 @@ impl DocumentHost for IndexDocuments {
         Ok(found.map(|document| document.fields().clone()))
     }
 
-    fn add(&self, lines: Box<dyn Read + Send>, limits: BulkLimits) -> Result<Vec<LineOutcome>, DocumentError> {
+    fn add(
+        &self,
+        documents: Box<dyn Read + Send>,
+        form: BulkForm,
+        limits: BulkLimits,
+    ) -> Result<Vec<LineOutcome>, DocumentError> {
         let change = self.writer.begin().map_err(document_error)?;
         let settings = self.writer.index().settings();
         let mut outcomes = Vec::new();
-        for line in input::json_lines(lines, "the body", settings, limits.line_bytes_max) {
-            if outcomes.len() == limits.n_lines_max.get() {
-                return Err(DocumentError::TooManyLines { n_lines_max: limits.n_lines_max });
+        let form = match form {
+            BulkForm::Lines => JsonForm::Lines,
+            BulkForm::Array => JsonForm::Array,
+        };
+        for document in input::json(documents, form, "the body", settings, limits.document_bytes_max) {
+            if outcomes.len() == limits.n_documents_max.get() {
+                return Err(DocumentError::TooManyDocuments { n_documents_max: limits.n_documents_max });
             }
-            outcomes.push(add_line(&change, line)?);
+            outcomes.push(add_document(&change, document)?);
         }
         change.commit().map_err(document_error)?;
         Ok(outcomes)
@@ -87,9 +97,9 @@ impl DocumentHost for IndexDocuments {
     }
 }
 
-fn add_line(change: &Change<'_>, line: Result<SourcedDocument, BadLine>) -> Result<LineOutcome, DocumentError> {
-    let (origin, added) = match line {
-        Ok(SourcedDocument { origin, document }) => {
+fn add_document(change: &Change<'_>, document: Result<SourcedDocument, BadLine>) -> Result<LineOutcome, DocumentError> {
+    let (origin, added) = match document {
+        Ok(SourcedDocument { origin, document, .. }) => {
             (origin, change.add(&document).map(|is_replaced| (is_replaced, document.id().clone())))
         }
         Err(BadLine { origin, cause, .. }) => (origin, Err(*cause)),
@@ -102,7 +112,7 @@ fn add_line(change: &Change<'_>, line: Result<SourcedDocument, BadLine>) -> Resu
         }
         Err(error) => return Err(document_error(error)),
     };
-    Ok(LineOutcome { line: origin.line.unwrap_or(1), outcome })
+    Ok(LineOutcome { line: origin.line.unwrap_or(1), item: origin.item, outcome })
 }
 
 fn is_about_a_line(error: &Error) -> bool {

@@ -43,6 +43,7 @@
 //! ```
 
 mod adapter_host;
+mod alias_rank_by;
 mod allowed_source;
 mod config;
 mod data;
@@ -51,6 +52,7 @@ mod error;
 mod index_spec;
 mod memory;
 mod models;
+mod running;
 mod server;
 mod settings;
 mod shadow;
@@ -64,6 +66,7 @@ pub use data::DataFolder;
 pub use error::Error;
 pub use index_spec::IndexSpec;
 pub use models::{FoundAdapter, LoadEvent, LoadedModels, ModelLoader, OnLoadEvent};
+pub use running::RunningServer;
 pub use server::{LoadedServer, ServedPipeline, Server, ServerHandle, StartOptions};
 pub use settings::{Arity, Flag, Setting};
 pub use shadow::ShadowSpec;

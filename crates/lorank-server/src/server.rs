@@ -17,11 +17,13 @@ use lorank_tantivy::{Bm25FirstStage, Index, SettingsRequest};
 use tokio::net::TcpListener;
 
 use crate::adapter_host::RegistryAdapters;
+use crate::alias_rank_by::AliasRankBys;
 use crate::config::ServerConfig;
 use crate::data::DataFolder;
 use crate::document_host::IndexDocuments;
 use crate::index_spec::IndexSpec;
 use crate::models::ModelLoader;
+use crate::running::Announcement;
 use crate::{Error, memory, shadow};
 
 /// How often changes of the registry by other processes are detected.
@@ -46,6 +48,8 @@ pub struct LoadedServer {
     adapters: Arc<RegistryAdapters>,
     service: Service,
     http: LiveConfig,
+    /// `None` where the folder for data cannot be written to.
+    announcement: Option<Announcement>,
 }
 
 impl LoadedServer {
@@ -76,6 +80,7 @@ impl LoadedServer {
         let is_said = config.queue.tokens_max.is_some();
         let of_device = models.reranker.tokens_max().max(pipeline_config.tokens_max);
         pipeline_config.tokens_max = if is_said { pipeline_config.tokens_max } else { of_device };
+        pipeline_config.rank_by_names = Some(Arc::new(AliasRankBys(registry.clone())));
         let bytes_max = config.server.adapter_bytes_max;
         let reranker = Arc::new(RegistryReranker::new(models.reranker, registry, fallback, bytes_max));
         let first_stage = Bm25FirstStage::new(index.clone());
@@ -102,7 +107,11 @@ impl LoadedServer {
             None => service,
         };
         let http = LiveConfig::new(http_config(&config));
-        Ok(Self { config, pipeline, adapters, service, http })
+        let announcement = data.announce(&config.model.base_source()?);
+        let announcement = announcement.inspect_err(|error| {
+            tracing::warn!("could not leave a note of this server in the folder for data, so adapters are not checked against it: {error}");
+        });
+        Ok(Self { config, pipeline, adapters, service, http, announcement: announcement.ok() })
     }
 
     /// The pipeline over the first index, for searches by the embedding program.
@@ -199,7 +208,8 @@ impl Server {
     /// # Errors
     /// [`Error::Flush`] if the last exposures could not be written.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<ServeOutcome, Error> {
-        let LoadedServer { adapters, service, http, .. } = self.loaded;
+        // The announcement stands until the end.
+        let LoadedServer { adapters, service, http, announcement: _announcement, .. } = self.loaded;
         let follower = tokio::spawn(follow_registry(adapters));
         let ended = lorank_http::serve(self.listener, self.router, http, shutdown).await;
         follower.abort();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::input::{BadLine, SourcedDocument};
+use crate::input::{BadLine, Folder, SourcedDocument};
 use crate::{Error, Writer};
 
 /// The maximum number of skipped lines in a report.
@@ -34,13 +34,16 @@ impl fmt::Debug for OnError<'_> {
     }
 }
 
-/// How to index many documents. By default: stop at a bad line, commit once at the end.
+/// How to index many documents. By default: stop at a bad line, commit once at the end, delete nothing.
 #[derive(Debug, Default)]
 pub struct BulkOptions<'a> {
     /// What to do at a bad line.
     pub on_error: OnError<'a>,
     /// Commit after every so many documents; `None`: once, at the end.
     pub commit_every: Option<NonZeroU64>,
+    /// Folders (see [`Documents::folders`](crate::input::Documents::folders)) whose documents are deleted from the index where their
+    /// files are gone. Documents that came from elsewhere, or were replaced from elsewhere, stay.
+    pub remove_missing: Vec<Folder>,
 }
 
 /// The progress of bulk indexing.
@@ -59,6 +62,8 @@ pub struct BulkProgress {
 pub struct IndexReport {
     /// The documents that were indexed. One that replaced another counts as well.
     pub n_indexed: u64,
+    /// The documents that were deleted since their files are gone.
+    pub n_removed: u64,
     /// The bad lines that were skipped.
     pub n_skipped: u64,
     /// The number of indexed documents without text in any text field, which no words match. A large number indicates
@@ -90,8 +95,14 @@ pub fn index_documents(
 ) -> Result<IndexReport, Error> {
     let begun = Instant::now();
     let n_documents_before = writer.index().n_documents()?;
-    let mut run =
-        Run { options, on_progress, progress: BulkProgress::default(), n_without_text: 0, skipped: Vec::new() };
+    let mut run = Run {
+        options,
+        on_progress,
+        progress: BulkProgress::default(),
+        n_removed: 0,
+        n_without_text: 0,
+        skipped: Vec::new(),
+    };
     if let Err(error) = run.all(writer, documents) {
         if let Err(second) = writer.rollback() {
             tracing::warn!(error = &second as &dyn std::error::Error, "cannot roll back after an error");
@@ -100,6 +111,7 @@ pub fn index_documents(
     }
     Ok(IndexReport {
         n_indexed: run.progress.n_indexed,
+        n_removed: run.n_removed,
         n_skipped: run.progress.n_skipped,
         n_without_text: run.n_without_text,
         first_skipped: run.skipped,
@@ -114,6 +126,7 @@ struct Run<'a, F> {
     options: BulkOptions<'a>,
     on_progress: F,
     progress: BulkProgress,
+    n_removed: u64,
     n_without_text: u64,
     skipped: Vec<BadLine>,
 }
@@ -131,6 +144,7 @@ impl<F: FnMut(&BulkProgress)> Run<'_, F> {
             }
             (self.on_progress)(&self.progress);
         }
+        self.remove_missing(writer)?;
         self.commit(writer)?;
         if let OnError::Skip { rejects: Some(rejects) } = &mut self.options.on_error {
             rejects.flush().map_err(|source| Error::Rejects { source })?;
@@ -140,8 +154,8 @@ impl<F: FnMut(&BulkProgress)> Run<'_, F> {
     }
 
     fn add(&mut self, writer: &mut Writer, document: SourcedDocument) -> Result<(), Error> {
-        let SourcedDocument { origin, document } = document;
-        match writer.add(&document) {
+        let SourcedDocument { origin, document, folder } = document;
+        match writer.add_from(&document, folder.as_deref()) {
             Ok(()) => {}
             Err(cause) if cause.is_about_a_document() => {
                 return self.skip(BadLine { origin, raw: Vec::new(), cause: Box::new(cause) });
@@ -152,6 +166,16 @@ impl<F: FnMut(&BulkProgress)> Run<'_, F> {
         self.n_without_text += u64::from(!document.has_text(writer.index().settings()));
         let n_pending = self.progress.n_indexed - self.progress.n_committed;
         if self.options.commit_every.is_some_and(|n| n_pending >= n.get()) { self.commit(writer) } else { Ok(()) }
+    }
+
+    fn remove_missing(&mut self, writer: &Writer) -> Result<(), Error> {
+        for Folder { path, ids } in &self.options.remove_missing {
+            for id in writer.index().ids_from_folder(path)?.iter().filter(|id| !ids.contains(*id)) {
+                writer.delete(id);
+                self.n_removed += 1;
+            }
+        }
+        Ok(())
     }
 
     fn commit(&mut self, writer: &mut Writer) -> Result<(), Error> {

@@ -34,8 +34,8 @@ impl Document {
         let text = std::str::from_utf8(json).map_err(|error| Error::NotUtf8 { column: error.valid_up_to() + 1 })?;
         match json::value_from_json(text).map_err(|error| not_json(text, &error))? {
             Value::Object(fields) => {
-                if let Some((field, digits)) = json::wide_integer(text, &fields) {
-                    return Err(too_wide(field, digits));
+                if let Some((field, digits)) = json::wide_integer(&fields) {
+                    return Err(too_wide(field.to_owned(), digits));
                 }
                 Self::from_fields(fields, settings)
             }
@@ -127,20 +127,21 @@ fn misnamed_id(fields: &Fields, settings: &IndexSettings) -> Option<String> {
 /// What the hash of a document's fields is for. A change of what is hashed needs another text here.
 const DIGEST_CONTEXT: &str = "lorank 2025-11-29 id of a document without one v1";
 
-/// A hash of a document's fields in 32 hexadecimal digits. The order of keys does not count, so the same document has the same id
-/// however it is written.
+/// A hash of a document's fields in 32 hexadecimal digits. Neither the order of keys nor the digits of a number count, so the same
+/// document has the same id however it is written.
 fn digest(fields: &Fields) -> String {
     let mut hasher = blake3::Hasher::new_derive_key(DIGEST_CONTEXT);
     hasher.update(json::fields_to_json(&sorted(fields)).as_bytes());
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// The fields with their keys in order at every level.
+/// The fields with their keys in order at every level, and numbers without digits of their own.
 fn sorted(fields: &Fields) -> Fields {
     fn sorted_value(value: &Value) -> Value {
         match value {
             Value::List(values) => Value::List(values.iter().map(sorted_value).collect()),
             Value::Object(fields) => Value::Object(sorted(fields)),
+            Value::Decimal(number) => Value::Float(number.value()),
             other => other.clone(),
         }
     }
@@ -198,6 +199,7 @@ fn plain_text(value: &Value) -> Result<Cow<'_, str>, &'static str> {
         Value::Integer(number) => Ok(number.to_string().into()),
         Value::Unsigned(number) => Ok(number.to_string().into()),
         Value::Float(number) => Ok(number.to_string().into()),
+        Value::Decimal(number) => Ok(number.to_string().into()),
         other => Err(name_of(other)),
     }
 }
@@ -216,7 +218,7 @@ pub(crate) fn name_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
-        Value::Integer(_) | Value::Unsigned(_) | Value::Float(_) => "a number",
+        Value::Integer(_) | Value::Unsigned(_) | Value::Float(_) | Value::Decimal(_) => "a number",
         Value::Text(_) => "a text",
         Value::List(_) => "a list",
         Value::Object(_) => "an object",

@@ -19,6 +19,16 @@ pub enum Error {
         /// The folder.
         dir: PathBuf,
     },
+    /// The first run that indexes into the folder has not committed anything yet: it is under way, or was killed.
+    #[error(
+        "the index in `{}` is not finished: the first run that indexes into it is under way or was interrupted; \
+         wait for it, or index again",
+        dir.display()
+    )]
+    Unfinished {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// The folder holds something that is not an index of lorank.
     #[error("`{}` is not a lorank index: {found}; name an empty or a new folder", dir.display())]
     NotAnIndex {
@@ -295,6 +305,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoIndex { .. } => ErrorKind::NotFound,
+            Self::Unfinished { .. } => ErrorKind::Unavailable,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::NotUtf8 { .. }
             | Self::NotText { .. }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lorank_core::{Query, QuerySyntax};
 
-use crate::input::{BadLine, SourcedDocument, json_lines, table};
+use crate::input::{self, BadLine, JsonForm, SourcedDocument, table};
 use crate::{Index, IndexSettings, query};
 
 /// Small enough that inputs of a few hundred bytes pass it.
@@ -14,7 +14,7 @@ const LINE_BYTES_MAX: usize = 200;
 /// Reads JSON lines; the number of documents and of bad lines.
 pub fn read_json_lines(bytes: &[u8]) -> [usize; 2] {
     let reader = Box::new(Cursor::new(bytes.to_vec()));
-    count(json_lines(reader, "fuzz", &IndexSettings::default(), LINE_BYTES_MAX))
+    count(input::json(reader, JsonForm::Lines, "fuzz", &IndexSettings::default(), LINE_BYTES_MAX))
 }
 
 /// Reads a CSV or TSV table; the number of rows and of bad ones. A table without a header counts as a bad row.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -13,12 +14,14 @@ use tantivy::schema::{IndexRecordOption, Term};
 use tantivy::{DocAddress, DocSet, IndexReader, ReloadPolicy, Searcher, TERMINATED, TantivyError};
 
 use crate::analysis::Analyzer;
-use crate::schema::{Layout, StoredDocument};
+use crate::schema::{ID, Layout, StoredDocument};
 use crate::settings::{FORMAT, FileProblem};
 use crate::{Document, Error, FilterField, IndexSettings, SettingsRequest, known_fields};
 
 /// The settings file.
 const SETTINGS_FILE: &str = "lorank-index.json";
+/// Stands in the folder until the first commit of an index that was begun.
+const UNFINISHED_FILE: &str = "lorank-index.unfinished";
 /// The file that tantivy replaces with every commit.
 const META_FILE: &str = "meta.json";
 /// The size to which stored documents are packed together. Fetching 100 candidates unpacks about 100 blocks: with tantivy's
@@ -50,6 +53,8 @@ pub(crate) struct Parts {
     pub analyzer: Analyzer,
     pub engine: tantivy::Index,
     reader: IndexReader,
+    /// Whether the index was begun and nothing has been committed to it yet.
+    is_unfinished: AtomicBool,
     /// The commit that the reader has loaded.
     loaded: Mutex<Option<CommitStamp>>,
 }
@@ -71,24 +76,43 @@ impl Index {
     pub fn create(dir: impl AsRef<Path>, settings: &IndexSettings) -> Result<Self, Error> {
         let dir = dir.as_ref();
         settings.check()?;
-        match look_into(dir)? {
-            Found::Nothing | Found::Unfinished => {}
-            Found::Index => return Err(Error::AlreadyExists { dir: dir.to_owned() }),
-        }
-        create_files(dir, settings)?;
+        expect_no_index(dir)?;
+        create_files(dir, settings, Begun::Whole)?;
         Self::open(dir)
+    }
+
+    /// Makes a new index that is one from its first commit on: until then, and for good where the process is killed before, others
+    /// get [`Error::Unfinished`] when they open it. What an earlier call has left unfinished is replaced.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and [`Error::WriterBusy`] where another process is at the first commit.
+    pub fn begin(dir: impl AsRef<Path>, settings: &IndexSettings) -> Result<Self, Error> {
+        let dir = dir.as_ref();
+        settings.check()?;
+        expect_no_index(dir)?;
+        create_files(dir, settings, Begun::Unfinished)?;
+        Self::open_files(dir, Begun::Unfinished)
     }
 
     /// Opens an index.
     ///
     /// # Errors
-    /// [`Error::NoIndex`], [`Error::NotAnIndex`], [`Error::OlderFormat`], [`Error::NewerFormat`], [`Error::Corrupt`], a folder that cannot be read.
+    /// [`Error::NoIndex`], [`Error::Unfinished`], [`Error::NotAnIndex`], [`Error::OlderFormat`], [`Error::NewerFormat`],
+    /// [`Error::Corrupt`], a folder that cannot be read.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
         let dir = dir.as_ref();
         match look_into(dir)? {
-            Found::Index => {}
-            Found::Nothing | Found::Unfinished => return Err(Error::NoIndex { dir: dir.to_owned() }),
+            Found::Index => Self::open_files(dir, Begun::Whole),
+            // What was committed is there, if its process was killed before it could remove the mark.
+            Found::Begun => match Self::open_files(dir, Begun::Whole)? {
+                index if index.n_documents()? > 0 => Ok(index),
+                _ => Err(Error::Unfinished { dir: dir.to_owned() }),
+            },
+            Found::Nothing | Found::Unfinished => Err(Error::NoIndex { dir: dir.to_owned() }),
         }
+    }
+
+    fn open_files(dir: &Path, begun: Begun) -> Result<Self, Error> {
         let path = dir.join(SETTINGS_FILE);
         let bytes = fs::read(&path).map_err(|source| Error::Io { action: "read", path, source })?;
         let settings = IndexSettings::from_file(&bytes).map_err(|problem| match problem {
@@ -98,7 +122,7 @@ impl Index {
                 Error::Corrupt { dir: dir.to_owned(), problem: format!("`{SETTINGS_FILE}` is not readable: {problem}") }
             }
         })?;
-        Parts::open(dir, settings).map(|parts| Self { parts: Arc::new(parts) })
+        Parts::open(dir, settings, begun).map(|parts| Self { parts: Arc::new(parts) })
     }
 
     /// Opens the index in the folder, which must agree with the request, or makes one there.
@@ -107,10 +131,29 @@ impl Index {
     /// As [`open`](Self::open) and [`create`](Self::create), and [`Error::SettingsDiffer`].
     pub fn open_or_create(dir: impl AsRef<Path>, request: &SettingsRequest) -> Result<Self, Error> {
         let dir = dir.as_ref();
-        let index = match Self::open(dir) {
-            Err(Error::NoIndex { .. }) => return Self::create(dir, &request.clone().into_settings()),
-            other => other?,
-        };
+        match Self::open(dir) {
+            Err(Error::NoIndex { .. }) => Self::create(dir, &request.clone().into_settings()),
+            opened => Self::agreeing(opened?, request),
+        }
+    }
+
+    /// Opens the index in the folder, which must agree with the request, or begins one there. Whether it was begun comes back.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`begin`](Self::begin), and [`Error::SettingsDiffer`].
+    pub fn open_or_begin(dir: impl AsRef<Path>, request: &SettingsRequest) -> Result<(Self, bool), Error> {
+        let dir = dir.as_ref();
+        match Self::open(dir) {
+            Err(Error::NoIndex { .. } | Error::Unfinished { .. }) => {
+                Self::begin(dir, &request.clone().into_settings()).map(|index| (index, true))
+            }
+            opened => Self::agreeing(opened?, request).map(|index| (index, false)),
+        }
+    }
+
+    /// The index, if it was made with what is asked for.
+    fn agreeing(index: Self, request: &SettingsRequest) -> Result<Self, Error> {
+        let dir = index.dir();
         match request.first_difference(index.settings()) {
             None => Ok(index),
             Some((setting, found, requested)) => {
@@ -141,6 +184,32 @@ impl Index {
         Ok(Some(Document::new(id.clone(), self.parts.fields(&stored)?)))
     }
 
+    /// The ids of the documents that are files of this folder, as of the last commit.
+    pub(crate) fn ids_from_folder(&self, folder: &str) -> Result<Vec<DocumentId>, Error> {
+        let (parts, searcher) = (self.parts(), self.searcher()?);
+        let failed = |source| parts.error("read from", source);
+        let term = Term::from_field_text(parts.layout.folder, folder);
+        let mut ids = Vec::new();
+        for segment in searcher.segment_readers() {
+            let inverted = segment.inverted_index(parts.layout.folder).map_err(failed)?;
+            let postings = inverted.read_postings(&term, IndexRecordOption::Basic);
+            let Some(mut postings) = postings.map_err(|source| failed(source.into()))? else { continue };
+            let Some(column) = segment.fast_fields().str(ID).map_err(failed)? else { continue };
+            let mut doc = postings.doc();
+            while doc != TERMINATED {
+                if !segment.is_deleted(doc) {
+                    let mut id = String::new();
+                    for place in column.term_ords(doc) {
+                        column.ord_to_str(place, &mut id).map_err(|source| failed(source.into()))?;
+                    }
+                    ids.push(DocumentId::new(id));
+                }
+                doc = postings.advance();
+            }
+        }
+        Ok(ids)
+    }
+
     /// Whether there is a document with this id, as of the last commit.
     ///
     /// # Errors
@@ -165,8 +234,8 @@ impl Index {
         }
         let files = self.parts.engine.directory().list_managed_files();
         // Without the first of them it is no index, whatever keeps the others from being removed; the settings are its mark until then.
-        let own = [META_FILE, ".managed.json", ".tantivy-meta.lock", SETTINGS_FILE].map(PathBuf::from);
-        let (first, last) = own.split_first().expect("the list has four names");
+        let own = [META_FILE, ".managed.json", ".tantivy-meta.lock", SETTINGS_FILE, UNFINISHED_FILE].map(PathBuf::from);
+        let (first, last) = own.split_first().expect("the list has five names");
         for name in std::iter::once(first).chain(&files).chain(last) {
             remove_file(&dir.join(name))?;
         }
@@ -239,7 +308,7 @@ impl fmt::Debug for Index {
 }
 
 impl Parts {
-    fn open(dir: &Path, settings: IndexSettings) -> Result<Self, Error> {
+    fn open(dir: &Path, settings: IndexSettings, begun: Begun) -> Result<Self, Error> {
         let failed = |source| Error::engine("open", dir, source);
         let directory = MmapDirectory::open(dir).map_err(|error| failed(error.into()))?;
         let engine = tantivy::Index::open(directory).map_err(failed)?;
@@ -253,7 +322,18 @@ impl Parts {
         engine.tokenizers().register(&language.phrases_name(), analyzer.phrases());
         engine.tokenizers().register(&language.whole_words_name(), analyzer.whole_words());
         let reader = engine.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(failed)?;
-        Ok(Self { dir: dir.to_owned(), settings, layout, analyzer, engine, reader, loaded: Mutex::new(None) })
+        let is_unfinished = AtomicBool::new(begun == Begun::Unfinished);
+        let (dir, loaded) = (dir.to_owned(), Mutex::new(None));
+        Ok(Self { dir, settings, layout, analyzer, engine, reader, is_unfinished, loaded })
+    }
+
+    /// Says that something is committed: an index that was begun is one now.
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        if self.is_unfinished.load(Ordering::Acquire) {
+            remove_file(&self.dir.join(UNFINISHED_FILE))?;
+            self.is_unfinished.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 
     pub(crate) fn error(&self, action: &'static str, source: TantivyError) -> Error {
@@ -323,7 +403,23 @@ enum Found {
     Nothing,
     /// The making of an index was interrupted there.
     Unfinished,
+    /// An index that waits for its first commit, or whose process was killed before it.
+    Begun,
     Index,
+}
+
+/// Whether an index is one from the beginning, or from its first commit on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Begun {
+    Whole,
+    Unfinished,
+}
+
+fn expect_no_index(dir: &Path) -> Result<(), Error> {
+    match look_into(dir)? {
+        Found::Nothing | Found::Unfinished | Found::Begun => Ok(()),
+        Found::Index => Err(Error::AlreadyExists { dir: dir.to_owned() }),
+    }
 }
 
 fn look_into(dir: &Path) -> Result<Found, Error> {
@@ -335,11 +431,12 @@ fn look_into(dir: &Path) -> Result<Found, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => return something_else("it is a file".to_owned()),
         Err(error) => return Err(failed(error)),
     };
-    let (mut has_settings, mut has_meta, mut other) = (false, false, None);
+    let (mut has_settings, mut has_meta, mut is_begun, mut other) = (false, false, false, None);
     for entry in entries {
         match entry.map_err(failed)?.file_name().to_string_lossy().as_ref() {
             SETTINGS_FILE => has_settings = true,
             META_FILE => has_meta = true,
+            UNFINISHED_FILE => is_begun = true,
             // Volumes are born with the one, and locks and desktops leave the others.
             "lost+found" => {}
             name if name.starts_with('.') => {}
@@ -347,6 +444,7 @@ fn look_into(dir: &Path) -> Result<Found, Error> {
         }
     }
     match (has_settings, has_meta, other) {
+        (true, true, _) if is_begun => Ok(Found::Begun),
         (true, true, _) => Ok(Found::Index),
         (true, false, _) => Ok(Found::Unfinished),
         (false, true, _) => something_else(format!("it has a `{META_FILE}`, but no `{SETTINGS_FILE}`")),
@@ -356,7 +454,7 @@ fn look_into(dir: &Path) -> Result<Found, Error> {
 }
 
 /// Writes the files of an empty index: the settings first, so that an index without them is never lorank's.
-fn create_files(dir: &Path, settings: &IndexSettings) -> Result<(), Error> {
+fn create_files(dir: &Path, settings: &IndexSettings, begun: Begun) -> Result<(), Error> {
     let failed = |source| Error::Io { action: "write to the folder", path: dir.to_owned(), source };
     fs::create_dir_all(dir).map_err(|source| Error::Io {
         action: "create the folder",
@@ -367,13 +465,18 @@ fn create_files(dir: &Path, settings: &IndexSettings) -> Result<(), Error> {
     // Nobody may write to the index that this replaces, should another process have made it in the meantime.
     let _lock =
         directory.acquire_lock(&INDEX_WRITER_LOCK).map_err(|error| Error::engine("create", dir, error.into()))?;
-    if dir.join(META_FILE).exists() {
+    let (is_marked, has_meta) = (dir.join(UNFINISHED_FILE).exists(), dir.join(META_FILE).exists());
+    if has_meta && !is_marked {
         return Err(Error::AlreadyExists { dir: dir.to_owned() });
+    }
+    if begun == Begun::Unfinished {
+        directory.atomic_write(Path::new(UNFINISHED_FILE), b"").map_err(failed)?;
     }
     directory.atomic_write(Path::new(SETTINGS_FILE), &settings.to_file()).map_err(failed)?;
     directory.sync_directory().map_err(failed)?;
     let engine_settings = tantivy::IndexSettings { docstore_blocksize: STORED_BLOCK_BYTES, ..Default::default() };
     tantivy::Index::create(directory, Layout::new(settings).schema, engine_settings)
         .map(drop)
-        .map_err(|source| Error::engine("create", dir, source))
+        .map_err(|source| Error::engine("create", dir, source))?;
+    if begun == Begun::Whole && is_marked { remove_file(&dir.join(UNFINISHED_FILE)) } else { Ok(()) }
 }

@@ -1,14 +1,15 @@
 //! Documents' values to JSON and back.
 //!
-//! Numbers come back as they went: `serde_json`'s `float_roundtrip` reads every float to the bit. Keys keep their written
-//! order.
+//! Numbers come back as they went: `serde_json`'s `float_roundtrip` reads every float to the bit, and one that is written otherwise
+//! than it prints (`3.50`, `1e3`) keeps its digits. Keys keep their written order.
 
 use std::collections::HashMap;
 use std::fmt;
 
-use lorank_core::{Fields, Value};
+use lorank_core::{Decimal, Fields, Value};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
+use serde_json::value::RawValue;
 
 /// A value with its JSON form.
 struct Written<'a>(&'a Value);
@@ -20,77 +21,75 @@ pub(crate) fn fields_to_json(fields: &Fields) -> String {
 
 /// Reads what [`fields_to_json`] wrote: a JSON object, the last of two equal keys in the place of the first.
 pub(crate) fn fields_from_json(json: &str) -> Result<Fields, serde_json::Error> {
-    serde_json::from_str(json).map(|ReadFields(fields)| fields)
+    let ReadFields(mut fields) = serde_json::from_str(json)?;
+    if fields.iter().any(|(_, value)| holds_float(value)) {
+        keep_digits_of_fields(&mut fields, json)?;
+    }
+    Ok(fields)
 }
 
 /// Reads any JSON value, its objects as [`fields_from_json`] does.
 pub(crate) fn value_from_json(json: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(json).map(|ReadValue(value)| value)
+    let ReadValue(mut value) = serde_json::from_str(json)?;
+    if holds_float(&value) {
+        keep_digits(&mut value, serde_json::from_str(json)?)?;
+    }
+    Ok(value)
 }
 
-/// The first integer of a JSON object that does not fit in 64 bits, with the object's key that holds it. It was read as a float, which
-/// keeps about 16 of its digits.
-pub(crate) fn wide_integer<'a>(json: &'a str, fields: &Fields) -> Option<(String, &'a str)> {
-    if fields.iter().any(|(_, value)| holds_wide_float(value)) { find_wide_integer(json) } else { None }
+/// The first integer among values that does not fit in 64 bits: the field that holds it, and its digits.
+pub(crate) fn wide_integer(fields: &Fields) -> Option<(&str, &str)> {
+    fields.iter().find_map(|(field, value)| Some((field.as_str(), wide_digits(value)?)))
 }
 
-/// Whether a float is as large as the integers that do not fit.
-fn holds_wide_float(value: &Value) -> bool {
-    const WIDE: f64 = 9_223_372_036_854_775_808.0;
+fn wide_digits(value: &Value) -> Option<&str> {
     match value {
-        Value::Float(number) => number.abs() >= WIDE,
-        Value::List(values) => values.iter().any(holds_wide_float),
-        Value::Object(fields) => fields.iter().any(|(_, value)| holds_wide_float(value)),
+        // An integer is no decimal where it fits, but for `-0`.
+        Value::Decimal(number) => {
+            Some(number.as_str()).filter(|digits| !digits.contains(['.', 'e', 'E']) && *digits != "-0")
+        }
+        Value::List(values) => values.iter().find_map(wide_digits),
+        Value::Object(fields) => fields.iter().find_map(|(_, value)| wide_digits(value)),
+        _ => None,
+    }
+}
+
+/// Gives numbers that are written otherwise than they print their digits back, which the parser has let go of. Only what holds a float is
+/// read again.
+fn keep_digits(value: &mut Value, json: &RawValue) -> Result<(), serde_json::Error> {
+    if !holds_float(value) {
+        return Ok(());
+    }
+    match value {
+        Value::List(values) => {
+            let written: Vec<&RawValue> = serde_json::from_str(json.get())?;
+            values.iter_mut().zip(written).try_for_each(|(value, json)| keep_digits(value, json))
+        }
+        Value::Object(fields) => keep_digits_of_fields(fields, json.get()),
+        Value::Float(number) => {
+            let digits = json.get();
+            if serde_json::to_string(number)? != digits {
+                *value = Decimal::parse(digits).map_or(Value::Float(*number), Value::Decimal);
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn keep_digits_of_fields(fields: &mut Fields, json: &str) -> Result<(), serde_json::Error> {
+    // Of two equal keys the last one counts here too.
+    let written: HashMap<String, &RawValue> = serde_json::from_str(json)?;
+    fields.iter_mut().try_for_each(|(name, value)| written.get(name).map_or(Ok(()), |json| keep_digits(value, json)))
+}
+
+fn holds_float(value: &Value) -> bool {
+    match value {
+        Value::Float(_) => true,
+        Value::List(values) => values.iter().any(holds_float),
+        Value::Object(fields) => fields.iter().any(|(_, value)| holds_float(value)),
         _ => false,
     }
-}
-
-/// Looks through the tokens of an object that has been read before.
-fn find_wide_integer(json: &str) -> Option<(String, &str)> {
-    let (mut depth, mut key, mut at) = (0_usize, "", 0);
-    while let Some(byte) = json.as_bytes().get(at) {
-        let token = &json[at..];
-        let length = match byte {
-            b'"' => {
-                let length = string_length(token);
-                if depth == 1 && token[length..].trim_start().starts_with(':') {
-                    key = &token[..length];
-                }
-                length
-            }
-            b'-' | b'0'..=b'9' => {
-                let is_part = |c: char| c.is_ascii_digit() || "+-.eE".contains(c);
-                let number = &token[..token.find(|c| !is_part(c)).unwrap_or(token.len())];
-                let is_integer = !number.contains(['.', 'e', 'E']);
-                if is_integer && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
-                    return Some((serde_json::from_str(key).unwrap_or_default(), number));
-                }
-                number.len()
-            }
-            b'{' | b'[' => {
-                depth += 1;
-                1
-            }
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                1
-            }
-            _ => 1,
-        };
-        at += length;
-    }
-    None
-}
-
-/// The bytes of the string that a text begins with, quotes included.
-fn string_length(text: &str) -> usize {
-    let mut is_escaped = false;
-    let end = text.bytes().skip(1).position(|byte| {
-        let is_end = byte == b'"' && !is_escaped;
-        is_escaped = byte == b'\\' && !is_escaped;
-        is_end
-    });
-    end.map_or(text.len(), |end| end + 2)
 }
 
 /// A value read from its JSON form, without a `serde_json::Value` in between.
@@ -207,10 +206,14 @@ impl Serialize for Written<'_> {
             Value::Integer(value) => serializer.serialize_i64(*value),
             Value::Unsigned(value) => serializer.serialize_u64(*value),
             Value::Float(value) => serializer.serialize_f64(*value),
+            Value::Decimal(number) => {
+                let digits = RawValue::from_string(number.as_str().to_owned()).map_err(S::Error::custom)?;
+                digits.serialize(serializer)
+            }
             Value::Text(text) => serializer.serialize_str(text),
             Value::List(values) => serializer.collect_seq(values.iter().map(Written)),
             Value::Object(fields) => WrittenFields(fields).serialize(serializer),
-            _ => Err(serde::ser::Error::custom("a kind of value that this version does not store")),
+            _ => Err(S::Error::custom("a kind of value that this version does not store")),
         }
     }
 }
@@ -239,6 +242,8 @@ mod tests {
         for json in [
             r#"{"z":1,"a":{"y":[null,true,"é\u0000\""],"b":-0.0}}"#,
             r#"{"n":[-9223372036854775808,18446744073709551615,1.1,5e-324,123456.7890123]}"#,
+            r#"{"n":[3.50,1e3,-0,-0.0,1E+2,0.10,{"a":[1,2.0,2.00,"3.50"]}],"m":1.0,"k":1.00,"i":7}"#,
+            r#"{"n":0.1000000000000000055511151231257827,"m":1e-400}"#,
             r#"{"":{}}"#,
         ] {
             let fields = fields_from_json(json).unwrap();
@@ -262,6 +267,7 @@ mod tests {
             (r#"{"n": 18446744073709551616}"#, Some(("n", "18446744073709551616"))),
             (r#"{"n": -9223372036854775809}"#, Some(("n", "-9223372036854775809"))),
             (r#"{"a": 1e20, "b": [1, {"c": 99999999999999999999}]}"#, Some(("b", "99999999999999999999"))),
+            (r#"{"a": 99999999999999999999, "a": -0, "b": -0.0}"#, None),
             (r#"{"a\"\u00e9": {"n": 1e20, "m":99999999999999999999}}"#, Some(("a\"é", "99999999999999999999"))),
             (
                 r#"{"n": 100000000000000000000000000000000000000000}"#,
@@ -273,14 +279,15 @@ mod tests {
             (r#"{"n": 1e20, "t": "a\" 99999999999999999999"}"#, None),
             (r#"{}"#, None),
         ] {
-            let found = wide_integer(json, &fields_from_json(json).unwrap());
-            assert_eq!(found, expected.map(|(key, digits)| (key.to_owned(), digits)), "{json}");
+            assert_eq!(wide_integer(&fields_from_json(json).unwrap()), expected, "{json}");
         }
     }
 
     #[test]
     fn the_last_of_two_equal_keys_counts() {
         assert_eq!(fields_from_json(r#"{"a":1,"a":2}"#).unwrap(), vec![("a".to_owned(), Value::Integer(2))]);
+        let last = Value::Decimal(Decimal::parse("2.50").unwrap());
+        assert_eq!(fields_from_json(r#"{"a":1.50,"a":2.50}"#).unwrap(), vec![("a".to_owned(), last)]);
         // As few and as many as are looked up in the two ways.
         for n in [2, 31, 32, 33, 200] {
             let once: Vec<String> = (0..n).map(|n| format!("\"{n}\":{n}")).collect();
@@ -295,10 +302,12 @@ mod tests {
         for (json, value) in [
             ("null", Value::Null),
             ("true", Value::Bool(true)),
-            ("-0", Value::Float(-0.0)),
+            ("-0", Value::Decimal(Decimal::parse("-0").unwrap())),
+            ("-0.0", Value::Float(-0.0)),
+            (" 2.50 ", Value::Decimal(Decimal::parse("2.50").unwrap())),
             ("9223372036854775807", Value::Integer(i64::MAX)),
             ("9223372036854775808", Value::Unsigned(1 << 63)),
-            ("18446744073709551616", Value::Float(18446744073709551616.0)),
+            ("18446744073709551616", Value::Decimal(Decimal::parse("18446744073709551616").unwrap())),
             (r#""a\nb""#, Value::Text("a\nb".into())),
             ("[1, []]", Value::List(vec![Value::Integer(1), Value::List(Vec::new())])),
             (

@@ -51,6 +51,7 @@ mod analysis;
 mod bulk;
 pub mod collector;
 mod columns;
+mod count;
 mod dates;
 mod document;
 mod error;

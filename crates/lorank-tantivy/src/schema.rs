@@ -5,6 +5,7 @@
 //!   count them: with them BM25 loses 0.012 nDCG@10 on CISI.
 //! - `_phrases.` and its name for each text field: all its terms, with positions, for phrases and for queries of stop words.
 //! - `_words.` and its name for each text field: its whole words, in which prefixes and typos are looked up.
+//! - `_folder`: the folder that the document was found in as a file, as a term: to delete it when its file is gone.
 //! - `_source`: every field but the id as one line of JSON, stored. One blob is exact, keeps the order of the keys, and
 //!   costs one parse a document, where a stored tantivy field for each of the document's fields would know neither the
 //!   order nor integers from floats. Fetching a candidate is reading its blob.
@@ -28,6 +29,7 @@ use crate::{Document, IndexSettings, json};
 
 /// The name of the field that holds the id.
 pub(crate) const ID: &str = "_id";
+const FOLDER: &str = "_folder";
 const SOURCE: &str = "_source";
 
 /// Longer texts are stored but not filterable: as keywords they would fill the dictionaries, and nobody filters by
@@ -49,6 +51,7 @@ pub(crate) struct Layout {
     pub phrases: Vec<Field>,
     /// The whole words of each text field, in the same order.
     pub whole_words: Vec<Field>,
+    pub folder: Field,
     source: Field,
     fields: Field,
     fields_above: Field,
@@ -82,6 +85,7 @@ impl Layout {
         let texts = each("", terms);
         let phrases = each("_phrases.", phrases);
         let whole_words = each("_words.", whole_words);
+        let folder = builder.add_text_field(FOLDER, TextOptions::default().set_indexing_options(basic.clone()));
         let source = builder.add_text_field(SOURCE, TextOptions::default().set_stored());
         let field_options =
             JsonObjectOptions::default().set_indexing_options(basic).set_fast("raw").set_expand_dots_enabled();
@@ -89,13 +93,22 @@ impl Layout {
         let number_options = JsonObjectOptions::from(FAST).set_expand_dots_enabled();
         let fields_above = builder.add_json_field(FIELDS_ABOVE, number_options.clone());
         let fields_below = builder.add_json_field(FIELDS_BELOW, number_options);
-        Self { schema: builder.build(), id, texts, phrases, whole_words, source, fields, fields_above, fields_below }
+        let schema = builder.build();
+        Self { schema, id, texts, phrases, whole_words, folder, source, fields, fields_above, fields_below }
     }
 
-    /// The document as tantivy takes it. It must have passed [`Document::check`].
-    pub(crate) fn to_tantivy(&self, document: &Document, settings: &IndexSettings) -> TantivyDocument {
+    /// The document as tantivy takes it, with the folder that it is a file of. It must have passed [`Document::check`].
+    pub(crate) fn to_tantivy(
+        &self,
+        document: &Document,
+        folder: Option<&str>,
+        settings: &IndexSettings,
+    ) -> TantivyDocument {
         let mut out = TantivyDocument::new();
         out.add_text(self.id, document.id().as_str());
+        if let Some(folder) = folder {
+            out.add_text(self.folder, folder);
+        }
         for (n, field) in settings.text_fields.iter().enumerate() {
             if let Ok(Some(text)) = text_of(document.fields(), &field.name) {
                 for place in [self.texts[n], self.phrases[n], self.whole_words[n]] {
@@ -179,6 +192,7 @@ fn in_fields(value: &Value) -> Option<OwnedValue> {
         Value::Integer(number) if is_wide(*number) => None,
         Value::Integer(number) => Some(OwnedValue::I64(*number)),
         Value::Float(number) => Some(OwnedValue::F64(*number)),
+        Value::Decimal(number) => Some(OwnedValue::F64(number.value())),
         Value::Text(text) if text.len() > KEYWORD_BYTES_MAX => None,
         Value::Text(text) => Some(match moment_of(text) {
             Some(moment) => OwnedValue::Date(moment.to_column()),

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Language};
 
 /// The version of the folder's layout: settings, schema, stored form, and how texts become terms. Format 1 had no stop words, kept
-/// accents, took a run of Chinese for one word, and knew dates of six centuries only.
-pub(crate) const FORMAT: u64 = 2;
+/// accents, took a run of Chinese for one word, and knew dates of six centuries only. Format 2 did not know which folder a document
+/// came from.
+pub(crate) const FORMAT: u64 = 3;
 
 /// The maximum boost, far from values at which scores overflow.
 const BOOST_MAX: f32 = 1e6;
@@ -269,8 +270,8 @@ mod tests {
 
     #[test]
     fn a_bad_settings_file_says_how_it_is_bad() {
-        assert_eq!(IndexSettings::from_file(br#"{"format": 3, "new": true}"#), Err(FileProblem::Newer(3)));
-        assert_eq!(IndexSettings::from_file(br#"{"format": 1, "old": true}"#), Err(FileProblem::Older(1)));
+        assert_eq!(IndexSettings::from_file(br#"{"format": 4, "new": true}"#), Err(FileProblem::Newer(4)));
+        assert_eq!(IndexSettings::from_file(br#"{"format": 2, "old": true}"#), Err(FileProblem::Older(2)));
         let valid = String::from_utf8(IndexSettings::default().to_file()).unwrap();
         for (from, to) in [("format", "x"), ("english", "klingon"), ("\"text\"", "\"title\""), ("}", "")] {
             let bad = valid.replace(from, to);

@@ -55,10 +55,11 @@ impl TextPlace {
         if terms.len() == 1 { terms.swap_remove(0) } else { best_of(terms) }
     }
 
-    /// The terms of a word, where they are ranked by.
+    /// The terms of a word, where they are ranked by: stop words are among the terms of phrases alone.
     pub(crate) fn terms_of(self, word: &QueryWord) -> impl Iterator<Item = Term> {
-        let field = if word.is_stop_word { self.phrases } else { self.terms };
-        word.terms.iter().map(move |term| Term::from_field_text(field, term))
+        word.terms_as_indexed().map(move |(term, is_stop_word)| {
+            Term::from_field_text(if is_stop_word { self.phrases } else { self.terms }, term)
+        })
     }
 
     /// Documents with consecutive words, at most `slop` positions apart.

@@ -81,12 +81,17 @@ impl Writer {
     /// # Errors
     /// A document that the index cannot hold (the writer stays as it was), or an index that cannot be written to.
     pub fn add(&self, document: &Document) -> Result<(), Error> {
+        self.add_from(document, None)
+    }
+
+    /// Adds a document that is a file of this folder.
+    pub(crate) fn add_from(&self, document: &Document, folder: Option<&str>) -> Result<(), Error> {
         let parts = self.index.parts();
         document.check(&parts.settings)?;
         let replaced = Term::from_field_text(parts.layout.id, document.id().as_str());
         // One group, so that of two threads that add the same id one surely replaces the other's document.
-        let operations =
-            [UserOperation::Delete(replaced), UserOperation::Add(parts.layout.to_tantivy(document, &parts.settings))];
+        let added = parts.layout.to_tantivy(document, folder, &parts.settings);
+        let operations = [UserOperation::Delete(replaced), UserOperation::Add(added)];
         self.engine.run(operations).map(drop).map_err(|source| parts.error("write to", source))
     }
 
@@ -111,6 +116,7 @@ impl Writer {
     /// The index cannot be written. It keeps the state of the last commit; roll back before continuing.
     pub fn commit(&mut self) -> Result<(), Error> {
         self.engine.commit().map_err(|source| self.index.parts().error("commit to", source))?;
+        self.index.parts().finish()?;
         self.index.refresh()
     }
 

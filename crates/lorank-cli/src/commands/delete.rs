@@ -1,52 +1,150 @@
 //! `lorank delete`: documents out of an index.
 
-use std::io::Write;
+use std::io::{self, BufRead, IsTerminal, Write};
 
+use anyhow::bail;
 use clap::Args;
-use lorank_core::DocumentId;
-use lorank_tantivy::{Index, WriterOptions};
+use lorank_core::{DocumentId, Filter, QuerySyntax};
+use lorank_tantivy::{Index, Selection, Writer, WriterOptions};
 use serde_json::json;
 
 use super::index_dir::IndexDir;
+use super::search::SyntaxArg;
+use crate::failure::WrongUsage;
 use crate::output;
+use crate::output::text::number_of;
 
-/// Delete documents by id
+/// Delete documents by id, by filter or by query
+///
+/// Documents that are chosen by filter, by query or by --all are counted and asked about first; --yes deletes them without asking, and is
+/// needed where standard input is no terminal. --dry-run counts alone.
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     #[command(flatten)]
     index: IndexDir,
     /// The ids
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present_any = ["filters", "query", "all"], conflicts_with_all = ["filters", "query", "all"], value_name = "ID")]
     ids: Vec<String>,
+    /// Documents for which this holds, as in `year<1990`, `lang=en,de`; repeatable, and all must hold (see `lorank search --help`)
+    #[arg(long = "filter", value_name = "FIELD OP VALUE")]
+    filters: Vec<Filter>,
+    /// Documents that this matches: with the plain syntax, those that have any of its words as they are written
+    #[arg(long, value_name = "QUERY")]
+    query: Option<String>,
+    /// How the query is read [default: plain]
+    #[arg(long, value_name = "SYNTAX", value_enum, requires = "query")]
+    syntax: Option<SyntaxArg>,
+    /// Every document
+    #[arg(long, conflicts_with_all = ["filters", "query"])]
+    all: bool,
+    /// Count the documents, and delete none
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y', conflicts_with = "dry_run")]
+    yes: bool,
     /// Print the counts as one JSON document
     #[arg(long)]
     json: bool,
 }
 
+/// What was deleted, or would be.
+struct Deleted {
+    n_deleted: u64,
+    not_found: Vec<String>,
+}
+
 pub(crate) fn run(args: &DeleteArgs) -> anyhow::Result<()> {
     let index = Index::open(&args.index.dir)?;
-    let mut writer = index.writer(&WriterOptions::default())?;
-    let before = index.stats()?.n_documents;
-    // An id that is not there is as gone as one that was deleted; it is told, and is no failure.
-    let mut missing = Vec::new();
-    for id in &args.ids {
-        let id = DocumentId::new(id.as_str());
-        if index.get(&id)?.is_none() {
-            missing.push(id.to_string());
+    let deleted = if args.ids.is_empty() { delete_selected(args, &index)? } else { delete_ids(args, &index)? };
+    print(args, &deleted, index.n_documents()?)
+}
+
+/// Deletes the documents with these ids. One that is not there is as gone as one that was deleted; it is told, and is no failure.
+fn delete_ids(args: &DeleteArgs, index: &Index) -> anyhow::Result<Deleted> {
+    let mut ids: Vec<DocumentId> = args.ids.iter().map(|id| DocumentId::new(id.as_str())).collect();
+    ids.sort();
+    ids.dedup();
+    let mut not_found = Vec::new();
+    for id in &ids {
+        if !index.contains(id)? {
+            not_found.push(id.to_string());
         }
-        writer.delete(&id);
     }
+    if args.dry_run {
+        return Ok(Deleted { n_deleted: (ids.len() - not_found.len()) as u64, not_found });
+    }
+    let n_deleted = delete(index, |writer| {
+        ids.iter().for_each(|id| writer.delete(id));
+        Ok(())
+    })?;
+    Ok(Deleted { n_deleted, not_found })
+}
+
+/// Deletes the documents that filters and a query choose, once that is confirmed.
+fn delete_selected(args: &DeleteArgs, index: &Index) -> anyhow::Result<Deleted> {
+    let selection = args.selection();
+    let n_matching = index.count(&selection)?;
+    if args.dry_run || n_matching == 0 {
+        return Ok(Deleted { n_deleted: n_matching, not_found: Vec::new() });
+    }
+    if !args.yes {
+        confirm(n_matching, args)?;
+    }
+    let n_deleted = delete(index, |writer| Ok(writer.delete_matching(&selection)?))?;
+    Ok(Deleted { n_deleted, not_found: Vec::new() })
+}
+
+/// Makes a change and commits it. How many documents fewer there are comes back.
+fn delete(index: &Index, change: impl FnOnce(&Writer) -> anyhow::Result<()>) -> anyhow::Result<u64> {
+    let mut writer = index.writer(&WriterOptions::default())?;
+    let n_before = index.n_documents()?;
+    change(&writer)?;
     writer.commit()?;
     writer.close()?;
-    let n_documents = index.stats()?.n_documents;
-    let n_deleted = before.saturating_sub(n_documents);
+    Ok(n_before.saturating_sub(index.n_documents()?))
+}
+
+fn confirm(n_matching: u64, args: &DeleteArgs) -> anyhow::Result<()> {
+    let what = format!("{} of `{}`", number_of(n_matching, "document"), args.index.dir.display());
+    if !io::stdin().is_terminal() {
+        let problem = format!("this would delete {what}; add --yes to do so, or --dry-run to count them alone");
+        return Err(WrongUsage(problem).into());
+    }
+    let mut err = anstream::stderr();
+    write!(err, "delete {what}? [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if !matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        bail!("nothing was deleted");
+    }
+    Ok(())
+}
+
+fn print(args: &DeleteArgs, deleted: &Deleted, n_documents: u64) -> anyhow::Result<()> {
+    let Deleted { n_deleted, not_found } = deleted;
     if args.json {
-        return output::print_json(&json!({"n_deleted": n_deleted, "not_found": missing, "n_documents": n_documents}));
+        let mut json = json!({"n_deleted": n_deleted, "not_found": not_found, "n_documents": n_documents});
+        if args.dry_run {
+            json = json!({"n_would_be_deleted": n_deleted, "not_found": not_found, "n_documents": n_documents});
+        }
+        return output::print_json(&json);
     }
     let mut out = output::stdout();
-    for id in missing {
+    for id in not_found {
         writeln!(out, "there was no document `{id}`")?;
     }
-    writeln!(out, "deleted {n_deleted} documents; `{}` now holds {n_documents}", args.index.dir.display())?;
+    let (verb, now) = if args.dry_run { ("would delete", "holds") } else { ("deleted", "now holds") };
+    let dir = args.index.dir.display();
+    let (n_deleted, n_documents) = (number_of(*n_deleted, "document"), number_of(n_documents, "document"));
+    writeln!(out, "{verb} {n_deleted}; `{dir}` {now} {n_documents}")?;
     Ok(out.flush()?)
+}
+
+impl DeleteArgs {
+    fn selection(&self) -> Selection {
+        let syntax = self.syntax.map_or(QuerySyntax::Plain, QuerySyntax::from);
+        Selection { words: self.query.clone().map(|query| (query, syntax)), filters: self.filters.clone() }
+    }
 }

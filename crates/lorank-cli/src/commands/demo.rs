@@ -94,7 +94,7 @@ fn index(corpus: &Corpus, folder: &Path, is_quiet: bool) -> anyhow::Result<()> {
     let documents = lines.map(|(line, number)| {
         let origin = Origin { file: corpus.passages.name.into(), line: Some(number), item: None };
         match Document::from_json(line, &settings) {
-            Ok(document) => Ok(SourcedDocument { origin, document }),
+            Ok(document) => Ok(SourcedDocument { origin, document, folder: None }),
             Err(cause) => Err(BadLine { origin, raw: line.to_vec(), cause: Box::new(cause) }),
         }
     });

@@ -6,12 +6,12 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use lorank_tantivy::input::{self, Delimiter, Format, Input, InputOptions};
+use lorank_tantivy::input::{self, Delimiter, Format, Input, InputOptions, LeftOut};
 use lorank_tantivy::{
-    BulkOptions, BulkProgress, Error, Index, IndexReport, Language, OnError, SettingsRequest, TextField, WriterOptions,
+    BulkOptions, BulkProgress, Index, IndexReport, Language, OnError, SettingsRequest, TextField, WriterOptions,
     index_documents,
 };
 use serde_json::json;
@@ -21,10 +21,11 @@ use crate::failure::{WrongUsage, causes};
 use crate::output::text::{count, duration, number_of};
 use crate::output::{self, progress};
 
-/// Index documents: JSON lines or arrays, CSV or TSV with a header, BEIR folders, folders of .txt and .md files
+/// Index documents: JSON lines or arrays, CSV or TSV with a header, BEIR folders, folders of .txt, .md and .html files
 ///
 /// A document with an id that the index has replaces that document. Files may be compressed (.gz, .zst). A first run that fails before
-/// anything is committed leaves no index.
+/// anything is committed, or that finds no document, leaves no index; one that is killed leaves an unfinished one, which only another
+/// run takes for one.
 #[derive(Debug, Args)]
 pub(crate) struct IndexArgs {
     #[command(flatten)]
@@ -41,12 +42,21 @@ pub(crate) struct IndexArgs {
     /// The language whose word endings and stop words are known, or none; every script is searched, whichever is chosen [default: english]
     #[arg(long, value_name = "LANGUAGE", help_heading = "Settings of a new index")]
     language: Option<Language>,
-    /// How the input is written: jsonl, csv, tsv or text [default: by the file's name; jsonl on standard input]
+    /// How the input is written: jsonl, csv, tsv, text or html [default: by the file's name; jsonl on standard input]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// What separates the cells of a table: one character, or \t for a tab [default: a comma in CSV, a tab in TSV]
     #[arg(long, value_name = "CHAR")]
     delimiter: Option<Delimiter>,
+    /// The longest document, in bytes as it is written: a line, a row, an element of an array, or a whole text file or HTML page
+    #[arg(long, value_name = "N", default_value_t = InputOptions::default().document_bytes_max)]
+    document_bytes_max: usize,
+    /// Delete the documents whose files are gone from the folders that are indexed
+    ///
+    /// These are the documents that came from files of the same folders in earlier runs; those from elsewhere stay. Every input must be a
+    /// folder of .txt, .md and .html files.
+    #[arg(long)]
+    remove_missing: bool,
     /// What to do with a bad line
     #[arg(long, value_name = "ACTION", value_enum, default_value_t)]
     on_error: OnErrorArg,
@@ -79,13 +89,24 @@ enum OnErrorArg {
 pub(crate) fn run(args: &IndexArgs, is_quiet: bool) -> anyhow::Result<()> {
     args.check()?;
     let dir = &args.index.dir;
-    let (is_new_folder, is_new) = (!dir.exists(), matches!(Index::open(dir), Err(Error::NoIndex { .. })));
-    let index = Index::open_or_create(dir, &args.settings())?;
+    let is_new_folder = !dir.exists();
+    let (index, is_new) = Index::open_or_begin(dir, &args.settings())?;
     let indexed = index_inputs(args, &index, is_quiet);
-    if indexed.is_err() && is_new {
+    let is_empty = indexed.as_ref().is_ok_and(|(report, _)| report.n_documents == 0);
+    if is_new && (indexed.is_err() || is_empty) {
         discard(index, is_new_folder);
     }
-    indexed
+    let (report, left_out) = indexed?;
+    if args.json {
+        print_json(&report, left_out)?
+    } else {
+        print_text(&report, left_out, args)?
+    }
+    if is_new && is_empty {
+        let inputs = args.inputs.iter().map(|input| format!("`{}`", Input::from(input.clone())));
+        bail!("there is no document in {}, so no index was made", inputs.collect::<Vec<_>>().join(", "));
+    }
+    Ok(())
 }
 
 /// Removes the index of a failed first run, unless documents were committed to it. The error of that run is the one to report.
@@ -101,10 +122,15 @@ fn discard(index: Index, is_new_folder: bool) {
     }
 }
 
-fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Result<()> {
+fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Result<(IndexReport, LeftOut)> {
     let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
-    let options = InputOptions { format: args.format, delimiter: args.delimiter, ..InputOptions::default() };
-    let documents = input::open(&inputs, index.settings(), &options)?;
+    let (format, delimiter, document_bytes_max) = (args.format, args.delimiter, args.document_bytes_max);
+    let documents = input::open(&inputs, index.settings(), &InputOptions { format, delimiter, document_bytes_max })?;
+    let (left_out, folders) = (documents.left_out(), documents.folders().to_vec());
+    if args.remove_missing && folders.len() < inputs.len() {
+        let problem = "--remove-missing is for folders of .txt, .md and .html files alone; index other inputs in a run of their own";
+        return Err(WrongUsage(problem.into()).into());
+    }
     let mut rejects = args.rejects.as_deref().map(create).transpose()?;
     let mut writer = index.writer(&args.writer_options())?;
     let read = documents.progress();
@@ -117,6 +143,7 @@ fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Resu
             OnErrorArg::Skip => OnError::Skip { rejects: rejects.as_mut().map(|file| file as &mut (dyn Write + Send)) },
         },
         commit_every: args.commit_every,
+        remove_missing: if args.remove_missing { folders } else { Vec::new() },
     };
     let report = index_documents(&mut writer, documents, options, |done| show(&bar, done, read.bytes_read()))?;
     bar.set_message("merging segments");
@@ -125,7 +152,7 @@ fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Resu
     if let (Some(mut file), Some(path)) = (rejects, &args.rejects) {
         file.flush().with_context(|| format!("could not write to `{}`", path.display()))?;
     }
-    if args.json { print_json(&report) } else { print_text(&report, &args.index.dir) }
+    Ok((report, left_out))
 }
 
 impl IndexArgs {
@@ -187,7 +214,7 @@ fn n_replaced(report: &IndexReport) -> u64 {
     report.n_indexed.saturating_sub(n_new)
 }
 
-fn print_json(report: &IndexReport) -> anyhow::Result<()> {
+fn print_json(report: &IndexReport, left_out: LeftOut) -> anyhow::Result<()> {
     let skipped = report
         .first_skipped
         .iter()
@@ -195,16 +222,23 @@ fn print_json(report: &IndexReport) -> anyhow::Result<()> {
     output::print_json(&json!({
         "n_indexed": report.n_indexed,
         "n_replaced": n_replaced(report),
+        "n_removed": report.n_removed,
         "n_skipped": report.n_skipped,
         "n_without_text": report.n_without_text,
         "n_documents": report.n_documents,
         "first_skipped": skipped.collect::<Vec<_>>(),
+        "left_out_files": {
+            "other_formats": left_out.other_formats,
+            "hidden": left_out.hidden,
+            "folder_links": left_out.folder_links,
+            "special": left_out.special,
+        },
         "elapsed_millis": report.elapsed.as_secs_f64() * 1000.0,
         "documents_per_second": per_second(report),
     }))
 }
 
-fn print_text(report: &IndexReport, dir: &Path) -> anyhow::Result<()> {
+fn print_text(report: &IndexReport, left_out: LeftOut, args: &IndexArgs) -> anyhow::Result<()> {
     let n = |n: u64| count(usize::try_from(n).unwrap_or(usize::MAX));
     let mut out = output::stdout();
     let took = duration(report.elapsed);
@@ -212,6 +246,9 @@ fn print_text(report: &IndexReport, dir: &Path) -> anyhow::Result<()> {
     writeln!(out, "indexed {indexed} in {took} ({} a second)", n(per_second(report) as u64))?;
     if n_replaced(report) > 0 {
         writeln!(out, "{} of them replaced a document with the same id", n(n_replaced(report)))?;
+    }
+    if report.n_removed > 0 || args.remove_missing {
+        writeln!(out, "removed {} whose files are gone", number_of(report.n_removed, "document"))?;
     }
     if report.n_without_text > 0 {
         writeln!(
@@ -231,6 +268,27 @@ fn print_text(report: &IndexReport, dir: &Path) -> anyhow::Result<()> {
             writeln!(out, "  ...")?;
         }
     }
-    writeln!(out, "`{}` now holds {}", dir.display(), number_of(report.n_documents, "document"))?;
+    if left_out.n_files() > 0 {
+        writeln!(out, "left out {}: {}", number_of(left_out.n_files(), "file"), reasons(left_out))?;
+    }
+    if report.n_indexed == 0 && report.n_skipped == 0 {
+        writeln!(out, "there is no document in the input")?;
+    }
+    if report.n_documents > 0 || report.n_documents_before > 0 {
+        let dir = args.index.dir.display();
+        writeln!(out, "`{dir}` now holds {}", number_of(report.n_documents, "document"))?;
+    }
     Ok(out.flush()?)
+}
+
+/// Why files of folders were left out, with their numbers.
+fn reasons(left_out: LeftOut) -> String {
+    let reasons = [
+        (left_out.other_formats, "neither .txt, .md nor .html"),
+        (left_out.hidden, "hidden"),
+        (left_out.folder_links, "links to folders"),
+        (left_out.special, "neither files nor folders"),
+    ];
+    let counted = reasons.into_iter().filter(|(n, _)| *n > 0);
+    counted.map(|(n, reason)| format!("{n} {reason}")).collect::<Vec<_>>().join(", ")
 }

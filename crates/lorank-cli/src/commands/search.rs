@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, ValueEnum};
+use clap::{ArgMatches, Args, Command, ValueEnum};
 use lorank_core::{
     AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Fuzzy, Hit, ModelVersion, Query, QuerySyntax,
     RankedBy, Reranker, Score, ScoreOrigin, SortKey,
 };
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
-use lorank_pipeline::{Answer, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
-use lorank_server::AdapterSpec;
+use lorank_pipeline::{Answer, NamedRankBy, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
+use lorank_server::{AdapterSpec, ModelSource};
 use lorank_tantivy::{Bm25FirstStage, Index};
 
 use super::index_dir::IndexDir;
@@ -68,10 +68,10 @@ pub(crate) struct SearchArgs {
     #[arg(long = "facet", value_name = "FIELD[=RANGES]", value_parser = parse_facet)]
     facets: Vec<TypedFacet>,
     /// How many values of a facet to show
-    #[arg(long, value_name = "N", default_value = "10")]
+    #[arg(long, value_name = "N", default_value = "10", requires = "facets")]
     facet_top_n: NonZeroUsize,
     /// How the query is read
-    #[arg(long, value_name = "SYNTAX", value_enum, default_value_t)]
+    #[arg(long, value_name = "SYNTAX", value_enum, default_value_t, conflicts_with = "match_all")]
     syntax: SyntaxArg,
     /// Whether words with typos are found: one typo in words from five letters, two from nine
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, conflicts_with = "match_all")]
@@ -79,7 +79,8 @@ pub(crate) struct SearchArgs {
     /// Answer in first-stage order where the model takes longer than this
     #[arg(long, value_name = "N")]
     deadline_millis: Option<u64>,
-    /// Keep the first stage's order; no model is loaded
+    /// Keep the first stage's order; no model is loaded, and what only a model could honor (--adapter, --base, --blend and their like) is
+    /// refused
     #[arg(long)]
     no_rerank: bool,
     /// How much the rerank score counts in the order, from 0 to 1; what is left of 1 is the first stage's score [default: 1]
@@ -148,8 +149,8 @@ impl From<SyntaxArg> for QuerySyntax {
 /// `matches` are those of this command.
 pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> anyhow::Result<()> {
     let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
-    // A variable of the environment is for all commands; a flag is meant for this one.
-    args.check_order(matches.value_source("adapter") == Some(ValueSource::CommandLine))?;
+    args.check_order(&flags_of_models(matches))?;
+    args.check_fuzzy()?;
     let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if !args.reranks() {
         (Arc::new(NoReranker), None)
     } else {
@@ -157,7 +158,8 @@ pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> an
         let default_adapter = models.default_adapter();
         (Arc::new(models.reranker), default_adapter)
     };
-    let pipeline = Pipeline::new(first_stage, reranker, args.config(default_adapter))?;
+    let config = PipelineConfig { rank_by_names: args.rank_by_names()?, ..args.config(default_adapter) };
+    let pipeline = Pipeline::new(first_stage, reranker, config)?;
     let answer = pipeline.search(&args.request())?;
     if args.json {
         let shape = AnswerShape { explain: args.explain, ..AnswerShape::default() };
@@ -181,6 +183,13 @@ impl SearchArgs {
             default_adapter,
             ..default
         }
+    }
+
+    /// The expressions of the registry's aliases, where the adapter may be one of them.
+    fn rank_by_names(&self) -> anyhow::Result<Option<Arc<dyn NamedRankBy>>> {
+        let is_word = matches!(&self.adapter, Some(AdapterSpec::Adapter { source: ModelSource::Word(_), .. }));
+        let data = self.data.folder().ok().filter(|_| self.reranks() && is_word);
+        Ok(data.map(|data| data.alias_rank_by()).transpose()?)
     }
 
     fn request(&self) -> SearchRequest {
@@ -213,24 +222,37 @@ impl SearchArgs {
     }
 
     /// Refuses what only a model's order could honour where there is none.
-    fn check_order(&self, names_adapter: bool) -> Result<(), WrongUsage> {
-        let why = match (self.sort.is_empty(), self.match_all) {
-            (false, _) => "--sort",
-            (true, true) => "--match-all",
-            (true, false) => return Ok(()),
-        };
-        let given = [
-            ("--adapter", names_adapter),
-            ("--blend", self.blend_weight.is_some()),
-            ("--min-rerank-score", self.min_rerank_score.is_some()),
-        ];
-        match given.into_iter().find(|(_, is_given)| *is_given) {
-            Some((flag, _)) => {
-                Err(WrongUsage(format!("{flag} cannot be used with {why}: such an answer is not reranked")))
-            }
+    fn check_order(&self, flags_of_models: &[String]) -> Result<(), WrongUsage> {
+        let keys =
+            [("--sort", !self.sort.is_empty()), ("--match-all", self.match_all), ("--no-rerank", self.no_rerank)];
+        let Some((why, _)) = keys.into_iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+        let own = [("--blend", self.blend_weight.is_some()), ("--min-rerank-score", self.min_rerank_score.is_some())];
+        let own = own.iter().find_map(|(flag, is_given)| is_given.then_some(*flag));
+        match own.or(flags_of_models.first().map(String::as_str)) {
+            Some(flag) => Err(WrongUsage(format!("{flag} cannot be used with {why}: such an answer is not reranked"))),
             None => Ok(()),
         }
     }
+
+    /// Refuses typos of all words where a query says itself which words may have some.
+    fn check_fuzzy(&self) -> Result<(), WrongUsage> {
+        match (self.fuzzy, self.syntax) {
+            (FuzzyArg::On, SyntaxArg::Advanced) => Err(WrongUsage(
+                "--fuzzy on is for a plain query; in the advanced syntax write `word~` for one typo, `word~2` for two"
+                    .into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The flags of the command line that say which model ranks, and how. A variable of the environment is for all commands.
+fn flags_of_models(matches: &ArgMatches) -> Vec<String> {
+    let of_models = ModelFlags::augment_args(Command::new("model"));
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let given = of_models.get_arguments().filter(|flag| is_given(flag.get_id().as_str()));
+    let names = given.filter_map(|flag| flag.get_long()).chain(is_given("adapter").then_some("adapter"));
+    names.map(|name| format!("--{name}")).collect()
 }
 
 fn parse_score(text: &str) -> Result<Score, String> {

@@ -49,6 +49,7 @@ fn text_of(value: &Value) -> String {
         Value::Integer(number) => number.to_string(),
         Value::Unsigned(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
+        Value::Decimal(number) => number.to_string(),
         Value::Text(text) => text.to_string(),
         _ => String::new(),
     }

@@ -6,9 +6,10 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use lorank_adapters::{Entry, Outcome, RegistryError, State as Registered};
+use lorank_adapters::{AliasRankBy, Entry, Outcome, RegistryError, State as Registered};
 use lorank_core::AdapterId;
 use lorank_experiments::experiments_naming;
+use lorank_pipeline::{InvalidRankBy, RankBy};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -156,13 +157,14 @@ pub(crate) async fn delete(
 pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     let state = app.adapters()?.registry().state();
     let aliases = state.aliases().map(|(name, target)| (name.to_string(), target.to_string()));
-    Ok(JsonBody(AliasList { aliases: aliases.collect() }))
+    let rank_by = state.rank_by().map(|(alias, expression)| (alias.to_string(), expression.to_owned()));
+    Ok(JsonBody(AliasList { aliases: aliases.collect(), rank_by: rank_by.collect() }))
 }
 
 /// Point an alias to an adapter
 ///
 /// Moving `default` promotes the adapter: requests that name none get it from then on. The base model must be able to score with
-/// it.
+/// it. With `rank_by` the alias also has an expression that orders the answers which it ranks.
 #[utoipa::path(
     put,
     path = "/v1/aliases/{name}",
@@ -182,8 +184,20 @@ pub(crate) async fn put_alias(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    let AliasBody { adapter } = app.json("an alias with its `adapter`", &headers, body).await?;
+    let AliasBody { adapter, rank_by } = app.json("an alias with its `adapter`", &headers, body).await?;
     let (alias, target) = (id("name", &name)?, id("adapter", &adapter)?);
+    let rank_by = match rank_by {
+        None => AliasRankBy::Keep,
+        Some(None) => AliasRankBy::Remove,
+        Some(Some(text)) => {
+            let invalid = |error: InvalidRankBy| ServerError::InvalidValue {
+                field: "rank_by".to_owned(),
+                problem: format!("is refused: {error}"),
+            };
+            text.parse::<RankBy>().map_err(invalid)?;
+            AliasRankBy::Set(text)
+        }
+    };
     app.in_lane(Lane::Operations, move |app| {
         let host = app.adapters()?;
         // An alias of what the base model cannot score with would take the place of one that works.
@@ -191,9 +205,10 @@ pub(crate) async fn put_alias(
             Ok(error) => ServerError::Registry(*error),
             Err(source) => ServerError::AdapterMisfit { adapter: target.clone(), source },
         })?;
-        let before = host.registry().set_alias(&alias, &target)?;
+        let before = host.registry().set_alias_with(&alias, &target, rank_by)?;
+        let state = host.registry().state();
         let (name, adapter, before) = (alias.as_str(), target.as_str(), before.as_ref().map(|id| id.as_str()));
-        Ok(JsonBody(MovedAlias { name, adapter, before }).into_response())
+        Ok(JsonBody(MovedAlias { name, adapter, before, rank_by: state.rank_by_of(&alias) }).into_response())
     })
     .await
 }

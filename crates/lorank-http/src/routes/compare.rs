@@ -77,7 +77,7 @@ pub(crate) async fn compare(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ServerError> {
     app.service.index(&index)?;
-    let body: CompareBody = app.json("a comparison", &headers, body).await?;
+    let body: CompareBody = app.json_with_filters("a comparison", &headers, body).await?;
     let rankers = rankers(&body.adapters)?;
     let search = SearchBody {
         query: body.query,

@@ -18,9 +18,9 @@ use crate::upload::{Scratch, UploadLimits, not_kept, receive};
 use crate::wire::{
     AdapterStatsJson, BulkAnswer, DeleteAnswer, DeleteBody, ErrorAnswer, FieldsJson, StatsJson, StoredDocument,
 };
-use crate::{BulkLimits, DocumentHost, IndexName, RetryAfter, ServerError};
+use crate::{BulkForm, BulkLimits, DocumentHost, IndexName, RetryAfter, ServerError};
 
-/// The content types of JSON lines. None of them is registered, so all are in use.
+/// The content types of JSON lines. None of them is registered, so all are in use. An array, or one document, is `application/json`.
 const LINES: [&str; 5] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "text/x-ndjson"];
 
@@ -57,19 +57,24 @@ pub(crate) async fn show(
     .await
 }
 
-/// Add documents, one a line
+/// Add documents
 ///
-/// Each line is a JSON object with an `id`; one whose id is there replaces that document. A line that is no document is told with
-/// its number, and the others stand. The answer comes when all is on the disk and seen by every search that begins later. Of a
+/// As JSON lines (`application/x-ndjson`) each line is a document; as JSON (`application/json`) the body is an array of documents, or
+/// one document. A document is an object; one whose id is there replaces that document. What is no document is told with its number,
+/// and the others stand. The answer comes when all is on the disk and seen by every search that begins later. Of a
 /// body that breaks off nothing is kept: send it again.
 #[utoipa::path(
     post,
     path = "/v1/documents",
     tag = "documents",
-    request_body(content = String, content_type = "application/x-ndjson",
-        example = "{\"id\": 1, \"title\": \"Light\", \"text\": \"A light bulb burns.\"}\n{\"id\": 2, \"text\": \"A tulip bulb grows.\"}\n"),
+    request_body(content(
+        (String = "application/x-ndjson",
+            example = "{\"id\": 1, \"title\": \"Light\", \"text\": \"A light bulb burns.\"}\n{\"id\": 2, \"text\": \"A tulip bulb grows.\"}\n"),
+        (Vec<Object> = "application/json",
+            example = json!([{"id": 1, "title": "Light", "text": "A light bulb burns."}, {"id": 2, "text": "A tulip bulb grows."}])),
+    )),
     responses(
-        (status = 200, description = "What became of each line.", body = BulkAnswer<'_>),
+        (status = 200, description = "What became of each document.", body = BulkAnswer<'_>),
         (status = 404, description = "This service holds no documents of its own.", body = ErrorAnswer<'_>),
         (status = 409, description = "Somebody else writes to the index.", body = ErrorAnswer<'_>),
         (status = 429, description = "Too many changes at once.", body = ErrorAnswer<'_>,
@@ -85,16 +90,17 @@ pub(crate) async fn add(
     body: Body,
 ) -> Result<impl IntoResponse, ServerError> {
     let host = app.service.index(&index)?.documents.clone().ok_or(NO_DOCUMENTS)?;
-    expect_lines(&headers)?;
+    let form = form_of(&headers)?;
     let make_file = || {
         let full = || ServerError::LaneFull { work: "long uploads", retry_after: RetryAfter::new(RETRY_AFTER) };
         let place = app.uploads.admit(N_UPLOADS_MAX).ok_or_else(full)?;
         Ok(Scratch::new(host.scratch_file().map_err(not_kept)?, place))
     };
-    let lines = receive(body, UploadLimits::from(&*app.config), make_file).await?;
-    let limits = BulkLimits { line_bytes_max: app.config.body_bytes_max, n_lines_max: app.config.bulk_lines_max };
+    let documents = receive(body, UploadLimits::from(&*app.config), make_file).await?;
+    let limits =
+        BulkLimits { document_bytes_max: app.config.body_bytes_max, n_documents_max: app.config.bulk_lines_max };
     app.change(index, move |host| {
-        let outcomes = host.add(lines, limits)?;
+        let outcomes = host.add(documents, form, limits)?;
         let n_documents = host.stats()?.n_documents;
         Ok(JsonBody(BulkAnswer::new(&outcomes, n_documents, arrival.at.elapsed(), &arrival.request_id)).into_response())
     })
@@ -153,7 +159,7 @@ pub(crate) async fn delete_matching(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
     app.documents(&index)?;
-    let body: DeleteBody = app.json("a deletion by `query`, `filters` or `all`", &headers, body).await?;
+    let body: DeleteBody = app.json_with_filters("a deletion by `query`, `filters` or `all`", &headers, body).await?;
     let selection = body.into_selection()?;
     app.change(index, move |host| {
         let n_deleted = host.delete_matching(selection)?;
@@ -214,13 +220,16 @@ impl App {
     }
 }
 
-fn expect_lines(headers: &HeaderMap) -> Result<(), ServerError> {
+fn form_of(headers: &HeaderMap) -> Result<BulkForm, ServerError> {
     expect_decoded(headers)?;
     let value = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let essence =
         value.as_deref().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if LINES.contains(&essence.as_str()) {
-        return Ok(());
+        return Ok(BulkForm::Lines);
     }
-    Err(ServerError::NotLines { found: value.map_or_else(|| "(none)".to_owned(), |found| format!("`{found}`")) })
+    if essence == "application/json" {
+        return Ok(BulkForm::Array);
+    }
+    Err(ServerError::NotDocuments { found: value.map_or_else(|| "(none)".to_owned(), |found| format!("`{found}`")) })
 }

@@ -167,6 +167,17 @@ impl App {
         let body = self.json_bytes(headers, body)?;
         json::parse(&self.lanes, body, |body| json::read_object(expected, body)).await
     }
+
+    /// The same for a body with conditions on stored fields, whose numbers are read exactly or refused.
+    pub(crate) async fn json_with_filters<T: DeserializeOwned + Send + 'static>(
+        &self,
+        expected: &'static str,
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+    ) -> Result<T, ServerError> {
+        let body = self.json_bytes(headers, body)?;
+        json::parse(&self.lanes, body, |body| json::read_exact(expected, body)).await
+    }
 }
 
 /// The parameters of a query string, refused in the service's own shape.

@@ -71,8 +71,19 @@ async fn adapters_come_are_promoted_and_go() {
     assert_eq!((status, &added["added_at"]), (201, &json!("2025-11-25T19:46:40.123Z")));
     assert_eq!(ask(&service, "PUT", "/v1/adapters/qa", json!({"source": "allowed/qa2"})).await.0, 200, "replaced");
     let (_, alias) = ask(&service, "PUT", "/v1/aliases/default", json!({"adapter": "qa"})).await;
-    assert_eq!(alias, json!({"name": "default", "adapter": "qa", "before": null}));
-    assert_eq!(ask(&service, "GET", "/v1/aliases", Json::Null).await.1, json!({"aliases": {"default": "qa"}}));
+    assert_eq!(alias, json!({"name": "default", "adapter": "qa", "before": null, "rank_by": null}));
+    let expected = json!({"aliases": {"default": "qa"}, "rank_by": {}});
+    assert_eq!(ask(&service, "GET", "/v1/aliases", Json::Null).await.1, expected);
+    for (rank_by, kept) in [
+        (json!({"rank_by": "first_stage_score"}), json!("first_stage_score")),
+        (json!({}), json!("first_stage_score")),
+        (json!({"rank_by": null}), Json::Null),
+    ] {
+        let mut body = json!({"adapter": "qa"});
+        body.as_object_mut().unwrap().extend(rank_by.as_object().unwrap().clone());
+        let (_, alias) = ask(&service, "PUT", "/v1/aliases/default", body).await;
+        assert_eq!(alias, json!({"name": "default", "adapter": "qa", "before": "qa", "rank_by": kept}));
+    }
 
     ask(&service, "GET", "/v1/search?q=egg&adapter=qa", Json::Null).await;
     let (_, shown) = ask(&service, "GET", "/v1/adapters/default", Json::Null).await;
@@ -114,6 +125,7 @@ async fn what_cannot_be_added_is_refused_with_the_reason() {
         ),
         ("/v1/adapters/a%20b", json!({"source": "allowed/qa"}), 422, "`id` is refused: "),
         ("/v1/adapters/qa", json!({"from": "allowed/qa"}), 422, "`from` is unknown; the keys are `source`"),
+        ("/v1/aliases/default", json!({"adapter": "gone", "rank_by": "1 +"}), 422, "`rank_by` is refused: "),
         (
             "/v1/aliases/default",
             json!({"adapter": "gone"}),

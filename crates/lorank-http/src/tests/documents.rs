@@ -34,23 +34,39 @@ impl ToyHost {
     }
 }
 
+impl ToyHost {
+    fn add_array(&self, array: impl Read) -> Vec<LineOutcome> {
+        let documents: Vec<Json> = serde_json::from_reader(array).unwrap();
+        let outcomes = documents.iter().map(|document| self.add_line(&document.to_string()));
+        (1..).zip(outcomes).map(|(n, outcome)| LineOutcome { line: 1, item: Some(n), outcome }).collect()
+    }
+}
+
 impl DocumentHost for ToyHost {
     fn get(&self, id: &DocumentId) -> Result<Option<Fields>, DocumentError> {
         let found = self.documents.lock().unwrap().get(id.as_str()).cloned();
         Ok(found.map(|line| vec![("line".to_owned(), Value::Text(line.into()))]))
     }
 
-    fn add(&self, lines: Box<dyn Read + Send>, limits: BulkLimits) -> Result<Vec<LineOutcome>, DocumentError> {
+    fn add(
+        &self,
+        lines: Box<dyn Read + Send>,
+        form: BulkForm,
+        limits: BulkLimits,
+    ) -> Result<Vec<LineOutcome>, DocumentError> {
         if let Some(gate) = &self.gate {
             gate.pass();
+        }
+        if form == BulkForm::Array {
+            return Ok(self.add_array(lines));
         }
         let mut outcomes = Vec::new();
         for (n, line) in (1..).zip(BufReader::new(lines).lines()) {
             let line = line.map_err(|source| DocumentError::BrokenOff { source })?;
-            if outcomes.len() == limits.n_lines_max.get() {
-                return Err(DocumentError::TooManyLines { n_lines_max: limits.n_lines_max });
+            if outcomes.len() == limits.n_documents_max.get() {
+                return Err(DocumentError::TooManyDocuments { n_documents_max: limits.n_documents_max });
             }
-            outcomes.push(LineOutcome { line: n, outcome: self.add_line(&line) });
+            outcomes.push(LineOutcome { line: n, item: None, outcome: self.add_line(&line) });
         }
         Ok(outcomes)
     }
@@ -131,10 +147,10 @@ async fn what_cannot_be_done_is_said() {
     let post = |content_type, body| ("POST", "/v1/documents", content_type, body);
     let too_long = "x".repeat(101);
     for (sent, expected) in [
-        (post(JSON, "{}"), (415, "unsupported_media_type", None, "`application/json`; send a document a line")),
+        (post("text/csv", "id\n1"), (415, "unsupported_media_type", None, "`text/csv`; send a document a line")),
         (post("", "{}"), (415, "unsupported_media_type", None, "(none)")),
         (post(LINES, &too_long), (413, "payload_too_large", None, "the limit of 100 bytes")),
-        (post(LINES, "{}\n{}"), (413, "payload_too_large", None, "more lines than the limit of 1")),
+        (post(LINES, "{}\n{}"), (413, "payload_too_large", None, "more documents than the limit of 1")),
         (delete("{}"), (422, "invalid_value", Some("query"), "say `\"all\": true`")),
         (delete(r#"{"filters": {}}"#), (422, "invalid_value", Some("query"), "is missing")),
         (delete(r#"{"all": true, "query": "a"}"#), (422, "invalid_value", Some("all"), "leave it out")),
@@ -148,6 +164,18 @@ async fn what_cannot_be_done_is_said() {
         check_error(&service, sent, expected).await;
     }
     check_error(&toy_service(), post(LINES, "{}"), (404, "not_found", None, "without documents of its own")).await;
+}
+
+#[tokio::test]
+async fn an_array_is_json() {
+    let service = document_service(ToyHost::default(), HttpConfig::default());
+    let body = json!([{"id": "a"}, {"x": 1}]);
+    let (status, answer) = ask(&service, "POST", "/v1/documents", body).await;
+    let lines = json!([
+        {"line": 1, "item": 1, "id": "a", "outcome": "added", "error": null},
+        {"line": 1, "item": 2, "id": null, "outcome": "refused", "error": {"kind": "invalid_value", "message": "no id"}},
+    ]);
+    assert_eq!((status, &answer["lines"]), (200, &lines), "{answer}");
 }
 
 /// A body of pieces, the last of which may be an error.

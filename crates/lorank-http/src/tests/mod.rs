@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use crate::*;
 
 mod adapters;
+mod combinations;
 mod documents;
 pub(crate) mod encoding;
 mod experiments;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 /// An adapter to add.
@@ -21,6 +21,16 @@ pub(crate) struct AddBody {
 pub(crate) struct AliasBody {
     /// The adapter.
     pub adapter: String,
+    /// The expression that orders answers which are ranked by the alias, as the `rank_by` of a search; a search that brings an order of
+    /// its own keeps that. Without it the alias keeps the one that it has; null takes it away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, max_length = 1024)]
+    pub rank_by: Option<Option<String>>,
+}
+
+/// Tells null from a key that is missing.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// The adapters of the registry.
@@ -69,6 +79,8 @@ pub(crate) struct RegisteredAdapter {
 pub(crate) struct AliasList {
     /// Each with its adapter.
     pub aliases: BTreeMap<String, String>,
+    /// The expressions that order the answers of aliases, of those that have one.
+    pub rank_by: BTreeMap<String, String>,
 }
 
 /// An alias that was moved.
@@ -80,6 +92,8 @@ pub(crate) struct MovedAlias<'a> {
     pub adapter: &'a str,
     /// Where it pointed before; null where it is new.
     pub before: Option<&'a str>,
+    /// The expression that orders its answers, if it has one.
+    pub rank_by: Option<&'a str>,
 }
 
 /// What a reading of the whole registry has found.

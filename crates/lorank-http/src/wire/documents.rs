@@ -27,11 +27,11 @@ pub(crate) struct BulkAnswer<'a> {
     pub n_added: usize,
     /// How many took the place of one with the same id.
     pub n_replaced: usize,
-    /// How many lines are no documents.
+    /// How many lines, or elements of the array, are no documents.
     pub n_refused: usize,
     /// How many documents there are now.
     pub n_documents: u64,
-    /// Each line that is not blank, in their order.
+    /// Each line that is not blank, or each element of the array, in their order.
     pub lines: Vec<LineJson<'a>>,
     /// How long it took.
     pub took_millis: f64,
@@ -43,8 +43,11 @@ pub(crate) struct BulkAnswer<'a> {
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Line)]
 pub(crate) struct LineJson<'a> {
-    /// Its number, from 1; blank lines count.
+    /// The number of the line on which it begins, from 1; blank lines count.
     pub line: u64,
+    /// The number of the document in its array, from 1. JSON lines have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<u64>,
     /// The document's id; null where the line is no document.
     pub id: Option<&'a str>,
     /// What became of it.
@@ -121,7 +124,7 @@ impl<'a> BulkAnswer<'a> {
 }
 
 impl<'a> From<&'a LineOutcome> for LineJson<'a> {
-    fn from(LineOutcome { line, outcome }: &'a LineOutcome) -> Self {
+    fn from(LineOutcome { line, item, outcome }: &'a LineOutcome) -> Self {
         let (id, outcome, error) = match outcome {
             DocumentOutcome::Added(id) => (Some(id), OutcomeJson::Added, None),
             DocumentOutcome::Replaced(id) => (Some(id), OutcomeJson::Replaced, None),
@@ -130,7 +133,7 @@ impl<'a> From<&'a LineOutcome> for LineJson<'a> {
                 (None, OutcomeJson::Refused, Some(LineErrorJson { kind: wire_word(*kind), message }))
             }
         };
-        Self { line: *line, id: id.map(|id| id.as_str()), outcome, error }
+        Self { line: *line, item: *item, id: id.map(|id| id.as_str()), outcome, error }
     }
 }
 

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{AnswerShape, facets, filters};
 use crate::ServerError;
-use crate::json::{read_object, read_value};
+use crate::json::{read_exact, read_value};
 
 /// A search. Only `query` (or `match_all`) is needed; what is missing or null is the service's to choose. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema, IntoParams)]
@@ -36,7 +36,8 @@ pub struct SearchBody {
     pub depth: Option<NonZeroUsize>,
     /// The adapter or alias that reranks; `none` for the bare base model.
     pub adapter: Option<String>,
-    /// Whether to rerank; true by default, false where `sort` or `match_all` is given.
+    /// Whether to rerank; true by default, false where `sort` or `match_all` is given. With `false`, what only a reranked answer could
+    /// honor is refused: `adapter`, `blend_weight`, `min_rerank_score`, `experiment`, `arm`.
     pub rerank: Option<bool>,
     /// The stored fields that the answer is ordered by in place of scores, the first one first: `year` or `year:asc`,
     /// `year:desc`. Documents without the field come last. A sorted answer is not reranked.
@@ -88,7 +89,7 @@ pub struct SearchBody {
     #[param(inline)]
     pub syntax: Option<SyntaxJson>,
     /// Whether words that are spelled almost like those of a plain query match too; `auto` by default. One typo is allowed in words from five
-    /// letters, two from nine; one in the first letter counts as two.
+    /// letters, two from nine; one in the first letter counts as two. `on` is refused with the advanced syntax, which writes `word~`.
     #[param(inline)]
     pub fuzzy: Option<FuzzyJson>,
     /// Whether hits say how they came to their rank; false by default.
@@ -188,7 +189,7 @@ impl SearchBody {
     /// # Errors
     /// What is not JSON (with line and column), and what is JSON but no search (with the field).
     pub fn from_json(body: &[u8]) -> Result<Self, ServerError> {
-        read_object(A_SEARCH, body)
+        read_exact(A_SEARCH, body)
     }
 
     /// Reads the decoded pairs of a query string. `q` stands for `query`; `fields` is separated by commas;
@@ -241,9 +242,13 @@ impl SearchBody {
     /// No query, or a value that cannot be.
     pub fn into_request(self, arrival: Instant) -> Result<ParsedSearch, ServerError> {
         let invalid = |field: &str, problem: String| ServerError::InvalidValue { field: field.to_owned(), problem };
-        let is_ordered = self.is_ordered_without_a_model();
-        if let Some((key, with)) = is_ordered.and_then(|with| Some((self.key_of_reranking()?, with))) {
+        let without_a_model = self.without_a_model();
+        if let Some((key, with)) = without_a_model.and_then(|with| Some((self.key_of_reranking()?, with))) {
             return Err(invalid(key, format!("is refused with `{with}`: such an answer is not reranked")));
+        }
+        if self.fuzzy == Some(FuzzyJson::On) && self.syntax == Some(SyntaxJson::Advanced) {
+            let problem = "is for a plain query; in the advanced syntax write `word~` for one typo, `word~2` for two";
+            return Err(invalid("fuzzy", problem.to_owned()));
         }
         let (text, syntax) = match (self.query, self.match_all.unwrap_or(false)) {
             (Some(text), false) => (text, self.syntax.unwrap_or(SyntaxJson::Plain).into()),
@@ -298,7 +303,7 @@ impl SearchBody {
             depth: self.depth,
             top_k: self.top_k,
             offset: self.offset.unwrap_or(0),
-            rerank: self.rerank.unwrap_or(is_ordered.is_none()),
+            rerank: without_a_model.is_none(),
             sort,
             facets,
             blend_weight,
@@ -319,9 +324,14 @@ impl SearchBody {
 
 impl SearchBody {
     /// The key for which the answer's order is not a model's, if one is given.
-    fn is_ordered_without_a_model(&self) -> Option<&'static str> {
+    fn without_a_model(&self) -> Option<&'static str> {
         let is_sorted = self.sort.as_ref().is_some_and(|keys| !keys.is_empty());
-        is_sorted.then_some("sort").or_else(|| self.match_all.filter(|it| *it).map(|_| "match_all"))
+        let keys = [
+            ("sort", is_sorted),
+            ("match_all", self.match_all == Some(true)),
+            ("rerank: false", self.rerank == Some(false)),
+        ];
+        keys.into_iter().find_map(|(key, is_given)| is_given.then_some(key))
     }
 
     /// A key that is given and means something only where a model orders.

@@ -1,7 +1,8 @@
 //! Stored values as JSON.
 
 use lorank_core::{Fields, Value};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
+use serde_json::value::RawValue;
 
 /// A stored value, written as the JSON it stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +34,10 @@ impl Serialize for ValueJson<'_> {
             Value::Integer(value) => serializer.serialize_i64(*value),
             Value::Unsigned(value) => serializer.serialize_u64(*value),
             Value::Float(value) => serializer.serialize_f64(*value),
+            Value::Decimal(number) => {
+                let digits = RawValue::from_string(number.as_str().to_owned()).map_err(S::Error::custom)?;
+                digits.serialize(serializer)
+            }
             Value::Text(value) => serializer.serialize_str(value),
             Value::List(values) => serializer.collect_seq(values.iter().map(ValueJson)),
             Value::Object(fields) => {
@@ -72,6 +77,9 @@ mod tests {
         check(Value::Unsigned(u64::MAX), "18446744073709551615");
         check(Value::Float(0.1), "0.1");
         check(Value::Float(2.0), "2.0");
+        for digits in ["3.50", "-0", "1e3"] {
+            check(Value::Decimal(lorank_core::Decimal::parse(digits).unwrap()), digits);
+        }
         check(Value::from("\"é\"\n"), r#""\"é\"\n""#);
         check(Value::List(vec![Value::Null, Value::List(vec![])]), "[null,[]]");
         let fields = vec![("b".to_owned(), Value::Integer(1)), ("a".to_owned(), Value::Object(vec![]))];

@@ -50,6 +50,7 @@ fn number(value: &Value) -> Option<f64> {
         Value::Integer(number) => Some(*number as f64),
         Value::Unsigned(number) => Some(*number as f64),
         Value::Float(number) => Some(*number),
+        Value::Decimal(number) => Some(number.value()),
         Value::Text(text) => nanos_since_1970(text).map(seconds),
         Value::List(values) => values.iter().find_map(number),
         _ => None,

@@ -31,6 +31,19 @@ pub(crate) struct QueryWord {
     pub whole: Option<String>,
     /// Whether it is one of the language's stop words.
     pub is_stop_word: bool,
+    /// Whether it is one without its accents, as the French `sûr` is. Texts that leave the accent out then have a stop word.
+    pub is_stop_word_without_accents: bool,
+}
+
+impl QueryWord {
+    /// The terms that stand for it, each with whether texts have it as a stop word.
+    pub(crate) fn terms_as_indexed(&self) -> impl Iterator<Item = (&str, bool)> {
+        let is_stop_word_without = self.is_stop_word_without_accents && !self.is_stop_word;
+        // The last term is that without accents. Where it is the only one, the stemmer has taken them off.
+        let n_own = if is_stop_word_without { self.terms.len().div_ceil(2) } else { self.terms.len() };
+        let own = self.terms.iter().take(n_own).map(|term| (term.as_str(), self.is_stop_word));
+        own.chain(self.terms.last().filter(|_| is_stop_word_without).map(|term| (term.as_str(), true)))
+    }
 }
 
 impl Analyzer {
@@ -75,13 +88,27 @@ impl Analyzer {
         while let Some(piece) = pieces.next() {
             let next = pieces.peek().filter(|next| next.kind == PieceKind::Unspaced { follows: true });
             let Piece { kind, text, range } = piece;
-            let unbroken =
-                |text, range| QueryWord { terms: vec![text], position, range, whole: None, is_stop_word: false };
+            let unbroken = |text, range| QueryWord {
+                terms: vec![text],
+                position,
+                range,
+                whole: None,
+                is_stop_word: false,
+                is_stop_word_without_accents: false,
+            };
             match (kind, next) {
                 (PieceKind::Word, _) => {
-                    let is_stop_word = stop_words.as_mut().is_some_and(|words| !words.token_stream(&text).advance());
-                    let whole = Some(fold(&text, self.language).into_owned());
-                    words.push(QueryWord { terms: self.terms_of(&text), position, range, whole, is_stop_word });
+                    let mut is_stop_word =
+                        |word: &str| stop_words.as_mut().is_some_and(|words| !words.token_stream(word).advance());
+                    let folded = fold(&text, self.language).into_owned();
+                    words.push(QueryWord {
+                        terms: self.terms_of(&text),
+                        position,
+                        range,
+                        is_stop_word: is_stop_word(&text),
+                        is_stop_word_without_accents: is_stop_word(&folded),
+                        whole: Some(folded),
+                    });
                 }
                 (PieceKind::Unspaced { .. }, Some(next)) => {
                     words.push(unbroken(text + &next.text, range.start..next.range.end));

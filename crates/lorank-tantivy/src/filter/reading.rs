@@ -40,6 +40,9 @@ impl Readings {
             Value::Float(number) => {
                 Self { number: Some(Number::Float(*number)).filter(|_| types.numbers), ..Self::default() }
             }
+            Value::Decimal(number) => {
+                Self { number: Number::from_json(number.as_str()).filter(|_| types.numbers), ..Self::default() }
+            }
             Value::Text(text) => Self::of_text(text, types, role)?,
             other => {
                 return Err(format!("compares with {}, where it needs a text, a number or a boolean", name_of(other)));
@@ -107,6 +110,7 @@ fn shown(value: &Value) -> String {
         Value::Integer(number) => format!("`{number}`, a number"),
         Value::Unsigned(number) => format!("`{number}`, a number"),
         Value::Float(number) => format!("`{number}`, a number"),
+        Value::Decimal(number) => format!("`{number}`, a number"),
         Value::Text(text) => format!("`{}`", text.chars().take(100).collect::<String>()),
         other => name_of(other).to_owned(),
     }

@@ -9,9 +9,27 @@ use crate::{Document, Error};
 /// How many bytes are looked at for the bracket that begins an array; after as many blank ones the source is taken for lines.
 const BLANK_BYTES_MAX: usize = 64 * 1024;
 
-/// Whether a source is an array of objects, or an empty one. Lines may begin with an array of something else, which is then a bad
-/// line. The source from its beginning comes back, without a byte order mark.
-pub(super) fn is_next(mut source: Source) -> io::Result<(bool, Source)> {
+/// The first two bytes of a source that are no spaces.
+pub(super) struct Beginning {
+    first: Option<u8>,
+    second: Option<u8>,
+}
+
+impl Beginning {
+    /// Whether the source is an array.
+    pub(super) fn is_array(&self) -> bool {
+        self.first == Some(b'[')
+    }
+
+    /// Whether the source is an array of objects, or an empty one. Lines may begin with an array of something else, which is then a bad
+    /// line.
+    pub(super) fn is_array_of_objects(&self) -> bool {
+        self.is_array() && matches!(self.second, None | Some(b'{' | b']'))
+    }
+}
+
+/// How a source begins. The source from its beginning comes back, without a byte order mark.
+pub(super) fn beginning(mut source: Source) -> io::Result<(Beginning, Source)> {
     let mut head = Vec::new();
     loop {
         let content = head.strip_prefix(MARK).unwrap_or(&head);
@@ -20,8 +38,7 @@ pub(super) fn is_next(mut source: Source) -> io::Result<(bool, Source)> {
         let is_known = first.is_some_and(|first| first != b'[' && !MARK.starts_with(&head)) || second.is_some();
         if is_known || head.len() >= BLANK_BYTES_MAX || read_some(&mut source, &mut head)? == 0 {
             let content = head.strip_prefix(MARK).unwrap_or(&head).to_vec();
-            let is_array = first == Some(b'[') && matches!(second, None | Some(b'{' | b']'));
-            return Ok((is_array, Box::new(Cursor::new(content).chain(source))));
+            return Ok((Beginning { first, second }, Box::new(Cursor::new(content).chain(source))));
         }
     }
 }

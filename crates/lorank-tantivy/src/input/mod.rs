@@ -1,5 +1,5 @@
-//! Documents from files: JSON lines and JSON arrays, CSV and TSV tables, folders of BEIR or of text files, standard input, and all of
-//! them compressed with gzip or zstd.
+//! Documents from files: JSON lines and JSON arrays, CSV and TSV tables, folders of BEIR or of text files and HTML pages, standard
+//! input, and all of them compressed with gzip or zstd.
 //!
 //! Reading is a stream: at most one line is in memory. A line that is no document is an error value with its file, its
 //! number and its cause, and the next line follows; an input that breaks off (a truncated archive) ends the reading.
@@ -22,8 +22,13 @@
 //! ```
 
 mod array;
+mod charset;
 mod delimiter;
+mod folder;
+mod html;
 mod lines;
+mod markup;
+mod names;
 mod plan;
 mod rows;
 mod source;
@@ -32,7 +37,7 @@ mod text;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -42,10 +47,11 @@ use crate::{Document, Error, IndexSettings};
 pub use crate::error::BadLine;
 pub use crate::origin::Origin;
 pub use delimiter::Delimiter;
+pub use folder::{Folder, LeftOut};
 pub use source::Progress;
 
 use delimiter::CellStyle;
-use plan::{Plan, Shape};
+use plan::{Plan, Plans, Shape};
 use source::Source;
 
 /// Where documents come from.
@@ -53,7 +59,7 @@ use source::Source;
 pub enum Input {
     /// Standard input, written `-`.
     Stdin,
-    /// A file or a folder. A folder is BEIR's (it has a `corpus.jsonl`) or one of `.txt` and `.md` files, at any depth.
+    /// A file or a folder. A folder is BEIR's (it has a `corpus.jsonl`) or one of `.txt`, `.md` and `.html` files, at any depth.
     Path(PathBuf),
 }
 
@@ -91,14 +97,19 @@ pub enum Format {
     /// `text`: the file is one document with a `title` (its first Markdown heading, or else its name) and a `text`
     /// (`.txt`, `.md`). The id is the file's path, with `/` on every system.
     Text,
+    /// `html`: the page is one document with a `title` (its `<title>`, its first heading, or else its name) and a `text`, what a
+    /// browser shows of it (`.html`, `.htm`). The encoding is the one of its byte order mark or that it declares, else UTF-8. The id is
+    /// as that of a text file.
+    Html,
 }
 
-const FORMATS: [(&str, Format); 5] = [
+const FORMATS: [(&str, Format); 6] = [
     ("jsonl", Format::JsonLines),
     ("ndjson", Format::JsonLines),
     ("csv", Format::Csv),
     ("tsv", Format::Tsv),
     ("text", Format::Text),
+    ("html", Format::Html),
 ];
 
 impl FromStr for Format {
@@ -107,7 +118,7 @@ impl FromStr for Format {
     fn from_str(name: &str) -> Result<Self, Error> {
         let known = FORMATS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         known.map(|(_, format)| *format).ok_or_else(|| Error::InvalidSettings {
-            problem: format!("unknown format `{name}`; it is one of jsonl, csv, tsv, text"),
+            problem: format!("unknown format `{name}`; it is one of jsonl, csv, tsv, text, html"),
         })
     }
 }
@@ -126,13 +137,13 @@ pub struct InputOptions {
     /// What separates the cells of tables; `None` goes by the format: a comma in CSV, a tab in TSV. An input without a format of its
     /// own is then a CSV table, and one of another format is refused.
     pub delimiter: Option<Delimiter>,
-    /// The longest line, or text file, in bytes.
-    pub line_bytes_max: usize,
+    /// The longest document in bytes, as it is written: a line, a row, an element of an array, or a whole text file or HTML page.
+    pub document_bytes_max: usize,
 }
 
 impl Default for InputOptions {
     fn default() -> Self {
-        Self { format: None, delimiter: None, line_bytes_max: 64 * 1024 * 1024 }
+        Self { format: None, delimiter: None, document_bytes_max: 64 * 1024 * 1024 }
     }
 }
 
@@ -143,6 +154,8 @@ pub struct SourcedDocument {
     pub origin: Origin,
     /// The document.
     pub document: Document,
+    /// The absolute path of the folder that it was found in, where each file of one is a document.
+    pub folder: Option<Arc<str>>,
 }
 
 type BoxedDocuments = Box<dyn Iterator<Item = Result<SourcedDocument, BadLine>> + Send>;
@@ -151,6 +164,8 @@ type BoxedDocuments = Box<dyn Iterator<Item = Result<SourcedDocument, BadLine>> 
 pub struct Documents {
     plans: VecDeque<Plan>,
     current: Option<BoxedDocuments>,
+    folders: Vec<Folder>,
+    left_out: LeftOut,
     settings: Arc<IndexSettings>,
     options: InputOptions,
     progress: Progress,
@@ -162,27 +177,43 @@ pub struct Documents {
 /// # Errors
 /// An input that is missing or cannot be read, or whose format cannot be told.
 pub fn open(inputs: &[Input], settings: &IndexSettings, options: &InputOptions) -> Result<Documents, Error> {
-    let mut plans = VecDeque::new();
+    let mut plans = Plans::default();
     for input in inputs {
         plan::plan(input, settings, options, &mut plans)?;
     }
-    let progress = Progress::new(plans.iter().map(|plan| plan.bytes).sum());
-    let settings = Arc::new(settings.clone());
-    Ok(Documents { plans, current: None, settings, options: options.clone(), progress })
+    let Plans { files, folders, left_out } = plans;
+    let progress = Progress::new(files.iter().map(|plan| plan.bytes).sum());
+    let (settings, options) = (Arc::new(settings.clone()), options.clone());
+    Ok(Documents { plans: files, current: None, folders, left_out, settings, options, progress })
 }
 
-/// The documents of JSON lines, or of a JSON array, that come from elsewhere than a file, under a name for messages. An error of the reader is a
+/// How documents in JSON are written that come from elsewhere than a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonForm {
+    /// One object a line, or an array of objects.
+    Lines,
+    /// An array of objects, or one object; each may span lines.
+    Array,
+}
+
+/// The documents of JSON that comes from elsewhere than a file, under a name for messages. An error of the reader is a
 /// [`Error::BrokenInput`], and the last item.
-pub fn json_lines(
+pub fn json(
     reader: Box<dyn Read + Send>,
+    form: JsonForm,
     name: &str,
     settings: &IndexSettings,
-    line_bytes_max: usize,
+    document_bytes_max: usize,
 ) -> impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send {
-    let context = Context { file: name.into(), settings: Arc::new(settings.clone()), bytes_max: line_bytes_max };
+    let settings = Arc::new(settings.clone());
+    let context = Context { file: name.into(), folder: None, settings, bytes_max: document_bytes_max };
     // Nothing is read before the first document is asked for.
     let documents = move || {
-        json_documents(reader, false, context).unwrap_or_else(|bad_file| Box::new(std::iter::once(Err(bad_file))))
+        let documents = match form {
+            JsonForm::Lines => json_documents(reader, false, context),
+            JsonForm::Array => json_array_documents(reader, context),
+        };
+        documents.unwrap_or_else(|bad_file| Box::new(std::iter::once(Err(bad_file))))
     };
     let mut documents = std::iter::once_with(documents).flatten().fuse();
     let mut is_broken = false;
@@ -201,7 +232,7 @@ pub(crate) fn table(
     bytes_max: usize,
 ) -> Result<impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send, BadLine> {
     let style = CellStyle { delimiter, is_quoted: delimiter == b',' };
-    table::documents(reader, style, Context { file: "table".into(), settings, bytes_max })
+    table::documents(reader, style, Context { file: "table".into(), folder: None, settings, bytes_max })
 }
 
 impl Documents {
@@ -210,19 +241,29 @@ impl Documents {
         self.progress.clone()
     }
 
+    /// The folders among the inputs whose files are documents each.
+    pub fn folders(&self) -> &[Folder] {
+        &self.folders
+    }
+
+    /// How many files of these folders are not read.
+    pub fn left_out(&self) -> LeftOut {
+        self.left_out
+    }
+
     fn begin(&mut self, plan: Plan) -> Result<(), BadLine> {
         let origin = Origin { file: plan.name.clone(), line: None, item: None };
         let fatal = |cause| BadLine { origin, raw: Vec::new(), cause: Box::new(cause) };
         let (source, is_compressed) = source::open(&plan, &self.progress).map_err(fatal)?;
-        let context =
-            Context { file: plan.name, settings: self.settings.clone(), bytes_max: self.options.line_bytes_max };
+        let (settings, bytes_max) = (self.settings.clone(), self.options.document_bytes_max);
+        let context = Context { file: plan.name, folder: plan.folder, settings, bytes_max };
         self.current = Some(match plan.shape {
             Shape::JsonLines => json_documents(source, is_compressed, context)?,
             Shape::Table(style) => {
                 Box::new(table::documents(source::checked(source, is_compressed, &context)?, style, context)?)
             }
-            Shape::Text { id, markdown } => {
-                Box::new(std::iter::once(text::document(source, is_compressed, id, markdown, context)))
+            Shape::Text { id, markup } => {
+                Box::new(std::iter::once(text::document(source, is_compressed, id, markup, context)))
             }
         });
         Ok(())
@@ -259,19 +300,31 @@ impl Iterator for Documents {
 /// The documents of JSON lines, or of a JSON array where that begins the file.
 fn json_documents(source: Source, is_compressed: bool, context: Context) -> Result<BoxedDocuments, BadLine> {
     let source = source::checked(source, is_compressed, &context)?;
-    let (is_array, source) =
-        array::is_next(source).map_err(|source| context.bad_file(Error::BrokenInput { source }))?;
-    Ok(if is_array {
+    let (beginning, source) =
+        array::beginning(source).map_err(|source| context.bad_file(Error::BrokenInput { source }))?;
+    Ok(if beginning.is_array_of_objects() {
         Box::new(array::documents(BufReader::with_capacity(128 * 1024, source), context))
     } else {
         Box::new(lines::documents(source, context))
     })
 }
 
+/// The documents of a JSON array, or the one document that stands in its place.
+fn json_array_documents(source: Source, context: Context) -> Result<BoxedDocuments, BadLine> {
+    let source = source::checked(source, false, &context)?;
+    let (beginning, source) =
+        array::beginning(source).map_err(|source| context.bad_file(Error::BrokenInput { source }))?;
+    let array: Source =
+        if beginning.is_array() { source } else { Box::new(Cursor::new("[").chain(source).chain(Cursor::new("]"))) };
+    Ok(Box::new(array::documents(BufReader::with_capacity(128 * 1024, array), context)))
+}
+
 /// What every reader of a file needs to know.
 #[derive(Clone)]
 struct Context {
     file: Arc<str>,
+    /// The folder of a file that is a document.
+    folder: Option<Arc<str>>,
     settings: Arc<IndexSettings>,
     bytes_max: usize,
 }
@@ -295,7 +348,7 @@ impl Context {
     ) -> Result<SourcedDocument, BadLine> {
         let origin = self.origin(line);
         match document {
-            Ok(document) => Ok(SourcedDocument { origin, document }),
+            Ok(document) => Ok(SourcedDocument { origin, document, folder: self.folder.clone() }),
             Err(cause) => {
                 let raw = if cause.is_about_a_document() { raw() } else { Vec::new() };
                 Err(BadLine { origin, raw, cause: Box::new(cause) })

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::input::delimiter::{CellStyle, Delimiter};
-use crate::input::{Format, Input, InputOptions};
+use crate::input::folder::{Folder, FolderFile, FolderFiles, list};
+use crate::input::markup::Markup;
+use crate::input::names::{extension, format_of, slashed};
+use crate::input::{Format, Input, InputOptions, LeftOut};
 use crate::{Error, IndexSettings};
 
 /// A file that is going to be read.
@@ -19,6 +22,18 @@ pub(super) struct Plan {
     /// Its size, where that is known.
     pub bytes: Option<u64>,
     pub shape: Shape,
+    /// The folder that it was found in, where each file of one is a document.
+    pub folder: Option<Arc<str>>,
+}
+
+/// What the inputs stand for.
+#[derive(Default)]
+pub(super) struct Plans {
+    pub files: VecDeque<Plan>,
+    /// The folders whose files are documents.
+    pub folders: Vec<Folder>,
+    /// What lies in folders and is not read.
+    pub left_out: LeftOut,
 }
 
 /// What a file holds.
@@ -28,7 +43,7 @@ pub(super) enum Shape {
     /// One document.
     Text {
         id: String,
-        markdown: bool,
+        markup: Markup,
     },
 }
 
@@ -40,14 +55,14 @@ pub(super) fn plan(
     input: &Input,
     settings: &IndexSettings,
     options: &InputOptions,
-    plans: &mut VecDeque<Plan>,
+    plans: &mut Plans,
 ) -> Result<(), Error> {
     let Input::Path(path) = input else {
         let usual = if options.delimiter.is_some() { Format::Csv } else { Format::JsonLines };
         let format = options.format.unwrap_or(usual);
         check_delimiter(input, format, options)?;
         let shape = shape_of(format, options.delimiter, "-".to_owned(), false);
-        plans.push_back(Plan { name: "standard input".into(), path: None, bytes: None, shape });
+        plans.files.push_back(Plan { name: "standard input".into(), path: None, bytes: None, shape, folder: None });
         return Ok(());
     };
     let metadata = fs::metadata(path).map_err(|source| Error::Io { action: "read", path: path.clone(), source })?;
@@ -58,16 +73,17 @@ pub(super) fn plan(
     let of_tables = options.delimiter.map(|_| Format::Csv);
     let format = options.format.or_else(|| format_of(path)).or(of_tables).ok_or_else(|| Error::InvalidInput {
         input: input.to_string(),
-        problem: "its name does not tell its format; say which of jsonl, csv, tsv and text it is, as in `--format csv`"
-            .to_owned(),
+        problem:
+            "its name does not tell its format; say which of jsonl, csv, tsv, text and html it is, as in `--format csv`"
+                .to_owned(),
     })?;
     check_delimiter(input, format, options)?;
-    if format == Format::Text {
+    if matches!(format, Format::Text | Format::Html) {
         check_text_fields(path, settings)?;
     }
     // A pipe has no size that could be known before its end.
     let bytes = metadata.is_file().then_some(metadata.len());
-    plans.push_back(plan_file(path, format, options.delimiter, slashed(path), bytes));
+    plans.files.push_back(plan_file(path, format, options.delimiter, slashed(path), bytes));
     Ok(())
 }
 
@@ -85,55 +101,32 @@ fn check_delimiter(input: &Input, format: Format, options: &InputOptions) -> Res
     Err(Error::InvalidInput { input: input.to_string(), problem })
 }
 
-fn plan_folder(dir: &Path, settings: &IndexSettings, plans: &mut VecDeque<Plan>) -> Result<(), Error> {
+fn plan_folder(dir: &Path, settings: &IndexSettings, plans: &mut Plans) -> Result<(), Error> {
     for name in BEIR_CORPUS {
         let path = dir.join(name);
         match fs::metadata(&path) {
             Ok(metadata) => {
-                plans.push_back(plan_file(&path, Format::JsonLines, None, String::new(), Some(metadata.len())));
+                let bytes = Some(metadata.len());
+                plans.files.push_back(plan_file(&path, Format::JsonLines, None, String::new(), bytes));
                 return Ok(());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(Error::Io { action: "read", path, source }),
         }
     }
-    let mut files = Vec::new();
-    list_text_files(dir, &mut files)?;
+    let FolderFiles { files, left_out } = list(dir)?;
     if files.is_empty() {
-        let problem = "the folder has neither a `corpus.jsonl` nor any `.txt` or `.md` file".to_owned();
+        let problem = "the folder has neither a `corpus.jsonl` nor any `.txt`, `.md` or `.html` file".to_owned();
         return Err(Error::InvalidInput { input: dir.display().to_string(), problem });
     }
     check_text_fields(dir, settings)?;
-    let mut texts: Vec<_> = files
-        .into_iter()
-        .map(|(path, bytes)| (slashed(path.strip_prefix(dir).unwrap_or(&path)), path, bytes))
-        .collect();
-    texts.sort();
-    plans.extend(texts.into_iter().map(|(id, path, bytes)| plan_file(&path, Format::Text, None, id, Some(bytes))));
-    Ok(())
-}
-
-/// The text files below a folder, with their sizes. Hidden files and folders are left out, and links to folders, which may
-/// lead in a circle.
-fn list_text_files(dir: &Path, files: &mut Vec<(PathBuf, u64)>) -> Result<(), Error> {
-    let failed = |source| Error::Io { action: "read the folder", path: dir.to_owned(), source };
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        let kind = entry.file_type().map_err(failed)?;
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        if kind.is_dir() {
-            list_text_files(&path, files)?;
-        } else if format_of(&path) == Some(Format::Text) {
-            let metadata =
-                fs::metadata(&path).map_err(|source| Error::Io { action: "read", path: path.clone(), source })?;
-            if metadata.is_file() {
-                files.push((path, metadata.len()));
-            }
-        }
-    }
+    let folder = Folder::new(dir, &files)?;
+    plans.left_out += left_out;
+    plans.files.extend(files.into_iter().map(|FolderFile { id, path, format, bytes }| {
+        let plan = plan_file(&path, format, None, id, Some(bytes));
+        Plan { folder: Some(folder.path.clone()), ..plan }
+    }));
+    plans.folders.push(folder);
     Ok(())
 }
 
@@ -148,7 +141,7 @@ fn check_text_fields(path: &Path, settings: &IndexSettings) -> Result<(), Error>
 
 fn plan_file(path: &Path, format: Format, delimiter: Option<Delimiter>, id: String, bytes: Option<u64>) -> Plan {
     let shape = shape_of(format, delimiter, id, extension(path) == "md");
-    Plan { name: path.display().to_string().into(), path: Some(path.to_owned()), bytes, shape }
+    Plan { name: path.display().to_string().into(), path: Some(path.to_owned()), bytes, shape, folder: None }
 }
 
 fn shape_of(format: Format, delimiter: Option<Delimiter>, id: String, markdown: bool) -> Shape {
@@ -157,56 +150,8 @@ fn shape_of(format: Format, delimiter: Option<Delimiter>, id: String, markdown: 
         Format::JsonLines => Shape::JsonLines,
         Format::Csv => Shape::Table(style(b',', true)),
         Format::Tsv => Shape::Table(style(b'\t', false)),
-        Format::Text => Shape::Text { id, markdown },
-    }
-}
-
-fn format_of(path: &Path) -> Option<Format> {
-    match extension(path).as_str() {
-        "jsonl" | "ndjson" | "json" => Some(Format::JsonLines),
-        "csv" => Some(Format::Csv),
-        "tsv" | "tab" => Some(Format::Tsv),
-        "txt" | "md" => Some(Format::Text),
-        _ => None,
-    }
-}
-
-/// The extension in lower case, that of the compression left aside; `markdown` counts as `md`.
-fn extension(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let name = [".gz", ".zst"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
-    match name.rsplit_once('.') {
-        Some((stem, "markdown")) if !stem.is_empty() => "md".to_owned(),
-        Some((stem, extension)) if !stem.is_empty() => extension.to_owned(),
-        _ => String::new(),
-    }
-}
-
-/// The path with `/` between its parts.
-fn slashed(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    if std::path::MAIN_SEPARATOR == '/' { path.into_owned() } else { path.replace(std::path::MAIN_SEPARATOR, "/") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_tell_formats() {
-        check_format("a.jsonl", Some(Format::JsonLines));
-        check_format("a.NDJSON.gz", Some(Format::JsonLines));
-        check_format("dir.csv/a.json.zst", Some(Format::JsonLines));
-        check_format("a.csv.gz", Some(Format::Csv));
-        check_format("a.b.tsv", Some(Format::Tsv));
-        check_format("README.md", Some(Format::Text));
-        check_format("a.markdown.zst", Some(Format::Text));
-        for other in ["a", "a.gz", ".csv", "a.pdf", "csv"] {
-            check_format(other, None);
-        }
-    }
-
-    fn check_format(path: &str, format: Option<Format>) {
-        assert_eq!(format_of(Path::new(path)), format, "{path}");
+        Format::Text if markdown => Shape::Text { id, markup: Markup::Markdown },
+        Format::Text => Shape::Text { id, markup: Markup::Plain },
+        Format::Html => Shape::Text { id, markup: Markup::Html },
     }
 }

@@ -1,12 +1,13 @@
 //! CSV and TSV tables with a header.
 //!
-//! A cell of the id column or of a text field is a text. Elsewhere a cell in plain decimal notation (`-12`, `3.50`; no
-//! leading zeros, no exponent) is a number, and `true` and `false` are booleans, also as spreadsheets write them (`TRUE`), so that
-//! filters find them as what they are; an empty cell is no value, and all else is a text.
+//! A cell of the id column or of a text field is a text. Elsewhere a cell in decimal notation (`-12`, `3.50`, without leading zeros) is
+//! a number and keeps its digits, and `true` and `false` are booleans, also as spreadsheets write them (`TRUE`), so that filters find
+//! them as what they are; an empty cell is no value, and all else is a text. With an exponent a cell is a number where a program has
+//! written it, with a sign or after a point (`1e-05`, `1.5E3`): `1E5` and `12E4567` are codes of people.
 
 use std::io::{self, Cursor, Read};
 
-use lorank_core::{Fields, Value};
+use lorank_core::{Decimal, Fields, Value};
 
 use crate::document::likely_text_field;
 use crate::input::delimiter::CellStyle;
@@ -147,22 +148,22 @@ fn value_of(cell: &str) -> Option<Value> {
     }
 }
 
-/// The number that a cell writes in plain decimal notation. Whole numbers that do not fit in 64 bits stay texts.
+/// The number that a cell writes. Whole numbers that do not fit in 64 bits stay texts.
 fn number_of(cell: &str) -> Option<Value> {
-    let unsigned = cell.strip_prefix('-').unwrap_or(cell);
-    let (whole, fraction) = match unsigned.split_once('.') {
-        Some((whole, fraction)) => (whole, Some(fraction)),
-        None => (unsigned, None),
-    };
-    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_digits(whole) || (whole.len() > 1 && whole.starts_with('0')) || !fraction.is_none_or(is_digits) {
-        return None;
+    let decimal = Decimal::parse(cell)?;
+    let is_whole = !cell.contains(['.', 'e', 'E']) && cell != "-0";
+    if is_whole {
+        let integer = cell.parse().ok().map(Value::Integer);
+        return integer.or_else(|| cell.parse().ok().map(Value::Unsigned));
     }
-    if fraction.is_some() {
-        return cell.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float);
+    let has_plain_exponent =
+        cell.contains(['e', 'E']) && !cell.contains(['.', '+']) && !cell.contains("e-") && !cell.contains("E-");
+    let is_as_printed = serde_json::to_string(&decimal.value()).is_ok_and(|printed| printed == cell);
+    match (has_plain_exponent, is_as_printed) {
+        (true, _) => None,
+        (false, true) => Some(Value::Float(decimal.value())),
+        (false, false) => Some(Value::Decimal(decimal)),
     }
-    let integer = cell.parse().ok().map(Value::Integer);
-    integer.or_else(|| cell.parse().ok().map(Value::Unsigned))
 }
 
 #[cfg(test)]
@@ -182,10 +183,29 @@ mod tests {
         check("-12", Some(Value::Integer(-12)));
         check("0", Some(Value::Integer(0)));
         check("18446744073709551615", Some(Value::Unsigned(u64::MAX)));
-        check("3.50", Some(Value::Float(3.5)));
         check("-0.5", Some(Value::Float(-0.5)));
-        for text in ["007", "1e5", "+1", "1.", ".5", "-", "1,000", "18446744073709551616", "1.2.3", "tRUE", " 1", "inf"]
-        {
+        check("1e-7", Some(Value::Float(1e-7)));
+        check("-3.2e+20", Some(Value::Float(-3.2e20)));
+        for digits in ["3.50", "-0", "1e-05", "1E+05", "1.5E3", "-3.2E20", "0.10", "2.00"] {
+            check(digits, Decimal::parse(digits).map(Value::Decimal));
+        }
+        for text in [
+            "007",
+            "1e5",
+            "12E4567",
+            "+1",
+            "1_000",
+            "1e999",
+            "1.",
+            ".5",
+            "-",
+            "1,000",
+            "18446744073709551616",
+            "1.2.3",
+            "tRUE",
+            " 1",
+            "inf",
+        ] {
             check(text, Some(text.into()));
         }
     }

@@ -1,26 +1,27 @@
-//! Text files: a document each.
+//! Text files and HTML pages: a document each.
 
 use std::io::Read;
 
+use encoding_rs::Encoding;
 use lorank_core::Fields;
 
+use crate::input::markup::Markup;
 use crate::input::source::{self, Source};
-use crate::input::{BadLine, Context, SourcedDocument};
+use crate::input::{BadLine, Context, SourcedDocument, charset, html};
 use crate::{Document, Error};
 
-/// The document of a text file.
+/// The document of a file.
 pub(super) fn document(
     source: Source,
     is_compressed: bool,
     id: String,
-    markdown: bool,
+    markup: Markup,
     context: Context,
 ) -> Result<SourcedDocument, BadLine> {
-    match read(source, is_compressed, &context) {
+    match read(source, is_compressed, markup, &context) {
         Ok(text) => {
-            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-            let heading = if markdown { first_heading(text) } else { None };
-            let title = heading.unwrap_or_else(|| file_stem(&id)).to_owned();
+            let (title, text) = title_and_text(text, markup);
+            let title = title.unwrap_or_else(|| file_stem(&id).to_owned());
             let id_field = context.settings.id_field().to_owned();
             let fields: Fields =
                 vec![(id_field, id.into()), ("title".to_owned(), title.into()), ("text".to_owned(), text.into())];
@@ -30,8 +31,26 @@ pub(super) fn document(
     }
 }
 
-/// The whole text, or the line where it is none and why.
-fn read(source: Source, is_compressed: bool, context: &Context) -> Result<String, (Option<u64>, Error)> {
+/// The title, where the text has one, and the text that is searched.
+fn title_and_text(text: String, markup: Markup) -> (Option<String>, String) {
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+    match markup {
+        Markup::Plain => (None, text),
+        Markup::Markdown => (first_heading(&text).map(str::to_owned), text),
+        Markup::Html => {
+            let page = html::read(&text);
+            (page.title, page.text)
+        }
+    }
+}
+
+/// The whole file as text, or the line where it is none and why.
+fn read(
+    source: Source,
+    is_compressed: bool,
+    markup: Markup,
+    context: &Context,
+) -> Result<String, (Option<u64>, Error)> {
     let bytes_max = context.bytes_max;
     let mut bytes = Vec::new();
     let limit = (bytes_max as u64).saturating_add(1);
@@ -39,15 +58,15 @@ fn read(source: Source, is_compressed: bool, context: &Context) -> Result<String
     if bytes.len() > bytes_max {
         return Err((None, Error::TooLong { bytes_max }));
     }
-    if let Some(problem) = source::what_is_wrong(&bytes, is_compressed, &context.file) {
-        return Err((None, Error::NotText { problem }));
+    // A page may be in any encoding that it names, or marks.
+    let is_utf_32 = bytes.starts_with(&[0xff, 0xfe, 0, 0]);
+    let is_marked_page = markup == Markup::Html && Encoding::for_bom(&bytes).is_some() && !is_utf_32;
+    let problem = if is_marked_page { None } else { source::what_is_wrong(&bytes, is_compressed, &context.file) };
+    match (problem, markup) {
+        (Some(problem), _) => Err((None, Error::NotText { problem })),
+        (None, Markup::Html) => charset::decode(bytes),
+        (None, _) => charset::utf_8(bytes),
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count() as u64;
-        let column = valid.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-        (Some(line), Error::NotUtf8 { column })
-    })
 }
 
 /// The first heading (`# ...`) of a Markdown text, outside of code blocks and of the metadata before the text.

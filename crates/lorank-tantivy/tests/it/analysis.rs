@@ -245,6 +245,25 @@ fn stop_words_of_other_languages_find_too() {
     }
 }
 
+#[test]
+fn a_word_that_is_a_stop_word_without_its_accents_finds_both_forms() {
+    for (language, typed, plain, query) in [
+        (Language::French, "Je suis sûr de moi", "Je suis sur de moi", "sûr"),
+        (Language::French, "Le prix est dû", "Le prix est du", "dû"),
+        (Language::French, "Parti dès midi", "Parti des midi", "dès midi"),
+        (Language::Spanish, "Sé que vienes", "Se que vienes", "sé"),
+        (Language::Portuguese, "Fomos nós dois", "Fomos nos dois", "nós"),
+        (Language::Italian, "Lo faccio da sé", "Lo faccio da se", "sé"),
+        (Language::English, "Hé said so", "He said so", "hé"),
+        (Language::German, "Säin ist gut", "Sain ist gut", "säin"),
+        (Language::Swedish, "Mån är full", "Man är full", "mån"),
+        (Language::Danish, "Én kage", "En kage", "én"),
+    ] {
+        let corpus = corpus(language, &[plain, typed]);
+        assert_eq!(corpus.search(query), ["1", "0"], "{query}");
+    }
+}
+
 /// The sentences of the fixture, each with two of its words.
 fn sentences() -> Vec<Value> {
     let text = std::fs::read_to_string(fixture("languages/sentences.jsonl")).unwrap();

@@ -77,7 +77,7 @@ fn a_document_that_only_the_index_refuses_is_skipped_too() {
     let bad = lorank_tantivy::Document::new(DocumentId::new(""), Vec::new());
     let origin = input::Origin { file: "memory".into(), line: None, item: None };
     let good = document_of(GOOD[0], corpus.index.settings());
-    let documents = [bad, good].map(|document| Ok(SourcedDocument { origin: origin.clone(), document }));
+    let documents = [bad, good].map(|document| Ok(SourcedDocument { origin: origin.clone(), document, folder: None }));
     let options = BulkOptions { on_error: OnError::Skip { rejects: None }, ..BulkOptions::default() };
     let report = index_documents(&mut writer(&corpus.index), documents, options, |_| {}).unwrap();
     assert_eq!((report.n_indexed, report.n_skipped), (1, 1));
@@ -117,7 +117,11 @@ fn rejects_that_cannot_be_written_stop() {
 #[test]
 fn progress_is_told_after_each_line() {
     let corpus = Corpus::of(&[]);
-    let options = BulkOptions { on_error: OnError::Skip { rejects: None }, commit_every: NonZeroU64::new(2) };
+    let options = BulkOptions {
+        on_error: OnError::Skip { rejects: None },
+        commit_every: NonZeroU64::new(2),
+        ..BulkOptions::default()
+    };
     let documents = lines(&corpus, &[GOOD[0], BAD, GOOD[1], GOOD[2]]);
     let mut told = Vec::new();
     index_documents(&mut writer(&corpus.index), documents, options, |progress| told.push(*progress)).unwrap();

@@ -61,9 +61,9 @@ fn a_damaged_an_older_and_a_newer_index_say_so() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(text), "{error}");
     };
-    let newer = valid.replace("\"format\": 2", "\"format\": 9");
-    check(newer, ErrorKind::UnsupportedFormat, "has format 9, but this version supports format 2; update lorank");
-    let older = valid.replace("\"format\": 2", "\"format\": 1");
+    let newer = valid.replace("\"format\": 3", "\"format\": 9");
+    check(newer, ErrorKind::UnsupportedFormat, "has format 9, but this version supports format 3; update lorank");
+    let older = valid.replace("\"format\": 3", "\"format\": 1");
     check(older, ErrorKind::UnsupportedFormat, "has format 1 of an earlier version");
     let german = valid.replace("english", "german");
     check(german, ErrorKind::Internal, "`lorank-index.json` does not fit the index beside it");

@@ -126,7 +126,7 @@ fn an_input_that_breaks_off_ends_the_reading() {
 #[test]
 fn long_lines_are_passed_over() {
     let files = Files::new(&[("a.jsonl", b"{\"id\": 1}\n{\"id\": 2, \"text\": \"long\"}\n{\"id\": 3}\n")]);
-    let options = InputOptions { line_bytes_max: 12, ..InputOptions::default() };
+    let options = InputOptions { document_bytes_max: 12, ..InputOptions::default() };
     let inputs = [Input::from(files.path("a.jsonl"))];
     let read: Vec<_> = input::open(&inputs, &IndexSettings::default(), &options).unwrap().collect();
     let causes: Vec<_> = read.iter().filter_map(|item| item.as_ref().err()).map(|bad| bad.cause.to_string()).collect();
@@ -161,7 +161,7 @@ fn tables_are_read_with_their_types() {
         &fields(&[
             ("title", "A, \"B\"\n2nd".into()),
             ("year", Value::Integer(1999)),
-            ("price", Value::Float(3.5)),
+            ("price", Value::Decimal(lorank_core::Decimal::parse("3.50").unwrap())),
             ("ok", Value::Bool(true)),
         ])
     );
@@ -313,7 +313,7 @@ fn an_open_quote_does_not_swallow_the_file() {
     let mut csv = b"id,text\n1,a\n2,\"open\n".to_vec();
     csv.extend(b"3,c\n".repeat(100_000));
     let files = Files::new(&[("a.csv", &csv)]);
-    let options = InputOptions { line_bytes_max: 50_000, ..InputOptions::default() };
+    let options = InputOptions { document_bytes_max: 50_000, ..InputOptions::default() };
     let inputs = [Input::from(files.path("a.csv"))];
     let read: Vec<_> = input::open(&inputs, &IndexSettings::default(), &options).unwrap().collect();
     assert_eq!(read.len(), 2);
@@ -361,6 +361,88 @@ fn a_folder_of_texts_is_read_in_order() {
     // A file that is named itself has its path as its id.
     let path = files.path("b.txt");
     assert_eq!(files.read("b.txt"), [path.display().to_string()]);
+}
+
+#[test]
+fn pages_are_read_by_title_text_and_encoding() {
+    let files = Files::new(&[
+        ("a.html", "<meta charset=utf-8><title>A &amp; B</title><p>café<script>x</script>".as_bytes()),
+        ("b.htm", b"<meta charset=iso-8859-1><h1>Caf\xe9</h1>\x93quoted\x94"),
+        ("c.html.gz", &gzip(b"no title")),
+        ("d.html", &utf_16("\u{feff}<title>UTF-16</title>wide", u16::to_le_bytes)),
+        ("e.html", b"<p>\ncaf\xe9"),
+        ("f.html", b"%PDF-1.7"),
+        ("g.html", b"<meta charset=klingon>x"),
+        ("h.html", &utf_32("\u{feff}<p>x")),
+    ]);
+    let (mut read, mut bad) = (Vec::new(), Vec::new());
+    for document in open(&files.path(".")).unwrap() {
+        match document {
+            Ok(sourced) => {
+                let texts = sourced.document.fields().iter().filter_map(|(_, value)| value.as_text());
+                read.push(format!("{} {}", sourced.document.id(), texts.collect::<Vec<_>>().join("|")));
+            }
+            Err(error) => bad.push(crate::whole(&error.cause)),
+        }
+    }
+    assert_eq!(
+        read,
+        ["a.html A & B|café", "b.htm Café|Café\n\n“quoted”", "c.html.gz c|no title", "d.html UTF-16|wide"]
+    );
+    for (n, problem) in
+        ["a bad byte at column 4", "it is a PDF file", "the encoding `klingon`", "it is UTF-32"].iter().enumerate()
+    {
+        assert!(bad[n].contains(problem), "{}", bad[n]);
+    }
+    let options = InputOptions { format: Some(Format::Html), ..InputOptions::default() };
+    let page = Files::new(&[("page", b"<title>T</title>")]);
+    let mut read = input::open(&[Input::from(page.path("page"))], &IndexSettings::default(), &options).unwrap();
+    assert_eq!(read.next().unwrap().unwrap().document.fields()[0].1, Value::from("T"));
+}
+
+#[test]
+fn files_that_are_left_out_are_counted_by_reason() {
+    let files = Files::new(&[
+        ("a.txt", b"x"),
+        ("b/c.pdf", b""),
+        ("b/d.jsonl", b""),
+        ("e", b""),
+        (".f.txt", b""),
+        (".g/h.txt", b""),
+        (".g/i.txt", b""),
+    ]);
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(files.path("b"), files.path("link.txt")).unwrap();
+    let left_out = open(&files.path(".")).unwrap().left_out();
+    let found = (left_out.other_formats, left_out.hidden, left_out.folder_links, left_out.special);
+    assert_eq!(found, (3, 2, u64::from(cfg!(unix)), 0));
+    assert_eq!(open(&files.path("a.txt")).unwrap().left_out().n_files(), 0);
+}
+
+#[test]
+fn json_from_elsewhere_is_lines_or_an_array() {
+    use lorank_tantivy::input::JsonForm;
+    for (form, json, expected) in [
+        (JsonForm::Lines, "{\"id\": 1}\n{\"id\": 2}", &["1", "2"][..]),
+        (JsonForm::Lines, "[{\"id\": 1}, {\"id\": 2}]", &["1", "2"]),
+        (JsonForm::Array, "[{\"id\": 1},\n {\"id\": 2}]", &["1", "2"]),
+        (JsonForm::Array, "\u{feff} {\n\"id\": 1\n}\n", &["1"]),
+        (JsonForm::Array, "[]", &[]),
+        (JsonForm::Array, " ", &[]),
+        (JsonForm::Array, "[1, {\"id\": 2}]", &["a number, where a document is a JSON object", "2"]),
+        (JsonForm::Array, "7", &["a number, where a document is a JSON object"]),
+        (JsonForm::Array, "{\"id\": 1}\n{\"id\": 2}", &["1", "a comma is missing between two documents of the array"]),
+        (JsonForm::Array, "[{\"id\": 1}", &["1", "the array is not closed by the end of the file"]),
+    ] {
+        let reader = Box::new(std::io::Cursor::new(json.as_bytes().to_vec()));
+        let settings = IndexSettings::default();
+        let read = input::json(reader, form, "the body", &settings, 100);
+        let found: Vec<String> = read
+            .map(|read| read.map_or_else(|bad| crate::whole(&bad.cause), |sourced| sourced.document.id().to_string()))
+            .collect();
+        let is_as_expected = |(found, expected): (&String, &&str)| found.ends_with(expected);
+        assert!(found.len() == expected.len() && found.iter().zip(expected).all(is_as_expected), "{json}: {found:?}");
+    }
 }
 
 #[test]
@@ -464,8 +546,8 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_reading_fail(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let files = Files::new(&[("a.jsonl", &bytes), ("a.csv", &bytes), ("a.tsv", &bytes), ("a.txt", &bytes), ("b.csv", &[b"id,text\n", &bytes[..]].concat())]);
-        for name in ["a.jsonl", "a.csv", "a.tsv", "a.txt", "b.csv"] {
+        let files = Files::new(&[("a.jsonl", &bytes), ("a.csv", &bytes), ("a.tsv", &bytes), ("a.txt", &bytes), ("a.html", &bytes), ("b.csv", &[b"id,text\n", &bytes[..]].concat())]);
+        for name in ["a.jsonl", "a.csv", "a.tsv", "a.txt", "a.html", "b.csv"] {
             files.read(name);
         }
     }

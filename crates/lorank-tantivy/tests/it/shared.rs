@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lorank_core::{DocumentId, Filter, QuerySyntax, Test, Value};
-use lorank_tantivy::input;
+use lorank_tantivy::input::{self, JsonForm};
 use lorank_tantivy::{Error, Selection, SharedWriter, WriterOptions};
 
 use crate::{Corpus, document_of, whole};
@@ -144,7 +144,7 @@ fn lines_come_from_any_reader() {
     let corpus = Corpus::of(&[]);
     let text = "{\"id\": 1}\n\n[]\n{\"id\": 2}";
     let reader = Box::new(std::io::Read::chain(text.as_bytes(), Broken));
-    let found: Vec<String> = input::json_lines(reader, "the body", corpus.index.settings(), 100)
+    let found: Vec<String> = input::json(reader, JsonForm::Lines, "the body", corpus.index.settings(), 100)
         .map(|line| match line {
             Ok(sourced) => format!("{}: {}", sourced.origin, sourced.document.id()),
             Err(bad) => whole(&bad),

@@ -5,9 +5,10 @@ use std::io::Write;
 use clap::Args;
 use lorank_adapters::{Entry, Existing, Outcome, Registry, RegistryError, State};
 use lorank_core::AdapterId;
-use lorank_server::{AdapterSpec, DataFolder, ModelSection, ModelSource};
+use lorank_server::{AdapterSpec, DataFolder, ModelSource};
 use serde_json::json;
 
+use super::fit::{check_fit, said};
 use super::running::{running, warn_of_experiments};
 use crate::output::text::count;
 use crate::{models, output, registry, times};
@@ -29,19 +30,22 @@ pub(crate) struct AddArgs {
     #[arg(long, value_name = "NAME")]
     alias: Option<AdapterId>,
     /// Load it on this base model first, and refuse it where it does not fit: a starter's name, a folder, or
-    /// hf://owner/name[@revision]
+    /// hf://owner/name[@revision] [default with --alias: those of the servers that run with this registry]
     #[arg(long, value_name = "BASE")]
     base: Option<ModelSource>,
+    /// With --alias, do not load it on the base models of running servers first
+    #[arg(long, conflicts_with = "base", requires = "alias")]
+    unchecked: bool,
 }
 
 pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bool) -> anyhow::Result<()> {
     let registry = data.registry()?;
     check_alias(args, &registry)?;
     let found = models::find_adapter(&args.source, is_quiet)?;
-    if let Some(base) = &args.base {
+    let mut checked = Vec::new();
+    if args.base.is_some() || (args.alias.is_some() && !args.unchecked) {
         let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source: args.source.clone() };
-        let section = ModelSection { base: Some(base.clone()), adapters: vec![adapter], ..ModelSection::default() };
-        models::load(&section, None, is_quiet)?;
+        checked = check_fit(&adapter, args.base.as_ref(), data, is_quiet)?;
     }
     let existing = if args.replace { Existing::Replace } else { Existing::Refuse };
     let (source, revision) = (&found.source, found.revision.as_deref());
@@ -53,9 +57,10 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
     if is_json {
         let mut adapter = registry::to_json(&state, entry);
         adapter["outcome"] = json!(name(&outcome));
+        adapter["checked_on"] = json!(checked);
         return output::print_json(&adapter);
     }
-    print_text(args, &outcome, entry)
+    print_text(args, &outcome, entry, &checked)
 }
 
 /// Finds out that the alias cannot be had before an adapter is added without it.
@@ -95,7 +100,7 @@ fn name(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry) -> anyhow::Result<()> {
+fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry, checked: &[String]) -> anyhow::Result<()> {
     let digest = |entry: &Entry| entry.provenance.model_digest.short().to_string();
     let what = format!(
         "rank {} on {}; {} weights; digest {}",
@@ -114,6 +119,9 @@ fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry) -> anyhow::Resul
     }
     if let Some(alias) = &args.alias {
         writeln!(out, "{alias} now points to {}", entry.id)?;
+    }
+    if args.base.is_some() || (args.alias.is_some() && !args.unchecked) {
+        writeln!(out, "{}", said(checked))?;
     }
     Ok(out.flush()?)
 }

@@ -4,15 +4,17 @@ use std::io::Write;
 
 use anyhow::bail;
 use clap::Args;
-use lorank_adapters::{Fault, Finding, Registry};
+use lorank_adapters::{AliasRankBy, Fault, Finding, Registry};
 use lorank_core::AdapterId;
 use lorank_experiments::Experiment;
 use lorank_model::Source;
-use lorank_server::{AdapterSpec, DataFolder, ModelSection, ModelSource};
+use lorank_pipeline::RankBy;
+use lorank_server::{AdapterSpec, DataFolder, ModelSource};
 use serde_json::json;
 
+use super::fit::{check_fit, said};
 use super::running::{running, warn_of_experiments};
-use crate::{models, output, registry, times};
+use crate::{output, registry, times};
 
 /// Point an alias to an adapter; the alias `default` is for requests that name none
 #[derive(Debug, Args)]
@@ -22,9 +24,19 @@ pub(crate) struct AliasArgs {
     /// The id of the adapter
     id: AdapterId,
     /// Load the adapter on this base model first, and leave the alias alone where it does not fit: a starter's name, a folder, or
-    /// hf://owner/name[@revision]
+    /// hf://owner/name[@revision] [default: those of the servers that run with this registry]
     #[arg(long, value_name = "BASE")]
     base: Option<ModelSource>,
+    /// Do not load the adapter on the base models of running servers first
+    #[arg(long, conflicts_with = "base")]
+    unchecked: bool,
+    /// Order the answers that are ranked by the alias by this expression, as in `sigmoid(rerank_score) + 0.1 * log(1 + views)`; it stays
+    /// when the alias is moved, and a search that brings an order of its own keeps that
+    #[arg(long, value_name = "EXPRESSION")]
+    rank_by: Option<RankBy>,
+    /// Take the alias's expression away: rerank scores order
+    #[arg(long, conflicts_with = "rank_by")]
+    no_rank_by: bool,
 }
 
 /// Remove an alias; the adapter stays
@@ -53,15 +65,14 @@ pub(crate) struct VerifyArgs {}
 
 pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet: bool) -> anyhow::Result<()> {
     let registry = registry_with(&args.id, data)?;
-    if let Some(base) = &args.base {
-        let state = registry.state();
-        let folder = registry.folder_of(state.resolve(&args.id)?);
-        let source = ModelSource::Source(Source::Folder(folder));
-        let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source };
-        let section = ModelSection { base: Some(base.clone()), adapters: vec![adapter], ..ModelSection::default() };
-        models::load(&section, None, is_quiet)?;
-    }
-    let old = registry.set_alias(&args.name, &args.id)?.filter(|old| *old != args.id);
+    let folder = registry.folder_of(registry.state().resolve(&args.id)?);
+    let source = ModelSource::Source(Source::Folder(folder));
+    let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source };
+    let checked = if args.unchecked { Vec::new() } else { check_fit(&adapter, args.base.as_ref(), data, is_quiet)? };
+    let old = registry.set_alias_with(&args.name, &args.id, args.change_of_rank_by())?;
+    let old = old.filter(|old| *old != args.id);
+    let state = registry.state();
+    let rank_by = state.rank_by_of(&args.name);
     if old.is_some() {
         warn_of_experiments(
             &lorank_experiments::experiments_naming(&[&args.name], &running(data)?, times::now_millis()),
@@ -70,11 +81,24 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet
     }
     if is_json {
         return output::print_json(&json!({"alias": args.name.as_str(), "id": args.id.as_str(),
-            "old": old.as_ref().map(AdapterId::as_str)}));
+            "old": old.as_ref().map(AdapterId::as_str), "rank_by": rank_by, "checked_on": checked}));
     }
-    match old {
-        Some(old) => print_line(&format!("{} now points to {} (before, to {old})", args.name, args.id)),
-        None => print_line(&format!("{} points to {}", args.name, args.id)),
+    let ordered = rank_by.map_or_else(String::new, |it| format!(", and its answers are ordered by `{it}`"));
+    let moved = match old {
+        Some(old) => format!("{} now points to {} (before, to {old}){ordered}", args.name, args.id),
+        None => format!("{} points to {}{ordered}", args.name, args.id),
+    };
+    print_line(&moved)?;
+    if args.unchecked { Ok(()) } else { print_line(&said(&checked)) }
+}
+
+impl AliasArgs {
+    fn change_of_rank_by(&self) -> AliasRankBy {
+        match &self.rank_by {
+            Some(rank_by) => AliasRankBy::Set(rank_by.to_string()),
+            None if self.no_rank_by => AliasRankBy::Remove,
+            None => AliasRankBy::Keep,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod add;
 mod change;
+mod fit;
 mod running;
 mod server;
 mod show;

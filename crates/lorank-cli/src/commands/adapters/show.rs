@@ -32,9 +32,11 @@ pub(crate) fn list(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
     if is_json {
         let adapters = state.adapters().map(|entry| registry::to_json(&state, entry));
         let aliases = state.aliases().map(|(name, id)| (name.to_string(), id.as_str().into()));
+        let rank_by = state.rank_by().map(|(name, expression)| (name.to_string(), expression.into()));
         return output::print_json(&json!({
             "adapters": adapters.collect::<Vec<_>>(),
             "aliases": aliases.collect::<Map<_, _>>(),
+            "rank_by": rank_by.collect::<Map<_, _>>(),
         }));
     }
     let mut out = output::stdout();
@@ -43,6 +45,9 @@ pub(crate) fn list(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
         writeln!(out, "`{folder}` holds no adapters; add one with `lorank adapters add ID SOURCE`")?;
     } else {
         write!(out, "{}", table(&state))?;
+        for (alias, expression) in state.rank_by() {
+            writeln!(out, "answers of {alias} are ordered by `{expression}`")?;
+        }
     }
     Ok(out.flush()?)
 }
