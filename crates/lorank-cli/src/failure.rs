@@ -50,7 +50,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(kind_of(error).map_or(FAILURE, status_of))
 }
 
-/// What is wrong with a number, in the words of its parser and in plain ones.
+/// Messages of the number parser, with their plain replacements.
 const NUMBERS: [(&str, &str); 7] = [
     ("number would be zero for non-zero type", "it must be at least 1"),
     ("invalid digit found in string", "it must be a whole number"),

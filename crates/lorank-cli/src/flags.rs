@@ -150,7 +150,7 @@ impl ModelFlags {
         Ok(ModelSection { adapters: adapters.to_vec(), ..section })
     }
 
-    /// Whether the setting of that key was given.
+    /// Whether the setting with this key was set explicitly.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.0.origin(key).is_some()
     }

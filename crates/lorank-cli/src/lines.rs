@@ -35,7 +35,7 @@ impl JsonLines {
         Self { name: name.to_owned(), input, n_lines: 0, is_ended: false }
     }
 
-    /// The next line that is not blank, with its number; `None` at the end, and after an error.
+    /// Reads the next non-blank line, with its number; `None` at the end, and after an error.
     pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Option<anyhow::Result<(u64, T)>> {
         if self.is_ended {
             return None;

@@ -139,7 +139,7 @@ pub struct FacetRequest {
     pub by: FacetBy,
 }
 
-/// What a facet counts.
+/// The counting method of a facet.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FacetBy {
     /// The documents of each value.

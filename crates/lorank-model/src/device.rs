@@ -172,9 +172,9 @@ mod tests {
             ("DriverError(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, \"\")", "too old for this build's CUDA"),
             ("CUDA driver version is insufficient for CUDA runtime version", "too old for this build's CUDA"),
             ("DriverError(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, \"the provided PTX was compiled\")", "update the driver"),
-            ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "too little memory"),
+            ("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")", "not enough GPU memory"),
             ("DriverError(CUDA_ERROR_INVALID_DEVICE, \"invalid device ordinal\")", "no GPU with this number"),
-            ("DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU, \"\")", "older than those"),
+            ("DriverError(CUDA_ERROR_NO_BINARY_FOR_GPU, \"\")", "older than this build"),
             ("something new", "cannot be used"),
         ] {
             let says = |gpu: DeviceChoice| {

@@ -349,8 +349,8 @@ mod tests {
         }
         let files = Files::folder(folder.path()).unwrap();
         assert!(message(&files, "config.json").contains("is not a regular file"));
-        assert!(message(&files, "lorank.json").contains("more than 65536 bytes"));
-        assert!(message(&files, "adapter_config.json").contains("more than 16777216 bytes"));
+        assert!(message(&files, "lorank.json").contains("limit of 65536 bytes"));
+        assert!(message(&files, "adapter_config.json").contains("limit of 16777216 bytes"));
         File::options().write(true).open(path("lorank.json")).unwrap().set_len(PROMPT_BYTES_MAX).unwrap();
         assert_eq!(files.read("lorank.json").unwrap().map(|bytes| bytes.len() as u64), Some(PROMPT_BYTES_MAX));
         assert_eq!(files.read("absent.json").unwrap(), None);

@@ -113,14 +113,14 @@ mod tests {
             assert!(chosen.why.starts_with("auto: ") && chosen.why.contains(why), "{}", chosen.why);
             for precision in Precision::ALL {
                 let asked = PrecisionChoice::Fixed(precision).on_cpu(is_decoder, has);
-                assert_eq!((asked.precision, asked.why), (precision, "as asked"));
+                assert_eq!((asked.precision, asked.why), (precision, "as requested"));
             }
         };
         check(true, true, true, Precision::Bf16, "the CPU supports bf16");
         check(true, true, false, Precision::F32, "does not support bf16");
         check(true, false, false, Precision::F32, "does not support bf16");
-        check(false, true, true, Precision::Int8, "holds in int8");
-        check(false, true, false, Precision::Int8, "holds in int8");
+        check(false, true, true, Precision::Int8, "int8 preserves");
+        check(false, true, false, Precision::Int8, "int8 preserves");
         check(false, false, false, Precision::F32, "no vector instructions");
         assert_eq!(PrecisionChoice::Auto.on_gpu(true).precision, Precision::Bf16);
         assert_eq!(PrecisionChoice::Auto.on_gpu(false).precision, Precision::F32);

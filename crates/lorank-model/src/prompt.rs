@@ -347,7 +347,7 @@ mod tests {
     fn wrong_templates_are_refused() {
         let allowed = [TemplatePart::Title, TemplatePart::Text];
         for (template, part_of_why) in
-            [("{query} {text}", "`{query}`"), ("doc", "never names"), ("{title}", "never names")]
+            [("{query} {text}", "`{query}`"), ("doc", "no placeholder"), ("{title}", "no placeholder")]
         {
             let why = Template::parse(template, &allowed).unwrap_err();
             assert!(why.contains(part_of_why), "{why}");

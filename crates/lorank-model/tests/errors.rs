@@ -108,9 +108,9 @@ fn weights() {
     let base = "tiny-llama/base";
     let q = "model.layers.1.self_attn.q_proj.weight";
     let edit = |change: fn(&mut lorank_testing::Tensors)| move |folder: &Path| edit_tensors(folder, WEIGHTS, change);
-    check_base(base, |f| truncate(f, WEIGHTS, 1), &["not a valid safetensors file", "fetch it again"]);
+    check_base(base, |f| truncate(f, WEIGHTS, 1), &["not a valid safetensors file", "download it again"]);
     check_base(base, |f| write(f, WEIGHTS, "abc"), &["3 bytes long"]);
-    check_base(base, |f| write(f, WEIGHTS, [0xff; 100]), &["header", "cut short"]);
+    check_base(base, |f| write(f, WEIGHTS, [0xff; 100]), &["header", "truncated"]);
     check_base(base, |f| write(f, WEIGHTS, b"\x02\0\0\0\0\0\0\0[]"), &["header is invalid"]);
     check_base(base, edit(|t| drop(t.remove("model.norm.weight"))), &["no tensor `model.norm.weight`"]);
     check_base(base, |f| set(f, "intermediate_size", json!(96)), &["mlp.gate_proj.weight", "[128, 64]", "[96, 64]"]);

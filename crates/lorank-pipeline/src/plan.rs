@@ -20,7 +20,7 @@ pub(crate) struct Plan {
 /// The order of the candidates within the depth.
 #[derive(Debug, Clone)]
 pub(crate) enum Order {
-    /// By their scores.
+    /// By score.
     Scores(BlendWeight),
     /// By an expression, with the time of the request in seconds since 1970.
     RankBy(Arc<RankBy>, f64),

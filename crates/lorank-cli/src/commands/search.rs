@@ -35,7 +35,7 @@ pub(crate) struct SearchArgs {
     /// What is searched for
     #[arg(value_name = "QUERY", required_unless_present = "match_all", conflicts_with = "match_all")]
     query: Option<String>,
-    /// Every document matches, in place of a query: for filters, sort keys and facets; no model is loaded
+    /// Match every document instead of searching for a query, for filters, sort keys and facets; loads no model
     #[arg(long)]
     match_all: bool,
     /// The adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model
@@ -146,7 +146,7 @@ impl From<SyntaxArg> for QuerySyntax {
     }
 }
 
-/// `matches` are those of this command.
+/// Runs the command. `matches` are its parsed arguments.
 pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> anyhow::Result<()> {
     let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
     args.check_order(&flags_of_models(matches))?;

@@ -57,7 +57,7 @@ pub(crate) fn render(rows: &[Row], columns: usize) -> String {
     out
 }
 
-/// Id and title in one line.
+/// The id and the title on one line.
 fn heading(row: &Row, room: usize) -> String {
     let id = cut(&one_line(&row.id), room);
     let left = room.saturating_sub(width(&id) + 2);

@@ -10,7 +10,7 @@ pub(crate) enum Side {
     Right,
 }
 
-/// The rows in columns as wide as what they hold. Nothing is cut: whoever copies an id gets all of it.
+/// Renders rows in columns that fit their contents. Nothing is truncated, so that ids can be copied.
 pub(crate) fn render<const N: usize>(headings: [(&str, Side); N], rows: &[[String; N]]) -> String {
     let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| one_line(cell))).collect();
     let widths: [usize; N] = std::array::from_fn(|n| {

@@ -33,7 +33,7 @@ const PROGRAM_SETTINGS: &[(&str, &str)] = &[
     ("otlp_endpoint", "(what OTEL_EXPORTER_OTLP_ENDPOINT says, else none)"),
 ];
 
-/// A setting as it is.
+/// A setting with its value and its source.
 #[derive(Debug, PartialEq)]
 struct Row {
     key: &'static str,

@@ -23,7 +23,7 @@ pub(super) fn store_with(id: &str, data: &DataFolder) -> anyhow::Result<Experime
     Ok(store)
 }
 
-/// How an experiment's definition writes one of its words, as in `click-through`.
+/// The name of a value in an experiment's definition, for example `click-through`.
 pub(super) fn word(value: impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
