@@ -56,7 +56,7 @@ fn a_first_run_that_is_killed_leaves_nothing_that_is_taken_for_an_index() {
     let is_begun = (0..2_000).any(|_| lorank.fail(&["info", "--index", "i"], "").1.contains("is not finished"));
     assert!(is_begun, "asked 2,000 times, and the index is not begun");
     let (code, error) = lorank.fail(&["index", "--index", "i", "-"], &line(2));
-    assert!(code == 1 && error.contains("being written to by another writer"), "{error}");
+    assert!(code == 1 && error.contains("locked by another writer"), "{error}");
     child.kill().unwrap();
     child.wait().unwrap();
 

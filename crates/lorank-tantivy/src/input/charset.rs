@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_decoded_says_why() {
-        assert!(decoded(b"<p>\ncaf\xe9").starts_with("Some(2) not valid UTF-8: a bad byte at column 4"));
+        assert!(decoded(b"<p>\ncaf\xe9").starts_with("Some(2) invalid UTF-8 at column 4"));
         let unknown = decoded(b"<meta charset=klingon>x");
         assert!(unknown.contains("declares the encoding `klingon`, which is unknown"), "{unknown}");
         let invalid = decoded(b"<meta charset=euc-jp>\xff\xff");

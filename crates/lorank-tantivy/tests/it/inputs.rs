@@ -390,7 +390,7 @@ fn pages_are_read_by_title_text_and_encoding() {
         ["a.html A & B|café", "b.htm Café|Café\n\n“quoted”", "c.html.gz c|no title", "d.html UTF-16|wide"]
     );
     for (n, problem) in
-        ["a bad byte at column 4", "it is a PDF file", "the encoding `klingon`", "it is UTF-32"].iter().enumerate()
+        ["invalid UTF-8 at column 4", "it is a PDF file", "the encoding `klingon`", "UTF-32"].iter().enumerate()
     {
         assert!(bad[n].contains(problem), "{}", bad[n]);
     }
@@ -429,8 +429,8 @@ fn json_from_elsewhere_is_lines_or_an_array() {
         (JsonForm::Array, "\u{feff} {\n\"id\": 1\n}\n", &["1"]),
         (JsonForm::Array, "[]", &[]),
         (JsonForm::Array, " ", &[]),
-        (JsonForm::Array, "[1, {\"id\": 2}]", &["a number, where a document is a JSON object", "2"]),
-        (JsonForm::Array, "7", &["a number, where a document is a JSON object"]),
+        (JsonForm::Array, "[1, {\"id\": 2}]", &["expected a JSON object, found a number", "2"]),
+        (JsonForm::Array, "7", &["expected a JSON object, found a number"]),
         (JsonForm::Array, "{\"id\": 1}\n{\"id\": 2}", &["1", "a comma is missing between two documents of the array"]),
         (JsonForm::Array, "[{\"id\": 1}", &["1", "the array is not closed by the end of the file"]),
     ] {
