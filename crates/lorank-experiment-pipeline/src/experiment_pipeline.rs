@@ -154,7 +154,8 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         Ok((ExperimentAnswer { answer, participation: Some(participation) }, Some(assigned(chosen, "", teams, arms))))
     }
 
-    fn check_pin(&self, trial: &Trial, chosen: &Chosen<'_>, arm: usize) -> Result<(), PipelineError> {
+    /// Checks that an arm still serves the version that it was pinned to.
+    pub(crate) fn check_pin(&self, trial: &Trial, chosen: &Chosen<'_>, arm: usize) -> Result<(), PipelineError> {
         pinning::check(&self.pipeline, self.store.as_deref(), chosen.experiment, arm, trial.at_millis)
     }
 
@@ -197,16 +198,16 @@ fn without_scores(request: &SearchRequest) -> RankByChoice {
     }
 }
 
-fn is_missing_model(error: &PipelineError) -> bool {
+pub(crate) fn is_missing_model(error: &PipelineError) -> bool {
     matches!(error, PipelineError::UnknownAdapter { .. } | PipelineError::NoBareBase { .. })
 }
 
-fn participation(chosen: &Chosen<'_>, arm: Option<String>, failed_arms: Vec<FailedArm>) -> Participation {
+pub(crate) fn participation(chosen: &Chosen<'_>, arm: Option<String>, failed_arms: Vec<FailedArm>) -> Participation {
     let (experiment, method) = (chosen.experiment.id.clone(), chosen.experiment.method);
     Participation { experiment, method, arm, forced: chosen.forced, failed_arms }
 }
 
-fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>, arms: Vec<InterleavedArm>) -> Assigned {
+pub(crate) fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>, arms: Vec<InterleavedArm>) -> Assigned {
     Assigned {
         experiment: chosen.experiment.id.clone(),
         unit: chosen.unit.to_owned(),

@@ -56,7 +56,7 @@ pub(crate) fn mix(
 }
 
 /// An arm's ranking beside the control's, both down to the last hit that is shown.
-fn beside_control(arm: Option<&[usize]>, control: Option<&[usize]>) -> ArmRanking {
+pub(crate) fn beside_control(arm: Option<&[usize]>, control: Option<&[usize]>) -> ArmRanking {
     match arm.zip(control) {
         None => ArmRanking::Missing,
         Some((arm, control)) if arm == control => ArmRanking::Same,
@@ -65,7 +65,7 @@ fn beside_control(arm: Option<&[usize]>, control: Option<&[usize]>) -> ArmRankin
 }
 
 /// Equal for all pages of a search, so that they are slices of one draft. Each part is prefixed by its length.
-fn seed(chosen: &Chosen<'_>, query: &str) -> String {
+pub(crate) fn seed(chosen: &Chosen<'_>, query: &str) -> String {
     [&chosen.experiment.id, &chosen.experiment.salt, chosen.unit, query]
         .map(|part| format!("{} {part}", part.len()))
         .join(" ")

@@ -16,6 +16,8 @@
 //! - **Failures.** An arm whose model is missing, late or failing does not affect the other arms; if all arms fail, the
 //!   answer is in first-stage order. Both are reported in the answer.
 //! - **Exposures.** Each answer is queued for the store without waiting.
+//! - **Given documents.** [`ExperimentPipeline::rerank`] ranks documents that the caller supplies by the same rules;
+//!   shadows ignore them.
 //! - **Shadows.** A share of the searches is ranked again by a candidate adapter in the background, when the model is
 //!   idle ([`ShadowConfig`]).
 //!
@@ -65,6 +67,7 @@ mod error;
 mod experiment_pipeline;
 mod interleaving;
 mod pinning;
+mod rerank;
 mod shadow;
 mod trial;
 mod version;
@@ -72,5 +75,6 @@ mod version;
 pub use error::ExperimentPipelineError;
 pub use experiment_pipeline::ExperimentPipeline;
 pub use pinning::pinned_version;
+pub use rerank::{GivenDocument, RerankAnswer};
 pub use shadow::{ShadowConfig, ShadowStats};
 pub use trial::{ExperimentAnswer, FailedArm, Participation, Trial};

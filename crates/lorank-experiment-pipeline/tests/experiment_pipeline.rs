@@ -5,9 +5,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lorank_core::{Hit, Query};
+use lorank_core::{Candidate, DocumentId, Hit, Query, Score};
 use lorank_experiment_pipeline::{
-    ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowConfig, Trial, pinned_version,
+    ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, GivenDocument, ShadowConfig, Trial, pinned_version,
 };
 use lorank_experiment_store::{ExperimentStore, StoreConfig};
 use lorank_experiments::{ArmRanking, Assigner, Event, Experiment, NO_TEAM, QueryRecord};
@@ -436,4 +436,80 @@ fn a_shadow_does_not_hold_up_an_answer() {
     assert_eq!(bench.experiments.shadow_stats().n_followed, 0);
     gate.open();
     wait_for_followed(&bench, 1);
+}
+
+/// Documents of one passage each, which are called like their places.
+fn given(texts: &[&str]) -> Vec<GivenDocument> {
+    let nothing = Score::new(0.0).unwrap();
+    let document = |(n, text): (usize, &&str)| GivenDocument {
+        id: DocumentId::new(format!("d{n}")),
+        passages: vec![Candidate::new(format!("d{n}"), *text, nothing)],
+    };
+    texts.iter().enumerate().map(document).collect()
+}
+
+#[test]
+fn given_documents_are_ranked_by_the_arm_and_recorded() {
+    let models = ["first-stage", "a"];
+    let bench = Bench::new(&[experiment("x", "split", &models)], &[]);
+    let documents = given(&["one", "two", "three", "four"]);
+    for n in 0..20 {
+        let unit = format!("unit {n}");
+        let mut trial = trial(n, &unit);
+        trial.request.top_k = NonZeroUsize::new(3);
+        let answer = bench.experiments.rerank(&trial, &documents).unwrap();
+        let part = answer.participation.unwrap();
+        if part.arm.as_deref() == Some("arm-first-stage") {
+            assert_eq!((answer.order, answer.scores, answer.fallback), (vec![0, 1, 2, 3], None, None));
+        } else {
+            let scores = answer.scores.unwrap();
+            assert!(answer.order.windows(2).all(|pair| scores[pair[0]] >= scores[pair[1]]), "{scores:?}");
+        }
+    }
+    let records = bench.records("x");
+    assert!(records.len() == 20 && records.iter().all(|record| record.n_hits == 3 && !record.forced));
+    // Who neither has a unit nor names an experiment takes no part, and nothing is recorded.
+    let nobody = Trial { unit_id: None, ..trial(99, "") };
+    assert_eq!(bench.experiments.rerank(&nobody, &documents).unwrap().participation, None);
+    assert_eq!(bench.records("x").len(), 20);
+}
+
+#[test]
+fn a_document_has_the_score_of_its_best_passage() {
+    let reranker = FakeReranker::by(|_, _, candidate| candidate.text.len() as f32);
+    let bench = Bench::over(reranker, &[], &[]);
+    let mut documents = given(&["four", "sixsix"]);
+    documents[0].passages.extend(given(&["eightabc", "x"]).into_iter().flat_map(|document| document.passages));
+    let answer = bench.experiments.rerank(&trial(1, "u"), &documents).unwrap();
+    let scores: Vec<f32> = answer.scores.unwrap().into_iter().map(Score::get).collect();
+    assert_eq!((answer.order, scores), (vec![0, 1], vec![8.0, 6.0]));
+}
+
+#[test]
+fn given_documents_of_a_failing_arm_keep_their_order_and_the_reason_is_recorded() {
+    for method in ["split", "interleave"] {
+        let bench = Bench::new(&[experiment("x", method, &["none", "a"])], &[]);
+        bench.reranker.set_fault(Some(Fault::Error("broken")));
+        let answer = bench.experiments.rerank(&trial(1, "u"), &given(&["one", "two"])).unwrap();
+        assert_eq!((answer.order, answer.scores), (vec![0, 1], None), "{method}");
+        assert!(answer.fallback.unwrap().to_string().contains("broken"));
+        assert_eq!(bench.records("x")[0].fallback.as_deref(), Some("reranker_failed"));
+        // The same request without the experiment is told the same, and leaves no record.
+        let nobody = Trial { unit_id: None, ..trial(2, "") };
+        assert!(bench.experiments.rerank(&nobody, &given(&["one"])).unwrap().fallback.is_some());
+        assert_eq!(bench.records("x").len(), 1);
+    }
+}
+
+#[test]
+fn interleaved_documents_are_credited_to_their_arms() {
+    let bench = Bench::new(&[experiment("x", "interleave", &["a", "b"])], &[]);
+    let documents = given(&["one", "two", "three", "four", "five", "six"]);
+    let answer = bench.experiments.rerank(&trial(1, "u"), &documents).unwrap();
+    assert_eq!((answer.scores, answer.model, answer.fallback), (None, None, None));
+    let mut places = answer.order;
+    places.sort_unstable();
+    assert_eq!(places, [0, 1, 2, 3, 4, 5]);
+    let records = bench.records("x");
+    assert_eq!((records.len(), records[0].n_hits), (1, 6));
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use lorank_core::AdapterId;
+use lorank_core::is_plain_name;
 
 use crate::layer::{allot, buckets_of, joined, n_buckets};
 use crate::{Experiment, ExperimentError, ExperimentState, Method, PinnedVersion};
@@ -149,7 +149,7 @@ impl Experiment {
 
     fn check_name(&self, field: &'static str, name: &str) -> Result<(), ExperimentError> {
         let why = "must be 1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit";
-        name.parse::<AdapterId>().map(drop).map_err(|_| self.invalid(field, format!("is `{name}`, but {why}")))
+        if is_plain_name(name) { Ok(()) } else { Err(self.invalid(field, format!("is `{name}`, but {why}"))) }
     }
 
     fn check_arms(&self) -> Result<(), ExperimentError> {

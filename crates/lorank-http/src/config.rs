@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use crate::{Access, AllowedHost, ConnectionLimits, CorsOrigin};
+use crate::{Access, AllowedHost, ConnectionLimits, CorsOrigin, ModelAlias};
 
 /// The limits of the service. Those of a search are the pipeline's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct HttpConfig {
     pub body_read: Duration,
     /// The most documents that a rerank request may bring.
     pub n_documents_max: NonZeroUsize,
+    /// The names that rerank requests may give as their `model` beside those of adapters and aliases, each once.
+    pub model_aliases: Vec<ModelAlias>,
     /// The longest body of documents to add. It is never held whole in memory.
     pub bulk_bytes_max: usize,
     /// The longest time for a client to send such a body.
@@ -62,6 +64,7 @@ impl Default for HttpConfig {
             bodies_bytes_max: 256 << 20,
             body_read: Duration::from_secs(30),
             n_documents_max,
+            model_aliases: Vec::new(),
             bulk_bytes_max: 256 << 20,
             bulk_read: Duration::from_secs(600),
             bulk_rate_min: 4 << 10,

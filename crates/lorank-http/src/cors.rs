@@ -22,8 +22,16 @@ pub use self::origin::CorsOrigin;
 use crate::LiveConfig;
 
 /// What pages may read of an answer beside its body.
-const EXPOSED: [HeaderName; 3] =
-    [HeaderName::from_static("x-request-id"), RETRY_AFTER, HeaderName::from_static("server-timing")];
+const EXPOSED: [HeaderName; 8] = [
+    HeaderName::from_static("x-request-id"),
+    RETRY_AFTER,
+    HeaderName::from_static("server-timing"),
+    HeaderName::from_static("x-model"),
+    HeaderName::from_static("x-scores"),
+    HeaderName::from_static("x-experiment"),
+    HeaderName::from_static("x-experiment-arm"),
+    HeaderName::from_static("x-fallback"),
+];
 
 /// What pages may send.
 const ALLOWED: [HeaderName; 4] =

@@ -54,6 +54,12 @@ pub enum ServerError {
         /// The path that was asked for.
         path: String,
     },
+    /// There is no such model.
+    #[error("there is no model `{id}`; `/v1/models` lists them")]
+    UnknownModel {
+        /// The name.
+        id: String,
+    },
     /// The route does not take the method.
     #[error("`{path}` does not take {method}")]
     MethodNotAllowed {
@@ -343,6 +349,7 @@ impl ServerError {
             | Self::NoDocuments { .. }
             | Self::AdapterSource { .. } => ErrorKind::Invalid,
             Self::UnknownRoute { .. }
+            | Self::UnknownModel { .. }
             | Self::WithoutPart { .. }
             | Self::NoDocument { .. }
             | Self::UnknownIndex { .. } => ErrorKind::NotFound,

@@ -4,7 +4,10 @@ use lorank_core::Test;
 
 use crate::json::read;
 use crate::routes::rerank::{SCORE_LISTS, cut, read_with_lists};
-use crate::wire::{OneOrMany, Rerank, ScoreBody, TeiRerank, read_filters};
+use crate::wire::{
+    DashScopeRerank, DeepInfraScore, MixedbreadRerank, NimRanking, OneOrMany, Rerank, ScoreBody, TeiRerank,
+    VoyageRerank, read_filters,
+};
 
 /// Small enough that inputs of a few hundred bytes pass it.
 const N_DOCUMENTS_MAX: usize = 8;
@@ -49,8 +52,19 @@ pub fn read_rerank_body(bytes: &[u8]) -> bool {
             OneOrMany::Many(texts) => texts.len(),
         }));
     }
+    let voyage = read_with_lists::<VoyageRerank, 1>("a rerank request", bytes, ["documents"], N_DOCUMENTS_MAX);
+    lengths.extend(voyage.as_ref().map(|body| body.documents.len()));
+    let mixedbread = read_with_lists::<MixedbreadRerank, 1>("a rerank request", bytes, ["input"], N_DOCUMENTS_MAX);
+    lengths.extend(mixedbread.as_ref().map(|body| body.input.len()));
+    let nim = read_with_lists::<NimRanking, 1>("a ranking request", bytes, ["passages"], N_DOCUMENTS_MAX);
+    lengths.extend(nim.as_ref().map(|body| body.passages.len()));
+    let deepinfra =
+        read_with_lists::<DeepInfraScore, 2>("a score request", bytes, ["queries", "documents"], N_DOCUMENTS_MAX);
+    lengths.extend(deepinfra.as_ref().map(|body| body.queries.len().max(body.documents.len())));
+    let dashscope = read::<DashScopeRerank>("a rerank request", bytes).and_then(|body| body.check());
     assert!(lengths.iter().all(|n| *n <= N_DOCUMENTS_MAX), "{lengths:?}");
-    tei.is_ok() || cohere.is_ok() || score.is_ok()
+    let others = voyage.is_ok() || mixedbread.is_ok() || nim.is_ok() || deepinfra.is_ok() || dashscope.is_ok();
+    tei.is_ok() || cohere.is_ok() || score.is_ok() || others
 }
 
 #[cfg(test)]

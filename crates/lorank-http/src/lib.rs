@@ -80,6 +80,7 @@ mod json;
 mod lanes;
 mod live;
 mod metrics;
+mod model_alias;
 mod open_files;
 mod openapi;
 mod page;
@@ -111,6 +112,7 @@ pub use documents::{
 pub use error::{RetryAfter, ServerError};
 pub use index_name::{IndexName, NotAnIndexName};
 pub use live::LiveConfig;
+pub use model_alias::ModelAlias;
 pub use request_id::RequestId;
 pub use server::router;
 pub use service::{AdapterHost, ContinueTrace, ModelStats, Service};

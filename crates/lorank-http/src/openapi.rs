@@ -13,7 +13,7 @@ use utoipa::{OpenApi, ToSchema};
 use crate::Role;
 use crate::docs_page;
 use crate::index_paths::{PATHS, path_below};
-use crate::wire::{CohereError, ErrorAnswer, TeiError, UnversionedError};
+use crate::wire::{CohereError, ErrorAnswer, InfinityError, TeiError, UnversionedError};
 
 const BEARER: &str = "bearer";
 
@@ -26,11 +26,11 @@ const BEARER: &str = "bearer";
                        answer carries its `x-request-id`, the caller's own where it sent one.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(ErrorAnswer<'_>, TeiError<'_>, CohereError<'_>, UnversionedError<'_>)),
+    components(schemas(ErrorAnswer<'_>, TeiError<'_>, CohereError<'_>, InfinityError<'_>, UnversionedError<'_>)),
     tags(
         (name = "search", description = "Searching and comparing."),
         (name = "documents", description = "Documents come and go while they are searched."),
-        (name = "rerank", description = "What clients of text-embeddings-inference, Cohere, Jina and vLLM call."),
+        (name = "rerank", description = "What clients of text-embeddings-inference, Cohere, Jina, Voyage, vLLM and other rerank services call."),
         (name = "adapters", description = "The registry of adapters, and the aliases that promote them."),
         (name = "experiments", description = "What is tried on live traffic, and what came of it."),
         (name = "service", description = "The service itself."),
@@ -60,6 +60,22 @@ pub(crate) fn without_routes() -> utoipa::openapi::OpenApi {
     let components = api.components.get_or_insert_default();
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));
     api
+}
+
+/// Paths whose end may have slashes, as the router has them, and as the description writes them: OpenAPI knows no such ends.
+const RESTS: [(&str, &str); 3] = [
+    ("/v1/models/{*id}", "/v1/models/{id}"),
+    ("/v1/inference/{*model}", "/v1/inference/{model}"),
+    ("/v1/retrieval/{*model}", "/v1/retrieval/{model}/reranking"),
+];
+
+/// Writes paths whose end may have slashes as OpenAPI does.
+pub(crate) fn describe_rests_of_paths(api: &mut utoipa::openapi::OpenApi) {
+    for (of_router, described) in RESTS {
+        if let Some(item) = api.paths.paths.remove(of_router) {
+            api.paths.paths.insert(described.to_owned(), item);
+        }
+    }
 }
 
 /// Describes the routes that stand below each index too, by the descriptions of those that name none.
@@ -139,12 +155,29 @@ fn refusal(schema: &str, description: &str) -> Response {
     ResponseBuilder::new().description(description).content("application/json", content).build()
 }
 
+/// The paths whose errors are Cohere's.
+const COHERE_PATHS: [&str; 12] = [
+    "/v1/rerank",
+    "/v2/rerank",
+    "/score",
+    "/v1/score",
+    "/jina/v1/rerank",
+    "/voyage/v1/rerank",
+    "/v1/reranks",
+    "/api/v1/services/rerank/text-rerank/text-rerank",
+    "/v1/reranking",
+    "/v1/ranking",
+    "/v1/retrieval/{model}/reranking",
+    "/v1/inference/{model}",
+];
+
 /// The shape of an error: the routes of other services have theirs, but for what is said before they are reached.
 fn error_schema(path: &str, status: &str) -> String {
     let name = match (path, status) {
         (_, "401" | "403") => ErrorAnswer::name(),
         ("/rerank", _) => UnversionedError::name(),
-        ("/v1/rerank" | "/v2/rerank" | "/score" | "/v1/score", _) => CohereError::name(),
+        ("/infinity/rerank", _) => InfinityError::name(),
+        (path, _) if COHERE_PATHS.contains(&path) => CohereError::name(),
         _ => ErrorAnswer::name(),
     };
     name.into_owned()

@@ -78,6 +78,7 @@ fn described_routes(config: &LiveConfig) -> (Router<Shared>, OpenApi) {
     ] {
         let (group, mut described) = group.split_for_parts();
         let group = group.merge(below_indexes);
+        openapi::describe_rests_of_paths(&mut described);
         openapi::describe_below_indexes(&mut described);
         openapi::complete(&mut described, role);
         api.merge(described);
@@ -108,8 +109,18 @@ fn search_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(rerank::v2))
         .routes(routes!(rerank::score::score))
         .routes(routes!(rerank::score::score_v1))
+        .routes(routes!(rerank::documents::jina))
+        .routes(routes!(rerank::documents::infinity))
+        .routes(routes!(rerank::documents::dashscope))
+        .routes(routes!(rerank::dashscope::rerank))
+        .routes(routes!(rerank::voyage::rerank))
+        .routes(routes!(rerank::mixedbread::reranking))
+        .routes(routes!(rerank::nim::ranking))
+        .routes(routes!(rerank::nim::reranking))
+        .routes(routes!(rerank::deepinfra::inference))
         .routes(routes!(rerank::models::info))
         .routes(routes!(rerank::models::models))
+        .routes(routes!(rerank::models::model))
 }
 
 fn event_routes() -> OpenApiRouter<Shared> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
 use lorank_core::{Activation, AdapterId, BoxError, Deadline, Digest, FirstStage, ModelVersion, Reranker};
-use lorank_experiment_pipeline::{ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, ShadowStats, Trial};
+use lorank_experiment_pipeline::{
+    ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, GivenDocument, RerankAnswer, ShadowStats, Trial,
+};
 use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use lorank_pipeline::{
     AdapterChoice, CacheStats, Documents, Pipeline, PipelineError, QueueStats, Ranked, Ranker, Scoring, SearchRequest,
@@ -189,6 +191,7 @@ pub struct ModelStats {
 /// A pipeline with experiments, whose engines' types are erased.
 pub(crate) trait Engine: Send + Sync {
     fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError>;
+    fn rerank(&self, trial: &Trial, documents: &[GivenDocument]) -> Result<RerankAnswer, ExperimentPipelineError>;
     fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked<Ranker>>, PipelineError>;
     fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError>;
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
@@ -208,6 +211,10 @@ pub(crate) trait Engine: Send + Sync {
 impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeline<F, R> {
     fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError> {
         self.search(trial)
+    }
+
+    fn rerank(&self, trial: &Trial, documents: &[GivenDocument]) -> Result<RerankAnswer, ExperimentPipelineError> {
+        self.rerank(trial, documents)
     }
 
     fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked<Ranker>>, PipelineError> {

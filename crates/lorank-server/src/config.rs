@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_core::AdapterId;
-use lorank_http::{Access, AllowedHost, ConnectionLimits, CorsOrigin, HttpConfig, Key};
+use lorank_http::{Access, AllowedHost, ConnectionLimits, CorsOrigin, HttpConfig, Key, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::{CacheConfig, PipelineConfig, RankBy};
 use lorank_registry_reranker::RegistryReranker;
@@ -171,6 +171,11 @@ settings! {
         bodies_bytes_max: usize = HttpConfig::default().bodies_bytes_max, flag "bodies-bytes-max" "BYTES", live true;
         /// Maximum number of documents in a rerank request
         n_documents_max: NonZeroUsize = HttpConfig::default().n_documents_max, flag "n-documents-max" "N", live true;
+        /// Additional model name that rerank requests may use, as in `rerank-v3.5`: a name of the default adapter, or of
+        /// an adapter or alias with `=ADAPTER`; `*` is any name that is otherwise unknown, and the answer says which
+        /// model answered; repeatable
+        #[serde(with = "text::list")]
+        model_aliases: Vec<ModelAlias> = HttpConfig::default().model_aliases, flag "model-alias" "NAME[=ADAPTER]", live true;
         /// Maximum size of a body of documents to add, in bytes
         bulk_bytes_max: usize = HttpConfig::default().bulk_bytes_max, flag "bulk-bytes-max" "BYTES", live true;
         /// Time limit for receiving a body of documents to add, in milliseconds
@@ -280,6 +285,7 @@ impl ServerConfig {
             bodies_bytes_max: limits.bodies_bytes_max,
             body_read: Duration::from_millis(limits.body_read_millis),
             n_documents_max: limits.n_documents_max,
+            model_aliases: limits.model_aliases.clone(),
             bulk_bytes_max: limits.bulk_bytes_max,
             bulk_read: Duration::from_millis(limits.bulk_read_millis),
             bulk_rate_min: limits.bulk_rate_min,

@@ -25,6 +25,12 @@ pub enum Error {
         /// The second index, as configured.
         other: String,
     },
+    /// A model alias is configured twice.
+    #[error("the model alias `{name}` is given twice; give each name once")]
+    DuplicateModelAlias {
+        /// The name.
+        name: String,
+    },
     /// The configuration sets no data folder.
     #[error("no data folder for adapters and experiments is configured; set `data`")]
     NoDataFolder,
@@ -156,6 +162,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::DuplicateIndex { .. }
+            | Self::DuplicateModelAlias { .. }
             | Self::NoDataFolder
             | Self::Unprotected { .. }
             | Self::NoBaseModel

@@ -10,7 +10,7 @@ use std::time::Duration;
 use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiment_store::StoreConfig;
 use lorank_http::axum::Router;
-use lorank_http::{AdapterHost, ContinueTrace, HttpConfig, IndexName, LiveConfig, ServeOutcome, Service};
+use lorank_http::{AdapterHost, ContinueTrace, HttpConfig, IndexName, LiveConfig, ModelAlias, ServeOutcome, Service};
 use lorank_pipeline::Pipeline;
 use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index, SettingsRequest};
@@ -61,6 +61,7 @@ impl LoadedServer {
     /// opened or loaded.
     pub fn load(config: ServerConfig, options: StartOptions) -> Result<Self, Error> {
         check_indexes(&config.index)?;
+        check_model_aliases(&config)?;
         check_reach(config.listen, &config)?;
         let data = DataFolder::new(config.data.as_deref().ok_or(Error::NoDataFolder)?);
         let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
@@ -232,11 +233,12 @@ impl ServerHandle {
     /// keys of the settings that differ from the running ones and need a restart.
     ///
     /// # Errors
-    /// [`Error::Unprotected`] if the server is reachable from other machines and would have no API keys. Nothing
-    /// changes then.
+    /// [`Error::Unprotected`] if the server is reachable from other machines and would have no API keys, and
+    /// [`Error::DuplicateModelAlias`]. Nothing changes then.
     pub fn reload(&self, config: &ServerConfig) -> Result<Vec<&'static str>, Error> {
         // The address and `no_keys` stay those of the start, because neither can change before a restart.
         check_reach(self.address, &ServerConfig { no_keys: self.started_with.no_keys, ..config.clone() })?;
+        check_model_aliases(config)?;
         self.http.replace(http_config(config));
         Ok(self.started_with.changes_that_need_restart(config))
     }
@@ -253,6 +255,14 @@ fn check_indexes(indexes: &[IndexSpec]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Refuses two model aliases of one name.
+fn check_model_aliases(config: &ServerConfig) -> Result<(), Error> {
+    match ModelAlias::duplicate(&config.server.model_aliases) {
+        Some(name) => Err(Error::DuplicateModelAlias { name: name.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// The HTTP service's configuration, with limits that fit the available memory.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lorank_core::AdapterId;
-use lorank_http::{AllowedHost, CorsOrigin};
+use lorank_http::{AllowedHost, CorsOrigin, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::RankBy;
 use serde_json::Value;
@@ -156,6 +156,7 @@ texts!(
     CorsOrigin,
     DeviceChoice,
     IndexSpec,
+    ModelAlias,
     ModelSource,
     OnBaseMismatch,
     PathBuf
@@ -175,6 +176,10 @@ impl IsRepeated for AllowedSource {
 }
 
 impl IsRepeated for AllowedHost {
+    const BY_COMMA: bool = true;
+}
+
+impl IsRepeated for ModelAlias {
     const BY_COMMA: bool = true;
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use lorank_core::AdapterId;
 use lorank_experiment_pipeline::ShadowConfig;
 
-/// A shadow: `ADAPTER[:SHARE]`; the default share is 1.
+/// A shadow: `ADAPTER[:SHARE]`; the default share is 1. The share follows the last `:`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShadowSpec {
     /// The adapter that reranks in the background.
@@ -19,7 +19,7 @@ impl FromStr for ShadowSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (adapter, share) = text.split_once(':').unwrap_or((text, "1"));
+        let (adapter, share) = text.rsplit_once(':').unwrap_or((text, "1"));
         let adapter = adapter.parse().map_err(|error| format!("{error}"))?;
         let share = share.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
         let share = share.ok_or_else(|| {
@@ -52,6 +52,7 @@ mod tests {
         let share = |text: &str| text.parse::<ShadowSpec>().map(|shadow| (shadow.adapter.to_string(), shadow.share));
         assert_eq!(share("qa"), Ok(("qa".to_owned(), 1.0)));
         assert_eq!(share("qa:0.05"), Ok(("qa".to_owned(), 0.05)));
+        assert_eq!(share("owner/qa:v1:0.5"), Ok(("owner/qa:v1".to_owned(), 0.5)));
         for text in ["qa", "qa:0.05"] {
             assert_eq!(text.parse::<ShadowSpec>().unwrap().to_string(), text);
         }

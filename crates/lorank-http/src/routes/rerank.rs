@@ -1,14 +1,32 @@
-//! The rerank routes that clients of other services call: `/rerank` (text-embeddings-inference, or Cohere's shape where it has
-//! `documents`), `/v1/rerank` and `/v2/rerank` (Cohere, Jina, vLLM), `/score` and `/v1/score` (vLLM), `/info`, `/v1/models`.
+//! The rerank routes that clients of other services call.
 //!
-//! Refusals are in each service's own shape, so that its clients raise their own errors.
+//! Each service's shape is a file of its own, with its wire types in `wire/`; all of them rank by [`ranking`]. Refusals are in each
+//! service's own shape, so that its clients raise their own errors. Where one path serves two shapes, a key decides:
+//!
+//! | Path | Key | Shape |
+//! |---|---|---|
+//! | `/rerank` | `texts` | text-embeddings-inference |
+//! | `/rerank` | `documents` | vLLM, which follows Cohere |
+//! | `/v1/rerank` | `top_k` | Voyage |
+//! | `/v1/rerank` | none | Cohere, and those that follow it |
+//! | `/v1/reranking` | `input` | mixedbread |
+//! | `/v1/reranking` | `documents` | llama.cpp, which follows Jina |
+//!
+//! Services that no key tells apart have paths of their own: `/jina/v1/rerank`, `/voyage/v1/rerank`, `/infinity/rerank`.
 
+mod asked;
+pub(crate) mod dashscope;
+pub(crate) mod deepinfra;
+pub(crate) mod documents;
 mod errors;
+pub(crate) mod mixedbread;
 pub(crate) mod models;
+pub(crate) mod nim;
+mod passages;
+mod ranking;
 pub(crate) mod score;
 mod scoring;
-
-use std::num::NonZeroUsize;
+pub(crate) mod voyage;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -17,19 +35,19 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
 use lorank_core::Activation;
-use serde_json::json;
 
+use self::documents::Style;
 use self::errors::{as_cohere, as_tei};
+use self::ranking::{Entry, Job, JobDocument, Ranking};
 pub(crate) use self::score::SCORE_LISTS;
 pub(crate) use self::scoring::{cut, read_with_lists};
-use self::scoring::{name, order, scores_of, wants_logits};
 use super::App;
 use crate::ServerError;
 use crate::json::{list_lengths, parse};
 use crate::request_id::Arrival;
 use crate::wire::{
-    CohereError, Rerank, RerankDocument, Reranked, RerankedDocument, TeiRank, TeiRerank, UnversionedError,
-    UnversionedRerank, UnversionedReranked, Usage,
+    CohereError, Rerank, Reranked, TeiRank, TeiRerank, UnversionedError, UnversionedRerank, UnversionedReranked,
+    VersionedRerank, VersionedReranked,
 };
 
 /// Rerank, as text-embeddings-inference has it, or Cohere
@@ -39,6 +57,7 @@ use crate::wire::{
     post,
     path = "/rerank",
     tag = "rerank",
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
     request_body(content = UnversionedRerank, example = json!({
         "query": "who invented the light bulb",
         "texts": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
@@ -46,7 +65,7 @@ use crate::wire::{
     responses(
         (status = 200, description = "The entries, best first.", body = UnversionedReranked),
         (status = 424, description = "The model failed.", body = UnversionedError<'_>),
-        (status = 404, description = "Unknown adapter.", body = UnversionedError<'_>),
+        (status = 404, description = "Unknown adapter or experiment.", body = UnversionedError<'_>),
         (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = UnversionedError<'_>,
             headers(("retry-after" = u64, description = "When to retry, in seconds."))),
         (status = 503, description = "A part of the service is missing or not ready.", body = UnversionedError<'_>),
@@ -73,28 +92,30 @@ pub(crate) async fn unversioned(
         return as_cohere(&ServerError::InvalidValue { field: "texts".to_owned(), problem });
     }
     if documents.is_some() {
-        return in_cohere(app, arrival, body, true).await.unwrap_or_else(|error| as_cohere(&error));
+        return documents::answer(app, &arrival, &headers, body, Style::VLLM).await;
     }
-    in_tei(app, body).await.unwrap_or_else(|error| as_tei(&error))
+    in_tei(app, &arrival, &headers, body).await.unwrap_or_else(|error| as_tei(&error))
 }
 
-/// Rerank, as Cohere, Jina and vLLM have it
+/// Rerank, as Cohere and those that follow it have it, or Voyage
 ///
-/// Scores are the sigmoid of the model's logits; with `raw_scores`, or without `use_activation`, they are the logits. Every key
-/// of these services is honored or refused.
+/// With `top_k` the request is Voyage's, and so are its keys and the answer, which has `data`; without it, it is Cohere's. Scores are
+/// the sigmoid of the model's logits; with `raw_scores`, or without `use_activation`, they are the logits. Every key of these
+/// services is honored or refused.
 #[utoipa::path(
     post,
     path = "/v1/rerank",
     tag = "rerank",
-    request_body(content = Rerank, example = json!({
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    request_body(content = VersionedRerank, example = json!({
         "query": "who invented the light bulb",
         "documents": ["Edison sold the first practical light bulb.", {"text": "A tulip bulb grows.", "title": "Tulips"}],
         "top_n": 1,
         "return_documents": true
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = Reranked),
-        (status = 404, description = "Unknown adapter.", body = CohereError<'_>),
+        (status = 200, description = "The entries, best first.", body = VersionedReranked),
+        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
         (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
             headers(("retry-after" = u64, description = "When to retry, in seconds."))),
         (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
@@ -107,16 +128,26 @@ pub(crate) async fn v1(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    versioned(app, arrival, &headers, body).await
+    let read = async {
+        let body = app.json_bytes(&headers, body)?;
+        let [top_k] = parse(&app.lanes, body.clone(), |body| Ok(list_lengths(body, ["top_k"]))).await?;
+        Ok((body, top_k.is_some()))
+    };
+    match read.await {
+        Ok((body, true)) => voyage::answer(app, &arrival, &headers, body).await,
+        Ok((body, false)) => documents::answer(app, &arrival, &headers, body, Style::COHERE).await,
+        Err(error) => as_cohere(&error),
+    }
 }
 
 /// Rerank, as Cohere has it in its second version
 ///
-/// The same as `/v1/rerank`.
+/// The same as Cohere's `/v1/rerank`.
 #[utoipa::path(
     post,
     path = "/v2/rerank",
     tag = "rerank",
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
     request_body(content = Rerank, example = json!({
         "query": "who invented the light bulb",
         "documents": ["Edison sold the first practical light bulb.", {"text": "A tulip bulb grows.", "title": "Tulips"}],
@@ -125,7 +156,7 @@ pub(crate) async fn v1(
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = Reranked),
-        (status = 404, description = "Unknown adapter.", body = CohereError<'_>),
+        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
         (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
             headers(("retry-after" = u64, description = "When to retry, in seconds."))),
         (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
@@ -138,56 +169,24 @@ pub(crate) async fn v2(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    versioned(app, arrival, &headers, body).await
+    documents::read(app, arrival, headers, body, Style::COHERE).await
 }
 
-async fn versioned(app: App, arrival: Arrival, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-    let reranked = async { in_cohere(app.clone(), arrival, app.json_bytes(headers, body)?, false).await };
-    reranked.await.unwrap_or_else(|error| as_cohere(&error))
-}
-
-async fn in_tei(app: App, body: Bytes) -> Result<Response, ServerError> {
+async fn in_tei(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Result<Response, ServerError> {
     let body: TeiRerank = app.read_lists("a rerank request", body, ["texts"]).await?;
     body.check()?;
-    let TeiRerank { query, texts, raw_scores, return_text, model, .. } = body;
-    let (activation, return_text) = (activation(raw_scores.unwrap_or(false)), return_text.unwrap_or(false));
+    let TeiRerank { query, texts, raw_scores, return_text, model, top_n, .. } = body;
     app.check_documents("texts", texts.len())?;
-    let (scoring, candidates) = app.score(model.as_deref(), query, texts).await?;
-    let scores = scores_of(scoring.scores)?;
-    let rank = |index: usize| TeiRank {
-        index,
-        score: activation.apply(scores[index]),
-        text: return_text.then(|| candidates[index].text.to_string()),
+    let returned = return_text.unwrap_or(false).then(|| texts.clone());
+    let documents = texts.into_iter().map(JobDocument::of_text).collect();
+    let activation = activation(raw_scores.unwrap_or(false));
+    let job = Job { model, query, documents, top: top_n, activation };
+    let Ranking { entries, headers, .. } = app.rank(arrival, headers, job).await?;
+    let rank = |Entry { index, score }: Entry| {
+        let text = returned.as_ref().map(|texts| texts[index].clone());
+        TeiRank { index, score, text }
     };
-    Ok(JsonBody(order(&scores).into_iter().map(rank).collect::<Vec<_>>()).into_response())
-}
-
-async fn in_cohere(app: App, arrival: Arrival, body: Bytes, returns_by_default: bool) -> Result<Response, ServerError> {
-    let body: Rerank = app.read_lists("a rerank request", body, ["documents"]).await?;
-    app.check_documents("documents", body.documents.len())?;
-    body.check()?;
-    let activation = activation(wants_logits(body.raw_scores, body.use_activation, body.activation)?);
-    let Rerank {
-        model, query, documents, top_n, rank_fields, return_documents, max_tokens_per_doc, request_id, ..
-    } = body;
-    let text = |document: &RerankDocument| cut(document.text(rank_fields.as_deref()), max_tokens_per_doc);
-    let texts = documents.iter().map(text).collect();
-    let (scoring, _) = app.score(model.as_deref(), query, texts).await?;
-    let (model, n_tokens) = (name(&scoring.model), scoring.n_tokens);
-    let scores = scores_of(scoring.scores)?;
-    let mut documents: Vec<Option<RerankDocument>> = documents.into_iter().map(Some).collect();
-    let returns = return_documents.unwrap_or(returns_by_default);
-    let result = |index: usize| RerankedDocument {
-        index,
-        relevance_score: activation.apply(scores[index]),
-        document: documents[index].take().filter(|_| returns).map(RerankDocument::into_object),
-    };
-    let results = order(&scores).into_iter().take(top_n.map_or(usize::MAX, NonZeroUsize::get)).map(result).collect();
-    let usage = Usage { prompt_tokens: n_tokens, total_tokens: n_tokens };
-    // Cohere bills a search of up to a hundred documents as one unit.
-    let meta = json!({"api_version": {"version": "2"}, "billed_units": {"search_units": scores.len().div_ceil(100)}});
-    let id = request_id.unwrap_or_else(|| arrival.request_id.to_string());
-    Ok(JsonBody(Reranked { id, object: "list", model, results, usage, meta }).into_response())
+    Ok((headers, JsonBody(entries.into_iter().map(rank).collect::<Vec<_>>())).into_response())
 }
 
 /// These services show scores from 0 to 1, unless they are asked for logits.

@@ -12,7 +12,7 @@ use lorank_pipeline::{Cancellation, Fallback};
 use super::{App, OfIndex, Params, now_millis};
 use crate::json::parse;
 use crate::request_id::Arrival;
-use crate::wire::{ErrorAnswer, ParsedSearch, ParticipationJson};
+use crate::wire::{ErrorAnswer, ParsedSearch, ParticipationJson, check_unit_id};
 use crate::{OnOverloadJson, RetryAfter, SearchAnswer, SearchBody, ServerError};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -140,11 +140,14 @@ impl App {
     }
 }
 
-fn unit_id(headers: &HeaderMap) -> Result<Option<String>, ServerError> {
+/// Whom experiments assign, by the header of a request.
+pub(super) fn unit_id(headers: &HeaderMap) -> Result<Option<String>, ServerError> {
     let text = |value: &axum::http::HeaderValue| String::from_utf8(value.as_bytes().to_vec());
     let problem = "is not valid UTF-8".to_owned();
     let invalid = |_| ServerError::InvalidValue { field: UNIT_ID.to_string(), problem };
-    headers.get(UNIT_ID).map(text).transpose().map_err(invalid)
+    let unit_id = headers.get(UNIT_ID).map(text).transpose().map_err(invalid)?;
+    check_unit_id(UNIT_ID.as_str(), unit_id.as_deref())?;
+    Ok(unit_id)
 }
 
 /// Tells the pipeline when the caller has hung up: the handler is then dropped before its end.

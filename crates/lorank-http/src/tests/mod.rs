@@ -24,6 +24,8 @@ mod openapi;
 mod operating;
 mod page;
 mod rerank;
+mod rerank_experiments;
+mod rerank_shapes;
 
 const JSON: &str = "application/json";
 

@@ -6,13 +6,13 @@ use super::experiments::ask;
 use super::*;
 
 /// A service whose model likes long documents: a document's score is the length of its text, less five.
-fn rerank_service(config: HttpConfig) -> Router {
+pub(super) fn rerank_service(config: HttpConfig) -> Router {
     let reranker = FakeReranker::by(|_, _, candidate| candidate.text.len() as f32 - 5.0).with_adapters(&["qa"]);
     let pipeline = Pipeline::new(ToyFirstStage::new(toy::candidates(3)), reranker, PipelineConfig::default()).unwrap();
     router(Arc::new(pipeline), config)
 }
 
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
@@ -34,6 +34,8 @@ async fn text_embeddings_inference() {
     let body = json!({"query": "q", "texts": texts, "raw_scores": true, "return_text": true, "truncate": true});
     let (_, ranks) = ask(&service, "POST", "/rerank", body).await;
     assert_eq!(ranks[0], json!({"index": 1, "score": 3.0, "text": "eightabc"}));
+    let (_, ranks) = ask(&service, "POST", "/rerank", json!({"query": "q", "texts": texts, "top_n": 2})).await;
+    assert_eq!(ranks.as_array().map(Vec::len), Some(2));
 
     let small = rerank_service(HttpConfig { n_documents_max: NonZeroUsize::new(2).unwrap(), ..HttpConfig::default() });
     for (body, status, error_type, error) in [
@@ -119,12 +121,18 @@ async fn cohere_jina_and_vllm() {
             "`top_n` must be a whole number of at least 1, not `0`",
         ),
         (json!({"query": "q", "documents": ["a"], "model": "gone"}), 404, "the adapter `gone` cannot be used: "),
-        (json!({"query": "q", "documents": ["a"], "model": "owner/other"}), 422, "`model` is refused: "),
+        (
+            json!({"query": "q", "documents": ["a"], "model": "owner/other"}),
+            404,
+            "the adapter `owner/other` cannot be used: ",
+        ),
+        (json!({"query": "q", "documents": ["a"], "model": "an other"}), 422, "`model` is refused: "),
     ] {
         let (found, answer) = ask(&service, "POST", "/v1/rerank", body).await;
         assert_eq!(found, status, "{answer}");
         assert!(answer["message"].as_str().unwrap().starts_with(message), "{answer}");
-        assert_eq!(answer["message"], answer["error"]["message"]);
+        assert_eq!((&answer["message"], &answer["message"]), (&answer["error"]["message"], &answer["detail"]));
+        assert_eq!(answer["code"], answer["error"]["kind"]);
     }
 }
 
@@ -214,13 +222,13 @@ async fn nothing_that_changes_a_result_is_left_aside() {
         (rerank("return_documents", json!("yes")), "return_documents", "must be `true` or `false`, not \"yes\""),
         // Keys that are none, and keys of other services.
         (rerank("topn", json!(1)), "topn", "did you mean `top_n`?"),
-        (rerank("top_k", json!(1)), "top_k", "did you mean `top_n`?"),
         (rerank("topN", json!(1)), "topN", "did you mean `top_n`?"),
         (rerank("returnDocuments", json!(true)), "returnDocuments", "did you mean `return_documents`?"),
         (rerank("overwrite", json!(true)), "overwrite", "is unknown; the keys are `model`, `query`"),
         (rerank("return_text", json!(true)), "return_text", "is unknown"),
         (rerank("truncate", json!(true)), "truncate", "is unknown; the keys are"),
-        (rerank("max_chunks_per_doc", json!(10)), "max_chunks_per_doc", "a document is scored as one text"),
+        (rerank("max_chunks_per_doc", json!(0)), "max_chunks_per_doc", "at least 1, not `0`"),
+        (rerank("overlap_tokens", json!(8)), "overlap_tokens", "is for `max_chunks_per_doc`"),
         (rerank("truncate_prompt_tokens", json!(16)), "truncate_prompt_tokens", "leave it out, or send -1"),
         (rerank("truncation_side", json!("left")), "truncation_side", "cut at its end"),
         (rerank("priority", json!(5)), "priority", "no priorities"),
@@ -230,6 +238,7 @@ async fn nothing_that_changes_a_result_is_left_aside() {
             check_refused(&service, path, body.clone(), field, message).await;
         }
     }
+    check_refused(&service, "/v2/rerank", rerank("top_k", json!(1)), "top_k", "did you mean `top_n`?").await;
     let tei = |key: &str, value: Json| {
         let mut body = json!({"query": "q", "texts": ["a"]});
         body[key] = value;
@@ -238,7 +247,7 @@ async fn nothing_that_changes_a_result_is_left_aside() {
     for (body, field, message) in [
         (tei("documents", json!(["b"])), "texts", "stands beside `documents`"),
         (tei("truncate", json!(false)), "truncate", "cut at its end"),
-        (tei("top_n", json!(1)), "top_n", "is unknown"),
+        (tei("top_n", json!(0)), "top_n", "at least 1, not `0`"),
         (tei("return_texts", json!(true)), "return_texts", "did you mean `return_text`?"),
         (tei("raw_score", json!(true)), "raw_score", "did you mean `raw_scores`?"),
         (tei("texts", json!([null])), "texts[0]", "must be a string, not `null`"),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Rerank, Reranked, TeiRank, TeiRerank};
+use super::{MixedbreadRerank, MixedbreadReranked, Rerank, Reranked, TeiRank, TeiRerank, VoyageRerank, VoyageReranked};
 use crate::{ServerError, excerpt, wire_word};
 
 /// What a request gets instead of an answer.
@@ -40,13 +40,85 @@ pub(crate) struct TeiError<'a> {
     pub error_type: &'static str,
 }
 
-/// What is wrong, as Cohere says it, and beside it in this service's own words.
+/// What is wrong, under the keys of Cohere (`message`), Voyage, Jina and NVIDIA NIM (`detail`), DashScope (`code` and `message`) and
+/// Together (`error.message`), and beside it in this service's own words.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct CohereError<'a> {
     /// What is wrong, for people.
     pub message: &'a str,
+    /// The same.
+    pub detail: &'a str,
+    /// One word for machines.
+    #[schema(example = "invalid_value")]
+    pub code: &'static str,
     /// The same in this service's own words.
     pub error: ErrorJson<'a>,
+}
+
+/// What is wrong, as Infinity says it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct InfinityError<'a> {
+    /// What is wrong, as the entries of a list.
+    pub detail: Vec<InfinityProblem<'a>>,
+    /// The same in this service's own words.
+    pub error: ErrorJson<'a>,
+}
+
+/// A problem of an [`InfinityError`].
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct InfinityProblem<'a> {
+    /// Where it is.
+    pub loc: Vec<&'a str>,
+    /// What is wrong, for people.
+    pub msg: &'a str,
+    /// One word for machines.
+    #[serde(rename = "type")]
+    #[schema(example = "invalid_value")]
+    pub kind: &'static str,
+}
+
+/// What `/v1/rerank` takes.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it stands in the description of the API alone")]
+pub(crate) enum VersionedRerank {
+    /// Without `top_k`.
+    Cohere(Box<Rerank>),
+    /// With `top_k`.
+    Voyage(VoyageRerank),
+}
+
+/// What `/v1/rerank` answers.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it stands in the description of the API alone")]
+pub(crate) enum VersionedReranked {
+    /// Without `top_k`.
+    Cohere(Reranked),
+    /// With `top_k`.
+    Voyage(VoyageReranked),
+}
+
+/// What `/v1/reranking` takes.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it stands in the description of the API alone")]
+pub(crate) enum RerankingBody {
+    /// With `input`.
+    Mixedbread(MixedbreadRerank),
+    /// With `documents`.
+    Documents(Box<Rerank>),
+}
+
+/// What `/v1/reranking` answers.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it stands in the description of the API alone")]
+pub(crate) enum RerankingAnswer {
+    /// To `input`.
+    Mixedbread(MixedbreadReranked),
+    /// To `documents`.
+    Documents(Reranked),
 }
 
 /// What `/rerank` takes.
@@ -80,6 +152,14 @@ pub(crate) enum UnversionedError<'a> {
     Tei(TeiError<'a>),
     /// About `documents`.
     Cohere(CohereError<'a>),
+}
+
+impl<'a> CohereError<'a> {
+    /// An error with its message, which takes some making.
+    pub(crate) fn new(error: &'a ServerError, message: &'a str) -> Self {
+        let error = ErrorJson::new(error, message);
+        Self { message, detail: message, code: error.kind, error }
+    }
 }
 
 impl<'a> ErrorJson<'a> {

@@ -45,7 +45,6 @@ const fn key(name: &'static str, usage: Usage) -> ImitatedKey {
 }
 
 const CUT_AT_END: &str = "what is longer than the model's limit is cut at its end";
-const ONE_TEXT: &str = "a document is scored as one text, cut at the model's limit";
 const OWN_LIMIT: &str = "a pair is cut to the model's limit, and `max_tokens_per_doc` cuts documents";
 const OWN_PROMPT: &str = "the prompt is the model's or the adapter's own";
 const TEXTS_ALONE: &str = "texts alone are scored";
@@ -54,12 +53,17 @@ const SHARED_CACHE: &str = "the score cache serves all callers";
 const ONE_SCORE: &str = "a model gives one score; `use_activation` is about its sigmoid";
 const SCORES_ALONE: &str = "scores alone are returned";
 const SPECIAL_TOKENS: &str = "special tokens are part of the model's prompt";
+const OWN_QUERY: &str = "the query is scored as it is";
+const ANSWER_ALONE: &str = "scores are in the answer";
 
 /// Keys of all requests in vLLM's shape beside their texts.
 const PRIORITY: ImitatedKey = key("priority", Only(&["0"], NO_PRIORITIES));
 
+/// No instruction: an empty one says nothing.
+const INSTRUCTION: ImitatedKey = key("instruction", Only(&["\"\""], OWN_PROMPT));
+
 /// `POST /rerank` of text-embeddings-inference.
-pub(crate) const TEI_KEYS: &[ImitatedKey] = &[
+const TEI_KEYS: &[ImitatedKey] = &[
     key("query", Honored),
     key("texts", Honored),
     key("raw_scores", Honored),
@@ -68,44 +72,93 @@ pub(crate) const TEI_KEYS: &[ImitatedKey] = &[
     key("truncation_direction", Only(&["\"right\"", "\"Right\""], CUT_AT_END)),
 ];
 
-/// `POST /v1/rerank` of Cohere.
-pub(crate) const COHERE_V1_KEYS: &[ImitatedKey] = &[
+/// What the requests in Cohere's shape have in common.
+const DOCUMENTS: [ImitatedKey; 5] = [
     key("model", Honored),
     key("query", Honored),
     key("documents", Honored),
     key("top_n", Honored),
-    key("rank_fields", Honored),
     key("return_documents", Honored),
-    key("max_chunks_per_doc", Only(&["1"], ONE_TEXT)),
 ];
 
-/// `POST /v2/rerank` of Cohere.
-pub(crate) const COHERE_V2_KEYS: &[ImitatedKey] = &[
-    key("model", Honored),
-    key("query", Honored),
-    key("documents", Honored),
-    key("top_n", Honored),
-    key("return_documents", Honored),
-    key("max_tokens_per_doc", Honored),
-    PRIORITY,
-];
+/// `POST /v1/rerank` of Cohere, beside [`DOCUMENTS`].
+const COHERE_V1_KEYS: &[ImitatedKey] = &[key("rank_fields", Honored), key("max_chunks_per_doc", Honored)];
 
-/// `POST /v1/rerank` of Jina.
-pub(crate) const JINA_KEYS: &[ImitatedKey] = &[
-    key("model", Honored),
-    key("query", Honored),
-    key("documents", Honored),
-    key("top_n", Honored),
-    key("return_documents", Honored),
+/// `POST /v2/rerank` of Cohere, beside [`DOCUMENTS`].
+const COHERE_V2_KEYS: &[ImitatedKey] = &[key("max_tokens_per_doc", Honored), PRIORITY];
+
+/// `POST /v1/rerank` of Jina, beside [`DOCUMENTS`].
+const JINA_KEYS: &[ImitatedKey] = &[
     key("truncation", Only(&["true"], CUT_AT_END)),
     key("max_doc_length", Only(&[], OWN_LIMIT)),
     key("max_query_length", Only(&[], OWN_LIMIT)),
     key("return_embeddings", Only(&["false"], SCORES_ALONE)),
 ];
 
-/// What vLLM's requests have in common.
-const VLLM_OPTIONS: [ImitatedKey; 16] = [
+/// `POST /v1/rerank` of Together, beside [`DOCUMENTS`].
+const TOGETHER_KEYS: &[ImitatedKey] = &[key("rank_fields", Honored)];
+
+/// `POST /rerank` of Infinity, beside [`DOCUMENTS`].
+const INFINITY_KEYS: &[ImitatedKey] = &[key("raw_scores", Honored)];
+
+/// `POST /v1/rerank` of SiliconFlow, beside [`DOCUMENTS`].
+const SILICONFLOW_KEYS: &[ImitatedKey] =
+    &[key("max_chunks_per_doc", Honored), key("overlap_tokens", Honored), INSTRUCTION];
+
+/// `POST /v1/rerank` of Xinference, which RAGFlow calls, beside [`DOCUMENTS`].
+const XINFERENCE_KEYS: &[ImitatedKey] = &[key("max_chunks_per_doc", Honored), key("return_len", NoEffect)];
+
+/// `POST /compatible-api/v1/reranks` of DashScope, beside [`DOCUMENTS`].
+const DASHSCOPE_COMPATIBLE_KEYS: &[ImitatedKey] = &[key("instruct", Only(&["\"\""], OWN_PROMPT))];
+
+/// `POST /api/v1/services/rerank/text-rerank/text-rerank` of DashScope.
+const DASHSCOPE_KEYS: &[ImitatedKey] = &[key("model", Honored), key("input", Honored), key("parameters", Honored)];
+const DASHSCOPE_INPUT_KEYS: &[ImitatedKey] = &[key("query", Honored), key("documents", Honored)];
+const DASHSCOPE_PARAMETERS_KEYS: &[ImitatedKey] =
+    &[key("top_n", Honored), key("return_documents", Honored), key("instruct", Only(&["\"\""], OWN_PROMPT))];
+
+/// `POST /v1/rerank` of Voyage.
+const VOYAGE_KEYS: &[ImitatedKey] = &[
     key("model", Honored),
+    key("query", Honored),
+    key("documents", Honored),
+    key("top_k", Honored),
+    key("return_documents", Honored),
+    key("truncation", Only(&["true"], CUT_AT_END)),
+];
+
+/// `POST /v1/reranking` of mixedbread.
+const MIXEDBREAD_KEYS: &[ImitatedKey] = &[
+    key("model", Honored),
+    key("query", Honored),
+    key("input", Honored),
+    key("rank_fields", Honored),
+    key("top_k", Honored),
+    key("return_input", Honored),
+    key("rewrite_query", Only(&["false"], OWN_QUERY)),
+];
+
+/// `POST /v1/ranking` and `/v1/retrieval/{model}/reranking` of NVIDIA NIM; a passage and the query are objects with a `text`.
+const NIM_KEYS: &[ImitatedKey] = &[
+    key("model", Honored),
+    key("query", Honored),
+    key("passages", Honored),
+    key("top_k", Honored),
+    key("top_n", Honored),
+    key("truncate", Only(&["\"END\""], CUT_AT_END)),
+];
+
+/// `POST /v1/inference/{model}` of DeepInfra.
+const DEEPINFRA_KEYS: &[ImitatedKey] = &[
+    key("queries", Honored),
+    key("documents", Honored),
+    INSTRUCTION,
+    key("service_tier", NoEffect),
+    key("webhook", Only(&[], ANSWER_ALONE)),
+];
+
+/// What vLLM's requests have in common.
+const VLLM_OPTIONS: [ImitatedKey; 15] = [
     key("use_activation", Honored),
     key("activation", Honored),
     key("request_id", Honored),
@@ -118,21 +171,25 @@ const VLLM_OPTIONS: [ImitatedKey; 16] = [
     key("media_io_kwargs", Only(&["{}"], TEXTS_ALONE)),
     key("chat_template", Only(&[], OWN_PROMPT)),
     key("chat_template_kwargs", Only(&["{}"], OWN_PROMPT)),
-    key("instruction", Only(&[], OWN_PROMPT)),
+    INSTRUCTION,
     key("cache_salt", Only(&[], SHARED_CACHE)),
     key("softmax", Only(&[], ONE_SCORE)),
 ];
 
 /// `POST /rerank`, `/v1/rerank` and `/v2/rerank` of vLLM, beside [`VLLM_OPTIONS`].
 const VLLM_RERANK_TEXTS: &[ImitatedKey] = &[
+    key("model", Honored),
     key("query", Honored),
     key("documents", Honored),
     key("top_n", Honored),
+    key("max_tokens_per_query", Honored),
+    key("max_tokens_per_doc", Honored),
     key("add_special_tokens", Only(&["true"], SPECIAL_TOKENS)),
 ];
 
 /// `POST /score` and `/v1/score` of vLLM, beside [`VLLM_OPTIONS`].
 const VLLM_SCORE_TEXTS: &[ImitatedKey] = &[
+    key("model", Honored),
     key("text_1", Honored),
     key("queries", Honored),
     key("data_1", Honored),
@@ -143,21 +200,66 @@ const VLLM_SCORE_TEXTS: &[ImitatedKey] = &[
     key("add_special_tokens", Only(&["true"], SPECIAL_TOKENS)),
 ];
 
+/// The wire type that reads a request. The keys of a type are those of all services that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// [`TeiRerank`](super::TeiRerank).
+    Tei,
+    /// [`Rerank`](super::Rerank).
+    Documents,
+    /// [`ScoreBody`](super::ScoreBody).
+    Score,
+    /// [`VoyageRerank`](super::VoyageRerank).
+    Voyage,
+    /// [`MixedbreadRerank`](super::MixedbreadRerank).
+    Mixedbread,
+    /// [`NimRanking`](super::NimRanking).
+    Nim,
+    /// [`DeepInfraScore`](super::DeepInfraScore).
+    DeepInfra,
+    /// [`DashScopeRerank`](super::DashScopeRerank), its `input` and its `parameters`.
+    DashScope,
+    /// See [`DashScope`](Self::DashScope).
+    DashScopeInput,
+    /// See [`DashScope`](Self::DashScope).
+    DashScopeParameters,
+}
+
+/// A request of a service, the type that reads it, and its keys there.
+pub(crate) type ImitatedRequest = (&'static str, Shape, Vec<ImitatedKey>);
+
 /// The keys that each imitated request has there.
-pub(crate) fn imitated() -> [(&'static str, Vec<ImitatedKey>); 6] {
-    [
-        ("text-embeddings-inference `/rerank`", TEI_KEYS.to_vec()),
-        ("Cohere `/v1/rerank`", COHERE_V1_KEYS.to_vec()),
-        ("Cohere `/v2/rerank`", COHERE_V2_KEYS.to_vec()),
-        ("Jina `/v1/rerank`", JINA_KEYS.to_vec()),
-        ("vLLM `/rerank`", [VLLM_RERANK_TEXTS, &VLLM_OPTIONS].concat()),
-        ("vLLM `/score`", [VLLM_SCORE_TEXTS, &VLLM_OPTIONS].concat()),
+pub(crate) fn imitated() -> Vec<ImitatedRequest> {
+    let documents = |keys: &[ImitatedKey]| [&DOCUMENTS, keys].concat();
+    vec![
+        ("text-embeddings-inference `/rerank`", Shape::Tei, TEI_KEYS.to_vec()),
+        ("Cohere `/v1/rerank`", Shape::Documents, documents(COHERE_V1_KEYS)),
+        ("Cohere `/v2/rerank`", Shape::Documents, documents(COHERE_V2_KEYS)),
+        ("Jina `/v1/rerank`", Shape::Documents, documents(JINA_KEYS)),
+        ("Together `/v1/rerank`", Shape::Documents, documents(TOGETHER_KEYS)),
+        ("Infinity `/rerank`", Shape::Documents, documents(INFINITY_KEYS)),
+        ("SiliconFlow `/v1/rerank`", Shape::Documents, documents(SILICONFLOW_KEYS)),
+        ("Xinference `/v1/rerank`", Shape::Documents, documents(XINFERENCE_KEYS)),
+        ("DashScope `/v1/reranks`", Shape::Documents, documents(DASHSCOPE_COMPATIBLE_KEYS)),
+        ("vLLM `/rerank`", Shape::Documents, [VLLM_RERANK_TEXTS, &VLLM_OPTIONS].concat()),
+        ("vLLM `/score`", Shape::Score, [VLLM_SCORE_TEXTS, &VLLM_OPTIONS].concat()),
+        ("Voyage `/v1/rerank`", Shape::Voyage, VOYAGE_KEYS.to_vec()),
+        ("mixedbread `/v1/reranking`", Shape::Mixedbread, MIXEDBREAD_KEYS.to_vec()),
+        ("NVIDIA NIM `/v1/ranking`", Shape::Nim, NIM_KEYS.to_vec()),
+        ("DeepInfra `/v1/inference/{model}`", Shape::DeepInfra, DEEPINFRA_KEYS.to_vec()),
+        ("DashScope `text-rerank`", Shape::DashScope, DASHSCOPE_KEYS.to_vec()),
+        ("DashScope `text-rerank`, `input`", Shape::DashScopeInput, DASHSCOPE_INPUT_KEYS.to_vec()),
+        ("DashScope `text-rerank`, `parameters`", Shape::DashScopeParameters, DASHSCOPE_PARAMETERS_KEYS.to_vec()),
     ]
 }
 
 /// Refuses values that ask for something else than is done anyway.
-pub(crate) fn check_given<const N: usize>(given: [(&'static str, &Given); N]) -> Result<(), ServerError> {
-    let keys: Vec<ImitatedKey> = imitated().into_iter().flat_map(|(_, keys)| keys).collect();
+pub(crate) fn check_given<const N: usize>(shape: Shape, given: [(&'static str, &Given); N]) -> Result<(), ServerError> {
+    if given.iter().all(|(_, Given(value))| value.is_none()) {
+        return Ok(());
+    }
+    let of_shape = imitated().into_iter().filter(|(_, reads, _)| *reads == shape);
+    let keys: Vec<ImitatedKey> = of_shape.flat_map(|(_, _, keys)| keys).collect();
     for (name, Given(value)) in given {
         let (Some(value), Some(key)) = (value, keys.iter().find(|key| key.name == name)) else { continue };
         let Only(accepted, done) = key.usage else { continue };
@@ -234,48 +336,78 @@ impl<'de> Visitor<'de> for GivenVisitor {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::DeserializeOwned;
+
     use super::*;
     use crate::json::read_object;
-    use crate::wire::{Rerank, ScoreBody, TeiRerank};
+    use crate::wire::{
+        DashScopeInput, DashScopeParameters, DashScopeRerank, DeepInfraScore, MixedbreadRerank, NimRanking, Rerank,
+        ScoreBody, TeiRerank, VoyageRerank,
+    };
 
     /// The keys that a request reads, from the error that names one that it does not.
-    fn keys_of<T: serde::de::DeserializeOwned>() -> Vec<String> {
-        let error = serde_json::from_str::<T>("{\"no such key\": 1}").map(drop).unwrap_err().to_string();
+    fn keys_of(shape: Shape) -> Vec<String> {
+        fn read<T: DeserializeOwned>() -> String {
+            serde_json::from_str::<T>("{\"no such key\": 1}").map(drop).unwrap_err().to_string()
+        }
+        let error = match shape {
+            Shape::Tei => read::<TeiRerank>(),
+            Shape::Documents => read::<Rerank>(),
+            Shape::Score => read::<ScoreBody>(),
+            Shape::Voyage => read::<VoyageRerank>(),
+            Shape::Mixedbread => read::<MixedbreadRerank>(),
+            Shape::Nim => read::<NimRanking>(),
+            Shape::DeepInfra => read::<DeepInfraScore>(),
+            Shape::DashScope => read::<DashScopeRerank>(),
+            Shape::DashScopeInput => read::<DashScopeInput>(),
+            Shape::DashScopeParameters => read::<DashScopeParameters>(),
+        };
         error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
     }
 
     #[test]
     fn every_key_of_a_service_is_read_and_every_key_that_is_read_is_in_the_list() {
-        let read = [keys_of::<TeiRerank>(), keys_of::<Rerank>(), keys_of::<ScoreBody>()];
-        // lorank's own: `model` for TEI's shape, `raw_scores` for the others'.
-        let mut listed = [vec!["model"], vec!["raw_scores"], vec!["raw_scores"]];
-        for ((service, keys), place) in imitated().iter().zip([0, 1, 1, 1, 1, 2]) {
+        let all = imitated();
+        for (service, shape, keys) in &all {
+            let read = keys_of(*shape);
             for key in keys {
-                assert!(read[place].iter().any(|read| read == key.name), "{service}: {}", key.name);
-                listed[place].push(key.name);
+                assert!(read.iter().any(|read| read == key.name), "{service}: {}", key.name);
             }
-        }
-        for (read, listed) in read.iter().zip(&listed) {
-            let unlisted: Vec<&String> = read.iter().filter(|key| !listed.contains(&key.as_str())).collect();
-            assert_eq!(unlisted, [""; 0]);
+            let of_shape = all.iter().filter(|(_, other, _)| other == shape);
+            let listed: Vec<&str> = of_shape.flat_map(|(_, _, keys)| keys).map(|key| key.name).collect();
+            // lorank's own: `model` and `top_n` for TEI's shape, `raw_scores` for vLLM's scores.
+            let own: &[&str] = match shape {
+                Shape::Tei => &["model", "top_n"],
+                Shape::Score => &["raw_scores"],
+                _ => &[],
+            };
+            let is_unlisted = |key: &&String| !listed.contains(&key.as_str()) && !own.contains(&key.as_str());
+            assert_eq!(read.iter().filter(is_unlisted).collect::<Vec<_>>(), [""; 0], "{service}");
         }
     }
 
-    /// The message for a request with one key more, by the place of its service.
-    fn refusal(service: usize, key: &str, value: &str) -> Option<String> {
-        let checked = match service {
-            0 => {
-                let body = format!("{{\"query\": \"q\", \"texts\": [\"a\"], \"{key}\": {value}}}");
-                read_object("a request", body.as_bytes()).and_then(|body: TeiRerank| body.check())
+    /// The message for a request with one key more.
+    fn refusal(shape: Shape, key: &str, value: &str) -> Option<String> {
+        fn read<T: DeserializeOwned>(body: &str, check: fn(&T) -> Result<(), ServerError>) -> Result<(), ServerError> {
+            read_object("a request", body.as_bytes()).and_then(|body: T| check(&body))
+        }
+        let with = |rest: &str| format!("{{{rest}, \"{key}\": {value}}}");
+        let documents = "\"query\": \"q\", \"documents\": [\"a\"]";
+        let checked = match shape {
+            Shape::Tei => read(&with("\"query\": \"q\", \"texts\": [\"a\"]"), TeiRerank::check),
+            Shape::Documents => read(&with(documents), Rerank::check),
+            Shape::Score => read(&with("\"text_1\": \"q\", \"text_2\": [\"a\"]"), ScoreBody::check),
+            Shape::Voyage => read(&with(documents), VoyageRerank::check),
+            Shape::Mixedbread => read(&with("\"query\": \"q\", \"input\": [\"a\"]"), MixedbreadRerank::check),
+            Shape::Nim => {
+                read(&with("\"query\": {\"text\": \"q\"}, \"passages\": [{\"text\": \"a\"}]"), NimRanking::check)
             }
-            5 => {
-                let body = format!("{{\"text_1\": \"q\", \"text_2\": [\"a\"], \"{key}\": {value}}}");
-                read_object("a request", body.as_bytes()).and_then(|body: ScoreBody| body.check())
+            Shape::DeepInfra => read(&with("\"queries\": [\"q\"], \"documents\": [\"a\"]"), DeepInfraScore::check),
+            Shape::DashScopeParameters => {
+                let parameters = with("\"top_n\": 1");
+                read(&format!("{{\"input\": {{{documents}}}, \"parameters\": {parameters}}}"), DashScopeRerank::check)
             }
-            _ => {
-                let body = format!("{{\"query\": \"q\", \"documents\": [\"a\"], \"{key}\": {value}}}");
-                read_object("a request", body.as_bytes()).and_then(|body: Rerank| body.check())
-            }
+            Shape::DashScope | Shape::DashScopeInput => Ok(()),
         };
         checked.err().map(|error| error.to_string())
     }
@@ -284,22 +416,22 @@ mod tests {
     fn a_key_takes_the_values_that_ask_for_what_is_done_and_no_other() {
         const OTHERS: [&str; 12] =
             ["1", "0", "-1", "16", "true", "false", "\"left\"", "\"Left\"", "\"x\"", "[1]", "{\"a\": 1}", "1.5"];
-        for (service, (_, keys)) in imitated().iter().enumerate() {
+        for (service, shape, keys) in imitated() {
             for key in keys {
                 match key.usage {
                     Honored => {}
                     NoEffect => {
                         for value in OTHERS.iter().chain(&["null"]) {
-                            assert_eq!(refusal(service, key.name, value), None, "{} {value}", key.name);
+                            assert_eq!(refusal(shape, key.name, value), None, "{service} {} {value}", key.name);
                         }
                     }
                     Only(accepted, _) => {
                         for value in accepted.iter().chain(&["null"]) {
-                            assert_eq!(refusal(service, key.name, value), None, "{} {value}", key.name);
+                            assert_eq!(refusal(shape, key.name, value), None, "{service} {} {value}", key.name);
                         }
                         for value in OTHERS.iter().filter(|value| !accepted.contains(*value)) {
-                            let message = refusal(service, key.name, value).expect(key.name);
-                            assert!(message.starts_with(&format!("`{}` cannot be ", key.name)), "{message}");
+                            let message = refusal(shape, key.name, value).expect(key.name);
+                            assert!(message.contains(&format!("{}` cannot be ", key.name)), "{message}");
                         }
                     }
                 }
@@ -319,7 +451,7 @@ mod tests {
 
     fn table() -> String {
         let mut text = "\n| Request | Key | Here |\n|---|---|---|\n".to_owned();
-        for (service, keys) in imitated() {
+        for (service, _, keys) in imitated() {
             for key in keys {
                 let usage = match key.usage {
                     Honored => "honored".to_owned(),

@@ -160,6 +160,17 @@ pub enum OnOverloadJson {
 }
 
 /// A number in single precision, infinite where it is beyond that, so that the error names its field.
+/// Refuses a unit without a name, or with one that is too long.
+pub(crate) fn check_unit_id(field: &str, unit_id: Option<&str>) -> Result<(), ServerError> {
+    match unit_id {
+        Some(unit) if unit.is_empty() || unit.len() > UNIT_ID_BYTES_MAX => {
+            let problem = format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; leave it out for none");
+            Err(ServerError::InvalidValue { field: field.to_owned(), problem })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn narrowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.map(|number| number as f32))
 }
@@ -271,9 +282,7 @@ impl SearchBody {
         let sort = self.sort.unwrap_or_default().iter().map(|key| sort_key(key)).collect::<Result<_, _>>()?;
         let facets = facets::read(self.facets.unwrap_or_default())?;
         let fuzzy = self.fuzzy.map_or(Fuzzy::Auto, Fuzzy::from);
-        if self.unit_id.as_ref().is_some_and(|unit| unit.is_empty() || unit.len() > UNIT_ID_BYTES_MAX) {
-            return Err(invalid("unit_id", format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; leave it out for none")));
-        }
+        check_unit_id("unit_id", self.unit_id.as_deref())?;
         let filters = filters::read(self.filters.unwrap_or_default())?;
         let adapter = match self.adapter {
             None => AdapterChoice::Default,

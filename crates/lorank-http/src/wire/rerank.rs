@@ -1,4 +1,5 @@
-//! Rerank requests in the shapes of other services: text-embeddings-inference, Cohere, Jina and vLLM.
+//! Rerank requests in the shapes of other services: text-embeddings-inference; Cohere, with those that follow it (Jina, vLLM,
+//! Together, Infinity, SiliconFlow, Xinference, DashScope's compatible mode); and vLLM's scores.
 //!
 //! Each has every key that its services have. What becomes of them says the table in [`imitated`](super::imitated); a key that
 //! is none of theirs is refused.
@@ -8,7 +9,8 @@ use serde::de::IgnoredAny;
 use utoipa::ToSchema;
 
 use super::RerankDocument;
-use super::imitated::{Given, check_given};
+use super::flag::Flag;
+use super::imitated::{Given, Shape, check_given};
 use super::rerank_document::{check_documents, check_rank_fields};
 use crate::ServerError;
 
@@ -32,15 +34,18 @@ pub(crate) struct TeiRerank {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub truncation_direction: Given,
-    /// The adapter or alias; an addition of lorank's.
+    /// The adapter or alias; `experiment:NAME` for an arm of that experiment. An addition of lorank's.
     pub model: Option<String>,
+    /// How many entries are wanted, best first; all by default. An addition of lorank's, which some clients send.
+    #[schema(value_type = Option<usize>, minimum = 1)]
+    pub top_n: Option<std::num::NonZeroUsize>,
 }
 
-/// `POST /v1/rerank` and `/v2/rerank` as Cohere, Jina and vLLM have them. Unknown keys are refused.
+/// `POST /v1/rerank` and `/v2/rerank` as Cohere and those that follow it have them. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rerank {
-    /// The adapter or alias; the default one where it is missing.
+    /// The adapter or alias; the default one where it is missing. `experiment:NAME` for an arm of that experiment.
     pub model: Option<String>,
     /// What is searched for.
     pub query: String,
@@ -51,8 +56,22 @@ pub(crate) struct Rerank {
     pub top_n: Option<std::num::NonZeroUsize>,
     /// The fields of object documents that are read, in this order; by default `text`, else all.
     pub rank_fields: Option<Vec<String>>,
-    /// Whether each entry carries its document.
-    pub return_documents: Option<bool>,
+    /// Whether each entry carries its document: `true` or `false`, or these words as texts.
+    #[schema(value_type = Option<bool>)]
+    pub return_documents: Option<Flag>,
+    /// Whether the answer counts tokens; without effect, since it always does (Xinference's).
+    #[serde(default)]
+    #[schema(value_type = Option<bool>)]
+    pub return_len: NoEffect,
+    /// Into how many chunks a document that is longer than the model's limit is split at most; its score is that of the best
+    /// chunk. By default it is cut (Cohere's, version 1, and SiliconFlow's).
+    #[schema(value_type = Option<usize>, minimum = 1)]
+    pub max_chunks_per_doc: Option<std::num::NonZeroUsize>,
+    /// About how many tokens each chunk shares with the one before it (SiliconFlow's).
+    pub overlap_tokens: Option<usize>,
+    /// About how many tokens of the query are read at most (vLLM's).
+    #[schema(value_type = Option<usize>, minimum = 1)]
+    pub max_tokens_per_query: Option<std::num::NonZeroUsize>,
     /// About how many tokens of each document are read at most.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub max_tokens_per_doc: Option<std::num::NonZeroUsize>,
@@ -72,10 +91,6 @@ pub(crate) struct Rerank {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub padding: NoEffect,
-    /// The chunks that a document is split into: 1 alone (Cohere's, version 1).
-    #[serde(default)]
-    #[schema(value_type = Option<usize>)]
-    pub max_chunks_per_doc: Given,
     /// The request's priority: 0 alone (Cohere's and vLLM's).
     #[serde(default)]
     #[schema(value_type = Option<i64>)]
@@ -120,10 +135,14 @@ pub(crate) struct Rerank {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Given,
-    /// Refused: the adapter's own prompt is used (vLLM's).
+    /// Refused, unless it is empty: the adapter's own prompt is used (vLLM's and SiliconFlow's).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub instruction: Given,
+    /// Refused, unless it is empty: the adapter's own prompt is used (DashScope's).
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub instruct: Given,
     /// Refused: scores are cached for all callers (vLLM's).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -231,32 +250,35 @@ pub(crate) enum OneOrMany {
 impl TeiRerank {
     /// Refuses what is asked for and not done.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
-        check_given([("truncate", &self.truncate), ("truncation_direction", &self.truncation_direction)])
+        check_given(Shape::Tei, [("truncate", &self.truncate), ("truncation_direction", &self.truncation_direction)])
     }
 }
 
 impl Rerank {
     /// Refuses what is asked for and not done, and documents of which nothing is read.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
-        check_given([
-            ("max_chunks_per_doc", &self.max_chunks_per_doc),
-            ("priority", &self.priority),
-            ("truncate_prompt_tokens", &self.truncate_prompt_tokens),
-            ("truncation_side", &self.truncation_side),
-            ("truncation", &self.truncation),
-            ("max_doc_length", &self.max_doc_length),
-            ("max_query_length", &self.max_query_length),
-            ("return_embeddings", &self.return_embeddings),
-            ("mm_processor_kwargs", &self.mm_processor_kwargs),
-            ("media_io_kwargs", &self.media_io_kwargs),
-            ("chat_template", &self.chat_template),
-            ("chat_template_kwargs", &self.chat_template_kwargs),
-            ("instruction", &self.instruction),
-            ("cache_salt", &self.cache_salt),
-            ("add_special_tokens", &self.add_special_tokens),
-            ("softmax", &self.softmax),
-        ])?;
-        check_documents(&self.documents)?;
+        check_given(
+            Shape::Documents,
+            [
+                ("instruct", &self.instruct),
+                ("priority", &self.priority),
+                ("truncate_prompt_tokens", &self.truncate_prompt_tokens),
+                ("truncation_side", &self.truncation_side),
+                ("truncation", &self.truncation),
+                ("max_doc_length", &self.max_doc_length),
+                ("max_query_length", &self.max_query_length),
+                ("return_embeddings", &self.return_embeddings),
+                ("mm_processor_kwargs", &self.mm_processor_kwargs),
+                ("media_io_kwargs", &self.media_io_kwargs),
+                ("chat_template", &self.chat_template),
+                ("chat_template_kwargs", &self.chat_template_kwargs),
+                ("instruction", &self.instruction),
+                ("cache_salt", &self.cache_salt),
+                ("add_special_tokens", &self.add_special_tokens),
+                ("softmax", &self.softmax),
+            ],
+        )?;
+        check_documents("documents", &self.documents)?;
         self.rank_fields.as_deref().map_or(Ok(()), |names| check_rank_fields(names, &self.documents))
     }
 }
@@ -264,19 +286,22 @@ impl Rerank {
 impl ScoreBody {
     /// Refuses what is asked for and not done.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
-        check_given([
-            ("priority", &self.priority),
-            ("truncate_prompt_tokens", &self.truncate_prompt_tokens),
-            ("truncation_side", &self.truncation_side),
-            ("mm_processor_kwargs", &self.mm_processor_kwargs),
-            ("media_io_kwargs", &self.media_io_kwargs),
-            ("chat_template", &self.chat_template),
-            ("chat_template_kwargs", &self.chat_template_kwargs),
-            ("instruction", &self.instruction),
-            ("cache_salt", &self.cache_salt),
-            ("add_special_tokens", &self.add_special_tokens),
-            ("softmax", &self.softmax),
-        ])
+        check_given(
+            Shape::Score,
+            [
+                ("priority", &self.priority),
+                ("truncate_prompt_tokens", &self.truncate_prompt_tokens),
+                ("truncation_side", &self.truncation_side),
+                ("mm_processor_kwargs", &self.mm_processor_kwargs),
+                ("media_io_kwargs", &self.media_io_kwargs),
+                ("chat_template", &self.chat_template),
+                ("chat_template_kwargs", &self.chat_template_kwargs),
+                ("instruction", &self.instruction),
+                ("cache_salt", &self.cache_salt),
+                ("add_special_tokens", &self.add_special_tokens),
+                ("softmax", &self.softmax),
+            ],
+        )
     }
 }
 

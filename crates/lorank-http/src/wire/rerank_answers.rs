@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use utoipa::ToSchema;
 
 /// An entry of the answer to a [`TeiRerank`](super::TeiRerank), best first.
@@ -19,20 +19,22 @@ pub(crate) struct TeiRank {
     pub text: Option<String>,
 }
 
-/// The answer to a [`Rerank`](super::Rerank). It has the keys of all three services, so that each one's clients find theirs.
+/// The answer to a [`Rerank`](super::Rerank). It has the keys of all services of its shape, so that each one's clients find theirs.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Reranked {
     /// The `request_id` of the request's body, else the id of the request.
     pub id: String,
-    /// Always `list`.
+    /// `rerank`; for Jina's route `list`.
     pub object: &'static str,
-    /// The adapter that scored; the base model's name where there was none.
+    /// When, in seconds since 1970.
+    pub created: i64,
+    /// The adapter that scored; the base model's name where there was none, and `experiment:NAME` where arms were mixed.
     pub model: String,
     /// The entries, best first.
     pub results: Vec<RerankedDocument>,
     /// What it cost.
     pub usage: Usage,
-    /// What it cost, in Cohere's words.
+    /// What it cost, in Cohere's words, and `warnings` where the answer is not quite what was asked for.
     #[schema(value_type = Object)]
     pub meta: Json,
 }
@@ -44,10 +46,10 @@ pub(crate) struct RerankedDocument {
     pub index: usize,
     /// The sigmoid of the model's logit; with `raw_scores` the logit.
     pub relevance_score: f32,
-    /// The document, where it was asked for; a text as `{"text": ...}`.
+    /// The document, where it was asked for; a text as `{"text": ...}`, for Infinity's route as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub document: Option<Map<String, Json>>,
+    #[schema(value_type = Option<Value>)]
+    pub document: Option<Json>,
 }
 
 /// About how many tokens were read.
@@ -55,8 +57,17 @@ pub(crate) struct RerankedDocument {
 pub(crate) struct Usage {
     /// Of queries and documents.
     pub prompt_tokens: usize,
-    /// The same: nothing is written.
+    /// Always 0: nothing is written.
+    pub completion_tokens: usize,
+    /// The same as `prompt_tokens`.
     pub total_tokens: usize,
+}
+
+impl Usage {
+    /// The reading of so many tokens.
+    pub(crate) fn reading(n_tokens: usize) -> Self {
+        Self { prompt_tokens: n_tokens, completion_tokens: 0, total_tokens: n_tokens }
+    }
 }
 
 /// The answer to a [`ScoreBody`](super::ScoreBody).

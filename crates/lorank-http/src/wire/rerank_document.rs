@@ -1,5 +1,6 @@
 //! A document of a rerank request, and what of it the model reads.
 
+use lorank_core::DocumentId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use utoipa::openapi::RefOr;
@@ -7,6 +8,9 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::ServerError;
+
+/// The hexadecimal digits of a text's digest that stand for a document's id: 128 bits, which no two texts share by chance.
+const ID_DIGITS: usize = 32;
 
 /// The most names in `rank_fields`.
 const RANK_FIELDS_MAX: usize = 64;
@@ -49,6 +53,24 @@ impl RerankDocument {
         }
     }
 
+    /// What events and exposures call it by: its `id`, a text or a whole number, else a digest of the text that the model reads.
+    pub(crate) fn id(&self, text: &str) -> DocumentId {
+        let own = self.fields().and_then(|fields| match fields.get("id")? {
+            Json::String(id) if !id.is_empty() => Some(id.clone()),
+            Json::Number(id) if !id.is_f64() => Some(id.to_string()),
+            _ => None,
+        });
+        DocumentId::new(own.unwrap_or_else(|| blake3::hash(text.as_bytes()).to_hex()[..ID_DIGITS].to_owned()))
+    }
+
+    /// The document as it goes back where only texts do: the text that the model reads.
+    pub(crate) fn into_text(self, rank_fields: Option<&[String]>) -> String {
+        match self {
+            Self::Text(text) => text,
+            fields @ Self::Fields(_) => fields.text(rank_fields),
+        }
+    }
+
     /// The document as it goes back.
     pub(crate) fn into_object(self) -> Map<String, Json> {
         match self {
@@ -79,10 +101,10 @@ fn plain(value: &Json) -> String {
 }
 
 /// Refuses objects of which nothing could be read.
-pub(crate) fn check_documents(documents: &[RerankDocument]) -> Result<(), ServerError> {
+pub(crate) fn check_documents(list: &'static str, documents: &[RerankDocument]) -> Result<(), ServerError> {
     let Some(n) = documents.iter().position(RerankDocument::is_empty) else { return Ok(()) };
     let problem = "has no field with a value; give it a `text`".to_owned();
-    Err(ServerError::InvalidValue { field: format!("documents[{n}]"), problem })
+    Err(ServerError::InvalidValue { field: format!("{list}[{n}]"), problem })
 }
 
 /// Each name must be a field of some document: a name that reads nothing leaves every document empty.
@@ -115,6 +137,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_document_has_its_own_id_or_a_digest_of_its_text() {
+        let id = |document: Json| {
+            let document: RerankDocument = serde_json::from_value(document).unwrap();
+            document.id(&document.text(None)).as_str().to_owned()
+        };
+        assert_eq!(id(json!({"id": "d7", "text": "a"})), "d7");
+        assert_eq!(id(json!({"id": 7, "text": "a"})), "7");
+        // The beginning of BLAKE3 of `a`.
+        assert_eq!(id(json!("a")), "17762fddd969a453925d65717ac3eea2");
+        for without in [json!({"text": "a"}), json!({"id": null, "text": "a"}), json!({"id": "", "text": "a"})] {
+            assert_eq!(id(without), id(json!("a")));
+        }
+        assert_ne!(id(json!("a")), id(json!("b")));
+    }
 
     #[test]
     fn documents_are_read_by_their_text_or_by_the_fields_that_are_named() {

@@ -19,7 +19,7 @@ use crate::{models, output, registry, times};
 /// that the registry has gets the new files with --replace alone; what was scored with the old ones is never taken for theirs.
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// The id: 1 to 128 letters, digits, `.`, `_` or `-`
+    /// The id: 1 to 128 letters, digits, `.`, `_`, `-`, `:` or `/`
     id: AdapterId,
     /// A starter's name, a folder, or hf://owner/name[@revision]
     source: ModelSource,

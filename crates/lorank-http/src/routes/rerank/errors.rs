@@ -7,7 +7,7 @@ use lorank_core::ErrorKind;
 use serde::Serialize;
 
 use crate::encoding::ACCEPTED;
-use crate::wire::{CohereError, ErrorJson, TeiError};
+use crate::wire::{CohereError, ErrorJson, InfinityError, InfinityProblem, TeiError};
 use crate::{ServerError, http_status};
 
 /// The error as text-embeddings-inference writes it.
@@ -25,11 +25,20 @@ pub(super) fn as_tei(error: &ServerError) -> Response {
     error_response(error, status, &TeiError { error: &error.message(), error_type })
 }
 
-/// The error as Cohere writes it, and beside it in this service's own words.
+/// The error as Cohere and most others write it, and beside it in this service's own words.
 pub(super) fn as_cohere(error: &ServerError) -> Response {
     let status = http_status(error.kind());
+    error_response(error, status, &CohereError::new(error, &error.message()))
+}
+
+/// The error as Infinity writes it, and beside it in this service's own words.
+pub(super) fn as_infinity(error: &ServerError) -> Response {
+    let status = http_status(error.kind());
     let message = &error.message();
-    error_response(error, status, &CohereError { message, error: ErrorJson::new(error, message) })
+    let error_json = ErrorJson::new(error, message);
+    let loc = std::iter::once("body").chain(error_json.field).collect();
+    let detail = vec![InfinityProblem { loc, msg: message, kind: error_json.kind }];
+    error_response(error, status, &InfinityError { detail, error: error_json })
 }
 
 fn error_response(error: &ServerError, status: StatusCode, body: &impl Serialize) -> Response {

@@ -1,4 +1,4 @@
-//! `/info` and `/v1/models`: what clients ask before they rerank.
+//! `/info`, `/v1/models` and `/v1/models/{id}`: what clients ask before they rerank.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use axum::response::IntoResponse;
 use lorank_pipeline::AdapterChoice;
 use serde_json::json;
 
-use super::super::App;
+use super::super::{App, Name};
+use super::scoring::name;
 use crate::ServerError;
 use crate::lanes::Lane;
 use crate::wire::{ErrorAnswer, Info, ListedModel, ModelList};
@@ -43,6 +44,8 @@ pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, Se
 }
 
 /// List models, as OpenAI has it
+///
+/// The adapter that answers requests that name none comes first.
 #[utoipa::path(
     get,
     path = "/v1/models",
@@ -51,18 +54,61 @@ pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, Se
 )]
 pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Reads, |app| {
-        let mut names: Vec<String> = Vec::new();
-        if let Ok(model) = app.service.engine.model(&AdapterChoice::Base) {
-            names.extend([model.base_model, AdapterChoice::BASE.to_owned()]);
-        }
-        if let Some(host) = &app.service.adapters {
-            let state = host.registry().state();
-            names.extend(host.own_adapters().iter().map(ToString::to_string));
-            names.extend(state.adapters().map(|entry| entry.id.to_string()));
-            names.extend(state.aliases().map(|(name, _)| name.to_string()));
-        }
-        let model = |id| ListedModel { id, object: "model", created: 0, owned_by: "lorank" };
-        Ok(JsonBody(ModelList { object: "list", data: names.into_iter().map(model).collect() }))
+        let data = app.model_names().into_iter().map(listed).collect();
+        Ok(JsonBody(ModelList { object: "list", data }))
     })
     .await
+}
+
+/// Show a model, as OpenAI has it
+///
+/// The name may have slashes.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{*id}",
+    tag = "rerank",
+    params(("id" = String, Path, description = "A base model, an adapter or an alias.", example = "none")),
+    responses(
+        (status = 200, description = "The model.", body = ListedModel),
+        (status = 404, description = "There is no such model.", body = ErrorAnswer<'_>),
+    ),
+)]
+pub(crate) async fn model(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
+    app.in_lane(Lane::Reads, move |app| {
+        let is_served =
+            app.model_names().contains(&id) || app.asked(Some(&id)).is_ok_and(|asked| asked.experiment.is_none());
+        if is_served { Ok(JsonBody(listed(id))) } else { Err(ServerError::UnknownModel { id }) }
+    })
+    .await
+}
+
+impl App {
+    /// All names that `model` of a rerank request may have, each once.
+    fn model_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let mut add = |name: String| {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        };
+        if let Ok(model) = self.service.engine.model(&AdapterChoice::Default) {
+            add(name(&model));
+        }
+        if let Ok(model) = self.service.engine.model(&AdapterChoice::Base) {
+            add(model.base_model);
+            add(AdapterChoice::BASE.to_owned());
+        }
+        if let Some(host) = &self.service.adapters {
+            let state = host.registry().state();
+            host.own_adapters().iter().for_each(|id| add(id.to_string()));
+            state.adapters().for_each(|entry| add(entry.id.to_string()));
+            state.aliases().for_each(|(name, _)| add(name.to_string()));
+        }
+        self.config.model_aliases.iter().filter_map(|alias| alias.name.clone()).for_each(add);
+        names
+    }
+}
+
+fn listed(id: String) -> ListedModel {
+    ListedModel { id, object: "model", created: 0, owned_by: "lorank" }
 }

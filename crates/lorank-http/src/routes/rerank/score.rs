@@ -9,8 +9,9 @@ use axum::{Extension, Json as JsonBody};
 use lorank_core::{Activation, Score};
 
 use super::super::{App, now_millis};
+use super::asked::model_header;
 use super::errors::as_cohere;
-use super::scoring::{name, scores_of, wants_logits};
+use super::scoring::{groups_of, name, scores_of, wants_logits};
 use crate::ServerError;
 use crate::request_id::Arrival;
 use crate::wire::{CohereError, OneOrMany, ScoreBody, Scored, ScoredPair, Usage};
@@ -93,21 +94,13 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
         OneOrMany::Many(texts) => texts,
     };
     app.check_documents("text_2", texts.len())?;
-    if matches!(&text_1, OneOrMany::Many(queries) if queries.is_empty()) {
-        return Err(ServerError::NoDocuments { field: "text_1" });
-    }
-    let groups: Vec<(String, Vec<String>)> = match text_1 {
-        OneOrMany::One(query) => vec![(query, texts)],
-        OneOrMany::Many(mut queries) if queries.len() == 1 => vec![(queries.remove(0), texts)],
-        OneOrMany::Many(queries) if queries.len() == texts.len() => {
-            queries.into_iter().zip(texts).map(|(query, text)| (query, vec![text])).collect()
-        }
-        OneOrMany::Many(queries) => {
-            let problem = format!("has {} texts and `text_2` has {}; give one, or as many", queries.len(), texts.len());
-            return Err(ServerError::InvalidValue { field: "text_1".to_owned(), problem });
-        }
+    let queries = match text_1 {
+        OneOrMany::One(query) => vec![query],
+        OneOrMany::Many(queries) => queries,
     };
-    let (scoring, _) = app.score_groups(model.as_deref(), groups).await?;
+    let groups = groups_of(("text_1", queries), ("text_2", texts))?;
+    let asked = app.asked_to_score(model.as_deref())?;
+    let scoring = app.score_groups(asked.adapter.clone(), groups).await?;
     let (n_tokens, name_of_model) = (scoring.n_tokens, name(&scoring.model));
     let scores = scores_of(scoring.scores)?;
     let pair = |(index, score): (usize, &Score)| ScoredPair { index, object: "score", score: activation.apply(*score) };
@@ -117,7 +110,7 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
         created: now_millis() / 1_000,
         model: name_of_model,
         data: scores.iter().enumerate().map(pair).collect(),
-        usage: Usage { prompt_tokens: n_tokens, total_tokens: n_tokens },
+        usage: Usage::reading(n_tokens),
     };
-    Ok(JsonBody(answer).into_response())
+    Ok((model_header(&answer.model), JsonBody(answer)).into_response())
 }

@@ -33,23 +33,12 @@ impl App {
         }
     }
 
-    /// The scores of texts for one query, and the texts as the pipeline takes them.
-    pub(super) async fn score(
-        self,
-        model: Option<&str>,
-        query: String,
-        texts: Vec<String>,
-    ) -> Result<(Scoring, Vec<Candidate>), ServerError> {
-        self.score_groups(model, vec![(query, texts)]).await
-    }
-
-    /// The scores of each query's texts, in one submission, and the texts as the pipeline takes them.
+    /// The scores of each query's texts, in one submission.
     pub(super) async fn score_groups(
         self,
-        model: Option<&str>,
+        adapter: AdapterChoice,
         groups: Vec<(String, Vec<String>)>,
-    ) -> Result<(Scoring, Vec<Candidate>), ServerError> {
-        let adapter = self.choice(model)?;
+    ) -> Result<Scoring, ServerError> {
         let request = SearchRequest { adapter, ..SearchRequest::new("") };
         let _cancel = CancelOnDrop(request.cancellation.clone());
         let work = move |app: &Self| {
@@ -70,7 +59,7 @@ impl App {
             let scoring = app.service.engine.score_each(&request, &documents.collect::<Vec<_>>())?;
             match scoring.scores.as_ref().err().and_then(|reason| app.overload_of(reason)) {
                 Some(overload) => Err(overload),
-                None => Ok((scoring, candidates)),
+                None => Ok(scoring),
             }
         };
         self.search_work(work).await
@@ -79,18 +68,6 @@ impl App {
     /// The activation that the model's own configuration names.
     pub(super) fn own_activation(&self) -> Activation {
         self.service.adapters.as_ref().map_or_else(Activation::default, |host| host.activation())
-    }
-
-    /// What `model` names: an adapter, an alias, or the base model by its own name.
-    fn choice(&self, model: Option<&str>) -> Result<AdapterChoice, ServerError> {
-        let Some(text) = model.filter(|text| !text.is_empty()) else { return Ok(AdapterChoice::Default) };
-        text.parse().or_else(|error: lorank_core::ParseIdError| {
-            // The name of a base model need not be one of an adapter.
-            let base = self.service.engine.model(&AdapterChoice::Base).ok().map(|model| model.base_model);
-            let problem = format!("is refused: {error}");
-            let unknown = ServerError::InvalidValue { field: "model".to_owned(), problem };
-            if base.as_deref() == Some(text) { Ok(AdapterChoice::Base) } else { Err(unknown) }
-        })
     }
 }
 
@@ -142,17 +119,31 @@ pub(crate) fn cut(mut text: String, n_tokens_max: Option<NonZeroUsize>) -> Strin
 }
 
 pub(super) fn scores_of(scores: Result<Vec<Score>, Fallback>) -> Result<Vec<Score>, ServerError> {
-    scores.map_err(|fallback| match fallback {
-        Fallback::DeadlinePassed => ServerError::DeadlinePassed,
-        other => ServerError::NotScored { reason: other.reason(), message: other.to_string() },
-    })
+    scores.map_err(failure)
 }
 
-/// The places, best first; of equals the earlier one.
-pub(super) fn order(scores: &[Score]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
-    order
+/// The error in place of scores that are not there.
+pub(super) fn failure(fallback: Fallback) -> ServerError {
+    match fallback {
+        Fallback::DeadlinePassed => ServerError::DeadlinePassed,
+        other => ServerError::NotScored { reason: other.reason(), message: other.to_string() },
+    }
+}
+
+/// The one query, or one for each text, and the texts: what is scored together with what.
+pub(super) fn groups_of(
+    (queries_field, queries): (&'static str, Vec<String>),
+    (texts_field, texts): (&'static str, Vec<String>),
+) -> Result<Vec<(String, Vec<String>)>, ServerError> {
+    match queries.len() {
+        0 => Err(ServerError::NoDocuments { field: queries_field }),
+        1 => Ok(queries.into_iter().zip([texts]).collect()),
+        n if n == texts.len() => Ok(queries.into_iter().zip(texts).map(|(query, text)| (query, vec![text])).collect()),
+        n => {
+            let problem = format!("has {n} texts and `{texts_field}` has {}; give one, or as many", texts.len());
+            Err(ServerError::InvalidValue { field: queries_field.to_owned(), problem })
+        }
+    }
 }
 
 /// The adapter, or the base model's name where there is none.

@@ -1,0 +1,205 @@
+//! Reranking in Cohere's shape, and on the paths of services that follow it: Jina, Infinity, DashScope's compatible mode.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as JsonBody};
+use serde_json::{Value as Json, json};
+
+use super::super::{App, now_millis};
+use super::activation;
+use super::errors::{as_cohere, as_infinity};
+use super::ranking::{Entry, Job, Ranking};
+use super::scoring::{cut, wants_logits};
+use crate::ServerError;
+use crate::request_id::Arrival;
+use crate::wire::{CohereError, Flag, InfinityError, Rerank, RerankDocument, Reranked, RerankedDocument};
+
+/// Where the services differ that no key tells apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Style {
+    /// Whether documents come back where `return_documents` is missing.
+    returns_by_default: bool,
+    /// Whether a document that comes back is its text alone.
+    is_text: bool,
+    /// What the answer has as its `object`.
+    object: &'static str,
+    as_error: fn(&ServerError) -> Response,
+}
+
+impl Style {
+    /// Cohere, Together, SiliconFlow and Xinference.
+    pub(super) const COHERE: Self =
+        Self { returns_by_default: false, is_text: false, object: "rerank", as_error: as_cohere };
+    /// vLLM.
+    pub(super) const VLLM: Self = Self { returns_by_default: true, ..Self::COHERE };
+    /// Jina.
+    const JINA: Self = Self { returns_by_default: true, object: "list", ..Self::COHERE };
+    /// Infinity.
+    const INFINITY: Self = Self { is_text: true, as_error: as_infinity, ..Self::COHERE };
+}
+
+/// Rerank, as Jina has it
+///
+/// The same as Cohere's `/v1/rerank`, but documents come back unless `return_documents` is false.
+#[utoipa::path(
+    post,
+    path = "/jina/v1/rerank",
+    tag = "rerank",
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    request_body(content = Rerank, example = json!({
+        "query": "who invented the light bulb",
+        "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
+        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
+        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn jina(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    read(app, arrival, headers, body, Style::JINA).await
+}
+
+/// Rerank, as Infinity has it
+///
+/// The same as Cohere's `/v1/rerank`, but a document that comes back is a text.
+#[utoipa::path(
+    post,
+    path = "/infinity/rerank",
+    tag = "rerank",
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    request_body(content = Rerank, example = json!({
+        "query": "who invented the light bulb",
+        "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 404, description = "Unknown adapter or experiment.", body = InfinityError<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = InfinityError<'_>,
+            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
+        (status = 503, description = "A part of the service is missing or not ready.", body = InfinityError<'_>),
+        (status = 504, description = "The deadline passed before every document had a score.", body = InfinityError<'_>),
+    ),
+)]
+pub(crate) async fn infinity(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    read(app, arrival, headers, body, Style::INFINITY).await
+}
+
+/// Rerank, as DashScope's compatible mode has it
+///
+/// The same as Cohere's `/v1/rerank`.
+#[utoipa::path(
+    post,
+    path = "/v1/reranks",
+    tag = "rerank",
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    request_body(content = Rerank, example = json!({
+        "query": "who invented the light bulb",
+        "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
+        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
+        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn dashscope(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    read(app, arrival, headers, body, Style::COHERE).await
+}
+
+/// Answers a request whose body is still to be read.
+pub(super) async fn read(
+    app: App,
+    arrival: Arrival,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+    style: Style,
+) -> Response {
+    match app.json_bytes(&headers, body) {
+        Ok(body) => answer(app, &arrival, &headers, body, style).await,
+        Err(error) => (style.as_error)(&error),
+    }
+}
+
+/// Answers a request, or refuses it.
+pub(super) async fn answer(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes, style: Style) -> Response {
+    reranked(app, arrival, headers, body, style).await.unwrap_or_else(|error| (style.as_error)(&error))
+}
+
+async fn reranked(
+    app: App,
+    arrival: &Arrival,
+    headers: &HeaderMap,
+    body: Bytes,
+    style: Style,
+) -> Result<Response, ServerError> {
+    let mut body: Rerank = app.read_lists("a rerank request", body, ["documents"]).await?;
+    app.check_documents("documents", body.documents.len())?;
+    body.check()?;
+    let activation = activation(wants_logits(body.raw_scores, body.use_activation, body.activation)?);
+    let query = cut(std::mem::take(&mut body.query), body.max_tokens_per_query);
+    let job =
+        Job { documents: app.job_documents(&body, &query)?, model: body.model, query, top: body.top_n, activation };
+    let n_documents = job.documents.len();
+    let Ranking { entries, model, usage, headers, warnings } = app.rank(arrival, headers, job).await?;
+    let returns = body.return_documents.map_or(style.returns_by_default, |Flag(returns)| returns);
+    let mut documents: Vec<Option<RerankDocument>> = body.documents.into_iter().map(Some).collect();
+    let rank_fields = body.rank_fields.as_deref();
+    let sent = |document: RerankDocument| match style.is_text {
+        true => Json::String(document.into_text(rank_fields)),
+        false => Json::Object(document.into_object()),
+    };
+    let result = |Entry { index, score }: Entry| RerankedDocument {
+        index,
+        relevance_score: score,
+        document: documents[index].take().filter(|_| returns).map(sent),
+    };
+    let answer = Reranked {
+        id: body.request_id.unwrap_or_else(|| arrival.request_id.to_string()),
+        object: style.object,
+        created: now_millis() / 1_000,
+        model,
+        results: entries.into_iter().map(result).collect(),
+        usage,
+        meta: meta(n_documents, usage.prompt_tokens, &warnings),
+    };
+    Ok((headers, JsonBody(answer)).into_response())
+}
+
+/// What it cost, as Cohere and Xinference say it.
+fn meta(n_documents: usize, n_tokens: usize, warnings: &[String]) -> Json {
+    let mut meta = json!({
+        "api_version": {"version": "2"},
+        // Cohere bills a search of up to a hundred documents as one unit.
+        "billed_units": {"search_units": n_documents.div_ceil(100)},
+        "tokens": {"input_tokens": n_tokens, "output_tokens": 0},
+    });
+    if !warnings.is_empty() {
+        meta["warnings"] = warnings.into();
+    }
+    meta
+}

@@ -1,0 +1,91 @@
+//! Reranking as mixedbread has it; on the same path as llama.cpp has it, which follows Jina.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as JsonBody};
+use lorank_core::Activation;
+use serde_json::Value as Json;
+
+use super::super::App;
+use super::documents::{self, Style};
+use super::errors::as_cohere;
+use super::ranking::{Entry, Job, JobDocument, Ranking};
+use crate::ServerError;
+use crate::json::{list_lengths, parse};
+use crate::request_id::Arrival;
+use crate::wire::{
+    CohereError, Flag, MixedbreadEntry, MixedbreadRerank, MixedbreadReranked, RerankingAnswer, RerankingBody,
+};
+
+/// Rerank, as mixedbread has it, or llama.cpp
+///
+/// With `input` it is the former's, with `documents` the latter's, which is Cohere's.
+#[utoipa::path(
+    post,
+    path = "/v1/reranking",
+    tag = "rerank",
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    request_body(content = RerankingBody, example = json!({
+        "query": "who invented the light bulb",
+        "input": ["Edison sold the first practical light bulb.", "A tulip bulb grows."],
+        "top_k": 1,
+        "return_input": true
+    })),
+    responses(
+        (status = 200, description = "The entries, best first.", body = RerankingAnswer),
+        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
+        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
+        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn reranking(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let read = async {
+        let body = app.json_bytes(&headers, body)?;
+        let lists = parse(&app.lanes, body.clone(), |body| Ok(list_lengths(body, ["documents", "input"]))).await?;
+        match lists {
+            [Some(_), Some(_)] => {
+                let problem = "stands beside `documents`; send one of them".to_owned();
+                Err(ServerError::InvalidValue { field: "input".to_owned(), problem })
+            }
+            [documents, _] => Ok((body, documents.is_some())),
+        }
+    };
+    match read.await {
+        Ok((body, true)) => documents::answer(app, &arrival, &headers, body, Style::COHERE).await,
+        Ok((body, false)) => reranked(app, &arrival, &headers, body).await.unwrap_or_else(|error| as_cohere(&error)),
+        Err(error) => as_cohere(&error),
+    }
+}
+
+async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Result<Response, ServerError> {
+    let body: MixedbreadRerank = app.read_lists("a rerank request", body, ["input"]).await?;
+    app.check_documents("input", body.input.len())?;
+    body.check()?;
+    let MixedbreadRerank { model, query, input, rank_fields, top_k, return_input, .. } = body;
+    let document = |document: &crate::wire::RerankDocument| {
+        let text = document.text(rank_fields.as_deref());
+        JobDocument { id: document.id(&text), passages: vec![text] }
+    };
+    let documents = input.iter().map(document).collect();
+    let job = Job { model, query, documents, top: top_k, activation: Activation::Sigmoid };
+    let Ranking { entries, model, usage, headers, .. } = app.rank(arrival, headers, job).await?;
+    let return_input = return_input.is_some_and(|Flag(returns)| returns);
+    let as_sent = |index: usize| serde_json::to_value(&input[index]).expect("a document came as JSON");
+    let entry = |Entry { index, score }: Entry| {
+        let input: Option<Json> = return_input.then(|| as_sent(index));
+        MixedbreadEntry { index, score, input, object: "rank_result" }
+    };
+    let data: Vec<MixedbreadEntry> = entries.into_iter().map(entry).collect();
+    let answer = MixedbreadReranked { usage, model, top_k: data.len(), data, object: "list", return_input };
+    Ok((headers, JsonBody(answer)).into_response())
+}

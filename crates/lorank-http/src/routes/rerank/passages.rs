@@ -1,0 +1,114 @@
+//! What the model reads of a document: one text, or the chunks that a long one is split into.
+
+use std::num::NonZeroUsize;
+
+use super::super::App;
+use super::ranking::JobDocument;
+use super::scoring::cut;
+use crate::ServerError;
+use crate::wire::Rerank;
+
+/// The bytes of a token where a text is split: few enough that a chunk of most texts is not cut once more.
+const TOKEN_BYTES: usize = 3;
+
+/// The tokens of a pair beside its texts, about: what the prompt adds.
+const PROMPT_TOKENS: usize = 8;
+
+/// The tokens of a chunk at least, however long the query is.
+const CHUNK_TOKENS_MIN: usize = 32;
+
+/// The model's limit where the service does not know it.
+const MAX_LENGTH: usize = 512;
+
+impl App {
+    /// The documents of a request as the model reads them.
+    pub(super) fn job_documents(&self, body: &Rerank, query: &str) -> Result<Vec<JobDocument>, ServerError> {
+        let chunks = match (body.max_chunks_per_doc, body.overlap_tokens) {
+            (None, Some(_)) => {
+                return Err(invalid("overlap_tokens", "is for `max_chunks_per_doc`; send both, or neither"));
+            }
+            (n_chunks_max, overlap) => {
+                n_chunks_max.map(|max| self.chunks(query, max, overlap.unwrap_or(0))).transpose()?
+            }
+        };
+        let mut n_passages = 0_usize;
+        let documents = body.documents.iter().map(|document| {
+            let text = document.text(body.rank_fields.as_deref());
+            let id = document.id(&text);
+            let text = cut(text, body.max_tokens_per_doc);
+            let passages = match &chunks {
+                Some(chunks) => chunks.of(&text).into_iter().map(str::to_owned).collect(),
+                None => vec![text],
+            };
+            n_passages += passages.len();
+            JobDocument { id, passages }
+        });
+        let documents: Vec<JobDocument> = documents.collect();
+        let max = self.config.n_documents_max.get();
+        if n_passages > max {
+            let problem = format!("splits the documents into {n_passages} chunks, and {max} is the most");
+            return Err(invalid("max_chunks_per_doc", &problem));
+        }
+        Ok(documents)
+    }
+
+    fn chunks(&self, query: &str, n_max: NonZeroUsize, overlap_tokens: usize) -> Result<Chunks, ServerError> {
+        let max_length = self.service.adapters.as_ref().map_or(MAX_LENGTH, |host| host.max_length());
+        let n_tokens = max_length.saturating_sub(query.len() / TOKEN_BYTES + PROMPT_TOKENS).max(CHUNK_TOKENS_MIN);
+        if overlap_tokens > n_tokens / 2 {
+            let problem = format!("is {overlap_tokens}, and half a chunk of {n_tokens} tokens is the most");
+            return Err(invalid("overlap_tokens", &problem));
+        }
+        Ok(Chunks { n_max, n_bytes: n_tokens * TOKEN_BYTES, overlap_bytes: overlap_tokens * TOKEN_BYTES })
+    }
+}
+
+/// How long texts are split.
+#[derive(Debug, Clone, Copy)]
+struct Chunks {
+    n_max: NonZeroUsize,
+    n_bytes: usize,
+    /// At most half of `n_bytes`.
+    overlap_bytes: usize,
+}
+
+impl Chunks {
+    /// The chunks of a text, between characters. The last one has the rest, where there may be no more of them.
+    fn of(self, text: &str) -> Vec<&str> {
+        let boundary = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let (mut chunks, mut start) = (Vec::new(), 0);
+        loop {
+            let end = boundary(start + self.n_bytes);
+            if chunks.len() + 1 == self.n_max.get() || end == text.len() {
+                chunks.push(&text[start..]);
+                return chunks;
+            }
+            chunks.push(&text[start..end]);
+            start = boundary(end - self.overlap_bytes);
+        }
+    }
+}
+
+fn invalid(field: &str, problem: &str) -> ServerError {
+    ServerError::InvalidValue { field: field.to_owned(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_split_between_characters_and_nothing_is_lost() {
+        let check = |n_max: usize, n_bytes, overlap_bytes, text: &str, expected: &[&str]| {
+            let chunks = Chunks { n_max: n_max.try_into().unwrap(), n_bytes, overlap_bytes };
+            assert_eq!(chunks.of(text), expected, "{text}");
+        };
+        check(9, 4, 0, "", &[""]);
+        check(9, 4, 0, "abcd", &["abcd"]);
+        check(9, 4, 0, "abcdefghi", &["abcd", "efgh", "i"]);
+        check(2, 4, 0, "abcdefghi", &["abcd", "efghi"]);
+        check(1, 4, 0, "abcdefghi", &["abcdefghi"]);
+        check(9, 4, 2, "abcdefgh", &["abcd", "cdef", "efgh"]);
+        check(9, 5, 1, "ééééé", &["éé", "éé", "éé", "éé"]);
+    }
+}

@@ -1,0 +1,156 @@
+//! Ranking the documents that a request brings: what the shapes of all services share.
+
+use std::num::NonZeroUsize;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use lorank_core::{Activation, Candidate, DocumentId, Score};
+use lorank_experiment_pipeline::{GivenDocument, Participation, RerankAnswer, Trial};
+use lorank_pipeline::SearchRequest;
+
+use super::super::search::{CancelOnDrop, unit_id};
+use super::super::{App, now_millis};
+use super::asked::{Asked, model_header};
+use super::scoring::{failure, name};
+use crate::ServerError;
+use crate::request_id::Arrival;
+use crate::wire::Usage;
+
+/// The headers that say what an experiment did.
+const EXPERIMENT: HeaderName = HeaderName::from_static("x-experiment");
+const ARM: HeaderName = HeaderName::from_static("x-experiment-arm");
+/// In place of an arm where all are mixed.
+const INTERLEAVED: &str = "interleaved";
+/// Why the order is the request's own, as one word.
+const FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
+/// `model` where the scores are a model's, `rank` where they only follow from the places.
+const SCORES: HeaderName = HeaderName::from_static("x-scores");
+
+/// A rerank request without the shape of its service.
+pub(super) struct Job {
+    pub model: Option<String>,
+    pub query: String,
+    pub documents: Vec<JobDocument>,
+    /// How many entries the answer has at most.
+    pub top: Option<NonZeroUsize>,
+    pub activation: Activation,
+}
+
+/// A document of it.
+pub(super) struct JobDocument {
+    pub id: DocumentId,
+    /// What the model reads: the best score among these texts is the document's.
+    pub passages: Vec<String>,
+}
+
+/// The answer to a [`Job`].
+pub(super) struct Ranking {
+    /// The entries, best first.
+    pub entries: Vec<Entry>,
+    /// What `model` of the answer says.
+    pub model: String,
+    pub usage: Usage,
+    /// What the answer says beside its body.
+    pub headers: HeaderMap,
+    /// Where the answer is not quite what was asked for, in what.
+    pub warnings: Vec<String>,
+}
+
+/// An entry of a [`Ranking`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Entry {
+    /// The document's place in the request.
+    pub index: usize,
+    /// Its score, on the scale that was asked for.
+    pub score: f32,
+}
+
+impl JobDocument {
+    /// A document that is a text: a digest of it is its id.
+    pub(super) fn of_text(text: String) -> Self {
+        let id = crate::wire::RerankDocument::Text(String::new()).id(&text);
+        Self { id, passages: vec![text] }
+    }
+}
+
+impl App {
+    /// Ranks the documents of a request, by the arm of an experiment where the request takes part in one.
+    pub(super) async fn rank(self, arrival: &Arrival, headers: &HeaderMap, job: Job) -> Result<Ranking, ServerError> {
+        let asked = self.asked(job.model.as_deref())?;
+        let unit_id = unit_id(headers)?;
+        let request = SearchRequest { adapter: asked.adapter.clone(), top_k: job.top, ..SearchRequest::new(job.query) };
+        let _cancel = CancelOnDrop(request.cancellation.clone());
+        let trial = Trial {
+            request,
+            request_id: arrival.request_id.to_string(),
+            unit_id,
+            experiment: asked.experiment.clone(),
+            arm: None,
+            at_millis: now_millis(),
+        };
+        let (documents, top, activation) = (job.documents, job.top, job.activation);
+        let work = move |app: &Self| {
+            let documents: Vec<GivenDocument> = documents.into_iter().map(given).collect();
+            let answer = app.service.engine.rerank(&trial, &documents)?;
+            match answer.fallback.as_ref().and_then(|reason| app.overload_of(reason)) {
+                Some(overload) => Err(overload),
+                None => Ok(answer),
+            }
+        };
+        ranking(self.search_work(work).await?, &asked, top, activation)
+    }
+}
+
+fn given(document: JobDocument) -> GivenDocument {
+    let nothing = Score::new(0.0).expect("zero is finite");
+    let candidate = |text| Candidate::new(document.id.as_str(), text, nothing);
+    GivenDocument { passages: document.passages.into_iter().map(candidate).collect(), id: document.id }
+}
+
+fn ranking(
+    answer: RerankAnswer,
+    asked: &Asked,
+    top: Option<NonZeroUsize>,
+    activation: Activation,
+) -> Result<Ranking, ServerError> {
+    let RerankAnswer { order, scores, model, fallback, n_tokens, participation } = answer;
+    // Outside of experiments a client does better with an error than with an order that nobody made.
+    let is_assigned = participation.as_ref().is_some_and(|participation| !participation.forced);
+    if let Some(fallback) = fallback.as_ref().filter(|_| !is_assigned) {
+        return Err(failure(fallback.clone()));
+    }
+    let n = order.len();
+    let score = |rank: usize, index: usize| match &scores {
+        Some(scores) => activation.apply(scores[index]),
+        // They fall from 1 towards 0 and tell nothing beside the order.
+        None => (n - rank) as f32 / n as f32,
+    };
+    let entry = |(rank, index): (usize, usize)| Entry { index, score: score(rank, index) };
+    let shown = top.map_or(n, NonZeroUsize::get);
+    let entries = order.iter().copied().enumerate().take(shown).map(entry).collect();
+    let scored_by = model.as_ref().map(name);
+    let model = match (&scored_by, &participation) {
+        (Some(model), _) => model.clone(),
+        (None, Some(Participation { experiment, .. })) => format!("experiment:{experiment}"),
+        (None, None) => String::new(),
+    };
+    let mut headers = model_header(&model);
+    let mut say = |name: HeaderName, value: &str| {
+        headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+    };
+    say(SCORES, if scores.is_some() { "model" } else { "rank" });
+    if let Some(Participation { experiment, arm, forced, .. }) = &participation {
+        say(EXPERIMENT, experiment);
+        // Of a request that chose another model, no arm is told.
+        match arm {
+            Some(arm) => say(ARM, arm),
+            None if *forced => {}
+            None => say(ARM, INTERLEAVED),
+        }
+    }
+    if let Some(fallback) = &fallback {
+        say(FALLBACK, fallback.reason());
+    }
+    let mut warnings: Vec<String> = asked.warning(&model).into_iter().collect();
+    warnings.extend(fallback.map(|fallback| format!("the documents are in the order of the request: {fallback}")));
+    Ok(Ranking { entries, model, usage: Usage::reading(n_tokens), headers, warnings })
+}

@@ -1,0 +1,71 @@
+//! Reranking as Voyage has it.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json as JsonBody};
+use lorank_core::Activation;
+
+use super::super::App;
+use super::errors::as_cohere;
+use super::ranking::{Entry, Job, JobDocument, Ranking};
+use crate::ServerError;
+use crate::request_id::Arrival;
+use crate::wire::{CohereError, Flag, VoyageEntry, VoyageRerank, VoyageReranked};
+
+/// Rerank, as Voyage has it
+///
+/// The same as `/v1/rerank` with `top_k`, for clients that leave `top_k` out.
+#[utoipa::path(
+    post,
+    path = "/voyage/v1/rerank",
+    tag = "rerank",
+    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    request_body(content = VoyageRerank, example = json!({
+        "query": "who invented the light bulb",
+        "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
+    })),
+    responses(
+        (status = 200, description = "The entries, best first.", body = VoyageReranked),
+        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
+            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
+        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
+        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
+    ),
+)]
+pub(crate) async fn rerank(
+    State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    match app.json_bytes(&headers, body) {
+        Ok(body) => answer(app, &arrival, &headers, body).await,
+        Err(error) => as_cohere(&error),
+    }
+}
+
+/// Answers a request, or refuses it.
+pub(super) async fn answer(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Response {
+    reranked(app, arrival, headers, body).await.unwrap_or_else(|error| as_cohere(&error))
+}
+
+async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Result<Response, ServerError> {
+    let body: VoyageRerank = app.read_lists("a rerank request", body, ["documents"]).await?;
+    app.check_documents("documents", body.documents.len())?;
+    body.check()?;
+    let VoyageRerank { model, query, documents, top_k, return_documents, .. } = body;
+    let returned = return_documents.filter(|Flag(returns)| *returns).map(|_| documents.clone());
+    let documents = documents.into_iter().map(JobDocument::of_text).collect();
+    let job = Job { model, query, documents, top: top_k, activation: Activation::Sigmoid };
+    let Ranking { entries, model, usage, headers, .. } = app.rank(arrival, headers, job).await?;
+    let entry = |Entry { index, score }: Entry| {
+        let document = returned.as_ref().map(|documents| documents[index].clone());
+        VoyageEntry { index, relevance_score: score, document }
+    };
+    let data = entries.into_iter().map(entry).collect();
+    Ok((headers, JsonBody(VoyageReranked { object: "list", data, model, usage })).into_response())
+}
