@@ -133,23 +133,23 @@ struct StreamsState {
     waiting: BTreeMap<u64, Instant>,
 }
 
-/// Who waits for whom on a connection.
+/// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiting {
-    /// The server for a request.
-    ForRequest,
-    /// The server for the bodies of all requests.
-    ForBodies,
-    /// The client for an answer.
-    ForAnswer,
+enum WaitsFor {
+    /// A request of its client.
+    Request,
+    /// The rest of the bodies of all its requests.
+    Bodies,
+    /// An answer of the server.
+    Answer,
 }
 
 impl StreamsState {
-    fn waiting(&self) -> Waiting {
+    fn waits_for(&self) -> WaitsFor {
         match (self.n_open, self.n_receiving) {
-            (0, _) => Waiting::ForRequest,
-            (n_open, n_receiving) if n_open == n_receiving => Waiting::ForBodies,
-            _ => Waiting::ForAnswer,
+            (0, _) => WaitsFor::Request,
+            (n_open, n_receiving) if n_open == n_receiving => WaitsFor::Bodies,
+            _ => WaitsFor::Answer,
         }
     }
 }
@@ -178,16 +178,16 @@ impl Streams {
     /// Changes the streams, and tells the connection's progress who waits for whom then.
     fn change(&self, change: impl FnOnce(&mut StreamsState)) {
         let (mut state, progress) = (self.lock(), &self.0.progress);
-        let before = state.waiting();
+        let before = state.waits_for();
         change(&mut state);
-        match state.waiting() {
+        match state.waits_for() {
             after if after == before => {}
-            Waiting::ForRequest => {
+            WaitsFor::Request => {
                 progress.answer_is_over();
                 progress.has_flushed();
             }
-            Waiting::ForBodies => progress.request(true),
-            Waiting::ForAnswer => progress.request(false),
+            WaitsFor::Bodies => progress.request(true),
+            WaitsFor::Answer => progress.request(false),
         }
     }
 
