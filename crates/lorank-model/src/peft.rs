@@ -3,6 +3,8 @@
 //! The matching rules are PEFT's (`check_target_module_exists`, `get_pattern_key`). Unsupported settings that affect
 //! the computation are rejected by name; so are unknown settings, unless they are off.
 
+use std::panic::catch_unwind;
+
 use fancy_regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -270,7 +272,9 @@ impl Reader<'_> {
     }
 
     fn regex(&self, key: &str, text: &str, whole: String) -> Result<Regex, ModelError> {
-        Regex::new(&whole).map_err(|_| self.refuse(key, &text.into(), "; the regular expression is invalid"))
+        // The library panics, where overflow is checked, at repetitions of repetitions whose product is too large.
+        let compiled = catch_unwind(|| Regex::new(&whole)).ok().and_then(Result::ok);
+        compiled.ok_or_else(|| self.refuse(key, &text.into(), "; the regular expression is invalid"))
     }
 
     fn selector(&mut self, key: &str) -> Result<Option<Selector>, ModelError> {
@@ -419,6 +423,7 @@ mod tests {
             (json!({"some_new_method": {"a": 1}}), "`some_new_method`"),
             (json!({"target_modules": null}), "`target_modules`"),
             (json!({"target_modules": "(q"}), "regular expression"),
+            (json!({"target_modules": "((a{9223372036854775807}){999}){999}"}), "regular expression"),
             (json!({"r": "many"}), "`r`"),
             (json!({"r": 0}), "`r` = 0"),
             (json!({"rank_pattern": {"q_proj": 0}}), "`rank_pattern`"),
