@@ -131,11 +131,16 @@ test("typos can be switched off, and warnings are shown", async () => {
   await page.getByLabel("Typos").selectOption("on");
   await search(page, "omelete");
   assert.deepEqual(await idsIn(page, 0), ["e7"]);
-  await page.goto(`${server.url}/?q=${encodeURIComponent("Ёжик в тумане egg")}&adapters=minilm-qa`);
-  await hitsShown(page);
-  const { rankers } = await ask(server, "/v1/compare", { query: "Ёжик в тумане egg", adapters: ["minilm-qa"] });
-  const warnings = await page.locator(".fallback").allTextContents();
-  assert.equal(warnings.length, rankers[1].warnings.length);
+  const warning = { reason: "unknown_tokens", message: "40 % of the tokens are unknown to the model" };
+  await page.route("**/v1/compare", async (route) => {
+    const answer = await (await route.fetch()).json();
+    answer.rankers[1].warnings = [warning];
+    await route.fulfill({ json: answer });
+  });
+  await search(page, "eggs");
+  assert.deepEqual(await page.locator(".column .fallback").allTextContents(), [`Warning: ${warning.message}.`]);
+  await checkAccessibility(page);
+  await screenshot(page, "search-warning");
   await page.end();
 });
 

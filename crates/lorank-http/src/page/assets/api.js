@@ -101,9 +101,10 @@ function ofIndex(index, route) {
 export async function rankerNames() {
   const { data } = await json("v1/models");
   const names = data.map((model) => model.id);
-  // The base model's own name comes first; `none` says the same.
-  const adapters = [...new Set(names.slice(names.indexOf("none") + 1))];
-  return names.includes("none") ? [...adapters, "none"] : adapters;
+  // The base model's own name comes right before `none`, which says the same; the default adapter may come before both.
+  const at = names.indexOf("none");
+  const adapters = [...new Set(names.filter((_, n) => at < 0 || (n !== at && n !== at - 1)))];
+  return at < 0 ? adapters : [...adapters, "none"];
 }
 
 /** What an operator may know of adapters: `{adapters, aliases}`, both empty where there is no registry or no such key. */
