@@ -4,7 +4,7 @@
     LORANK_BIN=target/debug/lorank tests/docs/follow.py [PAGE...]
 
 Every indented block that starts with a program is a command. Servers run in the background until the page starts another.
-Only the port is changed, and what REPLACED names; what SKIPPED names does not run, and the summary lists it.
+Only the port is changed, and what REPLACED has; what SKIPPED has does not run, and is listed.
 A command that fails ends the run. Python's standard library, bash and curl are all that is needed.
 """
 import os
@@ -86,8 +86,10 @@ class Page:
     def run(self, command):
         for old, new in {**REPLACED, "7788": str(self.port)}.items():
             command = command.replace(old, new)
-        if command.startswith(("lorank serve", "lorank demo")):
+        if command.startswith("lorank serve"):
             return self.serve(command)
+        if command.startswith("lorank demo"):
+            return self.serve(f"{command} --listen 127.0.0.1:{self.port}")
         script = ["bash", "-euo", "pipefail", "-c", re.sub(r"\bcurl ", "curl --fail-with-body -sS ", command)]
         done = subprocess.run(script, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=N_SECONDS_MAX)
         if done.returncode:
