@@ -131,7 +131,7 @@ fn what_cannot_be_is_refused_by_name() {
         (r#"{"query": "x", "sort": [":desc"]}"#, "sort", "without a field"),
         (r#"{"query": "x", "facets": {"longueur": {}}}"#, "facets", "longueur"),
         (r#"{"query": "x", "facets": {"lang": {"top_n": 5000}}}"#, "facets", "above the limit of 1000"),
-        (r#"{"query": "x", "rank_by": "views +"}"#, "rank_by", "the end where"),
+        (r#"{"query": "x", "rank_by": "views +"}"#, "rank_by", "found the end at character 8"),
         (r#"{"query": "x", "rank_by": "foo(1)"}"#, "rank_by", "unknown function `foo`"),
         (r#"{"query": "x", "rank_by": "vews"}"#, "rank_by", "vews"),
         (r#"{"query": "x", "rank_by": "lang"}"#, "rank_by", "texts"),

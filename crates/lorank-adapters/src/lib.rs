@@ -46,7 +46,7 @@
 //! assert!(registry.remove(&id, &[], false).is_err(), "an alias points to it");
 //! assert!(registry.verify()?.is_empty());
 //!
-//! A request keeps the state that it started with, and loads the adapter if it is not in memory.
+//! // A request keeps the state that it started with, and loads the adapter if it is not in memory.
 //! let state = registry.state();
 //! let entry = state.resolve(&default)?;
 //! let residency = Residency::new(1 << 30);

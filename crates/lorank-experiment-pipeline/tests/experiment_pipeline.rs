@@ -263,7 +263,7 @@ fn an_arm_whose_version_was_replaced_answers_in_first_stage_order_and_says_so() 
         let answered = bench.ask(&trial(1, "u"));
         let message = answered.answer.fallback.unwrap().to_string();
         assert!(!answered.answer.reranked && message.contains("is pinned to version "), "{message}");
-        assert!(message.contains("; add the files of the former again, or stop the experiment"), "{message}");
+        assert!(message.contains("; add the files of the pinned version again, or stop the experiment"), "{message}");
         // A request that names the adapter gets its current version.
         let request = SearchRequest { adapter: "a".parse().unwrap(), ..SearchRequest::new("query") };
         let named = bench.ask(&Trial { request, ..trial(2, "u") });

@@ -334,7 +334,7 @@ mod tests {
             (&b""[..], "the body is not valid JSON: the text ends where a value is expected at line 1 column 0"),
             (
                 b"{\"name\":\n 'a'}",
-                "the body is not valid JSON: a value is expected at line 2 column 2; strings and keys stand in double quotes, not in single ones",
+                "the body is not valid JSON: a value is expected at line 2 column 2; use double quotes for strings and keys, not single quotes",
             ),
             (
                 b"{\"name\": NaN}",

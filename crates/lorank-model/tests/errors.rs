@@ -85,8 +85,8 @@ fn pickles_are_refused_with_the_reason() {
     let rename = |from: &'static str, to: &'static str| {
         move |folder: &Path| std::fs::rename(folder.join(from), folder.join(to)).unwrap()
     };
-    check_base("tiny-llama/base", rename(WEIGHTS, "pytorch_model.bin"), &["`pytorch_model.bin`", "runs code"]);
-    check_adapter(rename(ADAPTER, "adapter_model.bin"), &["`adapter_model.bin`", "runs code", "safetensors"]);
+    check_base("tiny-llama/base", rename(WEIGHTS, "pytorch_model.bin"), &["`pytorch_model.bin`", "can run code"]);
+    check_adapter(rename(ADAPTER, "adapter_model.bin"), &["`adapter_model.bin`", "can run code", "safetensors"]);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn adapters() {
     check_adapter(|f| set(f, "peft_type", json!("PREFIX_TUNING")), &["not a LoRA", "`PREFIX_TUNING`"]);
     check_adapter(|f| set(f, "use_dora", json!(true)), &["`use_dora` = true"]);
     check_adapter(|f| set(f, "r", json!(8)), &["lora_A.weight", "[16, 64]", "[8, 64]"]);
-    check_adapter(|f| set(f, "target_modules", json!(["wqkv"])), &["`target_modules`", "matches none"]);
+    check_adapter(|f| set(f, "target_modules", json!(["wqkv"])), &["`target_modules`", "matches no linear layer"]);
     check_adapter(|f| set(f, "target_modules", json!(["q_proj"])), &["`under-test`", "belongs to no module"]);
     check_adapter(|f| edit_tensors(f, ADAPTER, |t| drop(t.remove(key))), &["no tensor", key]);
     check_adapter(|f| edit_tensors(f, ADAPTER, |t| t.get_mut(key).unwrap().set(0, f32::INFINITY)), &[key, "infinity"]);
@@ -156,7 +156,7 @@ fn adapters() {
     let bert = Files::folder(fixture("tiny-bert/adapter-a")).unwrap();
     check_says(
         &tiny_llama(LoadOptions::default()).add_adapter(id("bert"), &bert).unwrap_err(),
-        &["`bert`", "matches none"],
+        &["`bert`", "matches no linear layer"],
     );
 }
 

@@ -67,7 +67,7 @@
 //! assert_eq!(&*answer.hits[0].candidate.text, "short");
 //! assert_eq!((answer.hits[0].rank, answer.hits[0].first_stage_rank), (1, 2));
 //!
-//! A repeated search costs no model work.
+//! // A repeated search costs no model work.
 //! assert_eq!(pipeline.search(&SearchRequest::new("anything"))?.cache.hits, 3);
 //! # Ok::<(), lorank_pipeline::PipelineError>(())
 //! ```

@@ -30,7 +30,7 @@
 //! let server = Server::start(config.clone()).await?;
 //! println!("listening on http://{}", server.address());
 //!
-//! Keys and limits can change while the server runs.
+//! // Keys and limits can change while the server runs.
 //! let handle = server.handle();
 //! config.server.n_searches_max = 16.try_into()?;
 //! assert!(handle.reload(&config)?.is_empty(), "nothing waits for a restart");

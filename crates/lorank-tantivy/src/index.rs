@@ -16,7 +16,7 @@ use tantivy::{DocAddress, DocSet, IndexReader, ReloadPolicy, Searcher, TERMINATE
 use crate::analysis::Analyzer;
 use crate::schema::{ID, Layout, StoredDocument};
 use crate::settings::{FORMAT, FileProblem};
-use crate::{Document, Error, FilterField, IndexSettings, SettingsRequest, known_fields};
+use crate::{Document, Error, IndexSettings, SettingsRequest};
 
 /// The settings file.
 const SETTINGS_FILE: &str = "lorank-index.json";
@@ -265,14 +265,6 @@ impl Index {
             bytes_on_disk += entry.map_err(failed)?.metadata().map_or(0, |metadata| metadata.len());
         }
         Ok(IndexStats { n_documents: searcher.num_docs(), n_segments: searcher.segment_readers().len(), bytes_on_disk })
-    }
-
-    /// The fields that filters, sort keys and facets read, as of the last commit, in the order of their names.
-    ///
-    /// # Errors
-    /// An index that cannot be read.
-    pub fn filter_fields(&self) -> Result<Vec<FilterField>, Error> {
-        known_fields::all(&self.parts, &self.searcher()?)
     }
 
     /// Loads the last commit now. Every search and look-up does so by itself.

@@ -8,7 +8,7 @@ use tantivy::Searcher;
 
 use crate::Error;
 use crate::columns::{FIELDS, FIELDS_ABOVE, FIELDS_BELOW, FieldTypes};
-use crate::index::Parts;
+use crate::index::{Index, Parts};
 
 /// The maximum number of fields in a message.
 const NAMES_MAX: usize = 20;
@@ -22,13 +22,19 @@ pub struct FilterField {
     pub types: Vec<&'static str>,
 }
 
-/// All filter fields, sorted by name.
-pub(crate) fn all(parts: &Parts, searcher: &Searcher) -> Result<Vec<FilterField>, Error> {
-    let field = |name: String| {
-        let types = types_of(&name, searcher).map_err(|source| parts.error("read from", source))?;
-        Ok(FilterField { types: types.names(), name })
-    };
-    names(parts, searcher)?.into_iter().map(field).collect()
+impl Index {
+    /// The fields that filters, sort keys and facets read, as of the last commit, sorted by name.
+    ///
+    /// # Errors
+    /// An index that cannot be read.
+    pub fn filter_fields(&self) -> Result<Vec<FilterField>, Error> {
+        let (parts, searcher) = (self.parts(), self.searcher()?);
+        let field = |name: String| {
+            let types = types_of(&name, &searcher).map_err(|source| parts.error("read from", source))?;
+            Ok(FilterField { types: types.names(), name })
+        };
+        names(parts, &searcher)?.into_iter().map(field).collect()
+    }
 }
 
 /// The types of a field's values over all segments; empty if no document has the field.

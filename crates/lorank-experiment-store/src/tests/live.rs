@@ -146,13 +146,19 @@ fn values_count_for_answers_and_their_past_does_not() {
     assert_eq!(report.arms[0].value, None);
 }
 
-/// How many answers the test below makes, each with an event. The environment can ask for more, to measure: in a build without
-/// optimization two hundred thousand take a minute.
-const N_ANSWERS: u64 = 5_000;
+/// How many answers the test below makes, each with an event. `LORANK_TEST_ANSWERS` in the environment of the build asks for more, to
+/// measure: without optimization two hundred thousand take a minute.
+const N_ANSWERS: u64 = match option_env!("LORANK_TEST_ANSWERS") {
+    Some(text) => match u64::from_str_radix(text, 10) {
+        Ok(n) => n,
+        Err(_) => panic!("LORANK_TEST_ANSWERS is no number"),
+    },
+    None => 5_000,
+};
 
 #[test]
 fn a_report_that_is_asked_for_again_costs_what_came_since() {
-    let n_answers = std::env::var("LORANK_TEST_ANSWERS").ok().and_then(|n| n.parse().ok()).unwrap_or(N_ANSWERS);
+    let n_answers = N_ANSWERS;
     let (folder, store) = store();
     fill(&folder, n_answers);
     let timed = || {

@@ -154,15 +154,15 @@ async fn an_empty_unit_is_refused_at_every_door() {
     by_header.headers_mut().insert("x-unit-id", "".parse().unwrap());
     let mut by_body_and_header = request("POST", "/v1/search", JSON, json!({"query": "egg"}).to_string());
     by_body_and_header.headers_mut().insert("x-unit-id", "".parse().unwrap());
-    for asked in [
-        by_header,
-        by_body_and_header,
-        request("GET", "/v1/search?q=egg&unit_id=", "", ""),
-        request("POST", "/v1/search", JSON, json!({"query": "egg", "unit_id": ""}).to_string()),
+    for (asked, field) in [
+        (by_header, "x-unit-id"),
+        (by_body_and_header, "x-unit-id"),
+        (request("GET", "/v1/search?q=egg&unit_id=", "", ""), "unit_id"),
+        (request("POST", "/v1/search", JSON, json!({"query": "egg", "unit_id": ""}).to_string()), "unit_id"),
     ] {
         let (status, _, body) = send(&service, asked).await;
         let answer: Json = serde_json::from_str(&body).unwrap();
-        assert_eq!((status.as_u16(), &answer["error"]["field"]), (422, &json!("unit_id")), "{answer}");
+        assert_eq!((status.as_u16(), &answer["error"]["field"]), (422, &json!(field)), "{answer}");
     }
 }
 

@@ -268,6 +268,7 @@ async fn messages_have_a_length_whatever_was_sent() {
     ] {
         let content_type = if method == "POST" { JSON } else { "" };
         let (status, _, answer) = send(&service, request(method, &uri, content_type, body)).await;
-        assert!(status.is_client_error() && answer.len() < 3_000, "{method} {uri}: {status}, {} bytes", answer.len());
+        // The rerank routes have a message three times, under the keys that their clients read.
+        assert!(status.is_client_error() && answer.len() < 4_096, "{method} {uri}: {status}, {} bytes", answer.len());
     }
 }

@@ -23,7 +23,7 @@
 //! #     }
 //! # }
 //! # fn main() -> tantivy::Result<()> {
-//! Any tantivy index.
+//! // Any tantivy index.
 //! let mut schema = Schema::builder();
 //! let body = schema.add_text_field("body", TEXT | STORED);
 //! let index = Index::create_in_ram(schema.build());
@@ -32,7 +32,7 @@
 //! writer.add_document(doc!(body => "the cat"))?;
 //! writer.commit()?;
 //!
-//! Any reranker; `lorank::model::ModelReranker` runs a model.
+//! // Any reranker; `lorank::model::ModelReranker` runs a model.
 //! let reranker = Arc::new(Brevity);
 //! let texts = Texts::fields(["body"]);
 //!
