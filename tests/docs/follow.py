@@ -34,7 +34,7 @@ SKIPPED = {
     "completions SHELL": "has a placeholder",
 }
 # So that the page takes seconds with a debug build.
-REPLACED = {"--units 200": "--units 20"}
+REPLACED = {"--units 200": "--units 20 --server http://127.0.0.1:7788"}
 N_SECONDS_MAX = 300
 
 
@@ -65,8 +65,7 @@ class Page:
         (self.folder / "bin/lorank").symlink_to(LORANK)
         for name in ["examples", "crates"]:
             (self.folder / name).symlink_to(ROOT / name)
-        for sample in HERE.glob("*.jsonl"):
-            shutil.copy(sample, self.folder)
+        shutil.copytree(HERE, self.folder, ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         self.environment = {**os.environ, "PATH": path, "LORANK_DATA": str(self.folder / "registry"),
                             "LORANK_LISTEN": f"127.0.0.1:{self.port}"}
