@@ -21,7 +21,7 @@ node "$node/lib/node_modules/npm/bin/npm-cli.js" install --prefix "$kept" --no-p
 
 export LORANK_DATA=$work/data
 printf '{"id": "1", "text": "A light bulb."}\n' | "$lorank" --quiet index --index "$work/index" -
-"$lorank" --quiet experiments create clients --arm minilm-qa --arm minilm-science --start
+"$lorank" --quiet experiments create clients --arm minilm-qa=minilm-qa --arm minilm-science=minilm-science --start
 "$lorank" --quiet serve --index "$work/index" --listen 127.0.0.1:0 --adapter minilm-qa --adapter minilm-science \
     --model-alias '*' >"$work/out" &
 server=$!

@@ -338,7 +338,7 @@ mod tests {
             ),
             (
                 b"{\"name\": NaN}",
-                "the body is not valid JSON: a value is expected at line 1 column 10; `NaN` is no number in JSON; write `null`, or leave the key out",
+                "the body is not valid JSON: a value is expected at line 1 column 10; `NaN` is not a JSON number; write `null`, or omit the key",
             ),
             (
                 b"{\"name\": \"a\",}",
