@@ -260,7 +260,7 @@ def rerankers():
     from rerankers import Reranker
     for provider, path in [('cohere', '/v1/rerank'), ('jina', '/jina/v1/rerank'), ('voyage', '/v1/rerank'),
                            ('mixedbread.ai', '/v1/reranking'), ('text-embeddings-inference', '/rerank')]:
-        ranker = Reranker(ADAPTERS[0], model_type='api', api_provider=provider, api_key='none', url=URL + path, verbose=0)
+        ranker = Reranker(ADAPTERS[0], model_type='APIRanker', api_provider=provider, api_key='none', url=URL + path, verbose=0)
         results = ranker.rank(query=QUERY, docs=DOCUMENTS).results
         check([one.document.doc_id for one in results], [one.score for one in results])
 
@@ -293,7 +293,7 @@ def litellm():
     for provider, base, n, is_probability in [
             ('cohere', URL, 3, True), ('jina_ai', f'{URL}/v1/rerank', 3, True), ('hosted_vllm', URL, 3, True),
             ('voyage', f'{URL}/v1', 3, True), ('infinity', f'{URL}/infinity', 3, True), ('nvidia_nim', URL, 3, False),
-            ('huggingface', URL, 4, True), ('dashscope', f'{URL}/v1', 3, True)]:
+            ('huggingface', URL, 3, True), ('dashscope', f'{URL}/v1', 3, True)]:
         answer = client.rerank(model=f'{provider}/{ADAPTERS[0]}', api_base=base, api_key='none', query=QUERY,
                                documents=DOCUMENTS, top_n=3, return_documents=True)
         check([one['index'] for one in answer.results], [one['relevance_score'] for one in answer.results], n, is_probability)
@@ -319,7 +319,8 @@ def recorded():
 
 CLIENTS = (cohere_v1, cohere_v2, cohere_in_an_experiment, langchain_cohere, langchain_nvidia, langchain_jina, langchain_infinity,
            infinity, llama_index_tei, llama_index_nvidia, llama_index_jina, llama_index_mixedbread, llama_index_siliconflow,
-           llama_index_dashscope, haystack, voyage, mixedbread, together, dashscope, rerankers, pymilvus, dify, litellm, recorded)
+           llama_index_dashscope, haystack, voyage, mixedbread, together, dashscope, rerankers, pymilvus, litellm, recorded,
+           dify)  # Its package patches the sockets of the process, so it is the last.
 
 if __name__ == '__main__':
     wanted = sys.argv[2:] or [client.__name__ for client in CLIENTS]
