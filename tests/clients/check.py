@@ -319,12 +319,13 @@ def recorded():
 
 CLIENTS = (cohere_v1, cohere_v2, cohere_in_an_experiment, langchain_cohere, langchain_nvidia, langchain_jina, langchain_infinity,
            infinity, llama_index_tei, llama_index_nvidia, llama_index_jina, llama_index_mixedbread, llama_index_siliconflow,
-           llama_index_dashscope, haystack, voyage, mixedbread, together, dashscope, rerankers, pymilvus, litellm, recorded,
-           dify)  # Its package patches the sockets of the process, so it is the last.
+           llama_index_dashscope, haystack, voyage, mixedbread, together, dashscope, rerankers, pymilvus, litellm, recorded)
+# Its package patches the sockets of its process, so it runs in one of its own.
+ALONE = (dify,)
 
 if __name__ == '__main__':
     wanted = sys.argv[2:] or [client.__name__ for client in CLIENTS]
-    for client in CLIENTS:
+    for client in CLIENTS + ALONE:
         if client.__name__ in wanted:
             client()
             print(f'{client.__name__}: as it expects', flush=True)

@@ -31,4 +31,5 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 "$kept/venv/bin/python" tests/clients/check.py "$url"
+"$kept/venv/bin/python" tests/clients/check.py "$url" dify
 node "$kept/check.js" "$url"
