@@ -62,7 +62,7 @@ pub(crate) struct MixedbreadEntry {
     pub score: f32,
     /// The document as it was sent, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub input: Option<Json>,
     /// Always `rank_result`.
     pub object: &'static str,
