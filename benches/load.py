@@ -100,7 +100,7 @@ class Client:
     def ask(self, query, more=''):
         """The status, the answer, and the time in seconds."""
         target = '/v1/search?q=' + urllib.parse.quote_plus(query) + more
-        request = f'GET {target} HTTP/1.1\r\nhost: lorank\r\n\r\n'.encode()
+        request = f'GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n'.encode()
         started = time.perf_counter()
         self.socket.sendall(request)
         status = int(self.file.readline().split()[1])
@@ -232,7 +232,7 @@ async def overload_async(server, rate):
         query = urllib.parse.quote_plus(f'{queries[n % len(queries)]} z{n}')
         target = f'/v1/search?q={query}&deadline_millis={options.deadline_millis}'
         started = time.perf_counter()
-        writer.write(f'GET {target} HTTP/1.1\r\nhost: lorank\r\nconnection: close\r\n\r\n'.encode())
+        writer.write(f'GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n'.encode())
         answer = await reader.read(-1)
         took = time.perf_counter() - started
         writer.close()
@@ -280,7 +280,7 @@ async def drip(server, n, is_over, counts):
                 continue
             counts['open'] += 1
             try:
-                for byte in b'GET /v1/search?q=slow HTTP/1.1\r\nhost: lorank\r\nx-slow: ' + b'x' * 100_000:
+                for byte in b'GET /v1/search?q=slow HTTP/1.1\r\nhost: localhost\r\nx-slow: ' + b'x' * 100_000:
                     if is_over.is_set() or reader.at_eof():
                         break
                     writer.write(bytes([byte]))
@@ -342,7 +342,7 @@ def rerank_long(server, n, statuses):
     document = (document * (15_000_000 // len(document) + 1))[:15_000_000]
     body = json.dumps({'query': queries[n], 'documents': [document]}).encode()
     with socket.create_connection((server.host, server.port)) as connection:
-        head = f'POST /v1/rerank HTTP/1.1\r\nhost: lorank\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n'
+        head = f'POST /v1/rerank HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n'
         connection.sendall(head.encode() + body)
         answer = connection.makefile('rb').read()
     statuses.append(int(answer.split()[1]))
