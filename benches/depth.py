@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Ranking quality and latency by depth: the figures in docs/evaluation.md, and the picture docs/images/depth.svg.
+"""Ranking quality and latency by depth: a table in Markdown, and a picture (OUTPUT/depth.svg).
 
-    python3 benches/depth.py --lorank target/release/lorank --queries 100 --output docs/images FOLDER...
+    python3 benches/depth.py --lorank target/release/lorank --queries 100 --output OUTPUT FOLDER...
 
 Each folder is a collection in BEIR layout. Its documents are indexed, and each question is searched once at the greatest depth, with
 the score cache off; the ranking at a smaller depth follows from the same scores. nDCG@10 is trec_eval's, with linear gain.
@@ -162,7 +162,7 @@ def main():
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--lorank", default="target/release/lorank")
     parser.add_argument("--queries", type=int, default=100, help="about how many questions of each collection")
-    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    parser.add_argument("--output", type=Path, default=Path("."))
     parser.add_argument("--plot", action="store_true", help="only draw again what was measured")
     options = parser.parse_args()
     data = options.output / "depth.json"
