@@ -173,13 +173,16 @@ export class SetsView {
     if (error.status === 401) askForKey();
   }
 
-  /** Draws soon: answers come faster than anybody reads. */
+  /** Draws soon while a run goes on, as answers come faster than anybody reads, and at once at its end. */
   #redraw() {
     this.#showProgress();
-    this.#redrawing ??= setTimeout(() => {
+    const draw = () => {
+      clearTimeout(this.#redrawing);
       this.#redrawing = null;
       if (!byId("sets-view").hidden && !this.#state.judge) this.#draw();
-    }, REDRAW_MILLIS);
+    };
+    if (this.#run?.isRunning) this.#redrawing ??= setTimeout(draw, REDRAW_MILLIS);
+    else draw();
   }
 
   #draw() {
