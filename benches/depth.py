@@ -6,6 +6,7 @@
 Each folder is a collection in BEIR layout. Its documents are indexed, and each question is searched once at the greatest depth, with
 the score cache off; the ranking at a smaller depth follows from the same scores. nDCG@10 is trec_eval's, with linear gain.
 Latency is the median over questions of what the answer says it took (`timings_millis.total`), asked anew at each depth.
+`--depths 50,100 --timed 0` measures other depths, and the ranking alone.
 `--plot` draws the picture again from what was measured (OUTPUT/depth.json). Python's standard library is all that is needed.
 """
 import argparse
@@ -29,7 +30,7 @@ def read_lines(path):
     return [json.loads(line) for line in path.open(encoding="utf-8") if line.strip()]
 
 
-def read_collection(folder, n_queries):
+def read_collection(folder, options):
     """(questions as (id, text), judgments by question), every k-th question that has a judgment."""
     qrels = {}
     path = next(path for path in [folder / "qrels/test.tsv", *sorted(folder.glob("qrels/*.tsv"))] if path.exists())
@@ -39,7 +40,9 @@ def read_collection(folder, n_queries):
             qrels.setdefault(fields[0], {})[fields[-2]] = int(fields[-1])
     judged = {query: grades for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
     queries = [(query["_id"], query["text"]) for query in read_lines(folder / "queries.jsonl") if query["_id"] in judged]
-    step = max(1, len(queries) // n_queries)
+    step = max(1, len(queries) // options.queries)
+    if options.queries_max:
+        step = -(-len(queries) // options.queries_max)
     return queries[::step], judged
 
 
@@ -81,23 +84,23 @@ def at_depth(hits, depth):
     return [hit["id"] for hit in reranked + rest]
 
 
-def measure(lorank, folder, n_queries):
-    queries, judged = read_collection(folder, n_queries)
+def measure(folder, options):
+    queries, judged = read_collection(folder, options)
     with tempfile.TemporaryDirectory() as work:
-        server = Server(lorank, folder, Path(work))
+        server = Server(options.lorank, folder, Path(work))
         try:
-            quality = {depth: [] for depth in [0, *DEPTHS]}
+            quality = {depth: [] for depth in [0, *options.depths]}
             start = time.monotonic()
             for n, (query, text) in enumerate(queries, 1):
-                hits = server.search(text, DEPTHS[-1])["hits"]
+                hits = server.search(text, options.depths[-1])["hits"]
                 for depth, values in quality.items():
                     values.append(ndcg_at_10(at_depth(hits, depth), judged[query]))
                 left = (time.monotonic() - start) / n * (len(queries) - n)
                 print(f"\r{folder.name}: {n} of {len(queries)} questions, {left:.0f} s left ", end="", file=sys.stderr)
             print(file=sys.stderr)
-            timed = [text for _, text in queries[:N_TIMED]]
+            timed = [text for _, text in queries[:options.timed]]
             total = lambda text, depth: server.search(text, depth)["timings_millis"]["total"]
-            latency = {depth: statistics.median(total(text, depth) for text in timed) for depth in DEPTHS}
+            latency = {depth: statistics.median(total(text, depth) for text in timed) for depth in options.depths if timed}
         finally:
             server.process.terminate()
             server.process.wait()
@@ -105,14 +108,19 @@ def measure(lorank, folder, n_queries):
             "ndcg_10": {depth: statistics.mean(values) for depth, values in quality.items()}}
 
 
+def depths_of(rows):
+    return [int(depth) for depth in rows[0]["ndcg_10"] if depth != "0"]
+
+
 def table(rows):
-    heads = ["collection", "questions", "BM25", *[f"depth {depth}" for depth in DEPTHS]]
+    heads = ["collection", "questions", "BM25", *[f"depth {depth}" for depth in depths_of(rows)]]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in rows:
-        cells = [f"{row['ndcg_10'][str(depth)]:.3f}" for depth in [0, *DEPTHS]]
+        cells = [f"{value:.3f}" for value in row["ndcg_10"].values()]
         lines.append("| " + " | ".join([row["collection"], str(row["n_queries"]), *cells]) + " |")
-        cells = [f"{row['latency_millis'][str(depth)]:,.0f} ms" for depth in DEPTHS]
-        lines.append("| | | | " + " | ".join(cells) + " |")
+        if row["latency_millis"]:
+            cells = [f"{value:,.0f} ms" for value in row["latency_millis"].values()]
+            lines.append("| | | | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -130,7 +138,7 @@ def panel(rows, left, x_of, ticks, title):
     for share, label in ticks:
         parts.append(f'<text class="soft" x="{xs(share):.1f}" y="292" text-anchor="middle">{label}</text>')
     for n, row in enumerate(rows):
-        points = [(xs(x_of(row, depth)), ys(row["ndcg_10"][str(depth)])) for depth in DEPTHS]
+        points = [(xs(x_of(row, depth)), ys(row["ndcg_10"][str(depth)])) for depth in depths_of(rows)]
         parts.append(f'<polyline class="c{n}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
         parts += [f'<circle class="f{n}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points]
     return parts
@@ -141,8 +149,9 @@ def plot(rows):
     latencies = [value for row in rows for value in row["latency_millis"].values()]
     low, high = 10 ** math.floor(math.log10(min(latencies))), 10 ** math.ceil(math.log10(max(latencies)))
     powers = [10**n for n in range(round(math.log10(low)), round(math.log10(high)) + 1)]
-    by_depth = panel(rows, 40, lambda row, depth: share(depth, DEPTHS[0], DEPTHS[-1]),
-                     [(share(depth, DEPTHS[0], DEPTHS[-1]), depth) for depth in DEPTHS], "nDCG@10 by depth")
+    depths = depths_of(rows)
+    by_depth = panel(rows, 40, lambda row, depth: share(depth, depths[0], depths[-1]),
+                     [(share(depth, depths[0], depths[-1]), depth) for depth in depths], "nDCG@10 by depth")
     by_time = panel(rows, 460, lambda row, depth: share(row["latency_millis"][str(depth)], low, high),
                     [(share(power, low, high), f"{power:,} ms" if power < 1000 else f"{power // 1000} s") for power in powers],
                     "nDCG@10 by median latency")
@@ -162,6 +171,10 @@ def main():
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--lorank", default="target/release/lorank")
     parser.add_argument("--queries", type=int, default=100, help="about how many questions of each collection")
+    parser.add_argument("--queries-max", type=int, metavar="N", help="instead: at most N of each, as `ranking_quality` samples")
+    parser.add_argument("--depths", type=lambda text: sorted(map(int, text.split(","))), default=DEPTHS, metavar="N,N...",
+                        help="the depths to measure (%(default)s)")
+    parser.add_argument("--timed", type=int, default=N_TIMED, help="questions whose latency is measured; 0: none, and no picture")
     parser.add_argument("--output", type=Path, default=Path("."))
     parser.add_argument("--plot", action="store_true", help="only draw again what was measured")
     options = parser.parse_args()
@@ -169,11 +182,12 @@ def main():
     if not options.plot:
         if not options.folders:
             parser.error("name a folder in BEIR layout")
-        rows = [measure(options.lorank, folder, options.queries) for folder in options.folders]
+        rows = [measure(folder, options) for folder in options.folders]
         machine = subprocess.run([options.lorank, "info"], capture_output=True, text=True, check=True).stdout
         data.write_text(json.dumps({"machine": machine.splitlines(), "rows": rows}, indent=1) + "\n")
     rows = json.loads(data.read_text())["rows"]
-    (options.output / "depth.svg").write_text(plot(rows))
+    if all(row["latency_millis"] for row in rows):
+        (options.output / "depth.svg").write_text(plot(rows))
     print(table(rows))
 
 
