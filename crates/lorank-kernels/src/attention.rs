@@ -27,12 +27,36 @@ pub struct Attention<'a> {
     pub n_kv_heads: usize,
     /// The width of a head.
     pub head_dim: usize,
-    /// Whether a token attends only to itself and the tokens before it.
-    pub is_causal: bool,
+    /// Which keys a query attends to.
+    pub mask: Mask,
     /// Rotary positions to apply to queries and keys.
     pub rotary: Option<Rotary<'a>>,
     /// The sequences.
     pub spans: &'a [Span],
+}
+
+/// Which keys of its sequence a query attends to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mask {
+    /// Whether a token attends only to itself and the tokens before it.
+    pub is_causal: bool,
+    /// The largest distance, in tokens, to a token that is attended to; `None` for any distance.
+    pub window: Option<usize>,
+}
+
+impl Mask {
+    /// Every key.
+    pub const NONE: Self = Self { is_causal: false, window: None };
+
+    /// The keys up to the query's own.
+    pub const CAUSAL: Self = Self { is_causal: true, window: None };
+
+    /// The positions of the keys that the query at a position attends to, among the first `n_keys`.
+    pub fn seen(self, position: usize, n_keys: usize) -> Range<usize> {
+        let window = self.window.unwrap_or(usize::MAX);
+        let last = if self.is_causal { position } else { position.saturating_add(window) };
+        position.saturating_sub(window)..last.saturating_add(1).min(n_keys)
+    }
 }
 
 /// One sequence: its rows of queries, and its rows of keys and values.
@@ -177,7 +201,7 @@ impl Computation for OneHead<'_> {
     fn run<K: Kernel>(self) {
         let Self { head, scratch, out } = self;
         let Head { attention, span, kv_head } = head;
-        let Attention { head_dim, n_heads, n_kv_heads, .. } = *attention;
+        let Attention { head_dim, n_heads, n_kv_heads, mask, .. } = *attention;
         let n_keys = span.n_keys();
         let width = VECTORS_MAX * K::LANES;
         let stride = n_keys.next_multiple_of(COLUMNS_MAX);
@@ -197,17 +221,21 @@ impl Computation for OneHead<'_> {
                 let rows = start..(start + QUERIES).min(span.queries.end);
                 let n = rows.len();
                 let position = span.first_position + rows.start - span.queries.start;
-                // With a causal mask, no query of these rows attends to keys after the last one's own.
-                let n_seen = if attention.is_causal { position + n } else { n_keys };
+                // The keys that some query of these rows attends to, from the start of a panel.
+                let [of_first, of_last] = [position, position + n - 1].map(|query| mask.seen(query, n_keys));
+                let from = of_first.start / COLUMNS_MAX * COLUMNS_MAX;
+                let n_seen = of_last.end - from;
                 head.copy_queries(rows.clone(), query_head, position, queries);
-                product::<K>((queries, head_dim), (n, head_dim, n_seen), keys, (weights, stride));
+                let seen_keys = Panels { numbers: &keys.numbers[from * head_dim..], ..keys };
+                product::<K>((queries, head_dim), (n, head_dim, n_seen), seen_keys, (weights, stride));
                 let mut factors = [0.0; QUERIES];
                 for (m, weights) in weights.chunks_exact_mut(stride).take(n).enumerate() {
-                    let own = if attention.is_causal { position + m + 1 } else { n_keys };
-                    factors[m] = 1.0 / exponentials::<K>(weights, own);
-                    weights[own..n_seen].fill(0.0);
+                    let own = mask.seen(position + m, n_keys);
+                    factors[m] = 1.0 / masked_exponentials::<K>(weights, own.start - from..own.end - from);
+                    weights[own.end - from..n_seen].fill(0.0);
                 }
-                product::<K>((weights, stride), (n, n_seen, head_dim), values, (mixed, mixed_stride));
+                let seen_values = Panels { numbers: &values.numbers[from * width..], ..values };
+                product::<K>((weights, stride), (n, n_seen, head_dim), seen_values, (mixed, mixed_stride));
                 for ((row, mixed), factor) in rows.zip(mixed.chunks_exact(mixed_stride)).zip(factors) {
                     // SAFETY: this task alone has these heads of its span's rows, and no other span has the rows.
                     let out = unsafe { out.slice((row * n_heads + query_head) * head_dim, head_dim) };
@@ -360,6 +388,19 @@ fn strip<K: Kernel, const M: usize>(
 
 /// Rows of attention weights are padded to a multiple of this, so that the compiler's vector loops have no remainder.
 const SOFTMAX: usize = 16;
+
+/// [`exponentials`] of a range of numbers; those before it become 0.
+///
+/// The range's sum starts at a multiple of [`SOFTMAX`] before it, so that the order of additions depends only on the
+/// positions in the sequence.
+#[inline(always)]
+fn masked_exponentials<K: Kernel>(row: &mut [f32], own: Range<usize>) -> f32 {
+    let start = own.start / SOFTMAX * SOFTMAX;
+    row[start..own.start].fill(f32::MIN);
+    let sum = exponentials::<K>(&mut row[start..], own.end - start);
+    row[..own.start].fill(0.0);
+    sum
+}
 
 /// Replaces the first `n` numbers by `e^x` relative to the largest, and returns their sum: a softmax without the
 /// division. The padding after them is overwritten.

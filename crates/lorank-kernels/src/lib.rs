@@ -38,7 +38,7 @@ mod packed;
 mod threads;
 mod tile;
 
-pub use attention::{Attention, Rotary, Span};
+pub use attention::{Attention, Mask, Rotary, Span};
 pub use elementwise::{gated, layer_norm, rms_norm};
 pub use input::Input;
 pub use isa::Isa;

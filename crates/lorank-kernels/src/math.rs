@@ -15,6 +15,8 @@ pub enum Activation {
     Relu,
     /// The hyperbolic tangent.
     Tanh,
+    /// `x / (1 + e^-x)` (arXiv 1606.08415).
+    Silu,
 }
 
 impl Activation {
@@ -25,6 +27,7 @@ impl Activation {
             Self::GeluTanh => each(xs, gelu_tanh::<K>),
             Self::Relu => each(xs, |x| x.max(0.0)),
             Self::Tanh => each(xs, |x| mul_add::<K>(2.0, sigmoid::<K>(2.0 * x), -1.0)),
+            Self::Silu => each(xs, silu::<K>),
         }
     }
 }
@@ -97,9 +100,8 @@ fn sigmoid<K: Kernel>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<K>(-x))
 }
 
-/// `x / (1 + e^-x)` (SiLU, arXiv 1606.08415).
 #[inline(always)]
-pub(crate) fn silu<K: Kernel>(x: f32) -> f32 {
+fn silu<K: Kernel>(x: f32) -> f32 {
     x * sigmoid::<K>(x)
 }
 
@@ -185,7 +187,7 @@ mod tests {
         check(one(Activation::GeluTanh), |x| 0.5 * x * (1.0 + inner(x).tanh()), 5e-7);
         check(one(Activation::Tanh), f64::tanh, 3e-7);
         check(one(Activation::Relu), |x| x.max(0.0), 0.0);
-        check(silu::<Portable>, |x| x / (1.0 + (-x).exp()), 5e-7);
+        check(one(Activation::Silu), |x| x / (1.0 + (-x).exp()), 5e-7);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lorank_kernels::{
-    Attention, Epilogue, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span, gated, layer_norm, rms_norm,
+    Activation, Attention, Epilogue, Format, Input, Isa, LowRank, Mask, PackedMatrix, Rotary, Segment, Span, gated,
+    layer_norm, rms_norm,
 };
 
 /// Checks that the call panics with a message that contains `expected`; an empty one means no panic.
@@ -57,7 +58,9 @@ fn spans_that_do_not_fit_are_refused() {
         ("a query without a key", vec![span((0, 6), 1, (0, 0), (0, 6))], "a key at its position"),
         ("positions that overflow", vec![span((0, 6), MAX - 2, (0, 0), (0, 6))], "a key at its position"),
     ] {
-        for (isa, is_causal) in Isa::available().into_iter().flat_map(|isa| [(isa, true), (isa, false)]) {
+        let narrow = Mask { is_causal: false, window: Some(0) };
+        let masks = [Mask::NONE, Mask::CAUSAL, narrow];
+        for (isa, mask) in Isa::available().into_iter().flat_map(|isa| masks.map(|mask| (isa, mask))) {
             let attention = Attention {
                 q: &rows,
                 k: &rows,
@@ -65,7 +68,7 @@ fn spans_that_do_not_fit_are_refused() {
                 n_heads: 2,
                 n_kv_heads: 2,
                 head_dim: 4,
-                is_causal,
+                mask,
                 rotary: None,
                 spans: &spans,
             };
@@ -101,7 +104,7 @@ fn heads_that_do_not_fit_are_refused() {
         let spans = [span((0, n), 0, (0, 0), (0, n_keys))];
         let (q, k, v) = (&rows[..q], &rows[..k], &rows[..v]);
         let rotary = rotary.map(|[cos, sin]| Rotary { cos: &angles[..cos], sin: &angles[..sin] });
-        let attention = Attention { q, k, v, n_heads, n_kv_heads, head_dim, is_causal: false, rotary, spans: &spans };
+        let attention = Attention { q, k, v, n_heads, n_kv_heads, head_dim, mask: Mask::NONE, rotary, spans: &spans };
         for isa in Isa::available() {
             check(name, expected, || attention.run(isa));
         }
@@ -255,6 +258,6 @@ fn rows_of_other_widths_are_refused_by_norms_and_gates() {
             check(&name, expected, || rms_norm(&mut { ones }[..x], &ones[..weight], 1e-5, isa));
         }
     }
-    check("a gate of one shape", "", || gated(&mut { ones }, &ones, isa));
-    check("a gate of another shape", "one shape", || gated(&mut { ones }, &ones[..11], isa));
+    check("a gate of one shape", "", || gated(&mut { ones }, &ones, Activation::Silu, isa));
+    check("a gate of another shape", "one shape", || gated(&mut { ones }, &ones[..11], Activation::Silu, isa));
 }

@@ -1,7 +1,7 @@
 //! Compares every kernel with a plain loop, over random shapes, on every instruction set of the machine.
 
 use lorank_kernels::{
-    Activation, Attention, Epilogue, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span, gated,
+    Activation, Attention, Epilogue, Format, Input, Isa, LowRank, Mask, PackedMatrix, Rotary, Segment, Span, gated,
     layer_norm, rms_norm,
 };
 use proptest::prelude::*;
@@ -207,8 +207,8 @@ proptest! {
     #[test]
     fn attention_is_a_plain_softmax(
         lengths in prop::collection::vec((1..size(70, 20), any::<bool>(), any::<bool>()), 1..size(4, 3)),
-        prefix in 0..size(9, 3), kv_heads in 1..3_usize, group in 1..size(4, 3), half in 1..size(20, 6), causal: bool, turned: bool,
-        seed: u64,
+        prefix in 0..size(9, 3), kv_heads in 1..3_usize, group in 1..size(4, 3), half in 1..size(20, 6), is_causal: bool,
+        window in prop::option::of(0..size(90, 20)), turned: bool, seed: u64,
     ) {
         let dim = 2 * half;
         // The shared prefix comes first and is also a sequence; the others use it or not, and query all tokens or the
@@ -237,7 +237,8 @@ proptest! {
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
         let rotary = turned.then_some(Rotary { cos: &cos, sin: &sin });
         let attention = Attention {
-            q: &q, k: &k, v: &v, n_heads, n_kv_heads: kv_heads, head_dim: dim, is_causal: causal, rotary, spans: &spans,
+            q: &q, k: &k, v: &v, n_heads, n_kv_heads: kv_heads, head_dim: dim, mask: Mask { is_causal, window }, rotary,
+            spans: &spans,
         };
         let expected = plain_attention(&attention);
         for isa in Isa::available() {
@@ -256,7 +257,7 @@ proptest! {
             let (mut layer, mut rms, mut gate) = (x.clone(), x.clone(), x.clone());
             layer_norm(&mut layer, &weight, &bias, 1e-5, isa);
             rms_norm(&mut rms, &weight, 1e-5, isa);
-            gated(&mut gate, &layer, isa);
+            gated(&mut gate, &layer, Activation::Silu, isa);
             for (row, x) in x.chunks(width).enumerate() {
                 let f = |x: f32| f64::from(x);
                 let mean = x.iter().map(|x| f(*x)).sum::<f64>() / width as f64;
@@ -291,16 +292,22 @@ fn plain_attention(of: &Attention<'_>) -> Vec<f64> {
         let keys: Vec<usize> = span.prefix.clone().chain(span.own.clone()).collect();
         for (n, query) in span.queries.clone().enumerate() {
             let position = span.first_position + n;
-            let seen = if of.is_causal { position + 1 } else { keys.len() };
+            let is_seen = |key: usize| {
+                let is_near = of.mask.window.is_none_or(|window| key.abs_diff(position) <= window);
+                is_near && (key <= position || !of.mask.is_causal)
+            };
             for head in 0..of.n_heads {
                 let kv_head = head / (of.n_heads / of.n_kv_heads);
                 let q = turn(&of.q[(query * of.n_heads + head) * dim..][..dim], position);
                 let at = |row: usize| (row * of.n_kv_heads + kv_head) * dim;
                 let score = |(position, row): (usize, &usize)| {
+                    if !is_seen(position) {
+                        return 0.0;
+                    }
                     let k = turn(&of.k[at(*row)..][..dim], position);
                     (q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() / (dim as f64).sqrt()).exp()
                 };
-                let weights: Vec<f64> = keys[..seen].iter().enumerate().map(score).collect();
+                let weights: Vec<f64> = keys.iter().enumerate().map(score).collect();
                 let total: f64 = weights.iter().sum();
                 for d in 0..dim {
                     let mixed =

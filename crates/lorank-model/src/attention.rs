@@ -1,5 +1,7 @@
 //! Types that describe attention, independent of the backend.
 
+use lorank_kernels::Mask;
+
 /// The shape of a model's attention.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AttentionShape {
@@ -7,8 +9,8 @@ pub(crate) struct AttentionShape {
     /// Groups of query heads share a key-value head (grouped-query attention, arXiv 2305.13245).
     pub(crate) n_kv_heads: usize,
     pub(crate) head_dim: usize,
-    /// Whether a token attends only to itself and the tokens before it.
-    pub(crate) is_causal: bool,
+    /// Which tokens a token attends to.
+    pub(crate) mask: Mask,
 }
 
 /// Sines and cosines of rotary positions (arXiv 2104.09864).

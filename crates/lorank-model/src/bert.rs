@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use lorank_kernels::Activation;
+use lorank_kernels::{Activation, Mask};
 
 use crate::ModelError;
 use crate::attention::AttentionShape;
@@ -87,7 +87,7 @@ impl<B: Backend> Bert<B> {
                 n_heads: config.num_attention_heads,
                 n_kv_heads: config.num_attention_heads,
                 head_dim: hidden / config.num_attention_heads,
-                is_causal: false,
+                mask: Mask::NONE,
             },
             activation: config.activation,
             hidden,
@@ -95,7 +95,13 @@ impl<B: Backend> Bert<B> {
             words: from.embeddings(&table("word"), [config.vocab_size, hidden])?,
             positions: from.embeddings(&table("position"), [config.max_position_embeddings, hidden])?,
             types: from.embeddings(&table("token_type"), [config.type_vocab_size, hidden])?,
-            norm: Norm::layer(from, &format!("{prefix}embeddings.LayerNorm"), hidden, config.layer_norm_eps)?,
+            norm: Norm::layer(
+                from,
+                &format!("{prefix}embeddings.LayerNorm"),
+                hidden,
+                config.layer_norm_eps,
+                Bias::Given,
+            )?,
             layers: (0..config.num_hidden_layers).map(|n| Layer::load(config, n, from)).collect::<Result<_, _>>()?,
             pooler: from.linear(pooler, [hidden, hidden], Bias::Given)?,
         })
@@ -150,10 +156,10 @@ impl<B: Backend> Layer<B> {
             k: from.linear(&name("attention.self.key"), [hidden, hidden], Bias::Given)?,
             v: from.linear(&name("attention.self.value"), [hidden, hidden], Bias::Given)?,
             o: from.linear(&name("attention.output.dense"), [hidden, hidden], Bias::Given)?,
-            attention_norm: Norm::layer(from, &name("attention.output.LayerNorm"), hidden, eps)?,
+            attention_norm: Norm::layer(from, &name("attention.output.LayerNorm"), hidden, eps, Bias::Given)?,
             up: from.linear(&name("intermediate.dense"), [inner, hidden], Bias::Given)?,
             down: from.linear(&name("output.dense"), [hidden, inner], Bias::Given)?,
-            output_norm: Norm::layer(from, &name("output.LayerNorm"), hidden, eps)?,
+            output_norm: Norm::layer(from, &name("output.LayerNorm"), hidden, eps, Bias::Given)?,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Base models, LoRA adapters and the forward passes of lorank's reranker.
 //!
-//! A [`ModelReranker`] has one base model (a Llama or a BERT cross-encoder, in Hugging Face's file layout) and any
+//! A [`ModelReranker`] has one base model (a Llama, or a cross-encoder of the BERT, RoBERTa or ModernBERT family, in Hugging
+//! Face's file layout) and any
 //! number of PEFT LoRA adapters, chosen per call. It computes one logit for each (query, document) pair.
 //!
 //! The crate is *not* a search pipeline: `lorank-pipeline` decides on order, cache, deadlines and batches.
@@ -49,6 +50,7 @@ mod llama;
 mod loader;
 mod lora;
 mod model;
+mod modernbert;
 mod network;
 mod norm;
 mod options;
@@ -59,6 +61,7 @@ mod pipeline;
 mod precision;
 mod prompt;
 mod reranker;
+mod rope;
 mod score_activation;
 mod scoring;
 mod source;

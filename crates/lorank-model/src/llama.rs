@@ -5,20 +5,20 @@
 //! layer computes only that token's row.
 
 use std::borrow::Cow;
-use std::f32::consts::PI;
 
-use candle_transformers::models::llama::Llama3RopeConfig;
+use lorank_kernels::{Activation, Mask};
 
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
-use crate::config::{LlamaSettings, RopeScaling};
+use crate::config::LlamaSettings;
 use crate::embedding::Table;
 use crate::head::HeadSpec;
 use crate::loader::{Bias, Loader};
 use crate::norm::Norm;
 use crate::pass::{Attended, Pass, PassAttention, Stage};
+use crate::rope::frequencies;
 
 /// `LlamaForSequenceClassification.score`: no bias.
 pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None };
@@ -61,7 +61,7 @@ impl<B: Backend> Llama<B> {
             n_heads: numbers.num_attention_heads,
             n_kv_heads: numbers.num_key_value_heads(),
             head_dim: settings.head_dim,
-            is_causal: true,
+            mask: Mask::CAUSAL,
         };
         Ok(Self { attention, hidden: numbers.hidden_size, embeddings, layers, norm, frequencies })
     }
@@ -122,33 +122,7 @@ impl<B: Backend> Layer<B> {
         let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
         let h = pass.norm(&self.mlp_norm, Cow::Borrowed(&x), adapters)?;
         let [gate, up] = pass.linears([&self.gate, &self.up], &h, adapters)?;
-        let inner = pass.time(Stage::Activation, || pass.backend.gated(gate, &up))?;
+        let inner = pass.time(Stage::Activation, || pass.backend.gated(gate, &up, Activation::Silu))?;
         pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))
-    }
-}
-
-/// The rotary frequencies `theta^(-2i/d)` (arXiv 2104.09864), scaled by the configuration.
-fn frequencies(theta: f32, head_dim: usize, scaling: &RopeScaling) -> Vec<f32> {
-    let plain = (0..head_dim).step_by(2).map(|i| 1.0 / theta.powf(i as f32 / head_dim as f32));
-    match scaling {
-        RopeScaling::None => plain.collect(),
-        RopeScaling::Linear(factor) => plain.map(|f| f / factor).collect(),
-        RopeScaling::Llama3(llama3) => plain.map(|f| llama3_frequency(f, llama3)).collect(),
-    }
-}
-
-/// Hugging Face's `_compute_llama3_parameters`: divides the frequencies of wavelengths beyond the original context by
-/// the factor, keeps those well within it, and interpolates between.
-fn llama3_frequency(frequency: f32, scaling: &Llama3RopeConfig) -> f32 {
-    let original = scaling.original_max_position_embeddings as f32;
-    let wavelength = 2.0 * PI / frequency;
-    if wavelength > original / scaling.low_freq_factor {
-        frequency / scaling.factor
-    } else if wavelength < original / scaling.high_freq_factor {
-        frequency
-    } else {
-        let blend =
-            (original / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
-        (1.0 - blend) * frequency / scaling.factor + blend * frequency
     }
 }

@@ -72,7 +72,8 @@ impl<'a, B: Backend> Loader<'a, B> {
         self.weights.values(name, &[len])
     }
 
-    fn vector(&self, values: Vec<f32>) -> Result<B::Vector, ModelError> {
+    /// A vector with these values.
+    pub(crate) fn vector(&self, values: Vec<f32>) -> Result<B::Vector, ModelError> {
         self.backend.vector(values).map_err(|error| ModelError::Compute(Arc::new(error)))
     }
 

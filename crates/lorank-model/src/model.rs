@@ -177,8 +177,8 @@ fn synchronize<B: Backend>(backend: &B) -> Result<(), ModelError> {
 /// Warns of tensors that the configuration excludes, for example biases if it declares none.
 fn warn_of_unread(base: &str, weights: &Weights) {
     // Other heads, and values saved by older versions of transformers although they can be computed.
-    const EXPECTED: [&str; 6] =
-        ["lm_head.", "cls.", "qa_outputs.", "position_ids", "rotary_emb.inv_freq", "roberta.pooler."];
+    const EXPECTED: [&str; 7] =
+        ["lm_head.", "cls.", "decoder.", "qa_outputs.", "position_ids", "rotary_emb.inv_freq", "roberta.pooler."];
     let unexpected: Vec<&str> =
         weights.unread().filter(|name| !EXPECTED.iter().any(|part| name.contains(part))).collect();
     if let Some(first) = unexpected.first() {

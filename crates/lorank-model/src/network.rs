@@ -6,6 +6,7 @@ use crate::config::{Architecture, BertVariant};
 use crate::head::HeadSpec;
 use crate::llama::{self, Llama};
 use crate::loader::Loader;
+use crate::modernbert::{self, ModernBert};
 use crate::pack::Scored;
 use crate::pass::Pass;
 use crate::weights::Prefix;
@@ -19,6 +20,7 @@ impl Architecture {
                 BertVariant::Bert => "bert",
                 BertVariant::Roberta { model_type, .. } => model_type,
             },
+            Self::ModernBert(_) => "modernbert",
         }
     }
 
@@ -31,6 +33,7 @@ impl Architecture {
         match self {
             Self::Llama(_) => llama::HEAD,
             Self::Bert(config) => bert::head_spec(config.variant),
+            Self::ModernBert(_) => modernbert::HEAD,
         }
     }
 
@@ -40,7 +43,7 @@ impl Architecture {
         let positions = self.max_position_embeddings();
         let prompt = match self {
             Self::Llama(_) => Prompt::llama(),
-            Self::Bert(_) => Prompt::bert(positions),
+            Self::Bert(_) | Self::ModernBert(_) => Prompt::bert(positions),
         };
         let max_length = prompt.max_length().min(positions).min(model_max_length.unwrap_or(positions));
         prompt.with_max_length(max_length)
@@ -50,6 +53,7 @@ impl Architecture {
         match self {
             Self::Llama(settings) => settings.numbers.hidden_size,
             Self::Bert(config) => config.hidden_size,
+            Self::ModernBert(settings) => settings.hidden_size,
         }
     }
 
@@ -57,6 +61,7 @@ impl Architecture {
         match self {
             Self::Llama(settings) => settings.numbers.max_position_embeddings,
             Self::Bert(config) => config.n_positions(),
+            Self::ModernBert(settings) => settings.max_position_embeddings,
         }
     }
 
@@ -65,13 +70,14 @@ impl Architecture {
         match self {
             Self::Llama(settings) => settings.numbers.vocab_size,
             Self::Bert(config) => config.vocab_size,
+            Self::ModernBert(settings) => settings.vocab_size,
         }
     }
 
     /// The number of token types with an embedding; `None` if types are not used.
     pub(crate) fn n_types(&self) -> Option<usize> {
         match self {
-            Self::Llama(_) => None,
+            Self::Llama(_) | Self::ModernBert(_) => None,
             Self::Bert(config) => Some(config.type_vocab_size),
         }
     }
@@ -81,14 +87,15 @@ impl Architecture {
         match self {
             Self::Llama(_) => Prefix { prefix: "model.", names: &["embed_tokens.", "layers.", "norm."] },
             Self::Bert(config) => bert::prefix(config.variant),
+            Self::ModernBert(_) => modernbert::PREFIX,
         }
     }
 
-    /// Which token of a pair is scored.
+    /// Which token of a pair is scored. A model with another pooling keeps the first token too.
     pub(crate) fn scored(&self, pad_token_id: Option<u32>) -> Scored {
         match self {
             Self::Llama(_) => Scored::Last { pad_token_id },
-            Self::Bert(_) => Scored::First,
+            Self::Bert(_) | Self::ModernBert(_) => Scored::First,
         }
     }
 }
@@ -98,6 +105,7 @@ impl Architecture {
 pub(crate) enum Network<B: Backend> {
     Llama(Llama<B>),
     Bert(Bert<B>),
+    ModernBert(ModernBert<B>),
 }
 
 impl<B: Backend> Network<B> {
@@ -105,6 +113,7 @@ impl<B: Backend> Network<B> {
         match architecture {
             Architecture::Llama(settings) => Llama::load(settings, from).map(Self::Llama),
             Architecture::Bert(config) => Bert::load(config, from).map(Self::Bert),
+            Architecture::ModernBert(settings) => ModernBert::load(settings, from).map(Self::ModernBert),
         }
     }
 
@@ -113,6 +122,7 @@ impl<B: Backend> Network<B> {
         match self {
             Self::Llama(llama) => llama.n_bytes(),
             Self::Bert(bert) => bert.n_bytes(),
+            Self::ModernBert(bert) => bert.n_bytes(),
         }
     }
 
@@ -121,6 +131,7 @@ impl<B: Backend> Network<B> {
         match self {
             Self::Llama(llama) => llama.scored_states(pass),
             Self::Bert(bert) => bert.scored_states(pass),
+            Self::ModernBert(bert) => bert.scored_states(pass),
         }
     }
 }

@@ -7,23 +7,30 @@ use crate::backend::Backend;
 use crate::backend::linear::{AdapterRows, NormDelta};
 use crate::loader::{Bias, Loader, NormTensors};
 
-/// A norm: a layer norm if it has a bias, else an RMS norm.
+/// A layer norm or an RMS norm.
 #[derive(Debug)]
 pub(crate) struct Norm<B: Backend> {
     /// The norm's index among the base model's norms.
     slot: usize,
     /// [hidden]
     weight: B::Vector,
-    /// [hidden]
+    /// The bias of a layer norm, zeros if it has none in the file; `None` for an RMS norm. [hidden]
     bias: Option<B::Vector>,
     eps: f32,
 }
 
 impl<B: Backend> Norm<B> {
-    /// Reads a layer norm from the tensors `name.weight` and `name.bias`.
-    pub(crate) fn layer(from: &mut Loader<'_, B>, name: &str, hidden: usize, eps: f64) -> Result<Self, ModelError> {
-        let NormTensors { slot, weight, bias } = from.norm(name, hidden, Bias::Given)?;
-        Ok(Self { slot, weight, bias, eps: eps as f32 })
+    /// Reads a layer norm from the tensors `name.weight` and, if given, `name.bias`.
+    pub(crate) fn layer(
+        from: &mut Loader<'_, B>,
+        name: &str,
+        hidden: usize,
+        eps: f64,
+        bias: Bias,
+    ) -> Result<Self, ModelError> {
+        let NormTensors { slot, weight, bias } = from.norm(name, hidden, bias)?;
+        let bias = bias.map_or_else(|| from.vector(vec![0.0; hidden]), Ok)?;
+        Ok(Self { slot, weight, bias: Some(bias), eps: eps as f32 })
     }
 
     /// Reads an RMS norm from the tensor `name.weight`.

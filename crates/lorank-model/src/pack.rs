@@ -118,6 +118,12 @@ impl<'a, B: Backend> Pack<'a, B> {
         self.sequences.iter().filter_map(|sequence| sequence.scored).collect()
     }
 
+    /// The rows of each entry without a shared prefix, in the entries' order.
+    pub(crate) fn entry_rows(&self) -> Vec<Range<usize>> {
+        let entries = self.sequences.iter().filter(|sequence| sequence.scored.is_some());
+        entries.map(|sequence| sequence.rows.clone()).collect()
+    }
+
     /// Every sequence, with all of its tokens as queries.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let span = |sequence: &Sequence| Span {

@@ -60,7 +60,7 @@ pub struct StageTimes {
     pub linear: Duration,
     /// Attention: products, softmax, rotary positions.
     pub attention: Duration,
-    /// The activation between Llama's gate and up projections and its down projection.
+    /// Gates: the activation between Llama's gate and up projections and its down projection, and ModernBERT's.
     pub activation: Duration,
     /// Norms.
     pub norm: Duration,
@@ -196,5 +196,32 @@ impl<'a, B: Backend> Pass<'a, B> {
         let q = self.linear(q, &scored_input, &self.scored_adapters, &Epilogue::NONE)?;
         let mixed = mix(&attention.scored, [&q, &k, &v])?;
         Ok(Attended { mixed, x: self.backend.gather(&x, &rows)?, adapters: &self.scored_adapters })
+    }
+
+    /// Attention of queries, keys and values that one layer computed, and the norm before it if there is one. x:
+    /// [n_tokens, hidden].
+    ///
+    /// Returns all rows, or the scored rows only.
+    pub(crate) fn joint_attention(
+        &self,
+        attention: &PassAttention<'_, B>,
+        qkv: &Linear<B>,
+        x: B::Rows,
+        norm: Option<&Norm<B>>,
+        scored_only: bool,
+    ) -> Result<Attended<'_, 'a, B>, B::Error> {
+        let normed = norm.map(|norm| self.norm(norm, Cow::Borrowed(&x), &self.adapters)).transpose()?;
+        let qkv = self.linear(qkv, normed.as_ref().unwrap_or(&x), &self.adapters, &Epilogue::NONE)?;
+        self.time(Stage::Attention, || {
+            let [q, k, v] = self.backend.split(&qkv)?;
+            if !scored_only {
+                let mixed = self.backend.attention(&attention.all, [&q, &k, &v])?;
+                return Ok(Attended { mixed, x, adapters: &self.adapters });
+            }
+            let rows = self.pack.scored_rows();
+            let q = self.backend.gather(&q, &rows)?;
+            let mixed = self.backend.attention(&attention.scored, [&q, &k, &v])?;
+            Ok(Attended { mixed, x: self.backend.gather(&x, &rows)?, adapters: &self.scored_adapters })
+        })
     }
 }

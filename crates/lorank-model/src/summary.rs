@@ -10,7 +10,7 @@ pub struct BaseSummary {
     pub name: String,
     /// The hash of its configuration, tokenizer and weights.
     pub digest: Digest,
-    /// `llama` or `bert`.
+    /// The `model_type` of its configuration, such as `llama` or `bert`.
     pub architecture: &'static str,
     /// The number of parameters, including the head.
     pub n_parameters: usize,

@@ -16,6 +16,8 @@ struct Models {
 /// One per precision, and the reference last.
 static LLAMA: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-llama"));
 static BERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-bert"));
+static MODERNBERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-modernbert/cls"));
+static MODERNBERT_OF_MEANS: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-modernbert/mean"));
 
 fn all(family: &str) -> Vec<Models> {
     let fast = Precision::ALL.map(|precision| load(family, precision, ForwardPass::Fast));
@@ -108,6 +110,12 @@ proptest! {
     }
 
     #[test]
+    fn a_modernbert_score_does_not_depend_on_its_batch(batch in batches()) {
+        check_alone(&MODERNBERT, &batch);
+        check_alone(&MODERNBERT_OF_MEANS, &batch);
+    }
+
+    #[test]
     fn the_fast_llama_is_the_reference(batch in batches()) {
         check_reference(&LLAMA, &batch);
     }
@@ -115,5 +123,11 @@ proptest! {
     #[test]
     fn the_fast_bert_is_the_reference(batch in batches()) {
         check_reference(&BERT, &batch);
+    }
+
+    #[test]
+    fn the_fast_modernbert_is_the_reference(batch in batches()) {
+        check_reference(&MODERNBERT, &batch);
+        check_reference(&MODERNBERT_OF_MEANS, &batch);
     }
 }

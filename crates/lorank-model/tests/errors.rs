@@ -104,6 +104,32 @@ fn architectures() {
 }
 
 #[test]
+fn modernberts() {
+    let cls = |key: &'static str, value: serde_json::Value, parts: &[&str]| {
+        check_base("tiny-modernbert/cls/base", |folder| set(folder, key, value), parts);
+    };
+    cls("classifier_pooling", json!("max"), &["`max`", "`cls` and `mean`"]);
+    cls("hidden_activation", json!("mish"), &["`hidden_activation` = `mish`"]);
+    cls("classifier_activation", json!("mish"), &["`classifier_activation` = `mish`"]);
+    cls("layer_types", json!(["full_attention"]), &["`layer_types`", "each of 5 layers"]);
+    cls("layer_types", json!(["a", "b", "c", "d", "e"]), &["`layer_types`", "`sliding_attention`"]);
+    let rope = json!({"full_attention": {"rope_type": "yarn", "rope_theta": 10_000}});
+    cls("rope_parameters", rope, &["`rope_type` = \"yarn\"", "`default`"]);
+    cls("rope_parameters", json!({"rope_type": "default"}), &["`rope_parameters`", "`full_attention`"]);
+    cls("rope_parameters", json!({"sliding_attention": {"rope_theta": 0}}), &["`rope_theta` = 0"]);
+    cls("is_causal", json!(true), &["`is_causal` = true", "causal"]);
+    cls("num_attention_heads", json!(5), &["32 hidden units over 5 attention heads"]);
+    cls("num_attention_heads", json!(32), &["1 dimensions", "even"]);
+    cls("norm_bias", json!(true), &["no tensor", "norm.bias"]);
+    cls("local_attention", json!(0), &["`local_attention` = 0"]);
+    let every = |folder: &Path| {
+        set(folder, "layer_types", json!(null));
+        set(folder, "global_attn_every_n_layers", json!(0));
+    };
+    check_base("tiny-modernbert/mean/base", every, &["`global_attn_every_n_layers` = 0", "above zero"]);
+}
+
+#[test]
 fn weights() {
     let base = "tiny-llama/base";
     let q = "model.layers.1.self_attn.q_proj.weight";

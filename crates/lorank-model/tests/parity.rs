@@ -68,6 +68,15 @@ fn check(base: &str, adapter: Option<&str>, file: &str, name: &str, tolerance: f
     }
 }
 
+/// Checks a fixture with a base model and the adapters a and b.
+fn check_family(folder: &str) {
+    let [base, a, b, pairs] =
+        ["base", "adapter-a", "adapter-b", "reference.json"].map(|name| format!("{folder}/{name}"));
+    check(&base, None, &pairs, "base", 1e-4);
+    check(&base, Some(&a), &pairs, "adapter_a", 1e-4);
+    check(&base, Some(&b), &pairs, "adapter_b", 1e-4);
+}
+
 fn check_ids(base: &str, file: &str) {
     let reference = reference(file);
     let (reranker, _) = load(fixture(base), None, &reference);
@@ -130,10 +139,7 @@ fn bert_token_ids() {
 
 #[test]
 fn bert_scores() {
-    const PAIRS: &str = "tiny-bert/reference.json";
-    check("tiny-bert/base", None, PAIRS, "base", 1e-4);
-    check("tiny-bert/base", Some("tiny-bert/adapter-a"), PAIRS, "adapter_a", 1e-4);
-    check("tiny-bert/base", Some("tiny-bert/adapter-b"), PAIRS, "adapter_b", 1e-4);
+    check_family("tiny-bert");
 }
 
 #[test]
@@ -145,11 +151,20 @@ fn roberta_token_ids() {
 #[test]
 fn roberta_scores() {
     for model in ["roberta", "xlm-roberta"] {
-        let folder = |name: &str| format!("tiny-roberta/{model}/{name}");
-        let (base, pairs) = (folder("base"), folder("reference.json"));
-        check(&base, None, &pairs, "base", 1e-4);
-        check(&base, Some(&folder("adapter-a")), &pairs, "adapter_a", 1e-4);
-        check(&base, Some(&folder("adapter-b")), &pairs, "adapter_b", 1e-4);
+        check_family(&format!("tiny-roberta/{model}"));
+    }
+}
+
+#[test]
+fn modernbert_token_ids() {
+    check_ids("tiny-modernbert/cls/base", "tiny-modernbert/cls/reference.json");
+    check_ids("tiny-modernbert/mean/base", "tiny-modernbert/mean/reference.json");
+}
+
+#[test]
+fn modernbert_scores() {
+    for pooling in ["cls", "mean"] {
+        check_family(&format!("tiny-modernbert/{pooling}"));
     }
 }
 

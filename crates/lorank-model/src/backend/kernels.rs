@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use lorank_core::Precision;
-use lorank_kernels::{Attention, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span};
+use lorank_kernels::{Activation, Attention, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span};
 
 use super::{Backend, Lookup, Storage};
 use crate::attention::{Angles, AttentionShape};
@@ -179,8 +180,8 @@ impl Backend for Kernels {
         Ok(x)
     }
 
-    fn gated(&self, mut gate: Rows, up: &Rows) -> Result<Rows, Infallible> {
-        lorank_kernels::gated(&mut gate.numbers, &up.numbers, self.isa);
+    fn gated(&self, mut gate: Rows, up: &Rows, activation: Activation) -> Result<Rows, Infallible> {
+        lorank_kernels::gated(&mut gate.numbers, &up.numbers, activation, self.isa);
         Ok(gate)
     }
 
@@ -194,7 +195,7 @@ impl Backend for Kernels {
     }
 
     fn attention(&self, plan: &AttentionPlan<'_>, [q, k, v]: [&Rows; 3]) -> Result<Rows, Infallible> {
-        let AttentionShape { n_heads, n_kv_heads, head_dim, is_causal } = plan.shape;
+        let AttentionShape { n_heads, n_kv_heads, head_dim, mask } = plan.shape;
         let attention = Attention {
             q: &q.numbers,
             k: &k.numbers,
@@ -202,7 +203,7 @@ impl Backend for Kernels {
             n_heads,
             n_kv_heads,
             head_dim,
-            is_causal,
+            mask,
             rotary: plan.angles.map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin }),
             spans: &plan.spans,
         };
@@ -212,6 +213,28 @@ impl Backend for Kernels {
     fn gather(&self, rows: &Rows, indices: &[usize]) -> Result<Rows, Infallible> {
         let width = rows.width;
         let numbers = indices.iter().flat_map(|index| &rows.numbers[index * width..][..width]).copied().collect();
+        Ok(Rows { numbers, width })
+    }
+
+    fn split<const N: usize>(&self, rows: &Rows) -> Result<[Rows; N], Infallible> {
+        let width = rows.width / N;
+        let part = |n: usize| {
+            let numbers = rows.numbers.chunks_exact(rows.width).flat_map(|row| &row[n * width..][..width]);
+            Rows { numbers: numbers.copied().collect(), width }
+        };
+        Ok(std::array::from_fn(part))
+    }
+
+    fn mean(&self, rows: &Rows, ranges: &[Range<usize>]) -> Result<Rows, Infallible> {
+        let width = rows.width;
+        let mut numbers = Vec::with_capacity(ranges.len() * width);
+        for range in ranges {
+            let mut sums = vec![0.0_f64; width];
+            for row in rows.numbers[range.start * width..range.end * width].chunks_exact(width) {
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+            numbers.extend(sums.into_iter().map(|sum| (sum / range.len() as f64) as f32));
+        }
         Ok(Rows { numbers, width })
     }
 

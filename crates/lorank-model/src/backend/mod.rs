@@ -14,8 +14,9 @@ pub(crate) mod linear;
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
-use lorank_kernels::Span;
+use lorank_kernels::{Activation, Span};
 
 pub(crate) use self::candle::Candle;
 pub(crate) use self::kernels::Kernels;
@@ -123,8 +124,8 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// RMS norm of each row (arXiv 1910.07467). x: [n, width], weight: [width]; returns [n, width].
     fn rms_norm(&self, x: Cow<'_, Self::Rows>, weight: &Self::Vector, eps: f32) -> Result<Self::Rows, Self::Error>;
 
-    /// `silu(gate) * up` (SwiGLU, arXiv 2002.05202). Arguments and result: [n, width].
-    fn gated(&self, gate: Self::Rows, up: &Self::Rows) -> Result<Self::Rows, Self::Error>;
+    /// `activation(gate) * up` (SwiGLU and GeGLU, arXiv 2002.05202). Arguments and result: [n, width].
+    fn gated(&self, gate: Self::Rows, up: &Self::Rows, activation: Activation) -> Result<Self::Rows, Self::Error>;
 
     /// Lays out the sequences of a pass; with `angles`, attention applies rotary positions to queries and keys.
     fn attention_plan<'a>(
@@ -141,6 +142,12 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
 
     /// The rows at these indices, in their order: [indices.len(), width].
     fn gather(&self, rows: &Self::Rows, indices: &[usize]) -> Result<Self::Rows, Self::Error>;
+
+    /// Splits each row into N equal parts. rows: [n, N * width]; returns [n, width] for each part.
+    fn split<const N: usize>(&self, rows: &Self::Rows) -> Result<[Self::Rows; N], Self::Error>;
+
+    /// The mean of the rows of each range. rows: [n, width]; returns [ranges.len(), width]. No range is empty.
+    fn mean(&self, rows: &Self::Rows, ranges: &[Range<usize>]) -> Result<Self::Rows, Self::Error>;
 
     /// Concatenates rows. Each part: [n, width]; returns [sum of n, width].
     fn concat(&self, parts: Vec<Self::Rows>) -> Result<Self::Rows, Self::Error>;

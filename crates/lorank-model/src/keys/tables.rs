@@ -200,6 +200,76 @@ pub(crate) const ROBERTA_CONFIG: KeyTable = KeyTable {
     unknown: Unknown::Warn,
 };
 
+/// `config.json` of a ModernBERT.
+pub(crate) const MODERNBERT_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a ModernBERT",
+    groups: &[
+        NAMES,
+        SIZES,
+        group(&["norm_eps"], Honored, ""),
+        group(
+            &["norm_bias", "attention_bias", "mlp_bias", "classifier_bias"],
+            Honored,
+            "biases are read if true, and ignored with a warning if false",
+        ),
+        group(
+            &["hidden_activation", "classifier_activation"],
+            Honored,
+            "`gelu`, `relu`, `tanh` and the names of the tanh form of GELU; others are refused",
+        ),
+        group(&["classifier_pooling"], Honored, "`cls` or `mean`"),
+        group(
+            &["layer_types", "global_attn_every_n_layers"],
+            Honored,
+            "the layers with global attention: the listed ones, else every third from the first",
+        ),
+        group(&["local_attention"], Honored, "the window of local attention: half of it to each side"),
+        group(
+            &["rope_parameters", "global_rope_theta", "local_rope_theta"],
+            Honored,
+            "the bases of the rotary frequencies; `rope_parameters` takes precedence; only the type `default` is supported",
+        ),
+        LABELS,
+        TOKENIZER_CLASS,
+        group(&["rope_scaling"], Only(&["{}"]), "scaled rotary positions"),
+        group(&["head_dim"], Only(&[]), "heads of another width"),
+        group(&["is_decoder", "is_causal", "causal_mask"], Only(&["false"]), "causal attention"),
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        group(&["pad_token_id", "eos_token_id"], NoEffect, "pairs are not padded"),
+        group(
+            &["position_embedding_type", "layer_norm_eps", "hidden_act", "type_vocab_size"],
+            NoEffect,
+            "left over from BERT's files; ModernBERT has other keys, rotary positions and no token types",
+        ),
+        group(
+            &[
+                "decoder_bias",
+                "sparse_prediction",
+                "sparse_pred_ignore_index",
+                "initializer_cutoff_factor",
+                "embedding_dropout",
+                "mlp_dropout",
+            ],
+            NoEffect,
+            "training or the language model head",
+        ),
+        group(
+            &["deterministic_flash_attn", "reference_compile", "repad_logits_with_grad"],
+            NoEffect,
+            "execution, not results",
+        ),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+    ],
+    unknown: Unknown::Warn,
+};
+
 /// `config.json` of a Llama.
 pub(crate) const LLAMA_CONFIG: KeyTable = KeyTable {
     file: "config.json",

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope;
-use lorank_kernels::Span;
+use lorank_kernels::{Mask, Span};
 
 use super::padded::Padded;
 use crate::attention::{Angles, AttentionShape};
@@ -50,7 +50,7 @@ impl<'a> AttentionPlan<'a> {
 
 /// One sequence: [n_queries, n_heads * head_dim].
 fn attend_one(shape: &AttentionShape, [q, k, v]: [&Tensor; 3], span: &Span, angles: Option<&Angles>) -> Result<Tensor> {
-    let AttentionShape { n_heads, n_kv_heads, head_dim, is_causal } = *shape;
+    let AttentionShape { n_heads, n_kv_heads, head_dim, mask } = *shape;
     let (n, n_keys) = (span.queries.len(), span.n_keys());
     let split = |y: Tensor, heads: usize| y.reshape((y.dim(0)?, heads, head_dim))?.transpose(0, 1)?.contiguous();
     let keys = |y: &Tensor| {
@@ -72,18 +72,19 @@ fn attend_one(shape: &AttentionShape, [q, k, v]: [&Tensor; 3], span: &Span, angl
     let rows = n_heads / n_kv_heads * n;
     let q = (q.reshape((n_kv_heads, rows, head_dim))? / (head_dim as f64).sqrt())?;
     let mut scores = q.matmul(&k.t()?)?.reshape((n_heads, n, n_keys))?;
-    if is_causal {
-        scores = scores.broadcast_add(&causal_mask(span, q.device())?)?;
+    if mask != Mask::NONE {
+        scores = scores.broadcast_add(&additive_mask(mask, span, q.device())?)?;
     }
     let weights = softmax_last_dim(&scores)?.reshape((n_kv_heads, rows, n_keys))?;
     weights.matmul(&v)?.reshape((n_heads, n, head_dim))?.transpose(0, 1)?.reshape((n, n_heads * head_dim))
 }
 
-/// [n_queries, n_keys]: minus infinity for keys after the query.
-fn causal_mask(span: &Span, device: &Device) -> Result<Tensor> {
+/// [n_queries, n_keys]: minus infinity for keys that the query does not attend to.
+fn additive_mask(mask: Mask, span: &Span, device: &Device) -> Result<Tensor> {
     let (n, n_keys) = (span.queries.len(), span.n_keys());
     let row = |query: usize| {
-        (0..n_keys).map(move |key| if key > span.first_position + query { f32::NEG_INFINITY } else { 0.0 })
+        let seen = mask.seen(span.first_position + query, n_keys);
+        (0..n_keys).map(move |key| if seen.contains(&key) { 0.0 } else { f32::NEG_INFINITY })
     };
     Tensor::from_vec((0..n).flat_map(row).collect::<Vec<f32>>(), (n, n_keys), device)
 }

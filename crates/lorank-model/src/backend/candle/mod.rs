@@ -7,6 +7,7 @@ mod padded;
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Error, Result, Tensor};
@@ -180,10 +181,7 @@ impl Backend for Candle {
         }
         match epilogue.activation {
             None => Ok(y),
-            Some(Activation::Gelu) => y.gelu_erf(),
-            Some(Activation::GeluTanh) => y.gelu(),
-            Some(Activation::Relu) => y.relu(),
-            Some(Activation::Tanh) => y.tanh(),
+            Some(activation) => activated(&y, activation),
         }
     }
 
@@ -204,8 +202,8 @@ impl Backend for Candle {
         ops::rms_norm(&x, weight, eps)
     }
 
-    fn gated(&self, gate: Tensor, up: &Tensor) -> Result<Tensor> {
-        ops::silu(&gate)? * up
+    fn gated(&self, gate: Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {
+        activated(&gate, activation)? * up
     }
 
     fn attention_plan<'a>(
@@ -226,6 +224,19 @@ impl Backend for Candle {
         rows.index_select(&Tensor::new(indices, &self.device)?, 0)
     }
 
+    fn split<const N: usize>(&self, rows: &Tensor) -> Result<[Tensor; N]> {
+        let width = rows.dim(1)? / N;
+        try_map(std::array::from_fn(|n| n), |n: usize| rows.narrow(1, n * width, width)?.contiguous())
+    }
+
+    /// Sums in f32, whatever the type of the rows.
+    fn mean(&self, rows: &Tensor, ranges: &[Range<usize>]) -> Result<Tensor> {
+        let mean = |range: &Range<usize>| {
+            rows.narrow(0, range.start, range.len())?.to_dtype(DType::F32)?.mean_keepdim(0)?.to_dtype(rows.dtype())
+        };
+        Tensor::cat(&ranges.iter().map(mean).collect::<Result<Vec<_>>>()?, 0)
+    }
+
     fn concat(&self, parts: Vec<Tensor>) -> Result<Tensor> {
         Tensor::cat(&parts, 0)
     }
@@ -244,6 +255,17 @@ impl Backend for Candle {
 fn has_bf16(device: &Device) -> bool {
     let probe = || Tensor::zeros((8, 8), DType::BF16, device).and_then(|x| x.matmul(&x)?.to_device(&Device::Cpu));
     probe().is_ok()
+}
+
+/// The activation of each number.
+fn activated(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    match activation {
+        Activation::Gelu => x.gelu_erf(),
+        Activation::GeluTanh => x.gelu(),
+        Activation::Relu => x.relu(),
+        Activation::Tanh => x.tanh(),
+        Activation::Silu => ops::silu(x),
+    }
 }
 
 /// x: [n, n_in], weight: [n_out, n_in], bias: [n_out]; the result: [n, n_out].

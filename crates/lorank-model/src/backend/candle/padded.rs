@@ -7,7 +7,7 @@ use std::ops::Range;
 use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use candle_nn::rotary_emb::rope_thd;
-use lorank_kernels::Span;
+use lorank_kernels::{Mask, Span};
 
 use crate::attention::{Angles, AttentionShape};
 
@@ -60,7 +60,7 @@ impl Padded {
             |positions: &[u32]| angles.map(|angles| tables(angles, positions, shape.head_dim, device)).transpose();
         let (queries, keys) = positions(spans);
         let turns = turn(&queries)?.zip(turn(&keys)?).map(<[_; 2]>::from);
-        let batches = batches.iter().map(|spans| Batch::new(spans, shape.is_causal, device)).collect::<Result<_>>()?;
+        let batches = batches.iter().map(|spans| Batch::new(spans, shape.mask, device)).collect::<Result<_>>()?;
         Ok(Self { batches, back: Tensor::new(back, device)?, turns })
     }
 
@@ -78,7 +78,7 @@ impl Padded {
 }
 
 impl Batch {
-    fn new(spans: &[&Span], is_causal: bool, device: &Device) -> Result<Self> {
+    fn new(spans: &[&Span], mask: Mask, device: &Device) -> Result<Self> {
         let (n, n_queries, n_keys) = (spans.len(), longest(spans, n_queries), longest(spans, Span::n_keys));
         // Padding repeats a sequence's last row; the mask hides the padded keys, and the padded queries' results are
         // unused.
@@ -90,22 +90,13 @@ impl Batch {
             spans.iter().flat_map(|span| padded(rows(&span.queries).collect(), n_queries)).collect();
         let keys = |span: &Span| rows(&span.prefix).chain(rows(&span.own)).collect();
         let key_rows: Vec<u32> = spans.iter().flat_map(|span| padded(keys(span), n_keys)).collect();
-        // The number of visible keys per query: without a causal mask, the same for all queries of a sequence.
-        let rows = if is_causal { n_queries } else { 1 };
-        let seen = |span: &&Span| {
-            let (n_keys, first) = (span.n_keys(), span.first_position);
-            (0..rows).map(move |query| if is_causal { n_keys.min(first + query + 1) } else { n_keys } as u32)
-        };
-        let seen = Tensor::from_vec(spans.iter().flat_map(seen).collect(), (n, 1, rows, 1), device)?;
-        let hidden = Tensor::arange(0, n_keys as u32, device)?.reshape((1, 1, 1, n_keys))?.broadcast_ge(&seen)?;
-        let [never, always] = [f32::NEG_INFINITY, 0.0].map(|value| Tensor::full(value, hidden.shape(), device));
         Ok(Self {
             n,
             n_queries,
             n_keys,
             query_rows: Tensor::new(query_rows, device)?,
             key_rows: Tensor::new(key_rows, device)?,
-            mask: hidden.where_cond(&never?, &always?)?,
+            mask: additive_mask(mask, spans, device)?,
         })
     }
 
@@ -128,6 +119,29 @@ impl Batch {
         let mixed = mixed.reshape((n, n_heads, n_queries, head_dim))?.transpose(1, 2)?;
         mixed.reshape((n * n_queries, n_heads * head_dim))
     }
+}
+
+/// Minus infinity for keys that a query does not attend to: [n, 1, n_queries, n_keys], or with one row for all queries.
+fn additive_mask(mask: Mask, spans: &[&Span], device: &Device) -> Result<Tensor> {
+    let (n, n_keys) = (spans.len(), longest(spans, Span::n_keys));
+    let n_rows = if mask == Mask::NONE { 1 } else { longest(spans, n_queries) };
+    let seen = |span: &&Span| {
+        let (n_keys, first) = (span.n_keys(), span.first_position);
+        // A padded query may have no key at its position, but needs some key.
+        (0..n_rows).map(move |query| mask.seen((first + query).min(n_keys - 1), n_keys))
+    };
+    let seen: Vec<Range<usize>> = spans.iter().flat_map(seen).collect();
+    let bound = |of: fn(&Range<usize>) -> usize| {
+        let bounds: Vec<u32> = seen.iter().map(|keys| of(keys) as u32).collect();
+        Tensor::from_vec(bounds, (n, 1, n_rows, 1), device)
+    };
+    let keys = Tensor::arange(0, n_keys as u32, device)?.reshape((1, 1, 1, n_keys))?;
+    let mut hidden = keys.broadcast_ge(&bound(|keys| keys.end)?)?;
+    if mask.window.is_some() {
+        hidden = (hidden + keys.broadcast_lt(&bound(|keys| keys.start)?)?)?;
+    }
+    let [never, always] = [f32::NEG_INFINITY, 0.0].map(|value| Tensor::full(value, hidden.shape(), device));
+    hidden.where_cond(&never?, &always?)
 }
 
 /// x: [n, heads * head_dim]; rotates each row by its own position.
@@ -247,8 +261,9 @@ mod tests {
     #[test]
     fn padding_changes_nothing() {
         for (n_heads, n_kv_heads, head_dim) in [(4, 4, 8), (6, 2, 4), (3, 1, 16)] {
-            for is_causal in [false, true] {
-                let shape = AttentionShape { n_heads, n_kv_heads, head_dim, is_causal };
+            let windows = [None, Some(0), Some(4), Some(50)];
+            for (is_causal, window) in windows.iter().flat_map(|window| [(false, *window), (true, *window)]) {
+                let shape = AttentionShape { n_heads, n_kv_heads, head_dim, mask: Mask { is_causal, window } };
                 check(&shape, &spans(0, &[1, 2], false));
                 check(&shape, &spans(0, &[5, 40, 7, 6, 5, 90, 41], false));
                 check(&shape, &spans(9, &[3, 1, 30, 4, 120], false));

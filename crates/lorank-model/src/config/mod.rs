@@ -1,0 +1,189 @@
+//! `config.json`: the architecture and its dimensions.
+
+mod bert;
+mod llama;
+mod modernbert;
+
+use lorank_kernels::Activation;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+pub(crate) use self::bert::{BertSettings, BertVariant};
+use self::bert::{bert_settings, roberta_settings};
+use self::llama::llama_settings;
+pub(crate) use self::llama::{LlamaSettings, RopeScaling};
+use self::modernbert::modernbert_settings;
+pub(crate) use self::modernbert::{ModernBertSettings, Pooling};
+use crate::ModelError;
+use crate::files::Files;
+use crate::keys;
+
+const FILE: &str = "config.json";
+const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `bert` (MiniLM cross-encoders), `roberta` and `xlm-roberta` \
+                     (bge-reranker-v2-m3), `modernbert` (gte-reranker-modernbert)";
+
+/// A base model's configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The model's name: `_name_or_path` if it is a name on the hub, else the folder's name.
+    pub(crate) name: String,
+    pub(crate) pad_token: PadToken,
+    pub(crate) eos_token_id: Option<u32>,
+    /// The tokenizer's class, if the tokenizer's own files do not set it.
+    pub(crate) tokenizer_class: Option<String>,
+    /// The number of labels of the score head, if the file sets it.
+    pub(crate) n_labels: Option<usize>,
+    pub(crate) architecture: Architecture,
+}
+
+/// The value of `pad_token_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PadToken {
+    /// Not set: the tokenizer's files may set a token.
+    Open,
+    /// A negative number: there is no padding token.
+    None,
+    /// The id of the padding token.
+    Id(u32),
+}
+
+/// The architecture, with its settings.
+#[derive(Debug, Clone)]
+pub(crate) enum Architecture {
+    Llama(LlamaSettings),
+    Bert(BertSettings),
+    ModernBert(ModernBertSettings),
+}
+
+impl Config {
+    pub(crate) fn read(files: &Files) -> Result<(Self, Vec<u8>), ModelError> {
+        let bytes = files
+            .require(FILE, "a model folder has `config.json`, `tokenizer.json` and safetensors weights")?
+            .into_owned();
+        Ok((Self::parse(files, &bytes)?, bytes))
+    }
+
+    /// Parses and checks the bytes of `config.json`.
+    pub(crate) fn parse(files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
+        Self::from_json(files, files.parse_json(FILE, bytes)?)
+    }
+
+    fn from_json(files: &Files, json: Map<String, Value>) -> Result<Self, ModelError> {
+        // A local path is meaningless elsewhere, so only `owner/name` counts as a name.
+        let given = json.get("_name_or_path").and_then(Value::as_str);
+        let hub_name = given.filter(|name| !name.starts_with(['/', '.', '~']) && name.split('/').count() == 2);
+        let name = hub_name.unwrap_or(files.name()).to_owned();
+        let (pad_token, eos_token_id) = (pad_token(files, &json)?, token_id(json.get("eos_token_id")));
+        let tokenizer_class = json.get("tokenizer_class").and_then(Value::as_str).map(str::to_owned);
+        let n_labels = n_labels(files, &json)?;
+        let architecture = match json.get("model_type").and_then(Value::as_str) {
+            Some("llama") => Architecture::Llama(llama_settings(files, json)?),
+            Some("bert") => Architecture::Bert(bert_settings(files, json, BertVariant::Bert)?),
+            Some("roberta") => Architecture::Bert(roberta_settings(files, json, "roberta", pad_token)?),
+            Some("xlm-roberta") => Architecture::Bert(roberta_settings(files, json, "xlm-roberta", pad_token)?),
+            Some("modernbert") => Architecture::ModernBert(modernbert_settings(files, json)?),
+            other => {
+                let named = json.get("architectures").map(|names| format!(" ({names})")).unwrap_or_default();
+                let found = format!("`{}`{named}", other.unwrap_or("untyped"));
+                return Err(ModelError::UnknownArchitecture { folder: files.name().into(), found, known: KNOWN });
+            }
+        };
+        Ok(Self { name, pad_token, eos_token_id, tokenizer_class, n_labels, architecture })
+    }
+}
+
+/// A token id, or the first of several.
+fn token_id(value: Option<&Value>) -> Option<u32> {
+    let one = value?.as_array().and_then(|ids| ids.first()).or(value)?;
+    one.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+fn pad_token(files: &Files, json: &Map<String, Value>) -> Result<PadToken, ModelError> {
+    match json.get("pad_token_id") {
+        None | Some(Value::Null) => Ok(PadToken::Open),
+        Some(value) if value.as_i64().is_some_and(|id| id < 0) => Ok(PadToken::None),
+        Some(value) => token_id(Some(value))
+            .map(PadToken::Id)
+            .ok_or_else(|| unsupported(files, keys::describe("pad_token_id", value), "; expected a token id")),
+    }
+}
+
+/// The number of named labels, or the number set in their place.
+fn n_labels(files: &Files, json: &Map<String, Value>) -> Result<Option<usize>, ModelError> {
+    let refused = |key: &str, value| Err(unsupported(files, keys::describe(key, value), "; expected labels"));
+    match (json.get("id2label"), json.get("num_labels")) {
+        (Some(Value::Object(labels)), _) => Ok(Some(labels.len())),
+        (Some(Value::Null) | None, Some(Value::Null) | None) => Ok(None),
+        (Some(Value::Null) | None, Some(number)) => match number.as_u64() {
+            Some(number) => Ok(usize::try_from(number).ok()),
+            None => refused("num_labels", number),
+        },
+        (Some(labels), _) => refused("id2label", labels),
+    }
+}
+
+/// A boolean setting.
+fn flag(files: &Files, json: &Map<String, Value>, key: &str) -> Result<bool, ModelError> {
+    match json.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(value)) => Ok(*value),
+        Some(value) => Err(unsupported(files, keys::describe(key, value), "; expected true or false")),
+    }
+}
+
+/// A setting with a name as its value; `None` if null or absent.
+fn word<'a>(files: &Files, json: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, ModelError> {
+    match json.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(value) => Err(unsupported(files, keys::describe(key, value), "; expected a name")),
+    }
+}
+
+/// Deserializes the rest of the file; errors name the field.
+fn typed<T: for<'de> Deserialize<'de>>(files: &Files, json: Value) -> Result<T, ModelError> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let source = serde::de::Error::custom(format!("`{}`: {}", error.path(), error.inner()));
+        ModelError::Config { folder: files.name().into(), file: FILE, source }
+    })
+}
+
+fn unsupported(files: &Files, what: String, hint: &str) -> ModelError {
+    ModelError::Unsupported { folder: files.name().into(), file: FILE, what, hint: hint.into() }
+}
+
+/// The largest allowed count: the product of two fits in 64 bits.
+const COUNT_MAX: usize = u32::MAX as usize;
+
+/// Checks that numbers are above zero and at most [`COUNT_MAX`], so that later divisions, products and loops are safe.
+fn check_counts(files: &Files, counts: &[(&str, usize)]) -> Result<(), ModelError> {
+    match counts.iter().find(|(_, count)| !(1..=COUNT_MAX).contains(count)) {
+        Some((name, count)) => Err(unsupported(files, format!("`{name}` = {count}"), "")),
+        None => Ok(()),
+    }
+}
+
+/// Checks that the attention heads divide the hidden units evenly.
+fn check_heads(files: &Files, hidden_size: usize, n_heads: usize) -> Result<(), ModelError> {
+    if hidden_size.is_multiple_of(n_heads) {
+        return Ok(());
+    }
+    let what = format!("{hidden_size} hidden units over {n_heads} attention heads");
+    Err(unsupported(files, what, "; the heads must divide evenly"))
+}
+
+/// The activation that a key names; GELU if absent.
+fn activation(files: &Files, json: &Map<String, Value>, key: &str) -> Result<Activation, ModelError> {
+    match word(files, json, key)?.unwrap_or("gelu") {
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate" => {
+            Ok(Activation::GeluTanh)
+        }
+        "relu" => Ok(Activation::Relu),
+        "tanh" => Ok(Activation::Tanh),
+        other => {
+            let hint = "; `gelu`, `gelu_new` and its other names, `relu` and `tanh` are";
+            Err(unsupported(files, format!("`{key}` = `{other}`"), hint))
+        }
+    }
+}
