@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { DOCUMENTS } from "./corpus.js";
-import { ROOT, ask, checkAccessibility, checkFits, hitsShown, idsIn, openPage, screenshot, startAll, stopAll, until } from "./support.js";
+import { ROOT, ask, checkAccessibility, checkFits, hitsShown, idsIn, openPage, screenshot, startAll, stopAll, tabTo, until } from "./support.js";
 
 let server;
 let browser;
@@ -67,6 +67,41 @@ test("adapters are added, named, verified and removed", async () => {
   await page.getByRole("button", { name: "Remove it" }).click();
   await until(page, () => document.querySelectorAll("#adapters-panel tbody tr").length === 1);
   assert.deepEqual((await ask(server, "/v1/adapters")).adapters.map(({ id }) => id), ["qa"]);
+  await page.end();
+});
+
+test("fields, adapters and aliases are reached with the keyboard alone", async () => {
+  const page = await openPage(browser, server, "/?view=service");
+  await page.getByRole("rowheader", { name: "qa" }).waitFor();
+  await tabTo(page, page.getByRole("button", { name: "Alias… qa" }));
+  await page.keyboard.press("Enter");
+  await until(page, () => document.activeElement.matches("dialog input"));
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("best");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Remove the alias best" }).waitFor();
+  assert.deepEqual((await ask(server, "/v1/aliases")).aliases, { best: "qa" });
+  await tabTo(page, page.getByRole("button", { name: "Verify" }));
+  await page.keyboard.press("Enter");
+  await page.getByText("All files of 1 adapter").waitFor();
+  await tabTo(page, page.getByRole("button", { name: "Remove the alias best" }));
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Remove it" }).waitFor();
+  await page.keyboard.press("Enter");
+  await until(page, () => !document.querySelector("#adapters-panel .chip"));
+
+  await tabTo(page, page.getByRole("button", { name: "Add an adapter…" }));
+  await page.keyboard.press("Enter");
+  await until(page, () => document.activeElement.matches("dialog input"));
+  await page.keyboard.press("Escape");
+  await until(page, () => document.activeElement.textContent === "Add an adapter…");
+
+  await tabTo(page, page.getByRole("button", { name: "Values of lang" }));
+  await page.keyboard.press("Enter");
+  await page.getByRole("link", { name: "de", exact: true }).waitFor();
+  await tabTo(page, page.getByRole("link", { name: "de", exact: true }));
+  await page.keyboard.press("Enter");
+  await until(page, () => document.querySelector("#filters").value === 'lang="de"');
   await page.end();
 });
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { QUERY } from "./corpus.js";
-import { ask, checkAccessibility, checkFits, downloaded, hitsShown, idsIn, openPage, screenshot, startAll, stopAll, until } from "./support.js";
+import { ask, checkAccessibility, checkFits, downloaded, hitsShown, idsIn, openPage, screenshot, startAll, stopAll, tabTo, until } from "./support.js";
 
 let server;
 let browser;
@@ -179,6 +179,53 @@ test("a run goes on in the background, waits where the service is busy, and can 
   await page.getByRole("heading", { name: "Experiments" }).waitFor();
   await page.getByRole("link", { name: /^Query sets/ }).click();
   await page.getByText("5 of 5 queries answered.").waitFor();
+  await page.end();
+});
+
+test("queries are typed, run, opened and judged with the keyboard alone", async () => {
+  const page = await openPage(browser, server, ADDRESS);
+  await page.getByText("A query set has queries").waitFor();
+  await tabTo(page, page.getByLabel("Queries, one a line"));
+  await page.keyboard.type("eggs\nhens");
+  await tabTo(page, page.getByRole("button", { name: "Add these queries" }));
+  await page.keyboard.press("Enter");
+  await page.getByText("2 queries imported.").waitFor();
+  await tabTo(page, page.getByRole("button", { name: "Run all queries" }));
+  await page.keyboard.press("Enter");
+  await page.getByText("2 of 2 queries answered.").waitFor();
+  await until(page, () => document.querySelectorAll("#set-queries tbody tr").length === 2);
+
+  await tabTo(page, page.getByRole("link", { name: "hens", exact: true }));
+  await page.keyboard.press("Enter");
+  await hitsShown(page);
+  assert.equal(await page.getByRole("searchbox", { name: "Query" }).inputValue(), "hens");
+  await page.goBack();
+  await page.getByText("2 of 2 queries answered.").waitFor();
+
+  await tabTo(page, page.getByRole("link", { name: /^Judge blind/ }).first());
+  await page.keyboard.press("Enter");
+  await page.locator(".pooled").first().waitFor();
+  await until(page, () => document.activeElement.closest(".pooled") !== null);
+  const isLeft = () => page.locator(".pooled:not([data-grade])").count();
+  const nBefore = await isLeft();
+  await page.keyboard.press("3");
+  assert.equal(await isLeft(), nBefore - 1);
+  await tabTo(page, page.getByRole("link", { name: "Back to the set" }));
+  await page.keyboard.press("Enter");
+  await page.getByText("2 of 2 queries answered.").waitFor();
+
+  await tabTo(page, page.getByRole("button", { name: "New set…" }));
+  await page.keyboard.press("Enter");
+  await until(page, () => document.activeElement.id === "new-set");
+  await page.keyboard.press("Escape");
+  await until(page, () => document.activeElement.id === "set-new");
+  await tabTo(page, page.locator("#set-files summary"));
+  await page.keyboard.press("Enter");
+  await tabTo(page, page.getByRole("button", { name: "Delete this set…" }));
+  await page.keyboard.press("Enter");
+  await page.getByText("has 2 queries and 1 judgment.").waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByText("2 of 2 queries answered.").waitFor();
   await page.end();
 });
 

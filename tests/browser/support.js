@@ -145,6 +145,15 @@ export async function search(page, query) {
   await hitsShown(page);
 }
 
+/** Moves the focus with the Tab key alone until it is on an element. */
+export async function tabTo(page, target) {
+  for (let n = 0; n < 120; n += 1) {
+    await page.keyboard.press("Tab");
+    if (await target.evaluate((element) => element === document.activeElement)) return;
+  }
+  assert.fail(`the Tab key does not lead to ${target}`);
+}
+
 /** The text of what a click downloads. */
 export async function downloaded(page, click) {
   const [download] = await Promise.all([page.waitForEvent("download"), click()]);
