@@ -186,10 +186,13 @@ fn a_running_experiment_holds_its_adapters() {
     lorank.run(&["adapters", "unalias", "new"]);
     let (code, error) = lorank.fail(&["adapters", "remove", "a"], "");
     assert!(code == 1 && error.contains("adapter `a` is in use by running experiment `e`"), "{error}");
-    let output =
-        lorank.command(&["adapters", "add", "a", &fixture("tiny-llama/adapter-b"), "--replace"]).output().unwrap();
-    let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && warning.contains("serves `a` as it was at the start"), "{warning}");
+    let (a, b) = (fixture("tiny-llama/adapter-a"), fixture("tiny-llama/adapter-b"));
+    let (code, error) = lorank.fail(&["adapters", "add", "a", &b, "--replace"], "");
+    let part = "adapter `a` is in use by running experiment `e` and cannot be replaced";
+    assert!(code == 1 && error.contains(part), "{error}");
+    assert!(lorank.run(&["adapters", "add", "a", &a, "--replace"]).starts_with("a is there already"), "the same files");
+    lorank.run(&["experiments", "stop", "e"]);
+    assert!(lorank.run(&["adapters", "add", "a", &b, "--replace"]).starts_with("replaced a"));
     lorank.run(&["adapters", "remove", "b"]);
     lorank.run(&["adapters", "remove", "a", "--force"]);
     assert_eq!(lorank.json(&["adapters", "list", "--json"]), json!({"adapters": [], "aliases": {}, "rank_by": {}}));

@@ -143,6 +143,16 @@ pub enum RegistryError {
         /// Its users.
         by: String,
     },
+    /// An adapter in use keeps its files.
+    #[error(
+        "adapter `{id}` is in use by {by} and cannot be replaced; stop that first, or add the new files under another id"
+    )]
+    KeepsFiles {
+        /// The adapter id.
+        id: AdapterId,
+        /// Its users.
+        by: String,
+    },
     /// An adapter without files.
     #[error("adapter `{id}` has no files to add")]
     NoFiles {
@@ -213,6 +223,15 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
+    /// Says of an adapter that was not replaced who uses it, where somebody does.
+    #[must_use]
+    pub fn of_users(self, users: &[String]) -> Self {
+        match self {
+            Self::Exists { id } if !users.is_empty() => Self::KeepsFiles { id, by: users.join(", ") },
+            other => other,
+        }
+    }
+
     /// The kind of the error. A registry that is damaged, or cannot be read or written, is [`ErrorKind::Internal`].
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -230,6 +249,7 @@ impl RegistryError {
             | Self::Word { .. }
             | Self::Exists { .. }
             | Self::InUse { .. }
+            | Self::KeepsFiles { .. }
             | Self::Full { .. } => ErrorKind::Conflict,
             Self::NoFiles { .. }
             | Self::RankByLength { .. }

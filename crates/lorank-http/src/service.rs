@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lorank_adapters::{Entry, Outcome, Registry, ResidencyStats};
+use lorank_adapters::{Entry, Existing, Outcome, Registry, ResidencyStats};
 use lorank_core::{Activation, AdapterId, BoxError, Deadline, Digest, FirstStage, ModelVersion, Reranker};
 use lorank_experiment_pipeline::{
     ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, GivenDocument, RerankAnswer, ShadowStats, Trial,
@@ -132,11 +132,12 @@ pub trait AdapterHost: Send + Sync {
     /// Whether the operator allows this source.
     fn allows(&self, source: &str) -> bool;
 
-    /// Brings an adapter from its source, makes sure that the base model can score with it, and adds it to the registry.
+    /// Brings an adapter from its source, makes sure that the base model can score with it, and adds it to the registry. `existing`
+    /// decides what happens to another one that has the id.
     ///
     /// # Errors
     /// Whatever keeps it from being added: the caller's to mend, or a `RegistryError`.
-    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError>;
+    fn add(&self, id: &AdapterId, source: &str, existing: Existing) -> Result<Outcome, BoxError>;
 
     /// Makes sure that the base model can score with an adapter of the registry.
     ///

@@ -28,14 +28,12 @@ impl AdapterHost for RegistryAdapters {
         self.allowed.iter().any(|allowed| allowed.allows(source))
     }
 
-    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
+    fn add(&self, id: &AdapterId, source: &str, existing: Existing) -> Result<Outcome, BoxError> {
         let found = self.loader.find_adapter(&source.parse::<ModelSource>()?)?;
         // Links among the source's files must not lead out of the allowed folder.
         let within = self.allowed.iter().find(|allowed| allowed.allows(source)).and_then(AllowedSource::folder);
         let files = within.map_or_else(|| found.files.clone(), |folder| found.files.clone().confined_to(folder));
         self.reranker.check(id, &files)?;
-        // `PUT` replaces an existing adapter.
-        let existing = Existing::Replace;
         match add(self.registry(), id, &files, &found.source, found.revision.as_deref(), existing) {
             Ok(outcome) => Ok(outcome),
             // Registry errors keep their own type, so that the HTTP layer can map their kinds.

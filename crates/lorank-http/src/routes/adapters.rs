@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use lorank_adapters::{AliasRankBy, Entry, Outcome, RegistryError, State as Registered};
+use lorank_adapters::{AliasRankBy, Entry, Existing, Outcome, RegistryError, State as Registered};
 use lorank_core::AdapterId;
 use lorank_experiments::experiments_naming;
 use lorank_pipeline::{InvalidRankBy, RankBy};
@@ -98,12 +98,11 @@ pub(crate) async fn put(
         if !host.allows(&source) {
             return Err(ServerError::SourceNotAllowed { source_text: source });
         }
-        if let Some(users) = Some(app.experiments_with(&id)?).filter(|users| !users.is_empty()) {
-            // An experiment compares what it began with.
-            return Err(RegistryError::InUse { id, by: users.join(", ") }.into());
-        }
-        let outcome = host.add(&id, &source).map_err(|error| match error.downcast::<RegistryError>() {
-            Ok(error) => ServerError::Registry(*error),
+        // An experiment compares what it began with.
+        let users = app.experiments_with(&id)?;
+        let existing = if users.is_empty() { Existing::Replace } else { Existing::Refuse };
+        let outcome = host.add(&id, &source, existing).map_err(|error| match error.downcast::<RegistryError>() {
+            Ok(error) => ServerError::Registry(error.of_users(&users)),
             Err(error) => ServerError::AdapterSource { source_text: source, source: error },
         })?;
         let state = host.registry().state();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lorank_adapters::{Entry, NewFile, Outcome, Provenance, Registry, ResidencyStats};
+use lorank_adapters::{Entry, Existing, NewFile, Outcome, Provenance, Registry, ResidencyStats};
 use lorank_core::{AdapterId, BoxError, Digest};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ impl AdapterHost for ToyHost {
         source.starts_with("allowed/")
     }
 
-    fn add(&self, id: &AdapterId, source: &str) -> Result<Outcome, BoxError> {
+    fn add(&self, id: &AdapterId, source: &str, existing: Existing) -> Result<Outcome, BoxError> {
         if source.ends_with("misfit") {
             return Err("its shapes do not fit".into());
         }
@@ -35,7 +35,8 @@ impl AdapterHost for ToyHost {
             n_parameters: 3,
             model_digest: toy::model(Some(id)).adapter.map_or(Digest::new([0; 32]), |adapter| adapter.digest),
         };
-        Ok(self.0.add(id, &[NewFile::bytes("adapter_config.json", source.as_bytes().to_vec())], provenance)?)
+        let file = NewFile::bytes("adapter_config.json", source.as_bytes().to_vec());
+        Ok(self.0.add_with(id, &[file], provenance, existing)?)
     }
 
     fn own_adapters(&self) -> Vec<AdapterId> {

@@ -3,20 +3,22 @@
 use std::io::Write;
 
 use clap::Args;
-use lorank_adapters::{Entry, Existing, Outcome, Registry, RegistryError, State};
+use lorank_adapters::{Entry, Existing, Outcome, Registry, RegistryError};
 use lorank_core::AdapterId;
-use lorank_server::{AdapterSpec, DataFolder, ModelSource};
+use lorank_registry_reranker::AddError;
+use lorank_server::{AdapterSpec, DataFolder, FoundAdapter, ModelSource};
 use serde_json::json;
 
 use super::fit::{check_fit, said};
-use super::running::{running, warn_of_experiments};
+use super::running::{named, running, warn_of_experiments};
 use crate::output::text::count;
 use crate::{models, output, registry, times};
 
 /// Copy an adapter into the registry, under an id
 ///
 /// Its files are checked first: complete pairs of low-rank matrices of one rank, finite numbers, the head that it names. An id
-/// that the registry has gets the new files with --replace alone; what was scored with the old ones is never taken for theirs.
+/// that the registry has gets the new files with --replace alone, and not while a running experiment serves it; what was scored
+/// with the old ones is never taken for theirs.
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
     /// The id: 1 to 128 letters, digits, `.`, `_`, `-`, `:` or `/`
@@ -47,13 +49,11 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
         let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source: args.source.clone() };
         checked = check_fit(&adapter, args.base.as_ref(), data, is_quiet)?;
     }
-    let existing = if args.replace { Existing::Replace } else { Existing::Refuse };
-    let (source, revision) = (&found.source, found.revision.as_deref());
-    let outcome = lorank_registry_reranker::add(&registry, &args.id, &found.files, source, revision, existing)?;
+    let outcome = add(args, &registry, &found, data)?;
     let moved = args.alias.as_ref().map(|alias| registry.set_alias(alias, &args.id)).transpose()?.flatten();
     let state = registry.state();
     let entry = state.resolve(&args.id)?;
-    warn(args, &outcome, moved.as_ref(), &state, data)?;
+    warn(args, moved.as_ref(), data)?;
     if is_json {
         let mut adapter = registry::to_json(&state, entry);
         adapter["outcome"] = json!(name(&outcome));
@@ -73,21 +73,28 @@ fn check_alias(args: &AddArgs, registry: &Registry) -> Result<(), RegistryError>
     }
 }
 
-/// Says which running experiments the new files or the moved alias reach.
-fn warn(
-    args: &AddArgs,
-    outcome: &Outcome,
-    moved_from: Option<&AdapterId>,
-    state: &State,
-    data: &DataFolder,
-) -> anyhow::Result<()> {
-    let (experiments, now_millis) = (running(data)?, times::now_millis());
-    let content = state.resolve(&args.id)?.content;
-    if matches!(outcome, Outcome::Replaced { old } if old.content != content) {
-        warn_of_experiments(&registry::used_by(&args.id, state, &experiments, now_millis), &args.id);
+/// Adds the adapter. One that a running experiment serves keeps its files: an experiment compares what it began with.
+fn add(args: &AddArgs, registry: &Registry, found: &FoundAdapter, data: &DataFolder) -> anyhow::Result<Outcome> {
+    let users = match args.replace {
+        true => named(&registry::used_by(&args.id, &registry.state(), &running(data)?, times::now_millis())),
+        false => Vec::new(),
+    };
+    let existing = if args.replace && users.is_empty() { Existing::Replace } else { Existing::Refuse };
+    let (source, revision) = (&found.source, found.revision.as_deref());
+    match lorank_registry_reranker::add(registry, &args.id, &found.files, source, revision, existing) {
+        Err(AddError::Registry(error)) => Err(error.of_users(&users).into()),
+        outcome => Ok(outcome?),
     }
+}
+
+/// Says which running experiments the moved alias reaches.
+fn warn(args: &AddArgs, moved_from: Option<&AdapterId>, data: &DataFolder) -> anyhow::Result<()> {
     if let Some(alias) = args.alias.as_ref().filter(|_| moved_from.is_some_and(|old| *old != args.id)) {
-        warn_of_experiments(&lorank_experiments::experiments_naming(&[alias], &experiments, now_millis), alias);
+        let experiments = running(data)?;
+        warn_of_experiments(
+            &lorank_experiments::experiments_naming(&[alias], &experiments, times::now_millis()),
+            alias,
+        );
     }
     Ok(())
 }

@@ -6,14 +6,13 @@ use anyhow::bail;
 use clap::Args;
 use lorank_adapters::{AliasRankBy, Fault, Finding, Registry};
 use lorank_core::AdapterId;
-use lorank_experiments::Experiment;
 use lorank_model::Source;
 use lorank_pipeline::RankBy;
 use lorank_server::{AdapterSpec, DataFolder, ModelSource};
 use serde_json::json;
 
 use super::fit::{check_fit, said};
-use super::running::{running, warn_of_experiments};
+use super::running::{named, running, warn_of_experiments};
 use crate::{output, registry, times};
 
 /// Point an alias to an adapter; the alias `default` is for requests that name none
@@ -160,10 +159,6 @@ fn registry_with(name: &AdapterId, data: &DataFolder) -> anyhow::Result<Registry
     let registry = data.registry()?;
     registry.state().resolve(name)?;
     Ok(registry)
-}
-
-fn named(experiments: &[&Experiment]) -> Vec<String> {
-    experiments.iter().map(|experiment| format!("running experiment `{}`", experiment.id)).collect()
 }
 
 fn print_line(text: &str) -> anyhow::Result<()> {
