@@ -86,7 +86,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     // The report can be read at any time and repeatedly: its intervals are valid over all looks together.
     store.flush()?;
-    let report = store.report("rerank-or-not", AnalysisOptions::default(), START_MILLIS + 300_000)?;
+    let report = store.report("rerank-or-not", AnalysisOptions::default(), START_MILLIS + 300_000)?.report;
     println!("{}", report.to_text());
     assert!(matches!(report.verdict, Verdict::Ship { .. }), "{}", report.sentence);
 

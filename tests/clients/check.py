@@ -210,19 +210,28 @@ def haystack():
 
 def voyage():
     import voyageai
-    client = voyageai.Client(api_key='none', base_url=f'{URL}/v1')
-    for top_k in (3, None):
-        answer = client.rerank(QUERY, DOCUMENTS, model='rerank-2.5', top_k=top_k)
-        check([one.index for one in answer.results], [one.relevance_score for one in answer.results], top_k or 4)
-        assert answer.results[0].document == DOCUMENTS[ANSWER] and answer.total_tokens > 0, answer
-    # Of an error body with an `error` object, as this service's have, the client makes an AttributeError of its own (voyageai 0.3.7:
-    # `api_resources.error_object` does not exist), so only that it raises is checked.
-    try:
-        client.rerank(QUERY, DOCUMENTS, model='experiment:no-such-adapter')
-    except (voyageai.error.VoyageError, AttributeError):
-        pass
-    else:
-        raise AssertionError('an unknown experiment must be refused')
+    # The first address serves Cohere's clients too; the client sends a `top_k` always, which tells the two apart.
+    for base_url in (f'{URL}/v1', f'{URL}/voyage/v1'):
+        client = voyageai.Client(api_key='none', base_url=base_url)
+        for top_k in (3, None):
+            answer = client.rerank(QUERY, DOCUMENTS, model='rerank-2.5', top_k=top_k)
+            check([one.index for one in answer.results], [one.relevance_score for one in answer.results], top_k or 4)
+            assert answer.results[0].document == DOCUMENTS[ANSWER] and answer.total_tokens > 0, answer
+        for model, documents, problem, part in [
+                ('experiment:no-such-adapter', DOCUMENTS, voyageai.error.APIError, 'no-such-adapter'),
+                ('rerank-2.5', [], voyageai.error.MalformedRequestError, '`documents` cannot be empty')]:
+            try:
+                client.rerank(QUERY, documents, model=model)
+            except problem as error:
+                assert part in str(error) and error.error is None, error
+            else:
+                raise AssertionError(f'{model} with {len(documents)} documents must be refused')
+
+
+def langchain_voyage():
+    from langchain_voyageai import VoyageAIRerank
+    rerank = VoyageAIRerank(model='rerank-2.5', api_key='none', base_url=f'{URL}/v1', top_k=3)
+    check_passages(rerank.compress_documents(passages(), QUERY), 3)
 
 
 def mixedbread():
@@ -293,7 +302,7 @@ def litellm():
     for provider, base, n, is_probability in [
             ('cohere', URL, 3, True), ('jina_ai', f'{URL}/v1/rerank', 3, True), ('hosted_vllm', URL, 3, True),
             ('voyage', f'{URL}/v1', 3, True), ('infinity', f'{URL}/infinity', 3, True), ('nvidia_nim', URL, 3, False),
-            ('huggingface', URL, 3, True), ('dashscope', f'{URL}/v1', 3, True)]:
+            ('huggingface', URL, 3, True), ('dashscope', f'{URL}/v1', 3, True), ('together_ai', f'{URL}/v1', 3, True)]:
         answer = client.rerank(model=f'{provider}/{ADAPTERS[0]}', api_base=base, api_key='none', query=QUERY,
                                documents=DOCUMENTS, top_n=3, return_documents=True)
         check([one['index'] for one in answer.results], [one['relevance_score'] for one in answer.results], n, is_probability)
@@ -319,7 +328,7 @@ def recorded():
 
 CLIENTS = (cohere_v1, cohere_v2, cohere_in_an_experiment, langchain_cohere, langchain_nvidia, langchain_jina, langchain_infinity,
            infinity, llama_index_tei, llama_index_nvidia, llama_index_jina, llama_index_mixedbread, llama_index_siliconflow,
-           llama_index_dashscope, haystack, voyage, mixedbread, together, dashscope, rerankers, pymilvus, litellm, recorded)
+           llama_index_dashscope, haystack, voyage, langchain_voyage, mixedbread, together, dashscope, rerankers, pymilvus, litellm, recorded)
 # Its package patches the sockets of its process, so it runs in one of its own.
 ALONE = (dify,)
 

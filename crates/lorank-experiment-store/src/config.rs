@@ -15,6 +15,8 @@ pub struct StoreConfig {
     pub submission_max: usize,
     /// How many experiments are kept, the stopped ones included.
     pub experiments_max: usize,
+    /// How many judgments are kept.
+    pub judgments_max: usize,
     /// How soon another process's change of an experiment is seen, a millisecond at the soonest.
     pub refresh: Duration,
     /// The actions that count as a click, in upper or lower case.
@@ -36,7 +38,7 @@ impl StoreConfig {
 }
 
 impl Default for StoreConfig {
-    /// A queue of 8,192 or 64 MiB, submissions of 1,000, 1,000 experiments, a look at the file each second, the usual clicks, and
+    /// A queue of 8,192 or 64 MiB, submissions of 1,000, 1,000 experiments, 1,000,000 judgments, a look at the file each second, the usual clicks, and
     /// clocks that are off by an hour.
     fn default() -> Self {
         Self {
@@ -44,6 +46,7 @@ impl Default for StoreConfig {
             queue_bytes_max: 64 << 20,
             submission_max: 1_000,
             experiments_max: 1_000,
+            judgments_max: 1_000_000,
             refresh: Duration::from_secs(1),
             click_actions: ["click", "click_through", "item_click"].map(str::to_owned).into(),
             clock_skew: Duration::from_millis(CLOCK_SKEW_MILLIS.unsigned_abs()),

@@ -37,6 +37,14 @@ pub enum ExperimentStoreError {
         /// What to do.
         hint: &'static str,
     },
+    /// A line of qrels that cannot be understood.
+    #[error("line {line} of the qrels {problem}")]
+    Qrels {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The file could not be opened.
     #[error("could not open `{}`", path.display())]
     Open {
@@ -99,7 +107,7 @@ impl ExperimentStoreError {
             Self::Experiment(error) => error.kind(),
             Self::Unknown { .. } => ErrorKind::NotFound,
             Self::Exists { .. } => ErrorKind::Conflict,
-            Self::TooMany { .. } => ErrorKind::Invalid,
+            Self::TooMany { .. } | Self::Qrels { .. } => ErrorKind::Invalid,
             Self::Foreign { .. } | Self::NewerSchema { .. } => ErrorKind::UnsupportedFormat,
             Self::Open { .. } | Self::Database { .. } | Self::WriterGone | Self::Export { .. } => {
                 ErrorKind::Unavailable
@@ -113,6 +121,7 @@ impl ExperimentStoreError {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Experiment(error) => error.field(),
+            Self::Qrels { .. } => Some("qrels"),
             _ => None,
         }
     }

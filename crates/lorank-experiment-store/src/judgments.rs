@@ -1,30 +1,81 @@
 //! Judgments of documents for queries, and how good answers are by them.
 
-use lorank_experiments::{Exposure, Judged};
-use rusqlite::{Connection, TransactionBehavior};
+use std::io::Write;
 
-use crate::{ExperimentStoreError, Judgment};
+use lorank_experiments::{Exposure, Judged};
+use rusqlite::{Connection, Row, TransactionBehavior};
+use serde::Serializer;
+use serde::ser::SerializeSeq;
+
+use crate::{ExperimentStoreError, Judgment, JudgmentCounts};
 
 /// How many hits count.
 const DEPTH: usize = 10;
 
-/// Puts judgments in the place of all that there were.
-pub(crate) fn set(connection: &mut Connection, judgments: &[Judgment]) -> Result<(), ExperimentStoreError> {
-    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute("DELETE FROM judgments", [])?;
-        {
-            let sql = "INSERT INTO judgments (query, document, grade) VALUES (?1, ?2, ?3)
-                       ON CONFLICT (query, document) DO UPDATE SET grade = ?3";
-            let mut statement = transaction.prepare_cached(sql)?;
-            for Judgment { query, document, grade } in judgments {
-                statement.execute((query, document, grade))?;
-            }
-        }
-        count_rewrite(&transaction)?;
-        transaction.commit()
-    };
-    write(connection).map_err(ExperimentStoreError::database("write the judgments"))
+/// What becomes of the judgments that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// They stay, except those whose query and document are judged anew.
+    Keep,
+    /// They go.
+    Replace,
+}
+
+/// Writes judgments, all of them or none. Of two for one query and document the last one counts.
+pub(crate) fn write(
+    connection: &mut Connection,
+    judgments: &[Judgment],
+    known: Known,
+    max: usize,
+) -> Result<JudgmentCounts, ExperimentStoreError> {
+    let failed = || ExperimentStoreError::database("write the judgments");
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed())?;
+    if known == Known::Replace {
+        transaction.execute("DELETE FROM judgments", []).map_err(failed())?;
+    }
+    insert(&transaction, judgments).map_err(failed())?;
+    let counts = counts(&transaction)?;
+    let found = usize::try_from(counts.n_judgments).unwrap_or(usize::MAX);
+    if found > max {
+        let hint = "judge fewer documents, or delete the judgments that are there";
+        return Err(ExperimentStoreError::TooMany { what: "judgments", found, max, hint });
+    }
+    count_rewrite(&transaction).map_err(failed())?;
+    transaction.commit().map_err(failed())?;
+    Ok(counts)
+}
+
+fn insert(connection: &Connection, judgments: &[Judgment]) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO judgments (query, document, grade) VALUES (?1, ?2, ?3)
+               ON CONFLICT (query, document) DO UPDATE SET grade = ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    for Judgment { query, document, grade } in judgments {
+        statement.execute((query, document, grade))?;
+    }
+    Ok(())
+}
+
+/// How many there are.
+pub(crate) fn counts(connection: &Connection) -> Result<JudgmentCounts, ExperimentStoreError> {
+    let read = |row: &Row<'_>| Ok(JudgmentCounts { n_judgments: row.get(0)?, n_queries: row.get(1)? });
+    let found = connection.query_row("SELECT count(*), count(DISTINCT query) FROM judgments", [], read);
+    found.map_err(ExperimentStoreError::database("count the judgments"))
+}
+
+/// Writes all judgments as a JSON array, by query and document.
+pub(crate) fn write_json(connection: &Connection, to: impl Write) -> Result<(), ExperimentStoreError> {
+    let failed = || ExperimentStoreError::database("read the judgments");
+    let mut statement =
+        connection.prepare("SELECT query, document, grade FROM judgments ORDER BY query, document").map_err(failed())?;
+    let mut rows = statement.query([]).map_err(failed())?;
+    let mut serializer = serde_json::Serializer::new(to);
+    let written = |error: serde_json::Error| csv::Error::from(std::io::Error::from(error));
+    let mut list = serializer.serialize_seq(None).map_err(written)?;
+    while let Some(row) = rows.next().map_err(failed())? {
+        let read = || Ok(Judgment { query: row.get(0)?, document: row.get(1)?, grade: row.get(2)? });
+        list.serialize_element(&read().map_err(failed())?).map_err(written)?;
+    }
+    Ok(list.end().map_err(written)?)
 }
 
 /// Whether there is a judgment at all.

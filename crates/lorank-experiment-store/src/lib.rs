@@ -62,6 +62,7 @@ mod judgments;
 mod live;
 mod pages;
 mod past;
+mod qrels;
 mod read;
 mod reports;
 mod results;
@@ -75,5 +76,8 @@ mod writer;
 
 pub use config::StoreConfig;
 pub use error::ExperimentStoreError;
-pub use results::{Forgotten, JoinCounts, Judgment, Records, ShadowSummary, StoreStats, Submitted, Unattributed};
+pub use results::{
+    CurrentReport, Forgotten, JoinCounts, Judgment, JudgmentCounts, Records, ShadowSummary, StoreStats, Submitted,
+    Unattributed,
+};
 pub use store::{Amendment, ExperimentStore};

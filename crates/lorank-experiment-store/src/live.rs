@@ -70,7 +70,7 @@ impl LiveAnalysis {
         &self.analysis
     }
 
-    /// Adds what came since. Whether anything changed.
+    /// Adds what came since. Whether the report is another one: what came for other experiments changes none of this one's.
     pub(crate) fn update(
         &mut self,
         connection: &mut Connection,
@@ -83,34 +83,40 @@ impl LiveAnalysis {
         if found == self.seen && experiment == self.experiment {
             return Ok(false);
         }
-        if found.n_rewrites != self.seen.n_rewrites || !is_same_comparison(&experiment, &self.experiment) {
+        let is_rewritten = found.n_rewrites != self.seen.n_rewrites;
+        if is_rewritten || !is_same_comparison(&experiment, &self.experiment) {
             *self = Self::new(&experiment, self.options);
         }
+        let is_followed = experiment != self.experiment;
         self.analysis.follow(&experiment);
         let reading = Reading::new(&transaction, config, &experiment)?;
-        self.revise(&reading, found)?;
-        self.add(&reading, found)?;
+        let n_revised = self.revise(&reading, found)?;
+        let n_added = self.add(&reading, found)?;
         self.analysis.settle();
         (self.seen, self.experiment) = (found, experiment);
-        Ok(true)
+        Ok(is_rewritten || is_followed || n_revised + n_added > 0)
     }
 
-    /// Revises the answers that are known already by the events that came since.
-    fn revise(&mut self, reading: &Reading<'_>, found: Seen) -> Result<(), ExperimentStoreError> {
+    /// Revises the answers that are known already by the events that came since. How many there are.
+    fn revise(&mut self, reading: &Reading<'_>, found: Seen) -> Result<usize, ExperimentStoreError> {
         let seen = self.seen;
-        for first in reading.answers_with_new_events(seen, found)? {
+        let answers = reading.answers_with_new_events(seen, found)?;
+        let n_answers = answers.len();
+        for first in answers {
             let row = reading.row(first)?;
             let old = reading.record(&row, Until { exposures: seen.exposures, events: seen.events })?;
             let new = reading.record(&row, Until { exposures: seen.exposures, events: found.events })?;
             self.analysis.revise(place(first), &old, &new);
         }
-        Ok(())
+        Ok(n_answers)
     }
 
-    /// Adds the answers that came since.
-    fn add(&mut self, reading: &Reading<'_>, found: Seen) -> Result<(), ExperimentStoreError> {
+    /// Adds the answers that came since. How many there are.
+    fn add(&mut self, reading: &Reading<'_>, found: Seen) -> Result<usize, ExperimentStoreError> {
         let (from, analysis) = (self.seen.exposures, &mut self.analysis);
+        let mut n_added = 0;
         reading.each_row(from, found.exposures, |row| {
+            n_added += 1;
             let until = |exposures| Until { exposures, events: found.events };
             let first = reading.first_page(&row)?;
             if first == row.seq {
@@ -121,7 +127,8 @@ impl LiveAnalysis {
             let (old, new) = (reading.record(&first, until(row.seq - 1))?, reading.record(&first, until(row.seq))?);
             analysis.revise(place(first.seq), &old, &new);
             Ok(())
-        })
+        })?;
+        Ok(n_added)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The analyses that a store keeps up to date, so that a report that is asked for again reads only what came since.
 
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lorank_experiments::{AnalysisOptions, Report};
 use rusqlite::Connection;
 
 use crate::live::LiveAnalysis;
-use crate::{ExperimentStoreError, StoreConfig, definitions};
+use crate::{CurrentReport, ExperimentStoreError, StoreConfig, definitions};
 
 /// How many analyses are kept.
 const ANALYSES_MAX: usize = 16;
@@ -15,9 +17,18 @@ const ANALYSES_MAX: usize = 16;
 const UNITS_MAX: u64 = 4_000_000;
 
 /// The analyses that were asked for lately, the last one first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reports {
     kept: Mutex<Vec<Arc<Kept>>>,
+    next_revision: AtomicU64,
+}
+
+impl Default for Reports {
+    /// Revisions begin anywhere, so that none of a former process's is taken for one of this one's.
+    fn default() -> Self {
+        let next_revision = AtomicU64::new(RandomState::new().hash_one("the first revision"));
+        Self { kept: Mutex::default(), next_revision }
+    }
 }
 
 #[derive(Debug)]
@@ -25,7 +36,7 @@ struct Kept {
     id: String,
     options: AnalysisOptions,
     /// The analysis and what it came to last; none before it was made.
-    state: Mutex<Option<(LiveAnalysis, Arc<Report>)>>,
+    state: Mutex<Option<(LiveAnalysis, CurrentReport)>>,
 }
 
 impl Reports {
@@ -37,7 +48,7 @@ impl Reports {
         id: &str,
         options: AnalysisOptions,
         now_millis: i64,
-    ) -> Result<Arc<Report>, ExperimentStoreError> {
+    ) -> Result<CurrentReport, ExperimentStoreError> {
         let kept = self.kept(id, options);
         let mut state = kept.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Taken out while it is brought up to date: half an update is none.
@@ -48,13 +59,17 @@ impl Reports {
         let is_changed = live.update(connection, config, now_millis)?;
         let report = match last.filter(|_| !is_changed) {
             Some(report) => report,
-            None => Arc::new(live.analysis().report()),
+            None => self.new_revision(live.analysis().report()),
         };
         let n_units = live.analysis().n_units();
         *state = Some((live, report.clone()));
         drop(state);
         self.make_room(&kept, n_units);
         Ok(report)
+    }
+
+    fn new_revision(&self, report: Report) -> CurrentReport {
+        CurrentReport { report: Arc::new(report), revision: self.next_revision.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// The kept analysis of an experiment with these options, moved to the front.

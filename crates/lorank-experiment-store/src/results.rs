@@ -1,6 +1,9 @@
 //! What the store answers, as plain values: another store could give the same.
 
-use lorank_experiments::QueryRecord;
+use std::sync::Arc;
+
+use lorank_experiments::{QueryRecord, Report};
+use serde::Serialize;
 
 /// What became of a submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +51,17 @@ pub struct Records {
     pub counts: JoinCounts,
 }
 
+/// What an experiment has shown by now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CurrentReport {
+    /// The report.
+    pub report: Arc<Report>,
+    /// Two reports of one revision are the same. No other process gives the same revisions, except by a chance of one in 2^64.
+    pub revision: u64,
+}
+
 /// How relevant a document is to a query, by somebody's judgment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Judgment {
     /// The text of the query, as it is searched for.
     pub query: String,
@@ -57,6 +69,15 @@ pub struct Judgment {
     pub document: String,
     /// 0 for not relevant; more is better.
     pub grade: u32,
+}
+
+/// How many judgments there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgmentCounts {
+    /// All of them.
+    pub n_judgments: u64,
+    /// The queries that they are about.
+    pub n_queries: u64,
 }
 
 /// What was joined to an experiment's answers, and what was not.

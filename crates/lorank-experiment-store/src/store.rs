@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lorank_experiments::{
-    AnalysisOptions, Event, Experiment, ExperimentError, Exposure, PinnedVersion, QueryRecord, Report, ShadowRecord,
+    AnalysisOptions, Event, Experiment, ExperimentError, Exposure, PinnedVersion, QueryRecord, ShadowRecord,
 };
 use rusqlite::Connection;
 
+use crate::judgments::Known;
 use crate::reports::Reports;
 use crate::writer::{Rows, WriterHandle};
 use crate::{
-    ExperimentStoreError, Forgotten, JoinCounts, Judgment, Records, ShadowSummary, StoreConfig, StoreStats, Submitted,
-    definitions, export, judgments, read, retention, schema, shadows,
+    CurrentReport, ExperimentStoreError, Forgotten, JoinCounts, Judgment, JudgmentCounts, Records, ShadowSummary,
+    StoreConfig, StoreStats, Submitted, definitions, export, judgments, read, retention, schema, shadows,
 };
 
 /// The file, within the folder that the store is opened with.
@@ -208,20 +209,30 @@ impl ExperimentStore {
     }
 
     /// What an experiment has shown by now. The first time reads all its answers; asked again, what came since then. Where nothing
-    /// did it is the report that was given last. Memory grows with the units of the experiments that were asked for lately, up to
+    /// of it did it is the report that was given last, in the same revision. Memory grows with the units of the experiments that were asked for lately, up to
     /// four million of them.
     pub fn report(
         &self,
         id: &str,
         options: AnalysisOptions,
         now_millis: i64,
-    ) -> Result<Arc<Report>, ExperimentStoreError> {
+    ) -> Result<CurrentReport, ExperimentStoreError> {
         self.reports.report(&mut self.reader()?, &self.config, id, options, now_millis)
     }
 
     /// Puts judgments in the place of all that there were: reports measure the answers to their queries by nDCG@10.
-    pub fn set_judgments(&self, judgments: Vec<Judgment>) -> Result<(), ExperimentStoreError> {
-        self.writer.run(move |connection| judgments::set(connection, &judgments))
+    pub fn set_judgments(&self, judgments: Vec<Judgment>) -> Result<JudgmentCounts, ExperimentStoreError> {
+        self.judge(judgments, Known::Replace)
+    }
+
+    /// Adds judgments to those that there are. One of a query and a document that are judged already takes the place of the old one.
+    pub fn add_judgments(&self, judgments: Vec<Judgment>) -> Result<JudgmentCounts, ExperimentStoreError> {
+        self.judge(judgments, Known::Keep)
+    }
+
+    /// Writes all judgments as a JSON array of objects with `query`, `document` and `grade`.
+    pub fn write_judgments(&self, to: impl Write) -> Result<(), ExperimentStoreError> {
+        judgments::write_json(&self.reader()?, to)
     }
 
     /// What the records of the shadows come to.
@@ -259,6 +270,11 @@ impl ExperimentStore {
     /// The file does not shrink; what is freed is used again.
     pub fn forget(&self, before_millis: i64) -> Result<Forgotten, ExperimentStoreError> {
         retention::forget(&mut self.reader()?, &self.writer, before_millis)
+    }
+
+    fn judge(&self, judgments: Vec<Judgment>, known: Known) -> Result<JudgmentCounts, ExperimentStoreError> {
+        let max = self.config.judgments_max;
+        self.writer.run(move |connection| judgments::write(connection, &judgments, known, max))
     }
 
     fn reader(&self) -> Result<Connection, ExperimentStoreError> {

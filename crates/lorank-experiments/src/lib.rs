@@ -89,5 +89,5 @@ pub use interleave::{Drafted, NO_TEAM, credits, team_draft};
 pub use layer::{BucketRange, N_BUCKETS};
 pub use lifecycle::ARMS_MAX;
 pub use record::{Click, Judged, QueryRecord};
-pub use report::{ArmSummary, Comparison, Difference, DuelSummary, Report, ServedArm};
+pub use report::{ArmSummary, Comparison, Difference, DuelSummary, GuardrailCheck, Report, ServedArm};
 pub use shadow::{ShadowOutcome, ShadowRecord};

@@ -239,7 +239,9 @@ fn ranked_by(arms: [&str; 2], model: impl Fn(u64, usize) -> String) -> Report {
     for n in 0..4_000 {
         let arm = n as usize % 2;
         let clicks = if n / 2 * 7 % 10 < [3, 5][arm] { vec![1] } else { Vec::new() };
-        analysis.add(&QueryRecord { model: Some(model(n, arm)), ..record(n, arm, &clicks) });
+        // The second arm falls back once in ten.
+        let fallback = (arm == 1 && n % 20 == 1).then(|| "deadline".to_owned());
+        analysis.add(&QueryRecord { model: Some(model(n, arm)), fallback, ..record(n, arm, &clicks) });
     }
     analysis.report()
 }
@@ -248,7 +250,6 @@ fn ranked_by(arms: [&str; 2], model: impl Fn(u64, usize) -> String) -> Report {
 fn the_html_page_names_state_dates_and_guardrails() {
     let mut report = ranked_by(["a", "b"], |_, arm| format!("base 1 adapter {arm}"));
     (report.start_millis, report.end_millis) = (Some(0), Some(86_400_000));
-    report.arms[1].n_fallbacks = report.arms[1].n_queries / 10;
     let html = report.to_html();
     for part in [
         "<span class=\"state\">running</span>",

@@ -19,8 +19,12 @@ pub(crate) fn error_response(error: &ServerError, request_id: &RequestId) -> Res
     let status = http_status(error.kind());
     error.log(status);
     let content_type = [(header::CONTENT_TYPE, "application/json")];
-    let mut response = (status, content_type, error_body(error, request_id)).into_response();
-    if status == StatusCode::UNAUTHORIZED {
+    with_headers((status, content_type, error_body(error, request_id)).into_response(), error)
+}
+
+/// Adds the headers that tell a client what to do about an error.
+pub(crate) fn with_headers(mut response: Response, error: &ServerError) -> Response {
+    if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if matches!(error, ServerError::UnsupportedEncoding { .. }) {

@@ -1,4 +1,4 @@
-//! The layer around all routes: ids of requests, their spans in the log, and errors in one shape.
+//! The layer around all routes: ids of requests, their spans in the log, and errors in the shape that the route's clients read.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +10,7 @@ use axum::response::Response;
 use tracing::{Instrument, Span, field};
 
 use crate::error_response::error_response;
+use crate::error_shape::ErrorShape;
 use crate::request_id::{Arrival, REQUEST_ID};
 use crate::{ContinueTrace, RequestId, ServerError, excerpt};
 
@@ -29,6 +30,7 @@ pub(crate) async fn identify(
     let arrival = Arrival { request_id: request_id.clone(), at: Instant::now() };
     request.extensions_mut().insert(arrival);
     let span = span(&request, &request_id);
+    let shape = ErrorShape::of_path(request.uri().path());
     let traceparent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
     if let Some((continue_trace, traceparent)) = continue_trace.zip(traceparent) {
         continue_trace(&span, traceparent);
@@ -36,7 +38,10 @@ pub(crate) async fn identify(
     let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(error) = response.extensions_mut().remove::<Arc<ServerError>>() {
         let allow = response.headers_mut().remove(header::ALLOW);
-        response = error_response(&error, &request_id);
+        response = match shape {
+            Some(shape) => shape.refuse(&error),
+            None => error_response(&error, &request_id),
+        };
         response.headers_mut().extend(allow.map(|methods| (header::ALLOW, methods)));
     }
     span.record("status", response.status().as_u16());

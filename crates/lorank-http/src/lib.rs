@@ -70,6 +70,7 @@ mod documents;
 mod encoding;
 mod error;
 mod error_response;
+mod error_shape;
 mod excerpt;
 #[doc(hidden)]
 pub mod fuzzing;

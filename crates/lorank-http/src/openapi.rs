@@ -4,6 +4,7 @@
 //! added here, so that no route can forget it.
 
 use axum::body::Bytes;
+use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -12,8 +13,9 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::Role;
 use crate::docs_page;
+use crate::error_shape::ErrorShape;
 use crate::index_paths::{PATHS, path_below};
-use crate::wire::{CohereError, ErrorAnswer, InfinityError, TeiError, UnversionedError};
+use crate::wire::{CohereError, ErrorAnswer, InfinityError, TeiError, UnversionedError, VersionedError, VoyageError};
 
 const BEARER: &str = "bearer";
 
@@ -26,7 +28,9 @@ const BEARER: &str = "bearer";
                        answer carries its `x-request-id`, the caller's own where it sent one.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(ErrorAnswer<'_>, TeiError<'_>, CohereError<'_>, InfinityError<'_>, UnversionedError<'_>)),
+    components(schemas(
+        ErrorAnswer<'_>, TeiError<'_>, CohereError<'_>, VoyageError<'_>, InfinityError<'_>, UnversionedError<'_>, VersionedError<'_>
+    )),
     tags(
         (name = "search", description = "Searching and comparing."),
         (name = "documents", description = "Documents come and go while they are searched."),
@@ -92,7 +96,7 @@ pub(crate) fn describe_below_indexes(api: &mut utoipa::openapi::OpenApi) {
                 .build();
             operation.parameters.get_or_insert_default().insert(0, index);
             operation.summary = operation.summary.take().map(|summary| format!("{summary}, in a named index"));
-            let unknown = || RefOr::T(refusal(&ErrorAnswer::name(), "There is no such index."));
+            let unknown = || RefOr::T(refusal(&ErrorAnswer::name(), "404", "There is no such index."));
             operation.responses.responses.entry("404".to_owned()).or_insert_with(unknown);
         }
         api.paths.paths.insert(path_below(path), item);
@@ -109,8 +113,8 @@ pub(crate) fn complete(api: &mut utoipa::openapi::OpenApi, role: Option<Role>) {
                 operation.description = Some(format!("{description}Role: `{}`.", role.name()));
                 operation.security = Some(vec![SecurityRequirement::new(BEARER, [""; 0])]);
             }
-            for (status, description) in refusals(operation, role.is_some()) {
-                let refusal = || RefOr::T(refusal(&error_schema(path, status), description));
+            for (status, description) in refusals(operation, path, role.is_some()) {
+                let refusal = || RefOr::T(refusal(&error_schema(path, status), status, description));
                 operation.responses.responses.entry(status.to_owned()).or_insert_with(refusal);
             }
         }
@@ -130,7 +134,7 @@ fn operation_id(method: &str, path: &str) -> String {
 }
 
 /// The statuses that follow from the kind of a route.
-fn refusals(operation: &Operation, needs_key: bool) -> Vec<(&'static str, &'static str)> {
+fn refusals(operation: &Operation, path: &str, needs_key: bool) -> Vec<(&'static str, &'static str)> {
     let (has_body, has_parameters) = (operation.request_body.is_some(), operation.parameters.is_some());
     let mut refusals = vec![("500", "A bug, or a part of the service broke.")];
     if needs_key {
@@ -147,38 +151,39 @@ fn refusals(operation: &Operation, needs_key: bool) -> Vec<(&'static str, &'stat
         refusals.push(("415", "The body is not said to be of a type that is taken here."));
         refusals.push(("422", "It can be read, but says something impossible."));
     }
+    if ErrorShape::of_path(path).is_some() {
+        refusals.push(("404", "Unknown adapter or experiment."));
+        refusals.push(("503", "A part of the service is missing or not ready."));
+        refusals.push(("504", "The deadline passed before every document had a score."));
+    }
     refusals
 }
 
-fn refusal(schema: &str, description: &str) -> Response {
+fn refusal(schema: &str, status: &str, description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-    ResponseBuilder::new().description(description).content("application/json", content).build()
+    let refusal = ResponseBuilder::new().description(description).content("application/json", content);
+    match status {
+        "429" => refusal.header("retry-after", retry_after()).build(),
+        _ => refusal.build(),
+    }
 }
 
-/// The paths whose errors are Cohere's.
-const COHERE_PATHS: [&str; 12] = [
-    "/v1/rerank",
-    "/v2/rerank",
-    "/score",
-    "/v1/score",
-    "/jina/v1/rerank",
-    "/voyage/v1/rerank",
-    "/v1/reranks",
-    "/api/v1/services/rerank/text-rerank/text-rerank",
-    "/v1/reranking",
-    "/v1/ranking",
-    "/v1/retrieval/{model}/reranking",
-    "/v1/inference/{model}",
-];
+fn retry_after() -> Header {
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+    HeaderBuilder::new().schema(seconds).description(Some("When to retry, in seconds.")).build()
+}
 
-/// The shape of an error: the routes of other services have theirs, but for what is said before they are reached.
+/// The shape of an error. Where a path serves two shapes, what is said before the request is read is in one of them.
 fn error_schema(path: &str, status: &str) -> String {
-    let name = match (path, status) {
-        (_, "401" | "403") => ErrorAnswer::name(),
-        ("/rerank", _) => UnversionedError::name(),
-        ("/infinity/rerank", _) => InfinityError::name(),
-        (path, _) if COHERE_PATHS.contains(&path) => CohereError::name(),
-        _ => ErrorAnswer::name(),
+    let is_unread = matches!(status, "401" | "403");
+    let name = match (ErrorShape::of_path(path), path) {
+        (Some(ErrorShape::Tei), _) if !is_unread => UnversionedError::name(),
+        (Some(ErrorShape::Voyage), "/v1/rerank") if !is_unread => VersionedError::name(),
+        (Some(ErrorShape::Tei), _) => TeiError::name(),
+        (Some(ErrorShape::Cohere), _) => CohereError::name(),
+        (Some(ErrorShape::Voyage), _) => VoyageError::name(),
+        (Some(ErrorShape::Infinity), _) => InfinityError::name(),
+        (None, _) => ErrorAnswer::name(),
     };
     name.into_owned()
 }

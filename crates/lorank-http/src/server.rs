@@ -26,7 +26,7 @@ use crate::openapi::{self, Api};
 use crate::page;
 use crate::reading::limit_body;
 use crate::routes::{
-    Shared, adapters, compare, docs, documents, events, experiments, indexes, metrics, ready, rerank, search,
+    Shared, adapters, compare, docs, documents, events, experiments, indexes, judgments, metrics, ready, rerank, search,
 };
 use crate::service::Service;
 use crate::{LiveConfig, Role, ServerError, browser_checks, cors, page_headers};
@@ -149,6 +149,7 @@ fn admin_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(experiments::report))
         .routes(routes!(experiments::export))
         .routes(routes!(experiments::shadows))
+        .routes(routes!(judgments::list, judgments::replace, judgments::add, judgments::delete))
 }
 
 /// Those that need no key.

@@ -12,6 +12,7 @@ mod facets;
 mod filters;
 mod flag;
 mod imitated;
+mod judgments;
 mod mixedbread;
 mod nim;
 mod request;
@@ -33,7 +34,8 @@ pub(crate) use deepinfra::{DeepInfraScore, DeepInfraScored, DeepInfraStatus};
 pub(crate) use documents::{BulkAnswer, DeleteAnswer, DeleteBody, StoredDocument};
 pub(crate) use errors::{
     CohereError, ErrorAnswer, ErrorJson, InfinityError, InfinityProblem, RerankingAnswer, RerankingBody, TeiError,
-    UnversionedError, UnversionedRerank, UnversionedReranked, VersionedRerank, VersionedReranked,
+    UnversionedError, UnversionedRerank, UnversionedReranked, VersionedError, VersionedRerank, VersionedReranked,
+    VoyageError,
 };
 pub(crate) use experiments::{
     EventsAnswer, EventsBody, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList,
@@ -41,6 +43,7 @@ pub(crate) use experiments::{
 pub use facets::{BoundsJson, FacetJson, FacetsJson, RangeCountJson, ValueCountJson};
 pub(crate) use filters::read as read_filters;
 pub(crate) use flag::Flag;
+pub(crate) use judgments::{JudgmentCountsJson, JudgmentList, JudgmentsBody};
 pub(crate) use mixedbread::{MixedbreadEntry, MixedbreadRerank, MixedbreadReranked};
 pub(crate) use nim::{NimEntry, NimRanking, NimRankings};
 pub(crate) use request::check_unit_id;

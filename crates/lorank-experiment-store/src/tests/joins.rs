@@ -266,7 +266,7 @@ fn a_report_is_made_of_what_is_stored() {
     let (_folder, store) = store();
     store.submit_exposures(vec![exposure("r1", 1), exposure("r2", 2)]).unwrap();
     store.submit(vec![click("r1", "b", 3)], 3).unwrap();
-    let report = store.report("e", AnalysisOptions { n_units_min: 7, ..AnalysisOptions::default() }, 0).unwrap();
+    let report = store.report("e", AnalysisOptions { n_units_min: 7, ..AnalysisOptions::default() }, 0).unwrap().report;
     let qa = &report.arms[1];
     assert_eq!((qa.arm.as_str(), qa.n_units, qa.n_queries, qa.click_through), ("qa", 1, 2, Some(0.5)));
     assert!(report.sentence.contains("not yet: 7 units are needed"), "{}", report.sentence);
@@ -385,6 +385,6 @@ fn pages_of_one_query_are_one_query() {
         ]
     );
     assert_eq!((counts.n_records, counts.n_clicks), (4, 4));
-    let report = store.report("e", AnalysisOptions::default(), 12).unwrap();
+    let report = store.report("e", AnalysisOptions::default(), 12).unwrap().report;
     assert_eq!((report.arms[1].n_queries, report.arms[1].click_through), (4, Some(0.5)));
 }

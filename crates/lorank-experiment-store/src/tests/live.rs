@@ -87,7 +87,7 @@ fn arrive(store: &ExperimentStore, arrival: &Arrival, n_answers: &mut usize, n_e
 }
 
 fn report(store: &ExperimentStore) -> Report {
-    (*store.report("e", OPTIONS, NOW).unwrap()).clone()
+    (*store.report("e", OPTIONS, NOW).unwrap().report).clone()
 }
 
 proptest! {
@@ -110,15 +110,40 @@ proptest! {
 
 #[test]
 fn a_report_is_made_once_while_nothing_comes() {
+    let (folder, store) = store();
+    let ask = |now_millis: i64| store.report("e", OPTIONS, now_millis).unwrap();
+    store.submit_exposures(vec![exposure("r1", 10)]).unwrap();
+    let first = ask(20);
+    assert!(Arc::ptr_eq(&first.report, &ask(30).report));
+    store.submit(vec![click("r1", "a", 11)], 12).unwrap();
+    let second = ask(30);
+    assert_eq!((first.report.arms[1].n_clicks, second.report.arms[1].n_clicks), (0, 1));
+    store.stop("e", 40).unwrap();
+    let stopped = ask(50);
+    assert_eq!(stopped.report.state, ExperimentState::Stopped);
+    // Another process counts its revisions from elsewhere.
+    let elsewhere = open(&folder).report("e", OPTIONS, 50).unwrap();
+    assert_eq!(elsewhere.report, stopped.report);
+    let revisions = [&first, &second, &stopped, &elsewhere].map(|current| current.revision);
+    assert_eq!(std::collections::HashSet::from(revisions).len(), 4, "{revisions:?}");
+}
+
+#[test]
+fn what_comes_for_others_leaves_a_report_as_it_is() {
     let (_folder, store) = store();
+    let of_other = Exposure { assigned: None, ..exposure("other", 10) };
+    let unclicked = json!({"action_name": "view", "query_id": "r1", "timestamp": 11});
     store.submit_exposures(vec![exposure("r1", 10)]).unwrap();
     let first = store.report("e", OPTIONS, 20).unwrap();
-    assert!(Arc::ptr_eq(&first, &store.report("e", OPTIONS, 30).unwrap()));
+    store.submit_exposures(vec![of_other]).unwrap();
+    store.submit(vec![click("other", "a", 11), Event::from_json(unclicked).unwrap()], 12).unwrap();
+    let same = store.report("e", OPTIONS, 20).unwrap();
+    assert_eq!(same.revision, first.revision);
+    assert!(Arc::ptr_eq(&first.report, &same.report));
+    // It has read them: the next click on an answer of its own counts once.
     store.submit(vec![click("r1", "a", 11)], 12).unwrap();
-    let second = store.report("e", OPTIONS, 30).unwrap();
-    assert_eq!((first.arms[1].n_clicks, second.arms[1].n_clicks), (0, 1));
-    store.stop("e", 40).unwrap();
-    assert_eq!(store.report("e", OPTIONS, 50).unwrap().state, ExperimentState::Stopped);
+    let next = store.report("e", OPTIONS, 20).unwrap();
+    assert_eq!((next.report.arms[1].n_clicks, next.revision == first.revision), (1, false));
 }
 
 #[test]
@@ -141,7 +166,7 @@ fn values_count_for_answers_and_their_past_does_not() {
     store.submit_exposures(vec![exposure("r1", 1_000_001), exposure("r2", 1_000_002)]).unwrap();
     paid("r1", 12.5, 1_000_100);
     paid("r1", -2.5, 1_000_200);
-    let report = store.report("e", OPTIONS, NOW).unwrap();
+    let report = report(&store);
     assert_eq!(report.arms[1].value, Some(5.0));
     assert_eq!(report.arms[0].value, None);
 }
@@ -163,7 +188,7 @@ fn a_report_that_is_asked_for_again_costs_what_came_since() {
     fill(&folder, n_answers);
     let timed = || {
         let started = Instant::now();
-        let report = store.report("e", OPTIONS, NOW).unwrap();
+        let report = store.report("e", OPTIONS, NOW).unwrap().report;
         (report, started.elapsed())
     };
     let (first, all) = timed();
@@ -180,7 +205,7 @@ fn a_report_that_is_asked_for_again_costs_what_came_since() {
     println!(
         "{n_answers} answers with an event each: {all:?} at first, {nothing:?} again, {some:?} after two more clicks"
     );
-    assert_eq!(*next, *open(&folder).report("e", OPTIONS, NOW).unwrap());
+    assert_eq!(*next, report(&open(&folder)));
     assert!(some < all / 4 + std::time::Duration::from_millis(50), "{some:?} of {all:?}");
 }
 

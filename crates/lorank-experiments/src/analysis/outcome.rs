@@ -8,7 +8,7 @@ use super::sequence::{Interval, RatioSums};
 use super::verdict::{Contender, Evidence, Guardrail, Verdict};
 use super::{Look, path};
 use crate::ExperimentState;
-use crate::report::{Comparison, Difference, Report, ServedArm};
+use crate::report::{Comparison, Difference, Report, ServedArm, guardrails};
 
 const MILLIS_OF_A_DAY: f64 = 86_400_000.0;
 /// How many units lie between two looks of a report at first; past [`N_LOOKS_MAX`] looks, twice as many.
@@ -59,6 +59,9 @@ impl Analysis {
     pub fn report(&self) -> Report {
         let findings = self.path.findings();
         let verdict = self.verdict_from(findings.last());
+        let arms: Vec<_> =
+            self.tallies.iter().enumerate().map(|(n, tally)| tally.summary(self.name_of_tally(n))).collect();
+        let sample_ratio = self.sample_ratio();
         Report {
             experiment: self.experiment.id.clone(),
             state: if self.is_over { ExperimentState::Stopped } else { self.experiment.state },
@@ -68,11 +71,12 @@ impl Analysis {
             measure: self.primary(),
             confidence: 1.0 - self.options.alpha,
             smallest_difference: self.rules(self.primary()).smallest_difference(self.path.sums()),
-            arms: self.tallies.iter().enumerate().map(|(n, tally)| tally.summary(self.name_of_tally(n))).collect(),
+            guardrails: guardrails(&arms, sample_ratio.as_ref(), self.n_inconsistent),
+            arms,
             comparisons: (1..self.experiment.arms.len())
                 .map(|challenger| self.comparison(challenger, findings.last()))
                 .collect(),
-            sample_ratio: self.sample_ratio(),
+            sample_ratio,
             n_inconsistent: self.n_inconsistent,
             served: (0..self.experiment.arms.len()).map(|arm| self.served(arm)).collect(),
             looks: self.looks(&findings),

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::guardrails::GuardrailCheck;
 use crate::analysis::{Interval, Look, Measure, SampleRatio, ServedVersion, Verdict};
 use crate::{ExperimentState, Method, PinnedVersion};
 
@@ -32,6 +33,8 @@ pub struct Report {
     pub sample_ratio: Option<SampleRatio>,
     /// Queries left out because their unit had met another arm before, or because the experiment has no such arm.
     pub n_inconsistent: u64,
+    /// What must be in order before a difference is worth anything, and whether it is.
+    pub guardrails: Vec<GuardrailCheck>,
     /// What each arm was, the control first.
     pub served: Vec<ServedArm>,
     /// How the intervals narrowed.

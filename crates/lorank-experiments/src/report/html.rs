@@ -4,9 +4,8 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::guardrails::{GuardrailLine, guardrails};
 use super::words::{arm_rows, differences, heading, method, notes, period, served};
-use super::{ArmSummary, Report, plot};
+use super::{ArmSummary, GuardrailCheck, Report, plot};
 use crate::{Measure, Verdict};
 
 const STYLE: &str = "
@@ -76,7 +75,7 @@ fn body(report: &Report) -> Markup {
             (table(None, &differences(comparison)))
         }
         h2 { "Guardrails" } "\n"
-        ul.guardrails { "\n" @for line in guardrails(report) { (guardrail(&line)) "\n" } } "\n"
+        ul.guardrails { "\n" @for check in &report.guardrails { (guardrail(check)) "\n" } } "\n"
         h2 { "Arms: " (shown.to_string()) } "\n"
         (plot::bars(report)) "\n"
         (arms(&report.arms))
@@ -85,7 +84,7 @@ fn body(report: &Report) -> Markup {
     }
 }
 
-fn guardrail(GuardrailLine { name, found, is_fine }: &GuardrailLine) -> Markup {
+fn guardrail(GuardrailCheck { name, found, is_fine }: &GuardrailCheck) -> Markup {
     html! {
         li class=[(!is_fine).then_some("look")] { b { @if *is_fine { "✓ fine" } @else { "! look" } } " " (name) ": " (found) }
     }

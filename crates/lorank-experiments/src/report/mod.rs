@@ -8,3 +8,5 @@ mod text;
 mod words;
 
 pub use data::{ArmSummary, Comparison, Difference, DuelSummary, Report, ServedArm};
+pub use guardrails::GuardrailCheck;
+pub(crate) use guardrails::guardrails;

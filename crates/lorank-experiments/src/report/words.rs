@@ -123,7 +123,7 @@ pub(super) fn period(report: &Report) -> String {
     match (report.start_millis, report.end_millis) {
         (Some(start), Some(end)) => format!("from {} to {}", time(start), time(end)),
         (Some(start), None) => format!("since {}", time(start)),
-        (None, _) => "not started".to_owned(),
+        (None, _) => "start not recorded".to_owned(),
     }
 }
 

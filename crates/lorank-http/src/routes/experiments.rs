@@ -9,7 +9,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use lorank_experiment_pipeline::pinned_version;
-use lorank_experiment_store::{Amendment, ExperimentStore};
+use lorank_experiment_store::{Amendment, CurrentReport, ExperimentStore};
 use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment, PinnedVersion, Report};
 use lorank_pipeline::AdapterChoice;
 use serde::Deserialize;
@@ -275,34 +275,37 @@ pub(crate) async fn report(
 ) -> Result<Response, ServerError> {
     let format = query.format.unwrap_or_else(|| accepted(&headers));
     app.in_lane(Lane::Reports, move |app| {
-        let report = app.store()?.report(&id, AnalysisOptions::default(), now_millis())?;
-        let body = match format {
-            ReportFormat::Json => serde_json::to_string(&*report).expect("the report's keys are all texts"),
-            ReportFormat::Text => report.to_text(),
-            ReportFormat::Html => report.to_html(),
-        };
-        let tag = entity_tag(&body);
+        let CurrentReport { report, revision } = app.store()?.report(&id, AnalysisOptions::default(), now_millis())?;
+        let tag = format!("\"{revision:016x}-{}\"", format.word());
         let tags = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned())];
         if is_known(&headers, &tag) {
             return Ok((StatusCode::NOT_MODIFIED, tags).into_response());
         }
-        Ok(match format {
-            ReportFormat::Json => (tags, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
-            ReportFormat::Text => (tags, body).into_response(),
-            ReportFormat::Html => {
-                let policy = [(header::CONTENT_SECURITY_POLICY, Report::HTML_SECURITY_POLICY)];
-                (tags, policy, Html(body)).into_response()
-            }
-        })
+        Ok((tags, rendered(&report, format)).into_response())
     })
     .await
 }
 
-/// What tells this body from others.
-fn entity_tag(body: &str) -> String {
-    let mut hasher = std::hash::DefaultHasher::new();
-    std::hash::Hash::hash(body, &mut hasher);
-    format!("\"{:016x}\"", std::hash::Hasher::finish(&hasher))
+fn rendered(report: &Report, format: ReportFormat) -> Response {
+    match format {
+        ReportFormat::Json => JsonBody(report).into_response(),
+        ReportFormat::Text => report.to_text().into_response(),
+        ReportFormat::Html => {
+            let policy = [(header::CONTENT_SECURITY_POLICY, Report::HTML_SECURITY_POLICY)];
+            (policy, Html(report.to_html())).into_response()
+        }
+    }
+}
+
+impl ReportFormat {
+    /// A tag names one body, and so its format.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Html => "html",
+        }
+    }
 }
 
 /// Whether the client has the body of this tag already.

@@ -7,6 +7,7 @@ pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod experiments;
 pub(crate) mod indexes;
+pub(crate) mod judgments;
 pub(crate) mod metrics;
 pub(crate) mod ready;
 pub(crate) mod rerank;

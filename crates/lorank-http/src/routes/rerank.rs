@@ -18,7 +18,6 @@ mod asked;
 pub(crate) mod dashscope;
 pub(crate) mod deepinfra;
 pub(crate) mod documents;
-mod errors;
 pub(crate) mod mixedbread;
 pub(crate) mod models;
 pub(crate) mod nim;
@@ -37,17 +36,17 @@ use axum::{Extension, Json as JsonBody};
 use lorank_core::Activation;
 
 use self::documents::Style;
-use self::errors::{as_cohere, as_tei};
 use self::ranking::{Entry, Job, JobDocument, Ranking};
 pub(crate) use self::score::SCORE_LISTS;
 pub(crate) use self::scoring::{cut, read_with_lists};
 use super::App;
 use crate::ServerError;
+use crate::error_shape::ErrorShape;
 use crate::json::{list_lengths, parse};
 use crate::request_id::Arrival;
 use crate::wire::{
-    CohereError, Rerank, Reranked, TeiRank, TeiRerank, UnversionedError, UnversionedRerank, UnversionedReranked,
-    VersionedRerank, VersionedReranked,
+    Rerank, Reranked, TeiRank, TeiRerank, UnversionedError, UnversionedRerank, UnversionedReranked, VersionedRerank,
+    VersionedReranked,
 };
 
 /// Rerank, as text-embeddings-inference has it, or Cohere
@@ -65,11 +64,6 @@ use crate::wire::{
     responses(
         (status = 200, description = "The entries, best first.", body = UnversionedReranked),
         (status = 424, description = "The model failed.", body = UnversionedError<'_>),
-        (status = 404, description = "Unknown adapter or experiment.", body = UnversionedError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = UnversionedError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = UnversionedError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = UnversionedError<'_>),
     ),
 )]
 pub(crate) async fn unversioned(
@@ -85,16 +79,16 @@ pub(crate) async fn unversioned(
     };
     let (body, [documents, texts]) = match read.await {
         Ok(read) => read,
-        Err(error) => return as_tei(&error),
+        Err(error) => return ErrorShape::Tei.refuse(&error),
     };
     if documents.is_some() && texts.is_some() {
         let problem = "stands beside `documents`; send one of them".to_owned();
-        return as_cohere(&ServerError::InvalidValue { field: "texts".to_owned(), problem });
+        return ErrorShape::Cohere.refuse(&ServerError::InvalidValue { field: "texts".to_owned(), problem });
     }
     if documents.is_some() {
         return documents::answer(app, &arrival, &headers, body, Style::VLLM).await;
     }
-    in_tei(app, &arrival, &headers, body).await.unwrap_or_else(|error| as_tei(&error))
+    in_tei(app, &arrival, &headers, body).await.unwrap_or_else(|error| ErrorShape::Tei.refuse(&error))
 }
 
 /// Rerank, as Cohere and those that follow it have it, or Voyage
@@ -115,11 +109,6 @@ pub(crate) async fn unversioned(
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = VersionedReranked),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn v1(
@@ -136,7 +125,7 @@ pub(crate) async fn v1(
     match read.await {
         Ok((body, true)) => voyage::answer(app, &arrival, &headers, body).await,
         Ok((body, false)) => documents::answer(app, &arrival, &headers, body, Style::COHERE).await,
-        Err(error) => as_cohere(&error),
+        Err(error) => ErrorShape::Voyage.refuse(&error),
     }
 }
 
@@ -156,11 +145,6 @@ pub(crate) async fn v1(
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = Reranked),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn v2(

@@ -40,7 +40,7 @@ pub(crate) struct TeiError<'a> {
     pub error_type: &'static str,
 }
 
-/// What is wrong, under the keys of Cohere (`message`), Voyage, Jina and NVIDIA NIM (`detail`), DashScope (`code` and `message`) and
+/// What is wrong, under the keys of Cohere (`message`), Jina and NVIDIA NIM (`detail`), DashScope (`code` and `message`) and
 /// Together (`error.message`), and beside it in this service's own words.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct CohereError<'a> {
@@ -53,6 +53,18 @@ pub(crate) struct CohereError<'a> {
     pub code: &'static str,
     /// The same in this service's own words.
     pub error: ErrorJson<'a>,
+}
+
+/// What is wrong, under the keys of Voyage (`detail`), and of Cohere where a path serves both. Voyage's client fails on an `error`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub(crate) struct VoyageError<'a> {
+    /// What is wrong, for people.
+    pub detail: &'a str,
+    /// The same.
+    pub message: &'a str,
+    /// One word for machines.
+    #[schema(example = "invalid_value")]
+    pub code: &'static str,
 }
 
 /// What is wrong, as Infinity says it.
@@ -152,6 +164,24 @@ pub(crate) enum UnversionedError<'a> {
     Tei(TeiError<'a>),
     /// About `documents`.
     Cohere(CohereError<'a>),
+}
+
+/// How `/v1/rerank` says what is wrong.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it stands in the description of the API alone")]
+pub(crate) enum VersionedError<'a> {
+    /// Without `top_k`.
+    Cohere(CohereError<'a>),
+    /// With `top_k`, or about what cannot be read at all.
+    Voyage(VoyageError<'a>),
+}
+
+impl<'a> VoyageError<'a> {
+    /// An error with its message, which takes some making.
+    pub(crate) fn new(error: &ServerError, message: &'a str) -> Self {
+        Self { detail: message, message, code: wire_word(error.kind()) }
+    }
 }
 
 impl<'a> CohereError<'a> {

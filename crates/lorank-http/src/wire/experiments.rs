@@ -122,6 +122,9 @@ pub(crate) struct ReportSchema {
     pub sample_ratio: Option<Json>,
     /// Queries left out because their unit had met another arm before, or because the experiment has no such arm.
     pub n_inconsistent: u64,
+    /// What must be in order before a difference is worth anything, and whether it is: `name`, `found` with the limit, `is_fine`.
+    #[schema(value_type = Vec<Object>)]
+    pub guardrails: Vec<Json>,
     /// What each arm was: its model's name, the version that it was pinned to, and the exact models that ranked its answers.
     #[schema(value_type = Vec<Object>)]
     pub served: Vec<Json>,

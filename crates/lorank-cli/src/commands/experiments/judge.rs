@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lorank_experiment_store::{Judgment, StoreConfig};
+use lorank_experiment_store::{Judgment, JudgmentCounts, StoreConfig};
 use lorank_server::DataFolder;
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::output;
@@ -16,40 +17,69 @@ use crate::output::text::count;
 #[derive(Debug, Args)]
 pub(crate) struct JudgeArgs {
     /// The file: a line for each judgment, with the query's text, the document's id and a whole number from 0 (not relevant) up,
-    /// separated by tabs
+    /// separated by tabs; with --queries, TREC qrels (`QUERY 0 DOCUMENT GRADE`) or a table of BEIR
     file: PathBuf,
+    /// The file has qrels, which name queries by ids, and this one has their texts: JSON lines with `_id` and `text`, or an id, a tab
+    /// and a text a line
+    #[arg(long, value_name = "FILE")]
+    queries: Option<PathBuf>,
     /// Print the counts as one JSON document
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &JudgeArgs, data: &DataFolder) -> anyhow::Result<()> {
-    let judgments = read(&args.file)?;
-    let n_judgments = judgments.len();
-    let n_queries = judgments.iter().map(|judgment| &judgment.query).collect::<std::collections::HashSet<_>>().len();
-    data.experiments(StoreConfig::default())?.set_judgments(judgments)?;
-    if args.json {
-        return output::print_json(&json!({"n_judgments": n_judgments, "n_queries": n_queries}));
-    }
-    let mut out = output::stdout();
-    writeln!(out, "read {} judgments of {} queries", count(n_judgments), count(n_queries))?;
-    Ok(out.flush()?)
-}
-
-fn read(file: &Path) -> anyhow::Result<Vec<Judgment>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("could not read `{}`", file.display()))?;
-    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-    let judgment = |(line, n): (&str, usize)| {
-        parse(line).with_context(|| format!("line {n} of `{}` is no judgment", file.display()))
+    let judgments = match &args.queries {
+        Some(queries) => read_qrels(&args.file, queries)?,
+        None => read_lines(&args.file, parse, "is no judgment")?,
     };
-    let judgments = lines.map(judgment).collect::<anyhow::Result<Vec<Judgment>>>()?;
     if judgments.is_empty() {
         bail!(
             "`{}` has no judgments; write a query, a document's id and a grade on each line, separated by tabs",
-            file.display()
+            args.file.display()
         );
     }
-    Ok(judgments)
+    let JudgmentCounts { n_judgments, n_queries } =
+        data.experiments(StoreConfig::default())?.set_judgments(judgments)?;
+    if args.json {
+        return output::print_json(&json!({"n_judgments": n_judgments, "n_queries": n_queries}));
+    }
+    let [n_judgments, n_queries] = [n_judgments, n_queries].map(|n| count(usize::try_from(n).unwrap_or(usize::MAX)));
+    let mut out = output::stdout();
+    writeln!(out, "read {n_judgments} judgments of {n_queries} queries")?;
+    Ok(out.flush()?)
+}
+
+fn read_qrels(file: &Path, queries: &Path) -> anyhow::Result<Vec<Judgment>> {
+    let texts = read_lines(queries, parse_query, "is no query")?.into_iter().collect();
+    Judgment::from_qrels(&text_of(file)?, &texts).with_context(|| format!("could not read `{}`", file.display()))
+}
+
+/// What each line of a file says, but for empty ones.
+fn read_lines<T>(file: &Path, parse: fn(&str) -> anyhow::Result<T>, problem: &str) -> anyhow::Result<Vec<T>> {
+    let text = text_of(file)?;
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    lines.map(|(line, n)| parse(line).with_context(|| format!("line {n} of `{}` {problem}", file.display()))).collect()
+}
+
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("could not read `{}`", file.display()))
+}
+
+/// A query's id and its text.
+fn parse_query(line: &str) -> anyhow::Result<(String, String)> {
+    #[derive(Deserialize)]
+    struct Query {
+        _id: String,
+        text: String,
+    }
+    if line.trim_start().starts_with('{') {
+        let Query { _id, text } = serde_json::from_str(line).context("it needs texts under `_id` and `text`")?;
+        return Ok((_id, text));
+    }
+    let (id, text) =
+        line.split_once('\t').context("write its id, a tab and its text, or JSON with `_id` and `text`")?;
+    Ok((id.trim().to_owned(), text.trim().to_owned()))
 }
 
 fn parse(line: &str) -> anyhow::Result<Judgment> {
@@ -70,6 +100,20 @@ fn parse(line: &str) -> anyhow::Result<Judgment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queries_are_json_lines_or_lines_of_two_columns() {
+        let expected = ("q1".to_owned(), "boil an egg".to_owned());
+        for line in
+            ["{\"_id\": \"q1\", \"text\": \"boil an egg\", \"metadata\": {}}", "q1\tboil an egg", "q1\tboil an egg\r"]
+        {
+            assert_eq!(parse_query(line).unwrap(), expected, "{line}");
+        }
+        for (line, part) in [("{\"_id\": \"q1\"}", "`_id` and `text`"), ("boil an egg", "a tab")] {
+            let error = parse_query(line).unwrap_err().to_string();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
 
     #[test]
     fn judgments_are_lines_of_three_columns() {

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &ReportArgs, data: &DataFolder) -> anyhow::Result<()> {
         smallest_difference: args.smallest_difference,
         ..AnalysisOptions::default()
     };
-    let report = store_with(&args.one.id, data)?.report(&args.one.id, options, times::now_millis())?;
+    let report = store_with(&args.one.id, data)?.report(&args.one.id, options, times::now_millis())?.report;
     match &args.html {
         Some(path) => write_html(&report, path),
         None if args.one.json => output::print_json(&*report),

@@ -6,9 +6,27 @@ import { grouped, percent, signed } from "./numbers.js";
 const LEFT = 64;
 const RIGHT = 12;
 
-/** A difference as people read it: points of a percentage, or plainly for reciprocal ranks. */
+/** What is in points of a percentage, and how many decimals the other measures have. */
+const IN_POINTS = ["click-through", "top-click", "preference"];
+const DECIMALS = { "reciprocal-rank": 3, ndcg: 3, "time-to-first-click": 2 };
+/** Measures that no share can be compared with. */
+const SCALES = { value: "value", "time-to-first-click": "seconds" };
+
+/** A difference as people read it, without its unit. */
 export function difference(measure, value) {
-  return measure === "reciprocal-rank" ? signed(value, 3) : signed(value * 100, 1);
+  if (IN_POINTS.includes(measure)) return signed(value * 100, 1);
+  return signed(value, DECIMALS[measure] ?? (Math.abs(value) >= 10 ? 2 : 4));
+}
+
+/** The unit of a measure's differences. */
+export function unit(measure) {
+  if (measure === "time-to-first-click") return " s";
+  return IN_POINTS.includes(measure) ? " points" : "";
+}
+
+/** On which scale a measure is: those on one scale fit into one plot. */
+export function scale(measure) {
+  return SCALES[measure] ?? "share";
 }
 
 /** How the interval of a difference narrowed while units came. Null before the first interval. */
@@ -55,7 +73,8 @@ export function intervalPlot(rows, smallest, width) {
   });
   const zone = svg("rect", { class: "zone", x: x(-smallest), y: 0, width: x(smallest) - x(-smallest), height: height - 24 });
   const zero = svg("line", { class: "zero", x1: x(0), x2: x(0), y1: 0, y2: height - 24 });
-  const ends = [label(x(0), height - 8, "0", "middle"), label(left, height - 8, "worse", "start"), label(width - RIGHT, height - 8, "better", "end")];
+  const [less, more] = known[0].measure === "time-to-first-click" ? ["faster", "slower"] : ["worse", "better"];
+  const ends = [label(x(0), height - 8, "0", "middle"), label(left, height - 8, less, "start"), label(width - RIGHT, height - 8, more, "end")];
   return frame(width, height, said.join("; "), [zone, zero, marks, ends]);
 }
 

@@ -10,14 +10,13 @@ use lorank_core::Activation;
 use serde_json::json;
 
 use super::super::App;
-use super::errors::as_cohere;
 use super::ranking::{Entry, Job, JobDocument, Ranking};
 use crate::ServerError;
+use crate::error_shape::ErrorShape;
 use crate::json::{parse, read_object};
 use crate::request_id::Arrival;
 use crate::wire::{
-    CohereError, DashScopeInput, DashScopeOutput, DashScopeParameters, DashScopeRerank, DashScopeReranked, Flag,
-    RerankedDocument,
+    DashScopeInput, DashScopeOutput, DashScopeParameters, DashScopeRerank, DashScopeReranked, Flag, RerankedDocument,
 };
 
 /// Rerank, as DashScope has it
@@ -35,11 +34,6 @@ use crate::wire::{
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = DashScopeReranked),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn rerank(
@@ -49,7 +43,7 @@ pub(crate) async fn rerank(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let reranked = async { reranked(app.clone(), &arrival, &headers, app.json_bytes(&headers, body)?).await };
-    reranked.await.unwrap_or_else(|error| as_cohere(&error))
+    reranked.await.unwrap_or_else(|error| ErrorShape::Cohere.refuse(&error))
 }
 
 async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Result<Response, ServerError> {

@@ -10,11 +10,11 @@ use lorank_core::Activation;
 
 use super::super::{App, Name};
 use super::asked::model_header;
-use super::errors::as_cohere;
 use super::scoring::{groups_of, name, scores_of};
 use crate::ServerError;
+use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
-use crate::wire::{CohereError, DeepInfraScore, DeepInfraScored, DeepInfraStatus};
+use crate::wire::{DeepInfraScore, DeepInfraScored, DeepInfraStatus};
 
 /// Score documents by a model in the path, as DeepInfra has it
 ///
@@ -30,11 +30,6 @@ use crate::wire::{CohereError, DeepInfraScore, DeepInfraScored, DeepInfraStatus}
     })),
     responses(
         (status = 200, description = "A score for each document, in their order.", body = DeepInfraScored),
-        (status = 404, description = "Unknown adapter.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn inference(
@@ -45,7 +40,7 @@ pub(crate) async fn inference(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let scored = async { scored(app.clone(), &arrival, app.json_bytes(&headers, body)?, &model).await };
-    scored.await.unwrap_or_else(|error| as_cohere(&error))
+    scored.await.unwrap_or_else(|error| ErrorShape::Cohere.refuse(&error))
 }
 
 async fn scored(app: App, arrival: &Arrival, body: Bytes, model: &str) -> Result<Response, ServerError> {

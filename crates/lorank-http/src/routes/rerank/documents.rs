@@ -10,12 +10,12 @@ use serde_json::{Value as Json, json};
 
 use super::super::{App, now_millis};
 use super::activation;
-use super::errors::{as_cohere, as_infinity};
 use super::ranking::{Entry, Job, Ranking};
 use super::scoring::{cut, wants_logits};
 use crate::ServerError;
+use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
-use crate::wire::{CohereError, Flag, InfinityError, Rerank, RerankDocument, Reranked, RerankedDocument};
+use crate::wire::{Flag, Rerank, RerankDocument, Reranked, RerankedDocument};
 
 /// Where the services differ that no key tells apart.
 #[derive(Debug, Clone, Copy)]
@@ -26,19 +26,19 @@ pub(super) struct Style {
     is_text: bool,
     /// What the answer has as its `object`.
     object: &'static str,
-    as_error: fn(&ServerError) -> Response,
+    error_shape: ErrorShape,
 }
 
 impl Style {
     /// Cohere, Together, SiliconFlow and Xinference.
     pub(super) const COHERE: Self =
-        Self { returns_by_default: false, is_text: false, object: "rerank", as_error: as_cohere };
+        Self { returns_by_default: false, is_text: false, object: "rerank", error_shape: ErrorShape::Cohere };
     /// vLLM.
     pub(super) const VLLM: Self = Self { returns_by_default: true, ..Self::COHERE };
     /// Jina.
     const JINA: Self = Self { returns_by_default: true, object: "list", ..Self::COHERE };
     /// Infinity.
-    const INFINITY: Self = Self { is_text: true, as_error: as_infinity, ..Self::COHERE };
+    const INFINITY: Self = Self { is_text: true, error_shape: ErrorShape::Infinity, ..Self::COHERE };
 }
 
 /// Rerank, as Jina has it
@@ -55,11 +55,6 @@ impl Style {
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = Reranked),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn jina(
@@ -85,11 +80,6 @@ pub(crate) async fn jina(
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = Reranked),
-        (status = 404, description = "Unknown adapter or experiment.", body = InfinityError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = InfinityError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = InfinityError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = InfinityError<'_>),
     ),
 )]
 pub(crate) async fn infinity(
@@ -115,11 +105,6 @@ pub(crate) async fn infinity(
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = Reranked),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn dashscope(
@@ -141,13 +126,13 @@ pub(super) async fn read(
 ) -> Response {
     match app.json_bytes(&headers, body) {
         Ok(body) => answer(app, &arrival, &headers, body, style).await,
-        Err(error) => (style.as_error)(&error),
+        Err(error) => style.error_shape.refuse(&error),
     }
 }
 
 /// Answers a request, or refuses it.
 pub(super) async fn answer(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes, style: Style) -> Response {
-    reranked(app, arrival, headers, body, style).await.unwrap_or_else(|error| (style.as_error)(&error))
+    reranked(app, arrival, headers, body, style).await.unwrap_or_else(|error| style.error_shape.refuse(&error))
 }
 
 async fn reranked(

@@ -11,14 +11,12 @@ use serde_json::Value as Json;
 
 use super::super::App;
 use super::documents::{self, Style};
-use super::errors::as_cohere;
 use super::ranking::{Entry, Job, JobDocument, Ranking};
 use crate::ServerError;
+use crate::error_shape::ErrorShape;
 use crate::json::{list_lengths, parse};
 use crate::request_id::Arrival;
-use crate::wire::{
-    CohereError, Flag, MixedbreadEntry, MixedbreadRerank, MixedbreadReranked, RerankingAnswer, RerankingBody,
-};
+use crate::wire::{Flag, MixedbreadEntry, MixedbreadRerank, MixedbreadReranked, RerankingAnswer, RerankingBody};
 
 /// Rerank, as mixedbread has it, or llama.cpp
 ///
@@ -36,11 +34,6 @@ use crate::wire::{
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = RerankingAnswer),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn reranking(
@@ -62,8 +55,10 @@ pub(crate) async fn reranking(
     };
     match read.await {
         Ok((body, true)) => documents::answer(app, &arrival, &headers, body, Style::COHERE).await,
-        Ok((body, false)) => reranked(app, &arrival, &headers, body).await.unwrap_or_else(|error| as_cohere(&error)),
-        Err(error) => as_cohere(&error),
+        Ok((body, false)) => {
+            reranked(app, &arrival, &headers, body).await.unwrap_or_else(|error| ErrorShape::Cohere.refuse(&error))
+        }
+        Err(error) => ErrorShape::Cohere.refuse(&error),
     }
 }
 

@@ -9,11 +9,11 @@ use axum::{Extension, Json as JsonBody};
 use lorank_core::Activation;
 
 use super::super::{App, Name};
-use super::errors::as_cohere;
 use super::ranking::{Entry, Job, JobDocument, Ranking};
 use crate::ServerError;
+use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
-use crate::wire::{CohereError, NimEntry, NimRanking, NimRankings};
+use crate::wire::{NimEntry, NimRanking, NimRankings};
 
 /// What stands after the model's name in a path.
 const RERANKING: &str = "/reranking";
@@ -36,11 +36,6 @@ const OWNER: &str = "nvidia";
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = NimRankings),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn ranking(
@@ -50,7 +45,7 @@ pub(crate) async fn ranking(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let ranked = async { ranked(app.clone(), &arrival, &headers, app.json_bytes(&headers, body)?, None).await };
-    ranked.await.unwrap_or_else(|error| as_cohere(&error))
+    ranked.await.unwrap_or_else(|error| ErrorShape::Cohere.refuse(&error))
 }
 
 /// Rank passages by a model in the path, as NVIDIA NIM has it
@@ -69,11 +64,6 @@ pub(crate) async fn ranking(
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = NimRankings),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn reranking(
@@ -84,10 +74,10 @@ pub(crate) async fn reranking(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let Some(model) = path.strip_suffix(RERANKING).filter(|model| !model.is_empty()).map(str::to_owned) else {
-        return as_cohere(&ServerError::UnknownRoute { path: format!("/v1/retrieval/{path}") });
+        return ErrorShape::Cohere.refuse(&ServerError::UnknownRoute { path: format!("/v1/retrieval/{path}") });
     };
     let ranked = async { ranked(app.clone(), &arrival, &headers, app.json_bytes(&headers, body)?, Some(model)).await };
-    ranked.await.unwrap_or_else(|error| as_cohere(&error))
+    ranked.await.unwrap_or_else(|error| ErrorShape::Cohere.refuse(&error))
 }
 
 async fn ranked(

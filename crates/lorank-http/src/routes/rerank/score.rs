@@ -10,11 +10,11 @@ use lorank_core::{Activation, Score};
 
 use super::super::{App, now_millis};
 use super::asked::model_header;
-use super::errors::as_cohere;
 use super::scoring::{groups_of, name, scores_of, wants_logits};
 use crate::ServerError;
+use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
-use crate::wire::{CohereError, OneOrMany, ScoreBody, Scored, ScoredPair, Usage};
+use crate::wire::{OneOrMany, ScoreBody, Scored, ScoredPair, Usage};
 
 /// The lists of a score request, by all the names that they go by.
 pub(crate) const SCORE_LISTS: [&str; 7] = ["text_1", "queries", "data_1", "text_2", "documents", "items", "data_2"];
@@ -33,11 +33,6 @@ pub(crate) const SCORE_LISTS: [&str; 7] = ["text_1", "queries", "data_1", "text_
     })),
     responses(
         (status = 200, description = "A score for each pair, in their order.", body = Scored),
-        (status = 404, description = "Unknown adapter.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn score(
@@ -62,11 +57,6 @@ pub(crate) async fn score(
     })),
     responses(
         (status = 200, description = "A score for each pair, in their order.", body = Scored),
-        (status = 404, description = "Unknown adapter.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn score_v1(
@@ -80,7 +70,7 @@ pub(crate) async fn score_v1(
 
 async fn scored(app: App, arrival: Arrival, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
     let scored = async { pairs(app.clone(), arrival, app.json_bytes(headers, body)?).await };
-    scored.await.unwrap_or_else(|error| as_cohere(&error))
+    scored.await.unwrap_or_else(|error| ErrorShape::Cohere.refuse(&error))
 }
 
 async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, ServerError> {

@@ -9,11 +9,11 @@ use axum::{Extension, Json as JsonBody};
 use lorank_core::Activation;
 
 use super::super::App;
-use super::errors::as_cohere;
 use super::ranking::{Entry, Job, JobDocument, Ranking};
 use crate::ServerError;
+use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
-use crate::wire::{CohereError, Flag, VoyageEntry, VoyageRerank, VoyageReranked};
+use crate::wire::{Flag, VoyageEntry, VoyageRerank, VoyageReranked};
 
 /// Rerank, as Voyage has it
 ///
@@ -29,11 +29,6 @@ use crate::wire::{CohereError, Flag, VoyageEntry, VoyageRerank, VoyageReranked};
     })),
     responses(
         (status = 200, description = "The entries, best first.", body = VoyageReranked),
-        (status = 404, description = "Unknown adapter or experiment.", body = CohereError<'_>),
-        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = CohereError<'_>,
-            headers(("retry-after" = u64, description = "When to retry, in seconds."))),
-        (status = 503, description = "A part of the service is missing or not ready.", body = CohereError<'_>),
-        (status = 504, description = "The deadline passed before every document had a score.", body = CohereError<'_>),
     ),
 )]
 pub(crate) async fn rerank(
@@ -44,13 +39,13 @@ pub(crate) async fn rerank(
 ) -> Response {
     match app.json_bytes(&headers, body) {
         Ok(body) => answer(app, &arrival, &headers, body).await,
-        Err(error) => as_cohere(&error),
+        Err(error) => ErrorShape::Voyage.refuse(&error),
     }
 }
 
 /// Answers a request, or refuses it.
 pub(super) async fn answer(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Response {
-    reranked(app, arrival, headers, body).await.unwrap_or_else(|error| as_cohere(&error))
+    reranked(app, arrival, headers, body).await.unwrap_or_else(|error| ErrorShape::Voyage.refuse(&error))
 }
 
 async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Result<Response, ServerError> {
