@@ -15,6 +15,8 @@
 //! - [`http`]: the HTTP API; [`server`]: the assembled server, as a library;
 //! - [`starter`]: a small base model, adapters and a corpus, compiled in.
 //!
+//! The crate has *no* code of its own, and its library is *not* the command line: the binary `lorank` runs `lorank-cli`.
+//!
 //! ```no_run
 //! use lorank::model::{Files, LoadOptions, ModelReranker};
 //! use lorank::pipeline::{Pipeline, PipelineConfig, SearchRequest};

@@ -39,7 +39,7 @@ test("the page asks for a key, and keeps it as long as the tab lives", async () 
   assert.ok(await dialog.isHidden());
 
   await page.getByRole("link", { name: "Experiments" }).click();
-  await page.getByText("This key may not do that").waitFor();
+  await page.getByText("The key's role is insufficient").waitFor();
   await checkAccessibility(page);
   await screenshot(page, "key-of-another-role");
   await page.getByRole("button", { name: "Enter a key" }).click();

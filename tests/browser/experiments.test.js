@@ -67,7 +67,7 @@ test("a running experiment is shown with verdict, plots and guardrails, and kept
   assert.ok(plots.some((plot) => plot?.startsWith("Difference by units: +")), plots.join("\n"));
   assert.ok(plots.some((plot) => /^science [\d.]+ %, between .*; qa [\d.]+ %/.test(plot)), plots.join("\n"));
   const guardrails = await page.locator(".guardrails li").allTextContents();
-  assert.ok(guardrails.some((line) => line.startsWith("✓ fine units arrive as weighted")), guardrails.join("\n"));
+  assert.ok(guardrails.some((line) => line.startsWith("✓ fine sample ratio matches the weights")), guardrails.join("\n"));
   await checkAccessibility(page);
   await checkFits(page);
   await screenshot(page, "experiments-light", { fullPage: true });
@@ -112,7 +112,7 @@ test("an experiment is made, started, widened and stopped with the keyboard alon
   await page.getByLabel("Layer").fill("third");
   await page.keyboard.press("Enter");
   await page.locator(".report-head .state.draft").waitFor();
-  await page.getByText("A draft: it assigns nothing until it is started.").waitFor();
+  await page.getByText("A draft: it assigns no units until it is started.").waitFor();
   const made = await ask(server, "/v1/experiments/winter");
   assert.deepEqual([made.state, made.traffic_share, made.arms.length], ["draft", 0.1, 2]);
   await checkAccessibility(page);
@@ -123,10 +123,10 @@ test("an experiment is made, started, widened and stopped with the keyboard alon
     await page.keyboard.press("Enter");
   };
   await press("Start…");
-  await page.getByText("It assigns 10.0 % of the units of layer third").waitFor();
+  await page.getByText("It will assign 10.0 % of the units of layer third").waitFor();
   await page.keyboard.press("Enter");
   await page.locator(".report-head .state.running").waitFor();
-  await press("Raise the share…");
+  await press("Increase the share…");
   await page.getByLabel("Share of units, %").fill("5");
   await page.keyboard.press("Enter");
   await page.locator("#ask-error:not(:empty)").waitFor();
@@ -173,9 +173,9 @@ for (const [name, options] of [
 
 test("a service without experiments says so", async () => {
   const page = await openPage(browser, server, "/", { expectRefusals: true });
-  const body = JSON.stringify({ error: { kind: "not_found", message: "this service runs without experiments" } });
+  const body = JSON.stringify({ error: { kind: "not_found", message: "this server runs without experiments" } });
   await page.route("**/v1/experiments", (route) => route.fulfill({ status: 404, contentType: "application/json", body }));
   await page.getByRole("link", { name: "Experiments" }).click();
-  await page.getByText("This service runs without experiments.").waitFor();
+  await page.getByText("This server runs without experiments.").waitFor();
   await page.end();
 });

@@ -79,7 +79,7 @@ test("keys of one letter can be switched off", async () => {
   const page = await openPage(browser, server, `/?q=${encodeURIComponent(QUERY)}`);
   await hitsShown(page);
   await page.keyboard.press("?");
-  await page.getByLabel("Keys of one letter work").uncheck();
+  await page.getByLabel("Enable single-letter keys").uncheck();
   await page.getByRole("button", { name: "Close" }).click();
   await page.locator(".hit").first().focus();
   await page.keyboard.press("1");
@@ -154,6 +154,6 @@ test("qrels and queries are imported, and what cannot be read is named", async (
   const saved = await save(page, "Download qrels (TREC)");
   assert.equal(saved.text, "t7 0 e1 3\nt7 0 e3 0\n", "an imported grade stays what it was");
   await page.locator("#qrels-file").setInputFiles(file("notes.txt", "t7 0 e1 3\nread me\n"));
-  await page.getByText("notes.txt: Line 2 is no judgment").waitFor();
+  await page.getByText("notes.txt: Line 2 is not a judgment").waitFor();
   await page.end();
 });

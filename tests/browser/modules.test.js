@@ -45,7 +45,7 @@ test("filters are read as they are typed", async () => {
     [["year>=1990 year<2000"], { year: { gte: 1990, lt: 2000 } }],
     [["score>-0.5"], { score: { gt: -0.5 } }],
     [['{"year": {"lte": 3}}'], { year: { lte: 3 } }],
-    [["lang"], '“lang” is no filter; write field=value or year>=1990, with "quotes" around spaces.'],
+    [["lang"], '“lang” is not a filter; use field=value or year>=1990, with "quotes" around spaces.'],
     [["year=1 year>0"], "year has both a value and a bound; give one of them."],
   ]);
 });
@@ -82,12 +82,12 @@ test("qrels are read and written in both forms", async () => {
     [["query-id\tcorpus-id\tscore\r\nq1\td 1\t2\r\n"], { judgments, queries: [] }],
     [['{"_id": "q1", "text": "egg"}'], { judgments: [], queries: [{ qid: "q1", text: "egg" }] }],
     [["q1 0 d1 -2"], { judgments: [{ qid: "q1", docid: "d1", grade: 0 }], queries: [] }],
-    [["q1 0 d1 much"], "Line 1 is no judgment: it should be “qid 0 docid grade”, or three cells between tabs."],
-    [["q1 0 d1 1\n{}"], 'Line 2 is no query: it needs an "_id" and a "text".'],
+    [["q1 0 d1 much"], "Line 1 is not a judgment; it should be “qid 0 docid grade”, or three columns separated by tabs."],
+    [["q1 0 d1 1\n{}"], 'Line 2 is not a query: it needs an "_id" and a "text".'],
   ]);
   await check("qrels", "writeTrec", [
     [[[{ qid: "q1", docid: "d1", grade: 2 }]], "q1 0 d1 2\n"],
-    [[judgments], "“d 1” has a space in it, which TREC qrels cannot hold; download the BEIR form."],
+    [[judgments], "“d 1” has a space, which TREC qrels cannot represent; download the BEIR format."],
   ]);
   await check("qrels", "writeBeir", [[[judgments], "query-id\tcorpus-id\tscore\nq1\td 1\t2\n"]]);
 });
@@ -98,16 +98,16 @@ test("JSON and lists of queries are read", async () => {
     [['{"q1": {"d1": 2}}'], { judgments: judged, queries: [] }],
     [['[{"qid": "q1", "query": "egg", "judgments": {"d1": 2}}, {"query": "hen"}]'], { judgments: judged, queries: [{ qid: "q1", text: "egg" }, { qid: null, text: "hen" }] }],
     [['{"queries": [{"qid": 1, "query": "egg"}]}'], { judgments: [], queries: [{ qid: "1", text: "egg" }] }],
-    [['{"q1": {"d1": "2"}}'], 'The grade of “d1” for “q1” is no whole number: "2".'],
-    [['[{"qid": "q1"}]'], 'Entry 1 of the list is no query: it needs a "query" and may have a "qid" and "judgments".'],
-    [['[{"query": "egg", "judgments": {"d1": 1}}]'], 'Entry 1 of the list has judgments and no "qid".'],
+    [['{"q1": {"d1": "2"}}'], 'The grade of “d1” for “q1” is not an integer: "2".'],
+    [['[{"qid": "q1"}]'], 'Entry 1 of the list is not a query: it needs a "query", and can have a "qid" and "judgments".'],
+    [['[{"query": "egg", "judgments": {"d1": 1}}]'], 'Entry 1 of the list has judgments but no "qid".'],
   ]);
   await check("qrels", "readQueries", [
     [["how long\n\nq7\thens \n"], { judgments: [], queries: [{ qid: null, text: "how long" }, { qid: "q7", text: "hens" }] }],
     [['{"_id": "a", "text": "egg"}\n{"_id": "b", "text": "hen"}'], { judgments: [], queries: [{ qid: "a", text: "egg" }, { qid: "b", text: "hen" }] }],
     [['["egg", "hen"]'], { judgments: [], queries: [{ qid: null, text: "egg" }, { qid: null, text: "hen" }] }],
-    [["a\tb\tc"], "Line 1 has 3 cells: it should be a query, or an id, a tab and a query."],
-    [["a\t "], "Line 1 is no query: its id or its text is empty."],
+    [["a\tb\tc"], "Line 1 has 3 columns; it should be a query, or an id, a tab and a query."],
+    [["a\t "], "Line 1 is not a query: its id or its text is empty."],
   ]);
 });
 

@@ -287,12 +287,12 @@ test("what is refused is said beside its control", async () => {
 test("nothing found, a busy service and one that is gone are told apart", async () => {
   const page = await openPage(browser, server, "/?q=zzzzz", { expectRefusals: true });
   await page.getByText("No hits for “zzzzz”.").waitFor();
-  const body = JSON.stringify({ error: { kind: "overloaded", message: "128 searches are under way, which is the limit; try again later" } });
+  const body = JSON.stringify({ error: { kind: "overloaded", message: "too many concurrent searches (limit 128); retry later" } });
   await page.route("**/v1/compare", (route) => route.fulfill({ status: 429, headers: { "retry-after": "2" }, contentType: "application/json", body }));
   await page.getByRole("searchbox").fill("egg");
   await page.keyboard.press("Enter");
   const retry = page.getByRole("button", { name: /^Try again/ });
-  await page.getByRole("alert").getByText("128 searches are under way").waitFor();
+  await page.getByRole("alert").getByText("too many concurrent searches").waitFor();
   assert.ok(await retry.isDisabled());
   await checkAccessibility(page);
   await screenshot(page, "search-busy");
@@ -305,7 +305,7 @@ test("nothing found, a busy service and one that is gone are told apart", async 
   await page.route("**/v1/compare", (route) => route.abort());
   await page.getByRole("searchbox").fill("hens");
   await page.keyboard.press("Enter");
-  await page.getByRole("alert").getByText("does not answer").waitFor();
+  await page.getByRole("alert").getByText("does not respond").waitFor();
   assert.ok((await idsIn(page, 0)).includes("e3"), "the first stage's order stays");
   await page.end();
 });

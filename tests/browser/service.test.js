@@ -45,7 +45,7 @@ test("adapters are added, named, verified and removed", async () => {
   await checkAccessibility(page);
   await screenshot(page, "service-add");
   await page.getByLabel("Source", { exact: true }).fill(join(SOURCES, "minilm-science"));
-  await page.getByRole("button", { name: "Add it" }).click();
+  await page.getByRole("button", { name: "Add the adapter" }).click();
   await page.getByRole("rowheader", { name: "science" }).waitFor();
 
   await page.getByRole("button", { name: "Alias… science" }).click();
@@ -55,7 +55,7 @@ test("adapters are added, named, verified and removed", async () => {
   assert.deepEqual((await ask(server, "/v1/aliases")).aliases, { default: "science" });
 
   await page.getByRole("button", { name: "Verify" }).click();
-  await page.getByText("All files of 2 adapters are as they were added.").waitFor();
+  await page.getByText("All files of 2 adapters are unchanged.").waitFor();
   await page.getByRole("button", { name: "Remove… science" }).click();
   await page.getByRole("button", { name: "Remove it" }).click();
   await page.locator("#ask-error:not(:empty)").waitFor();

@@ -88,13 +88,13 @@ test("a set is imported, run, measured and exported", async () => {
   await page.goBack();
   await page.getByText("3 of 3 queries answered.").waitFor();
   await page.getByRole("checkbox", { name: "minilm-science" }).uncheck();
-  await page.getByText("The options have changed since: run again.").waitFor();
+  await page.getByText("The options have changed since; run again.").waitFor();
   await page.end();
 });
 
 test("nDCG is gray until the rankings are judged alike, and blind judging makes them so", async () => {
   const page = await openPage(browser, server, `${ADDRESS}`);
-  await page.getByLabel("Queries, one a line").fill("boiling water");
+  await page.getByLabel("Queries, one per line").fill("boiling water");
   await page.getByRole("button", { name: "Add these queries" }).click();
   const { rankers } = await ask(server, "/v1/compare", { query: "boiling water", adapters: NAMES.slice(1), top_k: 10 });
   const rankings = rankers.map(({ hits }) => hits.map(({ id }) => id));
@@ -235,13 +235,13 @@ test("there can be several sets, each with its judgments", async () => {
   await checkAccessibility(page);
   await page.getByLabel("Name").fill("default");
   await page.keyboard.press("Enter");
-  await page.getByText("There is a query set “default” already.").waitFor();
+  await page.getByText("A query set “default” exists already.").waitFor();
   await page.getByLabel("Name").fill("shop");
   await page.keyboard.press("Enter");
   await until(page, () => document.querySelector("#set-name").value === "shop");
   await importAll(page, [["hens", "e3", 2]]);
   await page.locator("#judgments-file").setInputFiles(file("bad.json", '{"hens": {"e3": "high"}}'));
-  await page.getByText("bad.json: The grade of “e3” for “hens” is no whole number").waitFor();
+  await page.getByText("bad.json: The grade of “e3” for “hens” is not an integer").waitFor();
   await page.getByLabel("Set", { exact: true }).selectOption("default");
   await page.getByText("A query set has queries").waitFor();
   await page.getByLabel("Set", { exact: true }).selectOption("shop");

@@ -4,7 +4,8 @@
     LORANK_BIN=target/debug/lorank tests/docs/follow.py [PAGE...]
 
 Every indented block that starts with a program is a command. Servers run in the background until the page starts another.
-Only the port is changed, and what REPLACED has; what SKIPPED has does not run, and is listed.
+Commands run unchanged except for the port and the replacements in REPLACED. Commands in SKIPPED do not run and are listed.
+The folder has a sample corpus, notes, and an adapter of the reader's own, `adapters/mine`.
 A command that fails ends the run. Python's standard library, bash and curl are all that is needed.
 """
 import os
@@ -23,18 +24,17 @@ ROOT = HERE.parent.parent
 LORANK = Path(os.environ.get("LORANK_BIN", ROOT / "target/debug/lorank")).resolve()
 PAGES = ["README.md", "docs/getting-started.md", "docs/searching.md", "docs/serving.md", "docs/adapters.md", "docs/experiments.md"]
 PROGRAMS = ("lorank", "curl", "printf", "python3", "cargo", "docker", ".ci/release")
-# Commands that need more than the program, by a part of their text, and why they do not run.
+# Commands that do not run, by a part of their text, with the reason.
 SKIPPED = {
-    "cargo ": "builds the program",
+    "cargo test": "the gate runs it",
+    "cargo install": "builds the program",
     ".ci/release": "builds the program",
     "docker compose": "needs Docker",
-    "adapters/mine": "stands for an adapter of the reader's",
-    "mine-or-base": "uses that adapter",
-    "--adapter mine": "uses that adapter",
     "completions SHELL": "has a placeholder",
 }
-# So that the page takes seconds with a debug build.
-REPLACED = {"--units 200": "--units 20 --server http://127.0.0.1:7788"}
+# The first uses the program under test instead of building another one; the second is fast enough for a debug build.
+REPLACED = {"cargo run --release -- ": "lorank ", "--units 200": "--units 20 --server http://127.0.0.1:7788"}
+ADAPTER = ROOT / "crates/lorank-starter/data/adapters/minilm-qa"
 N_SECONDS_MAX = 300
 
 
@@ -57,7 +57,7 @@ def free_port():
 
 
 class Page:
-    """A folder with a sample corpus and an index of it, and at most one server."""
+    """A folder with a sample corpus and an adapter, and at most one server."""
 
     def __init__(self, folder):
         self.folder, self.port, self.server = Path(folder), free_port(), None
@@ -66,6 +66,7 @@ class Page:
         for name in ["examples", "crates"]:
             (self.folder / name).symlink_to(ROOT / name)
         shutil.copytree(HERE, self.folder, ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
+        shutil.copytree(ADAPTER, self.folder / "adapters/mine")
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         self.environment = {**os.environ, "PATH": path, "LORANK_DATA": str(self.folder / "registry"),
                             "LORANK_LISTEN": f"127.0.0.1:{self.port}"}
@@ -131,6 +132,7 @@ def follow(page):
         print(f"   not run  {command[:80]} ({reason})")
 
 
-for page in sys.argv[1:] or PAGES:
-    print(f"== {page}")
-    follow(page)
+if __name__ == "__main__":
+    for page in sys.argv[1:] or PAGES:
+        print(f"== {page}")
+        follow(page)

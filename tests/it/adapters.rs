@@ -27,7 +27,7 @@ fn ids(lorank: &Lorank) -> Vec<String> {
 fn an_adapter_is_added_listed_shown_and_removed() {
     let lorank = Lorank::new();
     let empty = lorank.run(&["adapters", "list"]);
-    assert!(empty.contains("holds no adapters; add one with `lorank adapters add ID SOURCE`"), "{empty}");
+    assert!(empty.contains("has no adapters; add one with `lorank adapters add ID SOURCE`"), "{empty}");
     assert!(!lorank.path("share").exists(), "who only reads leaves nothing behind");
 
     let added = lorank.run(&["adapters", "add", "qa", "minilm-qa", "--alias", "default"]);
@@ -74,14 +74,11 @@ fn an_adapter_is_added_listed_shown_and_removed() {
     assert_eq!(
         lorank.run(&["adapters", "alias", "default", "science"]),
         "default now points to science (before, to qa)\n\
-         not checked against a base model: no server runs with this registry, and --base names none\n"
+         not checked on a base model: no server runs with this registry, and --base is not given\n"
     );
     let (code, error) = lorank.fail(&["adapters", "remove", "science"], "");
     assert!(code == 1 && error.contains("adapter `science` is in use by alias `default`"), "{error}");
-    assert_eq!(
-        lorank.run(&["adapters", "unalias", "default"]),
-        "default points to nothing any more (before, to science)\n"
-    );
+    assert_eq!(lorank.run(&["adapters", "unalias", "default"]), "removed the alias default (before, to science)\n");
     assert_eq!(lorank.run(&["adapters", "remove", "science"]), "removed science\n");
     assert_eq!(ids(&lorank), ["qa"]);
 }
@@ -91,7 +88,7 @@ fn a_changed_byte_is_found_and_put_right() {
     let lorank = Lorank::new();
     lorank.run(&["adapters", "add", "a", &fixture("tiny-llama/adapter-a")]);
     lorank.run(&["adapters", "add", "b", &fixture("tiny-llama/adapter-b")]);
-    assert_eq!(lorank.run(&["adapters", "verify"]), "2 adapters are byte for byte what was added\n");
+    assert_eq!(lorank.run(&["adapters", "verify"]), "2 adapters are unchanged since they were added\n");
 
     let path = weights(&lorank, "b");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -159,7 +156,10 @@ fn what_cannot_be_done_says_why() {
         (&["add", "default", "minilm-qa"], "the adapter id `default` is reserved"),
         (&["add", "b", "nowhere"], "`nowhere` is neither a folder nor a built-in name"),
         (&["add", "b", "."], "has no `adapter_config.json`"),
-        (&["show", "a", "--server", "http://127.0.0.1:1"], "could not ask the server `http://127.0.0.1:1` for `a`"),
+        (
+            &["show", "a", "--server", "http://127.0.0.1:1"],
+            "could not get the adapter `a` from the server `http://127.0.0.1:1`",
+        ),
     ] {
         let (code, error) = lorank.fail(&[&["adapters"], args].concat(), "");
         assert!(code == 1 && error.contains(part), "{args:?}: {error}");
@@ -234,6 +234,6 @@ fn a_server_says_what_it_has_in_memory() {
 
     let (url, asked) = answering("401 Unauthorized", "{}");
     let (code, error) = lorank.fail(&["adapters", "show", "a", "--server", &url], "");
-    assert!(code == 1 && error.contains("\n  because: it wants another key"), "{error}");
+    assert!(code == 1 && error.contains("\n  because: the key is missing or insufficient"), "{error}");
     asked.join().unwrap();
 }

@@ -75,7 +75,7 @@ fn an_id_that_is_taken_needs_replace_and_words_are_no_ids() {
     assert!(text.contains("\nchecked on `"), "{text}");
     let text = lorank.run(&["adapters", "alias", "next", "bert"]);
     assert!(
-        text.ends_with("not checked against a base model: no server runs with this registry, and --base names none\n"),
+        text.ends_with("not checked on a base model: no server runs with this registry, and --base is not given\n"),
         "{text}"
     );
 }

@@ -171,6 +171,19 @@ fn the_guide_shows_the_program_of_the_crates_page() {
     assert_eq!(shown, [program]);
 }
 
+/// The README's Rust block consists of lines of an example, which compiles.
+#[test]
+fn the_readme_shows_lines_of_an_example() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (readme, example) = (read("README.md"), read("examples/basic_search/after.rs"));
+    let block = readme.lines().skip_while(|line| !line.starts_with("    let ")).take_while(|line| !line.is_empty());
+    let block: Vec<&str> = block.map(|line| line.strip_prefix("    ").unwrap()).collect();
+    assert!(block.len() >= 4 && block.iter().any(|line| line.contains("RerankCollector::new")), "{block:#?}");
+    for line in block {
+        assert!(example.lines().any(|known| known.trim() == line.trim()), "`{line}` is in no example");
+    }
+}
+
 #[test]
 fn the_guide_shows_what_a_tantivy_application_changes() {
     let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();

@@ -59,7 +59,7 @@ fn an_experiment_goes_from_draft_to_report() {
     assert_eq!((&started["state"], &started["buckets"].as_array().map(Vec::len)), (&json!("running"), &Some(1)));
 
     let report = lorank.run(&["experiments", "report", "qa-or-not"]);
-    let verdict = "not yet: 30 units are needed in each comparison, and the smallest has 0\n";
+    let verdict = "not yet: each comparison needs 30 units, and the smallest has 0\n";
     assert!(report.starts_with("experiment qa-or-not: traffic split by unit") && report.ends_with(verdict), "{report}");
     let export = lorank.run(&["experiments", "export", "qa-or-not"]);
     assert!(export.starts_with("request_id,at_millis,query,") && export.lines().count() == 1, "{export}");
@@ -101,10 +101,7 @@ fn what_was_served_is_reported_exported_and_forgotten() {
     assert_eq!(std::fs::read_to_string(lorank.path("answers.csv")).unwrap().lines().count(), 401);
 
     let forgotten = lorank.run(&["experiments", "forget", "--before", "1970-01-02"]);
-    assert_eq!(
-        forgotten,
-        "deleted 400 answers, 200 events and 0 records of shadows from before 1970-01-02T00:00:00Z\n"
-    );
+    assert_eq!(forgotten, "deleted 400 answers, 200 events and 0 shadow results from before 1970-01-02T00:00:00Z\n");
     assert_eq!(lorank.json(&["experiments", "report", one, "--json"])["arms"][1]["n_units"], 0);
 }
 
@@ -120,7 +117,7 @@ fn a_definition_may_come_from_a_file() {
 
     lorank.write("e.json", "{\"id\": \"e\"}");
     let (code, error) = lorank.fail(&["experiments", "create", "--file", "e.json"], "");
-    assert!(code == 1 && error.contains("`e.json` is not the definition of an experiment"), "{error}");
+    assert!(code == 1 && error.contains("`e.json` is not a valid experiment definition"), "{error}");
     assert_eq!(lorank.run(&["experiments", "delete", "again"]), "deleted the draft again\n");
     let list = lorank.json(&["experiments", "list", "--json"]);
     assert_eq!(list["experiments"].as_array().map(Vec::len), Some(1));
@@ -152,6 +149,6 @@ fn what_cannot_be_done_says_why() {
     lorank.run(&["experiments", "start", "e", "--any-model"]);
     let (code, error) = lorank.fail(&[&CREATE[..], &["--start"]].concat(), "");
     assert_eq!(code, 1);
-    assert!(error.contains("the draft `qa-or-not` is kept, and not started"), "{error}");
+    assert!(error.contains("the draft `qa-or-not` was created, but not started"), "{error}");
     assert!(error.contains("needs 100 % of layer `main`, of which 0 % is free"), "{error}");
 }

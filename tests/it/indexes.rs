@@ -58,7 +58,7 @@ fn each_index_has_its_own_documents_and_all_share_one_cache() {
         let (status, answer) = server.ask("GET", &format!("/v1/indexes/nope/{target}"), "");
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(
-            status == 404 && message.starts_with("there is no index `nope`; the indexes are `default`, `shop`"),
+            status == 404 && message.starts_with("unknown index `nope`; the indexes are `default`, `shop`"),
             "{answer}"
         );
     }
@@ -82,7 +82,7 @@ fn without_a_default_index_requests_name_one() {
     let server = Server::start(&lorank, &["--config", "lorank.toml", "--listen", "127.0.0.1:0"]);
     let (status, answer) = server.ask("GET", "/v1/search?q=one", "");
     let message = answer["error"]["message"].as_str().unwrap();
-    assert!(status == 404 && message.starts_with("there is no index `default`; the indexes are `a`, `b`"), "{answer}");
+    assert!(status == 404 && message.starts_with("unknown index `default`; the indexes are `a`, `b`"), "{answer}");
     assert_eq!(found(&server, "/v1/indexes/b/search?q=one"), ["1"]);
     let body = "{\"query\": \"one\", \"documents\": [\"one\"]}";
     assert_eq!(server.ask("POST", "/v1/rerank", body).0, 200, "reranking needs no index");

@@ -128,7 +128,7 @@ fn config_show_tells_where_each_value_comes_from() {
 fn config_check_names_what_is_wrong() {
     let lorank = Lorank::new();
     lorank.write("good.toml", &format!("[search]\ndepth = 7\n[[keys]]\n{KEY}"));
-    assert_eq!(lorank.run(&["config", "check", "good.toml"]), "`good.toml` is a configuration of lorank\n");
+    assert_eq!(lorank.run(&["config", "check", "good.toml"]), "`good.toml` is a valid configuration\n");
     for (text, part) in [
         ("[search]\ndept = 7", "`dept` is unknown; did you mean `depth`?"),
         ("[server]\ncors_origins = ['shop']", "`shop` is not an origin"),

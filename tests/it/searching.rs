@@ -121,11 +121,15 @@ fn what_cannot_be_is_refused_by_name() {
     let server = Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0"]);
     for (body, field, message) in [
         (r#"{"match_all": true, "query": "x"}"#, "match_all", "is for every document"),
-        (r#"{"match_all": true, "rerank": true}"#, "rerank", "is refused with `match_all`"),
-        (r#"{"match_all": true, "syntax": "plain"}"#, "syntax", "is of no use without a `query`"),
-        (r#"{"query": "x", "sort": ["year"], "rerank": true}"#, "rerank", "is refused with `sort`"),
-        (r#"{"query": "x", "sort": ["year"], "adapter": "none"}"#, "adapter", "is refused with `sort`"),
-        (r#"{"query": "x", "sort": ["year"], "min_rerank_score": 0}"#, "min_rerank_score", "is refused with `sort`"),
+        (r#"{"match_all": true, "rerank": true}"#, "rerank", "cannot be combined with `match_all`"),
+        (r#"{"match_all": true, "syntax": "plain"}"#, "syntax", "has no effect without a `query`"),
+        (r#"{"query": "x", "sort": ["year"], "rerank": true}"#, "rerank", "cannot be combined with `sort`"),
+        (r#"{"query": "x", "sort": ["year"], "adapter": "none"}"#, "adapter", "cannot be combined with `sort`"),
+        (
+            r#"{"query": "x", "sort": ["year"], "min_rerank_score": 0}"#,
+            "min_rerank_score",
+            "cannot be combined with `sort`",
+        ),
         (r#"{"query": "x", "sort": ["yeer"]}"#, "sort", "yeer"),
         (r#"{"query": "x", "sort": ["text"]}"#, "sort", "text fields cannot be sorted"),
         (r#"{"query": "x", "sort": [":desc"]}"#, "sort", "without a field"),

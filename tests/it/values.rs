@@ -95,7 +95,7 @@ fn what_no_document_has_is_refused_alike_and_by_name() {
             r#"{"skku": 1}"#,
             "(did you mean `sku`?); the fields are `n` (numbers), `open` (booleans)",
         ),
-        ("n=many", "filter.n=many", r#"{"n": "many"}"#, "compares with `many`, and the field holds numbers only"),
+        ("n=many", "filter.n=many", r#"{"n": "many"}"#, "compares with `many`, but the field only has numbers"),
         ("when>=2024-13-01", "filter.when%3E=2024-13-01", r#"{"when": {"gte": "2024-13-01"}}"#, "which is not a date"),
     ] {
         let (code, error) = lorank.fail(&["search", "--index", "i", "--no-rerank", "--filter", text, "apple"], "");
@@ -161,7 +161,7 @@ fn numbers_keep_their_digits_and_compare_by_value() {
     }
     // What is no number is a text in every door, and a field of numbers has none.
     for text in ["+5", "007", "1_000", ".5", "1.", "0x10"] {
-        let problem = format!("compares with `{text}`, and the field holds numbers only");
+        let problem = format!("compares with `{text}`, but the field only has numbers");
         let (code, error) =
             lorank.fail(&["search", "--index", "i", "--no-rerank", "x", "--filter", &format!("n={text}")], "");
         assert!(code == 1 && error.contains(&problem), "{error}");

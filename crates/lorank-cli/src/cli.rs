@@ -1,4 +1,4 @@
-//! The command line as a whole, and which command runs. Each command's own arguments stand beside the command.
+//! The top-level command line, and the dispatch to commands. Each command declares its own arguments.
 
 use clap::builder::Resettable;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -11,10 +11,10 @@ use crate::commands::{
 use crate::commands::{demo, notices};
 use crate::logging::LogArgs;
 
-/// Search and rerank: BM25 finds candidates, a cross-encoder with a LoRA adapter puts them in a better order
+/// Search and rerank: BM25 finds candidates, a cross-encoder with a LoRA adapter reranks them
 ///
-/// Every flag with a variable (LORANK_...) may be set in the environment instead. Models from the Hugging Face Hub are
-/// fetched and kept as HF_HOME, HF_TOKEN, HF_HUB_OFFLINE and their like say.
+/// Flags with a variable (LORANK_...) can be set in the environment instead. Downloads from the Hugging Face Hub
+/// respect HF_HOME, HF_TOKEN, HF_HUB_OFFLINE and related variables.
 #[derive(Debug, Parser)]
 #[command(name = "lorank", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -48,7 +48,7 @@ pub(crate) enum Command {
 }
 
 impl Cli {
-    /// Reads the arguments of this process. What clap found is returned too: it knows where each value comes from.
+    /// Parses the arguments of this process. Also returns clap's matches, which have the source of each value.
     pub(crate) fn read() -> Result<(Self, ArgMatches), clap::Error> {
         let matches = without_empty_variables(Self::command()).try_get_matches()?;
         Ok((Self::from_arg_matches(&matches)?, matches))
@@ -81,15 +81,14 @@ impl Cli {
     }
 }
 
-/// The command with variables of the environment that are empty left unread: an empty variable is as good as none, as with the
-/// other tools of a shell.
+/// The command without environment variables that are empty, because an empty variable counts as unset.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     let command = command.mut_args(|arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg });
     command.mut_subcommands(without_empty_variables)
 }
 
-/// What was found for the command that runs, below the commands that it belongs to.
+/// The matches of the innermost subcommand.
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, matches)| innermost(matches))
 }

@@ -1,4 +1,4 @@
-//! The configuration file, `lorank.toml`. Flags and the environment win over it; what it leaves out has a default.
+//! The configuration file `lorank.toml`. Flags and the environment take precedence; missing settings have defaults.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::flags::GivenValues;
 
-/// What a configuration file says; the default is an empty one.
+/// The contents of a configuration file; empty by default.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile(Map<String, Value>);
 
@@ -17,11 +17,11 @@ impl ConfigFile {
     pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).with_context(|| format!("could not read `{}`", path.display()))?;
-        Self::parse(&text).with_context(|| format!("`{}` is not a configuration of lorank", path.display()))
+        Self::parse(&text).with_context(|| format!("`{}` is not a valid configuration", path.display()))
     }
 
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        // Read as what it has to be: errors of TOML's own reader name the line.
+        // Parsed as the configuration type, because errors of the TOML parser have the line.
         toml::from_str::<ServerConfig>(text)?;
         Ok(Self(toml::from_str(text)?))
     }
@@ -34,7 +34,7 @@ impl ConfigFile {
         }
     }
 
-    /// The configuration: what was given, else what the file says, else the defaults.
+    /// The configuration from given values, the file and the defaults, in this order of precedence.
     pub(crate) fn under(&self, given: &GivenValues) -> anyhow::Result<ServerConfig> {
         let mut tree = self.0.clone();
         given.write_over(&mut tree);

@@ -1,4 +1,4 @@
-//! The folder in which adapters and experiments are kept.
+//! The data folder with adapters and experiments.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use lorank_server::{DataFolder, ServerConfig};
 use crate::environment;
 use crate::flags::DataFlag;
 
-/// Where adapters and experiments are kept.
+/// The data folder argument.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DataArgs {
     #[command(flatten)]
@@ -17,13 +17,13 @@ pub(crate) struct DataArgs {
 }
 
 impl DataArgs {
-    /// The folder that was named, or the user's own.
+    /// The named folder, or the user's default folder.
     pub(crate) fn folder(&self) -> anyhow::Result<DataFolder> {
         Ok(DataFolder::new(named_or_own(self.data.config()?.data)?))
     }
 }
 
-/// The configuration, with the user's own folder for data where it names none.
+/// The configuration with the user's default data folder, unless it names one.
 pub(crate) fn with_data(config: ServerConfig) -> anyhow::Result<ServerConfig> {
     let data = named_or_own(config.data.clone())?;
     Ok(ServerConfig { data: Some(data), ..config })
@@ -31,5 +31,5 @@ pub(crate) fn with_data(config: ServerConfig) -> anyhow::Result<ServerConfig> {
 
 fn named_or_own(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let own = || environment::data_home().map(|home| home.join("lorank"));
-    named.or_else(own).context("this user has no home folder to keep data in; name a folder with --data")
+    named.or_else(own).context("this user has no home folder for data; name a folder with --data")
 }

@@ -1,29 +1,29 @@
-//! The variables that Hugging Face's own tools and desktops share. Those of lorank itself stand beside their flags.
+//! Environment variables of Hugging Face's tools and of the XDG specification. Those of lorank are declared with their flags.
 
 use std::path::{Path, PathBuf};
 
 use lorank_model::Hub;
 
-/// The hub as this process' environment describes it: where it is, what is kept of it, and who we are there.
+/// The hub's address, cache and token from the environment.
 pub(crate) fn hub() -> Hub {
     let variable = |name: &str| std::env::var(name).ok();
     read(variable, &std::env::home_dir().unwrap_or_default(), |path| std::fs::read_to_string(path).ok())
 }
 
-/// Where this user's programs keep their data, by the XDG Base Directory Specification; `None` without a home.
+/// The user's data folder by the XDG Base Directory Specification; `None` without a home folder.
 pub(crate) fn data_home() -> Option<PathBuf> {
     read_data_home(|name| std::env::var(name).ok(), std::env::home_dir())
 }
 
 fn read_data_home(variable: impl Fn(&str) -> Option<String>, home: Option<PathBuf>) -> Option<PathBuf> {
-    // The specification has a relative path ignored.
+    // By the specification, relative paths are ignored.
     let given = variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = home.filter(|home| !home.as_os_str().is_empty());
     given.or_else(|| Some(home?.join(".local").join("share")))
 }
 
 fn read(variable: impl Fn(&str) -> Option<String>, home: &Path, read_file: impl Fn(&Path) -> Option<String>) -> Hub {
-    // Everywhere in these tools an empty variable is as good as none.
+    // In all these tools, an empty variable counts as unset.
     let filled = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let variable = |name| variable(name).and_then(filled);
     let path = |name| variable(name).map(PathBuf::from);

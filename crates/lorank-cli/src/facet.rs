@@ -1,10 +1,10 @@
-//! Facets as they are typed: `lang`, `year=..1990,1990..2000,2000..`.
+//! Facet arguments: `lang`, `year=..1990,1990..2000,2000..`.
 
 use std::num::NonZeroUsize;
 
 use lorank_core::{FacetBy, FacetRequest, Test, Value};
 
-/// A facet as it is typed: a field, and ranges where it has any.
+/// A facet argument: a field, optionally with ranges.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TypedFacet {
     field: String,
@@ -12,7 +12,7 @@ pub(crate) struct TypedFacet {
 }
 
 impl TypedFacet {
-    /// The facet; of values, the `top_n` most frequent ones.
+    /// The facet request; without ranges, for the `top_n` most frequent values.
     pub(crate) fn request(&self, top_n: NonZeroUsize) -> FacetRequest {
         let by = match self.ranges.as_slice() {
             [] => FacetBy::Values { top_n },
@@ -22,9 +22,9 @@ impl TypedFacet {
     }
 }
 
-/// Reads a facet. A range has its lower bound in it and its upper bound not, and one of them may be missing.
+/// Parses a facet. Ranges include their lower bound and exclude their upper bound; one bound may be missing.
 pub(crate) fn parse_facet(text: &str) -> Result<TypedFacet, String> {
-    let bad = || format!("`{text}` is not a facet; write `field`, or ranges such as `field=..1990,1990..2000,2000..`");
+    let bad = || format!("`{text}` is not a facet; use `field`, or ranges such as `field=..1990,1990..2000,2000..`");
     let (field, ranges) = text.split_once('=').map_or((text, None), |(field, ranges)| (field, Some(ranges)));
     let ranges =
         ranges.map_or(Ok(Vec::new()), |ranges| ranges.split(',').map(range).collect::<Option<_>>().ok_or_else(bad))?;
@@ -44,7 +44,7 @@ fn range(text: &str) -> Option<Test> {
     (lower.is_some() || upper.is_some()).then_some(Test::Range { lower, upper })
 }
 
-/// A bound: an integer as one, and all else as a text, which is read by the field's types.
+/// A bound: an integer, or else a text that is parsed by the types of the field.
 fn bound_value(text: &str) -> Value {
     let integer = text.parse().ok().filter(|integer: &i64| integer.to_string() == text);
     integer.map_or_else(|| text.into(), Value::Integer)

@@ -1,4 +1,4 @@
-//! How the program ends when a command fails.
+//! Error messages and exit statuses.
 
 use std::error::Error;
 use std::io;
@@ -9,7 +9,7 @@ use lorank_core::{ErrorKind, Misfit};
 use crate::output::StdoutClosed;
 use crate::output::text::one_line;
 
-/// A wrong use that only shows once the arguments are read together.
+/// A usage error that depends on several arguments.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct WrongUsage(pub String);
@@ -17,10 +17,10 @@ pub(crate) struct WrongUsage(pub String);
 /// The exit status of a failure.
 const FAILURE: u8 = 1;
 
-/// The exit status of a wrong use.
+/// The exit status of a usage error.
 pub(crate) const WRONG_USAGE: u8 = 2;
 
-/// The exit status of a kind of error: the one place that maps them.
+/// The exit status of a kind of error.
 fn status_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Invalid => WRONG_USAGE,
@@ -28,15 +28,14 @@ fn status_of(kind: ErrorKind) -> u8 {
     }
 }
 
-/// The kind of an error of the command line's own or of the server that it starts. Arguments reach the other crates by those
-/// two, so their errors are about files and states, and are failures.
+/// The kind of an error of the command line or of the server configuration, which check the arguments. Errors of other crates are
+/// about files and states, and count as failures.
 fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
     let wrong_usage = error.is::<WrongUsage>().then_some(ErrorKind::Invalid);
     wrong_usage.or_else(|| error.downcast_ref().map(lorank_server::Error::kind))
 }
 
-/// Prints the error with its causes, one line each, to standard error. A reader that closed our standard output (`| head`)
-/// has what it wanted: that is no failure.
+/// Prints the error and its causes to standard error, one per line. A closed standard output (`| head`) is not a failure.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_closed_stdout) {
         return ExitCode::SUCCESS;
@@ -50,7 +49,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(kind_of(error).map_or(FAILURE, status_of))
 }
 
-/// Messages of the number parser, with their plain replacements.
+/// Messages of the number parser, with clearer replacements.
 const NUMBERS: [(&str, &str); 7] = [
     ("number would be zero for non-zero type", "it must be at least 1"),
     ("invalid digit found in string", "it must be a whole number"),
@@ -61,10 +60,10 @@ const NUMBERS: [(&str, &str); 7] = [
     ("cannot parse float from empty string", "it must be a number"),
 ];
 
-/// Prints what is wrong with the arguments, or the help that was asked for.
+/// Prints a usage error, or the requested help.
 pub(crate) fn print_usage(error: &clap::Error) {
     if error.kind() != clap::error::ErrorKind::ValueValidation {
-        // Where even this cannot be printed, the status still tells.
+        // If printing fails, there is still the exit status.
         let _ = error.print();
         return;
     }
@@ -78,7 +77,7 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     one_line(&causes.map(|cause| lines(cause).join(" ")).collect::<Vec<_>>().join(": "))
 }
 
-/// What a cause says: one line, but for TOML's reader, which shows the line of the file with a mark below what is wrong in it.
+/// The lines of a cause: one line, except for errors of the TOML parser, which show the line of the file with a marker.
 fn lines(cause: &(dyn Error + 'static)) -> Vec<String> {
     let Some(error) = cause.downcast_ref::<toml::de::Error>() else {
         return vec![one_line(&lorank_core::shortened(&cause.to_string()))];
@@ -86,7 +85,7 @@ fn lines(cause: &(dyn Error + 'static)) -> Vec<String> {
     let text = error.to_string();
     let place = text.trim_end().strip_suffix(error.message()).unwrap_or_default();
     let misfit = Misfit::of(error.message()).to_string();
-    // What is not about a value is in TOML's own words.
+    // Errors that are not about a value keep the TOML parser's message.
     let problem = if misfit.starts_with("is refused: ") { error.message().to_owned() } else { misfit };
     let without_control = |line: &str| line.replace(char::is_control, " ");
     place.trim_end().lines().map(without_control).chain([one_line(&problem)]).collect()

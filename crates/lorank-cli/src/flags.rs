@@ -1,4 +1,4 @@
-//! The flags and variables of settings, made from the list of settings, and what they gave.
+//! The flags and environment variables of settings, generated from the list of settings, and their values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use lorank_server::{AdapterSpec, Arity, ModelSection, ServerConfig, Setting};
 use serde_json::{Map, Value};
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Origin {
     Default,
@@ -29,7 +29,7 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// The origin of a value that was given by a flag or its variable; `None` where none was.
+    /// The origin of a value from a flag or its variable; `None` if neither was given.
     pub(crate) fn of_given(matches: &ArgMatches, id: &str, flag: &str, variable: &str) -> Option<Self> {
         match matches.value_source(id)? {
             ValueSource::CommandLine => Some(Self::Flag(flag.to_owned())),
@@ -39,7 +39,7 @@ impl Origin {
     }
 }
 
-/// The values that flags and variables gave, by the keys of their settings.
+/// The values of flags and variables by the keys of their settings.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GivenValues(BTreeMap<&'static str, (Value, Origin)>);
 
@@ -49,12 +49,12 @@ impl GivenValues {
         Self(given.collect())
     }
 
-    /// Where a setting was given.
+    /// The origin of a setting's value.
     pub(crate) fn origin(&self, key: &str) -> Option<&Origin> {
         self.0.get(key).map(|(_, origin)| origin)
     }
 
-    /// Writes the values over those of a tree that has the form of a configuration file.
+    /// Overwrites values in a tree with the structure of a configuration file.
     pub(crate) fn write_over(&self, tree: &mut Map<String, Value>) {
         for (key, (value, _)) in &self.0 {
             match key.split_once('.') {
@@ -106,7 +106,7 @@ fn heading(key: &str) -> Option<&'static str> {
     }
 }
 
-/// What a setting is, and its default where that is a value or has words.
+/// The help text of a setting, with its default.
 fn help(setting: &Setting) -> String {
     let help = setting.help.trim();
     let default = ServerConfig::default().values().remove(setting.key).unwrap_or_default();
@@ -122,7 +122,7 @@ fn help(setting: &Setting) -> String {
     }
 }
 
-/// The settings that commands other than `serve` take of the model: all but its adapters, which each command takes in its way.
+/// The model settings of commands other than `serve`. Adapters are excluded, because each command has its own flag for them.
 fn model_settings() -> impl Iterator<Item = &'static Setting> {
     ModelSection::SETTINGS.iter().filter(|setting| setting.key != "model.adapters")
 }
@@ -135,11 +135,11 @@ fn data_setting() -> impl Iterator<Item = &'static Setting> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServerFlags(pub GivenValues);
 
-/// The flags of a base model and how it runs.
+/// The flags of the base model.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ModelFlags(GivenValues);
 
-/// The flag of the folder that adapters and experiments are kept in.
+/// The flag of the data folder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DataFlag(GivenValues);
 
@@ -157,20 +157,20 @@ impl ModelFlags {
 }
 
 impl DataFlag {
-    /// The configuration with the folder that was named, if one was.
+    /// The configuration with the given folder, if any.
     pub(crate) fn config(&self) -> anyhow::Result<ServerConfig> {
         config_of(&self.0)
     }
 }
 
-/// The defaults, and what was given.
+/// The defaults with the given values.
 fn config_of(given: &GivenValues) -> anyhow::Result<ServerConfig> {
     let mut tree = Map::new();
     given.write_over(&mut tree);
     Ok(serde_json::from_value(Value::Object(tree))?)
 }
 
-/// Makes a type the flags of some settings.
+/// Implements clap's traits for a type with the flags of some settings.
 macro_rules! flags_of_settings {
     ($type:ident, $settings:expr, global: $is_global:literal) => {
         impl Args for $type {

@@ -1,11 +1,18 @@
 //! The `lorank` command line.
 //!
-//! It is *not* a library to build on: [`main`] is all there is. Programs that embed lorank use the crate `lorank`.
+//! Its only function is [`main`], which runs the command in the process's arguments. It is *not* a library for applications: those
+//! embed the crate `lorank`.
 //!
-//! This is the one crate that reads flags, configuration files and the environment. A server is put together by `lorank-server`;
-//! here it gets its configuration and its signals.
-//! Data goes to standard output; progress, logs and errors to standard error. The exit status is 0 on success, 1 on a
-//! failure, 2 on wrong usage.
+//! Only this crate reads flags, configuration files and environment variables. `lorank-server` assembles the server; this crate
+//! passes the configuration and signals to it.
+//! Data goes to standard output; progress, logs and errors go to standard error. The exit status is 0 on success, 1 on a failure,
+//! and 2 on wrong usage. A program with the same command line is:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     lorank_cli::main()
+//! }
+//! ```
 
 mod cli;
 mod commands;
@@ -31,7 +38,7 @@ use clap::ArgMatches;
 
 use crate::cli::Cli;
 
-/// Runs the command that this process' arguments name, and says how it went.
+/// Runs the command in this process's arguments, and returns the exit status.
 pub fn main() -> ExitCode {
     match Cli::read() {
         Ok((cli, matches)) => run(&cli, &matches).map_or_else(|error| failure::report(&error), |()| ExitCode::SUCCESS),

@@ -1,4 +1,4 @@
-//! JSON lines from a file or from standard input.
+//! JSON Lines from a file or from standard input.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,10 +9,10 @@ use lorank_core::{Misfit, json_hint, syntax_problem, unreadable_as_text};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-/// The longest line. A longer one is a file of another kind, or an attack.
+/// The maximum length of a line in bytes. A longer line means another kind of file, or an attack.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
-/// The lines of an input that hold something, each read as JSON. Errors name the input and the line.
+/// The non-blank lines of an input, parsed as JSON. Errors name the input and the line.
 pub(crate) struct JsonLines {
     name: String,
     input: Box<dyn BufRead>,
@@ -49,8 +49,7 @@ impl JsonLines {
         loop {
             let mut line = Vec::new();
             let read = self.input.by_ref().take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line);
-            let n_bytes =
-                read.with_context(|| format!("could not read on in {} after line {}", self.name, self.n_lines))?;
+            let n_bytes = read.with_context(|| format!("could not read {} after line {}", self.name, self.n_lines))?;
             if n_bytes == 0 {
                 return Ok(None);
             }
@@ -63,7 +62,7 @@ impl JsonLines {
             {
                 bail!("cannot read {}: {problem}", self.name);
             }
-            // Some editors begin a file with a byte order mark.
+            // Some editors add a byte order mark at the start of a file.
             let line = if self.n_lines == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line };
             if !line.trim_ascii().is_empty() {
                 return Ok(Some(line.to_vec()));
@@ -73,8 +72,8 @@ impl JsonLines {
 
     fn parse<T: DeserializeOwned>(&self, line: &[u8]) -> anyhow::Result<(u64, T)> {
         let line = line.trim_ascii();
-        let bad = |problem: String| anyhow!(problem).context(format!("{} is not what it should be", self.place()));
-        // A list would be taken for the values of an object's keys, in the order of their declaration.
+        let bad = |problem: String| anyhow!(problem).context(format!("{} is invalid", self.place()));
+        // serde would accept an array as the values of the keys in declaration order.
         if line.first() == Some(&b'[') && serde_json::from_slice::<IgnoredAny>(line).is_ok() {
             return Err(bad("it must be an object, not an array".to_owned()));
         }
@@ -90,7 +89,7 @@ impl JsonLines {
     }
 }
 
-/// What is wrong with a line, or with the value at a path in it. The parser counts lines too, and would say `line 1`.
+/// The problem of a line, or of the value at a path. Without the parser's line number, which is always 1.
 fn problem(error: &serde_json::Error, path: &str, line: &[u8]) -> String {
     let text = error.to_string();
     let (message, column) = text.rsplit_once(" at line 1 column ").map_or((text.as_str(), None), |(m, c)| (m, Some(c)));
@@ -165,7 +164,7 @@ mod tests {
             let text: &'static str = Box::leak(format!("{{\"n\": 1}}\n{line}\n{{\"n\": 3}}\n").into_boxed_str());
             let (good, error) = read(text);
             assert_eq!(good, [(1, 1)]);
-            let expected = format!("line 2 of pairs.jsonl is not what it should be: {problem}");
+            let expected = format!("line 2 of pairs.jsonl is invalid: {problem}");
             assert_eq!(error, Some(expected), "{line}");
         }
     }

@@ -7,33 +7,33 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-/// How much is logged, and in what form.
+/// The logging arguments.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct LogArgs {
-    /// Log more: -v informs, -vv debugs, -vvv tells everything
+    /// Increase the log level: -v for info, -vv for debug, -vvv for trace
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// Log errors only and show no progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Log by target and level, as in `warn,lorank_model=debug` (instead of -v and -q)
+    /// Log filter by target and level, such as `warn,lorank_model=debug`; replaces -v and -q
     #[arg(long, global = true, value_name = "FILTER", env = "LORANK_LOG", value_parser = parse_filter)]
     log: Option<String>,
-    /// The form of the log lines
+    /// Format of log lines
     #[arg(long, global = true, value_name = "FORMAT", env = "LORANK_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
 }
 
-/// What takes log lines or spans, each with a filter of its own.
+/// A layer for log lines or spans, with its own filter.
 pub(crate) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 enum LogFormat {
-    /// Lines for people
+    /// Readable text
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -42,7 +42,7 @@ fn parse_filter(text: &str) -> Result<String, String> {
 }
 
 impl LogArgs {
-    /// Sends log lines to standard error from here on, and spans to where `traces` has them.
+    /// Starts logging to standard error, and sending spans to `traces`.
     pub(crate) fn install(&self, traces: Option<BoxedLayer>) {
         let filter = self.log.as_deref().unwrap_or(match (self.quiet, self.verbose) {
             (true, _) => "error",
@@ -54,7 +54,7 @@ impl LogArgs {
         let filter = EnvFilter::try_new(filter).expect("given filters are parsed with the arguments");
         let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
         let lines: BoxedLayer = match self.log_format {
-            // Who reads warnings knows nothing of the program's modules; who asks for more does.
+            // The module names are only shown at levels above warnings.
             LogFormat::Text => {
                 let shows_target = self.verbose > 1 || self.log.is_some();
                 lines.with_target(shows_target).with_ansi(has_colour()).with_filter(filter).boxed()
@@ -62,7 +62,7 @@ impl LogArgs {
             LogFormat::Json => lines.json().with_filter(filter).boxed(),
         };
         let layers: Vec<BoxedLayer> = traces.into_iter().chain([lines]).collect();
-        // A second installation happens in no run of the program; a test that makes one keeps the first.
+        // Only tests install logging twice; the first installation stays.
         let _ = tracing_subscriber::registry().with(layers).try_init();
     }
 }

@@ -1,4 +1,4 @@
-//! Models for commands: found and loaded with a sign of life on standard error.
+//! Loading of models for commands, with progress on standard error.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use lorank_server::{
 use crate::environment;
 use crate::output::progress;
 
-/// Loads a base model and its adapters, which may be named as the registry names them.
+/// Loads a base model and adapters; names of adapters can refer to the registry.
 pub(crate) fn load(section: &ModelSection, data: Option<DataFolder>, is_quiet: bool) -> anyhow::Result<LoadedModels> {
     let progress = progress::spinner("loading the model", is_quiet);
     let is_word = |spec: &AdapterSpec| matches!(spec, AdapterSpec::Adapter { source: ModelSource::Word(_), .. });
-    // A registry that nobody asks for is not opened.
+    // Open the registry only if a name may refer to it.
     let data = data.filter(|_| section.adapters.iter().any(is_word));
     let registry = data.map(|folder| folder.registry()).transpose()?.map(Arc::new);
     let models = ModelLoader { registry, ..loader(&progress, is_quiet) }.load(section)?;
@@ -24,7 +24,7 @@ pub(crate) fn load(section: &ModelSection, data: Option<DataFolder>, is_quiet: b
     Ok(models)
 }
 
-/// Brings an adapter's files to hand.
+/// Finds or downloads the files of an adapter.
 pub(crate) fn find_adapter(source: &ModelSource, is_quiet: bool) -> anyhow::Result<FoundAdapter> {
     let progress = progress::spinner("finding the adapter", is_quiet);
     let found = loader(&progress, is_quiet).find_adapter(source)?;
@@ -32,7 +32,7 @@ pub(crate) fn find_adapter(source: &ModelSource, is_quiet: bool) -> anyhow::Resu
     Ok(found)
 }
 
-/// A loader that has the hub of this process' environment, and tells the spinner how it gets on.
+/// A loader with the hub of this process's environment, which shows its progress.
 pub(crate) fn loader(progress: &ProgressBar, is_quiet: bool) -> ModelLoader {
     let progress = progress.clone();
     let on_event = move |event: &LoadEvent<'_>| show(event, &progress, is_quiet);
@@ -41,10 +41,10 @@ pub(crate) fn loader(progress: &ProgressBar, is_quiet: bool) -> ModelLoader {
 
 fn show(event: &LoadEvent<'_>, progress: &ProgressBar, is_quiet: bool) {
     match event {
-        LoadEvent::AskingHub { repository } => progress.set_message(format!("asking the hub for {repository}")),
+        LoadEvent::AskingHub { repository } => progress.set_message(format!("resolving {repository} on the hub")),
         LoadEvent::Fetching { repository, file, n_bytes_done, n_bytes } => {
             let (done, total) = (HumanBytes(*n_bytes_done), HumanBytes(*n_bytes));
-            progress.set_message(format!("fetching {file} of {repository}: {done} of {total}"));
+            progress.set_message(format!("downloading {file} of {repository}: {done} of {total}"));
         }
         LoadEvent::Merged { adapter, n_bytes } if !is_quiet => {
             let n_bytes = HumanBytes(*n_bytes as u64);
@@ -56,7 +56,7 @@ fn show(event: &LoadEvent<'_>, progress: &ProgressBar, is_quiet: bool) {
     }
 }
 
-/// The exact model of the adapter that was given first.
+/// The exact model of the first adapter.
 pub(crate) fn resolve_default(models: &LoadedModels) -> anyhow::Result<ModelVersion> {
     models.reranker.resolve(models.default_adapter().as_ref()).map_err(|error| anyhow!(error))
 }

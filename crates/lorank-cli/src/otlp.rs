@@ -1,7 +1,7 @@
-//! Traces for an OpenTelemetry collector, sent with OTLP over HTTP: a span for each request, and below it one for each stage.
+//! Traces for an OpenTelemetry collector by OTLP over HTTP: a span for each request, with child spans for its stages.
 //!
-//! The rest of lorank knows only `tracing`. What its spans are called in OpenTelemetry's conventions is decided here. They never
-//! hold the texts of queries and documents.
+//! The rest of lorank uses only `tracing`; this module maps its spans to OpenTelemetry's conventions. Spans never contain the texts
+//! of queries and documents.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,39 +24,39 @@ use tracing_subscriber::filter::FilterFn;
 
 use crate::logging::BoxedLayer;
 
-/// Where traces go.
+/// The tracing arguments.
 #[derive(Debug, Args)]
 pub(crate) struct OtlpArgs {
-    /// Send traces to this OpenTelemetry collector, with OTLP over HTTP, as in http://localhost:4318; OTEL_SERVICE_NAME
-    /// names this server there [default: what OTEL_EXPORTER_OTLP_ENDPOINT says, else send none]
+    /// OpenTelemetry collector for traces by OTLP over HTTP, such as http://localhost:4318; OTEL_SERVICE_NAME sets the name of
+    /// this server [default: OTEL_EXPORTER_OTLP_ENDPOINT if set, else no traces]
     #[arg(long, value_name = "URL", env = "LORANK_OTLP_ENDPOINT", value_parser = parse_endpoint)]
     otlp_endpoint: Option<String>,
 }
 
-/// How long a collector may take with a batch of spans, and how long all that are left may take at the end.
+/// The timeout for sending a batch of spans, and for the remaining spans at shutdown.
 const SEND_MAX: Duration = Duration::from_secs(5);
 
-/// The address that takes traces, from the collector's own.
+/// The URL for traces from the collector's address.
 fn parse_endpoint(text: &str) -> Result<String, String> {
     const PATH: &str = "/v1/traces";
     if !["http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
-        return Err("it has to begin with http:// or https://".to_owned());
+        return Err("it must start with http:// or https://".to_owned());
     }
     let base = text.trim_end_matches('/');
     Ok(if base.ends_with(PATH) { base.to_owned() } else { format!("{base}{PATH}") })
 }
 
-/// The sending of traces.
+/// The exporter of traces.
 pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Gets ready to send them, if there is a place that they go to.
+    /// Starts the exporter, if there is a collector.
     pub(crate) fn start(args: &OtlpArgs) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = endpoint(args)? else { return Ok(None) };
         let config = ureq::Agent::config_builder().timeout_global(Some(SEND_MAX)).http_status_as_error(false).build();
         let http = opentelemetry_otlp::SpanExporter::builder().with_http().with_http_client(Client(config.into()));
         let exporter = http.with_endpoint(&endpoint).build();
-        let inner = exporter.with_context(|| format!("could not get ready to send traces to `{endpoint}`"))?;
+        let inner = exporter.with_context(|| format!("could not export traces to `{endpoint}`"))?;
         let exporter = Exporter { inner, endpoint, is_failing: AtomicBool::new(false) };
         let name = variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "lorank".to_owned());
         let resource = Resource::builder().with_service_name(name).build();
@@ -64,7 +64,7 @@ impl Traces {
         Ok(Some(Self(provider)))
     }
 
-    /// Takes lorank's own spans. Log lines stay out of them: what went wrong may quote what was asked.
+    /// The layer for lorank's spans. Log lines are excluded, because they may quote queries.
     pub(crate) fn layer(&self) -> BoxedLayer {
         let is_ours = FilterFn::new(|what| {
             what.is_span() && *what.level() <= tracing::Level::INFO && what.target().starts_with("lorank")
@@ -74,10 +74,10 @@ impl Traces {
         layer.with_filter(is_ours.with_max_level_hint(tracing::Level::INFO)).boxed()
     }
 
-    /// Sends what is left.
+    /// Sends the remaining spans.
     pub(crate) fn end(self) {
         if let Err(error) = self.0.shutdown_with_timeout(SEND_MAX) {
-            tracing::warn!(%error, "the last traces could not be sent");
+            tracing::warn!(%error, "could not export the last traces");
         }
     }
 }
@@ -89,22 +89,22 @@ fn endpoint(args: &OtlpArgs) -> anyhow::Result<Option<String>> {
 }
 
 fn wrong(variable: &str, value: &str, problem: &str) -> anyhow::Error {
-    crate::failure::WrongUsage(format!("`{value}` in {variable} is no address of a collector: {problem}")).into()
+    crate::failure::WrongUsage(format!("`{value}` in {variable} is not the address of a collector: {problem}")).into()
 }
 
-/// A variable that all programs with OpenTelemetry share. An empty one is as good as none.
+/// A standard variable of OpenTelemetry. An empty variable counts as unset.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-/// Makes a span part of the trace that a `traceparent` names. A malformed one is ignored, as the standard has it.
+/// Adds a span to the trace in a `traceparent` header. By the standard, a malformed header is ignored.
 pub(crate) fn continue_trace(span: &tracing::Span, traceparent: &str) {
     let headers = std::collections::HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
-    // A span that is not recorded has no parent either.
+    // The span may not be recorded.
     let _ = span.set_parent(TraceContextPropagator::new().extract(&headers));
 }
 
-/// Sends finished spans, and says when that begins to fail.
+/// Sends finished spans, and logs when that starts to fail.
 #[derive(Debug)]
 struct Exporter {
     inner: opentelemetry_otlp::SpanExporter,
@@ -118,8 +118,8 @@ impl SpanExporter for Exporter {
         let sent = self.inner.export(batch).await;
         let was_failing = self.is_failing.swap(sent.is_err(), Ordering::Relaxed);
         match &sent {
-            Err(error) if !was_failing => tracing::warn!(%error, "could not send traces to `{}`", self.endpoint),
-            Ok(()) if was_failing => tracing::info!("traces are sent to `{}` again", self.endpoint),
+            Err(error) if !was_failing => tracing::warn!(%error, "could not export traces to `{}`", self.endpoint),
+            Ok(()) if was_failing => tracing::info!("exporting traces to `{}` again", self.endpoint),
             _ => {}
         }
         sent
@@ -134,8 +134,8 @@ impl SpanExporter for Exporter {
     }
 }
 
-/// Gives the span of a request the names that OpenTelemetry has for HTTP servers. The path is left out, since the route says
-/// enough and a path that is no route may be anything.
+/// Renames the attributes of a request's span by OpenTelemetry's conventions for HTTP servers. The path is omitted: the route
+/// suffices, and a path that matches no route may be anything.
 fn follow_conventions(span: &mut SpanData) {
     if span.name != "request" {
         return;
@@ -161,7 +161,7 @@ fn follow_conventions(span: &mut SpanData) {
     }
 }
 
-/// The client that the other commands have, too. It blocks, which the exporter's own thread may.
+/// The HTTP client, which blocks the exporter's own thread.
 #[derive(Debug)]
 struct Client(ureq::Agent);
 

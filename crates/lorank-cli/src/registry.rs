@@ -1,4 +1,4 @@
-//! What the registry says of adapters.
+//! Adapters of the registry for output.
 
 use lorank_adapters::{Entry, State};
 use lorank_core::AdapterId;
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::times;
 
-/// The base model that an adapter of the registry was trained on, where it said so.
+/// The base model that an adapter was trained on, if known.
 pub(crate) fn base_model(entry: &Entry) -> Option<&str> {
     Some(entry.provenance.base_model.as_str()).filter(|name| !name.is_empty())
 }
 
-/// The experiments that have not ended and use the adapter, by its id or by an alias.
+/// The experiments that use the adapter by its id or an alias and have not ended.
 pub(crate) fn used_by<'a>(
     id: &AdapterId,
     state: &State,
@@ -42,7 +42,7 @@ pub(crate) fn to_json(state: &State, entry: &Entry) -> Value {
     })
 }
 
-/// When it was added, in ISO 8601.
+/// The time at which it was added, in ISO 8601.
 pub(crate) fn added_at(entry: &Entry) -> String {
     times::show(i64::try_from(entry.provenance.added_at_millis).unwrap_or(i64::MAX))
 }

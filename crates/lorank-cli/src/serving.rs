@@ -1,4 +1,4 @@
-//! A server in a process of its own: signals end it and have its configuration read again.
+//! The server process: signals stop it or reload its configuration.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,23 +12,23 @@ use lorank_server::{LoadedServer, ServerConfig, ServerHandle};
 
 use crate::failure::causes;
 
-/// How long threads have at the very end.
+/// The time for threads to finish at the end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// More threads than the server's limits let block at once, so that no kind of work waits for another.
+/// The maximum number of blocking threads: more than the limits of all kinds of work together, so that none waits for another.
 const BLOCKING_THREADS_MAX: usize = 16_384;
 
-/// A configuration file that is read again at SIGHUP.
+/// A configuration file that is reloaded on SIGHUP.
 pub(crate) struct Reload {
     /// The file, for messages.
     pub path: PathBuf,
-    /// Reads the configuration, with the flags over the file as at the start.
+    /// Reads the configuration, with the flags of the start.
     pub read: Box<dyn Fn() -> anyhow::Result<ServerConfig> + Send>,
 }
 
-/// Serves until the process is asked to end (Ctrl-C or a polite kill); requests under way are finished, within a limit, and
-/// what they recorded is written.
-/// `announce` is told the address once connections are accepted there.
+/// Serves until the process receives SIGINT or SIGTERM. Requests in flight are finished within a time limit, and their records are
+/// written.
+/// Calls `announce` with the address when connections are accepted.
 pub(crate) fn serve(
     loaded: LoadedServer,
     reload: Option<Reload>,
@@ -44,20 +44,19 @@ pub(crate) fn serve(
         if let Some(reload) = reload {
             reload.at_signals(server.handle());
         }
-        // Before anybody is told where it listens, and may ask it to end.
+        // Before the address is announced, because a signal may follow immediately.
         let signals = Signals::listen().context("could not listen for signals")?;
         announce(server.address())?;
         server.run(asked_to_end(signals)).await?;
         anyhow::Ok(())
     });
-    // A search that was cut off may still hold a thread, and is not waited for.
+    // Does not wait for searches that were cut off.
     runtime.shutdown_timeout(LAST_WORDS);
     served
 }
 
 impl Reload {
-    /// Reads the file each time that the process is sent SIGHUP, from here on. A file that cannot be used leaves everything as
-    /// it was.
+    /// Reloads the file on each SIGHUP. An invalid file changes nothing.
     #[cfg(unix)]
     fn at_signals(self, handle: ServerHandle) {
         use tokio::signal::unix::{SignalKind, signal};
@@ -68,28 +67,28 @@ impl Reload {
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
                 match self.apply(&handle) {
-                    Ok(()) => tracing::info!(file = %self.path.display(), "keys and limits were read again"),
-                    Err(error) => tracing::error!("keys and limits stay as they were: {}", causes(error.as_ref())),
+                    Ok(()) => tracing::info!(file = %self.path.display(), "reloaded keys and limits"),
+                    Err(error) => tracing::error!("did not reload keys and limits: {}", causes(error.as_ref())),
                 }
             }
         });
     }
 
-    /// There is no such signal here.
+    /// Other systems have no SIGHUP.
     #[cfg(not(unix))]
     fn at_signals(self, _handle: ServerHandle) {}
 
     #[cfg(unix)]
     fn apply(&self, handle: &ServerHandle) -> anyhow::Result<()> {
         for key in handle.reload(&(self.read)()?)? {
-            tracing::warn!("`{key}` has changed in `{}`, and waits for the next start", self.path.display());
+            tracing::warn!("`{key}` has changed in `{}`; the change needs a restart", self.path.display());
         }
         Ok(())
     }
 }
 
-/// Raises the limit of open files as far as it goes, and keeps the number of connections below what is left: each takes a file
-/// descriptor, and the index and the database need some. What a process gets without asking is often no more than 1024.
+/// Raises the limit of open files to its maximum, and limits the number of connections to the remaining file descriptors, because
+/// the index and the database need some. The default limit is often 1024.
 #[cfg(unix)]
 pub(crate) fn fit_to_file_limit(config: &mut ServerConfig) {
     let Ok(n_files) = rlimit::increase_nofile_limit(u64::MAX) else {
@@ -100,31 +99,31 @@ pub(crate) fn fit_to_file_limit(config: &mut ServerConfig) {
     let n_wanted = &mut config.server.n_connections_max;
     if *n_wanted > n_max {
         tracing::warn!(
-            "the limit of open files, {n_files}, leaves room for {n_max} connections, not for `n_connections_max` = {n_wanted}"
+            "the limit of {n_files} open files allows {n_max} connections, fewer than `n_connections_max` = {n_wanted}"
         );
         *n_wanted = n_max;
     }
 }
 
-/// What the index, the database, models and uploads may have open at once.
+/// The maximum number of open files of the index, the database, models and uploads.
 #[cfg(unix)]
 const N_FILES_OF_SERVER: usize = 48;
 
 #[cfg(not(unix))]
 pub(crate) fn fit_to_file_limit(_config: &mut ServerConfig) {}
 
-/// Done when the process is asked to end. Asked once more, it ends at once, whatever is under way.
+/// Returns on the first signal to stop. A second signal exits immediately.
 async fn asked_to_end(mut signals: Signals) {
     signals.next().await;
-    tracing::info!("ending once the requests under way are answered");
+    tracing::info!("stopping after the requests in flight");
     tokio::spawn(async move {
         signals.next().await;
-        // What a shell calls a program that Ctrl-C ended.
+        // The conventional exit status after SIGINT.
         std::process::exit(130);
     });
 }
 
-/// What asks the process to end, from the moment that this is made: Ctrl-C or a polite kill.
+/// The signals to stop, SIGINT and SIGTERM, received since its creation.
 #[cfg(unix)]
 struct Signals {
     interrupted: tokio::signal::unix::Signal,
@@ -146,7 +145,7 @@ impl Signals {
     }
 }
 
-/// What asks the process to end: Ctrl-C.
+/// The signal to stop: Ctrl-C.
 #[cfg(not(unix))]
 struct Signals;
 

@@ -1,29 +1,28 @@
-//! Times as people write and read them: ISO 8601, UTC where no offset is named.
+//! Times in ISO 8601, in UTC by default.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::format_description::well_known::Iso8601;
 use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
 
-/// The time now, in milliseconds since 1970.
+/// The current time in milliseconds since 1970.
 pub(crate) fn now_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Reads a time, or a date as its first moment, in milliseconds since 1970.
+/// Parses a time, or a date as 00:00 UTC, in milliseconds since 1970.
 pub(crate) fn parse(text: &str) -> Result<i64, String> {
     let local = |_| PrimitiveDateTime::parse(text, &Iso8601::DEFAULT).map(PrimitiveDateTime::assume_utc);
     let date = |_| Date::parse(text, &Iso8601::DEFAULT).map(|date| date.with_time(Time::MIDNIGHT).assume_utc());
     let time = OffsetDateTime::parse(text, &Iso8601::DEFAULT).or_else(local).or_else(date);
-    let time = time.map_err(|_| {
-        format!("`{text}` is not a time in ISO 8601; write it as 2025-11-25T18:30:00Z or 2025-11-25 (UTC)")
-    })?;
+    let time = time
+        .map_err(|_| format!("`{text}` is not a time in ISO 8601, such as 2025-11-25T18:30:00Z or 2025-11-25 (UTC)"))?;
     // Years have at most six digits, so milliseconds fit.
     Ok((time.unix_timestamp_nanos() / 1_000_000) as i64)
 }
 
-/// Writes a time to the second, as in `2025-11-25T18:30:00Z`.
+/// Formats a time to the second, such as `2025-11-25T18:30:00Z`.
 pub(crate) fn show(millis: i64) -> String {
     let Ok(time) = OffsetDateTime::from_unix_timestamp(millis.div_euclid(1_000)) else {
         return format!("{millis} ms since 1970");

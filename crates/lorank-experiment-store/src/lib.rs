@@ -1,11 +1,11 @@
-//! Keeps lorank's experiments and their records in one SQLite file: definitions, exposures, events and shadow records.
+//! Stores experiments and their records in one SQLite file: definitions, exposures, events and shadow results.
 //!
-//! An [`ExperimentStore`] is shared by the threads of a process, and its file by processes of one machine. One thread writes,
-//! many readers read, and a search waits for neither: it reads the running experiments from a snapshot in memory and leaves its
-//! exposure in a bounded queue. What is acknowledged has been synced to the disk.
+//! An [`ExperimentStore`] is shared by the threads of a process, and its file by processes of one machine. One thread
+//! writes, many threads read, and searches wait for neither: they read the running experiments from a snapshot in memory, and put
+//! their exposures in a bounded queue. Acknowledged records are synced to disk.
 //!
-//! What this crate does not do: the rules of experiments, the values that are kept and the statistics are those of
-//! [`lorank-experiments`](lorank_experiments), which knows no store.
+//! The crate is *not* the rules or the statistics of experiments: those, and the types of the records, belong to
+//! [`lorank-experiments`](lorank_experiments). It also does not choose rankers, which `lorank-experiment-pipeline` does.
 //!
 //! ```
 //! use lorank_experiment_store::{ExperimentStore, StoreConfig};

@@ -1,13 +1,13 @@
-//! How far two rankings agree, for shadowed requests: an adapter scores them after the answer has gone out.
+//! Measures of agreement between two rankings, for shadows.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-/// Rank-biased overlap, extrapolated from the lists' ends: 1 for equal rankings, 0 for disjoint ones.
+/// Extrapolated rank-biased overlap: 1 for equal rankings, 0 for disjoint ones.
 ///
 /// Equation 32 of Webber, Moffat and Zobel, "A similarity measure for indefinite rankings" (TOIS 2010). `p`, between 0 and 1
-/// exclusively, is how likely a reader goes on to the next rank: 0.9 puts 86 % of the weight on the first ten. The lists may be
-/// of different lengths, and hold no id twice. Two empty lists agree.
+/// exclusively, is the probability that a reader continues to the next rank: 0.9 gives 86 % of the weight to the first ten ranks. The
+/// lists may have different lengths, and must not have duplicate ids. Two empty lists agree.
 pub fn rank_biased_overlap<T: Eq + Hash>(one: &[T], other: &[T], p: f64) -> f64 {
     let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
     if short.is_empty() {
@@ -19,14 +19,14 @@ pub fn rank_biased_overlap<T: Eq + Hash>(one: &[T], other: &[T], p: f64) -> f64 
     let (mut sum, mut weight) = (0.0, 1.0);
     for (x_d, d) in overlaps.iter().zip(1u32..) {
         weight *= p;
-        // Past its end the short list is taken to go on agreeing as it did.
+        // Beyond its end, the short list is assumed to continue with the same agreement.
         let beyond = (f64::from(d) - s).max(0.0) * x_s / s;
         sum += (x_d + beyond) / f64::from(d) * weight;
     }
     (1.0 - p) / p * sum + ((x_l - x_s) / l + x_s / s) * weight
 }
 
-/// For each depth of the longer list, how many of its ids up to there are in the shorter list up to there.
+/// For each depth of the longer list, the number of ids that both lists have up to that depth.
 fn overlaps<T: Eq + Hash>(short: &[T], long: &[T]) -> Vec<f64> {
     let (mut seen_short, mut seen_long) = (HashSet::new(), HashSet::new());
     let mut n_common = 0.0;
@@ -47,9 +47,9 @@ fn overlaps<T: Eq + Hash>(short: &[T], long: &[T]) -> Vec<f64> {
     depths
 }
 
-/// Kendall's tau over the ids that both rankings hold: 1 where all pairs stand in the same order, -1 where none does.
+/// Kendall's tau over the ids in both rankings: 1 if all pairs have the same order, -1 if none has.
 ///
-/// `None` where they have fewer than two ids in common. (Kendall, Biometrika 1938.)
+/// `None` for fewer than two common ids. (Kendall, Biometrika 1938.)
 pub fn kendall_tau<T: Eq + Hash>(one: &[T], other: &[T]) -> Option<f64> {
     let ranks: HashMap<&T, usize> = other.iter().zip(0..).collect();
     let ranks: Vec<usize> = one.iter().filter_map(|id| ranks.get(id).copied()).collect();
@@ -58,7 +58,7 @@ pub fn kendall_tau<T: Eq + Hash>(one: &[T], other: &[T]) -> Option<f64> {
     (n_pairs > 0).then(|| 1.0 - 2.0 * n_swapped.sum::<usize>() as f64 / n_pairs as f64)
 }
 
-/// The share of the first `k` that both rankings hold, of as many as the longer one has there. Two empty lists agree.
+/// The share of the first `k` ids that both rankings have in common, relative to the longer one. Two empty lists agree.
 pub fn overlap_at<T: Eq + Hash>(k: usize, one: &[T], other: &[T]) -> f64 {
     let first: HashSet<&T> = one.iter().take(k).collect();
     let n_common = other.iter().take(k).filter(|id| first.contains(id)).count();

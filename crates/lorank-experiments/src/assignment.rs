@@ -1,28 +1,28 @@
-//! Who sees which arm: a hash, so that every process gives the same answer at once, without asking another.
+//! The assignment of units to arms by a hash, so that every process has the same result without communication.
 //!
-//! Two independent hashes decide. The first sends a unit to one of [`N_BUCKETS`] buckets of the experiment's layer; experiments
-//! that run at the same time in one layer own [disjoint ones](Experiment::buckets), so no unit meets two of them. The second, over
-//! the experiment's id and salt, picks the arm by weight. A raised share adds buckets and leaves the second hash alone, so it moves
-//! no unit between arms.
+//! There are two independent hashes. The first maps a unit to one of [`N_BUCKETS`] buckets of the experiment's layer; concurrent
+//! experiments of a layer own [disjoint buckets](Experiment::buckets), so a unit takes part in at most one of them. The second, over
+//! the experiment's id and salt, selects the arm by weight. An increased share adds buckets and does not change the second hash, so
+//! units stay in their arms.
 
 use crate::{BucketRange, Experiment, N_BUCKETS};
 
-/// What the hashes are for, as BLAKE3's key derivation wants it. Another text assigns every unit anew.
+/// The contexts of BLAKE3's key derivation. Changing them reassigns every unit.
 const BUCKET_CONTEXT: &str = "lorank experiments 2025-11-25 slot of a unit in a layer v1";
 const ARM_CONTEXT: &str = "lorank experiments 2025-11-25 arm of a unit in an experiment v1";
 
-/// Assigns the units of one experiment: what they have in common is hashed once.
+/// Assigns the units of an experiment. The common part of the hashes is computed once.
 #[derive(Debug, Clone)]
 pub struct Assigner {
     buckets: Vec<BucketRange>,
     bucket_hasher: blake3::Hasher,
     arm_hasher: blake3::Hasher,
-    /// For each arm the sum of the weights up to and with its own.
+    /// The cumulative weights of the arms.
     weights: Vec<u64>,
 }
 
 impl Assigner {
-    /// For an experiment with the buckets that it was given when it started.
+    /// An assigner for an experiment with its current buckets.
     pub fn new(experiment: &Experiment) -> Self {
         let sum = |sum: &mut u64, weight: u32| {
             *sum += u64::from(weight);
@@ -36,7 +36,7 @@ impl Assigner {
         }
     }
 
-    /// The place of the unit's arm in [`Experiment::arms`]; `None` where the unit takes no part.
+    /// The index of the unit's arm in [`Experiment::arms`]; `None` if the unit does not take part.
     pub fn arm(&self, unit: &str) -> Option<usize> {
         let bucket = self.bucket(unit);
         self.buckets.iter().any(|range| range.contains(bucket)).then(|| {
@@ -45,13 +45,13 @@ impl Assigner {
         })
     }
 
-    /// The bucket of the layer that the unit falls into, whoever owns it.
+    /// The unit's bucket of the layer.
     pub fn bucket(&self, unit: &str) -> u16 {
         below(&self.bucket_hasher, unit, N_BUCKETS.into()) as u16
     }
 }
 
-/// Each part's length goes first, so that no two lists of parts give the same bytes.
+/// Hashes the parts with their lengths, so that different lists of parts have different bytes.
 fn hasher(context: &str, parts: &[&str]) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {
@@ -60,7 +60,7 @@ fn hasher(context: &str, parts: &[&str]) -> blake3::Hasher {
     hasher
 }
 
-/// A number below `end`, uniform over units. The bias of multiply and shift is below `end / 2^64`.
+/// A number below `end`, uniformly distributed over units. The bias of multiply-and-shift is below `end / 2^64`.
 fn below(hasher: &blake3::Hasher, unit: &str, end: u64) -> u64 {
     let mut bytes = [0; 8];
     hasher.clone().update(unit.as_bytes()).finalize_xof().fill(&mut bytes);
@@ -83,7 +83,7 @@ mod tests {
         with(vec![BucketRange { start: 0, end: N_BUCKETS }], experiment)
     }
 
-    /// Pearson's statistic of counts against expectations.
+    /// Pearson's chi-squared statistic.
     fn chi_squared(counts: &[f64], expected: &[f64]) -> f64 {
         counts.iter().zip(expected).map(|(n, e)| (n - e).powi(2) / e).sum()
     }
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    /// Recorded once: another process, machine or version must give the same.
+    /// Recorded results, which must be the same in every process, on every machine and in every version.
     #[test]
     fn assignments_are_stable() {
         let assigner = with(allot(&[], 5_000).unwrap(), &experiment(&[1, 1]));

@@ -1,4 +1,4 @@
-//! What an experiment is.
+//! The definition of an experiment.
 
 use std::num::NonZeroU32;
 
@@ -7,39 +7,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::BucketRange;
 
-/// A comparison of rankings on live traffic. Once started only its `state`, its end and (upwards) its `traffic_share` change.
+/// A comparison of rankings on live traffic. After the start, only its `state` and end can change, and its `traffic_share` can be
+/// increased.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "ExperimentForm")]
 pub struct Experiment {
-    /// Its name: as for adapters, 1 to 128 of `a-z A-Z 0-9 . _ -`.
+    /// The id: 1 to 128 characters of `a-z A-Z 0-9 . _ -`.
     pub id: String,
-    /// The sides, the control first. At least two.
+    /// The arms, the control first. At least two.
     pub arms: Vec<Arm>,
-    /// Split traffic, or interleave the arms in one answer.
+    /// Whether traffic is split or answers are interleaved.
     pub method: Method,
-    /// What is assigned to an arm.
+    /// The unit of assignment.
     pub unit: UnitKind,
-    /// Mixed into the hash of units, so that two experiments split them independently. Any text of up to 128 bytes; where the
-    /// definition has none, the id.
+    /// A salt for the hash of units, so that experiments assign them independently. At most 128 bytes. Default: the id.
     pub salt: String,
-    /// The share of units that take part, from 0.0001 (one of the layer's buckets) to 1; where the definition has none, 1.
+    /// The share of units that take part, from 0.0001 (one bucket of the layer) to 1. Default: 1.
     pub traffic_share: f64,
-    /// Experiments of one layer never meet the same unit; those of different layers split independently. Where the definition
-    /// has none, `main`.
+    /// The layer. A unit takes part in at most one experiment of a layer; different layers are independent. Default: `main`.
     pub layer: String,
-    /// What decides.
+    /// The primary measure.
     pub primary_measure: PrimaryMeasure,
-    /// From when units are assigned, in milliseconds since 1970; `None` as soon as it is started.
+    /// Start of the assignment, in milliseconds since 1970. `None`: when the experiment is started.
     pub start_millis: Option<i64>,
-    /// Until when; `None` until it is stopped.
+    /// End of the assignment, in milliseconds since 1970. `None`: when the experiment is stopped.
     pub end_millis: Option<i64>,
-    /// Whether it runs.
+    /// The state.
     pub state: ExperimentState,
-    /// The buckets of the layer whose units take part: allotted when it is started, added to when the share is raised.
+    /// The buckets of the layer whose units take part: allocated at the start, and extended when the share is increased.
     pub buckets: Vec<BucketRange>,
 }
 
-/// An experiment as it is written, where what has a default may be left out.
+/// The serialized form, in which keys with defaults can be missing.
 #[derive(Deserialize)]
 #[serde(rename = "Experiment", deny_unknown_fields)]
 struct ExperimentForm {
@@ -81,103 +80,102 @@ impl From<ExperimentForm> for Experiment {
     }
 }
 
-/// One side of an experiment.
+/// An arm of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arm {
-    /// Its name within the experiment.
+    /// The name, unique within the experiment.
     pub name: String,
-    /// What ranks for it.
+    /// The model.
     pub model: ArmModel,
-    /// Its part of the units that take part, relative to the other arms' weights; where the definition has none, 1.
+    /// The share of units relative to the weights of the other arms. Default: 1.
     #[serde(default = "Arm::default_weight")]
     pub weight: NonZeroU32,
-    /// The version that it serves for as long as the experiment runs, where an adapter or an alias is its model. It comes with the
-    /// start.
+    /// The version of the adapter or alias that the arm uses for the whole experiment. Set at the start.
     #[serde(default)]
     pub pinned: Option<PinnedVersion>,
 }
 
-/// What an arm's name stood for when its experiment was started. The arm serves that and nothing else, wherever the name points later.
+/// The version that an arm uses since the start of its experiment, even if its alias is moved later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PinnedVersion {
-    /// The adapter; `None` where the name stood for the bare base model.
+    /// The adapter; `None` for the base model without an adapter.
     #[serde(with = "adapter_text")]
     pub adapter: Option<AdapterId>,
-    /// The digest of the adapter's files, as 64 hexadecimal digits.
+    /// The digest of the adapter, as 64 hexadecimal digits.
     pub digest: Option<String>,
-    /// Since when it is pinned, in milliseconds since 1970.
+    /// The time of pinning, in milliseconds since 1970.
     pub since_millis: i64,
 }
 
-/// What ranks the hits of an arm.
+/// The model of an arm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArmModel {
-    /// The first stage's order, without a model. In text: `first-stage`.
+    /// First-stage order, without a model. As text: `first-stage`.
     FirstStage,
-    /// The bare base model. In text: `none`.
+    /// The base model without an adapter. As text: `none`.
     Base,
-    /// An adapter or an alias. What it stands for when the experiment is started is what the arm [serves](Arm::pinned).
+    /// An adapter or an alias. Its version at the start of the experiment is [pinned](Arm::pinned).
     Adapter(AdapterId),
 }
 
-/// How arms are compared.
+/// The method of comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Each unit sees one arm.
+    /// Each unit is assigned to one arm.
     #[default]
     Split,
-    /// Each answer mixes all arms by team draft.
+    /// Each answer mixes all arms by team-draft interleaving.
     Interleave,
 }
 
-/// What is assigned to an arm.
+/// The unit of assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnitKind {
-    /// The request's `unit_id`, where it has one, else the query.
+    /// The request's `unit_id`, or else the query.
     #[default]
     UnitId,
     /// The text of the query.
     Query,
 }
 
-/// The measure that decides. All are better when larger, but the time to the first click.
+/// The primary measure. Larger values are better, except for the time to the first click.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PrimaryMeasure {
     /// The share of queries with at least one click.
     #[default]
     ClickThrough,
-    /// The mean over queries of 1 / rank of the first click, 0 without one.
+    /// The mean over queries of 1 / rank of the first click, or 0 without a click.
     ReciprocalRank,
     /// The share of queries with a click on one of the first three ranks.
     TopClick,
-    /// The mean over queries of the values in the events on their answers.
+    /// The mean over queries of the values of the events on their answers.
     Value,
-    /// The mean time from an answer to the first click on it. Less is better.
+    /// The mean time from an answer to its first click. Lower is better.
     TimeToFirstClick,
-    /// The mean nDCG@10 of the answers to queries that are judged.
+    /// The mean nDCG@10 of answers to judged queries.
     Ndcg,
 }
 
-/// Whether an experiment runs.
+/// The state of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExperimentState {
-    /// Defined, may still be changed; assigns nothing.
+    /// Not started; assigns no units.
     #[default]
     Draft,
-    /// Assigns units, within `start_millis` and `end_millis`.
+    /// Assigns units between `start_millis` and `end_millis`.
     Running,
-    /// For good.
+    /// Ended; cannot be started again.
     Stopped,
 }
 
 impl Arm {
-    /// The model that ranks for it now: where it is pinned, what it is pinned to.
+    /// The model that the arm uses now: the pinned version, if any.
     pub fn served_model(&self) -> ArmModel {
         match &self.pinned {
             Some(PinnedVersion { adapter: Some(adapter), .. }) => ArmModel::Adapter(adapter.clone()),
@@ -186,7 +184,7 @@ impl Arm {
         }
     }
 
-    /// Whether both serve one version: the same files, or, where a version is not pinned, the same name.
+    /// Whether both use the same version: the same digest, or the same name if a version is not pinned.
     pub fn serves_same_as(&self, other: &Self) -> bool {
         let digest = |arm: &Self| arm.pinned.as_ref().and_then(|pinned| pinned.digest.clone());
         match (digest(self), digest(other)) {
@@ -196,7 +194,7 @@ impl Arm {
         }
     }
 
-    /// Whether an adapter or an alias is its model that is not pinned yet.
+    /// Whether its model is an adapter or alias that is not pinned yet.
     pub fn is_to_be_pinned(&self) -> bool {
         matches!(self.model, ArmModel::Adapter(_)) && self.pinned.is_none()
     }
@@ -207,38 +205,38 @@ impl Arm {
 }
 
 impl Experiment {
-    /// The share of units that take part, unless the definition says so.
+    /// The default of `traffic_share`.
     pub const DEFAULT_TRAFFIC_SHARE: f64 = 1.0;
-    /// The layer, unless the definition names one.
+    /// The default of `layer`.
     pub const DEFAULT_LAYER: &'static str = "main";
 
-    /// The experiment as it is at a time: one that runs but has ended is stopped.
+    /// The experiment at a time: a running one whose end has passed is stopped.
     #[must_use]
     pub fn at(self, now_millis: i64) -> Self {
         let state = if self.is_over(now_millis) { ExperimentState::Stopped } else { self.state };
         Self { state, ..self }
     }
 
-    /// Whether it assigns units at a time: it runs, has begun and has not ended.
+    /// Whether it assigns units at a time: it is running, has started and has not ended.
     pub fn assigns_at(&self, now_millis: i64) -> bool {
         self.state == ExperimentState::Running
             && self.start_millis.is_none_or(|start| start <= now_millis)
             && !self.has_ended(now_millis)
     }
 
-    /// Whether its end lies behind: it assigns nothing any more, whatever its state says.
+    /// Whether its end has passed, so that it assigns no more units in any state.
     pub fn has_ended(&self, now_millis: i64) -> bool {
         self.end_millis.is_some_and(|end| end <= now_millis)
     }
 
-    /// Whether the units of one of its layer's [`N_BUCKETS`](crate::N_BUCKETS) buckets take part.
+    /// Whether the units of a bucket, of [`N_BUCKETS`](crate::N_BUCKETS) in its layer, take part.
     pub fn has_bucket(&self, bucket: u16) -> bool {
         self.buckets.iter().any(|range| range.contains(bucket))
     }
 }
 
-/// The experiments that have not ended and have an arm that serves the model of one of these names: an adapter's id, its aliases.
-/// A pinned arm goes by the id of its adapter, whatever its alias points to.
+/// The experiments that have not ended and have an arm with one of these names: an adapter's id or its aliases. Pinned arms count by
+/// the id of their adapter, not by their alias.
 pub fn experiments_naming<'a>(
     names: &[&AdapterId],
     experiments: &'a [Experiment],
@@ -286,7 +284,7 @@ impl std::str::FromStr for ArmModel {
     }
 }
 
-/// An adapter's id as text, if there is one.
+/// Serialization of an optional adapter id as text.
 mod adapter_text {
     use super::{AdapterId, Deserialize};
 

@@ -1,14 +1,14 @@
-//! What can be wrong with an experiment and with the records of one.
+//! Errors of experiments and their records.
 
 use lorank_core::ErrorKind;
 
 use crate::ExperimentState;
 
-/// An error of a definition, of a step in an experiment's life, or of a record.
+/// An error of a definition, of a state change, or of a record.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExperimentError {
-    /// A field of an experiment cannot be what it is.
+    /// A field of an experiment is invalid.
     #[error("`{field}` of experiment `{experiment}` {why}")]
     Invalid {
         /// The experiment.
@@ -18,19 +18,19 @@ pub enum ExperimentError {
         /// What is wrong, and what to do.
         why: String,
     },
-    /// The experiment's state does not allow what was asked.
+    /// The experiment's state does not allow the action.
     #[error("experiment `{experiment}` ({state}) cannot be {action}; {hint}")]
     WrongState {
         /// The experiment.
         experiment: String,
         /// Its state.
         state: ExperimentState,
-        /// What was asked, as in "cannot be started".
+        /// The action, as in "cannot be started".
         action: &'static str,
         /// What to do.
         hint: &'static str,
     },
-    /// The layer has not enough traffic left.
+    /// The layer has not enough free traffic.
     #[error(
         "`traffic_share` of experiment `{experiment}` needs {} % of layer `{layer}`, of which {} % is free; \
          ask for less, use another layer, or stop one of its experiments ({holders})",
@@ -42,14 +42,14 @@ pub enum ExperimentError {
         experiment: String,
         /// Its layer.
         layer: String,
-        /// The buckets that it needs in addition.
+        /// The number of additional buckets that it needs.
         wanted: u16,
-        /// The buckets that are free.
+        /// The number of free buckets.
         free: u16,
-        /// The experiments that hold the others, as a list.
+        /// The experiments that own the others, as a list.
         holders: String,
     },
-    /// An exposure or an event cannot be kept as it is.
+    /// An exposure or event is invalid.
     #[error("`{field}` of the {record} {why}")]
     Record {
         /// The kind of record.
@@ -59,13 +59,13 @@ pub enum ExperimentError {
         /// What is wrong, and what to do.
         why: String,
     },
-    /// An event's JSON does not have the shape of one.
+    /// The JSON of an event has the wrong structure.
     #[error(
-        "the event is not in the shape of User Behavior Insights (https://ubisearch.dev): {}{problem}",
+        "the event is not in the format of User Behavior Insights (https://ubisearch.dev): {}{problem}",
         path.as_ref().map(|path| format!("`{path}` ")).unwrap_or_default()
     )]
     EventShape {
-        /// The path of the value that does not fit, if it is not the event itself.
+        /// The path of the invalid value; `None` for the event itself.
         path: Option<String>,
         /// What is wrong with it.
         problem: String,
@@ -81,7 +81,7 @@ impl ExperimentError {
         }
     }
 
-    /// The field that the error is about.
+    /// The invalid field.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } | Self::Record { field, .. } => Some(field),

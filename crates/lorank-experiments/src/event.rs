@@ -1,8 +1,8 @@
-//! What people did with an answer, in the shape of User Behavior Insights.
+//! User behavior on search results, in the format of User Behavior Insights.
 //!
-//! The shape is that of the [specification](https://github.com/o19s/ubi) at version 1.3.0, which OpenSearch follows. Where
-//! clients differ, both forms are read: the object may stand in `event_attributes.object` or at the top, its id may be
-//! a number, and the time may be a text (ISO 8601, UTC where it names no offset) or milliseconds since 1970.
+//! The format is that of the [specification](https://github.com/o19s/ubi) at version 1.3.0, which OpenSearch follows. Variants of
+//! clients are accepted: the object can be in `event_attributes.object` or at the top level, its id can be a number, and the time can
+//! be a string (ISO 8601, by default in UTC) or milliseconds since 1970.
 
 use lorank_core::Misfit;
 use serde::Deserialize;
@@ -12,42 +12,42 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::ExperimentError;
 
-/// The longest id, name or field name in an event, in bytes.
+/// The maximum length in bytes of an id, name or field name in an event.
 pub const EVENT_NAME_BYTES_MAX: usize = 256;
-/// The longest message of an event, in bytes.
+/// The maximum length in bytes of an event's message.
 pub const EVENT_MESSAGE_BYTES_MAX: usize = 4 << 10;
-/// The largest value that an event may carry.
+/// The maximum absolute value of an event.
 pub const EVENT_VALUE_MAX: f64 = 1e9;
-/// The most bytes that an event's other attributes take as JSON.
+/// The maximum length in bytes of an event's other attributes as JSON.
 pub const EVENT_ATTRIBUTES_BYTES_MAX: usize = 16 << 10;
 
-/// What the hash of an event's content is for. A change of what is hashed needs another text here.
+/// The context of the hash of an event's content. It must change if the hashed content changes.
 const CONTEXT: &str = "lorank experiments 2025-11-25 event id v1";
 
-/// One thing that somebody did, most often with a hit.
+/// A user action, usually on a hit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The client's own id of the event: two events of one id are the same event, sent twice.
+    /// The client's id of the event. Events with the same id are duplicates.
     pub event_id: Option<String>,
-    /// The request id of the answer that it is about.
+    /// The request id of the search.
     pub query_id: Option<String>,
-    /// Who sent it: a browser, an app.
+    /// The id of the client, such as a browser or an app.
     pub client_id: Option<String>,
-    /// The session that it was part of.
+    /// The id of the session.
     pub session_id: Option<String>,
-    /// What was done, such as `click`.
+    /// The action, such as `click`.
     pub action_name: String,
-    /// The id of the hit that it was done with.
+    /// The id of the hit.
     pub object_id: Option<String>,
-    /// The field that `object_id` is from.
+    /// The field that `object_id` is a value of.
     pub object_id_field: Option<String>,
-    /// When, by the client's clock, in milliseconds since 1970.
+    /// The time by the client's clock, in milliseconds since 1970.
     pub at_millis: i64,
-    /// A text for people.
+    /// A message.
     pub message: Option<String>,
-    /// The place of the object in the list that was shown, counted from 1: `event_attributes.position.ordinal`.
+    /// The rank of the object in the shown list, from 1: `event_attributes.position.ordinal`.
     pub ordinal: Option<u32>,
-    /// Everything else that the client sent, as it was sent.
+    /// All other keys as they were sent.
     pub attributes: Map<String, Value>,
 }
 
@@ -107,7 +107,7 @@ enum Timestamp {
 }
 
 impl Event {
-    /// Reads an event from its JSON, and checks it.
+    /// Parses and checks an event.
     pub fn from_json(json: Value) -> Result<Self, ExperimentError> {
         let shape: Shape = serde_path_to_error::deserialize(json).map_err(|error| misfit(&error))?;
         let event = Self::from_shape(shape)?;
@@ -148,16 +148,16 @@ impl Event {
         })
     }
 
-    /// The number that the event carries as `value`, at the top or in `event_attributes`, such as what was paid.
+    /// The numeric `value` at the top level or in `event_attributes`, such as a price.
     pub fn value(&self) -> Option<f64> {
         self.attributes.get("value").and_then(Value::as_f64).filter(|value| value.abs() <= EVENT_VALUE_MAX)
     }
 
-    /// Checks that every part of it keeps within its limit.
+    /// Checks all limits.
     pub fn check(&self) -> Result<(), ExperimentError> {
         for (field, text) in self.names() {
             if text.is_some_and(str::is_empty) {
-                return Err(invalid(field, "is empty; name it or leave it out"));
+                return Err(invalid(field, "is empty; give a value or remove it"));
             }
             check_size(field, text.unwrap_or_default(), EVENT_NAME_BYTES_MAX)?;
         }
@@ -168,15 +168,15 @@ impl Event {
         check_size("event_attributes", &self.attributes_json(), EVENT_ATTRIBUTES_BYTES_MAX)
     }
 
-    /// What tells this event from others: its own id, or else a hash of its content.
+    /// The identity of the event: its id, or else a hash of its content.
     pub fn key(&self) -> String {
         self.event_id.clone().unwrap_or_else(|| self.content_id())
     }
 
-    /// The attributes as one JSON object, its keys sorted at every level.
+    /// The attributes as a JSON object with sorted keys at every level.
     pub fn attributes_json(&self) -> String {
         let mut attributes = Value::Object(self.attributes.clone());
-        // A client that sends an event again may well write its fields in another order.
+        // A client may resend an event with its fields in another order.
         attributes.sort_all_objects();
         attributes.to_string()
     }
@@ -186,7 +186,7 @@ impl Event {
         let attributes = self.attributes_json();
         let others = [("message", self.message.as_deref()), ("attributes", Some(attributes.as_str()))];
         for (_, text) in self.names().into_iter().chain(others) {
-            // The length goes first and an absent part has none, so that no two events give the same bytes.
+            // Lengths and markers for missing parts ensure that different events have different bytes.
             hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
             hasher.update(text.unwrap_or_default().as_bytes());
         }
@@ -228,12 +228,12 @@ impl Timestamp {
         let time = OffsetDateTime::parse(&text, &Iso8601::DEFAULT).or_else(local);
         let time =
             time.map_err(|_| invalid("timestamp", "is not a time in ISO 8601, such as `2025-11-25T18:30:00Z`"))?;
-        // Years have at most six digits, so milliseconds fit.
+        // Years have at most six digits, so milliseconds do not overflow.
         Ok((time.unix_timestamp_nanos() / 1_000_000) as i64)
     }
 }
 
-/// Clients that have no session, say, may send an empty one.
+/// Treats empty strings as missing, because some clients send them.
 fn named(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
@@ -248,7 +248,7 @@ fn check_size(field: &'static str, text: &str, bytes_max: usize) -> Result<(), E
     if text.len() <= bytes_max {
         return Ok(());
     }
-    Err(invalid(field, format!("has {} bytes, more than the {bytes_max} that are kept; shorten it", text.len())))
+    Err(invalid(field, format!("has {} bytes, and the maximum is {bytes_max}; shorten it", text.len())))
 }
 
 fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> ExperimentError {

@@ -1,23 +1,23 @@
-//! Whether the time of an event is plausible: in milliseconds, and not in the future.
+//! Plausibility checks for the time of an event.
 
 use crate::format::time as shown;
 use crate::{Event, ExperimentError};
 
-/// How far the clock of a client may be off, unless the caller knows better: an hour, for a wrong daylight saving time.
+/// The default tolerance for wrong client clocks: one hour, for wrong daylight saving time.
 pub const CLOCK_SKEW_MILLIS: i64 = 3_600_000;
 
-/// The beginning of 2020. No answer of this program is older.
+/// The start of 2020. No answer of this program is older.
 const EARLIEST_MILLIS: i64 = 1_577_836_800_000;
 
 impl Event {
-    /// Checks that the event's time can be, at the time that the caller says it is, with clocks that are off by as much as
-    /// `skew_millis`. That it is not before its answer shows once it is joined to that.
+    /// Checks that the event's time is plausible at `now_millis`, with clocks that may differ by `skew_millis`. Joining it to its answer
+    /// checks that it is not before that.
     ///
     /// # Errors
-    /// A time in the future, one before 2020, and one that is in another unit than milliseconds, by its name.
+    /// A time in the future, before 2020, or in another unit than milliseconds; the message names the unit.
     pub fn check_time(&self, now_millis: i64, skew_millis: i64) -> Result<(), ExperimentError> {
         let latest = now_millis.saturating_add(skew_millis);
-        // A clock that is in the past itself (a test's, a simulation's) knows no earliest time.
+        // With a clock in the past, as in tests and simulations, there is no earliest time.
         let earliest = if now_millis < EARLIEST_MILLIS { i64::MIN } else { EARLIEST_MILLIS };
         if (earliest..=latest).contains(&self.at_millis) {
             return Ok(());

@@ -1,13 +1,13 @@
-//! What was shown: one record for each answered search.
+//! Exposures: one record for each answered search.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, ExperimentError};
 
-/// The most bytes that the texts of one exposure take together.
+/// The maximum total length in bytes of the texts of an exposure.
 pub const EXPOSURE_BYTES_MAX: usize = 256 << 10;
 
-/// One answered search, as it is kept.
+/// The record of an answered search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposure {
     /// The answer's request id, which clients send back as `query_id`.
@@ -16,70 +16,70 @@ pub struct Exposure {
     pub index: String,
     /// The text of the query.
     pub query: String,
-    /// Whom the request named as its unit. It is kept for answers that no experiment was part of, as the unit's past.
+    /// The unit in the request. It is also stored for answers outside of experiments, as the unit's past.
     pub unit_id: Option<String>,
-    /// The experiment that chose the ranking; `None` for an answer that no experiment was part of.
+    /// The experiment that chose the ranking; `None` for answers outside of experiments.
     pub assigned: Option<Assigned>,
-    /// The ids of the hits by rank, rank 1 first, up to the last that was returned.
+    /// The ids of the hits from rank 1 to the last returned hit.
     pub hits: Vec<String>,
-    /// The rank of the first hit that was returned, counted from 1: above 1 for a later page of a query.
+    /// The rank of the first returned hit, from 1; above 1 for later pages of a query.
     pub first_rank: usize,
-    /// How long the search took.
+    /// The duration of the search in microseconds.
     pub latency_micros: u64,
-    /// The reason, where the answer was in first-stage order although a model was to rerank.
+    /// The reason if the answer fell back to first-stage order.
     pub fallback: Option<String>,
-    /// Which exact model ranked: the digests of its version, as text. `None` for the first stage.
+    /// The exact model that ranked, as the digests of its version. `None` for the first stage.
     pub model: Option<String>,
-    /// When it was answered, in milliseconds since 1970.
+    /// The time of the answer, in milliseconds since 1970.
     pub at_millis: i64,
 }
 
-/// The part that an experiment had in an answer.
+/// How an answer took part in an experiment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
     /// The experiment.
     pub experiment: String,
-    /// What was assigned.
+    /// The assigned unit.
     pub unit: String,
-    /// The place of the arm in [`Experiment::arms`](crate::Experiment::arms); for an interleaved answer 0.
+    /// The index of the arm in [`Experiment::arms`](crate::Experiment::arms); 0 for interleaved answers.
     pub arm: usize,
-    /// The arm's name; for an interleaved answer empty.
+    /// The name of the arm; empty for interleaved answers.
     pub arm_name: String,
-    /// Whether the request named its arm or adapter itself.
+    /// Whether the request named the arm or its adapter.
     pub forced: bool,
-    /// For interleaved answers, the arm that contributed the hit at each rank (rank 1 first); empty for others.
+    /// For interleaved answers, the arm that contributed the hit at each rank, from rank 1; otherwise empty.
     pub teams: Vec<u8>,
-    /// For interleaved answers, what each arm of the experiment ranked, in their order; empty for others.
+    /// For interleaved answers, the rankings of the arms in their order; otherwise empty.
     pub arms: Vec<InterleavedArm>,
 }
 
-/// What one arm had to do with an interleaved answer.
+/// The ranking of an arm for an interleaved answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterleavedArm {
-    /// Which exact model ranked, as in [`Exposure::model`].
+    /// The exact model that ranked, as in [`Exposure::model`].
     pub model: Option<String>,
-    /// Its ranking beside the control's.
+    /// Its ranking in comparison with the control's.
     pub ranking: ArmRanking,
 }
 
-/// An arm's ranking beside the control's, down to the last hit that was returned.
+/// An arm's ranking in comparison with the control's, down to the last returned hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArmRanking {
-    /// The same hits in the same order, so that no click can tell the two apart. The control's own is.
+    /// The same hits in the same order, so clicks cannot distinguish the two. Always the value of the control.
     Same,
-    /// Other hits or another order.
+    /// Different hits or a different order.
     Different,
-    /// It could not rank, or the control could not.
+    /// The arm or the control failed.
     Missing,
 }
 
 impl Exposure {
-    /// Checks that it can be kept and joined: it has a name, a team for each hit or none, and a bounded size.
+    /// Checks that it has a request id, a team for each hit or none, and a bounded size.
     pub fn check(&self) -> Result<(), ExperimentError> {
         let error = |field, why: String| Err(ExperimentError::Record { record: "exposure", field, why });
         if self.request_id.is_empty() {
-            return error("request_id", "is empty; give the answer's request id".into());
+            return error("request_id", "is empty; set the answer's request id".into());
         }
         let n_teams = self.assigned.as_ref().map_or(0, |assigned| assigned.teams.len());
         if n_teams != 0 && n_teams != self.hits.len() {
@@ -94,10 +94,10 @@ impl Exposure {
         Ok(())
     }
 
-    /// The rank of the hit that an event is about, counted from 1; `None` where it is about none of them.
+    /// The rank of an event's hit, from 1; `None` if it is about none of the hits.
     ///
-    /// The object's id decides where there is one: clients count ordinals from 0 or 1, by page or over all pages, and a click
-    /// on something between the hits has an ordinal too.
+    /// The object's id takes precedence, because clients count ordinals from 0 or 1, by page or over all pages, and other elements
+    /// between the hits have ordinals too.
     pub fn rank_of(&self, event: &Event) -> Option<usize> {
         match &event.object_id {
             Some(id) => self.hits.iter().position(|hit| hit == id).map(|at| at + 1),
@@ -105,7 +105,7 @@ impl Exposure {
         }
     }
 
-    /// The bytes that its texts take together.
+    /// The total length of its texts in bytes.
     pub fn n_bytes(&self) -> usize {
         let assigned = self.assigned.as_ref();
         let assigned = assigned.map_or(0, |a| a.experiment.len() + a.unit.len() + a.arm_name.len() + a.teams.len());

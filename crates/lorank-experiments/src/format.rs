@@ -1,9 +1,9 @@
-//! Numbers and times for people.
+//! Formatting of numbers and times.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A count with commas between thousands, as in `1,234,567`.
+/// A number with thousands separators, such as `1,234,567`.
 pub(crate) fn with_separators(n: u64) -> String {
     let digits = n.to_string();
     let groups: Vec<&str> =
@@ -11,7 +11,7 @@ pub(crate) fn with_separators(n: u64) -> String {
     groups.join(",")
 }
 
-/// A time in ISO 8601, or in milliseconds where a calendar has no such year.
+/// A time in ISO 8601, or in milliseconds if its year is out of range.
 pub(crate) fn time(millis: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok();
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{millis} ms since 1970"))

@@ -1,13 +1,13 @@
-//! What the fuzz targets of `fuzz/` call, and the test that runs their saved corpora. No part of the library's interface.
+//! Functions for the fuzz targets in `fuzz/` and for the test that runs their corpora. Not part of the public interface.
 
 use serde_json::{Map, Value};
 
 use crate::Event;
 
-/// Reads one event of User Behavior Insights or a list of them; whether all are events.
+/// Parses an event of User Behavior Insights or a list of events. Returns whether all are valid.
 ///
 /// # Panics
-/// If an event does not keep within its limits, or its attributes do not come back from their text.
+/// If an event exceeds its limits, or its attributes do not survive serialization.
 pub fn read_events(bytes: &[u8]) -> bool {
     let events = match serde_json::from_slice(bytes) {
         Ok(Value::Array(events)) => events,
@@ -18,7 +18,7 @@ pub fn read_events(bytes: &[u8]) -> bool {
         let Ok(event) = Event::from_json(event) else { return false };
         assert!(event.check().is_ok() && !event.key().is_empty(), "{event:?} was checked");
         let attributes = serde_json::from_str::<Map<String, Value>>(&event.attributes_json());
-        // Numbers may come back one bit off: serde_json reads them fast and not exactly.
+        // serde_json parses numbers fast but not exactly, so they may differ in the last bit.
         let is_same = |read: Map<String, Value>| {
             read.len() == event.attributes.len() && read.keys().all(|key| event.attributes.contains_key(key))
         };

@@ -1,20 +1,20 @@
-//! Team-draft interleaving: the arms' rankings in one answer, and whose hit was clicked.
+//! Team-draft interleaving: mixes the arms' rankings in one answer, and attributes clicks to arms.
 //!
-//! As two teams pick players in turn, so the arms pick hits: each round in a new random order, each arm the best hit of its ranking
-//! that nobody has yet. Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?" (CIKM 2008), for two
-//! arms; Schuth et al., "Multileaved comparisons for fast online evaluation" (CIKM 2014), for more. The order comes from the request
-//! id alone, so an answer can be made again.
+//! The arms pick hits in rounds, in a new random order each round; each picks the best hit of its ranking that is not yet picked.
+//! Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?" (CIKM 2008), for two
+//! arms; Schuth et al., "Multileaved comparisons for fast online evaluation" (CIKM 2014), for more. The order depends only on the
+//! request id, so answers are reproducible.
 //!
-//! A hit that all the arms want next, at the start of a round, is placed for nobody: which team got it would be the coin's choice
-//! alone, and a click on it noise. Chapelle et al., "Large-scale validation and analysis of interleaved search evaluation" (TOIS 2012),
-//! find that to lose no signal. The teams stay exchangeable in every round, so clicks at random still favour none of them.
+//! If all arms want the same hit next at the start of a round, it belongs to no team: its team would be random, and clicks on it would
+//! only add noise. Chapelle et al., "Large-scale validation and analysis of interleaved search evaluation" (TOIS 2012),
+//! show that this loses no signal. The teams stay exchangeable in every round, so random clicks do not favor any of them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::Hash;
 
 use crate::Click;
 
-/// The team of a hit that no arm is credited for.
+/// The team of hits without an arm.
 pub const NO_TEAM: u8 = u8::MAX;
 
 const CONTEXT: &str = "lorank experiments 2025-11-25 order of the arms in an interleaved answer v1";
@@ -24,14 +24,14 @@ const CONTEXT: &str = "lorank experiments 2025-11-25 order of the arms in an int
 pub struct Drafted<T> {
     /// The hit.
     pub id: T,
-    /// The place of the arm that a click on it counts for, or [`NO_TEAM`].
+    /// The index of the arm that gets credit for clicks, or [`NO_TEAM`].
     pub team: u8,
 }
 
 /// The first `length` hits of the arms' rankings, interleaved; at most [`NO_TEAM`] arms.
 ///
-/// An arm that failed is `None`, and the others' answer stands. Where the rankings run out, and too few hits are left for each arm
-/// to be sure of one in a round, the rest is credited to nobody; so is the whole answer of a single arm.
+/// An arm that failed is `None`; the others are interleaved. When too few hits remain for each arm to be certain of one in a round, the
+/// rest has no team, and so has an answer with only one arm.
 pub fn team_draft<T: Eq + Hash + Clone>(request_id: &str, rankings: &[Option<&[T]>], length: usize) -> Vec<Drafted<T>> {
     let mut draft = Draft::new(request_id, rankings, length);
     while draft.drafted.len() < length && !draft.teams.is_empty() {
@@ -40,9 +40,10 @@ pub fn team_draft<T: Eq + Hash + Clone>(request_id: &str, rankings: &[Option<&[T
     draft.drafted
 }
 
-/// What the clicks on an interleaved answer are worth to each arm: 1 / rank for each of its hits that was clicked, however often.
+/// The credit of each arm for the clicks on an interleaved answer: 1 / rank for each of its hits with at least one click.
 ///
-/// Clicks further down are more often chance, and a round gives each arm the same chances of every rank, so the weight favours none.
+/// Clicks at lower ranks are more often random. Each arm has the same probability of every rank within a round, so the weight favors
+/// none.
 pub fn credits(teams: &[u8], clicks: &[Click], n_arms: usize) -> Vec<f64> {
     let mut credits = vec![0.0; n_arms];
     let ranks: BTreeSet<usize> = clicks.iter().map(|click| click.rank).collect();
@@ -57,7 +58,7 @@ pub fn credits(teams: &[u8], clicks: &[Click], n_arms: usize) -> Vec<f64> {
 
 struct Team<'a, T> {
     name: u8,
-    /// What is left of the arm's ranking; the hits of others may still be in it, but not at its head.
+    /// The rest of the arm's ranking. It may contain hits of others, but not at its head.
     left: Vec<&'a T>,
 }
 
@@ -74,7 +75,7 @@ impl<'a, T: Eq + Hash + Clone> Draft<'a, T> {
     fn new(request_id: &str, rankings: &[Option<&'a [T]>], length: usize) -> Self {
         let team = |(name, ranking): (u8, &Option<&'a [T]>)| {
             let mut seen = HashSet::new();
-            // Best last, so that picking is popping.
+            // Reversed, so that the best hit can be popped.
             let mut left: Vec<&T> = (*ranking)?.iter().filter(|id| seen.insert(*id)).collect();
             left.reverse();
             Some(Team { name, left })
@@ -118,14 +119,14 @@ impl<'a, T: Eq + Hash> Draft<'a, T> {
         others.iter().all(|team| team.left.last() == Some(&wanted)).then_some(wanted)
     }
 
-    /// Whether each arm is sure of a hit this round, in whatever order they pick.
+    /// Whether each arm gets a hit this round in any order.
     fn is_fair(&self) -> bool {
         let n_free =
             |team: &Team<T>| team.left.iter().filter(|id| !self.placed.contains(*id)).take(self.n_arms).count();
         self.teams.len() == self.n_arms && self.teams.iter().all(|team| n_free(team) == self.n_arms)
     }
 
-    /// The teams in a random order, by the shuffle of Fisher and Yates.
+    /// The teams in a random order (Fisher-Yates shuffle).
     fn order(&mut self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.teams.len()).collect();
         for n in (1..order.len()).rev() {

@@ -1,48 +1,48 @@
-//! The buckets of a layer, and who owns them.
+//! The buckets of a layer and their owners.
 //!
-//! A unit falls into one of [`N_BUCKETS`] buckets of a layer, and an experiment of that layer owns some of them. Two
-//! experiments of one layer own none in common, so they never meet the same unit; this is the design of layers in
+//! Each unit belongs to one of [`N_BUCKETS`] buckets of a layer, and experiments of the layer own disjoint sets of them, so a unit
+//! takes part in at most one of them. This is the design of layers in
 //! Tang et al., "Overlapping Experiment Infrastructure: More, Better, Faster Experimentation" (KDD 2010).
 
 use serde::{Deserialize, Serialize};
 
-/// How many buckets a layer has: traffic is shared out in steps of 0.01 %.
+/// The number of buckets of a layer. Traffic is allocated in steps of 0.01 %.
 pub const N_BUCKETS: u16 = 10_000;
 
-/// Neighbouring buckets of a layer, `start` to `end` without the latter.
+/// A range of buckets of a layer, from `start` to `end` exclusively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BucketRange {
     /// The first bucket.
     pub start: u16,
-    /// The one after the last bucket.
+    /// The bucket after the last one.
     pub end: u16,
 }
 
 impl BucketRange {
-    /// Whether a bucket is one of these.
+    /// Whether a bucket is in the range.
     pub const fn contains(self, bucket: u16) -> bool {
         self.start <= bucket && bucket < self.end
     }
 
-    /// How many buckets these are.
+    /// The number of buckets.
     pub const fn n_buckets(self) -> u16 {
         self.end.saturating_sub(self.start)
     }
 }
 
-/// How many buckets a share of the traffic is: the nearest whole number.
+/// The number of buckets for a share of the traffic, rounded.
 pub(crate) fn buckets_of(traffic_share: f64) -> u16 {
-    // A cast of a float saturates, and a NaN becomes 0.
+    // Casts of floats saturate, and NaN becomes 0.
     (traffic_share * f64::from(N_BUCKETS)).round() as u16
 }
 
-/// How many buckets the ranges hold together.
+/// The total number of buckets of the ranges.
 pub(crate) fn n_buckets(ranges: &[BucketRange]) -> u16 {
     ranges.iter().fold(0, |sum, range| sum.saturating_add(range.n_buckets()))
 }
 
-/// `n` buckets that are not taken, the lowest first; or how many are free, where that is fewer.
+/// Allocates the lowest `n` free buckets; the error is the number of free buckets, if there are fewer.
 pub(crate) fn allot(taken: &[BucketRange], n: u16) -> Result<Vec<BucketRange>, u16> {
     let free = gaps(taken);
     if n_buckets(&free) < n {
@@ -57,7 +57,7 @@ pub(crate) fn allot(taken: &[BucketRange], n: u16) -> Result<Vec<BucketRange>, u
     Ok(cut.collect())
 }
 
-/// The same buckets in order, with neighbouring ranges joined.
+/// The same buckets in order, with adjacent ranges merged.
 pub(crate) fn joined(mut ranges: Vec<BucketRange>) -> Vec<BucketRange> {
     ranges.sort_unstable();
     ranges.dedup_by(|next, last| {
@@ -70,7 +70,7 @@ pub(crate) fn joined(mut ranges: Vec<BucketRange>) -> Vec<BucketRange> {
     ranges
 }
 
-/// The buckets of a layer that are in none of the ranges.
+/// The buckets of a layer that are not in any of the ranges.
 fn gaps(taken: &[BucketRange]) -> Vec<BucketRange> {
     let mut start = 0;
     let mut free = Vec::new();

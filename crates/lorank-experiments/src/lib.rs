@@ -1,19 +1,19 @@
-//! Experiments between rankings: who sees which arm, what they did with it, and which arm to ship.
+//! Experiments that compare rankings on live traffic: assignment of arms, events, statistics and verdicts.
 //!
-//! This crate holds the rules and the statistics, as plain values and functions of them:
+//! The rules and the statistics are plain values and pure functions:
 //!
-//! - **Definitions.** An [`Experiment`] compares [`Arm`]s. It goes from draft to running to stopped, and owns buckets of its
-//!   layer while it runs ([`Experiment::start`] and its neighbors).
-//! - **Assignment.** An [`Assigner`] hashes a unit to its arm: the same in every process, without shared state.
-//! - **Interleaving.** [`team_draft`] mixes the arms' rankings in one answer, and [`credits`] says which arm a click counts for.
-//! - **Records.** An [`Exposure`] says what was shown, an [`Event`] what was done with it (in the format of User Behavior
-//!   Insights), a [`ShadowRecord`] what an unseen candidate would have shown.
-//! - **Statistics.** An [`Analysis`] takes [`QueryRecord`]s and gives a [`Verdict`] that may be read at any time, and a
+//! - **Definitions.** An [`Experiment`] compares [`Arm`]s. It is a draft, then running, then stopped, and owns buckets of its
+//!   layer while it runs ([`Experiment::start`]).
+//! - **Assignment.** An [`Assigner`] hashes a unit to its arm, with the same result in every process and without shared state.
+//! - **Interleaving.** [`team_draft`] mixes the arms' rankings in one answer, and [`credits`] attributes clicks to arms.
+//! - **Records.** An [`Exposure`] records the shown hits, an [`Event`] a user action on them (in the format of User Behavior
+//!   Insights), a [`ShadowRecord`] the ranking of a shadow.
+//! - **Statistics.** An [`Analysis`] takes [`QueryRecord`]s and returns a [`Verdict`], which is valid at every look, and a
 //!   [`Report`] as JSON, text or HTML.
 //!
-//! What this crate does not do: it reads no file, keeps no record, starts no thread and asks no clock (a caller passes the
-//! time). Records are kept by `lorank-experiment-store`; experiments run on a pipeline in `lorank-experiment-pipeline`.
-//! The statistics work without either:
+//! This crate does *not* read files, store records, start threads or read the clock (the caller passes the time).
+//! `lorank-experiment-store` stores records; `lorank-experiment-pipeline` runs experiments on a pipeline. The statistics can be used
+//! without either:
 //!
 //! ```
 //! use lorank_experiments::{Analysis, AnalysisOptions, Assigner, Click, Experiment, QueryRecord, Verdict};
@@ -28,8 +28,8 @@
 //! let mut analysis = Analysis::new(&experiment, AnalysisOptions::default());
 //! for n in 0..2_000 {
 //!     let unit = format!("user {n}");
-//!     let arm = assigner.arm(&unit).expect("the whole traffic takes part");
-//!     // Three in ten answers of the control are clicked, and six in ten of the other arm.
+//!     let arm = assigner.arm(&unit).expect("all traffic takes part");
+//!     // The click-through rate is 30 % for the control and 60 % for the other arm.
 //!     let is_clicked = n % 10 < if arm == 0 { 3 } else { 6 };
 //!     analysis.add(&QueryRecord {
 //!         request_id: format!("r{n}"),

@@ -1,6 +1,6 @@
-//! What an experiment must be like, and how it goes from draft to running to stopped.
+//! Validation of experiments, and their state changes: draft, running, stopped.
 //!
-//! Every step takes the time from its caller, and leaves the experiment as it was where it fails.
+//! State changes take the time from their caller, and do not modify the experiment if they fail.
 
 use std::collections::HashSet;
 
@@ -9,14 +9,14 @@ use lorank_core::is_plain_name;
 use crate::layer::{allot, buckets_of, joined, n_buckets};
 use crate::{Experiment, ExperimentError, ExperimentState, Method, PinnedVersion};
 
-/// The most arms that an experiment has. Each of them takes traffic from the others, so few experiments want more than three.
+/// The maximum number of arms. Arms share the traffic, so few experiments need more than three.
 pub const ARMS_MAX: usize = 16;
 
-/// The longest salt, in bytes.
+/// The maximum length of a salt in bytes.
 const SALT_BYTES_MAX: usize = 128;
 
 impl Experiment {
-    /// Checks everything about the definition that its types do not hold.
+    /// Checks the constraints on the definition that its types do not enforce.
     pub fn check(&self) -> Result<(), ExperimentError> {
         self.check_name("id", &self.id)?;
         self.check_name("layer", &self.layer)?;
@@ -28,39 +28,39 @@ impl Experiment {
         self.check_end(self.end_millis)
     }
 
-    /// Checks that it can be kept as a new draft: [`Experiment::check`], and that nothing of it has begun.
+    /// Checks that it is a valid new draft: [`Experiment::check`], and no property of a started experiment.
     pub fn check_draft(&self) -> Result<(), ExperimentError> {
         self.check()?;
         if self.state != ExperimentState::Draft || !self.buckets.is_empty() {
-            return Err(self.invalid("state", "must be `draft`, with no `buckets`; they come with the start"));
+            return Err(self.invalid("state", "must be `draft`, without `buckets`, which are set at the start"));
         }
         if self.arms.iter().any(|arm| arm.pinned.is_some()) {
-            return Err(self.invalid("arms.pinned", "must be null or left out; it comes with the start"));
+            return Err(self.invalid("arms.pinned", "must be null or missing; it is set at the start"));
         }
         Ok(())
     }
 
-    /// Checks that it can be deleted at a time: only a draft has no records that refer to it.
+    /// Checks that it can be deleted: only drafts have no records that refer to them.
     pub fn check_deletable(&self, now_millis: i64) -> Result<(), ExperimentError> {
         let hint = match self.state {
             ExperimentState::Draft => return Ok(()),
             ExperimentState::Running if !self.has_ended(now_millis) => "its records refer to it; stop it instead",
             ExperimentState::Running | ExperimentState::Stopped => {
-                "its records refer to it; it assigns nothing any more, and `lorank experiments forget` deletes old records"
+                "its records refer to it; it assigns no more units, and `lorank experiments forget` deletes old records"
             }
         };
         Err(self.clone().at(now_millis).wrong_state("deleted", hint))
     }
 
-    /// Pins the version that an arm serves, unless it has one: the first stays.
+    /// Pins the version of an arm, unless it is pinned already.
     pub fn pin(&mut self, arm: usize, version: PinnedVersion) {
         if let Some(arm) = self.arms.get_mut(arm).filter(|arm| arm.is_to_be_pinned()) {
             arm.pinned = Some(version);
         }
     }
 
-    /// Starts a draft: from now, or from the start that it names where that lies ahead. `others` are the experiments
-    /// that may share its layer; those that run keep their buckets.
+    /// Starts a draft now, or at its start time if that is in the future. `others` are experiments that may share its layer; running
+    /// ones keep their buckets.
     pub fn start(&mut self, now_millis: i64, others: &[Experiment]) -> Result<(), ExperimentError> {
         self.check()?;
         if self.state != ExperimentState::Draft {
@@ -69,7 +69,7 @@ impl Experiment {
         let start = self.start_millis.map_or(now_millis, |start| start.max(now_millis));
         if self.end_millis.is_some_and(|end| end <= start) {
             return Err(
-                self.invalid("end_millis", "lies before its start; delete the draft and create one that ends later")
+                self.invalid("end_millis", "is before its start; delete the draft and create one with a later end")
             );
         }
         let buckets = self.allot(buckets_of(self.traffic_share), others)?;
@@ -77,7 +77,7 @@ impl Experiment {
         Ok(())
     }
 
-    /// Stops a running experiment, for good.
+    /// Stops a running experiment. It cannot be started again.
     pub fn stop(&mut self, now_millis: i64) -> Result<(), ExperimentError> {
         if self.state != ExperimentState::Running {
             return Err(self.wrong_state("stopped", "only a running experiment can be"));
@@ -87,7 +87,7 @@ impl Experiment {
         Ok(())
     }
 
-    /// Sets or takes away the end of a draft or of a running experiment.
+    /// Sets or removes the end of a draft or of a running experiment.
     pub fn set_end(&mut self, end_millis: Option<i64>, now_millis: i64) -> Result<(), ExperimentError> {
         if self.state == ExperimentState::Stopped || self.is_over(now_millis) {
             return Err(self
@@ -96,15 +96,14 @@ impl Experiment {
                 .wrong_state("given another end", "it has ended; create a new experiment"));
         }
         if end_millis.is_some_and(|end| end <= now_millis) {
-            return Err(self.invalid("end_millis", "lies in the past; to end it now, stop it"));
+            return Err(self.invalid("end_millis", "is in the past; stop the experiment to end it now"));
         }
         self.check_end(end_millis)?;
         self.end_millis = end_millis;
         Ok(())
     }
 
-    /// Raises the share of a running experiment. It gets further buckets and keeps those that it has, so no unit leaves
-    /// it or changes its arm.
+    /// Increases the share of a running experiment. It gets additional buckets, so no unit leaves it or changes its arm.
     pub fn raise_share(&mut self, share: f64, now_millis: i64, others: &[Experiment]) -> Result<(), ExperimentError> {
         self.check_share(share)?;
         if self.state != ExperimentState::Running || self.is_over(now_millis) {
@@ -117,7 +116,7 @@ impl Experiment {
         let wanted = buckets_of(share);
         if wanted <= held {
             let why = format!(
-                "is {} and can only be raised, since a lower one would drop units half-way",
+                "is {} and can only be increased, because a lower share would remove units",
                 self.traffic_share
             );
             return Err(self.invalid("traffic_share", why));
@@ -128,12 +127,12 @@ impl Experiment {
         Ok(())
     }
 
-    /// Whether it runs, but past its end: it assigns nothing more, and nothing but [`Experiment::stop`] is left to do.
+    /// Whether it is running but past its end: it assigns no more units, and only [`Experiment::stop`] is possible.
     pub fn is_over(&self, now_millis: i64) -> bool {
         self.state == ExperimentState::Running && self.has_ended(now_millis)
     }
 
-    /// `n` buckets of the layer that neither this experiment nor a running one has.
+    /// Allocates `n` buckets of the layer that neither this experiment nor a running one owns.
     fn allot(&self, n: u16, others: &[Experiment]) -> Result<Vec<crate::BucketRange>, ExperimentError> {
         let runs = |other: &&Experiment| other.state == ExperimentState::Running && other.layer == self.layer;
         let holders: Vec<&Experiment> = others.iter().filter(runs).filter(|other| other.id != self.id).collect();
@@ -148,24 +147,27 @@ impl Experiment {
     }
 
     fn check_name(&self, field: &'static str, name: &str) -> Result<(), ExperimentError> {
-        let why = "must be 1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit";
+        let why = "must be 1 to 128 letters, digits, `.`, `_` or `-`, starting with a letter or digit";
         if is_plain_name(name) { Ok(()) } else { Err(self.invalid(field, format!("is `{name}`, but {why}"))) }
     }
 
     fn check_arms(&self) -> Result<(), ExperimentError> {
         if !(2..=ARMS_MAX).contains(&self.arms.len()) {
-            return Err(self.invalid("arms", format!("holds {}; give 2 to {ARMS_MAX}", self.arms.len())));
+            return Err(self.invalid("arms", format!("has {} entries; give 2 to {ARMS_MAX}", self.arms.len())));
         }
         let mut seen = HashSet::new();
         for arm in &self.arms {
             self.check_name("arms.name", &arm.name)?;
             if !seen.insert(&arm.name) {
-                return Err(self.invalid("arms.name", format!("is `{}` twice; give each arm its own name", arm.name)));
+                return Err(
+                    self.invalid("arms.name", format!("has the duplicate `{}`; give each arm a unique name", arm.name))
+                );
             }
         }
         let weight = self.arms[0].weight;
         if self.method == Method::Interleave && self.arms.iter().any(|arm| arm.weight != weight) {
-            let why = "differs, but interleaved arms draft hits in turn; give all the same, or use the method `split`";
+            let why =
+                "differs between arms, which interleaving does not support; use equal weights or the method `split`";
             return Err(self.invalid("arms.weight", why));
         }
         Ok(())
@@ -180,9 +182,8 @@ impl Experiment {
 
     fn check_end(&self, end_millis: Option<i64>) -> Result<(), ExperimentError> {
         match (self.start_millis, end_millis) {
-            (Some(start), Some(end)) if end <= start => {
-                Err(self.invalid("end_millis", format!("is {end}, not after its start ({start}); give a later one")))
-            }
+            (Some(start), Some(end)) if end <= start => Err(self
+                .invalid("end_millis", format!("is {end}, which is not after the start ({start}); give a later end"))),
             _ => Ok(()),
         }
     }
@@ -196,7 +197,7 @@ impl Experiment {
     }
 }
 
-/// Names for a message, the first few of them.
+/// A list of names for a message, truncated.
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN_MAX: usize = 5;
     let quoted: Vec<_> = names.map(|name| format!("`{name}`")).collect();

@@ -1,57 +1,57 @@
-//! What is known of one answered query: a store joins these from exposures and events, the analysis consumes them.
+//! Query records, which a store joins from exposures and events for the analysis.
 
 use crate::InterleavedArm;
 
-/// One answer that an experiment was part of, with the clicks that followed.
+/// An answer of an experiment, with its clicks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueryRecord {
     /// The answer's request id, which clients send back as `query_id`.
     pub request_id: String,
-    /// What was assigned.
+    /// The assigned unit.
     pub unit: String,
-    /// The place of the arm in [`Experiment::arms`](crate::Experiment::arms); for an interleaved answer 0.
+    /// The index of the arm in [`Experiment::arms`](crate::Experiment::arms); 0 for interleaved answers.
     pub arm: usize,
-    /// Whether the request named its arm or adapter itself: recorded, and kept out of the statistics.
+    /// Whether the request named the arm or its adapter. Such answers are recorded, but excluded from the statistics.
     pub forced: bool,
-    /// When it was answered, in milliseconds since 1970.
+    /// The time of the answer, in milliseconds since 1970.
     pub at_millis: i64,
-    /// How many hits were returned.
+    /// The number of returned hits.
     pub n_hits: usize,
-    /// How long the search took.
+    /// The duration of the search in microseconds.
     pub latency_micros: u64,
-    /// The reason, where the answer was in first-stage order although the arm reranks.
+    /// The reason if the answer fell back to first-stage order.
     pub fallback: Option<String>,
-    /// Which exact model ranked, as in [`Exposure::model`](crate::Exposure::model).
+    /// The exact model that ranked, as in [`Exposure::model`](crate::Exposure::model).
     pub model: Option<String>,
-    /// For interleaved answers, the arm that contributed the hit at each rank (rank 1 first), or
-    /// [`NO_TEAM`](crate::NO_TEAM); empty for others.
+    /// For interleaved answers, the arm that contributed the hit at each rank, from rank 1, or [`NO_TEAM`](crate::NO_TEAM);
+    /// otherwise empty.
     pub teams: Vec<u8>,
-    /// For interleaved answers, what each arm ranked, where that was recorded; empty for others.
+    /// For interleaved answers, the rankings of the arms, if recorded; otherwise empty.
     pub arms: Vec<InterleavedArm>,
-    /// The sum of the numeric values in the events on it; `None` without one.
+    /// The sum of the numeric values of its events; `None` if there are none.
     pub value: Option<f64>,
-    /// How good the answer is by judgments; `None` where its query is not judged.
+    /// The quality by judgments; `None` if the query is not judged.
     pub judged: Option<Judged>,
-    /// What is known of the unit from before the experiment: its mean value per query; `None` without a past.
+    /// The unit's mean value per query from before the experiment; `None` without earlier records.
     pub past: Option<f64>,
-    /// The clicks, oldest first. A hit may be clicked more than once.
+    /// The clicks, oldest first. A hit may have several clicks.
     pub clicks: Vec<Click>,
 }
 
-/// How good an answer is by judgments.
+/// The quality of an answer by judgments.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Judged {
-    /// nDCG of the first ten hits, with the grades as gains; a hit without a judgment counts as not relevant.
+    /// nDCG@10 with the grades as gains; hits without a judgment count as not relevant.
     pub ndcg_at_10: f64,
     /// The share of the first ten hits that are judged.
     pub share: f64,
 }
 
-/// One click on a hit.
+/// A click on a hit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Click {
-    /// The rank of the hit that was clicked, counted from 1 over the whole answer.
+    /// The rank of the hit, from 1, over the whole answer.
     pub rank: usize,
-    /// When, in milliseconds since 1970.
+    /// The time in milliseconds since 1970.
     pub at_millis: i64,
 }

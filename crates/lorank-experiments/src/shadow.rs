@@ -1,37 +1,36 @@
-//! What a candidate would have done: one record for each answer that it ranked unseen.
+//! Shadow records: one for each answer that a shadow ranked.
 
 use lorank_core::AdapterId;
 
-/// One answer that a candidate adapter ranked too, unseen.
+/// An answer that a shadow's adapter ranked as well, without being shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShadowRecord {
-    /// The request id of the answer that went out.
+    /// The request id of the served answer.
     pub request_id: String,
-    /// The name of the shadow, or of the experiment that it belongs to.
+    /// The name of the shadow, or of its experiment.
     pub name: String,
-    /// The adapter that ranked unseen.
+    /// The shadow's adapter.
     pub candidate: AdapterId,
-    /// What came of it.
+    /// The outcome.
     pub outcome: ShadowOutcome,
-    /// How long the candidate took.
+    /// The latency of the shadow in microseconds.
     pub latency_micros: u64,
-    /// When, in milliseconds since 1970.
+    /// The time in milliseconds since 1970.
     pub at_millis: i64,
 }
 
-/// What came of a candidate's ranking.
+/// The outcome of a shadow's ranking.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ShadowOutcome {
-    /// It ranked. How far that ranking agrees with the answer that went out, by the measures of
-    /// [`agreement`](crate::agreement).
+    /// The shadow ranked the answer. The agreement with the served answer, by the measures of [`agreement`](crate::agreement).
     Ranked {
         /// Rank-biased overlap.
         rbo: f64,
-        /// Kendall's tau, from -1 to 1; `None` where fewer than two hits leave it undefined.
+        /// Kendall's tau, from -1 to 1; `None` for fewer than two common hits.
         kendall_tau: Option<f64>,
-        /// The share of the first ten hits that both have.
+        /// The share of the first ten hits that both have in common.
         overlap_at_10: f64,
     },
-    /// It failed, and why.
+    /// The shadow failed, with the reason.
     Failed(String),
 }

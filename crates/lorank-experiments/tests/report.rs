@@ -75,19 +75,19 @@ fn verdicts_are_plain_sentences() {
             &[("A", 5, 1), ("B", 5, 1)],
             4_000,
             Some(0.08),
-            "no difference larger than 8.0 points in click-through: ship what costs less",
+            "no difference larger than 8.0 points in click-through: ship the cheaper arm",
         ),
         (
             &[("A", 5, 1), ("B", 5, 1)],
             4_000,
             None,
-            "not yet: the click-through of `B` differs by 0.0 points (-4.9 to 4.9), too wide an interval to tell something from nothing; about 110,000 more units, some 72 days at the rate so far",
+            "not yet: the click-through of `B` differs by 0.0 points (-4.9 to 4.9); the interval includes both zero and relevant differences; about 110,000 more units, about 72 days at the rate so far",
         ),
         (
             &[("A", 5, 1), ("B", 6, 1)],
             40,
             None,
-            "not yet: 30 units are needed in each comparison, and the smallest has 20; about 20 more units, less than a day at the rate so far",
+            "not yet: each comparison needs 30 units, and the smallest has 20; about 20 more units, less than a day at the rate so far",
         ),
         (
             &[("A", 5, 1), ("B", 7, 1), ("C", 8, 1)],
@@ -95,12 +95,7 @@ fn verdicts_are_plain_sentences() {
             None,
             "ship `C`: its click-through is above that of `A` by 30.0 points (25.2 to 34.8)",
         ),
-        (
-            &[("A", 5, 1), ("B", 5, 1)],
-            0,
-            None,
-            "not yet: 30 units are needed in each comparison, and the smallest has 0",
-        ),
+        (&[("A", 5, 1), ("B", 5, 1)], 0, None, "not yet: each comparison needs 30 units, and the smallest has 0"),
     ];
     let sentence = |(arms, n_units, smallest_difference, _): &Case<'_>| {
         split(arms, *n_units, *smallest_difference).verdict().to_string()
@@ -126,7 +121,7 @@ fn a_guardrail_that_is_worse_is_named_before_the_arm_is_shipped() {
     let slow = with(&|answer| answer.latency_micros += 300_000);
     let fallen_back = with(&|answer| answer.fallback = Some("deadline_passed".to_owned()));
     for (verdict, what) in [
-        (slow, ", but 95 % of its answers take up to 320 ms, against 19 ms"),
+        (slow, ", but its 95th percentile latency is 320 ms, that of the control 19 ms"),
         (fallen_back, ", but 100 % of its answers fell back to first-stage order"),
     ] {
         let sentence = verdict.to_string();
@@ -195,7 +190,7 @@ fn an_uneven_split_is_no_verdict() {
     (0..9_000).for_each(|n| analysis.add(&record(n, usize::from(n % 5 < 2), &[1])));
     let report = analysis.report();
     assert!(matches!(report.verdict, Verdict::FixSampleRatio { .. }), "{}", report.sentence);
-    assert!(report.to_text().contains("WARNING: the split is not as weighted: A 60.0 % (weighted 50.0 %)"));
+    assert!(report.to_text().contains("WARNING: sample ratio mismatch; the split is A 60.0 % (weighted 50.0 %)"));
 }
 
 #[test]
@@ -254,10 +249,10 @@ fn the_html_page_names_state_dates_and_guardrails() {
     for part in [
         "<span class=\"state\">running</span>",
         "; from 1970-01-01T00:00:00Z to 1970-01-02T00:00:00Z.</p>",
-        "<li><b>✓ fine</b> units arrive as weighted: a 50.0 % (weighted 50 %), b 50.0 % (weighted 50 %); p = ",
+        "<li><b>✓ fine</b> sample ratio matches the weights: a 50.0 % (weighted 50 %), b 50.0 % (weighted 50 %); p = ",
         "<li><b>✓ fine</b> fallbacks of a: 0.0 % of queries, at most 1 %</li>",
         "<li class=\"look\"><b>! look</b> fallbacks of b: 10.0 % of queries, at most 1 %</li>",
-        "times that of a at 95 %, at most 1.5</li>",
+        "times that of a, at most 1.5</li>",
     ] {
         assert!(html.contains(part), "{part} is not in {html}");
     }
@@ -275,9 +270,7 @@ fn an_arm_that_two_versions_served_is_not_shipped_without_a_word() {
         });
         let Verdict::CheckGuardrails { guardrails, .. } = &two.verdict else { panic!("{}", two.sentence) };
         assert_eq!(guardrails[..], [Guardrail::Versions { arm: name.into(), n_versions: 2 }]);
-        assert!(
-            two.sentence.ends_with(&format!("but `{name}` was served by 2 versions, and not by one from start to end"))
-        );
+        assert!(two.sentence.ends_with(&format!("but `{name}` had 2 versions during the experiment")));
         assert_eq!(two.served[moved].versions.len(), 2);
         assert!(two.to_text().contains(" answers by base 1 adapter 9, 1970-01-03T0"), "{}", two.to_text());
     }
@@ -305,7 +298,7 @@ fn arms_of_one_version_are_an_a_a_test() {
     let mut equal = analysis("split", &[("A", 1), ("A2", 1)], None);
     (0..400).for_each(|n| equal.add(&record(n, n as usize % 2, &[1])));
     let sentence = equal.report().sentence;
-    assert!(sentence.starts_with("A/A, since `A` and `A2` serve the same version: "), "{sentence}");
+    assert!(sentence.starts_with("A/A, because `A` and `A2` use the same version: "), "{sentence}");
 }
 
 #[test]
@@ -324,12 +317,12 @@ fn interleaved_arms_that_rank_the_same_are_told_as_such() {
     let all = with(400);
     assert_eq!(
         all.sentence,
-        "no difference: for all 400 answers the arms ranked the same hits in the same order as `A`; ship what costs less"
+        "no difference: in all 400 answers, the arms ranked the same hits in the same order as `A`; ship the cheaper arm"
     );
     let most = with(300);
-    assert!(most.sentence.ends_with("; for 75 % of the answers `B` ranked the same as `A`"), "{}", most.sentence);
+    assert!(most.sentence.ends_with("; `B` ranked 75 % of the answers as `A` did"), "{}", most.sentence);
     assert!(most.to_text().contains(", 300 with the same ranking"), "{}", most.to_text());
-    assert!(!with(100).sentence.contains("the same"), "{}", with(100).sentence);
+    assert!(!with(100).sentence.contains("as `A` did"), "{}", with(100).sentence);
 }
 
 #[test]

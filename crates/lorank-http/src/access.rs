@@ -1,4 +1,4 @@
-//! Who may do what: bearer keys, each with a role.
+//! Access control: bearer keys with roles.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,24 +7,24 @@ use axum::http::{HeaderMap, header};
 
 use crate::ServerError;
 
-/// What a key is for. Each role may do what those before it may.
+/// The role of a key. Each role includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Send events, and nothing else: a key that a page may show to everybody.
+    /// Submit events, and nothing else. Such a key may be public.
     Events,
-    /// Search, compare.
+    /// Search and compare.
     Search,
     /// Change documents.
     Write,
-    /// Change adapters, aliases and experiments, and read about them.
+    /// Read and change adapters, aliases and experiments.
     Admin,
 }
 
 impl Role {
-    /// All roles, the least first.
+    /// All roles in increasing order.
     pub const ALL: [Self; 4] = [Self::Events, Self::Search, Self::Write, Self::Admin];
 
-    /// The role's name.
+    /// The name of the role.
     pub fn name(self) -> &'static str {
         match self {
             Self::Events => "events",
@@ -44,41 +44,41 @@ impl FromStr for Role {
     }
 }
 
-/// A key as the service knows it: its hash, not its text.
+/// A key, of which only the hash is stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
-    /// A name for people.
+    /// A descriptive name.
     pub name: String,
-    /// What it is for.
+    /// The role.
     pub role: Role,
     hash: blake3::Hash,
 }
 
 impl Key {
-    /// A key by the hash of its text, in 64 hexadecimal digits.
+    /// A key with the hash of its text in 64 hexadecimal digits.
     ///
     /// # Errors
-    /// What is wrong with the hash.
+    /// An invalid hash.
     pub fn new(name: impl Into<String>, role: Role, hash: &str) -> Result<Self, String> {
         let hash =
             blake3::Hash::from_hex(hash).map_err(|error| format!("`{hash}` is not the hash of a key: {error}"))?;
         Ok(Self { name: name.into(), role, hash })
     }
 
-    /// The hash of a key's text. Keys are long and random, so it needs no salt and no work factor.
+    /// The hash of a key's text. Keys are long and random, so neither a salt nor a work factor is needed.
     pub fn hash_of(text: &str) -> String {
         blake3::hash(text.as_bytes()).to_hex().to_string()
     }
 }
 
-/// Without the hash: a log is no place for it.
+/// Omits the hash, which should not be logged.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
     }
 }
 
-/// The keys of a service. Without any, everybody may do everything: for a service that only its own machine can reach.
+/// The keys of a service. Without keys, everyone may do everything, which suits a service that only its own machine can reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// The keys.
@@ -86,13 +86,13 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether a request with these headers has a key of the role.
+    /// Checks that a request with these headers has a key with the role.
     pub(crate) fn check(&self, headers: &HeaderMap, needed: Role) -> Result<(), ServerError> {
         self.check_role(bearer(headers).and_then(|text| self.role_of(text)), needed)
     }
 
-    /// The same for events, whose key may stand in the query string, since pages that send them as they are left set no headers. A key
-    /// that can do more may not: addresses are kept in logs and histories.
+    /// The same for events, whose key may be in the query string, because `navigator.sendBeacon` cannot set headers. Keys of other roles
+    /// may not, because URLs are stored in logs and histories.
     pub(crate) fn check_events(&self, headers: &HeaderMap, key: Option<&str>) -> Result<(), ServerError> {
         let role = key.filter(|_| bearer(headers).is_none()).and_then(|text| self.role_of(text));
         match role {
@@ -113,7 +113,7 @@ impl Access {
         }
     }
 
-    /// All keys are compared, each in constant time, so that the time tells nothing.
+    /// Compares all keys, each in constant time, so that the duration reveals nothing.
     fn role_of(&self, text: &str) -> Option<Role> {
         let hash = blake3::hash(text.as_bytes());
         let mut found = None;

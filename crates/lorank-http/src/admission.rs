@@ -1,25 +1,25 @@
-//! How many searches are under way.
+//! The number of running searches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts the searches under way. The limit comes with each, since it may change while they run.
+/// Counts running searches. Each call has the limit as an argument, because it can change at run time.
 #[derive(Debug, Default)]
 pub(crate) struct Admission(AtomicUsize);
 
-/// A search under way, until it is dropped.
+/// A running search, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Admitted(Arc<Admission>);
 
 impl Admission {
-    /// Lets one more in, unless there are so many already.
+    /// Admits a search unless `n_max` are running.
     pub(crate) fn admit(self: &Arc<Self>, n_max: usize) -> Option<Admitted> {
         let one_more = |n: usize| (n < n_max).then_some(n + 1);
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
         Some(Admitted(self.clone()))
     }
 
-    /// How many are under way.
+    /// The number of running searches.
     pub(crate) fn n(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! The hosts by which a server without keys may be addressed.
+//! The allowed values of `Host` for a server without keys.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,28 +6,28 @@ use std::str::FromStr;
 
 use axum::http::uri::Authority;
 
-/// A host that requests to a server without keys may name, beside the loopback names.
+/// A host that requests to a server without keys may name, in addition to the loopback names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedHost {
-    /// Every host: `*`.
+    /// Any host: `*`.
     Any,
-    /// This address; the unspecified one (`0.0.0.0` or `::`) stands for every address.
+    /// This address; the unspecified address (`0.0.0.0` or `::`) matches every address.
     Address(IpAddr),
-    /// This name, in small letters.
+    /// This name, in lowercase.
     Name(String),
 }
 
 impl AllowedHost {
     /// Whether a request may name this host: a loopback name or address, or one of those allowed.
     ///
-    /// A name of somebody else's domain may resolve to this machine (DNS rebinding), so only known names pass. An address is
-    /// where the connection goes, so the page that named it was served from there.
+    /// A name of another domain may resolve to this machine (DNS rebinding), so only known names are allowed. Addresses cannot be
+    /// rebound.
     pub(crate) fn permits(allowed: &[Self], host: &str) -> bool {
         match address(host) {
             Some(address) => address.is_loopback() || allowed.iter().any(|one| one.permits_address(address)),
             None => {
                 let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-                // RFC 6761, section 6.3: these never leave the machine.
+                // RFC 6761, section 6.3: these names always resolve to the loopback interface.
                 let is_loopback = name == "localhost" || name.ends_with(".localhost");
                 is_loopback || allowed.iter().any(|one| one.permits_name(&name))
             }
@@ -51,7 +51,7 @@ impl AllowedHost {
     }
 }
 
-/// The address that a host of a URI is, an IPv6 address in brackets or not.
+/// Parses the host of a URI as an address; an IPv6 address may have brackets.
 fn address(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse().ok().map(|address: IpAddr| address.to_canonical())
@@ -71,7 +71,7 @@ impl FromStr for AllowedHost {
         let name =
             text.parse().ok().filter(is_name).map(|_| text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase());
         name.filter(|name| !name.is_empty()).map(Self::Name).ok_or_else(|| {
-            format!("`{text}` is not a host; write a name or an address without scheme, port and path, or `*`")
+            format!("`{text}` is not a host; give a name or an address without scheme, port and path, or `*`")
         })
     }
 }

@@ -1,14 +1,14 @@
-//! The budget of bytes for the bodies of all requests in flight together.
+//! The limit on the total bytes of the bodies of all requests in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many bytes bodies hold now. The limit comes with each request, since it may change while they are in flight.
+/// The number of bytes held by bodies. Each call has the limit as an argument, because it can change at run time.
 #[derive(Debug, Default)]
 pub(crate) struct BodyBudget(AtomicUsize);
 
 impl BodyBudget {
-    /// The bytes that count now.
+    /// The counted bytes.
     pub(crate) fn n_bytes(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
@@ -19,29 +19,29 @@ impl BodyBudget {
     }
 }
 
-/// What the body of one request holds of the budget, until it is dropped.
+/// The bytes of one request's body, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct BodyShare {
     budget: Arc<BodyBudget>,
-    /// The first bytes of each body do not count.
+    /// The number of bytes at the start of each body that are not counted.
     bytes_free: usize,
     n_read: AtomicUsize,
     n_held: AtomicUsize,
 }
 
 impl BodyShare {
-    /// A share of no bytes yet.
+    /// A share without bytes.
     pub(crate) fn new(budget: Arc<BodyBudget>, bytes_free: usize) -> Self {
         Self { budget, bytes_free, n_read: AtomicUsize::new(0), n_held: AtomicUsize::new(0) }
     }
 
-    /// Whether a body of this length would find room now. Nothing is taken.
+    /// Whether a body of this length would fit now. Reserves nothing.
     pub(crate) fn has_room(&self, n_bytes: usize, bytes_max: usize) -> bool {
         let n_counted = n_bytes.saturating_sub(self.bytes_free);
         n_counted == 0 || self.budget.n_bytes().saturating_add(n_counted) <= bytes_max
     }
 
-    /// Counts a chunk that was read; false if all bodies together would hold more than `bytes_max` with it.
+    /// Counts a chunk that was read. Returns false, without counting it, if all bodies together would exceed `bytes_max`.
     pub(crate) fn take(&self, n_bytes: usize, bytes_max: usize) -> bool {
         let before = self.n_read.fetch_add(n_bytes, Ordering::AcqRel);
         let n_counted = |n_read: usize| n_read.saturating_sub(self.bytes_free);

@@ -1,14 +1,14 @@
-//! What a server without keys answers: requests to a host that it is known by, and changes that no page of another site sends.
+//! Protection of servers without keys against pages of other sites.
 //!
-//! Without keys, everybody who reaches the server may do everything. A browser on the same machine reaches it, and it sends what
-//! the pages of any site ask it to. Two checks keep such pages from using it:
+//! Without keys, everyone who can reach the server may do everything. A browser on the same machine can reach it, and sends
+//! requests for the pages of any site. Two checks prevent such pages from using the server:
 //!
-//! - **Host**: a page's own domain can resolve to the server's address (DNS rebinding), which makes the server a part of the
-//!   page's origin. Such a request names the page's domain as its host.
-//! - **Origin** and **Sec-Fetch-Site**, of requests that change something: a page can send a simple request anywhere, and only
-//!   its answer is kept from it. Browsers say which page sends it; other clients send neither header.
+//! - **Host**: a page's own domain can resolve to the server's address (DNS rebinding), which puts the server into the page's
+//!   origin. Such a request names the page's domain as its host.
+//! - **Origin** and **Sec-Fetch-Site** of requests that change something: a page can send a simple request to any server, it only
+//!   cannot read the answer. Browsers name the page's origin in these headers; other clients do not send them.
 //!
-//! Where there are keys, a page has to know one: browsers add no `authorization` by themselves.
+//! If the server has keys, a page must know one, because browsers do not add `authorization` by themselves.
 
 use axum::extract::{Request, State};
 use axum::http::header::{HOST, ORIGIN};
@@ -21,7 +21,7 @@ use crate::{AllowedHost, HttpConfig, LiveConfig, ServerError};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A layer that refuses what a page of another site may have sent to a server without keys.
+/// Middleware that rejects requests which a page of another site may have sent to a server without keys.
 pub(crate) async fn check(
     State(config): State<LiveConfig>,
     request: Request,
@@ -37,7 +37,7 @@ pub(crate) async fn check(
     Ok(next.run(request).await)
 }
 
-/// Every host that the request names must be allowed; one that names none comes from no browser.
+/// Every host that the request names must be allowed. A request without a host does not come from a browser.
 fn check_hosts(config: &HttpConfig, uri: &Uri, headers: &HeaderMap) -> Result<(), ServerError> {
     let of_uri = uri.authority().map(|authority| authority.as_str().as_bytes());
     let named = of_uri.into_iter().chain(headers.get_all(HOST).iter().map(HeaderValue::as_bytes));
@@ -51,7 +51,7 @@ fn check_hosts(config: &HttpConfig, uri: &Uri, headers: &HeaderMap) -> Result<()
     Ok(())
 }
 
-/// The request must come from no page, from a page of this server, or from one whose origin the operator allows.
+/// The request must not come from a page, unless the page is of this server or of an allowed origin.
 fn check_page(config: &HttpConfig, uri: &Uri, headers: &HeaderMap) -> Result<(), ServerError> {
     let mut origins = headers.get_all(ORIGIN).iter().peekable();
     let has_origin = origins.peek().is_some();
@@ -72,18 +72,18 @@ fn check_page(config: &HttpConfig, uri: &Uri, headers: &HeaderMap) -> Result<(),
     Ok(())
 }
 
-/// Whether an origin is that of this server's own pages, or one that the operator allows.
+/// Whether an origin is the server's own, or allowed by the configuration.
 pub(crate) fn is_own_or_allowed(config: &HttpConfig, origin: &HeaderValue, uri: &Uri, headers: &HeaderMap) -> bool {
     is_allowed_origin(config, origin) || is_own_origin(origin, uri, headers)
 }
 
-/// Whether pages of this origin may read answers.
+/// Whether pages of this origin may read responses.
 fn is_allowed_origin(config: &HttpConfig, origin: &HeaderValue) -> bool {
     config.cors_origins.iter().any(|allowed| allowed.allows(origin))
 }
 
-/// Whether an origin is that of this server's own pages, by the host and port that the request names. The scheme may differ: TLS
-/// ends at a proxy.
+/// Whether an origin is the server's own, by the host and port of the request. The scheme may differ, because a proxy may terminate
+/// TLS.
 fn is_own_origin(origin: &HeaderValue, uri: &Uri, headers: &HeaderMap) -> bool {
     let host = uri.authority().cloned().or_else(|| authority(headers.get(HOST)?.as_bytes()));
     let origin: Option<Uri> = origin.to_str().ok().and_then(|text| text.parse().ok());
@@ -98,7 +98,7 @@ fn is_own_origin(origin: &HeaderValue, uri: &Uri, headers: &HeaderMap) -> bool {
     same_host && port(origin.port_u16()) == port(host.port_u16())
 }
 
-/// Host and port; nothing else may stand in the header.
+/// Parses host and port; the header may contain nothing else.
 fn authority(bytes: &[u8]) -> Option<Authority> {
     let is_host = |authority: &Authority| authority.as_str() == authority.host() || authority.port_u16().is_some();
     Authority::try_from(bytes).ok().filter(|authority| is_host(authority) && !authority.as_str().contains('@'))

@@ -1,54 +1,54 @@
-//! The limits of the service, and who may use it.
+//! The limits and access control of the service.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::{Access, AllowedHost, ConnectionLimits, CorsOrigin, ModelAlias};
 
-/// The limits of the service. Those of a search are the pipeline's.
+/// The configuration of the service. The limits of searches belong to the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// How many searches may be under way, each with a thread. One more is turned away with status 429.
+    /// The maximum number of concurrent searches; each uses a thread. Further searches get status 429.
     ///
-    /// More than the pipeline's queue takes, or it would never be full, and searches that need no model (their scores are
-    /// cached, or they do not rerank) would be turned away with those that do.
+    /// It should exceed the length of the pipeline's queue. Otherwise the queue would never be full, and searches that need no model
+    /// (cached or without reranking) would be rejected together with those that do.
     pub n_searches_max: NonZeroUsize,
-    /// The longest body.
+    /// The maximum length of a body in bytes.
     pub body_bytes_max: usize,
-    /// The most bytes that the bodies of all requests in flight may have together. One that goes beyond is refused with status 429.
+    /// The maximum total bytes of the bodies of all requests in flight. Requests that exceed it get status 429.
     ///
-    /// Bytes count as they arrive, so a client that only announces a long body takes none. The first
-    /// [`BODY_BYTES_FREE`](Self::BODY_BYTES_FREE) of each body do not count: long bodies keep no search out. Bodies of documents to
-    /// add do not count either, since they are never held whole.
+    /// Bytes are counted when they arrive, so announcing a long body reserves nothing. The first
+    /// [`BODY_BYTES_FREE`](Self::BODY_BYTES_FREE) bytes of each body do not count, so long bodies do not block searches. Bodies with
+    /// documents to add do not count, because they are not kept in memory.
     pub bodies_bytes_max: usize,
-    /// The longest time for a client to send a body.
+    /// The maximum time in which a client must send a body.
     pub body_read: Duration,
-    /// The most documents that a rerank request may bring.
+    /// The maximum number of documents of a rerank request.
     pub n_documents_max: NonZeroUsize,
-    /// The names that rerank requests may give as their `model` beside those of adapters and aliases, each once.
+    /// Additional names for the `model` of rerank requests, without duplicates.
     pub model_aliases: Vec<ModelAlias>,
-    /// The longest body of documents to add. It is never held whole in memory.
+    /// The maximum length in bytes of a body with documents to add, which is not kept in memory.
     pub bulk_bytes_max: usize,
-    /// The longest time for a client to send such a body.
+    /// The maximum time in which a client must send such a body.
     pub bulk_read: Duration,
-    /// The fewest bytes per second of such a body once [`body_read`](Self::body_read) is over; 0 is no least rate.
+    /// The minimum rate of such a body in bytes per second after [`body_read`](Self::body_read); 0 for none.
     pub bulk_rate_min: usize,
-    /// The most documents that such a body may have: the answer has an entry for each.
+    /// The maximum number of documents in such a body. The answer has an entry for each.
     pub bulk_lines_max: NonZeroUsize,
-    /// How many changes of documents may be under way, each with a thread. One more is turned away with status 429.
+    /// The maximum number of concurrent changes of documents; each uses a thread. Further changes get status 429.
     pub n_changes_max: NonZeroUsize,
-    /// Who may do what.
+    /// Access control.
     pub access: Access,
-    /// The origins whose pages may read answers in a browser. Without any, no page of another origin may.
+    /// The origins whose pages may read responses in a browser. By default only the server's own.
     pub cors_origins: Vec<CorsOrigin>,
-    /// The hosts that requests may name where there are no keys, beside the loopback names.
+    /// The hosts that requests may name if there are no keys, in addition to the loopback names.
     pub allowed_hosts: Vec<AllowedHost>,
-    /// The connections' own limits.
+    /// The limits of connections.
     pub connections: ConnectionLimits,
 }
 
 impl HttpConfig {
-    /// The bytes of each body that do not count for [`bodies_bytes_max`](Self::bodies_bytes_max).
+    /// The number of bytes of each body that do not count for [`bodies_bytes_max`](Self::bodies_bytes_max).
     pub const BODY_BYTES_FREE: usize = 64 << 10;
 }
 

@@ -1,10 +1,10 @@
-//! Which pages of other origins may read answers: none, unless the operator names their origins.
+//! Cross-origin access: pages of other origins may read responses only if the configuration names their origin.
 //!
-//! Keys travel in a header that a page has to know, never in cookies, so an allowed origin can do what its key can do and no
-//! more. Errors get the headers as well, or a page could not tell why it was refused.
+//! Keys are sent in a header and never in cookies, so pages of an allowed origin can only do what their key allows. Errors have the
+//! headers as well, so that pages can read the reason.
 //!
-//! tower-http's [`Cors`] writes the headers. It answers every OPTIONS request itself, with status 200 and whatever its origin;
-//! here only the preflight of an allowed origin is answered (with 204), and the router refuses the others.
+//! tower-http's [`Cors`] writes the headers. It would answer every OPTIONS request with status 200, for any origin; here only
+//! preflights of allowed origins are answered (with 204), and the router rejects the others.
 
 mod origin;
 
@@ -21,7 +21,7 @@ use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 pub use self::origin::CorsOrigin;
 use crate::LiveConfig;
 
-/// What pages may read of an answer beside its body.
+/// The response headers that pages may read.
 const EXPOSED: [HeaderName; 8] = [
     HeaderName::from_static("x-request-id"),
     RETRY_AFTER,
@@ -33,16 +33,16 @@ const EXPOSED: [HeaderName; 8] = [
     HeaderName::from_static("x-fallback"),
 ];
 
-/// What pages may send.
+/// The request headers that pages may send.
 const ALLOWED: [HeaderName; 4] =
     [AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("x-request-id"), HeaderName::from_static("x-unit-id")];
 
 const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// How long browsers may keep the answer to a preflight.
+/// The time for which browsers may cache the answer to a preflight.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// The outermost layer: the origins are those of the configuration as it is when the request comes.
+/// The outermost middleware, with the origins of the current configuration.
 pub(crate) async fn allow(State(config): State<LiveConfig>, request: Request, next: Next) -> Response {
     let config = config.current();
     let origins = &config.cors_origins;
@@ -62,7 +62,7 @@ pub(crate) async fn allow(State(config): State<LiveConfig>, request: Request, ne
     response
 }
 
-/// What a page of an allowed origin asks before a request that has a key or a body of JSON.
+/// Whether a request is the preflight of an allowed origin, which browsers send before requests with a key or a JSON body.
 fn is_preflight(origins: &[CorsOrigin], request: &Request) -> bool {
     let origin = request.headers().get(ORIGIN);
     let is_allowed = |sent: &HeaderValue| origins.iter().any(|origin| origin.allows(sent));

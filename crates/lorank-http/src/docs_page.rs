@@ -1,9 +1,11 @@
-//! The description of the API as a page: plain HTML, without a script.
+//! The API reference at `/docs`: plain HTML without scripts, rendered from the OpenAPI document.
 
 use maud::{DOCTYPE, Markup, html};
 use serde_json::{Map, Value as Json};
 
-/// The page of a description in OpenAPI 3.1.
+use crate::curl::samples;
+
+/// Renders an OpenAPI 3.1 document as a page.
 pub(crate) fn render(api: &Json) -> String {
     let (title, version) = (text(&api["info"]["title"]), text(&api["info"]["version"]));
     let operations = operations(api);
@@ -19,7 +21,7 @@ pub(crate) fn render(api: &Json) -> String {
             body {
                 h1 { (title) " " (version) ": HTTP API" }
                 (prose(&api["info"]["description"]))
-                p { "For machines it is in " a href="openapi.json" { code { "openapi.json" } } "." }
+                p { "The same as an OpenAPI document: " a href="openapi.json" { code { "openapi.json" } } "." }
                 (contents(api, &operations))
                 @for tag in list(&api["tags"]) {
                     @let name = text(&tag["name"]);
@@ -40,7 +42,7 @@ pub(crate) fn render(api: &Json) -> String {
     page.into_string()
 }
 
-/// One method of one path.
+/// A method of a path.
 struct Operation<'a> {
     path: &'a str,
     method: &'a str,
@@ -89,7 +91,9 @@ impl Operation<'_> {
             (self.parameters())
             @for (content_type, content) in object(&self.json["requestBody"]["content"]) {
                 p { "Body: " (kind(&content["schema"])) " as " code { (content_type) } "." }
-                (example(&content["example"]))
+            }
+            @for command in self.json.as_object().into_iter().flat_map(samples) {
+                pre { (command) }
             }
             (self.responses())
         }
@@ -98,10 +102,10 @@ impl Operation<'_> {
     fn parameters(&self) -> Markup {
         let row = |parameter: &Json| {
             let name = html! { code { (text(&parameter["name"])) } " in " (text(&parameter["in"])) };
-            let is_needed = parameter["required"] == true;
-            [name, kind(&parameter["schema"]), needed(is_needed), prose(&parameter["description"])]
+            let is_required = parameter["required"] == true;
+            [name, kind(&parameter["schema"]), required_mark(is_required), prose(&parameter["description"])]
         };
-        table(["parameter", "type", "", "meaning"], list(&self.json["parameters"]).iter().map(row))
+        table(["parameter", "type", "", "description"], list(&self.json["parameters"]).iter().map(row))
     }
 
     fn responses(&self) -> Markup {
@@ -114,15 +118,15 @@ impl Operation<'_> {
             };
             [html! { code { (status) } }, prose(&response["description"]), bodies]
         };
-        table(["status", "meaning", "body"], object(&self.json["responses"]).map(row))
+        table(["status", "description", "body"], object(&self.json["responses"]).map(row))
     }
 }
 
 fn schema_section(schema: &Json) -> Markup {
     let required = list(&schema["required"]);
     let row = |(name, property): (&String, &Json)| {
-        let is_needed = required.iter().any(|known| known == name);
-        [html! { code { (name) } }, kind(property), needed(is_needed), prose(&property["description"])]
+        let is_required = required.iter().any(|known| known == name);
+        [html! { code { (name) } }, kind(property), required_mark(is_required), prose(&property["description"])]
     };
     let properties = object(&schema["properties"]);
     html! {
@@ -130,12 +134,12 @@ fn schema_section(schema: &Json) -> Markup {
         @if properties.len() == 0 {
             p { (kind(schema)) }
         } @else {
-            (table(["key", "type", "", "meaning"], properties.map(row)))
+            (table(["key", "type", "", "description"], properties.map(row)))
         }
     }
 }
 
-/// The type of a value, in words and links.
+/// The type of a value as text with links to schemas.
 fn kind(schema: &Json) -> Markup {
     if let Some(target) = schema["$ref"].as_str() {
         let name = target.rsplit('/').next().unwrap_or_default();
@@ -149,10 +153,10 @@ fn kind(schema: &Json) -> Markup {
         return either(values.iter().map(|value| html! { code { (value.to_string()) } }));
     }
     match &schema["type"] {
-        Json::String(name) if name == "array" => html! { "list of " (kind(&schema["items"])) },
+        Json::String(name) if name == "array" => html! { "array of " (kind(&schema["items"])) },
         Json::String(name) => html! { (name) },
         Json::Array(names) => either(names.iter().map(|name| kind(&Json::Object(with_type(schema, name))))),
-        _ => html! { "anything" },
+        _ => html! { "any" },
     }
 }
 
@@ -165,25 +169,15 @@ fn either(kinds: impl Iterator<Item = Markup>) -> Markup {
     }
 }
 
-/// A schema of several types, as one of them.
+/// A schema of several types, reduced to one of them.
 fn with_type(schema: &Json, name: &Json) -> Map<String, Json> {
     let mut one = Map::from_iter([("type".to_owned(), name.clone())]);
     one.extend(schema.get("items").map(|items| ("items".to_owned(), items.clone())));
     one
 }
 
-fn needed(is_needed: bool) -> Markup {
-    html! { @if is_needed { "needed" } }
-}
-
-/// JSON is written out; a text is a body of another type.
-fn example(example: &Json) -> Markup {
-    let written = match example {
-        Json::Null => return Markup::default(),
-        Json::String(text) => text.clone(),
-        other => serde_json::to_string_pretty(other).unwrap_or_default(),
-    };
-    html! { pre { (written) } }
+fn required_mark(is_required: bool) -> Markup {
+    html! { @if is_required { "required" } }
 }
 
 fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = [Markup; N]>) -> Markup {
@@ -203,7 +197,7 @@ fn table<const N: usize>(names: [&str; N], rows: impl Iterator<Item = [Markup; N
     }
 }
 
-/// Paragraphs, with what stands in backticks as code.
+/// Paragraphs, with text in backticks as code.
 fn prose(json: &Json) -> Markup {
     html! {
         @for paragraph in text(json).split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
@@ -236,34 +230,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_said_in_words() {
+    fn types_are_shown_as_text() {
         for (schema, expected) in [
             (json!({"type": "string"}), "string"),
             (json!({"type": ["integer", "null"]}), "integer or null"),
-            (json!({"type": ["array", "null"], "items": {"type": "string"}}), "list of string or null"),
+            (json!({"type": ["array", "null"], "items": {"type": "string"}}), "array of string or null"),
             (json!({"$ref": "#/components/schemas/Hit"}), "<a href=\"#schema-Hit\">Hit</a>"),
             (json!({"oneOf": [{"type": "null"}, {"type": "number"}]}), "null or number"),
             (json!({"type": "string", "enum": ["a<b"]}), "<code>&quot;a&lt;b&quot;</code>"),
-            (json!({}), "anything"),
+            (json!({}), "any"),
         ] {
             assert_eq!(kind(&schema).into_string(), expected, "{schema}");
         }
     }
 
     #[test]
-    fn prose_is_made_harmless() {
+    fn prose_is_escaped() {
         let prose = |json: &Json| prose(json).into_string();
         assert_eq!(prose(&json!("a `<b>` & c\n\nd")), "<p>a <code>&lt;b&gt;</code> &amp; c</p><p>d</p>");
         assert_eq!(prose(&Json::Null), "");
     }
 
     #[test]
-    fn a_page_holds_what_is_described_and_no_markup_of_it() {
+    fn markup_in_the_document_is_escaped() {
         let hostile = "<script>alert(\"1\")</script>";
         let parameter = json!({"name": hostile, "in": "query", "description": hostile, "schema": {"type": hostile}});
         let content = json!({"a/b<": {"schema": {"$ref": hostile}, "example": {"key": hostile}}});
         let operation = json!({
             "tags": ["one"], "operationId": hostile, "summary": hostile, "description": hostile, "parameters": [parameter],
+            "x-codeSamples": [{"source": hostile}],
             "requestBody": {"content": content}, "responses": {"200": {"description": hostile, "content": content}},
         });
         let page = render(&json!({
@@ -277,7 +272,7 @@ mod tests {
             "{page}"
         );
         for fragment in
-            ["<h2 id=\"one\">one</h2>", "<th>parameter</th>", "<td><code>200</code></td>", "<pre>{", "a/b&lt;"]
+            ["<h2 id=\"one\">one</h2>", "<th>parameter</th>", "<td><code>200</code></td>", "<pre>&lt;script", "a/b&lt;"]
         {
             assert!(page.contains(fragment), "{fragment} is not in {page}");
         }

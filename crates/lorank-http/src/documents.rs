@@ -1,4 +1,4 @@
-//! What the document routes ask of whoever holds the documents.
+//! The interface between the document routes and the owner of the documents.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,24 +6,24 @@ use std::num::NonZeroUsize;
 
 use lorank_core::{BoxError, DocumentId, ErrorKind, Fields, Filter, InvalidQuery, QuerySyntax};
 
-/// Documents that can be read and changed while they are searched. The service knows HTTP; the host knows the index.
+/// Documents that can be read and changed while they are searched. The service handles HTTP, the host handles the index.
 ///
-/// What changes is committed (on the disk, and seen by every search that begins later) before a call returns.
+/// Changes are committed before a call returns: they are on disk, and every later search sees them.
 pub trait DocumentHost: Send + Sync {
-    /// The fields of a document but its id; `None` where there is no such document.
+    /// The fields of a document except its id; `None` if it does not exist.
     ///
     /// # Errors
     /// Documents that cannot be read.
     fn get(&self, id: &DocumentId) -> Result<Option<Fields>, DocumentError>;
 
-    /// Adds documents, JSON objects; one whose id is there replaces that document. What is no document is told and passed over, a
-    /// blank line is passed over. Each document is in the answer, in their order.
+    /// Adds documents, which are JSON objects; one with an existing id replaces that document. Invalid documents are reported, blank
+    /// lines are skipped. The result has an entry for each document, in their order.
     ///
-    /// They are read at once: they are there already.
+    /// The input is available completely, so reading does not wait for the client.
     ///
     /// # Errors
-    /// Documents that cannot be written, and more lines than the limit. Nothing is acknowledged then; lines that were read before
-    /// may be kept nevertheless.
+    /// Documents that cannot be written, or more lines than the limit. Nothing is acknowledged then, but lines that were read
+    /// before may be stored.
     fn add(
         &self,
         documents: Box<dyn Read + Send>,
@@ -31,33 +31,33 @@ pub trait DocumentHost: Send + Sync {
         limits: BulkLimits,
     ) -> Result<Vec<LineOutcome>, DocumentError>;
 
-    /// A new file without a name, for what is to be added and has not come whole yet: where there is room for documents.
+    /// A new unnamed file for an incomplete body, on the disk of the documents.
     ///
     /// # Errors
-    /// A file that cannot be made.
+    /// The file cannot be created.
     fn scratch_file(&self) -> io::Result<File> {
         tempfile::tempfile()
     }
 
-    /// Deletes a document; whether there was one.
+    /// Deletes a document. Returns whether it existed.
     ///
     /// # Errors
     /// Documents that cannot be written.
     fn delete(&self, id: &DocumentId) -> Result<bool, DocumentError>;
 
-    /// Deletes the documents of a selection; how many there were.
+    /// Deletes the documents of a selection. Returns their number.
     ///
     /// # Errors
-    /// A query or a filter that cannot be, and documents that cannot be written.
+    /// An invalid query or filter, or documents that cannot be written.
     fn delete_matching(&self, selection: DocumentSelection) -> Result<u64, DocumentError>;
 
-    /// How much there is.
+    /// The size of the index.
     ///
     /// # Errors
     /// Documents that cannot be read.
     fn stats(&self) -> Result<DocumentStats, DocumentError>;
 
-    /// The fields of the documents: those that are searched first. `None` where the host does not know them.
+    /// The fields of the documents, searched fields first. `None` if the host does not know them.
     ///
     /// # Errors
     /// Documents that cannot be read.
@@ -69,120 +69,120 @@ pub trait DocumentHost: Send + Sync {
 /// A field of the documents.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldStats {
-    /// The name; a dot reaches into an object.
+    /// The name, with dots for nested objects.
     pub name: String,
-    /// What a score in this field is multiplied by; `None` where the field is not searched.
+    /// The factor for scores of this field; `None` if it is not searched.
     pub boost: Option<f32>,
-    /// What the values are that filters, sort keys and facets read: `booleans`, `numbers`, `dates`, `texts`. None where they do not
-    /// read the field.
+    /// The types of the values for filters, sorting and facets: `booleans`, `numbers`, `dates`, `texts`. Empty if the field cannot be
+    /// used for them.
     pub types: Vec<&'static str>,
 }
 
-/// How the documents of one call are written.
+/// The format of the documents of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BulkForm {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Lines,
     /// A JSON array of objects, or one object.
     Array,
 }
 
-/// The most that one call may bring.
+/// The limits of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BulkLimits {
-    /// The longest document in bytes, as it is written. A longer one is refused, and the others stand.
+    /// The maximum length of a document in bytes of input. A longer one is refused; the others are not affected.
     pub document_bytes_max: usize,
-    /// The most documents.
+    /// The maximum number of documents.
     pub n_documents_max: NonZeroUsize,
 }
 
-/// What became of a line, or of an element of an array.
+/// The outcome of a line, or of an array element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineOutcome {
     /// The number of the line on which it begins, from 1.
     pub line: u64,
-    /// The number of the element, from 1, where there is an array.
+    /// The number of the array element, from 1; `None` for JSON Lines.
     pub item: Option<u64>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: DocumentOutcome,
 }
 
-/// What became of a document that was to be added.
+/// The outcome of adding a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DocumentOutcome {
-    /// There was none with its id.
+    /// A new document.
     Added(DocumentId),
-    /// It took the place of one.
+    /// The document replaced one with the same id.
     Replaced(DocumentId),
-    /// It is no document.
+    /// Not a valid document.
     Refused {
-        /// What kind of error it is.
+        /// The kind of error.
         kind: ErrorKind,
         /// What is wrong with it.
         message: String,
     },
 }
 
-/// The documents to delete: without words and filters, all of them.
+/// The documents to delete; without words and filters, all of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DocumentSelection {
-    /// Those that a query's text matches.
+    /// The query text that documents must match.
     pub words: Option<(String, QuerySyntax)>,
-    /// Those of them for which all of this holds.
+    /// The filters that documents must match.
     pub filters: Vec<Filter>,
 }
 
-/// How much there is.
+/// The size of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DocumentStats {
     /// The number of documents.
     pub n_documents: u64,
-    /// The number of segments that they lie in.
+    /// The number of index segments.
     pub n_segments: usize,
-    /// The size of the index on the disk.
+    /// The size of the index on disk, in bytes.
     pub bytes_on_disk: u64,
 }
 
-/// Why documents were not read or changed.
+/// An error while reading or changing documents.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
-    /// A query or a filter that cannot be.
+    /// An invalid query or filter.
     #[error("the query cannot be answered")]
     InvalidQuery {
-        /// The first stage's own words.
+        /// The error of the first stage.
         source: InvalidQuery,
     },
-    /// Somebody else is changing them.
-    #[error("the documents cannot be changed now; send the request again later")]
+    /// Another writer is changing the documents.
+    #[error("the documents cannot be changed now; retry later")]
     Busy {
-        /// Who.
+        /// The other writer.
         source: BoxError,
     },
-    /// The lines broke off.
-    #[error("the body broke off, and nothing of it is kept; send it again")]
+    /// The body is incomplete.
+    #[error("the request body is incomplete; nothing was stored; send it again")]
     BrokenOff {
-        /// How.
+        /// The error of the connection.
         source: io::Error,
     },
     /// There are too many documents.
     #[error(
-        "the body has more documents than the limit of {n_documents_max}; nothing of it is acknowledged: send it in parts"
+        "the request body has more documents than the limit of {n_documents_max}; send it in parts (none is acknowledged)"
     )]
     TooManyDocuments {
         /// The limit.
         n_documents_max: NonZeroUsize,
     },
-    /// They could not be read or written.
-    #[error("the documents could not be read or written; what was to be changed is not acknowledged")]
+    /// The documents could not be read or written.
+    #[error("the documents could not be read or written; the change is not acknowledged")]
     Failed {
-        /// Why.
+        /// The cause.
         source: BoxError,
     },
 }
 
 impl DocumentError {
-    /// What kind of error it is.
+    /// The kind of error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InvalidQuery { .. } => ErrorKind::Invalid,
@@ -193,7 +193,7 @@ impl DocumentError {
         }
     }
 
-    /// The field of the request that the error is about.
+    /// The invalid field of the request.
     pub fn field(&self) -> Option<&'static str> {
         if let Self::InvalidQuery { source } = self { Some(source.field) } else { None }
     }

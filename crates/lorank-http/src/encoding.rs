@@ -1,6 +1,6 @@
-//! Compressed bodies of requests: gzip and deflate, decoded while they arrive. The limits on bodies hold for what they decode to.
+//! Compressed request bodies: gzip and deflate, decoded while they arrive. The limits on bodies apply to the decoded bytes.
 //!
-//! tower-http decodes too, but takes `deflate` as zlib alone, as RFC 9110 has it, while many clients send raw deflate.
+//! tower-http accepts `deflate` only in zlib's format, as RFC 9110 specifies, but many clients send raw deflate.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -18,36 +18,36 @@ use hyper::body::Frame;
 
 use crate::{LiveConfig, ServerError};
 
-/// What can be sent, as the header `accept-encoding` of a refusal says it.
+/// The supported encodings, for the header `accept-encoding` of an error.
 pub(crate) const ACCEPTED: &str = "gzip, deflate, identity";
 
-/// How many bytes are decoded at once: a thousand times as many, at the most, come of them.
+/// The number of bytes decoded in one step, which expand by a factor of a thousand at most.
 const STEP_BYTES: usize = 512;
 
-/// A layer that decodes the bodies of documents to add.
+/// Middleware that decodes bodies with documents to add.
 pub(crate) async fn decode_bulk(State(live): State<LiveConfig>, request: Request, next: Next) -> Response {
     next.run(decoded(request, live.current().bulk_bytes_max)).await
 }
 
-/// The request with its body decoded, if it has one encoding that is known. Then the header is gone: what stands in it still is
-/// refused by [`expect_decoded`], in the shape of the route.
+/// Decodes the body if it has one supported encoding, and removes the header. [`expect_decoded`] rejects remaining encodings in the
+/// route's error format.
 pub(crate) fn decoded(mut request: Request, bytes_max: usize) -> Request {
     let Some(encoding) = Encoding::of(request.headers()) else { return request };
     request.headers_mut().remove(header::CONTENT_ENCODING);
     match encoding {
         Encoding::Identity => request,
         _ if request.body().is_end_stream() => request,
-        // Who reads the body refuses it by this length, without a byte of it.
+        // The reader of the body rejects it by this length, before reading.
         _ if request.body().size_hint().lower() > bytes_max as u64 => request,
         _ => {
-            // The length is that of the encoded bytes.
+            // The header has the length of the encoded bytes.
             request.headers_mut().remove(header::CONTENT_LENGTH);
             request.map(|body| Body::new(DecodedBody::new(body, encoding, bytes_max)))
         }
     }
 }
 
-/// Refuses a body in an encoding that was not decoded.
+/// Rejects a body in an encoding that was not decoded.
 pub(crate) fn expect_decoded(headers: &HeaderMap) -> Result<(), ServerError> {
     let values: Vec<String> = headers
         .get_all(header::CONTENT_ENCODING)
@@ -66,7 +66,7 @@ enum Encoding {
 }
 
 impl Encoding {
-    /// The one encoding that the headers name; `None` for none, several, or one that is unknown.
+    /// The encoding in the headers; `None` for none, several or an unknown one.
     fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
         let (value, None) = (values.next()?, values.next()) else { return None };
@@ -87,18 +87,18 @@ impl Encoding {
     }
 }
 
-/// Why a body could not be decoded.
+/// An error while decoding a body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    /// It is not what its header says.
+    /// The body is invalid in its encoding.
     #[error("it is not valid {encoding}: {problem}")]
     Invalid {
-        /// What the header says.
+        /// The encoding.
         encoding: &'static str,
         /// What is wrong.
         problem: String,
     },
-    /// The encoded bytes alone pass the limit.
+    /// The encoded bytes exceed the limit.
     #[error("the body is longer than the limit of {bytes_max} bytes")]
     TooLong {
         /// The limit.
@@ -107,7 +107,7 @@ pub(crate) enum DecodeError {
 }
 
 impl DecodeError {
-    /// The failure to decode that an error came from, if it did.
+    /// The decoding error among the causes of an error, if any.
     pub(crate) fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| error.downcast_ref())
     }
@@ -118,7 +118,7 @@ struct DecodedBody {
     inner: Body,
     encoding: Encoding,
     decoder: Decoder,
-    /// What has arrived and is not decoded yet.
+    /// Received bytes that are not decoded yet.
     encoded: Bytes,
     n_encoded: usize,
     bytes_max: usize,
@@ -131,7 +131,7 @@ impl DecodedBody {
         Self { inner, encoding, decoder, encoded: Bytes::new(), n_encoded: 0, bytes_max, is_over: false }
     }
 
-    /// Decodes a step of what has arrived.
+    /// Decodes one step of the received bytes.
     fn step(&mut self) -> Result<Bytes, DecodeError> {
         let step = self.encoded.split_to(STEP_BYTES.min(self.encoded.len()));
         self.decoder.decode(&step).map_err(|error| self.invalid(&error))
@@ -141,7 +141,7 @@ impl DecodedBody {
         DecodeError::Invalid { encoding: self.encoding.name(), problem: error.to_string() }
     }
 
-    /// Takes what has arrived; the end is `None`, and has the last of what was decoded.
+    /// Decodes received bytes; `None` at the end of the body, which returns the remaining decoded bytes.
     fn take(&mut self, arrived: Option<Bytes>) -> Result<Bytes, DecodeError> {
         let Some(data) = arrived else {
             self.is_over = true;
@@ -188,7 +188,7 @@ enum Decoder {
     Deflate { state: Inflate, is_over: bool },
 }
 
-/// Which of the two forms of `deflate` it is shows in the first two bytes.
+/// The two formats of `deflate`, which the first two bytes distinguish.
 enum Inflate {
     Undecided(Option<u8>),
     Decided(Decompress),
@@ -226,7 +226,7 @@ impl Decoder {
         }
     }
 
-    /// What was still on its way at the end, where nothing is missing.
+    /// The remaining decoded bytes, if the body is complete.
     fn finish(&mut self) -> io::Result<Bytes> {
         match self {
             Self::Gzip(decoder) => {
@@ -234,7 +234,7 @@ impl Decoder {
                 Ok(std::mem::take(decoder.get_mut()).into())
             }
             Self::Deflate { is_over: true, .. } => Ok(Bytes::new()),
-            Self::Deflate { .. } => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends too early")),
+            Self::Deflate { .. } => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected end")),
         }
     }
 }
@@ -248,7 +248,7 @@ fn inflate(decompress: &mut Decompress, mut bytes: &[u8], is_over: &mut bool) ->
     let mut decoded = Vec::new();
     loop {
         if *is_over {
-            let trailing = || io::Error::new(io::ErrorKind::InvalidData, "there is more after its end");
+            let trailing = || io::Error::new(io::ErrorKind::InvalidData, "unexpected data after the end");
             return if bytes.is_empty() { Ok(decoded) } else { Err(trailing()) };
         }
         decoded.reserve(16 << 10);
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
     use crate::tests::encoding::{deflate as raw, gzip, zlib};
 
-    /// A body whose length is not declared.
+    /// A body without a declared length.
     struct Undeclared(Body);
 
     impl HttpBody for Undeclared {
@@ -307,7 +307,7 @@ mod tests {
                 ("deflate", zlib(&text)),
                 ("deflate", raw(&text)),
                 ("identity", text.clone()),
-                // Several members are one body (RFC 1952, 2.2).
+                // A body may have several members (RFC 1952, 2.2).
                 ("gzip", [gzip(&text[..text.len() / 2]), gzip(&text[text.len() / 2..])].concat()),
             ] {
                 assert_eq!(decode(encoding, encoded, 1 << 20).await.as_ref(), Ok(&text), "{encoding}");
@@ -349,7 +349,7 @@ mod tests {
     async fn other_encodings_are_left_and_refused() {
         for encoding in ["br", "zstd", "compress", "gzip, gzip", "deflate, gzip", "gzip, identity", "", "é"] {
             let error = decode(encoding, gzip(b"{}"), 1_000).await.unwrap_err();
-            assert!(error.contains("send it plain, or in one of"), "{encoding}: {error}");
+            assert!(error.contains("use `gzip`, `deflate` or no encoding"), "{encoding}: {error}");
         }
     }
 }

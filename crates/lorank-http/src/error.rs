@@ -1,4 +1,4 @@
-//! What a request gets instead of an answer.
+//! The errors of requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use lorank_pipeline::PipelineError;
 
 use crate::{DocumentError, excerpt, http_status};
 
-/// A request that has no answer.
+/// An error of a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -24,15 +24,15 @@ pub enum ServerError {
         /// What is wrong, with line and column.
         problem: String,
     },
-    /// The request cannot be read.
+    /// A part of the request is malformed.
     #[error("the {part} cannot be read: {problem}")]
     Malformed {
-        /// The part of it.
+        /// The part of the request.
         part: &'static str,
         /// What is wrong with it.
         problem: String,
     },
-    /// A value that cannot be. The field is a path: `filters.year.gte`.
+    /// A value is invalid. The field is a path: `filters.year.gte`.
     #[error("`{field}` {problem}")]
     InvalidValue {
         /// The field.
@@ -40,32 +40,32 @@ pub enum ServerError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A body that is JSON, but not what the route takes.
+    /// The body is JSON, but of another type than the route expects.
     #[error("the body is not {expected}: {problem}")]
     WrongBody {
-        /// What the route takes, in words.
+        /// What the route expects.
         expected: &'static str,
         /// What is wrong with it.
         problem: String,
     },
-    /// There is no such route.
-    #[error("there is nothing at `{path}`; the routes are in `/openapi.json`, and for people in `/docs`")]
+    /// Unknown route.
+    #[error("unknown route `{path}`; `/docs` and `/openapi.json` list the routes")]
     UnknownRoute {
-        /// The path that was asked for.
+        /// The path of the request.
         path: String,
     },
-    /// There is no such model.
-    #[error("there is no model `{id}`; `/v1/models` lists them")]
+    /// Unknown model.
+    #[error("unknown model `{id}`; `/v1/models` lists the models")]
     UnknownModel {
         /// The name.
         id: String,
     },
-    /// The route does not take the method.
-    #[error("`{path}` does not take {method}")]
+    /// The route does not support the method.
+    #[error("`{path}` does not support the method {method}")]
     MethodNotAllowed {
-        /// The path that was asked for.
+        /// The path of the request.
         path: String,
-        /// The method that was used.
+        /// The method of the request.
         method: String,
     },
     /// The body is too long.
@@ -81,130 +81,130 @@ pub enum ServerError {
         max: usize,
     },
     /// The bodies of all requests in flight are too large together.
-    #[error("the bodies of the requests in flight have reached the limit of {bytes_max} bytes; try again later")]
+    #[error("the bodies of the requests in flight exceed the limit of {bytes_max} bytes; retry later")]
     TooManyBodyBytes {
         /// The limit.
         bytes_max: usize,
-        /// When it is worth trying again.
+        /// When to retry.
         retry_after: RetryAfter,
     },
-    /// The body is not said to be JSON.
+    /// The content type is not JSON.
     #[error("unsupported content type {found}; send JSON, with the header `content-type: application/json`")]
     UnsupportedMediaType {
-        /// What it is said to be, in words.
+        /// The content type, as shown in the message.
         found: String,
     },
-    /// The body is in an encoding that is not decoded.
-    #[error("the content encoding `{found}` is not supported; send it plain, or in one of `gzip` and `deflate`")]
+    /// The content encoding is not supported.
+    #[error("the content encoding `{found}` is not supported; use `gzip`, `deflate` or no encoding")]
     UnsupportedEncoding {
-        /// The encoding, or all of several.
+        /// The encoding, or a list of several.
         found: String,
     },
     /// Text from a page whose origin is not allowed.
     #[error(
-        "`text/plain` is taken from pages of this server's own origin and of `cors_origins`, and the origin is `{found}`; \
-         send JSON, with the header `content-type: application/json`"
+        "`text/plain` is only accepted from pages of this server's origin and of `cors_origins`, but the origin is `{found}`; \
+                 send JSON, with the header `content-type: application/json`"
     )]
     ForeignText {
         /// The origin.
         found: String,
     },
-    /// The client took too long to send a part of the request.
+    /// The client did not send a part of the request in time.
     #[error("the {part} of the request was not complete within {millis} ms, which is the limit")]
     TooSlow {
-        /// The part of it.
+        /// The part of the request.
         part: &'static str,
         /// The limit.
         millis: u128,
     },
-    /// The client sends a body at less than the least rate.
+    /// The client sends a body below the minimum rate.
     #[error(
-        "the body of the request came at less than {bytes_per_second_min} bytes per second over {millis} ms, which is the least \
-         rate; nothing of it is kept"
+        "the request body was received at less than the minimum rate of {bytes_per_second_min} bytes per second over {millis} \
+                 ms; nothing was stored"
     )]
     BelowRate {
-        /// The least rate.
+        /// The minimum rate.
         bytes_per_second_min: usize,
         /// The time.
         millis: u128,
     },
-    /// The body is said to be neither JSON lines nor JSON.
+    /// The content type is neither JSON Lines nor JSON.
     #[error(
-        "unsupported content type {found}; send a document a line with the header `content-type: application/x-ndjson`, \
-         or an array of documents with `application/json`"
+        "unsupported content type {found}; send one document per line with the header `content-type: application/x-ndjson`, \
+                 or an array of documents with `application/json`"
     )]
     NotDocuments {
-        /// What it is said to be, in words.
+        /// The content type, as shown in the message.
         found: String,
     },
-    /// There is no such index.
-    #[error("there is no index `{index}`; the indexes are {known}, and each is searched at `/v1/indexes/NAME/search`")]
+    /// Unknown index.
+    #[error("unknown index `{index}`; the indexes are {known}, searched at `/v1/indexes/NAME/search`")]
     UnknownIndex {
-        /// The name that was asked for; `default` where none was.
+        /// The name in the request; `default` if there is none.
         index: String,
-        /// Those that there are, as a list.
+        /// The names of the indexes, as a list.
         known: String,
     },
-    /// There is no such document.
-    #[error("there is no document `{id}`")]
+    /// Unknown document.
+    #[error("unknown document `{id}`")]
     NoDocument {
-        /// The id that was asked for.
+        /// The id in the request.
         id: String,
     },
-    /// The documents gave an error.
+    /// An error of the documents.
     #[error(transparent)]
     Documents(#[from] DocumentError),
-    /// Too many changes of documents are under way.
-    #[error("{n_changes_max} changes of documents are under way, which is the limit; try again later")]
+    /// Too many concurrent changes of documents.
+    #[error("too many concurrent changes of documents (limit {n_changes_max}); retry later")]
     TooManyChanges {
         /// The limit.
         n_changes_max: usize,
-        /// When it is worth trying again.
+        /// When to retry.
         retry_after: RetryAfter,
     },
-    /// Too many searches are under way.
-    #[error("{n_searches_max} searches are under way, which is the limit; try again later")]
+    /// Too many concurrent searches.
+    #[error("too many concurrent searches (limit {n_searches_max}); retry later")]
     Overloaded {
         /// The limit.
         n_searches_max: usize,
-        /// When it is worth trying again.
+        /// When to retry.
         retry_after: RetryAfter,
     },
-    /// Too much work of one kind is under way and waits.
-    #[error("too many {work} are under way; try again later")]
+    /// Too much concurrent work of one kind.
+    #[error("too many concurrent {work}; retry later")]
     LaneFull {
         /// The work, in the plural.
         work: &'static str,
-        /// When it is worth trying again.
+        /// When to retry.
         retry_after: RetryAfter,
     },
-    /// Too much waits for the reranker.
-    #[error("too many requests are waiting for the reranker; try again later, or without reranking")]
+    /// The reranking queue is full.
+    #[error("the reranking queue is full; retry later, or search without reranking")]
     QueueFull {
-        /// When it is worth trying again.
+        /// When to retry.
         retry_after: RetryAfter,
     },
-    /// The request would miss its deadline, or make an earlier one miss its own.
-    #[error("the reranker is overloaded and would miss the deadline; try again later, or without reranking")]
+    /// The request would miss its deadline, or make an earlier request miss its own.
+    #[error("the reranker is overloaded and would miss the deadline; retry later, or search without reranking")]
     WouldMissDeadline {
-        /// When it is worth trying again.
+        /// When to retry.
         retry_after: RetryAfter,
     },
-    /// The search cannot be answered.
+    /// An error of a search.
     #[error(transparent)]
     Search(#[from] ExperimentPipelineError),
-    /// The registry of adapters gave an error.
+    /// An error of the adapter registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The experiments gave an error.
+    /// An error of the experiments.
     #[error(transparent)]
     Experiment(#[from] ExperimentStoreError),
-    /// One of the events that were sent cannot be kept, and so none is.
-    #[error("event {n} of those that were sent, counted from 0, is refused, and with it all of them")]
+    /// One of the submitted events is invalid, so none was stored.
+    #[error("event {n} (counted from 0) is invalid; none of the events was stored")]
     Event {
-        /// Its place.
+        /// The index of the event, from 0.
         n: usize,
-        /// Why.
+        /// The error.
         source: ExperimentError,
     },
     /// A rerank request without documents.
@@ -213,22 +213,22 @@ pub enum ServerError {
         /// The field.
         field: &'static str,
     },
-    /// A rerank request with more documents than are taken.
+    /// A rerank request with too many documents.
     #[error("`{field}` has {found} values, which is above the limit of {max}")]
     TooManyDocuments {
         /// The field.
         field: &'static str,
-        /// How many it has.
+        /// The number of documents.
         found: usize,
         /// The limit.
         max: usize,
     },
-    /// The model did not give the scores.
+    /// The model failed.
     #[error("the documents could not be scored: {message}")]
     NotScored {
-        /// The reason as one word.
+        /// The reason as a constant for programs.
         reason: &'static str,
-        /// The reason for people.
+        /// The reason as a message.
         message: String,
     },
     /// The deadline passed before all documents were scored.
@@ -236,78 +236,75 @@ pub enum ServerError {
         "the deadline passed before every document had a score; send fewer or shorter documents, or allow more time"
     )]
     DeadlinePassed,
-    /// The adapter cannot be taken from where it is said to be.
-    #[error("`{source_text}` is no adapter that can be added")]
+    /// The adapter cannot be added from its source.
+    #[error("cannot add an adapter from `{source_text}`")]
     AdapterSource {
-        /// The source as it was given.
+        /// The source in the request.
         source_text: String,
-        /// Why.
+        /// The cause.
         source: lorank_core::BoxError,
     },
-    /// The base model cannot score with an adapter of the registry.
-    #[error("the base model that is served cannot score with the adapter `{adapter}`")]
+    /// The adapter does not fit the base model.
+    #[error("the adapter `{adapter}` does not fit the base model")]
     AdapterMisfit {
         /// The adapter.
         adapter: lorank_core::AdapterId,
-        /// Why.
+        /// The cause.
         source: lorank_core::BoxError,
     },
-    /// This service has no such part.
-    #[error("this service runs without {part}")]
+    /// The server runs without this part.
+    #[error("this server runs without {part}")]
     WithoutPart {
         /// The part.
         part: &'static str,
     },
-    /// The request has no key, or one that nobody has.
-    #[error("this needs a key: send the header `authorization: Bearer KEY` with a key of role `{role}`")]
+    /// The key is missing or unknown.
+    #[error("missing or unknown key; send the header `authorization: Bearer KEY` with a key of the role `{role}`")]
     Unauthorized {
-        /// The least role that is needed.
+        /// The required role.
         role: &'static str,
     },
-    /// The request's key may not do that.
-    #[error("the key has the role `{found}`, and this needs `{needed}`")]
+    /// The role of the key is insufficient.
+    #[error("the key has the role `{found}`, but the request needs the role `{needed}`")]
     Forbidden {
         /// The key's role.
         found: &'static str,
-        /// The least role that is needed.
+        /// The required role.
         needed: &'static str,
     },
-    /// The request names a host that a server without keys is not known by.
+    /// The request to a server without keys names an unknown host.
     #[error(
-        "the host `{host}` is not one of this server's, which has no keys; add it to `allowed_hosts` (--allowed-host), or \
-         give the server keys"
+        "unknown host `{host}` for a server without keys; add it to `allowed_hosts` (--allowed-host), or configure keys"
     )]
     HostNotAllowed {
-        /// The host as it was named.
+        /// The host in the request.
         host: String,
     },
-    /// A page of another site sends a change to a server without keys.
+    /// A page of another origin sends a change to a server without keys.
     #[error(
-        "a page of `{origin}` may change nothing here, since this server has no keys; add the origin to `cors_origins` \
-         (--cors-origin), or give the server keys"
+        "pages of `{origin}` cannot make changes on a server without keys; add the origin to `cors_origins` (--cors-origin), \
+                 or configure keys"
     )]
     PageNotAllowed {
-        /// The origin as it was sent.
+        /// The origin of the page.
         origin: String,
     },
-    /// A key in the address that may not stand there.
-    #[error(
-        "a key of the role `{role}` may not be sent in the address; send it in the header `authorization: Bearer KEY`"
-    )]
+    /// A key in the URL whose role does not allow that.
+    #[error("a key of the role `{role}` cannot be sent in the URL; send it in the header `authorization: Bearer KEY`")]
     KeyInAddress {
         /// The key's role.
         role: &'static str,
     },
-    /// A source of adapters that the operator has not allowed.
+    /// A source of adapters that the configuration does not allow.
     #[error(
-        "adapters may not be added from `{source_text}`; the operator allows sources with `--adapter-source` or `adapter_sources`"
+        "adapters cannot be added from `{source_text}`; allow the source with `--adapter-source` or `adapter_sources`"
     )]
     SourceNotAllowed {
-        /// The source as it was given.
+        /// The source in the request.
         source_text: String,
     },
-    /// An answer was not written to its end.
-    #[error("the answer was not written to its end, because of a bug")]
+    /// The response is incomplete, because of a bug.
+    #[error("the response is incomplete because of an internal error")]
     AnswerBrokenOff,
     /// The search panicked.
     #[error("internal error")]
@@ -317,16 +314,15 @@ pub enum ServerError {
     },
 }
 
-/// When it is worth trying again, as the header `retry-after` has it: in whole seconds, from 1 to
-/// [`RetryAfter::SECONDS_MAX`].
+/// The value of the header `retry-after`: whole seconds, from 1 to [`RetryAfter::SECONDS_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryAfter(u64);
 
 impl RetryAfter {
-    /// The longest that a caller is sent away for. An estimate of more is hardly one, and callers go away in between.
+    /// The maximum number of seconds. Longer estimates are too unreliable.
     pub const SECONDS_MAX: u64 = 60;
 
-    /// After an estimated time. A part of a second counts as a whole one, or the caller would come too early.
+    /// Rounds an estimated time up, so that clients do not retry too early.
     pub fn new(estimate: Duration) -> Self {
         let seconds = estimate.as_secs().saturating_add(u64::from(estimate.subsec_nanos() > 0));
         Self(seconds.clamp(1, Self::SECONDS_MAX))
@@ -339,7 +335,7 @@ impl RetryAfter {
 }
 
 impl ServerError {
-    /// What kind of error it is, and so its HTTP status.
+    /// The kind of error, which determines the HTTP status.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::MalformedJson { .. } | Self::Malformed { .. } => ErrorKind::Malformed,
@@ -384,7 +380,7 @@ impl ServerError {
         }
     }
 
-    /// The field of the request that the error is about.
+    /// The invalid field of the request.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::InvalidValue { field, .. } => Some(field),
@@ -399,7 +395,7 @@ impl ServerError {
         }
     }
 
-    /// When it is worth trying again, where that is known.
+    /// When to retry, if known.
     pub fn retry_after(&self) -> Option<RetryAfter> {
         match self {
             Self::Overloaded { retry_after, .. }
@@ -413,12 +409,12 @@ impl ServerError {
         }
     }
 
-    /// The message for the caller. The causes of a failure of the service are for the log: they may name files or hosts.
+    /// The message for the client. Causes of server errors are only logged, because they may name files or hosts.
     pub(crate) fn message(&self) -> String {
         excerpt::message(if self.is_failure_of_service() { self.to_string() } else { with_causes(self) })
     }
 
-    /// Logs a failure of the service.
+    /// Logs a server error.
     pub(crate) fn log(&self, status: StatusCode) {
         if self.is_failure_of_service() {
             tracing::error!(status = status.as_u16(), "{}", excerpt::message(with_causes(self)));
@@ -436,7 +432,7 @@ impl From<PipelineError> for ServerError {
     }
 }
 
-/// Only carries the error: the outermost layer, which knows the request's id, makes the answer of it.
+/// Only stores the error: the outermost layer, which knows the request id, writes the response.
 impl IntoResponse for ServerError {
     fn into_response(self) -> Response {
         let mut response = http_status(self.kind()).into_response();

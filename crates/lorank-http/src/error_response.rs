@@ -1,4 +1,4 @@
-//! Errors as answers, in this service's own shape.
+//! Error responses in this service's own format.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -7,14 +7,14 @@ use crate::encoding::ACCEPTED;
 use crate::wire::{ErrorAnswer, ErrorJson};
 use crate::{RequestId, ServerError, http_status};
 
-/// The body of the answer: JSON.
+/// The JSON body of the response.
 pub(crate) fn error_body(error: &ServerError, request_id: &RequestId) -> Vec<u8> {
     let message = error.message();
     let body = ErrorAnswer { error: ErrorJson::new(error, &message), request_id: request_id.as_str() };
     serde_json::to_vec(&body).expect("its keys are all texts")
 }
 
-/// The whole answer. A failure of the service is logged as well.
+/// The response. Server errors are logged.
 pub(crate) fn error_response(error: &ServerError, request_id: &RequestId) -> Response {
     let status = http_status(error.kind());
     error.log(status);

@@ -1,4 +1,4 @@
-//! In whose shape a request is refused: the clients of other services read errors as their own service writes them.
+//! The formats of errors: clients of other services expect those of their service.
 
 use axum::Json as JsonBody;
 use axum::http::StatusCode;
@@ -10,28 +10,28 @@ use crate::error_response::with_headers;
 use crate::wire::{CohereError, ErrorJson, InfinityError, InfinityProblem, TeiError, VoyageError};
 use crate::{ServerError, http_status};
 
-/// A service whose errors are imitated.
+/// The format of a service's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorShape {
     /// text-embeddings-inference.
     Tei,
-    /// Cohere and most others, and beside it this service's own words.
+    /// Cohere and most others, together with this service's own format.
     Cohere,
-    /// Voyage, whose client takes no `error`.
+    /// Voyage, whose client fails if there is an `error`.
     Voyage,
-    /// Infinity, and beside it this service's own words.
+    /// Infinity, together with this service's own format.
     Infinity,
 }
 
-/// Paths that end with a model's name.
+/// Paths that end with the name of a model.
 const PREFIXES: [&str; 2] = ["/v1/inference/", "/v1/retrieval/"];
 
 impl ErrorShape {
-    /// The shape of what is said on a path before the request is read; `None` for this service's own.
+    /// The format of a path's errors before the request is parsed; `None` for this service's own.
     pub(crate) fn of_path(path: &str) -> Option<Self> {
         match path {
             "/rerank" => Some(Self::Tei),
-            // Voyage's client calls the first one as well, and the others find in this shape what they read.
+            // Voyage's client also calls the first path, and this format has the keys that other clients read.
             "/v1/rerank" | "/voyage/v1/rerank" => Some(Self::Voyage),
             "/infinity/rerank" => Some(Self::Infinity),
             "/v2/rerank"
@@ -46,7 +46,7 @@ impl ErrorShape {
         }
     }
 
-    /// The answer to a request that is refused.
+    /// The response for an error.
     pub(crate) fn refuse(self, error: &ServerError) -> Response {
         let (status, message) = (http_status(error.kind()), &error.message());
         match self {

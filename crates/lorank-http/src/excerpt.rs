@@ -1,15 +1,15 @@
-//! Messages of bounded length: what a client sent may stand in a message about it, however long it is.
+//! Messages of bounded length, because they may quote parts of a request.
 
-/// The longest message, in bytes.
+/// The maximum length of a message in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1_024;
 
-/// What is kept of the end of a longer message, where it says what to do.
+/// The number of bytes kept of the end of a longer message, which often says what to do.
 const END_BYTES: usize = 256;
 
-/// The longest name of a field, in bytes.
+/// The maximum length of a field name in bytes.
 const FIELD_BYTES_MAX: usize = 256;
 
-/// The message, its middle left out where it is too long.
+/// The message, without its middle if it is too long.
 pub(crate) fn message(text: String) -> String {
     if text.len() <= MESSAGE_BYTES_MAX {
         return text;
@@ -20,12 +20,12 @@ pub(crate) fn message(text: String) -> String {
     format!("{begin} [{} bytes left out] {end}", text.len() - begin.len() - end.len())
 }
 
-/// The name of a field, or the beginning of a longer one.
+/// The name of a field, truncated if it is too long.
 pub(crate) fn field(name: &str) -> &str {
     start(name, FIELD_BYTES_MAX)
 }
 
-/// At most so many bytes of the beginning of a text, whole characters.
+/// At most `bytes_max` bytes of the beginning of a text, ending between characters.
 pub(crate) fn start(text: &str, bytes_max: usize) -> &str {
     let end = (0..=bytes_max.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
     &text[..end.unwrap_or_default()]

@@ -1,4 +1,4 @@
-//! What the fuzz targets of `fuzz/` call, and the tests that run their saved corpora. No part of the library's interface.
+//! Functions for the fuzz targets in `fuzz/` and for the tests that run their corpora. Not part of the public interface.
 
 use lorank_core::Test;
 
@@ -9,10 +9,10 @@ use crate::wire::{
     VoyageRerank, read_filters,
 };
 
-/// Small enough that inputs of a few hundred bytes pass it.
+/// Small enough that inputs of a few hundred bytes exceed it.
 const N_DOCUMENTS_MAX: usize = 8;
 
-/// Reads the filters of a search; whether they are filters.
+/// Parses the filters of a search. Returns whether they are valid.
 ///
 /// # Panics
 /// If a filter tests nothing.
@@ -27,10 +27,10 @@ pub fn read_search_filters(bytes: &[u8]) -> bool {
     true
 }
 
-/// Reads a body as each request for reranking and scoring; whether it is one of them.
+/// Parses a body as each kind of rerank and score request. Returns whether one of them is valid.
 ///
 /// # Panics
-/// If a list passes the limit on its length, or a cut document is no beginning of it.
+/// If a list exceeds the limit on its length, or a truncated document is not a prefix of the document.
 pub fn read_rerank_body(bytes: &[u8]) -> bool {
     let tei = read_with_lists::<TeiRerank, 1>("a rerank request", bytes, ["texts"], N_DOCUMENTS_MAX);
     let cohere = read_with_lists::<Rerank, 1>("a rerank request", bytes, ["documents"], N_DOCUMENTS_MAX);

@@ -1,4 +1,4 @@
-//! The layer around all routes: ids of requests, their spans in the log, and errors in the shape that the route's clients read.
+//! The middleware around all routes: request ids, log spans, and error responses in the format of the route.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,13 +14,13 @@ use crate::error_shape::ErrorShape;
 use crate::request_id::{Arrival, REQUEST_ID};
 use crate::{ContinueTrace, RequestId, ServerError, excerpt};
 
-/// What is logged of a path and of a method: callers can make up both.
+/// The maximum logged length of paths and methods, which clients can choose freely.
 const PATH_BYTES_MAX: usize = 256;
 const METHOD_BYTES_MAX: usize = 16;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A layer that gives the request its [`Arrival`], its span and the answer its id, and makes the answer of an error.
+/// Middleware that adds [`Arrival`] and a span to the request, adds the request id to the response, and writes error responses.
 pub(crate) async fn identify(
     State(continue_trace): State<Option<ContinueTrace>>,
     mut request: Request,
@@ -52,7 +52,7 @@ pub(crate) async fn identify(
 
 fn span(request: &Request, id: &RequestId) -> Span {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    // The path alone: the query string holds what people search for.
+    // Without the query string, which contains the users' queries.
     let method = excerpt::start(request.method().as_str(), METHOD_BYTES_MAX);
     let path = excerpt::start(request.uri().path(), PATH_BYTES_MAX);
     tracing::info_span!("request", %id, %method, path, route, status = field::Empty)

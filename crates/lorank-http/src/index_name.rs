@@ -3,21 +3,21 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of an index, as it stands in a path: letters and digits of ASCII, `.`, `_` and `-`, a letter or a digit first.
+/// The name of an index in a path: ASCII letters and digits, `.`, `_` and `-`, starting with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IndexName(String);
 
-/// A text that cannot name an index.
+/// An invalid index name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` cannot name an index; a name has letters, digits, `.`, `_` and `-`, a letter or a digit first, and up to 64 of them"
+    "`{0}` is not a valid index name; use up to 64 letters, digits, `.`, `_` and `-`, starting with a letter or digit"
 )]
 pub struct NotAnIndexName(pub String);
 
 impl IndexName {
-    /// The name of the index that requests get which name none.
+    /// The name of the index for requests that name none.
     pub const DEFAULT: &'static str = "default";
-    /// The longest name, in bytes.
+    /// The maximum length of a name in bytes.
     const BYTES_MAX: usize = 64;
 
     /// The text.

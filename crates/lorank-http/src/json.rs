@@ -1,7 +1,7 @@
-//! JSON bodies: what says that a body is JSON, and how its bytes become a wire type in one pass.
+//! JSON bodies: their content type, and parsing into wire types in one pass.
 //!
-//! Bodies of up to [`INLINE_BYTES_MAX`] are parsed at once. A longer one is parsed on a thread for blocking work: 16 MiB take
-//! tens of milliseconds, in which the thread of the runtime would answer nobody else.
+//! Bodies of up to [`INLINE_BYTES_MAX`] are parsed on the runtime's thread. Longer bodies are parsed on a thread for blocking work:
+//! 16 MiB take tens of milliseconds, which would delay other requests.
 
 use std::fmt;
 
@@ -17,13 +17,13 @@ use crate::ServerError;
 use crate::encoding::expect_decoded;
 use crate::lanes::{Lane, Lanes};
 
-/// The longest body that is parsed on a thread of the runtime. It takes some 100 microseconds.
+/// The maximum length of a body that is parsed on the runtime's thread, which takes about 100 microseconds.
 pub(crate) const INLINE_BYTES_MAX: usize = 64 << 10;
 
-/// The most values in a body, those within others included. In memory, an empty list takes ten times its bytes.
+/// The maximum number of values in a body, including nested ones. In memory, an empty list takes ten times the bytes of its JSON.
 pub(crate) const VALUES_MAX: usize = 1_000_000;
 
-/// Accepts `application/json` and its kin (`application/vnd.api+json`).
+/// Accepts `application/json` and types with the suffix `+json` (`application/vnd.api+json`).
 pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
     expect_decoded(headers)?;
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
@@ -37,7 +37,7 @@ pub(crate) fn expect_json(headers: &HeaderMap) -> Result<(), ServerError> {
     Err(ServerError::UnsupportedMediaType { found: format!("`{found}`") })
 }
 
-/// Parses a body, a long one on a thread for blocking work.
+/// Parses a body; long bodies on a thread for blocking work.
 pub(crate) async fn parse<T: Send + 'static>(
     lanes: &Lanes,
     body: Bytes,
@@ -58,10 +58,10 @@ pub(crate) async fn parse<T: Send + 'static>(
     parsed.unwrap_or_else(|source| Err(ServerError::Panicked { source }))
 }
 
-/// Reads a value of the wire type `T`, which the error calls `expected`.
+/// Parses a value of the wire type `T`, which errors call `expected`.
 ///
 /// # Errors
-/// What is not JSON, with line and column; a value that does not fit, with its path.
+/// Invalid JSON, with line and column; an invalid value, with its path.
 pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> Result<T, ServerError> {
     let text = utf8(body)?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -70,7 +70,7 @@ pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> 
         if error.inner().classify() != Category::Data {
             return malformed(error.inner());
         }
-        // A body that is not JSON is refused for that, wherever its values do not fit.
+        // Invalid JSON takes precedence over invalid values.
         match serde_json::from_str::<IgnoredAny>(text) {
             Err(error) => malformed(&error),
             Ok(_) => refused(expected, error.path(), &without_position(error.inner())),
@@ -80,7 +80,7 @@ pub(crate) fn read<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> 
     Ok(value)
 }
 
-/// The same for a body that must be an object: a list would be taken for the values of its keys, in the order of their declaration.
+/// The same for a body that must be an object, because serde would accept an array as the values of the keys in declaration order.
 pub(crate) fn read_object<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> Result<T, ServerError> {
     let found = match body.trim_ascii_start().first() {
         Some(b'{') => return read(expected, body),
@@ -94,14 +94,14 @@ pub(crate) fn read_object<T: DeserializeOwned>(expected: &'static str, body: &[u
     Err(ServerError::WrongBody { expected, problem: format!("it must be an object, not {found}") })
 }
 
-/// The same for a body with conditions on stored fields. An integer beyond 64 bits would be read as a float, and compare as one.
+/// The same for a body with filters. An integer beyond 64 bits would be parsed and compared as a float.
 pub(crate) fn read_exact<T: DeserializeOwned>(expected: &'static str, body: &[u8]) -> Result<T, ServerError> {
     let value = read_object(expected, body)?;
     match wide_integer(utf8(body)?) {
         None => Ok(value),
         Some((field, digits)) => {
             let problem = format!(
-                "is the integer `{}`, which does not fit in 64 bits; write it as a string, in double quotes",
+                "is the integer `{}`, which does not fit in 64 bits; send it as a string",
                 lorank_core::shortened(digits)
             );
             Err(ServerError::InvalidValue { field, problem })
@@ -109,12 +109,12 @@ pub(crate) fn read_exact<T: DeserializeOwned>(expected: &'static str, body: &[u8
     }
 }
 
-/// Reads what was not text: the keys and values of a query string.
+/// Parses a JSON value, such as the keys and values of a query string.
 pub(crate) fn read_value<T: DeserializeOwned>(expected: &'static str, value: Json) -> Result<T, ServerError> {
     serde_path_to_error::deserialize(value).map_err(|error| refused(expected, error.path(), &error.inner().to_string()))
 }
 
-/// How many values and keys a body has: one more than it has commas and colons, and one for each list and object.
+/// The number of values and keys of a body: one more than its commas and colons, plus one for each array and object.
 fn n_values(body: &[u8]) -> usize {
     let (mut n, mut in_text, mut is_escaped) = (1, false, false);
     for byte in body {
@@ -129,9 +129,9 @@ fn n_values(body: &[u8]) -> usize {
     n
 }
 
-/// The lengths of the lists at the top of an object, by their keys: one pass that keeps nothing.
+/// The lengths of the arrays at the top level of an object, by their keys, in one pass without allocations.
 ///
-/// `None` where the key is missing, 0 where its value is no list. A body that is not JSON, or not an object, has no keys.
+/// `None` for a missing key, 0 for a value that is not an array. A body that is not a JSON object has no keys.
 pub(crate) fn list_lengths<const N: usize>(body: &[u8], keys: [&str; N]) -> [Option<usize>; N] {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     deserializer.deserialize_map(LengthsVisitor(keys)).unwrap_or([None; N])
@@ -158,7 +158,7 @@ impl<'de, const N: usize> Visitor<'de> for LengthsVisitor<'_, N> {
     }
 }
 
-/// How many values a list has; 0 for what is no list.
+/// The length of an array; 0 for other values.
 struct ListLength(usize);
 
 impl<'de> Deserialize<'de> for ListLength {
@@ -213,7 +213,7 @@ impl<'de> Visitor<'de> for LengthVisitor {
     }
 }
 
-/// A key, borrowed where it has no escapes.
+/// A key, borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct KeyText<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
 
@@ -225,20 +225,20 @@ fn refused(expected: &'static str, path: &serde_path_to_error::Path, message: &s
     }
 }
 
-/// What is not JSON, with what JSON has in its place where that can be told.
+/// The error for invalid JSON, with a hint at the correct syntax if possible.
 fn malformed(error: &serde_json::Error, text: &str) -> ServerError {
     let whole = error.to_string();
     let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
     let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    // What follows the one value of a body is no next line.
+    // Data after the single value of a body is not a further line.
     let hint = json_hint(message, line, error.column()).filter(|_| message != "trailing characters");
     let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
     ServerError::MalformedJson { problem: syntax_problem(&whole) + &hint }
 }
 
-/// The first integer of a text of JSON that does not fit in 64 bits, with its path.
+/// The first integer of a JSON text that does not fit in 64 bits, with its path.
 fn wide_integer(json: &str) -> Option<(String, &str)> {
-    // The key at hand in each list and object that is open; lists have none.
+    // The current key of each open object; `None` for arrays.
     let (mut keys, mut at): (Vec<Option<String>>, usize) = (Vec::new(), 0);
     while let Some(byte) = json.as_bytes().get(at) {
         let rest = &json[at..];
@@ -275,7 +275,7 @@ fn wide_integer(json: &str) -> Option<(String, &str)> {
     None
 }
 
-/// The bytes of the string that a text begins with, quotes included.
+/// The length in bytes of the string at the start of a text, including quotes.
 fn string_length(text: &str) -> usize {
     let mut is_escaped = false;
     let end = text.bytes().skip(1).position(|byte| {
@@ -286,7 +286,7 @@ fn string_length(text: &str) -> usize {
     end.map_or(text.len(), |end| end + 2)
 }
 
-/// serde_json skips the texts of unknown keys without looking whether they are UTF-8.
+/// serde_json skips the values of unknown keys without checking that they are UTF-8.
 fn utf8(body: &[u8]) -> Result<&str, ServerError> {
     std::str::from_utf8(body).map_err(|error| {
         let before = &body[..error.valid_up_to()];
@@ -296,7 +296,7 @@ fn utf8(body: &[u8]) -> Result<&str, ServerError> {
     })
 }
 
-/// A value that does not fit is named by its path, so its line and column are left out.
+/// The message without line and column, because the path identifies the value.
 fn without_position(error: &serde_json::Error) -> String {
     let (message, position) = (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
     message.strip_suffix(&position).map_or_else(|| message.clone(), str::to_owned)

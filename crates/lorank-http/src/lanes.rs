@@ -1,8 +1,8 @@
-//! Lanes: bounds on blocking work, by what it is for.
+//! Lanes: limits on blocking work by kind.
 //!
-//! The runtime has one pool of threads for work that blocks. Without bounds, six hundred clients that post events take all of it,
-//! and searches wait behind the disk. So each kind of work has a lane of its own: so many threads, so many requests that wait
-//! for one, and a limit on how long. Searches and changes of documents are bounded where they are admitted.
+//! The runtime has one pool of threads for blocking work. Without limits, some hundred clients that submit events would use all of
+//! them, and searches would wait for the disk. So each kind of work has a lane with limits on its threads, its waiting requests and
+//! their waiting time. Searches and changes of documents have their own limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,33 +12,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{RetryAfter, ServerError};
 
-/// The longest wait for a thread of a lane.
+/// The maximum time to wait for a thread of a lane.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// When it is worth trying again.
+/// The value of `Retry-After`.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What blocking work is for.
+/// A kind of blocking work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Whether a search would be answered.
+    /// Readiness checks.
     Readiness,
-    /// One document, statistics, lists.
+    /// Reads of documents, statistics and lists.
     Reads,
-    /// Events that are put on the disk.
+    /// Submissions of events.
     Events,
     /// Reports and exports, which read all records of an experiment.
     Reports,
-    /// What operators change.
+    /// Changes of adapters and experiments.
     Operations,
-    /// Long bodies that are parsed: in memory, JSON can take ten times its bytes.
+    /// Parsing of long bodies. In memory, JSON can take ten times its bytes.
     Parsing,
 }
 
 impl Lane {
     const ALL: [Self; 6] = [Self::Readiness, Self::Reads, Self::Events, Self::Reports, Self::Operations, Self::Parsing];
 
-    /// What is under way there, for messages.
+    /// The kind of work, in the plural, for messages.
     fn name(self) -> &'static str {
         match self {
             Self::Readiness => "readiness checks",
@@ -50,7 +50,7 @@ impl Lane {
         }
     }
 
-    /// The threads, and the requests that may wait for one. The more threads submit events, the more of them share a sync.
+    /// The number of threads and of waiting requests. Submissions of events share a sync of the disk, so more threads help.
     fn limits(self) -> (usize, usize) {
         match self {
             Self::Readiness => (1, 64),
@@ -84,10 +84,10 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    /// A place on one of the lane's threads, until it is dropped.
+    /// Waits for a thread of the lane, which is occupied until the permit is dropped.
     ///
     /// # Errors
-    /// [`ServerError::LaneFull`] where too many wait already, or none was free in time.
+    /// [`ServerError::LaneFull`] if too many requests wait already, or no thread became free in time.
     pub(crate) async fn enter(&self, lane: Lane) -> Result<OwnedSemaphorePermit, ServerError> {
         let state = &self.states[lane as usize];
         if let Ok(place) = state.threads.clone().try_acquire_owned() {
@@ -144,7 +144,7 @@ mod tests {
                 assert!(lanes.enter(other).await.is_ok(), "{other:?} beside a full {lane:?}");
             }
             places.pop();
-            // The place is handed on from one to the next, and no thread is needed for longer than that.
+            // The permit passes from one request to the next.
             for waited in waiting {
                 assert!(waited.await.unwrap().is_ok(), "{lane:?}");
             }
@@ -157,7 +157,7 @@ mod tests {
         let lanes = Lanes { wait_max: Duration::ZERO, ..Lanes::default() };
         let _place = lanes.enter(Lane::Readiness).await.unwrap();
         let error = lanes.enter(Lane::Readiness).await.unwrap_err();
-        assert_eq!(error.to_string(), "too many readiness checks are under way; try again later");
+        assert_eq!(error.to_string(), "too many concurrent readiness checks; retry later");
         assert_eq!(lanes.states[Lane::Readiness as usize].n_waiting.load(Ordering::Acquire), 0);
     }
 }

@@ -1,31 +1,30 @@
-//! The HTTP API: a [`Pipeline`](lorank_pipeline::Pipeline) of any engines, with a registry of adapters and experiments where there
-//! are any.
+//! The HTTP API of a [`Pipeline`](lorank_pipeline::Pipeline) with any engines, optionally with an adapter registry and experiments.
 //!
-//! - `POST /v1/search` takes a [`SearchBody`] as JSON and gives a [`SearchAnswer`].
-//! - `GET /v1/search?q=...` takes the same keys in the query string: lists separated by commas, and `filter.NAME=VALUE`
-//!   for a field that must have one value (ranges are left to POST).
-//! - `POST /rerank`, `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score`, and `GET /info`, `/v1/models` are what clients of
-//!   text-embeddings-inference, Cohere, Jina and vLLM call: with this service's address they need no other change.
-//! - `POST /v1/documents` adds documents, one JSON object a line, read while they come; `GET` and `DELETE /v1/documents/{id}` and
-//!   `DELETE /v1/documents` with a query are about those that are there. What is acknowledged is committed. `GET /v1/stats` says
-//!   how much there is.
-//! - `POST /v1/compare` answers one query under several adapters, the first stage beside them.
-//! - `POST /v1/events` takes what people did with answers, in the shape of User Behavior Insights.
-//! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` are the operator's: what is in the registry, what is
-//!   promoted, what is tried, and what came of it.
-//! - `GET /` is a page for people: search, adapters side by side, judgments, experiments.
-//! - `GET /metrics` is for Prometheus; `GET /health` says that the service answers, `GET /ready` that a search would be
-//!   answered now: that the index is open, the model in memory, and the queue below its limit.
-//! - `GET /openapi.json` describes all of them (OpenAPI 3.1, made from this code), and `GET /docs` does for people.
+//! [`router`] makes an axum router of a [`Service`], and [`serve`] serves it on a listener. The routes are:
 //!
-//! What is wrong with a request is said in one shape, with the status that fits:
+//! - `POST /v1/search` takes a [`SearchBody`] as JSON and returns a [`SearchAnswer`]. `GET /v1/search?q=...` takes the same keys in
+//!   the query string, with comma-separated lists and `filter.NAME=VALUE` for filters.
+//! - `POST /v1/compare` ranks the candidates of one query by several adapters and by the first stage.
+//! - `POST /v1/documents` adds documents; `GET` and `DELETE /v1/documents/{id}` and `DELETE /v1/documents` with a query read and
+//!   delete them. Acknowledged changes are committed. `GET /v1/stats` returns statistics.
+//! - `POST /rerank`, `/v1/rerank`, `/v2/rerank`, `/score`, `/v1/score` and others, `GET /info` and `/v1/models` are compatible with
+//!   text-embeddings-inference, Cohere, Jina, vLLM and other services: their clients only need this server's address.
+//! - `POST /v1/events` takes user behavior in the format of User Behavior Insights.
+//! - `/v1/adapters`, `/v1/aliases`, `/v1/experiments` and `/v1/shadows` manage adapters and experiments.
+//! - `GET /` is the search page.
+//! - `GET /metrics` is for Prometheus, `GET /health` for supervisors, and `GET /ready` for load balancers: it checks that the index
+//!   is open, the model is in memory, and the queue is below its limit.
+//! - `GET /openapi.json` is the OpenAPI 3.1 document, generated from this code, and `GET /docs` shows it as a page.
+//!
+//! Errors have one format, with the matching status:
 //! `{"error": {"kind": "invalid_value", "message": "...", "field": "depth"}, "request_id": "..."}`.
-//! Too many searches at once, or too many waiting for the reranker, are status 429 with a `retry-after` header.
-//! Unknown keys are refused by name. Every answer carries its `x-request-id`, the caller's own where it sent one.
+//! Overload is status 429 with the header `retry-after`. Unknown keys are rejected by name. Every response has the header
+//! `x-request-id`: the client's own if the request had one.
 //!
-//! This crate owns the wire types, and nothing else in lorank knows HTTP. Bearer keys have [roles](Role); without keys everybody
-//! may do everything. It has no TLS: that is a proxy's work. What clients can do slowly has its [limits](ConnectionLimits), and
-//! keys and limits can be [replaced](LiveConfig) while it serves.
+//! This crate is *not* a complete server: it opens no index and loads no model (`lorank-server` does), reads no configuration file
+//! (`lorank-cli` does), and does not terminate TLS, which a proxy can do. It owns the wire types; no other crate of lorank depends on
+//! HTTP. Bearer keys have [roles](Role); without keys, everyone may do everything. Slow clients are subject to
+//! [limits](ConnectionLimits), and keys and limits can be [replaced](LiveConfig) at run time.
 //!
 //! ```
 //! use std::num::NonZeroUsize;
@@ -65,6 +64,7 @@ mod browser_checks;
 mod config;
 mod connections;
 mod cors;
+mod curl;
 mod docs_page;
 mod documents;
 mod encoding;

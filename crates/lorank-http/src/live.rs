@@ -1,4 +1,4 @@
-//! A configuration that can change while it is served with.
+//! A configuration that can change at run time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,33 +6,33 @@ use crate::HttpConfig;
 use crate::body_budget::BodyBudget;
 use crate::connections::ConnectionCounts;
 
-/// A [`HttpConfig`] that can be replaced while the service runs. Clones are one configuration: give one to
-/// [`router`](crate::router), one to [`serve`](crate::serve), and keep one to [`replace`](Self::replace) it by.
+/// A [`HttpConfig`] that can be replaced at run time. Clones share the configuration: pass one to [`router`](crate::router) and one
+/// to [`serve`](crate::serve), and keep one for [`replace`](Self::replace).
 #[derive(Debug, Clone, Default)]
 pub struct LiveConfig(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     current: RwLock<Arc<HttpConfig>>,
-    /// How connections ended: counted by the loop that serves them, shown by the metrics.
+    /// Counts of connections, for the metrics.
     connections: ConnectionCounts,
-    /// The bytes of bodies in flight, for the limit on all of them together.
+    /// The bytes of bodies in flight, for their total limit.
     body_budget: Arc<BodyBudget>,
 }
 
 impl LiveConfig {
-    /// Begins with this configuration.
+    /// Starts with this configuration.
     pub fn new(config: HttpConfig) -> Self {
         let current = RwLock::new(Arc::new(config));
         Self(Arc::new(Inner { current, connections: ConnectionCounts::default(), body_budget: Arc::default() }))
     }
 
-    /// The configuration as it is now.
+    /// The current configuration.
     pub fn current(&self) -> Arc<HttpConfig> {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Holds requests that come from here on to another configuration. Those under way keep the one that they began with.
+    /// Replaces the configuration for new requests. Requests in flight keep the configuration that they started with.
     pub fn replace(&self, config: HttpConfig) {
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }

@@ -1,4 +1,4 @@
-//! What the service counts, in the format of Prometheus.
+//! Prometheus metrics of the service.
 
 mod gauges;
 mod process;
@@ -22,19 +22,19 @@ use crate::LiveConfig;
 use crate::admission::Admission;
 use crate::service::Service;
 
-/// From half a millisecond, a cached answer, to half a minute, more than anybody waits.
+/// Histogram buckets in seconds, from half a millisecond (a cached answer) to half a minute.
 const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
-/// Why answers are not reranked, as [`Fallback::reason`](lorank_pipeline::Fallback::reason) has it.
+/// The reasons for fallback answers, as [`Fallback::reason`](lorank_pipeline::Fallback::reason) returns them.
 const REASONS: [&str; 5] = ["deadline_passed", "would_miss_deadline", "queue_full", "cancelled", "reranker_failed"];
 
-/// The route of requests that no route matched: callers make up paths, and a series for each would fill the memory.
+/// The label for requests that no route matched. Clients can choose paths freely, so paths cannot be labels.
 pub(crate) const UNKNOWN_ROUTE: &str = "unknown";
 
 /// The method of requests to [`UNKNOWN_ROUTE`].
 const ANY_METHOD: &str = "any";
 
-/// A method that is none of [`METHODS`]: callers can make those up as well.
+/// The label for methods other than [`METHODS`], which clients can choose freely as well.
 const OTHER_METHOD: &str = "other";
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -44,7 +44,7 @@ type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     route: String,
-    /// One of [`METHODS`], [`OTHER_METHOD`], or [`ANY_METHOD`] where the route is unknown.
+    /// One of [`METHODS`], [`OTHER_METHOD`], or [`ANY_METHOD`] if the route is unknown.
     method: &'static str,
     status: u16,
 }
@@ -61,11 +61,11 @@ struct StageLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
-    /// `first-stage`, `none` for the bare base model, or the adapter; `interleaved` where there were several.
+    /// `first-stage`, `none` for the base model without an adapter, the adapter, or `interleaved`.
     adapter: String,
     experiment: String,
     arm: String,
-    /// One of those that are served.
+    /// The name of the index.
     index: String,
 }
 
@@ -74,10 +74,10 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
-/// The counts.
+/// The metrics.
 pub(crate) struct Metrics {
     registry: Registry,
-    /// What is called the same whatever the program is.
+    /// Standard metrics of processes, without a prefix.
     process: Registry,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Durations<RouteLabels>,
@@ -88,46 +88,46 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Counts nothing yet; of the service's parts, what they count themselves.
+    /// Metrics of a service without requests. The parts of the service have their own counters.
     pub(crate) fn new(service: &Service, admission: &Arc<Admission>, config: &LiveConfig) -> Self {
         let mut registry = Registry::with_prefix("lorank");
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
         let (requests, answers) = (Family::default(), Family::default());
         let fallbacks = Family::<ReasonLabels, Counter>::default();
-        // There from the start, or the first of each would be no rise to Prometheus.
+        // Initialized, because Prometheus would not see the increase to a counter's first value.
         for reason in REASONS {
             drop(fallbacks.get_or_create(&ReasonLabels { reason }));
         }
         let request_seconds = Family::new_with_constructor(histogram);
         let stage_seconds = Family::new_with_constructor(histogram);
         let answer_seconds = Family::new_with_constructor(histogram);
-        registry.register("requests", "Requests that were answered", Family::clone(&requests));
+        registry.register("requests", "HTTP requests", Family::clone(&requests));
         let seconds = Unit::Seconds;
         registry.register_with_unit(
             "request_duration",
-            "How long requests took",
+            "Duration of HTTP requests",
             seconds.clone(),
             Family::clone(&request_seconds),
         );
         registry.register_with_unit(
             "search_stage_duration",
-            "How long the stages of searches took",
+            "Duration of the stages of searches",
             seconds.clone(),
             Family::clone(&stage_seconds),
         );
-        registry.register("answers", "Searches that were answered, by what ranked them", Family::clone(&answers));
+        registry.register("answers", "Answered searches by ranker", Family::clone(&answers));
         registry.register_with_unit(
             "answer_duration",
-            "How long searches took, by what ranked them",
+            "Duration of searches by ranker",
             seconds,
             Family::clone(&answer_seconds),
         );
         registry.register(
             "fallbacks",
-            "Answers in first-stage order that were to be reranked",
+            "Answers in first-stage order although reranking was requested",
             Family::clone(&fallbacks),
         );
-        registry.register("build", "What runs here", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("build", "The version of lorank", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let (admission, config) = (admission.clone(), config.clone());
         registry.register_collector(Box::new(ServiceCollector { service: service.clone(), admission, config }));
         let mut process = Registry::default();
@@ -135,7 +135,7 @@ impl Metrics {
         Self { registry, process, requests, request_seconds, stage_seconds, answers, answer_seconds, fallbacks }
     }
 
-    /// Counts a request that was answered.
+    /// Counts a request.
     pub(crate) fn request(&self, route: &str, method: &str, status: u16, took: Duration) {
         let known = METHODS.into_iter().find(|known| *known == method).unwrap_or(OTHER_METHOD);
         let method = if route == UNKNOWN_ROUTE { ANY_METHOD } else { known };
@@ -144,7 +144,7 @@ impl Metrics {
         self.request_seconds.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
     }
 
-    /// Counts a search that was answered.
+    /// Counts a search.
     pub(crate) fn answered(&self, index: &str, answered: &ExperimentAnswer) {
         let ExperimentAnswer { answer, participation: part } = answered;
         let timings = &answer.timings;
@@ -172,7 +172,7 @@ impl Metrics {
         }
     }
 
-    /// All that is counted, as Prometheus reads it (the OpenMetrics text format).
+    /// All metrics in the OpenMetrics text format.
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
         let mut registries = [&self.registry, &self.process].into_iter();

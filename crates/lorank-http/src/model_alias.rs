@@ -1,20 +1,19 @@
-//! Names of models that rerank clients send and that are no adapters here.
+//! Model names of rerank clients that are not names of adapters.
 
 use std::fmt;
 use std::str::FromStr;
 
 use lorank_core::AdapterId;
 
-/// The longest name, in bytes.
+/// The maximum length of a name in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
-/// A name that rerank requests may give as their `model`, and what it stands for.
+/// An additional name for the `model` of rerank requests.
 ///
-/// In text: `NAME` for a name of the default model, `NAME=ADAPTER` for one of an adapter or alias; `*` is every name that is
-/// otherwise unknown.
+/// As text: `NAME` for the default model, `NAME=ADAPTER` for an adapter or alias; `*` matches every name that is otherwise unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelAlias {
-    /// The name; `None` for every name that is otherwise unknown.
+    /// The name; `None` matches every name that is otherwise unknown.
     pub name: Option<String>,
     /// The adapter or alias; `None` for the default model.
     pub adapter: Option<AdapterId>,
@@ -23,7 +22,7 @@ pub struct ModelAlias {
 impl ModelAlias {
     const ANY: &'static str = "*";
 
-    /// The name in two of them, where there is one: which one is meant would not be clear.
+    /// A name that occurs twice, which would be ambiguous; `None` if there is none.
     pub fn duplicate(aliases: &[Self]) -> Option<&str> {
         let is_twice = |n: usize| aliases[..n].iter().any(|earlier| earlier.name == aliases[n].name);
         let n = (0..aliases.len()).find(|n| is_twice(*n))?;
@@ -42,7 +41,7 @@ impl FromStr for ModelAlias {
         let has_space = name.chars().any(|c| c.is_whitespace() || c.is_control());
         if name.is_empty() || name.len() > NAME_BYTES_MAX || has_space {
             return Err(format!(
-                "`{text}` is not a name of a model; write NAME, NAME=ADAPTER or `*`, a name without spaces of up to \
+                "`{text}` is not a model alias; use NAME, NAME=ADAPTER or `*`, with a name without spaces of up to \
                  {NAME_BYTES_MAX} bytes"
             ));
         }

@@ -1,27 +1,27 @@
-//! The file descriptors of this process, as Linux tells; other systems have no file for it.
+//! The number of file descriptors of this process, from Linux's `/proc`.
 
 use std::fs::{read_dir, read_to_string};
 use std::io;
 
-/// How many are open.
+/// The number of open descriptors.
 ///
 /// # Errors
-/// Where there is no `/proc`, or no descriptor left to look with.
+/// There is no `/proc`, or no free descriptor to read it.
 pub(crate) fn n_open() -> io::Result<usize> {
     Ok(read_dir("/proc/self/fd")?.count())
 }
 
-/// How many more may be opened.
+/// The number of descriptors that can still be opened.
 ///
 /// # Errors
-/// As those of [`n_open`].
+/// Those of [`n_open`].
 pub(crate) fn n_free() -> io::Result<usize> {
     let n_open = n_open()?;
     let limit = soft_limit(&read_to_string("/proc/self/limits")?);
     Ok(limit.map_or(usize::MAX, |limit| limit.saturating_sub(n_open)))
 }
 
-/// How many may be open; `None` for any number.
+/// The limit on open descriptors; `None` for no limit.
 fn soft_limit(limits: &str) -> Option<usize> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()

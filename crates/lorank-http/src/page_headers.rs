@@ -1,14 +1,14 @@
-//! Headers of every answer that keep browsers from taking it for something else.
+//! Response headers that prevent browsers from misinterpreting responses.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// The policy of answers that are no page: nothing is loaded, run or framed.
+/// The policy for responses that are not pages: nothing is loaded, executed or framed.
 const NO_PAGE: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A layer that adds to an answer the headers that it lacks. Pages bring their own `content-security-policy`.
+/// Middleware that adds missing headers to responses. Pages have their own `content-security-policy`.
 pub(crate) async fn add(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in [

@@ -1,8 +1,7 @@
-//! The limits on request bodies: how long one may be, how long a client may take to send it, and how many bytes all of them may
-//! hold together.
+//! The limits on request bodies: length, time, and the total bytes of all bodies.
 //!
-//! The first limit is axum's own. tower-http's `RequestBodyTimeout` limits the time between two chunks, so a client that sends a
-//! byte now and then would never reach it; the limit here is on the whole body.
+//! axum implements the first limit. tower-http's `RequestBodyTimeout` limits the time between two chunks, so a client that sends
+//! single bytes slowly never exceeds it; the limit here applies to the whole body.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -22,14 +21,14 @@ use crate::body_budget::BodyShare;
 use crate::encoding::decoded;
 use crate::{HttpConfig, LiveConfig};
 
-/// How much is read of a body that is refused. A client that is still sending when its connection is closed may never see the
-/// answer.
+/// The number of bytes read from a rejected body. A client that is still sending when its connection is closed may not receive the
+/// response.
 const DISCARDED_BYTES_MAX: usize = 32 << 20;
 
-/// A layer that holds a request's body to the limits as they are when it comes.
+/// Middleware that enforces the current limits on a request's body.
 pub(crate) async fn limit_body(State(live): State<LiveConfig>, mut request: Request, next: Next) -> Response {
     let config = live.current();
-    // Of what is sent, before it is decoded.
+    // The length before decoding.
     let length = usize::try_from(request.body().size_hint().lower()).unwrap_or(usize::MAX);
     let expects_word = request.headers().contains_key(header::EXPECT);
     request = decoded(request, config.body_bytes_max);
@@ -37,7 +36,7 @@ pub(crate) async fn limit_body(State(live): State<LiveConfig>, mut request: Requ
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    // Held until there is an answer: what was parsed from the body lives as long as its handler.
+    // Held until the response, because the parsed body lives as long as its handler.
     let share = Arc::new(BodyShare::new(live.body_budget().clone(), HttpConfig::BODY_BYTES_FREE));
     let discards = !expects_word && length <= DISCARDED_BYTES_MAX;
     let limited = |body| Body::new(LimitedBody::new(body, length, discards, share.clone(), &config));
@@ -47,43 +46,43 @@ pub(crate) async fn limit_body(State(live): State<LiveConfig>, mut request: Requ
     response
 }
 
-/// Why a body was not read to its end.
+/// An exceeded limit on a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyLimitPassed {
-    /// The body is announced to be too long.
+    /// The declared length exceeds the limit.
     #[error("the body is longer than the limit of {bytes_max} bytes")]
     Length {
-        /// The bytes for one body.
+        /// The limit in bytes.
         bytes_max: usize,
     },
-    /// The client took too long.
+    /// The client was too slow.
     #[error("the body was not complete after {} ms", limit.as_millis())]
     Time {
-        /// The time for a whole body.
+        /// The time limit for a body.
         limit: Duration,
     },
-    /// All bodies together are too large.
-    #[error("the bodies of all requests hold {bytes_max} bytes, which is the limit")]
+    /// The total of all bodies exceeds the limit.
+    #[error("the bodies of all requests exceed the limit of {bytes_max} bytes")]
     Budget {
-        /// The bytes for all of them.
+        /// The limit in bytes for all bodies.
         bytes_max: usize,
     },
 }
 
 impl BodyLimitPassed {
-    /// The limit that was passed, if an error came from one.
+    /// The exceeded limit among the causes of an error, if any.
     pub(crate) fn find(error: &(dyn Error + 'static)) -> Option<Self> {
         let mut errors = std::iter::successors(Some(error), |error| (*error).source());
         errors.find_map(|error| error.downcast_ref::<Self>()).copied()
     }
 }
 
-/// A body that fails once it passes a limit.
+/// A body that fails when it exceeds a limit.
 struct LimitedBody {
     inner: Body,
-    /// The limit that the body or its announced length passes.
+    /// The limit that the body or its declared length exceeds.
     refused: Option<BodyLimitPassed>,
-    /// How much may still be read once it is refused: nothing where the client waits for `100 Continue`, and so sends nothing.
+    /// The number of bytes to read after the rejection: none if the client waits for `100 Continue`.
     n_discarded_max: usize,
     share: Arc<BodyShare>,
     bytes_max: usize,

@@ -1,4 +1,4 @@
-//! The id of a request, and when it arrived.
+//! Request ids and arrival times.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::http::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
-/// The header of the id, in requests and in answers.
+/// The header of the id in requests and responses.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request, for logs and support: 1 to 128 visible ASCII characters.
@@ -15,17 +15,17 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// A new id: a UUID of version 7, so ids sort by time.
+    /// A new id: a UUID version 7, so ids are ordered by time.
     pub fn generate() -> Self {
         Self(Uuid::now_v7().to_string().into())
     }
 
-    /// The id's text.
+    /// The text of the id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The id that the caller sent, if it is fit to be logged and sent back.
+    /// The client's id, if it is valid.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(REQUEST_ID)?.to_str().ok()?;
         let is_fit = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -39,10 +39,10 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// What a handler knows of its request beside what was sent.
+/// The id and the arrival time of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival {
     pub request_id: RequestId,
-    /// A deadline counts from here, the time to read the body included.
+    /// The start of the deadline, before the body is read.
     pub at: Instant,
 }

@@ -1,4 +1,4 @@
-//! The router: the routes by the role that they need, and the layers around them.
+//! The router: the routes by required role, and the middleware around them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,11 +31,11 @@ use crate::routes::{
 use crate::service::Service;
 use crate::{LiveConfig, Role, ServerError, browser_checks, cors, page_headers};
 
-/// The shortest body of an answer that is compressed for clients that accept it. A shorter one fits into one packet as it is.
+/// The minimum length in bytes of responses that are compressed. Shorter ones fit into one packet.
 const COMPRESSED_BYTES_MIN: u16 = 1024;
 
-/// The routes of a service: a [`Service`], or a pipeline of whatever engines. It is an axum router, so it can be nested in a
-/// larger service. A [`LiveConfig`] can be replaced while it serves.
+/// The axum router of a [`Service`] or of a pipeline. It can be nested in another router. A [`LiveConfig`] can be replaced at run
+/// time.
 pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Router {
     let (service, config, admission) = (service.into(), config.into(), Arc::new(Admission::default()));
     let metrics = Arc::new(Metrics::new(&service, &admission, &config));
@@ -57,15 +57,15 @@ pub fn router(service: impl Into<Service>, config: impl Into<LiveConfig>) -> Rou
         .with_state(shared)
 }
 
-/// How the handlers of a group of routes read bodies.
+/// The way in which the handlers of a group of routes read bodies.
 enum BodyMode {
-    /// Whole, within the limits of [`limit_body`].
+    /// Completely, within the limits of [`limit_body`].
     Buffered,
-    /// Chunk by chunk, within limits of their own.
+    /// Chunk by chunk, within their own limits.
     Streamed,
 }
 
-/// The routes, and the description of them that is made from the same lists.
+/// The routes and their OpenAPI document, made from the same lists.
 fn described_routes(config: &LiveConfig) -> (Router<Shared>, OpenApi) {
     let (mut routes, mut api) = (Router::new(), openapi::without_routes());
     for (group, below_indexes, role, bodies) in [
@@ -152,7 +152,7 @@ fn admin_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(judgments::list, judgments::replace, judgments::add, judgments::delete))
 }
 
-/// Those that need no key.
+/// Routes that need no key.
 fn open_routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::default()
         .routes(routes!(metrics::health))
@@ -161,7 +161,7 @@ fn open_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(docs::page))
 }
 
-/// A layer that lets requests through which have a key of the role.
+/// Middleware that requires a key with the role.
 async fn require(
     State((config, role)): State<(LiveConfig, Role)>,
     request: Request,
@@ -175,8 +175,8 @@ async fn require(
     Ok(next.run(request).await)
 }
 
-/// A layer that refuses changes without a body whose content type says that there is one of another kind: a browser asks before it
-/// sends JSON to another origin, and not before it sends text. Routes that read a body check its type themselves.
+/// Middleware that rejects changes without a body but with a content type other than JSON. Browsers send a preflight before sending
+/// JSON to another origin, but not before sending text. Routes that read a body check its type themselves.
 async fn expect_no_foreign_type(request: Request, next: Next) -> Result<Response, ServerError> {
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if is_change && request.headers().contains_key(header::CONTENT_TYPE) && request.body().is_end_stream() {

@@ -1,4 +1,4 @@
-//! What the routes serve, its engines forgotten.
+//! The served indexes and engines, with their types erased.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,24 +18,24 @@ use lorank_pipeline::{
 
 use crate::{DocumentHost, IndexName, ServerError};
 
-/// What is served: a pipeline, with experiments and a registry of adapters where there are any.
+/// The service behind the routes: one pipeline per index, optionally with experiments and an adapter registry.
 #[derive(Clone)]
 pub struct Service {
-    /// What ranks, whatever is searched: the model, its cache and its queue.
+    /// The engine of the first pipeline, with the shared model, cache and queue.
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) indexes: BTreeMap<IndexName, ServedIndex>,
     pub(crate) adapters: Option<Arc<dyn AdapterHost>>,
     pub(crate) continue_trace: Option<ContinueTrace>,
 }
 
-/// An index that is searched.
+/// A served index.
 #[derive(Clone)]
 pub(crate) struct ServedIndex {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) documents: Option<Arc<dyn DocumentHost>>,
 }
 
-/// Makes a request's span part of the trace that the caller's `traceparent` header (W3C Trace Context) names.
+/// Adds a request's span to the trace in the client's header `traceparent` (W3C Trace Context).
 pub type ContinueTrace = fn(&tracing::Span, &str);
 
 impl fmt::Debug for Service {
@@ -48,13 +48,13 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
-    /// The searches and experiments of a pipeline, over the index `default`.
+    /// Serves the searches and experiments of a pipeline as the index `default`.
     pub fn new<F: FirstStage + 'static, R: Reranker + 'static>(pipeline: Arc<ExperimentPipeline<F, R>>) -> Self {
         Self::over(IndexName::default(), pipeline, None)
     }
 
-    /// The searches and experiments of a pipeline over an index of this name, with the documents that may be read and changed.
-    /// Requests that name no index get `default`; what is no search of an index, such as `/rerank`, is the first pipeline's.
+    /// Serves the searches and experiments of a pipeline as an index with this name, with documents that can be read and changed.
+    /// Requests that name no index use `default`; routes without an index, such as `/rerank`, use the first pipeline.
     pub fn over<F: FirstStage + 'static, R: Reranker + 'static>(
         name: IndexName,
         pipeline: Arc<ExperimentPipeline<F, R>>,
@@ -65,8 +65,8 @@ impl Service {
         service.with_index(name, pipeline, documents)
     }
 
-    /// One more index. Its pipeline shares the reranker of the first one
-    /// ([`Pipeline::with_first_stage`]), whose cache and queue are those that are told of.
+    /// Adds an index. Its pipeline shares the reranker of the first one ([`Pipeline::with_first_stage`]), whose cache and queue appear
+    /// in the statistics.
     #[must_use]
     pub fn with_index<F: FirstStage + 'static, R: Reranker + 'static>(
         mut self,
@@ -78,7 +78,7 @@ impl Service {
         self
     }
 
-    /// An index by its name.
+    /// The index with this name.
     pub(crate) fn index(&self, name: &str) -> Result<&ServedIndex, ServerError> {
         let found = self.indexes.iter().find(|(known, _)| known.as_str() == name);
         found.map(|(_, index)| index).ok_or_else(|| {
@@ -87,21 +87,21 @@ impl Service {
         })
     }
 
-    /// Returns when all exposures and shadows' records so far are on the disk: at the end, before the process goes.
+    /// Waits until all exposures and shadow results are on disk, before the process ends.
     ///
     /// # Errors
-    /// A store that cannot be written any more.
+    /// The store cannot be written.
     pub fn flush(&self) -> Result<(), ExperimentStoreError> {
         self.engine.store().map_or(Ok(()), |store| store.flush())
     }
 
-    /// The adapters that it serves as well.
+    /// Adds an adapter registry.
     #[must_use]
     pub fn with_adapters(self, adapters: Arc<dyn AdapterHost>) -> Self {
         Self { adapters: Some(adapters), ..self }
     }
 
-    /// The documents of the index `default` that may be read and changed.
+    /// Adds documents of the index `default` that can be read and changed.
     #[must_use]
     pub fn with_documents(mut self, documents: Arc<dyn DocumentHost>) -> Self {
         if let Some(index) = self.indexes.get_mut(&IndexName::default()) {
@@ -110,7 +110,7 @@ impl Service {
         self
     }
 
-    /// How traces that callers began go on here, where traces are sent somewhere.
+    /// Sets the function that continues the clients' traces.
     #[must_use]
     pub fn with_traces(self, continue_trace: ContinueTrace) -> Self {
         Self { continue_trace: Some(continue_trace), ..self }
@@ -124,36 +124,36 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> From<Arc<Pipeline<F, R>>> f
     }
 }
 
-/// Adapters that can be added and removed while they are served. The service knows the registry; the host knows the model.
+/// Adapters that can be added and removed at run time. The service knows the registry, the host knows the model.
 pub trait AdapterHost: Send + Sync {
     /// The registry.
     fn registry(&self) -> &Registry;
 
-    /// Whether the operator allows this source.
+    /// Whether the configuration allows this source.
     fn allows(&self, source: &str) -> bool;
 
-    /// Brings an adapter from its source, makes sure that the base model can score with it, and adds it to the registry. `existing`
-    /// decides what happens to another one that has the id.
+    /// Fetches an adapter from its source, checks that it fits the base model, and adds it to the registry. `existing` decides whether an
+    /// adapter with the same id is replaced.
     ///
     /// # Errors
-    /// Whatever keeps it from being added: the caller's to mend, or a `RegistryError`.
+    /// A `RegistryError`, or another error that the client can fix.
     fn add(&self, id: &AdapterId, source: &str, existing: Existing) -> Result<Outcome, BoxError>;
 
-    /// Makes sure that the base model can score with an adapter of the registry.
+    /// Checks that an adapter of the registry fits the base model.
     ///
     /// # Errors
-    /// Why it cannot, or a `RegistryError` where there is no such adapter.
+    /// The reason for which it does not fit, or a `RegistryError` if the adapter is unknown.
     fn check(&self, _id: &AdapterId) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// The adapters that are served beside the registry's.
+    /// The adapters that are served in addition to the registry's.
     fn own_adapters(&self) -> Vec<AdapterId>;
 
-    /// The most tokens of a pair; what is longer is cut.
+    /// The maximum number of tokens of a pair; longer pairs are truncated.
     fn max_length(&self) -> usize;
 
-    /// What turns the base model's logits into scores, by its own configuration.
+    /// The activation for logits in the base model's configuration.
     fn activation(&self) -> Activation {
         Activation::default()
     }
@@ -161,35 +161,35 @@ pub trait AdapterHost: Send + Sync {
     /// Whether an adapter is in memory now.
     fn is_in_memory(&self, entry: &Entry) -> bool;
 
-    /// What is in memory, and how long loading took.
+    /// Statistics of the adapters in memory.
     fn residency(&self) -> ResidencyStats;
 
-    /// What the model has done so far, if it tells.
+    /// Statistics of the model, if available.
     fn model_stats(&self) -> Option<ModelStats> {
         None
     }
 }
 
-/// What a model has done since the start.
+/// Statistics of a model since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModelStats {
-    /// How long it took to turn texts into tokens.
+    /// The time spent in tokenization.
     pub tokenise: Duration,
-    /// How long forward passes took, the times of all threads together.
+    /// The time spent in forward passes, summed over threads.
     pub forward: Duration,
-    /// Tokens that went through the model, as its tokenizer counts them.
+    /// The number of processed tokens.
     pub n_tokens: u64,
-    /// Documents whose tokens were kept from an earlier request.
+    /// The number of documents found in the token cache.
     pub token_cache_hits: u64,
-    /// Documents that had to be tokenized.
+    /// The number of documents that were tokenized.
     pub token_cache_misses: u64,
-    /// Documents whose tokens are kept now.
+    /// The number of documents in the token cache.
     pub token_cache_entries: u64,
-    /// The memory that those take, about.
+    /// The approximate memory of the token cache, in bytes.
     pub token_cache_bytes: u64,
 }
 
-/// A pipeline with experiments, whose engines' types are erased.
+/// A pipeline with experiments, with the types of its engines erased.
 pub(crate) trait Engine: Send + Sync {
     fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError>;
     fn rerank(&self, trial: &Trial, documents: &[GivenDocument]) -> Result<RerankAnswer, ExperimentPipelineError>;
@@ -198,11 +198,11 @@ pub(crate) trait Engine: Send + Sync {
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
     fn n_cached_scores(&self, adapter: &Digest) -> usize;
     fn cache_stats(&self) -> CacheStats;
-    /// Whether the default model could score, its adapter loaded for that if need be.
+    /// Checks that the default model can score, and loads its adapter if necessary.
     fn probe_model(&self, deadline: Deadline) -> Result<(), PipelineError>;
-    /// Has the first stage search for one hit.
+    /// Searches the first stage for one hit.
     fn probe(&self) -> Result<(), PipelineError>;
-    /// How many requests may wait for the model.
+    /// The maximum number of waiting requests.
     fn queue_max(&self) -> usize;
     fn queue_stats(&self) -> QueueStats;
     fn shadow_stats(&self) -> ShadowStats;

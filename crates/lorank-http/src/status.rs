@@ -1,4 +1,4 @@
-//! How kinds of errors look over HTTP: the one mapping to a status and to the word in `error.kind`.
+//! The mapping from kinds of errors to HTTP statuses and to the constants in `error.kind`.
 
 use axum::http::StatusCode;
 use lorank_core::ErrorKind;
@@ -8,12 +8,12 @@ pub fn http_status(kind: ErrorKind) -> StatusCode {
     word_and_status(kind).1
 }
 
-/// The word that stands for a kind of error in `error.kind` of an answer. It never changes.
+/// The constant for a kind of error in `error.kind` of a response. It never changes.
 pub fn wire_word(kind: ErrorKind) -> &'static str {
     word_and_status(kind).0
 }
 
-/// The words are older than [`ErrorKind`] and a promise to clients, so some differ from its names.
+/// Some constants differ from the names of [`ErrorKind`], because they are older and part of the public interface.
 fn word_and_status(kind: ErrorKind) -> (&'static str, StatusCode) {
     match kind {
         ErrorKind::Malformed => ("malformed_request", StatusCode::BAD_REQUEST),
@@ -29,7 +29,7 @@ fn word_and_status(kind: ErrorKind) -> (&'static str, StatusCode) {
         ErrorKind::Overloaded => ("overloaded", StatusCode::TOO_MANY_REQUESTS),
         ErrorKind::DeadlineExceeded => ("deadline_exceeded", StatusCode::GATEWAY_TIMEOUT),
         ErrorKind::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
-        // A kind that this version of the crate does not know is a failure of the service.
+        // A kind that this version of the crate does not know is a server error.
         _ => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
@@ -38,7 +38,7 @@ fn word_and_status(kind: ErrorKind) -> (&'static str, StatusCode) {
 mod tests {
     use super::*;
 
-    /// The table is a promise to clients: a row may be added, none may change.
+    /// The table is part of the public interface: rows may be added, but none may change.
     #[test]
     fn words_and_statuses_are_those_that_clients_know() {
         let table = ErrorKind::ALL.map(|kind| (kind.name(), wire_word(kind), http_status(kind).as_u16()));

@@ -1,4 +1,4 @@
-//! Answers that a thread writes while they are sent, so that no answer is held whole however long it is.
+//! Responses that a thread writes while they are sent, so that long responses are never in memory as a whole.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -10,32 +10,32 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::ServerError;
 
-/// How much is written before it is sent.
+/// The number of bytes of a chunk.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// How many chunks may wait until the client takes them. The writer is held up meanwhile.
+/// The maximum number of chunks that wait for the client. The writer blocks meanwhile.
 const CHUNKS_WAITING_MAX: usize = 2;
 
 /// Some bytes, and whether they are the last.
 type Chunk = Result<(Bytes, bool), ServerError>;
 
-/// Writes an answer. What is left in it is sent by [`finish`](Self::finish) alone: where writing fails, nothing more is sent.
+/// Writes a response. Only [`finish`](Self::finish) sends the last chunk, so nothing more is sent if writing fails.
 pub(crate) struct AnswerWriter {
     buffer: Vec<u8>,
     chunks: Sender<Chunk>,
 }
 
-/// A writer, and the body of what it writes.
+/// A writer, and the response that it writes.
 pub(crate) fn streamed() -> (AnswerWriter, StreamedAnswer) {
     let (chunks, waiting) = channel(CHUNKS_WAITING_MAX);
     (AnswerWriter { buffer: Vec::new(), chunks }, StreamedAnswer { first: None, is_over: false, waiting })
 }
 
 impl AnswerWriter {
-    /// Ends the answer, or has it fail.
+    /// Ends the response, or lets it fail.
     pub(crate) fn finish(mut self, written: Result<(), ServerError>) {
         let last = written.map(|()| (std::mem::take(&mut self.buffer).into(), true));
-        // A client that has gone away needs no answer.
+        // The client may have disconnected.
         let _ = self.chunks.blocking_send(last);
     }
 }
@@ -55,7 +55,7 @@ impl Write for AnswerWriter {
     }
 }
 
-/// The body of an answer that is being written.
+/// The body of a response that is being written.
 pub(crate) struct StreamedAnswer {
     first: Option<Chunk>,
     is_over: bool,
@@ -63,10 +63,10 @@ pub(crate) struct StreamedAnswer {
 }
 
 impl StreamedAnswer {
-    /// The body, once its beginning is written.
+    /// The body, after its first chunk was written.
     ///
     /// # Errors
-    /// The writer's, where it failed before anything was sent. A later one breaks the answer off.
+    /// The error of the writer if it failed before anything was sent. A later error aborts the response.
     pub(crate) async fn begin(mut self) -> Result<Body, ServerError> {
         self.first = Some(Ok(self.waiting.recv().await.unwrap_or(Err(ServerError::AnswerBrokenOff))?));
         Ok(Body::new(self))

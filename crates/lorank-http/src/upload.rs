@@ -1,8 +1,7 @@
-//! Bodies of documents to add, received whole before anything is done with them.
+//! Bodies with documents to add, which are received completely before they are processed.
 //!
-//! Who adds documents holds one of few places, and the index. So neither is taken while a body comes, at whatever pace: its
-//! beginning is kept in memory, and what is beyond in a file without a name. A body has to keep a least rate, and has a total
-//! time.
+//! Adding documents occupies one of few slots and the index writer. So neither is occupied while a body is received: its beginning
+//! is kept in memory, and the rest in an unnamed file. Bodies have a minimum rate and a maximum time.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -17,19 +16,19 @@ use crate::admission::Admitted;
 use crate::encoding::DecodeError;
 use crate::{DocumentError, HttpConfig, ServerError};
 
-/// What is held in memory of a body.
+/// The number of bytes of a body that are kept in memory.
 const MEMORY_BYTES: usize = 64 << 10;
 
-/// How fast and how long a body may come.
+/// The limits on the rate and time of a body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UploadLimits {
-    /// The longest body.
+    /// The maximum length in bytes.
     bytes_max: usize,
-    /// The time after which the rate counts.
+    /// The time after which the minimum rate applies.
     start: Duration,
-    /// The fewest bytes per second from then on, over the whole body.
+    /// The minimum number of bytes per second, averaged over the whole body.
     bytes_per_second_min: usize,
-    /// The longest time for a body.
+    /// The maximum time for a body.
     total: Duration,
 }
 
@@ -45,7 +44,7 @@ impl From<&HttpConfig> for UploadLimits {
 }
 
 impl UploadLimits {
-    /// The most time for the client to send so many bytes and then some more.
+    /// The maximum time in which the client must send more than `n_bytes`.
     fn time_for(&self, n_bytes: usize) -> Duration {
         let by_rate = match self.bytes_per_second_min {
             0 => self.total,
@@ -64,7 +63,7 @@ impl UploadLimits {
     }
 }
 
-/// A file that holds what has come of a body, as one of the few that there may be.
+/// A temporary file with the received part of a body; the number of such files is limited.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     file: File,
@@ -83,10 +82,10 @@ impl Read for Scratch {
     }
 }
 
-/// Receives a body. `make_file` gives a new file where the body is too long for memory.
+/// Receives a body. `make_file` creates a file if the body is too long for memory.
 ///
 /// # Errors
-/// A body that is too long, comes too slowly or breaks off, and a file that cannot be written.
+/// The body is too long, too slow or incomplete, or the file cannot be written.
 pub(crate) async fn receive(
     body: Body,
     limits: UploadLimits,
@@ -102,7 +101,7 @@ pub(crate) async fn receive(
         let began = Instant::now();
         let left = limits.time_for(n_bytes).saturating_sub(waited);
         let chunk = timeout(left, next_chunk(body.as_mut())).await.map_err(|_| limits.too_slow(n_bytes))?;
-        // What it takes here to write is not the client's affair.
+        // The time for writing does not count against the client.
         waited += began.elapsed();
         let Some(chunk) = chunk.map_err(|source| match DecodeError::find(&source) {
             Some(DecodeError::TooLong { .. }) => too_large(),
@@ -134,7 +133,7 @@ pub(crate) async fn receive(
     }
 }
 
-/// Writes where blocking is allowed.
+/// Writes on a thread for blocking work.
 async fn append(mut to: Scratch, bytes: Vec<u8>) -> Result<Scratch, ServerError> {
     let written = tokio::task::spawn_blocking(move || to.file.write_all(&bytes).map(|()| to)).await;
     written.map_err(|source| ServerError::Panicked { source })?.map_err(not_kept)

@@ -1,4 +1,4 @@
-//! What travels over the wire. Every name in here is a promise to callers.
+//! Request and response types of the HTTP API. Every name in them is part of the public interface.
 
 mod adapters;
 mod answer;

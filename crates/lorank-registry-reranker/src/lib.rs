@@ -26,7 +26,7 @@
 //! let reranker = RegistryReranker::new(base, registry, None, RegistryReranker::BYTES_MAX);
 //!
 //! let (id, default) = ("mine".parse()?, RegistryReranker::default_name());
-//! assert_eq!(reranker.resolve(Some(&default))?.adapter, None, "the bare base model, as was said");
+//! assert_eq!(reranker.resolve(Some(&default))?.adapter, None, "the base model, because there is no alias yet");
 //! add(reranker.registry(), &id, &Files::folder(folder.join("adapter-a"))?, "a folder", None, Existing::Refuse)?;
 //! reranker.registry().set_alias(&default, &id)?;
 //! assert_eq!(reranker.resolve(Some(&default))?.adapter.map(|adapter| adapter.id), Some(id));

@@ -1,4 +1,4 @@
-//! The index on disk: a folder with tantivy's files and the settings beside them.
+//! The index on disk: a folder with tantivy's files and a settings file.
 
 use std::fmt;
 use std::fs;
@@ -20,32 +20,32 @@ use crate::{Document, Error, IndexSettings, SettingsRequest};
 
 /// The settings file.
 const SETTINGS_FILE: &str = "lorank-index.json";
-/// Stands in the folder until the first commit of an index that was begun.
+/// The marker file of an index before its first commit.
 const UNFINISHED_FILE: &str = "lorank-index.unfinished";
 /// The file that tantivy replaces with every commit.
 const META_FILE: &str = "meta.json";
-/// The size to which stored documents are packed together. Fetching 100 candidates unpacks about 100 blocks: with tantivy's
-/// 16 KiB that takes twice as long as with these, which make an index 8 % larger.
+/// The block size of stored documents. Fetching 100 candidates decompresses about 100 blocks, which takes twice as long with tantivy's
+/// default of 16 KiB; smaller blocks make an index 8 % larger.
 const STORED_BLOCK_BYTES: usize = 4096;
 
-/// An index in a folder. Clones share it.
+/// An index in a folder. Clones share the index.
 #[derive(Clone)]
 pub struct Index {
     parts: Arc<Parts>,
 }
 
-/// What an index holds.
+/// Statistics of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexStats {
     /// The number of documents.
     pub n_documents: u64,
-    /// The number of segments they lie in.
+    /// The number of segments.
     pub n_segments: usize,
-    /// The size of the folder's files.
+    /// The total size of the files in bytes.
     pub bytes_on_disk: u64,
 }
 
-/// What an index is made of.
+/// The parts of an index, shared by its clones.
 pub(crate) struct Parts {
     pub dir: PathBuf,
     pub settings: IndexSettings,
@@ -53,13 +53,13 @@ pub(crate) struct Parts {
     pub analyzer: Analyzer,
     pub engine: tantivy::Index,
     reader: IndexReader,
-    /// Whether the index was begun and nothing has been committed to it yet.
+    /// Whether the index has no commit yet.
     is_unfinished: AtomicBool,
-    /// The commit that the reader has loaded.
+    /// The commit loaded by the reader.
     loaded: Mutex<Option<CommitStamp>>,
 }
 
-/// What tells one commit's file from the next.
+/// The identity of a commit's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct CommitStamp {
     modified: Option<SystemTime>,
@@ -68,11 +68,11 @@ struct CommitStamp {
 }
 
 impl Index {
-    /// Makes a new, empty index. The folder is made where it is missing; it must be empty where it is not.
+    /// Creates a new, empty index. A missing folder is created; an existing one must be empty.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`], [`Error::NotAnIndex`] where the folder holds something else, impossible settings, a folder
-    /// that cannot be written to.
+    /// [`Error::AlreadyExists`], [`Error::NotAnIndex`] if the folder has other files, invalid settings, or a folder that cannot be
+    /// written.
     pub fn create(dir: impl AsRef<Path>, settings: &IndexSettings) -> Result<Self, Error> {
         let dir = dir.as_ref();
         settings.check()?;
@@ -81,11 +81,11 @@ impl Index {
         Self::open(dir)
     }
 
-    /// Makes a new index that is one from its first commit on: until then, and for good where the process is killed before, others
-    /// get [`Error::Unfinished`] when they open it. What an earlier call has left unfinished is replaced.
+    /// Creates a new index that is valid after its first commit. Before it, and if the process is killed before it, opening the index
+    /// fails with [`Error::Unfinished`]. An unfinished index of an earlier call is replaced.
     ///
     /// # Errors
-    /// As [`create`](Self::create), and [`Error::WriterBusy`] where another process is at the first commit.
+    /// Those of [`create`](Self::create), and [`Error::WriterBusy`] while another process makes its first commit.
     pub fn begin(dir: impl AsRef<Path>, settings: &IndexSettings) -> Result<Self, Error> {
         let dir = dir.as_ref();
         settings.check()?;
@@ -103,7 +103,7 @@ impl Index {
         let dir = dir.as_ref();
         match look_into(dir)? {
             Found::Index => Self::open_files(dir, Begun::Whole),
-            // What was committed is there, if its process was killed before it could remove the mark.
+            // The process may have been killed after the commit but before it removed the marker.
             Found::Begun => match Self::open_files(dir, Begun::Whole)? {
                 index if index.n_documents()? > 0 => Ok(index),
                 _ => Err(Error::Unfinished { dir: dir.to_owned() }),
@@ -125,10 +125,10 @@ impl Index {
         Parts::open(dir, settings, begun).map(|parts| Self { parts: Arc::new(parts) })
     }
 
-    /// Opens the index in the folder, which must agree with the request, or makes one there.
+    /// Opens the index in the folder, whose settings must match the request, or creates one.
     ///
     /// # Errors
-    /// As [`open`](Self::open) and [`create`](Self::create), and [`Error::SettingsDiffer`].
+    /// Those of [`open`](Self::open) and [`create`](Self::create), and [`Error::SettingsDiffer`].
     pub fn open_or_create(dir: impl AsRef<Path>, request: &SettingsRequest) -> Result<Self, Error> {
         let dir = dir.as_ref();
         match Self::open(dir) {
@@ -137,10 +137,10 @@ impl Index {
         }
     }
 
-    /// Opens the index in the folder, which must agree with the request, or begins one there. Whether it was begun comes back.
+    /// Opens the index in the folder, whose settings must match the request, or begins one. Also returns whether it was begun.
     ///
     /// # Errors
-    /// As [`open`](Self::open) and [`begin`](Self::begin), and [`Error::SettingsDiffer`].
+    /// Those of [`open`](Self::open) and [`begin`](Self::begin), and [`Error::SettingsDiffer`].
     pub fn open_or_begin(dir: impl AsRef<Path>, request: &SettingsRequest) -> Result<(Self, bool), Error> {
         let dir = dir.as_ref();
         match Self::open(dir) {
@@ -151,7 +151,7 @@ impl Index {
         }
     }
 
-    /// The index, if it was made with what is asked for.
+    /// The index, if its settings match the request.
     fn agreeing(index: Self, request: &SettingsRequest) -> Result<Self, Error> {
         let dir = index.dir();
         match request.first_difference(index.settings()) {
@@ -167,7 +167,7 @@ impl Index {
         &self.parts.dir
     }
 
-    /// What the index was made with.
+    /// The settings of the index.
     pub fn settings(&self) -> &IndexSettings {
         &self.parts.settings
     }
@@ -175,7 +175,7 @@ impl Index {
     /// The document with this id, as of the last commit.
     ///
     /// # Errors
-    /// An index that cannot be read.
+    /// The index cannot be read.
     pub fn get(&self, id: &DocumentId) -> Result<Option<Document>, Error> {
         let searcher = self.searcher()?;
         let found = find(id, &searcher, &self.parts.layout).map_err(|source| self.parts.error("read from", source))?;
@@ -184,7 +184,7 @@ impl Index {
         Ok(Some(Document::new(id.clone(), self.parts.fields(&stored)?)))
     }
 
-    /// The ids of the documents that are files of this folder, as of the last commit.
+    /// The ids of the documents from files of this folder, as of the last commit.
     pub(crate) fn ids_from_folder(&self, folder: &str) -> Result<Vec<DocumentId>, Error> {
         let (parts, searcher) = (self.parts(), self.searcher()?);
         let failed = |source| parts.error("read from", source);
@@ -210,30 +210,30 @@ impl Index {
         Ok(ids)
     }
 
-    /// Whether there is a document with this id, as of the last commit.
+    /// Whether a document with this id exists, as of the last commit.
     ///
     /// # Errors
-    /// An index that cannot be read.
+    /// The index cannot be read.
     pub fn contains(&self, id: &DocumentId) -> Result<bool, Error> {
         let found = find(id, &self.searcher()?, &self.parts.layout);
         found.map(|address| address.is_some()).map_err(|source| self.parts.error("read from", source))
     }
 
-    /// Removes the index's files from its folder, unless it holds documents. Whether it did comes back. Other files stay.
+    /// Removes the index's files from its folder, unless it has documents. Returns whether they were removed. Other files are kept.
     ///
     /// # Errors
-    /// [`Error::WriterBusy`] while a writer lives, and files that cannot be removed.
+    /// [`Error::WriterBusy`] while there is a writer, or files that cannot be removed.
     pub fn remove_if_empty(self) -> Result<bool, Error> {
         let dir = self.parts.dir.as_path();
         let failed = |source| Error::engine("remove", dir, source);
         let directory = MmapDirectory::open(dir).map_err(|error| failed(error.into()))?;
-        // Nobody may write to the index from here on.
+        // Excludes other writers.
         let lock = directory.acquire_lock(&INDEX_WRITER_LOCK).map_err(|error| failed(error.into()))?;
         if self.n_documents()? > 0 {
             return Ok(false);
         }
         let files = self.parts.engine.directory().list_managed_files();
-        // Without the first of them it is no index, whatever keeps the others from being removed; the settings are its mark until then.
+        // Removing the first file invalidates the index even if removing the others fails. The settings file marks it until then.
         let own = [META_FILE, ".managed.json", ".tantivy-meta.lock", SETTINGS_FILE, UNFINISHED_FILE].map(PathBuf::from);
         let (first, last) = own.split_first().expect("the list has five names");
         for name in std::iter::once(first).chain(&files).chain(last) {
@@ -247,30 +247,30 @@ impl Index {
     /// The number of documents, as of the last commit.
     ///
     /// # Errors
-    /// An index that cannot be read.
+    /// The index cannot be read.
     pub fn n_documents(&self) -> Result<u64, Error> {
         Ok(self.searcher()?.num_docs())
     }
 
-    /// What the index holds, as of the last commit.
+    /// The statistics of the index, as of the last commit.
     ///
     /// # Errors
-    /// An index that cannot be read.
+    /// The index cannot be read.
     pub fn stats(&self) -> Result<IndexStats, Error> {
         let searcher = self.searcher()?;
         let failed = |source| Error::Io { action: "read the folder", path: self.parts.dir.clone(), source };
         let mut bytes_on_disk = 0;
         for entry in fs::read_dir(&self.parts.dir).map_err(failed)? {
-            // A file that a merge has just deleted no longer counts.
+            // A merge may have deleted the file.
             bytes_on_disk += entry.map_err(failed)?.metadata().map_or(0, |metadata| metadata.len());
         }
         Ok(IndexStats { n_documents: searcher.num_docs(), n_segments: searcher.segment_readers().len(), bytes_on_disk })
     }
 
-    /// Loads the last commit now. Every search and look-up does so by itself.
+    /// Loads the last commit. Searches and lookups do so automatically.
     ///
     /// # Errors
-    /// An index that cannot be read.
+    /// The index cannot be read.
     pub fn refresh(&self) -> Result<(), Error> {
         self.searcher().map(drop)
     }
@@ -279,8 +279,8 @@ impl Index {
         &self.parts
     }
 
-    /// A view of the last commit. Asking the file system whether there is a new one costs a few microseconds, needs no
-    /// thread, and sees the commits of every process at once.
+    /// A searcher of the last commit. Checking the file system for a newer commit takes a few microseconds, needs no thread, and sees the
+    /// commits of all processes immediately.
     pub(crate) fn searcher(&self) -> Result<Searcher, Error> {
         let parts = self.parts();
         let stamp = parts.commit_stamp()?;
@@ -319,7 +319,7 @@ impl Parts {
         Ok(Self { dir, settings, layout, analyzer, engine, reader, is_unfinished, loaded })
     }
 
-    /// Says that something is committed: an index that was begun is one now.
+    /// Marks that there is a commit, so that a begun index is valid.
     pub(crate) fn finish(&self) -> Result<(), Error> {
         if self.is_unfinished.load(Ordering::Acquire) {
             remove_file(&self.dir.join(UNFINISHED_FILE))?;
@@ -338,7 +338,7 @@ impl Parts {
         self.layout.stored(&document).ok_or_else(|| self.damaged("a document without its source".to_owned()))
     }
 
-    /// The fields of a document that was read.
+    /// The fields of a stored document.
     pub(crate) fn fields(&self, stored: &StoredDocument) -> Result<Fields, Error> {
         stored.fields().map_err(|error| {
             self.damaged(format!("the source of the document `{}` is not readable: {error}", stored.id()))
@@ -360,7 +360,7 @@ impl Parts {
     }
 }
 
-/// Where the living document with this id lies.
+/// The address of the document with this id that is not deleted.
 fn find(id: &DocumentId, searcher: &Searcher, layout: &Layout) -> tantivy::Result<Option<DocAddress>> {
     let term = Term::from_field_text(layout.id, id.as_str());
     for (segment, reader) in (0..).zip(searcher.segment_readers()) {
@@ -379,7 +379,7 @@ fn find(id: &DocumentId, searcher: &Searcher, layout: &Layout) -> tantivy::Resul
     Ok(None)
 }
 
-/// Removes a file, which may be gone already.
+/// Removes a file, which may not exist.
 fn remove_file(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -389,18 +389,18 @@ fn remove_file(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// What a folder holds, where it is not something else altogether.
+/// The contents of a folder for an index.
 enum Found {
-    /// It is missing or empty.
+    /// The folder is missing or empty.
     Nothing,
-    /// The making of an index was interrupted there.
+    /// The creation of an index was interrupted.
     Unfinished,
-    /// An index that waits for its first commit, or whose process was killed before it.
+    /// An index before its first commit, possibly of a killed process.
     Begun,
     Index,
 }
 
-/// Whether an index is one from the beginning, or from its first commit on.
+/// Whether an index is valid immediately, or after its first commit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Begun {
     Whole,
@@ -429,7 +429,7 @@ fn look_into(dir: &Path) -> Result<Found, Error> {
             SETTINGS_FILE => has_settings = true,
             META_FILE => has_meta = true,
             UNFINISHED_FILE => is_begun = true,
-            // Volumes are born with the one, and locks and desktops leave the others.
+            // New volumes have the first; locks and desktops leave the others.
             "lost+found" => {}
             name if name.starts_with('.') => {}
             name => other = Some(name.to_owned()),
@@ -445,7 +445,7 @@ fn look_into(dir: &Path) -> Result<Found, Error> {
     }
 }
 
-/// Writes the files of an empty index: the settings first, so that an index without them is never lorank's.
+/// Writes the files of an empty index, the settings first, so that every index of lorank has them.
 fn create_files(dir: &Path, settings: &IndexSettings, begun: Begun) -> Result<(), Error> {
     let failed = |source| Error::Io { action: "write to the folder", path: dir.to_owned(), source };
     fs::create_dir_all(dir).map_err(|source| Error::Io {
@@ -454,7 +454,7 @@ fn create_files(dir: &Path, settings: &IndexSettings, begun: Begun) -> Result<()
         source,
     })?;
     let directory = MmapDirectory::open(dir).map_err(|error| Error::engine("create", dir, error.into()))?;
-    // Nobody may write to the index that this replaces, should another process have made it in the meantime.
+    // Excludes writers to an index that another process may have created in the meantime.
     let _lock =
         directory.acquire_lock(&INDEX_WRITER_LOCK).map_err(|error| Error::engine("create", dir, error.into()))?;
     let (is_marked, has_meta) = (dir.join(UNFINISHED_FILE).exists(), dir.join(META_FILE).exists());

@@ -1,7 +1,7 @@
-//! Documents' values to JSON and back.
+//! Serialization of documents' values as JSON.
 //!
-//! Numbers come back as they went: `serde_json`'s `float_roundtrip` reads every float to the bit, and one that is written otherwise
-//! than it prints (`3.50`, `1e3`) keeps its digits. Keys keep their written order.
+//! Numbers survive a round trip: `serde_json`'s `float_roundtrip` parses floats exactly, and numbers in another notation than printed
+//! (`3.50`, `1e3`) keep their digits. Keys keep their order.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-/// A value with its JSON form.
+/// A value that is serialized.
 struct Written<'a>(&'a Value);
 
 /// The fields as one line of JSON.
@@ -19,7 +19,7 @@ pub(crate) fn fields_to_json(fields: &Fields) -> String {
     serde_json::to_string(&WrittenFields(fields)).expect("every value has a JSON form")
 }
 
-/// Reads what [`fields_to_json`] wrote: a JSON object, the last of two equal keys in the place of the first.
+/// Parses the output of [`fields_to_json`]: a JSON object; of duplicate keys, the last value has the position of the first.
 pub(crate) fn fields_from_json(json: &str) -> Result<Fields, serde_json::Error> {
     let ReadFields(mut fields) = serde_json::from_str(json)?;
     if fields.iter().any(|(_, value)| holds_float(value)) {
@@ -28,7 +28,7 @@ pub(crate) fn fields_from_json(json: &str) -> Result<Fields, serde_json::Error> 
     Ok(fields)
 }
 
-/// Reads any JSON value, its objects as [`fields_from_json`] does.
+/// Parses any JSON value, with objects as in [`fields_from_json`].
 pub(crate) fn value_from_json(json: &str) -> Result<Value, serde_json::Error> {
     let ReadValue(mut value) = serde_json::from_str(json)?;
     if holds_float(&value) {
@@ -37,14 +37,14 @@ pub(crate) fn value_from_json(json: &str) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
-/// The first integer among values that does not fit in 64 bits: the field that holds it, and its digits.
+/// The first integer that does not fit in 64 bits: its field and its digits.
 pub(crate) fn wide_integer(fields: &Fields) -> Option<(&str, &str)> {
     fields.iter().find_map(|(field, value)| Some((field.as_str(), wide_digits(value)?)))
 }
 
 fn wide_digits(value: &Value) -> Option<&str> {
     match value {
-        // An integer is no decimal where it fits, but for `-0`.
+        // Integers that fit are not decimals, except for `-0`.
         Value::Decimal(number) => {
             Some(number.as_str()).filter(|digits| !digits.contains(['.', 'e', 'E']) && *digits != "-0")
         }
@@ -54,8 +54,8 @@ fn wide_digits(value: &Value) -> Option<&str> {
     }
 }
 
-/// Gives numbers that are written otherwise than they print their digits back, which the parser has let go of. Only what holds a float is
-/// read again.
+/// Restores the digits of numbers in another notation than printed, which the parser does not keep. Only values with a float are parsed
+/// again.
 fn keep_digits(value: &mut Value, json: &RawValue) -> Result<(), serde_json::Error> {
     if !holds_float(value) {
         return Ok(());
@@ -78,7 +78,7 @@ fn keep_digits(value: &mut Value, json: &RawValue) -> Result<(), serde_json::Err
 }
 
 fn keep_digits_of_fields(fields: &mut Fields, json: &str) -> Result<(), serde_json::Error> {
-    // Of two equal keys the last one counts here too.
+    // The last of duplicate keys counts here too.
     let written: HashMap<String, &RawValue> = serde_json::from_str(json)?;
     fields.iter_mut().try_for_each(|(name, value)| written.get(name).map_or(Ok(()), |json| keep_digits(value, json)))
 }
@@ -92,10 +92,10 @@ fn holds_float(value: &Value) -> bool {
     }
 }
 
-/// A value read from its JSON form, without a `serde_json::Value` in between.
+/// A value parsed without an intermediate `serde_json::Value`.
 struct ReadValue(Value);
 
-/// Fields read from their JSON form.
+/// Parsed fields.
 struct ReadFields(Fields);
 
 impl<'de> Deserialize<'de> for ReadValue {
@@ -170,8 +170,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
-        /// Up to so many fields are looked through one by one; objects of more get a table, or a hostile one would take
-        /// time that grows with the square of its size.
+        /// Up to this number of fields, duplicates are found by a linear search; larger objects use a hash table to avoid quadratic time.
         const LINEAR_MAX: usize = 32;
         let mut fields = Fields::new();
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -218,7 +217,7 @@ impl Serialize for Written<'_> {
     }
 }
 
-/// Fields with their JSON form.
+/// Fields that are serialized.
 struct WrittenFields<'a>(&'a Fields);
 
 impl Serialize for WrittenFields<'_> {

@@ -1,18 +1,17 @@
-//! How a document lies in tantivy.
+//! The mapping of documents to tantivy's schema.
 //!
 //! - `_id`: the id, as a term (to find and replace the document) and as a column (to break ties in byte order).
-//! - One field for each text field, under its own name: the terms that are ranked by. Stop words are left out, or a text's length would
-//!   count them: with them BM25 loses 0.012 nDCG@10 on CISI.
-//! - `_phrases.` and its name for each text field: all its terms, with positions, for phrases and for queries of stop words.
-//! - `_words.` and its name for each text field: its whole words, in which prefixes and typos are looked up.
-//! - `_folder`: the folder that the document was found in as a file, as a term: to delete it when its file is gone.
-//! - `_source`: every field but the id as one line of JSON, stored. One blob is exact, keeps the order of the keys, and
-//!   costs one parse a document, where a stored tantivy field for each of the document's fields would know neither the
-//!   order nor integers from floats. Fetching a candidate is reading its blob.
-//! - `_fields`: every field but the id and the text fields, as columns (for filters) and as terms (for the query
-//!   syntax). A dot in a key and a step into an object are the same thing here.
-//! - `_fields_above_2_53`, `_fields_below_minus_2_53`: those integers of these fields that a float cannot hold, as columns
-//!   ([`columns`](crate::columns) says why).
+//! - One field for each text field, with its name: the terms for ranking, without stop words. With them, the length of a text would
+//!   include stop words, and BM25 would lose 0.012 nDCG@10 on CISI.
+//! - `_phrases.` and its name for each text field: all its terms with positions, for phrases and for queries of stop words.
+//! - `_words.` and its name for each text field: its whole words, for prefixes and typos.
+//! - `_folder`: the folder of a document that is a file, as a term, to delete the document when its file is deleted.
+//! - `_source`: all fields except the id as one line of JSON, stored. A blob is exact, keeps the order of the keys, and needs one parse
+//!   per document; stored tantivy fields would neither keep the order nor distinguish integers from floats.
+//! - `_fields`: all fields except the id and the text fields, as columns (for filters) and as terms (for the query syntax). Dots in keys
+//!   and nested objects are equivalent.
+//! - `_fields_above_2_53`, `_fields_below_minus_2_53`: the integers of these fields that a float cannot represent, as columns (see
+//!   [`columns`](crate::columns)).
 
 use std::sync::Arc;
 
@@ -32,8 +31,7 @@ pub(crate) const ID: &str = "_id";
 const FOLDER: &str = "_folder";
 const SOURCE: &str = "_source";
 
-/// Longer texts are stored but not filterable: as keywords they would fill the dictionaries, and nobody filters by
-/// them.
+/// Longer texts are stored but cannot be used in filters, because they would enlarge the dictionaries without being useful.
 pub(crate) const KEYWORD_BYTES_MAX: usize = 1024;
 /// The maximum length of a path to a filterable value. tantivy's path tables do not support keys of 64 KiB.
 const PATH_BYTES_MAX: usize = 1024;
@@ -97,7 +95,7 @@ impl Layout {
         Self { schema, id, texts, phrases, whole_words, folder, source, fields, fields_above, fields_below }
     }
 
-    /// The document as tantivy takes it, with the folder that it is a file of. It must have passed [`Document::check`].
+    /// The tantivy document, with the folder of its file. It must have passed [`Document::check`].
     pub(crate) fn to_tantivy(
         &self,
         document: &Document,

@@ -1,4 +1,4 @@
-//! `lorank bench`: how fast a model reranks on this machine, and where its time goes.
+//! `lorank bench`: measures the latency and throughput of a model, and the time of each stage.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -23,22 +23,22 @@ use crate::models;
 use crate::output::text::counted;
 use crate::output::{self, progress};
 
-/// Measure how fast a model reranks on this machine, and where its time goes
+/// Measure the latency and throughput of a model on this machine, and the time of each stage
 ///
-/// Pairs beside each other with one query make a request. Without --pairs it is one question with 100 passages of the
-/// starter. Scores are not cached.
+/// Consecutive pairs with the same query form a request. Without --pairs, the request is a question with 100 passages of
+/// the built-in corpus. Scores are not cached.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// JSON lines {"query", "title"?, "text"}; - reads standard input
+    /// JSON Lines {"query", "title"?, "text"}; - reads standard input
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
-    /// An adapter; repeatable: the documents of a request are then spread over them in one batch, or the clients over them
+    /// Adapter; repeatable. Several adapters share the documents of a request in one batch, or the clients with --clients
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapters: Vec<AdapterSpec>,
-    /// How often everything is scored, after once to warm up
+    /// Number of runs, after one run to warm up
     #[arg(long, value_name = "N", default_value = "5")]
     runs: NonZeroUsize,
-    /// Split each request over this many clients, which ask at once through the queue
+    /// Split each request over this many concurrent clients of the queue
     #[arg(long, value_name = "N", default_value = "1")]
     clients: NonZeroUsize,
     /// Print one JSON document
@@ -56,15 +56,15 @@ struct Request {
     candidates: Vec<Candidate>,
 }
 
-/// What was measured.
+/// The measurements.
 struct Measured {
     n_requests: usize,
     n_pairs: usize,
-    /// Of each run, in seconds.
+    /// The duration of each run in seconds.
     runs: Vec<f64>,
-    /// Of each request of each run, in seconds.
+    /// The duration of each request of each run in seconds.
     requests: Vec<f64>,
-    /// Of all runs together; none where clients asked through the queue.
+    /// The total time of each stage over all runs; `None` with several clients.
     pieces: Option<StageTimes>,
 }
 
@@ -127,7 +127,7 @@ fn requests(args: &BenchArgs) -> anyhow::Result<Vec<Request>> {
         }
     }
     if requests.is_empty() {
-        bail!("`{}` holds no pairs; write one JSON object a line: {{\"query\", \"text\"}}", path.display());
+        bail!("`{}` has no pairs; it needs one JSON object per line: {{\"query\", \"text\"}}", path.display());
     }
     Ok(requests)
 }
@@ -152,11 +152,11 @@ fn starter_request() -> anyhow::Result<Vec<Request>> {
 
 #[cfg(not(feature = "starter"))]
 fn starter_request() -> anyhow::Result<Vec<Request>> {
-    bail!("this build carries no passages, so name a file with --pairs")
+    bail!("this build has no built-in passages; name a file with --pairs")
 }
 
 impl Measured {
-    /// Runs once to warm up and then as often as said; `run` gives the seconds of each request.
+    /// Runs once to warm up and then `n` times; `run` returns the seconds of each request.
     fn repeat(
         &mut self,
         n: NonZeroUsize,
@@ -181,19 +181,19 @@ impl Measured {
         quantile(&self.runs, 0.5)
     }
 
-    /// Of one run.
+    /// The number of tokens of one run.
     fn n_tokens(&self) -> Option<usize> {
         self.pieces.map(|pieces| pieces.n_tokens / self.runs.len())
     }
 }
 
-/// The value below which the share `q` of the sorted values lies, by nearest rank.
+/// The quantile `q` of sorted values by the nearest-rank method.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let rank = (q * sorted.len() as f64).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
-/// Scores a request in one call, its documents spread over the adapters; the seconds it took.
+/// Scores a request in one call, with its documents distributed over the adapters. Returns the seconds.
 fn in_one_call(
     reranker: &ModelReranker,
     request: &Request,
@@ -216,8 +216,7 @@ fn in_one_call(
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// Has clients ask for their shares of a request at once, the adapters by turns; the seconds until the last one had its
-/// answer.
+/// Scores the parts of a request by concurrent clients, with alternating adapters. Returns the seconds until the last answer.
 fn at_once<F: Sync, R: Reranker + 'static>(
     pipeline: &Pipeline<F, R>,
     request: &Request,
@@ -285,10 +284,10 @@ fn print_text(facts: &serde_json::Value, measured: &Measured) -> anyhow::Result<
     )?;
     let median = measured.median();
     let (fastest, slowest) = (measured.runs[0], measured.runs[measured.runs.len() - 1]);
-    line("seconds a run", format!("{median:.3} ({fastest:.3} to {slowest:.3}, {} runs)", measured.runs.len()))?;
+    line("seconds per run", format!("{median:.3} ({fastest:.3} to {slowest:.3}, {} runs)", measured.runs.len()))?;
     line("pairs per second", format!("{:.1}", measured.n_pairs as f64 / median))?;
     if let Some(n_tokens) = measured.n_tokens() {
-        line("tokens per second", format!("{:.0} ({n_tokens} tokens a run)", n_tokens as f64 / median))?;
+        line("tokens per second", format!("{:.0} ({n_tokens} tokens per run)", n_tokens as f64 / median))?;
     }
     let millis = |q| quantile(&measured.requests, q) * 1e3;
     line("request", format!("p50 {:.1} ms, p99 {:.1} ms", millis(0.5), millis(0.99)))?;
@@ -299,7 +298,7 @@ fn print_text(facts: &serde_json::Value, measured: &Measured) -> anyhow::Result<
             let (share, millis) = (time.as_secs_f64() / all, time.as_secs_f64() * 1e3 / measured.runs.len() as f64);
             line(
                 &format!("  {name}"),
-                format!("{:5.1} %  {millis:8.1} ms a run, all threads together", share * 100.0),
+                format!("{:5.1} %  {millis:8.1} ms per run, summed over threads", share * 100.0),
             )?;
         }
     }

@@ -1,4 +1,4 @@
-//! `lorank compare`: one query under several adapters.
+//! `lorank compare`: ranks the candidates of one query by several adapters.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -20,33 +20,34 @@ use crate::output::style::{STRONG, paint};
 use crate::output::text::{counted, duration};
 use crate::{models, output};
 
-/// Answer one query under several adapters, the first stage beside them
+/// Compare the rankings of several adapters and of the first stage for one query
 ///
-/// The candidates are retrieved once and scored together. An arrow says how far a hit moved from its place in the first
-/// stage's order.
+/// The candidates are retrieved once and scored together. An arrow shows how far a hit moved from its rank in first-stage
+/// order.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     #[command(flatten)]
     index: IndexDir,
-    /// What is searched for
+    /// Query text
     #[arg(value_name = "QUERY")]
     query: String,
-    /// An adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model; repeatable
+    /// Adapter: a starter's name, a folder, a name in the registry, or hf://owner/name[@revision]; none for the base model
+    /// without an adapter; repeatable
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", required = true, help_heading = "Model options")]
     adapters: Vec<AdapterSpec>,
-    /// How many candidates are reranked
+    /// Number of candidates to rerank
     #[arg(long, value_name = "N", default_value = "100")]
     depth: NonZeroUsize,
-    /// How many hits to show
+    /// Number of hits to show
     #[arg(long, value_name = "N", default_value = "10")]
     top_k: NonZeroUsize,
-    /// Only documents with such a field, as in `lang=en`, `year>=1990`; repeatable
+    /// Filter by a stored field, such as `lang=en` or `year>=1990`; repeatable
     #[arg(long = "filter", value_name = "FIELD OP VALUE")]
     filters: Vec<Filter>,
-    /// How the query is read
+    /// Query syntax
     #[arg(long, value_name = "SYNTAX", value_enum, default_value_t)]
     syntax: SyntaxArg,
-    /// Whether words with typos are found: one typo in words from five letters, two from nine
+    /// Typo tolerance: one typo in words of five or more letters, two in words of nine or more
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     fuzzy: FuzzyArg,
     /// Print one JSON document
@@ -106,9 +107,9 @@ fn rankers(adapters: &[Option<AdapterId>]) -> anyhow::Result<Vec<Ranker>> {
     let mut rankers = vec![Ranker::FirstStage];
     for adapter in adapters {
         let name = adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str);
-        let ranker = name.parse().context("the name cannot be an adapter's")?;
+        let ranker = name.parse().context("invalid adapter name")?;
         if rankers.contains(&ranker) {
-            bail!("`{name}` is given twice; compare different adapters");
+            bail!("duplicate adapter `{name}`; compare different adapters");
         }
         rankers.push(ranker);
     }

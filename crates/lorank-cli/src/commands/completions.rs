@@ -1,19 +1,19 @@
-//! `lorank completions`: what a shell needs to complete our command lines.
+//! `lorank completions`: prints completion scripts for shells.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
 
 use crate::output;
 
-/// Print the completion script of a shell
+/// Print the completion script for a shell
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// Shell
     shell: Shell,
 }
 
 pub(crate) fn run(args: &CompletionsArgs, mut command: Command) -> anyhow::Result<()> {
-    // The generator panics where it cannot write, so it writes to memory.
+    // The generator panics if it cannot write, so it writes to memory.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "lorank", &mut script);
     let mut out = output::stdout();

@@ -1,4 +1,4 @@
-//! `lorank demo`: the embedded corpus, three real questions, and what reranking does to them.
+//! `lorank demo`: reranks three questions on the built-in corpus.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,27 +23,27 @@ use crate::output::text::{count, duration};
 use crate::output::{self, progress};
 use crate::serving::serve;
 
-/// See it at work: index the embedded corpus, rerank three questions, and serve them over HTTP
+/// Index the built-in corpus, rerank three questions, and serve the index over HTTP
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value_t = ServerConfig::default().listen)]
     listen: SocketAddr,
-    /// How many passages are reranked for each question
+    /// Number of passages to rerank for each question
     #[arg(long, value_name = "N", default_value = "30")]
     depth: NonZeroUsize,
-    /// End after the three questions
+    /// Exit after the three questions
     #[arg(long)]
     no_serve: bool,
 }
 
-/// Questions whose judged passage BM25 has at rank 6 or 7, and reranking at rank 1. They are chosen to show what
-/// reranking is for, not to measure it: BM25 has most of the corpus' questions right, and `docs/evaluation.md` has the averages.
+/// Questions whose judged passage has rank 6 or 7 for BM25, and rank 1 after reranking. They are chosen to illustrate reranking,
+/// not to measure it: BM25 answers most questions of the corpus well, and `docs/evaluation.md` has the averages.
 const QUESTIONS: [&str; 3] = ["q418", "q2845", "q2060"];
 
 const ADAPTER: &str = "minilm-qa";
 
-/// How much of each order is shown.
+/// The number of hits shown of each ranking.
 const SHOWN: usize = 5;
 
 /// A question with the passage that was judged to answer it.
@@ -55,19 +55,19 @@ struct Question {
 pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
     let corpus = lorank_starter::corpus();
     let questions = QUESTIONS.map(|id| question(corpus, id)).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-    let folder = tempfile::tempdir().context("could not make a temporary folder for the index")?;
+    let folder = tempfile::tempdir().context("could not create a temporary folder for the index")?;
     let (index_folder, data_folder) = (folder.path().join("index"), folder.path().join("data"));
     index(corpus, &index_folder, is_quiet)?;
     let mut config = ServerConfig::new(index_folder, data_folder);
     config.listen = args.listen;
-    // Nothing of the user's is in the temporary folder that is served.
+    // The served temporary folder contains no user data.
     config.no_keys = true;
     config.search.depth = args.depth;
     config.search.depth_max = config.search.depth_max.max(args.depth);
     config.model.adapters = vec![ADAPTER.parse()?];
     let loaded = load(config, is_quiet)?;
     let mut out = output::stdout();
-    writeln!(out, "\nthree questions that the words alone answer badly, and what reranking makes of them")?;
+    writeln!(out, "\nthree questions that BM25 answers badly, before and after reranking")?;
     out.flush()?;
     for (question, n) in questions.iter().zip(1..) {
         show(loaded.pipeline(), question, n, is_quiet)?;
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &DemoArgs, is_quiet: bool) -> anyhow::Result<()> {
     let question = questions[0].text.replace(' ', "+");
     serve(loaded, None, |address| {
         let mut out = output::stdout();
-        writeln!(out, "\nlistening on http://{address}, until Ctrl-C. Try")?;
+        writeln!(out, "\nlistening on http://{address} (stop with Ctrl-C). Try")?;
         writeln!(out, "\n    curl 'http://{address}/v1/search?q={question}&top_k=3'")?;
         Ok(out.flush()?)
     })
@@ -170,7 +170,7 @@ fn comparison(answer: &Answer, question: &Question, columns: usize) -> String {
             "judged to answer the question: rank {} for BM25, rank {} reranked",
             hit.first_stage_rank, hit.rank
         )),
-        None => paint(FAINT, "the passage that was judged to answer the question is not among the candidates"),
+        None => paint(FAINT, "the judged passage is not among the candidates"),
     };
     format!("{}\n{found}\n", render(&[&before, &after], columns))
 }
@@ -187,7 +187,7 @@ fn question(corpus: &Corpus, id: &str) -> anyhow::Result<Question> {
         _id: String,
         text: String,
     }
-    let missing = || anyhow!("the embedded corpus has no question `{id}` with a judgment");
+    let missing = || anyhow!("the built-in corpus has no question `{id}` with a judgment");
     let parsed = lines(corpus.questions.bytes).map(serde_json::from_slice::<Line>);
     let found = parsed.filter_map(Result::ok).find(|line| line._id == id).ok_or_else(missing)?;
     let judgments = lines(corpus.judgments.bytes).filter_map(|line| std::str::from_utf8(line).ok());
@@ -199,7 +199,7 @@ fn lines(bytes: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
-/// The line that explains the mark, where one of the documents has it.
+/// The line that explains the mark, if a document has it.
 fn legend(found: &str) -> String {
     format!("{} {}", paint(UP, "✓"), paint(FAINT, found))
 }
@@ -215,7 +215,7 @@ mod tests {
             let question = question(corpus, id).unwrap();
             let passage = format!("{{\"_id\": \"{}\"", question.answered_by);
             assert!(lines(corpus.passages.bytes).any(|line| line.starts_with(passage.as_bytes())), "{id}");
-            // The printed curl line quotes nothing.
+            // The printed curl line does not quote the question.
             assert!(question.text.chars().all(|c| c.is_ascii_alphanumeric() || c == ' '), "{}", question.text);
         }
     }

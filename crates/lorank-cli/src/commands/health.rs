@@ -1,4 +1,4 @@
-//! `lorank health`: whether a running server answers, for supervisors and containers that have no curl.
+//! `lorank health`: checks a running server, for supervisors and containers without curl.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use clap::Args;
 use crate::output;
 use crate::output::text::{cut, one_line};
 
-/// Ask a running server whether it is well; the exit status is 0 if it is, and 1 if it is not
+/// Check the health of a running server; the exit status is 0 if it is healthy, else 1
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// The server, as in http://127.0.0.1:7788
+    /// Server address, such as http://127.0.0.1:7788
     #[arg(long, value_name = "URL", env = "LORANK_SERVER", default_value = "http://127.0.0.1:7788")]
     server: String,
-    /// The server, without the flag
+    /// Server address, as an argument
     #[arg(value_name = "URL")]
     address: Option<String>,
-    /// Ask whether it would answer a search now (/ready), and not only whether it is alive (/health)
+    /// Check readiness for searches (/ready) instead of liveness (/health)
     #[arg(long)]
     ready: bool,
-    /// How long it may take to answer
+    /// Timeout in milliseconds
     #[arg(long, value_name = "N", default_value_t = 3_000)]
     timeout_millis: u64,
 }
 
 const ANSWER_BYTES_MAX: u64 = 1 << 16;
 
-/// A server's address without an ending slash, with `http` where it names no scheme.
+/// A server address without a trailing slash, with the default scheme `http`.
 pub(crate) fn server_url(text: &str) -> String {
     let text = text.trim_end_matches('/');
     if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
@@ -39,12 +39,13 @@ pub(crate) fn run(args: &HealthArgs) -> anyhow::Result<()> {
     let url = format!("{server}/{}", if args.ready { "ready" } else { "health" });
     let limit = Some(Duration::from_millis(args.timeout_millis));
     let config = ureq::Agent::config_builder().timeout_global(limit).http_status_as_error(false).build();
-    let mut response = ureq::Agent::from(config).get(&url).call().with_context(|| format!("could not ask `{url}`"))?;
+    let mut response =
+        ureq::Agent::from(config).get(&url).call().with_context(|| format!("could not reach `{url}`"))?;
     let status = response.status();
     let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string()?;
     let body = cut(&one_line(&body), 500);
     if !status.is_success() {
-        bail!("`{url}` answered with status {}: {body}", status.as_u16());
+        bail!("`{url}` returned status {}: {body}", status.as_u16());
     }
     let mut out = output::stdout();
     writeln!(out, "{body}")?;

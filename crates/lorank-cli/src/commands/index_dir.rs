@@ -1,13 +1,13 @@
-//! The index that a command works on.
+//! The index argument of commands.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// The index that a command works on.
+/// The index argument.
 #[derive(Debug, Args)]
 pub(crate) struct IndexDir {
-    /// The folder of the index
+    /// Folder of the index
     #[arg(long = "index", value_name = "DIR", env = "LORANK_INDEX")]
     pub dir: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `lorank info`: what this build, a model or an index is.
+//! `lorank info`: describes this build, a model or an index.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::flags::ModelFlags;
 use crate::output::text::count;
 use crate::{environment, models, output};
 
-/// Show what this build holds; with --index what an index holds, with --base and --adapter what a model is
+/// Show information about this build, with --index about an index, with --base and --adapter about a model
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// The folder of an index
+    /// Folder of an index
     #[arg(long, value_name = "DIR")]
     index: Option<PathBuf>,
-    /// An adapter to load on the base model; repeatable [default: all of the starter's on the starter]
+    /// Adapter to load on the base model; repeatable [default: all built-in adapters on the built-in model]
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", help_heading = "Model options")]
     adapters: Vec<AdapterSpec>,
     /// Print one JSON document
@@ -32,7 +32,7 @@ pub(crate) struct InfoArgs {
     data: DataArgs,
 }
 
-/// The features of this build and whether each is there.
+/// The features, and whether this build has them.
 const FEATURES: [(&str, bool); 4] = [
     ("starter", cfg!(feature = "starter")),
     ("cuda", cfg!(feature = "cuda")),
@@ -43,7 +43,7 @@ const FEATURES: [(&str, bool); 4] = [
 pub(crate) fn run(args: &InfoArgs, is_quiet: bool) -> anyhow::Result<()> {
     let index = args.index.as_deref().map(Index::open).transpose()?;
     let index = index.as_ref().map(|index| Ok::<_, anyhow::Error>((index.settings(), index.stats()?))).transpose()?;
-    // Who asks for an index does not wait for a model, unless that is named too.
+    // `--index` alone does not load a model.
     let section = args.model.section(&args.adapters)?;
     let is_named = section.base.is_some() || !section.adapters.is_empty();
     let is_wanted = is_named || (index.is_none() && starter::BASE.is_some());
@@ -60,21 +60,18 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
     let features = FEATURES.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect::<Vec<_>>();
     line("features", if features.is_empty() { "none".into() } else { features.join(", ") })?;
     let hub = environment::hub();
-    line(
-        "hub cache",
-        format!("{}{}", hub.cache.display(), if hub.offline { " (the hub is switched off)" } else { "" }),
-    )?;
+    line("hub cache", format!("{}{}", hub.cache.display(), if hub.offline { " (offline)" } else { "" }))?;
     match reranker {
         None if starter::BASE.is_none() => line("base model", "none in this build; name one with --base".into())?,
         None => {}
         Some(reranker) => {
             let base = reranker.base();
             line("device", reranker.device().to_owned())?;
-            line("engine", format!("{}, up to {} tokens at once", reranker.engine(), reranker.tokens_max()))?;
+            line("engine", format!("{}, up to {} tokens per batch", reranker.engine(), reranker.tokens_max()))?;
             let n_bytes = indicatif::HumanBytes(base.n_bytes as u64);
             line("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision()))?;
             line("", reranker.precision_reason().to_owned())?;
-            let head = if base.has_head { "" } else { ", no score head of its own" };
+            let head = if base.has_head { "" } else { ", without a score head" };
             let n_weights = count(base.n_parameters);
             line(
                 "base model",

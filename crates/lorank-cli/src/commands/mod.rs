@@ -1,4 +1,4 @@
-//! The commands, one file each: arguments, what is done, what is printed.
+//! The commands, one file each: arguments, execution and output.
 
 pub(crate) mod adapters;
 pub(crate) mod bench;

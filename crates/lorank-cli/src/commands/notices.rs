@@ -1,4 +1,4 @@
-//! `lorank notices`: the licences and attributions of what is compiled in.
+//! `lorank notices`: prints the licenses and attributions of the built-in data.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use clap::Args;
 use crate::output;
 use crate::output::style::{STRONG, paint};
 
-/// Print the licences and attributions of the embedded model, adapters and corpus
+/// Print the licenses and attributions of the built-in model, adapters and corpus
 #[derive(Debug, Args)]
 pub(crate) struct NoticesArgs {}
 

@@ -1,4 +1,4 @@
-//! `lorank rerank`: documents of a file in the order that the model gives them.
+//! `lorank rerank`: reranks the documents of a file.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,20 +23,21 @@ use crate::output::{self, progress};
 /// Rerank documents from a file or from standard input
 #[derive(Debug, Args)]
 pub(crate) struct RerankArgs {
-    /// What is searched for
+    /// Query text
     #[arg(long, value_name = "TEXT")]
     query: String,
-    /// JSON lines {"id"?, "title"?, "text"}, best first if they have an order; - reads standard input.
-    /// A document without an id gets the number of its line
+    /// JSON Lines {"id"?, "title"?, "text"}; - reads standard input. Ties keep the order of the input; a document without an
+    /// id gets its line number
     #[arg(value_name = "INPUT")]
     input: PathBuf,
-    /// The adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model
+    /// Adapter: a starter's name, a folder, a name in the registry, or hf://owner/name[@revision]; none for the base model
+    /// without an adapter
     #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapter: Option<AdapterSpec>,
-    /// What is shown of the model's logits: identity for themselves, sigmoid for numbers from 0 to 1
+    /// Activation of the model's logits: identity, or sigmoid for scores from 0 to 1
     #[arg(long, value_name = "ACTIVATION", default_value_t = Activation::Identity)]
     activation: Activation,
-    /// How many documents to show [default: all]
+    /// Number of documents to show [default: all]
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
     /// Print one JSON document
@@ -51,13 +52,13 @@ pub(crate) struct RerankArgs {
 #[derive(Deserialize)]
 struct DocumentLine {
     id: Option<Value>,
-    /// Absent and empty are two different things to a model.
+    /// A missing and an empty title are different inputs of a model.
     title: Option<String>,
     #[serde(alias = "document")]
     text: String,
 }
 
-/// The documents and their scores, best first, each with its place in the input.
+/// The documents and their scores in rank order, with their index in the input.
 type Ranked = Vec<(usize, Candidate, Score)>;
 
 #[derive(Serialize)]
@@ -71,7 +72,7 @@ struct JsonHit<'a> {
     text: &'a str,
 }
 
-/// Between two chunks the progress moves on; no score depends on it.
+/// The number of documents between updates of the progress bar. It does not affect scores.
 const CHUNK: usize = 8;
 
 pub(crate) fn run(args: &RerankArgs, is_quiet: bool) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `lorank score`: the logit of each pair, one JSON line a pair.
+//! `lorank score`: prints the score of each pair, one JSON line per pair.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,18 +17,19 @@ use crate::lines::JsonLines;
 use crate::models;
 use crate::output::{self, progress};
 
-/// Score pairs of a query and a document: the model's logits, one JSON line a pair, in the order of the input
+/// Score pairs of a query and a document; prints the model's logits as JSON Lines in the order of the input
 ///
-/// The precision is f32 here unless --precision says otherwise.
+/// The default precision of this command is f32.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    /// JSON lines {"query", "title"?, "text"}; - reads standard input
+    /// JSON Lines {"query", "title"?, "text"}; - reads standard input
     #[arg(long, value_name = "FILE")]
     pairs: PathBuf,
-    /// The adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model
+    /// Adapter: a starter's name, a folder, a name in the registry, or hf://owner/name[@revision]; none for the base model
+    /// without an adapter
     #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapter: Option<AdapterSpec>,
-    /// What is written of the model's logits: identity for themselves, sigmoid for numbers from 0 to 1
+    /// Activation of the model's logits: identity, or sigmoid for scores from 0 to 1
     #[arg(long, value_name = "ACTIVATION", default_value_t = Activation::Identity)]
     activation: Activation,
     #[command(flatten)]
@@ -41,7 +42,7 @@ pub(crate) struct ScoreArgs {
 #[derive(Deserialize)]
 pub(crate) struct PairLine {
     pub query: String,
-    /// Absent and empty are two different things to a model.
+    /// A missing and an empty title are different inputs of a model.
     pub title: Option<String>,
     #[serde(alias = "document")]
     pub text: String,
@@ -52,7 +53,7 @@ struct ScoreLine {
     score: f32,
 }
 
-/// How many pairs are read, scored and written at a time.
+/// The number of pairs that are read, scored and written together.
 const CHUNK: usize = 256;
 
 struct Pair {
@@ -63,7 +64,7 @@ struct Pair {
 
 pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
     let mut lines = JsonLines::open(&args.pairs)?;
-    // Logits are for comparing, so they are exact where nothing else was asked for.
+    // Logits are for comparisons, so they are exact by default.
     let mut section = args.model.section(args.adapter.as_slice())?;
     if !args.model.has("model.precision") {
         section.precision = PrecisionChoice::Fixed(Precision::F32);
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
     let progress = progress::counter("pairs", is_quiet);
     loop {
         let (pairs, bad_line) = read_chunk(&mut lines)?;
-        // What came before a bad line is scored and written; only then does the program end.
+        // Pairs before an invalid line are scored and written before the program exits.
         score(&models.reranker, &model, &pairs, args.activation, &progress)?;
         bad_line.map_or(Ok(()), Err)?;
         if pairs.len() < CHUNK {
@@ -83,7 +84,7 @@ pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Up to a chunk of pairs, and what ended it early.
+/// Reads up to a chunk of pairs, and the error that ended it early.
 fn read_chunk(lines: &mut JsonLines) -> anyhow::Result<(Vec<Pair>, Option<anyhow::Error>)> {
     let mut pairs = Vec::with_capacity(CHUNK);
     while pairs.len() < CHUNK {
@@ -116,7 +117,7 @@ fn score(
     let groups: Vec<Group<'_>> = groups.collect();
     let mut out = output::stdout();
     for (pair, scores) in pairs.iter().zip(score_groups(reranker, &groups)) {
-        // The scores before this one are written when `out` is dropped; on success its error counts too.
+        // On an error, dropping `out` writes the earlier scores; on success, errors of the final flush are reported.
         let scores =
             scores.map_err(|error| anyhow!(error)).with_context(|| format!("could not score line {}", pair.line))?;
         for score in scores {

@@ -1,4 +1,4 @@
-//! `lorank search`: one query against an index.
+//! `lorank search`: searches an index.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -27,74 +27,76 @@ use crate::output::style::{STRONG, paint};
 use crate::output::text::{count, counted, duration, one_line};
 use crate::{models, output};
 
-/// Search an index: BM25 finds candidates, the model puts them in order
+/// Search an index: BM25 finds candidates, the model reranks them
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
     #[command(flatten)]
     index: IndexDir,
-    /// What is searched for
+    /// Query text
     #[arg(value_name = "QUERY", required_unless_present = "match_all", conflicts_with = "match_all")]
     query: Option<String>,
-    /// Match every document instead of searching for a query, for filters, sort keys and facets; loads no model
+    /// Match every document instead of a query, for use with --filter, --sort and --facet; loads no model
     #[arg(long)]
     match_all: bool,
-    /// The adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model
+    /// Adapter: a starter's name, a folder, a name in the registry, or hf://owner/name[@revision]; none for the base model
+    /// without an adapter
     #[arg(long, value_name = "[ID=]ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapter: Option<AdapterSpec>,
-    /// How many candidates are reranked [default: 100]
+    /// Number of candidates to rerank [default: 100]
     #[arg(long, value_name = "N")]
     depth: Option<NonZeroUsize>,
-    /// How many hits to show [default: 10]
+    /// Number of hits to show [default: 10]
     #[arg(long, value_name = "N")]
     top_k: Option<NonZeroUsize>,
-    /// How many hits to leave out at the top
+    /// Number of top hits to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
-    /// Only documents for which this holds, as in `lang=en`, `year>=1990`; repeatable, and all must hold
+    /// Filter by a stored field, such as `lang=en` or `year>=1990`; repeatable, all filters must match
     ///
-    /// The operators are `=`, `!=`, `>`, `>=`, `<` and `<=`. `lang=en,de` is one of several values, `lang!=en,de` none of them, and two
-    /// bounds make a range. A value is read by the types that the field has: numbers by value; true and false; dates, where `2024`,
-    /// `2024-05` and `2024-05-01` are the whole year, month and day, and a time without a zone is in UTC; texts byte for byte. Double
-    /// quotes stand around a value or a name with commas, operators or spaces at its ends. A document without the field meets `!=` alone.
-    /// An unknown field, or a value of a type that the field never has, is an error
+    /// The operators are `=`, `!=`, `>`, `>=`, `<` and `<=`. `lang=en,de` matches any of the values, `lang!=en,de` none of them; two
+    /// bounds form a range. Values are parsed by the types of the field: numbers; true and false; dates, where `2024`, `2024-05` and
+    /// `2024-05-01` are the whole year, month and day, and times without a zone are in UTC; texts, compared exactly. Put a value or name
+    /// with commas, operators or outer spaces in double quotes. A document without the field only matches `!=`. An unknown field, or a
+    /// value of a type that the field does not have, is an error
     #[arg(long = "filter", value_name = "FIELD OP VALUE")]
     filters: Vec<Filter>,
-    /// Order the answer by this field and not by scores, as in `year` or `year:desc`; documents without it come last; no model
-    /// is loaded; repeatable, the first one counts first
+    /// Sort by this field instead of scores, such as `year` or `year:desc`; repeatable, in order of precedence. Documents
+    /// without the field are last; no model is loaded
     #[arg(long, value_name = "FIELD[:desc]")]
     sort: Vec<SortKey>,
-    /// Count the documents that match by this field: of its values, or of ranges as in `year=..1990,1990..2000,2000..`, which
-    /// have their lower bound in them and their upper bound not; repeatable
+    /// Count the matching documents by the values of this field, or by ranges such as `year=..1990,1990..2000,2000..`, which
+    /// include their lower bound and exclude their upper bound; repeatable
     #[arg(long = "facet", value_name = "FIELD[=RANGES]", value_parser = parse_facet)]
     facets: Vec<TypedFacet>,
-    /// How many values of a facet to show
+    /// Number of values to show per facet
     #[arg(long, value_name = "N", default_value = "10", requires = "facets")]
     facet_top_n: NonZeroUsize,
-    /// How the query is read
+    /// Query syntax
     #[arg(long, value_name = "SYNTAX", value_enum, default_value_t, conflicts_with = "match_all")]
     syntax: SyntaxArg,
-    /// Whether words with typos are found: one typo in words from five letters, two from nine
+    /// Typo tolerance: one typo in words of five or more letters, two in words of nine or more
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, conflicts_with = "match_all")]
     fuzzy: FuzzyArg,
-    /// Answer in first-stage order where the model takes longer than this
+    /// Deadline in milliseconds, after which the answer is in first-stage order
     #[arg(long, value_name = "N")]
     deadline_millis: Option<u64>,
-    /// Keep the first stage's order; no model is loaded, and what only a model could honor (--adapter, --base, --blend and their like) is
-    /// refused
+    /// Keep first-stage order and load no model; flags that only affect reranking (--adapter, --base, --blend and others) are
+    /// rejected
     #[arg(long)]
     no_rerank: bool,
-    /// How much the rerank score counts in the order, from 0 to 1; what is left of 1 is the first stage's score [default: 1]
+    /// Weight w of the rerank score, from 0 to 1: hits are ordered by w * rerank_score + (1 - w) * first_stage_score, both
+    /// normalized [default: 1]
     #[arg(long = "blend", value_name = "WEIGHT")]
     blend_weight: Option<BlendWeight>,
-    /// Order the candidates by this expression and not by their scores, as in
-    /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`; it reads rerank_score, first_stage_score,
+    /// Order the candidates by this expression instead of their scores, such as
+    /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`; names are rerank_score, first_stage_score,
     /// first_stage_rank, now and stored fields (see docs/searching.md)
     #[arg(long, value_name = "EXPRESSION")]
     rank_by: Option<RankBy>,
-    /// Leave out documents with a lower rerank score, and those past the depth, which have none
+    /// Minimum rerank score; also omits documents below the depth, which have none
     #[arg(long, value_name = "SCORE", value_parser = parse_score, allow_negative_numbers = true)]
     min_rerank_score: Option<Score>,
-    /// Show how each hit came to its place, and how long each step took
+    /// Explain the rank of each hit, and show the duration of each step
     #[arg(long)]
     explain: bool,
     /// Print one JSON document
@@ -108,22 +110,22 @@ pub(crate) struct SearchArgs {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum SyntaxArg {
-    /// Words; nothing in them is an operator, but `so*` finds the words that begin so
+    /// Words without operators, except that `so*` matches words with this prefix
     #[default]
     Plain,
     /// tantivy's query language: "a phrase", title:word, +must, -not, AND, OR, NOT, so*, typo~
     Advanced,
 }
 
-/// When a plain query finds words that are spelled almost like its own.
+/// Typo tolerance of plain queries.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum FuzzyArg {
-    /// Never
+    /// No typos
     Off,
-    /// For a word that no document has, and for all words where fewer than five documents match
+    /// In words that no document has, and in all words if fewer than five documents match
     #[default]
     Auto,
-    /// For all words; documents that have them as they are written come first
+    /// In all words; exact matches rank first
     On,
 }
 
@@ -172,7 +174,7 @@ pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> an
 }
 
 impl SearchArgs {
-    /// The limits protect a server from its callers; who types a command may go past them.
+    /// Without the limits, which protect servers from their clients.
     fn config(&self, default_adapter: Option<AdapterId>) -> PipelineConfig {
         let default = PipelineConfig::default();
         let page_end = self.offset.saturating_add(self.top_k.unwrap_or(default.top_k).get());
@@ -185,7 +187,7 @@ impl SearchArgs {
         }
     }
 
-    /// The expressions of the registry's aliases, where the adapter may be one of them.
+    /// The `rank_by` expressions of the registry's aliases, if the adapter may be an alias.
     fn rank_by_names(&self) -> anyhow::Result<Option<Arc<dyn NamedRankBy>>> {
         let is_word = matches!(&self.adapter, Some(AdapterSpec::Adapter { source: ModelSource::Word(_), .. }));
         let data = self.data.folder().ok().filter(|_| self.reranks() && is_word);
@@ -216,12 +218,12 @@ impl SearchArgs {
         }
     }
 
-    /// Whether a model orders the answer.
+    /// Whether the answer is reranked.
     fn reranks(&self) -> bool {
         !self.no_rerank && !self.match_all && self.sort.is_empty()
     }
 
-    /// Refuses what only a model's order could honour where there is none.
+    /// Rejects flags that only affect reranking if the answer is not reranked.
     fn check_order(&self, flags_of_models: &[String]) -> Result<(), WrongUsage> {
         let keys =
             [("--sort", !self.sort.is_empty()), ("--match-all", self.match_all), ("--no-rerank", self.no_rerank)];
@@ -234,11 +236,11 @@ impl SearchArgs {
         }
     }
 
-    /// Refuses typos of all words where a query says itself which words may have some.
+    /// Rejects `--fuzzy on` with the advanced syntax, in which a query marks the words that may have typos.
     fn check_fuzzy(&self) -> Result<(), WrongUsage> {
         match (self.fuzzy, self.syntax) {
             (FuzzyArg::On, SyntaxArg::Advanced) => Err(WrongUsage(
-                "--fuzzy on is for a plain query; in the advanced syntax write `word~` for one typo, `word~2` for two"
+                "--fuzzy on is only supported for plain queries; in the advanced syntax, use `word~` for one typo and `word~2` for two"
                     .into(),
             )),
             _ => Ok(()),
@@ -246,7 +248,7 @@ impl SearchArgs {
     }
 }
 
-/// The flags of the command line that say which model ranks, and how. A variable of the environment is for all commands.
+/// The given flags that select or configure the model. Environment variables apply to all commands, so they do not count.
 fn flags_of_models(matches: &ArgMatches) -> Vec<String> {
     let of_models = ModelFlags::augment_args(Command::new("model"));
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
@@ -259,20 +261,20 @@ fn parse_score(text: &str) -> Result<Score, String> {
     text.parse().ok().and_then(|score| Score::new(score).ok()).ok_or_else(|| format!("`{text}` is not a score"))
 }
 
-/// Stands where a model would, in a search that asks for none.
+/// The reranker of a search without reranking.
 struct NoReranker;
 
 impl Reranker for NoReranker {
     fn resolve(&self, _adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
-        Err("reranking is switched off".into())
+        Err("reranking is disabled".into())
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
-        batch.iter().map(|_| Err("reranking is switched off".into())).collect()
+        batch.iter().map(|_| Err("reranking is disabled".into())).collect()
     }
 }
 
-/// The answer for people.
+/// The answer as text.
 fn text(args: &SearchArgs, answer: &Answer, columns: usize) -> String {
     let mut text = String::new();
     if let Some(fallback) = &answer.fallback {
@@ -282,8 +284,8 @@ fn text(args: &SearchArgs, answer: &Answer, columns: usize) -> String {
         text += &format!("{}: {warning}\n\n", paint(STRONG, "warning"));
     }
     match answer.hits.as_slice() {
-        [] if args.offset > 0 => text += "no hits so far down the list\n",
-        [] if answer.n_left_out.is_some_and(|n| n > 0) => text += "no document has so high a rerank score\n",
+        [] if args.offset > 0 => text += "no hits at this offset\n",
+        [] if answer.n_left_out.is_some_and(|n| n > 0) => text += "no document has this minimum rerank score\n",
         [] => text += "no document matches\n",
         hits => {
             let rows: Vec<Row> = hits.iter().map(|hit| row(hit, args.explain)).collect();
@@ -319,15 +321,15 @@ fn row(hit: &Hit, is_explained: bool) -> Row {
     }
 }
 
-/// The value of an expression, and what it was made of.
+/// The value of an expression, and its inputs.
 fn ranked_by(RankedBy { value, inputs }: &RankedBy) -> String {
-    let number = |value: &Option<f64>| value.map_or("no number".to_owned(), |value| format!("{value:.4}"));
+    let number = |value: &Option<f64>| value.map_or("not a number".to_owned(), |value| format!("{value:.4}"));
     let inputs: Vec<String> = inputs.iter().map(|(name, value)| format!("{name} {}", number(value))).collect();
     let of = if inputs.is_empty() { String::new() } else { format!(" of {}", inputs.join(", ")) };
     format!(", ranked by {}{of}", number(value))
 }
 
-/// How many documents match.
+/// The number of matching documents.
 fn matches(answer: &Answer) -> String {
     let n = usize::try_from(answer.total_hits.n()).unwrap_or(usize::MAX);
     let at_least = if answer.total_hits.relation() == "gte" { "at least " } else { "" };
@@ -365,7 +367,7 @@ fn explanation(answer: &Answer) -> String {
     let n_candidates = counted(answer.n_candidates, "candidate");
     let found = format!("{}, {n_candidates} within depth {}{left_out}", matches(answer), answer.depth);
     let cache = format!("{}, {} not cached", counted(answer.cache.hits, "cache hit"), count(answer.cache.misses));
-    let model = answer.model.as_ref().map_or("not asked for".to_owned(), |model| {
+    let model = answer.model.as_ref().map_or("not requested".to_owned(), |model| {
         let adapter =
             model.adapter.as_ref().map_or(String::new(), |adapter| format!(", adapter {}", adapter.digest.short()));
         format!("{} (base {}{adapter}, {})", name(model), model.base_digest.short(), model.precision)

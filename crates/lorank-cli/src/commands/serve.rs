@@ -1,4 +1,4 @@
-//! `lorank serve`: an index over HTTP.
+//! `lorank serve`: serves indexes over HTTP.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use crate::output::progress;
 use crate::serving::{Reload, fit_to_file_limit, serve};
 use crate::{models, output};
 
-/// Serve an index over HTTP: searches, comparisons, events, and the operator's adapters and experiments
+/// Serve indexes over HTTP: search, rerank, documents, adapters and experiments
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A configuration file (see examples/lorank.toml); flags and the environment win over it
+    /// Configuration file (see examples/lorank.toml); flags and environment variables take precedence
     #[arg(long, value_name = "FILE", env = "LORANK_CONFIG")]
     pub(super) config: Option<PathBuf>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     if let Some(index) = loaded.empty_index().filter(|_| !is_quiet) {
         let index = index.display();
         anstream::eprintln!(
-            "the index `{index}` holds no documents yet: add some with `lorank index --index {index} FILE`, or over HTTP with \
+            "the index `{index}` is empty; add documents with `lorank index --index {index} FILE`, or over HTTP with \
              `POST /v1/documents`; the rerank routes need none"
         );
     }
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
 }
 
 impl ServeArgs {
-    /// The flags, the environment, the file and the defaults.
+    /// The configuration from flags, environment, file and defaults.
     fn config(&self) -> anyhow::Result<ServerConfig> {
         let mut config = ConfigFile::read(self.config.as_deref())?.under(&self.flags.0)?;
         fit_to_file_limit(&mut config);

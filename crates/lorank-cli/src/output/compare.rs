@@ -1,30 +1,30 @@
-//! Orders of the same documents, side by side where the terminal is wide enough.
+//! Rankings of the same documents, side by side if the terminal is wide enough.
 
 use super::hits::arrow;
 use super::style::{STRONG, UP, paint};
 use super::text::{cut, one_line, pad, width};
 
-/// One order, best first.
+/// A ranking.
 pub(crate) struct Order {
     pub heading: String,
     pub entries: Vec<Row>,
 }
 
-/// A document in an order.
+/// A document of a ranking.
 pub(crate) struct Row {
     pub rank: usize,
-    /// Its place in the other order, where that came first.
+    /// The rank in first-stage order, if this is another ranking.
     pub first_stage_rank: Option<usize>,
-    /// Whether it was judged to answer the question.
+    /// Whether it was judged relevant.
     pub is_relevant: bool,
     pub text: String,
 }
 
-/// Where an order would get less than this, they stand one above the other.
+/// The minimum number of columns of a ranking; below it, rankings are printed below each other.
 const COLUMNS_OF_AN_ORDER: usize = 43;
 const GAP: usize = 3;
 
-/// The orders, in lines of at most `columns`.
+/// The rankings in lines of at most `columns`.
 pub(crate) fn render(orders: &[&Order], columns: usize) -> String {
     let n_orders = orders.len().max(1);
     let part = columns.saturating_sub(GAP * (n_orders - 1)) / n_orders;

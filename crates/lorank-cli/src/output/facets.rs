@@ -1,4 +1,4 @@
-//! Counts for people: a table for each facet.
+//! Facets as text: a table for each.
 
 use lorank_core::{Facet, FacetCounts, Test, Value};
 
@@ -6,7 +6,7 @@ use super::style::{FAINT, paint};
 use super::table::{self, Side};
 use super::text::count;
 
-/// The facets, one table after the other.
+/// The tables of the facets.
 pub(crate) fn render(facets: &[Facet]) -> String {
     facets.iter().map(|facet| format!("\n{}", render_one(facet))).collect()
 }
@@ -34,7 +34,7 @@ fn number(n: u64) -> String {
     count(usize::try_from(n).unwrap_or(usize::MAX))
 }
 
-/// A range as it is typed.
+/// A range in the syntax of the command line.
 fn range_text(test: &Test) -> String {
     let bound = |bound: &Option<(Value, bool)>| bound.as_ref().map(|(value, _)| text_of(value)).unwrap_or_default();
     match test {

@@ -1,27 +1,27 @@
-//! A ranked list for people.
+//! A ranked list as text.
 
 use lorank_core::Snippet;
 
 use super::style::{DOWN, FAINT, STRONG, UP, paint};
 use super::text::{cut, one_line, pad, width, wrap};
 
-/// One entry of the list.
+/// An entry of the list.
 pub(crate) struct Row {
     pub rank: usize,
     pub first_stage_rank: usize,
-    /// `None` where the document was not reranked.
+    /// `None` if the document was not reranked.
     pub rerank_score: Option<f32>,
-    /// `None` where there was no first stage.
+    /// `None` if there was no first stage.
     pub first_stage_score: Option<f32>,
     pub id: String,
     pub title: Option<String>,
     /// A passage, possibly styled.
     pub passage: String,
-    /// More about how it came to its place, where that was asked for.
+    /// The explanation of the rank, if requested.
     pub note: Option<String>,
 }
 
-/// How far the passage and the title stand from the left.
+/// The indentation of passages and titles.
 const INDENT: usize = 6;
 
 /// The rows with their scores, ranks and moves, each with up to two lines of its passage.
@@ -71,14 +71,14 @@ fn cells(row: &Row) -> [String; 4] {
     let score = |score: Option<f32>, digits: usize| score.map_or("-".to_owned(), |score| format!("{score:.digits$}"));
     [
         row.rank.to_string(),
-        // What was not reranked has not moved; other documents moved past it.
+        // A document that was not reranked has not moved; others moved past it.
         if row.rerank_score.is_some() { arrow(row.rank, row.first_stage_rank) } else { paint(FAINT, "·") },
         score(row.rerank_score, 3),
         score(row.first_stage_score, 2),
     ]
 }
 
-/// How a document moved: `↑3`, `↓1`, or `=` where it stayed.
+/// The move of a document: `↑3`, `↓1`, or `=` for none.
 pub(crate) fn arrow(rank: usize, first_stage_rank: usize) -> String {
     match first_stage_rank.cmp(&rank) {
         std::cmp::Ordering::Greater => paint(UP, format!("↑{}", first_stage_rank - rank)),
@@ -87,7 +87,7 @@ pub(crate) fn arrow(rank: usize, first_stage_rank: usize) -> String {
     }
 }
 
-/// A snippet with its marked terms in bold; control characters are made harmless.
+/// A snippet with its marked terms in bold, without control characters.
 pub(crate) fn emphasise(snippet: &Snippet) -> String {
     let harmless = |text: &str| text.replace(|c: char| c.is_control(), " ");
     one_line_styled(&snippet.render(&STRONG.render().to_string(), &STRONG.render_reset().to_string(), harmless))

@@ -1,4 +1,4 @@
-//! What goes to standard output, for people and for programs.
+//! Output to standard output, as text and as JSON.
 
 pub(crate) mod compare;
 pub(crate) mod facets;
@@ -13,18 +13,18 @@ use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
-/// Standard output, buffered. Styles are dropped where it is no terminal; flush it before anything else is said.
+/// Buffered standard output, without styles unless it is a terminal. Flush it before other output.
 pub(crate) fn stdout() -> impl Write {
     BufWriter::with_capacity(1 << 16, Stdout(anstream::stdout()))
 }
 
-/// How many columns to use: those of the terminal, or a common width where there is none.
+/// The number of columns of the terminal, or a default.
 pub(crate) fn columns() -> usize {
     let size = terminal_size::terminal_size_of(io::stdout());
     size.map_or(100, |(columns, _)| usize::from(columns.0)).clamp(40, 160)
 }
 
-/// Prints one JSON document, indented for people when it goes to a terminal.
+/// Prints one JSON document, indented if standard output is a terminal.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
     let text = if is_terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
@@ -33,7 +33,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// The reader of our standard output went away.
+/// The reader of standard output has closed it.
 #[derive(Debug)]
 pub(crate) struct StdoutClosed;
 
@@ -45,7 +45,7 @@ impl fmt::Display for StdoutClosed {
 
 impl std::error::Error for StdoutClosed {}
 
-/// Marks the broken pipe of our own standard output, to tell it from that of a connection.
+/// Marks broken pipes of standard output, to distinguish them from those of connections.
 struct Stdout<W>(W);
 
 impl<W: Write> Write for Stdout<W> {

@@ -1,4 +1,4 @@
-//! The few styles that the output uses. Streams without colour drop them.
+//! The styles of the output, which streams without color drop.
 
 use anstyle::{AnsiColor, Style};
 
@@ -8,7 +8,7 @@ pub(crate) const FAINT: Style = Style::new().dimmed();
 pub(crate) const UP: Style = AnsiColor::Green.on_default();
 pub(crate) const DOWN: Style = AnsiColor::Red.on_default();
 
-/// The text in a style.
+/// A text in a style.
 pub(crate) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }

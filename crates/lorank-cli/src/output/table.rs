@@ -1,9 +1,9 @@
-//! Rows under headings, for people.
+//! Tables as text.
 
 use super::style::{FAINT, paint};
 use super::text::{one_line, pad, width};
 
-/// To which side a column's cells stand.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Side {
     Left,

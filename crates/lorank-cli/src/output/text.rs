@@ -1,10 +1,10 @@
-//! Text that fits a terminal: widths, wrapping, numbers and durations for people.
+//! Text for terminals: widths, wrapping, numbers and durations.
 
 use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The text on one line. Line breaks and control characters become spaces, so that a document cannot steer the terminal.
+/// The text on one line. Line breaks and control characters become spaces, so that documents cannot control the terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
@@ -16,12 +16,12 @@ pub(crate) fn number_of(n: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(usize::try_from(n).unwrap_or(usize::MAX)))
 }
 
-/// How many columns the text takes, styles aside.
+/// The width of the text in columns, without styles.
 pub(crate) fn width(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()
 }
 
-/// The text, cut with an ellipsis where it is wider than `columns`. It may hold no styles.
+/// The text, truncated with an ellipsis if it is wider than `columns`. It must not contain styles.
 pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
@@ -37,14 +37,14 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// The text, filled up with spaces to `columns`.
+/// The text, padded with spaces to `columns`.
 pub(crate) fn pad(text: &str, columns: usize) -> String {
     let missing = columns.saturating_sub(width(text));
     format!("{text}{}", " ".repeat(missing))
 }
 
-/// The text in at most `lines_max` lines of at most `columns`, the last one with an ellipsis if that is not all.
-/// It may hold styles; a word wider than a line is cut.
+/// The text in at most `lines_max` lines of at most `columns`, with an ellipsis at the end if text is omitted.
+/// It may contain styles; words wider than a line are truncated.
 pub(crate) fn wrap(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -65,12 +65,12 @@ pub(crate) fn wrap(text: &str, columns: usize, lines_max: usize) -> Vec<String> 
     lines
 }
 
-/// A number with what it counts, in the singular where it is one: `1 document`, `2,938 documents`.
+/// A number with a noun in singular or plural: `1 document`, `2,938 documents`.
 pub(crate) fn counted(n: usize, what: &str) -> String {
     format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// A count with thousands apart.
+/// A number with thousands separators.
 pub(crate) fn count(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
@@ -83,7 +83,7 @@ pub(crate) fn count(n: usize) -> String {
     out
 }
 
-/// A duration at the precision that a person reads: `0.42 ms`, `12 ms`, `3.1 s`, `2 min 5 s`.
+/// A duration in a readable precision: `0.4 ms`, `12 ms`, `3.1 s`, `2 min 5 s`.
 pub(crate) fn duration(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1000.0;
     let seconds = duration.as_secs();

@@ -269,7 +269,7 @@ fn a_report_is_made_of_what_is_stored() {
     let report = store.report("e", AnalysisOptions { n_units_min: 7, ..AnalysisOptions::default() }, 0).unwrap().report;
     let qa = &report.arms[1];
     assert_eq!((qa.arm.as_str(), qa.n_units, qa.n_queries, qa.click_through), ("qa", 1, 2, Some(0.5)));
-    assert!(report.sentence.contains("not yet: 7 units are needed"), "{}", report.sentence);
+    assert!(report.sentence.contains("not yet: each comparison needs 7 units"), "{}", report.sentence);
     assert!(matches!(store.report("f", AnalysisOptions::default(), 0), Err(ExperimentStoreError::Unknown { .. })));
 }
 

@@ -1,9 +1,8 @@
-//! Latencies in bounded memory, to three significant digits.
+//! Latency quantiles in bounded memory, to three significant digits.
 
 use std::collections::BTreeMap;
 
-/// How many latencies of each size there were. A size is rounded up to three significant digits, so there are at most 900 of each
-/// magnitude.
+/// A histogram of latencies, rounded up to three significant digits, so there are at most 900 buckets per power of ten.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Latencies {
     by_micros: BTreeMap<u64, u64>,
@@ -16,7 +15,7 @@ impl Latencies {
         self.n += 1;
     }
 
-    /// The smallest latency, in milliseconds, that at least this share of them stays within; `None` without one.
+    /// The smallest latency in milliseconds that at least this share of the latencies does not exceed; `None` if there are none.
     pub(crate) fn quantile_millis(&self, share: f64) -> Option<f64> {
         let wanted = (share * self.n as f64).ceil() as u64;
         let mut n_within = 0;

@@ -1,4 +1,4 @@
-//! What is measured of an answer.
+//! The measures of an answer.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use super::Interval;
 use super::sequence::Part;
 use crate::{PrimaryMeasure, QueryRecord};
 
-/// A first click later than this counts as one at this time: whoever comes back after lunch did not search all the while.
+/// The maximum time to the first click; later clicks count with this time, because the user was probably away.
 const FIRST_CLICK_SECONDS_MAX: f64 = 600.0;
 
-/// What arms are compared by.
+/// A measure by which arms are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
@@ -19,20 +19,20 @@ pub enum Measure {
     ClickThrough,
     /// The share of queries with a click on one of the first three ranks.
     TopClick,
-    /// The mean over queries of 1 / rank of the first click, 0 without one.
+    /// The mean over queries of 1 / rank of the first click, or 0 without a click.
     ReciprocalRank,
-    /// The mean over queries of the values in the events on their answers, 0 without one. Where a unit was there before the
-    /// experiment, what follows from its past is taken away (CUPED).
+    /// The mean over queries of the values of the events on their answers, or 0 without one. For units with records from before the
+    /// experiment, adjusted by their past values (CUPED).
     Value,
-    /// The mean time from an answer to the first click on it, in seconds, over the answers that were clicked. Less is better.
+    /// The mean time from an answer to its first click in seconds, over answers with clicks. Lower is better.
     TimeToFirstClick,
-    /// The mean nDCG@10 of the answers to queries that are judged.
+    /// The mean nDCG@10 of answers to judged queries.
     Ndcg,
-    /// Of interleaved answers, the arm's lead over the control in credit, as a share of all leads of either: -1 to 1.
+    /// For interleaved answers, the arm's lead over the control in credit, relative to the sum of all leads: -1 to 1.
     Preference,
 }
 
-/// The measures of an answer that one arm ranked, in the order of [`answer_parts`].
+/// The measures of an answer ranked by one arm, in the order of [`answer_parts`].
 pub(crate) const ANSWER_MEASURES: [Measure; 6] = [
     Measure::ClickThrough,
     Measure::TopClick,
@@ -42,13 +42,13 @@ pub(crate) const ANSWER_MEASURES: [Measure; 6] = [
     Measure::Ndcg,
 ];
 
-/// What one answer adds to the [`ANSWER_MEASURES`]: its value, and whether it counts.
+/// The contribution of an answer to the [`ANSWER_MEASURES`]: its value, and whether it counts.
 pub(crate) fn answer_parts(record: &QueryRecord) -> [Part; ANSWER_MEASURES.len()] {
     let has_top_click = record.clicks.iter().any(|click| click.rank <= 3);
     let first = record.clicks.first();
     let reciprocal_rank = first.map_or(0.0, |click| 1.0 / click.rank.max(1) as f64);
     let seconds = first.map(|click| {
-        // By the client's clock, which may be off.
+        // By the client's clock, which may be wrong.
         (click.at_millis.saturating_sub(record.at_millis) as f64 / 1_000.0).clamp(0.0, FIRST_CLICK_SECONDS_MAX)
     });
     let each = |value: f64| Part::new(value, 1.0);
@@ -63,8 +63,7 @@ pub(crate) fn answer_parts(record: &QueryRecord) -> [Part; ANSWER_MEASURES.len()
 }
 
 impl Measure {
-    /// The difference that the intervals are tuned to find: about what a better ranking makes. `None` for a measure that has no scale
-    /// of its own.
+    /// The typical difference of a better ranking, for which the intervals are tuned. `None` for a measure without a fixed scale.
     pub(crate) fn expected_difference(self) -> Option<f64> {
         match self {
             Self::Preference => Some(0.3),
@@ -73,8 +72,7 @@ impl Measure {
         }
     }
 
-    /// The smallest difference that is worth a change, unless the caller knows better; `None` for a measure that has no scale of its
-    /// own.
+    /// The default smallest relevant difference; `None` for a measure without a fixed scale.
     pub(crate) fn smallest_difference(self) -> Option<f64> {
         match self {
             Self::Preference => Some(0.05),
@@ -83,17 +81,17 @@ impl Measure {
         }
     }
 
-    /// How far one answer can be off, for measures with a scale of their own.
+    /// The range of one answer's value, for measures with a fixed scale.
     pub(crate) fn step(self) -> f64 {
         if self.expected_difference().is_some() { 1.0 } else { 0.0 }
     }
 
-    /// Whether less is better.
+    /// Whether lower values are better.
     pub fn is_better_lower(self) -> bool {
         self == Self::TimeToFirstClick
     }
 
-    /// A difference in words: points of a percentage, seconds, or plainly.
+    /// A difference as text: in percentage points, in seconds, or as a number.
     pub fn difference(self, value: f64) -> String {
         match self {
             Self::ReciprocalRank | Self::Ndcg => format!("{value:.3}"),
@@ -103,7 +101,7 @@ impl Measure {
         }
     }
 
-    /// A value in words.
+    /// A value as text.
     pub fn value(self, value: f64) -> String {
         match self {
             Self::ClickThrough | Self::TopClick | Self::Preference => format!("{:.1} %", value * 100.0),
@@ -111,19 +109,19 @@ impl Measure {
         }
     }
 
-    /// An interval in words, as in `1.2 points (0.3 to 2.1)`.
+    /// An interval as text, such as `1.2 points (0.3 to 2.1)`.
     pub(crate) fn interval(self, of: Interval) -> String {
         let digits = |value: f64| self.difference(value).trim_end_matches(" points").trim_end_matches(" s").to_owned();
         format!("{} ({} to {})", self.difference(of.estimate), digits(of.low), digits(of.high))
     }
 
-    /// How an arm stands that is better: `above` or `below`.
+    /// The side of a better arm: `above` or `below`.
     pub(crate) fn better_side(self) -> &'static str {
         if self.is_better_lower() { "below" } else { "above" }
     }
 }
 
-/// A value of any size with about four digits.
+/// A value with about four significant digits.
 fn plain(value: f64) -> String {
     match value.abs() {
         size if size >= 1_000.0 => format!("{value:.0}"),

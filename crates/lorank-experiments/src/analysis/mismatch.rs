@@ -1,38 +1,38 @@
-//! Whether units and their queries arrive in the arms as weighted. Where they do not, something loses or adds some, and no number
-//! can be believed.
+//! Tests for a sample ratio mismatch: whether units and queries arrive in the arms in proportion to their weights. Otherwise units or
+//! queries are lost or duplicated, and no result is reliable.
 //!
-//! Three tests share the error, and each may be looked at after every query:
+//! Three tests share the error probability, and each is valid after every query:
 //!
 //! - **All units**, by Lindon and Malek, "Anytime-valid inference for multinomial count data" (NeurIPS 2022; arXiv 2011.03567): the
 //!   Bayes factor of a Dirichlet-multinomial alternative against the weights. The alternative is a mixture over four
-//!   concentrations. A tight one finds small mismatches in large samples, a loose one large mismatches in small samples; a mixture
-//!   of e-processes is one (Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference",
+//!   concentrations: high ones detect small mismatches in large samples, low ones large mismatches in small samples. A mixture of
+//!   e-processes is an e-process (Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference",
 //!   Statistical Science 2023).
-//! - **The units of each day**, by the same factor, begun anew at midnight UTC: what breaks on the tenth day is drowned by nine
-//!   whole ones. The days share the error as the squares of 1, 1/2, 1/3, ...
-//! - **The queries of each arm**: where queries are lost and not whole units, each unit may still be there. Units differ in how much
-//!   they search, so the share is clustered by unit. An arm may change how often people search, so only shares that are off by
-//!   more than a tenth count.
+//! - **The units of each day**, by the same factor, restarted at midnight UTC, because nine good days would hide a fault on the tenth.
+//!   The days share the error probability in proportion to the squares of 1, 1/2, 1/3, ...
+//! - **The queries of each arm**, because single queries can be lost without losing units. Units differ in their number of queries, so
+//!   the variance is clustered by unit. An arm may influence how often users search, so only shares that differ by more than a tenth
+//!   count.
 
 use serde::Serialize;
 
 use super::sequence::{Part, RatioSums, Sequence};
 
-/// How tightly the alternatives lie around the weights, in units.
+/// The concentrations of the alternatives around the weights, in units.
 const CONCENTRATIONS: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
 
-/// The parts of the error that the tests get: all units, days, queries.
+/// The parts of the error probability for the tests of all units, days and queries.
 const PARTS: [f64; 3] = [0.5, 0.25, 0.25];
 
-/// An arm's share of the queries may differ from its weight by this part of it.
+/// The tolerated relative difference between an arm's share of the queries and its weight.
 const QUERIES_TOLERANCE: f64 = 0.1;
 
-/// The deviation of a share of queries that is found soonest.
+/// The deviation of a share of queries for which the test is tuned.
 const QUERIES_TAU: f64 = 0.05;
 
 const MILLIS_OF_A_DAY: i64 = 86_400_000;
 
-/// The tests so far.
+/// The state of the tests.
 #[derive(Debug, Clone)]
 pub(crate) struct MismatchTest {
     weights: Vec<f64>,
@@ -42,56 +42,56 @@ pub(crate) struct MismatchTest {
     of_day: BayesFactor,
     worst_day: Option<(f64, DayRatio)>,
     n_queries: Vec<u64>,
-    /// For each arm, the difference of its queries to what its weight gives it, over all queries, summed by unit.
+    /// For each arm, the difference between its queries and their expected number, relative to all queries, summed by unit.
     queries: Vec<RatioSums>,
     queries_p_value: f64,
 }
 
-/// What the tests say.
+/// The result of the tests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SampleRatio {
-    /// The units of each arm, those of forced requests left out.
+    /// The number of units of each arm, without forced requests.
     pub n_units: Vec<u64>,
-    /// The queries of each arm, forced ones left out.
+    /// The number of queries of each arm, without forced requests.
     pub n_queries: Vec<u64>,
-    /// What share of them each arm should have.
+    /// The expected share of each arm.
     pub expected: Vec<f64>,
-    /// How often so uneven a split would be seen, at any look, if all were well.
+    /// The probability of such an uneven split at any look, if there is no mismatch.
     pub p_value: f64,
-    /// Where the split is least even: what `p_value` is of.
+    /// The test with the smallest p-value, to which `p_value` belongs.
     pub least_even: Scope,
-    /// The day whose new units were split least evenly.
+    /// The day with the most uneven split of new units.
     pub worst_day: Option<DayRatio>,
-    /// Whether it is too seldom to believe.
+    /// Whether there is a mismatch, by the configured probability of a false positive.
     pub is_mismatch: bool,
 }
 
-/// The units that were new on one day.
+/// The new units of a day.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DayRatio {
-    /// When the day began, in milliseconds since 1970: midnight UTC.
+    /// The start of the day (00:00 UTC), in milliseconds since 1970.
     pub start_millis: i64,
-    /// The units of each arm.
+    /// The number of units of each arm.
     pub n_units: Vec<u64>,
 }
 
-/// What is split among the arms.
+/// The object of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// All units since the start.
     Units,
-    /// The units that were new on one day.
+    /// The new units of a day.
     Day,
     /// The queries of all units.
     Queries,
 }
 
-/// The Bayes factor of one stretch of time.
+/// The Bayes factor of a period.
 #[derive(Debug, Clone)]
 struct BayesFactor {
     counts: Vec<u64>,
-    /// By concentration.
+    /// The logarithms by concentration.
     logs: [f64; CONCENTRATIONS.len()],
     log_max: f64,
 }
@@ -105,7 +105,7 @@ impl BayesFactor {
     fn add(&mut self, arm: usize, weights: &[f64]) {
         let n = self.counts.iter().sum::<u64>() as f64;
         for (log, concentration) in self.logs.iter_mut().zip(CONCENTRATIONS) {
-            // The factor grows by what the alternative gives to this arm now, over what the weights give to it.
+            // The factor grows by the ratio of the arm's probabilities under the alternative and under the weights.
             let predicted = (concentration * weights[arm] + self.counts[arm] as f64) / (concentration + n);
             *log += (predicted / weights[arm]).ln();
         }
@@ -144,11 +144,11 @@ impl MismatchTest {
         }
     }
 
-    /// Counts a new unit that came at this time.
+    /// Counts a new unit at this time.
     pub(crate) fn add_unit(&mut self, arm: usize, at_millis: i64) {
         self.all.add(arm, &self.weights);
         let day = at_millis.div_euclid(MILLIS_OF_A_DAY);
-        // A record that comes late belongs to a day that is over.
+        // A late record belongs to an earlier day.
         if day > self.day {
             (self.day, self.of_day) = (day, BayesFactor::new(self.weights.len()));
             self.n_days += 1;
@@ -156,7 +156,7 @@ impl MismatchTest {
         if day == self.day {
             self.of_day.add(arm, &self.weights);
             let n = self.n_days as f64;
-            // The parts of the error, 6 / (pi n)^2, sum to one.
+            // The parts of the error probability, 6 / (pi n)^2, sum to one.
             let p_value = self.of_day.p_value() * (std::f64::consts::PI * n).powi(2) / 6.0;
             if self.worst_day.as_ref().is_none_or(|(worst, _)| p_value <= *worst) {
                 let start_millis = day.saturating_mul(MILLIS_OF_A_DAY);
@@ -165,7 +165,7 @@ impl MismatchTest {
         }
     }
 
-    /// Counts a query of a unit that has asked so many before.
+    /// Counts a query of a unit with `n_before` earlier queries.
     pub(crate) fn add_query(&mut self, arm: usize, n_before: f64) {
         self.n_queries[arm] += 1;
         let n_arms = self.weights.len() as f64;
@@ -179,7 +179,7 @@ impl MismatchTest {
         }
     }
 
-    /// What the tests say, where a fair split may be called unfair this often.
+    /// The result of the tests at this probability of a false positive.
     pub(crate) fn sample_ratio(&self, alpha: f64) -> SampleRatio {
         let of_days = self.worst_day.as_ref().map_or(1.0, |(p_value, _)| *p_value);
         let p_values = [
@@ -207,7 +207,7 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
 
-    /// Numbers below one, the same each time.
+    /// Reproducible pseudorandom numbers below one.
     fn uniform(seed: u64) -> impl FnMut() -> f64 {
         let mut random = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
         move || {
@@ -217,14 +217,14 @@ mod tests {
         }
     }
 
-    /// After how many units the alarm sounds for two equal arms of which the second gets this share; none by the end.
+    /// The number of units until the alarm for two equal arms, of which the second gets this share; `None` if there is no alarm.
     fn units_to_alarm(seed: u64, share: f64, n_units: u64) -> Option<u64> {
         let mut uniform = uniform(seed);
         let mut test = MismatchTest::new([1, 1].into_iter());
         (1..=n_units).find(|n| {
             let arm = usize::from(uniform() < share);
             test.add_unit(arm, *n as i64 * HOUR / 20);
-            // Units ask once, or up to four times.
+            // Units send one to four queries.
             let n_queries = 1 + (uniform() * uniform() * 4.0) as u64;
             (0..n_queries).for_each(|before| test.add_query(arm, before as f64));
             test.sample_ratio(0.01).is_mismatch

@@ -1,9 +1,9 @@
-//! What an experiment has shown so far: records go in one by one, a verdict or a whole report comes out at any time.
+//! The analysis of an experiment: takes records one by one, and returns a verdict or a report at any time.
 //!
-//! The unit is what was randomised, so variances are clustered by it. Intervals hold at every look together (see
-//! [`Interval`]); with more than two arms each comparison gets its part of the error (Bonferroni). A unit's later queries refine
-//! that unit instead of counting as new ones. What the intervals of all looks have in common is what counts, so a decision stands;
-//! an effect that changes over time is no decision.
+//! Units are randomized, so variances are clustered by unit. Intervals hold simultaneously at all looks (see [`Interval`]); with
+//! more than two arms, the comparisons share the error probability (Bonferroni). Later queries of a unit refine that unit instead of
+//! counting as new ones. Decisions use the intersection of the intervals of all looks, so they stand; an effect that changes over time
+//! is not a decision.
 
 mod latencies;
 mod look;

@@ -1,4 +1,4 @@
-//! What the running analysis says: the verdict, its sentence, the report.
+//! The results of the running analysis: verdict, sentence and report.
 
 use super::measure::{ANSWER_MEASURES, Measure};
 use super::mismatch::SampleRatio;
@@ -11,19 +11,19 @@ use crate::ExperimentState;
 use crate::report::{Comparison, Difference, Report, ServedArm, guardrails};
 
 const MILLIS_OF_A_DAY: f64 = 86_400_000.0;
-/// How many units lie between two looks of a report at first; past [`N_LOOKS_MAX`] looks, twice as many.
+/// The initial number of units between two looks of a report; doubled after [`N_LOOKS_MAX`] looks.
 const LOOK_STEP: u64 = 100;
 const N_LOOKS_MAX: usize = 200;
 
 impl Analysis {
-    /// The verdict as it stands.
+    /// The current verdict.
     pub fn verdict(&self) -> Verdict {
         self.verdict_from(self.path.findings().last())
     }
 
     fn verdict_from(&self, found: Option<&Findings>) -> Verdict {
         let (rules, sums) = (self.rules(self.primary()), self.path.sums());
-        // The sums on which the last look's intervals rest; of now while there is none.
+        // The sums of the last look, or the current ones before the first look.
         let of_look = self.path.looks().last().map_or(sums, |look| &look.sums);
         let contender = |challenger: usize| {
             let difference = rules.signed_difference(sums, challenger - 1);
@@ -55,7 +55,7 @@ impl Analysis {
         evidence.verdict(self.sample_ratio().as_ref())
     }
 
-    /// All that is known, for people and programs to read.
+    /// The report.
     pub fn report(&self) -> Report {
         let findings = self.path.findings();
         let verdict = self.verdict_from(findings.last());
@@ -85,7 +85,7 @@ impl Analysis {
         }
     }
 
-    /// The verdict in words, with what a reader must not miss beside it.
+    /// The verdict as a sentence, with warnings.
     fn sentence(&self, verdict: &Verdict) -> String {
         let arms = &self.experiment.arms;
         let same: Vec<String> = (1..arms.len())
@@ -95,14 +95,14 @@ impl Analysis {
         let mut sentence = match (same.is_empty(), verdict) {
             (true, _) | (false, Verdict::SameVersion { .. }) => verdict.to_string(),
             (false, _) => {
-                format!("A/A, since `{}` and {} serve the same version: {verdict}", arms[0].name, same.join(", "))
+                format!("A/A, because `{}` and {} use the same version: {verdict}", arms[0].name, same.join(", "))
             }
         };
         if !matches!(verdict, Verdict::SameAnswers { .. }) {
             for (challenger, duel) in (1..).zip(&self.duels) {
                 if let Some(share) = duel.same_share().filter(|share| !self.is_split() && *share >= 0.5) {
                     let (percent, arm, control) = (share * 100.0, &arms[challenger].name, &arms[0].name);
-                    sentence += &format!("; for {percent:.0} % of the answers `{arm}` ranked the same as `{control}`");
+                    sentence += &format!("; `{arm}` ranked {percent:.0} % of the answers as `{control}` did");
                 }
             }
         }
@@ -114,7 +114,7 @@ impl Analysis {
         sentence
     }
 
-    /// What an arm was to serve, and what it served.
+    /// The model of an arm, and the versions that ranked its answers.
     fn served(&self, arm: usize) -> ServedArm {
         let definition = &self.experiment.arms[arm];
         ServedArm {
@@ -125,7 +125,7 @@ impl Analysis {
         }
     }
 
-    /// Whether an arm serves the version that the control serves: as it is pinned, or as it turned out.
+    /// Whether an arm uses the same version as the control, by its pinned version or by its answers.
     fn serves_control(&self, challenger: usize) -> bool {
         let [control, arm] = [0, challenger].map(|n| &self.experiment.arms[n]);
         let one = |arm: usize| match self.versions[arm].all() {
@@ -135,7 +135,7 @@ impl Analysis {
         control.serves_same_as(arm) || one(0).zip(one(challenger)).is_some_and(|(control, arm)| control == arm)
     }
 
-    /// The number of answers, if for each of them the arm ranked the same as the control.
+    /// The number of answers, if the arm ranked all of them as the control did.
     fn n_same_answers(&self, challenger: usize) -> Option<u64> {
         let duel = &self.duels[challenger - 1];
         duel.same_share().filter(|share| *share >= 1.0).map(|_| duel.n_answers())
@@ -147,7 +147,7 @@ impl Analysis {
         (n_versions > 1).then_some(Guardrail::Versions { arm, n_versions })
     }
 
-    /// What speaks against an arm that is better in the measure that decides.
+    /// The guardrails that an arm which is better in the primary measure violates.
     fn guardrails(&self, challenger: usize) -> Vec<Guardrail> {
         let versions = [0, challenger].into_iter().filter_map(|arm| self.versions_guardrail(arm));
         versions.chain(self.measured_guardrails(challenger)).collect()
@@ -194,7 +194,7 @@ impl Analysis {
         }
     }
 
-    /// Whether a measure is shown: those of clicks always, the others where there is something to show.
+    /// Whether a measure is shown: measures of clicks always, others if there are values.
     fn is_measured(&self, measure: Measure) -> bool {
         match ANSWER_MEASURES.iter().position(|of| *of == measure) {
             Some(n) if n > 2 => measure == self.primary() || self.tallies.iter().any(|tally| tally.has(n)),
@@ -202,7 +202,7 @@ impl Analysis {
         }
     }
 
-    /// Some of the looks, and the last one.
+    /// A selection of the looks, including the last one.
     fn looks(&self, findings: &[Findings]) -> Vec<Look> {
         let looks: Vec<(&path::Look, &Findings)> = self.path.looks().iter().zip(findings).collect();
         let n_units = looks.last().map_or(0, |(look, _)| look.n_units);
@@ -222,14 +222,14 @@ impl Analysis {
         shown
     }
 
-    /// What all looks up to one have in common of an arm's difference in the measure that decides, with the estimate from these sums.
+    /// The intersection of an arm's intervals in the primary measure up to a look, with the estimate from these sums.
     fn running_interval(&self, challenger: usize, found: &Findings, sums: &[RatioSums]) -> Option<Interval> {
         let rules = self.rules(self.primary());
         let estimate = rules.signed_difference(sums, challenger - 1)?;
         found.interval(challenger - 1, estimate.value).map(|interval| rules.turned(interval))
     }
 
-    /// The interval of an arm's difference in another measure, as it is now; `None` while either arm has too few units.
+    /// The current interval of an arm's difference in another measure; `None` while an arm has too few units.
     fn interval_now(&self, challenger: usize, measure: Measure) -> Option<Interval> {
         let n = ANSWER_MEASURES.iter().position(|of| *of == measure)?;
         let sums: Vec<RatioSums> = self.sums.iter().skip(n).step_by(ANSWER_MEASURES.len()).copied().collect();

@@ -1,99 +1,99 @@
-//! The looks that were taken, decisions that stand, and effects that do not.
+//! The looks, stable decisions, and changes of effects.
 //!
-//! Each interval holds at all looks together, so their intersection does too: a running confidence sequence only narrows (Howard,
+//! The intervals hold simultaneously at all looks, so their intersection does too: a running confidence sequence only narrows (Howard,
 //! Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics 2021,
-//! section 2.2). What was decided once is not taken back by a later, less lucky look.
+//! section 2.2). A later look cannot revert a decision.
 //!
-//! Of several arms that are better than the control one is recommended: the first that was found to be better, among those found at
-//! the same look the one with the highest estimate. Another takes its place only when the whole of its running interval lies above
-//! that of the first. Intervals only narrow, so no arm comes back, and the recommendation cannot alternate.
+//! If several arms are better than the control, one is recommended: the first that was found to be better, or of several found at the
+//! same look, the one with the highest estimate. Another arm replaces it only when its whole running interval is above that of the
+//! first. Intervals only narrow, so the recommendation cannot alternate.
 //!
-//! That holds for an effect that stays as it is. Where the intersection is empty it did not; and units are kept in blocks by when
-//! they first came, so that the effect among the later units can be held against that among the earlier ones.
+//! This assumes a constant effect. An empty intersection shows that the effect has changed. Units are also grouped in blocks by their
+//! time of arrival, to compare the effects among later and earlier units.
 //!
-//! Looks are taken at numbers of units that are known beforehand, each after about one in two hundred more. Each one's sums are kept, so
-//! that a click which comes late can be added to all the looks after its answer, as if it had been there.
+//! Looks are taken at predetermined numbers of units, which grow by about half a percent. The sums of each look are stored, so that a
+//! late click can be added to all looks after its answer.
 
 use super::rules::Rules;
 use super::sequence::{Interval, Part, RatioSums};
 
-/// Up to here a look is taken after each unit, then after every [`STEP`].
+/// Up to this number of units there is a look after each, then after every [`STEP`] units.
 const EACH_UNIT_MAX: u64 = 200;
 
-/// How many units lie between two looks at first.
+/// The initial number of units between two looks.
 const STEP: u64 = 10;
 
-/// After so many units the looks lie a step more apart, and again after as many more.
+/// The distance between looks grows by one step after each of these numbers of units.
 const STEP_GROWS_AFTER: u64 = 2_000;
 
-/// The units of the first block; each later block ends at half as many units more than the one before.
+/// The number of units of the first block; each later block ends at 1.5 times the units of the one before.
 const FIRST_BLOCK: u64 = 250;
 
-/// What an arm's running interval came to say first. It is kept: a narrower interval of the same effect says no other.
+/// The first decision of an arm's running interval. It is final, because a narrower interval cannot contradict it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// The arm is better than the control.
     Better,
-    /// It is worse.
+    /// The arm is worse than the control.
     Worse,
-    /// It differs by less than matters.
+    /// There is no relevant difference.
     Alike,
 }
 
-/// An effect that did not stay as it was.
+/// A change of an effect.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Change {
-    /// The arm, counted from the first that is compared with the control.
+    /// The index of the arm among those compared with the control.
     pub challenger: usize,
-    /// The units until then, over all arms.
+    /// The number of units before the change, over all arms.
     pub n_units: u64,
-    /// How the arm differed until then.
+    /// The difference before the change.
     pub before: Interval,
-    /// How it differs among the units that came since.
+    /// The difference among later units.
     pub since: Interval,
 }
 
-/// The sums at a look, of the measure that decides.
+/// The sums of the primary measure at a look.
 #[derive(Debug, Clone)]
 pub(crate) struct Look {
     /// The units until then, over all arms.
     pub n_units: u64,
-    /// The time of the query that brought the last of them.
+    /// The time of the query of the last unit.
     pub at_millis: i64,
     pub sums: Vec<RatioSums>,
     /// The sums of each block's units.
     blocks: Vec<Vec<RatioSums>>,
 }
 
-/// What all looks up to one say together.
+/// The combined findings of all looks up to one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Findings {
-    /// By challenger, the ends of its running interval; none before its first.
+    /// The bounds of the running interval of each challenger; `None` before its first interval.
     running: Vec<Option<(f64, f64)>>,
     decisions: Vec<Option<Decision>>,
-    /// The challenger that is recommended, if one was found to be better than the control.
+    /// The recommended challenger, if any is better than the control.
     pub leader: Option<usize>,
-    /// The effect that changed.
+    /// The changed effect, if any.
     pub change: Option<Change>,
 }
 
-/// The looks, and what they say.
+/// The looks and their findings.
 #[derive(Debug, Clone)]
 pub(crate) struct Path {
     rules: Rules,
     n_challengers: usize,
-    /// As they are now.
+    /// The current sums.
     sums: Vec<RatioSums>,
     blocks: Vec<Vec<RatioSums>>,
     block_end: u64,
     next_look: u64,
     looks: Vec<Look>,
-    /// For each look what it and those before it say; fewer than looks while some were revised.
+    /// The findings of each look; fewer than looks while revised looks are not settled.
     findings: Vec<Findings>,
 }
 
 impl Path {
-    /// Of sums that the rules tell the challengers' differences from.
+    /// A path without looks, for rules and a number of sums.
     pub(crate) fn new(rules: Rules, n_challengers: usize, n_sums: usize) -> Self {
         let sums = vec![RatioSums::default(); n_sums];
         Self {
@@ -108,12 +108,12 @@ impl Path {
         }
     }
 
-    /// The sums as they are now.
+    /// The current sums.
     pub(crate) fn sums(&self) -> &[RatioSums] {
         &self.sums
     }
 
-    /// How many looks were taken: what is added now counts from the look of this place on.
+    /// The number of looks, which is the index of the next look.
     pub(crate) fn n_looks(&self) -> usize {
         self.looks.len()
     }
@@ -122,7 +122,7 @@ impl Path {
         &self.looks
     }
 
-    /// The block of a unit that is new when there are so many, itself included.
+    /// The block of a new unit, given the number of units including it.
     pub(crate) fn block(&mut self, n_units: u64) -> u16 {
         if n_units > self.block_end {
             self.block_end += self.block_end / 2;
@@ -132,13 +132,13 @@ impl Path {
         u16::try_from(self.blocks.len() - 1).unwrap_or(u16::MAX)
     }
 
-    /// Puts a unit's new part of one of the sums in the place of its old one.
+    /// Replaces a unit's part of one of the sums.
     pub(crate) fn replace(&mut self, block: u16, sums: usize, old: Part, new: Part, z: i64) {
         self.sums[sums].replace_with(old, new, z);
         self.blocks[usize::from(block)][sums].replace_with(old, new, z);
     }
 
-    /// The same in a look that was taken already. What that one and later ones say is found out anew.
+    /// The same in an earlier look. Its findings and those of later looks are recomputed.
     pub(crate) fn revise(&mut self, look: usize, block: u16, sums: usize, old: Part, new: Part, z: i64) {
         let Some(revised) = self.looks.get_mut(look) else { return };
         revised.sums[sums].replace_with(old, new, z);
@@ -146,7 +146,7 @@ impl Path {
         self.findings.truncate(look);
     }
 
-    /// Takes a look, if there is to be one at so many units.
+    /// Takes a look if one is due at this number of units.
     pub(crate) fn observe(&mut self, n_units: u64, at_millis: i64) {
         if n_units < self.next_look {
             return;
@@ -158,7 +158,7 @@ impl Path {
         }
     }
 
-    /// Finds out what the looks say that were revised.
+    /// Recomputes the findings of revised looks.
     pub(crate) fn settle(&mut self) {
         for look in self.findings.len()..self.looks.len() {
             let found = self.after(self.findings.last(), &self.looks[look]);
@@ -166,7 +166,7 @@ impl Path {
         }
     }
 
-    /// What the looks say, each with those before it.
+    /// The findings of each look.
     pub(crate) fn findings(&self) -> std::borrow::Cow<'_, [Findings]> {
         if self.findings.len() == self.looks.len() {
             return (&self.findings[..]).into();
@@ -196,9 +196,9 @@ impl Path {
         found
     }
 
-    /// An effect that is another among the later units, each part of them with at least enough units in each arm.
+    /// A change of an effect between earlier and later units, each part with enough units in each arm.
     fn change(&self, look: &Look) -> Option<Change> {
-        // The sums of the blocks before each one.
+        // The sums of the blocks before each block.
         let mut earlier = vec![vec![RatioSums::default(); self.sums.len()]];
         for (n, block) in look.blocks.iter().enumerate() {
             let mut sums = earlier[n].clone();
@@ -212,7 +212,7 @@ impl Path {
             if !self.rules.is_enough(&since) || !self.rules.is_enough(before) {
                 continue;
             }
-            // The parts of the error, 1 / (n (n + 1)), sum to one.
+            // The parts of the error probability, 1 / (n (n + 1)), sum to one.
             let part = 1.0 / (n * (n + 1)) as f64;
             for challenger in 0..self.n_challengers {
                 if let Some((before, since)) = self.rules.change(before, &since, challenger, part) {
@@ -226,7 +226,7 @@ impl Path {
 }
 
 impl Findings {
-    /// Takes an arm's interval at a look. Differences smaller than `smallest` do not matter.
+    /// Intersects an arm's running interval with that of a look. Differences below `smallest` are not relevant.
     fn narrow(&mut self, challenger: usize, n_units: u64, now: Interval, smallest: f64) {
         let ends = &mut self.running[challenger];
         let (low, high) = ends.map_or((now.low, now.high), |(low, high)| (low.max(now.low), high.min(now.high)));
@@ -245,7 +245,7 @@ impl Findings {
         }
     }
 
-    /// Chooses the challenger to recommend, once all intervals are narrowed.
+    /// Chooses the challenger to recommend, after all intervals are narrowed.
     fn lead(&mut self, estimate: impl Fn(usize) -> Option<f64>) {
         let better = (0..self.running.len()).filter(|n| self.decisions[*n] == Some(Decision::Better));
         let value = |n: usize| Some(self.interval(n, estimate(n)?)?.estimate);
@@ -262,12 +262,12 @@ impl Findings {
         };
     }
 
-    /// What is decided of an arm.
+    /// The decision on an arm.
     pub(crate) fn decision(&self, challenger: usize) -> Option<Decision> {
         self.decisions[challenger]
     }
 
-    /// An arm's running interval, with the estimate moved into it.
+    /// An arm's running interval, with the estimate clamped to it.
     pub(crate) fn interval(&self, challenger: usize, estimate: f64) -> Option<Interval> {
         let (low, high) = self.running[challenger]?;
         Some(Interval { estimate: estimate.clamp(low, high), low, high })

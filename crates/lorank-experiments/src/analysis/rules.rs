@@ -1,31 +1,31 @@
-//! By what rules the sums of the measure that decides become intervals.
+//! The rules by which sums of a measure become intervals.
 
 use super::Measure;
 use super::sequence::{Estimate, Interval, RatioSums, Sequence};
 use crate::Method;
 
-/// The standard deviation of the mixture for measures without a scale of their own, in standard deviations of a unit.
+/// The standard deviation of the mixture for measures without a fixed scale, in standard deviations of a unit.
 const RELATIVE_TAU: f64 = 0.05;
 
-/// The smallest part of the control's value that is worth a change, for measures without a scale of their own.
+/// The smallest relevant difference relative to the control's value, for measures without a fixed scale.
 const SMALLEST_PART: f64 = 0.02;
 
-/// By what rules the sums of a measure become intervals: those of each arm where traffic is split, those of each challenger where
-/// answers are interleaved.
+/// The rules by which sums of a measure become intervals: sums of each arm for split traffic, of each challenger for interleaved
+/// answers.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rules {
     pub method: Method,
     pub measure: Measure,
-    /// How often, at most, one comparison may ever claim a difference that is none.
+    /// The maximum probability of a false positive of one comparison over all looks.
     pub alpha: f64,
-    /// Differences smaller than this are as good as none; `None` leaves it to the measure.
+    /// The smallest relevant difference; `None` for the measure's default.
     pub smallest_difference: Option<f64>,
-    /// How many units a comparison needs in its smaller arm.
+    /// The minimum number of units in the smaller arm of a comparison.
     pub n_units_min: u64,
 }
 
 impl Rules {
-    /// How a challenger differs from the control; `None` for fewer than two units.
+    /// The difference of a challenger to the control; `None` for fewer than two units.
     pub(crate) fn difference(&self, sums: &[RatioSums], challenger: usize) -> Option<Estimate> {
         let step = self.measure.step();
         match self.method {
@@ -34,7 +34,7 @@ impl Rules {
         }
     }
 
-    /// The same, where a larger value is a better one.
+    /// The same, with the sign chosen so that larger values are better.
     pub(crate) fn signed_difference(&self, sums: &[RatioSums], challenger: usize) -> Option<Estimate> {
         let Estimate { value, variance } = self.difference(sums, challenger)?;
         Some(Estimate { value: if self.measure.is_better_lower() { -value } else { value }, variance })
@@ -43,17 +43,17 @@ impl Rules {
     /// The interval of the difference; `None` while an arm has too few units.
     pub(crate) fn interval(&self, sums: &[RatioSums], challenger: usize) -> Option<Interval> {
         let estimate = self.difference(sums, challenger)?;
-        // Where all values are equal to the last digit, nothing is known of how they vary.
+        // If all values are equal, their variance is unknown.
         let is_known = estimate.variance > 0.0 && self.has_enough_units(sums, challenger);
         is_known.then(|| self.sequence(sums, challenger, estimate).interval(estimate))
     }
 
-    /// The same, where a larger value is a better one.
+    /// The same, with the sign chosen so that larger values are better.
     pub(crate) fn signed_interval(&self, sums: &[RatioSums], challenger: usize) -> Option<Interval> {
         self.interval(sums, challenger).map(|interval| self.turned(interval))
     }
 
-    /// From where a larger value is a better one to the measure's own values, and back.
+    /// Converts between the sign for which larger values are better and the measure's own sign.
     pub(crate) fn turned(&self, interval: Interval) -> Interval {
         let Interval { estimate, low, high } = interval;
         match self.measure.is_better_lower() {
@@ -62,7 +62,7 @@ impl Rules {
         }
     }
 
-    /// The units that a comparison rests on: of the smaller arm.
+    /// The number of units of the smaller arm of a comparison.
     pub(crate) fn n_units(&self, sums: &[RatioSums], challenger: usize) -> u64 {
         match self.method {
             Method::Split => self.units(&sums[challenger + 1]).min(self.units(&sums[0])),
@@ -70,17 +70,17 @@ impl Rules {
         }
     }
 
-    /// Whether both arms of a comparison have as many units as are needed.
+    /// Whether both arms of a comparison have enough units.
     pub(crate) fn has_enough_units(&self, sums: &[RatioSums], challenger: usize) -> bool {
         self.n_units(sums, challenger) >= self.n_units_min
     }
 
-    /// Whether all sums have.
+    /// Whether all sums have enough units.
     pub(crate) fn is_enough(&self, sums: &[RatioSums]) -> bool {
         sums.iter().all(|sums| self.units(sums) >= self.n_units_min)
     }
 
-    /// The effects before and since, if they differ by more than chance with this part of the error.
+    /// The effects before and since, if they differ significantly at this part of the error probability.
     pub(crate) fn change(
         &self,
         before: &[RatioSums],
@@ -98,20 +98,20 @@ impl Rules {
         is_change.then(|| (sequence(before, earlier).interval(earlier), sequence(since, later).interval(later)))
     }
 
-    /// What makes an interval of a difference.
+    /// The confidence sequence for a difference.
     pub(crate) fn sequence(&self, sums: &[RatioSums], challenger: usize, estimate: Estimate) -> Sequence {
         let relative = || RELATIVE_TAU * (estimate.variance * self.n_units(sums, challenger).max(1) as f64).sqrt();
         Sequence { alpha: self.alpha, tau: self.measure.expected_difference().unwrap_or_else(relative) }
     }
 
-    /// The smallest difference that is worth a change.
+    /// The smallest relevant difference.
     pub(crate) fn smallest_difference(&self, sums: &[RatioSums]) -> f64 {
         let relative = || sums[0].mean().unwrap_or(0.0).abs() * SMALLEST_PART;
         self.smallest_difference.or(self.measure.smallest_difference()).unwrap_or_else(relative)
     }
 
-    /// The units of one arm that count. Of a value that most units do not have, those that have one: of fewer the mean is not
-    /// distributed as the intervals take it to be.
+    /// The number of units of an arm that count. For a value that most units lack, only those with a value count, because the mean of
+    /// few values is not approximately normal.
     fn units(&self, sums: &RatioSums) -> u64 {
         if self.measure == Measure::Value { sums.n_nonzero() } else { sums.n_units() }
     }

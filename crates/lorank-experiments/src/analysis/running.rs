@@ -12,17 +12,17 @@ use super::unit::{self, Unit};
 use super::versions::Versions;
 use crate::{ArmRanking, Experiment, ExperimentState, Method, NO_TEAM, QueryRecord, credits};
 
-/// How sure a verdict must be.
+/// The options of an analysis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AnalysisOptions {
-    /// How often, at most, an experiment may ever claim a difference that is none.
+    /// The maximum probability of a false positive over all looks and comparisons of an experiment.
     pub alpha: f64,
-    /// Differences smaller than this are as good as none; `None` for one point of a percentage, 0.01 of a reciprocal rank or of
-    /// nDCG, a preference of five points, and 2 % of the control's value or time.
+    /// The smallest relevant difference. `None` for one percentage point, 0.01 of a reciprocal rank or of nDCG, five points of
+    /// preference, or 2 % of the control's value or time.
     pub smallest_difference: Option<f64>,
-    /// How many units a comparison needs in its smaller arm: the intervals lean on the central limit theorem.
+    /// The minimum number of units in the smaller arm of a comparison, because the intervals use the central limit theorem.
     pub n_units_min: u64,
-    /// How often, at most, a fair split may ever be called unfair.
+    /// The maximum probability of a false positive of the tests for a sample ratio mismatch.
     pub mismatch_alpha: f64,
 }
 
@@ -34,29 +34,29 @@ impl Default for AnalysisOptions {
 
 /// The running analysis of one experiment.
 ///
-/// Records should come in the order of their time. They are not kept: memory grows with units, and with the looks at which a unit
-/// came back. What is known better later (a click that comes late, a further page) is [revised](Analysis::revise), and the analysis is
-/// then the one that it would have been.
+/// Records should be added in the order of their time. They are not stored: memory grows with the number of units, and with the looks at
+/// which units returned. Records that change later (by a late click or a further page) are [revised](Analysis::revise), with the same
+/// result as if they had been complete from the start.
 #[derive(Debug, Clone)]
 pub struct Analysis {
     pub(super) experiment: Experiment,
     pub(super) options: AnalysisOptions,
     units: HashMap<u128, Unit>,
-    /// Split: for each arm its measures. Interleaved: for each arm but the control its preference.
+    /// For split traffic, the measures of each arm; for interleaved answers, the preference of each challenger.
     pub(super) sums: Vec<RatioSums>,
     pub(super) mismatch: MismatchTest,
-    /// The looks at the measure that decides.
+    /// The looks at the primary measure.
     pub(super) path: Path,
-    /// The last record before each look.
+    /// The index of the last record before each look.
     look_places: Vec<u64>,
     place: u64,
     pub(super) is_over: bool,
-    /// One an arm; the first alone where answers are interleaved.
+    /// One per arm; only one for interleaved answers.
     pub(super) tallies: Vec<Tally>,
     pub(super) duels: Vec<Duel>,
-    /// What ranked for each arm.
+    /// The models that ranked for each arm.
     pub(super) versions: Vec<Versions>,
-    /// In fixed point.
+    /// The credit of each arm in fixed point.
     credits: Vec<i64>,
     pub(super) n_inconsistent: u64,
     pub(super) first_millis: i64,
@@ -64,10 +64,10 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// Of an experiment without records.
+    /// An analysis without records.
     ///
     /// # Panics
-    /// Where the experiment has fewer than two arms.
+    /// If the experiment has fewer than two arms.
     pub fn new(experiment: &Experiment, options: AnalysisOptions) -> Self {
         let n_arms = experiment.arms.len();
         assert!(n_arms >= 2, "experiment `{}` has {n_arms} arms, and a comparison takes two", experiment.id);
@@ -95,22 +95,23 @@ impl Analysis {
         }
     }
 
-    /// No more records will come: the verdict is the last, without a forecast. A stopped experiment is over from the start.
+    /// Marks that there will be no more records, so that the verdict is final and has no forecast. Stopped experiments are marked
+    /// from the start.
     pub fn end(&mut self) {
         self.is_over = true;
     }
 
-    /// How many units it has met.
+    /// The number of units.
     pub fn n_units(&self) -> u64 {
         self.tallies.iter().map(|tally| tally.n_units).sum()
     }
 
-    /// Adds one answer with its clicks, after those that were added.
+    /// Adds an answer with its clicks after the previous ones.
     pub fn add(&mut self, record: &QueryRecord) {
         self.add_at(self.place + 1, record);
     }
 
-    /// Adds one answer with its clicks at a place of the caller's, by which it can be revised. Places grow.
+    /// Adds an answer with its clicks under an increasing number of the caller, by which it can be revised.
     pub fn add_at(&mut self, place: u64, record: &QueryRecord) {
         self.place = self.place.max(place);
         let arm = self.arm_of(record);
@@ -151,8 +152,7 @@ impl Analysis {
         }
     }
 
-    /// Puts what is known of an answer now in the place of what was known when it was added at this place: other clicks, values,
-    /// judgments or pages. Its unit, arm, latency and time are what they were.
+    /// Replaces an answer's clicks, values, judgments and pages. Its unit, arm, latency and time must not change.
     pub fn revise(&mut self, place: u64, old: &QueryRecord, new: &QueryRecord) {
         let (arm, key) = (self.arm_of(old), unit::key(&old.unit));
         if old.forced || arm >= self.tallies.len() || self.units.get(&key).is_none_or(|unit| unit.arm != arm) {
@@ -168,24 +168,24 @@ impl Analysis {
         }
     }
 
-    /// Finds out what the looks say that were revised, so that reports need not.
+    /// Recomputes revised looks, so that reports are fast.
     pub fn settle(&mut self) {
         self.path.settle();
     }
 
-    /// Takes what may change of an experiment while it runs: its state, times, share and pinned versions.
+    /// Updates the properties of an experiment that can change: its state, times, share and pinned versions.
     pub fn follow(&mut self, experiment: &Experiment) {
         self.experiment = experiment.clone();
         self.is_over = experiment.state == ExperimentState::Stopped;
     }
 
-    /// Adds to what a unit has added, from a look on.
+    /// Adds to a unit's contribution, starting at a look.
     fn add_parts(&mut self, key: u128, look: usize, more: &[Part]) {
         let (is_split, deciding) = (self.is_split(), self.deciding());
         let Some(unit) = self.units.get_mut(&key) else { return };
         let (arm, block, past) = (unit.arm, unit.block, unit.past);
         let first = if is_split { arm * ANSWER_MEASURES.len() } else { 0 };
-        // What is known of a unit's past is its value.
+        // Only values are known from a unit's past.
         let past_of = |n: usize| if is_split && ANSWER_MEASURES[n] == Measure::Value { past } else { 0 };
         let sums_of = |n: usize| if is_split { arm } else { n };
         for (n, (part, more)) in unit.parts.iter_mut().zip(more).enumerate() {
@@ -206,7 +206,7 @@ impl Analysis {
         unit.add_from(look, &more[deciding]);
     }
 
-    /// Counts an answer's credit and versions, and tells what it adds to its unit.
+    /// Counts an answer's credit and versions, and returns its contribution to its unit.
     fn count(&mut self, record: &QueryRecord, counting: Counting) -> Vec<Part> {
         if self.is_split() {
             return answer_parts(record).to_vec();
@@ -228,7 +228,7 @@ impl Analysis {
         self.duels.iter_mut().enumerate().map(duel).collect()
     }
 
-    /// Counts the answer for the models that ranked it. One that fell back was ranked by none.
+    /// Counts the answer for the models that ranked it. Fallback answers were not ranked by a model.
     fn add_versions(&mut self, record: &QueryRecord, arm: usize) {
         if self.is_split() {
             let model = record.model.as_ref().filter(|_| record.fallback.is_none());
@@ -241,7 +241,7 @@ impl Analysis {
         }
     }
 
-    /// What the clicks on an arm's hits were worth.
+    /// The credit of an arm for the clicks on its hits.
     pub(super) fn credit(&self, arm: usize) -> f64 {
         from_fixed(self.credits[arm])
     }
@@ -251,7 +251,7 @@ impl Analysis {
         rules(&self.experiment, self.options, measure)
     }
 
-    /// The measure that decides.
+    /// The primary measure.
     pub(super) fn primary(&self) -> Measure {
         if self.is_split() { self.experiment.primary_measure.into() } else { Measure::Preference }
     }
@@ -260,7 +260,7 @@ impl Analysis {
         self.experiment.method == Method::Split
     }
 
-    /// The places of a unit's parts that decide.
+    /// The indices of a unit's parts that belong to the primary measure.
     fn deciding(&self) -> std::ops::Range<usize> {
         let primary = self.primary();
         match ANSWER_MEASURES.iter().position(|measure| *measure == primary) {
@@ -278,7 +278,7 @@ impl Analysis {
     }
 }
 
-/// The rules by which sums of a measure become intervals: each comparison gets its part of the error.
+/// The rules for a measure, with each comparison's part of the error probability.
 fn rules(experiment: &Experiment, options: AnalysisOptions, measure: Measure) -> Rules {
     let n_comparisons = experiment.arms.len() as f64 - 1.0;
     let is_primary = experiment.method == Method::Interleave || Measure::from(experiment.primary_measure) == measure;
@@ -291,8 +291,8 @@ fn rules(experiment: &Experiment, options: AnalysisOptions, measure: Measure) ->
     }
 }
 
-/// Whether an arm ranked for an interleaved answer what the control ranked. Answers from before that was recorded are taken for such
-/// where no hit is anybody's although no arm failed.
+/// Whether an arm ranked an interleaved answer as the control did. Old records do not have this information; it is then inferred if no
+/// hit has a team although no arm failed.
 fn is_same(record: &QueryRecord, arm: usize) -> bool {
     match record.arms.get(arm) {
         Some(arm) => arm.ranking == ArmRanking::Same,

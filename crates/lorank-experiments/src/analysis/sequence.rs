@@ -1,4 +1,4 @@
-//! Intervals that hold at every look, however often one looks and whenever one stops.
+//! Confidence sequences: intervals that hold simultaneously at all looks, for any stopping time.
 //!
 //! The interval is the normal mixture of the mSPRT, Johari, Koomen, Pekelis and Walsh, "Always valid inference: continuous monitoring
 //! of A/B tests" (Operations Research 2022; arXiv 1512.04922), with the variance estimated from the data: an asymptotic confidence
@@ -7,36 +7,36 @@
 
 use serde::Serialize;
 
-/// An estimate, and the interval that holds the truth at all looks together, with the chosen confidence.
+/// An estimate with its interval, which contains the true value simultaneously at all looks with the chosen confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Interval {
     /// The estimate.
     pub estimate: f64,
-    /// The interval's lower end.
+    /// The lower bound.
     pub low: f64,
-    /// The interval's upper end.
+    /// The upper bound.
     pub high: f64,
 }
 
-/// What makes an interval out of an estimate and its variance.
+/// The parameters of a confidence sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sequence {
-    /// How often, at most, the truth is ever outside.
+    /// The maximum probability that the true value is ever outside.
     pub alpha: f64,
-    /// The standard deviation of the mixture: differences of about this size are found soonest.
+    /// The standard deviation of the mixture; differences of about this size are detected first.
     pub tau: f64,
 }
 
 impl Sequence {
-    /// Half the interval's width, for an estimate of this variance.
+    /// Half the width of the interval for an estimate with this variance.
     pub(crate) fn half_width(self, variance: f64) -> f64 {
         let information = self.tau * self.tau / variance;
         let bound = 2.0 * (1.0 / self.alpha).ln() + (1.0 + information).ln();
         (variance * (1.0 + 1.0 / information) * bound).sqrt()
     }
 
-    /// The logarithm of the mixture likelihood ratio of a value of this variance against zero, whose inverse is a p-value that
-    /// holds at all looks.
+    /// The logarithm of the mixture likelihood ratio of a value with this variance against zero, whose inverse is an always-valid
+    /// p-value.
     pub(crate) fn log_factor(self, value: f64, variance: f64) -> f64 {
         let mixed = variance + self.tau * self.tau;
         0.5 * (variance / mixed).ln() + self.tau * self.tau * value * value / (2.0 * variance * mixed)
@@ -47,9 +47,9 @@ impl Sequence {
         Interval { estimate: value, low: value - half, high: value + half }
     }
 
-    /// The variance at which the interval is so narrow.
+    /// The variance at which the interval has this half-width.
     pub(crate) fn variance_at(self, half_width: f64) -> f64 {
-        // The half-width grows with the variance, and is above the standard error.
+        // The half-width increases with the variance, and exceeds the standard error.
         let (mut low, mut high) = (0.0, half_width * half_width);
         for _ in 0..60 {
             let middle = (low + high) / 2.0;
@@ -59,7 +59,7 @@ impl Sequence {
     }
 }
 
-/// A number with the variance that it has as an estimate.
+/// An estimate with its variance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Estimate {
     pub value: f64,
@@ -75,22 +75,22 @@ impl std::ops::Sub for Estimate {
     }
 }
 
-/// How many binary digits of a value lie behind the point: values are whole multiples of `2^-24`, about 6e-8. Sums of whole numbers do not
-/// depend on their order, so an analysis that is revised is the one that it would have been.
+/// The number of fractional bits: values are multiples of `2^-24`, about 6e-8. Sums of integers do not depend on their order, so a
+/// revised analysis equals one with the final records.
 const FRACTION_BITS: u32 = 24;
 
-/// A value as a whole multiple of `2^-24`.
+/// A value in fixed point, as a multiple of `2^-24`.
 pub(crate) fn fixed(value: f64) -> i64 {
     // A cast saturates, and a NaN becomes 0.
     (value * f64::from(1u32 << FRACTION_BITS)).round() as i64
 }
 
-/// The value of a whole multiple of `2^-24`.
+/// The value of a fixed-point number.
 pub(crate) fn from_fixed(fixed: i64) -> f64 {
     fixed as f64 / f64::from(1u32 << FRACTION_BITS)
 }
 
-/// What a unit adds to a ratio's two sides, in fixed point.
+/// A unit's contribution to the numerator and denominator of a ratio, in fixed point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Part {
     pub x: i64,
@@ -119,18 +119,18 @@ impl std::ops::Sub for Part {
     }
 }
 
-/// Sums over units of a ratio's two sides, from which the ratio follows with a variance that is clustered by unit.
+/// Sums over units for a ratio, with a variance clustered by unit.
 ///
-/// Queries of one unit resemble each other, so it is the units that are independent: the delta method for a ratio of sums, as in Deng,
-/// Knoblich and Lu, "Applying the delta method in metric analytics" (KDD 2018), equation 4.
+/// Queries of a unit are correlated, but units are independent: the delta method for a ratio of sums, as in Deng, Knoblich and Lu,
+/// "Applying the delta method in metric analytics" (KDD 2018), equation 4.
 ///
-/// `z` is what is known of a unit from before the experiment. What of the difference between two arms follows from the difference of
-/// their `z` is chance, and is taken away: CUPED, by Deng, Xu, Kohavi and Walker, "Improving the sensitivity of online controlled
+/// `z` is a unit's value from before the experiment. The part of the difference between arms that follows from the difference of their
+/// `z` is due to chance and is removed: CUPED, by Deng, Xu, Kohavi and Walker, "Improving the sensitivity of online controlled
 /// experiments by utilizing pre-experiment data" (WSDM 2013).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RatioSums {
     n_units: i64,
-    /// The units with an `x` other than zero.
+    /// The number of units with a nonzero `x`.
     n_nonzero: i64,
     x: i128,
     n: i128,
@@ -143,7 +143,7 @@ pub(crate) struct RatioSums {
     nz: i128,
 }
 
-/// A ratio and the mean of `z`, with their variances and covariance, before the corrections for few units.
+/// A ratio and the mean of `z` with their variances and covariance, before the corrections for small samples.
 #[derive(Debug, Clone, Copy)]
 struct Moments {
     n_units: f64,
@@ -155,12 +155,12 @@ struct Moments {
 }
 
 impl RatioSums {
-    /// Puts a unit's new part in the place of its old one; that of a unit not met before is zero.
+    /// Replaces a unit's part, which is zero for a new unit.
     pub(crate) fn replace(&mut self, old: Part, new: Part) {
         self.replace_with(old, new, 0);
     }
 
-    /// The same for a unit of which this was known before.
+    /// The same for a unit with a past value.
     pub(crate) fn replace_with(&mut self, old: Part, new: Part, z: i64) {
         let is_more = i64::from(new.n > 0) - i64::from(old.n > 0);
         let product = |a: i64, b: i64| i128::from(a) * i128::from(b);
@@ -185,19 +185,19 @@ impl RatioSums {
         u64::try_from(self.n_nonzero).unwrap_or(0)
     }
 
-    /// The ratio's value; `None` without a unit.
+    /// The ratio; `None` without units.
     pub(crate) fn mean(&self) -> Option<f64> {
         (self.n > 0).then(|| self.x as f64 / self.n as f64)
     }
 
-    /// The ratio; `None` for fewer than two units. `step` is how far one answer can be off: one more unit that is off by so much is added,
-    /// since an arm not yet clicked at all would be known exactly without it; 0 for measures without such a scale.
+    /// The estimate of the ratio; `None` for fewer than two units. `step` is the range of one answer's value: one unit with this deviation
+    /// is added, because otherwise an arm without clicks would have variance 0. It is 0 for measures without a fixed scale.
     pub(crate) fn ratio(&self, step: f64) -> Option<Estimate> {
         let Moments { n_units, ratio, variance, .. } = self.moments(step)?;
         Some(Estimate { value: ratio, variance: variance * for_few_units(n_units) })
     }
 
-    /// How much larger the ratio is than another one, less what follows from what was known before.
+    /// The difference to another ratio, adjusted by the units' past values.
     pub(crate) fn less(&self, other: &Self, step: f64) -> Option<Estimate> {
         let (own, other) = (self.moments(step)?, other.moments(step)?);
         let (covariance, z_variance) = (own.covariance + other.covariance, own.z_variance + other.z_variance);
@@ -232,14 +232,14 @@ impl RatioSums {
     }
 }
 
-/// The variance is estimated too: Student's quantile z + (z^3 + z) / (4 df) in place of the normal z (Abramowitz and Stegun, 26.7.5, to
-/// first order), at the 3.5 standard errors that the narrowest intervals reach to.
+/// The correction for an estimated variance: Student's quantile z + (z^3 + z) / (4 df) instead of the normal z (Abramowitz and Stegun,
+/// 26.7.5, to first order), at 3.5 standard errors, the width of the narrowest intervals.
 fn for_few_units(n_units: f64) -> f64 {
     1.0 + 6.6 / (n_units - 1.0)
 }
 
 impl std::ops::AddAssign for RatioSums {
-    /// The sums of both's units, which are different ones.
+    /// The sums over the units of both, which are disjoint.
     fn add_assign(&mut self, other: Self) {
         self.n_units += other.n_units;
         self.n_nonzero += other.n_nonzero;

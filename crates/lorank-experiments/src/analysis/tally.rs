@@ -1,5 +1,5 @@
-//! Plain counts of the answers of an arm, and of the duels between two interleaved ones. They can be taken back, so that an answer that
-//! is known better later counts as it should have from the start.
+//! Counts of the answers of an arm, and of the duels between two interleaved arms. Counts can be reverted, so that answers can be
+//! revised.
 
 use std::cmp::Ordering;
 
@@ -10,14 +10,14 @@ use super::verdict::Guardrail;
 use crate::QueryRecord;
 use crate::report::{ArmSummary, DuelSummary};
 
-/// Whether an answer is counted or taken back.
+/// Whether an answer is counted or reverted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counting {
     Add = 1,
     TakeBack = -1,
 }
 
-/// The answers of an arm.
+/// The counts of an arm's answers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub n_units: u64,
@@ -28,11 +28,11 @@ pub(crate) struct Tally {
     n_clicks: i64,
     n_abandoned: i64,
     n_with_hits: i64,
-    /// Answers whose queries are judged.
+    /// The number of answers to judged queries.
     n_judged: i64,
-    /// The shares of their first ten hits that are judged, summed in fixed point.
+    /// The sum of the judged shares of their first ten hits, in fixed point.
     judged_shares: i64,
-    /// Of each of the [`ANSWER_MEASURES`].
+    /// The sums of each of the [`ANSWER_MEASURES`].
     sums: [Part; ANSWER_MEASURES.len()],
 }
 
@@ -46,7 +46,7 @@ impl Tally {
         self.count(record, Counting::Add);
     }
 
-    /// Counts or takes back what can be known better later: the clicks, how many hits were seen.
+    /// Counts or reverts the values that can be revised: clicks, and the number of hits.
     pub(crate) fn count(&mut self, record: &QueryRecord, counting: Counting) {
         let sign = counting as i64;
         self.n_clicks += sign * record.clicks.len() as i64;
@@ -61,7 +61,7 @@ impl Tally {
         }
     }
 
-    /// What speaks against the arm beside this control.
+    /// The guardrails that the arm violates in comparison with this control.
     pub(crate) fn guardrails(&self, control: &Self) -> Vec<Guardrail> {
         let fallbacks = share(self.n_fallbacks as f64, self.n_queries as f64).filter(|share| *share >= 0.5);
         let p95 = |tally: &Self| tally.latencies.quantile_millis(0.95);
@@ -72,7 +72,7 @@ impl Tally {
         fallbacks.map(|share| Guardrail::Fallbacks { share }).into_iter().chain(latency).collect()
     }
 
-    /// Whether an answer has a value other than zero for a measure.
+    /// Whether any answer has a nonzero value for a measure.
     pub(crate) fn has(&self, measure: usize) -> bool {
         self.sums[measure].x != 0
     }
@@ -101,31 +101,31 @@ impl Tally {
     }
 }
 
-/// The interleaved answers of an arm and the control.
+/// The counts of interleaved answers of an arm and the control.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Duel {
     n_won: i64,
     n_lost: i64,
     n_drawn: i64,
-    /// Answers for which both ranked the same hits in the same order.
+    /// The number of answers that both ranked in the same way.
     n_same: i64,
-    /// Answers without a hit of one of the two.
+    /// The number of answers without a hit of one of the two.
     n_missing: i64,
 }
 
-/// How one interleaved answer went for an arm.
+/// The outcome of an interleaved answer for an arm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Outcome {
-    /// Both had hits; the arm's lead in credit.
+    /// Both have hits; the arm's lead in credit.
     Lead(f64),
-    /// Both ranked the same hits in the same order, which no click tells apart.
+    /// Both ranked the same hits in the same order, so clicks cannot distinguish them.
     Same,
-    /// One of the two had no hits, which is no reason to count the answer for the other.
+    /// One of the two has no hits, which does not count for the other.
     Missing,
 }
 
 impl Outcome {
-    /// What an answer adds to the arm's preference: its lead, and the size of the lead.
+    /// The contribution to the arm's preference: the lead, and its absolute value.
     pub(crate) fn part(self) -> Part {
         match self {
             Self::Lead(lead) => Part::new(lead, lead.abs()),
@@ -135,13 +135,13 @@ impl Outcome {
 }
 
 impl Duel {
-    /// What speaks against the arm.
+    /// The guardrail that the arm violates, if any.
     pub(crate) fn guardrail(&self) -> Option<Guardrail> {
         let share = share(self.n_missing as f64, self.n_answers() as f64).filter(|share| *share >= 0.5)?;
         Some(Guardrail::OneArmMissing { share })
     }
 
-    /// The share of answers for which both ranked the same; `None` without an answer.
+    /// The share of answers that both ranked in the same way; `None` without answers.
     pub(crate) fn same_share(&self) -> Option<f64> {
         share(self.n_same as f64, self.n_answers() as f64)
     }
@@ -150,7 +150,7 @@ impl Duel {
         u64::try_from(self.n_won + self.n_lost + self.n_drawn + self.n_same + self.n_missing).unwrap_or(0)
     }
 
-    /// Counts an answer, or takes it back.
+    /// Counts or reverts an answer.
     pub(crate) fn count(&mut self, outcome: Outcome, counting: Counting) {
         let count = match outcome {
             Outcome::Same => &mut self.n_same,

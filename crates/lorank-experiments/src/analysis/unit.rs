@@ -1,29 +1,29 @@
-//! What a unit has added to the sums, and what it had added at each look.
+//! The contribution of a unit to the sums, now and at each look.
 
 use super::sequence::Part;
 
-/// What is kept of a unit. Its name is not: a hash of it stands for it.
+/// The state of a unit, identified by a hash of its name.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
     pub arm: usize,
-    /// By when it came.
+    /// The block by its time of arrival.
     pub block: u16,
-    /// What is known of it from before the experiment, in fixed point.
+    /// Its value from before the experiment, in fixed point.
     pub past: i64,
-    /// What it has added to each of the sums that concern it.
+    /// Its contributions to its sums.
     pub parts: Box<[Part]>,
-    /// The same of those that decide, as it was at the looks before which it changed.
+    /// Its contributions to the primary measure at the looks before which they changed.
     steps: Vec<Step>,
 }
 
 #[derive(Debug, Clone)]
 struct Step {
-    /// The first look that had these parts.
+    /// The first look with these parts.
     look: u32,
     deciding: Box<[Part]>,
 }
 
-/// What stands for a unit's name: 128 bits of its hash, which no two of the units that there can be share.
+/// The key of a unit: 128 bits of the hash of its name, so collisions are negligible.
 pub(crate) fn key(name: &str) -> u128 {
     let hash = blake3::hash(name.as_bytes());
     u128::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
@@ -34,13 +34,13 @@ impl Unit {
         Self { arm, block, past, parts: vec![Part::default(); n_parts].into(), steps: Vec::new() }
     }
 
-    /// The deciding parts as they were at a look.
+    /// The parts of the primary measure at a look.
     pub(crate) fn at(&self, look: usize) -> Option<&[Part]> {
         let after = self.steps.partition_point(|step| step.look as usize <= look);
         Some(&self.steps[after.checked_sub(1)?].deciding)
     }
 
-    /// Keeps that the deciding parts have more from a look on.
+    /// Adds to the parts of the primary measure from a look on.
     pub(crate) fn add_from(&mut self, look: usize, more: &[Part]) {
         let at = self.steps.partition_point(|step| (step.look as usize) < look);
         if self.steps.get(at).is_none_or(|step| step.look as usize != look) {

@@ -1,4 +1,4 @@
-//! What to do now, in one sentence.
+//! Verdicts, and their sentences.
 
 use std::fmt;
 
@@ -10,217 +10,215 @@ use super::sequence::{Estimate, Interval, Sequence};
 use super::{Measure, SampleRatio, Scope};
 use crate::format::with_separators;
 
-/// What the data says to do.
+/// The recommendation of an analysis.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Nothing: units do not arrive in the arms as weighted, so no number can be believed.
+    /// No verdict, because of a sample ratio mismatch.
     FixSampleRatio {
-        /// How often so uneven a split would be seen if all were well.
+        /// The probability of such an uneven split if there is no mismatch.
         p_value: f64,
-        /// What is split unevenly.
+        /// The test that found the mismatch.
         of: Scope,
     },
-    /// Find out what changed, and begin anew: an arm's effect did not stay as it was, so there is no one number to decide by.
+    /// No verdict, because the effect of an arm changed over time. The cause should be found, and a new experiment started.
     Changed {
-        /// The arm's name.
+        /// The name of the arm.
         arm: String,
-        /// What was measured.
+        /// The measure.
         measure: Measure,
-        /// The units until the change, over all arms.
+        /// The number of units before the change, over all arms.
         n_units: u64,
-        /// How the arm differed from the control until then.
+        /// The difference to the control before the change.
         before: Interval,
-        /// How it differs among the units since.
+        /// The difference among later units.
         since: Interval,
     },
-    /// Look at these guardrails first: the arm is better than the control in the measure that decides, and something speaks against
-    /// it.
+    /// The arm is better than the control in the primary measure, but violates guardrails, which should be checked first.
     CheckGuardrails {
-        /// The arm's name.
+        /// The name of the arm.
         arm: String,
-        /// The control's name.
+        /// The name of the control.
         control: String,
-        /// What it is better by.
+        /// The primary measure.
         measure: Measure,
-        /// By how much.
+        /// The difference.
         by: Interval,
-        /// What speaks against it.
+        /// The violated guardrails.
         guardrails: Vec<Guardrail>,
     },
-    /// Ship this arm: it is better than the control, and was found to be so first. Another that is better too takes its place only
-    /// when the whole of its interval lies above.
+    /// Ship this arm: it was the first that was found to be better than the control. Another better arm replaces it only when its
+    /// whole interval is above.
     Ship {
-        /// The arm's name.
+        /// The name of the arm.
         arm: String,
-        /// The control's name.
+        /// The name of the control.
         control: String,
-        /// What it is better by.
+        /// The primary measure.
         measure: Measure,
-        /// By how much.
+        /// The difference.
         by: Interval,
-        /// The other arms that are better than the control, and that the data does not tell from this one.
+        /// Other arms that are better than the control and not significantly different from this one.
         also_better: Vec<String>,
     },
-    /// Nothing: the arm serves the control's own version (A/A), so that its difference is a false alarm, or a fault of the assignment
-    /// or the events.
+    /// The arm uses the control's version (A/A), so the difference is a false positive, or a fault of the assignment or the events.
     SameVersion {
-        /// The arm's name.
+        /// The name of the arm.
         arm: String,
-        /// The control's name.
+        /// The name of the control.
         control: String,
-        /// What differs.
+        /// The measure with the difference.
         measure: Measure,
-        /// By how much.
+        /// The difference.
         by: Interval,
     },
-    /// Ship what you like: interleaved, every other arm ranked the same hits in the same order as the control for each answer.
+    /// No difference: in interleaved answers, all arms ranked the same hits in the same order as the control.
     SameAnswers {
-        /// The control's name.
+        /// The name of the control.
         control: String,
-        /// How many answers that were.
+        /// The number of answers.
         n_answers: u64,
     },
     /// Keep the control: every other arm is worse.
     Keep {
-        /// The control's name.
+        /// The name of the control.
         control: String,
-        /// What they are worse by.
+        /// The primary measure.
         measure: Measure,
-        /// How the best of them differs.
+        /// The difference of the best of them.
         best: Interval,
     },
-    /// Ship what you like: no arm is better than the control by more than this, and not all are worse.
+    /// No relevant difference: no arm is better than the control by more than this, and not all are worse.
     NoDifference {
-        /// What was measured.
+        /// The measure.
         measure: Measure,
-        /// The largest difference that is still possible is not larger than this.
+        /// The largest difference that is still possible.
         larger_than: f64,
     },
-    /// Wait.
+    /// No decision yet.
     NotYet {
-        /// For what.
+        /// The reason.
         reason: Wait,
-        /// How long, if the data goes on as it does.
+        /// The expected amount of further data.
         forecast: Option<Forecast>,
     },
-    /// Keep what there is, or begin anew: the experiment is over, and has decided nothing.
+    /// The experiment ended without a decision.
     EndedUndecided {
-        /// What was missing.
+        /// The reason.
         reason: Wait,
     },
 }
 
-/// Something that speaks against an arm that is better in the measure that decides.
+/// A guardrail that an arm violates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "guardrail", rename_all = "kebab-case")]
 pub enum Guardrail {
-    /// At least half of the arm's answers were in first-stage order: it was mostly not itself that was measured.
+    /// At least half of the arm's answers were in first-stage order.
     Fallbacks {
-        /// Their share.
+        /// The share of these answers.
         share: f64,
     },
-    /// At least half of the interleaved answers had no hit of the arm, or none of the control.
+    /// At least half of the interleaved answers had no hit of the arm or none of the control.
     OneArmMissing {
-        /// Their share.
+        /// The share of these answers.
         share: f64,
     },
-    /// Nineteen in twenty answers take at least twice as long as the control's, and at least 100 ms longer.
+    /// The 95th percentile of the latency is at least twice that of the control, and at least 100 ms higher.
     Latency {
-        /// In milliseconds, of the arm.
+        /// The arm's 95th percentile in milliseconds.
         p95_millis: f64,
-        /// In milliseconds, of the control.
+        /// The control's 95th percentile in milliseconds.
         control_p95_millis: f64,
     },
-    /// More than one version served the arm, or the control: it is not known whose difference was measured.
+    /// The arm or the control had more than one version, so it is unclear which of them caused the difference.
     Versions {
-        /// The arm that they served.
+        /// The arm with several versions.
         arm: String,
-        /// How many they were.
+        /// The number of versions.
         n_versions: usize,
     },
     /// Another measure is worse than the control's.
     Worse {
-        /// What was measured.
+        /// The measure.
         measure: Measure,
-        /// How the arm differs.
+        /// The difference of the arm.
         by: Interval,
     },
-    /// More answers were left without a click than the control's.
+    /// More answers than the control's had no click.
     Abandonment {
-        /// By so many.
+        /// The difference.
         by: Interval,
     },
 }
 
-/// Why there is no decision yet.
+/// The reason for which there is no decision yet.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wait {
-    /// An arm has fewer units than are needed to trust any interval.
+    /// An arm has too few units for reliable intervals.
     TooFewUnits {
-        /// How many each arm needs; interleaved, how many with an answer that one arm won.
+        /// The minimum number of units per arm; for interleaved answers, of units with an answer that one arm won.
         n_units_min: u64,
-        /// How many the smallest arm has.
+        /// The number of units of the smallest arm.
         n_units: u64,
     },
-    /// The interval still holds both no difference and one that matters.
+    /// The interval still includes both zero and relevant differences.
     Undecided {
-        /// The arm that keeps it open longest.
+        /// The arm that is expected to be undecided for longest.
         arm: String,
-        /// What was measured.
+        /// The measure.
         measure: Measure,
-        /// How it differs from the control, as far as is known.
+        /// The difference to the control so far.
         difference: Interval,
     },
 }
 
-/// How much more data is likely to decide.
+/// The expected amount of further data until a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Forecast {
-    /// How many units more, over all arms.
+    /// The number of further units, over all arms.
     pub n_units: u64,
-    /// How many days that is at the rate so far.
+    /// The number of days at the rate so far.
     pub days: Option<f64>,
 }
 
 /// An arm that is compared with the control.
 pub(crate) struct Contender<'a> {
     pub arm: &'a str,
-    /// The units that its comparison rests on: of the smaller of the two arms.
+    /// The number of units of the smaller of the two arms.
     pub n_units: u64,
-    /// Whether it serves the control's version.
+    /// Whether it uses the control's version.
     pub serves_control: bool,
-    /// The number of interleaved answers, where it ranked the same as the control for all of them.
+    /// The number of interleaved answers, if it ranked all of them as the control did.
     pub n_same_answers: Option<u64>,
-    /// Its difference to the control, where a larger value is a better one; so is the interval.
+    /// The difference to the control, with the sign chosen so that larger values are better; the same for the interval.
     pub difference: Option<Estimate>,
-    /// What makes an interval of the difference.
+    /// The confidence sequence of the difference.
     pub sequence: Option<Sequence>,
-    /// What the intervals of all looks have in common.
+    /// The intersection of the intervals of all looks.
     pub interval: Option<Interval>,
-    /// What that came to say first.
+    /// The first decision of that interval.
     pub decision: Option<Decision>,
 }
 
-/// All that a verdict rests on.
+/// The input of a verdict.
 pub(crate) struct Evidence<'a> {
     pub control: &'a str,
     pub contenders: Vec<Contender<'a>>,
     pub rules: &'a Rules,
     pub smallest_difference: f64,
     pub n_units_min: u64,
-    /// The units so far, over all arms.
+    /// The number of units so far, over all arms.
     pub n_units: u64,
-    /// How many of them a day.
+    /// The number of units per day.
     pub daily: Option<f64>,
-    /// The contender that is recommended, counted from 0.
+    /// The index of the recommended contender, from 0.
     pub leader: Option<usize>,
-    /// The effect that did not stay as it was.
+    /// The changed effect, if any.
     pub change: Option<Change>,
-    /// What speaks against the contender of this place, counted from 1.
+    /// The guardrails that a contender violates, by its number from 1.
     pub guardrails: &'a dyn Fn(usize) -> Vec<Guardrail>,
-    /// Whether no more units will come.
+    /// Whether there will be no more units.
     pub is_over: bool,
 }
 
@@ -247,7 +245,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// The number of answers, if no arm ever ranked other than the control and there are enough of them to say so.
+    /// The number of answers, if all arms ranked all of them as the control did and there are enough of them.
     fn n_same_answers(&self) -> Option<u64> {
         let n_answers = self.contenders.iter().map(|contender| contender.n_same_answers);
         n_answers.min().flatten().filter(|n_answers| *n_answers >= self.n_units_min)
@@ -294,7 +292,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// The contenders that are better than the control too, and not known to be worse than the leader.
+    /// The other contenders that are better than the control and not significantly worse than the leader.
     fn also_better(&self, leader: usize, by: Interval) -> Vec<String> {
         let others = self.contenders.iter().enumerate().filter(|(n, other)| {
             *n != leader
@@ -310,7 +308,7 @@ impl Evidence<'_> {
         self.wait(Wait::TooFewUnits { n_units_min, n_units }, factor)
     }
 
-    /// No decision; with the forecast for data that grows by this factor while there is more to come.
+    /// No decision, with the forecast for data that grows by this factor if there will be more.
     fn wait(&self, reason: Wait, growth: f64) -> Verdict {
         if self.is_over {
             return Verdict::EndedUndecided { reason };
@@ -321,7 +319,7 @@ impl Evidence<'_> {
     fn undecided(&self, arm: &str, difference: Interval, differences: &[Estimate]) -> Verdict {
         let sequences = self.contenders.iter().filter_map(|contender| contender.sequence);
         let factors = differences.iter().zip(sequences).map(|(found, sequence)| self.growth(*found, sequence));
-        // One arm that turns out better ends the experiment; so does the last that turns out not to be.
+        // The experiment ends when one arm is better, or when all are not.
         let ships = differences
             .iter()
             .zip(factors.clone())
@@ -332,8 +330,8 @@ impl Evidence<'_> {
         self.wait(reason, factor)
     }
 
-    /// How many times the data it takes until an interval around this estimate excludes zero, or all differences that matter. An
-    /// estimate within two standard errors of zero says nothing of an effect, and is taken for zero.
+    /// The factor by which the data must grow until the interval around this estimate excludes zero or all relevant differences. Estimates
+    /// within two standard errors of zero count as zero.
     fn growth(&self, found: Estimate, sequence: Sequence) -> f64 {
         let to_zero = if self.is_an_effect(found) { found.value.abs() } else { 0.0 };
         let to_smallest = self.smallest_difference - to_zero;
@@ -347,7 +345,7 @@ impl Evidence<'_> {
     fn forecast(&self, growth: f64) -> Option<Forecast> {
         let more = self.n_units as f64 * (growth - 1.0).max(0.0);
         let n_units = more.ceil().max(1.0);
-        // Beyond that the number would only pretend to know.
+        // Larger forecasts would not be reliable.
         let is_known = more.is_finite() && n_units < 1e12;
         is_known.then(|| Forecast { n_units: n_units as u64, days: self.daily.map(|daily| n_units / daily) })
     }
@@ -359,19 +357,19 @@ impl fmt::Display for Verdict {
             Self::FixSampleRatio { p_value, of } => {
                 let (what, when) = match of {
                     Scope::Units => ("units", ""),
-                    Scope::Day => ("units", ", on one day at least"),
+                    Scope::Day => ("units", " of a day"),
                     Scope::Queries => ("queries", ""),
                 };
                 write!(
                     f,
-                    "no verdict: {what} do not arrive in the arms as weighted{when} (p = {p_value:.1e}), so something loses or adds some \
-                     of them; find out what before you believe any number here"
+                    "no verdict: sample ratio mismatch in the {what}{when} (p = {p_value:.1e}): {what} are lost or duplicated; find the \
+                                         cause, because all figures of this report are unreliable"
                 )
             }
             Self::Changed { arm, measure, n_units, before, since } => write!(
                 f,
-                "no verdict: the effect of `{arm}` changed; its {measure} differed by {} until {} units had come, and by {} since; \
-                 find out what changed, and start a new experiment",
+                "no verdict: the effect of `{arm}` changed; its {measure} differed by {} in the first {} units, and by {} since; \
+                                 find the cause, and start a new experiment",
                 measure.interval(*before),
                 with_separators(*n_units),
                 measure.interval(*since)
@@ -392,19 +390,25 @@ impl fmt::Display for Verdict {
                 let others: Vec<String> = also_better.iter().map(|arm| format!("`{arm}`")).collect();
                 match others.len() {
                     0 => Ok(()),
-                    1 => write!(f, "; {} is {side} it too, and the data does not tell the two apart", others[0]),
-                    _ => write!(f, "; {} are {side} it too, and the data does not tell them apart", others.join(", ")),
+                    1 => {
+                        write!(f, "; {} is {side} it too, without a significant difference between the two", others[0])
+                    }
+                    _ => write!(
+                        f,
+                        "; {} are {side} it too, without significant differences between them",
+                        others.join(", ")
+                    ),
                 }
             }
             Self::SameVersion { arm, control, measure, by } => write!(
                 f,
-                "A/A: `{arm}` serves the same version as `{control}`, and still its {measure} differs by {}: a false alarm, or a \
-                 fault of the assignment or the events; there is nothing to ship",
+                "A/A: `{arm}` uses the same version as `{control}`, but its {measure} differs by {}: a false positive, or a \
+                                 fault of the assignment or the events; there is nothing to ship",
                 measure.interval(*by)
             ),
             Self::SameAnswers { control, n_answers } => write!(
                 f,
-                "no difference: for all {} answers the arms ranked the same hits in the same order as `{control}`; ship what costs less",
+                "no difference: in all {} answers, the arms ranked the same hits in the same order as `{control}`; ship the cheaper arm",
                 with_separators(*n_answers)
             ),
             Self::Keep { control, measure, best } => {
@@ -418,7 +422,7 @@ impl fmt::Display for Verdict {
             Self::NoDifference { measure, larger_than } => {
                 write!(
                     f,
-                    "no difference larger than {} in {measure}: ship what costs less",
+                    "no difference larger than {} in {measure}: ship the cheaper arm",
                     measure.difference(*larger_than)
                 )
             }
@@ -431,7 +435,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// By how much an arm is better, in words.
+/// The size of an improvement as text.
 fn better_by(measure: Measure, by: Interval) -> String {
     let Interval { estimate, low, high } = by;
     let size = Interval { estimate: -estimate, low: -high, high: -low };
@@ -445,19 +449,22 @@ impl fmt::Display for Guardrail {
                 write!(f, "{:.0} % of its answers fell back to first-stage order", share * 100.0)
             }
             Self::OneArmMissing { share } => {
-                write!(f, "{:.0} % of the answers had hits of one of the two alone", share * 100.0)
+                write!(f, "{:.0} % of the answers had hits of only one of the two", share * 100.0)
             }
             Self::Latency { p95_millis, control_p95_millis } => {
-                write!(f, "95 % of its answers take up to {p95_millis:.0} ms, against {control_p95_millis:.0} ms")
+                write!(
+                    f,
+                    "its 95th percentile latency is {p95_millis:.0} ms, that of the control {control_p95_millis:.0} ms"
+                )
             }
             Self::Worse { measure, by } => {
                 write!(f, "its {measure} is worse than the control's, by {}", measure.interval(*by))
             }
             Self::Versions { arm, n_versions } => {
-                write!(f, "`{arm}` was served by {n_versions} versions, and not by one from start to end")
+                write!(f, "`{arm}` had {n_versions} versions during the experiment")
             }
             Self::Abandonment { by } => {
-                write!(f, "more of its answers get no click, by {}", Measure::ClickThrough.interval(*by))
+                write!(f, "more of its answers have no click, by {}", Measure::ClickThrough.interval(*by))
             }
         }
     }
@@ -467,12 +474,12 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooFewUnits { n_units_min, n_units } => {
-                write!(f, "{n_units_min} units are needed in each comparison, and the smallest has {n_units}")
+                write!(f, "each comparison needs {n_units_min} units, and the smallest has {n_units}")
             }
             Self::Undecided { arm, measure, difference } => {
                 write!(
                     f,
-                    "the {measure} of `{arm}` differs by {}, too wide an interval to tell something from nothing",
+                    "the {measure} of `{arm}` differs by {}; the interval includes both zero and relevant differences",
                     measure.interval(*difference)
                 )
             }
@@ -482,11 +489,11 @@ impl fmt::Display for Wait {
 
 impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Two digits are more than is known.
+        // More than two digits would be too precise.
         let magnitude = 10u64.pow(self.n_units.max(1).ilog10().saturating_sub(1));
         write!(f, "about {} more units", with_separators(self.n_units.div_ceil(magnitude) * magnitude))?;
         match self.days {
-            Some(days) if days >= 1.0 => write!(f, ", some {days:.0} days at the rate so far"),
+            Some(days) if days >= 1.0 => write!(f, ", about {days:.0} days at the rate so far"),
             Some(_) => write!(f, ", less than a day at the rate so far"),
             None => Ok(()),
         }

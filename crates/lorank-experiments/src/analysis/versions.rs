@@ -1,29 +1,29 @@
-//! Which exact models ranked an arm's answers.
+//! The exact models that ranked an arm's answers.
 
 use serde::Serialize;
 
-/// How many versions of an arm are told apart. The answers of any other count for the last.
+/// The maximum number of versions of an arm. Answers of further versions count for the last.
 const VERSIONS_MAX: usize = 16;
 
-/// One exact model that ranked answers of an arm.
+/// An exact model that ranked answers of an arm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServedVersion {
-    /// The digests of all that the scores depend on beside the texts, as [`Exposure::model`](crate::Exposure::model) has them.
+    /// The digests of everything that scores depend on except the texts, as in [`Exposure::model`](crate::Exposure::model).
     pub model: String,
-    /// How many answers it ranked, forced ones left out.
+    /// The number of answers that it ranked, without forced ones.
     pub n_answers: u64,
-    /// When it ranked the first of them, in milliseconds since 1970.
+    /// The time of the first of them, in milliseconds since 1970.
     pub first_millis: i64,
-    /// When it ranked the last of them.
+    /// The time of the last of them, in milliseconds since 1970.
     pub last_millis: i64,
 }
 
-/// The versions of one arm, in the order in which they first ranked.
+/// The versions of an arm, in the order of their first answers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Versions(Vec<ServedVersion>);
 
 impl Versions {
-    /// Counts an answer that this model ranked.
+    /// Counts an answer ranked by this model.
     pub(crate) fn add(&mut self, model: &str, at_millis: i64) {
         let known = self.0.iter().position(|version| version.model == model);
         let Some(n) = known.or_else(|| (self.0.len() == VERSIONS_MAX).then_some(VERSIONS_MAX - 1)) else {

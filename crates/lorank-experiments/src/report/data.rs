@@ -1,4 +1,4 @@
-//! The values of a report.
+//! The data of a report.
 
 use serde::Serialize;
 
@@ -6,136 +6,136 @@ use super::guardrails::GuardrailCheck;
 use crate::analysis::{Interval, Look, Measure, SampleRatio, ServedVersion, Verdict};
 use crate::{ExperimentState, Method, PinnedVersion};
 
-/// All that an experiment has shown so far.
+/// The results of an experiment so far.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// The experiment's id.
+    /// The id of the experiment.
     pub experiment: String,
-    /// Whether it runs; one whose end has passed is stopped.
+    /// The state. An experiment whose end has passed is stopped.
     pub state: ExperimentState,
-    /// From when units were assigned, in milliseconds since 1970.
+    /// Start of the assignment, in milliseconds since 1970.
     pub start_millis: Option<i64>,
-    /// Until when; `None` while no end is set.
+    /// End of the assignment, in milliseconds since 1970; `None` if no end is set.
     pub end_millis: Option<i64>,
-    /// Whether traffic was split or answers were interleaved.
+    /// The method of comparison.
     pub method: Method,
-    /// The measure that decides.
+    /// The primary measure.
     pub measure: Measure,
-    /// How sure the intervals are, over all looks and comparisons together.
+    /// The confidence level of the intervals, simultaneous over all looks and comparisons.
     pub confidence: f64,
-    /// Differences smaller than this are taken for none.
+    /// The smallest relevant difference.
     pub smallest_difference: f64,
-    /// What each arm did; where answers are interleaved, all of them as one.
+    /// The statistics of each arm; for interleaved answers, of all arms together.
     pub arms: Vec<ArmSummary>,
-    /// Each arm but the control against it.
+    /// The comparison of each other arm with the control.
     pub comparisons: Vec<Comparison>,
-    /// Whether units arrive as weighted; where answers are interleaved each unit meets all arms.
+    /// The test for a sample ratio mismatch; `None` for interleaved answers, where each unit sees all arms.
     pub sample_ratio: Option<SampleRatio>,
-    /// Queries left out because their unit had met another arm before, or because the experiment has no such arm.
+    /// The number of queries excluded because their unit was exposed to another arm before, or because their arm does not exist.
     pub n_inconsistent: u64,
-    /// What must be in order before a difference is worth anything, and whether it is.
+    /// The guardrails, and whether they hold.
     pub guardrails: Vec<GuardrailCheck>,
-    /// What each arm was, the control first.
+    /// The models of the arms, the control first.
     pub served: Vec<ServedArm>,
-    /// How the intervals narrowed.
+    /// The intervals over time.
     pub looks: Vec<Look>,
-    /// What to do.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The same in words.
+    /// The verdict as a sentence.
     pub sentence: String,
 }
 
-/// What one arm did. Means are `None` without a query; forced requests are in `n_forced` alone.
+/// The statistics of an arm. Means are `None` without queries; forced requests only count in `n_forced`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ArmSummary {
-    /// The arm's name.
+    /// The name of the arm.
     pub arm: String,
-    /// How many units it has met.
+    /// The number of units.
     pub n_units: u64,
-    /// How many queries it has answered.
+    /// The number of queries.
     pub n_queries: u64,
-    /// All clicks on its answers.
+    /// The number of clicks.
     pub n_clicks: u64,
     /// The share of queries with a click.
     pub click_through: Option<f64>,
     /// The share of queries with a click on ranks 1 to 3.
     pub top_click: Option<f64>,
-    /// The mean of 1 / rank of the first click, 0 without one.
+    /// The mean of 1 / rank of the first click, or 0 without a click.
     pub reciprocal_rank: Option<f64>,
-    /// The mean over queries of the values in the events on their answers; `None` where no event has a value.
+    /// The mean over queries of the values of the events on their answers; `None` if no event has a value.
     pub value: Option<f64>,
-    /// The mean time to the first click, in seconds, over the answers that were clicked.
+    /// The mean time to the first click in seconds, over answers with clicks.
     pub time_to_first_click_seconds: Option<f64>,
-    /// The mean nDCG@10 of the answers whose queries are judged.
+    /// The mean nDCG@10 of answers to judged queries.
     pub ndcg_at_10: Option<f64>,
-    /// How many answers that were.
+    /// The number of answers to judged queries.
     pub n_judged: u64,
-    /// The share of their first ten hits that are judged.
+    /// The judged share of their first ten hits.
     pub judged_share: Option<f64>,
-    /// The share of answers with hits that nobody clicked.
+    /// The share of answers with hits but without clicks.
     pub abandonment: Option<f64>,
-    /// Half the queries took no longer.
+    /// The median latency in milliseconds.
     pub latency_p50_millis: Option<f64>,
-    /// Nineteen in twenty queries took no longer.
+    /// The 95th percentile of the latency in milliseconds.
     pub latency_p95_millis: Option<f64>,
-    /// How many answers were in first-stage order although the arm reranks.
+    /// The number of fallback answers.
     pub n_fallbacks: u64,
-    /// How many requests named their arm themselves.
+    /// The number of requests that named their arm.
     pub n_forced: u64,
 }
 
-/// What an arm was.
+/// The model of an arm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServedArm {
-    /// The arm's name.
+    /// The name of the arm.
     pub arm: String,
-    /// What ranks for it, as its definition names it.
+    /// The model in its definition.
     pub model: String,
-    /// What that name stood for at the start; `None` for the first stage, the bare base model, and where nothing was pinned.
+    /// The pinned version; `None` for the first stage, for the base model, and if nothing was pinned.
     pub pinned: Option<PinnedVersion>,
-    /// The exact models that ranked its answers, as far as they were recorded. More than one is a warning in the sentence.
+    /// The exact models that ranked its answers, if recorded. If there are several, the sentence has a warning.
     pub versions: Vec<ServedVersion>,
 }
 
-/// An arm against the control.
+/// The comparison of an arm with the control.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The arm's name.
+    /// The name of the arm.
     pub arm: String,
-    /// The control's name.
+    /// The name of the control.
     pub control: String,
-    /// Measure by measure.
+    /// The differences by measure.
     pub differences: Vec<Difference>,
-    /// For interleaved answers, who won how many.
+    /// The wins and losses of interleaved answers.
     pub duel: Option<DuelSummary>,
 }
 
-/// An arm's difference to the control in one measure.
+/// The difference of an arm to the control in a measure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// What was measured.
+    /// The measure.
     pub measure: Measure,
-    /// The arm's value less the control's; `None` while there are too few units.
+    /// The arm's value minus the control's; `None` while there are too few units.
     pub interval: Option<Interval>,
-    /// Whether the verdict rests on it.
+    /// Whether this measure decides the experiment.
     pub decides: bool,
 }
 
-/// Who won how many of the interleaved answers that held hits of both.
+/// The wins and losses of interleaved answers with hits of both arms.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DuelSummary {
-    /// Answers in which the clicks were worth more to the arm.
+    /// The number of answers with more credit for the arm.
     pub n_won: u64,
-    /// Answers in which they were worth more to the control.
+    /// The number of answers with more credit for the control.
     pub n_lost: u64,
-    /// Answers in which they were worth as much to both, mostly nothing.
+    /// The number of answers with equal credit for both, usually none.
     pub n_drawn: u64,
-    /// Answers for which both ranked the same hits in the same order, which no click tells apart.
+    /// The number of answers that both ranked in the same way, so that clicks cannot distinguish them.
     pub n_same: u64,
-    /// Answers without a hit of one of the two.
+    /// The number of answers without a hit of one of the two.
     pub n_missing: u64,
-    /// What the clicks on its hits were worth to the arm: 1 / rank each.
+    /// The credit of the arm: 1 / rank for each click.
     pub credit: f64,
-    /// What they were worth to the control.
+    /// The credit of the control.
     pub control_credit: f64,
 }

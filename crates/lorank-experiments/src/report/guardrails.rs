@@ -1,4 +1,4 @@
-//! What must be in order before a difference is worth anything, line by line, and whether it is.
+//! The guardrails of a report, and whether they hold.
 
 use serde::Serialize;
 
@@ -6,23 +6,23 @@ use super::ArmSummary;
 use crate::analysis::SampleRatio;
 use crate::format::with_separators;
 
-/// From which share of fallbacks, and from how many times the control's latency, an arm deserves a look. The verdict itself is held
-/// back only by what is much worse.
+/// The share of fallbacks, and the factor of the control's latency, above which an arm needs attention. The verdict has more
+/// tolerant limits.
 const FALLBACKS_MAX: f64 = 0.01;
 const LATENCY_FACTOR_MAX: f64 = 1.5;
 
-/// Something that must be in order before a difference is worth anything.
+/// A guardrail of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GuardrailCheck {
-    /// What has to be in order, as in `fallbacks of qa`.
+    /// The name, such as `fallbacks of qa`.
     pub name: String,
-    /// What was found, with the limit that it is held against.
+    /// The measured values and their limit.
     pub found: String,
-    /// Whether it is in order.
+    /// Whether it holds.
     pub is_fine: bool,
 }
 
-/// The guardrails: the split, the consistency of units, and for each arm fallbacks and latency.
+/// The guardrails: the sample ratio, consistent units, and the fallbacks and latency of each arm.
 pub(crate) fn guardrails(
     arms: &[ArmSummary],
     sample_ratio: Option<&SampleRatio>,
@@ -43,12 +43,12 @@ fn split(arms: &[ArmSummary], ratio: &SampleRatio) -> GuardrailCheck {
     let shares: Vec<String> = arms.iter().zip(&ratio.n_units).zip(&ratio.expected).map(share).collect();
     let chance = if ratio.p_value < 0.01 { format!("{:.0e}", ratio.p_value) } else { format!("{:.2}", ratio.p_value) };
     let found = format!("{}; p = {chance}", shares.join(", "));
-    GuardrailCheck { name: "units arrive as weighted".to_owned(), found, is_fine: !ratio.is_mismatch }
+    GuardrailCheck { name: "sample ratio matches the weights".to_owned(), found, is_fine: !ratio.is_mismatch }
 }
 
 fn consistency(n_inconsistent: u64) -> GuardrailCheck {
-    let found = format!("{} queries left out", with_separators(n_inconsistent));
-    GuardrailCheck { name: "each unit meets one arm".to_owned(), found, is_fine: n_inconsistent == 0 }
+    let found = format!("{} queries excluded", with_separators(n_inconsistent));
+    GuardrailCheck { name: "each unit sees one arm".to_owned(), found, is_fine: n_inconsistent == 0 }
 }
 
 fn fallbacks(arm: &ArmSummary) -> Option<GuardrailCheck> {
@@ -60,6 +60,6 @@ fn fallbacks(arm: &ArmSummary) -> Option<GuardrailCheck> {
 fn latency(control: &ArmSummary, arm: &ArmSummary) -> Option<GuardrailCheck> {
     let (own, reference) = arm.latency_p95_millis.zip(control.latency_p95_millis)?;
     let factor = (reference > 0.0).then(|| own / reference)?;
-    let found = format!("{factor:.2} times that of {} at 95 %, at most {LATENCY_FACTOR_MAX}", control.arm);
+    let found = format!("95th percentile {factor:.2} times that of {}, at most {LATENCY_FACTOR_MAX}", control.arm);
     Some(GuardrailCheck { name: format!("latency of {}", arm.arm), found, is_fine: factor <= LATENCY_FACTOR_MAX })
 }

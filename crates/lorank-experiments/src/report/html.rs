@@ -1,6 +1,6 @@
-//! The report as one page: its style and plots are inside, it asks for nothing and runs no script.
+//! The report as an HTML page with inline styles and plots, without scripts or external resources.
 //!
-//! maud escapes every text that is put in, names of arms and experiments among them.
+//! maud escapes all texts, including the names of arms and experiments.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -27,12 +27,12 @@ svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 12px
 ";
 
 impl Report {
-    /// The `Content-Security-Policy` for the page of [`to_html`](Self::to_html): its own style, by its SHA-256, and nothing else.
+    /// The `Content-Security-Policy` for the page of [`to_html`](Self::to_html): only its own style, by its SHA-256.
     pub const HTML_SECURITY_POLICY: &str = "default-src 'none'; \
          style-src 'sha256-xwRTU7hj8clb3EnSe0+ic7WOz2/+YWiaHo9Q/PESdHM='; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-    /// The report as one page of HTML that asks for nothing else.
+    /// The report as an HTML page without external resources.
     pub fn to_html(&self) -> String {
         html! {
             (DOCTYPE) "\n"
@@ -79,7 +79,7 @@ fn body(report: &Report) -> Markup {
         h2 { "Arms: " (shown.to_string()) } "\n"
         (plot::bars(report)) "\n"
         (arms(&report.arms))
-        h2 { "What the arms served" } "\n"
+        h2 { "Versions by arm" } "\n"
         (table(None, &served(report).into_iter().map(Vec::from).collect::<Vec<_>>()))
     }
 }
@@ -93,12 +93,12 @@ fn guardrail(GuardrailCheck { name, found, is_fine }: &GuardrailCheck) -> Markup
 fn legend(report: &Report) -> String {
     let small = report.measure.difference(report.smallest_difference);
     format!(
-        "The difference in {} and its interval as units came. Dashed: differences of {small}, the smallest that matter.",
+        "The difference in {} with its interval by the number of units. Dashed: {small}, the smallest relevant difference.",
         report.measure
     )
 }
 
-/// One column an arm.
+/// A table with one column per arm.
 fn arms(arms: &[ArmSummary]) -> Markup {
     let columns: Vec<_> = arms.iter().map(|arm| arm_rows(arm, arms)).collect();
     let head: Vec<String> = std::iter::once(String::new()).chain(arms.iter().map(|arm| arm.arm.clone())).collect();

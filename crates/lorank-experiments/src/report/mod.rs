@@ -1,4 +1,4 @@
-//! The report: a value for programs, a table for a terminal, a page for a browser.
+//! The report as data, as text for a terminal, and as an HTML page.
 
 mod data;
 mod guardrails;

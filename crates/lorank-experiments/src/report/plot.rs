@@ -1,4 +1,4 @@
-//! Plots as inline SVG, drawn in the page's own colors.
+//! Plots as inline SVG in the page's colors.
 
 use maud::{Markup, html};
 
@@ -8,20 +8,20 @@ use crate::{Interval, Look, Measure};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 260.0;
-/// Room for the labels of the axes.
+/// The width of the axis labels.
 const LEFT: f64 = 70.0;
 const BOTTOM: f64 = 30.0;
 const TOP: f64 = 10.0;
 
-/// The height of a bar's row.
+/// The height of the row of a bar.
 const ROW: f64 = 34.0;
 
-/// How an arm's interval narrowed as units came; `None` before the first interval.
+/// The interval of an arm by the number of units; `None` before the first interval.
 pub(super) fn intervals(report: &Report, challenger: usize) -> Option<Markup> {
     let known = |look: &Look| Some((look.n_units as f64, (*look.differences.get(challenger)?)?));
     let points: Vec<(f64, Interval)> = report.looks.iter().filter_map(known).collect();
     let (n_last, last) = *points.last()?;
-    // The first intervals are so wide that they would flatten the rest.
+    // The first intervals are very wide and would flatten the rest.
     let value_max = (last.high - last.low).max(last.estimate.abs()).max(report.smallest_difference) * 2.0;
     let x = |n: f64| LEFT + n / n_last * (WIDTH - LEFT - 10.0);
     let y = |value: f64| TOP + (1.0 - value.clamp(-value_max, value_max) / value_max) / 2.0 * (HEIGHT - TOP - BOTTOM);
@@ -41,11 +41,11 @@ pub(super) fn intervals(report: &Report, challenger: usize) -> Option<Markup> {
     })
 }
 
-/// Lines at zero, at the smallest difference that matters, and at the plot's ends.
+/// Lines at zero, at the smallest relevant difference, and at the ends of the plot.
 fn grid(report: &Report, value_max: f64, y: &dyn Fn(f64) -> f64) -> Markup {
     let small = report.smallest_difference;
     let lines = [(0.0, "zero"), (small, "small"), (-small, "small"), (value_max, "grid"), (-value_max, "grid")];
-    // A label next to that of zero would be drawn over it.
+    // Labels close to that of zero would overlap it.
     let has_label =
         |value: f64| value == 0.0 || value == value_max || value == -value_max || value.abs() > value_max / 8.0;
     html! {
@@ -66,7 +66,7 @@ fn axis(n_last: f64) -> Markup {
     }
 }
 
-/// A bar for each arm's mean of the measure that decides.
+/// A bar for each arm's mean of the primary measure.
 pub(super) fn bars(report: &Report) -> Markup {
     let value = |arm: &ArmSummary| match report.measure {
         Measure::ReciprocalRank => arm.reciprocal_rank,
@@ -88,7 +88,7 @@ pub(super) fn bars(report: &Report) -> Markup {
     }
 }
 
-/// A bar at a height, with its name before it and its value behind it.
+/// A bar at a height, with its name to the left and its value to the right.
 fn bar(name: &str, y: f64, width: f64, value: &str) -> Markup {
     let text_y = y + 16.0;
     html! {

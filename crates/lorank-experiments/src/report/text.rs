@@ -1,4 +1,4 @@
-//! The report as a table for a terminal.
+//! The report as text for a terminal.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::Report;
 use super::words::{arm_rows, differences, heading, method, notes, served};
 
 impl Report {
-    /// The report as a table for a terminal.
+    /// The report as text for a terminal.
     pub fn to_text(&self) -> String {
         let mut text = format!("experiment {}: {}, decided by {}\n\n", self.experiment, method(self), self.measure);
         text += &arms(self);
@@ -14,7 +14,7 @@ impl Report {
             text += &format!("\n{}\n", heading(self, comparison));
             text += &table(&differences(comparison));
         }
-        text += "\nwhat the arms served\n";
+        text += "\nversions by arm\n";
         for [arm, what] in served(self) {
             text += &format!("  {arm}{}{what}\n", if arm.is_empty() { "  " } else { ": " });
         }
@@ -25,7 +25,7 @@ impl Report {
     }
 }
 
-/// One column an arm.
+/// A table with one column per arm.
 fn arms(report: &Report) -> String {
     let mut rows = vec![vec![String::new()]];
     for arm in &report.arms {
@@ -40,7 +40,7 @@ fn arms(report: &Report) -> String {
     table(&rows)
 }
 
-/// The first column to the left, the others to the right.
+/// A table with the first column aligned to the left, the others to the right.
 fn table(rows: &[Vec<String>]) -> String {
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0);

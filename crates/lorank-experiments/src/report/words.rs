@@ -1,10 +1,10 @@
-//! The parts of a report in words, which the table and the page share.
+//! Texts of a report that the terminal and HTML forms share.
 
 use super::{ArmSummary, Comparison, Difference, Report, ServedArm};
 use crate::format::{time, with_separators};
 use crate::{Measure, Method, Scope, ServedVersion};
 
-/// How the arms were compared.
+/// The method of comparison.
 pub(super) fn method(report: &Report) -> &'static str {
     match report.method {
         Method::Split => "traffic split by unit",
@@ -12,13 +12,16 @@ pub(super) fn method(report: &Report) -> &'static str {
     }
 }
 
-/// What a comparison is called.
+/// The heading of a comparison.
 pub(super) fn heading(report: &Report, comparison: &Comparison) -> String {
     let Comparison { arm, control, .. } = comparison;
-    format!("{arm} less {control}, with intervals that hold at {:.0} % over all looks", report.confidence * 100.0)
+    format!(
+        "{arm} minus {control}, with {:.0} % confidence intervals that hold over all looks",
+        report.confidence * 100.0
+    )
 }
 
-/// The rows of the table of arms: what each is called, and this arm's value.
+/// The rows of the table of arms: the name of the row, and this arm's value.
 pub(super) fn arm_rows(arm: &ArmSummary, among: &[ArmSummary]) -> Vec<(&'static str, String)> {
     let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.1} %", share * 100.0));
     let millis = |millis: Option<f64>| millis.map_or("-".into(), |millis| format!("{millis:.1} ms"));
@@ -31,7 +34,7 @@ pub(super) fn arm_rows(arm: &ArmSummary, among: &[ArmSummary]) -> Vec<(&'static 
         ),
         ("judged nDCG@10", arm.ndcg_at_10.map(|ndcg| Measure::Ndcg.value(ndcg)), has(among, |arm| arm.ndcg_at_10)),
         ("answers to judged queries", Some(with_separators(arm.n_judged)), has(among, |arm| arm.ndcg_at_10)),
-        ("judged of their first ten hits", Some(percent(arm.judged_share)), has(among, |arm| arm.ndcg_at_10)),
+        ("judged share of their first ten hits", Some(percent(arm.judged_share)), has(among, |arm| arm.ndcg_at_10)),
     ];
     let optional = optional.into_iter().filter(|(.., is_shown)| *is_shown);
     let optional = optional.map(|(what, value, _)| (what, value.unwrap_or_else(|| "-".into())));
@@ -46,18 +49,18 @@ pub(super) fn arm_rows(arm: &ArmSummary, among: &[ArmSummary]) -> Vec<(&'static 
         ("latency, median", millis(arm.latency_p50_millis)),
         ("latency, 95 %", millis(arm.latency_p95_millis)),
         ("fallbacks", with_separators(arm.n_fallbacks)),
-        ("forced (left out)", with_separators(arm.n_forced)),
+        ("forced (excluded)", with_separators(arm.n_forced)),
     ];
     rows.splice(6..6, optional);
     rows
 }
 
-/// Whether one of the arms has a value other than zero.
+/// Whether any arm has a nonzero value.
 fn has(arms: &[ArmSummary], value: impl Fn(&ArmSummary) -> Option<f64>) -> bool {
     arms.iter().any(|arm| value(arm).is_some_and(|value| value != 0.0))
 }
 
-/// What each arm was, as rows: its name and what it served, a row for each version where there were several.
+/// The versions of each arm as rows: its name and its model, with a row for each version if there are several.
 pub(super) fn served(report: &Report) -> Vec<[String; 2]> {
     report.served.iter().flat_map(served_by).collect()
 }
@@ -66,7 +69,7 @@ fn served_by(arm: &ServedArm) -> Vec<[String; 2]> {
     let model = match &arm.pinned {
         None => arm.model.clone(),
         Some(pinned) => {
-            let adapter = pinned.adapter.as_ref().map_or("the bare base model", |adapter| adapter.as_str());
+            let adapter = pinned.adapter.as_ref().map_or("the base model", |adapter| adapter.as_str());
             let digest =
                 pinned.digest.as_ref().map_or_else(String::new, |digest| format!(", digest {}", short(digest)));
             let alias = if adapter == arm.model { String::new() } else { format!("{}: ", arm.model) };
@@ -84,19 +87,19 @@ fn served_by(arm: &ServedArm) -> Vec<[String; 2]> {
     rows
 }
 
-/// As much of a digest as tells it from others.
+/// The beginning of a digest.
 fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// A version's text with its digests shortened.
+/// The text of a version with shortened digests.
 fn shortened(model: &str) -> String {
     let is_digest = |word: &str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let words = model.split(' ').map(|word| if is_digest(word) { short(word) } else { word });
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The differences of a comparison as rows: what, how much, and whether it decides.
+/// The differences of a comparison as rows: the measure, the interval, and whether it decides.
 pub(super) fn differences(comparison: &Comparison) -> Vec<Vec<String>> {
     let mut rows: Vec<_> = comparison.differences.iter().map(difference_row).collect();
     if let Some(duel) = &comparison.duel {
@@ -118,7 +121,7 @@ fn difference_row(difference: &Difference) -> Vec<String> {
     vec![measure.to_string(), interval, mark.to_owned()]
 }
 
-/// From when until when units were assigned, by UTC.
+/// The period of assignment in UTC.
 pub(super) fn period(report: &Report) -> String {
     match (report.start_millis, report.end_millis) {
         (Some(start), Some(end)) => format!("from {} to {}", time(start), time(end)),
@@ -127,19 +130,19 @@ pub(super) fn period(report: &Report) -> String {
     }
 }
 
-/// The date of a day that began at this time, by UTC.
+/// The UTC date of the day that starts at this time.
 fn day_name(start_millis: i64) -> String {
     let date =
         time::OffsetDateTime::from_unix_timestamp(start_millis.div_euclid(1_000)).map(time::OffsetDateTime::date);
     date.map_or_else(|_| format!("the day that began at {start_millis} ms"), |date| date.to_string())
 }
 
-/// What a reader must know beside the numbers.
+/// Notes and warnings.
 pub(super) fn notes(report: &Report) -> Option<String> {
     let mut notes = Vec::new();
     if let Some(ratio) = report.sample_ratio.as_ref().filter(|ratio| ratio.is_mismatch) {
         let (what, counts) = match (ratio.least_even, &ratio.worst_day) {
-            (Scope::Queries, _) => ("the queries' split is".to_owned(), &ratio.n_queries),
+            (Scope::Queries, _) => ("the split of queries is".to_owned(), &ratio.n_queries),
             (Scope::Day, Some(day)) => (format!("on {} the split was", day_name(day.start_millis)), &day.n_units),
             (Scope::Day | Scope::Units, _) => ("the split is".to_owned(), &ratio.n_units),
         };
@@ -149,16 +152,16 @@ pub(super) fn notes(report: &Report) -> Option<String> {
             format!("{} {:.1} % (weighted {:.1} %)", arm.arm, *n as f64 / total * 100.0, expected * 100.0)
         };
         let shares: Vec<String> = shares.map(share).collect();
-        notes.push(format!("WARNING: {what} not as weighted: {}", shares.join(", ")));
+        notes.push(format!("WARNING: sample ratio mismatch; {what} {}", shares.join(", ")));
     }
     if report.n_inconsistent > 0 {
         let n = with_separators(report.n_inconsistent);
         notes.push(format!(
-            "WARNING: {n} queries left out: their unit had met another arm, or the experiment has no such arm"
+            "WARNING: {n} queries excluded: their unit was exposed to another arm before, or their arm does not exist"
         ));
     }
     if report.measure == Measure::Preference {
-        notes.push("a click is worth 1 / rank to the arm that put the hit there; preference: an arm's leads less the control's, of all leads".into());
+        notes.push("a click gives 1 / rank of credit to the arm of the hit; preference: the arm's leads minus the control's, relative to all leads".into());
     }
     (!notes.is_empty()).then(|| notes.join("\n"))
 }

@@ -1,4 +1,4 @@
-//! Bodies of requests and answers, which tell when they are over.
+//! Bodies of requests and responses that report their end.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::progress::ConnectionProgress;
 
-/// A request's body, which drops a guard when it comes to its end or when nobody wants the rest of it.
+/// A request body that drops a guard at its end, or when its rest is discarded.
 pub(super) struct RequestBody<G> {
     pub inner: Incoming,
     pub until_over: Option<G>,
@@ -35,7 +35,7 @@ impl<G: Unpin> Body for RequestBody<G> {
     }
 }
 
-/// Tells a connection that the body of its request is over, when it is dropped.
+/// Reports the end of a request body to the connection when dropped.
 pub(super) struct TellsBodyIsOver(pub ConnectionProgress);
 
 impl Drop for TellsBodyIsOver {
@@ -44,7 +44,7 @@ impl Drop for TellsBodyIsOver {
     }
 }
 
-/// An answer's body.
+/// A response body.
 pub(super) struct AnswerBody {
     pub inner: axum::body::Body,
     pub progress: ConnectionProgress,

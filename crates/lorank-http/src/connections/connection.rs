@@ -1,8 +1,8 @@
-//! One connection, from its first request until it closes.
+//! One connection, from its first request until it is closed.
 //!
-//! hyper serves it. What is around hyper is what it lacks: `header_read_timeout` does not tell a slow head from a client that
-//! sends nothing, and closes without an answer; there is no limit on how long an answer may stay unread; and hyper-util's
-//! `GracefulShutdown` takes the connection away for good, while a slow head is answered through the stream that it gives back.
+//! hyper serves the connection; this module adds what hyper lacks. `header_read_timeout` does not distinguish a slow request head
+//! from an idle client, and closes without a response; there is no limit on the time that a client may take to read a response; and
+//! hyper-util's `GracefulShutdown` does not return the stream, which is needed to answer a slow head.
 
 use std::convert::Infallible;
 
@@ -26,10 +26,10 @@ use super::{CloseReason, ConnectionLimits};
 use crate::error_response::error_body;
 use crate::{LiveConfig, RequestId, ServerError};
 
-/// The longest head of a request, and what is read ahead of a body: a connection holds little more.
+/// The maximum length of a request head, and of the part of a body that is read ahead, in bytes.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// Answers the requests of a connection until its client closes it or one of its limits is passed.
+/// Serves a connection until the client closes it or it exceeds a limit.
 pub(super) async fn serve_connection(
     tcp: TcpStream,
     router: Router,
@@ -54,7 +54,7 @@ pub(super) async fn serve_connection(
     let stream = TokioIo::new(Stream { tcp, progress: progress.clone(), is_multiplexed: false });
     let service = TowerToHyperService::new(router);
     let answer = |request| answer(service.clone(), progress.clone(), request);
-    // The time for a head is counted by `ConnectionProgress`, which tells a slow head from none.
+    // `ConnectionProgress` limits the time for a head, because it distinguishes a slow head from none.
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
@@ -79,7 +79,7 @@ async fn answer(
     Ok(response.map(|inner| AnswerBody { inner, progress }))
 }
 
-/// Answers a slow head with status 408, as far as the socket takes it at once: nothing waits for the client.
+/// Answers a slow head with status 408, without waiting for the client.
 fn send_timeout_answer(tcp: &TcpStream, limits: &ConnectionLimits) {
     let error = ServerError::TooSlow { part: "head", millis: limits.header_read.as_millis() };
     let body = error_body(&error, &RequestId::generate());
@@ -88,7 +88,7 @@ fn send_timeout_answer(tcp: &TcpStream, limits: &ConnectionLimits) {
     let _ = tcp.try_write(&[head.as_bytes(), &body].concat());
 }
 
-/// Takes a connection out of those that wait, however it ends.
+/// Removes a connection from the open connections when dropped.
 struct LeaveOnDrop(ConnectionProgress);
 
 impl Drop for LeaveOnDrop {

@@ -1,26 +1,26 @@
-//! How many connections are open, and why the others closed: counts for the metrics.
+//! Counts of open connections, and of closed ones by reason, for the metrics.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Why a connection closed.
+/// The reason for which a connection was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseReason {
-    /// The client had enough, or broke the rules of HTTP.
+    /// The client closed it or violated the protocol.
     Closed,
-    /// No request came in time.
+    /// There was no request in time.
     Idle,
-    /// A request's head was not there in time.
+    /// A request head was not complete in time.
     SlowHead,
-    /// Nothing of the answer was taken in time.
+    /// The client did not read the response in time.
     SlowWrite,
-    /// A new connection took its place.
+    /// It made room for a new connection.
     MadeRoom,
 }
 
 impl CloseReason {
     pub(crate) const ALL: [Self; 5] = [Self::Closed, Self::Idle, Self::SlowHead, Self::SlowWrite, Self::MadeRoom];
 
-    /// The reason as one word.
+    /// The reason as a constant for programs.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -32,7 +32,7 @@ impl CloseReason {
     }
 }
 
-/// How many connections are open, and how many ended why.
+/// The number of open connections, and of closed ones by reason.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionCounts {
     n_open: AtomicUsize,

@@ -1,43 +1,43 @@
-//! How many connections there are file descriptors for.
+//! The limit on connections by available file descriptors.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often to look whether there are more than there were.
+/// The interval for checking whether more descriptors are free.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A limit on connections from the time on at which the process had no file descriptor left. The index and the database need some
-/// as well, so a quarter of what the connections had is kept free. The limit rises where more than these are free.
+/// A limit on connections that applies after the process ran out of file descriptors. A quarter of the connections' descriptors is
+/// reserved for the index and the database. The limit rises when more descriptors are free.
 #[derive(Debug)]
 pub(super) struct DescriptorLimit {
     n_connections_max: usize,
     n_kept_free: usize,
-    /// When it was last looked, or ran out; `None` where there is no limit.
+    /// The time of the last check or shortage; `None` without a limit.
     looked_at: Option<Instant>,
 }
 
 impl DescriptorLimit {
-    /// No limit, as long as descriptors suffice.
+    /// No limit.
     pub(super) fn none() -> Self {
         Self { n_connections_max: usize::MAX, n_kept_free: 0, looked_at: None }
     }
 
-    /// How many connections may be open.
+    /// The maximum number of open connections.
     pub(super) fn n_connections_max(&self) -> usize {
         self.n_connections_max
     }
 
-    /// There was no descriptor for another one than the connections that are open.
+    /// Reports that there was no descriptor for a further connection.
     pub(super) fn ran_out(&mut self, n_connections: usize, now: Instant) {
         self.n_kept_free = (n_connections / 4).max(1);
         self.n_connections_max = n_connections.saturating_sub(self.n_kept_free).max(1);
         self.looked_at = Some(now);
     }
 
-    /// Raises the limit by the descriptors that are free and need not be. `n_free` tells how many are, and is asked now and then; of a
-    /// system that does not tell, the limit is lifted, until descriptors run out again.
+    /// Raises the limit by the free descriptors beyond the reserve. `n_free` returns the number of free descriptors and is called once
+    /// per interval. On systems where it is unknown, the limit is removed until descriptors run out again.
     pub(super) fn look_again(&mut self, n_connections: usize, now: Instant, n_free: impl Fn() -> io::Result<usize>) {
         if self.looked_at.is_none_or(|at| now.saturating_duration_since(at) < LOOK_EVERY) {
             return;
@@ -46,13 +46,13 @@ impl DescriptorLimit {
         let n_max = match n_free() {
             Ok(n_free) => n_connections.saturating_add(n_free.saturating_sub(self.n_kept_free)),
             Err(error) if error.kind() == ErrorKind::NotFound => usize::MAX,
-            // There is none to look with.
+            // There is no descriptor for the check.
             Err(_) => return,
         };
         if n_max > self.n_connections_max {
             tracing::info!(
                 n_connections_max = n_max,
-                "raised the limit on connections, since more file descriptors are free"
+                "raised the limit on connections because more file descriptors are free"
             );
             self.n_connections_max = n_max;
         }

@@ -1,5 +1,4 @@
-//! The loop around a connection of hyper, whichever version of HTTP it speaks: its requests, room for others, the server's end, and
-//! limits in time.
+//! The loop around a connection of hyper for both versions of HTTP: requests, making room for others, shutdown and time limits.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -11,13 +10,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::CloseReason;
 use super::progress::ConnectionProgress;
 
-/// A time at which the connection has to close, and why.
+/// The time at which the connection is closed, and the reason.
 pub(super) type CloseAt = (Instant, CloseReason);
 
-/// Serves a connection until its client closes it, it makes room for another one, or its deadline passes.
+/// Serves a connection until the client closes it, it makes room for another one, or its deadline passes.
 ///
-/// `shut_down` is hyper's `graceful_shutdown`: what is under way is answered, and nothing more is taken. `deadline` is asked again
-/// whenever something has happened.
+/// `shut_down` is hyper's `graceful_shutdown`: requests in flight are answered, and no others are accepted. `deadline` is called
+/// again after each event.
 pub(super) async fn drive<C: Future<Output = hyper::Result<()>> + Unpin>(
     connection: &mut C,
     shut_down: impl Fn(Pin<&mut C>),
@@ -30,14 +29,14 @@ pub(super) async fn drive<C: Future<Output = hyper::Result<()>> + Unpin>(
     let (mut has_heard, mut makes_room) = (false, false);
     let mut timer = pin!(sleep_until(Instant::now()));
     poll_fn(|cx| {
-        // First, since it changes the phase of the connection, on which the deadline depends.
+        // First, because it changes the phase of the connection, which determines the deadline.
         if let Poll::Ready(served) = Pin::new(&mut *connection).poll(cx) {
             if let Err(error) = served {
-                tracing::debug!(%error, "a connection broke");
+                tracing::debug!(%error, "a connection failed");
             }
             return Poll::Ready(if makes_room { CloseReason::MadeRoom } else { CloseReason::Closed });
         }
-        // After the connection was polled: a request that had arrived is being answered by now, and is answered first.
+        // After polling the connection, so that a request which has arrived is answered first.
         if !makes_room && close_requested.as_mut().poll(cx).is_ready() {
             if progress.waits_for_client() {
                 return Poll::Ready(CloseReason::MadeRoom);
@@ -56,12 +55,12 @@ pub(super) async fn drive<C: Future<Output = hyper::Result<()>> + Unpin>(
     .await
 }
 
-/// Returns when the server takes no more requests.
+/// Returns when the server accepts no more requests.
 pub(super) async fn ended(is_ending: &mut watch::Receiver<bool>) {
     drop(is_ending.wait_for(|is_ending| *is_ending).await);
 }
 
-/// Ready once a deadline is over, which may be another one at each call.
+/// Ready after the deadline, which may be different at each call.
 fn past(deadline: Option<CloseAt>, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<CloseReason> {
     let Some((deadline, reason)) = deadline else { return Poll::Pending };
     if timer.deadline() != deadline {

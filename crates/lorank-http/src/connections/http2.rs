@@ -1,8 +1,8 @@
-//! A connection that speaks HTTP/2 from its first byte ("prior knowledge", RFC 9113, 3.3), as proxies inside a network do.
+//! A connection with HTTP/2 from its first byte ("prior knowledge", RFC 9113, 3.3), which proxies use in internal networks.
 //!
-//! The limits in time are those of HTTP/1: for a first and for a next request, and for an answer that its client takes nothing of,
-//! on the connection or on one of its streams. What a client can do with frames alone (resetting streams without end, heads of any
-//! length) the h2 crate bounds, by the numbers below.
+//! The time limits are those of HTTP/1: for the first and the next request, and for a client that does not read its responses, on
+//! the connection or on one of its streams. The h2 crate limits attacks by frames (endless stream resets, long heads) by the
+//! constants below.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -30,33 +30,32 @@ use super::stream::Stream;
 use super::{CloseReason, ConnectionLimits};
 use crate::LiveConfig;
 
-/// How many requests may be under way on one connection.
+/// The maximum number of concurrent requests on a connection.
 const STREAMS_MAX: u32 = 100;
 
-/// How many streams a client may have reset that were not looked at yet, and how many it may break the rules on, before the
-/// connection is closed: what an attack by resets begins with (CVE-2023-44487).
+/// The maximum number of pending stream resets and of streams with protocol errors before the connection is closed, against the
+/// rapid reset attack (CVE-2023-44487).
 const RESETS_MAX: usize = 50;
 
-/// The longest head of a request.
+/// The maximum length of a request head in bytes.
 const HEAD_BYTES_MAX: u32 = 64 << 10;
 
-/// How much of a stream's answer is held that its client has not made room for.
+/// The number of bytes of a stream's response that are buffered beyond the client's window.
 const SEND_BYTES_MAX: usize = 256 << 10;
 
-/// How much of an answer is handed over at once: what h2 holds of it, if its client makes no room.
+/// The number of bytes of a response that are passed to h2 at a time, which h2 buffers if the client's window is full.
 const PART_BYTES: usize = 16 << 10;
 
-/// How long nothing may be heard of a client with requests under way before it is asked whether it is there, and then until it
-/// answers.
+/// The interval of pings to a silent client with requests in flight, and the time in which it must answer.
 const PING: Duration = Duration::from_secs(20);
 
-/// How every connection of HTTP/2 begins, and none of HTTP/1: `PRI` is no method.
+/// The first bytes of every HTTP/2 connection. `PRI` is not a method of HTTP/1.
 const PREFACE: [u8; 3] = *b"PRI";
 
-/// How long to wait for the next byte of a preface that comes in pieces.
+/// The time to wait for the next byte of an incomplete preface.
 const PIECE: Duration = Duration::from_millis(2);
 
-/// Whether a connection begins as HTTP/2 does, once its first bytes are there. They stay to be read.
+/// Waits for the first bytes of a connection, and returns whether they are those of HTTP/2. The bytes are not consumed.
 pub(super) async fn is_http2(tcp: &TcpStream, limits: &ConnectionLimits) -> bool {
     let mut start = [0; PREFACE.len()];
     let mut first_byte_at = None;
@@ -65,14 +64,14 @@ pub(super) async fn is_http2(tcp: &TcpStream, limits: &ConnectionLimits) -> bool
             Ok(0) | Err(_) => return false,
             Ok(n) if start[..n] != PREFACE[..n] => return false,
             Ok(n) if n == PREFACE.len() => return true,
-            // A slow head is for HTTP/1 to answer.
+            // HTTP/1 answers a slow head.
             Ok(_) if first_byte_at.get_or_insert_with(Instant::now).elapsed() > limits.header_read => return false,
             Ok(_) => sleep(PIECE).await,
         }
     }
 }
 
-/// Answers the requests of a connection until its client closes it or one of its limits is passed.
+/// Serves a connection until the client closes it or it exceeds a limit.
 pub(super) async fn serve_http2(
     tcp: TcpStream,
     router: Router,
@@ -83,7 +82,7 @@ pub(super) async fn serve_http2(
     let streams = Streams::new(progress.clone());
     let io = TokioIo::new(Stream { tcp, progress: progress.clone(), is_multiplexed: true });
     let service = TowerToHyperService::new(router);
-    // Opened before anything else is done: a request that has arrived counts from then on.
+    // Opened first, because a request counts from its arrival.
     let answer = |request: Request<Incoming>| {
         let (stream, until_over) = streams.open(!request.body().is_end_stream());
         answer(service.clone(), stream, request.map(|inner| RequestBody { inner, until_over }))
@@ -126,21 +125,21 @@ struct StreamsInner {
 #[derive(Default)]
 struct StreamsState {
     n_open: usize,
-    /// Those whose bodies have not come to their end.
+    /// The number of requests with incomplete bodies.
     n_receiving: usize,
     n_answers: u64,
-    /// Since when answers wait for their clients to take more.
+    /// The times since which responses wait for the client to read.
     waiting: BTreeMap<u64, Instant>,
 }
 
-/// What a connection waits for.
+/// The event that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WaitsFor {
-    /// A request of its client.
+    /// A request.
     Request,
-    /// The rest of the bodies of all its requests.
+    /// The rest of request bodies, for all requests.
     Bodies,
-    /// An answer of the server.
+    /// A response.
     Answer,
 }
 
@@ -159,7 +158,7 @@ impl Streams {
         Self(Arc::new(StreamsInner { progress, state: Mutex::default() }))
     }
 
-    /// A new stream, and its body if it has one.
+    /// Opens a stream, with a body if the request has one.
     fn open(&self, has_body: bool) -> (OpenStream, Option<OpenBody>) {
         self.change(|state| {
             state.n_open += 1;
@@ -168,14 +167,14 @@ impl Streams {
         (OpenStream(self.clone()), has_body.then(|| OpenBody(self.clone())))
     }
 
-    /// When the connection has to close since its client takes nothing of an answer. One stream cannot be closed by itself, as hyper
-    /// asks an answer for nothing while its client makes no room.
+    /// The time at which the connection is closed because the client does not read a response. A single stream cannot be closed, because
+    /// hyper does not poll a response while the client's window is full.
     fn stalled_at(&self, limits: &ConnectionLimits) -> Option<CloseAt> {
         let first = self.lock().waiting.values().min().copied();
         first.map(|since| (since + limits.write, CloseReason::SlowWrite))
     }
 
-    /// Changes the streams, and tells the connection's progress who waits for whom then.
+    /// Changes the streams, and updates the connection's progress.
     fn change(&self, change: impl FnOnce(&mut StreamsState)) {
         let (mut state, progress) = (self.lock(), &self.0.progress);
         let before = state.waits_for();
@@ -196,7 +195,7 @@ impl Streams {
     }
 }
 
-/// A request under way, until it is dropped.
+/// A request in flight, until it is dropped.
 struct OpenStream(Streams);
 
 impl OpenStream {
@@ -216,7 +215,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// A request's body that has not come to its end, until it is dropped.
+/// An incomplete request body, until it is dropped.
 struct OpenBody(Streams);
 
 impl Drop for OpenBody {
@@ -225,19 +224,19 @@ impl Drop for OpenBody {
     }
 }
 
-/// A request whose answer is on its way.
+/// A response that is being sent.
 struct Answer {
     stream: OpenStream,
     id: u64,
 }
 
 impl Answer {
-    /// From now on the client has to take what was handed over.
+    /// Marks that the client must read the buffered part.
     fn waits_for_client(&self) {
         self.stream.0.lock().waiting.insert(self.id, Instant::now());
     }
 
-    /// Its client has taken all there is, so far.
+    /// Marks that the client has read everything so far.
     fn waits_for_server(&self) {
         self.stream.0.lock().waiting.remove(&self.id);
     }
@@ -249,13 +248,13 @@ impl Drop for Answer {
     }
 }
 
-/// An answer's body, in parts, each handed over when its client has made room for those before it.
+/// A response body in parts. Each part is passed on when the client has read those before it.
 ///
-/// The last byte is a part by itself: without it the body would be gone once its last part was handed over, and with it all
-/// knowledge of a client that takes nothing.
+/// The last byte is a separate part. Otherwise hyper would drop the body together with its last part, and a client that does not
+/// read it could not be detected.
 struct StreamBody {
     inner: axum::body::Body,
-    /// What was taken from it and is not handed over.
+    /// Bytes taken from the body that are not passed on yet.
     rest: Bytes,
     answer: Answer,
 }
@@ -266,7 +265,7 @@ impl Body for StreamBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.rest.is_empty() {
-            // It may take its time, which is not the client's.
+            // The time of the handler does not count against the client.
             self.answer.waits_for_server();
             let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx)?);
             match frame.map(Frame::into_data) {

@@ -1,20 +1,20 @@
-//! What clients may take: connections, and time.
+//! Limits on connections and on clients' time.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// How many connections there may be, and how long each may take for what.
+/// The maximum number of connections, and their timeouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// How many may be open. A new one then closes that which has waited longest for its client.
+    /// The maximum number of open connections. A new connection then closes the one that has waited longest for its client.
     pub n_connections_max: NonZeroUsize,
-    /// The time for the head of a request, from its first byte.
+    /// The timeout for a request head, from its first byte.
     pub header_read: Duration,
-    /// The time for a client's first request, and between an answer and the next request.
+    /// The timeout for the first request, and between a response and the next request.
     pub keep_alive: Duration,
-    /// How long a client may take nothing of an answer that is being written to it.
+    /// The timeout for a client that does not read its response.
     pub write: Duration,
-    /// How long requests under way have at the end, before they are cut off.
+    /// The time for requests in flight at shutdown, before their connections are closed.
     pub shutdown: Duration,
 }
 

@@ -1,14 +1,13 @@
-//! The loop that accepts connections, and the limits of each of them.
+//! The accept loop, and the limits on connections.
 //!
-//! Connections speak HTTP/1.1, or HTTP/2 from their first byte. hyper serves each connection, hyper-util adapts its streams and
-//! services. The loop is lorank's own for what neither has: a limit on connections that closes the one which has waited longest
-//! for its client, limits in time by phase, a count of why connections closed, and a number of those that were cut off at the end.
+//! Connections use HTTP/1.1, or HTTP/2 from their first byte. hyper serves each connection; hyper-util adapts its streams and
+//! services. The loop implements what both lack: a limit on connections that closes the one which has waited longest for its client,
+//! timeouts by phase, counts of closed connections by reason, and the number of connections that were cut off at shutdown.
 //!
-//! A connection that says nothing costs little, so many may be open. What a client can do slowly has a limit in time: to send
-//! the head of a request, its body, to take the answer, to come with a next request. Where as many connections are open as
-//! may be, a new one takes the place of that which has waited longest for its client; so slow clients, however many, keep
-//! nobody out. A request that has arrived is answered all the same: where nobody waits, new connections wait in the system's
-//! backlog until an answer is given, and the connection closes behind it.
+//! An idle connection needs few resources, so many may be open. Each phase has a timeout: sending the head of a request, its body,
+//! reading the response, and sending the next request. At the maximum number of connections, a new one replaces the one that has
+//! waited longest for its client, so slow clients cannot exclude others. A request that has arrived is always answered: if no
+//! connection waits for its client, new connections stay in the system's backlog until a response was sent and its connection closed.
 
 mod bodies;
 mod connection;
@@ -44,15 +43,15 @@ use self::open_connections::{OpenConnections, REQUEST_GRACE};
 use self::progress::ConnectionProgress;
 use crate::{LiveConfig, open_files};
 
-/// How serving ended, as [`serve`] returns it.
+/// The outcome of [`serve`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServeOutcome {
-    /// Connections that were cut off, since they were not done in the time that [`ConnectionLimits::shutdown`] gives.
+    /// The number of connections that were cut off after the time in [`ConnectionLimits::shutdown`].
     pub n_cut_off: usize,
 }
 
-/// Serves until `shutdown` is done; then takes no more connections, closes those that are idle, and ends once every request
-/// under way is answered, or cut off when the time for that is over.
+/// Serves until `shutdown` completes. Then it accepts no more connections, closes idle ones, and returns when all requests in flight
+/// are answered or the time for them is over.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -77,24 +76,24 @@ pub async fn serve(
     connections.end().await
 }
 
-/// All that are open.
+/// The open connections.
 struct Connections {
     router: Router,
     config: LiveConfig,
     tasks: JoinSet<()>,
     open: Arc<OpenConnections>,
-    /// One that was accepted and has no place yet; no other is accepted meanwhile.
+    /// An accepted connection that waits for room; no other is accepted meanwhile.
     next: Option<Next>,
     descriptors: DescriptorLimit,
-    /// True once no connection shall take another request.
+    /// True at shutdown, when connections accept no further requests.
     is_ending: watch::Sender<bool>,
 }
 
 struct Next {
     stream: TcpStream,
-    /// When another was last asked to make room for it, or else when it came.
+    /// The time at which another connection was last asked to make room, or else of its arrival.
     since: Instant,
-    /// Whether another was asked.
+    /// Whether another connection was asked to make room.
     has_asked: bool,
 }
 
@@ -117,10 +116,10 @@ impl Connections {
                 self.next = Some(Next { stream, since: Instant::now(), has_asked: false });
                 self.place_next();
             }
-            // The client has gone again.
+            // The client has disconnected.
             Err(error) if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) => {}
             Err(error) => {
-                // As a rule, no file descriptor is left.
+                // Usually because no file descriptor is left.
                 let n_open = self.tasks.len();
                 self.descriptors.ran_out(n_open, Instant::now());
                 let n_connections_max = self.descriptors.n_connections_max();
@@ -131,7 +130,7 @@ impl Connections {
         }
     }
 
-    /// Gives the connection that was accepted last its place, where there is one.
+    /// Serves the waiting connection if there is room.
     fn place_next(&mut self) {
         if !self.is_full()
             && let Some(next) = self.next.take()
@@ -140,14 +139,14 @@ impl Connections {
         }
     }
 
-    /// When one has to be asked to make room for the next, if one waits for a place.
+    /// The time at which a connection is asked to make room, if one waits.
     fn room_at(&self) -> Option<Instant> {
         let next = self.next.as_ref()?;
         let (patience, closable_at) = (next.since + REQUEST_GRACE, self.open.closable_at());
         Some(closable_at.filter(|_| !next.has_asked).map_or(patience, |at| at.min(patience)))
     }
 
-    /// Asks one to make room for the next, and another one a while later if there is none then; nobody where there is room by now.
+    /// Asks a connection to make room, and later another one if there is still no room.
     fn make_room(&mut self) {
         let now = Instant::now();
         self.descriptors.look_again(self.tasks.len(), now, open_files::n_free);
@@ -159,7 +158,7 @@ impl Connections {
     }
 
     fn take(&mut self, stream: TcpStream) {
-        // An answer is one write; waiting to send it together with a next one only delays it.
+        // A response is one write, so Nagle's algorithm would only delay it.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "could not set TCP_NODELAY");
         }
@@ -185,17 +184,21 @@ impl Connections {
             return ServeOutcome::default();
         }
         let n_cut_off = self.tasks.len();
-        tracing::warn!(n_cut_off, limit_millis = limit.as_millis(), "cut off what was not done in time for the end");
+        tracing::warn!(
+            n_cut_off,
+            limit_millis = limit.as_millis(),
+            "closed connections that were not done in time at shutdown"
+        );
         self.tasks.shutdown().await;
         ServeOutcome { n_cut_off }
     }
 }
 
-/// A panic in a handler has ended its connection, and no other.
+/// Logs a panic of a handler, which ends only its own connection.
 fn log_panic(ended: &Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(%error, "a connection ended in a bug");
+        tracing::error!(%error, "a connection ended with a panic");
     }
 }

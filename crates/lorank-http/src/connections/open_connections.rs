@@ -1,7 +1,7 @@
-//! The connections that are open, and which of them makes room for a new one.
+//! The open connections, and the choice of the one that makes room for a new one.
 //!
-//! A connection that waits for its client can be closed once it has waited for a while: by then, a request that had arrived would
-//! have been read. One whose request is being answered is asked to close behind the answer, which says so.
+//! A connection that waits for its client can be closed after a grace period, in which a request that had arrived would have been
+//! read. A connection whose request is being answered is asked to close after the response, which announces it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a connection is left alone that waits for a request.
+/// The grace period of a connection that waits for a request.
 pub(super) const REQUEST_GRACE: Duration = Duration::from_millis(250);
 
-/// How long one is left alone that waits for the body of a request.
+/// The grace period of a connection that waits for a request body.
 pub(super) const BODY_GRACE: Duration = Duration::from_secs(5);
 
-/// Names a connection; ids grow in the order in which connections were opened.
+/// The id of a connection. Ids are in the order of opening.
 pub(super) type ConnectionId = u64;
 
 /// See the [module](self).
@@ -27,21 +27,21 @@ pub(super) struct OpenConnections(Mutex<Entries>);
 struct Entries {
     n_opened: ConnectionId,
     open: BTreeMap<ConnectionId, Entry>,
-    /// Those that wait for their clients, by when they may be closed.
+    /// The connections that wait for their clients, by the end of their grace periods.
     waiting: BTreeSet<(Instant, ConnectionId)>,
-    /// Those that are being answered, in the order in which they were opened.
+    /// The connections with requests being answered, in the order of opening.
     answered: BTreeSet<ConnectionId>,
 }
 
 #[derive(Debug)]
 struct Entry {
     close_request: Arc<Notify>,
-    /// When it may be closed, while it waits for its client.
+    /// The end of the grace period, while it waits for its client.
     closable_at: Option<Instant>,
 }
 
 impl OpenConnections {
-    /// A new connection, which is asked to close by `close_request`, and waits for its client.
+    /// Adds a new connection, which waits for its client and is asked to close by `close_request`.
     pub(super) fn open(&self, close_request: Arc<Notify>) -> ConnectionId {
         let mut entries = self.lock();
         entries.n_opened += 1;
@@ -51,17 +51,17 @@ impl OpenConnections {
         id
     }
 
-    /// From now on the connection waits for its client, and may be closed after `grace`.
+    /// Marks that the connection waits for its client and may be closed after `grace`.
     pub(super) fn waits(&self, id: ConnectionId, grace: Duration) {
         self.lock().set_waiting(id, Some(Instant::now() + grace));
     }
 
-    /// From now on its request is being answered.
+    /// Marks that its request is being answered.
     pub(super) fn is_answered(&self, id: ConnectionId) {
         self.lock().set_waiting(id, None);
     }
 
-    /// The connection is closed.
+    /// Removes a connection.
     pub(super) fn close(&self, id: ConnectionId) {
         let mut entries = self.lock();
         entries.set_waiting(id, None);
@@ -69,13 +69,13 @@ impl OpenConnections {
         entries.open.remove(&id);
     }
 
-    /// When the connection that has waited longest for its client may be closed.
+    /// The end of the earliest grace period.
     pub(super) fn closable_at(&self) -> Option<Instant> {
         self.lock().waiting.first().map(|(at, _)| *at)
     }
 
-    /// Asks one to close: that which may be closed first, if that is by `now`, else the oldest of those that are being answered.
-    /// Nobody is asked twice.
+    /// Asks a connection to close: the one with the earliest grace period if it ended by `now`, else the oldest that is being answered.
+    /// No connection is asked twice.
     pub(super) fn make_room(&self, now: Instant) {
         let mut entries = self.lock();
         let closable = entries.waiting.first().filter(|(at, _)| *at <= now).copied();

@@ -1,4 +1,4 @@
-//! The phase that a connection is in, and its deadline in that phase.
+//! The phase of a connection, and the deadline in that phase.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::open_connections::{BODY_GRACE, ConnectionId, OpenConnections, REQUEST_GRACE};
 use super::{CloseReason, ConnectionLimits};
 
-/// The phase of one connection: set by its stream, its requests and its answers, read by [`serve_connection`]. Clones share it.
+/// The phase of a connection, set by its stream, requests and responses, and read by [`serve_connection`]. Clones share it.
 ///
 /// [`serve_connection`]: super::connection::serve_connection
 #[derive(Debug, Clone)]
@@ -26,21 +26,21 @@ struct Inner {
 struct State {
     phase: Phase,
     since: Instant,
-    /// Since when the client has taken nothing of what is written to it, if that is so.
+    /// The time since which the client has not read, if it does not.
     write_blocked_since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No request has begun.
+    /// No request has started.
     Idle,
-    /// A part of a request's head is there.
+    /// A part of a request head was received.
     Head,
-    /// A handler has the request, and not yet all of its body.
+    /// A handler has the request, but its body is incomplete.
     Body,
     /// A handler has the whole request.
     Answer,
-    /// The answer is handed over, and not yet all on its way.
+    /// The response is complete, but not yet written completely.
     Rest,
 }
 
@@ -52,7 +52,7 @@ impl ConnectionProgress {
         Self(Arc::new(Inner { state: Mutex::new(state), open, id, close_request }))
     }
 
-    /// Something came from the client.
+    /// Data was received.
     pub(super) fn has_read(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Idle {
@@ -60,7 +60,7 @@ impl ConnectionProgress {
         }
     }
 
-    /// The head of a request is complete.
+    /// A request head is complete.
     pub(super) fn request(&self, has_body: bool) {
         let mut state = self.lock();
         state.enter(if has_body { Phase::Body } else { Phase::Answer });
@@ -70,7 +70,7 @@ impl ConnectionProgress {
         }
     }
 
-    /// Its body is complete, or nobody wants the rest of it.
+    /// The request body is complete, or its rest is discarded.
     pub(super) fn body_is_over(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Body {
@@ -79,14 +79,14 @@ impl ConnectionProgress {
         }
     }
 
-    /// Nothing more will be handed over of the answer.
+    /// The response is complete.
     pub(super) fn answer_is_over(&self) {
         let mut state = self.lock();
         state.enter(Phase::Rest);
         self.0.open.is_answered(self.0.id);
     }
 
-    /// All that was handed over is on its way.
+    /// Everything was written.
     pub(super) fn has_flushed(&self) {
         let mut state = self.lock();
         if state.phase == Phase::Rest {
@@ -95,14 +95,14 @@ impl ConnectionProgress {
         }
     }
 
-    /// Whether the client took something of what is written to it.
+    /// Records whether the client accepted written data.
     pub(super) fn has_written(&self, is_taken: bool) {
         let mut state = self.lock();
         state.write_blocked_since =
             if is_taken { None } else { state.write_blocked_since.or_else(|| Some(Instant::now())) };
     }
 
-    /// When the connection has to close, and why, if its phase does not change.
+    /// The deadline of the current phase, and the reason for closing then.
     pub(super) fn deadline(&self, limits: &ConnectionLimits) -> Option<(Instant, CloseReason)> {
         let state = self.lock();
         if let Some(since) = state.write_blocked_since {
@@ -111,22 +111,22 @@ impl ConnectionProgress {
         match state.phase {
             Phase::Idle => Some((state.since + limits.keep_alive, CloseReason::Idle)),
             Phase::Head => Some((state.since + limits.header_read, CloseReason::SlowHead)),
-            // A slow body is answered by the route, and how long an answer takes is its own affair.
+            // The route limits the time for a body, and the time for an answer has its own deadline.
             Phase::Body | Phase::Answer | Phase::Rest => None,
         }
     }
 
-    /// Returns when the connection has to make room for a new one.
+    /// Returns when the connection should make room for a new one.
     pub(super) async fn close_requested(&self) {
         self.0.close_request.notified().await;
     }
 
-    /// Whether the connection waits for its client, and not the client for it.
+    /// Whether the connection waits for its client.
     pub(super) fn waits_for_client(&self) -> bool {
         matches!(self.lock().phase, Phase::Idle | Phase::Head | Phase::Body)
     }
 
-    /// The connection is over.
+    /// The connection has ended.
     pub(super) fn end(&self) {
         self.0.open.close(self.0.id);
     }

@@ -1,4 +1,4 @@
-//! A connection's stream, which tells what goes through it.
+//! The stream of a connection, which reports reads and writes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use super::progress::ConnectionProgress;
 pub(super) struct Stream {
     pub tcp: TcpStream,
     pub progress: ConnectionProgress,
-    /// Whether bytes of several requests may mix, so that none of them begins a head.
+    /// Whether requests are multiplexed, so that received bytes do not start a head.
     pub is_multiplexed: bool,
 }
 
@@ -48,7 +48,7 @@ impl AsyncWrite for Stream {
         self.tcp.is_write_vectored()
     }
 
-    /// Asked once all that was to be written is.
+    /// Called when everything was written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.tcp).poll_flush(cx);
         if flushed.is_ready() {

@@ -1,16 +1,16 @@
-//! An origin as operators write it.
+//! An origin in the configuration.
 
 use std::fmt;
 use std::str::FromStr;
 
 use axum::http::{HeaderValue, Uri};
 
-/// An origin whose pages may read answers: a scheme, a host and, where it is not the scheme's own, a port.
+/// An origin whose pages may read responses: a scheme, a host, and a port if it is not the scheme's default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CorsOrigin {
-    /// Every origin: `*`.
+    /// Any origin: `*`.
     Any,
-    /// This one, as browsers write it.
+    /// This origin, as browsers send it.
     One(HeaderValue),
 }
 
@@ -35,7 +35,7 @@ impl FromStr for CorsOrigin {
             let parts = uri.scheme_str().zip(uri.authority());
             parts.is_some_and(|(scheme, host)| format!("{scheme}://{host}").eq_ignore_ascii_case(text))
         };
-        // Browsers write scheme and host in small letters.
+        // Browsers send scheme and host in lowercase.
         let origin = text.parse().ok().filter(is_origin).map(|_| text.to_ascii_lowercase());
         origin.and_then(|text| HeaderValue::from_str(&text).ok()).map(Self::One).ok_or_else(|| {
             format!("`{text}` is not an origin; write `https://host` or `https://host:port`, without a path, or `*`")

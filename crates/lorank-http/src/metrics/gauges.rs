@@ -47,11 +47,11 @@ impl Collector for ServiceCollector {
 impl ServiceCollector {
     fn connections(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let connections = self.config.connections();
-        to.gauge("searches", "Searches under way", self.admission.n() as f64)?;
-        to.gauge("connections", "Connections that are open", connections.n_open() as f64)?;
+        to.gauge("searches", "Running searches", self.admission.n() as f64)?;
+        to.gauge("connections", "Open connections", connections.n_open() as f64)?;
         let n_bytes = self.config.body_budget().n_bytes() as f64;
-        to.gauge("request_bodies_bytes", "Bytes of request bodies in flight that count for their limit", n_bytes)?;
-        let help = "Connections that ended, by why";
+        to.gauge("request_bodies_bytes", "Bytes of request bodies in flight", n_bytes)?;
+        let help = "Closed connections by reason";
         let mut ended = to.0.encode_descriptor("connections_ended", help, None, MetricType::Counter)?;
         CloseReason::ALL.into_iter().try_for_each(|reason| {
             let labels = [("reason", reason.name())];
@@ -62,24 +62,24 @@ impl ServiceCollector {
 
     fn cache(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let cache = self.service.engine.cache_stats();
-        to.counter("cache_hits", "Scores that the cache held", cache.hits)?;
-        to.counter("cache_misses", "Scores that it did not", cache.misses)?;
-        to.counter("cache_evictions", "Scores that made room for others", cache.evictions)?;
+        to.counter("cache_hits", "Score lookups that found a score", cache.hits)?;
+        to.counter("cache_misses", "Score lookups that found none", cache.misses)?;
+        to.counter("cache_evictions", "Evicted scores", cache.evictions)?;
         to.gauge("cache_entries", "Scores in the cache", cache.entries as f64)?;
-        to.gauge("cache_bytes", "The memory that they take, about", cache.bytes as f64)
+        to.gauge("cache_bytes", "Approximate memory of the cached scores", cache.bytes as f64)
     }
 
     fn queue(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let queue = self.service.engine.queue_stats();
-        to.counter("batches", "Batches that the model has scored", queue.n_batches)?;
-        to.counter("batch_tokens", "Tokens in them, by the model's estimate", queue.n_tokens_run)?;
-        to.counter("pairs_scored", "Pairs that the model has scored", queue.n_pairs_scored)?;
-        to.gauge("queue_requests", "Requests that wait for the model", queue.n_requests_waiting as f64)?;
-        to.gauge("queue_pairs", "Pairs that wait for the model", queue.n_pairs_waiting as f64)?;
-        to.gauge("queue_tokens", "Tokens that wait for the model", queue.n_tokens_waiting as f64)?;
+        to.counter("batches", "Batches scored by the model", queue.n_batches)?;
+        to.counter("batch_tokens", "Tokens of scored batches", queue.n_tokens_run)?;
+        to.counter("pairs_scored", "Pairs scored by the model", queue.n_pairs_scored)?;
+        to.gauge("queue_requests", "Waiting requests", queue.n_requests_waiting as f64)?;
+        to.gauge("queue_pairs", "Waiting pairs", queue.n_pairs_waiting as f64)?;
+        to.gauge("queue_tokens", "Waiting tokens", queue.n_tokens_waiting as f64)?;
         let max = self.service.engine.queue_max() as f64;
-        to.gauge("queue_requests_max", "How many requests may wait for the model", max)?;
-        to.gauge("model_busy_seconds", "How long the model has computed", queue.busy.as_secs_f64())?;
+        to.gauge("queue_requests_max", "Maximum number of waiting requests", max)?;
+        to.gauge("model_busy_seconds", "Time spent in forward passes", queue.busy.as_secs_f64())?;
         to.batch_sizes(&queue)
     }
 
@@ -89,16 +89,16 @@ impl ServiceCollector {
             n_followed: sum.n_followed + one.n_followed,
             n_dropped: sum.n_dropped + one.n_dropped,
         });
-        to.counter("shadow_answers", "Answers that shadows have ranked once more", shadow.n_followed)?;
-        to.counter("shadow_dropped", "Answers that shadows left out, since too many waited", shadow.n_dropped)
+        to.counter("shadow_answers", "Answers ranked by shadows", shadow.n_followed)?;
+        to.counter("shadow_dropped", "Answers dropped by shadows because their queue was full", shadow.n_dropped)
     }
 
     fn exposures(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let store = self.service.engine.store();
         let (n_dropped, n_lost) = store.map_or((0, 0), |store| (store.n_dropped(), store.n_lost()));
-        let help = "Records of answers that were dropped, since too many waited for the experiments' database";
+        let help = "Exposures dropped because the queue of the experiment store was full";
         to.counter("exposures_dropped", help, n_dropped)?;
-        to.counter("exposures_lost", "Records of answers that could not be written", n_lost)
+        to.counter("exposures_lost", "Exposures that could not be written", n_lost)
     }
 
     fn model(&self, to: &mut Encoder<'_>) -> fmt::Result {
@@ -106,26 +106,26 @@ impl ServiceCollector {
             return Ok(());
         };
         let tokenise = stats.tokenise.as_secs_f64();
-        to.counter("model_tokenise_seconds", "How long texts were turned into tokens", tokenise)?;
-        let help = "How long forward passes took, the times of all threads together";
+        to.counter("model_tokenise_seconds", "Time spent in tokenization", tokenise)?;
+        let help = "Time spent in forward passes, summed over threads";
         to.counter("model_forward_seconds", help, stats.forward.as_secs_f64())?;
-        to.counter("model_tokens", "Tokens that went through the model, as its tokenizer counts", stats.n_tokens)?;
-        to.counter("token_cache_hits", "Documents whose tokens were kept", stats.token_cache_hits)?;
-        to.counter("token_cache_misses", "Documents that had to be tokenized", stats.token_cache_misses)?;
-        to.gauge("token_cache_entries", "Documents whose tokens are kept", stats.token_cache_entries as f64)?;
-        to.gauge("token_cache_bytes", "The memory that kept tokens take, about", stats.token_cache_bytes as f64)
+        to.counter("model_tokens", "Tokens processed by the model", stats.n_tokens)?;
+        to.counter("token_cache_hits", "Documents found in the token cache", stats.token_cache_hits)?;
+        to.counter("token_cache_misses", "Documents not found in the token cache", stats.token_cache_misses)?;
+        to.gauge("token_cache_entries", "Documents in the token cache", stats.token_cache_entries as f64)?;
+        to.gauge("token_cache_bytes", "Approximate memory of the token cache", stats.token_cache_bytes as f64)
     }
 }
 
 fn adapters(residency: &ResidencyStats, to: &mut Encoder<'_>) -> fmt::Result {
-    to.counter("adapter_loads", "Adapters that were loaded into memory", residency.n_loads)?;
+    to.counter("adapter_loads", "Adapters loaded into memory", residency.n_loads)?;
     to.counter("adapter_load_failures", "Adapters that could not be loaded", residency.n_failed_loads)?;
-    to.counter("adapter_evictions", "Adapters that memory was taken from", residency.n_evictions)?;
-    to.gauge("adapters_in_memory", "Adapters of the registry in memory", residency.n_held as f64)?;
-    to.gauge("adapters_bytes", "The memory that they take, about", residency.bytes as f64)?;
-    to.gauge("adapter_load_seconds", "How long all cold loads took together", residency.load_time.as_secs_f64())?;
+    to.counter("adapter_evictions", "Adapters evicted from memory", residency.n_evictions)?;
+    to.gauge("adapters_in_memory", "Adapters in memory", residency.n_held as f64)?;
+    to.gauge("adapters_bytes", "Approximate memory of the adapters", residency.bytes as f64)?;
+    to.gauge("adapter_load_seconds", "Total time of loading adapters", residency.load_time.as_secs_f64())?;
     let last = residency.last_load_time.as_secs_f64();
-    to.gauge("adapter_last_load_seconds", "How long the last cold load took", last)
+    to.gauge("adapter_last_load_seconds", "Duration of the last load of an adapter", last)
 }
 
 struct Encoder<'a>(DescriptorEncoder<'a>);
@@ -147,7 +147,7 @@ impl Encoder<'_> {
     fn batch_sizes(&mut self, queue: &QueueStats) -> fmt::Result {
         let bounds = QueueStats::BATCH_TOKENS.iter().map(|max| *max as f64).chain([f64::MAX]);
         let buckets: Vec<(f64, u64)> = bounds.zip(queue.n_batches_by_tokens).collect();
-        let help = "How many tokens a batch had, by the model's estimate";
+        let help = "Tokens per batch";
         let mut histogram = self.0.encode_descriptor("batch_size_tokens", help, None, MetricType::Histogram)?;
         histogram.encode_histogram::<NoLabelSet>(queue.n_tokens_run as f64, queue.n_batches, &buckets, None)
     }

@@ -1,4 +1,4 @@
-//! What Prometheus expects to know of every process, by the names that all its clients use.
+//! The standard metrics of processes, with the names that all Prometheus clients use.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// The service and the process begin at about the same time.
+    /// The service and the process start at about the same time.
     pub(super) fn begun_now() -> Self {
         Self { start: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
     }
@@ -28,18 +28,18 @@ impl Collector for Process {
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
         };
         let start = self.start.as_secs_f64();
-        gauge("process_start_time_seconds", "When the process began, in seconds since 1970", start)?;
+        gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds", start)?;
         if let Some(n_bytes) = resident_bytes() {
-            gauge("process_resident_memory_bytes", "The memory that the process holds", n_bytes as f64)?;
+            gauge("process_resident_memory_bytes", "Resident memory size in bytes", n_bytes as f64)?;
         }
         if let Ok(n_open) = open_files::n_open() {
-            gauge("process_open_fds", "Open file descriptors", n_open as f64)?;
+            gauge("process_open_fds", "Number of open file descriptors", n_open as f64)?;
         }
         Ok(())
     }
 }
 
-/// As Linux tells; other systems have no file for it.
+/// Read from Linux's `/proc`; `None` on other systems.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

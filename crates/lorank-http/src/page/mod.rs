@@ -1,8 +1,8 @@
-//! `/`: a page to search with, compare adapters, judge hits and watch experiments.
+//! The page at `/` for searching, comparing adapters, judging hits and running experiments.
 //!
-//! Its files are compiled in: plain HTML, CSS and ES modules that a browser runs as they are written here. They need no key; the
-//! page asks for one when the routes it calls do. It loads nothing from elsewhere, and its Content-Security-Policy holds it to
-//! that: no inline script or style, no form that is sent, no frame, no text that becomes markup.
+//! Its files are compiled in: plain HTML, CSS and ES modules without a build step. They need no key; the page asks for one when a
+//! route requires it. The page loads nothing from other origins, and its Content-Security-Policy enforces that: no inline scripts
+//! or styles, no submitted forms, no frames, no text inserted as markup.
 
 use std::sync::LazyLock;
 
@@ -14,8 +14,8 @@ use axum::routing::get;
 use crate::ServerError;
 use crate::routes::Name;
 
-/// Where a page of ours may take things from. Trusted types make a browser refuse to read markup out of a text at all, so what
-/// stands in a document can never become a part of the page.
+/// The page's policy. Trusted types make browsers reject markup in strings, so the content of documents cannot become part of the
+/// page.
 pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
@@ -24,7 +24,7 @@ pub(crate) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src
 pub(crate) struct Asset {
     pub name: &'static str,
     pub bytes: &'static [u8],
-    /// The hash of its bytes in quotes, as the header `etag` has it.
+    /// The hash of its bytes in quotes, for the header `etag`.
     etag: String,
 }
 
@@ -34,7 +34,7 @@ macro_rules! assets {
     };
 }
 
-/// All files, `index.html` the first.
+/// All files, `index.html` first.
 pub(crate) static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     let files = assets![
         "index.html",
@@ -119,8 +119,8 @@ impl Asset {
         }
     }
 
-    /// The file, or that the browser's copy is still good. Modules import each other by name, so a browser may keep a copy but
-    /// has to ask: after an update of the server, all of them are of one version.
+    /// The file, or status 304 if the browser's copy is current. Browsers must revalidate their copies, because modules import each
+    /// other by name, and all must have the same version after an update of the server.
     fn response(&self, asked: &HeaderMap) -> Response {
         let etag = HeaderValue::from_str(&self.etag).expect("a hash in quotes is visible ASCII");
         let headers: [(HeaderName, HeaderValue); 6] = [

@@ -1,4 +1,4 @@
-//! `/v1/adapters` and `/v1/aliases`: the registry.
+//! `/v1/adapters` and `/v1/aliases`: the adapter registry.
 
 use axum::Json as JsonBody;
 use axum::body::Bytes;
@@ -27,14 +27,14 @@ pub(crate) struct Force {
     force: bool,
 }
 
-/// The adapters of the registry
+/// List adapters
 #[utoipa::path(
     get,
     path = "/v1/adapters",
     tag = "adapters",
     responses(
-        (status = 200, description = "All of them.", body = AdapterList),
-        (status = 404, description = "This service runs without a registry.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The registered adapters.", body = AdapterList),
+        (status = 404, description = "The server runs without a registry.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
@@ -46,16 +46,16 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Se
     .await
 }
 
-/// One adapter
+/// Get an adapter
 #[utoipa::path(
     get,
     path = "/v1/adapters/{id}",
     tag = "adapters",
-    params(("id" = String, Path, description = "An adapter's id, or an alias.", example = "minilm-qa")),
-    responses(
-        (status = 200, description = "The adapter.", body = RegisteredAdapter),
-        (status = 404, description = "There is no such adapter.", body = ErrorAnswer<'_>),
-        (status = 422, description = "It cannot be an id.", body = ErrorAnswer<'_>),
+    params(("id" = String, Path, description = "The id of an adapter, or an alias.", example = "mine")),
+        responses(
+            (status = 200, description = "The adapter.", body = RegisteredAdapter),
+            (status = 404, description = "Unknown adapter.", body = ErrorAnswer<'_>),
+            (status = 422, description = "Invalid id.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn show(State(app): State<App>, Name(name): Name) -> Result<impl IntoResponse, ServerError> {
@@ -67,22 +67,22 @@ pub(crate) async fn show(State(app): State<App>, Name(name): Name) -> Result<imp
     .await
 }
 
-/// Add an adapter, or replace the one of this id
+/// Add or replace an adapter
 ///
-/// The source is a folder or `hf://owner/name[@revision]` among those that the operator allows. The base model must be able to
-/// score with it.
+/// The source is a folder or `hf://owner/name[@revision]`, below one of the configured `adapter_sources`. The adapter must fit the
+/// base model.
 #[utoipa::path(
     put,
     path = "/v1/adapters/{id}",
     tag = "adapters",
-    params(("id" = String, Path, description = "An adapter's id, or an alias.", example = "minilm-qa")),
-    request_body(content = AddBody, example = json!({"source": "hf://owner/name"})),
+    params(("id" = String, Path, description = "The id of the adapter.", example = "mine")),
+    request_body(content = AddBody, example = json!({"source": "adapters/mine"})),
     responses(
-        (status = 200, description = "It took the place of another, or was there already.", body = RegisteredAdapter),
-        (status = 201, description = "It is added.", body = RegisteredAdapter),
-        (status = 404, description = "This service runs without a registry.", body = ErrorAnswer<'_>),
-        (status = 409, description = "It cannot be replaced or have this id now.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The adapter replaced one with this id, or was registered already.", body = RegisteredAdapter),
+        (status = 201, description = "The adapter was added.", body = RegisteredAdapter),
+        (status = 404, description = "The server runs without a registry.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The id is in use by a running experiment or an alias.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn put(
@@ -98,7 +98,7 @@ pub(crate) async fn put(
         if !host.allows(&source) {
             return Err(ServerError::SourceNotAllowed { source_text: source });
         }
-        // An experiment compares what it began with.
+        // An experiment keeps the adapters that it started with.
         let users = app.experiments_with(&id)?;
         let existing = if users.is_empty() { Existing::Replace } else { Existing::Refuse };
         let outcome = host.add(&id, &source, existing).map_err(|error| match error.downcast::<RegistryError>() {
@@ -118,15 +118,15 @@ pub(crate) async fn put(
     path = "/v1/adapters/{id}",
     tag = "adapters",
     params(
-        ("id" = String, Path, description = "The adapter's id.", example = "minilm-qa"),
-        ("force" = Option<bool>, Query, description = "Remove it, and aliases that point to it, although it is in use."),
+        ("id" = String, Path, description = "The id of the adapter.", example = "mine"),
+        ("force" = Option<bool>, Query, description = "Remove the adapter and its aliases even if they are in use."),
     ),
     responses(
-        (status = 204, description = "It is gone."),
-        (status = 404, description = "There is no such adapter.", body = ErrorAnswer<'_>),
-        (status = 409, description = "It is in use.", body = ErrorAnswer<'_>),
-        (status = 422, description = "It cannot be an id.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 204, description = "The adapter was removed."),
+        (status = 404, description = "Unknown adapter.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The adapter is in use.", body = ErrorAnswer<'_>),
+        (status = 422, description = "Invalid id.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn delete(
@@ -143,14 +143,14 @@ pub(crate) async fn delete(
     .await
 }
 
-/// The aliases
+/// List aliases
 #[utoipa::path(
     get,
     path = "/v1/aliases",
     tag = "adapters",
     responses(
-        (status = 200, description = "Each with its adapter.", body = AliasList),
-        (status = 404, description = "This service runs without a registry.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The aliases with their adapters.", body = AliasList),
+        (status = 404, description = "The server runs without a registry.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
@@ -160,21 +160,21 @@ pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse,
     Ok(JsonBody(AliasList { aliases: aliases.collect(), rank_by: rank_by.collect() }))
 }
 
-/// Point an alias to an adapter
+/// Set an alias
 ///
-/// Moving `default` promotes the adapter: requests that name none get it from then on. The base model must be able to score with
-/// it. With `rank_by` the alias also has an expression that orders the answers which it ranks.
+/// Points the alias to an adapter, which must fit the base model. Moving `default` promotes the adapter: requests that name no
+/// adapter use it from then on. `rank_by` sets an expression that orders the answers of this alias.
 #[utoipa::path(
     put,
     path = "/v1/aliases/{name}",
     tag = "adapters",
-    params(("name" = String, Path, description = "The alias.", example = "default")),
-    request_body(content = AliasBody, example = json!({"adapter": "minilm-qa"})),
+    params(("name" = String, Path, description = "The name of the alias.", example = "default")),
+    request_body(content = AliasBody, example = json!({"adapter": "mine"})),
     responses(
-        (status = 200, description = "It points there now.", body = MovedAlias<'_>),
-        (status = 404, description = "There is no such adapter.", body = ErrorAnswer<'_>),
-        (status = 409, description = "The name is an adapter's id, or the base model cannot score with the adapter.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The alias points to the adapter.", body = MovedAlias<'_>),
+        (status = 404, description = "Unknown adapter.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The name is the id of an adapter, or the adapter does not fit the base model.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn put_alias(
@@ -191,7 +191,7 @@ pub(crate) async fn put_alias(
         Some(Some(text)) => {
             let invalid = |error: InvalidRankBy| ServerError::InvalidValue {
                 field: "rank_by".to_owned(),
-                problem: format!("is refused: {error}"),
+                problem: format!("is invalid: {error}"),
             };
             text.parse::<RankBy>().map_err(invalid)?;
             AliasRankBy::Set(text)
@@ -199,7 +199,7 @@ pub(crate) async fn put_alias(
     };
     app.in_lane(Lane::Operations, move |app| {
         let host = app.adapters()?;
-        // An alias of what the base model cannot score with would take the place of one that works.
+        // Otherwise a working alias could be replaced by one that cannot score.
         host.check(&target).map_err(|error| match error.downcast::<RegistryError>() {
             Ok(error) => ServerError::Registry(*error),
             Err(source) => ServerError::AdapterMisfit { adapter: target.clone(), source },
@@ -217,13 +217,13 @@ pub(crate) async fn put_alias(
     delete,
     path = "/v1/aliases/{name}",
     tag = "adapters",
-    params(("name" = String, Path, description = "The alias.", example = "default")),
+    params(("name" = String, Path, description = "The name of the alias.", example = "default")),
     responses(
-        (status = 204, description = "It is gone."),
-        (status = 404, description = "There is no such alias.", body = ErrorAnswer<'_>),
-        (status = 409, description = "It is in use.", body = ErrorAnswer<'_>),
-        (status = 422, description = "It cannot be a name.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 204, description = "The alias was removed."),
+        (status = 404, description = "Unknown alias.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The alias is in use.", body = ErrorAnswer<'_>),
+        (status = 422, description = "Invalid name.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn delete_alias(State(app): State<App>, Name(name): Name) -> Result<impl IntoResponse, ServerError> {
@@ -235,17 +235,17 @@ pub(crate) async fn delete_alias(State(app): State<App>, Name(name): Name) -> Re
     .await
 }
 
-/// Read every byte of the registry
+/// Verify the registry
 ///
-/// What is damaged, missing or left over is told.
+/// Reads all files of the registry and reports those that are damaged, missing or not referenced.
 #[utoipa::path(
     post,
     path = "/v1/registry/verify",
     tag = "adapters",
     responses(
-        (status = 200, description = "What was found.", body = Verified),
-        (status = 404, description = "This service runs without a registry.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The registry cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The findings.", body = Verified),
+        (status = 404, description = "The server runs without a registry.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The registry is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn verify(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
@@ -262,7 +262,7 @@ impl App {
         self.service.adapters.as_deref().ok_or(ServerError::WithoutPart { part: "a registry of adapters" })
     }
 
-    /// The running experiments that rank with an adapter, by its id or by an alias of it.
+    /// The running experiments that use an adapter, by its id or by one of its aliases.
     fn experiments_with(&self, id: &AdapterId) -> Result<Vec<String>, ServerError> {
         let Some(store) = self.service.engine.store() else { return Ok(Vec::new()) };
         let (running, state) = (store.running(), self.adapters()?.registry().state());
@@ -271,7 +271,7 @@ impl App {
         Ok(users.iter().map(|one| format!("experiment `{}`", one.id)).collect())
     }
 
-    /// An adapter and what this process knows of it.
+    /// An adapter as JSON, with its state in this process.
     fn describe(&self, state: &Registered, entry: &Entry) -> Result<RegisteredAdapter, ServerError> {
         let host = self.adapters()?;
         let provenance = &entry.provenance;

@@ -17,56 +17,57 @@ use crate::request_id::Arrival;
 use crate::wire::{Comparison, ErrorAnswer, ParsedSearch};
 use crate::{SearchBody, ServerError};
 
-/// How many rankers one comparison may have.
+/// The maximum number of rankers in a comparison.
 pub(crate) const RANKERS_MAX: usize = 8;
 
-/// A comparison. Beside `adapters` its keys mean what they mean in a search.
+/// A comparison of rankers. All keys except `adapters` have the same meaning as in a search.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = CompareRequest)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CompareBody {
-    /// What is searched for; needed.
+    /// The query text. Required.
     query: Option<String>,
-    /// Adapters and aliases, `none` for the bare base model; `first-stage` is always there, and first.
+    /// The adapters and aliases to compare; `none` is the base model without an adapter. `first-stage` is always included, as the
+    /// first ranker.
     #[serde(default)]
     adapters: Vec<String>,
-    /// How many hits each ranker shows.
+    /// The number of hits per ranker.
     #[schema(value_type = Option<usize>, minimum = 1)]
     top_k: Option<std::num::NonZeroUsize>,
-    /// How many hits each ranker leaves out at the top; 0 by default.
+    /// The number of top hits to skip per ranker. Default: 0.
     offset: Option<usize>,
-    /// How many candidates are reranked.
+    /// The number of candidates to rerank.
     #[schema(value_type = Option<usize>, minimum = 1)]
     depth: Option<std::num::NonZeroUsize>,
-    /// The time after which the answers come in first-stage order, counted from the request's arrival.
+    /// Deadline in milliseconds after the request's arrival. Rankings that miss it are in first-stage order.
     deadline_millis: Option<u64>,
-    /// Conditions on stored fields, as in a search.
+    /// Filters on stored fields, as in a search.
     #[schema(value_type = Option<Object>)]
     filters: Option<Map<String, Json>>,
-    /// Whether documents get a snippet; true by default.
+    /// Whether to return snippets. Default: true.
     snippets: Option<bool>,
-    /// The stored fields that documents carry; all by default.
+    /// The stored fields to return. Default: all.
     fields: Option<Vec<String>>,
-    /// How `query` is read; `plain` by default.
+    /// The syntax of `query`. Default: `plain`.
     syntax: Option<crate::SyntaxJson>,
-    /// Whether words that are spelled almost like those of a plain query match too, as in a search; `auto` by default.
+    /// Typo tolerance for plain queries, as in a search. Default: `auto`.
     fuzzy: Option<crate::FuzzyJson>,
 }
 
-/// One query under several adapters
+/// Compare rankers
 ///
-/// The candidates are retrieved once. The first stage's own order stands beside those of the adapters.
+/// Ranks the candidates of one query by several adapters and by the first stage. The candidates are retrieved once.
 #[utoipa::path(
     post,
     path = "/v1/compare",
     tag = "search",
     request_body(content = CompareBody, example = json!({"query": "light bulb", "adapters": ["none"], "top_k": 5})),
     responses(
-        (status = 200, description = "Each ranker's hits.", body = Comparison<'_>),
-        (status = 404, description = "It names an adapter that is not there.", body = ErrorAnswer<'_>),
-        (status = 429, description = "Too much is asked at once.", body = ErrorAnswer<'_>,
-            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
-        (status = 503, description = "The service is not set up to answer it now.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The hits of each ranker.", body = Comparison<'_>),
+        (status = 404, description = "Unknown index or adapter.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
+        (status = 503, description = "The index or the model is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn compare(
@@ -110,15 +111,15 @@ fn rankers(adapters: &[String]) -> Result<Vec<Ranker>, ServerError> {
     let invalid = |problem: String| ServerError::InvalidValue { field: "adapters".to_owned(), problem };
     let mut rankers = vec![Ranker::FirstStage];
     for name in adapters.iter().filter(|name| *name != Ranker::FIRST_STAGE) {
-        let ranker = name.parse().map_err(|error| invalid(format!("is refused: {error}")))?;
+        let ranker = name.parse().map_err(|error| invalid(format!("is invalid: {error}")))?;
         if rankers.contains(&ranker) {
-            return Err(invalid(format!("names `{name}` twice")));
+            return Err(invalid(format!("has `{name}` twice")));
         }
         rankers.push(ranker);
     }
     match rankers.len() {
-        1 => Err(invalid("is missing or names no adapter; give those to compare with the first stage".to_owned())),
-        n if n > RANKERS_MAX => Err(invalid(format!("names {} adapters, and {} is the most", n - 1, RANKERS_MAX - 1))),
+        1 => Err(invalid("is missing or empty; name the adapters to compare with the first stage".to_owned())),
+        n if n > RANKERS_MAX => Err(invalid(format!("has {} names, and the maximum is {}", n - 1, RANKERS_MAX - 1))),
         _ => Ok(rankers),
     }
 }

@@ -1,4 +1,4 @@
-//! `/openapi.json` and `/docs`: the description of the API, for machines and for people.
+//! `/openapi.json` and `/docs`: the OpenAPI document and the API reference.
 
 use axum::extract::State;
 use axum::http::{HeaderName, header};
@@ -6,29 +6,29 @@ use axum::response::IntoResponse;
 
 use super::App;
 
-/// The page has no script, no picture and no form, and nothing from elsewhere.
+/// The page has no scripts, images or forms, and loads nothing from other origins.
 const CONTENT_SECURITY_POLICY: (HeaderName, &str) = (
     header::CONTENT_SECURITY_POLICY,
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// This description
+/// Get the OpenAPI document
 #[utoipa::path(
     get,
     path = "/openapi.json",
     tag = "service",
-    responses((status = 200, description = "OpenAPI 3.1.", body = Object, content_type = "application/json")),
+    responses((status = 200, description = "The OpenAPI 3.1 document.", body = Object, content_type = "application/json")),
 )]
 pub(crate) async fn openapi(State(app): State<App>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], app.api.json.clone())
 }
 
-/// This description, for people
+/// Show the API reference
 #[utoipa::path(
     get,
     path = "/docs",
     tag = "service",
-    responses((status = 200, description = "A page that needs nothing from elsewhere.", body = String,
+    responses((status = 200, description = "This page.", body = String,
         content_type = "text/html")),
 )]
 pub(crate) async fn page(State(app): State<App>) -> impl IntoResponse {
@@ -36,7 +36,7 @@ pub(crate) async fn page(State(app): State<App>) -> impl IntoResponse {
     ([content_type, CONTENT_SECURITY_POLICY], app.api.page.clone())
 }
 
-/// How the page looks.
+/// The page's style sheet.
 pub(crate) async fn style() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("docs.css"))
 }

@@ -20,28 +20,28 @@ use crate::wire::{
 };
 use crate::{BulkForm, BulkLimits, DocumentHost, IndexName, RetryAfter, ServerError};
 
-/// The content types of JSON lines. None of them is registered, so all are in use. An array, or one document, is `application/json`.
+/// The content types of JSON Lines; none is registered, and all are in use. An array or a single document is `application/json`.
 const LINES: [&str; 5] =
     ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "text/x-ndjson"];
 
-/// How many long bodies may be in files at once.
+/// The maximum number of large bodies in temporary files at the same time.
 const N_UPLOADS_MAX: usize = 64;
 
 const NO_DOCUMENTS: ServerError = ServerError::WithoutPart { part: "documents of its own" };
 
-/// When to try again where all places are taken: most changes are a commit, and that is short.
+/// `Retry-After` when all slots are taken. Most changes are one commit, which is short.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// One document
+/// Get a document
 #[utoipa::path(
     get,
     path = "/v1/documents/{id}",
     tag = "documents",
-    params(("id" = String, Path, description = "The document's id.", example = "p12")),
+    params(("id" = String, Path, description = "The id of the document.", example = "p12")),
     responses(
         (status = 200, description = "The document.", body = StoredDocument<'_>),
-        (status = 404, description = "There is no such document.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 404, description = "Unknown document or index.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The index is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn show(
@@ -59,27 +59,28 @@ pub(crate) async fn show(
 
 /// Add documents
 ///
-/// As JSON lines (`application/x-ndjson`) each line is a document; as JSON (`application/json`) the body is an array of documents, or
-/// one document. A document is an object; one whose id is there replaces that document. What is no document is told with its number,
-/// and the others stand. The answer comes when all is on the disk and seen by every search that begins later. Of a
-/// body that breaks off nothing is kept: send it again.
+/// The body is JSON Lines (`application/x-ndjson`) with one document per line, or JSON (`application/json`) with an array of
+/// documents or a single document. A document is an object; it replaces an existing document with the same id.
+///
+/// Invalid lines are reported by number, and the other documents are added. The response is sent after the commit: the documents
+/// are on disk, and every later search sees them. If the connection breaks before the body is complete, nothing is added.
 #[utoipa::path(
     post,
     path = "/v1/documents",
     tag = "documents",
     request_body(content(
         (String = "application/x-ndjson",
-            example = "{\"id\": 1, \"title\": \"Light\", \"text\": \"A light bulb burns.\"}\n{\"id\": 2, \"text\": \"A tulip bulb grows.\"}\n"),
+            example = "{\"id\": \"p12\", \"title\": \"Light\", \"text\": \"A light bulb burns.\", \"year\": 1879}\n{\"id\": \"p13\", \"text\": \"A tulip bulb grows.\", \"year\": 1637}\n"),
         (Vec<Object> = "application/json",
-            example = json!([{"id": 1, "title": "Light", "text": "A light bulb burns."}, {"id": 2, "text": "A tulip bulb grows."}])),
+            example = json!([{"id": "p12", "title": "Light", "text": "A light bulb burns.", "year": 1879}, {"id": "p13", "text": "A tulip bulb grows.", "year": 1637}])),
     )),
     responses(
-        (status = 200, description = "What became of each document.", body = BulkAnswer<'_>),
-        (status = 404, description = "This service holds no documents of its own.", body = ErrorAnswer<'_>),
-        (status = 409, description = "Somebody else writes to the index.", body = ErrorAnswer<'_>),
-        (status = 429, description = "Too many changes at once.", body = ErrorAnswer<'_>,
-            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
-        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The outcome of each document.", body = BulkAnswer<'_>),
+        (status = 404, description = "Unknown index, or the server does not manage its documents.", body = ErrorAnswer<'_>),
+        (status = 409, description = "Another process is writing to the index.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many changes at the same time; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
+        (status = 503, description = "The index is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn add(
@@ -112,14 +113,14 @@ pub(crate) async fn add(
     delete,
     path = "/v1/documents/{id}",
     tag = "documents",
-    params(("id" = String, Path, description = "The document's id.", example = "p12")),
+    params(("id" = String, Path, description = "The id of the document.", example = "p12")),
     responses(
-        (status = 204, description = "It is gone."),
-        (status = 404, description = "There is no such document.", body = ErrorAnswer<'_>),
-        (status = 409, description = "Somebody else writes to the index.", body = ErrorAnswer<'_>),
-        (status = 429, description = "Too many changes at once.", body = ErrorAnswer<'_>,
-            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
-        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 204, description = "The document was deleted."),
+        (status = 404, description = "Unknown document or index.", body = ErrorAnswer<'_>),
+        (status = 409, description = "Another process is writing to the index.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many changes at the same time; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
+        (status = 503, description = "The index is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn delete(
@@ -134,21 +135,21 @@ pub(crate) async fn delete(
     .await
 }
 
-/// Delete the documents that a query matches
+/// Delete documents by query
 ///
-/// With the plain syntax, those that have any of its words.
+/// Deletes the documents that match `query` and `filters`. A plain query matches documents with any of its words.
 #[utoipa::path(
     delete,
     path = "/v1/documents",
     tag = "documents",
     request_body(content = DeleteBody, example = json!({"filters": {"year": {"lt": 1900}}})),
     responses(
-        (status = 200, description = "They are gone.", body = DeleteAnswer),
-        (status = 404, description = "This service holds no documents of its own.", body = ErrorAnswer<'_>),
-        (status = 409, description = "Somebody else writes to the index.", body = ErrorAnswer<'_>),
-        (status = 429, description = "Too many changes at once.", body = ErrorAnswer<'_>,
-            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
-        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The documents were deleted.", body = DeleteAnswer),
+        (status = 404, description = "Unknown index, or the server does not manage its documents.", body = ErrorAnswer<'_>),
+        (status = 409, description = "Another process is writing to the index.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many changes at the same time; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
+        (status = 503, description = "The index is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn delete_matching(
@@ -169,14 +170,14 @@ pub(crate) async fn delete_matching(
     .await
 }
 
-/// What the service holds, and has done since it was started
+/// Get service statistics
 #[utoipa::path(
     get,
     path = "/v1/stats",
     tag = "service",
     responses(
-        (status = 200, description = "It.", body = StatsJson),
-        (status = 503, description = "The index cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "Documents, cache, queue and adapters, with counts since the start of the server.", body = StatsJson),
+        (status = 503, description = "The index is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
@@ -203,7 +204,7 @@ impl App {
         self.service.index(index)?.documents.as_deref().ok_or(NO_DOCUMENTS)
     }
 
-    /// Runs a change of documents, as one of the few that may be under way.
+    /// Runs a change of documents, within the limit on concurrent changes.
     async fn change<T: Send + 'static>(
         self,
         index: String,

@@ -1,4 +1,4 @@
-//! `/v1/events`: what people did with answers.
+//! `/v1/events`: user behavior on search results.
 
 use axum::Json as JsonBody;
 use axum::body::Bytes;
@@ -19,16 +19,17 @@ use crate::wire::{ErrorAnswer, EventsAnswer, EventsBody};
 
 /// Submit events
 ///
-/// Takes one event or a list of them in the shape of User Behavior Insights: all or none, on the disk before it answers.
+/// Takes one event or an array of events in the format of User Behavior Insights. Either all or none are stored; they are on disk
+/// when the response is sent.
 ///
-/// Pages send it with `navigator.sendBeacon`, whose content type is `text/plain`: that is taken from pages of the server's own origin
-/// and of `cors_origins`. Where the server has keys, a page sends one of the role `events` as `?key=KEY`; that role can do nothing
+/// Web pages can use `navigator.sendBeacon`, whose content type is `text/plain`; it is accepted from the server's own origin and
+/// from `cors_origins`. If the server has keys, a page sends a key of the role `events` as `?key=KEY`. That role cannot do anything
 /// else, so the key may be public.
 #[utoipa::path(
     post,
     path = "/v1/events",
     tag = "experiments",
-    params(("key" = Option<String>, Query, description = "A key of the role `events`, in place of the header `authorization`.")),
+    params(("key" = Option<String>, Query, description = "A key of the role `events`, instead of the header `authorization`.")),
     request_body(content = EventsBody, example = json!({
         "action_name": "click",
         "query_id": "0198c0de-0000-7000-8000-000000000000",
@@ -37,9 +38,9 @@ use crate::wire::{ErrorAnswer, EventsAnswer, EventsBody};
         "event_attributes": {"position": {"ordinal": 1}}
     })),
     responses(
-        (status = 200, description = "They are on the disk.", body = EventsAnswer),
-        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 503, description = "They could not be kept.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The events are stored.", body = EventsAnswer),
+        (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The events could not be stored.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn submit(
@@ -70,8 +71,8 @@ pub(crate) async fn submit(
     .await
 }
 
-/// A body is JSON, said to be so; or text that a page of an allowed origin sends. A browser sends text without asking first whether
-/// it may, from any page, so the origin is checked here.
+/// Accepts JSON bodies with a JSON content type, and text bodies from pages of an allowed origin. Browsers send text without a
+/// preflight request, so the origin is checked here.
 fn expect_beacon_or_json(app: &App, uri: &Uri, headers: &HeaderMap) -> Result<(), ServerError> {
     expect_decoded(headers)?;
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase());

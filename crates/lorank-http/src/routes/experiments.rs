@@ -22,14 +22,14 @@ use crate::lanes::Lane;
 use crate::streamed::streamed;
 use crate::wire::{ErrorAnswer, ExperimentList, ExperimentSchema, ReportSchema, ShadowJson, ShadowList};
 
-/// What may change of an experiment that was started.
+/// A change of a started experiment.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = ExperimentChange)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeBody {
-    /// The share of units that take part; it can only be raised.
+    /// The share of units that take part. It can only be increased.
     traffic_share: Option<f64>,
-    /// Until when units are assigned, in milliseconds since 1970. Absent leaves the end as it is; null takes it away.
+    /// End of the assignment, in milliseconds since 1970. Null removes the end; if the key is missing, the end does not change.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<i64>)]
     end_millis: Option<Option<i64>>,
@@ -43,7 +43,7 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<i6
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReportQuery {
-    /// How the report comes.
+    /// The format of the report. Default: chosen by the header `accept`, else `json`.
     #[param(inline)]
     format: Option<ReportFormat>,
 }
@@ -60,7 +60,7 @@ enum ReportFormat {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExportQuery {
-    /// What the table is of.
+    /// The rows of the table. Default: `queries`.
     #[serde(default)]
     #[param(inline)]
     what: Exported,
@@ -74,15 +74,15 @@ enum Exported {
     Events,
 }
 
-/// The experiments
+/// List experiments
 #[utoipa::path(
     get,
     path = "/v1/experiments",
     tag = "experiments",
     responses(
-        (status = 200, description = "All of them.", body = ExperimentList),
-        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The experiments.", body = ExperimentList),
+        (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
@@ -94,9 +94,9 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Se
     .await
 }
 
-/// Create a draft
+/// Create an experiment
 ///
-/// It assigns nothing until it is started.
+/// The new experiment is a draft: it assigns no traffic until it is started.
 #[utoipa::path(
     post,
     path = "/v1/experiments",
@@ -110,10 +110,10 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Se
         "layer": "ranking"
     })),
     responses(
-        (status = 201, description = "The draft.", body = ExperimentSchema),
-        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 409, description = "There is one with this id.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 201, description = "The created draft.", body = ExperimentSchema),
+        (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 409, description = "An experiment with this id exists.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn create(
@@ -132,35 +132,36 @@ pub(crate) async fn create(
     .await
 }
 
-/// One experiment
+/// Get an experiment
 #[utoipa::path(
     get,
     path = "/v1/experiments/{id}",
     tag = "experiments",
-    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    params(("id" = String, Path, description = "The id of the experiment.", example = "spring")),
     responses(
         (status = 200, description = "The experiment.", body = ExperimentSchema),
-        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 404, description = "Unknown experiment, or the server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn show(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Reads, move |app| Ok(JsonBody(app.store()?.get(&id)?.at(now_millis())))).await
 }
 
-/// Delete a draft
+/// Delete a draft experiment
 ///
-/// What was started stays, since its records refer to it: stop it instead. `lorank experiments forget` deletes old records.
+/// A started experiment cannot be deleted, because its records refer to it; stop it instead. `lorank experiments forget` deletes old
+/// records.
 #[utoipa::path(
     delete,
     path = "/v1/experiments/{id}",
     tag = "experiments",
-    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    params(("id" = String, Path, description = "The id of the experiment.", example = "spring")),
     responses(
-        (status = 204, description = "It is gone."),
-        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
-        (status = 409, description = "It was started.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 204, description = "The draft was deleted."),
+        (status = 404, description = "Unknown experiment, or the server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The experiment was started already.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
@@ -173,25 +174,25 @@ pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<imp
 
 /// Start an experiment
 ///
-/// Each arm is pinned to the version that its adapter or alias stands for now, and serves that version from then on.
+/// Pins each arm to the version that its adapter or alias refers to now. The arm uses that version until the experiment ends.
 #[utoipa::path(
     post,
     path = "/v1/experiments/{id}/start",
     tag = "experiments",
-    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    params(("id" = String, Path, description = "The id of the experiment.", example = "spring")),
     responses(
-        (status = 200, description = "It runs.", body = ExperimentSchema),
-        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
-        (status = 409, description = "It is over, or its layer has no room.", body = ErrorAnswer<'_>),
-        (status = 422, description = "An arm's model is not there.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The experiment is running.", body = ExperimentSchema),
+        (status = 404, description = "Unknown experiment, or the server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The experiment is stopped, or its layer has no free traffic.", body = ErrorAnswer<'_>),
+        (status = 422, description = "The model of an arm does not exist.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Operations, move |app| {
         let store = app.store()?;
         let (arms, now) = (store.get(&id)?.arms, now_millis());
-        // What a draft names may have gone since.
+        // Adapters of the draft may have been removed since it was created.
         let version =
             |(n, arm)| Ok(app.version_of(n, arm)?.map(|version| (n, PinnedVersion { since_millis: now, ..version })));
         let versions: Vec<Option<_>> = arms.iter().enumerate().map(version).collect::<Result<_, ServerError>>()?;
@@ -200,35 +201,39 @@ pub(crate) async fn start(State(app): State<App>, Name(id): Name) -> Result<impl
     .await
 }
 
-/// Stop an experiment, for good
+/// Stop an experiment
+///
+/// A stopped experiment cannot be started again.
 #[utoipa::path(
     post,
     path = "/v1/experiments/{id}/stop",
     tag = "experiments",
-    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    params(("id" = String, Path, description = "The id of the experiment.", example = "spring")),
     responses(
-        (status = 200, description = "It is stopped.", body = ExperimentSchema),
-        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
-        (status = 409, description = "It does not run.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The experiment is stopped.", body = ExperimentSchema),
+        (status = 404, description = "Unknown experiment, or the server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The experiment is not running.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn stop(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Operations, move |app| Ok(JsonBody(app.store()?.stop(&id, now_millis())?))).await
 }
 
-/// Raise the share of an experiment, or set its end
+/// Update a running experiment
+///
+/// Increases its traffic share, or sets its end.
 #[utoipa::path(
     patch,
     path = "/v1/experiments/{id}",
     tag = "experiments",
-    params(("id" = String, Path, description = "The experiment's id.", example = "spring")),
+    params(("id" = String, Path, description = "The id of the experiment.", example = "spring")),
     request_body(content = ChangeBody, example = json!({"traffic_share": 1.0})),
     responses(
-        (status = 200, description = "The experiment as it is now.", body = ExperimentSchema),
-        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
-        (status = 409, description = "Its state or its layer does not allow it.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The updated experiment.", body = ExperimentSchema),
+        (status = 404, description = "Unknown experiment, or the server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The experiment's state or its layer does not allow the change.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn change(
@@ -245,26 +250,26 @@ pub(crate) async fn change(
     .await
 }
 
-/// What an experiment has shown so far
+/// Get an experiment's report
 ///
-/// As JSON, a table or a page: as `format` says, else as the header `accept` wants it. The answer has an `etag`; a request that sends it
-/// back as `if-none-match` gets status 304 without a body while nothing changed.
+/// The response has an `etag`. A request with the same tag in `if-none-match` gets status 304 without a body while the report is
+/// unchanged.
 #[utoipa::path(
     get,
     path = "/v1/experiments/{id}/report",
     tag = "experiments",
     params(
-        ("id" = String, Path, description = "The experiment's id.", example = "spring"),
+        ("id" = String, Path, description = "The id of the experiment.", example = "spring"),
         ReportQuery,
     ),
     responses(
         (status = 200, description = "The report.", content(
             (ReportSchema = "application/json"), (String = "text/plain"), (String = "text/html")
         )),
-        (status = 304, description = "It is what `if-none-match` names."),
-        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
-        (status = 409, description = "It was not started yet.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 304, description = "The report has not changed since the tag in `if-none-match`."),
+        (status = 404, description = "Unknown experiment, or the server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 409, description = "The experiment was not started yet.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn report(
@@ -298,7 +303,7 @@ fn rendered(report: &Report, format: ReportFormat) -> Response {
 }
 
 impl ReportFormat {
-    /// A tag names one body, and so its format.
+    /// The entity tag of a body, which also depends on its format.
     fn word(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -308,7 +313,7 @@ impl ReportFormat {
     }
 }
 
-/// Whether the client has the body of this tag already.
+/// Whether the client has the body with this tag already.
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let sent = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = sent.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
@@ -327,19 +332,19 @@ fn accepted(headers: &HeaderMap) -> ReportFormat {
     known.into_iter().next().unwrap_or(ReportFormat::Json)
 }
 
-/// The answers of an experiment, or the events about them, as CSV
+/// Export an experiment's records as CSV
 #[utoipa::path(
     get,
     path = "/v1/experiments/{id}/export",
     tag = "experiments",
     params(
-        ("id" = String, Path, description = "The experiment's id.", example = "spring"),
+        ("id" = String, Path, description = "The id of the experiment.", example = "spring"),
         ExportQuery,
     ),
     responses(
-        (status = 200, description = "A table with a header.", body = String, content_type = "text/csv"),
-        (status = 404, description = "There is no such experiment, or no experiments at all.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "A table with a header row: the answers of the experiment, or the events on them.", body = String, content_type = "text/csv"),
+        (status = 404, description = "Unknown experiment, or the server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn export(
@@ -349,7 +354,7 @@ pub(crate) async fn export(
 ) -> Result<impl IntoResponse, ServerError> {
     let place = app.lanes.enter(Lane::Reports).await?;
     let (mut csv, answer) = streamed();
-    // It goes on while the answer is sent.
+    // The export continues while the response is sent.
     tokio::spawn(app.blocking(move |app| {
         let _place = place;
         let written = app.store().and_then(|store| match what {
@@ -362,15 +367,15 @@ pub(crate) async fn export(
     Ok(([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], answer.begin().await?))
 }
 
-/// What the shadows have found
+/// Get shadow statistics
 #[utoipa::path(
     get,
     path = "/v1/shadows",
     tag = "experiments",
     responses(
-        (status = 200, description = "Each shadow.", body = ShadowList),
-        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The statistics of each shadow.", body = ShadowList),
+        (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn shadows(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
@@ -386,7 +391,7 @@ impl App {
         self.service.engine.store().ok_or(ServerError::WithoutPart { part: "experiments" })
     }
 
-    /// That an arm's model is there, and where an adapter or an alias is, which version it stands for now.
+    /// Checks that the model of an arm exists, and returns the current version of an adapter or alias.
     fn version_of(&self, n: usize, arm: &Arm) -> Result<Option<PinnedVersion>, ServerError> {
         let choice = match &arm.model {
             ArmModel::FirstStage => return Ok(None),
@@ -397,7 +402,7 @@ impl App {
             let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
             ServerError::InvalidValue {
                 field: format!("arms[{n}].model"),
-                problem: format!("is refused: {error}{cause}"),
+                problem: format!("is invalid: {error}{cause}"),
             }
         };
         let version = self.service.engine.model(&choice).map_err(missing)?;

@@ -1,4 +1,4 @@
-//! `/v1/indexes`: the indexes of the service. Each has the routes of searches and documents below its name.
+//! `/v1/indexes`: the indexes of the service, and the search and document routes below each.
 
 use axum::Json as JsonBody;
 use axum::Router;
@@ -12,14 +12,14 @@ use crate::index_paths::path_below;
 use crate::lanes::Lane;
 use crate::wire::{ErrorAnswer, IndexJson, IndexList};
 
-/// List the indexes
+/// List indexes
 #[utoipa::path(
     get,
     path = "/v1/indexes",
     tag = "documents",
     responses(
-        (status = 200, description = "The indexes, by name.", body = IndexList),
-        (status = 503, description = "An index cannot be read.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The indexes in the order of their names.", body = IndexList),
+        (status = 503, description = "An index is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
@@ -30,16 +30,16 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Se
     .await
 }
 
-/// Statistics of an index
+/// Get index statistics
 #[utoipa::path(
     get,
     path = "/v1/indexes/{index}/stats",
     tag = "documents",
-    params(("index" = String, Path, description = "The index's name.", example = "default")),
+    params(("index" = String, Path, description = "The name of the index.", example = "default")),
     responses(
-        (status = 200, description = "What the index holds.", body = IndexJson),
-        (status = 404, description = "There is no such index.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The index cannot be read.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The documents and fields of the index.", body = IndexJson),
+        (status = 404, description = "Unknown index.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The index is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn stats(State(app): State<App>, OfIndex(index): OfIndex) -> Result<impl IntoResponse, ServerError> {
@@ -71,7 +71,7 @@ pub(crate) fn write_routes() -> Router<Shared> {
         .route(&path_below("/v1/documents/{id}"), delete(documents::delete))
 }
 
-/// The routes below an index for the role `write` whose bodies are read while they come.
+/// The routes below an index for the role `write` whose bodies are streamed.
 pub(crate) fn bulk_routes() -> Router<Shared> {
     Router::new().route(&path_below("/v1/documents"), post(documents::add))
 }

@@ -1,4 +1,4 @@
-//! `/v1/judgments`: how relevant documents are to queries, by which reports measure answers.
+//! `/v1/judgments`: relevance judgments, from which reports compute nDCG.
 
 use std::io::Write;
 
@@ -16,21 +16,21 @@ use crate::lanes::Lane;
 use crate::streamed::{AnswerWriter, streamed};
 use crate::wire::{ErrorAnswer, JudgmentCountsJson, JudgmentList, JudgmentsBody};
 
-/// The judgments
+/// List judgments
 #[utoipa::path(
     get,
     path = "/v1/judgments",
     tag = "experiments",
     responses(
-        (status = 200, description = "All of them.", body = JudgmentList),
-        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The stored judgments.", body = JudgmentList),
+        (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     let place = app.lanes.enter(Lane::Reports).await?;
     let (mut json, answer) = streamed();
-    // It goes on while the answer is sent.
+    // The export continues while the response is sent.
     tokio::spawn(app.blocking(move |app| {
         let _place = place;
         let written = app.store().and_then(|store| write(store, &mut json));
@@ -41,16 +41,16 @@ pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, Se
 }
 
 fn write(store: &ExperimentStore, json: &mut AnswerWriter) -> Result<(), ServerError> {
-    // Where the client has gone away, so has the need for the rest.
+    // The client may have disconnected.
     let _ = json.write_all(b"{\"judgments\":");
     store.write_judgments(&mut *json)?;
     let _ = json.write_all(b"}");
     Ok(())
 }
 
-/// Replace the judgments
+/// Replace all judgments
 ///
-/// Reports measure the answers of all experiments by them (nDCG@10). All are written, or none.
+/// Reports compute nDCG@10 of the answers of all experiments from them. Either all are stored, or none.
 #[utoipa::path(
     put,
     path = "/v1/judgments",
@@ -59,9 +59,9 @@ fn write(store: &ExperimentStore, json: &mut AnswerWriter) -> Result<(), ServerE
         "judgments": [{"query": "boil an egg", "document": "p12", "grade": 2}]
     })),
     responses(
-        (status = 200, description = "They are on the disk.", body = JudgmentCountsJson),
-        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The judgments are stored.", body = JudgmentCountsJson),
+        (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn replace(
@@ -74,7 +74,7 @@ pub(crate) async fn replace(
 
 /// Add judgments
 ///
-/// One of a query and a document that are judged already takes the place of the old one. All are written, or none.
+/// A judgment replaces an existing one of the same query and document. Either all are stored, or none.
 #[utoipa::path(
     post,
     path = "/v1/judgments",
@@ -84,9 +84,9 @@ pub(crate) async fn replace(
         "qrels": "q1 0 p12 2\nq1 0 p7 0\n"
     })),
     responses(
-        (status = 200, description = "They are on the disk.", body = JudgmentCountsJson),
-        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The judgments are stored.", body = JudgmentCountsJson),
+        (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn add(
@@ -97,17 +97,15 @@ pub(crate) async fn add(
     judge(app, &headers, body, ExperimentStore::add_judgments).await
 }
 
-/// Delete the judgments
-///
-/// All of them; reports measure nothing by them any more.
+/// Delete all judgments
 #[utoipa::path(
     delete,
     path = "/v1/judgments",
     tag = "experiments",
     responses(
-        (status = 204, description = "They are gone."),
-        (status = 404, description = "This service runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The store cannot be read or written.", body = ErrorAnswer<'_>),
+        (status = 204, description = "The judgments were deleted."),
+        (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn delete(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {

@@ -12,12 +12,12 @@ use super::App;
 use crate::metrics::UNKNOWN_ROUTE;
 use crate::wire::Health;
 
-/// What the service counts, for Prometheus
+/// Get Prometheus metrics
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "service",
-    responses((status = 200, description = "The OpenMetrics text format.", body = String,
+    responses((status = 200, description = "The metrics in the OpenMetrics text format.", body = String,
         content_type = "application/openmetrics-text")),
 )]
 pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
@@ -25,18 +25,18 @@ pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, content_type)], app.metrics.encode())
 }
 
-/// That the service answers
+/// Check liveness
 #[utoipa::path(
     get,
     path = "/health",
     tag = "service",
-    responses((status = 200, description = "It does.", body = Health)),
+    responses((status = 200, description = "The server answers requests.", body = Health)),
 )]
 pub(crate) async fn health() -> impl IntoResponse {
     JsonBody(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// A layer that counts requests by their route: all paths that match none are one.
+/// Middleware that counts requests by route. Paths that match no route are counted together.
 pub(crate) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let path = request.extensions().get::<MatchedPath>();

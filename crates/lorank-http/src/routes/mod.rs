@@ -1,4 +1,4 @@
-//! The routes, one file for each thing that they are about.
+//! The routes, one file per topic.
 
 pub(crate) mod adapters;
 pub(crate) mod compare;
@@ -33,10 +33,10 @@ use crate::reading::BodyLimitPassed;
 use crate::service::Service;
 use crate::{HttpConfig, IndexName, LiveConfig, RetryAfter, ServerError};
 
-/// When to come again where the bodies in flight hold too many bytes: most of them are scored within a second.
+/// `Retry-After` if the bodies in flight have too many bytes. Most are processed within a second.
 const BODIES_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What the handlers share.
+/// The state shared by all handlers.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub service: Service,
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub api: Arc<Api>,
 }
 
-/// What a request's handler works with: the same, and the configuration as it was when the request came.
+/// The state of one request: the shared state, with the configuration at the time of the request's arrival.
 #[derive(Clone)]
 pub(crate) struct App {
     pub service: Service,
@@ -77,7 +77,7 @@ impl FromRef<Shared> for App {
 }
 
 impl App {
-    /// Runs work where blocking is allowed. Whoever calls it bounds how much of it there is.
+    /// Runs blocking work on a separate thread. The caller limits the number of concurrent calls.
     async fn blocking<T: Send + 'static>(
         self,
         work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
@@ -90,7 +90,7 @@ impl App {
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|source| Err(ServerError::Panicked { source }))
     }
 
-    /// The same on one of the threads of a lane.
+    /// Runs blocking work in a lane.
     pub(crate) async fn in_lane<T: Send + 'static>(
         self,
         lane: Lane,
@@ -104,7 +104,7 @@ impl App {
         .await
     }
 
-    /// The same, as one of the searches under way.
+    /// Runs blocking work as a search, within the limit on concurrent searches.
     pub(crate) async fn search_work<T: Send + 'static>(
         self,
         work: impl FnOnce(&Self) -> Result<T, ServerError> + Send + 'static,
@@ -113,14 +113,14 @@ impl App {
         let overloaded = || ServerError::Overloaded { n_searches_max, retry_after: self.retry_after() };
         let admitted = self.admission.admit(n_searches_max).ok_or_else(overloaded)?;
         self.blocking(move |app| {
-            // Held until the work is done, which may be after the caller has gone.
+            // Held until the work is done, which may be after the client has disconnected.
             let _admitted = admitted;
             work(app)
         })
         .await
     }
 
-    /// When the reranker will be through with all that waits now.
+    /// The estimated time until the current queue is processed.
     pub(crate) fn retry_after(&self) -> RetryAfter {
         RetryAfter::new(self.service.engine.queue_stats().estimated_wait())
     }
@@ -148,7 +148,7 @@ impl App {
         })
     }
 
-    /// The bytes of a body that has the content type of JSON.
+    /// The bytes of a body with a JSON content type.
     pub(crate) fn json_bytes(
         &self,
         headers: &HeaderMap,
@@ -158,7 +158,7 @@ impl App {
         self.bytes(body)
     }
 
-    /// The wire type `T`, an object that the error calls `expected`, read from a body of JSON.
+    /// Parses a JSON body as the wire type `T`, an object that errors call `expected`.
     pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(
         &self,
         expected: &'static str,
@@ -169,7 +169,7 @@ impl App {
         json::parse(&self.lanes, body, |body| json::read_object(expected, body)).await
     }
 
-    /// The same for a body with conditions on stored fields, whose numbers are read exactly or refused.
+    /// The same for a body with filters, whose integers must fit in 64 bits.
     pub(crate) async fn json_with_filters<T: DeserializeOwned + Send + 'static>(
         &self,
         expected: &'static str,
@@ -181,7 +181,7 @@ impl App {
     }
 }
 
-/// The parameters of a query string, refused in the service's own shape.
+/// The parameters of a query string, with errors in the service's own format.
 pub(crate) struct Params<T>(pub T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
@@ -194,13 +194,13 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The last name in a path, refused in the service's own shape.
+/// The last parameter of a path, with errors in the service's own format.
 pub(crate) struct Name(pub String);
 
-/// The index that a path names before all else, as in `/v1/indexes/{index}/search`; `default` where it names none.
+/// The index in a path such as `/v1/indexes/{index}/search`; `default` if there is none.
 pub(crate) struct OfIndex(pub String);
 
-/// What stands for an index in the templates of paths.
+/// The name of the index parameter in paths.
 const INDEX: &str = "index";
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
@@ -222,7 +222,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OfIndex {
     }
 }
 
-/// What stands in the places of a path's template, with the names of these places.
+/// The names and values of a path's parameters.
 async fn path_params<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<(String, String)>, ServerError> {
     match RawPathParams::from_request_parts(parts, state).await {
         Ok(params) => Ok(params.iter().map(|(place, name)| (place.to_owned(), name.to_owned())).collect()),
@@ -231,9 +231,9 @@ async fn path_params<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec
     }
 }
 
-/// An id or name from a path.
+/// Parses an id or name from a path.
 pub(crate) fn id(field: &str, text: &str) -> Result<lorank_core::AdapterId, ServerError> {
-    let problem = |error: lorank_core::ParseIdError| format!("is refused: {error}");
+    let problem = |error: lorank_core::ParseIdError| format!("is invalid: {error}");
     text.parse().map_err(|error| ServerError::InvalidValue { field: field.to_owned(), problem: problem(error) })
 }
 

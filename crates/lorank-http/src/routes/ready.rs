@@ -1,7 +1,7 @@
-//! `/ready`: whether requests should be sent here now.
+//! `/ready`: whether the server should receive requests now.
 //!
-//! `/health` says that the process answers, and a supervisor restarts one that does not. `/ready` says that a search would be
-//! answered, and a load balancer leaves out a server that is not: restarting it would not help.
+//! `/health` is for supervisors, which restart a process that does not respond. `/ready` is for load balancers, which stop sending
+//! requests to a server that could not answer a search; restarting it would not help.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::ServerError;
 use crate::lanes::Lane;
 use crate::wire::{Checks, ErrorAnswer, Ready};
 
-/// That a search would be answered now
+/// Check readiness
 #[utoipa::path(
     get,
     path = "/ready",
     tag = "service",
     responses(
-        (status = 200, description = "It would.", body = Ready),
-        (status = 429, description = "Too many such checks at once.", body = ErrorAnswer<'_>),
-        (status = 503, description = "It would not, and why.", body = Ready),
+        (status = 200, description = "The server can answer a search now.", body = Ready),
+        (status = 429, description = "Too many readiness checks at the same time.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The server cannot answer a search now; `checks` has the reason.", body = Ready),
     ),
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerError> {
@@ -42,11 +42,11 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerErro
 
 const OK: &str = "ok";
 
-/// How long an adapter may take to load before the model is not ready.
+/// The time that an adapter may take to load before the model counts as not ready.
 const MODEL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl App {
-    /// Every index answers a search for one hit.
+    /// Searches every index for one hit.
     fn index_check(&self) -> String {
         let failed = self.service.indexes.iter().find_map(|(name, index)| {
             let outcome = self.outcome_of(index.engine.probe().map_err(ServerError::from));
@@ -58,27 +58,27 @@ impl App {
         failed.unwrap_or_else(|| OK.to_owned())
     }
 
-    /// The model that requests get which name none is in memory; it is brought there if need be.
+    /// Checks that the default model is in memory, and loads it otherwise.
     fn model_check(&self) -> String {
         let Some(deadline) = Deadline::after(MODEL_TIMEOUT) else { return OK.to_owned() };
         self.outcome_of(self.service.engine.probe_model(deadline).map_err(ServerError::from))
     }
 
-    /// Neither the searches under way nor those that wait for the model are at their limit.
+    /// Checks that neither the number of running searches nor the queue is at its limit.
     fn queue_check(&self) -> String {
         let (n_searches, n_searches_max) = (self.admission.n(), self.config.n_searches_max.get());
         let (n_waiting, queue_max) =
             (self.service.engine.queue_stats().n_requests_waiting, self.service.engine.queue_max());
         if n_searches >= n_searches_max {
-            return format!("{n_searches} searches are under way, which is the limit");
+            return format!("{n_searches} searches are running, which is the limit");
         }
         if n_waiting >= queue_max {
-            return format!("{n_waiting} requests wait for the model, which is the limit");
+            return format!("{n_waiting} requests are waiting for the model, which is the limit");
         }
         OK.to_owned()
     }
 
-    /// The causes are for the log, as with answers: they may name files.
+    /// Logs the causes and does not return them, because they may contain file names.
     fn outcome_of(&self, check: Result<(), ServerError>) -> String {
         check.map_or_else(
             |error| {

@@ -1,18 +1,18 @@
-//! The rerank routes that clients of other services call.
+//! The rerank routes for clients of other services.
 //!
-//! Each service's shape is a file of its own, with its wire types in `wire/`; all of them rank by [`ranking`]. Refusals are in each
-//! service's own shape, so that its clients raise their own errors. Where one path serves two shapes, a key decides:
+//! Each service's format has its own file, and its types in `wire/`; all use [`ranking`]. Errors have the service's own format, so
+//! that its clients raise their usual exceptions. If a path serves two formats, a key decides:
 //!
-//! | Path | Key | Shape |
+//! | Path | Key | Format |
 //! |---|---|---|
 //! | `/rerank` | `texts` | text-embeddings-inference |
-//! | `/rerank` | `documents` | vLLM, which follows Cohere |
+//! | `/rerank` | `documents` | vLLM, compatible with Cohere |
 //! | `/v1/rerank` | `top_k` | Voyage |
-//! | `/v1/rerank` | none | Cohere, and those that follow it |
+//! | `/v1/rerank` | none | Cohere and compatible services |
 //! | `/v1/reranking` | `input` | mixedbread |
-//! | `/v1/reranking` | `documents` | llama.cpp, which follows Jina |
+//! | `/v1/reranking` | `documents` | llama.cpp, compatible with Jina |
 //!
-//! Services that no key tells apart have paths of their own: `/jina/v1/rerank`, `/voyage/v1/rerank`, `/infinity/rerank`.
+//! Services that cannot be distinguished by a key have their own paths: `/jina/v1/rerank`, `/voyage/v1/rerank`, `/infinity/rerank`.
 
 mod asked;
 pub(crate) mod dashscope;
@@ -49,20 +49,21 @@ use crate::wire::{
     VersionedReranked,
 };
 
-/// Rerank, as text-embeddings-inference has it, or Cohere
+/// Rerank documents (text-embeddings-inference, vLLM)
 ///
-/// With `texts` it is the former's, with `documents` the latter's, answers and errors alike.
+/// A request with `texts` has the format of text-embeddings-inference; one with `documents` has Cohere's, which vLLM uses. Answers and
+/// errors have the same format as the request.
 #[utoipa::path(
     post,
     path = "/rerank",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = UnversionedRerank, example = json!({
         "query": "who invented the light bulb",
         "texts": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = UnversionedReranked),
+        (status = 200, description = "The results in rank order.", body = UnversionedReranked),
         (status = 424, description = "The model failed.", body = UnversionedError<'_>),
     ),
 )]
@@ -82,7 +83,7 @@ pub(crate) async fn unversioned(
         Err(error) => return ErrorShape::Tei.refuse(&error),
     };
     if documents.is_some() && texts.is_some() {
-        let problem = "stands beside `documents`; send one of them".to_owned();
+        let problem = "cannot be combined with `documents`; send one of them".to_owned();
         return ErrorShape::Cohere.refuse(&ServerError::InvalidValue { field: "texts".to_owned(), problem });
     }
     if documents.is_some() {
@@ -91,16 +92,16 @@ pub(crate) async fn unversioned(
     in_tei(app, &arrival, &headers, body).await.unwrap_or_else(|error| ErrorShape::Tei.refuse(&error))
 }
 
-/// Rerank, as Cohere and those that follow it have it, or Voyage
+/// Rerank documents (Cohere v1, Voyage and compatible services)
 ///
-/// With `top_k` the request is Voyage's, and so are its keys and the answer, which has `data`; without it, it is Cohere's. Scores are
-/// the sigmoid of the model's logits; with `raw_scores`, or without `use_activation`, they are the logits. Every key of these
-/// services is honored or refused.
+/// A request with `top_k` has Voyage's format, and so has the answer, with `data`. Other requests have Cohere's format. Scores are
+/// the sigmoid of the model's logits, or the logits with `raw_scores` or `"use_activation": false`. Every key of these services is
+/// either honored or rejected.
 #[utoipa::path(
     post,
     path = "/v1/rerank",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = VersionedRerank, example = json!({
         "query": "who invented the light bulb",
         "documents": ["Edison sold the first practical light bulb.", {"text": "A tulip bulb grows.", "title": "Tulips"}],
@@ -108,7 +109,7 @@ pub(crate) async fn unversioned(
         "return_documents": true
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = VersionedReranked),
+        (status = 200, description = "The results in rank order.", body = VersionedReranked),
     ),
 )]
 pub(crate) async fn v1(
@@ -129,14 +130,14 @@ pub(crate) async fn v1(
     }
 }
 
-/// Rerank, as Cohere has it in its second version
+/// Rerank documents (Cohere v2)
 ///
-/// The same as Cohere's `/v1/rerank`.
+/// The same as `/v1/rerank` in Cohere's format.
 #[utoipa::path(
     post,
     path = "/v2/rerank",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = Rerank, example = json!({
         "query": "who invented the light bulb",
         "documents": ["Edison sold the first practical light bulb.", {"text": "A tulip bulb grows.", "title": "Tulips"}],
@@ -144,7 +145,7 @@ pub(crate) async fn v1(
         "return_documents": true
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 200, description = "The results in rank order.", body = Reranked),
     ),
 )]
 pub(crate) async fn v2(
@@ -173,7 +174,7 @@ async fn in_tei(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -
     Ok((headers, JsonBody(entries.into_iter().map(rank).collect::<Vec<_>>())).into_response())
 }
 
-/// These services show scores from 0 to 1, unless they are asked for logits.
+/// These services return scores from 0 to 1 unless logits are requested.
 fn activation(wants_logits: bool) -> Activation {
     if wants_logits { Activation::Identity } else { Activation::Sigmoid }
 }

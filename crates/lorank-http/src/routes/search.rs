@@ -18,27 +18,29 @@ use crate::{OnOverloadJson, RetryAfter, SearchAnswer, SearchBody, ServerError};
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const UNIT_ID: HeaderName = HeaderName::from_static("x-unit-id");
 
-/// Search, by a query string
+/// Search documents by query string
 ///
-/// `q` is short for `query`, and lists are separated by commas. `filter.NAME=VALUE`, given once or more, wants one of these values
-/// in the field; `filter.NAME!=VALUE`, `filter.NAME>=VALUE`, `>`, `<=` and `<` are the other conditions.
+/// Takes the keys of the POST body as parameters. `q` is short for `query`; lists are comma-separated.
+///
+/// `filter.NAME=VALUE` matches documents with this value in the field; repeated, with any of the values. `filter.NAME!=VALUE`,
+/// `filter.NAME>=VALUE`, `>`, `<=` and `<` are the other conditions.
 #[utoipa::path(
     get,
     path = "/v1/search",
     tag = "search",
     params(
-        ("q" = Option<String>, Query, description = "What is searched for.", example = "light bulb"),
+        ("q" = Option<String>, Query, description = "The query text.", example = "light bulb"),
         SearchBody,
-        ("x-unit-id" = Option<String>, Header, description = "Whom experiments assign, as `unit_id`."),
+        ("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm; the same as `unit_id`."),
     ),
     responses(
-        (status = 200, description = "The hits, best first.", body = SearchAnswer<'_>,
-            headers(("server-timing" = String, description = "How long each step took."))),
-        (status = 404, description = "It names an index, an adapter, an experiment or an arm that is not there.", body = ErrorAnswer<'_>),
-        (status = 422, description = "It says something impossible.", body = ErrorAnswer<'_>),
-        (status = 429, description = "Too much is asked at once.", body = ErrorAnswer<'_>,
-            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
-        (status = 503, description = "The service is not set up to answer it now.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The hits in rank order.", body = SearchAnswer<'_>,
+            headers(("server-timing" = String, description = "The duration of each step."))),
+        (status = 404, description = "Unknown index, adapter, experiment or arm.", body = ErrorAnswer<'_>),
+        (status = 422, description = "Invalid request.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
+        (status = 503, description = "The index or the model is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn by_query_string(
@@ -51,14 +53,15 @@ pub(crate) async fn by_query_string(
     search(app, index, SearchBody::from_query_string(pairs)?, &headers, arrival).await
 }
 
-/// Search
+/// Search documents
 ///
-/// Only `query` is needed. Where reranking is late or fails, the answer comes in first-stage order and says so in `fallback`.
+/// Only `query` is required. If reranking misses its deadline or fails, the hits are in first-stage order and `fallback` has the
+/// reason.
 #[utoipa::path(
     post,
     path = "/v1/search",
     tag = "search",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign, as `unit_id`.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm; the same as `unit_id`.")),
     request_body(content = SearchBody, example = json!({
         "query": "who invented the light bulb",
         "top_k": 5,
@@ -68,12 +71,12 @@ pub(crate) async fn by_query_string(
         "explain": true
     })),
     responses(
-        (status = 200, description = "The hits, best first.", body = SearchAnswer<'_>,
-            headers(("server-timing" = String, description = "How long each step took."))),
-        (status = 404, description = "It names an index, an adapter, an experiment or an arm that is not there.", body = ErrorAnswer<'_>),
-        (status = 429, description = "Too much is asked at once.", body = ErrorAnswer<'_>,
-            headers(("retry-after" = u64, description = "When to try again, in seconds."))),
-        (status = 503, description = "The service is not set up to answer it now.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The hits in rank order.", body = SearchAnswer<'_>,
+            headers(("server-timing" = String, description = "The duration of each step."))),
+        (status = 404, description = "Unknown index, adapter, experiment or arm.", body = ErrorAnswer<'_>),
+        (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
+        (status = 503, description = "The index or the model is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn by_body(
@@ -121,14 +124,14 @@ async fn search(
 }
 
 impl App {
-    /// The error in place of an answer that fell back, if there is to be one. A caller that does not say can do better with a
-    /// full queue than take an order that was not asked for: try again, or go to another server.
+    /// The error that replaces a fallback answer, if any. By default a full queue is an error, because the client can retry or use
+    /// another server instead of accepting first-stage order.
     fn refusal(&self, on_overload: Option<OnOverloadJson>, reason: &Fallback) -> Option<ServerError> {
         let refuses = on_overload.is_none() && *reason == Fallback::QueueFull;
         self.overload_of(reason).filter(|_| refuses)
     }
 
-    /// The error for a model that has too much to do, if that is the reason.
+    /// The error for an overloaded model, if that is the reason.
     pub(super) fn overload_of(&self, reason: &Fallback) -> Option<ServerError> {
         match reason {
             Fallback::QueueFull => Some(ServerError::QueueFull { retry_after: self.retry_after() }),
@@ -140,7 +143,7 @@ impl App {
     }
 }
 
-/// Whom experiments assign, by the header of a request.
+/// The unit id in the header of a request.
 pub(super) fn unit_id(headers: &HeaderMap) -> Result<Option<String>, ServerError> {
     let text = |value: &axum::http::HeaderValue| String::from_utf8(value.as_bytes().to_vec());
     let problem = "is not valid UTF-8".to_owned();
@@ -150,7 +153,7 @@ pub(super) fn unit_id(headers: &HeaderMap) -> Result<Option<String>, ServerError
     Ok(unit_id)
 }
 
-/// Tells the pipeline when the caller has hung up: the handler is then dropped before its end.
+/// Cancels the search if the client disconnects, because the handler is then dropped before its end.
 pub(super) struct CancelOnDrop(pub Cancellation);
 
 impl Drop for CancelOnDrop {
@@ -159,7 +162,7 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// The timings for a browser's network panel.
+/// The header `server-timing`, which browsers show in their network panel.
 fn server_timing(answer: &SearchAnswer<'_>) -> String {
     let timings = &answer.timings_millis;
     let steps = [

@@ -116,7 +116,7 @@ async fn what_cannot_be_added_is_refused_with_the_reason() {
             "/v1/adapters/qa",
             json!({"source": "allowed/misfit"}),
             422,
-            "`allowed/misfit` is no adapter that can be added: its shapes do not fit",
+            "cannot add an adapter from `allowed/misfit`: its shapes do not fit",
         ),
         (
             "/v1/adapters/default",
@@ -124,9 +124,9 @@ async fn what_cannot_be_added_is_refused_with_the_reason() {
             409,
             "the adapter id `default` is reserved: it is the alias for requests that name no adapter; add the adapter under another id and point `default` to it",
         ),
-        ("/v1/adapters/a%20b", json!({"source": "allowed/qa"}), 422, "`id` is refused: "),
+        ("/v1/adapters/a%20b", json!({"source": "allowed/qa"}), 422, "`id` is invalid: "),
         ("/v1/adapters/qa", json!({"from": "allowed/qa"}), 422, "`from` is unknown; the keys are `source`"),
-        ("/v1/aliases/default", json!({"adapter": "gone", "rank_by": "1 +"}), 422, "`rank_by` is refused: "),
+        ("/v1/aliases/default", json!({"adapter": "gone", "rank_by": "1 +"}), 422, "`rank_by` is invalid: "),
         (
             "/v1/aliases/default",
             json!({"adapter": "gone"}),

@@ -131,7 +131,7 @@ async fn documents_come_are_read_and_go() {
         check_error(
             &service,
             (method, "/v1/documents/a%2Fb", "", ""),
-            (404, "not_found", None, "there is no document `a/b`"),
+            (404, "not_found", None, "unknown document `a/b`"),
         )
         .await;
     }
@@ -147,7 +147,7 @@ async fn what_cannot_be_done_is_said() {
     let post = |content_type, body| ("POST", "/v1/documents", content_type, body);
     let too_long = "x".repeat(101);
     for (sent, expected) in [
-        (post("text/csv", "id\n1"), (415, "unsupported_media_type", None, "`text/csv`; send a document a line")),
+        (post("text/csv", "id\n1"), (415, "unsupported_media_type", None, "`text/csv`; send one document per line")),
         (post("", "{}"), (415, "unsupported_media_type", None, "(none)")),
         (post(LINES, &too_long), (413, "payload_too_large", None, "the limit of 100 bytes")),
         (post(LINES, "{}\n{}"), (413, "payload_too_large", None, "more documents than the limit of 1")),
@@ -159,7 +159,7 @@ async fn what_cannot_be_done_is_said() {
         (delete(r#"{"query": "("}"#), (422, "invalid_value", Some("query"), "it does not close")),
         (delete(r#"{"filters": {"year": {}}}"#), (422, "invalid_value", Some("filters.year"), "no condition")),
         (("DELETE", "/v1/documents/busy", "", ""), (409, "conflict", None, "later: the index is being written to")),
-        (("PUT", "/v1/documents/a", JSON, "{}"), (405, "method_not_allowed", None, "does not take PUT")),
+        (("PUT", "/v1/documents/a", JSON, "{}"), (405, "method_not_allowed", None, "does not support the method PUT")),
     ] {
         check_error(&service, sent, expected).await;
     }
@@ -208,7 +208,7 @@ async fn lines_may_come_in_any_pieces_and_break_off() {
     let (status, answer) = bulk(&service, Body::new(Pieces(broken))).await;
     let message = answer["error"]["message"].as_str().unwrap();
     assert_eq!((status, &answer["error"]["kind"]), (400, &json!("malformed_request")));
-    assert!(message.starts_with("the body broke off, and nothing of it is kept; send it again"), "{message}");
+    assert!(message.starts_with("the request body is incomplete; nothing was stored; send it again"), "{message}");
     assert_eq!(ask(&service, "GET", "/v1/stats", Json::Null).await.1["documents"]["n_documents"], 2);
 }
 
@@ -250,7 +250,7 @@ async fn bodies_that_do_not_come_keep_no_change_waiting() {
 async fn a_body_that_comes_too_slowly_is_refused() {
     let millis = std::time::Duration::from_millis;
     for (body_read, bulk_read, message) in [
-        (millis(20), millis(60_000), "came at less than 4096 bytes per second over 20 ms, which is the least rate"),
+        (millis(20), millis(60_000), "at less than the minimum rate of 4096 bytes per second over 20 ms"),
         (millis(60_000), millis(20), "the body of the request was not complete within 20 ms"),
     ] {
         let config = HttpConfig { body_read, bulk_read, ..HttpConfig::default() };

@@ -139,7 +139,7 @@ async fn an_experiment_past_its_end_is_stopped() {
         (status, message),
         (
             409,
-            "experiment `x` (stopped) cannot be deleted; its records refer to it; it assigns nothing any more, and `lorank \
+            "experiment `x` (stopped) cannot be deleted; its records refer to it; it assigns no more units, and `lorank \
              experiments forget` deletes old records"
         )
     );
@@ -214,7 +214,10 @@ async fn what_is_wrong_with_an_experiment_or_event_is_named() {
         );
     }
     let (_, report) = ask(&service, "POST", "/v1/events", json!([click("click"), click("")])).await;
-    assert!(report["error"]["message"].as_str().unwrap().starts_with("event 1 of those that were sent"), "{report}");
+    assert!(
+        report["error"]["message"].as_str().unwrap().starts_with("event 1 (counted from 0) is invalid"),
+        "{report}"
+    );
 }
 
 #[tokio::test]

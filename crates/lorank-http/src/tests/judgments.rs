@@ -33,8 +33,8 @@ async fn what_is_no_judgment_is_refused_and_changes_nothing() {
     ask(&service, "PUT", "/v1/judgments", kept.clone()).await;
     for (body, field, message) in [
         (json!({}), "judgments", "`judgments` is missing; send them, or `qrels` with `queries`"),
-        (json!({"judgments": [], "qrels": ""}), "qrels", "stands beside `judgments`"),
-        (json!({"judgments": [], "queries": {}}), "queries", "belongs to `qrels`"),
+        (json!({"judgments": [], "qrels": ""}), "qrels", "cannot be combined with `judgments`"),
+        (json!({"judgments": [], "queries": {}}), "queries", "is only for `qrels`"),
         (json!({"qrels": "q 0 d 1"}), "queries", "is missing"),
         (json!({"judgments": [judgment("egg", "", 1)]}), "judgments[0].document", "is empty"),
         (json!({"judgments": [{"query": "egg", "document": "d", "grade": -1}]}), "judgments[0].grade", "-1"),

@@ -339,11 +339,11 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         ),
         // What it names.
         (post(r#"{"query": "a", "adapter": "qb"}"#), (404, "not_found", Some("adapter"), "loaded are {\"qa\"}")),
-        (get("/nowhere"), (404, "not_found", None, "there is nothing at `/nowhere`; the routes are")),
-        (get("/assets/nothing.js"), (404, "not_found", None, "there is nothing at `/assets/nothing.js`")),
-        (get("/v1/search/"), (404, "not_found", None, "there is nothing at `/v1/search/`")),
-        (("DELETE", "/v1/search", "", ""), (405, "method_not_allowed", None, "does not take DELETE")),
-        (("POST", "/health", JSON, "{}"), (405, "method_not_allowed", None, "does not take POST")),
+        (get("/nowhere"), (404, "not_found", None, "unknown route `/nowhere`; `/docs` and")),
+        (get("/assets/nothing.js"), (404, "not_found", None, "unknown route `/assets/nothing.js`")),
+        (get("/v1/search/"), (404, "not_found", None, "unknown route `/v1/search/`")),
+        (("DELETE", "/v1/search", "", ""), (405, "method_not_allowed", None, "does not support the method DELETE")),
+        (("POST", "/health", JSON, "{}"), (405, "method_not_allowed", None, "does not support the method POST")),
         // The query string.
         (get("/v1/search"), (422, "invalid_value", Some("query"), "`query` is missing")),
         (get("/v1/search?q=a&topk=3"), (422, "invalid_value", Some("topk"), "did you mean `top_k`?")),
@@ -487,7 +487,7 @@ async fn a_full_queue_is_said_at_once_with_when_to_come_again() {
     assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!((status, &headers["retry-after"]), (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap()), "{body}");
     let body: Json = serde_json::from_str(&body).unwrap();
-    let message = "too many requests are waiting for the reranker; try again later, or without reranking";
+    let message = "the reranking queue is full; retry later, or search without reranking";
     assert_eq!(body["error"], serde_json::json!({"kind": "overloaded", "message": message}));
     assert_eq!(headers["x-request-id"].to_str().unwrap(), body["request_id"]);
     assert_eq!(plain, StatusCode::OK, "what needs no model is not turned away");

@@ -47,8 +47,8 @@ async fn a_service_at_its_limit_is_not_ready_and_still_healthy() {
         tokio::task::yield_now().await;
     }
     for (n_searches_max, why) in [
-        (128, "1 requests wait for the model, which is the limit"),
-        (2, "2 searches are under way, which is the limit"),
+        (128, "1 requests are waiting for the model, which is the limit"),
+        (2, "2 searches are running, which is the limit"),
     ] {
         config.replace(HttpConfig {
             n_searches_max: NonZeroUsize::new(n_searches_max).unwrap(),
@@ -161,7 +161,7 @@ async fn long_bodies_share_a_budget_and_keep_no_search_out() {
     assert!((86 << 10..87 << 10).contains(&n_bytes), "{n_bytes}: all but the first 64 KiB");
     let (status, headers, answer) = rerank().await.unwrap();
     assert_eq!((status.as_u16(), headers["retry-after"].to_str().unwrap()), (429, "1"), "{answer}");
-    let error = "the bodies of the requests in flight have reached the limit of 102400 bytes; try again later";
+    let error = "the bodies of the requests in flight exceed the limit of 102400 bytes; retry later";
     assert_eq!(answer, serde_json::json!({"error": error, "error_type": "Overloaded"}).to_string());
     let search = r#"{"query": "egg", "rerank": false}"#;
     let (status, _, answer) = send(&service, request("POST", "/v1/search", JSON, search)).await;

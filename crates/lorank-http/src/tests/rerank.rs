@@ -58,7 +58,7 @@ async fn text_embeddings_inference() {
             json!({"query": "q", "texts": ["a"], "truncation_direction": "Left"}),
             422,
             "Validation",
-            "`truncation_direction` cannot be \"Left\": what is longer than the model's limit is cut at its end",
+            "`truncation_direction` cannot be \"Left\": texts longer than the model's limit are truncated at the end",
         ),
         (
             json!({"query": "q", "texts": ["a"], "model": "gone"}),
@@ -126,7 +126,7 @@ async fn cohere_jina_and_vllm() {
             404,
             "the adapter `owner/other` cannot be used: ",
         ),
-        (json!({"query": "q", "documents": ["a"], "model": "an other"}), 422, "`model` is refused: "),
+        (json!({"query": "q", "documents": ["a"], "model": "an other"}), 422, "`model` is invalid: "),
     ] {
         let (found, answer) = ask(&service, "POST", "/v1/rerank", body).await;
         assert_eq!(found, status, "{answer}");
@@ -156,7 +156,7 @@ async fn vllm_scores() {
     let (status, answer) = ask(&service, "POST", "/score", json!({"text_1": ["a", "b"], "text_2": ["c"]})).await;
     assert_eq!(
         (status, &answer["message"]),
-        (422, &json!("`text_1` has 2 texts and `text_2` has 1; give one, or as many"))
+        (422, &json!("`text_1` has 2 texts, but `text_2` has 1; send one, or the same number"))
     );
 }
 
@@ -199,12 +199,12 @@ async fn nothing_that_changes_a_result_is_left_aside() {
     };
     for (body, field, message) in [
         // Fields that nothing is read from.
-        (rerank("rank_fields", json!(["nosuch"])), "rank_fields[0]", "names a field that no document has"),
+        (rerank("rank_fields", json!(["nosuch"])), "rank_fields[0]", "is not a field of any document"),
         (rerank("rank_fields", json!(["title", "bdy"])), "rank_fields[1]", "did you mean `body`?"),
         (rerank("rank_fields", json!([])), "rank_fields", "is empty"),
         (rerank("rank_fields", json!("title")), "rank_fields", "must be an array, not \"title\""),
         (rerank("rank_fields", json!([1])), "rank_fields[0]", "must be a string, not `1`"),
-        (rerank("rank_fields", json!(vec!["title"; 65])), "rank_fields", "names 65 fields, and 64 is the most"),
+        (rerank("rank_fields", json!(vec!["title"; 65])), "rank_fields", "names 65 fields, and the maximum is 64"),
         (
             json!({"query": "q", "documents": ["a"], "rank_fields": ["title"]}),
             "rank_fields",
@@ -229,7 +229,7 @@ async fn nothing_that_changes_a_result_is_left_aside() {
         (rerank("truncate", json!(true)), "truncate", "is unknown; the keys are"),
         (rerank("max_chunks_per_doc", json!(0)), "max_chunks_per_doc", "at least 1, not `0`"),
         (rerank("overlap_tokens", json!(8)), "overlap_tokens", "is for `max_chunks_per_doc`"),
-        (rerank("truncate_prompt_tokens", json!(16)), "truncate_prompt_tokens", "leave it out, or send -1"),
+        (rerank("truncate_prompt_tokens", json!(16)), "truncate_prompt_tokens", "remove it, or send -1"),
         (rerank("truncation_side", json!("left")), "truncation_side", "cut at its end"),
         (rerank("priority", json!(5)), "priority", "no priorities"),
         (rerank("mm_processor_kwargs", json!({"a": 1})), "mm_processor_kwargs", "texts alone"),
@@ -245,7 +245,7 @@ async fn nothing_that_changes_a_result_is_left_aside() {
         body
     };
     for (body, field, message) in [
-        (tei("documents", json!(["b"])), "texts", "stands beside `documents`"),
+        (tei("documents", json!(["b"])), "texts", "cannot be combined with `documents`"),
         (tei("truncate", json!(false)), "truncate", "cut at its end"),
         (tei("top_n", json!(0)), "top_n", "at least 1, not `0`"),
         (tei("return_texts", json!(true)), "return_texts", "did you mean `return_text`?"),

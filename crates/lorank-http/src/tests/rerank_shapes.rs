@@ -85,7 +85,7 @@ async fn mixedbread_and_llama_cpp() {
     let (status, answer) = ask(&service, "POST", "/v1/reranking", both).await;
     assert_eq!(
         (status, answer["message"].as_str()),
-        (422, Some("`input` stands beside `documents`; send one of them"))
+        (422, Some("`input` cannot be combined with `documents`; send one of them"))
     );
 }
 
@@ -113,8 +113,8 @@ async fn nvidia_nim() {
         ("/v1/ranking", with("truncate", json!("NONE")), 422, "`truncate` cannot be \"NONE\""),
         ("/v1/ranking", with("passages", json!([{"text": "a", "image": "b"}])), 422, "`passages[0].image` is unknown"),
         ("/v1/ranking", with("query", json!("q")), 422, "`query` must be an object"),
-        ("/v1/retrieval/none/reranking", body.clone(), 422, "`model` is `qa`, and the path names `none`"),
-        ("/v1/retrieval/qa", body.clone(), 404, "there is nothing at `/v1/retrieval/qa`"),
+        ("/v1/retrieval/none/reranking", body.clone(), 422, "`model` is `qa`, but the path names `none`"),
+        ("/v1/retrieval/qa", body.clone(), 404, "unknown route `/v1/retrieval/qa`"),
         ("/v1/retrieval/a/b/reranking", with("model", json!("a/b")), 404, "the adapter `a/b` cannot be used"),
     ] {
         let (found, answer) = ask(&service, "POST", path, body).await;
@@ -258,7 +258,7 @@ async fn a_long_document_has_the_score_of_its_best_chunk() {
     for (body, message) in [
         (
             json!({"max_chunks_per_doc": 2, "overlap_tokens": 300}),
-            "`overlap_tokens` is 300, and half a chunk of 504 tokens",
+            "`overlap_tokens` is 300, and the maximum is half of a chunk of 504 tokens",
         ),
         (
             json!({"max_chunks_per_doc": 99_999, "documents": ["b".repeat(10_001 * 1512)]}),
@@ -327,7 +327,7 @@ async fn each_model_is_listed_once_and_can_be_looked_up() {
     let (status, answer) = ask(&service, "GET", "/v1/models/owner/gone", Json::Null).await;
     assert_eq!(
         (status, answer["error"]["message"].as_str()),
-        (404, Some("there is no model `owner/gone`; `/v1/models` lists them"))
+        (404, Some("unknown model `owner/gone`; `/v1/models` lists the models"))
     );
     assert_eq!(ask(&service, "GET", "/v1/models/experiment:x", Json::Null).await.0, 404);
 }

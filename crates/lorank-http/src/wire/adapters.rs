@@ -1,4 +1,4 @@
-//! The registry of adapters.
+//! Adapters and aliases of the registry.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use utoipa::ToSchema;
 #[schema(as = AdapterSource)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AddBody {
-    /// Where it comes from: a folder, or `hf://owner/name[@revision]`.
+    /// The source: a folder, or `hf://owner/name[@revision]`.
     pub source: String,
 }
 
-/// Where an alias is to point.
+/// The target of an alias.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AliasTarget)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AliasBody {
-    /// The adapter.
+    /// The id of the adapter.
     pub adapter: String,
-    /// The expression that orders answers which are ranked by the alias, as the `rank_by` of a search; a search that brings an order of
-    /// its own keeps that. Without it the alias keeps the one that it has; null takes it away.
+    /// An expression that orders the answers of this alias, like `rank_by` of a search, which takes precedence. Null removes the
+    /// expression; if the key is missing, the expression does not change.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>, max_length = 1024)]
     pub rank_by: Option<Option<String>>,
 }
 
-/// Tells null from a key that is missing.
+/// Distinguishes null from a missing key.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
@@ -36,71 +36,71 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
 /// The adapters of the registry.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AdapterList {
-    /// All of them.
+    /// The adapters in the order of their ids.
     pub adapters: Vec<RegisteredAdapter>,
 }
 
-/// An adapter, and what this process knows of it.
+/// A registered adapter, and its state in this server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RegisteredAdapter {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// The hash of what its scores depend on.
+    /// The digest of the adapter's version: of everything in its files that scores depend on.
     pub digest: String,
     /// The hash of its files.
     pub content: String,
-    /// Where it came from.
+    /// The source that it was added from.
     pub source: String,
-    /// Which revision of that.
+    /// The revision of the source.
     pub revision: Option<String>,
-    /// When it was added.
+    /// The time at which it was added.
     #[schema(format = DateTime)]
     pub added_at: Option<String>,
     /// The base model that it was trained on.
     pub base_model: String,
-    /// The rank of its matrices.
+    /// The LoRA rank.
     pub rank: usize,
-    /// The layers that it changes.
+    /// The names of the adapted layers.
     pub targets: Vec<String>,
-    /// How many parameters it has.
+    /// The number of parameters.
     pub n_parameters: usize,
-    /// The size of its files.
+    /// The size of its files in bytes.
     pub bytes: u64,
     /// The aliases that point to it.
     pub aliases: Vec<String>,
     /// Whether it is in memory now.
     pub in_memory: bool,
-    /// How many of its scores the cache holds.
+    /// The number of its scores in the cache.
     pub cached_scores: usize,
 }
 
 /// The aliases.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AliasList {
-    /// Each with its adapter.
+    /// The adapter of each alias.
     pub aliases: BTreeMap<String, String>,
-    /// The expressions that order the answers of aliases, of those that have one.
+    /// The `rank_by` expressions of the aliases that have one.
     pub rank_by: BTreeMap<String, String>,
 }
 
-/// An alias that was moved.
+/// The result of setting an alias.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MovedAlias<'a> {
-    /// The alias.
+    /// The name of the alias.
     pub name: &'a str,
-    /// Where it points now.
+    /// The adapter that it points to.
     pub adapter: &'a str,
-    /// Where it pointed before; null where it is new.
+    /// The adapter that it pointed to before; null if the alias is new.
     pub before: Option<&'a str>,
-    /// The expression that orders its answers, if it has one.
+    /// The expression that orders its answers; null if there is none.
     pub rank_by: Option<&'a str>,
 }
 
-/// What a reading of the whole registry has found.
+/// The result of verifying the registry.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Verified {
-    /// Whether nothing is wrong.
+    /// Whether no problem was found.
     pub is_sound: bool,
-    /// What is, for people.
+    /// The problems, as messages.
     pub findings: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The answer of a search as it goes over the wire, and to whoever asks the program for JSON.
+//! The answer of a search, over HTTP and in the program's JSON output.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,154 +15,154 @@ use crate::RequestId;
 /// The answer of a search.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct SearchAnswer<'a> {
-    /// The query's text, as it came.
+    /// The query text as it was sent.
     pub query: &'a str,
-    /// The hits of the page, best first.
+    /// The hits of the page in rank order.
     pub hits: Vec<HitJson<'a>>,
-    /// Whether the order is the reranker's.
+    /// Whether the hits were reranked.
     pub reranked: bool,
-    /// The expression that ordered the candidates; null where scores did.
+    /// The expression that ordered the candidates; null if they are ordered by score.
     pub rank_by: Option<String>,
-    /// Why it is not, although reranking was asked for.
+    /// The reason for which the hits were not reranked, although reranking was requested; null otherwise.
     pub fallback: Option<FallbackJson>,
-    /// What may make the answer worse than it looks; empty where nothing is known to.
+    /// Warnings about the quality of the answer.
     pub warnings: Vec<WarningJson>,
-    /// The adapter that reranked, or would have; null for the bare base model.
+    /// The adapter that was used or would have been used; null for the base model without an adapter.
     pub adapter: Option<AdapterJson<'a>>,
-    /// The base model; null where reranking was not asked for.
+    /// The base model; null if reranking was not requested.
     pub base_model: Option<&'a str>,
-    /// The experiment that was part of it; null where none was.
+    /// The experiment that the request took part in; null if none.
     pub experiment: Option<ParticipationJson<'a>>,
-    /// How many documents match the query and its filters.
+    /// The number of documents that match the query and its filters.
     pub total_hits: u64,
-    /// `eq` where `total_hits` is exact, `gte` where it is a lower bound.
+    /// `eq` if `total_hits` is exact, `gte` if it is a lower bound.
     #[schema(pattern = "^(eq|gte)$")]
     pub total_hits_relation: &'static str,
-    /// The counts of the facets that were asked for, by field; null where none was.
+    /// The counts of the requested facets, by field; null if none was requested.
     #[schema(value_type = Option<BTreeMap<String, FacetJson<'a>>>)]
     pub facets: Option<FacetsJson<'a>>,
-    /// How many candidates the first stage found within `depth`.
+    /// The number of candidates that the first stage found within `depth`.
     pub n_candidates: usize,
-    /// How many of them were left out for a rerank score below `min_rerank_score`; null where none was given, or none applied:
-    /// the answer is in first-stage order, or an experiment's arms are interleaved in it.
+    /// The number of candidates with a rerank score below `min_rerank_score`, which are not returned. Null if the request has no
+    /// `min_rerank_score`, if the answer is in first-stage order, or if it interleaves the arms of an experiment.
     pub n_left_out: Option<usize>,
-    /// How many candidates are reranked at most.
+    /// The maximum number of candidates to rerank.
     pub depth: usize,
-    /// How many of the candidates' scores were in the cache.
+    /// The number of scores that were found in the score cache.
     pub cache: CacheJson,
-    /// How long each step took.
+    /// The duration of each step.
     pub timings_millis: TimingsJson,
-    /// The id of the request.
+    /// The request id.
     pub request_id: String,
 }
 
-/// The part that an experiment had in an answer.
+/// How a request took part in an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = ExperimentPart)]
 pub struct ParticipationJson<'a> {
-    /// The experiment's id.
+    /// The id of the experiment.
     pub id: &'a str,
-    /// The arm that ranked; null where the arms were interleaved, and where the request names an adapter that is none of the arms'.
+    /// The arm that ranked the hits; null if the arms were interleaved, or if the request names an adapter that no arm uses.
     pub arm: Option<&'a str>,
-    /// Whether the arms were interleaved. Hits then have no rerank score, which would tell whose they are.
+    /// Whether the arms were interleaved. The hits then have no rerank score, because it would reveal their arm.
     pub interleaved: bool,
-    /// Whether the request chose the arm or its adapter itself, and so is kept out of the statistics.
+    /// Whether the request named the arm or its adapter. Such requests are excluded from the statistics.
     pub forced: bool,
-    /// The arms that could not rank, where they were to be interleaved.
+    /// The arms of an interleaved answer that failed.
     pub failed_arms: Vec<FailedArmJson<'a>>,
 }
 
-/// An arm that could not rank.
+/// An arm that failed.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = FailedArm)]
 pub struct FailedArmJson<'a> {
     /// The arm's name.
     pub arm: &'a str,
-    /// The reason as one word.
+    /// The reason as a constant for programs.
     pub reason: &'a str,
-    /// The reason for people.
+    /// The reason as a message.
     pub message: &'a str,
 }
 
-/// One hit.
+/// A hit.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Hit)]
 pub struct HitJson<'a> {
     /// The document's id.
     pub id: &'a str,
-    /// The 1-based place in the answer, counted from the first page's first hit.
+    /// The rank in the answer, from 1, counted over all pages.
     pub rank: usize,
-    /// The reranker's score; null where the document was not reranked.
+    /// The reranker's score; null if the document was not reranked.
     pub rerank_score: Option<f32>,
     /// The first stage's score.
     pub first_stage_score: f32,
-    /// The 1-based place in the first stage's list.
+    /// The rank in first-stage order, from 1.
     pub first_stage_rank: usize,
     /// The stored fields.
     #[schema(value_type = Object)]
     pub fields: FieldsJson<'a>,
-    /// A passage as HTML, the query's terms in `<b>`.
+    /// A passage as HTML, with the terms of the query in `<b>`.
     pub snippet: Option<String>,
-    /// How the hit came to its rank. The key is there only if it was asked for.
+    /// The explanation of the rank. The key is present only if `explain` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<ExplanationJson>,
 }
 
-/// How a hit came to its rank.
+/// The explanation of a rank.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Explanation)]
 pub struct ExplanationJson {
-    /// How many places reranking moved it up (or down, if negative).
+    /// `first_stage_rank` minus the rank after reranking; positive if the hit moved up.
     pub rank_change: i64,
-    /// Where the rerank score comes from, `cache` or `model`; null where there is none.
+    /// The origin of the rerank score, `cache` or `model`; null if there is no score.
     #[schema(pattern = "^(cache|model)$")]
     pub score_origin: Option<&'static str>,
-    /// What the hit was ordered by, where both scores count; null where the rerank score counts alone.
+    /// The blended score that ordered the hit; null if the rerank score alone did.
     pub blend: Option<BlendJson>,
-    /// What the hit was ordered by, where an expression orders; null where scores do.
+    /// The value of the `rank_by` expression that ordered the hit; null if scores did.
     pub rank_by: Option<RankedByJson>,
 }
 
-/// The value of the expression that orders, and what it was made of.
+/// The value of a `rank_by` expression, and its inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = RankedBy)]
 pub struct RankedByJson {
-    /// The value; null where it is no number. Infinite values are the largest numbers that there are.
+    /// The value; null if it is not a number. Infinity is returned as the largest finite number.
     pub value: Option<f64>,
-    /// Each name that the expression reads with its value; null where that is no number.
+    /// The value of each name in the expression; null if it is not a number.
     pub inputs: BTreeMap<String, Option<f64>>,
 }
 
-/// A blended score, and the two that it is made of.
+/// A blended score, and its two components.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = Blend)]
 pub struct BlendJson {
     /// `blend_weight * normalised_rerank_score + (1 - blend_weight) * normalised_first_stage_score`.
     pub blended_score: f32,
-    /// The rerank score, from 0 for the lowest of the reranked candidates' to 1 for the highest.
+    /// The rerank score, min-max normalized over the reranked candidates.
     pub normalised_rerank_score: f32,
-    /// The first stage's score, likewise.
+    /// The first-stage score, min-max normalized over the reranked candidates.
     pub normalised_first_stage_score: f32,
 }
 
-/// Why an answer is in first-stage order.
+/// The reason for an answer in first-stage order.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Fallback)]
 pub struct FallbackJson {
-    /// The reason as one word: `deadline_passed`, `reranker_failed`, `queue_full`, `would_miss_deadline` or `cancelled`.
+    /// The reason as a constant for programs: `deadline_passed`, `reranker_failed`, `queue_full`, `would_miss_deadline` or `cancelled`.
     pub reason: &'static str,
-    /// The reason for people.
+    /// The reason as a message.
     pub message: String,
 }
 
-/// What may make an answer worse than it looks.
+/// A warning about the quality of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Warning)]
 pub struct WarningJson {
-    /// The reason as one word: `unknown_tokens` where more than a fifth of the tokens of the query and the first ten candidates are
-    /// unknown to the model.
+    /// The reason as a constant for programs: `unknown_tokens` if more than a fifth of the tokens of the query and the first ten
+    /// candidates are unknown to the model.
     pub reason: &'static str,
-    /// The reason for people.
+    /// The reason as a message.
     pub message: String,
 }
 
@@ -172,53 +172,53 @@ impl From<&Warning> for WarningJson {
     }
 }
 
-/// An adapter at one exact version.
+/// An adapter at an exact version.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Adapter)]
 pub struct AdapterJson<'a> {
-    /// The adapter's id.
+    /// The id of the adapter.
     pub id: &'a str,
-    /// The hash of its files.
+    /// The digest of the adapter's version.
     pub digest: String,
 }
 
-/// What the score cache did.
+/// The use of the score cache.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = CacheUse)]
 pub struct CacheJson {
-    /// Scores that it held.
+    /// The number of scores that were found.
     pub hits: usize,
-    /// Scores that it did not.
+    /// The number of scores that were not found.
     pub misses: usize,
 }
 
-/// How long each step took, in milliseconds with three decimals.
+/// The duration of each step in milliseconds, with three decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = Timings)]
 pub struct TimingsJson {
-    /// Retrieving the candidates.
+    /// Retrieval of the candidates.
     pub first_stage: f64,
-    /// Looking the scores up.
+    /// Lookup in the score cache.
     pub cache: f64,
-    /// The part of `rerank` before the model began with the first pair.
+    /// The part of `rerank` before the model scored the first pair.
     pub queue: f64,
-    /// Encoding the pairs and waiting for their scores, the time in the queue included.
+    /// Encoding and scoring, including the time in the queue.
     pub rerank: f64,
     /// The whole search.
     pub total: f64,
 }
 
-/// What of an answer is wanted.
+/// The requested parts of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AnswerShape {
-    /// The stored fields that hits carry; all where it is `None`.
+    /// The stored fields of the hits; `None` for all.
     pub fields: Option<Vec<String>>,
-    /// Whether hits get an explanation.
+    /// Whether hits have an explanation.
     pub explain: bool,
 }
 
 impl<'a> SearchAnswer<'a> {
-    /// The answer in the wanted shape.
+    /// The requested parts of an answer.
     pub fn shaped(query: &'a str, answer: &'a Answer, request_id: &RequestId, shape: &AnswerShape) -> Self {
         let model = answer.model.as_ref();
         let adapter = model.and_then(|model| model.adapter.as_ref());
@@ -284,7 +284,7 @@ impl<'a> HitJson<'a> {
     }
 }
 
-/// Where a rerank score comes from, as one word.
+/// The name of a score's origin.
 pub(super) fn name_of_origin(origin: ScoreOrigin) -> &'static str {
     match origin {
         ScoreOrigin::Cache => "cache",

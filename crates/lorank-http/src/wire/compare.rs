@@ -1,4 +1,4 @@
-//! One query under several rankers.
+//! Comparisons of rankers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,66 +11,66 @@ use super::answer::name_of_origin;
 use super::{AdapterJson, CacheJson, FallbackJson, FieldsJson, TimingsJson, WarningJson};
 use crate::{AnswerShape, RequestId};
 
-/// One query under several rankers.
+/// The hits of several rankers for one query.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Comparison<'a> {
-    /// The query's text.
+    /// The query text.
     pub query: &'a str,
-    /// How many documents match the query and its filters.
+    /// The number of documents that match the query and its filters.
     pub total_hits: u64,
-    /// `eq` where `total_hits` is exact, `gte` where it is a lower bound.
+    /// `eq` if `total_hits` is exact, `gte` if it is a lower bound.
     #[schema(pattern = "^(eq|gte)$")]
     pub total_hits_relation: &'static str,
-    /// How many candidates the first stage found within `depth`.
+    /// The number of candidates that the first stage found within `depth`.
     pub n_candidates: usize,
-    /// How many candidates are reranked at most.
+    /// The maximum number of candidates to rerank.
     pub depth: usize,
-    /// The rankers, in the order in which they were asked for, the first stage first.
+    /// The rankers: the first stage, then the others in the order of the request.
     pub rankers: Vec<RankerJson<'a>>,
-    /// The documents that any of them shows.
+    /// The documents of all hits, by id.
     pub documents: BTreeMap<&'a str, DocumentJson<'a>>,
-    /// The id of the request.
+    /// The request id.
     pub request_id: String,
 }
 
-/// One ranker's answer.
+/// The answer of a ranker.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Ranker)]
 pub struct RankerJson<'a> {
-    /// The name that was asked for.
+    /// The name in the request.
     pub name: &'a str,
-    /// The adapter; null for the first stage and for the bare base model.
+    /// The adapter; null for the first stage, and for the base model without an adapter.
     pub adapter: Option<AdapterJson<'a>>,
-    /// Whether the order is the reranker's.
+    /// Whether the hits were reranked.
     pub reranked: bool,
-    /// Why it is not, although it should be.
+    /// The reason for which the hits were not reranked; null otherwise.
     pub fallback: Option<FallbackJson>,
-    /// What may make it worse than it looks; empty where nothing is known to.
+    /// Warnings about the quality of the ranking.
     pub warnings: Vec<WarningJson>,
-    /// How many of the scores were in the cache.
+    /// The number of scores that were found in the score cache.
     pub cache: CacheJson,
-    /// How long each step took.
+    /// The duration of each step.
     pub timings_millis: TimingsJson,
-    /// The hits, best first.
+    /// The hits in rank order.
     pub hits: Vec<ComparedHit<'a>>,
 }
 
-/// One hit of one ranker.
+/// A hit of a ranker.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ComparedHit<'a> {
     /// The document's id.
     pub id: &'a str,
-    /// The 1-based place.
+    /// The rank, from 1.
     pub rank: usize,
-    /// The 1-based place in the first stage's list.
+    /// The rank in first-stage order, from 1.
     pub first_stage_rank: usize,
-    /// How many places it moved up from there (or down, if negative).
+    /// `first_stage_rank` minus `rank`; positive if the hit moved up.
     pub rank_change: i64,
-    /// The rerank score; null where there is none.
+    /// The rerank score; null if there is none.
     pub rerank_score: Option<f32>,
-    /// Where the rerank score comes from, `cache` or `model`; null where there is none.
+    /// The origin of the rerank score, `cache` or `model`; null if there is no score.
     pub score_origin: Option<&'static str>,
-    /// Its rank by each of the other rankers; null where it is not among their hits.
+    /// The rank by each other ranker; null if it is not among the hits of that ranker.
     pub ranks: BTreeMap<&'a str, Option<usize>>,
 }
 
@@ -83,15 +83,15 @@ pub struct DocumentJson<'a> {
     /// The stored fields.
     #[schema(value_type = Object)]
     pub fields: FieldsJson<'a>,
-    /// A passage as HTML, the query's terms in `<b>`.
+    /// A passage as HTML, with the terms of the query in `<b>`.
     pub snippet: Option<String>,
 }
 
 impl<'a> Comparison<'a> {
-    /// The answers to one query, each with the name of its ranker, in the wanted shape.
+    /// A comparison of answers to one query, each given with the name of its ranker.
     ///
     /// # Panics
-    /// Without an answer.
+    /// If there is no answer.
     pub fn shaped(
         query: &'a str,
         named: &[(&'a str, &'a Answer)],

@@ -1,4 +1,4 @@
-//! Reranking as DashScope's own client has it: `input` and `parameters`, and an answer with `output`.
+//! DashScope's native rerank API: requests with `input` and `parameters`, answers with `output`.
 
 use std::num::NonZeroUsize;
 
@@ -10,40 +10,40 @@ use super::imitated::{Given, Shape, check_given};
 use super::{RerankedDocument, Usage};
 use crate::ServerError;
 
-/// `POST /api/v1/services/rerank/text-rerank/text-rerank` as DashScope has it. Unknown keys are refused.
+/// A rerank request in DashScope's native format. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DashScopeRerank {
-    /// The adapter or alias; the default one where it is missing. `experiment:NAME` for an arm of that experiment.
+    /// An adapter or alias, or `experiment:NAME` for an arm of an experiment. Default: the default adapter.
     pub model: Option<String>,
-    /// The texts.
+    /// The query and the documents.
     pub input: DashScopeInput,
-    /// What is wanted.
+    /// The options.
     #[serde(default)]
     pub parameters: DashScopeParameters,
 }
 
-/// The texts of a [`DashScopeRerank`].
+/// The query and the documents of a [`DashScopeRerank`].
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DashScopeInput {
-    /// What is searched for.
+    /// The query text.
     pub query: String,
     /// The documents.
     pub documents: Vec<String>,
 }
 
-/// What a [`DashScopeRerank`] wants.
+/// The options of a [`DashScopeRerank`].
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DashScopeParameters {
-    /// How many entries are wanted, best first; all by default.
+    /// The number of results to return. Default: all.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_n: Option<NonZeroUsize>,
-    /// Whether each entry carries its document.
+    /// Whether to return the documents.
     #[schema(value_type = Option<bool>)]
     pub return_documents: Option<Flag>,
-    /// Refused, unless it is empty: the adapter's own prompt is used.
+    /// Not supported unless empty: the adapter's own prompt is used.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub instruct: Given,
@@ -52,23 +52,23 @@ pub(crate) struct DashScopeParameters {
 /// The answer to a [`DashScopeRerank`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct DashScopeReranked {
-    /// The entries.
+    /// The results.
     pub output: DashScopeOutput,
-    /// What it cost.
+    /// The number of tokens.
     pub usage: Usage,
-    /// The id of the request.
+    /// The request id.
     pub request_id: String,
 }
 
-/// The entries of the answer.
+/// The results of a [`DashScopeReranked`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct DashScopeOutput {
-    /// The entries, best first.
+    /// The results in rank order.
     pub results: Vec<RerankedDocument>,
 }
 
 impl DashScopeRerank {
-    /// Refuses what is asked for and not done.
+    /// Rejects unsupported values.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         check_given(Shape::DashScopeParameters, [("instruct", &self.parameters.instruct)])
     }

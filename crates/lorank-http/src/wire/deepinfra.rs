@@ -1,4 +1,4 @@
-//! Scoring as DeepInfra has it: `/v1/inference/{model}` with `queries` and `documents`.
+//! DeepInfra's scoring API: `/v1/inference/{model}` with `queries` and `documents`.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,23 +7,23 @@ use super::NoEffect;
 use super::imitated::{Given, Shape, check_given};
 use crate::ServerError;
 
-/// `POST /v1/inference/{model}` as DeepInfra has it. Unknown keys are refused.
+/// A score request in DeepInfra's format. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeepInfraScore {
-    /// One query, or as many as there are documents.
+    /// One query, or one for each document.
     pub queries: Vec<String>,
     /// The documents.
     pub documents: Vec<String>,
-    /// Refused, unless it is empty: the adapter's own prompt is used.
+    /// Not supported unless empty: the adapter's own prompt is used.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub instruction: Given,
-    /// How soon it is scored; without effect on scores.
+    /// Ignored: it has no effect on scores.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub service_tier: NoEffect,
-    /// Refused: scores are in the answer.
+    /// Not supported: the scores are in the response.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub webhook: Given,
@@ -32,33 +32,33 @@ pub(crate) struct DeepInfraScore {
 /// The answer to a [`DeepInfraScore`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct DeepInfraScored {
-    /// The sigmoid of each document's logit, in the documents' order.
+    /// The sigmoid of each document's logit, in the order of the documents.
     pub scores: Vec<f32>,
-    /// About how many tokens were read.
+    /// The approximate number of tokens.
     pub input_tokens: usize,
-    /// The id of the request.
+    /// The request id.
     pub request_id: String,
-    /// How it went.
+    /// The status.
     pub inference_status: DeepInfraStatus,
 }
 
-/// How it went.
+/// The status of a [`DeepInfraScored`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct DeepInfraStatus {
     /// Always `succeeded`.
     pub status: &'static str,
-    /// How long it took.
+    /// The duration in milliseconds.
     pub runtime_ms: u64,
-    /// Always 0: nothing is billed.
+    /// Always 0.
     pub cost: f32,
-    /// Always 0: nothing is written.
+    /// Always 0: no text is generated.
     pub tokens_generated: usize,
-    /// About how many tokens were read.
+    /// The approximate number of tokens.
     pub tokens_input: usize,
 }
 
 impl DeepInfraScore {
-    /// Refuses what is asked for and not done.
+    /// Rejects unsupported values.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         check_given(Shape::DeepInfra, [("instruction", &self.instruction), ("webhook", &self.webhook)])
     }

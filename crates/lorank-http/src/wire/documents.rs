@@ -1,4 +1,4 @@
-//! Documents, and what becomes of them.
+//! Documents, and the outcome of changes to them.
 
 use std::time::Duration;
 
@@ -13,97 +13,97 @@ use crate::{DocumentOutcome, DocumentSelection, LineOutcome, RequestId, ServerEr
 /// A stored document.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct StoredDocument<'a> {
-    /// Its id.
+    /// The id.
     pub id: &'a str,
-    /// Its other fields.
+    /// The stored fields except the id.
     #[schema(value_type = Object)]
     pub fields: FieldsJson<'a>,
 }
 
-/// What became of a bulk request. By then it is on the disk, and every search that begins later sees it.
+/// The outcome of adding documents. All changes are on disk, and every later search sees them.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct BulkAnswer<'a> {
-    /// How many documents were added.
+    /// The number of added documents.
     pub n_added: usize,
-    /// How many took the place of one with the same id.
+    /// The number of documents that replaced one with the same id.
     pub n_replaced: usize,
-    /// How many lines, or elements of the array, are no documents.
+    /// The number of lines or array elements that are not valid documents.
     pub n_refused: usize,
-    /// How many documents there are now.
+    /// The number of documents in the index now.
     pub n_documents: u64,
-    /// Each line that is not blank, or each element of the array, in their order.
+    /// The outcome of each line that is not blank, or of each array element, in their order.
     pub lines: Vec<LineJson<'a>>,
-    /// How long it took.
+    /// The duration in milliseconds.
     pub took_millis: f64,
-    /// The id of the request.
+    /// The request id.
     pub request_id: String,
 }
 
-/// What became of a line.
+/// The outcome of a line or array element.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Line)]
 pub(crate) struct LineJson<'a> {
-    /// The number of the line on which it begins, from 1; blank lines count.
+    /// The line number on which it begins, from 1. Blank lines count.
     pub line: u64,
-    /// The number of the document in its array, from 1. JSON lines have none.
+    /// The number of the array element, from 1. Not present for JSON Lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item: Option<u64>,
-    /// The document's id; null where the line is no document.
+    /// The id of the document; null if the line is not a valid document.
     pub id: Option<&'a str>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: OutcomeJson,
-    /// Why it was refused; null otherwise.
+    /// The error of a refused line; null otherwise.
     pub error: Option<LineErrorJson>,
 }
 
-/// What became of a line.
+/// The outcome of a line or array element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = LineOutcome)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OutcomeJson {
-    /// There was no document with its id.
+    /// A new document.
     Added,
-    /// It took the place of one.
+    /// The document replaced one with the same id.
     Replaced,
-    /// It is no document. The others stand.
+    /// Not a valid document. The others are not affected.
     Refused,
 }
 
-/// Why a line was refused.
+/// The error of a line.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = LineError)]
 pub(crate) struct LineErrorJson {
-    /// One word for machines, as in the errors of requests.
+    /// The kind as a constant for programs, as in the errors of requests.
     pub kind: &'static str,
-    /// What is wrong, for people.
+    /// The error message.
     pub message: String,
 }
 
-/// The documents to delete. Unknown keys are refused.
+/// A selection of documents to delete. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
 #[schema(as = Deletion)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteBody {
-    /// Those that this matches: with the plain syntax, those that have any of its words.
+    /// Deletes documents that match this query. A plain query matches documents with any of its words.
     pub query: Option<String>,
-    /// How `query` is read; `plain` by default.
+    /// The syntax of `query`. Default: `plain`.
     pub syntax: Option<SyntaxJson>,
-    /// Those for which these conditions hold, as in a search.
+    /// Deletes documents that match these filters, as in a search.
     #[schema(value_type = Option<Object>)]
     pub filters: Option<Map<String, Json>>,
-    /// Said where all documents are meant, without `query` and `filters`.
+    /// Deletes all documents. Only without `query` and `filters`.
     #[serde(default)]
     pub all: bool,
 }
 
-/// What a deletion by query did.
+/// The outcome of deleting documents by query.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct DeleteAnswer {
-    /// How many documents were deleted.
+    /// The number of deleted documents.
     pub n_deleted: u64,
-    /// How many there are now.
+    /// The number of documents in the index now.
     pub n_documents: u64,
-    /// The id of the request.
+    /// The request id.
     pub request_id: String,
 }
 
@@ -138,7 +138,7 @@ impl<'a> From<&'a LineOutcome> for LineJson<'a> {
 }
 
 impl DeleteBody {
-    /// The documents that are meant.
+    /// The selected documents.
     pub(crate) fn into_selection(self) -> Result<DocumentSelection, ServerError> {
         let invalid = |field: &str, problem: &str| ServerError::InvalidValue {
             field: field.to_owned(),
@@ -147,16 +147,16 @@ impl DeleteBody {
         let filters = filters::read(self.filters.unwrap_or_default())?;
         let is_open = self.query.is_none() && filters.is_empty();
         if self.all && !is_open {
-            return Err(invalid("all", "is for every document; leave it out, or leave out `query` and `filters`"));
+            return Err(invalid("all", "selects every document; remove it, or remove `query` and `filters`"));
         }
         if is_open && !self.all {
             return Err(invalid(
                 "query",
-                "is missing, and so are `filters`; say `\"all\": true` to delete every document",
+                "is missing, and so are `filters`; use `\"all\": true` to delete every document",
             ));
         }
         if self.syntax.is_some() && self.query.is_none() {
-            return Err(invalid("syntax", "is of no use without a `query`"));
+            return Err(invalid("syntax", "has no effect without a `query`; remove it"));
         }
         let syntax = self.syntax.map_or(QuerySyntax::Plain, QuerySyntax::from);
         Ok(DocumentSelection { words: self.query.map(|text| (text, syntax)), filters })

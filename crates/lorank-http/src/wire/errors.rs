@@ -1,4 +1,4 @@
-//! Errors, in this service's own shape and in those of others.
+//! Errors in this service's own format and in those of other services.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -6,93 +6,93 @@ use utoipa::ToSchema;
 use super::{MixedbreadRerank, MixedbreadReranked, Rerank, Reranked, TeiRank, TeiRerank, VoyageRerank, VoyageReranked};
 use crate::{ServerError, excerpt, wire_word};
 
-/// What a request gets instead of an answer.
+/// An error response.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = Error)]
 pub(crate) struct ErrorAnswer<'a> {
-    /// What is wrong.
+    /// The error.
     pub error: ErrorJson<'a>,
-    /// The id of the request, for the log.
+    /// The request id, which is also in the server's log.
     pub request_id: &'a str,
 }
 
-/// What is wrong.
+/// An error.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ErrorJson<'a> {
-    /// One word for machines. It never changes.
+    /// The kind as a constant for programs.
     #[schema(example = "invalid_value")]
     pub kind: &'static str,
-    /// What is wrong, and what to do, for people.
+    /// The error message.
     pub message: &'a str,
-    /// The field of the request that it is about, as a path: `filters.year.gte`. The key is there only if there is one.
+    /// The path of the invalid field in the request, such as `filters.year.gte`. Not present if no field is invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'a str>,
 }
 
-/// What is wrong, as text-embeddings-inference says it.
+/// An error in the format of text-embeddings-inference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct TeiError<'a> {
-    /// What is wrong, for people.
+    /// The error message.
     pub error: &'a str,
-    /// One word for machines.
+    /// The kind as a constant for programs.
     #[schema(example = "Validation")]
     pub error_type: &'static str,
 }
 
-/// What is wrong, under the keys of Cohere (`message`), Jina and NVIDIA NIM (`detail`), DashScope (`code` and `message`) and
-/// Together (`error.message`), and beside it in this service's own words.
+/// An error with the keys of Cohere (`message`), Jina and NVIDIA NIM (`detail`), DashScope (`code` and `message`) and Together
+/// (`error.message`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct CohereError<'a> {
-    /// What is wrong, for people.
+    /// The error message.
     pub message: &'a str,
-    /// The same.
+    /// The same as `message`.
     pub detail: &'a str,
-    /// One word for machines.
+    /// The kind as a constant for programs.
     #[schema(example = "invalid_value")]
     pub code: &'static str,
-    /// The same in this service's own words.
+    /// The error in this service's own format.
     pub error: ErrorJson<'a>,
 }
 
-/// What is wrong, under the keys of Voyage (`detail`), and of Cohere where a path serves both. Voyage's client fails on an `error`.
+/// An error with the keys of Voyage (`detail`), and of Cohere on paths that serve both. Voyage's client fails if there is an `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub(crate) struct VoyageError<'a> {
-    /// What is wrong, for people.
+    /// The error message.
     pub detail: &'a str,
-    /// The same.
+    /// The same as `detail`.
     pub message: &'a str,
-    /// One word for machines.
+    /// The kind as a constant for programs.
     #[schema(example = "invalid_value")]
     pub code: &'static str,
 }
 
-/// What is wrong, as Infinity says it.
+/// An error in Infinity's format.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct InfinityError<'a> {
-    /// What is wrong, as the entries of a list.
+    /// The problems.
     pub detail: Vec<InfinityProblem<'a>>,
-    /// The same in this service's own words.
+    /// The error in this service's own format.
     pub error: ErrorJson<'a>,
 }
 
 /// A problem of an [`InfinityError`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct InfinityProblem<'a> {
-    /// Where it is.
+    /// The path of the invalid field.
     pub loc: Vec<&'a str>,
-    /// What is wrong, for people.
+    /// The error message.
     pub msg: &'a str,
-    /// One word for machines.
+    /// The kind as a constant for programs.
     #[serde(rename = "type")]
     #[schema(example = "invalid_value")]
     pub kind: &'static str,
 }
 
-/// What `/v1/rerank` takes.
+/// The body of `/v1/rerank`.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands in the description of the API alone")]
+#[expect(dead_code, reason = "only the OpenAPI document uses it")]
 pub(crate) enum VersionedRerank {
     /// Without `top_k`.
     Cohere(Box<Rerank>),
@@ -100,10 +100,10 @@ pub(crate) enum VersionedRerank {
     Voyage(VoyageRerank),
 }
 
-/// What `/v1/rerank` answers.
+/// The response of `/v1/rerank`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands in the description of the API alone")]
+#[expect(dead_code, reason = "only the OpenAPI document uses it")]
 pub(crate) enum VersionedReranked {
     /// Without `top_k`.
     Cohere(Reranked),
@@ -111,10 +111,10 @@ pub(crate) enum VersionedReranked {
     Voyage(VoyageReranked),
 }
 
-/// What `/v1/reranking` takes.
+/// The body of `/v1/reranking`.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands in the description of the API alone")]
+#[expect(dead_code, reason = "only the OpenAPI document uses it")]
 pub(crate) enum RerankingBody {
     /// With `input`.
     Mixedbread(MixedbreadRerank),
@@ -122,21 +122,21 @@ pub(crate) enum RerankingBody {
     Documents(Box<Rerank>),
 }
 
-/// What `/v1/reranking` answers.
+/// The response of `/v1/reranking`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands in the description of the API alone")]
+#[expect(dead_code, reason = "only the OpenAPI document uses it")]
 pub(crate) enum RerankingAnswer {
-    /// To `input`.
+    /// For requests with `input`.
     Mixedbread(MixedbreadReranked),
-    /// To `documents`.
+    /// For requests with `documents`.
     Documents(Reranked),
 }
 
-/// What `/rerank` takes.
+/// The body of `/rerank`.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands in the description of the API alone")]
+#[expect(dead_code, reason = "only the OpenAPI document uses it")]
 pub(crate) enum UnversionedRerank {
     /// With `texts`.
     Tei(TeiRerank),
@@ -144,32 +144,32 @@ pub(crate) enum UnversionedRerank {
     Cohere(Box<Rerank>),
 }
 
-/// What `/rerank` answers.
+/// The response of `/rerank`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands in the description of the API alone")]
+#[expect(dead_code, reason = "only the OpenAPI document uses it")]
 pub(crate) enum UnversionedReranked {
-    /// To `texts`.
+    /// For requests with `texts`.
     Tei(Vec<TeiRank>),
-    /// To `documents`.
+    /// For requests with `documents`.
     Cohere(Reranked),
 }
 
-/// How `/rerank` says what is wrong.
+/// An error of `/rerank`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands in the description of the API alone")]
+#[expect(dead_code, reason = "only the OpenAPI document uses it")]
 pub(crate) enum UnversionedError<'a> {
-    /// About `texts`, or what cannot be read at all.
+    /// For requests with `texts`, and for malformed requests.
     Tei(TeiError<'a>),
-    /// About `documents`.
+    /// For requests with `documents`.
     Cohere(CohereError<'a>),
 }
 
 /// How `/v1/rerank` says what is wrong.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands in the description of the API alone")]
+#[expect(dead_code, reason = "only the OpenAPI document uses it")]
 pub(crate) enum VersionedError<'a> {
     /// Without `top_k`.
     Cohere(CohereError<'a>),
@@ -178,14 +178,14 @@ pub(crate) enum VersionedError<'a> {
 }
 
 impl<'a> VoyageError<'a> {
-    /// An error with its message, which takes some making.
+    /// An error with its formatted message.
     pub(crate) fn new(error: &ServerError, message: &'a str) -> Self {
         Self { detail: message, message, code: wire_word(error.kind()) }
     }
 }
 
 impl<'a> CohereError<'a> {
-    /// An error with its message, which takes some making.
+    /// An error with its formatted message.
     pub(crate) fn new(error: &'a ServerError, message: &'a str) -> Self {
         let error = ErrorJson::new(error, message);
         Self { message, detail: message, code: error.kind, error }
@@ -193,7 +193,7 @@ impl<'a> CohereError<'a> {
 }
 
 impl<'a> ErrorJson<'a> {
-    /// An error with its message, which takes some making.
+    /// An error with its formatted message.
     pub(crate) fn new(error: &'a ServerError, message: &'a str) -> Self {
         Self { kind: wire_word(error.kind()), message, field: error.field().map(excerpt::field) }
     }

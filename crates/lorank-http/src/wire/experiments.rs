@@ -1,84 +1,84 @@
-//! Experiments, shadows and events. Experiments, their reports and events are read and written by `lorank-experiments`; what stands
-//! here of them is their description, which a test holds against the real ones.
+//! Experiments, shadows and events. `lorank-experiments` reads and writes experiments, reports and events; the types here only
+//! describe them in the OpenAPI document, and a test compares both.
 
 use lorank_experiment_store::{ShadowSummary, Submitted};
 use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
-/// A comparison of rankings on live traffic. Once started only its state, its end and (upwards) its share change.
+/// A comparison of rankings on live traffic. After the start, only its state, its end and its traffic share can change.
 #[derive(ToSchema)]
 #[schema(as = Experiment)]
 #[expect(dead_code, reason = "it describes `lorank_experiments::Experiment`")]
 pub(crate) struct ExperimentSchema {
-    /// Its name: 1 to 128 of `a-z A-Z 0-9 . _ -`.
+    /// The id: 1 to 128 characters of `a-z A-Z 0-9 . _ -`.
     pub id: String,
-    /// The sides, the control first. At least two.
+    /// The arms, the control first. At least two.
     pub arms: Vec<ArmSchema>,
-    /// Split traffic, or interleave the arms in one answer.
+    /// `split` assigns each unit to one arm; `interleave` mixes the arms in each answer.
     #[schema(pattern = "^(split|interleave)$")]
     pub method: Option<String>,
-    /// What is assigned to an arm: the request's `unit_id`, or the query.
+    /// The unit of assignment: the `unit_id` of the request, or the query.
     #[schema(pattern = "^(unit-id|query)$")]
     pub unit: Option<String>,
-    /// Mixed into the hash of units, so that two experiments split them independently. Up to 128 bytes; without one, the id.
+    /// A salt for the hash of units, so that experiments assign them independently. At most 128 bytes. Default: the id.
     pub salt: Option<String>,
-    /// The share of units that take part; without one, 1.
+    /// The share of units that take part. Default: 1.
     #[schema(minimum = 0.0001, maximum = 1)]
     pub traffic_share: Option<f64>,
-    /// Experiments of one layer never meet the same unit. Without one, `main`.
+    /// The layer. A unit takes part in at most one experiment of a layer. Default: `main`.
     pub layer: Option<String>,
-    /// What decides.
+    /// The measure that decides the experiment.
     #[schema(pattern = "^(click-through|reciprocal-rank|top-click|value|time-to-first-click|ndcg)$")]
     pub primary_measure: Option<String>,
-    /// From when units are assigned, in milliseconds since 1970; null as soon as it is started.
+    /// Start of the assignment, in milliseconds since 1970. Null: when the experiment is started.
     pub start_millis: Option<i64>,
-    /// Until when; null until it is stopped.
+    /// End of the assignment, in milliseconds since 1970. Null: when the experiment is stopped.
     pub end_millis: Option<i64>,
-    /// Whether it runs; the service's to set. One whose end has passed is stopped.
+    /// The state. Read-only. An experiment whose end has passed is `stopped`.
     #[schema(pattern = "^(draft|running|stopped)$")]
     pub state: Option<String>,
-    /// The buckets of the layer whose units take part; the service's to set.
+    /// The buckets of the layer whose units take part. Read-only.
     pub buckets: Option<Vec<BucketRangeSchema>>,
 }
 
-/// One side of an experiment.
+/// An arm of an experiment.
 #[derive(ToSchema)]
 #[schema(as = Arm)]
 #[expect(dead_code, reason = "it describes `lorank_experiments::Arm`")]
 pub(crate) struct ArmSchema {
-    /// Its name within the experiment.
+    /// The name, unique within the experiment.
     pub name: String,
-    /// What ranks for it: an adapter, an alias, `none` for the bare base model, `first-stage` for no model.
+    /// The model: an adapter, an alias, `none` for the base model without an adapter, or `first-stage` for no reranking.
     pub model: String,
-    /// Its part of the units that take part, relative to the other arms' weights; without one, 1.
+    /// The share of units relative to the weights of the other arms. Default: 1.
     #[schema(minimum = 1)]
     pub weight: Option<u32>,
-    /// The version that it serves, where an adapter or an alias is its model; the service's to set, when the experiment is started.
+    /// The version of the adapter or alias that the arm uses, set when the experiment is started. Read-only.
     pub pinned: Option<PinnedVersionSchema>,
 }
 
-/// What an arm's name stood for when its experiment was started. The arm serves that, wherever the name points later.
+/// The version that an arm uses since the start of its experiment, even if its alias is moved later.
 #[derive(ToSchema)]
 #[schema(as = PinnedVersion)]
 #[expect(dead_code, reason = "it describes `lorank_experiments::PinnedVersion`")]
 pub(crate) struct PinnedVersionSchema {
-    /// The adapter; null where the name stood for the bare base model.
+    /// The adapter; null for the base model without an adapter.
     pub adapter: Option<String>,
-    /// The digest of the adapter's files.
+    /// The digest of the adapter.
     pub digest: Option<String>,
-    /// Since when, in milliseconds since 1970.
+    /// The time of pinning, in milliseconds since 1970.
     pub since_millis: i64,
 }
 
-/// Neighbouring buckets of a layer.
+/// A range of buckets of a layer.
 #[derive(ToSchema)]
 #[schema(as = BucketRange)]
 #[expect(dead_code, reason = "it describes `lorank_experiments::BucketRange`")]
 pub(crate) struct BucketRangeSchema {
     /// The first bucket.
     pub start: u16,
-    /// The one after the last bucket.
+    /// The bucket after the last one.
     pub end: u16,
 }
 
@@ -86,154 +86,154 @@ pub(crate) struct BucketRangeSchema {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes what `lorank-experiments` writes")]
 pub(crate) struct ExperimentList {
-    /// All of them.
+    /// The experiments in the order of their ids.
     pub experiments: Vec<ExperimentSchema>,
 }
 
-/// All that an experiment has shown so far.
+/// The results of an experiment so far.
 #[derive(ToSchema)]
 #[schema(as = Report)]
 #[expect(dead_code, reason = "it describes `lorank_experiments::Report`")]
 pub(crate) struct ReportSchema {
-    /// The experiment's id.
+    /// The id of the experiment.
     pub experiment: String,
-    /// Whether it runs; one whose end has passed is stopped.
+    /// The state. An experiment whose end has passed is `stopped`.
     pub state: String,
-    /// From when units were assigned, in milliseconds since 1970.
+    /// Start of the assignment, in milliseconds since 1970.
     pub start_millis: Option<i64>,
-    /// Until when; null while no end is set.
+    /// End of the assignment, in milliseconds since 1970; null if no end is set.
     pub end_millis: Option<i64>,
-    /// Whether traffic was split or answers were interleaved.
+    /// `split` or `interleave`.
     pub method: String,
-    /// The measure that decides.
+    /// The primary measure.
     pub measure: String,
-    /// How sure the intervals are, over all looks and comparisons together.
+    /// The confidence level of the intervals, simultaneous over all looks and comparisons.
     pub confidence: f64,
-    /// Differences smaller than this are taken for none.
+    /// The smallest relevant difference; smaller ones count as no difference.
     pub smallest_difference: f64,
-    /// What each arm did; where answers are interleaved, all of them as one.
+    /// The statistics of each arm; for interleaved answers, of all arms together.
     #[schema(value_type = Vec<Object>)]
     pub arms: Vec<Json>,
-    /// Each arm but the control against it.
+    /// The comparison of each other arm with the control.
     #[schema(value_type = Vec<Object>)]
     pub comparisons: Vec<Json>,
-    /// Whether units arrive as weighted; null where answers are interleaved.
+    /// The test for a sample ratio mismatch; null for interleaved answers.
     #[schema(value_type = Option<Object>)]
     pub sample_ratio: Option<Json>,
-    /// Queries left out because their unit had met another arm before, or because the experiment has no such arm.
+    /// The number of queries excluded because their unit was exposed to another arm before, or because their arm does not exist.
     pub n_inconsistent: u64,
-    /// What must be in order before a difference is worth anything, and whether it is: `name`, `found` with the limit, `is_fine`.
+    /// The guardrails, each with its `name`, the measured values and their limit as `found`, and `is_fine`.
     #[schema(value_type = Vec<Object>)]
     pub guardrails: Vec<Json>,
-    /// What each arm was: its model's name, the version that it was pinned to, and the exact models that ranked its answers.
+    /// For each arm, the name of its model, the pinned version, and the exact models that ranked its answers.
     #[schema(value_type = Vec<Object>)]
     pub served: Vec<Json>,
-    /// How the intervals narrowed.
+    /// The intervals over time.
     #[schema(value_type = Vec<Object>)]
     pub looks: Vec<Json>,
-    /// What to do: `do` says it in a word.
+    /// The verdict; `do` is a constant for programs.
     #[schema(value_type = Object)]
     pub verdict: Json,
-    /// The same in words.
+    /// The verdict as a sentence.
     pub sentence: String,
 }
 
-/// What the shadows have found.
+/// The statistics of all shadows.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ShadowList {
-    /// Each shadow.
+    /// The shadows.
     pub shadows: Vec<ShadowJson>,
 }
 
-/// What one shadow has found. Means are over the answers that it ranked; null without one.
+/// The statistics of a shadow. Means are over the answers that it ranked; null if there are none.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Shadow)]
 pub(crate) struct ShadowJson {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The adapter that ranked unseen.
+    /// The shadow's adapter.
     pub adapter: String,
-    /// How many answers it was to rank.
+    /// The number of answers given to the shadow.
     pub n_answers: u64,
-    /// How many of them failed.
+    /// The number of failures.
     pub n_failures: u64,
-    /// The mean rank-biased overlap with the answers that were given.
+    /// The mean rank-biased overlap with the served rankings.
     pub mean_rbo: Option<f64>,
-    /// The mean of Kendall's tau.
+    /// The mean of Kendall's tau between the shadow's and the served ranking.
     pub mean_kendall_tau: Option<f64>,
-    /// The mean share of the first ten hits that both have.
+    /// The mean share of the first ten hits that both rankings have in common.
     pub mean_overlap_at_10: Option<f64>,
-    /// The mean time that it took.
+    /// The mean latency of the shadow in milliseconds.
     pub mean_latency_millis: Option<f64>,
 }
 
-/// One event, or a list of them.
+/// An event, or an array of events.
 #[derive(serde::Deserialize, ToSchema)]
 #[schema(as = Events)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "it describes what `lorank-experiments` reads")]
 pub(crate) enum EventsBody {
-    /// One.
+    /// One event.
     One(Box<EventSchema>),
-    /// Several: all are kept, or none.
+    /// Several events: all are stored, or none.
     Many(Vec<EventSchema>),
 }
 
-/// One thing that somebody did, most often with a hit, in the shape of User Behavior Insights. Other keys are kept as they come.
+/// A user action, usually on a hit, in the format of User Behavior Insights. Other keys are stored as they are.
 #[derive(serde::Deserialize, ToSchema)]
 #[schema(as = Event)]
 #[expect(dead_code, reason = "it describes what `lorank-experiments` reads")]
 pub(crate) struct EventSchema {
-    /// The client's own id of the event: two events of one id are the same event, sent twice.
+    /// The client's id of the event. Events with the same id are duplicates.
     pub event_id: Option<String>,
-    /// The request id of the answer that it is about.
+    /// The request id of the search.
     pub query_id: Option<String>,
-    /// Who sent it: a browser, an app.
+    /// The id of the client, such as a browser or an app.
     pub client_id: Option<String>,
-    /// The session that it was part of.
+    /// The id of the session.
     pub session_id: Option<String>,
-    /// What was done, such as `click`, in upper or lower case.
+    /// The action, such as `click`. Not case-sensitive.
     pub action_name: String,
-    /// The id of the hit that it was done with, a text or a whole number.
+    /// The id of the hit, a string or an integer.
     #[schema(value_type = Option<Value>)]
     pub object_id: Option<Json>,
-    /// The field that `object_id` is from.
+    /// The field that `object_id` is a value of.
     pub object_id_field: Option<String>,
-    /// When: a text in ISO 8601, or milliseconds since 1970. Refused where it is in the future by more than an hour, before 2020,
-    /// or in another unit.
+    /// The time, as a string in ISO 8601 or in milliseconds since 1970. Times before 2020 or more than an hour in the future are
+    /// rejected.
     #[schema(value_type = Value)]
     pub timestamp: Json,
-    /// A number that it carries, such as what was paid. It may stand in `event_attributes` too.
+    /// A numeric value, such as a price. It can also be in `event_attributes`.
     pub value: Option<f64>,
-    /// A text for people.
+    /// A message.
     pub message: Option<String>,
-    /// More about it: `object.object_id`, and `position.ordinal`, the rank of the hit.
+    /// Further attributes, such as `object.object_id`, and `position.ordinal`, the rank of the hit.
     #[schema(value_type = Option<Object>)]
     pub event_attributes: Option<Json>,
 }
 
-/// What became of events.
+/// The outcome of submitting events.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EventsAnswer {
-    /// How many are new, and on the disk.
+    /// The number of new events. They are on disk.
     pub accepted: usize,
-    /// How many were there before.
+    /// The number of events that were stored before.
     pub duplicates: usize,
-    /// How many of the new ones are kept and belong to no answer, so that no report counts them.
+    /// The number of new events that belong to no answer. They are stored, but no report counts them.
     pub unattributed: usize,
-    /// The same by reason.
+    /// The unattributed events by reason.
     pub unattributed_reasons: UnattributedJson,
 }
 
-/// Why events belong to no answer.
+/// The number of unattributed events by reason.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Unattributed)]
 pub(crate) struct UnattributedJson {
-    /// Their `query_id` is missing, or that of no answer so far.
+    /// The `query_id` is missing or unknown.
     pub unknown_query: usize,
-    /// Their object, or the rank that stands for it, is none of the answer's hits.
+    /// The object, or the rank that identifies it, is not among the hits of the answer.
     pub unknown_object: usize,
-    /// They are before their answer, by more than clocks may be off (an hour).
+    /// The event is more than an hour before its answer.
     pub before_answer: usize,
 }
 

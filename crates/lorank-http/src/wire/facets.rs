@@ -12,52 +12,52 @@ use super::ValueJson;
 use super::filters::read_range;
 use crate::ServerError;
 
-/// How many values a facet returns that names no number.
+/// The default of `top_n`.
 const TOP_N: NonZeroUsize = NonZeroUsize::new(10).expect("ten is not zero");
 
-/// The counts of the facets of an answer, by field.
+/// The facets of an answer, by field.
 pub type FacetsJson<'a> = BTreeMap<&'a str, FacetJson<'a>>;
 
-/// The counts of a facet.
+/// The document counts of a facet.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Facet)]
 #[serde(untagged)]
 pub enum FacetJson<'a> {
-    /// Of values.
+    /// Counts by value.
     Values {
-        /// The most frequent values, ties in the order of the values.
+        /// The most frequent values; ties are in the order of the values.
         values: Vec<ValueCountJson<'a>>,
-        /// How many different values there are.
+        /// The number of distinct values.
         n_values: usize,
-        /// How many documents have none.
+        /// The number of matching documents without a value.
         n_missing: u64,
     },
-    /// Of ranges, in the order in which they were asked for.
+    /// Counts by range.
     Ranges {
-        /// The ranges.
+        /// The ranges, in the order of the request.
         ranges: Vec<RangeCountJson<'a>>,
     },
 }
 
-/// A value and how many documents have it.
+/// A value and the number of documents with it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = ValueCount)]
 pub struct ValueCountJson<'a> {
-    /// The value; dates in RFC 3339 form.
+    /// The value; dates are in RFC 3339 format.
     #[schema(value_type = Value)]
     pub value: ValueJson<'a>,
-    /// How many documents that match have it.
+    /// The number of matching documents with this value.
     pub n_documents: u64,
 }
 
-/// A range and how many documents have a value in it.
+/// A range and the number of documents with a value in it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = RangeCount)]
 pub struct RangeCountJson<'a> {
-    /// The bounds as they were given: `gte`, `gt`, `lte`, `lt`.
+    /// The bounds of the request: `gte`, `gt`, `lte`, `lt`.
     #[schema(value_type = Object)]
     pub range: BoundsJson<'a>,
-    /// How many documents that match have a value in it.
+    /// The number of matching documents with a value in the range.
     pub n_documents: u64,
 }
 
@@ -76,7 +76,7 @@ impl Serialize for BoundsJson<'_> {
 }
 
 impl<'a> FacetJson<'a> {
-    /// The facets of an answer; `None` where none was asked for.
+    /// The facets of an answer; `None` if none was requested.
     pub(crate) fn of_answer(facets: &'a [Facet]) -> Option<FacetsJson<'a>> {
         let facet = |facet: &'a Facet| (facet.field.as_str(), Self::from(&facet.counts));
         (!facets.is_empty()).then(|| facets.iter().map(facet).collect())
@@ -98,28 +98,28 @@ impl<'a> From<&'a FacetCounts> for FacetJson<'a> {
     }
 }
 
-/// Reads facets.
+/// Parses facets.
 pub(crate) fn read(facets: Map<String, Json>) -> Result<Vec<FacetRequest>, ServerError> {
     facets.into_iter().map(|(field, facet)| Ok(FacetRequest { by: read_facet(&field, facet)?, field })).collect()
 }
 
-/// An empty object: the ten most frequent values.
+/// Parses one facet. An empty object stands for the ten most frequent values.
 fn read_facet(field: &str, facet: Json) -> Result<FacetBy, ServerError> {
     let Json::Object(mut keys) = facet else {
-        return Err(invalid(field, "is no object; write `{}` to count values, or give `top_n` or `ranges`"));
+        return Err(invalid(field, "is not an object; use `{}` to count values, or give `top_n` or `ranges`"));
     };
     let (top_n, ranges) = (keys.remove("top_n"), keys.remove("ranges"));
     if let Some(key) = keys.keys().next() {
-        return Err(invalid(&format!("{field}.{key}"), "is unknown; a facet has `top_n` or `ranges`"));
+        return Err(invalid(&format!("{field}.{key}"), "is unknown; the keys of a facet are `top_n` and `ranges`"));
     }
     match (top_n.filter(|it| !it.is_null()), ranges.filter(|it| !it.is_null())) {
         (Some(_), Some(_)) => {
-            Err(invalid(field, "has `top_n` and `ranges`; ranges are all returned, so give one of them"))
+            Err(invalid(field, "has both `top_n` and `ranges`; give one of them (all ranges are returned)"))
         }
         (None, None) => Ok(FacetBy::Values { top_n: TOP_N }),
         (Some(top_n), None) => {
             let number = top_n.as_u64().and_then(|n| NonZeroUsize::new(usize::try_from(n).ok()?));
-            let problem = "is not a whole number from 1 on";
+            let problem = "is not a positive integer";
             Ok(FacetBy::Values { top_n: number.ok_or_else(|| invalid(&format!("{field}.top_n"), problem))? })
         }
         (None, Some(ranges)) => read_ranges(&format!("{field}.ranges"), ranges).map(FacetBy::Ranges),
@@ -127,13 +127,16 @@ fn read_facet(field: &str, facet: Json) -> Result<FacetBy, ServerError> {
 }
 
 fn read_ranges(path: &str, ranges: Json) -> Result<Vec<Test>, ServerError> {
-    let Json::Array(ranges) = ranges else { return Err(invalid(path, "is not a list of ranges")) };
+    let Json::Array(ranges) = ranges else { return Err(invalid(path, "is not an array of ranges")) };
     if ranges.is_empty() {
-        return Err(invalid(path, "is an empty list"));
+        return Err(invalid(path, "is an empty array"));
     }
     let range = |(n, range): (usize, Json)| match range {
         Json::Object(bounds) => read_range("facets", &format!("{path}[{n}]"), bounds),
-        _ => Err(invalid(&format!("{path}[{n}]"), "is no object; give bounds as `{\"gte\": 1990, \"lt\": 2000}`")),
+        _ => Err(invalid(
+            &format!("{path}[{n}]"),
+            "is not an object; give bounds such as `{\"gte\": 1990, \"lt\": 2000}`",
+        )),
     };
     ranges.into_iter().enumerate().map(range).collect()
 }
@@ -175,19 +178,19 @@ mod tests {
     #[test]
     fn what_cannot_be_a_facet_is_refused_by_its_path() {
         for (json, expected) in [
-            (r#"{"f": null}"#, "`facets.f` is no object; write `{}` to count values, or give `top_n` or `ranges`"),
-            (r#"{"f": 10}"#, "`facets.f` is no object; write `{}` to count values, or give `top_n` or `ranges`"),
-            (r#"{"f": {"size": 3}}"#, "`facets.f.size` is unknown; a facet has `top_n` or `ranges`"),
-            (r#"{"f": {"top_n": 0}}"#, "`facets.f.top_n` is not a whole number from 1 on"),
-            (r#"{"f": {"top_n": -1}}"#, "`facets.f.top_n` is not a whole number from 1 on"),
-            (r#"{"f": {"top_n": 1.5}}"#, "`facets.f.top_n` is not a whole number from 1 on"),
-            (r#"{"f": {"top_n": "3"}}"#, "`facets.f.top_n` is not a whole number from 1 on"),
-            (r#"{"f": {"ranges": {}}}"#, "`facets.f.ranges` is not a list of ranges"),
-            (r#"{"f": {"ranges": []}}"#, "`facets.f.ranges` is an empty list"),
+            (r#"{"f": null}"#, "`facets.f` is not an object; use `{}` to count values, or give `top_n` or `ranges`"),
+            (r#"{"f": 10}"#, "`facets.f` is not an object; use `{}` to count values, or give `top_n` or `ranges`"),
+            (r#"{"f": {"size": 3}}"#, "`facets.f.size` is unknown; the keys of a facet are `top_n` and `ranges`"),
+            (r#"{"f": {"top_n": 0}}"#, "`facets.f.top_n` is not a positive integer"),
+            (r#"{"f": {"top_n": -1}}"#, "`facets.f.top_n` is not a positive integer"),
+            (r#"{"f": {"top_n": 1.5}}"#, "`facets.f.top_n` is not a positive integer"),
+            (r#"{"f": {"top_n": "3"}}"#, "`facets.f.top_n` is not a positive integer"),
+            (r#"{"f": {"ranges": {}}}"#, "`facets.f.ranges` is not an array of ranges"),
+            (r#"{"f": {"ranges": []}}"#, "`facets.f.ranges` is an empty array"),
             (r#"{"f": {"ranges": [{}]}}"#, "`facets.f.ranges[0]` has no bounds; give `gte`, `gt`, `lte` or `lt`"),
             (
                 r#"{"f": {"ranges": [{"gte": 1}, 3]}}"#,
-                "`facets.f.ranges[1]` is no object; give bounds as `{\"gte\": 1990, \"lt\": 2000}`",
+                "`facets.f.ranges[1]` is not an object; give bounds such as `{\"gte\": 1990, \"lt\": 2000}`",
             ),
             (
                 r#"{"f": {"ranges": [{"from": 1}]}}"#,
@@ -195,7 +198,7 @@ mod tests {
             ),
             (
                 r#"{"f": {"top_n": 1, "ranges": [{"gte": 1}]}}"#,
-                "`facets.f` has `top_n` and `ranges`; ranges are all returned, so give one of them",
+                "`facets.f` has both `top_n` and `ranges`; give one of them (all ranges are returned)",
             ),
         ] {
             assert_eq!(read_json(json), Err(expected.to_owned()), "{json}");

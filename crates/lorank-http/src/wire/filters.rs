@@ -1,15 +1,15 @@
-//! Filters as JSON: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"], "state": {"ne": "draft"}}`; and as
-//! they stand in a query string, in the form of the command line.
+//! Filters as JSON: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"], "state": {"ne": "draft"}}`; and in
+//! query strings, with the operators of the command line.
 
 use lorank_core::{Filter, FilterSyntaxError, Test, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::ServerError;
 
-/// The key that filters stand under.
+/// The key of the filters.
 const ROOT: &str = "filters";
 
-/// Reads filters. Every condition must hold, so their order means nothing.
+/// Parses filters. All conditions must hold, so their order is irrelevant.
 pub(crate) fn read(filters: Map<String, Json>) -> Result<Vec<Filter>, ServerError> {
     let mut read = Vec::with_capacity(filters.len());
     for (field, conditions) in filters {
@@ -19,12 +19,12 @@ pub(crate) fn read(filters: Map<String, Json>) -> Result<Vec<Filter>, ServerErro
     Ok(read)
 }
 
-/// Adds a filter of a query string to those that were given before it. On one field, values to be equal to are alternatives, and
-/// all else must hold together.
+/// Adds a filter of a query string to the previous ones. Equalities on the same field are alternatives; all other conditions must
+/// hold together.
 pub(crate) fn add_text(text: &str, filters: &mut Map<String, Json>) -> Result<(), ServerError> {
     let Filter { field, test } = text.parse().map_err(|error: FilterSyntaxError| ServerError::InvalidValue {
         field: "filter".to_owned(),
-        problem: format!("is refused: {error}"),
+        problem: format!("is invalid: {error}"),
     })?;
     let conditions = filters.entry(field.as_str()).or_insert_with(|| Json::Object(Map::new()));
     let conditions = conditions.as_object_mut().expect("it was made an object");
@@ -44,16 +44,16 @@ pub(crate) fn add_text(text: &str, filters: &mut Map<String, Json>) -> Result<()
                 let Some((value, is_included)) = bound else { continue };
                 let bound = value.as_text().map(Json::from).unwrap_or_default();
                 if conditions.insert(keys[usize::from(is_included)].to_owned(), bound).is_some() {
-                    return Err(invalid(ROOT, &field, "has two bounds on one side"));
+                    return Err(invalid(ROOT, &field, "has two lower or two upper bounds"));
                 }
             }
         }
-        _ => return Err(invalid(ROOT, &field, "has a test that this version does not know")),
+        _ => return Err(invalid(ROOT, &field, "has a condition that this version does not support")),
     }
     Ok(())
 }
 
-/// One value: equal to it. A list: equal to one of them. An object: conditions, all of which hold.
+/// A value matches documents with this value, an array those with any of the values, an object those that meet all its conditions.
 fn read_tests(field: &str, test: Json) -> Result<Vec<Test>, ServerError> {
     match test {
         Json::Object(conditions) => read_conditions(field, conditions),
@@ -101,11 +101,11 @@ pub(super) fn read_range(root: &str, path: &str, bounds: Map<String, Json>) -> R
             }
         };
         if bound.is_boolean() {
-            return Err(invalid(root, &format!("{path}.{name}"), "is true or false, which cannot be a bound"));
+            return Err(invalid(root, &format!("{path}.{name}"), "is a boolean, which cannot be a bound"));
         }
         let bound = read_value(root, &format!("{path}.{name}"), bound)?;
         if side.replace((bound, is_included)).is_some() {
-            return Err(invalid(root, path, "has two bounds on one side"));
+            return Err(invalid(root, path, "has two lower or two upper bounds"));
         }
     }
     if lower.is_none() && upper.is_none() {
@@ -114,11 +114,11 @@ pub(super) fn read_range(root: &str, path: &str, bounds: Map<String, Json>) -> R
     Ok(Test::Range { lower, upper })
 }
 
-/// A value, or a list of them.
+/// A value, or an array of values.
 fn read_values(path: &str, values: Json) -> Result<Vec<Value>, ServerError> {
     match values {
         Json::Array(values) if values.is_empty() => {
-            Err(invalid(ROOT, path, "is an empty list, which no document can match"))
+            Err(invalid(ROOT, path, "is an empty array, which matches no document"))
         }
         Json::Array(values) => values.into_iter().map(|value| read_value(ROOT, path, value)).collect(),
         value => Ok(vec![read_value(ROOT, path, value)?]),
@@ -133,8 +133,8 @@ fn read_value(root: &str, path: &str, value: Json) -> Result<Value, ServerError>
             let whole = number.as_i64().map(Value::Integer).or_else(|| number.as_u64().map(Value::Unsigned));
             whole.or_else(|| number.as_f64().map(Value::Float)).ok_or_else(|| invalid(root, path, "is out of range"))
         }
-        Json::Null => Err(invalid(root, path, "is null; a filter takes texts, numbers, true and false")),
-        Json::Array(_) | Json::Object(_) => Err(invalid(root, path, "is nested too deep for a filter")),
+        Json::Null => Err(invalid(root, path, "is null; the values of a filter are strings, numbers and booleans")),
+        Json::Array(_) | Json::Object(_) => Err(invalid(root, path, "is nested too deeply for a filter")),
     }
 }
 
@@ -177,17 +177,17 @@ mod tests {
     #[test]
     fn what_cannot_be_a_filter_is_refused_by_its_path() {
         for (json, expected) in [
-            (r#"{"f": null}"#, "`filters.f` is null; a filter takes texts, numbers, true and false"),
-            (r#"{"f": []}"#, "`filters.f` is an empty list, which no document can match"),
-            (r#"{"f": [[1]]}"#, "`filters.f` is nested too deep for a filter"),
+            (r#"{"f": null}"#, "`filters.f` is null; the values of a filter are strings, numbers and booleans"),
+            (r#"{"f": []}"#, "`filters.f` is an empty array, which matches no document"),
+            (r#"{"f": [[1]]}"#, "`filters.f` is nested too deeply for a filter"),
             (r#"{"f": {}}"#, "`filters.f` has no condition; give `eq`, `ne`, `gte`, `gt`, `lte` or `lt`"),
             (
                 r#"{"f": {"min": 1}}"#,
                 "`filters.f.min` is unknown; conditions are `eq`, `ne`, `gte`, `gt`, `lte` and `lt`",
             ),
-            (r#"{"f": {"gt": true}}"#, "`filters.f.gt` is true or false, which cannot be a bound"),
-            (r#"{"f": {"gt": {}}}"#, "`filters.f.gt` is nested too deep for a filter"),
-            (r#"{"f": {"gt": 1, "gte": 2}}"#, "`filters.f` has two bounds on one side"),
+            (r#"{"f": {"gt": true}}"#, "`filters.f.gt` is a boolean, which cannot be a bound"),
+            (r#"{"f": {"gt": {}}}"#, "`filters.f.gt` is nested too deeply for a filter"),
+            (r#"{"f": {"gt": 1, "gte": 2}}"#, "`filters.f` has two lower or two upper bounds"),
         ] {
             assert_eq!(read_json(json), Err(expected.to_owned()), "{json}");
         }
@@ -211,8 +211,8 @@ mod tests {
         let mut filters = Map::new();
         add_text("a>=1", &mut filters).unwrap();
         for (text, expected) in [
-            ("a>=2", "`filters.a` has two bounds on one side"),
-            ("a", "`filter` is refused: `a` is not a filter: it has no operator"),
+            ("a>=2", "`filters.a` has two lower or two upper bounds"),
+            ("a", "`filter` is invalid: `a` is not a filter: it has no operator"),
         ] {
             let error = add_text(text, &mut filters).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");

@@ -1,11 +1,11 @@
-//! A boolean that some clients write as a text.
+//! A boolean that some clients send as a string.
 
 use std::fmt;
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// `true` or `false`, or one of these words as a text, as RAGFlow writes it.
+/// A boolean, or `"true"` or `"false"` as a string, which RAGFlow sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flag(pub bool);
 

@@ -1,8 +1,8 @@
-//! The keys of the services whose requests are imitated, and what becomes of each: the one list, which `docs/rerank-requests.md`
-//! shows and the requests are held to.
+//! The request keys of the compatible services, and the support for each. `docs/rerank-requests.md` shows this list, and requests
+//! are checked against it.
 //!
-//! Nothing that changes a result is left aside: a key is honored, or without effect on results there as here, or it takes only the
-//! values that ask for what is done anyway.
+//! No key that changes a result is ignored: it is honored, or it accepts only the values that request the default behavior. Keys
+//! without an effect on results are accepted.
 
 use std::fmt;
 
@@ -11,30 +11,30 @@ use serde::{Deserialize, Deserializer};
 
 use crate::ServerError;
 
-/// The longest string of a [`Given`] value that is kept, in characters: to compare and to show.
+/// The maximum length in characters of the string kept in a [`Given`], for comparison and messages.
 const SHOWN_CHARS_MAX: usize = 60;
 
-/// The value of a key that takes few values, as compact JSON, as far as it can be one of them. Null is as good as missing.
+/// The value of a key that accepts few values, as compact JSON up to the needed length. Null counts as missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Given(Option<String>);
 
-/// What becomes of a key.
+/// The support for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Usage {
-    /// It does here what it does there.
+    /// The key has the same effect as in the original service.
     Honored,
-    /// Neither scores nor their order depend on it.
+    /// The key is accepted; neither scores nor their order depend on it.
     NoEffect,
-    /// These values, as compact JSON, ask for what is done anyway; others are refused.
+    /// The key accepts only these values, as compact JSON, which request the default behavior. With the reason for rejecting others.
     Only(&'static [&'static str], &'static str),
 }
 
-/// A key of an imitated service.
+/// A key of a compatible service.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ImitatedKey {
     /// The key.
     pub name: &'static str,
-    /// What becomes of it.
+    /// Its support.
     pub usage: Usage,
 }
 
@@ -44,22 +44,22 @@ const fn key(name: &'static str, usage: Usage) -> ImitatedKey {
     ImitatedKey { name, usage }
 }
 
-const CUT_AT_END: &str = "what is longer than the model's limit is cut at its end";
-const OWN_LIMIT: &str = "a pair is cut to the model's limit, and `max_tokens_per_doc` cuts documents";
-const OWN_PROMPT: &str = "the prompt is the model's or the adapter's own";
-const TEXTS_ALONE: &str = "texts alone are scored";
-const NO_PRIORITIES: &str = "requests have no priorities, and share the model in fair parts";
-const SHARED_CACHE: &str = "the score cache serves all callers";
-const ONE_SCORE: &str = "a model gives one score; `use_activation` is about its sigmoid";
-const SCORES_ALONE: &str = "scores alone are returned";
+const CUT_AT_END: &str = "texts longer than the model's limit are truncated at the end";
+const OWN_LIMIT: &str = "pairs are truncated to the model's limit; use `max_tokens_per_doc` to truncate documents";
+const OWN_PROMPT: &str = "the prompt belongs to the model or the adapter";
+const TEXTS_ALONE: &str = "only texts are scored";
+const NO_PRIORITIES: &str = "requests have no priorities; each gets a fair share of the model";
+const SHARED_CACHE: &str = "the score cache is shared by all clients";
+const ONE_SCORE: &str = "a model returns one score; use `use_activation` for its sigmoid";
+const SCORES_ALONE: &str = "only scores are returned";
 const SPECIAL_TOKENS: &str = "special tokens are part of the model's prompt";
-const OWN_QUERY: &str = "the query is scored as it is";
-const ANSWER_ALONE: &str = "scores are in the answer";
+const OWN_QUERY: &str = "the query is not rewritten";
+const ANSWER_ALONE: &str = "the scores are in the response";
 
-/// Keys of all requests in vLLM's shape beside their texts.
+/// The priority of a request, for vLLM and Cohere.
 const PRIORITY: ImitatedKey = key("priority", Only(&["0"], NO_PRIORITIES));
 
-/// No instruction: an empty one says nothing.
+/// An empty instruction is accepted, because it has no effect.
 const INSTRUCTION: ImitatedKey = key("instruction", Only(&["\"\""], OWN_PROMPT));
 
 /// `POST /rerank` of text-embeddings-inference.
@@ -72,7 +72,7 @@ const TEI_KEYS: &[ImitatedKey] = &[
     key("truncation_direction", Only(&["\"right\"", "\"Right\""], CUT_AT_END)),
 ];
 
-/// What the requests in Cohere's shape have in common.
+/// The common keys of requests in Cohere's format.
 const DOCUMENTS: [ImitatedKey; 5] = [
     key("model", Honored),
     key("query", Honored),
@@ -81,13 +81,13 @@ const DOCUMENTS: [ImitatedKey; 5] = [
     key("return_documents", Honored),
 ];
 
-/// `POST /v1/rerank` of Cohere, beside [`DOCUMENTS`].
+/// `POST /v1/rerank` of Cohere, in addition to [`DOCUMENTS`].
 const COHERE_V1_KEYS: &[ImitatedKey] = &[key("rank_fields", Honored), key("max_chunks_per_doc", Honored)];
 
-/// `POST /v2/rerank` of Cohere, beside [`DOCUMENTS`].
+/// `POST /v2/rerank` of Cohere, in addition to [`DOCUMENTS`].
 const COHERE_V2_KEYS: &[ImitatedKey] = &[key("max_tokens_per_doc", Honored), PRIORITY];
 
-/// `POST /v1/rerank` of Jina, beside [`DOCUMENTS`].
+/// `POST /v1/rerank` of Jina, in addition to [`DOCUMENTS`].
 const JINA_KEYS: &[ImitatedKey] = &[
     key("truncation", Only(&["true"], CUT_AT_END)),
     key("max_doc_length", Only(&[], OWN_LIMIT)),
@@ -95,20 +95,20 @@ const JINA_KEYS: &[ImitatedKey] = &[
     key("return_embeddings", Only(&["false"], SCORES_ALONE)),
 ];
 
-/// `POST /v1/rerank` of Together, beside [`DOCUMENTS`].
+/// `POST /v1/rerank` of Together, in addition to [`DOCUMENTS`].
 const TOGETHER_KEYS: &[ImitatedKey] = &[key("rank_fields", Honored)];
 
-/// `POST /rerank` of Infinity, beside [`DOCUMENTS`].
+/// `POST /rerank` of Infinity, in addition to [`DOCUMENTS`].
 const INFINITY_KEYS: &[ImitatedKey] = &[key("raw_scores", Honored)];
 
-/// `POST /v1/rerank` of SiliconFlow, beside [`DOCUMENTS`].
+/// `POST /v1/rerank` of SiliconFlow, in addition to [`DOCUMENTS`].
 const SILICONFLOW_KEYS: &[ImitatedKey] =
     &[key("max_chunks_per_doc", Honored), key("overlap_tokens", Honored), INSTRUCTION];
 
-/// `POST /v1/rerank` of Xinference, which RAGFlow calls, beside [`DOCUMENTS`].
+/// `POST /v1/rerank` of Xinference, which RAGFlow calls, in addition to [`DOCUMENTS`].
 const XINFERENCE_KEYS: &[ImitatedKey] = &[key("max_chunks_per_doc", Honored), key("return_len", NoEffect)];
 
-/// `POST /compatible-api/v1/reranks` of DashScope, beside [`DOCUMENTS`].
+/// `POST /compatible-api/v1/reranks` of DashScope, in addition to [`DOCUMENTS`].
 const DASHSCOPE_COMPATIBLE_KEYS: &[ImitatedKey] = &[key("instruct", Only(&["\"\""], OWN_PROMPT))];
 
 /// `POST /api/v1/services/rerank/text-rerank/text-rerank` of DashScope.
@@ -157,7 +157,7 @@ const DEEPINFRA_KEYS: &[ImitatedKey] = &[
     key("webhook", Only(&[], ANSWER_ALONE)),
 ];
 
-/// What vLLM's requests have in common.
+/// The common keys of vLLM's requests.
 const VLLM_OPTIONS: [ImitatedKey; 15] = [
     key("use_activation", Honored),
     key("activation", Honored),
@@ -176,7 +176,7 @@ const VLLM_OPTIONS: [ImitatedKey; 15] = [
     key("softmax", Only(&[], ONE_SCORE)),
 ];
 
-/// `POST /rerank`, `/v1/rerank` and `/v2/rerank` of vLLM, beside [`VLLM_OPTIONS`].
+/// `POST /rerank`, `/v1/rerank` and `/v2/rerank` of vLLM, in addition to [`VLLM_OPTIONS`].
 const VLLM_RERANK_TEXTS: &[ImitatedKey] = &[
     key("model", Honored),
     key("query", Honored),
@@ -187,7 +187,7 @@ const VLLM_RERANK_TEXTS: &[ImitatedKey] = &[
     key("add_special_tokens", Only(&["true"], SPECIAL_TOKENS)),
 ];
 
-/// `POST /score` and `/v1/score` of vLLM, beside [`VLLM_OPTIONS`].
+/// `POST /score` and `/v1/score` of vLLM, in addition to [`VLLM_OPTIONS`].
 const VLLM_SCORE_TEXTS: &[ImitatedKey] = &[
     key("model", Honored),
     key("text_1", Honored),
@@ -200,7 +200,7 @@ const VLLM_SCORE_TEXTS: &[ImitatedKey] = &[
     key("add_special_tokens", Only(&["true"], SPECIAL_TOKENS)),
 ];
 
-/// The wire type that reads a request. The keys of a type are those of all services that it reads.
+/// The type that a request is parsed into. A type has the keys of all services that share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// [`TeiRerank`](super::TeiRerank).
@@ -225,10 +225,10 @@ pub(crate) enum Shape {
     DashScopeParameters,
 }
 
-/// A request of a service, the type that reads it, and its keys there.
+/// A request of a service, the type that it is parsed into, and its keys.
 pub(crate) type ImitatedRequest = (&'static str, Shape, Vec<ImitatedKey>);
 
-/// The keys that each imitated request has there.
+/// The keys of each compatible request.
 pub(crate) fn imitated() -> Vec<ImitatedRequest> {
     let documents = |keys: &[ImitatedKey]| [&DOCUMENTS, keys].concat();
     vec![
@@ -253,7 +253,7 @@ pub(crate) fn imitated() -> Vec<ImitatedRequest> {
     ]
 }
 
-/// Refuses values that ask for something else than is done anyway.
+/// Rejects values that request anything but the default behavior.
 pub(crate) fn check_given<const N: usize>(shape: Shape, given: [(&'static str, &Given); N]) -> Result<(), ServerError> {
     if given.iter().all(|(_, Given(value))| value.is_none()) {
         return Ok(());
@@ -264,8 +264,7 @@ pub(crate) fn check_given<const N: usize>(shape: Shape, given: [(&'static str, &
         let (Some(value), Some(key)) = (value, keys.iter().find(|key| key.name == name)) else { continue };
         let Only(accepted, done) = key.usage else { continue };
         if !accepted.contains(&value.as_str()) {
-            let alone =
-                accepted.last().map_or("leave it out".to_owned(), |only| format!("leave it out, or send {only}"));
+            let alone = accepted.last().map_or("remove it".to_owned(), |only| format!("remove it, or send {only}"));
             let problem = format!("cannot be {value}: {done}; {alone}");
             return Err(ServerError::InvalidValue { field: name.to_owned(), problem });
         }
@@ -279,7 +278,7 @@ impl<'de> Deserialize<'de> for Given {
     }
 }
 
-/// Reads any value, and keeps nothing of what is within an array or an object.
+/// Parses any value without keeping the contents of arrays and objects.
 struct GivenVisitor;
 
 impl GivenVisitor {
@@ -345,7 +344,7 @@ mod tests {
         ScoreBody, TeiRerank, VoyageRerank,
     };
 
-    /// The keys that a request reads, from the error that names one that it does not.
+    /// The keys of a type, taken from the error message for an unknown key.
     fn keys_of(shape: Shape) -> Vec<String> {
         fn read<T: DeserializeOwned>() -> String {
             serde_json::from_str::<T>("{\"no such key\": 1}").map(drop).unwrap_err().to_string()
@@ -375,7 +374,7 @@ mod tests {
             }
             let of_shape = all.iter().filter(|(_, other, _)| other == shape);
             let listed: Vec<&str> = of_shape.flat_map(|(_, _, keys)| keys).map(|key| key.name).collect();
-            // lorank's own: `model` and `top_n` for TEI's shape, `raw_scores` for vLLM's scores.
+            // Extensions of lorank: `model` and `top_n` in TEI's format, `raw_scores` for vLLM's scores.
             let own: &[&str] = match shape {
                 Shape::Tei => &["model", "top_n"],
                 Shape::Score => &["raw_scores"],
@@ -386,7 +385,7 @@ mod tests {
         }
     }
 
-    /// The message for a request with one key more.
+    /// The error message for a request with an additional key.
     fn refusal(shape: Shape, key: &str, value: &str) -> Option<String> {
         fn read<T: DeserializeOwned>(body: &str, check: fn(&T) -> Result<(), ServerError>) -> Result<(), ServerError> {
             read_object("a request", body.as_bytes()).and_then(|body: T| check(&body))
@@ -456,10 +455,10 @@ mod tests {
                 let usage = match key.usage {
                     Honored => "honored".to_owned(),
                     NoEffect => "no effect on scores".to_owned(),
-                    Only([], done) => format!("refused: {done}"),
+                    Only([], done) => format!("not supported: {done}"),
                     Only(accepted, done) => {
                         let accepted: Vec<String> = accepted.iter().map(|value| format!("`{value}`")).collect();
-                        format!("{} alone: {done}", accepted.join(" or "))
+                        format!("only {}: {done}", accepted.join(" or "))
                     }
                 };
                 text += &format!("| {service} | `{}` | {usage} |\n", key.name);

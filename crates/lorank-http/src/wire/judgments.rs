@@ -8,32 +8,31 @@ use utoipa::ToSchema;
 
 use crate::ServerError;
 
-/// Judgments: `judgments`, or `qrels` with the texts of their `queries`.
+/// Judgments, either as `judgments`, or as `qrels` with the texts of their `queries`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = NewJudgments)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JudgmentsBody {
-    /// The judgments. Of two for one query and document the last one counts.
+    /// The judgments. Of several for the same query and document, the last one counts.
     pub judgments: Option<Vec<JudgmentJson>>,
-    /// TREC qrels, a line `QUERY 0 DOCUMENT GRADE` each, or BEIR's table; a query is named by its id in `queries`. A grade below 0
-    /// counts as 0.
+    /// TREC qrels with lines `QUERY 0 DOCUMENT GRADE`, or BEIR's table. `QUERY` is an id in `queries`. Grades below 0 count as 0.
     pub qrels: Option<String>,
-    /// The texts of the queries of `qrels` by their ids.
+    /// The texts of the queries of `qrels`, by id.
     pub queries: Option<HashMap<String, String>>,
 }
 
-/// How relevant a document is to a query.
+/// The relevance of a document to a query.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = Judgment)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JudgmentJson {
-    /// The text of the query, as it is searched for.
+    /// The query text, as in searches.
     #[schema(min_length = 1)]
     pub query: String,
     /// The id of the document.
     #[schema(min_length = 1)]
     pub document: String,
-    /// 0 for not relevant; more is better. It is the gain of nDCG.
+    /// The grade, from 0 for not relevant. It is the gain of nDCG.
     pub grade: u32,
 }
 
@@ -41,35 +40,35 @@ pub(crate) struct JudgmentJson {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes what `lorank-experiment-store` writes")]
 pub(crate) struct JudgmentList {
-    /// All of them, by query and document.
+    /// The judgments in the order of queries and documents.
     pub judgments: Vec<JudgmentJson>,
 }
 
-/// How many judgments there are now.
+/// The number of stored judgments.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JudgmentCounts)]
 pub(crate) struct JudgmentCountsJson {
-    /// All of them.
+    /// The number of judgments.
     pub n_judgments: u64,
-    /// The queries that they are about.
+    /// The number of judged queries.
     pub n_queries: u64,
 }
 
 impl JudgmentsBody {
-    /// The judgments as the store takes them.
+    /// The judgments for the store.
     ///
     /// # Errors
-    /// Both forms or neither; a judgment without a query or a document; a line of qrels that cannot be understood.
+    /// Both forms or neither, a judgment without a query or document, or an invalid line of qrels.
     pub(crate) fn into_judgments(self) -> Result<Vec<Judgment>, ServerError> {
         match (self.judgments, self.qrels, self.queries) {
             (Some(judgments), None, None) => judgments.into_iter().enumerate().map(JudgmentJson::checked).collect(),
             (None, Some(qrels), Some(queries)) => Ok(Judgment::from_qrels(&qrels, &queries)?),
-            (Some(_), Some(_), _) => Err(invalid("qrels", "stands beside `judgments`; send one of them")),
+            (Some(_), Some(_), _) => Err(invalid("qrels", "cannot be combined with `judgments`; send one of them")),
             (Some(_), None, Some(_)) => {
-                Err(invalid("queries", "belongs to `qrels`; `judgments` have their queries' texts"))
+                Err(invalid("queries", "is only for `qrels`; `judgments` have the texts of their queries"))
             }
             (None, Some(_), None) => {
-                Err(invalid("queries", "is missing: the texts of the queries of `qrels` by their ids"))
+                Err(invalid("queries", "is missing; send the texts of the queries of `qrels`, by id"))
             }
             (None, None, _) => Err(invalid("judgments", "is missing; send them, or `qrels` with `queries`")),
         }

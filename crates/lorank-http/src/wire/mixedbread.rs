@@ -1,4 +1,4 @@
-//! Reranking as mixedbread has it: `/v1/reranking` with `input`.
+//! mixedbread's rerank API: `/v1/reranking` with `input`.
 
 use std::num::NonZeroUsize;
 
@@ -12,25 +12,25 @@ use super::rerank_document::{check_documents, check_rank_fields};
 use super::{RerankDocument, Usage};
 use crate::ServerError;
 
-/// `POST /v1/reranking` as mixedbread has it. Unknown keys are refused.
+/// A rerank request in mixedbread's format. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MixedbreadRerank {
-    /// The adapter or alias; the default one where it is missing. `experiment:NAME` for an arm of that experiment.
+    /// An adapter or alias, or `experiment:NAME` for an arm of an experiment. Default: the default adapter.
     pub model: Option<String>,
-    /// What is searched for.
+    /// The query text.
     pub query: String,
     /// The documents.
     pub input: Vec<RerankDocument>,
-    /// The fields of object documents that are read, in this order; by default `text`, else all.
+    /// The fields of object documents to score, in this order. Default: `text`, or all fields if there is no `text`.
     pub rank_fields: Option<Vec<String>>,
-    /// How many entries are wanted, best first; all by default.
+    /// The number of results to return. Default: all.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_k: Option<NonZeroUsize>,
-    /// Whether each entry carries its document.
+    /// Whether to return the documents.
     #[schema(value_type = Option<bool>)]
     pub return_input: Option<Flag>,
-    /// Whether the query is rewritten: `false` alone.
+    /// Only `false`: the query is not rewritten.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub rewrite_query: Given,
@@ -39,28 +39,28 @@ pub(crate) struct MixedbreadRerank {
 /// The answer to a [`MixedbreadRerank`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct MixedbreadReranked {
-    /// What it cost.
+    /// The number of tokens.
     pub usage: Usage,
-    /// The adapter that scored; the base model's name where there was none.
+    /// The adapter that scored; without one, the name of the base model.
     pub model: String,
-    /// The entries, best first.
+    /// The results in rank order.
     pub data: Vec<MixedbreadEntry>,
     /// Always `list`.
     pub object: &'static str,
-    /// How many entries there are.
+    /// The number of results.
     pub top_k: usize,
-    /// Whether each entry carries its document.
+    /// Whether documents are returned.
     pub return_input: bool,
 }
 
-/// An entry of the answer.
+/// A result.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct MixedbreadEntry {
-    /// The document's place in the request.
+    /// The index of the document in the request, from 0.
     pub index: usize,
     /// The sigmoid of the model's logit.
     pub score: f32,
-    /// The document as it was sent, where it was asked for.
+    /// The document as it was sent, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     pub input: Option<Json>,
@@ -69,7 +69,7 @@ pub(crate) struct MixedbreadEntry {
 }
 
 impl MixedbreadRerank {
-    /// Refuses what is asked for and not done, and documents of which nothing is read.
+    /// Rejects unsupported values, and documents without a text.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         check_given(Shape::Mixedbread, [("rewrite_query", &self.rewrite_query)])?;
         check_documents("input", &self.input)?;

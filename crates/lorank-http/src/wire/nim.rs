@@ -1,4 +1,4 @@
-//! Ranking as NVIDIA NIM has it: `/v1/ranking` with `passages`.
+//! NVIDIA NIM's ranking API: `/v1/ranking` with `passages`.
 
 use std::num::NonZeroUsize;
 
@@ -9,29 +9,29 @@ use super::Usage;
 use super::imitated::{Given, Shape, check_given};
 use crate::ServerError;
 
-/// `POST /v1/ranking` as NVIDIA NIM has it. Unknown keys are refused.
+/// A ranking request in NVIDIA NIM's format. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NimRanking {
-    /// The adapter or alias; the default one where it is missing. `experiment:NAME` for an arm of that experiment.
+    /// An adapter or alias, or `experiment:NAME` for an arm of an experiment. Default: the default adapter.
     pub model: Option<String>,
-    /// What is searched for.
+    /// The query.
     pub query: NimText,
     /// The passages.
     pub passages: Vec<NimText>,
-    /// How many entries are wanted, best first; all by default.
+    /// The number of results to return. Default: all.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_k: Option<NonZeroUsize>,
-    /// Another name of `top_k`.
+    /// A synonym of `top_k`.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_n: Option<NonZeroUsize>,
-    /// What becomes of what is too long: `END` alone, it is cut at its end.
+    /// Only `END`: texts that are too long are truncated at the end.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub truncate: Given,
 }
 
-/// A text, in an object.
+/// An object with a text.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NimText {
@@ -42,26 +42,26 @@ pub(crate) struct NimText {
 /// The answer to a [`NimRanking`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct NimRankings {
-    /// The entries, best first.
+    /// The results in rank order.
     pub rankings: Vec<NimEntry>,
-    /// What it cost.
+    /// The number of tokens.
     pub usage: Usage,
 }
 
-/// An entry of the answer.
+/// A result.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct NimEntry {
-    /// The passage's place in the request.
+    /// The index of the passage in the request, from 0.
     pub index: usize,
     /// The model's logit.
     pub logit: f32,
 }
 
 impl NimRanking {
-    /// Refuses what is asked for and not done.
+    /// Rejects unsupported values.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         if self.top_k.is_some() && self.top_n.is_some() {
-            let problem = "stands beside `top_k`; send one of them".to_owned();
+            let problem = "cannot be combined with `top_k`; send one of them".to_owned();
             return Err(ServerError::InvalidValue { field: "top_n".to_owned(), problem });
         }
         check_given(Shape::Nim, [("truncate", &self.truncate)])

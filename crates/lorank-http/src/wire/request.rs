@@ -1,4 +1,4 @@
-//! A search as it comes over the wire.
+//! A search request.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,157 +14,158 @@ use super::{AnswerShape, facets, filters};
 use crate::ServerError;
 use crate::json::{read_exact, read_value};
 
-/// A search. Only `query` (or `match_all`) is needed; what is missing or null is the service's to choose. Unknown keys are refused.
+/// A search request. Only `query` or `match_all` is required; missing and null keys have their defaults. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema, IntoParams)]
 #[schema(as = Search)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct SearchBody {
-    /// What is searched for.
+    /// The query text.
     pub query: Option<String>,
-    /// Whether every document matches, in place of a `query`: for filters, sort keys and facets. Such a search is not reranked.
+    /// Matches every document, instead of a `query`, for use with filters, sorting and facets. Such a search is not reranked.
     pub match_all: Option<bool>,
-    /// How many hits are returned.
+    /// The number of hits to return.
     #[schema(value_type = Option<usize>, minimum = 1)]
     #[param(value_type = Option<usize>, minimum = 1)]
     pub top_k: Option<NonZeroUsize>,
-    /// How many hits are left out at the top; 0 by default.
+    /// The number of top hits to skip. Default: 0.
     pub offset: Option<usize>,
-    /// How many candidates are reranked.
+    /// The number of candidates to rerank.
     #[schema(value_type = Option<usize>, minimum = 1)]
     #[param(value_type = Option<usize>, minimum = 1)]
     pub depth: Option<NonZeroUsize>,
-    /// The adapter or alias that reranks; `none` for the bare base model.
+    /// The adapter or alias for reranking; `none` for the base model without an adapter.
     pub adapter: Option<String>,
-    /// Whether to rerank; true by default, false where `sort` or `match_all` is given. With `false`, what only a reranked answer could
-    /// honor is refused: `adapter`, `blend_weight`, `min_rerank_score`, `experiment`, `arm`.
+    /// Whether to rerank. Default: true, or false with `sort` or `match_all`. With `false`, keys that only affect reranking are
+    /// rejected: `adapter`, `blend_weight`, `min_rerank_score`, `experiment`, `arm`.
     pub rerank: Option<bool>,
-    /// The stored fields that the answer is ordered by in place of scores, the first one first: `year` or `year:asc`,
-    /// `year:desc`. Documents without the field come last. A sorted answer is not reranked.
+    /// Stored fields to sort by instead of scores, in order of precedence: `year`, `year:asc` or `year:desc`. Documents without the
+    /// field are last. A sorted answer is not reranked.
     #[param(style = Form, explode = false)]
     pub sort: Option<Vec<String>>,
-    /// Counts over all documents that match, by stored field: the `top_n` most frequent values (10 by default), or the documents
-    /// in each of some `ranges`, as in `{"lang": {"top_n": 5}, "year": {"ranges": [{"lt": 1990}, {"gte": 1990}]}}`. In a query
-    /// string, a list of fields whose values are counted.
+    /// Document counts by stored field over all matching documents: of the `top_n` most frequent values (default: 10), or of `ranges`,
+    /// as in `{"lang": {"top_n": 5}, "year": {"ranges": [{"lt": 1990}, {"gte": 1990}]}}`. In a query string, a list of fields whose
+    /// values are counted.
     #[schema(value_type = Option<Object>)]
     #[param(value_type = Option<Vec<String>>, style = Form, explode = false)]
     pub facets: Option<Map<String, Json>>,
-    /// How much the rerank score counts in the order, from 0 to 1; what is left of 1 is the first stage's. Both are min-max
-    /// normalised over the reranked candidates. By default 1: the rerank score alone.
+    /// The weight w of the rerank score in `w * rerank_score + (1 - w) * first_stage_score`, which orders the hits. Both scores are
+    /// min-max normalized over the reranked candidates. Default: 1.
     #[schema(minimum = 0, maximum = 1)]
     #[param(minimum = 0, maximum = 1)]
     #[serde(default, deserialize_with = "narrowed")]
     pub blend_weight: Option<f32>,
-    /// An expression that orders the reranked candidates in place of their rerank scores, the highest value first, as in
-    /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`. It reads `rerank_score`, `first_stage_score`,
-    /// `first_stage_rank`, `now` and stored fields with numbers, booleans or dates, by `+ - * /`, brackets, `abs`, `exp`,
-    /// `log`, `log10`, `sqrt`, `pow`, `sigmoid`, `min`, `max`, `coalesce`, `age_days`, `exp_decay`, `gauss_decay` and
-    /// `linear_decay`. A candidate for which it is no number comes after those for which it is one. An answer that falls back
-    /// stays in first-stage order.
+    /// An expression that orders the reranked candidates instead of their rerank scores, highest value first, such as
+    /// `sigmoid(rerank_score) * exp_decay(age_days(published), 30)`. Names: `rerank_score`, `first_stage_score`, `first_stage_rank`,
+    /// `now`, and stored fields with numbers, booleans or dates. Operators: `+ - * /` and parentheses. Functions: `abs`, `exp`, `log`,
+    /// `log10`, `sqrt`, `pow`, `sigmoid`, `min`, `max`, `coalesce`, `age_days`, `exp_decay`, `gauss_decay` and `linear_decay`.
+    /// Candidates for which the value is not a number are last. Fallback answers stay in first-stage order.
     #[schema(max_length = 1024)]
     #[param(max_length = 1024)]
     pub rank_by: Option<String>,
-    /// The lowest rerank score of a hit. Documents with a lower one are left out, and those past the depth, which have none. An
-    /// answer in first-stage order leaves nothing out, nor does one in which an experiment's arms are interleaved.
+    /// The minimum rerank score. Documents with a lower score, and those below the depth, which have none, are not returned. Has no
+    /// effect on fallback answers and on answers that interleave the arms of an experiment.
     #[serde(default, deserialize_with = "narrowed")]
     pub min_rerank_score: Option<f32>,
-    /// The time after which the answer comes in first-stage order, counted from the request's arrival.
+    /// Deadline in milliseconds after the request's arrival. If reranking would miss it, the answer is in first-stage order.
     pub deadline_millis: Option<u64>,
-    /// What is answered where the reranker has too much to do: `fallback` for the first stage's order with the reason, `refuse` for
-    /// status 429 with `Retry-After`. By default a full queue is refused, and a deadline that would be missed falls back.
+    /// The response if the reranker is overloaded: `fallback` for an answer in first-stage order, `refuse` for status 429 with
+    /// `Retry-After`. Default: `refuse` if the queue is full, `fallback` if the deadline would be missed.
     #[param(inline)]
     pub on_overload: Option<OnOverloadJson>,
-    /// Conditions on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`. A value is wanted, or
-    /// one of a list; an object has conditions that all hold: `eq`, `ne`, `gte`, `gt`, `lte`, `lt`. A document without the field
-    /// meets `ne` alone. A text is read by the types of the field's values: `"2023"` is a number, a year or a text.
+    /// Filters on stored fields: `{"year": {"gte": 1990, "lt": 2000}, "lang": "en", "tag": ["a", "b"]}`. A value matches documents
+    /// with this value, an array those with any of the values. An object has conditions that must all hold: `eq`, `ne`, `gte`, `gt`,
+    /// `lte`, `lt`. A document without the field matches only `ne`. Strings are parsed by the types of the field: `"2023"` can be a
+    /// number, a year or a text.
     #[schema(value_type = Option<Object>)]
     #[param(ignore)]
     pub filters: Option<Map<String, Json>>,
-    /// Whether hits get a snippet; true by default.
+    /// Whether to return snippets. Default: true.
     pub snippets: Option<bool>,
-    /// The stored fields that hits carry; all by default.
+    /// The stored fields to return. Default: all.
     #[param(style = Form, explode = false)]
     pub fields: Option<Vec<String>>,
-    /// How `query` is read; `plain` by default.
+    /// The syntax of `query`. Default: `plain`.
     #[param(inline)]
     pub syntax: Option<SyntaxJson>,
-    /// Whether words that are spelled almost like those of a plain query match too; `auto` by default. One typo is allowed in words from five
-    /// letters, two from nine; one in the first letter counts as two. `on` is refused with the advanced syntax, which writes `word~`.
+    /// Typo tolerance for plain queries. Default: `auto`. Words of five or more letters may have one typo, those of nine or more two; a
+    /// typo in the first letter counts twice. `on` is rejected with the advanced syntax, where `word~` allows typos.
     #[param(inline)]
     pub fuzzy: Option<FuzzyJson>,
-    /// Whether hits say how they came to their rank; false by default.
+    /// Whether to explain the rank of each hit. Default: false.
     pub explain: Option<bool>,
-    /// Whom experiments assign: a user, a session. The header `x-unit-id` says the same; without either it is the query.
+    /// The unit that experiments assign to an arm, such as a user or a session. The header `x-unit-id` has the same meaning. Default: the
+    /// query.
     #[schema(min_length = 1, max_length = 256)]
     #[param(min_length = 1, max_length = 256)]
     pub unit_id: Option<String>,
-    /// The one experiment that may choose the adapter, among those that run.
+    /// The running experiment that chooses the adapter. Default: any.
     pub experiment: Option<String>,
-    /// The arm that ranks. Such a request is kept out of the experiment's statistics.
+    /// The arm to use. Such requests are excluded from the statistics of the experiment.
     pub arm: Option<String>,
 }
 
-/// A search that was read: what the pipeline is asked, what experiments are told, and how the answer is to look.
+/// A parsed search: the request to the pipeline, its part in experiments, and the shape of the answer.
 #[derive(Debug, Clone)]
 pub struct ParsedSearch {
-    /// What the pipeline is asked.
+    /// The request to the pipeline.
     pub request: SearchRequest,
-    /// How the answer is to look.
+    /// The requested parts of the answer.
     pub shape: AnswerShape,
-    /// Whom experiments assign.
+    /// The unit that experiments assign to an arm.
     pub unit_id: Option<String>,
-    /// The one experiment that may choose.
+    /// The experiment that chooses the adapter.
     pub experiment: Option<String>,
-    /// The arm that ranks.
+    /// The arm to use.
     pub arm: Option<String>,
 }
 
 const A_SEARCH: &str = "a search";
 
-/// The longest unit id: long enough for a hash or an address, short enough for a column.
+/// The maximum length of a unit id in bytes: enough for a hash or an e-mail address.
 const UNIT_ID_BYTES_MAX: usize = 256;
 
-/// How the query is read.
+/// The syntax of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[schema(as = Syntax)]
 #[serde(rename_all = "snake_case")]
 pub enum SyntaxJson {
-    /// Words; nothing in them is an operator.
+    /// Words without operators.
     Plain,
-    /// The first stage's own query language.
+    /// The query language of the first stage.
     Advanced,
 }
 
-/// Whether typos are looked for.
+/// Typo tolerance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[schema(as = Fuzzy)]
 #[serde(rename_all = "snake_case")]
 pub enum FuzzyJson {
-    /// Words as they are written.
+    /// Words match as written.
     Off,
-    /// Typos of words that no document has, and of all words where fewer than five documents match.
+    /// Typos are allowed in words that no document has, and in all words if fewer than five documents match.
     Auto,
-    /// Typos of all words. Documents that have a word as it is written come first all the same.
+    /// Typos are allowed in all words. Exact matches still rank first.
     On,
 }
 
-/// What is answered where the reranker has too much to do.
+/// The response if the reranker is overloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[schema(as = OnOverload)]
 #[serde(rename_all = "snake_case")]
 pub enum OnOverloadJson {
-    /// The first stage's order, with the reason in `fallback`.
+    /// An answer in first-stage order, with the reason in `fallback`.
     Fallback,
     /// Status 429, with `Retry-After`.
     Refuse,
 }
 
-/// A number in single precision, infinite where it is beyond that, so that the error names its field.
-/// Refuses a unit without a name, or with one that is too long.
+/// A number in single precision; infinite if out of range, so that the error names the field.
+/// Rejects unit ids that are empty or too long.
 pub(crate) fn check_unit_id(field: &str, unit_id: Option<&str>) -> Result<(), ServerError> {
     match unit_id {
         Some(unit) if unit.is_empty() || unit.len() > UNIT_ID_BYTES_MAX => {
-            let problem = format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; leave it out for none");
+            let problem = format!("must have 1 to {UNIT_ID_BYTES_MAX} bytes; remove it to send none");
             Err(ServerError::InvalidValue { field: field.to_owned(), problem })
         }
         _ => Ok(()),
@@ -195,20 +196,20 @@ impl From<FuzzyJson> for Fuzzy {
 }
 
 impl SearchBody {
-    /// Reads the body of a POST.
+    /// Parses the body of a POST.
     ///
     /// # Errors
-    /// What is not JSON (with line and column), and what is JSON but no search (with the field).
+    /// Invalid JSON (with line and column), or JSON that is not a search request (with the field).
     pub fn from_json(body: &[u8]) -> Result<Self, ServerError> {
         read_exact(A_SEARCH, body)
     }
 
-    /// Reads the decoded pairs of a query string. `q` stands for `query`; `fields` is separated by commas;
-    /// `filter.NAME=VALUE`, given once or more, wants one of these values in the field, and `filter.NAME>=VALUE` and the other
-    /// operators of the command line stand for the same conditions there.
+    /// Parses the decoded pairs of a query string. `q` is short for `query`; `fields` is comma-separated. `filter.NAME=VALUE` matches
+    /// documents with this value in the field; repeated, with any of the values. `filter.NAME>=VALUE` and the other operators of the
+    /// command line are accepted too.
     ///
     /// # Errors
-    /// A key that is unknown or comes twice, or a value that does not fit it.
+    /// An unknown or repeated key, or an invalid value.
     pub fn from_query_string(pairs: Vec<(String, String)>) -> Result<Self, ServerError> {
         let mut object = Map::new();
         let mut filters = Map::new();
@@ -232,7 +233,8 @@ impl SearchBody {
                     text.parse::<bool>().map_or_else(|_| text.clone().into(), Json::from)
                 }
                 "filters" => {
-                    let problem = "is for POST; write `filter.NAME=VALUE` in a query string".to_owned();
+                    let problem =
+                        "is only supported in a POST body; use `filter.NAME=VALUE` in a query string".to_owned();
                     return Err(ServerError::InvalidValue { field: key, problem });
                 }
                 _ => text.into(),
@@ -247,35 +249,32 @@ impl SearchBody {
         read_value(A_SEARCH, Json::Object(object))
     }
 
-    /// The search for the pipeline, and how its answer is to look. The deadline counts from the arrival.
+    /// Validates the request. The deadline is relative to `arrival`.
     ///
     /// # Errors
-    /// No query, or a value that cannot be.
+    /// A missing query, or an invalid value.
     pub fn into_request(self, arrival: Instant) -> Result<ParsedSearch, ServerError> {
         let invalid = |field: &str, problem: String| ServerError::InvalidValue { field: field.to_owned(), problem };
         let without_a_model = self.without_a_model();
         if let Some((key, with)) = without_a_model.and_then(|with| Some((self.key_of_reranking()?, with))) {
-            return Err(invalid(key, format!("is refused with `{with}`: such an answer is not reranked")));
+            return Err(invalid(key, format!("cannot be combined with `{with}`: such an answer is not reranked")));
         }
         if self.fuzzy == Some(FuzzyJson::On) && self.syntax == Some(SyntaxJson::Advanced) {
-            let problem = "is for a plain query; in the advanced syntax write `word~` for one typo, `word~2` for two";
+            let problem = "is only supported for plain queries; in the advanced syntax, use `word~` for one typo and `word~2` for two";
             return Err(invalid("fuzzy", problem.to_owned()));
         }
         let (text, syntax) = match (self.query, self.match_all.unwrap_or(false)) {
             (Some(text), false) => (text, self.syntax.unwrap_or(SyntaxJson::Plain).into()),
             (None, true) if self.fuzzy.is_some() => {
-                return Err(invalid("fuzzy", "is of no use without a `query`".to_owned()));
+                return Err(invalid("fuzzy", "has no effect without a `query`; remove it".to_owned()));
             }
             (None, true) if self.syntax.is_none() => (String::new(), QuerySyntax::MatchAll),
-            (None, true) => return Err(invalid("syntax", "is of no use without a `query`".to_owned())),
+            (None, true) => return Err(invalid("syntax", "has no effect without a `query`; remove it".to_owned())),
             (Some(_), true) => {
-                return Err(invalid(
-                    "match_all",
-                    "is for every document; leave it out, or leave out `query`".to_owned(),
-                ));
+                return Err(invalid("match_all", "matches every document; remove it, or remove `query`".to_owned()));
             }
             (None, false) => {
-                let problem = "is missing; say `\"match_all\": true` to search without words";
+                let problem = "is missing; use `\"match_all\": true` to match every document";
                 return Err(invalid("query", problem.to_owned()));
             }
         };
@@ -286,26 +285,26 @@ impl SearchBody {
         let filters = filters::read(self.filters.unwrap_or_default())?;
         let adapter = match self.adapter {
             None => AdapterChoice::Default,
-            Some(name) => name.parse().map_err(|error| invalid("adapter", format!("is refused: {error}")))?,
+            Some(name) => name.parse().map_err(|error| invalid("adapter", format!("is invalid: {error}")))?,
         };
         let blend_weight = match self.blend_weight {
             None => BlendWeight::default(),
             Some(weight) => {
-                BlendWeight::new(weight).map_err(|error| invalid("blend_weight", format!("is refused: {error}")))?
+                BlendWeight::new(weight).map_err(|error| invalid("blend_weight", format!("is invalid: {error}")))?
             }
         };
         let min_rerank_score = self.min_rerank_score.map(Score::new).transpose();
         let min_rerank_score =
-            min_rerank_score.map_err(|_| invalid("min_rerank_score", "is beyond all scores".to_owned()))?;
+            min_rerank_score.map_err(|_| invalid("min_rerank_score", "is out of range".to_owned()))?;
         let rank_by = match self.rank_by {
             None => RankByChoice::Default,
             Some(text) => {
                 let rank_by =
-                    text.parse().map_err(|error: InvalidRankBy| invalid("rank_by", format!("is refused: {error}")))?;
+                    text.parse().map_err(|error: InvalidRankBy| invalid("rank_by", format!("is invalid: {error}")))?;
                 RankByChoice::Expression(Arc::new(rank_by))
             }
         };
-        // A point in time beyond what the clock can hold is as good as never.
+        // A time that the clock cannot represent means no deadline.
         let deadline = self.deadline_millis.and_then(|millis| arrival.checked_add(Duration::from_millis(millis)));
         let request = SearchRequest {
             adapter,
@@ -332,7 +331,7 @@ impl SearchBody {
 }
 
 impl SearchBody {
-    /// The key for which the answer's order is not a model's, if one is given.
+    /// The key that disables reranking, if one is given.
     fn without_a_model(&self) -> Option<&'static str> {
         let is_sorted = self.sort.as_ref().is_some_and(|keys| !keys.is_empty());
         let keys = [
@@ -343,7 +342,7 @@ impl SearchBody {
         keys.into_iter().find_map(|(key, is_given)| is_given.then_some(key))
     }
 
-    /// A key that is given and means something only where a model orders.
+    /// A given key that only affects reranking.
     fn key_of_reranking(&self) -> Option<&'static str> {
         let given = [
             ("rerank", self.rerank == Some(true)),
@@ -360,19 +359,19 @@ impl SearchBody {
 fn sort_key(text: &str) -> Result<SortKey, ServerError> {
     let Ok(key) = text.parse::<SortKey>();
     if key.field.is_empty() {
-        let problem = format!("has the key `{text}` without a field; write `year` or `year:desc`");
+        let problem = format!("has the sort key `{text}` without a field; use `year` or `year:desc`");
         return Err(ServerError::InvalidValue { field: "sort".to_owned(), problem });
     }
     Ok(key)
 }
 
-/// The facets of a query string: a list of fields whose values are counted.
+/// The facets of a query string, a list of fields whose values are counted.
 fn facets_by_value(text: &str) -> Json {
     let fields = text.split(',').filter(|field| !field.is_empty());
     fields.map(|field| (field.to_owned(), Json::Object(Map::new()))).collect::<Map<_, _>>().into()
 }
 
-/// The filter whose text a query string has cut in two at its first `=`: at that of `>=`, of `!=`, or of none.
+/// The filter whose text the query string has split at its first `=`, which may be part of `>=` or `!=`.
 fn filter_text(name: &str, value: &str) -> String {
     let has_operator = name.contains(['<', '>']) && !name.ends_with(['<', '>']);
     if has_operator && value.is_empty() { name.to_owned() } else { format!("{name}={value}") }

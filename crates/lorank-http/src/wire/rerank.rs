@@ -1,8 +1,8 @@
-//! Rerank requests in the shapes of other services: text-embeddings-inference; Cohere, with those that follow it (Jina, vLLM,
-//! Together, Infinity, SiliconFlow, Xinference, DashScope's compatible mode); and vLLM's scores.
+//! Rerank requests in the formats of other services: text-embeddings-inference; Cohere, which Jina, vLLM, Together, Infinity,
+//! SiliconFlow, Xinference and DashScope's compatible mode follow; and vLLM's scores.
 //!
-//! Each has every key that its services have. What becomes of them says the table in [`imitated`](super::imitated); a key that
-//! is none of theirs is refused.
+//! Each type has all keys of its services; the table in [`imitated`](super::imitated) lists the support for each. Other keys are
+//! rejected.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -14,248 +14,248 @@ use super::imitated::{Given, Shape, check_given};
 use super::rerank_document::{check_documents, check_rank_fields};
 use crate::ServerError;
 
-/// `POST /rerank` as text-embeddings-inference has it. Unknown keys are refused.
+/// A rerank request in the format of text-embeddings-inference. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TeiRerank {
-    /// What is searched for.
+    /// The query text.
     pub query: String,
     /// The passages.
     pub texts: Vec<String>,
-    /// Whether scores are the model's logits; otherwise they are their sigmoid.
+    /// Whether to return logits instead of their sigmoid.
     pub raw_scores: Option<bool>,
-    /// Whether each entry carries its passage.
+    /// Whether to return the passages.
     pub return_text: Option<bool>,
-    /// Whether what is too long is cut: `true` alone.
+    /// Only `true`: texts that are too long are truncated.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub truncate: Given,
-    /// The end at which it is cut: `Right` alone.
+    /// Only `Right`: texts are truncated at the end.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub truncation_direction: Given,
-    /// The adapter or alias; `experiment:NAME` for an arm of that experiment. An addition of lorank's.
+    /// An adapter or alias, or `experiment:NAME` for an arm of an experiment. An extension of lorank.
     pub model: Option<String>,
-    /// How many entries are wanted, best first; all by default. An addition of lorank's, which some clients send.
+    /// The number of results to return. Default: all. An extension of lorank, which some clients send.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_n: Option<std::num::NonZeroUsize>,
 }
 
-/// `POST /v1/rerank` and `/v2/rerank` as Cohere and those that follow it have them. Unknown keys are refused.
+/// A rerank request in the format of Cohere and compatible services. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rerank {
-    /// The adapter or alias; the default one where it is missing. `experiment:NAME` for an arm of that experiment.
+    /// An adapter or alias, or `experiment:NAME` for an arm of an experiment. Default: the default adapter.
     pub model: Option<String>,
-    /// What is searched for.
+    /// The query text.
     pub query: String,
     /// The documents.
     pub documents: Vec<RerankDocument>,
-    /// How many entries are wanted, best first; all by default.
+    /// The number of results to return. Default: all.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_n: Option<std::num::NonZeroUsize>,
-    /// The fields of object documents that are read, in this order; by default `text`, else all.
+    /// The fields of object documents to score, in this order. Default: `text`, or all fields if there is no `text`.
     pub rank_fields: Option<Vec<String>>,
-    /// Whether each entry carries its document: `true` or `false`, or these words as texts.
+    /// Whether to return the documents: a boolean, or `"true"` or `"false"` as a string.
     #[schema(value_type = Option<bool>)]
     pub return_documents: Option<Flag>,
-    /// Whether the answer counts tokens; without effect, since it always does (Xinference's).
+    /// Ignored: tokens are always counted (Xinference).
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub return_len: NoEffect,
-    /// Into how many chunks a document that is longer than the model's limit is split at most; its score is that of the best
-    /// chunk. By default it is cut (Cohere's, version 1, and SiliconFlow's).
+    /// The maximum number of chunks that a document longer than the model's limit is split into; its score is the maximum over its
+    /// chunks. Default: long documents are truncated (Cohere version 1, SiliconFlow).
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub max_chunks_per_doc: Option<std::num::NonZeroUsize>,
-    /// About how many tokens each chunk shares with the one before it (SiliconFlow's).
+    /// The approximate number of tokens by which chunks overlap (SiliconFlow).
     pub overlap_tokens: Option<usize>,
-    /// About how many tokens of the query are read at most (vLLM's).
+    /// The approximate maximum number of tokens of the query (vLLM).
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub max_tokens_per_query: Option<std::num::NonZeroUsize>,
-    /// About how many tokens of each document are read at most.
+    /// The approximate maximum number of tokens of each document.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub max_tokens_per_doc: Option<std::num::NonZeroUsize>,
-    /// Whether scores are the model's logits; otherwise they are their sigmoid. An addition of lorank's.
+    /// Whether to return logits instead of their sigmoid. An extension of lorank.
     pub raw_scores: Option<bool>,
-    /// False for the model's logits (vLLM's).
+    /// `false` to return logits (vLLM).
     pub use_activation: Option<bool>,
-    /// The older name of `use_activation`.
+    /// The former name of `use_activation`.
     pub activation: Option<bool>,
-    /// What the answer has as its `id`.
+    /// The `id` of the answer.
     pub request_id: Option<String>,
-    /// Who asks; without effect (vLLM's).
+    /// Ignored: it has no effect on scores (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub user: NoEffect,
-    /// How batches are padded; without effect on scores (vLLM's).
+    /// Ignored: it has no effect on scores (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub padding: NoEffect,
-    /// The request's priority: 0 alone (Cohere's and vLLM's).
+    /// Only 0: requests have no priorities (Cohere, vLLM).
     #[serde(default)]
     #[schema(value_type = Option<i64>)]
     pub priority: Given,
-    /// The most tokens of a pair: -1 alone, the model's own limit (vLLM's).
+    /// Only -1: pairs are truncated to the model's limit (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<i64>)]
     pub truncate_prompt_tokens: Given,
-    /// The end at which it is cut: `right` alone (vLLM's).
+    /// Only `right`: texts are truncated at the end (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub truncation_side: Given,
-    /// Whether what is too long is cut: `true` alone (Jina's).
+    /// Only `true`: texts that are too long are truncated (Jina).
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub truncation: Given,
-    /// Refused: the document's part of the model's limit is not set by request (Jina's).
+    /// Not supported: requests cannot set the documents' share of the model's limit (Jina).
     #[serde(default)]
     #[schema(value_type = Option<usize>)]
     pub max_doc_length: Given,
-    /// Refused: the query's part of the model's limit is not set by request (Jina's).
+    /// Not supported: requests cannot set the query's share of the model's limit (Jina).
     #[serde(default)]
     #[schema(value_type = Option<usize>)]
     pub max_query_length: Given,
-    /// Whether embeddings are returned: `false` alone (Jina's).
+    /// Only `false`: embeddings are not returned (Jina).
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub return_embeddings: Given,
-    /// Settings for images and sound: none (vLLM's).
+    /// Only an empty object: images and audio are not supported (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub mm_processor_kwargs: Given,
-    /// Settings for images and sound: none (vLLM's).
+    /// Only an empty object: images and audio are not supported (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub media_io_kwargs: Given,
-    /// Refused: the adapter's own prompt is used (vLLM's).
+    /// Not supported: the adapter's own prompt is used (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub chat_template: Given,
-    /// Settings of a chat template: none (vLLM's).
+    /// Only an empty object: chat templates are not supported (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Given,
-    /// Refused, unless it is empty: the adapter's own prompt is used (vLLM's and SiliconFlow's).
+    /// Not supported unless empty: the adapter's own prompt is used (vLLM, SiliconFlow).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub instruction: Given,
-    /// Refused, unless it is empty: the adapter's own prompt is used (DashScope's).
+    /// Not supported unless empty: the adapter's own prompt is used (DashScope).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub instruct: Given,
-    /// Refused: scores are cached for all callers (vLLM's).
+    /// Not supported: the score cache is shared by all clients (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub cache_salt: Given,
-    /// Whether special tokens are added: `true` alone (vLLM's).
+    /// Only `true`: special tokens are part of the model's prompt (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub add_special_tokens: Given,
-    /// Refused: one score has no softmax (vLLM's, older).
+    /// Not supported: a model returns one score, which has no softmax (former versions of vLLM).
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub softmax: Given,
 }
 
-/// `POST /score` and `/v1/score` as vLLM has them. Unknown keys are refused.
+/// A score request in vLLM's format. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[schema(as = ScorePairs)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScoreBody {
-    /// The adapter or alias; the default one where it is missing.
+    /// An adapter or alias. Default: the default adapter.
     pub model: Option<String>,
-    /// One query, or as many as there are texts in `text_2`. `queries` and `data_1` are other names of it.
+    /// One query, or one for each text in `text_2`. Synonyms: `queries`, `data_1`.
     #[serde(alias = "queries", alias = "data_1")]
     pub text_1: OneOrMany,
-    /// One passage or more. `documents`, `items` and `data_2` are other names of it.
+    /// One or more passages. Synonyms: `documents`, `items`, `data_2`.
     #[serde(alias = "documents", alias = "items", alias = "data_2")]
     pub text_2: OneOrMany,
-    /// False for the model's logits; otherwise scores are under the model's own activation.
+    /// `false` to return logits. Default: scores after the model's own activation.
     pub use_activation: Option<bool>,
-    /// The older name of `use_activation`.
+    /// The former name of `use_activation`.
     pub activation: Option<bool>,
-    /// Whether scores are the model's logits. An addition of lorank's.
+    /// Whether to return logits. An extension of lorank.
     pub raw_scores: Option<bool>,
-    /// What the answer has as its `id`.
+    /// The `id` of the answer.
     pub request_id: Option<String>,
-    /// Who asks; without effect.
+    /// Ignored: it has no effect on scores.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub user: NoEffect,
-    /// How batches are padded; without effect on scores.
+    /// Ignored: it has no effect on scores.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub padding: NoEffect,
-    /// The request's priority: 0 alone.
+    /// Only 0: requests have no priorities.
     #[serde(default)]
     #[schema(value_type = Option<i64>)]
     pub priority: Given,
-    /// The most tokens of a pair: -1 alone, the model's own limit.
+    /// Only -1: pairs are truncated to the model's limit.
     #[serde(default)]
     #[schema(value_type = Option<i64>)]
     pub truncate_prompt_tokens: Given,
-    /// The end at which it is cut: `right` alone.
+    /// Only `right`: texts are truncated at the end.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub truncation_side: Given,
-    /// Settings for images and sound: none.
+    /// Only an empty object: images and audio are not supported.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub mm_processor_kwargs: Given,
-    /// Settings for images and sound: none.
+    /// Only an empty object: images and audio are not supported.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub media_io_kwargs: Given,
-    /// Refused: the adapter's own prompt is used.
+    /// Not supported: the adapter's own prompt is used.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub chat_template: Given,
-    /// Settings of a chat template: none.
+    /// Only an empty object: chat templates are not supported.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Given,
-    /// Refused: the adapter's own prompt is used.
+    /// Not supported unless empty: the adapter's own prompt is used.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub instruction: Given,
-    /// Refused: scores are cached for all callers.
+    /// Not supported: the score cache is shared by all clients.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub cache_salt: Given,
-    /// Whether special tokens are added: `true` alone.
+    /// Only `true`: special tokens are part of the model's prompt.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub add_special_tokens: Given,
-    /// Refused: one score has no softmax.
+    /// Not supported: a model returns one score, which has no softmax.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub softmax: Given,
 }
 
-/// A value that is left aside, whatever it is.
+/// A value that is ignored.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(from = "IgnoredAny")]
 pub(crate) struct NoEffect;
 
-/// A text or a list of texts.
+/// A string or an array of strings.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
 pub(crate) enum OneOrMany {
-    /// A text.
+    /// A string.
     One(String),
-    /// Texts.
+    /// An array of strings.
     Many(Vec<String>),
 }
 
 impl TeiRerank {
-    /// Refuses what is asked for and not done.
+    /// Rejects unsupported values.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         check_given(Shape::Tei, [("truncate", &self.truncate), ("truncation_direction", &self.truncation_direction)])
     }
 }
 
 impl Rerank {
-    /// Refuses what is asked for and not done, and documents of which nothing is read.
+    /// Rejects unsupported values, and documents without a text.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         check_given(
             Shape::Documents,
@@ -284,7 +284,7 @@ impl Rerank {
 }
 
 impl ScoreBody {
-    /// Refuses what is asked for and not done.
+    /// Rejects unsupported values.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         check_given(
             Shape::Score,

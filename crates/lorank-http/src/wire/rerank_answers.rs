@@ -1,5 +1,5 @@
-//! Answers to requests in the shapes of other services: text-embeddings-inference, Cohere (which Jina and vLLM follow), vLLM's
-//! scores and OpenAI's models.
+//! Answers in the formats of other services: text-embeddings-inference, Cohere (which Jina and vLLM follow), vLLM's scores and
+//! OpenAI's models.
 
 use std::collections::BTreeMap;
 
@@ -7,64 +7,64 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
-/// An entry of the answer to a [`TeiRerank`](super::TeiRerank), best first.
+/// A result of a [`TeiRerank`](super::TeiRerank).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct TeiRank {
-    /// The passage's place in the request.
+    /// The index of the passage in the request, from 0.
     pub index: usize,
-    /// The sigmoid of the model's logit; with `raw_scores` the logit.
+    /// The sigmoid of the model's logit, or the logit with `raw_scores`.
     pub score: f32,
-    /// The passage, where it was asked for.
+    /// The passage, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
 
-/// The answer to a [`Rerank`](super::Rerank). It has the keys of all services of its shape, so that each one's clients find theirs.
+/// The answer to a [`Rerank`](super::Rerank). It has the keys of all services with this format, for their clients.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Reranked {
-    /// The `request_id` of the request's body, else the id of the request.
+    /// The `request_id` of the body if there is one, else the request id.
     pub id: String,
-    /// `rerank`; for Jina's route `list`.
+    /// `rerank`; on Jina's route `list`.
     pub object: &'static str,
-    /// When, in seconds since 1970.
+    /// The time of the answer, in seconds since 1970.
     pub created: i64,
-    /// The adapter that scored; the base model's name where there was none, and `experiment:NAME` where arms were mixed.
+    /// The adapter that scored; without one, the name of the base model; for interleaved arms, `experiment:NAME`.
     pub model: String,
-    /// The entries, best first.
+    /// The results in rank order.
     pub results: Vec<RerankedDocument>,
-    /// What it cost.
+    /// The number of tokens.
     pub usage: Usage,
-    /// What it cost, in Cohere's words, and `warnings` where the answer is not quite what was asked for.
+    /// The number of tokens in Cohere's format, and `warnings` if the answer differs from the request.
     #[schema(value_type = Object)]
     pub meta: Json,
 }
 
-/// An entry of the answer.
+/// A result.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct RerankedDocument {
-    /// The document's place in the request.
+    /// The index of the document in the request, from 0.
     pub index: usize,
-    /// The sigmoid of the model's logit; with `raw_scores` the logit.
+    /// The sigmoid of the model's logit, or the logit with `raw_scores`.
     pub relevance_score: f32,
-    /// The document, where it was asked for; a text as `{"text": ...}`, for Infinity's route as it is.
+    /// The document, if requested. A string is returned as `{"text": ...}`; on Infinity's route as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     pub document: Option<Json>,
 }
 
-/// About how many tokens were read.
+/// The approximate number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Usage {
-    /// Of queries and documents.
+    /// The tokens of queries and documents.
     pub prompt_tokens: usize,
-    /// Always 0: nothing is written.
+    /// Always 0: no text is generated.
     pub completion_tokens: usize,
     /// The same as `prompt_tokens`.
     pub total_tokens: usize,
 }
 
 impl Usage {
-    /// The reading of so many tokens.
+    /// The usage of a request with this number of tokens.
     pub(crate) fn reading(n_tokens: usize) -> Self {
         Self { prompt_tokens: n_tokens, completion_tokens: 0, total_tokens: n_tokens }
     }
@@ -73,73 +73,73 @@ impl Usage {
 /// The answer to a [`ScoreBody`](super::ScoreBody).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Scored {
-    /// The `request_id` of the request's body, else the id of the request.
+    /// The `request_id` of the body if there is one, else the request id.
     pub id: String,
     /// Always `list`.
     pub object: &'static str,
-    /// When, in seconds since 1970.
+    /// The time of the answer, in seconds since 1970.
     pub created: i64,
-    /// The adapter that scored; the base model's name where there was none.
+    /// The adapter that scored; without one, the name of the base model.
     pub model: String,
-    /// A score for each pair, in their order.
+    /// The scores in the order of the pairs.
     pub data: Vec<ScoredPair>,
-    /// What it cost.
+    /// The number of tokens.
     pub usage: Usage,
 }
 
 /// The score of one pair.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct ScoredPair {
-    /// The pair's place.
+    /// The index of the pair, from 0.
     pub index: usize,
     /// Always `score`.
     pub object: &'static str,
-    /// The model's logit under the model's own activation (the sigmoid, unless its configuration names another); without
-    /// `use_activation` the logit.
+    /// The logit after the model's own activation (the sigmoid, unless its configuration names another); the logit if
+    /// `use_activation` is `false`.
     pub score: f32,
 }
 
-/// `GET /info` as text-embeddings-inference has it, as far as lorank has what it tells.
+/// Model information in the format of text-embeddings-inference.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Info {
-    /// The base model's name.
+    /// The name of the base model.
     pub model_id: String,
-    /// The hash of its files.
+    /// The hash of the base model's files.
     pub model_sha: String,
-    /// The arithmetic.
+    /// The numeric type of the weights.
     pub model_dtype: &'static str,
     /// `{"reranker": ...}`.
     #[schema(value_type = Object)]
     pub model_type: BTreeMap<&'static str, Json>,
-    /// How many searches may be under way.
+    /// The maximum number of concurrent searches.
     pub max_concurrent_requests: usize,
-    /// The most tokens of a pair; null where the service does not know.
+    /// The maximum number of tokens of a pair; null if unknown.
     pub max_input_length: Option<usize>,
-    /// The most documents of a request.
+    /// The maximum number of documents of a request.
     pub max_client_batch_size: usize,
-    /// Whether what is too long is cut: it is.
+    /// Always true: texts that are too long are truncated.
     pub auto_truncate: bool,
-    /// The program's version.
+    /// The version of lorank.
     pub version: &'static str,
 }
 
-/// `GET /v1/models` as OpenAI has it.
+/// The models in OpenAI's format.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct ModelList {
     /// Always `list`.
     pub object: &'static str,
-    /// What `model` may say.
+    /// The names that `model` accepts.
     pub data: Vec<ListedModel>,
 }
 
 /// A base model, an adapter or an alias.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct ListedModel {
-    /// Its name.
+    /// The name.
     pub id: String,
     /// Always `model`.
     pub object: &'static str,
-    /// Always 0: a name has no age.
+    /// Always 0.
     pub created: i64,
     /// Always `lorank`.
     pub owned_by: &'static str,

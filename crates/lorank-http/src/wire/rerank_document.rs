@@ -1,4 +1,4 @@
-//! A document of a rerank request, and what of it the model reads.
+//! A document of a rerank request, and the text that is scored.
 
 use lorank_core::DocumentId;
 use serde::{Deserialize, Serialize};
@@ -9,19 +9,19 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::ServerError;
 
-/// The hexadecimal digits of a text's digest that stand for a document's id: 128 bits, which no two texts share by chance.
+/// The number of hexadecimal digits of a text's digest that are used as a document id: 128 bits, so collisions are negligible.
 const ID_DIGITS: usize = 32;
 
-/// The most names in `rank_fields`.
+/// The maximum number of names in `rank_fields`.
 const RANK_FIELDS_MAX: usize = 64;
 
-/// A document: a text, or an object with fields.
+/// A document: a string, or an object with fields.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "expected a string or an object with fields")]
 pub(crate) enum RerankDocument {
-    /// A text.
+    /// A string.
     Text(String),
-    /// An object. Its `text` is read, or the fields that the request names.
+    /// An object. Its `text` is scored, or the fields in `rank_fields`.
     Fields(Map<String, Json>),
 }
 
@@ -29,7 +29,7 @@ impl PartialSchema for RerankDocument {
     fn schema() -> RefOr<Schema> {
         let of_type = |kind| ObjectBuilder::new().schema_type(kind);
         let either = OneOfBuilder::new().item(of_type(Type::String)).item(of_type(Type::Object));
-        let description = "A text, or an object with fields: its `text` is read, or the fields that the request names.";
+        let description = "A string, or an object whose `text`, or fields in `rank_fields`, are scored.";
         either.description(Some(description)).into()
     }
 }
@@ -37,8 +37,8 @@ impl PartialSchema for RerankDocument {
 impl ToSchema for RerankDocument {}
 
 impl RerankDocument {
-    /// What the model reads: the text; of an object the named fields on lines of `name: value`, as Cohere's guide writes them. A
-    /// field that is null is as good as missing.
+    /// The text that is scored: the string, or the named fields of an object on lines of `name: value`, as Cohere's guide recommends.
+    /// A null field counts as missing.
     pub(crate) fn text(&self, rank_fields: Option<&[String]>) -> String {
         let fields = match self {
             Self::Text(text) => return text.clone(),
@@ -53,7 +53,7 @@ impl RerankDocument {
         }
     }
 
-    /// What events and exposures call it by: its `id`, a text or a whole number, else a digest of the text that the model reads.
+    /// The id in events and exposures: `id` if it is a string or an integer, else a digest of the scored text.
     pub(crate) fn id(&self, text: &str) -> DocumentId {
         let own = self.fields().and_then(|fields| match fields.get("id")? {
             Json::String(id) if !id.is_empty() => Some(id.clone()),
@@ -63,7 +63,7 @@ impl RerankDocument {
         DocumentId::new(own.unwrap_or_else(|| blake3::hash(text.as_bytes()).to_hex()[..ID_DIGITS].to_owned()))
     }
 
-    /// The document as it goes back where only texts do: the text that the model reads.
+    /// The scored text, for answers that return documents as strings.
     pub(crate) fn into_text(self, rank_fields: Option<&[String]>) -> String {
         match self {
             Self::Text(text) => text,
@@ -71,7 +71,7 @@ impl RerankDocument {
         }
     }
 
-    /// The document as it goes back.
+    /// The document as an object, for answers.
     pub(crate) fn into_object(self) -> Map<String, Json> {
         match self {
             Self::Text(text) => Map::from_iter([("text".to_owned(), text.into())]),
@@ -86,7 +86,7 @@ impl RerankDocument {
         }
     }
 
-    /// Whether it is an object without a value; an empty text is one.
+    /// Whether it is an object without any non-empty value.
     fn is_empty(&self) -> bool {
         self.fields().is_some_and(|fields| fields.values().all(Json::is_null))
     }
@@ -100,32 +100,32 @@ fn plain(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Refuses objects of which nothing could be read.
+/// Rejects objects without a text to score.
 pub(crate) fn check_documents(list: &'static str, documents: &[RerankDocument]) -> Result<(), ServerError> {
     let Some(n) = documents.iter().position(RerankDocument::is_empty) else { return Ok(()) };
-    let problem = "has no field with a value; give it a `text`".to_owned();
+    let problem = "has no field with a value; add a `text`".to_owned();
     Err(ServerError::InvalidValue { field: format!("{list}[{n}]"), problem })
 }
 
-/// Each name must be a field of some document: a name that reads nothing leaves every document empty.
+/// Rejects names that are not a field of any document, because they would have no effect.
 pub(crate) fn check_rank_fields(names: &[String], documents: &[RerankDocument]) -> Result<(), ServerError> {
     let refused = |field: String, problem: String| Err(ServerError::InvalidValue { field, problem });
     let whole = || "rank_fields".to_owned();
     if names.is_empty() {
-        return refused(whole(), "is empty; name the fields to read, or leave it out".to_owned());
+        return refused(whole(), "is empty; name the fields to score, or remove it".to_owned());
     }
     if names.len() > RANK_FIELDS_MAX {
-        return refused(whole(), format!("names {} fields, and {RANK_FIELDS_MAX} is the most", names.len()));
+        return refused(whole(), format!("names {} fields, and the maximum is {RANK_FIELDS_MAX}", names.len()));
     }
     let objects: Vec<&Map<String, Json>> = documents.iter().filter_map(RerankDocument::fields).collect();
     if objects.is_empty() {
-        return refused(whole(), "names fields, and no document is an object with fields".to_owned());
+        return refused(whole(), "names fields, but no document is an object".to_owned());
     }
     for (n, name) in names.iter().enumerate() {
         if !objects.iter().any(|fields| fields.contains_key(name)) {
             let known = objects.iter().take(100).flat_map(|fields| fields.keys().map(String::as_str));
             let meant = lorank_core::nearest_name(name, known).map(|known| format!("; did you mean `{known}`?"));
-            let problem = format!("names a field that no document has{}", meant.unwrap_or_default());
+            let problem = format!("is not a field of any document{}", meant.unwrap_or_default());
             return refused(format!("rank_fields[{n}]"), problem);
         }
     }

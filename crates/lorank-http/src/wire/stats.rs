@@ -1,4 +1,4 @@
-//! The service itself.
+//! Statistics and health of the service.
 
 use lorank_adapters::ResidencyStats;
 use lorank_pipeline::{CacheStats, QueueStats};
@@ -7,28 +7,28 @@ use utoipa::ToSchema;
 
 use crate::{DocumentStats, FieldStats};
 
-/// What the service holds, and what it has done since it was started.
+/// Statistics of the service. Counts are since its start.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Stats)]
 pub(crate) struct StatsJson {
-    /// The program's version.
+    /// The version of lorank.
     pub version: &'static str,
-    /// For how long it has run.
+    /// The time since the start, in seconds.
     pub uptime_seconds: f64,
-    /// The documents of the index `default`; null where there is none, or the service does not hold its documents itself.
+    /// The documents of the index `default`; null if there is none, or if the server does not manage its documents.
     pub documents: Option<DocumentStatsJson>,
     /// The score cache.
     pub cache: CacheStatsJson,
-    /// The queue before the model.
+    /// The reranking queue.
     pub queue: QueueStatsJson,
-    /// The adapters of the registry; null where there is none.
+    /// The adapters; null without a registry.
     pub adapters: Option<AdapterStatsJson>,
 }
 
-/// The indexes.
+/// All indexes.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct IndexList {
-    /// The indexes, by name.
+    /// The indexes in the order of their names.
     pub indexes: Vec<IndexJson>,
 }
 
@@ -38,80 +38,80 @@ pub(crate) struct IndexList {
 pub(crate) struct IndexJson {
     /// The name.
     pub name: String,
-    /// The documents; null where the service does not hold them itself.
+    /// The documents; null if the server does not manage them.
     pub documents: Option<DocumentStatsJson>,
-    /// Their fields, those that are searched first; null where the service does not know them.
+    /// The fields, searched fields first; null if unknown.
     pub fields: Option<Vec<FieldStatsJson>>,
 }
 
-/// A field of the documents.
+/// A field of an index.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = IndexField)]
 pub(crate) struct FieldStatsJson {
-    /// The name; a dot reaches into an object.
+    /// The name, with dots for nested objects.
     pub name: String,
-    /// Whether a query's words are searched in it.
+    /// Whether queries search the field.
     pub is_searched: bool,
-    /// What a score in it is multiplied by; null where it is not searched.
+    /// The factor for scores of this field; null if it is not searched.
     pub boost: Option<f32>,
-    /// What the values are that filters, sort keys and facets read: `booleans`, `numbers`, `dates`, `texts`; empty where they do not
-    /// read the field.
+    /// The types of the values for filters, sorting and facets: `booleans`, `numbers`, `dates`, `texts`. Empty if the field cannot be
+    /// used for them.
     pub types: Vec<&'static str>,
 }
 
-/// The documents.
+/// Statistics of documents.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = DocumentStats)]
 pub(crate) struct DocumentStatsJson {
-    /// How many there are.
+    /// The number of documents.
     pub n_documents: u64,
-    /// How many segments of the index they lie in.
+    /// The number of index segments.
     pub n_segments: usize,
-    /// The size of the index on the disk.
+    /// The size of the index on disk, in bytes.
     pub bytes_on_disk: u64,
 }
 
-/// The score cache.
+/// Statistics of the score cache.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = CacheStats)]
 pub(crate) struct CacheStatsJson {
-    /// Scores that it holds.
+    /// The number of cached scores.
     pub n_entries: usize,
-    /// The memory that they take, about.
+    /// The approximate memory of the cached scores, in bytes.
     pub bytes: usize,
-    /// Scores that were asked for and held.
+    /// The number of lookups that found a score.
     pub hits: u64,
-    /// Scores that were asked for and not held.
+    /// The number of lookups that found none.
     pub misses: u64,
-    /// Scores that made room for others.
+    /// The number of evicted scores.
     pub evictions: u64,
 }
 
-/// The queue before the model.
+/// Statistics of the reranking queue.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = QueueStats)]
 pub(crate) struct QueueStatsJson {
-    /// Requests that wait.
+    /// The number of waiting requests.
     pub n_requests_waiting: usize,
-    /// Pairs that they wait for.
+    /// The number of waiting pairs.
     pub n_pairs_waiting: usize,
-    /// Batches that the model has scored.
+    /// The number of scored batches.
     pub n_batches: u64,
-    /// Pairs that it has scored.
+    /// The number of scored pairs.
     pub n_pairs_scored: u64,
-    /// How long it has computed.
+    /// The total time of forward passes, in seconds.
     pub busy_seconds: f64,
 }
 
-/// The adapters of the registry.
+/// Statistics of the adapters.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = AdapterStats)]
 pub(crate) struct AdapterStatsJson {
-    /// How many there are.
+    /// The number of registered adapters.
     pub n_registered: usize,
-    /// How many of them are in memory.
+    /// The number of adapters in memory.
     pub n_in_memory: usize,
-    /// The memory that these take, about.
+    /// The approximate memory of the adapters, in bytes.
     pub bytes_in_memory: u64,
 }
 
@@ -157,35 +157,35 @@ impl AdapterStatsJson {
     }
 }
 
-/// That the service answers.
+/// The liveness of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
     /// Always `ok`.
     pub status: &'static str,
-    /// The program's version.
+    /// The version of lorank.
     pub version: &'static str,
 }
 
-/// Whether a search would be answered now.
+/// The readiness of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Ready {
     /// `ready` or `not_ready`.
     #[schema(example = "ready")]
     pub status: &'static str,
-    /// What each part says.
+    /// The result of each check.
     pub checks: Checks,
 }
 
-/// What each part says: `ok`, or what is wrong with it.
+/// The result of each check: `ok`, or an error message.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Checks {
-    /// The index answers.
+    /// Every index answers searches.
     #[schema(example = "ok")]
     pub index: String,
-    /// The model that requests get which name none is in memory.
+    /// The default model is in memory.
     #[schema(example = "ok")]
     pub model: String,
-    /// Neither the searches under way nor those that wait for the model are at their limit.
+    /// Neither the number of running searches nor the queue is at its limit.
     #[schema(example = "ok")]
     pub queue: String,
 }

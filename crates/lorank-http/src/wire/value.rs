@@ -4,7 +4,7 @@ use lorank_core::{Fields, Value};
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-/// A stored value, written as the JSON it stands for.
+/// A stored value, serialized as JSON.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValueJson<'a>(pub &'a Value);
 
@@ -13,7 +13,7 @@ pub struct ValueJson<'a>(pub &'a Value);
 pub struct FieldsJson<'a>(Vec<(&'a str, &'a Value)>);
 
 impl<'a> FieldsJson<'a> {
-    /// The fields that were asked for; all of them where nothing was. A name that the document lacks is left out.
+    /// The wanted fields that the document has; `None` for all fields.
     pub fn new(fields: &'a Fields, wanted: Option<&[String]>) -> Self {
         let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted.iter().any(|field| field == name));
         let fields = fields.iter().filter(|(name, _)| is_wanted(name));
@@ -43,7 +43,7 @@ impl Serialize for ValueJson<'_> {
             Value::Object(fields) => {
                 object(fields.iter().map(|(name, value)| (name.as_str(), value)), fields.len(), serializer)
             }
-            // `Null`, and whatever kind of value is yet to come: there is no other honest JSON for it.
+            // `Null`, and kinds of values that are added later, for which no better JSON is known.
             _ => serializer.serialize_unit(),
         }
     }

@@ -1,4 +1,4 @@
-//! Reranking as Voyage has it: a `/v1/rerank` with `top_k`, and an answer with `data`.
+//! Voyage's rerank API: requests with `top_k`, answers with `data`.
 
 use std::num::NonZeroUsize;
 
@@ -10,23 +10,23 @@ use super::flag::Flag;
 use super::imitated::{Given, Shape, check_given};
 use crate::ServerError;
 
-/// `POST /v1/rerank` as Voyage has it. Unknown keys are refused.
+/// A rerank request in Voyage's format. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VoyageRerank {
-    /// The adapter or alias; the default one where it is missing. `experiment:NAME` for an arm of that experiment.
+    /// An adapter or alias, or `experiment:NAME` for an arm of an experiment. Default: the default adapter.
     pub model: Option<String>,
-    /// What is searched for.
+    /// The query text.
     pub query: String,
     /// The documents.
     pub documents: Vec<String>,
-    /// How many entries are wanted, best first; null for all.
+    /// The number of results to return; null for all.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_k: Option<NonZeroUsize>,
-    /// Whether each entry carries its document.
+    /// Whether to return the documents.
     #[schema(value_type = Option<bool>)]
     pub return_documents: Option<Flag>,
-    /// Whether what is too long is cut: `true` alone.
+    /// Only `true`: texts that are too long are truncated.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     pub truncation: Given,
@@ -37,28 +37,28 @@ pub(crate) struct VoyageRerank {
 pub(crate) struct VoyageReranked {
     /// Always `list`.
     pub object: &'static str,
-    /// The entries, best first.
+    /// The results in rank order.
     pub data: Vec<VoyageEntry>,
-    /// The adapter that scored; the base model's name where there was none.
+    /// The adapter that scored; without one, the name of the base model.
     pub model: String,
-    /// What it cost.
+    /// The number of tokens.
     pub usage: Usage,
 }
 
-/// An entry of the answer.
+/// A result.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct VoyageEntry {
-    /// The document's place in the request.
+    /// The index of the document in the request, from 0.
     pub index: usize,
     /// The sigmoid of the model's logit.
     pub relevance_score: f32,
-    /// The document, where it was asked for.
+    /// The document, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
 }
 
 impl VoyageRerank {
-    /// Refuses what is asked for and not done.
+    /// Rejects unsupported values.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
         check_given(Shape::Voyage, [("truncation", &self.truncation)])
     }

@@ -1,4 +1,4 @@
-//! A filter's values, read by the types of the field that they are compared with.
+//! Parsing of a filter's values by the types of the field.
 
 use lorank_core::Value;
 
@@ -8,7 +8,7 @@ use crate::document::name_of;
 use crate::number::Number;
 use crate::schema::KEYWORD_BYTES_MAX;
 
-/// What a value may stand for in a field.
+/// The interpretations of a value in a field.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Readings {
     pub bool: Option<bool>,
@@ -17,26 +17,28 @@ pub(super) struct Readings {
     pub text: Option<String>,
 }
 
-/// What a value is compared for.
+/// The role of a value in a comparison.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Role {
-    /// Equality: a text may be what it says, and what it spells.
+    /// Equality: a text is compared as text, and as the number or date that it represents.
     Equal,
-    /// A bound: a text that spells a number or a date is one, since between texts and numbers there is no order.
+    /// A bound: a text that represents a number or date is compared only as such, because texts and numbers have no common order.
     Bound,
 }
 
 impl Readings {
-    /// Reads a value as each type that a field holds.
+    /// Parses a value as each type of the field.
     ///
     /// # Errors
-    /// A value that is of none of these types, or looks like a date and is none.
+    /// A value that has none of these types, or an invalid date.
     pub(super) fn new(value: &Value, types: FieldTypes, role: Role) -> Result<Self, String> {
         let readings = match value {
             Value::Bool(value) => Self { bool: Some(*value).filter(|_| types.bools), ..Self::default() },
             Value::Integer(number) => Self::of_integer((*number).into(), types),
             Value::Unsigned(number) => Self::of_integer((*number).into(), types),
-            Value::Float(number) if number.is_nan() => return Err("compares with NaN, which is no number".to_owned()),
+            Value::Float(number) if number.is_nan() => {
+                return Err("compares with NaN, which is not a number".to_owned());
+            }
             Value::Float(number) => {
                 Self { number: Some(Number::Float(*number)).filter(|_| types.numbers), ..Self::default() }
             }
@@ -52,10 +54,10 @@ impl Readings {
             && readings.bool.is_some()
             && readings == (Self { bool: readings.bool, ..Self::default() })
         {
-            return Err("has a boolean as a bound, and booleans have no order".to_owned());
+            return Err("has a boolean as a bound, but booleans have no order".to_owned());
         }
         if readings == Self::default() {
-            return Err(format!("compares with {}, and the field holds {types} only", shown(value)));
+            return Err(format!("compares with {}, but the field only has {types}", shown(value)));
         }
         Ok(readings)
     }
@@ -92,7 +94,7 @@ impl Readings {
         };
         if types.dates && readings.date.is_none() && is_bad_date {
             return Err(format!(
-                "compares with `{text}`, which is not a date; write `2024-05-01`, `2024-05`, `2024` or `2024-05-01T10:00:00Z`"
+                "compares with `{text}`, which is not a date; use `2024-05-01`, `2024-05`, `2024` or `2024-05-01T10:00:00Z`"
             ));
         }
         let is_value = readings.number.is_some() || readings.date.is_some();
@@ -103,7 +105,7 @@ impl Readings {
     }
 }
 
-/// A value as it is shown in a message, with its type.
+/// A value with its type, for messages.
 fn shown(value: &Value) -> String {
     match value {
         Value::Bool(value) => format!("`{value}`, a boolean"),

@@ -1,4 +1,4 @@
-//! The documents of a JSON array, one at a time.
+//! Streaming of documents from a JSON array.
 
 use std::io::{self, BufRead, Cursor, Read};
 
@@ -6,10 +6,10 @@ use crate::input::source::Source;
 use crate::input::{BadLine, Context, SourcedDocument};
 use crate::{Document, Error};
 
-/// How many bytes are looked at for the bracket that begins an array; after as many blank ones the source is taken for lines.
+/// The maximum number of whitespace bytes before the bracket of an array; with more of them, the source is read as lines.
 const BLANK_BYTES_MAX: usize = 64 * 1024;
 
-/// The first two bytes of a source that are no spaces.
+/// The first two non-whitespace bytes of a source.
 pub(super) struct Beginning {
     first: Option<u8>,
     second: Option<u8>,
@@ -21,14 +21,13 @@ impl Beginning {
         self.first == Some(b'[')
     }
 
-    /// Whether the source is an array of objects, or an empty one. Lines may begin with an array of something else, which is then a bad
-    /// line.
+    /// Whether the source is an array of objects, or an empty array. Lines may start with another array, which is then an invalid line.
     pub(super) fn is_array_of_objects(&self) -> bool {
         self.is_array() && matches!(self.second, None | Some(b'{' | b']'))
     }
 }
 
-/// How a source begins. The source from its beginning comes back, without a byte order mark.
+/// Inspects the beginning of a source. Returns the source from its beginning, without a byte order mark.
 pub(super) fn beginning(mut source: Source) -> io::Result<(Beginning, Source)> {
     let mut head = Vec::new();
     loop {
@@ -45,7 +44,7 @@ pub(super) fn beginning(mut source: Source) -> io::Result<(Beginning, Source)> {
 
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Appends what comes, without waiting for more; the number of bytes, 0 at the end.
+/// Appends the next available bytes. Returns their number, 0 at the end.
 fn read_some(source: &mut Source, to: &mut Vec<u8>) -> io::Result<usize> {
     let mut buffer = [0; 1024];
     loop {
@@ -82,17 +81,17 @@ pub(super) fn documents<R: BufRead + Send + 'static>(
     })
 }
 
-/// What was read.
+/// The result of reading an element.
 #[derive(Debug, PartialEq)]
 enum Element {
     Whole,
-    /// The element is over the limit. It has been read to its end, and its content forgotten.
+    /// The element exceeds the limit. It was read to its end and discarded.
     TooLong,
-    /// The array has ended, and nothing follows it.
+    /// The end of the array and of the input.
     End,
 }
 
-/// Why there is no reading on.
+/// The reason for which reading cannot continue.
 #[derive(Debug)]
 enum Broken {
     Io(io::Error),
@@ -105,7 +104,7 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// Where the reading stands between elements.
+/// The state between elements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     /// Before the opening bracket.
@@ -116,17 +115,17 @@ enum State {
     AfterComma,
 }
 
-/// The elements of an array, one at a time. Where each ends is told from brackets and quotes; what is in it is for a parser.
+/// The elements of an array. Their ends are found by brackets and quotes, without parsing their contents.
 struct Elements<R> {
     reader: R,
     state: State,
-    /// The number of the line that is being read, from 1.
+    /// The number of the current line, from 1.
     line: u64,
     bytes_max: usize,
 }
 
 impl<R: BufRead> Elements<R> {
-    /// Reads the next element. The number of its first line comes back.
+    /// Reads the next element. Also returns the number of its first line.
     fn read(&mut self, element: &mut Vec<u8>) -> Result<(u64, Element), Broken> {
         element.clear();
         loop {
@@ -162,7 +161,7 @@ impl<R: BufRead> Elements<R> {
         }
     }
 
-    /// The next byte that is no space, still to be consumed; `None` at the end of the input.
+    /// The next non-whitespace byte, which is not consumed; `None` at the end of the input.
     fn next_visible(&mut self) -> io::Result<Option<u8>> {
         loop {
             let buffer = fill(&mut self.reader)?;
@@ -177,7 +176,7 @@ impl<R: BufRead> Elements<R> {
         }
     }
 
-    /// Reads a value to its end. Whether it is within the limit comes back.
+    /// Reads a value to its end. Returns whether it is within the limit.
     fn read_value(&mut self, element: &mut Vec<u8>) -> Result<bool, Broken> {
         let mut scan = Scan::default();
         let mut n_bytes = 0;
@@ -207,23 +206,23 @@ impl<R: BufRead> Elements<R> {
     }
 }
 
-/// How far a value has been read.
+/// The state of scanning a value.
 #[derive(Default)]
 struct Scan {
     depth: usize,
     is_in_string: bool,
     is_escaped: bool,
-    /// Whether the value's last byte has been read.
+    /// Whether the last byte of the value was read.
     is_over: bool,
 }
 
 impl Scan {
-    /// Where the value ends in these bytes, if it does.
+    /// The end of the value in these bytes, if it is there.
     fn end_within(&mut self, bytes: &[u8]) -> Option<usize> {
         bytes.iter().position(|byte| self.is_over || self.passes_end(*byte))
     }
 
-    /// Takes the next byte; whether it is already beyond the value.
+    /// Processes the next byte. Returns whether it is after the value.
     fn passes_end(&mut self, byte: u8) -> bool {
         if self.is_in_string {
             match byte {
@@ -251,7 +250,7 @@ impl Scan {
 }
 
 fn fill<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
-    // An interrupted read is tried again; the borrow checker wants the result asked for once more.
+    // Retries interrupted reads; the borrow checker requires fetching the result again.
     loop {
         match reader.fill_buf() {
             Ok(_) => break,

@@ -1,8 +1,8 @@
-//! Documents from files: JSON lines and JSON arrays, CSV and TSV tables, folders of BEIR or of text files and HTML pages, standard
-//! input, and all of them compressed with gzip or zstd.
+//! Documents from files: JSON Lines and JSON arrays, CSV and TSV tables, BEIR folders, folders of text files and HTML pages, and standard
+//! input, optionally compressed with gzip or zstd.
 //!
-//! Reading is a stream: at most one line is in memory. A line that is no document is an error value with its file, its
-//! number and its cause, and the next line follows; an input that breaks off (a truncated archive) ends the reading.
+//! Inputs are streamed: at most one line is in memory. An invalid line is an error value with its file, number and cause, and reading
+//! continues with the next line; an incomplete input (a truncated archive) ends the reading.
 //!
 //! ```
 //! use lorank_tantivy::IndexSettings;
@@ -54,12 +54,12 @@ use delimiter::CellStyle;
 use plan::{Plan, Plans, Shape};
 use source::Source;
 
-/// Where documents come from.
+/// A source of documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// Standard input, written `-`.
     Stdin,
-    /// A file or a folder. A folder is BEIR's (it has a `corpus.jsonl`) or one of `.txt`, `.md` and `.html` files, at any depth.
+    /// A file or a folder. A folder has BEIR's layout (with a `corpus.jsonl`), or `.txt`, `.md` and `.html` files at any depth.
     Path(PathBuf),
 }
 
@@ -84,22 +84,22 @@ impl fmt::Display for Input {
     }
 }
 
-/// How a file is written. Whether it is compressed, and how, is told from its first bytes.
+/// The format of a file. Compression is detected by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// `jsonl`: one JSON object a line, or one JSON array of objects (`.jsonl`, `.ndjson`, `.json`).
+    /// `jsonl`: one JSON object per line, or one JSON array of objects (`.jsonl`, `.ndjson`, `.json`).
     JsonLines,
-    /// `csv`: cells parted by commas, quoted where need be, below a header (`.csv`).
+    /// `csv`: comma-separated cells, quoted if necessary, with a header (`.csv`).
     Csv,
-    /// `tsv`: cells parted by tabs, never quoted, below a header (`.tsv`, `.tab`).
+    /// `tsv`: tab-separated cells without quotes, with a header (`.tsv`, `.tab`).
     Tsv,
     /// `text`: the file is one document with a `title` (its first Markdown heading, or else its name) and a `text`
     /// (`.txt`, `.md`). The id is the file's path, with `/` on every system.
     Text,
-    /// `html`: the page is one document with a `title` (its `<title>`, its first heading, or else its name) and a `text`, what a
-    /// browser shows of it (`.html`, `.htm`). The encoding is the one of its byte order mark or that it declares, else UTF-8. The id is
-    /// as that of a text file.
+    /// `html`: the page is one document with a `title` (its `<title>`, its first heading, or else its name) and its visible `text`
+    /// (`.html`, `.htm`). The encoding is that of its byte order mark or declaration, or else UTF-8. The id is the same as for text
+    /// files.
     Html,
 }
 
@@ -129,15 +129,15 @@ impl fmt::Display for Format {
     }
 }
 
-/// How to read inputs.
+/// Options for reading inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputOptions {
-    /// The format of files; `None` goes by their names, and takes standard input for JSON lines.
+    /// The format of files; `None` to detect it by name; standard input is then JSON Lines.
     pub format: Option<Format>,
-    /// What separates the cells of tables; `None` goes by the format: a comma in CSV, a tab in TSV. An input without a format of its
-    /// own is then a CSV table, and one of another format is refused.
+    /// The separator of the cells of tables; `None` for the format's default: a comma in CSV, a tab in TSV. With a separator, an input of
+    /// unknown format is read as CSV, and one of another format is an error.
     pub delimiter: Option<Delimiter>,
-    /// The longest document in bytes, as it is written: a line, a row, an element of an array, or a whole text file or HTML page.
+    /// The maximum length of a document in bytes of input: of a line, a row, an array element, a text file or an HTML page.
     pub document_bytes_max: usize,
 }
 
@@ -147,20 +147,20 @@ impl Default for InputOptions {
     }
 }
 
-/// A document and where it stands.
+/// A document with its origin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourcedDocument {
-    /// Where it stands.
+    /// The origin.
     pub origin: Origin,
     /// The document.
     pub document: Document,
-    /// The absolute path of the folder that it was found in, where each file of one is a document.
+    /// The absolute path of the folder that it was found in, if the files of the folder are documents.
     pub folder: Option<Arc<str>>,
 }
 
 type BoxedDocuments = Box<dyn Iterator<Item = Result<SourcedDocument, BadLine>> + Send>;
 
-/// The documents of one file after the other.
+/// The documents of several files in sequence.
 pub struct Documents {
     plans: VecDeque<Plan>,
     current: Option<BoxedDocuments>,
@@ -171,11 +171,10 @@ pub struct Documents {
     progress: Progress,
 }
 
-/// Makes ready to read inputs, one after the other. Every input must be there and of a known format; what is in it shows
-/// as it is read.
+/// Opens inputs for reading in sequence. Every input must exist and have a known format; its contents are checked while reading.
 ///
 /// # Errors
-/// An input that is missing or cannot be read, or whose format cannot be told.
+/// An input that is missing or cannot be read, or whose format is unknown.
 pub fn open(inputs: &[Input], settings: &IndexSettings, options: &InputOptions) -> Result<Documents, Error> {
     let mut plans = Plans::default();
     for input in inputs {
@@ -187,17 +186,17 @@ pub fn open(inputs: &[Input], settings: &IndexSettings, options: &InputOptions) 
     Ok(Documents { plans: files, current: None, folders, left_out, settings, options, progress })
 }
 
-/// How documents in JSON are written that come from elsewhere than a file.
+/// The format of JSON documents that do not come from a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonForm {
-    /// One object a line, or an array of objects.
+    /// One object per line, or an array of objects.
     Lines,
-    /// An array of objects, or one object; each may span lines.
+    /// An array of objects, or one object; each may span several lines.
     Array,
 }
 
-/// The documents of JSON that comes from elsewhere than a file, under a name for messages. An error of the reader is a
-/// [`Error::BrokenInput`], and the last item.
+/// The documents of JSON that does not come from a file, with a name for messages. An error of the reader is an
+/// [`Error::BrokenInput`] and the last item.
 pub fn json(
     reader: Box<dyn Read + Send>,
     form: JsonForm,
@@ -207,7 +206,7 @@ pub fn json(
 ) -> impl Iterator<Item = Result<SourcedDocument, BadLine>> + Send {
     let settings = Arc::new(settings.clone());
     let context = Context { file: name.into(), folder: None, settings, bytes_max: document_bytes_max };
-    // Nothing is read before the first document is asked for.
+    // Reading starts with the first document.
     let documents = move || {
         let documents = match form {
             JsonForm::Lines => json_documents(reader, false, context),
@@ -224,7 +223,7 @@ pub fn json(
     })
 }
 
-/// The rows of a table that comes from elsewhere than a file.
+/// The rows of a table that does not come from a file.
 pub(crate) fn table(
     reader: Box<dyn Read + Send>,
     delimiter: u8,
@@ -236,17 +235,17 @@ pub(crate) fn table(
 }
 
 impl Documents {
-    /// How far the reading is: a handle that stays good while the documents are being read elsewhere.
+    /// A handle for the progress, which can be used while another thread reads the documents.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
     }
 
-    /// The folders among the inputs whose files are documents each.
+    /// The inputs that are folders of documents.
     pub fn folders(&self) -> &[Folder] {
         &self.folders
     }
 
-    /// How many files of these folders are not read.
+    /// The numbers of skipped files of these folders.
     pub fn left_out(&self) -> LeftOut {
         self.left_out
     }
@@ -297,7 +296,7 @@ impl Iterator for Documents {
     }
 }
 
-/// The documents of JSON lines, or of a JSON array where that begins the file.
+/// The documents of JSON Lines, or of a JSON array if the file starts with one.
 fn json_documents(source: Source, is_compressed: bool, context: Context) -> Result<BoxedDocuments, BadLine> {
     let source = source::checked(source, is_compressed, &context)?;
     let (beginning, source) =
@@ -309,7 +308,7 @@ fn json_documents(source: Source, is_compressed: bool, context: Context) -> Resu
     })
 }
 
-/// The documents of a JSON array, or the one document that stands in its place.
+/// The documents of a JSON array, or a single document.
 fn json_array_documents(source: Source, context: Context) -> Result<BoxedDocuments, BadLine> {
     let source = source::checked(source, false, &context)?;
     let (beginning, source) =
@@ -319,11 +318,11 @@ fn json_array_documents(source: Source, context: Context) -> Result<BoxedDocumen
     Ok(Box::new(array::documents(BufReader::with_capacity(128 * 1024, array), context)))
 }
 
-/// What every reader of a file needs to know.
+/// The context of the readers of a file.
 #[derive(Clone)]
 struct Context {
     file: Arc<str>,
-    /// The folder of a file that is a document.
+    /// The folder, if the file is a document.
     folder: Option<Arc<str>>,
     settings: Arc<IndexSettings>,
     bytes_max: usize,
@@ -339,7 +338,7 @@ impl Context {
         Origin { file: self.file.clone(), line, item: None }
     }
 
-    /// The document, or the line that is none.
+    /// The document, or the error of an invalid line.
     fn sourced(
         &self,
         line: Option<u64>,
@@ -356,7 +355,7 @@ impl Context {
         }
     }
 
-    /// The document of an array, or the element that is none.
+    /// The document of an array, or the error of an invalid element.
     fn sourced_item(
         &self,
         item: u64,
@@ -368,13 +367,13 @@ impl Context {
         match &mut sourced {
             Ok(sourced) => sourced.origin.item = Some(item),
             Err(bad) if bad.cause.is_about_a_document() => bad.origin.item = Some(item),
-            // What is wrong with the array is wrong with the file.
+            // An error of the array is an error of the file.
             Err(_) => {}
         }
         sourced
     }
 
-    /// Something about the whole file.
+    /// An error of the whole file.
     fn problem(&self, problem: String) -> Error {
         Error::InvalidInput { input: self.file.to_string(), problem }
     }

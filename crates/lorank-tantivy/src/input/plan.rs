@@ -1,4 +1,4 @@
-//! Which files an input stands for, and how each is read.
+//! The files of an input, and the format of each.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -13,30 +13,30 @@ use crate::input::names::{extension, format_of, slashed};
 use crate::input::{Format, Input, InputOptions, LeftOut};
 use crate::{Error, IndexSettings};
 
-/// A file that is going to be read.
+/// A file to read.
 pub(super) struct Plan {
     /// Its name in messages.
     pub name: Arc<str>,
     /// `None` is standard input.
     pub path: Option<PathBuf>,
-    /// Its size, where that is known.
+    /// The size in bytes, if known.
     pub bytes: Option<u64>,
     pub shape: Shape,
-    /// The folder that it was found in, where each file of one is a document.
+    /// The folder that it was found in, if the files of the folder are documents.
     pub folder: Option<Arc<str>>,
 }
 
-/// What the inputs stand for.
+/// The files of all inputs.
 #[derive(Default)]
 pub(super) struct Plans {
     pub files: VecDeque<Plan>,
     /// The folders whose files are documents.
     pub folders: Vec<Folder>,
-    /// What lies in folders and is not read.
+    /// The skipped files of folders.
     pub left_out: LeftOut,
 }
 
-/// What a file holds.
+/// The contents of a file.
 pub(super) enum Shape {
     JsonLines,
     Table(CellStyle),
@@ -47,10 +47,10 @@ pub(super) enum Shape {
     },
 }
 
-/// The file of a BEIR folder that holds the documents, in the order of preference.
+/// The document file of a BEIR folder, in order of preference.
 const BEIR_CORPUS: [&str; 3] = ["corpus.jsonl", "corpus.jsonl.gz", "corpus.jsonl.zst"];
 
-/// Adds the files that an input stands for.
+/// Adds the files of an input.
 pub(super) fn plan(
     input: &Input,
     settings: &IndexSettings,
@@ -81,13 +81,13 @@ pub(super) fn plan(
     if matches!(format, Format::Text | Format::Html) {
         check_text_fields(path, settings)?;
     }
-    // A pipe has no size that could be known before its end.
+    // The size of a pipe is unknown before its end.
     let bytes = metadata.is_file().then_some(metadata.len());
     plans.files.push_back(plan_file(path, format, options.delimiter, slashed(path), bytes));
     Ok(())
 }
 
-/// Refuses a delimiter for an input without cells, where it would have no effect.
+/// Rejects a delimiter for an input without cells, where it would have no effect.
 fn check_delimiter(input: &Input, format: Format, options: &InputOptions) -> Result<(), Error> {
     if options.delimiter.is_none() || matches!(format, Format::Csv | Format::Tsv) {
         return Ok(());
@@ -130,7 +130,7 @@ fn plan_folder(dir: &Path, settings: &IndexSettings, plans: &mut Plans) -> Resul
     Ok(())
 }
 
-/// A text file gives a `title` and a `text`; an index that searches neither would never find it.
+/// Text files have a `title` and a `text`; an index that searches neither would not find them.
 fn check_text_fields(path: &Path, settings: &IndexSettings) -> Result<(), Error> {
     if settings.is_text_field("title") || settings.is_text_field("text") {
         return Ok(());

@@ -1,9 +1,9 @@
 //! CSV and TSV tables with a header.
 //!
-//! A cell of the id column or of a text field is a text. Elsewhere a cell in decimal notation (`-12`, `3.50`, without leading zeros) is
-//! a number and keeps its digits, and `true` and `false` are booleans, also as spreadsheets write them (`TRUE`), so that filters find
-//! them as what they are; an empty cell is no value, and all else is a text. With an exponent a cell is a number where a program has
-//! written it, with a sign or after a point (`1e-05`, `1.5E3`): `1E5` and `12E4567` are codes of people.
+//! Cells of the id column and of text fields are texts. For filters, other cells in decimal notation (`-12`, `3.50`, without leading
+//! zeros) are numbers that keep their digits, and `true` and `false` are booleans in any case (spreadsheets write `TRUE`). Empty cells
+//! have no value; all other cells are texts. A cell with an exponent is a number if the exponent has a sign or follows a decimal point
+//! (`1e-05`, `1.5E3`), because `1E5` and `12E4567` are likely codes.
 
 use std::io::{self, Cursor, Read};
 
@@ -16,7 +16,7 @@ use crate::input::source::Source;
 use crate::input::{BadLine, Context, SourcedDocument};
 use crate::{Document, Error, IndexSettings};
 
-/// The documents of a table. The header is read at once.
+/// The documents of a table. The header is read immediately.
 pub(super) fn documents(
     source: Source,
     style: CellStyle,
@@ -29,10 +29,10 @@ pub(super) fn documents(
     };
     let mut table = TableReader::new(without_mark(source).map_err(broken)?, style, context.bytes_max);
     let header = match table.read() {
-        None => Err(context.problem("it has no header: its first line names the columns".to_owned())),
+        None => Err(context.problem("it has no header; the first line must have the names of the columns".to_owned())),
         Some(row) => row.and_then(|row| columns(&row, &context)),
     };
-    // A table without a header cannot be read, whatever is wrong with it.
+    // A table with an invalid header cannot be read.
     let header = header.map_err(|cause| {
         let cause = if cause.is_about_a_document() { context.problem(format!("its header: {cause}")) } else { cause };
         BadLine { origin: context.origin(Some(1)), raw: Vec::new(), cause: Box::new(cause) }
@@ -45,7 +45,7 @@ pub(super) fn documents(
 
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A column: its name, and whether its cells are always texts.
+/// A column with its name, and whether its cells are always texts.
 struct Column {
     name: String,
     is_text: bool,
@@ -65,7 +65,7 @@ fn columns(header: &Row<'_>, context: &Context) -> Result<Vec<Column>, Error> {
     check_columns(columns, context)
 }
 
-/// Refuses columns that have no id where there must be one, or none that is searched.
+/// Rejects tables without a required id column, or without a searched column.
 fn check_columns(columns: Vec<Column>, context: &Context) -> Result<Vec<Column>, Error> {
     let settings = &context.settings;
     if let [only] = columns.as_slice()
@@ -80,7 +80,7 @@ fn check_columns(columns: Vec<Column>, context: &Context) -> Result<Vec<Column>,
         return Err(context.problem(problem));
     }
     let has = |wanted: &str| columns.iter().any(|column| column.name == wanted);
-    // In backticks, so that spaces around a name are seen.
+    // In backticks, so that spaces around a name are visible.
     let names = || columns.iter().map(|column| format!("`{}`", column.name)).collect::<Vec<_>>().join(", ");
     let text_fields = || settings.text_fields.iter().map(|field| field.name.as_str());
     let id_hint = renaming(&columns, [settings.id_field(), "_id"]);
@@ -96,17 +96,17 @@ fn check_columns(columns: Vec<Column>, context: &Context) -> Result<Vec<Column>,
     Ok(columns)
 }
 
-/// What else than a comma separates cells, with its name.
+/// Alternatives to the comma as separator, with their names.
 const SEPARATORS: [(char, &str); 4] = [('\t', "tabs"), (';', "semicolons"), ('|', "bars"), (',', "commas")];
 
-/// What to do about a column whose name differs from a wanted one in case or in spaces around it alone.
+/// A hint for a column whose name differs from an expected one only in case or surrounding spaces.
 fn renaming<'a>(columns: &[Column], wanted: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let is_like = |column: &&Column, wanted: &str| column.name.trim().eq_ignore_ascii_case(wanted);
     let pair = wanted.into_iter().find_map(|wanted| Some((columns.iter().find(|c| is_like(c, wanted))?, wanted)));
     pair.map(|(column, wanted)| format!("; rename `{}` to `{wanted}`", column.name))
 }
 
-/// How to search the column that most likely holds the text.
+/// A hint for searching the column that is most likely the text.
 fn searching(columns: &[Column], settings: &IndexSettings) -> String {
     let names = columns.iter().map(|column| column.name.as_str()).filter(|name| !settings.is_id_field(name));
     likely_text_field(names).map_or_else(String::new, |name| format!("; to search one, index with `--field {name}`"))
@@ -125,7 +125,7 @@ fn document(row: &Row<'_>, header: &[Column], context: &Context) -> Result<Docum
     Document::from_fields(fields, &context.settings)
 }
 
-/// The source without the byte order mark that some programs write before the first line.
+/// The source without a byte order mark.
 fn without_mark(mut source: Source) -> io::Result<impl Read + Send> {
     let mut first = Vec::new();
     (&mut source).take(MARK.len() as u64).read_to_end(&mut first)?;
@@ -148,7 +148,7 @@ fn value_of(cell: &str) -> Option<Value> {
     }
 }
 
-/// The number that a cell writes. Whole numbers that do not fit in 64 bits stay texts.
+/// The number in a cell. Integers that do not fit in 64 bits are texts.
 fn number_of(cell: &str) -> Option<Value> {
     let decimal = Decimal::parse(cell)?;
     let is_whole = !cell.contains(['.', 'e', 'E']) && cell != "-0";

@@ -1,4 +1,4 @@
-//! Text files and HTML pages: a document each.
+//! Text files and HTML pages, which are one document each.
 
 use std::io::Read;
 
@@ -31,7 +31,7 @@ pub(super) fn document(
     }
 }
 
-/// The title, where the text has one, and the text that is searched.
+/// The title, if any, and the searched text.
 fn title_and_text(text: String, markup: Markup) -> (Option<String>, String) {
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     match markup {
@@ -44,7 +44,7 @@ fn title_and_text(text: String, markup: Markup) -> (Option<String>, String) {
     }
 }
 
-/// The whole file as text, or the line where it is none and why.
+/// The whole file as text, or the line and the reason if it is not a text.
 fn read(
     source: Source,
     is_compressed: bool,
@@ -58,7 +58,7 @@ fn read(
     if bytes.len() > bytes_max {
         return Err((None, Error::TooLong { bytes_max }));
     }
-    // A page may be in any encoding that it names, or marks.
+    // Pages may have any encoding that they declare or mark.
     let is_utf_32 = bytes.starts_with(&[0xff, 0xfe, 0, 0]);
     let is_marked_page = markup == Markup::Html && Encoding::for_bom(&bytes).is_some() && !is_utf_32;
     let problem = if is_marked_page { None } else { source::what_is_wrong(&bytes, is_compressed, &context.file) };
@@ -69,7 +69,7 @@ fn read(
     }
 }
 
-/// The first heading (`# ...`) of a Markdown text, outside of code blocks and of the metadata before the text.
+/// The first heading (`# ...`) of a Markdown text, except in code blocks and front matter.
 fn first_heading(text: &str) -> Option<&str> {
     let mut lines = text.lines().peekable();
     if lines.peek().is_some_and(|line| line.trim_end() == "---") {
@@ -95,7 +95,7 @@ fn first_heading(text: &str) -> Option<&str> {
     None
 }
 
-/// The last part of a path without its extensions: `notes/a.md.gz` is called `a`.
+/// The last part of a path without its extensions: `a` for `notes/a.md.gz`.
 fn file_stem(id: &str) -> &str {
     let name = id.rsplit('/').next().unwrap_or(id);
     let name = [".gz", ".zst"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);

@@ -156,7 +156,7 @@ fn a_malformed_advanced_query_says_what_is_wrong() {
     check_malformed("cat AND", "the query is malformed: syntax error");
     check_malformed("flag:[true TO true]", "the condition on `flag` has a boolean as a bound");
     check_malformed("nope:x", "the condition on `nope` names a field that no document has");
-    check_malformed("year:[1990 TO many]", "compares with `many`, and the field holds numbers only");
+    check_malformed("year:[1990 TO many]", "compares with `many`, but the field only has numbers");
     check_malformed("b\0:x", "names a field that no document has");
     check_malformed("title:*", "`title:*` (the field exists) does not work for text fields");
     check_malformed(&"(".repeat(100_000), "longer than 16384 bytes");

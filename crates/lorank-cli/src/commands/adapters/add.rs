@@ -1,4 +1,4 @@
-//! `lorank adapters add`: an adapter into the registry.
+//! `lorank adapters add`: adds an adapter to the registry.
 
 use std::io::Write;
 
@@ -14,28 +14,28 @@ use super::running::{named, running, warn_of_experiments};
 use crate::output::text::count;
 use crate::{models, output, registry, times};
 
-/// Copy an adapter into the registry, under an id
+/// Copy an adapter into the registry
 ///
-/// Its files are checked first: complete pairs of low-rank matrices of one rank, finite numbers, the head that it names. An id
-/// that the registry has gets the new files with --replace alone, and not while a running experiment serves it; what was scored
-/// with the old ones is never taken for theirs.
+/// The files are checked first: complete pairs of low-rank matrices of the same rank, finite numbers, and the score head if there is
+/// one. The files of an existing id are only replaced with --replace, and not while a running experiment uses it. Cached scores of
+/// replaced files are never used for the new ones.
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
     /// The id: 1 to 128 letters, digits, `.`, `_`, `-`, `:` or `/`
     id: AdapterId,
     /// A starter's name, a folder, or hf://owner/name[@revision]
     source: ModelSource,
-    /// Put it in the place of another one that has the id
+    /// Replace an existing adapter with this id
     #[arg(long)]
     replace: bool,
-    /// Point this alias to it as well
+    /// Point this alias to the adapter
     #[arg(long, value_name = "NAME")]
     alias: Option<AdapterId>,
-    /// Load it on this base model first, and refuse it where it does not fit: a starter's name, a folder, or
-    /// hf://owner/name[@revision] [default with --alias: those of the servers that run with this registry]
+    /// Base model on which the adapter must load first: a starter's name, a folder, or hf://owner/name[@revision]
+    /// [default with --alias: those of running servers with this registry]
     #[arg(long, value_name = "BASE")]
     base: Option<ModelSource>,
-    /// With --alias, do not load it on the base models of running servers first
+    /// With --alias, do not check the adapter on the base models of running servers
     #[arg(long, conflicts_with = "base", requires = "alias")]
     unchecked: bool,
 }
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
     print_text(args, &outcome, entry, &checked)
 }
 
-/// Finds out that the alias cannot be had before an adapter is added without it.
+/// Checks that the alias can be set before the adapter is added.
 fn check_alias(args: &AddArgs, registry: &Registry) -> Result<(), RegistryError> {
     let state = registry.state();
     let is_taken = |name: &AdapterId| *name == args.id || state.adapters().any(|entry| entry.id == *name);
@@ -73,7 +73,7 @@ fn check_alias(args: &AddArgs, registry: &Registry) -> Result<(), RegistryError>
     }
 }
 
-/// Adds the adapter. One that a running experiment serves keeps its files: an experiment compares what it began with.
+/// Adds the adapter. The files of an adapter in use by a running experiment are not replaced.
 fn add(args: &AddArgs, registry: &Registry, found: &FoundAdapter, data: &DataFolder) -> anyhow::Result<Outcome> {
     let users = match args.replace {
         true => named(&registry::used_by(&args.id, &registry.state(), &running(data)?, times::now_millis())),
@@ -87,7 +87,7 @@ fn add(args: &AddArgs, registry: &Registry, found: &FoundAdapter, data: &DataFol
     }
 }
 
-/// Says which running experiments the moved alias reaches.
+/// Warns about running experiments that the moved alias affects.
 fn warn(args: &AddArgs, moved_from: Option<&AdapterId>, data: &DataFolder) -> anyhow::Result<()> {
     if let Some(alias) = args.alias.as_ref().filter(|_| moved_from.is_some_and(|old| *old != args.id)) {
         let experiments = running(data)?;
@@ -122,7 +122,7 @@ fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry, checked: &[Strin
         Outcome::Replaced { old } => {
             writeln!(out, "replaced {} ({what}), whose digest was {}", entry.id, digest(old))?;
         }
-        Outcome::Unchanged => writeln!(out, "{} is there already, with these files ({what})", entry.id)?,
+        Outcome::Unchanged => writeln!(out, "{} exists already with the same files ({what})", entry.id)?,
     }
     if let Some(alias) = &args.alias {
         writeln!(out, "{alias} now points to {}", entry.id)?;

@@ -15,25 +15,25 @@ use super::fit::{check_fit, said};
 use super::running::{named, running, warn_of_experiments};
 use crate::{output, registry, times};
 
-/// Point an alias to an adapter; the alias `default` is for requests that name none
+/// Point an alias to an adapter; requests that name no adapter use the alias `default`
 #[derive(Debug, Args)]
 pub(crate) struct AliasArgs {
-    /// The alias
+    /// Name of the alias
     name: AdapterId,
-    /// The id of the adapter
+    /// Id of the adapter
     id: AdapterId,
-    /// Load the adapter on this base model first, and leave the alias alone where it does not fit: a starter's name, a folder, or
-    /// hf://owner/name[@revision] [default: those of the servers that run with this registry]
+    /// Base model on which the adapter must load first: a starter's name, a folder, or hf://owner/name[@revision]
+    /// [default: those of running servers with this registry]
     #[arg(long, value_name = "BASE")]
     base: Option<ModelSource>,
-    /// Do not load the adapter on the base models of running servers first
+    /// Do not check the adapter on the base models of running servers
     #[arg(long, conflicts_with = "base")]
     unchecked: bool,
-    /// Order the answers that are ranked by the alias by this expression, as in `sigmoid(rerank_score) + 0.1 * log(1 + views)`; it stays
-    /// when the alias is moved, and a search that brings an order of its own keeps that
+    /// Expression that orders the answers of this alias, such as `sigmoid(rerank_score) + 0.1 * log(1 + views)`. It stays
+    /// when the alias is moved; the `rank_by` of a search takes precedence
     #[arg(long, value_name = "EXPRESSION")]
     rank_by: Option<RankBy>,
-    /// Take the alias's expression away: rerank scores order
+    /// Remove the alias's expression, so that rerank scores order its answers
     #[arg(long, conflicts_with = "rank_by")]
     no_rank_by: bool,
 }
@@ -41,9 +41,9 @@ pub(crate) struct AliasArgs {
 /// Remove an alias; the adapter stays
 #[derive(Debug, Args)]
 pub(crate) struct UnaliasArgs {
-    /// The alias
+    /// Name of the alias
     name: AdapterId,
-    /// Remove it even where a running experiment follows it
+    /// Remove the alias even if a running experiment uses it
     #[arg(long)]
     force: bool,
 }
@@ -51,14 +51,14 @@ pub(crate) struct UnaliasArgs {
 /// Remove an adapter
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Its id
+    /// Id of the adapter
     id: AdapterId,
-    /// Remove it even where an alias points to it (which goes too) or a running experiment uses it
+    /// Remove the adapter even if a running experiment uses it, together with the aliases that point to it
     #[arg(long)]
     force: bool,
 }
 
-/// Read every byte and name each file that is not as it was added; the exit status is then 1
+/// Verify all files of the registry; the exit status is 1 if a file is damaged, missing or unexpected
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {}
 
@@ -105,13 +105,13 @@ pub(crate) fn unalias(args: &UnaliasArgs, data: &DataFolder, is_json: bool) -> a
     let registry = registry_with(&args.name, data)?;
     let users = named(&lorank_experiments::experiments_naming(&[&args.name], &running(data)?, times::now_millis()));
     if !users.is_empty() && !args.force {
-        bail!("alias `{}` is in use by {}; end that use first, or force the removal", args.name, users.join(", "));
+        bail!("alias `{}` is in use by {}; stop it first, or use --force", args.name, users.join(", "));
     }
     let old = registry.remove_alias(&args.name)?;
     if is_json {
         return output::print_json(&json!({"alias": args.name.as_str(), "old": old.as_str(), "was_used_by": users}));
     }
-    print_line(&format!("{} points to nothing any more (before, to {old})", args.name))
+    print_line(&format!("removed the alias {} (before, to {old})", args.name))
 }
 
 pub(crate) fn remove(args: &RemoveArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
@@ -133,13 +133,16 @@ pub(crate) fn verify(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
         let findings: Vec<_> = findings.iter().map(finding_json).collect();
         output::print_json(&json!({"n_adapters": n_adapters, "findings": findings}))?;
     } else if findings.is_empty() {
-        print_line(&format!("{n_adapters} adapters are byte for byte what was added"))?;
+        print_line(&format!("{n_adapters} adapters are unchanged since they were added"))?;
     } else {
         print_line(&findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n"))?;
     }
     match findings.len() {
         0 => Ok(()),
-        n => bail!("{n} of the files and folders in `{}` are not as they were added", registry.folder().display()),
+        n => bail!(
+            "{n} of the files and folders in `{}` are damaged, missing or unexpected",
+            registry.folder().display()
+        ),
     }
 }
 
@@ -154,7 +157,7 @@ fn finding_json(finding: &Finding) -> serde_json::Value {
     json!({"path": finding.path, "what": what, "ids": ids})
 }
 
-/// The registry, where something has the name. Where nothing has, an empty registry is not made for the error's sake.
+/// The registry, if it has the name. Otherwise an error, without creating an empty registry.
 fn registry_with(name: &AdapterId, data: &DataFolder) -> anyhow::Result<Registry> {
     let registry = data.registry()?;
     registry.state().resolve(name)?;

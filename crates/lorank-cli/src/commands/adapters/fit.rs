@@ -1,11 +1,11 @@
-//! Whether an adapter fits the base models that are going to score with it.
+//! Checks that an adapter fits the base models that will use it.
 
 use anyhow::Context;
 use lorank_server::{AdapterSpec, DataFolder, ModelSection, ModelSource};
 
 use crate::models;
 
-/// Loads an adapter on a base model, or without one on those of the servers that run with the data folder. The base models come back.
+/// Loads an adapter on the given base model, or on those of running servers with the data folder. Returns these base models.
 pub(super) fn check_fit(
     adapter: &AdapterSpec,
     base: Option<&ModelSource>,
@@ -39,10 +39,10 @@ fn load(adapter: &AdapterSpec, base: &ModelSource, is_quiet: bool) -> anyhow::Re
     models::load(&section, None, is_quiet).map(drop)
 }
 
-/// What to tell of the check.
+/// A description of the check for the output.
 pub(super) fn said(checked: &[String]) -> String {
     match checked {
-        [] => "not checked against a base model: no server runs with this registry, and --base names none".to_owned(),
+        [] => "not checked on a base model: no server runs with this registry, and --base is not given".to_owned(),
         bases => format!("checked on {}", bases.iter().map(|base| format!("`{base}`")).collect::<Vec<_>>().join(", ")),
     }
 }

@@ -1,4 +1,4 @@
-//! `lorank adapters`: the registry of adapters.
+//! `lorank adapters`: manages the adapter registry.
 
 mod add;
 mod change;
@@ -11,10 +11,10 @@ use clap::{Args, Subcommand};
 
 use crate::data::DataArgs;
 
-/// Keep adapters: copied in once, named by ids and aliases, checked byte for byte
+/// Manage the adapter registry
 ///
-/// An alias is a second name that can be moved from one adapter to another: requests that name no adapter get the one
-/// that the alias `default` points to, and moving it is how an adapter is promoted.
+/// An alias is a name that can be moved from one adapter to another. Requests that name no adapter use the alias
+/// `default`, so moving it promotes an adapter.
 #[derive(Debug, Args)]
 pub(crate) struct AdaptersArgs {
     #[command(subcommand)]

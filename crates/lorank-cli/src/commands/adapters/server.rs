@@ -1,4 +1,4 @@
-//! What a running server says of an adapter: what it has in memory, a registry does not know.
+//! The state of an adapter in a running server, which the registry does not know.
 
 use std::time::Duration;
 
@@ -10,37 +10,39 @@ use serde::Deserialize;
 use crate::commands::health::server_url;
 use crate::output::text::{cut, one_line};
 
-/// A server to ask.
+/// The server to query.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// A running server to ask too, as in http://127.0.0.1:7788: whether it has the adapter in memory, and how many
-    /// scores in its cache
+    /// Also query a running server, such as http://127.0.0.1:7788, for whether the adapter is in memory and how many of its
+    /// scores are cached
     #[arg(long, value_name = "URL", env = "LORANK_SERVER")]
     server: Option<String>,
-    /// The key that the server wants
+    /// API key for the server
     #[arg(long, value_name = "KEY", env = "LORANK_KEY", hide_env_values = true)]
     key: Option<String>,
 }
 
-/// What only the server knows.
+/// The server's state of an adapter.
 #[derive(Debug, PartialEq, Deserialize)]
 pub(crate) struct ServerFacts {
-    /// The digest under which it scores with the adapter.
+    /// The digest of the server's version of the adapter.
     pub digest: String,
     pub in_memory: bool,
     pub cached_scores: usize,
 }
 
-/// How long it may take to connect, and how long all together.
+/// The timeouts for connecting and for the whole request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 impl ServerArgs {
-    /// Asks the server, if one is named.
+    /// Queries the server, if one is named.
     pub(crate) fn ask(&self, id: &AdapterId) -> anyhow::Result<Option<ServerFacts>> {
         let Some(server) = &self.server else { return Ok(None) };
-        let facts = self.get(server, id).with_context(|| format!("could not ask the server `{server}` for `{id}`"))?;
+        let facts = self
+            .get(server, id)
+            .with_context(|| format!("could not get the adapter `{id}` from the server `{server}`"))?;
         Ok(Some(facts))
     }
 
@@ -64,10 +66,10 @@ impl ServerArgs {
 
 fn read_answer(status: u16, body: &str) -> anyhow::Result<ServerFacts> {
     match status {
-        200 => serde_json::from_str(body).context("its answer is not in the shape of an adapter's facts"),
-        401 | 403 => bail!("it wants another key (status {status}); give one with --key"),
-        404 => bail!("it does not have it (status 404)"),
-        _ => bail!("it answered with status {status}: {}", cut(&one_line(body), 200)),
+        200 => serde_json::from_str(body).context("the response is not an adapter"),
+        401 | 403 => bail!("the key is missing or insufficient (status {status}); set it with --key"),
+        404 => bail!("the server does not have the adapter (status 404)"),
+        _ => bail!("the response has status {status}: {}", cut(&one_line(body), 200)),
     }
 }
 
@@ -81,9 +83,9 @@ mod tests {
         let expected = ServerFacts { digest: "5eed".into(), in_memory: true, cached_scores: 12 };
         assert_eq!(read_answer(200, answer).unwrap(), expected);
         for (status, body, part) in [
-            (200, "{}", "not in the shape"),
+            (200, "{}", "not an adapter"),
             (401, "", "--key"),
-            (404, "{}", "does not have it"),
+            (404, "{}", "does not have the adapter"),
             (503, "busy\nnow", "status 503: busy now"),
         ] {
             let error = read_answer(status, body).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! `lorank adapters list` and `show`: what the registry holds.
+//! `lorank adapters list` and `show`: show the adapters of the registry.
 
 use std::io::Write;
 
@@ -17,10 +17,10 @@ use crate::{output, registry};
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {}
 
-/// Show all that is known of an adapter
+/// Show the details of an adapter
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Its id, or an alias
+    /// Id or alias of the adapter
     id: AdapterId,
     #[command(flatten)]
     server: ServerArgs,
@@ -42,7 +42,7 @@ pub(crate) fn list(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
     let mut out = output::stdout();
     if state.adapters().len() == 0 {
         let folder = registry.folder().display();
-        writeln!(out, "`{folder}` holds no adapters; add one with `lorank adapters add ID SOURCE`")?;
+        writeln!(out, "`{folder}` has no adapters; add one with `lorank adapters add ID SOURCE`")?;
     } else {
         write!(out, "{}", table(&state))?;
         for (alias, expression) in state.rank_by() {
@@ -111,7 +111,7 @@ fn lines(state: &State, entry: &Entry, folder: &str) -> String {
         ("aliases", aliases(state, entry)),
         ("source", source),
         ("added", registry::added_at(entry)),
-        ("base model", registry::base_model(entry).unwrap_or("not said").to_owned()),
+        ("base model", registry::base_model(entry).unwrap_or("unknown").to_owned()),
         ("rank", provenance.rank.to_string()),
         ("targets", provenance.targets.join(", ")),
         ("weights", format!("{}, {size} in {} files", count(provenance.n_parameters), entry.files.len())),
@@ -124,10 +124,10 @@ fn lines(state: &State, entry: &Entry, folder: &str) -> String {
 }
 
 fn server_lines(entry: &Entry, served: &ServerFacts) -> String {
-    let in_memory = if served.in_memory { "yes" } else { "no, it is loaded at the next request for it" };
+    let in_memory = if served.in_memory { "yes" } else { "no, loaded on the next request" };
     let mut lines = line("in memory", in_memory) + &line("cached scores", &count(served.cached_scores));
     if served.digest != entry.provenance.model_digest.to_string() {
-        lines += &line("note", &format!("the server has another version of it, with digest {}", served.digest));
+        lines += &line("note", &format!("the server has another version, with digest {}", served.digest));
     }
     lines
 }

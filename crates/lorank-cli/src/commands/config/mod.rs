@@ -1,4 +1,4 @@
-//! `lorank config`: what a server would run with.
+//! `lorank config`: shows and checks the configuration of a server.
 
 mod show;
 
@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args, Subcommand};
 use crate::config_file::ConfigFile;
 use crate::output;
 
-/// Show what `serve` would run with and where each value comes from, or check a configuration file
+/// Show the settings of `serve` with their sources, or check a configuration file
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
@@ -23,10 +23,10 @@ enum ConfigCommand {
     Check(CheckArgs),
 }
 
-/// Check that a file is a configuration, without starting anything
+/// Check a configuration file without starting a server
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// The configuration file
+    /// Configuration file
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -42,6 +42,6 @@ pub(crate) fn run(args: &ConfigArgs, matches: &ArgMatches) -> anyhow::Result<()>
 fn check(args: &CheckArgs) -> anyhow::Result<()> {
     ConfigFile::read(Some(&args.file))?;
     let mut out = output::stdout();
-    writeln!(out, "`{}` is a configuration of lorank", args.file.display())?;
+    writeln!(out, "`{}` is a valid configuration", args.file.display())?;
     Ok(out.flush()?)
 }

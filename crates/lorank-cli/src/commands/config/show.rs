@@ -1,4 +1,4 @@
-//! `lorank config show`: every setting, its value, and where that comes from.
+//! `lorank config show`: shows every setting with its value and source.
 
 use std::io::Write;
 
@@ -12,10 +12,10 @@ use crate::flags::{GivenValues, Origin};
 use crate::output::table::{self, Side};
 use crate::output::{self, print_json};
 
-/// Show every setting of `serve`, its value, and where that comes from
+/// Show every setting of `serve` with its value and source
 ///
-/// It takes the flags of `serve`. Flags win over the environment, that over the file, and that over the defaults. Keys are
-/// shown by name and role, without their hashes.
+/// Accepts the flags of `serve`. Precedence: flags, environment, configuration file, defaults. Keys are shown by name and role,
+/// without their hashes.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
@@ -25,12 +25,12 @@ pub(crate) struct ShowArgs {
     json: bool,
 }
 
-/// The settings of the program that are none of the server's: flags alone, with what they are by default.
+/// Settings of the program that do not belong to the server, and their defaults. They only have flags.
 const PROGRAM_SETTINGS: &[(&str, &str)] = &[
     ("log", "warn"),
     ("log_format", "text"),
     #[cfg(feature = "otlp")]
-    ("otlp_endpoint", "(what OTEL_EXPORTER_OTLP_ENDPOINT says, else none)"),
+    ("otlp_endpoint", "(OTEL_EXPORTER_OTLP_ENDPOINT if set, else none)"),
 ];
 
 /// A setting with its value and its source.
@@ -85,7 +85,7 @@ fn program_row(key: &'static str, default: &str, matches: &ArgMatches) -> Row {
     Row { key, value: value.into(), origin: origin.unwrap_or(Origin::Default) }
 }
 
-/// The value for people.
+/// The value as text.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

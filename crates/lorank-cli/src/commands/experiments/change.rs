@@ -13,7 +13,7 @@ use super::show;
 use crate::output::text::count;
 use crate::{output, times};
 
-/// Start a draft; each arm serves the version that its adapter or alias stands for now, for as long as the experiment runs
+/// Start a draft; each arm is pinned to the current version of its adapter or alias
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     #[command(flatten)]
@@ -22,19 +22,19 @@ pub(crate) struct StartArgs {
     models: ModelsCheck,
 }
 
-/// Stop a running experiment, for good; what it found stays
+/// Stop a running experiment; it cannot be started again, and its records are kept
 #[derive(Debug, Args)]
 pub(crate) struct StopArgs {
     #[command(flatten)]
     one: OneExperiment,
 }
 
-/// Raise the share of the units that take part in a running experiment; those that do stay in their arms
+/// Increase the traffic share of a running experiment; units that take part stay in their arms
 #[derive(Debug, Args)]
 pub(crate) struct ShareArgs {
     #[command(flatten)]
     one: OneExperiment,
-    /// The new share, up to 1
+    /// New share, at most 1
     share: f64,
 }
 
@@ -45,10 +45,10 @@ pub(crate) struct DeleteArgs {
     one: OneExperiment,
 }
 
-/// Delete the answers and events of all experiments that are older than a date
+/// Delete the answers and events of all experiments from before a date
 #[derive(Debug, Args)]
 pub(crate) struct ForgetArgs {
-    /// The date or time, as in 2025-01-31 (its first moment, UTC); what is from then on is kept
+    /// Date or time, such as 2025-01-31 (00:00 UTC); later records are kept
     #[arg(long, value_name = "DATE", value_parser = times::parse)]
     before: i64,
     /// Print the counts as one JSON document
@@ -94,7 +94,7 @@ pub(crate) fn forget(args: &ForgetArgs, data: &DataFolder) -> anyhow::Result<()>
     let mut out = output::stdout();
     writeln!(
         out,
-        "deleted {} answers, {} events and {} records of shadows from before {}",
+        "deleted {} answers, {} events and {} shadow results from before {}",
         count(n_exposures),
         count(n_events),
         count(n_shadows),

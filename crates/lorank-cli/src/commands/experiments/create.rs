@@ -1,4 +1,4 @@
-//! `lorank experiments create`: a draft, from flags or from a file.
+//! `lorank experiments create`: creates a draft from flags or from a file.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -16,46 +16,46 @@ use serde::de::DeserializeOwned;
 use super::show;
 use crate::{output, times};
 
-/// Define an experiment; it is a draft until it is started
+/// Create an experiment as a draft
 ///
-/// Once it is started, only its end and (upwards) its share can change.
+/// After the start, only its end can be changed and its traffic share increased.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Its name: 1 to 128 letters, digits, `.`, `_` or `-`
+    /// Id: 1 to 128 letters, digits, `.`, `_` or `-`
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     id: Option<String>,
-    /// A side, the control first: an adapter or an alias, none for the bare base model, or first-stage. Weights are
-    /// relative to each other [default weight: 1]. Two or more
+    /// Arm, the control first; at least two: an adapter or alias, none for the base model without an adapter, or first-stage.
+    /// Weights are relative [default weight: 1]
     #[arg(long = "arm", value_name = "NAME=MODEL[:WEIGHT]", required_unless_present = "file", conflicts_with = "file")]
     arms: Vec<ArmArg>,
-    /// Whether a unit sees one arm, or each answer mixes all of them
+    /// Assign each unit to one arm, or interleave all arms in each answer
     #[arg(long, default_value = "split", conflicts_with = "file", value_parser = word_of::<Method>(METHODS))]
     method: Method,
-    /// What is assigned to an arm: the request's unit_id where it has one, or the query
+    /// Unit of assignment: the request's unit_id if it has one, or the query
     #[arg(long, default_value = "unit-id", conflicts_with = "file", value_parser = word_of::<UnitKind>(UNITS))]
     unit: UnitKind,
-    /// The share of the units that take part, from 0.0001 to 1
+    /// Share of the units that take part, from 0.0001 to 1
     #[arg(long, value_name = "SHARE", default_value_t = Experiment::DEFAULT_TRAFFIC_SHARE, conflicts_with = "file")]
     share: f64,
-    /// Experiments of one layer never meet the same unit
+    /// Layer; a unit takes part in at most one experiment of a layer
     #[arg(long, value_name = "NAME", default_value = Experiment::DEFAULT_LAYER, conflicts_with = "file")]
     layer: String,
-    /// Mixed into the assignment: another salt splits the units in another way [default: the experiment's name]
+    /// Salt for the assignment of units [default: the id]
     #[arg(long, value_name = "TEXT", conflicts_with = "file")]
     salt: Option<String>,
-    /// What decides
+    /// Measure that decides the experiment
     #[arg(long, default_value = "click-through", conflicts_with = "file",
         value_parser = word_of::<PrimaryMeasure>(MEASURES))]
     measure: PrimaryMeasure,
-    /// Until when it runs, as in 2025-12-24T18:00:00Z [default: until it is stopped]
+    /// End of the experiment, such as 2025-12-24T18:00:00Z [default: until it is stopped]
     #[arg(long, value_name = "TIME", conflicts_with = "file", value_parser = times::parse)]
     ends: Option<i64>,
-    /// Read the definition from a JSON file instead, in the shape that `show --json` prints; - reads standard input
+    /// Read the definition from a JSON file in the format of `show --json`; - reads standard input
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
     models: ModelsCheck,
-    /// Start it at once
+    /// Start the experiment immediately
     #[arg(long)]
     start: bool,
     /// Print one JSON document
@@ -67,22 +67,22 @@ const METHODS: &[&str] = &["split", "interleave"];
 const UNITS: &[&str] = &["unit-id", "query"];
 const MEASURES: &[&str] = &["click-through", "reciprocal-rank", "top-click", "value", "time-to-first-click", "ndcg"];
 
-/// Reads a word as the experiment's definition does.
+/// Parses a constant as in the experiment's definition.
 fn word_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
     words: &'static [&'static str],
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(words).try_map(|word| serde_json::from_value(word.into()))
 }
 
-/// Whether an experiment's models are looked up.
+/// Whether the models of an experiment are checked.
 #[derive(Debug, Args)]
 pub(crate) struct ModelsCheck {
-    /// Take arms whose adapter the registry does not have: a server's own --adapter flag must give it
+    /// Accept adapters that are not in the registry, which a server must load with --adapter
     #[arg(long)]
     any_model: bool,
 }
 
-/// An arm as it is typed.
+/// An arm argument.
 #[derive(Debug, Clone, PartialEq)]
 struct ArmArg(Arm);
 
@@ -92,7 +92,7 @@ impl FromStr for ArmArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, model) = text
             .split_once('=')
-            .ok_or_else(|| format!("`{text}` is not an arm; write NAME=MODEL or NAME=MODEL:WEIGHT"))?;
+            .ok_or_else(|| format!("`{text}` is not an arm; use NAME=MODEL or NAME=MODEL:WEIGHT"))?;
         let (model, weight) = match model.split_once(':') {
             Some((model, weight)) => {
                 (model, weight.parse().map_err(|_| format!("the weight `{weight}` is not a whole number above 0"))?)
@@ -113,7 +113,9 @@ pub(crate) fn run(args: &CreateArgs, data: &DataFolder) -> anyhow::Result<()> {
     let id = draft.id.clone();
     store.create(draft)?;
     if args.start {
-        store.start_pinned(&id, versions, now).with_context(|| format!("the draft `{id}` is kept, and not started"))?;
+        store
+            .start_pinned(&id, versions, now)
+            .with_context(|| format!("the draft `{id}` was created, but not started"))?;
     }
     let experiment = store.get(&id)?;
     if args.json {
@@ -150,12 +152,12 @@ fn read(file: &Path) -> anyhow::Result<Experiment> {
     let text = if is_stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
     let name = if is_stdin { "standard input".to_owned() } else { format!("`{}`", file.display()) };
     let text = text.with_context(|| format!("could not read {name}"))?;
-    serde_json::from_str(&text).with_context(|| format!("{name} is not the definition of an experiment"))
+    serde_json::from_str(&text).with_context(|| format!("{name} is not a valid experiment definition"))
 }
 
 impl ModelsCheck {
-    /// The versions that the arms' names stand for in the registry, by the arms' places. Where the registry does not have one, the
-    /// starter must, or a server's own flags; the server pins it then.
+    /// The current versions of the arms' adapters in the registry, by the index of the arm. Adapters that are not in the registry must
+    /// be built in or loaded by a server, which then pins them.
     pub(crate) fn versions(
         &self,
         experiment: &Experiment,

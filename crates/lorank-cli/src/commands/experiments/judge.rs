@@ -1,4 +1,4 @@
-//! `lorank experiments judge`: judgments by which reports measure answers.
+//! `lorank experiments judge`: stores judgments for reports.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,13 @@ use serde_json::json;
 use crate::output;
 use crate::output::text::count;
 
-/// Read judgments, by which reports measure the answers of all experiments (nDCG@10); they take the place of those before
+/// Store judgments, by which reports compute nDCG@10 of the answers; replaces earlier judgments
 #[derive(Debug, Args)]
 pub(crate) struct JudgeArgs {
-    /// The file: a line for each judgment, with the query's text, the document's id and a whole number from 0 (not relevant) up,
-    /// separated by tabs; with --queries, TREC qrels (`QUERY 0 DOCUMENT GRADE`) or a table of BEIR
+    /// File with one judgment per line: query text, document id and grade, separated by tabs. Grades are integers; 0 is not
+    /// relevant; with --queries, TREC qrels (`QUERY 0 DOCUMENT GRADE`) or a table of BEIR
     file: PathBuf,
-    /// The file has qrels, which name queries by ids, and this one has their texts: JSON lines with `_id` and `text`, or an id, a tab
-    /// and a text a line
+    /// File with the texts of the queries in qrels: JSON Lines with `_id` and `text`, or lines with an id, a tab and a text
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
     /// Print the counts as one JSON document
@@ -31,11 +30,11 @@ pub(crate) struct JudgeArgs {
 pub(crate) fn run(args: &JudgeArgs, data: &DataFolder) -> anyhow::Result<()> {
     let judgments = match &args.queries {
         Some(queries) => read_qrels(&args.file, queries)?,
-        None => read_lines(&args.file, parse, "is no judgment")?,
+        None => read_lines(&args.file, parse, "is not a judgment")?,
     };
     if judgments.is_empty() {
         bail!(
-            "`{}` has no judgments; write a query, a document's id and a grade on each line, separated by tabs",
+            "`{}` has no judgments; each line needs a query, a document id and a grade, separated by tabs",
             args.file.display()
         );
     }
@@ -51,11 +50,11 @@ pub(crate) fn run(args: &JudgeArgs, data: &DataFolder) -> anyhow::Result<()> {
 }
 
 fn read_qrels(file: &Path, queries: &Path) -> anyhow::Result<Vec<Judgment>> {
-    let texts = read_lines(queries, parse_query, "is no query")?.into_iter().collect();
+    let texts = read_lines(queries, parse_query, "is not a query")?.into_iter().collect();
     Judgment::from_qrels(&text_of(file)?, &texts).with_context(|| format!("could not read `{}`", file.display()))
 }
 
-/// What each line of a file says, but for empty ones.
+/// Parses the non-blank lines of a file.
 fn read_lines<T>(file: &Path, parse: fn(&str) -> anyhow::Result<T>, problem: &str) -> anyhow::Result<Vec<T>> {
     let text = text_of(file)?;
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
@@ -66,7 +65,7 @@ fn text_of(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("could not read `{}`", file.display()))
 }
 
-/// A query's id and its text.
+/// Parses a query's id and text.
 fn parse_query(line: &str) -> anyhow::Result<(String, String)> {
     #[derive(Deserialize)]
     struct Query {
@@ -74,25 +73,25 @@ fn parse_query(line: &str) -> anyhow::Result<(String, String)> {
         text: String,
     }
     if line.trim_start().starts_with('{') {
-        let Query { _id, text } = serde_json::from_str(line).context("it needs texts under `_id` and `text`")?;
+        let Query { _id, text } = serde_json::from_str(line).context("it needs the strings `_id` and `text`")?;
         return Ok((_id, text));
     }
     let (id, text) =
-        line.split_once('\t').context("write its id, a tab and its text, or JSON with `_id` and `text`")?;
+        line.split_once('\t').context("it needs an id, a tab and a text, or JSON with `_id` and `text`")?;
     Ok((id.trim().to_owned(), text.trim().to_owned()))
 }
 
 fn parse(line: &str) -> anyhow::Result<Judgment> {
     let [query, document, grade] = line.split('\t').collect::<Vec<_>>()[..] else {
         bail!(
-            "it has {} columns; write the query, the document's id and the grade, separated by tabs",
+            "it has {} columns; the line needs a query, a document id and a grade, separated by tabs",
             line.split('\t').count()
         );
     };
     let grade =
-        grade.trim().parse().ok().with_context(|| format!("the grade `{grade}` is not a whole number from 0 up"))?;
+        grade.trim().parse().ok().with_context(|| format!("the grade `{grade}` is not an integer of at least 0"))?;
     if query.is_empty() || document.is_empty() {
-        bail!("the query or the document's id is empty");
+        bail!("the query or the document id is empty");
     }
     Ok(Judgment { query: query.to_owned(), document: document.to_owned(), grade })
 }

@@ -1,4 +1,4 @@
-//! `lorank experiments`: comparing rankings on live traffic.
+//! `lorank experiments`: compares rankings on live traffic.
 
 mod change;
 mod create;
@@ -11,9 +11,9 @@ use clap::{Args, Subcommand};
 
 use crate::data::DataArgs;
 
-/// Compare adapters on live traffic: define experiments, start and stop them, read what they found
+/// Compare adapters on live traffic: create, start and stop experiments, and show their reports
 ///
-/// A server that keeps its data in the same folder sees each change within a second.
+/// A server with the same data folder applies each change within a second.
 #[derive(Debug, Args)]
 pub(crate) struct ExperimentsArgs {
     #[command(subcommand)]

@@ -1,21 +1,21 @@
-//! The experiment that a command works on.
+//! The experiment argument of commands.
 
 use clap::Args;
 use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use lorank_server::DataFolder;
 use serde::Serialize;
 
-/// The experiment that a command works on, and how it answers.
+/// The experiment argument and the output format.
 #[derive(Debug, Args)]
 pub(super) struct OneExperiment {
-    /// The experiment
+    /// Id of the experiment
     pub id: String,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
 }
 
-/// The store, where it holds an experiment of that name. Where there is no store, none is made.
+/// The store, if it has the experiment. A missing store is not created.
 pub(super) fn store_with(id: &str, data: &DataFolder) -> anyhow::Result<ExperimentStore> {
     let unknown = || ExperimentStoreError::Unknown { experiment: id.to_owned() };
     let store = data.existing_experiments()?.ok_or_else(unknown)?;

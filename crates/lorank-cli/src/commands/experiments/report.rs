@@ -1,4 +1,4 @@
-//! `lorank experiments report` and `export`: what an experiment found.
+//! `lorank experiments report` and `export`: show and export the results of an experiment.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,34 +13,33 @@ use super::one::{OneExperiment, store_with};
 use crate::output::text::count;
 use crate::{output, times};
 
-/// Tell what an experiment found so far, and what to do: ship, keep, or wait
+/// Report the results of an experiment so far, with a verdict: ship, keep, or wait
 ///
-/// The intervals hold at every look, so that looking each day does not raise the false alarms.
+/// The confidence intervals are valid at every look, so daily looks do not increase the rate of false positives.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
     one: OneExperiment,
-    /// Write a page with plots to this file, and print the verdict alone
+    /// Write an HTML page with plots to this file, and print only the verdict
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     html: Option<PathBuf>,
-    /// How often, at most, a difference that is none may ever be claimed
+    /// Maximum probability of a false positive over all looks
     #[arg(long, value_name = "SHARE", default_value_t = AnalysisOptions::default().alpha, value_parser = parse_alpha)]
     alpha: f64,
-    /// Take differences smaller than this for none, as in 0.01 for one point of a percentage
-    /// [default: 0.01, or 0.05 of a preference]
+    /// Smallest relevant difference, such as 0.01 for one percentage point [default: 0.01, or 0.05 for preferences]
     #[arg(long, value_name = "X", value_parser = parse_difference)]
     smallest_difference: Option<f64>,
 }
 
-/// Write an experiment's answers as CSV, a row each with its clicks
+/// Export an experiment's answers as CSV, one per row, with their clicks
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The experiment
+    /// Id of the experiment
     id: String,
-    /// Write the events on its answers instead, a row each, of any action
+    /// Export the events on the answers instead, one per row
     #[arg(long)]
     events: bool,
-    /// The file to write [default: standard output]
+    /// Output file [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -52,7 +51,7 @@ fn parse_alpha(text: &str) -> Result<f64, String> {
 
 fn parse_difference(text: &str) -> Result<f64, String> {
     let difference = text.parse().ok().filter(|difference: &f64| *difference >= 0.0 && difference.is_finite());
-    difference.ok_or_else(|| format!("`{text}` is not a number from 0 up"))
+    difference.ok_or_else(|| format!("`{text}` is not a number of at least 0"))
 }
 
 pub(crate) fn run(args: &ReportArgs, data: &DataFolder) -> anyhow::Result<()> {

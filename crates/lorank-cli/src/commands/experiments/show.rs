@@ -1,4 +1,4 @@
-//! `lorank experiments list` and `show`, and how other commands say what an experiment has become.
+//! `lorank experiments list` and `show`, and the summary that other commands print.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use super::one::{OneExperiment, store_with, word};
 use crate::output::table::{Side, render};
 use crate::{output, times};
 
-/// List the experiments
+/// List experiments
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Print one JSON document
@@ -36,7 +36,7 @@ pub(crate) fn list(args: &ListArgs, data: &DataFolder) -> anyhow::Result<()> {
     let mut out = output::stdout();
     if experiments.is_empty() {
         let folder = data.path().display();
-        writeln!(out, "`{folder}` holds no experiments; define one with `lorank experiments create`")?;
+        writeln!(out, "`{folder}` has no experiments; create one with `lorank experiments create`")?;
     } else {
         write!(out, "{}", table(&experiments, now))?;
     }
@@ -71,12 +71,12 @@ pub(crate) fn show(args: &ShowArgs, data: &DataFolder) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// What an experiment has become by a command.
+/// Prints an experiment after a change.
 pub(crate) fn print_change(experiment: &Experiment, is_json: bool) -> anyhow::Result<()> {
     if is_json { output::print_json(experiment) } else { print_summary(experiment) }
 }
 
-/// One line: what it is and what it compares.
+/// Prints a summary on one line.
 pub(crate) fn print_summary(experiment: &Experiment) -> anyhow::Result<()> {
     let mut out = output::stdout();
     writeln!(out, "{}", summary(experiment, times::now_millis()))?;
@@ -96,7 +96,7 @@ fn summary(experiment: &Experiment, now_millis: i64) -> String {
 fn lines(experiment: &Experiment, now_millis: i64) -> String {
     let time = |millis: Option<i64>, none: &str| millis.map_or(none.to_owned(), times::show);
     let starts = match experiment.state {
-        ExperimentState::Draft => "as soon as it is started",
+        ExperimentState::Draft => "when it is started",
         ExperimentState::Running | ExperimentState::Stopped => "-",
     };
     let mut lines = vec![
@@ -123,16 +123,16 @@ fn arm(arm: &Arm) -> String {
     if *name == model.to_string() { name.clone() } else { format!("{name} ({model})") }
 }
 
-/// The version that an arm serves, where it is pinned.
+/// The pinned version of an arm, if any.
 fn pinned(arm: &Arm) -> String {
     let Some(PinnedVersion { adapter, digest, since_millis }) = &arm.pinned else { return String::new() };
-    let adapter = adapter.as_ref().map_or("the bare base model", |adapter| adapter.as_str());
+    let adapter = adapter.as_ref().map_or("the base model", |adapter| adapter.as_str());
     let digest =
         digest.as_deref().map_or_else(String::new, |digest| format!(", digest {}", digest.get(..12).unwrap_or(digest)));
-    format!("; serves {adapter}{digest}, pinned since {}", times::show(*since_millis))
+    format!("; pinned to {adapter}{digest} since {}", times::show(*since_millis))
 }
 
-/// Its state, in the light of its times.
+/// The state, considering its start and end.
 fn state(experiment: &Experiment, now_millis: i64) -> String {
     match experiment.state {
         ExperimentState::Running if experiment.has_ended(now_millis) => ExperimentState::Stopped.to_string(),
@@ -142,7 +142,7 @@ fn state(experiment: &Experiment, now_millis: i64) -> String {
 }
 
 fn percent(share: f64) -> String {
-    // A share is a whole number of ten-thousandths.
+    // A share is a multiple of 0.0001.
     format!("{} %", (share * 10_000.0).round() / 100.0)
 }
 

@@ -27,11 +27,11 @@ export class AdaptersPanel {
     const head = ["adapter", "aliases", "base model", "rank", "size", "in memory", "cached scores", ""];
     this.#host.replaceChildren(
       h("div", { class: "panel-head" }, h("h3", {}, "Adapters"), this.#button("Add an adapter…", () => this.#add()), this.#button("Verify", () => this.#verify())),
-      adapters.length > 0 ? table(head, adapters.map((one) => this.#row(one))) : h("p", { class: "note" }, "The registry is empty. Adapters that the server was started with are not in it."),
+      adapters.length > 0 ? table(head, adapters.map((one) => this.#row(one))) : h("p", { class: "note" }, "The registry is empty. Adapters given at the start of the server are not part of it."),
       h("p", { id: "verified", role: "status" }));
   }
 
-  /** Says why there is nothing to show. */
+  /** Shows the reason for which there is nothing to show. */
   refuse(message, button) {
     this.#drawn = "";
     this.#host.replaceChildren(h("h3", {}, "Adapters"), h("p", {}, message), button || "");
@@ -51,24 +51,24 @@ export class AdaptersPanel {
   async #add() {
     const id = h("input", { id: "adapter-id", autocomplete: "off", spellcheck: "false" });
     const source = h("input", { id: "adapter-source", autocomplete: "off", spellcheck: "false" });
-    const body = [field("Id", id), field("Source", source, "A folder on the server or hf://owner/name[@revision], among those that --adapter-source allows.")];
+    const body = [field("Id", id), field("Source", source, "A folder on the server or hf://owner/name[@revision], allowed by --adapter-source.")];
     const act = () => addAdapter(id.value.trim(), source.value.trim());
-    this.#changed(await ask({ title: "Add an adapter", body, yes: "Add it", act }));
+    this.#changed(await ask({ title: "Add an adapter", body, yes: "Add the adapter", act }));
   }
 
   async #alias(adapter) {
     const name = h("input", { id: "alias-name", value: "default", autocomplete: "off", spellcheck: "false" });
-    const body = field("Alias", name, `It points to ${adapter} from then on. “default” is what requests get that name no adapter.`);
+    const body = field("Alias", name, `It will point to ${adapter}. Requests that name no adapter use “default”.`);
     this.#changed(await ask({ title: `An alias for ${adapter}`, body, yes: "Set the alias", act: () => setAlias(name.value.trim(), adapter) }));
   }
 
   async #unalias(name, adapter) {
-    const body = h("p", {}, `Requests that name “${name}” are refused from then on; ${adapter} stays.`);
+    const body = h("p", {}, `Requests that name “${name}” will be rejected; ${adapter} is kept.`);
     this.#changed(await ask({ title: `Remove the alias ${name}?`, body, yes: "Remove it", act: () => removeAlias(name) }));
   }
 
   async #remove(id) {
-    const body = h("p", {}, "Its files leave the registry. An adapter that an alias or a running experiment uses is not removed.");
+    const body = h("p", {}, "Its files are deleted from the registry. Adapters in use by an alias or a running experiment cannot be removed.");
     this.#changed(await ask({ title: `Remove ${id}?`, body, yes: "Remove it", act: () => removeAdapter(id) }));
   }
 
@@ -77,10 +77,10 @@ export class AdaptersPanel {
   }
 
   async #verify() {
-    byId("verified").textContent = "Reading every byte…";
+    byId("verified").textContent = "Verifying all files…";
     try {
       const { is_sound, findings } = await verifyRegistry();
-      byId("verified").textContent = is_sound ? `All files of ${counted(this.#adapters.length, "adapter")} are as they were added.` : findings.join(" ");
+      byId("verified").textContent = is_sound ? `All files of ${counted(this.#adapters.length, "adapter")} are unchanged.` : findings.join(" ");
     } catch (error) {
       byId("verified").textContent = error.message;
     }

@@ -4,7 +4,7 @@ import { remember } from "./requests.js";
 
 const KEY = "lorank.key";
 
-/** A request that has no answer. `status` is 0 where the service could not be reached. */
+/** A failed request. `status` is 0 if the server could not be reached. */
 export class ApiError extends Error {
   constructor(status, { kind = "unreachable", message, field = null } = {}, retryAfter = null) {
     super(message);
@@ -12,7 +12,7 @@ export class ApiError extends Error {
   }
 }
 
-// The key stays in this tab and goes when it is closed. Where the browser keeps nothing, it lasts until a reload.
+// The key is stored for this tab until it is closed. Without storage, it lasts until a reload.
 let keyInMemory = null;
 
 export function hasKey() {
@@ -37,7 +37,7 @@ function readKey() {
   }
 }
 
-/** Sends a request; the answer and what `requests.js` remembers of it. */
+/** Sends a request. Returns the answer and the entry in `requests.js`. */
 async function send(path, { method, body, signal, accept = "application/json" } = {}) {
   const headers = { accept };
   const key = readKey();
@@ -54,13 +54,13 @@ async function send(path, { method, body, signal, accept = "application/json" } 
   } catch (error) {
     if (error.name === "AbortError") throw error;
     note(0);
-    throw new ApiError(0, { message: `The service at ${location.host} does not answer.` });
+    throw new ApiError(0, { message: `The server at ${location.host} does not respond.` });
   }
   try {
     exchange.text = await response.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { message: `The answer of ${location.host} broke off.` });
+    throw new ApiError(0, { message: `The response of ${location.host} is incomplete.` });
   } finally {
     note(response.status);
   }
@@ -68,9 +68,9 @@ async function send(path, { method, body, signal, accept = "application/json" } 
   throw new ApiError(response.status, problemOf(exchange), Number(response.headers.get("retry-after")) || null);
 }
 
-/** What a refusal says is wrong. */
+/** The error of a response. */
 function problemOf({ status, text }) {
-  const unknown = { kind: "internal", message: `The answer has status ${status}.` };
+  const unknown = { kind: "internal", message: `The response has status ${status}.` };
   try {
     return JSON.parse(text).error ?? unknown;
   } catch {
@@ -84,7 +84,7 @@ async function exchanged(path, options) {
   try {
     return { answer: exchange.text === "" ? null : JSON.parse(exchange.text), exchange };
   } catch {
-    throw new ApiError(0, { message: `The answer of ${location.host} broke off.` });
+    throw new ApiError(0, { message: `The response of ${location.host} is incomplete.` });
   }
 }
 
@@ -97,7 +97,7 @@ function ofIndex(index, route) {
   return index ? `v1/indexes/${encodeURIComponent(index)}/${route}` : `v1/${route}`;
 }
 
-/** The names that can rank: adapters and aliases, after them the bare base model as `none`. */
+/** The names of rankers: adapters and aliases, then the base model as `none`. */
 export async function rankerNames() {
   const { data } = await json("v1/models");
   const names = data.map((model) => model.id);
@@ -107,7 +107,7 @@ export async function rankerNames() {
   return at < 0 ? adapters : [...adapters, "none"];
 }
 
-/** What an operator may know of adapters: `{adapters, aliases}`, both empty where there is no registry or no such key. */
+/** The registry as `{adapters, aliases}`, both empty without a registry or without a sufficient key. */
 export async function registry() {
   const [adapters, aliases] = await Promise.allSettled([json("v1/adapters"), json("v1/aliases")]);
   return { adapters: adapters.value?.adapters ?? [], aliases: aliases.value?.aliases ?? {} };
@@ -154,7 +154,7 @@ export function setExperimentState(id, verb) {
   return json(ofExperiment(id, `/${verb}`), { method: "POST" });
 }
 
-/** Changes the share or the end of an experiment. */
+/** Changes the traffic share or the end of an experiment. */
 export function changeExperiment(id, change) {
   return json(ofExperiment(id), { method: "PATCH", body: change });
 }
@@ -197,12 +197,12 @@ export function removeAlias(name) {
   return json(`v1/aliases/${encodeURIComponent(name)}`, { method: "DELETE" });
 }
 
-/** The adapters with what is known of each. Other than `registry`, it fails where they are not to be seen. */
+/** The adapters with their details. Unlike `registry`, it fails without a sufficient key. */
 export async function adapters(signal) {
   return (await json("v1/adapters", { signal })).adapters;
 }
 
-/** Reads every byte of the registry: `{is_sound, findings}`. */
+/** Verifies the registry: `{is_sound, findings}`. */
 export function verifyRegistry() {
   return json("v1/registry/verify", { method: "POST" });
 }
@@ -221,7 +221,7 @@ export async function facet(field, topN, index, signal) {
   return (await json(ofIndex(index, "search"), { body, signal })).facets[field];
 }
 
-/** The names of the indexes; empty where the service does not say. */
+/** The names of the indexes; empty if unknown. */
 export async function indexNames() {
   return (await indexes().catch(() => [])).map(({ name }) => name);
 }

@@ -23,23 +23,23 @@ const views = {
   service: new ServicePanels(parts),
 };
 
-/** What each view last showed: the link to a view leads back to it. */
+/** The last state of each view, which its link restores. */
 const last = Object.fromEntries(VIEWS.map((view) => [view, readState(`?view=${view}`)]));
 
-/** Goes to a state; the one before stays behind the browser's back button. */
+/** Goes to a state, with an entry in the browser's history. */
 function navigate(state) {
   const address = writeState(state);
   if (address !== location.search) history.pushState(null, "", address);
   show();
 }
 
-/** Has the address say something else of what is shown already. */
+/** Replaces the address of the current state. */
 function replace(state) {
   history.replaceState(null, "", writeState(state));
   keep(state);
 }
 
-/** Shows what the address says. */
+/** Shows the state in the address. */
 function show() {
   const state = readState(location.search);
   keep(state);
@@ -81,7 +81,7 @@ document.addEventListener("click", (event) => {
   navigate(readState(new URL(link.href).search));
 });
 window.addEventListener("popstate", show);
-// Adapters come and go while the page stays open: whoever comes back to it is offered those of today with the next search.
+// Adapters may change while the page is open, so the list is refreshed for the next search when the page becomes visible.
 document.addEventListener("visibilitychange", () => document.hidden || rankers.forget());
 wireDialogs(onKey);
 wireRequests();

@@ -11,13 +11,13 @@ import { openRequests } from "./requests.js";
 const FALLBACKS = {
   deadline_passed: "deadline passed",
   reranker_failed: "the model failed",
-  queue_full: "too many requests wait",
-  would_miss_deadline: "the model is too busy for the deadline",
+  queue_full: "the queue is full",
+  would_miss_deadline: "the deadline would be missed",
   cancelled: "cancelled",
 };
 
 const QUALITY_TITLE =
-  "By the judgments so far. Hits that are not judged count as not relevant; gains are grades, as in trec_eval.";
+  "By the judgments so far. Unjudged hits count as not relevant; gains are grades, as in trec_eval.";
 
 /** A column. `slowest` is the longest time of all columns, in milliseconds; `onGrade` takes a document and a grade. */
 export function columnElement(column, slowest, onGrade) {
@@ -57,7 +57,7 @@ export function showQuality(element, column, columns, grades) {
   const nJudged = nJudgedOf(column, k, grades);
   const isAlike = columns.every((one) => !one.isReady || nJudgedOf(one, k, grades) === nJudged);
   element.classList.toggle("unsure", quality !== null && !isAlike);
-  element.title = isAlike ? QUALITY_TITLE : `Not comparable yet: the columns are not judged alike. ${QUALITY_TITLE}`;
+  element.title = isAlike ? QUALITY_TITLE : `Not comparable yet: the columns have different numbers of judged hits. ${QUALITY_TITLE}`;
   const gain = quality === null || column.isBaseline ? null : quality - qualityOf(baseline, k, grades);
   const difference = h("span", { class: gain < 0 ? "worse" : "better" }, gain === null ? "" : signed(gain, 3));
   return element.replaceChildren(
@@ -77,7 +77,7 @@ function qualityOf(column, k, grades) {
   return ndcg(column.hits.map((hit) => hit.id), grades, k);
 }
 
-/** What stands beside a column's name: whose ranking it is, and how much of it the cache knew. */
+/** The text beside a column's name: its ranker, and the number of cached scores. */
 function about({ name, adapter, cache }) {
   const words = [];
   if (name === "first-stage") words.push("no reranking");
@@ -92,7 +92,7 @@ function fallbackNote({ reason, message }) {
   return h("p", { class: "fallback" }, h("b", {}, `First-stage order: ${FALLBACKS[reason] ?? reason}.`), " ", sentence(message));
 }
 
-/** What may make the ranking worse than it looks. */
+/** Warnings about the quality of the ranking. */
 function warningNote({ message }) {
   return h("p", { class: "fallback" }, h("b", {}, "Warning: "), sentence(message));
 }

@@ -1,9 +1,9 @@
 // A comparison as columns, and who moves where between them. Plain values; `columns.js` shows them.
 
-/** What rankers that are no adapters are called. */
+/** The names of rankers that are not adapters. */
 const NAMES = { "first-stage": "First stage", none: "Base model" };
 
-/** What people read for a ranker's name. */
+/** The shown name of a ranker. */
 export function columnName(name) {
   return NAMES[name] ?? name;
 }
@@ -60,7 +60,7 @@ function moveIn(column, { id }) {
   return column.hits.find((hit) => hit.id === id).change;
 }
 
-/** What a rank change is called, counted upwards. */
+/** The kind of a rank change; positive is up. */
 export function kindOf(change) {
   return change > 0 ? "up" : change < 0 ? "down" : "same";
 }

@@ -93,7 +93,7 @@ function limitChips() {
   for (const box of boxes) box.disabled = isFull && !box.checked;
 }
 
-/** Says what is wrong with a field. Returns whether there is a control for it. */
+/** Shows the error of a field. Returns whether there is a control for it. */
 export function showFieldError(field, message) {
   const control = controlOf(field);
   if (!control) return false;
@@ -125,7 +125,7 @@ function controlOf(field) {
   return { ...known, deadline_millis: "deadline_millis", filters: "filters", syntax: "syntax", fuzzy: "fuzzy" }[name];
 }
 
-/** What the options say while they are closed. */
+/** The summary of the closed options. */
 export function summarise() {
   byId("options-summary").textContent = summaryOf().join(" · ");
 }

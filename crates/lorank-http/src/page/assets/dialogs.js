@@ -7,7 +7,7 @@ export function openHelp() {
   if (!byId("help-dialog").open) byId("help-dialog").showModal();
 }
 
-/** Asks for a key. Resolves to whether one was given. */
+/** Asks for a key. Resolves to whether one was entered. */
 export function askForKey(why) {
   const [dialog, field] = [byId("key-dialog"), byId("key")];
   byId("key-why").replaceChildren(...sentence(why));
@@ -19,10 +19,10 @@ export function askForKey(why) {
   });
 }
 
-/** What to say to someone whose request was refused for its key. */
+/** The message for a request that was rejected because of its key. */
 export function whyAKey(error) {
   if (error.status === 403) return error.message;
-  return hasKey() ? "The service does not know this key." : "This service answers only requests with a key.";
+  return hasKey() ? "The server does not know this key." : "This server requires a key.";
 }
 
 /**
@@ -67,7 +67,7 @@ export function wireDialogs(onKey) {
   byId("help-button").addEventListener("click", openHelp);
   byId("help-close").addEventListener("click", () => byId("help-dialog").close());
   byId("key-button").addEventListener("click", async () => {
-    const why = hasKey() ? "A key is in use. Another one takes its place; none takes it away." : "Where the service has keys, enter yours.";
+    const why = hasKey() ? "A key is in use. Enter another one to replace it, or none to remove it." : "If the server has keys, enter yours.";
     if (await askForKey(why)) onKey();
   });
   byId("ask-no").addEventListener("click", () => byId("ask-dialog").close(""));

@@ -1,4 +1,4 @@
-// Elements out of plain values. Text goes in as text nodes alone: nothing that a document says can become markup.
+// Elements from plain values. Text is only inserted as text nodes, so the content of documents cannot become markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 

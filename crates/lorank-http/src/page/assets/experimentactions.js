@@ -1,4 +1,4 @@
-// What can be done with an experiment, each behind a question: start, stop, raise the share, promote the winner, delete a draft.
+// The actions on an experiment, each with a confirmation: start, stop, increase the share, promote the winner, delete a draft.
 
 import { changeExperiment, deleteDraft, registry, setAlias, setExperimentState } from "./api.js";
 import { ask, field } from "./dialogs.js";
@@ -19,46 +19,46 @@ export function actionButtons(experiment, verdict, onChange) {
   return [
     winner && !WITHOUT_ADAPTER.includes(winner.model) && button(`Promote ${winner.name}…`, () => promote(experiment, winner), true),
     state === "draft" && button("Start…", start, true),
-    state === "running" && traffic_share < 1 && button("Raise the share…", raise),
+    state === "running" && traffic_share < 1 && button("Increase the share…", raise),
     state === "running" && button("Stop…", stop),
     state === "draft" && button("Delete…", remove),
   ];
 }
 
 function start({ id, traffic_share, layer }) {
-  const body = h("p", {}, `It assigns ${percent(traffic_share)} of the units of layer ${layer} from now on. Its arms and weights cannot be changed any more.`);
+  const body = h("p", {}, `It will assign ${percent(traffic_share)} of the units of layer ${layer}. Its arms and weights cannot be changed after the start.`);
   return ask({ title: `Start ${id}?`, body, yes: "Start it", act: () => setExperimentState(id, "start") });
 }
 
 function stop({ id }) {
-  const body = h("p", {}, "For good: all units get the default again, and the report stays.");
+  const body = h("p", {}, "It cannot be started again. All units get the default ranking, and the report is kept.");
   return ask({ title: `Stop ${id}?`, body, yes: "Stop it", act: () => setExperimentState(id, "stop") });
 }
 
 function remove({ id }) {
-  return ask({ title: `Delete ${id}?`, body: h("p", {}, "The draft is gone then."), yes: "Delete it", act: () => deleteDraft(id) });
+  return ask({ title: `Delete ${id}?`, body: h("p", {}, "The draft will be deleted."), yes: "Delete it", act: () => deleteDraft(id) });
 }
 
 function raise({ id, traffic_share }) {
   const share = h("input", { id: "share", inputmode: "decimal", value: Math.min(100, Math.round(200 * traffic_share)), size: 6 });
-  const body = field("Share of units, %", share, `It is ${percent(traffic_share)} now, and can only be raised. Units that take part stay in their arms.`);
-  return ask({ title: `Raise the share of ${id}`, body, yes: "Raise it", act: () => changeExperiment(id, { traffic_share: Number(share.value) / 100 }) });
+  const body = field("Share of units, %", share, `It is ${percent(traffic_share)} now, and can only be increased. Units that take part stay in their arms.`);
+  return ask({ title: `Increase the share of ${id}`, body, yes: "Raise it", act: () => changeExperiment(id, { traffic_share: Number(share.value) / 100 }) });
 }
 
 /** Points `default` to the winner's adapter, after a stop of the experiment where that is wanted. */
 async function promote({ id, state }, { name, model }) {
   const { adapters, aliases } = await registry();
   const adapter = aliases[model] ?? model;
-  const before = aliases.default ? `It points to ${aliases.default} now.` : "There is no such alias now.";
+  const before = aliases.default ? `It points to ${aliases.default} now.` : "The alias does not exist yet.";
   const isKnown = adapters.some((one) => one.id === adapter);
   const stops = h("input", { type: "checkbox", id: "stops", checked: true });
   const body = [
-    h("p", {}, `The alias “default” will point to ${adapter}, and requests that name no adapter get it from then on. ${before}`),
-    !isKnown && h("p", { class: "fallback" }, `${adapter} is not in the registry of adapters, so an alias cannot point to it. Add it under Service first.`),
+    h("p", {}, `The alias “default” will point to ${adapter}; requests that name no adapter will use it. ${before}`),
+    !isKnown && h("p", { class: "fallback" }, `${adapter} is not in the adapter registry, so no alias can point to it. Add it under Service first.`),
     state === "running" && h("p", {}, h("label", {}, stops, " Stop the experiment first")),
   ].filter(Boolean);
   const act = async () => {
-    if (!isKnown) throw new Error(`${adapter} is not in the registry of adapters`);
+    if (!isKnown) throw new Error(`${adapter} is not in the adapter registry`);
     if (state === "running" && stops.checked) await setExperimentState(id, "stop");
     await setAlias("default", adapter);
   };

@@ -1,4 +1,4 @@
-// The dialog that makes an experiment.
+// The dialog that creates an experiment.
 
 import { createExperiment, rankerNames, setExperimentState } from "./api.js";
 import { columnName } from "./comparison.js";
@@ -22,8 +22,8 @@ export async function askForExperiment() {
     field("Id", id, "1 to 128 of a-z A-Z 0-9 . _ -"),
     arms.element,
     h("div", { class: "options" }, field("Method", method), field("What decides", measure)),
-    h("div", { class: "options" }, field("Share of units, %", share), field("Unit", unit), field("Layer", layer, "Experiments of one layer never meet the same unit.")),
-    h("p", {}, h("label", {}, isStarted, " Start it at once")),
+    h("div", { class: "options" }, field("Share of units, %", share), field("Unit", unit), field("Layer", layer, "A unit takes part in at most one experiment of a layer.")),
+    h("p", {}, h("label", {}, isStarted, " Start it immediately")),
   ];
   const draft = () => ({
     id: id.value.trim(),

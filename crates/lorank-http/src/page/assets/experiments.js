@@ -1,4 +1,4 @@
-// The view of experiments: which there are, and the report of one, read again every few seconds while somebody can see it.
+// The view of experiments: the list, and the report of one, refreshed every few seconds while the page is visible.
 
 import { ApiError, experiments, exported, report, reportPage, shadows } from "./api.js";
 import { byId, download, h } from "./dom.js";
@@ -16,7 +16,7 @@ export class Experiments {
   #timer = null;
   #running = null;
   #isPaused = false;
-  /** What is shown, so that nothing is drawn anew under somebody's eyes unless it changed. */
+  /** The shown state, so that only changes are redrawn. */
   #drawn = { list: "", report: "", id: null };
   /** All experiments and shadows, as they were read last. */
   #known = { all: [], watched: [] };
@@ -68,7 +68,7 @@ export class Experiments {
       if (running.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       this.#fail(error);
-      // Whoever has no key, or no experiments, will not have them in ten seconds either.
+      // A missing key or a server without experiments will not change within seconds.
       if (error.status >= 400 && error.status < 500 && error.status !== 429) return;
     }
     this.#timer = setTimeout(() => this.#isPaused || document.hidden || this.#refresh(), REFRESH_MILLIS);
@@ -105,7 +105,7 @@ export class Experiments {
     const askForKey = () => this.#onKeyNeeded(error);
     if (error.status === 404) {
       byId("experiment-list").replaceChildren();
-      byId("report").replaceChildren(h("p", { class: "welcome" }, "This service runs without experiments. ", h("code", {}, "lorank serve"), " keeps them in its data folder."));
+      byId("report").replaceChildren(h("p", { class: "welcome" }, "This server runs without experiments. ", h("code", {}, "lorank serve"), " stores them in its data folder."));
       return;
     }
     this.#notice.show(error, { retry, askForKey });
@@ -146,7 +146,7 @@ export class Experiments {
     if (!body || !this.#state || this.#drawn.width === body.clientWidth) return;
     this.#drawn.width = body.clientWidth;
     const { found } = this.#drawn;
-    body.replaceChildren(...(found ? reportElements(found, body.clientWidth - 34) : [h("p", { class: "verdict" }, "A draft: it assigns nothing until it is started.")]));
+    body.replaceChildren(...(found ? reportElements(found, body.clientWidth - 34) : [h("p", { class: "verdict" }, "A draft: it assigns no units until it is started.")]));
   }
 }
 
@@ -201,5 +201,5 @@ function shadowElements(watched) {
 
 function emptyText() {
   const command = "lorank experiments create qa-or-science --arm science=science --arm qa=qa --start";
-  return h("div", { class: "welcome" }, h("p", {}, "No experiments yet. Make one with the button above, or on the command line:"), h("p", {}, h("code", {}, command)));
+  return h("div", { class: "welcome" }, h("p", {}, "No experiments yet. Create one with the button above, or on the command line:"), h("p", {}, h("code", {}, command)));
 }

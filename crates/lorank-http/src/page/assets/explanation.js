@@ -1,4 +1,4 @@
-// How a hit came to its place, and all that is stored of its document.
+// The explanation of a hit's rank, and the stored fields of its document.
 
 import { columnName } from "./comparison.js";
 import { h } from "./dom.js";
@@ -36,7 +36,7 @@ function moved(change) {
 
 function rerankScore({ rerank_score, score_origin }, column) {
   if (rerank_score !== null) return `${score(rerank_score)}, ${ORIGINS[score_origin] ?? "of unknown origin"}`;
-  return column.reranked ? "none: it lies beyond the depth" : "none: the order is the first stage's";
+  return column.reranked ? "none: below the depth" : "none: first-stage order";
 }
 
 /** How far the scores of the hits above and below are. */

@@ -3,7 +3,7 @@
 import { byId } from "./dom.js";
 import { counted } from "./numbers.js";
 
-export const NOTHING_KEPT = "This browser cannot keep these judgments: they last until the tab is closed. Download them before.";
+export const NOTHING_KEPT = "This browser cannot store these judgments: they are lost when the tab is closed. Download them first.";
 
 /** Wires the entries of a menu by their ids: `run` is given what an entry does. */
 export function openFiles(menu, actions, run) {
@@ -36,7 +36,7 @@ export function importText(text, read, judgments) {
   const found = read(text);
   const { nLeftOut, isKept } = judgments.merge(found);
   const what = `${counted(found.judgments.length, "judgment")} and ${countedQueries(found.queries.length)} imported.`;
-  const leftOut = nLeftOut > 0 ? ` ${countedQueries(nLeftOut)} left out: the set has another query of that id.` : "";
+  const leftOut = nLeftOut > 0 ? ` ${countedQueries(nLeftOut)} skipped: the set has another query with this id.` : "";
   return what + leftOut + (isKept ? "" : ` ${NOTHING_KEPT}`);
 }
 

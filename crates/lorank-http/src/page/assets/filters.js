@@ -35,7 +35,7 @@ function readJson(text) {
 /** Several `=` of one field ask for any of the values; bounds must all hold. */
 function add(filters, word) {
   const [, field, operator, written] = CONDITION.exec(word) ?? [];
-  if (!field) throw new Error(`“${word}” is no filter; write field=value or year>=1990, with "quotes" around spaces.`);
+  if (!field) throw new Error(`“${word}” is not a filter; use field=value or year>=1990, with "quotes" around spaces.`);
   const bound = BOUNDS[operator];
   const known = Object.hasOwn(filters, field) ? filters[field] : bound ? {} : [];
   if (Array.isArray(known) === Boolean(bound)) throw new Error(`${field} has both a value and a bound; give one of them.`);

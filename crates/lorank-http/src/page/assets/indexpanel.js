@@ -35,7 +35,7 @@ export class IndexPanel {
     const focused = document.activeElement?.id;
     this.#host.replaceChildren(
       h("div", { class: "panel-head" }, h("h3", {}, "Index"), all.length > 1 && this.#choice(all, index)),
-      ...(index ? this.#elements(index, redraw) : [h("p", {}, "The service has no index.")]));
+      ...(index ? this.#elements(index, redraw) : [h("p", {}, "The server has no index.")]));
     if (focused && this.#host.querySelector(`#${CSS.escape(focused)}`)) document.getElementById(focused).focus();
   }
 
@@ -48,7 +48,7 @@ export class IndexPanel {
   #elements({ documents, fields }, redraw) {
     const size = documents
       ? `${counted(documents.n_documents, "document")} in ${counted(documents.n_segments, "segment")}, ${bytes(documents.bytes_on_disk)} on disk.`
-      : "This service does not hold its documents itself.";
+      : "This server does not manage its documents.";
     if (!fields) return [h("p", {}, size)];
     const searched = fields.filter(({ is_searched }) => is_searched).map(({ name, boost }) => (boost === 1 ? name : `${name} (boost ${boost})`));
     const filtered = fields.filter(({ types }) => types.length > 0);
@@ -89,7 +89,7 @@ export class IndexPanel {
     return h("div", { class: "facet" },
       h("h4", {}, `Values of ${name}`),
       h("ul", { class: "values" }, values.map(item)),
-      h("p", { class: "note" }, `${values.length} of ${counted(n_values, "value")}; ${counted(n_missing, "document")} without. A value leads to a search with that filter.`));
+      h("p", { class: "note" }, `${values.length} of ${counted(n_values, "value")}; ${counted(n_missing, "document")} without. A value links to a search with this filter.`));
   }
 
   /** To the last search, with one more filter. */

@@ -52,7 +52,7 @@ export class Judging {
   grade(docid, grade) {
     const isKept = this.#judgments.judge(this.#query, docid, grade);
     if (!isKept) this.#notice.say(NOTHING_KEPT);
-    byId("said").textContent = grade === null ? "judgment taken back" : gradeName(grade);
+    byId("said").textContent = grade === null ? "judgment removed" : gradeName(grade);
     this.refresh();
   }
 

@@ -1,11 +1,11 @@
-// What went wrong, in words, with the next step as a button.
+// Error messages, with a button for the next step.
 
 import { h, sentence } from "./dom.js";
 
 const TITLES = {
   0: "No connection",
   401: "A key is needed",
-  403: "This key may not do that",
+  403: "The key's role is insufficient",
   404: "Not there",
   413: "Too large",
   422: "Refused",
@@ -32,7 +32,7 @@ export class Notice {
   /** Shows an error. `retry` and `askForKey` are what the buttons do. */
   show(error, { retry, askForKey }) {
     this.clear();
-    const title = TITLES[error.status] ?? (error.status >= 500 ? "The service failed" : "That did not work");
+    const title = TITLES[error.status] ?? (error.status >= 500 ? "Server error" : "Request failed");
     const again = retry && h("button", { type: "button", on: { click: retry } }, "Try again");
     const isOfKeys = error.status === 401 || error.status === 403;
     const key = isOfKeys && h("button", { type: "button", class: "primary", on: { click: askForKey } }, "Enter a key…");

@@ -1,4 +1,4 @@
-// Blind judging: the first hits of all rankers in one shuffled list, without a word of who ranked them.
+// Blind judging: the first hits of all rankers in one shuffled list, without the names of the rankers.
 
 import { ApiError, compare, firstStage } from "./api.js";
 import { byId, h, icon } from "./dom.js";
@@ -144,7 +144,7 @@ export class Pool {
   #judge(card, grade) {
     const isKept = this.#sets.judgments.judge(this.#topic.text, card.dataset.id, grade);
     if (!isKept) this.#notice.say(NOTHING_KEPT);
-    byId("pool-said").textContent = grade === null ? "judgment taken back" : gradeName(grade);
+    byId("pool-said").textContent = grade === null ? "judgment removed" : gradeName(grade);
     this.#refresh();
   }
 

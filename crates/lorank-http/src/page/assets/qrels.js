@@ -5,14 +5,14 @@ const BEIR_HEAD = "query-id\tcorpus-id\tscore";
 /** `[{qid, docid, grade}]` as lines of `qid 0 docid grade`. Throws where an id holds a space, which the form cannot. */
 export function writeTrec(judgments) {
   const broken = judgments.flatMap(({ qid, docid }) => [qid, docid]).find((id) => /\s/.test(id));
-  if (broken) throw new Error(`“${broken}” has a space in it, which TREC qrels cannot hold; download the BEIR form.`);
+  if (broken) throw new Error(`“${broken}” has a space, which TREC qrels cannot represent; download the BEIR format.`);
   return lines(judgments.map(({ qid, docid, grade }) => `${qid} 0 ${docid} ${grade}`));
 }
 
 /** The same as a table separated by tabs. */
 export function writeBeir(judgments) {
   const broken = judgments.flatMap(({ qid, docid }) => [qid, docid]).find((id) => /[\t\r\n]/.test(id));
-  if (broken) throw new Error(`“${broken}” has a tab or a line break in it, which a table cannot hold.`);
+  if (broken) throw new Error(`“${broken}” has a tab or a line break, which the table cannot represent.`);
   return lines([BEIR_HEAD, ...judgments.map(({ qid, docid, grade }) => `${qid}\t${docid}\t${grade}`)]);
 }
 
@@ -54,9 +54,9 @@ export function readQueries(text) {
 }
 
 function plainQuery(cells, n) {
-  if (cells.length > 2) throw new Error(`Line ${n + 1} has ${cells.length} cells: it should be a query, or an id, a tab and a query.`);
+  if (cells.length > 2) throw new Error(`Line ${n + 1} has ${cells.length} columns; it should be a query, or an id, a tab and a query.`);
   const [text, qid] = cells.map((cell) => cell.trim()).reverse();
-  if (!text || qid === "") throw new Error(`Line ${n + 1} is no query: its id or its text is empty.`);
+  if (!text || qid === "") throw new Error(`Line ${n + 1} is not a query: its id or its text is empty.`);
   return { qid: qid ?? null, text };
 }
 
@@ -69,7 +69,7 @@ function readJson(json) {
   const read = { judgments: [], queries: [] };
   const judge = (qid, grades) => {
     for (const [docid, grade] of Object.entries(grades)) {
-      if (!Number.isInteger(grade)) throw new Error(`The grade of “${docid}” for “${qid}” is no whole number: ${JSON.stringify(grade)}.`);
+      if (!Number.isInteger(grade)) throw new Error(`The grade of “${docid}” for “${qid}” is not an integer: ${JSON.stringify(grade)}.`);
       read.judgments.push({ qid, docid, grade: Math.max(0, grade) });
     }
   };
@@ -81,8 +81,8 @@ function readJson(json) {
 function readListed(one, n, read, judge) {
   const text = typeof one === "string" ? one : (one?.query ?? one?.text);
   const qid = one?.qid ?? one?._id ?? one?.id ?? null;
-  if (typeof text !== "string" || !text.trim()) throw new Error(`Entry ${n + 1} of the list is no query: it needs a "query" and may have a "qid" and "judgments".`);
-  if (one.judgments && qid === null) throw new Error(`Entry ${n + 1} of the list has judgments and no "qid".`);
+  if (typeof text !== "string" || !text.trim()) throw new Error(`Entry ${n + 1} of the list is not a query: it needs a "query", and can have a "qid" and "judgments".`);
+  if (one.judgments && qid === null) throw new Error(`Entry ${n + 1} of the list has judgments but no "qid".`);
   read.queries.push({ qid: qid === null ? null : String(qid), text });
   if (one.judgments) judge(String(qid), one.judgments);
 }
@@ -106,7 +106,7 @@ function readQuery(line, n) {
   const query = parsed(line) ?? {};
   const qid = query._id ?? query.id;
   if (qid === undefined || typeof query.text !== "string") {
-    throw new Error(`Line ${n + 1} is no query: it needs an "_id" and a "text".`);
+    throw new Error(`Line ${n + 1} is not a query: it needs an "_id" and a "text".`);
   }
   return { qid: String(qid), text: query.text };
 }
@@ -115,7 +115,7 @@ function readJudgment(line, n) {
   const cells = line.includes("\t") && line.split("\t").length === 3 ? line.split("\t") : line.trim().split(/\s+/);
   const [qid, docid, grade] = cells.length === 4 ? [cells[0], cells[2], cells[3]] : cells;
   if (cells.length < 3 || cells.length > 4 || !/^-?\d+$/.test(grade.trim())) {
-    throw new Error(`Line ${n + 1} is no judgment: it should be “qid 0 docid grade”, or three cells between tabs.`);
+    throw new Error(`Line ${n + 1} is not a judgment; it should be “qid 0 docid grade”, or three columns separated by tabs.`);
   }
   return { qid, docid, grade: Math.max(0, Number(grade)) };
 }

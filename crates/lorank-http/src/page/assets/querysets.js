@@ -54,7 +54,7 @@ export class QuerySets {
   add(name) {
     this.reload();
     if (!name) throw new Error("A query set needs a name.");
-    if (this.#names.includes(name)) throw new Error(`There is a query set “${name}” already.`);
+    if (this.#names.includes(name)) throw new Error(`A query set “${name}” exists already.`);
     this.#names.push(name);
     this.#write(NAMES, this.#names);
     this.choose(name);

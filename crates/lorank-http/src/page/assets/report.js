@@ -1,4 +1,4 @@
-// An experiment's report: the verdict in words, what it rests on, and the guardrails.
+// An experiment's report: the verdict, its data, and the guardrails.
 
 import { h, sentence } from "./dom.js";
 import { wilson } from "./measures.js";
@@ -39,7 +39,7 @@ function verdict({ verdict, sentence: words, arms }) {
   return h("div", { class: `verdict ${verdict.do}` }, h("p", {}, sentence(words)), progress && h("p", { class: "needed" }, progress));
 }
 
-/** Two digits are more than is known. */
+/** Rounds to one digit, because forecasts are not more precise. */
 function rounded(n) {
   const magnitude = 10 ** Math.max(0, Math.floor(Math.log10(n)) - 1);
   return Math.ceil(n / magnitude) * magnitude;
@@ -55,8 +55,8 @@ function comparisonSection(report, comparison, n, width) {
     { class: "panel" },
     h("h4", {}, `${arm} against ${control}`),
     duel && duelPlot(duel, arm, control, width),
-    figure(sequencePlot(report, n, width), `The difference in ${MEASURES[report.measure]} as units came, with an interval that holds at ${sure} however often you look. Dashed: the smallest difference that matters.`),
-    figure(intervalPlot(onOneScale, report.smallest_difference, width), `The differences so far, ${sure} at every look. Filled: the measure that decides. Shaded: too small to matter.`),
+    figure(sequencePlot(report, n, width), `The difference in ${MEASURES[report.measure]} by the number of units, with a ${sure} confidence interval that holds at every look. Dashed: the smallest relevant difference.`),
+    figure(intervalPlot(onOneScale, report.smallest_difference, width), `The differences so far, with ${sure} confidence intervals that hold at every look. Filled: the primary measure. Shaded: differences that are not relevant.`),
     table(["", "difference", "interval", ""], rows.map(differenceRow)),
   );
 }
@@ -92,7 +92,7 @@ function armsSection({ arms }, width) {
       row("latency, median", (arm) => millis(arm.latency_p50_millis)),
       row("latency, 95 %", (arm) => millis(arm.latency_p95_millis)),
       row("fallbacks", (arm) => grouped(arm.n_fallbacks)),
-      row("forced, left out", (arm) => grouped(arm.n_forced)),
+      row("forced, excluded", (arm) => grouped(arm.n_forced)),
     ]),
   );
 }
@@ -106,7 +106,7 @@ function measuredRows(arms, row) {
     has("time_to_first_click_seconds") && row("time to the first click", ({ time_to_first_click_seconds: seconds }) => (seconds === null ? "–" : `${seconds.toFixed(2)} s`)),
     has("ndcg_at_10") && row("judged nDCG@10", ({ ndcg_at_10 }) => number(ndcg_at_10, 3)),
     has("ndcg_at_10") && row("answers to judged queries", ({ n_judged }) => grouped(n_judged)),
-    has("ndcg_at_10") && row("judged of their first ten hits", ({ judged_share }) => percent(judged_share)),
+    has("ndcg_at_10") && row("judged share of their first ten hits", ({ judged_share }) => percent(judged_share)),
   ].filter(Boolean);
 }
 
@@ -120,7 +120,7 @@ function guardrails(report) {
 function servedSection({ served }) {
   const pinnedTo = ({ pinned }) => (pinned ? [pinned.adapter ?? "base model", pinned.digest ? h("code", {}, pinned.digest.slice(0, 12)) : "–", new Date(pinned.since_millis).toLocaleString()] : ["–", "–", "–"]);
   const rows = served.map((one) => [one.arm, one.model === "none" ? "base model" : one.model, ...pinnedTo(one), String(one.versions.length)]);
-  return h("section", { class: "panel served" }, h("h4", {}, "What the arms served"), table(["arm", "ranked by", "adapter", "digest", "pinned since", "versions seen"], rows));
+  return h("section", { class: "panel served" }, h("h4", {}, "Versions by arm"), table(["arm", "ranked by", "adapter", "digest", "pinned since", "versions seen"], rows));
 }
 
 function figure(plot, caption) {

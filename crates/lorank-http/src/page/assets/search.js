@@ -1,4 +1,4 @@
-// The search view: from the form to the columns, and what is said when there are none.
+// The search view: from the form to the columns or to a message.
 
 import { ApiError, compare, firstStage } from "./api.js";
 import { Board } from "./board.js";
@@ -173,7 +173,7 @@ export class Search {
   }
 
   #nothingFound() {
-    if (Number(this.#state.offset) > 0) return "No more hits: this page lies behind the last one.";
+    if (Number(this.#state.offset) > 0) return "No more hits: this page is after the last one.";
     const filters = this.#state.filters ? " and these filters" : "";
     return `No hits for “${this.#state.q}”${filters}. Try fewer or other words.`;
   }

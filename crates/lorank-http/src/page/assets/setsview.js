@@ -226,10 +226,10 @@ export class SetsView {
 
   #progressText(run, nQueries, isRunning) {
     const unnamed = this.#judgments.topics.length - nQueries;
-    const missing = unnamed > 0 ? ` ${unnamed.toLocaleString("en")} judged ids have no query text yet: import the queries.` : "";
+    const missing = unnamed > 0 ? ` ${unnamed.toLocaleString("en")} judged ids have no query text yet; import the queries.` : "";
     if (!run) return nQueries > 0 ? `${countedQueries(nQueries)}.${missing}` : missing.trim();
     if (isRunning) return `${run.nDone} of ${countedQueries(run.nQueries)} answered; other views can be used meanwhile.`;
-    const stale = this.#isStale() ? " The options have changed since: run again." : "";
+    const stale = this.#isStale() ? " The options have changed since; run again." : "";
     return `${run.nDone} of ${countedQueries(nQueries)} answered.${stale}${missing}`;
   }
 
@@ -243,7 +243,7 @@ export class SetsView {
   }
 
   #exported() {
-    if (!this.#run || this.#run.nDone === 0) throw new Error("There are no results yet: run the queries first.");
+    if (!this.#run || this.#run.nDone === 0) throw new Error("There are no results yet; run the queries first.");
     const rows = this.#texts().map((topic) => ({ ...topic, result: this.#run.results.get(topic.text) ?? null, ...scored(this.#run.results.get(topic.text), topic.grades) }));
     const [names, baseline] = [this.#names(), this.#baseline()];
     return { set: this.#sets.chosen, settings: this.#run.settings, names, baseline, rows, summary: summarized(rows, names, baseline) };

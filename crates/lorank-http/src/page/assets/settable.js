@@ -17,7 +17,7 @@ const ORDERS = [
   { value: "judged", name: "least judged first", key: (row) => row.judgedShare ?? Infinity },
 ];
 
-const MEASURE = `nDCG@${DEPTH} as in trec_eval: the grade is the gain, discounted by log2(rank + 1); what is not judged counts as not relevant.`;
+const MEASURE = `nDCG@${DEPTH} as in trec_eval: the grade is the gain, discounted by log2(rank + 1); unjudged hits count as not relevant.`;
 
 /** The means of all rankers. `onBaseline` takes the name of another baseline. */
 export function summaryElements({ nQueries, isAlike, rankers }, names, baseline, onBaseline) {
@@ -36,7 +36,7 @@ export function summaryElements({ nQueries, isAlike, rankers }, names, baseline,
   };
   const choice = h("select", { id: "set-baseline", on: { change: (event) => onBaseline(event.target.value) } },
     names.map((name) => h("option", { value: name, selected: name === baseline }, columnName(name))));
-  const notAlike = !isAlike && h("p", { class: "fallback" }, h("b", {}, "Not comparable yet: "), "the rankings are not judged alike, so the nDCG is gray. Judge blind to close the gap.");
+  const notAlike = !isAlike && h("p", { class: "fallback" }, h("b", {}, "Not comparable yet: "), "the rankings have different numbers of judged hits, so nDCG is gray. Judge blind to complete them.");
   return [
     h("section", { class: "panel" },
       h("div", { class: "panel-head" }, h("h3", {}, `Means over ${nQueries === 1 ? "1 query" : `${grouped(nQueries)} queries`}`), h("label", { for: "set-baseline" }, "Gains from"), choice),
@@ -117,7 +117,7 @@ function scoreCell(score, base, isAlike) {
   const gain = base && base.nDCG !== null ? score.nDCG - base.nDCG : 0;
   const kind = !isAlike ? "unsure" : gain > 1e-9 ? "better" : gain < -1e-9 ? "worse" : null;
   const sign = gain > 1e-9 ? " ▲" : gain < -1e-9 ? " ▼" : "";
-  return h("span", { class: kind, title: isAlike ? null : "Not comparable yet: the rankings are not judged alike" }, score.nDCG.toFixed(3), sign && h("span", { "aria-hidden": "true" }, sign));
+  return h("span", { class: kind, title: isAlike ? null : "Not comparable yet: the rankings have different numbers of judged hits" }, score.nDCG.toFixed(3), sign && h("span", { "aria-hidden": "true" }, sign));
 }
 
 /** `7–10 of 10`: how much of the rankings is judged. */

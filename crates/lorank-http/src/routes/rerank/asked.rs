@@ -1,4 +1,4 @@
-//! What the `model` of a rerank request stands for.
+//! Resolution of the `model` of a rerank request.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use lorank_pipeline::{AdapterChoice, PipelineError};
@@ -6,29 +6,29 @@ use lorank_pipeline::{AdapterChoice, PipelineError};
 use super::super::App;
 use crate::{ModelAlias, ServerError};
 
-/// What stands before the name of an experiment.
+/// The prefix of the name of an experiment.
 const EXPERIMENT: &str = "experiment:";
 
-/// The name that Infinity's client sends where its caller named no model.
+/// The name that Infinity's client sends if its caller names no model.
 const NOT_SPECIFIED: &str = "default/not-specified";
 
 /// The header that names the model that answered.
 const MODEL: HeaderName = HeaderName::from_static("x-model");
 
-/// What the `model` of a request stands for.
+/// The resolved `model` of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Asked {
-    /// The model that ranks.
+    /// The adapter or base model.
     pub adapter: AdapterChoice,
-    /// The experiment that chooses it.
+    /// The experiment that chooses the adapter.
     pub experiment: Option<String>,
-    /// The name that is not served, where the alias `*` answers for it.
+    /// The unknown name that the alias `*` matched.
     pub stands_in_for: Option<String>,
 }
 
 impl App {
-    /// What a name stands for, the first that it is: an experiment, a model alias of the configuration, an adapter or an alias, the
-    /// base model by its own name, or, with the model alias `*`, any other name.
+    /// Resolves a name as the first that matches: an experiment, a model alias of the configuration, an adapter or an alias, the base
+    /// model by its own name, or, with the model alias `*`, any other name.
     pub(super) fn asked(&self, model: Option<&str>) -> Result<Asked, ServerError> {
         let Some(name) = model.filter(|name| !name.is_empty() && *name != NOT_SPECIFIED) else {
             return Ok(Asked::default());
@@ -46,11 +46,11 @@ impl App {
         let unknown = match name.parse::<AdapterChoice>() {
             Ok(adapter) => match self.service.engine.model(&adapter) {
                 Err(error @ PipelineError::UnknownAdapter { .. }) => ServerError::from(error),
-                // What is there and cannot be used is said where it is used.
+                // A model that exists but cannot be used fails when it is used.
                 _ => return Ok(Asked { adapter, ..Asked::default() }),
             },
             Err(error) => {
-                ServerError::InvalidValue { field: "model".to_owned(), problem: format!("is refused: {error}") }
+                ServerError::InvalidValue { field: "model".to_owned(), problem: format!("is invalid: {error}") }
             }
         };
         let base = self.service.engine.model(&AdapterChoice::Base).ok().map(|model| model.base_model);
@@ -61,14 +61,14 @@ impl App {
         alias(None).map(|adapter| Asked { adapter, stands_in_for, experiment: None }).ok_or(unknown)
     }
 
-    /// The same for routes that only score: there is no order for an experiment to choose.
+    /// The same for routes that only score, which do not support experiments.
     pub(super) fn asked_to_score(&self, model: Option<&str>) -> Result<Asked, ServerError> {
         let asked = self.asked(model)?;
         match &asked.experiment {
             None => Ok(asked),
             Some(experiment) => {
                 let problem = format!(
-                    "cannot be `{EXPERIMENT}{experiment}` here: scores of pairs are no ranking; name a model, or rerank"
+                    "cannot be `{EXPERIMENT}{experiment}` here: experiments need a ranking; name a model, or use a rerank route"
                 );
                 Err(ServerError::InvalidValue { field: "model".to_owned(), problem })
             }
@@ -77,14 +77,14 @@ impl App {
 }
 
 impl Asked {
-    /// How the answer says that the alias `*` answered, where it did.
+    /// The warning of an answer for which the alias `*` matched.
     pub(super) fn warning(&self, answered: &str) -> Option<String> {
         let asked = self.stands_in_for.as_ref()?;
         Some(format!("the model `{asked}` is not served here; `{answered}` answered (the model alias `*`)"))
     }
 }
 
-/// The header that names the model that answered; without one where its name has characters that no header has.
+/// The header with the name of the model that answered; none if the name is not a valid header value.
 pub(super) fn model_header(model: &str) -> HeaderMap {
     HeaderMap::from_iter(HeaderValue::from_str(model).ok().map(|value| (MODEL, value)))
 }

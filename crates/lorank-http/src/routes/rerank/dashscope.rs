@@ -1,4 +1,4 @@
-//! Reranking as DashScope's own client has it. Its compatible mode is Cohere's shape: see [`documents`](super::documents).
+//! DashScope's native rerank API. Its compatible mode has Cohere's format: see [`documents`](super::documents).
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -19,12 +19,12 @@ use crate::wire::{
     DashScopeInput, DashScopeOutput, DashScopeParameters, DashScopeRerank, DashScopeReranked, Flag, RerankedDocument,
 };
 
-/// Rerank, as DashScope has it
+/// Rerank documents (DashScope, native)
 #[utoipa::path(
     post,
     path = "/api/v1/services/rerank/text-rerank/text-rerank",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = DashScopeRerank, example = json!({
         "input": {
             "query": "who invented the light bulb",
@@ -33,7 +33,7 @@ use crate::wire::{
         "parameters": {"top_n": 1, "return_documents": true}
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = DashScopeReranked),
+        (status = 200, description = "The results in rank order.", body = DashScopeReranked),
     ),
 )]
 pub(crate) async fn rerank(

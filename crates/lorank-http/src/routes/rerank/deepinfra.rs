@@ -1,4 +1,4 @@
-//! Scoring as DeepInfra has it.
+//! DeepInfra's scoring API.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -16,20 +16,20 @@ use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
 use crate::wire::{DeepInfraScore, DeepInfraScored, DeepInfraStatus};
 
-/// Score documents by a model in the path, as DeepInfra has it
+/// Score documents (DeepInfra)
 ///
-/// The name may have slashes. Scores are the sigmoid of the model's logits.
+/// The name of the model is part of the path and may contain slashes. Scores are the sigmoid of the model's logits.
 #[utoipa::path(
     post,
     path = "/v1/inference/{*model}",
     tag = "rerank",
-    params(("model" = String, Path, description = "The adapter or alias.", example = "none")),
+    params(("model" = String, Path, description = "An adapter or alias, or `none` for the base model.", example = "none")),
     request_body(content = DeepInfraScore, example = json!({
         "queries": ["who invented the light bulb"],
         "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
     })),
     responses(
-        (status = 200, description = "A score for each document, in their order.", body = DeepInfraScored),
+        (status = 200, description = "The scores in the order of the documents.", body = DeepInfraScored),
     ),
 )]
 pub(crate) async fn inference(

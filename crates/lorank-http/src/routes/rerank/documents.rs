@@ -1,4 +1,4 @@
-//! Reranking in Cohere's shape, and on the paths of services that follow it: Jina, Infinity, DashScope's compatible mode.
+//! Reranking in Cohere's format, and on the paths of compatible services: Jina, Infinity, DashScope's compatible mode.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -17,14 +17,14 @@ use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
 use crate::wire::{Flag, Rerank, RerankDocument, Reranked, RerankedDocument};
 
-/// Where the services differ that no key tells apart.
+/// The differences between services with the same keys.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
-    /// Whether documents come back where `return_documents` is missing.
+    /// The default of `return_documents`.
     returns_by_default: bool,
-    /// Whether a document that comes back is its text alone.
+    /// Whether documents are returned as strings.
     is_text: bool,
-    /// What the answer has as its `object`.
+    /// The `object` of the answer.
     object: &'static str,
     error_shape: ErrorShape,
 }
@@ -41,20 +41,20 @@ impl Style {
     const INFINITY: Self = Self { is_text: true, error_shape: ErrorShape::Infinity, ..Self::COHERE };
 }
 
-/// Rerank, as Jina has it
+/// Rerank documents (Jina)
 ///
-/// The same as Cohere's `/v1/rerank`, but documents come back unless `return_documents` is false.
+/// The same as `/v1/rerank` in Cohere's format, except that documents are returned unless `return_documents` is `false`.
 #[utoipa::path(
     post,
     path = "/jina/v1/rerank",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = Rerank, example = json!({
         "query": "who invented the light bulb",
         "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 200, description = "The results in rank order.", body = Reranked),
     ),
 )]
 pub(crate) async fn jina(
@@ -66,20 +66,20 @@ pub(crate) async fn jina(
     read(app, arrival, headers, body, Style::JINA).await
 }
 
-/// Rerank, as Infinity has it
+/// Rerank documents (Infinity)
 ///
-/// The same as Cohere's `/v1/rerank`, but a document that comes back is a text.
+/// The same as `/v1/rerank` in Cohere's format, except that documents are returned as strings.
 #[utoipa::path(
     post,
     path = "/infinity/rerank",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = Rerank, example = json!({
         "query": "who invented the light bulb",
         "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 200, description = "The results in rank order.", body = Reranked),
     ),
 )]
 pub(crate) async fn infinity(
@@ -91,20 +91,20 @@ pub(crate) async fn infinity(
     read(app, arrival, headers, body, Style::INFINITY).await
 }
 
-/// Rerank, as DashScope's compatible mode has it
+/// Rerank documents (DashScope, compatible mode)
 ///
-/// The same as Cohere's `/v1/rerank`.
+/// The same as `/v1/rerank` in Cohere's format.
 #[utoipa::path(
     post,
     path = "/v1/reranks",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = Rerank, example = json!({
         "query": "who invented the light bulb",
         "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = Reranked),
+        (status = 200, description = "The results in rank order.", body = Reranked),
     ),
 )]
 pub(crate) async fn dashscope(
@@ -116,7 +116,7 @@ pub(crate) async fn dashscope(
     read(app, arrival, headers, body, Style::COHERE).await
 }
 
-/// Answers a request whose body is still to be read.
+/// Parses the body and answers the request.
 pub(super) async fn read(
     app: App,
     arrival: Arrival,
@@ -130,7 +130,7 @@ pub(super) async fn read(
     }
 }
 
-/// Answers a request, or refuses it.
+/// Answers a request.
 pub(super) async fn answer(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes, style: Style) -> Response {
     reranked(app, arrival, headers, body, style).await.unwrap_or_else(|error| style.error_shape.refuse(&error))
 }
@@ -175,7 +175,7 @@ async fn reranked(
     Ok((headers, JsonBody(answer)).into_response())
 }
 
-/// What it cost, as Cohere and Xinference say it.
+/// The number of tokens in the formats of Cohere and Xinference.
 fn meta(n_documents: usize, n_tokens: usize, warnings: &[String]) -> Json {
     let mut meta = json!({
         "api_version": {"version": "2"},

@@ -1,4 +1,4 @@
-//! Reranking as mixedbread has it; on the same path as llama.cpp has it, which follows Jina.
+//! mixedbread's rerank API, and llama.cpp's, which has the same path and Jina's format.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -18,14 +18,14 @@ use crate::json::{list_lengths, parse};
 use crate::request_id::Arrival;
 use crate::wire::{Flag, MixedbreadEntry, MixedbreadRerank, MixedbreadReranked, RerankingAnswer, RerankingBody};
 
-/// Rerank, as mixedbread has it, or llama.cpp
+/// Rerank documents (mixedbread, llama.cpp)
 ///
-/// With `input` it is the former's, with `documents` the latter's, which is Cohere's.
+/// A request with `input` has mixedbread's format; one with `documents` has Cohere's, which llama.cpp uses.
 #[utoipa::path(
     post,
     path = "/v1/reranking",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = RerankingBody, example = json!({
         "query": "who invented the light bulb",
         "input": ["Edison sold the first practical light bulb.", "A tulip bulb grows."],
@@ -33,7 +33,7 @@ use crate::wire::{Flag, MixedbreadEntry, MixedbreadRerank, MixedbreadReranked, R
         "return_input": true
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = RerankingAnswer),
+        (status = 200, description = "The results in rank order.", body = RerankingAnswer),
     ),
 )]
 pub(crate) async fn reranking(
@@ -47,7 +47,7 @@ pub(crate) async fn reranking(
         let lists = parse(&app.lanes, body.clone(), |body| Ok(list_lengths(body, ["documents", "input"]))).await?;
         match lists {
             [Some(_), Some(_)] => {
-                let problem = "stands beside `documents`; send one of them".to_owned();
+                let problem = "cannot be combined with `documents`; send one of them".to_owned();
                 Err(ServerError::InvalidValue { field: "input".to_owned(), problem })
             }
             [documents, _] => Ok((body, documents.is_some())),
@@ -75,7 +75,7 @@ async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes)
     let job = Job { model, query, documents, top: top_k, activation: Activation::Sigmoid };
     let Ranking { entries, model, usage, headers, .. } = app.rank(arrival, headers, job).await?;
     let return_input = return_input.is_some_and(|Flag(returns)| returns);
-    let as_sent = |index: usize| serde_json::to_value(&input[index]).expect("a document came as JSON");
+    let as_sent = |index: usize| serde_json::to_value(&input[index]).expect("a document was parsed from JSON");
     let entry = |Entry { index, score }: Entry| {
         let input: Option<Json> = return_input.then(|| as_sent(index));
         MixedbreadEntry { index, score, input, object: "rank_result" }

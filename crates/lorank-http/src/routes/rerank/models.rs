@@ -1,4 +1,4 @@
-//! `/info`, `/v1/models` and `/v1/models/{id}`: what clients ask before they rerank.
+//! `/info`, `/v1/models` and `/v1/models/{id}`: model information for clients.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::ServerError;
 use crate::lanes::Lane;
 use crate::wire::{ErrorAnswer, Info, ListedModel, ModelList};
 
-/// Model information, as text-embeddings-inference has it
+/// Get model information (text-embeddings-inference)
 #[utoipa::path(
     get,
     path = "/info",
     tag = "rerank",
     responses(
         (status = 200, description = "The default model.", body = Info),
-        (status = 503, description = "There is no default model.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The default model is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
@@ -43,9 +43,9 @@ pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, Se
     .await
 }
 
-/// List models, as OpenAI has it
+/// List models (OpenAI)
 ///
-/// The adapter that answers requests that name none comes first.
+/// The default adapter is first.
 #[utoipa::path(
     get,
     path = "/v1/models",
@@ -60,17 +60,17 @@ pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, 
     .await
 }
 
-/// Show a model, as OpenAI has it
+/// Get a model (OpenAI)
 ///
-/// The name may have slashes.
+/// The name may contain slashes.
 #[utoipa::path(
     get,
     path = "/v1/models/{*id}",
     tag = "rerank",
-    params(("id" = String, Path, description = "A base model, an adapter or an alias.", example = "none")),
+    params(("id" = String, Path, description = "The name of a base model, an adapter or an alias.", example = "none")),
     responses(
         (status = 200, description = "The model.", body = ListedModel),
-        (status = 404, description = "There is no such model.", body = ErrorAnswer<'_>),
+        (status = 404, description = "Unknown model.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn model(State(app): State<App>, Name(id): Name) -> Result<impl IntoResponse, ServerError> {
@@ -83,7 +83,7 @@ pub(crate) async fn model(State(app): State<App>, Name(id): Name) -> Result<impl
 }
 
 impl App {
-    /// All names that `model` of a rerank request may have, each once.
+    /// All names that a rerank request's `model` accepts, without duplicates.
     fn model_names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         let mut add = |name: String| {

@@ -1,4 +1,4 @@
-//! Ranking as NVIDIA NIM has it.
+//! NVIDIA NIM's ranking API.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -15,27 +15,27 @@ use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
 use crate::wire::{NimEntry, NimRanking, NimRankings};
 
-/// What stands after the model's name in a path.
+/// The end of the path after the name of the model.
 const RERANKING: &str = "/reranking";
 
-/// What stands in the model's place where NVIDIA's own path names none.
+/// The name in NVIDIA's own path, which names no model.
 const OWNER: &str = "nvidia";
 
-/// Rank passages, as NVIDIA NIM has it
+/// Rank passages (NVIDIA NIM)
 ///
-/// The logits are the model's.
+/// Scores are the model's logits.
 #[utoipa::path(
     post,
     path = "/v1/ranking",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = NimRanking, example = json!({
         "model": "none",
         "query": {"text": "who invented the light bulb"},
         "passages": [{"text": "Edison sold the first practical light bulb."}, {"text": "A tulip bulb grows."}]
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = NimRankings),
+        (status = 200, description = "The results in rank order.", body = NimRankings),
     ),
 )]
 pub(crate) async fn ranking(
@@ -48,22 +48,22 @@ pub(crate) async fn ranking(
     ranked.await.unwrap_or_else(|error| ErrorShape::Cohere.refuse(&error))
 }
 
-/// Rank passages by a model in the path, as NVIDIA NIM has it
+/// Rank passages by a model (NVIDIA NIM)
 ///
-/// The name may have slashes. A `model` in the body has to be the same, `_` as good as `.`; with `nvidia` in the path the body names
-/// it.
+/// The name of the model is part of the path and may contain slashes. A `model` in the body must be the same name; `_` and `.` are
+/// equivalent. If the path has `nvidia`, the body names the model.
 #[utoipa::path(
     post,
     path = "/v1/retrieval/{*model}",
     tag = "rerank",
-    params(("model" = String, Path, description = "The adapter or alias.", example = "none"), ("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("model" = String, Path, description = "An adapter or alias, or `none` for the base model.", example = "none"), ("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = NimRanking, example = json!({
         "model": "none",
         "query": {"text": "who invented the light bulb"},
         "passages": [{"text": "Edison sold the first practical light bulb."}, {"text": "A tulip bulb grows."}]
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = NimRankings),
+        (status = 200, description = "The results in rank order.", body = NimRankings),
     ),
 )]
 pub(crate) async fn reranking(
@@ -99,12 +99,13 @@ async fn ranked(
     Ok((headers, JsonBody(NimRankings { rankings, usage })).into_response())
 }
 
-/// The model that the path names, else the body: `/v1/retrieval/nvidia/reranking` names none. LiteLLM writes `.` in the body for each `_` of the path.
+/// The model that the path names, or else the body: `/v1/retrieval/nvidia/reranking` names none. LiteLLM replaces each `_` of the
+/// path by `.` in the body.
 fn one_model(in_path: Option<String>, in_body: Option<String>) -> Result<Option<String>, ServerError> {
     let dotted = |name: &str| name.replace('_', ".");
     match (in_path.filter(|path| path != OWNER), in_body) {
         (Some(path), Some(body)) if dotted(&path) != dotted(&body) => {
-            let problem = format!("is `{body}`, and the path names `{path}`; name one model");
+            let problem = format!("is `{body}`, but the path names `{path}`; name one model");
             Err(ServerError::InvalidValue { field: "model".to_owned(), problem })
         }
         (Some(path), _) => Ok(Some(path)),

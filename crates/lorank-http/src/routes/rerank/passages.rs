@@ -1,4 +1,4 @@
-//! What the model reads of a document: one text, or the chunks that a long one is split into.
+//! The texts of a document that are scored: one text, or the chunks of a long document.
 
 use std::num::NonZeroUsize;
 
@@ -8,24 +8,24 @@ use super::scoring::cut;
 use crate::ServerError;
 use crate::wire::Rerank;
 
-/// The bytes of a token where a text is split: few enough that a chunk of most texts is not cut once more.
+/// The assumed bytes per token for splitting texts: so few that most chunks are not truncated by the model.
 const TOKEN_BYTES: usize = 3;
 
-/// The tokens of a pair beside its texts, about: what the prompt adds.
+/// The approximate number of tokens that the prompt adds to a pair.
 const PROMPT_TOKENS: usize = 8;
 
-/// The tokens of a chunk at least, however long the query is.
+/// The minimum number of tokens of a chunk, even for long queries.
 const CHUNK_TOKENS_MIN: usize = 32;
 
-/// The model's limit where the service does not know it.
+/// The assumed limit of the model in tokens if it is unknown.
 const MAX_LENGTH: usize = 512;
 
 impl App {
-    /// The documents of a request as the model reads them.
+    /// The documents of a request with the texts that are scored.
     pub(super) fn job_documents(&self, body: &Rerank, query: &str) -> Result<Vec<JobDocument>, ServerError> {
         let chunks = match (body.max_chunks_per_doc, body.overlap_tokens) {
             (None, Some(_)) => {
-                return Err(invalid("overlap_tokens", "is for `max_chunks_per_doc`; send both, or neither"));
+                return Err(invalid("overlap_tokens", "requires `max_chunks_per_doc`; send both, or neither"));
             }
             (n_chunks_max, overlap) => {
                 n_chunks_max.map(|max| self.chunks(query, max, overlap.unwrap_or(0))).transpose()?
@@ -46,7 +46,7 @@ impl App {
         let documents: Vec<JobDocument> = documents.collect();
         let max = self.config.n_documents_max.get();
         if n_passages > max {
-            let problem = format!("splits the documents into {n_passages} chunks, and {max} is the most");
+            let problem = format!("splits the documents into {n_passages} chunks, and the maximum is {max}");
             return Err(invalid("max_chunks_per_doc", &problem));
         }
         Ok(documents)
@@ -56,14 +56,14 @@ impl App {
         let max_length = self.service.adapters.as_ref().map_or(MAX_LENGTH, |host| host.max_length());
         let n_tokens = max_length.saturating_sub(query.len() / TOKEN_BYTES + PROMPT_TOKENS).max(CHUNK_TOKENS_MIN);
         if overlap_tokens > n_tokens / 2 {
-            let problem = format!("is {overlap_tokens}, and half a chunk of {n_tokens} tokens is the most");
+            let problem = format!("is {overlap_tokens}, and the maximum is half of a chunk of {n_tokens} tokens");
             return Err(invalid("overlap_tokens", &problem));
         }
         Ok(Chunks { n_max, n_bytes: n_tokens * TOKEN_BYTES, overlap_bytes: overlap_tokens * TOKEN_BYTES })
     }
 }
 
-/// How long texts are split.
+/// The splitting of long texts.
 #[derive(Debug, Clone, Copy)]
 struct Chunks {
     n_max: NonZeroUsize,
@@ -73,7 +73,7 @@ struct Chunks {
 }
 
 impl Chunks {
-    /// The chunks of a text, between characters. The last one has the rest, where there may be no more of them.
+    /// The chunks of a text, split between characters. The last of `n_max` chunks has the rest of the text.
     fn of(self, text: &str) -> Vec<&str> {
         let boundary = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let (mut chunks, mut start) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! Ranking the documents that a request brings: what the shapes of all services share.
+//! Ranking the documents of a request, for the formats of all services.
 
 use std::num::NonZeroUsize;
 
@@ -15,57 +15,57 @@ use crate::ServerError;
 use crate::request_id::Arrival;
 use crate::wire::Usage;
 
-/// The headers that say what an experiment did.
+/// The headers with the experiment and its arm.
 const EXPERIMENT: HeaderName = HeaderName::from_static("x-experiment");
 const ARM: HeaderName = HeaderName::from_static("x-experiment-arm");
-/// In place of an arm where all are mixed.
+/// The value instead of an arm for interleaved arms.
 const INTERLEAVED: &str = "interleaved";
-/// Why the order is the request's own, as one word.
+/// The reason for which the documents are in the order of the request, as a constant for programs.
 const FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
-/// `model` where the scores are a model's, `rank` where they only follow from the places.
+/// `model` if the scores are those of a model, `rank` if they are derived from ranks.
 const SCORES: HeaderName = HeaderName::from_static("x-scores");
 
-/// A rerank request without the shape of its service.
+/// A rerank request, independent of the service's format.
 pub(super) struct Job {
     pub model: Option<String>,
     pub query: String,
     pub documents: Vec<JobDocument>,
-    /// How many entries the answer has at most.
+    /// The maximum number of results.
     pub top: Option<NonZeroUsize>,
     pub activation: Activation,
 }
 
-/// A document of it.
+/// A document of a [`Job`].
 pub(super) struct JobDocument {
     pub id: DocumentId,
-    /// What the model reads: the best score among these texts is the document's.
+    /// The texts that are scored. The document's score is their maximum.
     pub passages: Vec<String>,
 }
 
 /// The answer to a [`Job`].
 pub(super) struct Ranking {
-    /// The entries, best first.
+    /// The results in rank order.
     pub entries: Vec<Entry>,
-    /// What `model` of the answer says.
+    /// The `model` of the answer.
     pub model: String,
     pub usage: Usage,
-    /// What the answer says beside its body.
+    /// Additional headers of the answer.
     pub headers: HeaderMap,
-    /// Where the answer is not quite what was asked for, in what.
+    /// Differences between the answer and the request.
     pub warnings: Vec<String>,
 }
 
-/// An entry of a [`Ranking`].
+/// A result of a [`Ranking`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Entry {
-    /// The document's place in the request.
+    /// The index of the document in the request.
     pub index: usize,
-    /// Its score, on the scale that was asked for.
+    /// The score on the requested scale.
     pub score: f32,
 }
 
 impl JobDocument {
-    /// A document that is a text: a digest of it is its id.
+    /// A document with only a text, identified by its digest.
     pub(super) fn of_text(text: String) -> Self {
         let id = crate::wire::RerankDocument::Text(String::new()).id(&text);
         Self { id, passages: vec![text] }
@@ -73,7 +73,7 @@ impl JobDocument {
 }
 
 impl App {
-    /// Ranks the documents of a request, by the arm of an experiment where the request takes part in one.
+    /// Ranks the documents of a request, by the arm of an experiment if the request takes part in one.
     pub(super) async fn rank(self, arrival: &Arrival, headers: &HeaderMap, job: Job) -> Result<Ranking, ServerError> {
         let asked = self.asked(job.model.as_deref())?;
         let unit_id = unit_id(headers)?;

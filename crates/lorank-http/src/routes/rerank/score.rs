@@ -1,4 +1,4 @@
-//! `/score` and `/v1/score`, as vLLM has them.
+//! vLLM's scoring API: `/score` and `/v1/score`.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -16,13 +16,13 @@ use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
 use crate::wire::{OneOrMany, ScoreBody, Scored, ScoredPair, Usage};
 
-/// The lists of a score request, by all the names that they go by.
+/// The lists of a score request, with their synonyms.
 pub(crate) const SCORE_LISTS: [&str; 7] = ["text_1", "queries", "data_1", "text_2", "documents", "items", "data_2"];
 
-/// Score pairs, as vLLM has it
+/// Score pairs (vLLM)
 ///
-/// Scores are under the model's own activation (the sigmoid, unless its configuration names another); without
-/// `use_activation` they are its logits. Every key of vLLM's is honored or refused.
+/// Scores are the logits after the model's own activation (the sigmoid, unless its configuration names another); they are the logits if
+/// `use_activation` is `false`. Every key of vLLM is either honored or rejected.
 #[utoipa::path(
     post,
     path = "/score",
@@ -32,7 +32,7 @@ pub(crate) const SCORE_LISTS: [&str; 7] = ["text_1", "queries", "data_1", "text_
         "text_2": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
     })),
     responses(
-        (status = 200, description = "A score for each pair, in their order.", body = Scored),
+        (status = 200, description = "The scores in the order of the pairs.", body = Scored),
     ),
 )]
 pub(crate) async fn score(
@@ -44,7 +44,7 @@ pub(crate) async fn score(
     scored(app, arrival, &headers, body).await
 }
 
-/// Score pairs, as vLLM has it
+/// Score pairs (vLLM v1)
 ///
 /// The same as `/score`.
 #[utoipa::path(
@@ -56,7 +56,7 @@ pub(crate) async fn score(
         "text_2": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
     })),
     responses(
-        (status = 200, description = "A score for each pair, in their order.", body = Scored),
+        (status = 200, description = "The scores in the order of the pairs.", body = Scored),
     ),
 )]
 pub(crate) async fn score_v1(

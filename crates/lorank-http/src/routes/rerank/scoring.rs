@@ -1,4 +1,4 @@
-//! Scoring the texts that a request brings: what the shapes of all services share.
+//! Scoring the texts of a request, for the formats of all services.
 
 use std::num::NonZeroUsize;
 
@@ -13,7 +13,7 @@ use crate::ServerError;
 use crate::json::{list_lengths, parse, read_object};
 
 impl App {
-    /// Reads a request with lists of texts, each of at most as many as the configuration allows.
+    /// Parses a request with lists of texts, within the configured maximum length.
     pub(super) async fn read_lists<T: DeserializeOwned + Send + 'static, const N: usize>(
         &self,
         expected: &'static str,
@@ -33,7 +33,7 @@ impl App {
         }
     }
 
-    /// The scores of each query's texts, in one submission.
+    /// The scores of each query's texts, submitted together.
     pub(super) async fn score_groups(
         self,
         adapter: AdapterChoice,
@@ -65,14 +65,14 @@ impl App {
         self.search_work(work).await
     }
 
-    /// The activation that the model's own configuration names.
+    /// The activation of the model's own configuration.
     pub(super) fn own_activation(&self) -> Activation {
         self.service.adapters.as_ref().map_or_else(Activation::default, |host| host.activation())
     }
 }
 
-/// Reads a request with lists of at most `max` texts. Their lengths are checked first: in memory, a list of empty texts takes many
-/// times the bytes of its JSON.
+/// Parses a request with lists of at most `max` texts. The lengths are checked first, because a list of empty strings needs much
+/// more memory than its JSON.
 pub(crate) fn read_with_lists<T: DeserializeOwned, const N: usize>(
     expected: &'static str,
     body: &[u8],
@@ -87,7 +87,7 @@ pub(crate) fn read_with_lists<T: DeserializeOwned, const N: usize>(
     read_object(expected, body)
 }
 
-/// Whether a request asks for the model's logits, by any of the names that its service has for that.
+/// Whether a request asks for logits, by any of the keys for that.
 pub(super) fn wants_logits(
     raw_scores: Option<bool>,
     use_activation: Option<bool>,
@@ -110,7 +110,7 @@ pub(super) fn wants_logits(
     }
 }
 
-/// About so many tokens of a text, at four bytes each, cut between characters.
+/// Truncates a text to about this many tokens of four bytes, between characters.
 pub(crate) fn cut(mut text: String, n_tokens_max: Option<NonZeroUsize>) -> String {
     if let Some(bytes_max) = n_tokens_max.map(|n| n.get().saturating_mul(4)).filter(|max| *max < text.len()) {
         text.truncate((0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
@@ -122,7 +122,7 @@ pub(super) fn scores_of(scores: Result<Vec<Score>, Fallback>) -> Result<Vec<Scor
     scores.map_err(failure)
 }
 
-/// The error in place of scores that are not there.
+/// The error for missing scores.
 pub(super) fn failure(fallback: Fallback) -> ServerError {
     match fallback {
         Fallback::DeadlinePassed => ServerError::DeadlinePassed,
@@ -130,7 +130,7 @@ pub(super) fn failure(fallback: Fallback) -> ServerError {
     }
 }
 
-/// The one query, or one for each text, and the texts: what is scored together with what.
+/// Pairs one query with all texts, or each query with one text.
 pub(super) fn groups_of(
     (queries_field, queries): (&'static str, Vec<String>),
     (texts_field, texts): (&'static str, Vec<String>),
@@ -140,13 +140,14 @@ pub(super) fn groups_of(
         1 => Ok(queries.into_iter().zip([texts]).collect()),
         n if n == texts.len() => Ok(queries.into_iter().zip(texts).map(|(query, text)| (query, vec![text])).collect()),
         n => {
-            let problem = format!("has {n} texts and `{texts_field}` has {}; give one, or as many", texts.len());
+            let problem =
+                format!("has {n} texts, but `{texts_field}` has {}; send one, or the same number", texts.len());
             Err(ServerError::InvalidValue { field: queries_field.to_owned(), problem })
         }
     }
 }
 
-/// The adapter, or the base model's name where there is none.
+/// The name of the adapter, or of the base model if there is no adapter.
 pub(super) fn name(model: &ModelVersion) -> String {
     model.adapter.as_ref().map_or_else(|| model.base_model.clone(), |adapter| adapter.id.to_string())
 }

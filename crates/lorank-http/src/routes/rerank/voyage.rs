@@ -1,4 +1,4 @@
-//! Reranking as Voyage has it.
+//! Voyage's rerank API.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -15,20 +15,20 @@ use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
 use crate::wire::{Flag, VoyageEntry, VoyageRerank, VoyageReranked};
 
-/// Rerank, as Voyage has it
+/// Rerank documents (Voyage)
 ///
-/// The same as `/v1/rerank` with `top_k`, for clients that leave `top_k` out.
+/// The same as `/v1/rerank` with `top_k`, for clients that do not send `top_k`.
 #[utoipa::path(
     post,
     path = "/voyage/v1/rerank",
     tag = "rerank",
-    params(("x-unit-id" = Option<String>, Header, description = "Whom experiments assign.")),
+    params(("x-unit-id" = Option<String>, Header, description = "The unit that experiments assign to an arm.")),
     request_body(content = VoyageRerank, example = json!({
         "query": "who invented the light bulb",
         "documents": ["Edison sold the first practical light bulb.", "A tulip bulb grows."]
     })),
     responses(
-        (status = 200, description = "The entries, best first.", body = VoyageReranked),
+        (status = 200, description = "The results in rank order.", body = VoyageReranked),
     ),
 )]
 pub(crate) async fn rerank(
@@ -43,7 +43,7 @@ pub(crate) async fn rerank(
     }
 }
 
-/// Answers a request, or refuses it.
+/// Answers a request.
 pub(super) async fn answer(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Response {
     reranked(app, arrival, headers, body).await.unwrap_or_else(|error| ErrorShape::Voyage.refuse(&error))
 }
