@@ -4,14 +4,19 @@
     python3 benches/depth.py --lorank target/release/lorank --queries 100 --output OUTPUT FOLDER...
 
 Each folder is a collection in BEIR layout. Its documents are indexed, and each question is searched once at the greatest depth, with
-the score cache off; the ranking at a smaller depth follows from the same scores. nDCG@10 is trec_eval's, with linear gain.
-Latency is the median over questions of what the answer says it took (`timings_millis.total`), asked anew at each depth.
-`--depths 50,100 --timed 0` measures other depths, and the ranking alone.
-`--plot` draws the picture again from what was measured (OUTPUT/depth.json). Python's standard library is all that is needed.
+the score cache off; the rankings at smaller depths follow from the same scores. nDCG@10 is trec_eval's, with linear gain.
+Latency is the median over questions of the server's own time (`timings_millis.total`), measured separately at each depth.
+`--depths 50,100 --timed 0` measures other depths, and only the ranking.
+OUTPUT/depth.json has the results; those of other collections in it are kept. `--plot` only draws the picture from it, as for the docs:
+
+    python3 benches/depth.py --plot --output docs/images
+
+Python's standard library is all that is needed.
 """
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -104,7 +109,9 @@ def measure(folder, options):
         finally:
             server.process.terminate()
             server.process.wait()
-    return {"collection": folder.name, "n_queries": len(queries), "latency_millis": latency,
+    command = [Path(sys.argv[0]).name, *(argument for argument in sys.argv[1:] if not Path(argument).exists()), folder.name]
+    return {"collection": folder.name, "n_queries": len(queries), "n_timed": len(timed), "command": " ".join(command),
+            "load_average": os.getloadavg()[1], "latency_millis": latency,
             "ndcg_10": {depth: statistics.mean(values) for depth, values in quality.items()}}
 
 
@@ -138,6 +145,8 @@ def panel(rows, left, x_of, ticks, title):
     for share, label in ticks:
         parts.append(f'<text class="soft" x="{xs(share):.1f}" y="292" text-anchor="middle">{label}</text>')
     for n, row in enumerate(rows):
+        bm25 = ys(row["ndcg_10"]["0"])
+        parts.append(f'<path class="bm25 c{n}" d="M{left + 10} {bm25:.1f}H{left + 370}"/>')
         points = [(xs(x_of(row, depth)), ys(row["ndcg_10"][str(depth)])) for depth in depths_of(rows)]
         parts.append(f'<polyline class="c{n}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
         parts += [f'<circle class="f{n}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points]
@@ -159,10 +168,11 @@ def plot(rows):
     dark = "".join(f".c{n}{{stroke:{color}}}.f{n}{{fill:{color}}}" for n, color in enumerate(COLORS_DARK))
     legend = [f'<circle class="f{n}" cx="{60 + 135 * n}" cy="318" r="5"/><text class="soft" x="{70 + 135 * n}" y="323">{row["collection"]}</text>'
               for n, row in enumerate(rows)]
-    style = (".ink{fill:#1f2328}.soft{fill:#59636e;font-size:13px}.grid{stroke:#d1d9e0}polyline{fill:none;stroke-width:2}" + light
+    legend.append('<text class="soft" x="830" y="323" text-anchor="end">dotted: BM25</text>')
+    style = (".ink{fill:#1f2328}.soft{fill:#59636e;font-size:13px}.grid{stroke:#d1d9e0}polyline,.bm25{fill:none;stroke-width:2}.bm25{stroke-dasharray:2 5}" + light
              + "@media(prefers-color-scheme:dark){.ink{fill:#f0f6fc}.soft{fill:#9198a1}.grid{stroke:#3d444d}" + dark + "}")
     return "\n".join(['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 850 335" role="img" font-family="system-ui, sans-serif" font-size="15">',
-                      "<title>Ranking quality by depth and by latency</title>", f"<style>{style}</style>",
+                      "<title>nDCG@10 by rerank depth and by median latency</title>", f"<style>{style}</style>",
                       *by_depth, *by_time, *legend, "</svg>", ""])
 
 
@@ -170,13 +180,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--lorank", default="target/release/lorank")
-    parser.add_argument("--queries", type=int, default=100, help="about how many questions of each collection")
-    parser.add_argument("--queries-max", type=int, metavar="N", help="instead: at most N of each, as `ranking_quality` samples")
+    parser.add_argument("--queries", type=int, default=100, help="approximate number of questions per collection")
+    parser.add_argument("--queries-max", type=int, metavar="N", help="instead: at most N questions, sampled as by `ranking_quality`")
     parser.add_argument("--depths", type=lambda text: sorted(map(int, text.split(","))), default=DEPTHS, metavar="N,N...",
-                        help="the depths to measure (%(default)s)")
-    parser.add_argument("--timed", type=int, default=N_TIMED, help="questions whose latency is measured; 0: none, and no picture")
+                        help="depths to measure (%(default)s)")
+    parser.add_argument("--timed", type=int, default=N_TIMED, help="number of questions whose latency is measured; without any there is no picture")
     parser.add_argument("--output", type=Path, default=Path("."))
-    parser.add_argument("--plot", action="store_true", help="only draw again what was measured")
+    parser.add_argument("--plot", action="store_true", help="only draw the results in OUTPUT/depth.json")
     options = parser.parse_args()
     data = options.output / "depth.json"
     if not options.plot:
@@ -184,6 +194,9 @@ def main():
             parser.error("name a folder in BEIR layout")
         rows = [measure(folder, options) for folder in options.folders]
         machine = subprocess.run([options.lorank, "info"], capture_output=True, text=True, check=True).stdout
+        measured = {row["collection"] for row in rows}
+        known = json.loads(data.read_text())["rows"] if data.exists() else []
+        rows = [row for row in known if row["collection"] not in measured] + rows
         data.write_text(json.dumps({"machine": machine.splitlines(), "rows": rows}, indent=1) + "\n")
     rows = json.loads(data.read_text())["rows"]
     if all(row["latency_millis"] for row in rows):
