@@ -3,6 +3,15 @@
 use crate::ModelError;
 use crate::weights::Weights;
 
+/// The state that an encoder's head scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pooling {
+    /// The first token's.
+    First,
+    /// The mean of all tokens.
+    Mean,
+}
+
 /// The location of an architecture's score head.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeadSpec {

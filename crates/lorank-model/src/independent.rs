@@ -12,7 +12,6 @@ use crate::loader::Loader;
 use crate::pack::{AdaptedPair, Pack, Scored};
 use crate::pass::Pass;
 use crate::tokenize::Pair;
-use crate::weights::Weights;
 use crate::{Files, PrecisionChoice};
 
 /// Token ids below `vocab`, in no particular order.
@@ -36,7 +35,7 @@ fn backends() -> (Candle, Kernels) {
 
 fn load<B: Backend, T>(files: &Files, backend: &B, load: impl FnOnce(&mut Loader<'_, B>) -> T) -> T {
     let architecture = Config::read(files).unwrap().0.architecture;
-    let mut weights = Weights::of_base(files, architecture.prefix()).unwrap();
+    let mut weights = architecture.open_weights(files).unwrap();
     load(&mut Loader::new(&mut weights, backend, None))
 }
 

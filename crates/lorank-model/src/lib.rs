@@ -1,8 +1,8 @@
 //! Base models, LoRA adapters and the forward passes of lorank's reranker.
 //!
 //! A [`ModelReranker`] has one base model (a Llama, or a cross-encoder of the BERT, RoBERTa or ModernBERT family, in Hugging
-//! Face's file layout) and any
-//! number of PEFT LoRA adapters, chosen per call. It computes one logit for each (query, document) pair.
+//! Face's file layout) and any number of PEFT LoRA adapters, chosen per call. It computes one logit for each (query,
+//! document) pair.
 //!
 //! The crate is *not* a search pipeline: `lorank-pipeline` decides on order, cache, deadlines and batches.
 //!
@@ -51,6 +51,7 @@ mod loader;
 mod lora;
 mod model;
 mod modernbert;
+mod modules;
 mod network;
 mod norm;
 mod options;

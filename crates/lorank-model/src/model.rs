@@ -236,7 +236,7 @@ impl<B: Backend> Model<B> {
     fn read_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<Adapter<B>, ModelError> {
         let architecture = &self.base.architecture;
         let base_table = |table: &TableModule| {
-            let mut weights = Weights::of_base(&self.base.files, architecture.prefix())?;
+            let mut weights = architecture.open_weights(&self.base.files)?;
             weights.table(&format!("{}.weight", table.name), [table.n_rows, table.width])
         };
         let fit = Fit {
@@ -296,7 +296,7 @@ impl<B: Backend> ScoringModel for Model<B> {
     fn merge_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError> {
         let adapter = self.read_adapter(id, files, config)?;
         let merge = Merge::read(files, config, &self.modules.linears, self.base.architecture.prefix())?;
-        let mut weights = Weights::of_base(&self.base.files, self.base.architecture.prefix())?;
+        let mut weights = self.base.architecture.open_weights(&self.base.files)?;
         let mut loader = Loader::new(&mut weights, &self.backend, Some(&merge));
         let network = Arc::new(Network::load(&self.base.architecture, &mut loader)?);
         synchronize(&self.backend)?;
@@ -342,7 +342,7 @@ mod tests {
     fn model(pass: ForwardPass) -> Box<dyn ScoringModel> {
         let files = open("base");
         let Config { name, architecture, .. } = Config::read(&files).unwrap().0;
-        let mut weights = Weights::of_base(&files, architecture.prefix()).unwrap();
+        let mut weights = architecture.open_weights(&files).unwrap();
         let (options, pad_token_id) = (LoadOptions { pass, ..LoadOptions::default() }, None);
         load(BaseModel { name, architecture, pad_token_id, files }, &mut weights, &options).unwrap()
     }

@@ -13,9 +13,9 @@ use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
-use crate::config::{ModernBertSettings, Pooling, RopeScaling};
+use crate::config::{ModernBertSettings, RopeScaling};
 use crate::embedding::Table;
-use crate::head::HeadSpec;
+use crate::head::{HeadSpec, Pooling};
 use crate::loader::{Bias, Loader};
 use crate::norm::Norm;
 use crate::pass::{Attended, Pass, PassAttention, Stage};
@@ -23,7 +23,9 @@ use crate::rope::frequencies;
 use crate::weights::Prefix;
 
 /// `ModernBertForSequenceClassification.classifier`.
-pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") };
+pub(crate) fn head_spec(settings: &ModernBertSettings) -> HeadSpec {
+    HeadSpec { weight: "classifier.weight", bias: settings.head.score_bias.then_some("classifier.bias") }
+}
 
 /// How a checkpoint of the backbone alone names its tensors.
 pub(crate) const PREFIX: Prefix = Prefix { prefix: "model.", names: &["embeddings.", "layers.", "final_norm."] };
@@ -70,7 +72,7 @@ struct Layer<B: Backend> {
 
 impl<B: Backend> ModernBert<B> {
     pub(crate) fn load(settings: &ModernBertSettings, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
-        let (hidden, eps) = (settings.hidden_size, settings.norm_eps);
+        let (hidden, eps, head) = (settings.hidden_size, settings.norm_eps, &settings.head);
         let norm_bias = Bias::given(settings.norm_bias);
         let words = from.embeddings("model.embeddings.tok_embeddings", [settings.vocab_size, hidden])?;
         let words_norm = Norm::layer(from, "model.embeddings.norm", hidden, eps, norm_bias)?;
@@ -78,16 +80,16 @@ impl<B: Backend> ModernBert<B> {
             (0..settings.num_hidden_layers).map(|n| Layer::load(settings, n, from)).collect::<Result<_, _>>()?;
         Ok(Self {
             hidden,
-            pooling: settings.pooling,
+            pooling: settings.head.pooling,
             global: Reach::new(settings, settings.global_theta, None),
             local: Reach::new(settings, settings.local_theta, Some(settings.local_attention / 2)),
             words,
             words_norm,
             layers,
             final_norm: Norm::layer(from, "model.final_norm", hidden, eps, norm_bias)?,
-            dense: from.linear("head.dense", [hidden, hidden], Bias::given(settings.classifier_bias))?,
-            dense_activation: settings.classifier_activation,
-            dense_norm: Norm::layer(from, "head.norm", hidden, eps, norm_bias)?,
+            dense: from.linear("head.dense", [hidden, hidden], Bias::given(head.dense_bias))?,
+            dense_activation: head.activation,
+            dense_norm: Norm::layer(from, "head.norm", hidden, head.norm_eps, Bias::given(head.norm_bias))?,
         })
     }
 

@@ -3,13 +3,14 @@
 use crate::backend::Backend;
 use crate::bert::{self, Bert};
 use crate::config::{Architecture, BertVariant};
+use crate::files::Files;
 use crate::head::HeadSpec;
 use crate::llama::{self, Llama};
 use crate::loader::Loader;
 use crate::modernbert::{self, ModernBert};
 use crate::pack::Scored;
 use crate::pass::Pass;
-use crate::weights::Prefix;
+use crate::weights::{ModuleTensors, Prefix, Weights};
 use crate::{ModelError, Prompt};
 
 impl Architecture {
@@ -33,7 +34,7 @@ impl Architecture {
         match self {
             Self::Llama(_) => llama::HEAD,
             Self::Bert(config) => bert::head_spec(config.variant),
-            Self::ModernBert(_) => modernbert::HEAD,
+            Self::ModernBert(settings) => modernbert::head_spec(settings),
         }
     }
 
@@ -89,6 +90,19 @@ impl Architecture {
             Self::Bert(config) => bert::prefix(config.variant),
             Self::ModernBert(_) => modernbert::PREFIX,
         }
+    }
+
+    /// The tensors of a head in the folders of sentence-transformers' modules.
+    pub(crate) fn module_tensors(&self) -> &[ModuleTensors] {
+        match self {
+            Self::Llama(_) | Self::Bert(_) => &[],
+            Self::ModernBert(settings) => &settings.head.tensors,
+        }
+    }
+
+    /// Opens a base model's weights.
+    pub(crate) fn open_weights(&self, files: &Files) -> Result<Weights, ModelError> {
+        Weights::of_base(files, self.prefix(), self.module_tensors())
     }
 
     /// Which token of a pair is scored. A model with another pooling keeps the first token too.

@@ -10,6 +10,7 @@ use lorank_core::{AdapterId, AdapterVersion, Candidate, Digest, Group, ModelVers
 
 use crate::config::{Config, PadToken};
 use crate::files::Files;
+use crate::keys::SENTENCE_TRANSFORMERS_CONFIG;
 use crate::lora;
 use crate::model::{self, BaseModel, ModelAdapter, ScoringModel};
 use crate::peft::PeftConfig;
@@ -77,7 +78,7 @@ impl ModelReranker {
         let settings = TokenizerSettings::read(files, architecture, class.as_deref())?;
         let prompt = config.architecture.prompt(settings.max_length);
         let tokenizer = PairTokenizer::read(files, settings)?;
-        let mut weights = Weights::of_base(files, config.architecture.prefix())?;
+        let mut weights = config.architecture.open_weights(files)?;
         check_labels(&config, files, &weights)?;
         check_types(&config, files, &tokenizer, &prompt)?;
         let base = BaseModel {
@@ -86,6 +87,7 @@ impl ModelReranker {
             architecture: config.architecture,
             files: files.clone(),
         };
+        let encoder = files.read(SENTENCE_TRANSFORMERS_CONFIG.file)?;
         let model = model::load(base, &mut weights, &options)?;
         let prompt = prompt.overridden_by(files)?;
         let facts = model.facts();
@@ -93,11 +95,11 @@ impl ModelReranker {
             number: N_LOADED.fetch_add(1, Ordering::Relaxed),
             summary: BaseSummary {
                 name: config.name,
-                digest: base_digest(&config_bytes, files, &weights)?,
+                digest: base_digest(&config_bytes, &config.module_configs, files, &weights)?,
                 architecture,
                 n_parameters: facts.n_parameters,
                 has_head: facts.has_head,
-                activation: score_activation(&config_bytes),
+                activation: score_activation(&config_bytes, encoder.as_deref()),
                 max_length: 0,
                 n_bytes: facts.n_bytes,
             },
@@ -417,7 +419,7 @@ fn check_types(config: &Config, files: &Files, tokenizer: &PairTokenizer, prompt
 }
 
 /// The hash of everything that the base model's scores depend on.
-fn base_digest(config: &[u8], files: &Files, weights: &Weights) -> Result<Digest, ModelError> {
+fn base_digest(config: &[u8], modules: &[u8], files: &Files, weights: &Weights) -> Result<Digest, ModelError> {
     let tokenizer = files.read(TOKENIZER_FILE)?.unwrap_or_default();
     let mut hasher = blake3::Hasher::new();
     for part in [config, &tokenizer] {
@@ -428,6 +430,7 @@ fn base_digest(config: &[u8], files: &Files, weights: &Weights) -> Result<Digest
             hasher.update(name.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
         }
     }
+    hasher.update(modules);
     hasher.update(weights.digest().as_bytes());
     Ok(Digest::new(*hasher.finalize().as_bytes()))
 }

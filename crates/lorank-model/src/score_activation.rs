@@ -3,14 +3,19 @@
 use lorank_core::Activation;
 use serde_json::Value;
 
-/// The activation that `config.json` names for sentence-transformers: in `sentence_transformers.activation_fn`, or
-/// formerly in `sbert_ce_default_activation_function`. The default is the sigmoid, as in a `CrossEncoder` with one
-/// label.
+/// The activation of a cross-encoder: `activation_fn` in `config_sentence_transformers.json`, if that exists
+/// (`encoder`); in `config.json`, `sentence_transformers.activation_fn`, or formerly
+/// `sbert_ce_default_activation_function`. The default is the sigmoid, as in a `CrossEncoder` with one label.
 ///
 /// It does not affect lorank's scores; the routes that are compatible with other services apply it.
-pub(crate) fn score_activation(config: &[u8]) -> Activation {
+pub(crate) fn score_activation(config: &[u8], encoder: Option<&[u8]>) -> Activation {
     let config: Value = serde_json::from_slice(config).unwrap_or_default();
-    let named = [&config["sentence_transformers"]["activation_fn"], &config["sbert_ce_default_activation_function"]];
+    let encoder: Value = encoder.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+    let named = [
+        &encoder["activation_fn"],
+        &config["sentence_transformers"]["activation_fn"],
+        &config["sbert_ce_default_activation_function"],
+    ];
     let Some(path) = named.into_iter().find_map(Value::as_str) else { return Activation::default() };
     // The path of a class: `torch.nn.modules.linear.Identity`.
     match path.rsplit('.').next() {
@@ -47,7 +52,10 @@ mod tests {
                 Activation::Sigmoid,
             ),
         ] {
-            assert_eq!(score_activation(config.as_bytes()), expected, "{config}");
+            assert_eq!(score_activation(config.as_bytes(), None), expected, "{config}");
         }
+        let encoder = br#"{"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.linear.Identity"}"#;
+        assert_eq!(score_activation(b"{}", Some(encoder)), Activation::Identity);
+        assert_eq!(score_activation(b"{}", Some(br#"{"activation_fn": null}"#)), Activation::Sigmoid);
     }
 }

@@ -217,7 +217,9 @@ impl Kind {
             return Err(ModelError::PickleRefused { folder: repository.to_string(), file: file.clone() });
         }
         let optional = optional.filter(|file| offered.contains(*file));
-        Ok(required.iter().copied().chain(optional).chain([weights]).map(str::to_owned).collect())
+        let modules =
+            offered.iter().filter(|file| matches!(self, Self::Base) && is_of_module(file)).map(String::as_str);
+        Ok(required.iter().copied().chain(optional).chain(modules).chain([weights]).map(str::to_owned).collect())
     }
 
     /// Checks that a folder has all required files; the error is a missing file.
@@ -237,6 +239,13 @@ impl Kind {
         };
         if whole { Ok(()) } else { Err(SINGLE_FILE) }
     }
+}
+
+/// Whether a file belongs to a module of sentence-transformers: `2_Dense/config.json` or `2_Dense/model.safetensors`.
+fn is_of_module(file: &str) -> bool {
+    let Some((folder, name)) = file.split_once('/') else { return false };
+    let is_numbered = folder.split_once('_').is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+    is_numbered && ["config.json", SINGLE_FILE].contains(&name)
 }
 
 /// The files in a folder's shard index.

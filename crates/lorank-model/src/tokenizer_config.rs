@@ -9,11 +9,11 @@ use crate::files::Files;
 use crate::keys::{
     self, KeyTable, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG,
 };
+use crate::modules::MODULES_FILE;
 
 const TOKENIZER_FILE: &str = TOKENIZER_CONFIG.file;
 const TOKENS_MAP_FILE: &str = SPECIAL_TOKENS_MAP.file;
 const ADDED_TOKENS_FILE: &str = "added_tokens.json";
-const MODULES_FILE: &str = "modules.json";
 
 /// The optional files beside `tokenizer.json` that affect tokenization.
 pub(crate) const FILES: [&str; 6] = [
@@ -385,32 +385,16 @@ impl CrossEncoderFiles {
         let Some(modules) = files.read_json::<Vec<Map<String, Value>>>(MODULES_FILE)? else {
             return Ok(Self::default());
         };
-        check_modules(files, &modules)?;
         let Some(config) = Fields::read(files, &SENTENCE_BERT_CONFIG)? else { return Ok(Self::default()) };
+        // A transformer alone must be the classifier, and one before a head must not be.
+        let expected = if modules.len() == 1 { "sequence-classification" } else { "feature-extraction" };
+        if config.text("transformer_task")?.is_some_and(|task| task != expected) {
+            let hint = format!("expected `{expected}` with {} modules in `{MODULES_FILE}`", modules.len());
+            return Err(config.refuse("transformer_task", &hint));
+        }
         Ok(Self {
             max_length: config.max_length("max_seq_length")?,
             lowercases: config.flag("do_lower_case")?.unwrap_or(false),
         })
     }
-}
-
-/// Checks that a cross-encoder has a single transformer, with its files in the folder itself.
-fn check_modules(files: &Files, modules: &[Map<String, Value>]) -> Result<(), ModelError> {
-    let refused = |what: String| ModelError::Unsupported {
-        folder: files.name().into(),
-        file: MODULES_FILE,
-        what,
-        hint: "; a single `Transformer` in the folder itself is".into(),
-    };
-    for module in modules {
-        let text = |key| module.get(key).and_then(Value::as_str).unwrap_or_default();
-        let (kind, path) = (text("type"), text("path"));
-        if kind.rsplit('.').next() != Some("Transformer") {
-            return Err(refused(keys::describe("type", &kind.into())));
-        }
-        if !path.is_empty() && path != "." {
-            return Err(refused(keys::describe("path", &path.into())));
-        }
-    }
-    if modules.len() == 1 { Ok(()) } else { Err(refused(format!("{} modules", modules.len()))) }
 }

@@ -79,12 +79,22 @@ pub(crate) struct Prefix {
     pub(crate) names: &'static [&'static str],
 }
 
+/// A file with the tensors of one module of sentence-transformers.
+#[derive(Debug, Clone)]
+pub(crate) struct ModuleTensors {
+    /// The file's path below the model's folder.
+    pub(crate) file: String,
+    /// How the names of its tensors begin, and how they begin in the model.
+    pub(crate) inner: String,
+    pub(crate) name: String,
+}
+
 impl Weights {
     /// Opens a base model's weights: `model.safetensors`, or the shards of its index, or `model.int8.safetensors`.
     ///
     /// Names are those of the model with a head, even if the checkpoint lacks the prefix or uses TensorFlow's names of
-    /// norms.
-    pub(crate) fn of_base(files: &Files, prefix: Prefix) -> Result<Self, ModelError> {
+    /// norms. The tensors of modules replace those of a head of the same names.
+    pub(crate) fn of_base(files: &Files, prefix: Prefix, modules: &[ModuleTensors]) -> Result<Self, ModelError> {
         let mut weights = Self::open_base(files)?;
         let has_prefix = weights.names().any(|name| name.starts_with(prefix.prefix));
         let rename = |name: String| match prefix.names.iter().any(|begin| name.starts_with(begin)) && !has_prefix {
@@ -92,7 +102,22 @@ impl Weights {
             false => modern_name(&name),
         };
         weights.tensors = weights.tensors.into_iter().map(|(name, entry)| (rename(name), entry)).collect();
+        modules.iter().try_for_each(|module| weights.add_module(files, module))?;
         Ok(weights)
+    }
+
+    /// Adds the tensors of a module under their names in the model.
+    fn add_module(&mut self, files: &Files, module: &ModuleTensors) -> Result<(), ModelError> {
+        let (shard, metadata) = open_shard(files, &module.file)?;
+        for (name, info) in metadata.tensors() {
+            let name = match name.strip_prefix(&module.inner) {
+                Some(rest) => format!("{}{rest}", module.name),
+                None => format!("{}: {name}", module.file),
+            };
+            self.tensors.insert(name, LocatedTensor { shard: self.shards.len(), info: info.clone() });
+        }
+        self.shards.push(shard);
+        Ok(())
     }
 
     fn open_base(files: &Files) -> Result<Self, ModelError> {

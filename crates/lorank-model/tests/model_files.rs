@@ -156,6 +156,66 @@ fn what_the_reference_honors_and_this_does_not_is_refused_by_name() {
     check("tiny-bert", prompts, &["`default_prompt_name`"]);
 }
 
+/// Each change of a module's file to the error that names it.
+#[test]
+fn modules_that_compute_something_else_are_refused_by_name() {
+    let check = |file: &str, edits: Value, parts: &[&str]| {
+        let changes = json!({ file: edits });
+        let error = load("tiny-modernbert/modules", changes.as_object().unwrap());
+        let error = error.err().unwrap_or_else(|| panic!("{changes} is accepted"));
+        for part in parts {
+            assert!(error.contains(part), "{changes}: `{part}` is not in: {error}");
+        }
+    };
+    let (pooling, dense, score) = ("1_Pooling/config.json", "2_Dense/config.json", "4_Dense/config.json");
+    check(pooling, json!({"pooling_mode": "max"}), &["`pooling_mode`", "max", "`mean`"]);
+    check(pooling, json!({"pooling_mode": ["cls", "mean"]}), &["`pooling_mode`"]);
+    check(pooling, json!({"-pooling_mode": null, "pooling_mode_lasttoken": true}), &["lasttoken"]);
+    check(pooling, json!({"weights": 1}), &["1_Pooling", "`weights`"]);
+    check(dense, json!({"activation_function": "torch.nn.modules.activation.ELU"}), &["ELU", "`GELU`"]);
+    check(dense, json!({"use_residual": true}), &["`use_residual`", "2_Dense"]);
+    check(dense, json!({"module_input_name": "token_embeddings"}), &["token_embeddings", "`sentence_embedding`"]);
+    check(dense, json!({"bias": true}), &["no tensor `head.dense.bias`"]);
+    check(score, json!({"activation_function": "torch.nn.modules.activation.Sigmoid"}), &["Sigmoid", "`Identity`"]);
+    check(score, json!({"module_output_name": "logits"}), &["logits", "`scores`"]);
+    check(dense, Value::Null, &["without its `2_Dense/config.json`"]);
+    check("2_Dense/model.safetensors", Value::Null, &["2_Dense"]);
+    check("sentence_bert_config.json", json!({"transformer_task": "sequence-classification"}), &["`transformer_task`"]);
+    let module = |kind: &str, path: &str| json!({"idx": 0, "name": "0", "path": path, "type": format!("x.{kind}")});
+    let modules = |changed: usize, kind: &str, path: &str| {
+        let own = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Dense", "2_Dense"), ("LayerNorm", "3_LayerNorm")];
+        let own = own.into_iter().chain([("Dense", "4_Dense")]).enumerate();
+        let all = own.map(|(n, (own, at))| if n == changed { module(kind, path) } else { module(own, at) });
+        Value::Array(all.collect())
+    };
+    let check_modules = |list: Value, part: &str| {
+        let folder = changed_copy("tiny-modernbert/modules/base", |folder| {
+            std::fs::write(folder.join("modules.json"), list.to_string()).unwrap();
+        });
+        let error = ModelReranker::load(&Files::folder(folder.path()).unwrap(), LoadOptions::default()).unwrap_err();
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    };
+    check_modules(modules(3, "Normalize", "3_Normalize"), "`Normalize`");
+    check_modules(modules(3, "Dense", "3_LayerNorm"), "Transformer, Pooling, Dense, Dense, Dense");
+    check_modules(modules(2, "Dense", "../2_Dense"), "`path` = \"../2_Dense\"");
+    check_modules(modules(0, "Transformer", "0_Transformer"), "`path` = \"0_Transformer\"");
+}
+
+/// The older flags of pooling are the same model.
+#[test]
+fn older_pooling_flags_are_read() {
+    let pooling = json!({"word_embedding_dimension": 32, "pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false,
+        "-pooling_mode": null, "-embedding_dimension": null});
+    let changes = json!({"1_Pooling/config.json": pooling});
+    let older = load("tiny-modernbert/modules", changes.as_object().unwrap()).unwrap();
+    let own = load("tiny-modernbert/modules", &Map::new()).unwrap();
+    assert_eq!(score(&older, "light bulb", "sold in 1879"), score(&own, "light bulb", "sold in 1879"));
+    let first = json!({"1_Pooling/config.json": {"pooling_mode": "cls"}});
+    let first = load("tiny-modernbert/modules", first.as_object().unwrap()).unwrap();
+    assert_ne!(score(&first, "light bulb", "sold in 1879"), score(&own, "light bulb", "sold in 1879"));
+    assert_ne!(first.base().digest, own.base().digest);
+}
+
 /// Checkpoints of a backbone alone, and with TensorFlow's names of norms.
 #[test]
 fn other_names_of_tensors_are_one_model() {

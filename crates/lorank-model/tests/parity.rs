@@ -168,6 +168,12 @@ fn modernbert_scores() {
     }
 }
 
+#[test]
+fn a_head_in_modules_gives_the_scores_of_sentence_transformers() {
+    check_ids("tiny-modernbert/modules/base", "tiny-modernbert/modules/reference.json");
+    check_family("tiny-modernbert/modules");
+}
+
 fn starter() -> ModelReranker {
     let files = |files: &'static [lorank_starter::File]| files.iter().map(|file| (file.name, file.bytes));
     let base = Files::embedded(lorank_starter::BASE_MODEL_NAME, files(lorank_starter::base_model()));

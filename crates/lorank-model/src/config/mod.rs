@@ -13,10 +13,11 @@ use self::bert::{bert_settings, roberta_settings};
 use self::llama::llama_settings;
 pub(crate) use self::llama::{LlamaSettings, RopeScaling};
 use self::modernbert::modernbert_settings;
-pub(crate) use self::modernbert::{ModernBertSettings, Pooling};
+pub(crate) use self::modernbert::{ModernBertHead, ModernBertSettings};
 use crate::ModelError;
 use crate::files::Files;
 use crate::keys;
+use crate::modules::{MODULES_FILE, ModuleHead};
 
 const FILE: &str = "config.json";
 const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `bert` (MiniLM cross-encoders), `roberta` and `xlm-roberta` \
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     /// The number of labels of the score head, if the file sets it.
     pub(crate) n_labels: Option<usize>,
     pub(crate) architecture: Architecture,
+    /// The bytes of the configurations of the modules with the head, if it has modules.
+    pub(crate) module_configs: Vec<u8>,
 }
 
 /// The value of `pad_token_id`.
@@ -76,7 +79,7 @@ impl Config {
         let (pad_token, eos_token_id) = (pad_token(files, &json)?, token_id(json.get("eos_token_id")));
         let tokenizer_class = json.get("tokenizer_class").and_then(Value::as_str).map(str::to_owned);
         let n_labels = n_labels(files, &json)?;
-        let architecture = match json.get("model_type").and_then(Value::as_str) {
+        let mut architecture = match json.get("model_type").and_then(Value::as_str) {
             Some("llama") => Architecture::Llama(llama_settings(files, json)?),
             Some("bert") => Architecture::Bert(bert_settings(files, json, BertVariant::Bert)?),
             Some("roberta") => Architecture::Bert(roberta_settings(files, json, "roberta", pad_token)?),
@@ -88,7 +91,32 @@ impl Config {
                 return Err(ModelError::UnknownArchitecture { folder: files.name().into(), found, known: KNOWN });
             }
         };
-        Ok(Self { name, pad_token, eos_token_id, tokenizer_class, n_labels, architecture })
+        let head = ModuleHead::read(files)?;
+        if let Some(head) = &head {
+            architecture.take_head(files, head)?;
+        }
+        // The labels are those of a head that the modules replace.
+        let n_labels = n_labels.filter(|_| head.is_none());
+        let module_configs = head.map(|head| head.configs).unwrap_or_default();
+        Ok(Self { name, pad_token, eos_token_id, tokenizer_class, n_labels, architecture, module_configs })
+    }
+}
+
+impl Architecture {
+    /// Replaces the model's head by that of a cross-encoder's modules.
+    fn take_head(&mut self, files: &Files, head: &ModuleHead) -> Result<(), ModelError> {
+        match self {
+            Self::ModernBert(settings) => {
+                settings.head = ModernBertHead::of_modules(head);
+                Ok(())
+            }
+            _ => Err(ModelError::Unsupported {
+                folder: files.name().into(),
+                file: MODULES_FILE,
+                what: "the modules `Pooling`, `Dense` and `LayerNorm` after another model than a ModernBERT".into(),
+                hint: "; a model with a head of its own is".into(),
+            }),
+        }
     }
 }
 

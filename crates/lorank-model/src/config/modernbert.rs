@@ -4,10 +4,13 @@ use lorank_kernels::Activation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{activation, check_counts, check_heads, typed, unsupported, word};
+use super::{activation, check_counts, check_heads, flag, typed, unsupported, word};
 use crate::ModelError;
 use crate::files::Files;
+use crate::head::Pooling;
 use crate::keys::{self, MODERNBERT_CONFIG};
+use crate::modules::ModuleHead;
+use crate::weights::ModuleTensors;
 
 /// ModernBERT settings. Missing ones have the defaults of Hugging Face's `ModernBertConfig`.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,15 +28,10 @@ pub(crate) struct ModernBertSettings {
     pub(crate) norm_bias: bool,
     pub(crate) attention_bias: bool,
     pub(crate) mlp_bias: bool,
-    /// Whether the dense layer of the head has a bias.
-    pub(crate) classifier_bias: bool,
     #[serde(skip)]
     pub(crate) activation: Activation,
-    /// The activation of the head.
     #[serde(skip)]
-    pub(crate) classifier_activation: Activation,
-    #[serde(skip)]
-    pub(crate) pooling: Pooling,
+    pub(crate) head: ModernBertHead,
     /// Whether each layer's attention is local.
     #[serde(skip)]
     pub(crate) is_local: Vec<bool>,
@@ -45,13 +43,49 @@ pub(crate) struct ModernBertSettings {
     pub(crate) local_theta: f32,
 }
 
-/// The state that the head scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pooling {
-    /// The first token's.
-    First,
-    /// The mean of all tokens.
-    Mean,
+/// The settings of ModernBERT's head: pooling, a dense layer, a norm and the score.
+#[derive(Debug, Clone)]
+pub(crate) struct ModernBertHead {
+    pub(crate) pooling: Pooling,
+    /// Whether the dense layer has a bias.
+    pub(crate) dense_bias: bool,
+    /// The activation of the dense layer.
+    pub(crate) activation: Activation,
+    pub(crate) norm_bias: bool,
+    pub(crate) norm_eps: f64,
+    /// Whether the score has a bias.
+    pub(crate) score_bias: bool,
+    /// The tensors of the head, if they are in the folders of sentence-transformers' modules.
+    pub(crate) tensors: Vec<ModuleTensors>,
+}
+
+impl ModernBertHead {
+    /// The head of a cross-encoder's modules. Their norm is torch's, with a bias and its default epsilon.
+    pub(crate) fn of_modules(head: &ModuleHead) -> Self {
+        Self {
+            pooling: head.pooling,
+            dense_bias: head.dense_bias,
+            activation: head.activation,
+            norm_bias: true,
+            norm_eps: 1e-5,
+            score_bias: head.score_bias,
+            tensors: head.tensors(["head.dense", "head.norm", "classifier"]),
+        }
+    }
+}
+
+impl Default for ModernBertHead {
+    fn default() -> Self {
+        Self {
+            pooling: Pooling::First,
+            dense_bias: false,
+            activation: Activation::Gelu,
+            norm_bias: false,
+            norm_eps: 1e-5,
+            score_bias: true,
+            tensors: Vec::new(),
+        }
+    }
 }
 
 impl Default for ModernBertSettings {
@@ -68,10 +102,8 @@ impl Default for ModernBertSettings {
             norm_bias: false,
             attention_bias: false,
             mlp_bias: false,
-            classifier_bias: false,
             activation: Activation::Gelu,
-            classifier_activation: Activation::Gelu,
-            pooling: Pooling::First,
+            head: ModernBertHead::default(),
             is_local: Vec::new(),
             global_theta: 160_000.0,
             local_theta: 10_000.0,
@@ -111,8 +143,14 @@ pub(super) fn modernbert_settings(
     }
     Ok(ModernBertSettings {
         activation: activation(files, &json, "hidden_activation")?,
-        classifier_activation: activation(files, &json, "classifier_activation")?,
-        pooling: pooling(files, &json)?,
+        head: ModernBertHead {
+            pooling: pooling(files, &json)?,
+            dense_bias: flag(files, &json, "classifier_bias")?,
+            activation: activation(files, &json, "classifier_activation")?,
+            norm_bias: plain.norm_bias,
+            norm_eps: plain.norm_eps,
+            ..ModernBertHead::default()
+        },
         is_local: layer_types(files, &json, num_hidden_layers)?,
         global_theta: theta(files, &json, GLOBAL, plain.global_theta)?,
         local_theta: theta(files, &json, LOCAL, plain.local_theta)?,

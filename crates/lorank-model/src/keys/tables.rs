@@ -453,7 +453,8 @@ pub(crate) const SENTENCE_TRANSFORMERS_CONFIG: KeyTable = KeyTable {
         group(
             &["model_type"],
             Honored,
-            "`CrossEncoder`: the modules of `modules.json` must be one transformer in the folder itself, and \
+            "`CrossEncoder`: the modules of `modules.json` must be one transformer in the folder itself, alone, or for a \
+             ModernBERT before the modules `Pooling`, `Dense`, `LayerNorm` and `Dense` of its head; \
              `sentence_bert_config.json` is read; with another type, or without the file, both have no effect, as in the \
              reference",
         ),
@@ -480,7 +481,11 @@ pub(crate) const SENTENCE_BERT_CONFIG: KeyTable = KeyTable {
     groups: &[
         group(&["max_seq_length"], Honored, "replaces `model_max_length`"),
         group(&["do_lower_case"], Honored, "texts are lowercased before tokenization"),
-        group(&["transformer_task"], Only(&["\"sequence-classification\""]), "another head"),
+        group(
+            &["transformer_task"],
+            Only(&["\"sequence-classification\"", "\"feature-extraction\""]),
+            "another head; the second one needs the modules of a head",
+        ),
         group(&["query_expansion"], Only(&["{}"]), "another model"),
         group(
             &[
