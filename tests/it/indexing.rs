@@ -102,8 +102,28 @@ fn an_input_without_documents_makes_no_index() {
     }
     let lorank = indexed();
     lorank.write("empty.jsonl", "");
+    lorank.write("header.csv", "id,text\n");
+    let inputs = ["index", "--index", "i", "empty.jsonl", "documents.jsonl", "header.csv"];
+    let text = lorank.run(&inputs);
+    assert!(text.contains("\nfound no document in 2 files: `empty.jsonl`, `header.csv`\n`i` now holds"), "{text}");
+    let report = lorank.json(&[&inputs[..], &["--json"]].concat());
+    assert_eq!(
+        (&report["n_empty_files"], &report["first_empty_files"]),
+        (&json!(2), &json!(["empty.jsonl", "header.csv"]))
+    );
     let text = lorank.run(&["index", "--index", "i", "empty.jsonl"]);
     assert!(text.ends_with("there is no document in the input\n`i` now holds 3 documents\n"), "{text}");
+}
+
+#[test]
+fn documents_without_searched_text_name_the_fields_that_have_text() {
+    let lorank = Lorank::new();
+    lorank.write("other.jsonl", "{\"id\": 1, \"contents\": \"apple\", \"n\": 1}\n");
+    let text = lorank.run(&["index", "--index", "i", "other.jsonl"]);
+    let hint = "they have text in `contents`; to search it, index into another folder with `--field contents`";
+    assert!(text.contains(hint), "{text}");
+    lorank.run(&["index", "--index", "j", "--field", "contents", "other.jsonl"]);
+    assert_eq!(lorank.json(&["search", "--index", "j", "--no-rerank", "--json", "apple"])["total_hits"], 1);
 }
 
 #[test]

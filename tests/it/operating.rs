@@ -139,3 +139,13 @@ fn config_check_names_what_is_wrong() {
         assert!(code == 1 && stderr.contains(part), "{text}: {stderr}");
     }
 }
+
+#[test]
+fn a_listen_address_that_is_none_says_what_one_is() {
+    let lorank = Lorank::new();
+    for address in ["localhost:7788", "7788", "127.0.0.1", "127.0.0.1:99999", "[::1]", "http://127.0.0.1:7788", ""] {
+        let (code, error) = lorank.fail(&["serve", "--listen", address], "");
+        let expected = "an IP address with a port is expected, as in `127.0.0.1:7788`; `localhost` is `127.0.0.1`";
+        assert!(code == 2 && error.contains(expected), "{address}: {error}");
+    }
+}

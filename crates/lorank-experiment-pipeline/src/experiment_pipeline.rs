@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lorank_core::{FirstStage, Reranker};
+use lorank_core::{BlendWeight, FirstStage, Reranker};
 use lorank_experiment_store::ExperimentStore;
 use lorank_experiments::{ArmRanking, Assigned, Exposure, InterleavedArm, NO_TEAM};
-use lorank_pipeline::{Answer, Fallback, Pipeline, PipelineError, RankByChoice, Ranked, Ranker, SearchRequest};
+use lorank_pipeline::{
+    Answer, ExperimentRanking, Fallback, Pipeline, PipelineError, RankByChoice, Ranked, Ranker, SearchRequest, Warning,
+};
 
 use crate::ExperimentPipelineError;
 use crate::choice::{Choice, Chosen, choose, ranker};
@@ -103,17 +105,20 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         chosen: &Chosen<'_>,
     ) -> Result<(ExperimentAnswer, Option<Assigned>), ExperimentPipelineError> {
         let (arm, request) = (&chosen.experiment.arms[chosen.arm], &trial.request);
-        let request = match ranker(arm) {
+        let ranker = ranker(arm);
+        let warnings = if ranker == Ranker::FirstStage { warnings_of_first_stage(request) } else { Vec::new() };
+        let request = match ranker {
             Ranker::FirstStage => SearchRequest { rerank: false, rank_by: without_scores(request), ..request.clone() },
             Ranker::Model(adapter) => SearchRequest { adapter, rerank: true, ..request.clone() },
         };
         let is_own_choice = trial.arm.is_none() && chosen.forced;
         let is_pinned = self.check_pin(trial, chosen, chosen.arm);
-        let answer = match is_pinned.and_then(|()| self.pipeline.search(&request)) {
+        let mut answer = match is_pinned.and_then(|()| self.pipeline.search(&request)) {
             // The searcher is not responsible for a model that an experiment names.
             Err(error) if is_missing_model(&error) && !is_own_choice => self.without_model(&request, &error)?,
             answer => answer?,
         };
+        answer.warnings.extend(warnings);
         let participation = participation(chosen, Some(arm.name.clone()), Vec::new());
         Ok((
             ExperimentAnswer { answer, participation: Some(participation) },
@@ -147,6 +152,11 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
             Ok(mixed) => mixed,
             Err(failed) => self.without_arms(request, failed)?,
         };
+        // In first-stage order, `fallback` is the reason.
+        if answer.fallback.is_none() && request.min_rerank_score.is_some() {
+            let ranking = ExperimentRanking::Interleaved;
+            answer.warnings.push(Warning::KeyWithoutEffect { key: "min_rerank_score", ranking });
+        }
         if request.snippets {
             self.pipeline.add_snippets(&request.query, &mut answer.hits)?;
         }
@@ -196,6 +206,18 @@ fn without_scores(request: &SearchRequest) -> RankByChoice {
         RankByChoice::Expression(rank_by) if rank_by.needs_rerank_score() => RankByChoice::Scores,
         choice => choice.clone(),
     }
+}
+
+/// The keys of a request that have no effect where its arm is the first stage.
+fn warnings_of_first_stage(request: &SearchRequest) -> Vec<Warning> {
+    let needs_scores = matches!(&request.rank_by, RankByChoice::Expression(rank_by) if rank_by.needs_rerank_score());
+    let keys = [
+        ("blend_weight", request.blend_weight != BlendWeight::RERANK_ALONE),
+        ("rank_by", needs_scores),
+        ("min_rerank_score", request.min_rerank_score.is_some()),
+    ];
+    let without_effect = keys.into_iter().filter(|(_, is_given)| *is_given);
+    without_effect.map(|(key, _)| Warning::KeyWithoutEffect { key, ranking: ExperimentRanking::FirstStage }).collect()
 }
 
 pub(crate) fn is_missing_model(error: &PipelineError) -> bool {

@@ -5,13 +5,13 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lorank_core::{Candidate, DocumentId, Hit, Query, Score};
+use lorank_core::{BlendWeight, Candidate, DocumentId, Hit, Query, Score};
 use lorank_experiment_pipeline::{
     ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, GivenDocument, ShadowConfig, Trial, pinned_version,
 };
 use lorank_experiment_store::{ExperimentStore, StoreConfig};
 use lorank_experiments::{ArmRanking, Assigner, Event, Experiment, NO_TEAM, QueryRecord};
-use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, SearchRequest};
+use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, RankByChoice, SearchRequest};
 use lorank_testing::toy::{self, FakeReranker, Fault, Gate, ToyFirstStage};
 use serde_json::{Value, json};
 
@@ -358,6 +358,55 @@ fn an_arm_that_fails_leaves_the_others_answer() {
     assert_eq!(answered.answer.fallback.unwrap().to_string(), "arm `arm-none`: broken; arm `arm-a`: broken");
     assert_eq!(answered.participation.unwrap().failed_arms.len(), 2);
     assert_eq!(bench.records("x")[0].teams, [NO_TEAM; 10]);
+}
+
+/// The answer of an experiment over these arms to a request with `blend_weight`, `rank_by` and `min_rerank_score` as given.
+fn answer_of(method: &str, models: &[&str], request: SearchRequest, fault: Option<Fault>) -> Answer {
+    let bench = Bench::new(&[experiment("x", method, models)], &[]);
+    bench.reranker.set_fault(fault);
+    bench.ask(&Trial { request, ..trial(1, "u") }).answer
+}
+
+#[test]
+fn a_key_that_an_experiment_cannot_honor_has_a_warning() {
+    let plain = || SearchRequest::new("query");
+    let minimum = || SearchRequest { min_rerank_score: Some(Score::new(0.5).unwrap()), ..plain() };
+    let blended = || SearchRequest { blend_weight: BlendWeight::new(0.5).unwrap(), ..plain() };
+    let both = || SearchRequest { min_rerank_score: Some(Score::new(0.5).unwrap()), ..blended() };
+    let ranked_by = |expression: &str| {
+        let rank_by = RankByChoice::Expression(Arc::new(expression.parse().unwrap()));
+        SearchRequest { rank_by, ..plain() }
+    };
+    let rows: Vec<(&str, &[&str], SearchRequest, &[&str])> = vec![
+        ("interleave", &["a", "b"], minimum(), &["min_rerank_score"]),
+        ("interleave", &["first-stage", "b"], minimum(), &["min_rerank_score"]),
+        ("interleave", &["first-stage", "b"], blended(), &[]),
+        ("interleave", &["a", "b"], plain(), &[]),
+        ("split", &["first-stage", "first-stage"], minimum(), &["min_rerank_score"]),
+        ("split", &["first-stage", "first-stage"], blended(), &["blend_weight"]),
+        ("split", &["first-stage", "first-stage"], both(), &["blend_weight", "min_rerank_score"]),
+        ("split", &["first-stage", "first-stage"], ranked_by("rerank_score * 2"), &["rank_by"]),
+        ("split", &["first-stage", "first-stage"], ranked_by("-first_stage_rank"), &[]),
+        ("split", &["first-stage", "first-stage"], plain(), &[]),
+        ("split", &["a", "b"], both(), &[]),
+        ("split", &["a", "b"], ranked_by("rerank_score * 2"), &[]),
+    ];
+    for (method, models, request, keys) in rows {
+        let answer = answer_of(method, models, request, None);
+        let warned: Vec<String> = answer.warnings.iter().map(ToString::to_string).collect();
+        assert!(answer.warnings.iter().all(|warning| warning.reason() == "key_without_effect"));
+        assert_eq!(warned.len(), keys.len(), "{method} {models:?}: {warned:?}");
+        for (key, warning) in keys.iter().zip(&warned) {
+            assert!(
+                warning.starts_with(&format!("`{key}` has no effect in this answer of an experiment: ")),
+                "{warning}"
+            );
+        }
+    }
+    let interleaved = answer_of("interleave", &["a", "b"], minimum(), None);
+    assert_eq!((interleaved.hits.len(), interleaved.n_left_out), (10, None));
+    let failed = answer_of("interleave", &["a", "b"], minimum(), Some(Fault::Error("broken")));
+    assert!(failed.fallback.is_some() && failed.warnings.is_empty(), "first-stage order has its reason already");
 }
 
 #[test]

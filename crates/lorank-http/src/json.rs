@@ -227,6 +227,9 @@ fn refused(expected: &'static str, path: &serde_path_to_error::Path, message: &s
 
 /// The error for invalid JSON, with a hint at the correct syntax if possible.
 fn malformed(error: &serde_json::Error, text: &str) -> ServerError {
+    if text.trim_ascii().is_empty() {
+        return ServerError::MalformedJson { problem: "it is empty".to_owned() };
+    }
     let whole = error.to_string();
     let message = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(message, _)| message);
     let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
@@ -331,7 +334,8 @@ mod tests {
     #[test]
     fn errors_name_a_position_or_a_path() {
         for (body, expected) in [
-            (&b""[..], "the body is not valid JSON: the text ends where a value is expected at line 1 column 0"),
+            (&b""[..], "the body is not valid JSON: it is empty"),
+            (b" \n", "the body is not valid JSON: it is empty"),
             (
                 b"{\"name\":\n 'a'}",
                 "the body is not valid JSON: a value is expected at line 2 column 2; use double quotes for strings and keys, not single quotes",

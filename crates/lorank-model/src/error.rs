@@ -89,7 +89,7 @@ pub enum ModelError {
         hint: String,
     },
     /// A model with an unsupported architecture.
-    #[error("`{folder}` is a `{found}` model; the supported architectures are {known}")]
+    #[error("`{folder}` is {found}; the supported architectures are {known}")]
     UnknownArchitecture {
         /// The folder's name.
         folder: String,

@@ -6,7 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use lorank_core::{Misfit, syntax_problem};
+use serde::de::{DeserializeOwned, Error as _};
 
 use crate::ModelError;
 
@@ -201,7 +202,11 @@ impl Files {
     /// Parses the bytes of a JSON file.
     pub(crate) fn parse_json<T: DeserializeOwned>(&self, file: &'static str, bytes: &[u8]) -> Result<T, ModelError> {
         let folder = || self.name.clone();
-        serde_json::from_slice(bytes).map_err(|source| ModelError::Config { folder: folder(), file, source })
+        serde_json::from_slice(bytes).map_err(|error| ModelError::Config {
+            folder: folder(),
+            file,
+            source: in_words(&error),
+        })
     }
 
     /// Reads a whole required file.
@@ -310,6 +315,16 @@ impl Blob {
         let result = read();
         result.map_err(|source| ModelError::Read { path: self.path.clone(), source })
     }
+}
+
+/// The error in the terms of JSON, without Rust's types.
+fn in_words(error: &serde_json::Error) -> serde_json::Error {
+    let message = error.to_string();
+    if error.is_syntax() || error.is_eof() {
+        return serde_json::Error::custom(syntax_problem(&message));
+    }
+    let problem = message.rsplit_once(" at line ").map_or(message.as_str(), |(problem, _)| problem);
+    serde_json::Error::custom(Misfit::of(problem))
 }
 
 #[cfg(test)]

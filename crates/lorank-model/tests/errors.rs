@@ -28,6 +28,7 @@ fn check_says(error: &ModelError, parts: &[&str]) {
         assert!(message.contains(part), "`{part}` is not in: {message}");
     }
     assert!(!message.contains('\n'), "one line: {message}");
+    assert!(!message.contains("``"), "quoted once: {message}");
 }
 
 /// Loading the changed base fails with a message that contains all of `parts`.
@@ -74,7 +75,16 @@ fn folders() {
     check_base("tiny-llama/base", |f| remove(f, "config.json"), &["no `config.json`", "a model folder has"]);
     check_base("tiny-llama/base", |f| remove(f, "tokenizer.json"), &["no `tokenizer.json`", "save_pretrained"]);
     check_base("tiny-llama/base", |f| remove(f, WEIGHTS), &["no `model.safetensors`"]);
-    check_base("tiny-llama/base", |f| write(f, "config.json", "{"), &["`config.json`", "EOF"]);
+    check_base(
+        "tiny-llama/base",
+        |f| write(f, "config.json", "{"),
+        &["`config.json`", "the text ends within an object at line 1"],
+    );
+    check_base(
+        "tiny-llama/base",
+        |f| write(f, "config.json", "[]"),
+        &["`config.json`", "must be an object, not an array"],
+    );
     check_base("tiny-llama/base", |f| write(f, "tokenizer.json", "{}"), &["tokenizer"]);
     check_adapter(|f| remove(f, "adapter_config.json"), &["no `adapter_config.json`", "PEFT"]);
     check_adapter(|f| remove(f, ADAPTER), &["no `adapter_model.safetensors`"]);
@@ -92,12 +102,29 @@ fn pickles_are_refused_with_the_reason() {
 #[test]
 fn architectures() {
     let base = "tiny-llama/base";
-    check_base(base, |f| set(f, "model_type", json!("gpt2")), &["`gpt2`", "`llama`", "`bert`"]);
+    let gpt2 = |names: Value| {
+        move |f: &Path| {
+            set(f, "model_type", json!("gpt2"));
+            set(f, "architectures", names);
+        }
+    };
+    check_base(
+        base,
+        gpt2(json!(["X", "Y"])),
+        &["is a `gpt2` model (`X`, `Y`); the supported architectures are `llama`"],
+    );
+    check_base(base, gpt2(Value::Null), &["is a `gpt2` model; the supported", "`bert`"]);
+    check_base(base, gpt2(json!("X")), &["is a `gpt2` model; the supported"]);
+    check_base(base, |f| set(f, "model_type", Value::Null), &[" without a `model_type`; the supported"]);
     check_base(base, |f| set(f, "hidden_act", json!("gelu")), &["`gelu`", "`silu`"]);
     check_base(base, |f| set(f, "rope_scaling", json!({"rope_type": "yarn"})), &["`yarn`", "`llama3`"]);
     check_base(base, |f| set(f, "num_key_value_heads", json!(3)), &["4 attention heads", "3 key-value heads"]);
     check_base(base, |f| set(f, "num_attention_heads", json!(0)), &["`num_attention_heads` = 0"]);
-    check_base(base, |f| set(f, "hidden_size", json!("wide")), &["`config.json`", "hidden"]);
+    check_base(
+        base,
+        |f| set(f, "hidden_size", json!("wide")),
+        &["`config.json`", "`hidden_size` must be a whole number"],
+    );
     check_base("tiny-bert/base", |f| set(f, "hidden_act", json!("mish")), &["`mish`"]);
     check_base("tiny-bert/base", |f| set(f, "position_embedding_type", json!("relative_key")), &["\"relative_key\""]);
     check_base("tiny-bert/base", |f| set(f, "num_attention_heads", json!(7)), &["7 attention heads"]);

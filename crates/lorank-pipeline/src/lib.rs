@@ -97,4 +97,4 @@ pub use pipeline::{Documents, NoFirstStage, Pipeline};
 pub use queue::QueueStats;
 pub use rank_by::{InvalidRankBy, RankBy};
 pub use request::{AdapterChoice, Cancellation, OnOverload, RankByChoice, Ranker, SearchRequest};
-pub use warning::Warning;
+pub use warning::{ExperimentRanking, Warning};

@@ -18,6 +18,22 @@ pub enum Warning {
         /// The share of unknown tokens, from 0 to 1.
         share: f32,
     },
+    /// A key of the request has no effect, because an experiment ranks the answer without comparable rerank scores.
+    KeyWithoutEffect {
+        /// The key.
+        key: &'static str,
+        /// How the experiment ranks.
+        ranking: ExperimentRanking,
+    },
+}
+
+/// How an experiment ranks an answer without comparable rerank scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExperimentRanking {
+    /// The hits of several arms are interleaved, and the scores of one arm say nothing about another's.
+    Interleaved,
+    /// The request's arm is the first stage, which has no rerank scores.
+    FirstStage,
 }
 
 impl Warning {
@@ -31,6 +47,7 @@ impl Warning {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::UnknownTokens { .. } => "unknown_tokens",
+            Self::KeyWithoutEffect { .. } => "key_without_effect",
         }
     }
 }
@@ -44,6 +61,17 @@ impl fmt::Display for Warning {
                  read their language; use a multilingual base model, or disable reranking",
                 share * 100.0
             ),
+            Self::KeyWithoutEffect { key, ranking } => {
+                let why = match ranking {
+                    ExperimentRanking::Interleaved => {
+                        "the hits of several arms are interleaved, and their scores are not comparable"
+                    }
+                    ExperimentRanking::FirstStage => {
+                        "the arm that ranks is the first stage, which has no rerank scores"
+                    }
+                };
+                write!(f, "`{key}` has no effect in this answer of an experiment: {why}")
+            }
         }
     }
 }

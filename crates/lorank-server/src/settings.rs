@@ -161,7 +161,14 @@ texts!(
     OnBaseMismatch,
     PathBuf
 );
-texts!(PrecisionChoice, RankBy, ShadowSpec, SocketAddr);
+texts!(PrecisionChoice, RankBy, ShadowSpec);
+
+impl FlagValue for SocketAddr {
+    fn parse(text: &str) -> Result<Value, String> {
+        let problem = "an IP address with a port is expected, as in `127.0.0.1:7788`; `localhost` is `127.0.0.1`";
+        text.parse::<Self>().map(|_| Value::from(text)).map_err(|_| problem.to_owned())
+    }
+}
 
 impl IsRepeated for AdapterSpec {
     const BY_COMMA: bool = false;

@@ -5,11 +5,15 @@ use std::io::Write;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
+use lorank_core::Value;
+
 use crate::input::{BadLine, Folder, SourcedDocument};
-use crate::{Error, Writer};
+use crate::{Document, Error, Writer};
 
 /// The maximum number of skipped lines in a report.
 const FIRST_SKIPPED_MAX: usize = 10;
+/// The number of fields whose names are kept.
+const OTHER_TEXT_FIELDS_MAX: usize = 5;
 
 /// What to do at a bad line.
 #[derive(Default)]
@@ -69,6 +73,8 @@ pub struct IndexReport {
     /// The number of indexed documents without text in any text field, which no words match. A large number indicates
     /// that the fields have other names than in the settings.
     pub n_without_text: u64,
+    /// The names of other fields that have text in these documents, the first five.
+    pub other_text_fields: Vec<String>,
     /// The first skipped lines.
     pub first_skipped: Vec<BadLine>,
     /// The number of documents in the index before.
@@ -101,6 +107,7 @@ pub fn index_documents(
         progress: BulkProgress::default(),
         n_removed: 0,
         n_without_text: 0,
+        other_text_fields: Vec::new(),
         skipped: Vec::new(),
     };
     if let Err(error) = run.all(writer, documents) {
@@ -114,6 +121,7 @@ pub fn index_documents(
         n_removed: run.n_removed,
         n_skipped: run.progress.n_skipped,
         n_without_text: run.n_without_text,
+        other_text_fields: run.other_text_fields,
         first_skipped: run.skipped,
         n_documents_before,
         n_documents: writer.index().n_documents()?,
@@ -128,6 +136,7 @@ struct Run<'a, F> {
     progress: BulkProgress,
     n_removed: u64,
     n_without_text: u64,
+    other_text_fields: Vec<String>,
     skipped: Vec<BadLine>,
 }
 
@@ -163,9 +172,25 @@ impl<F: FnMut(&BulkProgress)> Run<'_, F> {
             Err(error) => return Err(writer.explain(error)),
         }
         self.progress.n_indexed += 1;
-        self.n_without_text += u64::from(!document.has_text(writer.index().settings()));
+        if !document.has_text(writer.index().settings()) {
+            self.n_without_text += 1;
+            self.note_text_of(&document);
+        }
         let n_pending = self.progress.n_indexed - self.progress.n_committed;
         if self.options.commit_every.is_some_and(|n| n_pending >= n.get()) { self.commit(writer) } else { Ok(()) }
+    }
+
+    /// Keeps the names of the fields in which a document without text in its text fields has text.
+    fn note_text_of(&mut self, document: &Document) {
+        for (name, value) in document.fields() {
+            let has_text = matches!(value, Value::Text(text) if !text.trim().is_empty());
+            if self.other_text_fields.len() < OTHER_TEXT_FIELDS_MAX
+                && has_text
+                && !self.other_text_fields.contains(name)
+            {
+                self.other_text_fields.push(name.clone());
+            }
+        }
     }
 
     fn remove_missing(&mut self, writer: &Writer) -> Result<(), Error> {

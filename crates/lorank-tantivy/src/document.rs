@@ -270,6 +270,7 @@ mod tests {
             "not valid JSON at column 8: the text ends within an object; write each document on one line",
         );
         check_refused(b"[1]", "expected a JSON object, found a list");
+        check_refused(b"{\"id\": 1, \"id\": 2}", "not valid JSON at column 18: the key `id` is given twice");
         check_refused(b"{\"id\": \"\xff\"}", "invalid UTF-8 at column 9");
         check_refused(b"{\"ID\": 1}", "no id: the field `id` is missing; rename `ID` to `id`");
         check_refused(b"{\"id\": 1.5}", "the id in the field `id` is a number; an id must be a string or an integer");

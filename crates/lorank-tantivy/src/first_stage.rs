@@ -60,7 +60,8 @@ impl Bm25FirstStage {
         &self.index
     }
 
-    fn find(&self, retrieval: &Retrieval<'_>) -> Result<Retrieved, Error> {
+    /// The total is 0 unless all matches are counted.
+    fn find(&self, retrieval: &Retrieval<'_>, counts_all: bool) -> Result<Retrieved, Error> {
         let (parts, searcher) = (self.index.parts(), self.index.searcher()?);
         let facets = FacetCounter::new(retrieval.facets, parts, &searcher)?;
         for field in retrieval.numeric_fields {
@@ -70,16 +71,17 @@ impl Bm25FirstStage {
         let matching = query::build(retrieval.query, parts, &searcher)?;
         let failed = |error| query::search_error(retrieval.query, error, parts);
         let depth = retrieval.depth.get();
-        // Every match is visited for its score, so the exact count is almost free.
+        let count = || counts_all.then_some(Count);
+        // Every match is visited for its score, so the exact count is almost free (`benches/total_hits.rs`).
         let (candidates, n_matches, counts) = if !retrieval.sort.is_empty() {
-            let collector = (SortedTop { depth, keys: self.sort_columns(retrieval.sort, &searcher)? }, Count, facets);
+            let collector = (SortedTop { depth, keys: self.sort_columns(retrieval.sort, &searcher)? }, count(), facets);
             let (first, n_matches, counts) = searcher.search(&*matching.all(), &collector).map_err(failed)?;
             (sorted_candidates(first, &searcher, parts)?, n_matches, counts)
         } else if let Some(by_typos) = &matching.by_typos {
             let counts = searcher.search(&*matching.all(), &facets).map_err(failed)?;
             let best = |query: &dyn EngineQuery, depth: usize| {
-                let (best, n_matches) = searcher.search(query, &(TopWithTies { depth }, Count)).map_err(failed)?;
-                Ok((best_candidates(best, depth, &searcher, parts)?, n_matches))
+                let (best, n_matches) = searcher.search(query, &(TopWithTies { depth }, count())).map_err(failed)?;
+                Ok((best_candidates(best, depth, &searcher, parts)?, n_matches.unwrap_or(0)))
             };
             let (mut candidates, n_as_written) = best(&*matching.as_written, depth)?;
             // A collector keeps at least one document; if no more are needed, it only counts.
@@ -87,13 +89,13 @@ impl Bm25FirstStage {
             let (others, n_by_typos) = best(&**by_typos, n_left.max(1))?;
             let others = below(candidates.last(), others);
             candidates.extend(others.into_iter().take(n_left));
-            (candidates, n_as_written + n_by_typos, counts)
+            (candidates, Some(n_as_written + n_by_typos), counts)
         } else {
-            let collector = (TopWithTies { depth }, Count, facets);
+            let collector = (TopWithTies { depth }, count(), facets);
             let (best, n_matches, counts) = searcher.search(&*matching.as_written, &collector).map_err(failed)?;
             (best_candidates(best, depth, &searcher, parts)?, n_matches, counts)
         };
-        let total_hits = TotalHits::Exactly(n_matches as u64);
+        let total_hits = TotalHits::Exactly(n_matches.unwrap_or(0) as u64);
         Ok(Retrieved { candidates, total_hits, facets: facets::finish(retrieval.facets, counts)? })
     }
 
@@ -102,7 +104,9 @@ impl Bm25FirstStage {
         let parts = self.index.parts();
         let column = |key: &SortKey| {
             let column = column_of(&key.field, parts, searcher);
-            let invalid = |problem| Error::InvalidSort { field: key.field.clone(), problem };
+            let hint = if key.field.contains(':') { "; an order is `:asc` or `:desc`" } else { "" };
+            let invalid =
+                |problem| Error::InvalidSort { field: key.field.clone(), problem: format!("{problem}{hint}") };
             Ok((column.map_err(invalid)?, key.order))
         };
         keys.iter().map(column).collect()
@@ -120,13 +124,13 @@ impl Bm25FirstStage {
 
 impl FirstStage for Bm25FirstStage {
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError> {
-        let retrieved = self.find(&Retrieval::new(query, depth)).map_err(seam_error)?;
+        let retrieved = self.find(&Retrieval::new(query, depth), false).map_err(seam_error)?;
         Ok(retrieved.candidates)
     }
 
     /// The number of matching documents is exact.
     fn search(&self, retrieval: &Retrieval<'_>) -> Result<Retrieved, BoxError> {
-        self.find(retrieval).map_err(seam_error)
+        self.find(retrieval, true).map_err(seam_error)
     }
 
     /// Snippets come from the candidates' texts, not from their titles. If the text contains none of the query's words,

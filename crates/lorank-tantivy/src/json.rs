@@ -3,11 +3,11 @@
 //! Numbers survive a round trip: `serde_json`'s `float_roundtrip` parses floats exactly, and numbers in another notation than printed
 //! (`3.50`, `1e3`) keep their digits. Keys keep their order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use lorank_core::{Decimal, Fields, Value};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use lorank_core::{Decimal, Fields, Value, shortened};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
@@ -19,7 +19,7 @@ pub(crate) fn fields_to_json(fields: &Fields) -> String {
     serde_json::to_string(&WrittenFields(fields)).expect("every value has a JSON form")
 }
 
-/// Parses the output of [`fields_to_json`]: a JSON object; of duplicate keys, the last value has the position of the first.
+/// Parses the output of [`fields_to_json`]: a JSON object. A duplicate key is an error.
 pub(crate) fn fields_from_json(json: &str) -> Result<Fields, serde_json::Error> {
     let ReadFields(mut fields) = serde_json::from_str(json)?;
     if fields.iter().any(|(_, value)| holds_float(value)) {
@@ -78,7 +78,6 @@ fn keep_digits(value: &mut Value, json: &RawValue) -> Result<(), serde_json::Err
 }
 
 fn keep_digits_of_fields(fields: &mut Fields, json: &str) -> Result<(), serde_json::Error> {
-    // The last of duplicate keys counts here too.
     let written: HashMap<String, &RawValue> = serde_json::from_str(json)?;
     fields.iter_mut().try_for_each(|(name, value)| written.get(name).map_or(Ok(()), |json| keep_digits(value, json)))
 }
@@ -173,25 +172,20 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         /// Up to this number of fields, duplicates are found by a linear search; larger objects use a hash table to avoid quadratic time.
         const LINEAR_MAX: usize = 32;
         let mut fields = Fields::new();
-        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut names: HashSet<String> = HashSet::new();
         while let Some((name, ReadValue(value))) = object.next_entry::<String, ReadValue>()? {
-            if fields.len() == LINEAR_MAX && places.is_empty() {
-                places.extend(fields.iter().enumerate().map(|(n, (name, _))| (name.clone(), n)));
+            if fields.len() == LINEAR_MAX {
+                names.extend(fields.iter().map(|(name, _)| name.clone()));
             }
-            let place = if places.is_empty() {
-                fields.iter().position(|(known, _)| *known == name)
+            let is_known = if fields.len() < LINEAR_MAX {
+                fields.iter().any(|(known, _)| *known == name)
             } else {
-                places.get(&name).copied()
+                !names.insert(name.clone())
             };
-            match place {
-                Some(place) => fields[place].1 = value,
-                None => {
-                    if !places.is_empty() {
-                        places.insert(name.clone(), fields.len());
-                    }
-                    fields.push((name, value));
-                }
+            if is_known {
+                return Err(A::Error::custom(format_args!("the key `{}` is given twice", shortened(&name))));
             }
+            fields.push((name, value));
         }
         Ok(fields)
     }
@@ -266,7 +260,7 @@ mod tests {
             (r#"{"n": 18446744073709551616}"#, Some(("n", "18446744073709551616"))),
             (r#"{"n": -9223372036854775809}"#, Some(("n", "-9223372036854775809"))),
             (r#"{"a": 1e20, "b": [1, {"c": 99999999999999999999}]}"#, Some(("b", "99999999999999999999"))),
-            (r#"{"a": 99999999999999999999, "a": -0, "b": -0.0}"#, None),
+            (r#"{"a": -0, "b": -0.0}"#, None),
             (r#"{"a\"\u00e9": {"n": 1e20, "m":99999999999999999999}}"#, Some(("a\"é", "99999999999999999999"))),
             (
                 r#"{"n": 100000000000000000000000000000000000000000}"#,
@@ -283,16 +277,27 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_equal_keys_counts() {
-        assert_eq!(fields_from_json(r#"{"a":1,"a":2}"#).unwrap(), vec![("a".to_owned(), Value::Integer(2))]);
-        let last = Value::Decimal(Decimal::parse("2.50").unwrap());
-        assert_eq!(fields_from_json(r#"{"a":1.50,"a":2.50}"#).unwrap(), vec![("a".to_owned(), last)]);
-        // As few and as many as are looked up in the two ways.
-        for n in [2, 31, 32, 33, 200] {
-            let once: Vec<String> = (0..n).map(|n| format!("\"{n}\":{n}")).collect();
-            let again: Vec<String> = (0..n).rev().map(|n| format!("\"{n}\":{}", n + 1)).collect();
-            let fields = fields_from_json(&format!("{{{},{}}}", once.join(","), again.join(","))).unwrap();
-            assert_eq!(fields, (0..n).map(|n| (n.to_string(), Value::Integer(n + 1))).collect::<Fields>());
+    fn a_key_that_is_given_twice_is_refused() {
+        for json in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"b":{"c":[{"a":1,"a":2}]}}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a":1.50,"a":2.50}"#,
+            r#"{"a":99999999999999999999,"a":1}"#,
+        ] {
+            let error = fields_from_json(json).unwrap_err().to_string();
+            assert!(error.starts_with("the key `a` is given twice at line 1"), "{json}: {error}");
+        }
+        // As few and as many keys as are looked up in the two ways.
+        for n in [1, 2, 31, 32, 33, 34, 200] {
+            let keys: Vec<String> = (0..n).map(|n| format!("\"{n}\":{n}")).collect();
+            let once = fields_from_json(&format!("{{{}}}", keys.join(","))).unwrap();
+            assert_eq!(once, (0..n).map(|n| (n.to_string(), Value::Integer(n))).collect::<Fields>());
+            for twice in [0, n / 2, n - 1] {
+                let error = fields_from_json(&format!("{{{},\"{twice}\":0}}", keys.join(","))).unwrap_err();
+                assert!(error.to_string().starts_with(&format!("the key `{twice}` is given twice")), "{n}: {error}");
+            }
         }
     }
 

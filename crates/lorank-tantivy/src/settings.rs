@@ -108,7 +108,9 @@ impl IndexSettings {
 
     fn problem_with(&self, n: usize) -> Option<String> {
         let TextField { name, boost } = &self.text_fields[n];
-        if name.is_empty() || name.starts_with(['_', '-']) {
+        if name.is_empty() {
+            Some("a text field has no name".to_owned())
+        } else if name.starts_with(['_', '-']) {
             Some(format!("`{name}` cannot be a text field: field names must not start with `_` or `-`"))
         } else if name == self.id_field() {
             Some(format!("`{name}` cannot be a text field: it is the id field"))
@@ -245,7 +247,7 @@ mod tests {
         check_refused(&["id"], "id", "is the id field");
         check_refused(&["_source"], "id", "must not start with");
         check_refused(&["-x"], "id", "must not start with");
-        check_refused(&[""], "id", "must not start with");
+        check_refused(&[""], "id", "a text field has no name");
         check_refused(&["text"], "", "no name");
         for boost in ["0", "-1", "NaN", "inf", "1e7"] {
             check_refused(&[&format!("text^{boost}")], "id", "boost of `text`");

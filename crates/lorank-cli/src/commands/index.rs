@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use lorank_tantivy::input::{self, Delimiter, Format, Input, InputOptions, LeftOut};
+use lorank_tantivy::input::{self, Delimiter, EmptyFiles, Format, Input, InputOptions, LeftOut};
 use lorank_tantivy::{
     BulkOptions, BulkProgress, Index, IndexReport, Language, OnError, SettingsRequest, TextField, WriterOptions,
     index_documents,
@@ -96,17 +96,23 @@ pub(crate) fn run(args: &IndexArgs, is_quiet: bool) -> anyhow::Result<()> {
     if is_new && (indexed.is_err() || is_empty) {
         discard(index, is_new_folder);
     }
-    let (report, left_out) = indexed?;
+    let (report, not_indexed) = indexed?;
     if args.json {
-        print_json(&report, left_out)?
+        print_json(&report, &not_indexed)?
     } else {
-        print_text(&report, left_out, args)?
+        print_text(&report, &not_indexed, args)?
     }
     if is_new && is_empty {
         let inputs = args.inputs.iter().map(|input| format!("`{}`", Input::from(input.clone())));
         bail!("there is no document in {}, so no index was made", inputs.collect::<Vec<_>>().join(", "));
     }
     Ok(())
+}
+
+/// The files from which nothing is indexed.
+struct NotIndexed {
+    left_out: LeftOut,
+    empty: EmptyFiles,
 }
 
 /// Removes the index of a failed first run, unless documents were committed to it. The error of that run is the one to report.
@@ -122,11 +128,12 @@ fn discard(index: Index, is_new_folder: bool) {
     }
 }
 
-fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Result<(IndexReport, LeftOut)> {
+fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Result<(IndexReport, NotIndexed)> {
     let inputs: Vec<Input> = args.inputs.iter().cloned().map(Input::from).collect();
     let (format, delimiter, document_bytes_max) = (args.format, args.delimiter, args.document_bytes_max);
     let documents = input::open(&inputs, index.settings(), &InputOptions { format, delimiter, document_bytes_max })?;
-    let (left_out, folders) = (documents.left_out(), documents.folders().to_vec());
+    let not_indexed = NotIndexed { left_out: documents.left_out(), empty: documents.empty_files() };
+    let folders = documents.folders().to_vec();
     if args.remove_missing && folders.len() < inputs.len() {
         let problem = "--remove-missing is for folders of .txt, .md and .html files alone; index other inputs in a run of their own";
         return Err(WrongUsage(problem.into()).into());
@@ -152,7 +159,7 @@ fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Resu
     if let (Some(mut file), Some(path)) = (rejects, &args.rejects) {
         file.flush().with_context(|| format!("could not write to `{}`", path.display()))?;
     }
-    Ok((report, left_out))
+    Ok((report, not_indexed))
 }
 
 impl IndexArgs {
@@ -214,7 +221,7 @@ fn n_replaced(report: &IndexReport) -> u64 {
     report.n_indexed.saturating_sub(n_new)
 }
 
-fn print_json(report: &IndexReport, left_out: LeftOut) -> anyhow::Result<()> {
+fn print_json(report: &IndexReport, NotIndexed { left_out, empty }: &NotIndexed) -> anyhow::Result<()> {
     let skipped = report
         .first_skipped
         .iter()
@@ -225,6 +232,7 @@ fn print_json(report: &IndexReport, left_out: LeftOut) -> anyhow::Result<()> {
         "n_removed": report.n_removed,
         "n_skipped": report.n_skipped,
         "n_without_text": report.n_without_text,
+        "other_text_fields": report.other_text_fields,
         "n_documents": report.n_documents,
         "first_skipped": skipped.collect::<Vec<_>>(),
         "left_out_files": {
@@ -233,13 +241,16 @@ fn print_json(report: &IndexReport, left_out: LeftOut) -> anyhow::Result<()> {
             "folder_links": left_out.folder_links,
             "special": left_out.special,
         },
+        "n_empty_files": empty.n_files(),
+        "first_empty_files": empty.first().iter().map(|name| &**name).collect::<Vec<_>>(),
         "elapsed_millis": report.elapsed.as_secs_f64() * 1000.0,
         "documents_per_second": per_second(report),
     }))
 }
 
-fn print_text(report: &IndexReport, left_out: LeftOut, args: &IndexArgs) -> anyhow::Result<()> {
+fn print_text(report: &IndexReport, not_indexed: &NotIndexed, args: &IndexArgs) -> anyhow::Result<()> {
     let n = |n: u64| count(usize::try_from(n).unwrap_or(usize::MAX));
+    let left_out = not_indexed.left_out;
     let mut out = output::stdout();
     let took = duration(report.elapsed);
     let indexed = number_of(report.n_indexed, "document");
@@ -258,6 +269,11 @@ fn print_text(report: &IndexReport, left_out: LeftOut, args: &IndexArgs) -> anyh
             if report.n_without_text == 1 { "has" } else { "have" },
             if report.n_without_text == 1 { "it" } else { "them" }
         )?;
+        if let Some(field) = report.other_text_fields.first() {
+            let names: Vec<String> = report.other_text_fields.iter().map(|name| format!("`{name}`")).collect();
+            let names = names.join(", ");
+            writeln!(out, "they have text in {names}; to search it, index into another folder with `--field {field}`")?;
+        }
     }
     if report.n_skipped > 0 {
         writeln!(out, "skipped {}:", number_of(report.n_skipped, "bad line"))?;
@@ -273,12 +289,22 @@ fn print_text(report: &IndexReport, left_out: LeftOut, args: &IndexArgs) -> anyh
     }
     if report.n_indexed == 0 && report.n_skipped == 0 {
         writeln!(out, "there is no document in the input")?;
+    } else if not_indexed.empty.n_files() > 0 {
+        writeln!(out, "found no document in {}", names(&not_indexed.empty))?;
     }
     if report.n_documents > 0 || report.n_documents_before > 0 {
         let dir = args.index.dir.display();
         writeln!(out, "`{dir}` now holds {}", number_of(report.n_documents, "document"))?;
     }
     Ok(out.flush()?)
+}
+
+/// The number of files without a document, and the first names.
+fn names(empty: &EmptyFiles) -> String {
+    let first = empty.first();
+    let more = if empty.n_files() > first.len() as u64 { ", ..." } else { "" };
+    let first: Vec<String> = first.iter().map(|name| format!("`{name}`")).collect();
+    format!("{}: {}{more}", number_of(empty.n_files(), "file"), first.join(", "))
 }
 
 /// Why files of folders were left out, with their numbers.

@@ -190,8 +190,25 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ServerError> {
         let malformed =
             |error: QueryRejection| ServerError::Malformed { part: "query string", problem: error.body_text() };
+        if let Some(pair) = parts.uri.query().and_then(|query| query.split('&').find(|pair| !is_utf8_escaped(pair))) {
+            let problem = format!("`{}` does not stand for UTF-8 text", lorank_core::shortened(pair));
+            return Err(ServerError::Malformed { part: "query string", problem });
+        }
         Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(malformed)
     }
+}
+
+/// Whether the bytes that percent signs stand for (`%C3%A9`) are UTF-8. Readers of query strings replace others in silence.
+fn is_utf8_escaped(text: &str) -> bool {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).filter(|digits| *first == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let digits = digits.and_then(|digits| str::from_utf8(digits).ok());
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    str::from_utf8(&bytes).is_ok()
 }
 
 /// The last parameter of a path, with errors in the service's own format.

@@ -16,6 +16,7 @@ use crate::*;
 
 mod adapters;
 mod combinations;
+mod comparisons;
 mod documents;
 pub(crate) mod encoding;
 mod error_shapes;
@@ -207,6 +208,33 @@ fn a_query_string_says_what_a_body_says() {
         let pairs = query_string.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let expected = SearchBody::from_json(body.as_bytes()).unwrap();
         assert_eq!(SearchBody::from_query_string(pairs).unwrap(), expected, "{query_string:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_string_that_is_not_utf8_is_refused() {
+    let service = toy_service();
+    for (query_string, refused) in [
+        ("q=caf%C3%A9", None),
+        ("q=100%", None),
+        ("q=100%25&top_k=3", None),
+        ("q=%+1%zz%e2%82%ac", None),
+        ("q=caf%E9", Some("q=caf%E9")),
+        ("q=%ff", Some("q=%ff")),
+        ("q=a&filter.l%ffang=en", Some("filter.l%ffang=en")),
+        ("q=%C3&top_k=3", Some("q=%C3")),
+        ("q=%C3&%A9=3", Some("q=%C3")),
+        ("q=%ED%A0%80", Some("q=%ED%A0%80")),
+    ] {
+        let (status, answer) = get(&service, &format!("/v1/search?{query_string}")).await;
+        let message = &answer["error"]["message"];
+        match refused {
+            None => assert_eq!(status, 200, "{query_string}: {answer}"),
+            Some(pair) => {
+                let expected = format!("the query string cannot be read: `{pair}` does not stand for UTF-8 text");
+                assert_eq!((status.as_u16(), message.as_str()), (400, Some(expected.as_str())), "{query_string}");
+            }
+        }
     }
 }
 

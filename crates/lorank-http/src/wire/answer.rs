@@ -160,7 +160,8 @@ pub struct FallbackJson {
 #[schema(as = Warning)]
 pub struct WarningJson {
     /// The reason as a constant for programs: `unknown_tokens` if more than a fifth of the tokens of the query and the first ten
-    /// candidates are unknown to the model.
+    /// candidates are unknown to the model; `key_without_effect` if a key of the request, which the message names, has no effect
+    /// because of an experiment.
     pub reason: &'static str,
     /// The reason as a message.
     pub message: String,

@@ -43,6 +43,8 @@ pub struct RankerJson<'a> {
     pub adapter: Option<AdapterJson<'a>>,
     /// Whether the hits were reranked.
     pub reranked: bool,
+    /// The expression that ordered the candidates; null if the scores did.
+    pub rank_by: Option<String>,
     /// The reason for which the hits were not reranked; null otherwise.
     pub fallback: Option<FallbackJson>,
     /// Warnings about the quality of the ranking.
@@ -144,6 +146,7 @@ impl<'a> RankerJson<'a> {
             name,
             adapter: answer.model.as_ref().and_then(|model| model.adapter.as_ref()).map(AdapterJson::from),
             reranked: answer.reranked,
+            rank_by: answer.rank_by.as_ref().map(ToString::to_string),
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
             warnings: answer.warnings.iter().map(WarningJson::from).collect(),
             cache: answer.cache.into(),

@@ -64,7 +64,8 @@ pub struct SearchBody {
     #[param(max_length = 1024)]
     pub rank_by: Option<String>,
     /// The minimum rerank score. Documents with a lower score, and those below the depth, which have none, are not returned. Has no
-    /// effect on fallback answers and on answers that interleave the arms of an experiment.
+    /// effect on fallback answers, and on answers of an experiment that interleaves arms or ranks by the first stage; these have a
+    /// warning.
     #[serde(default, deserialize_with = "narrowed")]
     pub min_rerank_score: Option<f32>,
     /// Deadline in milliseconds after the request's arrival. If reranking would miss it, the answer is in first-stage order.

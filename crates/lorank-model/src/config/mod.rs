@@ -4,6 +4,7 @@ mod bert;
 mod llama;
 mod modernbert;
 
+use lorank_core::Misfit;
 use lorank_kernels::Activation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -86,8 +87,7 @@ impl Config {
             Some("xlm-roberta") => Architecture::Bert(roberta_settings(files, json, "xlm-roberta", pad_token)?),
             Some("modernbert") => Architecture::ModernBert(modernbert_settings(files, json)?),
             other => {
-                let named = json.get("architectures").map(|names| format!(" ({names})")).unwrap_or_default();
-                let found = format!("`{}`{named}", other.unwrap_or("untyped"));
+                let found = found_architecture(other, json.get("architectures"));
                 return Err(ModelError::UnknownArchitecture { folder: files.name().into(), found, known: KNOWN });
             }
         };
@@ -117,6 +117,17 @@ impl Architecture {
                 hint: "; a model with a head of its own is".into(),
             }),
         }
+    }
+}
+
+/// An unknown `model_type` with the names of its `architectures`, as an error names them.
+fn found_architecture(model_type: Option<&str>, architectures: Option<&Value>) -> String {
+    let names = architectures.and_then(Value::as_array).map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str);
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    let names = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    match model_type {
+        Some(model_type) => format!("a `{model_type}` model{names}"),
+        None => format!("a model{names} without a `model_type`"),
     }
 }
 
@@ -171,7 +182,10 @@ fn word<'a>(files: &Files, json: &'a Map<String, Value>, key: &str) -> Result<Op
 /// Deserializes the rest of the file; errors name the field.
 fn typed<T: for<'de> Deserialize<'de>>(files: &Files, json: Value) -> Result<T, ModelError> {
     serde_path_to_error::deserialize(json).map_err(|error| {
-        let source = serde::de::Error::custom(format!("`{}`: {}", error.path(), error.inner()));
+        let misfit = Misfit::of(&error.inner().to_string());
+        let field = misfit.path(error.path().to_string().trim_start_matches('.'));
+        let field = field.map_or_else(String::new, |field| format!("`{field}` "));
+        let source = serde::de::Error::custom(field + &misfit.problem);
         ModelError::Config { folder: files.name().into(), file: FILE, source }
     })
 }

@@ -24,6 +24,7 @@
 mod array;
 mod charset;
 mod delimiter;
+mod empty;
 mod folder;
 mod html;
 mod lines;
@@ -47,6 +48,7 @@ use crate::{Document, Error, IndexSettings};
 pub use crate::error::BadLine;
 pub use crate::origin::Origin;
 pub use delimiter::Delimiter;
+pub use empty::EmptyFiles;
 pub use folder::{Folder, LeftOut};
 pub use source::Progress;
 
@@ -163,12 +165,21 @@ type BoxedDocuments = Box<dyn Iterator<Item = Result<SourcedDocument, BadLine>> 
 /// The documents of several files in sequence.
 pub struct Documents {
     plans: VecDeque<Plan>,
-    current: Option<BoxedDocuments>,
+    current: Option<Current>,
     folders: Vec<Folder>,
     left_out: LeftOut,
+    empty_files: EmptyFiles,
     settings: Arc<IndexSettings>,
     options: InputOptions,
     progress: Progress,
+}
+
+/// The file that is being read.
+struct Current {
+    name: Arc<str>,
+    documents: BoxedDocuments,
+    /// Whether it has had no document and no bad line so far.
+    is_empty: bool,
 }
 
 /// Opens inputs for reading in sequence. Every input must exist and have a known format; its contents are checked while reading.
@@ -183,7 +194,8 @@ pub fn open(inputs: &[Input], settings: &IndexSettings, options: &InputOptions) 
     let Plans { files, folders, left_out } = plans;
     let progress = Progress::new(files.iter().map(|plan| plan.bytes).sum());
     let (settings, options) = (Arc::new(settings.clone()), options.clone());
-    Ok(Documents { plans: files, current: None, folders, left_out, settings, options, progress })
+    let empty_files = EmptyFiles::default();
+    Ok(Documents { plans: files, current: None, folders, left_out, empty_files, settings, options, progress })
 }
 
 /// The format of JSON documents that do not come from a file.
@@ -250,13 +262,19 @@ impl Documents {
         self.left_out
     }
 
+    /// The files without a document: a handle that stays valid while the documents are read elsewhere.
+    pub fn empty_files(&self) -> EmptyFiles {
+        self.empty_files.clone()
+    }
+
     fn begin(&mut self, plan: Plan) -> Result<(), BadLine> {
         let origin = Origin { file: plan.name.clone(), line: None, item: None };
         let fatal = |cause| BadLine { origin, raw: Vec::new(), cause: Box::new(cause) };
         let (source, is_compressed) = source::open(&plan, &self.progress).map_err(fatal)?;
         let (settings, bytes_max) = (self.settings.clone(), self.options.document_bytes_max);
+        let name = plan.name.clone();
         let context = Context { file: plan.name, folder: plan.folder, settings, bytes_max };
-        self.current = Some(match plan.shape {
+        let documents = match plan.shape {
             Shape::JsonLines => json_documents(source, is_compressed, context)?,
             Shape::Table(style) => {
                 Box::new(table::documents(source::checked(source, is_compressed, &context)?, style, context)?)
@@ -264,8 +282,23 @@ impl Documents {
             Shape::Text { id, markup } => {
                 Box::new(std::iter::once(text::document(source, is_compressed, id, markup, context)))
             }
-        });
+        };
+        self.current = Some(Current { name, documents, is_empty: true });
         Ok(())
+    }
+}
+
+impl Documents {
+    /// The next item of the file that is being read; at its end, notes whether the file had none.
+    fn next_of_current(&mut self) -> Option<Result<SourcedDocument, BadLine>> {
+        let current = self.current.as_mut()?;
+        let item = current.documents.next();
+        if item.is_some() {
+            current.is_empty = false;
+        } else if let Some(ended) = self.current.take_if(|current| current.is_empty) {
+            self.empty_files.add(ended.name);
+        }
+        item
     }
 }
 
@@ -280,7 +313,7 @@ impl Iterator for Documents {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let item = match self.current.as_mut().and_then(Iterator::next) {
+            let item = match self.next_of_current() {
                 Some(item) => item,
                 None => match self.plans.pop_front().map(|plan| self.begin(plan))? {
                     Ok(()) => continue,

@@ -69,9 +69,9 @@ fn decompressed(mut raw: impl Read + Send + 'static) -> io::Result<(Source, bool
     let whole = Cursor::new(head).take(n_read as u64).chain(raw);
     if head[..n_read].starts_with(&GZIP) {
         // A gzip file may consist of several concatenated ones (`cat a.gz b.gz`).
-        Ok((Box::new(MultiGzDecoder::new(whole)), true))
+        Ok((Box::new(Decompressed(MultiGzDecoder::new(whole))), true))
     } else if head[..n_read].starts_with(&ZSTD) {
-        Ok((Box::new(zstd::Decoder::new(whole)?), true))
+        Ok((Box::new(Decompressed(zstd::Decoder::new(whole)?)), true))
     } else {
         Ok((Box::new(whole), false))
     }
@@ -114,6 +114,20 @@ pub(super) fn what_is_wrong(head: &[u8], is_compressed: bool, name: &str) -> Opt
             "its name ends in `{suffix}`, but it is neither {compression} data nor text; download or compress it again"
         ))
     })
+}
+
+/// The contents of a compressed file.
+struct Decompressed<R>(R);
+
+impl<R: Read> Read for Decompressed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                io::Error::new(error.kind(), "the compressed data ends early; copy or download the file again")
+            }
+            _ => error,
+        })
+    }
 }
 
 /// A source that failed to be read.

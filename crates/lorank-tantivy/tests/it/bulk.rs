@@ -33,6 +33,20 @@ fn good_lines_are_indexed_and_counted() {
 }
 
 #[test]
+fn documents_without_text_name_the_fields_that_have_some() {
+    let corpus = Corpus::of(&[]);
+    let input = [
+        r#"{"id": 1, "text": "cat", "note": "not of a document without text"}"#,
+        r#"{"id": 2, "text": " ", "contents": "cat", "n": 1, "empty": " ", "list": ["cat"]}"#,
+        r#"{"id": 3, "contents": "cat", "b": "x", "c": "x", "d": "x"}"#,
+        r#"{"id": 4, "e": "x", "f": "x"}"#,
+    ];
+    let report = run(&corpus, &input, BulkOptions::default()).unwrap();
+    assert_eq!(report.n_without_text, 3);
+    assert_eq!(report.other_text_fields, ["contents", "b", "c", "d", "e"]);
+}
+
+#[test]
 fn a_bad_line_stops_and_nothing_is_half_applied() {
     let corpus = Corpus::of(&[r#"{"id": 1, "text": "old"}"#]);
     let error = run(&corpus, &[GOOD[0], GOOD[1], "{]", GOOD[2]], BulkOptions::default()).unwrap_err();

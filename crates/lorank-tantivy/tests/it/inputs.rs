@@ -420,6 +420,68 @@ fn files_that_are_left_out_are_counted_by_reason() {
 }
 
 #[test]
+fn a_compressed_file_that_is_cut_off_says_so() {
+    let lines: String = (0..2_000).map(|n| format!("{{\"id\": {n}, \"text\": \"{}\"}}\n", n * 7919)).collect();
+    let (gz, zst) = (gzip(lines.as_bytes()), zst(lines.as_bytes()));
+    let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+    let files =
+        Files::new(&[("half.jsonl.gz", &half(&gz)), ("half.jsonl.zst", &half(&zst)), ("head.jsonl.gz", &gz[..5])]);
+    for name in ["half.jsonl.gz", "half.jsonl.zst", "head.jsonl.gz"] {
+        let read = files.read(name);
+        let last = read.last().unwrap();
+        assert!(last.ends_with("the compressed data ends early; copy or download the file again"), "{name}: {last}");
+    }
+}
+
+#[test]
+fn files_without_a_document_are_named() {
+    let files = Files::new(&[
+        ("empty.jsonl", b""),
+        ("blank.jsonl", b"\n  \n\n"),
+        ("mark.jsonl", b"\xef\xbb\xbf"),
+        ("array.json", b"[]\n"),
+        ("header.csv", b"id,text\n"),
+        ("header.tsv", b"id\ttext\n"),
+        ("packed.jsonl.gz", &gzip(b"")),
+        ("one.jsonl", b"{\"id\": 1}\n"),
+        ("bad.jsonl", b"{\"id\": null}\n"),
+        ("row.csv", b"id,text\n1,x\n"),
+        ("empty.txt", b""),
+    ]);
+    let rows = [
+        ("empty.jsonl", true),
+        ("blank.jsonl", true),
+        ("mark.jsonl", true),
+        ("array.json", true),
+        ("header.csv", true),
+        ("header.tsv", true),
+        ("packed.jsonl.gz", true),
+        ("one.jsonl", false),
+        // A bad line has an error of its own, and an empty text is a document.
+        ("bad.jsonl", false),
+        ("row.csv", false),
+        ("empty.txt", false),
+    ];
+    for (name, is_empty) in rows {
+        let documents = open(&files.path(name)).unwrap();
+        let empty = documents.empty_files();
+        let n_items = documents.count();
+        assert_eq!((empty.n_files(), n_items == 0), (u64::from(is_empty), is_empty), "{name}");
+    }
+
+    // Of many, all are counted and the first are named, in the order of reading.
+    let inputs: Vec<Input> = rows.iter().map(|(name, _)| Input::from(files.path(name))).collect();
+    let mut documents = input::open(&inputs, &IndexSettings::default(), &InputOptions::default()).unwrap();
+    let empty = documents.empty_files();
+    assert_eq!(documents.by_ref().count(), 4);
+    assert!(documents.next().is_none(), "it has ended");
+    assert_eq!((empty.n_files(), empty.first().len()), (7, 5));
+    for (name, (file, _)) in empty.first().iter().zip(rows) {
+        assert!(name.ends_with(file), "{name}");
+    }
+}
+
+#[test]
 fn json_from_elsewhere_is_lines_or_an_array() {
     use lorank_tantivy::input::JsonForm;
     for (form, json, expected) in [
