@@ -4,7 +4,7 @@
 
 Each one reranks the same passages of which one answers the question, and gets it back first, with the shapes that it expects.
 With names, only these clients are tried. The server needs the adapters minilm-qa and minilm-science, the model alias `*`, and a
-running experiment `clients` whose arms are these two adapters.
+running experiment `clients` whose arms are these two adapters. `refused` is for a server with keys.
 """
 import os
 import sys
@@ -326,11 +326,45 @@ def recorded():
         assert not found, f'{path.name}: {found}'
 
 
+def refused():
+    """A service with keys, of which the clients have none: each says so in its own words, and fails on nothing else."""
+    import cohere
+    import dashscope as dashscope_client
+    import langchain_community.document_compressors.jina_rerank as jina
+    import together as together_client
+    import voyageai
+    from mixedbread import AuthenticationError, Mixedbread
+    from pymilvus.model.reranker import TEIRerankFunction
+    part = 'this needs a key'
+
+    def fails(problem, call):
+        try:
+            call()
+        except problem as error:
+            assert part in str(error), error
+        else:
+            raise AssertionError('a request without a key must be refused')
+
+    asked = {'model': ADAPTERS[0], 'query': QUERY, 'documents': DOCUMENTS}
+    fails(cohere.UnauthorizedError, lambda: cohere.ClientV2(base_url=URL).rerank(**asked))
+    fails(cohere.UnauthorizedError, lambda: cohere.Client(base_url=URL).rerank(**asked))
+    for base_url in (f'{URL}/v1', f'{URL}/voyage/v1'):
+        client = voyageai.Client(api_key='none', base_url=base_url)
+        fails(voyageai.error.AuthenticationError, lambda: client.rerank(QUERY, DOCUMENTS, model=ADAPTERS[0]))
+    fails(together_client.AuthenticationError, lambda: together_client.Together(api_key='none', base_url=URL).rerank.create(**asked))
+    jina.JINA_API_URL = f'{URL}/jina/v1/rerank'
+    fails(RuntimeError, lambda: jina.JinaRerank(model=ADAPTERS[0], jina_api_key='none').rerank(DOCUMENTS, QUERY))
+    fails(RuntimeError, lambda: TEIRerankFunction(api_url=URL)(QUERY, DOCUMENTS))
+    fails(AuthenticationError, lambda: Mixedbread(api_key='none', base_url=URL).rerank(model='m', query=QUERY, input=DOCUMENTS))
+    answer = dashscope_client.TextReRank.call(**asked, api_key='none')
+    assert (answer.status_code, answer.code) == (401, 'unauthorized') and part in answer.message, answer
+
+
 CLIENTS = (cohere_v1, cohere_v2, cohere_in_an_experiment, langchain_cohere, langchain_nvidia, langchain_jina, langchain_infinity,
            infinity, llama_index_tei, llama_index_nvidia, llama_index_jina, llama_index_mixedbread, llama_index_siliconflow,
            llama_index_dashscope, haystack, voyage, langchain_voyage, mixedbread, together, dashscope, rerankers, pymilvus, litellm, recorded)
-# Its package patches the sockets of its process, so it runs in one of its own.
-ALONE = (dify,)
+# The package of the first patches the sockets of its process, and the second wants a service with keys: each runs by itself.
+ALONE = (dify, refused)
 
 if __name__ == '__main__':
     wanted = sys.argv[2:] or [client.__name__ for client in CLIENTS]

@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../.."
 lorank=${LORANK_BIN:-target/debug/lorank}
 kept=$PWD/target/clients
 work=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
+servers=()
+trap '[ ${#servers[@]} = 0 ] || kill "${servers[@]}"; rm -rf "$work"' EXIT
 
 mkdir -p "$kept"
 cp tests/clients/{package.json,check.js} "$kept"
@@ -22,14 +22,26 @@ node "$node/lib/node_modules/npm/bin/npm-cli.js" install --prefix "$kept" --no-p
 export LORANK_DATA=$work/data
 printf '{"id": "1", "text": "A light bulb."}\n' | "$lorank" --quiet index --index "$work/index" -
 "$lorank" --quiet experiments create clients --arm minilm-qa=minilm-qa --arm minilm-science=minilm-science --start
-"$lorank" --quiet serve --index "$work/index" --listen 127.0.0.1:0 --adapter minilm-qa --adapter minilm-science \
-    --model-alias '*' >"$work/out" &
-server=$!
-for _ in $(seq 300); do
-    url=$(sed -n 's/^listening on //p' "$work/out")
-    [ -z "$url" ] || break
-    sleep 0.1
-done
+
+# serve NAME ARGUMENTS: starts a server, whose address is in $url then.
+serve() {
+    local name=$1
+    shift
+    "$lorank" --quiet serve --index "$work/index" --listen 127.0.0.1:0 --adapter minilm-qa --adapter minilm-science \
+        --model-alias '*' "$@" >"$work/$name" &
+    servers+=($!)
+    for _ in $(seq 300); do
+        url=$(sed -n 's/^listening on //p' "$work/$name")
+        [ -z "$url" ] || break
+        sleep 0.1
+    done
+}
+
+serve open
 "$kept/venv/bin/python" tests/clients/check.py "$url"
 "$kept/venv/bin/python" tests/clients/check.py "$url" dify
 node "$kept/check.js" "$url"
+# What clients make of a refusal that comes before their request is read.
+"$lorank" key other >"$work/keys.toml"
+serve keyed --config "$work/keys.toml"
+"$kept/venv/bin/python" tests/clients/check.py "$url" refused
