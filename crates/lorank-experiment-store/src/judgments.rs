@@ -1,9 +1,11 @@
 //! Judgments of documents for queries, and how good answers are by them.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::Write;
 
 use lorank_experiments::{Exposure, Judged};
-use rusqlite::{Connection, Row, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use serde::Serializer;
 use serde::ser::SerializeSeq;
 
@@ -79,7 +81,7 @@ pub(crate) fn write_json(connection: &Connection, to: impl Write) -> Result<(), 
 }
 
 /// Whether there is a judgment at all.
-pub(crate) fn are_there(connection: &Connection) -> Result<bool, ExperimentStoreError> {
+fn are_there(connection: &Connection) -> Result<bool, ExperimentStoreError> {
     let found = connection.query_row("SELECT EXISTS (SELECT 1 FROM judgments)", [], |row| row.get(0));
     found.map_err(ExperimentStoreError::database("read the judgments"))
 }
@@ -89,24 +91,53 @@ pub(crate) fn count_rewrite(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE counters SET n = n + 1 WHERE name = 'rewrites'", []).map(drop)
 }
 
-/// How good an answer is; `None` where its query is not judged. Only the first page counts, which has the first ten hits.
-pub(crate) fn judged(connection: &Connection, exposure: &Exposure) -> Result<Option<Judged>, ExperimentStoreError> {
-    let read = || -> rusqlite::Result<Vec<(String, u32)>> {
-        let mut statement = connection.prepare_cached("SELECT document, grade FROM judgments WHERE query = ?1")?;
-        statement.query_map([&exposure.query], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-    };
-    let grades = read().map_err(ExperimentStoreError::database("read the judgments"))?;
-    let mut ideal: Vec<u32> = grades.iter().map(|(_, grade)| *grade).collect();
-    ideal.sort_unstable_by(|a, b| b.cmp(a));
-    let best = dcg(ideal.into_iter());
-    // Without a relevant document no order is better than another.
-    if best <= 0.0 {
-        return Ok(None);
+/// Tells how good answers are. What the best order of a query's documents would be worth is found out once.
+pub(crate) struct Judge<'a> {
+    connection: &'a Connection,
+    /// Of the queries that are judged.
+    best: RefCell<HashMap<String, f64>>,
+}
+
+impl<'a> Judge<'a> {
+    /// `None` where nothing is judged.
+    pub(crate) fn new(connection: &'a Connection) -> Result<Option<Self>, ExperimentStoreError> {
+        Ok(are_there(connection)?.then(|| Self { connection, best: RefCell::default() }))
     }
-    let grade_of = |hit: &String| grades.iter().find(|(document, _)| document == hit).map(|(_, grade)| *grade);
-    let found: Vec<Option<u32>> = exposure.hits.iter().take(DEPTH).map(grade_of).collect();
-    let share = found.iter().flatten().count() as f64 / found.len().max(1) as f64;
-    Ok(Some(Judged { ndcg_at_10: dcg(found.into_iter().map(|grade| grade.unwrap_or(0))) / best, share }))
+
+    /// How good an answer is; `None` where its query is not judged. Only the first page counts, which has the first ten hits.
+    pub(crate) fn judged(&self, exposure: &Exposure) -> Result<Option<Judged>, ExperimentStoreError> {
+        self.read(exposure).map_err(ExperimentStoreError::database("read the judgments"))
+    }
+
+    fn read(&self, exposure: &Exposure) -> rusqlite::Result<Option<Judged>> {
+        let best = self.best(&exposure.query)?;
+        // Without a relevant document no order is better than another.
+        if best <= 0.0 {
+            return Ok(None);
+        }
+        let sql = "SELECT grade FROM judgments WHERE query = ?1 AND document = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut grade_of =
+            |hit: &String| statement.query_row([&exposure.query, hit], |row| row.get::<_, u32>(0)).optional();
+        let found: Vec<Option<u32>> = exposure.hits.iter().take(DEPTH).map(&mut grade_of).collect::<Result<_, _>>()?;
+        let share = found.iter().flatten().count() as f64 / found.len().max(1) as f64;
+        Ok(Some(Judged { ndcg_at_10: dcg(found.into_iter().map(|grade| grade.unwrap_or(0))) / best, share }))
+    }
+
+    /// What the best order of a query's documents is worth.
+    fn best(&self, query: &str) -> rusqlite::Result<f64> {
+        if let Some(best) = self.best.borrow().get(query) {
+            return Ok(*best);
+        }
+        let sql = "SELECT grade FROM judgments WHERE query = ?1 ORDER BY grade DESC LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let grades = statement.query_map((query, DEPTH as i64), |row| row.get::<_, u32>(0))?;
+        let best = dcg(grades.collect::<rusqlite::Result<Vec<_>>>()?.into_iter());
+        if best > 0.0 {
+            self.best.borrow_mut().insert(query.to_owned(), best);
+        }
+        Ok(best)
+    }
 }
 
 /// Discounted cumulative gain with the grades as gains, as trec_eval has it.

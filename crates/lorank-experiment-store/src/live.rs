@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use lorank_experiments::{Analysis, AnalysisOptions, Assigned, Experiment, ExperimentState, Exposure, QueryRecord};
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::judgments::Judge;
 use crate::read::{ExposureRow, SELECT_EXPOSURES, click_actions, events_on, exposure, snapshot};
-use crate::{ExperimentStoreError, StoreConfig, attribution, definitions, judgments, past};
+use crate::{ExperimentStoreError, StoreConfig, attribution, definitions, past};
 
 const WHAT: &str = "read what came since the last report";
 
@@ -42,7 +43,7 @@ struct Reading<'a> {
     has_pages: bool,
     /// Whether an event from before the experiment has a value.
     has_past: bool,
-    has_judgments: bool,
+    judge: Option<Judge<'a>>,
 }
 
 /// The last rows that count.
@@ -178,7 +179,7 @@ impl<'a> Reading<'a> {
             actions: click_actions(config),
             has_pages: has_pages.map_err(ExperimentStoreError::database(WHAT))?,
             has_past: past::is_there(connection, experiment)?,
-            has_judgments: judgments::are_there(connection)?,
+            judge: Judge::new(connection)?,
         })
     }
 
@@ -292,7 +293,7 @@ impl<'a> Reading<'a> {
             teams: row.assigned.teams.clone(),
             arms: row.assigned.arms.clone(),
             value: None,
-            judged: if self.has_judgments { judgments::judged(self.connection, &row.exposure)? } else { None },
+            judged: self.judge.as_ref().map_or(Ok(None), |judge| judge.judged(&row.exposure))?,
             past: if self.has_past { past::value(self.connection, self.experiment, &row.assigned.unit)? } else { None },
             clicks: Vec::new(),
         };

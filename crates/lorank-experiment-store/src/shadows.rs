@@ -1,31 +1,109 @@
-//! What the records of the shadows come to.
+//! What the records of the shadows come to. Sums are kept, so that who asks again reads only what came since.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, Row};
 
+use crate::read::snapshot;
 use crate::{ExperimentStoreError, ShadowSummary};
 
-/// The summaries of all shadows, by name and candidate.
-pub(crate) fn summaries(connection: &Connection) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
-    let read = || -> rusqlite::Result<Vec<ShadowSummary>> {
-        let mut statement = connection.prepare(
-            "SELECT name, candidate, count(*), count(failure), avg(rbo), avg(kendall_tau), avg(overlap_at_10),
-                    avg(latency_micros) FILTER (WHERE failure IS NULL)
-             FROM shadows GROUP BY name, candidate ORDER BY name, candidate",
-        )?;
-        statement.query_map([], summary)?.collect()
-    };
-    read().map_err(ExperimentStoreError::database("read the shadows"))
+/// The sums over the records that were read so far.
+#[derive(Debug, Default)]
+pub(crate) struct Shadows {
+    read: Mutex<Read>,
 }
 
-fn summary(row: &Row<'_>) -> rusqlite::Result<ShadowSummary> {
-    Ok(ShadowSummary {
-        name: row.get(0)?,
-        candidate: row.get(1)?,
-        n_answers: row.get(2)?,
-        n_failures: row.get(3)?,
-        mean_rbo: row.get(4)?,
-        mean_kendall_tau: row.get(5)?,
-        mean_overlap_at_10: row.get(6)?,
-        mean_latency_micros: row.get(7)?,
-    })
+#[derive(Debug, Default)]
+struct Read {
+    /// The last record.
+    until: i64,
+    /// How often rows were deleted, after which all is read again.
+    n_rewrites: i64,
+    /// By name and candidate.
+    sums: BTreeMap<(String, String), Sums>,
+}
+
+/// The sums of one shadow.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    n_answers: u64,
+    n_failures: u64,
+    rbo: Mean,
+    kendall_tau: Mean,
+    overlap_at_10: Mean,
+    latency_micros: Mean,
+}
+
+/// A sum of so many values.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    n: u64,
+    sum: f64,
+}
+
+const SUMS: &str =
+    "SELECT name, candidate, count(*), count(failure), count(rbo), total(rbo), count(kendall_tau), total(kendall_tau),
+                           count(overlap_at_10), total(overlap_at_10),
+                           count(latency_micros) FILTER (WHERE failure IS NULL),
+                           total(latency_micros) FILTER (WHERE failure IS NULL)
+                    FROM shadows WHERE seq > ?1 AND seq <= ?2 GROUP BY name, candidate";
+
+impl Shadows {
+    /// The summaries of all shadows, by name and candidate.
+    pub(crate) fn summaries(&self, connection: &mut Connection) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
+        let transaction = snapshot(connection)?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        // Half an update is none.
+        let mut next = std::mem::take(&mut *read);
+        next.update(&transaction).map_err(ExperimentStoreError::database("read the shadows"))?;
+        *read = next;
+        Ok(read.sums.iter().map(|((name, candidate), sums)| sums.summary(name, candidate)).collect())
+    }
+}
+
+impl Read {
+    fn update(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let n_rewrites = number("SELECT n FROM counters WHERE name = 'rewrites'")?;
+        if n_rewrites != self.n_rewrites {
+            *self = Self { n_rewrites, ..Self::default() };
+        }
+        let until = number("SELECT coalesce(max(seq), 0) FROM shadows")?;
+        let mut statement = connection.prepare(SUMS)?;
+        let mut rows = statement.query([self.until, until])?;
+        while let Some(row) = rows.next()? {
+            self.sums.entry((row.get(0)?, row.get(1)?)).or_default().add(row)?;
+        }
+        self.until = until;
+        Ok(())
+    }
+}
+
+impl Sums {
+    /// Adds what a row of [`SUMS`] has.
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        self.n_answers += row.get::<_, u64>(2)?;
+        self.n_failures += row.get::<_, u64>(3)?;
+        let means = [&mut self.rbo, &mut self.kendall_tau, &mut self.overlap_at_10, &mut self.latency_micros];
+        for (mean, column) in means.into_iter().zip([4, 6, 8, 10]) {
+            mean.n += row.get::<_, u64>(column)?;
+            mean.sum += row.get::<_, f64>(column + 1)?;
+        }
+        Ok(())
+    }
+
+    fn summary(&self, name: &str, candidate: &str) -> ShadowSummary {
+        let mean = |Mean { n, sum }: Mean| (n > 0).then(|| sum / n as f64);
+        ShadowSummary {
+            name: name.to_owned(),
+            candidate: candidate.to_owned(),
+            n_answers: self.n_answers,
+            n_failures: self.n_failures,
+            mean_rbo: mean(self.rbo),
+            mean_kendall_tau: mean(self.kendall_tau),
+            mean_overlap_at_10: mean(self.overlap_at_10),
+            mean_latency_micros: mean(self.latency_micros),
+        }
+    }
 }

@@ -11,10 +11,11 @@ use rusqlite::Connection;
 
 use crate::judgments::Known;
 use crate::reports::Reports;
+use crate::shadows::Shadows;
 use crate::writer::{Rows, WriterHandle};
 use crate::{
     CurrentReport, ExperimentStoreError, Forgotten, JoinCounts, Judgment, JudgmentCounts, Records, ShadowSummary,
-    StoreConfig, StoreStats, Submitted, definitions, export, judgments, read, retention, schema, shadows,
+    StoreConfig, StoreStats, Submitted, definitions, export, judgments, read, retention, schema,
 };
 
 /// The file, within the folder that the store is opened with.
@@ -40,6 +41,7 @@ pub struct ExperimentStore {
     config: StoreConfig,
     writer: WriterHandle,
     reports: Reports,
+    shadows: Shadows,
 }
 
 impl ExperimentStore {
@@ -54,7 +56,7 @@ impl ExperimentStore {
         let open_error = |source| ExperimentStoreError::Open { path: path.clone(), source: Arc::new(source) };
         std::fs::create_dir_all(folder).map_err(open_error)?;
         let writer = WriterHandle::start(schema::open(&path)?, &config, open_error)?;
-        Ok(Self { path, config, writer, reports: Reports::default() })
+        Ok(Self { path, config, writer, reports: Reports::default(), shadows: Shadows::default() })
     }
 
     /// The running experiments by name, those included that begin later. No SQL: a copy of a pointer.
@@ -235,9 +237,9 @@ impl ExperimentStore {
         judgments::write_json(&self.reader()?, to)
     }
 
-    /// What the records of the shadows come to.
+    /// What the records of the shadows come to. Asked again it reads what came since.
     pub fn shadows(&self) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
-        shadows::summaries(&self.reader()?)
+        self.shadows.summaries(&mut self.reader()?)
     }
 
     /// How many exposures and shadows' records were dropped since the store was opened, mostly since the queue was full.

@@ -221,8 +221,32 @@ fn interleaved() -> Report {
 fn an_arm_that_failed_loses_nothing() {
     let mut analysis = analysis("interleave", &[("A", 1), ("B", 1)], None);
     (0..500).for_each(|n| analysis.add(&QueryRecord { teams: vec![0, 0, 0], ..record(n, 0, &[1]) }));
-    let waits = Wait::TooFewUnits { n_units_min: 30, n_units: 0 };
+    let waits = Wait::TooFewUnits { n_units_min: 30, n_units: 0, measure: lorank_experiments::Measure::Preference };
     assert_eq!(analysis.verdict(), Verdict::NotYet { reason: waits, forecast: None });
+}
+
+#[test]
+fn values_that_do_not_vary_are_told_as_such() {
+    let arm = |name: &str| json!({"name": name, "model": name});
+    let experiment =
+        json!({"id": "summer", "arms": (["a", "b"].map(arm)), "state": "running", "primary_measure": "value"});
+    let experiment: Experiment = serde_json::from_value(experiment).expect("an experiment");
+    let mut analysis = Analysis::new(&experiment, AnalysisOptions::default());
+    for n in 0..50 {
+        analysis.add(&record(n, n as usize % 2, &[]));
+    }
+    let sentence = analysis.report().sentence;
+    assert!(sentence.starts_with("not yet: each comparison needs 30 units with a value, and the smallest has 0"));
+    let mut same = Analysis::new(&experiment, AnalysisOptions::default());
+    (0..100).for_each(|n| same.add(&QueryRecord { value: Some(1.0), ..record(n, n as usize % 2, &[]) }));
+    let expected = "not yet: the value per query is the same for all units so far, so its variance is unknown";
+    assert_eq!(same.report().sentence, expected);
+    same.end();
+    assert!(
+        same.report().sentence.contains("the value per query is the same for all units"),
+        "{}",
+        same.report().sentence
+    );
 }
 
 /// Four thousand units over two arms of which three and five in ten click, each answer ranked by what `model` says.

@@ -220,7 +220,7 @@ fn what_is_old_is_forgotten_and_events_go_with_their_answers() {
 
 #[test]
 fn shadows_come_to_counts_and_means() {
-    let (_folder, store) = store();
+    let (folder, store) = store();
     let record = |request_id: &str, candidate: &str, outcome, latency_micros| ShadowRecord {
         request_id: request_id.into(),
         name: "nightly".into(),
@@ -257,8 +257,27 @@ fn shadows_come_to_counts_and_means() {
         mean_latency_micros: Some(200.0),
         ..summary("qa", 3, 1)
     };
-    assert_eq!(store.shadows().unwrap(), [summary("legal", 1, 1), ranked]);
-    assert_eq!(store.forget(2).unwrap().n_shadows, 4);
+    assert_eq!(store.shadows().unwrap(), [summary("legal", 1, 1), ranked.clone()]);
+    // Asked again, what came since is added; who asks for the first time finds the same.
+    store.record_shadow(record(
+        "r4",
+        "qa",
+        ShadowOutcome::Ranked { rbo: 0.0, kendall_tau: Some(1.0), overlap_at_10: 0.5 },
+        500,
+    ));
+    store.flush().unwrap();
+    let more = ShadowSummary {
+        n_answers: 4,
+        mean_rbo: Some(0.5),
+        mean_kendall_tau: Some(0.0),
+        mean_latency_micros: Some(300.0),
+        ..ranked
+    };
+    for asked in [&store, &store, &open(&folder)] {
+        assert_eq!(asked.shadows().unwrap(), [summary("legal", 1, 1), more.clone()]);
+    }
+    assert_eq!(store.forget(2).unwrap().n_shadows, 5);
+    assert_eq!(store.shadows().unwrap(), []);
 }
 
 #[test]

@@ -161,6 +161,13 @@ pub enum Wait {
         n_units_min: u64,
         /// The number of units of the smallest arm.
         n_units: u64,
+        /// The measure. Units without it do not count.
+        measure: Measure,
+    },
+    /// All units have the same value, so the variance is unknown.
+    NoVariation {
+        /// The measure.
+        measure: Measure,
     },
     /// The interval still includes both zero and relevant differences.
     Undecided {
@@ -241,6 +248,9 @@ impl Evidence<'_> {
                 let (differences, intervals): (Vec<Estimate>, Vec<Interval>) = known.into_iter().unzip();
                 self.decide(&differences, &intervals)
             }
+            None if n_units >= self.n_units_min => {
+                self.wait_without_forecast(Wait::NoVariation { measure: self.rules.measure })
+            }
             None => self.too_few(n_units),
         }
     }
@@ -303,9 +313,16 @@ impl Evidence<'_> {
     }
 
     fn too_few(&self, n_units: u64) -> Verdict {
-        let n_units_min = self.n_units_min;
+        let (n_units_min, measure) = (self.n_units_min, self.rules.measure);
         let factor = n_units_min as f64 / n_units as f64;
-        self.wait(Wait::TooFewUnits { n_units_min, n_units }, factor)
+        self.wait(Wait::TooFewUnits { n_units_min, n_units, measure }, factor)
+    }
+
+    fn wait_without_forecast(&self, reason: Wait) -> Verdict {
+        match self.is_over {
+            true => Verdict::EndedUndecided { reason },
+            false => Verdict::NotYet { reason, forecast: None },
+        }
     }
 
     /// No decision, with the forecast for data that grows by this factor if there will be more.
@@ -473,8 +490,17 @@ impl fmt::Display for Guardrail {
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooFewUnits { n_units_min, n_units } => {
-                write!(f, "each comparison needs {n_units_min} units, and the smallest has {n_units}")
+            Self::TooFewUnits { n_units_min, n_units, measure } => {
+                let with = match measure {
+                    Measure::Value => " with a value",
+                    Measure::TimeToFirstClick => " with a click",
+                    Measure::Ndcg => " with a judged query",
+                    _ => "",
+                };
+                write!(f, "each comparison needs {n_units_min} units{with}, and the smallest has {n_units}")
+            }
+            Self::NoVariation { measure } => {
+                write!(f, "the {measure} is the same for all units so far, so its variance is unknown")
             }
             Self::Undecided { arm, measure, difference } => {
                 write!(

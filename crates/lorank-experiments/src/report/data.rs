@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::guardrails::GuardrailCheck;
 use crate::analysis::{Interval, Look, Measure, SampleRatio, ServedVersion, Verdict};
 use crate::{ExperimentState, Method, PinnedVersion};
 
@@ -43,6 +42,17 @@ pub struct Report {
     pub verdict: Verdict,
     /// The verdict as a sentence.
     pub sentence: String,
+}
+
+/// A guardrail of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GuardrailCheck {
+    /// The name, such as `fallbacks of qa`.
+    pub name: String,
+    /// The measured values and their limit.
+    pub found: String,
+    /// Whether it holds.
+    pub is_fine: bool,
 }
 
 /// The statistics of an arm. Means are `None` without queries; forced requests only count in `n_forced`.

@@ -1,8 +1,6 @@
 //! The guardrails of a report, and whether they hold.
 
-use serde::Serialize;
-
-use super::ArmSummary;
+use super::{ArmSummary, GuardrailCheck};
 use crate::analysis::SampleRatio;
 use crate::format::with_separators;
 
@@ -10,17 +8,6 @@ use crate::format::with_separators;
 /// tolerant limits.
 const FALLBACKS_MAX: f64 = 0.01;
 const LATENCY_FACTOR_MAX: f64 = 1.5;
-
-/// A guardrail of an experiment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct GuardrailCheck {
-    /// The name, such as `fallbacks of qa`.
-    pub name: String,
-    /// The measured values and their limit.
-    pub found: String,
-    /// Whether it holds.
-    pub is_fine: bool,
-}
 
 /// The guardrails: the sample ratio, consistent units, and the fallbacks and latency of each arm.
 pub(crate) fn guardrails(

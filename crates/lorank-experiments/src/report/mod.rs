@@ -7,6 +7,5 @@ mod plot;
 mod text;
 mod words;
 
-pub use data::{ArmSummary, Comparison, Difference, DuelSummary, Report, ServedArm};
-pub use guardrails::GuardrailCheck;
+pub use data::{ArmSummary, Comparison, Difference, DuelSummary, GuardrailCheck, Report, ServedArm};
 pub(crate) use guardrails::guardrails;

@@ -282,7 +282,8 @@ pub(crate) async fn report(
     app.in_lane(Lane::Reports, move |app| {
         let CurrentReport { report, revision } = app.store()?.report(&id, AnalysisOptions::default(), now_millis())?;
         let tag = format!("\"{revision:016x}-{}\"", format.word());
-        let tags = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned())];
+        let vary = (header::VARY, header::ACCEPT.to_string());
+        let tags = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned()), vary];
         if is_known(&headers, &tag) {
             return Ok((StatusCode::NOT_MODIFIED, tags).into_response());
         }

@@ -82,7 +82,7 @@ async fn an_experiment_goes_from_draft_to_report() {
         };
         let (status, headers, _) = send(&service, asked(None)).await;
         let tag = headers["etag"].to_str().unwrap().to_owned();
-        assert_eq!(status, 200);
+        assert_eq!((status.as_u16(), &headers["vary"]), (200, &"accept".parse().unwrap()));
         for (sent, status) in [(&*tag, 304), ("*", 304), ("W/\"other\"", 200)] {
             let (found, _, body) = send(&service, asked(Some(sent))).await;
             assert_eq!((found.as_u16(), body.is_empty()), (status, status == 304), "{format} {sent}");
