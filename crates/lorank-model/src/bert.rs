@@ -1,11 +1,12 @@
-//! BERT and RoBERTa as sequence classifiers.
+//! BERT, RoBERTa, DistilBERT and ELECTRA as sequence classifiers.
 //!
-//! Computes the same as Hugging Face's `BertForSequenceClassification` and `RobertaForSequenceClassification`: norm after each
-//! block, absolute positions, and a dense layer with tanh and a classifier over the first token's state. The last layer
-//! computes only that token's row.
+//! Computes the same as Hugging Face's `BertForSequenceClassification` and its relatives: norm after each block, absolute
+//! positions, and a dense layer and a classifier over the first token's state. The last layer computes only that token's
+//! row.
 //!
-//! RoBERTa and XLM-RoBERTa have the same layers as BERT, with three differences: the names of the tensors; positions start
-//! after the id of the padding token; and the dense layer, BERT's pooler, belongs to the head (`classifier.dense`).
+//! The relatives have the same layers as BERT under other names. In RoBERTa and XLM-RoBERTa, positions start after the id of
+//! the padding token. DistilBERT has no token types. ELECTRA's embeddings may be narrower than its states. In all of them,
+//! the dense layer, BERT's pooler, belongs to the head.
 
 use std::borrow::Cow;
 
@@ -26,8 +27,10 @@ use crate::weights::Prefix;
 /// `BertForSequenceClassification.classifier`, or `RobertaForSequenceClassification.classifier.out_proj`.
 pub(crate) fn head_spec(variant: BertVariant) -> HeadSpec {
     match variant {
-        BertVariant::Bert => HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") },
-        BertVariant::Roberta { .. } => {
+        BertVariant::Bert | BertVariant::DistilBert => {
+            HeadSpec { weight: "classifier.weight", bias: Some("classifier.bias") }
+        }
+        BertVariant::Roberta { .. } | BertVariant::Electra { .. } => {
             HeadSpec { weight: "classifier.out_proj.weight", bias: Some("classifier.out_proj.bias") }
         }
     }
@@ -38,27 +41,72 @@ pub(crate) fn prefix(variant: BertVariant) -> Prefix {
     let prefix = match variant {
         BertVariant::Bert => "bert.",
         BertVariant::Roberta { .. } => "roberta.",
+        BertVariant::DistilBert => "distilbert.",
+        BertVariant::Electra { .. } => "electra.",
     };
-    Prefix { prefix, names: &["embeddings.", "encoder.", "pooler."] }
+    Prefix { prefix, names: &["embeddings.", "embeddings_project.", "encoder.", "transformer.", "pooler."] }
 }
+
+/// The dense layer before the classifier, and its activation.
+fn pooler(variant: BertVariant) -> (&'static str, Activation) {
+    match variant {
+        BertVariant::Bert => ("bert.pooler.dense", Activation::Tanh),
+        BertVariant::Roberta { .. } => ("classifier.dense", Activation::Tanh),
+        BertVariant::DistilBert => ("pre_classifier", Activation::Relu),
+        BertVariant::Electra { .. } => ("classifier.dense", Activation::Gelu),
+    }
+}
+
+/// The names of a layer's modules.
+struct LayerNames {
+    layers: &'static str,
+    /// Queries, keys, values, and the projection after attention.
+    attention: [&'static str; 4],
+    attention_norm: &'static str,
+    up: &'static str,
+    down: &'static str,
+    output_norm: &'static str,
+}
+
+const NAMES: LayerNames = LayerNames {
+    layers: "encoder.layer",
+    attention: ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"],
+    attention_norm: "attention.output.LayerNorm",
+    up: "intermediate.dense",
+    down: "output.dense",
+    output_norm: "output.LayerNorm",
+};
+
+const DISTILBERT_NAMES: LayerNames = LayerNames {
+    layers: "transformer.layer",
+    attention: ["attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"],
+    attention_norm: "sa_layer_norm",
+    up: "ffn.lin1",
+    down: "ffn.lin2",
+    output_norm: "output_layer_norm",
+};
 
 /// The backbone and its pooler, without a head.
 #[derive(Debug)]
 pub(crate) struct Bert<B: Backend> {
     attention: AttentionShape,
     activation: Activation,
-    hidden: usize,
+    /// The width of the embeddings.
+    width: usize,
     variant: BertVariant,
-    /// [vocab, hidden]
+    /// [vocab, width]
     words: Table<B>,
-    /// [max_position_embeddings, hidden]
+    /// [max_position_embeddings, width]
     positions: Table<B>,
-    /// [type_vocab_size, hidden]
-    types: Table<B>,
+    /// [type_vocab_size, width]
+    types: Option<Table<B>>,
     norm: Norm<B>,
+    /// From narrower embeddings to the hidden states: [hidden, width].
+    projection: Option<Linear<B>>,
     layers: Vec<Layer<B>>,
     /// The dense layer before the head.
     pooler: Linear<B>,
+    pooler_activation: Activation,
 }
 
 #[derive(Debug)]
@@ -75,13 +123,12 @@ struct Layer<B: Backend> {
 
 impl<B: Backend> Bert<B> {
     pub(crate) fn load(config: &BertSettings, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
-        let hidden = config.hidden_size;
+        let (hidden, width) = (config.hidden_size, config.embedding_size());
         let prefix = prefix(config.variant).prefix;
         let table = |name: &str| format!("{prefix}embeddings.{name}_embeddings");
-        let pooler = match config.variant {
-            BertVariant::Bert => "bert.pooler.dense",
-            BertVariant::Roberta { .. } => "classifier.dense",
-        };
+        let (pooler, pooler_activation) = pooler(config.variant);
+        let n_types = (config.variant != BertVariant::DistilBert).then_some(config.type_vocab_size);
+        let is_projected = width != hidden;
         Ok(Self {
             attention: AttentionShape {
                 n_heads: config.num_attention_heads,
@@ -90,38 +137,43 @@ impl<B: Backend> Bert<B> {
                 mask: Mask::NONE,
             },
             activation: config.activation,
-            hidden,
+            width,
             variant: config.variant,
-            words: from.embeddings(&table("word"), [config.vocab_size, hidden])?,
-            positions: from.embeddings(&table("position"), [config.max_position_embeddings, hidden])?,
-            types: from.embeddings(&table("token_type"), [config.type_vocab_size, hidden])?,
+            words: from.embeddings(&table("word"), [config.vocab_size, width])?,
+            positions: from.embeddings(&table("position"), [config.max_position_embeddings, width])?,
+            types: n_types.map(|n_types| from.embeddings(&table("token_type"), [n_types, width])).transpose()?,
             norm: Norm::layer(
                 from,
                 &format!("{prefix}embeddings.LayerNorm"),
-                hidden,
+                width,
                 config.layer_norm_eps,
                 Bias::Given,
             )?,
+            projection: is_projected
+                .then(|| from.linear(&format!("{prefix}embeddings_project"), [hidden, width], Bias::Given))
+                .transpose()?,
             layers: (0..config.num_hidden_layers).map(|n| Layer::load(config, n, from)).collect::<Result<_, _>>()?,
             pooler: from.linear(pooler, [hidden, hidden], Bias::Given)?,
+            pooler_activation,
         })
     }
 
     /// The memory of the linear layers and embeddings, in bytes.
     pub(crate) fn n_bytes(&self) -> usize {
-        let tables = [&self.words, &self.positions, &self.types];
-        let tables = tables.into_iter().map(|table| B::embeddings_bytes(&table.rows)).sum::<usize>();
+        let tables = [&self.words, &self.positions].into_iter().chain(&self.types);
+        let tables = tables.map(|table| B::embeddings_bytes(&table.rows)).sum::<usize>();
         let of_layer = |layer: &Layer<B>| {
             let Layer { q, k, v, o, up, down, .. } = layer;
             [q, k, v, o, up, down].into_iter().map(Linear::n_bytes).sum::<usize>()
         };
-        tables + self.pooler.n_bytes() + self.layers.iter().map(of_layer).sum::<usize>()
+        let others = [&self.pooler].into_iter().chain(&self.projection).map(Linear::n_bytes).sum::<usize>();
+        tables + others + self.layers.iter().map(of_layer).sum::<usize>()
     }
 
     /// The pooled states for the head: [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let states = self.states(pass)?;
-        pass.linear(&self.pooler, &states, &pass.scored_adapters, &Epilogue::activate(Activation::Tanh))
+        pass.linear(&self.pooler, &states, &pass.scored_adapters, &Epilogue::activate(self.pooler_activation))
     }
 
     /// The final hidden states of the scored tokens: [n_entries, hidden].
@@ -138,28 +190,37 @@ impl<B: Backend> Bert<B> {
     fn embed(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let pack = pass.pack;
         let positions: Vec<u32> = match self.variant {
-            BertVariant::Bert => pack.positions().map(|at| at as u32).collect(),
             BertVariant::Roberta { pad_token_id, .. } => positions_after(pad_token_id, &pack.ids, pack.positions()),
+            _ => pack.positions().map(|at| at as u32).collect(),
         };
-        let tables = [(&self.words, &*pack.ids), (&self.types, &*pack.type_ids), (&self.positions, &*positions)];
-        let sum = pass.look_up(&tables, self.hidden)?;
-        pass.norm(&self.norm, Cow::Owned(sum), &pass.adapters)
+        let types = self.types.as_ref().map(|types| (types, &*pack.type_ids));
+        let tables: Vec<_> =
+            [(&self.words, &*pack.ids)].into_iter().chain(types).chain([(&self.positions, &*positions)]).collect();
+        let sum = pass.look_up(&tables, self.width)?;
+        let normed = pass.norm(&self.norm, Cow::Owned(sum), &pass.adapters)?;
+        match &self.projection {
+            Some(projection) => pass.linear(projection, &normed, &pass.adapters, &Epilogue::NONE),
+            None => Ok(normed),
+        }
     }
 }
 
 impl<B: Backend> Layer<B> {
     fn load(config: &BertSettings, n: usize, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let (hidden, inner, eps) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
-        let name = |module: &str| format!("{}encoder.layer.{n}.{module}", prefix(config.variant).prefix);
+        let names = if config.variant == BertVariant::DistilBert { &DISTILBERT_NAMES } else { &NAMES };
+        let layer = format!("{}{}.{n}", prefix(config.variant).prefix, names.layers);
+        let name = |module: &str| format!("{layer}.{module}");
+        let [q, k, v, o] = names.attention;
         Ok(Self {
-            q: from.linear(&name("attention.self.query"), [hidden, hidden], Bias::Given)?,
-            k: from.linear(&name("attention.self.key"), [hidden, hidden], Bias::Given)?,
-            v: from.linear(&name("attention.self.value"), [hidden, hidden], Bias::Given)?,
-            o: from.linear(&name("attention.output.dense"), [hidden, hidden], Bias::Given)?,
-            attention_norm: Norm::layer(from, &name("attention.output.LayerNorm"), hidden, eps, Bias::Given)?,
-            up: from.linear(&name("intermediate.dense"), [inner, hidden], Bias::Given)?,
-            down: from.linear(&name("output.dense"), [hidden, inner], Bias::Given)?,
-            output_norm: Norm::layer(from, &name("output.LayerNorm"), hidden, eps, Bias::Given)?,
+            q: from.linear(&name(q), [hidden, hidden], Bias::Given)?,
+            k: from.linear(&name(k), [hidden, hidden], Bias::Given)?,
+            v: from.linear(&name(v), [hidden, hidden], Bias::Given)?,
+            o: from.linear(&name(o), [hidden, hidden], Bias::Given)?,
+            attention_norm: Norm::layer(from, &name(names.attention_norm), hidden, eps, Bias::Given)?,
+            up: from.linear(&name(names.up), [inner, hidden], Bias::Given)?,
+            down: from.linear(&name(names.down), [hidden, inner], Bias::Given)?,
+            output_norm: Norm::layer(from, &name(names.output_norm), hidden, eps, Bias::Given)?,
         })
     }
 

@@ -22,7 +22,7 @@ use crate::network::Network;
 use crate::pack::AdaptedPair;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
-use crate::precision::{ChosenPrecision, INT8_OF_DECODERS};
+use crate::precision::{ChosenPrecision, INT8_OF_DECODERS, Int8Effect};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
 use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionChoice, device};
@@ -142,14 +142,12 @@ fn load_on(
     weights: &mut Weights,
     options: &LoadOptions,
 ) -> Result<Box<dyn ScoringModel>, ModelError> {
-    let (is_reference, is_decoder) = (options.pass == ForwardPass::Reference, base.architecture.is_decoder());
-    if is_decoder && options.precision == PrecisionChoice::Fixed(Precision::Int8) {
+    let (is_reference, int8) = (options.pass == ForwardPass::Reference, base.architecture.int8_effect());
+    if int8 == Int8Effect::Changes && options.precision == PrecisionChoice::Fixed(Precision::Int8) {
         tracing::warn!("{INT8_OF_DECODERS}");
     }
     match device {
-        Device::Cpu if !is_reference => {
-            Model::load(Kernels::new(options.precision, is_decoder)?, base, weights, options)
-        }
+        Device::Cpu if !is_reference => Model::load(Kernels::new(options.precision, int8)?, base, weights, options),
         device => Model::load(Candle::new(device, options.precision, is_reference)?, base, weights, options),
     }
 }
@@ -177,8 +175,20 @@ fn synchronize<B: Backend>(backend: &B) -> Result<(), ModelError> {
 /// Warns of tensors that the configuration excludes, for example biases if it declares none.
 fn warn_of_unread(base: &str, weights: &Weights) {
     // Other heads, and values saved by older versions of transformers although they can be computed.
-    const EXPECTED: [&str; 7] =
-        ["lm_head.", "cls.", "decoder.", "qa_outputs.", "position_ids", "rotary_emb.inv_freq", "roberta.pooler."];
+    const EXPECTED: [&str; 12] = [
+        "lm_head.",
+        "cls.",
+        "decoder.",
+        "qa_outputs.",
+        "position_ids",
+        "rotary_emb.inv_freq",
+        "roberta.pooler.",
+        "vocab_transform.",
+        "vocab_layer_norm.",
+        "vocab_projector.",
+        "discriminator_predictions.",
+        "generator_",
+    ];
     let unexpected: Vec<&str> =
         weights.unread().filter(|name| !EXPECTED.iter().any(|part| name.contains(part))).collect();
     if let Some(first) = unexpected.first() {

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::bert::{self, Bert};
-use crate::config::{Architecture, BertVariant};
+use crate::config::{Architecture, BertSettings, BertVariant};
 use crate::files::Files;
 use crate::head::HeadSpec;
 use crate::llama::{self, Llama};
@@ -10,6 +10,7 @@ use crate::loader::Loader;
 use crate::modernbert::{self, ModernBert};
 use crate::pack::Scored;
 use crate::pass::Pass;
+use crate::precision::Int8Effect;
 use crate::weights::{ModuleTensors, Prefix, Weights};
 use crate::{ModelError, Prompt};
 
@@ -20,14 +21,20 @@ impl Architecture {
             Self::Bert(config) => match config.variant {
                 BertVariant::Bert => "bert",
                 BertVariant::Roberta { model_type, .. } => model_type,
+                BertVariant::DistilBert => "distilbert",
+                BertVariant::Electra { .. } => "electra",
             },
             Self::ModernBert(_) => "modernbert",
         }
     }
 
-    /// Whether it is a decoder.
-    pub(crate) fn is_decoder(&self) -> bool {
-        matches!(self, Self::Llama(_))
+    /// What int8 does to its ranking.
+    pub(crate) fn int8_effect(&self) -> Int8Effect {
+        match self {
+            Self::Llama(_) => Int8Effect::Changes,
+            Self::Bert(_) => Int8Effect::Preserves,
+            Self::ModernBert(_) => Int8Effect::Unmeasured,
+        }
     }
 
     pub(crate) fn head_spec(&self) -> HeadSpec {
@@ -79,6 +86,7 @@ impl Architecture {
     pub(crate) fn n_types(&self) -> Option<usize> {
         match self {
             Self::Llama(_) | Self::ModernBert(_) => None,
+            Self::Bert(BertSettings { variant: BertVariant::DistilBert, .. }) => None,
             Self::Bert(config) => Some(config.type_vocab_size),
         }
     }

@@ -8,10 +8,10 @@ use lorank_core::Precision;
 /// The requested precision: a name, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
-    /// The fastest precision that preserves the ranking. On a CPU: int8 for BERT with vector instructions for it, and
-    /// bf16 for Llama with bf16 instructions; on a GPU: bf16 if supported; otherwise f32. nDCG@10 was measured to be
-    /// within 0.002 of f32's; `docs/benchmarks.md` has the tables. int8 is never selected for Llama: it loses 0.018,
-    /// and a seventh of the first ten hits.
+    /// The fastest precision that preserves the ranking. On a CPU: int8 for BERT and its relatives with vector
+    /// instructions for it, and bf16 for Llama and ModernBERT with bf16 instructions; on a GPU: bf16 if supported;
+    /// otherwise f32. nDCG@10 of BERT and Llama was measured to be within 0.002 of f32's; `docs/benchmarks.md` has the
+    /// tables. int8 is never selected for Llama: it loses 0.018, and a seventh of the first ten hits.
     #[default]
     Auto,
     /// A given precision.
@@ -23,6 +23,17 @@ pub enum PrecisionChoice {
 pub(crate) struct ChosenPrecision {
     pub(crate) precision: Precision,
     pub(crate) why: &'static str,
+}
+
+/// What int8 does to the ranking of an architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Int8Effect {
+    /// It preserves the ranking, as measured for BERT.
+    Preserves,
+    /// It changes the ranking, as measured for Llama.
+    Changes,
+    /// Not measured, and its gates may produce the large activations that int8 cannot represent.
+    Unmeasured,
 }
 
 /// The products that a CPU supports.
@@ -42,19 +53,25 @@ impl PrecisionChoice {
     }
 
     /// The precision for a model on a CPU.
-    pub(crate) fn on_cpu(self, is_decoder: bool, has: CpuProducts) -> ChosenPrecision {
-        let (precision, why) = match (is_decoder, has) {
-            (true, CpuProducts { bf16: true, .. }) => {
+    pub(crate) fn on_cpu(self, int8: Int8Effect, has: CpuProducts) -> ChosenPrecision {
+        let (precision, why) = match (int8, has) {
+            (Int8Effect::Changes, CpuProducts { bf16: true, .. }) => {
                 (Precision::Bf16, "auto: int8 would change this architecture's ranking, and the CPU supports bf16")
             }
-            (true, _) => (
+            (Int8Effect::Changes, _) => (
                 Precision::F32,
                 "auto: int8 would change this architecture's ranking, and the CPU does not support bf16",
             ),
-            (false, CpuProducts { int8: true, .. }) => {
+            (Int8Effect::Unmeasured, CpuProducts { bf16: true, .. }) => {
+                (Precision::Bf16, "auto: int8 may change this architecture's ranking, and the CPU supports bf16")
+            }
+            (Int8Effect::Unmeasured, _) => {
+                (Precision::F32, "auto: int8 may change this architecture's ranking, and the CPU does not support bf16")
+            }
+            (Int8Effect::Preserves, CpuProducts { int8: true, .. }) => {
                 (Precision::Int8, "auto: int8 preserves this architecture's ranking, and the CPU supports it")
             }
-            (false, _) => (Precision::F32, "auto: the CPU has no vector instructions for int8"),
+            (Int8Effect::Preserves, _) => (Precision::F32, "auto: the CPU has no vector instructions for int8"),
         };
         self.or(ChosenPrecision { precision, why })
     }
@@ -106,22 +123,25 @@ mod tests {
 
     #[test]
     fn auto_takes_what_the_model_and_the_chip_allow() {
-        let check = |is_decoder: bool, int8: bool, bf16: bool, expected: Precision, why: &str| {
+        use Int8Effect::{Changes, Preserves, Unmeasured};
+        let check = |effect: Int8Effect, int8: bool, bf16: bool, expected: Precision, why: &str| {
             let has = CpuProducts { int8, bf16 };
-            let chosen = PrecisionChoice::Auto.on_cpu(is_decoder, has);
-            assert_eq!(chosen.precision, expected, "{is_decoder} {has:?}");
+            let chosen = PrecisionChoice::Auto.on_cpu(effect, has);
+            assert_eq!(chosen.precision, expected, "{effect:?} {has:?}");
             assert!(chosen.why.starts_with("auto: ") && chosen.why.contains(why), "{}", chosen.why);
             for precision in Precision::ALL {
-                let asked = PrecisionChoice::Fixed(precision).on_cpu(is_decoder, has);
+                let asked = PrecisionChoice::Fixed(precision).on_cpu(effect, has);
                 assert_eq!((asked.precision, asked.why), (precision, "as requested"));
             }
         };
-        check(true, true, true, Precision::Bf16, "the CPU supports bf16");
-        check(true, true, false, Precision::F32, "does not support bf16");
-        check(true, false, false, Precision::F32, "does not support bf16");
-        check(false, true, true, Precision::Int8, "int8 preserves");
-        check(false, true, false, Precision::Int8, "int8 preserves");
-        check(false, false, false, Precision::F32, "no vector instructions");
+        check(Changes, true, true, Precision::Bf16, "the CPU supports bf16");
+        check(Changes, true, false, Precision::F32, "does not support bf16");
+        check(Changes, false, false, Precision::F32, "does not support bf16");
+        check(Unmeasured, true, true, Precision::Bf16, "int8 may change");
+        check(Unmeasured, true, false, Precision::F32, "does not support bf16");
+        check(Preserves, true, true, Precision::Int8, "int8 preserves");
+        check(Preserves, true, false, Precision::Int8, "int8 preserves");
+        check(Preserves, false, false, Precision::F32, "no vector instructions");
         assert_eq!(PrecisionChoice::Auto.on_gpu(true).precision, Precision::Bf16);
         assert_eq!(PrecisionChoice::Auto.on_gpu(false).precision, Precision::F32);
     }

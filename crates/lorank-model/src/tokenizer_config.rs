@@ -220,8 +220,11 @@ impl<'a> Fields<'a> {
     }
 
     fn pipeline(&self, class: Option<&str>, model_type: &str) -> Result<PipelineKind, ModelError> {
+        // The reference ignores the class of a ModernBERT's tokenizer.
+        let class = class.filter(|_| model_type != "modernbert");
         let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
-        let is_bert = class.map_or(model_type == "bert", |class| BERT_CLASSES.contains(&class));
+        let is_of_bert = ["bert", "distilbert", "electra"].contains(&model_type);
+        let is_bert = class.map_or(is_of_bert, |class| BERT_CLASSES.contains(&class));
         let is_class = |name, of_model| class.map_or(model_type == of_model, |class| class == name);
         let flag = |key, default| Ok::<_, ModelError>(self.flag(key)?.unwrap_or(default));
         let token = |key, default: &str| {

@@ -16,6 +16,8 @@ struct Models {
 /// One per precision, and the reference last.
 static LLAMA: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-llama"));
 static BERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-bert"));
+static DISTILBERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-encoders/distilbert"));
+static ELECTRA: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-encoders/electra"));
 static MODERNBERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-modernbert/cls"));
 static MODERNBERT_OF_MEANS: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-modernbert/mean"));
 
@@ -110,6 +112,12 @@ proptest! {
     }
 
     #[test]
+    fn a_score_of_a_relative_of_bert_does_not_depend_on_its_batch(batch in batches()) {
+        check_alone(&DISTILBERT, &batch);
+        check_alone(&ELECTRA, &batch);
+    }
+
+    #[test]
     fn a_modernbert_score_does_not_depend_on_its_batch(batch in batches()) {
         check_alone(&MODERNBERT, &batch);
         check_alone(&MODERNBERT_OF_MEANS, &batch);
@@ -123,6 +131,12 @@ proptest! {
     #[test]
     fn the_fast_bert_is_the_reference(batch in batches()) {
         check_reference(&BERT, &batch);
+    }
+
+    #[test]
+    fn the_fast_relatives_of_bert_are_the_reference(batch in batches()) {
+        check_reference(&DISTILBERT, &batch);
+        check_reference(&ELECTRA, &batch);
     }
 
     #[test]

@@ -131,6 +131,20 @@ fn architectures() {
 }
 
 #[test]
+fn relatives_of_bert() {
+    let base = "tiny-encoders/distilbert/base";
+    check_base(base, |f| set(f, "activation", json!("mish")), &["`activation` = `mish`"]);
+    check_base(base, |f| set(f, "n_heads", json!(5)), &["32 hidden units over 5 attention heads"]);
+    check_base(base, |f| set(f, "dim", json!(64)), &["word_embeddings.weight", "[1024, 64]"]);
+    check_base(base, |f| set(f, "is_decoder", json!(true)), &["`is_decoder` = true"]);
+    let base = "tiny-encoders/electra/base";
+    check_base(base, |f| set(f, "embedding_size", json!("wide")), &["`embedding_size` = \"wide\""]);
+    check_base(base, |f| set(f, "embedding_size", json!(0)), &["`embedding_size` = 0"]);
+    check_base(base, |f| set(f, "embedding_size", json!(32)), &["word_embeddings.weight", "[1024, 32]"]);
+    check_base(base, |f| set(f, "type_vocab_size", json!(1)), &["`type_vocab_size` = 1"]);
+}
+
+#[test]
 fn modernberts() {
     let cls = |key: &'static str, value: serde_json::Value, parts: &[&str]| {
         check_base("tiny-modernbert/cls/base", |folder| set(folder, key, value), parts);

@@ -156,6 +156,18 @@ fn roberta_scores() {
 }
 
 #[test]
+fn distilbert_and_electra_token_ids() {
+    check_ids("tiny-encoders/distilbert/base", "tiny-encoders/distilbert/reference.json");
+    check_ids("tiny-encoders/electra/base", "tiny-encoders/electra/reference.json");
+}
+
+#[test]
+fn distilbert_and_electra_scores() {
+    check_family("tiny-encoders/distilbert");
+    check_family("tiny-encoders/electra");
+}
+
+#[test]
 fn modernbert_token_ids() {
     check_ids("tiny-modernbert/cls/base", "tiny-modernbert/cls/reference.json");
     check_ids("tiny-modernbert/mean/base", "tiny-modernbert/mean/reference.json");

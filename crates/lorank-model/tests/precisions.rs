@@ -11,7 +11,13 @@ use lorank_core::{AdapterId, Candidate, Group, Precision, Query, Reranker, Score
 use lorank_model::{Files, LoadOptions, ModelReranker};
 use lorank_testing::{Reference, TensorData, Tensors, changed_copy, edit_tensors, fixture, reference};
 
-const BERTS: [&str; 3] = ["tiny-bert", "tiny-roberta/roberta", "tiny-roberta/xlm-roberta"];
+const BERTS: [&str; 5] = [
+    "tiny-bert",
+    "tiny-roberta/roberta",
+    "tiny-roberta/xlm-roberta",
+    "tiny-encoders/distilbert",
+    "tiny-encoders/electra",
+];
 const MODERNBERTS: [&str; 2] = ["tiny-modernbert/cls", "tiny-modernbert/mean"];
 
 /// A dimension that one module computes and another one reads: the module's name, the part of its rows (of how many),
@@ -19,9 +25,10 @@ const MODERNBERTS: [&str; 2] = ["tiny-modernbert/cls", "tiny-modernbert/mean"];
 type Scalable = (&'static str, usize, usize, &'static str);
 
 /// The dimensions that can be scaled without an effect on the scores: only linear operations lie between.
-const SCALABLE: [Scalable; 5] = [
+const SCALABLE: [Scalable; 6] = [
     ("attention.self.value", 0, 1, "attention.output.dense"),
     ("attn.Wqkv", 2, 3, "attn.Wo"),
+    ("attention.v_lin", 0, 1, "attention.out_lin"),
     ("mlp.Wi", 1, 2, "mlp.Wo"),
     ("attn_norm", 0, 1, "attn.Wqkv"),
     ("mlp_norm", 0, 1, "mlp.Wi"),

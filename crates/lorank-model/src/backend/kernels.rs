@@ -11,7 +11,7 @@ use lorank_kernels::{Activation, Attention, Format, Input, Isa, LowRank, PackedM
 use super::{Backend, Lookup, Storage};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
-use crate::precision::{ChosenPrecision, CpuProducts};
+use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect};
 use crate::weights::{Table, Weights};
 use crate::{ModelError, PrecisionChoice};
 
@@ -45,10 +45,10 @@ impl Kernels {
     ///
     /// # Errors
     /// [`ModelError::Precision`] for a precision without kernels.
-    pub(crate) fn new(precision: PrecisionChoice, is_decoder: bool) -> Result<Self, ModelError> {
+    pub(crate) fn new(precision: PrecisionChoice, int8: Int8Effect) -> Result<Self, ModelError> {
         let isa = Isa::detect();
         let has = CpuProducts { int8: isa.is_fast_in_int8(), bf16: isa.has_bf16_products() };
-        let chosen = precision.on_cpu(is_decoder, has);
+        let chosen = precision.on_cpu(int8, has);
         let precision = chosen.precision;
         let format = match precision {
             Precision::F32 => Format::F32,

@@ -1,4 +1,4 @@
-//! `config.json` of a BERT, a RoBERTa or an XLM-RoBERTa.
+//! `config.json` of a BERT, a RoBERTa, an XLM-RoBERTa, a DistilBERT or an ELECTRA.
 
 use lorank_kernels::Activation;
 use serde::Deserialize;
@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use super::{PadToken, activation, check_counts, check_heads, typed, unsupported};
 use crate::ModelError;
 use crate::files::Files;
-use crate::keys::{self, BERT_CONFIG, ROBERTA_CONFIG};
+use crate::keys::{self, BERT_CONFIG, DISTILBERT_CONFIG, ELECTRA_CONFIG, ROBERTA_CONFIG};
 
-/// BERT or RoBERTa settings. Missing ones have the defaults of Hugging Face's `BertConfig` or `RobertaConfig`.
+/// Settings of BERT and its relatives. Missing ones have the defaults of their Hugging Face configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub(crate) struct BertSettings {
@@ -27,15 +27,22 @@ pub(crate) struct BertSettings {
     pub(crate) variant: BertVariant,
 }
 
-/// BERT, or a model that differs from it as RoBERTa (arXiv 1907.11692) does.
+/// BERT, or how a relative differs from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BertVariant {
     Bert,
-    /// Positions start after the padding token's id, and the head has a dense layer in place of a pooler.
+    /// Positions start after the padding token's id (arXiv 1907.11692), and the head has a dense layer in place of a pooler.
     Roberta {
         /// `roberta` or `xlm-roberta`.
         model_type: &'static str,
         pad_token_id: u32,
+    },
+    /// No token types, and the head has a dense layer with ReLU in place of a pooler (arXiv 1910.01108).
+    DistilBert,
+    /// The embeddings have their own width, and the head has a dense layer with GELU in place of a pooler
+    /// (arXiv 2003.10555).
+    Electra {
+        embedding_size: usize,
     },
 }
 
@@ -43,10 +50,20 @@ impl BertSettings {
     /// The number of tokens that have a position.
     pub(crate) fn n_positions(&self) -> usize {
         match self.variant {
-            BertVariant::Bert => self.max_position_embeddings,
+            BertVariant::Bert | BertVariant::DistilBert | BertVariant::Electra { .. } => self.max_position_embeddings,
             BertVariant::Roberta { pad_token_id, .. } => {
                 self.max_position_embeddings.saturating_sub(pad_token_id as usize + 1)
             }
+        }
+    }
+}
+
+impl BertSettings {
+    /// The width of the embeddings.
+    pub(crate) fn embedding_size(&self) -> usize {
+        match self.variant {
+            BertVariant::Electra { embedding_size } => embedding_size,
+            _ => self.hidden_size,
         }
     }
 }
@@ -87,20 +104,58 @@ pub(super) fn roberta_settings(
     bert_settings(files, json, BertVariant::Roberta { model_type, pad_token_id })
 }
 
+/// ELECTRA's sizes are those of `ElectraConfig` by default.
+pub(super) fn electra_settings(files: &Files, mut json: Map<String, Value>) -> Result<BertSettings, ModelError> {
+    const SIZES: [(&str, u32); 4] =
+        [("embedding_size", 128), ("hidden_size", 256), ("num_attention_heads", 4), ("intermediate_size", 1024)];
+    for (key, default) in SIZES {
+        json.entry(key).or_insert(default.into());
+    }
+    let embedding_size = json["embedding_size"].as_u64().and_then(|size| usize::try_from(size).ok());
+    let refused = || {
+        unsupported(files, keys::describe("embedding_size", &json["embedding_size"]), "; expected a number above zero")
+    };
+    let embedding_size = embedding_size.ok_or_else(refused)?;
+    bert_settings(files, json, BertVariant::Electra { embedding_size })
+}
+
+/// Renames DistilBERT's sizes to BERT's, with the defaults of `DistilBertConfig`. It has three of BERT's names too.
+fn rename_distilbert_sizes(json: &mut Map<String, Value>) {
+    const SIZES: [(&str, &str, u32); 4] = [
+        ("dim", "hidden_size", 768),
+        ("n_layers", "num_hidden_layers", 6),
+        ("n_heads", "num_attention_heads", 12),
+        ("hidden_dim", "intermediate_size", 3072),
+    ];
+    json.retain(|key, _| !["intermediate_size", "layer_norm_eps", "type_vocab_size"].contains(&&**key));
+    for (own, name, default) in SIZES {
+        let value = json.remove(own).or_else(|| json.remove(name)).unwrap_or(default.into());
+        json.insert(name.to_owned(), value);
+    }
+}
+
 pub(super) fn bert_settings(
     files: &Files,
     mut json: Map<String, Value>,
     variant: BertVariant,
 ) -> Result<BertSettings, ModelError> {
-    let keys = if variant == BertVariant::Bert { &BERT_CONFIG } else { &ROBERTA_CONFIG };
-    keys.check(files.name(), &json)?;
-    let activation = activation(files, &json, "hidden_act")?;
+    let table = match variant {
+        BertVariant::Bert => &BERT_CONFIG,
+        BertVariant::Roberta { .. } => &ROBERTA_CONFIG,
+        BertVariant::DistilBert => &DISTILBERT_CONFIG,
+        BertVariant::Electra { .. } => &ELECTRA_CONFIG,
+    };
+    table.check(files.name(), &json)?;
+    let is_distilbert = variant == BertVariant::DistilBert;
+    let activation = activation(files, &json, if is_distilbert { "activation" } else { "hidden_act" })?;
     json.retain(|_, value| !value.is_null());
-    if variant != BertVariant::Bert {
-        // `RobertaConfig` has another vocabulary by default; XLM-RoBERTa's is BERT's.
-        let vocab_size =
-            if matches!(variant, BertVariant::Roberta { model_type: "roberta", .. }) { 50_265 } else { 30_522 };
-        json.entry("vocab_size").or_insert(vocab_size.into());
+    match variant {
+        // XLM-RoBERTa's default vocabulary is BERT's.
+        BertVariant::Roberta { model_type: "roberta", .. } => {
+            json.entry("vocab_size").or_insert(50_265.into());
+        }
+        BertVariant::DistilBert => rename_distilbert_sizes(&mut json),
+        _ => {}
     }
     let config = BertSettings { activation, variant, ..typed(files, Value::Object(json))? };
     check_counts(
@@ -113,6 +168,7 @@ pub(super) fn bert_settings(
             ("intermediate_size", config.intermediate_size),
             ("max_position_embeddings", config.max_position_embeddings),
             ("type_vocab_size", config.type_vocab_size),
+            ("embedding_size", config.embedding_size()),
         ],
     )?;
     if config.n_positions() == 0 {

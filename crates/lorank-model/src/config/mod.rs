@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub(crate) use self::bert::{BertSettings, BertVariant};
-use self::bert::{bert_settings, roberta_settings};
+use self::bert::{bert_settings, electra_settings, roberta_settings};
 use self::llama::llama_settings;
 pub(crate) use self::llama::{LlamaSettings, RopeScaling};
 use self::modernbert::modernbert_settings;
@@ -21,7 +21,7 @@ use crate::keys;
 use crate::modules::{MODULES_FILE, ModuleHead};
 
 const FILE: &str = "config.json";
-const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `bert` (MiniLM cross-encoders), `roberta` and `xlm-roberta` \
+const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `bert` (MiniLM cross-encoders), `distilbert`, `electra`, `roberta` and `xlm-roberta` \
                      (bge-reranker-v2-m3), `modernbert` (gte-reranker-modernbert)";
 
 /// A base model's configuration.
@@ -83,6 +83,8 @@ impl Config {
         let mut architecture = match json.get("model_type").and_then(Value::as_str) {
             Some("llama") => Architecture::Llama(llama_settings(files, json)?),
             Some("bert") => Architecture::Bert(bert_settings(files, json, BertVariant::Bert)?),
+            Some("distilbert") => Architecture::Bert(bert_settings(files, json, BertVariant::DistilBert)?),
+            Some("electra") => Architecture::Bert(electra_settings(files, json)?),
             Some("roberta") => Architecture::Bert(roberta_settings(files, json, "roberta", pad_token)?),
             Some("xlm-roberta") => Architecture::Bert(roberta_settings(files, json, "xlm-roberta", pad_token)?),
             Some("modernbert") => Architecture::ModernBert(modernbert_settings(files, json)?),

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use crate::ModelError;
 
 pub(crate) use self::tables::{
-    ADAPTER_CONFIG, BERT_CONFIG, LLAMA_CONFIG, MODERNBERT_CONFIG, ROBERTA_CONFIG, SENTENCE_BERT_CONFIG,
-    SENTENCE_TRANSFORMERS_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG,
+    ADAPTER_CONFIG, BERT_CONFIG, DISTILBERT_CONFIG, ELECTRA_CONFIG, LLAMA_CONFIG, MODERNBERT_CONFIG, ROBERTA_CONFIG,
+    SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG,
 };
 
 /// The known keys of a file.
@@ -124,9 +124,11 @@ mod tests {
 
     use super::*;
 
-    const ALL: [&KeyTable; 9] = [
+    const ALL: [&KeyTable; 11] = [
         &BERT_CONFIG,
         &ROBERTA_CONFIG,
+        &DISTILBERT_CONFIG,
+        &ELECTRA_CONFIG,
         &MODERNBERT_CONFIG,
         &LLAMA_CONFIG,
         &TOKENIZER_CONFIG,
@@ -196,6 +198,8 @@ mod tests {
             (&BERT_CONFIG, json!({"is_encoder_decoder": true}), "`is_encoder_decoder`"),
             (&ROBERTA_CONFIG, json!({"is_decoder": true}), "`is_decoder` = true"),
             (&ROBERTA_CONFIG, json!({"position_embedding_type": "relative_key"}), "only `\"absolute\"` is"),
+            (&DISTILBERT_CONFIG, json!({"is_decoder": true}), "`is_decoder` = true"),
+            (&ELECTRA_CONFIG, json!({"position_embedding_type": "relative_key"}), "only `\"absolute\"` is"),
             (&MODERNBERT_CONFIG, json!({"causal_mask": true}), "`causal_mask` = true"),
             (&MODERNBERT_CONFIG, json!({"rope_scaling": {"rope_type": "yarn"}}), "`rope_scaling`"),
             (&LLAMA_CONFIG, json!({"is_causal": false}), "`is_causal` = false"),

@@ -200,6 +200,92 @@ pub(crate) const ROBERTA_CONFIG: KeyTable = KeyTable {
     unknown: Unknown::Warn,
 };
 
+/// `config.json` of a DistilBERT.
+pub(crate) const DISTILBERT_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a DistilBERT",
+    groups: &[
+        NAMES,
+        group(
+            &["vocab_size", "dim", "hidden_dim", "n_layers", "n_heads", "max_position_embeddings"],
+            Honored,
+            "the shapes of the weights; pairs are truncated to `max_position_embeddings`",
+        ),
+        group(
+            &["hidden_size", "num_hidden_layers", "num_attention_heads"],
+            Honored,
+            "read in place of `dim`, `n_layers` and `n_heads` if these are absent",
+        ),
+        group(
+            &["activation"],
+            Honored,
+            "`gelu`, `relu`, `tanh` and the names of the tanh form of GELU; others are refused",
+        ),
+        LABELS,
+        TOKENIZER_CLASS,
+        group(&["is_decoder"], Only(&["false"]), "causal attention"),
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        group(&["pad_token_id", "eos_token_id"], NoEffect, "pairs are not padded"),
+        group(&["sinusoidal_pos_embds"], NoEffect, "the positions are among the weights"),
+        group(
+            &["hidden_act", "intermediate_size", "layer_norm_eps", "type_vocab_size", "position_embedding_type"],
+            NoEffect,
+            "left over from BERT's files",
+        ),
+        group(&["dropout", "qa_dropout", "seq_classif_dropout", "tie_weights_"], NoEffect, "training"),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `config.json` of an ELECTRA.
+pub(crate) const ELECTRA_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of an ELECTRA",
+    groups: &[
+        NAMES,
+        SIZES,
+        group(&["embedding_size", "type_vocab_size", "layer_norm_eps"], Honored, ""),
+        group(
+            &["hidden_act"],
+            Honored,
+            "`gelu`, `relu`, `tanh` and the names of the tanh form of GELU; others are refused",
+        ),
+        LABELS,
+        TOKENIZER_CLASS,
+        group(&["is_decoder"], Only(&["false"]), "causal attention"),
+        group(&["position_embedding_type"], Only(&["\"absolute\""]), "relative positions"),
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        group(&["pad_token_id", "eos_token_id"], NoEffect, "pairs are not padded"),
+        group(
+            &[
+                "summary_type",
+                "summary_use_proj",
+                "summary_activation",
+                "summary_first_dropout",
+                "summary_last_dropout",
+                "generator_hidden_size",
+            ],
+            NoEffect,
+            "other heads",
+        ),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+    ],
+    unknown: Unknown::Warn,
+};
+
 /// `config.json` of a ModernBERT.
 pub(crate) const MODERNBERT_CONFIG: KeyTable = KeyTable {
     file: "config.json",
