@@ -109,13 +109,14 @@ impl Weights {
     /// Adds the tensors of a module under their names in the model.
     fn add_module(&mut self, files: &Files, module: &ModuleTensors) -> Result<(), ModelError> {
         let (shard, metadata) = open_shard(files, &module.file)?;
-        for (name, info) in metadata.tensors() {
-            let name = match name.strip_prefix(&module.inner) {
-                Some(rest) => format!("{}{rest}", module.name),
-                None => format!("{}: {name}", module.file),
-            };
-            self.tensors.insert(name, LocatedTensor { shard: self.shards.len(), info: info.clone() });
-        }
+        let n_shards = self.shards.len();
+        let rename = |name: String| match name.strip_prefix(&module.inner) {
+            Some(rest) => format!("{}{rest}", module.name),
+            None => format!("{}: {name}", module.file),
+        };
+        let found = metadata.tensors().into_iter();
+        let found = found.map(|(name, info)| (rename(name), LocatedTensor { shard: n_shards, info: info.clone() }));
+        self.tensors.extend(found);
         self.shards.push(shard);
         Ok(())
     }
