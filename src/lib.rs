@@ -64,6 +64,7 @@
 pub use lorank_adapters as adapters;
 pub use lorank_cache as cache;
 pub use lorank_core as core;
+pub use lorank_eval as eval;
 #[cfg(feature = "experiments")]
 pub use lorank_experiment_pipeline as experiment_pipeline;
 #[cfg(feature = "experiments")]

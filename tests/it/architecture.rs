@@ -41,6 +41,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "lorank-tantivy",
             "lorank-model",
             "lorank-adapters",
+            "lorank-eval",
             "lorank-experiments",
             "lorank-experiment-store",
             "lorank-starter",

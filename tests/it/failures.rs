@@ -94,7 +94,7 @@ fn a_bad_configuration_is_named_with_its_line() {
     lorank.write("lorank.toml", "[search]\ndepht = 5\n");
     let (code, error) = lorank.fail(&["serve", "--config", "lorank.toml"], "");
     assert_eq!(code, 1);
-    assert!(error.contains("`lorank.toml` is not a configuration"), "{error}");
+    assert!(error.contains("`lorank.toml` is not a valid configuration"), "{error}");
     // With the line and a mark below what is wrong in it.
     assert!(error.contains("\n    2 | depht = 5\n      | ^^^^^\n"), "{error}");
     assert!(error.contains("`depht` is unknown; did you mean `depth`?"), "{error}");
@@ -104,7 +104,9 @@ fn a_bad_configuration_is_named_with_its_line() {
 fn help_and_version_are_no_failures() {
     let lorank = Lorank::new();
     assert_eq!(lorank.run(&["--version"]), format!("lorank {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["demo", "index", "delete", "search", "rerank", "score", "serve", "info", "completions", "notices"] {
+    for command in
+        ["demo", "index", "delete", "search", "rerank", "score", "eval", "serve", "info", "completions", "notices"]
+    {
         assert!(lorank.run(&[command, "--help"]).contains("Usage: lorank"), "{command}");
     }
     for (command, subcommands) in [

@@ -10,6 +10,7 @@ mod configuration;
 mod demo;
 mod documents;
 mod environment;
+mod eval;
 mod examples;
 mod experiments;
 mod failures;

@@ -25,6 +25,10 @@ impl ScoreKey {
         &self.0
     }
 
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     pub(crate) fn adapter_tag(&self) -> AdapterTag {
         *self.0.first_chunk().expect("a key is longer than its tag")
     }

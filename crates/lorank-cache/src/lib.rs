@@ -4,6 +4,8 @@
 //! the precision. A [`ScoreKey`] is a hash of these, so a [`ScoreCache`] needs no invalidation: a changed document,
 //! adapter or template has another key, and the old entry is eventually evicted.
 //!
+//! A [`ScoreFile`] keeps scores on disk, for long jobs that may be interrupted.
+//!
 //! The crate is *not* a cache of answers: filters, depth and page decide which pairs are scored, but never affect a
 //! score.
 //!
@@ -31,6 +33,8 @@
 
 mod key;
 mod score_cache;
+mod score_file;
 
 pub use key::{KeyMaker, ScoreKey};
 pub use score_cache::{BYTES_PER_ENTRY, CacheConfig, CacheStats, ScoreCache};
+pub use score_file::{ScoreFile, ScoreFileError};

@@ -4,7 +4,7 @@ use clap::builder::Resettable;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    adapters, bench, compare, completions, config, delete, experiments, health, index, info, key, rerank, score,
+    adapters, bench, compare, completions, config, delete, eval, experiments, health, index, info, key, rerank, score,
     search, serve,
 };
 #[cfg(feature = "starter")]
@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Compare(compare::CompareArgs),
     Rerank(rerank::RerankArgs),
     Score(score::ScoreArgs),
+    Eval(Box<eval::EvalArgs>),
     Serve(Box<serve::ServeArgs>),
     Adapters(adapters::AdaptersArgs),
     Experiments(experiments::ExperimentsArgs),
@@ -66,6 +67,7 @@ impl Cli {
             Command::Compare(args) => compare::run(args, is_quiet),
             Command::Rerank(args) => rerank::run(args, is_quiet),
             Command::Score(args) => score::run(args, is_quiet),
+            Command::Eval(args) => eval::run(args, is_quiet),
             Command::Serve(args) => serve::run(args, is_quiet),
             Command::Adapters(args) => adapters::run(args, is_quiet),
             Command::Experiments(args) => experiments::run(args),

@@ -60,6 +60,17 @@ impl Bm25FirstStage {
         &self.index
     }
 
+    /// The document with this id as a candidate with a score from elsewhere; `None` if the index has no such document.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn candidate(&self, id: &DocumentId, first_stage_score: Score) -> Result<Option<Candidate>, Error> {
+        let Some(document) = self.index.get(id)? else { return Ok(None) };
+        let fields = document.fields().clone();
+        let (title, text) = title_and_text(&fields, self.index.settings());
+        Ok(Some(Candidate { id: id.clone(), title, text, first_stage_score, fields }))
+    }
+
     /// The total is 0 unless all matches are counted.
     fn find(&self, retrieval: &Retrieval<'_>, counts_all: bool) -> Result<Retrieved, Error> {
         let (parts, searcher) = (self.index.parts(), self.index.searcher()?);

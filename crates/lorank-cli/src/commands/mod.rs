@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod delete;
 #[cfg(feature = "starter")]
 pub(crate) mod demo;
+pub(crate) mod eval;
 pub(crate) mod experiments;
 pub(crate) mod health;
 pub(crate) mod index;

@@ -10,16 +10,18 @@ pub(crate) enum Side {
     Right,
 }
 
-/// Renders rows in columns that fit their contents. Nothing is truncated, so that ids can be copied.
-pub(crate) fn render<const N: usize>(headings: [(&str, Side); N], rows: &[[String; N]]) -> String {
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| one_line(cell))).collect();
-    let widths: [usize; N] = std::array::from_fn(|n| {
-        rows.iter().map(|row| width(&row[n])).chain([width(headings[n].0)]).max().unwrap_or_default()
-    });
+/// Renders rows in columns that fit their contents. Nothing is truncated, so that ids can be copied. Each row has a cell for
+/// each heading.
+pub(crate) fn render<'a>(headings: impl AsRef<[(&'a str, Side)]>, rows: &[impl AsRef<[String]>]) -> String {
+    let headings = headings.as_ref();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.as_ref().iter().map(|cell| one_line(cell)).collect()).collect();
+    let widest = |n: usize| rows.iter().map(|row| width(&row[n])).chain([width(headings[n].0)]).max();
+    let widths: Vec<usize> = (0..headings.len()).map(|n| widest(n).unwrap_or_default()).collect();
     let line = |cell: &dyn Fn(usize) -> String| {
-        let cells = (0..N).map(|n| match headings[n].1 {
-            Side::Left => pad(&cell(n), widths[n]),
-            Side::Right => pad("", widths[n].saturating_sub(width(&cell(n)))) + &cell(n),
+        let cells = headings.iter().zip(&widths).enumerate().map(|(n, ((_, side), columns))| match side {
+            Side::Left => pad(&cell(n), *columns),
+            Side::Right => pad("", columns.saturating_sub(width(&cell(n)))) + &cell(n),
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };

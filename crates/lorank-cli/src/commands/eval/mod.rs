@@ -1,0 +1,330 @@
+//! `lorank eval`: how good adapters are on a test collection.
+
+mod candidates;
+mod scoring;
+mod tables;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, ValueEnum};
+use lorank_cache::ScoreFile;
+use lorank_core::{AdapterId, DocumentId, ModelVersion, Reranker, Score};
+use lorank_eval::{
+    Collection, DEFAULT_SPLIT, Evaluation, EvaluationOptions, Example, ExampleHit, FIRST_STAGE, Measure, RankerInfo,
+    Run, ScoredQuery, Ties, Topic, ranking, to_html, write_run,
+};
+use lorank_pipeline::AdapterChoice;
+use lorank_server::{AdapterSpec, LoadedModels};
+use serde::Serialize;
+
+use self::candidates::Candidates;
+use self::scoring::Scorer;
+use super::search::FuzzyArg;
+use crate::data::DataArgs;
+use crate::flags::ModelFlags;
+use crate::output::progress;
+use crate::output::text::{counted, cut, one_line};
+use crate::{models, output};
+
+/// Evaluate adapters on a test collection: trec_eval's measures, intervals and tests of the differences
+///
+/// Candidates are retrieved once, by BM25 or from a run, and every adapter scores them in the same batches. The first row is the first
+/// stage itself. Scores are kept as they come: an evaluation that was interrupted goes on where it stopped.
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// A test collection in BEIR's layout: a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv
+    #[arg(long, value_name = "DIR")]
+    dataset: PathBuf,
+    /// The judgments to use: qrels/SPLIT.tsv
+    #[arg(long, value_name = "SPLIT", default_value = DEFAULT_SPLIT, conflicts_with = "qrels")]
+    split: String,
+    /// Judgments from another file, in TREC's or BEIR's columns
+    #[arg(long, value_name = "FILE")]
+    qrels: Option<PathBuf>,
+    /// Queries from another file: JSON lines, lines with an id, a tab and a text, or TREC topics
+    #[arg(long, value_name = "FILE")]
+    queries: Option<PathBuf>,
+    /// Evaluate about N of the judged queries: every k-th
+    #[arg(long, value_name = "N")]
+    sample: Option<NonZeroUsize>,
+    /// An index of the collection, instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
+    /// Candidates from a run in TREC's format, instead of BM25
+    #[arg(long, value_name = "FILE", conflicts_with = "fuzzy")]
+    run: Option<PathBuf>,
+    /// Whether words with typos are found: one typo in words from five letters, two from nine
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    fuzzy: FuzzyArg,
+    /// An adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model;
+    /// repeatable [default: none]
+    #[arg(long = "adapter", value_name = "[ID=]ADAPTER", help_heading = "Model options")]
+    adapters: Vec<AdapterSpec>,
+    /// How many candidates are reranked
+    #[arg(long, value_name = "N", default_value = "100")]
+    depth: NonZeroUsize,
+    /// Measure at these depths too, from the same scores, as in 10,20,50,100
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    depths: Vec<NonZeroUsize>,
+    /// A measure, as in ndcg@10, map, mrr@10, recall@100, p@10, success@1, rprec, judged@10, or as trec_eval writes it; repeatable, and the
+    /// first one is compared by depth and by query [default: ndcg@10, mrr@10, recall@100]
+    #[arg(long = "measure", value_name = "MEASURE")]
+    measures: Vec<Measure>,
+    /// The ranker that the others are compared with: first-stage, or an adapter's name
+    #[arg(long, value_name = "NAME", default_value = FIRST_STAGE)]
+    baseline: String,
+    /// Which of two documents with equal scores is first
+    #[arg(long, value_name = "RULE", value_enum, default_value_t)]
+    ties: TiesArg,
+    /// Keep scores in this file [default: evaluations/scores in the data folder]
+    #[arg(long, value_name = "FILE")]
+    scores: Option<PathBuf>,
+    /// Write each ranker's rankings to this folder, as runs in TREC's format
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
+    /// Write a page with plots to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print one JSON document, with the values of each query
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model: ModelFlags,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum TiesArg {
+    /// The document whose id is greater, as in trec_eval
+    #[default]
+    TrecEval,
+    /// The document that the first stage has first, as in lorank's answers
+    Input,
+}
+
+/// How many queries the page shows with their rankings, and how many hits of each.
+const N_EXAMPLES: usize = 10;
+const N_EXAMPLE_HITS: usize = 10;
+
+/// A ranker that scores candidates.
+struct RankedBy {
+    name: String,
+    model: ModelVersion,
+}
+
+#[derive(Serialize)]
+struct JsonEvaluation<'a> {
+    base_model: &'a str,
+    precision: &'static str,
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
+}
+
+pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let collection = Collection::open(&args.dataset, &args.split, args.queries.as_deref(), args.qrels.as_deref())?;
+    let run = args.run.as_deref().map(Run::read).transpose()?;
+    for folder in [args.runs.as_deref(), args.html.as_deref().and_then(Path::parent)].into_iter().flatten() {
+        std::fs::create_dir_all(folder).with_context(|| format!("could not make the folder `{}`", folder.display()))?;
+    }
+    let scores_path = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
+    let specs = if args.adapters.is_empty() { &[AdapterSpec::None][..] } else { &args.adapters };
+    let models = models::load(&args.model.section(specs)?, args.data.folder().ok(), is_quiet)?;
+    let rankers = rankers(&models, &args.baseline)?;
+    let topics = sampled(&collection.topics, args.sample);
+    let candidates = Candidates::open(args, &collection, run, is_quiet)?;
+
+    let mut scorer = Scorer::new(&models.reranker, &rankers, ScoreFile::open(scores_path)?);
+    let queries = score_all(&candidates, &topics, &mut scorer, args.deepest(), is_quiet)?;
+    let infos = infos(&rankers, &candidates, &scorer, topics.len());
+    let options = args.options();
+    let evaluation = Evaluation::new(&collection.name, &infos, &queries, &collection.qrels, &options);
+
+    if let Some(folder) = &args.runs {
+        write_runs(folder, &evaluation, &queries, &options)?;
+    }
+    if let Some(path) = &args.html {
+        let examples = examples(&evaluation, &queries, &collection, &candidates, &options)?;
+        let page = to_html(&evaluation, &examples);
+        std::fs::write(path, page).with_context(|| format!("could not write `{}`", path.display()))?;
+    }
+    if args.json {
+        let model = &rankers[0].model;
+        let (base_model, precision) = (&*model.base_model, model.precision.name());
+        return output::print_json(&JsonEvaluation { base_model, precision, evaluation: &evaluation });
+    }
+    tables::print(&evaluation, &rankers[0].model, scorer.n_kept(), args)
+}
+
+impl EvalArgs {
+    fn options(&self) -> EvaluationOptions {
+        let default =
+            || ["ndcg@10", "mrr@10", "recall@100"].map(|name| name.parse().expect("a known measure")).to_vec();
+        let mut depths: Vec<usize> = self.depths.iter().map(|depth| depth.get()).collect();
+        depths.sort_unstable();
+        depths.dedup();
+        EvaluationOptions {
+            measures: if self.measures.is_empty() { default() } else { self.measures.clone() },
+            depth: self.depth.get(),
+            depths,
+            ties: match self.ties {
+                TiesArg::TrecEval => Ties::TrecEval,
+                TiesArg::Input => Ties::Input,
+            },
+            baseline: self.baseline.clone(),
+        }
+    }
+
+    /// How many candidates are needed.
+    fn deepest(&self) -> NonZeroUsize {
+        self.depths.iter().copied().fold(self.depth, NonZeroUsize::max)
+    }
+}
+
+fn default_scores(data: &DataArgs) -> anyhow::Result<PathBuf> {
+    Ok(data.folder()?.path().join("evaluations").join("scores"))
+}
+
+/// The adapters, each once.
+fn rankers(models: &LoadedModels, baseline: &str) -> anyhow::Result<Vec<RankedBy>> {
+    let mut rankers: Vec<RankedBy> = Vec::new();
+    for adapter in &models.adapters {
+        let name = adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str).to_owned();
+        if rankers.iter().any(|ranker| ranker.name == name) {
+            bail!("`{name}` is given twice; evaluate different adapters");
+        }
+        let model = models.reranker.resolve(adapter.as_ref()).map_err(|error| anyhow!(error))?;
+        rankers.push(RankedBy { name, model });
+    }
+    if baseline != FIRST_STAGE && !rankers.iter().any(|ranker| ranker.name == baseline) {
+        let names = rankers.iter().map(|ranker| ranker.name.as_str()).collect::<Vec<_>>().join(", ");
+        bail!("the baseline `{baseline}` is not evaluated; it can be {FIRST_STAGE}, {names}");
+    }
+    Ok(rankers)
+}
+
+/// About `n` topics: every k-th.
+fn sampled(topics: &[Topic], n: Option<NonZeroUsize>) -> Vec<Topic> {
+    let step = n.map_or(1, |n| topics.len().div_ceil(n.get()).max(1));
+    topics.iter().step_by(step).cloned().collect()
+}
+
+/// Retrieves and scores the candidates of each query.
+fn score_all(
+    candidates: &Candidates,
+    topics: &[Topic],
+    scorer: &mut Scorer<'_>,
+    depth: NonZeroUsize,
+    is_quiet: bool,
+) -> anyhow::Result<Vec<ScoredQuery>> {
+    let pairs_of_query = (depth.get() * scorer.n_rankers()) as u64;
+    let bar = progress::of(topics.len() as u64 * pairs_of_query, "pairs", is_quiet);
+    let mut queries = Vec::with_capacity(topics.len());
+    for (n_left, topic) in (0..topics.len()).rev().zip(topics) {
+        let found = candidates.of(topic, depth)?;
+        let (scored, n_new) = scorer.score(topic, &found)?;
+        queries.push(scored);
+        // Pairs that were known, or that do not exist, are not work that was done.
+        bar.inc(n_new as u64);
+        bar.set_length(bar.position() + n_left as u64 * pairs_of_query);
+    }
+    bar.finish_and_clear();
+    Ok(queries)
+}
+
+/// What is known of the rankers, the first stage first.
+fn infos(rankers: &[RankedBy], candidates: &Candidates, scorer: &Scorer<'_>, n_queries: usize) -> Vec<RankerInfo> {
+    let first_stage = RankerInfo {
+        name: FIRST_STAGE.to_owned(),
+        adapter_digest: None,
+        seconds_per_query: candidates.seconds().map(|seconds| seconds / n_queries.max(1) as f64),
+    };
+    let info = |(n, ranker): (usize, &RankedBy)| RankerInfo {
+        name: ranker.name.clone(),
+        adapter_digest: ranker.model.adapter.as_ref().map(|adapter| adapter.digest.to_string()),
+        seconds_per_query: scorer.seconds_per_query(n, n_queries),
+    };
+    std::iter::once(first_stage).chain(rankers.iter().enumerate().map(info)).collect()
+}
+
+fn write_runs(
+    folder: &Path,
+    evaluation: &Evaluation,
+    queries: &[ScoredQuery],
+    options: &EvaluationOptions,
+) -> anyhow::Result<()> {
+    for (n, ranker) in evaluation.rankers.iter().enumerate() {
+        let rankings: Vec<_> = queries
+            .iter()
+            .map(|query| (query.topic.id.as_str(), ranking(query, n, options.depth, options.ties)))
+            .collect();
+        // A name may have `/`, which a file's name cannot.
+        let path = folder.join(format!("{}.run", ranker.name.replace('/', "_")));
+        write_run(&path, &format!("lorank-{}", ranker.name), rankings.iter().map(|(id, ranking)| (*id, &ranking[..])))?;
+    }
+    Ok(())
+}
+
+/// The queries in which a ranker loses most against the baseline, with what each ranker found.
+fn examples(
+    evaluation: &Evaluation,
+    queries: &[ScoredQuery],
+    collection: &Collection,
+    candidates: &Candidates,
+    options: &EvaluationOptions,
+) -> anyhow::Result<Vec<Example>> {
+    let worst = |query: usize| {
+        let differences = (0..evaluation.rankers.len()).map(|ranker| {
+            evaluation.queries[query].values[ranker][0]
+                - evaluation.queries[query].values[evaluation.baseline_index()][0]
+        });
+        differences.fold(f64::INFINITY, f64::min)
+    };
+    let mut losing: Vec<(f64, usize)> =
+        (0..queries.len()).map(|query| (worst(query), query)).filter(|(worst, _)| *worst < 0.0).collect();
+    losing.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let example = |(_, query): &(f64, usize)| {
+        let rankings = (0..evaluation.rankers.len()).map(|ranker| {
+            let first = ranking(&queries[*query], ranker, options.depth, options.ties);
+            first
+                .iter()
+                .take(N_EXAMPLE_HITS)
+                .map(|hit| shown(&hit.document, &queries[*query], collection, candidates))
+                .collect()
+        });
+        Ok(Example { query: *query, rankings: rankings.collect::<anyhow::Result<_>>()? })
+    };
+    losing.iter().take(N_EXAMPLES).map(example).collect()
+}
+
+fn shown(
+    document: &str,
+    query: &ScoredQuery,
+    collection: &Collection,
+    candidates: &Candidates,
+) -> anyhow::Result<ExampleHit> {
+    let found = candidates.read(&DocumentId::new(document), Score::new(0.0)?)?;
+    let text = found.map_or(String::new(), |found| {
+        let title = found.title.filter(|title| !title.is_empty());
+        cut(&one_line(&title.unwrap_or(found.text)), 80)
+    });
+    let grade = collection.qrels.grades(&query.topic.id).and_then(|grades| grades.get(document)).copied();
+    Ok(ExampleHit { document: document.to_owned(), grade, text })
+}
+
+/// What the candidates come from, for people.
+fn source(args: &EvalArgs) -> String {
+    match &args.run {
+        Some(run) => format!("candidates of `{}`", run.display()),
+        None => "BM25".to_owned(),
+    }
+}
+
+/// The first line of the printed tables.
+fn heading(evaluation: &Evaluation, model: &ModelVersion, args: &EvalArgs) -> String {
+    let queries = counted(evaluation.n_queries, "query").replace("querys", "queries");
+    let (base, precision) = (&model.base_model, model.precision.name());
+    format!("{}: {queries}, {}, depth {}, {base} in {precision}", evaluation.collection, source(args), evaluation.depth)
+}

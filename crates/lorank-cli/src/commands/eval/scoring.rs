@@ -1,0 +1,126 @@
+//! Scores of candidates by several rankers, kept as they come.
+
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+use lorank_cache::{KeyMaker, ScoreFile, ScoreKey};
+use lorank_core::{Candidate, Group, Query, Score, score_groups};
+use lorank_eval::{Scored, ScoredQuery, Topic};
+use lorank_model::ModelReranker;
+
+use super::RankedBy;
+
+/// Scores candidates by several rankers in the same batches.
+pub(super) struct Scorer<'a> {
+    reranker: &'a ModelReranker,
+    rankers: &'a [RankedBy],
+    file: ScoreFile,
+    /// For each ranker, how many pairs it has.
+    n_pairs: Vec<usize>,
+    n_new: usize,
+    n_kept: usize,
+    /// How long the new pairs took.
+    seconds: f64,
+}
+
+/// A pair that has no score yet.
+struct Missing {
+    ranker: usize,
+    candidate: usize,
+    key: ScoreKey,
+}
+
+impl<'a> Scorer<'a> {
+    pub(super) fn new(reranker: &'a ModelReranker, rankers: &'a [RankedBy], file: ScoreFile) -> Self {
+        Self { reranker, rankers, file, n_pairs: vec![0; rankers.len()], n_new: 0, n_kept: 0, seconds: 0.0 }
+    }
+
+    pub(super) fn n_rankers(&self) -> usize {
+        self.rankers.len()
+    }
+
+    /// How many scores were known from an earlier evaluation.
+    pub(super) fn n_kept(&self) -> usize {
+        self.n_kept
+    }
+
+    /// The mean time that a ranker takes for a query. A batch has pairs of all rankers, which share its time equally.
+    pub(super) fn seconds_per_query(&self, ranker: usize, n_queries: usize) -> Option<f64> {
+        let seconds_per_pair = (self.n_new > 0).then(|| self.seconds / self.n_new as f64)?;
+        Some(seconds_per_pair * self.n_pairs[ranker] as f64 / n_queries.max(1) as f64)
+    }
+
+    /// Scores a query's candidates by each ranker. Returns how many pairs were scored, too.
+    pub(super) fn score(&mut self, topic: &Topic, candidates: &[Candidate]) -> anyhow::Result<(ScoredQuery, usize)> {
+        let query = Query::new(topic.text.as_str());
+        let mut scores: Vec<Vec<Option<Score>>> = Vec::with_capacity(self.rankers.len());
+        let mut missing = Vec::new();
+        for (n, ranker) in self.rankers.iter().enumerate() {
+            let keys = KeyMaker::new(&query.text, &ranker.model);
+            let of_ranker = candidates.iter().enumerate().map(|(at, candidate)| {
+                let key = keys.key(candidate.title.as_deref(), &candidate.text);
+                let known = self.file.get(&key);
+                if known.is_none() {
+                    missing.push(Missing { ranker: n, candidate: at, key });
+                }
+                known
+            });
+            scores.push(of_ranker.collect());
+            self.n_pairs[n] += candidates.len();
+        }
+        let n_new = missing.len();
+        for (pair, score) in missing.iter().zip(self.score_missing(&query, candidates, &missing)?) {
+            scores[pair.ranker][pair.candidate] = Some(score);
+        }
+        self.n_kept += candidates.len() * self.rankers.len() - n_new;
+        let scored = |candidate: &Candidate| Scored {
+            document: candidate.id.as_str().to_owned(),
+            score: candidate.first_stage_score.get(),
+        };
+        let all = |scores: Vec<Option<Score>>| scores.into_iter().flatten().map(Score::get).collect();
+        let query = ScoredQuery {
+            topic: topic.clone(),
+            candidates: candidates.iter().map(scored).collect(),
+            scores: scores.into_iter().map(all).collect(),
+        };
+        Ok((query, n_new))
+    }
+
+    /// Scores pairs of all rankers in one batch, and keeps the scores.
+    fn score_missing(
+        &mut self,
+        query: &Query,
+        candidates: &[Candidate],
+        missing: &[Missing],
+    ) -> anyhow::Result<Vec<Score>> {
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let chosen: Vec<Vec<Candidate>> = (0..self.rankers.len())
+            .map(|n| {
+                missing.iter().filter(|pair| pair.ranker == n).map(|pair| candidates[pair.candidate].clone()).collect()
+            })
+            .collect();
+        let groups: Vec<Group<'_>> = self
+            .rankers
+            .iter()
+            .zip(&chosen)
+            .map(|(ranker, candidates)| Group { query, model: &ranker.model, candidates })
+            .collect();
+        let started = Instant::now();
+        let mut scores = Vec::with_capacity(missing.len());
+        for of_group in score_groups(self.reranker, &groups) {
+            scores.extend(
+                of_group
+                    .map_err(|error| anyhow!(error))
+                    .with_context(|| format!("could not score `{}`", query.text))?,
+            );
+        }
+        self.seconds += started.elapsed().as_secs_f64();
+        self.n_new += scores.len();
+        let kept: Vec<(ScoreKey, Score)> =
+            missing.iter().zip(&scores).map(|(pair, score)| (pair.key, *score)).collect();
+        self.file.put(&kept)?;
+        Ok(scores)
+    }
+}
