@@ -5,7 +5,9 @@
 
 Each folder is a collection in BEIR layout. Its documents are indexed, and each question is searched once at the greatest depth, with
 the score cache off; the rankings at smaller depths follow from the same scores. nDCG@10 is trec_eval's, with linear gain.
-Latency is the median over questions of the server's own time (`timings_millis.total`), measured separately at each depth.
+Latency is the median over questions of the server's own time (`timings_millis.total`), and CPU time the mean of the server's CPU
+seconds (of all threads, from /proc), both measured separately at each depth. The picture shows CPU time, because other work on the
+machine affects it less.
 `--depths 50,100 --timed 0` measures other depths, and only the ranking.
 OUTPUT/depth.json has the results; those of other collections in it are kept. `--plot` only draws the picture from it, as for the docs:
 
@@ -72,6 +74,11 @@ class Server:
                 return
         sys.exit("the server did not start")
 
+    def cpu_seconds(self):
+        """The CPU time of the server so far, of all its threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def search(self, text, depth):
         body = json.dumps({"query": text, "depth": depth, "top_k": depth}).encode()
         request = urllib.request.Request(self.url + "/v1/search", body, {"content-type": "application/json"})
@@ -104,14 +111,17 @@ def measure(folder, options):
                 print(f"\r{folder.name}: {n} of {len(queries)} questions, {left:.0f} s left ", end="", file=sys.stderr)
             print(file=sys.stderr)
             timed = [text for _, text in queries[:options.timed]]
-            total = lambda text, depth: server.search(text, depth)["timings_millis"]["total"]
-            latency = {depth: statistics.median(total(text, depth) for text in timed) for depth in options.depths if timed}
+            latency, cpu = {}, {}
+            for depth in options.depths if timed else []:
+                cpu_before = server.cpu_seconds()
+                latency[depth] = statistics.median(server.search(text, depth)["timings_millis"]["total"] for text in timed)
+                cpu[depth] = (server.cpu_seconds() - cpu_before) / len(timed) * 1_000
         finally:
             server.process.terminate()
             server.process.wait()
     command = [Path(sys.argv[0]).name, *(argument for argument in sys.argv[1:] if not Path(argument).exists()), folder.name]
     return {"collection": folder.name, "n_queries": len(queries), "n_timed": len(timed), "command": " ".join(command),
-            "load_average": os.getloadavg()[1], "latency_millis": latency,
+            "load_average": os.getloadavg()[1], "latency_millis": latency, "cpu_millis": cpu,
             "ndcg_10": {depth: statistics.mean(values) for depth, values in quality.items()}}
 
 
@@ -125,9 +135,9 @@ def table(rows):
     for row in rows:
         cells = [f"{value:.3f}" for value in row["ndcg_10"].values()]
         lines.append("| " + " | ".join([row["collection"], str(row["n_queries"]), *cells]) + " |")
-        if row["latency_millis"]:
-            cells = [f"{value:,.0f} ms" for value in row["latency_millis"].values()]
-            lines.append("| | | | " + " | ".join(cells) + " |")
+        for name, unit in [("latency_millis", "ms"), ("cpu_millis", "ms CPU")]:
+            if row[name]:
+                lines.append("| | | | " + " | ".join(f"{value:,.0f} {unit}" for value in row[name].values()) + " |")
     return "\n".join(lines)
 
 
@@ -155,15 +165,15 @@ def panel(rows, left, x_of, ticks, title):
 
 def plot(rows):
     share = lambda value, low, high: math.log(value / low) / math.log(high / low)
-    latencies = [value for row in rows for value in row["latency_millis"].values()]
-    low, high = 10 ** math.floor(math.log10(min(latencies))), 10 ** math.ceil(math.log10(max(latencies)))
+    times = [value for row in rows for value in row["cpu_millis"].values()]
+    low, high = 10 ** math.floor(math.log10(min(times))), 10 ** math.ceil(math.log10(max(times)))
     powers = [10**n for n in range(round(math.log10(low)), round(math.log10(high)) + 1)]
     depths = depths_of(rows)
     by_depth = panel(rows, 40, lambda row, depth: share(depth, depths[0], depths[-1]),
                      [(share(depth, depths[0], depths[-1]), depth) for depth in depths], "nDCG@10 by depth")
-    by_time = panel(rows, 460, lambda row, depth: share(row["latency_millis"][str(depth)], low, high),
+    by_time = panel(rows, 460, lambda row, depth: share(row["cpu_millis"][str(depth)], low, high),
                     [(share(power, low, high), f"{power:,} ms" if power < 1000 else f"{power // 1000} s") for power in powers],
-                    "nDCG@10 by median latency")
+                    "nDCG@10 by CPU time per question")
     light = "".join(f".c{n}{{stroke:{color}}}.f{n}{{fill:{color}}}" for n, color in enumerate(COLORS))
     dark = "".join(f".c{n}{{stroke:{color}}}.f{n}{{fill:{color}}}" for n, color in enumerate(COLORS_DARK))
     legend = [f'<circle class="f{n}" cx="{60 + 135 * n}" cy="318" r="5"/><text class="soft" x="{70 + 135 * n}" y="323">{row["collection"]}</text>'
@@ -172,7 +182,7 @@ def plot(rows):
     style = (".ink{fill:#1f2328}.soft{fill:#59636e;font-size:13px}.grid{stroke:#d1d9e0}polyline,.bm25{fill:none;stroke-width:2}.bm25{stroke-dasharray:2 5}" + light
              + "@media(prefers-color-scheme:dark){.ink{fill:#f0f6fc}.soft{fill:#9198a1}.grid{stroke:#3d444d}" + dark + "}")
     return "\n".join(['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 850 335" role="img" font-family="system-ui, sans-serif" font-size="15">',
-                      "<title>nDCG@10 by rerank depth and by median latency</title>", f"<style>{style}</style>",
+                      "<title>nDCG@10 by rerank depth and by CPU time</title>", f"<style>{style}</style>",
                       *by_depth, *by_time, *legend, "</svg>", ""])
 
 
@@ -184,7 +194,7 @@ def main():
     parser.add_argument("--queries-max", type=int, metavar="N", help="instead: at most N questions, sampled as by `ranking_quality`")
     parser.add_argument("--depths", type=lambda text: sorted(map(int, text.split(","))), default=DEPTHS, metavar="N,N...",
                         help="depths to measure (%(default)s)")
-    parser.add_argument("--timed", type=int, default=N_TIMED, help="number of questions whose latency is measured; without any there is no picture")
+    parser.add_argument("--timed", type=int, default=N_TIMED, help="number of questions whose latency and CPU time are measured; without any there is no picture")
     parser.add_argument("--output", type=Path, default=Path("."))
     parser.add_argument("--plot", action="store_true", help="only draw the results in OUTPUT/depth.json")
     options = parser.parse_args()

@@ -32,7 +32,7 @@ fn an_adapter_is_added_listed_shown_and_removed() {
 
     let added = lorank.run(&["adapters", "add", "qa", "minilm-qa", "--alias", "default"]);
     assert!(added.starts_with("added qa (rank ") && added.contains("\ndefault now points to qa\n"), "{added}");
-    assert!(lorank.run(&["adapters", "add", "qa", "minilm-qa"]).starts_with("qa is there already"));
+    assert!(lorank.run(&["adapters", "add", "qa", "minilm-qa"]).starts_with("qa exists already"));
     let shown = lorank.json(&["adapters", "show", "default", "--json"]);
     let keys: Vec<&String> = shown.as_object().unwrap().keys().collect();
     assert_eq!(
@@ -190,7 +190,7 @@ fn a_running_experiment_holds_its_adapters() {
     let (code, error) = lorank.fail(&["adapters", "add", "a", &b, "--replace"], "");
     let part = "adapter `a` is in use by running experiment `e` and cannot be replaced";
     assert!(code == 1 && error.contains(part), "{error}");
-    assert!(lorank.run(&["adapters", "add", "a", &a, "--replace"]).starts_with("a is there already"), "the same files");
+    assert!(lorank.run(&["adapters", "add", "a", &a, "--replace"]).starts_with("a exists already"), "the same files");
     lorank.run(&["experiments", "stop", "e"]);
     assert!(lorank.run(&["adapters", "add", "a", &b, "--replace"]).starts_with("replaced a"));
     lorank.run(&["adapters", "remove", "b"]);

@@ -43,7 +43,7 @@ fn serve(lorank: &Lorank, n: usize) {
 #[test]
 fn an_experiment_goes_from_draft_to_report() {
     let lorank = Lorank::new();
-    assert!(lorank.run(&["experiments", "list"]).contains("holds no experiments"));
+    assert!(lorank.run(&["experiments", "list"]).contains("has no experiments"));
     assert!(!lorank.path("share").exists(), "who only reads leaves nothing behind");
 
     let text = lorank.run(&[&CREATE[..], &["--share", "0.5", "--ends", "2099-12-24T18:00:00+01:00"]].concat());
@@ -132,11 +132,11 @@ fn what_cannot_be_done_says_why() {
     }
     let create = ["experiments", "create", "e", "--arm", "a=none"];
     for (args, part) in [
-        (&[][..], "`arms` of experiment `e` holds 1; give 2 to 16"),
+        (&[][..], "`arms` of experiment `e` has 1 entries; give 2 to 16"),
         (&["--arm", "b=science"], "arm `b` names `science`, which the registry"),
-        (&["--arm", "a=first-stage"], "is `a` twice"),
+        (&["--arm", "a=first-stage"], "has the duplicate `a`"),
         (&["--arm", "b=first-stage", "--share", "1.5"], "`traffic_share` of experiment `e` cannot be 1.5"),
-        (&["--arm", "b=first-stage:2", "--method", "interleave"], "interleaved arms draft hits in turn"),
+        (&["--arm", "b=first-stage:2", "--method", "interleave"], "which interleaving does not support"),
     ] {
         let (code, error) = lorank.fail(&[&create[..], args].concat(), "");
         assert!(code == 1 && error.contains(part), "{args:?}: {error}");

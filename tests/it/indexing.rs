@@ -65,7 +65,7 @@ fn documents_are_deleted_by_filter_and_by_query() {
         [&["delete", "--index", "i"], args].concat()
     }
     let (code, error) = lorank.fail(&delete(&["--filter", "year<1850"]), "");
-    assert!(code == 2 && error.contains("this would delete 2 documents of `i`; add --yes"), "{code} {error}");
+    assert!(code == 2 && error.contains("this would delete 2 documents of `i`; confirm with --yes"), "{code} {error}");
     let (code, error) = lorank.fail(&delete(&["--filter", "year<1850", "7", "--yes"]), "");
     assert!(code == 2 && error.contains("cannot be used with"), "{error}");
     let (code, error) = lorank.fail(&delete(&["--filter", "yeer<1850", "--yes"]), "");

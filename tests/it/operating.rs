@@ -89,7 +89,7 @@ fn health_is_asked_from_outside() {
     drop(server);
     let (code, stderr) = lorank.fail(&["health", &address], "");
     assert_eq!(code, 1);
-    assert!(stderr.contains("could not ask"), "{stderr}");
+    assert!(stderr.contains("could not reach"), "{stderr}");
 }
 
 #[test]

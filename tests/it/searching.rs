@@ -120,7 +120,7 @@ fn what_cannot_be_is_refused_by_name() {
     let lorank = indexed();
     let server = Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0"]);
     for (body, field, message) in [
-        (r#"{"match_all": true, "query": "x"}"#, "match_all", "is for every document"),
+        (r#"{"match_all": true, "query": "x"}"#, "match_all", "matches every document"),
         (r#"{"match_all": true, "rerank": true}"#, "rerank", "cannot be combined with `match_all`"),
         (r#"{"match_all": true, "syntax": "plain"}"#, "syntax", "has no effect without a `query`"),
         (r#"{"query": "x", "sort": ["year"], "rerank": true}"#, "rerank", "cannot be combined with `sort`"),

@@ -1,4 +1,4 @@
-//! `lorank delete`: documents out of an index.
+//! `lorank delete`: deletes documents of an index.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -16,31 +16,31 @@ use crate::output::text::number_of;
 
 /// Delete documents by id, by filter or by query
 ///
-/// Documents that are chosen by filter, by query or by --all are counted and asked about first; --yes deletes them without asking, and is
-/// needed where standard input is no terminal. --dry-run counts alone.
+/// With --filter, --query or --all, the command counts the documents and asks for confirmation. --yes skips the question, and is required
+/// if standard input is not a terminal. --dry-run only counts.
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     #[command(flatten)]
     index: IndexDir,
-    /// The ids
+    /// Ids of the documents
     #[arg(required_unless_present_any = ["filters", "query", "all"], conflicts_with_all = ["filters", "query", "all"], value_name = "ID")]
     ids: Vec<String>,
-    /// Documents for which this holds, as in `year<1990`, `lang=en,de`; repeatable, and all must hold (see `lorank search --help`)
+    /// Filter, such as `year<1990` or `lang=en,de`; repeatable, all filters must match (see `lorank search --help`)
     #[arg(long = "filter", value_name = "FIELD OP VALUE")]
     filters: Vec<Filter>,
-    /// Documents that this matches: with the plain syntax, those that have any of its words as they are written
+    /// Query; a plain query matches documents with any of its words, without typo tolerance
     #[arg(long, value_name = "QUERY")]
     query: Option<String>,
-    /// How the query is read [default: plain]
+    /// Query syntax [default: plain]
     #[arg(long, value_name = "SYNTAX", value_enum, requires = "query")]
     syntax: Option<SyntaxArg>,
     /// Every document
     #[arg(long, conflicts_with_all = ["filters", "query"])]
     all: bool,
-    /// Count the documents, and delete none
+    /// Count the documents without deleting them
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
     /// Print the counts as one JSON document
@@ -48,7 +48,7 @@ pub(crate) struct DeleteArgs {
     json: bool,
 }
 
-/// What was deleted, or would be.
+/// The result of a deletion or dry run.
 struct Deleted {
     n_deleted: u64,
     not_found: Vec<String>,
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &DeleteArgs) -> anyhow::Result<()> {
     print(args, &deleted, index.n_documents()?)
 }
 
-/// Deletes the documents with these ids. One that is not there is as gone as one that was deleted; it is told, and is no failure.
+/// Deletes the documents with these ids. Unknown ids are reported, but are not an error.
 fn delete_ids(args: &DeleteArgs, index: &Index) -> anyhow::Result<Deleted> {
     let mut ids: Vec<DocumentId> = args.ids.iter().map(|id| DocumentId::new(id.as_str())).collect();
     ids.sort();
@@ -81,7 +81,7 @@ fn delete_ids(args: &DeleteArgs, index: &Index) -> anyhow::Result<Deleted> {
     Ok(Deleted { n_deleted, not_found })
 }
 
-/// Deletes the documents that filters and a query choose, once that is confirmed.
+/// Deletes the documents that match filters and a query, after confirmation.
 fn delete_selected(args: &DeleteArgs, index: &Index) -> anyhow::Result<Deleted> {
     let selection = args.selection();
     let n_matching = index.count(&selection)?;
@@ -95,7 +95,7 @@ fn delete_selected(args: &DeleteArgs, index: &Index) -> anyhow::Result<Deleted> 
     Ok(Deleted { n_deleted, not_found: Vec::new() })
 }
 
-/// Makes a change and commits it. How many documents fewer there are comes back.
+/// Makes a change and commits it. Returns the number of deleted documents.
 fn delete(index: &Index, change: impl FnOnce(&Writer) -> anyhow::Result<()>) -> anyhow::Result<u64> {
     let mut writer = index.writer(&WriterOptions::default())?;
     let n_before = index.n_documents()?;
@@ -108,7 +108,7 @@ fn delete(index: &Index, change: impl FnOnce(&Writer) -> anyhow::Result<()>) -> 
 fn confirm(n_matching: u64, args: &DeleteArgs) -> anyhow::Result<()> {
     let what = format!("{} of `{}`", number_of(n_matching, "document"), args.index.dir.display());
     if !io::stdin().is_terminal() {
-        let problem = format!("this would delete {what}; add --yes to do so, or --dry-run to count them alone");
+        let problem = format!("this would delete {what}; confirm with --yes, or only count with --dry-run");
         return Err(WrongUsage(problem).into());
     }
     let mut err = anstream::stderr();
