@@ -1,12 +1,22 @@
-//! What the tests of lorank share: small stand-ins for both engines, and model folders with recorded scores.
+//! Shared test support: toy engines, and model folders with recorded scores.
 //!
-//! - [`toy`]: a first stage and a reranker whose every move a test decides.
-//! - [`fixture`], [`changed_copy`] and their kin: tiny real models on disk, whole and with something wrong.
-//! - [`reference()`]: the scores that transformers and PEFT gave, to compare with.
-//! - [`check_corpus`]: the saved corpus of a fuzz target, in an ordinary test.
+//! - [`toy`]: a first stage and a reranker that tests control completely.
+//! - [`fixture`], [`changed_copy`] and others: tiny real models on disk, valid and with errors.
+//! - [`reference()`]: scores recorded with transformers and PEFT.
+//! - [`check_corpus`]: runs the corpus of a fuzz target as a test.
 //! - [`Judged`]: nDCG@10 over a test collection.
 //!
-//! Nothing here is published, and no crate uses it outside its tests.
+//! The crate is *not* published, and other crates use it only in their tests.
+//!
+//! ```
+//! use lorank_core::{FirstStage, Query};
+//! use lorank_testing::toy::{self, ToyFirstStage};
+//!
+//! let first_stage = ToyFirstStage::new(toy::candidates(30));
+//! let candidates = first_stage.retrieve(&Query::new("egg"), std::num::NonZeroUsize::MIN)?;
+//! assert_eq!(candidates.len(), 1);
+//! # Ok::<(), lorank_core::BoxError>(())
+//! ```
 
 mod corpus;
 mod fixtures;

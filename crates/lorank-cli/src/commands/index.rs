@@ -1,4 +1,4 @@
-//! `lorank index`: documents into an index on disk.
+//! `lorank index`: indexes documents.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -21,11 +21,11 @@ use crate::failure::{WrongUsage, causes};
 use crate::output::text::{count, duration, number_of};
 use crate::output::{self, progress};
 
-/// Index documents: JSON lines or arrays, CSV or TSV with a header, BEIR folders, folders of .txt, .md and .html files
+/// Index documents: JSON Lines or arrays, CSV or TSV with a header, BEIR folders, folders of .txt, .md and .html files
 ///
-/// A document with an id that the index has replaces that document. Files may be compressed (.gz, .zst). A first run that fails before
-/// anything is committed, or that finds no document, leaves no index; one that is killed leaves an unfinished one, which only another
-/// run takes for one.
+/// A document replaces an existing document with the same id. Files may be compressed (.gz, .zst). If a first run fails before its first
+/// commit or finds no documents, it leaves no index; if it is killed, it leaves an unfinished index that only another run of this command
+/// accepts.
 #[derive(Debug, Args)]
 pub(crate) struct IndexArgs {
     #[command(flatten)]
@@ -33,43 +33,42 @@ pub(crate) struct IndexArgs {
     /// Files and folders; - reads standard input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// A field to search, with a boost if wanted, as in title^2; repeatable [default: title and text]
+    /// Field to search, optionally with a boost, such as title^2; repeatable [default: title and text]
     #[arg(long = "field", value_name = "NAME[^BOOST]", help_heading = "Settings of a new index")]
     fields: Vec<TextField>,
-    /// The field that holds a document's id [default: id, or _id where it is missing]
+    /// Field with the id of a document [default: id, or else _id]
     #[arg(long, value_name = "NAME", help_heading = "Settings of a new index")]
     id_field: Option<String>,
-    /// The language whose word endings and stop words are known, or none; every script is searched, whichever is chosen [default: english]
+    /// Language for stemming and stop words, or none; all scripts are searchable in any case [default: english]
     #[arg(long, value_name = "LANGUAGE", help_heading = "Settings of a new index")]
     language: Option<Language>,
-    /// How the input is written: jsonl, csv, tsv, text or html [default: by the file's name; jsonl on standard input]
+    /// Format of the input: jsonl, csv, tsv, text or html [default: by file name; jsonl for standard input]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// What separates the cells of a table: one character, or \t for a tab [default: a comma in CSV, a tab in TSV]
+    /// Separator of the cells of a table: one character, or \t for a tab [default: a comma in CSV, a tab in TSV]
     #[arg(long, value_name = "CHAR")]
     delimiter: Option<Delimiter>,
-    /// The longest document, in bytes as it is written: a line, a row, an element of an array, or a whole text file or HTML page
+    /// Maximum length of a document in bytes of input: of a line, a row, an array element, a text file or an HTML page
     #[arg(long, value_name = "N", default_value_t = InputOptions::default().document_bytes_max)]
     document_bytes_max: usize,
-    /// Delete the documents whose files are gone from the folders that are indexed
+    /// Delete documents whose files no longer exist in the indexed folders
     ///
-    /// These are the documents that came from files of the same folders in earlier runs; those from elsewhere stay. Every input must be a
-    /// folder of .txt, .md and .html files.
+    /// Only affects documents from files of the same folders in earlier runs. Every input must be a folder of .txt, .md and .html files.
     #[arg(long)]
     remove_missing: bool,
-    /// What to do with a bad line
+    /// Action for an invalid line
     #[arg(long, value_name = "ACTION", value_enum, default_value_t)]
     on_error: OnErrorArg,
-    /// Write the skipped lines to this file, as they stand
+    /// Write skipped lines to this file, unchanged
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
     /// Commit after every N documents [default: once, at the end]
     #[arg(long, value_name = "N")]
     commit_every: Option<NonZeroU64>,
-    /// How many threads index [default: one a processor, 8 at most]
+    /// Number of indexing threads [default: one per processor, at most 8]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// The memory for documents that are not written out yet, in MiB
+    /// Memory for documents that are not written to disk yet, in MiB
     #[arg(long, value_name = "MIB")]
     memory: Option<NonZeroUsize>,
     /// Print the counts as one JSON document
@@ -79,10 +78,10 @@ pub(crate) struct IndexArgs {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, ValueEnum)]
 enum OnErrorArg {
-    /// End there; what was committed before stays
+    /// Stop; earlier commits are kept
     #[default]
     Stop,
-    /// Count it and go on
+    /// Count it and continue
     Skip,
 }
 
@@ -115,12 +114,12 @@ struct NotIndexed {
     empty: EmptyFiles,
 }
 
-/// Removes the index of a failed first run, unless documents were committed to it. The error of that run is the one to report.
+/// Removes the index of a failed first run, unless it has a commit. The error of that run is reported.
 fn discard(index: Index, is_new_folder: bool) {
     let dir = index.dir().to_owned();
     match index.remove_if_empty() {
         Ok(true) if is_new_folder => {
-            // It may hold other files by now, and stays then.
+            // A folder with other files is kept.
             let _ = std::fs::remove_dir(dir);
         }
         Ok(_) => {}
@@ -163,7 +162,7 @@ fn index_inputs(args: &IndexArgs, index: &Index, is_quiet: bool) -> anyhow::Resu
 }
 
 impl IndexArgs {
-    /// Finds out what is wrong before a new index is made.
+    /// Checks the arguments before a new index is created.
     fn check(&self) -> anyhow::Result<()> {
         if self.rejects.is_some() && self.on_error == OnErrorArg::Stop {
             return Err(WrongUsage("--rejects FILE is for skipped lines; add --on-error skip".into()).into());
@@ -215,7 +214,7 @@ fn per_second(report: &IndexReport) -> f64 {
     report.n_indexed as f64 / report.elapsed.max(Duration::from_micros(1)).as_secs_f64()
 }
 
-/// How many documents took the place of one with the same id.
+/// The number of documents that replaced one with the same id.
 fn n_replaced(report: &IndexReport) -> u64 {
     let n_new = report.n_documents.saturating_sub(report.n_documents_before);
     report.n_indexed.saturating_sub(n_new)
@@ -307,7 +306,7 @@ fn names(empty: &EmptyFiles) -> String {
     format!("{}: {}{more}", number_of(empty.n_files(), "file"), first.join(", "))
 }
 
-/// Why files of folders were left out, with their numbers.
+/// The reasons for skipped files of folders, with their numbers.
 fn reasons(left_out: LeftOut) -> String {
     let reasons = [
         (left_out.other_formats, "neither .txt, .md nor .html"),
