@@ -110,7 +110,7 @@ async fn what_cannot_be_added_is_refused_with_the_reason() {
             "/v1/adapters/qa",
             json!({"source": "/etc"}),
             403,
-            "adapters may not be added from `/etc`; the operator allows sources with `--adapter-source` or `adapter_sources`",
+            "adapters cannot be added from `/etc`; allow the source with `--adapter-source` or `adapter_sources`",
         ),
         (
             "/v1/adapters/qa",

@@ -155,7 +155,7 @@ async fn what_cannot_be_done_is_said() {
         (delete(r#"{"filters": {}}"#), (422, "invalid_value", Some("query"), "is missing")),
         (delete(r#"{"all": true, "query": "a"}"#), (422, "invalid_value", Some("all"), "leave it out")),
         (delete(r#"{"query": "a", "top_k": 3}"#), (422, "invalid_value", Some("top_k"), "is unknown")),
-        (delete(r#"{"filters": {"year": 1}, "syntax": "plain"}"#), (422, "invalid_value", Some("syntax"), "no use")),
+        (delete(r#"{"filters": {"year": 1}, "syntax": "plain"}"#), (422, "invalid_value", Some("syntax"), "has no effect")),
         (delete(r#"{"query": "("}"#), (422, "invalid_value", Some("query"), "it does not close")),
         (delete(r#"{"filters": {"year": {}}}"#), (422, "invalid_value", Some("filters.year"), "no condition")),
         (("DELETE", "/v1/documents/busy", "", ""), (409, "conflict", None, "later: the index is being written to")),

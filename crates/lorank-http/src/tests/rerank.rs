@@ -230,9 +230,9 @@ async fn nothing_that_changes_a_result_is_left_aside() {
         (rerank("max_chunks_per_doc", json!(0)), "max_chunks_per_doc", "at least 1, not `0`"),
         (rerank("overlap_tokens", json!(8)), "overlap_tokens", "is for `max_chunks_per_doc`"),
         (rerank("truncate_prompt_tokens", json!(16)), "truncate_prompt_tokens", "remove it, or send -1"),
-        (rerank("truncation_side", json!("left")), "truncation_side", "cut at its end"),
+        (rerank("truncation_side", json!("left")), "truncation_side", "truncated at the end"),
         (rerank("priority", json!(5)), "priority", "no priorities"),
-        (rerank("mm_processor_kwargs", json!({"a": 1})), "mm_processor_kwargs", "texts alone"),
+        (rerank("mm_processor_kwargs", json!({"a": 1})), "mm_processor_kwargs", "only texts are scored"),
     ] {
         for path in ["/rerank", "/v1/rerank", "/v2/rerank"] {
             check_refused(&service, path, body.clone(), field, message).await;
@@ -246,7 +246,7 @@ async fn nothing_that_changes_a_result_is_left_aside() {
     };
     for (body, field, message) in [
         (tei("documents", json!(["b"])), "texts", "cannot be combined with `documents`"),
-        (tei("truncate", json!(false)), "truncate", "cut at its end"),
+        (tei("truncate", json!(false)), "truncate", "truncated at the end"),
         (tei("top_n", json!(0)), "top_n", "at least 1, not `0`"),
         (tei("return_texts", json!(true)), "return_texts", "did you mean `return_text`?"),
         (tei("raw_score", json!(true)), "raw_score", "did you mean `raw_scores`?"),
@@ -267,7 +267,7 @@ async fn nothing_that_changes_a_result_is_left_aside() {
         (score("documents", json!(["b"])), "text_2", "is given twice"),
         (score("text_2", json!([null])), "text_2", "must be a string or an array of strings"),
         (score("text_1", json!([])), "text_1", "cannot be empty"),
-        (score("instruction", json!("Judge.")), "instruction", "the prompt is the model's"),
+        (score("instruction", json!("Judge.")), "instruction", "the prompt belongs to the model"),
         (score("activation", json!("sigmoid")), "activation", "must be `true` or `false`"),
         (score("top_n", json!(1)), "top_n", "is unknown"),
     ] {

@@ -148,7 +148,7 @@ async fn deepinfra() {
             "/v1/inference/experiment:x",
             json!({"queries": ["a"], "documents": ["b"]}),
             422,
-            "`model` cannot be `experiment:x` here: scores of pairs are no ranking",
+            "`model` cannot be `experiment:x` here: experiments need a ranking",
         ),
     ] {
         let (found, answer) = ask(&service, "POST", path, body).await;
