@@ -119,8 +119,10 @@ def measure(folder, options):
         finally:
             server.process.terminate()
             server.process.wait()
-    command = [Path(sys.argv[0]).name, *(argument for argument in sys.argv[1:] if not Path(argument).exists()), folder.name]
-    return {"collection": folder.name, "n_queries": len(queries), "n_timed": len(timed), "command": " ".join(command),
+    sampled = ["--queries-max", options.queries_max] if options.queries_max else ["--queries", options.queries]
+    depths = ",".join(map(str, options.depths))
+    command = ["depth.py", *sampled, "--timed", options.timed, "--depths", depths, folder.name]
+    return {"collection": folder.name, "n_queries": len(queries), "n_timed": len(timed), "command": " ".join(map(str, command)),
             "load_average": os.getloadavg()[1], "latency_millis": latency, "cpu_millis": cpu,
             "ndcg_10": {depth: statistics.mean(values) for depth, values in quality.items()}}
 

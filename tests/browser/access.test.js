@@ -11,7 +11,7 @@ const keys = {};
 before(async () => {
   const made = ["search", "admin"].map((role) => execFileSync(binary(), ["key", role, "--role", role], { encoding: "utf8" }));
   for (const text of made) {
-    const [, key] = /nowhere else: (\w+)/.exec(text);
+    const [, key] = /not stored anywhere: (\w+)/.exec(text);
     keys[/role = "(\w+)"/.exec(text)[1]] = key;
   }
   [server, browser] = await startAll({ adapters: ["minilm-qa"], config: made.join("\n") });

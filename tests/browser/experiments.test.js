@@ -54,7 +54,7 @@ test("a running experiment is shown with verdict, plots and guardrails, and kept
   await rehearse("qa-or-science", 0, 20);
   const page = await openPage(browser, server, "/?view=experiments&experiment=qa-or-science");
   await page.locator(".verdict.not-yet").waitFor();
-  assert.match(await page.locator(".verdict").textContent(), /^Not yet: 30 units are needed/);
+  assert.match(await page.locator(".verdict").textContent(), /^Not yet: each comparison needs 30 units/);
   await screenshot(page, "experiments-not-yet");
 
   await rehearse("qa-or-science", 20, N_UNITS - 20);
