@@ -27,7 +27,7 @@ test("the page asks for a key, and keeps it as long as the tab lives", async () 
   const page = await openPage(browser, server, "/?q=egg", { expectRefusals: true });
   const dialog = page.getByRole("dialog", { name: "A key, please" });
   await dialog.waitFor();
-  await page.getByText("answers only requests with a key").waitFor();
+  await page.getByText("This server requires a key").waitFor();
   await checkAccessibility(page);
   await screenshot(page, "key");
   await giveKey(page, "guessed");
