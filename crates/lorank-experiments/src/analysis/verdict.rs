@@ -517,11 +517,32 @@ impl fmt::Display for Forecast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // More than two digits would be too precise.
         let magnitude = 10u64.pow(self.n_units.max(1).ilog10().saturating_sub(1));
-        write!(f, "about {} more units", with_separators(self.n_units.div_ceil(magnitude) * magnitude))?;
+        let n_units = self.n_units.div_ceil(magnitude) * magnitude;
+        let plural = |is_one: bool| if is_one { "" } else { "s" };
+        write!(f, "about {} more unit{}", with_separators(n_units), plural(n_units == 1))?;
         match self.days {
-            Some(days) if days >= 1.0 => write!(f, ", about {days:.0} days at the rate so far"),
+            Some(days) if days >= 1.0 => {
+                write!(f, ", about {days:.0} day{} at the rate so far", plural(days < 1.5))
+            }
             Some(_) => write!(f, ", less than a day at the rate so far"),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forecasts_are_rounded_and_in_the_singular_or_plural() {
+        for (n_units, days, expected) in [
+            (1, None, "about 1 more unit"),
+            (2, Some(0.5), "about 2 more units, less than a day at the rate so far"),
+            (347, Some(1.2), "about 350 more units, about 1 day at the rate so far"),
+            (100_001, Some(1.5), "about 110,000 more units, about 2 days at the rate so far"),
+        ] {
+            assert_eq!(Forecast { n_units, days }.to_string(), expected);
         }
     }
 }
