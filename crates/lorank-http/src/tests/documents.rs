@@ -151,7 +151,7 @@ async fn what_cannot_be_done_is_said() {
         (post("", "{}"), (415, "unsupported_media_type", None, "(none)")),
         (post(LINES, &too_long), (413, "payload_too_large", None, "the limit of 100 bytes")),
         (post(LINES, "{}\n{}"), (413, "payload_too_large", None, "more documents than the limit of 1")),
-        (delete("{}"), (422, "invalid_value", Some("query"), "say `\"all\": true`")),
+        (delete("{}"), (422, "invalid_value", Some("query"), "use `\"all\": true`")),
         (delete(r#"{"filters": {}}"#), (422, "invalid_value", Some("query"), "is missing")),
         (delete(r#"{"all": true, "query": "a"}"#), (422, "invalid_value", Some("all"), "remove it")),
         (delete(r#"{"query": "a", "top_k": 3}"#), (422, "invalid_value", Some("top_k"), "is unknown")),

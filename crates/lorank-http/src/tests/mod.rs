@@ -324,7 +324,7 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
     let too_long = format!(r#"{{"query": "{}"}}"#, "x".repeat(2_000));
     for (sent, expected) in [
         // The body itself.
-        (post(""), (400, "malformed_request", None, "line 1 column 0")),
+        (post(""), (400, "malformed_request", None, "it is empty")),
         (post("{\"query\":\n 'egg'}"), (400, "malformed_request", None, "line 2 column 2")),
         (
             post("{} {}"),

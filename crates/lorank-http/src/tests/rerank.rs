@@ -228,7 +228,7 @@ async fn nothing_that_changes_a_result_is_left_aside() {
         (rerank("return_text", json!(true)), "return_text", "is unknown"),
         (rerank("truncate", json!(true)), "truncate", "is unknown; the keys are"),
         (rerank("max_chunks_per_doc", json!(0)), "max_chunks_per_doc", "at least 1, not `0`"),
-        (rerank("overlap_tokens", json!(8)), "overlap_tokens", "is for `max_chunks_per_doc`"),
+        (rerank("overlap_tokens", json!(8)), "overlap_tokens", "requires `max_chunks_per_doc`"),
         (rerank("truncate_prompt_tokens", json!(16)), "truncate_prompt_tokens", "remove it, or send -1"),
         (rerank("truncation_side", json!("left")), "truncation_side", "truncated at the end"),
         (rerank("priority", json!(5)), "priority", "no priorities"),

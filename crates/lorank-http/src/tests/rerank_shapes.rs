@@ -139,7 +139,7 @@ async fn deepinfra() {
             "/v1/inference/qa",
             json!({"queries": ["a", "b"], "documents": TEXTS}),
             422,
-            "`queries` has 2 texts and `documents` has 3",
+            "`queries` has 2 texts, but `documents` has 3",
         ),
         ("/v1/inference/qa", json!({"queries": [], "documents": TEXTS}), 422, "`queries` cannot be empty"),
         ("/v1/inference/qa", json!({"queries": ["a"], "documents": ["b"], "webhook": "c"}), 422, "`webhook` cannot be"),
