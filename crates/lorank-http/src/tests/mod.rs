@@ -350,7 +350,7 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         (post(r#"{"query": "a", "blend_weight": 1.5}"#), (422, "invalid_value", Some("blend_weight"), "from 0 to 1")),
         (
             post(r#"{"query": "a", "min_rerank_score": 1e39}"#),
-            (422, "invalid_value", Some("min_rerank_score"), "beyond"),
+            (422, "invalid_value", Some("min_rerank_score"), "is out of range"),
         ),
         (get("/v1/search?q=a&blend_weight=NaN"), (422, "invalid_value", Some("blend_weight"), "\"NaN\"")),
         (post(r#"{"query": "a", "syntax": "sql"}"#), (422, "invalid_value", Some("syntax"), "`plain` or `advanced`")),
