@@ -25,7 +25,7 @@ async function giveKey(page, key) {
 
 test("the page asks for a key, and keeps it as long as the tab lives", async () => {
   const page = await openPage(browser, server, "/?q=egg", { expectRefusals: true });
-  const dialog = page.getByRole("dialog", { name: "A key, please" });
+  const dialog = page.getByRole("dialog", { name: "API key" });
   await dialog.waitFor();
   await page.getByText("This server requires a key").waitFor();
   await checkAccessibility(page);

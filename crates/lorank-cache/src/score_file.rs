@@ -95,12 +95,12 @@ impl ScoreFile {
         &self.path
     }
 
-    /// The score of a pair, if it was kept.
+    /// The score of a pair, if it is stored.
     pub fn get(&self, key: &ScoreKey) -> Option<Score> {
         self.scores.get(key).copied()
     }
 
-    /// Keeps scores.
+    /// Stores scores.
     ///
     /// # Errors
     /// If they cannot be written.
@@ -112,12 +112,12 @@ impl ScoreFile {
         Ok(())
     }
 
-    /// How many scores are kept.
+    /// The number of stored scores.
     pub fn len(&self) -> usize {
         self.scores.len()
     }
 
-    /// Whether no score is kept.
+    /// Whether no score is stored.
     pub fn is_empty(&self) -> bool {
         self.scores.is_empty()
     }

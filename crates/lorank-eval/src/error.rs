@@ -1,10 +1,10 @@
-//! What can be wrong with the files of a test collection.
+//! Errors of the files of a test collection.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file of a test collection, or a run, that cannot be used.
+/// An unusable file of a test collection, or an unusable run.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// The file could not be read or written.
@@ -17,14 +17,14 @@ pub enum EvalError {
         /// The cause.
         source: io::Error,
     },
-    /// A line of the file is not what it should be.
+    /// A line of the file is invalid.
     #[error("line {line} of `{file}`: {problem}", file = file.display())]
     Line {
         /// The file.
         file: PathBuf,
         /// The line's number, from 1.
         line: usize,
-        /// What is wrong with it, and what is expected.
+        /// The problem, with the expected form.
         problem: String,
     },
     /// The file as a whole cannot be used.
@@ -32,7 +32,7 @@ pub enum EvalError {
     Unusable {
         /// The file or folder.
         file: PathBuf,
-        /// What is wrong with it, as the end of a sentence.
+        /// The problem, as the end of a sentence.
         problem: String,
     },
 }

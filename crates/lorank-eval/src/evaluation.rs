@@ -31,14 +31,14 @@ pub struct RankerInfo {
     pub seconds_per_query: Option<f64>,
 }
 
-/// How rankers are evaluated.
+/// The options of an evaluation.
 #[derive(Debug, Clone)]
 pub struct EvaluationOptions {
     /// The measures. The first is the one of depths, plots and differences by query.
     pub measures: Vec<Measure>,
-    /// How many candidates are reranked.
+    /// The number of reranked candidates.
     pub depth: usize,
-    /// Other depths at which the first measure is computed too.
+    /// Further depths at which the first measure is computed.
     pub depths: Vec<usize>,
     /// Which of two documents with equal scores is first.
     pub ties: Ties,
@@ -46,16 +46,16 @@ pub struct EvaluationOptions {
     pub baseline: String,
 }
 
-/// What came of an evaluation.
+/// The results of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
     /// The name of the test collection.
     pub collection: String,
-    /// How many queries were evaluated. All of them count in the means, as with `trec_eval -c`.
+    /// The number of evaluated queries. All of them count in the means, as with `trec_eval -c`.
     pub n_queries: usize,
-    /// How many of the queries have no relevant document; each measure is 0 for them.
+    /// The number of queries without a relevant document; each measure is 0 for them.
     pub n_without_relevant: usize,
-    /// How many candidates were reranked.
+    /// The number of reranked candidates.
     pub depth: usize,
     /// The name of the ranker that the others are compared with.
     pub baseline: String,
@@ -84,10 +84,10 @@ pub struct RankerResult {
     pub comparisons: Vec<Comparison>,
 }
 
-/// The first measure where so many candidates are reranked.
+/// The first measure at one depth.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DepthResult {
-    /// How many candidates are reranked; the others follow in the first stage's order.
+    /// The number of reranked candidates; the others follow in first-stage order.
     pub depth: usize,
     /// For each ranker, the mean over queries.
     pub means: Vec<f64>,
@@ -100,9 +100,9 @@ pub struct QueryResult {
     pub id: String,
     /// The query's text.
     pub text: String,
-    /// How many documents are relevant to it.
+    /// The number of documents that are relevant to it.
     pub n_relevant: usize,
-    /// How many candidates the first stage found.
+    /// The number of candidates that the first stage found.
     pub n_candidates: usize,
     /// For each ranker, the value of each measure.
     pub values: Vec<Vec<f64>>,

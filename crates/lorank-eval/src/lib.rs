@@ -1,4 +1,4 @@
-//! lorank's evaluation: how good rankings are by relevance judgments, and whether a difference is more than chance.
+//! lorank's evaluation: the quality of rankings by relevance judgments, and the significance of differences.
 //!
 //! It reads test collections in BEIR's layout ([`Collection`]), TREC judgments ([`Qrels`]), topics and runs ([`Run`]), computes
 //! trec_eval's measures ([`Measure`]), compares rankers by a paired bootstrap and a randomization test ([`compare`]), and

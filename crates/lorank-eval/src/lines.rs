@@ -1,4 +1,4 @@
-//! The lines of a text file, with their numbers, for errors that name them.
+//! The lines of a text file with their numbers, which errors name.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,16 +1,16 @@
-//! Which answer an event belongs to.
+//! The attribution of events to answers.
 
 use lorank_experiments::{Event, Exposure};
 use rusqlite::Connection;
 
 use crate::Unattributed;
 
-/// Whether an event is before an answer by more than clocks may be off.
+/// Whether an event is before an answer by more than the tolerance for wrong clocks.
 pub(crate) fn is_before(event: &Event, answered_millis: i64, clock_skew_millis: i64) -> bool {
     event.at_millis < answered_millis.saturating_sub(clock_skew_millis)
 }
 
-/// The rank of the hit that an event counts for, if it counts for one.
+/// The rank of an event's hit, if it counts for one.
 pub(crate) fn rank(exposure: &Exposure, event: &Event, clock_skew_millis: i64) -> Option<usize> {
     exposure.rank_of(event).filter(|_| !is_before(event, exposure.at_millis, clock_skew_millis))
 }
@@ -21,13 +21,13 @@ pub(crate) fn is_on(exposure: &Exposure, event: &Event, clock_skew_millis: i64) 
     is_about && !is_before(event, exposure.at_millis, clock_skew_millis)
 }
 
-/// Counts an event that belongs to none of the answers that are kept. One without an object is about the answer as a whole.
+/// Counts an event that belongs to no stored answer. An event without an object is about the answer as a whole.
 pub(crate) fn unattributed(
     connection: &Connection,
     event: &Event,
     clock_skew_millis: i64,
 ) -> rusqlite::Result<Unattributed> {
-    // An answer stands there once for each experiment that it was part of.
+    // An answer has one row for each of its experiments.
     let mut statement = connection.prepare_cached(
         "SELECT at_millis, ?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(hits) WHERE value = ?2),
                 ?2 IS NOT NULL OR ?3 IS NULL OR ?3 BETWEEN 1 AND json_array_length(hits)

@@ -7,22 +7,22 @@ use lorank_experiments::CLOCK_SKEW_MILLIS;
 /// The limits and settings of an [`ExperimentStore`](crate::ExperimentStore).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// How many exposures and submissions may wait for the writer. At least 1.
+    /// The maximum number of exposures and submissions that wait for the writer. At least 1.
     pub queue_max: usize,
-    /// How many bytes the exposures and shadows' records may take that wait for the writer. One more is dropped and counted.
+    /// The maximum total bytes of exposures and shadow results that wait for the writer. Further ones are dropped and counted.
     pub queue_bytes_max: usize,
-    /// How many events or exposures one submission may hold.
+    /// The maximum number of events or exposures of a submission.
     pub submission_max: usize,
-    /// How many experiments are kept, the stopped ones included.
+    /// The maximum number of experiments, including stopped ones.
     pub experiments_max: usize,
-    /// How many judgments are kept.
+    /// The maximum number of judgments.
     pub judgments_max: usize,
-    /// How soon another process's change of an experiment is seen, a millisecond at the soonest.
+    /// The interval for detecting other processes' changes of experiments, at least one millisecond.
     pub refresh: Duration,
-    /// The actions that count as a click, in upper or lower case.
+    /// The actions that count as a click. Not case-sensitive.
     pub click_actions: Vec<String>,
-    /// How far the clocks of clients may be off. An event further in the future is refused; one that is further before its
-    /// answer is kept and counts for nothing.
+    /// The tolerance for wrong client clocks. Events further in the future are rejected; those further before their answer are stored but
+    /// not counted.
     pub clock_skew: Duration,
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Transaction, TransactionBe
 
 use crate::ExperimentStoreError;
 
-/// Adds a draft, which must be one.
+/// Adds a draft, after checking it.
 pub(crate) fn create(connection: &mut Connection, draft: &Experiment, max: usize) -> Result<(), ExperimentStoreError> {
     draft.check_draft()?;
     let transaction = begin(connection)?;
@@ -23,8 +23,7 @@ pub(crate) fn create(connection: &mut Connection, draft: &Experiment, max: usize
     commit(transaction)
 }
 
-/// Takes one step with an experiment, in sight of the others. Those whose end has passed are stopped first, so that
-/// they hold no buckets.
+/// Changes an experiment, given the others. Experiments whose end has passed are stopped first, to free their buckets.
 pub(crate) fn change(
     connection: &mut Connection,
     id: &str,

@@ -1,4 +1,4 @@
-//! What can go wrong with the store.
+//! Errors of the store.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,39 +10,39 @@ use lorank_experiments::ExperimentError;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExperimentStoreError {
-    /// A definition, a step or a record that the rules of experiments refuse.
+    /// A definition, state change or record that violates the rules of experiments.
     #[error(transparent)]
     Experiment(#[from] ExperimentError),
-    /// No experiment has that name.
+    /// Unknown experiment.
     #[error("there is no experiment `{experiment}`")]
     Unknown {
         /// The name.
         experiment: String,
     },
-    /// The name is taken.
-    #[error("there is an experiment `{experiment}` already; choose another name, or delete it while it is a draft")]
+    /// The experiment exists already.
+    #[error("the experiment `{experiment}` exists already; choose another id, or delete it while it is a draft")]
     Exists {
         /// The name.
         experiment: String,
     },
-    /// More at once than is taken.
-    #[error("{found} {what} are more than the {max} that are taken; {hint}")]
+    /// A limit is exceeded.
+    #[error("{found} {what} exceed the limit of {max}; {hint}")]
     TooMany {
-        /// What there is too much of.
+        /// The counted objects.
         what: &'static str,
-        /// How many there are.
+        /// Their number.
         found: usize,
-        /// How many may be.
+        /// The limit.
         max: usize,
         /// What to do.
         hint: &'static str,
     },
-    /// A line of qrels that cannot be understood.
+    /// An invalid line of qrels.
     #[error("line {line} of the qrels {problem}")]
     Qrels {
-        /// The line, counted from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// The file could not be opened.
@@ -54,33 +54,33 @@ pub enum ExperimentStoreError {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// The file is a database of something else.
+    /// The file is a database of another program.
     #[error("`{}` is a database of another program; name another folder", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// The file was written by a newer version.
-    #[error("`{}` has the schema {found}, and this version knows those up to {known}; use a newer lorank", path.display())]
+    #[error("`{}` has the schema {found}, but this version only supports schemas up to {known}; use a newer lorank", path.display())]
     NewerSchema {
         /// The file.
         path: PathBuf,
         /// Its schema.
         found: i64,
-        /// The newest one that is known here.
+        /// The newest supported schema.
         known: i64,
     },
     /// The database failed.
-    #[error("could not {what} in the experiments' database")]
+    #[error("could not {what} in the experiment store")]
     Database {
-        /// What was tried.
+        /// The failed action.
         what: &'static str,
         /// Why.
         #[source]
         source: Arc<rusqlite::Error>,
     },
-    /// What is stored cannot be understood.
-    #[error("{what} in the experiments' database cannot be understood")]
+    /// A stored value is damaged.
+    #[error("{what} in the experiment store is damaged")]
     Corrupt {
         /// The row.
         what: String,
@@ -88,8 +88,8 @@ pub enum ExperimentStoreError {
         #[source]
         source: Arc<serde_json::Error>,
     },
-    /// The thread that writes is gone.
-    #[error("the experiments' database is no longer written to, since its thread has ended; restart")]
+    /// The writer thread has stopped.
+    #[error("the writer of the experiment store has stopped; restart the process")]
     WriterGone,
     /// The export could not be written.
     #[error("could not write the export")]
@@ -117,7 +117,7 @@ impl ExperimentStoreError {
         }
     }
 
-    /// The field of the definition or of the record that the error is about.
+    /// The invalid field of the definition or record.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Experiment(error) => error.field(),

@@ -1,8 +1,8 @@
-//! Tables for a notebook, as CSV, written row by row.
+//! CSV exports, written row by row.
 //!
-//! Queries and events come from strangers, and a spreadsheet runs a cell that begins like a formula. So a text that does gets a
-//! `'` before it, as OWASP's page on CSV injection says (<https://owasp.org/www-community/attacks/CSV_Injection>); so does a text
-//! that begins with `'`s and then like a formula, and whoever takes one `'` away has the text as it was.
+//! Queries and events are untrusted, and spreadsheets execute cells that start like a formula. Such texts are prefixed with `'`, as
+//! OWASP recommends (<https://owasp.org/www-community/attacks/CSV_Injection>). So are texts with leading `'`s before a formula;
+//! removing one `'` restores the text.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -62,7 +62,7 @@ const EVENT_COLUMNS: &[&str] = &[
     "attributes",
 ];
 
-/// One answer. Its lists are texts with spaces between, but for the hits, whose ids may hold anything: a JSON array.
+/// An answer. Lists are separated by spaces, except for the hits, whose ids may contain anything: they are a JSON array.
 #[derive(Serialize)]
 struct QueryRow<'a> {
     request_id: Text<'a>,
@@ -87,7 +87,7 @@ struct QueryRow<'a> {
     index: &'a str,
 }
 
-/// One event on an answer.
+/// An event on an answer.
 #[derive(Serialize)]
 struct EventRow<'a> {
     request_id: Text<'a>,
@@ -112,7 +112,7 @@ struct EventRow<'a> {
     attributes: Text<'a>,
 }
 
-/// A text as a cell that no spreadsheet takes for a formula.
+/// A text as a cell that spreadsheets do not execute.
 struct Text<'a>(&'a str);
 
 impl Text<'_> {
@@ -223,14 +223,14 @@ fn joined_by_spaces<T: ToString>(values: impl IntoIterator<Item = T>) -> String 
     values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// A CSV file that is being written, with the columns' names in its first line.
+/// A CSV writer with a header.
 struct Table<W: Write> {
     csv: csv::Writer<W>,
     n_rows: u64,
 }
 
 impl<W: Write> Table<W> {
-    /// The columns are named by hand, since a table without rows has them too.
+    /// Writes the header explicitly, because a table without rows has one too.
     fn new(to: W, columns: &[&str]) -> Result<Self, ExperimentStoreError> {
         let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(to);
         csv.write_record(columns)?;

@@ -1,4 +1,4 @@
-//! The rows of exposures, events and shadow records. One that is known already stays as it was.
+//! Inserts exposures, events and shadow results. Existing rows do not change.
 
 use lorank_experiments::{Event, Exposure, InterleavedArm, ShadowOutcome, ShadowRecord};
 use rusqlite::{Connection, named_params};
@@ -82,7 +82,7 @@ pub(crate) fn shadow(connection: &Connection, record: &ShadowRecord) -> rusqlite
     })
 }
 
-/// What each arm of an interleaved answer ranked, as JSON.
+/// The rankings of the arms of an interleaved answer, as JSON.
 fn arms_json(arms: &[InterleavedArm]) -> Option<String> {
     (!arms.is_empty()).then(|| serde_json::to_string(arms).expect("its keys are all texts"))
 }

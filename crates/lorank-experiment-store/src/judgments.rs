@@ -1,4 +1,4 @@
-//! Judgments of documents for queries, and how good answers are by them.
+//! Relevance judgments, and the quality of answers.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,19 +11,19 @@ use serde::ser::SerializeSeq;
 
 use crate::{ExperimentStoreError, Judgment, JudgmentCounts};
 
-/// How many hits count.
+/// The number of hits that count.
 const DEPTH: usize = 10;
 
-/// What becomes of the judgments that there are.
+/// The treatment of existing judgments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// They stay, except those whose query and document are judged anew.
+    /// Keep those whose query and document are not judged again.
     Keep,
-    /// They go.
+    /// Delete them.
     Replace,
 }
 
-/// Writes judgments, all of them or none. Of two for one query and document the last one counts.
+/// Writes judgments, all or none. Of several for the same query and document, the last one counts.
 pub(crate) fn write(
     connection: &mut Connection,
     judgments: &[Judgment],
@@ -57,7 +57,7 @@ fn insert(connection: &Connection, judgments: &[Judgment]) -> rusqlite::Result<(
     Ok(())
 }
 
-/// How many there are.
+/// The number of judgments.
 pub(crate) fn counts(connection: &Connection) -> Result<JudgmentCounts, ExperimentStoreError> {
     let read = |row: &Row<'_>| Ok(JudgmentCounts { n_judgments: row.get(0)?, n_queries: row.get(1)? });
     let found = connection.query_row("SELECT count(*), count(DISTINCT query) FROM judgments", [], read);
@@ -80,18 +80,18 @@ pub(crate) fn write_json(connection: &Connection, to: impl Write) -> Result<(), 
     Ok(list.end().map_err(written)?)
 }
 
-/// Whether there is a judgment at all.
+/// Whether there are judgments.
 fn are_there(connection: &Connection) -> Result<bool, ExperimentStoreError> {
     let found = connection.query_row("SELECT EXISTS (SELECT 1 FROM judgments)", [], |row| row.get(0));
     found.map_err(ExperimentStoreError::database("read the judgments"))
 }
 
-/// Says to reports that what they have read is not what is there.
+/// Invalidates the state of incremental reports.
 pub(crate) fn count_rewrite(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE counters SET n = n + 1 WHERE name = 'rewrites'", []).map(drop)
 }
 
-/// Tells how good answers are. What the best order of a query's documents would be worth is found out once.
+/// Computes the quality of answers. The ideal gain of a query is computed once.
 pub(crate) struct Judge<'a> {
     connection: &'a Connection,
     /// Of the queries that are judged.
@@ -104,14 +104,14 @@ impl<'a> Judge<'a> {
         Ok(are_there(connection)?.then(|| Self { connection, best: RefCell::default() }))
     }
 
-    /// How good an answer is; `None` where its query is not judged. Only the first page counts, which has the first ten hits.
+    /// The quality of an answer; `None` if its query is not judged. Only the first page counts, which has the first ten hits.
     pub(crate) fn judged(&self, exposure: &Exposure) -> Result<Option<Judged>, ExperimentStoreError> {
         self.read(exposure).map_err(ExperimentStoreError::database("read the judgments"))
     }
 
     fn read(&self, exposure: &Exposure) -> rusqlite::Result<Option<Judged>> {
         let best = self.best(&exposure.query)?;
-        // Without a relevant document no order is better than another.
+        // Without a relevant document, all orders are equal.
         if best <= 0.0 {
             return Ok(None);
         }
@@ -124,7 +124,7 @@ impl<'a> Judge<'a> {
         Ok(Some(Judged { ndcg_at_10: dcg(found.into_iter().map(|grade| grade.unwrap_or(0))) / best, share }))
     }
 
-    /// What the best order of a query's documents is worth.
+    /// The discounted gain of the ideal order of a query's documents.
     fn best(&self, query: &str) -> rusqlite::Result<f64> {
         if let Some(best) = self.best.borrow().get(query) {
             return Ok(*best);
@@ -140,7 +140,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Discounted cumulative gain with the grades as gains, as trec_eval has it.
+/// Discounted cumulative gain with the grades as gains, as in trec_eval.
 fn dcg(grades: impl Iterator<Item = u32>) -> f64 {
     grades.take(DEPTH).zip(1..).map(|(grade, rank)| f64::from(grade) / f64::from(rank + 1).log2()).sum()
 }

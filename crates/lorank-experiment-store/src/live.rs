@@ -1,8 +1,7 @@
-//! An experiment's analysis that is kept up to date: what came since the last report is added, and nothing is read twice.
+//! Incremental analysis of an experiment: only records since the last report are read.
 //!
-//! Answers are taken in the order in which they came to the store, each with the clicks that are known of it. A click, a value or a
-//! further page that comes later revises its answer, as if it had been there from the start, so the analysis is at any time the one
-//! that a new start would come to.
+//! Answers are read in the order of their arrival, each with its clicks so far. A later click, value or page revises its answer, so
+//! the analysis always equals one computed from scratch.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +14,7 @@ use crate::{ExperimentStoreError, StoreConfig, attribution, definitions, past};
 
 const WHAT: &str = "read what came since the last report";
 
-/// An experiment's analysis, and how far it has read.
+/// The analysis of an experiment, with its position in the tables.
 #[derive(Debug)]
 pub(crate) struct LiveAnalysis {
     analysis: Analysis,
@@ -24,12 +23,12 @@ pub(crate) struct LiveAnalysis {
     seen: Seen,
 }
 
-/// How far the tables are read: the last row of each.
+/// The last row read of each table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Seen {
     exposures: i64,
     events: i64,
-    /// How often rows were deleted or judgments changed, which makes all that was read doubtful.
+    /// The number of deletions of rows and changes of judgments, each of which invalidates the analysis.
     n_rewrites: i64,
 }
 
@@ -39,9 +38,9 @@ struct Reading<'a> {
     config: &'a StoreConfig,
     experiment: &'a Experiment,
     actions: String,
-    /// Whether the experiment has answers that begin below rank 1.
+    /// Whether the experiment has answers that do not start at rank 1.
     has_pages: bool,
-    /// Whether an event from before the experiment has a value.
+    /// Whether there are events with values from before the experiment.
     has_past: bool,
     judge: Option<Judge<'a>>,
 }
@@ -53,7 +52,7 @@ struct Until {
     events: i64,
 }
 
-/// An answer as it is kept, and its place among all.
+/// A stored answer, with its row.
 struct Row {
     seq: i64,
     exposure: Exposure,
@@ -66,12 +65,12 @@ impl LiveAnalysis {
         Self { analysis, options, experiment: experiment.clone(), seen: Seen::default() }
     }
 
-    /// The analysis as it was last brought up to date.
+    /// The analysis as of its last update.
     pub(crate) fn analysis(&self) -> &Analysis {
         &self.analysis
     }
 
-    /// Adds what came since. Whether the report is another one: what came for other experiments changes none of this one's.
+    /// Adds new records. Returns whether the report changed; records of other experiments do not change it.
     pub(crate) fn update(
         &mut self,
         connection: &mut Connection,
@@ -98,7 +97,7 @@ impl LiveAnalysis {
         Ok(is_rewritten || is_followed || n_revised + n_added > 0)
     }
 
-    /// Revises the answers that are known already by the events that came since. How many there are.
+    /// Revises known answers with new events. Returns the number of events.
     fn revise(&mut self, reading: &Reading<'_>, found: Seen) -> Result<usize, ExperimentStoreError> {
         let seen = self.seen;
         let answers = reading.answers_with_new_events(seen, found)?;
@@ -112,7 +111,7 @@ impl LiveAnalysis {
         Ok(n_answers)
     }
 
-    /// Adds the answers that came since. How many there are.
+    /// Adds new answers. Returns their number.
     fn add(&mut self, reading: &Reading<'_>, found: Seen) -> Result<usize, ExperimentStoreError> {
         let (from, analysis) = (self.seen.exposures, &mut self.analysis);
         let mut n_added = 0;
@@ -138,7 +137,7 @@ fn place(seq: i64) -> u64 {
     u64::try_from(seq).unwrap_or(0)
 }
 
-/// Whether both compare the same: what may change of an experiment while it runs is left aside.
+/// Whether both definitions compare the same arms; ignores properties that may change while an experiment runs.
 fn is_same_comparison(one: &Experiment, other: &Experiment) -> bool {
     let compared = |of: &Experiment| Experiment {
         state: ExperimentState::Draft,
@@ -149,7 +148,7 @@ fn is_same_comparison(one: &Experiment, other: &Experiment) -> bool {
         arms: of.arms.iter().map(|arm| lorank_experiments::Arm { pinned: None, ..arm.clone() }).collect(),
         ..of.clone()
     };
-    // A start that is set anew would move what belongs to the past.
+    // A changed start changes which records belong to the past.
     compared(one) == compared(other) && one.start_millis == other.start_millis
 }
 
@@ -183,10 +182,10 @@ impl<'a> Reading<'a> {
         })
     }
 
-    /// The answers up to a row that these events are about, by the rows of their first pages.
+    /// The answers, up to a row, of these events, by the rows of their first pages.
     fn answers_with_new_events(&self, seen: Seen, found: Seen) -> Result<BTreeSet<i64>, ExperimentStoreError> {
         let read = || -> rusqlite::Result<Vec<i64>> {
-            // The new events first: there are few of them.
+            // New events first, because they are few.
             let mut statement = self.connection.prepare_cached(
                 "SELECT DISTINCT exposures.seq FROM events CROSS JOIN exposures ON exposures.request_id = events.query_id
                  WHERE events.seq > ?1 AND events.seq <= ?2 AND exposures.experiment = ?3 AND exposures.seq <= ?4
@@ -199,14 +198,14 @@ impl<'a> Reading<'a> {
         rows.into_iter().map(|seq| self.first_page(&self.row(seq)?)).collect()
     }
 
-    /// Hands each answer of the experiment in a part of the table to `visit`, in the order in which they came.
+    /// Calls `visit` with each answer of the experiment in a range of rows, in order of arrival.
     fn each_row(
         &self,
         after: i64,
         until: i64,
         mut visit: impl FnMut(Row) -> Result<(), ExperimentStoreError>,
     ) -> Result<(), ExperimentStoreError> {
-        // The plus keeps SQLite from sorting what it would find by the experiment's index.
+        // The plus prevents SQLite from using the index on the experiment and then sorting.
         let sql = format!("{SELECT_EXPOSURES} WHERE seq > ?1 AND seq <= ?2 AND +experiment = ?3 ORDER BY seq");
         let database = || ExperimentStoreError::database(WHAT);
         let mut statement = self.connection.prepare(&sql).map_err(database())?;
@@ -218,7 +217,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// The answer of a row that is known to be there.
+    /// The answer of an existing row.
     fn row(&self, seq: i64) -> Result<Row, ExperimentStoreError> {
         let read = || -> rusqlite::Result<ExposureRow> {
             let sql = format!("{SELECT_EXPOSURES} WHERE seq = ?1");
@@ -227,7 +226,7 @@ impl<'a> Reading<'a> {
         parsed(seq, read().map_err(ExperimentStoreError::database(WHAT))?)
     }
 
-    /// The row of the answer that this one continues, or its own.
+    /// The row of the first page of this answer's query, or its own.
     fn first_page(&self, row: &Row) -> Result<i64, ExperimentStoreError> {
         if !self.has_pages || row.exposure.first_rank <= 1 {
             return Ok(row.seq);
@@ -278,7 +277,7 @@ impl<'a> Reading<'a> {
         read().map_err(ExperimentStoreError::database(WHAT))
     }
 
-    /// What is known of an answer.
+    /// The stored data of an answer.
     fn record(&self, row: &Row, until: Until) -> Result<QueryRecord, ExperimentStoreError> {
         let mut record = QueryRecord {
             request_id: row.exposure.request_id.clone(),

@@ -1,5 +1,5 @@
-//! Pages of one query: an answer that begins below rank 1 continues the last one before it that begins at rank 1, of the same
-//! unit, arm and query. Reports count them as one query.
+//! Pages of a query: an answer that does not start at rank 1 continues the last previous answer that does, with the same unit, arm and
+//! query. Reports count them as one query.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,14 @@ const WHAT: &str = "read the pages";
 /// The pages of an experiment's queries.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
-    /// For the request ids of pages, that of the answer that they continue.
+    /// The request id of the first page, by the request ids of later pages.
     first_of: HashMap<String, String>,
-    /// The other way around, in the order of their time.
+    /// The reverse, in order of time.
     pages_of: HashMap<String, Vec<String>>,
 }
 
 impl Pages {
-    /// Finds them. Memory grows with the queries of an experiment that has pages; one without costs a look at an index.
+    /// Finds the pages. Memory grows with the queries of an experiment with pages; without pages, it only needs an index lookup.
     pub(crate) fn read(connection: &Connection, experiment: &str) -> Result<Self, ExperimentStoreError> {
         Self::read_rows(connection, experiment).map_err(ExperimentStoreError::database(WHAT))
     }
@@ -45,7 +45,7 @@ impl Pages {
             );
             let (key, request_id) = (hash(&key), row.get::<_, String>(0)?);
             match latest.get(&key).filter(|_| row.get::<_, i64>(1).is_ok_and(|rank| rank > 1)) {
-                // The first page, or a later one whose first page is not known.
+                // The first page, or a later one whose first page is unknown.
                 None => drop(latest.insert(key, request_id)),
                 Some(first) => {
                     pages.first_of.insert(request_id.clone(), first.clone());
@@ -67,7 +67,7 @@ impl Pages {
     }
 }
 
-/// Keys are texts of any length; 64 bits of each are enough to tell the queries of one experiment apart.
+/// Hashes keys to 64 bits, which suffice to distinguish the queries of an experiment.
 fn hash(key: &impl std::hash::Hash) -> u64 {
     use std::hash::{DefaultHasher, Hasher};
     let mut hasher = DefaultHasher::new();

@@ -1,16 +1,16 @@
-//! What a unit did before an experiment: its mean value per query.
+//! The past of a unit: its mean value per query before an experiment.
 
 use lorank_experiments::Experiment;
 use rusqlite::Connection;
 
 use crate::ExperimentStoreError;
 
-/// How long before the start of an experiment the past begins: four weeks, so that each weekday counts as often.
+/// The length of the past before an experiment: four weeks, so that all weekdays count equally.
 const PAST_MILLIS: i64 = 28 * 86_400_000;
 
 const WHAT: &str = "read what units did before the experiment";
 
-/// Whether there are events with values from before an experiment at all.
+/// Whether there are events with values from before an experiment.
 pub(crate) fn is_there(connection: &Connection, experiment: &Experiment) -> Result<bool, ExperimentStoreError> {
     let Some(start) = experiment.start_millis else { return Ok(false) };
     let sql = "SELECT EXISTS (SELECT 1 FROM events WHERE value IS NOT NULL AND received_millis < ?1)";
@@ -25,7 +25,7 @@ pub(crate) fn value(
 ) -> Result<Option<f64>, ExperimentStoreError> {
     let Some(start) = experiment.start_millis else { return Ok(None) };
     let read = || -> rusqlite::Result<Option<f64>> {
-        // What came in after the start may follow from the experiment.
+        // Events received after the start may be influenced by the experiment.
         let mut statement = connection.prepare_cached(
             "SELECT avg((SELECT total(events.value) FROM events
                          WHERE events.query_id = exposures.request_id AND events.value IS NOT NULL

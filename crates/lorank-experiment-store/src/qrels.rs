@@ -1,18 +1,18 @@
-//! Judgments as collections have them: TREC qrels and BEIR's tables, whose lines name a query by its id.
+//! Judgments in the formats of test collections: TREC qrels and BEIR's tables, which refer to queries by id.
 
 use std::collections::HashMap;
 
 use crate::{ExperimentStoreError, Judgment};
 
-/// The head of BEIR's tables.
+/// The header of BEIR's tables.
 const BEIR_HEAD: [&str; 3] = ["query-id", "corpus-id", "score"];
 
 impl Judgment {
     /// Reads TREC qrels (`query 0 document grade`) or a table of BEIR (`query document grade`, separated by white space, with or
-    /// without its head). `queries` has the texts of the queries by their ids. A grade below 0 counts as 0, as in trec_eval.
+    /// without its header). `queries` has the query texts by id. A grade below 0 counts as 0, as in trec_eval.
     ///
     /// # Errors
-    /// The first line that is none of these, or whose query has no text.
+    /// If a line has another format, or its query has no text.
     pub fn from_qrels(qrels: &str, queries: &HashMap<String, String>) -> Result<Vec<Self>, ExperimentStoreError> {
         let is_left_out = |line: &str, n: usize| line.trim().is_empty() || (n == 1 && is_head(line));
         let lines = qrels.lines().zip(1..).filter(|(line, n)| !is_left_out(line, *n));
@@ -32,7 +32,7 @@ fn parse(line: &str, queries: &HashMap<String, String>) -> Result<Judgment, Stri
         [query, _, document, grade] | [query, document, grade] => (query, document, grade),
         ref columns => return Err(format!("has {} columns; a line is `QUERY 0 DOCUMENT GRADE`", columns.len())),
     };
-    let grade: i64 = grade.parse().map_err(|_| format!("has the grade `{grade}`, which is not a whole number"))?;
+    let grade: i64 = grade.parse().map_err(|_| format!("has the grade `{grade}`, which is not an integer"))?;
     let grade = u32::try_from(grade.max(0)).map_err(|_| format!("has the grade {grade}, which is too large"))?;
     let query = queries.get(id).ok_or_else(|| format!("names the query `{id}`, whose text is not given"))?;
     Ok(Judgment { query: query.clone(), document: document.to_owned(), grade })

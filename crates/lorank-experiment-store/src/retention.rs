@@ -1,15 +1,15 @@
-//! Deleting what is old.
+//! Deletion of old records.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::writer::WriterHandle;
 use crate::{ExperimentStoreError, Forgotten, judgments, read};
 
-/// How many rows go in one transaction: other rows wait for no longer than these take.
+/// The number of rows deleted per transaction, which limits the waiting time of other writes.
 const CHUNK: usize = 1_000;
 
-/// Finds old rows without the writer, and has it delete them piece by piece. Exposures go before their events: if it
-/// ends half-way, some events are unknown, and no answer looks as if nobody had clicked.
+/// Finds old rows without the writer, which then deletes them in batches. Exposures are deleted before their events, so that an
+/// interrupted deletion leaves unattributed events but no answers without their clicks.
 pub(crate) fn forget(
     reader: &mut Connection,
     writer: &WriterHandle,
@@ -23,7 +23,7 @@ pub(crate) fn forget(
     })
 }
 
-/// An event goes with the exposure that it is about, or with its own age by our clock: clients' clocks say anything.
+/// An event is deleted with its exposure, or by its time of arrival, because client clocks are unreliable.
 fn find(connection: &mut Connection, before_millis: i64) -> Result<[Vec<i64>; 3], ExperimentStoreError> {
     let transaction = read::snapshot(connection)?;
     let select = |sql: &str| -> rusqlite::Result<Vec<i64>> {

@@ -1,4 +1,4 @@
-//! The tables, and how a file of an older version becomes one of this version.
+//! The tables, and the migration of files of older versions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::ExperimentStoreError;
 
-/// Marks a file as lorank's ("lorE"), so that another program's database is not taken for an empty one.
+/// The application id of lorank's files ("lorE"), which distinguishes them from databases of other programs.
 const APPLICATION_ID: i64 = 0x6c6f_7245;
 
-/// Each one takes a file from the schema of its index to the next. What has been released is never edited.
+/// The migrations; each upgrades a file from the schema of its index to the next. Released migrations never change.
 const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE experiments (
@@ -107,11 +107,11 @@ const MIGRATIONS: &[&str] = &[
 ",
 ];
 
-/// How often a lock that another process holds is asked for again, every two milliseconds: for ten seconds. SQLite's own
-/// waiting comes to tenths of a second between two tries, in which a busy writer on the other side takes the lock again.
+/// The number of attempts to get a lock held by another process, one every two milliseconds, for ten seconds. SQLite's own handler
+/// waits up to tenths of a second between attempts, in which a busy writer takes the lock again.
 const LOCK_TRIES_MAX: i32 = 5_000;
 
-/// Opens the file for writing. Makes it where there is none, and brings it to this version's schema.
+/// Opens the file for writing. Creates a missing file, and upgrades an old one.
 pub(crate) fn open(path: &Path) -> Result<Connection, ExperimentStoreError> {
     let mut connection = Connection::open(path).map_err(open_error(path))?;
     connection.busy_handler(Some(wait_for_lock)).map_err(open_error(path))?;
@@ -120,7 +120,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, ExperimentStoreError> {
     Ok(connection)
 }
 
-/// Opens the file, which a writer has open, for reading alone.
+/// Opens the file, which a writer has open, read-only.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, ExperimentStoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(open_error(path))?;
@@ -128,12 +128,12 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, ExperimentStoreErro
     Ok(connection)
 }
 
-/// With `synchronous = FULL` a commit in WAL mode returns after the log has been synced: it outlives a loss of power.
+/// With `synchronous = FULL`, a commit in WAL mode returns after the log has been synced, and survives a loss of power.
 /// (<https://www.sqlite.org/pragma.html#pragma_synchronous>)
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     let mut tries = 0;
     loop {
-        // Two processes that change the mode of one new file deadlock, which no busy handler is asked about.
+        // Two processes that change the mode of a new file deadlock, for which SQLite does not call the busy handler.
         match connection.pragma_update(None, "journal_mode", "WAL") {
             Err(error) if is_busy(&error) && wait_for_lock(tries) => tries += 1,
             result => break result?,
@@ -172,7 +172,7 @@ fn wait_for_lock(n_tries: i32) -> bool {
     n_tries < LOCK_TRIES_MAX
 }
 
-/// Whether another process holds a lock that was waited for in vain.
+/// Whether waiting for another process's lock timed out.
 pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }

@@ -1,4 +1,4 @@
-//! What the records of the shadows come to. Sums are kept, so that who asks again reads only what came since.
+//! Summaries of shadow results. Sums are kept, so that only new results are read.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 use crate::read::snapshot;
 use crate::{ExperimentStoreError, ShadowSummary};
 
-/// The sums over the records that were read so far.
+/// The sums over the results read so far.
 #[derive(Debug, Default)]
 pub(crate) struct Shadows {
     read: Mutex<Read>,
@@ -16,9 +16,9 @@ pub(crate) struct Shadows {
 
 #[derive(Debug, Default)]
 struct Read {
-    /// The last record.
+    /// The last result read.
     until: i64,
-    /// How often rows were deleted, after which all is read again.
+    /// The number of deletions of rows, after which all results are read again.
     n_rewrites: i64,
     /// By name and candidate.
     sums: BTreeMap<(String, String), Sums>,
@@ -35,7 +35,7 @@ struct Sums {
     latency_micros: Mean,
 }
 
-/// A sum of so many values.
+/// A sum, with the number of values.
 #[derive(Debug, Clone, Copy, Default)]
 struct Mean {
     n: u64,
@@ -54,7 +54,7 @@ impl Shadows {
     pub(crate) fn summaries(&self, connection: &mut Connection) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
         let transaction = snapshot(connection)?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        // Half an update is none.
+        // A failed update must leave no partial sums.
         let mut next = std::mem::take(&mut *read);
         next.update(&transaction).map_err(ExperimentStoreError::database("read the shadows"))?;
         *read = next;
@@ -81,7 +81,7 @@ impl Read {
 }
 
 impl Sums {
-    /// Adds what a row of [`SUMS`] has.
+    /// Adds a row of [`SUMS`].
     fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
         self.n_answers += row.get::<_, u64>(2)?;
         self.n_failures += row.get::<_, u64>(3)?;

@@ -1,4 +1,4 @@
-//! The store as its callers see it.
+//! The public interface of the store.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,23 +18,23 @@ use crate::{
     StoreConfig, StoreStats, Submitted, definitions, export, judgments, read, retention, schema,
 };
 
-/// The file, within the folder that the store is opened with.
+/// The file in the store's folder.
 pub(crate) const FILE_NAME: &str = "experiments.sqlite";
 
-/// What changes of an experiment at once.
+/// Changes of an experiment that are made together.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Amendment {
-    /// The share of units that take part; `None` leaves it as it is.
+    /// The share of units that take part; `None` keeps it.
     pub traffic_share: Option<f64>,
-    /// The end in milliseconds since 1970, or `Some(None)` for no end; `None` leaves it as it is.
+    /// The end in milliseconds since 1970, or `Some(None)` for no end; `None` keeps it.
     pub end_millis: Option<Option<i64>>,
 }
 
-/// Experiments, exposures, events and shadow records, in one SQLite file. Threads share it by reference; other processes may
-/// have the same file open, on the same machine (SQLite's log is shared memory, so no network file system will do).
+/// Experiments, exposures, events and shadow results in a SQLite file. Threads share the store by reference. Other processes on the
+/// same machine may open the same file; network file systems are not supported, because SQLite's log is in shared memory.
 ///
-/// What is acknowledged has been synced to the disk: it outlives the process and the machine's power. Dropping the store
-/// writes what still waits. See the [crate's page](crate) for an example.
+/// Acknowledged records have been synced to disk, and survive crashes and a loss of power. Dropping the store writes all waiting
+/// records. See the [crate page](crate) for an example.
 #[derive(Debug)]
 pub struct ExperimentStore {
     path: PathBuf,
@@ -45,12 +45,12 @@ pub struct ExperimentStore {
 }
 
 impl ExperimentStore {
-    /// Whether a folder has a store, for those who only read and would leave no new one behind.
+    /// Whether a folder has a store, for callers that only read and must not create one.
     pub fn is_in(folder: &Path) -> bool {
         folder.join(FILE_NAME).is_file()
     }
 
-    /// Opens the store in a folder, and makes either where it is not there.
+    /// Opens the store in a folder; creates both if they do not exist.
     pub fn open(folder: &Path, config: StoreConfig) -> Result<Self, ExperimentStoreError> {
         let path = folder.join(FILE_NAME);
         let open_error = |source| ExperimentStoreError::Open { path: path.clone(), source: Arc::new(source) };
@@ -59,7 +59,7 @@ impl ExperimentStore {
         Ok(Self { path, config, writer, reports: Reports::default(), shadows: Shadows::default() })
     }
 
-    /// The running experiments by name, those included that begin later. No SQL: a copy of a pointer.
+    /// The running experiments by id, including those that start later. Only copies a pointer, without SQL.
     pub fn running(&self) -> Arc<[Experiment]> {
         self.writer.running()
     }
@@ -70,22 +70,22 @@ impl ExperimentStore {
         self.writer.run(move |connection| definitions::create(connection, &draft, max))
     }
 
-    /// The experiment of that name.
+    /// The experiment with this id.
     pub fn get(&self, id: &str) -> Result<Experiment, ExperimentStoreError> {
         definitions::get(&self.reader()?, id)
     }
 
-    /// All experiments, by name.
+    /// All experiments, by id.
     pub fn list(&self) -> Result<Vec<Experiment>, ExperimentStoreError> {
         definitions::all(&self.reader()?)
     }
 
-    /// Starts a draft. See [`Experiment::start`]. The versions that its arms serve are not pinned by that.
+    /// Starts a draft without pinning the versions of its arms. See [`Experiment::start`].
     pub fn start(&self, id: &str, now_millis: i64) -> Result<Experiment, ExperimentStoreError> {
         self.start_pinned(id, Vec::new(), now_millis)
     }
 
-    /// Starts a draft, and pins the versions that these arms serve, by their places. See [`Experiment::start`].
+    /// Starts a draft and pins the versions of these arms, given by index. See [`Experiment::start`].
     pub fn start_pinned(
         &self,
         id: &str,
@@ -99,7 +99,7 @@ impl ExperimentStore {
         })
     }
 
-    /// Leaves a version for the writer to pin an arm to that has none yet, and waits for nothing. What was pinned first stays.
+    /// Queues the pinning of an arm without a pinned version, and does not wait. The first pinned version stays.
     pub fn leave_pin(&self, id: &str, arm: usize, version: PinnedVersion) {
         let (id, now_millis) = (id.to_owned(), version.since_millis);
         let pin = move |experiment: &mut Experiment, _: &[Experiment]| {
@@ -129,8 +129,7 @@ impl ExperimentStore {
         self.change(id, now_millis, move |experiment, _| experiment.set_end(end_millis, now_millis))
     }
 
-    /// Sets an experiment's end and raises its share, as far as the amendment says so: all of it or, where a part is refused,
-    /// nothing.
+    /// Sets an experiment's end and raises its share, as given by the amendment: all changes or, if one is rejected, none.
     pub fn amend(&self, id: &str, amendment: Amendment, now_millis: i64) -> Result<Experiment, ExperimentStoreError> {
         let Amendment { traffic_share, end_millis } = amendment;
         if traffic_share.is_none() && end_millis.is_none() {
@@ -142,14 +141,14 @@ impl ExperimentStore {
         })
     }
 
-    /// Deletes a draft. What has been started stays, since its records refer to it.
+    /// Deletes a draft. Started experiments stay, because their records refer to them.
     pub fn delete_draft(&self, id: &str, now_millis: i64) -> Result<(), ExperimentStoreError> {
         let id = id.to_owned();
         self.writer.run(move |connection| definitions::delete_draft(connection, &id, now_millis))
     }
 
-    /// Leaves an exposure for the writer, and waits for nothing. Whether it was taken: where the queue is full or the
-    /// exposure cannot be kept, it is dropped and counted.
+    /// Queues an exposure, and does not wait. Returns whether it was queued: if the queue is full or the exposure cannot be stored, it
+    /// is dropped and counted.
     pub fn record_exposure(&self, exposure: Exposure) -> bool {
         match exposure.check() {
             Ok(()) => self.writer.try_insert(Rows::Exposures(vec![exposure])),
@@ -161,22 +160,22 @@ impl ExperimentStore {
         }
     }
 
-    /// Leaves a shadow's record for the writer, and waits for nothing. Whether it was taken, as with exposures.
+    /// Queues a shadow result, and does not wait. Returns whether it was queued, as for exposures.
     pub fn record_shadow(&self, record: ShadowRecord) -> bool {
         self.writer.try_insert(Rows::Shadow(record))
     }
 
-    /// Keeps exposures, and returns when they are on the disk. A request id that is known keeps its first exposure.
+    /// Stores exposures, and returns when they are on disk. A known request id keeps its first exposure.
     pub fn submit_exposures(&self, exposures: Vec<Exposure>) -> Result<Submitted, ExperimentStoreError> {
         self.check_size("exposures", exposures.len())?;
         exposures.iter().try_for_each(Exposure::check)?;
         self.writer.insert(Rows::Exposures(exposures))
     }
 
-    /// Keeps events, all or none, and returns when they are on the disk. Waits while the queue is full.
+    /// Stores events, all or none, and returns when they are on disk. Waits while the queue is full.
     ///
     /// # Errors
-    /// An event that passes a limit or whose time cannot be; a database that cannot be written.
+    /// If an event exceeds a limit or has an impossible time, or the database cannot be written.
     pub fn submit(&self, events: Vec<Event>, now_millis: i64) -> Result<Submitted, ExperimentStoreError> {
         self.check_size("events", events.len())?;
         let clock_skew_millis = self.config.clock_skew_millis();
@@ -187,32 +186,31 @@ impl ExperimentStore {
         self.writer.insert(Rows::Events { events, received_millis: now_millis, clock_skew_millis })
     }
 
-    /// How far the clocks of clients may be off.
+    /// The tolerance for wrong client clocks.
     pub fn clock_skew_millis(&self) -> i64 {
         self.config.clock_skew_millis()
     }
 
-    /// Returns when everything that was recorded before is on the disk (or counted as lost, or, where another process has the file
-    /// locked, deferred to a next try), and other processes' changes are seen.
+    /// Returns when all previous records are on disk (or counted as lost, or deferred while another process locks the file), and other
+    /// processes' changes are visible.
     pub fn flush(&self) -> Result<(), ExperimentStoreError> {
         self.writer.run(|_| Ok(()))
     }
 
-    /// Hands each answer of an experiment to `visit`, oldest first, its clicks joined, and counts what was joined.
+    /// Calls `visit` with each answer of an experiment and its clicks, oldest first. Returns the numbers of joined events.
     pub fn read_records(&self, id: &str, visit: impl FnMut(QueryRecord)) -> Result<JoinCounts, ExperimentStoreError> {
         read::records(&mut self.reader()?, id, &self.config, visit)
     }
 
-    /// All answers of an experiment, oldest first, their clicks joined. In memory: some 200 bytes each.
+    /// All answers of an experiment with their clicks, oldest first. They take about 200 bytes of memory each.
     pub fn records(&self, id: &str) -> Result<Records, ExperimentStoreError> {
         let mut records = Vec::new();
         let counts = self.read_records(id, |record| records.push(record))?;
         Ok(Records { records, counts })
     }
 
-    /// What an experiment has shown by now. The first time reads all its answers; asked again, what came since then. Where nothing
-    /// of it did it is the report that was given last, in the same revision. Memory grows with the units of the experiments that were asked for lately, up to
-    /// four million of them.
+    /// The current report of an experiment. The first call reads all its answers, later calls only new records; without any, they return
+    /// the last report with the same revision. Memory grows with the units of recently requested experiments, up to four million.
     pub fn report(
         &self,
         id: &str,
@@ -222,12 +220,12 @@ impl ExperimentStore {
         self.reports.report(&mut self.reader()?, &self.config, id, options, now_millis)
     }
 
-    /// Puts judgments in the place of all that there were: reports measure the answers to their queries by nDCG@10.
+    /// Replaces all judgments. Reports compute nDCG@10 of the answers to judged queries.
     pub fn set_judgments(&self, judgments: Vec<Judgment>) -> Result<JudgmentCounts, ExperimentStoreError> {
         self.judge(judgments, Known::Replace)
     }
 
-    /// Adds judgments to those that there are. One of a query and a document that are judged already takes the place of the old one.
+    /// Adds judgments. A judgment replaces an existing one for the same query and document.
     pub fn add_judgments(&self, judgments: Vec<Judgment>) -> Result<JudgmentCounts, ExperimentStoreError> {
         self.judge(judgments, Known::Keep)
     }
@@ -237,39 +235,39 @@ impl ExperimentStore {
         judgments::write_json(&self.reader()?, to)
     }
 
-    /// What the records of the shadows come to. Asked again it reads what came since.
+    /// Summaries of the shadow results. Later calls only read new results.
     pub fn shadows(&self) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
         self.shadows.summaries(&mut self.reader()?)
     }
 
-    /// How many exposures and shadows' records were dropped since the store was opened, mostly since the queue was full.
+    /// The number of exposures and shadow results that were dropped since the store was opened, usually because the queue was full.
     pub fn n_dropped(&self) -> u64 {
         self.writer.n_dropped()
     }
 
-    /// How many exposures and shadows' records could not be written since the store was opened.
+    /// The number of exposures and shadow results that could not be written since the store was opened.
     pub fn n_lost(&self) -> u64 {
         self.writer.n_lost()
     }
 
-    /// How much is kept, and what was not. Counts whole tables.
+    /// The contents of the store. Counts all rows.
     pub fn stats(&self) -> Result<StoreStats, ExperimentStoreError> {
         let stored = read::stats(&mut self.reader()?)?;
         Ok(StoreStats { n_dropped: self.writer.n_dropped(), n_lost: self.writer.n_lost(), ..stored })
     }
 
-    /// Writes an experiment's answers as CSV, a row for each, its clicks in one column.
+    /// Writes an experiment's answers as CSV, one row per answer, with its clicks in one column.
     pub fn export_queries(&self, id: &str, to: impl Write) -> Result<u64, ExperimentStoreError> {
         export::queries(&mut self.reader()?, id, &self.config, to)
     }
 
-    /// Writes the events on an experiment's answers as CSV, a row for each, of any action.
+    /// Writes the events of any action on an experiment's answers as CSV, one row per event.
     pub fn export_events(&self, id: &str, to: impl Write) -> Result<u64, ExperimentStoreError> {
         export::events(&mut self.reader()?, id, &self.config, to)
     }
 
-    /// Deletes what is older: exposures with the events on them, events that came in earlier, and shadows' records.
-    /// The file does not shrink; what is freed is used again.
+    /// Deletes older records: exposures with their events, events by their time of arrival, and shadow results. The file does not
+    /// shrink; its free space is reused.
     pub fn forget(&self, before_millis: i64) -> Result<Forgotten, ExperimentStoreError> {
         retention::forget(&mut self.reader()?, &self.writer, before_millis)
     }

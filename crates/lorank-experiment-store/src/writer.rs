@@ -1,7 +1,7 @@
-//! The one thread that writes, and the handle that its callers have.
+//! The writer thread and its handle.
 //!
-//! A sync to the disk costs the same for one row as for a thousand, so each transaction takes all that waits. While it
-//! is synced the next one's rows gather, and the more threads submit, the more rows share a sync.
+//! A sync costs the same for one row as for a thousand, so each transaction takes all waiting rows. Further rows gather during the
+//! sync, so the more threads submit, the more rows share a sync.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -15,7 +15,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::schema::is_busy;
 use crate::{ExperimentStoreError, StoreConfig, Submitted, Unattributed, attribution, definitions, insert};
 
-/// The most rows in one transaction, give or take a submission.
+/// The maximum number of rows per transaction, plus at most one submission.
 const ROWS_MAX: usize = 4_096;
 
 /// Rows of one table.
@@ -26,7 +26,7 @@ pub(crate) enum Rows {
     Events { events: Vec<Event>, received_millis: i64, clock_skew_millis: i64 },
 }
 
-/// The writer's thread, as its callers have it. Dropping it writes what still waits, and ends the thread.
+/// The handle of the writer thread. Dropping it writes all waiting rows and ends the thread.
 #[derive(Debug)]
 pub(crate) struct WriterHandle {
     shared: Arc<Shared>,
@@ -36,25 +36,25 @@ pub(crate) struct WriterHandle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the writer's thread and its callers both see.
+/// State shared by the writer thread and its callers.
 #[derive(Debug)]
 struct Shared {
     running: RwLock<Arc<[Experiment]>>,
     n_dropped: AtomicU64,
     n_lost: AtomicU64,
-    /// What the rows take that nobody waits for.
+    /// The bytes of queued rows for which no caller waits.
     queue_bytes: AtomicUsize,
 }
 
-/// Something for the writer to do.
+/// A task of the writer.
 enum Request {
-    /// Insert rows, with the rows of others.
+    /// Insert rows, in the same transaction as others.
     Insert(Insertion),
-    /// Anything else, by itself.
+    /// Any other change, in its own transaction.
     Change(Box<dyn FnOnce(&mut Writer) + Send>),
 }
 
-/// Rows to insert, and who waits until they are kept.
+/// Rows to insert, with the waiting caller.
 struct Insertion {
     rows: Rows,
     reply: Option<SyncSender<Result<Submitted, ExperimentStoreError>>>,
@@ -63,7 +63,7 @@ struct Insertion {
 struct Writer {
     connection: Connection,
     queue: Receiver<Request>,
-    /// Rows that nobody waits for, and that another process's lock has kept out of the file so far.
+    /// Rows for which no caller waits, deferred because of another process's lock.
     deferred: Vec<Insertion>,
     deferred_max: usize,
     shared: Arc<Shared>,
@@ -74,7 +74,7 @@ struct Writer {
 }
 
 impl WriterHandle {
-    /// Starts the thread on a connection of its own. `spawn_error` says what the system's error means.
+    /// Starts the thread with its own connection. `spawn_error` converts an error of the system.
     pub(crate) fn start(
         connection: Connection,
         config: &StoreConfig,
@@ -94,7 +94,7 @@ impl WriterHandle {
         Arc::clone(&self.shared.running.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs a change on the writer's connection, after all that waits, and shows it in the snapshot before it returns.
+    /// Runs a change on the writer's connection, after all waiting rows, and updates the snapshot before it returns.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Connection) -> Result<T, ExperimentStoreError> + Send + 'static,
@@ -103,13 +103,13 @@ impl WriterHandle {
         let change = Request::Change(Box::new(move |writer: &mut Writer| {
             let result = change(&mut writer.connection);
             writer.read_running();
-            // A caller that has gone away needs no answer.
+            // The caller may have stopped waiting.
             let _ = reply.send(result);
         }));
         self.send_and_wait(change, &answer)
     }
 
-    /// Leaves a change for the writer's connection, and waits for nothing. Where the queue is full it is not made.
+    /// Queues a change for the writer's connection, and does not wait. If the queue is full, the change is discarded.
     pub(crate) fn leave(
         &self,
         change: impl FnOnce(&mut Connection) -> Result<(), ExperimentStoreError> + Send + 'static,
@@ -126,7 +126,7 @@ impl WriterHandle {
         }
     }
 
-    /// Inserts rows, and returns when they are on the disk. Waits while the queue is full.
+    /// Inserts rows, and returns when they are on disk. Waits while the queue is full.
     pub(crate) fn insert(&self, rows: Rows) -> Result<Submitted, ExperimentStoreError> {
         if rows.len() == 0 {
             return Ok(Submitted { accepted: 0, duplicates: 0, unattributed: Unattributed::default() });
@@ -135,7 +135,7 @@ impl WriterHandle {
         self.send_and_wait(Request::Insert(Insertion { rows, reply: Some(reply) }), &answer)
     }
 
-    /// Leaves rows in the queue, and waits for nothing. Where the queue is full they are dropped and counted.
+    /// Queues rows, and does not wait. If the queue is full, they are dropped and counted.
     pub(crate) fn try_insert(&self, rows: Rows) -> bool {
         let n_bytes = rows.n_bytes();
         let more = |held: usize| held.checked_add(n_bytes).filter(|held| *held <= self.queue_bytes_max);
@@ -151,17 +151,17 @@ impl WriterHandle {
         is_taken
     }
 
-    /// Counts a record that was dropped.
+    /// Counts a dropped record.
     pub(crate) fn count_dropped(&self) {
         self.shared.n_dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many records were dropped.
+    /// The number of dropped records.
     pub(crate) fn n_dropped(&self) -> u64 {
         self.shared.n_dropped.load(Ordering::Relaxed)
     }
 
-    /// How many records could not be written.
+    /// The number of records that could not be written.
     pub(crate) fn n_lost(&self) -> u64 {
         self.shared.n_lost.load(Ordering::Relaxed)
     }
@@ -182,7 +182,7 @@ impl Drop for WriterHandle {
         // The thread ends when the queue is closed and empty.
         drop(self.queue.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that writes the experiments' database panicked");
+            tracing::error!("the writer thread of the experiment store panicked");
         }
     }
 }
@@ -196,18 +196,18 @@ impl Rows {
         }
     }
 
-    /// What they take in memory, about.
+    /// Their approximate memory, in bytes.
     fn n_bytes(&self) -> usize {
         const PER_TEXT: usize = 32;
         match self {
             Self::Exposures(rows) => rows.iter().map(|row| row.n_bytes() + PER_TEXT * (8 + row.hits.len())).sum(),
             Self::Shadow(record) => record.request_id.len() + record.name.len() + PER_TEXT * 8,
-            // Whoever submits events waits for them, and is counted elsewhere.
+            // Callers wait for events, which are counted elsewhere.
             Self::Events { .. } => 0,
         }
     }
 
-    /// Inserts those that are new, and says how many, and what of them belongs to no answer.
+    /// Inserts new rows. Returns their number, and the number of events that belong to no answer.
     fn insert(&self, connection: &Connection) -> rusqlite::Result<(usize, Unattributed)> {
         let (mut accepted, mut unattributed) = (0, Unattributed::default());
         match self {
@@ -247,7 +247,7 @@ impl Writer {
             polled_at: Instant::now(),
             data_version,
         };
-        // What another process changed since the first look and before the version was read.
+        // Changes of another process between the first read and the reading of the version.
         writer.read_running();
         Ok(writer)
     }
@@ -270,7 +270,7 @@ impl Writer {
         self.commit(Vec::new());
     }
 
-    /// Reads the running experiments anew.
+    /// Reads the running experiments again.
     fn read_running(&mut self) {
         match definitions::running(&self.connection) {
             Ok(running) => {
@@ -280,7 +280,7 @@ impl Writer {
         }
     }
 
-    /// Serves what waits: rows up to a limit or up to the first change, then that change.
+    /// Processes waiting tasks: rows up to a limit or the first change, then that change.
     fn serve(&mut self, first: Request) {
         let (mut insertions, mut n_rows, mut change) = (Vec::new(), 0, None);
         for request in std::iter::once(first).chain(self.queue.try_iter()) {
@@ -301,7 +301,7 @@ impl Writer {
         }
     }
 
-    /// Keeps the rows in one transaction, with those that were deferred, and only then says so.
+    /// Inserts rows in one transaction, together with deferred rows, and then notifies the callers.
     fn commit(&mut self, insertions: Vec<Insertion>) {
         let mut all = std::mem::take(&mut self.deferred);
         all.extend(insertions);
@@ -321,7 +321,7 @@ impl Writer {
         for (Insertion { rows, reply }, (accepted, unattributed)) in insertions.into_iter().zip(counts) {
             match reply {
                 None => self.forget(&rows),
-                // A caller that has gone away needs no answer.
+                // The caller may have stopped waiting.
                 Some(reply) => {
                     let submitted = Submitted { accepted, duplicates: rows.len() - accepted, unattributed };
                     drop(reply.send(Ok(submitted)));
@@ -364,7 +364,7 @@ impl Writer {
                 self.data_version = version;
                 self.read_running();
             }
-            Err(error) => tracing::warn!(%error, "could not poll the experiments' database for changes"),
+            Err(error) => tracing::warn!(%error, "could not check the experiment store for changes"),
         }
     }
 }

@@ -148,7 +148,7 @@ pub struct DocumentStats {
 #[non_exhaustive]
 pub enum DocumentError {
     /// An invalid query or filter.
-    #[error("the query cannot be answered")]
+    #[error("the query is invalid")]
     InvalidQuery {
         /// The error of the first stage.
         source: InvalidQuery,

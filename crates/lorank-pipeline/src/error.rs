@@ -86,7 +86,7 @@ pub enum PipelineError {
         retry_after: Duration,
     },
     /// The query is invalid for the first stage.
-    #[error("the query cannot be answered")]
+    #[error("the query is invalid")]
     InvalidQuery {
         /// The first stage's error.
         source: InvalidQuery,

@@ -92,7 +92,7 @@ fn there_is_a_limit_to_experiments() {
     let error = store.create(draft("c", 0.1)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "3 experiments are more than the 2 that are taken; delete drafts, or use another folder for a new start"
+        "3 experiments exceed the limit of 2; delete drafts, or use another folder for a new start"
     );
 }
 

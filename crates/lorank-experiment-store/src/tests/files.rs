@@ -59,7 +59,11 @@ fn a_newer_schema_is_refused() {
         drop(connection);
     });
     assert!(matches!(error, ExperimentStoreError::NewerSchema { found: 6, known: 5, .. }), "{error}");
-    assert!(error.to_string().ends_with("has the schema 6, and this version knows those up to 5; use a newer lorank"));
+    assert!(
+        error
+            .to_string()
+            .ends_with("has the schema 6, but this version only supports schemas up to 5; use a newer lorank")
+    );
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn submissions_have_limits_and_are_refused_whole() {
     let events = |n| (0..n).map(|n| click("r", "a", n)).collect::<Vec<_>>();
     assert_eq!(
         store.submit(events(3), 1).unwrap_err().to_string(),
-        "3 events are more than the 2 that are taken; send them in several submissions"
+        "3 events exceed the limit of 2; send them in several submissions"
     );
     let unnamed = Event { action_name: String::new(), ..click("r", "a", 1) };
     assert!(store.submit(vec![click("r", "a", 1), unnamed], 1).is_err());

@@ -415,7 +415,7 @@ async fn a_query_that_the_first_stage_refuses_is_the_callers_to_mend() {
     let service = router(Arc::new(refusing), HttpConfig::default());
     let (status, answer) = get(&service, "/v1/search?q=egg").await;
     let error = serde_json::json!({
-        "kind": "invalid_value", "message": "the query cannot be answered: no year is `soon`", "field": "filters"
+        "kind": "invalid_value", "message": "the query is invalid: no year is `soon`", "field": "filters"
     });
     assert_eq!((status.as_u16(), &answer["error"]), (422, &error));
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 /// ([`EncodedPair::n_tokens`](lorank_core::EncodedPair::n_tokens)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueStats {
-    /// Requests with pairs that are in no batch yet.
+    /// Requests with pairs that are not in a batch yet.
     pub n_requests_waiting: usize,
-    /// Pairs that are in no batch yet.
+    /// Pairs that are not in a batch yet.
     pub n_pairs_waiting: usize,
     /// The tokens of those pairs.
     pub n_tokens_waiting: usize,

@@ -21,7 +21,7 @@ pub(super) struct Candidates {
     first_stage: Bm25FirstStage,
     run: Option<(PathBuf, Run)>,
     fuzzy: Fuzzy,
-    /// How long retrieval took so far.
+    /// The total time of retrieval.
     seconds: Cell<f64>,
     /// Removed at the end.
     _folder: Option<TempDir>,
@@ -81,7 +81,7 @@ impl Candidates {
         Ok(self.first_stage.candidate(id, score)?)
     }
 
-    /// How long retrieval took, in seconds; `None` if a run named the candidates.
+    /// The total time of retrieval, in seconds; `None` if the candidates come from a run.
     pub(super) fn seconds(&self) -> Option<f64> {
         self.run.is_none().then(|| self.seconds.get())
     }

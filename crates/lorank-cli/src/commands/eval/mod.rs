@@ -1,4 +1,4 @@
-//! `lorank eval`: how good adapters are on a test collection.
+//! `lorank eval`: measures adapters on a test collection.
 
 mod candidates;
 mod scoring;
@@ -105,7 +105,7 @@ enum TiesArg {
     Input,
 }
 
-/// How many queries the page shows with their rankings, and how many hits of each.
+/// The number of queries that the page shows with their rankings, and of hits per ranking.
 const N_EXAMPLES: usize = 10;
 const N_EXAMPLE_HITS: usize = 10;
 
@@ -234,7 +234,7 @@ fn score_all(
     Ok(queries)
 }
 
-/// What is known of the rankers, the first stage first.
+/// The rankers' names, digests and times, the first stage first.
 fn infos(rankers: &[RankedBy], candidates: &Candidates, scorer: &Scorer<'_>, n_queries: usize) -> Vec<RankerInfo> {
     let first_stage = RankerInfo {
         name: FIRST_STAGE.to_owned(),
@@ -267,7 +267,7 @@ fn write_runs(
     Ok(())
 }
 
-/// The queries in which a ranker loses most against the baseline, with what each ranker found.
+/// The queries in which a ranker loses most against the baseline, with all rankings.
 fn examples(
     evaluation: &Evaluation,
     queries: &[ScoredQuery],
@@ -314,7 +314,7 @@ fn shown(
     Ok(ExampleHit { document: document.to_owned(), grade, text })
 }
 
-/// What the candidates come from, for people.
+/// The source of the candidates.
 fn source(args: &EvalArgs) -> String {
     match &args.run {
         Some(run) => format!("candidates of `{}`", run.display()),

@@ -15,11 +15,11 @@ pub(super) struct Scorer<'a> {
     reranker: &'a ModelReranker,
     rankers: &'a [RankedBy],
     file: ScoreFile,
-    /// For each ranker, how many pairs it has.
+    /// The number of pairs of each ranker.
     n_pairs: Vec<usize>,
     n_new: usize,
     n_kept: usize,
-    /// How long the new pairs took.
+    /// The total time of scoring new pairs.
     seconds: f64,
 }
 
@@ -39,18 +39,18 @@ impl<'a> Scorer<'a> {
         self.rankers.len()
     }
 
-    /// How many scores were known from an earlier evaluation.
+    /// The number of scores known from earlier evaluations.
     pub(super) fn n_kept(&self) -> usize {
         self.n_kept
     }
 
-    /// The mean time that a ranker takes for a query. A batch has pairs of all rankers, which share its time equally.
+    /// The mean time of a ranker for a query. A batch has pairs of all rankers, which share its time equally.
     pub(super) fn seconds_per_query(&self, ranker: usize, n_queries: usize) -> Option<f64> {
         let seconds_per_pair = (self.n_new > 0).then(|| self.seconds / self.n_new as f64)?;
         Some(seconds_per_pair * self.n_pairs[ranker] as f64 / n_queries.max(1) as f64)
     }
 
-    /// Scores a query's candidates by each ranker. Returns how many pairs were scored, too.
+    /// Scores a query's candidates by each ranker. Also returns the number of newly scored pairs.
     pub(super) fn score(&mut self, topic: &Topic, candidates: &[Candidate]) -> anyhow::Result<(ScoredQuery, usize)> {
         let query = Query::new(topic.text.as_str());
         let mut scores: Vec<Vec<Option<Score>>> = Vec::with_capacity(self.rankers.len());
