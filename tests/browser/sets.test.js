@@ -185,7 +185,7 @@ test("a run goes on in the background, waits where the service is busy, and can 
 test("queries are typed, run, opened and judged with the keyboard alone", async () => {
   const page = await openPage(browser, server, ADDRESS);
   await page.getByText("A query set has queries").waitFor();
-  await tabTo(page, page.getByLabel("Queries, one a line"));
+  await tabTo(page, page.getByLabel("Queries, one per line"));
   await page.keyboard.type("eggs\nhens");
   await tabTo(page, page.getByRole("button", { name: "Add these queries" }));
   await page.keyboard.press("Enter");
