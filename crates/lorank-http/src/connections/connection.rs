@@ -48,8 +48,7 @@ pub(super) async fn serve_connection(
         () = sleep(limits.keep_alive) => return config.connections().ended(CloseReason::Idle),
     };
     if is_http2 {
-        let reason = serve_http2(tcp, router, config.clone(), progress, is_ending).await;
-        return config.connections().ended(reason);
+        return serve_http2(tcp, router, config.clone(), progress, is_ending).await;
     }
     let stream = TokioIo::new(Stream { tcp, progress: progress.clone(), is_multiplexed: false });
     let service = TowerToHyperService::new(router);

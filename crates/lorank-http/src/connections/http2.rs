@@ -78,7 +78,7 @@ pub(super) async fn serve_http2(
     config: LiveConfig,
     progress: ConnectionProgress,
     mut is_ending: watch::Receiver<bool>,
-) -> CloseReason {
+) {
     let streams = Streams::new(progress.clone());
     let io = TokioIo::new(Stream { tcp, progress: progress.clone(), is_multiplexed: true });
     let service = TowerToHyperService::new(router);
@@ -101,7 +101,10 @@ pub(super) async fn serve_http2(
         let limits = &config.current().connections;
         [streams.stalled_at(limits), progress.deadline(limits)].into_iter().flatten().min_by_key(|(at, _)| *at)
     };
-    drive(&mut connection, |connection| connection.graceful_shutdown(), deadline, &progress, &mut is_ending).await
+    let reason =
+        drive(&mut connection, |connection| connection.graceful_shutdown(), deadline, &progress, &mut is_ending).await;
+    // Before the connection is dropped, so that whoever sees the end sees it counted.
+    config.connections().ended(reason);
 }
 
 async fn answer(
