@@ -25,7 +25,7 @@ use super::search::FuzzyArg;
 use crate::data::DataArgs;
 use crate::flags::ModelFlags;
 use crate::output::progress;
-use crate::output::text::{counted, cut, one_line};
+use crate::output::text::{count, cut, one_line};
 use crate::{models, output};
 
 /// Evaluate adapters on a test collection: trec_eval's measures, intervals and tests of the differences
@@ -324,7 +324,13 @@ fn source(args: &EvalArgs) -> String {
 
 /// The first line of the printed tables.
 fn heading(evaluation: &Evaluation, model: &ModelVersion, args: &EvalArgs) -> String {
-    let queries = counted(evaluation.n_queries, "query").replace("querys", "queries");
+    let queries = if evaluation.n_queries == 1 { "query" } else { "queries" };
     let (base, precision) = (&model.base_model, model.precision.name());
-    format!("{}: {queries}, {}, depth {}, {base} in {precision}", evaluation.collection, source(args), evaluation.depth)
+    format!(
+        "{}: {} {queries}, {}, depth {}, {base} in {precision}",
+        evaluation.collection,
+        count(evaluation.n_queries),
+        source(args),
+        evaluation.depth
+    )
 }
