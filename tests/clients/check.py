@@ -335,7 +335,7 @@ def refused():
     import voyageai
     from mixedbread import AuthenticationError, Mixedbread
     from pymilvus.model.reranker import TEIRerankFunction
-    part = 'this needs a key'
+    part = 'missing or unknown key'
 
     def fails(problem, call):
         try:

@@ -29,6 +29,7 @@ SKIPPED = {
     "cargo test": "the gate runs it",
     "cargo install": "builds the program",
     ".ci/release": "builds the program",
+    "--example simulations": "takes minutes",
     "docker compose": "needs Docker",
     "completions SHELL": "has a placeholder",
 }

@@ -19,7 +19,10 @@ class Terminal:
 
     def __init__(self, *arguments):
         self.ours, theirs = pty.openpty()
-        self.process = subprocess.Popen([LORANK, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=ENVIRONMENT)
+        # A suite that runs in the background ignores Ctrl-C, and its children would inherit that.
+        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self.process = subprocess.Popen(
+            [LORANK, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=ENVIRONMENT, preexec_fn=heed)
         os.close(theirs)
         self.shown = ""
 

@@ -57,6 +57,7 @@ pub(crate) struct CohereError<'a> {
 
 /// An error with the keys of Voyage (`detail`), and of Cohere on paths that serve both. Voyage's client fails if there is an `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct VoyageError<'a> {
     /// The error message.
     pub detail: &'a str,
