@@ -156,3 +156,35 @@ fn searching_and_indexing_do_not_disturb_each_other() {
     assert_eq!(server.ask("GET", "/v1/stats", "").1["documents"]["n_documents"], 151);
     assert!(n_answers.load(Ordering::Relaxed) > 0);
 }
+
+#[test]
+fn a_requested_field_that_no_document_has_is_a_warning() {
+    let lorank = Lorank::new();
+    let documents = "{\"id\": 1, \"title\": \"bulb\", \"text\": \"A light bulb.\", \"meta\": {\"lang\": \"en\"}}\n\
+                     {\"id\": 2, \"text\": \"A lamp.\", \"year\": 1990}\n";
+    lorank.run_with(&["index", "--index", "i", "-"], documents);
+    let server = Server::start(&lorank, &["--index", "i", "--adapter", "none", "--listen", "127.0.0.1:0"]);
+    // `year` is a field of another document than the hit.
+    for (fields, expected) in [
+        ("title,year,meta,id", json!([])),
+        (
+            "titel",
+            json!([
+                "`fields` names `titel`, which no document has (did you mean `title`?); the fields are `meta`, `text`, `title`, `year`"
+            ]),
+        ),
+        (
+            "meta.lang",
+            json!(["`fields` names `meta.lang`, a part of the field `meta`; whole fields are returned: name `meta`"]),
+        ),
+    ] {
+        let (status, answer) = server.ask("GET", &format!("/v1/search?q=bulb&rerank=false&fields={fields}"), "");
+        let messages: Vec<&Value> = answer["warnings"].as_array().unwrap().iter().map(|w| &w["message"]).collect();
+        assert_eq!((status, json!(messages)), (200, expected), "{answer}");
+    }
+    let (_, answer) = server.ask("GET", "/v1/search?q=nothing&rerank=false&fields=titel", "");
+    assert_eq!(answer["warnings"], json!([]), "without a hit nothing is missing");
+    let body = json!({"query": "bulb", "adapters": ["none"], "fields": ["titel"]}).to_string();
+    let (_, compared) = server.ask("POST", "/v1/compare", &body);
+    assert_eq!(compared["warnings"][0]["reason"], "unknown_field", "{compared}");
+}

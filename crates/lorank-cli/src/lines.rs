@@ -101,11 +101,26 @@ fn problem(error: &serde_json::Error, path: &str, line: &[u8]) -> String {
     let hint = if error.is_eof() {
         Some("write each object on one line".to_owned())
     } else {
-        json_hint(message, &String::from_utf8_lossy(line), error.column())
+        json_hint(message, &String::from_utf8_lossy(line), error.column()).or_else(|| other_format_hint(line))
     };
     let problem = syntax_problem(message);
     let problem = column.map_or(problem.clone(), |column| format!("{problem}, at column {column}"));
     hint.map_or(problem.clone(), |hint| format!("{problem}; {hint}"))
+}
+
+/// A hint for a line that does not begin as JSON does.
+fn other_format_hint(line: &[u8]) -> Option<String> {
+    if line.first().is_none_or(|byte| b"{[\"-".contains(byte) || byte.is_ascii_digit()) {
+        return None;
+    }
+    let looks_like = if line.contains(&b'\t') {
+        ", not tab-separated values"
+    } else if line.contains(&b',') {
+        ", not CSV"
+    } else {
+        ""
+    };
+    Some(format!("write one JSON object per line{looks_like}"))
 }
 
 #[cfg(test)]
@@ -150,7 +165,10 @@ mod tests {
                 "a key must be a string in double quotes, at column 2; use double quotes for strings and keys, not single quotes",
             ),
             ("{\"n\": 2} x", "there is more after the end of the value, at column 10"),
-            ("n,text", "`true`, `false` or `null` is expected, at column 2"),
+            ("n,text", "`true`, `false` or `null` is expected, at column 2; write one JSON object per line, not CSV"),
+            ("id,text", "a value is expected, at column 1; write one JSON object per line, not CSV"),
+            ("id\ttext", "a value is expected, at column 1; write one JSON object per line, not tab-separated values"),
+            ("some words", "a value is expected, at column 1; write one JSON object per line"),
             ("{\"n\": 2.5}", "`n` must be a whole number from 0 to 4294967295, not `2.5`"),
             ("{\"n\": \"2\"}", "`n` must be a whole number from 0 to 4294967295, not \"2\""),
             ("{\"m\": 2}", "`n` is missing"),

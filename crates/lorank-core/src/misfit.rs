@@ -7,6 +7,9 @@ use std::fmt;
 
 use crate::nearest_name;
 
+/// The expected form of a listen address.
+const SOCKET_ADDRESS: &str = "an IP address with a port, as in `\"127.0.0.1:7788\"` (`localhost` is `127.0.0.1`)";
+
 /// The maximum length of a value that is repeated in a message, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
 
@@ -83,6 +86,9 @@ fn problem(message: &str) -> String {
             };
         }
     }
+    if message == "invalid socket address syntax" {
+        return format!("must be {SOCKET_ADDRESS}");
+    }
     if message.starts_with("data did not match any variant of untagged enum") {
         return "matches none of the accepted forms".to_owned();
     }
@@ -131,6 +137,7 @@ fn expected_words(expected: &str) -> String {
         "a sequence" => "an array",
         "a map" => "an object",
         "unit" => "`null`",
+        "socket address" => SOCKET_ADDRESS,
         "option" | "any valid JSON value" | "any value" => "a value",
         "string or map" | "variant identifier" | "field identifier" => "a string",
         _ if is_like(&["a nonzero u"]) => "a whole number of at least 1",
@@ -248,6 +255,14 @@ mod tests {
             ("unknown field `x`, there are no fields", "`x` is unknown; no keys are allowed here"),
             ("data did not match any variant of untagged enum Id", "matches none of the accepted forms"),
             ("expected a text or an object with fields", "must be a text or an object with fields"),
+            (
+                "invalid socket address syntax",
+                "must be an IP address with a port, as in `\"127.0.0.1:7788\"` (`localhost` is `127.0.0.1`)",
+            ),
+            (
+                "invalid type: integer `7788`, expected socket address",
+                "must be an IP address with a port, as in `\"127.0.0.1:7788\"` (`localhost` is `127.0.0.1`), not `7788`",
+            ),
             ("the key `x` has no role", "is refused: the key `x` has no role"),
         ] {
             assert_eq!(Misfit::of(message).to_string(), words, "{message}");

@@ -207,6 +207,17 @@ pub enum Error {
         /// The header's number of cells.
         n_columns: usize,
     },
+    /// A value in a column without a name.
+    #[error(
+        "column {column} has the value `{}`, but no name in the header; name the column, or remove it",
+        lorank_core::shortened(value)
+    )]
+    UnnamedColumn {
+        /// The number of the column, from 1.
+        column: usize,
+        /// The value.
+        value: String,
+    },
     /// A table with an unclosed quote, within the limit of a row or by the end of the file.
     #[error(
         "the row that starts on line {line} has a quote that is not closed {}",
@@ -311,6 +322,7 @@ impl Error {
             | Self::NotText { .. }
             | Self::NotJson { .. }
             | Self::WrongNumberOfCells { .. }
+            | Self::UnnamedColumn { .. }
             | Self::OpenQuote { .. }
             | Self::InvalidQuery { .. } => ErrorKind::Malformed,
             Self::NotAnIndex { .. }
@@ -362,6 +374,7 @@ impl Error {
                 | Self::InvalidField { .. }
                 | Self::TooLong { .. }
                 | Self::WrongNumberOfCells { .. }
+                | Self::UnnamedColumn { .. }
         )
     }
 }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use lorank_core::Candidate;
 use lorank_pipeline::{Answer, PipelineError, Ranker};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -96,11 +97,15 @@ pub(crate) async fn compare(
     let ParsedSearch { request, shape, .. } = search.into_request(arrival.at)?;
     let _cancel = CancelOnDrop(request.cancellation.clone());
     let work = move |app: &App| {
-        let ranked = app.service.index(&index)?.engine.search_each(&request, &rankers)?.into_iter();
+        let index = app.service.index(&index)?;
+        let ranked = index.engine.search_each(&request, &rankers)?.into_iter();
         let answers: Vec<(String, Answer)> =
             ranked.map(|ranked| Ok((ranked.key.to_string(), ranked.answer?))).collect::<Result<_, PipelineError>>()?;
         let named: Vec<(&str, &Answer)> = answers.iter().map(|(name, answer)| (name.as_str(), answer)).collect();
-        let comparison = Comparison::shaped(&request.query.text, &named, &arrival.request_id, &shape);
+        let mut comparison = Comparison::shaped(&request.query.text, &named, &arrival.request_id, &shape);
+        let hits: Vec<&Candidate> =
+            named.iter().flat_map(|(_, answer)| &answer.hits).map(|hit| &hit.candidate).collect();
+        comparison.warnings = index.unknown_fields(&shape, &hits);
         let body = serde_json::to_vec(&comparison).expect("the answer's keys are all texts");
         Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
     };

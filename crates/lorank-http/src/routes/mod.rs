@@ -12,6 +12,7 @@ pub(crate) mod metrics;
 pub(crate) mod ready;
 pub(crate) mod rerank;
 pub(crate) mod search;
+mod unknown_fields;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
+use lorank_core::Candidate;
 use lorank_experiment_pipeline::Trial;
 use lorank_pipeline::{Cancellation, Fallback};
 
@@ -108,7 +109,8 @@ async fn search(
     let request_id = arrival.request_id.to_string();
     let trial = Trial { request, request_id, unit_id, experiment, arm, at_millis: now_millis() };
     let work = move |app: &App| {
-        let answered = app.service.index(&index)?.engine.search(&trial)?;
+        let index_served = app.service.index(&index)?;
+        let answered = index_served.engine.search(&trial)?;
         app.metrics.answered(&index, &answered);
         if let Some(refusal) = answered.answer.fallback.as_ref().and_then(|reason| app.refusal(on_overload, reason)) {
             return Err(refusal);
@@ -116,6 +118,8 @@ async fn search(
         let query = &trial.request.query.text;
         let mut answer = SearchAnswer::shaped(query, &answered.answer, &arrival.request_id, &shape);
         answer.experiment = answered.participation.as_ref().map(ParticipationJson::new);
+        let hits: Vec<&Candidate> = answered.answer.hits.iter().map(|hit| &hit.candidate).collect();
+        answer.warnings.extend(index_served.unknown_fields(&shape, &hits));
         let body = serde_json::to_vec(&answer).expect("the answer's keys are all texts");
         let headers = [(header::CONTENT_TYPE, "application/json".to_owned()), (SERVER_TIMING, server_timing(&answer))];
         Ok((headers, body).into_response())

@@ -161,7 +161,7 @@ pub struct FallbackJson {
 pub struct WarningJson {
     /// The reason as a constant for programs: `unknown_tokens` if more than a fifth of the tokens of the query and the first ten
     /// candidates are unknown to the model; `key_without_effect` if a key of the request, which the message names, has no effect
-    /// because of an experiment.
+    /// because of an experiment; `unknown_field` if no document has a name in `fields`.
     pub reason: &'static str,
     /// The reason as a message.
     pub message: String,

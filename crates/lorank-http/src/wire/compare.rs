@@ -29,6 +29,8 @@ pub struct Comparison<'a> {
     pub rankers: Vec<RankerJson<'a>>,
     /// The documents of all hits, by id.
     pub documents: BTreeMap<&'a str, DocumentJson<'a>>,
+    /// Warnings that concern all rankers, as in a search.
+    pub warnings: Vec<WarningJson>,
     /// The request id.
     pub request_id: String,
 }
@@ -122,6 +124,7 @@ impl<'a> Comparison<'a> {
             depth: first.depth.get(),
             documents: documents.map(|hit| (hit.candidate.id.as_str(), document(hit))).collect(),
             rankers: named.iter().map(|&(name, answer)| RankerJson::new(name, answer, &ranks)).collect(),
+            warnings: Vec::new(),
             request_id: request_id.to_string(),
         }
     }

@@ -56,7 +56,8 @@ fn columns(header: &Row<'_>, context: &Context) -> Result<Vec<Column>, Error> {
     let mut columns: Vec<Column> = Vec::with_capacity(header.n_cells());
     for cell in header.cells() {
         let name = utf8(cell)?.to_owned();
-        if columns.iter().any(|column| column.name == name) {
+        // Spreadsheets write columns without a name and without values.
+        if !name.is_empty() && columns.iter().any(|column| column.name == name) {
             return Err(context.problem(format!("its header names the column `{name}` twice")));
         }
         let is_text = settings.is_id_field(&name) || settings.is_text_field(&name);
@@ -117,8 +118,14 @@ fn document(row: &Row<'_>, header: &[Column], context: &Context) -> Result<Docum
         return Err(Error::WrongNumberOfCells { n_cells: row.n_cells(), n_columns: header.len() });
     }
     let mut fields = Fields::with_capacity(row.n_cells());
-    for (cell, column) in row.cells().zip(header) {
+    for ((cell, column), number) in row.cells().zip(header).zip(1..) {
         let cell = utf8(cell)?;
+        if column.name.is_empty() {
+            if cell.is_empty() {
+                continue;
+            }
+            return Err(Error::UnnamedColumn { column: number, value: cell.to_owned() });
+        }
         let value = if column.is_text { Some(cell.into()) } else { value_of(cell) };
         fields.extend(value.map(|value| (column.name.clone(), value)));
     }

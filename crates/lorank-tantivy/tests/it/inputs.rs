@@ -184,6 +184,7 @@ fn bad_rows_and_headers_say_what_is_wrong() {
         ("spaces.csv", b" ID ,text\n1,a\n"),
         ("space.csv", b"id, text\n1,a\n"),
         ("twice.csv", b"id,text,text\n1,a,b\n"),
+        ("unnamed.csv", b",id,text,\n,1,a,\n0,2,b,\n,3,c,x\n"),
         ("empty.csv", b""),
         ("utf8.csv", b"id,\xff\n"),
     ]);
@@ -195,6 +196,14 @@ fn bad_rows_and_headers_say_what_is_wrong() {
             "rows.csv 4: the id in the field `id` is empty; an id must be a string or an integer",
             "rows.csv 5: invalid UTF-8 at column 1; convert the text to UTF-8, for instance from Latin-1 or Windows-1252",
             "6: 4",
+        ]
+    );
+    assert_eq!(
+        files.read("unnamed.csv"),
+        [
+            "2: 1",
+            "unnamed.csv 3: column 1 has the value `0`, but no name in the header; name the column, or remove it",
+            "unnamed.csv 4: column 4 has the value `x`, but no name in the header; name the column, or remove it",
         ]
     );
     for (name, problem) in [

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anyhow::Context;
 use clap::Args;
 use lorank_adapters::{Entry, Existing, Outcome, Registry, RegistryError};
 use lorank_core::AdapterId;
@@ -83,7 +84,7 @@ fn add(args: &AddArgs, registry: &Registry, found: &FoundAdapter, data: &DataFol
     let (source, revision) = (&found.source, found.revision.as_deref());
     match lorank_registry_reranker::add(registry, &args.id, &found.files, source, revision, existing) {
         Err(AddError::Registry(error)) => Err(error.of_users(&users).into()),
-        outcome => Ok(outcome?),
+        outcome => outcome.with_context(|| format!("cannot add an adapter from `{}`", args.source)),
     }
 }
 
