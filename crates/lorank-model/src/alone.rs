@@ -10,8 +10,8 @@ use crate::weights::ADAPTER_FILE;
 const PAIRS: [(&str, &str); 2] = [(".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")];
 
 /// The tables that PEFT may save unchanged beside the updates.
-const TABLES: [&str; 5] =
-    ["embed_tokens", "word_embeddings", "position_embeddings", "token_type_embeddings", "tok_embeddings"];
+const TABLES: [&str; 6] =
+    ["embed_tokens", "word_embeddings", "position_embeddings", "token_type_embeddings", "tok_embeddings", "lm_head"];
 
 /// Checks that low-rank updates are complete and have the configured ranks, that all numbers are finite, that every
 /// tensor belongs to a module that the configuration names, and that the named head exists. Returns the number of

@@ -21,7 +21,7 @@ use crate::embedding::Table;
 use crate::head::HeadSpec;
 use crate::loader::{Bias, Loader};
 use crate::norm::Norm;
-use crate::pass::{Attended, Pass, PassAttention};
+use crate::pass::{Attended, Norms, Pass, PassAttention};
 use crate::weights::Prefix;
 
 /// `BertForSequenceClassification.classifier`, or `RobertaForSequenceClassification.classifier.out_proj`.
@@ -234,7 +234,7 @@ impl<B: Backend> Layer<B> {
         is_last: bool,
     ) -> Result<B::Rows, B::Error> {
         let Attended { mixed, x, adapters } =
-            pass.attention(attention, [&self.q, &self.k, &self.v], x, None, is_last)?;
+            pass.attention(attention, [&self.q, &self.k, &self.v], x, Norms::NONE, is_last)?;
         let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
         let x = pass.norm(&self.attention_norm, Cow::Owned(x), adapters)?;
         let inner = pass.linear(&self.up, &x, adapters, &Epilogue::activate(activation))?;

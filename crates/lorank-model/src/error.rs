@@ -65,6 +65,18 @@ pub enum ModelError {
         /// The pickle file.
         file: String,
     },
+    /// The weights exist only as a GGUF file.
+    #[error(
+        "`{folder}` has its weights as a GGUF file (`{file}`), which is not read; use the repository of safetensors \
+         that it was made from, or convert it (in Python: `AutoModelForCausalLM.from_pretrained(folder, \
+         gguf_file=\"{file}\").save_pretrained(new_folder)`, and the same with `AutoTokenizer`)"
+    )]
+    GgufRefused {
+        /// The folder's name.
+        folder: String,
+        /// The GGUF file.
+        file: String,
+    },
     /// A JSON file is invalid.
     #[error("could not parse `{file}` of `{folder}`")]
     Config {
@@ -89,12 +101,14 @@ pub enum ModelError {
         hint: String,
     },
     /// A model with an unsupported architecture.
-    #[error("`{folder}` is {found}; the supported architectures are {known}")]
+    #[error("`{folder}` is {found}{nearest}; the supported architectures are {known}")]
     UnknownArchitecture {
         /// The folder's name.
         folder: String,
         /// The `model_type` and `architectures` found.
         found: String,
+        /// The supported architecture with the nearest name, in parentheses, or nothing.
+        nearest: String,
         /// The supported architectures.
         known: &'static str,
     },
@@ -177,13 +191,22 @@ pub enum ModelError {
     },
     /// Neither the base model nor the adapter has a score head.
     #[error(
-        "{model} has no score head (`{head}`); a base model without one needs an adapter with a head (`modules_to_save`)"
+        "{model} has no score head (`{head}`); a base model without one needs an adapter with a head \
+         (`modules_to_save`), or a causal one the `score_tokens` of a `lorank.json`"
     )]
     MissingHead {
         /// The base model, and the adapter if there is one.
         model: String,
         /// The head's tensor.
         head: &'static str,
+    },
+    /// The tokens of a score head are invalid.
+    #[error("`score_tokens` of `{folder}` is invalid: {why}")]
+    ScoreTokens {
+        /// The folder's name.
+        folder: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The adapter is not loaded.
     #[error("no adapter `{adapter}` is loaded; {known}")]
@@ -303,6 +326,7 @@ impl ModelError {
         match self {
             Self::NoFolder { .. } | Self::UnknownAdapter { .. } => ErrorKind::NotFound,
             Self::PickleRefused { .. }
+            | Self::GgufRefused { .. }
             | Self::Unsupported { .. }
             | Self::UnknownArchitecture { .. }
             | Self::Precision { .. }

@@ -74,6 +74,11 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && name.chars().all(is_plain)
 }
 
+/// Whether a file name is that of a GGUF file (llama.cpp).
+pub(crate) fn is_gguf(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".gguf")
+}
+
 impl Folder {
     fn new(path: PathBuf, whole: &Path) -> Self {
         let mut roots = vec![whole.to_owned()];
@@ -116,7 +121,13 @@ impl Files {
     pub fn folder(path: impl Into<PathBuf>) -> Result<Self, ModelError> {
         let path = path.into();
         if !path.is_dir() {
-            return Err(ModelError::NoFolder { path });
+            return Err(match (path.is_file(), path.file_name().and_then(|name| name.to_str())) {
+                (true, Some(file)) if is_gguf(file) => ModelError::GgufRefused {
+                    folder: path.parent().unwrap_or(&path).display().to_string(),
+                    file: file.to_owned(),
+                },
+                _ => ModelError::NoFolder { path },
+            });
         }
         let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
         let name = whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy().into_owned();
@@ -176,10 +187,19 @@ impl Files {
 
     /// The first file of the folder that is a pickle of weights.
     pub(crate) fn pickle(&self) -> Option<String> {
+        self.first(|name| [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end)))
+    }
+
+    /// The first GGUF file of the folder.
+    pub(crate) fn gguf(&self) -> Option<String> {
+        self.first(is_gguf)
+    }
+
+    /// The first name of a file in the folder for which `is_wanted` holds.
+    fn first(&self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
         let Location::Folder(folder) = &self.location else { return None };
         let names = folder.path.read_dir().ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let is_pickle = |name: &String| [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end));
-        names.filter(is_pickle).min()
+        names.filter(|name| is_wanted(name)).min()
     }
 
     /// Reads a whole file; `None` if it does not exist.

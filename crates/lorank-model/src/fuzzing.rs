@@ -9,6 +9,7 @@ use lorank_core::{Candidate, Score};
 use crate::Prompt;
 use crate::config::{Architecture, Config};
 use crate::files::Files;
+use crate::lorank_file::LorankFile;
 use crate::peft::PeftConfig;
 use crate::tokenize::PairTokenizer;
 use crate::tokenizer_config::TokenizerSettings;
@@ -72,7 +73,7 @@ pub fn read_model_config(bytes: &[u8]) -> bool {
 
 /// Reads `tokenizer.json` and encodes a pair; returns whether both succeed.
 pub fn read_tokenizer(bytes: &[u8]) -> bool {
-    let (files, prompt) = (no_files(), Prompt::bert(32));
+    let (files, prompt) = (no_files(), Prompt::pair(32));
     let Ok(settings) = TokenizerSettings::read(&files, "llama", None) else { return false };
     let Some(tokenizer) = within_bounds(bytes).and_then(|bytes| PairTokenizer::parse(&files, bytes, settings).ok())
     else {
@@ -88,8 +89,9 @@ pub fn read_tokenizer(bytes: &[u8]) -> bool {
 /// If the start of a document is not a prefix of it, or is longer than requested.
 pub fn read_prompt(bytes: &[u8]) -> bool {
     let Some(bytes) = within_bounds(bytes) else { return false };
-    [Prompt::llama(), Prompt::bert(512)].into_iter().all(|prompt| {
-        let Ok(prompt) = prompt.overridden_by_bytes(&no_files(), bytes) else { return false };
+    [Prompt::llama(), Prompt::pair(512)].into_iter().all(|prompt| {
+        let file = LorankFile::parse(&no_files(), bytes);
+        let Ok(prompt) = file.and_then(|file| prompt.overridden_by(&file, &no_files())) else { return false };
         prompt.query("wer erfand die Gl\u{fc}hbirne {query}");
         for title in [None, Some(""), Some("T\u{ed}tle {text}")] {
             let candidate = candidate(title);

@@ -26,12 +26,22 @@ impl HeadSpec {
     }
 }
 
+/// The ids of the tokens whose logits make the score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ScoreTokens {
+    pub(crate) positive: u32,
+    /// Its logit is subtracted.
+    pub(crate) negative: Option<u32>,
+}
+
 /// Computes one logit from a hidden state. Runs on the CPU, even if the model runs on a GPU.
 #[derive(Debug)]
 pub(crate) struct Head {
     /// [hidden]
     weight: Vec<f32>,
     bias: Option<f32>,
+    /// The tokens whose logits it compares, if it is made of their rows.
+    tokens: Option<ScoreTokens>,
 }
 
 impl Head {
@@ -44,7 +54,17 @@ impl Head {
     ) -> Result<Self, ModelError> {
         let weight = weights.values(&name(spec.weight), &[1, hidden])?;
         let bias = spec.bias.map(|bias| weights.values(&name(bias), &[1])).transpose()?;
-        Ok(Self { weight, bias: bias.map(|bias| bias[0]) })
+        Ok(Self { weight, bias: bias.map(|bias| bias[0]), tokens: None })
+    }
+
+    /// The head of the logits of two tokens. weight: [hidden].
+    pub(crate) fn of_tokens(weight: Vec<f32>, tokens: ScoreTokens) -> Self {
+        Self { weight, bias: None, tokens: Some(tokens) }
+    }
+
+    /// The tokens whose logits it compares, if it is made of their rows.
+    pub(crate) fn tokens(&self) -> Option<ScoreTokens> {
+        self.tokens
     }
 
     /// This head with a low-rank update and another bias. a: [r, hidden], b: [r].
@@ -56,7 +76,7 @@ impl Head {
                 weight.iter_mut().zip(a).for_each(|(w, a)| *w = (f64::from(*w) + factor * f64::from(*a)) as f32);
             }
         }
-        Self { weight, bias: bias.or(self.bias) }
+        Self { weight, bias: bias.or(self.bias), tokens: self.tokens }
     }
 
     /// The bias, if there is one.

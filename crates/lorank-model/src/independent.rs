@@ -47,7 +47,7 @@ fn run<B: Backend>(
     scored: Scored,
     states: impl FnOnce(&Pass<'_, B>) -> Result<B::Rows, B::Error>,
 ) -> Vec<f32> {
-    let pack = Pack::new(&[&AdaptedPair { pair, adapter: None, group: 0 }], scored);
+    let pack = Pack::new(&[&AdaptedPair { pair, adapter: None, group: 0, padding: None }], scored);
     let states = states(&Pass::new(backend, &pack)).unwrap();
     backend.numbers(&states).unwrap().into_owned()
 }
@@ -56,7 +56,7 @@ fn run<B: Backend>(
 fn llama_state<B: Backend>(files: &Files, settings: &LlamaSettings, backend: &B, ids: &[u32]) -> Vec<f32> {
     let llama = load(files, backend, |from| Llama::load(settings, from)).unwrap();
     let pair = Pair { ids: ids.to_vec(), type_ids: vec![0; ids.len()] };
-    run(backend, &pair, Scored::Last { pad_token_id: None }, |pass| llama.scored_states(pass))
+    run(backend, &pair, Scored::Last, |pass| llama.scored_states(pass))
 }
 
 /// The state of the first token, which depends on all others: [hidden].

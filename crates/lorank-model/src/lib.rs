@@ -1,7 +1,7 @@
 //! Base models, LoRA adapters and the forward passes of lorank's reranker.
 //!
-//! A [`ModelReranker`] has one base model (a Llama, or a cross-encoder of the BERT, RoBERTa or ModernBERT family, in Hugging
-//! Face's file layout) and any number of PEFT LoRA adapters, chosen per call. It computes one logit for each (query,
+//! A [`ModelReranker`] has one base model (a Llama, Mistral, Qwen2, Qwen3 or Gemma, or a cross-encoder of the BERT, RoBERTa
+//! or ModernBERT family, in Hugging Face's file layout) and any number of PEFT LoRA adapters, chosen per call. It computes one logit for each (query,
 //! document) pair.
 //!
 //! The crate is *not* a search pipeline: `lorank-pipeline` decides on order, cache, deadlines and batches.
@@ -49,6 +49,7 @@ mod keys;
 mod llama;
 mod loader;
 mod lora;
+mod lorank_file;
 mod model;
 mod modernbert;
 mod modules;
@@ -64,6 +65,7 @@ mod prompt;
 mod reranker;
 mod rope;
 mod score_activation;
+mod score_tokens;
 mod scoring;
 mod source;
 mod summary;

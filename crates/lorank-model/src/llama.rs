@@ -1,8 +1,12 @@
-//! Llama as a sequence classifier.
+//! Llama, Mistral, Qwen2, Qwen3 and Gemma as sequence classifiers.
 //!
-//! Computes the same as Hugging Face's `LlamaForSequenceClassification`: RMS norm before each block, rotary positions
-//! on halves, grouped-query attention, SwiGLU, and the logit of the last token that is not the pad token. The last
-//! layer computes only that token's row.
+//! Computes the same as Hugging Face's `LlamaForSequenceClassification` and its relatives: RMS norm before each block,
+//! rotary positions on halves, grouped-query attention, a gated feed-forward network (SwiGLU), and the logit of the last
+//! token that is not the pad token. The last layer computes only that token's row.
+//!
+//! The relatives have the same layers. In Mistral and some Qwens a token attends to a window of tokens before it. Qwen2
+//! has biases of queries, keys and values, and Qwen3 has norms of each head's queries and keys. Gemma scales its
+//! embeddings, adds one to the weights of its norms, and has GeGLU instead of SwiGLU.
 
 use std::borrow::Cow;
 
@@ -12,12 +16,12 @@ use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
-use crate::config::LlamaSettings;
+use crate::config::{LlamaSettings, LlamaVariant};
 use crate::embedding::Table;
 use crate::head::HeadSpec;
 use crate::loader::{Bias, Loader};
-use crate::norm::Norm;
-use crate::pass::{Attended, Pass, PassAttention, Stage};
+use crate::norm::{HeadNorm, Norm};
+use crate::pass::{Attended, Norms, Pass, PassAttention, Stage};
 use crate::rope::frequencies;
 
 /// `LlamaForSequenceClassification.score`: no bias.
@@ -26,10 +30,14 @@ pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None 
 /// The backbone, without a head.
 #[derive(Debug)]
 pub(crate) struct Llama<B: Backend> {
-    attention: AttentionShape,
+    /// The kinds of attention, which differ in their masks.
+    attentions: Vec<AttentionShape>,
     hidden: usize,
     /// [vocab, hidden]
     embeddings: Table<B>,
+    /// The factor of the embeddings.
+    embedding_scale: Option<f32>,
+    activation: Activation,
     layers: Vec<Layer<B>>,
     norm: Norm<B>,
     /// One frequency per pair of dimensions, in radians per position. [head_dim / 2]
@@ -38,10 +46,14 @@ pub(crate) struct Llama<B: Backend> {
 
 #[derive(Debug)]
 struct Layer<B: Backend> {
+    /// The index of its kind of attention.
+    attention: usize,
     attention_norm: Norm<B>,
     q: Linear<B>,
     k: Linear<B>,
     v: Linear<B>,
+    /// The norms of queries and keys.
+    head_norms: Option<[HeadNorm<B>; 2]>,
     o: Linear<B>,
     mlp_norm: Norm<B>,
     gate: Linear<B>,
@@ -52,18 +64,33 @@ struct Layer<B: Backend> {
 impl<B: Backend> Llama<B> {
     pub(crate) fn load(settings: &LlamaSettings, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
-        let embeddings = from.embeddings("model.embed_tokens", [numbers.vocab_size, numbers.hidden_size])?;
-        let layers =
-            (0..numbers.num_hidden_layers).map(|n| Layer::load(settings, n, from)).collect::<Result<_, _>>()?;
-        let norm = Norm::rms(from, "model.norm", numbers.hidden_size, numbers.rms_norm_eps)?;
+        let hidden = numbers.hidden_size;
+        let embeddings = from.embeddings("model.embed_tokens", [numbers.vocab_size, hidden])?;
+        let mut windows = settings.windows.clone();
+        windows.sort_unstable();
+        windows.dedup();
+        let layers = (0..numbers.num_hidden_layers)
+            .map(|n| Layer::load(settings, &windows, n, from))
+            .collect::<Result<_, _>>()?;
+        let norm = Norm::rms(from, "model.norm", hidden, numbers.rms_norm_eps, norm_offset(settings))?;
         let frequencies = frequencies(numbers.rope_theta, settings.head_dim, &settings.rope);
-        let attention = AttentionShape {
+        let attention = |window: &Option<usize>| AttentionShape {
             n_heads: numbers.num_attention_heads,
             n_kv_heads: numbers.num_key_value_heads(),
             head_dim: settings.head_dim,
-            mask: Mask::CAUSAL,
+            // The window includes the token itself.
+            mask: Mask { is_causal: true, window: window.map(|window| window - 1) },
         };
-        Ok(Self { attention, hidden: numbers.hidden_size, embeddings, layers, norm, frequencies })
+        Ok(Self {
+            attentions: windows.iter().map(attention).collect(),
+            hidden,
+            embeddings,
+            embedding_scale: (settings.variant == LlamaVariant::Gemma).then_some((hidden as f32).sqrt()),
+            activation: settings.activation,
+            layers,
+            norm,
+            frequencies,
+        })
     }
 
     /// The memory of the linear layers and embeddings, in bytes.
@@ -78,30 +105,50 @@ impl<B: Backend> Llama<B> {
     /// The hidden states for the head: [n_entries, hidden].
     pub(crate) fn scored_states(&self, pass: &Pass<'_, B>) -> Result<B::Rows, B::Error> {
         let angles = Angles::new(&self.frequencies, pass.pack.n_positions());
-        let attention = pass.plan_attention(&self.attention, Some(&angles))?;
+        let plan = |shape| pass.plan_attention(shape, Some(&angles));
+        let attentions = self.attentions.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
         let mut x = pass.look_up(&[(&self.embeddings, &*pass.pack.ids)], self.hidden)?;
+        if let Some(factor) = self.embedding_scale {
+            x = pass.time(Stage::Embedding, || pass.backend.scale(x, factor))?;
+        }
         for (n, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, pass, &attention, n + 1 == self.layers.len())?;
+            let attention = &attentions[layer.attention];
+            x = layer.forward(x, pass, attention, self.activation, n + 1 == self.layers.len())?;
         }
         pass.norm(&self.norm, Cow::Owned(x), &pass.scored_adapters)
     }
 }
 
 impl<B: Backend> Layer<B> {
-    fn load(settings: &LlamaSettings, n: usize, from: &mut Loader<'_, B>) -> Result<Self, ModelError> {
+    /// `windows` are the model's different windows.
+    fn load(
+        settings: &LlamaSettings,
+        windows: &[Option<usize>],
+        n: usize,
+        from: &mut Loader<'_, B>,
+    ) -> Result<Self, ModelError> {
         let numbers = &settings.numbers;
         let (hidden, inner, eps) = (numbers.hidden_size, numbers.intermediate_size, numbers.rms_norm_eps);
-        let q_dim = numbers.num_attention_heads * settings.head_dim;
-        let kv_dim = numbers.num_key_value_heads() * settings.head_dim;
+        let (head_dim, offset) = (settings.head_dim, norm_offset(settings));
+        let (n_heads, n_kv_heads) = (numbers.num_attention_heads, numbers.num_key_value_heads());
+        let (q_dim, kv_dim) = (n_heads * head_dim, n_kv_heads * head_dim);
         let name = |module: &str| format!("model.layers.{n}.{module}");
-        let (of_attention, of_mlp) = (Bias::given(settings.attention_bias), Bias::given(settings.mlp_bias));
+        let (of_qkv, of_mlp) = (Bias::given(settings.qkv_bias), Bias::given(settings.mlp_bias));
         Ok(Self {
-            attention_norm: Norm::rms(from, &name("input_layernorm"), hidden, eps)?,
-            q: from.linear(&name("self_attn.q_proj"), [q_dim, hidden], of_attention)?,
-            k: from.linear(&name("self_attn.k_proj"), [kv_dim, hidden], of_attention)?,
-            v: from.linear(&name("self_attn.v_proj"), [kv_dim, hidden], of_attention)?,
-            o: from.linear(&name("self_attn.o_proj"), [hidden, q_dim], of_attention)?,
-            mlp_norm: Norm::rms(from, &name("post_attention_layernorm"), hidden, eps)?,
+            attention: windows.iter().position(|window| *window == settings.windows[n]).unwrap_or(0),
+            attention_norm: Norm::rms(from, &name("input_layernorm"), hidden, eps, offset)?,
+            q: from.linear(&name("self_attn.q_proj"), [q_dim, hidden], of_qkv)?,
+            k: from.linear(&name("self_attn.k_proj"), [kv_dim, hidden], of_qkv)?,
+            v: from.linear(&name("self_attn.v_proj"), [kv_dim, hidden], of_qkv)?,
+            head_norms: match settings.variant {
+                LlamaVariant::Qwen3 => Some([
+                    HeadNorm::rms(from, &name("self_attn.q_norm"), [n_heads, head_dim], eps)?,
+                    HeadNorm::rms(from, &name("self_attn.k_norm"), [n_kv_heads, head_dim], eps)?,
+                ]),
+                _ => None,
+            },
+            o: from.linear(&name("self_attn.o_proj"), [hidden, q_dim], Bias::given(settings.o_bias))?,
+            mlp_norm: Norm::rms(from, &name("post_attention_layernorm"), hidden, eps, offset)?,
             gate: from.linear(&name("mlp.gate_proj"), [inner, hidden], of_mlp)?,
             up: from.linear(&name("mlp.up_proj"), [inner, hidden], of_mlp)?,
             down: from.linear(&name("mlp.down_proj"), [hidden, inner], of_mlp)?,
@@ -114,15 +161,21 @@ impl<B: Backend> Layer<B> {
         x: B::Rows,
         pass: &Pass<'_, B>,
         attention: &PassAttention<'_, B>,
+        activation: Activation,
         is_last: bool,
     ) -> Result<B::Rows, B::Error> {
-        let norm = Some(&self.attention_norm);
+        let norms = Norms { input: Some(&self.attention_norm), heads: self.head_norms.as_ref() };
         let Attended { mixed, x, adapters } =
-            pass.attention(attention, [&self.q, &self.k, &self.v], x, norm, is_last)?;
+            pass.attention(attention, [&self.q, &self.k, &self.v], x, norms, is_last)?;
         let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
         let h = pass.norm(&self.mlp_norm, Cow::Borrowed(&x), adapters)?;
         let [gate, up] = pass.linears([&self.gate, &self.up], &h, adapters)?;
-        let inner = pass.time(Stage::Activation, || pass.backend.gated(gate, &up, Activation::Silu))?;
+        let inner = pass.time(Stage::Activation, || pass.backend.gated(gate, &up, activation))?;
         pass.linear(&self.down, &inner, adapters, &Epilogue::add(&x))
     }
+}
+
+/// What is added to the weights of norms.
+fn norm_offset(settings: &LlamaSettings) -> f32 {
+    if settings.variant == LlamaVariant::Gemma { 1.0 } else { 0.0 }
 }

@@ -6,8 +6,9 @@ use crate::ModelError;
 use crate::backend::linear::{Linear, Module, Modules, NormModule, TableModule};
 use crate::backend::{Backend, Storage};
 use crate::embedding::Table;
-use crate::head::{Head, HeadSpec};
+use crate::head::{Head, HeadSpec, ScoreTokens};
 use crate::lora::Merge;
+use crate::score_tokens::TokenLogits;
 use crate::weights::Weights;
 
 /// Loads a base model's tensors, and numbers its linear layers.
@@ -50,12 +51,19 @@ impl<'a, B: Backend> Loader<'a, B> {
         Self { weights, backend, merge, modules: Modules::default(), n_parameters: 0 }
     }
 
-    /// Reads the tensors of a norm, with its bias if it has one, and assigns its slot.
-    pub(crate) fn norm(&mut self, name: &str, width: usize, bias: Bias) -> Result<NormTensors<B>, ModelError> {
-        let weight = self.values(&format!("{name}.weight"), width)?;
+    /// Reads the tensors of a norm, with its bias if it has one, and assigns its slot. `offset` is added to its weights.
+    pub(crate) fn norm(
+        &mut self,
+        name: &str,
+        width: usize,
+        bias: Bias,
+        offset: f32,
+    ) -> Result<NormTensors<B>, ModelError> {
+        let mut weight = self.values(&format!("{name}.weight"), width)?;
+        weight.iter_mut().for_each(|weight| *weight += offset);
         let bias = (bias == Bias::Given).then(|| self.values(&format!("{name}.bias"), width)).transpose()?;
         let slot = self.modules.norms.len();
-        self.modules.norms.push(NormModule { name: name.to_owned(), width, has_bias: bias.is_some() });
+        self.modules.norms.push(NormModule { name: name.to_owned(), width, has_bias: bias.is_some(), offset });
         Ok(NormTensors { slot, weight: self.vector(weight)?, bias: bias.map(|bias| self.vector(bias)).transpose()? })
     }
 
@@ -108,5 +116,12 @@ impl<'a, B: Backend> Loader<'a, B> {
         let head = Head::read(self.weights, spec, |name| name.to_owned(), hidden)?;
         self.n_parameters += head.n_parameters();
         Ok(Some(head))
+    }
+
+    /// The score head of two tokens of a causal model.
+    pub(crate) fn token_head(&mut self, logits: TokenLogits, tokens: ScoreTokens) -> Result<Head, ModelError> {
+        let head = logits.head(self.weights, logits.tensor(), tokens)?;
+        self.n_parameters += if logits.is_tied { 0 } else { head.n_parameters() };
+        Ok(head)
     }
 }

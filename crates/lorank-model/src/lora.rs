@@ -11,9 +11,10 @@ use crate::backend::linear::{
 };
 use crate::backend::{Backend, Storage};
 use crate::files::Files;
-use crate::head::{Head, HeadSpec};
+use crate::head::{Head, HeadSpec, ScoreTokens};
+use crate::lorank_file::LORANK_FILE;
 use crate::peft::{self, BiasTraining, PeftConfig};
-use crate::prompt::PROMPT_FILE;
+use crate::score_tokens::{LOGITS_MODULE, TokenLogits, difference};
 use crate::tokenize::TOKENIZER_FILE;
 use crate::tokenizer_config;
 use crate::weights::{ADAPTER_FILE, Prefix, Table, Weights, modern_name};
@@ -25,11 +26,31 @@ pub(crate) struct Fit<'a, B> {
     pub(crate) head_spec: HeadSpec,
     /// The base model's own head.
     pub(crate) head: Option<&'a Head>,
+    /// The tokens that make the score head, in place of a trained one.
+    pub(crate) token_head: Option<TokenHead>,
     pub(crate) hidden_size: usize,
     pub(crate) prefix: Prefix,
     pub(crate) backend: &'a B,
     /// Reads an embedding table of the base model.
     pub(crate) base_table: &'a dyn Fn(&TableModule) -> Result<Table, ModelError>,
+    /// Opens the base model's weights.
+    pub(crate) base_weights: &'a dyn Fn() -> Result<Weights, ModelError>,
+}
+
+/// A score head of two tokens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TokenHead {
+    pub(crate) logits: TokenLogits,
+    pub(crate) tokens: ScoreTokens,
+    /// Whether the adapter names the tokens itself.
+    pub(crate) is_own: bool,
+}
+
+impl<B> Fit<'_, B> {
+    /// The name of the module with the head.
+    fn head_module(&self) -> &'static str {
+        if self.token_head.is_some() { LOGITS_MODULE } else { self.head_spec.module() }
+    }
 }
 
 impl<B: Backend> Adapter<B> {
@@ -45,7 +66,7 @@ impl<B: Backend> Adapter<B> {
         let mut reader = Reader { config, fit, tensors: Tensors::open(files, Some(fit.prefix))? };
         let Modules { linears, norms, tables } = fit.modules;
         let is_targeted = |name: &str| config.targets(name);
-        let head = fit.head_spec.module();
+        let head = fit.head_module();
         let mut targeted: Vec<&str> = linears.iter().map(|it| it.name.as_str()).filter(|it| is_targeted(it)).collect();
         targeted.extend(tables.iter().map(|it| it.name.as_str()).filter(|it| config.targets_table(it)));
         targeted.extend(reader.head_is_targeted().then_some(head));
@@ -131,12 +152,13 @@ impl<B: Backend> Reader<'_, B> {
         let is_replaced = self.tensors.has(&weight);
         let has_bias =
             norm.has_bias && (is_replaced || self.config.bias == BiasTraining::Some && self.tensors.has(&bias));
-        let mut read = |tensor: &str| {
-            let values = self.tensors.values(tensor, &[norm.width])?;
+        let mut read = |tensor: &str, offset: f32| {
+            let mut values = self.tensors.values(tensor, &[norm.width])?;
+            values.iter_mut().for_each(|value| *value += offset);
             self.vector(values)
         };
-        let weight = is_replaced.then(|| read(&weight)).transpose()?;
-        let bias = has_bias.then(|| read(&bias)).transpose()?;
+        let weight = is_replaced.then(|| read(&weight, norm.offset)).transpose()?;
+        let bias = has_bias.then(|| read(&bias, 0.0)).transpose()?;
         Ok((weight.is_some() || bias.is_some()).then_some(NormDelta { weight, bias }))
     }
 
@@ -181,7 +203,7 @@ impl<B: Backend> Reader<'_, B> {
 
     /// Whether the head has a low-rank update. `all-linear` excludes the head of a sequence classifier.
     fn head_is_targeted(&self) -> bool {
-        let module = self.fit.head_spec.module();
+        let module = self.fit.head_module();
         self.config.targets(module) && self.tensors.has(&format!("{module}.lora_A.weight"))
     }
 
@@ -189,7 +211,14 @@ impl<B: Backend> Reader<'_, B> {
     fn head(&mut self) -> Result<Option<Head>, ModelError> {
         let (spec, hidden) = (self.fit.head_spec, self.fit.hidden_size);
         if self.tensors.has(spec.weight) {
+            if self.fit.token_head.is_some_and(|head| head.is_own) {
+                let why = format!("the adapter also has a trained score head (`{}`); remove one of them", spec.weight);
+                return Err(ModelError::ScoreTokens { folder: self.tensors.folder.clone(), why });
+            }
             return self.tensors.head(spec, hidden).map(Some);
+        }
+        if let Some(head) = self.fit.token_head {
+            return self.token_head(head);
         }
         let (Some(base), module) = (self.fit.head, spec.module()) else { return Ok(None) };
         let is_low_rank = self.head_is_targeted();
@@ -204,12 +233,63 @@ impl<B: Backend> Reader<'_, B> {
         Ok(Some(base.updated(Some((&a, &b, scale)), bias.map(|bias| bias[0]))))
     }
 
+    /// The head of two tokens, if it differs from the base model's: of other tokens, or with trained changes of the
+    /// matrix of logits.
+    fn token_head(&mut self, of: TokenHead) -> Result<Option<Head>, ModelError> {
+        let (logits, [n_tokens, hidden]) = (of.logits, of.logits.shape());
+        let weight = format!("{LOGITS_MODULE}.weight");
+        let (is_low_rank, is_saved) = (self.head_is_targeted(), self.tensors.has(&weight));
+        if logits.is_tied && self.config.ties_updates {
+            return Err(ModelError::Unsupported {
+                folder: self.tensors.folder.clone(),
+                file: peft::FILE,
+                what: "`ensure_weight_tying` = true with the score of two tokens".into(),
+                hint: "; separate updates of `embed_tokens` and `lm_head` are".into(),
+            });
+        }
+        if !(is_low_rank || is_saved || of.is_own) {
+            return Ok(None);
+        }
+        let head = if is_saved {
+            let name = self.tensors.take(&weight);
+            self.tensors.n_parameters += n_tokens * hidden;
+            logits.head(&mut self.tensors.weights, &name, of.tokens)?
+        } else {
+            logits.head(&mut (self.fit.base_weights)()?, logits.tensor(), of.tokens)?
+        };
+        if !is_low_rank {
+            return Ok(Some(head));
+        }
+        let (rank, scale) = (self.config.rank_of(LOGITS_MODULE), self.config.scale_of(LOGITS_MODULE));
+        let a = self.tensors.values(&format!("{LOGITS_MODULE}.lora_A.weight"), &[rank, hidden])?;
+        let b = self.token_rows(&format!("{LOGITS_MODULE}.lora_B.weight"), of.tokens, [n_tokens, rank])?;
+        let bias = match self.config.lora_bias {
+            true => {
+                let values = self.tensors.values(&format!("{LOGITS_MODULE}.lora_B.bias"), &[n_tokens])?;
+                let of_token = |id: u32| f64::from(values[id as usize]);
+                let difference = of_token(of.tokens.positive) - of.tokens.negative.map_or(0.0, of_token);
+                Some((scale * difference) as f32)
+            }
+            false => None,
+        };
+        Ok(Some(head.updated(Some((&a, &b, scale)), bias)))
+    }
+
+    /// The difference of the rows of two tokens, [width]. shape: [n_tokens, width].
+    fn token_rows(&mut self, plain: &str, tokens: ScoreTokens, shape: [usize; 2]) -> Result<Vec<f32>, ModelError> {
+        let name = self.tensors.take(plain);
+        self.tensors.n_parameters += shape.iter().product::<usize>();
+        difference(tokens, &mut self.tensors.weights, &name, shape)
+    }
+
     /// Checks that the file has all modules of `modules_to_save`.
     fn check_saved(&self, misfit: &dyn Fn(String) -> ModelError) -> Result<(), ModelError> {
         let Modules { linears, norms, tables } = self.fit.modules;
         let names = linears.iter().map(|module| &module.name);
         let names = names.chain(norms.iter().map(|norm| &norm.name)).chain(tables.iter().map(|table| &table.name));
-        let mut names = names.map(String::as_str).chain([self.fit.head_spec.module()]);
+        let heads = [self.fit.head_spec.module(), LOGITS_MODULE];
+        let heads = heads.into_iter().filter(|module| *module != LOGITS_MODULE || self.fit.token_head.is_some());
+        let mut names = names.map(String::as_str).chain(heads);
         match names.find(|name| self.config.is_saved(name) && !self.tensors.had(&format!("{name}.weight"))) {
             Some(name) => Err(misfit(format!(
                 "`modules_to_save` includes `{name}`, but `{ADAPTER_FILE}` has no such tensor, so its weights are missing"
@@ -409,7 +489,7 @@ pub(crate) fn file_names(files: &Files) -> Vec<&'static str> {
 }
 
 /// PEFT's files, and the prompt.
-const OWN_FILES: [&str; 3] = [peft::FILE, ADAPTER_FILE, PROMPT_FILE];
+const OWN_FILES: [&str; 3] = [peft::FILE, ADAPTER_FILE, LORANK_FILE];
 
 /// The hash of an adapter's files.
 pub(crate) fn digest(files: &Files) -> Result<Digest, ModelError> {

@@ -15,14 +15,15 @@ use crate::backend::linear::{Modules, TableModule};
 use crate::backend::{Backend, Candle, Kernels};
 use crate::config::Architecture;
 use crate::files::Files;
-use crate::head::{Head, HeadSpec};
+use crate::head::{Head, HeadSpec, ScoreTokens};
 use crate::loader::Loader;
-use crate::lora::{Fit, Merge};
+use crate::lora::{Fit, Merge, TokenHead};
 use crate::network::Network;
 use crate::pack::AdaptedPair;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
 use crate::precision::{ChosenPrecision, INT8_OF_DECODERS, Int8Effect};
+use crate::score_tokens::TokenLogits;
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
 use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionChoice, device};
@@ -33,10 +34,10 @@ pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
     fn facts(&self) -> &ModelFacts;
 
     /// Loads an adapter for this model. No other model can score with it.
-    fn load_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError>;
+    fn load_adapter(&self, source: &AdapterSource<'_>) -> Result<ModelAdapter, ModelError>;
 
     /// Loads an adapter, and merges its low-rank updates into a copy of the base model's weights.
-    fn merge_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError>;
+    fn merge_adapter(&self, source: &AdapterSource<'_>) -> Result<ModelAdapter, ModelError>;
 
     /// The score of each pair, in their order. Adds the time of each stage to `times`.
     fn score(&self, pairs: &[PairToScore<'_>], times: &mut StageTimes) -> Vec<Result<f32, ModelError>>;
@@ -48,8 +49,20 @@ pub(crate) struct BaseModel {
     pub(crate) name: String,
     pub(crate) architecture: Architecture,
     pub(crate) pad_token_id: Option<u32>,
+    /// The tokens whose logits are the score, in place of a score head.
+    pub(crate) score_tokens: Option<ScoreTokens>,
     /// The files, which are read again to merge an adapter.
     pub(crate) files: Files,
+}
+
+/// The files of an adapter, and what was read from them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdapterSource<'a> {
+    pub(crate) id: &'a AdapterId,
+    pub(crate) files: &'a Files,
+    pub(crate) config: &'a PeftConfig,
+    /// The tokens of its own `score_tokens`.
+    pub(crate) score_tokens: Option<ScoreTokens>,
 }
 
 /// Facts about a model.
@@ -167,6 +180,14 @@ impl ModelFacts {
     }
 }
 
+/// The matrix of token logits, for the `score_tokens` of a folder.
+fn token_logits(base: &BaseModel, folder: &str) -> Result<TokenLogits, ModelError> {
+    base.architecture.token_logits().ok_or_else(|| {
+        let why = format!("the base model `{}` is no causal model, so its tokens have no logits", base.name);
+        ModelError::ScoreTokens { folder: folder.to_owned(), why }
+    })
+}
+
 /// Completes loading, so that other threads can use the loaded data.
 fn synchronize<B: Backend>(backend: &B) -> Result<(), ModelError> {
     backend.synchronize().map_err(|error| ModelError::Compute(Arc::new(error)))
@@ -219,7 +240,10 @@ impl<B: Backend> Model<B> {
         let architecture = &base.architecture;
         let mut loader = Loader::new(weights, &backend, None);
         let network = Network::load(architecture, &mut loader)?;
-        let head = loader.head(architecture.head_spec(), architecture.hidden_size())?;
+        let head = match base.score_tokens {
+            Some(tokens) => Some(loader.token_head(token_logits(&base, base.files.name())?, tokens)?),
+            None => loader.head(architecture.head_spec(), architecture.hidden_size())?,
+        };
         let (modules, n_parameters) = (loader.modules, loader.n_parameters);
         let tokens_max = match options.pass {
             ForwardPass::Reference => NonZeroUsize::MIN,
@@ -243,21 +267,28 @@ impl<B: Backend> Model<B> {
         Ok(Box::new(Self { backend, base, network: Arc::new(network), head, modules, facts }))
     }
 
-    fn read_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<Adapter<B>, ModelError> {
+    fn read_adapter(&self, source: &AdapterSource<'_>) -> Result<Adapter<B>, ModelError> {
+        let AdapterSource { id, files, config, score_tokens } = *source;
         let architecture = &self.base.architecture;
         let base_table = |table: &TableModule| {
             let mut weights = architecture.open_weights(&self.base.files)?;
             weights.table(&format!("{}.weight", table.name), [table.n_rows, table.width])
         };
+        let token_head = score_tokens.or(self.base.score_tokens).map(|tokens| {
+            let logits = token_logits(&self.base, files.name())?;
+            Ok::<_, ModelError>(TokenHead { logits, tokens, is_own: score_tokens.is_some() })
+        });
         let fit = Fit {
             base: &self.base.name,
             modules: &self.modules,
             head_spec: architecture.head_spec(),
             head: self.head.as_ref(),
+            token_head: token_head.transpose()?,
             hidden_size: architecture.hidden_size(),
             prefix: architecture.prefix(),
             backend: &self.backend,
             base_table: &base_table,
+            base_weights: &|| architecture.open_weights(&self.base.files),
         };
         let adapter = Adapter::read(id, files, config, &fit)?;
         if adapter.head.is_none() && self.head.is_none() {
@@ -272,10 +303,13 @@ impl<B: Backend> Model<B> {
         let weights = pair.adapter.map(|adapter| self.weights_of(adapter)).transpose()?;
         let adapter = weights.map(|weights| &weights.adapter);
         let head = adapter.and_then(|adapter| adapter.head.as_ref()).or(self.head.as_ref());
+        let head = head.ok_or_else(|| self.facts.missing_head(pair.adapter.map(|adapter| &adapter.id)))?;
+        // A causal model answers after the last token, whichever it is.
+        let padding = self.base.pad_token_id.filter(|_| head.tokens().is_none());
         Ok(PairWithWeights {
             network: weights.map_or(&self.network, |weights| &weights.network),
-            head: head.ok_or_else(|| self.facts.missing_head(pair.adapter.map(|adapter| &adapter.id)))?,
-            entry: AdaptedPair { pair: pair.pair, adapter, group: pair.group },
+            head,
+            entry: AdaptedPair { pair: pair.pair, adapter, group: pair.group, padding },
         })
     }
 
@@ -292,19 +326,20 @@ impl<B: Backend> ScoringModel for Model<B> {
         &self.facts
     }
 
-    fn load_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError> {
-        let adapter = self.read_adapter(id, files, config)?;
+    fn load_adapter(&self, source: &AdapterSource<'_>) -> Result<ModelAdapter, ModelError> {
+        let adapter = self.read_adapter(source)?;
         Ok(ModelAdapter {
             n_parameters: adapter.n_parameters,
             n_targets: adapter.n_targets,
             merged_bytes: None,
-            id: id.clone(),
+            id: source.id.clone(),
             weights: Box::new(AdapterWeights { adapter, base: self.network.clone(), network: self.network.clone() }),
         })
     }
 
-    fn merge_adapter(&self, id: &AdapterId, files: &Files, config: &PeftConfig) -> Result<ModelAdapter, ModelError> {
-        let adapter = self.read_adapter(id, files, config)?;
+    fn merge_adapter(&self, source: &AdapterSource<'_>) -> Result<ModelAdapter, ModelError> {
+        let AdapterSource { id, files, config, .. } = *source;
+        let adapter = self.read_adapter(source)?;
         let merge = Merge::read(files, config, &self.modules.linears, self.base.architecture.prefix())?;
         let mut weights = self.base.architecture.open_weights(&self.base.files)?;
         let mut loader = Loader::new(&mut weights, &self.backend, Some(&merge));
@@ -326,7 +361,7 @@ impl<B: Backend> ScoringModel for Model<B> {
     fn score(&self, pairs: &[PairToScore<'_>], times: &mut StageTimes) -> Vec<Result<f32, ModelError>> {
         let runner = Runner {
             backend: &self.backend,
-            scored: self.base.architecture.scored(self.base.pad_token_id),
+            scored: self.base.architecture.scored(),
             hidden_size: self.base.architecture.hidden_size(),
             tokens_max: self.facts.tokens_max,
         };
@@ -354,17 +389,15 @@ mod tests {
         let Config { name, architecture, .. } = Config::read(&files).unwrap().0;
         let mut weights = architecture.open_weights(&files).unwrap();
         let (options, pad_token_id) = (LoadOptions { pass, ..LoadOptions::default() }, None);
-        load(BaseModel { name, architecture, pad_token_id, files }, &mut weights, &options).unwrap()
+        let base = BaseModel { name, architecture, pad_token_id, score_tokens: None, files };
+        load(base, &mut weights, &options).unwrap()
     }
 
     fn adapter(model: &dyn ScoringModel, is_merged: bool) -> ModelAdapter {
         let (id, files) = ("adapter-a".parse().unwrap(), open("adapter-a"));
         let config = PeftConfig::read(&files).unwrap();
-        let load = if is_merged {
-            model.merge_adapter(&id, &files, &config)
-        } else {
-            model.load_adapter(&id, &files, &config)
-        };
+        let source = AdapterSource { id: &id, files: &files, config: &config, score_tokens: None };
+        let load = if is_merged { model.merge_adapter(&source) } else { model.load_adapter(&source) };
         load.unwrap()
     }
 

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::bert::{self, Bert};
-use crate::config::{Architecture, BertSettings, BertVariant};
+use crate::config::{Architecture, BertSettings, BertVariant, LlamaVariant};
 use crate::files::Files;
 use crate::head::HeadSpec;
 use crate::llama::{self, Llama};
@@ -11,13 +11,14 @@ use crate::modernbert::{self, ModernBert};
 use crate::pack::Scored;
 use crate::pass::Pass;
 use crate::precision::Int8Effect;
+use crate::score_tokens::TokenLogits;
 use crate::weights::{ModuleTensors, Prefix, Weights};
 use crate::{ModelError, Prompt};
 
 impl Architecture {
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Llama(_) => "llama",
+            Self::Llama(settings) => settings.variant.name(),
             Self::Bert(config) => match config.variant {
                 BertVariant::Bert => "bert",
                 BertVariant::Roberta { model_type, .. } => model_type,
@@ -50,11 +51,21 @@ impl Architecture {
     pub(crate) fn prompt(&self, model_max_length: Option<usize>) -> Prompt {
         let positions = self.max_position_embeddings();
         let prompt = match self {
-            Self::Llama(_) => Prompt::llama(),
-            Self::Bert(_) | Self::ModernBert(_) => Prompt::bert(positions),
+            Self::Llama(settings) if settings.variant == LlamaVariant::Llama => Prompt::llama(),
+            Self::Llama(_) | Self::Bert(_) | Self::ModernBert(_) => Prompt::pair(positions),
         };
         let max_length = prompt.max_length().min(positions).min(model_max_length.unwrap_or(positions));
         prompt.with_max_length(max_length)
+    }
+
+    /// The matrix of a causal model that computes the logit of each token; `None` for encoders.
+    pub(crate) fn token_logits(&self) -> Option<TokenLogits> {
+        let Self::Llama(settings) = self else { return None };
+        Some(TokenLogits {
+            is_tied: settings.ties_embeddings,
+            n_tokens: settings.numbers.vocab_size,
+            hidden: settings.numbers.hidden_size,
+        })
     }
 
     pub(crate) fn hidden_size(&self) -> usize {
@@ -114,9 +125,9 @@ impl Architecture {
     }
 
     /// Which token of a pair is scored. A model with another pooling keeps the first token too.
-    pub(crate) fn scored(&self, pad_token_id: Option<u32>) -> Scored {
+    pub(crate) fn scored(&self) -> Scored {
         match self {
-            Self::Llama(_) => Scored::Last { pad_token_id },
+            Self::Llama(_) => Scored::Last,
             Self::Bert(_) | Self::ModernBert(_) => Scored::First,
         }
     }

@@ -28,14 +28,20 @@ impl<B: Backend> Norm<B> {
         eps: f64,
         bias: Bias,
     ) -> Result<Self, ModelError> {
-        let NormTensors { slot, weight, bias } = from.norm(name, hidden, bias)?;
+        let NormTensors { slot, weight, bias } = from.norm(name, hidden, bias, 0.0)?;
         let bias = bias.map_or_else(|| from.vector(vec![0.0; hidden]), Ok)?;
         Ok(Self { slot, weight, bias: Some(bias), eps: eps as f32 })
     }
 
-    /// Reads an RMS norm from the tensor `name.weight`.
-    pub(crate) fn rms(from: &mut Loader<'_, B>, name: &str, hidden: usize, eps: f64) -> Result<Self, ModelError> {
-        let NormTensors { slot, weight, bias } = from.norm(name, hidden, Bias::None)?;
+    /// Reads an RMS norm from the tensor `name.weight`, to which `offset` is added.
+    pub(crate) fn rms(
+        from: &mut Loader<'_, B>,
+        name: &str,
+        hidden: usize,
+        eps: f64,
+        offset: f32,
+    ) -> Result<Self, ModelError> {
+        let NormTensors { slot, weight, bias } = from.norm(name, hidden, Bias::None, offset)?;
         Ok(Self { slot, weight, bias, eps: eps as f32 })
     }
 
@@ -70,5 +76,40 @@ impl<B: Backend> Norm<B> {
             Some(bias) => backend.layer_norm(x, weight, bias, self.eps),
             None => backend.rms_norm(x, weight, self.eps),
         }
+    }
+}
+
+/// An RMS norm of each attention head's queries or keys.
+#[derive(Debug)]
+pub(crate) struct HeadNorm<B: Backend> {
+    norm: Norm<B>,
+    n_heads: usize,
+    head_dim: usize,
+}
+
+impl<B: Backend> HeadNorm<B> {
+    /// Reads the norm from the tensor `name.weight`, [head_dim].
+    pub(crate) fn rms(
+        from: &mut Loader<'_, B>,
+        name: &str,
+        [n_heads, head_dim]: [usize; 2],
+        eps: f64,
+    ) -> Result<Self, ModelError> {
+        Ok(Self { norm: Norm::rms(from, name, head_dim, eps, 0.0)?, n_heads, head_dim })
+    }
+
+    /// Normalizes each head of each row. x: [n, n_heads * head_dim]; returns the same shape.
+    pub(crate) fn forward(
+        &self,
+        backend: &B,
+        x: B::Rows,
+        adapters: &[AdapterRows<'_, B>],
+    ) -> Result<B::Rows, B::Error> {
+        let of_heads = |rows: &AdapterRows<'_, B>| rows.n_rows * self.n_heads;
+        let adapters: Vec<AdapterRows<'_, B>> =
+            adapters.iter().map(|rows| AdapterRows { n_rows: of_heads(rows), adapter: rows.adapter }).collect();
+        let heads = backend.reshape(x, self.head_dim)?;
+        let normed = self.norm.forward(backend, Cow::Owned(heads), &adapters)?;
+        backend.reshape(normed, self.n_heads * self.head_dim)
     }
 }

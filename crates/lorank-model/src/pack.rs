@@ -15,6 +15,9 @@ pub(crate) struct AdaptedPair<'a, B: Backend> {
     pub(crate) adapter: Option<&'a Adapter<B>>,
     /// Pairs of a group have the same query; adjacent ones may share the computation of its tokens.
     pub(crate) group: usize,
+    /// If the last token is scored, tokens with this id at the end are not: Hugging Face's sequence classifiers check
+    /// ids and not the attention mask.
+    pub(crate) padding: Option<u32>,
 }
 
 /// Tokens for one forward pass: entries in order, with the same adapter adjacent.
@@ -41,20 +44,17 @@ struct Sequence {
 pub(crate) enum Scored {
     /// The first token; every token attends to all others.
     First,
-    /// The last token that is not the pad token. Attention is causal, so tokens after it are omitted, and a prefix
-    /// shared by several pairs is computed once.
-    Last {
-        /// Hugging Face checks ids and not the attention mask.
-        pad_token_id: Option<u32>,
-    },
+    /// The last token that is not padding. Attention is causal, so tokens after it are omitted, and a prefix shared by
+    /// several pairs is computed once.
+    Last,
 }
 
 impl Scored {
     /// The number of a pair's tokens to compute; the scored token is the first or the last of them.
-    fn kept(self, ids: &[u32]) -> usize {
+    fn kept(self, ids: &[u32], padding: Option<u32>) -> usize {
         match self {
             Self::First => ids.len(),
-            Self::Last { pad_token_id } => ids.iter().rposition(|id| Some(*id) != pad_token_id).unwrap_or(0) + 1,
+            Self::Last => ids.iter().rposition(|id| Some(*id) != padding).unwrap_or(0) + 1,
         }
     }
 }
@@ -70,7 +70,8 @@ impl<'a, B: Backend> Pack<'a, B> {
     }
 
     fn push_group(&mut self, entries: &[&AdaptedPair<'a, B>], scored: Scored) {
-        let kept: Vec<&[u32]> = entries.iter().map(|entry| &entry.pair.ids[..scored.kept(&entry.pair.ids)]).collect();
+        let kept = |entry: &&AdaptedPair<'a, B>| scored.kept(&entry.pair.ids, entry.padding);
+        let kept: Vec<&[u32]> = entries.iter().map(|entry| &entry.pair.ids[..kept(entry)]).collect();
         let shared = if scored == Scored::First { 0 } else { shared_prefix(&kept) };
         let prefix = (shared > 0).then(|| self.push(entries[0], 0..shared, 0..0, None));
         for (entry, ids) in entries.iter().zip(&kept) {
@@ -197,19 +198,19 @@ mod tests {
     }
 
     fn pack(pairs: &[Pair], scored: Scored) -> Pack<'static, Kernels> {
-        let entries: Vec<_> =
-            pairs.iter().map(|pair| AdaptedPair::<Kernels> { pair, adapter: None, group: 0 }).collect();
+        let entries: Vec<_> = pairs
+            .iter()
+            .map(|pair| AdaptedPair::<Kernels> { pair, adapter: None, group: 0, padding: Some(0) })
+            .collect();
         let Pack { ids, type_ids, sequences, .. } = Pack::new(&entries.iter().collect::<Vec<_>>(), scored);
         let adapters = vec![None; sequences.len()];
         Pack { ids, type_ids, sequences, adapters }
     }
 
-    const LAST: Scored = Scored::Last { pad_token_id: Some(0) };
-
     #[test]
     fn what_pairs_share_is_computed_once() {
         let pairs = [pair(&[7, 8, 9, 1]), pair(&[7, 8, 9, 2, 3]), pair(&[7, 4, 5])];
-        let pack = pack(&pairs, LAST);
+        let pack = pack(&pairs, Scored::Last);
         assert_eq!(pack.ids, [7, 8, 9, 1, 2, 3, 7, 4, 5], "one token of all three saves less than three of two");
         assert_eq!(pack.scored_rows(), [3, 5, 8]);
         assert_eq!(pack.positions().collect::<Vec<_>>(), [0, 1, 2, 3, 3, 4, 0, 1, 2]);
@@ -220,15 +221,15 @@ mod tests {
 
     #[test]
     fn equal_pairs_keep_a_token_each() {
-        let pack = pack(&[pair(&[7, 8, 9]), pair(&[7, 8, 9])], LAST);
+        let pack = pack(&[pair(&[7, 8, 9]), pair(&[7, 8, 9])], Scored::Last);
         assert_eq!((pack.ids.as_slice(), pack.scored_rows()), ([7, 8, 9, 9].as_slice(), vec![2, 3]));
     }
 
     #[test]
     fn tokens_after_the_scored_one_are_left_out() {
-        let first = pack(&[pair(&[7, 8, 0, 0])], LAST);
+        let first = pack(&[pair(&[7, 8, 0, 0])], Scored::Last);
         assert_eq!((first.ids.as_slice(), first.scored_rows()), ([7, 8].as_slice(), vec![1]));
-        let padding = pack(&[pair(&[0, 0])], LAST);
+        let padding = pack(&[pair(&[0, 0])], Scored::Last);
         assert_eq!((padding.ids.as_slice(), padding.scored_rows()), ([0].as_slice(), vec![0]));
         let all = pack(&[pair(&[7, 0]), pair(&[7, 0])], Scored::First);
         assert_eq!((all.ids.as_slice(), all.scored_rows()), ([7, 0, 7, 0].as_slice(), vec![0, 2]));

@@ -8,7 +8,7 @@ use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
 use crate::backend::linear::{AdapterRows, Epilogue, Linear};
 use crate::embedding::{self, Table};
-use crate::norm::Norm;
+use crate::norm::{HeadNorm, Norm};
 use crate::pack::Pack;
 
 /// The state of a forward pass over a pack.
@@ -26,6 +26,19 @@ pub(crate) struct Pass<'a, B: Backend> {
 pub(crate) struct PassAttention<'a, B: Backend> {
     all: B::AttentionPlan<'a>,
     scored: B::AttentionPlan<'a>,
+}
+
+/// The norms within the attention of a layer.
+pub(crate) struct Norms<'l, B: Backend> {
+    /// Of the layer's input.
+    pub(crate) input: Option<&'l Norm<B>>,
+    /// Of each head's queries and keys.
+    pub(crate) heads: Option<&'l [HeadNorm<B>; 2]>,
+}
+
+impl<B: Backend> Norms<'_, B> {
+    /// No norms.
+    pub(crate) const NONE: Self = Self { input: None, heads: None };
 }
 
 /// The result of attention.
@@ -172,7 +185,7 @@ impl<'a, B: Backend> Pass<'a, B> {
         })
     }
 
-    /// Attention with its query, key and value layers, and the norm before them if there is one. x: [n_tokens, hidden].
+    /// Attention with its query, key and value layers, and the norms before and after them. x: [n_tokens, hidden].
     ///
     /// Returns all rows, or in the last layer the scored rows only, because nothing reads the others.
     pub(crate) fn attention(
@@ -180,22 +193,40 @@ impl<'a, B: Backend> Pass<'a, B> {
         attention: &PassAttention<'_, B>,
         [q, k, v]: [&Linear<B>; 3],
         x: B::Rows,
-        norm: Option<&Norm<B>>,
+        norms: Norms<'_, B>,
         is_last: bool,
     ) -> Result<Attended<'_, 'a, B>, B::Error> {
-        let normed = norm.map(|norm| self.norm(norm, Cow::Borrowed(&x), &self.adapters)).transpose()?;
+        let normed = norms.input.map(|norm| self.norm(norm, Cow::Borrowed(&x), &self.adapters)).transpose()?;
         let input = normed.as_ref().unwrap_or(&x);
         let mix = |plan, qkv| self.time(Stage::Attention, || self.backend.attention(plan, qkv));
+        let [q_norm, k_norm] = norms.heads.map_or([None, None], |[q, k]| [Some(q), Some(k)]);
         if !is_last {
             let [q, k, v] = self.linears([q, k, v], input, &self.adapters)?;
+            let q = self.head_norm(q_norm, q, &self.adapters)?;
+            let k = self.head_norm(k_norm, k, &self.adapters)?;
             return Ok(Attended { mixed: mix(&attention.all, [&q, &k, &v])?, x, adapters: &self.adapters });
         }
         let rows = self.pack.scored_rows();
         let [k, v] = self.linears([k, v], input, &self.adapters)?;
         let scored_input = self.backend.gather(input, &rows)?;
         let q = self.linear(q, &scored_input, &self.scored_adapters, &Epilogue::NONE)?;
+        let q = self.head_norm(q_norm, q, &self.scored_adapters)?;
+        let k = self.head_norm(k_norm, k, &self.adapters)?;
         let mixed = mix(&attention.scored, [&q, &k, &v])?;
         Ok(Attended { mixed, x: self.backend.gather(&x, &rows)?, adapters: &self.scored_adapters })
+    }
+
+    /// The norm of each head of queries or keys, if there is one.
+    fn head_norm(
+        &self,
+        norm: Option<&HeadNorm<B>>,
+        x: B::Rows,
+        adapters: &[AdapterRows<'_, B>],
+    ) -> Result<B::Rows, B::Error> {
+        match norm {
+            Some(norm) => self.time(Stage::Norm, || norm.forward(self.backend, x, adapters)),
+            None => Ok(x),
+        }
     }
 
     /// Attention of queries, keys and values that one layer computed, and the norm before it if there is one. x:

@@ -39,6 +39,8 @@ pub(crate) struct PeftConfig {
     pub(crate) bias: BiasTraining,
     /// Whether the updates have their own biases.
     pub(crate) lora_bias: bool,
+    /// Whether updates of the embeddings and of the matrix of logits are one (`ensure_weight_tying`).
+    pub(crate) ties_updates: bool,
     /// Fully trained modules, by the endings of their names.
     pub(crate) saved: Vec<String>,
     targets: Selector,
@@ -114,6 +116,7 @@ impl PeftConfig {
             use_rslora: reader.take("use_rslora")?.unwrap_or(false),
             bias: reader.bias()?,
             lora_bias: reader.take("lora_bias")?.unwrap_or(false),
+            ties_updates: reader.take("ensure_weight_tying")?.unwrap_or(false),
             saved: reader.saved()?,
             targets: reader.selector("target_modules")?.ok_or_else(|| {
                 reader.refuse(

@@ -88,6 +88,24 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
             file["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "\u{2581}",
                 "prepend_scheme": prepend_scheme, "split": false});
         }
+        PipelineKind::Qwen2 { adds_prefix_space } => {
+            let merges = file["model"]["merges"].take();
+            file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": null,
+                "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false});
+            file["normalizer"] = json!({"type": "NFC"});
+            file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": QWEN2_WORDS}, "behavior": "Isolated", "invert": false},
+                {"type": "ByteLevel", "add_prefix_space": adds_prefix_space, "trim_offsets": true, "use_regex": false},
+            ]});
+        }
+        PipelineKind::Gemma { unk } => {
+            let merges = file["model"]["merges"].take();
+            file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": unk,
+                "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true});
+            file["normalizer"] = json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"});
+            file["pre_tokenizer"] = json!({"type": "Split", "pattern": {"String": " "},
+                "behavior": "MergedWithPrevious", "invert": false});
+        }
         PipelineKind::Roberta { adds_prefix_space, .. } => {
             let merges = file["model"]["merges"].take();
             file["model"] = json!({"type": "BPE", "vocab": vocab, "merges": merges, "dropout": null, "unk_token": null,
@@ -110,6 +128,10 @@ fn rebuilt(bytes: &[u8], kind: &PipelineKind) -> tokenizers::Result<Tokenizer> {
     }
     Tokenizer::from_bytes(serde_json::to_vec(&file)?)
 }
+
+/// The words of Qwen2's tokenizer.
+const QWEN2_WORDS: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Whether the vocabulary is byte-level (GPT-2): the reference searches for the word, and keeps such a file unchanged.
 fn is_of_bytes(bytes: &[u8]) -> bool {
@@ -145,7 +167,10 @@ fn precompiled(normalizer: &Value) -> Value {
 fn post_processor(tokenizer: &Tokenizer, kind: &PipelineKind) -> tokenizers::Result<Option<PostProcessorWrapper>> {
     let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| format!("the vocabulary has no `{token}`"));
     let processor = match kind {
-        PipelineKind::AsInFile | PipelineKind::Llama { .. } => return Ok(None),
+        PipelineKind::AsInFile
+        | PipelineKind::Llama { .. }
+        | PipelineKind::Qwen2 { .. }
+        | PipelineKind::Gemma { .. } => return Ok(None),
         // `[CLS] query [SEP] document [SEP]`, with type 1 for the document.
         PipelineKind::Bert { cls, sep, .. } => {
             let single = [special(cls, 0), text("A", 0), special(sep, 0)];

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use lorank_core::{Candidate, Digest};
-use serde::Deserialize;
 
 use crate::ModelError;
 use crate::files::Files;
+use crate::lorank_file::LorankFile;
 
 /// The templates and the maximum length of a pair. Equal prompts encode pairs equally.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +26,6 @@ pub(crate) struct Excerpt<'a> {
     pub(crate) is_whole: bool,
 }
 
-/// The optional `lorank.json` beside `adapter_config.json` or a base model's `config.json`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PromptFile {
-    query_template: Option<String>,
-    document_template: Option<String>,
-    max_length: Option<usize>,
-}
-
-pub(crate) const PROMPT_FILE: &str = "lorank.json";
-
 /// The maximum length of a template in bytes, and of its placeholders, each of which inserts a whole text.
 const TEMPLATE_BYTES_MAX: usize = 16 << 10;
 const PLACEHOLDERS_MAX: usize = 16;
@@ -53,30 +42,21 @@ impl Prompt {
         }
     }
 
-    /// The prompt of BERT cross-encoders: the texts unchanged.
-    pub(crate) fn bert(max_length: usize) -> Self {
+    /// The prompt of cross-encoders: the texts unchanged.
+    pub(crate) fn pair(max_length: usize) -> Self {
         Self { query: Template::known("{query}"), document: Template::known("{document}"), untitled: None, max_length }
     }
 
-    /// This prompt with the overrides of the folder's `lorank.json`, if it exists.
-    pub(crate) fn overridden_by(self, files: &Files) -> Result<Self, ModelError> {
-        match files.read(PROMPT_FILE)? {
-            Some(bytes) => self.overridden_by_bytes(files, &bytes),
-            None => Ok(self),
-        }
-    }
-
-    /// This prompt with the overrides of a `lorank.json`.
-    pub(crate) fn overridden_by_bytes(mut self, files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
-        let file: PromptFile = files.parse_json(PROMPT_FILE, bytes)?;
-        let parse = |what: &str, text: String, allowed: &[TemplatePart]| {
+    /// This prompt with the overrides of a folder's `lorank.json`.
+    pub(crate) fn overridden_by(mut self, file: &LorankFile, files: &Files) -> Result<Self, ModelError> {
+        let parse = |what: &str, text: &str, allowed: &[TemplatePart]| {
             let unusable = |why| ModelError::Prompt { folder: files.name().into(), what: format!("the {what}"), why };
-            Template::parse(&text, allowed).map_err(unusable)
+            Template::parse(text, allowed).map_err(unusable)
         };
-        if let Some(text) = file.query_template {
+        if let Some(text) = &file.query_template {
             self.query = parse("query_template", text, &[TemplatePart::Query])?;
         }
-        if let Some(text) = file.document_template {
+        if let Some(text) = &file.document_template {
             self.document =
                 parse("document_template", text, &[TemplatePart::Title, TemplatePart::Text, TemplatePart::Document])?;
             self.untitled = None;
@@ -296,7 +276,7 @@ mod tests {
     }
 
     fn with_document(template: &str) -> Prompt {
-        Prompt { document: Template::known(template), ..Prompt::bert(512) }
+        Prompt { document: Template::known(template), ..Prompt::pair(512) }
     }
 
     #[test]
@@ -308,10 +288,10 @@ mod tests {
     }
 
     #[test]
-    fn bert_titles() {
-        check(&Prompt::bert(512), None, "text", "text");
-        check(&Prompt::bert(512), Some(""), "text", "text");
-        check(&Prompt::bert(512), Some("Title"), "text", "Title text");
+    fn titles_of_a_plain_pair() {
+        check(&Prompt::pair(512), None, "text", "text");
+        check(&Prompt::pair(512), Some(""), "text", "text");
+        check(&Prompt::pair(512), Some("Title"), "text", "Title text");
     }
 
     #[test]
@@ -319,7 +299,7 @@ mod tests {
         let mut candidate = Candidate::new("1", "né\u{4e2d} text", Score::new(0.0).unwrap());
         for title in [None, Some(""), Some("Títle")] {
             candidate.title = title.map(Into::into);
-            for prompt in [Prompt::llama(), Prompt::bert(512), with_document("{text} ({title})")] {
+            for prompt in [Prompt::llama(), Prompt::pair(512), with_document("{text} ({title})")] {
                 let whole = prompt.document(&candidate);
                 for bytes_max in 0..whole.len() + 2 {
                     let start = prompt.document_start(&candidate, bytes_max);
@@ -334,7 +314,7 @@ mod tests {
             }
         }
         candidate.title = None;
-        assert!(matches!(Prompt::bert(512).document_start(&candidate, 5).text, Cow::Borrowed(_)), "no copy");
+        assert!(matches!(Prompt::pair(512).document_start(&candidate, 5).text, Cow::Borrowed(_)), "no copy");
     }
 
     #[test]
@@ -369,6 +349,6 @@ mod tests {
         let one = Prompt::llama();
         assert_eq!(one.version(), Prompt::llama().version());
         assert_ne!(one.version(), one.clone().with_max_length(100).version());
-        assert_ne!(one.version(), Prompt::bert(512).version());
+        assert_ne!(one.version(), Prompt::pair(512).version());
     }
 }

@@ -12,7 +12,8 @@ use crate::config::{Config, PadToken};
 use crate::files::Files;
 use crate::keys::SENTENCE_TRANSFORMERS_CONFIG;
 use crate::lora;
-use crate::model::{self, BaseModel, ModelAdapter, ScoringModel};
+use crate::lorank_file::LorankFile;
+use crate::model::{self, AdapterSource, BaseModel, ModelAdapter, ScoringModel};
 use crate::peft::PeftConfig;
 use crate::score_activation::score_activation;
 use crate::tokenize::{PairTokenizer, TOKENIZER_FILE};
@@ -79,17 +80,20 @@ impl ModelReranker {
         let prompt = config.architecture.prompt(settings.max_length);
         let tokenizer = PairTokenizer::read(files, settings)?;
         let mut weights = config.architecture.open_weights(files)?;
+        let file = LorankFile::read(files)?;
+        let score_tokens = file.score_tokens.as_ref().map(|tokens| tokens.resolve(&tokenizer, files.name()));
         check_labels(&config, files, &weights)?;
         check_types(&config, files, &tokenizer, &prompt)?;
         let base = BaseModel {
             name: config.name.clone(),
             pad_token_id: pad_token_id(&config, &tokenizer),
             architecture: config.architecture,
+            score_tokens: score_tokens.transpose()?,
             files: files.clone(),
         };
         let encoder = files.read(SENTENCE_TRANSFORMERS_CONFIG.file)?;
         let model = model::load(base, &mut weights, &options)?;
-        let prompt = prompt.overridden_by(files)?;
+        let prompt = prompt.overridden_by(&file, files)?;
         let facts = model.facts();
         let mut reranker = Self {
             number: N_LOADED.fetch_add(1, Ordering::Relaxed),
@@ -128,7 +132,7 @@ impl ModelReranker {
     /// existing adapter of that name stays.
     pub fn add_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
-        let loaded = self.read_adapter(&id, files, &config, |model| model.load_adapter(&id, files, &config))?;
+        let loaded = self.read_adapter(&id, files, &config, |model, source| model.load_adapter(source))?;
         Ok(self.insert(id, loaded))
     }
 
@@ -138,7 +142,7 @@ impl ModelReranker {
     /// As [`ModelReranker::add_adapter`].
     pub fn load_adapter(&self, id: &AdapterId, files: &Files) -> Result<LoadedAdapter, ModelError> {
         let config = PeftConfig::read(files)?;
-        let loaded = self.read_adapter(id, files, &config, |model| model.load_adapter(id, files, &config))?;
+        let loaded = self.read_adapter(id, files, &config, |model, source| model.load_adapter(source))?;
         Ok(LoadedAdapter(Arc::new(loaded)))
     }
 
@@ -153,8 +157,8 @@ impl ModelReranker {
     /// # Errors
     /// The prompt is invalid.
     pub fn version_of(&self, id: &AdapterId, digest: Digest, files: &Files) -> Result<ModelVersion, ModelError> {
-        let settings = self.own_settings(files)?;
-        let prompt = self.fitted(self.prompt_of(settings.as_ref(), files)?, &self.tokenizer, files)?;
+        let (settings, file) = (self.own_settings(files)?, LorankFile::read(files)?);
+        let prompt = self.fitted(self.prompt_of(settings.as_ref(), &file, files)?, &self.tokenizer, files)?;
         let adapter = Some(AdapterVersion { id: id.clone(), digest });
         Ok(ModelVersion { adapter, prompt_version: prompt.version(), ..self.version(None) })
     }
@@ -168,7 +172,7 @@ impl ModelReranker {
     /// As [`ModelReranker::add_adapter`]; also if the base model's files have been moved.
     pub fn add_merged_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
-        let loaded = self.read_adapter(&id, files, &config, |model| model.merge_adapter(&id, files, &config))?;
+        let loaded = self.read_adapter(&id, files, &config, |model, source| model.merge_adapter(source))?;
         Ok(self.insert(id, loaded))
     }
 
@@ -206,14 +210,16 @@ impl ModelReranker {
         id: &AdapterId,
         files: &Files,
         config: &PeftConfig,
-        load: impl FnOnce(&dyn ScoringModel) -> Result<ModelAdapter, ModelError>,
+        load: impl FnOnce(&dyn ScoringModel, &AdapterSource<'_>) -> Result<ModelAdapter, ModelError>,
     ) -> Result<Loaded, ModelError> {
         self.check_trained_on(id, config.trained_on.as_deref())?;
-        let adapter = load(&*self.model)?;
-        let settings = self.own_settings(files)?;
-        let prompt = self.prompt_of(settings.as_ref(), files)?;
+        let (settings, file) = (self.own_settings(files)?, LorankFile::read(files)?);
+        let prompt = self.prompt_of(settings.as_ref(), &file, files)?;
         let tokenizer =
             settings.map_or_else(|| Ok(self.tokenizer.clone()), |settings| self.own_tokenizer(files, settings))?;
+        let score_tokens = file.score_tokens.as_ref().map(|tokens| tokens.resolve(&tokenizer, files.name()));
+        let adapter =
+            load(&*self.model, &AdapterSource { id, files, config, score_tokens: score_tokens.transpose()? })?;
         let prompt = self.fitted(prompt, &tokenizer, files)?;
         let summary = AdapterSummary {
             version: AdapterVersion { id: id.clone(), digest: lora::digest(files)? },
@@ -313,11 +319,16 @@ impl ModelReranker {
 
     /// The prompt of an adapter: the base model's, limited by the adapter's own tokenizer, with the overrides of its
     /// `lorank.json`.
-    fn prompt_of(&self, settings: Option<&TokenizerSettings>, files: &Files) -> Result<Prompt, ModelError> {
+    fn prompt_of(
+        &self,
+        settings: Option<&TokenizerSettings>,
+        file: &LorankFile,
+        files: &Files,
+    ) -> Result<Prompt, ModelError> {
         let max_length = settings.and_then(|settings| settings.max_length).unwrap_or(usize::MAX);
         let prompt = self.prompt.clone();
         let max_length = max_length.min(prompt.max_length());
-        prompt.with_max_length(max_length).overridden_by(files)
+        prompt.with_max_length(max_length).overridden_by(file, files)
     }
 
     /// The tokenizer of an adapter: the base model's if it is a copy of that.

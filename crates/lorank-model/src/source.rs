@@ -11,8 +11,8 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 
 use crate::ModelError;
-use crate::files::Files;
-use crate::prompt::PROMPT_FILE;
+use crate::files::{Files, is_gguf};
+use crate::lorank_file::LORANK_FILE;
 use crate::weights::{SHARD_INDEX, ShardIndex};
 use crate::{tokenize, tokenizer_config};
 
@@ -206,12 +206,16 @@ impl Kind {
             Self::Adapter => &["adapter_config.json"],
         };
         // An adapter may have its own tokenizer.
-        let optional = [tokenize::TOKENIZER_FILE, PROMPT_FILE].into_iter().chain(tokenizer_config::FILES);
+        let optional = [tokenize::TOKENIZER_FILE, LORANK_FILE].into_iter().chain(tokenizer_config::FILES);
         let weights = match self {
             Self::Base if offered.contains(SHARD_INDEX) && !offered.contains(SINGLE_FILE) => SHARD_INDEX,
             Self::Base => SINGLE_FILE,
             Self::Adapter => "adapter_model.safetensors",
         };
+        let gguf = offered.iter().find(|file| is_gguf(file));
+        if let (false, Some(file)) = (offered.contains(weights), gguf) {
+            return Err(ModelError::GgufRefused { folder: repository.to_string(), file: file.clone() });
+        }
         let pickle = offered.iter().find(|file| file.ends_with(".bin"));
         if let (false, Some(file)) = (offered.contains(weights), pickle) {
             return Err(ModelError::PickleRefused { folder: repository.to_string(), file: file.clone() });

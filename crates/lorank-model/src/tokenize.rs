@@ -99,6 +99,12 @@ impl PairTokenizer {
         self.tokenizer.token_to_id(token)
     }
 
+    /// The tokens of a text alone, without special tokens around it.
+    pub(crate) fn plain_ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        let encode = || Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec());
+        without_panic(encode).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
+    }
+
     /// The contents and counters of the token cache.
     pub(crate) fn cache_stats(&self) -> TokenCacheStats {
         self.documents.stats()
@@ -266,14 +272,14 @@ mod tests {
 
     /// The fixtures' tokenizers with their prompts: WordPiece with BERT's pre-tokens, byte-level BPE with a regex for words.
     fn tokenizers_of_starts() -> [(PairTokenizer, Prompt); 2] {
-        [(tokenizer("tiny-bert/base"), Prompt::bert(512)), (tokenizer("tiny-llama/base"), Prompt::llama())]
+        [(tokenizer("tiny-bert/base"), Prompt::pair(512)), (tokenizer("tiny-llama/base"), Prompt::llama())]
     }
 
     /// The same, cutting off the beginnings of texts.
     fn tokenizers_of_ends() -> [(PairTokenizer, Prompt); 2] {
         let left = |settings: &mut TokenizerSettings| settings.truncation = Some(TruncationDirection::Left);
         [
-            (tokenizer_with("tiny-bert/base", left), Prompt::bert(512)),
+            (tokenizer_with("tiny-bert/base", left), Prompt::pair(512)),
             (tokenizer_with("tiny-llama/base", left), Prompt::llama()),
         ]
     }

@@ -77,6 +77,10 @@ pub(crate) enum PipelineKind {
     Bert { lowercase: bool, strip_accents: Option<bool>, splits_chinese: bool, unk: String, cls: String, sep: String },
     /// Llama's pipeline over the vocabulary and merges of `tokenizer.json`, unless that is byte-level.
     Llama { prepend_scheme: &'static str },
+    /// Qwen2's pipeline over the vocabulary and merges of `tokenizer.json`: byte-level BPE.
+    Qwen2 { adds_prefix_space: bool },
+    /// Gemma's pipeline over the vocabulary and merges of `tokenizer.json`: BPE with bytes for unknown characters.
+    Gemma { unk: String },
     /// RoBERTa's pipeline over the vocabulary and merges of `tokenizer.json`: byte-level BPE.
     Roberta { adds_prefix_space: bool, cls: String, sep: String },
     /// XLM-RoBERTa's pipeline over the vocabulary of `tokenizer.json`: unigram.
@@ -88,6 +92,16 @@ impl PipelineKind {
     fn default_tokens(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::AsInFile | Self::Llama { .. } => &[],
+            Self::Qwen2 { .. } => {
+                &[("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")]
+            }
+            Self::Gemma { .. } => &[
+                ("bos_token", "<bos>"),
+                ("eos_token", "<eos>"),
+                ("unk_token", "<unk>"),
+                ("pad_token", "<pad>"),
+                ("mask_token", "<mask>"),
+            ],
             Self::Bert { .. } => &[
                 ("unk_token", "[UNK]"),
                 ("sep_token", "[SEP]"),
@@ -220,8 +234,8 @@ impl<'a> Fields<'a> {
     }
 
     fn pipeline(&self, class: Option<&str>, model_type: &str) -> Result<PipelineKind, ModelError> {
-        // The reference ignores the class of a ModernBERT's tokenizer.
-        let class = class.filter(|_| model_type != "modernbert");
+        // For these models the reference ignores the class.
+        let class = class.filter(|_| !["modernbert", "mistral", "qwen2"].contains(&model_type));
         let class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class));
         let is_of_bert = ["bert", "distilbert", "electra"].contains(&model_type);
         let is_bert = class.map_or(is_of_bert, |class| BERT_CLASSES.contains(&class));
@@ -247,6 +261,10 @@ impl<'a> Fields<'a> {
                 };
                 Ok(PipelineKind::Llama { prepend_scheme })
             }
+            _ if is_class("Qwen2Tokenizer", "qwen2") || is_class("Qwen2Tokenizer", "qwen3") => {
+                Ok(PipelineKind::Qwen2 { adds_prefix_space: flag("add_prefix_space", false)? })
+            }
+            _ if is_class("GemmaTokenizer", "gemma") => Ok(PipelineKind::Gemma { unk: token("unk_token", "<unk>")? }),
             _ if is_class("RobertaTokenizer", "roberta") => Ok(PipelineKind::Roberta {
                 adds_prefix_space: flag("add_prefix_space", false)?,
                 cls: token("cls_token", "<s>")?,

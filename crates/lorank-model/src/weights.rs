@@ -207,6 +207,27 @@ impl Weights {
         })
     }
 
+    /// Some rows of a matrix of the given shape, concatenated: [ids.len(), width].
+    pub(crate) fn rows(
+        &mut self,
+        tensor: &str,
+        [n_rows, width]: [usize; 2],
+        ids: &[usize],
+    ) -> Result<Vec<f32>, ModelError> {
+        self.with_values(tensor, &[n_rows, width], |bytes, coding| {
+            let table = Table::new(bytes, coding, width);
+            let mut rows = vec![0.0; ids.len() * width];
+            ids.iter().zip(rows.chunks_mut(width)).for_each(|(id, row)| table.read(*id, row));
+            let is_finite = rows.iter().all(|value| value.is_finite());
+            (rows, is_finite)
+        })
+    }
+
+    /// The folder's name.
+    pub(crate) fn folder(&self) -> &str {
+        &self.folder
+    }
+
     /// Keeps a matrix as stored in its file, to look up rows in it.
     pub(crate) fn table(&mut self, tensor: &str, shape: [usize; 2]) -> Result<Table, ModelError> {
         let table = self.with_values(tensor, &shape, |bytes, coding| (Table::new(bytes, coding, shape[1]), true))?;
@@ -396,9 +417,10 @@ pub(crate) fn modern_name(name: &str) -> String {
 
 fn missing(files: &Files, file: &'static str) -> ModelError {
     let folder = files.name().to_owned();
-    match files.pickle() {
-        Some(file) => ModelError::PickleRefused { folder, file },
-        None => ModelError::MissingFile { folder, file, hint: "weights are read from safetensors files" },
+    match (files.gguf(), files.pickle()) {
+        (Some(file), _) => ModelError::GgufRefused { folder, file },
+        (None, Some(file)) => ModelError::PickleRefused { folder, file },
+        (None, None) => ModelError::MissingFile { folder, file, hint: "weights are read from safetensors files" },
     }
 }
 

@@ -145,6 +145,52 @@ fn relatives_of_bert() {
 }
 
 #[test]
+fn relatives_of_llama() {
+    let fails = |model: &str, key: &'static str, value: Value, parts: &[&str]| {
+        check_base(&format!("tiny-decoders/{model}/base"), |folder| set(folder, key, value), parts);
+    };
+    fails("mistral", "hidden_act", json!("gelu"), &["`hidden_act` = `gelu`", "`silu`"]);
+    fails("mistral", "sliding_window", json!(0), &["`sliding_window` = 0", "above zero or null"]);
+    fails("mistral", "layer_types", json!(["full_attention"]), &["`layer_types`"]);
+    fails("mistral", "head_dim", json!(16), &["q_proj.weight", "[48, 32]", "[64, 32]"]);
+    fails("qwen2", "layer_types", json!(["full_attention"]), &["`layer_types`", "each of 3 layers"]);
+    let all = |folder: &Path| {
+        set(folder, "layer_types", Value::Null);
+        set(folder, "max_window_layers", json!("all"));
+    };
+    check_base("tiny-decoders/qwen2/base", all, &["`max_window_layers` = \"all\""]);
+    fails("qwen2", "layer_types", json!(["a", "b", "c"]), &["`layer_types`", "`use_sliding_window`"]);
+    fails("qwen2", "use_sliding_window", json!("yes"), &["`use_sliding_window` = \"yes\""]);
+    fails(
+        "qwen3",
+        "layer_types",
+        json!(["sliding_attention", "sliding_attention", "sliding_attention"]),
+        &["`layer_types`", "`use_sliding_window`"],
+    );
+    fails("qwen3", "head_dim", json!(15), &["15 dimensions", "even"]);
+    fails("mistral", "num_hidden_layers", json!(100_000), &["`num_hidden_layers` = 100000", "at most"]);
+    fails("gemma", "hidden_act", json!("silu"), &["`hidden_act` = `silu`", "`gelu`"]);
+    fails("gemma", "use_bidirectional_attention", json!(true), &["`use_bidirectional_attention`", "later tokens"]);
+    fails("gemma", "model_type", json!("gemma2"), &["`model_type` = \"gemma2\"", "soft caps", "Gemma 1"]);
+    fails("gemma", "model_type", json!("gemma3_text"), &["\"gemma3_text\"", "Gemma 1"]);
+    fails("gemma", "model_type", json!("qwen"), &["is a `qwen` model", "(nearest: `qwen2`)", "`mistral`"]);
+}
+
+#[test]
+fn gguf_files_are_refused_with_the_way_to_safetensors() {
+    let parts = ["`model-q4.gguf`", "GGUF", "gguf_file=\"model-q4.gguf\"", "save_pretrained"];
+    let rename = |folder: &Path| std::fs::rename(folder.join(WEIGHTS), folder.join("model-q4.gguf")).unwrap();
+    check_base("tiny-llama/base", rename, &parts);
+    let alone = |folder: &Path| {
+        rename(folder);
+        remove(folder, "config.json");
+    };
+    check_base("tiny-llama/base", alone, &parts);
+    let folder = changed_copy("tiny-llama/base", rename);
+    check_says(&Files::folder(folder.path().join("model-q4.gguf")).unwrap_err(), &parts);
+}
+
+#[test]
 fn modernberts() {
     let cls = |key: &'static str, value: serde_json::Value, parts: &[&str]| {
         check_base("tiny-modernbert/cls/base", |folder| set(folder, key, value), parts);

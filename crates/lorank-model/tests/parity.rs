@@ -167,6 +167,23 @@ fn distilbert_and_electra_scores() {
     check_family("tiny-encoders/electra");
 }
 
+const DECODERS: [&str; 4] = ["qwen2", "qwen3", "mistral", "gemma"];
+
+#[test]
+fn token_ids_of_the_relatives_of_llama() {
+    for model in DECODERS {
+        let [base, pairs] = ["base", "reference.json"].map(|name| format!("tiny-decoders/{model}/{name}"));
+        check_ids(&base, &pairs);
+    }
+}
+
+#[test]
+fn scores_of_the_relatives_of_llama() {
+    for model in DECODERS {
+        check_family(&format!("tiny-decoders/{model}"));
+    }
+}
+
 #[test]
 fn modernbert_token_ids() {
     check_ids("tiny-modernbert/cls/base", "tiny-modernbert/cls/reference.json");

@@ -18,6 +18,8 @@ const BERTS: [&str; 5] = [
     "tiny-encoders/distilbert",
     "tiny-encoders/electra",
 ];
+const DECODERS: [&str; 5] =
+    ["tiny-llama", "tiny-decoders/qwen2", "tiny-decoders/qwen3", "tiny-decoders/mistral", "tiny-decoders/gemma"];
 const MODERNBERTS: [&str; 2] = ["tiny-modernbert/cls", "tiny-modernbert/mean"];
 
 /// A dimension that one module computes and another one reads: the module's name, the part of its rows (of how many),
@@ -25,9 +27,10 @@ const MODERNBERTS: [&str; 2] = ["tiny-modernbert/cls", "tiny-modernbert/mean"];
 type Scalable = (&'static str, usize, usize, &'static str);
 
 /// The dimensions that can be scaled without an effect on the scores: only linear operations lie between.
-const SCALABLE: [Scalable; 6] = [
+const SCALABLE: [Scalable; 7] = [
     ("attention.self.value", 0, 1, "attention.output.dense"),
     ("attn.Wqkv", 2, 3, "attn.Wo"),
+    ("mlp.up_proj", 0, 1, "mlp.down_proj"),
     ("attention.v_lin", 0, 1, "attention.out_lin"),
     ("mlp.Wi", 1, 2, "mlp.Wo"),
     ("attn_norm", 0, 1, "attn.Wqkv"),
@@ -122,7 +125,7 @@ fn check_with_outliers(family: &str, largest: f32, precision: Precision, bound: 
 
 #[test]
 fn bf16_is_close_to_f32() {
-    for family in BERTS.into_iter().chain(MODERNBERTS).chain(["tiny-llama"]) {
+    for family in BERTS.into_iter().chain(MODERNBERTS).chain(DECODERS) {
         check(family, Precision::Bf16, 0.06);
     }
 }
@@ -136,7 +139,7 @@ fn int8_of_encoders_is_close_to_f32() {
 
 #[test]
 fn bf16_is_close_to_f32_with_outliers() {
-    for family in BERTS.into_iter().chain(MODERNBERTS) {
+    for family in BERTS.into_iter().chain(MODERNBERTS).chain(DECODERS) {
         check_with_outliers(family, 1000.0, Precision::Bf16, 0.06);
     }
 }

@@ -243,6 +243,15 @@ impl Backend for Kernels {
         Ok(Rows { numbers: parts.into_iter().flat_map(|part| part.numbers).collect(), width })
     }
 
+    fn reshape(&self, rows: Rows, width: usize) -> Result<Rows, Infallible> {
+        Ok(Rows { width, ..rows })
+    }
+
+    fn scale(&self, mut rows: Rows, factor: f32) -> Result<Rows, Infallible> {
+        rows.numbers.iter_mut().for_each(|x| *x *= factor);
+        Ok(rows)
+    }
+
     fn add_values(&self, mut x: Rows, values: Vec<f32>) -> Result<Rows, Infallible> {
         x.numbers.iter_mut().zip(values).for_each(|(x, value)| *x += value);
         Ok(x)

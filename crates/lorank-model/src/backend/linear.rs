@@ -89,6 +89,8 @@ pub(crate) struct NormModule {
     pub(crate) name: String,
     pub(crate) width: usize,
     pub(crate) has_bias: bool,
+    /// What is added to its weights in the file.
+    pub(crate) offset: f32,
 }
 
 /// An embedding table that adapters may change.

@@ -152,6 +152,12 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// Concatenates rows. Each part: [n, width]; returns [sum of n, width].
     fn concat(&self, parts: Vec<Self::Rows>) -> Result<Self::Rows, Self::Error>;
 
+    /// The same numbers in rows of another width. rows: [n, width]; returns [n * width / new width, new width].
+    fn reshape(&self, rows: Self::Rows, width: usize) -> Result<Self::Rows, Self::Error>;
+
+    /// Multiplies every number by a factor.
+    fn scale(&self, rows: Self::Rows, factor: f32) -> Result<Self::Rows, Self::Error>;
+
     /// Adds values to rows. x: [n, width], values: [n * width], row by row.
     fn add_values(&self, x: Self::Rows, values: Vec<f32>) -> Result<Self::Rows, Self::Error>;
 

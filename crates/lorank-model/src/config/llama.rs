@@ -1,24 +1,102 @@
-//! `config.json` of a Llama.
+//! `config.json` of a Llama, Mistral, Qwen2, Qwen3 or Gemma.
 
 use candle_transformers::models::llama;
+use lorank_kernels::Activation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{check_counts, flag, typed, unsupported, word};
 use crate::ModelError;
 use crate::files::Files;
-use crate::keys::{self, LLAMA_CONFIG};
+use crate::keys::{self, GEMMA_CONFIG, KeyTable, LLAMA_CONFIG, MISTRAL_CONFIG, QWEN2_CONFIG, QWEN3_CONFIG};
 
-/// Llama settings: those of candle-transformers, and the others that matter here.
+/// Settings of a Llama or one of its relatives: those of candle-transformers, and the others that matter here.
 #[derive(Debug, Clone)]
 pub(crate) struct LlamaSettings {
+    pub(crate) variant: LlamaVariant,
     pub(crate) numbers: llama::LlamaConfig,
     pub(crate) head_dim: usize,
     pub(crate) rope: RopeScaling,
-    /// Whether the projections of attention have biases.
-    pub(crate) attention_bias: bool,
+    /// Whether the projections of queries, keys and values have biases.
+    pub(crate) qkv_bias: bool,
+    /// Whether the projection after attention has a bias.
+    pub(crate) o_bias: bool,
     /// Whether the gate, up and down projections have biases.
     pub(crate) mlp_bias: bool,
+    /// The activation of the gate.
+    pub(crate) activation: Activation,
+    /// The sliding window of each layer: the number of tokens that a token attends to, including itself.
+    pub(crate) windows: Vec<Option<usize>>,
+    /// Whether the embeddings are also the matrix of the logits of a causal model.
+    pub(crate) ties_embeddings: bool,
+}
+
+/// Llama and the architectures with the same layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LlamaVariant {
+    Llama,
+    Mistral,
+    Qwen2,
+    Qwen3,
+    Gemma,
+}
+
+impl LlamaVariant {
+    /// The `model_type`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma => "gemma",
+        }
+    }
+
+    fn keys(self) -> &'static KeyTable {
+        match self {
+            Self::Llama => &LLAMA_CONFIG,
+            Self::Mistral => &MISTRAL_CONFIG,
+            Self::Qwen2 => &QWEN2_CONFIG,
+            Self::Qwen3 => &QWEN3_CONFIG,
+            Self::Gemma => &GEMMA_CONFIG,
+        }
+    }
+
+    /// The default of `head_dim`; `None` is the hidden size over the number of heads.
+    fn head_dim(self) -> Option<usize> {
+        match self {
+            Self::Llama | Self::Mistral | Self::Qwen2 => None,
+            Self::Qwen3 => Some(128),
+            Self::Gemma => Some(256),
+        }
+    }
+
+    /// Gemma's files name the exact GELU, but mean the tanh form, as in the reference.
+    fn activation(self, files: &Files, json: &Map<String, Value>) -> Result<Activation, ModelError> {
+        let (default, known): (_, &[&str]) = match self {
+            Self::Gemma => (Activation::GeluTanh, &["gelu", "gelu_pytorch_tanh"]),
+            _ => (Activation::Silu, &["silu", "swish"]),
+        };
+        match word(files, json, "hidden_act")?.filter(|act| !known.contains(act)) {
+            Some(act) => Err(unsupported(files, format!("`hidden_act` = `{act}`"), &format!("; `{}` is", known[0]))),
+            None => Ok(default),
+        }
+    }
+
+    /// The sliding window of each layer.
+    fn windows(
+        self,
+        files: &Files,
+        json: &Map<String, Value>,
+        n_layers: usize,
+    ) -> Result<Vec<Option<usize>>, ModelError> {
+        match self {
+            Self::Llama | Self::Gemma => Ok(vec![None; n_layers]),
+            Self::Mistral => Ok(vec![sliding_window(files, json)?; n_layers]),
+            Self::Qwen2 | Self::Qwen3 => qwen_windows(files, json, n_layers),
+        }
+    }
 }
 
 /// Scaling of rotary frequencies for contexts longer than in pretraining.
@@ -31,13 +109,27 @@ pub(crate) enum RopeScaling {
     Llama3(llama::Llama3RopeConfig),
 }
 
-pub(super) fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Result<LlamaSettings, ModelError> {
-    LLAMA_CONFIG.check(files.name(), &json)?;
-    if let Some(act) = word(files, &json, "hidden_act")?.filter(|act| !["silu", "swish"].contains(act)) {
-        return Err(unsupported(files, format!("`hidden_act` = `{act}`"), "; Llama models use `silu`"));
-    }
-    let (attention_bias, mlp_bias) = (flag(files, &json, "attention_bias")?, flag(files, &json, "mlp_bias")?);
-    let head_dim = json.get("head_dim").and_then(Value::as_u64).map(|dim| dim as usize);
+pub(super) fn llama_settings(
+    files: &Files,
+    mut json: Map<String, Value>,
+    variant: LlamaVariant,
+) -> Result<LlamaSettings, ModelError> {
+    variant.keys().check(files.name(), &json)?;
+    let activation = variant.activation(files, &json)?;
+    let attention_bias = flag(files, &json, "attention_bias")?;
+    let (qkv_bias, o_bias) = match variant {
+        LlamaVariant::Qwen2 => (true, false),
+        LlamaVariant::Mistral => (false, false),
+        _ => (attention_bias, attention_bias),
+    };
+    let mlp_bias = variant == LlamaVariant::Llama && flag(files, &json, "mlp_bias")?;
+    let ties_embeddings = match json.get("tie_word_embeddings") {
+        None => variant == LlamaVariant::Gemma,
+        Some(_) => flag(files, &json, "tie_word_embeddings")?,
+    };
+    let head_dim = json.get("head_dim").and_then(Value::as_u64).map(|dim| dim as usize).or(variant.head_dim());
+    let n_layers = json.get("num_hidden_layers").and_then(Value::as_u64).unwrap_or_default();
+    let windows = variant.windows(files, &json, n_layers.min(LAYERS_MAX) as usize)?;
     let rope = take_rope(files, &mut json)?;
     // candle-transformers parses these more strictly than necessary, although they have no effect here.
     json.retain(|key, _| !matches!(key.as_str(), "bos_token_id" | "eos_token_id" | "tie_word_embeddings"));
@@ -57,11 +149,69 @@ pub(super) fn llama_settings(files: &Files, mut json: Map<String, Value>) -> Res
             ("head_dim", head_dim),
         ],
     )?;
+    if windows.len() != numbers.num_hidden_layers {
+        let what = format!("`num_hidden_layers` = {}", numbers.num_hidden_layers);
+        return Err(unsupported(files, what, &format!("; at most {LAYERS_MAX} are")));
+    }
     if heads % kv_heads != 0 || !head_dim.is_multiple_of(2) {
         let what = format!("{heads} attention heads of {head_dim} dimensions over {kv_heads} key-value heads");
         return Err(unsupported(files, what, "; the heads must divide evenly, and their dimensions must be even"));
     }
-    Ok(LlamaSettings { numbers, head_dim, rope, attention_bias, mlp_bias })
+    Ok(LlamaSettings {
+        variant,
+        numbers,
+        head_dim,
+        rope,
+        qkv_bias,
+        o_bias,
+        mlp_bias,
+        activation,
+        windows,
+        ties_embeddings,
+    })
+}
+
+/// The largest number of layers, so that a damaged file cannot request much memory.
+const LAYERS_MAX: u64 = 10_000;
+
+/// `sliding_window`: 4096 if absent, as in the reference; null for none.
+fn sliding_window(files: &Files, json: &Map<String, Value>) -> Result<Option<usize>, ModelError> {
+    const KEY: &str = "sliding_window";
+    match json.get(KEY) {
+        None => Ok(Some(4096)),
+        Some(Value::Null) => Ok(None),
+        Some(value) => {
+            let window = value.as_u64().and_then(|window| usize::try_from(window).ok()).filter(|window| *window > 0);
+            let refused = || unsupported(files, keys::describe(KEY, value), "; a number above zero or null is");
+            window.map(Some).ok_or_else(refused)
+        }
+    }
+}
+
+/// The windows of a Qwen: `layer_types`, or the layers from `max_window_layers` on; none without `use_sliding_window`.
+fn qwen_windows(files: &Files, json: &Map<String, Value>, n_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
+    let window = if flag(files, json, "use_sliding_window")? { sliding_window(files, json)? } else { None };
+    let Some(types) = json.get("layer_types").filter(|types| !types.is_null()) else {
+        let first = match json.get("max_window_layers") {
+            None | Some(Value::Null) => Some(28),
+            Some(value) => value.as_u64(),
+        };
+        let refused = || unsupported(files, keys::describe("max_window_layers", &json["max_window_layers"]), "");
+        let first = first.ok_or_else(refused)?;
+        return Ok((0..n_layers as u64).map(|layer| window.filter(|_| layer >= first)).collect());
+    };
+    let window_of = |name: &Value| match (name.as_str(), window) {
+        (Some("full_attention"), _) => Some(None),
+        (Some("sliding_attention"), Some(window)) => Some(Some(window)),
+        _ => None,
+    };
+    let windows: Option<Vec<_>> = types.as_array().and_then(|names| names.iter().map(window_of).collect());
+    windows.filter(|windows| windows.len() == n_layers).ok_or_else(|| {
+        let hint = format!(
+            "; `full_attention`, or `sliding_attention` with `use_sliding_window`, for each of {n_layers} layers is"
+        );
+        unsupported(files, keys::describe("layer_types", types), &hint)
+    })
 }
 
 /// Takes the rotary settings from either layout, and leaves `rope_theta` where transformers 4 has it. Values inside the

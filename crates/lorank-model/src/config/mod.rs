@@ -4,7 +4,7 @@ mod bert;
 mod llama;
 mod modernbert;
 
-use lorank_core::Misfit;
+use lorank_core::{Misfit, nearest_name};
 use lorank_kernels::Activation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub(crate) use self::bert::{BertSettings, BertVariant};
 use self::bert::{bert_settings, electra_settings, roberta_settings};
 use self::llama::llama_settings;
-pub(crate) use self::llama::{LlamaSettings, RopeScaling};
+pub(crate) use self::llama::{LlamaSettings, LlamaVariant, RopeScaling};
 use self::modernbert::modernbert_settings;
 pub(crate) use self::modernbert::{ModernBertHead, ModernBertSettings};
 use crate::ModelError;
@@ -21,8 +21,39 @@ use crate::keys;
 use crate::modules::{MODULES_FILE, ModuleHead};
 
 const FILE: &str = "config.json";
-const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `bert` (MiniLM cross-encoders), `distilbert`, `electra`, `roberta` and `xlm-roberta` \
+const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `mistral`, `qwen2`, `qwen3`, `gemma`, `bert` (MiniLM cross-encoders), `distilbert`, `electra`, `roberta` and `xlm-roberta` \
                      (bge-reranker-v2-m3), `modernbert` (gte-reranker-modernbert)";
+
+/// The `model_type` of each architecture.
+const NAMES: [&str; 11] = [
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "bert",
+    "distilbert",
+    "electra",
+    "roberta",
+    "xlm-roberta",
+    "modernbert",
+];
+
+/// Architectures that look like known ones, and why they are refused.
+const REFUSED: [(&str, &str); 3] = [
+    (
+        "gemma2",
+        "; its soft caps bend attention scores and logits, so no score head gives its scores; Gemma 1 (`gemma`) is",
+    ),
+    (
+        "gemma3",
+        "; its soft caps, norms after blocks and local rotary positions are not implemented; Gemma 1 (`gemma`) is",
+    ),
+    (
+        "gemma3_text",
+        "; its soft caps, norms after blocks and local rotary positions are not implemented; Gemma 1 (`gemma`) is",
+    ),
+];
 
 /// A base model's configuration.
 #[derive(Debug, Clone)]
@@ -61,6 +92,9 @@ pub(crate) enum Architecture {
 
 impl Config {
     pub(crate) fn read(files: &Files) -> Result<(Self, Vec<u8>), ModelError> {
+        if let (false, Some(file)) = (files.has(FILE), files.gguf()) {
+            return Err(ModelError::GgufRefused { folder: files.name().to_owned(), file });
+        }
         let bytes = files
             .require(FILE, "a model folder has `config.json`, `tokenizer.json` and safetensors weights")?
             .into_owned();
@@ -81,7 +115,11 @@ impl Config {
         let tokenizer_class = json.get("tokenizer_class").and_then(Value::as_str).map(str::to_owned);
         let n_labels = n_labels(files, &json)?;
         let mut architecture = match json.get("model_type").and_then(Value::as_str) {
-            Some("llama") => Architecture::Llama(llama_settings(files, json)?),
+            Some("llama") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Llama)?),
+            Some("mistral") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Mistral)?),
+            Some("qwen2") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Qwen2)?),
+            Some("qwen3") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Qwen3)?),
+            Some("gemma") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Gemma)?),
             Some("bert") => Architecture::Bert(bert_settings(files, json, BertVariant::Bert)?),
             Some("distilbert") => Architecture::Bert(bert_settings(files, json, BertVariant::DistilBert)?),
             Some("electra") => Architecture::Bert(electra_settings(files, json)?),
@@ -89,8 +127,14 @@ impl Config {
             Some("xlm-roberta") => Architecture::Bert(roberta_settings(files, json, "xlm-roberta", pad_token)?),
             Some("modernbert") => Architecture::ModernBert(modernbert_settings(files, json)?),
             other => {
+                if let Some((name, why)) = REFUSED.iter().find(|(name, _)| Some(*name) == other) {
+                    return Err(unsupported(files, keys::describe("model_type", &(*name).into()), why));
+                }
                 let found = found_architecture(other, json.get("architectures"));
-                return Err(ModelError::UnknownArchitecture { folder: files.name().into(), found, known: KNOWN });
+                let nearest = other.and_then(|other| nearest_name(other, NAMES));
+                let nearest = nearest.map_or_else(String::new, |nearest| format!(" (nearest: `{nearest}`)"));
+                let folder = files.name().into();
+                return Err(ModelError::UnknownArchitecture { folder, found, nearest, known: KNOWN });
             }
         };
         let head = ModuleHead::read(files)?;

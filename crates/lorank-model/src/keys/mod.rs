@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use crate::ModelError;
 
 pub(crate) use self::tables::{
-    ADAPTER_CONFIG, BERT_CONFIG, DISTILBERT_CONFIG, ELECTRA_CONFIG, LLAMA_CONFIG, MODERNBERT_CONFIG, ROBERTA_CONFIG,
-    SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG,
+    ADAPTER_CONFIG, BERT_CONFIG, DISTILBERT_CONFIG, ELECTRA_CONFIG, GEMMA_CONFIG, LLAMA_CONFIG, MISTRAL_CONFIG,
+    MODERNBERT_CONFIG, QWEN2_CONFIG, QWEN3_CONFIG, ROBERTA_CONFIG, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS_CONFIG,
+    SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG,
 };
 
 /// The known keys of a file.
@@ -124,13 +125,17 @@ mod tests {
 
     use super::*;
 
-    const ALL: [&KeyTable; 11] = [
+    const ALL: [&KeyTable; 15] = [
         &BERT_CONFIG,
         &ROBERTA_CONFIG,
         &DISTILBERT_CONFIG,
         &ELECTRA_CONFIG,
         &MODERNBERT_CONFIG,
         &LLAMA_CONFIG,
+        &MISTRAL_CONFIG,
+        &QWEN2_CONFIG,
+        &QWEN3_CONFIG,
+        &GEMMA_CONFIG,
         &TOKENIZER_CONFIG,
         &SPECIAL_TOKENS_MAP,
         &SENTENCE_TRANSFORMERS_CONFIG,
@@ -204,6 +209,8 @@ mod tests {
             (&MODERNBERT_CONFIG, json!({"rope_scaling": {"rope_type": "yarn"}}), "`rope_scaling`"),
             (&LLAMA_CONFIG, json!({"is_causal": false}), "`is_causal` = false"),
             (&LLAMA_CONFIG, json!({"partial_rotary_factor": 0.5}), "`partial_rotary_factor` = 0.5"),
+            (&MISTRAL_CONFIG, json!({"layer_types": ["full_attention"]}), "`layer_types`"),
+            (&GEMMA_CONFIG, json!({"use_bidirectional_attention": true}), "`use_bidirectional_attention` = true"),
             (&LLAMA_CONFIG, json!({"auto_map": {"AutoModel": "x.Y"}}), "`auto_map`"),
             (&TOKENIZER_CONFIG, json!({"auto_map": {"AutoTokenizer": ["x.Y", null]}}), "`auto_map`"),
             (&TOKENIZER_CONFIG, json!({"init_inputs": [1]}), "`init_inputs`"),

@@ -78,7 +78,6 @@ const EXECUTION: Group = group(
 );
 const GENERATION: Group = group(
     &[
-        "tie_word_embeddings",
         "tie_encoder_decoder",
         "bos_token_id",
         "sep_token_id",
@@ -112,7 +111,13 @@ const GENERATION: Group = group(
         "begin_suppress_tokens",
     ],
     NoEffect,
-    "text generation only; there is no language model head",
+    "text generation only",
+);
+const TIED: Group = group(&["tie_word_embeddings"], NoEffect, "there is no language model head");
+const TIED_LOGITS: Group = group(
+    &["tie_word_embeddings"],
+    Honored,
+    "for `score_tokens`: whether the logits' matrix is that of the embeddings, else `lm_head`",
 );
 const OTHER_MODEL: Group = group(
     &["is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size"],
@@ -161,6 +166,7 @@ pub(crate) const BERT_CONFIG: KeyTable = KeyTable {
         TRAINING,
         EXECUTION,
         GENERATION,
+        TIED,
     ],
     unknown: Unknown::Warn,
 };
@@ -196,6 +202,7 @@ pub(crate) const ROBERTA_CONFIG: KeyTable = KeyTable {
         TRAINING,
         EXECUTION,
         GENERATION,
+        TIED,
     ],
     unknown: Unknown::Warn,
 };
@@ -240,6 +247,7 @@ pub(crate) const DISTILBERT_CONFIG: KeyTable = KeyTable {
         TRAINING,
         EXECUTION,
         GENERATION,
+        TIED,
     ],
     unknown: Unknown::Warn,
 };
@@ -282,6 +290,7 @@ pub(crate) const ELECTRA_CONFIG: KeyTable = KeyTable {
         TRAINING,
         EXECUTION,
         GENERATION,
+        TIED,
     ],
     unknown: Unknown::Warn,
 };
@@ -352,9 +361,33 @@ pub(crate) const MODERNBERT_CONFIG: KeyTable = KeyTable {
         TRAINING,
         EXECUTION,
         GENERATION,
+        TIED,
     ],
     unknown: Unknown::Warn,
 };
+
+/// The keys that Llama and its relatives share.
+const DECODER_NUMBERS: Group = group(&["num_key_value_heads", "head_dim", "rms_norm_eps"], Honored, "");
+const SWIGLU: Group = group(&["hidden_act"], Honored, "`silu` (or `swish`); others are refused");
+const ROPE: Group = group(
+    &["rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings"],
+    Honored,
+    "`default`, `linear` and `llama3`; other kinds of scaling are refused",
+);
+const DECODER_TOKENS: Group = group(
+    &["pad_token_id", "eos_token_id"],
+    Honored,
+    "the last token that is not the padding token is scored; `eos_token_id` is used if no file sets a padding token",
+);
+const CAUSAL: Group = group(&["is_causal"], Only(&["true"]), "attention to later tokens");
+const PARTIAL_ROPE: Group = group(&["partial_rotary_factor"], Only(&["1"]), "partial rotary positions");
+const DECODER: Group = group(&["is_decoder"], NoEffect, "always a decoder");
+const QWEN_WINDOWS: Group = group(
+    &["use_sliding_window", "sliding_window", "max_window_layers", "layer_types"],
+    Honored,
+    "with `use_sliding_window`, the layers from `max_window_layers` on, or the `sliding_attention` layers of `layer_types`, \
+     attend to `sliding_window` tokens",
+);
 
 /// `config.json` of a Llama.
 pub(crate) const LLAMA_CONFIG: KeyTable = KeyTable {
@@ -363,32 +396,163 @@ pub(crate) const LLAMA_CONFIG: KeyTable = KeyTable {
     groups: &[
         NAMES,
         SIZES,
-        group(&["num_key_value_heads", "head_dim", "rms_norm_eps"], Honored, ""),
-        group(&["hidden_act"], Honored, "`silu` (or `swish`); others are refused"),
+        DECODER_NUMBERS,
+        SWIGLU,
         group(&["attention_bias", "mlp_bias"], Honored, "biases are read if true, and ignored with a warning if false"),
-        group(
-            &["rope_theta", "rope_scaling", "rope_parameters", "original_max_position_embeddings"],
-            Honored,
-            "`default`, `linear` and `llama3`; other kinds of scaling are refused",
-        ),
-        group(
-            &["pad_token_id", "eos_token_id"],
-            Honored,
-            "the last token that is not the padding token is scored; `eos_token_id` is used if no file sets a padding token",
-        ),
+        ROPE,
+        DECODER_TOKENS,
         LABELS,
         TOKENIZER_CLASS,
-        group(&["is_causal"], Only(&["true"]), "attention to later tokens"),
-        group(&["partial_rotary_factor"], Only(&["1"]), "partial rotary positions"),
+        CAUSAL,
+        PARTIAL_ROPE,
         OTHER_MODEL,
         PRUNED,
         QUANTIZED,
         CODE,
         ACTIVATION,
-        group(&["is_decoder"], NoEffect, "always a decoder"),
+        DECODER,
         TRAINING,
         EXECUTION,
         GENERATION,
+        TIED_LOGITS,
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `config.json` of a Mistral.
+pub(crate) const MISTRAL_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a Mistral",
+    groups: &[
+        NAMES,
+        SIZES,
+        DECODER_NUMBERS,
+        SWIGLU,
+        group(&["sliding_window"], Honored, "each token attends to so many tokens; 4096 if absent, all if null"),
+        ROPE,
+        DECODER_TOKENS,
+        LABELS,
+        TOKENIZER_CLASS,
+        CAUSAL,
+        PARTIAL_ROPE,
+        group(&["layer_types"], Only(&[]), "layers with different attention"),
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        DECODER,
+        group(
+            &["attention_bias", "mlp_bias"],
+            NoEffect,
+            "not read by the reference; biases are ignored with a warning",
+        ),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+        TIED_LOGITS,
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `config.json` of a Qwen2.
+pub(crate) const QWEN2_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a Qwen2",
+    groups: &[
+        NAMES,
+        SIZES,
+        DECODER_NUMBERS,
+        SWIGLU,
+        QWEN_WINDOWS,
+        ROPE,
+        DECODER_TOKENS,
+        LABELS,
+        TOKENIZER_CLASS,
+        CAUSAL,
+        PARTIAL_ROPE,
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        DECODER,
+        group(
+            &["attention_bias", "mlp_bias", "use_mrope"],
+            NoEffect,
+            "not read by the reference; queries, keys and values have biases",
+        ),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+        TIED_LOGITS,
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `config.json` of a Qwen3.
+pub(crate) const QWEN3_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a Qwen3",
+    groups: &[
+        NAMES,
+        SIZES,
+        group(&["num_key_value_heads", "head_dim", "rms_norm_eps"], Honored, "`head_dim` is 128 if absent"),
+        SWIGLU,
+        group(&["attention_bias"], Honored, "biases are read if true, and ignored with a warning if false"),
+        QWEN_WINDOWS,
+        ROPE,
+        DECODER_TOKENS,
+        LABELS,
+        TOKENIZER_CLASS,
+        CAUSAL,
+        PARTIAL_ROPE,
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        DECODER,
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+        TIED_LOGITS,
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `config.json` of a Gemma.
+pub(crate) const GEMMA_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a Gemma",
+    groups: &[
+        NAMES,
+        SIZES,
+        group(&["num_key_value_heads", "head_dim", "rms_norm_eps"], Honored, "`head_dim` is 256 if absent"),
+        group(
+            &["hidden_act"],
+            Honored,
+            "`gelu` and `gelu_pytorch_tanh` are both the tanh form of GELU, as in the reference; others are refused",
+        ),
+        group(&["hidden_activation"], Only(&["\"gelu_pytorch_tanh\""]), "not read by the reference"),
+        group(&["attention_bias"], Honored, "biases are read if true, and ignored with a warning if false"),
+        ROPE,
+        DECODER_TOKENS,
+        LABELS,
+        TOKENIZER_CLASS,
+        CAUSAL,
+        group(&["use_bidirectional_attention"], Only(&["false"]), "attention to later tokens"),
+        PARTIAL_ROPE,
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        CODE,
+        ACTIVATION,
+        DECODER,
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+        TIED_LOGITS,
     ],
     unknown: Unknown::Warn,
 };
@@ -614,6 +778,11 @@ pub(crate) const ADAPTER_CONFIG: KeyTable = KeyTable {
         group(&["modules_to_save"], Honored, "each named module must be in the weights file"),
         group(&["bias"], Honored, "`none`, `all` or `lora_only`"),
         group(&["lora_bias"], Honored, "biases of the updates"),
+        group(
+            &["ensure_weight_tying"],
+            Honored,
+            "refused if true and the score is that of two tokens of tied embeddings; otherwise without effect",
+        ),
         group(&["fan_in_fan_out"], NoEffect, "PEFT itself sets it to false for linear layers, with a warning"),
         group(
             &["init_lora_weights"],
@@ -653,7 +822,6 @@ pub(crate) const ADAPTER_CONFIG: KeyTable = KeyTable {
                 "peft_version",
                 "qalora_group_size",
                 "runtime_config",
-                "ensure_weight_tying",
             ],
             NoEffect,
             "training or provenance",

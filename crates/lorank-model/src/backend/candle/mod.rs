@@ -241,6 +241,14 @@ impl Backend for Candle {
         Tensor::cat(&parts, 0)
     }
 
+    fn reshape(&self, rows: Tensor, width: usize) -> Result<Tensor> {
+        rows.reshape(((), width))
+    }
+
+    fn scale(&self, rows: Tensor, factor: f32) -> Result<Tensor> {
+        rows * f64::from(factor)
+    }
+
     fn add_values(&self, x: Tensor, values: Vec<f32>) -> Result<Tensor> {
         let values = self.tensor(values, x.shape().clone())?;
         x + values

@@ -1,0 +1,34 @@
+//! `lorank.json` beside a base model's `config.json` or an adapter's `adapter_config.json`.
+
+use serde::Deserialize;
+
+use crate::ModelError;
+use crate::files::Files;
+use crate::score_tokens::NamedTokens;
+
+/// The file's name.
+pub(crate) const LORANK_FILE: &str = "lorank.json";
+
+/// The settings of a model or adapter that no other file has. All are optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LorankFile {
+    pub(crate) query_template: Option<String>,
+    pub(crate) document_template: Option<String>,
+    /// The maximum tokens of a pair.
+    pub(crate) max_length: Option<usize>,
+    /// The tokens of a causal model whose logits are the score.
+    pub(crate) score_tokens: Option<NamedTokens>,
+}
+
+impl LorankFile {
+    /// Reads the file; without one, nothing is set.
+    pub(crate) fn read(files: &Files) -> Result<Self, ModelError> {
+        Ok(files.read_json(LORANK_FILE)?.unwrap_or_default())
+    }
+
+    /// Parses the bytes of the file.
+    pub(crate) fn parse(files: &Files, bytes: &[u8]) -> Result<Self, ModelError> {
+        files.parse_json(LORANK_FILE, bytes)
+    }
+}
