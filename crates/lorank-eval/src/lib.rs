@@ -4,6 +4,9 @@
 //! trec_eval's measures ([`Measure`]), compares rankers by a paired bootstrap and a randomization test ([`compare`]), and
 //! renders an [`Evaluation`] as a page of HTML.
 //!
+//! Without judgments, a [`ClickLog`] estimates the position bias of clicks ([`Examination`]), relevance without it
+//! ([`ClickGroup`]), and the clicks that another ranking would have had ([`Counterfactual`]).
+//!
 //! The crate does *not* search or score: it knows documents by their ids and scores. `lorank eval` retrieves the candidates and
 //! scores them.
 //!
@@ -22,12 +25,14 @@
 //! assert!((value("ndcg_cut_10") - 0.6697).abs() < 1e-4);
 //! ```
 
+mod clicks;
 mod collection;
 mod error;
 mod evaluation;
 mod lines;
 mod measure;
 mod qrels;
+mod random;
 mod ranking;
 mod report;
 mod run;
@@ -36,6 +41,7 @@ mod statistics;
 mod testing;
 mod topics;
 
+pub use clicks::{CLIP, ClickGroup, ClickLog, ClickedDocument, Counterfactual, Examination, RANKS_MAX};
 pub use collection::{Collection, DEFAULT_SPLIT};
 pub use error::EvalError;
 pub use evaluation::{

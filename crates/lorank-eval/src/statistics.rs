@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::random::Random;
+
 /// The number of bootstrap samples, and of random sign assignments. A p-value of 5 % then has a standard error of 0.2 points.
 const N_SAMPLES: u32 = 10_000;
 
@@ -121,42 +123,6 @@ fn holm(p_values: &[f64]) -> Vec<f64> {
         corrected[at] = largest;
     }
     corrected
-}
-
-/// Random numbers that are the same on every machine: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-struct Random {
-    state: u64,
-    /// Bits that were drawn and not used yet.
-    bits: u64,
-    n_bits: u32,
-}
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self { state: seed, bits: 0, n_bits: 0 }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`, nearly uniform: the bias is below `n / 2^64`.
-    fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
-
-    fn sign(&mut self) -> bool {
-        if self.n_bits == 0 {
-            (self.bits, self.n_bits) = (self.next(), 64);
-        }
-        let sign = self.bits & 1 == 1;
-        self.bits >>= 1;
-        self.n_bits -= 1;
-        sign
-    }
 }
 
 #[cfg(test)]
