@@ -1,10 +1,12 @@
 //! `lorank eval` on a small collection: tables, JSON, runs, the page, kept scores, and what is refused.
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command::Lorank;
+use crate::serving::Server;
 
 /// Three documents and two queries. BM25 ranks the long document about eggs behind the short one.
 fn collection() -> Lorank {
@@ -125,4 +127,71 @@ fn what_cannot_be_evaluated_is_named() {
         let (_, error) = lorank.fail(&args, "");
         assert!(error.contains(expected), "{args:?}: {error}");
     }
+}
+
+/// A server that logged searches of the collection: BM25's order and the model's, with a click on the same document in each.
+fn logged() -> Lorank {
+    let lorank = collection();
+    lorank.run(&["index", "--index", "i", "eggs/corpus.jsonl"]);
+    let server = Server::start(&lorank, &["--index", "i", "--adapter", "none", "--listen", "127.0.0.1:0"]);
+    for n in 0..4 {
+        let body = json!({"query": "how long to boil an egg", "unit_id": format!("u{n}"), "rerank": n % 2 == 0});
+        let (_, answer) = server.ask("POST", "/v1/search", &body.to_string());
+        let event = json!({"action_name": "click", "query_id": answer["request_id"], "object_id": "d2", "timestamp": now_millis()});
+        let (status, kept) = server.ask("POST", "/v1/events", &event.to_string());
+        assert_eq!(status, 200, "{kept}");
+    }
+    let judgments = "{\"judgments\": [{\"query\": \"who made the lamp\", \"document\": \"d3\", \"grade\": 2}]}";
+    let (status, kept) = server.ask("PUT", "/v1/judgments", judgments);
+    assert_eq!(status, 200, "{kept}");
+    server.end();
+    lorank
+}
+
+fn now_millis() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()
+}
+
+#[test]
+fn a_log_is_replayed_under_candidates() {
+    let lorank = logged();
+    let replay = ["eval", "--from-log", "--index", "i", "--adapter", "none"];
+    let found = lorank.json(&[&replay[..], &["--json"]].concat());
+    let counts = ["n_searches", "n_queries", "n_clicks", "n_replayed"].map(|key| found[key].as_u64().unwrap());
+    assert_eq!(counts, [4, 1, 4, 1], "{found}");
+    // The last search was BM25's, so the first stage agrees with it.
+    let [first_stage, none] = [0, 1].map(|n| &found["rankers"][n]);
+    assert_eq!((&first_stage["name"], first_stage["rbo"].as_f64()), (&"first-stage".into(), Some(1.0)));
+    assert!(none["rbo"].as_f64().unwrap() < 1.0, "{none}");
+    // `d2` was clicked at ranks 1 and 2, each time it was shown: both are examined as often.
+    assert_eq!(found["examination"]["probabilities"][1], 1.0, "{found}");
+    assert_eq!(none["clicks"]["candidate"], 1.0, "{none}");
+    let text = lorank.run(&replay);
+    for part in ["log of the index `default`: 4 searches of 1 query, 4 clicks", "Examination of ranks 1 to 2", "logged"]
+    {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    let (code, error) = lorank.fail(&[&replay[..], &["--log-index", "shop"]].concat(), "");
+    assert!(code == 1 && error.contains("has no search of the index `shop`"), "{error}");
+    let (_, error) = lorank.fail(&[&replay[..], &["--html", "page.html"]].concat(), "");
+    assert!(error.contains("cannot be used with"), "{error}");
+    let (_, error) = lorank.fail(&["eval", "--from-log"], "");
+    assert!(error.contains("--index <DIR>"), "{error}");
+    let (_, error) = lorank.fail(&[&replay[..], &["--data", "elsewhere"]].concat(), "");
+    assert!(error.contains("`elsewhere` has no log of searches"), "{error}");
+}
+
+#[test]
+fn judgments_are_read_from_the_service_and_from_files() {
+    let lorank = logged();
+    let found = lorank.json(&["eval", "--from-judgments", "--index", "i", "--json"]);
+    assert_eq!((&found["collection"], &found["n_queries"]), (&"judgments".into(), &1.into()), "{found}");
+    assert_eq!(found["rankers"][0]["means"][0], 1.0, "{found}");
+    let files = ["eval", "--queries", "eggs/queries.jsonl", "--qrels", "eggs/qrels/test.tsv"];
+    let found = lorank.json(&[&files[..], &["--index", "i", "--json"]].concat());
+    assert_eq!(found["n_queries"], 2, "{found}");
+    let (_, error) = lorank.fail(&files, "");
+    assert!(error.contains("add --index, --queries and --qrels"), "{error}");
+    let (_, error) = lorank.fail(&["eval", "--from-judgments", "--index", "i", "--data", "elsewhere"], "");
+    assert!(error.contains("`elsewhere` has no judgments"), "{error}");
 }

@@ -9,13 +9,13 @@ use crate::{EvalError, Qrels, Topic, read_topics};
 /// The split that is evaluated unless another is named.
 pub const DEFAULT_SPLIT: &str = "test";
 
-/// A test collection: a corpus, queries, and relevance judgments.
+/// A test collection: queries, relevance judgments, and usually a corpus.
 #[derive(Debug, Clone)]
 pub struct Collection {
     /// The name of the collection's folder.
     pub name: String,
-    /// The documents, as JSON lines.
-    pub corpus: PathBuf,
+    /// The documents, as JSON lines; `None` if they are in an index.
+    pub corpus: Option<PathBuf>,
     /// The judged queries, in the order of their file.
     pub topics: Vec<Topic>,
     /// The judgments.
@@ -43,7 +43,34 @@ impl Collection {
         };
         let qrels = Qrels::read(&qrels_path)?;
         let topics = judged(read_topics(&queries)?, &qrels, &queries, &qrels_path)?;
-        Ok(Self { name: name(folder), corpus, topics, qrels })
+        Ok(Self { name: name(folder), corpus: Some(corpus), topics, qrels })
+    }
+
+    /// Queries and judgments of documents that are in an index.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or a judged query has no text.
+    pub fn without_corpus(queries: &Path, qrels_path: &Path) -> Result<Self, EvalError> {
+        let qrels = Qrels::read(qrels_path)?;
+        let topics = judged(read_topics(queries)?, &qrels, queries, qrels_path)?;
+        Ok(Self { name: name(qrels_path), corpus: None, topics, qrels })
+    }
+
+    /// Judgments of query texts: the text, the document's id and the grade. The queries are named `q1`, `q2` and so on, in
+    /// the order of their first judgment.
+    pub fn of_texts<'a>(name: &str, judgments: impl IntoIterator<Item = (&'a str, &'a str, i32)>) -> Self {
+        let mut collection = Self { name: name.to_owned(), corpus: None, topics: Vec::new(), qrels: Qrels::default() };
+        let mut ids: HashMap<&str, String> = HashMap::new();
+        for (text, document, grade) in judgments {
+            let n_known = ids.len();
+            let id = ids.entry(text).or_insert_with(|| {
+                let topic = Topic { id: format!("q{}", n_known + 1), text: text.to_owned() };
+                collection.topics.push(topic.clone());
+                topic.id
+            });
+            collection.qrels.insert(id, document, grade);
+        }
+        collection
     }
 }
 
@@ -103,6 +130,18 @@ mod tests {
         let other = folder.path().join("other.tsv");
         fs::write(&other, "q1 0 d1 1\n").unwrap();
         assert_eq!(Collection::open(folder.path(), "none", None, Some(&other)).unwrap().topics[0].id, "q1");
+    }
+
+    #[test]
+    fn judgments_need_no_corpus() {
+        let folder = collection("query-id\tcorpus-id\tscore\nq2\td1\t1\n");
+        let (queries, qrels) = (folder.path().join("queries.jsonl"), folder.path().join("qrels/dev.tsv"));
+        let found = Collection::without_corpus(&queries, &qrels).unwrap();
+        assert_eq!((found.name.as_str(), found.topics.len(), found.corpus), ("dev.tsv", 1, None));
+        let found = Collection::of_texts("judged", [("egg", "d1", 2), ("hen", "d1", 0), ("egg", "d2", 1)]);
+        let topics: Vec<_> = found.topics.iter().map(|topic| (topic.id.as_str(), topic.text.as_str())).collect();
+        assert_eq!(topics, [("q1", "egg"), ("q2", "hen")]);
+        assert_eq!((found.qrels.grades("q1").unwrap().len(), found.qrels.grades("q2").unwrap()["d1"]), (2, 0));
     }
 
     #[test]

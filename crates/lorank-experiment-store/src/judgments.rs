@@ -64,6 +64,18 @@ pub(crate) fn counts(connection: &Connection) -> Result<JudgmentCounts, Experime
     found.map_err(ExperimentStoreError::database("count the judgments"))
 }
 
+/// All judgments, by query and document.
+pub(crate) fn all(connection: &Connection) -> Result<Vec<Judgment>, ExperimentStoreError> {
+    let read = || -> rusqlite::Result<Vec<Judgment>> {
+        let mut statement =
+            connection.prepare("SELECT query, document, grade FROM judgments ORDER BY query, document")?;
+        statement
+            .query_map([], |row| Ok(Judgment { query: row.get(0)?, document: row.get(1)?, grade: row.get(2)? }))?
+            .collect()
+    };
+    read().map_err(ExperimentStoreError::database("read the judgments"))
+}
+
 /// Writes all judgments as a JSON array, by query and document.
 pub(crate) fn write_json(connection: &Connection, to: impl Write) -> Result<(), ExperimentStoreError> {
     let failed = || ExperimentStoreError::database("read the judgments");

@@ -77,7 +77,7 @@ mod writer;
 pub use config::StoreConfig;
 pub use error::ExperimentStoreError;
 pub use results::{
-    CurrentReport, Forgotten, JoinCounts, Judgment, JudgmentCounts, Records, ShadowSummary, StoreStats, Submitted,
-    Unattributed,
+    CurrentReport, Forgotten, JoinCounts, Judgment, JudgmentCounts, LoggedSearch, Records, ShadowSummary, StoreStats,
+    Submitted, Unattributed,
 };
 pub use store::{Amendment, ExperimentStore};

@@ -6,7 +6,7 @@ use lorank_experiments::{Assigned, Click, Event, Exposure, QueryRecord};
 use rusqlite::{Connection, Row, Transaction};
 
 use crate::pages::Pages;
-use crate::{ExperimentStoreError, JoinCounts, StoreConfig, StoreStats, attribution, definitions};
+use crate::{ExperimentStoreError, JoinCounts, LoggedSearch, StoreConfig, StoreStats, attribution, definitions};
 
 /// An event as it is read back.
 pub(crate) struct StoredEvent {
@@ -72,6 +72,34 @@ pub(crate) fn records(
         Ok(())
     })?;
     Ok(counts)
+}
+
+/// Hands each first page of an index's searches to `visit`, oldest first; a search in several experiments once. Returns
+/// the number of later pages.
+pub(crate) fn searches(
+    connection: &mut Connection,
+    index: &str,
+    config: &StoreConfig,
+    mut visit: impl FnMut(LoggedSearch),
+) -> Result<u64, ExperimentStoreError> {
+    let transaction = snapshot(connection)?;
+    let (actions, skew) = (click_actions(config), config.clock_skew_millis());
+    // Answers outside of experiments have no unit and no arm.
+    let sql = "SELECT request_id, experiment, coalesce(unit, '') AS unit, coalesce(arm, 0) AS arm, coalesce(arm_name, '') AS arm_name,
+                      forced, coalesce(teams, x'') AS teams, arms, index_name, query, hits, first_rank, latency_micros, fallback,
+                      model, at_millis
+               FROM exposures WHERE index_name = ?1 AND first_rank = 1 GROUP BY request_id ORDER BY at_millis, seq";
+    let mut statement = transaction.prepare(sql).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
+    let mut rows = statement.query([index]).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
+    while let Some(row) = rows.next().map_err(ExperimentStoreError::database(READ_EXPOSURES))? {
+        let (exposure, _) = exposure(row).map_err(ExperimentStoreError::database(READ_EXPOSURES))?.parse()?;
+        let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
+        let clicked = events.iter().filter_map(|stored| attribution::rank(&exposure, &stored.event, skew)).collect();
+        visit(LoggedSearch { query: exposure.query, hits: exposure.hits, clicked, at_millis: exposure.at_millis });
+    }
+    let sql = "SELECT count(DISTINCT request_id) FROM exposures WHERE index_name = ?1 AND first_rank > 1";
+    let n_later = transaction.query_row(sql, [index], |row| row.get(0));
+    n_later.map_err(ExperimentStoreError::database(READ_EXPOSURES))
 }
 
 /// What the tables hold; what was dropped and lost stands in none.

@@ -60,6 +60,19 @@ pub struct CurrentReport {
     pub revision: u64,
 }
 
+/// A logged search with its clicks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedSearch {
+    /// The query text.
+    pub query: String,
+    /// The ids of the hits, from rank 1.
+    pub hits: Vec<String>,
+    /// The ranks of the clicks, from 1, in the order of time.
+    pub clicked: Vec<usize>,
+    /// The time of the answer, in milliseconds since 1970.
+    pub at_millis: i64,
+}
+
 /// A relevance judgment of a document for a query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Judgment {

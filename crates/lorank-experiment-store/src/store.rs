@@ -14,8 +14,8 @@ use crate::reports::Reports;
 use crate::shadows::Shadows;
 use crate::writer::{Rows, WriterHandle};
 use crate::{
-    CurrentReport, ExperimentStoreError, Forgotten, JoinCounts, Judgment, JudgmentCounts, Records, ShadowSummary,
-    StoreConfig, StoreStats, Submitted, definitions, export, judgments, read, retention, schema,
+    CurrentReport, ExperimentStoreError, Forgotten, JoinCounts, Judgment, JudgmentCounts, LoggedSearch, Records,
+    ShadowSummary, StoreConfig, StoreStats, Submitted, definitions, export, judgments, read, retention, schema,
 };
 
 /// The file in the store's folder.
@@ -209,6 +209,12 @@ impl ExperimentStore {
         Ok(Records { records, counts })
     }
 
+    /// Calls `visit` with each search of an index and its clicks, oldest first: answers of all experiments and outside of
+    /// experiments. Returns the number of answers that are left out because they are later pages of a query.
+    pub fn read_searches(&self, index: &str, visit: impl FnMut(LoggedSearch)) -> Result<u64, ExperimentStoreError> {
+        read::searches(&mut self.reader()?, index, &self.config, visit)
+    }
+
     /// The current report of an experiment. The first call reads all its answers, later calls only new records; without any, they return
     /// the last report with the same revision. Memory grows with the units of recently requested experiments, up to four million.
     pub fn report(
@@ -228,6 +234,11 @@ impl ExperimentStore {
     /// Adds judgments. A judgment replaces an existing one for the same query and document.
     pub fn add_judgments(&self, judgments: Vec<Judgment>) -> Result<JudgmentCounts, ExperimentStoreError> {
         self.judge(judgments, Known::Keep)
+    }
+
+    /// All judgments, by query and document.
+    pub fn judgments(&self) -> Result<Vec<Judgment>, ExperimentStoreError> {
+        judgments::all(&self.reader()?)
     }
 
     /// Writes all judgments as a JSON array of objects with `query`, `document` and `grade`.

@@ -29,6 +29,8 @@ pub(super) struct Query {
     /// The distinct rankings, as the cell of each rank.
     rankings: Vec<Vec<u32>>,
     ranking_ids: HashMap<Vec<u32>, u32>,
+    /// The ranking of the last search.
+    last: u32,
 }
 
 /// A document of a query, with its cells.
@@ -109,6 +111,7 @@ impl ClickLog {
         let clicks =
             clicked.into_iter().filter(|rank| (1..=n_hits).contains(rank)).fold(0, |bits, rank| bits | 1 << (rank - 1));
         let ranking = self.queries[query as usize].ranking_id(cells);
+        self.queries[query as usize].last = ranking;
         self.searches.push(Search { query, ranking, clicks });
     }
 
@@ -126,6 +129,13 @@ impl ClickLog {
     pub fn queries(&self) -> Vec<(&str, u64)> {
         let searched = self.counts(|_| 1.0).searched;
         self.queries.iter().zip(searched).map(|(query, n)| (query.text.as_str(), n as u64)).collect()
+    }
+
+    /// The hits of a query's last search, best first; none for an unknown query.
+    pub fn last_hits(&self, query: &str) -> Vec<&str> {
+        let query = self.ids.get(query).map(|id| &self.queries[*id as usize]);
+        let cells = query.map_or(&[][..], |query| &query.rankings[query.last as usize]);
+        cells.iter().map(|cell| self.pairs[self.cells[*cell as usize].pair as usize].document.as_str()).collect()
     }
 
     /// The documents of each query with their clicks and examinations.
@@ -200,6 +210,7 @@ impl ClickLog {
             pair_of: HashMap::new(),
             rankings: Vec::new(),
             ranking_ids: HashMap::new(),
+            last: 0,
         });
         id
     }
@@ -248,6 +259,7 @@ mod tests {
         log.add("p", ["a"], []);
         assert_eq!((log.n_searches(), log.n_clicks()), (4, 3));
         assert_eq!(log.queries(), [("q", 3), ("p", 1)]);
+        assert_eq!((log.last_hits("q"), log.last_hits("none")), (vec!["b", "c"], vec![]));
         let examination = Examination { probabilities: vec![1.0, 0.5], ..Examination::default() };
         let groups = log.groups(&examination);
         let shown: Vec<_> = groups

@@ -44,6 +44,20 @@ fn events_of_unknown_queries_are_counted_apart_until_the_exposure_comes() {
 }
 
 #[test]
+fn searches_are_read_across_experiments() {
+    let (_folder, store) = store();
+    let outside = Exposure { assigned: None, ..exposure("r1", 1) };
+    let later = Exposure { first_rank: 3, ..exposure("r3", 3) };
+    let elsewhere = Exposure { index: "shop".into(), ..exposure("r4", 4) };
+    store.submit_exposures(vec![exposure("r2", 2), outside, later, elsewhere]).unwrap();
+    store.submit(vec![click("r1", "b", 5), click("r1", "x", 5), click("r2", "c", 6), click("r2", "a", 7)], 8).unwrap();
+    let mut found = Vec::new();
+    let n_later = store.read_searches("default", |search| found.push((search.at_millis, search.clicked))).unwrap();
+    assert_eq!((found, n_later), (vec![(1, vec![2]), (2, vec![3, 1])], 1));
+    assert_eq!(store.read_searches("nope", |_| panic!("no search")).unwrap(), 0);
+}
+
+#[test]
 fn a_click_has_the_rank_of_its_object_or_else_its_ordinal() {
     let with = |object_id: Option<&str>, ordinal| Event {
         object_id: object_id.map(str::to_owned),

@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use lorank_core::{Candidate, DocumentId, FirstStage, Fuzzy, Query, Score};
-use lorank_eval::{Collection, Run, Topic};
+use lorank_eval::{Run, Topic};
 use lorank_tantivy::input::{self, Input, InputOptions};
 use lorank_tantivy::{Bm25FirstStage, BulkOptions, Index, IndexSettings, WriterOptions, index_documents};
 use tempfile::TempDir;
@@ -31,16 +31,17 @@ impl Candidates {
     /// Opens the index that was named, or indexes the collection into a temporary folder.
     pub(super) fn open(
         args: &EvalArgs,
-        collection: &Collection,
+        corpus: Option<&Path>,
         run: Option<Run>,
         is_quiet: bool,
     ) -> anyhow::Result<Self> {
-        let (index, folder) = match &args.index {
-            Some(dir) => (Index::open(dir)?, None),
-            None => {
+        let (index, folder) = match (&args.index, corpus) {
+            (Some(dir), _) => (Index::open(dir)?, None),
+            (None, Some(corpus)) => {
                 let folder = tempfile::tempdir().context("could not make a temporary folder for the index")?;
-                (index(collection, &folder, is_quiet)?, Some(folder))
+                (index(corpus, &folder, is_quiet)?, Some(folder))
             }
+            (None, None) => bail!("there are no documents to search; name an index with --index"),
         };
         Ok(Self {
             first_stage: Bm25FirstStage::new(index),
@@ -87,10 +88,10 @@ impl Candidates {
     }
 }
 
-fn index(collection: &Collection, folder: &TempDir, is_quiet: bool) -> anyhow::Result<Index> {
+fn index(corpus: &Path, folder: &TempDir, is_quiet: bool) -> anyhow::Result<Index> {
     let settings = IndexSettings::default();
     let index = Index::create(folder.path(), &settings)?;
-    let documents = input::open(&[Input::from(collection.corpus.clone())], &settings, &InputOptions::default())?;
+    let documents = input::open(&[Input::from(corpus.to_owned())], &settings, &InputOptions::default())?;
     let read = documents.progress();
     let bar = progress::bytes(read.bytes_total().unwrap_or(0), is_quiet);
     let mut writer = index.writer(&WriterOptions::default())?;
@@ -101,7 +102,7 @@ fn index(collection: &Collection, folder: &TempDir, is_quiet: bool) -> anyhow::R
     writer.close()?;
     bar.finish_and_clear();
     if report.n_documents == 0 {
-        bail!("there is no document in `{}`", collection.corpus.display());
+        bail!("there is no document in `{}`", corpus.display());
     }
     Ok(index)
 }

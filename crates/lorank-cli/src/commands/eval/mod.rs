@@ -1,6 +1,7 @@
 //! `lorank eval`: measures adapters on a test collection.
 
 mod candidates;
+mod replay;
 mod scoring;
 mod tables;
 
@@ -35,12 +36,26 @@ use crate::{models, output};
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
     /// A test collection in BEIR's layout: a folder with corpus.jsonl, queries.jsonl and qrels/test.tsv
-    #[arg(long, value_name = "DIR")]
-    dataset: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["qrels", "from_judgments", "from_log"])]
+    dataset: Option<PathBuf>,
+    /// Judgments of the data folder, which the service stores, over the documents of --index
+    #[arg(long, requires = "index", conflicts_with_all = ["dataset", "qrels", "queries", "split", "run"])]
+    from_judgments: bool,
+    /// Replay the queries that a server logged in the data folder, over the documents of --index: agreement with the logged hits, and
+    /// expected clicks without position bias
+    #[arg(long, requires = "index", conflicts_with_all = ["dataset", "qrels", "queries", "split", "run", "from_judgments", "depths",
+        "measures", "baseline", "ties", "runs", "html"])]
+    from_log: bool,
+    /// The index whose searches --from-log replays, by the server's name for it
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "from_log")]
+    log_index: String,
+    /// The number of first ranks whose clicks --from-log counts
+    #[arg(long, value_name = "N", default_value = "10", requires = "from_log")]
+    top_k: NonZeroUsize,
     /// The judgments to use: qrels/SPLIT.tsv
     #[arg(long, value_name = "SPLIT", default_value = DEFAULT_SPLIT, conflicts_with = "qrels")]
     split: String,
-    /// Judgments from another file, in TREC's or BEIR's columns
+    /// Judgments from another file, in TREC's or BEIR's columns; with --queries and --index, no dataset is needed
     #[arg(long, value_name = "FILE")]
     qrels: Option<PathBuf>,
     /// Queries from another file: JSON lines, lines with an id, a tab and a text, or TREC topics
@@ -124,7 +139,10 @@ struct JsonEvaluation<'a> {
 }
 
 pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
-    let collection = Collection::open(&args.dataset, &args.split, args.queries.as_deref(), args.qrels.as_deref())?;
+    if args.from_log {
+        return replay::run(args, is_quiet);
+    }
+    let collection = collection(args)?;
     let run = args.run.as_deref().map(Run::read).transpose()?;
     for folder in [args.runs.as_deref(), args.html.as_deref().and_then(Path::parent)].into_iter().flatten() {
         std::fs::create_dir_all(folder).with_context(|| format!("could not make the folder `{}`", folder.display()))?;
@@ -134,7 +152,7 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
     let models = models::load(&args.model.section(specs)?, args.data.folder().ok(), is_quiet)?;
     let rankers = rankers(&models, &args.baseline)?;
     let topics = sampled(&collection.topics, args.sample);
-    let candidates = Candidates::open(args, &collection, run, is_quiet)?;
+    let candidates = Candidates::open(args, collection.corpus.as_deref(), run, is_quiet)?;
 
     let mut scorer = Scorer::new(&models.reranker, &rankers, ScoreFile::open(scores_path)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.deepest(), is_quiet)?;
@@ -156,6 +174,35 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
         return output::print_json(&JsonEvaluation { base_model, precision, evaluation: &evaluation });
     }
     tables::print(&evaluation, &rankers[0].model, scorer.n_kept(), args)
+}
+
+/// The queries and judgments: of a dataset, of two files, or of the data folder.
+fn collection(args: &EvalArgs) -> anyhow::Result<Collection> {
+    if args.from_judgments {
+        let folder = args.data.folder()?;
+        let judgments = folder.existing_experiments()?.map(|store| store.judgments()).transpose()?.unwrap_or_default();
+        if judgments.is_empty() {
+            bail!(
+                "`{}` has no judgments; store some with `PUT /v1/judgments` or `lorank experiments judge`, or name files \
+                 with --queries and --qrels",
+                folder.path().display()
+            );
+        }
+        let judged = judgments.iter().map(|judgment| {
+            let grade = i32::try_from(judgment.grade).unwrap_or(i32::MAX);
+            (judgment.query.as_str(), judgment.document.as_str(), grade)
+        });
+        return Ok(Collection::of_texts("judgments", judged));
+    }
+    match (&args.dataset, &args.queries, &args.qrels) {
+        (Some(folder), queries, qrels) => {
+            Ok(Collection::open(folder, &args.split, queries.as_deref(), qrels.as_deref())?)
+        }
+        (None, Some(queries), Some(qrels)) if args.index.is_some() => Ok(Collection::without_corpus(queries, qrels)?),
+        _ => bail!(
+            "without --dataset, the documents, queries and judgments are needed: add --index, --queries and --qrels"
+        ),
+    }
 }
 
 impl EvalArgs {

@@ -1,0 +1,276 @@
+//! `lorank eval --from-log`: logged queries under candidate adapters.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use lorank_cache::ScoreFile;
+use lorank_eval::{ClickLog, Counterfactual, Examination, FIRST_STAGE, ScoredQuery, Ties, Topic, ranking};
+use lorank_experiments::agreement::{kendall_tau, overlap_at, rank_biased_overlap};
+use lorank_server::AdapterSpec;
+use serde::Serialize;
+
+use super::candidates::Candidates;
+use super::scoring::Scorer;
+use super::{EvalArgs, RankerInfo, default_scores, infos, rankers, sampled, score_all};
+use crate::output::table::{Side, render};
+use crate::output::text::{count, counted};
+use crate::{models, output};
+
+/// The persistence of rank-biased overlap: 86 % of the weight is on the first ten ranks.
+const RBO_P: f64 = 0.9;
+
+/// The result of a replay.
+#[derive(Serialize)]
+struct Replay {
+    index: String,
+    base_model: String,
+    precision: &'static str,
+    depth: usize,
+    /// The log: searches whose first page was shown, and their clicks.
+    n_searches: usize,
+    n_queries: usize,
+    n_clicks: u64,
+    n_later_pages: u64,
+    /// The number of distinct queries that were replayed.
+    n_replayed: usize,
+    /// The position bias in the log; null if no document was clicked at several ranks of a query.
+    examination: Option<Examination>,
+    rankers: Vec<Replayed>,
+}
+
+/// A ranker beside the logged answers. Means are over the searches of the replayed queries.
+#[derive(Serialize)]
+struct Replayed {
+    name: String,
+    adapter_digest: Option<String>,
+    seconds_per_query: Option<f64>,
+    rbo: f64,
+    /// Over the queries with at least two common documents.
+    kendall_tau: Option<f64>,
+    overlap_at_10: f64,
+    /// The expected clicks; null without an estimate of the position bias.
+    clicks: Option<Counterfactual>,
+}
+
+pub(super) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
+    let (log, n_later_pages) = read(args)?;
+    let logged: Vec<Topic> =
+        log.queries().into_iter().map(|(text, _)| Topic { id: text.to_owned(), text: text.to_owned() }).collect();
+    let topics = sampled(&logged, args.sample);
+    let specs = if args.adapters.is_empty() { &[AdapterSpec::None][..] } else { &args.adapters };
+    let models = models::load(&args.model.section(specs)?, args.data.folder().ok(), is_quiet)?;
+    let rankers = rankers(&models, FIRST_STAGE)?;
+    let scores = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
+    let candidates = Candidates::open(args, None, None, is_quiet)?;
+    let mut scorer = Scorer::new(&models.reranker, &rankers, ScoreFile::open(scores)?);
+    let queries = score_all(&candidates, &topics, &mut scorer, args.depth, is_quiet)?;
+    let infos = infos(&rankers, &candidates, &scorer, topics.len());
+
+    let examination = log.examination();
+    let model = &rankers[0].model;
+    let replay = Replay {
+        index: args.log_index.clone(),
+        base_model: model.base_model.to_string(),
+        precision: model.precision.name(),
+        depth: args.depth.get(),
+        n_searches: log.n_searches(),
+        n_queries: logged.len(),
+        n_clicks: log.n_clicks(),
+        n_later_pages,
+        n_replayed: topics.len(),
+        rankers: infos
+            .into_iter()
+            .enumerate()
+            .map(|(n, info)| replayed(n, info, &queries, &log, examination.as_ref(), args))
+            .collect(),
+        examination,
+    };
+    if args.json { output::print_json(&replay) } else { print(&replay) }
+}
+
+/// Reads the log of an index.
+fn read(args: &EvalArgs) -> anyhow::Result<(ClickLog, u64)> {
+    let folder = args.data.folder()?;
+    let store = folder.existing_experiments()?.with_context(|| {
+        format!(
+            "`{}` has no log of searches; name the server's data folder with --data (a server logs searches that have a \
+             unit id or take part in an experiment)",
+            folder.path().display()
+        )
+    })?;
+    let mut log = ClickLog::default();
+    let n_later_pages = store.read_searches(&args.log_index, |search| {
+        log.add(&search.query, search.hits.iter().map(String::as_str), search.clicked);
+    })?;
+    if log.n_searches() == 0 {
+        bail!(
+            "the log in `{}` has no search of the index `{}`; name another one with --log-index",
+            folder.path().display(),
+            args.log_index
+        );
+    }
+    Ok((log, n_later_pages))
+}
+
+fn replayed(
+    n: usize,
+    info: RankerInfo,
+    queries: &[ScoredQuery],
+    log: &ClickLog,
+    examination: Option<&Examination>,
+    args: &EvalArgs,
+) -> Replayed {
+    let searches: HashMap<&str, u64> = log.queries().into_iter().collect();
+    let rankings: HashMap<&str, Vec<String>> = queries
+        .iter()
+        .map(|query| {
+            let ranked = ranking(query, n, args.depth.get(), Ties::Input);
+            (query.topic.text.as_str(), ranked.into_iter().map(|scored| scored.document.clone()).collect())
+        })
+        .collect();
+    let (mut rbo, mut overlap, mut tau) = (Mean::default(), Mean::default(), Mean::default());
+    for query in queries {
+        let text = query.topic.text.as_str();
+        let (weight, shown) = (searches[text] as f64, log.last_hits(text));
+        let ranked: Vec<&str> = rankings[text].iter().take(shown.len()).map(String::as_str).collect();
+        rbo.add(rank_biased_overlap(&shown, &ranked, RBO_P), weight);
+        overlap.add(overlap_at(10, &shown, &ranked), weight);
+        if let Some(value) = kendall_tau(&shown, &ranked) {
+            tau.add(value, weight);
+        }
+    }
+    Replayed {
+        name: info.name,
+        adapter_digest: info.adapter_digest,
+        seconds_per_query: info.seconds_per_query,
+        rbo: rbo.value().unwrap_or_default(),
+        kendall_tau: tau.value(),
+        overlap_at_10: overlap.value().unwrap_or_default(),
+        clicks: examination.and_then(|examination| log.counterfactual(&rankings, examination, args.top_k.get())),
+    }
+}
+
+/// A weighted mean.
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    fn add(&mut self, value: f64, weight: f64) {
+        self.sum += value * weight;
+        self.weight += weight;
+    }
+
+    fn value(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.sum / self.weight)
+    }
+}
+
+fn print(replay: &Replay) -> anyhow::Result<()> {
+    let mut out = output::stdout();
+    writeln!(
+        out,
+        "log of the index `{}`: {} of {}, {}; {} replayed at depth {}, {} in {}\n",
+        replay.index,
+        plural(replay.n_searches, "search", "searches"),
+        plural(replay.n_queries, "query", "queries"),
+        counted(replay.n_clicks as usize, "click"),
+        count(replay.n_replayed),
+        replay.depth,
+        replay.base_model,
+        replay.precision
+    )?;
+    writeln!(out, "Agreement with the logged hits\n\n{}", agreement(replay))?;
+    match &replay.examination {
+        Some(examination) => {
+            writeln!(out, "{}\n\n{}", position_bias(examination), clicks(replay))?;
+            writeln!(
+                out,
+                "Expected clicks are those of a user who examines ranks as above and clicks a document as often per \
+                 examination as in the log.\nDocuments that no search showed count as never clicked."
+            )?;
+        }
+        None => writeln!(
+            out,
+            "No expected clicks: position bias can only be estimated from queries that showed a clicked document at \
+             several ranks, as an experiment between two rankers does."
+        )?,
+    }
+    if replay.n_later_pages > 0 {
+        writeln!(out, "{} were left out", counted(replay.n_later_pages as usize, "later page"))?;
+    }
+    Ok(out.flush()?)
+}
+
+fn plural(n: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// With its sign, which zero does not have.
+fn signed(value: f64) -> String {
+    let rounded = (value * 1e4).round() / 1e4;
+    if rounded == 0.0 { "0.0000".to_owned() } else { format!("{rounded:+.4}") }
+}
+
+fn agreement(replay: &Replay) -> String {
+    let headings = [
+        ("ranker", Side::Left),
+        ("rbo", Side::Right),
+        ("kendall's tau", Side::Right),
+        ("overlap@10", Side::Right),
+        ("seconds a query", Side::Right),
+    ];
+    let rows = replay.rankers.iter().map(|ranker| {
+        [
+            ranker.name.clone(),
+            format!("{:.3}", ranker.rbo),
+            ranker.kendall_tau.map_or("–".to_owned(), |tau| format!("{tau:.3}")),
+            format!("{:.3}", ranker.overlap_at_10),
+            ranker.seconds_per_query.map_or("–".to_owned(), |seconds| format!("{seconds:.4}")),
+        ]
+    });
+    render(headings, &rows.collect::<Vec<_>>())
+}
+
+fn position_bias(examination: &Examination) -> String {
+    let shown = examination.probabilities.iter().zip(&examination.is_estimated).take(10);
+    let shown = shown.map(|(p, is_estimated)| format!("{p:.2}{}", if *is_estimated { "" } else { "?" }));
+    let marked = if examination.is_estimated.iter().take(10).any(|is_estimated| !is_estimated) {
+        "; ? as the rank above, for want of clicks"
+    } else {
+        ""
+    };
+    format!(
+        "Examination of ranks 1 to {}, from {} that a query showed at several ranks: {}{marked}",
+        examination.probabilities.len().min(10),
+        counted(examination.n_interventions, "document"),
+        shown.collect::<Vec<_>>().join(" ")
+    )
+}
+
+fn clicks(replay: &Replay) -> String {
+    let Some(logged) = replay.rankers.iter().find_map(|ranker| ranker.clicks) else { return String::new() };
+    let headings = [
+        ("ranker", Side::Left),
+        ("clicks a search", Side::Right),
+        ("difference", Side::Right),
+        ("95 % interval", Side::Right),
+        ("never shown", Side::Right),
+    ];
+    let blank = String::new;
+    let mut rows = vec![["logged".to_owned(), format!("{:.4}", logged.logged), blank(), blank(), blank()]];
+    rows.extend(replay.rankers.iter().filter_map(|ranker| {
+        let clicks = ranker.clicks?;
+        Some([
+            ranker.name.clone(),
+            format!("{:.4}", clicks.candidate),
+            signed(clicks.difference),
+            format!("{} to {}", signed(clicks.low), signed(clicks.high)),
+            format!("{:.0} %", clicks.unseen_share * 100.0),
+        ])
+    }));
+    render(headings, &rows)
+}
