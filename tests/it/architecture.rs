@@ -29,7 +29,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["lorank-cli"]),
     ("tokio", &["lorank-http", "lorank-server", "lorank-cli"]),
     ("rusqlite", &["lorank-experiment-store"]),
-    ("ureq", &["lorank-cli"]),
+    ("ureq", &["lorank-cli", "lorank-elastic"]),
     ("opentelemetry*", &["lorank-cli"]),
     ("tracing-opentelemetry", &["lorank-cli"]),
     (
@@ -39,6 +39,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "lorank-server",
             "lorank-cli",
             "lorank-tantivy",
+            "lorank-elastic",
             "lorank-model",
             "lorank-adapters",
             "lorank-eval",

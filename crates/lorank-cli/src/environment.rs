@@ -1,13 +1,33 @@
-//! Environment variables of Hugging Face's tools and of the XDG specification. Those of lorank are declared with their flags.
+//! Environment variables of Hugging Face's tools and of the XDG specification, and secrets. Other variables of lorank are
+//! declared with their flags.
 
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
+use lorank_elastic::Secret;
 use lorank_model::Hub;
+use lorank_server::ElasticSecrets;
 
 /// The hub's address, cache and token from the environment.
 pub(crate) fn hub() -> Hub {
     let variable = |name: &str| std::env::var(name).ok();
     read(variable, &std::env::home_dir().unwrap_or_default(), |path| std::fs::read_to_string(path).ok())
+}
+
+/// The secrets for the search engine that is the first stage. They are not flags, because a process's arguments can be
+/// read by others.
+pub(crate) fn elastic_secrets() -> anyhow::Result<ElasticSecrets> {
+    let secret = |name: &str| match std::env::var(name) {
+        Ok(text) if !text.trim().is_empty() => {
+            Secret::new(&text).map(Some).map_err(|problem| anyhow!("the variable {name} is invalid: {problem}"))
+        }
+        _ => Ok(None),
+    };
+    Ok(ElasticSecrets {
+        password: secret("LORANK_ELASTIC_PASSWORD")?,
+        bearer: secret("LORANK_ELASTIC_BEARER")?,
+        api_key: secret("LORANK_ELASTIC_API_KEY")?,
+    })
 }
 
 /// The user's data folder by the XDG Base Directory Specification; `None` without a home folder.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
-use lorank_server::{AdapterSpec, Arity, ModelSection, ServerConfig, Setting};
+use lorank_server::{AdapterSpec, Arity, ElasticSection, ModelSection, ServerConfig, Setting};
 use serde_json::{Map, Value};
 
 /// The source of a value.
@@ -98,7 +98,11 @@ fn argument(setting: &Setting) -> Option<Arg> {
 }
 
 fn heading(key: &str) -> Option<&'static str> {
+    if key == "first_stage" {
+        return Some("First-stage options");
+    }
     match key.split_once('.')?.0 {
+        "elastic" => Some("First-stage options"),
         "model" => Some("Model options"),
         "queue" => Some("Queue options"),
         "server" => Some("Server options"),
@@ -127,6 +131,12 @@ fn model_settings() -> impl Iterator<Item = &'static Setting> {
     ModelSection::SETTINGS.iter().filter(|setting| setting.key != "model.adapters")
 }
 
+/// The settings of a search engine as the first stage, for commands other than `serve`.
+fn first_stage_settings() -> impl Iterator<Item = &'static Setting> {
+    let chosen = ServerConfig::SETTINGS.iter().filter(|setting| setting.key == "first_stage");
+    chosen.chain(ElasticSection::SETTINGS)
+}
+
 fn data_setting() -> impl Iterator<Item = &'static Setting> {
     ServerConfig::SETTINGS.iter().filter(|setting| setting.key == "data")
 }
@@ -138,6 +148,10 @@ pub(crate) struct ServerFlags(pub GivenValues);
 /// The flags of the base model.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ModelFlags(GivenValues);
+
+/// The flags of a search engine as the first stage.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FirstStageFlags(GivenValues);
 
 /// The flag of the data folder.
 #[derive(Debug, Clone, Default)]
@@ -153,6 +167,19 @@ impl ModelFlags {
     /// Whether the setting with this key was set explicitly.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.0.origin(key).is_some()
+    }
+}
+
+impl FirstStageFlags {
+    /// The configuration with the given first stage.
+    pub(crate) fn config(&self) -> anyhow::Result<ServerConfig> {
+        config_of(&self.0)
+    }
+
+    /// The first stage in headings.
+    pub(crate) fn name(&self) -> String {
+        let elastic = self.config().map(|config| config.elastic).unwrap_or_default();
+        elastic.index.map_or_else(|| "BM25".to_owned(), |index| format!("the search engine's index `{index}`"))
     }
 }
 
@@ -198,6 +225,7 @@ macro_rules! flags_of_settings {
 
 flags_of_settings!(ServerFlags, ServerConfig::all_settings(), global: false);
 flags_of_settings!(ModelFlags, model_settings(), global: false);
+flags_of_settings!(FirstStageFlags, first_stage_settings(), global: false);
 flags_of_settings!(DataFlag, data_setting(), global: true);
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{DocumentId, Fields, Score};
+use crate::{DocumentId, Fields, ListRank, Score, Snippet};
 
 /// A document that the first stage found. Its position in the first stage's list is its first-stage rank.
 ///
@@ -19,12 +19,26 @@ pub struct Candidate {
     pub first_stage_score: Score,
     /// The stored fields, returned with the hit.
     pub fields: Fields,
+    /// A passage with the query's terms marked, from a first stage that marks them while it searches
+    /// ([`Retrieval::snippets`](crate::Retrieval::snippets)). Other first stages leave it empty.
+    pub snippet: Option<Snippet>,
+    /// The lists that were [fused](crate::fuse) into the candidate's list, and its rank in each. Empty for a candidate of
+    /// a single list.
+    pub fused_from: Arc<[ListRank]>,
 }
 
 impl Candidate {
     /// A candidate without title or stored fields.
     pub fn new(id: impl Into<String>, text: impl Into<Arc<str>>, first_stage_score: Score) -> Self {
         let id = DocumentId::new(id.into());
-        Self { id, title: None, text: text.into(), first_stage_score, fields: Fields::new() }
+        Self {
+            id,
+            title: None,
+            text: text.into(),
+            first_stage_score,
+            fields: Fields::new(),
+            snippet: None,
+            fused_from: Arc::default(),
+        }
     }
 }

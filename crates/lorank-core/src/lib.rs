@@ -37,6 +37,7 @@ mod encoded;
 mod error_kind;
 mod filter;
 mod filter_text;
+mod fusion;
 mod group;
 mod hit;
 mod html;
@@ -64,6 +65,7 @@ pub use encoded::{EncodedPair, ForeignPair, TextPair};
 pub use error_kind::ErrorKind;
 pub use filter::{Filter, Test};
 pub use filter_text::FilterSyntaxError;
+pub use fusion::{CandidateList, ListRank, RECIPROCAL_RANK_K, fuse};
 pub use group::Group;
 pub use hit::{Hit, RankedBy, ScoreOrigin};
 pub use html::escape_html;
@@ -74,9 +76,13 @@ pub use model::{AdapterVersion, ModelVersion, Precision};
 pub use nearest::nearest_name;
 pub use order::reranked_order;
 pub use query::{Fuzzy, Query, QuerySyntax};
-pub use retrieval::{Facet, FacetBy, FacetCounts, FacetRequest, Retrieval, Retrieved, SortKey, SortOrder, TotalHits};
+pub use retrieval::{
+    Facet, FacetBy, FacetCounts, FacetRequest, Retrieval, RetrievalProblem, Retrieved, SortKey, SortOrder, TotalHits,
+};
 pub use score::{NotFinite, Score};
 pub use snippet::Snippet;
-pub use stages::{AdapterUnusable, DeadlineExceeded, FirstStage, InvalidQuery, Reranker, score_groups};
+pub use stages::{
+    AdapterUnusable, DeadlineExceeded, FirstStage, FirstStageFailure, InvalidQuery, Reranker, score_groups,
+};
 pub use unreadable::unreadable_as_text;
 pub use value::{Decimal, Fields, Value};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use crate::{Candidate, Query, Test, Value};
+use crate::{Candidate, Deadline, Query, Test, Value};
 
 /// A request to a first stage.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +21,18 @@ pub struct Retrieval<'a> {
     /// Stored fields that the caller reads as numbers, booleans or dates. A field that no document has, or without such
     /// values, is an [`InvalidQuery`](crate::InvalidQuery) for `rank_by`.
     pub numeric_fields: &'a [&'a str],
+    /// The point in time after which nobody waits for the result. A first stage that calls another service hands it on;
+    /// others ignore it.
+    pub deadline: Option<Deadline>,
+    /// Whether the caller calls [`FirstStage::snippets`](crate::FirstStage::snippets) for some of the candidates. A first
+    /// stage that marks terms while it searches does so only then.
+    pub snippets: bool,
 }
 
 impl<'a> Retrieval<'a> {
-    /// The best candidates of a query by the first stage's score, and no facets.
+    /// The best candidates of a query by the first stage's score, without facets, snippets and deadline.
     pub fn new(query: &'a Query, depth: NonZeroUsize) -> Self {
-        Self { query, depth, sort: &[], facets: &[], numeric_fields: &[] }
+        Self { query, depth, sort: &[], facets: &[], numeric_fields: &[], deadline: None, snippets: false }
     }
 }
 
@@ -39,6 +45,58 @@ pub struct Retrieved {
     pub total_hits: TotalHits,
     /// One result per requested facet, in their order.
     pub facets: Vec<Facet>,
+    /// The reasons for which the result may be incomplete.
+    pub problems: Vec<RetrievalProblem>,
+}
+
+/// A reason for which the result of a first stage may be incomplete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RetrievalProblem {
+    /// Some shards of a distributed index failed, so their documents are missing.
+    ShardsFailed {
+        /// The number of failed shards.
+        n_failed: u64,
+        /// The number of all shards.
+        n_shards: u64,
+        /// The engine's reason of the first failure.
+        reason: String,
+    },
+    /// The engine stopped at the deadline, and returned what it had found.
+    TimedOut,
+    /// The counts of a facet are approximate, because shards return only their most frequent values.
+    ApproximateCounts {
+        /// The facet's field.
+        field: String,
+    },
+}
+
+impl RetrievalProblem {
+    /// The kind of the problem as one word.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::ShardsFailed { .. } => "shards_failed",
+            Self::TimedOut => "first_stage_timed_out",
+            Self::ApproximateCounts { .. } => "approximate_counts",
+        }
+    }
+}
+
+impl fmt::Display for RetrievalProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShardsFailed { n_failed, n_shards, reason } => {
+                write!(f, "{n_failed} of {n_shards} shards of the first stage failed, so documents are missing: {reason}")
+            }
+            Self::TimedOut => f.write_str(
+                "the first stage stopped at its deadline, so documents may be missing; allow more time, or match fewer \
+                 documents",
+            ),
+            Self::ApproximateCounts { field } => {
+                write!(f, "the counts of the facet `{field}` are approximate, because shards count only their most frequent values")
+            }
+        }
+    }
 }
 
 /// The number of documents that match a query.

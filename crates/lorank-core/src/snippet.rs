@@ -28,6 +28,20 @@ impl Snippet {
         Self { text, marks }
     }
 
+    /// The start of a text without marks, up to the end of a word if possible; `None` for a text of white space.
+    pub fn beginning_of(text: &str, bytes_max: usize) -> Option<Self> {
+        let text = text.trim();
+        if text.is_empty() {
+            return None;
+        }
+        if text.len() <= bytes_max {
+            return Some(Self::new(text, []));
+        }
+        let end = (0..=bytes_max).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        let cut = &text[..end];
+        Some(Self::new(cut.rsplit_once(char::is_whitespace).map_or(cut, |(whole_words, _)| whole_words.trim_end()), []))
+    }
+
     /// The passage without marks.
     pub fn text(&self) -> &str {
         &self.text

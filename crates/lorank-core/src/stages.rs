@@ -1,11 +1,12 @@
 //! The two traits that engines implement.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use crate::causes::BoxError;
 use crate::group::Group;
 use crate::{
-    AdapterId, Candidate, Deadline, EncodedPair, ModelVersion, Query, Retrieval, Retrieved, Score, Snippet, TotalHits,
+    AdapterId, Candidate, Deadline, EncodedPair, ErrorKind, ModelVersion, Query, Retrieval, Retrieved, Score, Snippet, TotalHits,
 };
 
 /// The query is invalid for the first stage. A first stage returns this error, boxed, if the caller and not the engine
@@ -17,6 +18,20 @@ pub struct InvalidQuery {
     pub field: &'static str,
     /// What is wrong with it.
     pub message: String,
+}
+
+/// A first stage cannot answer, for a reason that its caller should learn: a service behind it is not reachable, is
+/// overloaded or took too long. A first stage returns this error, boxed; every other error is an internal one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct FirstStageFailure {
+    /// The kind: [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded) or
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded).
+    pub kind: ErrorKind,
+    /// The reason. It is part of answers, so it names no hosts and no secrets.
+    pub message: String,
+    /// The time after which a retry may succeed, if known.
+    pub retry_after: Option<Duration>,
 }
 
 /// A known adapter cannot be loaded or does not fit its base model. [`Reranker::encode`] returns this error, boxed, if
@@ -38,8 +53,8 @@ pub trait FirstStage: Send + Sync {
     /// At most `depth` candidates, best first. A smaller depth returns a prefix of the result of a larger one.
     ///
     /// # Errors
-    /// [`InvalidQuery`] for an invalid query; otherwise any failure of the engine. There is no fallback for the first
-    /// stage.
+    /// [`InvalidQuery`] for an invalid query; [`FirstStageFailure`] if a service behind it fails; otherwise any failure
+    /// of the engine. There is no fallback for the first stage.
     fn retrieve(&self, query: &Query, depth: NonZeroUsize) -> Result<Vec<Candidate>, BoxError>;
 
     /// The candidates in the requested order, the number of matching documents, and the facets.
@@ -60,7 +75,7 @@ pub trait FirstStage: Send + Sync {
         }
         let candidates = self.retrieve(retrieval.query, retrieval.depth)?;
         let total_hits = TotalHits::of_found(candidates.len(), retrieval.depth);
-        Ok(Retrieved { candidates, total_hits, facets: Vec::new() })
+        Ok(Retrieved { candidates, total_hits, ..Retrieved::default() })
     }
 
     /// A passage of each candidate with the query's terms marked, in the candidates' order. Called for the returned

@@ -136,8 +136,14 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let page_end = NonZeroUsize::new(request.offset.saturating_add(top_k.get()));
         // Scores of different arms are not comparable: one minimum score would drop more hits of one arm than of
         // another.
-        let whole =
-            SearchRequest { offset: 0, top_k: page_end, min_rerank_score: None, snippets: false, ..request.clone() };
+        let whole = SearchRequest {
+            offset: 0,
+            top_k: page_end,
+            min_rerank_score: None,
+            snippets: false,
+            snippets_follow: request.snippets,
+            ..request.clone()
+        };
         let arms = &chosen.experiment.arms;
         let pins: Vec<Result<(), PipelineError>> =
             (0..arms.len()).map(|arm| self.check_pin(trial, chosen, arm)).collect();
@@ -171,7 +177,8 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
 
     /// First-stage order without credit for any arm, because no arm could rank.
     fn without_arms(&self, request: &SearchRequest, failed: Vec<FailedArm>) -> Result<Mixed, ExperimentPipelineError> {
-        let plain = SearchRequest { snippets: false, ..in_first_stage_order(request) };
+        let plain =
+            SearchRequest { snippets: false, snippets_follow: request.snippets, ..in_first_stage_order(request) };
         let answer = self.pipeline.search(&plain)?;
         let messages: Vec<String> = failed.iter().map(|arm| format!("arm `{}`: {}", arm.arm, arm.message)).collect();
         let fallback = Some(Fallback::RerankerFailed { message: messages.join("; ") });

@@ -10,6 +10,14 @@ use lorank_core::{BoxError, DocumentId, ErrorKind, Fields, Filter, InvalidQuery,
 ///
 /// Changes are committed before a call returns: they are on disk, and every later search sees them.
 pub trait DocumentHost: Send + Sync {
+    /// Whether documents can be changed here. The routes ask before they read a body.
+    ///
+    /// # Errors
+    /// [`DocumentError::Foreign`] for documents that belong to another engine.
+    fn check_writable(&self) -> Result<(), DocumentError> {
+        Ok(())
+    }
+
     /// The fields of a document except its id; `None` if it does not exist.
     ///
     /// # Errors
@@ -173,6 +181,20 @@ pub enum DocumentError {
         /// The limit.
         n_documents_max: NonZeroUsize,
     },
+    /// The documents belong to another engine.
+    #[error("the documents belong to {engine} that is the first stage; add and delete them there")]
+    Foreign {
+        /// The engine.
+        engine: &'static str,
+    },
+    /// The engine to which the documents belong cannot answer.
+    #[error("{message}")]
+    Engine {
+        /// The reason, without names of hosts.
+        message: String,
+        /// The kind of error.
+        kind: ErrorKind,
+    },
     /// The documents could not be read or written.
     #[error("the documents could not be read or written; the change is not acknowledged")]
     Failed {
@@ -186,6 +208,8 @@ impl DocumentError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::InvalidQuery { .. } => ErrorKind::Invalid,
+            Self::Foreign { .. } => ErrorKind::UnsupportedOperation,
+            Self::Engine { kind, .. } => *kind,
             Self::Busy { .. } => ErrorKind::Conflict,
             Self::BrokenOff { .. } => ErrorKind::Malformed,
             Self::TooManyDocuments { .. } => ErrorKind::TooLarge,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lorank_core::{AdapterId, AdapterUnusable, BoxError, ErrorKind, InvalidQuery, with_causes};
+use lorank_core::{AdapterId, AdapterUnusable, BoxError, ErrorKind, FirstStageFailure, InvalidQuery, with_causes};
 
 use crate::fallback::Fallback;
 use crate::rank_by::InvalidRankBy;
@@ -91,6 +91,14 @@ pub enum PipelineError {
         /// The first stage's error.
         source: InvalidQuery,
     },
+    /// A service behind the first stage failed; there is no fallback for it.
+    #[error("the first stage could not {task}: {failure}")]
+    FirstStageUnavailable {
+        /// The failed task.
+        task: &'static str,
+        /// The first stage's error. It is part of the message, because readiness checks show only that.
+        failure: FirstStageFailure,
+    },
     /// The first stage failed; there is no fallback for it.
     #[error("the first stage could not {task}")]
     FirstStage {
@@ -119,14 +127,16 @@ impl PipelineError {
             Self::UnusableAdapter { .. } => ErrorKind::Conflict,
             Self::NoDefaultModel { .. } | Self::NamedRankBy { .. } => ErrorKind::Unavailable,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::FirstStageUnavailable { failure, .. } => failure.kind,
             Self::FirstStage { .. } | Self::SpawnWorker { .. } => ErrorKind::Internal,
         }
     }
 
-    /// The estimated time after which a retry may succeed, if the error is an overload.
+    /// The time after which a retry may succeed, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            Self::FirstStageUnavailable { failure, .. } => failure.retry_after,
             _ => None,
         }
     }
@@ -167,8 +177,12 @@ impl PipelineError {
 
     /// The pipeline's error for an error of the first stage.
     pub(crate) fn of_first_stage(task: &'static str, source: BoxError) -> Self {
-        match source.downcast::<InvalidQuery>() {
-            Ok(source) => Self::InvalidQuery { source: *source },
+        let source = match source.downcast::<InvalidQuery>() {
+            Ok(source) => return Self::InvalidQuery { source: *source },
+            Err(source) => source,
+        };
+        match source.downcast::<FirstStageFailure>() {
+            Ok(failure) => Self::FirstStageUnavailable { task, failure: *failure },
             Err(source) => Self::FirstStage { task, source },
         }
     }

@@ -74,9 +74,10 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         let model = self.requested_model(request)?;
         let span = tracing::info_span!("search", depth = plan.depth, from = plan.page.start, to = plan.page.end);
         let _entered = span.enter();
-        let Retrieved { candidates, total_hits, facets } = self.retrieve(request, &plan, &[&order])?;
+        let Retrieved { candidates, total_hits, facets, problems } = self.retrieve(request, &plan, &[&order])?;
         let first_stage = started.elapsed();
         let mut answer = Answer { total_hits, facets, ..self.answer(request, &plan, &order, model, &candidates)? };
+        answer.warnings.extend(problems.into_iter().map(Warning::Retrieval));
         if request.snippets {
             self.add_snippets(&request.query, &mut answer.hits)?;
         }
@@ -111,7 +112,7 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         let contenders: Vec<_> = rankers.into_iter().map(contender).collect();
         let _entered = tracing::info_span!("search_each", depth = plan.depth, n_rankers = contenders.len()).entered();
         let retrieved = self.retrieve(request, &plan, &orders.iter().collect::<Vec<_>>())?;
-        let Retrieved { candidates, total_hits, facets } = retrieved;
+        let Retrieved { candidates, total_hits, facets, problems } = retrieved;
         let first_stage = started.elapsed();
         let mut ranked = self.answers(request, &plan, contenders, &orders, &candidates)?;
         for answer in ranked.iter_mut().filter_map(|ranked| ranked.answer.as_mut().ok()) {
@@ -120,6 +121,7 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
             }
             answer.total_hits = total_hits;
             answer.facets.clone_from(&facets);
+            answer.warnings.extend(problems.iter().cloned().map(Warning::Retrieval));
             answer.timings.first_stage = first_stage;
             answer.timings.total += first_stage;
             log(answer);
@@ -151,7 +153,9 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         let SearchRequest { query, sort, facets, .. } = request;
         let numeric_fields: BTreeSet<&str> = orders.iter().flat_map(|order| order.fields()).collect();
         let numeric_fields = &numeric_fields.into_iter().collect::<Vec<_>>();
-        let found = self.first_stage.search(&Retrieval { query, depth, sort, facets, numeric_fields });
+        let (deadline, snippets) = (plan.deadline, request.snippets || request.snippets_follow);
+        let retrieval = Retrieval { query, depth, sort, facets, numeric_fields, deadline, snippets };
+        let found = self.first_stage.search(&retrieval);
         found.map_err(|source| PipelineError::of_first_stage("retrieve candidates", source))
     }
 }

@@ -44,6 +44,9 @@ pub struct SearchRequest {
     pub on_overload: OnOverload,
     /// Whether to create snippets for the returned hits.
     pub snippets: bool,
+    /// Whether the caller creates snippets for some of the hits later ([`Pipeline::add_snippets`](crate::Pipeline)), so
+    /// that a first stage that marks terms while it searches does so.
+    pub snippets_follow: bool,
     /// Whether the request has the lowest priority, because nobody waits for its answer.
     pub background: bool,
     /// Cancels the request from another thread.
@@ -73,6 +76,7 @@ impl SearchRequest {
             deadline: None,
             on_overload: OnOverload::Fallback,
             snippets: false,
+            snippets_follow: false,
             background: false,
             cancellation: Cancellation::default(),
         }

@@ -319,11 +319,8 @@ fn distinct_misses<'a>(
 /// The candidate without its stored fields, which affect no score. The texts are shared.
 fn without_fields(candidate: &Candidate) -> Candidate {
     Candidate {
-        id: candidate.id.clone(),
         title: candidate.title.clone(),
-        text: candidate.text.clone(),
-        first_stage_score: candidate.first_stage_score,
-        fields: Vec::new(),
+        ..Candidate::new(candidate.id.as_str(), candidate.text.clone(), candidate.first_stage_score)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lorank_core::{Candidate, Query, Reranker};
+use lorank_core::{Candidate, Query, Reranker, RetrievalProblem};
 
 /// The share of unknown tokens above which an answer has a warning.
 const UNKNOWN_SHARE_MAX: f32 = 0.2;
@@ -10,9 +10,11 @@ const UNKNOWN_SHARE_MAX: f32 = 0.2;
 const CANDIDATES_SEEN_MAX: usize = 10;
 
 /// A problem that may reduce the quality of an answer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Warning {
+    /// The first stage's result may be incomplete.
+    Retrieval(RetrievalProblem),
     /// More than a fifth of the tokens of the query and its first ten candidates are unknown to the model.
     UnknownTokens {
         /// The share of unknown tokens, from 0 to 1.
@@ -46,6 +48,7 @@ impl Warning {
     /// The kind of the warning as one word.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Retrieval(problem) => problem.reason(),
             Self::UnknownTokens { .. } => "unknown_tokens",
             Self::KeyWithoutEffect { .. } => "key_without_effect",
         }
@@ -55,6 +58,7 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Retrieval(problem) => problem.fmt(f),
             Self::UnknownTokens { share } => write!(
                 f,
                 "{:.0} % of the tokens of the query and the first candidates are unknown to the model, which cannot \

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_core::AdapterId;
+use lorank_elastic::{ElasticConfig, IndexPattern, NodeUrl, SearchField};
 use lorank_http::{Access, AllowedHost, ConnectionLimits, CorsOrigin, HttpConfig, Key, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::{CacheConfig, PipelineConfig, RankBy};
@@ -18,6 +19,7 @@ use lorank_registry_reranker::RegistryReranker;
 use serde_json::Value;
 
 use crate::allowed_source::AllowedSource;
+use crate::elastic::{FirstStageKind, default_config};
 use crate::index_spec::IndexSpec;
 use crate::settings::{Setting, settings};
 use crate::shadow::ShadowSpec;
@@ -34,6 +36,9 @@ settings! {
         /// `/v1/indexes/NAME`, `default` also at `/v1/search` and `/v1/documents`. A missing index is created empty
         #[serde(with = "text::one_or_list")]
         index: Vec<IndexSpec> = Vec::new(), flag "index" "[NAME=]DIR", unset "`index` in the data folder";
+        /// First stage: `tantivy`, for indexes on disk, or `elastic`, for an index of OpenSearch, Elasticsearch or Quickwit
+        #[serde(with = "text")]
+        first_stage: FirstStageKind = FirstStageKind::default(), flag "first-stage" "ENGINE";
         /// Folder for adapters and experiments
         data: Option<PathBuf> = None, flag "data" "DIR", unset "`$XDG_DATA_HOME/lorank`, or `~/.local/share/lorank`";
         /// Address to listen on; port 0 selects a free port
@@ -56,6 +61,8 @@ settings! {
         keys: Vec<Key> = Vec::new(), unset "none", live true;
     }
     sections {
+        /// The search engine that is the first stage.
+        elastic: ElasticSection,
         /// The base model and its adapters.
         model: ModelSection,
         /// Search defaults and limits.
@@ -103,6 +110,53 @@ settings! {
         merge: Vec<AdapterId> = Vec::new(), flag "merge" "ID";
         /// Use the reference forward pass: exact, one pair at a time, slow
         reference: bool = false, flag "reference" "";
+    }
+}
+
+settings! {
+    /// The search engine that is the first stage, with `first_stage = "elastic"`: OpenSearch, Elasticsearch or Quickwit.
+    pub struct ElasticSection, keys "elastic." {
+        /// Address of a node of the search engine, such as `http://localhost:9200`; for Quickwit, with the path
+        /// `/api/v1/_elastic`; repeatable, for several nodes of one cluster
+        #[serde(with = "text::one_or_list")]
+        urls: Vec<NodeUrl> = Vec::new(), flag "elastic-url" "URL";
+        /// Index, alias or pattern to search, which is served as the index `default`
+        #[serde(with = "text::option")]
+        index: Option<IndexPattern> = None, flag "elastic-index" "NAME", unset "none";
+        /// Field that the default query searches (`title` and `text` by default), with an optional boost; repeatable
+        #[serde(with = "text::list")]
+        search_fields: Vec<SearchField> = ElasticConfig::default_search_fields(), flag "elastic-field" "FIELD[^BOOST]";
+        /// Field with the title that the reranker reads
+        title_field: Option<String> = None, flag "elastic-title" "FIELD", unset "`title`";
+        /// Field with the text that the reranker reads (`text` by default); repeatable, for texts that are joined
+        text_fields: Vec<String> = default_config().text_fields, flag "elastic-text" "FIELD";
+        /// Field to return with hits (all by default), besides the title and the text; repeatable
+        source_fields: Vec<String> = Vec::new(), flag "elastic-source" "FIELD";
+        /// Field with the document's id; Quickwit needs it
+        id_field: Option<String> = None, flag "elastic-id" "FIELD", unset "`_id`";
+        /// File with a search request as JSON to send instead of the default query; `{{query}}` in its strings is the
+        /// query's text, `"{{filters}}"` an array of filters, `"{{depth}}"` the number of candidates
+        query_file: Option<PathBuf> = None, flag "elastic-query" "FILE", unset "`multi_match` over the searched fields";
+        /// User name for the search engine; the password is in `elastic.password_file` or LORANK_ELASTIC_PASSWORD
+        user: Option<String> = None, flag "elastic-user" "NAME", unset "none";
+        /// File with the password of the user
+        password_file: Option<PathBuf> = None, flag "elastic-password-file" "FILE", unset "none";
+        /// File with a bearer token for the search engine; the variable LORANK_ELASTIC_BEARER holds the token itself
+        bearer_file: Option<PathBuf> = None, flag "elastic-bearer-file" "FILE", unset "none";
+        /// File with an API key of Elasticsearch, encoded; the variable LORANK_ELASTIC_API_KEY holds the key itself
+        api_key_file: Option<PathBuf> = None, flag "elastic-api-key-file" "FILE", unset "none";
+        /// File with the certificates (PEM) of the authorities that sign the nodes' certificates
+        ca_file: Option<PathBuf> = None, flag "elastic-ca" "FILE", unset "the public authorities";
+        /// Time limit of a request to the search engine, in milliseconds; a search's own deadline may be shorter
+        timeout_millis: u64 = millis(default_config().timeout), flag "elastic-timeout-millis" "N";
+        /// Time limit for connecting to a node, in milliseconds
+        connect_millis: u64 = millis(default_config().connect_timeout), flag "elastic-connect-millis" "N";
+        /// Maximum size of an answer of the search engine, in bytes
+        answer_bytes_max: u64 = default_config().answer_bytes_max;
+        /// Maximum number of idle connections per node
+        connections_max: NonZeroUsize = default_config().connections_max;
+        /// Number of matching documents up to which they are counted exactly
+        total_hits_max: usize = default_config().total_hits_max;
     }
 }
 
@@ -225,6 +279,7 @@ impl ServerConfig {
     pub fn all_settings() -> impl Iterator<Item = &'static Setting> {
         let sections = [
             Self::SETTINGS,
+            ElasticSection::SETTINGS,
             ModelSection::SETTINGS,
             SearchSection::SETTINGS,
             CacheSection::SETTINGS,
@@ -343,7 +398,7 @@ mod tests {
             keys.split('`').skip(1).step_by(2).map(str::to_owned).collect()
         };
         let mut keys = keys_of("");
-        for section in ["model", "search", "cache", "queue", "server"] {
+        for section in ["elastic", "model", "search", "cache", "queue", "server"] {
             assert!(keys.remove(section), "{section}");
             keys.extend(keys_of(&format!("[{section}]")).iter().map(|key| format!("{section}.{key}")));
         }

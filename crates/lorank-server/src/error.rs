@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use lorank_adapters::RegistryError;
 use lorank_core::{AdapterId, ErrorKind, nearest_name};
+use lorank_elastic::Error as ElasticError;
 use lorank_experiment_pipeline::ExperimentPipelineError;
 use lorank_experiment_store::ExperimentStoreError;
 use lorank_model::ModelError;
@@ -30,6 +32,19 @@ pub enum Error {
     DuplicateModelAlias {
         /// The name.
         name: String,
+    },
+    /// An invalid setting of the search engine that is the first stage.
+    #[error(transparent)]
+    Elastic(#[from] ElasticError),
+    /// A file of the settings of the search engine cannot be read.
+    #[error("could not read `{}`, which is `{setting}`", path.display())]
+    ElasticFile {
+        /// The setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
     },
     /// The configuration sets no data folder.
     #[error("no data folder for adapters and experiments is configured; set `data`")]
@@ -171,7 +186,8 @@ impl Error {
             | Self::ReservedAdapter { .. }
             | Self::UnknownMerge { .. }
             | Self::UnnamedAdapter { .. } => ErrorKind::Invalid,
-            Self::UnknownWord { .. } | Self::LikeHub { .. } => ErrorKind::NotFound,
+            Self::UnknownWord { .. } | Self::LikeHub { .. } | Self::ElasticFile { .. } => ErrorKind::NotFound,
+            Self::Elastic(source) => source.kind(),
             Self::Model(source)
             | Self::LoadBase { source }
             | Self::LoadAdapter { source }

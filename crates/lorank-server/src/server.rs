@@ -10,7 +10,7 @@ use std::time::Duration;
 use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiment_store::StoreConfig;
 use lorank_http::axum::Router;
-use lorank_http::{AdapterHost, ContinueTrace, HttpConfig, IndexName, LiveConfig, ModelAlias, ServeOutcome, Service};
+use lorank_http::{AdapterHost, ContinueTrace, DocumentHost, HttpConfig, IndexName, LiveConfig, ModelAlias, ServeOutcome, Service};
 use lorank_pipeline::Pipeline;
 use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index, SettingsRequest};
@@ -18,9 +18,11 @@ use tokio::net::TcpListener;
 
 use crate::adapter_host::RegistryAdapters;
 use crate::alias_rank_by::AliasRankBys;
-use crate::config::ServerConfig;
+use crate::config::{ElasticSection, ServerConfig};
 use crate::data::DataFolder;
 use crate::document_host::IndexDocuments;
+use crate::elastic::{ElasticDocuments, ElasticSecrets, FirstStageKind, setting_error};
+use crate::first_stage::ServedFirstStage;
 use crate::index_spec::IndexSpec;
 use crate::models::ModelLoader;
 use crate::running::Announcement;
@@ -30,13 +32,15 @@ use crate::{Error, memory, shadow};
 const REGISTRY_REFRESH: Duration = Duration::from_secs(1);
 
 /// The pipeline of a server.
-pub type ServedPipeline = Pipeline<Bm25FirstStage, Arc<RegistryReranker>>;
+pub type ServedPipeline = Pipeline<ServedFirstStage, Arc<RegistryReranker>>;
 
 /// Options of a server beside its configuration. By default, access to the hub is disabled and no traces are sent.
 #[derive(Debug, Clone, Default)]
 pub struct StartOptions {
     /// Finds and loads models, at the start and when an adapter is added over HTTP.
     pub loader: ModelLoader,
+    /// Secrets for the search engine that is the first stage, besides those in files.
+    pub elastic_secrets: ElasticSecrets,
     /// Continues a caller's trace, if traces are exported.
     pub continue_trace: Option<ContinueTrace>,
 }
@@ -65,13 +69,8 @@ impl LoadedServer {
         check_reach(config.listen, &config)?;
         let data = DataFolder::new(config.data.as_deref().ok_or(Error::NoDataFolder)?);
         let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
-        let unnamed = [IndexSpec::unnamed(data.index())];
-        let specs = if config.index.is_empty() { &unnamed } else { config.index.as_slice() };
-        // A server that only reranks needs no documents, and documents can be added over HTTP.
-        let open = |spec: &IndexSpec| Index::open_or_create(&spec.dir, &SettingsRequest::default());
-        let indexes = specs.iter().map(|spec| Ok((spec.name.clone(), open(spec)?)));
-        let mut indexes = indexes.collect::<Result<Vec<_>, Error>>()?.into_iter();
-        let (name, index) = indexes.next().expect("there is at least the default index");
+        let mut served = served_indexes(&config, &data, &options.elastic_secrets)?.into_iter();
+        let Served { name, first_stage, documents } = served.next().expect("there is at least the default index");
         let models = options.loader.load(&config.model.clone().with_starter_adapters())?;
         let mut pipeline_config = config.pipeline();
         // The registry's alias `default` comes first, then the configured one, then the first adapter.
@@ -84,7 +83,6 @@ impl LoadedServer {
         pipeline_config.rank_by_names = Some(Arc::new(AliasRankBys(registry.clone())));
         let bytes_max = config.server.adapter_bytes_max;
         let reranker = Arc::new(RegistryReranker::new(models.reranker, registry, fallback, bytes_max));
-        let first_stage = Bm25FirstStage::new(index.clone());
         let pipeline = Arc::new(Pipeline::new(first_stage, reranker.clone(), pipeline_config)?);
         let experiments = |name: &IndexName, pipeline: Arc<ServedPipeline>| {
             let shadows = config.shadows.iter().map(shadow::ShadowSpec::config).collect();
@@ -94,13 +92,11 @@ impl LoadedServer {
         // Loading of adapters that are added over HTTP reports no progress.
         let loader = ModelLoader { on_event: None, ..options.loader };
         let adapters = Arc::new(RegistryAdapters { reranker, loader, allowed: config.adapter_sources.clone() });
-        let documents = IndexDocuments::new(index);
-        let first = Service::over(name.clone(), experiments(&name, pipeline.clone())?, Some(Arc::new(documents)));
+        let first = Service::over(name.clone(), experiments(&name, pipeline.clone())?, Some(documents));
         let mut service = first.with_adapters(adapters.clone());
-        for (name, index) in indexes {
+        for Served { name, first_stage, documents } in served {
             // All indexes share one model, one queue and one cache.
-            let over_index = Arc::new(pipeline.with_first_stage(Bm25FirstStage::new(index.clone())));
-            let documents = Arc::new(IndexDocuments::new(index));
+            let over_index = Arc::new(pipeline.with_first_stage(first_stage));
             service = service.with_index(name.clone(), experiments(&name, over_index)?, Some(documents));
         }
         let service = match options.continue_trace {
@@ -120,9 +116,10 @@ impl LoadedServer {
         &self.pipeline
     }
 
-    /// The folder of the index, if it has no documents yet.
+    /// The folder of the index on disk, if it has no documents yet.
     pub fn empty_index(&self) -> Option<&Path> {
-        let index = self.pipeline.first_stage().index();
+        let ServedFirstStage::Tantivy(first_stage) = self.pipeline.first_stage() else { return None };
+        let index = first_stage.index();
         index.n_documents().is_ok_and(|n| n == 0).then(|| index.dir())
     }
 
@@ -241,6 +238,45 @@ impl ServerHandle {
         check_model_aliases(config)?;
         self.http.replace(http_config(config));
         Ok(self.started_with.changes_that_need_restart(config))
+    }
+}
+
+/// An index to serve.
+struct Served {
+    name: IndexName,
+    first_stage: ServedFirstStage,
+    documents: Arc<dyn DocumentHost>,
+}
+
+/// Opens the configured indexes, at least one. A missing index on disk is created empty: a server that only reranks needs
+/// no documents, and documents can be added over HTTP.
+fn served_indexes(config: &ServerConfig, data: &DataFolder, secrets: &ElasticSecrets) -> Result<Vec<Served>, Error> {
+    match config.first_stage {
+        FirstStageKind::Tantivy if config.elastic != ElasticSection::default() => {
+            let problem = "are set, but the first stage is `tantivy`; set `first_stage = \"elastic\"` (--first-stage elastic)";
+            Err(setting_error("elastic.*", problem.to_owned()))
+        }
+        FirstStageKind::Tantivy => {
+            let unnamed = [IndexSpec::unnamed(data.index())];
+            let specs = if config.index.is_empty() { &unnamed } else { config.index.as_slice() };
+            let open = |spec: &IndexSpec| {
+                let index = Index::open_or_create(&spec.dir, &SettingsRequest::default())?;
+                let first_stage = ServedFirstStage::Tantivy(Bm25FirstStage::new(index.clone()));
+                let documents: Arc<dyn DocumentHost> = Arc::new(IndexDocuments::new(index));
+                Ok(Served { name: spec.name.clone(), first_stage, documents })
+            };
+            specs.iter().map(open).collect()
+        }
+        FirstStageKind::Elastic if !config.index.is_empty() => {
+            let problem = "is set, but the first stage is `elastic`, whose index is `elastic.index`; remove one of them";
+            Err(setting_error("index", problem.to_owned()))
+        }
+        FirstStageKind::Elastic => {
+            let first_stage = Arc::new(config.elastic.open(secrets)?);
+            let documents = Arc::new(ElasticDocuments(first_stage.clone()));
+            let first_stage = ServedFirstStage::Elastic(first_stage);
+            Ok(vec![Served { name: IndexName::default(), first_stage, documents }])
+        }
     }
 }
 

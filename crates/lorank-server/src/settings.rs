@@ -11,12 +11,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lorank_core::AdapterId;
+use lorank_elastic::{IndexPattern, NodeUrl, SearchField};
 use lorank_http::{AllowedHost, CorsOrigin, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::RankBy;
 use serde_json::Value;
 
 use crate::allowed_source::AllowedSource;
+use crate::elastic::FirstStageKind;
 use crate::index_spec::IndexSpec;
 use crate::shadow::ShadowSpec;
 use crate::source::{AdapterSpec, ModelSource, OnBaseMismatch};
@@ -161,7 +163,7 @@ texts!(
     OnBaseMismatch,
     PathBuf
 );
-texts!(PrecisionChoice, RankBy, ShadowSpec);
+texts!(FirstStageKind, IndexPattern, NodeUrl, PrecisionChoice, RankBy, SearchField, ShadowSpec, String);
 
 impl FlagValue for SocketAddr {
     fn parse(text: &str) -> Result<Value, String> {
@@ -195,6 +197,19 @@ impl IsRepeated for IndexSpec {
 }
 
 impl IsRepeated for CorsOrigin {
+    const BY_COMMA: bool = true;
+}
+
+impl IsRepeated for NodeUrl {
+    const BY_COMMA: bool = true;
+}
+
+impl IsRepeated for SearchField {
+    const BY_COMMA: bool = true;
+}
+
+/// Names of fields.
+impl IsRepeated for String {
     const BY_COMMA: bool = true;
 }
 

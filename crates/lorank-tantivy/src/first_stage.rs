@@ -68,7 +68,7 @@ impl Bm25FirstStage {
         let Some(document) = self.index.get(id)? else { return Ok(None) };
         let fields = document.fields().clone();
         let (title, text) = title_and_text(&fields, self.index.settings());
-        Ok(Some(Candidate { id: id.clone(), title, text, first_stage_score, fields }))
+        Ok(Some(Candidate { title, fields, ..Candidate::new(id.as_str(), text, first_stage_score) }))
     }
 
     /// The total is 0 unless all matches are counted.
@@ -107,7 +107,7 @@ impl Bm25FirstStage {
             (best_candidates(best, depth, &searcher, parts)?, n_matches, counts)
         };
         let total_hits = TotalHits::Exactly(n_matches.unwrap_or(0) as u64);
-        Ok(Retrieved { candidates, total_hits, facets: facets::finish(retrieval.facets, counts)? })
+        Ok(Retrieved { candidates, total_hits, facets: facets::finish(retrieval.facets, counts)?, problems: Vec::new() })
     }
 
     /// The columns to sort by.
@@ -210,7 +210,7 @@ fn checked(score: f32) -> Result<Score, Error> {
 fn candidate(first_stage_score: Score, stored: &StoredDocument, parts: &Parts) -> Result<Candidate, Error> {
     let fields = parts.fields(stored)?;
     let (title, text) = title_and_text(&fields, &parts.settings);
-    Ok(Candidate { id: DocumentId::new(stored.id()), title, text, first_stage_score, fields })
+    Ok(Candidate { title, fields, ..Candidate::new(stored.id(), text, first_stage_score) })
 }
 
 fn snippet(generator: &SnippetGenerator, text: &str) -> Option<Snippet> {
@@ -219,18 +219,7 @@ fn snippet(generator: &SnippetGenerator, text: &str) -> Option<Snippet> {
     }
     let found = generator.snippet(text);
     if found.is_empty() {
-        return Some(Snippet::new(beginning(text), []));
+        return Snippet::beginning_of(text, SNIPPET_BYTES_MAX);
     }
     Some(Snippet::new(found.fragment(), collapse_overlapped_ranges(found.highlighted())))
-}
-
-/// The start of a text, up to the end of a word if possible.
-fn beginning(text: &str) -> &str {
-    let text = text.trim();
-    if text.len() <= SNIPPET_BYTES_MAX {
-        return text;
-    }
-    let end = (0..=SNIPPET_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-    let cut = &text[..end];
-    cut.rsplit_once(char::is_whitespace).map_or(cut, |(whole_words, _)| whole_words.trim_end())
 }

@@ -9,9 +9,8 @@ use lorank_core::{AdapterId, Filter, Fuzzy, Query, QuerySyntax};
 use lorank_http::{AnswerShape, Comparison, RequestId};
 use lorank_pipeline::{AdapterChoice, Answer, Pipeline, PipelineConfig, PipelineError, Ranker, SearchRequest};
 use lorank_server::AdapterSpec;
-use lorank_tantivy::{Bm25FirstStage, Index};
 
-use super::index_dir::IndexDir;
+use super::first_stage::FirstStageArgs;
 use super::search::{FuzzyArg, SyntaxArg};
 use crate::data::DataArgs;
 use crate::flags::ModelFlags;
@@ -27,7 +26,7 @@ use crate::{models, output};
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     #[command(flatten)]
-    index: IndexDir,
+    first_stage: FirstStageArgs,
     /// Query text
     #[arg(value_name = "QUERY")]
     query: String,
@@ -60,7 +59,7 @@ pub(crate) struct CompareArgs {
 }
 
 pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
-    let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
+    let first_stage = args.first_stage.open()?;
     let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
     let rankers = rankers(&models.adapters)?;
     let default = PipelineConfig::default();

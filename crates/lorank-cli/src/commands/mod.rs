@@ -10,6 +10,7 @@ pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod eval;
 pub(crate) mod experiments;
+mod first_stage;
 pub(crate) mod health;
 pub(crate) mod index;
 mod index_dir;

@@ -14,9 +14,8 @@ use lorank_core::{
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
 use lorank_pipeline::{Answer, NamedRankBy, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
 use lorank_server::{AdapterSpec, ModelSource};
-use lorank_tantivy::{Bm25FirstStage, Index};
 
-use super::index_dir::IndexDir;
+use super::first_stage::FirstStageArgs;
 use crate::data::DataArgs;
 use crate::facet::{TypedFacet, parse_facet};
 use crate::failure::WrongUsage;
@@ -27,11 +26,11 @@ use crate::output::style::{STRONG, paint};
 use crate::output::text::{count, counted, duration, one_line};
 use crate::{models, output};
 
-/// Search an index: BM25 finds candidates, the model reranks them
+/// Search an index: BM25, or a search engine, finds candidates, the model reranks them
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
     #[command(flatten)]
-    index: IndexDir,
+    first_stage: FirstStageArgs,
     /// Query text
     #[arg(value_name = "QUERY", required_unless_present = "match_all", conflicts_with = "match_all")]
     query: Option<String>,
@@ -150,7 +149,7 @@ impl From<SyntaxArg> for QuerySyntax {
 
 /// Runs the command. `matches` are its parsed arguments.
 pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> anyhow::Result<()> {
-    let first_stage = Bm25FirstStage::new(Index::open(&args.index.dir)?);
+    let first_stage = args.first_stage.open()?;
     args.check_order(&flags_of_models(matches))?;
     args.check_fuzzy()?;
     let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if !args.reranks() {

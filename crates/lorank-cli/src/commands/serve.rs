@@ -12,7 +12,7 @@ use crate::data::with_data;
 use crate::flags::ServerFlags;
 use crate::output::progress;
 use crate::serving::{Reload, fit_to_file_limit, serve};
-use crate::{models, output};
+use crate::{environment, models, output};
 
 /// Serve indexes over HTTP: search, rerank, documents, adapters and experiments
 #[derive(Debug, Args)]
@@ -30,7 +30,11 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let config = args.config()?;
     let progress = progress::spinner("loading the model", is_quiet);
-    let options = StartOptions { loader: models::loader(&progress, is_quiet), ..StartOptions::default() };
+    let options = StartOptions {
+        loader: models::loader(&progress, is_quiet),
+        elastic_secrets: environment::elastic_secrets()?,
+        ..StartOptions::default()
+    };
     #[cfg(feature = "otlp")]
     let options = StartOptions { continue_trace: Some(crate::otlp::continue_trace), ..options };
     let loaded = LoadedServer::load(with_data(config)?, options)?;

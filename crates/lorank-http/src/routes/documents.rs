@@ -77,6 +77,7 @@ pub(crate) async fn show(
     responses(
         (status = 200, description = "The outcome of each document.", body = BulkAnswer<'_>),
         (status = 404, description = "Unknown index, or the server does not manage its documents.", body = ErrorAnswer<'_>),
+        (status = 405, description = "The documents belong to the search engine that is the first stage.", body = ErrorAnswer<'_>),
         (status = 409, description = "Another process is writing to the index.", body = ErrorAnswer<'_>),
         (status = 429, description = "Too many changes at the same time; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
             headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
@@ -91,6 +92,7 @@ pub(crate) async fn add(
     body: Body,
 ) -> Result<impl IntoResponse, ServerError> {
     let host = app.service.index(&index)?.documents.clone().ok_or(NO_DOCUMENTS)?;
+    host.check_writable()?;
     let form = form_of(&headers)?;
     let make_file = || {
         let full = || ServerError::LaneFull { work: "long uploads", retry_after: RetryAfter::new(RETRY_AFTER) };
@@ -117,6 +119,7 @@ pub(crate) async fn add(
     responses(
         (status = 204, description = "The document was deleted."),
         (status = 404, description = "Unknown document or index.", body = ErrorAnswer<'_>),
+        (status = 405, description = "The documents belong to the search engine that is the first stage.", body = ErrorAnswer<'_>),
         (status = 409, description = "Another process is writing to the index.", body = ErrorAnswer<'_>),
         (status = 429, description = "Too many changes at the same time; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
             headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
@@ -146,6 +149,7 @@ pub(crate) async fn delete(
     responses(
         (status = 200, description = "The documents were deleted.", body = DeleteAnswer),
         (status = 404, description = "Unknown index, or the server does not manage its documents.", body = ErrorAnswer<'_>),
+        (status = 405, description = "The documents belong to the search engine that is the first stage.", body = ErrorAnswer<'_>),
         (status = 409, description = "Another process is writing to the index.", body = ErrorAnswer<'_>),
         (status = 429, description = "Too many changes at the same time; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
             headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
@@ -159,7 +163,7 @@ pub(crate) async fn delete_matching(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    app.documents(&index)?;
+    app.documents(&index)?.check_writable()?;
     let body: DeleteBody = app.json_with_filters("a deletion by `query`, `filters` or `all`", &headers, body).await?;
     let selection = body.into_selection()?;
     app.change(index, move |host| {

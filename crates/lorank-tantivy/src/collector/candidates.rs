@@ -105,11 +105,8 @@ pub(super) fn candidates(best: &Best, n: usize, texts: &Texts) -> Result<Vec<Can
     let addresses: Vec<DocAddress> = documents.iter().map(|(_, address)| *address).collect();
     let passages = texts.read(&addresses, &best.segments)?;
     let candidate = |(&(first_stage_score, address), passage): (&(_, DocAddress), super::Passage)| Candidate {
-        id: DocumentId::new(format!("{}:{}", address.segment_ord, address.doc_id)),
         title: passage.title,
-        text: passage.text,
-        first_stage_score,
-        fields: Vec::new(),
+        ..Candidate::new(format!("{}:{}", address.segment_ord, address.doc_id), passage.text, first_stage_score)
     };
     Ok(documents.iter().zip(passages).map(candidate).collect())
 }

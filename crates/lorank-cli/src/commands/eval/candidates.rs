@@ -1,24 +1,27 @@
-//! The candidates of an evaluation: retrieved by BM25, or named by a run.
+//! The candidates of an evaluation: retrieved by BM25 or by a search engine, or named by a run.
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use lorank_core::{Candidate, DocumentId, FirstStage, Fuzzy, Query, Score};
 use lorank_eval::{Run, Topic};
 use lorank_tantivy::input::{self, Input, InputOptions};
+use lorank_server::ServedFirstStage;
 use lorank_tantivy::{Bm25FirstStage, BulkOptions, Index, IndexSettings, WriterOptions, index_documents};
 use tempfile::TempDir;
 
 use super::EvalArgs;
+use crate::commands::first_stage;
 use crate::output::progress;
 use crate::output::text::number_of;
 
 /// The candidates of queries.
 pub(super) struct Candidates {
-    first_stage: Bm25FirstStage,
+    first_stage: ServedFirstStage,
     run: Option<(PathBuf, Run)>,
     fuzzy: Fuzzy,
     /// The total time of retrieval.
@@ -35,16 +38,19 @@ impl Candidates {
         run: Option<Run>,
         is_quiet: bool,
     ) -> anyhow::Result<Self> {
-        let (index, folder) = match (&args.index, corpus) {
-            (Some(dir), _) => (Index::open(dir)?, None),
-            (None, Some(corpus)) => {
+        let over = |index| ServedFirstStage::Tantivy(Bm25FirstStage::new(index));
+        let (first_stage, folder) = match (first_stage::engine(&args.first_stage)?, &args.index, corpus) {
+            (Some(_), Some(_), _) => return Err(first_stage::both()),
+            (Some(engine), None, _) => (ServedFirstStage::Elastic(Arc::new(engine)), None),
+            (None, Some(dir), _) => (over(Index::open(dir)?), None),
+            (None, None, Some(corpus)) => {
                 let folder = tempfile::tempdir().context("could not make a temporary folder for the index")?;
-                (index(corpus, &folder, is_quiet)?, Some(folder))
+                (over(index(corpus, &folder, is_quiet)?), Some(folder))
             }
-            (None, None) => bail!("there are no documents to search; name an index with --index"),
+            (None, None, None) => bail!("there are no documents to search; name an index with --index"),
         };
         Ok(Self {
-            first_stage: Bm25FirstStage::new(index),
+            first_stage,
             run: args.run.clone().zip(run),
             fuzzy: args.fuzzy.into(),
             seconds: Cell::new(0.0),
@@ -79,7 +85,7 @@ impl Candidates {
 
     /// A document as a candidate with this score; `None` if the index does not have it.
     pub(super) fn read(&self, id: &DocumentId, score: Score) -> anyhow::Result<Option<Candidate>> {
-        Ok(self.first_stage.candidate(id, score)?)
+        self.first_stage.candidate(id, score).map_err(|error| anyhow!(error))
     }
 
     /// The total time of retrieval, in seconds; `None` if the candidates come from a run.

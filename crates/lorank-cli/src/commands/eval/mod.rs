@@ -24,14 +24,14 @@ use self::candidates::Candidates;
 use self::scoring::Scorer;
 use super::search::FuzzyArg;
 use crate::data::DataArgs;
-use crate::flags::ModelFlags;
+use crate::flags::{FirstStageFlags, ModelFlags};
 use crate::output::progress;
 use crate::output::text::{count, cut, one_line};
 use crate::{models, output};
 
 /// Evaluate adapters on a test collection: trec_eval's measures, intervals and tests of the differences
 ///
-/// Candidates are retrieved once, by BM25 or from a run, and every adapter scores them in the same batches. The first row is the first
+/// Candidates are retrieved once, by BM25, a search engine or from a run, and every adapter scores them in the same batches. The first row is the first
 /// stage itself. Scores are kept as they come: an evaluation that was interrupted goes on where it stopped.
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
@@ -105,6 +105,8 @@ pub(crate) struct EvalArgs {
     /// Print one JSON document, with the values of each query
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    first_stage: FirstStageFlags,
     #[command(flatten)]
     model: ModelFlags,
     #[command(flatten)]
@@ -365,7 +367,7 @@ fn shown(
 fn source(args: &EvalArgs) -> String {
     match &args.run {
         Some(run) => format!("candidates of `{}`", run.display()),
-        None => "BM25".to_owned(),
+        None => args.first_stage.name(),
     }
 }
 
