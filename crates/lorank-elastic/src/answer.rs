@@ -52,6 +52,8 @@ struct Hit {
     source: Map<String, Json>,
     #[serde(default)]
     highlight: Map<String, Json>,
+    #[serde(default)]
+    sort: Vec<Json>,
 }
 
 /// Reads the answer to a search.
@@ -89,11 +91,15 @@ pub(crate) fn read(
         Some(Total::Related { value, .. } | Total::Number(value)) => TotalHits::Exactly(value),
         None => TotalHits::AtLeast(n_found),
     };
-    let candidates = answer.hits.hits.into_iter().take(retrieval.depth.get()).map(|hit| candidate(hit, config));
+    let is_by_score = retrieval.sort.is_empty();
+    let candidates =
+        answer.hits.hits.into_iter().take(retrieval.depth.get()).map(|hit| candidate(hit, is_by_score, config));
     Ok(Retrieved { candidates: candidates.collect::<Result<_, _>>()?, total_hits, facets, problems })
 }
 
-fn candidate(hit: Hit, config: &ElasticConfig) -> Result<Candidate, Error> {
+fn candidate(hit: Hit, is_by_score: bool, config: &ElasticConfig) -> Result<Candidate, Error> {
+    // Quickwit has the score only as the value to sort by.
+    let score = hit.score.or_else(|| hit.sort.first().filter(|_| is_by_score)?.as_f64()).unwrap_or(0.0);
     let fields = values::fields(hit.source);
     let id = match &config.id_field {
         Some(name) => values::id(&fields, name).ok_or_else(|| Error::BadAnswer {
@@ -103,7 +109,7 @@ fn candidate(hit: Hit, config: &ElasticConfig) -> Result<Candidate, Error> {
             problem: "a hit has no `_id`; set `elastic.id_field` to the field with the documents' ids".to_owned(),
         })?,
     };
-    let score = Score::new(hit.score.unwrap_or(0.0) as f32)
+    let score = Score::new(score as f32)
         .map_err(|_| Error::BadAnswer { problem: format!("the score of the hit `{id}` is out of range") })?;
     let title = config.title_field.as_ref().and_then(|name| values::text(&fields, name));
     let mut texts: Vec<_> = config.text_fields.iter().filter_map(|name| values::text(&fields, name)).collect();

@@ -119,8 +119,8 @@ pub use server::router;
 pub use service::{AdapterHost, ContinueTrace, ModelStats, Service};
 pub use status::{http_status, wire_word};
 pub use wire::{
-    AdapterJson, AnswerShape, BlendJson, BoundsJson, CacheJson, ComparedHit, Comparison, DocumentJson, ExplanationJson,
-    FacetJson, FacetsJson, FailedArmJson, FallbackJson, FieldsJson, FuzzyJson, HitJson, OnOverloadJson, ParsedSearch,
-    ParticipationJson, RangeCountJson, RankedByJson, RankerJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson,
-    ValueCountJson, ValueJson, WarningJson,
+    AdapterJson, AnswerShape, BlendJson, BoundsJson, CacheJson, CandidateJson, ComparedHit, Comparison, DocumentJson,
+    ExplanationJson, FacetJson, FacetsJson, FailedArmJson, FallbackJson, FieldsJson, FusionJson, FuzzyJson, HitJson,
+    ListRankJson, OnOverloadJson, ParsedSearch, ParticipationJson, RangeCountJson, RankedByJson, RankerJson,
+    SearchAnswer, SearchBody, SyntaxJson, TimingsJson, ValueCountJson, ValueJson, WarningJson,
 };

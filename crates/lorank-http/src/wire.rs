@@ -2,6 +2,7 @@
 
 mod adapters;
 mod answer;
+mod candidates;
 mod compare;
 mod dashscope;
 mod deepinfra;
@@ -26,8 +27,9 @@ mod voyage;
 pub(crate) use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
     AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson,
-    ParticipationJson, RankedByJson, SearchAnswer, TimingsJson, WarningJson,
+    FusionJson, ListRankJson, ParticipationJson, RankedByJson, SearchAnswer, TimingsJson, WarningJson,
 };
+pub use candidates::CandidateJson;
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
 pub(crate) use dashscope::{DashScopeInput, DashScopeOutput, DashScopeParameters, DashScopeRerank, DashScopeReranked};
 pub(crate) use deepinfra::{DeepInfraScore, DeepInfraScored, DeepInfraStatus};

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lorank_cache::{CacheStats, ScoreCache};
 use lorank_core::{
-    AdapterId, BlendWeight, Candidate, Deadline, Digest, FirstStage, Group, Hit, ModelVersion, Query, QuerySyntax,
-    Reranker, Retrieval, Retrieved, Score,
+    AdapterId, BlendWeight, Candidate, CandidateList, Deadline, Digest, FirstStage, Group, Hit, ModelVersion, Query,
+    QuerySyntax, Reranker, Retrieval, Retrieved, Score, TotalHits, fuse,
 };
 
 use crate::error::at_most;
@@ -146,9 +147,32 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(())
     }
 
-    /// `orders` are the orders of the answers.
+    /// The candidates of the first stage, fused with those of the request. `orders` are the orders of the answers.
     fn retrieve(&self, request: &SearchRequest, plan: &Plan, orders: &[&Order]) -> Result<Retrieved, PipelineError> {
-        let depth = plan.n_retrieved();
+        if request.candidates.is_empty() {
+            return self.retrieve_own(request, plan, plan.n_retrieved(), orders);
+        }
+        // Ranks must not depend on the page, so the first stage's list always has the same length.
+        let own = request.retrieves.then(|| self.retrieve_own(request, plan, plan.depth, orders)).transpose()?;
+        let Retrieved { candidates, total_hits, problems, .. } = own.unwrap_or_default();
+        let first_stage = CandidateList { name: Ranker::FIRST_STAGE.into(), candidates };
+        let lists = request.retrieves.then_some(first_stage).into_iter().chain(request.candidates.iter().cloned());
+        let candidates = fuse(lists.collect());
+        let n_fused = candidates.len() as u64;
+        let total_hits = match request.retrieves {
+            true => TotalHits::AtLeast(total_hits.n().max(n_fused)),
+            false => TotalHits::Exactly(n_fused),
+        };
+        Ok(Retrieved { candidates, total_hits, facets: Vec::new(), problems })
+    }
+
+    fn retrieve_own(
+        &self,
+        request: &SearchRequest,
+        plan: &Plan,
+        depth: NonZeroUsize,
+        orders: &[&Order],
+    ) -> Result<Retrieved, PipelineError> {
         let _entered = tracing::info_span!("first_stage", n_wanted = depth.get()).entered();
         let SearchRequest { query, sort, facets, .. } = request;
         let numeric_fields: BTreeSet<&str> = orders.iter().flat_map(|order| order.fields()).collect();
@@ -337,7 +361,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         // The error names the larger part of the sum.
         let page_field = if request.offset > top_k.get() { "offset" } else { "top_k" };
         at_most(config.page_end_max.get(), page_field, "`offset` + `top_k`", page_end)?;
-        limits::check(request)?;
+        limits::check(request, config)?;
         let min_rerank_score = request.min_rerank_score;
         let deadline = self.deadline(request);
         Ok(Plan { depth, page: request.offset..page_end, min_rerank_score, deadline })

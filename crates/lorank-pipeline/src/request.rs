@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lorank_core::{AdapterId, BlendWeight, Deadline, FacetRequest, ParseIdError, Query, QuerySyntax, Score, SortKey};
+use lorank_core::{
+    AdapterId, BlendWeight, CandidateList, Deadline, FacetRequest, ParseIdError, Query, QuerySyntax, Score, SortKey,
+};
 
 use crate::rank_by::RankBy;
 
@@ -15,6 +17,11 @@ use crate::rank_by::RankBy;
 pub struct SearchRequest {
     /// The query.
     pub query: Query,
+    /// Candidates from elsewhere. Several lists, that of the first stage included, are [fused](lorank_core::fuse) by
+    /// reciprocal rank before they are reranked. The first stage then retrieves `depth` candidates for every page.
+    pub candidates: Arc<[CandidateList]>,
+    /// Whether the first stage retrieves candidates. If false, [`candidates`](Self::candidates) has all of them.
+    pub retrieves: bool,
     /// The model that reranks.
     pub adapter: AdapterChoice,
     /// The number of candidates to rerank.
@@ -63,6 +70,8 @@ impl SearchRequest {
     pub fn from_query(query: Query) -> Self {
         Self {
             query,
+            candidates: Arc::default(),
+            retrieves: true,
             adapter: AdapterChoice::Default,
             depth: None,
             top_k: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lorank_core::{AdapterVersion, Blend, Hit, RankedBy, Score, ScoreOrigin};
+use lorank_core::{AdapterVersion, Blend, Hit, ListRank, RECIPROCAL_RANK_K, RankedBy, Score, ScoreOrigin};
 use lorank_experiment_pipeline::{FailedArm, Participation};
 use lorank_pipeline::{Answer, CacheUse, Fallback, Timings, Warning};
 use serde::Serialize;
@@ -121,6 +121,30 @@ pub struct ExplanationJson {
     pub blend: Option<BlendJson>,
     /// The value of the `rank_by` expression that ordered the hit; null if scores did.
     pub rank_by: Option<RankedByJson>,
+    /// The lists of candidates that were fused; null if there was only one.
+    pub fusion: Option<FusionJson>,
+}
+
+/// The fusion of several lists of candidates by reciprocal rank: `first_stage_score` is the sum of `1 / (k + rank)` over the lists.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Fusion)]
+pub struct FusionJson {
+    /// The constant k.
+    pub k: f32,
+    /// The lists that have the document.
+    pub lists: Vec<ListRankJson>,
+}
+
+/// The rank of a document in a list of candidates.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = ListRank)]
+pub struct ListRankJson {
+    /// The list: `first-stage`, or `candidates` with the number of the list if there are several.
+    pub list: String,
+    /// The rank in the list, from 1.
+    pub rank: usize,
+    /// The score in the list.
+    pub score: f32,
 }
 
 /// The value of a `rank_by` expression, and its inputs.
@@ -160,8 +184,9 @@ pub struct FallbackJson {
 #[schema(as = Warning)]
 pub struct WarningJson {
     /// The reason as a constant for programs: `unknown_tokens` if more than a fifth of the tokens of the query and the first ten
-    /// candidates are unknown to the model; `key_without_effect` if a key of the request, which the message names, has no effect
-    /// because of an experiment; `unknown_field` if no document has a name in `fields`.
+    /// candidates are unknown to the model; `shards_failed`, `first_stage_timed_out` and `approximate_counts` if the result of a search
+    /// engine that is the first stage may be incomplete; `key_without_effect` if a key of the request, which the message names, has no
+    /// effect because of an experiment; `unknown_field` if no document has a name in `fields`.
     pub reason: &'static str,
     /// The reason as a message.
     pub message: String,
@@ -271,6 +296,7 @@ impl<'a> HitJson<'a> {
             score_origin: hit.score_origin.map(name_of_origin),
             blend: hit.blend.map(BlendJson::from),
             rank_by: hit.ranked_by.as_ref().map(RankedByJson::from),
+            fusion: FusionJson::of(&candidate.fused_from),
         };
         Self {
             id: candidate.id.as_str(),
@@ -315,6 +341,13 @@ impl From<&RankedBy> for RankedByJson {
         let finite = |value: f64| value.clamp(f64::MIN, f64::MAX);
         let input = |(name, value): &(String, Option<f64>)| (name.clone(), value.map(finite));
         Self { value: value.map(finite), inputs: inputs.iter().map(input).collect() }
+    }
+}
+
+impl FusionJson {
+    fn of(lists: &[ListRank]) -> Option<Self> {
+        let list = |it: &ListRank| ListRankJson { list: it.list.to_string(), rank: it.rank, score: it.score.get() };
+        (!lists.is_empty()).then(|| Self { k: RECIPROCAL_RANK_K, lists: lists.iter().map(list).collect() })
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
 use utoipa::{IntoParams, ToSchema};
 
+use super::candidates::{self, CandidateJson};
 use super::{AnswerShape, facets, filters};
 use crate::ServerError;
 use crate::json::{read_exact, read_value};
@@ -24,6 +25,15 @@ pub struct SearchBody {
     pub query: Option<String>,
     /// Matches every document, instead of a `query`, for use with filters, sorting and facets. Such a search is not reranked.
     pub match_all: Option<bool>,
+    /// Candidates from elsewhere, best first, to rerank beside those of the first stage: an array of candidates, or an array of such
+    /// arrays. Several lists, that of the first stage included, are fused by reciprocal rank (k = 60); `explain` shows the ranks. Cannot
+    /// be combined with `match_all`, `sort` and `facets`.
+    #[schema(value_type = Option<Vec<CandidateJson>>)]
+    #[param(ignore)]
+    pub candidates: Option<Json>,
+    /// Whether the first stage retrieves candidates. Default: true. With `false`, only `candidates` are reranked, and `filters` are
+    /// rejected.
+    pub first_stage: Option<bool>,
     /// The number of hits to return.
     #[schema(value_type = Option<usize>, minimum = 1)]
     #[param(value_type = Option<usize>, minimum = 1)]
@@ -230,8 +240,12 @@ impl SearchBody {
                     let number = text.parse().ok().and_then(serde_json::Number::from_f64);
                     number.map_or_else(|| text.clone().into(), Json::Number)
                 }
-                "rerank" | "snippets" | "explain" | "match_all" => {
+                "rerank" | "snippets" | "explain" | "match_all" | "first_stage" => {
                     text.parse::<bool>().map_or_else(|_| text.clone().into(), Json::from)
+                }
+                "candidates" => {
+                    let problem = "is only supported in a POST body".to_owned();
+                    return Err(ServerError::InvalidValue { field: key, problem });
                 }
                 "filters" => {
                     let problem =
@@ -308,6 +322,8 @@ impl SearchBody {
         // A time that the clock cannot represent means no deadline.
         let deadline = self.deadline_millis.and_then(|millis| arrival.checked_add(Duration::from_millis(millis)));
         let request = SearchRequest {
+            candidates: self.candidates.map_or_else(|| Ok(Arc::default()), candidates::read)?,
+            retrieves: self.first_stage.unwrap_or(true),
             adapter,
             depth: self.depth,
             top_k: self.top_k,

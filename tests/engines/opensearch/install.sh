@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# OpenSearch from Maven Central's jars: `install.sh VERSION FOLDER [PLUGIN...]`. Needs Maven and a JDK: Java 17 for 2.x, 21 or newer
+# for 3.x. PLUGIN is an artifact of org.opensearch.plugin that is published as a zip for the same version, as opensearch-security.
+# A folder that is complete is left as it is.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+version=$1 folder=$2
+shift 2
+mark="complete: $version $*"
+[ "$(cat "$folder/complete" 2>/dev/null)" != "$mark" ] || exit 0
+rm -rf "$folder"
+mkdir -p "$folder/classes"
+folder=$(cd "$folder" && pwd)
+
+# jars FOLDER ARTIFACT...: artifacts (GROUP:NAME:VERSION) with their dependencies.
+jars() {
+    local target=$1 artifact group name at project
+    shift
+    project=$(mktemp -d)
+    {
+        echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        echo '<groupId>test</groupId><artifactId>test</artifactId><version>1</version><dependencies>'
+        for artifact in "$@"; do
+            IFS=: read -r group name at <<<"$artifact"
+            echo "<dependency><groupId>$group</groupId><artifactId>$name</artifactId><version>$at</version></dependency>"
+        done
+        echo '</dependencies></project>'
+    } >"$project/pom.xml"
+    mvn -q -B -f "$project/pom.xml" dependency:copy-dependencies -DoutputDirectory="$target" >&2
+    rm -r "$project"
+}
+
+# module NAME ARTIFACT CLASS: a plugin of every distribution. On the class path, its jars would collide with those of plugins.
+module() {
+    local target=$folder/modules/$1 jar
+    jars "$target" "org.opensearch.plugin:$2:$version"
+    for jar in "$target"/*.jar; do
+        [ ! -e "$folder/lib/${jar##*/}" ] || rm "$jar"
+    done
+    printf '%s\n' "description=$1" "version=$version" "name=$1" "classname=$3" java.version=11 "opensearch.version=$version" \
+        extended.plugins= has.native.controller=false >"$target/plugin-descriptor.properties"
+}
+
+jars "$folder/lib" "org.opensearch:opensearch:$version" "org.opensearch:opensearch-plugin-classloader:$version"
+# Needed at run time, and not declared.
+api=$(basename "$folder"/lib/log4j-api-*.jar .jar)
+jars "$folder/lib" "org.apache.logging.log4j:log4j-core:${api#log4j-api-}"
+case $version in
+    2.*) suffix=Plugin ;;
+    *) suffix=ModulePlugin ;;
+esac
+module transport-netty4 transport-netty4-client "org.opensearch.transport.Netty4$suffix"
+module analysis-common analysis-common "org.opensearch.analysis.common.CommonAnalysis$suffix"
+[ $# = 0 ] || module lang-painless lang-painless "org.opensearch.painless.Painless$suffix"
+for plugin in "$@"; do
+    mvn -q -B dependency:get -Dtransitive=false -Dartifact="org.opensearch.plugin:$plugin:$version.0:zip" >&2
+    mkdir -p "$folder/plugins/$plugin"
+    unzip -qo "$HOME/.m2/repository/org/opensearch/plugin/$plugin/$version.0/$plugin-$version.0.zip" -d "$folder/plugins/$plugin"
+done
+"${JAVA_HOME:+$JAVA_HOME/bin/}javac" -cp "$folder/lib/*" -d "$folder/classes" "$here/OpenSearchNode.java"
+echo "$mark" >"$folder/complete"

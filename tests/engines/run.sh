@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# lorank before real search engines: `tests/engines/run.sh`. LORANK_BIN names another program than target/debug/lorank. Needs Maven, a
+# JDK 17, curl and unzip; the engines stay below target/engines. With a JDK 21 or newer at JAVA_21_HOME or below /usr/lib/jvm,
+# OpenSearch 3 is tested too.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+tests/engines/opensearch/check.py 2.19.6
+newer=${JAVA_21_HOME:-}
+for home in /usr/lib/jvm/*; do
+    # A JDK's file `release` has its version.
+    version=$(sed -n 's/^JAVA_VERSION="\([0-9]*\).*/\1/p' "$home/release" 2>/dev/null || true)
+    if [ -z "$newer" ] && [ -n "$version" ] && [ "$version" -ge 21 ]; then newer=$home; fi
+done
+if [ -n "$newer" ]; then
+    tests/engines/opensearch/check.py 3.9.0 "$newer"
+else
+    echo "OpenSearch 3 is left out: it needs a JDK 21 or newer (JAVA_21_HOME)"
+fi
