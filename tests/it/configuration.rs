@@ -23,8 +23,9 @@ The settings that are marked *live* are read again after SIGHUP.
 ";
 
 /// The sections of the file, each with what its heading says.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("", "General"),
+    ("elastic", "Search engine"),
     ("model", "Model"),
     ("search", "Search"),
     ("cache", "Score cache"),

@@ -86,14 +86,20 @@ impl fmt::Display for RetrievalProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ShardsFailed { n_failed, n_shards, reason } => {
-                write!(f, "{n_failed} of {n_shards} shards of the first stage failed, so documents are missing: {reason}")
+                write!(
+                    f,
+                    "{n_failed} of {n_shards} shards of the first stage failed, so documents are missing: {reason}"
+                )
             }
             Self::TimedOut => f.write_str(
                 "the first stage stopped at its deadline, so documents may be missing; allow more time, or match fewer \
                  documents",
             ),
             Self::ApproximateCounts { field } => {
-                write!(f, "the counts of the facet `{field}` are approximate, because shards count only their most frequent values")
+                write!(
+                    f,
+                    "the counts of the facet `{field}` are approximate, because shards count only their most frequent values"
+                )
             }
         }
     }

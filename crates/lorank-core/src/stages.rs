@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::causes::BoxError;
 use crate::group::Group;
 use crate::{
-    AdapterId, Candidate, Deadline, EncodedPair, ErrorKind, ModelVersion, Query, Retrieval, Retrieved, Score, Snippet, TotalHits,
+    AdapterId, Candidate, Deadline, EncodedPair, ErrorKind, ModelVersion, Query, Retrieval, Retrieved, Score, Snippet,
+    TotalHits,
 };
 
 /// The query is invalid for the first stage. A first stage returns this error, boxed, if the caller and not the engine

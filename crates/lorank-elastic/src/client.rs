@@ -81,7 +81,10 @@ enum Failure {
 impl Client {
     pub(crate) fn new(config: &ElasticConfig) -> Result<Self, Error> {
         if config.nodes.is_empty() {
-            return Err(Error::Config { setting: "elastic.urls", problem: "is missing; set the address of a node".to_owned() });
+            return Err(Error::Config {
+                setting: "elastic.urls",
+                problem: "is missing; set the address of a node".to_owned(),
+            });
         }
         let agent = Agent::config_builder()
             .tls_config(TlsConfig::builder().root_certs(roots(config.ca.as_deref())?).build())
@@ -167,8 +170,9 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let bad_request =
-            |error: ureq::http::Error| Failure::Final(Error::BadAnswer { problem: format!("invalid request: {error}") });
+        let bad_request = |error: ureq::http::Error| {
+            Failure::Final(Error::BadAnswer { problem: format!("invalid request: {error}") })
+        };
         let answer = match &call.body {
             None => {
                 let request = request.body(()).map_err(bad_request)?;

@@ -13,7 +13,9 @@ pub(crate) fn reason(body: &[u8]) -> String {
         return if text.trim().is_empty() { "no reason".to_owned() } else { shortened(text.trim()) };
     };
     let error = json.get("error").unwrap_or(&json);
-    if let Some(text) = error.as_str().or_else(|| error.get("message")?.as_str()).or_else(|| json.get("message")?.as_str()) {
+    if let Some(text) =
+        error.as_str().or_else(|| error.get("message")?.as_str()).or_else(|| json.get("message")?.as_str())
+    {
         return shortened(text);
     }
     let root = error.get("root_cause").and_then(|causes| causes.get(0)).unwrap_or(error);
@@ -65,9 +67,7 @@ impl CallersParts {
             ("facets", self.facets),
         ];
         match parts.into_iter().find(|(_, is_it)| *is_it) {
-            Some((part, _)) => {
-                Error::InvalidQuery { part, message: format!("the search engine refuses it: {reason}") }
-            }
+            Some((part, _)) => Error::InvalidQuery { part, message: format!("the search engine refuses it: {reason}") },
             None => Error::Refused { status, reason },
         }
     }

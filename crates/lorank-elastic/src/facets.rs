@@ -63,7 +63,8 @@ pub(crate) fn read(
     problems: &mut Vec<RetrievalProblem>,
 ) -> Result<Vec<Facet>, Error> {
     let read_one = |(n, facet): (usize, &FacetRequest)| {
-        let unreadable = || Error::BadAnswer { problem: format!("the counts of the facet `{}` are missing", facet.field) };
+        let unreadable =
+            || Error::BadAnswer { problem: format!("the counts of the facet `{}` are missing", facet.field) };
         let found = |name: String| aggregations.get(&name).ok_or_else(unreadable);
         let counted = found(n.to_string())?;
         let buckets = counted["buckets"].as_array().ok_or_else(unreadable)?;

@@ -98,7 +98,11 @@ impl FieldTypes {
 }
 
 /// Every field of the index that can be named, with its type.
-pub(crate) fn all(client: &Client, index: &IndexPattern, deadline: Option<Deadline>) -> Result<Vec<(String, Kind)>, Error> {
+pub(crate) fn all(
+    client: &Client,
+    index: &IndexPattern,
+    deadline: Option<Deadline>,
+) -> Result<Vec<(String, Kind)>, Error> {
     let found = capabilities("*", client, index, deadline)?;
     let own = found.fields.keys().filter(|name| !name.starts_with('_') && !is_sub_field(name, &found));
     let typed = own.filter_map(|name| {
@@ -143,7 +147,9 @@ fn field_type(name: &str, capabilities: &Capabilities) -> Result<Option<FieldTyp
         [Kind::Text, Kind::Keyword] => field(name, Kind::Keyword),
         _ => Err(Error::InvalidQuery {
             part: "filters",
-            message: format!("the field `{name}` has different types in the indexes that are searched; name another field"),
+            message: format!(
+                "the field `{name}` has different types in the indexes that are searched; name another field"
+            ),
         }),
     }
 }
@@ -153,9 +159,8 @@ fn kind(name: &str) -> Option<Kind> {
     Some(match name {
         "text" | "match_only_text" | "search_as_you_type" | "semantic_text" => Kind::Text,
         "keyword" | "constant_keyword" | "wildcard" | "ip" | "version" | "flattened" | "flat_object" => Kind::Keyword,
-        "long" | "integer" | "short" | "byte" | "double" | "float" | "half_float" | "scaled_float" | "unsigned_long" => {
-            Kind::Number
-        }
+        "long" | "integer" | "short" | "byte" | "double" | "float" | "half_float" | "scaled_float"
+        | "unsigned_long" => Kind::Number,
         "date" | "date_nanos" => Kind::Date,
         "boolean" => Kind::Boolean,
         _ => return None,

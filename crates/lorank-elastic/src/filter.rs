@@ -1,8 +1,9 @@
 //! Filters as clauses of the engine's query language.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
-use lorank_core::{Filter, Test, Value};
+use lorank_core::{Filter, Test, Value, period_nanos_since_1970};
 use serde_json::{Map, Value as Json, json};
 
 use crate::Error;
@@ -23,8 +24,14 @@ pub(crate) fn clause(field: &str, test: &Test, types: &HashMap<String, FieldType
         return Err(invalid("is not supported: the field is analyzed text without a sub-field `keyword`"));
     }
     let any_of = |values: &[Value]| {
+        if *kind == Kind::Date {
+            let clause = |value: &Value| on_date(name, value).ok_or_else(|| invalid("has a value that is not a date"));
+            let clauses = values.iter().map(clause).collect::<Result<Vec<Json>, Error>>()?;
+            return Ok(json!({"bool": {"should": clauses}}));
+        }
         let values = values.iter().map(|value| comparable(value, *kind)).collect::<Option<Vec<Json>>>();
-        let values = values.ok_or_else(|| invalid("has a value that cannot be compared (null, a list or an object)"))?;
+        let values =
+            values.ok_or_else(|| invalid("has a value that cannot be compared (null, a list or an object)"))?;
         Ok(json!({"terms": {name: values}}))
     };
     match test {
@@ -34,13 +41,47 @@ pub(crate) fn clause(field: &str, test: &Test, types: &HashMap<String, FieldType
             let mut bounds = Map::new();
             for (bound, inclusive, exclusive) in [(lower, "gte", "gt"), (upper, "lte", "lt")] {
                 let Some((value, is_inclusive)) = bound else { continue };
+                let is_inclusive = *is_inclusive;
+                if let Some(period) = period(value).filter(|_| *kind == Kind::Date) {
+                    // `>=` and `<` are on the period's start, `>` and `<=` on its end.
+                    let is_at_start = (inclusive == "gte") == is_inclusive;
+                    let bound = if is_at_start { period.start() } else { period.end() };
+                    bounds.insert((if is_inclusive { inclusive } else { exclusive }).to_owned(), Json::from(*bound));
+                    bounds.insert("format".to_owned(), Json::from(MILLIS));
+                    continue;
+                }
                 let value = comparable(value, *kind).ok_or_else(|| invalid("has a bound that cannot be compared"))?;
-                bounds.insert((if *is_inclusive { inclusive } else { exclusive }).to_owned(), value);
+                bounds.insert((if is_inclusive { inclusive } else { exclusive }).to_owned(), value);
             }
             Ok(json!({"range": {name: bounds}}))
         }
         _ => Err(invalid("has an unsupported condition")),
     }
+}
+
+/// The engine's name of dates in milliseconds since 1970.
+const MILLIS: &str = "epoch_millis";
+
+/// The clause of a date, or of a year, month or day.
+fn on_date(name: &str, value: &Value) -> Option<Json> {
+    let bounds = match period(value) {
+        Some(period) => json!({"gte": period.start(), "lte": period.end(), "format": MILLIS}),
+        None => {
+            let moment = comparable(value, Kind::Date)?;
+            json!({"gte": moment, "lte": moment})
+        }
+    };
+    Some(json!({"range": {name: bounds}}))
+}
+
+/// The first and the last millisecond since 1970 of a year, month or day; `None` for a point in time, whose precision is the
+/// engine's. The engine itself reads a year as its first day.
+fn period(value: &Value) -> Option<RangeInclusive<i64>> {
+    const NANOS: i128 = 1_000_000;
+    let period = period_nanos_since_1970(value.as_text()?)?;
+    let millis = |nanos: i128| i64::try_from(nanos.div_euclid(NANOS)).ok();
+    (period.start() < period.end()).then_some(())?;
+    Some(millis(*period.start())?..=millis(*period.end())?)
 }
 
 /// A value as the engine compares it: texts are read by the field's type, as in lorank's own filters.
@@ -83,7 +124,25 @@ mod tests {
         check("lang!=en", json!({"bool": {"must_not": [{"terms": {"lang.keyword": ["en"]}}]}}));
         check("year>=1990", json!({"range": {"year": {"gte": "1990"}}}));
         check("year<2000", json!({"range": {"year": {"lt": "2000"}}}));
-        check("published<=2024", json!({"range": {"published": {"lte": "2024"}}}));
+    }
+
+    /// A year, a month or a day is all of it, as in lorank's own filters.
+    #[test]
+    fn dates_may_be_periods() {
+        let (start, end) = (1_704_067_200_000_i64, 1_735_689_599_999_i64);
+        for (condition, key, bound) in [("<=", "lte", end), ("<", "lt", start), (">=", "gte", start), (">", "gt", end)]
+        {
+            check(
+                &format!("published{condition}2024"),
+                json!({"range": {"published": {key: bound, "format": "epoch_millis"}}}),
+            );
+        }
+        let year = json!({"range": {"published": {"gte": start, "lte": end, "format": "epoch_millis"}}});
+        let moment = "2024-05-01T12:00:00.123456789Z";
+        let at = json!({"range": {"published": {"gte": moment, "lte": moment}}});
+        check("published=2024", json!({"bool": {"should": [year]}}));
+        check(&format!("published={moment}"), json!({"bool": {"should": [at]}}));
+        check(&format!("published>{moment}"), json!({"range": {"published": {"gt": moment}}}));
     }
 
     #[test]

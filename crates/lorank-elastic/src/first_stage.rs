@@ -166,7 +166,8 @@ impl ElasticFirstStage {
         let body = request::body(&self.config, retrieval, &types, deadline)?;
         let body = serde_json::to_vec(&body).expect("the keys of a request are texts");
         // The same query goes to the same copies of the shards, whose scores may differ in their last digits.
-        let path = format!("/{}/_search?preference=lorank-{:016x}", encode(index.as_str()), hash(&retrieval.query.text));
+        let path =
+            format!("/{}/_search?preference=lorank-{:016x}", encode(index.as_str()), hash(&retrieval.query.text));
         let call =
             Call { method: Method::POST, path: &path, body: Some(body), is_read: true, deadline: Some(deadline) };
         let callers = CallersParts {
@@ -193,7 +194,8 @@ impl ElasticFirstStage {
         let is_default = config.search_fields == ElasticConfig::default_search_fields();
         // A pattern may match no field. One of the default fields may be missing.
         let searched = config.search_fields.iter().map(|field| field.name.as_str()).filter(|name| !name.contains('*'));
-        let searched = searched.filter(|_| config.query.is_none() && !is_default).map(|name| (name, "elastic.search_fields"));
+        let searched =
+            searched.filter(|_| config.query.is_none() && !is_default).map(|name| (name, "elastic.search_fields"));
         let read = config.text_fields.iter().map(|name| (name.as_str(), "elastic.text_fields"));
         let title = config.title_field.iter().filter(|name| *name != "title");
         let title = title.map(|name| (name.as_str(), "elastic.title_field"));

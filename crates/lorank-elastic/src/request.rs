@@ -56,12 +56,7 @@ pub(crate) fn body(
     Ok(body)
 }
 
-fn query(
-    config: &ElasticConfig,
-    query: &Query,
-    filters: Vec<Json>,
-    depth: usize,
-) -> Result<Map<String, Json>, Error> {
+fn query(config: &ElasticConfig, query: &Query, filters: Vec<Json>, depth: usize) -> Result<Map<String, Json>, Error> {
     let invalid = |part, message: &str| Err(Error::InvalidQuery { part, message: message.to_owned() });
     if query.fuzzy == Fuzzy::On {
         let message = "`fuzzy: on` is not supported by the search engine's first stage; use a query of your own with \
@@ -226,7 +221,10 @@ mod tests {
 
     #[test]
     fn what_the_engine_has_no_place_for_is_refused_by_name() {
-        let own = ElasticConfig { query: Some(r#"{"query": {"match": {"text": "{{query}}"}}}"#.parse().unwrap()), ..config() };
+        let own = ElasticConfig {
+            query: Some(r#"{"query": {"match": {"text": "{{query}}"}}}"#.parse().unwrap()),
+            ..config()
+        };
         let advanced = Query { syntax: QuerySyntax::Advanced, ..Query::new("a") };
         let fuzzy = Query { fuzzy: Fuzzy::On, ..Query::new("a") };
         let plain = Query::new("a");

@@ -31,7 +31,9 @@ impl FromStr for QueryTemplate {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let body: Json = serde_json::from_str(text).map_err(|error| {
-            format!("is not JSON: {error}; variables stand within strings, as in {{\"match\": {{\"text\": \"{QUERY}\"}}}}")
+            format!(
+                "is not JSON: {error}; variables stand within strings, as in {{\"match\": {{\"text\": \"{QUERY}\"}}}}"
+            )
         })?;
         let Json::Object(body) = body else {
             return Err("must be an object with a search request, such as {\"query\": {...}}".to_owned());
@@ -39,8 +41,13 @@ impl FromStr for QueryTemplate {
         if let Some(key) = OWN_KEYS.iter().find(|key| body.contains_key(**key)) {
             return Err(format!("cannot have `{key}`, which each search sets; remove it"));
         }
-        if let Some(tags) = ["pre_tags", "post_tags"].iter().find(|tags| body.get("highlight").is_some_and(|it| it.get(**tags).is_some())) {
-            return Err(format!("cannot have `highlight.{tags}`, which lorank sets to find the marked terms; remove it"));
+        if let Some(tags) = ["pre_tags", "post_tags"]
+            .iter()
+            .find(|tags| body.get("highlight").is_some_and(|it| it.get(**tags).is_some()))
+        {
+            return Err(format!(
+                "cannot have `highlight.{tags}`, which lorank sets to find the marked terms; remove it"
+            ));
         }
         let mut variables = Variables::default();
         variables.find_in_object(&body)?;
@@ -110,7 +117,9 @@ impl Variables {
 
 fn unknown(variable: &str) -> String {
     if variable == FILTERS || variable == DEPTH {
-        return format!("has `{variable}` within a longer string; it must be a string of its own, because it is not a text");
+        return format!(
+            "has `{variable}` within a longer string; it must be a string of its own, because it is not a text"
+        );
     }
     format!("has the unknown variable `{variable}`; the variables are `{QUERY}`, `{FILTERS}` and `{DEPTH}`")
 }
@@ -165,7 +174,10 @@ mod tests {
         let filled = Json::Object(template.fill("a \"b\"", &[json!({"term": {"lang": "en"}})], 50));
         assert_eq!(filled["query"]["hybrid"]["queries"][0]["bool"]["must"]["match"]["text"], "a \"b\"");
         assert_eq!(filled["query"]["hybrid"]["queries"][0]["bool"]["filter"], json!([{"term": {"lang": "en"}}]));
-        assert_eq!(filled["query"]["hybrid"]["queries"][1]["neural"]["vector"], json!({"query_text": "query: a \"b\"", "k": 50}));
+        assert_eq!(
+            filled["query"]["hybrid"]["queries"][1]["neural"]["vector"],
+            json!({"query_text": "query: a \"b\"", "k": 50})
+        );
         assert_eq!(filled["search_pipeline"], "normalize");
     }
 

@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn texts_and_ids_are_found_by_name() {
-        let source = json!({"title": "t", "a": {"b": {"c": "deep"}}, "x.y": "flat", "tags": ["one", 2, "three"], "n": 7});
+        let source =
+            json!({"title": "t", "a": {"b": {"c": "deep"}}, "x.y": "flat", "tags": ["one", 2, "three"], "n": 7});
         let fields = fields(source.as_object().unwrap().clone());
         for (name, expected) in [
             ("title", Some("t")),
@@ -81,6 +82,9 @@ mod tests {
         ] {
             assert_eq!(text(&fields, name).as_deref(), expected, "{name}");
         }
-        assert_eq!((id(&fields, "n").as_deref(), id(&fields, "title").as_deref(), id(&fields, "a")), (Some("7"), Some("t"), None));
+        assert_eq!(
+            (id(&fields, "n").as_deref(), id(&fields, "title").as_deref(), id(&fields, "a")),
+            (Some("7"), Some("t"), None)
+        );
     }
 }

@@ -26,8 +26,8 @@ mod voyage;
 
 pub(crate) use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
-    AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, HitJson,
-    FusionJson, ListRankJson, ParticipationJson, RankedByJson, SearchAnswer, TimingsJson, WarningJson,
+    AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, FusionJson, HitJson,
+    ListRankJson, ParticipationJson, RankedByJson, SearchAnswer, TimingsJson, WarningJson,
 };
 pub use candidates::CandidateJson;
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};

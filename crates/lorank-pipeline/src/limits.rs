@@ -38,7 +38,9 @@ fn check_candidates(request: &SearchRequest, config: &PipelineConfig) -> Result<
     if lists.is_empty() {
         return match request.retrieves {
             true => Ok(()),
-            false => refused("candidates", "there are none, and the first stage is left out; give some, or search with it"),
+            false => {
+                refused("candidates", "there are none, and the first stage is left out; give some, or search with it")
+            }
         };
     }
     if !request.sort.is_empty() {
@@ -51,7 +53,10 @@ fn check_candidates(request: &SearchRequest, config: &PipelineConfig) -> Result<
         return refused("candidates", "they need a query to be reranked for");
     }
     if !request.retrieves && !request.query.filters.is_empty() {
-        return refused("filters", "they are conditions on the first stage, which is left out; leave out the candidates yourself");
+        return refused(
+            "filters",
+            "they are conditions on the first stage, which is left out; leave out the candidates yourself",
+        );
     }
     at_most(LISTS_MAX, "candidates", "the number of lists of `candidates`", lists.len())?;
     for CandidateList { candidates, .. } in lists.iter() {

@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_core::{DocumentId, Fields};
-use lorank_elastic::{
-    Auth, ElasticConfig, ElasticFirstStage, Error as ElasticError, Secret,
-};
+use lorank_elastic::{Auth, ElasticConfig, ElasticFirstStage, Error as ElasticError, Secret};
 use lorank_http::{
     BulkForm, BulkLimits, DocumentError, DocumentHost, DocumentSelection, DocumentStats, FieldStats, LineOutcome,
 };
 
-use crate::config::ElasticSection;
 use crate::Error;
+use crate::config::ElasticSection;
 
 /// The engine of the first stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,7 +71,8 @@ impl ElasticSection {
         let index = self.index.clone().ok_or_else(|| missing("elastic.index", "--elastic-index"))?;
         let query = self.query_file.as_deref().map(|path| {
             let text = read(path, "elastic.query_file")?;
-            let invalid = |problem: String| setting_error("elastic.query_file", format!("(`{}`) {problem}", path.display()));
+            let invalid =
+                |problem: String| setting_error("elastic.query_file", format!("(`{}`) {problem}", path.display()));
             String::from_utf8_lossy(&text).parse().map_err(invalid)
         });
         let config = ElasticConfig {
@@ -97,7 +96,9 @@ impl ElasticSection {
 
     fn auth(&self, secrets: &ElasticSecrets) -> Result<Auth, Error> {
         let secret = |file: &Option<PathBuf>, given: &Option<Secret>, setting| match (file, given) {
-            (Some(_), Some(_)) => Err(setting_error(setting, "is set, and so is the variable with the secret; unset one".to_owned())),
+            (Some(_), Some(_)) => {
+                Err(setting_error(setting, "is set, and so is the variable with the secret; unset one".to_owned()))
+            }
             (Some(path), None) => {
                 let text = read(path, setting)?;
                 let secret = Secret::new(&String::from_utf8_lossy(&text));
@@ -116,14 +117,16 @@ impl ElasticSection {
             (None, None, None, Some(key)) => Ok(Auth::ApiKey(key)),
             (Some(_), None, None, None) => Err(setting_error(
                 "elastic.user",
-                "has no password; set `elastic.password_file` (--elastic-password-file) or LORANK_ELASTIC_PASSWORD".to_owned(),
+                "has no password; set `elastic.password_file` (--elastic-password-file) or LORANK_ELASTIC_PASSWORD"
+                    .to_owned(),
             )),
             (None, Some(_), None, None) => {
                 Err(setting_error("elastic.user", "is missing for the password; set it (--elastic-user)".to_owned()))
             }
             _ => Err(setting_error(
                 "elastic.user",
-                "is one of several kinds of credentials; use a user with a password, a bearer token or an API key".to_owned(),
+                "is one of several kinds of credentials; use a user with a password, a bearer token or an API key"
+                    .to_owned(),
             )),
         }
     }

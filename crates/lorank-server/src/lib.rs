@@ -63,7 +63,9 @@ pub mod starter;
 mod text;
 
 pub use allowed_source::AllowedSource;
-pub use config::{CacheSection, ElasticSection, ModelSection, QueueSection, SearchSection, ServerConfig, ServerSection};
+pub use config::{
+    CacheSection, ElasticSection, ModelSection, QueueSection, SearchSection, ServerConfig, ServerSection,
+};
 pub use data::DataFolder;
 pub use elastic::{ElasticSecrets, FirstStageKind};
 pub use error::Error;

@@ -10,7 +10,9 @@ use std::time::Duration;
 use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiment_store::StoreConfig;
 use lorank_http::axum::Router;
-use lorank_http::{AdapterHost, ContinueTrace, DocumentHost, HttpConfig, IndexName, LiveConfig, ModelAlias, ServeOutcome, Service};
+use lorank_http::{
+    AdapterHost, ContinueTrace, DocumentHost, HttpConfig, IndexName, LiveConfig, ModelAlias, ServeOutcome, Service,
+};
 use lorank_pipeline::Pipeline;
 use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index, SettingsRequest};
@@ -253,7 +255,8 @@ struct Served {
 fn served_indexes(config: &ServerConfig, data: &DataFolder, secrets: &ElasticSecrets) -> Result<Vec<Served>, Error> {
     match config.first_stage {
         FirstStageKind::Tantivy if config.elastic != ElasticSection::default() => {
-            let problem = "are set, but the first stage is `tantivy`; set `first_stage = \"elastic\"` (--first-stage elastic)";
+            let problem =
+                "are set, but the first stage is `tantivy`; set `first_stage = \"elastic\"` (--first-stage elastic)";
             Err(setting_error("elastic.*", problem.to_owned()))
         }
         FirstStageKind::Tantivy => {
@@ -268,7 +271,8 @@ fn served_indexes(config: &ServerConfig, data: &DataFolder, secrets: &ElasticSec
             specs.iter().map(open).collect()
         }
         FirstStageKind::Elastic if !config.index.is_empty() => {
-            let problem = "is set, but the first stage is `elastic`, whose index is `elastic.index`; remove one of them";
+            let problem =
+                "is set, but the first stage is `elastic`, whose index is `elastic.index`; remove one of them";
             Err(setting_error("index", problem.to_owned()))
         }
         FirstStageKind::Elastic => {

@@ -107,7 +107,12 @@ impl Bm25FirstStage {
             (best_candidates(best, depth, &searcher, parts)?, n_matches, counts)
         };
         let total_hits = TotalHits::Exactly(n_matches.unwrap_or(0) as u64);
-        Ok(Retrieved { candidates, total_hits, facets: facets::finish(retrieval.facets, counts)?, problems: Vec::new() })
+        Ok(Retrieved {
+            candidates,
+            total_hits,
+            facets: facets::finish(retrieval.facets, counts)?,
+            problems: Vec::new(),
+        })
     }
 
     /// The columns to sort by.

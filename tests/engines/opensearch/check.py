@@ -79,8 +79,8 @@ def filters_sorting_and_facets_are_the_engines(lorank):
     assert all(hit["fields"]["lang"] == "de" and 100 <= hit["fields"]["n"] < 2_000 for hit in answer["hits"])
     _, others = lorank.search(query="light", filters={"lang": {"ne": "de"}}, rerank=False, top_k=50)
     assert others["hits"] and all(hit["fields"]["lang"] != "de" for hit in others["hits"])
-    _, years = lorank.search(query="light", filters={"published": "2001"}, rerank=False, top_k=50)
-    assert years["hits"] and all(hit["fields"]["published"].startswith("2001") for hit in years["hits"])
+    _, years = lorank.search(match_all=True, filters={"published": "2001"}, top_k=50)
+    assert len(years["hits"]) == 50 and all(hit["fields"]["published"].startswith("2001") for hit in years["hits"])
     _, newest = lorank.search(query="light", sort=["n:desc"], top_k=20)
     order = [hit["fields"]["n"] for hit in newest["hits"]]
     assert order == sorted(order, reverse=True) and newest["hits"][0]["first_stage_score"] > 0, newest["hits"][0]
@@ -131,7 +131,7 @@ def documents_belong_to_the_engine(lorank):
     ]:
         status, answer = lorank.ask(path, body, method)
         assert status == 405 and "belong to the search engine" in answer["error"]["message"], (status, answer)
-    status, stats = lorank.ask("/v1/indexes/default")
+    status, stats = lorank.ask("/v1/indexes/default/stats")
     assert status == 200 and stats["documents"]["n_documents"] == sum(1 for _ in corpus()), stats
     types = {field["name"]: (field["is_searched"], field["types"]) for field in stats["fields"]}
     assert types["title"][0] and types["n"] == (False, ["numbers"]) and types["lang"] == (False, ["texts"]), types
@@ -197,7 +197,9 @@ class Load:
         n = 0
         while not self.stopped.is_set():
             began = time.monotonic()
-            status, answer = lorank.search(query=queries[n % len(queries)], depth=10)
+            # Most of the time without the model, which would be what the searches wait for.
+            more = {"depth": 3} if n % 8 == 0 else {"rerank": False}
+            status, answer = lorank.search(query=queries[n % len(queries)], **more)
             self.slowest = max(self.slowest, time.monotonic() - began)
             self.n_done += 1
             if status != 200:
@@ -269,7 +271,7 @@ def main():
         cluster.index(INDEX, list(corpus()), properties=properties)
         cluster.wait()
         with Lorank(cluster.urls, INDEX, *FLAGS, "--adapter", "minilm-qa") as lorank:
-            step(reranks_what_the_engine_finds, cluster, lorank, queries[:5])
+            step(reranks_what_the_engine_finds, cluster, lorank, queries[:3])
             step(answers_have_snippets_fields_and_totals, cluster, lorank)
             step(filters_sorting_and_facets_are_the_engines, lorank)
             step(errors_have_the_engines_reason, cluster, lorank)

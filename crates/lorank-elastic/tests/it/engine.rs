@@ -40,7 +40,9 @@ impl Node {
     }
 
     /// A node with the types of fields that tests use, and `answer` for searches.
-    pub(crate) fn searching(answer: impl Fn(&Received) -> Option<(&'static str, String)> + Send + Sync + 'static) -> Self {
+    pub(crate) fn searching(
+        answer: impl Fn(&Received) -> Option<(&'static str, String)> + Send + Sync + 'static,
+    ) -> Self {
         Self::start(Arc::new(move |received| match received.line.contains("/_field_caps") {
             true => Some(("200 OK", FIELD_CAPS.to_owned())),
             false => answer(received),
@@ -88,7 +90,8 @@ fn serve(stream: TcpStream, script: &Script, log: &Mutex<Vec<Received>>) {
     while let Some(received) = read(&mut reader) {
         log.lock().unwrap().push(received.clone());
         let Some((status, body)) = script(&received) else { continue };
-        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
         if stream.write_all((head + &body).as_bytes()).is_err() {
             return;
         }
@@ -108,7 +111,8 @@ fn read(reader: &mut impl BufRead) -> Option<Received> {
         lines.push(line.trim().to_owned());
     }
     let header = |name: &str| {
-        let found = lines.iter().filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found =
+            lines.iter().filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.trim().to_owned())
     };
     let length = header("content-length").map_or(0, |length| length.parse().unwrap());

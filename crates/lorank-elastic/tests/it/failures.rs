@@ -67,7 +67,10 @@ fn a_busy_engine_is_asked_again_when_it_says_so() {
     assert_eq!(node.n_searches(), 2);
 
     let busy = Node::searching(|_| {
-        Some(("429 Too Many Requests\r\nretry-after: 30", r#"{"error": {"type": "rejected", "reason": "queue full"}}"#.to_owned()))
+        Some((
+            "429 Too Many Requests\r\nretry-after: 30",
+            r#"{"error": {"type": "rejected", "reason": "queue full"}}"#.to_owned(),
+        ))
     });
     let error = failure(search(&first_stage(&[&busy.url]), &Query::new("light")).unwrap_err());
     assert_eq!((error.kind, error.retry_after), (ErrorKind::Overloaded, Some(Duration::from_secs(30))));
@@ -96,13 +99,19 @@ fn a_stalled_engine_is_late_and_is_not_asked_twice() {
 fn refusals_have_the_engines_own_reason() {
     let refuse = |status: &'static str, kind: &str, reason: &str| {
         let cause = format!(r#"{{"type": "{kind}", "reason": "{reason}"}}"#);
-        let body = format!(r#"{{"error": {{"root_cause": [{cause}], "type": "{kind}", "reason": "{reason}"}}, "status": 400}}"#);
+        let body = format!(
+            r#"{{"error": {{"root_cause": [{cause}], "type": "{kind}", "reason": "{reason}"}}, "status": 400}}"#
+        );
         Node::searching(move |_| Some((status, body.clone())))
     };
     let missing = refuse("404 Not Found", "index_not_found_exception", "no such index [articles]");
     let error = failure(search(&first_stage(&[&missing.url]), &Query::new("light")).unwrap_err());
     assert_eq!(error.kind, ErrorKind::Unavailable);
-    assert!(error.message.contains("no index `articles`: index_not_found_exception: no such index"), "{}", error.message);
+    assert!(
+        error.message.contains("no index `articles`: index_not_found_exception: no such index"),
+        "{}",
+        error.message
+    );
 
     let locked = refuse("401 Unauthorized", "security_exception", "missing authentication credentials");
     let error = failure(search(&first_stage(&[&locked.url]), &Query::new("light")).unwrap_err());
@@ -126,7 +135,11 @@ fn fields_that_do_not_exist_are_named() {
     let config = || config(&[&node.url]);
     let wrong_text = ElasticConfig { text_fields: vec!["body".to_owned()], ..config() };
     let error = failure(search(wrong_text).unwrap_err());
-    assert!(error.message.contains("no field `body`, which is configured as `elastic.text_fields`"), "{}", error.message);
+    assert!(
+        error.message.contains("no field `body`, which is configured as `elastic.text_fields`"),
+        "{}",
+        error.message
+    );
     let wrong_search = ElasticConfig { search_fields: vec!["titel^2".parse().unwrap()], ..config() };
     let error = failure(search(wrong_search).unwrap_err());
     assert!(error.message.contains("no field `titel`"), "{}", error.message);

@@ -1,5 +1,6 @@
 //! Candidates of a search request: `[{"id": "p1", "text": "...", "score": 0.7}]`, or several such lists.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ fn read_list(path: &str, values: Vec<Json>) -> Result<CandidateList, ServerError
     }
     match n_scored {
         0 => {}
-        n if n == candidates.len() => candidates.sort_by(|a, b| b.first_stage_score.cmp(&a.first_stage_score)),
+        n if n == candidates.len() => candidates.sort_by_key(|candidate| Reverse(candidate.first_stage_score)),
         _ => return Err(invalid(path, "has candidates with and without `score`; give all of them one, or none")),
     }
     Ok(CandidateList { name: path.into(), candidates })

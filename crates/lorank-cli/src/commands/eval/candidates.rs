@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context, anyhow, bail};
 use lorank_core::{Candidate, DocumentId, FirstStage, Fuzzy, Query, Score};
 use lorank_eval::{Run, Topic};
-use lorank_tantivy::input::{self, Input, InputOptions};
 use lorank_server::ServedFirstStage;
+use lorank_tantivy::input::{self, Input, InputOptions};
 use lorank_tantivy::{Bm25FirstStage, BulkOptions, Index, IndexSettings, WriterOptions, index_documents};
 use tempfile::TempDir;
 
