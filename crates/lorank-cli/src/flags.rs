@@ -5,7 +5,7 @@ use std::fmt;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
-use lorank_server::{AdapterSpec, Arity, ElasticSection, ModelSection, ServerConfig, Setting};
+use lorank_server::{AdapterSpec, Arity, ElasticSection, FirstStageKind, ModelSection, ServerConfig, Setting};
 use serde_json::{Map, Value};
 
 /// The source of a value.
@@ -174,6 +174,11 @@ impl FirstStageFlags {
     /// The configuration with the given first stage.
     pub(crate) fn config(&self) -> anyhow::Result<ServerConfig> {
         config_of(&self.0)
+    }
+
+    /// Whether the first stage is a search engine.
+    pub(crate) fn is_engine(&self) -> bool {
+        self.config().is_ok_and(|config| config.first_stage == FirstStageKind::Elastic)
     }
 
     /// The first stage in headings.

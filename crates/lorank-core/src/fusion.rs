@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use crate::{Candidate, DocumentId, Score};
+use crate::{Candidate, DocumentId, ListRank, Score};
 
 /// The constant k of reciprocal rank fusion: the value of Cormack, Clarke and Buettcher, "Reciprocal rank fusion
 /// outperforms Condorcet and individual rank learning methods" (SIGIR 2009).
@@ -17,17 +17,6 @@ pub struct CandidateList {
     pub name: Arc<str>,
     /// The candidates, best first, each id once.
     pub candidates: Vec<Candidate>,
-}
-
-/// The rank of a candidate in one of the fused lists.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ListRank {
-    /// The list's name.
-    pub list: Arc<str>,
-    /// The rank in the list, from 1.
-    pub rank: usize,
-    /// The score in the list.
-    pub score: Score,
 }
 
 /// Fuses lists by reciprocal rank: a candidate's score is the sum of `1 / (60 + rank)` over the lists that have it, and

@@ -19,7 +19,7 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Timeout};
 
-use crate::engine_error;
+use crate::engine_error::{self, CallersParts};
 use crate::jitter::jittered;
 use crate::nodes::{Node, Nodes};
 use crate::{Auth, ElasticConfig, Error};
@@ -66,6 +66,16 @@ pub(crate) struct Reply {
     pub status: StatusCode,
     pub body: Vec<u8>,
     retry_after: Option<Duration>,
+}
+
+impl Reply {
+    /// The body of a success.
+    ///
+    /// # Errors
+    /// The engine's reason. `callers` are the parts of the request that may be at fault.
+    pub(crate) fn checked(self, index: &str, callers: CallersParts) -> Result<Vec<u8>, Error> {
+        engine_error::check(self.status.as_u16(), self.body, index, callers)
+    }
 }
 
 /// A failed attempt.

@@ -4,7 +4,6 @@ use lorank_core::shortened;
 use serde_json::Value as Json;
 
 use crate::Error;
-use crate::client::Reply;
 
 /// The engine's own reason in the body of an error: the root cause with its causes, each once.
 pub(crate) fn reason(body: &[u8]) -> String {
@@ -77,12 +76,11 @@ impl CallersParts {
 ///
 /// # Errors
 /// The engine's reason.
-pub(crate) fn check(reply: Reply, index: &str, callers: CallersParts) -> Result<Vec<u8>, Error> {
-    let status = reply.status.as_u16();
-    if reply.status.is_success() {
-        return Ok(reply.body);
+pub(crate) fn check(status: u16, body: Vec<u8>, index: &str, callers: CallersParts) -> Result<Vec<u8>, Error> {
+    if (200..300).contains(&status) {
+        return Ok(body);
     }
-    let reason = reason(&reply.body);
+    let reason = reason(&body);
     Err(match status {
         401 | 403 => Error::Credentials { status, reason },
         404 => Error::NoIndex { index: index.to_owned(), reason },

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use lorank_core::{Facet, FacetBy, FacetCounts, FacetRequest, RetrievalProblem, Value};
 use serde_json::{Map, Value as Json, json};
 
-use crate::field_types::{FieldType, Kind};
-use crate::{Error, filter, request};
+use crate::field_types::{FieldType, Kind, orderable};
+use crate::{Error, filter};
 
 /// The number of values that each shard returns at least.
 const SHARD_VALUES_MIN: usize = 1_000;
@@ -23,7 +23,7 @@ pub(crate) fn aggregations(
 ) -> Result<Map<String, Json>, Error> {
     let mut aggregations = Map::new();
     for (n, facet) in facets.iter().enumerate() {
-        let field = request::orderable(&facet.field, types).map_err(|problem| invalid(&facet.field, &problem))?;
+        let field = orderable(&facet.field, types).map_err(|problem| invalid(&facet.field, &problem))?;
         match &facet.by {
             FacetBy::Values { top_n } => {
                 let (top_n, shard_size) = (top_n.get(), top_n.get().saturating_mul(10).max(SHARD_VALUES_MIN));

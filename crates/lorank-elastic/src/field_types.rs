@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::client::{Call, Client};
-use crate::engine_error::{CallersParts, check};
+use crate::engine_error::CallersParts;
 use crate::paths::encode;
 use crate::{Error, IndexPattern};
 
@@ -97,6 +97,17 @@ impl FieldTypes {
     }
 }
 
+/// The name by which a field's values are ordered and counted.
+pub(crate) fn orderable<'a>(field: &str, types: &'a HashMap<String, FieldType>) -> Result<&'a str, String> {
+    match types.get(field) {
+        None => Err("is unknown: the index has no such field".to_owned()),
+        Some(FieldType { kind: Kind::Text, .. }) => {
+            Err("is not supported: the field is analyzed text without a sub-field `keyword`".to_owned())
+        }
+        Some(field) => Ok(&field.name),
+    }
+}
+
 /// Every field of the index that can be named, with its type.
 pub(crate) fn all(
     client: &Client,
@@ -124,7 +135,7 @@ fn capabilities(
 ) -> Result<Capabilities, Error> {
     let path = format!("/{}/_field_caps?fields={fields}", encode(index.as_str()));
     let reply = client.send(&Call { deadline, ..Call::get(&path) })?;
-    let body = check(reply, index.as_str(), CallersParts::default())?;
+    let body = reply.checked(index.as_str(), CallersParts::default())?;
     serde_json::from_slice(&body).map_err(|error| Error::BadAnswer { problem: format!("_field_caps: {error}") })
 }
 

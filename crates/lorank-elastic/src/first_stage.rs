@@ -11,7 +11,7 @@ use serde::Deserialize;
 use ureq::http::Method;
 
 use crate::client::{Call, Client};
-use crate::engine_error::{CallersParts, check};
+use crate::engine_error::CallersParts;
 use crate::field_types::{self, FieldTypes, ID, Kind};
 use crate::paths::encode;
 use crate::snippet::SNIPPET_CHARS;
@@ -135,7 +135,7 @@ impl ElasticFirstStage {
             count: u64,
         }
         let path = format!("/{}/_stats", encode(self.config.index.as_str()));
-        let body = check(self.client.send(&Call::get(&path))?, self.config.index.as_str(), CallersParts::default())?;
+        let body = self.client.send(&Call::get(&path))?.checked(self.config.index.as_str(), CallersParts::default())?;
         let answer: Answer =
             serde_json::from_slice(&body).map_err(|error| Error::BadAnswer { problem: format!("_stats: {error}") })?;
         let Primaries { docs, store, segments } = answer.all.primaries;
@@ -176,7 +176,7 @@ impl ElasticFirstStage {
             sort: !retrieval.sort.is_empty(),
             facets: !retrieval.facets.is_empty(),
         };
-        let body = check(self.client.send(&call)?, index.as_str(), callers)?;
+        let body = self.client.send(&call)?.checked(index.as_str(), callers)?;
         let retrieved = answer::read(&body, retrieval, &types, &self.config)?;
         for problem in &retrieved.problems {
             tracing::warn!(index = %index, "{problem}");

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lorank_core::{Deadline, Fuzzy, Query, QuerySyntax, Retrieval, SortKey, SortOrder};
 use serde_json::{Map, Value as Json, json};
 
-use crate::field_types::{FieldType, Kind};
+use crate::field_types::{FieldType, Kind, orderable};
 use crate::snippet::{MARK_END, MARK_START, SNIPPET_CHARS};
 use crate::{ElasticConfig, Error, facets, filter};
 
@@ -113,17 +113,6 @@ fn sort(keys: &[SortKey], types: &HashMap<String, FieldType>) -> Result<Json, Er
         Ok(json!({name: {"order": order, "missing": "_last"}}))
     };
     keys.iter().map(key).collect()
-}
-
-/// The name by which a field's values are ordered and counted.
-pub(crate) fn orderable<'a>(field: &str, types: &'a HashMap<String, FieldType>) -> Result<&'a str, String> {
-    match types.get(field) {
-        None => Err("is unknown: the index has no such field".to_owned()),
-        Some(FieldType { kind: Kind::Text, .. }) => {
-            Err("is not supported: the field is analyzed text without a sub-field `keyword`".to_owned())
-        }
-        Some(field) => Ok(&field.name),
-    }
 }
 
 /// Checks the fields that an expression reads as numbers.

@@ -19,7 +19,7 @@ use lorank_registry_reranker::RegistryReranker;
 use serde_json::Value;
 
 use crate::allowed_source::AllowedSource;
-use crate::elastic::{FirstStageKind, default_config};
+use crate::first_stage_kind::FirstStageKind;
 use crate::index_spec::IndexSpec;
 use crate::settings::{Setting, settings};
 use crate::shadow::ShadowSpec;
@@ -129,7 +129,7 @@ settings! {
         /// Field with the title that the reranker reads
         title_field: Option<String> = None, flag "elastic-title" "FIELD", unset "`title`";
         /// Field with the text that the reranker reads (`text` by default); repeatable, for texts that are joined
-        text_fields: Vec<String> = default_config().text_fields, flag "elastic-text" "FIELD";
+        text_fields: Vec<String> = default_elastic().text_fields, flag "elastic-text" "FIELD";
         /// Field to return with hits (all by default), besides the title and the text; repeatable
         source_fields: Vec<String> = Vec::new(), flag "elastic-source" "FIELD";
         /// Field with the document's id; Quickwit needs it
@@ -148,15 +148,15 @@ settings! {
         /// File with the certificates (PEM) of the authorities that sign the nodes' certificates
         ca_file: Option<PathBuf> = None, flag "elastic-ca" "FILE", unset "the public authorities";
         /// Time limit of a request to the search engine, in milliseconds; a search's own deadline may be shorter
-        timeout_millis: u64 = millis(default_config().timeout), flag "elastic-timeout-millis" "N";
+        timeout_millis: u64 = millis(default_elastic().timeout), flag "elastic-timeout-millis" "N";
         /// Time limit for connecting to a node, in milliseconds
-        connect_millis: u64 = millis(default_config().connect_timeout), flag "elastic-connect-millis" "N";
+        connect_millis: u64 = millis(default_elastic().connect_timeout), flag "elastic-connect-millis" "N";
         /// Maximum size of an answer of the search engine, in bytes
-        answer_bytes_max: u64 = default_config().answer_bytes_max;
+        answer_bytes_max: u64 = default_elastic().answer_bytes_max;
         /// Maximum number of idle connections per node
-        connections_max: NonZeroUsize = default_config().connections_max;
+        connections_max: NonZeroUsize = default_elastic().connections_max;
         /// Number of matching documents up to which they are counted exactly
-        total_hits_max: usize = default_config().total_hits_max;
+        total_hits_max: usize = default_elastic().total_hits_max;
     }
 }
 
@@ -358,6 +358,11 @@ impl ServerConfig {
             },
         }
     }
+}
+
+/// The defaults of the crate that searches.
+fn default_elastic() -> ElasticConfig {
+    ElasticConfig::new(Vec::new(), "index".parse().expect("a name"))
 }
 
 fn default_listen() -> SocketAddr {

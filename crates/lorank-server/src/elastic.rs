@@ -1,9 +1,7 @@
 //! An engine of its own as the first stage: its settings, and its documents, which belong to it.
 
-use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,37 +13,6 @@ use lorank_http::{
 
 use crate::Error;
 use crate::config::ElasticSection;
-
-/// The engine of the first stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FirstStageKind {
-    /// Indexes on disk, by tantivy.
-    #[default]
-    Tantivy,
-    /// OpenSearch, Elasticsearch or Quickwit.
-    Elastic,
-}
-
-impl FromStr for FirstStageKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "tantivy" => Ok(Self::Tantivy),
-            "elastic" => Ok(Self::Elastic),
-            _ => Err(format!("`{text}` is neither `tantivy` nor `elastic`")),
-        }
-    }
-}
-
-impl fmt::Display for FirstStageKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tantivy => "tantivy",
-            Self::Elastic => "elastic",
-        })
-    }
-}
 
 /// Secrets that are given directly, instead of in files. `Debug` does not show them.
 #[derive(Debug, Clone, Default)]
@@ -194,10 +161,4 @@ impl DocumentHost for ElasticDocuments {
 
 fn failed(source: ElasticError) -> DocumentError {
     DocumentError::Engine { message: source.to_string(), kind: source.kind() }
-}
-
-/// The default limits are those of the crate.
-pub(crate) fn default_config() -> ElasticConfig {
-    let index = "index".parse().expect("a name");
-    ElasticConfig::new(Vec::new(), index)
 }

@@ -51,6 +51,7 @@ mod document_host;
 mod elastic;
 mod error;
 mod first_stage;
+mod first_stage_kind;
 mod index_spec;
 mod memory;
 mod models;
@@ -67,9 +68,10 @@ pub use config::{
     CacheSection, ElasticSection, ModelSection, QueueSection, SearchSection, ServerConfig, ServerSection,
 };
 pub use data::DataFolder;
-pub use elastic::{ElasticSecrets, FirstStageKind};
+pub use elastic::ElasticSecrets;
 pub use error::Error;
 pub use first_stage::ServedFirstStage;
+pub use first_stage_kind::FirstStageKind;
 pub use index_spec::IndexSpec;
 pub use models::{FoundAdapter, LoadEvent, LoadedModels, ModelLoader, OnLoadEvent};
 pub use running::RunningServer;

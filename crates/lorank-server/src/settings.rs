@@ -18,7 +18,7 @@ use lorank_pipeline::RankBy;
 use serde_json::Value;
 
 use crate::allowed_source::AllowedSource;
-use crate::elastic::FirstStageKind;
+use crate::first_stage_kind::FirstStageKind;
 use crate::index_spec::IndexSpec;
 use crate::shadow::ShadowSpec;
 use crate::source::{AdapterSpec, ModelSource, OnBaseMismatch};

@@ -12,6 +12,9 @@ fn keys() -> Vec<(&'static str, &'static str, Json)> {
     vec![
         key("query", json!("light")),
         key("match_all: true", json!(true)),
+        key("candidates", json!([{"id": "c", "text": "a light"}])),
+        key("first_stage: true", json!(true)),
+        key("first_stage: false", json!(false)),
         key("top_k", json!(3)),
         key("offset", json!(1)),
         key("depth", json!(5)),

@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use crate::*;
 
 mod adapters;
+mod candidates;
 mod combinations;
 mod comparisons;
 mod documents;
