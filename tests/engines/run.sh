@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # lorank before real search engines: `tests/engines/run.sh`. LORANK_BIN names another program than target/debug/lorank. Needs Maven, a
 # JDK 17, curl and unzip; the engines stay below target/engines. With a JDK 21 or newer at JAVA_21_HOME or below /usr/lib/jvm,
-# OpenSearch 3 is tested too.
+# OpenSearch 3 is tested too. LORANK_CI_ENGINES=full also tests lorank inside OpenSearch's own pipeline, a download of 360 MB.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tests/engines/opensearch/check.py 2.19.6
+if [ "${LORANK_CI_ENGINES:-}" = full ]; then
+    tests/engines/opensearch/pipeline.py 2.19.1
+fi
 newer=${JAVA_21_HOME:-}
 for home in /usr/lib/jvm/*; do
     # A JDK's file `release` has its version.

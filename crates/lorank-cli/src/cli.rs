@@ -4,8 +4,8 @@ use clap::builder::Resettable;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    adapters, bench, compare, completions, config, delete, eval, experiments, health, index, info, key, rerank, score,
-    search, serve,
+    adapters, bench, compare, completions, config, delete, eval, experiments, health, index, info, key, opensearch,
+    rerank, score, search, serve,
 };
 #[cfg(feature = "starter")]
 use crate::commands::{demo, notices};
@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Serve(Box<serve::ServeArgs>),
     Adapters(adapters::AdaptersArgs),
     Experiments(experiments::ExperimentsArgs),
+    Opensearch(opensearch::OpensearchArgs),
     Key(key::KeyArgs),
     Config(config::ConfigArgs),
     Health(health::HealthArgs),
@@ -71,6 +72,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args, is_quiet),
             Command::Adapters(args) => adapters::run(args, is_quiet),
             Command::Experiments(args) => experiments::run(args),
+            Command::Opensearch(args) => opensearch::run(args),
             Command::Key(args) => key::run(args),
             Command::Config(args) => config::run(args, innermost(matches)),
             Command::Health(args) => health::run(args),

@@ -4,6 +4,8 @@
 //! sends each search to `_search` of OpenSearch 2 and 3, Elasticsearch 8 and 9, or Quickwit's Elasticsearch API, and
 //! returns the hits as candidates; the pipeline reranks them.
 //!
+//! [`RerankPipeline`] is the other way round: it makes OpenSearch ask lorank, in its own search pipeline.
+//!
 //! The crate is *not* a client of these engines: it searches, and adds no documents.
 //!
 //! ```
@@ -32,6 +34,7 @@ mod jitter;
 mod nodes;
 mod paths;
 mod request;
+mod rerank_pipeline;
 mod snippet;
 mod template;
 mod values;
@@ -39,4 +42,5 @@ mod values;
 pub use config::{Auth, ElasticConfig, IndexPattern, NodeUrl, SearchField, Secret};
 pub use error::Error;
 pub use first_stage::{ElasticField, ElasticFirstStage, ElasticStats};
+pub use rerank_pipeline::{CreatedPipeline, RerankPipeline, SetupRequest};
 pub use template::QueryTemplate;

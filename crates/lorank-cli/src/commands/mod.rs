@@ -18,6 +18,7 @@ pub(crate) mod info;
 pub(crate) mod key;
 #[cfg(feature = "starter")]
 pub(crate) mod notices;
+pub(crate) mod opensearch;
 pub(crate) mod rerank;
 pub(crate) mod score;
 pub(crate) mod search;
