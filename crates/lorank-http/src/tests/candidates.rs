@@ -30,7 +30,7 @@ async fn candidates_take_the_place_of_the_first_stage() {
     assert_eq!(ids(&answer), ["7", "c", "a"]);
     assert_eq!(
         (&answer["hits"][0]["first_stage_score"], &answer["hits"][0]["first_stage_rank"]),
-        (&json!(0.9_f32), &json!(1))
+        (&json!(0.9), &json!(1))
     );
     assert_eq!(answer["hits"][0]["fields"]["year"], 1990);
     assert_eq!(answer["hits"][0]["explanation"]["fusion"], Json::Null, "there is one list");
