@@ -200,7 +200,9 @@ fn collection(args: &EvalArgs) -> anyhow::Result<Collection> {
         (Some(folder), queries, qrels) => {
             Ok(Collection::open(folder, &args.split, queries.as_deref(), qrels.as_deref())?)
         }
-        (None, Some(queries), Some(qrels)) if args.index.is_some() || args.first_stage.is_engine() => Ok(Collection::without_corpus(queries, qrels)?),
+        (None, Some(queries), Some(qrels)) if args.index.is_some() || args.first_stage.is_engine() => {
+            Ok(Collection::without_corpus(queries, qrels)?)
+        }
         _ => bail!(
             "without --dataset, the documents, queries and judgments are needed: add --index, --queries and --qrels"
         ),
