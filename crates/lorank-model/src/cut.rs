@@ -9,6 +9,10 @@
 
 use tokenizers::{Encoding, TruncationDirection};
 
+/// The maximum bytes of a text to encode, per required token, and at least [`BYTES_MAX_MIN`].
+pub(crate) const BYTES_PER_TOKEN_MAX: usize = 256;
+pub(crate) const BYTES_MAX_MIN: usize = 64 << 10;
+
 /// The `n` tokens of a text that truncation on the given side keeps, or all.
 pub(crate) fn kept(ids: &[u32], n: usize, cut_off: TruncationDirection) -> &[u32] {
     match cut_off {

@@ -11,6 +11,7 @@ use crate::config::{Architecture, Config};
 use crate::files::Files;
 use crate::lorank_file::LorankFile;
 use crate::peft::PeftConfig;
+use crate::prompt::Form;
 use crate::tokenize::PairTokenizer;
 use crate::tokenizer_config::TokenizerSettings;
 use crate::weights::read_header;
@@ -91,11 +92,12 @@ pub fn read_prompt(bytes: &[u8]) -> bool {
     let Some(bytes) = within_bounds(bytes) else { return false };
     [Prompt::llama(), Prompt::pair(512)].into_iter().all(|prompt| {
         let file = LorankFile::parse(&no_files(), bytes);
-        let Ok(prompt) = file.and_then(|file| prompt.overridden_by(&file, &no_files())) else { return false };
+        let Ok(prompt) = file.and_then(|file| prompt.overridden_by(&file, &no_files(), &[])) else { return false };
+        let Form::Pair(prompt) = &prompt.form else { return true };
         prompt.query("wer erfand die Gl\u{fc}hbirne {query}");
         for title in [None, Some(""), Some("T\u{ed}tle {text}")] {
             let candidate = candidate(title);
-            let whole = prompt.document(&candidate);
+            let whole = prompt.document_start(&candidate, usize::MAX).text.into_owned();
             for bytes_max in [0, 1, 2, 3, 5, 8, 40, 1_000, usize::MAX] {
                 let start = prompt.document_start(&candidate, bytes_max);
                 assert!(whole.starts_with(&*start.text) && start.text.len() <= bytes_max, "{start:?} of {whole:?}");

@@ -46,6 +46,7 @@ mod files;
 pub mod fuzzing;
 mod head;
 mod keys;
+mod known;
 mod llama;
 mod loader;
 mod lora;
@@ -67,12 +68,15 @@ mod rope;
 mod score_activation;
 mod score_tokens;
 mod scoring;
+mod sequence;
 mod source;
 mod summary;
+mod template;
 mod token_cache;
 mod tokenize;
 mod tokenizer_config;
 mod weights;
+mod whole;
 
 #[cfg(test)]
 mod independent;

@@ -13,12 +13,35 @@ pub(crate) const LORANK_FILE: &str = "lorank.json";
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LorankFile {
+    /// The template of a whole sequence: its parts, encoded one by one.
+    pub(crate) template: Option<OneOrMany>,
+    /// The template for requests without an instruction.
+    pub(crate) template_without_instruction: Option<OneOrMany>,
+    /// Fills `{instruction}`.
+    pub(crate) instruction: Option<String>,
     pub(crate) query_template: Option<String>,
     pub(crate) document_template: Option<String>,
     /// The maximum tokens of a pair.
     pub(crate) max_length: Option<usize>,
     /// The tokens of a causal model whose logits are the score.
     pub(crate) score_tokens: Option<NamedTokens>,
+}
+
+/// One text or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(crate) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
 }
 
 impl LorankFile {

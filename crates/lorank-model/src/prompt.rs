@@ -1,68 +1,176 @@
-//! Templates that turn a query and a document into the two texts of a pair.
+//! Prompts: how a query and a document become the tokens of a pair.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use lorank_core::{Candidate, Digest};
 
 use crate::ModelError;
 use crate::files::Files;
 use crate::lorank_file::LorankFile;
+use crate::template::{Excerpt, Template, TemplatePart, Texts, TokenNames};
+use crate::whole::{Whole, WholeTemplates};
 
 /// The templates and the maximum length of a pair. Equal prompts encode pairs equally.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
+    pub(crate) form: Form,
+    /// Fills `{instruction}`.
+    instruction: Option<Arc<str>>,
+    max_length: usize,
+}
+
+/// What the templates describe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Two texts, which the tokenizer joins with its special tokens.
+    Pair(PairTemplates),
+    /// The whole sequence, with its special tokens.
+    Whole(WholeTemplates),
+}
+
+/// The templates of the two texts of a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PairTemplates {
     query: Template,
     document: Template,
     /// For documents without a title, if that differs.
     untitled: Option<Template>,
-    max_length: usize,
 }
 
-/// The start or end of a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Excerpt<'a> {
-    pub(crate) text: Cow<'a, str>,
-    /// Whether it is the whole text.
-    pub(crate) is_whole: bool,
-}
+impl PairTemplates {
+    /// The first text of a pair.
+    pub(crate) fn query(&self, query: &str) -> String {
+        self.query.fill(Texts { query, ..Texts::default() })
+    }
 
-/// The maximum length of a template in bytes, and of its placeholders, each of which inserts a whole text.
-const TEMPLATE_BYTES_MAX: usize = 16 << 10;
-const PLACEHOLDERS_MAX: usize = 16;
+    /// The second text of a pair.
+    #[cfg(test)]
+    pub(crate) fn document(&self, candidate: &Candidate) -> String {
+        self.document_start(candidate, usize::MAX).text.into_owned()
+    }
+
+    /// The start of the second text of a pair: at most `bytes_max` bytes, cut between two characters.
+    pub(crate) fn document_start<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Excerpt<'a> {
+        self.template(candidate).start(Texts::of(candidate), bytes_max)
+    }
+
+    /// The end of the second text of a pair; see [`Self::document_start`].
+    pub(crate) fn document_end<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Excerpt<'a> {
+        self.template(candidate).end(Texts::of(candidate), bytes_max)
+    }
+
+    fn template(&self, candidate: &Candidate) -> &Template {
+        self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document)
+    }
+}
 
 impl Prompt {
     /// DeAR's prompt (arXiv 2508.16998) for Llama models: 32 query and 196 passage tokens in training, thus 228
     /// together. As in training, an empty title leaves two spaces after the colon; a missing title, one.
     pub(crate) fn llama() -> Self {
-        Self {
+        let templates = PairTemplates {
             query: Template::known("query: {query}"),
             document: Template::known("document: {title} {text}"),
             untitled: Some(Template::known("document: {text}")),
-            max_length: 228,
-        }
+        };
+        Self { form: Form::Pair(templates), instruction: None, max_length: 228 }
     }
 
     /// The prompt of cross-encoders: the texts unchanged.
     pub(crate) fn pair(max_length: usize) -> Self {
-        Self { query: Template::known("{query}"), document: Template::known("{document}"), untitled: None, max_length }
+        let (query, document) = (Template::known("{query}"), Template::known("{document}"));
+        let templates = PairTemplates { query, document, untitled: None };
+        Self { form: Form::Pair(templates), instruction: None, max_length }
+    }
+
+    /// A prompt of whole sequences.
+    pub(crate) fn whole(templates: WholeTemplates, instruction: Option<&str>, max_length: usize) -> Self {
+        Self { form: Form::Whole(templates), instruction: instruction.map(Into::into), max_length }
     }
 
     /// This prompt with the overrides of a folder's `lorank.json`.
-    pub(crate) fn overridden_by(mut self, file: &LorankFile, files: &Files) -> Result<Self, ModelError> {
-        let parse = |what: &str, text: &str, allowed: &[TemplatePart]| {
-            let unusable = |why| ModelError::Prompt { folder: files.name().into(), what: format!("the {what}"), why };
-            Template::parse(text, allowed).map_err(unusable)
-        };
-        if let Some(text) = &file.query_template {
-            self.query = parse("query_template", text, &[TemplatePart::Query])?;
+    pub(crate) fn overridden_by(
+        mut self,
+        file: &LorankFile,
+        files: &Files,
+        tokens: &TokenNames,
+    ) -> Result<Self, ModelError> {
+        let refused = |what: &str, why| ModelError::Prompt { folder: files.name().into(), what: what.into(), why };
+        if let Some(parts) = &file.template {
+            let parse = |key: &str, parts: &[String]| {
+                Whole::parse(parts, tokens).map_err(|why| refused(&format!("the {key}"), why))
+            };
+            let template = parse("template", parts.as_slice())?;
+            let plain = file.template_without_instruction.as_ref();
+            let plain = plain.map(|parts| parse("template_without_instruction", parts.as_slice())).transpose()?;
+            let templates = WholeTemplates::new(template, plain).map_err(|why| refused("the template", why))?;
+            self = Self::whole(templates, None, self.max_length);
         }
-        if let Some(text) = &file.document_template {
-            self.document =
-                parse("document_template", text, &[TemplatePart::Title, TemplatePart::Text, TemplatePart::Document])?;
-            self.untitled = None;
+        if file.query_template.is_some() || file.document_template.is_some() {
+            self.form = Form::Pair(self.pair_overridden_by(file, tokens).map_err(|(what, why)| refused(what, why))?);
+        }
+        if let Some(instruction) = &file.instruction {
+            self.instruction = Some(instruction.as_str().into());
         }
         self.max_length = file.max_length.unwrap_or(self.max_length);
+        self.check().map_err(|why| refused("the prompt", why))?;
         Ok(self)
+    }
+
+    /// The templates of a pair with the overrides of a `lorank.json`; the error names a key.
+    fn pair_overridden_by(
+        &self,
+        file: &LorankFile,
+        tokens: &TokenNames,
+    ) -> Result<PairTemplates, (&'static str, String)> {
+        const DOCUMENT: [TemplatePart; 3] = [TemplatePart::Title, TemplatePart::Text, TemplatePart::Document];
+        let parse = |what, text: &str, allowed: &[TemplatePart]| {
+            let template = Template::parse(text, allowed, tokens).and_then(Template::with_text);
+            template.map_err(|why| (what, why))
+        };
+        let mut templates = match &self.form {
+            Form::Pair(templates) => templates.clone(),
+            Form::Whole(_) if file.template.is_some() => {
+                let why = "`template` is a whole sequence; set it, or `query_template` and `document_template`";
+                return Err(("the template", why.into()));
+            }
+            Form::Whole(_) => match Self::pair(self.max_length).form {
+                Form::Pair(templates) => templates,
+                Form::Whole(_) => unreachable!("`pair` makes templates of pairs"),
+            },
+        };
+        if let Some(text) = &file.query_template {
+            templates.query = parse("the query_template", text, &[TemplatePart::Query])?;
+        }
+        if let Some(text) = &file.document_template {
+            templates.document = parse("the document_template", text, &DOCUMENT)?;
+            templates.untitled = None;
+        }
+        Ok(templates)
+    }
+
+    /// Checks that the template has a place for the instruction, and has one if it needs it.
+    fn check(&self) -> Result<(), String> {
+        match (&self.form, self.instruction()) {
+            (Form::Whole(templates), instruction) => templates.choose(instruction).map(drop),
+            (Form::Pair(_), Some(_)) => Err("the templates of a pair have no place for an instruction".into()),
+            (Form::Pair(_), None) => Ok(()),
+        }
+    }
+
+    /// This prompt with another instruction.
+    ///
+    /// # Errors
+    /// Why the prompt has no place for it.
+    pub(crate) fn instructed(mut self, instruction: &str) -> Result<Self, String> {
+        self.instruction = Some(instruction.into());
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The instruction that fills `{instruction}`.
+    pub fn instruction(&self) -> Option<&str> {
+        self.instruction.as_deref()
     }
 
     /// This prompt with another maximum length, in tokens.
@@ -72,199 +180,30 @@ impl Prompt {
         self
     }
 
-    /// The maximum tokens of a pair, including special tokens; the longer text is truncated first.
+    /// The maximum tokens of a pair, including special tokens.
     pub fn max_length(&self) -> usize {
         self.max_length
-    }
-
-    /// The first text of a pair.
-    pub fn query(&self, query: &str) -> String {
-        self.query.start(query, None, "", usize::MAX).text.into_owned()
-    }
-
-    /// The second text of a pair.
-    pub fn document(&self, candidate: &Candidate) -> String {
-        self.document_start(candidate, usize::MAX).text.into_owned()
-    }
-
-    /// The start of the second text of a pair: at most `bytes_max` bytes, cut between two characters.
-    pub(crate) fn document_start<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Excerpt<'a> {
-        let template = self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document);
-        template.start("", candidate.title.as_deref(), &candidate.text, bytes_max)
-    }
-
-    /// The end of the second text of a pair; see [`Self::document_start`].
-    pub(crate) fn document_end<'a>(&'a self, candidate: &'a Candidate, bytes_max: usize) -> Excerpt<'a> {
-        let template = self.untitled.as_ref().filter(|_| candidate.title.is_none()).unwrap_or(&self.document);
-        template.end(candidate.title.as_deref(), &candidate.text, bytes_max)
     }
 
     /// The hash of the prompt.
     pub fn version(&self) -> Digest {
         // `Debug` of plain data represents it completely; the prefix is the version of the encoding.
-        let whole = format!("pair encoding 1: {self:?}");
+        let whole = format!("pair encoding 2: {self:?}");
         Digest::new(*blake3::hash(whole.as_bytes()).as_bytes())
     }
 }
 
-/// A parsed template, so that a placeholder inside a document is never replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Template(Vec<TemplatePart>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum TemplatePart {
-    Literal(String),
-    Query,
-    Title,
-    Text,
-    /// Title and text joined by a space; the text alone without a title or with an empty one.
-    Document,
-}
-
-impl TemplatePart {
-    fn placeholder(&self) -> &'static str {
-        match self {
-            Self::Literal(_) => "",
-            Self::Query => "{query}",
-            Self::Title => "{title}",
-            Self::Text => "{text}",
-            Self::Document => "{document}",
-        }
+impl<'a> Texts<'a> {
+    /// The texts of a candidate.
+    pub(crate) fn of(candidate: &'a Candidate) -> Self {
+        Self { title: candidate.title.as_deref(), text: &candidate.text, ..Self::default() }
     }
-}
-
-impl Template {
-    fn known(text: &str) -> Self {
-        let all = [TemplatePart::Query, TemplatePart::Title, TemplatePart::Text, TemplatePart::Document];
-        Self::parse(text, &all).expect("built-in templates have known placeholders")
-    }
-
-    /// Parses a template. Braces without a word (JSON, code) are plain text.
-    fn parse(text: &str, allowed: &[TemplatePart]) -> Result<Self, String> {
-        if text.len() > TEMPLATE_BYTES_MAX {
-            return Err(format!("it has {} bytes; the limit is {TEMPLATE_BYTES_MAX}", text.len()));
-        }
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            let Some(end) = placeholder_end(rest) else {
-                literal.push(c);
-                rest = &rest[c.len_utf8()..];
-                continue;
-            };
-            let (placeholder, after) = rest.split_at(end + 1);
-            let names: Vec<_> = allowed.iter().map(TemplatePart::placeholder).collect();
-            let part = allowed.iter().find(|part| part.placeholder() == placeholder);
-            let shown: String = placeholder.chars().take(40).collect();
-            let part =
-                part.ok_or_else(|| format!("`{shown}` is not a placeholder here; allowed are {}", names.join(", ")))?;
-            if !literal.is_empty() {
-                parts.push(TemplatePart::Literal(std::mem::take(&mut literal)));
-            }
-            parts.push(part.clone());
-            rest = after;
-        }
-        if !literal.is_empty() {
-            parts.push(TemplatePart::Literal(literal));
-        }
-        let n_placeholders = parts.iter().filter(|part| !matches!(part, TemplatePart::Literal(_))).count();
-        if n_placeholders > PLACEHOLDERS_MAX {
-            return Err(format!("it has {n_placeholders} placeholders; the limit is {PLACEHOLDERS_MAX}"));
-        }
-        if parts.iter().all(|part| matches!(part, TemplatePart::Literal(_) | TemplatePart::Title)) {
-            return Err("it has no placeholder for its text".into());
-        }
-        Ok(Self(parts))
-    }
-
-    /// The start of the filled template. Borrowed if it lies within one of the texts.
-    fn start<'a>(&'a self, query: &'a str, title: Option<&'a str>, text: &'a str, bytes_max: usize) -> Excerpt<'a> {
-        let pieces = self.pieces(query, title, text);
-        let n_bytes = n_bytes(&pieces);
-        let is_whole = n_bytes <= bytes_max;
-        if let Some(first) = pieces.first().filter(|first| pieces.len() == 1 || first.len() >= bytes_max) {
-            return Excerpt { text: Cow::Borrowed(start_of(first, bytes_max)), is_whole };
-        }
-        let mut out = String::with_capacity(n_bytes.min(bytes_max));
-        for piece in pieces {
-            let room = bytes_max - out.len();
-            out.push_str(start_of(piece, room));
-            if piece.len() > room {
-                break;
-            }
-        }
-        Excerpt { text: Cow::Owned(out), is_whole }
-    }
-
-    /// The end of a document's filled template. Borrowed if it lies within one of the texts.
-    fn end<'a>(&'a self, title: Option<&'a str>, text: &'a str, bytes_max: usize) -> Excerpt<'a> {
-        let pieces = self.pieces("", title, text);
-        let is_whole = n_bytes(&pieces) <= bytes_max;
-        if let Some(last) = pieces.last().filter(|last| pieces.len() == 1 || last.len() >= bytes_max) {
-            return Excerpt { text: Cow::Borrowed(end_of(last, bytes_max)), is_whole };
-        }
-        let (mut kept, mut room) = (Vec::with_capacity(pieces.len()), bytes_max);
-        for piece in pieces.iter().rev() {
-            kept.push(end_of(piece, room));
-            if piece.len() > room {
-                break;
-            }
-            room -= piece.len();
-        }
-        kept.reverse();
-        Excerpt { text: Cow::Owned(kept.concat()), is_whole }
-    }
-
-    /// The non-empty texts of the filled template.
-    fn pieces<'a>(&'a self, query: &'a str, title: Option<&'a str>, text: &'a str) -> Vec<&'a str> {
-        let title = title.unwrap_or("");
-        let mut pieces: Vec<&str> = Vec::with_capacity(self.0.len());
-        for part in &self.0 {
-            match part {
-                TemplatePart::Literal(literal) => pieces.push(literal),
-                TemplatePart::Query => pieces.push(query),
-                TemplatePart::Title => pieces.push(title),
-                TemplatePart::Text => pieces.push(text),
-                TemplatePart::Document if title.is_empty() => pieces.push(text),
-                TemplatePart::Document => pieces.extend([title, " ", text]),
-            }
-        }
-        pieces.retain(|piece| !piece.is_empty());
-        pieces
-    }
-}
-
-fn n_bytes(pieces: &[&str]) -> usize {
-    pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add)
-}
-
-/// The start of a text: at most `bytes_max` bytes, cut between two characters.
-fn start_of(text: &str, bytes_max: usize) -> &str {
-    if text.len() <= bytes_max {
-        return text;
-    }
-    let end = (0..=bytes_max).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-    &text[..end]
-}
-
-/// The end of a text: at most `bytes_max` bytes, cut between two characters.
-fn end_of(text: &str, bytes_max: usize) -> &str {
-    let start = text.len().saturating_sub(bytes_max);
-    let start = (start..=text.len()).find(|&start| text.is_char_boundary(start)).unwrap_or(text.len());
-    &text[start..]
-}
-
-/// The position of the `}` after a word in braces at the start of the text. Looks only at the word: searching for the
-/// next brace at every character would take quadratic time.
-fn placeholder_end(text: &str) -> Option<usize> {
-    let inner = text.strip_prefix('{')?;
-    let n_bytes = inner.find(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|n_bytes| *n_bytes > 0)?;
-    inner[n_bytes..].starts_with('}').then_some(n_bytes + 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use lorank_core::Score;
 
     use super::*;
@@ -272,11 +211,56 @@ mod tests {
     fn check(prompt: &Prompt, title: Option<&str>, text: &str, expected: &str) {
         let mut candidate = Candidate::new("1", text, Score::new(0.0).unwrap());
         candidate.title = title.map(Into::into);
-        assert_eq!(prompt.document(&candidate), expected);
+        assert_eq!(templates(prompt).document(&candidate), expected);
+    }
+
+    fn templates(prompt: &Prompt) -> &PairTemplates {
+        let Form::Pair(templates) = &prompt.form else { panic!("the prompt is of pairs") };
+        templates
     }
 
     fn with_document(template: &str) -> Prompt {
-        Prompt { document: Template::known(template), ..Prompt::pair(512) }
+        let templates = PairTemplates { document: Template::known(template), ..templates(&Prompt::pair(512)).clone() };
+        Prompt { form: Form::Pair(templates), ..Prompt::pair(512) }
+    }
+
+    /// A prompt with the overrides of a `lorank.json`, or why it is refused.
+    fn overridden(json: &str) -> Result<Prompt, String> {
+        let files = Files::embedded("m", []);
+        let tokens = [("bos", "<s>".to_owned())];
+        let file = LorankFile::parse(&files, json.as_bytes());
+        let prompt = file.and_then(|file| Prompt::pair(64).overridden_by(&file, &files, &tokens));
+        prompt.map_err(|error| lorank_core::with_causes(&error))
+    }
+
+    #[test]
+    fn templates_of_whole_sequences_are_checked() {
+        for (json, part) in [
+            (r#"{"template": "{document}"}"#, "no placeholder `{query}`"),
+            (r#"{"template": "{query}"}"#, "0 of its parts have a placeholder of the document"),
+            (r#"{"template": ["{query} {text}", "{text}"]}"#, "2 of its parts"),
+            (r#"{"template": "{title} {query} {text}"}"#, "between placeholders of the document"),
+            (r#"{"template": "{query} {title}"}"#, "no placeholder for its text"),
+            (r#"{"template": "{query} {document} {eos}"}"#, "`{eos}` is not a placeholder"),
+            (r#"{"template": "{query} {document} {instruction}"}"#, "needs an `instruction`"),
+            (r#"{"template": "{query} {document}", "instruction": "i"}"#, "no place for an instruction"),
+            (r#"{"instruction": "i"}"#, "no place for an instruction"),
+            (r#"{"template": "{query} {document}", "query_template": "{query}"}"#, "is a whole sequence"),
+            (
+                r#"{"template": "{query} {text}", "template_without_instruction": "{query} {text}"}"#,
+                "has no `{instruction}`",
+            ),
+        ] {
+            let why = overridden(json).unwrap_err();
+            assert!(why.contains(part) && why.contains("`m`"), "{json}: {why}");
+        }
+        let both =
+            r#"{"template": "{bos}{instruction} {query} {text}", "template_without_instruction": "{query} {text}"}"#;
+        let prompt = overridden(both).unwrap();
+        assert_eq!(prompt.instruction(), None);
+        let instructed = prompt.clone().instructed("i").unwrap();
+        assert_eq!(instructed.instruction(), Some("i"));
+        assert_ne!(prompt.version(), instructed.version());
     }
 
     #[test]
@@ -284,7 +268,7 @@ mod tests {
         check(&Prompt::llama(), None, "text", "document: text");
         check(&Prompt::llama(), Some(""), "text", "document:  text");
         check(&Prompt::llama(), Some("Title"), "text", "document: Title text");
-        assert_eq!(Prompt::llama().query("q"), "query: q");
+        assert_eq!(templates(&Prompt::llama()).query("q"), "query: q");
     }
 
     #[test]
@@ -300,6 +284,7 @@ mod tests {
         for title in [None, Some(""), Some("Títle")] {
             candidate.title = title.map(Into::into);
             for prompt in [Prompt::llama(), Prompt::pair(512), with_document("{text} ({title})")] {
+                let prompt = templates(&prompt);
                 let whole = prompt.document(&candidate);
                 for bytes_max in 0..whole.len() + 2 {
                     let start = prompt.document_start(&candidate, bytes_max);
@@ -314,34 +299,14 @@ mod tests {
             }
         }
         candidate.title = None;
-        assert!(matches!(Prompt::pair(512).document_start(&candidate, 5).text, Cow::Borrowed(_)), "no copy");
+        let prompt = Prompt::pair(512);
+        assert!(matches!(templates(&prompt).document_start(&candidate, 5).text, Cow::Borrowed(_)), "no copy");
     }
 
     #[test]
     fn texts_are_never_templates() {
         check(&with_document("{title}: {text}"), Some("{text}"), "{title} {x}", "{text}: {title} {x}");
         check(&with_document("{\"a\": {} {text}}"), None, "t", "{\"a\": {} t}");
-    }
-
-    #[test]
-    fn wrong_templates_are_refused() {
-        let allowed = [TemplatePart::Title, TemplatePart::Text];
-        for (template, part_of_why) in
-            [("{query} {text}", "`{query}`"), ("doc", "no placeholder"), ("{title}", "no placeholder")]
-        {
-            let why = Template::parse(template, &allowed).unwrap_err();
-            assert!(why.contains(part_of_why), "{why}");
-        }
-    }
-
-    #[test]
-    fn templates_are_bounded() {
-        let allowed = [TemplatePart::Title, TemplatePart::Text];
-        let why = |template: String| Template::parse(&template, &allowed).unwrap_err();
-        assert!(why("{text}".repeat(17)).contains("17 placeholders"));
-        assert!(why("{text}".repeat(20_000)).contains("bytes; the limit is 16384"));
-        assert!(why(format!("{{text}}{}", "x".repeat(16 << 10))).contains("the limit is"));
-        assert!(Template::parse(&"{text}{title}".repeat(8), &allowed).is_ok());
     }
 
     #[test]

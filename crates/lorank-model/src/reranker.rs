@@ -11,6 +11,7 @@ use lorank_core::{AdapterId, AdapterVersion, Candidate, Digest, Group, ModelVers
 use crate::config::{Config, PadToken};
 use crate::files::Files;
 use crate::keys::SENTENCE_TRANSFORMERS_CONFIG;
+use crate::known::KnownModel;
 use crate::lora;
 use crate::lorank_file::LorankFile;
 use crate::model::{self, AdapterSource, BaseModel, ModelAdapter, ScoringModel};
@@ -77,11 +78,15 @@ impl ModelReranker {
         let (config, config_bytes) = Config::read(files)?;
         let (architecture, class) = (config.architecture.name(), config.tokenizer_class.clone());
         let settings = TokenizerSettings::read(files, architecture, class.as_deref())?;
-        let prompt = config.architecture.prompt(settings.max_length);
+        let known = KnownModel::find(architecture, &[&config.name, files.name()]);
+        let prompt = base_prompt(&config, known, &settings, files)?;
         let tokenizer = PairTokenizer::read(files, settings)?;
         let mut weights = config.architecture.open_weights(files)?;
         let file = LorankFile::read(files)?;
-        let score_tokens = file.score_tokens.as_ref().map(|tokens| tokens.resolve(&tokenizer, files.name()));
+        let has_head = weights.has(config.architecture.head_spec().weight);
+        let known_tokens = known.filter(|_| !has_head).map(KnownModel::score_tokens);
+        let score_tokens = file.score_tokens.as_ref().or(known_tokens.as_ref());
+        let score_tokens = score_tokens.map(|tokens| tokens.resolve(&tokenizer, files.name()));
         check_labels(&config, files, &weights)?;
         check_types(&config, files, &tokenizer, &prompt)?;
         let base = BaseModel {
@@ -93,7 +98,7 @@ impl ModelReranker {
         };
         let encoder = files.read(SENTENCE_TRANSFORMERS_CONFIG.file)?;
         let model = model::load(base, &mut weights, &options)?;
-        let prompt = prompt.overridden_by(&file, files)?;
+        let prompt = prompt.overridden_by(&file, files, &tokenizer.settings().token_names)?;
         let facts = model.facts();
         let mut reranker = Self {
             number: N_LOADED.fetch_add(1, Ordering::Relaxed),
@@ -328,7 +333,8 @@ impl ModelReranker {
         let max_length = settings.and_then(|settings| settings.max_length).unwrap_or(usize::MAX);
         let prompt = self.prompt.clone();
         let max_length = max_length.min(prompt.max_length());
-        prompt.with_max_length(max_length).overridden_by(file, files)
+        let names = &settings.unwrap_or(self.tokenizer.settings()).token_names;
+        prompt.with_max_length(max_length).overridden_by(file, files, names)
     }
 
     /// The tokenizer of an adapter: the base model's if it is a copy of that.
@@ -380,6 +386,20 @@ impl ModelReranker {
     }
 }
 
+/// The prompt of a base model without a `lorank.json`: a known model's own, else its architecture's.
+fn base_prompt(
+    config: &Config,
+    known: Option<&KnownModel>,
+    settings: &TokenizerSettings,
+    files: &Files,
+) -> Result<Prompt, ModelError> {
+    let prompt = config.architecture.prompt(settings.max_length);
+    let Some(known) = known else { return Ok(prompt) };
+    let refused = |why| ModelError::Prompt { folder: files.name().into(), what: "the built-in prompt".into(), why };
+    let templates = known.templates(&settings.token_names).map_err(refused)?;
+    Ok(Prompt::whole(templates, known.instruction, known.max_length.min(prompt.max_length())))
+}
+
 /// The content of `tokenizer.json`, independent of its formatting.
 fn tokenizer_json(files: &Files) -> Result<Option<serde_json::Value>, ModelError> {
     files.read_json(TOKENIZER_FILE)
@@ -388,12 +408,11 @@ fn tokenizer_json(files: &Files) -> Result<Option<serde_json::Value>, ModelError
 /// The pad token id as in Hugging Face's Llama: the model's, else the tokenizer's pad token, else (Llama 3 has neither)
 /// the end-of-text token, as DeAR's authors and most others set it.
 fn pad_token_id(config: &Config, tokenizer: &PairTokenizer) -> Option<u32> {
-    let id = |token: &Option<String>| token.as_deref().and_then(|token| tokenizer.token_id(token));
-    let settings = tokenizer.settings();
+    let id = |name| tokenizer.settings().token_named(name).and_then(|token| tokenizer.token_id(token));
     match config.pad_token {
         PadToken::Id(id) => Some(id),
         PadToken::None => None,
-        PadToken::Open => id(&settings.pad_token).or(id(&settings.eos_token)).or(config.eos_token_id),
+        PadToken::Open => id("pad").or(id("eos")).or(config.eos_token_id),
     }
 }
 

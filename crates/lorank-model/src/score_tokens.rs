@@ -40,6 +40,12 @@ pub(crate) struct TokenLogits {
 }
 
 impl NamedTokens {
+    /// The tokens with these texts.
+    pub(crate) fn texts(positive: &str, negative: Option<&str>) -> Self {
+        let text = |text: &str| NamedToken::Text(text.to_owned());
+        Self { positive: text(positive), negative: negative.map(text) }
+    }
+
     /// The ids of the tokens in a tokenizer's vocabulary.
     pub(crate) fn resolve(&self, tokenizer: &PairTokenizer, folder: &str) -> Result<ScoreTokens, ModelError> {
         let id = |token: &NamedToken| token.resolve(tokenizer, folder);

@@ -11,10 +11,12 @@ use tokenizers::tokenizer::PostProcessor;
 use tokenizers::utils::truncation::truncate_encodings;
 use tokenizers::{Encoding, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use crate::cut;
+use crate::cut::{self, BYTES_MAX_MIN, BYTES_PER_TOKEN_MAX};
 use crate::files::Files;
 use crate::pipeline::{self, Pipeline, without_panic};
-use crate::prompt::Excerpt;
+use crate::prompt::{Form, PairTemplates};
+use crate::sequence::{Sequences, TextEncoder};
+use crate::template::Excerpt;
 use crate::token_cache::{self, TextHash, TokenCache, TokenCacheStats};
 use crate::tokenizer_config::TokenizerSettings;
 use crate::{ModelError, Prompt};
@@ -50,10 +52,6 @@ pub(crate) struct PairTokenizer {
 
 /// The bytes of a text to encode first, per required token. English has four to five bytes per token.
 const BYTES_PER_TOKEN: usize = 6;
-
-/// The maximum bytes of a text to encode, per required token, and at least [`BYTES_MAX_MIN`].
-const BYTES_PER_TOKEN_MAX: usize = 256;
-const BYTES_MAX_MIN: usize = 64 << 10;
 
 /// How far a pre-tokenizer may look ahead, or an accent be separated from its character, in bytes.
 const LOOKAHEAD_BYTES: usize = 64;
@@ -101,8 +99,7 @@ impl PairTokenizer {
 
     /// The tokens of a text alone, without special tokens around it.
     pub(crate) fn plain_ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        let encode = || Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec());
-        without_panic(encode).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
+        without_panic(|| self.ids(text)).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
     }
 
     /// The contents and counters of the token cache.
@@ -112,13 +109,31 @@ impl PairTokenizer {
 
     /// Checks that the prompt's maximum length leaves room for text.
     pub(crate) fn check(&self, prompt: &Prompt, folder: &str) -> Result<(), ModelError> {
-        if prompt.max_length() > self.n_special_tokens {
-            return Ok(());
-        }
-        let why = format!(
-            "the tokenizer adds {} special tokens to a pair, which leaves no room for text",
-            self.n_special_tokens
-        );
+        let why = match &prompt.form {
+            Form::Pair(_) if prompt.max_length() > self.n_special_tokens => return Ok(()),
+            Form::Pair(_) => format!(
+                "the tokenizer adds {} special tokens to a pair, which leaves no room for text",
+                self.n_special_tokens
+            ),
+            Form::Whole(_) if self.truncation == TruncationDirection::Left => {
+                let what =
+                    "a template of a whole sequence with a tokenizer that cuts off the start of texts".to_owned();
+                let why = "`truncation_side` in `tokenizer_config.json` must be `right`".to_owned();
+                return Err(ModelError::Prompt { folder: folder.into(), what, why });
+            }
+            Form::Whole(templates) => {
+                let refused = |why| ModelError::Prompt { folder: folder.into(), what: "the prompt".into(), why };
+                let whole = templates.choose(prompt.instruction()).map_err(refused)?;
+                let count = || Sequences::n_template(self, whole, prompt.instruction().unwrap_or_default());
+                let n_template = without_panic(count)
+                    .map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })?;
+                // A token of the query and one of the document, at least.
+                if n_template + 2 <= prompt.max_length() {
+                    return Ok(());
+                }
+                format!("the template has {n_template} tokens, which leaves no room for text")
+            }
+        };
         Err(ModelError::Prompt { folder: folder.into(), what: format!("the max_length {}", prompt.max_length()), why })
     }
 
@@ -129,13 +144,20 @@ impl PairTokenizer {
         query: &str,
         candidates: &[Candidate],
     ) -> Result<Vec<Pair>, ModelError> {
-        let encode = || -> tokenizers::Result<Vec<Pair>> {
-            let query = self.tokenizer.encode_fast(prompt.query(query), false)?;
-            let mut pairs = Vec::with_capacity(candidates.len());
-            for candidates in candidates.chunks(DOCUMENTS_AT_ONCE) {
-                pairs.extend(self.encode_chunk(prompt, &query, candidates)?);
+        let encode = || match &prompt.form {
+            Form::Pair(templates) => {
+                let query = self.tokenizer.encode_fast(templates.query(query), false)?;
+                self.each(candidates, &|candidate| self.pair(templates, prompt.max_length(), &query, candidate))
             }
-            Ok(pairs)
+            Form::Whole(templates) => {
+                let whole = templates.choose(prompt.instruction())?;
+                let instruction = prompt.instruction().unwrap_or_default();
+                let sequences = Sequences::new(self, whole, query, instruction, prompt.max_length())?;
+                self.each(candidates, &|candidate| {
+                    let ids = sequences.ids(candidate)?;
+                    Ok(Pair { type_ids: vec![0; ids.len()], ids })
+                })
+            }
         };
         without_panic(encode).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
     }
@@ -157,27 +179,39 @@ impl PairTokenizer {
         Ok(if n_tokens == 0 { 0.0 } else { n_unknown as f32 / n_tokens as f32 })
     }
 
-    fn encode_chunk(
+    /// Encodes each candidate, in parallel.
+    fn each(
         &self,
-        prompt: &Prompt,
-        query: &Encoding,
         candidates: &[Candidate],
+        encode: &(dyn Fn(&Candidate) -> tokenizers::Result<Pair> + Sync),
     ) -> tokenizers::Result<Vec<Pair>> {
-        let encode = |candidate| self.pair(prompt, query, candidate);
-        match &self.threads {
-            Some(threads) if candidates.len() > 1 => threads.install(|| candidates.par_iter().map(encode).collect()),
-            _ => candidates.iter().map(encode).collect(),
+        let mut pairs = Vec::with_capacity(candidates.len());
+        for candidates in candidates.chunks(DOCUMENTS_AT_ONCE) {
+            let encoded: tokenizers::Result<Vec<Pair>> = match &self.threads {
+                Some(threads) if candidates.len() > 1 => {
+                    threads.install(|| candidates.par_iter().map(encode).collect())
+                }
+                _ => candidates.iter().map(encode).collect(),
+            };
+            pairs.extend(encoded?);
         }
+        Ok(pairs)
     }
 
     /// Truncates the longer text first until the pair fits, then adds the special tokens: the same as the tokenizer
     /// does with a pair, in the same order, on encoded texts.
-    fn pair(&self, prompt: &Prompt, query: &Encoding, candidate: &Candidate) -> tokenizers::Result<Pair> {
-        let max_length = prompt.max_length() - self.n_special_tokens;
+    fn pair(
+        &self,
+        templates: &PairTemplates,
+        max_length: usize,
+        query: &Encoding,
+        candidate: &Candidate,
+    ) -> tokenizers::Result<Pair> {
+        let max_length = max_length - self.n_special_tokens;
         // With this many document tokens or more, truncation does not depend on their exact number: the document is not
         // the shorter text, and at most this many of its tokens are kept.
         let n_needed = max_length.max(query.len());
-        let document = self.document(prompt, candidate, n_needed)?;
+        let document = self.document(templates, candidate, n_needed)?;
         let document = cut::kept(&document, n_needed, self.truncation);
         self.joined(query.clone(), document, max_length)
     }
@@ -196,18 +230,23 @@ impl PairTokenizer {
     }
 
     /// The tokens of a document: at least `n_needed` from the end that is kept, or all.
-    fn document(&self, prompt: &Prompt, candidate: &Candidate, n_needed: usize) -> tokenizers::Result<Arc<[u32]>> {
+    fn document(
+        &self,
+        templates: &PairTemplates,
+        candidate: &Candidate,
+        n_needed: usize,
+    ) -> tokenizers::Result<Arc<[u32]>> {
         let excerpt = |bytes_max| match self.truncation {
-            TruncationDirection::Right => prompt.document_start(candidate, bytes_max),
-            TruncationDirection::Left => prompt.document_end(candidate, bytes_max),
+            TruncationDirection::Right => templates.document_start(candidate, bytes_max),
+            TruncationDirection::Left => templates.document_end(candidate, bytes_max),
         };
-        let mut bytes_max = n_needed.saturating_mul(BYTES_PER_TOKEN).saturating_add(self.margin);
+        let mut bytes_max = self.bytes_for(n_needed);
         let first = excerpt(bytes_max);
         let key = hash(&first);
         if let Some(ids) = self.documents.get(&key) {
             return Ok(ids);
         }
-        if let Some(ids) = self.settled(&first, n_needed)? {
+        if let Some(ids) = self.settled_ids(&first, n_needed)? {
             let ids: Arc<[u32]> = ids.into();
             self.documents.put(key, ids.clone());
             return Ok(ids);
@@ -216,7 +255,7 @@ impl PairTokenizer {
         let bytes_cap = n_needed.saturating_mul(BYTES_PER_TOKEN_MAX).max(BYTES_MAX_MIN);
         while bytes_max < bytes_cap {
             bytes_max = bytes_max.saturating_mul(2).min(bytes_cap);
-            if let Some(ids) = self.settled(&excerpt(bytes_max), n_needed)? {
+            if let Some(ids) = self.settled_ids(&excerpt(bytes_max), n_needed)? {
                 return Ok(ids.into());
             }
         }
@@ -227,7 +266,7 @@ impl PairTokenizer {
 
     /// The tokens of an excerpt that are also tokens of the whole text: all of them if the excerpt is the whole text;
     /// `None` if they are fewer than `n_needed`.
-    fn settled(&self, excerpt: &Excerpt<'_>, n_needed: usize) -> tokenizers::Result<Option<Vec<u32>>> {
+    fn settled_ids(&self, excerpt: &Excerpt<'_>, n_needed: usize) -> tokenizers::Result<Option<Vec<u32>>> {
         let text = &*excerpt.text;
         if excerpt.is_whole {
             return Ok(Some(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec()));
@@ -239,6 +278,30 @@ impl PairTokenizer {
         };
         let is_enough = settled.len() >= n_needed;
         Ok(is_enough.then(|| cut::kept(settled, n_needed, self.truncation).to_vec()))
+    }
+}
+
+impl TextEncoder for PairTokenizer {
+    fn ids(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
+        Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
+    }
+
+    fn start_of_tokens(&self, text: &str, n: usize) -> tokenizers::Result<usize> {
+        let encoding = self.tokenizer.encode(text, false)?;
+        let offsets = encoding.get_offsets();
+        if offsets.len() <= n {
+            return Ok(text.len());
+        }
+        let end = n.checked_sub(1).map_or(0, |last| offsets[last].1);
+        Ok((0..=end).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0))
+    }
+
+    fn settled(&self, excerpt: &Excerpt<'_>, n_needed: usize) -> tokenizers::Result<Option<Vec<u32>>> {
+        self.settled_ids(excerpt, n_needed)
+    }
+
+    fn bytes_for(&self, n_tokens: usize) -> usize {
+        n_tokens.saturating_mul(BYTES_PER_TOKEN).saturating_add(self.margin)
     }
 }
 
@@ -288,12 +351,18 @@ mod tests {
         Candidate::new("1", text, Score::new(0.0).unwrap())
     }
 
+    fn templates(prompt: &Prompt) -> &PairTemplates {
+        let Form::Pair(templates) = &prompt.form else { panic!("the prompt is of pairs") };
+        templates
+    }
+
     /// The pair of the whole texts: both are encoded to their ends, and only then truncated.
     fn whole(tokenizer: &PairTokenizer, prompt: &Prompt, query: &str, text: &str) -> Pair {
         // The library's own truncation stops encoding a text once it has so many tokens (0.23, `encode_single_sequence`), and then no
         // longer knows which of the two is the longer; so it is left out until both are whole.
         let encode = |text: String| tokenizer.tokenizer.encode_fast(text, false).unwrap();
-        let (query, mut document) = (encode(prompt.query(query)), encode(prompt.document(&candidate(text))));
+        let templates = templates(prompt);
+        let (query, mut document) = (encode(templates.query(query)), encode(templates.document(&candidate(text))));
         document.set_type_ids(vec![1; document.len()]);
         let max_length = prompt.max_length() - tokenizer.n_special_tokens;
         let (strategy, direction) = (TruncationStrategy::LongestFirst, tokenizer.truncation);
@@ -359,9 +428,9 @@ mod tests {
             let candidate = candidate(&text);
             let n_needed = 64;
             let bytes_max = n_needed * BYTES_PER_TOKEN + tokenizer.margin;
-            let start = prompt.document_start(&candidate, bytes_max);
+            let start = templates(&prompt).document_start(&candidate, bytes_max);
             let ids = tokenizer.settled(&start, n_needed).unwrap().expect("English needs no second try");
-            let all = tokenizer.tokenizer.encode_fast(prompt.document(&candidate), false).unwrap();
+            let all = tokenizer.tokenizer.encode_fast(templates(&prompt).document(&candidate), false).unwrap();
             assert_eq!(ids, all.get_ids()[..n_needed]);
         }
     }

@@ -37,6 +37,9 @@ const BERT_CLASSES: [&str; 8] = [
     "SqueezeBertTokenizer",
 ];
 
+/// The keys of the tokens with a role.
+const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
 /// The classes that use `tokenizer.json` unchanged.
 const GENERIC_CLASSES: [&str; 3] = ["PreTrainedTokenizer", "TokenizersBackend", "PythonBackend"];
 
@@ -63,9 +66,8 @@ pub(crate) struct TokenizerSettings {
     pub(crate) lowercases: bool,
     /// The maximum tokens of a pair.
     pub(crate) max_length: Option<usize>,
-    /// The padding token, and the end-of-text token.
-    pub(crate) pad_token: Option<String>,
-    pub(crate) eos_token: Option<String>,
+    /// The tokens with a role, by the names that templates use: `bos` for `bos_token`.
+    pub(crate) token_names: Vec<(&'static str, String)>,
 }
 
 /// The pipeline that splits texts into tokens.
@@ -137,8 +139,6 @@ impl TokenizerSettings {
             config.json.extend(map.json);
         }
         let added_tokens = if has_decoder { added_tokens } else { legacy_added_tokens(files)? };
-        let names = |fields: &Fields<'_>, key| Ok::<_, ModelError>(fields.token(key)?.map(|token| token.content));
-        let (pad_token, eos_token) = (names(&config, "pad_token")?, names(&config, "eos_token")?);
         let pipeline = config.pipeline(class.as_deref(), model_type)?;
         let is_bert = matches!(pipeline, PipelineKind::Bert { .. });
         Ok(Self {
@@ -152,9 +152,13 @@ impl TokenizerSettings {
                 .max_length
                 .map_or_else(|| config.max_length("model_max_length"), |length| Ok(Some(length)))?,
             added_tokens,
-            pad_token,
-            eos_token,
+            token_names: config.token_names()?,
         })
+    }
+
+    /// The text of the token with a role, such as `pad`.
+    pub(crate) fn token_named(&self, name: &str) -> Option<&str> {
+        self.token_names.iter().find(|(known, _)| *known == name).map(|(_, token)| token.as_str())
     }
 }
 
@@ -300,10 +304,18 @@ impl<'a> Fields<'a> {
         Ok(Some(tokens.into_iter().map(|(_, token)| token).collect()))
     }
 
+    /// The texts of the tokens with a role in the file.
+    fn token_names(&self) -> Result<Vec<(&'static str, String)>, ModelError> {
+        let mut names = Vec::new();
+        for key in ROLES {
+            let name = key.strip_suffix("_token").expect("roles end so");
+            names.extend(self.token(key)?.map(|token| (name, token.content)));
+        }
+        Ok(names)
+    }
+
     /// The tokens with a role, or listed as special. `defaults` apply to roles without a token in the file.
     fn special_tokens(&self, defaults: &[(&str, &str)]) -> Result<Vec<AddedToken>, ModelError> {
-        const ROLES: [&str; 7] =
-            ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
         let own = self.json.iter().filter(|(key, value)| is_own_token(key, value)).map(|(key, _)| key.as_str());
         let mut tokens = Vec::new();
         for key in ROLES.into_iter().chain(own) {

@@ -184,6 +184,61 @@ fn scores_of_the_relatives_of_llama() {
     }
 }
 
+/// The published rerankers whose prompts are built in, and one with a `lorank.json`.
+const CAUSAL: [&str; 4] = ["qwen3-reranker", "mxbai-rerank-v2", "bge-reranker-v2-gemma", "mistral"];
+
+/// The files of a causal fixture under the name of the published model.
+fn causal_base(model: &str) -> Files {
+    Files::folder(fixture(&format!("tiny-decoders/causal/{model}/base"))).unwrap().with_name(model)
+}
+
+fn load_causal(model: &str, reference: &Reference, pass: ForwardPass) -> ModelReranker {
+    let (max_length, precision) = (Some(reference.max_length), Precision::F32.into());
+    let options = LoadOptions { max_length, precision, pass, ..LoadOptions::default() };
+    ModelReranker::load(&causal_base(model), options).unwrap()
+}
+
+#[test]
+fn token_ids_of_causal_rerankers() {
+    for model in CAUSAL {
+        let reference = reference(&format!("tiny-decoders/causal/{model}/reference.json"));
+        let reranker = load_causal(model, &reference, ForwardPass::Fast);
+        for pair in &reference.pairs {
+            let encoded = &reranker.tokens(None, &pair.query, &[candidate(pair)]).unwrap()[0];
+            assert_eq!(Some(&encoded.ids), pair.input_ids.as_ref(), "{model}: {}", pair.name);
+        }
+    }
+}
+
+#[test]
+fn scores_of_causal_rerankers_are_logits_of_tokens() {
+    for (model, pass) in CAUSAL.iter().flat_map(|model| [(model, ForwardPass::Fast), (model, ForwardPass::Reference)]) {
+        let folder = format!("tiny-decoders/causal/{model}");
+        let reference = reference(&format!("{folder}/reference.json"));
+        let reranker = load_causal(model, &reference, pass);
+        for (adapter, name) in [(None, "base"), (Some("adapter-a"), "adapter_a"), (Some("adapter-b"), "adapter_b")] {
+            let id: Option<AdapterId> = adapter.map(|adapter| {
+                let id: AdapterId = adapter.parse().unwrap();
+                let files = Files::folder(fixture(&format!("{folder}/{adapter}"))).unwrap();
+                reranker.add_adapter(id.clone(), &files).unwrap();
+                id
+            });
+            let difference = largest_difference(&reranker, id.as_ref(), &reference, name);
+            assert!(difference < 1e-4, "{model}, {name}, {pass:?}: the largest difference is {difference}");
+        }
+    }
+}
+
+#[test]
+fn a_merged_adapter_of_a_causal_reranker_keeps_its_head() {
+    let reference = reference("tiny-decoders/causal/qwen3-reranker/reference.json");
+    let reranker = load_causal("qwen3-reranker", &reference, ForwardPass::Fast);
+    let id: AdapterId = "merged".parse().unwrap();
+    let files = Files::folder(fixture("tiny-decoders/causal/qwen3-reranker/adapter-b")).unwrap();
+    reranker.add_merged_adapter(id.clone(), &files).unwrap();
+    assert!(largest_difference(&reranker, Some(&id), &reference, "adapter_b") < 1e-4);
+}
+
 #[test]
 fn modernbert_token_ids() {
     check_ids("tiny-modernbert/cls/base", "tiny-modernbert/cls/reference.json");
