@@ -13,6 +13,9 @@ pub struct Query {
     pub fuzzy: Fuzzy,
     /// Conditions that every candidate must meet. They do not affect scores.
     pub filters: Vec<Filter>,
+    /// What the reranker shall judge, for models whose prompt has a place for an instruction; `None` for the model's own
+    /// instruction. [`Reranker::instructed`](crate::Reranker::instructed) gives the version of the model.
+    pub instruction: Option<String>,
 }
 
 /// How a first stage reads a query's text.
@@ -44,11 +47,17 @@ pub enum Fuzzy {
 impl Query {
     /// A query of plain words, without filters.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), syntax: QuerySyntax::Plain, fuzzy: Fuzzy::Auto, filters: Vec::new() }
+        Self {
+            text: text.into(),
+            syntax: QuerySyntax::Plain,
+            fuzzy: Fuzzy::Auto,
+            filters: Vec::new(),
+            instruction: None,
+        }
     }
 
     /// A query that matches every document, without filters.
     pub fn match_all() -> Self {
-        Self { text: String::new(), syntax: QuerySyntax::MatchAll, fuzzy: Fuzzy::Auto, filters: Vec::new() }
+        Self { syntax: QuerySyntax::MatchAll, ..Self::new("") }
     }
 }

@@ -10,12 +10,13 @@ use crate::{
     TotalHits,
 };
 
-/// The query is invalid for the first stage. A first stage returns this error, boxed, if the caller and not the engine
-/// is at fault.
+/// The query is invalid for the first stage or the reranker. They return this error, boxed, if the caller and not the
+/// engine is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct InvalidQuery {
-    /// The invalid part of the [`Retrieval`]: `query` (the query's text), `filters`, `sort`, `facets` or `rank_by`.
+    /// The invalid part of the [`Retrieval`]: `query` (the query's text), `filters`, `sort`, `facets` or `rank_by`; or
+    /// the query's `instruction`.
     pub field: &'static str,
     /// What is wrong with it.
     pub message: String,
@@ -101,6 +102,16 @@ pub trait Reranker: Send + Sync {
     /// The adapter is unknown.
     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError>;
 
+    /// The version of a model for queries with an [instruction](Query::instruction), which scores depend on. Cheap, as
+    /// [`resolve`](Self::resolve).
+    ///
+    /// # Errors
+    /// [`InvalidQuery`] if the model takes no instructions, which is the default.
+    fn instructed(&self, _model: ModelVersion, _instruction: &str) -> Result<ModelVersion, BoxError> {
+        let message = "the model takes no instructions".to_owned();
+        Err(InvalidQuery { field: "instruction", message }.into())
+    }
+
     /// Encodes the query with each candidate, in the candidates' order, on the caller's thread. Loads the model's
     /// adapter if it is not in memory, and waits for it until `deadline`.
     ///
@@ -144,6 +155,10 @@ impl<T: FirstStage + ?Sized> FirstStage for std::sync::Arc<T> {
 impl<T: Reranker + ?Sized> Reranker for std::sync::Arc<T> {
     fn resolve(&self, adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
         (**self).resolve(adapter)
+    }
+
+    fn instructed(&self, model: ModelVersion, instruction: &str) -> Result<ModelVersion, BoxError> {
+        (**self).instructed(model, instruction)
     }
 
     fn encode(&self, group: Group<'_>, deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {

@@ -49,6 +49,17 @@ impl ModelReranker {
         };
         let (prompt, tokenizer) =
             loaded.as_ref().map_or((&self.prompt, &self.tokenizer), |it| (&it.prompt, &it.tokenizer));
+        let instructed = group.query.instruction.as_ref().map(|instruction| {
+            let refused = |why| ModelError::Prompt {
+                folder: self.summary.name.clone(),
+                what: "the prompt for the query's instruction".to_owned(),
+                why,
+            };
+            let prompt = prompt.clone().instructed(instruction).map_err(refused)?;
+            tokenizer.check(&prompt, &self.summary.name).map(|()| prompt)
+        });
+        let instructed = instructed.transpose()?;
+        let prompt = instructed.as_ref().unwrap_or(prompt);
         let pairs = tokenizer.pairs(prompt, &group.query.text, group.candidates)?;
         let shared = Arc::new(EncodedGroup { reranker: self.number, loaded });
         let encoded = |(tokens, candidate): (Pair, &Candidate)| {
@@ -140,6 +151,10 @@ impl Reranker for ModelReranker {
             None if !self.summary.has_head => Err(self.missing_head(None).into()),
             None => Ok(self.version(None)),
         }
+    }
+
+    fn instructed(&self, model: ModelVersion, instruction: &str) -> Result<ModelVersion, BoxError> {
+        self.instructed_version(model, instruction, None)
     }
 
     fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {

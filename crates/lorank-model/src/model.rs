@@ -23,7 +23,7 @@ use crate::pack::AdaptedPair;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
 use crate::precision::{ChosenPrecision, INT8_OF_DECODERS, Int8Effect};
-use crate::score_tokens::TokenLogits;
+use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
 use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionChoice, device};
@@ -73,6 +73,10 @@ pub(crate) struct ModelFacts {
     pub(crate) n_bytes: usize,
     /// Whether it has a score head.
     pub(crate) has_head: bool,
+    /// The last parts of the names of the linear layers.
+    pub(crate) linear_targets: Vec<String>,
+    /// The last parts of the names of embeddings, norms and the head.
+    pub(crate) other_targets: Vec<String>,
     /// The number of token ids with an embedding.
     pub(crate) n_tokens_known: usize,
     pub(crate) max_position_embeddings: usize,
@@ -188,6 +192,23 @@ fn token_logits(base: &BaseModel, folder: &str) -> Result<TokenLogits, ModelErro
     })
 }
 
+/// The name of the module with the head.
+fn head_module(base: &BaseModel) -> &'static str {
+    if base.score_tokens.is_some() { LOGITS_MODULE } else { base.architecture.head_spec().module() }
+}
+
+/// The different last parts of modules' names, in the order of their first use.
+fn last_parts<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for name in names {
+        let part = name.rsplit('.').next().unwrap_or(name);
+        if !parts.iter().any(|known| known == part) {
+            parts.push(part.to_owned());
+        }
+    }
+    parts
+}
+
 /// Completes loading, so that other threads can use the loaded data.
 fn synchronize<B: Backend>(backend: &B) -> Result<(), ModelError> {
     backend.synchronize().map_err(|error| ModelError::Compute(Arc::new(error)))
@@ -255,6 +276,15 @@ impl<B: Backend> Model<B> {
             n_parameters,
             n_bytes: network.n_bytes(),
             has_head: head.is_some(),
+            linear_targets: last_parts(modules.linears.iter().map(|module| module.name.as_str())),
+            other_targets: last_parts(
+                modules
+                    .tables
+                    .iter()
+                    .map(|table| table.name.as_str())
+                    .chain(modules.norms.iter().map(|norm| norm.name.as_str()))
+                    .chain([head_module(&base)]),
+            ),
             n_tokens_known: architecture.vocab_size(),
             max_position_embeddings: architecture.max_position_embeddings(),
             backend: backend.name(),

@@ -185,6 +185,19 @@ impl Prompt {
         self.max_length
     }
 
+    /// The templates as they are written: the two texts of a pair, or the parts of a whole sequence.
+    pub fn templates(&self) -> Vec<String> {
+        match &self.form {
+            Form::Pair(templates) => vec![templates.query.source(), templates.document.source()],
+            Form::Whole(templates) => templates.choose(self.instruction()).map(Whole::sources).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the templates are the whole sequence; otherwise the tokenizer joins two texts.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.form, Form::Whole(_))
+    }
+
     /// The hash of the prompt.
     pub fn version(&self) -> Digest {
         // `Debug` of plain data represents it completely; the prefix is the version of the encoding.

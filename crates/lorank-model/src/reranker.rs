@@ -6,7 +6,9 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use lorank_core::{AdapterId, AdapterVersion, Candidate, Digest, Group, ModelVersion, Precision, Query, Score};
+use lorank_core::{
+    AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, InvalidQuery, ModelVersion, Precision, Query, Score,
+};
 
 use crate::config::{Config, PadToken};
 use crate::files::Files;
@@ -86,14 +88,14 @@ impl ModelReranker {
         let has_head = weights.has(config.architecture.head_spec().weight);
         let known_tokens = known.filter(|_| !has_head).map(KnownModel::score_tokens);
         let score_tokens = file.score_tokens.as_ref().or(known_tokens.as_ref());
-        let score_tokens = score_tokens.map(|tokens| tokens.resolve(&tokenizer, files.name()));
+        let score_tokens = score_tokens.map(|tokens| tokens.resolve(&tokenizer, files.name())).transpose()?;
         check_labels(&config, files, &weights)?;
         check_types(&config, files, &tokenizer, &prompt)?;
         let base = BaseModel {
             name: config.name.clone(),
             pad_token_id: pad_token_id(&config, &tokenizer),
             architecture: config.architecture,
-            score_tokens: score_tokens.transpose()?,
+            score_tokens,
             files: files.clone(),
         };
         let encoder = files.read(SENTENCE_TRANSFORMERS_CONFIG.file)?;
@@ -109,6 +111,15 @@ impl ModelReranker {
                 n_parameters: facts.n_parameters,
                 has_head: facts.has_head,
                 activation: score_activation(&config_bytes, encoder.as_deref()),
+                score_tokens: score_tokens.map_or_else(Vec::new, |tokens| {
+                    [Some(tokens.positive), tokens.negative]
+                        .iter()
+                        .flatten()
+                        .map(|id| tokenizer.token_text(*id))
+                        .collect()
+                }),
+                linear_targets: facts.linear_targets.clone(),
+                other_targets: facts.other_targets.clone(),
                 max_length: 0,
                 n_bytes: facts.n_bytes,
             },
@@ -166,6 +177,29 @@ impl ModelReranker {
         let prompt = self.fitted(self.prompt_of(settings.as_ref(), &file, files)?, &self.tokenizer, files)?;
         let adapter = Some(AdapterVersion { id: id.clone(), digest });
         Ok(ModelVersion { adapter, prompt_version: prompt.version(), ..self.version(None) })
+    }
+
+    /// The version of a model with another instruction. `settings` are the files of an adapter that is not loaded here.
+    ///
+    /// # Errors
+    /// [`InvalidQuery`] if the prompt has no place for an instruction, or the adapter's settings are invalid.
+    pub fn instructed_version(
+        &self,
+        model: ModelVersion,
+        instruction: &str,
+        settings: Option<&Files>,
+    ) -> Result<ModelVersion, BoxError> {
+        let prompt = match (&model.adapter, settings) {
+            (None, _) => self.prompt.clone(),
+            (Some(adapter), None) => self.loaded(&adapter.id)?.prompt.clone(),
+            (Some(_), Some(files)) => {
+                let own = self.own_settings(files)?;
+                self.prompt_of(own.as_ref(), &LorankFile::read(files)?, files)?
+            }
+        };
+        let prompt = self.with_requested_length(prompt).instructed(instruction);
+        let prompt = prompt.map_err(|message| InvalidQuery { field: "instruction", message })?;
+        Ok(ModelVersion { prompt_version: prompt.version(), ..model })
     }
 
     /// Loads an adapter and merges it into a copy of the base model's weights. It is then as fast as the bare base
@@ -241,6 +275,11 @@ impl ModelReranker {
     /// The base model's facts.
     pub fn base(&self) -> &BaseSummary {
         &self.summary
+    }
+
+    /// The base model's prompt.
+    pub fn prompt(&self) -> &Prompt {
+        &self.prompt
     }
 
     /// The loaded adapters, by name.
@@ -348,10 +387,7 @@ impl ModelReranker {
 
     /// The prompt at the requested length, if the model supports it.
     fn fitted(&self, prompt: Prompt, tokenizer: &PairTokenizer, files: &Files) -> Result<Prompt, ModelError> {
-        let prompt = match self.options.max_length {
-            Some(length) => prompt.with_max_length(length),
-            None => prompt,
-        };
+        let prompt = self.with_requested_length(prompt);
         tokenizer.check(&prompt, files.name())?;
         let (length, positions) = (prompt.max_length(), self.model.facts().max_position_embeddings);
         if length > positions {
@@ -363,6 +399,13 @@ impl ModelReranker {
             });
         }
         Ok(prompt)
+    }
+
+    fn with_requested_length(&self, prompt: Prompt) -> Prompt {
+        match self.options.max_length {
+            Some(length) => prompt.with_max_length(length),
+            None => prompt,
+        }
     }
 
     fn check_trained_on(&self, id: &AdapterId, trained_on: Option<&str>) -> Result<(), ModelError> {

@@ -18,6 +18,13 @@ pub struct BaseSummary {
     pub has_head: bool,
     /// The activation in the model's configuration. lorank's scores are logits, without it.
     pub activation: Activation,
+    /// The tokens whose logits are the score, in place of a score head: the positive one, and the negative one if there
+    /// is one.
+    pub score_tokens: Vec<String>,
+    /// The names of the linear layers that an adapter may target.
+    pub linear_targets: Vec<String>,
+    /// The names of the other modules that an adapter may change: embeddings, norms and the head.
+    pub other_targets: Vec<String>,
     /// The maximum tokens of a pair.
     pub max_length: usize,
     /// The memory of its linear layers and embeddings, in bytes.

@@ -129,6 +129,15 @@ impl Template {
         Some([part(0..first), part(first..end), part(end..self.0.len())])
     }
 
+    /// The template with its placeholders, as it is written.
+    pub(crate) fn source(&self) -> String {
+        let part = |part: &TemplatePart| match part {
+            TemplatePart::Literal(literal) => literal.clone(),
+            part => part.placeholder().to_owned(),
+        };
+        self.0.iter().map(part).collect()
+    }
+
     /// The whole filled template.
     pub(crate) fn fill(&self, texts: Texts<'_>) -> String {
         self.pieces(texts).concat()

@@ -97,6 +97,11 @@ impl PairTokenizer {
         self.tokenizer.token_to_id(token)
     }
 
+    /// The text of a token.
+    pub(crate) fn token_text(&self, id: u32) -> String {
+        self.tokenizer.id_to_token(id).unwrap_or_else(|| id.to_string())
+    }
+
     /// The tokens of a text alone, without special tokens around it.
     pub(crate) fn plain_ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         without_panic(|| self.ids(text)).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })

@@ -67,6 +67,14 @@ impl Whole {
         self.all().any(|part| part.has(|it| *it == TemplatePart::Instruction))
     }
 
+    /// The parts as they are written.
+    pub(crate) fn sources(&self) -> Vec<String> {
+        let DocumentPart { before, document, after } = &self.document;
+        let with_document = [before, document, after].map(Template::source).concat();
+        let sources = |templates: &[Template]| templates.iter().map(Template::source).collect::<Vec<_>>();
+        [sources(&self.before), vec![with_document], sources(&self.after)].concat()
+    }
+
     /// All templates, in their order.
     fn all(&self) -> impl Iterator<Item = &Template> {
         let DocumentPart { before, document, after } = &self.document;

@@ -176,6 +176,55 @@ fn relatives_of_llama() {
     fails("gemma", "model_type", json!("qwen"), &["is a `qwen` model", "(nearest: `qwen2`)", "`mistral`"]);
 }
 
+/// Loading a causal base model with this `lorank.json` fails with a message that contains all of `parts`.
+fn check_file(file: Value, parts: &[&str]) {
+    let write = |folder: &Path| std::fs::write(folder.join("lorank.json"), file.to_string()).unwrap();
+    check_base("tiny-decoders/causal/mistral/base", write, parts);
+}
+
+#[test]
+fn score_tokens_and_templates() {
+    let tokens = |positive: Value| json!({"score_tokens": {"positive": positive, "negative": "no"}});
+    check_file(tokens(json!("certainly not")), &["`score_tokens`", "`certainly not` is", "tokens", "name one token"]);
+    check_file(tokens(json!("no")), &["are the same"]);
+    check_file(tokens(json!(100_000)), &["1024 tokens", "100000"]);
+    check_file(json!({"score_tokens": {"positive": "yes", "neutral": "no"}}), &["`lorank.json`", "neutral"]);
+    check_file(json!({"template": "{query} {document}", "max_length": 3}), &["max_length 3", "no room"]);
+    check_file(json!({"template": "{query} {document} {instruction}"}), &["needs an `instruction`"]);
+    let encoder = |folder: &Path| {
+        let file = json!({"score_tokens": {"positive": 5}});
+        std::fs::write(folder.join("lorank.json"), file.to_string()).unwrap();
+    };
+    check_base("tiny-bert/base", encoder, &["`score_tokens`", "no causal model"]);
+    let untied = |folder: &Path| {
+        edit_tensors(folder, WEIGHTS, |tensors| drop(tensors.remove("lm_head.weight")));
+    };
+    check_base("tiny-decoders/causal/mistral/base", untied, &["no tensor `lm_head.weight`"]);
+    let left = |folder: &Path| {
+        edit_json(folder, "tokenizer_config.json", |config| config["truncation_side"] = json!("left"));
+    };
+    check_base("tiny-decoders/causal/mistral/base", left, &["cuts off the start", "`truncation_side`"]);
+}
+
+#[test]
+fn changes_of_token_logits() {
+    let base = Files::folder(fixture("tiny-decoders/causal/qwen3-reranker/base")).unwrap().with_name("qwen3-reranker");
+    let reranker = ModelReranker::load(&base, LoadOptions::default()).unwrap();
+    let refused = |change: &dyn Fn(&Path), parts: &[&str]| {
+        let folder = changed_copy("tiny-decoders/causal/qwen3-reranker/adapter-b", change);
+        let added = reranker.add_adapter(id("a"), &Files::folder(folder.path()).unwrap());
+        check_says(&added.unwrap_err(), parts);
+    };
+    refused(&|f| set(f, "ensure_weight_tying", json!(true)), &["`ensure_weight_tying` = true", "two tokens"]);
+    let head = |folder: &Path| {
+        write(folder, "lorank.json", r#"{"score_tokens": {"positive": "yes"}}"#);
+        edit_tensors(folder, ADAPTER, |tensors| {
+            drop(tensors.insert("base_model.model.score.weight".into(), TensorData::zeros(Dtype::F32, &[1, 32])))
+        });
+    };
+    refused(&head, &["trained score head", "remove one of them"]);
+}
+
 #[test]
 fn gguf_files_are_refused_with_the_way_to_safetensors() {
     let parts = ["`model-q4.gguf`", "GGUF", "gguf_file=\"model-q4.gguf\"", "save_pretrained"];

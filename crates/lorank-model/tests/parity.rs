@@ -230,6 +230,28 @@ fn scores_of_causal_rerankers_are_logits_of_tokens() {
 }
 
 #[test]
+fn instructions_of_requests_are_part_of_the_model_version() {
+    let instruction = "Find answers.";
+    for model in CAUSAL {
+        let reference = reference(&format!("tiny-decoders/causal/{model}/reference.json"));
+        let reranker = load_causal(model, &reference, ForwardPass::Fast);
+        let plain = reranker.resolve(None).unwrap();
+        let version = reranker.instructed(plain.clone(), instruction).unwrap();
+        assert_ne!(version.prompt_version, plain.prompt_version, "{model}");
+        for pair in &reference.pairs {
+            let query = Query { instruction: Some(instruction.to_owned()), ..Query::new(pair.query.clone()) };
+            let group = Group { query: &query, model: &version, candidates: &[candidate(pair)] };
+            let score = score_groups(&reranker, &[group])[0].as_ref().unwrap()[0].get();
+            let difference = (score - pair.scores["instructed"]).abs();
+            assert!(difference < 1e-4, "{model}: {}: {difference}", pair.name);
+        }
+    }
+    let (reranker, _) = load(fixture("tiny-bert/base"), None, &reference("tiny-bert/reference.json"));
+    let error = reranker.instructed(reranker.resolve(None).unwrap(), instruction).unwrap_err();
+    assert!(error.to_string().contains("no place for an instruction"), "{error}");
+}
+
+#[test]
 fn a_merged_adapter_of_a_causal_reranker_keeps_its_head() {
     let reference = reference("tiny-decoders/causal/qwen3-reranker/reference.json");
     let reranker = load_causal("qwen3-reranker", &reference, ForwardPass::Fast);

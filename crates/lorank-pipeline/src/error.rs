@@ -85,10 +85,10 @@ pub enum PipelineError {
         /// The estimated time after which a retry may succeed.
         retry_after: Duration,
     },
-    /// The query is invalid for the first stage.
+    /// The query is invalid for the first stage or the reranker.
     #[error("the query is invalid")]
     InvalidQuery {
-        /// The first stage's error.
+        /// Their error.
         source: InvalidQuery,
     },
     /// A service behind the first stage failed; there is no fallback for it.

@@ -8,8 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lorank_cache::{CacheStats, ScoreCache};
 use lorank_core::{
-    AdapterId, BlendWeight, Candidate, CandidateList, Deadline, Digest, FirstStage, Group, Hit, ModelVersion, Query,
-    QuerySyntax, Reranker, Retrieval, Retrieved, Score, TotalHits, fuse,
+    AdapterId, BlendWeight, Candidate, CandidateList, Deadline, Digest, FirstStage, Group, Hit, InvalidQuery,
+    ModelVersion, Query, QuerySyntax, Reranker, Retrieval, Retrieved, Score, TotalHits, fuse,
 };
 
 use crate::error::at_most;
@@ -109,7 +109,7 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         check_rerank(request, rankers.iter().any(|(_, ranker)| *ranker != Ranker::FirstStage))?;
         let orders = rankers.iter().map(|(_, ranker)| self.order(request, Some(ranker)));
         let orders = orders.collect::<Result<Vec<Order>, _>>()?;
-        let contender = |(key, ranker)| Contender { key, model: self.model_of(&ranker), ranker };
+        let contender = |(key, ranker)| Contender { key, model: self.model_of(&ranker, &request.query), ranker };
         let contenders: Vec<_> = rankers.into_iter().map(contender).collect();
         let _entered = tracing::info_span!("search_each", depth = plan.depth, n_rankers = contenders.len()).entered();
         let retrieved = self.retrieve(request, &plan, &orders.iter().collect::<Vec<_>>())?;
@@ -251,7 +251,12 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             self.check_query(group.query)?;
         }
         let deadline = self.deadline(request);
-        let model = self.model(&request.adapter)?;
+        let query = groups.first().map_or(&request.query, |group| group.query);
+        if groups.iter().any(|group| group.query.instruction != query.instruction) {
+            let reason = "differs between queries; score the queries of each instruction together";
+            return Err(PipelineError::InvalidRequest { field: "instruction", reason });
+        }
+        let model = self.model_for(&request.adapter, query)?;
         let pairs: Vec<(&Query, &Candidate)> =
             groups.iter().flat_map(|group| group.candidates.iter().map(|candidate| (group.query, candidate))).collect();
         let _entered = tracing::info_span!("score", n_documents = pairs.len()).entered();
@@ -306,18 +311,29 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         &self,
         request: &SearchRequest,
     ) -> Result<Result<Option<ModelVersion>, Fallback>, PipelineError> {
-        match request.rerank.then(|| self.model(&request.adapter)).transpose() {
+        match request.rerank.then(|| self.model_for(&request.adapter, &request.query)).transpose() {
             Ok(model) => Ok(Ok(model)),
             Err(error) => error.into_fallback().map(Err),
         }
     }
 
-    /// The model of a ranker; `None` for the first stage.
-    fn model_of(&self, ranker: &Ranker) -> Result<Option<ModelVersion>, PipelineError> {
+    /// The model of a ranker for a query; `None` for the first stage.
+    fn model_of(&self, ranker: &Ranker, query: &Query) -> Result<Option<ModelVersion>, PipelineError> {
         match ranker {
             Ranker::FirstStage => Ok(None),
-            Ranker::Model(choice) => self.model(choice).map(Some),
+            Ranker::Model(choice) => self.model_for(choice, query).map(Some),
         }
+    }
+
+    /// The exact model for a choice, with the query's instruction.
+    fn model_for(&self, choice: &AdapterChoice, query: &Query) -> Result<ModelVersion, PipelineError> {
+        let model = self.model(choice)?;
+        let Some(instruction) = &query.instruction else { return Ok(model) };
+        let instructed = self.scorer.reranker.instructed(model, instruction);
+        instructed.map_err(|source| match source.downcast::<InvalidQuery>() {
+            Ok(source) => PipelineError::InvalidQuery { source: *source },
+            Err(source) => PipelineError::unusable(choice, source),
+        })
     }
 
     /// The first stage.

@@ -249,6 +249,12 @@ impl Reranker for RegistryReranker {
         }
     }
 
+    fn instructed(&self, model: ModelVersion, instruction: &str) -> Result<ModelVersion, BoxError> {
+        let entry = self.entry_of(&model).map_err(unusable)?;
+        let files = entry.map(|entry| Files::folder(self.registry.folder_of(&entry))).transpose()?;
+        self.base.instructed_version(model, instruction, files.as_ref())
+    }
+
     fn encode(&self, group: Group<'_>, deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
         let resident = match self.entry_of(group.model).map_err(unusable)? {
             None => None,

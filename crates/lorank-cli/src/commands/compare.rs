@@ -75,6 +75,7 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
         syntax: QuerySyntax::from(args.syntax),
         fuzzy: Fuzzy::from(args.fuzzy),
         filters: args.filters.clone(),
+        instruction: None,
     };
     let request = SearchRequest {
         depth: Some(args.depth),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use lorank_model::{AdapterSummary, ModelReranker};
+use lorank_model::{AdapterSummary, BaseSummary, ModelReranker, Prompt};
 use lorank_server::{AdapterSpec, starter};
 use lorank_tantivy::{Index, IndexSettings, IndexStats};
 use serde_json::{Value, json};
@@ -82,6 +82,10 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
                     base.digest.short()
                 ),
             )?;
+            line("score", describe_score(base))?;
+            describe_prompt(reranker.prompt()).into_iter().try_for_each(|(name, value)| line(name, value))?;
+            line("targets", base.linear_targets.join(", "))?;
+            line("", format!("also: {}", base.other_targets.join(", ")))?;
             for adapter in reranker.adapters() {
                 line("adapter", describe(&adapter))?;
             }
@@ -96,6 +100,24 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
         line("", format!("searched: {fields}; id: {id_field}; language: {}", settings.language))?;
     }
     Ok(out.flush()?)
+}
+
+fn describe_score(base: &BaseSummary) -> String {
+    match &base.score_tokens[..] {
+        [positive, negative] => format!("logit of `{positive}` minus logit of `{negative}`"),
+        [positive] => format!("logit of `{positive}`"),
+        _ if base.has_head => "score head".to_owned(),
+        _ => "none without an adapter: the base model has no score head".to_owned(),
+    }
+}
+
+/// The lines about a prompt. Templates are JSON strings, because they may have line breaks.
+fn describe_prompt(prompt: &Prompt) -> Vec<(&'static str, String)> {
+    let form = if prompt.is_whole() { "the parts of one sequence" } else { "a pair of texts" };
+    let mut lines = vec![("prompt", format!("{form}, at most {} tokens", prompt.max_length()))];
+    lines.extend(prompt.templates().into_iter().map(|template| ("", Value::from(template).to_string())));
+    lines.extend(prompt.instruction().map(|instruction| ("instruction", Value::from(instruction).to_string())));
+    lines
 }
 
 fn describe(adapter: &AdapterSummary) -> String {
@@ -150,6 +172,14 @@ fn model_json(reranker: &ModelReranker) -> Value {
         "n_parameters": base.n_parameters,
         "has_head": base.has_head,
         "max_length": base.max_length,
+        "score_tokens": base.score_tokens,
+        "prompt": {
+            "is_whole": reranker.prompt().is_whole(),
+            "templates": reranker.prompt().templates(),
+            "instruction": reranker.prompt().instruction(),
+        },
+        "linear_targets": base.linear_targets,
+        "other_targets": base.other_targets,
         "device": reranker.device(),
         "engine": reranker.engine(),
         "precision": reranker.precision().name(),

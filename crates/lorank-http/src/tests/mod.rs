@@ -278,7 +278,7 @@ async fn the_first_stage_gets_query_syntax_and_filters() {
     assert_eq!(status, StatusCode::OK);
     let test = Test::Range { lower: Some((Value::Integer(1990), true)), upper: None };
     let filters = vec![Filter { field: "year".to_owned(), test }];
-    let query = Query { text: "a +b".to_owned(), syntax: QuerySyntax::Advanced, fuzzy: Fuzzy::Off, filters };
+    let query = Query { syntax: QuerySyntax::Advanced, fuzzy: Fuzzy::Off, filters, ..Query::new("a +b") };
     assert_eq!(first_stage.asked(), [(query, 7)]);
 }
 

@@ -340,7 +340,7 @@ impl SearchBody {
                 Some(OnOverloadJson::Refuse) => OnOverload::Refuse,
                 Some(OnOverloadJson::Fallback) | None => OnOverload::Fallback,
             },
-            ..SearchRequest::from_query(Query { text, syntax, fuzzy, filters })
+            ..SearchRequest::from_query(Query { syntax, fuzzy, filters, ..Query::new(text) })
         };
         let shape = AnswerShape { fields: self.fields, explain: self.explain.unwrap_or(false) };
         Ok(ParsedSearch { request, shape, unit_id: self.unit_id, experiment: self.experiment, arm: self.arm })
