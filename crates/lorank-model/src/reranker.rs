@@ -19,6 +19,7 @@ use crate::lorank_file::LorankFile;
 use crate::model::{self, AdapterSource, BaseModel, ModelAdapter, ScoringModel};
 use crate::peft::PeftConfig;
 use crate::score_activation::score_activation;
+use crate::score_tokens::Vocabulary;
 use crate::tokenize::{PairTokenizer, TOKENIZER_FILE};
 use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;

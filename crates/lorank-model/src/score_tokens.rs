@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use crate::ModelError;
 use crate::head::{Head, ScoreTokens};
-use crate::tokenize::PairTokenizer;
 use crate::weights::Weights;
 
 /// The module of a causal model that computes the logit of each token.
@@ -30,6 +29,15 @@ pub(crate) enum NamedToken {
     Text(String),
 }
 
+/// The tokens of a tokenizer.
+pub(crate) trait Vocabulary {
+    /// The id of a token.
+    fn token_id(&self, token: &str) -> Option<u32>;
+
+    /// The tokens of a text alone, without special tokens around it.
+    fn plain_ids(&self, text: &str) -> Result<Vec<u32>, ModelError>;
+}
+
 /// The matrix that computes the logit of each token: [n_tokens, hidden].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TokenLogits {
@@ -47,8 +55,8 @@ impl NamedTokens {
     }
 
     /// The ids of the tokens in a tokenizer's vocabulary.
-    pub(crate) fn resolve(&self, tokenizer: &PairTokenizer, folder: &str) -> Result<ScoreTokens, ModelError> {
-        let id = |token: &NamedToken| token.resolve(tokenizer, folder);
+    pub(crate) fn resolve(&self, vocabulary: &impl Vocabulary, folder: &str) -> Result<ScoreTokens, ModelError> {
+        let id = |token: &NamedToken| token.resolve(vocabulary, folder);
         let tokens =
             ScoreTokens { positive: id(&self.positive)?, negative: self.negative.as_ref().map(id).transpose()? };
         if tokens.negative == Some(tokens.positive) {
@@ -61,15 +69,15 @@ impl NamedTokens {
 
 impl NamedToken {
     /// The vocabulary's token of this text, else the only token of the text.
-    fn resolve(&self, tokenizer: &PairTokenizer, folder: &str) -> Result<u32, ModelError> {
+    fn resolve(&self, vocabulary: &impl Vocabulary, folder: &str) -> Result<u32, ModelError> {
         let text = match self {
             Self::Id(id) => return Ok(*id),
             Self::Text(text) => text,
         };
-        if let Some(id) = tokenizer.token_id(text) {
+        if let Some(id) = vocabulary.token_id(text) {
             return Ok(id);
         }
-        match tokenizer.plain_ids(text)?[..] {
+        match vocabulary.plain_ids(text)?[..] {
             [id] => Ok(id),
             ref ids => {
                 let why =

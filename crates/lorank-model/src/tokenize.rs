@@ -15,6 +15,7 @@ use crate::cut::{self, BYTES_MAX_MIN, BYTES_PER_TOKEN_MAX};
 use crate::files::Files;
 use crate::pipeline::{self, Pipeline, without_panic};
 use crate::prompt::{Form, PairTemplates};
+use crate::score_tokens::Vocabulary;
 use crate::sequence::{Sequences, TextEncoder};
 use crate::template::Excerpt;
 use crate::token_cache::{self, TextHash, TokenCache, TokenCacheStats};
@@ -92,19 +93,9 @@ impl PairTokenizer {
         &self.settings
     }
 
-    /// The id of a token.
-    pub(crate) fn token_id(&self, token: &str) -> Option<u32> {
-        self.tokenizer.token_to_id(token)
-    }
-
     /// The text of a token.
     pub(crate) fn token_text(&self, id: u32) -> String {
         self.tokenizer.id_to_token(id).unwrap_or_else(|| id.to_string())
-    }
-
-    /// The tokens of a text alone, without special tokens around it.
-    pub(crate) fn plain_ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        without_panic(|| self.ids(text)).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
     }
 
     /// The contents and counters of the token cache.
@@ -175,7 +166,7 @@ impl PairTokenizer {
         query: &str,
         candidates: &[Candidate],
     ) -> Result<f32, ModelError> {
-        let Some(unknown) = ["[UNK]", "<unk>"].into_iter().find_map(|token| self.token_id(token)) else {
+        let Some(unknown) = ["[UNK]", "<unk>"].into_iter().find_map(|token| self.tokenizer.token_to_id(token)) else {
             return Ok(0.0);
         };
         let pairs = self.pairs(prompt, query, candidates)?;
@@ -283,6 +274,16 @@ impl PairTokenizer {
         };
         let is_enough = settled.len() >= n_needed;
         Ok(is_enough.then(|| cut::kept(settled, n_needed, self.truncation).to_vec()))
+    }
+}
+
+impl Vocabulary for PairTokenizer {
+    fn token_id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
+    fn plain_ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        without_panic(|| self.ids(text)).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
     }
 }
 
