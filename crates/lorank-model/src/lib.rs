@@ -34,6 +34,7 @@ mod alone;
 mod attention;
 mod backend;
 mod bert;
+mod chat;
 mod config;
 mod cut;
 mod device;

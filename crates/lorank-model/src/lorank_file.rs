@@ -17,6 +17,8 @@ pub(crate) struct LorankFile {
     pub(crate) template: Option<OneOrMany>,
     /// The template for requests without an instruction.
     pub(crate) template_without_instruction: Option<OneOrMany>,
+    /// Whether the prompt is the folder's chat template.
+    pub(crate) chat_template: Option<bool>,
     /// Fills `{instruction}`.
     pub(crate) instruction: Option<String>,
     pub(crate) query_template: Option<String>,

@@ -11,15 +11,56 @@ use serde_json::{Map, Value};
 
 use crate::ModelError;
 use crate::files::{Files, is_plain_name};
-use crate::head::Pooling;
+use crate::head::{Pooling, ScoreTokens};
 use crate::keys::{self, SENTENCE_TRANSFORMERS_CONFIG};
 use crate::weights::ModuleTensors;
 
 pub(crate) const MODULES_FILE: &str = "modules.json";
 
 /// The layout that is read, for messages.
-const LAYOUT: &str =
-    "; a `Transformer` in the folder itself is, alone or before `Pooling`, `Dense`, `LayerNorm` and `Dense`";
+const LAYOUT: &str = "; a `Transformer` in the folder itself is, alone, before `LogitScore`, or before `Pooling`, `Dense`, `LayerNorm` and `Dense`";
+
+/// `config.json` of `LogitScore`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogitConfig {
+    true_token_id: u32,
+    false_token_id: Option<u32>,
+    module_input_name: Option<String>,
+}
+
+/// The tokens of the module `LogitScore` after a causal model, and the bytes of its configuration.
+pub(crate) fn logit_score(files: &Files) -> Result<Option<(ScoreTokens, Vec<u8>)>, ModelError> {
+    let Some(modules) = cross_encoder_modules(files)? else { return Ok(None) };
+    let [_, module] = &modules[..] else { return Ok(None) };
+    if module.kind != "LogitScore" {
+        return Ok(None);
+    }
+    if !is_plain_name(&module.path) {
+        let what = keys::describe("path", &module.path.as_str().into());
+        return Err(unsupported(files, MODULES_FILE, what, "; a folder within this one is"));
+    }
+    let mut bytes = Vec::new();
+    let config: LogitConfig = read(files, &module.path, &mut bytes)?;
+    if let Some(name) = config.module_input_name.filter(|name| name != "causal_logits") {
+        let what = format!("`module_input_name` = \"{name}\" in `{}`", module.path);
+        return Err(unsupported(files, MODULES_FILE, what, "; `causal_logits` is"));
+    }
+    Ok(Some((ScoreTokens { positive: config.true_token_id, negative: config.false_token_id }, bytes)))
+}
+
+/// The modules of a cross-encoder; `None` for another folder. Modules of other models are ignored, as in the reference,
+/// which converts such a folder.
+fn cross_encoder_modules(files: &Files) -> Result<Option<Vec<Module>>, ModelError> {
+    let Some(config) = files.read_json::<Map<String, Value>>(SENTENCE_TRANSFORMERS_CONFIG.file)? else {
+        return Ok(None);
+    };
+    if config.get("model_type").and_then(Value::as_str) != Some("CrossEncoder") {
+        return Ok(None);
+    }
+    let modules = files.read_json::<Vec<Map<String, Value>>>(MODULES_FILE)?;
+    Ok(modules.map(|modules| modules.iter().map(Module::new).collect()))
+}
 
 /// A head in the modules after the transformer.
 #[derive(Debug, Clone)]
@@ -92,29 +133,20 @@ fn yes() -> bool {
 
 impl ModuleHead {
     /// Reads the head of a cross-encoder's folder; `None` if the transformer has its own, or the folder has no modules.
-    ///
-    /// Modules of other models than cross-encoders are ignored, as in the reference, which converts such a folder.
     pub(crate) fn read(files: &Files) -> Result<Option<Self>, ModelError> {
-        let Some(config) = files.read_json::<Map<String, Value>>(SENTENCE_TRANSFORMERS_CONFIG.file)? else {
-            return Ok(None);
-        };
-        if config.get("model_type").and_then(Value::as_str) != Some("CrossEncoder") {
-            return Ok(None);
-        }
-        let Some(modules) = files.read_json::<Vec<Map<String, Value>>>(MODULES_FILE)? else { return Ok(None) };
-        let modules: Vec<Module> = modules.iter().map(Module::new).collect();
+        let Some(modules) = cross_encoder_modules(files)? else { return Ok(None) };
         let refused = |what: String| Err(unsupported(files, MODULES_FILE, what, LAYOUT));
         if let Some(first) = modules.first().filter(|first| first.kind == "Transformer" && !first.is_here()) {
             return refused(keys::describe("path", &first.path.as_str().into()));
         }
         let kinds: Vec<&str> = modules.iter().map(|module| module.kind.as_str()).collect();
         match kinds[..] {
-            ["Transformer"] => Ok(None),
+            ["Transformer"] | ["Transformer", "LogitScore"] => Ok(None),
             ["Transformer", "Pooling", "Dense", "LayerNorm", "Dense"] => {
                 Self::of_modules(files, &modules[1..]).map(Some)
             }
             _ => {
-                const KNOWN: [&str; 4] = ["Transformer", "Pooling", "Dense", "LayerNorm"];
+                const KNOWN: [&str; 5] = ["Transformer", "Pooling", "Dense", "LayerNorm", "LogitScore"];
                 let unknown = kinds.iter().find(|kind| !KNOWN.contains(kind));
                 refused(
                     unknown.map_or_else(

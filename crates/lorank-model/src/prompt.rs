@@ -88,6 +88,14 @@ impl Prompt {
         Self { form: Form::Whole(templates), instruction: instruction.map(Into::into), max_length }
     }
 
+    /// This prompt with a text before the query, if it is of pairs.
+    pub(crate) fn with_text_before_query(mut self, text: &str) -> Self {
+        if let Form::Pair(templates) = &mut self.form {
+            templates.query = templates.query.clone().after_text(text);
+        }
+        self
+    }
+
     /// This prompt with the overrides of a folder's `lorank.json`.
     pub(crate) fn overridden_by(
         mut self,

@@ -10,6 +10,7 @@ use lorank_core::{
     AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, InvalidQuery, ModelVersion, Precision, Query, Score,
 };
 
+use crate::chat::{self, ChatSettings};
 use crate::config::{Config, PadToken};
 use crate::files::Files;
 use crate::keys::SENTENCE_TRANSFORMERS_CONFIG;
@@ -82,14 +83,18 @@ impl ModelReranker {
         let (architecture, class) = (config.architecture.name(), config.tokenizer_class.clone());
         let settings = TokenizerSettings::read(files, architecture, class.as_deref())?;
         let known = KnownModel::find(architecture, &[&config.name, files.name()]);
-        let prompt = base_prompt(&config, known, &settings, files)?;
+        let file = LorankFile::read(files)?;
+        let prompt = base_prompt(&config, known, &settings, &file, files)?;
         let tokenizer = PairTokenizer::read(files, settings)?;
         let mut weights = config.architecture.open_weights(files)?;
-        let file = LorankFile::read(files)?;
         let has_head = weights.has(config.architecture.head_spec().weight);
         let known_tokens = known.filter(|_| !has_head).map(KnownModel::score_tokens);
+        let of_modules = config.score_tokens.filter(|_| file.score_tokens.is_none());
         let score_tokens = file.score_tokens.as_ref().or(known_tokens.as_ref());
-        let score_tokens = score_tokens.map(|tokens| tokens.resolve(&tokenizer, files.name())).transpose()?;
+        let score_tokens = match (of_modules, score_tokens) {
+            (Some(tokens), _) => Some(tokens),
+            (None, tokens) => tokens.map(|tokens| tokens.resolve(&tokenizer, files.name())).transpose()?,
+        };
         check_labels(&config, files, &weights)?;
         check_types(&config, files, &tokenizer, &prompt)?;
         let base = BaseModel {
@@ -257,7 +262,7 @@ impl ModelReranker {
         let prompt = self.prompt_of(settings.as_ref(), &file, files)?;
         let tokenizer =
             settings.map_or_else(|| Ok(self.tokenizer.clone()), |settings| self.own_tokenizer(files, settings))?;
-        let score_tokens = file.score_tokens.as_ref().map(|tokens| tokens.resolve(&tokenizer, files.name()));
+        let score_tokens = file.score_tokens.as_ref().map(|tokens| tokens.resolve(&*tokenizer, files.name()));
         let adapter =
             load(&*self.model, &AdapterSource { id, files, config, score_tokens: score_tokens.transpose()? })?;
         let prompt = self.fitted(prompt, &tokenizer, files)?;
@@ -373,8 +378,13 @@ impl ModelReranker {
         let max_length = settings.and_then(|settings| settings.max_length).unwrap_or(usize::MAX);
         let prompt = self.prompt.clone();
         let max_length = max_length.min(prompt.max_length());
-        let names = &settings.unwrap_or(self.tokenizer.settings()).token_names;
-        prompt.with_max_length(max_length).overridden_by(file, files, names)
+        let prompt = prompt.with_max_length(max_length);
+        let settings = settings.unwrap_or(self.tokenizer.settings());
+        let prompt = match chat_settings(settings, file).filter(|_| file.chat_template.is_some()) {
+            Some(chat) => chat_prompt(&chat, settings, prompt.max_length(), &[files, &self.files])?,
+            None => prompt,
+        };
+        prompt.overridden_by(file, files, &settings.token_names)
     }
 
     /// The tokenizer of an adapter: the base model's if it is a copy of that.
@@ -435,13 +445,56 @@ fn base_prompt(
     config: &Config,
     known: Option<&KnownModel>,
     settings: &TokenizerSettings,
+    file: &LorankFile,
     files: &Files,
 ) -> Result<Prompt, ModelError> {
     let prompt = config.architecture.prompt(settings.max_length);
+    if let Some(chat) = chat_settings(settings, file) {
+        // A causal model has no prompt of its own length.
+        let positions = config.architecture.max_position_embeddings();
+        let max_length = settings.max_length.unwrap_or(positions).min(positions);
+        return chat_prompt(&chat, settings, max_length, &[files]);
+    }
+    if let Some(text) = &settings.query_prompt {
+        return Ok(prompt.with_text_before_query(text));
+    }
     let Some(known) = known else { return Ok(prompt) };
     let refused = |why| ModelError::Prompt { folder: files.name().into(), what: "the built-in prompt".into(), why };
     let templates = known.templates(&settings.token_names).map_err(refused)?;
     Ok(Prompt::whole(templates, known.instruction, known.max_length.min(prompt.max_length())))
+}
+
+/// How a chat template is applied: as the cross-encoder's files say, or as `chat_template` of a `lorank.json` asks.
+fn chat_settings(settings: &TokenizerSettings, file: &LorankFile) -> Option<ChatSettings> {
+    match file.chat_template {
+        Some(false) => None,
+        Some(true) => Some(settings.chat.clone().unwrap_or_else(|| {
+            let variables = [("add_generation_prompt".to_owned(), true.into())].into_iter().collect();
+            ChatSettings { variables, ..ChatSettings::default() }
+        })),
+        None => settings.chat.clone(),
+    }
+}
+
+/// The prompt of the first chat template in these folders.
+fn chat_prompt(
+    chat: &ChatSettings,
+    settings: &TokenizerSettings,
+    max_length: usize,
+    folders: &[&Files],
+) -> Result<Prompt, ModelError> {
+    let refused = |why: String| ModelError::Prompt {
+        folder: folders.first().map_or_else(String::new, |files| files.name().to_owned()),
+        what: "the chat template".to_owned(),
+        why,
+    };
+    for files in folders {
+        if let Some(template) = tokenizer_config::chat_template(files)? {
+            let templates = chat::templates(&template, chat, &settings.token_names).map_err(refused)?;
+            return Ok(Prompt::whole(templates, chat.instruction.as_deref(), max_length));
+        }
+    }
+    Err(refused("there is none, neither `chat_template.jinja` nor `chat_template` in `tokenizer_config.json`".into()))
 }
 
 /// The content of `tokenizer.json`, independent of its formatting.

@@ -107,6 +107,26 @@ impl Template {
         Ok(Self(parts))
     }
 
+    /// The template of a text with marks in place of placeholders.
+    pub(crate) fn of_marked(text: &str, marks: &[(&str, TemplatePart)]) -> Self {
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some((at, mark, part)) =
+            marks.iter().filter_map(|(mark, part)| Some((rest.find(mark)?, mark, part))).min_by_key(|(at, ..)| *at)
+        {
+            parts.extend((at > 0).then(|| TemplatePart::Literal(rest[..at].to_owned())));
+            parts.push(part.clone());
+            rest = &rest[at + mark.len()..];
+        }
+        parts.extend((!rest.is_empty()).then(|| TemplatePart::Literal(rest.to_owned())));
+        Self(parts)
+    }
+
+    /// This template with a text before it.
+    pub(crate) fn after_text(mut self, text: &str) -> Self {
+        self.0.insert(0, TemplatePart::Literal(text.to_owned()));
+        self
+    }
+
     /// This template, if it has a placeholder for a text besides a title.
     pub(crate) fn with_text(self) -> Result<Self, String> {
         match self.0.iter().all(|part| matches!(part, TemplatePart::Literal(_) | TemplatePart::Title)) {

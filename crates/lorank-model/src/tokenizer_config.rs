@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use tokenizers::{AddedToken, TruncationDirection};
 
 use crate::ModelError;
+use crate::chat::ChatSettings;
 use crate::files::Files;
 use crate::keys::{
     self, KeyTable, SENTENCE_BERT_CONFIG, SENTENCE_TRANSFORMERS_CONFIG, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG,
@@ -14,9 +15,11 @@ use crate::modules::MODULES_FILE;
 const TOKENIZER_FILE: &str = TOKENIZER_CONFIG.file;
 const TOKENS_MAP_FILE: &str = SPECIAL_TOKENS_MAP.file;
 const ADDED_TOKENS_FILE: &str = "added_tokens.json";
+const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// The optional files beside `tokenizer.json` that affect tokenization.
-pub(crate) const FILES: [&str; 6] = [
+pub(crate) const FILES: [&str; 7] = [
+    CHAT_TEMPLATE_FILE,
     TOKENIZER_FILE,
     TOKENS_MAP_FILE,
     ADDED_TOKENS_FILE,
@@ -68,6 +71,10 @@ pub(crate) struct TokenizerSettings {
     pub(crate) max_length: Option<usize>,
     /// The tokens with a role, by the names that templates use: `bos` for `bos_token`.
     pub(crate) token_names: Vec<(&'static str, String)>,
+    /// How a cross-encoder applies its chat template, if it does.
+    pub(crate) chat: Option<ChatSettings>,
+    /// The text before each query, of `default_prompt_name`, if the cross-encoder has no chat template.
+    pub(crate) query_prompt: Option<String>,
 }
 
 /// The pipeline that splits texts into tokens.
@@ -153,6 +160,8 @@ impl TokenizerSettings {
                 .map_or_else(|| config.max_length("model_max_length"), |length| Ok(Some(length)))?,
             added_tokens,
             token_names: config.token_names()?,
+            chat: encoder.chat,
+            query_prompt: encoder.query_prompt,
         })
     }
 
@@ -304,6 +313,42 @@ impl<'a> Fields<'a> {
         Ok(Some(tokens.into_iter().map(|(_, token)| token).collect()))
     }
 
+    /// The text that `default_prompt_name` selects in `prompts`.
+    fn default_prompt(&self) -> Result<Option<String>, ModelError> {
+        const KEY: &str = "default_prompt_name";
+        let Some(name) = self.text(KEY)?.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let prompt = self.json.get("prompts").and_then(|prompts| prompts.get(&name)).and_then(Value::as_str);
+        prompt
+            .map(|prompt| Some(prompt.to_owned()).filter(|prompt| !prompt.is_empty()))
+            .ok_or_else(|| self.refuse(KEY, "`prompts` has no such prompt"))
+    }
+
+    /// How the chat template is applied; `None` if pairs are not messages.
+    fn chat_settings(&self) -> Result<Option<ChatSettings>, ModelError> {
+        let Some(message) = self.json.get("modality_config").and_then(|config| config.get("message")) else {
+            return Ok(None);
+        };
+        let is_structured = match message.get("format").and_then(Value::as_str) {
+            Some("flat") => false,
+            Some("structured") => true,
+            _ => return Err(self.refuse("modality_config", "expected the format `flat` or `structured`")),
+        };
+        let mut variables = Map::new();
+        for (kind, settings) in self.json.get("processing_kwargs").and_then(Value::as_object).into_iter().flatten() {
+            match settings.as_object() {
+                Some(settings) if kind == "chat_template" => variables.extend(settings.clone()),
+                Some(settings) if settings.is_empty() => {}
+                _ => return Err(self.refuse("processing_kwargs", "only those of `chat_template` are")),
+            }
+        }
+        let restores = variables.remove("restore_suffix").is_none_or(|restores| restores == true);
+        let sizes = ["truncation", "max_length", "padding", "chat_template"];
+        if !restores || sizes.iter().any(|key| variables.contains_key(*key)) {
+            return Err(self.refuse("processing_kwargs", "only variables of the chat template are"));
+        }
+        Ok(Some(ChatSettings { is_structured, variables, instruction: None }))
+    }
+
     /// The texts of the tokens with a role in the file.
     fn token_names(&self) -> Result<Vec<(&'static str, String)>, ModelError> {
         let mut names = Vec::new();
@@ -383,6 +428,22 @@ fn read_token(value: &Value, is_special: bool) -> Option<AddedToken> {
     Some(token).filter(|token| token.content.len() <= TOKEN_BYTES_MAX)
 }
 
+/// The text of a folder's chat template: `chat_template.jinja`, else the one in `tokenizer_config.json`.
+pub(crate) fn chat_template(files: &Files) -> Result<Option<String>, ModelError> {
+    if let Some(bytes) = files.read(CHAT_TEMPLATE_FILE)? {
+        return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    let Some(config) = files.read_json::<Map<String, Value>>(TOKENIZER_FILE)? else { return Ok(None) };
+    // A text, or a list of templates with names.
+    let template = match config.get("chat_template") {
+        Some(Value::Array(named)) => {
+            named.iter().find(|it| it["name"] == "default").and_then(|it| it["template"].as_str())
+        }
+        template => template.and_then(Value::as_str),
+    };
+    Ok(template.map(str::to_owned))
+}
+
 /// The tokens of `added_tokens.json`, ordered by id: older tokenizers stored added tokens there.
 fn legacy_added_tokens(files: &Files) -> Result<Option<Vec<AddedToken>>, ModelError> {
     let Some(ids) = files.read_json::<Map<String, Value>>(ADDED_TOKENS_FILE)? else { return Ok(None) };
@@ -405,6 +466,8 @@ fn legacy_added_tokens(files: &Files) -> Result<Option<Vec<AddedToken>>, ModelEr
 struct CrossEncoderFiles {
     max_length: Option<usize>,
     lowercases: bool,
+    chat: Option<ChatSettings>,
+    query_prompt: Option<String>,
 }
 
 impl CrossEncoderFiles {
@@ -415,19 +478,31 @@ impl CrossEncoderFiles {
         if config.text("model_type")?.as_deref() != Some("CrossEncoder") {
             return Ok(Self::default());
         }
+        let prompt = config.default_prompt()?;
         let Some(modules) = files.read_json::<Vec<Map<String, Value>>>(MODULES_FILE)? else {
-            return Ok(Self::default());
+            return Ok(Self { query_prompt: prompt, ..Self::default() });
         };
-        let Some(config) = Fields::read(files, &SENTENCE_BERT_CONFIG)? else { return Ok(Self::default()) };
-        // A transformer alone must be the classifier, and one before a head must not be.
-        let expected = if modules.len() == 1 { "sequence-classification" } else { "feature-extraction" };
+        let Some(config) = Fields::read(files, &SENTENCE_BERT_CONFIG)? else {
+            return Ok(Self { query_prompt: prompt, ..Self::default() });
+        };
+        // A transformer alone must be the classifier, one before a score of two tokens must generate, and one before
+        // another head must do neither.
+        let expected = match modules.len() {
+            1 => "sequence-classification",
+            2 => "text-generation",
+            _ => "feature-extraction",
+        };
         if config.text("transformer_task")?.is_some_and(|task| task != expected) {
             let hint = format!("expected `{expected}` with {} modules in `{MODULES_FILE}`", modules.len());
             return Err(config.refuse("transformer_task", &hint));
         }
+        let chat = config.chat_settings()?;
+        let (instruction, query_prompt) = if chat.is_some() { (prompt, None) } else { (None, prompt) };
         Ok(Self {
             max_length: config.max_length("max_seq_length")?,
             lowercases: config.flag("do_lower_case")?.unwrap_or(false),
+            chat: chat.map(|chat| ChatSettings { instruction, ..chat }),
+            query_prompt,
         })
     }
 }

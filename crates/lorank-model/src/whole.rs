@@ -43,8 +43,14 @@ impl Whole {
         if parts.len() > PARTS_MAX {
             return Err(format!("it has {} parts; the limit is {PARTS_MAX}", parts.len()));
         }
-        let parts: Vec<Template> =
-            parts.iter().map(|part| Template::parse(part.as_ref(), &ALLOWED, tokens)).collect::<Result<_, _>>()?;
+        Self::of_templates(
+            parts.iter().map(|part| Template::parse(part.as_ref(), &ALLOWED, tokens)).collect::<Result<_, _>>()?,
+        )
+    }
+
+    /// The sequence of these parts.
+    pub(crate) fn of_templates(parts: Vec<Template>) -> Result<Self, String> {
+        use TemplatePart::Query;
         if !parts.iter().any(|part| part.has(|it| *it == Query)) {
             return Err("it has no placeholder `{query}`".into());
         }

@@ -184,8 +184,9 @@ fn scores_of_the_relatives_of_llama() {
     }
 }
 
-/// The published rerankers whose prompts are built in, and one with a `lorank.json`.
-const CAUSAL: [&str; 4] = ["qwen3-reranker", "mxbai-rerank-v2", "bge-reranker-v2-gemma", "mistral"];
+/// The published rerankers whose prompts are built in, one with a `lorank.json`, and one of sentence-transformers with a
+/// chat template and `LogitScore`.
+const CAUSAL: [&str; 5] = ["qwen3-reranker", "mxbai-rerank-v2", "bge-reranker-v2-gemma", "mistral", "logit-score"];
 
 /// The files of a causal fixture under the name of the published model.
 fn causal_base(model: &str) -> Files {

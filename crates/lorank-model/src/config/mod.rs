@@ -17,8 +17,9 @@ use self::modernbert::modernbert_settings;
 pub(crate) use self::modernbert::{ModernBertHead, ModernBertSettings};
 use crate::ModelError;
 use crate::files::Files;
+use crate::head::ScoreTokens;
 use crate::keys;
-use crate::modules::{MODULES_FILE, ModuleHead};
+use crate::modules::{self, MODULES_FILE, ModuleHead};
 
 const FILE: &str = "config.json";
 const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `mistral`, `qwen2`, `qwen3`, `gemma`, `bert` (MiniLM cross-encoders), `distilbert`, `electra`, `roberta` and `xlm-roberta` \
@@ -67,6 +68,8 @@ pub(crate) struct Config {
     /// The number of labels of the score head, if the file sets it.
     pub(crate) n_labels: Option<usize>,
     pub(crate) architecture: Architecture,
+    /// The tokens of the module `LogitScore`, if it has one.
+    pub(crate) score_tokens: Option<ScoreTokens>,
     /// The bytes of the configurations of the modules with the head, if it has modules.
     pub(crate) module_configs: Vec<u8>,
 }
@@ -143,8 +146,21 @@ impl Config {
         }
         // The labels are those of a head that the modules replace.
         let n_labels = n_labels.filter(|_| head.is_none());
-        let module_configs = head.map(|head| head.configs).unwrap_or_default();
-        Ok(Self { name, pad_token, eos_token_id, tokenizer_class, n_labels, architecture, module_configs })
+        let mut module_configs = head.map(|head| head.configs).unwrap_or_default();
+        let score_tokens = modules::logit_score(files)?.map(|(tokens, config)| {
+            module_configs.extend(config);
+            tokens
+        });
+        Ok(Self {
+            name,
+            pad_token,
+            eos_token_id,
+            tokenizer_class,
+            n_labels,
+            architecture,
+            score_tokens,
+            module_configs,
+        })
     }
 }
 

@@ -639,8 +639,12 @@ pub(crate) const TOKENIZER_CONFIG: KeyTable = KeyTable {
             "not read by the reference if there is a `tokenizer.json`",
         ),
         group(
+            &["chat_template"],
+            Honored,
+            "if a cross-encoder's pairs are messages, or `lorank.json` sets `chat_template`; `chat_template.jinja` takes precedence",
+        ),
+        group(
             &[
-                "chat_template",
                 "clean_up_tokenization_spaces",
                 "spaces_between_special_tokens",
                 "use_default_system_prompt",
@@ -704,12 +708,16 @@ pub(crate) const SENTENCE_TRANSFORMERS_CONFIG: KeyTable = KeyTable {
             &["model_type"],
             Honored,
             "`CrossEncoder`: the modules of `modules.json` must be one transformer in the folder itself, alone, or for a \
-             ModernBERT before the modules `Pooling`, `Dense`, `LayerNorm` and `Dense` of its head; \
+             ModernBERT before the modules `Pooling`, `Dense`, `LayerNorm` and `Dense` of its head, or for a causal model \
+             before `LogitScore`; \
              `sentence_bert_config.json` is read; with another type, or without the file, both have no effect, as in the \
              reference",
         ),
-        group(&["default_prompt_name"], Only(&["\"\""]), "a prompt before each text"),
-        group(&["prompts"], NoEffect, "unused without `default_prompt_name`"),
+        group(
+            &["default_prompt_name", "prompts"],
+            Honored,
+            "the selected prompt is the instruction of a chat template, else the text before each query",
+        ),
         group(
             &["activation_fn"],
             NoEffect,
@@ -733,16 +741,20 @@ pub(crate) const SENTENCE_BERT_CONFIG: KeyTable = KeyTable {
         group(&["do_lower_case"], Honored, "texts are lowercased before tokenization"),
         group(
             &["transformer_task"],
-            Only(&["\"sequence-classification\"", "\"feature-extraction\""]),
-            "another head; the second one needs the modules of a head",
+            Only(&["\"sequence-classification\"", "\"feature-extraction\"", "\"text-generation\""]),
+            "another head; the second one needs the modules of a head, the third one `LogitScore`",
+        ),
+        group(
+            &["modality_config", "processing_kwargs"],
+            Honored,
+            "with the modality `message`, pairs are messages of a chat template, with the variables of `chat_template`; \
+             other settings of `processing_kwargs` are refused",
         ),
         group(&["query_expansion"], Only(&["{}"]), "another model"),
         group(
             &[
-                "modality_config",
                 "module_output_name",
                 "message_format",
-                "processing_kwargs",
                 "unpad_inputs",
                 "query_length",
                 "document_length",
