@@ -1,9 +1,13 @@
 // Query sets: import, a run, what came of it, files, and blind judging.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { QUERY } from "./corpus.js";
-import { ask, checkAccessibility, checkFits, downloaded, hitsShown, idsIn, openPage, screenshot, startAll, stopAll, tabTo, until } from "./support.js";
+import { DOCUMENTS, QUERY } from "./corpus.js";
+import { ask, binary, checkAccessibility, checkFits, downloaded, hitsShown, idsIn, openPage, screenshot, startAll, stopAll, tabTo, until } from "./support.js";
 
 let server;
 let browser;
@@ -274,3 +278,43 @@ for (const [name, options] of [
     await page.end();
   });
 }
+
+/** What `lorank eval --json` prints for the corpus. */
+function evaluated() {
+  const folder = mkdtempSync(join(tmpdir(), "lorank-evaluation-"));
+  mkdirSync(join(folder, "eggs/qrels"), { recursive: true });
+  writeFileSync(join(folder, "eggs/corpus.jsonl"), DOCUMENTS.map((document) => `${JSON.stringify(document)}\n`).join(""));
+  writeFileSync(join(folder, "eggs/queries.jsonl"), QUERIES.map(([id, text]) => `${JSON.stringify({ _id: id, text })}\n`).join(""));
+  writeFileSync(join(folder, "eggs/qrels/test.tsv"), "eggs\te1\t2\nhens\te3\t1\n");
+  const args = ["eval", "--dataset", "eggs", "--adapter", "minilm-qa", "--depths", "5,10", "--json"];
+  const text = execFileSync(binary(), args, { cwd: folder, env: { ...process.env, LORANK_DATA: join(folder, "data") }, stdio: "pipe" }).toString();
+  rmSync(folder, { recursive: true });
+  return text;
+}
+
+test("an evaluation is opened from its file", async () => {
+  const page = await openPage(browser, server, ADDRESS);
+  const text = evaluated();
+  const { rankers, queries } = JSON.parse(text);
+  await page.locator("#evaluation-file").setInputFiles(file("evaluation.json", text));
+  await page.getByRole("heading", { name: "Evaluation on eggs" }).waitFor();
+  const [means, compared, depths, byQuery] = await Promise.all([0, 1, 2, 3].map((n) => page.locator("#evaluation table").nth(n).locator("tbody tr").evaluateAll((rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent.trim())))));
+  assert.deepEqual(means.map(([name, value]) => [name, value]), rankers.map(({ name, means: [value] }) => [name, value.toFixed(4)]));
+  assert.deepEqual(compared.map(([name]) => name), ["minilm-qa"]);
+  assert.deepEqual(depths.map(([depth]) => depth), ["5", "10"]);
+  assert.equal(byQuery.length, queries.length);
+  assert.deepEqual(byQuery.find(([name]) => name.startsWith("hens")).slice(1, 3).map((value) => value.slice(0, 5)), queries.find(({ id }) => id === "hens").values.map(([value]) => value.toFixed(3)));
+  await checkAccessibility(page);
+  await checkFits(page);
+  await screenshot(page, "sets-evaluation", { fullPage: true });
+  await page.locator("#evaluation").getByRole("link", { name: "hens", exact: true }).click();
+  await page.waitForURL(/q=hens/);
+  await page.goBack();
+  await page.getByRole("button", { name: "Close" }).click();
+  await until(page, () => document.querySelector("#evaluation").hidden);
+  for (const [text, problem] of [["no", "This is not JSON"], ["{}", "This is not an evaluation"], ['{"measures": ["a"], "rankers": [{}], "queries": [{"id": "q", "values": []}]}', "does not have a value for each"]]) {
+    await page.locator("#evaluation-file").setInputFiles(file("broken.json", text));
+    await page.getByText(problem).waitFor();
+  }
+  await page.end();
+});

@@ -54,6 +54,7 @@ pub(crate) static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "dialogs.js",
         "dom.js",
         "evaluation.js",
+        "evaluationview.js",
         "experimentactions.js",
         "experimentform.js",
         "experiments.js",

@@ -5,6 +5,7 @@ import { clearFieldErrors, readForm, showFieldError } from "./controls.js";
 import { ask, field } from "./dialogs.js";
 import { byId, download, h } from "./dom.js";
 import { scored, summarized } from "./evaluation.js";
+import { EvaluationView, readEvaluation } from "./evaluationview.js";
 import { countedQueries, importFiles, importText, openFiles } from "./files.js";
 import { readFilters } from "./filters.js";
 import { Notice } from "./notices.js";
@@ -33,6 +34,7 @@ export class SetsView {
   #replace;
   #onKeyNeeded;
   #table;
+  #evaluation = new EvaluationView(byId("evaluation"), () => this.#state);
 
   constructor({ rankers, sets, navigate, replace, onKeyNeeded }) {
     this.#rankers = rankers;
@@ -96,6 +98,7 @@ export class SetsView {
       "export-queries": () => download("queries.jsonl", writeQueries(this.#texts()), "application/jsonl"),
       "export-tsv": () => download("results.tsv", resultsTsv(this.#exported()), "text/tab-separated-values"),
       "export-json": () => download("results.json", resultsJson(this.#exported()), "application/json"),
+      "open-evaluation": () => byId("evaluation-file").click(),
       "set-delete": () => this.#delete(),
     };
     openFiles(byId("set-files"), actions, (action) => this.#try(action));
@@ -105,6 +108,13 @@ export class SetsView {
         this.#draw();
       });
     }
+    byId("evaluation-file").addEventListener("change", async ({ target }) => {
+      const [file] = target.files;
+      target.value = "";
+      if (!file) return;
+      const text = await file.text();
+      this.#try(() => this.#evaluation.show(readEvaluation(text)));
+    });
     window.addEventListener("storage", () => byId("sets-view").hidden || this.show(this.#state));
   }
 
