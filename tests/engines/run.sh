@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tests/engines/opensearch/check.py 2.19.6
+# The last 2.19 for which the security plugin is published.
+tests/engines/opensearch/secured.py 2.19.1
 if [ "${LORANK_CI_ENGINES:-}" = full ]; then
     tests/engines/opensearch/pipeline.py 2.19.1
 fi

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import tempfile
 import time
@@ -57,7 +56,7 @@ def call(url, body=None, method=None, headers=(), timeout=60, context=None):
 class Cluster:
     """Nodes of one version, each in a process of its own. Ends with the `with` block."""
 
-    def __init__(self, version, count, plugins=(), java_home=None, settings=(), tls=None, heap="384m", prepare=None):
+    def __init__(self, version, count, plugins=(), java_home=None, settings=(), tls=None, heap="384m", prepare=None, scheme="http"):
         self.count, self.settings, self.tls, self.heap = count, list(settings), tls, heap
         self.java = str(Path(java_home) / "bin/java") if java_home else "java"
         name = "-".join([version, *plugins])
@@ -69,8 +68,7 @@ class Cluster:
             if (self.jars / folder).exists():
                 os.symlink(self.jars / folder, self.home / folder)
         self.port = free_ports(count)
-        self.scheme = "https" if tls else "http"
-        self.urls = [f"{self.scheme}://127.0.0.1:{self.port + node}" for node in range(count)]
+        self.urls = [f"{scheme}://127.0.0.1:{self.port + node}" for node in range(count)]
         self.processes = [None] * count
         if prepare:
             prepare(self)
