@@ -6,6 +6,7 @@
 //! - [`core`]: the vocabulary and the two traits, [`FirstStage`](core::FirstStage) and [`Reranker`](core::Reranker);
 //! - [`tantivy`]: the index on disk, BM25 as a first stage, and [`RerankCollector`](tantivy::RerankCollector) for an
 //!   existing index;
+//! - [`elastic`]: OpenSearch, Elasticsearch and Quickwit as a first stage;
 //! - [`model`]: base models, adapters and forward passes, as a reranker;
 //! - [`cache`]: the score cache;
 //! - [`pipeline`]: all of them in one search, with a deadline and a fallback;
@@ -55,7 +56,7 @@
 //! The default features are those of the command `lorank`. A program that embeds the library disables them
 //! (`default-features = false`), and then has no command line, server, database or built-in model. The feature
 //! `experiments` adds [`experiment_store`] with SQLite, and [`experiment_pipeline`]; assignment, interleaving and
-//! statistics ([`experiments`]) need no feature. `http` adds the HTTP API over a pipeline, and `server` the whole
+//! statistics ([`experiments`]) need no feature. `elastic` adds the first stage over a search engine, with an HTTP client. `http` adds the HTTP API over a pipeline, and `server` the whole
 //! server.
 //!
 //! tantivy's types appear in the signatures of [`tantivy`], so use tantivy as `lorank::tantivy::tantivy`. A new minor
@@ -64,6 +65,8 @@
 pub use lorank_adapters as adapters;
 pub use lorank_cache as cache;
 pub use lorank_core as core;
+#[cfg(feature = "elastic")]
+pub use lorank_elastic as elastic;
 pub use lorank_eval as eval;
 #[cfg(feature = "experiments")]
 pub use lorank_experiment_pipeline as experiment_pipeline;
