@@ -43,6 +43,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "lorank-model",
             "lorank-adapters",
             "lorank-eval",
+            "lorank-train",
             "lorank-experiments",
             "lorank-experiment-store",
             "lorank-starter",

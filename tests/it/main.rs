@@ -26,4 +26,5 @@ mod otlp;
 mod reranking;
 mod searching;
 mod serving;
+mod train;
 mod values;

@@ -5,7 +5,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     adapters, bench, compare, completions, config, delete, eval, experiments, health, index, info, key, opensearch,
-    rerank, score, search, serve,
+    rerank, score, search, serve, train,
 };
 #[cfg(feature = "starter")]
 use crate::commands::{demo, notices};
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Rerank(rerank::RerankArgs),
     Score(score::ScoreArgs),
     Eval(Box<eval::EvalArgs>),
+    Train(Box<train::TrainArgs>),
+    ExportGroups(Box<train::ExportArgs>),
     Serve(Box<serve::ServeArgs>),
     Adapters(adapters::AdaptersArgs),
     Experiments(experiments::ExperimentsArgs),
@@ -69,6 +71,8 @@ impl Cli {
             Command::Rerank(args) => rerank::run(args, is_quiet),
             Command::Score(args) => score::run(args, is_quiet),
             Command::Eval(args) => eval::run(args, is_quiet),
+            Command::Train(args) => train::run(args, is_quiet),
+            Command::ExportGroups(args) => train::export(args, is_quiet),
             Command::Serve(args) => serve::run(args, is_quiet),
             Command::Adapters(args) => adapters::run(args, is_quiet),
             Command::Experiments(args) => experiments::run(args),

@@ -14,12 +14,30 @@ use crate::output::progress;
 
 /// Loads a base model and adapters; names of adapters can refer to the registry.
 pub(crate) fn load(section: &ModelSection, data: Option<DataFolder>, is_quiet: bool) -> anyhow::Result<LoadedModels> {
+    load_by(section, data, is_quiet, ModelLoader::load)
+}
+
+/// Loads a base model for training, and adapters beside it.
+pub(crate) fn load_for_training(
+    section: &ModelSection,
+    data: Option<DataFolder>,
+    is_quiet: bool,
+) -> anyhow::Result<LoadedModels> {
+    load_by(section, data, is_quiet, ModelLoader::load_for_training)
+}
+
+fn load_by(
+    section: &ModelSection,
+    data: Option<DataFolder>,
+    is_quiet: bool,
+    load: impl FnOnce(&ModelLoader, &ModelSection) -> Result<LoadedModels, lorank_server::Error>,
+) -> anyhow::Result<LoadedModels> {
     let progress = progress::spinner("loading the model", is_quiet);
     let is_word = |spec: &AdapterSpec| matches!(spec, AdapterSpec::Adapter { source: ModelSource::Word(_), .. });
     // Open the registry only if a name may refer to it.
     let data = data.filter(|_| section.adapters.iter().any(is_word));
     let registry = data.map(|folder| folder.registry()).transpose()?.map(Arc::new);
-    let models = ModelLoader { registry, ..loader(&progress, is_quiet) }.load(section)?;
+    let models = load(&ModelLoader { registry, ..loader(&progress, is_quiet) }, section)?;
     progress.finish_and_clear();
     Ok(models)
 }

@@ -79,7 +79,7 @@ impl Span {
     }
 
     /// The row of the key at a position.
-    fn key_row(&self, position: usize) -> usize {
+    pub(crate) fn key_row(&self, position: usize) -> usize {
         if position < self.prefix.len() {
             self.prefix.start + position
         } else {
@@ -118,7 +118,8 @@ impl Attention<'_> {
         unsafe { threads::filled(self.q.len(), run) }
     }
 
-    fn check(&self) {
+    /// Checks the shapes and spans.
+    pub(crate) fn check(&self) {
         let width = |n_heads: usize| n_heads.checked_mul(self.head_dim).expect("a row fits into memory");
         let (q_width, kv_width) = (width(self.n_heads), width(self.n_kv_heads));
         assert!(q_width > 0 && kv_width > 0, "there are heads, and they have a width");
@@ -184,7 +185,7 @@ struct Scratch {
 }
 
 /// The first `n` numbers of a buffer, which grows if necessary.
-fn first(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
+pub(crate) fn first(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
     if buffer.len() < n {
         buffer.resize(n, 0.0);
     }
@@ -311,7 +312,7 @@ impl Head<'_> {
 
 impl Rotary<'_> {
     #[inline(always)]
-    fn turn(&self, x: &[f32], position: usize, to: &mut [f32]) {
+    pub(crate) fn turn(&self, x: &[f32], position: usize, to: &mut [f32]) {
         let half = x.len() / 2;
         let (cos, sin) = (&self.cos[position * half..][..half], &self.sin[position * half..][..half]);
         let (low, high) = (&x[..half], &x[half..][..half]);
@@ -326,16 +327,16 @@ impl Rotary<'_> {
 
 /// A packed right-hand side: panels with a tile's number of columns.
 #[derive(Clone, Copy)]
-struct Panels<'a> {
-    numbers: &'a [f32],
+pub(crate) struct Panels<'a> {
+    pub(crate) numbers: &'a [f32],
     /// The distance between panels.
-    len: usize,
+    pub(crate) len: usize,
 }
 
 /// `out = a b`, with a stride per operand: `n_rows` rows of `a`, `depth` deep, by the panels of `b` that contain
 /// `n_columns`.
 #[inline(always)]
-fn product<K: Kernel>(
+pub(crate) fn product<K: Kernel>(
     (a, a_stride): (&[f32], usize),
     (n_rows, depth, n_columns): (usize, usize, usize),
     b: Panels<'_>,
@@ -394,7 +395,7 @@ const SOFTMAX: usize = 16;
 /// The range's sum starts at a multiple of [`SOFTMAX`] before it, so that the order of additions depends only on the
 /// positions in the sequence.
 #[inline(always)]
-fn masked_exponentials<K: Kernel>(row: &mut [f32], own: Range<usize>) -> f32 {
+pub(crate) fn masked_exponentials<K: Kernel>(row: &mut [f32], own: Range<usize>) -> f32 {
     let start = own.start / SOFTMAX * SOFTMAX;
     row[start..own.start].fill(f32::MIN);
     let sum = exponentials::<K>(&mut row[start..], own.end - start);
@@ -430,7 +431,7 @@ fn exponentials<K: Kernel>(row: &mut [f32], n: usize) -> f32 {
 
 /// Transposes rows of `dim` to columns of rows of `width`: the kernel does blocks of 8 by 8, a loop the rest.
 #[inline(always)]
-fn transpose<K: Kernel>(rows: &[f32], dim: usize, to: &mut [f32], width: usize) {
+pub(crate) fn transpose<K: Kernel>(rows: &[f32], dim: usize, to: &mut [f32], width: usize) {
     const BLOCK: usize = 8;
     assert!(rows.len() >= width * dim && to.len() >= width * dim && width.is_multiple_of(BLOCK), "they have one size");
     let n_whole = dim / BLOCK * BLOCK;

@@ -50,6 +50,25 @@ pub fn gated(gate: &mut [f32], up: &[f32], activation: Activation, isa: Isa) {
     });
 }
 
+/// The activation of each number, in place.
+pub fn activate(x: &mut [f32], activation: Activation, isa: Isa) {
+    threads::for_each_rows(x, 1, 16 << 10, |_, x| dispatch(isa, Activate { x, activation }));
+}
+
+struct Activate<'a> {
+    x: &'a mut [f32],
+    activation: Activation,
+}
+
+impl Computation for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        self.activation.apply::<K>(self.x);
+    }
+}
+
 struct LayerNorm<'a> {
     x: &'a mut [f32],
     weight: &'a [f32],

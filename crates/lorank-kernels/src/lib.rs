@@ -5,6 +5,9 @@
 //! instructions of this CPU ([`Isa`]) read it. Activations are plain `f32` rows, `[n_tokens, width]`, without padding
 //! between sequences. Rows are divided among the threads of the current rayon pool.
 //!
+//! For training, there are the gradients of these operations, each from the gradient of its result
+//! ([`PackedMatrix::add_transposed`], [`Attention::gradients`], [`layer_norm_gradient`], ...).
+//!
 //! The crate is *not* a tensor library and has no models: no shapes beyond rows and columns, no autograd, no devices,
 //! no files.
 //!
@@ -29,7 +32,9 @@
 //! ```
 
 mod attention;
+mod attention_gradient;
 mod elementwise;
+mod gradient;
 mod input;
 mod isa;
 mod linear;
@@ -39,7 +44,8 @@ mod threads;
 mod tile;
 
 pub use attention::{Attention, Mask, Rotary, Span};
-pub use elementwise::{gated, layer_norm, rms_norm};
+pub use elementwise::{activate, gated, layer_norm, rms_norm};
+pub use gradient::{activation_gradient, add_products, layer_norm_gradient, rms_norm_gradient};
 pub use input::Input;
 pub use isa::Isa;
 pub use linear::{Epilogue, LowRank, Segment};

@@ -162,7 +162,7 @@ struct Update<'a> {
 }
 
 /// The maximum rows of a block: each panel of weights is read from memory once per block.
-const BLOCK_ROWS_MAX: usize = 48;
+pub(crate) const BLOCK_ROWS_MAX: usize = 48;
 
 /// A range of rows and panels of a product.
 struct Block<'a> {
@@ -309,7 +309,12 @@ impl Block<'_> {
 
 /// Writes the product of rows and a panel of floats, both `depth` deep: initializes all of `sums`.
 #[inline(always)]
-fn floats<K: Kernel, const V: usize>(rows: &[f32], depth: usize, panel: &[f32], sums: &mut [MaybeUninit<f32>]) {
+pub(crate) fn floats<K: Kernel, const V: usize>(
+    rows: &[f32],
+    depth: usize,
+    panel: &[f32],
+    sums: &mut [MaybeUninit<f32>],
+) {
     // The depth to process at a time, so that its weights stay in the L1 cache for all rows of the block.
     const DEPTH_MAX: usize = 256;
     let width = V * K::LANES;
@@ -393,7 +398,7 @@ fn add_to(sums: &mut [f32], numbers: &[f32]) {
 /// # Safety
 /// They have been initialized.
 #[inline(always)]
-unsafe fn written(tile: &mut [MaybeUninit<f32>], n: usize) -> &mut [f32] {
+pub(crate) unsafe fn written(tile: &mut [MaybeUninit<f32>], n: usize) -> &mut [f32] {
     let tile = &mut tile[..n];
     // SAFETY: as many as the tile has, and written, as the caller guarantees.
     unsafe { std::slice::from_raw_parts_mut(tile.as_mut_ptr().cast(), n) }

@@ -30,6 +30,56 @@ impl Activation {
             Self::Silu => each(xs, silu::<K>),
         }
     }
+
+    /// Multiplies each gradient by the derivative at the corresponding argument.
+    #[inline(always)]
+    pub(crate) fn apply_derivative<K: Kernel>(self, gradient: &mut [f32], xs: &[f32]) {
+        match self {
+            Self::Gelu => each_with(gradient, xs, gelu_derivative::<K>),
+            Self::GeluTanh => each_with(gradient, xs, gelu_tanh_derivative::<K>),
+            Self::Relu => each_with(gradient, xs, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            Self::Tanh => each_with(gradient, xs, |x| {
+                let tanh = mul_add::<K>(2.0, sigmoid::<K>(2.0 * x), -1.0);
+                1.0 - tanh * tanh
+            }),
+            Self::Silu => each_with(gradient, xs, |x| {
+                let s = sigmoid::<K>(x);
+                s * mul_add::<K>(x, 1.0 - s, 1.0)
+            }),
+        }
+    }
+}
+
+/// Multiplies each gradient by `f` of the corresponding number.
+#[inline(always)]
+fn each_with(gradient: &mut [f32], xs: &[f32], f: impl Fn(f32) -> f32) {
+    let (chunks, rest) = gradient.as_chunks_mut::<16>();
+    let (xs, xs_rest) = xs.as_chunks::<16>();
+    for (chunk, xs) in chunks.iter_mut().zip(xs) {
+        for lane in 0..16 {
+            chunk[lane] *= f(xs[lane]);
+        }
+    }
+    for (gradient, x) in rest.iter_mut().zip(xs_rest) {
+        *gradient *= f(*x);
+    }
+}
+
+/// `Φ(x) + x φ(x)`.
+#[inline(always)]
+fn gelu_derivative<K: Kernel>(x: f32) -> f32 {
+    /// `1 / sqrt(2 pi)`.
+    const DENSITY: f32 = 0.398_942_3;
+    let x = if x < -LAST { -LAST } else { x };
+    mul_add::<K>(x * DENSITY, exp_low::<K>(-0.5 * x * x), normal_cdf::<K>(x))
+}
+
+/// With `s` the sigmoid in [`gelu_tanh`] and `u` its argument: `s + x s (1 - s) u'`.
+#[inline(always)]
+fn gelu_tanh_derivative<K: Kernel>(x: f32) -> f32 {
+    let s = sigmoid::<K>(TWICE * x * mul_add::<K>(0.044_715 * x, x, 1.0));
+    let slope = TWICE * mul_add::<K>(3.0 * 0.044_715 * x, x, 1.0);
+    mul_add::<K>(x * s * (1.0 - s), slope, s)
 }
 
 #[inline(always)]
@@ -105,11 +155,21 @@ fn silu<K: Kernel>(x: f32) -> f32 {
     x * sigmoid::<K>(x)
 }
 
-/// GELU within 1e-6, with the rational approximation of the error function in XLA and Eigen, evaluated at `x / sqrt(2)`
-/// and halved. Beyond its largest argument, the nearest f32 is 1.
+/// The largest argument of [`normal_cdf`]. Beyond it, the nearest f32 is 1.
+const LAST: f32 = 3.832_506_9 * SQRT_2;
+
+/// GELU within 1e-6.
 #[inline(always)]
 fn gelu<K: Kernel>(x: f32) -> f32 {
-    const LAST: f32 = 3.832_506_9 * SQRT_2;
+    // This comparison preserves NaN.
+    let x = if x < -LAST { -LAST } else { x };
+    x * normal_cdf::<K>(x)
+}
+
+/// The distribution function of the normal distribution for numbers from [`-LAST`](LAST), with the rational approximation of
+/// the error function in XLA and Eigen, evaluated at `x / sqrt(2)` and halved.
+#[inline(always)]
+fn normal_cdf<K: Kernel>(x: f32) -> f32 {
     /// The coefficient of `x^(2k)` from that of `(x / sqrt(2))^(2k)`.
     const fn of_half<const N: usize>(mut coefficients: [f32; N], factor: f32) -> [f32; N] {
         let mut k = 0;
@@ -125,20 +185,20 @@ fn gelu<K: Kernel>(x: f32) -> f32 {
         [-1.179_160_3e-7, 2.354_796_6e-5, 1.017_962_5e-3, 1.407_047e-2, 1.109_850_5e-1, 4.974_692_5e-1, 1.0],
         1.0,
     );
-    // This comparison preserves NaN.
-    let x = if x < -LAST { -LAST } else { x };
     let inner = if x > LAST { LAST } else { x };
     let square = inner * inner;
     let polynomial = |coefficients: &[f32]| {
         coefficients[1..].iter().fold(coefficients[0], |sum, coefficient| mul_add::<K>(sum, square, *coefficient))
     };
-    x * (0.5 + inner * polynomial(&ABOVE) / polynomial(&BELOW))
+    0.5 + inner * polynomial(&ABOVE) / polynomial(&BELOW)
 }
+
+/// `2 sqrt(2 / pi)`.
+const TWICE: f32 = 1.595_769_1;
 
 #[inline(always)]
 fn gelu_tanh<K: Kernel>(x: f32) -> f32 {
     // 0.5 (1 + tanh u) is the sigmoid of 2u; this is 2u = 2 sqrt(2 / pi) (x + 0.044715 x^3).
-    const TWICE: f32 = 1.595_769_1;
     x * sigmoid::<K>(TWICE * x * mul_add::<K>(0.044_715 * x, x, 1.0))
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct AttentionShape {
 }
 
 /// Sines and cosines of rotary positions (arXiv 2104.09864).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Angles {
     /// [n_positions, head_dim / 2]
     pub(crate) cos: Vec<f32>,

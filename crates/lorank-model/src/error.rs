@@ -24,6 +24,33 @@ pub enum ModelError {
         #[source]
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("could not write `{}`", path.display())]
+    Write {
+        /// The file's path.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A base model whose score is made of the logits of tokens, for which no adapter can be trained.
+    #[error(
+        "no adapter can be trained for the base model `{base}`, whose score is made of the logits of tokens (`score_tokens`)"
+    )]
+    TokenHead {
+        /// The base model's name.
+        base: String,
+    },
+    /// A target of a new adapter matches no linear layer.
+    #[error("the base model `{base}` has no linear layer `{target}` to train; it has {known}")]
+    NoTarget {
+        /// The target.
+        target: String,
+        /// The base model's name.
+        base: String,
+        /// The last parts of the linear layers' names.
+        known: String,
+    },
     /// A file is not a regular file.
     #[error("`{}` is not a regular file", path.display())]
     NotAFile {
@@ -324,11 +351,12 @@ impl ModelError {
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoFolder { .. } | Self::UnknownAdapter { .. } => ErrorKind::NotFound,
+            Self::NoFolder { .. } | Self::UnknownAdapter { .. } | Self::NoTarget { .. } => ErrorKind::NotFound,
             Self::PickleRefused { .. }
             | Self::GgufRefused { .. }
             | Self::Unsupported { .. }
             | Self::UnknownArchitecture { .. }
+            | Self::TokenHead { .. }
             | Self::Precision { .. }
             | Self::NotLora { .. } => ErrorKind::UnsupportedFormat,
             Self::FileTooLarge { .. } => ErrorKind::TooLarge,

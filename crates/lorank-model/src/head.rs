@@ -45,6 +45,16 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// A head with these weights, [hidden].
+    pub(crate) fn new(weight: Vec<f32>, bias: Option<f32>) -> Self {
+        Self { weight, bias, tokens: None }
+    }
+
+    /// [hidden]
+    pub(crate) fn weight(&self) -> &[f32] {
+        &self.weight
+    }
+
     /// Reads a head whose tensor names are mapped by `name`.
     pub(crate) fn read(
         weights: &mut Weights,

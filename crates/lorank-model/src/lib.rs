@@ -12,6 +12,9 @@
 //! is candle. candle on the CPU, one pair at a time, is the *reference* ([`ForwardPass::Reference`]) for testing the
 //! kernels.
 //!
+//! Adapters are trained on the same models ([`ForwardPass::Train`], [`TrainableModel`]): the crate computes scores and gradients,
+//! and writes PEFT's files. Losses, optimizer and data are `lorank-train`'s.
+//!
 //! ```
 //! use lorank_core::{Candidate, Group, Query, Reranker, Score, score_groups};
 //! use lorank_model::{Files, LoadOptions, ModelReranker};
@@ -30,6 +33,7 @@
 //! # }
 //! ```
 
+mod adapter_writer;
 mod alone;
 mod attention;
 mod backend;
@@ -76,12 +80,14 @@ mod template;
 mod token_cache;
 mod tokenize;
 mod tokenizer_config;
+mod trainable;
 mod weights;
 mod whole;
 
 #[cfg(test)]
 mod independent;
 
+pub use adapter_writer::AdapterSettings;
 pub use device::DeviceChoice;
 pub use error::ModelError;
 pub use facts::{AdapterFacts, AdapterFile};
@@ -95,3 +101,4 @@ pub use source::{Hub, HubRepository, OnProgress, Source};
 pub use summary::{AdapterSummary, BaseSummary};
 pub use token_cache::TokenCacheStats;
 pub use tokenize::Pair;
+pub use trainable::{Gradients, PackedAdapter, Parameter, PassMode, ScoredPairs, TrainableModel, TrainedAdapter};

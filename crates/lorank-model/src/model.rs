@@ -12,7 +12,7 @@ use lorank_core::{AdapterId, Precision};
 
 use crate::backend::linear::Adapter;
 use crate::backend::linear::{Modules, TableModule};
-use crate::backend::{Backend, Candle, Kernels};
+use crate::backend::{Backend, Candle, Kernels, Train};
 use crate::config::Architecture;
 use crate::files::Files;
 use crate::head::{Head, HeadSpec, ScoreTokens};
@@ -30,6 +30,9 @@ use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionC
 
 /// A base model on any backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
+    /// The model on its backend.
+    fn as_any(&self) -> &dyn Any;
+
     /// The model's facts.
     fn facts(&self) -> &ModelFacts;
 
@@ -128,6 +131,17 @@ pub(crate) fn load(
     weights: &mut Weights,
     options: &LoadOptions,
 ) -> Result<Box<dyn ScoringModel>, ModelError> {
+    if options.pass == ForwardPass::Train {
+        return match options.device {
+            DeviceChoice::Auto | DeviceChoice::Cpu => {
+                Model::load(Train::new(options.precision)?, base, weights, options)
+            }
+            device => {
+                let hint = "adapters are trained on a CPU; use `cpu`";
+                Err(ModelError::Device { device: device.to_string(), hint, source: None })
+            }
+        };
+    }
     match options.device.open()? {
         Device::Cpu => load_on(Device::Cpu, base, weights, options),
         gpu if options.device == DeviceChoice::Auto => {
@@ -241,14 +255,14 @@ fn warn_of_unread(base: &str, weights: &Weights) {
 
 /// A base model's weights on a backend.
 #[derive(Debug)]
-struct Model<B: Backend> {
-    backend: B,
-    base: BaseModel,
-    network: Arc<Network<B>>,
-    head: Option<Head>,
+pub(crate) struct Model<B: Backend> {
+    pub(crate) backend: B,
+    pub(crate) base: BaseModel,
+    pub(crate) network: Arc<Network<B>>,
+    pub(crate) head: Option<Head>,
     /// The parts that adapters may change.
-    modules: Modules,
-    facts: ModelFacts,
+    pub(crate) modules: Modules,
+    pub(crate) facts: ModelFacts,
 }
 
 impl<B: Backend> Model<B> {
@@ -268,7 +282,7 @@ impl<B: Backend> Model<B> {
         let (modules, n_parameters) = (loader.modules, loader.n_parameters);
         let tokens_max = match options.pass {
             ForwardPass::Reference => NonZeroUsize::MIN,
-            ForwardPass::Fast => options.tokens_max.unwrap_or(backend.tokens_max()),
+            ForwardPass::Fast | ForwardPass::Train => options.tokens_max.unwrap_or(backend.tokens_max()),
         };
         warn_of_unread(&base.name, weights);
         synchronize(&backend)?;
@@ -352,6 +366,10 @@ impl<B: Backend> Model<B> {
 }
 
 impl<B: Backend> ScoringModel for Model<B> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
     fn facts(&self) -> &ModelFacts {
         &self.facts
     }

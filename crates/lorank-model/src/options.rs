@@ -32,6 +32,9 @@ pub enum ForwardPass {
     /// The reference pass: candle's operations in f32, one pair at a time, without sharing. It is used to test the fast
     /// pass.
     Reference,
+    /// The fast pass in f32 with gradients, on a CPU, for training adapters
+    /// ([`ModelReranker::trainable`](crate::ModelReranker::trainable)).
+    Train,
 }
 
 /// What to do with an adapter that names another base model than the loaded one.

@@ -142,6 +142,11 @@ impl PeftConfig {
         Ok(config)
     }
 
+    /// Whether `name` in `target_modules` names the module.
+    pub(crate) fn is_named(name: &str, module: &str) -> bool {
+        is_tail(name, module)
+    }
+
     /// Whether the adapter changes the module.
     pub(crate) fn targets(&self, module: &str) -> bool {
         if self.excluded.as_ref().is_some_and(|excluded| excluded.matches(module)) {

@@ -435,6 +435,11 @@ impl ModelReranker {
         }
     }
 
+    /// The maximum length that the options chose instead of the files.
+    pub(crate) fn own_max_length(&self) -> Option<usize> {
+        self.options.max_length
+    }
+
     pub(crate) fn missing_head(&self, adapter: Option<&AdapterId>) -> ModelError {
         self.model.facts().missing_head(adapter)
     }

@@ -137,11 +137,23 @@ impl ModelLoader {
     /// Files that are missing or cannot be used, two adapters with the same id, or an adapter to merge that is not
     /// loaded.
     pub fn load(&self, section: &ModelSection) -> Result<LoadedModels, Error> {
+        self.load_with(section, section.load_options())
+    }
+
+    /// Loads the base model and the adapters of a section for training: [`ModelReranker::trainable`] gives the model.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); also a device or precision that training does not support.
+    pub fn load_for_training(&self, section: &ModelSection) -> Result<LoadedModels, Error> {
+        self.load_with(section, LoadOptions { pass: ForwardPass::Train, ..section.load_options() })
+    }
+
+    fn load_with(&self, section: &ModelSection, options: LoadOptions) -> Result<LoadedModels, Error> {
         section.start_threads();
         let files = self.find(&section.base_source()?, Kind::Base)?;
         self.report(LoadEvent::Loading);
-        let reranker = ModelReranker::load(&files, section.load_options())
-            .map_err(|source| Error::LoadBase { source: source.into() })?;
+        let reranker =
+            ModelReranker::load(&files, options).map_err(|source| Error::LoadBase { source: source.into() })?;
         let mut adapters: Vec<Option<AdapterId>> = Vec::new();
         for adapter in &section.adapters {
             let AdapterSpec::Adapter { id, source } = adapter else {

@@ -108,7 +108,8 @@ pub fn truncate(folder: &Path, file: &str, n_bytes: usize) {
     write(&path, &bytes[..bytes.len() - n_bytes]);
 }
 
-fn read_tensors(path: &Path) -> Tensors {
+/// Reads a safetensors file.
+pub fn read_tensors(path: &Path) -> Tensors {
     let bytes = read(path);
     let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let owned = |view: &TensorView<'_>| TensorData {

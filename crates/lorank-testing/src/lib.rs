@@ -25,7 +25,9 @@ mod reference;
 pub mod toy;
 
 pub use corpus::check_corpus;
-pub use fixtures::{TensorData, Tensors, changed_copy, copy_fixture, edit_json, edit_tensors, fixture, truncate};
+pub use fixtures::{
+    TensorData, Tensors, changed_copy, copy_fixture, edit_json, edit_tensors, fixture, read_tensors, truncate,
+};
 pub use measure::Judged;
 pub use reference::{Reference, ReferencePair, reference};
 pub use safetensors::Dtype;

@@ -2,6 +2,7 @@
 
 pub(crate) mod adapters;
 pub(crate) mod bench;
+mod candidates;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -23,3 +24,4 @@ pub(crate) mod rerank;
 pub(crate) mod score;
 pub(crate) mod search;
 pub(crate) mod serve;
+pub(crate) mod train;

@@ -1,7 +1,7 @@
 //! The compute backends: the operations of a transformer on one engine's types.
 //!
 //! Models are written once, over [`Backend`]. [`Kernels`] runs them on a CPU; [`Candle`] runs them on a GPU, and on a
-//! CPU as the reference for testing the kernels. The operations are those that an engine can fuse: several linear
+//! CPU as the reference for testing the kernels; [`Train`] trains adapters on a CPU. The operations are those that an engine can fuse: several linear
 //! layers with the same input are one call, the operations after a product are its epilogue, and attention takes all
 //! sequences of a pass.
 //!
@@ -10,6 +10,7 @@
 mod candle;
 mod kernels;
 pub(crate) mod linear;
+mod train;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,6 +22,7 @@ use lorank_kernels::{Activation, Span};
 pub(crate) use self::candle::Candle;
 pub(crate) use self::kernels::Kernels;
 use self::linear::{AdapterRows, Epilogue, Linear};
+pub(crate) use self::train::{Dropout, Matrix, Rows, Train, Trained, mixed};
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
 use crate::precision::ChosenPrecision;

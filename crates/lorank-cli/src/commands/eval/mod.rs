@@ -1,12 +1,12 @@
 //! `lorank eval`: measures adapters on a test collection.
 
-mod candidates;
 mod replay;
 mod scoring;
 mod tables;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -17,11 +17,13 @@ use lorank_eval::{
     Run, ScoredQuery, Ties, Topic, ranking, to_html, write_run,
 };
 use lorank_pipeline::AdapterChoice;
-use lorank_server::{AdapterSpec, LoadedModels};
+use lorank_server::{AdapterSpec, LoadedModels, ServedFirstStage};
+use lorank_tantivy::{Bm25FirstStage, Index};
 use serde::Serialize;
 
-use self::candidates::Candidates;
 use self::scoring::Scorer;
+use super::candidates::Candidates;
+use super::first_stage;
 use super::search::FuzzyArg;
 use crate::data::DataArgs;
 use crate::flags::{FirstStageFlags, ModelFlags};
@@ -154,7 +156,9 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
     let models = models::load(&args.model.section(specs)?, args.data.folder().ok(), is_quiet)?;
     let rankers = rankers(&models, &args.baseline)?;
     let topics = sampled(&collection.topics, args.sample);
-    let candidates = Candidates::open(args, collection.corpus.as_deref(), run, is_quiet)?;
+    let run = args.run.clone().zip(run);
+    let corpus = collection.corpus.as_deref();
+    let candidates = Candidates::open(args.first_stage()?, corpus, run, args.fuzzy.into(), is_quiet)?;
 
     let mut scorer = Scorer::new(&models.reranker, &rankers, ScoreFile::open(scores_path)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.deepest(), is_quiet)?;
@@ -210,6 +214,16 @@ fn collection(args: &EvalArgs) -> anyhow::Result<Collection> {
 }
 
 impl EvalArgs {
+    /// The search engine or the index that was named.
+    fn first_stage(&self) -> anyhow::Result<Option<ServedFirstStage>> {
+        match (first_stage::engine(&self.first_stage)?, &self.index) {
+            (Some(_), Some(_)) => Err(first_stage::both()),
+            (Some(engine), None) => Ok(Some(ServedFirstStage::Elastic(Arc::new(engine)))),
+            (None, Some(dir)) => Ok(Some(ServedFirstStage::Tantivy(Bm25FirstStage::new(Index::open(dir)?)))),
+            (None, None) => Ok(None),
+        }
+    }
+
     fn options(&self) -> EvaluationOptions {
         let default =
             || ["ndcg@10", "mrr@10", "recall@100"].map(|name| name.parse().expect("a known measure")).to_vec();

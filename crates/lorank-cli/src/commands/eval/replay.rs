@@ -10,9 +10,9 @@ use lorank_experiments::agreement::{kendall_tau, overlap_at, rank_biased_overlap
 use lorank_server::AdapterSpec;
 use serde::Serialize;
 
-use super::candidates::Candidates;
 use super::scoring::Scorer;
 use super::{EvalArgs, RankerInfo, default_scores, infos, rankers, sampled, score_all};
+use crate::commands::candidates::Candidates;
 use crate::output::table::{Side, render};
 use crate::output::text::{count, counted};
 use crate::{models, output};
@@ -62,7 +62,7 @@ pub(super) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
     let models = models::load(&args.model.section(specs)?, args.data.folder().ok(), is_quiet)?;
     let rankers = rankers(&models, FIRST_STAGE)?;
     let scores = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
-    let candidates = Candidates::open(args, None, None, is_quiet)?;
+    let candidates = Candidates::open(args.first_stage()?, None, None, args.fuzzy.into(), is_quiet)?;
     let mut scorer = Scorer::new(&models.reranker, &rankers, ScoreFile::open(scores)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.depth, is_quiet)?;
     let infos = infos(&rankers, &candidates, &scorer, topics.len());

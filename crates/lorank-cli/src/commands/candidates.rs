@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
@@ -14,13 +13,11 @@ use lorank_tantivy::input::{self, Input, InputOptions};
 use lorank_tantivy::{Bm25FirstStage, BulkOptions, Index, IndexSettings, WriterOptions, index_documents};
 use tempfile::TempDir;
 
-use super::EvalArgs;
-use crate::commands::first_stage;
 use crate::output::progress;
 use crate::output::text::number_of;
 
 /// The candidates of queries.
-pub(super) struct Candidates {
+pub(crate) struct Candidates {
     first_stage: ServedFirstStage,
     run: Option<(PathBuf, Run)>,
     fuzzy: Fuzzy,
@@ -31,35 +28,28 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Opens the index that was named, or indexes the collection into a temporary folder.
-    pub(super) fn open(
-        args: &EvalArgs,
+    /// Takes the first stage that was named, or indexes the collection into a temporary folder.
+    pub(crate) fn open(
+        first_stage: Option<ServedFirstStage>,
         corpus: Option<&Path>,
-        run: Option<Run>,
+        run: Option<(PathBuf, Run)>,
+        fuzzy: Fuzzy,
         is_quiet: bool,
     ) -> anyhow::Result<Self> {
-        let over = |index| ServedFirstStage::Tantivy(Bm25FirstStage::new(index));
-        let (first_stage, folder) = match (first_stage::engine(&args.first_stage)?, &args.index, corpus) {
-            (Some(_), Some(_), _) => return Err(first_stage::both()),
-            (Some(engine), None, _) => (ServedFirstStage::Elastic(Arc::new(engine)), None),
-            (None, Some(dir), _) => (over(Index::open(dir)?), None),
-            (None, None, Some(corpus)) => {
+        let (first_stage, folder) = match (first_stage, corpus) {
+            (Some(first_stage), _) => (first_stage, None),
+            (None, Some(corpus)) => {
                 let folder = tempfile::tempdir().context("could not make a temporary folder for the index")?;
-                (over(index(corpus, &folder, is_quiet)?), Some(folder))
+                let index = index(corpus, &folder, is_quiet)?;
+                (ServedFirstStage::Tantivy(Bm25FirstStage::new(index)), Some(folder))
             }
-            (None, None, None) => bail!("there are no documents to search; name an index with --index"),
+            (None, None) => bail!("there are no documents to search; name an index with --index"),
         };
-        Ok(Self {
-            first_stage,
-            run: args.run.clone().zip(run),
-            fuzzy: args.fuzzy.into(),
-            seconds: Cell::new(0.0),
-            _folder: folder,
-        })
+        Ok(Self { first_stage, run, fuzzy, seconds: Cell::new(0.0), _folder: folder })
     }
 
     /// The first candidates of a query, best first.
-    pub(super) fn of(&self, topic: &Topic, depth: NonZeroUsize) -> anyhow::Result<Vec<Candidate>> {
+    pub(crate) fn of(&self, topic: &Topic, depth: NonZeroUsize) -> anyhow::Result<Vec<Candidate>> {
         if let Some((path, run)) = &self.run {
             let ranking = run.ranking(&topic.id).unwrap_or_default().iter().take(depth.get());
             return ranking
@@ -84,12 +74,17 @@ impl Candidates {
     }
 
     /// A document as a candidate with this score; `None` if the index does not have it.
-    pub(super) fn read(&self, id: &DocumentId, score: Score) -> anyhow::Result<Option<Candidate>> {
+    pub(crate) fn read(&self, id: &DocumentId, score: Score) -> anyhow::Result<Option<Candidate>> {
         self.first_stage.candidate(id, score).map_err(|error| anyhow!(error))
     }
 
+    /// The first stage alone.
+    pub(crate) fn first_stage(&self) -> &ServedFirstStage {
+        &self.first_stage
+    }
+
     /// The total time of retrieval, in seconds; `None` if the candidates come from a run.
-    pub(super) fn seconds(&self) -> Option<f64> {
+    pub(crate) fn seconds(&self) -> Option<f64> {
         self.run.is_none().then(|| self.seconds.get())
     }
 }

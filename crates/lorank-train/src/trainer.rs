@@ -1,0 +1,334 @@
+//! The training loop.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use lorank_model::{Gradients, PackedAdapter, Pair, PassMode, TrainableModel, TrainedAdapter};
+
+use crate::random::Random;
+use crate::schedule::learning_rate;
+use crate::workers::Workers;
+use crate::{AdamW, EncodedGroup, HeldOut, Objective, TrainError, clip};
+
+/// How an adapter is trained.
+#[derive(Debug, Clone)]
+pub struct TrainOptions {
+    /// The loss.
+    pub objective: Objective,
+    /// How often each group is used.
+    pub n_epochs: usize,
+    /// The number of groups of a step. Their gradients are accumulated group by group, so it does not affect memory.
+    pub groups_per_step: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// The share of steps in which the learning rate rises.
+    pub warmup: f64,
+    /// The weight decay of AdamW.
+    pub weight_decay: f64,
+    /// The greatest norm of all gradients of a step.
+    pub gradient_norm_max: f64,
+    /// Measure the held-out queries this many times in an epoch.
+    pub evaluations_per_epoch: usize,
+    /// Stop after this many measurements without a better one.
+    pub patience: usize,
+    /// The seed of the order of groups and of dropout.
+    pub seed: u64,
+    /// The number of threads.
+    pub n_threads: usize,
+}
+
+/// What training reports as it goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Event {
+    /// A step was done.
+    Step {
+        /// The number of steps done.
+        step: usize,
+        /// The number of all steps.
+        n_steps: usize,
+        /// The mean loss of the step's groups.
+        loss: f64,
+        /// The step's learning rate.
+        learning_rate: f64,
+        /// The norm of the gradients before clipping.
+        gradient_norm: f64,
+        /// The pairs of a second, over the steps so far without measurements.
+        pairs_per_second: f64,
+        /// The expected time until the last step, in seconds, measurements included.
+        seconds_left: f64,
+    },
+    /// The held-out queries were measured.
+    Evaluated {
+        /// The number of steps done; 0 before training.
+        step: usize,
+        /// The mean nDCG@10.
+        ndcg: f64,
+        /// Whether it is the best so far, so that the adapter was saved.
+        is_best: bool,
+    },
+}
+
+/// Why training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// All steps were done.
+    Finished,
+    /// The held-out queries did not get better.
+    NoImprovement,
+    /// It was interrupted.
+    Interrupted,
+}
+
+/// The result of training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Why training ended.
+    pub reason: StopReason,
+    /// The number of steps done.
+    pub n_steps: usize,
+    /// The held-out nDCG@10 before training.
+    pub first_ndcg: f64,
+    /// The held-out nDCG@10 of the saved adapter, and the number of steps before it.
+    pub best_ndcg: f64,
+    /// The step of the saved adapter.
+    pub best_step: usize,
+    /// The time of all steps, in seconds, without measurements.
+    pub train_seconds: f64,
+    /// The number of pairs that were trained on, repetitions included.
+    pub n_pairs: usize,
+}
+
+/// An adapter's training: the model, the data and the options.
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// The base model.
+    pub model: TrainableModel<'a>,
+    /// The groups to learn from.
+    pub groups: &'a [EncodedGroup],
+    /// The queries that decide which adapter is the best.
+    pub held_out: &'a HeldOut,
+    /// The options.
+    pub options: &'a TrainOptions,
+    /// The folder of the best adapter.
+    pub folder: &'a Path,
+    /// When it becomes true, the current step is the last one.
+    pub is_interrupted: &'a AtomicBool,
+}
+
+impl Training<'_> {
+    /// Trains an adapter, and saves it whenever the held-out queries are better than before.
+    ///
+    /// The same adapter, data, options and machine give the same result, whatever the number of threads.
+    ///
+    /// # Errors
+    /// If no group has anything to learn from, the teacher's scores are missing, the loss becomes infinite, or the adapter cannot
+    /// be written.
+    pub fn run(&self, adapter: &mut TrainedAdapter, mut on_event: impl FnMut(Event)) -> Result<Outcome, TrainError> {
+        let options = self.options;
+        let groups = usable(self.groups, &options.objective)?;
+        let workers = Workers::new(options.n_threads);
+        let plan = Plan::new(groups.len(), options);
+        let mut optimizer = AdamW::new(options.weight_decay);
+        let mut watch = Watch::default();
+        let first_ndcg = self.held_out.ndcg(&self.model, adapter, &workers)?;
+        on_event(Event::Evaluated { step: 0, ndcg: first_ndcg, is_best: false });
+        for step in 0..plan.n_steps {
+            let started = Instant::now();
+            let chosen: Vec<&EncodedGroup> = plan.groups_of(step, options).map(|at| groups[at]).collect();
+            let rate = plan.learning_rate(step, options);
+            let done = run_step(&self.model, adapter, &chosen, options, step, &workers)?;
+            let (loss, gradient_norm) = apply(adapter, done, &mut optimizer, rate, options, step)?;
+            watch.n_pairs += chosen.iter().map(|group| group.pairs.len()).sum::<usize>();
+            watch.train_seconds += started.elapsed().as_secs_f64();
+            let (n_steps, step) = (plan.n_steps, step + 1);
+            let pairs_per_second = watch.n_pairs as f64 / watch.train_seconds;
+            let seconds_left = watch.seconds_left(step, &plan);
+            let learning_rate = rate;
+            on_event(Event::Step { step, n_steps, loss, learning_rate, gradient_norm, pairs_per_second, seconds_left });
+
+            let is_interrupted = self.is_interrupted.load(Ordering::Relaxed);
+            let is_due = step % plan.steps_per_evaluation == 0 || step == n_steps;
+            // An interrupted training is measured only if nothing was saved.
+            let is_measured = if is_interrupted { watch.best.is_none() } else { is_due };
+            if is_measured {
+                on_event(self.measure(adapter, step, &mut watch, &workers)?);
+            }
+            if is_interrupted {
+                return Ok(watch.outcome(StopReason::Interrupted, step, first_ndcg));
+            }
+            if watch.n_worse >= options.patience && step < n_steps {
+                return Ok(watch.outcome(StopReason::NoImprovement, step, first_ndcg));
+            }
+        }
+        Ok(watch.outcome(StopReason::Finished, plan.n_steps, first_ndcg))
+    }
+
+    /// Measures the held-out queries, and saves the adapter if they are better than before.
+    fn measure(
+        &self,
+        adapter: &TrainedAdapter,
+        step: usize,
+        watch: &mut Watch,
+        workers: &Workers,
+    ) -> Result<Event, TrainError> {
+        let started = Instant::now();
+        let ndcg = self.held_out.ndcg(&self.model, adapter, workers)?;
+        watch.evaluation_seconds += started.elapsed().as_secs_f64();
+        watch.n_evaluations += 1;
+        let is_best = watch.best.is_none_or(|(best, _)| ndcg > best);
+        if is_best {
+            self.model.save(adapter, self.folder)?;
+            watch.best = Some((ndcg, step));
+        }
+        watch.n_worse = if is_best { 0 } else { watch.n_worse + 1 };
+        Ok(Event::Evaluated { step, ndcg, is_best })
+    }
+}
+
+/// The steps of a training.
+struct Plan {
+    n_groups: usize,
+    steps_per_epoch: usize,
+    n_steps: usize,
+    n_warmup: usize,
+    steps_per_evaluation: usize,
+}
+
+impl Plan {
+    fn new(n_groups: usize, options: &TrainOptions) -> Self {
+        let steps_per_epoch = n_groups.div_ceil(options.groups_per_step.max(1));
+        let n_steps = steps_per_epoch * options.n_epochs.max(1);
+        Self {
+            n_groups,
+            steps_per_epoch,
+            n_steps,
+            n_warmup: (n_steps as f64 * options.warmup).round() as usize,
+            steps_per_evaluation: steps_per_epoch.div_ceil(options.evaluations_per_epoch.max(1)),
+        }
+    }
+
+    /// The numbers of a step's groups. Each epoch has an order of its own.
+    fn groups_of(&self, step: usize, options: &TrainOptions) -> impl Iterator<Item = usize> {
+        let mut order: Vec<usize> = (0..self.n_groups).collect();
+        Random::new(options.seed.wrapping_add((step / self.steps_per_epoch) as u64)).shuffle(&mut order);
+        let n = options.groups_per_step.max(1);
+        order.into_iter().skip(step % self.steps_per_epoch * n).take(n)
+    }
+
+    /// A warm-up that started at zero would waste the first step.
+    fn learning_rate(&self, step: usize, options: &TrainOptions) -> f64 {
+        learning_rate(options.learning_rate, step + 1, self.n_warmup + 1, self.n_steps + 1)
+    }
+}
+
+/// Times and results so far.
+#[derive(Default)]
+struct Watch {
+    train_seconds: f64,
+    evaluation_seconds: f64,
+    n_evaluations: usize,
+    n_pairs: usize,
+    /// The best nDCG@10 and its step.
+    best: Option<(f64, usize)>,
+    /// The number of measurements since then.
+    n_worse: usize,
+}
+
+impl Watch {
+    fn seconds_left(&self, step: usize, plan: &Plan) -> f64 {
+        let of_evaluation = self.evaluation_seconds / self.n_evaluations.max(1) as f64;
+        let of_step = self.train_seconds / step as f64 + of_evaluation / plan.steps_per_evaluation as f64;
+        (plan.n_steps - step) as f64 * of_step
+    }
+
+    fn outcome(&self, reason: StopReason, n_steps: usize, first_ndcg: f64) -> Outcome {
+        let (best_ndcg, best_step) = self.best.expect("the last step is measured");
+        let Self { train_seconds, n_pairs, .. } = *self;
+        Outcome { reason, n_steps, first_ndcg, best_ndcg, best_step, train_seconds, n_pairs }
+    }
+}
+
+/// The groups with something to learn from.
+fn usable<'a>(groups: &'a [EncodedGroup], objective: &Objective) -> Result<Vec<&'a EncodedGroup>, TrainError> {
+    if objective.needs_teacher() && groups.iter().any(|group| group.teacher.is_none()) {
+        let problem = "the loss needs the teacher's scores, and some groups have none; name a teacher";
+        return Err(TrainError::Data(problem.to_owned()));
+    }
+    let usable: Vec<_> = groups.iter().filter(|group| objective.can_use(&group.labels)).collect();
+    if usable.is_empty() {
+        let problem =
+            "no group has a relevant document (a label above 0), and for losses of pairs one with a lower label";
+        return Err(TrainError::Data(problem.to_owned()));
+    }
+    Ok(usable)
+}
+
+/// The sums of a step.
+struct Step {
+    loss: f64,
+    gradients: Gradients,
+}
+
+/// The loss and gradients of a step's groups, each on its own thread. Long groups are first, so that no thread ends with one
+/// while the others wait; sums have the order of the groups, so that they do not depend on threads.
+fn run_step(
+    model: &TrainableModel<'_>,
+    adapter: &TrainedAdapter,
+    groups: &[&EncodedGroup],
+    options: &TrainOptions,
+    step: usize,
+    workers: &Workers,
+) -> Result<Step, TrainError> {
+    let packed = model.pack(adapter);
+    let mut numbered: Vec<(usize, &EncodedGroup)> = groups.iter().copied().enumerate().collect();
+    numbered.sort_by_key(|(number, group)| (std::cmp::Reverse(group.n_tokens()), *number));
+    let share = 1.0 / groups.len() as f64;
+    let run = |(number, group): &(usize, &EncodedGroup)| {
+        let seed = Random::new(options.seed ^ ((step as u64) << 20) ^ *number as u64).next();
+        run_group(model, &packed, group, &options.objective, share, seed)
+    };
+    let mut sum = Step { loss: 0.0, gradients: packed.zeros() };
+    for done in workers.map(&numbered, run) {
+        let done = done?;
+        sum.loss += done.loss;
+        sum.gradients.add(&done.gradients);
+    }
+    Ok(sum)
+}
+
+fn run_group(
+    model: &TrainableModel<'_>,
+    packed: &PackedAdapter,
+    group: &EncodedGroup,
+    objective: &Objective,
+    share: f64,
+    seed: u64,
+) -> Result<Step, TrainError> {
+    let pairs: Vec<(&Pair, usize)> = group.pairs.iter().map(|pair| (pair, 0)).collect();
+    let scored = model.score(packed, &pairs, PassMode::Train { seed })?;
+    let scores: Vec<f64> = scored.scores.iter().map(|score| f64::from(*score)).collect();
+    let (loss, d_scores) = objective.of(&scores, &group.labels, group.teacher.as_deref());
+    let d_scores: Vec<f32> = d_scores.iter().map(|d_score| (d_score * share) as f32).collect();
+    let mut gradients = packed.zeros();
+    model.add_gradients(scored, &d_scores, &mut gradients);
+    Ok(Step { loss: loss * share, gradients })
+}
+
+/// Clips the gradients and changes the parameters; returns the loss and the norm of the gradients.
+fn apply(
+    adapter: &mut TrainedAdapter,
+    done: Step,
+    optimizer: &mut AdamW,
+    rate: f64,
+    options: &TrainOptions,
+    step: usize,
+) -> Result<(f64, f64), TrainError> {
+    let mut gradients = done.gradients.by_parameter(adapter);
+    let norm = clip(&mut gradients, options.gradient_norm_max);
+    if !done.loss.is_finite() || !norm.is_finite() {
+        return Err(TrainError::NotFinite { step: step + 1 });
+    }
+    optimizer.step(adapter.parameters.iter_mut().map(|parameter| &mut parameter.values), &gradients, rate);
+    Ok((done.loss, norm))
+}

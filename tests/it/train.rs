@@ -1,0 +1,115 @@
+//! `lorank train` and `lorank export-groups` on a few groups: the adapter is written, used, and the same again; bad input is named.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::command::Lorank;
+
+/// Groups whose relevant document is the second by the base model.
+fn groups(lorank: &Lorank) {
+    let line = |n: usize| {
+        let documents = [
+            (0, format!("Question {n} is asked here.")),
+            (1, format!("Number {n}: the lamp is lit.")),
+            (0, "Hens.".to_owned()),
+        ];
+        let documents: Vec<Value> =
+            documents.iter().map(|(label, text)| json!({"text": text, "label": label})).collect();
+        json!({"query_id": n.to_string(), "query": format!("question {n}"), "documents": documents}).to_string()
+    };
+    lorank.write("groups.jsonl", &(0..5).map(|n| line(n) + "\n").collect::<String>());
+}
+
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["train", "--groups", "groups.jsonl", "--learning-rate", "1e-3", "--batch", "2", "--rank", "4"][..], more]
+        .concat()
+}
+
+#[test]
+fn an_adapter_is_trained_used_and_the_same_again() {
+    let lorank = Lorank::new();
+    groups(&lorank);
+    let lines = lorank.run(&with(&["--output", "mine", "--epochs", "3", "--json"]));
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&events[0]["event"], &events[0]["n_groups"], &events[0]["n_held_out"]),
+        (&"start".into(), &4.into(), &1.into())
+    );
+    let steps: Vec<&Value> = events.iter().filter(|event| event["event"] == "step").collect();
+    assert_eq!(steps.len(), 6);
+    let loss = |step: &Value| step["loss"].as_f64().unwrap();
+    assert!(loss(steps[5]) < loss(steps[0]), "{lines}");
+    let end = events.last().unwrap();
+    assert_eq!((&end["event"], &end["reason"]), (&"end".into(), &"finished".into()));
+
+    lorank.run(&with(&["--output", "again", "--epochs", "3"]));
+    let weights = |folder: &str| fs::read(lorank.path(&format!("{folder}/adapter_model.safetensors"))).unwrap();
+    assert_eq!(weights("mine"), weights("again"));
+    lorank.run(&with(&["--output", "other", "--epochs", "3", "--seed", "1"]));
+    assert_ne!(weights("mine"), weights("other"));
+
+    let added = lorank.run(&["adapters", "add", "mine", "./mine"]);
+    assert!(added.contains("mine"), "{added}");
+    let (_, error) = lorank.fail(&with(&["--output", "mine"]), "");
+    assert!(error.contains("`mine` has an adapter; name another folder, or use --overwrite"), "{error}");
+}
+
+#[test]
+fn groups_are_made_from_judgments_with_the_teachers_scores() {
+    let lorank = Lorank::new();
+    lorank.write(
+        "eggs/corpus.jsonl",
+        "{\"_id\": \"d1\", \"title\": \"Egg\", \"text\": \"An egg.\"}\n{\"_id\": \"d2\", \"text\": \"Boil an egg for nine minutes.\"}\n\
+         {\"_id\": \"d3\", \"text\": \"An egg from a hen.\"}\n",
+    );
+    lorank.write(
+        "eggs/queries.jsonl",
+        "{\"_id\": \"q1\", \"text\": \"boil an egg\"}\n{\"_id\": \"q2\", \"text\": \"hen\"}\n",
+    );
+    lorank.write("eggs/qrels/train.tsv", "q1\td2\t2\nq1\td1\t0\nq2\td3\t1\n");
+    let text = lorank.run(&["export-groups", "--dataset", "eggs", "--teacher", "none"]);
+    let groups: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(groups.len(), 2);
+    assert_eq!((&groups[0]["query_id"], &groups[0]["documents"][0]["id"]), (&"q1".into(), &"d2".into()));
+    assert_eq!(groups[0]["documents"][0]["label"], 2.0);
+    let documents = groups[0]["documents"].as_array().unwrap();
+    assert_eq!(documents.len(), 3);
+    assert!(documents.iter().all(|document| document["teacher"].is_number()), "{text}");
+    assert!(documents[1..].iter().all(|document| document["label"] == 0.0), "{text}");
+}
+
+#[test]
+fn what_cannot_be_trained_is_named() {
+    let lorank = Lorank::new();
+    groups(&lorank);
+    let group =
+        |label: &str| format!("{{\"query\": \"q\", \"documents\": [{{\"text\": \"t\", \"label\": {label}}}]}}\n");
+    lorank.write("one.jsonl", &group("1"));
+    lorank.write("label.jsonl", &group("21"));
+    lorank.write("none.jsonl", &group("0").repeat(2));
+    for (args, expected) in [
+        (vec!["--groups", "one.jsonl"], "nothing can be trained: there is one query"),
+        (
+            vec!["--groups", "label.jsonl"],
+            "line 1 of `label.jsonl`: the label 21 of document 1 is not between 0 and 20",
+        ),
+        (vec!["--groups", "none.jsonl"], "nothing can be trained: no group has a relevant document"),
+        (vec!["--groups", "missing.jsonl"], "could not read `missing.jsonl`"),
+        (
+            vec!["--groups", "groups.jsonl", "--targets", "q_proj"],
+            "has no linear layer `q_proj` to train; it has dense, key",
+        ),
+        (vec!["--groups", "groups.jsonl", "--loss", "mse"], "the loss needs the teacher's scores"),
+        (vec!["--groups", "groups.jsonl", "--precision", "int8"], "training uses f32"),
+        (vec!["--groups", "groups.jsonl", "--dropout", "1"], "it must be from 0 to below 1"),
+        (vec!["--groups", "groups.jsonl", "--base", "nowhere"], "nowhere"),
+        (vec!["--groups", "groups.jsonl", "--negatives", "3"], "--negatives"),
+        (vec![], "--dataset"),
+    ] {
+        let args = [&["train", "--output", "mine"][..], &args].concat();
+        let (_, error) = lorank.fail(&args, "");
+        assert!(error.contains(expected), "{args:?}: {error}");
+    }
+    assert!(!lorank.path("mine").exists());
+}
