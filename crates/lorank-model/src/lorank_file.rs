@@ -21,12 +21,24 @@ pub(crate) struct LorankFile {
     pub(crate) chat_template: Option<bool>,
     /// Fills `{instruction}`.
     pub(crate) instruction: Option<String>,
+    /// How special tokens in a query or a document are read.
+    pub(crate) special_tokens_in_texts: Option<SpecialTokens>,
     pub(crate) query_template: Option<String>,
     pub(crate) document_template: Option<String>,
     /// The maximum tokens of a pair.
     pub(crate) max_length: Option<usize>,
     /// The tokens of a causal model whose logits are the score.
     pub(crate) score_tokens: Option<NamedTokens>,
+}
+
+/// How special tokens in users' texts are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SpecialTokens {
+    /// As tokens, like the reference.
+    Tokens,
+    /// As plain text.
+    Text,
 }
 
 /// One text or several.

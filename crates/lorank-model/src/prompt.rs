@@ -16,6 +16,8 @@ pub struct Prompt {
     pub(crate) form: Form,
     /// Fills `{instruction}`.
     instruction: Option<Arc<str>>,
+    /// Whether special tokens in texts are plain text.
+    has_plain_texts: bool,
     max_length: usize,
 }
 
@@ -73,19 +75,24 @@ impl Prompt {
             document: Template::known("document: {title} {text}"),
             untitled: Some(Template::known("document: {text}")),
         };
-        Self { form: Form::Pair(templates), instruction: None, max_length: 228 }
+        Self { form: Form::Pair(templates), instruction: None, has_plain_texts: false, max_length: 228 }
     }
 
     /// The prompt of cross-encoders: the texts unchanged.
     pub(crate) fn pair(max_length: usize) -> Self {
         let (query, document) = (Template::known("{query}"), Template::known("{document}"));
         let templates = PairTemplates { query, document, untitled: None };
-        Self { form: Form::Pair(templates), instruction: None, max_length }
+        Self { form: Form::Pair(templates), instruction: None, has_plain_texts: false, max_length }
     }
 
     /// A prompt of whole sequences.
     pub(crate) fn whole(templates: WholeTemplates, instruction: Option<&str>, max_length: usize) -> Self {
-        Self { form: Form::Whole(templates), instruction: instruction.map(Into::into), max_length }
+        Self {
+            form: Form::Whole(templates),
+            instruction: instruction.map(Into::into),
+            has_plain_texts: false,
+            max_length,
+        }
     }
 
     /// This prompt with a text before the query, if it is of pairs.
@@ -185,6 +192,22 @@ impl Prompt {
     #[must_use]
     pub(crate) fn with_max_length(mut self, max_length: usize) -> Self {
         self.max_length = max_length;
+        self
+    }
+
+    /// Whether special tokens in texts are plain text.
+    pub(crate) fn has_plain_texts(&self) -> bool {
+        self.has_plain_texts
+    }
+
+    /// This prompt for texts whose special tokens are plain text: those of the template stand alone.
+    pub(crate) fn with_plain_texts(mut self, special_tokens: &[String]) -> Self {
+        self.has_plain_texts = true;
+        if let Form::Whole(WholeTemplates { instructed, plain }) = &mut self.form {
+            for whole in [instructed, plain].into_iter().flatten() {
+                *whole = whole.divided_at(special_tokens);
+            }
+        }
         self
     }
 

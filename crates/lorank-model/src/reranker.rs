@@ -13,10 +13,11 @@ use lorank_core::{
 use crate::chat::{self, ChatSettings};
 use crate::config::{Config, PadToken};
 use crate::files::Files;
+use crate::head::ScoreTokens;
 use crate::keys::SENTENCE_TRANSFORMERS_CONFIG;
 use crate::known::KnownModel;
 use crate::lora;
-use crate::lorank_file::LorankFile;
+use crate::lorank_file::{LorankFile, SpecialTokens};
 use crate::model::{self, AdapterSource, BaseModel, ModelAdapter, ScoringModel};
 use crate::peft::PeftConfig;
 use crate::score_activation::score_activation;
@@ -81,9 +82,10 @@ impl ModelReranker {
     pub fn load(files: &Files, options: LoadOptions) -> Result<Self, ModelError> {
         let (config, config_bytes) = Config::read(files)?;
         let (architecture, class) = (config.architecture.name(), config.tokenizer_class.clone());
-        let settings = TokenizerSettings::read(files, architecture, class.as_deref())?;
+        let mut settings = TokenizerSettings::read(files, architecture, class.as_deref())?;
         let known = KnownModel::find(architecture, &[&config.name, files.name()]);
         let file = LorankFile::read(files)?;
+        settings.splits_special_tokens |= file.special_tokens_in_texts == Some(SpecialTokens::Text);
         let prompt = base_prompt(&config, known, &settings, &file, files)?;
         let tokenizer = PairTokenizer::read(files, settings)?;
         let mut weights = config.architecture.open_weights(files)?;
@@ -107,12 +109,16 @@ impl ModelReranker {
         let encoder = files.read(SENTENCE_TRANSFORMERS_CONFIG.file)?;
         let model = model::load(base, &mut weights, &options)?;
         let prompt = prompt.overridden_by(&file, files, &tokenizer.settings().token_names)?;
+        let prompt = match file.special_tokens_in_texts {
+            Some(SpecialTokens::Text) => prompt.with_plain_texts(&tokenizer.special_tokens()),
+            Some(SpecialTokens::Tokens) | None => prompt,
+        };
         let facts = model.facts();
         let mut reranker = Self {
             number: N_LOADED.fetch_add(1, Ordering::Relaxed),
             summary: BaseSummary {
                 name: config.name,
-                digest: base_digest(&config_bytes, &config.module_configs, files, &weights)?,
+                digest: base_digest(&config_bytes, &config.module_configs, score_tokens, files, &weights)?,
                 architecture,
                 n_parameters: facts.n_parameters,
                 has_head: facts.has_head,
@@ -259,6 +265,7 @@ impl ModelReranker {
     ) -> Result<Loaded, ModelError> {
         self.check_trained_on(id, config.trained_on.as_deref())?;
         let (settings, file) = (self.own_settings(files)?, LorankFile::read(files)?);
+        check_texts_of_adapter(&file, files)?;
         let prompt = self.prompt_of(settings.as_ref(), &file, files)?;
         let tokenizer =
             settings.map_or_else(|| Ok(self.tokenizer.clone()), |settings| self.own_tokenizer(files, settings))?;
@@ -355,8 +362,10 @@ impl ModelReranker {
     /// The tokenizer settings of an adapter with its own tokenizer.
     fn own_settings(&self, files: &Files) -> Result<Option<TokenizerSettings>, ModelError> {
         if files.has(TOKENIZER_FILE) {
-            return TokenizerSettings::read(files, self.summary.architecture, self.tokenizer_class.as_deref())
-                .map(Some);
+            let class = self.tokenizer_class.as_deref();
+            let mut settings = TokenizerSettings::read(files, self.summary.architecture, class)?;
+            settings.splits_special_tokens |= self.prompt.has_plain_texts();
+            return Ok(Some(settings));
         }
         if let Some(file) = tokenizer_config::FILES.into_iter().find(|file| files.has(file)) {
             tracing::warn!(
@@ -384,7 +393,12 @@ impl ModelReranker {
             Some(chat) => chat_prompt(&chat, settings, prompt.max_length(), &[files, &self.files])?,
             None => prompt,
         };
-        prompt.overridden_by(file, files, &settings.token_names)
+        let prompt = prompt.overridden_by(file, files, &settings.token_names)?;
+        // A template of the adapter's own is not divided yet.
+        Ok(match self.prompt.has_plain_texts() && !prompt.has_plain_texts() {
+            true => prompt.with_plain_texts(&self.tokenizer.special_tokens()),
+            false => prompt,
+        })
     }
 
     /// The tokenizer of an adapter: the base model's if it is a copy of that.
@@ -502,6 +516,18 @@ fn chat_prompt(
     Err(refused("there is none, neither `chat_template.jinja` nor `chat_template` in `tokenizer_config.json`".into()))
 }
 
+/// The base model decides how special tokens in texts are read, because its adapters share its tokenizer.
+fn check_texts_of_adapter(file: &LorankFile, files: &Files) -> Result<(), ModelError> {
+    match file.special_tokens_in_texts {
+        None => Ok(()),
+        Some(_) => Err(ModelError::Prompt {
+            folder: files.name().to_owned(),
+            what: "`special_tokens_in_texts`".to_owned(),
+            why: "it is a setting of the base model's `lorank.json`, because adapters share its tokenizer".to_owned(),
+        }),
+    }
+}
+
 /// The content of `tokenizer.json`, independent of its formatting.
 fn tokenizer_json(files: &Files) -> Result<Option<serde_json::Value>, ModelError> {
     files.read_json(TOKENIZER_FILE)
@@ -551,7 +577,13 @@ fn check_types(config: &Config, files: &Files, tokenizer: &PairTokenizer, prompt
 }
 
 /// The hash of everything that the base model's scores depend on.
-fn base_digest(config: &[u8], modules: &[u8], files: &Files, weights: &Weights) -> Result<Digest, ModelError> {
+fn base_digest(
+    config: &[u8],
+    modules: &[u8],
+    score_tokens: Option<ScoreTokens>,
+    files: &Files,
+    weights: &Weights,
+) -> Result<Digest, ModelError> {
     let tokenizer = files.read(TOKENIZER_FILE)?.unwrap_or_default();
     let mut hasher = blake3::Hasher::new();
     for part in [config, &tokenizer] {
@@ -563,6 +595,12 @@ fn base_digest(config: &[u8], modules: &[u8], files: &Files, weights: &Weights) 
         }
     }
     hasher.update(modules);
+    if let Some(ScoreTokens { positive, negative }) = score_tokens {
+        // An id that no token has stands for no negative token.
+        for id in [positive, negative.unwrap_or(u32::MAX)] {
+            hasher.update(&id.to_le_bytes());
+        }
+    }
     hasher.update(weights.digest().as_bytes());
     Ok(Digest::new(*hasher.finalize().as_bytes()))
 }

@@ -15,6 +15,9 @@ pub(crate) trait TextEncoder {
     /// The tokens of a text.
     fn ids(&self, text: &str) -> tokenizers::Result<Vec<u32>>;
 
+    /// The tokens of a template's own text, which may be a special token even if those in texts are plain text.
+    fn literal_ids(&self, text: &str) -> tokenizers::Result<Vec<u32>>;
+
     /// The length in bytes of the start of a text that has its first `n` tokens.
     fn start_of_tokens(&self, text: &str, n: usize) -> tokenizers::Result<usize>;
 
@@ -65,8 +68,13 @@ impl<'a, E: TextEncoder> Sequences<'a, E> {
     ) -> tokenizers::Result<Self> {
         let texts = Texts { query, instruction, ..Texts::default() };
         let parts = |templates: &[crate::template::Template]| -> tokenizers::Result<Vec<u32>> {
-            let ids: Vec<Vec<u32>> =
-                templates.iter().map(|template| encoder.ids(&template.fill(texts))).collect::<Result<_, _>>()?;
+            let ids: Vec<Vec<u32>> = templates
+                .iter()
+                .map(|template| match template.is_literal() {
+                    true => encoder.literal_ids(&template.fill(texts)),
+                    false => encoder.ids(&template.fill(texts)),
+                })
+                .collect::<Result<_, _>>()?;
             Ok(ids.concat())
         };
         let (before, after) = (parts(&whole.before)?, parts(&whole.after)?);

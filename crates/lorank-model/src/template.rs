@@ -127,6 +127,38 @@ impl Template {
         self
     }
 
+    /// Whether it has no placeholders.
+    pub(crate) fn is_literal(&self) -> bool {
+        self.0.iter().all(|part| matches!(part, TemplatePart::Literal(_)))
+    }
+
+    /// Divides it at these tokens in its own text, so that each stands alone.
+    pub(crate) fn divided_at(&self, tokens: &[String]) -> Vec<Self> {
+        let mut divided = vec![Self(Vec::new())];
+        for part in &self.0 {
+            let TemplatePart::Literal(literal) = part else {
+                divided.last_mut().expect("there is a part").0.push(part.clone());
+                continue;
+            };
+            let mut rest = literal.as_str();
+            // The first token, and of those that begin there the longest.
+            let first = |text: &str| {
+                let found = tokens.iter().filter_map(|token| Some((text.find(token.as_str())?, token.len())));
+                found.min_by_key(|(at, len)| (*at, usize::MAX - len))
+            };
+            while let Some((at, len)) = first(rest) {
+                let text = (at > 0).then(|| TemplatePart::Literal(rest[..at].to_owned()));
+                divided.last_mut().expect("there is a part").0.extend(text);
+                divided.push(Self(vec![TemplatePart::Literal(rest[at..at + len].to_owned())]));
+                divided.push(Self(Vec::new()));
+                rest = &rest[at + len..];
+            }
+            let text = (!rest.is_empty()).then(|| TemplatePart::Literal(rest.to_owned()));
+            divided.last_mut().expect("there is a part").0.extend(text);
+        }
+        divided
+    }
+
     /// This template, if it has a placeholder for a text besides a title.
     pub(crate) fn with_text(self) -> Result<Self, String> {
         match self.0.iter().all(|part| matches!(part, TemplatePart::Literal(_) | TemplatePart::Title)) {
@@ -281,6 +313,17 @@ mod tests {
         let template = Template::parse("{bos}a {text}", &[TemplatePart::Text], &tokens).unwrap();
         assert_eq!(template.fill(Texts { text: "{bos}", ..Texts::default() }), "<s>a {bos}");
         assert!(Template::parse("{eos}{text}", &[TemplatePart::Text], &tokens).unwrap_err().contains("`{eos}`"));
+    }
+
+    #[test]
+    fn a_template_is_divided_at_special_tokens() {
+        let tokens = ["<s>", "<s>>", "</s>"].map(str::to_owned);
+        let divided = |text: &str| -> Vec<String> {
+            Template::known(text).divided_at(&tokens).iter().map(Template::source).collect()
+        };
+        assert_eq!(divided("<s>a {query} b</s>"), ["", "<s>", "a {query} b", "</s>", ""]);
+        assert_eq!(divided("{query}<s>>"), ["{query}", "<s>>", ""]);
+        assert_eq!(divided("a {query}"), ["a {query}"]);
     }
 
     #[test]

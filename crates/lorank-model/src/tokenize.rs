@@ -46,6 +46,8 @@ pub(crate) struct PairTokenizer {
     /// pre-token there.
     margin: usize,
     documents: TokenCache,
+    /// The special tokens, with their ids.
+    special_tokens: Vec<(String, u32)>,
     /// A separate thread pool: on the model's pool, a large request's texts would delay the next batch. `None` if the
     /// threads could not be started; the caller then encodes alone.
     threads: Option<Arc<rayon::ThreadPool>>,
@@ -74,11 +76,23 @@ impl PairTokenizer {
             .map_err(|source| ModelError::Tokenizer { folder: folder.clone(), source })?;
         let n_special_tokens = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
         let added = tokenizer.get_added_tokens_decoder();
+        let special_tokens = added.iter().filter(|(_, token)| token.special);
+        let special_tokens = special_tokens.map(|(id, token)| (token.content.clone(), *id)).collect();
         let margin = LOOKAHEAD_BYTES + added.values().map(|token| token.content.len()).max().unwrap_or(0);
         let documents = TokenCache::new(token_cache::BYTES_MAX);
         let threads = rayon::ThreadPoolBuilder::new().thread_name(|n| format!("lorank-encode-{n}")).build().ok();
         let threads = threads.map(Arc::new);
-        Ok(Self { tokenizer, settings, truncation, folder, n_special_tokens, margin, documents, threads })
+        Ok(Self {
+            tokenizer,
+            settings,
+            truncation,
+            folder,
+            n_special_tokens,
+            margin,
+            documents,
+            special_tokens,
+            threads,
+        })
     }
 
     /// This tokenizer with the thread pool of another one.
@@ -96,6 +110,11 @@ impl PairTokenizer {
     /// The text of a token.
     pub(crate) fn token_text(&self, id: u32) -> String {
         self.tokenizer.id_to_token(id).unwrap_or_else(|| id.to_string())
+    }
+
+    /// The texts of the special tokens.
+    pub(crate) fn special_tokens(&self) -> Vec<String> {
+        self.special_tokens.iter().map(|(token, _)| token.clone()).collect()
     }
 
     /// The contents and counters of the token cache.
@@ -290,6 +309,12 @@ impl Vocabulary for PairTokenizer {
 impl TextEncoder for PairTokenizer {
     fn ids(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
         Ok(self.tokenizer.encode_fast(text, false)?.get_ids().to_vec())
+    }
+
+    fn literal_ids(&self, text: &str) -> tokenizers::Result<Vec<u32>> {
+        let special =
+            self.special_tokens.iter().find(|(token, _)| self.settings.splits_special_tokens && token == text);
+        special.map_or_else(|| self.ids(text), |(_, id)| Ok(vec![*id]))
     }
 
     fn start_of_tokens(&self, text: &str, n: usize) -> tokenizers::Result<usize> {

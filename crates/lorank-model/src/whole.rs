@@ -73,6 +73,24 @@ impl Whole {
         self.all().any(|part| part.has(|it| *it == TemplatePart::Instruction))
     }
 
+    /// This sequence with each of these tokens in its own text as a part.
+    pub(crate) fn divided_at(&self, tokens: &[String]) -> Self {
+        let divide = |templates: &[Template]| -> Vec<Template> {
+            templates.iter().flat_map(|template| template.divided_at(tokens)).collect()
+        };
+        let (mut before, mut after) = (divide(&self.before), divide(&self.after));
+        let mut start = self.document.before.divided_at(tokens);
+        let mut end = self.document.after.divided_at(tokens);
+        let document = DocumentPart {
+            before: start.pop().expect("a template has a part"),
+            document: self.document.document.clone(),
+            after: end.remove(0),
+        };
+        before.extend(start);
+        end.append(&mut after);
+        Self { before, document, after: end }
+    }
+
     /// The parts as they are written.
     pub(crate) fn sources(&self) -> Vec<String> {
         let DocumentPart { before, document, after } = &self.document;

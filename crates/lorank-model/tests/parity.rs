@@ -253,6 +253,46 @@ fn instructions_of_requests_are_part_of_the_model_version() {
 }
 
 #[test]
+fn score_tokens_are_part_of_the_model_version() {
+    let digest = |negative: &str| {
+        let folder = changed_copy("tiny-decoders/causal/mistral/base", |folder| {
+            edit_json(folder, "lorank.json", |file| file["score_tokens"]["negative"] = negative.into());
+        });
+        let files = Files::folder(folder.path()).unwrap().with_name("m");
+        ModelReranker::load(&files, LoadOptions::default()).unwrap().resolve(None).unwrap()
+    };
+    assert_eq!(digest("no"), digest("no"));
+    assert_ne!(digest("no"), digest("0"));
+}
+
+/// The special tokens of the template stay tokens, and those of the texts are plain text.
+#[test]
+fn special_tokens_in_texts_can_be_plain_text() {
+    let folder = changed_copy("tiny-decoders/causal/mistral/base", |folder| {
+        edit_json(folder, "lorank.json", |file| file["special_tokens_in_texts"] = "text".into());
+    });
+    let load =
+        |path: &std::path::Path| ModelReranker::load(&Files::folder(path).unwrap(), LoadOptions::default()).unwrap();
+    let [plain, usual] = [load(folder.path()), load(&fixture("tiny-decoders/causal/mistral/base"))];
+    let ids = |reranker: &ModelReranker, query: &str, text: &str| {
+        let candidate = Candidate::new("1", text, Score::new(0.0).unwrap());
+        reranker.tokens(None, query, &[candidate]).unwrap().remove(0).ids
+    };
+    // `<s>` and `</s>` are 1 and 2; the template has one of each.
+    let count = |ids: &[u32]| [1, 2].map(|special| ids.iter().filter(|id| **id == special).count());
+    assert_eq!(count(&ids(&usual, "a <s> b", "c </s> d")), [2, 2]);
+    assert_eq!(count(&ids(&plain, "a <s> b", "c </s> d")), [1, 1]);
+    let long = "word </s> ".repeat(400);
+    let found = ids(&plain, "a <s> b", &long);
+    assert_eq!((count(&found), found.len()), ([1, 1], 360), "a document that is cut");
+    let without = [("light bulb", "invented in 1879"), ("", "x"), ("q", "")];
+    for (query, text) in without {
+        assert_eq!(count(&ids(&plain, query, text)), [1, 1], "{query} {text}");
+    }
+    assert_ne!(plain.resolve(None).unwrap().prompt_version, usual.resolve(None).unwrap().prompt_version);
+}
+
+#[test]
 fn a_merged_adapter_of_a_causal_reranker_keeps_its_head() {
     let reference = reference("tiny-decoders/causal/qwen3-reranker/reference.json");
     let reranker = load_causal("qwen3-reranker", &reference, ForwardPass::Fast);

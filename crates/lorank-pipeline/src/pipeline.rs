@@ -415,7 +415,10 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     }
 
     fn check_query(&self, query: &Query) -> Result<(), PipelineError> {
-        at_most(self.config.query_bytes_max, "query", "the length of `query` in bytes", query.text.len())
+        let (max, instruction) = (self.config.query_bytes_max, query.instruction.as_ref());
+        at_most(max, "query", "the length of `query` in bytes", query.text.len())?;
+        let n_bytes = instruction.map_or(0, String::len);
+        at_most(max, "instruction", "the length of `instruction` in bytes", n_bytes)
     }
 
     /// The request's own deadline, else the default; background work has none.

@@ -216,6 +216,11 @@ impl Reranker for FakeReranker {
         }
     }
 
+    fn instructed(&self, model: ModelVersion, instruction: &str) -> Result<ModelVersion, BoxError> {
+        let digest = Digest::new(std::array::from_fn(|n| hash(&[instruction]).rotate_left(n as u32) as u8));
+        Ok(ModelVersion { prompt_version: digest, ..model })
+    }
+
     fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
         match *lock(&self.fault) {
             Some(Fault::Encoding(message)) => Err(message.into()),
@@ -255,10 +260,13 @@ pub fn model(adapter: Option<&AdapterId>) -> ModelVersion {
     }
 }
 
-/// One of 17 scores from -4 to 4, from the query's text, the adapter, the title and the text. Ties are frequent.
+/// One of 17 scores from -4 to 4, from the query's text and instruction, the adapter, the title and the text. Ties are
+/// frequent.
 pub fn hashed_score(query: &Query, model: &ModelVersion, candidate: &Candidate) -> f32 {
     let adapter = model.adapter.as_ref().map_or("", |adapter| adapter.id.as_str());
-    let hash = hash(&[&query.text, adapter, candidate.title.as_deref().unwrap_or("(none)"), &candidate.text]);
+    let mut parts = vec![&*query.text, adapter, candidate.title.as_deref().unwrap_or("(none)"), &candidate.text];
+    parts.extend(query.instruction.as_deref());
+    let hash = hash(&parts);
     (hash % 17) as f32 / 2.0 - 4.0
 }
 

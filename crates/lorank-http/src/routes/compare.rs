@@ -53,6 +53,8 @@ pub(crate) struct CompareBody {
     syntax: Option<crate::SyntaxJson>,
     /// Typo tolerance for plain queries, as in a search. Default: `auto`.
     fuzzy: Option<crate::FuzzyJson>,
+    /// What the models shall judge, as in a search.
+    instruction: Option<String>,
 }
 
 /// Compare rankers
@@ -92,6 +94,7 @@ pub(crate) async fn compare(
         fields: body.fields,
         syntax: body.syntax,
         fuzzy: body.fuzzy,
+        instruction: body.instruction,
         ..SearchBody::default()
     };
     let ParsedSearch { request, shape, .. } = search.into_request(arrival.at)?;

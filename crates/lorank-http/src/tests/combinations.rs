@@ -19,6 +19,7 @@ fn keys() -> Vec<(&'static str, &'static str, Json)> {
         key("offset", json!(1)),
         key("depth", json!(5)),
         key("adapter", json!("none")),
+        key("instruction", json!("judge")),
         key("rerank: true", json!(true)),
         key("rerank: false", json!(false)),
         key("sort", json!(["year"])),

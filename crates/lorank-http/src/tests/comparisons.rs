@@ -29,6 +29,7 @@ fn honored() -> Vec<(&'static str, Json, Effect, Json)> {
         ("fields", json!(["year"]), |answer, _| answer["documents"]["d1"]["fields"].clone(), json!({"year": 2001})),
         ("syntax", json!("advanced"), |_, asked| json!(format!("{:?}", asked.0.syntax)), json!("Advanced")),
         ("fuzzy", json!("off"), |_, asked| json!(format!("{:?}", asked.0.fuzzy)), json!("Off")),
+        ("instruction", json!("judge"), |_, asked| json!(asked.0.instruction), json!("judge")),
     ]
 }
 

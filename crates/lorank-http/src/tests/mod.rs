@@ -247,6 +247,7 @@ fn null_is_the_default() {
         "offset",
         "depth",
         "adapter",
+        "instruction",
         "rerank",
         "blend_weight",
         "min_rerank_score",

@@ -46,8 +46,10 @@ pub struct SearchBody {
     pub depth: Option<NonZeroUsize>,
     /// The adapter or alias for reranking; `none` for the base model without an adapter.
     pub adapter: Option<String>,
+    /// What the model shall judge, instead of its own instruction. Rejected if the model's prompt has no place for an instruction.
+    pub instruction: Option<String>,
     /// Whether to rerank. Default: true, or false with `sort` or `match_all`. With `false`, keys that only affect reranking are
-    /// rejected: `adapter`, `blend_weight`, `min_rerank_score`, `experiment`, `arm`.
+    /// rejected: `adapter`, `instruction`, `blend_weight`, `min_rerank_score`, `experiment`, `arm`.
     pub rerank: Option<bool>,
     /// Stored fields to sort by instead of scores, in order of precedence: `year`, `year:asc` or `year:desc`. Documents without the
     /// field are last. A sorted answer is not reranked.
@@ -340,7 +342,13 @@ impl SearchBody {
                 Some(OnOverloadJson::Refuse) => OnOverload::Refuse,
                 Some(OnOverloadJson::Fallback) | None => OnOverload::Fallback,
             },
-            ..SearchRequest::from_query(Query { syntax, fuzzy, filters, ..Query::new(text) })
+            ..SearchRequest::from_query(Query {
+                syntax,
+                fuzzy,
+                filters,
+                instruction: self.instruction,
+                ..Query::new(text)
+            })
         };
         let shape = AnswerShape { fields: self.fields, explain: self.explain.unwrap_or(false) };
         Ok(ParsedSearch { request, shape, unit_id: self.unit_id, experiment: self.experiment, arm: self.arm })
@@ -364,6 +372,7 @@ impl SearchBody {
         let given = [
             ("rerank", self.rerank == Some(true)),
             ("adapter", self.adapter.is_some()),
+            ("instruction", self.instruction.is_some()),
             ("blend_weight", self.blend_weight.is_some()),
             ("min_rerank_score", self.min_rerank_score.is_some()),
             ("experiment", self.experiment.is_some()),
