@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Trains an adapter with PEFT on groups that `lorank export-groups` wrote; `lorank adapters add` takes the result.
+
+    lorank export-groups --dataset scifact --teacher none --output groups.jsonl
+    python3 examples/train_peft.py --groups groups.jsonl --base BASE --output adapters/mine
+
+The loss is binary cross-entropy, with knowledge distillation as in DeAR if the groups have a teacher's scores.
+The options and the schedule are those of `lorank train`. Needs: torch transformers peft
+"""
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_cosine_schedule_with_warmup
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", type=Path, required=True)
+    parser.add_argument("--base", required=True, help="a folder or a name on the hub")
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--targets", default="query,key,value,dense")
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--alpha", type=float, default=32)
+    parser.add_argument("--dropout", type=float, default=0.05)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=8, help="groups of a step")
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--distillation", type=float, default=0.1)
+    parser.add_argument("--temperature", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def loss_of(scores, group, args):
+    """The loss of a group. scores: [n_documents]."""
+    labels = torch.tensor([min(float(document["label"]), 1.0) for document in group["documents"]])
+    loss = F.binary_cross_entropy_with_logits(scores, labels)
+    teacher = [document.get("teacher") for document in group["documents"]]
+    if args.distillation == 0 or None in teacher:
+        return loss
+    student, teacher = (F.log_softmax(x / args.temperature, -1) for x in (scores, torch.tensor(teacher)))
+    divergence = F.kl_div(student, teacher, reduction="sum", log_target=True)
+    return (1 - args.distillation) * loss + args.distillation * divergence
+
+
+def text(document):
+    return f"{document['title']} {document['text']}" if document.get("title") else document["text"]
+
+
+def main():
+    args = arguments()
+    random.seed(args.seed)
+    torch.manual_seed(args.seed)
+    groups = [json.loads(line) for line in args.groups.read_text().splitlines() if line.strip()]
+    tokenizer = AutoTokenizer.from_pretrained(args.base)
+    model = AutoModelForSequenceClassification.from_pretrained(args.base, num_labels=1, dtype=torch.float32)
+    config = LoraConfig(
+        task_type="SEQ_CLS", r=args.rank, lora_alpha=args.alpha, lora_dropout=args.dropout, target_modules=args.targets.split(",")
+    )
+    model = get_peft_model(model, config).train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=args.weight_decay)
+    n_steps = -(-len(groups) // args.batch) * args.epochs
+    schedule = get_cosine_schedule_with_warmup(optimizer, n_steps // 10, n_steps)
+    started, n_pairs, step = time.monotonic(), 0, 0
+    for _ in range(args.epochs):
+        random.shuffle(groups)
+        for start in range(0, len(groups), args.batch):
+            batch = groups[start : start + args.batch]
+            pairs = [(group["query"], text(document)) for group in batch for document in group["documents"]]
+            inputs = tokenizer(
+                *map(list, zip(*pairs)), padding=True, truncation=True, max_length=args.max_length, return_tensors="pt"
+            )
+            scores = model(**inputs).logits.squeeze(-1).split([len(group["documents"]) for group in batch])
+            loss = torch.stack([loss_of(own, group, args) for own, group in zip(scores, batch)]).mean()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            n_pairs, step = n_pairs + len(pairs), step + 1
+            seconds = time.monotonic() - started
+            print(f"step {step} of {n_steps}: loss {loss.item():.4f}, {n_pairs / seconds:.1f} pairs a second", flush=True)
+    model.save_pretrained(args.output)
+    print(f"{n_pairs} pairs in {time.monotonic() - started:.0f} s; the adapter is in {args.output}")
+
+
+if __name__ == "__main__":
+    main()
