@@ -162,3 +162,66 @@ impl DocumentHost for ElasticDocuments {
 fn failed(source: ElasticError) -> DocumentError {
     DocumentError::Engine { message: source.to_string(), kind: source.kind() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(change: impl FnOnce(&mut ElasticSection)) -> ElasticSection {
+        let mut section = ElasticSection {
+            urls: vec!["http://localhost:9200".parse().unwrap()],
+            index: Some("articles".parse().unwrap()),
+            ..ElasticSection::default()
+        };
+        change(&mut section);
+        section
+    }
+
+    #[test]
+    fn credentials_are_of_one_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "open sesame\n").unwrap();
+        let given = || Some(Secret::new("open sesame").unwrap());
+        let (none, by_variable) =
+            (ElasticSecrets::default(), ElasticSecrets { password: given(), ..ElasticSecrets::default() });
+        let user = |section: &mut ElasticSection| section.user = Some("ali".to_owned());
+        let basic = Auth::Basic { user: "ali".to_owned(), password: given().unwrap() };
+        assert_eq!(section(|_| ()).auth(&none).unwrap(), Auth::None);
+        assert_eq!(section(user).auth(&by_variable).unwrap(), basic);
+        let in_file = section(|section| {
+            user(section);
+            section.password_file = Some(file.clone());
+        });
+        assert_eq!(in_file.auth(&none).unwrap(), basic);
+        let key = section(|section| section.api_key_file = Some(file.clone()));
+        assert_eq!(key.auth(&none).unwrap(), Auth::ApiKey(given().unwrap()));
+        for (section, secrets, part) in [
+            (section(user), &none, "has no password"),
+            (section(|_| ()), &by_variable, "is missing for the password"),
+            (in_file, &by_variable, "so is the variable"),
+            (key, &by_variable, "one of several kinds"),
+            (section(|section| section.bearer_file = Some("/nowhere".into())), &none, "could not read `/nowhere`"),
+        ] {
+            let error = section.auth(secrets).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(!error.contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let query = folder.path().join("query.json");
+        std::fs::write(&query, r#"{"query": {"match_all": {}}}"#).unwrap();
+        for (section, part) in [
+            (section(|section| section.urls.clear()), "--elastic-url"),
+            (section(|section| section.index = None), "--elastic-index"),
+            (section(|section| section.query_file = Some(query.clone())), "does not have `{{query}}`"),
+            (section(|section| section.text_fields.clear()), "`elastic.text_fields` is empty"),
+        ] {
+            let error = section.open(&ElasticSecrets::default()).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -226,6 +226,25 @@ def a_node_may_be_killed(cluster, lorank, queries):
     cluster.wait()
 
 
+def a_lost_shard_is_a_warning(cluster):
+    cluster.index("scattered", list(corpus())[:300], shards=3, replicas=0)
+    with Lorank(cluster.urls, "scattered") as lorank:
+        assert lorank.search(query="water", rerank=False)[1]["warnings"] == []
+        cluster.kill(2)
+        until = time.monotonic() + 60
+        while True:
+            status, answer = lorank.search(query="water", rerank=False)
+            assert status == 200, answer
+            if answer["warnings"]:
+                break
+            assert time.monotonic() < until, answer
+        warning = answer["warnings"][0]
+        assert warning["reason"] == "shards_failed" and "1 of 3 shards" in warning["message"], warning
+        assert answer["hits"], answer
+    cluster.start(2)
+    cluster.wait()
+
+
 def without_a_cluster_it_says_so_and_recovers(cluster, lorank):
     for node in range(cluster.count):
         cluster.kill(node)
@@ -281,6 +300,7 @@ def main():
             step(commands_search_the_engine, cluster, cluster.home)
             step(a_stalled_engine_is_late, cluster, lorank)
             step(a_node_may_be_killed, cluster, lorank, queries)
+            step(a_lost_shard_is_a_warning, cluster)
             step(without_a_cluster_it_says_so_and_recovers, cluster, lorank)
 
 

@@ -71,6 +71,7 @@ pub(crate) struct CompareBody {
         (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
             headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
         (status = 503, description = "The index or the model is unavailable.", body = ErrorAnswer<'_>),
+        (status = 504, description = "A search engine that is the first stage did not answer by the deadline.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn compare(

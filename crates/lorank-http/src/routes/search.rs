@@ -42,6 +42,7 @@ const UNIT_ID: HeaderName = HeaderName::from_static("x-unit-id");
         (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
             headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
         (status = 503, description = "The index or the model is unavailable.", body = ErrorAnswer<'_>),
+        (status = 504, description = "A search engine that is the first stage did not answer by the deadline.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn by_query_string(
@@ -78,6 +79,7 @@ pub(crate) async fn by_query_string(
         (status = 429, description = "Too many requests; retry after the time in `Retry-After`.", body = ErrorAnswer<'_>,
             headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
         (status = 503, description = "The index or the model is unavailable.", body = ErrorAnswer<'_>),
+        (status = 504, description = "A search engine that is the first stage did not answer by the deadline.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn by_body(
