@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::{CLIP, Examination};
 use crate::random::Random;
 
 /// The number of ranks of an answer that are read; hits and clicks below are ignored.
 pub const RANKS_MAX: usize = 64;
+
+/// The maximum weight of a click: clicks at ranks that are examined less often than 1 / `CLIP` count as if they were
+/// examined that often. It bounds the variance at the cost of a bias toward the logged order.
+pub const CLIP: f64 = 50.0;
 
 /// The searches of a log with their clicks.
 ///
@@ -65,37 +68,6 @@ pub(super) struct Counts {
     pub(super) searched: Vec<f64>,
 }
 
-/// A query with the documents that were shown for it, for training.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClickGroup {
-    /// The query's text.
-    pub query: String,
-    /// The number of its searches.
-    pub n_searches: u64,
-    /// The documents, in the order of their first appearance.
-    pub documents: Vec<ClickedDocument>,
-}
-
-/// A document that was shown for a query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClickedDocument {
-    /// The document's id.
-    pub document: String,
-    /// The number of searches that showed it.
-    pub n_shown: u64,
-    /// The number of these in which it was clicked.
-    pub n_clicked: u64,
-    /// The expected number of searches in which its rank was examined, with clipped probabilities.
-    pub n_examined: f64,
-}
-
-impl ClickedDocument {
-    /// The estimated probability that a user who examines the document clicks it: clicks per examination, at most 1.
-    pub fn relevance(&self) -> f64 {
-        if self.n_examined > 0.0 { (self.n_clicked as f64 / self.n_examined).min(1.0) } else { 0.0 }
-    }
-}
-
 impl ClickLog {
     /// Adds a search with its hits from rank 1 and the clicked ranks, from 1. Several clicks on a hit are one.
     pub fn add<'a>(
@@ -136,27 +108,6 @@ impl ClickLog {
         let query = self.ids.get(query).map(|id| &self.queries[*id as usize]);
         let cells = query.map_or(&[][..], |query| &query.rankings[query.last as usize]);
         cells.iter().map(|cell| self.pairs[self.cells[*cell as usize].pair as usize].document.as_str()).collect()
-    }
-
-    /// The documents of each query with their clicks and examinations.
-    pub fn groups(&self, examination: &Examination) -> Vec<ClickGroup> {
-        let counts = self.counts(|_| 1.0);
-        let mut groups: Vec<ClickGroup> = self
-            .queries
-            .iter()
-            .zip(&counts.searched)
-            .map(|(query, n)| ClickGroup { query: query.text.clone(), n_searches: *n as u64, documents: Vec::new() })
-            .collect();
-        for pair in &self.pairs {
-            let sum = |values: &[f64]| pair.cells.iter().map(|cell| values[*cell as usize]).sum::<f64>();
-            groups[pair.query as usize].documents.push(ClickedDocument {
-                document: pair.document.clone(),
-                n_shown: sum(&counts.shown) as u64,
-                n_clicked: sum(&counts.clicked) as u64,
-                n_examined: self.n_examined(pair, &counts, &examination.probabilities),
-            });
-        }
-        groups
     }
 
     /// The expected number of examinations of a document.
@@ -260,15 +211,5 @@ mod tests {
         assert_eq!((log.n_searches(), log.n_clicks()), (4, 3));
         assert_eq!(log.queries(), [("q", 3), ("p", 1)]);
         assert_eq!((log.last_hits("q"), log.last_hits("none")), (vec!["b", "c"], vec![]));
-        let examination = Examination { probabilities: vec![1.0, 0.5], ..Examination::default() };
-        let groups = log.groups(&examination);
-        let shown: Vec<_> = groups
-            .iter()
-            .flat_map(|group| &group.documents)
-            .map(|document| (document.document.as_str(), document.n_shown, document.n_clicked, document.n_examined))
-            .collect();
-        assert_eq!(shown, [("a", 2, 1, 1.5), ("b", 3, 1, 2.5), ("c", 1, 1, 0.5), ("a", 1, 0, 1.0)]);
-        assert_eq!(groups[0].documents[1].relevance(), 0.4);
-        assert_eq!(groups[0].documents[2].relevance(), 1.0, "at most 1");
     }
 }

@@ -5,12 +5,10 @@
 
 mod counterfactual;
 mod examination;
+mod groups;
 mod log;
 
 pub use counterfactual::Counterfactual;
 pub use examination::Examination;
-pub use log::{ClickGroup, ClickLog, ClickedDocument, RANKS_MAX};
-
-/// The maximum weight of a click: clicks at ranks that are examined less often than 1 / `CLIP` count as if they were
-/// examined that often. It bounds the variance at the cost of a bias toward the logged order.
-pub const CLIP: f64 = 50.0;
+pub use groups::{ClickGroup, ClickedDocument};
+pub use log::{CLIP, ClickLog, RANKS_MAX};
