@@ -145,7 +145,12 @@ fn what_the_reference_honors_and_this_does_not_is_refused_by_name() {
     check(
         "tiny-bert",
         encoder(json!([module("Transformer", ""), module("LogitScore", "1")]), json!({})),
-        &["LogitScore"],
+        &["without its `1/config.json`"],
+    );
+    check(
+        "tiny-bert",
+        encoder(json!([module("Transformer", ""), module("SparseScore", "1")]), json!({})),
+        &["SparseScore"],
     );
     check("tiny-bert", encoder(json!([module("Transformer", "../../x")]), json!({})), &["`path` = \"../../x\""]);
     check("tiny-bert", encoder(json!([module("Transformer", "/etc")]), json!({})), &["`path` = \"/etc\""]);
