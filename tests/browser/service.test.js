@@ -20,6 +20,7 @@ test("an index shows its documents and fields, and their values lead to filters"
   const rows = await page.locator("#index-panel tbody tr").evaluateAll((all) => all.map((row) => [row.children[0].textContent, row.children[1].textContent]));
   assert.deepEqual(rows, [["lang", "texts"], ["year", "numbers"]]);
   await page.getByRole("button", { name: "Values of lang" }).click();
+  await page.locator(".values li").first().waitFor();
   const values = await page.locator(".values li").allTextContents();
   assert.deepEqual(values, [`en ${DOCUMENTS.length - 1}`, "de 1"]);
   await checkAccessibility(page);
