@@ -49,6 +49,7 @@ mod model;
 mod nearest;
 mod order;
 mod query;
+mod random;
 mod retrieval;
 mod score;
 mod snippet;
@@ -78,6 +79,7 @@ pub use model::{AdapterVersion, ModelVersion, Precision};
 pub use nearest::nearest_name;
 pub use order::reranked_order;
 pub use query::{Fuzzy, Query, QuerySyntax};
+pub use random::{SplitMix64, split_mix};
 pub use retrieval::{
     Facet, FacetBy, FacetCounts, FacetRequest, Retrieval, RetrievalProblem, Retrieved, SortKey, SortOrder, TotalHits,
 };

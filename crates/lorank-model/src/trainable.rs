@@ -5,12 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use lorank_core::{Candidate, DocumentId};
+use lorank_core::{Candidate, DocumentId, SplitMix64, split_mix};
 use lorank_kernels::PackedMatrix;
 
 use crate::adapter_writer::{self, AdapterSettings, SavedTensor};
 use crate::backend::linear::{Adapter, Delta, WeightDelta};
-use crate::backend::{Backend, Dropout, Matrix, Rows, Train, Trained, mixed};
+use crate::backend::{Backend, Dropout, Matrix, Rows, Train, Trained};
 use crate::files::Files;
 use crate::head::Head;
 use crate::model::Model;
@@ -127,12 +127,12 @@ impl TrainableModel<'_> {
             }
         }
         let rank = settings.rank.get();
-        let (mut targets, mut parameters, mut random) = (Vec::new(), Vec::new(), Random(seed));
+        let (mut targets, mut parameters, mut random) = (Vec::new(), Vec::new(), SplitMix64::new(seed));
         let tensor = |name: &str| format!("{}{name}", adapter_writer::PREFIX);
         for (slot, module) in modules.iter().enumerate().filter(|(_, module)| parsed.targets(&module.name)) {
             let (n_in, n_out) = (module.n_in, module.n_out);
             let bound = 1.0 / (n_in as f64).sqrt();
-            let values = (0..rank * n_in).map(|_| (bound * (2.0 * random.uniform() - 1.0)) as f32).collect();
+            let values = (0..rank * n_in).map(|_| (bound * (2.0 * random.unit() - 1.0)) as f32).collect();
             let name = tensor(&format!("{}.lora_A.weight", module.name));
             parameters.push(Parameter { name, shape: vec![rank, n_in], values });
             let name = tensor(&format!("{}.lora_B.weight", module.name));
@@ -140,7 +140,7 @@ impl TrainableModel<'_> {
             targets.push(Target { slot, n_in, n_out });
         }
         let (spec, hidden) = (architecture.head_spec(), architecture.hidden_size());
-        let random_head = || (0..hidden).map(|_| (0.02 * random.normal()) as f32).collect();
+        let random_head = || (0..hidden).map(|_| (0.02 * normal(&mut random)) as f32).collect();
         let values = self.model.head.as_ref().map_or_else(random_head, |head| head.weight().to_vec());
         parameters.push(Parameter { name: tensor(spec.weight), shape: vec![1, hidden], values });
         if let Some(bias) = spec.bias {
@@ -352,7 +352,7 @@ impl PackedAdapter {
             let [a, b] = match mode {
                 PassMode::Score => [a, b].map(|matrix| Matrix::frozen(matrix.clone())),
                 PassMode::Train { seed } => {
-                    let seed = mixed(mixed(seed.wrapping_add(n as u64)).wrapping_add(number as u64));
+                    let seed = split_mix(split_mix(seed.wrapping_add(n as u64)).wrapping_add(number as u64));
                     let dropout = Dropout::new(self.dropout, seed);
                     let trained = |matrix: &Arc<PackedMatrix>, parameter, dropout| {
                         Matrix::trained(matrix.clone(), Trained { parameter, dropout })
@@ -382,19 +382,8 @@ fn passes<'p, 'a>(pairs: &'p [(&'a Pair, usize)], tokens_max: NonZeroUsize) -> V
     passes
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    /// From 0 to below 1.
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        (mixed(self.0) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Normal with mean 0 and deviation 1 (Box and Muller, 1958).
-    fn normal(&mut self) -> f64 {
-        let (radius, angle) = ((-2.0 * (1.0 - self.uniform()).ln()).sqrt(), std::f64::consts::TAU * self.uniform());
-        radius * angle.cos()
-    }
+/// A number with the normal distribution of mean 0 and deviation 1 (Box and Muller, 1958).
+fn normal(random: &mut SplitMix64) -> f64 {
+    let (radius, angle) = ((-2.0 * (1.0 - random.unit()).ln()).sqrt(), std::f64::consts::TAU * random.unit());
+    radius * angle.cos()
 }

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 
-use lorank_core::{Candidate, Score};
+use lorank_core::{Candidate, Score, SplitMix64};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::random::Random;
 
 /// A query with its documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -140,7 +139,7 @@ pub fn split<T>(groups: Vec<T>, share: f64, seed: u64) -> Result<(Vec<T>, Vec<T>
     }
     let n_held_out = ((n as f64 * share).round() as usize).clamp(1, n - 1);
     let mut order: Vec<usize> = (0..n).collect();
-    Random::new(seed).shuffle(&mut order);
+    SplitMix64::new(seed).shuffle(&mut order);
     let mut is_held_out = vec![false; n];
     order[..n_held_out].iter().for_each(|at| is_held_out[*at] = true);
     let (held_out, train): (Vec<_>, Vec<_>) = groups.into_iter().zip(is_held_out).partition(|(_, held_out)| *held_out);

@@ -14,7 +14,6 @@ mod held_out;
 mod loss;
 mod mining;
 mod optimizer;
-mod random;
 mod schedule;
 mod teacher;
 mod trainer;

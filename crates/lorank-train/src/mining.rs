@@ -2,10 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use lorank_core::{Candidate, FirstStage, Query};
+use lorank_core::{Candidate, FirstStage, Query, SplitMix64};
 use lorank_eval::{Qrels, Topic};
 
-use crate::random::Random;
 use crate::{Group, GroupDocument, LABEL_MAX, TrainError};
 
 /// How groups are made.
@@ -51,7 +50,7 @@ where
         let found = first_stage.retrieve(&Query::new(topic.text.as_str()), options.depth);
         let mut found = found.map_err(|source| TrainError::FirstStage { query: topic.text.clone(), source })?;
         found.retain(|hit| grades.get(hit.id.as_str()).is_none_or(|grade| *grade <= 0));
-        Random::new(options.seed.wrapping_add(n as u64)).shuffle(&mut found);
+        SplitMix64::new(options.seed.wrapping_add(n as u64)).shuffle(&mut found);
         documents.extend(found.iter().take(options.n_negatives).map(|hit| document(hit, 0.0)));
         groups.push(Group { query_id: Some(topic.id.clone()), query: topic.text.clone(), documents });
     }

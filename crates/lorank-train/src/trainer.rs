@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use lorank_core::SplitMix64;
 use lorank_model::{Gradients, PackedAdapter, Pair, PassMode, TrainableModel, TrainedAdapter};
 
-use crate::random::Random;
 use crate::schedule::learning_rate;
 use crate::workers::Workers;
 use crate::{AdamW, EncodedGroup, HeldOut, Objective, TrainError, clip};
@@ -211,7 +211,7 @@ impl Plan {
     /// The numbers of a step's groups. Each epoch has an order of its own.
     fn groups_of(&self, step: usize, options: &TrainOptions) -> impl Iterator<Item = usize> {
         let mut order: Vec<usize> = (0..self.n_groups).collect();
-        Random::new(options.seed.wrapping_add((step / self.steps_per_epoch) as u64)).shuffle(&mut order);
+        SplitMix64::new(options.seed.wrapping_add((step / self.steps_per_epoch) as u64)).shuffle(&mut order);
         let n = options.groups_per_step.max(1);
         order.into_iter().skip(step % self.steps_per_epoch * n).take(n)
     }
@@ -285,7 +285,7 @@ fn run_step(
     numbered.sort_by_key(|(number, group)| (std::cmp::Reverse(group.n_tokens()), *number));
     let share = 1.0 / groups.len() as f64;
     let run = |(number, group): &(usize, &EncodedGroup)| {
-        let seed = Random::new(options.seed ^ ((step as u64) << 20) ^ *number as u64).next();
+        let seed = SplitMix64::new(options.seed ^ ((step as u64) << 20) ^ *number as u64).draw();
         run_group(model, &packed, group, &options.objective, share, seed)
     };
     let mut sum = Step { loss: 0.0, gradients: packed.zeros() };

@@ -53,30 +53,56 @@ impl ClickLog {
         examination: &Examination,
         k: usize,
     ) -> Option<Counterfactual> {
-        let rankings: Vec<Option<Ranking>> = self
-            .queries
-            .iter()
-            .map(|query| {
-                let ranking = rankings.get(query.text.as_str())?;
-                Some(ranking.iter().take(k).map(|id| query.pair_of.get(id.as_ref()).copied()).collect())
-            })
-            .collect();
+        self.counterfactuals(std::slice::from_ref(rankings), examination, k).pop().flatten()
+    }
+
+    /// The same for several candidates, which share the bootstrap samples.
+    pub fn counterfactuals<S: AsRef<str>>(
+        &self,
+        candidates: &[HashMap<&str, Vec<S>>],
+        examination: &Examination,
+        k: usize,
+    ) -> Vec<Option<Counterfactual>> {
+        let candidates: Vec<Vec<Option<Ranking>>> =
+            candidates.iter().map(|rankings| self.rankings(rankings, k)).collect();
+        let mut random = Random::new(3);
+        let mut differences: Vec<Vec<f64>> = vec![Vec::new(); candidates.len()];
+        for _ in 0..N_SAMPLES {
+            let sample = self.resampled(&mut random);
+            let Some(examination) = self.examination_of(&sample, Some(examination)) else { continue };
+            for (rankings, differences) in candidates.iter().zip(&mut differences) {
+                let (logged, candidate) = self.values(&sample, rankings, &examination, k);
+                differences.push(candidate - logged);
+            }
+        }
+        let estimates = candidates.iter().zip(&differences);
+        estimates.map(|(rankings, differences)| self.estimate(rankings, differences, examination, k)).collect()
+    }
+
+    /// The pairs of a candidate's rankings, by query.
+    fn rankings<S: AsRef<str>>(&self, rankings: &HashMap<&str, Vec<S>>, k: usize) -> Vec<Option<Ranking>> {
+        let ranking = |query: &super::log::Query| {
+            let ranking = rankings.get(query.text.as_str())?;
+            Some(ranking.iter().take(k).map(|id| query.pair_of.get(id.as_ref()).copied()).collect())
+        };
+        self.queries.iter().map(ranking).collect()
+    }
+
+    /// The estimate of a candidate, with its differences in the bootstrap samples.
+    fn estimate(
+        &self,
+        rankings: &[Option<Ranking>],
+        differences: &[f64],
+        examination: &Examination,
+        k: usize,
+    ) -> Option<Counterfactual> {
         let counts = self.counts(|search| f64::from(u8::from(rankings[search.query as usize].is_some())));
         let n_searches: f64 = counts.searched.iter().sum();
         if n_searches == 0.0 {
             return None;
         }
-        let (logged, candidate) = self.values(&counts, &rankings, examination, k);
-        let mut random = Random::new(3);
-        let differences: Vec<f64> = (0..N_SAMPLES)
-            .filter_map(|_| {
-                let sample = self.resampled(&mut random);
-                let examination = self.examination_of(&sample, Some(examination));
-                let (logged, candidate) = self.values(&sample, &rankings, &examination?, k);
-                Some(candidate - logged)
-            })
-            .collect();
-        let margin = Z * standard_deviation(&differences);
+        let (logged, candidate) = self.values(&counts, rankings, examination, k);
+        let margin = Z * standard_deviation(differences);
         let difference = candidate - logged;
         Some(Counterfactual {
             n_searches: n_searches as u64,
@@ -87,7 +113,7 @@ impl ClickLog {
             difference,
             low: difference - margin,
             high: difference + margin,
-            unseen_share: unseen_share(&counts, &rankings, examination, k),
+            unseen_share: unseen_share(&counts, rankings, examination, k),
         })
     }
 

@@ -65,6 +65,23 @@ impl Kernels {
     }
 }
 
+/// Packs a tensor of [n_out, n_in], each row after `adjust`.
+pub(super) fn packed(
+    weights: &mut Weights,
+    tensor: &str,
+    [n_out, n_in]: [usize; 2],
+    format: Format,
+    isa: Isa,
+    mut adjust: impl FnMut(usize, &mut [f32]),
+) -> Result<PackedMatrix, ModelError> {
+    weights.matrix(tensor, [n_out, n_in], |read| {
+        PackedMatrix::pack(format, isa, n_out, n_in, |row, values| {
+            read(row, values);
+            adjust(row, values);
+        })
+    })
+}
+
 impl Backend for Kernels {
     type Rows = Rows;
     type Matrix = PackedMatrix;
@@ -101,21 +118,16 @@ impl Backend for Kernels {
         &self,
         weights: &mut Weights,
         tensor: &str,
-        [n_out, n_in]: [usize; 2],
+        shape: [usize; 2],
         storage: Storage,
-        mut adjust: impl FnMut(usize, &mut [f32]),
+        adjust: impl FnMut(usize, &mut [f32]),
     ) -> Result<PackedMatrix, ModelError> {
         let format = match storage {
             Storage::Precision => self.format,
             Storage::AsInFile if weights.is_bf16(tensor) => Format::Bf16,
             Storage::AsInFile => Format::F32,
         };
-        weights.matrix(tensor, [n_out, n_in], |read| {
-            PackedMatrix::pack(format, self.isa, n_out, n_in, |row, values| {
-                read(row, values);
-                adjust(row, values);
-            })
-        })
+        packed(weights, tensor, shape, format, self.isa, adjust)
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>, Infallible> {

@@ -79,11 +79,7 @@ pub(super) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
         n_clicks: log.n_clicks(),
         n_later_pages,
         n_replayed: topics.len(),
-        rankers: infos
-            .into_iter()
-            .enumerate()
-            .map(|(n, info)| replayed(n, info, &queries, &log, examination.as_ref(), args))
-            .collect(),
+        rankers: replayed(infos, &queries, &log, examination.as_ref(), args),
         examination,
     };
     if args.json { output::print_json(&replay) } else { print(&replay) }
@@ -113,27 +109,40 @@ fn read(args: &EvalArgs) -> anyhow::Result<(ClickLog, u64)> {
     Ok((log, n_later_pages))
 }
 
+/// The documents of each query, best first.
+type Rankings<'a> = HashMap<&'a str, Vec<String>>;
+
+/// The rankers beside the logged answers.
 fn replayed(
-    n: usize,
-    info: RankerInfo,
+    infos: Vec<RankerInfo>,
     queries: &[ScoredQuery],
     log: &ClickLog,
     examination: Option<&Examination>,
     args: &EvalArgs,
+) -> Vec<Replayed> {
+    let searches = log.queries();
+    let rankings: Vec<Rankings<'_>> =
+        (0..infos.len()).map(|n| queries.iter().map(|query| ranked(query, n, args)).collect()).collect();
+    let clicks = match examination {
+        Some(examination) => log.counterfactuals(&rankings, examination, args.top_k.get()),
+        None => vec![None; rankings.len()],
+    };
+    let rankers = infos.into_iter().zip(&rankings).zip(clicks);
+    rankers.map(|((info, rankings), clicks)| beside(info, rankings, clicks, log, &searches)).collect()
+}
+
+fn beside(
+    info: RankerInfo,
+    rankings: &Rankings<'_>,
+    clicks: Option<Counterfactual>,
+    log: &ClickLog,
+    searches: &[(&str, u64)],
 ) -> Replayed {
-    let searches: HashMap<&str, u64> = log.queries().into_iter().collect();
-    let rankings: HashMap<&str, Vec<String>> = queries
-        .iter()
-        .map(|query| {
-            let ranked = ranking(query, n, args.depth.get(), Ties::Input);
-            (query.topic.text.as_str(), ranked.into_iter().map(|scored| scored.document.clone()).collect())
-        })
-        .collect();
     let (mut rbo, mut overlap, mut tau) = (Mean::default(), Mean::default(), Mean::default());
-    for query in queries {
-        let text = query.topic.text.as_str();
-        let (weight, shown) = (searches[text] as f64, log.last_hits(text));
-        let ranked: Vec<&str> = rankings[text].iter().take(shown.len()).map(String::as_str).collect();
+    // In the order of the log, so that sums are the same in every run.
+    for (query, n_searches) in searches.iter().filter(|(query, _)| rankings.contains_key(query)) {
+        let (weight, shown) = (*n_searches as f64, log.last_hits(query));
+        let ranked: Vec<&str> = rankings[query].iter().take(shown.len()).map(String::as_str).collect();
         rbo.add(rank_biased_overlap(&shown, &ranked, RBO_P), weight);
         overlap.add(overlap_at(10, &shown, &ranked), weight);
         if let Some(value) = kendall_tau(&shown, &ranked) {
@@ -147,8 +156,14 @@ fn replayed(
         rbo: rbo.value().unwrap_or_default(),
         kendall_tau: tau.value(),
         overlap_at_10: overlap.value().unwrap_or_default(),
-        clicks: examination.and_then(|examination| log.counterfactual(&rankings, examination, args.top_k.get())),
+        clicks,
     }
+}
+
+/// A query with a ranker's order of its candidates.
+fn ranked<'a>(query: &'a ScoredQuery, ranker: usize, args: &EvalArgs) -> (&'a str, Vec<String>) {
+    let ranked = ranking(query, ranker, args.depth.get(), Ties::Input);
+    (query.topic.text.as_str(), ranked.into_iter().map(|scored| scored.document).collect())
 }
 
 /// A weighted mean.

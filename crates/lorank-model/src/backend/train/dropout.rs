@@ -1,5 +1,7 @@
 //! Dropout (arXiv 1207.0580) whose random numbers are computed again when the gradient needs them.
 
+use lorank_core::split_mix;
+
 /// Sets each number to zero with a probability, and scales the others so that the mean stays.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Dropout {
@@ -29,7 +31,7 @@ impl Dropout {
     pub(super) fn add(self, numbers: &[f32], to: &mut [f32]) {
         let factor = 65_536.0 / (65_536.0 - f32::from(self.threshold));
         for (at, (to, numbers)) in to.chunks_mut(PER_NUMBER).zip(numbers.chunks(PER_NUMBER)).enumerate() {
-            let mut bits = mixed(self.seed.wrapping_add((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            let mut bits = split_mix(self.seed.wrapping_add((at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
             for (to, number) in to.iter_mut().zip(numbers) {
                 let is_kept = bits as u16 >= self.threshold;
                 *to += if is_kept { number * factor } else { 0.0 };
@@ -37,13 +39,6 @@ impl Dropout {
             }
         }
     }
-}
-
-/// The output function of SplitMix64 (Steele, Lea and Flood, 2014).
-pub(crate) fn mixed(state: u64) -> u64 {
-    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    state ^ (state >> 31)
 }
 
 #[cfg(test)]

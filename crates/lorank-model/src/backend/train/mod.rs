@@ -16,9 +16,10 @@ use std::sync::Arc;
 use lorank_core::Precision;
 use lorank_kernels::{Activation, Format, Input, Isa, PackedMatrix, Segment, Span};
 
-pub(crate) use self::dropout::{Dropout, mixed};
+pub(crate) use self::dropout::Dropout;
 use self::tape::{NormKind, Operation, Update};
 pub(crate) use self::tape::{Plan, Rows};
+use super::kernels::packed;
 use super::{Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
@@ -151,17 +152,11 @@ impl Backend for Train {
         &self,
         weights: &mut Weights,
         tensor: &str,
-        [n_out, n_in]: [usize; 2],
+        shape: [usize; 2],
         _storage: Storage,
-        mut adjust: impl FnMut(usize, &mut [f32]),
+        adjust: impl FnMut(usize, &mut [f32]),
     ) -> Result<Matrix, ModelError> {
-        let packed = weights.matrix(tensor, [n_out, n_in], |read| {
-            PackedMatrix::pack(Format::F32, self.isa, n_out, n_in, |row, values| {
-                read(row, values);
-                adjust(row, values);
-            })
-        })?;
-        Ok(Matrix::frozen(Arc::new(packed)))
+        Ok(Matrix::frozen(Arc::new(packed(weights, tensor, shape, Format::F32, self.isa, adjust)?)))
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Arc<Vec<f32>>, Infallible> {
