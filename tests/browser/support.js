@@ -71,7 +71,7 @@ export async function stopAll(server, browser) {
   await server?.stop();
 }
 
-function launch() {
+export function launch() {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"] });
 }

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # lorank before real search engines: `tests/engines/run.sh`. LORANK_BIN names another program than target/debug/lorank. Needs Maven, a
-# JDK 17, curl and unzip; the engines stay below target/engines. With a JDK 21 or newer at JAVA_21_HOME or below /usr/lib/jvm,
-# OpenSearch 3 is tested too. LORANK_CI_ENGINES=full also tests lorank inside OpenSearch's own pipeline, a download of 360 MB.
+# JDK 17, curl and unzip, and Node and Chromium for the page; the engines stay below target/engines. With a JDK 21 or newer at JAVA_21_HOME or below /usr/lib/jvm,
+# OpenSearch 3 is tested too. LORANK_CI_ENGINES=full also tests lorank inside OpenSearch's own pipeline, a download of 360 MB
+# a version.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+(cd tests/browser && npm ci --no-audit --no-fund --loglevel error)
 tests/engines/opensearch/check.py 2.19.6
 # The last 2.19 for which the security plugin is published.
 tests/engines/opensearch/secured.py 2.19.1
@@ -18,6 +20,10 @@ for home in /usr/lib/jvm/*; do
 done
 if [ -n "$newer" ]; then
     tests/engines/opensearch/check.py 3.9.0 "$newer"
+    if [ "${LORANK_CI_ENGINES:-}" = full ]; then
+        # The newest 3.x for which these plugins are published.
+        tests/engines/opensearch/pipeline.py 3.6.0 "$newer"
+    fi
 else
     echo "OpenSearch 3 is left out: it needs a JDK 21 or newer (JAVA_21_HOME)"
 fi

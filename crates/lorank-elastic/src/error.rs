@@ -25,7 +25,7 @@ pub enum Error {
         message: String,
     },
     /// No node answers.
-    #[error("the search engine is not reachable: none of its {n_nodes} nodes answers ({reason})")]
+    #[error("the search engine is not reachable: {} ({reason})", no_node_answers(*.n_nodes))]
     Unreachable {
         /// The number of nodes.
         n_nodes: usize,
@@ -101,6 +101,13 @@ pub enum Error {
 
 fn last_failure(last: &Option<String>) -> String {
     last.as_ref().map_or_else(String::new, |last| format!(" (an earlier attempt: {last})"))
+}
+
+fn no_node_answers(n_nodes: usize) -> String {
+    match n_nodes {
+        1 => "its node does not answer".to_owned(),
+        n => format!("none of its {n} nodes answers"),
+    }
 }
 
 impl Error {

@@ -5,7 +5,9 @@ Three nodes, two shards with a replica each, the starter's corpus. Prints each c
 """
 
 import json
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -121,6 +123,45 @@ def errors_have_the_engines_reason(cluster, lorank):
             assert status == 503 and part in answer["checks"]["index"], (status, answer)
 
 
+def several_indexes_are_one_first_stage(cluster):
+    cluster.index("more", [{"_id": "extra", "title": "Zyzzyva", "text": "A weevil of another index."}])
+    cluster.wait()
+    for names in [f"{INDEX},more", "passages,mor*"]:
+        with Lorank(cluster.urls, names, *FLAGS, "--adapter", "minilm-qa") as both:
+            status, answer = both.search(query="zyzzyva light", depth=20, top_k=20)
+            ids = {hit["id"] for hit in answer["hits"]}
+            assert status == 200 and answer["reranked"] and len(ids) == 20 and answer["total_hits"] > 20, (names, answer)
+            assert [hit["id"] for hit in both.search(query="zyzzyva")[1]["hits"]] == ["extra"], names
+
+
+def an_overloaded_engine_is_429(cluster, lorank):
+    """The engine's circuit breaker refuses all memory, with its own status 429."""
+    limit = lambda value: cluster.ask("/_cluster/settings", {"transient": {"indices.breaker.total.limit": value}}, "PUT")
+    limit("1b")
+    try:
+        status, answer = lorank.search(query="light", deadline_millis=1_500)
+        assert status == 429 and "Data too large" in answer["error"]["message"], (status, answer)
+        status, answer = lorank.ask("/ready")
+        assert status == 503 and "Data too large" in answer["checks"]["index"], (status, answer)
+        assert lorank.ask("/v1/rerank", {"query": "light", "documents": ["a bulb", "a tulip"]})[0] == 200
+    finally:
+        limit(None)
+    assert lorank.search(query="light")[0] == 200 and lorank.ask("/ready")[0] == 200
+
+
+def candidates_join_the_engines(lorank):
+    query, mine = "who invented the light bulb", {"id": "mine", "text": "Edison sold the first light bulb.", "score": 0.9}
+    _, found = lorank.search(query=query, depth=20, top_k=20)
+    status, fused = lorank.search(query=query, depth=20, top_k=20, candidates=[mine], explain=True)
+    assert status == 200 and fused["reranked"], fused
+    ids = [hit["id"] for hit in fused["hits"]]
+    assert "mine" in ids and len(set(ids) - {hit["id"] for hit in found["hits"]}) == 1, ids
+    (hit,) = [hit for hit in fused["hits"] if hit["id"] == "mine"]
+    assert hit["explanation"]["fusion"]["k"] == 60 and abs(hit["first_stage_score"] - 1 / 61) < 1e-6, hit
+    _, alone = lorank.search(query=query, candidates=[mine], first_stage=False)
+    assert [hit["id"] for hit in alone["hits"]] == ["mine"], alone
+
+
 def documents_belong_to_the_engine(lorank):
     _, answer = lorank.ask("/v1/documents/p1")
     assert answer["fields"]["n"] == 0, answer
@@ -146,6 +187,18 @@ def experiments_and_comparisons_work(lorank):
     status, mixed = lorank.search(query="who invented the light bulb", depth=20)
     assert status == 200 and mixed["experiment"]["interleaved"], mixed
     assert any("<b>" in hit["snippet"] for hit in mixed["hits"]), "highlights are there for mixed answers too"
+    # Candidates of a request take part: each unit's answer is logged with the candidate in it, and clicks on it count.
+    mine = {"id": "mine", "text": "Thomas Edison invented the light bulb that was sold first.", "score": 0.9}
+    for n in range(4):
+        status, answer = lorank.search(query="who invented the light bulb", depth=20, candidates=[mine], unit_id=f"unit-{n}", top_k=20)
+        assert status == 200 and answer["experiment"]["interleaved"], answer
+        (rank,) = [hit["rank"] for hit in answer["hits"] if hit["id"] == "mine"]
+        click = {"query_id": answer["request_id"], "action_name": "click", "timestamp": int(time.time() * 1_000),
+                 "event_attributes": {"object": {"object_id": "mine"}, "position": {"ordinal": rank}}}
+        status, stored = lorank.ask("/v1/events", click)
+        assert status == 200 and (stored["accepted"], stored["unattributed"]) == (1, 0), (status, stored)
+    (arm,) = lorank.ask("/v1/experiments/engines/report")[1]["arms"]
+    assert (arm["n_queries"], arm["n_clicks"], arm["n_fallbacks"]) == (5, 4, 0), arm
     assert lorank.ask("/v1/experiments/engines/stop", method="POST")[0] == 200
 
 
@@ -182,6 +235,11 @@ def commands_search_the_engine(cluster, folder):
     assert both.returncode == 2 and "--first-stage elastic" in both.stderr, both
     alone = run("search", "--index", str(folder), "--elastic-url", cluster.urls[0], query, check=False)
     assert alone.returncode == 2 and "need --first-stage elastic" in alone.stderr, alone
+
+
+def the_page_searches_the_engine(lorank):
+    environment = {**os.environ, "LORANK_URL": lorank.url}
+    subprocess.run(["node", "--test", ROOT / "tests/browser/engine.js"], check=True, env=environment)
 
 
 class Load:
@@ -294,7 +352,11 @@ def main():
             step(answers_have_snippets_fields_and_totals, cluster, lorank)
             step(filters_sorting_and_facets_are_the_engines, lorank)
             step(errors_have_the_engines_reason, cluster, lorank)
+            step(several_indexes_are_one_first_stage, cluster)
+            step(an_overloaded_engine_is_429, cluster, lorank)
+            step(candidates_join_the_engines, lorank)
             step(documents_belong_to_the_engine, lorank)
+            step(the_page_searches_the_engine, lorank)
             step(experiments_and_comparisons_work, lorank)
             step(the_users_own_query_is_sent, cluster, cluster.home)
             step(commands_search_the_engine, cluster, cluster.home)

@@ -51,7 +51,15 @@ case $version in
 esac
 module transport-netty4 transport-netty4-client "org.opensearch.transport.Netty4$suffix"
 module analysis-common analysis-common "org.opensearch.analysis.common.CommonAnalysis$suffix"
-[ $# = 0 ] || module lang-painless lang-painless "org.opensearch.painless.Painless$suffix"
+if [ $# != 0 ]; then
+    module lang-painless lang-painless "org.opensearch.painless.Painless$suffix"
+    if [ $suffix != Plugin ]; then
+        # Which 3.x's k-NN extends.
+        module transport-grpc transport-grpc org.opensearch.transport.grpc.GrpcPlugin
+        # Which 3.x's distributions have, and the ML plugin needs.
+        jars "$folder/lib" org.bouncycastle:bcprov-jdk18on:1.81
+    fi
+fi
 for plugin in "$@"; do
     mvn -q -B dependency:get -Dtransitive=false -Dartifact="org.opensearch.plugin:$plugin:$version.0:zip" >&2
     mkdir -p "$folder/plugins/$plugin"

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""lorank inside OpenSearch's own search pipeline, with the real plugins: `pipeline.py VERSION`. Downloads 360 MB."""
+"""lorank inside OpenSearch's own search pipeline, with the real plugins: `pipeline.py VERSION [JAVA_HOME]`. Downloads 360 MB."""
 
+import json
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from cluster import LORANK, Cluster, call, clean, run
@@ -23,9 +25,9 @@ DOCUMENTS = [
 class Reranker:
     """`lorank serve` without documents of its own."""
 
-    def __init__(self):
+    def __init__(self, *arguments):
         data = tempfile.mkdtemp(prefix="lorank-")
-        command = [LORANK, "--quiet", "serve", "--data", data, "--listen", "127.0.0.1:0", "--adapter", "minilm-qa"]
+        command = [LORANK, "--quiet", "serve", "--data", data, "--listen", "127.0.0.1:0", "--adapter", "minilm-qa", *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean())
         self.url = self.process.stdout.readline().split()[-1]
 
@@ -35,6 +37,31 @@ class Reranker:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+
+
+class Load:
+    """More pairs than a queue takes, as long as the `with` block lasts."""
+
+    def __init__(self, lorank):
+        self.url, self.is_over = lorank.url, threading.Event()
+        self.threads = [threading.Thread(target=self.work, args=(n,)) for n in range(4)]
+
+    def work(self, thread):
+        n = 0
+        while not self.is_over.is_set():
+            n += 1
+            documents = [f"{thread} {n} {one}: {DOCUMENTS[one % 4]['text'] * 8}" for one in range(200)]
+            call(f"{self.url}/v1/rerank", {"query": QUERY, "documents": documents})
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        time.sleep(2)
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
 
 
 def search(cluster, pipeline, **more):
@@ -48,8 +75,8 @@ def search(cluster, pipeline, **more):
 
 
 def main():
-    version = sys.argv[1]
-    with Cluster(version, 1, PLUGINS, heap="1g") as cluster, Reranker() as lorank:
+    version, java_home = sys.argv[1], (sys.argv[2:] or [None])[0]
+    with Cluster(version, 1, PLUGINS, java_home=java_home, heap="1g") as cluster, Reranker() as lorank:
         cluster.index(INDEX, DOCUMENTS, shards=1, replicas=0)
         setup = ["opensearch", "setup", "--url", cluster.urls[0], "--lorank", lorank.url, "--model", "minilm-qa", "--field", "text",
                  "--read-timeout-seconds", "2"]
@@ -68,6 +95,20 @@ def main():
         assert [one for one, _ in hits] == sorted((one for one, _ in plain), key=lambda one: -scores[one]), (hits, scores)
         assert all(abs(score - scores[one]) < 1e-4 for one, score in hits), (hits, scores)
         assert hits[0][0] == "edison" and hits != plain, (hits, plain)
+
+        print("lorank refuses", flush=True)
+        few = cluster.home / "few.toml"
+        few.write_text("[queue]\npairs_max = 2\n")
+        with Reranker("--config", str(few)) as busy, Load(busy):
+            for name, url, model, part in [("unknown", lorank.url, "nix", "no adapter and no alias `nix`"), ("busy", busy.url, "minilm-qa", "overloaded")]:
+                other = ["opensearch", "setup", "--url", cluster.urls[0], "--lorank", url, "--model", model, "--field", "text"]
+                run(*other, "--name", name, "--change-cluster-settings")
+                run(*other, "--name", f"{name}-strict", "--strict")
+                status, hits, _ = search(cluster, name)
+                assert status == 200 and hits == plain, (name, status, hits)
+                status, answer, _ = search(cluster, f"{name}-strict")
+                print(f"  {name}, strict: {status} {json.dumps(answer)}", flush=True)
+                assert status >= 400 and part in json.dumps(answer), (name, status, answer)
 
         print("a stalled lorank", flush=True)
         lorank.process.send_signal(signal.SIGSTOP)

@@ -52,7 +52,7 @@ fn without_any_node_the_error_says_so_and_they_may_come_back() {
     });
     let first_stage = first_stage(&[&recovering.url]);
     let error = failure(search(&first_stage, &query).unwrap_err());
-    assert!(error.message.contains("no shard available"), "{}", error.message);
+    assert!(error.message.contains("its node does not answer (status 503: no shard available)"), "{}", error.message);
     assert_eq!(search(&first_stage, &query).unwrap(), 1);
 }
 
