@@ -117,6 +117,12 @@ impl ModelReranker {
         self.tokenizer.cache_stats()
     }
 
+    /// Drops all cached tokens, as if no document had been encoded yet: for measurements.
+    pub fn clear_token_cache(&self) {
+        self.tokenizer.clear_cache();
+        self.read_adapters(|adapters| adapters.values().for_each(|adapter| adapter.tokenizer.clear_cache()));
+    }
+
     /// The loaded adapter with the name of a version, if it still is that version.
     fn kept(&self, version: &AdapterVersion) -> Result<Arc<Loaded>, ModelError> {
         match self.loaded(&version.id) {

@@ -355,7 +355,7 @@ impl ModelReranker {
         self.read_adapters(|adapters| adapters.get(id).cloned().ok_or_else(|| unknown(adapters)))
     }
 
-    fn read_adapters<T>(&self, read: impl FnOnce(&BTreeMap<AdapterId, Arc<Loaded>>) -> T) -> T {
+    pub(crate) fn read_adapters<T>(&self, read: impl FnOnce(&BTreeMap<AdapterId, Arc<Loaded>>) -> T) -> T {
         read(&self.adapters.read().unwrap_or_else(PoisonError::into_inner))
     }
 

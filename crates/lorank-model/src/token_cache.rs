@@ -75,6 +75,13 @@ impl TokenCache {
         }
     }
 
+    /// Drops all entries; the counters stay.
+    pub(crate) fn clear(&self) {
+        let mut inner = self.lock();
+        inner.tokens.clear();
+        inner.stats.bytes = 0;
+    }
+
     pub(crate) fn stats(&self) -> TokenCacheStats {
         let inner = self.lock();
         TokenCacheStats { entries: inner.tokens.len(), ..inner.stats }
@@ -113,5 +120,8 @@ mod tests {
         assert_eq!(cache.get(&hash(3)).as_deref(), Some(&[5][..]));
         let bytes = 3 * ENTRY_BYTES + 8 + 8 + 4;
         assert_eq!(cache.stats(), TokenCacheStats { hits: 5, misses: 1, entries: 3, bytes });
+        cache.clear();
+        assert_eq!(cache.stats(), TokenCacheStats { hits: 5, misses: 1, entries: 0, bytes: 0 });
+        assert_eq!(cache.get(&hash(3)), None);
     }
 }

@@ -122,6 +122,10 @@ impl PairTokenizer {
         self.documents.stats()
     }
 
+    pub(crate) fn clear_cache(&self) {
+        self.documents.clear();
+    }
+
     /// Checks that the prompt's maximum length leaves room for text.
     pub(crate) fn check(&self, prompt: &Prompt, folder: &str) -> Result<(), ModelError> {
         let why = match &prompt.form {
