@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use indicatif::{HumanBytes, ProgressBar};
 use lorank_core::{ModelVersion, Reranker};
 use lorank_server::{
@@ -71,6 +71,23 @@ fn show(event: &LoadEvent<'_>, progress: &ProgressBar, is_quiet: bool) {
         }
         LoadEvent::Merged { .. } => {}
         _ => progress.set_message("loading the model"),
+    }
+}
+
+/// The exact model with an instruction, if there is one.
+pub(crate) fn instructed(
+    reranker: &impl Reranker,
+    model: ModelVersion,
+    instruction: Option<&str>,
+) -> anyhow::Result<ModelVersion> {
+    match instruction {
+        None => Ok(model),
+        Some(instruction) => {
+            let name =
+                model.adapter.as_ref().map_or_else(|| model.base_model.clone(), |adapter| adapter.id.to_string());
+            let instructed = reranker.instructed(model, instruction).map_err(|error| anyhow!(error));
+            instructed.with_context(|| format!("`{name}` cannot be used with --instruction"))
+        }
     }
 }
 

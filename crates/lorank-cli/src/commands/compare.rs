@@ -49,6 +49,9 @@ pub(crate) struct CompareArgs {
     /// Typo tolerance: one typo in words of five or more letters, two in words of nine or more
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     fuzzy: FuzzyArg,
+    /// What the model shall judge, instead of its own instruction; an error if its prompt has no place for an instruction
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -66,7 +69,10 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
     let config = PipelineConfig {
         depth_max: default.depth_max.max(args.depth),
         page_end_max: default.page_end_max.max(args.top_k),
-        query_bytes_max: default.query_bytes_max.max(args.query.len()),
+        query_bytes_max: default
+            .query_bytes_max
+            .max(args.query.len())
+            .max(args.instruction.as_ref().map_or(0, String::len)),
         ..default
     };
     let pipeline = Pipeline::new(first_stage, models.reranker, config)?;
@@ -75,7 +81,7 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
         syntax: QuerySyntax::from(args.syntax),
         fuzzy: Fuzzy::from(args.fuzzy),
         filters: args.filters.clone(),
-        instruction: None,
+        instruction: args.instruction.clone(),
     };
     let request = SearchRequest {
         depth: Some(args.depth),

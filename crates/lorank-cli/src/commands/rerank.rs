@@ -34,6 +34,9 @@ pub(crate) struct RerankArgs {
     /// without an adapter
     #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapter: Option<AdapterSpec>,
+    /// What the model shall judge, instead of its own instruction; an error if its prompt has no place for an instruction
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
     /// Activation of the model's logits: identity, or sigmoid for scores from 0 to 1
     #[arg(long, value_name = "ACTIVATION", default_value_t = Activation::Identity)]
     activation: Activation,
@@ -79,8 +82,10 @@ pub(crate) fn run(args: &RerankArgs, is_quiet: bool) -> anyhow::Result<()> {
     let candidates = read(&args.input)?;
     let models = models::load(&args.model.section(args.adapter.as_slice())?, args.data.folder().ok(), is_quiet)?;
     let model = models::resolve_default(&models)?;
+    let model = models::instructed(&models.reranker, model, args.instruction.as_deref())?;
+    let query = Query { instruction: args.instruction.clone(), ..Query::new(&args.query) };
     let started = Instant::now();
-    let mut ranked = score(&models.reranker, &model, &Query::new(&args.query), candidates, is_quiet)?;
+    let mut ranked = score(&models.reranker, &model, &query, candidates, is_quiet)?;
     let elapsed = started.elapsed();
     let n_candidates = ranked.len();
     ranked.truncate(args.top_k.unwrap_or(usize::MAX));

@@ -29,6 +29,9 @@ pub(crate) struct ScoreArgs {
     /// without an adapter
     #[arg(long, value_name = "ADAPTER", env = "LORANK_ADAPTER", help_heading = "Model options")]
     adapter: Option<AdapterSpec>,
+    /// What the model shall judge, instead of its own instruction; an error if its prompt has no place for an instruction
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
     /// Activation of the model's logits: identity, or sigmoid for scores from 0 to 1
     #[arg(long, value_name = "ACTIVATION", default_value_t = Activation::Identity)]
     activation: Activation,
@@ -71,9 +74,10 @@ pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
     }
     let models = models::load(&section, args.data.folder().ok(), is_quiet)?;
     let model = models::resolve_default(&models)?;
+    let model = models::instructed(&models.reranker, model, args.instruction.as_deref())?;
     let progress = progress::counter("pairs", is_quiet);
     loop {
-        let (pairs, bad_line) = read_chunk(&mut lines)?;
+        let (pairs, bad_line) = read_chunk(&mut lines, args.instruction.as_deref())?;
         // Pairs before an invalid line are scored and written before the program exits.
         score(&models.reranker, &model, &pairs, args.activation, &progress)?;
         bad_line.map_or(Ok(()), Err)?;
@@ -85,22 +89,23 @@ pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
 }
 
 /// Reads up to a chunk of pairs, and the error that ended it early.
-fn read_chunk(lines: &mut JsonLines) -> anyhow::Result<(Vec<Pair>, Option<anyhow::Error>)> {
+fn read_chunk(lines: &mut JsonLines, instruction: Option<&str>) -> anyhow::Result<(Vec<Pair>, Option<anyhow::Error>)> {
     let mut pairs = Vec::with_capacity(CHUNK);
     while pairs.len() < CHUNK {
         match lines.next() {
             None => break,
             Some(Err(error)) => return Ok((pairs, Some(error))),
-            Some(Ok((line, pair))) => pairs.push(read_pair(line, pair)?),
+            Some(Ok((line, pair))) => pairs.push(read_pair(line, pair, instruction)?),
         }
     }
     Ok((pairs, None))
 }
 
-fn read_pair(line: u64, pair: PairLine) -> anyhow::Result<Pair> {
+fn read_pair(line: u64, pair: PairLine, instruction: Option<&str>) -> anyhow::Result<Pair> {
     let mut document = Candidate::new(line.to_string(), pair.text, Score::new(0.0)?);
     document.title = pair.title.map(Into::into);
-    Ok(Pair { line, query: Query::new(pair.query), document })
+    let query = Query { instruction: instruction.map(str::to_owned), ..Query::new(pair.query) };
+    Ok(Pair { line, query, document })
 }
 
 fn score(

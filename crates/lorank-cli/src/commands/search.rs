@@ -92,6 +92,9 @@ pub(crate) struct SearchArgs {
     /// first_stage_rank, now and stored fields (see docs/searching.md)
     #[arg(long, value_name = "EXPRESSION")]
     rank_by: Option<RankBy>,
+    /// What the model shall judge, instead of its own instruction; an error if its prompt has no place for an instruction
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
     /// Minimum rerank score; also omits documents below the depth, which have none
     #[arg(long, value_name = "SCORE", value_parser = parse_score, allow_negative_numbers = true)]
     min_rerank_score: Option<Score>,
@@ -180,7 +183,7 @@ impl SearchArgs {
         PipelineConfig {
             depth_max: default.depth_max.max(self.depth.unwrap_or(default.depth)),
             page_end_max: default.page_end_max.max(NonZeroUsize::new(page_end).unwrap_or(NonZeroUsize::MIN)),
-            query_bytes_max: default.query_bytes_max.max(self.query.as_ref().map_or(0, String::len)),
+            query_bytes_max: default.query_bytes_max.max(n_bytes(&self.query)).max(n_bytes(&self.instruction)),
             default_adapter,
             ..default
         }
@@ -213,7 +216,11 @@ impl SearchArgs {
             min_rerank_score: self.min_rerank_score,
             deadline: self.deadline_millis.map(Duration::from_millis).and_then(Deadline::after),
             snippets: true,
-            ..SearchRequest::from_query(Query { filters: self.filters.clone(), ..query })
+            ..SearchRequest::from_query(Query {
+                filters: self.filters.clone(),
+                instruction: self.instruction.clone(),
+                ..query
+            })
         }
     }
 
@@ -227,7 +234,11 @@ impl SearchArgs {
         let keys =
             [("--sort", !self.sort.is_empty()), ("--match-all", self.match_all), ("--no-rerank", self.no_rerank)];
         let Some((why, _)) = keys.into_iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
-        let own = [("--blend", self.blend_weight.is_some()), ("--min-rerank-score", self.min_rerank_score.is_some())];
+        let own = [
+            ("--blend", self.blend_weight.is_some()),
+            ("--min-rerank-score", self.min_rerank_score.is_some()),
+            ("--instruction", self.instruction.is_some()),
+        ];
         let own = own.iter().find_map(|(flag, is_given)| is_given.then_some(*flag));
         match own.or(flags_of_models.first().map(String::as_str)) {
             Some(flag) => Err(WrongUsage(format!("{flag} cannot be used with {why}: such an answer is not reranked"))),
@@ -254,6 +265,10 @@ fn flags_of_models(matches: &ArgMatches) -> Vec<String> {
     let given = of_models.get_arguments().filter(|flag| is_given(flag.get_id().as_str()));
     let names = given.filter_map(|flag| flag.get_long()).chain(is_given("adapter").then_some("adapter"));
     names.map(|name| format!("--{name}")).collect()
+}
+
+fn n_bytes(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
 }
 
 fn parse_score(text: &str) -> Result<Score, String> {

@@ -18,6 +18,7 @@ mod asked;
 pub(crate) mod dashscope;
 pub(crate) mod deepinfra;
 pub(crate) mod documents;
+mod instruction;
 pub(crate) mod mixedbread;
 pub(crate) mod models;
 pub(crate) mod nim;
@@ -36,6 +37,7 @@ use axum::{Extension, Json as JsonBody};
 use lorank_core::Activation;
 
 use self::documents::Style;
+use self::instruction::Instruction;
 use self::ranking::{Entry, Job, JobDocument, Ranking};
 pub(crate) use self::score::SCORE_LISTS;
 pub(crate) use self::scoring::{cut, read_with_lists};
@@ -160,12 +162,13 @@ pub(crate) async fn v2(
 async fn in_tei(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -> Result<Response, ServerError> {
     let body: TeiRerank = app.read_lists("a rerank request", body, ["texts"]).await?;
     body.check()?;
-    let TeiRerank { query, texts, raw_scores, return_text, model, top_n, .. } = body;
+    let TeiRerank { query, texts, raw_scores, return_text, model, top_n, instruction, .. } = body;
     app.check_documents("texts", texts.len())?;
     let returned = return_text.unwrap_or(false).then(|| texts.clone());
     let documents = texts.into_iter().map(JobDocument::of_text).collect();
     let activation = activation(raw_scores.unwrap_or(false));
-    let job = Job { model, query, documents, top: top_n, activation };
+    let instruction = Instruction::of("instruction", instruction);
+    let job = Job { model, query, instruction, documents, top: top_n, activation };
     let Ranking { entries, headers, .. } = app.rank(arrival, headers, job).await?;
     let rank = |Entry { index, score }: Entry| {
         let text = returned.as_ref().map(|texts| texts[index].clone());

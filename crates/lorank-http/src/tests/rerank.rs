@@ -1,5 +1,6 @@
 //! The routes that clients of other services call.
 
+use lorank_core::{AdapterId, EncodedPair, ModelVersion, Reranker, Score};
 use serde_json::json;
 
 use super::experiments::ask;
@@ -267,7 +268,7 @@ async fn nothing_that_changes_a_result_is_left_aside() {
         (score("documents", json!(["b"])), "text_2", "is given twice"),
         (score("text_2", json!([null])), "text_2", "must be a string or an array of strings"),
         (score("text_1", json!([])), "text_1", "cannot be empty"),
-        (score("instruction", json!("Judge.")), "instruction", "the prompt belongs to the model"),
+        (score("chat_template", json!("{{ a }}")), "chat_template", "the prompt belongs to the model"),
         (score("activation", json!("sigmoid")), "activation", "must be `true` or `false`"),
         (score("top_n", json!(1)), "top_n", "is unknown"),
     ] {
@@ -275,6 +276,66 @@ async fn nothing_that_changes_a_result_is_left_aside() {
             check_refused(&service, path, body.clone(), field, message).await;
         }
     }
+}
+
+/// A reranker whose prompt has no place for an instruction.
+struct Uninstructed;
+
+impl Reranker for Uninstructed {
+    fn resolve(&self, _adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
+        Ok(toy::model(None))
+    }
+
+    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
+        batch.iter().map(|_| Ok(Score::new(0.0)?)).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_instruction_reaches_the_model_or_is_refused_by_its_key() {
+    let length = |query: &Query, _: &ModelVersion, _: &Candidate| {
+        query.instruction.as_ref().map_or(0.0, |instruction| instruction.len() as f32)
+    };
+    let (toy, plain) = (|| ToyFirstStage::new(toy::candidates(3)), PipelineConfig::default());
+    let service = service(toy(), FakeReranker::by(length), plain.clone());
+    let uninstructed = router(Arc::new(Pipeline::new(toy(), Uninstructed, plain).unwrap()), HttpConfig::default());
+    let rerank = |key: &str, value: &str| json!({"query": "q", "documents": ["a"], "raw_scores": true, key: value});
+    let score = |value: &str| json!({"text_1": "q", "text_2": "a", "raw_scores": true, "instruction": value});
+    let native = |value: &str| json!({"input": {"query": "q", "documents": ["a"]}, "parameters": {"instruct": value}});
+    let tei = |value: &str| json!({"query": "q", "texts": ["a"], "raw_scores": true, "instruction": value});
+    let deepinfra = |value: &str| json!({"queries": ["q"], "documents": ["a"], "instruction": value});
+    let native_path = "/api/v1/services/rerank/text-rerank/text-rerank";
+    for (path, body, pointer, is_logit) in [
+        (
+            "/v1/rerank",
+            &(|it: &str| rerank("instruction", it)) as &dyn Fn(&str) -> Json,
+            "/results/0/relevance_score",
+            true,
+        ),
+        ("/v2/rerank", &|it: &str| rerank("instruction", it), "/results/0/relevance_score", true),
+        ("/jina/v1/rerank", &|it: &str| rerank("instruction", it), "/results/0/relevance_score", true),
+        ("/rerank", &|it: &str| rerank("instruction", it), "/results/0/relevance_score", true),
+        ("/v1/reranks", &|it: &str| rerank("instruct", it), "/results/0/relevance_score", true),
+        ("/rerank", &tei, "/0/score", true),
+        ("/score", &score, "/data/0/score", true),
+        (native_path, &native, "/output/results/0/relevance_score", false),
+        ("/v1/inference/none", &deepinfra, "/scores/0", false),
+    ] {
+        for (instruction, expected) in [("", 0.0), ("Judge.", 6.0)] {
+            let (status, answer) = ask(&service, "POST", path, body(instruction)).await;
+            let expected = if is_logit { expected } else { sigmoid(expected) };
+            let found = answer.pointer(pointer).and_then(Json::as_f64).unwrap_or_else(|| panic!("{path}: {answer}"));
+            assert!(status == 200 && (found as f32 - expected).abs() < 1e-6, "{path} {instruction:?}: {answer}");
+        }
+        let (status, answer) = ask(&uninstructed, "POST", path, body("")).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        let (status, answer) = ask(&uninstructed, "POST", path, body("Judge.")).await;
+        assert!(status == 422 && answer.to_string().contains("the model takes no instructions"), "{path}: {answer}");
+        let key = if path == native_path { "parameters.instruct" } else { "instruct" };
+        assert!(answer.to_string().contains(key), "{path}: {answer}");
+    }
+    let both = json!({"query": "q", "documents": ["a"], "instruction": "a", "instruct": "b"});
+    check_refused(&service, "/v1/rerank", both, "instruct", "contradicts `instruction`").await;
 }
 
 #[tokio::test]

@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::flag::Flag;
-use super::imitated::{Given, Shape, check_given};
 use super::{RerankedDocument, Usage};
-use crate::ServerError;
 
 /// A rerank request in DashScope's native format. Unknown keys are rejected.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
@@ -43,10 +41,8 @@ pub(crate) struct DashScopeParameters {
     /// Whether to return the documents.
     #[schema(value_type = Option<bool>)]
     pub return_documents: Option<Flag>,
-    /// Not supported unless empty: the adapter's own prompt is used.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub instruct: Given,
+    /// What the model shall judge, instead of its own instruction. Rejected if the model's prompt has no place for an instruction.
+    pub instruct: Option<String>,
 }
 
 /// The answer to a [`DashScopeRerank`].
@@ -65,11 +61,4 @@ pub(crate) struct DashScopeReranked {
 pub(crate) struct DashScopeOutput {
     /// The results in rank order.
     pub results: Vec<RerankedDocument>,
-}
-
-impl DashScopeRerank {
-    /// Rejects unsupported values.
-    pub(crate) fn check(&self) -> Result<(), ServerError> {
-        check_given(Shape::DashScopeParameters, [("instruct", &self.parameters.instruct)])
-    }
 }

@@ -15,10 +15,8 @@ pub(crate) struct DeepInfraScore {
     pub queries: Vec<String>,
     /// The documents.
     pub documents: Vec<String>,
-    /// Not supported unless empty: the adapter's own prompt is used.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub instruction: Given,
+    /// What the model shall judge, instead of its own instruction. Rejected if the model's prompt has no place for an instruction.
+    pub instruction: Option<String>,
     /// Ignored: it has no effect on scores.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -60,6 +58,6 @@ pub(crate) struct DeepInfraStatus {
 impl DeepInfraScore {
     /// Rejects unsupported values.
     pub(crate) fn check(&self) -> Result<(), ServerError> {
-        check_given(Shape::DeepInfra, [("instruction", &self.instruction), ("webhook", &self.webhook)])
+        check_given(Shape::DeepInfra, [("webhook", &self.webhook)])
     }
 }

@@ -59,8 +59,10 @@ const ANSWER_ALONE: &str = "the scores are in the response";
 /// The priority of a request, for vLLM and Cohere.
 const PRIORITY: ImitatedKey = key("priority", Only(&["0"], NO_PRIORITIES));
 
-/// An empty instruction is accepted, because it has no effect.
-const INSTRUCTION: ImitatedKey = key("instruction", Only(&["\"\""], OWN_PROMPT));
+/// What the model shall judge. An empty instruction counts as none.
+const INSTRUCTION: ImitatedKey = key("instruction", Honored);
+/// The same for DashScope.
+const INSTRUCT: ImitatedKey = key("instruct", Honored);
 
 /// `POST /rerank` of text-embeddings-inference.
 const TEI_KEYS: &[ImitatedKey] = &[
@@ -109,13 +111,12 @@ const SILICONFLOW_KEYS: &[ImitatedKey] =
 const XINFERENCE_KEYS: &[ImitatedKey] = &[key("max_chunks_per_doc", Honored), key("return_len", NoEffect)];
 
 /// `POST /compatible-api/v1/reranks` of DashScope, in addition to [`DOCUMENTS`].
-const DASHSCOPE_COMPATIBLE_KEYS: &[ImitatedKey] = &[key("instruct", Only(&["\"\""], OWN_PROMPT))];
+const DASHSCOPE_COMPATIBLE_KEYS: &[ImitatedKey] = &[INSTRUCT];
 
 /// `POST /api/v1/services/rerank/text-rerank/text-rerank` of DashScope.
 const DASHSCOPE_KEYS: &[ImitatedKey] = &[key("model", Honored), key("input", Honored), key("parameters", Honored)];
 const DASHSCOPE_INPUT_KEYS: &[ImitatedKey] = &[key("query", Honored), key("documents", Honored)];
-const DASHSCOPE_PARAMETERS_KEYS: &[ImitatedKey] =
-    &[key("top_n", Honored), key("return_documents", Honored), key("instruct", Only(&["\"\""], OWN_PROMPT))];
+const DASHSCOPE_PARAMETERS_KEYS: &[ImitatedKey] = &[key("top_n", Honored), key("return_documents", Honored), INSTRUCT];
 
 /// `POST /v1/rerank` of Voyage.
 const VOYAGE_KEYS: &[ImitatedKey] = &[
@@ -374,9 +375,9 @@ mod tests {
             }
             let of_shape = all.iter().filter(|(_, other, _)| other == shape);
             let listed: Vec<&str> = of_shape.flat_map(|(_, _, keys)| keys).map(|key| key.name).collect();
-            // Extensions of lorank: `model` and `top_n` in TEI's format, `raw_scores` for vLLM's scores.
+            // Extensions of lorank: `model`, `top_n` and `instruction` in TEI's format, `raw_scores` for vLLM's scores.
             let own: &[&str] = match shape {
-                Shape::Tei => &["model", "top_n"],
+                Shape::Tei => &["model", "top_n", "instruction"],
                 Shape::Score => &["raw_scores"],
                 _ => &[],
             };
@@ -402,11 +403,7 @@ mod tests {
                 read(&with("\"query\": {\"text\": \"q\"}, \"passages\": [{\"text\": \"a\"}]"), NimRanking::check)
             }
             Shape::DeepInfra => read(&with("\"queries\": [\"q\"], \"documents\": [\"a\"]"), DeepInfraScore::check),
-            Shape::DashScopeParameters => {
-                let parameters = with("\"top_n\": 1");
-                read(&format!("{{\"input\": {{{documents}}}, \"parameters\": {parameters}}}"), DashScopeRerank::check)
-            }
-            Shape::DashScope | Shape::DashScopeInput => Ok(()),
+            Shape::DashScope | Shape::DashScopeInput | Shape::DashScopeParameters => Ok(()),
         };
         checked.err().map(|error| error.to_string())
     }

@@ -39,6 +39,9 @@ pub(crate) struct TeiRerank {
     /// The number of results to return. Default: all. An extension of lorank, which some clients send.
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub top_n: Option<std::num::NonZeroUsize>,
+    /// What the model shall judge, instead of its own instruction. Rejected if the model's prompt has no place for an instruction. An
+    /// extension of lorank.
+    pub instruction: Option<String>,
 }
 
 /// A rerank request in the format of Cohere and compatible services. Unknown keys are rejected.
@@ -135,14 +138,11 @@ pub(crate) struct Rerank {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Given,
-    /// Not supported unless empty: the adapter's own prompt is used (vLLM, SiliconFlow).
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub instruction: Given,
-    /// Not supported unless empty: the adapter's own prompt is used (DashScope).
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub instruct: Given,
+    /// What the model shall judge, instead of its own instruction. Rejected if the model's prompt has no place for an instruction
+    /// (vLLM, SiliconFlow).
+    pub instruction: Option<String>,
+    /// The same as `instruction` (DashScope).
+    pub instruct: Option<String>,
     /// Not supported: the score cache is shared by all clients (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -214,10 +214,8 @@ pub(crate) struct ScoreBody {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Given,
-    /// Not supported unless empty: the adapter's own prompt is used.
-    #[serde(default)]
-    #[schema(value_type = Option<String>)]
-    pub instruction: Given,
+    /// What the model shall judge, instead of its own instruction. Rejected if the model's prompt has no place for an instruction.
+    pub instruction: Option<String>,
     /// Not supported: the score cache is shared by all clients.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -260,7 +258,6 @@ impl Rerank {
         check_given(
             Shape::Documents,
             [
-                ("instruct", &self.instruct),
                 ("priority", &self.priority),
                 ("truncate_prompt_tokens", &self.truncate_prompt_tokens),
                 ("truncation_side", &self.truncation_side),
@@ -272,7 +269,6 @@ impl Rerank {
                 ("media_io_kwargs", &self.media_io_kwargs),
                 ("chat_template", &self.chat_template),
                 ("chat_template_kwargs", &self.chat_template_kwargs),
-                ("instruction", &self.instruction),
                 ("cache_salt", &self.cache_salt),
                 ("add_special_tokens", &self.add_special_tokens),
                 ("softmax", &self.softmax),
@@ -296,7 +292,6 @@ impl ScoreBody {
                 ("media_io_kwargs", &self.media_io_kwargs),
                 ("chat_template", &self.chat_template),
                 ("chat_template_kwargs", &self.chat_template_kwargs),
-                ("instruction", &self.instruction),
                 ("cache_salt", &self.cache_salt),
                 ("add_special_tokens", &self.add_special_tokens),
                 ("softmax", &self.softmax),

@@ -79,6 +79,9 @@ pub(crate) struct EvalArgs {
     /// repeatable [default: none]
     #[arg(long = "adapter", value_name = "[ID=]ADAPTER", help_heading = "Model options")]
     adapters: Vec<AdapterSpec>,
+    /// What the model shall judge, instead of its own instruction; an error if its prompt has no place for an instruction
+    #[arg(long, value_name = "TEXT")]
+    instruction: Option<String>,
     /// How many candidates are reranked
     #[arg(long, value_name = "N", default_value = "100")]
     depth: NonZeroUsize,
@@ -154,13 +157,13 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
     let scores_path = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
     let specs = if args.adapters.is_empty() { &[AdapterSpec::None][..] } else { &args.adapters };
     let models = models::load(&args.model.section(specs)?, args.data.folder().ok(), is_quiet)?;
-    let rankers = rankers(&models, &args.baseline)?;
+    let rankers = rankers(&models, &args.baseline, args.instruction.as_deref())?;
     let topics = sampled(&collection.topics, args.sample);
     let run = args.run.clone().zip(run);
     let corpus = collection.corpus.as_deref();
     let candidates = Candidates::open(args.first_stage()?, corpus, run, args.fuzzy.into(), is_quiet)?;
 
-    let mut scorer = Scorer::new(&models.reranker, &rankers, ScoreFile::open(scores_path)?);
+    let mut scorer = Scorer::new(&models.reranker, &rankers, args.instruction.clone(), ScoreFile::open(scores_path)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.deepest(), is_quiet)?;
     let infos = infos(&rankers, &candidates, &scorer, topics.len());
     let options = args.options();
@@ -253,7 +256,7 @@ fn default_scores(data: &DataArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// The adapters, each once.
-fn rankers(models: &LoadedModels, baseline: &str) -> anyhow::Result<Vec<RankedBy>> {
+fn rankers(models: &LoadedModels, baseline: &str, instruction: Option<&str>) -> anyhow::Result<Vec<RankedBy>> {
     let mut rankers: Vec<RankedBy> = Vec::new();
     for adapter in &models.adapters {
         let name = adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str).to_owned();
@@ -261,6 +264,7 @@ fn rankers(models: &LoadedModels, baseline: &str) -> anyhow::Result<Vec<RankedBy
             bail!("`{name}` is given twice; evaluate different adapters");
         }
         let model = models.reranker.resolve(adapter.as_ref()).map_err(|error| anyhow!(error))?;
+        let model = models::instructed(&models.reranker, model, instruction)?;
         rankers.push(RankedBy { name, model });
     }
     if baseline != FIRST_STAGE && !rankers.iter().any(|ranker| ranker.name == baseline) {

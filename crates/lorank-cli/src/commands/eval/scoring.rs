@@ -14,6 +14,8 @@ use super::RankedBy;
 pub(super) struct Scorer<'a> {
     reranker: &'a ModelReranker,
     rankers: &'a [RankedBy],
+    /// The instruction of the queries.
+    instruction: Option<String>,
     file: ScoreFile,
     /// The number of pairs of each ranker.
     n_pairs: Vec<usize>,
@@ -31,8 +33,14 @@ struct Missing {
 }
 
 impl<'a> Scorer<'a> {
-    pub(super) fn new(reranker: &'a ModelReranker, rankers: &'a [RankedBy], file: ScoreFile) -> Self {
-        Self { reranker, rankers, file, n_pairs: vec![0; rankers.len()], n_new: 0, n_kept: 0, seconds: 0.0 }
+    pub(super) fn new(
+        reranker: &'a ModelReranker,
+        rankers: &'a [RankedBy],
+        instruction: Option<String>,
+        file: ScoreFile,
+    ) -> Self {
+        let n_pairs = vec![0; rankers.len()];
+        Self { reranker, rankers, instruction, file, n_pairs, n_new: 0, n_kept: 0, seconds: 0.0 }
     }
 
     pub(super) fn n_rankers(&self) -> usize {
@@ -52,7 +60,7 @@ impl<'a> Scorer<'a> {
 
     /// Scores a query's candidates by each ranker. Also returns the number of newly scored pairs.
     pub(super) fn score(&mut self, topic: &Topic, candidates: &[Candidate]) -> anyhow::Result<(ScoredQuery, usize)> {
-        let query = Query::new(topic.text.as_str());
+        let query = Query { instruction: self.instruction.clone(), ..Query::new(topic.text.as_str()) };
         let mut scores: Vec<Vec<Option<Score>>> = Vec::with_capacity(self.rankers.len());
         let mut missing = Vec::new();
         for (n, ranker) in self.rankers.iter().enumerate() {

@@ -10,6 +10,7 @@ use lorank_core::Activation;
 use serde_json::json;
 
 use super::super::App;
+use super::instruction::Instruction;
 use super::ranking::{Entry, Job, JobDocument, Ranking};
 use crate::ServerError;
 use crate::error_shape::ErrorShape;
@@ -51,11 +52,11 @@ async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes)
     let body = parse(&app.lanes, body, read).await?;
     let DashScopeInput { query, documents } = &body.input;
     app.check_documents("input.documents", documents.len())?;
-    body.check()?;
     let (query, texts) = (query.clone(), documents.iter().cloned());
-    let DashScopeParameters { top_n, return_documents, .. } = body.parameters;
+    let DashScopeParameters { top_n, return_documents, instruct } = body.parameters;
+    let instruction = Instruction::of("parameters.instruct", instruct);
     let documents = texts.map(JobDocument::of_text).collect();
-    let job = Job { model: body.model, query, documents, top: top_n, activation: Activation::Sigmoid };
+    let job = Job { model: body.model, query, instruction, documents, top: top_n, activation: Activation::Sigmoid };
     let Ranking { entries, usage, headers, .. } = app.rank(arrival, headers, job).await?;
     let returns = return_documents.is_some_and(|Flag(returns)| returns);
     let result = |Entry { index, score }: Entry| RerankedDocument {

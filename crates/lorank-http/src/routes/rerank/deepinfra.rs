@@ -10,6 +10,7 @@ use lorank_core::Activation;
 
 use super::super::{App, Name};
 use super::asked::model_header;
+use super::instruction::Instruction;
 use super::scoring::{groups_of, name, scores_of};
 use crate::ServerError;
 use crate::error_shape::ErrorShape;
@@ -49,7 +50,7 @@ async fn scored(app: App, arrival: &Arrival, body: Bytes, model: &str) -> Result
     app.check_documents("documents", body.documents.len())?;
     let groups = groups_of(("queries", body.queries), ("documents", body.documents))?;
     let asked = app.asked_to_score(Some(model))?;
-    let scoring = app.score_groups(asked.adapter, groups).await?;
+    let scoring = app.score_groups(asked.adapter, Instruction::of("instruction", body.instruction), groups).await?;
     let (n_tokens, model, took) = (scoring.n_tokens, name(&scoring.model), scoring.took);
     let scores = scores_of(scoring.scores)?;
     let answer = DeepInfraScored {

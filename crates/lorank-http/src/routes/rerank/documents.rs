@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::{App, now_millis};
 use super::activation;
+use super::instruction::Instruction;
 use super::ranking::{Entry, Job, Ranking};
 use super::scoring::{cut, wants_logits};
 use crate::ServerError;
@@ -147,8 +148,10 @@ async fn reranked(
     body.check()?;
     let activation = activation(wants_logits(body.raw_scores, body.use_activation, body.activation)?);
     let query = cut(std::mem::take(&mut body.query), body.max_tokens_per_query);
-    let job =
-        Job { documents: app.job_documents(&body, &query)?, model: body.model, query, top: body.top_n, activation };
+    let (instruction, instruct) = (std::mem::take(&mut body.instruction), std::mem::take(&mut body.instruct));
+    let instruction = Instruction::of_one("instruction", instruction, "instruct", instruct)?;
+    let documents = app.job_documents(&body, &query)?;
+    let job = Job { documents, model: body.model, query, instruction, top: body.top_n, activation };
     let n_documents = job.documents.len();
     let Ranking { entries, model, usage, headers, warnings } = app.rank(arrival, headers, job).await?;
     let returns = body.return_documents.map_or(style.returns_by_default, |Flag(returns)| returns);

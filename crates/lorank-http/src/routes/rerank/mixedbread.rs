@@ -72,7 +72,7 @@ async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes)
         JobDocument { id: document.id(&text), passages: vec![text] }
     };
     let documents = input.iter().map(document).collect();
-    let job = Job { model, query, documents, top: top_k, activation: Activation::Sigmoid };
+    let job = Job { model, query, instruction: None, documents, top: top_k, activation: Activation::Sigmoid };
     let Ranking { entries, model, usage, headers, .. } = app.rank(arrival, headers, job).await?;
     let return_input = return_input.is_some_and(|Flag(returns)| returns);
     let as_sent = |index: usize| serde_json::to_value(&input[index]).expect("a document was parsed from JSON");

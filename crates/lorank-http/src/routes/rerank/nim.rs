@@ -93,7 +93,7 @@ async fn ranked(
     let NimRanking { model, query, passages, top_k, top_n, .. } = body;
     let documents = passages.into_iter().map(|passage| JobDocument::of_text(passage.text)).collect();
     let (model, top) = (one_model(in_path, model)?, top_k.or(top_n));
-    let job = Job { model, query: query.text, documents, top, activation: Activation::Identity };
+    let job = Job { model, query: query.text, instruction: None, documents, top, activation: Activation::Identity };
     let Ranking { entries, usage, headers, .. } = app.rank(arrival, headers, job).await?;
     let rankings = entries.into_iter().map(|Entry { index, score }| NimEntry { index, logit: score }).collect();
     Ok((headers, JsonBody(NimRankings { rankings, usage })).into_response())

@@ -3,13 +3,14 @@
 use std::num::NonZeroUsize;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use lorank_core::{Activation, Candidate, DocumentId, Score};
+use lorank_core::{Activation, Candidate, DocumentId, Query, Score};
 use lorank_experiment_pipeline::{GivenDocument, Participation, RerankAnswer, Trial};
 use lorank_pipeline::SearchRequest;
 
 use super::super::search::{CancelOnDrop, unit_id};
 use super::super::{App, now_millis};
 use super::asked::{Asked, model_header};
+use super::instruction::Instruction;
 use super::scoring::{failure, name};
 use crate::ServerError;
 use crate::request_id::Arrival;
@@ -29,6 +30,7 @@ const SCORES: HeaderName = HeaderName::from_static("x-scores");
 pub(super) struct Job {
     pub model: Option<String>,
     pub query: String,
+    pub instruction: Option<Instruction>,
     pub documents: Vec<JobDocument>,
     /// The maximum number of results.
     pub top: Option<NonZeroUsize>,
@@ -77,7 +79,9 @@ impl App {
     pub(super) async fn rank(self, arrival: &Arrival, headers: &HeaderMap, job: Job) -> Result<Ranking, ServerError> {
         let asked = self.asked(job.model.as_deref())?;
         let unit_id = unit_id(headers)?;
-        let request = SearchRequest { adapter: asked.adapter.clone(), top_k: job.top, ..SearchRequest::new(job.query) };
+        let query = Query { instruction: Instruction::text(job.instruction.as_ref()), ..Query::new(job.query) };
+        let request =
+            SearchRequest { adapter: asked.adapter.clone(), top_k: job.top, ..SearchRequest::from_query(query) };
         let _cancel = CancelOnDrop(request.cancellation.clone());
         let trial = Trial {
             request,
@@ -87,10 +91,11 @@ impl App {
             arm: None,
             at_millis: now_millis(),
         };
-        let (documents, top, activation) = (job.documents, job.top, job.activation);
+        let (documents, instruction, top, activation) = (job.documents, job.instruction, job.top, job.activation);
         let work = move |app: &Self| {
             let documents: Vec<GivenDocument> = documents.into_iter().map(given).collect();
-            let answer = app.service.engine.rerank(&trial, &documents)?;
+            let answer = app.service.engine.rerank(&trial, &documents);
+            let answer = answer.map_err(|error| Instruction::name_in(error.into(), instruction.as_ref()))?;
             match answer.fallback.as_ref().and_then(|reason| app.overload_of(reason)) {
                 Some(overload) => Err(overload),
                 None => Ok(answer),

@@ -10,6 +10,7 @@ use lorank_core::{Activation, Score};
 
 use super::super::{App, now_millis};
 use super::asked::model_header;
+use super::instruction::Instruction;
 use super::scoring::{groups_of, name, scores_of, wants_logits};
 use crate::ServerError;
 use crate::error_shape::ErrorShape;
@@ -78,7 +79,7 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
     body.check()?;
     let wants_logits = wants_logits(body.raw_scores, body.use_activation, body.activation)?;
     let activation = if wants_logits { Activation::Identity } else { app.own_activation() };
-    let ScoreBody { model, text_1, text_2, request_id, .. } = body;
+    let ScoreBody { model, text_1, text_2, request_id, instruction, .. } = body;
     let texts = match text_2 {
         OneOrMany::One(text) => vec![text],
         OneOrMany::Many(texts) => texts,
@@ -90,7 +91,7 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
     };
     let groups = groups_of(("text_1", queries), ("text_2", texts))?;
     let asked = app.asked_to_score(model.as_deref())?;
-    let scoring = app.score_groups(asked.adapter.clone(), groups).await?;
+    let scoring = app.score_groups(asked.adapter.clone(), Instruction::of("instruction", instruction), groups).await?;
     let (n_tokens, name_of_model) = (scoring.n_tokens, name(&scoring.model));
     let scores = scores_of(scoring.scores)?;
     let pair = |(index, score): (usize, &Score)| ScoredPair { index, object: "score", score: activation.apply(*score) };

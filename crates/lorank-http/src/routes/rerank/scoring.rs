@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::super::App;
 use super::super::search::CancelOnDrop;
+use super::instruction::Instruction;
 use crate::ServerError;
 use crate::json::{list_lengths, parse, read_object};
 
@@ -37,6 +38,7 @@ impl App {
     pub(super) async fn score_groups(
         self,
         adapter: AdapterChoice,
+        instruction: Option<Instruction>,
         groups: Vec<(String, Vec<String>)>,
     ) -> Result<Scoring, ServerError> {
         let request = SearchRequest { adapter, ..SearchRequest::new("") };
@@ -44,8 +46,9 @@ impl App {
         let work = move |app: &Self| {
             let nothing = Score::new(0.0).expect("zero is finite");
             let (mut queries, mut candidates) = (Vec::with_capacity(groups.len()), Vec::new());
-            for (query, texts) in groups {
-                queries.push((Query::new(query), texts.len()));
+            for (text, texts) in groups {
+                let instruction = Instruction::text(instruction.as_ref());
+                queries.push((Query { instruction, ..Query::new(text) }, texts.len()));
                 let first = candidates.len();
                 let numbered = texts.into_iter().zip(first..);
                 candidates.extend(numbered.map(|(text, n)| Candidate::new(n.to_string(), text, nothing)));
@@ -56,7 +59,8 @@ impl App {
                 rest = after;
                 Documents { query, candidates }
             });
-            let scoring = app.service.engine.score_each(&request, &documents.collect::<Vec<_>>())?;
+            let scoring = app.service.engine.score_each(&request, &documents.collect::<Vec<_>>());
+            let scoring = scoring.map_err(|error| Instruction::name_in(error.into(), instruction.as_ref()))?;
             match scoring.scores.as_ref().err().and_then(|reason| app.overload_of(reason)) {
                 Some(overload) => Err(overload),
                 None => Ok(scoring),

@@ -55,7 +55,7 @@ async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes)
     let VoyageRerank { model, query, documents, top_k, return_documents, .. } = body;
     let returned = return_documents.filter(|Flag(returns)| *returns).map(|_| documents.clone());
     let documents = documents.into_iter().map(JobDocument::of_text).collect();
-    let job = Job { model, query, documents, top: top_k, activation: Activation::Sigmoid };
+    let job = Job { model, query, instruction: None, documents, top: top_k, activation: Activation::Sigmoid };
     let Ranking { entries, model, usage, headers, .. } = app.rank(arrival, headers, job).await?;
     let entry = |Entry { index, score }: Entry| {
         let document = returned.as_ref().map(|documents| documents[index].clone());
