@@ -41,6 +41,63 @@ fn rerank_puts_the_answer_first() {
     assert!(text.contains("   1    ↑1 ") && text.contains("  bulb\n") && !text.contains("Coffee"), "{text}");
 }
 
+/// A text that is longer than the embedded model's limit, with its answer near the end.
+fn long_text() -> String {
+    let filler = "The weather of the coast is mild, and ships pass the harbor every day. ".repeat(80);
+    format!("{filler}Thomas Edison patented the light bulb in 1879. {}", "Lamps need oil. ".repeat(10))
+}
+
+#[test]
+fn a_long_document_is_scored_by_its_best_passage() {
+    let lorank = Lorank::new();
+    let line = |id: &str, text: &str| format!("{}\n", json!({"id": id, "text": text}));
+    let long = long_text();
+    let documents = line("long", &long) + &line("short", "Lightning struck the old university building.");
+    lorank.write("documents.jsonl", &documents);
+    let rerank = |flags: &[&str]| {
+        let command = ["rerank", "--query", QUERY, "--json", "documents.jsonl"];
+        lorank.json(&[&command[..], flags].concat())
+    };
+    let first = rerank(&[]);
+    assert_eq!(first["hits"], rerank(&["--passages", "first"])["hits"]);
+    let best = rerank(&["--passages", "max", "--passage-tokens", "96", "--stride", "48", "--passages-max", "64"]);
+    let of = |answer: &Value, id: &str| {
+        answer["hits"].as_array().unwrap().iter().find(|hit| hit["id"] == id).unwrap().clone()
+    };
+    let (hit, passage) = (of(&best, "long"), of(&best, "long")["passage"].clone());
+    let (start, end) = (passage["start"].as_u64().unwrap() as usize, passage["end"].as_u64().unwrap() as usize);
+    assert!(long[start..end].contains("Edison patented") && passage["text"] == long[start..end], "{passage}");
+    assert_eq!((ids(&best)[0], passage["complete"].as_bool()), ("long", Some(true)));
+    assert!(hit["rerank_score"].as_f64() > of(&first, "long")["rerank_score"].as_f64());
+    assert_eq!(of(&best, "short")["rerank_score"], of(&first, "short")["rerank_score"], "a short one as before");
+    // The score is that of the passage alone.
+    let alone = line("alone", &long[start..end]);
+    let alone = lorank.run_with(&["rerank", "--query", QUERY, "--json", "-"], &alone);
+    let alone: Value = serde_json::from_str(&alone).unwrap();
+    assert_eq!(alone["hits"][0]["rerank_score"], hit["rerank_score"]);
+
+    lorank.run(&["index", "--index", "i", "documents.jsonl"]);
+    let search = |flags: &[&str]| {
+        lorank.run(&[&["search", "--index", "i", "light bulb ships", "--explain"][..], flags].concat())
+    };
+    let text = search(&["--passages", "max", "--passage-tokens", "96"]);
+    assert!(text.contains("passage ") && text.contains("the rest of the text was not scored"), "{text}");
+    assert!(text.contains("1 document had more passages than the limit"), "{text}");
+    for (flags, message) in [
+        (&["--passages", "mean"][..], "`mean` is not a rule for passages"),
+        (&["--passage-tokens", "64"], "set `passages` to `max`"),
+        (&["--passages", "max", "--passage-tokens", "64", "--stride", "65"], "above `passage_tokens`"),
+        (&["--passages", "max", "--no-rerank"], "--passages cannot be used with --no-rerank"),
+        (&["--instruction", "Judge.", "--no-rerank"], "--instruction cannot be used with --no-rerank"),
+        (&["--instruction", "Judge."], "no place for an instruction"),
+    ] {
+        let command = [&["search", "--index", "i", "light"][..], flags].concat();
+        let output = lorank.command(&command).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(message), "{flags:?}: {error}");
+    }
+}
+
 #[test]
 fn score_answers_line_by_line() {
     // `document` is the older name of `text`.

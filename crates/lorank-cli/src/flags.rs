@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
-use lorank_server::{AdapterSpec, Arity, ElasticSection, FirstStageKind, ModelSection, ServerConfig, Setting};
+use lorank_core::PassageOptions;
+use lorank_server::{
+    AdapterSpec, Arity, ElasticSection, FirstStageKind, ModelSection, SearchSection, ServerConfig, Setting,
+};
 use serde_json::{Map, Value};
+
+use crate::failure::WrongUsage;
 
 /// The source of a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,6 +143,12 @@ fn first_stage_settings() -> impl Iterator<Item = &'static Setting> {
     chosen.chain(ElasticSection::SETTINGS)
 }
 
+/// The settings of passages, for commands other than `serve`.
+fn passage_settings() -> impl Iterator<Item = &'static Setting> {
+    let keys = ["search.passages", "search.passage_tokens", "search.stride", "search.passages_max"];
+    SearchSection::SETTINGS.iter().filter(move |setting| keys.contains(&setting.key))
+}
+
 fn data_setting() -> impl Iterator<Item = &'static Setting> {
     ServerConfig::SETTINGS.iter().filter(|setting| setting.key == "data")
 }
@@ -152,6 +164,10 @@ pub(crate) struct ModelFlags(GivenValues);
 /// The flags of a search engine as the first stage.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FirstStageFlags(GivenValues);
+
+/// The flags of passages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PassageFlags(GivenValues);
 
 /// The flag of the data folder.
 #[derive(Debug, Clone, Default)]
@@ -185,6 +201,16 @@ impl FirstStageFlags {
     pub(crate) fn name(&self) -> String {
         let elastic = self.config().map(|config| config.elastic).unwrap_or_default();
         elastic.index.map_or_else(|| "BM25".to_owned(), |index| format!("the search engine's index `{index}`"))
+    }
+}
+
+impl PassageFlags {
+    /// How long documents are scored, and the maximum number of passages of a document.
+    pub(crate) fn read(&self) -> anyhow::Result<(PassageOptions, NonZeroUsize)> {
+        let search = config_of(&self.0)?.search;
+        let passages = search.passages();
+        passages.check().map_err(|error| WrongUsage(error.to_string()))?;
+        Ok((passages, search.passages_max))
     }
 }
 
@@ -231,6 +257,7 @@ macro_rules! flags_of_settings {
 flags_of_settings!(ServerFlags, ServerConfig::all_settings(), global: false);
 flags_of_settings!(ModelFlags, model_settings(), global: false);
 flags_of_settings!(FirstStageFlags, first_stage_settings(), global: false);
+flags_of_settings!(PassageFlags, passage_settings(), global: false);
 flags_of_settings!(DataFlag, data_setting(), global: true);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Entries of an answer.
 
-use crate::{Blend, Candidate, Score, Snippet};
+use crate::{Blend, Candidate, Passage, Score, Snippet};
 
 /// An entry of an answer: the document with its rank and its first-stage rank.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Hit {
     /// The value of the ranking expression that the hit is ordered by; `None` without an expression, and beyond the
     /// depth.
     pub ranked_by: Option<RankedBy>,
+    /// The window of the text that the rerank score comes from; `None` if the text was not scored as windows.
+    pub passage: Option<Passage>,
     /// The 1-based rank in the first stage's list.
     pub first_stage_rank: usize,
     /// The document, with the first stage's score.

@@ -48,6 +48,8 @@ mod misfit;
 mod model;
 mod nearest;
 mod order;
+mod passage_group;
+mod passages;
 mod query;
 mod random;
 mod retrieval;
@@ -56,6 +58,7 @@ mod snippet;
 mod stages;
 mod unreadable;
 mod value;
+mod windows;
 
 pub use activation::Activation;
 pub use blend::{Blend, BlendWeight, NotAWeight, blend};
@@ -78,6 +81,8 @@ pub use misfit::{Misfit, syntax_problem};
 pub use model::{AdapterVersion, ModelVersion, Precision};
 pub use nearest::nearest_name;
 pub use order::reranked_order;
+pub use passage_group::PassageGroup;
+pub use passages::{InvalidPassages, NotAPassageRule, Passage, PassageOptions, PassageRule, ScoredWindow};
 pub use query::{Fuzzy, Query, QuerySyntax};
 pub use random::{SplitMix64, split_mix};
 pub use retrieval::{
@@ -90,3 +95,4 @@ pub use stages::{
 };
 pub use unreadable::unreadable_as_text;
 pub use value::{Decimal, Fields, Value};
+pub use windows::{TokenSpan, WindowCut, Windows};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::causes::BoxError;
 use crate::group::Group;
 use crate::{
-    AdapterId, Candidate, Deadline, EncodedPair, ErrorKind, ModelVersion, Query, Retrieval, Retrieved, Score, Snippet,
-    TotalHits,
+    AdapterId, Candidate, Deadline, EncodedPair, ErrorKind, ModelVersion, PassageOptions, Query, Retrieval, Retrieved,
+    Score, Snippet, TotalHits, WindowCut, Windows,
 };
 
 /// The query is invalid for the first stage or the reranker. They return this error, boxed, if the caller and not the
@@ -125,6 +125,32 @@ pub trait Reranker: Send + Sync {
         Ok(EncodedPair::from_texts(group))
     }
 
+    /// How long documents are scored where neither the request nor the configuration says so: the settings of the
+    /// model's author. Cheap, as [`resolve`](Self::resolve). The default has none.
+    ///
+    /// # Errors
+    /// The model's settings cannot be read.
+    fn passages(&self, _model: &ModelVersion) -> Result<PassageOptions, BoxError> {
+        Ok(PassageOptions::default())
+    }
+
+    /// Cuts each candidate's text into windows, in the candidates' order, on the caller's thread. A window is then
+    /// scored as a candidate with the same title, so it must fit into a pair beside the query and the title. May load
+    /// the model's adapter, as [`encode`](Self::encode).
+    ///
+    /// The default counts a token for each four bytes of a word, and has no limit of its own.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn windows(
+        &self,
+        group: Group<'_>,
+        cut: &WindowCut,
+        _deadline: Option<Deadline>,
+    ) -> Result<Vec<Windows>, BoxError> {
+        Ok(group.candidates.iter().map(|candidate| Windows::by_bytes(&candidate.text, cut)).collect())
+    }
+
     /// The share of the tokens of the query and the candidates that are unknown to the model, from 0 to 1. A large
     /// share means that the model cannot read their language. The default is 0.
     fn unknown_share(&self, _query: &Query, _candidates: &[Candidate]) -> f32 {
@@ -163,6 +189,14 @@ impl<T: Reranker + ?Sized> Reranker for std::sync::Arc<T> {
 
     fn encode(&self, group: Group<'_>, deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
         (**self).encode(group, deadline)
+    }
+
+    fn passages(&self, model: &ModelVersion) -> Result<PassageOptions, BoxError> {
+        (**self).passages(model)
+    }
+
+    fn windows(&self, group: Group<'_>, cut: &WindowCut, deadline: Option<Deadline>) -> Result<Vec<Windows>, BoxError> {
+        (**self).windows(group, cut, deadline)
     }
 
     fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {

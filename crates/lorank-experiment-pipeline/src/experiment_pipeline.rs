@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lorank_core::{BlendWeight, FirstStage, Reranker};
+use lorank_core::{BlendWeight, FirstStage, PassageOptions, Reranker};
 use lorank_experiment_store::ExperimentStore;
 use lorank_experiments::{ArmRanking, Assigned, Exposure, InterleavedArm, NO_TEAM};
 use lorank_pipeline::{
@@ -222,6 +222,8 @@ fn warnings_of_first_stage(request: &SearchRequest) -> Vec<Warning> {
         ("blend_weight", request.blend_weight != BlendWeight::RERANK_ALONE),
         ("rank_by", needs_scores),
         ("min_rerank_score", request.min_rerank_score.is_some()),
+        ("instruction", request.query.instruction.is_some()),
+        ("passages", request.passages != PassageOptions::default()),
     ];
     let without_effect = keys.into_iter().filter(|(_, is_given)| *is_given);
     without_effect.map(|(key, _)| Warning::KeyWithoutEffect { key, ranking: ExperimentRanking::FirstStage }).collect()

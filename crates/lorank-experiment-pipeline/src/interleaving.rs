@@ -97,7 +97,8 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
         answers.into_iter().flat_map(|answer| answer.hits).map(|hit| (hit.first_stage_rank, hit)).collect();
     let hit = |(at, drafted): (usize, &Drafted<usize>)| {
         let hit = of_document.remove(&drafted.id).expect("each document is drafted once, from one of the answers");
-        Hit { rank: at + 1, rerank_score: None, score_origin: None, blend: None, ranked_by: None, ..hit }
+        let (rerank_score, score_origin, blend, ranked_by, passage) = (None, None, None, None, None);
+        Hit { rank: at + 1, rerank_score, score_origin, blend, ranked_by, passage, ..hit }
     };
     let all: Vec<Hit> = drafted.iter().enumerate().map(hit).collect();
     let ranking = all.iter().map(|hit| hit.candidate.id.clone()).collect();

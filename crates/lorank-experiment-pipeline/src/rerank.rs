@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lorank_core::{Candidate, Deadline, DocumentId, FirstStage, ModelVersion, Reranker, Score};
+use lorank_core::{Candidate, Deadline, DocumentId, FirstStage, ModelVersion, Passage, Reranker, Score};
 use lorank_experiments::{Assigned, Exposure, InterleavedArm, NO_TEAM, team_draft};
 use lorank_pipeline::{Fallback, PipelineError, Ranker, SearchRequest};
 
@@ -34,6 +34,9 @@ pub struct RerankAnswer {
     /// The score of each document, in the request's order. `None` where the order has none: it is the request's own (by a
     /// `first-stage` arm, or a fallback), or mixed, and scores would tell whose each place is.
     pub scores: Option<Vec<Score>>,
+    /// The window that each document's score comes from, in the request's order, with the index of its text among the
+    /// document's; `None` for one that was not scored as windows. Empty without scores.
+    pub windows: Vec<Option<(usize, Passage)>>,
     /// The model that scored, or would have; `None` for the request's own order and for mixed ones.
     pub model: Option<ModelVersion>,
     /// Why there are no scores although a model was to give them.
@@ -165,13 +168,13 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let passages: Vec<Candidate> = documents.iter().flat_map(|document| &document.passages).cloned().collect();
         let scoring = self.pipeline().score(request, &passages)?;
         let (model, n_tokens) = (Some(scoring.model), scoring.n_tokens);
-        let scores = match scoring.scores {
-            Ok(scores) => best_of_each(&scores, documents),
+        let (scores, windows) = match scoring.scores {
+            Ok(scores) => best_of_each(&scores, scoring.passages, documents),
             Err(fallback) => return Ok(RerankAnswer { model, n_tokens, ..given_order(documents, Some(fallback)) }),
         };
         let mut order: Vec<usize> = (0..documents.len()).collect();
         order.sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
-        Ok(RerankAnswer { order, scores: Some(scores), model, fallback: None, n_tokens, participation: None })
+        Ok(RerankAnswer { order, scores: Some(scores), windows, model, fallback: None, n_tokens, participation: None })
     }
 }
 
@@ -179,21 +182,29 @@ fn is_unusable_model(error: &PipelineError) -> bool {
     matches!(error, PipelineError::UnusableAdapter { .. } | PipelineError::NoDefaultModel { .. })
 }
 
-/// The best score among each document's passages.
-fn best_of_each(scores: &[Score], documents: &[GivenDocument]) -> Vec<Score> {
+/// The best score among each document's passages, and the window that it comes from.
+fn best_of_each(
+    scores: &[Score],
+    windows: Vec<Option<Passage>>,
+    documents: &[GivenDocument],
+) -> (Vec<Score>, Vec<Option<(usize, Passage)>>) {
     let mut rest = scores;
+    let mut windows = windows.into_iter();
     let best = documents.iter().map(|document| {
         let (own, after) = rest.split_at(document.passages.len());
         rest = after;
-        own.iter().copied().max().expect("a document has a passage")
+        let mut windows: Vec<Option<Passage>> = windows.by_ref().take(own.len()).collect();
+        let best = (0..own.len()).rev().max_by_key(|&at| own[at]).expect("a document has a passage");
+        let window = if best < windows.len() { windows.swap_remove(best) } else { None };
+        (own[best], window.map(|window| (best, window)))
     });
-    best.collect()
+    best.unzip()
 }
 
 /// The documents as they came.
 fn given_order(documents: &[GivenDocument], fallback: Option<Fallback>) -> RerankAnswer {
     let order = (0..documents.len()).collect();
-    RerankAnswer { order, scores: None, model: None, fallback, n_tokens: 0, participation: None }
+    RerankAnswer { order, scores: None, windows: Vec::new(), model: None, fallback, n_tokens: 0, participation: None }
 }
 
 /// How many documents come back.

@@ -121,6 +121,7 @@ pub use status::{http_status, wire_word};
 pub use wire::{
     AdapterJson, AnswerShape, BlendJson, BoundsJson, CacheJson, CandidateJson, ComparedHit, Comparison, DocumentJson,
     ExplanationJson, FacetJson, FacetsJson, FailedArmJson, FallbackJson, FieldsJson, FusionJson, FuzzyJson, HitJson,
-    ListRankJson, OnOverloadJson, ParsedSearch, ParticipationJson, RangeCountJson, RankedByJson, RankerJson,
-    SearchAnswer, SearchBody, SyntaxJson, TimingsJson, ValueCountJson, ValueJson, WarningJson,
+    ListRankJson, OnOverloadJson, ParsedSearch, ParticipationJson, PassageJson, RangeCountJson, RankedByJson,
+    RankerJson, ScoredPassageJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson, ValueCountJson, ValueJson,
+    WarningJson,
 };

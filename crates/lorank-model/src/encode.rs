@@ -1,18 +1,20 @@
 //! The [`Reranker`] implementation of [`ModelReranker`]: encodes pairs on the request's thread, scores on the model's.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lorank_core::{
     AdapterId, AdapterVersion, BoxError, Candidate, Deadline, DocumentId, EncodedPair, ForeignPair, Group,
-    ModelVersion, Query, Reranker, Score,
+    ModelVersion, PassageOptions, Query, Reranker, Score, WindowCut, Windows,
 };
 
 use crate::model::PairToScore;
 use crate::pass::StageTimes;
 use crate::reranker::{Loaded, LoadedAdapter, ModelReranker};
-use crate::{ModelError, Pair, TokenCacheStats};
+use crate::tokenize::PairTokenizer;
+use crate::{ModelError, Pair, Prompt, TokenCacheStats};
 
 /// An encoded pair of this model: the payload of an [`EncodedPair`].
 #[derive(Debug)]
@@ -43,24 +45,9 @@ impl ModelReranker {
         group: Group<'_>,
         adapter: Option<&LoadedAdapter>,
     ) -> Result<Vec<EncodedPair>, ModelError> {
-        let loaded = match adapter {
-            Some(adapter) => Some(adapter.0.clone()),
-            None => group.model.adapter.as_ref().map(|version| self.kept(version)).transpose()?,
-        };
-        let (prompt, tokenizer) =
-            loaded.as_ref().map_or((&self.prompt, &self.tokenizer), |it| (&it.prompt, &it.tokenizer));
-        let instructed = group.query.instruction.as_ref().map(|instruction| {
-            let refused = |why| ModelError::Prompt {
-                folder: self.summary.name.clone(),
-                what: "the prompt for the query's instruction".to_owned(),
-                why,
-            };
-            let prompt = prompt.clone().instructed(instruction).map_err(refused)?;
-            tokenizer.check(&prompt, &self.summary.name).map(|()| prompt)
-        });
-        let instructed = instructed.transpose()?;
-        let prompt = instructed.as_ref().unwrap_or(prompt);
-        let pairs = tokenizer.pairs(prompt, &group.query.text, group.candidates)?;
+        let loaded = self.adapter_of(group, adapter)?;
+        let (prompt, tokenizer) = self.prompt_for(group.query, loaded.as_deref())?;
+        let pairs = tokenizer.pairs(&prompt, &group.query.text, group.candidates)?;
         let shared = Arc::new(EncodedGroup { reranker: self.number, loaded });
         let encoded = |(tokens, candidate): (Pair, &Candidate)| {
             let n_tokens = self.check_pair(&tokens, candidate)?;
@@ -68,6 +55,22 @@ impl ModelReranker {
             Ok(EncodedPair::new(n_tokens, ModelPair { tokens, document, group }))
         };
         pairs.into_iter().zip(group.candidates).map(encoded).collect()
+    }
+
+    /// Cuts texts into windows like [`Reranker::windows`], with the given adapter, or else the loaded adapter that the
+    /// group's model names.
+    ///
+    /// # Errors
+    /// An adapter that is not loaded, or a failure of the tokenizer.
+    pub fn windows_with(
+        &self,
+        group: Group<'_>,
+        cut: &WindowCut,
+        adapter: Option<&LoadedAdapter>,
+    ) -> Result<Vec<Windows>, ModelError> {
+        let loaded = self.adapter_of(group, adapter)?;
+        let (prompt, tokenizer) = self.prompt_for(group.query, loaded.as_deref())?;
+        tokenizer.windows(&prompt, &group.query.text, group.candidates, cut)
     }
 
     /// Scores a batch like [`Reranker::score`], and measures the time of each stage.
@@ -123,6 +126,32 @@ impl ModelReranker {
         self.read_adapters(|adapters| adapters.values().for_each(|adapter| adapter.tokenizer.clear_cache()));
     }
 
+    /// The given adapter, or else the loaded adapter that the group's model names.
+    fn adapter_of(&self, group: Group<'_>, adapter: Option<&LoadedAdapter>) -> Result<Option<Arc<Loaded>>, ModelError> {
+        match adapter {
+            Some(adapter) => Ok(Some(adapter.0.clone())),
+            None => group.model.adapter.as_ref().map(|version| self.kept(version)).transpose(),
+        }
+    }
+
+    /// The prompt with a query's instruction, and the tokenizer.
+    fn prompt_for<'a>(
+        &'a self,
+        query: &Query,
+        loaded: Option<&'a Loaded>,
+    ) -> Result<(Cow<'a, Prompt>, &'a PairTokenizer), ModelError> {
+        let (prompt, tokenizer) = loaded.map_or((&self.prompt, &self.tokenizer), |it| (&it.prompt, &it.tokenizer));
+        let Some(instruction) = &query.instruction else { return Ok((Cow::Borrowed(prompt), tokenizer)) };
+        let refused = |why| ModelError::Prompt {
+            folder: self.summary.name.clone(),
+            what: "the prompt for the query's instruction".to_owned(),
+            why,
+        };
+        let prompt = prompt.clone().instructed(instruction).map_err(refused)?;
+        tokenizer.check(&prompt, &self.summary.name)?;
+        Ok((Cow::Owned(prompt), tokenizer))
+    }
+
     /// The loaded adapter with the name of a version, if it still is that version.
     fn kept(&self, version: &AdapterVersion) -> Result<Arc<Loaded>, ModelError> {
         match self.loaded(&version.id) {
@@ -165,6 +194,19 @@ impl Reranker for ModelReranker {
 
     fn encode(&self, group: Group<'_>, _deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
         Ok(self.encode_with(group, None)?)
+    }
+
+    fn passages(&self, model: &ModelVersion) -> Result<PassageOptions, BoxError> {
+        Ok(self.passages_of(model, None)?)
+    }
+
+    fn windows(
+        &self,
+        group: Group<'_>,
+        cut: &WindowCut,
+        _deadline: Option<Deadline>,
+    ) -> Result<Vec<Windows>, BoxError> {
+        Ok(self.windows_with(group, cut, None)?)
     }
 
     /// Uses the base model's prompt; an adapter's may differ. Ignores texts that cannot be encoded, because scoring

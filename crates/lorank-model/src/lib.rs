@@ -83,6 +83,7 @@ mod tokenizer_config;
 mod trainable;
 mod weights;
 mod whole;
+mod windows;
 
 #[cfg(test)]
 mod independent;

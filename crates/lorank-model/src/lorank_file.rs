@@ -1,5 +1,8 @@
 //! `lorank.json` beside a base model's `config.json` or an adapter's `adapter_config.json`.
 
+use std::num::NonZeroUsize;
+
+use lorank_core::{NotAPassageRule, PassageOptions};
 use serde::Deserialize;
 
 use crate::ModelError;
@@ -27,6 +30,11 @@ pub(crate) struct LorankFile {
     pub(crate) document_template: Option<String>,
     /// The maximum tokens of a pair.
     pub(crate) max_length: Option<usize>,
+    /// How documents that are longer than the model's limit are scored: a rule, the tokens of a window, and the tokens
+    /// from one window to the next.
+    passages: Option<String>,
+    passage_tokens: Option<NonZeroUsize>,
+    stride: Option<NonZeroUsize>,
     /// The tokens of a causal model whose logits are the score.
     pub(crate) score_tokens: Option<NamedTokens>,
 }
@@ -62,6 +70,20 @@ impl LorankFile {
     /// Reads the file; without one, nothing is set.
     pub(crate) fn read(files: &Files) -> Result<Self, ModelError> {
         Ok(files.read_json(LORANK_FILE)?.unwrap_or_default())
+    }
+
+    /// The settings of passages.
+    pub(crate) fn passages(&self, files: &Files) -> Result<PassageOptions, ModelError> {
+        let refused = |why: String| ModelError::Prompt {
+            folder: files.name().into(),
+            what: "the setting of passages".into(),
+            why,
+        };
+        let rule = self.passages.as_deref().map(str::parse).transpose();
+        let rule = rule.map_err(|error: NotAPassageRule| refused(error.to_string()))?;
+        let options = PassageOptions { rule, tokens: self.passage_tokens, stride: self.stride };
+        options.check().map_err(|error| refused(error.to_string()))?;
+        Ok(options)
     }
 
     /// Parses the bytes of the file.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use lorank_core::{
-    AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, InvalidQuery, ModelVersion, Precision, Query, Score,
+    AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, InvalidQuery, ModelVersion, PassageOptions,
+    Precision, Query, Score,
 };
 
 use crate::chat::{self, ChatSettings};
@@ -36,6 +37,8 @@ pub struct ModelReranker {
     pub(crate) model: Box<dyn ScoringModel>,
     pub(crate) tokenizer: Arc<PairTokenizer>,
     pub(crate) prompt: Prompt,
+    /// How its author wants long documents to be scored.
+    passages: PassageOptions,
     /// The tokenizer's class in `config.json`.
     tokenizer_class: Option<String>,
     files: Files,
@@ -67,6 +70,7 @@ pub(crate) struct Loaded {
     pub(crate) summary: AdapterSummary,
     pub(crate) adapter: ModelAdapter,
     pub(crate) prompt: Prompt,
+    passages: PassageOptions,
     /// The base model's, or the adapter's own.
     pub(crate) tokenizer: Arc<PairTokenizer>,
 }
@@ -138,6 +142,7 @@ impl ModelReranker {
             model,
             tokenizer: Arc::new(tokenizer),
             prompt,
+            passages: file.passages(files)?,
             tokenizer_class: class,
             files: files.clone(),
             options,
@@ -189,6 +194,19 @@ impl ModelReranker {
         let prompt = self.fitted(self.prompt_of(settings.as_ref(), &file, files)?, &self.tokenizer, files)?;
         let adapter = Some(AdapterVersion { id: id.clone(), digest });
         Ok(ModelVersion { adapter, prompt_version: prompt.version(), ..self.version(None) })
+    }
+
+    /// How the author of a model wants long documents to be scored: the adapter's `lorank.json`, else the base model's.
+    /// `settings` are the files of an adapter that is not loaded here.
+    ///
+    /// # Errors
+    /// The adapter's settings are invalid, or it is not loaded.
+    pub fn passages_of(&self, model: &ModelVersion, settings: Option<&Files>) -> Result<PassageOptions, ModelError> {
+        match (&model.adapter, settings) {
+            (None, _) => Ok(self.passages),
+            (Some(adapter), None) => Ok(self.loaded(&adapter.id)?.passages),
+            (Some(_), Some(files)) => Ok(LorankFile::read(files)?.passages(files)?.or(self.passages)),
+        }
     }
 
     /// The version of a model with another instruction. `settings` are the files of an adapter that is not loaded here.
@@ -282,7 +300,7 @@ impl ModelReranker {
             max_length: prompt.max_length(),
             merged_bytes: adapter.merged_bytes,
         };
-        Ok(Loaded { summary, adapter, prompt, tokenizer })
+        Ok(Loaded { summary, adapter, prompt, passages: file.passages(files)?.or(self.passages), tokenizer })
     }
 
     /// The base model's facts.

@@ -96,6 +96,13 @@ impl<'a, E: TextEncoder> Sequences<'a, E> {
         Self::filled(encoder, whole, "", instruction, usize::MAX)?.n_without_document()
     }
 
+    /// The number of tokens that a candidate of this title leaves for its text.
+    pub(crate) fn room_beside(&self, untexted: &Candidate) -> tokenizers::Result<usize> {
+        let title = self.part.document.start(Texts::of(untexted), self.encoder.bytes_for(self.room));
+        let own = self.encoder.ids(&[&self.start, &*title.text, &self.end].concat())?;
+        Ok(self.room.saturating_sub(own.len()))
+    }
+
     /// The tokens of the sequence with a document.
     pub(crate) fn ids(&self, candidate: &Candidate) -> tokenizers::Result<Vec<u32>> {
         Ok([&self.before[..], &self.with_document(candidate)?, &self.after].concat())

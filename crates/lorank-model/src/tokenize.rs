@@ -36,16 +36,16 @@ pub struct Pair {
 /// A model's tokenizer.
 #[derive(Debug)]
 pub(crate) struct PairTokenizer {
-    tokenizer: Tokenizer,
+    pub(crate) tokenizer: Tokenizer,
     settings: TokenizerSettings,
     /// The side on which long texts are truncated.
     truncation: TruncationDirection,
-    folder: String,
-    n_special_tokens: usize,
+    pub(crate) folder: String,
+    pub(crate) n_special_tokens: usize,
     /// The distance from a cut, in bytes, within which tokens may differ from those of the whole text, besides the
     /// pre-token there.
-    margin: usize,
-    documents: TokenCache,
+    pub(crate) margin: usize,
+    pub(crate) documents: TokenCache,
     /// The special tokens, with their ids.
     special_tokens: Vec<(String, u32)>,
     /// A separate thread pool: on the model's pool, a large request's texts would delay the next batch. `None` if the
@@ -198,15 +198,15 @@ impl PairTokenizer {
         Ok(if n_tokens == 0 { 0.0 } else { n_unknown as f32 / n_tokens as f32 })
     }
 
-    /// Encodes each candidate, in parallel.
-    fn each(
+    /// Encodes or cuts each candidate, in parallel.
+    pub(crate) fn each<T: Send>(
         &self,
         candidates: &[Candidate],
-        encode: &(dyn Fn(&Candidate) -> tokenizers::Result<Pair> + Sync),
-    ) -> tokenizers::Result<Vec<Pair>> {
+        encode: &(dyn Fn(&Candidate) -> tokenizers::Result<T> + Sync),
+    ) -> tokenizers::Result<Vec<T>> {
         let mut pairs = Vec::with_capacity(candidates.len());
         for candidates in candidates.chunks(DOCUMENTS_AT_ONCE) {
-            let encoded: tokenizers::Result<Vec<Pair>> = match &self.threads {
+            let encoded: tokenizers::Result<Vec<T>> = match &self.threads {
                 Some(threads) if candidates.len() > 1 => {
                     threads.install(|| candidates.par_iter().map(encode).collect())
                 }

@@ -314,6 +314,11 @@ fn adapters() {
     );
     check_adapter(|f| write(f, "lorank.json", "{\"max_lenght\": 5}"), &["`lorank.json`", "max_lenght"]);
     check_adapter(|f| write(f, "lorank.json", "{\"max_length\": 2}"), &["max_length 2", "no room"]);
+    check_adapter(|f| write(f, "lorank.json", "{\"passages\": \"mean\"}"), &["`mean` is not a rule for passages"]);
+    check_adapter(
+        |f| write(f, "lorank.json", "{\"passages\": \"max\", \"passage_tokens\": 32, \"stride\": 33}"),
+        &["the setting of passages", "`stride` is invalid", "above `passage_tokens`"],
+    );
     check_adapter(|f| write(f, "lorank.json", "{\"max_length\": 5000}"), &["max_length 5000", "1024 positions"]);
     let bert = Files::folder(fixture("tiny-bert/adapter-a")).unwrap();
     check_says(

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lorank_core::{DocumentId, Facet, Hit, ModelVersion, Score, TotalHits};
+use lorank_core::{DocumentId, Facet, Hit, ModelVersion, Passage, Score, TotalHits};
 
 use crate::error::PipelineError;
 use crate::fallback::Fallback;
@@ -59,6 +59,9 @@ pub struct Ranked<K> {
 pub struct Scoring {
     /// The score of each document, in their order, or the fallback reason.
     pub scores: Result<Vec<Score>, Fallback>,
+    /// The window of each document that its score comes from; `None` for one that was not scored as windows. Empty after
+    /// a fallback.
+    pub passages: Vec<Option<Passage>>,
     /// The model that scored, or would have.
     pub model: ModelVersion,
     /// The use of the score cache.
@@ -69,7 +72,8 @@ pub struct Scoring {
     pub took: Duration,
 }
 
-/// The number of cached and uncached pairs of a request. Their sum is `n_candidates`, or 0 without reranking.
+/// The number of cached and uncached pairs of a request. Their sum is `n_candidates`, or the number of windows if
+/// documents are scored as such, or 0 without reranking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheUse {
     /// Pairs with a cached score.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_cache::CacheConfig;
-use lorank_core::AdapterId;
+use lorank_core::{AdapterId, InvalidPassages, PassageOptions};
 
 use crate::{AdapterChoice, InvalidRankBy, PipelineError, RankBy};
 
@@ -44,6 +44,13 @@ pub struct PipelineConfig {
     pub rank_by_adapter: BTreeMap<AdapterId, Arc<RankBy>>,
     /// The same for names whose expressions may change. They come before those of [`rank_by_adapter`](Self::rank_by_adapter).
     pub rank_by_names: Option<Arc<dyn NamedRankBy>>,
+    /// How documents that are longer than the model's limit are scored, where a request does not say so. What is not set
+    /// is that of the model's author ([`Reranker::passages`](lorank_core::Reranker::passages)), and else
+    /// [`PassageRule::First`](lorank_core::PassageRule::First).
+    pub passages: PassageOptions,
+    /// The maximum number of passages of a document. A search scores fewer per document if those of all candidates would
+    /// exceed [`queue_pairs_max`](Self::queue_pairs_max).
+    pub passages_max: NonZeroUsize,
     /// Aliases for adapters. An alias hides an adapter of the same name, and cannot point to another alias.
     pub aliases: BTreeMap<AdapterId, AdapterId>,
     /// The score cache.
@@ -81,6 +88,9 @@ impl Default for PipelineConfig {
             rank_by: None,
             rank_by_adapter: BTreeMap::new(),
             rank_by_names: None,
+            passages: PassageOptions::default(),
+            // 4,000 tokens of a model with 512 positions, or 60,000 of one with 8,192.
+            passages_max: non_zero(16),
             aliases: BTreeMap::new(),
             cache: CacheConfig::default(),
             queue_max: non_zero(64),
@@ -127,6 +137,10 @@ impl PipelineConfig {
         };
         above("depth", self.depth, "depth_max", self.depth_max)?;
         above("top_k", self.top_k, "page_end_max", self.page_end_max)?;
+        self.passages.check().map_err(|InvalidPassages { field, reason }| PipelineError::InvalidConfig {
+            field,
+            reason: reason.to_owned(),
+        })?;
         for (alias, target) in &self.aliases {
             let reason = if alias.as_str() == AdapterChoice::BASE {
                 format!("`{alias}` is reserved for the bare base model and cannot be an alias")

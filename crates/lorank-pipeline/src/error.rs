@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lorank_core::{AdapterId, AdapterUnusable, BoxError, ErrorKind, FirstStageFailure, InvalidQuery, with_causes};
+use lorank_core::{
+    AdapterId, AdapterUnusable, BoxError, ErrorKind, FirstStageFailure, InvalidPassages, InvalidQuery, with_causes,
+};
 
 use crate::fallback::Fallback;
 use crate::rank_by::InvalidRankBy;
@@ -185,6 +187,12 @@ impl PipelineError {
             Ok(failure) => Self::FirstStageUnavailable { task, failure: *failure },
             Err(source) => Self::FirstStage { task, source },
         }
+    }
+}
+
+impl From<InvalidPassages> for PipelineError {
+    fn from(InvalidPassages { field, reason }: InvalidPassages) -> Self {
+        Self::InvalidRequest { field, reason }
     }
 }
 

@@ -78,6 +78,7 @@ mod error;
 mod fallback;
 mod limits;
 mod page;
+mod passages;
 mod pipeline;
 mod plan;
 mod queue;

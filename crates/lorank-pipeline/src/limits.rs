@@ -23,6 +23,7 @@ const LISTS_MAX: usize = 16;
 /// Rejects a request that exceeds one of the limits.
 pub(crate) fn check(request: &SearchRequest, config: &PipelineConfig) -> Result<(), PipelineError> {
     check_candidates(request, config)?;
+    request.passages.check()?;
     at_most(SORT_KEYS_MAX, "sort", "the number of sort keys", request.sort.len())?;
     at_most(FACETS_MAX, "facets", "the number of facets", request.facets.len())?;
     request.facets.iter().try_for_each(|facet| match &facet.by {

@@ -1,17 +1,19 @@
 //! The order of an answer, and the page that is returned.
 
 use lorank_core::{
-    Blend, BlendWeight, Candidate, DocumentId, Hit, RankedBy, Score, ScoreOrigin, blend, reranked_order,
+    Blend, BlendWeight, Candidate, DocumentId, Hit, Passage, RankedBy, Score, ScoreOrigin, blend, reranked_order,
 };
 
 use crate::plan::{Order, Plan};
 use crate::rank_by::{Inputs, best_first};
 
-/// A rerank score and its origin.
-#[derive(Debug, Clone, Copy)]
+/// A rerank score, its origin, and its passage.
+#[derive(Debug, Clone)]
 pub(crate) struct Scored {
     pub score: Score,
     pub origin: ScoreOrigin,
+    /// The window that it comes from, if the text was scored as windows.
+    pub passage: Option<Passage>,
 }
 
 /// The returned part of an answer's order.
@@ -56,6 +58,7 @@ impl Page {
             score_origin: scored.get(at).map(|scored| scored.origin),
             blend: blends.get(at).copied(),
             ranked_by: ranked_by(at),
+            passage: scored.get(at).and_then(|scored| scored.passage.clone()),
             first_stage_rank: at + 1,
             candidate: candidates[at].clone(),
             snippet: None,

@@ -1,5 +1,6 @@
 //! The pipeline: first stage, cache and reranker in sequence.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -18,8 +19,8 @@ use crate::plan::{Order, Plan};
 use crate::queue::Queue;
 use crate::reranking::{Contender, ModelReranking, Reranking, Scorer};
 use crate::{
-    AdapterChoice, Answer, CacheUse, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice,
-    Ranked, Ranker, Scoring, SearchRequest, Warning,
+    AdapterChoice, Answer, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice, Ranked,
+    Ranker, Scoring, SearchRequest, Warning,
 };
 
 /// A first stage, a score cache and a reranker that answer searches together. See the [crate's page](crate).
@@ -130,14 +131,16 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(ranked)
     }
 
-    /// Adds snippets to the hits of a query.
+    /// Adds snippets to the hits of a query: of their passages, if they were scored as several windows.
     ///
     /// # Errors
     /// The first stage fails.
     pub fn add_snippets(&self, query: &Query, hits: &mut [Hit]) -> Result<(), PipelineError> {
         let failed = |source| PipelineError::of_first_stage("create snippets", source);
-        let candidates: Vec<&Candidate> = hits.iter().map(|hit| &hit.candidate).collect();
+        let shown: Vec<Cow<'_, Candidate>> = hits.iter().map(of_passage).collect();
+        let candidates: Vec<&Candidate> = shown.iter().map(AsRef::as_ref).collect();
         let snippets = self.first_stage.snippets(query, &candidates).map_err(failed)?;
+        drop(shown);
         if snippets.len() != hits.len() {
             return Err(failed(format!("it returned {} snippets for {} hits", snippets.len(), hits.len()).into()));
         }
@@ -193,7 +196,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         config.check()?;
         let (reranker, cache) = (Arc::new(reranker), Arc::new(ScoreCache::new(config.cache)));
         let queue = Queue::start(reranker.clone(), cache.clone(), &config)?;
-        Ok(Self { first_stage, scorer: Arc::new(Scorer { reranker, cache, queue }), config })
+        Ok(Self { first_stage, scorer: Arc::new(Scorer::new(reranker, cache, queue, &config)), config })
     }
 
     /// A pipeline over another first stage that shares this one's reranker, score cache and queue. Cached scores serve
@@ -245,8 +248,8 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     /// # Errors
     /// As [`Pipeline::score`].
     pub fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError> {
-        const CHUNK: usize = 1_000;
         let started = Instant::now();
+        request.passages.check()?;
         for group in groups {
             self.check_query(group.query)?;
         }
@@ -261,22 +264,15 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             groups.iter().flat_map(|group| group.candidates.iter().map(|candidate| (group.query, candidate))).collect();
         let _entered = tracing::info_span!("score", n_documents = pairs.len()).entered();
         let n_tokens = pairs.iter().map(|(query, candidate)| estimated_tokens(query, candidate)).sum();
-        let (mut scores, mut fallback) = (Vec::with_capacity(pairs.len()), None);
-        let mut cache = CacheUse::default();
-        for chunk in pairs.chunks(CHUNK) {
-            let reranking = self.scorer.reranking_of_pairs(request, &model, deadline, chunk)?;
-            cache.hits += reranking.cache.hits;
-            cache.misses += reranking.cache.misses;
-            match reranking.outcome {
-                Ok(scored) => scores.extend(scored.into_iter().map(|scored| scored.score)),
-                Err(reason) => {
-                    fallback = Some(reason);
-                    break;
-                }
+        let Reranking { outcome, cache, .. } = self.scorer.reranking_of_pairs(request, &model, deadline, &pairs)?;
+        let (scores, passages) = match outcome {
+            Ok(scored) => {
+                let (scores, passages) = scored.into_iter().map(|scored| (scored.score, scored.passage)).unzip();
+                (Ok(scores), passages)
             }
-        }
-        let scores = fallback.map_or(Ok(scores), Err);
-        Ok(Scoring { scores, model, cache, n_tokens, took: started.elapsed() })
+            Err(fallback) => (Err(fallback), Vec::new()),
+        };
+        Ok(Scoring { scores, passages, model, cache, n_tokens, took: started.elapsed() })
     }
 
     /// The exact model for a choice, after aliases and the default are resolved.
@@ -480,8 +476,9 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         if !answer.reranked || request.background {
             return answer;
         }
-        let warnings = Warning::of_reranked(&self.scorer.reranker, &request.query, candidates);
-        Answer { warnings, ..answer }
+        let mut answer = answer;
+        answer.warnings.extend(Warning::of_reranked(&self.scorer.reranker, &request.query, candidates));
+        answer
     }
 
     /// The answer, or an error if it fell back because of an overload and the request wants an error then.
@@ -499,6 +496,17 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             _ => self.scorer.queue.stats().estimated_wait(),
         };
         PipelineError::Overloaded { reason, retry_after }
+    }
+}
+
+/// A hit's document with the text of its passage alone, if it has several.
+fn of_passage(hit: &Hit) -> Cow<'_, Candidate> {
+    match hit.passage.as_ref().filter(|passage| passage.windows.len() > 1) {
+        None => Cow::Borrowed(&hit.candidate),
+        Some(passage) => {
+            let text = passage.text(&hit.candidate.text).into();
+            Cow::Owned(Candidate { text, snippet: None, ..hit.candidate.clone() })
+        }
     }
 }
 

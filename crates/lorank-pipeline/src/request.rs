@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lorank_core::{
-    AdapterId, BlendWeight, CandidateList, Deadline, FacetRequest, ParseIdError, Query, QuerySyntax, Score, SortKey,
+    AdapterId, BlendWeight, CandidateList, Deadline, FacetRequest, ParseIdError, PassageOptions, Query, QuerySyntax,
+    Score, SortKey,
 };
 
 use crate::rank_by::RankBy;
@@ -41,6 +42,9 @@ pub struct SearchRequest {
     pub blend_weight: BlendWeight,
     /// The expression to rank by.
     pub rank_by: RankByChoice,
+    /// How documents that are longer than the model's limit are scored. What is not set here is that of the
+    /// configuration, and else that of the model's author.
+    pub passages: PassageOptions,
     /// The minimum rerank score of a hit. Documents with a lower score, and those beyond the depth without a score, are
     /// dropped. In first-stage order nothing is dropped.
     pub min_rerank_score: Option<Score>,
@@ -81,6 +85,7 @@ impl SearchRequest {
             facets: Vec::new(),
             blend_weight: BlendWeight::RERANK_ALONE,
             rank_by: RankByChoice::Default,
+            passages: PassageOptions::default(),
             min_rerank_score: None,
             deadline: None,
             on_overload: OnOverload::Fallback,

@@ -1,19 +1,23 @@
 //! From candidates to rerank scores: the cache, then encoding on this thread, then the queue.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lorank_cache::{KeyMaker, ScoreCache, ScoreKey};
 use lorank_core::{
     AdapterUnusable, BlendWeight, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, ModelVersion,
-    Query, Reranker, Score, ScoreOrigin, TotalHits, with_causes,
+    PassageOptions, Query, Reranker, Score, ScoreOrigin, TotalHits, Windows, with_causes,
 };
 
 use crate::page::{Page, Scored};
+use crate::passages::{Cut, TextToScore, group_candidates, windows_max};
 use crate::plan::{Order, Plan};
 use crate::queue::{Queue, Served, Submission, abandoned, failed, guarded};
-use crate::{AdapterChoice, Answer, CacheUse, Fallback, PipelineError, Ranker, SearchRequest, Timings};
+use crate::{
+    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, Ranker, SearchRequest, Timings, Warning,
+};
 
 /// The rerank scores of a request's pairs under one model, or the reason for the fallback.
 pub(crate) struct Reranking {
@@ -58,6 +62,7 @@ struct Ranking {
     unscored: Option<Unscored>,
     submission: Option<Submission>,
     served: Option<(Served, Duration)>,
+    cut: Cut,
 }
 
 /// The reranker with its cache and queue.
@@ -65,9 +70,23 @@ pub(crate) struct Scorer<R> {
     pub(crate) reranker: Arc<R>,
     pub(crate) cache: Arc<ScoreCache>,
     pub(crate) queue: Queue,
+    /// How long documents are scored where a request does not say so.
+    pub(crate) passages: PassageOptions,
+    /// The maximum number of windows of a document.
+    pub(crate) passages_max: NonZeroUsize,
+    /// The maximum number of pairs in the queue.
+    pub(crate) pairs_max: NonZeroUsize,
 }
 
+/// The most texts that are scored at once for a request without a limit on their number.
+const TEXTS_AT_ONCE: usize = 1_000;
+
 impl<R: Reranker + 'static> Scorer<R> {
+    pub(crate) fn new(reranker: Arc<R>, cache: Arc<ScoreCache>, queue: Queue, config: &PipelineConfig) -> Self {
+        let (passages, passages_max) = (config.passages, config.passages_max);
+        Self { reranker, cache, queue, passages, passages_max, pairs_max: config.queue_pairs_max }
+    }
+
     /// The candidates' scores under one model: cached ones, and the reranker's for each other distinct pair.
     pub(crate) fn reranking(
         &self,
@@ -77,10 +96,16 @@ impl<R: Reranker + 'static> Scorer<R> {
         candidates: &[Candidate],
     ) -> Result<Reranking, PipelineError> {
         let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
-        self.reranking_of_pairs(request, model, deadline, &pairs)
+        let n_max = windows_max(self.passages_max, self.pairs_max, pairs.len());
+        let cut = match self.cut(request, &request.adapter, model, deadline, &pairs, n_max)? {
+            Ok(cut) => cut,
+            Err(fallback) => return Ok(Reranking::failed(fallback)),
+        };
+        Ok(self.reranking_of_texts(request, model, deadline, &cut.texts(&pairs))?.merged(&cut))
     }
 
-    /// The scores under one model of pairs of several queries.
+    /// The scores under one model of any number of candidates of several queries. Some are scored at a time, so that
+    /// other requests get their share.
     pub(crate) fn reranking_of_pairs(
         &self,
         request: &SearchRequest,
@@ -88,7 +113,35 @@ impl<R: Reranker + 'static> Scorer<R> {
         deadline: Option<Deadline>,
         pairs: &[(&Query, &Candidate)],
     ) -> Result<Reranking, PipelineError> {
-        let (unscored, submission) = self.prepare(request, &request.adapter, model, deadline, pairs)?;
+        let (mut all, mut cache) = (Vec::with_capacity(pairs.len()), CacheUse::default());
+        for pairs in pairs.chunks(TEXTS_AT_ONCE) {
+            let cut = match self.cut(request, &request.adapter, model, deadline, pairs, self.passages_max)? {
+                Ok(cut) => cut,
+                Err(fallback) => return Ok(Reranking { cache, ..Reranking::failed(fallback) }),
+            };
+            let mut scored = Vec::with_capacity(pairs.len());
+            for texts in cut.texts(pairs).chunks(TEXTS_AT_ONCE) {
+                let reranking = self.reranking_of_texts(request, model, deadline, texts)?;
+                cache.hits += reranking.cache.hits;
+                cache.misses += reranking.cache.misses;
+                match reranking.outcome {
+                    Ok(some) => scored.extend(some),
+                    Err(fallback) => return Ok(Reranking { cache, ..Reranking::failed(fallback) }),
+                }
+            }
+            all.extend(cut.merge(scored));
+        }
+        Ok(Reranking { outcome: Ok(all), cache, ..Reranking::none() })
+    }
+
+    fn reranking_of_texts(
+        &self,
+        request: &SearchRequest,
+        model: &ModelVersion,
+        deadline: Option<Deadline>,
+        texts: &[TextToScore<'_>],
+    ) -> Result<Reranking, PipelineError> {
+        let (unscored, submission) = self.prepare(request, &request.adapter, model, deadline, texts)?;
         let started = Instant::now();
         let submissions = submission.map(|submission| ((), submission)).into_iter().collect();
         let served = self.queue.score_all(submissions).pop().map(|((), served)| (served, started.elapsed()));
@@ -105,12 +158,18 @@ impl<R: Reranker + 'static> Scorer<R> {
         candidates: &[Candidate],
     ) -> Vec<(K, ModelReranking)> {
         let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
+        let n_max = windows_max(self.passages_max, self.pairs_max, pairs.len());
         let prepare = |ranker: &Ranker, model: Option<ModelVersion>| {
-            let (Ranker::Model(choice), Some(model)) = (ranker, model) else {
-                return Ok(Ranking { model: None, unscored: None, submission: None, served: None });
+            let none = Ranking { model: None, unscored: None, submission: None, served: None, cut: Cut::none() };
+            let (Ranker::Model(choice), Some(model)) = (ranker, model) else { return Ok(none) };
+            let cut = match self.cut(request, choice, &model, deadline, &pairs, n_max)? {
+                Ok(cut) => cut,
+                Err(fallback) => {
+                    return Ok(Ranking { model: Some(model), unscored: Some(Unscored::failed(fallback)), ..none });
+                }
             };
-            let (unscored, submission) = self.prepare(request, choice, &model, deadline, &pairs)?;
-            Ok(Ranking { model: Some(model), unscored: Some(unscored), submission, served: None })
+            let (unscored, submission) = self.prepare(request, choice, &model, deadline, &cut.texts(&pairs))?;
+            Ok(Ranking { model: Some(model), unscored: Some(unscored), submission, cut, ..none })
         };
         let prepared = contenders.into_iter().map(|Contender { key, ranker, model }| {
             let ranking = model.and_then(|model| prepare(&ranker, model));
@@ -129,6 +188,40 @@ impl<R: Reranker + 'static> Scorer<R> {
         rankings.into_iter().map(|(key, ranking)| (key, ranking.map(Ranking::finish))).collect()
     }
 
+    /// How the candidates' texts are scored, with at most `n_max` windows each: as the request says, else the
+    /// configuration, else the model's author.
+    fn cut(
+        &self,
+        request: &SearchRequest,
+        choice: &AdapterChoice,
+        model: &ModelVersion,
+        deadline: Option<Deadline>,
+        pairs: &[(&Query, &Candidate)],
+        n_max: NonZeroUsize,
+    ) -> Result<Result<Cut, Fallback>, PipelineError> {
+        let of_model = match guarded(|| self.reranker.passages(model)) {
+            Err(fallback) => return Ok(Err(fallback)),
+            Ok(Err(error)) => return not_encoded(choice, error).map(Err),
+            Ok(Ok(options)) => options,
+        };
+        let Some((rule, cut)) = request.passages.resolve(self.passages.or(of_model), n_max)? else {
+            return Ok(Ok(Cut::none()));
+        };
+        let _entered = tracing::info_span!("cut", n_candidates = pairs.len()).entered();
+        let started = Instant::now();
+        let mut windows: Vec<Windows> = Vec::with_capacity(pairs.len());
+        for run in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)) {
+            let candidates = group_candidates(run);
+            let group = Group { query: run[0].0, model, candidates: &candidates };
+            match guarded(|| self.reranker.windows(group, &cut, deadline)) {
+                Err(fallback) => return Ok(Err(fallback)),
+                Ok(Err(error)) => return not_encoded(choice, error).map(Err),
+                Ok(Ok(some)) => windows.extend(some),
+            }
+        }
+        Ok(Cut::new(rule, windows, pairs, started.elapsed()))
+    }
+
     /// Looks up the pairs, and encodes those that are not cached.
     fn prepare(
         &self,
@@ -136,7 +229,7 @@ impl<R: Reranker + 'static> Scorer<R> {
         choice: &AdapterChoice,
         model: &ModelVersion,
         deadline: Option<Deadline>,
-        pairs: &[(&Query, &Candidate)],
+        pairs: &[TextToScore<'_>],
     ) -> Result<(Unscored, Option<Submission>), PipelineError> {
         let started = Instant::now();
         let lookup = look_up(&self.cache, model, pairs);
@@ -180,13 +273,13 @@ impl<R: Reranker + 'static> Scorer<R> {
         choice: &AdapterChoice,
         model: &ModelVersion,
         deadline: Option<Deadline>,
-        pairs: &[(&Query, &Candidate)],
+        pairs: &[TextToScore<'_>],
     ) -> Result<Result<Vec<EncodedPair>, Fallback>, PipelineError> {
         let _entered = tracing::info_span!("encode", n_pairs = pairs.len()).entered();
         let mut encoded = Vec::with_capacity(pairs.len());
-        for run in pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)) {
-            let candidates: Vec<Candidate> = run.iter().map(|(_, candidate)| without_fields(candidate)).collect();
-            let group = Group { query: run[0].0, model, candidates: &candidates };
+        for run in pairs.chunk_by(|a, b| std::ptr::eq(a.query, b.query)) {
+            let candidates: Vec<Candidate> = run.iter().map(TextToScore::to_candidate).collect();
+            let group = Group { query: run[0].query, model, candidates: &candidates };
             let answered = match guarded(|| self.reranker.encode(group, deadline)) {
                 Err(fallback) => return Ok(Err(fallback)),
                 Ok(Err(error)) => return not_encoded(choice, error).map(Err),
@@ -206,13 +299,25 @@ impl Ranking {
     fn finish(self) -> (Option<ModelVersion>, Reranking) {
         let reranking = match self.unscored {
             None => Reranking::none(),
-            Some(unscored) => unscored.finish(self.served),
+            Some(unscored) => unscored.finish(self.served).merged(&self.cut),
         };
         (self.model, reranking)
     }
 }
 
 impl Unscored {
+    /// Without any pairs, because of a fallback.
+    fn failed(fallback: Fallback) -> Self {
+        Self {
+            lookup: Lookup { keys: Vec::new(), cached: Vec::new() },
+            submitted: Vec::new(),
+            cache: CacheUse::default(),
+            cache_time: Duration::ZERO,
+            encode_time: Duration::ZERO,
+            fallback: Some(fallback),
+        }
+    }
+
     /// Adds the model's scores, and the time spent waiting for them.
     fn finish(self, served: Option<(Served, Duration)>) -> Reranking {
         let (outcome, queue, waited) = match (self.fallback, served) {
@@ -224,8 +329,8 @@ impl Unscored {
             let new: HashMap<ScoreKey, Score> = self.submitted.into_iter().zip(new).collect();
             let Lookup { keys, cached } = self.lookup;
             let scored = keys.iter().zip(cached).map(|(key, cached)| match cached {
-                Some(score) => Scored { score, origin: ScoreOrigin::Cache },
-                None => Scored { score: new[key], origin: ScoreOrigin::Model },
+                Some(score) => Scored { score, origin: ScoreOrigin::Cache, passage: None },
+                None => Scored { score: new[key], origin: ScoreOrigin::Model, passage: None },
             });
             scored.collect()
         });
@@ -251,6 +356,14 @@ impl Reranking {
         Self { outcome: Err(fallback), ..Self::none() }
     }
 
+    /// The scores of the candidates, from those of their windows.
+    fn merged(mut self, cut: &Cut) -> Self {
+        self.outcome = self.outcome.map(|scored| cut.merge(scored));
+        self.timings.encode += cut.took;
+        self.timings.rerank += cut.took;
+        self
+    }
+
     /// The answer with these scores. `started` is when the candidates were available. The caller adds the first stage's
     /// other results.
     pub(crate) fn answer(
@@ -271,6 +384,7 @@ impl Reranking {
         // Without the requested scores, the answer is in first-stage order.
         let by = if fallback.is_some() { &Order::Scores(BlendWeight::RERANK_ALONE) } else { by };
         let page = Page::of(candidates, &scored, plan, by);
+        let warnings = Warning::of_passages(scored.iter().filter_map(|scored| scored.passage.as_ref()));
         let rank_by = match by {
             Order::RankBy(rank_by, _) => Some(rank_by.clone()),
             Order::Scores(_) => None,
@@ -281,7 +395,7 @@ impl Reranking {
             reranked,
             rank_by,
             fallback,
-            warnings: Vec::new(),
+            warnings: warnings.into_iter().collect(),
             model,
             total_hits,
             facets: Vec::new(),
@@ -295,10 +409,10 @@ impl Reranking {
 }
 
 /// Looks up the pairs' scores in the cache.
-fn look_up(cache: &ScoreCache, model: &ModelVersion, pairs: &[(&Query, &Candidate)]) -> Lookup {
-    let keys = pairs.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).flat_map(|run| {
-        let maker = KeyMaker::new(&run[0].0.text, model);
-        run.iter().map(move |(_, candidate)| maker.key(candidate.title.as_deref(), &candidate.text))
+fn look_up(cache: &ScoreCache, model: &ModelVersion, pairs: &[TextToScore<'_>]) -> Lookup {
+    let keys = pairs.chunk_by(|a, b| std::ptr::eq(a.query, b.query)).flat_map(|run| {
+        let maker = KeyMaker::new(&run[0].query.text, model);
+        run.iter().map(move |pair| maker.key(pair.candidate.title.as_deref(), pair.text()))
     });
     let keys: Vec<ScoreKey> = keys.collect();
     let cached = cache.get_many(&keys);
@@ -306,22 +420,11 @@ fn look_up(cache: &ScoreCache, model: &ModelVersion, pairs: &[(&Query, &Candidat
 }
 
 /// The first of each distinct uncached pair, with its key.
-fn distinct_misses<'a>(
-    pairs: &[(&'a Query, &'a Candidate)],
-    lookup: &Lookup,
-) -> (Vec<ScoreKey>, Vec<(&'a Query, &'a Candidate)>) {
+fn distinct_misses<'a>(pairs: &[TextToScore<'a>], lookup: &Lookup) -> (Vec<ScoreKey>, Vec<TextToScore<'a>>) {
     let mut seen = HashSet::new();
     let looked_up = pairs.iter().zip(&lookup.keys).zip(&lookup.cached);
     let misses = looked_up.filter(|((_, key), cached)| cached.is_none() && seen.insert(**key));
-    misses.map(|((pair, key), _)| (*key, *pair)).unzip()
-}
-
-/// The candidate without its stored fields, which affect no score. The texts are shared.
-fn without_fields(candidate: &Candidate) -> Candidate {
-    Candidate {
-        title: candidate.title.clone(),
-        ..Candidate::new(candidate.id.as_str(), candidate.text.clone(), candidate.first_stage_score)
-    }
+    misses.map(|((pair, key), _)| (*key, pair.clone())).unzip()
 }
 
 /// Whether a failure of encoding is a fallback or an error.

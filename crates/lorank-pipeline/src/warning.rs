@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lorank_core::{Candidate, Query, Reranker, RetrievalProblem};
+use lorank_core::{Candidate, Passage, Query, Reranker, RetrievalProblem};
 
 /// The share of unknown tokens above which an answer has a warning.
 const UNKNOWN_SHARE_MAX: f32 = 0.2;
@@ -19,6 +19,12 @@ pub enum Warning {
     UnknownTokens {
         /// The share of unknown tokens, from 0 to 1.
         share: f32,
+    },
+    /// Some documents were not scored to their ends: they have more passages than the limit, or a title that leaves no
+    /// room for their text.
+    PassagesLimited {
+        /// The number of these documents.
+        n_documents: usize,
     },
     /// A key of the request has no effect, because an experiment ranks the answer without comparable rerank scores.
     KeyWithoutEffect {
@@ -45,11 +51,18 @@ impl Warning {
         if share > UNKNOWN_SHARE_MAX { vec![Self::UnknownTokens { share }] } else { Vec::new() }
     }
 
+    /// The warning about documents that were not scored to their ends.
+    pub(crate) fn of_passages<'a>(passages: impl Iterator<Item = &'a Passage>) -> Option<Self> {
+        let n_documents = passages.filter(|passage| !passage.is_complete).count();
+        (n_documents > 0).then_some(Self::PassagesLimited { n_documents })
+    }
+
     /// The kind of the warning as one word.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Retrieval(problem) => problem.reason(),
             Self::UnknownTokens { .. } => "unknown_tokens",
+            Self::PassagesLimited { .. } => "passages_limited",
             Self::KeyWithoutEffect { .. } => "key_without_effect",
         }
     }
@@ -65,6 +78,15 @@ impl fmt::Display for Warning {
                  read their language; use a multilingual base model, or disable reranking",
                 share * 100.0
             ),
+            Self::PassagesLimited { n_documents } => {
+                let (documents, their) = if *n_documents == 1 { ("document", "its") } else { ("documents", "their") };
+                write!(
+                    f,
+                    "{n_documents} {documents} had more passages than the limit (`passages_max`; `queue.pairs_max` for all \
+                     candidates of a search), or a title that fills the model's limit, so the end of {their} text was \
+                     not scored; use longer passages or a larger `stride`, or raise the limit"
+                )
+            }
             Self::KeyWithoutEffect { key, ranking } => {
                 let why = match ranking {
                     ExperimentRanking::Interleaved => {

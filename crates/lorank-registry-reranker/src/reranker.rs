@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lorank_adapters::{DEFAULT_ALIAS, Entry, Registry, RegistryError, Residency, ResidencyStats, Resident, State};
 use lorank_core::{
     AdapterId, AdapterUnusable, AdapterVersion, BoxError, Candidate, Deadline, DeadlineExceeded, Digest, EncodedPair,
-    ErrorKind, Group, ModelVersion, Query, Reranker, Score,
+    ErrorKind, Group, ModelVersion, PassageOptions, Query, Reranker, Score, WindowCut, Windows,
 };
 use lorank_model::{Files, LoadedAdapter, ModelReranker, StageTimes};
 
@@ -32,6 +32,7 @@ pub struct RegistryReranker {
 struct Recent {
     entry: Entry,
     version: ModelVersion,
+    passages: PassageOptions,
     /// Keeps the registry from collecting the adapter's files.
     _state: Arc<State>,
     last_asked: Instant,
@@ -188,24 +189,27 @@ impl RegistryReranker {
         let known = self.recent().get(&digest).filter(|recent| recent.entry.content == entry.content).map(|recent| {
             let mut version = recent.version.clone();
             version.adapter = Some(AdapterVersion { id: entry.id.clone(), digest });
-            version
+            (version, recent.passages)
         });
         // The settings are read outside of the lock.
-        let version = known.map_or_else(|| self.read_version(entry), Ok)?;
+        let (version, passages) = known.map_or_else(|| self.read_settings(entry), Ok)?;
         let mut recent = self.recent();
         recent.retain(|_, recent| now.saturating_duration_since(recent.last_asked) < GRACE);
-        let asked = Recent { entry: entry.clone(), version: version.clone(), _state: state, last_asked: now };
+        let asked = Recent { entry: entry.clone(), version: version.clone(), passages, _state: state, last_asked: now };
         recent.insert(digest, asked);
         Ok(version)
     }
 
-    fn read_version(&self, entry: &Entry) -> Result<ModelVersion, RegistryRerankerError> {
+    /// The version of an entry, and how its author wants long documents to be scored.
+    fn read_settings(&self, entry: &Entry) -> Result<(ModelVersion, PassageOptions), RegistryRerankerError> {
         let unusable = |source: lorank_model::ModelError| RegistryRerankerError::Settings {
             adapter: entry.id.clone(),
             source: source.into(),
         };
         let files = Files::folder(self.registry.folder_of(entry)).map_err(unusable)?.with_name(entry.id.as_str());
-        self.base.version_of(&entry.id, entry.provenance.model_digest, &files).map_err(unusable)
+        let version = self.base.version_of(&entry.id, entry.provenance.model_digest, &files).map_err(unusable)?;
+        let passages = self.base.passages_of(&version, Some(&files)).map_err(unusable)?;
+        Ok((version, passages))
     }
 
     /// The registry's entry of a version from `resolve`; `None` for an adapter of the base model.
@@ -221,6 +225,16 @@ impl RegistryReranker {
             None if self.base.holds(id) => Ok(None),
             None => Err(RegistryRerankerError::Gone { adapter: id.clone() }),
         }
+    }
+
+    /// The registry's adapter of a version, in memory; `None` for the base model and its own adapters.
+    fn resident(
+        &self,
+        model: &ModelVersion,
+        deadline: Option<Deadline>,
+    ) -> Result<Option<Resident<Digest, LoadedAdapter>>, BoxError> {
+        let Some(entry) = self.entry_of(model).map_err(unusable)? else { return Ok(None) };
+        Ok(Some(self.load(&entry, deadline).map_err(unusable)?.ok_or(DeadlineExceeded)?))
     }
 
     fn add_times(&self, times: &StageTimes) {
@@ -256,10 +270,7 @@ impl Reranker for RegistryReranker {
     }
 
     fn encode(&self, group: Group<'_>, deadline: Option<Deadline>) -> Result<Vec<EncodedPair>, BoxError> {
-        let resident = match self.entry_of(group.model).map_err(unusable)? {
-            None => None,
-            Some(entry) => Some(self.load(&entry, deadline).map_err(unusable)?.ok_or(DeadlineExceeded)?),
-        };
+        let resident = self.resident(group.model, deadline)?;
         let started = Instant::now();
         let pairs = self.base.encode_with(group, resident.as_deref())?;
         self.add_times(&StageTimes { tokenise: started.elapsed(), ..StageTimes::default() });
@@ -267,6 +278,18 @@ impl Reranker for RegistryReranker {
         let kept =
             |pair: EncodedPair| EncodedPair::new(pair.n_tokens(), ResidentPair { pair, _resident: resident.clone() });
         Ok(pairs.into_iter().map(kept).collect())
+    }
+
+    fn passages(&self, model: &ModelVersion) -> Result<PassageOptions, BoxError> {
+        let Some(entry) = self.entry_of(model).map_err(unusable)? else { return self.base.passages(model) };
+        let recent = self.recent().get(&entry.provenance.model_digest).map(|recent| recent.passages);
+        let read = || self.read_settings(&entry).map(|(_, passages)| passages).map_err(unusable);
+        Ok(recent.map_or_else(read, Ok)?)
+    }
+
+    fn windows(&self, group: Group<'_>, cut: &WindowCut, deadline: Option<Deadline>) -> Result<Vec<Windows>, BoxError> {
+        let resident = self.resident(group.model, deadline)?;
+        Ok(self.base.windows_with(group, cut, resident.as_ref().map(|it| &**it))?)
     }
 
     fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {

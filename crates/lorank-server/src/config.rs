@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lorank_core::AdapterId;
+use lorank_core::{AdapterId, PassageOptions, PassageRule};
 use lorank_elastic::{ElasticConfig, IndexPattern, NodeUrl, SearchField};
 use lorank_http::{Access, AllowedHost, ConnectionLimits, CorsOrigin, HttpConfig, Key, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
@@ -176,6 +176,19 @@ settings! {
         /// Expressions by adapter or alias; `default` applies to requests that name no adapter
         #[serde(with = "text::map")]
         rank_by_adapter: BTreeMap<AdapterId, RankBy> = BTreeMap::new(), unset "none";
+        /// How a document that is longer than the model's limit is scored: `first` truncates it; `max` cuts it into
+        /// overlapping passages and takes the score of the best one, `mean-top-3` the mean of the three best, and so on
+        #[serde(with = "text::option")]
+        passages: Option<PassageRule> = None, flag "passages" "RULE", unset "the adapter's or the model's setting, else first";
+        /// Length of a passage in tokens, if documents are cut into passages; at least 16, and at most what the model reads
+        /// beside the query and the title
+        passage_tokens: Option<NonZeroUsize> = None, flag "passage-tokens" "N",
+            unset "the adapter's or the model's setting, else as many as the model reads";
+        /// Number of tokens from the start of a passage to the start of the next one, at most its length
+        stride: Option<NonZeroUsize> = None, flag "stride" "N",
+            unset "the adapter's or the model's setting, else half of a passage";
+        /// Maximum number of passages per document; the answer says where the end of a document was not scored
+        passages_max: NonZeroUsize = PipelineConfig::default().passages_max, flag "passages-max" "N";
         /// Maximum value of offset + top_k in a request
         page_end_max: NonZeroUsize = PipelineConfig::default().page_end_max;
         /// Maximum query length, in bytes
@@ -183,6 +196,13 @@ settings! {
         /// Deadline of a search, in milliseconds; a search that takes longer returns hits in first-stage order
         deadline_millis: Option<u64> = PipelineConfig::default().deadline.map(millis), flag "deadline-millis" "N",
             unset "none";
+    }
+}
+
+impl SearchSection {
+    /// How long documents are scored.
+    pub fn passages(&self) -> PassageOptions {
+        PassageOptions { rule: self.passages, tokens: self.passage_tokens, stride: self.stride }
     }
 }
 
@@ -318,6 +338,8 @@ impl ServerConfig {
             rank_by: search.rank_by.clone().map(Arc::new),
             rank_by_adapter: search.rank_by_adapter.iter().map(|(id, it)| (id.clone(), Arc::new(it.clone()))).collect(),
             rank_by_names: None,
+            passages: search.passages(),
+            passages_max: search.passages_max,
             default_adapter: Some(RegistryReranker::default_name()),
             aliases: self.aliases.clone(),
             cache: CacheConfig { entries_max: cache.entries_max, bytes_max: cache.bytes_max },

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use lorank_core::AdapterId;
+use lorank_core::{AdapterId, PassageRule};
 use lorank_elastic::{IndexPattern, NodeUrl, SearchField};
 use lorank_http::{AllowedHost, CorsOrigin, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
@@ -163,7 +163,7 @@ texts!(
     OnBaseMismatch,
     PathBuf
 );
-texts!(FirstStageKind, IndexPattern, NodeUrl, PrecisionChoice, RankBy, SearchField, ShadowSpec, String);
+texts!(FirstStageKind, IndexPattern, NodeUrl, PassageRule, PrecisionChoice, RankBy, SearchField, ShadowSpec, String);
 
 impl FlagValue for SocketAddr {
     fn parse(text: &str) -> Result<Value, String> {

@@ -13,7 +13,7 @@ use lorank_server::AdapterSpec;
 use super::first_stage::FirstStageArgs;
 use super::search::{FuzzyArg, SyntaxArg};
 use crate::data::DataArgs;
-use crate::flags::ModelFlags;
+use crate::flags::{ModelFlags, PassageFlags};
 use crate::output::compare::{Order, Row, render};
 use crate::output::style::{STRONG, paint};
 use crate::output::text::{counted, duration};
@@ -56,6 +56,8 @@ pub(crate) struct CompareArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    passages: PassageFlags,
+    #[command(flatten)]
     model: ModelFlags,
     #[command(flatten)]
     data: DataArgs,
@@ -66,7 +68,9 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
     let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
     let rankers = rankers(&models.adapters)?;
     let default = PipelineConfig::default();
+    let (passages, passages_max) = args.passages.read()?;
     let config = PipelineConfig {
+        passages_max,
         depth_max: default.depth_max.max(args.depth),
         page_end_max: default.page_end_max.max(args.top_k),
         query_bytes_max: default
@@ -87,6 +91,7 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
         depth: Some(args.depth),
         top_k: Some(args.top_k),
         snippets: args.json,
+        passages,
         ..SearchRequest::from_query(query)
     };
     let ranked =

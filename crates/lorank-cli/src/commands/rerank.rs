@@ -1,22 +1,30 @@
 //! `lorank rerank`: reranks the documents of a file.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use clap::Args;
-use lorank_core::{Activation, Candidate, Group, ModelVersion, Query, Score, score_groups};
+use lorank_core::{
+    Activation, BoxError, Candidate, Group, ModelVersion, Passage, PassageGroup, PassageOptions, Query, Score,
+    score_groups,
+};
+use lorank_http::PassageJson;
 use lorank_model::ModelReranker;
+use lorank_pipeline::Warning;
 use lorank_server::AdapterSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::search::text_of_passage;
 use crate::data::DataArgs;
-use crate::flags::ModelFlags;
+use crate::flags::{ModelFlags, PassageFlags};
 use crate::lines::JsonLines;
 use crate::models;
 use crate::output::hits::{Row, render};
+use crate::output::style::{STRONG, paint};
 use crate::output::text::{counted, duration, one_line};
 use crate::output::{self, progress};
 
@@ -47,6 +55,8 @@ pub(crate) struct RerankArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    passages: PassageFlags,
+    #[command(flatten)]
     model: ModelFlags,
     #[command(flatten)]
     data: DataArgs,
@@ -61,8 +71,13 @@ struct DocumentLine {
     text: String,
 }
 
-/// The documents and their scores in rank order, with their index in the input.
-type Ranked = Vec<(usize, Candidate, Score)>;
+/// A document with its index in the input and its score.
+struct Ranked {
+    at: usize,
+    document: Candidate,
+    score: Score,
+    passage: Option<Passage>,
+}
 
 #[derive(Serialize)]
 struct JsonHit<'a> {
@@ -73,6 +88,8 @@ struct JsonHit<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'a str>,
     text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passage: Option<PassageJson<'a>>,
 }
 
 /// The number of documents between updates of the progress bar. It does not affect scores.
@@ -85,7 +102,7 @@ pub(crate) fn run(args: &RerankArgs, is_quiet: bool) -> anyhow::Result<()> {
     let model = models::instructed(&models.reranker, model, args.instruction.as_deref())?;
     let query = Query { instruction: args.instruction.clone(), ..Query::new(&args.query) };
     let started = Instant::now();
-    let mut ranked = score(&models.reranker, &model, &query, candidates, is_quiet)?;
+    let mut ranked = score(&models.reranker, &model, &query, candidates, args.passages.read()?, is_quiet)?;
     let elapsed = started.elapsed();
     let n_candidates = ranked.len();
     ranked.truncate(args.top_k.unwrap_or(usize::MAX));
@@ -119,37 +136,47 @@ fn score(
     model: &ModelVersion,
     query: &Query,
     candidates: Vec<Candidate>,
+    (passages, passages_max): (PassageOptions, NonZeroUsize),
     is_quiet: bool,
-) -> anyhow::Result<Ranked> {
+) -> anyhow::Result<Vec<Ranked>> {
     let progress = progress::of(candidates.len() as u64, "documents", is_quiet);
     let mut scores = Vec::with_capacity(candidates.len());
     for candidates in candidates.chunks(CHUNK) {
-        for chunk in score_groups(reranker, &[Group { query, model, candidates }]) {
-            scores.extend(chunk.map_err(|error| anyhow!(error).context("could not score the documents"))?);
+        let failed = |error: BoxError| anyhow!(error).context("could not score the documents");
+        let group = Group { query, model, candidates };
+        let cut = PassageGroup::new(reranker, group, passages, passages_max, None).map_err(failed)?;
+        let mut scores_of_texts = Vec::with_capacity(cut.texts().len());
+        for texts in cut.texts().chunks(CHUNK) {
+            for chunk in score_groups(reranker, &[Group { candidates: texts, ..group }]) {
+                scores_of_texts.extend(chunk.map_err(failed)?);
+            }
         }
+        scores.extend(cut.merge(&scores_of_texts));
         progress.inc(candidates.len() as u64);
     }
     progress.finish_and_clear();
-    let mut ranked: Ranked =
-        candidates.into_iter().zip(scores).enumerate().map(|(at, (document, score))| (at, document, score)).collect();
-    ranked.sort_by(|(a_at, _, a), (b_at, _, b)| b.cmp(a).then(a_at.cmp(b_at)));
+    let scored = candidates.into_iter().zip(scores).enumerate();
+    let mut ranked: Vec<Ranked> =
+        scored.map(|(at, (document, (score, passage)))| Ranked { at, document, score, passage }).collect();
+    ranked.sort_by(|a, b| b.score.cmp(&a.score).then(a.at.cmp(&b.at)));
     Ok(ranked)
 }
 
 fn print_json(
     args: &RerankArgs,
     model: &ModelVersion,
-    ranked: &Ranked,
+    ranked: &[Ranked],
     n_candidates: usize,
     elapsed: Duration,
 ) -> anyhow::Result<()> {
-    let hits = ranked.iter().zip(1..).map(|((at, document, score), rank)| JsonHit {
+    let hits = ranked.iter().zip(1..).map(|(Ranked { at, document, score, passage }, rank)| JsonHit {
         id: document.id.as_str(),
         rank,
         rerank_score: args.activation.apply(*score),
         first_stage_rank: at + 1,
         title: document.title.as_deref(),
         text: &document.text,
+        passage: passage.as_ref().map(|passage| PassageJson::new(passage, &document.text)),
     });
     let adapter =
         model.adapter.as_ref().map(|adapter| json!({"id": adapter.id.as_str(), "digest": adapter.digest.to_string()}));
@@ -163,19 +190,23 @@ fn print_json(
     }))
 }
 
-fn print_text(args: &RerankArgs, ranked: &Ranked, n_candidates: usize, elapsed: Duration) -> anyhow::Result<()> {
-    let rows = ranked.iter().zip(1..).map(|((at, document, score), rank)| Row {
+fn print_text(args: &RerankArgs, ranked: &[Ranked], n_candidates: usize, elapsed: Duration) -> anyhow::Result<()> {
+    let n_cut = ranked.iter().filter_map(|ranked| ranked.passage.as_ref()).filter(|it| !it.is_complete).count();
+    let rows = ranked.iter().zip(1..).map(|(Ranked { at, document, score, passage }, rank)| Row {
         rank,
         first_stage_rank: at + 1,
         rerank_score: Some(args.activation.apply(*score)),
         first_stage_score: None,
         id: document.id.to_string(),
         title: document.title.as_deref().map(str::to_owned),
-        passage: one_line(&document.text),
-        note: None,
+        passage: one_line(passage.as_ref().map_or(&document.text, |passage| passage.text(&document.text))),
+        note: passage.as_ref().map(text_of_passage),
     });
     let rows: Vec<Row> = rows.collect();
     let mut out = output::stdout();
+    if n_cut > 0 {
+        writeln!(out, "{}: {}\n", paint(STRONG, "warning"), Warning::PassagesLimited { n_documents: n_cut })?;
+    }
     write!(out, "{}", render(&rows, output::columns()))?;
     writeln!(out, "\n{} reranked in {}", counted(n_candidates, "document"), duration(elapsed))?;
     Ok(out.flush()?)

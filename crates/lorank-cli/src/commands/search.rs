@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, ValueEnum};
 use lorank_core::{
-    AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Fuzzy, Hit, ModelVersion, Query, QuerySyntax,
-    RankedBy, Reranker, Score, ScoreOrigin, SortKey,
+    AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Fuzzy, Hit, ModelVersion, Passage, Query,
+    QuerySyntax, RankedBy, Reranker, Score, ScoreOrigin, SortKey,
 };
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
 use lorank_pipeline::{Answer, NamedRankBy, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
@@ -19,7 +19,7 @@ use super::first_stage::FirstStageArgs;
 use crate::data::DataArgs;
 use crate::facet::{TypedFacet, parse_facet};
 use crate::failure::WrongUsage;
-use crate::flags::ModelFlags;
+use crate::flags::{ModelFlags, PassageFlags};
 use crate::output::facets;
 use crate::output::hits::{Row, emphasise, render};
 use crate::output::style::{STRONG, paint};
@@ -105,6 +105,8 @@ pub(crate) struct SearchArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    passages: PassageFlags,
+    #[command(flatten)]
     model: ModelFlags,
     #[command(flatten)]
     data: DataArgs,
@@ -162,9 +164,10 @@ pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> an
         let default_adapter = models.default_adapter();
         (Arc::new(models.reranker), default_adapter)
     };
-    let config = PipelineConfig { rank_by_names: args.rank_by_names()?, ..args.config(default_adapter) };
+    let (passages, passages_max) = args.passages.read()?;
+    let config = PipelineConfig { rank_by_names: args.rank_by_names()?, passages_max, ..args.config(default_adapter) };
     let pipeline = Pipeline::new(first_stage, reranker, config)?;
-    let answer = pipeline.search(&args.request())?;
+    let answer = pipeline.search(&SearchRequest { passages, ..args.request() })?;
     if args.json {
         let shape = AnswerShape { explain: args.explain, ..AnswerShape::default() };
         let query = args.query.as_deref().unwrap_or_default();
@@ -260,7 +263,7 @@ impl SearchArgs {
 
 /// The given flags that select or configure the model. Environment variables apply to all commands, so they do not count.
 fn flags_of_models(matches: &ArgMatches) -> Vec<String> {
-    let of_models = ModelFlags::augment_args(Command::new("model"));
+    let of_models = PassageFlags::augment_args(ModelFlags::augment_args(Command::new("model")));
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let given = of_models.get_arguments().filter(|flag| is_given(flag.get_id().as_str()));
     let names = given.filter_map(|flag| flag.get_long()).chain(is_given("adapter").then_some("adapter"));
@@ -323,6 +326,7 @@ fn row(hit: &Hit, is_explained: bool) -> Row {
         format!(", blended score {:.3} of {rerank:.3} and {first_stage:.3}", blend.blended_score)
     });
     let ranked_by = hit.ranked_by.as_ref().map_or_else(String::new, ranked_by);
+    let passage = hit.passage.as_ref().map_or_else(String::new, |passage| format!(", {}", text_of_passage(passage)));
     Row {
         rank: hit.rank,
         first_stage_rank: hit.first_stage_rank,
@@ -331,8 +335,16 @@ fn row(hit: &Hit, is_explained: bool) -> Row {
         id: candidate.id.to_string(),
         title: candidate.title.as_deref().map(str::to_owned),
         passage: hit.snippet.as_ref().map_or_else(beginning, emphasise),
-        note: is_explained.then(|| format!("first-stage rank {}{origin}{blend}{ranked_by}", hit.first_stage_rank)),
+        note: is_explained
+            .then(|| format!("first-stage rank {}{origin}{blend}{ranked_by}{passage}", hit.first_stage_rank)),
     }
+}
+
+/// The place of a passage in its document.
+pub(super) fn text_of_passage(passage: &Passage) -> String {
+    let (span, n) = (passage.span(), passage.windows.len());
+    let rest = if passage.is_complete { "" } else { ", the rest of the text was not scored" };
+    format!("passage {} of {n} (bytes {} to {}{rest})", passage.best + 1, span.start, span.end)
 }
 
 /// The value of an expression, and its inputs.

@@ -55,6 +55,15 @@ pub(crate) struct CompareBody {
     fuzzy: Option<crate::FuzzyJson>,
     /// What the models shall judge, as in a search.
     instruction: Option<String>,
+    /// How documents that are longer than the model's limit are scored, as in a search.
+    #[schema(pattern = "^(first|max|mean-top-[1-9][0-9]*)$")]
+    passages: Option<String>,
+    /// The length of a passage in tokens, as in a search.
+    #[schema(value_type = Option<usize>, minimum = 16)]
+    passage_tokens: Option<std::num::NonZeroUsize>,
+    /// The number of tokens from a passage to the next one, as in a search.
+    #[schema(value_type = Option<usize>, minimum = 1)]
+    stride: Option<std::num::NonZeroUsize>,
 }
 
 /// Compare rankers
@@ -96,6 +105,9 @@ pub(crate) async fn compare(
         syntax: body.syntax,
         fuzzy: body.fuzzy,
         instruction: body.instruction,
+        passages: body.passages,
+        passage_tokens: body.passage_tokens,
+        stride: body.stride,
         ..SearchBody::default()
     };
     let ParsedSearch { request, shape, .. } = search.into_request(arrival.at)?;

@@ -34,7 +34,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
-use lorank_core::Activation;
+use lorank_core::{Activation, PassageOptions};
 
 use self::documents::Style;
 use self::instruction::Instruction;
@@ -168,9 +168,9 @@ async fn in_tei(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes) -
     let documents = texts.into_iter().map(JobDocument::of_text).collect();
     let activation = activation(raw_scores.unwrap_or(false));
     let instruction = Instruction::of("instruction", instruction);
-    let job = Job { model, query, instruction, documents, top: top_n, activation };
+    let job = Job { model, query, instruction, documents, top: top_n, activation, passages: PassageOptions::default() };
     let Ranking { entries, headers, .. } = app.rank(arrival, headers, job).await?;
-    let rank = |Entry { index, score }: Entry| {
+    let rank = |Entry { index, score, .. }: Entry| {
         let text = returned.as_ref().map(|texts| texts[index].clone());
         TeiRank { index, score, text }
     };

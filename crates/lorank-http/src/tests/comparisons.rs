@@ -30,6 +30,7 @@ fn honored() -> Vec<(&'static str, Json, Effect, Json)> {
         ("syntax", json!("advanced"), |_, asked| json!(format!("{:?}", asked.0.syntax)), json!("Advanced")),
         ("fuzzy", json!("off"), |_, asked| json!(format!("{:?}", asked.0.fuzzy)), json!("Off")),
         ("instruction", json!("judge"), |_, asked| json!(asked.0.instruction), json!("judge")),
+        ("passages", json!("max"), |answer, _| answer["rankers"][1]["hits"][0]["passage"]["of"].clone(), json!(1)),
     ]
 }
 
@@ -76,6 +77,9 @@ fn documented(row: &str) -> BTreeSet<String> {
 async fn the_keys_of_searches_are_honored_in_comparisons_or_refused_as_the_page_says() {
     let (of_search, of_comparison) = (keys("Search").await, keys("CompareRequest").await);
     let tried: BTreeSet<String> = honored().iter().map(|(key, ..)| (*key).to_owned()).collect();
+    // These two need `passages`, and have a test of their own.
+    let lengths = ["passage_tokens", "stride"].map(str::to_owned);
+    let tried: BTreeSet<String> = tried.into_iter().chain(lengths).collect();
     assert_eq!(tried, of_comparison, "each key is tried above");
     assert_eq!(documented("honored"), of_comparison);
     let refused: BTreeSet<String> = of_search.difference(&of_comparison).cloned().collect();

@@ -27,6 +27,7 @@ mod messages;
 mod openapi;
 mod operating;
 mod page;
+mod passages;
 mod rerank;
 mod rerank_experiments;
 mod rerank_shapes;
@@ -248,6 +249,9 @@ fn null_is_the_default() {
         "depth",
         "adapter",
         "instruction",
+        "passages",
+        "passage_tokens",
+        "stride",
         "rerank",
         "blend_weight",
         "min_rerank_score",

@@ -118,9 +118,12 @@ async fn what_others_write_is_described_as_it_is() {
     let (_, running) = ask(&service, "POST", "/v1/experiments/spring/start", Json::Null).await;
     check_keys(&api, "BucketRange", &running["buckets"][0]);
     check_keys(&api, "Report", &ask(&service, "GET", "/v1/experiments/spring/report", Json::Null).await.1);
-    let (_, answer) = ask(&service, "GET", "/v1/search?q=egg&explain=true", Json::Null).await;
+    let (_, answer) = ask(&service, "GET", "/v1/search?q=egg&explain=true&passages=max", Json::Null).await;
     check_keys(&api, "SearchAnswer", &answer);
     check_keys(&api, "Hit", &answer["hits"][0]);
+    check_keys(&api, "Passage", &answer["hits"][0]["passage"]);
+    check_keys(&api, "Explanation", &answer["hits"][0]["explanation"]);
+    check_keys(&api, "ScoredPassage", &answer["hits"][0]["explanation"]["passages"][0]);
     let event = api["paths"]["/v1/events"]["post"]["requestBody"]["content"][JSON]["example"].clone();
     assert_eq!(ask(&service, "POST", "/v1/events", event).await.0, 200);
 }

@@ -9,6 +9,7 @@ use lorank_pipeline::{Answer, CacheUse, Fallback, Timings, Warning};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::passages::{PassageJson, ScoredPassageJson};
 use super::{FacetJson, FacetsJson, FieldsJson};
 use crate::RequestId;
 
@@ -101,8 +102,11 @@ pub struct HitJson<'a> {
     /// The stored fields.
     #[schema(value_type = Object)]
     pub fields: FieldsJson<'a>,
-    /// A passage as HTML, with the terms of the query in `<b>`.
+    /// An excerpt as HTML, with the terms of the query in `<b>`: of the hit's `passage`, if it has several.
     pub snippet: Option<String>,
+    /// The window of the text that the rerank score comes from, with `passages` other than `first`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passage: Option<PassageJson<'a>>,
     /// The explanation of the rank. The key is present only if `explain` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<ExplanationJson>,
@@ -123,6 +127,8 @@ pub struct ExplanationJson {
     pub rank_by: Option<RankedByJson>,
     /// The lists of candidates that were fused; null if there was only one.
     pub fusion: Option<FusionJson>,
+    /// The passages of the document, with their scores; null if it was not scored as passages.
+    pub passages: Option<Vec<ScoredPassageJson>>,
 }
 
 /// The fusion of several lists of candidates by reciprocal rank: `first_stage_score` is the sum of `1 / (k + rank)` over the lists.
@@ -184,7 +190,7 @@ pub struct FallbackJson {
 #[schema(as = Warning)]
 pub struct WarningJson {
     /// The reason as a constant for programs: `unknown_tokens` if more than a fifth of the tokens of the query and the first ten
-    /// candidates are unknown to the model; `shards_failed`, `first_stage_timed_out` and `approximate_counts` if the result of a search
+    /// candidates are unknown to the model; `passages_limited` if the end of a document was not scored; `shards_failed`, `first_stage_timed_out` and `approximate_counts` if the result of a search
     /// engine that is the first stage may be incomplete; `key_without_effect` if a key of the request, which the message names, has no
     /// effect because of an experiment; `unknown_field` if no document has a name in `fields`.
     pub reason: &'static str,
@@ -297,6 +303,7 @@ impl<'a> HitJson<'a> {
             blend: hit.blend.map(BlendJson::from),
             rank_by: hit.ranked_by.as_ref().map(RankedByJson::from),
             fusion: FusionJson::of(&candidate.fused_from),
+            passages: hit.passage.as_ref().map(ScoredPassageJson::all),
         };
         Self {
             id: candidate.id.as_str(),
@@ -306,6 +313,7 @@ impl<'a> HitJson<'a> {
             first_stage_rank: hit.first_stage_rank,
             fields: FieldsJson::new(&candidate.fields, shape.fields.as_deref()),
             snippet: hit.snippet.as_ref().map(|snippet| snippet.to_html()),
+            passage: hit.passage.as_ref().map(|passage| PassageJson::new(passage, &candidate.text)),
             explanation: shape.explain.then(explanation),
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::name_of_origin;
+use super::passages::PassageJson;
 use super::{AdapterJson, CacheJson, FallbackJson, FieldsJson, TimingsJson, WarningJson};
 use crate::{AnswerShape, RequestId};
 
@@ -74,6 +75,9 @@ pub struct ComparedHit<'a> {
     pub rerank_score: Option<f32>,
     /// The origin of the rerank score, `cache` or `model`; null if there is no score.
     pub score_origin: Option<&'static str>,
+    /// The window of the text that the rerank score comes from, with `passages` other than `first`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passage: Option<PassageJson<'a>>,
     /// The rank by each other ranker; null if it is not among the hits of that ranker.
     pub ranks: BTreeMap<&'a str, Option<usize>>,
 }
@@ -139,6 +143,7 @@ impl<'a> RankerJson<'a> {
             rank_change: hit.first_stage_rank as i64 - hit.rank as i64,
             rerank_score: hit.rerank_score.map(Score::get),
             score_origin: hit.score_origin.map(name_of_origin),
+            passage: hit.passage.as_ref().map(|passage| PassageJson::new(passage, &hit.candidate.text)),
             ranks: ranks
                 .iter()
                 .filter(|(other, _)| *other != name)

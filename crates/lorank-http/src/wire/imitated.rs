@@ -375,9 +375,11 @@ mod tests {
             }
             let of_shape = all.iter().filter(|(_, other, _)| other == shape);
             let listed: Vec<&str> = of_shape.flat_map(|(_, _, keys)| keys).map(|key| key.name).collect();
-            // Extensions of lorank: `model`, `top_n` and `instruction` in TEI's format, `raw_scores` for vLLM's scores.
+            // Extensions of lorank: `model`, `top_n` and `instruction` in TEI's format, passages in Cohere's, `raw_scores` for vLLM's
+            // scores.
             let own: &[&str] = match shape {
                 Shape::Tei => &["model", "top_n", "instruction"],
+                Shape::Documents => &["passages", "passage_tokens", "stride"],
                 Shape::Score => &["raw_scores"],
                 _ => &[],
             };

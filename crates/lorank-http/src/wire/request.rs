@@ -11,6 +11,7 @@ use serde_json::{Map, Value as Json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::candidates::{self, CandidateJson};
+use super::passages::passage_options;
 use super::{AnswerShape, facets, filters};
 use crate::ServerError;
 use crate::json::{read_exact, read_value};
@@ -48,8 +49,25 @@ pub struct SearchBody {
     pub adapter: Option<String>,
     /// What the model shall judge, instead of its own instruction. Rejected if the model's prompt has no place for an instruction.
     pub instruction: Option<String>,
+    /// How a document that is longer than the model's limit is scored: `first` truncates it; `max` cuts it into overlapping passages,
+    /// and its score is that of the best one; `mean-top-3` takes the mean of the three best, and so on. Each hit has its best
+    /// `passage`. Default: the server's setting, else that of the model's author, else `first`.
+    #[schema(pattern = "^(first|max|mean-top-[1-9][0-9]*)$")]
+    #[param(pattern = "^(first|max|mean-top-[1-9][0-9]*)$")]
+    pub passages: Option<String>,
+    /// The length of a passage in tokens. Default: as many as the model reads beside the query and the title, which is also the
+    /// maximum. Rejected with `passages: first`.
+    #[schema(value_type = Option<usize>, minimum = 16)]
+    #[param(value_type = Option<usize>, minimum = 16)]
+    pub passage_tokens: Option<NonZeroUsize>,
+    /// The number of tokens from the start of a passage to the start of the next one, at most `passage_tokens`. Default: half of a
+    /// passage. Rejected with `passages: first`.
+    #[schema(value_type = Option<usize>, minimum = 1)]
+    #[param(value_type = Option<usize>, minimum = 1)]
+    pub stride: Option<NonZeroUsize>,
     /// Whether to rerank. Default: true, or false with `sort` or `match_all`. With `false`, keys that only affect reranking are
-    /// rejected: `adapter`, `instruction`, `blend_weight`, `min_rerank_score`, `experiment`, `arm`.
+    /// rejected: `adapter`, `instruction`, `passages`, `passage_tokens`, `stride`, `blend_weight`, `min_rerank_score`, `experiment`,
+    /// `arm`.
     pub rerank: Option<bool>,
     /// Stored fields to sort by instead of scores, in order of precedence: `year`, `year:asc` or `year:desc`. Documents without the
     /// field are last. A sorted answer is not reranked.
@@ -235,7 +253,7 @@ impl SearchBody {
             let value = match key.as_str() {
                 "facets" => facets_by_value(&text),
                 "fields" | "sort" => text.split(',').filter(|name| !name.is_empty()).collect(),
-                "top_k" | "offset" | "depth" | "deadline_millis" => {
+                "top_k" | "offset" | "depth" | "deadline_millis" | "passage_tokens" | "stride" => {
                     text.parse::<i64>().map_or_else(|_| text.clone().into(), Json::from)
                 }
                 "blend_weight" | "min_rerank_score" => {
@@ -335,6 +353,7 @@ impl SearchBody {
             facets,
             blend_weight,
             rank_by,
+            passages: passage_options(self.passages.as_deref(), self.passage_tokens, self.stride)?,
             min_rerank_score,
             deadline: deadline.map(Deadline::at),
             snippets: self.snippets.unwrap_or(true),
@@ -373,6 +392,9 @@ impl SearchBody {
             ("rerank", self.rerank == Some(true)),
             ("adapter", self.adapter.is_some()),
             ("instruction", self.instruction.is_some()),
+            ("passages", self.passages.is_some()),
+            ("passage_tokens", self.passage_tokens.is_some()),
+            ("stride", self.stride.is_some()),
             ("blend_weight", self.blend_weight.is_some()),
             ("min_rerank_score", self.min_rerank_score.is_some()),
             ("experiment", self.experiment.is_some()),

@@ -143,6 +143,16 @@ pub(crate) struct Rerank {
     pub instruction: Option<String>,
     /// The same as `instruction` (DashScope).
     pub instruct: Option<String>,
+    /// How a document that is longer than the model's limit is scored, as in a search: `first`, `max`, or `mean-top-3` and so on. Each
+    /// result then has its best `passage`. An extension of lorank.
+    #[schema(pattern = "^(first|max|mean-top-[1-9][0-9]*)$")]
+    pub passages: Option<String>,
+    /// The length of a passage in tokens. An extension of lorank.
+    #[schema(value_type = Option<usize>, minimum = 16)]
+    pub passage_tokens: Option<std::num::NonZeroUsize>,
+    /// The number of tokens from the start of a passage to the start of the next one. An extension of lorank.
+    #[schema(value_type = Option<usize>, minimum = 1)]
+    pub stride: Option<std::num::NonZeroUsize>,
     /// Not supported: the score cache is shared by all clients (vLLM).
     #[serde(default)]
     #[schema(value_type = Option<String>)]

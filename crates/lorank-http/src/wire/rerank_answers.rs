@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
+use super::passages::PassageJson;
+
 /// A result of a [`TeiRerank`](super::TeiRerank).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct TeiRank {
@@ -50,6 +52,9 @@ pub(crate) struct RerankedDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     pub document: Option<Json>,
+    /// The window of the scored text that the score comes from, if the request has `passages`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passage: Option<PassageJson<'static>>,
 }
 
 /// The approximate number of tokens.

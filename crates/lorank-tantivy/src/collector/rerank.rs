@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use lorank_core::{
-    AdapterId, AdapterUnusable, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, ModelVersion,
-    Query, Reranker, Score, reranked_order, with_causes,
+    AdapterId, AdapterUnusable, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, InvalidPassages,
+    ModelVersion, Passage, PassageGroup, PassageOptions, Query, Reranker, Score, reranked_order, with_causes,
 };
 use tantivy::collector::Collector;
 use tantivy::query::Weight;
@@ -23,6 +23,10 @@ use super::top::{Best, SegmentBest, SegmentTop, TopByScore};
 const DEPTH: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
 /// The default number of hits.
 const TOP_K: NonZeroUsize = NonZeroUsize::new(10).expect("not zero");
+/// The default maximum number of passages of a document, as in a pipeline.
+const PASSAGES_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("not zero");
+/// The scores of documents, with their passages.
+type Scores = Vec<(Score, Option<Passage>)>;
 /// The number of tokens to score between two checks of the deadline: about a fifth of a second with a small model on
 /// two cores. This bounds how late an answer can be; fewer tokens would leave the model's threads idle.
 /// threads idle.
@@ -42,6 +46,8 @@ pub struct RerankCollector {
     top_k: NonZeroUsize,
     adapter: Option<AdapterId>,
     deadline: Option<Deadline>,
+    passages: PassageOptions,
+    passages_max: NonZeroUsize,
     reranks: bool,
 }
 
@@ -60,7 +66,7 @@ pub struct Answer {
 }
 
 /// A document of an [`Answer`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DocHit {
     /// The 1-based rank in the answer.
@@ -69,6 +75,8 @@ pub struct DocHit {
     pub address: DocAddress,
     /// The reranker's score; `None` if the document was not reranked (beyond the depth, or after a fallback).
     pub rerank_score: Option<Score>,
+    /// The window of the text that the rerank score comes from; `None` if the text was not scored as windows.
+    pub passage: Option<Passage>,
     /// tantivy's score.
     pub first_stage_score: Score,
     /// The 1-based rank by tantivy's score.
@@ -119,6 +127,8 @@ impl RerankCollector {
             top_k: TOP_K,
             adapter: None,
             deadline: None,
+            passages: PassageOptions::default(),
+            passages_max: PASSAGES_MAX,
             reranks: true,
         }
     }
@@ -150,6 +160,20 @@ impl RerankCollector {
         Self { deadline: deadline.into(), ..self }
     }
 
+    /// Sets how documents that are longer than the model's limit are scored. What is not set is that of the model's author,
+    /// and else the model truncates them. The search fails if the settings contradict each other.
+    #[must_use]
+    pub fn passages(self, passages: PassageOptions) -> Self {
+        Self { passages, ..self }
+    }
+
+    /// Sets the maximum number of passages of a document, 16 by default. [`Passage::is_complete`] is false where the end of
+    /// a document was not scored.
+    #[must_use]
+    pub fn passages_max(self, passages_max: NonZeroUsize) -> Self {
+        Self { passages_max, ..self }
+    }
+
     /// Sets whether to rerank. If false, the collector is equivalent to `TopDocs`: no text is read and no model is
     /// resolved.
     #[must_use]
@@ -172,12 +196,7 @@ impl RerankCollector {
     }
 
     /// The scores of the best `n` documents.
-    fn scores(
-        &self,
-        model: &ModelVersion,
-        best: &Best,
-        n: usize,
-    ) -> tantivy::Result<Result<Vec<Score>, FallbackReason>> {
+    fn scores(&self, model: &ModelVersion, best: &Best, n: usize) -> tantivy::Result<Result<Scores, FallbackReason>> {
         if self.is_late() {
             return Ok(Err(FallbackReason::DeadlinePassed));
         }
@@ -188,28 +207,43 @@ impl RerankCollector {
         }
     }
 
-    fn score(
-        &self,
-        model: &ModelVersion,
-        candidates: &[Candidate],
-    ) -> tantivy::Result<Result<Vec<Score>, FallbackReason>> {
+    fn score(&self, model: &ModelVersion, candidates: &[Candidate]) -> tantivy::Result<Result<Scores, FallbackReason>> {
         let group = Group { query: &self.query, model, candidates };
-        let encoded = match guarded(|| self.reranker.encode(group, self.deadline)) {
+        let (passages, n_max) = (self.passages, self.passages_max);
+        let cut = || PassageGroup::new(&*self.reranker, group, passages, n_max, self.deadline);
+        let cut = match self.answered(cut)? {
+            Ok(cut) => cut,
             Err(reason) => return Ok(Err(reason)),
-            Ok(Ok(encoded)) => encoded,
-            Ok(Err(error)) if error.is::<DeadlineExceeded>() => return Ok(Err(FallbackReason::DeadlinePassed)),
-            Ok(Err(error)) => {
-                return match error.downcast::<AdapterUnusable>() {
-                    Ok(unusable) => Err(self.unusable(&unusable.source)),
-                    Err(error) => Ok(Err(failed(with_causes(&*error)))),
-                };
-            }
         };
-        if encoded.len() != candidates.len() {
-            let (found, expected) = (encoded.len(), candidates.len());
+        let group = Group { candidates: cut.texts(), ..group };
+        let encoded = match self.answered(|| self.reranker.encode(group, self.deadline))? {
+            Ok(encoded) => encoded,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if encoded.len() != group.candidates.len() {
+            let (found, expected) = (encoded.len(), group.candidates.len());
             return Ok(Err(failed(format!("the reranker encoded {found} pairs instead of {expected}"))));
         }
-        Ok(self.score_encoded(&encoded))
+        Ok(self.score_encoded(&encoded).map(|scores| cut.merge(&scores)))
+    }
+
+    /// What the reranker answers before it scores: a value, a fallback, or an error of the search.
+    fn answered<T>(&self, call: impl FnOnce() -> Result<T, BoxError>) -> tantivy::Result<Result<T, FallbackReason>> {
+        let error = match guarded(call) {
+            Err(reason) => return Ok(Err(reason)),
+            Ok(Ok(value)) => return Ok(Ok(value)),
+            Ok(Err(error)) => error,
+        };
+        if error.is::<DeadlineExceeded>() {
+            return Ok(Err(FallbackReason::DeadlinePassed));
+        }
+        if let Some(invalid) = error.downcast_ref::<InvalidPassages>() {
+            return Err(TantivyError::InvalidArgument(invalid.to_string()));
+        }
+        match error.downcast::<AdapterUnusable>() {
+            Ok(unusable) => Err(self.unusable(&unusable.source)),
+            Err(error) => Ok(Err(failed(with_causes(&*error)))),
+        }
     }
 
     fn score_encoded(&self, pairs: &[EncodedPair]) -> Result<Vec<Score>, FallbackReason> {
@@ -291,12 +325,14 @@ impl Collector for RerankCollector {
 
 impl RerankCollector {
     /// The first `scores.len()` documents by score, ties by first-stage rank; the others follow in first-stage order.
-    fn hits(&self, best: &Best, scores: &[Score]) -> Vec<DocHit> {
-        let order = reranked_order(best.documents.len(), scores);
+    fn hits(&self, best: &Best, scored: &[(Score, Option<Passage>)]) -> Vec<DocHit> {
+        let scores: Vec<Score> = scored.iter().map(|(score, _)| *score).collect();
+        let order = reranked_order(best.documents.len(), &scores);
         let hit = |(above, at): (usize, usize)| {
             let (first_stage_score, address) = best.documents[at];
-            let rerank_score = scores.get(at).copied();
-            DocHit { rank: above + 1, address, rerank_score, first_stage_score, first_stage_rank: at + 1 }
+            let (rerank_score, passage) = scored.get(at).cloned().unzip();
+            let passage = passage.flatten();
+            DocHit { rank: above + 1, address, rerank_score, passage, first_stage_score, first_stage_rank: at + 1 }
         };
         order.into_iter().enumerate().take(self.top_k.get()).map(hit).collect()
     }
@@ -367,6 +403,7 @@ impl fmt::Debug for RerankCollector {
             .field("top_k", &self.top_k)
             .field("adapter", &self.adapter)
             .field("deadline", &self.deadline)
+            .field("passages", &self.passages)
             .field("reranks", &self.reranks)
             .finish_non_exhaustive()
     }

@@ -21,12 +21,12 @@ use lorank_server::{AdapterSpec, LoadedModels, ServedFirstStage};
 use lorank_tantivy::{Bm25FirstStage, Index};
 use serde::Serialize;
 
-use self::scoring::Scorer;
+use self::scoring::{Asked, Scorer};
 use super::candidates::Candidates;
 use super::first_stage;
 use super::search::FuzzyArg;
 use crate::data::DataArgs;
-use crate::flags::{FirstStageFlags, ModelFlags};
+use crate::flags::{FirstStageFlags, ModelFlags, PassageFlags};
 use crate::output::progress;
 use crate::output::text::{count, cut, one_line};
 use crate::{models, output};
@@ -111,6 +111,8 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    passages: PassageFlags,
+    #[command(flatten)]
     first_stage: FirstStageFlags,
     #[command(flatten)]
     model: ModelFlags,
@@ -141,6 +143,9 @@ struct RankedBy {
 struct JsonEvaluation<'a> {
     base_model: &'a str,
     precision: &'static str,
+    /// How long documents were scored, if a flag said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passages: Option<String>,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
 }
@@ -163,7 +168,7 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
     let corpus = collection.corpus.as_deref();
     let candidates = Candidates::open(args.first_stage()?, corpus, run, args.fuzzy.into(), is_quiet)?;
 
-    let mut scorer = Scorer::new(&models.reranker, &rankers, args.instruction.clone(), ScoreFile::open(scores_path)?);
+    let mut scorer = Scorer::new(&models.reranker, &rankers, args.asked()?, ScoreFile::open(scores_path)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.deepest(), is_quiet)?;
     let infos = infos(&rankers, &candidates, &scorer, topics.len());
     let options = args.options();
@@ -180,9 +185,10 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
     if args.json {
         let model = &rankers[0].model;
         let (base_model, precision) = (&*model.base_model, model.precision.name());
-        return output::print_json(&JsonEvaluation { base_model, precision, evaluation: &evaluation });
+        let passages = args.passages_rule()?;
+        return output::print_json(&JsonEvaluation { base_model, precision, passages, evaluation: &evaluation });
     }
-    tables::print(&evaluation, &rankers[0].model, scorer.n_kept(), args)
+    tables::print(&evaluation, &rankers[0].model, &scorer, args)
 }
 
 /// The queries and judgments: of a dataset, of two files, or of the data folder.
@@ -225,6 +231,17 @@ impl EvalArgs {
             (None, Some(dir)) => Ok(Some(ServedFirstStage::Tantivy(Bm25FirstStage::new(Index::open(dir)?)))),
             (None, None) => Ok(None),
         }
+    }
+
+    /// What the queries ask of the models.
+    fn asked(&self) -> anyhow::Result<Asked> {
+        Ok(Asked { instruction: self.instruction.clone(), passages: self.passages.read()? })
+    }
+
+    /// The rule for long documents, if a flag sets one.
+    fn passages_rule(&self) -> anyhow::Result<Option<String>> {
+        let (passages, _) = self.passages.read()?;
+        Ok(passages.rule.map(|rule| rule.to_string()))
     }
 
     fn options(&self) -> EvaluationOptions {
@@ -392,14 +409,15 @@ fn source(args: &EvalArgs) -> String {
 }
 
 /// The first line of the printed tables.
-fn heading(evaluation: &Evaluation, model: &ModelVersion, args: &EvalArgs) -> String {
+fn heading(evaluation: &Evaluation, model: &ModelVersion, args: &EvalArgs) -> anyhow::Result<String> {
     let queries = if evaluation.n_queries == 1 { "query" } else { "queries" };
     let (base, precision) = (&model.base_model, model.precision.name());
-    format!(
-        "{}: {} {queries}, {}, depth {}, {base} in {precision}",
+    let passages = args.passages_rule()?.map_or_else(String::new, |rule| format!(", passages {rule}"));
+    Ok(format!(
+        "{}: {} {queries}, {}, depth {}, {base} in {precision}{passages}",
         evaluation.collection,
         count(evaluation.n_queries),
         source(args),
         evaluation.depth
-    )
+    ))
 }

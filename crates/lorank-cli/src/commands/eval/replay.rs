@@ -63,7 +63,7 @@ pub(super) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
     let rankers = rankers(&models, FIRST_STAGE, args.instruction.as_deref())?;
     let scores = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
     let candidates = Candidates::open(args.first_stage()?, None, None, args.fuzzy.into(), is_quiet)?;
-    let mut scorer = Scorer::new(&models.reranker, &rankers, args.instruction.clone(), ScoreFile::open(scores)?);
+    let mut scorer = Scorer::new(&models.reranker, &rankers, args.asked()?, ScoreFile::open(scores)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.depth, is_quiet)?;
     let infos = infos(&rankers, &candidates, &scorer, topics.len());
 

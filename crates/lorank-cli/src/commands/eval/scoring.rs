@@ -1,10 +1,11 @@
 //! Scores of candidates by several rankers, kept as they come.
 
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use lorank_cache::{KeyMaker, ScoreFile, ScoreKey};
-use lorank_core::{Candidate, Group, Query, Score, score_groups};
+use lorank_core::{Candidate, Group, PassageGroup, PassageOptions, Query, Score, score_groups};
 use lorank_eval::{Scored, ScoredQuery, Topic};
 use lorank_model::ModelReranker;
 
@@ -14,33 +15,37 @@ use super::RankedBy;
 pub(super) struct Scorer<'a> {
     reranker: &'a ModelReranker,
     rankers: &'a [RankedBy],
-    /// The instruction of the queries.
-    instruction: Option<String>,
+    asked: Asked,
     file: ScoreFile,
     /// The number of pairs of each ranker.
     n_pairs: Vec<usize>,
     n_new: usize,
     n_kept: usize,
+    /// The number of documents whose end was not scored, over all queries and rankers.
+    n_cut_off: usize,
     /// The total time of scoring new pairs.
     seconds: f64,
+}
+
+/// What the queries ask of the models.
+pub(super) struct Asked {
+    pub(super) instruction: Option<String>,
+    /// How long documents are scored, and the maximum number of passages of a document.
+    pub(super) passages: (PassageOptions, NonZeroUsize),
 }
 
 /// A pair that has no score yet.
 struct Missing {
     ranker: usize,
-    candidate: usize,
+    /// The index of the text in the ranker's group.
+    text: usize,
     key: ScoreKey,
 }
 
 impl<'a> Scorer<'a> {
-    pub(super) fn new(
-        reranker: &'a ModelReranker,
-        rankers: &'a [RankedBy],
-        instruction: Option<String>,
-        file: ScoreFile,
-    ) -> Self {
+    pub(super) fn new(reranker: &'a ModelReranker, rankers: &'a [RankedBy], asked: Asked, file: ScoreFile) -> Self {
         let n_pairs = vec![0; rankers.len()];
-        Self { reranker, rankers, instruction, file, n_pairs, n_new: 0, n_kept: 0, seconds: 0.0 }
+        Self { reranker, rankers, asked, file, n_pairs, n_new: 0, n_kept: 0, n_cut_off: 0, seconds: 0.0 }
     }
 
     pub(super) fn n_rankers(&self) -> usize {
@@ -52,6 +57,11 @@ impl<'a> Scorer<'a> {
         self.n_kept
     }
 
+    /// The number of documents whose end was not scored, because they have more passages than the limit.
+    pub(super) fn n_cut_off(&self) -> usize {
+        self.n_cut_off
+    }
+
     /// The mean time of a ranker for a query. A batch has pairs of all rankers, which share its time equally.
     pub(super) fn seconds_per_query(&self, ranker: usize, n_queries: usize) -> Option<f64> {
         let seconds_per_pair = (self.n_new > 0).then(|| self.seconds / self.n_new as f64)?;
@@ -60,55 +70,76 @@ impl<'a> Scorer<'a> {
 
     /// Scores a query's candidates by each ranker. Also returns the number of newly scored pairs.
     pub(super) fn score(&mut self, topic: &Topic, candidates: &[Candidate]) -> anyhow::Result<(ScoredQuery, usize)> {
-        let query = Query { instruction: self.instruction.clone(), ..Query::new(topic.text.as_str()) };
+        let query = Query { instruction: self.asked.instruction.clone(), ..Query::new(topic.text.as_str()) };
+        let groups = self.cut(&query, candidates)?;
         let mut scores: Vec<Vec<Option<Score>>> = Vec::with_capacity(self.rankers.len());
         let mut missing = Vec::new();
-        for (n, ranker) in self.rankers.iter().enumerate() {
+        for (n, (ranker, group)) in self.rankers.iter().zip(&groups).enumerate() {
             let keys = KeyMaker::new(&query.text, &ranker.model);
-            let of_ranker = candidates.iter().enumerate().map(|(at, candidate)| {
+            let of_ranker = group.texts().iter().enumerate().map(|(at, candidate)| {
                 let key = keys.key(candidate.title.as_deref(), &candidate.text);
                 let known = self.file.get(&key);
                 if known.is_none() {
-                    missing.push(Missing { ranker: n, candidate: at, key });
+                    missing.push(Missing { ranker: n, text: at, key });
                 }
                 known
             });
             scores.push(of_ranker.collect());
-            self.n_pairs[n] += candidates.len();
+            self.n_pairs[n] += group.texts().len();
         }
         let n_new = missing.len();
-        for (pair, score) in missing.iter().zip(self.score_missing(&query, candidates, &missing)?) {
-            scores[pair.ranker][pair.candidate] = Some(score);
+        for (pair, score) in missing.iter().zip(self.score_missing(&query, &groups, &missing)?) {
+            scores[pair.ranker][pair.text] = Some(score);
         }
-        self.n_kept += candidates.len() * self.rankers.len() - n_new;
+        self.n_kept += scores.iter().map(Vec::len).sum::<usize>() - n_new;
         let scored = |candidate: &Candidate| Scored {
             document: candidate.id.as_str().to_owned(),
             score: candidate.first_stage_score.get(),
         };
-        let all = |scores: Vec<Option<Score>>| scores.into_iter().flatten().map(Score::get).collect();
+        let n_cut_off = &mut self.n_cut_off;
+        let all = |(scores, group): (Vec<Option<Score>>, &PassageGroup)| {
+            let scores: Vec<Score> = scores.into_iter().flatten().collect();
+            let merged = group.merge(&scores);
+            *n_cut_off +=
+                merged.iter().filter_map(|(_, passage)| passage.as_ref()).filter(|it| !it.is_complete).count();
+            merged.into_iter().map(|(score, _)| score.get()).collect()
+        };
         let query = ScoredQuery {
             topic: topic.clone(),
             candidates: candidates.iter().map(scored).collect(),
-            scores: scores.into_iter().map(all).collect(),
+            scores: scores.into_iter().zip(&groups).map(all).collect(),
         };
         Ok((query, n_new))
+    }
+
+    /// The texts that each ranker scores.
+    fn cut(&mut self, query: &Query, candidates: &[Candidate]) -> anyhow::Result<Vec<PassageGroup>> {
+        let (options, n_max) = self.asked.passages;
+        let started = Instant::now();
+        let groups = self.rankers.iter().map(|RankedBy { name, model }| {
+            let group = Group { query, model, candidates };
+            let cut = PassageGroup::new(self.reranker, group, options, n_max, None);
+            cut.map_err(|error| anyhow!(error)).with_context(|| format!("`{name}` could not cut the documents"))
+        });
+        let groups = groups.collect::<anyhow::Result<Vec<_>>>()?;
+        self.seconds += started.elapsed().as_secs_f64();
+        Ok(groups)
     }
 
     /// Scores pairs of all rankers in one batch, and keeps the scores.
     fn score_missing(
         &mut self,
         query: &Query,
-        candidates: &[Candidate],
+        groups: &[PassageGroup],
         missing: &[Missing],
     ) -> anyhow::Result<Vec<Score>> {
         if missing.is_empty() {
             return Ok(Vec::new());
         }
-        let chosen: Vec<Vec<Candidate>> = (0..self.rankers.len())
-            .map(|n| {
-                missing.iter().filter(|pair| pair.ranker == n).map(|pair| candidates[pair.candidate].clone()).collect()
-            })
-            .collect();
+        let of_ranker = |(n, group): (usize, &PassageGroup)| -> Vec<Candidate> {
+            missing.iter().filter(|pair| pair.ranker == n).map(|pair| group.texts()[pair.text].clone()).collect()
+        };
+        let chosen: Vec<Vec<Candidate>> = groups.iter().enumerate().map(of_ranker).collect();
         let groups: Vec<Group<'_>> = self
             .rankers
             .iter()

@@ -4,7 +4,9 @@ use std::io::Write;
 
 use lorank_core::ModelVersion;
 use lorank_eval::Evaluation;
+use lorank_pipeline::Warning;
 
+use super::scoring::Scorer;
 use super::{EvalArgs, heading};
 use crate::output;
 use crate::output::table::{Side, render};
@@ -13,11 +15,11 @@ use crate::output::text::count;
 pub(super) fn print(
     evaluation: &Evaluation,
     model: &ModelVersion,
-    n_kept: usize,
+    scorer: &Scorer<'_>,
     args: &EvalArgs,
 ) -> anyhow::Result<()> {
     let mut out = output::stdout();
-    writeln!(out, "{}\n\n{}", heading(evaluation, model, args), means(evaluation))?;
+    writeln!(out, "{}\n\n{}", heading(evaluation, model, args)?, means(evaluation))?;
     writeln!(out, "{} compared with {}\n", evaluation.measures[0], evaluation.baseline)?;
     writeln!(out, "{}", comparisons(evaluation))?;
     if !evaluation.depths.is_empty() {
@@ -31,8 +33,11 @@ pub(super) fn print(
     if n_without > 0 {
         writeln!(out, "{} of the queries have no candidates; each measure is 0 for them", count(n_without))?;
     }
-    if n_kept > 0 {
-        writeln!(out, "{} scores were known from an earlier evaluation", count(n_kept))?;
+    if scorer.n_kept() > 0 {
+        writeln!(out, "{} scores were known from an earlier evaluation", count(scorer.n_kept()))?;
+    }
+    if scorer.n_cut_off() > 0 {
+        writeln!(out, "{}", Warning::PassagesLimited { n_documents: scorer.n_cut_off() })?;
     }
     let written = [("the runs are in", &args.runs), ("the page is", &args.html)];
     for (what, path) in written.into_iter().filter_map(|(what, path)| Some((what, path.as_ref()?))) {

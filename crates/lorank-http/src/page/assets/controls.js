@@ -3,7 +3,7 @@
 import { columnName } from "./comparison.js";
 import { byId, h, sentence } from "./dom.js";
 
-const FIELDS = ["q", "depth", "top_k", "deadline_millis", "syntax", "fuzzy", "index", "filters"];
+const FIELDS = ["q", "depth", "top_k", "deadline_millis", "syntax", "fuzzy", "passages", "index", "filters"];
 
 /** The most adapters that the service compares at once. */
 const ADAPTERS_MAX = 7;
@@ -122,7 +122,7 @@ export function clearFieldErrors() {
 function controlOf(field) {
   const name = (field ?? "").split(/[.[]/)[0];
   const known = { adapter: "adapters", adapters: "adapters", query: "query", depth: "depth", top_k: "top_k" };
-  return { ...known, deadline_millis: "deadline_millis", filters: "filters", syntax: "syntax", fuzzy: "fuzzy" }[name];
+  return { ...known, deadline_millis: "deadline_millis", filters: "filters", syntax: "syntax", fuzzy: "fuzzy", passages: "passages" }[name];
 }
 
 /** The summary of the closed options. */
@@ -131,7 +131,7 @@ export function summarise() {
 }
 
 function summaryOf() {
-  const { depth, top_k, deadline_millis, syntax, fuzzy, index, filters } = readForm();
+  const { depth, top_k, deadline_millis, syntax, fuzzy, passages, index, filters } = readForm();
   const part = (value, text) => (value ? [text] : []);
   return [
     ...part(depth, `depth ${depth}`),
@@ -139,6 +139,7 @@ function summaryOf() {
     ...part(deadline_millis, `${deadline_millis} ms`),
     ...part(syntax, `${syntax} syntax`),
     ...part(fuzzy, `typos ${fuzzy}`),
+    ...part(passages, `passages ${passages}`),
     ...part(index, `index ${index}`),
     ...part(filters, filters),
   ];

@@ -17,6 +17,7 @@ export function explanationOf(hit, column) {
     isReranked && ["rank, First stage", `${hit.first_stage_rank}${moved(hit.rank_change)}`],
     ...hit.elsewhere.filter(({ name }) => name !== "first-stage").map(({ name, rank }) => [`rank, ${columnName(name)}`, rank ?? "not on this page"]),
     isReranked && ["rerank score", rerankScore(hit, column)],
+    isReranked && ["passage", passageOf(hit)],
     ["first-stage score", score(hit.document.first_stage_score)],
     ["score gaps", gaps(hit, column, isReranked)],
   ];
@@ -37,6 +38,13 @@ function moved(change) {
 function rerankScore({ rerank_score, score_origin }, column) {
   if (rerank_score !== null) return `${score(rerank_score)}, ${ORIGINS[score_origin] ?? "of unknown origin"}`;
   return column.reranked ? "none: below the depth" : "none: first-stage order";
+}
+
+/** The passage that the rerank score comes from. */
+function passageOf({ passage }) {
+  if (!passage) return "";
+  const rest = passage.complete ? "" : "; the rest of the text was not scored";
+  return `${passage.index + 1} of ${passage.of}, bytes ${passage.start} to ${passage.end}${rest}`;
 }
 
 /** How far the scores of the hits above and below are. */

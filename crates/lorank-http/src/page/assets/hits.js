@@ -31,7 +31,7 @@ export function hitCard(hit, column, onGrade) {
       !column.isBaseline && !column.fallback && hit.change !== null && moveBadge(hit),
       explainButton(() => toggleExplanation(card)),
     ),
-    hit.document.snippet && h("p", { class: "snippet" }, marked(hit.document.snippet)),
+    excerpt(hit),
     h("div", { class: "hit-foot" }, scores(hit, column), judge(hit, onGrade)),
   );
   shown.set(card, { hit, column });
@@ -86,6 +86,15 @@ function scores({ rerank_score, first_stage_rank, document }, column) {
     !isFirst && pair("rerank", score(rerank_score)),
     pair("first stage", score(document.first_stage_score), !isFirst && [h("span", { "aria-hidden": "true" }, ` #${first_stage_rank}`), spoken(` rank ${first_stage_rank}`)]),
   );
+}
+
+/** The passage that the model scored best, where the document has several; else the first stage's snippet. */
+function excerpt({ passage, document }) {
+  if (passage?.of > 1) {
+    const place = `passage ${passage.index + 1} of ${passage.of}`;
+    return h("p", { class: "snippet" }, h("span", { class: "tag passage", title: "Scored best by the model" }, place), " ", passage.text);
+  }
+  return document.snippet && h("p", { class: "snippet" }, marked(document.snippet));
 }
 
 function marked(snippet) {

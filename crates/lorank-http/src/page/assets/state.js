@@ -5,8 +5,8 @@ export const VIEWS = ["search", "sets", "experiments", "service"];
 
 /** The keys of each view besides `adapters`, as they were typed. */
 const KEYS = {
-  search: ["q", "depth", "top_k", "deadline_millis", "filters", "syntax", "fuzzy", "index", "baseline", "offset"],
-  sets: ["depth", "deadline_millis", "filters", "syntax", "fuzzy", "index", "baseline", "judge"],
+  search: ["q", "depth", "top_k", "deadline_millis", "filters", "syntax", "fuzzy", "passages", "index", "baseline", "offset"],
+  sets: ["depth", "deadline_millis", "filters", "syntax", "fuzzy", "passages", "index", "baseline", "judge"],
   experiments: ["experiment"],
   service: ["index"],
 };
@@ -52,6 +52,6 @@ export function searchBody(state, adapters, filters) {
   const body = { query: state.q, adapters, top_k: TOP_K };
   for (const key of ["depth", "top_k", "deadline_millis", "offset"]) if (state[key]) body[key] = number(state[key]);
   if (filters) body.filters = filters;
-  for (const key of ["syntax", "fuzzy"]) if (state[key]) body[key] = state[key];
+  for (const key of ["syntax", "fuzzy", "passages"]) if (state[key]) body[key] = state[key];
   return body;
 }

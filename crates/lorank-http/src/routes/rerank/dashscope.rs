@@ -6,7 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
-use lorank_core::Activation;
+use lorank_core::{Activation, PassageOptions};
 use serde_json::json;
 
 use super::super::App;
@@ -56,13 +56,22 @@ async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes)
     let DashScopeParameters { top_n, return_documents, instruct } = body.parameters;
     let instruction = Instruction::of("parameters.instruct", instruct);
     let documents = texts.map(JobDocument::of_text).collect();
-    let job = Job { model: body.model, query, instruction, documents, top: top_n, activation: Activation::Sigmoid };
+    let job = Job {
+        model: body.model,
+        query,
+        instruction,
+        documents,
+        top: top_n,
+        activation: Activation::Sigmoid,
+        passages: PassageOptions::default(),
+    };
     let Ranking { entries, usage, headers, .. } = app.rank(arrival, headers, job).await?;
     let returns = return_documents.is_some_and(|Flag(returns)| returns);
-    let result = |Entry { index, score }: Entry| RerankedDocument {
+    let result = |Entry { index, score, .. }: Entry| RerankedDocument {
         index,
         relevance_score: score,
         document: returns.then(|| json!({"text": body.input.documents[index]})),
+        passage: None,
     };
     let output = DashScopeOutput { results: entries.into_iter().map(result).collect() };
     let request_id = arrival.request_id.to_string();

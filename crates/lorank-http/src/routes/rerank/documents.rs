@@ -6,6 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
+use lorank_core::{PassageOptions, PassageRule};
 use serde_json::{Value as Json, json};
 
 use super::super::{App, now_millis};
@@ -16,7 +17,7 @@ use super::scoring::{cut, wants_logits};
 use crate::ServerError;
 use crate::error_shape::ErrorShape;
 use crate::request_id::Arrival;
-use crate::wire::{Flag, Rerank, RerankDocument, Reranked, RerankedDocument};
+use crate::wire::{Flag, Rerank, RerankDocument, Reranked, RerankedDocument, passage_options};
 
 /// The differences between services with the same keys.
 #[derive(Debug, Clone, Copy)]
@@ -150,8 +151,9 @@ async fn reranked(
     let query = cut(std::mem::take(&mut body.query), body.max_tokens_per_query);
     let (instruction, instruct) = (std::mem::take(&mut body.instruction), std::mem::take(&mut body.instruct));
     let instruction = Instruction::of_one("instruction", instruction, "instruct", instruct)?;
+    let passages = passages(&body)?;
     let documents = app.job_documents(&body, &query)?;
-    let job = Job { documents, model: body.model, query, instruction, top: body.top_n, activation };
+    let job = Job { documents, model: body.model, query, instruction, top: body.top_n, activation, passages };
     let n_documents = job.documents.len();
     let Ranking { entries, model, usage, headers, warnings } = app.rank(arrival, headers, job).await?;
     let returns = body.return_documents.map_or(style.returns_by_default, |Flag(returns)| returns);
@@ -161,10 +163,11 @@ async fn reranked(
         true => Json::String(document.into_text(rank_fields)),
         false => Json::Object(document.into_object()),
     };
-    let result = |Entry { index, score }: Entry| RerankedDocument {
+    let result = |Entry { index, score, passage }: Entry| RerankedDocument {
         index,
         relevance_score: score,
         document: documents[index].take().filter(|_| returns).map(sent),
+        passage,
     };
     let answer = Reranked {
         id: body.request_id.unwrap_or_else(|| arrival.request_id.to_string()),
@@ -176,6 +179,19 @@ async fn reranked(
         meta: meta(n_documents, usage.prompt_tokens, &warnings),
     };
     Ok((headers, JsonBody(answer)).into_response())
+}
+
+/// How long documents are scored. A request that splits its documents itself has their chunks scored whole.
+fn passages(body: &Rerank) -> Result<PassageOptions, ServerError> {
+    let given = passage_options(body.passages.as_deref(), body.passage_tokens, body.stride)?;
+    match body.max_chunks_per_doc {
+        None => Ok(given),
+        Some(_) if given == PassageOptions::default() => Ok(PassageOptions { rule: Some(PassageRule::First), ..given }),
+        Some(_) => {
+            let problem = "cannot be combined with passages; send one of them".to_owned();
+            Err(ServerError::InvalidValue { field: "max_chunks_per_doc".to_owned(), problem })
+        }
+    }
 }
 
 /// The number of tokens in the formats of Cohere and Xinference.

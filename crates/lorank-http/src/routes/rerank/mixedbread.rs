@@ -6,7 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
-use lorank_core::Activation;
+use lorank_core::{Activation, PassageOptions};
 use serde_json::Value as Json;
 
 use super::super::App;
@@ -72,11 +72,19 @@ async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes)
         JobDocument { id: document.id(&text), passages: vec![text] }
     };
     let documents = input.iter().map(document).collect();
-    let job = Job { model, query, instruction: None, documents, top: top_k, activation: Activation::Sigmoid };
+    let job = Job {
+        model,
+        query,
+        instruction: None,
+        documents,
+        top: top_k,
+        activation: Activation::Sigmoid,
+        passages: PassageOptions::default(),
+    };
     let Ranking { entries, model, usage, headers, .. } = app.rank(arrival, headers, job).await?;
     let return_input = return_input.is_some_and(|Flag(returns)| returns);
     let as_sent = |index: usize| serde_json::to_value(&input[index]).expect("a document was parsed from JSON");
-    let entry = |Entry { index, score }: Entry| {
+    let entry = |Entry { index, score, .. }: Entry| {
         let input: Option<Json> = return_input.then(|| as_sent(index));
         MixedbreadEntry { index, score, input, object: "rank_result" }
     };

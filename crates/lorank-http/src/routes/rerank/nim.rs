@@ -6,7 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
-use lorank_core::Activation;
+use lorank_core::{Activation, PassageOptions};
 
 use super::super::{App, Name};
 use super::ranking::{Entry, Job, JobDocument, Ranking};
@@ -93,9 +93,17 @@ async fn ranked(
     let NimRanking { model, query, passages, top_k, top_n, .. } = body;
     let documents = passages.into_iter().map(|passage| JobDocument::of_text(passage.text)).collect();
     let (model, top) = (one_model(in_path, model)?, top_k.or(top_n));
-    let job = Job { model, query: query.text, instruction: None, documents, top, activation: Activation::Identity };
+    let job = Job {
+        model,
+        query: query.text,
+        instruction: None,
+        documents,
+        top,
+        activation: Activation::Identity,
+        passages: PassageOptions::default(),
+    };
     let Ranking { entries, usage, headers, .. } = app.rank(arrival, headers, job).await?;
-    let rankings = entries.into_iter().map(|Entry { index, score }| NimEntry { index, logit: score }).collect();
+    let rankings = entries.into_iter().map(|Entry { index, score, .. }| NimEntry { index, logit: score }).collect();
     Ok((headers, JsonBody(NimRankings { rankings, usage })).into_response())
 }
 

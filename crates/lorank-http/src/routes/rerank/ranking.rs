@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use lorank_core::{Activation, Candidate, DocumentId, Query, Score};
+use lorank_core::{Activation, Candidate, DocumentId, Passage, PassageOptions, Query, Score};
 use lorank_experiment_pipeline::{GivenDocument, Participation, RerankAnswer, Trial};
-use lorank_pipeline::SearchRequest;
+use lorank_pipeline::{SearchRequest, Warning};
 
 use super::super::search::{CancelOnDrop, unit_id};
 use super::super::{App, now_millis};
@@ -14,7 +14,7 @@ use super::instruction::Instruction;
 use super::scoring::{failure, name};
 use crate::ServerError;
 use crate::request_id::Arrival;
-use crate::wire::Usage;
+use crate::wire::{PassageJson, Usage};
 
 /// The headers with the experiment and its arm.
 const EXPERIMENT: HeaderName = HeaderName::from_static("x-experiment");
@@ -35,6 +35,8 @@ pub(super) struct Job {
     /// The maximum number of results.
     pub top: Option<NonZeroUsize>,
     pub activation: Activation,
+    /// How long documents are scored. If it has a rule, the entries have their passages.
+    pub passages: PassageOptions,
 }
 
 /// A document of a [`Job`].
@@ -58,12 +60,14 @@ pub(super) struct Ranking {
 }
 
 /// A result of a [`Ranking`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     /// The index of the document in the request.
     pub index: usize,
     /// The score on the requested scale.
     pub score: f32,
+    /// The window of the document that the score comes from, if the request asks for it.
+    pub passage: Option<PassageJson<'static>>,
 }
 
 impl JobDocument {
@@ -80,8 +84,8 @@ impl App {
         let asked = self.asked(job.model.as_deref())?;
         let unit_id = unit_id(headers)?;
         let query = Query { instruction: Instruction::text(job.instruction.as_ref()), ..Query::new(job.query) };
-        let request =
-            SearchRequest { adapter: asked.adapter.clone(), top_k: job.top, ..SearchRequest::from_query(query) };
+        let (adapter, passages) = (asked.adapter.clone(), job.passages);
+        let request = SearchRequest { adapter, passages, top_k: job.top, ..SearchRequest::from_query(query) };
         let _cancel = CancelOnDrop(request.cancellation.clone());
         let trial = Trial {
             request,
@@ -98,10 +102,14 @@ impl App {
             let answer = answer.map_err(|error| Instruction::name_in(error.into(), instruction.as_ref()))?;
             match answer.fallback.as_ref().and_then(|reason| app.overload_of(reason)) {
                 Some(overload) => Err(overload),
-                None => Ok(answer),
+                None => {
+                    let passages = passages.rule.map(|_| passages_of(&answer, &documents));
+                    Ok((answer, passages.unwrap_or_default()))
+                }
             }
         };
-        ranking(self.search_work(work).await?, &asked, top, activation)
+        let (answer, passages) = self.search_work(work).await?;
+        ranking(answer, passages, &asked, top, activation)
     }
 }
 
@@ -111,13 +119,24 @@ fn given(document: JobDocument) -> GivenDocument {
     GivenDocument { passages: document.passages.into_iter().map(candidate).collect(), id: document.id }
 }
 
+/// The passages of the documents, in their order.
+fn passages_of(answer: &RerankAnswer, documents: &[GivenDocument]) -> Vec<Option<PassageJson<'static>>> {
+    let passage = |(window, document): (&Option<(usize, Passage)>, &GivenDocument)| {
+        let (text, passage) = window.as_ref()?;
+        Some(PassageJson::new(passage, &document.passages.get(*text)?.text).into_owned())
+    };
+    answer.windows.iter().zip(documents).map(passage).collect()
+}
+
 fn ranking(
     answer: RerankAnswer,
+    mut passages: Vec<Option<PassageJson<'static>>>,
     asked: &Asked,
     top: Option<NonZeroUsize>,
     activation: Activation,
 ) -> Result<Ranking, ServerError> {
-    let RerankAnswer { order, scores, model, fallback, n_tokens, participation } = answer;
+    let RerankAnswer { order, scores, windows, model, fallback, n_tokens, participation } = answer;
+    let n_cut = windows.iter().flatten().filter(|(_, passage)| !passage.is_complete).count();
     // Outside of experiments a client does better with an error than with an order that nobody made.
     let is_assigned = participation.as_ref().is_some_and(|participation| !participation.forced);
     if let Some(fallback) = fallback.as_ref().filter(|_| !is_assigned) {
@@ -129,7 +148,10 @@ fn ranking(
         // They fall from 1 towards 0 and tell nothing beside the order.
         None => (n - rank) as f32 / n as f32,
     };
-    let entry = |(rank, index): (usize, usize)| Entry { index, score: score(rank, index) };
+    let entry = |(rank, index): (usize, usize)| {
+        let passage = passages.get_mut(index).and_then(Option::take);
+        Entry { index, score: score(rank, index), passage }
+    };
     let shown = top.map_or(n, NonZeroUsize::get);
     let entries = order.iter().copied().enumerate().take(shown).map(entry).collect();
     let scored_by = model.as_ref().map(name);
@@ -157,5 +179,6 @@ fn ranking(
     }
     let mut warnings: Vec<String> = asked.warning(&model).into_iter().collect();
     warnings.extend(fallback.map(|fallback| format!("the documents are in the order of the request: {fallback}")));
+    warnings.extend((n_cut > 0).then(|| Warning::PassagesLimited { n_documents: n_cut }.to_string()));
     Ok(Ranking { entries, model, usage: Usage::reading(n_tokens), headers, warnings })
 }

@@ -6,7 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json as JsonBody};
-use lorank_core::Activation;
+use lorank_core::{Activation, PassageOptions};
 
 use super::super::App;
 use super::ranking::{Entry, Job, JobDocument, Ranking};
@@ -55,9 +55,17 @@ async fn reranked(app: App, arrival: &Arrival, headers: &HeaderMap, body: Bytes)
     let VoyageRerank { model, query, documents, top_k, return_documents, .. } = body;
     let returned = return_documents.filter(|Flag(returns)| *returns).map(|_| documents.clone());
     let documents = documents.into_iter().map(JobDocument::of_text).collect();
-    let job = Job { model, query, instruction: None, documents, top: top_k, activation: Activation::Sigmoid };
+    let job = Job {
+        model,
+        query,
+        instruction: None,
+        documents,
+        top: top_k,
+        activation: Activation::Sigmoid,
+        passages: PassageOptions::default(),
+    };
     let Ranking { entries, model, usage, headers, .. } = app.rank(arrival, headers, job).await?;
-    let entry = |Entry { index, score }: Entry| {
+    let entry = |Entry { index, score, .. }: Entry| {
         let document = returned.as_ref().map(|documents| documents[index].clone());
         VoyageEntry { index, relevance_score: score, document }
     };

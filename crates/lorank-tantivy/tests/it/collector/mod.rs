@@ -7,7 +7,7 @@ mod texts;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use lorank_core::Reranker;
+use lorank_core::{PassageOptions, PassageRule, Reranker};
 use lorank_tantivy::collector::Answer;
 use lorank_tantivy::tantivy::collector::Count;
 use lorank_tantivy::tantivy::query::{AllQuery, Query, QueryParser};
@@ -156,6 +156,30 @@ fn depth_and_top_k_are_two_things() {
             assert_eq!(hit.rerank_score.is_some(), hit.first_stage_rank <= depth, "{hit:?}");
         }
     }
+}
+
+#[test]
+fn long_documents_are_scored_by_their_best_passages() {
+    let long = format!("cat {} dog", "filler ".repeat(60));
+    let shelf = Shelf::of(&[&["cat and dog", &long]]);
+    let dog = |text: &str| text.find("dog").map_or(-1.0, |at| 100.0 - at as f32);
+    let reranker = || Arc::new(FakeReranker::by(move |_, _, candidate| dog(&candidate.text)));
+    let whole = shelf.search("cat", &rerank(reranker()));
+    assert!(whole.hits.iter().all(|hit| hit.passage.is_none()));
+    let options = PassageOptions { rule: Some(PassageRule::Max), tokens: Some(n(16)), stride: Some(n(16)) };
+    let answer = shelf.search("cat", &rerank(reranker()).passages(options).passages_max(n(64)));
+    for hit in &answer.hits {
+        let text = if hit.address.doc_id == 0 { "cat and dog" } else { &long };
+        let passage = hit.passage.as_ref().unwrap();
+        assert!(passage.is_complete && passage.text(text).ends_with("dog"), "{passage:?}");
+        assert_eq!(hit.rerank_score.map(|score| score.get()), Some(dog(passage.text(text))));
+    }
+    let short = shelf.search("cat", &rerank(reranker()).passages(options).passages_max(n(2)));
+    let of_long = short.hits.iter().find(|hit| hit.address.doc_id == 1).unwrap();
+    assert_eq!(of_long.passage.as_ref().map(|it| (it.windows.len(), it.is_complete)), Some((2, false)));
+    let options = PassageOptions { stride: Some(n(17)), ..options };
+    let error = shelf.searcher().search(&*shelf.query("cat"), &rerank(reranker()).passages(options)).unwrap_err();
+    assert!(error.to_string().contains("`stride` is invalid: it is above `passage_tokens`"), "{error}");
 }
 
 #[test]
