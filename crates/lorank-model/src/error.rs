@@ -41,6 +41,14 @@ pub enum ModelError {
         /// The base model's name.
         base: String,
     },
+    /// A base model whose head has several labels, for which no adapter can be trained.
+    #[error("no adapter can be trained for the base model `{base}`, whose head has {n_labels} labels")]
+    LabeledHead {
+        /// The base model's name.
+        base: String,
+        /// The number of labels.
+        n_labels: usize,
+    },
     /// A target of a new adapter matches no linear layer.
     #[error("the base model `{base}` has no linear layer `{target}` to train; it has {known}")]
     NoTarget {
@@ -235,6 +243,27 @@ pub enum ModelError {
         /// What is wrong with it.
         why: String,
     },
+    /// The label of a score head is invalid.
+    #[error("`score_label` of `{folder}` is invalid: {why}")]
+    ScoreLabel {
+        /// The folder's name.
+        folder: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The score head has several labels, and none of them is named.
+    #[error(
+        "the score head of `{folder}` has {n_labels} labels, and no file names the one to rank by; set `score_label` in \
+         `lorank.json`: {labels}"
+    )]
+    UnnamedLabel {
+        /// The folder's name.
+        folder: String,
+        /// The number of labels.
+        n_labels: usize,
+        /// A description of the labels.
+        labels: String,
+    },
     /// The adapter is not loaded.
     #[error("no adapter `{adapter}` is loaded; {known}")]
     UnknownAdapter {
@@ -357,6 +386,8 @@ impl ModelError {
             | Self::Unsupported { .. }
             | Self::UnknownArchitecture { .. }
             | Self::TokenHead { .. }
+            | Self::LabeledHead { .. }
+            | Self::UnnamedLabel { .. }
             | Self::Precision { .. }
             | Self::NotLora { .. } => ErrorKind::UnsupportedFormat,
             Self::FileTooLarge { .. } => ErrorKind::TooLarge,

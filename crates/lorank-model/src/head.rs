@@ -1,6 +1,7 @@
 //! Score heads: one logit from a hidden state.
 
 use crate::ModelError;
+use crate::labels::HeadRow;
 use crate::weights::Weights;
 
 /// The state that an encoder's head scores.
@@ -55,16 +56,17 @@ impl Head {
         &self.weight
     }
 
-    /// Reads a head whose tensor names are mapped by `name`.
+    /// Reads a row of a head whose tensor names are mapped by `name`.
     pub(crate) fn read(
         weights: &mut Weights,
         spec: HeadSpec,
         mut name: impl FnMut(&str) -> String,
+        HeadRow { row, n_rows }: HeadRow,
         hidden: usize,
     ) -> Result<Self, ModelError> {
-        let weight = weights.values(&name(spec.weight), &[1, hidden])?;
-        let bias = spec.bias.map(|bias| weights.values(&name(bias), &[1])).transpose()?;
-        Ok(Self { weight, bias: bias.map(|bias| bias[0]), tokens: None })
+        let weight = weights.rows(&name(spec.weight), [n_rows, hidden], &[row])?;
+        let bias = spec.bias.map(|bias| weights.values(&name(bias), &[n_rows])).transpose()?;
+        Ok(Self { weight, bias: bias.map(|bias| bias[row]), tokens: None })
     }
 
     /// The head of the logits of two tokens. weight: [hidden].

@@ -52,6 +52,7 @@ pub mod fuzzing;
 mod head;
 mod keys;
 mod known;
+mod labels;
 mod llama;
 mod loader;
 mod lora;

@@ -7,6 +7,7 @@ use crate::backend::linear::{Linear, Module, Modules, NormModule, TableModule};
 use crate::backend::{Backend, Storage};
 use crate::embedding::Table;
 use crate::head::{Head, HeadSpec, ScoreTokens};
+use crate::labels::HeadRow;
 use crate::lora::Merge;
 use crate::score_tokens::TokenLogits;
 use crate::weights::Weights;
@@ -108,13 +109,13 @@ impl<'a, B: Backend> Loader<'a, B> {
         Ok(Linear { slot, weight, bias: vector })
     }
 
-    /// Reads the score head, if the checkpoint has one. Adapters replace it as a whole.
-    pub(crate) fn head(&mut self, spec: HeadSpec, hidden: usize) -> Result<Option<Head>, ModelError> {
+    /// Reads a row of the score head, if the checkpoint has one. Adapters replace it as a whole.
+    pub(crate) fn head(&mut self, spec: HeadSpec, row: HeadRow, hidden: usize) -> Result<Option<Head>, ModelError> {
         if !self.weights.has(spec.weight) {
             return Ok(None);
         }
-        let head = Head::read(self.weights, spec, |name| name.to_owned(), hidden)?;
-        self.n_parameters += head.n_parameters();
+        let head = Head::read(self.weights, spec, |name| name.to_owned(), row, hidden)?;
+        self.n_parameters += row.n_rows * head.n_parameters();
         Ok(Some(head))
     }
 

@@ -12,6 +12,7 @@ use crate::backend::linear::{
 use crate::backend::{Backend, Storage};
 use crate::files::Files;
 use crate::head::{Head, HeadSpec, ScoreTokens};
+use crate::labels::{HeadRow, Labels, NamedLabel};
 use crate::lorank_file::LORANK_FILE;
 use crate::peft::{self, BiasTraining, PeftConfig};
 use crate::score_tokens::{LOGITS_MODULE, TokenLogits, difference};
@@ -28,6 +29,11 @@ pub(crate) struct Fit<'a, B> {
     pub(crate) head: Option<&'a Head>,
     /// The tokens that make the score head, in place of a trained one.
     pub(crate) token_head: Option<TokenHead>,
+    /// The labels of the base model's head, and the row of the one that is scored.
+    pub(crate) labels: &'a Labels,
+    pub(crate) head_row: Option<HeadRow>,
+    /// The adapter's own `score_label`.
+    pub(crate) score_label: Option<&'a NamedLabel>,
     pub(crate) hidden_size: usize,
     pub(crate) prefix: Prefix,
     pub(crate) backend: &'a B,
@@ -215,22 +221,72 @@ impl<B: Backend> Reader<'_, B> {
                 let why = format!("the adapter also has a trained score head (`{}`); remove one of them", spec.weight);
                 return Err(ModelError::ScoreTokens { folder: self.tensors.folder.clone(), why });
             }
-            return self.tensors.head(spec, hidden).map(Some);
+            let row = self.saved_row()?;
+            return self.tensors.head(spec, row, hidden).map(Some);
         }
         if let Some(head) = self.fit.token_head {
             return self.token_head(head);
         }
-        let (Some(base), module) = (self.fit.head, spec.module()) else { return Ok(None) };
+        let (Some(base), Some(base_row), module) = (self.fit.head, self.fit.head_row, spec.module()) else {
+            return Ok(None);
+        };
+        let row = self.row_among(self.fit.labels)?.unwrap_or(base_row);
+        let other = (row != base_row).then(|| {
+            let weights = &mut (self.fit.base_weights)()?;
+            Head::read(weights, spec, |name| name.to_owned(), row, hidden)
+        });
+        let other = other.transpose()?;
+        let base = other.as_ref().unwrap_or(base);
         let is_low_rank = self.head_is_targeted();
-        let base_bias = base.bias().map(|bias| [bias]);
-        let bias = self.bias(module, 1, base_bias.as_ref().map(<[f32; 1]>::as_slice), false, is_low_rank)?;
+        let bias = self.head_bias(module, row, base.bias(), is_low_rank)?;
         if !is_low_rank {
-            return Ok(bias.map(|bias| base.updated(None, Some(bias[0]))));
+            return Ok((other.is_some() || bias.is_some()).then(|| base.updated(None, bias)));
         }
         let (rank, scale) = (self.config.rank_of(module), self.config.scale_of(module));
         let a = self.tensors.values(&format!("{module}.lora_A.weight"), &[rank, hidden])?;
-        let b = self.tensors.values(&format!("{module}.lora_B.weight"), &[1, rank])?;
-        Ok(Some(base.updated(Some((&a, &b, scale)), bias.map(|bias| bias[0]))))
+        let b = self.tensors.values(&format!("{module}.lora_B.weight"), &[row.n_rows, rank])?;
+        Ok(Some(base.updated(Some((&a, &b[row.row * rank..][..rank], scale)), bias)))
+    }
+
+    /// The row of the adapter's own `score_label` among these labels; `None` if it has none.
+    fn row_among(&self, labels: &Labels) -> Result<Option<HeadRow>, ModelError> {
+        let Some(named) = self.fit.score_label else { return Ok(None) };
+        let refused = |why| ModelError::ScoreLabel { folder: self.tensors.folder.clone(), why };
+        labels.row(Some(named)).map_err(refused)
+    }
+
+    /// The scored row of a head that was saved as a whole: that of the adapter's label, else of the base model's if both
+    /// have equally many labels.
+    fn saved_row(&self) -> Result<HeadRow, ModelError> {
+        let n_labels = self.tensors.n_rows(self.fit.head_spec.weight);
+        let is_of_base = self.fit.labels.len() == n_labels;
+        let labels = if is_of_base { self.fit.labels } else { &Labels::numbered(n_labels) };
+        let row = match self.row_among(labels)? {
+            Some(row) => Some(row),
+            None if n_labels == 1 => Some(HeadRow::ONLY),
+            None => self.fit.head_row.filter(|_| is_of_base),
+        };
+        let folder = || self.tensors.folder.clone();
+        row.ok_or_else(|| ModelError::UnnamedLabel { folder: folder(), n_labels, labels: labels.describe() })
+    }
+
+    /// The replacement of a label's bias: a trained one, plus the low-rank update's.
+    fn head_bias(
+        &mut self,
+        module: &str,
+        HeadRow { row, n_rows }: HeadRow,
+        base: Option<f32>,
+        is_low_rank: bool,
+    ) -> Result<Option<f32>, ModelError> {
+        let tensor = format!("{module}.bias");
+        let is_trained = base.is_some() && self.config.bias == BiasTraining::Some && self.tensors.has(&tensor);
+        let own = is_trained.then(|| self.tensors.values(&tensor, &[n_rows])).transpose()?.map(|bias| bias[row]);
+        if !(self.config.lora_bias && is_low_rank) {
+            return Ok(own);
+        }
+        let added = self.tensors.values(&format!("{module}.lora_B.bias"), &[n_rows])?[row];
+        let bias = own.or(base).unwrap_or(0.0) + (self.config.scale_of(module) * f64::from(added)) as f32;
+        Ok(Some(bias))
     }
 
     /// The head of two tokens, if it differs from the base model's: of other tokens, or with trained changes of the
@@ -437,11 +493,17 @@ impl Tensors {
         self.weights.table(&name, shape)
     }
 
-    fn head(&mut self, spec: HeadSpec, hidden_size: usize) -> Result<Head, ModelError> {
+    /// The number of rows of a tensor that was not read yet.
+    fn n_rows(&self, plain: &str) -> usize {
+        let shape = self.names.get(plain).and_then(|name| self.weights.shape(name));
+        shape.and_then(|shape| shape.first().copied()).unwrap_or(0)
+    }
+
+    fn head(&mut self, spec: HeadSpec, row: HeadRow, hidden_size: usize) -> Result<Head, ModelError> {
         let names: BTreeMap<&str, String> =
             [Some(spec.weight), spec.bias].into_iter().flatten().map(|plain| (plain, self.take(plain))).collect();
-        let head = Head::read(&mut self.weights, spec, |plain| names[plain].clone(), hidden_size)?;
-        self.n_parameters += head.n_parameters();
+        let head = Head::read(&mut self.weights, spec, |plain| names[plain].clone(), row, hidden_size)?;
+        self.n_parameters += row.n_rows * head.n_parameters();
         Ok(head)
     }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::ModelError;
 use crate::files::Files;
+use crate::labels::NamedLabel;
 use crate::score_tokens::NamedTokens;
 
 /// The file's name.
@@ -37,6 +38,8 @@ pub(crate) struct LorankFile {
     stride: Option<NonZeroUsize>,
     /// The tokens of a causal model whose logits are the score.
     pub(crate) score_tokens: Option<NamedTokens>,
+    /// The label of a classifier whose logit is the score.
+    pub(crate) score_label: Option<NamedLabel>,
 }
 
 /// How special tokens in users' texts are read.

@@ -16,6 +16,7 @@ use crate::backend::{Backend, Candle, Kernels, Train};
 use crate::config::Architecture;
 use crate::files::Files;
 use crate::head::{Head, HeadSpec, ScoreTokens};
+use crate::labels::{HeadRow, Labels, NamedLabel};
 use crate::loader::Loader;
 use crate::lora::{Fit, Merge, TokenHead};
 use crate::network::Network;
@@ -54,6 +55,10 @@ pub(crate) struct BaseModel {
     pub(crate) pad_token_id: Option<u32>,
     /// The tokens whose logits are the score, in place of a score head.
     pub(crate) score_tokens: Option<ScoreTokens>,
+    /// The labels of the score head.
+    pub(crate) labels: Labels,
+    /// The row of the score head's label; `None` only if it has no head.
+    pub(crate) head_row: Option<HeadRow>,
     /// The files, which are read again to merge an adapter.
     pub(crate) files: Files,
 }
@@ -66,6 +71,8 @@ pub(crate) struct AdapterSource<'a> {
     pub(crate) config: &'a PeftConfig,
     /// The tokens of its own `score_tokens`.
     pub(crate) score_tokens: Option<ScoreTokens>,
+    /// Its own `score_label`.
+    pub(crate) score_label: Option<&'a NamedLabel>,
 }
 
 /// Facts about a model.
@@ -277,7 +284,10 @@ impl<B: Backend> Model<B> {
         let network = Network::load(architecture, &mut loader)?;
         let head = match base.score_tokens {
             Some(tokens) => Some(loader.token_head(token_logits(&base, base.files.name())?, tokens)?),
-            None => loader.head(architecture.head_spec(), architecture.hidden_size())?,
+            None => {
+                let row = base.head_row.unwrap_or(HeadRow::ONLY);
+                loader.head(architecture.head_spec(), row, architecture.hidden_size())?
+            }
         };
         let (modules, n_parameters) = (loader.modules, loader.n_parameters);
         let tokens_max = match options.pass {
@@ -312,7 +322,7 @@ impl<B: Backend> Model<B> {
     }
 
     fn read_adapter(&self, source: &AdapterSource<'_>) -> Result<Adapter<B>, ModelError> {
-        let AdapterSource { id, files, config, score_tokens } = *source;
+        let AdapterSource { id, files, config, score_tokens, score_label } = *source;
         let architecture = &self.base.architecture;
         let base_table = |table: &TableModule| {
             let mut weights = architecture.open_weights(&self.base.files)?;
@@ -328,6 +338,9 @@ impl<B: Backend> Model<B> {
             head_spec: architecture.head_spec(),
             head: self.head.as_ref(),
             token_head: token_head.transpose()?,
+            labels: &self.base.labels,
+            head_row: self.base.head_row,
+            score_label,
             hidden_size: architecture.hidden_size(),
             prefix: architecture.prefix(),
             backend: &self.backend,
@@ -437,14 +450,15 @@ mod tests {
         let Config { name, architecture, .. } = Config::read(&files).unwrap().0;
         let mut weights = architecture.open_weights(&files).unwrap();
         let (options, pad_token_id) = (LoadOptions { pass, ..LoadOptions::default() }, None);
-        let base = BaseModel { name, architecture, pad_token_id, score_tokens: None, files };
+        let (labels, head_row) = (Labels::numbered(1), Some(HeadRow::ONLY));
+        let base = BaseModel { name, architecture, pad_token_id, score_tokens: None, labels, head_row, files };
         load(base, &mut weights, &options).unwrap()
     }
 
     fn adapter(model: &dyn ScoringModel, is_merged: bool) -> ModelAdapter {
         let (id, files) = ("adapter-a".parse().unwrap(), open("adapter-a"));
         let config = PeftConfig::read(&files).unwrap();
-        let source = AdapterSource { id: &id, files: &files, config: &config, score_tokens: None };
+        let source = AdapterSource { id: &id, files: &files, config: &config, score_tokens: None, score_label: None };
         let load = if is_merged { model.merge_adapter(&source) } else { model.load_adapter(&source) };
         load.unwrap()
     }

@@ -17,6 +17,7 @@ use crate::files::Files;
 use crate::head::ScoreTokens;
 use crate::keys::SENTENCE_TRANSFORMERS_CONFIG;
 use crate::known::KnownModel;
+use crate::labels::{HeadRow, Labels};
 use crate::lora;
 use crate::lorank_file::{LorankFile, SpecialTokens};
 use crate::model::{self, AdapterSource, BaseModel, ModelAdapter, ScoringModel};
@@ -101,13 +102,16 @@ impl ModelReranker {
             (Some(tokens), _) => Some(tokens),
             (None, tokens) => tokens.map(|tokens| tokens.resolve(&tokenizer, files.name())).transpose()?,
         };
-        check_labels(&config, files, &weights)?;
+        check_one_score(&file, score_tokens.is_some(), files)?;
+        let (labels, head_row) = head_labels(&config, &file, files, &weights, score_tokens.is_some())?;
         check_types(&config, files, &tokenizer, &prompt)?;
         let base = BaseModel {
             name: config.name.clone(),
             pad_token_id: pad_token_id(&config, &tokenizer),
             architecture: config.architecture,
             score_tokens,
+            labels: labels.clone(),
+            head_row,
             files: files.clone(),
         };
         let encoder = files.read(SENTENCE_TRANSFORMERS_CONFIG.file)?;
@@ -117,16 +121,17 @@ impl ModelReranker {
             Some(SpecialTokens::Text) => prompt.with_plain_texts(&tokenizer.special_tokens()),
             Some(SpecialTokens::Tokens) | None => prompt,
         };
+        let n_labels = head_row.filter(|_| score_tokens.is_none()).map_or(1, |row| row.n_rows);
         let facts = model.facts();
         let mut reranker = Self {
             number: N_LOADED.fetch_add(1, Ordering::Relaxed),
             summary: BaseSummary {
                 name: config.name,
-                digest: base_digest(&config_bytes, &config.module_configs, score_tokens, files, &weights)?,
+                digest: base_digest(&config_bytes, &config.module_configs, score_tokens, head_row, files, &weights)?,
                 architecture,
                 n_parameters: facts.n_parameters,
                 has_head: facts.has_head,
-                activation: score_activation(&config_bytes, encoder.as_deref()),
+                activation: score_activation(&config_bytes, encoder.as_deref(), n_labels),
                 score_tokens: score_tokens.map_or_else(Vec::new, |tokens| {
                     [Some(tokens.positive), tokens.negative]
                         .iter()
@@ -134,6 +139,7 @@ impl ModelReranker {
                         .map(|id| tokenizer.token_text(*id))
                         .collect()
                 }),
+                score_label: head_row.filter(|row| row.n_rows > 1).map(|row| labels.name(row.row)),
                 linear_targets: facts.linear_targets.clone(),
                 other_targets: facts.other_targets.clone(),
                 max_length: 0,
@@ -288,8 +294,9 @@ impl ModelReranker {
         let tokenizer =
             settings.map_or_else(|| Ok(self.tokenizer.clone()), |settings| self.own_tokenizer(files, settings))?;
         let score_tokens = file.score_tokens.as_ref().map(|tokens| tokens.resolve(&*tokenizer, files.name()));
-        let adapter =
-            load(&*self.model, &AdapterSource { id, files, config, score_tokens: score_tokens.transpose()? })?;
+        let (score_tokens, score_label) = (score_tokens.transpose()?, file.score_label.as_ref());
+        check_one_score(&file, score_tokens.is_some(), files)?;
+        let adapter = load(&*self.model, &AdapterSource { id, files, config, score_tokens, score_label })?;
         let prompt = self.fitted(prompt, &tokenizer, files)?;
         let summary = AdapterSummary {
             version: AdapterVersion { id: id.clone(), digest: lora::digest(files)? },
@@ -562,19 +569,33 @@ fn pad_token_id(config: &Config, tokenizer: &PairTokenizer) -> Option<u32> {
     }
 }
 
-/// A head with several labels has several scores, none of which is the one to rank by.
-fn check_labels(config: &Config, files: &Files, weights: &Weights) -> Result<(), ModelError> {
-    match config.n_labels {
-        Some(n_labels) if n_labels != 1 && weights.has(config.architecture.head_spec().weight) => {
-            Err(ModelError::Unsupported {
-                folder: files.name().into(),
-                file: "config.json",
-                what: format!("{n_labels} labels (`id2label`)"),
-                hint: "; a reranker has one".into(),
-            })
-        }
-        _ => Ok(()),
+/// A score is that of a label, or is made of the logits of tokens.
+fn check_one_score(file: &LorankFile, has_tokens: bool, files: &Files) -> Result<(), ModelError> {
+    if file.score_label.is_none() || !has_tokens {
+        return Ok(());
     }
+    let why = "the score is made of the logits of tokens (`score_tokens`), which have no labels".to_owned();
+    Err(ModelError::ScoreLabel { folder: files.name().to_owned(), why })
+}
+
+/// The labels of the score head, and the row of the one that is scored. A classifier without `id2label` has as many as
+/// its head has rows.
+fn head_labels(
+    config: &Config,
+    file: &LorankFile,
+    files: &Files,
+    weights: &Weights,
+    has_tokens: bool,
+) -> Result<(Labels, Option<HeadRow>), ModelError> {
+    let shape = weights.shape(config.architecture.head_spec().weight);
+    let n_rows = shape.as_ref().and_then(|shape| shape.first().copied());
+    let labels = config.labels.clone().unwrap_or_else(|| Labels::numbered(n_rows.unwrap_or(0)));
+    let folder = || files.name().to_owned();
+    let row = labels.row(file.score_label.as_ref()).map_err(|why| ModelError::ScoreLabel { folder: folder(), why })?;
+    if row.is_none() && n_rows.is_some() && !has_tokens {
+        return Err(ModelError::UnnamedLabel { folder: folder(), n_labels: labels.len(), labels: labels.describe() });
+    }
+    Ok((labels, row))
 }
 
 /// Checks that the token types of pairs have embeddings.
@@ -599,6 +620,7 @@ fn base_digest(
     config: &[u8],
     modules: &[u8],
     score_tokens: Option<ScoreTokens>,
+    head_row: Option<HeadRow>,
     files: &Files,
     weights: &Weights,
 ) -> Result<Digest, ModelError> {
@@ -618,6 +640,9 @@ fn base_digest(
         for id in [positive, negative.unwrap_or(u32::MAX)] {
             hasher.update(&id.to_le_bytes());
         }
+    }
+    if let Some(HeadRow { row, .. }) = head_row.filter(|row| row.n_rows > 1) {
+        hasher.update(b"score_label").update(&(row as u64).to_le_bytes());
     }
     hasher.update(weights.digest().as_bytes());
     Ok(Digest::new(*hasher.finalize().as_bytes()))

@@ -21,6 +21,8 @@ pub struct BaseSummary {
     /// The tokens whose logits are the score, in place of a score head: the positive one, and the negative one if there
     /// is one.
     pub score_tokens: Vec<String>,
+    /// The label whose logit is the score, if the score head has several.
+    pub score_label: Option<String>,
     /// The names of the linear layers that an adapter may target.
     pub linear_targets: Vec<String>,
     /// The names of the other modules that an adapter may change: embeddings, norms and the head.

@@ -13,6 +13,7 @@ use crate::backend::linear::{Adapter, Delta, WeightDelta};
 use crate::backend::{Backend, Dropout, Matrix, Rows, Train, Trained};
 use crate::files::Files;
 use crate::head::Head;
+use crate::labels::HeadRow;
 use crate::model::Model;
 use crate::pack::{AdaptedPair, Pack};
 use crate::pass::Pass;
@@ -105,11 +106,15 @@ impl TrainableModel<'_> {
     /// The first matrices are uniform within `± 1 / sqrt(n_in)`, as in PEFT, and the head normal with deviation 0.02.
     ///
     /// # Errors
-    /// If a target matches no linear layer, or the base model's score is made of the logits of tokens.
+    /// If a target matches no linear layer, or the base model's score is made of the logits of tokens or is that of one of
+    /// several labels.
     pub fn new_adapter(&self, settings: &AdapterSettings, seed: u64) -> Result<TrainedAdapter, ModelError> {
         let architecture = &self.model.base.architecture;
         if self.model.head.as_ref().is_some_and(|head| head.tokens().is_some()) {
             return Err(ModelError::TokenHead { base: self.reranker.summary.name.clone() });
+        }
+        if let Some(HeadRow { n_rows: n_labels @ 2.., .. }) = self.model.base.head_row {
+            return Err(ModelError::LabeledHead { base: self.reranker.summary.name.clone(), n_labels });
         }
         let modules = &self.model.modules.linears;
         let names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();

@@ -99,7 +99,7 @@ fn what_the_reference_honors_and_this_does_not_is_refused_by_name() {
     bert("config.json", json!({"add_cross_attention": true}), &["`add_cross_attention`"]);
     bert("config.json", json!({"hidden_act": "mish"}), &["`mish`", "`gelu`"]);
     bert("config.json", json!({"hidden_act": 3}), &["`hidden_act` = 3"]);
-    bert("config.json", json!({"id2label": two}), &["2 labels", "`id2label`"]);
+    bert("config.json", json!({"id2label": two}), &["2 labels", "`score_label`", "1 (`YES`)"]);
     bert("config.json", json!({"num_labels": 3, "id2label": null}), &["3 labels"]);
     bert("config.json", json!({"type_vocab_size": 1}), &["`type_vocab_size` = 1", "`model_input_names`"]);
     bert("config.json", json!({"quantization_config": {"quant_method": "gptq"}}), &["`quantization_config`"]);

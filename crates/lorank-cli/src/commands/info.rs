@@ -103,9 +103,10 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
 }
 
 fn describe_score(base: &BaseSummary) -> String {
-    match &base.score_tokens[..] {
-        [positive, negative] => format!("logit of `{positive}` minus logit of `{negative}`"),
-        [positive] => format!("logit of `{positive}`"),
+    match (&base.score_tokens[..], &base.score_label) {
+        ([positive, negative], _) => format!("logit of `{positive}` minus logit of `{negative}`"),
+        ([positive], _) => format!("logit of `{positive}`"),
+        (_, Some(label)) => format!("score head, label `{label}`"),
         _ if base.has_head => "score head".to_owned(),
         _ => "none without an adapter: the base model has no score head".to_owned(),
     }
@@ -173,6 +174,7 @@ fn model_json(reranker: &ModelReranker) -> Value {
         "has_head": base.has_head,
         "max_length": base.max_length,
         "score_tokens": base.score_tokens,
+        "score_label": base.score_label,
         "prompt": {
             "is_whole": reranker.prompt().is_whole(),
             "templates": reranker.prompt().templates(),

@@ -19,6 +19,7 @@ use crate::ModelError;
 use crate::files::Files;
 use crate::head::ScoreTokens;
 use crate::keys;
+use crate::labels::Labels;
 use crate::modules::{self, MODULES_FILE, ModuleHead};
 
 const FILE: &str = "config.json";
@@ -65,8 +66,8 @@ pub(crate) struct Config {
     pub(crate) eos_token_id: Option<u32>,
     /// The tokenizer's class, if the tokenizer's own files do not set it.
     pub(crate) tokenizer_class: Option<String>,
-    /// The number of labels of the score head, if the file sets it.
-    pub(crate) n_labels: Option<usize>,
+    /// The labels of the score head, if the file has them.
+    pub(crate) labels: Option<Labels>,
     pub(crate) architecture: Architecture,
     /// The tokens of the module `LogitScore`, if it has one.
     pub(crate) score_tokens: Option<ScoreTokens>,
@@ -116,7 +117,7 @@ impl Config {
         let name = hub_name.unwrap_or(files.name()).to_owned();
         let (pad_token, eos_token_id) = (pad_token(files, &json)?, token_id(json.get("eos_token_id")));
         let tokenizer_class = json.get("tokenizer_class").and_then(Value::as_str).map(str::to_owned);
-        let n_labels = n_labels(files, &json)?;
+        let labels = labels(files, &json)?;
         let mut architecture = match json.get("model_type").and_then(Value::as_str) {
             Some("llama") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Llama)?),
             Some("mistral") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Mistral)?),
@@ -145,22 +146,13 @@ impl Config {
             architecture.take_head(files, head)?;
         }
         // The labels are those of a head that the modules replace.
-        let n_labels = n_labels.filter(|_| head.is_none());
+        let labels = labels.filter(|_| head.is_none());
         let mut module_configs = head.map(|head| head.configs).unwrap_or_default();
         let score_tokens = modules::logit_score(files)?.map(|(tokens, config)| {
             module_configs.extend(config);
             tokens
         });
-        Ok(Self {
-            name,
-            pad_token,
-            eos_token_id,
-            tokenizer_class,
-            n_labels,
-            architecture,
-            score_tokens,
-            module_configs,
-        })
+        Ok(Self { name, pad_token, eos_token_id, tokenizer_class, labels, architecture, score_tokens, module_configs })
     }
 }
 
@@ -209,14 +201,14 @@ fn pad_token(files: &Files, json: &Map<String, Value>) -> Result<PadToken, Model
     }
 }
 
-/// The number of named labels, or the number set in their place.
-fn n_labels(files: &Files, json: &Map<String, Value>) -> Result<Option<usize>, ModelError> {
+/// The named labels, or as many as the number set in their place.
+fn labels(files: &Files, json: &Map<String, Value>) -> Result<Option<Labels>, ModelError> {
     let refused = |key: &str, value| Err(unsupported(files, keys::describe(key, value), "; expected labels"));
     match (json.get("id2label"), json.get("num_labels")) {
-        (Some(Value::Object(labels)), _) => Ok(Some(labels.len())),
+        (Some(Value::Object(labels)), _) => Ok(Some(Labels::named(labels))),
         (Some(Value::Null) | None, Some(Value::Null) | None) => Ok(None),
         (Some(Value::Null) | None, Some(number)) => match number.as_u64() {
-            Some(number) => Ok(usize::try_from(number).ok()),
+            Some(number) => Ok(usize::try_from(number).ok().map(Labels::numbered)),
             None => refused("num_labels", number),
         },
         (Some(labels), _) => refused("id2label", labels),

@@ -21,8 +21,11 @@ const SIZES: Group = group(
     Honored,
     "the shapes of the weights; pairs are truncated to `max_position_embeddings`",
 );
-const LABELS: Group =
-    group(&["id2label", "num_labels"], Honored, "one label; more are refused if the model has a head");
+const LABELS: Group = group(
+    &["id2label", "num_labels"],
+    Honored,
+    "the labels of the head; with more than one, `score_label` of `lorank.json` names the one to rank by",
+);
 const NAMES: Group = group(&["model_type", "_name_or_path"], Honored, "the architecture; the model's name");
 const TOKENIZER_CLASS: Group =
     group(&["tokenizer_class"], Honored, "used if `tokenizer_config.json` has none; see there");
