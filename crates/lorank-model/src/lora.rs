@@ -1,5 +1,6 @@
 //! LoRA adapters: converts PEFT's tensors to updates of a base model's layers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -69,7 +70,9 @@ impl<B: Backend> Adapter<B> {
         fit: &Fit<'_, B>,
     ) -> Result<Self, ModelError> {
         let misfit = |why: String| ModelError::Misfit { adapter: id.clone(), base: fit.base.to_owned(), why };
-        let mut reader = Reader { config, fit, tensors: Tensors::open(files, Some(fit.prefix))? };
+        let tensors = Tensors::open(files, Some(fit.prefix))?;
+        let config = &*tensors.named(config, fit.prefix);
+        let mut reader = Reader { config, fit, tensors };
         let Modules { linears, norms, tables } = fit.modules;
         let is_targeted = |name: &str| config.targets(name);
         let head = fit.head_module();
@@ -386,6 +389,7 @@ impl Merge {
         prefix: Prefix,
     ) -> Result<Self, ModelError> {
         let mut tensors = Tensors::open(files, Some(prefix))?;
+        let config = &*tensors.named(config, prefix);
         let mut update = |module: &Module| {
             if !config.targets(&module.name) {
                 return Ok(None);
@@ -428,6 +432,8 @@ pub(crate) struct Tensors {
     /// All tensors of modules.
     all: BTreeSet<String>,
     n_parameters: usize,
+    /// Whether the names in the file lack the base model's prefix.
+    lacks_prefix: bool,
 }
 
 impl Tensors {
@@ -445,9 +451,20 @@ impl Tensors {
             }
             _ => plain,
         };
+        let is_of_backbone =
+            |prefix: Prefix| names().any(|(plain, _)| prefix.names.iter().any(|it| plain.starts_with(it)));
+        let lacks_prefix = !has_prefix && prefix.is_some_and(is_of_backbone);
         let names: BTreeMap<String, String> = names().map(|(plain, name)| (whole(plain), name)).collect();
         let all = names.keys().cloned().collect();
-        Ok(Self { folder: files.name().to_owned(), weights, names, all, n_parameters: 0 })
+        Ok(Self { folder: files.name().to_owned(), weights, names, all, n_parameters: 0, lacks_prefix })
+    }
+
+    /// The adapter's configuration, for modules with the base model's prefix.
+    fn named<'c>(&self, config: &'c PeftConfig, prefix: Prefix) -> Cow<'c, PeftConfig> {
+        match self.lacks_prefix {
+            true => Cow::Owned(config.without_prefix(prefix.prefix)),
+            false => Cow::Borrowed(config),
+        }
     }
 
     fn has(&self, plain: &str) -> bool {

@@ -28,7 +28,7 @@ const KNOWN_INITS: &[&str] = &["", "gaussian", "eva", "orthogonal", "true"];
 pub(crate) const HEADS: [&str; 2] = ["classifier", "score"];
 
 /// A LoRA adapter's configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct PeftConfig {
     /// The base model that the adapter was trained on.
     pub(crate) trained_on: Option<String>,
@@ -49,6 +49,8 @@ pub(crate) struct PeftConfig {
     layers_pattern: Vec<Regex>,
     rank_pattern: Vec<Pattern<usize>>,
     alpha_pattern: Vec<Pattern<f64>>,
+    /// What the names of modules lacked in the model that PEFT wrapped.
+    absent_prefix: &'static str,
 }
 
 /// Which biases of the base model were trained.
@@ -60,7 +62,7 @@ pub(crate) enum BiasTraining {
 }
 
 /// A value for the modules that match a pattern.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Pattern<T> {
     /// The pattern in the file.
     given: String,
@@ -69,7 +71,7 @@ struct Pattern<T> {
 }
 
 /// A selection of modules, in any of PEFT's forms.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Selector {
     /// All linear layers except the head.
     AllLinear,
@@ -130,6 +132,7 @@ impl PeftConfig {
             layers_pattern: reader.layers_pattern()?,
             rank_pattern: reader.patterns("rank_pattern")?,
             alpha_pattern: reader.patterns("alpha_pattern")?,
+            absent_prefix: "",
         };
         // PEFT rejects it too; the scale divides by the rank.
         if config.rank == 0 {
@@ -142,6 +145,17 @@ impl PeftConfig {
         Ok(config)
     }
 
+    /// This configuration of an adapter of the backbone alone, whose modules' names lack the prefix. PEFT matches names,
+    /// regular expressions and layers with the names of the model that it wrapped.
+    pub(crate) fn without_prefix(&self, prefix: &'static str) -> Self {
+        Self { absent_prefix: prefix, ..self.clone() }
+    }
+
+    /// The module's name in the model that PEFT wrapped.
+    fn own_name<'m>(&self, module: &'m str) -> &'m str {
+        module.strip_prefix(self.absent_prefix).unwrap_or(module)
+    }
+
     /// Whether `name` in `target_modules` names the module.
     pub(crate) fn is_named(name: &str, module: &str) -> bool {
         is_tail(name, module)
@@ -149,6 +163,7 @@ impl PeftConfig {
 
     /// Whether the adapter changes the module.
     pub(crate) fn targets(&self, module: &str) -> bool {
+        let module = self.own_name(module);
         if self.excluded.as_ref().is_some_and(|excluded| excluded.matches(module)) {
             return false;
         }
@@ -175,6 +190,7 @@ impl PeftConfig {
     /// The keys of `rank_pattern` and `alpha_pattern`, and the names among the targets, that match none of the
     /// adapter's modules.
     pub(crate) fn unmatched(&self, modules: &[&str]) -> Vec<String> {
+        let modules: Vec<&str> = modules.iter().map(|module| self.own_name(module)).collect();
         let no_match = |regex: &Regex| !modules.iter().any(|module| regex.is_match(module).unwrap_or(false));
         let ranks = self
             .rank_pattern
@@ -203,13 +219,15 @@ impl PeftConfig {
 
     /// The rank of the module's update.
     pub(crate) fn rank_of(&self, module: &str) -> usize {
-        first_match(&self.rank_pattern, module).unwrap_or(self.rank)
+        first_match(&self.rank_pattern, self.own_name(module)).unwrap_or(self.rank)
     }
 
     /// The factor of the module's update: alpha / r, or alpha / sqrt(r) (rank-stabilized, arXiv 2312.03732).
     pub(crate) fn scale_of(&self, module: &str) -> f64 {
-        let (alpha, rank) =
-            (first_match(&self.alpha_pattern, module).unwrap_or(self.alpha), self.rank_of(module) as f64);
+        let (alpha, rank) = (
+            first_match(&self.alpha_pattern, self.own_name(module)).unwrap_or(self.alpha),
+            self.rank_of(module) as f64,
+        );
         if self.use_rslora { alpha / rank.sqrt() } else { alpha / rank }
     }
 

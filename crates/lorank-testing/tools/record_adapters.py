@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Small adapters of the tiny models in the forms that PEFT writes, and their scores.
 
-    record_adapters.py          writes ../fixtures/adapters/NAME/ and ../fixtures/adapters/reference.json
+    record_adapters.py [NAME ...]   writes ../fixtures/adapters/NAME/ and ../fixtures/adapters/reference.json; with names, these alone
 
 Every adapter is made, filled with random numbers, saved, loaded again and scored by PEFT, in f32, one pair at a time, with the
 tokenizer cutting at 96 tokens. Recorded with torch 2.15.0, transformers 5.24.0, peft 0.21.2.
@@ -56,6 +56,9 @@ CASES = {
     "llama-bias-all": (LLAMA, {**SEQ, "target_modules": QVL, "bias": "all"}),
     "llama-embeddings-saved": (LLAMA, {**SEQ, "target_modules": QVL}),
     "llama-rslora-patterns": (LLAMA, {**SEQ, "target_modules": r".*layers\.\d+\.(self_attn|mlp)\.(q|up)_proj", "use_rslora": True, "rank_pattern": {r"layers\.1\.self_attn\.q_proj": 2}, "alpha_pattern": {"up_proj": 9}}),
+    # Of the backbone alone, whose names lack `model.` or `bert.`: PEFT matches with the names of the model that it wraps.
+    "llama-backbone-regex": (LLAMA, {"target_modules": r"layers\.\d+\.(self_attn|mlp)\.(q|up)_proj", "rank_pattern": {r"^layers\.1\.self_attn\.q_proj": 2}}),
+    "bert-backbone-layers": (BERT, {"target_modules": r"encoder\.layer\.[12]\..*(query|dense)", "exclude_modules": r"encoder\.layer\.1\.output\.dense"}),
 }  # fmt: skip
 
 
@@ -65,11 +68,21 @@ def load(base):
     ).eval()
 
 
+def wrap(model, name, peft):
+    """The model with an adapter, which `peft` makes of the wrapped part."""
+    if "backbone" not in name:
+        return peft(model).eval()
+    part = model.base_model_prefix
+    setattr(model, part, peft(getattr(model, part)))
+    return model.eval()
+
+
 def make(name, base, config, seed):
     torch.manual_seed(seed)
     model = load(base)
     model.name_or_path = model.config._name_or_path = f"{base}-fixture/base"
-    model = get_peft_model(model, LoraConfig(**{"r": 4, "lora_alpha": 6, **config}))
+    model = wrap(model, name, lambda part: get_peft_model(part, LoraConfig(**{"r": 4, "lora_alpha": 6, **config})))
+    wrapped = getattr(model, model.base_model_prefix) if "backbone" in name else model
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, p in model.named_parameters():
@@ -81,7 +94,7 @@ def make(name, base, config, seed):
             elif p.requires_grad:
                 p.add_(0.1 * noise)
     save_embeddings = True if name == "llama-embeddings-saved" else "auto"
-    model.eval().save_pretrained(OUT / name, save_embedding_layers=save_embeddings)
+    wrapped.save_pretrained(OUT / name, save_embedding_layers=save_embeddings)
     (OUT / name / "README.md").unlink(missing_ok=True)
     path = OUT / name / "adapter_config.json"
     written = json.loads(path.read_text())
@@ -92,7 +105,7 @@ def make(name, base, config, seed):
 
 
 def score(name, base):
-    model = PeftModel.from_pretrained(load(base), OUT / name).eval()
+    model = wrap(load(base), name, lambda part: PeftModel.from_pretrained(part, OUT / name))
     tokenizer = AutoTokenizer.from_pretrained(FIXTURES / base / "base")
     prefix = ("query: ", "document: ") if base == LLAMA else ("", "")
     scores = []
@@ -107,15 +120,18 @@ def score(name, base):
 
 def main():
     torch.set_num_threads(1)
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir()
-    cases = []
+    wanted = sys.argv[1:] or list(CASES)
+    path = OUT / "reference.json"
+    cases = [case for case in json.loads(path.read_text())["cases"] if case["name"] not in wanted] if sys.argv[1:] else []
     for seed, (name, (base, config)) in enumerate(CASES.items()):
+        if name not in wanted:
+            continue
+        shutil.rmtree(OUT / name, ignore_errors=True)
         make(name, base, config, seed)
         cases.append({"name": name, "base": base, "scores": score(name, base)})
         print(cases[-1], file=sys.stderr, flush=True)
     out = {"max_length": MAX_LENGTH, "pairs": PAIRS, "cases": cases}
-    (OUT / "reference.json").write_text(json.dumps(out, indent=1), encoding="utf-8")
+    path.write_text(json.dumps(out, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
