@@ -87,6 +87,9 @@ pub(crate) struct ModelFacts {
     pub(crate) linear_targets: Vec<String>,
     /// The last parts of the names of embeddings, norms and the head.
     pub(crate) other_targets: Vec<String>,
+    /// The full names of both.
+    pub(crate) linear_modules: Vec<String>,
+    pub(crate) other_modules: Vec<String>,
     /// The number of token ids with an embedding.
     pub(crate) n_tokens_known: usize,
     pub(crate) max_position_embeddings: usize,
@@ -219,7 +222,7 @@ fn head_module(base: &BaseModel) -> &'static str {
 }
 
 /// The different last parts of modules' names, in the order of their first use.
-fn last_parts<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+fn last_parts(names: &[String]) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for name in names {
         let part = name.rsplit('.').next().unwrap_or(name);
@@ -296,19 +299,18 @@ impl<B: Backend> Model<B> {
         };
         warn_of_unread(&base.name, weights);
         synchronize(&backend)?;
+        let linear_modules: Vec<String> = modules.linears.iter().map(|module| module.name.clone()).collect();
+        let tables = modules.tables.iter().map(|table| table.name.as_str());
+        let others = tables.chain(modules.norms.iter().map(|norm| norm.name.as_str())).chain([head_module(&base)]);
+        let other_modules: Vec<String> = others.map(str::to_owned).collect();
         let facts = ModelFacts {
             n_parameters,
             n_bytes: network.n_bytes(),
             has_head: head.is_some(),
-            linear_targets: last_parts(modules.linears.iter().map(|module| module.name.as_str())),
-            other_targets: last_parts(
-                modules
-                    .tables
-                    .iter()
-                    .map(|table| table.name.as_str())
-                    .chain(modules.norms.iter().map(|norm| norm.name.as_str()))
-                    .chain([head_module(&base)]),
-            ),
+            linear_targets: last_parts(&linear_modules),
+            other_targets: last_parts(&other_modules),
+            linear_modules,
+            other_modules,
             n_tokens_known: architecture.vocab_size(),
             max_position_embeddings: architecture.max_position_embeddings(),
             backend: backend.name(),

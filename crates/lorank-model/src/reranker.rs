@@ -142,6 +142,8 @@ impl ModelReranker {
                 score_label: head_row.filter(|row| row.n_rows > 1).map(|row| labels.name(row.row)),
                 linear_targets: facts.linear_targets.clone(),
                 other_targets: facts.other_targets.clone(),
+                linear_modules: facts.linear_modules.clone(),
+                other_modules: facts.other_modules.clone(),
                 max_length: 0,
                 n_bytes: facts.n_bytes,
             },

@@ -27,6 +27,10 @@ pub struct BaseSummary {
     pub linear_targets: Vec<String>,
     /// The names of the other modules that an adapter may change: embeddings, norms and the head.
     pub other_targets: Vec<String>,
+    /// The full names of the linear layers, which a regular expression of `target_modules` matches as a whole.
+    pub linear_modules: Vec<String>,
+    /// The full names of the other modules.
+    pub other_modules: Vec<String>,
     /// The maximum tokens of a pair.
     pub max_length: usize,
     /// The memory of its linear layers and embeddings, in bytes.

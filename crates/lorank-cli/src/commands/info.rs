@@ -86,6 +86,9 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
             describe_prompt(reranker.prompt()).into_iter().try_for_each(|(name, value)| line(name, value))?;
             line("targets", base.linear_targets.join(", "))?;
             line("", format!("also: {}", base.other_targets.join(", ")))?;
+            let full_names = of_any_layer(base.linear_modules.iter().chain(&base.other_modules));
+            let labels = ["full names"].into_iter().chain(std::iter::repeat(""));
+            labels.zip(full_names).try_for_each(|(label, name)| line(label, name))?;
             for adapter in reranker.adapters() {
                 line("adapter", describe(&adapter))?;
             }
@@ -119,6 +122,19 @@ fn describe_prompt(prompt: &Prompt) -> Vec<(&'static str, String)> {
     lines.extend(prompt.templates().into_iter().map(|template| ("", Value::from(template).to_string())));
     lines.extend(prompt.instruction().map(|instruction| ("instruction", Value::from(instruction).to_string())));
     lines
+}
+
+/// The names of modules, with `N` in place of layers' numbers.
+fn of_any_layer<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in names {
+        let part = |part| if str::parse::<usize>(part).is_ok() { "N" } else { part };
+        let name = name.split('.').map(part).collect::<Vec<_>>().join(".");
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
 }
 
 fn describe(adapter: &AdapterSummary) -> String {
@@ -182,6 +198,8 @@ fn model_json(reranker: &ModelReranker) -> Value {
         },
         "linear_targets": base.linear_targets,
         "other_targets": base.other_targets,
+        "linear_modules": base.linear_modules,
+        "other_modules": base.other_modules,
         "device": reranker.device(),
         "engine": reranker.engine(),
         "precision": reranker.precision().name(),
@@ -190,4 +208,16 @@ fn model_json(reranker: &ModelReranker) -> Value {
         "n_bytes": base.n_bytes,
         "adapters": reranker.adapters().into_iter().map(adapter).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_layers_are_shown_once() {
+        let names = ["encoder.layer.0.output.dense", "encoder.layer.11.output.dense", "pooler.dense", "score2"];
+        let names = names.map(str::to_owned);
+        assert_eq!(of_any_layer(names.iter()), ["encoder.layer.N.output.dense", "pooler.dense", "score2"]);
+    }
 }
