@@ -40,6 +40,8 @@ pub struct ModelReranker {
     pub(crate) prompt: Prompt,
     /// How its author wants long documents to be scored.
     passages: PassageOptions,
+    /// The prompt for texts whose special tokens are tokens.
+    marked_prompt: Prompt,
     /// The tokenizer's class in `config.json`.
     tokenizer_class: Option<String>,
     files: Files,
@@ -117,6 +119,7 @@ impl ModelReranker {
         let encoder = files.read(SENTENCE_TRANSFORMERS_CONFIG.file)?;
         let model = model::load(base, &mut weights, &options)?;
         let prompt = prompt.overridden_by(&file, files, &tokenizer.settings().token_names)?;
+        let marked_prompt = prompt.clone();
         let prompt = match file.special_tokens_in_texts {
             Some(SpecialTokens::Text) => prompt.with_plain_texts(&tokenizer.special_tokens()),
             Some(SpecialTokens::Tokens) | None => prompt,
@@ -151,6 +154,7 @@ impl ModelReranker {
             tokenizer: Arc::new(tokenizer),
             prompt,
             passages: file.passages(files)?,
+            marked_prompt,
             tokenizer_class: class,
             files: files.clone(),
             options,
@@ -198,7 +202,8 @@ impl ModelReranker {
     /// # Errors
     /// The prompt is invalid.
     pub fn version_of(&self, id: &AdapterId, digest: Digest, files: &Files) -> Result<ModelVersion, ModelError> {
-        let (settings, file) = (self.own_settings(files)?, LorankFile::read(files)?);
+        let file = LorankFile::read(files)?;
+        let settings = self.own_settings(files, &file)?;
         let prompt = self.fitted(self.prompt_of(settings.as_ref(), &file, files)?, &self.tokenizer, files)?;
         let adapter = Some(AdapterVersion { id: id.clone(), digest });
         Ok(ModelVersion { adapter, prompt_version: prompt.version(), ..self.version(None) })
@@ -231,8 +236,8 @@ impl ModelReranker {
             (None, _) => self.prompt.clone(),
             (Some(adapter), None) => self.loaded(&adapter.id)?.prompt.clone(),
             (Some(_), Some(files)) => {
-                let own = self.own_settings(files)?;
-                self.prompt_of(own.as_ref(), &LorankFile::read(files)?, files)?
+                let file = LorankFile::read(files)?;
+                self.prompt_of(self.own_settings(files, &file)?.as_ref(), &file, files)?
             }
         };
         let prompt = self.with_requested_length(prompt).instructed(instruction);
@@ -290,8 +295,8 @@ impl ModelReranker {
         load: impl FnOnce(&dyn ScoringModel, &AdapterSource<'_>) -> Result<ModelAdapter, ModelError>,
     ) -> Result<Loaded, ModelError> {
         self.check_trained_on(id, config.trained_on.as_deref())?;
-        let (settings, file) = (self.own_settings(files)?, LorankFile::read(files)?);
-        check_texts_of_adapter(&file, files)?;
+        let file = LorankFile::read(files)?;
+        let settings = self.own_settings(files, &file)?;
         let prompt = self.prompt_of(settings.as_ref(), &file, files)?;
         let tokenizer =
             settings.map_or_else(|| Ok(self.tokenizer.clone()), |settings| self.own_tokenizer(files, settings))?;
@@ -386,13 +391,23 @@ impl ModelReranker {
         read(&self.adapters.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The tokenizer settings of an adapter with its own tokenizer.
-    fn own_settings(&self, files: &Files) -> Result<Option<TokenizerSettings>, ModelError> {
-        if files.has(TOKENIZER_FILE) {
-            let class = self.tokenizer_class.as_deref();
+    /// Whether special tokens in texts are plain text for an adapter: as its own `lorank.json` has it, else the base
+    /// model's.
+    fn has_plain_texts(&self, file: &LorankFile) -> bool {
+        file.special_tokens_in_texts.map_or(self.prompt.has_plain_texts(), |tokens| tokens == SpecialTokens::Text)
+    }
+
+    /// The tokenizer settings of an adapter that has its own tokenizer, or reads special tokens in texts in another way
+    /// than the base model.
+    fn own_settings(&self, files: &Files, file: &LorankFile) -> Result<Option<TokenizerSettings>, ModelError> {
+        let (class, has_plain_texts) = (self.tokenizer_class.as_deref(), self.has_plain_texts(file));
+        let read = |files: &Files| {
             let mut settings = TokenizerSettings::read(files, self.summary.architecture, class)?;
-            settings.splits_special_tokens |= self.prompt.has_plain_texts();
-            return Ok(Some(settings));
+            settings.splits_special_tokens |= has_plain_texts;
+            Ok::<_, ModelError>(settings)
+        };
+        if files.has(TOKENIZER_FILE) {
+            return read(files).map(Some);
         }
         if let Some(file) = tokenizer_config::FILES.into_iter().find(|file| files.has(file)) {
             tracing::warn!(
@@ -400,7 +415,11 @@ impl ModelReranker {
                 files.name()
             );
         }
-        Ok(None)
+        if has_plain_texts == self.prompt.has_plain_texts() {
+            return Ok(None);
+        }
+        // The prompt's length is the base model's already.
+        Ok(Some(TokenizerSettings { max_length: None, ..read(&self.files)? }))
     }
 
     /// The prompt of an adapter: the base model's, limited by the adapter's own tokenizer, with the overrides of its
@@ -412,7 +431,7 @@ impl ModelReranker {
         files: &Files,
     ) -> Result<Prompt, ModelError> {
         let max_length = settings.and_then(|settings| settings.max_length).unwrap_or(usize::MAX);
-        let prompt = self.prompt.clone();
+        let prompt = self.marked_prompt.clone();
         let max_length = max_length.min(prompt.max_length());
         let prompt = prompt.with_max_length(max_length);
         let settings = settings.unwrap_or(self.tokenizer.settings());
@@ -421,8 +440,7 @@ impl ModelReranker {
             None => prompt,
         };
         let prompt = prompt.overridden_by(file, files, &settings.token_names)?;
-        // A template of the adapter's own is not divided yet.
-        Ok(match self.prompt.has_plain_texts() && !prompt.has_plain_texts() {
+        Ok(match self.has_plain_texts(file) {
             true => prompt.with_plain_texts(&self.tokenizer.special_tokens()),
             false => prompt,
         })
@@ -430,6 +448,7 @@ impl ModelReranker {
 
     /// The tokenizer of an adapter: the base model's if it is a copy of that.
     fn own_tokenizer(&self, files: &Files, settings: TokenizerSettings) -> Result<Arc<PairTokenizer>, ModelError> {
+        let files = if files.has(TOKENIZER_FILE) { files } else { &self.files };
         let is_same = settings == *self.tokenizer.settings() && tokenizer_json(files)? == tokenizer_json(&self.files)?;
         if is_same {
             return Ok(self.tokenizer.clone());
@@ -541,18 +560,6 @@ fn chat_prompt(
         }
     }
     Err(refused("there is none, neither `chat_template.jinja` nor `chat_template` in `tokenizer_config.json`".into()))
-}
-
-/// The base model decides how special tokens in texts are read, because its adapters share its tokenizer.
-fn check_texts_of_adapter(file: &LorankFile, files: &Files) -> Result<(), ModelError> {
-    match file.special_tokens_in_texts {
-        None => Ok(()),
-        Some(_) => Err(ModelError::Prompt {
-            folder: files.name().to_owned(),
-            what: "`special_tokens_in_texts`".to_owned(),
-            why: "it is a setting of the base model's `lorank.json`, because adapters share its tokenizer".to_owned(),
-        }),
-    }
 }
 
 /// The content of `tokenizer.json`, independent of its formatting.

@@ -292,6 +292,43 @@ fn special_tokens_in_texts_can_be_plain_text() {
     assert_ne!(plain.resolve(None).unwrap().prompt_version, usual.resolve(None).unwrap().prompt_version);
 }
 
+/// An adapter may read them in another way than its base model.
+#[test]
+fn an_adapter_reads_special_tokens_in_its_own_way() {
+    let ids = |reranker: &ModelReranker, adapter: Option<&AdapterId>| {
+        let candidate = Candidate::new("1", "c </s> d", Score::new(0.0).unwrap());
+        reranker.tokens(adapter, "a <s> b", &[candidate]).unwrap().remove(0).ids
+    };
+    let with = |name: &str, way: &str| {
+        changed_copy(name, |folder| {
+            let path = folder.join("lorank.json");
+            let file =
+                std::fs::read(&path).map_or_else(|_| serde_json::json!({}), |it| serde_json::from_slice(&it).unwrap());
+            let mut file: serde_json::Value = file;
+            file["special_tokens_in_texts"] = way.into();
+            std::fs::write(path, file.to_string()).unwrap();
+        })
+    };
+    const BASE: &str = "tiny-decoders/causal/mistral/base";
+    let folders = ["text", "tokens"].map(|way| with(BASE, way));
+    let [as_text, as_tokens] = folders
+        .each_ref()
+        .map(|folder| ModelReranker::load(&Files::folder(folder.path()).unwrap(), LoadOptions::default()).unwrap());
+    let [text, tokens] = [ids(&as_text, None), ids(&as_tokens, None)];
+    assert_ne!(text, tokens);
+    for (reranker, own, other, way) in [(&as_text, &text, &tokens, "tokens"), (&as_tokens, &tokens, &text, "text")] {
+        let names: [AdapterId; 2] = ["plain", "other"].map(|name| name.parse().unwrap());
+        let folder = with("tiny-decoders/causal/mistral/adapter-a", way);
+        let files = [fixture("tiny-decoders/causal/mistral/adapter-a"), folder.path().to_owned()];
+        for (name, files) in names.iter().zip(files) {
+            reranker.add_adapter(name.clone(), &Files::folder(files).unwrap()).unwrap();
+        }
+        assert_eq!((&ids(reranker, Some(&names[0])), &ids(reranker, Some(&names[1]))), (own, other), "{way}");
+        let [plain, other] = names.map(|name| reranker.resolve(Some(&name)).unwrap().prompt_version);
+        assert_ne!(plain, other);
+    }
+}
+
 #[test]
 fn a_merged_adapter_of_a_causal_reranker_keeps_its_head() {
     let reference = reference("tiny-decoders/causal/qwen3-reranker/reference.json");
