@@ -66,6 +66,7 @@ pub fn read_model_config(bytes: &[u8]) -> bool {
             heads.is_multiple_of(kv_heads) && heads.checked_mul(settings.head_dim).is_some_and(|width| width > 0)
         }
         Architecture::Bert(config) => config.hidden_size.is_multiple_of(config.num_attention_heads),
+        Architecture::Gte(settings) => settings.hidden_size.is_multiple_of(settings.num_attention_heads),
         Architecture::ModernBert(settings) => settings.hidden_size.is_multiple_of(settings.num_attention_heads),
     };
     assert!(divides, "heads divide evenly");

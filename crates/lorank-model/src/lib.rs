@@ -1,8 +1,8 @@
 //! Base models, LoRA adapters and the forward passes of lorank's reranker.
 //!
-//! A [`ModelReranker`] has one base model (a Llama, Mistral, Qwen2, Qwen3 or Gemma, or a cross-encoder of the BERT, RoBERTa
-//! or ModernBERT family, in Hugging Face's file layout) and any number of PEFT LoRA adapters, chosen per call. It computes one logit for each (query,
-//! document) pair.
+//! A [`ModelReranker`] has one base model (a Llama, Mistral, Qwen2, Qwen3 or Gemma, or a cross-encoder of the BERT, RoBERTa,
+//! ModernBERT or GTE family, in Hugging Face's file layout) and any number of PEFT LoRA adapters, chosen per call. It
+//! computes one logit for each (query, document) pair.
 //!
 //! The crate is *not* a search pipeline: `lorank-pipeline` decides on order, cache, deadlines and batches.
 //!
@@ -49,6 +49,7 @@ mod facts;
 mod files;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gte;
 mod head;
 mod keys;
 mod known;

@@ -1,4 +1,4 @@
-//! Llama, Mistral, Qwen2, Qwen3 and Gemma as sequence classifiers.
+//! Llama, Mistral, Qwen2, Qwen3, Gemma and bidirectional Llamas as sequence classifiers.
 //!
 //! Computes the same as Hugging Face's `LlamaForSequenceClassification` and its relatives: RMS norm before each block,
 //! rotary positions on halves, grouped-query attention, a gated feed-forward network (SwiGLU), and the logit of the last
@@ -6,7 +6,8 @@
 //!
 //! The relatives have the same layers. In Mistral and some Qwens a token attends to a window of tokens before it. Qwen2
 //! has biases of queries, keys and values, and Qwen3 has norms of each head's queries and keys. Gemma scales its
-//! embeddings, adds one to the weights of its norms, and has GeGLU instead of SwiGLU.
+//! embeddings, adds one to the weights of its norms, and has GeGLU instead of SwiGLU. In NVIDIA's bidirectional Llamas, a
+//! token attends to all others, and the head scores the first state, the last one, or the mean of all.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,7 @@ use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
 use crate::backend::linear::{Epilogue, Linear};
-use crate::config::{LlamaSettings, LlamaVariant};
+use crate::config::{Direction, LlamaSettings, LlamaVariant, StatePooling};
 use crate::embedding::Table;
 use crate::head::HeadSpec;
 use crate::loader::{Bias, Loader};
@@ -32,6 +33,8 @@ pub(crate) const HEAD: HeadSpec = HeadSpec { weight: "score.weight", bias: None 
 pub(crate) struct Llama<B: Backend> {
     /// The kinds of attention, which differ in their masks.
     attentions: Vec<AttentionShape>,
+    /// Whether the mean of all states is scored, and not the state of one token.
+    is_mean: bool,
     hidden: usize,
     /// [vocab, hidden]
     embeddings: Table<B>,
@@ -79,10 +82,11 @@ impl<B: Backend> Llama<B> {
             n_kv_heads: numbers.num_key_value_heads(),
             head_dim: settings.head_dim,
             // The window includes the token itself.
-            mask: Mask { is_causal: true, window: window.map(|window| window - 1) },
+            mask: Mask { is_causal: settings.direction == Direction::Causal, window: window.map(|window| window - 1) },
         };
         Ok(Self {
             attentions: windows.iter().map(attention).collect(),
+            is_mean: matches!(settings.direction, Direction::Both { pooling: StatePooling::Mean, .. }),
             hidden,
             embeddings,
             embedding_scale: (settings.variant == LlamaVariant::Gemma).then_some((hidden as f32).sqrt()),
@@ -113,7 +117,12 @@ impl<B: Backend> Llama<B> {
         }
         for (n, layer) in self.layers.iter().enumerate() {
             let attention = &attentions[layer.attention];
-            x = layer.forward(x, pass, attention, self.activation, n + 1 == self.layers.len())?;
+            let scored_only = n + 1 == self.layers.len() && !self.is_mean;
+            x = layer.forward(x, pass, attention, self.activation, scored_only)?;
+        }
+        if self.is_mean {
+            let states = pass.norm(&self.norm, Cow::Owned(x), &pass.adapters)?;
+            return pass.backend.mean(&states, &pass.pack.entry_rows());
         }
         pass.norm(&self.norm, Cow::Owned(x), &pass.scored_adapters)
     }
@@ -155,18 +164,18 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    /// x: [n_tokens, hidden]; returns the same shape, or [n_entries, hidden] in the last layer.
+    /// x: [n_tokens, hidden]; returns the same shape, or [n_entries, hidden] if `scored_only`.
     fn forward(
         &self,
         x: B::Rows,
         pass: &Pass<'_, B>,
         attention: &PassAttention<'_, B>,
         activation: Activation,
-        is_last: bool,
+        scored_only: bool,
     ) -> Result<B::Rows, B::Error> {
         let norms = Norms { input: Some(&self.attention_norm), heads: self.head_norms.as_ref() };
         let Attended { mixed, x, adapters } =
-            pass.attention(attention, [&self.q, &self.k, &self.v], x, norms, is_last)?;
+            pass.attention(attention, [&self.q, &self.k, &self.v], x, norms, scored_only)?;
         let x = pass.linear(&self.o, &mixed, adapters, &Epilogue::add(&x))?;
         let h = pass.norm(&self.mlp_norm, Cow::Borrowed(&x), adapters)?;
         let [gate, up] = pass.linears([&self.gate, &self.up], &h, adapters)?;

@@ -426,6 +426,7 @@ impl<B: Backend> ScoringModel for Model<B> {
             backend: &self.backend,
             scored: self.base.architecture.scored(),
             hidden_size: self.base.architecture.hidden_size(),
+            temperature: self.base.architecture.temperature(),
             tokens_max: self.facts.tokens_max,
         };
         let pairs: Vec<_> = pairs.iter().map(|pair| self.with_weights(pair)).collect();

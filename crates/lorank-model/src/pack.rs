@@ -47,13 +47,15 @@ pub(crate) enum Scored {
     /// The last token that is not padding. Attention is causal, so tokens after it are omitted, and a prefix shared by
     /// several pairs is computed once.
     Last,
+    /// The last token, whichever it is; every token attends to all others.
+    LastOfAll,
 }
 
 impl Scored {
     /// The number of a pair's tokens to compute; the scored token is the first or the last of them.
     fn kept(self, ids: &[u32], padding: Option<u32>) -> usize {
         match self {
-            Self::First => ids.len(),
+            Self::First | Self::LastOfAll => ids.len(),
             Self::Last => ids.iter().rposition(|id| Some(*id) != padding).unwrap_or(0) + 1,
         }
     }
@@ -72,7 +74,7 @@ impl<'a, B: Backend> Pack<'a, B> {
     fn push_group(&mut self, entries: &[&AdaptedPair<'a, B>], scored: Scored) {
         let kept = |entry: &&AdaptedPair<'a, B>| scored.kept(&entry.pair.ids, entry.padding);
         let kept: Vec<&[u32]> = entries.iter().map(|entry| &entry.pair.ids[..kept(entry)]).collect();
-        let shared = if scored == Scored::First { 0 } else { shared_prefix(&kept) };
+        let shared = if scored == Scored::Last { shared_prefix(&kept) } else { 0 };
         let prefix = (shared > 0).then(|| self.push(entries[0], 0..shared, 0..0, None));
         for (entry, ids) in entries.iter().zip(&kept) {
             let begins_so = ids.len() > shared && ids[..shared] == kept[0][..shared];

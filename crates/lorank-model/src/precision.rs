@@ -9,7 +9,7 @@ use lorank_core::Precision;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
     /// The fastest precision that preserves the ranking. On a CPU: int8 for BERT and its relatives with vector
-    /// instructions for it, and bf16 for Llama and ModernBERT with bf16 instructions; on a GPU: bf16 if supported;
+    /// instructions for it, and bf16 for Llama, ModernBERT and GTE with bf16 instructions; on a GPU: bf16 if supported;
     /// otherwise f32. nDCG@10 of BERT and Llama was measured to be within 0.002 of f32's; `docs/benchmarks.md` has the
     /// tables. int8 is never selected for Llama: it loses 0.018, and a seventh of the first ten hits.
     #[default]

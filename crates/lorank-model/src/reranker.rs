@@ -27,6 +27,7 @@ use crate::score_tokens::Vocabulary;
 use crate::tokenize::{PairTokenizer, TOKENIZER_FILE};
 use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;
+use crate::whole::{Whole, WholeTemplates};
 use crate::{AdapterSummary, BaseSummary, LoadOptions, ModelError, OtherBase, Prompt};
 
 /// A reranker: a base model and the adapters loaded on it, which share the base weights.
@@ -93,8 +94,8 @@ impl ModelReranker {
         let known = KnownModel::find(architecture, &[&config.name, files.name()]);
         let file = LorankFile::read(files)?;
         settings.splits_special_tokens |= file.special_tokens_in_texts == Some(SpecialTokens::Text);
-        let prompt = base_prompt(&config, known, &settings, &file, files)?;
         let tokenizer = PairTokenizer::read(files, settings)?;
+        let prompt = base_prompt(&config, known, &tokenizer, &file, files)?;
         let mut weights = config.architecture.open_weights(files)?;
         let has_head = weights.has(config.architecture.head_spec().weight);
         let known_tokens = known.filter(|_| !has_head).map(KnownModel::score_tokens);
@@ -509,10 +510,11 @@ impl ModelReranker {
 fn base_prompt(
     config: &Config,
     known: Option<&KnownModel>,
-    settings: &TokenizerSettings,
+    tokenizer: &PairTokenizer,
     file: &LorankFile,
     files: &Files,
 ) -> Result<Prompt, ModelError> {
+    let settings = tokenizer.settings();
     let prompt = config.architecture.prompt(settings.max_length);
     if let Some(chat) = chat_settings(settings, file) {
         // A causal model has no prompt of its own length.
@@ -523,8 +525,15 @@ fn base_prompt(
     if let Some(text) = &settings.query_prompt {
         return Ok(prompt.with_text_before_query(text));
     }
-    let Some(known) = known else { return Ok(prompt) };
     let refused = |why| ModelError::Prompt { folder: files.name().into(), what: "the built-in prompt".into(), why };
+    if let Some(template) = config.architecture.text_template() {
+        let [mut parts, end] = tokenizer.around_text()?;
+        parts.push(template.to_owned());
+        parts.extend(end);
+        let whole = Whole::parse(&parts, &[]).and_then(|whole| WholeTemplates::new(whole, None)).map_err(refused)?;
+        return Ok(Prompt::whole(whole, None, prompt.max_length()));
+    }
+    let Some(known) = known else { return Ok(prompt) };
     let templates = known.templates(&settings.token_names).map_err(refused)?;
     Ok(Prompt::whole(templates, known.instruction, known.max_length.min(prompt.max_length())))
 }

@@ -12,6 +12,12 @@ pub(crate) fn frequencies(theta: f32, head_dim: usize, scaling: &RopeScaling) ->
     match scaling {
         RopeScaling::None => plain.collect(),
         RopeScaling::Linear(factor) => plain.map(|f| f / factor).collect(),
+        // Both the base and the frequencies are scaled (https://kexue.fm/archives/9706, formula 6).
+        RopeScaling::Ntk(factor) => {
+            let (base, divisor) = (theta * factor, factor.powf(2.0 / head_dim as f32));
+            let scaled = (0..head_dim).step_by(2).map(|i| 1.0 / base.powf(i as f32 / head_dim as f32));
+            scaled.map(|f| f / divisor).collect()
+        }
         RopeScaling::Llama3(llama3) => plain.map(|f| llama3_frequency(f, llama3)).collect(),
     }
 }

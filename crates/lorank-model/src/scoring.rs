@@ -33,6 +33,8 @@ pub(crate) struct Runner<'a, B> {
     /// Which token of a pair is scored.
     pub(crate) scored: Scored,
     pub(crate) hidden_size: usize,
+    /// The divisor of the logits.
+    pub(crate) temperature: f32,
     /// The maximum tokens of a pack; a longer pair gets a pack of its own.
     pub(crate) tokens_max: NonZeroUsize,
 }
@@ -79,7 +81,8 @@ impl<B: Backend> Runner<'_, B> {
         let times = StageTimes { n_tokens: pack.n_tokens(), ..pass.times() };
         let numbers = self.backend.numbers(&states)?;
         let states = numbers.chunks(self.hidden_size);
-        Ok((pairs.iter().zip(states).map(|(pair, state)| pair.head.score(state)).collect(), times))
+        let score = |(pair, state): (&&PairWithWeights<'_, B>, &[f32])| pair.head.score(state) / self.temperature;
+        Ok((pairs.iter().zip(states).map(score).collect(), times))
     }
 }
 

@@ -112,6 +112,18 @@ impl PairTokenizer {
         self.tokenizer.id_to_token(id).unwrap_or_else(|| id.to_string())
     }
 
+    /// The texts of the tokens that it adds before and after a text alone.
+    pub(crate) fn around_text(&self) -> Result<[Vec<String>; 2], ModelError> {
+        let around = || {
+            let (plain, whole) = (self.ids("a")?, self.tokenizer.encode_fast("a", true)?);
+            let whole = whole.get_ids();
+            let start = whole.windows(plain.len().max(1)).position(|ids| ids == plain).unwrap_or(whole.len());
+            let texts = |ids: &[u32]| ids.iter().map(|id| self.token_text(*id)).collect();
+            Ok([texts(&whole[..start]), texts(&whole[(start + plain.len()).min(whole.len())..])])
+        };
+        without_panic(around).map_err(|source| ModelError::Tokenizer { folder: self.folder.clone(), source })
+    }
+
     /// The texts of the special tokens.
     pub(crate) fn special_tokens(&self) -> Vec<String> {
         self.special_tokens.iter().map(|(token, _)| token.clone()).collect()

@@ -190,7 +190,7 @@ impl TrainableModel<'_> {
             let n_known = self.model.facts.n_tokens_known;
             return Err(ModelError::UnknownToken { document: DocumentId::new("in training"), token, n_known });
         }
-        let scored = base.architecture.scored();
+        let (scored, temperature) = (base.architecture.scored(), base.architecture.temperature());
         let (mut states, mut scores) = (Vec::new(), Vec::with_capacity(pairs.len()));
         for (n, pairs) in passes(pairs, self.model.facts.tokens_max).into_iter().enumerate() {
             let weights = adapter.for_pass(mode, n);
@@ -207,7 +207,8 @@ impl TrainableModel<'_> {
             let pass = Pass::new(&self.model.backend, &pack);
             let Ok(rows) = self.model.network.scored_states(&pass);
             let Ok(numbers) = self.model.backend.numbers(&rows);
-            scores.extend(numbers.chunks_exact(adapter.head.weight().len()).map(|state| adapter.head.score(state)));
+            let states_of = numbers.chunks_exact(adapter.head.weight().len());
+            scores.extend(states_of.map(|state| adapter.head.score(state) / temperature));
             drop(numbers);
             states.push(rows);
         }
@@ -218,7 +219,8 @@ impl TrainableModel<'_> {
     pub fn add_gradients(&self, scored: ScoredPairs<'_>, d_scores: &[f32], gradients: &mut Gradients) {
         let head = &scored.adapter.head;
         let (hidden, n_matrices) = (head.weight().len(), 2 * scored.adapter.matrices.len());
-        let mut d_scores = d_scores.iter();
+        let temperature = self.model.base.architecture.temperature();
+        let mut d_scores = d_scores.iter().map(|d_score| d_score / temperature);
         for states in scored.states {
             let Ok(numbers) = self.model.backend.numbers(&states);
             let mut d_states = Vec::with_capacity(numbers.len());

@@ -17,9 +17,15 @@ struct Models {
 static LLAMA: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-llama"));
 static DECODERS: LazyLock<Vec<Vec<Models>>> =
     LazyLock::new(|| ["qwen2", "qwen3", "mistral", "gemma"].map(|model| all(&format!("tiny-decoders/{model}"))).into());
+/// Rerankers whose score is made of the logits of two tokens, with tied and with untied embeddings.
+static CAUSAL: LazyLock<Vec<Vec<Models>>> =
+    LazyLock::new(|| ["qwen3-reranker", "mistral"].map(|model| all(&format!("tiny-decoders/causal/{model}"))).into());
 static BERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-bert"));
 static DISTILBERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-encoders/distilbert"));
 static ELECTRA: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-encoders/electra"));
+static BIDIRECTIONAL_LLAMA: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-llama-bidirectional"));
+static GTE: LazyLock<Vec<Vec<Models>>> =
+    LazyLock::new(|| ["multilingual", "english"].map(|model| all(&format!("tiny-gte/{model}"))).into());
 static MODERNBERT: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-modernbert/cls"));
 static MODERNBERT_OF_MEANS: LazyLock<Vec<Models>> = LazyLock::new(|| all("tiny-modernbert/mean"));
 
@@ -33,7 +39,9 @@ fn load(family: &str, precision: Precision, pass: ForwardPass) -> Models {
     let files = |folder: &str| Files::folder(fixture(family).join(folder)).unwrap();
     let tokens_max = std::num::NonZeroUsize::new(100);
     let options = LoadOptions { precision: precision.into(), pass, tokens_max, ..LoadOptions::default() };
-    let reranker = ModelReranker::load(&files("base"), options).unwrap();
+    // The published rerankers are known by their names.
+    let base = files("base").with_name(family.rsplit('/').next().unwrap());
+    let reranker = ModelReranker::load(&base, options).unwrap();
     let mut versions = vec![reranker.resolve(None).unwrap()];
     for folder in ["adapter-a", "adapter-b"] {
         let id: AdapterId = folder.parse().unwrap();
@@ -122,6 +130,11 @@ proptest! {
     }
 
     #[test]
+    fn a_score_of_two_tokens_does_not_depend_on_its_batch(batch in batches()) {
+        CAUSAL.iter().for_each(|models| check_alone(models, &batch));
+    }
+
+    #[test]
     fn a_bert_score_does_not_depend_on_its_batch(batch in batches()) {
         check_alone(&BERT, &batch);
     }
@@ -139,6 +152,16 @@ proptest! {
     }
 
     #[test]
+    fn a_score_of_a_bidirectional_llama_does_not_depend_on_its_batch(batch in batches()) {
+        check_alone(&BIDIRECTIONAL_LLAMA, &batch);
+    }
+
+    #[test]
+    fn a_gte_score_does_not_depend_on_its_batch(batch in batches()) {
+        GTE.iter().for_each(|models| check_alone(models, &batch));
+    }
+
+    #[test]
     fn the_fast_llama_is_the_reference(batch in batches()) {
         check_reference(&LLAMA, &batch);
     }
@@ -146,6 +169,11 @@ proptest! {
     #[test]
     fn the_fast_relatives_of_llama_are_the_reference(batch in batches_without_empty_texts()) {
         DECODERS.iter().for_each(|models| check_reference(models, &batch));
+    }
+
+    #[test]
+    fn the_fast_scores_of_two_tokens_are_the_reference(batch in batches()) {
+        CAUSAL.iter().for_each(|models| check_reference(models, &batch));
     }
 
     #[test]
@@ -163,5 +191,15 @@ proptest! {
     fn the_fast_modernbert_is_the_reference(batch in batches()) {
         check_reference(&MODERNBERT, &batch);
         check_reference(&MODERNBERT_OF_MEANS, &batch);
+    }
+
+    #[test]
+    fn the_fast_bidirectional_llama_is_the_reference(batch in batches()) {
+        check_reference(&BIDIRECTIONAL_LLAMA, &batch);
+    }
+
+    #[test]
+    fn the_fast_gte_is_the_reference(batch in batches()) {
+        GTE.iter().for_each(|models| check_reference(models, &batch));
     }
 }

@@ -266,6 +266,40 @@ fn modernberts() {
 }
 
 #[test]
+fn bidirectional_llamas() {
+    let fails = |key: &'static str, value: Value, parts: &[&str]| {
+        check_base("tiny-llama-bidirectional/base", |folder| set(folder, key, value), parts);
+    };
+    fails("pooling", json!("weighted_avg"), &["`pooling` = `weighted_avg`", "`avg`, `cls` and `last`"]);
+    fails("temperature", json!(0), &["`temperature` = 0", "above zero"]);
+    fails("temperature", json!("low"), &["`temperature` = \"low\""]);
+    fails("is_causal", json!(true), &["`is_causal` = true"]);
+    let code = json!({"AutoModelForSequenceClassification": "other.OtherModel"});
+    fails("auto_map", code, &["`auto_map`", "other.OtherModel", "never run", "`LlamaBidirectionalModel`"]);
+    fails("auto_map", json!("x"), &["`auto_map` = \"x\""]);
+    let tokens = |folder: &Path| write(folder, "lorank.json", r#"{"score_tokens": {"positive": 5}}"#);
+    check_base("tiny-llama-bidirectional/base", tokens, &["`score_tokens`", "no causal model"]);
+}
+
+#[test]
+fn gtes() {
+    let fails = |key: &'static str, value: Value, parts: &[&str]| {
+        check_base("tiny-gte/multilingual/base", |folder| set(folder, key, value), parts);
+    };
+    fails("logn_attention_scale", json!(true), &["`logn_attention_scale` = true", "scaled by the length"]);
+    fails("layer_norm_type", json!("rms_norm"), &["`layer_norm_type` = \"rms_norm\""]);
+    fails("position_embedding_type", json!("absolute"), &["`position_embedding_type`", "only `\"rope\"` is"]);
+    fails("rope_scaling", json!({"type": "dynamic", "factor": 2}), &["`rope_scaling`", "dynamic", "`ntk`"]);
+    fails("rope_scaling", json!({"type": "ntk", "factor": 2, "mixed_b": 0.6}), &["`rope_scaling`", "`mixed_b`"]);
+    fails("rope_scaling", json!({"type": "ntk", "factor": 0}), &["`rope_scaling`", "above zero"]);
+    fails("rope_theta", json!(-1), &["`rope_theta` = -1"]);
+    fails("pack_qkv", json!(false), &["no tensor `new.encoder.layer.0.attention.q_proj.weight`"]);
+    fails("hidden_act", json!("mish"), &["`hidden_act` = `mish`"]);
+    fails("num_attention_heads", json!(32), &["1 dimensions", "even"]);
+    fails("auto_map", json!({"AutoModel": "Someone/impl--modeling.Mine"}), &["`auto_map`", "never run"]);
+}
+
+#[test]
 fn weights() {
     let base = "tiny-llama/base";
     let q = "model.layers.1.self_attn.q_proj.weight";

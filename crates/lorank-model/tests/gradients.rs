@@ -115,12 +115,30 @@ fn modernbert() {
     check("modernbert-mean", "tiny-modernbert/mean");
 }
 
+#[test]
+fn bidirectional_llama() {
+    check("llama-bidirectional", "tiny-llama-bidirectional");
+}
+
+#[test]
+fn gte() {
+    check("gte-multilingual", "tiny-gte/multilingual");
+    check("gte-english", "tiny-gte/english");
+}
+
 /// A saved adapter is read by the same code as PEFT's, and scores as it did in training.
 #[test]
 fn a_saved_adapter_scores_as_in_training() {
-    for folder in
-        ["tiny-bert", "tiny-roberta/roberta", "tiny-encoders/distilbert", "tiny-encoders/electra", "tiny-llama"]
-    {
+    for folder in [
+        "tiny-bert",
+        "tiny-roberta/roberta",
+        "tiny-encoders/distilbert",
+        "tiny-encoders/electra",
+        "tiny-llama",
+        "tiny-llama-bidirectional",
+        "tiny-gte/multilingual",
+        "tiny-gte/english",
+    ] {
         let (reranker, pairs) = load(folder);
         let model = reranker.trainable().unwrap();
         let settings =

@@ -184,6 +184,39 @@ fn scores_of_the_relatives_of_llama() {
     }
 }
 
+#[test]
+fn bidirectional_llama_token_ids() {
+    check_ids("tiny-llama-bidirectional/base", "tiny-llama-bidirectional/reference.json");
+}
+
+#[test]
+fn bidirectional_llama_scores() {
+    check_family("tiny-llama-bidirectional");
+    let reference = reference("tiny-llama-bidirectional/reference.json");
+    for (pooling, name) in [("cls", "base_cls"), ("last", "base_last")] {
+        let folder = changed_copy("tiny-llama-bidirectional/base", |folder| {
+            edit_json(folder, "config.json", |config| config["pooling"] = pooling.into());
+        });
+        for pass in [ForwardPass::Fast, ForwardPass::Reference] {
+            let (reranker, _) = load_for(folder.path(), None, &reference, pass);
+            let difference = largest_difference(&reranker, None, &reference, name);
+            assert!(difference < 1e-4, "{pooling}, {pass:?}: the largest difference is {difference}");
+        }
+    }
+}
+
+#[test]
+fn gte_token_ids() {
+    check_ids("tiny-gte/multilingual/base", "tiny-gte/multilingual/reference.json");
+    check_ids("tiny-gte/english/base", "tiny-gte/english/reference.json");
+}
+
+#[test]
+fn gte_scores() {
+    check_family("tiny-gte/multilingual");
+    check_family("tiny-gte/english");
+}
+
 /// The published rerankers whose prompts are built in, one with a `lorank.json`, and one of sentence-transformers with a
 /// chat template and `LogitScore`.
 const CAUSAL: [&str; 5] = ["qwen3-reranker", "mxbai-rerank-v2", "bge-reranker-v2-gemma", "mistral", "logit-score"];

@@ -18,16 +18,25 @@ const BERTS: [&str; 5] = [
     "tiny-encoders/distilbert",
     "tiny-encoders/electra",
 ];
-const DECODERS: [&str; 5] =
-    ["tiny-llama", "tiny-decoders/qwen2", "tiny-decoders/qwen3", "tiny-decoders/mistral", "tiny-decoders/gemma"];
-const MODERNBERTS: [&str; 2] = ["tiny-modernbert/cls", "tiny-modernbert/mean"];
+const DECODERS: [&str; 6] = [
+    "tiny-llama",
+    "tiny-llama-bidirectional",
+    "tiny-decoders/qwen2",
+    "tiny-decoders/qwen3",
+    "tiny-decoders/mistral",
+    "tiny-decoders/gemma",
+];
+/// Rerankers whose score is made of the logits of two tokens.
+const CAUSAL: [&str; 2] = ["tiny-decoders/causal/qwen3-reranker", "tiny-decoders/causal/mistral"];
+/// Encoders with gated feed-forward networks.
+const GATED: [&str; 4] = ["tiny-modernbert/cls", "tiny-modernbert/mean", "tiny-gte/multilingual", "tiny-gte/english"];
 
 /// A dimension that one module computes and another one reads: the module's name, the part of its rows (of how many),
 /// and the reader's name.
 type Scalable = (&'static str, usize, usize, &'static str);
 
 /// The dimensions that can be scaled without an effect on the scores: only linear operations lie between.
-const SCALABLE: [Scalable; 7] = [
+const SCALABLE: [Scalable; 10] = [
     ("attention.self.value", 0, 1, "attention.output.dense"),
     ("attn.Wqkv", 2, 3, "attn.Wo"),
     ("mlp.up_proj", 0, 1, "mlp.down_proj"),
@@ -35,6 +44,9 @@ const SCALABLE: [Scalable; 7] = [
     ("mlp.Wi", 1, 2, "mlp.Wo"),
     ("attn_norm", 0, 1, "attn.Wqkv"),
     ("mlp_norm", 0, 1, "mlp.Wi"),
+    ("attention.qkv_proj", 2, 3, "attention.o_proj"),
+    ("attention.v_proj", 0, 1, "attention.o_proj"),
+    ("mlp.up_gate_proj", 0, 2, "mlp.down_proj"),
 ];
 
 fn scale(tensor: &mut TensorData, at: impl Iterator<Item = usize>, factor: f32) {
@@ -68,11 +80,16 @@ fn add_outliers(tensors: &mut Tensors, largest: f32) {
     }
 }
 
+/// A folder under the name of its family, by which published rerankers are known.
+fn named(folder: &Path, family: &str) -> Files {
+    Files::folder(folder).unwrap().with_name(family.rsplit('/').next().unwrap())
+}
+
 /// The score of every pair of a reference, with an adapter if one is named.
-fn scores(base: &Path, adapter: Option<&Path>, precision: Precision, reference: &Reference) -> Vec<f32> {
+fn scores(base: &Files, adapter: Option<&Path>, precision: Precision, reference: &Reference) -> Vec<f32> {
     let max_length = Some(reference.max_length);
     let options = LoadOptions { max_length, precision: precision.into(), ..LoadOptions::default() };
-    let reranker = ModelReranker::load(&Files::folder(base).unwrap(), options).unwrap();
+    let reranker = ModelReranker::load(base, options).unwrap();
     let id: AdapterId = "under-test".parse().unwrap();
     if let Some(folder) = adapter {
         reranker.add_adapter(id.clone(), &Files::folder(folder).unwrap()).unwrap();
@@ -99,7 +116,7 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
 /// Compares a precision with f32, for the base model and its two adapters.
 fn check(family: &str, precision: Precision, bound: f64) {
     let reference = reference(&fixture(&format!("{family}/reference.json")));
-    let base = fixture(&format!("{family}/base"));
+    let base = named(&fixture(&format!("{family}/base")), family);
     for adapter in [None, Some("adapter-a"), Some("adapter-b")] {
         let path = adapter.map(|adapter| fixture(&format!("{family}/{adapter}")));
         let run = |precision| scores(&base, path.as_deref(), precision, &reference);
@@ -112,34 +129,36 @@ fn check(family: &str, precision: Precision, bound: f64) {
 /// Compares the base model with outliers in a precision with the one without outliers in f32.
 fn check_with_outliers(family: &str, largest: f32, precision: Precision, bound: f64) {
     let reference = reference(&fixture(&format!("{family}/reference.json")));
-    let folder = changed_copy(&format!("{family}/base"), |folder| {
+    let changed = changed_copy(&format!("{family}/base"), |folder| {
         edit_tensors(folder, "model.safetensors", |tensors| add_outliers(tensors, largest));
     });
-    let expected = scores(&fixture(&format!("{family}/base")), None, Precision::F32, &reference);
-    let exact = relative_error(&scores(folder.path(), None, Precision::F32, &reference), &expected);
+    let plain = named(&fixture(&format!("{family}/base")), family);
+    let folder = named(changed.path(), family);
+    let expected = scores(&plain, None, Precision::F32, &reference);
+    let exact = relative_error(&scores(&folder, None, Precision::F32, &reference), &expected);
     assert!(exact < 1e-4, "{family}: the outliers change scores in f32 by {exact}");
-    let error = relative_error(&scores(folder.path(), None, precision, &reference), &expected);
+    let error = relative_error(&scores(&folder, None, precision, &reference), &expected);
     println!("{family} with outliers of {largest} in {precision}: {error:.4}");
     assert!(error > exact && error < bound, "{family} with outliers of {largest} in {precision}: {error}");
 }
 
 #[test]
 fn bf16_is_close_to_f32() {
-    for family in BERTS.into_iter().chain(MODERNBERTS).chain(DECODERS) {
+    for family in BERTS.into_iter().chain(GATED).chain(DECODERS).chain(CAUSAL) {
         check(family, Precision::Bf16, 0.06);
     }
 }
 
 #[test]
 fn int8_of_encoders_is_close_to_f32() {
-    for family in BERTS.into_iter().chain(MODERNBERTS) {
+    for family in BERTS.into_iter().chain(GATED) {
         check(family, Precision::Int8, 0.2);
     }
 }
 
 #[test]
 fn bf16_is_close_to_f32_with_outliers() {
-    for family in BERTS.into_iter().chain(MODERNBERTS).chain(DECODERS) {
+    for family in BERTS.into_iter().chain(GATED).chain(DECODERS).chain(CAUSAL) {
         check_with_outliers(family, 1000.0, Precision::Bf16, 0.06);
     }
 }
@@ -148,7 +167,7 @@ fn bf16_is_close_to_f32_with_outliers() {
 /// outliers than these are for bf16 and f32.
 #[test]
 fn int8_of_encoders_keeps_moderate_outliers() {
-    for family in BERTS.into_iter().chain(MODERNBERTS) {
+    for family in BERTS.into_iter().chain(GATED) {
         check_with_outliers(family, 20.0, Precision::Int8, 0.6);
     }
 }

@@ -90,7 +90,7 @@ settings! {
         #[serde(with = "text")]
         device: DeviceChoice = DeviceChoice::default(), flag "device" "DEVICE";
         /// Numeric precision: auto, f32, bf16 or int8. `auto` selects the fastest precision that preserves the ranking
-        /// (on a CPU, int8 for BERT and its relatives, and bf16 or f32 for Llama and ModernBERT; on a GPU, bf16 or f32);
+        /// (on a CPU, int8 for BERT and its relatives, and bf16 or f32 for Llama, ModernBERT and GTE; on a GPU, bf16 or f32);
         /// `lorank info` shows the choice and its reason
         #[serde(with = "text")]
         precision: PrecisionChoice = PrecisionChoice::default(), flag "precision" "PRECISION";

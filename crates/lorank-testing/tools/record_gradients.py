@@ -9,10 +9,12 @@ fixtures/gradients/training.json
     losses          scores, labels and a teacher's scores of groups, and for each loss its value and gradient
     step            the adapter of tiny-bert after one step of AdamW on binary cross-entropy, and AdamW on plain numbers
 
-Needs: torch transformers peft safetensors. Usage: record_gradients.py
+Needs: torch transformers peft safetensors. Usage: record_gradients.py [MODEL ...]; with models, these alone
 """
+import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 
 import torch
@@ -42,9 +44,30 @@ MODELS = {
         "tiny-llama/base", "tiny-llama/reference.json",
         ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], None,
     ),
+    "llama-bidirectional": (
+        "tiny-llama-bidirectional/base", "tiny-llama-bidirectional/reference.json",
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], None,
+    ),
+    "gte-multilingual": (
+        "tiny-gte/multilingual/base", "tiny-gte/multilingual/reference.json",
+        ["qkv_proj", "o_proj", "up_gate_proj", "down_proj", "dense"], None,
+    ),
+    "gte-english": (
+        "tiny-gte/english/base", "tiny-gte/english/reference.json",
+        ["q_proj", "k_proj", "v_proj", "o_proj", "up_gate_proj", "down_proj", "dense"], None,
+    ),
     "modernbert-cls": ("tiny-modernbert/cls/base", "tiny-modernbert/cls/reference.json", ["Wqkv", "Wo", "Wi", "dense"], None),
     "modernbert-mean": ("tiny-modernbert/mean/base", "tiny-modernbert/mean/reference.json", ["Wqkv", "Wo", "Wi", "dense"], None),
 }  # fmt: skip
+
+
+def register_own_classes():
+    """The classes of models that transformers lacks, from their fixtures' scripts."""
+    for folder in ("tiny-llama-bidirectional", "tiny-gte"):
+        spec = importlib.util.spec_from_file_location("gen", FIXTURES / folder / "gen.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.register()
 
 
 def plain(name):
@@ -189,8 +212,10 @@ def record_step():
 
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
-    for model in MODELS:
+    register_own_classes()
+    for model in sys.argv[1:] or MODELS:
         record_model(model)
-    recorded = {"losses": record_losses(), "adamw": record_adamw(), "step": record_step()}
-    (OUT / "training.json").write_text(json.dumps(recorded, indent=1) + "\n")
-    assert all(math.isfinite(row["value"]) for row in recorded["losses"])
+    if not sys.argv[1:]:
+        recorded = {"losses": record_losses(), "adamw": record_adamw(), "step": record_step()}
+        (OUT / "training.json").write_text(json.dumps(recorded, indent=1) + "\n")
+        assert all(math.isfinite(row["value"]) for row in recorded["losses"])

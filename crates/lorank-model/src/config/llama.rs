@@ -1,14 +1,16 @@
-//! `config.json` of a Llama, Mistral, Qwen2, Qwen3 or Gemma.
+//! `config.json` of a Llama, bidirectional Llama, Mistral, Qwen2, Qwen3 or Gemma.
 
 use candle_transformers::models::llama;
 use lorank_kernels::Activation;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{check_counts, flag, typed, unsupported, word};
+use super::{check_code, check_counts, flag, typed, unsupported, word};
 use crate::ModelError;
 use crate::files::Files;
-use crate::keys::{self, GEMMA_CONFIG, KeyTable, LLAMA_CONFIG, MISTRAL_CONFIG, QWEN2_CONFIG, QWEN3_CONFIG};
+use crate::keys::{
+    self, GEMMA_CONFIG, KeyTable, LLAMA_BIDIRECTIONAL_CONFIG, LLAMA_CONFIG, MISTRAL_CONFIG, QWEN2_CONFIG, QWEN3_CONFIG,
+};
 
 /// Settings of a Llama or one of its relatives: those of candle-transformers, and the others that matter here.
 #[derive(Debug, Clone)]
@@ -29,12 +31,36 @@ pub(crate) struct LlamaSettings {
     pub(crate) windows: Vec<Option<usize>>,
     /// Whether the embeddings are also the matrix of the logits of a causal model.
     pub(crate) ties_embeddings: bool,
+    pub(crate) direction: Direction,
+}
+
+/// The tokens that a token attends to, and the state that the head scores.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Direction {
+    /// Those before it. The state of the last token that is not padding is scored.
+    Causal,
+    /// All tokens.
+    Both {
+        pooling: StatePooling,
+        /// The divisor of the logit.
+        temperature: f32,
+    },
+}
+
+/// The state that the head of a bidirectional Llama scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StatePooling {
+    First,
+    Last,
+    Mean,
 }
 
 /// Llama and the architectures with the same layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LlamaVariant {
     Llama,
+    /// NVIDIA's `LlamaBidirectionalForSequenceClassification`: attention in both directions.
+    Bidirectional,
     Mistral,
     Qwen2,
     Qwen3,
@@ -46,6 +72,7 @@ impl LlamaVariant {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
+            Self::Bidirectional => "llama_bidirec",
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
@@ -56,6 +83,7 @@ impl LlamaVariant {
     fn keys(self) -> &'static KeyTable {
         match self {
             Self::Llama => &LLAMA_CONFIG,
+            Self::Bidirectional => &LLAMA_BIDIRECTIONAL_CONFIG,
             Self::Mistral => &MISTRAL_CONFIG,
             Self::Qwen2 => &QWEN2_CONFIG,
             Self::Qwen3 => &QWEN3_CONFIG,
@@ -66,7 +94,7 @@ impl LlamaVariant {
     /// The default of `head_dim`; `None` is the hidden size over the number of heads.
     fn head_dim(self) -> Option<usize> {
         match self {
-            Self::Llama | Self::Mistral | Self::Qwen2 => None,
+            Self::Llama | Self::Bidirectional | Self::Mistral | Self::Qwen2 => None,
             Self::Qwen3 => Some(128),
             Self::Gemma => Some(256),
         }
@@ -92,7 +120,7 @@ impl LlamaVariant {
         n_layers: usize,
     ) -> Result<Vec<Option<usize>>, ModelError> {
         match self {
-            Self::Llama | Self::Gemma => Ok(vec![None; n_layers]),
+            Self::Llama | Self::Bidirectional | Self::Gemma => Ok(vec![None; n_layers]),
             Self::Mistral => Ok(vec![sliding_window(files, json)?; n_layers]),
             Self::Qwen2 | Self::Qwen3 => qwen_windows(files, json, n_layers),
         }
@@ -105,6 +133,8 @@ pub(crate) enum RopeScaling {
     None,
     /// Divides every frequency by the factor (position interpolation, arXiv 2306.15595).
     Linear(f32),
+    /// Multiplies the base by the factor, and divides every frequency by its power of 2 / `head_dim`.
+    Ntk(f32),
     /// Llama 3's scaling: long wavelengths are divided, short ones kept, and those between interpolated.
     Llama3(llama::Llama3RopeConfig),
 }
@@ -122,7 +152,12 @@ pub(super) fn llama_settings(
         LlamaVariant::Mistral => (false, false),
         _ => (attention_bias, attention_bias),
     };
-    let mlp_bias = variant == LlamaVariant::Llama && flag(files, &json, "mlp_bias")?;
+    let is_llama = matches!(variant, LlamaVariant::Llama | LlamaVariant::Bidirectional);
+    let mlp_bias = is_llama && flag(files, &json, "mlp_bias")?;
+    let direction = match variant {
+        LlamaVariant::Bidirectional => both_directions(files, &json)?,
+        _ => Direction::Causal,
+    };
     let ties_embeddings = match json.get("tie_word_embeddings") {
         None => variant == LlamaVariant::Gemma,
         Some(_) => flag(files, &json, "tie_word_embeddings")?,
@@ -168,11 +203,34 @@ pub(super) fn llama_settings(
         activation,
         windows,
         ties_embeddings,
+        direction,
     })
 }
 
 /// The largest number of layers, so that a damaged file cannot request much memory.
 const LAYERS_MAX: u64 = 10_000;
+
+/// The classes of the published code of bidirectional Llamas, which is not run: they are implemented here.
+const BIDIRECTIONAL_CODE: [&str; 3] =
+    ["LlamaBidirectionalConfig", "LlamaBidirectionalModel", "LlamaBidirectionalForSequenceClassification"];
+
+/// `pooling` and `temperature` of a bidirectional Llama. The defaults are those of the published code.
+fn both_directions(files: &Files, json: &Map<String, Value>) -> Result<Direction, ModelError> {
+    check_code(files, json, &BIDIRECTIONAL_CODE)?;
+    let pooling = match word(files, json, "pooling")?.unwrap_or("avg") {
+        "avg" => StatePooling::Mean,
+        "cls" => StatePooling::First,
+        "last" => StatePooling::Last,
+        other => return Err(unsupported(files, format!("`pooling` = `{other}`"), "; `avg`, `cls` and `last` are")),
+    };
+    let temperature = match json.get("temperature") {
+        None => Some(1.0),
+        Some(value) => value.as_f64().map(|value| value as f32).filter(|value| value.is_finite() && *value > 0.0),
+    };
+    let refused =
+        || unsupported(files, keys::describe("temperature", &json["temperature"]), "; a number above zero is");
+    Ok(Direction::Both { pooling, temperature: temperature.ok_or_else(refused)? })
+}
 
 /// `sliding_window`: 4096 if absent, as in the reference; null for none.
 fn sliding_window(files: &Files, json: &Map<String, Value>) -> Result<Option<usize>, ModelError> {

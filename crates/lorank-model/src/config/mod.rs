@@ -1,6 +1,7 @@
 //! `config.json`: the architecture and its dimensions.
 
 mod bert;
+mod gte;
 mod llama;
 mod modernbert;
 
@@ -11,8 +12,10 @@ use serde_json::{Map, Value};
 
 pub(crate) use self::bert::{BertSettings, BertVariant};
 use self::bert::{bert_settings, electra_settings, roberta_settings};
+pub(crate) use self::gte::GteSettings;
+use self::gte::gte_settings;
 use self::llama::llama_settings;
-pub(crate) use self::llama::{LlamaSettings, LlamaVariant, RopeScaling};
+pub(crate) use self::llama::{Direction, LlamaSettings, LlamaVariant, RopeScaling, StatePooling};
 use self::modernbert::modernbert_settings;
 pub(crate) use self::modernbert::{ModernBertHead, ModernBertSettings};
 use crate::ModelError;
@@ -23,12 +26,13 @@ use crate::labels::Labels;
 use crate::modules::{self, MODULES_FILE, ModuleHead};
 
 const FILE: &str = "config.json";
-const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `mistral`, `qwen2`, `qwen3`, `gemma`, `bert` (MiniLM cross-encoders), `distilbert`, `electra`, `roberta` and `xlm-roberta` \
-                     (bge-reranker-v2-m3), `modernbert` (gte-reranker-modernbert)";
+const KNOWN: &str = "`llama` (Llama 1 to 3.2, SmolLM2, TinyLlama), `llama_bidirec` (Llama-Nemotron rerankers), `mistral`, `qwen2`, `qwen3`, `gemma`, `bert` (MiniLM cross-encoders), `distilbert`, `electra`, `roberta` and `xlm-roberta` \
+                     (bge-reranker-v2-m3), `modernbert` (gte-reranker-modernbert), `new` (gte-multilingual-reranker-base)";
 
 /// The `model_type` of each architecture.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "llama",
+    "llama_bidirec",
     "mistral",
     "qwen2",
     "qwen3",
@@ -39,6 +43,7 @@ const NAMES: [&str; 11] = [
     "roberta",
     "xlm-roberta",
     "modernbert",
+    "new",
 ];
 
 /// Architectures that look like known ones, and why they are refused.
@@ -91,6 +96,7 @@ pub(crate) enum PadToken {
 pub(crate) enum Architecture {
     Llama(LlamaSettings),
     Bert(BertSettings),
+    Gte(GteSettings),
     ModernBert(ModernBertSettings),
 }
 
@@ -120,6 +126,7 @@ impl Config {
         let labels = labels(files, &json)?;
         let mut architecture = match json.get("model_type").and_then(Value::as_str) {
             Some("llama") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Llama)?),
+            Some("llama_bidirec") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Bidirectional)?),
             Some("mistral") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Mistral)?),
             Some("qwen2") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Qwen2)?),
             Some("qwen3") => Architecture::Llama(llama_settings(files, json, LlamaVariant::Qwen3)?),
@@ -129,6 +136,7 @@ impl Config {
             Some("electra") => Architecture::Bert(electra_settings(files, json)?),
             Some("roberta") => Architecture::Bert(roberta_settings(files, json, "roberta", pad_token)?),
             Some("xlm-roberta") => Architecture::Bert(roberta_settings(files, json, "xlm-roberta", pad_token)?),
+            Some("new") => Architecture::Gte(gte_settings(files, json)?),
             Some("modernbert") => Architecture::ModernBert(modernbert_settings(files, json)?),
             other => {
                 if let Some((name, why)) = REFUSED.iter().find(|(name, _)| Some(*name) == other) {
@@ -213,6 +221,20 @@ fn labels(files: &Files, json: &Map<String, Value>) -> Result<Option<Labels>, Mo
         },
         (Some(labels), _) => refused("id2label", labels),
     }
+}
+
+/// Checks that `auto_map` names no other code than that of these classes.
+fn check_code(files: &Files, json: &Map<String, Value>, known: &[&str]) -> Result<(), ModelError> {
+    const KEY: &str = "auto_map";
+    let Some(map) = json.get(KEY).filter(|map| keys::is_on(map)) else { return Ok(()) };
+    // As `file.Class`, or `owner/repository--file.Class`.
+    let class =
+        |name: &Value| name.as_str().and_then(|name| name.rsplit('.').next()).is_some_and(|it| known.contains(&it));
+    if map.as_object().is_some_and(|map| map.values().all(class)) {
+        return Ok(());
+    }
+    let hint = format!("; code is never run, and only the classes `{}` are implemented", known.join("`, `"));
+    Err(unsupported(files, keys::describe(KEY, map), &hint))
 }
 
 /// A boolean setting.

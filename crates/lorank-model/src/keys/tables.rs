@@ -79,8 +79,10 @@ const EXECUTION: Group = group(
     NoEffect,
     "execution, not results; `--precision` sets the precision",
 );
+const GENERATION_NOTE: &str = "text generation only";
 const GENERATION: Group = group(
     &[
+        "temperature",
         "tie_encoder_decoder",
         "bos_token_id",
         "sep_token_id",
@@ -98,7 +100,6 @@ const GENERATION: Group = group(
         "num_beams",
         "num_beam_groups",
         "diversity_penalty",
-        "temperature",
         "top_k",
         "top_p",
         "typical_p",
@@ -114,8 +115,13 @@ const GENERATION: Group = group(
         "begin_suppress_tokens",
     ],
     NoEffect,
-    "text generation only",
+    GENERATION_NOTE,
 );
+/// The same without the temperature, which divides the logits of bidirectional Llamas.
+const OTHER_GENERATION: Group = match GENERATION.keys.split_first() {
+    Some((_, others)) => group(others, NoEffect, GENERATION_NOTE),
+    None => GENERATION,
+};
 const TIED: Group = group(&["tie_word_embeddings"], NoEffect, "there is no language model head");
 const TIED_LOGITS: Group = group(
     &["tie_word_embeddings"],
@@ -129,6 +135,11 @@ const OTHER_MODEL: Group = group(
 );
 const PRUNED: Group = group(&["pruned_heads"], Only(&["{}"]), "removed attention heads");
 const QUANTIZED: Group = group(&["quantization_config", "compression_config"], Only(&[]), "packed weights");
+const OWN_CODE: Group = group(
+    &["auto_map"],
+    Honored,
+    "the published classes are implemented here, and their code is never run; other classes are refused",
+);
 const CODE: Group = group(&["auto_map"], Only(&["{}"]), "custom code of the model, which is never run");
 
 /// `config.json` of a BERT.
@@ -369,6 +380,47 @@ pub(crate) const MODERNBERT_CONFIG: KeyTable = KeyTable {
     unknown: Unknown::Warn,
 };
 
+/// `config.json` of a GTE.
+pub(crate) const GTE_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a GTE",
+    groups: &[
+        NAMES,
+        SIZES,
+        group(&["type_vocab_size", "layer_norm_eps"], Honored, "there are no token types if `type_vocab_size` is 0"),
+        group(
+            &["hidden_act"],
+            Honored,
+            "`gelu`, `relu`, `tanh` and the names of the tanh form of GELU; others are refused",
+        ),
+        group(&["pack_qkv"], Honored, "whether one layer, `qkv_proj`, computes queries, keys and values"),
+        group(
+            &["rope_theta", "rope_scaling"],
+            Honored,
+            "the base of the rotary frequencies; the type `ntk` with a factor, without `mixed_b`; others are refused",
+        ),
+        LABELS,
+        TOKENIZER_CLASS,
+        OWN_CODE,
+        group(&["layer_norm_type"], Only(&["\"layer_norm\""]), "other norms"),
+        group(&["position_embedding_type"], Only(&["\"rope\""]), "learned positions"),
+        group(&["logn_attention_scale"], Only(&["false"]), "queries scaled by the length"),
+        group(&["logn_attention_clip1"], NoEffect, "a detail of `logn_attention_scale`"),
+        group(&["is_decoder"], Only(&["false"]), "causal attention"),
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        ACTIVATION,
+        group(&["pad_token_id", "eos_token_id"], NoEffect, "pairs are not padded"),
+        group(&["unpad_inputs", "use_memory_efficient_attention"], NoEffect, "execution, not results"),
+        TRAINING,
+        EXECUTION,
+        GENERATION,
+        TIED,
+    ],
+    unknown: Unknown::Warn,
+};
+
 /// The keys that Llama and its relatives share.
 const DECODER_NUMBERS: Group = group(&["num_key_value_heads", "head_dim", "rms_norm_eps"], Honored, "");
 const SWIGLU: Group = group(&["hidden_act"], Honored, "`silu` (or `swish`); others are refused");
@@ -418,6 +470,42 @@ pub(crate) const LLAMA_CONFIG: KeyTable = KeyTable {
         EXECUTION,
         GENERATION,
         TIED_LOGITS,
+    ],
+    unknown: Unknown::Warn,
+};
+
+/// `config.json` of a bidirectional Llama.
+pub(crate) const LLAMA_BIDIRECTIONAL_CONFIG: KeyTable = KeyTable {
+    file: "config.json",
+    title: "`config.json` of a bidirectional Llama",
+    groups: &[
+        NAMES,
+        SIZES,
+        DECODER_NUMBERS,
+        SWIGLU,
+        group(&["attention_bias", "mlp_bias"], Honored, "biases are read if true, and ignored with a warning if false"),
+        group(
+            &["pooling"],
+            Honored,
+            "the scored state: `avg`, the mean of all tokens (if absent); `cls`, the first token's; `last`, the last token's",
+        ),
+        group(&["temperature"], Honored, "the divisor of the logit; 1 if absent"),
+        ROPE,
+        LABELS,
+        TOKENIZER_CLASS,
+        OWN_CODE,
+        group(&["is_causal"], Only(&["false"]), "causal attention"),
+        PARTIAL_ROPE,
+        OTHER_MODEL,
+        PRUNED,
+        QUANTIZED,
+        ACTIVATION,
+        DECODER,
+        group(&["pad_token_id", "eos_token_id"], NoEffect, "pairs are not padded"),
+        TRAINING,
+        EXECUTION,
+        OTHER_GENERATION,
+        TIED,
     ],
     unknown: Unknown::Warn,
 };
