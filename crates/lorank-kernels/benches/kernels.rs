@@ -1,7 +1,7 @@
 //! How fast the kernels are: `cargo bench -p lorank-kernels`.
 
 use divan::{Bencher, counter::ItemsCount};
-use lorank_kernels::{Epilogue, Format, Input, Isa, PackedMatrix, Segment};
+use lorank_kernels::{Activation, Epilogue, Format, Input, Isa, PackedMatrix, Segment};
 
 fn main() {
     divan::main();
@@ -18,7 +18,7 @@ fn numbers(n: usize, seed: u32) -> Vec<f32> {
 
 const SHAPES: [(usize, usize); 3] = [(384, 384), (1536, 384), (384, 1536)];
 
-/// A linear layer over 512 tokens; the items are multiply-adds.
+/// A linear layer of BERT over 512 tokens, with its bias, and with GELU or the residual; the items are multiply-adds.
 #[divan::bench(args = SHAPES, consts = [0, 1, 2])]
 fn linear<const F: usize>(bencher: Bencher<'_, '_>, (n_out, n_in): (usize, usize)) {
     let format = [Format::F32, Format::Bf16, Format::Int8][F];
@@ -28,7 +28,12 @@ fn linear<const F: usize>(bencher: Bencher<'_, '_>, (n_out, n_in): (usize, usize
         PackedMatrix::pack(format, isa, n_out, n_in, |n, row| row.copy_from_slice(&weights[n * n_in..][..n_in]));
     let x = numbers(512 * n_in, 2);
     let x = Input::new(&x, n_in, format, isa);
-    bencher
-        .counter(ItemsCount::new(512 * n_out * n_in))
-        .bench(|| matrix.linear(&x, &[Segment::plain(512)], &Epilogue::default()));
+    let (bias, residual) = (numbers(n_out, 3), numbers(512 * n_out, 4));
+    let widens = n_out > n_in;
+    let epilogue = Epilogue {
+        bias: Some(&bias),
+        add: (!widens).then_some(&residual[..]),
+        activation: widens.then_some(Activation::Gelu),
+    };
+    bencher.counter(ItemsCount::new(512 * n_out * n_in)).bench(|| matrix.linear(&x, &[Segment::plain(512)], &epilogue));
 }

@@ -350,7 +350,7 @@ pub(crate) fn product<K: Kernel>(
             let a = &a[row * a_stride..];
             let out = &mut out[row * out_stride + panel * width..];
             row += match (n_rows - row).min(K::ROWS) {
-                12.. if K::ROWS >= 12 => strip::<K, 12>(a, a_stride, depth, numbers, out, out_stride),
+                8.. if K::ROWS >= 8 => strip::<K, 8>(a, a_stride, depth, numbers, out, out_stride),
                 6.. => strip::<K, 6>(a, a_stride, depth, numbers, out, out_stride),
                 4.. => strip::<K, 4>(a, a_stride, depth, numbers, out, out_stride),
                 2.. => strip::<K, 2>(a, a_stride, depth, numbers, out, out_stride),
@@ -419,14 +419,33 @@ fn exponentials<K: Kernel>(row: &mut [f32], n: usize) -> f32 {
         }
     }
     let largest = fold(largest, larger);
-    let mut sums = [0.0; SOFTMAX];
-    for chunk in chunks {
-        for lane in 0..SOFTMAX {
-            chunk[lane] = exp_low::<K>(chunk[lane] - largest);
-            sums[lane] += chunk[lane];
+    for chunk in &mut *chunks {
+        for x in chunk {
+            *x = exp_low::<K>(*x - largest);
         }
     }
+    let sums = lane_sums::<K>(chunks);
     fold(sums, |a, b| a + b)
+}
+
+/// The sums of chunks, lane by lane, in their order. In vectors by hand: the compiler would keep the sums in memory.
+#[inline(always)]
+fn lane_sums<K: Kernel>(chunks: &[[f32; SOFTMAX]]) -> [f32; SOFTMAX] {
+    const { assert!(SOFTMAX.is_multiple_of(K::LANES) && SOFTMAX / K::LANES <= VECTORS_MAX, "a chunk is whole vectors") };
+    let mut sums = [0.0; SOFTMAX];
+    // SAFETY: `dispatch` runs this where the instructions are; each vector lies within a chunk.
+    unsafe {
+        let mut vectors = [K::load(sums.as_ptr()); VECTORS_MAX];
+        for chunk in chunks {
+            for (n, vector) in vectors.iter_mut().enumerate().take(SOFTMAX / K::LANES) {
+                *vector = K::add(*vector, K::load(chunk.as_ptr().add(n * K::LANES)));
+            }
+        }
+        for (n, vector) in vectors.into_iter().enumerate().take(SOFTMAX / K::LANES) {
+            K::store(vector, sums.as_mut_ptr().add(n * K::LANES));
+        }
+    }
+    sums
 }
 
 /// Transposes rows of `dim` to columns of rows of `width`: the kernel does blocks of 8 by 8, a loop the rest.

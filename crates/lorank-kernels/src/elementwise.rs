@@ -1,7 +1,5 @@
 //! Norms and gates.
 
-use std::mem::MaybeUninit;
-
 use crate::isa::{Computation, dispatch};
 use crate::math::mul_add;
 use crate::tile::Kernel;
@@ -136,37 +134,20 @@ impl Computation for Gated<'_> {
     }
 }
 
-/// The number of elements that are added or copied at a time: every vector's length is a multiple of it.
-pub(crate) const CHUNK: usize = 8;
+/// The number of elements that are copied at a time: every vector's length is a multiple of it.
+const CHUNK: usize = 8;
 
 /// Copies numbers until `to` is full: with vectors, where the standard library would call a function.
 #[inline(always)]
 pub(crate) fn copy(numbers: &[f32], to: &mut [f32]) {
-    copy_as(numbers, to, |number| number);
-}
-
-/// Copies numbers into uninitialized memory until it is full.
-///
-/// # Panics
-/// If there are not enough numbers to initialize all elements.
-#[inline(always)]
-pub(crate) fn initialize(numbers: &[f32], to: &mut [MaybeUninit<f32>]) {
-    assert!(numbers.len() >= to.len(), "there is a number for each element");
-    copy_as(numbers, to, MaybeUninit::new);
-}
-
-#[inline(always)]
-fn copy_as<T>(numbers: &[f32], to: &mut [T], made: impl Fn(f32) -> T) {
     let (chunks, rest) = to.as_chunks_mut::<CHUNK>();
     let (numbers, numbers_rest) = numbers.as_chunks::<CHUNK>();
     for (to, numbers) in chunks.iter_mut().zip(numbers) {
-        for lane in 0..CHUNK {
-            to[lane] = made(numbers[lane]);
-        }
+        *to = *numbers;
     }
     let last = numbers.get(chunks.len()).map_or(numbers_rest, |chunk| chunk.as_slice());
     for (to, number) in rest.iter_mut().zip(last) {
-        *to = made(*number);
+        *to = *number;
     }
 }
 

@@ -1,12 +1,12 @@
 //! Linear layers: a packed matrix times rows, with a fused epilogue.
 
+use std::iter::Empty;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::elementwise::{CHUNK, initialize};
 use crate::input::Form;
 use crate::isa::{Computation, dispatch};
 use crate::packed::Numbers;
@@ -231,7 +231,7 @@ impl Block<'_> {
                 unsafe {
                     tiles(
                         rows.len(),
-                        K::ROWS,
+                        K::BF16_ROWS,
                         &Bf16Product::<K, V> { a, n_pairs: stride / 2, w, out, kernel: PhantomData },
                     )
                 }
@@ -259,52 +259,98 @@ impl Block<'_> {
     /// Finishes the rows of a panel and stores them.
     #[inline(always)]
     fn finish<K: Kernel, const V: usize>(&self, first_column: usize, sums: &mut [f32]) {
-        let width = V * K::LANES;
-        let n_columns = (self.matrix.n_out - first_column).min(width);
-        // Duplicated so that the compiler unrolls the loops over all columns of a panel.
-        if n_columns == width {
-            self.add::<K, V>(first_column, width, sums);
+        if self.matrix.n_out - first_column >= V * K::LANES {
+            self.finish_columns::<K, V, true>(first_column, sums);
         } else {
-            self.add::<K, V>(first_column, n_columns, sums);
-        }
-        // Over all rows, because the compiler vectorizes a long loop but not one over a few numbers.
-        if let Some(activation) = self.epilogue.activation {
-            activation.apply::<K>(sums);
-        }
-        if n_columns == width {
-            self.store::<K, V>(first_column, width, sums);
-        } else {
-            self.store::<K, V>(first_column, n_columns, sums);
+            self.finish_columns::<K, V, false>(first_column, sums);
         }
     }
 
-    /// Adds the bias and the epilogue's rows.
+    /// `WHOLE` if all columns of the panel are columns of the matrix.
     #[inline(always)]
-    fn add<K: Kernel, const V: usize>(&self, first_column: usize, n_columns: usize, sums: &mut [f32]) {
-        let Epilogue { bias, add, .. } = self.epilogue;
-        if let Some(bias) = bias {
-            let bias = &bias[first_column..][..n_columns];
-            for sums in sums.chunks_exact_mut(V * K::LANES) {
-                add_to(sums, bias);
-            }
-        }
-        if let Some(add) = add {
-            let starts = (self.rows.start * self.matrix.n_out + first_column..).step_by(self.matrix.n_out);
-            for (sums, start) in sums.chunks_exact_mut(V * K::LANES).zip(starts) {
-                add_to(sums, &add[start..][..n_columns]);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn store<K: Kernel, const V: usize>(&self, first_column: usize, n_columns: usize, sums: &[f32]) {
-        let stride = self.matrix.n_out;
+    fn finish_columns<K: Kernel, const V: usize, const WHOLE: bool>(&self, first_column: usize, sums: &mut [f32]) {
+        let (width, stride) = (V * K::LANES, self.matrix.n_out);
+        let n_columns = if WHOLE { width } else { stride - first_column };
+        let Epilogue { bias, add, activation } = self.epilogue;
+        let first = self.rows.start * stride + first_column;
+        let bias = bias.map(|bias| &bias[first_column..][..n_columns]);
+        let add = add.map(|add| (first..).step_by(stride).map(move |start| &add[start..][..n_columns]));
         // SAFETY: every task has rows or columns of its own, since segments, blocks of rows and panels do not overlap.
-        let out = unsafe { self.out.rows(self.rows.start * stride + first_column, stride, self.rows.len(), n_columns) };
-        for (out, sums) in out.zip(sums.chunks_exact(V * K::LANES)) {
-            initialize(sums, out);
+        let out = unsafe { self.out.rows(first, stride, self.rows.len(), n_columns) };
+        let out = out.map(|row| row.as_mut_ptr().cast());
+        // SAFETY: `dispatch` runs this where the instructions are. The sums are rows of `V` vectors, as many as the block has,
+        // and each row of the result has room for `n_columns` numbers.
+        unsafe {
+            match activation {
+                None => add_rows::<K, V, WHOLE>(sums.as_ptr(), n_columns, bias, add, out),
+                Some(activation) => {
+                    let start = sums.as_mut_ptr();
+                    let rows = (0..self.rows.len()).map(|row| start.add(row * width));
+                    add_rows::<K, V, WHOLE>(start, n_columns, bias, add, rows);
+                    // Over all rows, because the compiler vectorizes a long loop but not one over a few numbers.
+                    activation.apply::<K>(sums);
+                    add_rows::<K, V, WHOLE>(sums.as_ptr(), n_columns, None, None::<Empty<&[f32]>>, out);
+                }
+            }
         }
     }
+}
+
+/// Writes rows of `V` vectors, plus a bias and other rows, to the rows `to`. By hand, because the compiler makes vectors of numbers
+/// in different rows, which it gathers one by one.
+///
+/// # Safety
+/// `from` has as many rows as `to`, and the CPU the instructions. `n_columns` is `V` vectors (`WHOLE`), or ends in the last of
+/// them; the bias and what is added have that many numbers, and the rows `to`, which may be those of `from`, room for them.
+#[inline(always)]
+unsafe fn add_rows<'a, K: Kernel, const V: usize, const WHOLE: bool>(
+    from: *const f32,
+    n_columns: usize,
+    bias: Option<&[f32]>,
+    mut add: Option<impl Iterator<Item = &'a [f32]>>,
+    to: impl Iterator<Item = *mut f32>,
+) {
+    // SAFETY: as the caller guarantees.
+    unsafe {
+        let bias = bias.map(|bias| load_row::<K, V, WHOLE>(bias.as_ptr(), n_columns));
+        for (row, to) in to.enumerate() {
+            let mut sums = load_row::<K, V, true>(from.add(row * V * K::LANES), V * K::LANES);
+            if let Some(bias) = bias {
+                sums = std::array::from_fn(|v| K::add(sums[v], bias[v]));
+            }
+            if let Some(row) = add.as_mut().and_then(Iterator::next) {
+                let row = load_row::<K, V, WHOLE>(row.as_ptr(), n_columns);
+                sums = std::array::from_fn(|v| K::add(sums[v], row[v]));
+            }
+            for (v, sums) in sums.into_iter().enumerate() {
+                let to = to.add(v * K::LANES);
+                if WHOLE {
+                    K::store(sums, to)
+                } else {
+                    K::store_first(sums, to, (n_columns - v * K::LANES).min(K::LANES))
+                }
+            }
+        }
+    }
+}
+
+/// Reads a row of `V` vectors, of which `n_columns` numbers are there.
+///
+/// # Safety
+/// They are; as for [`add_rows`].
+#[inline(always)]
+unsafe fn load_row<K: Kernel, const V: usize, const WHOLE: bool>(from: *const f32, n_columns: usize) -> [K::Vector; V] {
+    std::array::from_fn(|v| {
+        let start = v * K::LANES;
+        // SAFETY: as the caller guarantees.
+        unsafe {
+            if WHOLE {
+                K::load(from.add(start))
+            } else {
+                K::load_first(from.add(start), (n_columns - start).min(K::LANES))
+            }
+        }
+    })
 }
 
 /// Writes the product of rows and a panel of floats, both `depth` deep: initializes all of `sums`.
@@ -371,25 +417,6 @@ impl<K: Kernel, const V: usize> Tile for Bf16Product<K, V> {
             let out = self.out.add(row * V * K::LANES);
             K::bf16_products::<M, V>(self.a.from(row), self.n_pairs, self.w, out);
         }
-    }
-}
-
-/// Adds numbers elementwise. Copying them first shows the compiler that they do not overlap with the sums.
-#[inline(always)]
-fn add_to(sums: &mut [f32], numbers: &[f32]) {
-    let (chunks, rest) = numbers.as_chunks::<CHUNK>();
-    let (sums, sums_rest) = sums.as_chunks_mut::<CHUNK>();
-    for (sum, chunk) in sums.iter_mut().zip(chunks) {
-        let (mut both, chunk) = (*sum, *chunk);
-        for (sum, x) in both.iter_mut().zip(&chunk) {
-            *sum += x;
-        }
-        *sum = both;
-    }
-    // The last panel may have fewer outputs than a chunk.
-    let last = sums.get_mut(chunks.len()).map_or(sums_rest, |chunk| chunk.as_mut_slice());
-    for (sum, x) in last.iter_mut().zip(rest) {
-        *sum += x;
     }
 }
 

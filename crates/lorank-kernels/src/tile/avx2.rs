@@ -17,7 +17,28 @@ const LANES: usize = 8;
 unsafe impl Kernel for Avx2 {
     const LANES: usize = LANES;
     const ROWS: usize = 6;
+    const BF16_ROWS: usize = 6;
     const FMA: bool = true;
+
+    type Vector = __m256;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: the caller guarantees the instructions and the numbers.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(vector: __m256, to: *mut f32) {
+        // SAFETY: the caller guarantees the instructions and the room.
+        unsafe { _mm256_storeu_ps(to, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the caller guarantees the instructions.
+        unsafe { _mm256_add_ps(a, b) }
+    }
 
     #[inline(always)]
     unsafe fn f32<const M: usize, const V: usize>(

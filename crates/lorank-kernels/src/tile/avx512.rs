@@ -6,19 +6,43 @@ use super::{Avx2, Int8Order, Kernel, RowPointers, Scaling, Tile, tiles};
 
 /// AVX-512 with VNNI: 32 registers of 16 lanes.
 ///
-/// 12 rows by 2 vectors: 24 sums, 2 vectors of weights and a broadcast value.
+/// 12 rows by 2 vectors: 24 sums, 2 vectors of weights and a broadcast value. In f32, 8 rows: the compiler broadcasts the values of
+/// all rows ahead, and would spill sums from the registers.
 pub(crate) struct Avx512Vnni;
 
 /// AVX-512 with VNNI and BF16.
 pub(crate) struct Avx512Bf16;
 
 const LANES: usize = 16;
+/// The rows of a tile whose products are instructions that the compiler does not reorder.
+const INTRINSIC_ROWS: usize = 12;
 
 // SAFETY: every product writes its whole tile, and `ROWS` is within `ROWS_MAX`; its products in bf16 are never asked for.
 unsafe impl Kernel for Avx512Vnni {
     const LANES: usize = LANES;
-    const ROWS: usize = 12;
+    const ROWS: usize = 8;
+    const BF16_ROWS: usize = INTRINSIC_ROWS;
     const FMA: bool = true;
+
+    type Vector = __m512;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: the caller guarantees the instructions and the numbers.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(vector: __m512, to: *mut f32) {
+        // SAFETY: the caller guarantees the instructions and the room.
+        unsafe { _mm512_storeu_ps(to, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the caller guarantees the instructions.
+        unsafe { _mm512_add_ps(a, b) }
+    }
 
     #[inline(always)]
     unsafe fn f32<const M: usize, const V: usize>(
@@ -66,7 +90,7 @@ unsafe impl Kernel for Avx512Vnni {
         out: *mut f32,
     ) {
         // SAFETY: the caller guarantees all requirements of a tile.
-        unsafe { tiles(n_rows, Self::ROWS, &Int8::<V> { a, depth, panel, scaling, out }) }
+        unsafe { tiles(n_rows, INTRINSIC_ROWS, &Int8::<V> { a, depth, panel, scaling, out }) }
     }
 
     #[inline(always)]
@@ -91,8 +115,29 @@ unsafe impl Kernel for Avx512Vnni {
 // SAFETY: every product writes its whole tile, and `ROWS` is within `ROWS_MAX`.
 unsafe impl Kernel for Avx512Bf16 {
     const LANES: usize = LANES;
-    const ROWS: usize = 12;
+    const ROWS: usize = 8;
+    const BF16_ROWS: usize = INTRINSIC_ROWS;
     const FMA: bool = true;
+
+    type Vector = __m512;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: the caller guarantees the instructions and the numbers.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(vector: __m512, to: *mut f32) {
+        // SAFETY: the caller guarantees the instructions and the room.
+        unsafe { _mm512_storeu_ps(to, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the caller guarantees the instructions.
+        unsafe { _mm512_add_ps(a, b) }
+    }
 
     #[inline(always)]
     unsafe fn f32<const M: usize, const V: usize>(

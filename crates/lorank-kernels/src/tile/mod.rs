@@ -136,14 +136,48 @@ pub(crate) enum Int8Order {
 ///
 /// The caller of each function must guarantee that it runs on a CPU with the set's instructions, inside a function that
 /// enables them; that `a` has `M` readable rows and `panel` is readable, both as deep as the other arguments specify;
-/// and that `out` has room for the tile, without other readers or writers.
+/// and that `out` has room for the tile, without other readers or writers. [`load`](Self::load) reads `LANES` numbers, and
+/// [`store`](Self::store) writes them.
 pub(crate) unsafe trait Kernel: 'static {
     /// The number of `f32` lanes of a vector.
     const LANES: usize;
-    /// The maximum number of rows of a tile of floats. At most [`ROWS_MAX`].
+    /// A vector.
+    type Vector: Copy;
+    /// The maximum number of rows of a tile in f32. At most [`ROWS_MAX`].
     const ROWS: usize;
+    /// The maximum number of rows of a tile in bf16. At most [`ROWS_MAX`].
+    const BF16_ROWS: usize;
     /// Whether `a * b + c` is one instruction; otherwise it would be a slow call.
     const FMA: bool;
+
+    unsafe fn load(from: *const f32) -> Self::Vector;
+
+    unsafe fn store(vector: Self::Vector, to: *mut f32);
+
+    /// The sums, lane by lane.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// Reads `n` numbers, at most `LANES`; the other lanes are zero.
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self::Vector {
+        let mut lanes = [0.0; COLUMNS_MAX];
+        // SAFETY: `n` numbers on both sides, as the caller guarantees; a vector fits into the buffer.
+        unsafe {
+            lanes.as_mut_ptr().copy_from_nonoverlapping(from, n);
+            Self::load(lanes.as_ptr())
+        }
+    }
+
+    /// Writes the first `n` lanes, at most `LANES`.
+    #[inline(always)]
+    unsafe fn store_first(vector: Self::Vector, to: *mut f32, n: usize) {
+        let mut lanes = [0.0; COLUMNS_MAX];
+        // SAFETY: a vector fits into the buffer; `n` numbers on both sides, as the caller guarantees.
+        unsafe {
+            Self::store(vector, lanes.as_mut_ptr());
+            to.copy_from_nonoverlapping(lanes.as_ptr(), n);
+        }
+    }
 
     /// `a` has `depth` values per row, the panel `depth` groups of one. If `adds`, the sums continue from those in
     /// `out`.

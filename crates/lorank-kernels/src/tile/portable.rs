@@ -11,7 +11,27 @@ const LANES: usize = 8;
 unsafe impl Kernel for Portable {
     const LANES: usize = LANES;
     const ROWS: usize = 4;
+    const BF16_ROWS: usize = 4;
     const FMA: bool = false;
+
+    type Vector = [f32; LANES];
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> [f32; LANES] {
+        // SAFETY: the caller guarantees the numbers.
+        unsafe { from.cast::<[f32; LANES]>().read() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(vector: [f32; LANES], to: *mut f32) {
+        // SAFETY: the caller guarantees the room.
+        unsafe { to.cast::<[f32; LANES]>().write(vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        std::array::from_fn(|lane| a[lane] + b[lane])
+    }
 
     #[inline(always)]
     unsafe fn f32<const M: usize, const V: usize>(
