@@ -47,6 +47,7 @@ SHAPES = {
     'mistral-7b': decoder('Mistral', 4096, 1, 32, 8, 128, 14336, sliding_window=4096),
     'gemma-2b': decoder('Gemma', 2048, 1, 8, 1, 256, 16384),
 }
+DECODERS = [name for name, (family, _) in SHAPES.items() if family in ('Qwen2', 'Qwen3', 'Mistral', 'Gemma')]
 
 
 def make(name, folder, tokenizer):

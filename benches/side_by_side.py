@@ -212,8 +212,20 @@ def encoders(title, folder, wanted, group):
         ]
 
 
+def decoders(title, folder, wanted, group):
+    """The contenders of a decoder, of which a few of its layers are there; PyTorch does not export it."""
+    base = ['--base', folder, '--max-length', str(MAX_LENGTH)]
+    for precision, dtype in [('bf16', 'bfloat16'), ('f32', 'float32')]:
+        if f'{group}-{precision}' in wanted and (precision == 'f32' or has_bf16()):
+            yield f'{title}, {precision}', [
+                (f'lorank {precision}', Lorank(*base, '--precision', precision)),
+                (f'transformers {precision}, sdpa, sorted, batch 8', torch_model(folder, dtype, 8)),
+                (f'transformers {precision}, sdpa, sorted, batch 32', torch_model(folder, dtype, 32)),
+            ]
+
+
 def groups():
-    """The title, the folder of the reference and the contenders of each group."""
+    """The title, the reference and the contenders of each group."""
     known = ['minilm-int8', 'minilm-bf16', 'minilm-f32', 'llama', 'llama-f32', 'shapes']
     wanted = options.only.split(',') if options.only else known
     assert set(wanted) <= set(known), f'--only takes {known}'
@@ -226,7 +238,8 @@ def groups():
                 continue
             folder = shapes.make(name, f'{options.models}/{name}', options.minilm)
             reference = torch_model(folder, 'float32', 8)
-            for title, contenders in encoders(name, folder, ['shape-int8', 'shape-bf16', 'shape-f32'], 'shape'):
+            find = decoders if name in shapes.DECODERS else encoders
+            for title, contenders in find(name, folder, ['shape-int8', 'shape-bf16', 'shape-f32'], 'shape'):
                 yield title, reference, contenders
     if not (options.llama and options.llama_adapter):
         return
@@ -289,4 +302,5 @@ def main():
             json.dump({'cpu': cpu(), 'versions': versions, 'figures': figures}, file, indent=1)
 
 
-main()
+if __name__ == '__main__':
+    main()
