@@ -49,7 +49,7 @@ impl WindowCut {
 impl Windows {
     /// The whole text as one window.
     pub fn whole(text: &str) -> Self {
-        Self { spans: vec![0..text.len()], is_complete: true }
+        Self { spans: std::iter::once(0..text.len()).collect(), is_complete: true }
     }
 
     /// Cuts a text into windows of at most `n_tokens` of its `tokens`, each `stride` tokens after the start of the

@@ -289,7 +289,7 @@ impl Reranker for RegistryReranker {
 
     fn windows(&self, group: Group<'_>, cut: &WindowCut, deadline: Option<Deadline>) -> Result<Vec<Windows>, BoxError> {
         let resident = self.resident(group.model, deadline)?;
-        Ok(self.base.windows_with(group, cut, resident.as_ref().map(|it| &**it))?)
+        Ok(self.base.windows_with(group, cut, resident.as_deref())?)
     }
 
     fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {

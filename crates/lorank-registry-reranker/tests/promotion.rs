@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +12,8 @@ use std::time::Instant;
 
 use lorank_adapters::Registry;
 use lorank_core::{
-    AdapterId, Candidate, Deadline, DeadlineExceeded, Digest, Group, ModelVersion, Query, Reranker, Score, score_groups,
+    AdapterId, Candidate, Deadline, DeadlineExceeded, Digest, Group, ModelVersion, PassageOptions, PassageRule, Query,
+    Reranker, Score, WindowCut, score_groups,
 };
 use lorank_model::{Files, LoadOptions, ModelReranker};
 use lorank_registry_reranker::RegistryReranker;
@@ -170,4 +172,37 @@ fn default_is_the_registered_adapter_else_the_one_given_at_the_start() {
     add(live.registry(), "a", "adapter-a");
     live.registry().set_alias(&RegistryReranker::default_name(), &id("a")).unwrap();
     assert_eq!(default(), id("a"));
+}
+
+#[test]
+fn an_adapter_says_how_long_documents_are_scored() {
+    let (folder, changed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for file in std::fs::read_dir(fixture("tiny-bert").join("adapter-a")).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), changed.path().join(file.file_name())).unwrap();
+    }
+    std::fs::write(changed.path().join("lorank.json"), r#"{"passages": "max", "passage_tokens": 16}"#).unwrap();
+    let live = live(folder.path(), 0);
+    let files = Files::folder(changed.path()).unwrap();
+    lorank_registry_reranker::add(live.registry(), &id("c"), &files, "c", None, lorank_adapters::Existing::Refuse)
+        .unwrap();
+    let options = |name: &str| live.passages(&live.resolve(Some(&id(name))).unwrap()).unwrap();
+    assert_eq!(options("a"), PassageOptions::default());
+    let own = PassageOptions { rule: Some(PassageRule::Max), tokens: NonZeroUsize::new(16), stride: None };
+    assert_eq!(options("c"), own);
+
+    // Its windows are those of the model with the adapter in memory.
+    let base = base();
+    base.add_adapter(id("c"), &files).unwrap();
+    let mut long = candidates();
+    long[1].text = "Lamps were lit with oil, and eggs were boiled. ".repeat(30).into();
+    let (query, n_max) = (Query::new("how long to boil an egg"), NonZeroUsize::new(4).unwrap());
+    let cut = WindowCut { tokens: own.tokens, stride: own.stride, n_max };
+    let windows = |reranker: &dyn Reranker| {
+        let model = reranker.resolve(Some(&id("c"))).unwrap();
+        let group = Group { query: &query, model: &model, candidates: &long };
+        reranker.windows(group, &cut, None).unwrap()
+    };
+    let found = windows(&live);
+    assert_eq!((found[1].spans.len(), found[1].is_complete), (4, false));
+    assert_eq!(found, windows(&base));
 }
