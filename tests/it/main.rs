@@ -4,6 +4,7 @@
 
 mod adapters;
 mod architecture;
+mod bases;
 mod broken_adapters;
 mod command;
 mod configuration;

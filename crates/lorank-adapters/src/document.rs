@@ -121,6 +121,7 @@ mod tests {
             targets: vec!["q_proj".into()],
             n_parameters: 64,
             model_digest: Digest::new([name; 32]),
+            base_digest: None,
         };
         Entry { id: id(name), content: content_digest(&files), files, provenance }
     }

@@ -28,12 +28,16 @@ pub struct Provenance {
     /// The digest that identifies the adapter to the model. The registry stores it without interpreting it.
     #[serde(with = "as_text")]
     pub model_digest: Digest,
+    /// The digest of the base model that it is for, where it was added for one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "as_optional_text")]
+    pub base_digest: Option<Digest>,
 }
 
 impl Provenance {
-    /// Whether two are equal except for the time.
+    /// Whether another one says the same, except for the time. Without a base model it says the same as with one.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        *self == Self { added_at_millis: self.added_at_millis, ..other.clone() }
+        let base_digest = other.base_digest.or(self.base_digest);
+        *self == Self { added_at_millis: self.added_at_millis, base_digest, ..other.clone() }
     }
 }
 
@@ -121,6 +125,29 @@ impl fmt::Debug for Contents {
             Self::Path(path) => f.debug_tuple("Path").field(path).finish(),
             Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
         }
+    }
+}
+
+/// Serializes an optional id or digest as text.
+pub(crate) mod as_optional_text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        Option::<String>::deserialize(deserializer)?.map(|text| text.parse().map_err(de::Error::custom)).transpose()
     }
 }
 

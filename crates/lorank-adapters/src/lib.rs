@@ -40,6 +40,7 @@
 //!     targets: vec!["q_proj".into(), "v_proj".into()],
 //!     n_parameters: 4096,
 //!     model_digest: Digest::new([7; 32]),
+//!     base_digest: None,
 //! };
 //! assert_eq!(registry.add(&id, &files, provenance)?, Outcome::Added);
 //! assert_eq!(registry.set_alias(&default, &id)?, None);

@@ -31,6 +31,7 @@ fn provenance(n: u64) -> Provenance {
         targets: vec!["q_proj".into()],
         n_parameters: 64,
         model_digest: Digest::new([0; 32]),
+        base_digest: None,
     }
 }
 

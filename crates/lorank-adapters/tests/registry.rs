@@ -22,6 +22,7 @@ fn provenance() -> Provenance {
         targets: vec!["q_proj".into(), "v_proj".into()],
         n_parameters: 1000,
         model_digest: Digest::new([3; 32]),
+        base_digest: None,
     }
 }
 

@@ -174,7 +174,16 @@ pub(crate) struct PassageFlags(GivenValues);
 pub(crate) struct DataFlag(GivenValues);
 
 impl ModelFlags {
-    /// The base model with these adapters.
+    /// One base model with these adapters, for a command that cannot use several.
+    pub(crate) fn section_of_one(&self, adapters: &[AdapterSpec]) -> anyhow::Result<ModelSection> {
+        let section = self.section(adapters)?;
+        match section.base.len() > 1 {
+            true => Err(WrongUsage("this command uses one base model; name one with --base".to_owned()).into()),
+            false => Ok(section),
+        }
+    }
+
+    /// The base models with these adapters.
     pub(crate) fn section(&self, adapters: &[AdapterSpec]) -> anyhow::Result<ModelSection> {
         let section = config_of(&self.0)?.model;
         Ok(ModelSection { adapters: adapters.to_vec(), ..section })

@@ -93,5 +93,5 @@ pub(crate) fn instructed(
 
 /// The exact model of the first adapter.
 pub(crate) fn resolve_default(models: &LoadedModels) -> anyhow::Result<ModelVersion> {
-    models.reranker.resolve(models.default_adapter().as_ref()).map_err(|error| anyhow!(error))
+    models.bases.resolve(models.default_adapter().as_ref()).map_err(|error| anyhow!(error))
 }

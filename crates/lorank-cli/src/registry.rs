@@ -26,7 +26,7 @@ pub(crate) fn used_by<'a>(
 /// An adapter of the registry as JSON.
 pub(crate) fn to_json(state: &State, entry: &Entry) -> Value {
     let provenance = &entry.provenance;
-    json!({
+    let mut adapter = json!({
         "id": entry.id.as_str(),
         "digest": provenance.model_digest.to_string(),
         "content": entry.content.to_string(),
@@ -39,7 +39,12 @@ pub(crate) fn to_json(state: &State, entry: &Entry) -> Value {
         "n_parameters": provenance.n_parameters,
         "bytes": entry.bytes(),
         "aliases": state.aliases_of(&entry.id).map(AdapterId::as_str).collect::<Vec<_>>(),
-    })
+    });
+    // Only an adapter that was added for one of several base models has it.
+    if let Some(digest) = provenance.base_digest {
+        adapter["base_digest"] = digest.to_string().into();
+    }
+    adapter
 }
 
 /// The time at which it was added, in ISO 8601.
@@ -99,7 +104,7 @@ mod tests {
         let pinned = |id: &str, model: &str, adapter: &str| {
             let mut experiment = experiment(id, model, None);
             let (adapter, digest) = (Some(adapter.parse().unwrap()), Some("5eed".to_owned()));
-            experiment.pin(1, lorank_experiments::PinnedVersion { adapter, digest, since_millis: 0 });
+            experiment.pin(1, lorank_experiments::PinnedVersion { adapter, digest, base_model: None, since_millis: 0 });
             experiment
         };
         let experiments = [

@@ -151,9 +151,9 @@ pub trait Reranker: Send + Sync {
         Ok(group.candidates.iter().map(|candidate| Windows::by_bytes(&candidate.text, cut)).collect())
     }
 
-    /// The share of the tokens of the query and the candidates that are unknown to the model, from 0 to 1. A large
-    /// share means that the model cannot read their language. The default is 0.
-    fn unknown_share(&self, _query: &Query, _candidates: &[Candidate]) -> f32 {
+    /// The share of the tokens of the query and the candidates that are unknown to the group's model, from 0 to 1. A
+    /// large share means that the model cannot read their language. The default is 0.
+    fn unknown_share(&self, _group: Group<'_>) -> f32 {
         0.0
     }
 
@@ -199,8 +199,8 @@ impl<T: Reranker + ?Sized> Reranker for std::sync::Arc<T> {
         (**self).windows(group, cut, deadline)
     }
 
-    fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {
-        (**self).unknown_share(query, candidates)
+    fn unknown_share(&self, group: Group<'_>) -> f32 {
+        (**self).unknown_share(group)
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {

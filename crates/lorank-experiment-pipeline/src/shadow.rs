@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use lorank_core::{AdapterId, DocumentId, FirstStage, Reranker, with_causes};
+use lorank_core::{AdapterId, DocumentId, FirstStage, ModelVersion, Reranker, with_causes};
 use lorank_experiment_store::ExperimentStore;
 use lorank_experiments::{ShadowOutcome, ShadowRecord, agreement};
 use lorank_pipeline::{AdapterChoice, Answer, Cancellation, Pipeline, PipelineError, Ranked, Ranker, SearchRequest};
@@ -47,9 +47,13 @@ pub struct ShadowStats {
 /// The shadows and their thread.
 pub(crate) struct Shadows {
     configs: Vec<ShadowConfig>,
+    base_of: BaseOf,
     queue: SyncSender<Job>,
     counts: Arc<Counts>,
 }
+
+/// Chooses the bare base model of a version.
+type BaseOf = Box<dyn Fn(&ModelVersion) -> AdapterChoice + Send + Sync>;
 
 #[derive(Default)]
 struct Counts {
@@ -82,13 +86,17 @@ impl Shadows {
         }
         let (queue, waiting) = sync_channel(WAITING_MAX);
         let counts = Arc::new(Counts::default());
+        let base_of: BaseOf = {
+            let pipeline = pipeline.clone();
+            Box::new(move |version| bare_base(&pipeline, version))
+        };
         let run = {
             let counts = counts.clone();
             move || run(&waiting, &pipeline, &store, &counts)
         };
         let thread = thread::Builder::new().name("lorank-shadow".to_owned());
         thread.spawn(run).map_err(|source| ExperimentPipelineError::SpawnWorker { source })?;
-        Ok(Some(Self { configs, queue, counts }))
+        Ok(Some(Self { configs, base_of, queue, counts }))
     }
 
     /// Queues an answer for its shadows without waiting. Excluded are later pages and interleaved answers, because a
@@ -103,7 +111,7 @@ impl Shadows {
                 request: background(&trial.request),
                 request_id: trial.request_id.clone(),
                 at_millis: trial.at_millis,
-                given: given(&answered.answer, &trial.request.adapter),
+                given: given(&answered.answer, &trial.request.adapter, &self.base_of),
                 shadow: shadow.clone(),
             };
             if self.queue.try_send(job).is_err() {
@@ -119,15 +127,22 @@ impl Shadows {
 }
 
 /// The ranker of an answer. It names the model by its adapter, so the comparison uses the adapter's current weights.
-fn given(answer: &Answer, asked: &AdapterChoice) -> Ranker {
+fn given(answer: &Answer, asked: &AdapterChoice, base_of: &BaseOf) -> Ranker {
     match &answer.model {
         None => Ranker::FirstStage,
         Some(model) => Ranker::Model(match &model.adapter {
-            None => AdapterChoice::Base,
+            None => base_of(model),
             Some(adapter) if *asked == AdapterChoice::Default => AdapterChoice::Named(adapter.id.clone()),
             Some(_) => asked.clone(),
         }),
     }
+}
+
+/// The default base model, or another one by its name.
+fn bare_base<F: FirstStage, R: Reranker + 'static>(pipeline: &Pipeline<F, R>, version: &ModelVersion) -> AdapterChoice {
+    let is_default = pipeline.model(&AdapterChoice::Base).is_ok_and(|base| base.base_digest == version.base_digest);
+    let named = version.base_model.parse().ok().filter(|_| !is_default);
+    named.map_or(AdapterChoice::Base, AdapterChoice::Named)
 }
 
 fn follows(shadow: &ShadowConfig, request_id: &str) -> bool {

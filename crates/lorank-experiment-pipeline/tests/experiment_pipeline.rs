@@ -225,7 +225,7 @@ fn pinned(bench: &Bench, id: &str, method: &str, models: &[&str]) {
     store.create(serde_json::from_value(experiment(id, method, models)).unwrap()).unwrap();
     let version = |model: &&str| {
         let choice: AdapterChoice = model.parse().unwrap();
-        pinned_version(&bench.experiments.pipeline().model(&choice).unwrap(), NOW)
+        pinned_version(&bench.experiments.pipeline().model(&choice).unwrap(), None, NOW)
     };
     store.start_pinned(id, models.iter().map(version).enumerate().collect(), NOW).unwrap();
 }

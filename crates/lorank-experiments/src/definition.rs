@@ -100,13 +100,26 @@ pub struct Arm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PinnedVersion {
-    /// The adapter; `None` for the base model without an adapter.
+    /// The adapter; `None` for a base model without an adapter.
     #[serde(with = "adapter_text")]
     pub adapter: Option<AdapterId>,
     /// The digest of the adapter, as 64 hexadecimal digits.
     pub digest: Option<String>,
+    /// The base model, for one without an adapter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_model: Option<PinnedBase>,
     /// The time of pinning, in milliseconds since 1970.
     pub since_millis: i64,
+}
+
+/// A pinned base model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedBase {
+    /// The name.
+    pub name: String,
+    /// The digest, as 64 hexadecimal digits.
+    pub digest: String,
 }
 
 /// The model of an arm.
@@ -114,9 +127,9 @@ pub struct PinnedVersion {
 pub enum ArmModel {
     /// First-stage order, without a model. As text: `first-stage`.
     FirstStage,
-    /// The base model without an adapter. As text: `none`.
+    /// The default base model without an adapter. As text: `none`.
     Base,
-    /// An adapter or an alias. Its version at the start of the experiment is [pinned](Arm::pinned).
+    /// An adapter, an alias or a base model by its name. Its version at the start of the experiment is [pinned](Arm::pinned).
     Adapter(AdapterId),
 }
 
@@ -179,14 +192,15 @@ impl Arm {
     pub fn served_model(&self) -> ArmModel {
         match &self.pinned {
             Some(PinnedVersion { adapter: Some(adapter), .. }) => ArmModel::Adapter(adapter.clone()),
-            Some(PinnedVersion { adapter: None, .. }) => ArmModel::Base,
+            Some(PinnedVersion { base_model: Some(base), .. }) => base.model().unwrap_or_else(|| self.model.clone()),
+            Some(PinnedVersion { adapter: None, base_model: None, .. }) => ArmModel::Base,
             None => self.model.clone(),
         }
     }
 
     /// Whether both use the same version: the same digest, or the same name if a version is not pinned.
     pub fn serves_same_as(&self, other: &Self) -> bool {
-        let digest = |arm: &Self| arm.pinned.as_ref().and_then(|pinned| pinned.digest.clone());
+        let digest = |arm: &Self| arm.pinned.as_ref().and_then(PinnedVersion::digest_of_model).map(str::to_owned);
         match (digest(self), digest(other)) {
             (Some(digest), Some(other)) => digest == other,
             (None, None) => self.served_model() == other.served_model(),
@@ -194,13 +208,33 @@ impl Arm {
         }
     }
 
-    /// Whether its model is an adapter or alias that is not pinned yet.
+    /// Whether its model is an adapter, alias or named base model that is not pinned yet.
     pub fn is_to_be_pinned(&self) -> bool {
         matches!(self.model, ArmModel::Adapter(_)) && self.pinned.is_none()
     }
 
     fn default_weight() -> NonZeroU32 {
         NonZeroU32::MIN
+    }
+}
+
+impl PinnedVersion {
+    /// The digest of the adapter, or of a base model without an adapter.
+    pub fn digest_of_model(&self) -> Option<&str> {
+        self.digest.as_deref().or(self.base_model.as_ref().map(|base| base.digest.as_str()))
+    }
+
+    /// What was pinned, as text.
+    pub fn name(&self) -> &str {
+        let base = self.base_model.as_ref().map_or("the base model", |base| base.name.as_str());
+        self.adapter.as_ref().map_or(base, AdapterId::as_str)
+    }
+}
+
+impl PinnedBase {
+    /// The model, if its name is one that requests can use.
+    fn model(&self) -> Option<ArmModel> {
+        self.name.parse().ok().map(ArmModel::Adapter)
     }
 }
 

@@ -79,7 +79,8 @@ pub use analysis::{
 };
 pub use assignment::Assigner;
 pub use definition::{
-    Arm, ArmModel, Experiment, ExperimentState, Method, PinnedVersion, PrimaryMeasure, UnitKind, experiments_naming,
+    Arm, ArmModel, Experiment, ExperimentState, Method, PinnedBase, PinnedVersion, PrimaryMeasure, UnitKind,
+    experiments_naming,
 };
 pub use error::ExperimentError;
 pub use event::{EVENT_ATTRIBUTES_BYTES_MAX, EVENT_MESSAGE_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENT_VALUE_MAX, Event};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_adapters::{Entry, Existing, Outcome, Registry, ResidencyStats};
-use lorank_core::{Activation, AdapterId, BoxError, Deadline, Digest, FirstStage, ModelVersion, Reranker};
+use lorank_core::{Activation, AdapterId, BoxError, Deadline, Digest, FirstStage, ModelVersion, Precision, Reranker};
 use lorank_experiment_pipeline::{
     ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, GivenDocument, RerankAnswer, ShadowStats, Trial,
 };
@@ -124,7 +124,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> From<Arc<Pipeline<F, R>>> f
     }
 }
 
-/// Adapters that can be added and removed at run time. The service knows the registry, the host knows the model.
+/// Adapters that can be added and removed at run time. The service knows the registry, the host knows the models.
 pub trait AdapterHost: Send + Sync {
     /// The registry.
     fn registry(&self) -> &Registry;
@@ -132,14 +132,20 @@ pub trait AdapterHost: Send + Sync {
     /// Whether the configuration allows this source.
     fn allows(&self, source: &str) -> bool;
 
-    /// Fetches an adapter from its source, checks that it fits the base model, and adds it to the registry. `existing` decides whether an
-    /// adapter with the same id is replaced.
+    /// Fetches an adapter from its source, checks that it fits its base model, and adds it to the registry. `base` is the name of the
+    /// base model; without it, the adapter decides. `existing` decides whether an adapter with the same id is replaced.
     ///
     /// # Errors
     /// A `RegistryError`, or another error that the client can fix.
-    fn add(&self, id: &AdapterId, source: &str, existing: Existing) -> Result<Outcome, BoxError>;
+    fn add(
+        &self,
+        id: &AdapterId,
+        source: &str,
+        base: Option<&AdapterId>,
+        existing: Existing,
+    ) -> Result<Outcome, BoxError>;
 
-    /// Checks that an adapter of the registry fits the base model.
+    /// Checks that an adapter of the registry fits its base model.
     ///
     /// # Errors
     /// The reason for which it does not fit, or a `RegistryError` if the adapter is unknown.
@@ -150,11 +156,21 @@ pub trait AdapterHost: Send + Sync {
     /// The adapters that are served in addition to the registry's.
     fn own_adapters(&self) -> Vec<AdapterId>;
 
-    /// The maximum number of tokens of a pair; longer pairs are truncated.
-    fn max_length(&self) -> usize;
+    /// The base models, the default one first.
+    fn base_models(&self) -> Vec<ServedBase> {
+        Vec::new()
+    }
 
-    /// The activation for logits in the base model's configuration.
-    fn activation(&self) -> Activation {
+    /// The name of the base model of an adapter of the registry, if it has one.
+    fn base_of(&self, _entry: &Entry) -> Option<String> {
+        None
+    }
+
+    /// The maximum number of tokens of a pair of a model; longer pairs are truncated.
+    fn max_length(&self, model: &ModelVersion) -> usize;
+
+    /// The activation for logits in the configuration of a model's base model.
+    fn activation(&self, _model: &ModelVersion) -> Activation {
         Activation::default()
     }
 
@@ -170,7 +186,22 @@ pub trait AdapterHost: Send + Sync {
     }
 }
 
-/// Statistics of a model since the start.
+/// A base model of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedBase {
+    /// The name, by which requests choose the bare base model.
+    pub name: String,
+    /// The hash of its configuration, tokenizer and weights.
+    pub digest: Digest,
+    /// The numeric precision.
+    pub precision: Precision,
+    /// The number of parameters.
+    pub n_parameters: usize,
+    /// The memory of its weights, in bytes.
+    pub bytes: u64,
+}
+
+/// Statistics of the models since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ModelStats {
     /// The time spent in tokenization.

@@ -58,6 +58,6 @@ pub(crate) use rerank_answers::{
     Info, ListedModel, ModelList, Reranked, RerankedDocument, Scored, ScoredPair, TeiRank, Usage,
 };
 pub(crate) use rerank_document::RerankDocument;
-pub(crate) use stats::{AdapterStatsJson, Checks, Health, IndexJson, IndexList, Ready, StatsJson};
+pub(crate) use stats::{AdapterStatsJson, BaseModelJson, Checks, Health, IndexJson, IndexList, Ready, StatsJson};
 pub use value::{FieldsJson, ValueJson};
 pub(crate) use voyage::{VoyageEntry, VoyageRerank, VoyageReranked};

@@ -172,6 +172,11 @@ impl ModelReranker {
         NonZeroUsize::new(pair.ids.len()).ok_or_else(|| ModelError::NoTokens { document: document() })
     }
 
+    /// Whether this reranker encoded the pair.
+    pub(crate) fn has_encoded(&self, pair: &EncodedPair) -> bool {
+        self.own(pair).is_ok()
+    }
+
     /// The payload of a pair that this reranker encoded.
     fn own<'a>(&self, pair: &'a EncodedPair) -> Result<&'a ModelPair, ForeignPair> {
         let pair: &ModelPair = pair.payload()?;
@@ -211,8 +216,8 @@ impl Reranker for ModelReranker {
 
     /// Uses the base model's prompt; an adapter's may differ. Ignores texts that cannot be encoded, because scoring
     /// reports them.
-    fn unknown_share(&self, query: &Query, candidates: &[Candidate]) -> f32 {
-        self.tokenizer.unknown_share(&self.prompt, &query.text, candidates).unwrap_or(0.0)
+    fn unknown_share(&self, group: Group<'_>) -> f32 {
+        self.tokenizer.unknown_share(&self.prompt, &group.query.text, group.candidates).unwrap_or(0.0)
     }
 
     fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {

@@ -214,6 +214,64 @@ pub enum ModelError {
         /// The loaded base model.
         found: String,
     },
+    /// No base model was given.
+    #[error("no base model is given; at least one is needed")]
+    NoBases,
+    /// Two base models have the same name.
+    #[error("two base models have the name `{name}`; give them different names with `NAME=BASE`")]
+    DuplicateBaseName {
+        /// The name.
+        name: String,
+    },
+    /// A base model has no name that another one does not have.
+    #[error("the base model `{base}` has no name of its own that requests could use; give it one with `NAME=BASE`")]
+    BaseWithoutName {
+        /// The model's name.
+        base: String,
+    },
+    /// Two base models have the same files.
+    #[error("the base models `{one}` and `{other}` are the same model; give each model once")]
+    SameBase {
+        /// The first one's name.
+        one: String,
+        /// The second one's name.
+        other: String,
+    },
+    /// No base model has this name.
+    #[error("no base model `{name}` is loaded; {known}")]
+    UnknownBaseName {
+        /// The name.
+        name: AdapterId,
+        /// A description of the loaded base models.
+        known: String,
+    },
+    /// A model version is of a base model that is not loaded.
+    #[error("no base model `{base}` of this version is loaded; {known}")]
+    UnknownBase {
+        /// The base model's name.
+        base: String,
+        /// A description of the loaded base models.
+        known: String,
+    },
+    /// An adapter fits none of several base models.
+    #[error("adapter `{adapter}` fits none of the base models: {why}")]
+    FitsNoBase {
+        /// The adapter's id.
+        adapter: AdapterId,
+        /// The reason for each base model.
+        why: String,
+    },
+    /// An adapter fits several base models, and its configuration names none of them.
+    #[error(
+        "adapter `{adapter}` fits the base models {bases}, and its configuration does not say which one it was trained \
+         on; name the base model"
+    )]
+    FitsSeveralBases {
+        /// The adapter's id.
+        adapter: AdapterId,
+        /// The base models' names.
+        bases: String,
+    },
     /// The adapter's targets or tensors do not match the base model.
     #[error("adapter `{adapter}` does not fit the base model `{base}`: {why}")]
     Misfit {
@@ -380,7 +438,11 @@ impl ModelError {
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoFolder { .. } | Self::UnknownAdapter { .. } | Self::NoTarget { .. } => ErrorKind::NotFound,
+            Self::NoFolder { .. }
+            | Self::UnknownAdapter { .. }
+            | Self::UnknownBase { .. }
+            | Self::UnknownBaseName { .. }
+            | Self::NoTarget { .. } => ErrorKind::NotFound,
             Self::PickleRefused { .. }
             | Self::GgufRefused { .. }
             | Self::Unsupported { .. }

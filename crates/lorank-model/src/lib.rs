@@ -37,6 +37,7 @@ mod adapter_writer;
 mod alone;
 mod attention;
 mod backend;
+mod base_models;
 mod bert;
 mod chat;
 mod config;
@@ -91,6 +92,7 @@ mod windows;
 mod independent;
 
 pub use adapter_writer::AdapterSettings;
+pub use base_models::{BaseModels, BaseToName, NamedBase};
 pub use device::DeviceChoice;
 pub use error::ModelError;
 pub use facts::{AdapterFacts, AdapterFile};

@@ -295,7 +295,10 @@ impl ModelReranker {
         config: &PeftConfig,
         load: impl FnOnce(&dyn ScoringModel, &AdapterSource<'_>) -> Result<ModelAdapter, ModelError>,
     ) -> Result<Loaded, ModelError> {
-        self.check_trained_on(id, config.trained_on.as_deref())?;
+        let misfit = match (self.misfit_of_names(id, config.trained_on.as_deref()), self.options.other_base) {
+            (Some(error), OtherBase::Refuse) => return Err(error),
+            (misfit, OtherBase::Warn | OtherBase::Refuse) => misfit,
+        };
         let file = LorankFile::read(files)?;
         let settings = self.own_settings(files, &file)?;
         let prompt = self.prompt_of(settings.as_ref(), &file, files)?;
@@ -315,6 +318,9 @@ impl ModelReranker {
             max_length: prompt.max_length(),
             merged_bytes: adapter.merged_bytes,
         };
+        if let Some(misfit) = misfit {
+            tracing::warn!("{misfit}; its shapes match, but its scores may be meaningless");
+        }
         Ok(Loaded { summary, adapter, prompt, passages: file.passages(files)?.or(self.passages), tokenizer })
     }
 
@@ -480,20 +486,10 @@ impl ModelReranker {
         }
     }
 
-    fn check_trained_on(&self, id: &AdapterId, trained_on: Option<&str>) -> Result<(), ModelError> {
-        let last = |name: &str| name.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
-        let Some(expected) = trained_on.filter(|expected| last(expected) != last(&self.summary.name)) else {
-            return Ok(());
-        };
-        let error =
-            ModelError::OtherBase { adapter: id.clone(), expected: expected.into(), found: self.summary.name.clone() };
-        match self.options.other_base {
-            OtherBase::Refuse => Err(error),
-            OtherBase::Warn => {
-                tracing::warn!("{error}; its shapes match, but its scores may be meaningless");
-                Ok(())
-            }
-        }
+    /// The error for an adapter that was trained on a base model of another name.
+    fn misfit_of_names(&self, id: &AdapterId, trained_on: Option<&str>) -> Option<ModelError> {
+        let expected = trained_on.filter(|expected| !is_same_name(expected, &self.summary.name))?;
+        Some(ModelError::OtherBase { adapter: id.clone(), expected: expected.into(), found: self.summary.name.clone() })
     }
 
     /// The maximum length that the options chose instead of the files.
@@ -504,6 +500,12 @@ impl ModelReranker {
     pub(crate) fn missing_head(&self, adapter: Option<&AdapterId>) -> ModelError {
         self.model.facts().missing_head(adapter)
     }
+}
+
+/// Whether two names are of the same model: their owners and folders are not compared.
+pub(crate) fn is_same_name(one: &str, other: &str) -> bool {
+    let last = |name: &str| name.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
+    last(one) == last(other)
 }
 
 /// The prompt of a base model without a `lorank.json`: a known model's own, else its architecture's.

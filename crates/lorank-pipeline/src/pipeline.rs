@@ -473,11 +473,12 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
 
     /// Adds the warnings, which are the same for cached and computed scores.
     fn with_warnings(&self, request: &SearchRequest, candidates: &[Candidate], answer: Answer) -> Answer {
-        if !answer.reranked || request.background {
+        let Some(model) = answer.model.as_ref().filter(|_| answer.reranked && !request.background) else {
             return answer;
-        }
+        };
+        let warnings = Warning::of_reranked(&self.scorer.reranker, &request.query, model, candidates);
         let mut answer = answer;
-        answer.warnings.extend(Warning::of_reranked(&self.scorer.reranker, &request.query, candidates));
+        answer.warnings.extend(warnings);
         answer
     }
 

@@ -253,6 +253,7 @@ impl<R: Reranker + 'static> Scorer<R> {
                 None
             }
             Ok(pairs) => Some(Submission {
+                base: model.base_digest,
                 pairs,
                 keys: keys.clone(),
                 deadline,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lorank_core::{Candidate, Passage, Query, Reranker, RetrievalProblem};
+use lorank_core::{Candidate, Group, ModelVersion, Passage, Query, Reranker, RetrievalProblem};
 
 /// The share of unknown tokens above which an answer has a warning.
 const UNKNOWN_SHARE_MAX: f32 = 0.2;
@@ -45,9 +45,15 @@ pub enum ExperimentRanking {
 }
 
 impl Warning {
-    /// The warnings of a reranked answer.
-    pub(crate) fn of_reranked(reranker: &impl Reranker, query: &Query, candidates: &[Candidate]) -> Vec<Self> {
-        let share = reranker.unknown_share(query, &candidates[..candidates.len().min(CANDIDATES_SEEN_MAX)]);
+    /// The warnings of an answer that a model reranked.
+    pub(crate) fn of_reranked(
+        reranker: &impl Reranker,
+        query: &Query,
+        model: &ModelVersion,
+        candidates: &[Candidate],
+    ) -> Vec<Self> {
+        let seen = &candidates[..candidates.len().min(CANDIDATES_SEEN_MAX)];
+        let share = reranker.unknown_share(Group { query, model, candidates: seen });
         if share > UNKNOWN_SHARE_MAX { vec![Self::UnknownTokens { share }] } else { Vec::new() }
     }
 

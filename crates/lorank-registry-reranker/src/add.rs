@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lorank_adapters::{Contents, Existing, NewFile, Outcome, Provenance, Registry, RegistryError};
-use lorank_core::AdapterId;
+use lorank_core::{AdapterId, Digest};
 use lorank_model::{AdapterFacts, AdapterFile, FileContents, Files, ModelError};
 
 /// An adapter that could not be added.
@@ -32,6 +32,22 @@ pub fn add(
     revision: Option<&str>,
     existing: Existing,
 ) -> Result<Outcome, AddError> {
+    add_for_base(registry, id, files, (source, revision), existing, None)
+}
+
+/// As [`add`], and records the digest of the base model that the adapter is for, where several base models are served.
+/// `origin` is the source with its revision.
+///
+/// # Errors
+/// As [`add`].
+pub fn add_for_base(
+    registry: &Registry,
+    id: &AdapterId,
+    files: &Files,
+    (source, revision): (&str, Option<&str>),
+    existing: Existing,
+    base_digest: Option<Digest>,
+) -> Result<Outcome, AddError> {
     let facts = AdapterFacts::read(files).map_err(Box::new)?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let provenance = Provenance {
@@ -43,6 +59,7 @@ pub fn add(
         targets: facts.targets,
         n_parameters: facts.n_parameters,
         model_digest: facts.digest,
+        base_digest,
     };
     let files: Vec<NewFile> = facts.files.into_iter().map(new_file).collect();
     Ok(registry.add_with(id, &files, provenance, existing)?)

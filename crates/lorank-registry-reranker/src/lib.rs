@@ -1,4 +1,4 @@
-//! A reranker whose adapters are added and removed at run time: one base model, with the adapters of a registry.
+//! A reranker whose adapters are added and removed at run time: base models, with the adapters of a registry.
 //!
 //! A [`RegistryReranker`] resolves names in the [`Registry`](lorank_adapters::Registry) for each request, so an adapter
 //! that is added there is available immediately, and moving the alias `default` promotes an adapter without a restart.
@@ -8,6 +8,9 @@
 //!
 //! A request sees one version from start to end: a name is resolved once, and the resulting version can be scored for
 //! [`GRACE`] after its last use, even if the name has moved.
+//!
+//! Several base models share one registry. Each adapter belongs to one of them: the recorded one, else the one that its
+//! configuration names, else the only one that its files fit.
 //!
 //! The crate is *neither* a registry nor a model: it combines `lorank-adapters` and `lorank-model`.
 //!
@@ -37,5 +40,5 @@
 mod add;
 mod reranker;
 
-pub use add::{AddError, add};
+pub use add::{AddError, add, add_for_base};
 pub use reranker::{GRACE, RegistryReranker, RegistryRerankerError};

@@ -15,7 +15,7 @@ use lorank_core::{
     AdapterId, Candidate, Deadline, DeadlineExceeded, Digest, Group, ModelVersion, PassageOptions, PassageRule, Query,
     Reranker, Score, WindowCut, score_groups,
 };
-use lorank_model::{Files, LoadOptions, ModelReranker};
+use lorank_model::{BaseModels, BaseToName, Files, LoadOptions, ModelReranker};
 use lorank_registry_reranker::RegistryReranker;
 use lorank_testing::fixture;
 
@@ -205,4 +205,89 @@ fn an_adapter_says_how_long_documents_are_scored() {
     let found = windows(&live);
     assert_eq!((found[1].spans.len(), found[1].is_complete), (4, false));
     assert_eq!(found, windows(&base));
+}
+
+#[test]
+fn base_models_share_a_registry_and_a_batch() {
+    let load = |base: &str| {
+        let files = Files::folder(fixture(base).join("base")).unwrap();
+        ModelReranker::load(&files, LoadOptions::default()).unwrap()
+    };
+    let named = |name: &str| BaseToName { given: Some(id(name)), also: Vec::new(), reranker: load(name) };
+    let bases = BaseModels::new(vec![named("tiny-bert"), named("tiny-llama")]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Arc::new(Registry::open(folder.path()).unwrap());
+    add(&registry, "a", "adapter-a");
+    let files = Files::folder(fixture("tiny-llama").join("adapter-b")).unwrap();
+    let origin = ("a folder", None);
+    let existing = lorank_adapters::Existing::Refuse;
+    lorank_registry_reranker::add_for_base(&registry, &id("l"), &files, origin, existing, None).unwrap();
+    let live = RegistryReranker::new(bases, registry, None, RegistryReranker::BYTES_MAX);
+
+    let names = ["a", "l", "tiny-bert", "l", "a"];
+    let models = names.map(|name| live.resolve(Some(&id(name))).unwrap());
+    let bases: Vec<&str> = models.iter().map(|model| &*model.base_model).collect();
+    assert_eq!(bases, ["tiny-bert", "tiny-llama", "tiny-bert", "tiny-llama", "tiny-bert"]);
+    let (query, candidates) = (Query::new("how long to boil an egg"), candidates());
+    let groups = models.each_ref().map(|model| Group { query: &query, model, candidates: &candidates });
+    let mixed: Vec<Vec<Score>> = score_groups(&live, &groups).into_iter().map(Result::unwrap).collect();
+    let alone = |base: &str, adapter: &str| {
+        let base = {
+            let (reranker, files) = (load(base), Files::folder(fixture(base).join(adapter)).unwrap());
+            reranker.add_adapter(id("x"), &files).unwrap();
+            reranker
+        };
+        let model = base.resolve(Some(&id("x"))).unwrap();
+        scores(&base, &model)
+    };
+    let (a, l) = (alone("tiny-bert", "adapter-a"), alone("tiny-llama", "adapter-b"));
+    let bert = load("tiny-bert");
+    let bare = scores(&bert, &bert.resolve(None).unwrap());
+    assert_eq!(mixed, [a.clone(), l.clone(), bare, l, a]);
+
+    let error = live.resolve(Some(&id("z"))).unwrap_err().to_string();
+    assert!(error.ends_with("known names: `a`, `l`; base models: `tiny-bert`, `tiny-llama`"), "{error}");
+    let foreign = ModelVersion { base_digest: Digest::new([9; 32]), ..models[2].clone() };
+    let group = Group { query: &query, model: &foreign, candidates: &candidates };
+    let error = live.encode(group, None).unwrap_err().to_string();
+    assert!(error.contains("no base model `tiny-bert` of this version is loaded"), "{error}");
+}
+
+#[test]
+fn an_adapter_that_fits_several_base_models_needs_the_name_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    for file in std::fs::read_dir(fixture("tiny-bert").join("base")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    // Another model of the same shape: its configuration, and thus its digest, differs.
+    let config = std::fs::read_to_string(copy.join("config.json")).unwrap();
+    std::fs::write(copy.join("config.json"), config.replacen('{', "{\n  \"note\": null,", 1)).unwrap();
+    let named = |name: &str, folder: &Path| {
+        let reranker = ModelReranker::load(&Files::folder(folder).unwrap(), LoadOptions::default()).unwrap();
+        BaseToName { given: Some(id(name)), also: Vec::new(), reranker }
+    };
+    let bases = vec![named("one", &fixture("tiny-bert").join("base")), named("two", &copy)];
+    let registry = Arc::new(Registry::open(folder.path().join("registry")).unwrap());
+    let live = RegistryReranker::new(BaseModels::new(bases).unwrap(), registry, None, RegistryReranker::BYTES_MAX);
+    let files = Files::folder(fixture("tiny-bert").join("adapter-a")).unwrap();
+    let error = live.check(&id("a"), &files, None).unwrap_err().to_string();
+    assert!(error.contains("fits the base models `one`, `two`") && error.ends_with("; name the base model"), "{error}");
+    let digest = live.check(&id("a"), &files, Some(&id("two"))).unwrap();
+    assert_eq!(digest, Some(live.bases().at(1).reranker().base().digest));
+    let existing = lorank_adapters::Existing::Refuse;
+    let add = |digest: Option<Digest>| {
+        lorank_registry_reranker::add_for_base(live.registry(), &id("a"), &files, ("a", None), existing, digest)
+    };
+    add(None).unwrap();
+    let error = live.resolve(Some(&id("a"))).unwrap_err();
+    assert!(error.is::<lorank_core::AdapterUnusable>(), "{error}");
+    live.registry().remove(&id("a"), &[], false).unwrap();
+    add(digest).unwrap();
+    assert_eq!(live.resolve(Some(&id("a"))).unwrap().base_model, "two");
+    // The same files without a base model are the same adapter.
+    assert_eq!(add(None).unwrap(), lorank_adapters::Outcome::Unchanged);
+    assert_eq!(live.resolve(Some(&id("a"))).unwrap().base_model, "two");
 }

@@ -23,7 +23,7 @@ use crate::first_stage_kind::FirstStageKind;
 use crate::index_spec::IndexSpec;
 use crate::settings::{Setting, settings};
 use crate::shadow::ShadowSpec;
-use crate::source::{AdapterSpec, ModelSource, OnBaseMismatch};
+use crate::source::{AdapterSpec, BaseSpec, OnBaseMismatch};
 use crate::text;
 
 settings! {
@@ -79,13 +79,15 @@ settings! {
 settings! {
     /// The base model, its adapters, and how they run.
     pub struct ModelSection, keys "model." {
-        /// Base model: the name of a built-in model, a folder, or `hf://owner/name[@revision]`
-        #[serde(with = "text::option")]
-        base: Option<ModelSource> = None, flag "base" "BASE", unset "the built-in model `minilm`, if included";
+        /// Base model: the name of a built-in model, a folder, or `hf://owner/name[@revision]`, with an optional name;
+        /// repeatable. The first one is the default; requests choose another one, or an adapter on it, by name
+        #[serde(with = "text::one_if_one")]
+        base: Vec<BaseSpec> = Vec::new(), flag "base" "[NAME=]BASE", unset "the built-in model `minilm`, if included";
         /// Adapter to load: the name of a built-in adapter, a folder, or `hf://owner/name[@revision]`; repeatable.
-        /// `none` is the bare base model. The first one is the default for requests that name no adapter
+        /// `none` is the bare base model. The first one is the default for requests that name no adapter. Of several
+        /// base models, an adapter gets the one that it was trained on, or the one that `@BASE` names
         #[serde(with = "text::list")]
-        adapters: Vec<AdapterSpec> = Vec::new(), flag "adapter" "[ID=]ADAPTER";
+        adapters: Vec<AdapterSpec> = Vec::new(), flag "adapter" "[ID[@BASE]=]ADAPTER";
         /// Device: auto, cpu, cuda:N or metal
         #[serde(with = "text")]
         device: DeviceChoice = DeviceChoice::default(), flag "device" "DEVICE";
@@ -496,6 +498,7 @@ mod tests {
             ("[search]\ndepth = 0", "nonzero"),
             ("[model]\ndevice = 'gpu'", "`gpu` is not a device"),
             ("[model]\nprecision = 'fp8'", "`fp8` is not a precision"),
+            ("[model]\nbase = ['a=hf://x']", "`hf://x` is not a model source"),
             ("[model]\nadapters = ['hf://x']", "`hf://x` is not a model source"),
             ("[model]\non_base_mismatch = 'ask'", "`ask` is neither `warn` nor `refuse`"),
             ("[aliases]\n'a b' = 'x'", "`a b` is not an adapter id"),

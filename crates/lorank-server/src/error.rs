@@ -97,6 +97,24 @@ pub enum Error {
         /// The cause.
         source: Box<ModelError>,
     },
+    /// The base models cannot be served together.
+    #[error("the base models cannot be served together")]
+    Bases {
+        /// The cause.
+        source: Box<ModelError>,
+    },
+    /// The name of a base model is reserved.
+    #[error("the name `{name}` of a base model is reserved; give it another one with `NAME=BASE`")]
+    ReservedBaseName {
+        /// The name.
+        name: AdapterId,
+    },
+    /// The adapter's id is the name of a base model.
+    #[error("the adapter id `{id}` is the name of a base model; give the adapter another id with `ID=SOURCE`")]
+    AdapterNamedAsBase {
+        /// The adapter id.
+        id: AdapterId,
+    },
     /// An adapter could not be loaded.
     #[error("could not load the adapter")]
     LoadAdapter {
@@ -183,6 +201,9 @@ impl Error {
             | Self::NoBaseModel
             | Self::NoHub { .. }
             | Self::DuplicateAdapter { .. }
+            | Self::Bases { .. }
+            | Self::ReservedBaseName { .. }
+            | Self::AdapterNamedAsBase { .. }
             | Self::ReservedAdapter { .. }
             | Self::UnknownMerge { .. }
             | Self::UnnamedAdapter { .. } => ErrorKind::Invalid,

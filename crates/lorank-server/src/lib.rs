@@ -24,7 +24,7 @@
 //! # let base = lorank_testing::fixture("tiny-bert/base");
 //! let mut config = ServerConfig::new(index, data);
 //! config.listen = "127.0.0.1:0".parse()?;
-//! config.model.base = Some(base.display().to_string().parse()?);
+//! config.model.base = vec![base.display().to_string().parse()?];
 //!
 //! # tokio::runtime::Runtime::new()?.block_on(async {
 //! let server = Server::start(config.clone()).await?;
@@ -78,4 +78,4 @@ pub use running::RunningServer;
 pub use server::{LoadedServer, ServedPipeline, Server, ServerHandle, StartOptions};
 pub use settings::{Arity, Flag, Setting};
 pub use shadow::ShadowSpec;
-pub use source::{AdapterSpec, ModelSource, OnBaseMismatch};
+pub use source::{AdapterSpec, BaseSpec, ModelSource, OnBaseMismatch};

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lorank_adapters::Registry;
-use lorank_core::AdapterId;
-use lorank_model::{Files, ForwardPass, Hub, HubRepository, LoadOptions, ModelError, ModelReranker, Source};
+use lorank_core::{AdapterId, Digest};
+use lorank_model::{
+    BaseModels, BaseToName, Files, ForwardPass, Hub, HubRepository, LoadOptions, ModelError, ModelReranker, NamedBase,
+    Source,
+};
 
 use crate::config::ModelSection;
-use crate::source::{AdapterSpec, ModelSource};
+use crate::source::{AdapterSpec, BaseSpec, ModelSource};
 use crate::{Error, starter};
 
 /// Finds and loads models. By default, access to the hub is disabled and no progress is reported.
@@ -57,16 +60,40 @@ pub enum LoadEvent<'a> {
     },
 }
 
-/// A loaded base model with its adapters.
+/// Loaded base models with their adapters.
 #[derive(Debug)]
 pub struct LoadedModels {
-    /// The model with its adapters.
-    pub reranker: ModelReranker,
-    /// The adapter ids in the given order; `None` is the bare base model.
+    /// The base models with their adapters.
+    pub bases: BaseModels,
+    /// The ids of the adapters, or names of bare base models, in the given order; `None` is the bare default base model.
     pub adapters: Vec<Option<AdapterId>>,
 }
 
 impl LoadedModels {
+    /// What ranks: the adapters in the given order, or the bare base models if none was given. Of several base models, the
+    /// default one has its name, too.
+    pub fn rankers(&self) -> Vec<Option<AdapterId>> {
+        let named = |base: &NamedBase| base.name().parse().ok();
+        match (self.adapters.is_empty(), self.bases.is_one()) {
+            (false, _) => self.adapters.clone(),
+            (true, true) => vec![None],
+            (true, false) => self.bases.iter().map(named).collect(),
+        }
+    }
+
+    /// Loads an adapter on its base model, to check that it fits: on the one with the digest, else the one that it is for.
+    /// Returns the place of the base model.
+    ///
+    /// # Errors
+    /// The adapter fits none of the base models, or several of them.
+    pub fn fit(&self, id: &AdapterId, files: &Files, base_digest: Option<&Digest>) -> Result<usize, Error> {
+        let failed = |source: ModelError| Error::LoadAdapter { source: source.into() };
+        let recorded = base_digest.and_then(|digest| self.bases.place_of_digest(digest));
+        let place = recorded.map_or_else(|| self.bases.place_for(id, files), Ok).map_err(failed)?;
+        self.bases.at(place).reranker().add_adapter(id.clone(), files).map_err(failed)?;
+        Ok(place)
+    }
+
     /// The first adapter given, or `None` for the bare base model if none was given.
     pub fn default_adapter(&self) -> Option<AdapterId> {
         self.adapters.first().cloned().flatten()
@@ -85,20 +112,25 @@ pub struct FoundAdapter {
 }
 
 impl ModelSection {
-    /// The base model of the section, or the built-in one if the section sets none.
+    /// The base models of the section, or the built-in one if the section sets none; at least one.
     ///
     /// # Errors
     /// The section sets no base model, and the build has no built-in one.
-    pub fn base_source(&self) -> Result<ModelSource, Error> {
-        let starter = || starter::BASE.map(|name| ModelSource::Word(name.to_owned()));
-        self.base.clone().or_else(starter).ok_or(Error::NoBaseModel)
+    pub fn base_specs(&self) -> Result<Vec<BaseSpec>, Error> {
+        let starter = || starter::BASE.map(|name| ModelSource::Word(name.to_owned()).into());
+        match self.base.is_empty() {
+            true => Ok(vec![starter().ok_or(Error::NoBaseModel)?]),
+            false => Ok(self.base.clone()),
+        }
     }
 
-    /// The section with all other built-in adapters added if its base model is the built-in one. If the section names
-    /// no adapter, the bare base model stays the default.
+    /// The section with all other built-in adapters added if the built-in base model is one of its base models. If the
+    /// section names no adapter, the bare base model stays the default.
     #[must_use]
     pub fn with_starter_adapters(mut self) -> Self {
-        if matches!(self.base_source(), Ok(ModelSource::Word(word)) if starter::base(&word).is_some()) {
+        let is_starter =
+            |base: &BaseSpec| matches!(&base.source, ModelSource::Word(word) if starter::base(word).is_some());
+        if self.base_specs().is_ok_and(|bases| bases.iter().any(is_starter)) {
             let more: Vec<AdapterSpec> = starter::adapter_names().into_iter().map(AdapterSpec::of_starter).collect();
             let is_new = |spec: &AdapterSpec| self.adapters.iter().all(|given| given.given_id() != spec.given_id());
             let more: Vec<AdapterSpec> = more.into_iter().filter(is_new).collect();
@@ -131,7 +163,7 @@ impl ModelSection {
 }
 
 impl ModelLoader {
-    /// Loads the base model and the adapters of a section.
+    /// Loads the base models and the adapters of a section.
     ///
     /// # Errors
     /// Files that are missing or cannot be used, two adapters with the same id, or an adapter to merge that is not
@@ -140,7 +172,7 @@ impl ModelLoader {
         self.load_with(section, section.load_options())
     }
 
-    /// Loads the base model and the adapters of a section for training: [`ModelReranker::trainable`] gives the model.
+    /// Loads the base models and the adapters of a section for training: [`ModelReranker::trainable`] gives the model.
     ///
     /// # Errors
     /// As [`load`](Self::load); also a device or precision that training does not support.
@@ -150,39 +182,81 @@ impl ModelLoader {
 
     fn load_with(&self, section: &ModelSection, options: LoadOptions) -> Result<LoadedModels, Error> {
         section.start_threads();
-        let files = self.find(&section.base_source()?, Kind::Base)?;
-        self.report(LoadEvent::Loading);
-        let reranker =
-            ModelReranker::load(&files, options).map_err(|source| Error::LoadBase { source: source.into() })?;
+        let bases = self.load_bases(&section.base_specs()?, &options)?;
         let mut adapters: Vec<Option<AdapterId>> = Vec::new();
-        for adapter in &section.adapters {
-            let AdapterSpec::Adapter { id, source } = adapter else {
-                adapters.push(None);
-                continue;
-            };
-            let files = self.find(source, Kind::Adapter)?;
-            let id = id.clone().map_or_else(|| id_of(files.name()), Ok)?;
-            if ["none", "first-stage"].contains(&id.as_str()) {
-                return Err(Error::ReservedAdapter { id });
+        for spec in &section.adapters {
+            let adapter = self.load_spec(&bases, spec, &section.merge)?;
+            if let Some(id) = adapter.as_ref().filter(|id| adapters.contains(&Some((*id).clone()))) {
+                return Err(Error::DuplicateAdapter { id: id.clone() });
             }
-            if adapters.contains(&Some(id.clone())) {
-                return Err(Error::DuplicateAdapter { id });
-            }
-            self.load_adapter(&reranker, &id, &files, section.merge.contains(&id))?;
-            adapters.push(Some(id));
+            adapters.push(adapter);
         }
-        if let Some(id) = section.merge.iter().find(|id| !adapters.contains(&Some((*id).clone()))) {
+        if let Some(id) = section.merge.iter().find(|id| bases.place_of_adapter(id).is_none()) {
             return Err(Error::UnknownMerge { id: id.clone() });
         }
-        tracing::info!(
-            base_model = reranker.base().name,
-            device = reranker.device(),
-            engine = reranker.engine(),
-            precision = %reranker.precision(),
-            n_adapters = reranker.adapters().len(),
-            "loaded"
-        );
-        Ok(LoadedModels { reranker, adapters })
+        for base in bases.iter() {
+            let reranker = base.reranker();
+            tracing::info!(
+                base_model = base.name(),
+                device = reranker.device(),
+                engine = reranker.engine(),
+                precision = %reranker.precision(),
+                n_adapters = reranker.adapters().len(),
+                "loaded"
+            );
+        }
+        Ok(LoadedModels { bases, adapters })
+    }
+
+    fn load_bases(&self, specs: &[BaseSpec], options: &LoadOptions) -> Result<BaseModels, Error> {
+        let mut bases = Vec::with_capacity(specs.len());
+        for spec in specs {
+            if let Some(name) = spec.name.as_ref().filter(|name| RESERVED.contains(&name.as_str())) {
+                return Err(Error::ReservedBaseName { name: name.clone() });
+            }
+            let files = self.find(&spec.source, Kind::Base)?;
+            self.report(LoadEvent::Loading);
+            let reranker = ModelReranker::load(&files, options.clone())
+                .map_err(|source| Error::LoadBase { source: source.into() })?;
+            bases.push(BaseToName { given: spec.name.clone(), also: spec.names_of_source(), reranker });
+        }
+        BaseModels::new(bases).map_err(|source| Error::Bases { source: source.into() })
+    }
+
+    /// Loads an adapter on its base model, and returns its id; the name of a bare base model is returned as it is.
+    fn load_spec(
+        &self,
+        bases: &BaseModels,
+        spec: &AdapterSpec,
+        merge: &[AdapterId],
+    ) -> Result<Option<AdapterId>, Error> {
+        let AdapterSpec::Adapter { id, base, source } = spec else { return Ok(None) };
+        // With one base model, a word is never its name, because `none` is.
+        let is_base = |name: &AdapterId| !bases.is_one() && bases.place_of_name(name).is_some();
+        if let (None, ModelSource::Word(word)) = (id, source)
+            && let Some(name) = word.parse().ok().filter(is_base)
+        {
+            return Ok(Some(name));
+        }
+        let files = self.find(source, Kind::Adapter)?;
+        let id = id.clone().map_or_else(|| id_of(files.name()), Ok)?;
+        if ["none", "first-stage"].contains(&id.as_str()) {
+            return Err(Error::ReservedAdapter { id });
+        }
+        if is_base(&id) {
+            return Err(Error::AdapterNamedAsBase { id });
+        }
+        // An adapter of this name on another base model is a duplicate, too.
+        if bases.place_of_adapter(&id).is_some() {
+            return Err(Error::DuplicateAdapter { id });
+        }
+        let place = match base {
+            Some(base) => bases.place_named(base),
+            None => bases.place_for(&id, &files),
+        };
+        let place = place.map_err(|source| Error::LoadAdapter { source: source.into() })?;
+        self.load_adapter(bases.at(place).reranker(), &id, &files, merge.contains(&id))?;
+        Ok(Some(id))
     }
 
     fn load_adapter(&self, reranker: &ModelReranker, id: &AdapterId, files: &Files, merge: bool) -> Result<(), Error> {
@@ -285,6 +359,9 @@ impl fmt::Debug for ModelLoader {
     }
 }
 
+/// The names that no base model can have.
+const RESERVED: [&str; 3] = ["none", "first-stage", "default"];
+
 #[derive(Clone, Copy)]
 enum Kind {
     Base,
@@ -317,7 +394,7 @@ mod tests {
     fn the_starter_brings_its_adapters() {
         let names = |base: Option<&str>, adapters: &[&str]| {
             let section = ModelSection {
-                base: base.map(|base| base.parse().unwrap()),
+                base: base.iter().map(|base| base.parse().unwrap()).collect(),
                 adapters: adapters.iter().map(|text| text.parse().unwrap()).collect(),
                 ..ModelSection::default()
             };
@@ -344,7 +421,7 @@ mod tests {
         let adapter = lorank_testing::fixture("tiny-bert/adapter-a").display().to_string();
         let check = |adapters: &[String], merge: &[&str], part: &str| {
             let section = ModelSection {
-                base: Some(base.parse().unwrap()),
+                base: vec![base.parse().unwrap()],
                 adapters: adapters.iter().map(|text| text.parse().unwrap()).collect(),
                 merge: merge.iter().map(|id| id.parse().unwrap()).collect(),
                 ..ModelSection::default()

@@ -7,10 +7,11 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use lorank_model::Source;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataFolder;
-use crate::source::ModelSource;
+use crate::source::{BaseSpec, ModelSource};
 use crate::starter;
 
 const ENDING: &str = "json";
@@ -28,17 +29,18 @@ pub(crate) struct Announcement {
 pub struct RunningServer {
     /// The id of its process.
     pub process: u32,
-    /// The base model that it scores with, as `--base` takes it: a name of the starter's, a whole path, or `hf://owner/name`.
-    pub base: String,
+    /// The base models that it scores with, as `--base` takes them: a name of the starter's, a whole path, or
+    /// `hf://owner/name`, after the given name and `=`.
+    pub bases: Vec<String>,
 }
 
 impl DataFolder {
-    /// Says that this process serves with a base model.
+    /// Says that this process serves with base models.
     ///
     /// # Errors
     /// A folder that cannot be written to.
-    pub(crate) fn announce(&self, base: &ModelSource) -> io::Result<Announcement> {
-        let server = RunningServer { process: std::process::id(), base: whole_name(base) };
+    pub(crate) fn announce(&self, bases: &[BaseSpec]) -> io::Result<Announcement> {
+        let server = RunningServer { process: std::process::id(), bases: bases.iter().map(whole_name).collect() };
         let folder = self.servers();
         fs::create_dir_all(&folder)?;
         // One process may serve more than once.
@@ -69,7 +71,7 @@ impl DataFolder {
                 servers.extend(running(&path)?);
             }
         }
-        servers.sort_by(|a, b| (a.process, &a.base).cmp(&(b.process, &b.base)));
+        servers.sort_by(|a, b| (a.process, &a.bases).cmp(&(b.process, &b.bases)));
         Ok(servers)
     }
 
@@ -102,15 +104,16 @@ impl Drop for Announcement {
     }
 }
 
-/// The source as it is understood from every folder.
-fn whole_name(base: &ModelSource) -> String {
-    let folder = match base {
-        ModelSource::Word(word) if starter::base(word).is_some() => return word.clone(),
+/// The base model as it is understood from every folder.
+fn whole_name(base: &BaseSpec) -> String {
+    let folder = match &base.source {
+        ModelSource::Word(word) if starter::base(word).is_some() => return base.to_string(),
         ModelSource::Word(word) => PathBuf::from(word),
-        ModelSource::Source(lorank_model::Source::Folder(folder)) => folder.clone(),
-        ModelSource::Source(lorank_model::Source::Hub(_)) => return base.to_string(),
+        ModelSource::Source(Source::Folder(folder)) => folder.clone(),
+        ModelSource::Source(Source::Hub(_)) => return base.to_string(),
     };
-    folder.canonicalize().unwrap_or(folder).display().to_string()
+    let whole = Source::Folder(folder.canonicalize().unwrap_or(folder));
+    BaseSpec { name: base.name.clone(), source: ModelSource::Source(whole) }.to_string()
 }
 
 #[cfg(test)]
@@ -125,20 +128,22 @@ mod tests {
         let model = folder.path().join("model");
         fs::create_dir(&model).unwrap();
         let process = std::process::id();
-        let base = |text: &str| -> ModelSource { text.parse().unwrap() };
-        let one = data.announce(&base(model.to_str().unwrap())).unwrap();
-        let other = data.announce(&base("hf://owner/name@main")).unwrap();
-        let server = |base: &str| RunningServer { process, base: base.to_owned() };
-        let mut both = vec![server("hf://owner/name@main"), server(model.canonicalize().unwrap().to_str().unwrap())];
-        both.sort_by(|a, b| a.base.cmp(&b.base));
+        let bases = |texts: &[&str]| -> Vec<BaseSpec> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let one = data.announce(&bases(&[model.to_str().unwrap(), "b=hf://owner/b@main"])).unwrap();
+        let other = data.announce(&bases(&["hf://owner/name@main"])).unwrap();
+        let server = |bases: &[&str]| RunningServer { process, bases: bases.iter().map(ToString::to_string).collect() };
+        let whole = model.canonicalize().unwrap();
+        let mut both =
+            vec![server(&["hf://owner/name@main"]), server(&[whole.to_str().unwrap(), "b=hf://owner/b@main"])];
+        both.sort_by(|a, b| a.bases.cmp(&b.bases));
         assert_eq!(data.running_servers().unwrap(), both);
         drop(one);
-        assert_eq!(data.running_servers().unwrap(), [server("hf://owner/name@main")]);
+        assert_eq!(data.running_servers().unwrap(), [server(&["hf://owner/name@main"])]);
         drop(other);
         assert!(data.running_servers().unwrap().is_empty());
 
         // What a killed process left has no lock.
-        fs::write(data.servers().join("1-0.json"), r#"{"process": 1, "base": "minilm"}"#).unwrap();
+        fs::write(data.servers().join("1-0.json"), r#"{"process": 1, "bases": ["minilm"]}"#).unwrap();
         assert!(data.running_servers().unwrap().is_empty());
         assert_eq!(fs::read_dir(data.servers()).unwrap().count(), 0);
     }

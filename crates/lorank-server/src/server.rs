@@ -81,11 +81,11 @@ impl LoadedServer {
         let fallback = pipeline_config.aliases.remove(&RegistryReranker::default_name()).or(first);
         // The default batch size depends on the device: a GPU takes larger batches.
         let is_said = config.queue.tokens_max.is_some();
-        let of_device = models.reranker.tokens_max().max(pipeline_config.tokens_max);
+        let of_device = models.bases.first().tokens_max().max(pipeline_config.tokens_max);
         pipeline_config.tokens_max = if is_said { pipeline_config.tokens_max } else { of_device };
         pipeline_config.rank_by_names = Some(Arc::new(AliasRankBys(registry.clone())));
         let bytes_max = config.server.adapter_bytes_max;
-        let reranker = Arc::new(RegistryReranker::new(models.reranker, registry, fallback, bytes_max));
+        let reranker = Arc::new(RegistryReranker::new(models.bases, registry, fallback, bytes_max));
         let pipeline = Arc::new(Pipeline::new(first_stage, reranker.clone(), pipeline_config)?);
         let experiments = |name: &IndexName, pipeline: Arc<ServedPipeline>| {
             let shadows = config.shadows.iter().map(shadow::ShadowSpec::config).collect();
@@ -107,7 +107,7 @@ impl LoadedServer {
             None => service,
         };
         let http = LiveConfig::new(http_config(&config));
-        let announcement = data.announce(&config.model.base_source()?);
+        let announcement = data.announce(&config.model.base_specs()?);
         let announcement = announcement.inspect_err(|error| {
             tracing::warn!("could not leave a note of this server in the folder for data, so adapters are not checked against it: {error}");
         });
@@ -126,7 +126,7 @@ impl LoadedServer {
         index.n_documents().is_ok_and(|n| n == 0).then(|| index.dir())
     }
 
-    /// The model with its adapters.
+    /// The base models with their adapters.
     pub fn reranker(&self) -> &RegistryReranker {
         &self.adapters.reranker
     }

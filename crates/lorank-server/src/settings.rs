@@ -21,7 +21,7 @@ use crate::allowed_source::AllowedSource;
 use crate::first_stage_kind::FirstStageKind;
 use crate::index_spec::IndexSpec;
 use crate::shadow::ShadowSpec;
-use crate::source::{AdapterSpec, ModelSource, OnBaseMismatch};
+use crate::source::{AdapterSpec, BaseSpec, OnBaseMismatch};
 
 /// A setting of the server. The default is that of [`ServerConfig`](crate::ServerConfig).
 #[derive(Debug, Clone, Copy)]
@@ -155,11 +155,11 @@ texts!(
     AdapterSpec,
     AllowedHost,
     AllowedSource,
+    BaseSpec,
     CorsOrigin,
     DeviceChoice,
     IndexSpec,
     ModelAlias,
-    ModelSource,
     OnBaseMismatch,
     PathBuf
 );
@@ -174,6 +174,10 @@ impl FlagValue for SocketAddr {
 
 impl IsRepeated for AdapterSpec {
     const BY_COMMA: bool = false;
+}
+
+impl IsRepeated for BaseSpec {
+    const BY_COMMA: bool = true;
 }
 
 impl IsRepeated for AdapterId {

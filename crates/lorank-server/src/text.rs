@@ -46,13 +46,14 @@ pub(crate) mod one_or_list {
     use std::fmt::Display;
     use std::str::FromStr;
 
+    use serde::de::Error;
     use serde::{Deserialize, Deserializer};
 
     pub(crate) use super::list::serialize;
 
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "a string or a list of strings")]
-    enum OneOrList {
+    pub(super) enum OneOrList {
         One(String),
         List(Vec<String>),
     }
@@ -60,11 +61,42 @@ pub(crate) mod one_or_list {
     pub(crate) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<T>, D::Error> {
-        let texts = match OneOrList::deserialize(deserializer)? {
-            OneOrList::One(text) => vec![text],
-            OneOrList::List(texts) => texts,
-        };
-        texts.iter().map(|text| super::parse(text)).collect()
+        OneOrList::deserialize(deserializer)?.parsed()
+    }
+
+    impl OneOrList {
+        pub(super) fn parsed<T: FromStr<Err: Display>, E: Error>(self) -> Result<Vec<T>, E> {
+            let texts = match self {
+                Self::One(text) => vec![text],
+                Self::List(texts) => texts,
+            };
+            texts.iter().map(|text| super::parse(text)).collect()
+        }
+    }
+}
+
+/// A list of values, or a single value; a single value is written without a list.
+pub(crate) mod one_if_one {
+    use std::fmt::Display;
+
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::one_or_list::OneOrList;
+
+    pub(crate) fn serialize<T: Display, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        match values {
+            [] => serializer.serialize_none(),
+            [one] => serializer.collect_str(one),
+            several => super::list::serialize(several, serializer),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        Option::<OneOrList>::deserialize(deserializer)?.map_or_else(|| Ok(Vec::new()), OneOrList::parsed)
     }
 }
 

@@ -26,7 +26,7 @@ fn config(folder: &Path) -> ServerConfig {
     writer.close().unwrap();
     let mut config = ServerConfig::new(index, folder.join("data"));
     config.listen = "127.0.0.1:0".parse().unwrap();
-    config.model.base = Some(lorank_testing::fixture("tiny-bert/base").display().to_string().parse().unwrap());
+    config.model.base = vec![lorank_testing::fixture("tiny-bert/base").display().to_string().parse().unwrap()];
     config
 }
 
@@ -133,7 +133,7 @@ fn what_cannot_be_started_says_why() {
     let file = folder.path().join("file");
     std::fs::write(&file, "no index").unwrap();
     check(&|config| config.index = vec![IndexSpec::unnamed(&file)], ErrorKind::Malformed, "is not a lorank index");
-    let missing = "./nowhere".parse().ok();
+    let missing = vec!["./nowhere".parse().unwrap()];
     check(&|config| config.model.base = missing.clone(), ErrorKind::NotFound, "no model folder at `./nowhere`");
     check(&|config| config.search.depth = config.search.depth_max.saturating_add(1), ErrorKind::Invalid, "depth");
 }

@@ -71,14 +71,15 @@ struct Measured {
 
 pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
     let requests = requests(args)?;
-    let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
-    let adapters = if models.adapters.is_empty() { vec![None] } else { models.adapters.clone() };
+    let models = models::load(&args.model.section_of_one(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
+    let adapters = models.rankers();
+    let base = models.bases.first();
     let facts = json!({
-        "base_model": models.reranker.base().name,
+        "base_model": base.base().name,
         "adapters": adapters.iter().map(|id| id.as_ref().map(AdapterId::as_str)).collect::<Vec<_>>(),
-        "precision": models.reranker.precision().name(),
-        "device": models.reranker.device(),
-        "engine": models.reranker.engine(),
+        "precision": base.precision().name(),
+        "device": base.device(),
+        "engine": base.engine(),
         "threads": rayon::current_num_threads(),
         "clients": args.clients,
     });
@@ -95,22 +96,22 @@ pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
             cache: CacheConfig { entries_max: 0, ..CacheConfig::default() },
             ..PipelineConfig::default()
         };
-        let reranker = Arc::new(models.reranker);
-        let pipeline = Pipeline::without_first_stage(Arc::clone(&reranker), config)?;
+        let bases = Arc::new(models.bases);
+        let pipeline = Pipeline::without_first_stage(Arc::clone(&bases), config)?;
         let choice = |id: &Option<AdapterId>| id.clone().map_or(AdapterChoice::Base, AdapterChoice::Named);
         let choices: Vec<AdapterChoice> = adapters.iter().map(choice).collect();
         measured.repeat(args.runs, &bar, |_| {
-            reranker.clear_token_cache();
+            bases.first().clear_token_cache();
             requests.iter().map(|one| at_once(&pipeline, one, &choices, args.clients)).collect()
         })?;
     } else {
         let versions: Vec<ModelVersion> = adapters
             .iter()
-            .map(|id| models.reranker.resolve(id.as_ref()).map_err(|error| anyhow!(error)))
+            .map(|id| models.bases.resolve(id.as_ref()).map_err(|error| anyhow!(error)))
             .collect::<anyhow::Result<_>>()?;
         measured.repeat(args.runs, &bar, |pieces| {
-            models.reranker.clear_token_cache();
-            requests.iter().map(|request| in_one_call(&models.reranker, request, &versions, pieces)).collect()
+            base.clear_token_cache();
+            requests.iter().map(|request| in_one_call(base, request, &versions, pieces)).collect()
         })?;
     }
     bar.finish_and_clear();

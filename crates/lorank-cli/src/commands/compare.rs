@@ -31,8 +31,13 @@ pub(crate) struct CompareArgs {
     #[arg(value_name = "QUERY")]
     query: String,
     /// Adapter: a starter's name, a folder, a name in the registry, or hf://owner/name[@revision]; none for the base model
-    /// without an adapter; repeatable
-    #[arg(long = "adapter", value_name = "[ID=]ADAPTER", required = true, help_heading = "Model options")]
+    /// without an adapter, or the name of one of several base models; repeatable [default with --base: the bare base models]
+    #[arg(
+        long = "adapter",
+        value_name = "[ID[@BASE]=]ADAPTER",
+        required_unless_present = "model.base",
+        help_heading = "Model options"
+    )]
     adapters: Vec<AdapterSpec>,
     /// Number of candidates to rerank
     #[arg(long, value_name = "N", default_value = "100")]
@@ -66,7 +71,7 @@ pub(crate) struct CompareArgs {
 pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
     let first_stage = args.first_stage.open()?;
     let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
-    let rankers = rankers(&models.adapters)?;
+    let rankers = rankers(&models.rankers())?;
     let default = PipelineConfig::default();
     let (passages, passages_max) = args.passages.read()?;
     let config = PipelineConfig {
@@ -79,7 +84,7 @@ pub(crate) fn run(args: &CompareArgs, is_quiet: bool) -> anyhow::Result<()> {
             .max(args.instruction.as_ref().map_or(0, String::len)),
         ..default
     };
-    let pipeline = Pipeline::new(first_stage, models.reranker, config)?;
+    let pipeline = Pipeline::new(first_stage, models.bases, config)?;
     let query = Query {
         text: args.query.clone(),
         syntax: QuerySyntax::from(args.syntax),

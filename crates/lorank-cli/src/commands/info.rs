@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use lorank_model::{AdapterSummary, BaseSummary, ModelReranker, Prompt};
+use lorank_model::{AdapterSummary, BaseModels, BaseSummary, ModelReranker, NamedBase, Prompt};
 use lorank_server::{AdapterSpec, starter};
 use lorank_tantivy::{Index, IndexSettings, IndexStats};
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ pub(crate) struct InfoArgs {
     /// Folder of an index
     #[arg(long, value_name = "DIR")]
     index: Option<PathBuf>,
-    /// Adapter to load on the base model; repeatable [default: all built-in adapters on the built-in model]
-    #[arg(long = "adapter", value_name = "[ID=]ADAPTER", help_heading = "Model options")]
+    /// Adapter to load on its base model; repeatable [default: all built-in adapters on the built-in model]
+    #[arg(long = "adapter", value_name = "[ID[@BASE]=]ADAPTER", help_heading = "Model options")]
     adapters: Vec<AdapterSpec>,
     /// Print one JSON document
     #[arg(long)]
@@ -45,15 +45,15 @@ pub(crate) fn run(args: &InfoArgs, is_quiet: bool) -> anyhow::Result<()> {
     let index = index.as_ref().map(|index| Ok::<_, anyhow::Error>((index.settings(), index.stats()?))).transpose()?;
     // `--index` alone does not load a model.
     let section = args.model.section(&args.adapters)?;
-    let is_named = section.base.is_some() || !section.adapters.is_empty();
+    let is_named = !section.base.is_empty() || !section.adapters.is_empty();
     let is_wanted = is_named || (index.is_none() && starter::BASE.is_some());
     let load = || models::load(&section.with_starter_adapters(), args.data.folder().ok(), is_quiet);
     let models = is_wanted.then(load).transpose()?;
-    let reranker = models.as_ref().map(|models| &models.reranker);
-    if args.json { print_json(reranker, index) } else { print_text(reranker, index) }
+    let bases = models.as_ref().map(|models| &models.bases);
+    if args.json { print_json(bases, index) } else { print_text(bases, index) }
 }
 
-fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, IndexStats)>) -> anyhow::Result<()> {
+fn print_text(bases: Option<&BaseModels>, index: Option<(&IndexSettings, IndexStats)>) -> anyhow::Result<()> {
     let mut out = output::stdout();
     let mut line = |name: &str, value: String| writeln!(out, "{name:<14}{value}");
     line("version", env!("CARGO_PKG_VERSION").to_owned())?;
@@ -61,36 +61,21 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
     line("features", if features.is_empty() { "none".into() } else { features.join(", ") })?;
     let hub = environment::hub();
     line("hub cache", format!("{}{}", hub.cache.display(), if hub.offline { " (offline)" } else { "" }))?;
-    match reranker {
+    match bases {
         None if starter::BASE.is_none() => line("base model", "none in this build; name one with --base".into())?,
         None => {}
-        Some(reranker) => {
-            let base = reranker.base();
-            line("device", reranker.device().to_owned())?;
-            line("engine", format!("{}, up to {} tokens per batch", reranker.engine(), reranker.tokens_max()))?;
-            let n_bytes = indicatif::HumanBytes(base.n_bytes as u64);
-            line("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision()))?;
-            line("", reranker.precision_reason().to_owned())?;
-            let head = if base.has_head { "" } else { ", without a score head" };
-            let n_weights = count(base.n_parameters);
-            line(
-                "base model",
-                format!(
-                    "{} ({}, {n_weights} weights{head}, digest {})",
-                    base.name,
-                    base.architecture,
-                    base.digest.short()
-                ),
-            )?;
-            line("score", describe_score(base))?;
-            describe_prompt(reranker.prompt()).into_iter().try_for_each(|(name, value)| line(name, value))?;
-            line("targets", base.linear_targets.join(", "))?;
-            line("", format!("also: {}", base.other_targets.join(", ")))?;
-            let full_names = of_any_layer(base.linear_modules.iter().chain(&base.other_modules));
-            let labels = ["full names"].into_iter().chain(std::iter::repeat(""));
-            labels.zip(full_names).try_for_each(|(label, name)| line(label, name))?;
-            for adapter in reranker.adapters() {
-                line("adapter", describe(&adapter))?;
+        Some(bases) => {
+            for base in bases.iter() {
+                if !bases.is_one() {
+                    line("", String::new())?;
+                    line("name", names(base))?;
+                }
+                describe_model(base.reranker()).into_iter().try_for_each(|(name, value)| line(name, value))?;
+            }
+            if !bases.is_one() {
+                let sum = indicatif::HumanBytes(bases.n_bytes() as u64);
+                line("", String::new())?;
+                line("memory", format!("{sum} of weights in {} base models", bases.iter().len()))?;
             }
         }
     }
@@ -103,6 +88,37 @@ fn print_text(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
         line("", format!("searched: {fields}; id: {id_field}; language: {}", settings.language))?;
     }
     Ok(out.flush()?)
+}
+
+/// The name of a base model, and the further ones.
+fn names(base: &NamedBase) -> String {
+    let others = base.names().iter().map(|name| name.as_str()).filter(|name| *name != base.name());
+    let others = others.collect::<Vec<_>>().join(", ");
+    if others.is_empty() { base.name().to_owned() } else { format!("{} (also: {others})", base.name()) }
+}
+
+/// The lines about a base model with its adapters.
+fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
+    let base = reranker.base();
+    let n_bytes = indicatif::HumanBytes(base.n_bytes as u64);
+    let head = if base.has_head { "" } else { ", without a score head" };
+    let (n_weights, digest) = (count(base.n_parameters), base.digest.short());
+    let mut lines = vec![
+        ("device", reranker.device().to_owned()),
+        ("engine", format!("{}, up to {} tokens per batch", reranker.engine(), reranker.tokens_max())),
+        ("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision())),
+        ("", reranker.precision_reason().to_owned()),
+        ("base model", format!("{} ({}, {n_weights} weights{head}, digest {digest})", base.name, base.architecture)),
+        ("score", describe_score(base)),
+    ];
+    lines.extend(describe_prompt(reranker.prompt()));
+    lines.push(("targets", base.linear_targets.join(", ")));
+    lines.push(("", format!("also: {}", base.other_targets.join(", "))));
+    let full_names = of_any_layer(base.linear_modules.iter().chain(&base.other_modules));
+    let labels = ["full names"].into_iter().chain(std::iter::repeat(""));
+    lines.extend(labels.zip(full_names));
+    lines.extend(reranker.adapters().iter().map(|adapter| ("adapter", describe(adapter))));
+    lines
 }
 
 fn describe_score(base: &BaseSummary) -> String {
@@ -149,14 +165,19 @@ fn describe(adapter: &AdapterSummary) -> String {
     )
 }
 
-fn print_json(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, IndexStats)>) -> anyhow::Result<()> {
+fn print_json(bases: Option<&BaseModels>, index: Option<(&IndexSettings, IndexStats)>) -> anyhow::Result<()> {
     let hub = environment::hub();
     let features = FEATURES.iter().map(|(name, is_on)| ((*name).to_owned(), Value::from(*is_on)));
     output::print_json(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "features": features.collect::<serde_json::Map<_, _>>(),
         "hub": {"cache": hub.cache, "offline": hub.offline},
-        "model": reranker.map(model_json),
+        "model": bases.map(|bases| model_json(bases.first())),
+        "models": bases.map(|bases| {
+            let model = |base: &NamedBase| json!({"names": name_list(base), "model": model_json(base.reranker())});
+            bases.iter().map(model).collect::<Vec<_>>()
+        }),
+        "models_bytes": bases.map(BaseModels::n_bytes),
         "index": index.map(|(settings, stats)| json!({
             "n_documents": stats.n_documents,
             "n_segments": stats.n_segments,
@@ -166,6 +187,10 @@ fn print_json(reranker: Option<&ModelReranker>, index: Option<(&IndexSettings, I
             "language": settings.language.name(),
         })),
     }))
+}
+
+fn name_list(base: &NamedBase) -> Vec<&str> {
+    base.names().iter().map(|name| name.as_str()).collect()
 }
 
 fn model_json(reranker: &ModelReranker) -> Value {

@@ -12,7 +12,7 @@ use lorank_core::{
     score_groups,
 };
 use lorank_http::PassageJson;
-use lorank_model::ModelReranker;
+use lorank_model::BaseModels;
 use lorank_pipeline::Warning;
 use lorank_server::AdapterSpec;
 use serde::{Deserialize, Serialize};
@@ -99,10 +99,10 @@ pub(crate) fn run(args: &RerankArgs, is_quiet: bool) -> anyhow::Result<()> {
     let candidates = read(&args.input)?;
     let models = models::load(&args.model.section(args.adapter.as_slice())?, args.data.folder().ok(), is_quiet)?;
     let model = models::resolve_default(&models)?;
-    let model = models::instructed(&models.reranker, model, args.instruction.as_deref())?;
+    let model = models::instructed(&models.bases, model, args.instruction.as_deref())?;
     let query = Query { instruction: args.instruction.clone(), ..Query::new(&args.query) };
     let started = Instant::now();
-    let mut ranked = score(&models.reranker, &model, &query, candidates, args.passages.read()?, is_quiet)?;
+    let mut ranked = score(&models.bases, &model, &query, candidates, args.passages.read()?, is_quiet)?;
     let elapsed = started.elapsed();
     let n_candidates = ranked.len();
     ranked.truncate(args.top_k.unwrap_or(usize::MAX));
@@ -132,7 +132,7 @@ fn read(input: &std::path::Path) -> anyhow::Result<Vec<Candidate>> {
 }
 
 fn score(
-    reranker: &ModelReranker,
+    reranker: &BaseModels,
     model: &ModelVersion,
     query: &Query,
     candidates: Vec<Candidate>,

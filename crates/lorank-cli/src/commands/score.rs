@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::ProgressBar;
 use lorank_core::{Activation, Candidate, Group, ModelVersion, Precision, Query, Score, score_groups};
-use lorank_model::{ModelReranker, PrecisionChoice};
+use lorank_model::{BaseModels, PrecisionChoice};
 use lorank_server::AdapterSpec;
 use serde::{Deserialize, Serialize};
 
@@ -74,12 +74,12 @@ pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
     }
     let models = models::load(&section, args.data.folder().ok(), is_quiet)?;
     let model = models::resolve_default(&models)?;
-    let model = models::instructed(&models.reranker, model, args.instruction.as_deref())?;
+    let model = models::instructed(&models.bases, model, args.instruction.as_deref())?;
     let progress = progress::counter("pairs", is_quiet);
     loop {
         let (pairs, bad_line) = read_chunk(&mut lines, args.instruction.as_deref())?;
         // Pairs before an invalid line are scored and written before the program exits.
-        score(&models.reranker, &model, &pairs, args.activation, &progress)?;
+        score(&models.bases, &model, &pairs, args.activation, &progress)?;
         bad_line.map_or(Ok(()), Err)?;
         if pairs.len() < CHUNK {
             progress.finish_and_clear();
@@ -109,7 +109,7 @@ fn read_pair(line: u64, pair: PairLine, instruction: Option<&str>) -> anyhow::Re
 }
 
 fn score(
-    reranker: &ModelReranker,
+    reranker: &BaseModels,
     model: &ModelVersion,
     pairs: &[Pair],
     activation: Activation,

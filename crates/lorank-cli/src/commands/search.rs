@@ -162,7 +162,7 @@ pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> an
     } else {
         let models = models::load(&args.model.section(args.adapter.as_slice())?, args.data.folder().ok(), is_quiet)?;
         let default_adapter = models.default_adapter();
-        (Arc::new(models.reranker), default_adapter)
+        (Arc::new(models.bases), default_adapter)
     };
     let (passages, passages_max) = args.passages.read()?;
     let config = PipelineConfig { rank_by_names: args.rank_by_names()?, passages_max, ..args.config(default_adapter) };

@@ -69,9 +69,9 @@ fn served_by(arm: &ServedArm) -> Vec<[String; 2]> {
     let model = match &arm.pinned {
         None => arm.model.clone(),
         Some(pinned) => {
-            let adapter = pinned.adapter.as_ref().map_or("the base model", |adapter| adapter.as_str());
+            let adapter = pinned.name();
             let digest =
-                pinned.digest.as_ref().map_or_else(String::new, |digest| format!(", digest {}", short(digest)));
+                pinned.digest_of_model().map_or_else(String::new, |digest| format!(", digest {}", short(digest)));
             let alias = if adapter == arm.model { String::new() } else { format!("{}: ", arm.model) };
             format!("{alias}{adapter}{digest}, pinned since {}", time(pinned.since_millis))
         }

@@ -113,7 +113,18 @@ impl ServiceCollector {
         to.counter("token_cache_hits", "Documents found in the token cache", stats.token_cache_hits)?;
         to.counter("token_cache_misses", "Documents not found in the token cache", stats.token_cache_misses)?;
         to.gauge("token_cache_entries", "Documents in the token cache", stats.token_cache_entries as f64)?;
-        to.gauge("token_cache_bytes", "Approximate memory of the token cache", stats.token_cache_bytes as f64)
+        to.gauge("token_cache_bytes", "Approximate memory of the token cache", stats.token_cache_bytes as f64)?;
+        self.base_models(to)
+    }
+
+    fn base_models(&self, to: &mut Encoder<'_>) -> fmt::Result {
+        let bases = self.service.adapters.as_ref().map_or_else(Vec::new, |adapters| adapters.base_models());
+        let help = "Memory of the weights by base model";
+        let mut bytes = to.0.encode_descriptor("base_model_bytes", help, None, MetricType::Gauge)?;
+        bases.iter().try_for_each(|base| {
+            let labels = [("base_model", base.name.as_str())];
+            bytes.encode_family(&labels)?.encode_gauge(&(base.bytes as f64))
+        })
     }
 }
 

@@ -69,8 +69,8 @@ pub(crate) async fn show(State(app): State<App>, Name(name): Name) -> Result<imp
 
 /// Add or replace an adapter
 ///
-/// The source is a folder or `hf://owner/name[@revision]`, below one of the configured `adapter_sources`. The adapter must fit the
-/// base model.
+/// The source is a folder or `hf://owner/name[@revision]`, below one of the configured `adapter_sources`. The adapter must fit a
+/// base model of the server. Of several base models, it gets the one that it was trained on, or the one that `base` names.
 #[utoipa::path(
     put,
     path = "/v1/adapters/{id}",
@@ -91,7 +91,8 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    let AddBody { source } = app.json("an adapter with its `source`", &headers, body).await?;
+    let AddBody { source, base } = app.json("an adapter with its `source`", &headers, body).await?;
+    let base = base.map(|base| self::id("base", &base)).transpose()?;
     let id = id("id", &name)?;
     app.in_lane(Lane::Operations, move |app| {
         let host = app.adapters()?;
@@ -101,9 +102,11 @@ pub(crate) async fn put(
         // An experiment keeps the adapters that it started with.
         let users = app.experiments_with(&id)?;
         let existing = if users.is_empty() { Existing::Replace } else { Existing::Refuse };
-        let outcome = host.add(&id, &source, existing).map_err(|error| match error.downcast::<RegistryError>() {
-            Ok(error) => ServerError::Registry(error.of_users(&users)),
-            Err(error) => ServerError::AdapterSource { source_text: source, source: error },
+        let outcome = host.add(&id, &source, base.as_ref(), existing).map_err(|error| {
+            match error.downcast::<RegistryError>() {
+                Ok(error) => ServerError::Registry(error.of_users(&users)),
+                Err(error) => ServerError::AdapterSource { source_text: source, source: error },
+            }
         })?;
         let state = host.registry().state();
         let status = if outcome == Outcome::Added { StatusCode::CREATED } else { StatusCode::OK };
@@ -285,6 +288,7 @@ impl App {
             revision: provenance.revision.clone(),
             added_at,
             base_model: provenance.base_model.clone(),
+            served_on: host.base_of(entry),
             rank: provenance.rank,
             targets: provenance.targets.clone(),
             n_parameters: provenance.n_parameters,

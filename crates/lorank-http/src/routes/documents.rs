@@ -16,7 +16,8 @@ use crate::lanes::Lane;
 use crate::request_id::Arrival;
 use crate::upload::{Scratch, UploadLimits, not_kept, receive};
 use crate::wire::{
-    AdapterStatsJson, BulkAnswer, DeleteAnswer, DeleteBody, ErrorAnswer, FieldsJson, StatsJson, StoredDocument,
+    AdapterStatsJson, BaseModelJson, BulkAnswer, DeleteAnswer, DeleteBody, ErrorAnswer, FieldsJson, StatsJson,
+    StoredDocument,
 };
 use crate::{BulkForm, BulkLimits, DocumentHost, IndexName, RetryAfter, ServerError};
 
@@ -198,6 +199,7 @@ pub(crate) async fn stats(State(app): State<App>) -> Result<impl IntoResponse, S
             queue: service.engine.queue_stats().into(),
             adapters: adapters
                 .map(|host| AdapterStatsJson::new(host.registry().state().adapters().count(), &host.residency())),
+            base_models: service.adapters.iter().flat_map(|host| host.base_models()).map(BaseModelJson::from).collect(),
         }))
     })
     .await

@@ -407,6 +407,8 @@ impl App {
             }
         };
         let version = self.service.engine.model(&choice).map_err(missing)?;
-        Ok(matches!(arm.model, ArmModel::Adapter(_)).then(|| pinned_version(&version, now_millis())))
+        let default_base = self.service.engine.model(&AdapterChoice::Base).ok().map(|base| base.base_digest);
+        let is_pinned = matches!(arm.model, ArmModel::Adapter(_));
+        Ok(is_pinned.then(|| pinned_version(&version, default_base, now_millis())))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lorank_adapters::{Entry, Existing, NewFile, Outcome, Provenance, Registry, ResidencyStats};
-use lorank_core::{AdapterId, BoxError, Digest};
+use lorank_core::{AdapterId, BoxError, Digest, ModelVersion};
 use serde_json::json;
 
 use super::experiments::ask;
@@ -21,7 +21,13 @@ impl AdapterHost for ToyHost {
         source.starts_with("allowed/")
     }
 
-    fn add(&self, id: &AdapterId, source: &str, existing: Existing) -> Result<Outcome, BoxError> {
+    fn add(
+        &self,
+        id: &AdapterId,
+        source: &str,
+        _base: Option<&AdapterId>,
+        existing: Existing,
+    ) -> Result<Outcome, BoxError> {
         if source.ends_with("misfit") {
             return Err("its shapes do not fit".into());
         }
@@ -34,6 +40,7 @@ impl AdapterHost for ToyHost {
             targets: vec!["query".into()],
             n_parameters: 3,
             model_digest: toy::model(Some(id)).adapter.map_or(Digest::new([0; 32]), |adapter| adapter.digest),
+            base_digest: None,
         };
         let file = NewFile::bytes("adapter_config.json", source.as_bytes().to_vec());
         Ok(self.0.add_with(id, &[file], provenance, existing)?)
@@ -43,7 +50,7 @@ impl AdapterHost for ToyHost {
         vec!["own".parse().unwrap()]
     }
 
-    fn max_length(&self) -> usize {
+    fn max_length(&self, _: &ModelVersion) -> usize {
         512
     }
 

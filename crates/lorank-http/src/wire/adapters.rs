@@ -12,6 +12,8 @@ use utoipa::ToSchema;
 pub(crate) struct AddBody {
     /// The source: a folder, or `hf://owner/name[@revision]`.
     pub source: String,
+    /// The name of the base model, on a server with several. By default, it is the one that the adapter was trained on.
+    pub base: Option<String>,
 }
 
 /// The target of an alias.
@@ -58,6 +60,8 @@ pub(crate) struct RegisteredAdapter {
     pub added_at: Option<String>,
     /// The base model that it was trained on.
     pub base_model: String,
+    /// The name of the base model that it is served on; null if it fits none.
+    pub served_on: Option<String>,
     /// The LoRA rank.
     pub rank: usize,
     /// The names of the adapted layers.

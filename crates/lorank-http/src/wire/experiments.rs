@@ -49,7 +49,8 @@ pub(crate) struct ExperimentSchema {
 pub(crate) struct ArmSchema {
     /// The name, unique within the experiment.
     pub name: String,
-    /// The model: an adapter, an alias, `none` for the base model without an adapter, or `first-stage` for no reranking.
+    /// The model: an adapter, an alias, a base model by its name, `none` for the default base model without an adapter, or
+    /// `first-stage` for no reranking.
     pub model: String,
     /// The share of units relative to the weights of the other arms. Default: 1.
     #[schema(minimum = 1)]
@@ -63,12 +64,25 @@ pub(crate) struct ArmSchema {
 #[schema(as = PinnedVersion)]
 #[expect(dead_code, reason = "it describes `lorank_experiments::PinnedVersion`")]
 pub(crate) struct PinnedVersionSchema {
-    /// The adapter; null for the base model without an adapter.
+    /// The adapter; null for a base model without an adapter.
     pub adapter: Option<String>,
     /// The digest of the adapter.
     pub digest: Option<String>,
+    /// The base model, for one without an adapter.
+    pub base_model: Option<PinnedBaseSchema>,
     /// The time of pinning, in milliseconds since 1970.
     pub since_millis: i64,
+}
+
+/// A pinned base model.
+#[derive(ToSchema)]
+#[schema(as = PinnedBase)]
+#[expect(dead_code, reason = "it describes `lorank_experiments::PinnedBase`")]
+pub(crate) struct PinnedBaseSchema {
+    /// The name.
+    pub name: String,
+    /// The digest.
+    pub digest: String,
 }
 
 /// A range of buckets of a layer.

@@ -5,7 +5,7 @@ use lorank_pipeline::{CacheStats, QueueStats};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{DocumentStats, FieldStats};
+use crate::{DocumentStats, FieldStats, ServedBase};
 
 /// Statistics of the service. Counts are since its start.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
@@ -23,6 +23,24 @@ pub(crate) struct StatsJson {
     pub queue: QueueStatsJson,
     /// The adapters; null without a registry.
     pub adapters: Option<AdapterStatsJson>,
+    /// The base models, the default one first; empty without a registry.
+    pub base_models: Vec<BaseModelJson>,
+}
+
+/// A base model in memory.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = BaseModel)]
+pub(crate) struct BaseModelJson {
+    /// The name, by which requests choose the bare base model.
+    pub name: String,
+    /// The hash of its configuration, tokenizer and weights.
+    pub digest: String,
+    /// The numeric precision: `f32`, `bf16` or `int8`.
+    pub precision: &'static str,
+    /// The number of parameters.
+    pub n_parameters: usize,
+    /// The memory of its weights, in bytes.
+    pub bytes: u64,
 }
 
 /// All indexes.
@@ -113,6 +131,18 @@ pub(crate) struct AdapterStatsJson {
     pub n_in_memory: usize,
     /// The approximate memory of the adapters, in bytes.
     pub bytes_in_memory: u64,
+}
+
+impl From<ServedBase> for BaseModelJson {
+    fn from(base: ServedBase) -> Self {
+        Self {
+            name: base.name,
+            digest: base.digest.to_string(),
+            precision: base.precision.name(),
+            n_parameters: base.n_parameters,
+            bytes: base.bytes,
+        }
+    }
 }
 
 impl From<DocumentStats> for DocumentStatsJson {

@@ -5,8 +5,11 @@
 //! token limit, and scored in one call. [`waiting`] decides on admission and fair shares, using the model's [`pace`];
 //! [`batch`] scores; this module has the callers' side and the thread.
 //!
-//! A model is itself parallel, so one thread keeps it busy; a second one would only compete for cores.
+//! A model is itself parallel, so one thread keeps it busy; a second one would only compete for cores. That is true of
+//! several base models, too: they take turns on the one thread, a batch each, and no batch mixes them.
 
+#[cfg(test)]
+mod base_models_tests;
 mod batch;
 mod began;
 mod pace;
@@ -15,6 +18,7 @@ mod simulation;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod waiting;
 #[cfg(test)]
 mod waiting_tests;
@@ -28,7 +32,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lorank_cache::{ScoreCache, ScoreKey};
-use lorank_core::{Deadline, EncodedPair, Reranker, Score};
+use lorank_core::{Deadline, Digest, EncodedPair, Reranker, Score};
 
 use self::batch::Batch;
 use self::began::Began;
@@ -38,6 +42,8 @@ use crate::{Cancellation, Fallback, PipelineConfig, PipelineError};
 
 /// Encoded pairs to score, with their deadline and cancellation.
 pub(crate) struct Submission {
+    /// The digest of the base model that scores the pairs.
+    pub base: Digest,
     pub pairs: Vec<EncodedPair>,
     /// The cache key of each pair.
     pub keys: Vec<ScoreKey>,

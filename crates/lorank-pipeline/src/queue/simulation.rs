@@ -1,11 +1,12 @@
 //! The queue under twice the capacity of the model, for one simulated minute.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use lorank_cache::{CacheConfig, KeyMaker, ScoreCache};
-use lorank_core::{Deadline, EncodedPair, Score};
+use lorank_core::{Deadline, Digest, EncodedPair, Score};
 use lorank_testing::toy;
 
 use super::began::Began;
@@ -16,12 +17,21 @@ use crate::{Cancellation, Fallback, PipelineConfig};
 /// The simulated throughput: a request of 100 passages alone takes 0.45 s.
 const TOKENS_PER_SECOND: f64 = 40_000.0;
 
+/// The base models.
+const FAST: Digest = Digest::new([1; 32]);
+const SLOW: Digest = Digest::new([2; 32]);
+
+/// How many times slower the slow base model is.
+const SLOWER: f64 = 20.0;
+
 /// The simulated time.
 const SECONDS: f64 = 60.0;
 
 /// The arrival of a request.
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
+    /// The base model; tokens on [`SLOW`] take [`SLOWER`] times as long.
+    base: Digest,
     at_seconds: f64,
     n_pairs: usize,
     tokens_per_pair: usize,
@@ -42,6 +52,8 @@ struct Minute {
     n_reranked: usize,
     tokens_offered: usize,
     tokens_reranked: usize,
+    /// The requests that were offered and those that were reranked in time, by base model.
+    by_base: BTreeMap<Digest, (usize, usize)>,
 }
 
 impl Minute {
@@ -89,7 +101,7 @@ fn arrivals(load: f64, n_pairs: &[usize], deadline_seconds: &[f64], random: &mut
             return arrivals;
         }
         let (n_pairs, deadline_seconds) = (random.choose(n_pairs), random.choose(deadline_seconds));
-        arrivals.push(Arrival { at_seconds, n_pairs, tokens_per_pair: TOKENS_PER_PAIR, deadline_seconds });
+        arrivals.push(Arrival { base: FAST, at_seconds, n_pairs, tokens_per_pair: TOKENS_PER_PAIR, deadline_seconds });
     }
 }
 
@@ -147,7 +159,8 @@ impl Simulation {
                 continue;
             }
             let factor = 1.0 + self.noise * (2.0 * self.random.uniform() - 1.0);
-            let ends = now + batch.n_tokens as f64 / TOKENS_PER_SECOND * factor;
+            let slower = if batch.base == Some(SLOW) { SLOWER } else { 1.0 };
+            let ends = now + batch.n_tokens as f64 / TOKENS_PER_SECOND * slower * factor;
             while let Some(arrival) = arrivals.next_if(|arrival| arrival.at_seconds <= ends) {
                 self.arrive(arrival);
             }
@@ -164,12 +177,14 @@ impl Simulation {
         let (now, n) = (self.at(arrival.at_seconds), self.minute.n_offered);
         self.minute.n_offered += 1;
         self.minute.tokens_offered += arrival.n_tokens();
+        self.minute.by_base.entry(arrival.base).or_default().0 += 1;
         let deadline = now + Duration::from_secs_f64(arrival.deadline_seconds);
         let n_tokens = arrival.tokens_per_pair.try_into().expect("a pair has tokens");
         let maker = KeyMaker::new(&n.to_string(), &toy::model(None));
         let (reply, answer) = mpsc::sync_channel(1);
         let began = Arc::new(Began::not_yet(arrival.n_pairs));
         let submission = Submission {
+            base: arrival.base,
             pairs: (0..arrival.n_pairs).map(|_| EncodedPair::new(n_tokens, ())).collect(),
             keys: (0..arrival.n_pairs).map(|at| maker.key(None, &at.to_string())).collect(),
             deadline: Some(Deadline::at(deadline)),
@@ -194,6 +209,7 @@ impl Simulation {
                 if outcome.is_ok() && now <= caller.deadline {
                     minute.n_reranked += 1;
                     minute.tokens_reranked += caller.arrival.n_tokens();
+                    minute.by_base.entry(caller.arrival.base).or_default().1 += 1;
                 }
                 assert!(outcome.is_ok() || outcome == Err(Fallback::DeadlinePassed));
                 false
@@ -242,4 +258,26 @@ fn below_the_capacity_nearly_all_are_served() {
 fn without_admission_an_overload_makes_all_late() {
     let minute = simulate(false, 2.0, 0.2, &[100], &[2.0], 1);
     assert!(minute.goodput() < 0.5, "{:.3} of the capacity, {minute:?}", minute.goodput());
+}
+
+/// Requests on a fast base model at a quarter of the capacity, beside twice the capacity on a slow one: the fast ones are
+/// served as if they were alone, and the slow ones get the rest.
+#[test]
+fn an_overload_of_a_slow_base_model_leaves_a_fast_one_its_share() {
+    for seed in 1..=5 {
+        let mut random = Random(seed);
+        let fast = arrivals(0.25, &[100], &[5.0], &mut random);
+        let slow = arrivals(2.0 / SLOWER, &[10], &[10.0], &mut random);
+        let slow = slow.into_iter().map(|arrival| Arrival { base: SLOW, ..arrival });
+        let mut all: Vec<Arrival> = fast.into_iter().chain(slow).collect();
+        all.sort_by(|a, b| a.at_seconds.total_cmp(&b.at_seconds));
+        let minute = Simulation::new(true, 0.2, seed).run(&all);
+        let share = |base: Digest| {
+            let (n_offered, n_reranked) = minute.by_base[&base];
+            (n_reranked as f64 / n_offered as f64, n_reranked)
+        };
+        let ((fast, _), (slow, n_slow)) = (share(FAST), share(SLOW));
+        assert!(fast >= 0.9, "seed {seed}: {fast:.3} of the requests on the fast base model, {minute:?}");
+        assert!(slow >= 0.25 && n_slow > 0, "seed {seed}: {slow:.3} of those on the slow one, {minute:?}");
+    }
 }

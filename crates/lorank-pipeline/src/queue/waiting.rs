@@ -13,11 +13,15 @@
 //! - No request starves: with every batch, the level at which new requests start rises past requests left behind, and
 //!   the first pair of a batch always fits.
 //!
+//! **Base models take turns** (see [`turns`](super::turns)): a batch has pairs of one base model only, and base models get
+//! equal shares of the time. What is said above holds for the requests of one base model and its batches. Batches of a slow
+//! base model are smaller, so that requests of the others wait briefly.
+//!
 //! **Background work has the lowest priority.** It gets a batch only while nothing else waits, and a small one, so that
 //! a request that arrives meanwhile waits briefly.
 //!
-//! **Admitted requests finish in time.** A request is admitted only if it and all requests admitted before it are
-//! expected to finish by their deadlines at the model's pace (see [`pace`](super::pace)); otherwise it is rejected
+//! **Admitted requests finish in time.** A request is admitted only if it and all requests admitted before it on its base
+//! model are expected to finish by their deadlines at the models' pace (see [`pace`](super::pace)); otherwise it is rejected
 //! immediately. Without admission control, too many requests share the model and all of them are late.
 //!
 //! **Nothing is scored twice.** A waiting pair is looked up in the cache again when its turn comes, because another
@@ -31,11 +35,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use lorank_cache::{ScoreCache, ScoreKey};
-use lorank_core::{Deadline, Score};
+use lorank_core::{Deadline, Digest, Score};
 
 use super::batch::{Batch, QueuedPair, RequestNumber};
 use super::began::Began;
-use super::pace::{Demand, Moment, Pace};
+use super::pace::{Demand, Moment, Paces, Running};
+use super::turns::Turns;
 use super::{Limits, Outcome, QueueStats, Submission, abandoned, thread_has_ended};
 use crate::{Cancellation, Fallback};
 
@@ -48,17 +53,18 @@ pub(super) struct Waiting {
     requests: BTreeMap<RequestNumber, Request>,
     n_arrived: RequestNumber,
     is_closed: bool,
-    /// The tokens taken by the least served request of the last batch; never decreases.
-    n_tokens_reached: u64,
-    pace: Pace,
-    /// The tokens of the running batch, and its start time.
-    running: Option<(usize, Instant)>,
+    turns: Turns,
+    background_turns: Turns,
+    paces: Paces,
+    running: Option<Running>,
     /// The counters. Waiting requests are counted on demand.
     done: QueueStats,
 }
 
 /// An unanswered request.
 pub(super) struct Request {
+    /// The digest of the base model that scores its pairs.
+    base: Digest,
     /// The pairs that are in no batch yet.
     pending: VecDeque<QueuedPair>,
     /// The scores so far, by the pairs' indices.
@@ -81,6 +87,7 @@ impl Request {
         // Admission assigns the number.
         let pending = pairs.map(|(index, (encoded, key))| QueuedPair { request: 0, index, key, encoded });
         Self {
+            base: submission.base,
             pending: pending.collect(),
             scores: vec![None; n_pairs],
             n_missing: n_pairs,
@@ -120,8 +127,8 @@ impl Request {
 }
 
 impl Waiting {
-    /// Admits a request if there is room for it, and if it and all requests admitted before are expected to finish by
-    /// their deadlines. An empty queue admits any number of pairs, so that no request is too large forever.
+    /// Admits a request if there is room for it, and if it and all requests admitted before on its base model are expected
+    /// to finish by their deadlines. An empty queue admits any number of pairs, so that no request is too large forever.
     pub(super) fn admit(&mut self, mut request: Request, limits: &Limits, now: Instant) -> Result<(), Fallback> {
         if self.is_closed {
             return Err(thread_has_ended());
@@ -133,7 +140,10 @@ impl Waiting {
         if let Some(retry_after) = self.excess_with(&request, limits, now) {
             return Err(Fallback::WouldMissDeadline { retry_after });
         }
-        request.n_tokens_taken = self.n_tokens_at_start();
+        if !self.is_active(&request) {
+            self.turns_of(request.is_background).start(request.base);
+        }
+        request.n_tokens_taken = self.n_tokens_at_start(&request.base, request.is_background);
         let number = self.n_arrived;
         request.pending.iter_mut().for_each(|pair| pair.request = number);
         self.requests.insert(number, request);
@@ -147,15 +157,17 @@ impl Waiting {
         if request.is_background || !limits.admits_by_estimate {
             return None;
         }
+        let waiting = || self.waiting().filter(|other| !other.is_background);
         let mut demands: Vec<Demand> =
-            self.waiting().filter(|other| !other.is_background).map(Request::demand).collect();
-        let is_idle = demands.is_empty() && self.running.is_none();
-        if is_idle && self.pace.is_outdated(now) {
+            waiting().filter(|other| other.base == request.base).map(Request::demand).collect();
+        let is_running = self.running.is_some_and(|running| running.base == request.base);
+        let is_idle = demands.is_empty() && !is_running;
+        if is_idle && self.paces.is_outdated(&request.base, now) {
             return None;
         }
         demands.push(request.demand());
-        let batch_tokens_max = limits.tokens_max.get();
-        self.pace.excess(&demands, &Moment { now, running: self.running, batch_tokens_max })
+        let moment = Moment { now, running: self.running, batch_tokens_max: limits.tokens_max };
+        self.paces.excess(request.base, &demands, waiting().map(|other| other.base), &moment)
     }
 
     /// Background and other requests have separate limits.
@@ -176,13 +188,46 @@ impl Waiting {
         }
     }
 
-    /// Takes the next batch: at most `tokens_max` tokens, but at least one pair if one waits that is not cached.
+    /// Takes the next batch: pairs of one base model, at most `tokens_max` tokens, but at least one pair if one waits that
+    /// is not cached.
     pub(super) fn next_batch(&mut self, tokens_max: NonZeroUsize, cache: &ScoreCache, now: Instant) -> Batch {
         self.drop_abandoned(now);
         let is_background = self.waiting().all(|request| request.is_background);
-        let mut batch = Batch { is_background, ..Batch::default() };
         let tokens_max = if is_background { tokens_max.min(BACKGROUND_TOKENS_MAX) } else { tokens_max };
-        let sitting_out = self.requests.iter().filter(|(_, request)| request.is_background != is_background);
+        let mut batch = Batch { is_background, ..Batch::default() };
+        for base in self.bases_in_turn(is_background) {
+            self.fill(&mut batch, base, tokens_max, cache, now);
+            if !batch.is_empty() {
+                break;
+            }
+        }
+        batch.pairs.sort_by_key(|pair| pair.request);
+        let least = batch.pairs.iter().map(|pair| self.requests[&pair.request].n_tokens_taken).min();
+        if let Some((base, least)) = batch.base.zip(least) {
+            self.turns_of(is_background).begin(base, least);
+        }
+        self.running = batch.base.map(|base| Running { base, n_tokens: batch.n_tokens, since: now });
+        batch
+    }
+
+    /// The base models with waiting requests in the order of their turns; ties go to the earliest request.
+    fn bases_in_turn(&self, is_background: bool) -> Vec<Digest> {
+        let turns = if is_background { &self.background_turns } else { &self.turns };
+        let mut bases: Vec<Digest> = Vec::new();
+        for request in self.waiting().filter(|request| request.is_background == is_background) {
+            if !bases.contains(&request.base) {
+                bases.push(request.base);
+            }
+        }
+        bases.sort_by_key(|base| turns.time(base));
+        bases
+    }
+
+    /// Fills a batch with pairs of a base model.
+    fn fill(&mut self, batch: &mut Batch, base: Digest, tokens_max: NonZeroUsize, cache: &ScoreCache, now: Instant) {
+        let tokens_max = self.paces.batch_tokens_max(&base, tokens_max);
+        let sits_out = |request: &Request| request.is_background != batch.is_background || request.base != base;
+        let sitting_out = self.requests.iter().filter(|(_, request)| sits_out(request));
         let (mut keys, mut sit_out) = (HashSet::new(), sitting_out.map(|(&number, _)| number).collect::<HashSet<_>>());
         while let Some(number) = self.next_in_turn(&sit_out) {
             let request = self.requests.get_mut(&number).expect("the next request is waiting");
@@ -192,21 +237,17 @@ impl Waiting {
             } else if keys.contains(&pair.key) {
                 request.has_begun(now);
                 batch.joined.push(pair);
-            } else if batch.has_room(pair.n_tokens(), tokens_max.get()) {
+            } else if batch.has_room(pair.n_tokens(), tokens_max) {
                 request.has_begun(now);
                 request.n_tokens_taken = request.n_tokens_taken.saturating_add(pair.n_tokens() as u64);
                 keys.insert(pair.key);
+                batch.base = Some(base);
                 batch.add(pair);
             } else {
                 request.pending.push_front(pair);
                 sit_out.insert(number);
             }
         }
-        batch.pairs.sort_by_key(|pair| pair.request);
-        let least = batch.pairs.iter().map(|pair| self.requests[&pair.request].n_tokens_taken).min();
-        self.n_tokens_reached = self.n_tokens_reached.max(least.unwrap_or(0));
-        self.running = (!batch.is_empty()).then_some((batch.n_tokens, now));
-        batch
     }
 
     /// The request whose next pair brings it to the fewest tokens; ties go to the earliest.
@@ -226,8 +267,12 @@ impl Waiting {
     ) {
         self.running = None;
         self.done.count_batch(batch.n_tokens, took);
-        if !batch.is_background {
-            self.pace.record(batch.n_tokens, took, now);
+        let (base, is_background) = (batch.base, batch.is_background);
+        if let Some(base) = base {
+            self.turns_of(is_background).end(base, took);
+        }
+        if let Some(base) = base.filter(|_| !is_background) {
+            self.paces.record(base, batch.n_tokens, took, now);
         }
         let mut scored: HashMap<ScoreKey, Score> = HashMap::new();
         for (pair, outcome) in batch.pairs.into_iter().zip(outcomes) {
@@ -240,12 +285,12 @@ impl Waiting {
                 Err(reason) => self.answer(pair.request, Err(reason)),
             }
         }
-        self.settle_joined(batch.joined, &scored);
+        let n_tokens_taken = base.map_or(0, |base| self.n_tokens_at_start(&base, is_background));
+        self.settle_joined(batch.joined, &scored, n_tokens_taken);
     }
 
     /// Requeues joined pairs whose equal pair failed: a failing pair does not affect other requests.
-    fn settle_joined(&mut self, joined: Vec<QueuedPair>, scored: &HashMap<ScoreKey, Score>) {
-        let n_tokens_taken = self.n_tokens_at_start();
+    fn settle_joined(&mut self, joined: Vec<QueuedPair>, scored: &HashMap<ScoreKey, Score>, n_tokens_taken: u64) {
         for pair in joined.into_iter().rev() {
             if let Some(&score) = scored.get(&pair.key) {
                 self.settle(pair.request, pair.index, score);
@@ -308,15 +353,27 @@ impl Waiting {
             n_requests_waiting: self.waiting().count(),
             n_pairs_waiting: self.n_pairs(),
             n_tokens_waiting: self.n_tokens(),
-            tokens_per_second: self.pace.tokens_per_second().map_or(0, |pace| pace as u64),
+            tokens_per_second: self.paces.tokens_per_second().map_or(0, |pace| pace as u64),
             ..self.done
         }
     }
 
-    /// The level at which a new request starts.
-    fn n_tokens_at_start(&self) -> u64 {
-        let least = self.waiting().map(|request| request.n_tokens_taken).min();
-        least.unwrap_or(0).max(self.n_tokens_reached)
+    /// The level at which a new request of a base model starts.
+    fn n_tokens_at_start(&self, base: &Digest, is_background: bool) -> u64 {
+        let turns = if is_background { &self.background_turns } else { &self.turns };
+        let alike = self.waiting().filter(|other| other.base == *base && other.is_background == is_background);
+        let least = alike.map(|request| request.n_tokens_taken).min();
+        least.unwrap_or(0).max(turns.n_tokens_reached(base))
+    }
+
+    /// Whether the base model of a request has other requests of its kind that wait or run.
+    fn is_active(&self, request: &Request) -> bool {
+        let is_alike = |other: &Request| other.base == request.base && other.is_background == request.is_background;
+        self.requests.values().any(is_alike)
+    }
+
+    fn turns_of(&mut self, is_background: bool) -> &mut Turns {
+        if is_background { &mut self.background_turns } else { &mut self.turns }
     }
 
     /// The requests with pairs that are in no batch yet.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lorank_cache::{CacheConfig, KeyMaker, ScoreCache};
-use lorank_core::{Candidate, Deadline, EncodedPair, Query, Score};
+use lorank_core::{Candidate, Deadline, Digest, EncodedPair, ModelVersion, Query, Score};
 use lorank_testing::toy::{self, FakeReranker, Fault, ToyPair};
 use proptest::prelude::*;
 
@@ -17,21 +17,23 @@ use super::waiting::{Request, Waiting};
 use super::{Limits, Outcome, Submission};
 use crate::{Cancellation, Fallback};
 
-fn non_zero(n: usize) -> NonZeroUsize {
+pub(super) fn non_zero(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
 /// The waiting requests, the cache, and limits that admit all requests of a test.
-struct Desk {
-    waiting: Waiting,
+pub(super) struct Desk {
+    pub(super) waiting: Waiting,
     cache: ScoreCache,
     limits: Limits,
+    /// The base model of the requests that enter.
+    pub(super) base: Digest,
     /// The simulated time.
-    now: Instant,
+    pub(super) now: Instant,
 }
 
 /// A caller, which waits as long as this value exists.
-struct Caller {
+pub(super) struct Caller {
     query: Query,
     texts: Vec<String>,
     began: Option<Arc<Began>>,
@@ -40,15 +42,16 @@ struct Caller {
 }
 
 impl Desk {
-    fn new(tokens_max: usize, cache: CacheConfig) -> Self {
+    pub(super) fn new(tokens_max: usize, cache: CacheConfig) -> Self {
         let (requests_max, pairs_max) = (non_zero(1_000), non_zero(1_000_000));
         let (tokens_max, wait) = (non_zero(tokens_max), Duration::ZERO);
         let limits = Limits { requests_max, pairs_max, tokens_max, wait, admits_by_estimate: true };
-        Self { waiting: Waiting::default(), cache: ScoreCache::new(cache), limits, now: Instant::now() }
+        let base = toy::model(None).base_digest;
+        Self { waiting: Waiting::default(), cache: ScoreCache::new(cache), limits, base, now: Instant::now() }
     }
 
     /// Submits a request for these texts with their costs in tokens.
-    fn enter(&mut self, query: &str, pairs: &[(String, usize)]) -> Result<Caller, Fallback> {
+    pub(super) fn enter(&mut self, query: &str, pairs: &[(String, usize)]) -> Result<Caller, Fallback> {
         self.enter_as(false, query, pairs)
     }
 
@@ -56,14 +59,14 @@ impl Desk {
         self.enter_until(None, is_background, query, pairs)
     }
 
-    fn enter_until(
+    pub(super) fn enter_until(
         &mut self,
         deadline: Option<Deadline>,
         is_background: bool,
         query: &str,
         pairs: &[(String, usize)],
     ) -> Result<Caller, Fallback> {
-        let (query, model) = (Query::new(query), toy::model(None));
+        let (query, model) = (Query::new(query), ModelVersion { base_digest: self.base, ..toy::model(None) });
         let maker = KeyMaker::new(&query.text, &model);
         let keys = pairs.iter().map(|(text, _)| maker.key(None, text)).collect();
         let (shared_query, model) = (Arc::new(query.clone()), Arc::new(model));
@@ -74,6 +77,7 @@ impl Desk {
         let (cancellation, began) = (Cancellation::default(), Arc::new(Began::not_yet(1)));
         let (reply, answer) = mpsc::sync_channel(1);
         let submission = Submission {
+            base: self.base,
             pairs: pairs.iter().map(encode).collect(),
             keys,
             deadline,
@@ -86,7 +90,7 @@ impl Desk {
         Ok(Caller { query, texts, began: Some(began), cancellation, answer })
     }
 
-    fn next_batch(&mut self) -> Batch {
+    pub(super) fn next_batch(&mut self) -> Batch {
         self.waiting.next_batch(self.limits.tokens_max, &self.cache, self.now)
     }
 
@@ -95,7 +99,7 @@ impl Desk {
     }
 
     /// Finishes a batch after the given time.
-    fn finish_after(&mut self, took: Duration, batch: Batch, reranker: &FakeReranker) {
+    pub(super) fn finish_after(&mut self, took: Duration, batch: Batch, reranker: &FakeReranker) {
         self.now += took;
         let outcomes = batch.score(reranker);
         batch.keep(&outcomes, &self.cache);
@@ -104,7 +108,7 @@ impl Desk {
 }
 
 impl Caller {
-    fn is_answered_with_its_scores(&self) -> bool {
+    pub(super) fn is_answered_with_its_scores(&self) -> bool {
         let score = |text: &String| toy::hashed_score(&self.query, &toy::model(None), &candidate(text));
         let expected: Vec<_> = self.texts.iter().map(|text| Score::new(score(text)).unwrap()).collect();
         self.answer.try_recv() == Ok(Ok(expected))
@@ -116,12 +120,12 @@ fn candidate(text: &str) -> Candidate {
 }
 
 /// Pairs with these costs and distinct texts.
-fn pairs(costs: &[usize]) -> Vec<(String, usize)> {
+pub(super) fn pairs(costs: &[usize]) -> Vec<(String, usize)> {
     costs.iter().enumerate().map(|(n, &cost)| (n.to_string(), cost)).collect()
 }
 
 /// The number of pairs of each request in the batch.
-fn counts(batch: &Batch, n_requests: usize) -> Vec<usize> {
+pub(super) fn counts(batch: &Batch, n_requests: usize) -> Vec<usize> {
     let of = |request| batch.pairs.iter().filter(|pair| pair.request == request as u64).count();
     (0..n_requests).map(of).collect()
 }

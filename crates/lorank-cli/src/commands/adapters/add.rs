@@ -6,11 +6,11 @@ use anyhow::Context;
 use clap::Args;
 use lorank_adapters::{Entry, Existing, Outcome, Registry, RegistryError};
 use lorank_core::AdapterId;
-use lorank_registry_reranker::AddError;
-use lorank_server::{AdapterSpec, DataFolder, FoundAdapter, ModelSource};
+use lorank_registry_reranker::{AddError, add_for_base};
+use lorank_server::{BaseSpec, DataFolder, FoundAdapter, ModelSource};
 use serde_json::json;
 
-use super::fit::{check_fit, said};
+use super::fit::{Checked, Fit, check_fit};
 use super::running::{named, running, warn_of_experiments};
 use crate::output::text::count;
 use crate::{models, output, registry, times};
@@ -32,10 +32,10 @@ pub(crate) struct AddArgs {
     /// Point this alias to the adapter
     #[arg(long, value_name = "NAME")]
     alias: Option<AdapterId>,
-    /// Base model on which the adapter must load first: a starter's name, a folder, or hf://owner/name[@revision]
-    /// [default with --alias: those of running servers with this registry]
+    /// Base model on which the adapter must load first: a starter's name, a folder, or hf://owner/name[@revision]; of several,
+    /// the one that the adapter is for; repeatable [default with --alias: those of running servers with this registry]
     #[arg(long, value_name = "BASE")]
-    base: Option<ModelSource>,
+    base: Vec<BaseSpec>,
     /// With --alias, do not check the adapter on the base models of running servers
     #[arg(long, conflicts_with = "base", requires = "alias")]
     unchecked: bool,
@@ -45,12 +45,12 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
     let registry = data.registry()?;
     check_alias(args, &registry)?;
     let found = models::find_adapter(&args.source, is_quiet)?;
-    let mut checked = Vec::new();
-    if args.base.is_some() || (args.alias.is_some() && !args.unchecked) {
-        let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source: args.source.clone() };
-        checked = check_fit(&adapter, args.base.as_ref(), data, is_quiet)?;
+    let mut fit = Fit::default();
+    if args.is_checked() {
+        let adapter = Checked { id: &args.id, files: &found.files, base_digest: None };
+        fit = check_fit(&adapter, &args.base, data, is_quiet)?;
     }
-    let outcome = add(args, &registry, &found, data)?;
+    let outcome = add(args, &registry, &found, &fit, data)?;
     let moved = args.alias.as_ref().map(|alias| registry.set_alias(alias, &args.id)).transpose()?.flatten();
     let state = registry.state();
     let entry = state.resolve(&args.id)?;
@@ -58,10 +58,17 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
     if is_json {
         let mut adapter = registry::to_json(&state, entry);
         adapter["outcome"] = json!(name(&outcome));
-        adapter["checked_on"] = json!(checked);
+        adapter["checked_on"] = json!(fit.bases);
         return output::print_json(&adapter);
     }
-    print_text(args, &outcome, entry, &checked)
+    print_text(args, &outcome, entry, &fit)
+}
+
+impl AddArgs {
+    /// Whether the adapter is loaded on its base models first.
+    fn is_checked(&self) -> bool {
+        !self.base.is_empty() || (self.alias.is_some() && !self.unchecked)
+    }
 }
 
 /// Checks that the alias can be set before the adapter is added.
@@ -75,14 +82,20 @@ fn check_alias(args: &AddArgs, registry: &Registry) -> Result<(), RegistryError>
 }
 
 /// Adds the adapter. The files of an adapter in use by a running experiment are not replaced.
-fn add(args: &AddArgs, registry: &Registry, found: &FoundAdapter, data: &DataFolder) -> anyhow::Result<Outcome> {
+fn add(
+    args: &AddArgs,
+    registry: &Registry,
+    found: &FoundAdapter,
+    fit: &Fit,
+    data: &DataFolder,
+) -> anyhow::Result<Outcome> {
     let users = match args.replace {
         true => named(&registry::used_by(&args.id, &registry.state(), &running(data)?, times::now_millis())),
         false => Vec::new(),
     };
     let existing = if args.replace && users.is_empty() { Existing::Replace } else { Existing::Refuse };
-    let (source, revision) = (&found.source, found.revision.as_deref());
-    match lorank_registry_reranker::add(registry, &args.id, &found.files, source, revision, existing) {
+    let origin = (&*found.source, found.revision.as_deref());
+    match add_for_base(registry, &args.id, &found.files, origin, existing, fit.base_digest) {
         Err(AddError::Registry(error)) => Err(error.of_users(&users).into()),
         outcome => outcome.with_context(|| format!("cannot add an adapter from `{}`", args.source)),
     }
@@ -108,7 +121,7 @@ fn name(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry, checked: &[String]) -> anyhow::Result<()> {
+fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry, fit: &Fit) -> anyhow::Result<()> {
     let digest = |entry: &Entry| entry.provenance.model_digest.short().to_string();
     let what = format!(
         "rank {} on {}; {} weights; digest {}",
@@ -128,8 +141,8 @@ fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry, checked: &[Strin
     if let Some(alias) = &args.alias {
         writeln!(out, "{alias} now points to {}", entry.id)?;
     }
-    if args.base.is_some() || (args.alias.is_some() && !args.unchecked) {
-        writeln!(out, "{}", said(checked))?;
+    if args.is_checked() {
+        writeln!(out, "{}", fit.said())?;
     }
     Ok(out.flush()?)
 }

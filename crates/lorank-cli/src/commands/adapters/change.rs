@@ -6,12 +6,12 @@ use anyhow::bail;
 use clap::Args;
 use lorank_adapters::{AliasRankBy, Fault, Finding, Registry};
 use lorank_core::AdapterId;
-use lorank_model::Source;
+use lorank_model::Files;
 use lorank_pipeline::RankBy;
-use lorank_server::{AdapterSpec, DataFolder, ModelSource};
+use lorank_server::{BaseSpec, DataFolder};
 use serde_json::json;
 
-use super::fit::{check_fit, said};
+use super::fit::{Checked, Fit, check_fit};
 use super::running::{named, running, warn_of_experiments};
 use crate::{output, registry, times};
 
@@ -22,10 +22,10 @@ pub(crate) struct AliasArgs {
     name: AdapterId,
     /// Id of the adapter
     id: AdapterId,
-    /// Base model on which the adapter must load first: a starter's name, a folder, or hf://owner/name[@revision]
-    /// [default: those of running servers with this registry]
+    /// Base model on which the adapter must load first: a starter's name, a folder, or hf://owner/name[@revision]; of several,
+    /// the one that the adapter is for; repeatable [default: those of running servers with this registry]
     #[arg(long, value_name = "BASE")]
-    base: Option<ModelSource>,
+    base: Vec<BaseSpec>,
     /// Do not check the adapter on the base models of running servers
     #[arg(long, conflicts_with = "base")]
     unchecked: bool,
@@ -64,10 +64,13 @@ pub(crate) struct VerifyArgs {}
 
 pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet: bool) -> anyhow::Result<()> {
     let registry = registry_with(&args.id, data)?;
-    let folder = registry.folder_of(registry.state().resolve(&args.id)?);
-    let source = ModelSource::Source(Source::Folder(folder));
-    let adapter = AdapterSpec::Adapter { id: Some(args.id.clone()), source };
-    let checked = if args.unchecked { Vec::new() } else { check_fit(&adapter, args.base.as_ref(), data, is_quiet)? };
+    let entry = registry.state().resolve(&args.id)?.clone();
+    let mut fit = Fit::default();
+    if !args.unchecked {
+        let files = Files::folder(registry.folder_of(&entry))?;
+        let adapter = Checked { id: &args.id, files: &files, base_digest: entry.provenance.base_digest };
+        fit = check_fit(&adapter, &args.base, data, is_quiet)?;
+    }
     let old = registry.set_alias_with(&args.name, &args.id, args.change_of_rank_by())?;
     let old = old.filter(|old| *old != args.id);
     let state = registry.state();
@@ -80,7 +83,7 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet
     }
     if is_json {
         return output::print_json(&json!({"alias": args.name.as_str(), "id": args.id.as_str(),
-            "old": old.as_ref().map(AdapterId::as_str), "rank_by": rank_by, "checked_on": checked}));
+            "old": old.as_ref().map(AdapterId::as_str), "rank_by": rank_by, "checked_on": fit.bases}));
     }
     let ordered = rank_by.map_or_else(String::new, |it| format!(", and its answers are ordered by `{it}`"));
     let moved = match old {
@@ -88,7 +91,7 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet
         None => format!("{} points to {}{ordered}", args.name, args.id),
     };
     print_line(&moved)?;
-    if args.unchecked { Ok(()) } else { print_line(&said(&checked)) }
+    if args.unchecked { Ok(()) } else { print_line(&fit.said()) }
 }
 
 impl AliasArgs {

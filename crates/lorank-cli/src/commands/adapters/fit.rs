@@ -1,48 +1,88 @@
 //! Checks that an adapter fits the base models that will use it.
 
 use anyhow::Context;
-use lorank_server::{AdapterSpec, DataFolder, ModelSection, ModelSource};
+use lorank_core::{AdapterId, Digest};
+use lorank_model::Files;
+use lorank_server::{BaseSpec, DataFolder, ModelSection};
 
 use crate::models;
 
-/// Loads an adapter on the given base model, or on those of running servers with the data folder. Returns these base models.
+/// An adapter to check.
+pub(super) struct Checked<'a> {
+    pub(super) id: &'a AdapterId,
+    pub(super) files: &'a Files,
+    /// The digest of the base model that the registry has recorded for it.
+    pub(super) base_digest: Option<Digest>,
+}
+
+/// The base models on which an adapter loads.
+#[derive(Debug, Default)]
+pub(super) struct Fit {
+    /// As `--base` takes them.
+    pub(super) bases: Vec<String>,
+    /// The digest of the one of several, or of the given one.
+    pub(super) base_digest: Option<Digest>,
+}
+
+/// Loads an adapter on the one of the given base models that it is for, or on those of running servers with the data folder.
 pub(super) fn check_fit(
-    adapter: &AdapterSpec,
-    base: Option<&ModelSource>,
+    adapter: &Checked<'_>,
+    bases: &[BaseSpec],
     data: &DataFolder,
     is_quiet: bool,
-) -> anyhow::Result<Vec<String>> {
-    if let Some(base) = base {
-        load(adapter, base, is_quiet)?;
-        return Ok(vec![base.to_string()]);
+) -> anyhow::Result<Fit> {
+    let mut fit = Fit::default();
+    if !bases.is_empty() {
+        fit.add(adapter, bases, is_quiet)?;
+        return Ok(fit);
     }
-    let mut checked: Vec<String> = Vec::new();
+    let mut seen: Vec<Vec<String>> = Vec::new();
     for server in data.running_servers()? {
-        if checked.contains(&server.base) {
+        if seen.contains(&server.bases) {
             continue;
         }
         let failed = || {
+            let names = server.bases.iter().map(|base| format!("`{base}`")).collect::<Vec<_>>();
+            let model = if names.len() == 1 { "the base model" } else { "the base models" };
             format!(
-                "the adapter cannot be used on `{}`, the base model of the server that runs as process {}; \
+                "the adapter cannot be used on {}, {model} of the server that runs as process {}; \
                  add --unchecked to go on all the same",
-                server.base, server.process
+                names.join(", "),
+                server.process
             )
         };
-        load(adapter, &server.base.parse()?, is_quiet).with_context(failed)?;
-        checked.push(server.base);
+        let bases = server.bases.iter().map(|base| base.parse()).collect::<Result<Vec<BaseSpec>, _>>()?;
+        let digest = fit.base_digest;
+        fit.add(adapter, &bases, is_quiet).with_context(failed)?;
+        if bases.len() == 1 {
+            fit.base_digest = digest;
+        }
+        seen.push(server.bases);
     }
-    Ok(checked)
+    Ok(fit)
 }
 
-fn load(adapter: &AdapterSpec, base: &ModelSource, is_quiet: bool) -> anyhow::Result<()> {
-    let section = ModelSection { base: Some(base.clone()), adapters: vec![adapter.clone()], ..ModelSection::default() };
-    models::load(&section, None, is_quiet).map(drop)
-}
+impl Fit {
+    /// Loads the adapter on one of these base models.
+    fn add(&mut self, adapter: &Checked<'_>, bases: &[BaseSpec], is_quiet: bool) -> anyhow::Result<()> {
+        let section = ModelSection { base: bases.to_vec(), ..ModelSection::default() };
+        let models = models::load(&section, None, is_quiet)?;
+        let place = models.fit(adapter.id, adapter.files, adapter.base_digest.as_ref())?;
+        let (base, digest) = (bases[place].to_string(), models.bases.at(place).reranker().base().digest);
+        if !self.bases.contains(&base) {
+            self.bases.push(base);
+        }
+        self.base_digest = Some(digest);
+        Ok(())
+    }
 
-/// A description of the check for the output.
-pub(super) fn said(checked: &[String]) -> String {
-    match checked {
-        [] => "not checked on a base model: no server runs with this registry, and --base is not given".to_owned(),
-        bases => format!("checked on {}", bases.iter().map(|base| format!("`{base}`")).collect::<Vec<_>>().join(", ")),
+    /// A description of the check for the output.
+    pub(super) fn said(&self) -> String {
+        match &self.bases[..] {
+            [] => "not checked on a base model: no server runs with this registry, and --base is not given".to_owned(),
+            bases => {
+                format!("checked on {}", bases.iter().map(|base| format!("`{base}`")).collect::<Vec<_>>().join(", "))
+            }
+        }
     }
 }

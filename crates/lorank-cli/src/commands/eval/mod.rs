@@ -75,9 +75,9 @@ pub(crate) struct EvalArgs {
     /// Whether words with typos are found: one typo in words from five letters, two from nine
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     fuzzy: FuzzyArg,
-    /// An adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model;
-    /// repeatable [default: none]
-    #[arg(long = "adapter", value_name = "[ID=]ADAPTER", help_heading = "Model options")]
+    /// An adapter: a starter's name, a folder, a name of the registry, or hf://owner/name[@revision]; none for the bare base model, or
+    /// the name of one of several base models; repeatable [default: the bare base models]
+    #[arg(long = "adapter", value_name = "[ID[@BASE]=]ADAPTER", help_heading = "Model options")]
     adapters: Vec<AdapterSpec>,
     /// What the model shall judge, instead of its own instruction; an error if its prompt has no place for an instruction
     #[arg(long, value_name = "TEXT")]
@@ -139,10 +139,20 @@ struct RankedBy {
     model: ModelVersion,
 }
 
+/// A base model of the rankers.
+#[derive(Debug, Serialize)]
+struct UsedBase {
+    name: String,
+    digest: String,
+    precision: &'static str,
+}
+
 #[derive(Serialize)]
 struct JsonEvaluation<'a> {
+    /// The first one's name and precision.
     base_model: &'a str,
     precision: &'static str,
+    base_models: &'a [UsedBase],
     /// How long documents were scored, if a flag said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     passages: Option<String>,
@@ -160,16 +170,16 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("could not make the folder `{}`", folder.display()))?;
     }
     let scores_path = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
-    let specs = if args.adapters.is_empty() { &[AdapterSpec::None][..] } else { &args.adapters };
-    let models = models::load(&args.model.section(specs)?, args.data.folder().ok(), is_quiet)?;
+    let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
     let rankers = rankers(&models, &args.baseline, args.instruction.as_deref())?;
     let topics = sampled(&collection.topics, args.sample);
     let run = args.run.clone().zip(run);
     let corpus = collection.corpus.as_deref();
     let candidates = Candidates::open(args.first_stage()?, corpus, run, args.fuzzy.into(), is_quiet)?;
 
-    let mut scorer = Scorer::new(&models.reranker, &rankers, args.asked()?, ScoreFile::open(scores_path)?);
+    let mut scorer = Scorer::new(&models.bases, &rankers, args.asked()?, ScoreFile::open(scores_path)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.deepest(), is_quiet)?;
+    let bases = used_bases(&rankers);
     let infos = infos(&rankers, &candidates, &scorer, topics.len());
     let options = args.options();
     let evaluation = Evaluation::new(&collection.name, &infos, &queries, &collection.qrels, &options);
@@ -183,12 +193,12 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
         std::fs::write(path, page).with_context(|| format!("could not write `{}`", path.display()))?;
     }
     if args.json {
-        let model = &rankers[0].model;
-        let (base_model, precision) = (&*model.base_model, model.precision.name());
-        let passages = args.passages_rule()?;
-        return output::print_json(&JsonEvaluation { base_model, precision, passages, evaluation: &evaluation });
+        let (base_model, precision) = (&*bases[0].name, bases[0].precision);
+        let (passages, evaluation) = (args.passages_rule()?, &evaluation);
+        let base_models = &bases[..];
+        return output::print_json(&JsonEvaluation { base_model, precision, base_models, passages, evaluation });
     }
-    tables::print(&evaluation, &rankers[0].model, &scorer, args)
+    tables::print(&evaluation, &bases, &scorer, args)
 }
 
 /// The queries and judgments: of a dataset, of two files, or of the data folder.
@@ -275,13 +285,13 @@ fn default_scores(data: &DataArgs) -> anyhow::Result<PathBuf> {
 /// The adapters, each once.
 fn rankers(models: &LoadedModels, baseline: &str, instruction: Option<&str>) -> anyhow::Result<Vec<RankedBy>> {
     let mut rankers: Vec<RankedBy> = Vec::new();
-    for adapter in &models.adapters {
+    for adapter in models.rankers() {
         let name = adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str).to_owned();
         if rankers.iter().any(|ranker| ranker.name == name) {
             bail!("`{name}` is given twice; evaluate different adapters");
         }
-        let model = models.reranker.resolve(adapter.as_ref()).map_err(|error| anyhow!(error))?;
-        let model = models::instructed(&models.reranker, model, instruction)?;
+        let model = models.bases.resolve(adapter.as_ref()).map_err(|error| anyhow!(error))?;
+        let model = models::instructed(&models.bases, model, instruction)?;
         rankers.push(RankedBy { name, model });
     }
     if baseline != FIRST_STAGE && !rankers.iter().any(|ranker| ranker.name == baseline) {
@@ -289,6 +299,24 @@ fn rankers(models: &LoadedModels, baseline: &str, instruction: Option<&str>) -> 
         bail!("the baseline `{baseline}` is not evaluated; it can be {FIRST_STAGE}, {names}");
     }
     Ok(rankers)
+}
+
+/// The rankers' base models, each once.
+fn used_bases(rankers: &[RankedBy]) -> Vec<UsedBase> {
+    let mut bases: Vec<UsedBase> = Vec::new();
+    for RankedBy { model, .. } in rankers {
+        let digest = model.base_digest.to_string();
+        if bases.iter().all(|base| base.digest != digest) {
+            bases.push(UsedBase { name: model.base_model.clone(), digest, precision: model.precision.name() });
+        }
+    }
+    bases
+}
+
+/// The base models with their precisions.
+fn written(bases: &[UsedBase]) -> String {
+    let bases = bases.iter().map(|base| format!("{} in {}", base.name, base.precision));
+    bases.collect::<Vec<_>>().join(", ")
 }
 
 /// About `n` topics: every k-th.
@@ -409,15 +437,15 @@ fn source(args: &EvalArgs) -> String {
 }
 
 /// The first line of the printed tables.
-fn heading(evaluation: &Evaluation, model: &ModelVersion, args: &EvalArgs) -> anyhow::Result<String> {
+fn heading(evaluation: &Evaluation, bases: &[UsedBase], args: &EvalArgs) -> anyhow::Result<String> {
     let queries = if evaluation.n_queries == 1 { "query" } else { "queries" };
-    let (base, precision) = (&model.base_model, model.precision.name());
     let passages = args.passages_rule()?.map_or_else(String::new, |rule| format!(", passages {rule}"));
     Ok(format!(
-        "{}: {} {queries}, {}, depth {}, {base} in {precision}{passages}",
+        "{}: {} {queries}, {}, depth {}, {}{passages}",
         evaluation.collection,
         count(evaluation.n_queries),
         source(args),
-        evaluation.depth
+        evaluation.depth,
+        written(bases)
     ))
 }

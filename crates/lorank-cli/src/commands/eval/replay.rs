@@ -7,11 +7,10 @@ use anyhow::{Context, bail};
 use lorank_cache::ScoreFile;
 use lorank_eval::{ClickLog, Counterfactual, Examination, FIRST_STAGE, ScoredQuery, Ties, Topic, ranking};
 use lorank_experiments::agreement::{kendall_tau, overlap_at, rank_biased_overlap};
-use lorank_server::AdapterSpec;
 use serde::Serialize;
 
 use super::scoring::Scorer;
-use super::{EvalArgs, RankerInfo, default_scores, infos, rankers, sampled, score_all};
+use super::{EvalArgs, RankerInfo, UsedBase, default_scores, infos, rankers, sampled, score_all, used_bases, written};
 use crate::commands::candidates::Candidates;
 use crate::output::table::{Side, render};
 use crate::output::text::{count, counted};
@@ -26,6 +25,7 @@ struct Replay {
     index: String,
     base_model: String,
     precision: &'static str,
+    base_models: Vec<UsedBase>,
     depth: usize,
     /// The log: searches whose first page was shown, and their clicks.
     n_searches: usize,
@@ -58,21 +58,21 @@ pub(super) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
     let logged: Vec<Topic> =
         log.queries().into_iter().map(|(text, _)| Topic { id: text.to_owned(), text: text.to_owned() }).collect();
     let topics = sampled(&logged, args.sample);
-    let specs = if args.adapters.is_empty() { &[AdapterSpec::None][..] } else { &args.adapters };
-    let models = models::load(&args.model.section(specs)?, args.data.folder().ok(), is_quiet)?;
+    let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
     let rankers = rankers(&models, FIRST_STAGE, args.instruction.as_deref())?;
     let scores = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
     let candidates = Candidates::open(args.first_stage()?, None, None, args.fuzzy.into(), is_quiet)?;
-    let mut scorer = Scorer::new(&models.reranker, &rankers, args.asked()?, ScoreFile::open(scores)?);
+    let mut scorer = Scorer::new(&models.bases, &rankers, args.asked()?, ScoreFile::open(scores)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.depth, is_quiet)?;
     let infos = infos(&rankers, &candidates, &scorer, topics.len());
 
     let examination = log.examination();
-    let model = &rankers[0].model;
+    let bases = used_bases(&rankers);
     let replay = Replay {
         index: args.log_index.clone(),
-        base_model: model.base_model.to_string(),
-        precision: model.precision.name(),
+        base_model: bases[0].name.clone(),
+        precision: bases[0].precision,
+        base_models: bases,
         depth: args.depth.get(),
         n_searches: log.n_searches(),
         n_queries: logged.len(),
@@ -188,15 +188,14 @@ fn print(replay: &Replay) -> anyhow::Result<()> {
     let mut out = output::stdout();
     writeln!(
         out,
-        "log of the index `{}`: {} of {}, {}; {} replayed at depth {}, {} in {}\n",
+        "log of the index `{}`: {} of {}, {}; {} replayed at depth {}, {}\n",
         replay.index,
         plural(replay.n_searches, "search", "searches"),
         plural(replay.n_queries, "query", "queries"),
         counted(replay.n_clicks as usize, "click"),
         count(replay.n_replayed),
         replay.depth,
-        replay.base_model,
-        replay.precision
+        written(&replay.base_models)
     )?;
     writeln!(out, "Agreement with the logged hits\n\n{}", agreement(replay))?;
     match &replay.examination {

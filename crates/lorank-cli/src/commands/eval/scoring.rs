@@ -1,29 +1,37 @@
 //! Scores of candidates by several rankers, kept as they come.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use lorank_cache::{KeyMaker, ScoreFile, ScoreKey};
-use lorank_core::{Candidate, Group, PassageGroup, PassageOptions, Query, Score, score_groups};
+use lorank_core::{Candidate, Digest, Group, PassageGroup, PassageOptions, Query, Score, score_groups};
 use lorank_eval::{Scored, ScoredQuery, Topic};
-use lorank_model::ModelReranker;
+use lorank_model::BaseModels;
 
 use super::RankedBy;
 
-/// Scores candidates by several rankers in the same batches.
+/// Scores candidates by several rankers, those on one base model in the same batches.
 pub(super) struct Scorer<'a> {
-    reranker: &'a ModelReranker,
+    reranker: &'a BaseModels,
     rankers: &'a [RankedBy],
     asked: Asked,
     file: ScoreFile,
     /// The number of pairs of each ranker.
     n_pairs: Vec<usize>,
-    n_new: usize,
     n_kept: usize,
     /// The number of documents whose end was not scored, over all queries and rankers.
     n_cut_off: usize,
-    /// The total time of scoring new pairs.
+    /// The new pairs of each base model.
+    by_base: HashMap<Digest, NewPairs>,
+}
+
+/// The pairs that a base model scored.
+#[derive(Debug, Clone, Copy, Default)]
+struct NewPairs {
+    n: usize,
+    /// The total time of scoring them.
     seconds: f64,
 }
 
@@ -43,9 +51,9 @@ struct Missing {
 }
 
 impl<'a> Scorer<'a> {
-    pub(super) fn new(reranker: &'a ModelReranker, rankers: &'a [RankedBy], asked: Asked, file: ScoreFile) -> Self {
-        let n_pairs = vec![0; rankers.len()];
-        Self { reranker, rankers, asked, file, n_pairs, n_new: 0, n_kept: 0, n_cut_off: 0, seconds: 0.0 }
+    pub(super) fn new(reranker: &'a BaseModels, rankers: &'a [RankedBy], asked: Asked, file: ScoreFile) -> Self {
+        let (n_pairs, by_base) = (vec![0; rankers.len()], HashMap::new());
+        Self { reranker, rankers, asked, file, n_pairs, n_kept: 0, n_cut_off: 0, by_base }
     }
 
     pub(super) fn n_rankers(&self) -> usize {
@@ -62,9 +70,10 @@ impl<'a> Scorer<'a> {
         self.n_cut_off
     }
 
-    /// The mean time of a ranker for a query. A batch has pairs of all rankers, which share its time equally.
+    /// The mean time of a ranker for a query. A batch has pairs of all rankers on a base model, which share its time equally.
     pub(super) fn seconds_per_query(&self, ranker: usize, n_queries: usize) -> Option<f64> {
-        let seconds_per_pair = (self.n_new > 0).then(|| self.seconds / self.n_new as f64)?;
+        let new = self.by_base.get(&self.rankers[ranker].model.base_digest)?;
+        let seconds_per_pair = (new.n > 0).then(|| new.seconds / new.n as f64)?;
         Some(seconds_per_pair * self.n_pairs[ranker] as f64 / n_queries.max(1) as f64)
     }
 
@@ -115,18 +124,20 @@ impl<'a> Scorer<'a> {
     /// The texts that each ranker scores.
     fn cut(&mut self, query: &Query, candidates: &[Candidate]) -> anyhow::Result<Vec<PassageGroup>> {
         let (options, n_max) = self.asked.passages;
-        let started = Instant::now();
-        let groups = self.rankers.iter().map(|RankedBy { name, model }| {
+        let mut groups = Vec::with_capacity(self.rankers.len());
+        for RankedBy { name, model } in self.rankers {
+            let started = Instant::now();
             let group = Group { query, model, candidates };
             let cut = PassageGroup::new(self.reranker, group, options, n_max, None);
-            cut.map_err(|error| anyhow!(error)).with_context(|| format!("`{name}` could not cut the documents"))
-        });
-        let groups = groups.collect::<anyhow::Result<Vec<_>>>()?;
-        self.seconds += started.elapsed().as_secs_f64();
+            let cut =
+                cut.map_err(|error| anyhow!(error)).with_context(|| format!("`{name}` could not cut the documents"))?;
+            groups.push(cut);
+            self.by_base.entry(model.base_digest).or_default().seconds += started.elapsed().as_secs_f64();
+        }
         Ok(groups)
     }
 
-    /// Scores pairs of all rankers in one batch, and keeps the scores.
+    /// Scores pairs of all rankers, in one batch per base model, and keeps the scores. `missing` is ordered by ranker.
     fn score_missing(
         &mut self,
         query: &Query,
@@ -140,26 +151,39 @@ impl<'a> Scorer<'a> {
             missing.iter().filter(|pair| pair.ranker == n).map(|pair| group.texts()[pair.text].clone()).collect()
         };
         let chosen: Vec<Vec<Candidate>> = groups.iter().enumerate().map(of_ranker).collect();
-        let groups: Vec<Group<'_>> = self
-            .rankers
-            .iter()
-            .zip(&chosen)
-            .map(|(ranker, candidates)| Group { query, model: &ranker.model, candidates })
-            .collect();
-        let started = Instant::now();
-        let mut scores = Vec::with_capacity(missing.len());
-        for of_group in score_groups(self.reranker, &groups) {
-            scores.extend(
-                of_group
+        let mut scores: Vec<Vec<Score>> = vec![Vec::new(); self.rankers.len()];
+        for base in distinct_bases(self.rankers) {
+            let on_base: Vec<usize> =
+                (0..self.rankers.len()).filter(|n| self.rankers[*n].model.base_digest == base).collect();
+            let groups: Vec<Group<'_>> = on_base
+                .iter()
+                .map(|&n| Group { query, model: &self.rankers[n].model, candidates: &chosen[n] })
+                .collect();
+            let started = Instant::now();
+            for (&n, of_group) in on_base.iter().zip(score_groups(self.reranker, &groups)) {
+                scores[n] = of_group
                     .map_err(|error| anyhow!(error))
-                    .with_context(|| format!("could not score `{}`", query.text))?,
-            );
+                    .with_context(|| format!("could not score `{}`", query.text))?;
+            }
+            let new = self.by_base.entry(base).or_default();
+            new.seconds += started.elapsed().as_secs_f64();
+            new.n += on_base.iter().map(|&n| scores[n].len()).sum::<usize>();
         }
-        self.seconds += started.elapsed().as_secs_f64();
-        self.n_new += scores.len();
+        let scores: Vec<Score> = scores.into_iter().flatten().collect();
         let kept: Vec<(ScoreKey, Score)> =
             missing.iter().zip(&scores).map(|(pair, score)| (pair.key, *score)).collect();
         self.file.put(&kept)?;
         Ok(scores)
     }
+}
+
+/// The base models of the rankers, each once.
+fn distinct_bases(rankers: &[RankedBy]) -> Vec<Digest> {
+    let mut bases = Vec::new();
+    for RankedBy { model, .. } in rankers {
+        if !bases.contains(&model.base_digest) {
+            bases.push(model.base_digest);
+        }
+    }
+    bases
 }

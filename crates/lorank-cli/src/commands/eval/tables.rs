@@ -2,24 +2,23 @@
 
 use std::io::Write;
 
-use lorank_core::ModelVersion;
 use lorank_eval::Evaluation;
 use lorank_pipeline::Warning;
 
 use super::scoring::Scorer;
-use super::{EvalArgs, heading};
+use super::{EvalArgs, UsedBase, heading};
 use crate::output;
 use crate::output::table::{Side, render};
 use crate::output::text::count;
 
 pub(super) fn print(
     evaluation: &Evaluation,
-    model: &ModelVersion,
+    bases: &[UsedBase],
     scorer: &Scorer<'_>,
     args: &EvalArgs,
 ) -> anyhow::Result<()> {
     let mut out = output::stdout();
-    writeln!(out, "{}\n\n{}", heading(evaluation, model, args)?, means(evaluation))?;
+    writeln!(out, "{}\n\n{}", heading(evaluation, bases, args)?, means(evaluation))?;
     writeln!(out, "{} compared with {}\n", evaluation.measures[0], evaluation.baseline)?;
     writeln!(out, "{}", comparisons(evaluation))?;
     if !evaluation.depths.is_empty() {

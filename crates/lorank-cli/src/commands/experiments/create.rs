@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lorank_core::AdapterId;
 use lorank_experiment_store::StoreConfig;
 use lorank_experiments::{Arm, ArmModel, Experiment, ExperimentState, Method, PinnedVersion, PrimaryMeasure, UnitKind};
-use lorank_server::{DataFolder, starter};
+use lorank_server::{BaseSpec, DataFolder, starter};
 use serde::de::DeserializeOwned;
 
 use super::show;
@@ -166,7 +166,9 @@ impl ModelsCheck {
     ) -> anyhow::Result<Vec<(usize, PinnedVersion)>> {
         let registry = data.registry()?;
         let state = registry.state();
-        let is_elsewhere = |id: &AdapterId| starter::adapter(id.as_str()).is_some() || self.any_model;
+        let bases = bases_of_servers(data);
+        let is_elsewhere =
+            |id: &AdapterId| starter::adapter(id.as_str()).is_some() || bases.contains(id) || self.any_model;
         let mut versions = Vec::new();
         for (n, arm) in experiment.arms.iter().enumerate() {
             match &arm.model {
@@ -176,6 +178,7 @@ impl ModelsCheck {
                         PinnedVersion {
                             adapter: Some(entry.id.clone()),
                             digest: Some(entry.provenance.model_digest.to_string()),
+                            base_model: None,
                             since_millis: now_millis,
                         },
                     )),
@@ -192,6 +195,13 @@ impl ModelsCheck {
         }
         Ok(versions)
     }
+}
+
+/// The names of the base models of running servers, as they were given.
+fn bases_of_servers(data: &DataFolder) -> Vec<AdapterId> {
+    let servers = data.running_servers().unwrap_or_default();
+    let specs = servers.iter().flat_map(|server| &server.bases).filter_map(|base| base.parse::<BaseSpec>().ok());
+    specs.filter_map(|base| base.name).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use lorank_experiments::{Arm, Experiment, ExperimentState, PinnedVersion};
+use lorank_experiments::{Arm, Experiment, ExperimentState};
 use lorank_server::DataFolder;
 use serde_json::json;
 
@@ -125,11 +125,10 @@ fn arm(arm: &Arm) -> String {
 
 /// The pinned version of an arm, if any.
 fn pinned(arm: &Arm) -> String {
-    let Some(PinnedVersion { adapter, digest, since_millis }) = &arm.pinned else { return String::new() };
-    let adapter = adapter.as_ref().map_or("the base model", |adapter| adapter.as_str());
-    let digest =
-        digest.as_deref().map_or_else(String::new, |digest| format!(", digest {}", digest.get(..12).unwrap_or(digest)));
-    format!("; pinned to {adapter}{digest} since {}", times::show(*since_millis))
+    let Some(pinned) = &arm.pinned else { return String::new() };
+    let digest = pinned.digest_of_model();
+    let digest = digest.map_or_else(String::new, |digest| format!(", digest {}", digest.get(..12).unwrap_or(digest)));
+    format!("; pinned to {}{digest} since {}", pinned.name(), times::show(pinned.since_millis))
 }
 
 /// The state, considering its start and end.

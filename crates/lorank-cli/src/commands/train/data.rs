@@ -151,13 +151,13 @@ impl DataOptions {
             AdapterSpec::None => None,
             _ => models.default_adapter(),
         };
-        let model = models.reranker.resolve(id.as_ref()).map_err(|error| anyhow!(error))?;
+        let model = models.bases.resolve(id.as_ref()).map_err(|error| anyhow!(error))?;
         let bar = progress::of(groups.len() as u64, "queries scored by the teacher", is_quiet);
         add_scores(groups, |query, candidates| {
             let query = Query::new(query);
             let group = CandidateGroup { query: &query, model: &model, candidates };
             bar.inc(1);
-            let scores = score_groups(&models.reranker, &[group]).remove(0).map_err(|error| anyhow!(error))?;
+            let scores = score_groups(&models.bases, &[group]).remove(0).map_err(|error| anyhow!(error))?;
             Ok::<_, anyhow::Error>(scores.into_iter().map(Score::get).collect())
         })?;
         bar.finish_and_clear();

@@ -167,9 +167,9 @@ pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
         return Err(WrongUsage(format!("`{folder}` has an adapter; name another folder, or use --overwrite")).into());
     }
     let source = args.data.open(is_quiet)?;
-    let section = args.model.section(&args.data.adapters())?;
+    let section = args.model.section_of_one(&args.data.adapters())?;
     let models = models::load_for_training(&section, args.folder.folder().ok(), is_quiet)?;
-    let Some(model) = models.reranker.trainable() else { bail!("the base model was not loaded for training") };
+    let Some(model) = models.bases.first().trainable() else { bail!("the base model was not loaded for training") };
     let mut adapter = model.new_adapter(&args.adapter.settings(), args.data.seed)?;
     let TrainingData { mut groups, held_out } =
         args.data.divided(source, args.training.held_out, args.training.held_out_depth)?;
@@ -179,7 +179,7 @@ pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
         groups.iter().map(|group| EncodedGroup::new(&model, group)).collect::<Result<Vec<_>, TrainError>>()?;
     let held_out = encode_held_out(&model, &held_out)?;
     let n_documents: usize = groups.iter().map(|group| group.documents.len()).sum();
-    let base = &models.reranker.base().name;
+    let base = &models.bases.first().base().name;
     if args.json {
         report::print_line(&json!({
             "event": "start", "base_model": base, "n_groups": groups.len(), "n_pairs": n_documents,
@@ -220,7 +220,7 @@ pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
 pub(crate) fn export(args: &ExportArgs, is_quiet: bool) -> anyhow::Result<()> {
     let mut groups = args.data.all(args.data.open(is_quiet)?)?;
     if args.data.teacher.is_some() {
-        let section = args.model.section(&args.data.adapters())?;
+        let section = args.model.section_of_one(&args.data.adapters())?;
         let models = models::load(&section, args.folder.folder().ok(), is_quiet)?;
         args.data.teach(&mut groups, &models, is_quiet)?;
     }

@@ -58,12 +58,12 @@ export class EvaluationView {
   }
 
   #summary(evaluation) {
-    const { collection, n_queries, depth, base_model, precision, measures, rankers, baseline, depths = [] } = evaluation;
+    const { collection, n_queries, depth, base_model, precision, base_models, measures, rankers, baseline, depths = [] } = evaluation;
     const close = h("button", { type: "button", id: "evaluation-close", on: { click: () => this.close() } }, "Close");
     const means = rankers.map((ranker) => [ranker.name, ...ranker.means.map((mean) => mean.toFixed(4)), seconds(ranker.seconds_per_query)]);
     return h("section", { class: "panel" },
       h("div", { class: "panel-head" }, h("h3", { tabindex: "-1" }, `Evaluation on ${collection}`), close),
-      h("p", { class: "note" }, `${countedQueries(n_queries)}, depth ${depth}, ${base_model} in ${precision}.`),
+      h("p", { class: "note" }, `${countedQueries(n_queries)}, depth ${depth}, ${basesOf(base_models ?? [{ name: base_model, precision }])}.`),
       table(["", ...measures, "seconds a query"], means),
       h("h4", {}, `${measures[0]} compared with ${baseline}`),
       table(["", "difference", "95 % interval", "p (Holm)", "wins · ties · losses"], rankers.filter(({ comparisons }) => comparisons.length > 0).map(compared)),
@@ -101,6 +101,11 @@ function compared({ name, comparisons: [first] }) {
   const { difference, low, high, p_holm, wins, ties, losses } = first;
   const kind = low > 0 ? "better" : high < 0 ? "worse" : "unsure";
   return [name, h("span", { class: kind }, signed(difference, 4)), `${signed(low, 4)} to ${signed(high, 4)}`, p_holm.toFixed(4), `${grouped(wins)} · ${grouped(ties)} · ${grouped(losses)}`];
+}
+
+/** The base models with their precisions; evaluations of former versions name one. */
+function basesOf(bases) {
+  return bases.map(({ name, precision }) => `${name} in ${precision}`).join(", ");
 }
 
 function seconds(value) {

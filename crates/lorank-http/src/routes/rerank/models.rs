@@ -29,12 +29,12 @@ pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, Se
         let model = app.service.engine.model(&AdapterChoice::Default)?;
         let labels = json!({"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}});
         Ok(JsonBody(Info {
+            max_input_length: app.service.adapters.as_ref().map(|host| host.max_length(&model)),
             model_id: model.base_model,
             model_sha: model.base_digest.to_string(),
             model_dtype: model.precision.name(),
             model_type: BTreeMap::from([("reranker", labels)]),
             max_concurrent_requests: app.config.n_searches_max.get(),
-            max_input_length: app.service.adapters.as_ref().map(|host| host.max_length()),
             max_client_batch_size: app.config.n_documents_max.get(),
             auto_truncate: true,
             version: env!("CARGO_PKG_VERSION"),
@@ -50,7 +50,7 @@ pub(crate) async fn info(State(app): State<App>) -> Result<impl IntoResponse, Se
     get,
     path = "/v1/models",
     tag = "rerank",
-    responses((status = 200, description = "The base model, adapters and aliases.", body = ModelList)),
+    responses((status = 200, description = "The base models, adapters and aliases.", body = ModelList)),
 )]
 pub(crate) async fn models(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Reads, |app| {
@@ -100,6 +100,7 @@ impl App {
         }
         if let Some(host) = &self.service.adapters {
             let state = host.registry().state();
+            host.base_models().into_iter().for_each(|base| add(base.name));
             host.own_adapters().iter().for_each(|id| add(id.to_string()));
             state.adapters().for_each(|entry| add(entry.id.to_string()));
             state.aliases().for_each(|(name, _)| add(name.to_string()));

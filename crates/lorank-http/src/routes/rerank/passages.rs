@@ -27,9 +27,9 @@ impl App {
             (None, Some(_)) => {
                 return Err(invalid("overlap_tokens", "requires `max_chunks_per_doc`; send both, or neither"));
             }
-            (n_chunks_max, overlap) => {
-                n_chunks_max.map(|max| self.chunks(query, max, overlap.unwrap_or(0))).transpose()?
-            }
+            (n_chunks_max, overlap) => n_chunks_max
+                .map(|max| self.chunks(body.model.as_deref(), query, max, overlap.unwrap_or(0)))
+                .transpose()?,
         };
         let mut n_passages = 0_usize;
         let documents = body.documents.iter().map(|document| {
@@ -52,8 +52,17 @@ impl App {
         Ok(documents)
     }
 
-    fn chunks(&self, query: &str, n_max: NonZeroUsize, overlap_tokens: usize) -> Result<Chunks, ServerError> {
-        let max_length = self.service.adapters.as_ref().map_or(MAX_LENGTH, |host| host.max_length());
+    fn chunks(
+        &self,
+        model: Option<&str>,
+        query: &str,
+        n_max: NonZeroUsize,
+        overlap_tokens: usize,
+    ) -> Result<Chunks, ServerError> {
+        // The model of an experiment is not known yet; a model that cannot be used fails later.
+        let model = self.asked(model).ok().and_then(|asked| self.service.engine.model(&asked.adapter).ok());
+        let host = self.service.adapters.as_ref().zip(model);
+        let max_length = host.map_or(MAX_LENGTH, |(host, model)| host.max_length(&model));
         let n_tokens = max_length.saturating_sub(query.len() / TOKEN_BYTES + PROMPT_TOKENS).max(CHUNK_TOKENS_MIN);
         if overlap_tokens > n_tokens / 2 {
             let problem = format!("is {overlap_tokens}, and the maximum is half of a chunk of {n_tokens} tokens");

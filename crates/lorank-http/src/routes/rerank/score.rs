@@ -78,7 +78,6 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
     let body: ScoreBody = app.read_lists("a score request", body, SCORE_LISTS).await?;
     body.check()?;
     let wants_logits = wants_logits(body.raw_scores, body.use_activation, body.activation)?;
-    let activation = if wants_logits { Activation::Identity } else { app.own_activation() };
     let ScoreBody { model, text_1, text_2, request_id, instruction, .. } = body;
     let texts = match text_2 {
         OneOrMany::One(text) => vec![text],
@@ -91,7 +90,9 @@ async fn pairs(app: App, arrival: Arrival, body: Bytes) -> Result<Response, Serv
     };
     let groups = groups_of(("text_1", queries), ("text_2", texts))?;
     let asked = app.asked_to_score(model.as_deref())?;
-    let scoring = app.score_groups(asked.adapter.clone(), Instruction::of("instruction", instruction), groups).await?;
+    let instruction = Instruction::of("instruction", instruction);
+    let scoring = app.clone().score_groups(asked.adapter.clone(), instruction, groups).await?;
+    let activation = if wants_logits { Activation::Identity } else { app.own_activation(&scoring.model) };
     let (n_tokens, name_of_model) = (scoring.n_tokens, name(&scoring.model));
     let scores = scores_of(scoring.scores)?;
     let pair = |(index, score): (usize, &Score)| ScoredPair { index, object: "score", score: activation.apply(*score) };

@@ -70,8 +70,8 @@ impl App {
     }
 
     /// The activation of the model's own configuration.
-    pub(super) fn own_activation(&self) -> Activation {
-        self.service.adapters.as_ref().map_or_else(Activation::default, |host| host.activation())
+    pub(super) fn own_activation(&self, model: &ModelVersion) -> Activation {
+        self.service.adapters.as_ref().map_or_else(Activation::default, |host| host.activation(model))
     }
 }
 
