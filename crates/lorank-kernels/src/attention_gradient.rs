@@ -6,6 +6,7 @@ use crate::Isa;
 use crate::attention::{Attention, Panels, Rotary, Span, first, masked_exponentials, product, transpose};
 use crate::gradient::add_scaled;
 use crate::isa::{Computation, dispatch};
+use crate::recycled::zeros;
 use crate::threads::Disjoint;
 use crate::tile::{COLUMNS_MAX, Kernel, VECTORS_MAX};
 
@@ -20,7 +21,7 @@ impl Attention<'_> {
     pub fn gradients(&self, d_out: &[f32], isa: Isa) -> [Vec<f32>; 3] {
         self.check();
         assert_eq!(d_out.len(), self.q.len(), "the gradient has the result's shape");
-        let mut gradients = [self.q, self.k, self.v].map(|rows| vec![0.0; rows.len()]);
+        let mut gradients = [self.q, self.k, self.v].map(|rows| zeros(rows.len()));
         let [dq, dk, dv] = &mut gradients;
         let to = Gradients { q: Disjoint::new(dq), k: Disjoint::new(dk), v: Disjoint::new(dv) };
         // Spans can share the keys of a prefix, so a task takes all spans of its head.

@@ -6,7 +6,7 @@
 //! between sequences. Rows are divided among the threads of the current rayon pool.
 //!
 //! For training, there are the gradients of these operations, each from the gradient of its result
-//! ([`PackedMatrix::add_transposed`], [`Attention::gradients`], [`layer_norm_gradient`], ...).
+//! ([`PackedMatrix::transposed`], [`Attention::gradients`], [`layer_norm_gradient`], ...).
 //!
 //! The crate is *not* a tensor library and has no models: no shapes beyond rows and columns, no autograd, no devices,
 //! no files.
@@ -33,21 +33,27 @@
 
 mod attention;
 mod attention_gradient;
+mod dropout;
 mod elementwise;
 mod gradient;
 mod input;
 mod isa;
 mod linear;
+mod linear_gradient;
 mod math;
 mod packed;
+mod recycled;
 mod threads;
 mod tile;
 
 pub use attention::{Attention, Mask, Rotary, Span};
+pub use dropout::Dropout;
 pub use elementwise::{activate, gated, layer_norm, rms_norm};
-pub use gradient::{activation_gradient, add_products, layer_norm_gradient, rms_norm_gradient};
+pub use gradient::{activation_gradient, layer_norm_gradient, rms_norm_gradient};
 pub use input::Input;
 pub use isa::Isa;
 pub use linear::{Epilogue, LowRank, Segment};
+pub use linear_gradient::{InputUpdate, add_products};
 pub use math::Activation;
 pub use packed::{Format, PackedMatrix};
+pub use recycled::{copied, recycle, zeros};

@@ -1,5 +1,6 @@
 //! Linear layers: a packed matrix times rows, with a fused epilogue.
 
+use std::borrow::Cow;
 use std::iter::Empty;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -64,18 +65,49 @@ impl PackedMatrix {
     /// If the segments do not cover the rows of `x`, or the shapes, formats or instruction sets of `x`, the updates and
     /// the epilogue do not match the matrix.
     pub fn linear(&self, x: &Input<'_>, segments: &[Segment<'_>], epilogue: &Epilogue<'_>) -> Vec<f32> {
-        let n_rows = x.n_rows();
-        assert_eq!(x.width, self.n_in, "the rows are as wide as the matrix is deep");
         let covered = segments.iter().try_fold(0_usize, |sum, segment| sum.checked_add(segment.n_rows));
-        assert_eq!(covered, Some(n_rows), "segments cover the rows");
-        let len = n_rows.checked_mul(self.n_out).expect("the result fits into memory");
+        assert_eq!(covered, Some(x.n_rows()), "segments cover the rows");
+        self.check(x, epilogue);
+        self.computed(x, &self.prepare(x, segments), epilogue)
+    }
+
+    /// [`linear`](Self::linear) with an update of all rows, `scale * low bᵀ`, whose first product is known: `low` is
+    /// `[n_rows, rank]` and `b` is `[n_out, rank]`.
+    ///
+    /// # Panics
+    /// As `linear`, and if `low` does not have the rows of `x`.
+    pub fn linear_updated(
+        &self,
+        x: &Input<'_>,
+        (low, b, scale): (&[f32], &PackedMatrix, f32),
+        epilogue: &Epilogue<'_>,
+    ) -> Vec<f32> {
+        assert_eq!(Some(low.len()), x.n_rows().checked_mul(b.n_in), "the update has the same rows");
+        self.check(x, epilogue);
+        self.check_second(b);
+        let update = Update { low: Cow::Borrowed(low), b, scale };
+        self.computed(x, &[PreparedSegment { rows: 0..x.n_rows(), update: Some(update) }], epilogue)
+    }
+
+    fn computed(&self, x: &Input<'_>, segments: &[PreparedSegment<'_>], epilogue: &Epilogue<'_>) -> Vec<f32> {
+        // SAFETY: the tasks cover every row of every segment, and every panel of columns. The segments cover the rows, and the
+        // panels the columns, so all elements are written.
+        unsafe { threads::filled(x.n_rows() * self.n_out, |out| self.fill(x, segments, epilogue, out)) }
+    }
+
+    fn check(&self, x: &Input<'_>, epilogue: &Epilogue<'_>) {
+        assert_eq!(x.width, self.n_in, "the rows are as wide as the matrix is deep");
+        let len = x.n_rows().checked_mul(self.n_out).expect("the result fits into memory");
         assert!(epilogue.bias.is_none_or(|bias| bias.len() == self.n_out), "a bias for each output");
         assert!(epilogue.add.is_none_or(|add| add.len() == len), "what is added has the result's shape");
         self.check_form(x);
-        let segments = self.prepare(x, segments);
-        // SAFETY: the tasks cover every row of every segment, and every panel of columns. The segments cover the rows, and the
-        // panels the columns, so all elements are written.
-        unsafe { threads::filled(len, |out| self.fill(x, &segments, epilogue, out)) }
+    }
+
+    /// Checks the second matrix of an update.
+    fn check_second(&self, b: &PackedMatrix) {
+        assert_eq!(b.n_out, self.n_out, "the update has the matrix's shape");
+        assert_eq!(b.isa, self.isa, "both matrices are packed for one instruction set");
+        assert_ne!(b.format(), Format::Int8, "updates are floats");
     }
 
     /// The segments' rows with the first products of their updates.
@@ -85,17 +117,12 @@ impl PackedMatrix {
             let rows = start..start + segment.n_rows;
             start = rows.end;
             let update = segment.update.filter(|_| !rows.is_empty()).map(|update| {
-                assert_eq!(
-                    (update.a.n_in, update.b.n_out),
-                    (self.n_in, self.n_out),
-                    "the update has the matrix's shape"
-                );
+                assert_eq!(update.a.n_in, self.n_in, "the update has the matrix's shape");
                 assert_eq!(update.a.n_out, update.b.n_in, "the update's parts have one rank");
-                assert_eq!(update.b.isa, self.isa, "both matrices are packed for one instruction set");
-                assert_ne!(update.b.format(), Format::Int8, "updates are floats");
+                self.check_second(update.b);
                 let rows = Input::plain(&x.rows[rows.start * x.width..rows.end * x.width], x.width);
                 let low = update.a.linear(&rows, &[Segment::plain(rows.n_rows())], &Epilogue::default());
-                Update { low, b: update.b, scale: update.scale }
+                Update { low: Cow::Owned(low), b: update.b, scale: update.scale }
             });
             PreparedSegment { rows, update }
         };
@@ -156,7 +183,7 @@ struct PreparedSegment<'a> {
 
 struct Update<'a> {
     /// The rows times `a`, `[n_rows, rank]`.
-    low: Vec<f32>,
+    low: Cow<'a, [f32]>,
     b: &'a PackedMatrix,
     scale: f32,
 }

@@ -5,6 +5,8 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use crate::recycled;
+
 /// A slice of which several threads write disjoint parts.
 ///
 /// Overlapping parts would be two `&mut` to one element, so all access is `unsafe`, and the code that divides the work
@@ -78,7 +80,7 @@ pub(crate) fn for_each_rows<T: Send>(
 /// # Safety
 /// `fill` initializes every element, unless it panics.
 pub(crate) unsafe fn filled(len: usize, fill: impl FnOnce(&Disjoint<'_, MaybeUninit<f32>>)) -> Vec<f32> {
-    let mut numbers: Vec<f32> = Vec::with_capacity(len);
+    let mut numbers: Vec<f32> = recycled::with_capacity(len);
     fill(&Disjoint::new(&mut numbers.spare_capacity_mut()[..len]));
     // SAFETY: the capacity is at least `len`, and `fill` has written every element, as the caller guarantees.
     unsafe { numbers.set_len(len) };

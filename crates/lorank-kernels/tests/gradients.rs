@@ -1,8 +1,8 @@
 //! Compares the gradients of every operation with slopes of the operation, on every instruction set of the machine.
 
 use lorank_kernels::{
-    Activation, Attention, Format, Input, Isa, Mask, PackedMatrix, Rotary, Segment, Span, activate,
-    activation_gradient, add_products, layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient,
+    Activation, Attention, Dropout, Epilogue, Format, Input, InputUpdate, Isa, Mask, PackedMatrix, Rotary, Segment,
+    Span, activate, activation_gradient, add_products, layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient,
 };
 
 /// Numbers between -1 and 1.
@@ -51,8 +51,9 @@ fn inputs_of_linear_layers() {
                 let weights = numbers(n_out * n_in, 1);
                 let packed = pack(isa, format, n_out, n_in, &weights);
                 let dy = numbers(n_rows * n_out, 2);
-                let mut dx = vec![1.0; n_rows * n_in];
-                packed.add_transposed(&dy, 0.5, &mut dx);
+                let dx = packed.transposed(&dy, 0.5, Some(vec![1.0; n_rows * n_in]));
+                let new = packed.transposed(&dy, 0.5, None);
+                check_equal("added or new", &dx, &new.iter().map(|dx| dx + 1.0).collect::<Vec<f32>>());
                 for (row, dx) in dx.chunks(n_in).enumerate() {
                     for (column, found) in dx.iter().enumerate() {
                         let terms = (0..n_out).map(|n| dy[row * n_out + n] * weights[n * n_in + column]);
@@ -76,8 +77,7 @@ fn products_and_transposed_products_agree() {
     for isa in Isa::available() {
         let (weights, x, dy) = (numbers(n_out * n_in, 1), numbers(n_rows * n_in, 2), numbers(n_rows * n_out, 3));
         let packed = pack(isa, Format::F32, n_out, n_in, &weights);
-        let mut dx = vec![0.0; n_rows * n_in];
-        packed.add_transposed(&dy, 1.0, &mut dx);
+        let dx = packed.transposed(&dy, 1.0, None);
         let forward = |x: &[f32]| packed.linear(&Input::plain(x, n_in), &[Segment::plain(n_rows)], &Default::default());
         check_slopes("a linear layer", &x, &dx, &dy, forward);
     }
@@ -89,7 +89,7 @@ fn sums_over_rows() {
         for (n_rows, rank, width) in [(1, 1, 1), (5, 3, 7), (300, 16, 70), (9, 60, 33), (0, 2, 3)] {
             let (g, x) = (numbers(n_rows * rank, 1), numbers(n_rows * width, 2));
             let mut to = vec![1.0; rank * width];
-            add_products((&g, rank), (&x, width), 2.0, &mut to, isa);
+            add_products((&g, rank), (&x, width), None, 2.0, &mut to, isa);
             for r in 0..rank {
                 for column in 0..width {
                     let terms = (0..n_rows).map(|row| g[row * rank + r] * x[row * width + column]);
@@ -98,6 +98,56 @@ fn sums_over_rows() {
                 }
             }
         }
+    }
+}
+
+/// Every product after dropout is that of the rows whose numbers were dropped.
+#[test]
+fn products_after_dropout() {
+    for isa in Isa::available() {
+        for (n_rows, n_out, n_in, rank) in
+            [(1, 1, 1, 1), (100, 40, 70, 16), (49, 20, 33, 3), (5, 7, 16, 40), (0, 3, 4, 2)]
+        {
+            let what = format!("{isa} {n_rows} {n_out} {n_in} {rank}");
+            let dropout = Dropout::new(0.3, 7).unwrap();
+            let (x, dy, low) = (numbers(n_rows * n_in, 1), numbers(n_rows * n_out, 2), numbers(n_rows * rank, 3));
+            let [a, b, weights] = [(rank, n_in), (n_out, rank), (n_out, n_in)]
+                .map(|(n_out, n_in)| pack(isa, Format::F32, n_out, n_in, &numbers(n_out * n_in, 4)));
+            let kept = dropout.of(&x, n_in, isa);
+            let first = a.linear_after(&x, Some(dropout));
+            check_equal(&what, &first, &a.linear_after(&kept, None));
+
+            let plain = [Segment::plain(n_rows)];
+            let update = b.linear(&Input::plain(&low, rank), &plain, &Default::default());
+            let add: Vec<f32> = update.iter().map(|update| 0.5 * update).collect();
+            let epilogue = Epilogue { add: Some(&add), ..Default::default() };
+            let expected = weights.linear(&Input::plain(&x, n_in), &plain, &epilogue);
+            let found = weights.linear_updated(&Input::plain(&x, n_in), (&low, &b, 0.5), &Default::default());
+            check_equal(&what, &found, &expected);
+
+            let of_update = a.transposed(&low, 1.0, None);
+            for dropout in [None, Some(dropout)] {
+                let expected = dropout.map_or(of_update.clone(), |dropout| dropout.of(&of_update, n_in, isa));
+                let expected = weights.transposed(&dy, 1.0, Some(expected));
+                let update = InputUpdate { low: &low, a: &a, dropout };
+                check_equal(&what, &weights.updated_transposed(&dy, &update, None), &expected);
+                let ones = vec![1.0; x.len()];
+                let expected: Vec<f32> = expected.iter().map(|dx| dx + 1.0).collect();
+                check_equal(&what, &weights.updated_transposed(&dy, &update, Some(ones)), &expected);
+            }
+
+            let (mut expected, mut found) = (vec![0.0; rank * n_in], vec![0.0; rank * n_in]);
+            add_products((&low, rank), (&kept, n_in), None, 1.0, &mut expected, isa);
+            add_products((&low, rank), (&x, n_in), Some(dropout), 1.0, &mut found, isa);
+            check_equal(&what, &found, &expected);
+        }
+    }
+}
+
+fn check_equal(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-4, "{what}: {found}, not {expected}");
     }
 }
 

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lorank_core::{Candidate, DocumentId, SplitMix64, split_mix};
-use lorank_kernels::PackedMatrix;
+use lorank_kernels::{Dropout, PackedMatrix};
 
 use crate::adapter_writer::{self, AdapterSettings, SavedTensor};
 use crate::backend::linear::{Adapter, Delta, WeightDelta};
-use crate::backend::{Backend, Dropout, Matrix, Rows, Train, Trained};
+use crate::backend::{Backend, Matrix, Rows, Train, Trained};
 use crate::files::Files;
 use crate::head::Head;
 use crate::labels::HeadRow;

@@ -22,7 +22,7 @@ use lorank_kernels::{Activation, Span};
 pub(crate) use self::candle::Candle;
 pub(crate) use self::kernels::Kernels;
 use self::linear::{AdapterRows, Epilogue, Linear};
-pub(crate) use self::train::{Dropout, Matrix, Rows, Train, Trained};
+pub(crate) use self::train::{Matrix, Rows, Train, Trained};
 use crate::ModelError;
 use crate::attention::{Angles, AttentionShape};
 use crate::precision::ChosenPrecision;

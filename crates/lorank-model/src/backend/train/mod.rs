@@ -4,7 +4,6 @@
 //! ([`tape`]). The base model is frozen: no gradient of its weights is computed, and none of rows that depend on no trained
 //! matrix.
 
-mod dropout;
 mod tape;
 
 use std::borrow::Cow;
@@ -14,9 +13,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lorank_core::Precision;
-use lorank_kernels::{Activation, Format, Input, Isa, PackedMatrix, Segment, Span};
+use lorank_kernels::{Activation, Dropout, Format, Input, Isa, PackedMatrix, Segment, Span, copied};
 
-pub(crate) use self::dropout::Dropout;
 use self::tape::{NormKind, Operation, Update};
 pub(crate) use self::tape::{Plan, Rows};
 use super::kernels::packed;
@@ -92,16 +90,12 @@ impl Train {
             Some(WeightDelta::LowRank { a, b, scale }) => (&layer.weight, Some(update(x, a, b, *scale as f32))),
             Some(WeightDelta::None) | None => (&layer.weight, None),
         };
-        let n_rows = x.n_rows();
-        let added = update.as_ref().map(|update| {
-            let low: Vec<f32> = update.low.iter().map(|low| low * update.scale).collect();
-            let epilogue = lorank_kernels::Epilogue { add: add.map(Rows::numbers), ..Default::default() };
-            update.b.linear(&Input::plain(&low, update.a.n_out()), &[Segment::plain(n_rows)], &epilogue)
-        });
-        let epilogue =
-            lorank_kernels::Epilogue { bias, add: added.as_deref().or(add.map(Rows::numbers)), activation: None };
+        let epilogue = lorank_kernels::Epilogue { bias, add: add.map(Rows::numbers), activation: None };
         let input = Input::plain(x.numbers(), x.width());
-        let numbers = weight.packed.linear(&input, &[Segment::plain(n_rows)], &epilogue);
+        let numbers = match &update {
+            Some(update) => weight.packed.linear_updated(&input, (&update.low, &update.b, update.scale), &epilogue),
+            None => weight.packed.linear(&input, &[Segment::plain(x.n_rows())], &epilogue),
+        };
         let (x, add, weight, width) = (x.clone(), add.cloned(), weight.packed.clone(), weight.packed.n_out());
         Rows::computed(numbers, width, Operation::Linear { x, add, weight, update })
     }
@@ -110,9 +104,7 @@ impl Train {
 /// A low-rank update, with the first of its products.
 fn update(x: &Rows, a: &Matrix, b: &Matrix, scale: f32) -> Update {
     let dropout = a.trained.and_then(|trained| trained.dropout);
-    let dropped = dropout.map(|dropout| dropout.of(x.numbers()));
-    let input = Input::plain(dropped.as_deref().unwrap_or(x.numbers()), x.width());
-    let low = a.packed.linear(&input, &[Segment::plain(x.n_rows())], &lorank_kernels::Epilogue::default());
+    let low = a.packed.linear_after(x.numbers(), dropout);
     let parameters = a.trained.zip(b.trained).map(|(a, b)| [a.parameter, b.parameter]);
     Update { a: a.packed.clone(), b: b.packed.clone(), parameters, scale, dropout, low }
 }
@@ -205,7 +197,7 @@ impl Backend for Train {
             }
         };
         let Some(activation) = epilogue.activation else { return Ok(y) };
-        let mut numbers = y.numbers().to_vec();
+        let mut numbers = copied(y.numbers());
         lorank_kernels::activate(&mut numbers, activation, self.isa);
         let width = y.width();
         Ok(Rows::computed(numbers, width, Operation::Activation { x: y, activation }))
@@ -228,7 +220,7 @@ impl Backend for Train {
         eps: f32,
     ) -> Result<Rows, Infallible> {
         let x = x.into_owned();
-        let mut numbers = x.numbers().to_vec();
+        let mut numbers = copied(x.numbers());
         lorank_kernels::layer_norm(&mut numbers, weight, bias, eps, self.isa);
         let (width, weight, kind) = (x.width(), weight.clone(), NormKind::Layer);
         Ok(Rows::computed(numbers, width, Operation::Norm { x, weight, eps, kind }))
@@ -236,14 +228,14 @@ impl Backend for Train {
 
     fn rms_norm(&self, x: Cow<'_, Rows>, weight: &Arc<Vec<f32>>, eps: f32) -> Result<Rows, Infallible> {
         let x = x.into_owned();
-        let mut numbers = x.numbers().to_vec();
+        let mut numbers = copied(x.numbers());
         lorank_kernels::rms_norm(&mut numbers, weight, eps, self.isa);
         let (width, weight, kind) = (x.width(), weight.clone(), NormKind::Rms);
         Ok(Rows::computed(numbers, width, Operation::Norm { x, weight, eps, kind }))
     }
 
     fn gated(&self, gate: Rows, up: &Rows, activation: Activation) -> Result<Rows, Infallible> {
-        let mut numbers = gate.numbers().to_vec();
+        let mut numbers = copied(gate.numbers());
         lorank_kernels::gated(&mut numbers, up.numbers(), activation, self.isa);
         let width = gate.width();
         Ok(Rows::computed(numbers, width, Operation::Gated { gate, up: up.clone(), activation }))
@@ -300,7 +292,7 @@ impl Backend for Train {
     }
 
     fn reshape(&self, rows: Rows, width: usize) -> Result<Rows, Infallible> {
-        Ok(Rows::computed(rows.numbers().to_vec(), width, Operation::Reshape { x: rows }))
+        Ok(Rows::computed(copied(rows.numbers()), width, Operation::Reshape { x: rows }))
     }
 
     fn scale(&self, rows: Rows, factor: f32) -> Result<Rows, Infallible> {

@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lorank_kernels::{Activation, Attention, Isa, PackedMatrix, Rotary, Span};
+use lorank_kernels::{
+    Activation, Attention, Dropout, InputUpdate, Isa, PackedMatrix, Rotary, Span, copied, recycle, zeros,
+};
 
-use super::dropout::Dropout;
 use crate::attention::{Angles, AttentionShape};
 
 /// Rows of a forward pass, with their history if they depend on a trained parameter. Clones share both.
@@ -130,6 +131,12 @@ impl Plan {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        recycle(std::mem::take(&mut self.numbers));
+    }
+}
+
 static N_OPERATIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Rows {
@@ -187,17 +194,26 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     /// Adds a gradient to that of these rows.
     fn give(&mut self, rows: &Rows, gradient: Vec<f32>) {
-        let Some(history) = &rows.0.history else { return };
+        let Some(history) = &rows.0.history else { return recycle(gradient) };
         match self.by_number.entry(history.number) {
             Entry::Vacant(entry) => drop(entry.insert((rows.clone(), gradient))),
-            Entry::Occupied(mut entry) => add(&mut entry.get_mut().1, &gradient),
+            Entry::Occupied(mut entry) => {
+                add(&mut entry.get_mut().1, &gradient);
+                recycle(gradient);
+            }
         }
+    }
+
+    /// Takes the gradient of these rows so far, if there is one.
+    fn take(&mut self, rows: &Rows) -> Option<Vec<f32>> {
+        let history = rows.0.history.as_ref()?;
+        self.by_number.remove(&history.number).map(|(_, gradient)| gradient)
     }
 
     /// The gradient of these rows, to add to.
     fn of(&mut self, rows: &Rows) -> Option<&mut Vec<f32>> {
         let history = rows.0.history.as_ref()?;
-        let new = || (rows.clone(), vec![0.0; rows.numbers().len()]);
+        let new = || (rows.clone(), zeros(rows.numbers().len()));
         Some(&mut self.by_number.entry(history.number).or_insert_with(new).1)
     }
 }
@@ -232,14 +248,20 @@ impl Operation {
         match self {
             Self::Linear { x, add, weight, update } => {
                 let low = update.as_ref().map(|update| update.backward(x, &gradient, to));
-                if let Some(dx) = to.of(x) {
-                    weight.add_transposed(&gradient, 1.0, dx);
-                    if let Some((update, d_low)) = update.as_ref().zip(low) {
-                        update.add_input_gradient(&d_low, dx);
-                    }
+                if x.has_gradient() {
+                    let dx = to.take(x);
+                    let dx = match update.as_ref().zip(low) {
+                        Some((Update { a, dropout, .. }, low)) => {
+                            let update = InputUpdate { low: &low, a, dropout: *dropout };
+                            weight.updated_transposed(&gradient, &update, dx)
+                        }
+                        None => weight.transposed(&gradient, 1.0, dx),
+                    };
+                    to.give(x, dx);
                 }
-                if let Some(add) = add {
-                    to.give(add, gradient);
+                match add {
+                    Some(add) => to.give(add, gradient),
+                    None => recycle(gradient),
                 }
             }
             Self::Activation { x, activation } => {
@@ -257,7 +279,7 @@ impl Operation {
             }
             Self::Gated { gate, up, activation } => {
                 if up.has_gradient() {
-                    let mut d_up = gate.numbers().to_vec();
+                    let mut d_up = copied(gate.numbers());
                     lorank_kernels::gated(&mut d_up, &gradient, *activation, isa);
                     to.give(up, d_up);
                 }
@@ -267,6 +289,7 @@ impl Operation {
             }
             Self::Attention { qkv, plan } => {
                 let gradients = plan.attention(qkv.each_ref()).gradients(&gradient, isa);
+                recycle(gradient);
                 qkv.iter().zip(gradients).for_each(|(rows, gradient)| to.give(rows, gradient));
             }
             Self::Gather { x, indices } => {
@@ -313,23 +336,13 @@ impl Update {
     /// Adds the gradients of both matrices, and returns that of the product with `a`: [n, r].
     fn backward(&self, x: &Rows, gradient: &[f32], to: &mut Waiting<'_>) -> Vec<f32> {
         let rank = self.a.n_out();
-        let mut d_low = vec![0.0; x.n_rows() * rank];
-        self.b.add_transposed(gradient, self.scale, &mut d_low);
+        let d_low = self.b.transposed(gradient, self.scale, None);
         if let Some([a, b]) = self.parameters {
-            let dropped = self.dropout.map(|dropout| dropout.of(x.numbers()));
-            let x = (dropped.as_deref().unwrap_or(x.numbers()), x.width());
-            lorank_kernels::add_products((&d_low, rank), x, 1.0, &mut to.parameters[a], to.isa);
+            let x = (x.numbers(), x.width());
+            lorank_kernels::add_products((&d_low, rank), x, self.dropout, 1.0, &mut to.parameters[a], to.isa);
             let y = (gradient, self.b.n_out());
-            lorank_kernels::add_products((&self.low, rank), y, self.scale, &mut to.parameters[b], to.isa);
+            lorank_kernels::add_products((&self.low, rank), y, None, self.scale, &mut to.parameters[b], to.isa);
         }
         d_low
-    }
-
-    /// Adds the gradient of the input, given that of the product with `a`.
-    fn add_input_gradient(&self, d_low: &[f32], dx: &mut [f32]) {
-        let Some(dropout) = self.dropout else { return self.a.add_transposed(d_low, 1.0, dx) };
-        let mut dropped = vec![0.0; dx.len()];
-        self.a.add_transposed(d_low, 1.0, &mut dropped);
-        dropout.add(&dropped, dx);
     }
 }
