@@ -8,7 +8,7 @@ use std::path::Path;
 use lorank_core::{Candidate, Score, SplitMix64};
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::{TrainError, json_line};
 
 /// A query with its documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,12 +95,13 @@ pub fn read_groups(path: &Path) -> Result<Vec<Group>, TrainError> {
     let (mut groups, mut ids) = (Vec::new(), HashSet::new());
     for (number, line) in (1..).zip(BufReader::new(file).lines()) {
         let line = line.map_err(TrainError::file("read", path))?;
+        // Some editors add a byte order mark at the start of a file.
+        let line = line.trim_start_matches('\u{feff}');
         if line.trim().is_empty() {
             continue;
         }
-        let group: Group = serde_json::from_str(&line)
-            .map_err(|error| TrainError::line(path, number, format!("it is not a group: {error}")))?;
-        group.check().map_err(|problem| TrainError::line(path, number, problem))?;
+        let parsed = json_line::parse::<Group>(line).and_then(|group| group.check().map(|()| group));
+        let group = parsed.map_err(|problem| TrainError::line(path, number, problem))?;
         if let Some(id) = &group.query_id
             && !ids.insert(id.clone())
         {
@@ -172,13 +173,19 @@ mod tests {
     fn what_is_not_a_group_is_named() {
         let document = |more: &str| format!("{{\"query\": \"q\", \"documents\": [{{\"text\": \"t\", {more}}}]}}");
         for (text, expected) in [
-            ("[]\n".to_owned(), "line 1 of `FILE`: it is not a group"),
-            ("{\"query\": \"q\"}\n".to_owned(), "missing field `documents`"),
+            ("[]\n".to_owned(), "line 1 of `FILE`: it must be an object, not an array"),
+            ("7\n".to_owned(), "line 1 of `FILE`: it must be an object, not `7`"),
+            ("{\"query\": \"q\"}\n".to_owned(), "line 1 of `FILE`: `documents` is missing"),
+            ("{\"query\": \"q\", \"documents\": 7}\n".to_owned(), "`documents` must be an array, not `7`"),
+            (document("\"label\": \"1\""), "`documents[0].label` must be a number, not \"1\""),
+            ("{\"query\": 'q'}\n".to_owned(), "a value is expected, at column 11; use double quotes"),
+            ("{\"query\": \"q\",\n".to_owned(), "the text ends where a value is expected, at column 14; write each object on one line"),
+            ("{\"query\": \"q\", \"documents\": []} x\n".to_owned(), "there is more after the end of the value"),
             ("{\"query\": \" \", \"documents\": []}\n".to_owned(), "the query is empty"),
             ("{\"query\": \"q\", \"documents\": []}\n".to_owned(), "the group has 0 documents"),
             (document("\"label\": -1"), "the label -1 of document 1 is not between 0 and 20"),
             (document("\"label\": 21"), "the label 21 of document 1 is not between 0 and 20"),
-            (document("\"label\": 1, \"score\": 2"), "unknown field `score`"),
+            (document("\"label\": 1, \"score\": 2"), "`documents[0].score` is unknown; the keys are"),
             ("\n".to_owned(), "`FILE` has no groups"),
             (
                 "{\"query\": \"q\", \"documents\": [{\"text\": \"t\", \"label\": 1, \"teacher\": 1}, {\"text\": \"u\", \"label\": 0}]}".to_owned(),

@@ -11,6 +11,7 @@ mod encoded;
 mod error;
 mod groups;
 mod held_out;
+mod json_line;
 mod loss;
 mod mining;
 mod optimizer;
