@@ -1,10 +1,13 @@
-//! `lorank train` and `lorank export-groups` on a few groups: the adapter is written, used, and the same again; bad input is named.
+//! `lorank train` and `lorank export-groups` on a few groups and clicks: the adapter is written, used, and the same again; bad input is
+//! named.
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::command::Lorank;
+use crate::serving::Server;
 
 /// Groups whose relevant document is the second by the base model.
 fn groups(lorank: &Lorank) {
@@ -53,6 +56,115 @@ fn an_adapter_is_trained_used_and_the_same_again() {
     assert!(added.contains("mine"), "{added}");
     let (_, error) = lorank.fail(&with(&["--output", "mine"]), "");
     assert!(error.contains("`mine` has an adapter; name another folder, or use --overwrite"), "{error}");
+}
+
+/// Ctrl-C ends the training, and the best adapter stays.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_training_ends_with_its_adapter() {
+    use std::io::{BufRead, BufReader};
+
+    let lorank = Lorank::new();
+    groups(&lorank);
+    let args = with(&["--output", "mine", "--epochs", "100000", "--patience", "1000000", "--json"]);
+    let mut command = crate::command::std_command(lorank.folder.path());
+    let mut child = command.args(args).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    assert!(events.any(|event| event["is_best"] == true));
+    let saved = || fs::read(lorank.path("mine/adapter_model.safetensors")).unwrap();
+    assert!(!saved().is_empty());
+    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    let end = events.last().unwrap();
+    assert_eq!((&end["event"], &end["reason"]), (&"end".into(), &"interrupted".into()));
+    assert!(child.wait().unwrap().success());
+    lorank.run(&["adapters", "add", "mine", "./mine"]);
+}
+
+/// A server's log in the folder `data`: two queries, of which every second search has the model's order and the others BM25's, with a
+/// click on the same document each time.
+fn clicked(lorank: &Lorank, data: &str, reranks: &[bool]) {
+    lorank.write(
+        "eggs.jsonl",
+        "{\"_id\": \"d1\", \"title\": \"Egg\", \"text\": \"An egg, an egg, an egg.\"}\n\
+         {\"_id\": \"d2\", \"text\": \"Boil an egg for nine minutes, then cool it in cold water.\"}\n",
+    );
+    if !lorank.path("i").exists() {
+        lorank.run(&["index", "--index", "i", "eggs.jsonl"]);
+    }
+    let args = ["--index", "i", "--data", data, "--adapter", "none", "--listen", "127.0.0.1:0"];
+    let server = Server::start(lorank, &args);
+    for (n, rerank) in reranks.iter().enumerate() {
+        for query in ["how long to boil an egg", "how many minutes to boil an egg"] {
+            let body = json!({"query": query, "unit_id": format!("u{n}"), "rerank": rerank});
+            let (_, answer) = server.ask("POST", "/v1/search", &body.to_string());
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+            let event =
+                json!({"action_name": "click", "query_id": answer["request_id"], "object_id": "d2", "timestamp": now});
+            let (status, kept) = server.ask("POST", "/v1/events", &event.to_string());
+            assert_eq!(status, 200, "{kept}");
+        }
+    }
+    server.end();
+}
+
+#[test]
+fn an_adapter_is_trained_from_clicks() {
+    let lorank = Lorank::new();
+    clicked(&lorank, "data", &[true, false]);
+    let clicks = ["train", "--clicks", "--index", "i", "--data", "data"];
+    let text = lorank.run(&[&clicks[..], &["--dry-run"]].concat());
+    for part in [
+        "log of the index `default`: 4 searches of 2 queries, 4 clicks",
+        "2 groups with 4 documents",
+        "Examination of ranks 1 to 2, from 2 documents that a query showed at several ranks: 1.00 1.00",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    let found = lorank.json(&[&clicks[..], &["--dry-run", "--json"]].concat());
+    let counts = ["n_searches", "n_queries", "n_clicks", "n_groups", "n_documents", "n_missing"];
+    assert_eq!(counts.map(|key| found[key].as_u64().unwrap()), [4, 2, 4, 2, 4, 0], "{found}");
+
+    let text = lorank.run(&["export-groups", "--clicks", "--index", "i", "--data", "data"]);
+    let groups: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for group in &groups {
+        for document in group["documents"].as_array().unwrap() {
+            assert_eq!(document["label"] == 1.0, document["id"] == "d2", "{text}");
+        }
+    }
+    let lines = lorank.run(&[&clicks[..], &["--output", "mine", "--epochs", "1", "--rank", "4", "--json"]].concat());
+    let start: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((&start["n_groups"], &start["n_held_out"]), (&1.into(), &1.into()), "{lines}");
+    assert!(start["held_out"][0].as_str().unwrap().ends_with("to boil an egg"), "{lines}");
+    lorank.run(&["adapters", "add", "mine", "./mine"]);
+}
+
+#[test]
+fn clicks_that_cannot_be_learned_from_are_named() {
+    let lorank = Lorank::new();
+    clicked(&lorank, "data", &[false]);
+    let clicks = ["train", "--clicks", "--index", "i", "--data", "data"];
+    let with = |more: &[&'static str]| [&clicks[..], more].concat();
+    for (args, expected) in [
+        (
+            with(&["--dry-run"]),
+            "position bias cannot be estimated: no document was clicked at rank 1 and at another rank",
+        ),
+        (with(&["--dry-run", "--log-index", "shop"]), "has no search of the index `shop`"),
+        (with(&["--dry-run", "--output", "mine"]), "cannot be used with"),
+        (with(&["--output", "mine", "--negatives", "3"]), "cannot be used with"),
+        (with(&["--output", "mine", "--dataset", "eggs"]), "cannot be used with"),
+        (vec!["train", "--clicks", "--dry-run"], "--index <DIR>"),
+        (vec!["train", "--groups", "g", "--dry-run"], "cannot be used with"),
+        (vec!["train", "--groups", "g", "--output", "mine", "--position-bias", "ignore"], "cannot be used with"),
+        (vec!["train", "--clicks", "--index", "i", "--data", "elsewhere", "--dry-run"], "has no log of searches"),
+    ] {
+        let (_, error) = lorank.fail(&args, "");
+        assert!(error.contains(expected), "{args:?}: {error}");
+    }
+    let text = lorank.run(&with(&["--dry-run", "--position-bias", "ignore"]));
+    assert!(text.contains("Position bias is ignored: labels are raw click rates"), "{text}");
 }
 
 #[test]

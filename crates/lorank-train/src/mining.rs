@@ -61,7 +61,7 @@ where
     Ok(groups)
 }
 
-fn document(found: &Candidate, label: f64) -> GroupDocument {
+pub(crate) fn document(found: &Candidate, label: f64) -> GroupDocument {
     GroupDocument {
         id: Some(found.id.as_str().to_owned()),
         title: found.title.as_deref().map(str::to_owned),

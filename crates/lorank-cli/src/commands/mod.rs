@@ -3,6 +3,7 @@
 pub(crate) mod adapters;
 pub(crate) mod bench;
 mod candidates;
+mod click_log;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod config;

@@ -28,6 +28,13 @@ pub struct Examination {
     pub n_interventions: usize,
 }
 
+impl Examination {
+    /// Every rank is examined, so that clicks per examination are raw click rates.
+    pub fn uniform() -> Self {
+        Self { probabilities: vec![1.0; RANKS_MAX], is_estimated: vec![false; RANKS_MAX], n_interventions: 0 }
+    }
+}
+
 impl ClickLog {
     /// Estimates the examination probabilities of the ranks; `None` if no document was clicked at rank 1 and at another
     /// rank of the same query, so that nothing can be compared.

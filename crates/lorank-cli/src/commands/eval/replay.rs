@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use anyhow::{Context, bail};
 use lorank_cache::ScoreFile;
 use lorank_eval::{ClickLog, Counterfactual, Examination, FIRST_STAGE, ScoredQuery, Ties, Topic, ranking};
 use lorank_experiments::agreement::{kendall_tau, overlap_at, rank_biased_overlap};
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::scoring::Scorer;
 use super::{EvalArgs, RankerInfo, UsedBase, default_scores, infos, rankers, sampled, score_all, used_bases, written};
 use crate::commands::candidates::Candidates;
+use crate::commands::click_log;
 use crate::output::table::{Side, render};
 use crate::output::text::{count, counted};
 use crate::{models, output};
@@ -54,7 +54,7 @@ struct Replayed {
 }
 
 pub(super) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
-    let (log, n_later_pages) = read(args)?;
+    let (log, n_later_pages) = click_log::read(&args.data.folder()?, &args.log_index)?;
     let logged: Vec<Topic> =
         log.queries().into_iter().map(|(text, _)| Topic { id: text.to_owned(), text: text.to_owned() }).collect();
     let topics = sampled(&logged, args.sample);
@@ -83,30 +83,6 @@ pub(super) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
         examination,
     };
     if args.json { output::print_json(&replay) } else { print(&replay) }
-}
-
-/// Reads the log of an index.
-fn read(args: &EvalArgs) -> anyhow::Result<(ClickLog, u64)> {
-    let folder = args.data.folder()?;
-    let store = folder.existing_experiments()?.with_context(|| {
-        format!(
-            "`{}` has no log of searches; name the server's data folder with --data (a server logs searches that have a \
-             unit id or take part in an experiment)",
-            folder.path().display()
-        )
-    })?;
-    let mut log = ClickLog::default();
-    let n_later_pages = store.read_searches(&args.log_index, |search| {
-        log.add(&search.query, search.hits.iter().map(String::as_str), search.clicked);
-    })?;
-    if log.n_searches() == 0 {
-        bail!(
-            "the log in `{}` has no search of the index `{}`; name another one with --log-index",
-            folder.path().display(),
-            args.log_index
-        );
-    }
-    Ok((log, n_later_pages))
 }
 
 /// The documents of each query, best first.
@@ -188,11 +164,8 @@ fn print(replay: &Replay) -> anyhow::Result<()> {
     let mut out = output::stdout();
     writeln!(
         out,
-        "log of the index `{}`: {} of {}, {}; {} replayed at depth {}, {}\n",
-        replay.index,
-        plural(replay.n_searches, "search", "searches"),
-        plural(replay.n_queries, "query", "queries"),
-        counted(replay.n_clicks as usize, "click"),
+        "{}; {} replayed at depth {}, {}\n",
+        click_log::contents(&replay.index, replay.n_searches, replay.n_queries, replay.n_clicks),
         count(replay.n_replayed),
         replay.depth,
         written(&replay.base_models)
@@ -200,7 +173,7 @@ fn print(replay: &Replay) -> anyhow::Result<()> {
     writeln!(out, "Agreement with the logged hits\n\n{}", agreement(replay))?;
     match &replay.examination {
         Some(examination) => {
-            writeln!(out, "{}\n\n{}", position_bias(examination), clicks(replay))?;
+            writeln!(out, "{}\n\n{}", click_log::position_bias(examination), clicks(replay))?;
             writeln!(
                 out,
                 "Expected clicks are those of a user who examines ranks as above and clicks a document as often per \
@@ -217,10 +190,6 @@ fn print(replay: &Replay) -> anyhow::Result<()> {
         writeln!(out, "{} were left out", counted(replay.n_later_pages as usize, "later page"))?;
     }
     Ok(out.flush()?)
-}
-
-fn plural(n: usize, one: &str, many: &str) -> String {
-    format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
 /// With its sign, which zero does not have.
@@ -247,22 +216,6 @@ fn agreement(replay: &Replay) -> String {
         ]
     });
     render(headings, &rows.collect::<Vec<_>>())
-}
-
-fn position_bias(examination: &Examination) -> String {
-    let shown = examination.probabilities.iter().zip(&examination.is_estimated).take(10);
-    let shown = shown.map(|(p, is_estimated)| format!("{p:.2}{}", if *is_estimated { "" } else { "?" }));
-    let marked = if examination.is_estimated.iter().take(10).any(|is_estimated| !is_estimated) {
-        "; ? as the rank above, for want of clicks"
-    } else {
-        ""
-    };
-    format!(
-        "Examination of ranks 1 to {}, from {} that a query showed at several ranks: {}{marked}",
-        examination.probabilities.len().min(10),
-        counted(examination.n_interventions, "document"),
-        shown.collect::<Vec<_>>().join(" ")
-    )
 }
 
 fn clicks(replay: &Replay) -> String {

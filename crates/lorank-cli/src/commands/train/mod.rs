@@ -1,5 +1,6 @@
 //! `lorank train`: trains a LoRA adapter. `lorank export-groups`: writes the groups that it would be trained on.
 
+mod clicks;
 mod data;
 mod report;
 
@@ -18,25 +19,28 @@ use lorank_train::{
 };
 use serde_json::json;
 
-use self::data::{DataOptions, TrainingData};
+use self::data::{DataOptions, Source, TrainingData};
 use self::report::Reporter;
 use crate::data::DataArgs;
 use crate::failure::WrongUsage;
 use crate::flags::ModelFlags;
 use crate::{models, output};
 
-/// Train a LoRA adapter from judgments, on this computer's CPU
+/// Train a LoRA adapter from judgments or clicks, on this computer's CPU
 ///
 /// Groups are queries with relevant documents and negatives. Some queries are held out: whenever the adapter ranks them better than
 /// before (nDCG@10), it is saved, as PEFT's `save_pretrained` does. Ctrl-C ends the training and keeps the best adapter.
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// The folder of the new adapter
-    #[arg(long, value_name = "DIR")]
-    output: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
     /// Replace an adapter in the output folder
     #[arg(long)]
     overwrite: bool,
+    /// Print how many queries and clicks there are and how often ranks are examined, and train nothing
+    #[arg(long, requires = "clicks", conflicts_with_all = ["output", "overwrite", "dataset", "groups"])]
+    dry_run: bool,
     /// Print JSON lines: each step, each evaluation, and the result
     #[arg(long)]
     json: bool,
@@ -162,11 +166,12 @@ fn parse_positive(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
-    if args.output.join("adapter_config.json").exists() && !args.overwrite {
-        let folder = args.output.display();
+    let Some(output) = &args.output else { return dry_run(args, is_quiet) };
+    if output.join("adapter_config.json").exists() && !args.overwrite {
+        let folder = output.display();
         return Err(WrongUsage(format!("`{folder}` has an adapter; name another folder, or use --overwrite")).into());
     }
-    let source = args.data.open(is_quiet)?;
+    let source = args.data.open(&args.folder, is_quiet)?;
     let section = args.model.section_of_one(&args.data.adapters())?;
     let models = models::load_for_training(&section, args.folder.folder().ok(), is_quiet)?;
     let Some(model) = models.bases.first().trainable() else { bail!("the base model was not loaded for training") };
@@ -177,13 +182,14 @@ pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
     let options = args.options(groups.iter().all(|group| group.documents.iter().all(|it| it.teacher.is_some())));
     let encoded =
         groups.iter().map(|group| EncodedGroup::new(&model, group)).collect::<Result<Vec<_>, TrainError>>()?;
+    let held_out_ids: Vec<String> = held_out.iter().map(|query| query.id.clone()).collect();
     let held_out = encode_held_out(&model, &held_out)?;
     let n_documents: usize = groups.iter().map(|group| group.documents.len()).sum();
     let base = &models.bases.first().base().name;
     if args.json {
         report::print_line(&json!({
             "event": "start", "base_model": base, "n_groups": groups.len(), "n_pairs": n_documents,
-            "n_held_out": held_out.n_queries(), "n_targets": adapter.n_targets(), "n_parameters": adapter.n_parameters(),
+            "n_held_out": held_out.n_queries(), "held_out": held_out_ids, "n_targets": adapter.n_targets(), "n_parameters": adapter.n_parameters(),
             "n_threads": options.n_threads,
         }))?;
     } else if !is_quiet {
@@ -204,11 +210,11 @@ pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
         groups: &encoded,
         held_out: &held_out,
         options: &options,
-        folder: &args.output,
+        folder: output,
         is_interrupted: &is_interrupted,
     };
     let outcome = training.run(&mut adapter, |event| reporter.report(event))?;
-    let folder = args.output.display().to_string();
+    let folder = output.display().to_string();
     if args.json {
         return report::print_line(&report::json_of_outcome(&outcome, &folder));
     }
@@ -217,8 +223,15 @@ pub(crate) fn run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+fn dry_run(args: &TrainArgs, is_quiet: bool) -> anyhow::Result<()> {
+    match args.data.open(&args.folder, is_quiet)? {
+        Source::Clicks(clicks) => clicks.print(args.json),
+        _ => bail!("--dry-run needs --clicks"),
+    }
+}
+
 pub(crate) fn export(args: &ExportArgs, is_quiet: bool) -> anyhow::Result<()> {
-    let mut groups = args.data.all(args.data.open(is_quiet)?)?;
+    let mut groups = args.data.all(args.data.open(&args.folder, is_quiet)?)?;
     if args.data.teacher.is_some() {
         let section = args.model.section_of_one(&args.data.adapters())?;
         let models = models::load(&section, args.folder.folder().ok(), is_quiet)?;
