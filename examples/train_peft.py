@@ -5,7 +5,8 @@
     python3 examples/train_peft.py --groups groups.jsonl --base BASE --output adapters/mine
 
 The loss is binary cross-entropy, with knowledge distillation as in DeAR if the groups have a teacher's scores.
-The options and the schedule are those of `lorank train`. Needs: torch transformers peft
+The options and the schedule are those of `lorank train`. `--micro-batch 16` sorts the pairs of a step by length and runs 16 at
+a time, so that little is padding. Needs: torch transformers peft
 """
 import argparse
 import json
@@ -30,12 +31,14 @@ def arguments():
     parser.add_argument("--dropout", type=float, default=0.05)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8, help="groups of a step")
+    parser.add_argument("--micro-batch", type=int, default=0, help="pairs of a forward pass; 0: all pairs of a step, in their order")
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--distillation", type=float, default=0.1)
     parser.add_argument("--temperature", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="threads of torch")
     return parser.parse_args()
 
 
@@ -55,8 +58,27 @@ def text(document):
     return f"{document['title']} {document['text']}" if document.get("title") else document["text"]
 
 
+def scores_of(model, tokenizer, pairs, args):
+    """The scores of pairs, in their order."""
+    order = list(range(len(pairs)))
+    if args.micro_batch:
+        order.sort(key=lambda n: len(pairs[n][1]))
+    scores = [None] * len(pairs)
+    size = args.micro_batch or len(pairs)
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        inputs = tokenizer(
+            *map(list, zip(*(pairs[n] for n in chosen))), padding=True, truncation=True, max_length=args.max_length, return_tensors="pt"
+        )
+        for n, score in zip(chosen, model(**inputs).logits.squeeze(-1)):
+            scores[n] = score
+    return torch.stack(scores)
+
+
 def main():
     args = arguments()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     random.seed(args.seed)
     torch.manual_seed(args.seed)
     groups = [json.loads(line) for line in args.groups.read_text().splitlines() if line.strip()]
@@ -76,10 +98,8 @@ def main():
         for start in range(0, len(groups), args.batch):
             batch = groups[start : start + args.batch]
             pairs = [(group["query"], text(document)) for group in batch for document in group["documents"]]
-            inputs = tokenizer(
-                *map(list, zip(*pairs)), padding=True, truncation=True, max_length=args.max_length, return_tensors="pt"
-            )
-            scores = model(**inputs).logits.squeeze(-1).split([len(group["documents"]) for group in batch])
+            sizes = [len(group["documents"]) for group in batch]
+            scores = scores_of(model, tokenizer, pairs, args).split(sizes)
             loss = torch.stack([loss_of(own, group, args) for own, group in zip(scores, batch)]).mean()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
