@@ -5,7 +5,7 @@
 # a version.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-(cd tests/browser && npm ci --no-audit --no-fund --loglevel error)
+[ "${LORANK_CI_WITHOUT_BROWSER:-}" = 1 ] || (cd tests/browser && npm ci --no-audit --no-fund --loglevel error)
 tests/engines/opensearch/check.py 2.19.6
 # The last 2.19 for which the security plugin is published.
 tests/engines/opensearch/secured.py 2.19.1
