@@ -126,7 +126,7 @@ def errors_have_the_engines_reason(cluster, lorank):
 def several_indexes_are_one_first_stage(cluster):
     cluster.index("more", [{"_id": "extra", "title": "Zyzzyva", "text": "A weevil of another index."}])
     cluster.wait()
-    for names in [f"{INDEX},more", "passages,mor*"]:
+    for names in [f"{INDEX},more", "passages,mo*"]:
         with Lorank(cluster.urls, names, *FLAGS, "--adapter", "minilm-qa") as both:
             status, answer = both.search(query="zyzzyva light", depth=20, top_k=20)
             ids = {hit["id"] for hit in answer["hits"]}
