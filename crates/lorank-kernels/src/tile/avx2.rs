@@ -52,7 +52,9 @@ unsafe impl Kernel for Avx2 {
         unsafe {
             let mut sums = [[_mm256_setzero_ps(); V]; M];
             if adds {
-                sums = std::array::from_fn(|m| std::array::from_fn(|v| _mm256_loadu_ps(out.add((m * V + v) * LANES))));
+                for (at, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+                    *sum = _mm256_loadu_ps(out.add(at * LANES));
+                }
             }
             // Unrolled by two, because counting and addressing are a fifth of the instructions otherwise.
             for pair in 0..depth / 2 {
@@ -121,14 +123,16 @@ unsafe impl Kernel for Avx2 {
         // SAFETY: the caller guarantees the instructions, and eight by eight numbers on both sides.
         unsafe {
             // Pairs of rows 4 apart share a vector, half by half; then come the usual two steps within halves.
-            let halves = |m: usize, d: usize| {
-                let half = |m: usize| _mm_loadu_ps(rows.start.add(m * rows.stride + d));
-                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(half(m)), half(m + 4))
-            };
+            let mut halves = [_mm256_setzero_ps(); 4];
             for d in [0, 4] {
-                let rows: [__m256; 4] = std::array::from_fn(|m| halves(m, d));
-                let low = [_mm256_unpacklo_ps(rows[0], rows[1]), _mm256_unpacklo_ps(rows[2], rows[3])];
-                let high = [_mm256_unpackhi_ps(rows[0], rows[1]), _mm256_unpackhi_ps(rows[2], rows[3])];
+                for (m, halves) in halves.iter_mut().enumerate() {
+                    let (low, high) = (rows.start.add(m * rows.stride + d), rows.start.add((m + 4) * rows.stride + d));
+                    let low = _mm256_castps128_ps256(_mm_loadu_ps(low));
+                    *halves = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(high));
+                }
+                let [a, b, c, e] = halves;
+                let low = [_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, e)];
+                let high = [_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, e)];
                 let columns = [
                     _mm256_shuffle_ps::<0x44>(low[0], low[1]),
                     _mm256_shuffle_ps::<0xee>(low[0], low[1]),
@@ -221,7 +225,11 @@ unsafe fn add_products<const M: usize, const V: usize>(
 ) {
     // SAFETY: as the caller guarantees.
     unsafe {
-        let weights: [__m256; V] = std::array::from_fn(|v| _mm256_loadu_ps(panel.add((d * V + v) * LANES)));
+        // Without closures: in large functions they are called, and the sums go to memory for each call.
+        let mut weights = [_mm256_setzero_ps(); V];
+        for (v, weights) in weights.iter_mut().enumerate() {
+            *weights = _mm256_loadu_ps(panel.add((d * V + v) * LANES));
+        }
         for (m, sums) in sums.iter_mut().enumerate() {
             let x = _mm256_set1_ps(*a.start.add(m * a.stride + d));
             for v in 0..V {

@@ -54,13 +54,19 @@ unsafe impl Kernel for Avx512Vnni {
     ) {
         // SAFETY: the caller guarantees the instructions, `M` rows and a panel of this depth, and the tile's room.
         unsafe {
+            // Without closures: in large functions they are called, and the sums go to memory for each call.
             let mut sums = [[_mm512_setzero_ps(); V]; M];
             if adds {
-                sums = std::array::from_fn(|m| std::array::from_fn(|v| _mm512_loadu_ps(out.add((m * V + v) * LANES))));
+                for (at, sum) in sums.as_flattened_mut().iter_mut().enumerate() {
+                    *sum = _mm512_loadu_ps(out.add(at * LANES));
+                }
             }
             let mut w = panel;
+            let mut weights = [_mm512_setzero_ps(); V];
             for d in 0..depth {
-                let weights: [__m512; V] = std::array::from_fn(|v| _mm512_loadu_ps(w.add(v * LANES)));
+                for (v, weights) in weights.iter_mut().enumerate() {
+                    *weights = _mm512_loadu_ps(w.add(v * LANES));
+                }
                 for (m, sums) in sums.iter_mut().enumerate() {
                     let x = _mm512_set1_ps(*a.start.add(m * a.stride + d));
                     for v in 0..V {
