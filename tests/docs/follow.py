@@ -32,6 +32,7 @@ SKIPPED = {
     "--example simulations": "takes minutes",
     "docker compose": "needs Docker",
     "completions SHELL": "has a placeholder",
+    "ettin": "needs a model that is downloaded",
 }
 # The first uses the program under test instead of building another one; the second is fast enough for a debug build.
 REPLACED = {"cargo run --release -- ": "lorank ", "--units 200": "--units 20 --server http://127.0.0.1:7788"}
