@@ -42,7 +42,7 @@ def arguments():
     parser.add_argument("--only-time", type=int, metavar="GROUPS")
     parser.add_argument("--depth", type=int, default=50, help="the depth of the evaluation")
     parser.add_argument("--sample", type=int, help="evaluate about this many queries")
-    parser.add_argument("--micro-batches", default="0,16", help="of the rival, a row for each; 0: the pairs of a step together")
+    parser.add_argument("--at-once", default="1", help="groups of a forward pass of the rival, a row for each number; more take more memory")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, help="keep the groups and the adapters in this folder")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
@@ -59,7 +59,8 @@ def timed(command, log):
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))} failed:\n{Path(log).read_text()}")
+        how = f"was killed by signal {-process.returncode}" if process.returncode < 0 else "failed"
+        sys.exit(f"{' '.join(map(str, command))} {how}:\n{Path(log).read_text()}")
     return output, time.monotonic() - started, usage.ru_maxrss * 1024
 
 
@@ -95,16 +96,15 @@ def train_by_lorank(args, work):
     return row, set(events[0]["held_out"])
 
 
-def train_by_peft(args, work, micro_batch):
-    name = f"peft-{micro_batch}"
+def train_by_peft(args, work, at_once):
+    name = f"peft-{at_once}"
     shared = [part for key in SHARED if (value := option(args.options, key)) for part in (f"--{key}", value)]
     targets = option(args.options, "targets")
     command = [args.python, RIVAL, "--groups", work / "rival.jsonl", "--base", args.base, "--output", work / name,
-               "--threads", args.threads, "--micro-batch", micro_batch, *shared, *(["--targets", targets] if targets else [])]
+               "--threads", args.threads, "--at-once", at_once, *shared, *(["--targets", targets] if targets else [])]
     output, total, memory = timed(command, work / f"{name}.log")
     n_pairs, seconds = re.search(r"^(\d+) pairs in ([\d.]+) s", output, re.MULTILINE).groups()
-    how = f"sorted, {micro_batch} pairs at a time" if micro_batch != "0" else "all pairs of a step together"
-    return {"name": f"transformers + PEFT, {how}", "adapter": name, "seconds": float(seconds), "n_pairs": int(n_pairs),
+    return {"name": f"transformers + PEFT, groups at once: {at_once}", "adapter": name, "seconds": float(seconds), "n_pairs": int(n_pairs),
             "total": total, "memory": memory}
 
 
@@ -180,7 +180,7 @@ def main():
     rows = [row]
     own = [line for line in groups if json.loads(line)["query_id"] not in held_out]
     (work / "rival.jsonl").write_text("\n".join(own) + "\n", encoding="utf-8")
-    rows += [train_by_peft(args, work, micro_batch) for micro_batch in args.micro_batches.split(",")]
+    rows += [train_by_peft(args, work, at_once) for at_once in args.at_once.split(",")]
     evaluation = None if args.only_time else evaluate(args, work, rows, test)
     print(table(rows, evaluation))
     about = {"dataset": args.dataset.name, "n_groups": len(own), "n_test_queries": evaluation and evaluation["n_queries"],
