@@ -4,6 +4,7 @@
 # A folder that is complete is left as it is.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../jars.sh"
 version=$1 folder=$2
 shift 2
 mark="complete: $version $*"
@@ -11,35 +12,6 @@ mark="complete: $version $*"
 rm -rf "$folder"
 mkdir -p "$folder/classes"
 folder=$(cd "$folder" && pwd)
-
-# jars FOLDER ARTIFACT...: artifacts (GROUP:NAME:VERSION) with their dependencies.
-jars() {
-    local target=$1 artifact group name at project
-    shift
-    project=$(mktemp -d)
-    {
-        echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
-        echo '<groupId>test</groupId><artifactId>test</artifactId><version>1</version><dependencies>'
-        for artifact in "$@"; do
-            IFS=: read -r group name at <<<"$artifact"
-            echo "<dependency><groupId>$group</groupId><artifactId>$name</artifactId><version>$at</version></dependency>"
-        done
-        echo '</dependencies></project>'
-    } >"$project/pom.xml"
-    mvn -q -B -f "$project/pom.xml" dependency:copy-dependencies -DoutputDirectory="$target" >&2
-    rm -r "$project"
-}
-
-# module NAME ARTIFACT CLASS: a plugin of every distribution. On the class path, its jars would collide with those of plugins.
-module() {
-    local target=$folder/modules/$1 jar
-    jars "$target" "org.opensearch.plugin:$2:$version"
-    for jar in "$target"/*.jar; do
-        [ ! -e "$folder/lib/${jar##*/}" ] || rm "$jar"
-    done
-    printf '%s\n' "description=$1" "version=$version" "name=$1" "classname=$3" java.version=11 "opensearch.version=$version" \
-        extended.plugins= has.native.controller=false >"$target/plugin-descriptor.properties"
-}
 
 jars "$folder/lib" "org.opensearch:opensearch:$version" "org.opensearch:opensearch-plugin-classloader:$version"
 # Needed at run time, and not declared.
@@ -49,13 +21,13 @@ case $version in
     2.*) suffix=Plugin ;;
     *) suffix=ModulePlugin ;;
 esac
-module transport-netty4 transport-netty4-client "org.opensearch.transport.Netty4$suffix"
-module analysis-common analysis-common "org.opensearch.analysis.common.CommonAnalysis$suffix"
+module opensearch "$version" "$folder" transport-netty4 transport-netty4-client "org.opensearch.transport.Netty4$suffix"
+module opensearch "$version" "$folder" analysis-common analysis-common "org.opensearch.analysis.common.CommonAnalysis$suffix"
 if [ $# != 0 ]; then
-    module lang-painless lang-painless "org.opensearch.painless.Painless$suffix"
+    module opensearch "$version" "$folder" lang-painless lang-painless "org.opensearch.painless.Painless$suffix"
     if [ $suffix != Plugin ]; then
         # Which 3.x's k-NN extends.
-        module transport-grpc transport-grpc org.opensearch.transport.grpc.GrpcPlugin
+        module opensearch "$version" "$folder" transport-grpc transport-grpc org.opensearch.transport.grpc.GrpcPlugin
         # Which 3.x's distributions have, and the ML plugin needs.
         jars "$folder/lib" org.bouncycastle:bcprov-jdk18on:1.81
     fi

@@ -8,7 +8,9 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 from cluster import LORANK, Cluster, call, clean, run
 
 PLUGINS = ["opensearch-job-scheduler", "opensearch-ml-plugin", "opensearch-knn", "neural-search"]

@@ -6,7 +6,9 @@ import shutil
 import ssl
 import subprocess
 import sys
+from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 from cluster import Cluster, Lorank, run
 
 INDEX = "passages"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""lorank before a real OpenSearch cluster: `check.py VERSION [JAVA_HOME]`.
+"""lorank before a real cluster: `check.py ENGINE VERSION [JAVA_HOME]`, ENGINE is opensearch or elasticsearch.
 
 Three nodes, two shards with a replica each, the starter's corpus. Prints each check; a failed one ends the run.
 """
@@ -219,6 +219,31 @@ def the_users_own_query_is_sent(cluster, folder):
     assert wrong.returncode == 2 and "unknown variable `{{qeury}}`" in wrong.stderr, wrong
 
 
+def retrievers_and_vectors_are_sent(cluster, folder):
+    """What Elasticsearch has beside `query`: the scores are those of the same request by hand."""
+    documents = [{"_id": f"v{n}", "text": f"light number {n}", "lang": ["en", "de"][n % 2], "vector": [n, 10 - n]} for n in range(10)]
+    properties = {"text": {"type": "text"}, "vector": {"type": "dense_vector", "dims": 2, "similarity": "l2_norm"}}
+    cluster.index("vectors", documents, properties=properties)
+    cluster.wait()
+    german = [{"terms": {"lang.keyword": ["de"]}}]
+    retriever = lambda text, filters: {"retriever": {"standard": {"query": {"match": {"text": text}}, "filter": filters}}}
+    hybrid = lambda text, depth, filters: {
+        "query": {"bool": {"must": {"match": {"text": text}}, "filter": filters}},
+        "knn": {"field": "vector", "query_vector": [7, 3], "k": depth, "num_candidates": 10, "filter": filters}}
+    file = folder / "retriever.json"
+    for template, by_hand in [(retriever("{{query}}", "{{filters}}"), retriever("light 7", german)),
+                              (hybrid("{{query}}", "{{depth}}", "{{filters}}"), hybrid("light 7", 4, german))]:
+        file.write_text(json.dumps(template))
+        hits = cluster.ask("/vectors/_search", {**by_hand, "size": 4})["hits"]["hits"]
+        with Lorank(cluster.urls, "vectors", "--elastic-query", str(file)) as own:
+            status, answer = own.search(query="light 7", filters={"lang": "de"}, depth=4, top_k=4, rerank=False, deadline_millis=20_000)
+            assert status == 200 and answer["warnings"] == [], answer
+            assert len(hits) == 4 and answer["hits"][0]["id"] == hits[0]["_id"] == "v7", (answer["hits"], hits)
+            # Only documents with equal scores may change places.
+            for mine, its in zip(answer["hits"], hits, strict=True):
+                assert abs(mine["first_stage_score"] - its["_score"]) < 1e-4, (answer["hits"], hits)
+
+
 def commands_search_the_engine(cluster, folder):
     engine = ["--first-stage", "elastic", "--elastic-url", cluster.urls[0], "--elastic-index", INDEX, *FLAGS]
     query = "who invented the light bulb"
@@ -340,11 +365,11 @@ def a_stalled_engine_is_late(cluster, lorank):
 
 
 def main():
-    version, java_home = sys.argv[1], (sys.argv[2:] or [None])[0]
+    engine, version, java_home = sys.argv[1], sys.argv[2], (sys.argv[3:] or [None])[0]
     queries = [one["text"] for one in read(CORPUS / "queries.jsonl")[::40]]
     properties = {"title": {"type": "text"}, "text": {"type": "text"}, "published": {"type": "date"}}
-    with Cluster(version, 3, java_home=java_home) as cluster:
-        step = lambda check, *arguments: (print(f"{version}: {check.__name__}", flush=True), check(*arguments))
+    with Cluster(version, 3, java_home=java_home, engine=engine) as cluster:
+        step = lambda check, *arguments: (print(f"{engine} {version}: {check.__name__}", flush=True), check(*arguments))
         cluster.index(INDEX, list(corpus()), properties=properties)
         cluster.wait()
         with Lorank(cluster.urls, INDEX, *FLAGS, "--adapter", "minilm-qa") as lorank:
@@ -360,6 +385,8 @@ def main():
                 step(the_page_searches_the_engine, lorank)
             step(experiments_and_comparisons_work, lorank)
             step(the_users_own_query_is_sent, cluster, cluster.home)
+            if engine == "elasticsearch":
+                step(retrievers_and_vectors_are_sent, cluster, cluster.home)
             step(commands_search_the_engine, cluster, cluster.home)
             step(a_stalled_engine_is_late, cluster, lorank)
             step(a_node_may_be_killed, cluster, lorank, queries)

@@ -1,4 +1,4 @@
-"""A cluster of real OpenSearch nodes on loopback, and a lorank server before it."""
+"""A cluster of real OpenSearch or Elasticsearch nodes on loopback, and a lorank server before it."""
 
 import contextlib
 import http.client
@@ -16,10 +16,16 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[2]
+ROOT = HERE.parents[1]
 LORANK = os.environ.get("LORANK_BIN", str(ROOT / "target/debug/lorank"))
 KEPT = ROOT / "target/engines"
 START_SECONDS = 180
+# Elasticsearch loads plugins only where it runs from a module path, as its own launcher starts it.
+CLASSES = {
+    "opensearch": lambda jars: ["-cp", f"{jars}/classes:{jars}/lib/*", "OpenSearchNode"],
+    "elasticsearch": lambda jars: ["-cp", f"{jars}/classes", "--module-path", f"{jars}/lib", "--add-modules", "jdk.net,ALL-MODULE-PATH",
+                                   "ElasticsearchNode"],
+}
 
 
 def free_ports(count):
@@ -33,7 +39,7 @@ def free_ports(count):
                 return first
             except OSError:
                 continue
-    raise SystemExit("no free ports for OpenSearch")
+    raise SystemExit("no free ports for the engine")
 
 
 def call(url, body=None, method=None, headers=(), timeout=60, context=None):
@@ -56,14 +62,15 @@ def call(url, body=None, method=None, headers=(), timeout=60, context=None):
 class Cluster:
     """Nodes of one version, each in a process of its own. Ends with the `with` block."""
 
-    def __init__(self, version, count, plugins=(), java_home=None, settings=(), tls=None, heap="384m", prepare=None, scheme="http"):
-        self.count, self.settings, self.tls, self.heap = count, list(settings), tls, heap
+    def __init__(self, version, count, plugins=(), java_home=None, settings=(), tls=None, heap="384m", prepare=None, scheme="http",
+                 engine="opensearch"):
+        self.count, self.settings, self.tls, self.heap, self.engine = count, list(settings), tls, heap, engine
         self.java = str(Path(java_home) / "bin/java") if java_home else "java"
-        name = "-".join([version, *plugins])
+        name = "-".join([*([] if engine == "opensearch" else [engine]), version, *plugins])
         environment = {**os.environ, **({"JAVA_HOME": str(java_home)} if java_home else {})}
-        subprocess.run([HERE / "install.sh", version, KEPT / name, *plugins], check=True, env=environment)
+        subprocess.run([HERE / engine / "install.sh", version, KEPT / name, *plugins], check=True, env=environment)
         self.jars = KEPT / name
-        self.home = Path(tempfile.mkdtemp(prefix="opensearch-"))
+        self.home = Path(tempfile.mkdtemp(prefix=f"{engine}-"))
         for folder in ["modules", "plugins"]:
             if (self.jars / folder).exists():
                 os.symlink(self.jars / folder, self.home / folder)
@@ -91,8 +98,7 @@ class Cluster:
     def start(self, node):
         log = open(self.home / f"node{node}.log", "ab")
         command = [self.java, "-Xms256m", f"-Xmx{self.heap}", "-Djava.awt.headless=true", "-XX:TieredStopAtLevel=1",
-                   "-cp", f"{self.jars}/classes:{self.jars}/lib/*", "OpenSearchNode", str(self.home), str(node), str(self.count),
-                   str(self.port), *self.settings]
+                   *CLASSES[self.engine](self.jars), str(self.home), str(node), str(self.count), str(self.port), *self.settings]
         self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def kill(self, node, sig=signal.SIGKILL):
@@ -114,7 +120,7 @@ class Cluster:
                     return
             time.sleep(0.5)
         logs = "".join((self.home / f"node{node}.log").read_text()[-2_000:] for node in range(self.count))
-        raise SystemExit(f"OpenSearch did not start within {START_SECONDS} s:\n{logs}")
+        raise SystemExit(f"{self.engine} did not start within {START_SECONDS} s:\n{logs}")
 
     def access(self):
         return {"context": self.tls["context"], "headers": self.tls["headers"]} if self.tls else {}
