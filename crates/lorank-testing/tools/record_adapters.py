@@ -98,6 +98,8 @@ def make(name, base, config, seed):
     (OUT / name / "README.md").unlink(missing_ok=True)
     path = OUT / name / "adapter_config.json"
     written = json.loads(path.read_text())
+    # The backbone of an adapter that is trained alone has the path of its folder.
+    written["base_model_name_or_path"] = f"{base}-fixture/base"
     for key in ("target_modules", "exclude_modules"):
         if isinstance(written.get(key), list):
             written[key].sort()
