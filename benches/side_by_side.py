@@ -159,13 +159,13 @@ def torch_model(folder, dtype, batch, is_sorted=True, adapter=None, **how):
     return rival
 
 
-def openvino(folder, hint, batch, is_int8=False, adapter=None, **how):
-    """The model of transformers in OpenVINO, its int8 form quantized by NNCF."""
+def openvino(folder, hint, batch, is_int8=False):
+    """An encoder of transformers in OpenVINO, its int8 form quantized by NNCF. It does not convert transformers 5's decoders."""
     import nncf
     import openvino
     import torch
     versions.update(openvino=openvino.__version__.split('-')[0], nncf=nncf.__version__)
-    rival = torch_model(folder, 'float32', batch, adapter=adapter, **how)
+    rival = torch_model(folder, 'float32', batch)
     example = {name: torch.from_numpy(array) for name, array in rival.pad(rival.encode(pairs[:2])).items()}
     model = openvino.convert_model(rival.model, example_input=example)
     for node, name in zip(model.inputs, rival.names):
@@ -255,7 +255,6 @@ def groups():
             ('lorank int8', Lorank(*base, '--precision', 'int8')),
             ('transformers + PEFT bf16, sdpa, batch 128', torch_model(options.llama, 'bfloat16', 128, False, **how)),
             ('transformers + PEFT bf16, sdpa, sorted, batch 32', torch_model(options.llama, 'bfloat16', 32, **how)),
-            ('OpenVINO bf16, sorted, batch 8', openvino(options.llama, 'bf16', 8, **how)),
         ]
     # On CPUs without bf16 instructions, transformers is fastest in f32.
     if 'llama-f32' in wanted:
@@ -263,7 +262,6 @@ def groups():
             ('lorank auto', Lorank(*base, '--precision', 'auto')),
             ('lorank f32', Lorank(*base, '--precision', 'f32')),
             ('transformers + PEFT f32, sdpa, sorted, batch 32', torch_model(options.llama, 'float32', 32, **how)),
-            ('OpenVINO f32, sorted, batch 8', openvino(options.llama, 'f32', 8, **how)),
         ]
 
 
