@@ -221,12 +221,12 @@ impl Files {
 
     /// Parses the bytes of a JSON file.
     pub(crate) fn parse_json<T: DeserializeOwned>(&self, file: &'static str, bytes: &[u8]) -> Result<T, ModelError> {
-        let folder = || self.name.clone();
-        serde_json::from_slice(bytes).map_err(|error| ModelError::Config {
-            folder: folder(),
-            file,
-            source: in_words(&error),
-        })
+        let failed = |source| ModelError::Config { folder: self.name.clone(), file, source };
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let value = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| failed(in_words(error.inner(), &error.path().to_string())))?;
+        json.end().map_err(|error| failed(in_words(&error, ".")))?;
+        Ok(value)
     }
 
     /// Reads a whole required file.
@@ -337,14 +337,18 @@ impl Blob {
     }
 }
 
-/// The error in the terms of JSON, without Rust's types.
-fn in_words(error: &serde_json::Error) -> serde_json::Error {
+/// The error in the terms of JSON, without Rust's types; `path` is that of the invalid value.
+fn in_words(error: &serde_json::Error, path: &str) -> serde_json::Error {
     let message = error.to_string();
     if error.is_syntax() || error.is_eof() {
         return serde_json::Error::custom(syntax_problem(&message));
     }
     let problem = message.rsplit_once(" at line ").map_or(message.as_str(), |(problem, _)| problem);
-    serde_json::Error::custom(Misfit::of(problem))
+    let misfit = Misfit::of(problem);
+    match misfit.path(if path == "." { "" } else { path }) {
+        Some(name) => serde_json::Error::custom(format!("`{name}` {}", misfit.problem)),
+        None => serde_json::Error::custom(misfit.problem),
+    }
 }
 
 #[cfg(test)]

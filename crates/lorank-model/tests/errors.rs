@@ -348,6 +348,8 @@ fn adapters() {
     );
     check_adapter(|f| write(f, "lorank.json", "{\"max_lenght\": 5}"), &["`lorank.json`", "max_lenght"]);
     check_adapter(|f| write(f, "lorank.json", "{\"max_length\": 2}"), &["max_length 2", "no room"]);
+    check_adapter(|f| write(f, "lorank.json", "{\"passages\": 3}"), &["`lorank.json`", "`passages` must be a string"]);
+    check_adapter(|f| write(f, "lorank.json", "{\"stride\": -1}"), &["`stride` must be a whole number"]);
     check_adapter(|f| write(f, "lorank.json", "{\"passages\": \"mean\"}"), &["`mean` is not a rule for passages"]);
     check_adapter(
         |f| write(f, "lorank.json", "{\"passages\": \"max\", \"passage_tokens\": 32, \"stride\": 33}"),
