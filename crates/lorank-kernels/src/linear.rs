@@ -259,7 +259,7 @@ impl Block<'_> {
                     tiles(
                         rows.len(),
                         K::BF16_ROWS,
-                        &Bf16Product::<K, V> { a, n_pairs: stride / 2, w, out, kernel: PhantomData },
+                        &Bf16Product::<K, V> { a, depth: *stride, w, out, kernel: PhantomData },
                     )
                 }
             }
@@ -430,7 +430,7 @@ impl<K: Kernel, const V: usize> Tile for Product<K, V> {
 /// A product in bf16, tile by tile.
 struct Bf16Product<K, const V: usize> {
     a: RowPointers<u16>,
-    n_pairs: usize,
+    depth: usize,
     w: *const u16,
     out: *mut f32,
     kernel: PhantomData<K>,
@@ -442,7 +442,7 @@ impl<K: Kernel, const V: usize> Tile for Bf16Product<K, V> {
         // SAFETY: the caller guarantees the instructions, the rows and their room.
         unsafe {
             let out = self.out.add(row * V * K::LANES);
-            K::bf16_products::<M, V>(self.a.from(row), self.n_pairs, self.w, out);
+            K::bf16_products::<M, V>(self.a.from(row), self.depth, self.w, out);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Weight matrices in the order in which the innermost loops read them.
 
 use crate::Isa;
-use crate::tile::{Int8Order, VECTORS_MAX, widen};
+use crate::tile::{BF16_STEP, INT8_CHUNK, INT8_STEP, Int8Order, VECTORS_MAX, widen};
 
 /// The number format of a weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,15 +18,14 @@ pub enum Format {
     /// keep this bound, and all instruction sets compute the same integers. (7-bit inputs would allow a bound of 258
     /// for the weights, but MiniLM's scores are less accurate then: the rounding of inputs matters more than that of
     /// weights.)
-    /// MiniLM's scores are further off then: the rounding of inputs weighs more than that of weights.)
     Int8,
 }
 
 /// A weight matrix `[n_out, n_in]`, packed for an instruction set.
 ///
 /// It consists of panels of `VECTORS_MAX` vectors of outputs (the last may be narrower); within a panel, the depth is
-/// the outermost dimension, in groups of one (f32), two (bf16) or four (int8) adjacent numbers per output. AVX2 has its
-/// own order for integers.
+/// the outermost dimension, in groups of one (f32), two (bf16) or four (int8) adjacent numbers per output. Some
+/// instruction sets have larger groups, or their own order for integers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedMatrix {
     pub(crate) isa: Isa,
@@ -141,17 +140,13 @@ impl PackedMatrix {
         let start = self.panel_start(panel);
         let bits = match &self.numbers {
             Numbers::F32(numbers) => return &numbers[start..][..width * self.n_in],
-            Numbers::Bf16(numbers) => &numbers[start..][..width * self.n_in.next_multiple_of(2)],
+            Numbers::Bf16(numbers) => &numbers[start..][..width * padded_depth(Format::Bf16, self.n_in)],
             Numbers::Int8 { .. } => panic!("integers have no panels of f32"),
         };
         room.resize(bits.len(), 0.0);
-        // Each 32 bits hold one column's weights at an even depth (lower half) and at the following odd one (upper
-        // half).
-        for (pairs, rows) in bits.chunks_exact(2 * width).zip(room.chunks_exact_mut(2 * width)) {
-            let (even, odd) = rows.split_at_mut(width);
-            for ((pair, even), odd) in pairs.as_chunks::<2>().0.iter().zip(even).zip(odd) {
-                (*even, *odd) = (widen(pair[0]), widen(pair[1]));
-            }
+        match self.isa.bf16_group() {
+            2 => widen_pairs(bits, width, room),
+            _ => widen_fours(bits, width, room),
         }
         &room[..width * self.n_in]
     }
@@ -163,20 +158,39 @@ impl PackedMatrix {
     }
 }
 
-/// The depth of integers is padded to a multiple of this.
-pub(crate) const INT8_STEP: usize = 32;
-/// The number of a row's integers that AVX2 processes before it widens the sums of products [`INT8_STEP`] apart.
-pub(crate) const INT8_CHUNK: usize = 4 * INT8_STEP;
-
 /// The maximum depth of integers: by the bound of [`Format::Int8`], a chunk adds at most 16 times 128 times 255 to a
 /// sum, and 2¹⁹ inputs are 4,096 chunks, which stays below 2³¹.
 const INT8_DEPTH_MAX: usize = 1 << 19;
 
-/// The depth, padded with zeros to full groups, or for integers to full steps.
+/// Widens a panel in bf16, pairs of adjacent weights of each of `width` columns, to rows of columns.
+#[inline(always)]
+fn widen_pairs(bits: &[u16], width: usize, room: &mut [f32]) {
+    // Each 32 bits hold one column's weights at an even depth (lower half) and at the following odd one (upper half).
+    for (pairs, rows) in bits.chunks_exact(2 * width).zip(room.chunks_exact_mut(2 * width)) {
+        let (even, odd) = rows.split_at_mut(width);
+        for ((pair, even), odd) in pairs.as_chunks::<2>().0.iter().zip(even).zip(odd) {
+            (*even, *odd) = (widen(pair[0]), widen(pair[1]));
+        }
+    }
+}
+
+/// The same for groups of four.
+#[inline(always)]
+fn widen_fours(bits: &[u16], width: usize, room: &mut [f32]) {
+    for (groups, rows) in bits.chunks_exact(4 * width).zip(room.chunks_exact_mut(4 * width)) {
+        for (d, row) in rows.chunks_exact_mut(width).enumerate() {
+            for (to, group) in row.iter_mut().zip(groups.as_chunks::<4>().0) {
+                *to = widen(group[d]);
+            }
+        }
+    }
+}
+
+/// The depth, padded with zeros to full steps.
 pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
     match format {
         Format::F32 => n_in,
-        Format::Bf16 => n_in.next_multiple_of(2),
+        Format::Bf16 => n_in.next_multiple_of(BF16_STEP),
         Format::Int8 => n_in.next_multiple_of(INT8_STEP),
     }
 }
@@ -209,8 +223,8 @@ impl OutputLayout {
         let panel = VECTORS_MAX * lanes;
         let (interleave, block) = match (format, isa.int8_order()) {
             (Format::F32, _) => (Interleave::Group(1), panel),
-            (Format::Bf16, _) => (Interleave::Group(2), panel),
-            (Format::Int8, Int8Order::Groups) => (Interleave::Group(4), panel),
+            (Format::Bf16, _) => (Interleave::Group(isa.bf16_group()), panel),
+            (Format::Int8, Int8Order::Groups(n)) => (Interleave::Group(n), panel),
             (Format::Int8, Int8Order::Chunks) => (Interleave::Chunk, lanes),
         };
         let first = out / block * block;

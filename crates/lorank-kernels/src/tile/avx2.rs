@@ -2,8 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Int8Order, Kernel, Portable, RowPointers, Scaling};
-use crate::packed::{INT8_CHUNK, INT8_STEP};
+use super::{INT8_CHUNK, INT8_STEP, Int8Order, Kernel, Portable, RowPointers, Scaling};
 
 /// AVX2 and FMA: 16 registers of 8 lanes.
 ///
@@ -67,6 +66,8 @@ unsafe impl Kernel for Avx2 {
             store(&sums, out);
         }
     }
+
+    const BF16_GROUP: usize = 2;
 
     #[inline(always)]
     unsafe fn bf16_products<const M: usize, const V: usize>(_: RowPointers<u16>, _: usize, _: *const u16, _: *mut f32) {

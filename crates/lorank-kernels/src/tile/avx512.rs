@@ -79,12 +79,14 @@ unsafe impl Kernel for Avx512Vnni {
         }
     }
 
+    const BF16_GROUP: usize = 2;
+
     #[inline(always)]
     unsafe fn bf16_products<const M: usize, const V: usize>(_: RowPointers<u16>, _: usize, _: *const u16, _: *mut f32) {
         unreachable!("without AVX512-BF16 inputs stay in f32");
     }
 
-    const INT8_ORDER: Int8Order = Int8Order::Groups;
+    const INT8_ORDER: Int8Order = Int8Order::Groups(4);
 
     #[inline(always)]
     unsafe fn int8<const V: usize>(
@@ -157,10 +159,12 @@ unsafe impl Kernel for Avx512Bf16 {
         unsafe { Avx512Vnni::f32::<M, V>(a, depth, panel, adds, out) }
     }
 
+    const BF16_GROUP: usize = 2;
+
     #[inline(always)]
     unsafe fn bf16_products<const M: usize, const V: usize>(
         a: RowPointers<u16>,
-        n_pairs: usize,
+        depth: usize,
         panel: *const u16,
         out: *mut f32,
     ) {
@@ -168,7 +172,7 @@ unsafe impl Kernel for Avx512Bf16 {
         unsafe {
             let mut sums = [[_mm512_setzero_ps(); V]; M];
             let mut w = panel;
-            for pair in 0..n_pairs {
+            for pair in 0..depth / 2 {
                 let weights: [__m512bh; V] =
                     std::array::from_fn(|v| std::mem::transmute(_mm512_loadu_si512(w.add(v * 2 * LANES).cast())));
                 for (m, sums) in sums.iter_mut().enumerate() {
@@ -184,7 +188,7 @@ unsafe impl Kernel for Avx512Bf16 {
         }
     }
 
-    const INT8_ORDER: Int8Order = Int8Order::Groups;
+    const INT8_ORDER: Int8Order = Int8Order::Groups(4);
 
     #[inline(always)]
     unsafe fn int8<const V: usize>(

@@ -7,12 +7,13 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 mod portable;
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+pub(crate) use neon::{Dotprod, Matrices, Neon, Widening};
 pub(crate) use portable::{Portable, widen};
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) use portable::{Portable as Avx2, Portable as Avx512Bf16, Portable as Avx512Vnni};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use {
     avx2::Avx2,
@@ -111,15 +112,24 @@ impl Scaling {
     }
 }
 
+/// The depth of numbers in bf16 is padded to a multiple of this.
+pub(crate) const BF16_STEP: usize = 4;
+/// The depth of integers is padded to a multiple of this.
+pub(crate) const INT8_STEP: usize = 32;
+/// The number of a row's integers whose products are summed in 16 bits before widening, where they are [`INT8_STEP`]
+/// apart.
+pub(crate) const INT8_CHUNK: usize = 4 * INT8_STEP;
+
 /// The order of the weights in a panel of integers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Int8Order {
-    /// As for other formats: four adjacent weights of each column of the panel, then the next four.
-    Groups,
-    /// Blocks of eight columns. Each block has the first [`INT8_CHUNK`](crate::packed::INT8_CHUNK) weights, then the
-    /// next ones (the last may be fewer), in vectors of 32: 16 of a column, and 16 of the fourth column after it. The
-    /// vectors of such a pair of columns are adjacent, [`INT8_STEP`](crate::packed::INT8_STEP) apart in depth, followed
-    /// by those of the other pairs; the lower halves of the steps come first, then the upper ones.
+    /// As for other formats: this many adjacent weights of each column of the panel, then the next ones. A divisor of
+    /// [`INT8_STEP`].
+    Groups(usize),
+    /// Blocks of eight columns. Each block has the first [`INT8_CHUNK`] weights, then the next ones (the last may be
+    /// fewer), in vectors of 32: 16 of a column, and 16 of the fourth column after it. The vectors of such a pair of
+    /// columns are adjacent, [`INT8_STEP`] apart in depth, followed by those of the other pairs; the lower halves of the
+    /// steps come first, then the upper ones.
     Chunks,
 }
 
@@ -189,10 +199,13 @@ pub(crate) unsafe trait Kernel: 'static {
         out: *mut f32,
     );
 
-    /// Both operands in bf16; `a` has `2 * n_pairs` values per row, the panel `n_pairs` groups of two.
+    /// The number of adjacent weights of each column in a panel of bf16; 2 or 4.
+    const BF16_GROUP: usize;
+
+    /// Both operands in bf16, `depth` of each, a multiple of [`BF16_STEP`].
     unsafe fn bf16_products<const M: usize, const V: usize>(
         a: RowPointers<u16>,
-        n_pairs: usize,
+        depth: usize,
         panel: *const u16,
         out: *mut f32,
     );
@@ -200,7 +213,7 @@ pub(crate) unsafe trait Kernel: 'static {
     /// The layout of a panel of integers.
     const INT8_ORDER: Int8Order;
 
-    /// Unsigned times signed 8-bit integers, `depth` of each, a multiple of [`INT8_STEP`](crate::packed::INT8_STEP);
+    /// Unsigned times signed 8-bit integers, `depth` of each, a multiple of [`INT8_STEP`];
     /// the weights keep the bound of [`Format::Int8`](crate::Format::Int8). Stores the [scaled](Scaling) sums in `out`.
     /// Takes any number of rows, because not every set benefits from tiles of several.
     unsafe fn int8<const V: usize>(

@@ -63,12 +63,14 @@ unsafe impl Kernel for Portable {
         unsafe { out.cast::<[[[f32; LANES]; V]; M]>().write(sums) }
     }
 
+    const BF16_GROUP: usize = 2;
+
     #[inline(always)]
     unsafe fn bf16_products<const M: usize, const V: usize>(_: RowPointers<u16>, _: usize, _: *const u16, _: *mut f32) {
         unreachable!("without AVX512-BF16 inputs stay in f32");
     }
 
-    const INT8_ORDER: Int8Order = Int8Order::Groups;
+    const INT8_ORDER: Int8Order = Int8Order::Groups(4);
 
     #[inline(always)]
     unsafe fn int8<const V: usize>(

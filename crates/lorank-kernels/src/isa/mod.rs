@@ -1,0 +1,121 @@
+//! Detection of the CPU's vector instructions.
+
+use std::fmt;
+
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
+mod none;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use aarch64::Set;
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
+use none::Set;
+#[cfg(target_arch = "x86_64")]
+use x86::Set;
+
+use crate::tile::{Int8Order, Kernel, Portable};
+
+/// A set of vector instructions with kernels, which this CPU supports.
+///
+/// Values come only from [`Isa::detect`] and [`Isa::available`], so a value proves that its instructions are supported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Isa(
+    /// `None` for portable Rust, vectorized by the compiler.
+    Option<Set>,
+);
+
+impl Isa {
+    /// The best instruction set of this CPU, detected at run time.
+    pub fn detect() -> Self {
+        *Self::available().last().expect("the portable kernels run everywhere")
+    }
+
+    /// All instruction sets of this CPU, the slowest first.
+    pub fn available() -> Vec<Self> {
+        std::iter::once(None).chain(Set::available().into_iter().map(Some)).map(Self).collect()
+    }
+
+    /// Whether linear layers are faster in int8 than in f32, because there are instructions for 8-bit products.
+    pub fn is_fast_in_int8(self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether bf16 products take both operands in bf16; otherwise the weights are widened to f32 when they are read.
+    pub fn has_bf16_products(self) -> bool {
+        self.0.is_some_and(Set::has_bf16_products)
+    }
+
+    /// The number of `f32` lanes of a vector.
+    pub(crate) fn lanes(self) -> usize {
+        dispatch(self, Lanes)
+    }
+
+    /// The number of adjacent weights of each column in a panel of bf16.
+    pub(crate) fn bf16_group(self) -> usize {
+        dispatch(self, Bf16Group)
+    }
+
+    /// The layout of a panel of integers.
+    pub(crate) fn int8_order(self) -> Int8Order {
+        dispatch(self, Order)
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0.map_or("portable", Set::name))
+    }
+}
+
+/// A computation that is compiled for each instruction set.
+pub(crate) trait Computation {
+    type Output;
+    /// Must be `#[inline(always)]`, or the compiler does not use the set's instructions. For the same reason, use `for`
+    /// loops and not `for_each`, which may be compiled as a separate function.
+    fn run<K: Kernel>(self) -> Self::Output;
+}
+
+/// Runs a computation with the instructions of `isa`.
+pub(crate) fn dispatch<C: Computation>(isa: Isa, computation: C) -> C::Output {
+    match isa.0 {
+        None => computation.run::<Portable>(),
+        // SAFETY: an `Isa` is only made in `available`, which found the CPU to have the instructions.
+        Some(set) => unsafe { set.run(computation) },
+    }
+}
+
+struct Lanes;
+
+impl Computation for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) -> usize {
+        K::LANES
+    }
+}
+
+struct Bf16Group;
+
+impl Computation for Bf16Group {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) -> usize {
+        K::BF16_GROUP
+    }
+}
+
+struct Order;
+
+impl Computation for Order {
+    type Output = Int8Order;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) -> Int8Order {
+        K::INT8_ORDER
+    }
+}

@@ -1,0 +1,27 @@
+//! Processors without kernels of their own: only the portable ones run there.
+
+use super::Computation;
+
+/// No instruction set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Set {}
+
+impl Set {
+    pub(super) fn available() -> Vec<Self> {
+        Vec::new()
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {}
+    }
+
+    pub(super) fn has_bf16_products(self) -> bool {
+        match self {}
+    }
+
+    /// # Safety
+    /// No value exists, so no call does.
+    pub(super) unsafe fn run<C: Computation>(self, _: C) -> C::Output {
+        match self {}
+    }
+}

@@ -1,0 +1,74 @@
+//! The instruction sets of x86-64.
+
+use super::Computation;
+use crate::tile::{Avx2, Avx512Bf16, Avx512Vnni};
+
+/// The instruction sets; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Set {
+    /// AVX2 and FMA: most desktops and servers since 2013 (AMD since 2015).
+    Avx2,
+    /// AVX-512 with VNNI, which multiplies 8-bit integers four at a time: Intel since Ice Lake.
+    Avx512Vnni,
+    /// Also with BF16 dot products: AMD since Zen 4, Intel since Sapphire Rapids.
+    Avx512Bf16,
+}
+
+impl Set {
+    /// The sets of this CPU.
+    pub(super) fn available() -> Vec<Self> {
+        let is_found = |set: &Self| match set {
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512Vnni => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            Self::Avx512Bf16 => is_x86_feature_detected!("avx512bf16"),
+        };
+        [Self::Avx2, Self::Avx512Vnni, Self::Avx512Bf16].into_iter().take_while(is_found).collect()
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Avx2 => "avx2",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Avx512Bf16 => "avx512-bf16",
+        }
+    }
+
+    /// Whether there are products of numbers in bf16.
+    pub(super) fn has_bf16_products(self) -> bool {
+        self == Self::Avx512Bf16
+    }
+
+    /// Runs a computation with the set's instructions.
+    ///
+    /// # Safety
+    /// The CPU has them.
+    pub(super) unsafe fn run<C: Computation>(self, computation: C) -> C::Output {
+        // SAFETY: as the caller guarantees.
+        unsafe {
+            match self {
+                Self::Avx2 => avx2(computation),
+                Self::Avx512Vnni => avx512_vnni(computation),
+                Self::Avx512Bf16 => avx512_bf16(computation),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn avx2<C: Computation>(computation: C) -> C::Output {
+    computation.run::<Avx2>()
+}
+
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni")]
+fn avx512_vnni<C: Computation>(computation: C) -> C::Output {
+    computation.run::<Avx512Vnni>()
+}
+
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni,avx512bf16")]
+fn avx512_bf16<C: Computation>(computation: C) -> C::Output {
+    computation.run::<Avx512Bf16>()
+}
