@@ -368,6 +368,25 @@ fn extremes_stay_within_their_integers() {
 }
 
 #[test]
+fn extremes_of_both_signs_stay_within_their_integers() {
+    // Inputs are largest where weights are positive and smallest where they are negative, or the other way around.
+    for (inputs, isa) in [[2.0, 0.0], [0.0, 2.0]]
+        .into_iter()
+        .flat_map(|inputs| Isa::available().into_iter().map(move |isa| (inputs, isa)))
+    {
+        const N_IN: usize = size(4096, 256);
+        let alternating = |numbers: [f32; 2], n| numbers.into_iter().cycle().take(n).collect::<Vec<f32>>();
+        let matrix = pack(Format::Int8, isa, 17, N_IN, &alternating([3.0, -3.0], 17 * N_IN));
+        let x = alternating(inputs, N_IN);
+        let y = matrix.linear(&Input::new(&x, N_IN, Format::Int8, isa), &[Segment::plain(1)], &Epilogue::default());
+        for y in y {
+            let expected = 1.5 * (inputs[0] - inputs[1]) * N_IN as f32;
+            assert!((y - expected).abs() < N_IN as f32 * 0.05, "{isa}: {y}, not {expected}");
+        }
+    }
+}
+
+#[test]
 fn zeros_give_zeros() {
     for (format, isa) in FORMATS.into_iter().flat_map(|f| Isa::available().into_iter().map(move |isa| (f, isa))) {
         let matrix = pack(format, isa, 5, 9, &[0.0; 45]);

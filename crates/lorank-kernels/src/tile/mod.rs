@@ -130,6 +130,7 @@ pub(crate) enum Int8Order {
     /// fewer), in vectors of 32: 16 of a column, and 16 of the fourth column after it. The vectors of such a pair of
     /// columns are adjacent, [`INT8_STEP`] apart in depth, followed by those of the other pairs; the lower halves of the
     /// steps come first, then the upper ones.
+    #[allow(dead_code, reason = "processors without kernels of their own have no use for it")]
     Chunks,
 }
 
