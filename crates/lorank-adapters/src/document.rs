@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RegistryError;
 use crate::entry::{Entry, as_text, content_digest};
-use crate::state::{AliasRankBy, State};
+use crate::state::{AliasRankBy, AliasTarget, State};
 
 /// The version of the file format.
 const SCHEMA: u64 = 1;
@@ -22,6 +22,9 @@ struct Document {
     checksum: Digest,
     generation: u64,
     aliases: BTreeMap<String, String>,
+    /// The aliases that point to a bare base model, with its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    base_aliases: BTreeMap<String, String>,
     /// The expressions of aliases that have one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     rank_by: BTreeMap<String, String>,
@@ -36,12 +39,13 @@ struct AnySchema {
 
 /// Serializes a state.
 pub(crate) fn write(state: &State) -> Vec<u8> {
-    let aliases = state.aliases.iter().map(|(name, target)| (name.to_string(), target.to_string()));
+    let texts = |(name, target): (&AdapterId, &AdapterId)| (name.to_string(), target.to_string());
     let mut document = Document {
         schema: SCHEMA,
         checksum: Digest::new([0; 32]),
         generation: state.generation,
-        aliases: aliases.collect(),
+        aliases: state.aliases().map(texts).collect(),
+        base_aliases: state.base_aliases().map(texts).collect(),
         rank_by: state.rank_by().map(|(alias, expression)| (alias.to_string(), expression.to_owned())).collect(),
         adapters: state.adapters.values().cloned().collect(),
     };
@@ -85,11 +89,20 @@ fn state(document: Document) -> Result<State, String> {
             return Err(format!("adapter `{}` is listed twice", twice.id));
         }
     }
-    for (name, target) in document.aliases {
-        let parse = |text: &str| text.parse::<AdapterId>().map_err(|error| error.to_string());
-        state
-            .point(&parse(&name)?, &parse(&target)?, usize::MAX)
-            .map_err(|error| format!("alias `{name}` is invalid: {error}"))?;
+    let parse = |text: &str| text.parse::<AdapterId>().map_err(|error| error.to_string());
+    let mut point = |name: &str, target: AliasTarget<'_>| {
+        let id = parse(name)?;
+        if state.is_alias(&id) {
+            return Err(format!("alias `{name}` is listed twice"));
+        }
+        let pointed = state.point(&id, target, usize::MAX);
+        pointed.map(drop).map_err(|error| format!("alias `{name}` is invalid: {error}"))
+    };
+    for (name, target) in &document.aliases {
+        point(name, AliasTarget::Adapter(&parse(target)?))?;
+    }
+    for (name, base) in &document.base_aliases {
+        point(name, AliasTarget::Base(&parse(base)?))?;
     }
     for (alias, expression) in document.rank_by {
         let ordered = alias
@@ -135,10 +148,11 @@ mod tests {
         let mut state = State::default();
         for (kind, a, b) in changes {
             let before = state.clone();
-            let made = match kind % 7 {
+            let made = match kind % 8 {
                 0 => state.insert(entry(*a, *b), Existing::Replace, 6).is_ok(),
                 1 => state.insert(entry(*a, *b), Existing::Refuse, 6).is_ok(),
-                2 => state.point(&id(*a), &id(*b), 6).is_ok(),
+                2 => state.point(&id(*a), AliasTarget::Adapter(&id(*b)), 6).is_ok(),
+                7 => state.point(&id(*a), AliasTarget::Base(&id(*b)), 6).is_ok(),
                 3 => state.unpoint(&id(*a)).is_ok(),
                 4 => state.order(&id(*a), AliasRankBy::Set(format!("{b} * \"é\""))).is_ok(),
                 5 => state.order(&id(*a), AliasRankBy::Remove).is_ok(),
@@ -150,7 +164,7 @@ mod tests {
     }
 
     fn changes() -> impl Strategy<Value = Vec<(u8, u8, u8)>> {
-        prop::collection::vec((0..7_u8, 0..5_u8, 0..5_u8), 0..30)
+        prop::collection::vec((0..8_u8, 0..5_u8, 0..5_u8), 0..30)
     }
 
     proptest! {

@@ -108,6 +108,14 @@ pub enum RegistryError {
         /// What to do.
         hint: &'static str,
     },
+    /// An alias of a bare base model was given in place of an adapter.
+    #[error("`{name}` is an alias of the base model `{base}` and names no adapter")]
+    IsBaseAlias {
+        /// The alias.
+        name: AdapterId,
+        /// The name of its base model.
+        base: AdapterId,
+    },
     /// An adapter id was given in place of an alias.
     #[error("`{name}` is an adapter id and cannot also be an alias; choose another name for the alias")]
     IsAdapter {
@@ -244,6 +252,7 @@ impl RegistryError {
             Self::Busy { .. } | Self::Load { .. } => ErrorKind::Unavailable,
             Self::Unknown { .. } => ErrorKind::NotFound,
             Self::IsAlias { .. }
+            | Self::IsBaseAlias { .. }
             | Self::IsAdapter { .. }
             | Self::Reserved { .. }
             | Self::Word { .. }

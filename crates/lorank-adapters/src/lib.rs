@@ -7,7 +7,8 @@
 //! REGISTRY/lock                               held by the one writer
 //! ```
 //!
-//! Ids and aliases share one namespace: a name is either an id or an alias, and an alias points to an id. Requests that
+//! Ids and aliases share one namespace: a name is either an id or an alias, and an alias points to an id, or to a base
+//! model without an adapter. Requests that
 //! name no adapter get the adapter of the alias [`default`](DEFAULT_ALIAS); promoting an adapter means moving this
 //! alias.
 //!
@@ -74,5 +75,5 @@ pub use entry::{Contents, Entry, NewFile, Provenance, StoredFile};
 pub use error::RegistryError;
 pub use registry::{Limits, Registry};
 pub use residency::{Residency, ResidencyStats, Resident};
-pub use state::{AliasRankBy, DEFAULT_ALIAS, Existing, Outcome, State};
+pub use state::{AliasRankBy, AliasTarget, BARE_BASE, DEFAULT_ALIAS, Existing, Outcome, State};
 pub use verify::{Fault, Finding};

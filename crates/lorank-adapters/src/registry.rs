@@ -7,7 +7,7 @@ use lorank_core::{AdapterId, Digest, is_plain_name};
 
 use crate::entry::{Contents, Entry, NewFile, Provenance, StoredFile, content_digest};
 use crate::layout::{DAMAGED, DOCUMENT, LOCK, Layout, STAGING, is_leftover};
-use crate::state::{AliasRankBy, Existing, Outcome, State, check_is_no_word};
+use crate::state::{AliasRankBy, AliasTarget, Existing, Outcome, State, check_is_no_word};
 use crate::verify::{self, Fault, Finding};
 use crate::{RegistryError, disk, document};
 
@@ -142,18 +142,19 @@ impl Registry {
     /// # Errors
     /// The alias's name is an adapter id, or the target does not exist.
     pub fn set_alias(&self, name: &AdapterId, target: &AdapterId) -> Result<Option<AdapterId>, RegistryError> {
-        self.set_alias_with(name, target, AliasRankBy::Keep)
+        self.set_alias_with(name, AliasTarget::Adapter(target), AliasRankBy::Keep)
     }
 
-    /// As [`Registry::set_alias`], and says what orders the answers that are ranked by the alias, in one change. Whether the expression
-    /// is one is for the caller to know.
+    /// Points an alias to an adapter or to a bare base model, and says what orders the answers that are ranked by the alias, in one
+    /// change. Returns the name of its previous target. Whether there is such a base model, and whether the expression is one, is for
+    /// the caller to know.
     ///
     /// # Errors
     /// As [`Registry::set_alias`], and [`RegistryError::RankByLength`].
     pub fn set_alias_with(
         &self,
         name: &AdapterId,
-        target: &AdapterId,
+        target: AliasTarget<'_>,
         rank_by: AliasRankBy,
     ) -> Result<Option<AdapterId>, RegistryError> {
         check_is_no_word(name)?;
@@ -164,7 +165,7 @@ impl Registry {
         })
     }
 
-    /// Removes an alias, and returns the id of its adapter.
+    /// Removes an alias, and returns the name of its adapter or base model.
     ///
     /// # Errors
     /// [`RegistryError::Unknown`] if the alias does not exist.

@@ -10,8 +10,11 @@ use crate::entry::Entry;
 /// The name of the default alias.
 pub const DEFAULT_ALIAS: &str = "default";
 
+/// The name of each server's default base model, as the target of an alias.
+pub const BARE_BASE: &str = "none";
+
 /// The reserved names for the bare base model and the first stage.
-const WORDS: [&str; 2] = ["none", "first-stage"];
+const WORDS: [&str; 2] = [BARE_BASE, "first-stage"];
 
 /// The prefix by which rerank requests name an experiment in place of a model.
 const EXPERIMENT_PREFIX: &str = "experiment:";
@@ -23,8 +26,29 @@ pub struct State {
     pub(crate) generation: u64,
     pub(crate) adapters: BTreeMap<AdapterId, Entry>,
     pub(crate) aliases: BTreeMap<AdapterId, AdapterId>,
+    /// The aliases that point to a bare base model, with its name.
+    pub(crate) base_aliases: BTreeMap<AdapterId, AdapterId>,
     /// The expressions of aliases that have one.
     pub(crate) rank_by: BTreeMap<AdapterId, String>,
+}
+
+/// What an alias points to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AliasTarget<'a> {
+    /// An adapter of the registry, by its id.
+    Adapter(&'a AdapterId),
+    /// A base model without an adapter, by its name on the servers; `none` for each server's default one. The registry
+    /// knows no base models, so the name is for its callers to check.
+    Base(&'a AdapterId),
+}
+
+impl<'a> AliasTarget<'a> {
+    /// The name of the adapter or base model.
+    pub fn name(self) -> &'a AdapterId {
+        match self {
+            Self::Adapter(name) | Self::Base(name) => name,
+        }
+    }
 }
 
 /// What becomes of the expression that orders the answers of an alias.
@@ -84,9 +108,19 @@ impl State {
         self.adapters.values()
     }
 
-    /// The aliases with their adapter ids, ordered by name.
+    /// The aliases of adapters with their adapter ids, ordered by name.
     pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&AdapterId, &AdapterId)> {
         self.aliases.iter()
+    }
+
+    /// The aliases of bare base models with the names of the base models, ordered by name.
+    pub fn base_aliases(&self) -> impl ExactSizeIterator<Item = (&AdapterId, &AdapterId)> {
+        self.base_aliases.iter()
+    }
+
+    /// The name of the bare base model that an alias points to; `None` if it is no such alias.
+    pub fn base_of_alias(&self, name: &AdapterId) -> Option<&AdapterId> {
+        self.base_aliases.get(name)
     }
 
     /// The aliases of an adapter.
@@ -107,8 +141,12 @@ impl State {
     /// The adapter with an id, or with an alias.
     ///
     /// # Errors
-    /// [`RegistryError::Unknown`] if there is no such id or alias.
+    /// [`RegistryError::Unknown`] if there is no such id or alias, and [`RegistryError::IsBaseAlias`] for an alias of a
+    /// bare base model.
     pub fn resolve(&self, name: &AdapterId) -> Result<&Entry, RegistryError> {
+        if let Some(base) = self.base_of_alias(name) {
+            return Err(RegistryError::IsBaseAlias { name: name.clone(), base: base.clone() });
+        }
         let id = self.aliases.get(name).unwrap_or(name);
         self.adapters.get(id).ok_or_else(|| self.unknown(name))
     }
@@ -152,33 +190,49 @@ impl State {
         Ok(old.map_or(Outcome::Added, |old| Outcome::Replaced { old: Box::new(old) }))
     }
 
+    /// Points an alias to its target, and returns the name of the one before.
     pub(crate) fn point(
         &mut self,
         name: &AdapterId,
-        target: &AdapterId,
+        target: AliasTarget<'_>,
         n_names_max: usize,
     ) -> Result<Option<AdapterId>, RegistryError> {
         if self.adapters.contains_key(name) {
             return Err(RegistryError::IsAdapter { name: name.clone() });
         }
-        self.check_is_no_alias(target, "an alias must point to an adapter id")?;
-        if !self.adapters.contains_key(target) {
-            return Err(self.unknown(target));
+        if let AliasTarget::Adapter(id) = target {
+            self.check_is_no_alias(id, "an alias must point to an adapter id")?;
+            if !self.adapters.contains_key(id) {
+                return Err(self.unknown(id));
+            }
         }
-        if !self.aliases.contains_key(name) {
+        if !self.is_alias(name) {
             self.check_room(n_names_max)?;
         }
-        Ok(self.aliases.insert(name.clone(), target.clone()))
+        let before = self.forget_alias(name);
+        match target {
+            AliasTarget::Adapter(id) => self.aliases.insert(name.clone(), id.clone()),
+            AliasTarget::Base(base) => self.base_aliases.insert(name.clone(), base.clone()),
+        };
+        Ok(before)
     }
 
     pub(crate) fn unpoint(&mut self, name: &AdapterId) -> Result<AdapterId, RegistryError> {
         self.rank_by.remove(name);
-        self.aliases.remove(name).ok_or_else(|| self.unknown(name))
+        self.forget_alias(name).ok_or_else(|| self.unknown(name))
+    }
+
+    fn forget_alias(&mut self, name: &AdapterId) -> Option<AdapterId> {
+        self.aliases.remove(name).or_else(|| self.base_aliases.remove(name))
+    }
+
+    pub(crate) fn is_alias(&self, name: &AdapterId) -> bool {
+        self.aliases.contains_key(name) || self.base_aliases.contains_key(name)
     }
 
     /// Gives an alias an expression, or takes it away.
     pub(crate) fn order(&mut self, alias: &AdapterId, rank_by: AliasRankBy) -> Result<(), RegistryError> {
-        if !self.aliases.contains_key(alias) {
+        if !self.is_alias(alias) {
             return Err(self.unknown(alias));
         }
         match rank_by {
@@ -204,28 +258,33 @@ impl State {
             return Err(RegistryError::InUse { id: id.clone(), by: users.join(", ") });
         }
         self.aliases.retain(|_, target| target != id);
-        let aliases = &self.aliases;
-        self.rank_by.retain(|alias, _| aliases.contains_key(alias));
+        let (aliases, base_aliases) = (&self.aliases, &self.base_aliases);
+        self.rank_by.retain(|alias, _| aliases.contains_key(alias) || base_aliases.contains_key(alias));
         self.adapters.remove(id).ok_or_else(|| self.unknown(id))
     }
 
     fn check_is_no_alias(&self, name: &AdapterId, hint: &'static str) -> Result<(), RegistryError> {
-        match self.aliases.get(name) {
+        match self.aliases.get(name).or_else(|| self.base_aliases.get(name)) {
             Some(target) => Err(RegistryError::IsAlias { name: name.clone(), target: target.clone(), hint }),
             None => Ok(()),
         }
     }
 
     fn check_room(&self, max: usize) -> Result<(), RegistryError> {
-        if self.adapters.len() + self.aliases.len() < max { Ok(()) } else { Err(RegistryError::Full { max }) }
+        if self.n_names() < max { Ok(()) } else { Err(RegistryError::Full { max }) }
+    }
+
+    /// The number of adapters and aliases.
+    fn n_names(&self) -> usize {
+        self.adapters.len() + self.aliases.len() + self.base_aliases.len()
     }
 
     fn unknown(&self, name: &AdapterId) -> RegistryError {
         // The maximum number of names in a message.
         const N_SHOWN: usize = 20;
-        let names = self.adapters.keys().chain(self.aliases.keys());
+        let names = self.adapters.keys().chain(self.aliases.keys()).chain(self.base_aliases.keys());
         let shown: Vec<String> = names.take(N_SHOWN).map(|name| format!("`{name}`")).collect();
-        let n_more = self.adapters.len() + self.aliases.len() - shown.len();
+        let n_more = self.n_names() - shown.len();
         let known = match (shown.is_empty(), n_more) {
             (true, _) => "the registry is empty".into(),
             (_, 0) => format!("known names: {}", shown.join(", ")),

@@ -5,7 +5,10 @@
 use std::fs;
 use std::path::Path;
 
-use lorank_adapters::{Existing, Fault, Finding, Limits, NewFile, Outcome, Provenance, Registry, RegistryError, State};
+use lorank_adapters::{
+    AliasRankBy, AliasTarget, Existing, Fault, Finding, Limits, NewFile, Outcome, Provenance, Registry, RegistryError,
+    State,
+};
 use lorank_core::{AdapterId, Digest, ErrorKind};
 
 fn id(text: &str) -> AdapterId {
@@ -134,6 +137,40 @@ fn ids_and_aliases_share_their_names() {
             "the registry has reached its limit of 1 adapters and aliases; remove one first"
         );
     }
+}
+
+#[test]
+fn an_alias_may_point_to_a_base_model() {
+    use ErrorKind::{Conflict, NotFound};
+    let base = |name: &'static str, to: &'static str| {
+        let to = id(to);
+        move |r: &Registry| r.set_alias_with(&id(name), AliasTarget::Base(&to), AliasRankBy::Keep)
+    };
+    check(
+        |r| {
+            assert_eq!(base("canary", "ettin")(r)?, Some(id("news")), "it moves from an adapter");
+            let state = r.state();
+            assert_eq!((state.base_of_alias(&id("canary")), state.aliases().len()), (Some(&id("ettin")), 1));
+            let error = state.resolve(&id("canary")).unwrap_err();
+            assert_eq!(error.to_string(), "`canary` is an alias of the base model `ettin` and names no adapter");
+            assert_eq!(base("default", "none")(r)?, Some(id("qa")));
+            assert!(r.state().default_adapter().is_none());
+            assert_eq!(r.set_alias(&id("canary"), &id("news"))?, Some(id("ettin")), "and back");
+            r.set_alias_with(&id("default"), AliasTarget::Base(&id("b")), AliasRankBy::Set("now".to_owned()))?;
+            assert_eq!(r.state().rank_by_of(&id("default")), Some("now"));
+            assert_eq!(r.remove_alias(&id("default"))?, id("b"));
+            assert_eq!((r.state().base_aliases().len(), r.state().rank_by().len()), (0, 0));
+            Ok(())
+        },
+        Ok(()),
+    );
+    check(|r| base("qa", "ettin")(r).map(drop), refused(Conflict, "`qa` is an adapter id"));
+    check(|r| base("none", "ettin")(r).map(drop), refused(Conflict, "the name `none` is reserved"));
+    let add = |r: &Registry| r.add(&id("fresh"), &files("two"), provenance()).map(drop);
+    check(|r| base("fresh", "x")(r).and_then(|_| add(r)), Err((Conflict, "`fresh` is an alias of `x`")));
+    check(|r| r.remove_alias(&id("ettin")).map(drop), refused(NotFound, "no alias `ettin`"));
+    // The registry is full with five names.
+    check(|r| base("a", "x")(r).and_then(|_| base("b", "x")(r)).map(drop), Err((Conflict, "limit of 5")));
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lorank_adapters::{DEFAULT_ALIAS, Entry, Registry, RegistryError, Residency, ResidencyStats, Resident, State};
+use lorank_adapters::{
+    BARE_BASE, DEFAULT_ALIAS, Entry, Registry, RegistryError, Residency, ResidencyStats, Resident, State,
+};
 use lorank_core::{
     AdapterId, AdapterUnusable, AdapterVersion, BoxError, Deadline, DeadlineExceeded, Digest, EncodedPair, ErrorKind,
     Group, ModelVersion, PassageOptions, Reranker, Score, WindowCut, Windows, with_causes,
@@ -89,6 +91,14 @@ pub enum RegistryRerankerError {
         /// The reason.
         why: String,
     },
+    /// An alias points to a base model that is not loaded.
+    #[error("alias `{alias}` points to a base model that is not loaded")]
+    NoAliasedBase {
+        /// The alias.
+        alias: AdapterId,
+        /// The cause, with the names of the loaded ones.
+        source: BoxError,
+    },
     /// The version is no longer in the registry, and was not used recently.
     #[error("this version of adapter `{adapter}` is no longer in the registry")]
     Gone {
@@ -101,9 +111,11 @@ impl RegistryRerankerError {
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Load { .. } | Self::Changed { .. } | Self::Settings { .. } | Self::NoBase { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Load { .. }
+            | Self::Changed { .. }
+            | Self::Settings { .. }
+            | Self::NoBase { .. }
+            | Self::NoAliasedBase { .. } => ErrorKind::Unavailable,
             Self::Gone { .. } => ErrorKind::NotFound,
         }
     }
@@ -304,6 +316,16 @@ impl RegistryReranker {
         Ok((self.bases.named(place, version), passages))
     }
 
+    /// The bare base model that an alias points to.
+    fn bare_base(&self, alias: &AdapterId, base: &AdapterId) -> Result<ModelVersion, RegistryRerankerError> {
+        let place = if base.as_str() == BARE_BASE { Ok(0) } else { self.bases.place_named(base) };
+        let version = place.map_err(BoxError::from).and_then(|place| {
+            let version = self.bases.at(place).reranker().resolve(None)?;
+            Ok(self.bases.named(place, version))
+        });
+        version.map_err(|source| RegistryRerankerError::NoAliasedBase { alias: alias.clone(), source })
+    }
+
     /// The registry's entry of a version from `resolve`; `None` for an adapter of the base model at the place.
     fn entry_of(&self, model: &ModelVersion, place: usize) -> Result<Option<Entry>, RegistryRerankerError> {
         let Some(AdapterVersion { id, digest }) = model.adapter.as_ref().filter(|_| !model.merged) else {
@@ -369,6 +391,7 @@ impl Reranker for RegistryReranker {
         let state = self.registry.state();
         match state.resolve(name) {
             Ok(entry) => Ok(self.version(&entry.clone(), state).map_err(unusable)?),
+            Err(RegistryError::IsBaseAlias { name, base }) => Ok(self.bare_base(&name, &base).map_err(unusable)?),
             Err(_) if name.as_str() == DEFAULT_ALIAS => self.bases.resolve(self.fallback.as_ref()),
             Err(_) if self.bases.has(name) => self.bases.resolve(Some(name)),
             Err(unknown) => Err(self.unknown(unknown)),

@@ -245,6 +245,27 @@ fn base_models_share_a_registry_and_a_batch() {
     let bare = scores(&bert, &bert.resolve(None).unwrap());
     assert_eq!(mixed, [a.clone(), l.clone(), bare, l, a]);
 
+    // Aliases may point to a bare base model too, the alias of requests that name nothing as well.
+    let point = |alias: &str, base: &str| {
+        let target = lorank_adapters::AliasTarget::Base(&id(base));
+        live.registry().set_alias_with(&id(alias), target, lorank_adapters::AliasRankBy::Keep).unwrap();
+    };
+    for (base, expected) in [("tiny-llama", 3), ("none", 2), ("tiny-bert", 2)] {
+        point("default", base);
+        let default = live.resolve(Some(&RegistryReranker::default_name())).unwrap();
+        let bare = ModelVersion { adapter: None, ..models[expected].clone() };
+        assert_eq!((&default.base_digest, &default.base_model), (&bare.base_digest, &bare.base_model));
+        assert_eq!(default.adapter, None);
+    }
+    point("next", "gone");
+    let error = live.resolve(Some(&id("next"))).unwrap_err();
+    assert!(error.is::<lorank_core::AdapterUnusable>(), "{error}");
+    let error = lorank_core::with_causes(&*error);
+    assert!(error.starts_with("alias `next` points to a base model that is not loaded: "), "{error}");
+    assert!(error.contains("`gone`") && error.contains("`tiny-bert`, `tiny-llama`"), "{error}");
+    live.registry().remove_alias(&id("default")).unwrap();
+    live.registry().remove_alias(&id("next")).unwrap();
+
     let error = live.resolve(Some(&id("z"))).unwrap_err().to_string();
     assert!(error.ends_with("known names: `a`, `l`; base models: `tiny-bert`, `tiny-llama`"), "{error}");
     let foreign = ModelVersion { base_digest: Digest::new([9; 32]), ..models[2].clone() };

@@ -74,6 +74,17 @@ pub enum Error {
         /// Why the folder could not be used.
         source: Box<ModelError>,
     },
+    /// An alias of a base model in place of an adapter.
+    #[error(
+        "the alias `{alias}` points to the base model `{base}`, without an adapter; choose the base model with `--base`, and \
+         `none` for the adapter"
+    )]
+    BaseAlias {
+        /// The alias.
+        alias: AdapterId,
+        /// The name of the base model.
+        base: AdapterId,
+    },
     /// A missing folder whose name looks like a repository on the hub.
     #[error("no such folder; for a repository on the hub, write `{hub}`")]
     LikeHub {
@@ -207,7 +218,9 @@ impl Error {
             | Self::ReservedAdapter { .. }
             | Self::UnknownMerge { .. }
             | Self::UnnamedAdapter { .. } => ErrorKind::Invalid,
-            Self::UnknownWord { .. } | Self::LikeHub { .. } | Self::ElasticFile { .. } => ErrorKind::NotFound,
+            Self::UnknownWord { .. } | Self::BaseAlias { .. } | Self::LikeHub { .. } | Self::ElasticFile { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Elastic(source) => source.kind(),
             Self::Model(source)
             | Self::LoadBase { source }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use lorank_adapters::Registry;
+use lorank_adapters::{Registry, RegistryError};
 use lorank_core::{AdapterId, Digest};
 use lorank_model::{
     BaseModels, BaseToName, Files, ForwardPass, Hub, HubRepository, LoadOptions, ModelError, ModelReranker, NamedBase,
@@ -315,9 +315,13 @@ impl ModelLoader {
         let registry = self.registry.as_ref().filter(|_| matches!(kind, Kind::Adapter));
         let state = registry.map(|registry| (registry, registry.state()));
         if let Some((registry, state)) = &state
-            && let Some(entry) = word.parse().ok().and_then(|name| state.resolve(&name).ok())
+            && let Ok(name) = word.parse::<AdapterId>()
         {
-            return Ok(Files::folder(registry.folder_of(entry))?.with_name(word));
+            match state.resolve(&name) {
+                Ok(entry) => return Ok(Files::folder(registry.folder_of(entry))?.with_name(word)),
+                Err(RegistryError::IsBaseAlias { name, base }) => return Err(Error::BaseAlias { alias: name, base }),
+                Err(_) => {}
+            }
         }
         let starter = match kind {
             Kind::Base => starter::BASE.into_iter().map(str::to_owned).collect(),

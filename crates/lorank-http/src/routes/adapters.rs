@@ -6,10 +6,10 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use lorank_adapters::{AliasRankBy, Entry, Existing, Outcome, RegistryError, State as Registered};
+use lorank_adapters::{AliasRankBy, AliasTarget, Entry, Existing, Outcome, RegistryError, State as Registered};
 use lorank_core::AdapterId;
 use lorank_experiments::experiments_naming;
-use lorank_pipeline::{InvalidRankBy, RankBy};
+use lorank_pipeline::{AdapterChoice, InvalidRankBy, RankBy};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -152,21 +152,22 @@ pub(crate) async fn delete(
     path = "/v1/aliases",
     tag = "adapters",
     responses(
-        (status = 200, description = "The aliases with their adapters.", body = AliasList),
+        (status = 200, description = "The aliases with their adapters and base models.", body = AliasList),
         (status = 404, description = "The server runs without a registry.", body = ErrorAnswer<'_>),
     ),
 )]
 pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     let state = app.adapters()?.registry().state();
-    let aliases = state.aliases().map(|(name, target)| (name.to_string(), target.to_string()));
+    let texts = |(name, target): (&AdapterId, &AdapterId)| (name.to_string(), target.to_string());
+    let (aliases, bases) = (state.aliases().map(texts).collect(), state.base_aliases().map(texts).collect());
     let rank_by = state.rank_by().map(|(alias, expression)| (alias.to_string(), expression.to_owned()));
-    Ok(JsonBody(AliasList { aliases: aliases.collect(), rank_by: rank_by.collect() }))
+    Ok(JsonBody(AliasList { aliases, bases, rank_by: rank_by.collect() }))
 }
 
 /// Set an alias
 ///
-/// Points the alias to an adapter, which must fit the base model. Moving `default` promotes the adapter: requests that name no
-/// adapter use it from then on. `rank_by` sets an expression that orders the answers of this alias.
+/// Points the alias to an adapter, which must fit the base model, or to a base model without an adapter. Moving `default` promotes
+/// its new target: requests that name no adapter use it from then on. `rank_by` sets an expression that orders the answers of this alias.
 #[utoipa::path(
     put,
     path = "/v1/aliases/{name}",
@@ -174,8 +175,8 @@ pub(crate) async fn aliases(State(app): State<App>) -> Result<impl IntoResponse,
     params(("name" = String, Path, description = "The name of the alias.", example = "default")),
     request_body(content = AliasBody, example = json!({"adapter": "mine"})),
     responses(
-        (status = 200, description = "The alias points to the adapter.", body = MovedAlias<'_>),
-        (status = 404, description = "Unknown adapter.", body = ErrorAnswer<'_>),
+        (status = 200, description = "The alias points to the adapter or base model.", body = MovedAlias<'_>),
+        (status = 404, description = "Unknown adapter or base model.", body = ErrorAnswer<'_>),
         (status = 409, description = "The name is the id of an adapter, or the adapter does not fit the base model.", body = ErrorAnswer<'_>),
         (status = 503, description = "The registry is unavailable.", body = ErrorAnswer<'_>),
     ),
@@ -186,8 +187,17 @@ pub(crate) async fn put_alias(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, ServerError> {
-    let AliasBody { adapter, rank_by } = app.json("an alias with its `adapter`", &headers, body).await?;
-    let (alias, target) = (id("name", &name)?, id("adapter", &adapter)?);
+    let AliasBody { adapter, base, rank_by } =
+        app.json("an alias with its `adapter` or `base`", &headers, body).await?;
+    let alias = id("name", &name)?;
+    let (target, is_base) = match (adapter, base) {
+        (Some(adapter), None) => (id("adapter", &adapter)?, false),
+        (None, Some(base)) => (id("base", &base)?, true),
+        (None, None) => return Err(of_target("adapter", "is missing; give an `adapter`, or a `base`")),
+        (Some(_), Some(_)) => {
+            return Err(of_target("base", "cannot be combined with `adapter`; an alias has one target"));
+        }
+    };
     let rank_by = match rank_by {
         None => AliasRankBy::Keep,
         Some(None) => AliasRankBy::Remove,
@@ -203,16 +213,35 @@ pub(crate) async fn put_alias(
     app.in_lane(Lane::Operations, move |app| {
         let host = app.adapters()?;
         // Otherwise a working alias could be replaced by one that cannot score.
-        host.check(&target).map_err(|error| match error.downcast::<RegistryError>() {
-            Ok(error) => ServerError::Registry(*error),
-            Err(source) => ServerError::AdapterMisfit { adapter: target.clone(), source },
-        })?;
-        let before = host.registry().set_alias_with(&alias, &target, rank_by)?;
+        let target = match is_base {
+            true => {
+                app.check_is_base(&target)?;
+                AliasTarget::Base(&target)
+            }
+            false => {
+                host.check(&target).map_err(|error| match error.downcast::<RegistryError>() {
+                    Ok(error) => ServerError::Registry(*error),
+                    Err(source) => ServerError::AdapterMisfit { adapter: target.clone(), source },
+                })?;
+                AliasTarget::Adapter(&target)
+            }
+        };
+        let before = host.registry().set_alias_with(&alias, target, rank_by)?;
         let state = host.registry().state();
-        let (name, adapter, before) = (alias.as_str(), target.as_str(), before.as_ref().map(|id| id.as_str()));
-        Ok(JsonBody(MovedAlias { name, adapter, before, rank_by: state.rank_by_of(&alias) }).into_response())
+        let (adapter, base) = match target {
+            AliasTarget::Adapter(id) => (Some(id.as_str()), None),
+            AliasTarget::Base(name) => (None, Some(name.as_str())),
+        };
+        let (name, before, rank_by) =
+            (alias.as_str(), before.as_ref().map(AdapterId::as_str), state.rank_by_of(&alias));
+        Ok(JsonBody(MovedAlias { name, adapter, base, before, rank_by }).into_response())
     })
     .await
+}
+
+/// An error about the target of an alias.
+fn of_target(field: &str, problem: &str) -> ServerError {
+    ServerError::InvalidValue { field: field.to_owned(), problem: problem.to_owned() }
 }
 
 /// Remove an alias
@@ -263,6 +292,31 @@ pub(crate) async fn verify(State(app): State<App>) -> Result<impl IntoResponse, 
 impl App {
     fn adapters(&self) -> Result<&dyn AdapterHost, ServerError> {
         self.service.adapters.as_deref().ok_or(ServerError::WithoutPart { part: "a registry of adapters" })
+    }
+
+    /// Checks that a name is that of a base model of this server.
+    fn check_is_base(&self, name: &AdapterId) -> Result<(), ServerError> {
+        let known = self.adapters()?.base_models();
+        let is_bare = |choice: AdapterChoice| self.service.engine.model(&choice).is_ok_and(|it| it.adapter.is_none());
+        let is_known = match name.as_str() {
+            AdapterChoice::BASE => is_bare(AdapterChoice::Base),
+            // Further names of a base model are those of its files.
+            _ => is_bare(AdapterChoice::Named(name.clone())) && !self.is_name_in_registry(name)?,
+        };
+        if is_known {
+            return Ok(());
+        }
+        let known = known.iter().map(|base| format!("`{}`", base.name)).collect::<Vec<_>>().join(", ");
+        Err(of_target(
+            "base",
+            &format!("is invalid: `{name}` is no base model of this server; its base models are {known}"),
+        ))
+    }
+
+    /// Whether the registry has an adapter or alias with this name.
+    fn is_name_in_registry(&self, name: &AdapterId) -> Result<bool, ServerError> {
+        let state = self.adapters()?.registry().state();
+        Ok(state.resolve(name).is_ok() || state.base_of_alias(name).is_some())
     }
 
     /// The running experiments that use an adapter, by its id or by one of its aliases.

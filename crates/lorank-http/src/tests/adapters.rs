@@ -79,8 +79,8 @@ async fn adapters_come_are_promoted_and_go() {
     assert_eq!((status, &added["added_at"]), (201, &json!("2025-11-25T19:46:40.123Z")));
     assert_eq!(ask(&service, "PUT", "/v1/adapters/qa", json!({"source": "allowed/qa2"})).await.0, 200, "replaced");
     let (_, alias) = ask(&service, "PUT", "/v1/aliases/default", json!({"adapter": "qa"})).await;
-    assert_eq!(alias, json!({"name": "default", "adapter": "qa", "before": null, "rank_by": null}));
-    let expected = json!({"aliases": {"default": "qa"}, "rank_by": {}});
+    assert_eq!(alias, json!({"name": "default", "adapter": "qa", "base": null, "before": null, "rank_by": null}));
+    let expected = json!({"aliases": {"default": "qa"}, "bases": {}, "rank_by": {}});
     assert_eq!(ask(&service, "GET", "/v1/aliases", Json::Null).await.1, expected);
     for (rank_by, kept) in [
         (json!({"rank_by": "first_stage_score"}), json!("first_stage_score")),
@@ -90,7 +90,7 @@ async fn adapters_come_are_promoted_and_go() {
         let mut body = json!({"adapter": "qa"});
         body.as_object_mut().unwrap().extend(rank_by.as_object().unwrap().clone());
         let (_, alias) = ask(&service, "PUT", "/v1/aliases/default", body).await;
-        assert_eq!(alias, json!({"name": "default", "adapter": "qa", "before": "qa", "rank_by": kept}));
+        assert_eq!(alias, json!({"name": "default", "adapter": "qa", "base": null, "before": "qa", "rank_by": kept}));
     }
 
     ask(&service, "GET", "/v1/search?q=egg&adapter=qa", Json::Null).await;
@@ -107,6 +107,32 @@ async fn adapters_come_are_promoted_and_go() {
     assert_eq!(ask(&service, "DELETE", "/v1/aliases/default", Json::Null).await.0, 204);
     assert_eq!(ask(&service, "DELETE", "/v1/adapters/qa", Json::Null).await.0, 204);
     assert_eq!(ask(&service, "GET", "/v1/adapters/qa", Json::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn an_alias_may_point_to_a_base_model() {
+    let (service, _folder) = adapter_service();
+    ask(&service, "PUT", "/v1/adapters/qa", json!({"source": "allowed/qa"})).await;
+    ask(&service, "PUT", "/v1/aliases/default", json!({"adapter": "qa"})).await;
+    let (status, alias) = ask(&service, "PUT", "/v1/aliases/default", json!({"base": "none"})).await;
+    let expected = json!({"name": "default", "adapter": null, "base": "none", "before": "qa", "rank_by": null});
+    assert_eq!((status, alias), (200, expected));
+    let expected = json!({"aliases": {}, "bases": {"default": "none"}, "rank_by": {}});
+    assert_eq!(ask(&service, "GET", "/v1/aliases", Json::Null).await.1, expected);
+    let (_, models) = ask(&service, "GET", "/v1/models", Json::Null).await;
+    assert!(models["data"].as_array().unwrap().iter().any(|model| model["id"] == "default"), "{models}");
+    assert_eq!(ask(&service, "GET", "/v1/adapters/default", Json::Null).await.0, 409, "it is no adapter");
+    for (body, message) in [
+        (json!({}), "`adapter` is missing; give an `adapter`, or a `base`"),
+        (json!({"adapter": "qa", "base": "none"}), "`base` cannot be combined with `adapter`; an alias has one target"),
+        (json!({"base": "qa"}), "`base` is invalid: `qa` is no base model of this server; "),
+        (json!({"base": "gone"}), "`base` is invalid: `gone` is no base model of this server; "),
+    ] {
+        let (status, answer) = ask(&service, "PUT", "/v1/aliases/other", body).await;
+        let said = answer["error"]["message"].as_str().unwrap();
+        assert!(status == 422 && said.starts_with(message), "{status}: {said}");
+    }
+    assert_eq!(ask(&service, "DELETE", "/v1/aliases/default", Json::Null).await.0, 204);
 }
 
 #[tokio::test]

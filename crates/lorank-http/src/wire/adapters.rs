@@ -21,8 +21,10 @@ pub(crate) struct AddBody {
 #[schema(as = AliasTarget)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AliasBody {
-    /// The id of the adapter.
-    pub adapter: String,
+    /// The id of the adapter. Either this or `base` is required.
+    pub adapter: Option<String>,
+    /// The name of a base model, which ranks without an adapter; `none` for the default one.
+    pub base: Option<String>,
     /// An expression that orders the answers of this alias, like `rank_by` of a search, which takes precedence. Null removes the
     /// expression; if the key is missing, the expression does not change.
     #[serde(default, deserialize_with = "given")]
@@ -81,8 +83,10 @@ pub(crate) struct RegisteredAdapter {
 /// The aliases.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AliasList {
-    /// The adapter of each alias.
+    /// The adapter of each alias that points to one.
     pub aliases: BTreeMap<String, String>,
+    /// The name of the base model of each alias that points to one without an adapter.
+    pub bases: BTreeMap<String, String>,
     /// The `rank_by` expressions of the aliases that have one.
     pub rank_by: BTreeMap<String, String>,
 }
@@ -92,9 +96,11 @@ pub(crate) struct AliasList {
 pub(crate) struct MovedAlias<'a> {
     /// The name of the alias.
     pub name: &'a str,
-    /// The adapter that it points to.
-    pub adapter: &'a str,
-    /// The adapter that it pointed to before; null if the alias is new.
+    /// The adapter that it points to; null if it points to a base model.
+    pub adapter: Option<&'a str>,
+    /// The base model that it points to; null if it points to an adapter.
+    pub base: Option<&'a str>,
+    /// The adapter or base model that it pointed to before; null if the alias is new.
     pub before: Option<&'a str>,
     /// The expression that orders its answers; null if there is none.
     pub rank_by: Option<&'a str>,

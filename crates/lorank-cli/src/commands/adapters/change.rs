@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::bail;
 use clap::Args;
-use lorank_adapters::{AliasRankBy, Fault, Finding, Registry};
+use lorank_adapters::{AliasRankBy, AliasTarget, BARE_BASE, Fault, Finding, Registry};
 use lorank_core::AdapterId;
 use lorank_model::Files;
 use lorank_pipeline::RankBy;
@@ -15,18 +15,21 @@ use super::fit::{Checked, Fit, check_fit};
 use super::running::{named, running, warn_of_experiments};
 use crate::{output, registry, times};
 
-/// Point an alias to an adapter; requests that name no adapter use the alias `default`
+/// Point an alias to an adapter or, with --bare, to a base model; requests that name no adapter use the alias `default`
 #[derive(Debug, Args)]
 pub(crate) struct AliasArgs {
     /// Name of the alias
     name: AdapterId,
-    /// Id of the adapter
+    /// Id of the adapter, or name of the base model
     id: AdapterId,
+    /// Point the alias to the base model with this name, as servers have it, without an adapter; none is their default one
+    #[arg(long, conflicts_with = "base")]
+    bare: bool,
     /// Base model on which the adapter must load first: a starter's name, a folder, or hf://owner/name[@revision]; of several,
     /// the one that the adapter is for; repeatable [default: those of running servers with this registry]
     #[arg(long, value_name = "BASE")]
     base: Vec<BaseSpec>,
-    /// Do not check the adapter on the base models of running servers
+    /// Do not check the adapter, or the name of the base model, on running servers
     #[arg(long, conflicts_with = "base")]
     unchecked: bool,
     /// Expression that orders the answers of this alias, such as `sigmoid(rerank_score) + 0.1 * log(1 + views)`. It stays
@@ -63,15 +66,10 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct VerifyArgs {}
 
 pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet: bool) -> anyhow::Result<()> {
-    let registry = registry_with(&args.id, data)?;
-    let entry = registry.state().resolve(&args.id)?.clone();
-    let mut fit = Fit::default();
-    if !args.unchecked {
-        let files = Files::folder(registry.folder_of(&entry))?;
-        let adapter = Checked { id: &args.id, files: &files, base_digest: entry.provenance.base_digest };
-        fit = check_fit(&adapter, &args.base, data, is_quiet)?;
-    }
-    let old = registry.set_alias_with(&args.name, &args.id, args.change_of_rank_by())?;
+    let registry = data.registry()?;
+    let fit = args.check(&registry, data, is_quiet)?;
+    let target = if args.bare { AliasTarget::Base(&args.id) } else { AliasTarget::Adapter(&args.id) };
+    let old = registry.set_alias_with(&args.name, target, args.change_of_rank_by())?;
     let old = old.filter(|old| *old != args.id);
     let state = registry.state();
     let rank_by = state.rank_by_of(&args.name);
@@ -82,7 +80,8 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet
         );
     }
     if is_json {
-        return output::print_json(&json!({"alias": args.name.as_str(), "id": args.id.as_str(),
+        let key = if args.bare { "base" } else { "id" };
+        return output::print_json(&json!({"alias": args.name.as_str(), key: args.id.as_str(),
             "old": old.as_ref().map(AdapterId::as_str), "rank_by": rank_by, "checked_on": fit.bases}));
     }
     let ordered = rank_by.map_or_else(String::new, |it| format!(", and its answers are ordered by `{it}`"));
@@ -91,10 +90,52 @@ pub(crate) fn alias(args: &AliasArgs, data: &DataFolder, is_json: bool, is_quiet
         None => format!("{} points to {}{ordered}", args.name, args.id),
     };
     print_line(&moved)?;
-    if args.unchecked { Ok(()) } else { print_line(&fit.said()) }
+    if args.unchecked || args.bare { Ok(()) } else { print_line(&fit.said()) }
 }
 
 impl AliasArgs {
+    /// Loads the adapter on its base models, or checks that running servers have the base model.
+    fn check(&self, registry: &Registry, data: &DataFolder, is_quiet: bool) -> anyhow::Result<Fit> {
+        if self.bare {
+            self.check_name(registry, data)?;
+            return Ok(Fit::default());
+        }
+        let entry = registry.state().resolve(&self.id)?.clone();
+        if self.unchecked {
+            return Ok(Fit::default());
+        }
+        let files = Files::folder(registry.folder_of(&entry))?;
+        let adapter = Checked { id: &self.id, files: &files, base_digest: entry.provenance.base_digest };
+        check_fit(&adapter, &self.base, data, is_quiet)
+    }
+
+    /// Checks that each running server has a base model with this name.
+    fn check_name(&self, registry: &Registry, data: &DataFolder) -> anyhow::Result<()> {
+        if registry.state().resolve(&self.id).is_ok() {
+            bail!("`{}` is an adapter or an alias of one; leave out --bare, or give the name of a base model", self.id);
+        }
+        if self.unchecked || self.id.as_str() == BARE_BASE {
+            return Ok(());
+        }
+        for server in data.running_servers()? {
+            let specs = server.bases.iter().map(|base| base.parse()).collect::<Result<Vec<BaseSpec>, _>>()?;
+            let named: Vec<String> = specs
+                .into_iter()
+                .map(|spec| spec.name.map_or(spec.source.to_string(), |name| name.to_string()))
+                .collect();
+            if !named.iter().any(|name| name == self.id.as_str()) {
+                let known = named.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                bail!(
+                    "the server that runs as process {} has no base model `{}`; its base models are {known}; add \
+                     --unchecked to go on all the same",
+                    server.process,
+                    self.id
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn change_of_rank_by(&self) -> AliasRankBy {
         match &self.rank_by {
             Some(rank_by) => AliasRankBy::Set(rank_by.to_string()),
@@ -105,7 +146,7 @@ impl AliasArgs {
 }
 
 pub(crate) fn unalias(args: &UnaliasArgs, data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
-    let registry = registry_with(&args.name, data)?;
+    let registry = data.registry()?;
     let users = named(&lorank_experiments::experiments_naming(&[&args.name], &running(data)?, times::now_millis()));
     if !users.is_empty() && !args.force {
         bail!("alias `{}` is in use by {}; stop it first, or use --force", args.name, users.join(", "));

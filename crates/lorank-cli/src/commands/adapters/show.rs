@@ -32,19 +32,26 @@ pub(crate) fn list(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
     if is_json {
         let adapters = state.adapters().map(|entry| registry::to_json(&state, entry));
         let aliases = state.aliases().map(|(name, id)| (name.to_string(), id.as_str().into()));
+        let bases = state.base_aliases().map(|(name, base)| (name.to_string(), base.as_str().into()));
         let rank_by = state.rank_by().map(|(name, expression)| (name.to_string(), expression.into()));
         return output::print_json(&json!({
             "adapters": adapters.collect::<Vec<_>>(),
             "aliases": aliases.collect::<Map<_, _>>(),
+            "bases": bases.collect::<Map<_, _>>(),
             "rank_by": rank_by.collect::<Map<_, _>>(),
         }));
     }
     let mut out = output::stdout();
-    if state.adapters().len() == 0 {
+    if state.adapters().len() + state.base_aliases().len() == 0 {
         let folder = registry.folder().display();
         writeln!(out, "`{folder}` has no adapters; add one with `lorank adapters add ID SOURCE`")?;
     } else {
-        write!(out, "{}", table(&state))?;
+        if state.adapters().len() > 0 {
+            write!(out, "{}", table(&state))?;
+        }
+        for (alias, base) in state.base_aliases() {
+            writeln!(out, "{alias} points to the base model {base}")?;
+        }
         for (alias, expression) in state.rank_by() {
             writeln!(out, "answers of {alias} are ordered by `{expression}`")?;
         }

@@ -18,9 +18,9 @@ export class AdaptersPanel {
     this.#onChange = onChange;
   }
 
-  /** Shows adapters, and aliases as `{name: adapter}`. */
-  show(adapters, aliases) {
-    const drawn = JSON.stringify([adapters, aliases]);
+  /** Shows adapters, aliases as `{name: adapter}`, and those of base models as `{name: base}`. */
+  show(adapters, aliases, bases) {
+    const drawn = JSON.stringify([adapters, aliases, bases]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     this.#adapters = adapters;
@@ -28,6 +28,7 @@ export class AdaptersPanel {
     this.#host.replaceChildren(
       h("div", { class: "panel-head" }, h("h3", {}, "Adapters"), this.#button("Add an adapter…", () => this.#add()), this.#button("Verify", () => this.#verify())),
       adapters.length > 0 ? table(head, adapters.map((one) => this.#row(one))) : h("p", { class: "note" }, "The registry is empty. Adapters given at the start of the server are not part of it."),
+      ofBases(Object.entries(bases), (name, base) => this.#unalias(name, base)),
       h("p", { id: "verified", role: "status" }));
   }
 
@@ -38,8 +39,7 @@ export class AdaptersPanel {
   }
 
   #row({ id, aliases, base_model, rank, bytes: size, in_memory, cached_scores, digest, source }) {
-    const alias = (name) => h("span", { class: "chip" }, name,
-      h("button", { type: "button", class: "quiet", "aria-label": `Remove the alias ${name}`, title: `Remove the alias ${name}`, on: { click: () => this.#unalias(name, id) } }, "×"));
+    const alias = (name) => chip(name, name, () => this.#unalias(name, id));
     const actions = h("span", { class: "buttons" }, this.#button("Alias…", () => this.#alias(id), id), this.#button("Remove…", () => this.#remove(id), id));
     return [h("span", { title: `from ${source}, digest ${digest}` }, id), aliases.length > 0 ? h("span", { class: "chips" }, aliases.map(alias)) : "", base_model, String(rank), bytes(size), in_memory ? "yes" : "no", grouped(cached_scores), actions];
   }
@@ -59,7 +59,7 @@ export class AdaptersPanel {
   async #alias(adapter) {
     const name = h("input", { id: "alias-name", value: "default", autocomplete: "off", spellcheck: "false" });
     const body = field("Alias", name, `It will point to ${adapter}. Requests that name no adapter use “default”.`);
-    this.#changed(await ask({ title: `An alias for ${adapter}`, body, yes: "Set the alias", act: () => setAlias(name.value.trim(), adapter) }));
+    this.#changed(await ask({ title: `An alias for ${adapter}`, body, yes: "Set the alias", act: () => setAlias(name.value.trim(), { adapter }) }));
   }
 
   async #unalias(name, adapter) {
@@ -85,4 +85,16 @@ export class AdaptersPanel {
       byId("verified").textContent = error.message;
     }
   }
+}
+
+/** The aliases of base models, which have no row among the adapters. */
+function ofBases(entries, unalias) {
+  if (entries.length === 0) return "";
+  return h("p", { class: "chips" }, "Aliases of base models: ", entries.map(([name, base]) => chip(name, `${name} → ${base}`, () => unalias(name, base))));
+}
+
+/** An alias with a button that removes it. */
+function chip(name, text, unalias) {
+  const label = `Remove the alias ${name}`;
+  return h("span", { class: "chip" }, text, h("button", { type: "button", class: "quiet", "aria-label": label, title: label, on: { click: unalias } }, "×"));
 }

@@ -107,10 +107,10 @@ export async function rankerNames() {
   return at < 0 ? adapters : [...adapters, "none"];
 }
 
-/** The registry as `{adapters, aliases}`, both empty without a registry or without a sufficient key. */
+/** The registry as `{adapters, aliases, bases}`, all empty without a registry or without a sufficient key. `bases` are the aliases of base models. */
 export async function registry() {
   const [adapters, aliases] = await Promise.allSettled([json("v1/adapters"), json("v1/aliases")]);
-  return { adapters: adapters.value?.adapters ?? [], aliases: aliases.value?.aliases ?? {} };
+  return { adapters: adapters.value?.adapters ?? [], aliases: aliases.value?.aliases ?? {}, bases: aliases.value?.bases ?? {} };
 }
 
 /**
@@ -189,8 +189,9 @@ export function removeAdapter(id) {
   return json(`v1/adapters/${encodeURIComponent(id)}`, { method: "DELETE" });
 }
 
-export function setAlias(name, adapter) {
-  return json(`v1/aliases/${encodeURIComponent(name)}`, { method: "PUT", body: { adapter } });
+/** Points an alias to a target: `{adapter}` or `{base}`. */
+export function setAlias(name, target) {
+  return json(`v1/aliases/${encodeURIComponent(name)}`, { method: "PUT", body: target });
 }
 
 export function removeAlias(name) {

@@ -54,15 +54,15 @@ export function firstChoice(names) {
  * Offers the adapters. Those that are chosen come first, in their order, which is that of the columns. One that the service
  * does not list is offered too: the service will say so by its name.
  */
-export function offerAdapters(names, chosen, { adapters, aliases }) {
-  const offer = JSON.stringify([names, adapters, aliases]);
+export function offerAdapters(names, chosen, { adapters, aliases, bases }) {
+  const offer = JSON.stringify([names, adapters, aliases, bases]);
   // What is there already stays in its order, with the focus where it is.
   if (offer === offered && chosenAdapters().join() === chosen.join()) return;
   offered = offer;
   const facts = new Map(adapters.map((adapter) => [adapter.id, adapter]));
   const all = [...chosen, ...names.filter((name) => !chosen.includes(name))];
   const chip = (name) => {
-    const target = aliases[name];
+    const target = aliases[name] ?? bases[name];
     const about = facts.get(target ?? name);
     const title = about && `${about.id}: rank ${about.rank} on ${about.base_model}, digest ${about.digest.slice(0, 12)}`;
     const box = h("input", { type: "checkbox", value: name, checked: chosen.includes(name), on: { change: limitChips } });

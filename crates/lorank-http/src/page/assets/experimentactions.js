@@ -45,22 +45,23 @@ function raise({ id, traffic_share }) {
   return ask({ title: `Increase the share of ${id}`, body, yes: "Raise it", act: () => changeExperiment(id, { traffic_share: Number(share.value) / 100 }) });
 }
 
-/** Points `default` to the winner's adapter, after a stop of the experiment where that is wanted. */
+/** Points `default` to the winner's adapter or base model, after a stop of the experiment where that is wanted. */
 async function promote({ id, state }, { name, model }) {
-  const { adapters, aliases } = await registry();
-  const adapter = aliases[model] ?? model;
-  const before = aliases.default ? `It points to ${aliases.default} now.` : "The alias does not exist yet.";
-  const isKnown = adapters.some((one) => one.id === adapter);
+  const { adapters, aliases, bases } = await registry();
+  const winner = aliases[model] ?? bases[model] ?? model;
+  const now = aliases.default ?? bases.default;
+  const before = now ? `It points to ${now} now.` : "The alias does not exist yet.";
+  const isAdapter = adapters.some((one) => one.id === winner);
   const stops = h("input", { type: "checkbox", id: "stops", checked: true });
   const body = [
-    h("p", {}, `The alias “default” will point to ${adapter}; requests that name no adapter will use it. ${before}`),
-    !isKnown && h("p", { class: "fallback" }, `${adapter} is not in the adapter registry, so no alias can point to it. Add it under Service first.`),
+    h("p", {}, `The alias “default” will point to ${winner}; requests that name no adapter will use it. ${before}`),
+    !isAdapter && h("p", { class: "note" }, `${winner} is not in the adapter registry: the alias will point to the base model of this name.`),
     state === "running" && h("p", {}, h("label", {}, stops, " Stop the experiment first")),
   ].filter(Boolean);
   const act = async () => {
-    if (!isKnown) throw new Error(`${adapter} is not in the adapter registry`);
+    const target = isAdapter ? { adapter: winner } : { base: winner };
     if (state === "running" && stops.checked) await setExperimentState(id, "stop");
-    await setAlias("default", adapter);
+    await setAlias("default", target);
   };
   return ask({ title: `Promote ${name}?`, body, yes: "Promote it", act });
 }

@@ -5,7 +5,7 @@ import { fillForm, firstChoice, offerAdapters, offerIndexes } from "./controls.j
 
 export class Rankers {
   #names = null;
-  #registry = { adapters: [], aliases: {} };
+  #registry = { adapters: [], aliases: {}, bases: {} };
   #state = null;
 
   /** Asks anew which there are, as with another key. */

@@ -68,8 +68,8 @@ export class ServicePanels {
   /** Adapters need another key than the rest, so their refusal is their panel's affair. */
   async #showAdapters(signal) {
     try {
-      const [all, { aliases }] = await Promise.all([adapters(signal), registry()]);
-      this.#adapters.show(all, aliases);
+      const [all, { aliases, bases }] = await Promise.all([adapters(signal), registry()]);
+      this.#adapters.show(all, aliases, bases);
     } catch (error) {
       if (!(error instanceof ApiError) || error.status === 0 || error.status >= 500) throw error;
       const key = error.status === 401 || error.status === 403;

@@ -103,7 +103,7 @@ impl App {
             host.base_models().into_iter().for_each(|base| add(base.name));
             host.own_adapters().iter().for_each(|id| add(id.to_string()));
             state.adapters().for_each(|entry| add(entry.id.to_string()));
-            state.aliases().for_each(|(name, _)| add(name.to_string()));
+            state.aliases().chain(state.base_aliases()).for_each(|(name, _)| add(name.to_string()));
         }
         self.config.model_aliases.iter().filter_map(|alias| alias.name.clone()).for_each(add);
         names
