@@ -109,7 +109,9 @@ fn two_base_models_and_three_adapters_are_served_by_name() {
     assert_eq!((&bases[0]["name"], &bases[1]["name"]), (&json!(MINILM), &json!("bert")));
     assert!(bases.iter().all(|base| base["bytes"].as_u64().unwrap() > 0));
     let (_, metrics) = server.ask("GET", "/metrics", "");
-    assert!(metrics.as_str().unwrap().contains("lorank_base_model_bytes{base_model=\"bert\"}"), "{metrics}");
+    let of_bert =
+        ["lorank_base_model_bytes{base_model=\"bert\"}", "lorank_base_model_tokens_per_second{base_model=\"bert\"}"];
+    assert!(of_bert.iter().all(|name| metrics.as_str().unwrap().contains(name)), "{metrics}");
     let (_, tiny) = server.ask("GET", "/v1/adapters/tiny", "");
     assert_eq!((&tiny["served_on"], &tiny["base_model"]), (&json!("bert"), &json!("tiny-bert-fixture/base")));
 
@@ -119,6 +121,20 @@ fn two_base_models_and_three_adapters_are_served_by_name() {
     assert_eq!(ranked(&answer).2, expected["tiny"]);
     let (_, info) = server.ask("GET", "/info", "");
     assert_eq!((&info["model_id"], &info["max_input_length"]), (&json!("bert"), &json!(256)));
+    // A bare base model is promoted, and rolled back, in the same way; the command line names the base models of the server.
+    let (status, moved) = server.ask("PUT", "/v1/aliases/default", "{\"base\": \"bert\"}");
+    assert_eq!((status, &moved["before"], &moved["base"]), (200, &json!("tiny"), &json!("bert")), "{moved}");
+    let (_, answer) = server.ask("GET", "/v1/search?q=light+bulb", "");
+    assert_eq!(ranked(&answer), ("bert".to_owned(), Value::Null, expected["bert"].clone()));
+    assert_eq!(lorank.run(&["adapters", "alias", "next", "bert", "--bare"]), "next points to bert\n");
+    let (code, error) = lorank.fail(&["adapters", "alias", "next", "ettin", "--bare"], "");
+    assert!(code == 1 && error.contains("has no base model `ettin`; its base models are `minilm`, `bert`"), "{error}");
+    let (code, error) = lorank.fail(&["adapters", "alias", "next", "tiny", "--bare"], "");
+    assert!(code == 1 && error.contains("`tiny` is an adapter"), "{error}");
+    let listed = lorank.run(&["adapters", "list"]);
+    assert!(listed.contains("default points to the base model bert\nnext points to the base model bert\n"), "{listed}");
+    let (code, error) = lorank.fail(&["search", "--index", "i", "--adapter", "next", QUERY], "");
+    assert!(code == 1 && error.contains("the alias `next` points to the base model `bert`"), "{error}");
     loop {
         let (_, shadows) = server.ask("GET", "/v1/shadows", "");
         let shadow = &shadows["shadows"][0];
@@ -191,6 +207,44 @@ fn experiments_run_between_base_models() {
     assert!(served.iter().all(|arm| arm["versions"].as_array().unwrap().len() == 1), "{report}");
     let shown = lorank.run(&["experiments", "show", "split"]);
     assert!(shown.contains("pinned to bert, digest "), "{shown}");
+}
+
+#[test]
+fn arms_differ_by_their_settings_and_by_an_alias_of_a_base_model() {
+    let lorank = prepared();
+    let server = serve(&lorank, &[]);
+    assert_eq!(server.ask("PUT", "/v1/aliases/next", "{\"base\": \"bert\"}").0, 200);
+    let arms = ["--arm", "control=minilm-qa", "--arm", "two=minilm-qa", "--arm", "next=next"];
+    let set = ["--set", "two.depth=2", "--set", "two.blend_weight=0.5", "--set", "next.passages=max"];
+    lorank.run(&[&["experiments", "create", "settings"][..], &arms, &set].concat());
+    let (status, started) = server.ask("POST", "/v1/experiments/settings/start", "");
+    assert_eq!((status, &started["arms"][2]["pinned"]["base_model"]["name"]), (200, &json!("bert")), "{started}");
+    // Moving the alias does not move the arm.
+    assert_eq!(server.ask("PUT", "/v1/aliases/next", "{\"base\": \"none\"}").0, 200);
+    let ask = |arm: &str| {
+        let (status, answer) = server.ask("POST", "/v1/search", &json!({"query": QUERY, "arm": arm}).to_string());
+        assert_eq!((status, &answer["reranked"]), (200, &json!(true)), "{answer}");
+        answer
+    };
+    let scored =
+        |answer: &Value| answer["hits"].as_array().unwrap().iter().filter(|hit| !hit["rerank_score"].is_null()).count();
+    let (control, two, next) = (ask("control"), ask("two"), ask("next"));
+    assert_eq!([&control, &two, &next].map(scored), [5, 2, 5]);
+    assert_eq!((&two["depth"], &two["n_candidates"]), (&json!(2), &json!(2)), "{two}");
+    assert_eq!(ranked(&next).0, "bert");
+    assert!(next["hits"].as_array().unwrap().iter().all(|hit| hit["passage"].is_object()), "{next}");
+    let (_, report) = server.ask("GET", "/v1/experiments/settings/report?format=text", "");
+    let part = "; blend_weight 0.5; depth 2\n";
+    assert!(report.as_str().unwrap().contains(part), "{report}");
+    let shown = lorank.run(&["experiments", "show", "settings"]);
+    assert!(shown.contains("two (minilm-qa), weight 1, depth 2, blend_weight 0.5; pinned to minilm-qa"), "{shown}");
+    let (code, error) =
+        lorank.fail(&["experiments", "create", "x", "--arm", "a=none", "--arm", "b=none", "--set", "c.depth=2"], "");
+    assert!(code == 1 && error.contains("--set names the arm `c`, which no --arm has"), "{error}");
+    // MiniLM's prompt has no place for an instruction.
+    let arms = json!([{"name": "a", "model": "none"}, {"name": "b", "model": "none", "instruction": "Find cases"}]);
+    let (status, error) = server.ask("POST", "/v1/experiments", &json!({"id": "i", "arms": arms}).to_string());
+    assert_eq!((status, &error["error"]["field"]), (422, &json!("arms[1].instruction")), "{error}");
 }
 
 #[test]

@@ -52,6 +52,7 @@ mod passage_group;
 mod passages;
 mod query;
 mod random;
+mod ranker_settings;
 mod retrieval;
 mod score;
 mod snippet;
@@ -85,6 +86,7 @@ pub use passage_group::PassageGroup;
 pub use passages::{InvalidPassages, NotAPassageRule, Passage, PassageOptions, PassageRule, ScoredWindow};
 pub use query::{Fuzzy, Query, QuerySyntax};
 pub use random::{SplitMix64, split_mix};
+pub use ranker_settings::{InvalidRankerSettings, RankerSettings};
 pub use retrieval::{
     Facet, FacetBy, FacetCounts, FacetRequest, Retrieval, RetrievalProblem, Retrieved, SortKey, SortOrder, TotalHits,
 };

@@ -28,6 +28,16 @@ pub(crate) struct Chosen<'a> {
     pub forced: bool,
 }
 
+impl<'a> Choice<'a> {
+    /// The arm that ranks alone.
+    pub(crate) fn arm(&self) -> Option<&'a Arm> {
+        match self {
+            Self::Arm(chosen) => Some(&chosen.experiment.arms[chosen.arm]),
+            Self::Plain | Self::Interleaved(_) | Self::Other(_) => None,
+        }
+    }
+}
+
 /// Chooses the ranker of a trial, from the running experiments, ordered by name. `serves` checks whether an arm serves the
 /// current version of the adapter that the request names.
 pub(crate) fn choose<'a>(

@@ -34,6 +34,19 @@ pub enum ExperimentPipelineError {
         /// The experiments' names.
         experiments: String,
     },
+    /// The request brings its documents, and names an experiment that compares something else.
+    #[error(
+        "experiment `{experiment}` cannot rank given documents: its arm `{arm}` sets `{key}`, which is about the candidates \
+         of a search"
+    )]
+    SearchesOnly {
+        /// The experiment.
+        experiment: String,
+        /// The arm.
+        arm: String,
+        /// The arm's setting.
+        key: &'static str,
+    },
     /// The request names both an arm and an adapter.
     #[error("`arm` and `adapter` cannot be combined, because an arm has its own adapter")]
     ArmAndAdapter,
@@ -62,9 +75,11 @@ impl ExperimentPipelineError {
         match self {
             Self::Pipeline(error) => error.kind(),
             Self::UnknownExperiment { .. } | Self::UnknownArm { .. } => ErrorKind::NotFound,
-            Self::AmbiguousArm { .. } | Self::ArmAndAdapter | Self::EmptyUnit | Self::Share { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::AmbiguousArm { .. }
+            | Self::SearchesOnly { .. }
+            | Self::ArmAndAdapter
+            | Self::EmptyUnit
+            | Self::Share { .. } => ErrorKind::Invalid,
             Self::SpawnWorker { .. } => ErrorKind::Internal,
         }
     }
@@ -73,7 +88,7 @@ impl ExperimentPipelineError {
     pub fn field(&self) -> Option<&'static str> {
         match self {
             Self::Pipeline(error) => error.field(),
-            Self::UnknownExperiment { .. } => Some("experiment"),
+            Self::UnknownExperiment { .. } | Self::SearchesOnly { .. } => Some("experiment"),
             Self::UnknownArm { .. } | Self::AmbiguousArm { .. } | Self::ArmAndAdapter => Some("arm"),
             Self::EmptyUnit => Some("unit_id"),
             Self::Share { .. } | Self::SpawnWorker { .. } => None,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use lorank_core::{BlendWeight, FirstStage, PassageOptions, Reranker};
 use lorank_experiment_store::ExperimentStore;
-use lorank_experiments::{ArmRanking, Assigned, Exposure, InterleavedArm, NO_TEAM};
+use lorank_experiments::{Arm, ArmRanking, Assigned, Exposure, InterleavedArm, NO_TEAM};
 use lorank_pipeline::{
-    Answer, ExperimentRanking, Fallback, Pipeline, PipelineError, RankByChoice, Ranked, Ranker, SearchRequest, Warning,
+    Answer, Contestant, ExperimentRanking, Fallback, Pipeline, PipelineError, RankByChoice, Ranked, Ranker,
+    SearchRequest, Warning,
 };
 
 use crate::ExperimentPipelineError;
@@ -62,7 +63,9 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     pub fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError> {
         let running = self.store.as_ref().map_or_else(|| Arc::from([]), |store| store.running());
         let serves = |arm: &_| pinning::serves(&self.pipeline, arm, &trial.request.adapter);
-        let (answered, assigned) = match choose(&running, trial, &serves)? {
+        let choice = choose(&running, trial, &serves)?;
+        let arm = choice.arm();
+        let (answered, assigned) = match choice {
             Choice::Other(chosen) => {
                 let answer = self.pipeline.search(&trial.request)?;
                 let participation = Some(participation(&chosen, None, Vec::new()));
@@ -76,10 +79,10 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
             Choice::Interleaved(chosen) => self.by_all_arms(trial, &chosen)?,
         };
         if let Some(store) = &self.store {
-            store.record_exposure(exposure(&self.index, trial, &answered, assigned));
+            store.record_exposure(exposure(&self.index, trial, &answered, arm, assigned));
         }
         if let Some(shadows) = &self.shadows {
-            shadows.follow(trial, &answered);
+            shadows.follow(trial, &answered, arm);
         }
         Ok(answered)
     }
@@ -106,17 +109,26 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     ) -> Result<(ExperimentAnswer, Option<Assigned>), ExperimentPipelineError> {
         let (arm, request) = (&chosen.experiment.arms[chosen.arm], &trial.request);
         let ranker = ranker(arm);
-        let warnings = if ranker == Ranker::FirstStage { warnings_of_first_stage(request) } else { Vec::new() };
-        let request = match ranker {
+        let warnings = match ranker {
+            Ranker::FirstStage => warnings_of_first_stage(request),
+            Ranker::Model(_) => warnings_of_settings([arm], request),
+        };
+        let own = match &ranker {
             Ranker::FirstStage => SearchRequest { rerank: false, rank_by: without_scores(request), ..request.clone() },
-            Ranker::Model(adapter) => SearchRequest { adapter, rerank: true, ..request.clone() },
+            Ranker::Model(adapter) => {
+                SearchRequest { adapter: adapter.clone(), rerank: true, ..request.with_settings(&arm.settings) }
+            }
         };
         let is_own_choice = trial.arm.is_none() && chosen.forced;
-        let is_pinned = self.check_pin(trial, chosen, chosen.arm);
-        let mut answer = match is_pinned.and_then(|()| self.pipeline.search(&request)) {
-            // The searcher is not responsible for a model that an experiment names.
-            Err(error) if is_missing_model(&error) && !is_own_choice => self.without_model(&request, &error)?,
-            answer => answer?,
+        let ranked = || {
+            self.check_pin(trial, chosen, chosen.arm)?;
+            self.pipeline.search(&own)
+        };
+        // The searcher is responsible neither for a model that an experiment names, nor for an arm's settings.
+        let mut answer = match self.check_settings(arm, &ranker).map(|()| ranked()) {
+            Err(error) => self.without_model(request, &error)?,
+            Ok(Err(error)) if is_missing_model(&error) && !is_own_choice => self.without_model(request, &error)?,
+            Ok(answer) => answer?,
         };
         answer.warnings.extend(warnings);
         let participation = participation(chosen, Some(arm.name.clone()), Vec::new());
@@ -147,8 +159,9 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let arms = &chosen.experiment.arms;
         let pins: Vec<Result<(), PipelineError>> =
             (0..arms.len()).map(|arm| self.check_pin(trial, chosen, arm)).collect();
-        let rankers = arms.iter().zip(&pins).filter(|(_, pin)| pin.is_ok()).map(|(arm, _)| (arm, ranker(arm)));
-        let mut ranked = self.pipeline.search_each(&whole, rankers)?.into_iter();
+        let contestant = |arm| Contestant { key: arm, ranker: ranker(arm), settings: arm.settings.clone() };
+        let pinned = arms.iter().zip(&pins).filter(|(_, pin)| pin.is_ok());
+        let mut ranked = self.pipeline.contest(&whole, pinned.map(|(arm, _)| contestant(arm)))?.into_iter();
         let answers = arms.iter().zip(pins).filter_map(|(arm, pin)| match pin {
             Ok(()) => ranked.next(),
             Err(error) => Some(Ranked { key: arm, answer: Err(error) }),
@@ -159,15 +172,22 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
             Err(failed) => self.without_arms(request, failed)?,
         };
         // In first-stage order, `fallback` is the reason.
-        if answer.fallback.is_none() && request.min_rerank_score.is_some() {
+        if answer.fallback.is_none() {
             let ranking = ExperimentRanking::Interleaved;
-            answer.warnings.push(Warning::KeyWithoutEffect { key: "min_rerank_score", ranking });
+            let key = request.min_rerank_score.map(|_| "min_rerank_score");
+            answer.warnings.extend(key.map(|key| Warning::KeyWithoutEffect { key, ranking }));
+            answer.warnings.extend(warnings_of_settings(&chosen.experiment.arms, request));
         }
         if request.snippets {
             self.pipeline.add_snippets(&request.query, &mut answer.hits)?;
         }
         let participation = participation(chosen, None, failed);
         Ok((ExperimentAnswer { answer, participation: Some(participation) }, Some(assigned(chosen, "", teams, arms))))
+    }
+
+    /// Checks that this server can serve an arm's settings, which its limits or another version of the model may not allow.
+    pub(crate) fn check_settings(&self, arm: &Arm, ranker: &Ranker) -> Result<(), PipelineError> {
+        if arm.settings.is_empty() { Ok(()) } else { self.pipeline.check_ranker(ranker, &arm.settings) }
     }
 
     /// Checks that an arm still serves the version that it was pinned to.
@@ -229,6 +249,18 @@ fn warnings_of_first_stage(request: &SearchRequest) -> Vec<Warning> {
     without_effect.map(|(key, _)| Warning::KeyWithoutEffect { key, ranking: ExperimentRanking::FirstStage }).collect()
 }
 
+/// The keys of a request that have no effect because one of the arms that rank sets them.
+fn warnings_of_settings<'a>(arms: impl IntoIterator<Item = &'a Arm>, request: &SearchRequest) -> Vec<Warning> {
+    let mut keys: Vec<&str> = Vec::new();
+    for key in arms.into_iter().flat_map(|arm| request.keys_replaced_by(&arm.settings)) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let ranking = ExperimentRanking::SetByArm;
+    keys.into_iter().map(|key| Warning::KeyWithoutEffect { key, ranking }).collect()
+}
+
 pub(crate) fn is_missing_model(error: &PipelineError) -> bool {
     matches!(error, PipelineError::UnknownAdapter { .. } | PipelineError::NoBareBase { .. })
 }
@@ -250,7 +282,13 @@ pub(crate) fn assigned(chosen: &Chosen<'_>, arm_name: &str, teams: Vec<u8>, arms
     }
 }
 
-fn exposure(index: &str, trial: &Trial, answered: &ExperimentAnswer, assigned: Option<Assigned>) -> Exposure {
+fn exposure(
+    index: &str,
+    trial: &Trial,
+    answered: &ExperimentAnswer,
+    arm: Option<&Arm>,
+    assigned: Option<Assigned>,
+) -> Exposure {
     let answer = &answered.answer;
     let failed_arm = || answered.participation.as_ref()?.failed_arms.first().map(|arm| arm.reason.clone());
     Exposure {
@@ -263,7 +301,7 @@ fn exposure(index: &str, trial: &Trial, answered: &ExperimentAnswer, assigned: O
         first_rank: trial.request.offset.saturating_add(1),
         latency_micros: u64::try_from(answer.timings.total.as_micros()).unwrap_or(u64::MAX),
         fallback: answer.fallback.as_ref().map(|fallback| fallback.reason().to_owned()).or_else(failed_arm),
-        model: answer.model.as_ref().map(version),
+        model: answer.model.as_ref().map(|model| version(model, arm)),
         at_millis: trial.at_millis,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lorank_core::Hit;
 use lorank_experiments::{Arm, ArmRanking, Drafted, InterleavedArm, team_draft};
-use lorank_pipeline::{Answer, CacheUse, Ranked, Timings};
+use lorank_pipeline::{Answer, CacheUse, Ranked, Timings, Warning};
 
 use crate::choice::Chosen;
 use crate::trial::{FailedArm, fallback_of};
@@ -31,9 +31,10 @@ pub(crate) fn mix(
     answers: Vec<Ranked<&Arm>>,
     offset: usize,
 ) -> Result<Mixed, Vec<FailedArm>> {
-    let mut failed = Vec::new();
+    let (mut failed, mut arms) = (Vec::new(), Vec::new());
     let mut standing: Vec<Option<Answer>> = Vec::new();
     for Ranked { key: arm, answer } in answers {
+        arms.push(arm);
         let fallback = answer.as_ref().map_or_else(|error| Some(fallback_of(error)), |answer| answer.fallback.clone());
         failed.extend(fallback.as_ref().map(|fallback| FailedArm::new(&arm.name, fallback)));
         standing.push(answer.ok().filter(|_| fallback.is_none()));
@@ -45,8 +46,8 @@ pub(crate) fn mix(
     let length = rankings.iter().flatten().map(|ranking| ranking.len()).max();
     let Some(length) = length else { return Err(failed) };
     let drafted = team_draft(&seed(chosen, query), &rankings, length);
-    let arms = rankings.iter().zip(&standing).map(|(ranking, answer)| InterleavedArm {
-        model: answer.as_ref().and_then(|answer| answer.model.as_ref()).map(version),
+    let arms = rankings.iter().zip(&standing).zip(arms).map(|((ranking, answer), arm)| InterleavedArm {
+        model: answer.as_ref().and_then(|answer| answer.model.as_ref()).map(|model| version(model, Some(arm))),
         ranking: beside_control(*ranking, rankings[0]),
     });
     let arms = arms.collect();
@@ -84,15 +85,19 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
         hits: answers.iter().map(|answer| answer.cache.hits).sum(),
         misses: answers.iter().map(|answer| answer.cache.misses).sum(),
     };
-    let (n_candidates, depth) = (answers[0].n_candidates, answers[0].depth);
+    let deepest = answers.iter().max_by_key(|answer| answer.depth).expect("at least one arm has ranked");
+    let (n_candidates, depth) = (deepest.n_candidates, deepest.depth);
     let (total_hits, facets) = (answers[0].total_hits, answers[0].facets.clone());
     // Arms may have different expressions, which would reveal whose hits are whose.
     let is_same = answers.iter().all(|answer| answer.rank_by == answers[0].rank_by);
     let rank_by = answers[0].rank_by.clone().filter(|_| is_same);
     let reranked = answers.iter().any(|answer| answer.reranked);
-    // All arms have the same base model.
-    let warnings = answers.iter().map(|answer| &answer.warnings).find(|warnings| !warnings.is_empty());
-    let warnings = warnings.cloned().unwrap_or_default();
+    let mut warnings: Vec<Warning> = Vec::new();
+    for warning in answers.iter().flat_map(|answer| &answer.warnings) {
+        if !warnings.iter().any(|known| known.reason() == warning.reason()) {
+            warnings.push(warning.clone());
+        }
+    }
     let mut of_document: HashMap<usize, Hit> =
         answers.into_iter().flat_map(|answer| answer.hits).map(|hit| (hit.first_stage_rank, hit)).collect();
     let hit = |(at, drafted): (usize, &Drafted<usize>)| {

@@ -45,12 +45,16 @@ fn default_base<F: FirstStage, R: Reranker + 'static>(pipeline: &Pipeline<F, R>)
     pipeline.model(&AdapterChoice::Base).ok().map(|base| base.base_digest)
 }
 
-/// Whether an arm serves the current version of this choice.
+/// Whether an arm serves the current version of this choice as a request alone gets it: an arm with settings of its own
+/// does not.
 pub(crate) fn serves<F: FirstStage, R: Reranker + 'static>(
     pipeline: &Pipeline<F, R>,
     arm: &Arm,
     choice: &AdapterChoice,
 ) -> bool {
+    if !arm.settings.is_empty() {
+        return false;
+    }
     let Ok(version) = pipeline.model(choice) else { return false };
     match (&arm.pinned, &arm.model) {
         (Some(pinned), _) => is_pinned(pinned, &version, default_base(pipeline)),

@@ -1,9 +1,11 @@
 //! Documents that a caller brings, ordered by whoever an experiment chooses.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lorank_core::{Candidate, Deadline, DocumentId, FirstStage, ModelVersion, Passage, Reranker, Score};
-use lorank_experiments::{Assigned, Exposure, InterleavedArm, NO_TEAM, team_draft};
+use lorank_experiments::{Arm, Assigned, Experiment, Exposure, InterleavedArm, NO_TEAM, team_draft};
 use lorank_pipeline::{Fallback, PipelineError, Ranker, SearchRequest};
 
 use crate::choice::{Choice, Chosen, choose, ranker};
@@ -55,15 +57,19 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     /// recorded. The exposure has the first `top_k` documents, or all.
     ///
     /// # Errors
-    /// An experiment that is not there, and what the pipeline refuses. A model that is late or fails is a fallback.
+    /// An experiment that is not there, or that compares depths or blends of searches, and what the pipeline refuses. A
+    /// model that is late or fails is a fallback.
     pub fn rerank(&self, trial: &Trial, documents: &[GivenDocument]) -> Result<RerankAnswer, ExperimentPipelineError> {
         let started = Instant::now();
         if trial.unit_id.is_none() && trial.experiment.is_none() {
             return Ok(self.by_model(&trial.request, documents)?);
         }
-        let running = self.store().map_or_else(|| std::sync::Arc::from([]), |store| store.running());
+        let running = self.store().map_or_else(|| Arc::from([]), |store| store.running());
+        let suited = suited(&running, trial)?;
         let serves = |arm: &_| pinning::serves(self.pipeline(), arm, &trial.request.adapter);
-        let (answer, assigned) = match choose(&running, trial, &serves)? {
+        let choice = choose(&suited, trial, &serves)?;
+        let arm = choice.arm();
+        let (answer, assigned) = match choice {
             Choice::Other(chosen) => {
                 let answer = self.by_model(&trial.request, documents)?;
                 let participation = Some(participation(&chosen, None, Vec::new()));
@@ -75,7 +81,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         };
         // Who is turned away for an overload comes again, and sees no order now.
         if let Some(store) = self.store().filter(|_| !answer.fallback.as_ref().is_some_and(Fallback::is_overload)) {
-            store.record_exposure(exposure(trial, documents, &answer, assigned, started.elapsed()));
+            store.record_exposure(exposure(trial, documents, &answer, arm, assigned, started.elapsed()));
         }
         Ok(answer)
     }
@@ -88,13 +94,17 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
     ) -> Result<(RerankAnswer, Option<Assigned>), ExperimentPipelineError> {
         let arm = &chosen.experiment.arms[chosen.arm];
         let is_own_choice = trial.arm.is_none() && chosen.forced;
-        let is_pinned = self.check_pin(trial, chosen, chosen.arm);
-        let answer = match is_pinned.and_then(|()| self.by_ranker(&trial.request, &ranker(arm), documents)) {
+        let ranked = || {
+            self.check_pin(trial, chosen, chosen.arm)?;
+            self.by_definition(&trial.request, arm, documents)
+        };
+        let answer = match self.check_settings(arm, &ranker(arm)).map(|()| ranked()) {
+            Err(error) => given_order(documents, Some(fallback_of(&error))),
             // The caller can do nothing for a model that an experiment's author named, or that cannot be loaded.
-            Err(error) if is_missing_model(&error) && !is_own_choice || is_unusable_model(&error) => {
+            Ok(Err(error)) if is_missing_model(&error) && !is_own_choice || is_unusable_model(&error) => {
                 given_order(documents, Some(fallback_of(&error)))
             }
-            answer => answer?,
+            Ok(answer) => answer?,
         };
         let participation = Some(participation(chosen, Some(arm.name.clone()), Vec::new()));
         Ok((RerankAnswer { participation, ..answer }, Some(assigned(chosen, &arm.name, Vec::new(), Vec::new()))))
@@ -130,7 +140,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
             (RerankAnswer { order, n_tokens, ..given_order(documents, None) }, teams)
         };
         let participation = Some(participation(chosen, None, failed));
-        let arms = interleaved_arms(&answers, n_shown(trial, documents));
+        let arms = interleaved_arms(&chosen.experiment.arms, &answers, n_shown(trial, documents));
         (RerankAnswer { participation, ..answer }, Some(assigned(chosen, "", teams, arms)))
     }
 
@@ -142,23 +152,25 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         arm: usize,
         documents: &[GivenDocument],
     ) -> Result<RerankAnswer, Fallback> {
-        let ranker = ranker(&chosen.experiment.arms[arm]);
-        let is_pinned = self.check_pin(trial, chosen, arm);
-        let answer = is_pinned.and_then(|()| self.by_ranker(&trial.request, &ranker, documents));
+        let definition = &chosen.experiment.arms[arm];
+        let is_usable =
+            self.check_settings(definition, &ranker(definition)).and_then(|()| self.check_pin(trial, chosen, arm));
+        let answer = is_usable.and_then(|()| self.by_definition(&trial.request, definition, documents));
         let answer = answer.map_err(|error| fallback_of(&error))?;
         answer.fallback.clone().map_or(Ok(answer), Err)
     }
 
-    fn by_ranker(
+    /// The order by an arm, with its settings.
+    fn by_definition(
         &self,
         request: &SearchRequest,
-        ranker: &Ranker,
+        arm: &Arm,
         documents: &[GivenDocument],
     ) -> Result<RerankAnswer, PipelineError> {
-        match ranker {
+        match ranker(arm) {
             Ranker::FirstStage => Ok(given_order(documents, None)),
             Ranker::Model(adapter) => {
-                self.by_model(&SearchRequest { adapter: adapter.clone(), ..request.clone() }, documents)
+                self.by_model(&SearchRequest { adapter, ..request.with_settings(&arm.settings) }, documents)
             }
         }
     }
@@ -176,6 +188,28 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         order.sort_by(|&a, &b| scores[b].cmp(&scores[a]).then(a.cmp(&b)));
         Ok(RerankAnswer { order, scores: Some(scores), windows, model, fallback: None, n_tokens, participation: None })
     }
+}
+
+/// The running experiments that given documents can take part in: those whose arms set nothing that only searches have.
+fn suited<'a>(running: &'a [Experiment], trial: &Trial) -> Result<Cow<'a, [Experiment]>, ExperimentPipelineError> {
+    let named = |experiment: &&Experiment| trial.experiment.as_ref() == Some(&experiment.id);
+    if let Some((experiment, (arm, key))) = running.iter().find(named).and_then(|one| Some((one, of_searches(one)?))) {
+        let (experiment, arm) = (experiment.id.clone(), arm.name.clone());
+        return Err(ExperimentPipelineError::SearchesOnly { experiment, arm, key });
+    }
+    let is_suited = |experiment: &&Experiment| of_searches(experiment).is_none();
+    Ok(match running.iter().all(|experiment| is_suited(&experiment)) {
+        true => Cow::Borrowed(running),
+        false => running.iter().filter(is_suited).cloned().collect(),
+    })
+}
+
+/// An arm with a setting that is about the candidates of a search.
+fn of_searches(experiment: &Experiment) -> Option<(&Arm, &'static str)> {
+    experiment.arms.iter().find_map(|arm| {
+        let key = arm.settings.entries().map(|(key, _)| key).find(|key| ["depth", "blend_weight"].contains(key))?;
+        Some((arm, key))
+    })
 }
 
 fn is_unusable_model(error: &PipelineError) -> bool {
@@ -213,20 +247,21 @@ fn n_shown(trial: &Trial, documents: &[GivenDocument]) -> usize {
 }
 
 /// What each arm ranked, compared with the control down to the last document that comes back.
-fn interleaved_arms(answers: &[Option<RerankAnswer>], n_shown: usize) -> Vec<InterleavedArm> {
+fn interleaved_arms(arms: &[Arm], answers: &[Option<RerankAnswer>], n_shown: usize) -> Vec<InterleavedArm> {
     let shown = |answer: &'_ RerankAnswer| answer.order[..n_shown].to_vec();
     let rankings: Vec<Option<Vec<usize>>> = answers.iter().map(|answer| answer.as_ref().map(shown)).collect();
-    let arm = |(answer, ranking): (&Option<RerankAnswer>, &Option<Vec<usize>>)| InterleavedArm {
-        model: answer.as_ref().and_then(|answer| answer.model.as_ref()).map(version),
+    let arm = |((arm, answer), ranking): ((&Arm, &Option<RerankAnswer>), &Option<Vec<usize>>)| InterleavedArm {
+        model: answer.as_ref().and_then(|answer| answer.model.as_ref()).map(|model| version(model, Some(arm))),
         ranking: beside_control(ranking.as_deref(), rankings[0].as_deref()),
     };
-    answers.iter().zip(&rankings).map(arm).collect()
+    arms.iter().zip(answers).zip(&rankings).map(arm).collect()
 }
 
 fn exposure(
     trial: &Trial,
     documents: &[GivenDocument],
     answer: &RerankAnswer,
+    arm: Option<&Arm>,
     assigned: Option<Assigned>,
     took: Duration,
 ) -> Exposure {
@@ -246,7 +281,7 @@ fn exposure(
         first_rank: 1,
         latency_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         fallback: answer.fallback.as_ref().map(|fallback| fallback.reason().to_owned()).or_else(failed_arm),
-        model: answer.model.as_ref().map(version),
+        model: answer.model.as_ref().map(|model| version(model, arm)),
         at_millis: trial.at_millis,
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 use lorank_core::{AdapterId, DocumentId, FirstStage, ModelVersion, Reranker, with_causes};
 use lorank_experiment_store::ExperimentStore;
-use lorank_experiments::{ShadowOutcome, ShadowRecord, agreement};
+use lorank_experiments::{Arm, ShadowOutcome, ShadowRecord, agreement};
 use lorank_pipeline::{AdapterChoice, Answer, Cancellation, Pipeline, PipelineError, Ranked, Ranker, SearchRequest};
 
 use crate::ExperimentPipelineError;
@@ -100,15 +100,19 @@ impl Shadows {
     }
 
     /// Queues an answer for its shadows without waiting. Excluded are later pages and interleaved answers, because a
-    /// shadow is compared with one whole ranking, and answers that no model could have ranked.
-    pub(crate) fn follow(&self, trial: &Trial, answered: &ExperimentAnswer) {
+    /// shadow is compared with one whole ranking, and answers that no model could have ranked. The shadow ranks with the
+    /// settings of the arm that ranked, so that only the models differ.
+    pub(crate) fn follow(&self, trial: &Trial, answered: &ExperimentAnswer, arm: Option<&Arm>) {
         let is_mixed = answered.participation.as_ref().is_some_and(|participation| participation.arm.is_none());
         if trial.request.offset > 0 || is_mixed || !trial.request.can_be_reranked() {
             return;
         }
         for shadow in self.configs.iter().filter(|shadow| follows(shadow, &trial.request_id)) {
             let job = Job {
-                request: background(&trial.request),
+                request: background(match arm {
+                    Some(arm) => trial.request.with_settings(&arm.settings),
+                    None => trial.request.clone(),
+                }),
                 request_id: trial.request_id.clone(),
                 at_millis: trial.at_millis,
                 given: given(&answered.answer, &trial.request.adapter, &self.base_of),
@@ -153,7 +157,7 @@ fn follows(shadow: &ShadowConfig, request_id: &str) -> bool {
 }
 
 /// The request for the whole ranking, with low priority.
-fn background(request: &SearchRequest) -> SearchRequest {
+fn background(request: SearchRequest) -> SearchRequest {
     SearchRequest {
         offset: 0,
         min_rerank_score: None,
@@ -162,7 +166,7 @@ fn background(request: &SearchRequest) -> SearchRequest {
         snippets: false,
         background: true,
         cancellation: Cancellation::default(),
-        ..request.clone()
+        ..request
     }
 }
 

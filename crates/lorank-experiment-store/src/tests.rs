@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use lorank_core::RankerSettings;
 use lorank_experiments::{
     Arm, ArmModel, ArmRanking, Assigned, Event, Experiment, ExperimentState, Exposure, InterleavedArm, Method,
     PrimaryMeasure, UnitKind,
@@ -32,7 +33,13 @@ fn open(folder: &TempDir) -> ExperimentStore {
 }
 
 fn draft(id: &str, traffic_share: f64) -> Experiment {
-    let arm = |name: &str| Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::MIN, pinned: None };
+    let arm = |name: &str| Arm {
+        name: name.into(),
+        model: ArmModel::Base,
+        settings: RankerSettings::default(),
+        weight: NonZeroU32::MIN,
+        pinned: None,
+    };
     Experiment {
         id: id.into(),
         arms: vec![arm("control"), arm("qa")],

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use lorank_core::RankerSettings;
 use lorank_experiment_store::{ExperimentStore, StoreConfig};
 use lorank_experiments::{
     Arm, ArmModel, Assigned, Event, Experiment, ExperimentState, Exposure, Method, PrimaryMeasure, UnitKind,
@@ -122,7 +123,13 @@ fn open(folder: &Path) -> ExperimentStore {
 }
 
 fn draft() -> Experiment {
-    let arm = |name: &str| Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::MIN, pinned: None };
+    let arm = |name: &str| Arm {
+        name: name.into(),
+        model: ArmModel::Base,
+        settings: RankerSettings::default(),
+        weight: NonZeroU32::MIN,
+        pinned: None,
+    };
     Experiment {
         id: "e".into(),
         arms: vec![arm("control"), arm("qa")],

@@ -1,11 +1,9 @@
 //! The definition of an experiment.
 
-use std::num::NonZeroU32;
-
 use lorank_core::AdapterId;
 use serde::{Deserialize, Serialize};
 
-use crate::BucketRange;
+use crate::{Arm, ArmModel, BucketRange};
 
 /// A comparison of rankings on live traffic. After the start, only its `state` and end can change, and its `traffic_share` can be
 /// increased.
@@ -80,59 +78,6 @@ impl From<ExperimentForm> for Experiment {
     }
 }
 
-/// An arm of an experiment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Arm {
-    /// The name, unique within the experiment.
-    pub name: String,
-    /// The model.
-    pub model: ArmModel,
-    /// The share of units relative to the weights of the other arms. Default: 1.
-    #[serde(default = "Arm::default_weight")]
-    pub weight: NonZeroU32,
-    /// The version of the adapter or alias that the arm uses for the whole experiment. Set at the start.
-    #[serde(default)]
-    pub pinned: Option<PinnedVersion>,
-}
-
-/// The version that an arm uses since the start of its experiment, even if its alias is moved later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PinnedVersion {
-    /// The adapter; `None` for a base model without an adapter.
-    #[serde(with = "adapter_text")]
-    pub adapter: Option<AdapterId>,
-    /// The digest of the adapter, as 64 hexadecimal digits.
-    pub digest: Option<String>,
-    /// The base model, for one without an adapter.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_model: Option<PinnedBase>,
-    /// The time of pinning, in milliseconds since 1970.
-    pub since_millis: i64,
-}
-
-/// A pinned base model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PinnedBase {
-    /// The name.
-    pub name: String,
-    /// The digest, as 64 hexadecimal digits.
-    pub digest: String,
-}
-
-/// The model of an arm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ArmModel {
-    /// First-stage order, without a model. As text: `first-stage`.
-    FirstStage,
-    /// The default base model without an adapter. As text: `none`.
-    Base,
-    /// An adapter, an alias or a base model by its name. Its version at the start of the experiment is [pinned](Arm::pinned).
-    Adapter(AdapterId),
-}
-
 /// The method of comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -187,57 +132,6 @@ pub enum ExperimentState {
     Stopped,
 }
 
-impl Arm {
-    /// The model that the arm uses now: the pinned version, if any.
-    pub fn served_model(&self) -> ArmModel {
-        match &self.pinned {
-            Some(PinnedVersion { adapter: Some(adapter), .. }) => ArmModel::Adapter(adapter.clone()),
-            Some(PinnedVersion { base_model: Some(base), .. }) => base.model().unwrap_or_else(|| self.model.clone()),
-            Some(PinnedVersion { adapter: None, base_model: None, .. }) => ArmModel::Base,
-            None => self.model.clone(),
-        }
-    }
-
-    /// Whether both use the same version: the same digest, or the same name if a version is not pinned.
-    pub fn serves_same_as(&self, other: &Self) -> bool {
-        let digest = |arm: &Self| arm.pinned.as_ref().and_then(PinnedVersion::digest_of_model).map(str::to_owned);
-        match (digest(self), digest(other)) {
-            (Some(digest), Some(other)) => digest == other,
-            (None, None) => self.served_model() == other.served_model(),
-            _ => false,
-        }
-    }
-
-    /// Whether its model is an adapter, alias or named base model that is not pinned yet.
-    pub fn is_to_be_pinned(&self) -> bool {
-        matches!(self.model, ArmModel::Adapter(_)) && self.pinned.is_none()
-    }
-
-    fn default_weight() -> NonZeroU32 {
-        NonZeroU32::MIN
-    }
-}
-
-impl PinnedVersion {
-    /// The digest of the adapter, or of a base model without an adapter.
-    pub fn digest_of_model(&self) -> Option<&str> {
-        self.digest.as_deref().or(self.base_model.as_ref().map(|base| base.digest.as_str()))
-    }
-
-    /// What was pinned, as text.
-    pub fn name(&self) -> &str {
-        let base = self.base_model.as_ref().map_or("the base model", |base| base.name.as_str());
-        self.adapter.as_ref().map_or(base, AdapterId::as_str)
-    }
-}
-
-impl PinnedBase {
-    /// The model, if its name is one that requests can use.
-    fn model(&self) -> Option<ArmModel> {
-        self.name.parse().ok().map(ArmModel::Adapter)
-    }
-}
-
 impl Experiment {
     /// The default of `traffic_share`.
     pub const DEFAULT_TRAFFIC_SHARE: f64 = 1.0;
@@ -281,11 +175,6 @@ pub fn experiments_naming<'a>(
     experiments.iter().filter(serves).collect()
 }
 
-impl ArmModel {
-    const FIRST_STAGE: &'static str = "first-stage";
-    const BASE: &'static str = "none";
-}
-
 impl std::fmt::Display for ExperimentState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
@@ -293,56 +182,5 @@ impl std::fmt::Display for ExperimentState {
             Self::Running => "running",
             Self::Stopped => "stopped",
         })
-    }
-}
-
-impl std::fmt::Display for ArmModel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::FirstStage => f.pad(Self::FIRST_STAGE),
-            Self::Base => f.pad(Self::BASE),
-            Self::Adapter(id) => id.fmt(f),
-        }
-    }
-}
-
-impl std::str::FromStr for ArmModel {
-    type Err = lorank_core::ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            Self::FIRST_STAGE => Ok(Self::FirstStage),
-            Self::BASE => Ok(Self::Base),
-            id => id.parse().map(Self::Adapter),
-        }
-    }
-}
-
-/// Serialization of an optional adapter id as text.
-mod adapter_text {
-    use super::{AdapterId, Deserialize};
-
-    pub(super) fn serialize<S: serde::Serializer>(id: &Option<AdapterId>, to: S) -> Result<S::Ok, S::Error> {
-        match id {
-            Some(id) => to.collect_str(id),
-            None => to.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<AdapterId>, D::Error> {
-        let text = Option::<String>::deserialize(from)?;
-        text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
-    }
-}
-
-impl Serialize for ArmModel {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ArmModel {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }

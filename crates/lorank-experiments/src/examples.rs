@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use lorank_core::RankerSettings;
+
 use crate::{Arm, ArmModel, Click, Experiment, ExperimentState, Method, PrimaryMeasure, QueryRecord, UnitKind};
 
 /// An experiment with arms `A`, `B`, ... of these weights.
@@ -9,6 +11,7 @@ pub(crate) fn experiment(weights: &[u32]) -> Experiment {
     let arm = |(name, weight): (char, &u32)| Arm {
         name: name.into(),
         model: ArmModel::Base,
+        settings: RankerSettings::default(),
         weight: NonZeroU32::new(*weight).expect("a weight"),
         pinned: None,
     };

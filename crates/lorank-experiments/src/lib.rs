@@ -55,6 +55,7 @@
 
 pub mod agreement;
 mod analysis;
+mod arm;
 mod assignment;
 mod definition;
 mod error;
@@ -77,11 +78,9 @@ pub use analysis::{
     Analysis, AnalysisOptions, DayRatio, Forecast, Guardrail, Interval, Look, Measure, SampleRatio, Scope,
     ServedVersion, Verdict, Wait,
 };
+pub use arm::{Arm, ArmModel, PinnedBase, PinnedVersion};
 pub use assignment::Assigner;
-pub use definition::{
-    Arm, ArmModel, Experiment, ExperimentState, Method, PinnedBase, PinnedVersion, PrimaryMeasure, UnitKind,
-    experiments_naming,
-};
+pub use definition::{Experiment, ExperimentState, Method, PrimaryMeasure, UnitKind, experiments_naming};
 pub use error::ExperimentError;
 pub use event::{EVENT_ATTRIBUTES_BYTES_MAX, EVENT_MESSAGE_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENT_VALUE_MAX, Event};
 pub use event_time::CLOCK_SKEW_MILLIS;

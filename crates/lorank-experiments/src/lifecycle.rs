@@ -7,13 +7,16 @@ use std::collections::HashSet;
 use lorank_core::is_plain_name;
 
 use crate::layer::{allot, buckets_of, joined, n_buckets};
-use crate::{Experiment, ExperimentError, ExperimentState, Method, PinnedVersion};
+use crate::{Arm, ArmModel, Experiment, ExperimentError, ExperimentState, Method, PinnedVersion};
 
 /// The maximum number of arms. Arms share the traffic, so few experiments need more than three.
 pub const ARMS_MAX: usize = 16;
 
 /// The maximum length of a salt in bytes.
 const SALT_BYTES_MAX: usize = 128;
+
+/// The maximum length of an arm's instruction in bytes.
+const INSTRUCTION_BYTES_MAX: usize = 4096;
 
 impl Experiment {
     /// Checks the constraints on the definition that its types do not enforce.
@@ -158,6 +161,7 @@ impl Experiment {
         let mut seen = HashSet::new();
         for arm in &self.arms {
             self.check_name("arms.name", &arm.name)?;
+            self.check_settings(arm)?;
             if !seen.insert(&arm.name) {
                 return Err(
                     self.invalid("arms.name", format!("has the duplicate `{}`; give each arm a unique name", arm.name))
@@ -171,6 +175,18 @@ impl Experiment {
             return Err(self.invalid("arms.weight", why));
         }
         Ok(())
+    }
+
+    /// Rejects settings without an effect.
+    fn check_settings(&self, arm: &Arm) -> Result<(), ExperimentError> {
+        let of_arm = |key: &str, why: String| self.invalid(field_of(key), format!("(arm `{}`) {why}", arm.name));
+        if let (ArmModel::FirstStage, Some((key, _))) = (&arm.model, arm.settings.entries().next()) {
+            return Err(of_arm(key, "has no effect on the order of the first stage; remove it".to_owned()));
+        }
+        if arm.settings.instruction.as_ref().is_some_and(|text| text.len() > INSTRUCTION_BYTES_MAX) {
+            return Err(of_arm("instruction", format!("is longer than {INSTRUCTION_BYTES_MAX} bytes; shorten it")));
+        }
+        arm.settings.check().map_err(|error| of_arm(error.key, format!("is invalid: {}", error.reason)))
     }
 
     fn check_share(&self, share: f64) -> Result<(), ExperimentError> {
@@ -195,6 +211,13 @@ impl Experiment {
     fn wrong_state(&self, action: &'static str, hint: &'static str) -> ExperimentError {
         ExperimentError::WrongState { experiment: self.id.clone(), state: self.state, action, hint }
     }
+}
+
+/// The path of an arm's setting in a definition.
+fn field_of(key: &str) -> &'static str {
+    const PATHS: [&str; 6] =
+        ["arms.depth", "arms.blend_weight", "arms.passages", "arms.passage_tokens", "arms.stride", "arms.instruction"];
+    PATHS.into_iter().find(|path| path.strip_prefix("arms.") == Some(key)).unwrap_or("arms")
 }
 
 /// A list of names for a message, truncated.

@@ -325,6 +325,46 @@ fn arms_of_one_version_are_an_a_a_test() {
     assert!(sentence.starts_with("A/A, because `A` and `A2` use the same version: "), "{sentence}");
 }
 
+/// Arms of one adapter with these keys besides.
+fn with_settings(keys: [serde_json::Value; 2]) -> Report {
+    let arm = |(name, keys): (&str, serde_json::Value)| {
+        let mut arm =
+            json!({"name": name, "model": "qa", "pinned": {"adapter": "qa", "digest": "5eed", "since_millis": 0}});
+        arm.as_object_mut().expect("an object").extend(keys.as_object().expect("an object").clone());
+        arm
+    };
+    let arms: Vec<_> = ["a", "b"].into_iter().zip(keys).map(arm).collect();
+    let experiment = json!({"id": "summer", "arms": arms, "state": "running"});
+    let experiment: Experiment = serde_json::from_value(experiment).expect("an experiment");
+    let mut analysis = Analysis::new(&experiment, AnalysisOptions::default());
+    for n in 0..4_000 {
+        let arm = n as usize % 2;
+        let clicks: &[usize] = if n / 2 * 7 % 10 < [3, 5][arm] { &[1] } else { &[] };
+        analysis.add(&QueryRecord { model: Some("base 1 adapter 5".into()), ..record(n, arm, clicks) });
+    }
+    analysis.report()
+}
+
+#[test]
+fn settings_tell_arms_of_one_version_apart_and_are_listed() {
+    let deep = json!({"depth": 200, "blend_weight": 0.5, "passages": "max", "instruction": "Find <cases>"});
+    let report = with_settings([json!({}), deep.clone()]);
+    assert!(matches!(report.verdict, Verdict::Ship { .. }), "{}", report.sentence);
+    let text = "  b: qa, digest 5eed, pinned since 1970-01-01T00:00:00Z; blend_weight 0.5; depth 200; \
+                instruction Find <cases>; passages max\n";
+    assert!(report.to_text().contains(text), "{}", report.to_text());
+    assert!(
+        report.to_html().contains("; blend_weight 0.5; depth 200; instruction Find &lt;cases&gt;; passages max</td>")
+    );
+    let served = serde_json::to_value(&report).expect("a report")["served"].clone();
+    assert_eq!(served[0].get("settings"), None);
+    let expected = json!({"blend_weight": "0.5", "depth": "200", "instruction": "Find <cases>", "passages": "max"});
+    assert_eq!(served[1]["settings"], expected);
+
+    let same = with_settings([deep.clone(), deep]);
+    assert!(matches!(same.verdict, Verdict::SameVersion { .. }), "{}", same.sentence);
+}
+
 #[test]
 fn interleaved_arms_that_rank_the_same_are_told_as_such() {
     let with = |n_same: u64| {

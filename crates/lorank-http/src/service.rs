@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_adapters::{Entry, Existing, Outcome, Registry, ResidencyStats};
-use lorank_core::{Activation, AdapterId, BoxError, Deadline, Digest, FirstStage, ModelVersion, Precision, Reranker};
+use lorank_core::{
+    Activation, AdapterId, BoxError, Deadline, Digest, FirstStage, ModelVersion, Precision, RankerSettings, Reranker,
+};
 use lorank_experiment_pipeline::{
     ExperimentAnswer, ExperimentPipeline, ExperimentPipelineError, GivenDocument, RerankAnswer, ShadowStats, Trial,
 };
@@ -227,6 +229,8 @@ pub(crate) trait Engine: Send + Sync {
     fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked<Ranker>>, PipelineError>;
     fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError>;
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
+    /// Checks that a ranker with these settings can be served.
+    fn check_ranker(&self, ranker: &Ranker, settings: &RankerSettings) -> Result<(), PipelineError>;
     fn n_cached_scores(&self, adapter: &Digest) -> usize;
     fn cache_stats(&self) -> CacheStats;
     /// Checks that the default model can score, and loads its adapter if necessary.
@@ -236,6 +240,7 @@ pub(crate) trait Engine: Send + Sync {
     /// The maximum number of waiting requests.
     fn queue_max(&self) -> usize;
     fn queue_stats(&self) -> QueueStats;
+    fn tokens_per_second_of(&self, base: &Digest) -> Option<f64>;
     fn shadow_stats(&self) -> ShadowStats;
     fn store(&self) -> Option<&Arc<ExperimentStore>>;
 }
@@ -261,6 +266,10 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeli
         self.pipeline().model(choice)
     }
 
+    fn check_ranker(&self, ranker: &Ranker, settings: &RankerSettings) -> Result<(), PipelineError> {
+        self.pipeline().check_ranker(ranker, settings)
+    }
+
     fn probe_model(&self, deadline: Deadline) -> Result<(), PipelineError> {
         self.pipeline().probe_model(&AdapterChoice::Default, deadline)
     }
@@ -281,6 +290,10 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeli
 
     fn queue_max(&self) -> usize {
         self.pipeline().config().queue_max.get()
+    }
+
+    fn tokens_per_second_of(&self, base: &Digest) -> Option<f64> {
+        self.pipeline().tokens_per_second_of(base)
     }
 
     fn queue_stats(&self) -> QueueStats {

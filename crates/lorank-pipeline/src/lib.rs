@@ -20,7 +20,8 @@
 //!   ([`Answer::fallback`]); the remaining work is dropped, and finished scores stay in the cache. A reranker that
 //!   fails or panics is handled in the same way, and affects only the requests of its batch.
 //! - **Several answers to one query.** [`Pipeline::search_each`] retrieves once and lets several models score the
-//!   candidates in shared batches: to compare adapters, mix their rankings, or evaluate one in the background.
+//!   candidates in shared batches: to compare adapters, mix their rankings, or evaluate one in the background. In a
+//!   [`Pipeline::contest`] each ranker may also have its own depth, blend, passages and instruction.
 //!
 //! The crate is *not* an engine: it contains no index and no model, and works with any implementation of the two
 //! traits. It is synchronous and needs no particular runtime; async programs call it where blocking is allowed.
@@ -74,6 +75,7 @@
 
 mod answer;
 mod config;
+mod contest;
 mod error;
 mod fallback;
 mod limits;
@@ -97,5 +99,5 @@ pub use lorank_cache::{CacheConfig, CacheStats};
 pub use pipeline::{Documents, NoFirstStage, Pipeline};
 pub use queue::QueueStats;
 pub use rank_by::{InvalidRankBy, RankBy};
-pub use request::{AdapterChoice, Cancellation, OnOverload, RankByChoice, Ranker, SearchRequest};
+pub use request::{AdapterChoice, Cancellation, Contestant, OnOverload, RankByChoice, Ranker, SearchRequest};
 pub use warning::{ExperimentRanking, Warning};

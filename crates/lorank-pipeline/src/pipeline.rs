@@ -10,17 +10,17 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use lorank_cache::{CacheStats, ScoreCache};
 use lorank_core::{
     AdapterId, BlendWeight, Candidate, CandidateList, Deadline, Digest, FirstStage, Group, Hit, InvalidQuery,
-    ModelVersion, Query, QuerySyntax, Reranker, Retrieval, Retrieved, Score, TotalHits, fuse,
+    ModelVersion, Query, QuerySyntax, RankerSettings, Reranker, Retrieval, Retrieved, Score, TotalHits, fuse,
 };
 
 use crate::error::at_most;
 use crate::limits;
 use crate::plan::{Order, Plan};
 use crate::queue::Queue;
-use crate::reranking::{Contender, ModelReranking, Reranking, Scorer};
+use crate::reranking::{Job, Reranking, Scorer};
 use crate::{
-    AdapterChoice, Answer, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice, Ranked,
-    Ranker, Scoring, SearchRequest, Warning,
+    AdapterChoice, Answer, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice, Ranker,
+    Scoring, SearchRequest, Warning,
 };
 
 /// A first stage, a score cache and a reranker that answer searches together. See the [crate's page](crate).
@@ -29,7 +29,7 @@ use crate::{
 /// stops its thread after the current batch, without waiting for it.
 pub struct Pipeline<F, R> {
     first_stage: F,
-    scorer: Arc<Scorer<R>>,
+    pub(crate) scorer: Arc<Scorer<R>>,
     config: PipelineConfig,
 }
 
@@ -89,48 +89,6 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(answer)
     }
 
-    /// Answers one search by each of several rankers, in their order; each answer has its ranker's key. The candidates
-    /// are retrieved once, and all pairs enter the queue together. A ranker whose model is unavailable does not affect
-    /// the others.
-    ///
-    /// Ignores the request's `adapter` and `rerank`, and creates `snippets` for each answer. With
-    /// [`OnOverload::Refuse`], one overloaded ranker rejects the whole request.
-    ///
-    /// # Errors
-    /// A request that exceeds a limit, a failing first stage, or an overload that the request wants reported as an
-    /// error.
-    pub fn search_each<K>(
-        &self,
-        request: &SearchRequest,
-        rankers: impl IntoIterator<Item = (K, Ranker)>,
-    ) -> Result<Vec<Ranked<K>>, PipelineError> {
-        let started = Instant::now();
-        let plan = self.plan(request)?;
-        let rankers: Vec<(K, Ranker)> = rankers.into_iter().collect();
-        check_rerank(request, rankers.iter().any(|(_, ranker)| *ranker != Ranker::FirstStage))?;
-        let orders = rankers.iter().map(|(_, ranker)| self.order(request, Some(ranker)));
-        let orders = orders.collect::<Result<Vec<Order>, _>>()?;
-        let contender = |(key, ranker)| Contender { key, model: self.model_of(&ranker, &request.query), ranker };
-        let contenders: Vec<_> = rankers.into_iter().map(contender).collect();
-        let _entered = tracing::info_span!("search_each", depth = plan.depth, n_rankers = contenders.len()).entered();
-        let retrieved = self.retrieve(request, &plan, &orders.iter().collect::<Vec<_>>())?;
-        let Retrieved { candidates, total_hits, facets, problems } = retrieved;
-        let first_stage = started.elapsed();
-        let mut ranked = self.answers(request, &plan, contenders, &orders, &candidates)?;
-        for answer in ranked.iter_mut().filter_map(|ranked| ranked.answer.as_mut().ok()) {
-            if request.snippets {
-                self.add_snippets(&request.query, &mut answer.hits)?;
-            }
-            answer.total_hits = total_hits;
-            answer.facets.clone_from(&facets);
-            answer.warnings.extend(problems.iter().cloned().map(Warning::Retrieval));
-            answer.timings.first_stage = first_stage;
-            answer.timings.total += first_stage;
-            log(answer);
-        }
-        Ok(ranked)
-    }
-
     /// Adds snippets to the hits of a query: of their passages, if they were scored as several windows.
     ///
     /// # Errors
@@ -151,7 +109,12 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     }
 
     /// The candidates of the first stage, fused with those of the request. `orders` are the orders of the answers.
-    fn retrieve(&self, request: &SearchRequest, plan: &Plan, orders: &[&Order]) -> Result<Retrieved, PipelineError> {
+    pub(crate) fn retrieve(
+        &self,
+        request: &SearchRequest,
+        plan: &Plan,
+        orders: &[&Order],
+    ) -> Result<Retrieved, PipelineError> {
         if request.candidates.is_empty() {
             return self.retrieve_own(request, plan, plan.n_retrieved(), orders);
         }
@@ -313,8 +276,19 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         }
     }
 
+    /// Checks that the settings of a ranker can be served: its model is known and takes the instruction, and no limit is
+    /// exceeded.
+    ///
+    /// # Errors
+    /// The reason why not; [`field`](PipelineError::field) is the key of the setting, or `adapter`.
+    pub fn check_ranker(&self, ranker: &Ranker, settings: &RankerSettings) -> Result<(), PipelineError> {
+        let request = SearchRequest::new("").with_settings(settings);
+        self.plan(&request)?;
+        self.model_of(ranker, &request.query).map(drop)
+    }
+
     /// The model of a ranker for a query; `None` for the first stage.
-    fn model_of(&self, ranker: &Ranker, query: &Query) -> Result<Option<ModelVersion>, PipelineError> {
+    pub(crate) fn model_of(&self, ranker: &Ranker, query: &Query) -> Result<Option<ModelVersion>, PipelineError> {
         match ranker {
             Ranker::FirstStage => Ok(None),
             Ranker::Model(choice) => self.model_for(choice, query).map(Some),
@@ -362,8 +336,13 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         self.scorer.queue.stats()
     }
 
+    /// The throughput of the recent batches of a base model in tokens per second; `None` before its first batch.
+    pub fn tokens_per_second_of(&self, base: &Digest) -> Option<f64> {
+        self.scorer.queue.tokens_per_second_of(base)
+    }
+
     /// Checks a request against the limits and fills in defaults.
-    fn plan(&self, request: &SearchRequest) -> Result<Plan, PipelineError> {
+    pub(crate) fn plan(&self, request: &SearchRequest) -> Result<Plan, PipelineError> {
         let config = &self.config;
         let depth = request.depth.unwrap_or(config.depth);
         let top_k = request.top_k.unwrap_or(config.top_k);
@@ -381,7 +360,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
 
     /// The order of a ranker's answer: the request's, else the expression for the ranker's adapter, else the default
     /// one, if the answer can be ordered by it. `None` is the request's own ranker.
-    fn order(&self, request: &SearchRequest, ranker: Option<&Ranker>) -> Result<Order, PipelineError> {
+    pub(crate) fn order(&self, request: &SearchRequest, ranker: Option<&Ranker>) -> Result<Order, PipelineError> {
         let is_blended = request.blend_weight != BlendWeight::RERANK_ALONE;
         let refused = |reason| Err(PipelineError::InvalidRequest { field: "rank_by", reason });
         let (reranks, adapter) = match ranker {
@@ -436,8 +415,9 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
             Err(fallback) => Reranking::failed(fallback.clone()),
             Ok(None) => Reranking::none(),
             Ok(Some(model)) => {
-                let reranked = &candidates[..candidates.len().min(plan.depth.get())];
-                let reranking = self.scorer.reranking(request, model, plan.deadline, reranked);
+                let candidates = &candidates[..candidates.len().min(plan.depth.get())];
+                let (choice, deadline) = (&request.adapter, plan.deadline);
+                let reranking = self.scorer.reranking(Job { request, choice, model, deadline, candidates });
                 reranking.or_else(|error| error.into_fallback().map(Reranking::failed))?
             }
         };
@@ -446,33 +426,8 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         Ok(self.with_warnings(request, candidates, answer))
     }
 
-    /// The answers of all rankers, from the given candidates. The caller adds the timings before and after.
-    fn answers<K>(
-        &self,
-        request: &SearchRequest,
-        plan: &Plan,
-        contenders: Vec<Contender<K>>,
-        orders: &[Order],
-        candidates: &[Candidate],
-    ) -> Result<Vec<Ranked<K>>, PipelineError> {
-        let started = Instant::now();
-        let reranked = &candidates[..candidates.len().min(plan.depth.get())];
-        let rerankings = self.scorer.rerankings(request, contenders, plan.deadline, reranked);
-        let ranked = |((key, reranking), order): ((K, ModelReranking), &Order)| {
-            let answer = match reranking {
-                Ok((model, reranking)) => {
-                    let answer = reranking.answer(plan, order, model, candidates, started);
-                    Ok(self.with_warnings(request, candidates, self.unless_refused(request, answer)?))
-                }
-                Err(error) => Err(error),
-            };
-            Ok(Ranked { key, answer })
-        };
-        rerankings.into_iter().zip(orders).map(ranked).collect()
-    }
-
     /// Adds the warnings, which are the same for cached and computed scores.
-    fn with_warnings(&self, request: &SearchRequest, candidates: &[Candidate], answer: Answer) -> Answer {
+    pub(crate) fn with_warnings(&self, request: &SearchRequest, candidates: &[Candidate], answer: Answer) -> Answer {
         let Some(model) = answer.model.as_ref().filter(|_| answer.reranked && !request.background) else {
             return answer;
         };
@@ -483,7 +438,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     }
 
     /// The answer, or an error if it fell back because of an overload and the request wants an error then.
-    fn unless_refused(&self, request: &SearchRequest, answer: Answer) -> Result<Answer, PipelineError> {
+    pub(crate) fn unless_refused(&self, request: &SearchRequest, answer: Answer) -> Result<Answer, PipelineError> {
         match answer.fallback.as_ref().filter(|_| request.on_overload == OnOverload::Refuse) {
             Some(reason) if reason.is_overload() => Err(self.overloaded(reason.clone())),
             _ => Ok(answer),
@@ -517,7 +472,7 @@ fn now() -> f64 {
 }
 
 /// Rejects a request to rerank an answer that no reranker can order.
-fn check_rerank(request: &SearchRequest, reranks: bool) -> Result<(), PipelineError> {
+pub(crate) fn check_rerank(request: &SearchRequest, reranks: bool) -> Result<(), PipelineError> {
     let refused = |field, reason| Err(PipelineError::InvalidRequest { field, reason });
     match (reranks, request.query.syntax) {
         (true, QuerySyntax::MatchAll) => {
@@ -535,7 +490,7 @@ fn estimated_tokens(query: &Query, candidate: &Candidate) -> usize {
     (query.text.len() + candidate.title.as_deref().map_or(0, str::len) + candidate.text.len()) / 4 + 1
 }
 
-fn log(answer: &Answer) {
+pub(crate) fn log(answer: &Answer) {
     if let Some(fallback) = answer.fallback.as_ref().filter(|fallback| **fallback != Fallback::Cancelled) {
         tracing::warn!(reason = fallback.reason(), "fell back to first-stage order: {fallback}");
     }

@@ -9,6 +9,7 @@ use lorank_core::{BlendWeight, Deadline, Score};
 use crate::rank_by::RankBy;
 
 /// A validated request with its defaults filled in.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) depth: NonZeroUsize,
     /// The returned part of the answer's order, counted from 0.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lorank_core::{
     AdapterId, BlendWeight, CandidateList, Deadline, FacetRequest, ParseIdError, PassageOptions, Query, QuerySyntax,
-    Score, SortKey,
+    RankerSettings, Score, SortKey,
 };
 
 use crate::rank_by::RankBy;
@@ -96,6 +96,38 @@ impl SearchRequest {
         }
     }
 
+    /// This request with the settings of its ranker, which take precedence.
+    #[must_use]
+    pub fn with_settings(&self, settings: &RankerSettings) -> Self {
+        let mut request = self.clone();
+        request.depth = settings.depth.or(self.depth);
+        if let Some(weight) = settings.blend_weight {
+            (request.blend_weight, request.rank_by) = (weight, RankByChoice::Scores);
+        }
+        if settings.passages.rule.is_some() {
+            request.passages = settings.passages;
+        }
+        if let Some(instruction) = &settings.instruction {
+            request.query.instruction = Some(instruction.clone());
+        }
+        request
+    }
+
+    /// The keys of this request that have other values [with these settings](Self::with_settings). Those that are not set
+    /// here are left out.
+    pub fn keys_replaced_by(&self, settings: &RankerSettings) -> Vec<&'static str> {
+        let with = self.with_settings(settings);
+        let (none, rank_by) = (PassageOptions::default(), matches!(self.rank_by, RankByChoice::Expression(_)));
+        let keys = [
+            ("depth", self.depth.is_some() && with.depth != self.depth),
+            ("blend_weight", self.blend_weight != BlendWeight::RERANK_ALONE && with.blend_weight != self.blend_weight),
+            ("rank_by", rank_by && with.rank_by != self.rank_by),
+            ("passages", self.passages != none && with.passages != self.passages),
+            ("instruction", self.query.instruction.is_some() && with.query.instruction != self.query.instruction),
+        ];
+        keys.into_iter().filter_map(|(key, is_replaced)| is_replaced.then_some(key)).collect()
+    }
+
     /// Whether the answer can be reranked: the query has words, and there are no sort keys.
     pub fn can_be_reranked(&self) -> bool {
         self.sort.is_empty() && self.query.syntax != QuerySyntax::MatchAll
@@ -137,7 +169,18 @@ pub enum AdapterChoice {
     Named(AdapterId),
 }
 
-/// One of several rankers of the same query. Its text form is that of an [`AdapterChoice`], or `first-stage`.
+/// One of several rankers of the same query, with its own settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contestant<K> {
+    /// The caller's key for it.
+    pub key: K,
+    /// The ranker.
+    pub ranker: Ranker,
+    /// Its settings, which take precedence over those of the request.
+    pub settings: RankerSettings,
+}
+
+/// A ranker of a query. Its text form is that of an [`AdapterChoice`], or `first-stage`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ranker {
     /// The first stage's order.
@@ -231,5 +274,37 @@ mod tests {
         for text in ["none", "qa", "first-stage"] {
             assert_eq!(text.parse::<Ranker>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn settings_of_a_ranker_take_precedence() {
+        let weight = |weight| BlendWeight::new(weight).unwrap();
+        let max = PassageOptions { rule: "max".parse().ok(), ..PassageOptions::default() };
+        let settings = RankerSettings {
+            depth: NonZeroUsize::new(5),
+            blend_weight: Some(weight(1.0)),
+            passages: max,
+            instruction: Some("of the arm".to_owned()),
+        };
+        let plain = SearchRequest::new("query");
+        let with = plain.with_settings(&settings);
+        assert_eq!((with.depth, with.passages, &with.rank_by), (settings.depth, max, &RankByChoice::Scores));
+        assert_eq!(with.query.instruction, settings.instruction);
+        assert!(plain.keys_replaced_by(&settings).is_empty(), "the request sets none of them");
+
+        let own = SearchRequest {
+            depth: NonZeroUsize::new(7),
+            rank_by: RankByChoice::Expression(Arc::new("rerank_score".parse().unwrap())),
+            passages: PassageOptions { tokens: NonZeroUsize::new(64), ..max },
+            query: Query { instruction: Some("own".to_owned()), ..Query::new("query") },
+            ..plain.clone()
+        };
+        assert_eq!(own.with_settings(&settings).passages, max, "lengths of the request are for its own rule");
+        assert_eq!(own.keys_replaced_by(&settings), ["depth", "rank_by", "passages", "instruction"]);
+        assert!(own.keys_replaced_by(&RankerSettings::default()).is_empty());
+        let blended = SearchRequest { blend_weight: weight(0.5), ..plain };
+        assert_eq!(blended.keys_replaced_by(&settings), ["blend_weight"]);
+        let same = RankerSettings { blend_weight: Some(weight(0.5)), ..RankerSettings::default() };
+        assert!(blended.keys_replaced_by(&same).is_empty());
     }
 }

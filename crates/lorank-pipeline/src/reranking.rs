@@ -16,7 +16,7 @@ use crate::passages::{Cut, TextToScore, group_candidates, windows_max};
 use crate::plan::{Order, Plan};
 use crate::queue::{Queue, Served, Submission, abandoned, failed, guarded};
 use crate::{
-    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, Ranker, SearchRequest, Timings, Warning,
+    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, SearchRequest, Timings, Warning,
 };
 
 /// The rerank scores of a request's pairs under one model, or the reason for the fallback.
@@ -27,16 +27,15 @@ pub(crate) struct Reranking {
     timings: Timings,
 }
 
-/// A model (`None` for the first stage) and its scores.
-pub(crate) type ModelReranking = Result<(Option<ModelVersion>, Reranking), PipelineError>;
-
-/// One of several rankers of a request.
-pub(crate) struct Contender<K> {
-    /// The caller's name for it.
-    pub(crate) key: K,
-    pub(crate) ranker: Ranker,
-    /// Its model; `None` for the first stage.
-    pub(crate) model: Result<Option<ModelVersion>, PipelineError>,
+/// Candidates to score under one model.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) request: &'a SearchRequest,
+    /// The choice that the model was resolved from.
+    pub(crate) choice: &'a AdapterChoice,
+    pub(crate) model: &'a ModelVersion,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) candidates: &'a [Candidate],
 }
 
 /// The cached scores of a request's pairs.
@@ -56,10 +55,9 @@ struct Unscored {
     fallback: Option<Fallback>,
 }
 
-/// A ranker whose scores are not complete yet.
+/// A job whose scores are not complete yet.
 struct Ranking {
-    model: Option<ModelVersion>,
-    unscored: Option<Unscored>,
+    unscored: Unscored,
     submission: Option<Submission>,
     served: Option<(Served, Duration)>,
     cut: Cut,
@@ -87,21 +85,9 @@ impl<R: Reranker + 'static> Scorer<R> {
         Self { reranker, cache, queue, passages, passages_max, pairs_max: config.queue_pairs_max }
     }
 
-    /// The candidates' scores under one model: cached ones, and the reranker's for each other distinct pair.
-    pub(crate) fn reranking(
-        &self,
-        request: &SearchRequest,
-        model: &ModelVersion,
-        deadline: Option<Deadline>,
-        candidates: &[Candidate],
-    ) -> Result<Reranking, PipelineError> {
-        let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
-        let n_max = windows_max(self.passages_max, self.pairs_max, pairs.len());
-        let cut = match self.cut(request, &request.adapter, model, deadline, &pairs, n_max)? {
-            Ok(cut) => cut,
-            Err(fallback) => return Ok(Reranking::failed(fallback)),
-        };
-        Ok(self.reranking_of_texts(request, model, deadline, &cut.texts(&pairs))?.merged(&cut))
+    /// The scores of one job: cached ones, and the reranker's for each other distinct pair.
+    pub(crate) fn reranking(&self, job: Job<'_>) -> Result<Reranking, PipelineError> {
+        self.rerankings(&[job]).pop().expect("a job has a reranking")
     }
 
     /// The scores under one model of any number of candidates of several queries. Some are scored at a time, so that
@@ -148,36 +134,11 @@ impl<R: Reranker + 'static> Scorer<R> {
         Ok(unscored.finish(served))
     }
 
-    /// The candidates' scores under each ranker's model, each with its ranker's key. All pairs to score enter the queue
-    /// together.
-    pub(crate) fn rerankings<K>(
-        &self,
-        request: &SearchRequest,
-        contenders: Vec<Contender<K>>,
-        deadline: Option<Deadline>,
-        candidates: &[Candidate],
-    ) -> Vec<(K, ModelReranking)> {
-        let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
-        let n_max = windows_max(self.passages_max, self.pairs_max, pairs.len());
-        let prepare = |ranker: &Ranker, model: Option<ModelVersion>| {
-            let none = Ranking { model: None, unscored: None, submission: None, served: None, cut: Cut::none() };
-            let (Ranker::Model(choice), Some(model)) = (ranker, model) else { return Ok(none) };
-            let cut = match self.cut(request, choice, &model, deadline, &pairs, n_max)? {
-                Ok(cut) => cut,
-                Err(fallback) => {
-                    return Ok(Ranking { model: Some(model), unscored: Some(Unscored::failed(fallback)), ..none });
-                }
-            };
-            let (unscored, submission) = self.prepare(request, choice, &model, deadline, &cut.texts(&pairs))?;
-            Ok(Ranking { model: Some(model), unscored: Some(unscored), submission, cut, ..none })
-        };
-        let prepared = contenders.into_iter().map(|Contender { key, ranker, model }| {
-            let ranking = model.and_then(|model| prepare(&ranker, model));
-            (key, ranking)
-        });
-        let mut rankings: Vec<(K, Result<Ranking, PipelineError>)> = prepared.collect();
+    /// The scores of each job, in their order. All pairs to score enter the queue together.
+    pub(crate) fn rerankings(&self, jobs: &[Job<'_>]) -> Vec<Result<Reranking, PipelineError>> {
+        let mut rankings: Vec<Result<Ranking, PipelineError>> = jobs.iter().map(|job| self.begin(job)).collect();
         let started = Instant::now();
-        let unserved = rankings.iter_mut().filter_map(|(_, ranking)| {
+        let unserved = rankings.iter_mut().filter_map(|ranking| {
             let ranking = ranking.as_mut().ok()?;
             let submission = ranking.submission.take()?;
             Some((ranking, submission))
@@ -185,7 +146,23 @@ impl<R: Reranker + 'static> Scorer<R> {
         for (ranking, served) in self.queue.score_all(unserved.collect()) {
             ranking.served = Some((served, started.elapsed()));
         }
-        rankings.into_iter().map(|(key, ranking)| (key, ranking.map(Ranking::finish))).collect()
+        rankings.into_iter().map(|ranking| ranking.map(Ranking::finish)).collect()
+    }
+
+    /// Cuts, looks up and encodes a job's pairs.
+    fn begin(&self, job: &Job<'_>) -> Result<Ranking, PipelineError> {
+        let Job { request, choice, model, deadline, candidates } = *job;
+        let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
+        let n_max = windows_max(self.passages_max, self.pairs_max, pairs.len());
+        let cut = match self.cut(request, choice, model, deadline, &pairs, n_max)? {
+            Ok(cut) => cut,
+            Err(fallback) => {
+                let unscored = Unscored::failed(fallback);
+                return Ok(Ranking { unscored, submission: None, served: None, cut: Cut::none() });
+            }
+        };
+        let (unscored, submission) = self.prepare(request, choice, model, deadline, &cut.texts(&pairs))?;
+        Ok(Ranking { unscored, submission, served: None, cut })
     }
 
     /// How the candidates' texts are scored, with at most `n_max` windows each: as the request says, else the
@@ -297,12 +274,8 @@ impl<R: Reranker + 'static> Scorer<R> {
 }
 
 impl Ranking {
-    fn finish(self) -> (Option<ModelVersion>, Reranking) {
-        let reranking = match self.unscored {
-            None => Reranking::none(),
-            Some(unscored) => unscored.finish(self.served).merged(&self.cut),
-        };
-        (self.model, reranking)
+    fn finish(self) -> Reranking {
+        self.unscored.finish(self.served).merged(&self.cut)
     }
 }
 

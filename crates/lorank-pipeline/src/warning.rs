@@ -26,7 +26,7 @@ pub enum Warning {
         /// The number of these documents.
         n_documents: usize,
     },
-    /// A key of the request has no effect, because an experiment ranks the answer without comparable rerank scores.
+    /// A key of the request has no effect, because an experiment ranks the answer.
     KeyWithoutEffect {
         /// The key.
         key: &'static str,
@@ -35,13 +35,15 @@ pub enum Warning {
     },
 }
 
-/// How an experiment ranks an answer without comparable rerank scores.
+/// How an experiment ranks an answer, so that a key of the request has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExperimentRanking {
     /// The hits of several arms are interleaved, and the scores of one arm say nothing about another's.
     Interleaved,
     /// The request's arm is the first stage, which has no rerank scores.
     FirstStage,
+    /// An arm that ranks sets the key itself.
+    SetByArm,
 }
 
 impl Warning {
@@ -101,6 +103,7 @@ impl fmt::Display for Warning {
                     ExperimentRanking::FirstStage => {
                         "the arm that ranks is the first stage, which has no rerank scores"
                     }
+                    ExperimentRanking::SetByArm => "an arm that ranks sets it",
                 };
                 write!(f, "`{key}` has no effect in this answer of an experiment: {why}")
             }

@@ -51,6 +51,41 @@ fn exposures_of_an_older_file_are_of_the_default_index() {
 }
 
 #[test]
+fn definitions_of_older_versions_are_read() {
+    let folder = TempDir::new().unwrap();
+    drop(open(&folder));
+    let pinned = json!({"adapter": "qa", "digest": "5eed", "since_millis": 3});
+    let arms = json!([
+        {"name": "control", "model": "none", "weight": 1, "pinned": null},
+        {"name": "qa", "model": "latest", "weight": 2, "pinned": pinned}
+    ]);
+    let definition = json!({"id": "old", "arms": arms, "method": "split", "unit": "unit-id", "salt": "s",
+        "traffic_share": 0.5, "layer": "main", "primary_measure": "click-through", "start_millis": 3, "end_millis": null,
+        "state": "running", "buckets": [{"start": 0, "end": 5_000}]});
+    let older = Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    let insert = "INSERT INTO experiments (id, state, definition) VALUES ('old', 'running', ?1)";
+    older.execute(insert, [definition.to_string()]).unwrap();
+    drop(older);
+    let store = open(&folder);
+    let old = store.get("old").unwrap();
+    assert!(old.arms.iter().all(|arm| arm.settings.is_empty()) && old.arms[1].pinned.is_some());
+    assert_eq!(serde_json::to_value(&old).unwrap(), definition, "it is written as it was");
+    assert_eq!(store.running()[0], old);
+}
+
+#[test]
+fn settings_of_arms_are_kept() {
+    let folder = TempDir::new().unwrap();
+    let mut set = draft("e", 0.5);
+    set.arms[1].settings.depth = std::num::NonZeroUsize::new(50);
+    set.arms[1].settings.blend_weight = lorank_core::BlendWeight::new(0.3).ok();
+    open(&folder).create(set.clone()).unwrap();
+    let store = open(&folder);
+    assert_eq!(store.get("e").unwrap(), set);
+    assert_eq!(store.start("e", 5).unwrap().arms, set.arms);
+}
+
+#[test]
 fn a_newer_schema_is_refused() {
     let (error, _) = refused(|path| {
         drop(schema::open(path).unwrap());

@@ -120,19 +120,22 @@ impl Analysis {
         ServedArm {
             arm: definition.name.clone(),
             model: definition.model.to_string(),
+            settings: definition.settings.entries().collect(),
             pinned: definition.pinned.clone(),
             versions: self.versions[arm].all().to_vec(),
         }
     }
 
-    /// Whether an arm uses the same version as the control, by its pinned version or by its answers.
+    /// Whether an arm ranks as the control does: with equal settings and the same version, by its pinned version or by its
+    /// answers.
     fn serves_control(&self, challenger: usize) -> bool {
         let [control, arm] = [0, challenger].map(|n| &self.experiment.arms[n]);
         let one = |arm: usize| match self.versions[arm].all() {
             [version] => Some(&version.model),
             _ => None,
         };
-        control.serves_same_as(arm) || one(0).zip(one(challenger)).is_some_and(|(control, arm)| control == arm)
+        let is_one_version = || one(0).zip(one(challenger)).is_some_and(|(control, arm)| control == arm);
+        control.serves_same_as(arm) || control.settings == arm.settings && is_one_version()
     }
 
     /// The number of answers, if the arm ranked all of them as the control did.

@@ -1,12 +1,14 @@
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 
+use lorank_core::{PassageOptions, PassageRule, RankerSettings};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{Arm, ArmModel, BucketRange, PrimaryMeasure, UnitKind};
 
 fn arm(name: &str, weight: u32) -> Arm {
-    Arm { name: name.into(), model: ArmModel::Base, weight: NonZeroU32::new(weight).unwrap(), pinned: None }
+    let (weight, settings) = (NonZeroU32::new(weight).unwrap(), RankerSettings::default());
+    Arm { name: name.into(), model: ArmModel::Base, settings, weight, pinned: None }
 }
 
 fn draft(id: &str, share: f64) -> Experiment {
@@ -64,6 +66,29 @@ fn definitions_are_checked_field_by_field() {
     check(|e| e.traffic_share = f64::NAN, Some("traffic_share"));
     check(|e| (e.start_millis, e.end_millis) = (Some(5), Some(6)), None);
     check(|e| (e.start_millis, e.end_millis) = (Some(5), Some(5)), Some("end_millis"));
+}
+
+#[test]
+fn settings_without_an_effect_are_refused() {
+    let depth = || RankerSettings { depth: NonZeroUsize::new(5), ..RankerSettings::default() };
+    let tokens = |rule| RankerSettings {
+        passages: PassageOptions { rule, tokens: NonZeroUsize::new(64), stride: None },
+        ..RankerSettings::default()
+    };
+    let instruction = |n_bytes| RankerSettings { instruction: Some("x".repeat(n_bytes)), ..RankerSettings::default() };
+    check(|e| e.arms[1].settings = depth(), None);
+    check(|e| (e.arms[1].settings, e.arms[1].model) = (depth(), ArmModel::FirstStage), Some("arms.depth"));
+    check(|e| e.arms[1].settings = tokens(Some(PassageRule::Max)), None);
+    check(|e| e.arms[1].settings = tokens(None), Some("arms.passage_tokens"));
+    check(|e| e.arms[1].settings = instruction(4096), None);
+    check(|e| e.arms[1].settings = instruction(4097), Some("arms.instruction"));
+    let mut experiment = draft("e", 0.5);
+    experiment.arms[1].settings = tokens(None);
+    assert_eq!(
+        experiment.check().unwrap_err().to_string(),
+        "`arms.passage_tokens` of experiment `e` (arm `qa`) is invalid: it needs `passages` with `max` or \
+         `mean-top-3`; set that too, or remove it"
+    );
 }
 
 #[test]

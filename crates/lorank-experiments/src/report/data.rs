@@ -1,5 +1,7 @@
 //! The data of a report.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::analysis::{Interval, Look, Measure, SampleRatio, ServedVersion, Verdict};
@@ -101,6 +103,9 @@ pub struct ServedArm {
     pub arm: String,
     /// The model in its definition.
     pub model: String,
+    /// The settings in its definition, by their keys. Left out if there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<&'static str, String>,
     /// The pinned version; `None` for the first stage, for the base model, and if nothing was pinned.
     pub pinned: Option<PinnedVersion>,
     /// The exact models that ranked its answers, if recorded. If there are several, the sentence has a warning.

@@ -76,7 +76,8 @@ fn served_by(arm: &ServedArm) -> Vec<[String; 2]> {
             format!("{alias}{adapter}{digest}, pinned since {}", time(pinned.since_millis))
         }
     };
-    let mut rows = vec![[arm.arm.clone(), model]];
+    let settings: String = arm.settings.iter().map(|(key, value)| format!("; {key} {value}")).collect();
+    let mut rows = vec![[arm.arm.clone(), model + &settings]];
     let version = |version: &ServedVersion| {
         let (n, from, to) = (with_separators(version.n_answers), time(version.first_millis), time(version.last_millis));
         [String::new(), format!("{n} answers by {}, {from} to {to}", shortened(&version.model))]

@@ -124,6 +124,13 @@ impl ServiceCollector {
         bases.iter().try_for_each(|base| {
             let labels = [("base_model", base.name.as_str())];
             bytes.encode_family(&labels)?.encode_gauge(&(base.bytes as f64))
+        })?;
+        let help = "Throughput of the recent batches by base model, from its first batch on";
+        let mut paces = to.0.encode_descriptor("base_model_tokens_per_second", help, None, MetricType::Gauge)?;
+        bases.iter().try_for_each(|base| {
+            let Some(pace) = self.service.engine.tokens_per_second_of(&base.digest) else { return Ok(()) };
+            let labels = [("base_model", base.name.as_str())];
+            paces.encode_family(&labels)?.encode_gauge(&pace)
         })
     }
 }

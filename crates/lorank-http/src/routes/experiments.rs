@@ -8,10 +8,11 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use lorank_core::with_causes;
 use lorank_experiment_pipeline::pinned_version;
 use lorank_experiment_store::{Amendment, CurrentReport, ExperimentStore};
 use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment, PinnedVersion, Report};
-use lorank_pipeline::AdapterChoice;
+use lorank_pipeline::{AdapterChoice, Ranker};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -184,7 +185,7 @@ pub(crate) async fn delete(State(app): State<App>, Name(id): Name) -> Result<imp
         (status = 200, description = "The experiment is running.", body = ExperimentSchema),
         (status = 404, description = "Unknown experiment, or the server runs without experiments.", body = ErrorAnswer<'_>),
         (status = 409, description = "The experiment is stopped, or its layer has no free traffic.", body = ErrorAnswer<'_>),
-        (status = 422, description = "The model of an arm does not exist.", body = ErrorAnswer<'_>),
+        (status = 422, description = "The model of an arm does not exist, or cannot serve its settings.", body = ErrorAnswer<'_>),
         (status = 503, description = "The experiment store is unavailable.", body = ErrorAnswer<'_>),
     ),
 )]
@@ -392,7 +393,17 @@ impl App {
         self.service.engine.store().ok_or(ServerError::WithoutPart { part: "experiments" })
     }
 
-    /// Checks that the model of an arm exists, and returns the current version of an adapter or alias.
+    /// Checks that an arm's settings are within the limits, and that its model can serve them.
+    fn check_settings(&self, n: usize, arm: &Arm, choice: AdapterChoice) -> Result<(), ServerError> {
+        let checked = self.service.engine.check_ranker(&Ranker::Model(choice), &arm.settings);
+        checked.map_err(|error| ServerError::InvalidValue {
+            field: format!("arms[{n}].{}", error.field().unwrap_or("model")),
+            problem: format!("is invalid: {}", with_causes(&error)),
+        })
+    }
+
+    /// Checks that the model of an arm exists and serves its settings, and returns the current version of an adapter or
+    /// alias.
     fn version_of(&self, n: usize, arm: &Arm) -> Result<Option<PinnedVersion>, ServerError> {
         let choice = match &arm.model {
             ArmModel::FirstStage => return Ok(None),
@@ -407,6 +418,7 @@ impl App {
             }
         };
         let version = self.service.engine.model(&choice).map_err(missing)?;
+        self.check_settings(n, arm, choice)?;
         let default_base = self.service.engine.model(&AdapterChoice::Base).ok().map(|base| base.base_digest);
         let is_pinned = matches!(arm.model, ArmModel::Adapter(_));
         Ok(is_pinned.then(|| pinned_version(&version, default_base, now_millis())))

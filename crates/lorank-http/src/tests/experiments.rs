@@ -118,6 +118,49 @@ async fn what_a_definition_leaves_out_has_defaults() {
 }
 
 #[tokio::test]
+async fn arms_have_settings_that_reports_list_and_answers_have() {
+    let (service, _folder) = lab_service(HttpConfig::default());
+    let deep = json!({"name": "deep", "model": "a", "depth": 7, "blend_weight": 0.5, "instruction": "Find cases"});
+    let body = json!({"id": "x", "arms": [{"name": "control", "model": "a"}, deep]});
+    let (status, draft) = ask(&service, "POST", "/v1/experiments", body).await;
+    assert_eq!((status, &draft["arms"][1]["depth"]), (201, &json!(7)), "{draft}");
+    assert_eq!((&draft["arms"][1]["blend_weight"], draft["arms"][0].get("depth")), (&json!(0.5), None));
+    assert_eq!(ask(&service, "POST", "/v1/experiments/x/start", Json::Null).await.0, 200);
+
+    let search = json!({"query": "egg", "arm": "deep", "depth": 9});
+    let (status, answer) = ask(&service, "POST", "/v1/search", search).await;
+    assert_eq!((status, &answer["depth"], &answer["n_candidates"]), (200, &json!(7), &json!(7)), "{answer}");
+    let message = "`depth` has no effect in this answer of an experiment: an arm that ranks sets it";
+    assert_eq!(answer["warnings"][0]["message"], message, "{answer}");
+    let (_, report) = ask(&service, "GET", "/v1/experiments/x/report", Json::Null).await;
+    let settings = json!({"blend_weight": "0.5", "depth": "7", "instruction": "Find cases"});
+    assert_eq!((&report["served"][1]["settings"], report["served"][0].get("settings")), (&settings, None));
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_served_are_refused_by_name() {
+    let (service, _folder) = lab_service(HttpConfig::default());
+    for (arm, field, part) in [
+        (json!({"name": "b", "model": "a", "depth": 1_001}), "arms[1].depth", "above the limit of 1000"),
+        (json!({"name": "b", "model": "a", "depth": 0}), "arms[1].depth", ""),
+        (json!({"name": "b", "model": "a", "blend_weight": 2}), "arms[1].blend_weight", "from 0 to 1, not `2`"),
+        (json!({"name": "b", "model": "a", "passages": "best"}), "arms[1].passages", "`best` is not a rule"),
+        (json!({"name": "b", "model": "a", "stride": 5}), "arms.stride", "(arm `b`) is invalid: it needs `passages`"),
+        (
+            json!({"name": "b", "model": "first-stage", "depth": 5}),
+            "arms.depth",
+            "has no effect on the order of the first",
+        ),
+    ] {
+        let body = json!({"id": "x", "arms": [{"name": "control", "model": "a"}, arm]});
+        let (status, answer) = ask(&service, "POST", "/v1/experiments", body).await;
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert_eq!((status, &answer["error"]["field"]), (422, &json!(field)), "{answer}");
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn an_experiment_past_its_end_is_stopped() {
     let (service, folder) = lab_service(HttpConfig::default());
     let store = ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap();

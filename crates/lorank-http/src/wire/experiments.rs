@@ -52,6 +52,25 @@ pub(crate) struct ArmSchema {
     /// The model: an adapter, an alias, a base model by its name, `none` for the default base model without an adapter, or
     /// `first-stage` for no reranking.
     pub model: String,
+    /// The number of candidates to rerank. This and the other settings of ranking take precedence over those of a search, which then
+    /// has a warning; without one, the search's applies.
+    #[schema(minimum = 1)]
+    pub depth: Option<usize>,
+    /// The weight of the rerank score, as in a search. No `rank_by` applies then.
+    #[schema(minimum = 0, maximum = 1)]
+    pub blend_weight: Option<f32>,
+    /// How a document that is longer than the model's limit is scored, as in a search.
+    #[schema(pattern = "^(first|max|mean-top-[1-9][0-9]*)$")]
+    pub passages: Option<String>,
+    /// The length of a passage in tokens, as in a search. Only with `passages`.
+    #[schema(minimum = 16)]
+    pub passage_tokens: Option<usize>,
+    /// The number of tokens from a passage to the next one, as in a search. Only with `passages`.
+    #[schema(minimum = 1)]
+    pub stride: Option<usize>,
+    /// What the model shall judge, as in a search. At most 4096 bytes.
+    #[schema(max_length = 4096)]
+    pub instruction: Option<String>,
     /// The share of units relative to the weights of the other arms. Default: 1.
     #[schema(minimum = 1)]
     pub weight: Option<u32>,
@@ -139,7 +158,7 @@ pub(crate) struct ReportSchema {
     /// The guardrails, each with its `name`, the measured values and their limit as `found`, and `is_fine`.
     #[schema(value_type = Vec<Object>)]
     pub guardrails: Vec<Json>,
-    /// For each arm, the name of its model, the pinned version, and the exact models that ranked its answers.
+    /// For each arm, the name of its model, its settings, the pinned version, and the exact models that ranked its answers.
     #[schema(value_type = Vec<Object>)]
     pub served: Vec<Json>,
     /// The intervals over time.

@@ -154,6 +154,11 @@ impl Queue {
     pub(crate) fn stats(&self) -> QueueStats {
         self.shared.lock().stats()
     }
+
+    /// The throughput of a base model's recent batches in tokens per second; `None` before its first batch.
+    pub(crate) fn tokens_per_second_of(&self, base: &Digest) -> Option<f64> {
+        self.shared.lock().tokens_per_second_of(base)
+    }
 }
 
 impl Drop for Queue {

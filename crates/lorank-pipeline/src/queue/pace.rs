@@ -91,6 +91,11 @@ impl Paces {
         self.all.tokens_per_second()
     }
 
+    /// Tokens per second of a base model's batches; `None` before its first batch.
+    pub(super) fn tokens_per_second_of(&self, base: &Digest) -> Option<f64> {
+        self.by_base.get(base).and_then(Pace::tokens_per_second)
+    }
+
     /// Whether the last batch of a base model is too old for a reliable estimate.
     pub(super) fn is_outdated(&self, base: &Digest, now: Instant) -> bool {
         self.by_base.get(base).is_none_or(|pace| pace.is_outdated(now))
@@ -100,7 +105,7 @@ impl Paces {
     /// because requests on the others wait for it.
     pub(super) fn batch_tokens_max(&self, base: &Digest, tokens_max: NonZeroUsize) -> usize {
         let paces = self.by_base.values().filter_map(Pace::tokens_per_second);
-        let own = self.by_base.get(base).and_then(Pace::tokens_per_second);
+        let own = self.tokens_per_second_of(base);
         match own.zip(paces.max_by(f64::total_cmp)) {
             Some((own, fastest)) if own < fastest => {
                 let smaller = (fastest / own).min(SMALLER_MAX);
@@ -121,7 +126,7 @@ impl Paces {
     ) -> Option<Duration> {
         // A base model without a batch so far is taken for the mean one.
         let mean = self.all.tokens_per_second()?;
-        let pace = |base: &Digest| self.by_base.get(base).and_then(Pace::tokens_per_second).unwrap_or(mean);
+        let pace = |base: &Digest| self.tokens_per_second_of(base).unwrap_or(mean);
         let running = moment.running.map_or(0.0, |Running { base, n_tokens, since }| {
             let elapsed = moment.now.saturating_duration_since(since).as_secs_f64();
             (n_tokens as f64 / pace(&base) - elapsed).max(0.0)

@@ -348,6 +348,11 @@ impl Waiting {
         self.waiting().map(|request| request.pending.len()).sum()
     }
 
+    /// The throughput of a base model's recent batches in tokens per second; `None` before its first batch.
+    pub(super) fn tokens_per_second_of(&self, base: &Digest) -> Option<f64> {
+        self.paces.tokens_per_second_of(base)
+    }
+
     pub(super) fn stats(&self) -> QueueStats {
         QueueStats {
             n_requests_waiting: self.waiting().count(),

@@ -7,12 +7,14 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use lorank_core::AdapterId;
+use lorank_adapters::RegistryError;
+use lorank_core::{AdapterId, RankerSettings};
 use lorank_experiment_store::StoreConfig;
 use lorank_experiments::{Arm, ArmModel, Experiment, ExperimentState, Method, PinnedVersion, PrimaryMeasure, UnitKind};
 use lorank_server::{BaseSpec, DataFolder, starter};
 use serde::de::DeserializeOwned;
 
+use super::setting::SettingArg;
 use super::show;
 use crate::{output, times};
 
@@ -28,6 +30,10 @@ pub(crate) struct CreateArgs {
     /// Weights are relative [default weight: 1]
     #[arg(long = "arm", value_name = "NAME=MODEL[:WEIGHT]", required_unless_present = "file", conflicts_with = "file")]
     arms: Vec<ArmArg>,
+    /// Setting of an arm, in place of a search's own: depth, blend_weight, passages, passage_tokens, stride or instruction, such
+    /// as deep.depth=200; repeatable
+    #[arg(long = "set", value_name = "ARM.KEY=VALUE", conflicts_with = "file")]
+    settings: Vec<SettingArg>,
     /// Assign each unit to one arm, or interleave all arms in each answer
     #[arg(long, default_value = "split", conflicts_with = "file", value_parser = word_of::<Method>(METHODS))]
     method: Method,
@@ -100,7 +106,7 @@ impl FromStr for ArmArg {
             None => (model, NonZeroU32::MIN),
         };
         let model = model.parse().map_err(|error| format!("`{model}` is not a model: {error}"))?;
-        Ok(Self(Arm { name: name.to_owned(), model, weight, pinned: None }))
+        Ok(Self(Arm { name: name.to_owned(), model, settings: RankerSettings::default(), weight, pinned: None }))
     }
 }
 
@@ -130,8 +136,12 @@ impl CreateArgs {
             (Some(file), _) => return read(file),
             (None, id) => id.clone().unwrap_or_default(),
         };
+        let mut arms: Vec<Arm> = self.arms.iter().map(|arm| arm.0.clone()).collect();
+        for setting in &self.settings {
+            setting.apply(&mut arms)?;
+        }
         Ok(Experiment {
-            arms: self.arms.iter().map(|arm| arm.0.clone()).collect(),
+            arms,
             method: self.method,
             unit: self.unit,
             salt: self.salt.clone().unwrap_or_else(|| id.clone()),
@@ -182,6 +192,8 @@ impl ModelsCheck {
                             since_millis: now_millis,
                         },
                     )),
+                    // A server pins base models.
+                    Err(RegistryError::IsBaseAlias { .. }) => {}
                     Err(_) if is_elsewhere(id) => {}
                     Err(_) => bail!(
                         "arm `{}` names `{id}`, which the registry `{}` does not have; add it with `lorank adapters add`, \
@@ -212,7 +224,7 @@ mod tests {
     fn arms_are_read_as_they_are_typed() {
         let check = |text: &str, name: &str, model: &str, weight: u32| {
             let (model, weight) = (model.parse().unwrap(), weight.try_into().unwrap());
-            let arm = Arm { name: name.into(), model, weight, pinned: None };
+            let arm = Arm { name: name.into(), model, settings: RankerSettings::default(), weight, pinned: None };
             assert_eq!(text.parse::<ArmArg>(), Ok(ArmArg(arm)), "{text}");
         };
         check("control=none", "control", "none", 1);

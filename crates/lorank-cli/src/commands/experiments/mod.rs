@@ -5,6 +5,7 @@ mod create;
 mod judge;
 mod one;
 mod report;
+mod setting;
 mod show;
 
 use clap::{Args, Subcommand};

@@ -112,7 +112,8 @@ fn lines(experiment: &Experiment, now_millis: i64) -> String {
         ("ends", time(experiment.end_millis, "when it is stopped")),
     ];
     let roles = std::iter::once("control").chain(std::iter::repeat("arm"));
-    let arms = experiment.arms.iter().map(|one| format!("{}, weight {}{}", arm(one), one.weight, pinned(one)));
+    let arms = experiment.arms.iter();
+    let arms = arms.map(|one| format!("{}, weight {}{}{}", arm(one), one.weight, settings(one), pinned(one)));
     lines.extend(roles.zip(arms));
     let line = |(name, value): (&str, String)| format!("{name:<10}{}\n", output::text::one_line(&value));
     lines.into_iter().map(line).collect()
@@ -121,6 +122,11 @@ fn lines(experiment: &Experiment, now_millis: i64) -> String {
 fn arm(arm: &Arm) -> String {
     let Arm { name, model, .. } = arm;
     if *name == model.to_string() { name.clone() } else { format!("{name} ({model})") }
+}
+
+/// The settings of an arm, if any.
+fn settings(arm: &Arm) -> String {
+    if arm.settings.is_empty() { String::new() } else { format!(", {}", arm.settings) }
 }
 
 /// The pinned version of an arm, if any.
@@ -184,6 +190,13 @@ mod tests {
         summer  draft    split       12.3 %  main   -                     -                     control (none), minilm-qa
         winter  running  interleave  12.3 %  main   1970-01-01T00:00:01Z  1970-01-02T00:00:00Z  control (none), minilm-qa
         ");
+    }
+
+    #[test]
+    fn settings_of_an_arm_are_shown() {
+        let arm = json!({"name": "deep", "model": "qa", "depth": 200, "passages": "max", "weight": 1});
+        let lines = lines(&experiment(json!({"arms": [{"name": "control", "model": "none"}, arm]})), 0);
+        assert!(lines.ends_with("arm       deep (qa), weight 1, depth 200, passages max\n"), "{lines}");
     }
 
     #[test]

@@ -7,6 +7,21 @@ import { h } from "./dom.js";
 
 const MEASURES = [["click-through", "click-through"], ["reciprocal-rank", "MRR of the first click"], ["top-click", "clicks on ranks 1 to 3"]];
 
+/** What an arm may set in place of a request's own. */
+const SETTINGS = [
+  { key: "depth", label: "Depth", inputmode: "numeric" },
+  { key: "blend_weight", label: "Blend weight, 0 to 1", inputmode: "decimal" },
+  { key: "passages", label: "Passages: first, max or mean-top-3" },
+  { key: "instruction", label: "Instruction", size: 24 },
+];
+
+/** The settings that are filled in, from the values of their fields. */
+function settingsOf(values) {
+  const isNumber = (key) => key === "depth" || key === "blend_weight";
+  const filled = SETTINGS.map(({ key }, n) => [key, values[n]]).filter(([, value]) => value !== "");
+  return Object.fromEntries(filled.map(([key, value]) => [key, isNumber(key) ? Number(value) : value]));
+}
+
 /** Asks for an experiment and creates it. Resolves to its id, or to null. */
 export async function askForExperiment() {
   const models = ["first-stage", ...(await rankerNames())];
@@ -58,8 +73,8 @@ class ArmRows {
 
   values() {
     return [...this.#rows.children].map((row) => {
-      const [name, model, weight] = row.querySelectorAll("input, select");
-      return { name: name.value.trim(), model: model.value, weight: Number(weight.value) };
+      const [name, model, weight, ...settings] = [...row.querySelectorAll("input, select")].map(({ value }) => value.trim());
+      return { name, model, weight: Number(weight), ...settingsOf(settings) };
     });
   }
 
@@ -71,6 +86,7 @@ class ArmRows {
       field("Name", input(`arm-name-${n}`, { value: name, size: 12 })),
       field("Ranked by", select(`arm-model-${n}`, models, model)),
       field("Weight", input(`arm-weight-${n}`, { value: "1", inputmode: "numeric", size: 4 })),
+      h("details", {}, h("summary", {}, "Settings"), SETTINGS.map(({ key, label, ...properties }) => field(label, input(`arm-${key}-${n}`, { placeholder: "the request's", size: 12, ...properties })))),
       isExtra && h("button", { type: "button", "aria-label": `Remove arm ${n}`, on: { click: () => row.remove() } }, "Remove"));
     this.#rows.append(row);
   }

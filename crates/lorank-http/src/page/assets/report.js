@@ -116,11 +116,17 @@ function guardrails(report) {
   return h("section", { class: "panel" }, h("h4", {}, "Guardrails"), h("ul", { class: "guardrails" }, report.guardrails.map(line)));
 }
 
-/** What each arm was: the adapter and the digest of its files, and since when it is pinned to them. */
+/** What each arm was: the adapter or base model and its digest, since when it is pinned to them, and its settings. */
 function servedSection({ served }) {
-  const pinnedTo = ({ pinned }) => (pinned ? [pinned.adapter ?? "base model", pinned.digest ? h("code", {}, pinned.digest.slice(0, 12)) : "–", new Date(pinned.since_millis).toLocaleString()] : ["–", "–", "–"]);
-  const rows = served.map((one) => [one.arm, one.model === "none" ? "base model" : one.model, ...pinnedTo(one), String(one.versions.length)]);
-  return h("section", { class: "panel served" }, h("h4", {}, "Versions by arm"), table(["arm", "ranked by", "adapter", "digest", "pinned since", "versions seen"], rows));
+  const pinnedTo = ({ pinned }) => (pinned ? [pinned.adapter ?? pinned.base_model?.name ?? "base model", digestOf(pinned), new Date(pinned.since_millis).toLocaleString()] : ["–", "–", "–"]);
+  const settingsOf = ({ settings }) => Object.entries(settings ?? {}).map(([key, value]) => `${key} ${value}`).join(", ") || "–";
+  const rows = served.map((one) => [one.arm, one.model === "none" ? "base model" : one.model, settingsOf(one), ...pinnedTo(one), String(one.versions.length)]);
+  return h("section", { class: "panel served" }, h("h4", {}, "Versions by arm"), table(["arm", "ranked by", "settings", "model", "digest", "pinned since", "versions seen"], rows));
+}
+
+function digestOf({ digest, base_model }) {
+  const found = digest ?? base_model?.digest;
+  return found ? h("code", {}, found.slice(0, 12)) : "–";
 }
 
 function figure(plot, caption) {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod settings;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
