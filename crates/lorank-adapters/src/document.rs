@@ -174,8 +174,9 @@ mod tests {
             for (name, target) in state.aliases() {
                 prop_assert!(!state.adapters.contains_key(name) && state.adapters.contains_key(target));
             }
-            prop_assert!(state.rank_by().all(|(alias, _)| state.aliases.contains_key(alias)));
-            prop_assert!(state.adapters().len() + state.aliases().len() <= 6);
+            prop_assert!(state.rank_by().all(|(alias, _)| state.is_alias(alias)));
+            prop_assert!(state.base_aliases().all(|(name, _)| !state.aliases.contains_key(name)));
+            prop_assert!(state.adapters().len() + state.aliases().len() + state.base_aliases().len() <= 6);
             let bytes = write(&state);
             let back = read(&bytes, Path::new("registry.json")).unwrap();
             prop_assert_eq!(&back, &state);
