@@ -110,11 +110,12 @@ async fn what_others_write_is_described_as_it_is() {
     let api = described().await;
     let (service, _folder) = lab_service(HttpConfig::default());
     let mut draft = api["paths"]["/v1/experiments"]["post"]["requestBody"]["content"][JSON]["example"].clone();
-    draft["arms"][1]["model"] = json!("a");
+    draft["arms"][1] = json!({"name": "qa", "model": "a", "depth": 7, "blend_weight": 0.5, "passages": "max",
+        "passage_tokens": 16, "stride": 8, "instruction": "Find cases"});
     let (status, experiment) = ask(&service, "POST", "/v1/experiments", draft).await;
     assert_eq!(status, 201, "{experiment}");
     check_keys(&api, "Experiment", &experiment);
-    check_keys(&api, "Arm", &experiment["arms"][0]);
+    check_keys(&api, "Arm", &experiment["arms"][1]);
     let (_, running) = ask(&service, "POST", "/v1/experiments/spring/start", Json::Null).await;
     check_keys(&api, "BucketRange", &running["buckets"][0]);
     check_keys(&api, "Report", &ask(&service, "GET", "/v1/experiments/spring/report", Json::Null).await.1);
