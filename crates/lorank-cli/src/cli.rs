@@ -1,5 +1,7 @@
 //! The top-level command line, and the dispatch to commands. Each command declares its own arguments.
 
+use std::ffi::OsString;
+
 use clap::builder::Resettable;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -52,9 +54,10 @@ pub(crate) enum Command {
 }
 
 impl Cli {
-    /// Parses the arguments of this process. Also returns clap's matches, which have the source of each value.
-    pub(crate) fn read() -> Result<(Self, ArgMatches), clap::Error> {
-        let matches = without_empty_variables(Self::command()).try_get_matches()?;
+    /// Parses arguments, the first of which is the program's name. Also returns clap's matches, which have the source of each
+    /// value.
+    pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Result<(Self, ArgMatches), clap::Error> {
+        let matches = without_empty_variables(Self::command()).try_get_matches_from(args)?;
         Ok((Self::from_arg_matches(&matches)?, matches))
     }
 

@@ -9,7 +9,7 @@ use lorank_model::Hub;
 use lorank_server::ElasticSecrets;
 
 /// The hub's address, cache and token from the environment.
-pub(crate) fn hub() -> Hub {
+pub fn hub() -> Hub {
     let variable = |name: &str| std::env::var(name).ok();
     read(variable, &std::env::home_dir().unwrap_or_default(), |path| std::fs::read_to_string(path).ok())
 }

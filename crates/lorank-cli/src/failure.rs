@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::io;
-use std::process::ExitCode;
 
 use lorank_core::{ErrorKind, Misfit};
 
@@ -13,6 +12,9 @@ use crate::output::text::one_line;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct WrongUsage(pub String);
+
+/// The exit status of a success.
+pub(crate) const SUCCESS: u8 = 0;
 
 /// The exit status of a failure.
 const FAILURE: u8 = 1;
@@ -35,10 +37,11 @@ fn kind_of(error: &anyhow::Error) -> Option<ErrorKind> {
     wrong_usage.or_else(|| error.downcast_ref().map(lorank_server::Error::kind))
 }
 
-/// Prints the error and its causes to standard error, one per line. A closed standard output (`| head`) is not a failure.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+/// Prints the error and its causes to standard error, one per line, and returns the exit status. A closed standard output (`| head`)
+/// is not a failure.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_closed_stdout) {
-        return ExitCode::SUCCESS;
+        return SUCCESS;
     }
     let (bold, plain) = (crate::output::style::ERROR.render(), crate::output::style::ERROR.render_reset());
     let mut causes = error.chain().map(|cause| lines(cause).join("\n    "));
@@ -46,7 +49,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     for cause in causes {
         anstream::eprintln!("  because: {cause}");
     }
-    ExitCode::from(kind_of(error).map_or(FAILURE, status_of))
+    kind_of(error).map_or(FAILURE, status_of)
 }
 
 /// Messages of the number parser, with clearer replacements.

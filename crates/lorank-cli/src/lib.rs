@@ -1,7 +1,8 @@
 //! The `lorank` command line.
 //!
-//! Its only function is [`main`], which runs the command in the process's arguments. It is *not* a library for applications: those
-//! embed the crate `lorank`.
+//! Its function is [`main`], which runs the command in the process's arguments. It is *not* a library for applications: those
+//! embed the crate `lorank`. The Python package runs the program with [`main_with`], and shares [`hub`], [`model_info`] and
+//! [`index_info`] with it.
 //!
 //! Only this crate reads flags, configuration files and environment variables. `lorank-server` assembles the server; this crate
 //! passes the configuration and signals to it.
@@ -32,19 +33,27 @@ mod registry;
 mod serving;
 mod times;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
 
 use crate::cli::Cli;
+pub use crate::commands::info::{index_info, model_info};
+pub use crate::environment::hub;
 
 /// Runs the command in this process's arguments, and returns the exit status.
 pub fn main() -> ExitCode {
-    match Cli::read() {
-        Ok((cli, matches)) => run(&cli, &matches).map_or_else(|error| failure::report(&error), |()| ExitCode::SUCCESS),
+    ExitCode::from(main_with(std::env::args_os()))
+}
+
+/// Runs the command in these arguments, the first of which is the program's name, and returns the exit status.
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> u8 {
+    match Cli::read(args) {
+        Ok((cli, matches)) => run(&cli, &matches).map_or_else(|error| failure::report(&error), |()| failure::SUCCESS),
         Err(error) => {
             failure::print_usage(&error);
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::WRONG_USAGE))
+            u8::try_from(error.exit_code()).unwrap_or(failure::WRONG_USAGE)
         }
     }
 }

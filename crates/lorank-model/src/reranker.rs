@@ -259,6 +259,11 @@ impl ModelReranker {
         Ok(self.insert(id, loaded))
     }
 
+    /// Drops an adapter, and returns whether there was one of this name. Pairs that are encoded for it are still scored.
+    pub fn remove_adapter(&self, id: &AdapterId) -> bool {
+        self.adapters.write().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
+    }
+
     /// Scores a few pairs and describes what is wrong with the scores: they are not finite, or all equal. Weights that
     /// are far too large cause both, because norms and activations saturate.
     pub fn probe(&self, adapter: Option<&LoadedAdapter>) -> Option<String> {

@@ -223,6 +223,14 @@ impl ModelLoader {
         BaseModels::new(bases).map_err(|source| Error::Bases { source: source.into() })
     }
 
+    /// Loads one more adapter on its base model, and returns its id; `None` for the bare base model.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn add_adapter(&self, bases: &BaseModels, spec: &AdapterSpec) -> Result<Option<AdapterId>, Error> {
+        self.load_spec(bases, spec, &[])
+    }
+
     /// Loads an adapter on its base model, and returns its id; the name of a bare base model is returned as it is.
     fn load_spec(
         &self,

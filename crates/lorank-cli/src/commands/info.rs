@@ -172,28 +172,34 @@ fn print_json(bases: Option<&BaseModels>, index: Option<(&IndexSettings, IndexSt
         "version": env!("CARGO_PKG_VERSION"),
         "features": features.collect::<serde_json::Map<_, _>>(),
         "hub": {"cache": hub.cache, "offline": hub.offline},
-        "model": bases.map(|bases| model_json(bases.first())),
+        "model": bases.map(|bases| model_info(bases.first())),
         "models": bases.map(|bases| {
-            let model = |base: &NamedBase| json!({"names": name_list(base), "model": model_json(base.reranker())});
+            let model = |base: &NamedBase| json!({"names": name_list(base), "model": model_info(base.reranker())});
             bases.iter().map(model).collect::<Vec<_>>()
         }),
         "models_bytes": bases.map(BaseModels::n_bytes),
-        "index": index.map(|(settings, stats)| json!({
-            "n_documents": stats.n_documents,
-            "n_segments": stats.n_segments,
-            "bytes_on_disk": stats.bytes_on_disk,
-            "text_fields": settings.text_fields.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "id_field": settings.id_field,
-            "language": settings.language.name(),
-        })),
+        "index": index.map(|(settings, stats)| index_info(settings, &stats)),
     }))
+}
+
+/// An index, as the member `index` of `lorank info --json`.
+pub fn index_info(settings: &IndexSettings, stats: &IndexStats) -> Value {
+    json!({
+        "n_documents": stats.n_documents,
+        "n_segments": stats.n_segments,
+        "bytes_on_disk": stats.bytes_on_disk,
+        "text_fields": settings.text_fields.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "id_field": settings.id_field,
+        "language": settings.language.name(),
+    })
 }
 
 fn name_list(base: &NamedBase) -> Vec<&str> {
     base.names().iter().map(|name| name.as_str()).collect()
 }
 
-fn model_json(reranker: &ModelReranker) -> Value {
+/// A base model and its adapters, as the member `model` of `lorank info --json`.
+pub fn model_info(reranker: &ModelReranker) -> Value {
     let base = reranker.base();
     let adapter = |adapter: AdapterSummary| {
         json!({

@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, ValueEnum};
 use lorank_core::{
-    AdapterId, BlendWeight, BoxError, Deadline, EncodedPair, Filter, Fuzzy, Hit, ModelVersion, Passage, Query,
-    QuerySyntax, RankedBy, Reranker, Score, ScoreOrigin, SortKey,
+    AdapterId, BlendWeight, Deadline, Filter, Fuzzy, Hit, ModelVersion, Passage, Query, QuerySyntax, RankedBy,
+    Reranker, Score, ScoreOrigin, SortKey,
 };
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
-use lorank_pipeline::{Answer, NamedRankBy, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
+use lorank_pipeline::{Answer, NamedRankBy, NoReranker, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
 use lorank_server::{AdapterSpec, ModelSource};
 
 use super::first_stage::FirstStageArgs;
@@ -276,19 +276,6 @@ fn n_bytes(text: &Option<String>) -> usize {
 
 fn parse_score(text: &str) -> Result<Score, String> {
     text.parse().ok().and_then(|score| Score::new(score).ok()).ok_or_else(|| format!("`{text}` is not a score"))
-}
-
-/// The reranker of a search without reranking.
-struct NoReranker;
-
-impl Reranker for NoReranker {
-    fn resolve(&self, _adapter: Option<&AdapterId>) -> Result<ModelVersion, BoxError> {
-        Err("reranking is disabled".into())
-    }
-
-    fn score(&self, batch: &[&EncodedPair]) -> Vec<Result<Score, BoxError>> {
-        batch.iter().map(|_| Err("reranking is disabled".into())).collect()
-    }
 }
 
 /// The answer as text.
