@@ -19,11 +19,11 @@ from pathlib import Path
 CORPUS = Path(__file__).resolve().parent.parent / "crates" / "lorank-starter" / "data" / "corpus"
 
 
-def read_corpus(folder):
-    """The questions as (text, ids of the passages that answer it)."""
-    queries = [json.loads(line) for line in (folder / "queries.jsonl").open(encoding="utf-8")]
+def read_questions(qrels):
+    """The questions of the corpus that are judged in a file, as (text, ids of the passages that answer it)."""
+    queries = [json.loads(line) for line in (CORPUS / "queries.jsonl").open(encoding="utf-8")]
     answers = {}
-    for line in next(iter(sorted((folder / "qrels").glob("*.tsv")))).open(encoding="utf-8"):
+    for line in qrels.open(encoding="utf-8"):
         query, passage, grade = line.split()[:3]
         if grade.isdigit() and int(grade) > 0:
             answers.setdefault(query, set()).add(passage)
@@ -52,9 +52,10 @@ def main():
     parser.add_argument("--units", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number of the first unit, to continue an earlier run")
     parser.add_argument("--questions", type=int, default=100, help="number of different questions")
+    parser.add_argument("--qrels", type=Path, default=CORPUS / "qrels" / "test.tsv", help="search only questions judged in this file")
     parser.add_argument("--depth", type=int, default=10)
     args = parser.parse_args()
-    questions = read_corpus(CORPUS)
+    questions = read_questions(args.qrels)
     random.Random(0).shuffle(questions)
     questions = questions[: args.questions]
     arms = {}

@@ -19,7 +19,7 @@ pub(crate) struct Labels {
 
 /// `score_label` of a `lorank.json`: a label by its number, or by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected the name or the number of a label")]
 pub(crate) enum NamedLabel {
     Number(usize),
     Name(String),

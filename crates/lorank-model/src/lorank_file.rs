@@ -54,7 +54,7 @@ pub(crate) enum SpecialTokens {
 
 /// One text or several.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
 pub(crate) enum OneOrMany {
     One(String),
     Many(Vec<String>),

@@ -82,7 +82,7 @@ enum Selector {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected one value or an array of them")]
 enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),

@@ -168,7 +168,11 @@ impl Prompt {
     fn check(&self) -> Result<(), String> {
         match (&self.form, self.instruction()) {
             (Form::Whole(templates), instruction) => templates.choose(instruction).map(drop),
-            (Form::Pair(_), Some(_)) => Err("the templates of a pair have no place for an instruction".into()),
+            (Form::Pair(_), Some(_)) => {
+                let message = "the templates of a pair have no place for an instruction; leave it out, or give the model a \
+                               `template` with `{instruction}` in `lorank.json`";
+                Err(message.into())
+            }
             (Form::Pair(_), None) => Ok(()),
         }
     }

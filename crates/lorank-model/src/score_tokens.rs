@@ -23,7 +23,7 @@ pub(crate) struct NamedTokens {
 
 /// A token by its id, or by its text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a token's text or its id")]
 pub(crate) enum NamedToken {
     Id(u32),
     Text(String),

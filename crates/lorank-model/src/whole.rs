@@ -125,7 +125,7 @@ impl WholeTemplates {
     pub(crate) fn choose(&self, instruction: Option<&str>) -> Result<&Whole, String> {
         match (instruction, &self.instructed, &self.plain) {
             (Some(_), Some(whole), _) | (None, _, Some(whole)) => Ok(whole),
-            (Some(_), None, _) => Err("its template has no place for an instruction (`{instruction}`)".into()),
+            (Some(_), None, _) => Err("its template has no place for an instruction; leave the instruction out, or put `{instruction}` in the template".into()),
             (None, _, None) => Err("its template needs an `instruction`".into()),
         }
     }

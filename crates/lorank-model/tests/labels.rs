@@ -91,6 +91,12 @@ const ADAPTERS: [&str; 4] = [
 ];
 
 #[test]
+fn a_label_of_another_type_is_refused_with_what_it_must_be() {
+    let error = scores(base(json!({"score_label": true})).path(), None).unwrap_err().to_string();
+    assert!(error.contains("`score_label`") && error.contains("the name or the number of a label"), "{error}");
+}
+
+#[test]
 fn each_label_scores_as_its_row_alone() {
     let plain = fixture("tiny-bert/base");
     for label in [json!("entailment"), json!(1)] {
