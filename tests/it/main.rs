@@ -18,6 +18,7 @@ mod failures;
 mod file_cycles;
 mod indexes;
 mod indexing;
+mod int8;
 mod killing;
 mod languages;
 mod live;

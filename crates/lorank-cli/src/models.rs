@@ -34,10 +34,11 @@ fn load_by(
 ) -> anyhow::Result<LoadedModels> {
     let progress = progress::spinner("loading the model", is_quiet);
     let is_word = |spec: &AdapterSpec| matches!(spec, AdapterSpec::Adapter { source: ModelSource::Word(_), .. });
+    let int8_rankings = data.as_ref().map(DataFolder::int8_rankings).unwrap_or_default();
     // Open the registry only if a name may refer to it.
     let data = data.filter(|_| section.adapters.iter().any(is_word));
     let registry = data.map(|folder| folder.registry()).transpose()?.map(Arc::new);
-    let models = load(&ModelLoader { registry, ..loader(&progress, is_quiet) }, section)?;
+    let models = load(&ModelLoader { registry, int8_rankings, ..loader(&progress, is_quiet) }, section)?;
     progress.finish_and_clear();
     Ok(models)
 }
@@ -54,7 +55,7 @@ pub(crate) fn find_adapter(source: &ModelSource, is_quiet: bool) -> anyhow::Resu
 pub(crate) fn loader(progress: &ProgressBar, is_quiet: bool) -> ModelLoader {
     let progress = progress.clone();
     let on_event = move |event: &LoadEvent<'_>| show(event, &progress, is_quiet);
-    ModelLoader { hub: Some(environment::hub()), on_event: Some(Arc::new(on_event)), registry: None }
+    ModelLoader { hub: Some(environment::hub()), on_event: Some(Arc::new(on_event)), ..ModelLoader::default() }
 }
 
 fn show(event: &LoadEvent<'_>, progress: &ProgressBar, is_quiet: bool) {

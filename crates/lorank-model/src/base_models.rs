@@ -224,7 +224,7 @@ impl BaseModels {
 
     /// The memory of all base models, in bytes.
     pub fn n_bytes(&self) -> usize {
-        self.bases.iter().map(|base| base.reranker.base().n_bytes).sum()
+        self.bases.iter().map(|base| base.reranker.n_bytes()).sum()
     }
 
     /// The version with the name of the base model at a place.

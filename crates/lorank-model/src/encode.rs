@@ -10,7 +10,7 @@ use lorank_core::{
     ModelVersion, PassageOptions, Query, Reranker, Score, WindowCut, Windows,
 };
 
-use crate::model::PairToScore;
+use crate::model::{PairToScore, ScoringModel};
 use crate::pass::StageTimes;
 use crate::reranker::{Loaded, LoadedAdapter, ModelReranker};
 use crate::tokenize::PairTokenizer;
@@ -77,18 +77,19 @@ impl ModelReranker {
     pub fn score_timed(&self, batch: &[&EncodedPair]) -> (Vec<Result<Score, BoxError>>, StageTimes) {
         let pairs: Vec<Result<&ModelPair, ForeignPair>> = batch.iter().map(|pair| self.own(pair)).collect();
         let mut groups: HashMap<*const EncodedGroup, usize> = HashMap::new();
-        let to_score: Vec<PairToScore<'_>> = pairs
+        let to_score: Vec<(Option<&Loaded>, PairToScore<'_>)> = pairs
             .iter()
             .flatten()
             .map(|pair| {
                 let n_groups = groups.len();
                 let group = *groups.entry(Arc::as_ptr(&pair.group)).or_insert(n_groups);
-                let adapter = pair.group.loaded.as_deref().map(|loaded| &loaded.adapter);
-                PairToScore { pair: &pair.tokens, adapter, group }
+                let loaded = pair.group.loaded.as_deref();
+                let adapter = loaded.map(|loaded| &loaded.adapter);
+                (loaded, PairToScore { pair: &pair.tokens, adapter, group })
             })
             .collect();
         let mut times = StageTimes::default();
-        let mut scores = self.model.score(&to_score, &mut times).into_iter();
+        let mut scores = self.score_by_copy(&to_score, &mut times).into_iter();
         let missing = || Err(ModelError::Compute(Arc::new(candle_core::Error::Msg("a pair has no score".into()))));
         let outcome = |pair: Result<&ModelPair, ForeignPair>| {
             let pair = pair?;
@@ -97,6 +98,30 @@ impl ModelReranker {
             Ok(Score::new(score).map_err(|_| ModelError::NotFiniteScore { document: document(), score })?)
         };
         (pairs.into_iter().map(outcome).collect(), times)
+    }
+
+    /// Scores pairs, each on the copy of the base model that loaded its adapter: first those of the first copy.
+    fn score_by_copy(
+        &self,
+        pairs: &[(Option<&Loaded>, PairToScore<'_>)],
+        times: &mut StageTimes,
+    ) -> Vec<Result<f32, ModelError>> {
+        let copy = pairs.iter().find_map(|(loaded, _)| loaded.and_then(|loaded| loaded.copy.as_deref()));
+        let Some(copy) = copy else {
+            return self.model.score(&pairs.iter().map(|(_, pair)| *pair).collect::<Vec<_>>(), times);
+        };
+        let is_of_copy = |loaded: Option<&Loaded>| loaded.is_some_and(|loaded| loaded.copy.is_some());
+        let mut score = |model: &dyn ScoringModel, of_copy: bool| {
+            let own = pairs.iter().filter(|(loaded, _)| is_of_copy(*loaded) == of_copy).map(|(_, pair)| *pair);
+            let own: Vec<PairToScore<'_>> = own.collect();
+            model.score(&own, times).into_iter()
+        };
+        let (mut first, mut second) = (score(&*self.model, false), score(copy, true));
+        let of_pair = |(loaded, _): &(Option<&Loaded>, PairToScore<'_>)| {
+            let scores = if is_of_copy(*loaded) { &mut second } else { &mut first };
+            scores.next().expect("each pair has a score")
+        };
+        pairs.iter().map(of_pair).collect()
     }
 
     /// The tokens of a query with each candidate under `adapter`.

@@ -31,7 +31,7 @@ fn open(fixture: &str) -> (Files, Config, VarBuilder<'static>) {
 /// The reference backend, and the kernels in f32.
 fn backends() -> (Candle, Kernels) {
     let precision = PrecisionChoice::Fixed(lorank_core::Precision::F32);
-    (Candle::new(Device::Cpu, precision, true).unwrap(), Kernels::new(precision, Int8Effect::Preserves).unwrap())
+    (Candle::new(Device::Cpu, precision, true).unwrap(), Kernels::new(precision, Int8Effect::Unmeasured).unwrap())
 }
 
 fn load<B: Backend, T>(files: &Files, backend: &B, load: impl FnOnce(&mut Loader<'_, B>) -> T) -> T {

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use candle_core::Device;
-use lorank_core::{AdapterId, Precision};
+use lorank_core::AdapterId;
 
 use crate::backend::linear::Adapter;
 use crate::backend::linear::{Modules, TableModule};
@@ -23,11 +23,11 @@ use crate::network::Network;
 use crate::pack::AdaptedPair;
 use crate::pass::StageTimes;
 use crate::peft::PeftConfig;
-use crate::precision::{ChosenPrecision, INT8_OF_DECODERS, Int8Effect};
+use crate::precision::{ChosenPrecision, Int8Effect};
 use crate::score_tokens::{LOGITS_MODULE, TokenLogits};
 use crate::scoring::{PairWithWeights, Runner};
 use crate::weights::Weights;
-use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, PrecisionChoice, device};
+use crate::{DeviceChoice, ForwardPass, LoadOptions, ModelError, Pair, device};
 
 /// A base model on any backend.
 pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
@@ -135,11 +135,12 @@ struct AdapterWeights<B: Backend> {
     network: Arc<Network<B>>,
 }
 
-/// Loads a base model on the backend that its options choose.
+/// Loads a base model on the backend that its options choose. `int8` is what `auto` assumes of int8.
 pub(crate) fn load(
     base: BaseModel,
     weights: &mut Weights,
     options: &LoadOptions,
+    int8: Int8Effect<'_>,
 ) -> Result<Box<dyn ScoringModel>, ModelError> {
     if options.pass == ForwardPass::Train {
         return match options.device {
@@ -153,20 +154,20 @@ pub(crate) fn load(
         };
     }
     match options.device.open()? {
-        Device::Cpu => load_on(Device::Cpu, base, weights, options),
+        Device::Cpu => load_on(Device::Cpu, base, weights, options, int8),
         gpu if options.device == DeviceChoice::Auto => {
-            let loaded = load_on(gpu, base.clone(), weights, options);
+            let loaded = load_on(gpu, base.clone(), weights, options, int8);
             loaded.or_else(|error| match error {
                 // Invalid files would fail on a CPU too.
                 ModelError::Compute(_) | ModelError::Device { .. } => {
                     let why = device::describe(&lorank_core::with_causes(&error));
                     tracing::warn!("the model does not fit on the GPU ({why}); using the CPU");
-                    load_on(Device::Cpu, base, weights, options)
+                    load_on(Device::Cpu, base, weights, options, int8)
                 }
                 error => Err(error),
             })
         }
-        gpu => load_on(gpu, base, weights, options).map_err(|error| match error {
+        gpu => load_on(gpu, base, weights, options, int8).map_err(|error| match error {
             ModelError::Compute(source) => ModelError::Device {
                 device: options.device.to_string(),
                 hint: device::describe(&lorank_core::with_causes(&*source)),
@@ -182,11 +183,9 @@ fn load_on(
     base: BaseModel,
     weights: &mut Weights,
     options: &LoadOptions,
+    int8: Int8Effect<'_>,
 ) -> Result<Box<dyn ScoringModel>, ModelError> {
-    let (is_reference, int8) = (options.pass == ForwardPass::Reference, base.architecture.int8_effect());
-    if int8 == Int8Effect::Changes && options.precision == PrecisionChoice::Fixed(Precision::Int8) {
-        tracing::warn!("{INT8_OF_DECODERS}");
-    }
+    let is_reference = options.pass == ForwardPass::Reference;
     match device {
         Device::Cpu if !is_reference => Model::load(Kernels::new(options.precision, int8)?, base, weights, options),
         device => Model::load(Candle::new(device, options.precision, is_reference)?, base, weights, options),
@@ -455,7 +454,7 @@ mod tests {
         let (options, pad_token_id) = (LoadOptions { pass, ..LoadOptions::default() }, None);
         let (labels, head_row) = (Labels::numbered(1), Some(HeadRow::ONLY));
         let base = BaseModel { name, architecture, pad_token_id, score_tokens: None, labels, head_row, files };
-        load(base, &mut weights, &options).unwrap()
+        load(base, &mut weights, &options, Int8Effect::Assumed(true)).unwrap()
     }
 
     fn adapter(model: &dyn ScoringModel, is_merged: bool) -> ModelAdapter {

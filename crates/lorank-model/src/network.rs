@@ -11,7 +11,6 @@ use crate::loader::Loader;
 use crate::modernbert::{self, ModernBert};
 use crate::pack::Scored;
 use crate::pass::Pass;
-use crate::precision::Int8Effect;
 use crate::score_tokens::TokenLogits;
 use crate::weights::{ModuleTensors, Prefix, Weights};
 use crate::{ModelError, Prompt};
@@ -34,15 +33,6 @@ impl Architecture {
             },
             Self::ModernBert(_) => "modernbert",
             Self::Gte(_) => "new",
-        }
-    }
-
-    /// What int8 does to its ranking.
-    pub(crate) fn int8_effect(&self) -> Int8Effect {
-        match self {
-            Self::Llama(_) => Int8Effect::Changes,
-            Self::Bert(_) => Int8Effect::Preserves,
-            Self::ModernBert(_) | Self::Gte(_) => Int8Effect::Unmeasured,
         }
     }
 

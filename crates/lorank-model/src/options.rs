@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use crate::DeviceChoice;
+use crate::int8_ranking::Int8Rankings;
 use crate::precision::PrecisionChoice;
 
 /// Options for loading a base model.
@@ -21,6 +22,9 @@ pub struct LoadOptions {
     pub tokens_max: Option<NonZeroUsize>,
     /// The forward pass to use.
     pub pass: ForwardPass,
+    /// Measurements of how int8 ranks, by which [`PrecisionChoice::Auto`] decides; those in the model's folder count
+    /// too.
+    pub int8_rankings: Int8Rankings,
 }
 
 /// The forward pass to use.

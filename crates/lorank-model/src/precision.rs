@@ -1,17 +1,20 @@
 //! Selection of the numeric precision.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use lorank_core::Precision;
+use lorank_kernels::Isa;
+
+use crate::int8_ranking::Int8Ranking;
 
 /// The requested precision: a name, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrecisionChoice {
-    /// The fastest precision that preserves the ranking. On a CPU: int8 for BERT and its relatives with vector
-    /// instructions for it, and bf16 for Llama, ModernBERT and GTE with bf16 instructions; on a GPU: bf16 if supported;
-    /// otherwise f32. nDCG@10 of BERT and Llama was measured to be within 0.002 of f32's; `docs/benchmarks.md` has the
-    /// tables. int8 is never selected for Llama: it loses 0.018, and a seventh of the first ten hits.
+    /// The fastest precision that preserves the ranking. On a CPU: int8 for a model (a base model with an adapter, or
+    /// without) for which it was measured to preserve the ranking ([`Int8Ranking`]), where the CPU has vector
+    /// instructions for it; else bf16 where the CPU has instructions for it. On a GPU: bf16 if supported. Otherwise f32.
     #[default]
     Auto,
     /// A given precision.
@@ -19,21 +22,21 @@ pub enum PrecisionChoice {
 }
 
 /// A precision, and the reason for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChosenPrecision {
     pub(crate) precision: Precision,
-    pub(crate) why: &'static str,
+    pub(crate) why: Cow<'static, str>,
 }
 
-/// What int8 does to the ranking of an architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Int8Effect {
-    /// It preserves the ranking, as measured for BERT.
-    Preserves,
-    /// It changes the ranking, as measured for Llama.
-    Changes,
-    /// Not measured, and its gates may produce the large activations that int8 cannot represent.
+/// What int8 does to the ranking of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Int8Effect<'a> {
+    /// A measurement shows it.
+    Measured(&'a Int8Ranking),
+    /// Not known.
     Unmeasured,
+    /// An assumption, before the model is known: whether it preserves the ranking.
+    Assumed(bool),
 }
 
 /// The products that a CPU supports.
@@ -43,50 +46,82 @@ pub(crate) struct CpuProducts {
     pub(crate) bf16: bool,
 }
 
+impl CpuProducts {
+    pub(crate) fn of(isa: Isa) -> Self {
+        Self { int8: isa.is_fast_in_int8(), bf16: isa.has_bf16_products() }
+    }
+}
+
+impl ChosenPrecision {
+    pub(crate) fn new(precision: Precision, why: impl Into<Cow<'static, str>>) -> Self {
+        Self { precision, why: why.into() }
+    }
+}
+
 impl PrecisionChoice {
     /// The requested precision, or `auto` if that was requested.
     pub(crate) fn or(self, auto: ChosenPrecision) -> ChosenPrecision {
         match self {
             Self::Auto => auto,
-            Self::Fixed(precision) => ChosenPrecision { precision, why: "as requested" },
+            Self::Fixed(precision) => ChosenPrecision::new(precision, "as requested"),
         }
     }
 
     /// The precision for a model on a CPU.
-    pub(crate) fn on_cpu(self, int8: Int8Effect, has: CpuProducts) -> ChosenPrecision {
-        let (precision, why) = match (int8, has) {
-            (Int8Effect::Changes, CpuProducts { bf16: true, .. }) => {
-                (Precision::Bf16, "auto: int8 would change this architecture's ranking, and the CPU supports bf16")
-            }
-            (Int8Effect::Changes, _) => (
-                Precision::F32,
-                "auto: int8 would change this architecture's ranking, and the CPU does not support bf16",
-            ),
-            (Int8Effect::Unmeasured, CpuProducts { bf16: true, .. }) => {
-                (Precision::Bf16, "auto: int8 may change this architecture's ranking, and the CPU supports bf16")
-            }
-            (Int8Effect::Unmeasured, _) => {
-                (Precision::F32, "auto: int8 may change this architecture's ranking, and the CPU does not support bf16")
-            }
-            (Int8Effect::Preserves, CpuProducts { int8: true, .. }) => {
-                (Precision::Int8, "auto: int8 preserves this architecture's ranking, and the CPU supports it")
-            }
-            (Int8Effect::Preserves, _) => (Precision::F32, "auto: the CPU has no vector instructions for int8"),
+    pub(crate) fn on_cpu(self, int8: Int8Effect<'_>, has: CpuProducts) -> ChosenPrecision {
+        let holds = match int8 {
+            Int8Effect::Measured(ranking) => ranking.holds(),
+            Int8Effect::Unmeasured => false,
+            Int8Effect::Assumed(holds) => holds,
         };
-        self.or(ChosenPrecision { precision, why })
+        if !has.int8 {
+            let why = "auto: the CPU has no vector instructions for int8";
+            return self.or(ChosenPrecision::new(Precision::F32, why));
+        }
+        if holds {
+            return self.or(ChosenPrecision::new(Precision::Int8, format!("auto: {}", int8.describe())));
+        }
+        let (precision, bf16) = match has.bf16 {
+            true => (Precision::Bf16, "the CPU supports bf16"),
+            false => (Precision::F32, "the CPU does not support bf16"),
+        };
+        self.or(ChosenPrecision::new(precision, format!("auto: {}; {bf16}", int8.describe())))
     }
 
     /// The precision for a model on a GPU.
     pub(crate) fn on_gpu(self, has_bf16: bool) -> ChosenPrecision {
         self.or(match has_bf16 {
-            true => ChosenPrecision { precision: Precision::Bf16, why: "auto: the GPU supports bf16" },
-            false => ChosenPrecision { precision: Precision::F32, why: "auto: the GPU does not support bf16" },
+            true => ChosenPrecision::new(Precision::Bf16, "auto: the GPU supports bf16"),
+            false => ChosenPrecision::new(Precision::F32, "auto: the GPU does not support bf16"),
         })
     }
 }
 
-/// The warning for int8 on a decoder.
-pub(crate) const INT8_OF_DECODERS: &str = "int8 changes this architecture's ranking: a Llama lost 0.018 of nDCG@10 and 15 % of the first ten hits; bf16 lost nothing";
+impl Int8Effect<'_> {
+    /// The reason for a choice.
+    fn describe(self) -> String {
+        match self {
+            Self::Measured(ranking) if ranking.holds() => format!("int8 preserves this model's ranking ({ranking})"),
+            Self::Measured(ranking) if ranking.is_large_enough() => {
+                format!("int8 changes this model's ranking ({ranking})")
+            }
+            Self::Measured(ranking) => format!("int8 was measured on too little ({ranking})"),
+            Self::Assumed(true) => "int8 preserves this model's ranking".to_owned(),
+            Self::Unmeasured | Self::Assumed(false) => {
+                "int8's ranking was not measured for this model (`lorank bench --ranking` measures it)".to_owned()
+            }
+        }
+    }
+
+    /// The warning about a model that is asked for in int8, if a measurement shows that its ranking changes.
+    pub(crate) fn warning(self) -> Option<String> {
+        let Self::Measured(ranking) = self else { return None };
+        (ranking.is_large_enough() && !ranking.holds()).then(|| self.describe())
+    }
+}
+
+/// The warning for int8 on a decoder that was not measured.
+pub(crate) const INT8_OF_DECODERS: &str = "int8 changes the ranking of decoders: a Llama lost 0.018 of nDCG@10 and 15 % of the first ten hits; bf16 lost nothing";
 
 impl From<Precision> for PrecisionChoice {
     fn from(precision: Precision) -> Self {
@@ -122,28 +157,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auto_takes_what_the_model_and_the_chip_allow() {
-        use Int8Effect::{Changes, Preserves, Unmeasured};
-        let check = |effect: Int8Effect, int8: bool, bf16: bool, expected: Precision, why: &str| {
+    fn auto_takes_what_was_measured_and_the_chip_allows() {
+        use Int8Effect::{Assumed, Measured, Unmeasured};
+        let check = |effect: Int8Effect<'_>, int8: bool, bf16: bool, expected: Precision, why: &str| {
             let has = CpuProducts { int8, bf16 };
             let chosen = PrecisionChoice::Auto.on_cpu(effect, has);
             assert_eq!(chosen.precision, expected, "{effect:?} {has:?}");
             assert!(chosen.why.starts_with("auto: ") && chosen.why.contains(why), "{}", chosen.why);
             for precision in Precision::ALL {
                 let asked = PrecisionChoice::Fixed(precision).on_cpu(effect, has);
-                assert_eq!((asked.precision, asked.why), (precision, "as requested"));
+                assert_eq!((asked.precision, &*asked.why), (precision, "as requested"));
             }
         };
-        check(Changes, true, true, Precision::Bf16, "the CPU supports bf16");
-        check(Changes, true, false, Precision::F32, "does not support bf16");
-        check(Changes, false, false, Precision::F32, "does not support bf16");
-        check(Unmeasured, true, true, Precision::Bf16, "int8 may change");
-        check(Unmeasured, true, false, Precision::F32, "does not support bf16");
-        check(Preserves, true, true, Precision::Int8, "int8 preserves");
-        check(Preserves, true, false, Precision::Int8, "int8 preserves");
-        check(Preserves, false, false, Precision::F32, "no vector instructions");
+        let [good, bad] = [1.01, 1.05].map(Int8Ranking::of_scaled_scores);
+        let few = Int8Ranking { n_queries: 9, ..good.clone() };
+        check(Measured(&good), true, true, Precision::Int8, "int8 preserves this model's ranking (error 1.0 %");
+        check(Measured(&good), true, false, Precision::Int8, "100.0 % of f32's first ten kept");
+        check(Measured(&good), false, false, Precision::F32, "no vector instructions");
+        check(Measured(&bad), true, true, Precision::Bf16, "int8 changes this model's ranking (error 5.0 %");
+        check(Measured(&bad), true, false, Precision::F32, "does not support bf16");
+        check(Measured(&few), true, false, Precision::F32, "measured on too little (error 1.0 %");
+        check(Unmeasured, true, true, Precision::Bf16, "not measured for this model");
+        check(Unmeasured, true, false, Precision::F32, "`lorank bench --ranking` measures it");
+        check(Assumed(true), true, true, Precision::Int8, "");
+        check(Assumed(false), true, true, Precision::Bf16, "");
         assert_eq!(PrecisionChoice::Auto.on_gpu(true).precision, Precision::Bf16);
         assert_eq!(PrecisionChoice::Auto.on_gpu(false).precision, Precision::F32);
+    }
+
+    #[test]
+    fn int8_is_warned_of_where_it_was_measured_to_fail() {
+        let [good, bad] = [1.01, 1.05].map(Int8Ranking::of_scaled_scores);
+        assert_eq!(Int8Effect::Measured(&good).warning(), None);
+        assert_eq!(Int8Effect::Unmeasured.warning(), None);
+        let warning = Int8Effect::Measured(&bad).warning();
+        assert!(warning.is_some_and(|text| text.contains("changes this model's ranking")));
     }
 
     #[test]

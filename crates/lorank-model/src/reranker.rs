@@ -20,15 +20,16 @@ use crate::known::KnownModel;
 use crate::labels::{HeadRow, Labels};
 use crate::lora;
 use crate::lorank_file::{LorankFile, SpecialTokens};
-use crate::model::{self, AdapterSource, BaseModel, ModelAdapter, ScoringModel};
+use crate::model::{AdapterSource, BaseModel, ModelAdapter, ScoringModel};
 use crate::peft::PeftConfig;
+use crate::precisions::Precisions;
 use crate::score_activation::score_activation;
 use crate::score_tokens::Vocabulary;
 use crate::tokenize::{PairTokenizer, TOKENIZER_FILE};
 use crate::tokenizer_config::{self, TokenizerSettings};
 use crate::weights::Weights;
 use crate::whole::{Whole, WholeTemplates};
-use crate::{AdapterSummary, BaseSummary, LoadOptions, ModelError, OtherBase, Prompt};
+use crate::{AdapterSummary, BaseSummary, Int8Ranking, LoadOptions, ModelError, OtherBase, Prompt, ScoresToCompare};
 
 /// A reranker: a base model and the adapters loaded on it, which share the base weights.
 #[derive(Debug)]
@@ -36,7 +37,10 @@ pub struct ModelReranker {
     /// Distinguishes this reranker's encoded pairs from those of others.
     pub(crate) number: u64,
     pub(crate) summary: BaseSummary,
+    /// The base model in the precision that it has without an adapter.
     pub(crate) model: Box<dyn ScoringModel>,
+    /// The precision with each adapter, and the copy of the base model for adapters with another one.
+    precisions: Precisions,
     pub(crate) tokenizer: Arc<PairTokenizer>,
     pub(crate) prompt: Prompt,
     /// How its author wants long documents to be scored.
@@ -73,6 +77,8 @@ impl LoadedAdapter {
 pub(crate) struct Loaded {
     pub(crate) summary: AdapterSummary,
     pub(crate) adapter: ModelAdapter,
+    /// The copy of the base model that loaded the adapter, if it is not the first one.
+    pub(crate) copy: Option<Arc<dyn ScoringModel>>,
     pub(crate) prompt: Prompt,
     passages: PassageOptions,
     /// The base model's, or the adapter's own.
@@ -118,7 +124,11 @@ impl ModelReranker {
             files: files.clone(),
         };
         let encoder = files.read(SENTENCE_TRANSFORMERS_CONFIG.file)?;
-        let model = model::load(base, &mut weights, &options)?;
+        let digest = |weights: &Weights| {
+            base_digest(&config_bytes, &config.module_configs, score_tokens, head_row, files, weights)
+        };
+        let is_scored_bare = has_head || score_tokens.is_some();
+        let (precisions, model) = Precisions::load(base, &mut weights, &options, is_scored_bare, digest)?;
         let prompt = prompt.overridden_by(&file, files, &tokenizer.settings().token_names)?;
         let marked_prompt = prompt.clone();
         let prompt = match file.special_tokens_in_texts {
@@ -131,7 +141,7 @@ impl ModelReranker {
             number: N_LOADED.fetch_add(1, Ordering::Relaxed),
             summary: BaseSummary {
                 name: config.name,
-                digest: base_digest(&config_bytes, &config.module_configs, score_tokens, head_row, files, &weights)?,
+                digest: precisions.base_digest(),
                 architecture,
                 n_parameters: facts.n_parameters,
                 has_head: facts.has_head,
@@ -152,6 +162,7 @@ impl ModelReranker {
                 n_bytes: facts.n_bytes,
             },
             model,
+            precisions,
             tokenizer: Arc::new(tokenizer),
             prompt,
             passages: file.passages(files)?,
@@ -163,10 +174,10 @@ impl ModelReranker {
         };
         reranker.prompt = reranker.fitted(reranker.prompt.clone(), &reranker.tokenizer, files)?;
         reranker.summary.max_length = reranker.prompt.max_length();
-        if reranker.summary.has_head
-            && let Some(why) = reranker.probe(None)
-        {
-            tracing::warn!("base model `{}` {why}", reranker.summary.name);
+        if reranker.summary.has_head {
+            let name = &reranker.summary.name;
+            reranker.probe(None).inspect(|why| tracing::warn!("base model `{name}` {why}"));
+            reranker.precisions.warning(None, false).inspect(|why| tracing::warn!("base model `{name}`: {why}"));
         }
         Ok(reranker)
     }
@@ -178,8 +189,7 @@ impl ModelReranker {
     /// existing adapter of that name stays.
     pub fn add_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
-        let loaded = self.read_adapter(&id, files, &config, |model, source| model.load_adapter(source))?;
-        Ok(self.insert(id, loaded))
+        Ok(self.insert(id.clone(), self.read_adapter(&id, files, &config, false)?))
     }
 
     /// Loads an adapter for the caller to keep. Its versions have the name `id`.
@@ -188,8 +198,7 @@ impl ModelReranker {
     /// As [`ModelReranker::add_adapter`].
     pub fn load_adapter(&self, id: &AdapterId, files: &Files) -> Result<LoadedAdapter, ModelError> {
         let config = PeftConfig::read(files)?;
-        let loaded = self.read_adapter(id, files, &config, |model, source| model.load_adapter(source))?;
-        Ok(LoadedAdapter(Arc::new(loaded)))
+        Ok(LoadedAdapter(Arc::new(self.read_adapter(id, files, &config, false)?)))
     }
 
     /// The model version of the base model with an adapter from [`ModelReranker::load_adapter`].
@@ -206,8 +215,8 @@ impl ModelReranker {
         let file = LorankFile::read(files)?;
         let settings = self.own_settings(files, &file)?;
         let prompt = self.fitted(self.prompt_of(settings.as_ref(), &file, files)?, &self.tokenizer, files)?;
-        let adapter = Some(AdapterVersion { id: id.clone(), digest });
-        Ok(ModelVersion { adapter, prompt_version: prompt.version(), ..self.version(None) })
+        let (adapter, precision) = (Some(AdapterVersion { id: id.clone(), digest }), self.precision_of(digest));
+        Ok(ModelVersion { adapter, prompt_version: prompt.version(), precision, ..self.version(None) })
     }
 
     /// How the author of a model wants long documents to be scored: the adapter's `lorank.json`, else the base model's.
@@ -255,8 +264,7 @@ impl ModelReranker {
     /// As [`ModelReranker::add_adapter`]; also if the base model's files have been moved.
     pub fn add_merged_adapter(&self, id: AdapterId, files: &Files) -> Result<AdapterSummary, ModelError> {
         let config = PeftConfig::read(files)?;
-        let loaded = self.read_adapter(&id, files, &config, |model, source| model.merge_adapter(source))?;
-        Ok(self.insert(id, loaded))
+        Ok(self.insert(id.clone(), self.read_adapter(&id, files, &config, true)?))
     }
 
     /// Drops an adapter, and returns whether there was one of this name. Pairs that are encoded for it are still scored.
@@ -298,7 +306,7 @@ impl ModelReranker {
         id: &AdapterId,
         files: &Files,
         config: &PeftConfig,
-        load: impl FnOnce(&dyn ScoringModel, &AdapterSource<'_>) -> Result<ModelAdapter, ModelError>,
+        is_merged: bool,
     ) -> Result<Loaded, ModelError> {
         let misfit = match (self.misfit_of_names(id, config.trained_on.as_deref()), self.options.other_base) {
             (Some(error), OtherBase::Refuse) => return Err(error),
@@ -312,21 +320,29 @@ impl ModelReranker {
         let score_tokens = file.score_tokens.as_ref().map(|tokens| tokens.resolve(&*tokenizer, files.name()));
         let (score_tokens, score_label) = (score_tokens.transpose()?, file.score_label.as_ref());
         check_one_score(&file, score_tokens.is_some(), files)?;
-        let adapter = load(&*self.model, &AdapterSource { id, files, config, score_tokens, score_label })?;
+        let source = AdapterSource { id, files, config, score_tokens, score_label };
+        let digest = lora::digest(files)?;
+        let chosen = self.precisions.chosen(Some(digest), is_merged);
+        let copy = self.precisions.copy_in(chosen.precision)?;
+        let model = copy.as_deref().unwrap_or(&*self.model);
+        let adapter = if is_merged { model.merge_adapter(&source) } else { model.load_adapter(&source) }?;
         let prompt = self.fitted(prompt, &tokenizer, files)?;
         let summary = AdapterSummary {
-            version: AdapterVersion { id: id.clone(), digest: lora::digest(files)? },
+            version: AdapterVersion { id: id.clone(), digest },
             trained_on: config.trained_on.clone(),
             rank: config.rank,
             n_targets: adapter.n_targets,
             n_parameters: adapter.n_parameters,
             max_length: prompt.max_length(),
             merged_bytes: adapter.merged_bytes,
+            precision: chosen.precision,
+            precision_reason: chosen.why.into_owned(),
         };
         if let Some(misfit) = misfit {
             tracing::warn!("{misfit}; its shapes match, but its scores may be meaningless");
         }
-        Ok(Loaded { summary, adapter, prompt, passages: file.passages(files)?.or(self.passages), tokenizer })
+        self.precisions.warning(Some(digest), is_merged).inspect(|why| tracing::warn!("adapter `{id}`: {why}"));
+        Ok(Loaded { summary, adapter, copy, prompt, passages: file.passages(files)?.or(self.passages), tokenizer })
     }
 
     /// The base model's facts.
@@ -359,14 +375,43 @@ impl ModelReranker {
         self.model.facts().backend.clone()
     }
 
-    /// The numeric precision in use.
+    /// The numeric precision without an adapter; with one, that of its [`AdapterSummary`].
     pub fn precision(&self) -> Precision {
-        self.model.facts().precision.precision
+        self.precisions.first().precision
     }
 
     /// The reason for the precision: how `auto` chose it, or that it was requested.
-    pub fn precision_reason(&self) -> &'static str {
-        self.model.facts().precision.why
+    pub fn precision_reason(&self) -> &str {
+        &self.precisions.first().why
+    }
+
+    /// The precision with an adapter of this digest that is not merged.
+    fn precision_of(&self, adapter: Digest) -> Precision {
+        self.precisions.chosen(Some(adapter), false).precision
+    }
+
+    /// The measurement of how int8 ranks with a model of this reranker, compared with f32.
+    pub fn int8_ranking(&self, model: &ModelVersion) -> Option<&Int8Ranking> {
+        self.precisions.ranking(model.adapter.as_ref().map(|adapter| adapter.digest), model.merged)
+    }
+
+    /// Whether `auto` could select int8: the kernels run on a CPU with vector instructions for it.
+    pub fn has_fast_int8(&self) -> bool {
+        self.precisions.has_fast_int8()
+    }
+
+    /// Compares the scores of queries' candidates with a model of this reranker in int8 and in f32.
+    ///
+    /// # Panics
+    /// If a query has different numbers of scores in both, or there is no query.
+    pub fn compare_int8(&self, model: &ModelVersion, queries: &[ScoresToCompare]) -> Int8Ranking {
+        self.precisions.compare(model, queries)
+    }
+
+    /// The memory of the linear layers and embeddings, in bytes: of the base model, and of the copy in another precision
+    /// if an adapter has one.
+    pub fn n_bytes(&self) -> usize {
+        self.summary.n_bytes + self.precisions.bytes_of_copy()
     }
 
     /// The maximum tokens per forward pass.
@@ -380,7 +425,7 @@ impl ModelReranker {
             base_digest: self.summary.digest,
             adapter: loaded.map(|loaded| loaded.summary.version.clone()),
             prompt_version: loaded.map_or(&self.prompt, |loaded| &loaded.prompt).version(),
-            precision: self.precision(),
+            precision: loaded.map_or(self.precision(), |loaded| loaded.summary.precision),
             merged: loaded.is_some_and(|loaded| loaded.adapter.merged_bytes.is_some()),
         }
     }

@@ -1,6 +1,6 @@
 //! Facts about a base model and its adapters.
 
-use lorank_core::{Activation, AdapterVersion, Digest};
+use lorank_core::{Activation, AdapterVersion, Digest, Precision};
 
 /// Facts about a base model.
 #[derive(Debug, Clone)]
@@ -55,4 +55,8 @@ pub struct AdapterSummary {
     pub max_length: usize,
     /// The memory of the merged copy of the base model's weights, in bytes, if it is merged.
     pub merged_bytes: Option<usize>,
+    /// The precision of the base model under the adapter.
+    pub precision: Precision,
+    /// The reason for the precision.
+    pub precision_reason: String,
 }

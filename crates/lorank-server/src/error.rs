@@ -36,6 +36,14 @@ pub enum Error {
     /// An invalid setting of the search engine that is the first stage.
     #[error(transparent)]
     Elastic(#[from] ElasticError),
+    /// A measurement of how int8 ranks cannot be kept.
+    #[error("could not keep the measurement of int8 in `{}`", path.display())]
+    KeepInt8Ranking {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// A file of the settings of the search engine cannot be read.
     #[error("could not read `{}`, which is `{setting}`", path.display())]
     ElasticFile {
@@ -231,7 +239,7 @@ impl Error {
             Self::Store(source) => kind_of_files(source.kind()),
             Self::Pipeline(source) => source.kind(),
             Self::Experiments(source) => source.kind(),
-            Self::Bind { .. } | Self::Flush { .. } => ErrorKind::Unavailable,
+            Self::Bind { .. } | Self::Flush { .. } | Self::KeepInt8Ranking { .. } => ErrorKind::Unavailable,
             Self::Task { .. } => ErrorKind::Internal,
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use lorank_adapters::{Registry, RegistryError};
 use lorank_core::{AdapterId, Digest};
 use lorank_model::{
-    BaseModels, BaseToName, Files, ForwardPass, Hub, HubRepository, LoadOptions, ModelError, ModelReranker, NamedBase,
-    Source,
+    BaseModels, BaseToName, Files, ForwardPass, Hub, HubRepository, Int8Rankings, LoadOptions, ModelError,
+    ModelReranker, NamedBase, Source,
 };
 
 use crate::config::ModelSection;
@@ -22,6 +22,8 @@ pub struct ModelLoader {
     pub hub: Option<Hub>,
     /// A registry whose adapters and aliases can be named, after built-in names and folders.
     pub registry: Option<Arc<Registry>>,
+    /// Measurements of how int8 ranks, by which the precision `auto` decides.
+    pub int8_rankings: Int8Rankings,
     /// Called with the progress of loading, on the loading thread.
     pub on_event: Option<OnLoadEvent>,
 }
@@ -150,6 +152,7 @@ impl ModelSection {
             other_base: self.on_base_mismatch.into(),
             tokens_max: self.tokens_max,
             pass: if self.reference { ForwardPass::Reference } else { ForwardPass::Fast },
+            ..LoadOptions::default()
         }
     }
 
@@ -182,6 +185,7 @@ impl ModelLoader {
 
     fn load_with(&self, section: &ModelSection, options: LoadOptions) -> Result<LoadedModels, Error> {
         section.start_threads();
+        let options = LoadOptions { int8_rankings: self.int8_rankings.clone(), ..options };
         let bases = self.load_bases(&section.base_specs()?, &options)?;
         let mut adapters: Vec<Option<AdapterId>> = Vec::new();
         for spec in &section.adapters {

@@ -74,7 +74,8 @@ impl LoadedServer {
         let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
         let mut served = served_indexes(&config, &data, &options.elastic_secrets)?.into_iter();
         let Served { name, first_stage, documents } = served.next().expect("there is at least the default index");
-        let models = options.loader.load(&config.model.clone().with_starter_adapters())?;
+        let loader = ModelLoader { int8_rankings: data.int8_rankings(), ..options.loader };
+        let models = loader.load(&config.model.clone().with_starter_adapters())?;
         let mut pipeline_config = config.pipeline();
         // The registry's alias `default` comes first, then the configured one, then the first adapter.
         let first = models.default_adapter();
@@ -93,7 +94,7 @@ impl LoadedServer {
             Ok::<_, Error>(Arc::new(experiments.for_index(name.as_str())))
         };
         // Loading of adapters that are added over HTTP reports no progress.
-        let loader = ModelLoader { on_event: None, ..options.loader };
+        let loader = ModelLoader { on_event: None, ..loader };
         let adapters = Arc::new(RegistryAdapters { reranker, loader, allowed: config.adapter_sources.clone() });
         let first = Service::over(name.clone(), experiments(&name, pipeline.clone())?, Some(documents));
         let mut service = first.with_adapters(adapters.clone());

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use lorank_core::{AdapterId, Reranker};
 use lorank_model::{AdapterSummary, BaseModels, BaseSummary, ModelReranker, NamedBase, Prompt};
 use lorank_server::{AdapterSpec, starter};
 use lorank_tantivy::{Index, IndexSettings, IndexStats};
@@ -100,7 +101,7 @@ fn names(base: &NamedBase) -> String {
 /// The lines about a base model with its adapters.
 fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
     let base = reranker.base();
-    let n_bytes = indicatif::HumanBytes(base.n_bytes as u64);
+    let n_bytes = indicatif::HumanBytes(reranker.n_bytes() as u64);
     let head = if base.has_head { "" } else { ", without a score head" };
     let (n_weights, digest) = (count(base.n_parameters), base.digest.short());
     let mut lines = vec![
@@ -117,7 +118,10 @@ fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
     let full_names = of_any_layer(base.linear_modules.iter().chain(&base.other_modules));
     let labels = ["full names"].into_iter().chain(std::iter::repeat(""));
     lines.extend(labels.zip(full_names));
-    lines.extend(reranker.adapters().iter().map(|adapter| ("adapter", describe(adapter))));
+    for adapter in reranker.adapters() {
+        lines.push(("adapter", describe(&adapter)));
+        lines.push(("", format!("{}, {}", adapter.precision, adapter.precision_reason)));
+    }
     lines
 }
 
@@ -211,6 +215,9 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
             "n_parameters": adapter.n_parameters,
             "max_length": adapter.max_length,
             "merged_bytes": adapter.merged_bytes,
+            "precision": adapter.precision.name(),
+            "precision_reason": adapter.precision_reason,
+            "int8": measurement(reranker, Some(&adapter.version.id)),
         })
     };
     json!({
@@ -235,10 +242,17 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
         "engine": reranker.engine(),
         "precision": reranker.precision().name(),
         "precision_reason": reranker.precision_reason(),
+        "int8": measurement(reranker, None),
         "tokens_max": reranker.tokens_max(),
-        "n_bytes": base.n_bytes,
+        "n_bytes": reranker.n_bytes(),
         "adapters": reranker.adapters().into_iter().map(adapter).collect::<Vec<_>>(),
     })
+}
+
+/// The measurement of how int8 ranks with an adapter; null if there is none.
+fn measurement(reranker: &ModelReranker, adapter: Option<&AdapterId>) -> Value {
+    let ranking = reranker.resolve(adapter).ok().and_then(|model| reranker.int8_ranking(&model).cloned());
+    ranking.map_or(Value::Null, |ranking| json!({"holds": ranking.holds(), "measurement": ranking}))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub(crate) mod health;
 pub(crate) mod index;
 mod index_dir;
 pub(crate) mod info;
+mod int8;
 pub(crate) mod key;
 #[cfg(feature = "starter")]
 pub(crate) mod notices;

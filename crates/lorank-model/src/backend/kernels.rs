@@ -41,14 +41,14 @@ pub(crate) struct AttentionPlan<'a> {
 }
 
 impl Kernels {
-    /// Detects the CPU's vector instructions, and chooses the precision by them and the kind of model.
+    /// Detects the CPU's vector instructions, and chooses the precision by them and by what int8 does to
+    /// the model.
     ///
     /// # Errors
     /// [`ModelError::Precision`] for a precision without kernels.
-    pub(crate) fn new(precision: PrecisionChoice, int8: Int8Effect) -> Result<Self, ModelError> {
+    pub(crate) fn new(precision: PrecisionChoice, int8: Int8Effect<'_>) -> Result<Self, ModelError> {
         let isa = Isa::detect();
-        let has = CpuProducts { int8: isa.is_fast_in_int8(), bf16: isa.has_bf16_products() };
-        let chosen = precision.on_cpu(int8, has);
+        let chosen = precision.on_cpu(int8, CpuProducts::of(isa));
         let precision = chosen.precision;
         let format = match precision {
             Precision::F32 => Format::F32,
@@ -102,7 +102,7 @@ impl Backend for Kernels {
     }
 
     fn precision(&self) -> ChosenPrecision {
-        self.chosen
+        self.chosen.clone()
     }
 
     fn synchronize(&self) -> Result<(), Infallible> {

@@ -6,12 +6,14 @@ use anyhow::Context;
 use clap::Args;
 use lorank_adapters::{Entry, Existing, Outcome, Registry, RegistryError};
 use lorank_core::AdapterId;
+use lorank_model::{DeviceChoice, Int8Ranking, PrecisionChoice};
 use lorank_registry_reranker::{AddError, add_for_base};
-use lorank_server::{BaseSpec, DataFolder, FoundAdapter, ModelSource};
+use lorank_server::{BaseSpec, DataFolder, FoundAdapter, LoadedModels, ModelSection, ModelSource};
 use serde_json::json;
 
 use super::fit::{Checked, Fit, check_fit};
 use super::running::{named, running, warn_of_experiments};
+use crate::commands::int8;
 use crate::output::text::count;
 use crate::{models, output, registry, times};
 
@@ -39,6 +41,10 @@ pub(crate) struct AddArgs {
     /// With --alias, do not check the adapter on the base models of running servers
     #[arg(long, conflicts_with = "base", requires = "alias")]
     unchecked: bool,
+    /// Do not measure how int8 ranks with the adapter. It is measured on the base models on which the adapter is loaded, and the
+    /// precision `auto` takes int8 only if it preserves the ranking; `lorank bench --ranking` measures later
+    #[arg(long)]
+    unmeasured: bool,
 }
 
 pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bool) -> anyhow::Result<()> {
@@ -55,13 +61,52 @@ pub(crate) fn run(args: &AddArgs, data: &DataFolder, is_json: bool, is_quiet: bo
     let state = registry.state();
     let entry = state.resolve(&args.id)?;
     warn(args, moved.as_ref(), data)?;
+    let measured = if args.unmeasured { Vec::new() } else { measure(args, &found, &fit, data, is_quiet) };
     if is_json {
         let mut adapter = registry::to_json(&state, entry);
         adapter["outcome"] = json!(name(&outcome));
         adapter["checked_on"] = json!(fit.bases);
+        adapter["int8"] =
+            measured.iter().map(|ranking| json!({"holds": ranking.holds(), "measurement": ranking})).collect();
         return output::print_json(&adapter);
     }
-    print_text(args, &outcome, entry, &fit)
+    print_text(args, &outcome, entry, &fit, &measured)
+}
+
+/// Measures how int8 ranks with the adapter on the base models where this is not known. The adapter is added already, so a
+/// failure is a warning.
+fn measure(args: &AddArgs, found: &FoundAdapter, fit: &Fit, data: &DataFolder, is_quiet: bool) -> Vec<Int8Ranking> {
+    let mut measured = Vec::new();
+    for base in &fit.unmeasured {
+        match measure_on(base, args, found, data, is_quiet) {
+            Ok(ranking) => measured.push(ranking),
+            Err(error) => tracing::warn!(
+                "it was not measured how int8 ranks with `{}` on `{base}`, so `auto` does not take int8 for it: {error:#}",
+                args.id
+            ),
+        }
+    }
+    measured
+}
+
+fn measure_on(
+    base: &BaseSpec,
+    args: &AddArgs,
+    found: &FoundAdapter,
+    data: &DataFolder,
+    is_quiet: bool,
+) -> anyhow::Result<Int8Ranking> {
+    let requests = int8::starter_requests(Int8Ranking::QUERIES_MIN, Int8Ranking::CANDIDATES_MIN, is_quiet)?;
+    let load = |precision| {
+        let (base, precision) = (vec![base.clone()], PrecisionChoice::Fixed(precision));
+        let section = ModelSection { base, precision, device: DeviceChoice::Cpu, ..ModelSection::default() };
+        let models = models::load(&section, None, is_quiet)?;
+        models.fit(&args.id, &found.files, None)?;
+        Ok(LoadedModels { adapters: vec![Some(args.id.clone())], ..models })
+    };
+    let measured = int8::measure(&requests, is_quiet, load)?.remove(0);
+    data.keep_int8_ranking(&measured.ranking)?;
+    Ok(measured.ranking)
 }
 
 impl AddArgs {
@@ -121,7 +166,13 @@ fn name(outcome: &Outcome) -> &'static str {
     }
 }
 
-fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry, fit: &Fit) -> anyhow::Result<()> {
+fn print_text(
+    args: &AddArgs,
+    outcome: &Outcome,
+    entry: &Entry,
+    fit: &Fit,
+    measured: &[Int8Ranking],
+) -> anyhow::Result<()> {
     let digest = |entry: &Entry| entry.provenance.model_digest.short().to_string();
     let what = format!(
         "rank {} on {}; {} weights; digest {}",
@@ -143,6 +194,10 @@ fn print_text(args: &AddArgs, outcome: &Outcome, entry: &Entry, fit: &Fit) -> an
     }
     if args.is_checked() {
         writeln!(out, "{}", fit.said())?;
+    }
+    for ranking in measured {
+        let effect = if ranking.holds() { "preserves" } else { "changes" };
+        writeln!(out, "int8 {effect} its ranking on `{}`: {ranking}", ranking.base_model)?;
     }
     Ok(out.flush()?)
 }

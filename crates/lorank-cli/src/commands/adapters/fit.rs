@@ -1,7 +1,7 @@
 //! Checks that an adapter fits the base models that will use it.
 
-use anyhow::Context;
-use lorank_core::{AdapterId, Digest};
+use anyhow::{Context, anyhow};
+use lorank_core::{AdapterId, Digest, Reranker};
 use lorank_model::Files;
 use lorank_server::{BaseSpec, DataFolder, ModelSection};
 
@@ -22,6 +22,8 @@ pub(super) struct Fit {
     pub(super) bases: Vec<String>,
     /// The digest of the one of several, or of the given one.
     pub(super) base_digest: Option<Digest>,
+    /// Those on which it is not known how int8 ranks with the adapter, although `auto` could take int8 there.
+    pub(super) unmeasured: Vec<BaseSpec>,
 }
 
 /// Loads an adapter on the one of the given base models that it is for, or on those of running servers with the data folder.
@@ -33,7 +35,7 @@ pub(super) fn check_fit(
 ) -> anyhow::Result<Fit> {
     let mut fit = Fit::default();
     if !bases.is_empty() {
-        fit.add(adapter, bases, is_quiet)?;
+        fit.add(adapter, bases, data, is_quiet)?;
         return Ok(fit);
     }
     let mut seen: Vec<Vec<String>> = Vec::new();
@@ -53,7 +55,7 @@ pub(super) fn check_fit(
         };
         let bases = server.bases.iter().map(|base| base.parse()).collect::<Result<Vec<BaseSpec>, _>>()?;
         let digest = fit.base_digest;
-        fit.add(adapter, &bases, is_quiet).with_context(failed)?;
+        fit.add(adapter, &bases, data, is_quiet).with_context(failed)?;
         if bases.len() == 1 {
             fit.base_digest = digest;
         }
@@ -64,12 +66,23 @@ pub(super) fn check_fit(
 
 impl Fit {
     /// Loads the adapter on one of these base models.
-    fn add(&mut self, adapter: &Checked<'_>, bases: &[BaseSpec], is_quiet: bool) -> anyhow::Result<()> {
+    fn add(
+        &mut self,
+        adapter: &Checked<'_>,
+        bases: &[BaseSpec],
+        data: &DataFolder,
+        is_quiet: bool,
+    ) -> anyhow::Result<()> {
         let section = ModelSection { base: bases.to_vec(), ..ModelSection::default() };
-        let models = models::load(&section, None, is_quiet)?;
+        let models = models::load(&section, Some(data.clone()), is_quiet)?;
         let place = models.fit(adapter.id, adapter.files, adapter.base_digest.as_ref())?;
-        let (base, digest) = (bases[place].to_string(), models.bases.at(place).reranker().base().digest);
+        let reranker = models.bases.at(place).reranker();
+        let (base, digest) = (bases[place].to_string(), reranker.base().digest);
+        let model = reranker.resolve(Some(adapter.id)).map_err(|error| anyhow!(error))?;
         if !self.bases.contains(&base) {
+            if reranker.has_fast_int8() && reranker.int8_ranking(&model).is_none() {
+                self.unmeasured.push(bases[place].clone());
+            }
             self.bases.push(base);
         }
         self.base_digest = Some(digest);

@@ -301,13 +301,13 @@ fn rankers(models: &LoadedModels, baseline: &str, instruction: Option<&str>) -> 
     Ok(rankers)
 }
 
-/// The rankers' base models, each once.
+/// The rankers' base models, each once in a precision.
 fn used_bases(rankers: &[RankedBy]) -> Vec<UsedBase> {
     let mut bases: Vec<UsedBase> = Vec::new();
     for RankedBy { model, .. } in rankers {
-        let digest = model.base_digest.to_string();
-        if bases.iter().all(|base| base.digest != digest) {
-            bases.push(UsedBase { name: model.base_model.clone(), digest, precision: model.precision.name() });
+        let (digest, precision) = (model.base_digest.to_string(), model.precision.name());
+        if bases.iter().all(|base| (&base.digest, base.precision) != (&digest, precision)) {
+            bases.push(UsedBase { name: model.base_model.clone(), digest, precision });
         }
     }
     bases

@@ -52,9 +52,7 @@ impl Candle {
         is_reference: bool,
     ) -> std::result::Result<Self, ModelError> {
         let chosen = match is_reference {
-            true => {
-                precision.or(ChosenPrecision { precision: Precision::F32, why: "auto: the reference pass uses f32" })
-            }
+            true => precision.or(ChosenPrecision::new(Precision::F32, "auto: the reference pass uses f32")),
             false => precision.on_gpu(device.is_cuda() && has_bf16(&device)),
         };
         let precision = chosen.precision;
@@ -109,7 +107,7 @@ impl Backend for Candle {
     }
 
     fn precision(&self) -> ChosenPrecision {
-        self.chosen
+        self.chosen.clone()
     }
 
     fn synchronize(&self) -> Result<()> {

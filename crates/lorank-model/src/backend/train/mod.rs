@@ -128,7 +128,7 @@ impl Backend for Train {
     }
 
     fn precision(&self) -> ChosenPrecision {
-        ChosenPrecision { precision: Precision::F32, why: "training uses f32" }
+        ChosenPrecision::new(Precision::F32, "training uses f32")
     }
 
     fn synchronize(&self) -> Result<(), Infallible> {

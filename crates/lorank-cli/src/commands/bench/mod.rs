@@ -1,8 +1,10 @@
 //! `lorank bench`: measures the latency and throughput of a model, and the time of each stage.
 
+mod ranking;
+
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,11 +13,12 @@ use clap::Args;
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
 use lorank_model::{ModelReranker, StageTimes};
 use lorank_pipeline::{AdapterChoice, CacheConfig, Pipeline, PipelineConfig, SearchRequest};
-use lorank_server::AdapterSpec;
+use lorank_server::{AdapterSpec, LoadedModels};
 #[cfg(feature = "starter")]
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::commands::int8::Request;
 use crate::commands::score::PairLine;
 use crate::data::DataArgs;
 use crate::flags::ModelFlags;
@@ -28,6 +31,10 @@ use crate::output::{self, progress};
 ///
 /// Consecutive pairs with the same query form a request. Without --pairs, the request is a question with 100 passages of
 /// the built-in corpus. Neither scores nor tokens are cached between runs.
+///
+/// With --ranking, no time is measured, but how int8 ranks, compared with f32: the error of the scores, and the share of
+/// f32's first ten that int8 keeps. The precision `auto` takes int8 only for models for which this was measured to be good
+/// enough; the result is kept in the data folder.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// JSON Lines {"query", "title"?, "text"}; - reads standard input
@@ -42,6 +49,22 @@ pub(crate) struct BenchArgs {
     /// Split each request over this many concurrent clients of the queue
     #[arg(long, value_name = "N", default_value = "1")]
     clients: NonZeroUsize,
+    /// Measure how int8 ranks, compared with f32: on --pairs, on --index with --queries, or on questions of the built-in
+    /// corpus with BM25's first passages
+    #[arg(long, conflicts_with_all = ["runs", "clients"])]
+    ranking: bool,
+    /// With --ranking: folder of an index, whose first candidates for --queries are scored
+    #[arg(long, value_name = "DIR", requires_all = ["ranking", "queries"], conflicts_with = "pairs")]
+    index: Option<PathBuf>,
+    /// With --ranking: queries for --index, as JSON Lines {"_id", "text"}, lines of an id, a tab and a text, or TREC topics
+    #[arg(long, value_name = "FILE", requires_all = ["ranking", "index"])]
+    queries: Option<PathBuf>,
+    /// With --ranking: number of queries to measure, without those that have fewer candidates than --depth
+    #[arg(long, value_name = "N", default_value = "20", requires = "ranking", conflicts_with = "pairs")]
+    queries_max: NonZeroUsize,
+    /// With --ranking: number of candidates per query
+    #[arg(long, value_name = "N", default_value = "20", requires = "ranking", conflicts_with = "pairs")]
+    depth: NonZeroUsize,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -49,12 +72,6 @@ pub(crate) struct BenchArgs {
     model: ModelFlags,
     #[command(flatten)]
     data: DataArgs,
-}
-
-/// A query with its documents.
-struct Request {
-    query: Query,
-    candidates: Vec<Candidate>,
 }
 
 /// The measurements.
@@ -70,14 +87,17 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
-    let requests = requests(args)?;
+    if args.ranking {
+        return ranking::run(args, is_quiet);
+    }
+    let requests = args.pairs.as_deref().map_or_else(starter_request, requests_of_pairs)?;
     let models = models::load(&args.model.section_of_one(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
     let adapters = models.rankers();
     let base = models.bases.first();
     let facts = json!({
         "base_model": base.base().name,
         "adapters": adapters.iter().map(|id| id.as_ref().map(AdapterId::as_str)).collect::<Vec<_>>(),
-        "precision": base.precision().name(),
+        "precision": precisions(&models)?,
         "device": base.device(),
         "engine": base.engine(),
         "threads": rayon::current_num_threads(),
@@ -118,8 +138,20 @@ pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
     if args.json { print_json(facts, &measured) } else { print_text(&facts, &measured) }
 }
 
-fn requests(args: &BenchArgs) -> anyhow::Result<Vec<Request>> {
-    let Some(path) = &args.pairs else { return starter_request() };
+/// The precisions of the rankers, each once.
+fn precisions(models: &LoadedModels) -> anyhow::Result<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for id in models.rankers() {
+        let name = models.bases.resolve(id.as_ref()).map_err(|error| anyhow!(error))?.precision.name();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names.join(", "))
+}
+
+/// The requests of a file of pairs.
+fn requests_of_pairs(path: &Path) -> anyhow::Result<Vec<Request>> {
     let mut lines = JsonLines::open(path)?;
     let mut requests: Vec<Request> = Vec::new();
     while let Some(line) = lines.next() {

@@ -1,0 +1,159 @@
+//! The precision of a base model with each of its adapters, and the copies of the weights in these precisions.
+//!
+//! `auto` decides for each adapter, because an adapter decides how well int8 ranks. Base models are therefore in memory
+//! once, or twice while an adapter needs another precision than the bare base model.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use lorank_core::{Digest, Precision};
+use lorank_kernels::Isa;
+
+use crate::config::Architecture;
+use crate::int8_ranking::{Int8Ranking, Int8Rankings, MeasuredModel, ScoresToCompare};
+use crate::model::{self, BaseModel, ScoringModel};
+use crate::precision::{ChosenPrecision, CpuProducts, INT8_OF_DECODERS, Int8Effect};
+use crate::weights::Weights;
+use crate::{ForwardPass, LoadOptions, ModelError, PrecisionChoice};
+
+/// How int8 is computed: one scale per output of a layer, a scale and a minimum per row of its input. Change the name
+/// with the rounding, because measurements count for their arithmetic alone.
+const ROWS: &str = "rows";
+
+/// The precision of a base model with each of its adapters.
+#[derive(Debug)]
+pub(crate) struct Precisions {
+    choice: PrecisionChoice,
+    /// The precision of the first copy.
+    first: ChosenPrecision,
+    /// The products of the CPU, if the kernels run on it; otherwise all adapters have the first copy's precision.
+    cpu: Option<CpuProducts>,
+    rankings: Int8Rankings,
+    base: BaseModel,
+    base_digest: Digest,
+    options: LoadOptions,
+    /// The copy in another precision, while an adapter has it.
+    other: Mutex<Option<Weak<dyn ScoringModel>>>,
+}
+
+impl Precisions {
+    /// Loads a base model in the precision that it has without an adapter. `digest` computes its digest from the weights
+    /// that were read.
+    pub(crate) fn load(
+        base: BaseModel,
+        weights: &mut Weights,
+        options: &LoadOptions,
+        has_head: bool,
+        digest: impl FnOnce(&Weights) -> Result<Digest, ModelError>,
+    ) -> Result<(Self, Box<dyn ScoringModel>), ModelError> {
+        let rankings = options.int8_rankings.clone().with_files(&base.files)?;
+        // The digest is known once the weights are read, and the name nearly always gives the same answer.
+        let guess = Int8Effect::Assumed(rankings.may_hold(&base.name));
+        let model = model::load(base.clone(), weights, options, guess)?;
+        let facts = model.facts();
+        let is_fast_on_cpu = facts.device == "cpu" && options.pass == ForwardPass::Fast;
+        let mut all = Self {
+            choice: options.precision,
+            first: facts.precision.clone(),
+            cpu: is_fast_on_cpu.then(|| CpuProducts::of(Isa::detect())),
+            rankings,
+            base,
+            base_digest: digest(weights)?,
+            options: options.clone(),
+            other: Mutex::default(),
+        };
+        let right = match has_head {
+            true => all.chosen(None, false),
+            // It is never scored without an adapter, so it gets the precision that its adapters may have.
+            false => all.chosen_for(Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, all.arithmetic()))),
+        };
+        let is_right = right.precision == all.first.precision;
+        all.first = right;
+        let model = if is_right { model } else { all.read(weights, all.first.precision)? };
+        Ok((all, model))
+    }
+
+    pub(crate) fn base_digest(&self) -> Digest {
+        self.base_digest
+    }
+
+    /// The precision of the first copy.
+    pub(crate) fn first(&self) -> &ChosenPrecision {
+        &self.first
+    }
+
+    /// The precision of the base model with an adapter.
+    pub(crate) fn chosen(&self, adapter: Option<Digest>, merged: bool) -> ChosenPrecision {
+        self.chosen_for(self.effect(adapter, merged))
+    }
+
+    fn chosen_for(&self, int8: Int8Effect<'_>) -> ChosenPrecision {
+        self.cpu.map_or_else(|| self.first.clone(), |cpu| self.choice.on_cpu(int8, cpu))
+    }
+
+    fn effect(&self, adapter: Option<Digest>, merged: bool) -> Int8Effect<'_> {
+        self.ranking(adapter, merged).map_or(Int8Effect::Unmeasured, Int8Effect::Measured)
+    }
+
+    /// The measurement of the base model with an adapter.
+    pub(crate) fn ranking(&self, adapter: Option<Digest>, merged: bool) -> Option<&Int8Ranking> {
+        let arithmetic = self.arithmetic();
+        self.rankings.of(MeasuredModel { base: self.base_digest, adapter, merged, arithmetic })
+    }
+
+    pub(crate) fn has_fast_int8(&self) -> bool {
+        self.cpu.is_some_and(|cpu| cpu.int8)
+    }
+
+    /// What is wrong with int8 for a model that was asked for in int8.
+    pub(crate) fn warning(&self, adapter: Option<Digest>, merged: bool) -> Option<String> {
+        let is_asked = self.cpu.is_some() && self.choice == PrecisionChoice::Fixed(Precision::Int8);
+        match self.effect(adapter, merged) {
+            _ if !is_asked => None,
+            Int8Effect::Unmeasured if self.is_decoder() => Some(INT8_OF_DECODERS.to_owned()),
+            effect => effect.warning(),
+        }
+    }
+
+    /// The measurement that scores of both precisions give.
+    pub(crate) fn compare(&self, model: &lorank_core::ModelVersion, queries: &[ScoresToCompare]) -> Int8Ranking {
+        let model = lorank_core::ModelVersion { base_model: self.base.name.clone(), ..model.clone() };
+        Int8Ranking::compare(&model, self.arithmetic(), Isa::detect(), queries)
+    }
+
+    /// The copy of the weights in a precision; `None` for the first copy. Loads it if no adapter has it.
+    pub(crate) fn copy_in(&self, precision: Precision) -> Result<Option<Arc<dyn ScoringModel>>, ModelError> {
+        if precision == self.first.precision {
+            return Ok(None);
+        }
+        // Under the lock, so that two adapters that are loaded at once share the copy.
+        let mut other = self.other.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copy) = other.as_ref().and_then(Weak::upgrade) {
+            return Ok(Some(copy));
+        }
+        let mut weights = self.base.architecture.open_weights(&self.base.files)?;
+        let copy: Arc<dyn ScoringModel> = Arc::from(self.read(&mut weights, precision)?);
+        *other = Some(Arc::downgrade(&copy));
+        tracing::info!(base_model = self.base.name, %precision, n_bytes = copy.facts().n_bytes, "loaded a second copy");
+        Ok(Some(copy))
+    }
+
+    /// The memory of the second copy, in bytes.
+    pub(crate) fn bytes_of_copy(&self) -> usize {
+        let other = self.other.lock().unwrap_or_else(PoisonError::into_inner);
+        other.as_ref().and_then(Weak::upgrade).map_or(0, |copy| copy.facts().n_bytes)
+    }
+
+    fn read(&self, weights: &mut Weights, precision: Precision) -> Result<Box<dyn ScoringModel>, ModelError> {
+        let device = crate::DeviceChoice::Cpu;
+        let options = LoadOptions { precision: precision.into(), device, ..self.options.clone() };
+        model::load(self.base.clone(), weights, &options, Int8Effect::Unmeasured)
+    }
+
+    fn is_decoder(&self) -> bool {
+        matches!(self.base.architecture, Architecture::Llama(_))
+    }
+
+    fn arithmetic(&self) -> &'static str {
+        ROWS
+    }
+}
