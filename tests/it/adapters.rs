@@ -195,7 +195,10 @@ fn a_running_experiment_holds_its_adapters() {
     assert!(lorank.run(&["adapters", "add", "a", &b, "--replace"]).starts_with("replaced a"));
     lorank.run(&["adapters", "remove", "b"]);
     lorank.run(&["adapters", "remove", "a", "--force"]);
-    assert_eq!(lorank.json(&["adapters", "list", "--json"]), json!({"adapters": [], "aliases": {}, "rank_by": {}}));
+    assert_eq!(
+        lorank.json(&["adapters", "list", "--json"]),
+        json!({"adapters": [], "aliases": {}, "bases": {}, "rank_by": {}})
+    );
 }
 
 /// A server that gives one answer; its address, and what it was asked.

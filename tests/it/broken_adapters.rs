@@ -48,7 +48,10 @@ fn what_needs_no_base_model_to_be_seen_is_refused_when_it_is_added() {
         let (code, error) = lorank.fail(&["adapters", "add", "broken", path(folder), "--alias", "default"], "");
         assert!(code == 1 && error.contains(part), "{part}: {error}");
     }
-    assert_eq!(lorank.json(&["adapters", "list", "--json"]), json!({"adapters": [], "aliases": {}, "rank_by": {}}));
+    assert_eq!(
+        lorank.json(&["adapters", "list", "--json"]),
+        json!({"adapters": [], "aliases": {}, "bases": {}, "rank_by": {}})
+    );
 }
 
 #[test]

@@ -43,7 +43,10 @@ fn an_alias_has_an_expression_of_its_own_wherever_it_is_asked() {
     let body = json!({"adapter": "qa", "rank_by": "0 - first_stage_rank"}).to_string();
     assert_eq!(server.ask("PUT", "/v1/aliases/default", &body).1["rank_by"], "0 - first_stage_rank");
     let aliases = server.ask("GET", "/v1/aliases", "").1;
-    assert_eq!(aliases, json!({"aliases": {"default": "qa"}, "rank_by": {"default": "0 - first_stage_rank"}}));
+    assert_eq!(
+        aliases,
+        json!({"aliases": {"default": "qa"}, "bases": {}, "rank_by": {"default": "0 - first_stage_rank"}})
+    );
     assert_eq!(ranked_by(""), "0 - first_stage_rank");
     assert_eq!(ranked_by("&adapter=default"), "0 - first_stage_rank");
     // The adapter's own name has none, and what a request says comes first.
