@@ -4,6 +4,9 @@
 //! the precision. A [`ScoreKey`] is a hash of these, so a [`ScoreCache`] needs no invalidation: a changed document,
 //! adapter or template has another key, and the old entry is eventually evicted.
 //!
+//! Behind it can be a store that several servers share ([`SharedScores`]), such as Valkey or Redis (`RedisScores`, with
+//! the feature `redis`).
+//!
 //! A [`ScoreFile`] keeps scores on disk, for long jobs that may be interrupted.
 //!
 //! The crate is *not* a cache of answers: filters, depth and page decide which pairs are scored, but never affect a
@@ -26,15 +29,22 @@
 //!
 //! let cache = ScoreCache::new(CacheConfig::default());
 //! cache.put_many(&[egg], &[Score::new(7.5)?]);
-//! assert_eq!(cache.get_many(&[egg, lamp]), [Some(Score::new(7.5)?), None]);
+//! assert_eq!(cache.get_many(&[egg, lamp], None), [Some(Score::new(7.5)?), None]);
 //! assert_eq!((cache.stats().hits, cache.stats().misses), (1, 1));
 //! # Ok::<(), lorank_core::NotFinite>(())
 //! ```
 
+mod breaker;
 mod key;
+#[cfg(feature = "redis")]
+mod redis_scores;
 mod score_cache;
 mod score_file;
+mod shared;
 
 pub use key::{KeyMaker, ScoreKey};
+#[cfg(feature = "redis")]
+pub use redis_scores::{RedisConfig, RedisError, RedisScores, RedisUrl};
 pub use score_cache::{BYTES_PER_ENTRY, CacheConfig, CacheStats, ScoreCache};
 pub use score_file::{ScoreFile, ScoreFileError};
+pub use shared::{ScoreStore, SharedScores, SharedStats, StoreFailure};

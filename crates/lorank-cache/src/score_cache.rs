@@ -1,14 +1,14 @@
-//! An in-memory LRU cache of scores.
+//! An LRU cache of scores in memory, with a shared store behind it if there is one.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lorank_core::{Digest, Score};
+use lorank_core::{Deadline, Digest, Score};
 use lru::LruCache;
 
-use crate::ScoreKey;
 use crate::key::{AdapterTag, adapter_tag};
+use crate::{ScoreKey, SharedScores, SharedStats};
 
 /// The estimated memory of one cached score, in bytes.
 ///
@@ -46,23 +46,29 @@ impl CacheConfig {
 /// The contents and counters of a [`ScoreCache`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStats {
-    /// Lookups that found a score.
+    /// Lookups that found a score in memory.
     pub hits: u64,
-    /// Lookups that found none.
+    /// Lookups that found none in memory.
     pub misses: u64,
     /// Evicted scores.
     pub evictions: u64,
-    /// The current number of scores.
+    /// The current number of scores in memory.
     pub entries: usize,
     /// Their estimated memory in bytes, at [`BYTES_PER_ENTRY`] each.
     pub bytes: usize,
+    /// The counters of the shared store, if there is one.
+    pub shared: Option<SharedStats>,
 }
 
 /// An LRU cache of scores by key. Threads share it by reference.
+///
+/// With a [shared store](Self::with_shared), lookups that find nothing in memory go there, and new scores are stored
+/// there too.
 #[derive(Debug)]
 pub struct ScoreCache {
     capacity: Option<NonZeroUsize>,
     inner: Mutex<Inner>,
+    shared: Option<SharedScores>,
 }
 
 #[derive(Debug)]
@@ -80,16 +86,42 @@ impl ScoreCache {
     pub fn new(config: CacheConfig) -> Self {
         let n_of_adapter = HashMap::new();
         let inner = Inner { scores: LruCache::unbounded(), n_of_adapter, hits: 0, misses: 0, evictions: 0 };
-        Self { capacity: config.capacity(), inner: Mutex::new(inner) }
+        Self { capacity: config.capacity(), inner: Mutex::new(inner), shared: None }
     }
 
-    /// Whether the cache is enabled.
+    /// The cache with a shared store behind it.
+    #[must_use]
+    pub fn with_shared(self, shared: SharedScores) -> Self {
+        Self { shared: Some(shared), ..self }
+    }
+
+    /// Whether the cache in memory is enabled.
     pub fn is_on(&self) -> bool {
         self.capacity.is_some()
     }
 
     /// The cached score of each key, in the keys' order. Marks each one found as most recently used.
-    pub fn get_many(&self, keys: &[ScoreKey]) -> Vec<Option<Score>> {
+    ///
+    /// Scores that are not in memory are looked up in the shared store, in one call. It takes at most the time limit of
+    /// the store, and a quarter of the time before the deadline.
+    pub fn get_many(&self, keys: &[ScoreKey], deadline: Option<Deadline>) -> Vec<Option<Score>> {
+        let mut found = self.get_in_memory(keys);
+        let Some(shared) = &self.shared else { return found };
+        let missing: Vec<usize> =
+            found.iter().zip(0..).filter(|(score, _)| score.is_none()).map(|(_, at)| at).collect();
+        if missing.is_empty() {
+            return found;
+        }
+        let missing_keys: Vec<ScoreKey> = missing.iter().map(|at| keys[*at]).collect();
+        let scores = shared.get(&missing_keys, deadline);
+        self.put_in_memory(missing_keys.iter().copied().zip(&scores).filter_map(|(key, score)| Some((key, (*score)?))));
+        for (at, score) in missing.into_iter().zip(scores) {
+            found[at] = score;
+        }
+        found
+    }
+
+    fn get_in_memory(&self, keys: &[ScoreKey]) -> Vec<Option<Score>> {
         let mut inner = self.lock();
         let found: Vec<_> = keys.iter().map(|key| inner.scores.get(key).copied()).collect();
         let hits = found.iter().flatten().count();
@@ -98,21 +130,29 @@ impl ScoreCache {
         found
     }
 
-    /// The cached score of a key. Does not count as hit or miss, and does not mark the key as used: for a second lookup
-    /// after a miss.
+    /// The score of a key in memory. Does not count as hit or miss, and does not mark the key as used: for a second
+    /// lookup after a miss.
     pub fn peek(&self, key: &ScoreKey) -> Option<Score> {
         self.lock().scores.peek(key).copied()
     }
 
-    /// Caches the score of each key, replacing existing scores.
+    /// Caches the score of each key, replacing existing scores. Does not wait for the shared store.
     ///
     /// # Panics
     /// If the numbers of keys and scores differ.
     pub fn put_many(&self, keys: &[ScoreKey], scores: &[Score]) {
         assert_eq!(keys.len(), scores.len(), "one score per key");
+        let scored = keys.iter().copied().zip(scores.iter().copied());
+        if let Some(shared) = &self.shared {
+            shared.put(scored.clone());
+        }
+        self.put_in_memory(scored);
+    }
+
+    fn put_in_memory(&self, scored: impl Iterator<Item = (ScoreKey, Score)>) {
         let Some(capacity) = self.capacity else { return };
         let mut inner = self.lock();
-        for (&key, &score) in keys.iter().zip(scores) {
+        for (key, score) in scored {
             if inner.scores.put(key, score).is_none() {
                 *inner.n_of_adapter.entry(key.adapter_tag()).or_default() += 1;
             }
@@ -122,7 +162,7 @@ impl ScoreCache {
         }
     }
 
-    /// The number of cached scores of an adapter, by the digest of its files; `None` is the bare base model.
+    /// The number of scores in memory of an adapter, by the digest of its files; `None` is the bare base model.
     pub fn n_scores_of(&self, adapter: Option<&Digest>) -> usize {
         self.lock().n_of_adapter.get(&adapter_tag(adapter)).copied().unwrap_or(0)
     }
@@ -132,7 +172,9 @@ impl ScoreCache {
         let inner = self.lock();
         let entries = inner.scores.len();
         let Inner { hits, misses, evictions, .. } = *inner;
-        CacheStats { hits, misses, evictions, entries, bytes: entries * BYTES_PER_ENTRY }
+        drop(inner);
+        let shared = self.shared.as_ref().map(SharedScores::stats);
+        CacheStats { hits, misses, evictions, entries, bytes: entries * BYTES_PER_ENTRY, shared }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -190,7 +232,7 @@ mod tests {
     /// The cached score of each text.
     fn get(cache: &ScoreCache, texts: &[&str]) -> Vec<Option<f32>> {
         let keys: Vec<_> = texts.iter().map(|text| key(text)).collect();
-        cache.get_many(&keys).into_iter().map(|score| score.map(Score::get)).collect()
+        cache.get_many(&keys, None).into_iter().map(|score| score.map(Score::get)).collect()
     }
 
     #[test]
@@ -200,7 +242,8 @@ mod tests {
         assert_eq!(get(&cache, &["a"]), [Some(1.0)]);
         cache.put_many(&[key("c")], &[score(3.0)]);
         assert_eq!(get(&cache, &["a", "b", "c"]), [Some(1.0), None, Some(3.0)]);
-        let stats = CacheStats { hits: 3, misses: 1, evictions: 1, entries: 2, bytes: 2 * BYTES_PER_ENTRY };
+        let bytes = 2 * BYTES_PER_ENTRY;
+        let stats = CacheStats { hits: 3, misses: 1, evictions: 1, entries: 2, bytes, shared: None };
         assert_eq!(cache.stats(), stats);
     }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lorank_cache::CacheConfig;
+use lorank_cache::{CacheConfig, ScoreStore};
 use lorank_core::{AdapterId, InvalidPassages, PassageOptions};
 
 use crate::{AdapterChoice, InvalidRankBy, PipelineError, RankBy};
@@ -18,6 +18,15 @@ pub trait NamedRankBy: Send + Sync + fmt::Debug {
     /// # Errors
     /// An expression that cannot be read, which another version may have written.
     fn rank_by(&self, name: &AdapterId) -> Result<Option<Arc<RankBy>>, InvalidRankBy>;
+}
+
+/// A store of scores that several servers share.
+#[derive(Debug, Clone)]
+pub struct SharedScoresConfig {
+    /// The store.
+    pub store: Arc<dyn ScoreStore>,
+    /// The maximum time of a lookup. Without an answer by then, the request goes on without the store.
+    pub limit: Duration,
 }
 
 /// Defaults and limits of requests.
@@ -55,6 +64,8 @@ pub struct PipelineConfig {
     pub aliases: BTreeMap<AdapterId, AdapterId>,
     /// The score cache.
     pub cache: CacheConfig,
+    /// A store behind the score cache that several servers share.
+    pub shared_scores: Option<SharedScoresConfig>,
     /// The maximum number of requests waiting for the model. Further requests fall back immediately.
     pub queue_max: NonZeroUsize,
     /// The maximum number of pairs waiting for the model, over all requests, which bounds the queue's memory. A request
@@ -93,6 +104,7 @@ impl Default for PipelineConfig {
             passages_max: non_zero(16),
             aliases: BTreeMap::new(),
             cache: CacheConfig::default(),
+            shared_scores: None,
             queue_max: non_zero(64),
             // Ten requests at the largest depth, or a hundred at the default depth: about 10 MB of passages.
             queue_pairs_max: non_zero(10_000),

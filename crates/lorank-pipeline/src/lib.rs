@@ -93,10 +93,10 @@ mod tests;
 mod warning;
 
 pub use answer::{Answer, CacheUse, Ranked, Scoring, Timings};
-pub use config::{NamedRankBy, PipelineConfig};
+pub use config::{NamedRankBy, PipelineConfig, SharedScoresConfig};
 pub use error::PipelineError;
 pub use fallback::Fallback;
-pub use lorank_cache::{CacheConfig, CacheStats};
+pub use lorank_cache::{CacheConfig, CacheStats, SharedStats};
 pub use no_reranker::NoReranker;
 pub use pipeline::{Documents, NoFirstStage, Pipeline};
 pub use queue::QueueStats;

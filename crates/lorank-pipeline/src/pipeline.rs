@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use lorank_cache::{CacheStats, ScoreCache};
+use lorank_cache::{CacheStats, ScoreCache, SharedScores};
 use lorank_core::{
     AdapterId, BlendWeight, Candidate, CandidateList, Deadline, Digest, FirstStage, Group, Hit, InvalidQuery,
     ModelVersion, Query, QuerySyntax, RankerSettings, Reranker, Retrieval, Retrieved, Score, TotalHits, fuse,
@@ -20,7 +20,7 @@ use crate::queue::Queue;
 use crate::reranking::{Job, Reranking, Scorer};
 use crate::{
     AdapterChoice, Answer, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice, Ranker,
-    Scoring, SearchRequest, Warning,
+    Scoring, SearchRequest, SharedScoresConfig, Warning,
 };
 
 /// A first stage, a score cache and a reranker that answer searches together. See the [crate's page](crate).
@@ -157,7 +157,15 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     /// A contradictory configuration, or a thread that cannot be started.
     pub fn new(first_stage: F, reranker: R, config: PipelineConfig) -> Result<Self, PipelineError> {
         config.check()?;
-        let (reranker, cache) = (Arc::new(reranker), Arc::new(ScoreCache::new(config.cache)));
+        let cache = ScoreCache::new(config.cache);
+        let cache = match &config.shared_scores {
+            None => cache,
+            Some(SharedScoresConfig { store, limit }) => {
+                let shared = SharedScores::start(store.clone(), *limit);
+                cache.with_shared(shared.map_err(|source| PipelineError::SpawnWorker { source })?)
+            }
+        };
+        let (reranker, cache) = (Arc::new(reranker), Arc::new(cache));
         let queue = Queue::start(reranker.clone(), cache.clone(), &config)?;
         Ok(Self { first_stage, scorer: Arc::new(Scorer::new(reranker, cache, queue, &config)), config })
     }
@@ -326,7 +334,7 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         self.scorer.cache.stats()
     }
 
-    /// The number of cached scores of an adapter, by the digest of its files; `None` is the bare base model.
+    /// The number of scores of an adapter in memory, by the digest of its files; `None` is the bare base model.
     pub fn n_cached_scores(&self, adapter: Option<&Digest>) -> usize {
         self.scorer.cache.n_scores_of(adapter)
     }

@@ -209,7 +209,7 @@ impl<R: Reranker + 'static> Scorer<R> {
         pairs: &[TextToScore<'_>],
     ) -> Result<(Unscored, Option<Submission>), PipelineError> {
         let started = Instant::now();
-        let lookup = look_up(&self.cache, model, pairs);
+        let lookup = look_up(&self.cache, model, pairs, deadline);
         let hits = lookup.cached.iter().flatten().count();
         let cache = CacheUse { hits, misses: pairs.len() - hits };
         let (cache_time, encode_time) = (started.elapsed(), Duration::ZERO);
@@ -383,13 +383,13 @@ impl Reranking {
 }
 
 /// Looks up the pairs' scores in the cache.
-fn look_up(cache: &ScoreCache, model: &ModelVersion, pairs: &[TextToScore<'_>]) -> Lookup {
+fn look_up(cache: &ScoreCache, model: &ModelVersion, pairs: &[TextToScore<'_>], deadline: Option<Deadline>) -> Lookup {
     let keys = pairs.chunk_by(|a, b| std::ptr::eq(a.query, b.query)).flat_map(|run| {
         let maker = KeyMaker::new(&run[0].query.text, model);
         run.iter().map(move |pair| maker.key(pair.candidate.title.as_deref(), pair.text()))
     });
     let keys: Vec<ScoreKey> = keys.collect();
-    let cached = cache.get_many(&keys);
+    let cached = cache.get_many(&keys, deadline);
     Lookup { keys, cached }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lorank_adapters::ResidencyStats;
 use lorank_experiment_pipeline::ShadowStats;
-use lorank_pipeline::QueueStats;
+use lorank_pipeline::{QueueStats, SharedStats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -66,7 +66,8 @@ impl ServiceCollector {
         to.counter("cache_misses", "Score lookups that found none", cache.misses)?;
         to.counter("cache_evictions", "Evicted scores", cache.evictions)?;
         to.gauge("cache_entries", "Scores in the cache", cache.entries as f64)?;
-        to.gauge("cache_bytes", "Approximate memory of the cached scores", cache.bytes as f64)
+        to.gauge("cache_bytes", "Approximate memory of the cached scores", cache.bytes as f64)?;
+        cache.shared.map_or(Ok(()), |shared| shared_cache(&shared, to))
     }
 
     fn queue(&self, to: &mut Encoder<'_>) -> fmt::Result {
@@ -133,6 +134,18 @@ impl ServiceCollector {
             paces.encode_family(&labels)?.encode_gauge(&pace)
         })
     }
+}
+
+fn shared_cache(shared: &SharedStats, to: &mut Encoder<'_>) -> fmt::Result {
+    let help = "Whether lookups use the shared score cache: 1, or 0 while it does not answer";
+    to.gauge("shared_cache_used", help, f64::from(u8::from(shared.is_used)))?;
+    to.counter("shared_cache_hits", "Scores found in the shared score cache", shared.hits)?;
+    to.counter("shared_cache_misses", "Scores not found in the shared score cache", shared.misses)?;
+    let help = "Scores not looked up in the shared score cache because it does not answer";
+    to.counter("shared_cache_skipped", help, shared.skipped)?;
+    to.counter("shared_cache_failures", "Failed calls of the shared score cache", shared.failures)?;
+    to.counter("shared_cache_stored", "Scores stored in the shared score cache", shared.stored)?;
+    to.counter("shared_cache_dropped", "Scores not stored in the shared score cache", shared.dropped)
 }
 
 fn adapters(residency: &ResidencyStats, to: &mut Encoder<'_>) -> fmt::Result {

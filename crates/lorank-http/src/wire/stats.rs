@@ -1,7 +1,7 @@
 //! Statistics and health of the service.
 
 use lorank_adapters::ResidencyStats;
-use lorank_pipeline::{CacheStats, QueueStats};
+use lorank_pipeline::{CacheStats, QueueStats, SharedStats};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -103,6 +103,28 @@ pub(crate) struct CacheStatsJson {
     pub misses: u64,
     /// The number of evicted scores.
     pub evictions: u64,
+    /// The cache that several servers share; null without one.
+    pub shared: Option<SharedCacheStatsJson>,
+}
+
+/// Statistics of the score cache that several servers share. They count this server's calls.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = SharedCacheStats)]
+pub(crate) struct SharedCacheStatsJson {
+    /// Whether lookups use it: it answered the last time.
+    pub is_used: bool,
+    /// The number of lookups that found a score.
+    pub hits: u64,
+    /// The number of lookups that found none.
+    pub misses: u64,
+    /// The number of scores that were not looked up because it does not answer.
+    pub skipped: u64,
+    /// The number of failed calls.
+    pub failures: u64,
+    /// The number of stored scores.
+    pub stored: u64,
+    /// The number of scores that were not stored.
+    pub dropped: u64,
 }
 
 /// Statistics of the reranking queue.
@@ -165,7 +187,15 @@ impl From<CacheStats> for CacheStatsJson {
             hits: stats.hits,
             misses: stats.misses,
             evictions: stats.evictions,
+            shared: stats.shared.map(Into::into),
         }
+    }
+}
+
+impl From<SharedStats> for SharedCacheStatsJson {
+    fn from(stats: SharedStats) -> Self {
+        let SharedStats { is_used, hits, misses, skipped, failures, stored, dropped } = stats;
+        Self { is_used, hits, misses, skipped, failures, stored, dropped }
     }
 }
 
