@@ -1,7 +1,6 @@
 //! The attribution of events to answers.
 
 use lorank_experiments::{Event, Exposure};
-use rusqlite::Connection;
 
 use crate::Unattributed;
 
@@ -21,30 +20,29 @@ pub(crate) fn is_on(exposure: &Exposure, event: &Event, clock_skew_millis: i64) 
     is_about && !is_before(event, exposure.at_millis, clock_skew_millis)
 }
 
-/// Counts an event that belongs to no stored answer. An event without an object is about the answer as a whole.
-pub(crate) fn unattributed(
-    connection: &Connection,
-    event: &Event,
-    clock_skew_millis: i64,
-) -> rusqlite::Result<Unattributed> {
-    // An answer has one row for each of its experiments.
-    let mut statement = connection.prepare_cached(
-        "SELECT at_millis, ?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(hits) WHERE value = ?2),
-                ?2 IS NOT NULL OR ?3 IS NULL OR ?3 BETWEEN 1 AND json_array_length(hits)
-         FROM exposures WHERE request_id = ?1",
-    )?;
-    let answers = statement.query_map((&event.query_id, &event.object_id, event.ordinal), |row| {
-        Ok((row.get(0)?, row.get::<_, bool>(1)? && row.get::<_, bool>(2)?))
-    })?;
-    let answers = answers.collect::<rusqlite::Result<Vec<(i64, bool)>>>()?;
-    let is_late_enough = |(at_millis, _): &&(i64, bool)| !is_before(event, *at_millis, clock_skew_millis);
+/// An answer, for the attribution of new events: when it was given, and its hits as JSON.
+pub(crate) type Answered = (i64, String);
+
+/// Counts an event that belongs to none of the answers of its query. An event without an object is about the answer as a
+/// whole. An answer has one row for each of its experiments.
+pub(crate) fn unattributed(event: &Event, answers: &[Answered], clock_skew_millis: i64) -> Unattributed {
+    let has_object = |hits: &str| {
+        // What cannot be read is an error of whoever reads the answer.
+        let hits: Vec<String> = serde_json::from_str(hits).unwrap_or_default();
+        match (&event.object_id, event.ordinal) {
+            (Some(object), _) => hits.contains(object),
+            (None, Some(ordinal)) => (1..=hits.len()).contains(&(ordinal as usize)),
+            (None, None) => true,
+        }
+    };
+    let is_late_enough = |(at_millis, _): &Answered| !is_before(event, *at_millis, clock_skew_millis);
     let mut unattributed = Unattributed::default();
     if answers.is_empty() {
         unattributed.n_unknown_query = 1;
-    } else if answers.iter().all(|(_, has_object)| !has_object) {
+    } else if !answers.iter().any(|(_, hits)| has_object(hits)) {
         unattributed.n_unknown_object = 1;
-    } else if answers.iter().find(is_late_enough).is_none() {
+    } else if !answers.iter().any(is_late_enough) {
         unattributed.n_before_answer = 1;
     }
-    Ok(unattributed)
+    unattributed
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use lorank_core::ErrorKind;
 use lorank_experiments::ExperimentError;
 
+use crate::database::DatabaseError;
+
 /// An error of the store.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -77,7 +79,7 @@ pub enum ExperimentStoreError {
         what: &'static str,
         /// Why.
         #[source]
-        source: Arc<rusqlite::Error>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// A stored value is damaged.
     #[error("{what} in the experiment store is damaged")]
@@ -127,8 +129,8 @@ impl ExperimentStoreError {
     }
 
     /// Adds what was tried to an error of the database.
-    pub(crate) fn database(what: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Database { what, source: Arc::new(source) }
+    pub(crate) fn database(what: &'static str) -> impl FnOnce(DatabaseError) -> Self {
+        move |error| Self::Database { what, source: error.source }
     }
 }
 

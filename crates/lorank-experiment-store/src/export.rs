@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use lorank_experiments::{Assigned, Exposure};
-use rusqlite::Connection;
 use serde::{Serialize, Serializer};
 
-use crate::read::{click_actions, each_exposure, events_on, json_array, snapshot};
+use crate::database::Database;
+use crate::read::{clicks_on, each_exposure, events_on, json_array, snapshot};
 use crate::{ExperimentStoreError, StoreConfig, attribution};
 
 /// The columns of a [`QueryRow`].
@@ -130,16 +130,16 @@ impl Serialize for Text<'_> {
 }
 
 pub(crate) fn queries(
-    connection: &mut Connection,
+    database: &dyn Database,
     experiment: &str,
     config: &StoreConfig,
     to: impl Write,
 ) -> Result<u64, ExperimentStoreError> {
-    let transaction = snapshot(connection)?;
-    let (actions, skew) = (click_actions(config), config.clock_skew_millis());
+    let transaction = snapshot(database)?;
+    let skew = config.clock_skew_millis();
     let mut table = Table::new(to, QUERY_COLUMNS)?;
-    each_exposure(&transaction, experiment, |exposure, assigned| {
-        let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
+    each_exposure(&*transaction, experiment, |exposure, assigned| {
+        let events = clicks_on(&*transaction, &exposure.request_id, config)?;
         let clicks: Vec<(usize, i64)> = events
             .iter()
             .filter_map(|stored| Some((attribution::rank(&exposure, &stored.event, skew)?, stored.event.at_millis)))
@@ -150,15 +150,15 @@ pub(crate) fn queries(
 }
 
 pub(crate) fn events(
-    connection: &mut Connection,
+    database: &dyn Database,
     experiment: &str,
     config: &StoreConfig,
     to: impl Write,
 ) -> Result<u64, ExperimentStoreError> {
-    let transaction = snapshot(connection)?;
+    let transaction = snapshot(database)?;
     let mut table = Table::new(to, EVENT_COLUMNS)?;
-    each_exposure(&transaction, experiment, |exposure, assigned| {
-        for stored in events_on(&transaction, &exposure.request_id, None)? {
+    each_exposure(&*transaction, experiment, |exposure, assigned| {
+        for stored in events_on(&*transaction, &exposure.request_id)? {
             let rank = attribution::rank(&exposure, &stored.event, config.clock_skew_millis());
             let event = &stored.event;
             table.write(EventRow {

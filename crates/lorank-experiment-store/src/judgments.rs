@@ -1,14 +1,15 @@
 //! Relevance judgments, and the quality of answers.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
+use std::sync::Arc;
 
 use lorank_experiments::{Exposure, Judged};
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use serde::Serializer;
 use serde::ser::SerializeSeq;
 
+use crate::database::{Database, DatabaseError, Mode, Row, Transaction};
 use crate::{ExperimentStoreError, Judgment, JudgmentCounts};
 
 /// The number of hits that count.
@@ -23,132 +24,135 @@ pub(crate) enum Known {
     Replace,
 }
 
+const ALL: &str = "SELECT query, document, grade FROM judgments ORDER BY query, document";
+
 /// Writes judgments, all or none. Of several for the same query and document, the last one counts.
 pub(crate) fn write(
-    connection: &mut Connection,
+    database: &dyn Database,
     judgments: &[Judgment],
     known: Known,
     max: usize,
 ) -> Result<JudgmentCounts, ExperimentStoreError> {
     let failed = || ExperimentStoreError::database("write the judgments");
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed())?;
+    let transaction = Transaction::begin(database, Mode::Write).map_err(failed())?;
     if known == Known::Replace {
-        transaction.execute("DELETE FROM judgments", []).map_err(failed())?;
+        transaction.execute("DELETE FROM judgments", &[]).map_err(failed())?;
     }
-    insert(&transaction, judgments).map_err(failed())?;
-    let counts = counts(&transaction)?;
+    insert(&*transaction, judgments).map_err(failed())?;
+    let counts = counts(&*transaction)?;
     let found = usize::try_from(counts.n_judgments).unwrap_or(usize::MAX);
     if found > max {
         let hint = "judge fewer documents, or delete the judgments that are there";
         return Err(ExperimentStoreError::TooMany { what: "judgments", found, max, hint });
     }
-    count_rewrite(&transaction).map_err(failed())?;
+    count_rewrite(&*transaction).map_err(failed())?;
     transaction.commit().map_err(failed())?;
     Ok(counts)
 }
 
-fn insert(connection: &Connection, judgments: &[Judgment]) -> rusqlite::Result<()> {
+fn insert(database: &dyn Database, judgments: &[Judgment]) -> Result<(), DatabaseError> {
     let sql = "INSERT INTO judgments (query, document, grade) VALUES (?1, ?2, ?3)
                ON CONFLICT (query, document) DO UPDATE SET grade = ?3";
-    let mut statement = connection.prepare_cached(sql)?;
     for Judgment { query, document, grade } in judgments {
-        statement.execute((query, document, grade))?;
+        database.execute(sql, &[query.into(), document.into(), i64::from(*grade).into()])?;
     }
     Ok(())
 }
 
 /// The number of judgments.
-pub(crate) fn counts(connection: &Connection) -> Result<JudgmentCounts, ExperimentStoreError> {
-    let read = |row: &Row<'_>| Ok(JudgmentCounts { n_judgments: row.get(0)?, n_queries: row.get(1)? });
-    let found = connection.query_row("SELECT count(*), count(DISTINCT query) FROM judgments", [], read);
-    found.map_err(ExperimentStoreError::database("count the judgments"))
+pub(crate) fn counts(database: &dyn Database) -> Result<JudgmentCounts, ExperimentStoreError> {
+    let read = |row: &dyn Row| Ok(JudgmentCounts { n_judgments: row.a_count(0)?, n_queries: row.a_count(1)? });
+    let found = database.first("SELECT count(*), count(DISTINCT query) FROM judgments", &[], read);
+    Ok(found.map_err(ExperimentStoreError::database("count the judgments"))?.expect("an aggregate has a row"))
+}
+
+fn judgment(row: &dyn Row) -> Result<Judgment, DatabaseError> {
+    Ok(Judgment { query: row.a_text(0)?, document: row.a_text(1)?, grade: row.a_count(2)? })
 }
 
 /// All judgments, by query and document.
-pub(crate) fn all(connection: &Connection) -> Result<Vec<Judgment>, ExperimentStoreError> {
-    let read = || -> rusqlite::Result<Vec<Judgment>> {
-        let mut statement =
-            connection.prepare("SELECT query, document, grade FROM judgments ORDER BY query, document")?;
-        statement
-            .query_map([], |row| Ok(Judgment { query: row.get(0)?, document: row.get(1)?, grade: row.get(2)? }))?
-            .collect()
-    };
-    read().map_err(ExperimentStoreError::database("read the judgments"))
+pub(crate) fn all(database: &dyn Database) -> Result<Vec<Judgment>, ExperimentStoreError> {
+    database.all(ALL, &[], judgment).map_err(ExperimentStoreError::database("read the judgments"))
 }
 
 /// Writes all judgments as a JSON array, by query and document.
-pub(crate) fn write_json(connection: &Connection, to: impl Write) -> Result<(), ExperimentStoreError> {
-    let failed = || ExperimentStoreError::database("read the judgments");
-    let mut statement =
-        connection.prepare("SELECT query, document, grade FROM judgments ORDER BY query, document").map_err(failed())?;
-    let mut rows = statement.query([]).map_err(failed())?;
+pub(crate) fn write_json(database: &dyn Database, to: impl Write) -> Result<(), ExperimentStoreError> {
     let mut serializer = serde_json::Serializer::new(to);
     let written = |error: serde_json::Error| csv::Error::from(std::io::Error::from(error));
     let mut list = serializer.serialize_seq(None).map_err(written)?;
-    while let Some(row) = rows.next().map_err(failed())? {
-        let read = || Ok(Judgment { query: row.get(0)?, document: row.get(1)?, grade: row.get(2)? });
-        list.serialize_element(&read().map_err(failed())?).map_err(written)?;
+    let mut unwritten = None;
+    let read = database.each(ALL, &[], &mut |row| {
+        let judgment = judgment(row)?;
+        list.serialize_element(&judgment).map_err(|error| {
+            let reason = DatabaseError::new(error.to_string());
+            unwritten = Some(error);
+            reason
+        })
+    });
+    if let Some(error) = unwritten {
+        return Err(written(error).into());
     }
+    read.map_err(ExperimentStoreError::database("read the judgments"))?;
     Ok(list.end().map_err(written)?)
 }
 
-/// Whether there are judgments.
-fn are_there(connection: &Connection) -> Result<bool, ExperimentStoreError> {
-    let found = connection.query_row("SELECT EXISTS (SELECT 1 FROM judgments)", [], |row| row.get(0));
-    found.map_err(ExperimentStoreError::database("read the judgments"))
-}
-
 /// Invalidates the state of incremental reports.
-pub(crate) fn count_rewrite(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute("UPDATE counters SET n = n + 1 WHERE name = 'rewrites'", []).map(drop)
+pub(crate) fn count_rewrite(database: &dyn Database) -> Result<(), DatabaseError> {
+    database.execute("UPDATE counters SET n = n + 1 WHERE name = 'rewrites'", &[]).map(drop)
 }
 
-/// Computes the quality of answers. The ideal gain of a query is computed once.
+/// Computes the quality of answers. The judgments of a query are read once.
 pub(crate) struct Judge<'a> {
-    connection: &'a Connection,
-    /// Of the queries that are judged.
-    best: RefCell<HashMap<String, f64>>,
+    database: &'a dyn Database,
+    queries: HashSet<String>,
+    /// Of the queries that were asked for.
+    judged: RefCell<HashMap<String, Arc<JudgedQuery>>>,
+}
+
+/// The judgments of a query.
+struct JudgedQuery {
+    grades: HashMap<String, u32>,
+    /// The discounted gain of the ideal order.
+    best: f64,
 }
 
 impl<'a> Judge<'a> {
     /// `None` where nothing is judged.
-    pub(crate) fn new(connection: &'a Connection) -> Result<Option<Self>, ExperimentStoreError> {
-        Ok(are_there(connection)?.then(|| Self { connection, best: RefCell::default() }))
+    pub(crate) fn new(database: &'a dyn Database) -> Result<Option<Self>, ExperimentStoreError> {
+        let queries = database.all("SELECT DISTINCT query FROM judgments", &[], |row| row.a_text(0));
+        let queries = queries.map_err(ExperimentStoreError::database("read the judgments"))?;
+        let queries: HashSet<String> = queries.into_iter().collect();
+        Ok(Some(Self { database, queries, judged: RefCell::default() }).filter(|judge| !judge.queries.is_empty()))
     }
 
     /// The quality of an answer; `None` if its query is not judged. Only the first page counts, which has the first ten hits.
     pub(crate) fn judged(&self, exposure: &Exposure) -> Result<Option<Judged>, ExperimentStoreError> {
-        self.read(exposure).map_err(ExperimentStoreError::database("read the judgments"))
-    }
-
-    fn read(&self, exposure: &Exposure) -> rusqlite::Result<Option<Judged>> {
-        let best = self.best(&exposure.query)?;
-        // Without a relevant document, all orders are equal.
-        if best <= 0.0 {
+        if !self.queries.contains(&exposure.query) {
             return Ok(None);
         }
-        let sql = "SELECT grade FROM judgments WHERE query = ?1 AND document = ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut grade_of =
-            |hit: &String| statement.query_row([&exposure.query, hit], |row| row.get::<_, u32>(0)).optional();
-        let found: Vec<Option<u32>> = exposure.hits.iter().take(DEPTH).map(&mut grade_of).collect::<Result<_, _>>()?;
+        let judged = self.query(&exposure.query).map_err(ExperimentStoreError::database("read the judgments"))?;
+        // Without a relevant document, all orders are equal.
+        if judged.best <= 0.0 {
+            return Ok(None);
+        }
+        let hits = exposure.hits.iter().take(DEPTH);
+        let found: Vec<Option<u32>> = hits.map(|hit| judged.grades.get(hit).copied()).collect();
         let share = found.iter().flatten().count() as f64 / found.len().max(1) as f64;
-        Ok(Some(Judged { ndcg_at_10: dcg(found.into_iter().map(|grade| grade.unwrap_or(0))) / best, share }))
+        let gain = dcg(found.into_iter().map(|grade| grade.unwrap_or(0)));
+        Ok(Some(Judged { ndcg_at_10: gain / judged.best, share }))
     }
 
-    /// The discounted gain of the ideal order of a query's documents.
-    fn best(&self, query: &str) -> rusqlite::Result<f64> {
-        if let Some(best) = self.best.borrow().get(query) {
-            return Ok(*best);
+    fn query(&self, query: &str) -> Result<Arc<JudgedQuery>, DatabaseError> {
+        if let Some(judged) = self.judged.borrow().get(query) {
+            return Ok(judged.clone());
         }
-        let sql = "SELECT grade FROM judgments WHERE query = ?1 ORDER BY grade DESC LIMIT ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let grades = statement.query_map((query, DEPTH as i64), |row| row.get::<_, u32>(0))?;
-        let best = dcg(grades.collect::<rusqlite::Result<Vec<_>>>()?.into_iter());
-        if best > 0.0 {
-            self.best.borrow_mut().insert(query.to_owned(), best);
-        }
-        Ok(best)
+        let sql = "SELECT document, grade FROM judgments WHERE query = ?1";
+        let grades = self.database.all(sql, &[query.into()], |row| Ok((row.a_text(0)?, row.a_count(1)?)))?;
+        let mut ideal: Vec<u32> = grades.iter().map(|(_, grade)| *grade).collect();
+        ideal.sort_unstable_by(|a, b| b.cmp(a));
+        let judged = Arc::new(JudgedQuery { grades: grades.into_iter().collect(), best: dcg(ideal.into_iter()) });
+        self.judged.borrow_mut().insert(query.to_owned(), judged.clone());
+        Ok(judged)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Stores experiments and their records in one SQLite file: definitions, exposures, events and shadow results.
+//! Stores experiments and their records in one SQLite file, or in a database of PostgreSQL: definitions, exposures, events
+//! and shadow results.
 //!
-//! An [`ExperimentStore`] is shared by the threads of a process, and its file by processes of one machine. One thread
-//! writes, many threads read, and searches wait for neither: they read the running experiments from a snapshot in memory, and put
+//! An [`ExperimentStore`] is shared by the threads of a process, its file by processes of one machine, and a database of
+//! PostgreSQL by servers on several machines. One thread writes, many threads read, and searches wait for neither: they read the running experiments from a snapshot in memory, and put
 //! their exposures in a bounded queue. Acknowledged records are synced to disk.
 //!
 //! The crate is *not* the rules or the statistics of experiments: those, and the types of the records, belong to
@@ -54,21 +55,24 @@
 
 mod attribution;
 mod config;
+mod database;
 mod definitions;
 mod error;
 mod export;
-mod insert;
 mod judgments;
 mod live;
 mod pages;
 mod past;
+#[cfg(feature = "postgres")]
+mod pg;
 mod qrels;
 mod read;
 mod reports;
 mod results;
 mod retention;
-mod schema;
+mod rows;
 mod shadows;
+mod sqlite;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -76,8 +80,10 @@ mod writer;
 
 pub use config::StoreConfig;
 pub use error::ExperimentStoreError;
+#[cfg(feature = "postgres")]
+pub use pg::StoreUrl;
 pub use results::{
-    CurrentReport, Forgotten, JoinCounts, Judgment, JudgmentCounts, LoggedSearch, Records, ShadowSummary, StoreStats,
-    Submitted, Unattributed,
+    Copied, CurrentReport, Forgotten, JoinCounts, Judgment, JudgmentCounts, LoggedSearch, Records, ShadowSummary,
+    StoreStats, Submitted, Unattributed,
 };
 pub use store::{Amendment, ExperimentStore};

@@ -3,16 +3,23 @@
 //! Answers are read in the order of their arrival, each with its clicks so far. A later click, value or page revises its answer, so
 //! the analysis always equals one computed from scratch.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
-use lorank_experiments::{Analysis, AnalysisOptions, Assigned, Experiment, ExperimentState, Exposure, QueryRecord};
-use rusqlite::{Connection, OptionalExtension};
+use lorank_experiments::{
+    Analysis, AnalysisOptions, Assigned, Event, Experiment, ExperimentState, Exposure, QueryRecord,
+};
 
+use crate::database::{Database, DatabaseError, Value, clamped, placeholders};
 use crate::judgments::Judge;
-use crate::read::{ExposureRow, SELECT_EXPOSURES, click_actions, events_on, exposure, snapshot};
+use crate::pages::ANY_LATER_PAGE;
+use crate::read::{ExposureRow, SELECT_EXPOSURES, events_on, exposure, snapshot};
 use crate::{ExperimentStoreError, StoreConfig, attribution, definitions, past};
 
 const WHAT: &str = "read what came since the last report";
+
+/// The number of new answers that are read at a time, with the events on them.
+const CHUNK: i64 = 5_000;
 
 /// The analysis of an experiment, with its position in the tables.
 #[derive(Debug)]
@@ -34,15 +41,22 @@ struct Seen {
 
 /// What an answer is read with.
 struct Reading<'a> {
-    connection: &'a Connection,
+    database: &'a dyn Database,
     config: &'a StoreConfig,
     experiment: &'a Experiment,
-    actions: String,
     /// Whether the experiment has answers that do not start at rank 1.
     has_pages: bool,
     /// Whether there are events with values from before the experiment.
     has_past: bool,
     judge: Option<Judge<'a>>,
+    /// The past of units that was read, by unit.
+    pasts: RefCell<HashMap<String, Option<f64>>>,
+}
+
+/// An event that counts, on an answer.
+struct Counted {
+    event: Event,
+    value: Option<f64>,
 }
 
 /// The last rows that count.
@@ -73,13 +87,13 @@ impl LiveAnalysis {
     /// Adds new records. Returns whether the report changed; records of other experiments do not change it.
     pub(crate) fn update(
         &mut self,
-        connection: &mut Connection,
+        database: &dyn Database,
         config: &StoreConfig,
         now_millis: i64,
     ) -> Result<bool, ExperimentStoreError> {
-        let transaction = snapshot(connection)?;
-        let experiment = definitions::get(&transaction, &self.experiment.id)?.at(now_millis);
-        let found = Seen::read(&transaction).map_err(ExperimentStoreError::database(WHAT))?;
+        let transaction = snapshot(database)?;
+        let experiment = definitions::get(&*transaction, &self.experiment.id)?.at(now_millis);
+        let found = Seen::read(&*transaction).map_err(ExperimentStoreError::database(WHAT))?;
         if found == self.seen && experiment == self.experiment {
             return Ok(false);
         }
@@ -89,7 +103,7 @@ impl LiveAnalysis {
         }
         let is_followed = experiment != self.experiment;
         self.analysis.follow(&experiment);
-        let reading = Reading::new(&transaction, config, &experiment)?;
+        let reading = Reading::new(&*transaction, config, &experiment)?;
         let n_revised = self.revise(&reading, found)?;
         let n_added = self.add(&reading, found)?;
         self.analysis.settle();
@@ -113,22 +127,27 @@ impl LiveAnalysis {
 
     /// Adds new answers. Returns their number.
     fn add(&mut self, reading: &Reading<'_>, found: Seen) -> Result<usize, ExperimentStoreError> {
-        let (from, analysis) = (self.seen.exposures, &mut self.analysis);
+        let (mut from, analysis) = (self.seen.exposures, &mut self.analysis);
         let mut n_added = 0;
-        reading.each_row(from, found.exposures, |row| {
-            n_added += 1;
-            let until = |exposures| Until { exposures, events: found.events };
-            let first = reading.first_page(&row)?;
-            if first == row.seq {
-                analysis.add_at(place(row.seq), &reading.record(&row, until(row.seq))?);
-                return Ok(());
+        loop {
+            let rows = reading.rows(from, found.exposures)?;
+            let Some(last) = rows.last().map(|row| row.seq) else { return Ok(n_added) };
+            let mut events = reading.events_of_rows(from, last, found.events)?;
+            from = last;
+            n_added += rows.len();
+            for row in rows {
+                let until = |exposures| Until { exposures, events: found.events };
+                let first = reading.first_page(&row)?;
+                if first == row.seq {
+                    let events = events.remove(&row.seq).unwrap_or_default();
+                    analysis.add_at(place(row.seq), &reading.record_of_page(&row, &events)?);
+                    continue;
+                }
+                let first = reading.row(first)?;
+                let (old, new) = (reading.record(&first, until(row.seq - 1))?, reading.record(&first, until(row.seq))?);
+                analysis.revise(place(first.seq), &old, &new);
             }
-            let first = reading.row(first)?;
-            let (old, new) = (reading.record(&first, until(row.seq - 1))?, reading.record(&first, until(row.seq))?);
-            analysis.revise(place(first.seq), &old, &new);
-            Ok(())
-        })?;
-        Ok(n_added)
+        }
     }
 }
 
@@ -153,77 +172,115 @@ fn is_same_comparison(one: &Experiment, other: &Experiment) -> bool {
 }
 
 impl Seen {
-    fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    fn read(database: &dyn Database) -> Result<Self, DatabaseError> {
         Ok(Self {
-            exposures: number("SELECT coalesce(max(seq), 0) FROM exposures")?,
-            events: number("SELECT coalesce(max(seq), 0) FROM events")?,
-            n_rewrites: number("SELECT n FROM counters WHERE name = 'rewrites'")?,
+            exposures: database.number("SELECT coalesce(max(seq), 0) FROM exposures", &[])?,
+            events: database.number("SELECT coalesce(max(seq), 0) FROM events", &[])?,
+            n_rewrites: database.number("SELECT n FROM counters WHERE name = 'rewrites'", &[])?,
         })
     }
 }
 
 impl<'a> Reading<'a> {
     fn new(
-        connection: &'a Connection,
+        database: &'a dyn Database,
         config: &'a StoreConfig,
         experiment: &'a Experiment,
     ) -> Result<Self, ExperimentStoreError> {
-        let pages = "SELECT EXISTS (SELECT 1 FROM exposures WHERE experiment = ?1 AND first_rank > 1)";
-        let has_pages = connection.query_row(pages, [&experiment.id], |row| row.get(0));
+        let has_pages = database.exists(ANY_LATER_PAGE, &[(&experiment.id).into()]);
         Ok(Self {
-            connection,
+            database,
             config,
             experiment,
-            actions: click_actions(config),
             has_pages: has_pages.map_err(ExperimentStoreError::database(WHAT))?,
-            has_past: past::is_there(connection, experiment)?,
-            judge: Judge::new(connection)?,
+            has_past: past::is_there(database, experiment)?,
+            judge: Judge::new(database)?,
+            pasts: RefCell::default(),
         })
+    }
+
+    /// The condition for events that count: those with a value, and clicks. The actions are parameters from the given
+    /// number on.
+    fn counted(&self, first: usize) -> (String, Vec<String>) {
+        let actions: Vec<String> = self.config.click_actions.iter().map(|action| action.to_ascii_lowercase()).collect();
+        let is_click = match actions.len() {
+            0 => String::new(),
+            n => format!(" OR lower(events.action_name) IN ({})", placeholders(first, n)),
+        };
+        (format!("(events.value IS NOT NULL{is_click})"), actions)
     }
 
     /// The answers, up to a row, of these events, by the rows of their first pages.
     fn answers_with_new_events(&self, seen: Seen, found: Seen) -> Result<BTreeSet<i64>, ExperimentStoreError> {
-        let read = || -> rusqlite::Result<Vec<i64>> {
-            // New events first, because they are few.
-            let mut statement = self.connection.prepare_cached(
-                "SELECT DISTINCT exposures.seq FROM events CROSS JOIN exposures ON exposures.request_id = events.query_id
-                 WHERE events.seq > ?1 AND events.seq <= ?2 AND exposures.experiment = ?3 AND exposures.seq <= ?4
-                   AND (events.value IS NOT NULL OR lower(events.action_name) IN (SELECT value FROM json_each(?5)))",
-            )?;
-            let bounds = (seen.events, found.events, &self.experiment.id, seen.exposures, &self.actions);
-            statement.query_map(bounds, |row| row.get(0))?.collect()
-        };
-        let rows = read().map_err(ExperimentStoreError::database(WHAT))?;
-        rows.into_iter().map(|seq| self.first_page(&self.row(seq)?)).collect()
+        let (counted, actions) = self.counted(5);
+        // New events first, because they are few.
+        let sql = format!(
+            "SELECT DISTINCT exposures.seq FROM events CROSS JOIN exposures WHERE exposures.request_id = events.query_id
+             AND events.seq > ?1 AND events.seq <= ?2 AND exposures.experiment = ?3 AND exposures.seq <= ?4 AND {counted}"
+        );
+        let mut params: Vec<Value<'_>> =
+            vec![seen.events.into(), found.events.into(), (&self.experiment.id).into(), seen.exposures.into()];
+        params.extend(actions.iter().map(Value::from));
+        let seqs = self.database.all(&sql, &params, |row| row.an_integer(0));
+        let seqs = seqs.map_err(ExperimentStoreError::database(WHAT))?;
+        seqs.into_iter().map(|seq| self.first_page(&self.row(seq)?)).collect()
     }
 
-    /// Calls `visit` with each answer of the experiment in a range of rows, in order of arrival.
-    fn each_row(
+    /// The next answers of the experiment in a range of rows, in order of arrival; none at its end.
+    fn rows(&self, after: i64, until: i64) -> Result<Vec<Row>, ExperimentStoreError> {
+        // The expression prevents the use of the index on the experiment, whose rows would have to be sorted.
+        let sql =
+            format!("{SELECT_EXPOSURES} WHERE seq > ?1 AND seq <= ?2 AND experiment || '' = ?3 ORDER BY seq LIMIT ?4");
+        let params = [after.into(), until.into(), (&self.experiment.id).into(), CHUNK.into()];
+        let rows = self.database.all(&sql, &params, exposure).map_err(ExperimentStoreError::database(WHAT))?;
+        rows.into_iter().map(parsed).collect()
+    }
+
+    /// The events that count on the answers in a range of rows, by row, oldest first.
+    fn events_of_rows(
         &self,
         after: i64,
         until: i64,
-        mut visit: impl FnMut(Row) -> Result<(), ExperimentStoreError>,
-    ) -> Result<(), ExperimentStoreError> {
-        // The plus prevents SQLite from using the index on the experiment and then sorting.
-        let sql = format!("{SELECT_EXPOSURES} WHERE seq > ?1 AND seq <= ?2 AND +experiment = ?3 ORDER BY seq");
-        let database = || ExperimentStoreError::database(WHAT);
-        let mut statement = self.connection.prepare(&sql).map_err(database())?;
-        let mut rows = statement.query((after, until, &self.experiment.id)).map_err(database())?;
-        while let Some(row) = rows.next().map_err(database())? {
-            let seq = row.get("seq").map_err(database())?;
-            visit(parsed(seq, exposure(row).map_err(database())?)?)?;
-        }
-        Ok(())
+        events_until: i64,
+    ) -> Result<HashMap<i64, Vec<Counted>>, ExperimentStoreError> {
+        let (counted, actions) = self.counted(5);
+        let sql = format!(
+            "SELECT exposures.seq, events.action_name, events.object_id, events.ordinal, events.at_millis, events.value
+             FROM exposures CROSS JOIN events WHERE events.query_id = exposures.request_id
+             AND exposures.seq > ?1 AND exposures.seq <= ?2 AND exposures.experiment || '' = ?3 AND events.seq <= ?4 AND {counted}
+             ORDER BY exposures.seq, events.at_millis, events.seq"
+        );
+        let mut params: Vec<Value<'_>> =
+            vec![after.into(), until.into(), (&self.experiment.id).into(), events_until.into()];
+        params.extend(actions.iter().map(Value::from));
+        let mut events: HashMap<i64, Vec<Counted>> = HashMap::new();
+        let read = self.database.each(&sql, &params, &mut |row| {
+            let event = Event {
+                event_id: None,
+                query_id: None,
+                client_id: None,
+                session_id: None,
+                action_name: row.a_text(1)?,
+                object_id: row.text(2)?,
+                object_id_field: None,
+                at_millis: row.an_integer(4)?,
+                message: None,
+                ordinal: row.integer(3)?.and_then(|ordinal| u32::try_from(ordinal).ok()),
+                attributes: serde_json::Map::new(),
+            };
+            let counted = Counted { event, value: row.real(5)? };
+            events.entry(row.an_integer(0)?).or_default().push(counted);
+            Ok(())
+        });
+        read.map_err(ExperimentStoreError::database(WHAT))?;
+        Ok(events)
     }
 
     /// The answer of an existing row.
     fn row(&self, seq: i64) -> Result<Row, ExperimentStoreError> {
-        let read = || -> rusqlite::Result<ExposureRow> {
-            let sql = format!("{SELECT_EXPOSURES} WHERE seq = ?1");
-            self.connection.prepare_cached(&sql)?.query_row([seq], exposure)
-        };
-        parsed(seq, read().map_err(ExperimentStoreError::database(WHAT))?)
+        let found = self.database.first(&format!("{SELECT_EXPOSURES} WHERE seq = ?1"), &[seq.into()], exposure);
+        let found = found.and_then(|row| row.ok_or_else(|| DatabaseError::new("an exposure is missing")));
+        parsed(found.map_err(ExperimentStoreError::database(WHAT))?)
     }
 
     /// The row of the first page of this answer's query, or its own.
@@ -243,42 +300,49 @@ impl<'a> Reading<'a> {
         }
         let next = self.of_same_query(row, "seq > ?7 AND first_rank = 1 ORDER BY seq")?;
         let until = next.map_or(until, |next| until.min(next - 1));
-        let read = || -> rusqlite::Result<Vec<i64>> {
-            let sql = format!("{OF_SAME_QUERY} AND seq > ?7 AND seq <= ?8 AND first_rank > 1 ORDER BY seq");
-            let mut statement = self.connection.prepare_cached(&sql)?;
-            let (exposure, assigned) = (&row.exposure, &row.assigned);
-            let query = (&assigned.unit, &self.experiment.id, assigned.arm as i64, assigned.forced, &exposure.query);
-            let bounds = (&exposure.index, row.seq, until);
-            let (unit, experiment, arm, forced, query) = query;
-            let (index, after, until) = bounds;
-            let rows =
-                statement.query_map((unit, experiment, arm, forced, query, index, after, until), |row| row.get(0))?;
-            rows.collect()
-        };
-        read().map_err(ExperimentStoreError::database(WHAT))
+        let sql = format!("{OF_SAME_QUERY} AND seq > ?7 AND seq <= ?8 AND first_rank > 1 ORDER BY seq");
+        let mut params = self.query_of(row).to_vec();
+        params.push(until.into());
+        self.database.all(&sql, &params, |row| row.an_integer(0)).map_err(ExperimentStoreError::database(WHAT))
     }
 
     /// One of the answers to the same query of the same unit.
     fn of_same_query(&self, row: &Row, which: &str) -> Result<Option<i64>, ExperimentStoreError> {
-        let (exposure, assigned) = (&row.exposure, &row.assigned);
-        let read = || -> rusqlite::Result<Option<i64>> {
-            let mut statement = self.connection.prepare_cached(&format!("{OF_SAME_QUERY} AND {which} LIMIT 1"))?;
-            let key = (
-                &assigned.unit,
-                &self.experiment.id,
-                assigned.arm as i64,
-                assigned.forced,
-                &exposure.query,
-                &exposure.index,
-                row.seq,
-            );
-            statement.query_row(key, |row| row.get(0)).optional()
-        };
-        read().map_err(ExperimentStoreError::database(WHAT))
+        let sql = format!("{OF_SAME_QUERY} AND {which} LIMIT 1");
+        let found = self.database.first(&sql, &self.query_of(row), |row| row.an_integer(0));
+        found.map_err(ExperimentStoreError::database(WHAT))
+    }
+
+    /// The parameters of [`OF_SAME_QUERY`], and the row as `?7`.
+    fn query_of<'b>(&'b self, Row { seq, exposure, assigned }: &'b Row) -> [Value<'b>; 7] {
+        [
+            (&assigned.unit).into(),
+            (&self.experiment.id).into(),
+            clamped(assigned.arm).into(),
+            i64::from(assigned.forced).into(),
+            (&exposure.query).into(),
+            (&exposure.index).into(),
+            (*seq).into(),
+        ]
     }
 
     /// The stored data of an answer.
     fn record(&self, row: &Row, until: Until) -> Result<QueryRecord, ExperimentStoreError> {
+        let mut record = self.record_of_page(row, &self.events_on(&row.exposure, until)?)?;
+        for page in self.further_pages(row, until.exposures)? {
+            let page = self.row(page)?;
+            self.join(&mut record, &page.exposure, &self.events_on(&page.exposure, until)?);
+            if page.exposure.hits.len() > record.n_hits {
+                record.n_hits = page.exposure.hits.len();
+                (record.teams, record.arms) = (page.assigned.teams, page.assigned.arms);
+            }
+        }
+        record.clicks.sort_by_key(|click| click.at_millis);
+        Ok(record)
+    }
+
+    /// The stored data of an answer without further pages, with the events on it, oldest first.
+    fn record_of_page(&self, row: &Row, events: &[Counted]) -> Result<QueryRecord, ExperimentStoreError> {
         let mut record = QueryRecord {
             request_id: row.exposure.request_id.clone(),
             unit: row.assigned.unit.clone(),
@@ -293,39 +357,44 @@ impl<'a> Reading<'a> {
             arms: row.assigned.arms.clone(),
             value: None,
             judged: self.judge.as_ref().map_or(Ok(None), |judge| judge.judged(&row.exposure))?,
-            past: if self.has_past { past::value(self.connection, self.experiment, &row.assigned.unit)? } else { None },
+            past: self.past(&row.assigned.unit)?,
             clicks: Vec::new(),
         };
-        self.join(&mut record, &row.exposure, until)?;
-        for page in self.further_pages(row, until.exposures)? {
-            let page = self.row(page)?;
-            self.join(&mut record, &page.exposure, until)?;
-            if page.exposure.hits.len() > record.n_hits {
-                record.n_hits = page.exposure.hits.len();
-                (record.teams, record.arms) = (page.assigned.teams, page.assigned.arms);
-            }
-        }
-        record.clicks.sort_by_key(|click| click.at_millis);
+        self.join(&mut record, &row.exposure, events);
         Ok(record)
     }
 
+    fn past(&self, unit: &str) -> Result<Option<f64>, ExperimentStoreError> {
+        if !self.has_past {
+            return Ok(None);
+        }
+        if let Some(past) = self.pasts.borrow().get(unit) {
+            return Ok(*past);
+        }
+        let past = past::value(self.database, self.experiment, unit)?;
+        self.pasts.borrow_mut().insert(unit.to_owned(), past);
+        Ok(past)
+    }
+
+    /// The events on a page, oldest first.
+    fn events_on(&self, page: &Exposure, until: Until) -> Result<Vec<Counted>, ExperimentStoreError> {
+        let events =
+            events_on(self.database, &page.request_id)?.into_iter().filter(|stored| stored.seq <= until.events);
+        Ok(events.map(|stored| Counted { event: stored.event, value: stored.value }).collect())
+    }
+
     /// Adds the clicks on a page and the values of its events.
-    fn join(&self, record: &mut QueryRecord, page: &Exposure, until: Until) -> Result<(), ExperimentStoreError> {
+    fn join(&self, record: &mut QueryRecord, page: &Exposure, events: &[Counted]) {
         let skew = self.config.clock_skew_millis();
-        for stored in events_on(self.connection, &page.request_id, None)? {
-            if stored.seq > until.events {
-                continue;
-            }
-            if self.config.is_click(&stored.event.action_name) {
-                let rank = attribution::rank(page, &stored.event, skew);
-                let at_millis = stored.event.at_millis;
+        for Counted { event, value } in events {
+            if self.config.is_click(&event.action_name) {
+                let (rank, at_millis) = (attribution::rank(page, event, skew), event.at_millis);
                 record.clicks.extend(rank.map(|rank| lorank_experiments::Click { rank, at_millis }));
             }
-            if let Some(value) = stored.value.filter(|_| attribution::is_on(page, &stored.event, skew)) {
+            if let Some(value) = value.filter(|_| attribution::is_on(page, event, skew)) {
                 record.value = Some(record.value.unwrap_or(0.0) + value);
             }
         }
-        Ok(())
     }
 }
 
@@ -333,7 +402,8 @@ impl<'a> Reading<'a> {
 const OF_SAME_QUERY: &str = "SELECT seq FROM exposures WHERE unit = ?1 AND experiment = ?2 AND arm = ?3 AND forced = ?4
                              AND query = ?5 AND index_name = ?6";
 
-fn parsed(seq: i64, row: ExposureRow) -> Result<Row, ExperimentStoreError> {
+fn parsed(row: ExposureRow) -> Result<Row, ExperimentStoreError> {
+    let seq = row.seq;
     let (exposure, assigned) = row.parse()?;
     Ok(Row { seq, exposure, assigned })
 }

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
-
 use crate::ExperimentStoreError;
+use crate::database::{Database, DatabaseError};
 
 const WHAT: &str = "read the pages";
+
+/// Whether an experiment has answers that do not start at rank 1.
+pub(crate) const ANY_LATER_PAGE: &str = "SELECT 1 FROM exposures WHERE experiment = ?1 AND first_rank > 1 LIMIT 1";
 
 /// The pages of an experiment's queries.
 #[derive(Debug, Default)]
@@ -20,31 +22,23 @@ pub(crate) struct Pages {
 
 impl Pages {
     /// Finds the pages. Memory grows with the queries of an experiment with pages; without pages, it only needs an index lookup.
-    pub(crate) fn read(connection: &Connection, experiment: &str) -> Result<Self, ExperimentStoreError> {
-        Self::read_rows(connection, experiment).map_err(ExperimentStoreError::database(WHAT))
+    pub(crate) fn read(database: &dyn Database, experiment: &str) -> Result<Self, ExperimentStoreError> {
+        Self::read_rows(database, experiment).map_err(ExperimentStoreError::database(WHAT))
     }
 
-    fn read_rows(connection: &Connection, experiment: &str) -> rusqlite::Result<Self> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM exposures WHERE experiment = ?1 AND first_rank > 1)";
-        if !connection.query_row(sql, [experiment], |row| row.get::<_, bool>(0))? {
+    fn read_rows(database: &dyn Database, experiment: &str) -> Result<Self, DatabaseError> {
+        let params = [experiment.into()];
+        if !database.exists(ANY_LATER_PAGE, &params)? {
             return Ok(Self::default());
         }
         let mut pages = Self::default();
         let mut latest: HashMap<u64, String> = HashMap::new();
-        let mut statement = connection.prepare(
-            "SELECT request_id, first_rank, unit, arm, forced, query, index_name FROM exposures WHERE experiment = ?1 ORDER BY at_millis, seq",
-        )?;
-        let mut rows = statement.query([experiment])?;
-        while let Some(row) = rows.next()? {
-            let key = (
-                row.get::<_, String>(2)?,
-                row.get::<_, i64>(3)?,
-                row.get::<_, bool>(4)?,
-                row.get::<_, String>(5)?,
-                row.get::<_, String>(6)?,
-            );
-            let (key, request_id) = (hash(&key), row.get::<_, String>(0)?);
-            match latest.get(&key).filter(|_| row.get::<_, i64>(1).is_ok_and(|rank| rank > 1)) {
+        let sql = "SELECT request_id, first_rank, unit, arm, forced, query, index_name FROM exposures
+                   WHERE experiment = ?1 ORDER BY at_millis, seq";
+        database.each(sql, &params, &mut |row| {
+            let key = (row.text(2)?, row.integer(3)?, row.integer(4)?, row.a_text(5)?, row.a_text(6)?);
+            let (key, request_id, first_rank) = (hash(&key), row.a_text(0)?, row.an_integer(1)?);
+            match latest.get(&key).filter(|_| first_rank > 1) {
                 // The first page, or a later one whose first page is unknown.
                 None => drop(latest.insert(key, request_id)),
                 Some(first) => {
@@ -52,7 +46,8 @@ impl Pages {
                     pages.pages_of.entry(first.clone()).or_default().push(request_id);
                 }
             }
-        }
+            Ok(())
+        })?;
         Ok(pages)
     }
 

@@ -1,10 +1,11 @@
 //! Exposures with what was done about them, joined when they are read: an event may come before its exposure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use lorank_experiments::{Assigned, Click, Event, Exposure, QueryRecord};
-use rusqlite::{Connection, Row, Transaction};
 
+use crate::database::{Database, DatabaseError, Mode, Row, Transaction, Value, placeholders};
 use crate::pages::Pages;
 use crate::{ExperimentStoreError, JoinCounts, LoggedSearch, StoreConfig, StoreStats, attribution, definitions};
 
@@ -20,38 +21,37 @@ pub(crate) struct StoredEvent {
 
 const READ_EXPOSURES: &str = "read the exposures";
 
+/// The number of answers that are read at a time.
+const CHUNK: usize = 1_000;
+
+/// Answers, as [`exposure`] reads them.
 pub(crate) const SELECT_EXPOSURES: &str =
     "SELECT seq, request_id, experiment, unit, arm, arm_name, forced, teams, arms, index_name, query, hits, first_rank, latency_micros,
             fallback, model, at_millis
      FROM exposures";
 
-/// The actions that count as a click, as [`events_on`] takes them.
-pub(crate) fn click_actions(config: &StoreConfig) -> String {
-    json_array(&config.click_actions.iter().map(|action| action.to_ascii_lowercase()).collect::<Vec<_>>())
-}
-
-/// A list of texts as a JSON array: SQL reads lists in this form, and exports write them so.
+/// A list of texts as a JSON array, as exports write lists.
 pub(crate) fn json_array(texts: &[String]) -> String {
     serde_json::Value::from(texts.to_vec()).to_string()
 }
 
 /// Hands each answer of an experiment to `visit`, oldest first.
 pub(crate) fn records(
-    connection: &mut Connection,
+    database: &dyn Database,
     experiment: &str,
     config: &StoreConfig,
     mut visit: impl FnMut(QueryRecord),
 ) -> Result<JoinCounts, ExperimentStoreError> {
-    let transaction = snapshot(connection)?;
-    let (actions, skew) = (click_actions(config), config.clock_skew_millis());
-    let pages = Pages::read(&transaction, experiment)?;
-    let mut counts = JoinCounts { n_unknown_events: n_unknown_events(&transaction)?, ..JoinCounts::default() };
-    each_exposure(&transaction, experiment, |exposure, assigned| {
+    let transaction = snapshot(database)?;
+    let skew = config.clock_skew_millis();
+    let pages = Pages::read(&*transaction, experiment)?;
+    let mut counts = JoinCounts { n_unknown_events: n_unknown_events(&*transaction)?, ..JoinCounts::default() };
+    each_exposure(&*transaction, experiment, |exposure, assigned| {
         if pages.is_continuation(&exposure.request_id) {
             return Ok(());
         }
         let mut joined = |exposure: &Exposure| -> Result<Vec<Click>, ExperimentStoreError> {
-            let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
+            let events = clicks_on(&*transaction, &exposure.request_id, config)?;
             let clicks: Vec<Click> = events.iter().filter_map(|stored| click(exposure, &stored.event, skew)).collect();
             counts.n_clicks += clicks.len() as u64;
             counts.n_clicks_outside += (events.len() - clicks.len()) as u64;
@@ -60,7 +60,7 @@ pub(crate) fn records(
         let clicks = joined(&exposure)?;
         let mut record = record(exposure, assigned, clicks);
         for page in pages.after(&record.request_id) {
-            let (page, assigned) = one_exposure(&transaction, experiment, page)?;
+            let (page, assigned) = one_exposure(&*transaction, experiment, page)?;
             record.clicks.extend(joined(&page)?);
             if page.hits.len() > record.n_hits {
                 (record.n_hits, record.teams, record.arms) = (page.hits.len(), assigned.teams, assigned.arms);
@@ -77,81 +77,98 @@ pub(crate) fn records(
 /// Hands each first page of an index's searches to `visit`, oldest first; a search in several experiments once. Returns
 /// the number of later pages.
 pub(crate) fn searches(
-    connection: &mut Connection,
+    database: &dyn Database,
     index: &str,
     config: &StoreConfig,
     mut visit: impl FnMut(LoggedSearch),
 ) -> Result<u64, ExperimentStoreError> {
-    let transaction = snapshot(connection)?;
-    let (actions, skew) = (click_actions(config), config.clock_skew_millis());
-    // Answers outside of experiments have no unit and no arm.
-    let sql = "SELECT request_id, experiment, coalesce(unit, '') AS unit, coalesce(arm, 0) AS arm, coalesce(arm_name, '') AS arm_name,
-                      forced, coalesce(teams, x'') AS teams, arms, index_name, query, hits, first_rank, latency_micros, fallback,
-                      model, at_millis
-               FROM exposures WHERE index_name = ?1 AND first_rank = 1 GROUP BY request_id ORDER BY at_millis, seq";
-    let mut statement = transaction.prepare(sql).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
-    let mut rows = statement.query([index]).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
-    while let Some(row) = rows.next().map_err(ExperimentStoreError::database(READ_EXPOSURES))? {
-        let (exposure, _) = exposure(row).map_err(ExperimentStoreError::database(READ_EXPOSURES))?.parse()?;
-        let events = events_on(&transaction, &exposure.request_id, Some(&actions))?;
+    let transaction = snapshot(database)?;
+    let skew = config.clock_skew_millis();
+    let only = "index_name = ?1 AND first_rank = 1 AND seq = (
+                    SELECT min(same.seq) FROM exposures AS same
+                    WHERE same.request_id = exposures.request_id AND same.index_name = ?1 AND same.first_rank = 1)";
+    each_chunk(&*transaction, only, index, |row| {
+        let (exposure, _) = row.parse()?;
+        let events = clicks_on(&*transaction, &exposure.request_id, config)?;
         let clicked = events.iter().filter_map(|stored| attribution::rank(&exposure, &stored.event, skew)).collect();
         visit(LoggedSearch { query: exposure.query, hits: exposure.hits, clicked, at_millis: exposure.at_millis });
-    }
+        Ok(())
+    })?;
     let sql = "SELECT count(DISTINCT request_id) FROM exposures WHERE index_name = ?1 AND first_rank > 1";
-    let n_later = transaction.query_row(sql, [index], |row| row.get(0));
-    n_later.map_err(ExperimentStoreError::database(READ_EXPOSURES))
+    let n_later = transaction.number(sql, &[index.into()]).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
+    Ok(n_later.unsigned_abs())
 }
 
 /// What the tables hold; what was dropped and lost stands in none.
-pub(crate) fn stats(connection: &mut Connection) -> Result<StoreStats, ExperimentStoreError> {
-    let transaction = snapshot(connection)?;
-    let count = |sql| transaction.query_row(sql, [], |row| row.get(0)).map_err(ExperimentStoreError::database("count"));
+pub(crate) fn stats(database: &dyn Database) -> Result<StoreStats, ExperimentStoreError> {
+    let transaction = snapshot(database)?;
+    let count = |sql| {
+        let n = transaction.number(sql, &[]).map_err(ExperimentStoreError::database("count"))?;
+        Ok::<_, ExperimentStoreError>(n.unsigned_abs())
+    };
     Ok(StoreStats {
         n_exposures: count("SELECT count(*) FROM exposures")?,
         n_events: count("SELECT count(*) FROM events")?,
-        n_unknown_events: n_unknown_events(&transaction)?,
+        n_unknown_events: n_unknown_events(&*transaction)?,
         n_shadows: count("SELECT count(*) FROM shadows")?,
         ..StoreStats::default()
     })
 }
 
 /// Begins a transaction in which all reads see the same state.
-pub(crate) fn snapshot(connection: &mut Connection) -> Result<Transaction<'_>, ExperimentStoreError> {
-    connection.transaction().map_err(ExperimentStoreError::database("begin to read"))
+pub(crate) fn snapshot(database: &dyn Database) -> Result<Transaction<'_>, ExperimentStoreError> {
+    Transaction::begin(database, Mode::Read).map_err(ExperimentStoreError::database("begin to read"))
 }
 
 /// Hands each exposure of an experiment to `visit`, oldest first.
 pub(crate) fn each_exposure(
-    connection: &Connection,
+    database: &dyn Database,
     experiment: &str,
     mut visit: impl FnMut(Exposure, Assigned) -> Result<(), ExperimentStoreError>,
 ) -> Result<(), ExperimentStoreError> {
-    definitions::get(connection, experiment)?;
-    let sql = format!("{SELECT_EXPOSURES} WHERE experiment = ?1 ORDER BY at_millis, seq");
-    let mut statement = connection.prepare(&sql).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
-    let mut rows = statement.query([experiment]).map_err(ExperimentStoreError::database(READ_EXPOSURES))?;
-    while let Some(row) = rows.next().map_err(ExperimentStoreError::database(READ_EXPOSURES))? {
-        let (exposure, assigned) = exposure(row).map_err(ExperimentStoreError::database(READ_EXPOSURES))?.parse()?;
-        visit(exposure, assigned)?;
+    definitions::get(database, experiment)?;
+    each_chunk(database, "experiment = ?1", experiment, |row| {
+        let (exposure, assigned) = row.parse()?;
+        visit(exposure, assigned)
+    })
+}
+
+/// Hands the exposures with a property, in which `?1` is `value`, to `visit`, oldest first. Some are read at a time, so
+/// that `visit` can use the database.
+fn each_chunk(
+    database: &dyn Database,
+    only: &str,
+    value: &str,
+    mut visit: impl FnMut(ExposureRow) -> Result<(), ExperimentStoreError>,
+) -> Result<(), ExperimentStoreError> {
+    let failed = || ExperimentStoreError::database(READ_EXPOSURES);
+    let sql = format!("SELECT seq FROM exposures WHERE {only} ORDER BY at_millis, seq");
+    let seqs = database.all(&sql, &[value.into()], |row| row.an_integer(0)).map_err(failed())?;
+    for seqs in seqs.chunks(CHUNK) {
+        let sql = format!("{SELECT_EXPOSURES} WHERE seq IN ({})", placeholders(1, seqs.len()));
+        let params: Vec<Value<'_>> = seqs.iter().map(|seq| (*seq).into()).collect();
+        let rows = database.all(&sql, &params, exposure).map_err(failed())?;
+        let mut rows: HashMap<i64, ExposureRow> = rows.into_iter().map(|row| (row.seq, row)).collect();
+        seqs.iter().filter_map(|seq| rows.remove(seq)).try_for_each(&mut visit)?;
     }
     Ok(())
 }
 
 /// The exposure of a request in an experiment, which is known to be there.
 fn one_exposure(
-    connection: &Connection,
+    database: &dyn Database,
     experiment: &str,
     request_id: &str,
 ) -> Result<(Exposure, Assigned), ExperimentStoreError> {
-    let read = || -> rusqlite::Result<_> {
-        let sql = format!("{SELECT_EXPOSURES} WHERE request_id = ?1 AND experiment = ?2");
-        connection.prepare_cached(&sql)?.query_row([request_id, experiment], exposure)
-    };
-    read().map_err(ExperimentStoreError::database(READ_EXPOSURES))?.parse()
+    let sql = format!("{SELECT_EXPOSURES} WHERE request_id = ?1 AND experiment = ?2");
+    let found = database.first(&sql, &[request_id.into(), experiment.into()], exposure);
+    let found = found.and_then(|row| row.ok_or_else(|| DatabaseError::new("an exposure is missing")));
+    found.map_err(ExperimentStoreError::database(READ_EXPOSURES))?.parse()
 }
 
 /// An exposure as its row has it: without its hits and arms, which are JSON.
 pub(crate) struct ExposureRow {
+    pub(crate) seq: i64,
     exposure: Exposure,
     assigned: Assigned,
     hits: String,
@@ -160,7 +177,7 @@ pub(crate) struct ExposureRow {
 
 impl ExposureRow {
     pub(crate) fn parse(self) -> Result<(Exposure, Assigned), ExperimentStoreError> {
-        let Self { mut exposure, mut assigned, hits, arms } = self;
+        let Self { seq: _, mut exposure, mut assigned, hits, arms } = self;
         let corrupt = |source| ExperimentStoreError::Corrupt {
             what: format!("the exposure of request `{}`", exposure.request_id),
             source: Arc::new(source),
@@ -171,23 +188,23 @@ impl ExposureRow {
     }
 }
 
-/// The events on an answer, oldest first: those of some actions (in lower case), or of all.
-pub(crate) fn events_on(
-    connection: &Connection,
+/// The events on an answer, oldest first.
+pub(crate) fn events_on(database: &dyn Database, request_id: &str) -> Result<Vec<StoredEvent>, ExperimentStoreError> {
+    let sql = "SELECT seq, event_id, query_id, client_id, session_id, action_name, object_id, object_id_field, ordinal, message,
+                      attributes, value, at_millis
+               FROM events WHERE query_id = ?1 ORDER BY at_millis, seq";
+    database.all(sql, &[request_id.into()], event).map_err(ExperimentStoreError::database("read the events"))
+}
+
+/// The events on an answer that count as a click, oldest first.
+pub(crate) fn clicks_on(
+    database: &dyn Database,
     request_id: &str,
-    actions: Option<&str>,
+    config: &StoreConfig,
 ) -> Result<Vec<StoredEvent>, ExperimentStoreError> {
-    let read = || -> rusqlite::Result<Vec<StoredEvent>> {
-        let mut statement = connection.prepare_cached(
-            "SELECT seq, event_id, query_id, client_id, session_id, action_name, object_id, object_id_field, ordinal, message,
-                    attributes, value, at_millis
-             FROM events
-             WHERE query_id = ?1 AND (?2 IS NULL OR lower(action_name) IN (SELECT value FROM json_each(?2)))
-             ORDER BY at_millis, seq",
-        )?;
-        statement.query_map((request_id, actions), event)?.collect()
-    };
-    read().map_err(ExperimentStoreError::database("read the events"))
+    let mut events = events_on(database, request_id)?;
+    events.retain(|stored| config.is_click(&stored.event.action_name));
+    Ok(events)
 }
 
 fn click(exposure: &Exposure, event: &Event, clock_skew_millis: i64) -> Option<Click> {
@@ -214,52 +231,53 @@ fn record(exposure: Exposure, assigned: Assigned, clicks: Vec<Click>) -> QueryRe
     }
 }
 
-fn n_unknown_events(connection: &Connection) -> Result<u64, ExperimentStoreError> {
+fn n_unknown_events(database: &dyn Database) -> Result<u64, ExperimentStoreError> {
     let sql = "SELECT count(*) FROM events
                WHERE NOT EXISTS (SELECT 1 FROM exposures WHERE exposures.request_id = events.query_id)";
-    connection.query_row(sql, [], |row| row.get(0)).map_err(ExperimentStoreError::database("count the unknown events"))
+    let n = database.number(sql, &[]).map_err(ExperimentStoreError::database("count the unknown events"))?;
+    Ok(n.unsigned_abs())
 }
 
-pub(crate) fn exposure(row: &Row<'_>) -> rusqlite::Result<ExposureRow> {
+/// Reads a row of [`SELECT_EXPOSURES`]. Answers outside of experiments may have no unit, and have no arm.
+pub(crate) fn exposure(row: &dyn Row) -> Result<ExposureRow, DatabaseError> {
     let assigned = Assigned {
-        experiment: row.get("experiment")?,
-        unit: row.get("unit")?,
-        arm: row.get("arm")?,
-        arm_name: row.get("arm_name")?,
-        forced: row.get("forced")?,
-        teams: row.get("teams")?,
+        experiment: row.a_text(2)?,
+        unit: row.text(3)?.unwrap_or_default(),
+        arm: usize::try_from(row.integer(4)?.unwrap_or(0)).unwrap_or(usize::MAX),
+        arm_name: row.text(5)?.unwrap_or_default(),
+        forced: row.an_integer(6)? != 0,
+        teams: row.blob(7)?.unwrap_or_default(),
         arms: Vec::new(),
     };
     let exposure = Exposure {
-        request_id: row.get("request_id")?,
-        index: row.get("index_name")?,
-        query: row.get("query")?,
+        request_id: row.a_text(1)?,
+        index: row.a_text(9)?,
+        query: row.a_text(10)?,
         unit_id: None,
         assigned: None,
         hits: Vec::new(),
-        first_rank: row.get("first_rank")?,
-        latency_micros: row.get("latency_micros")?,
-        fallback: row.get("fallback")?,
-        model: row.get("model")?,
-        at_millis: row.get("at_millis")?,
+        first_rank: row.a_count(12)?,
+        latency_micros: row.a_count(13)?,
+        fallback: row.text(14)?,
+        model: row.text(15)?,
+        at_millis: row.an_integer(16)?,
     };
-    Ok(ExposureRow { exposure, assigned, hits: row.get("hits")?, arms: row.get("arms")? })
+    Ok(ExposureRow { seq: row.an_integer(0)?, exposure, assigned, hits: row.a_text(11)?, arms: row.text(8)? })
 }
 
-fn event(row: &Row<'_>) -> rusqlite::Result<StoredEvent> {
+fn event(row: &dyn Row) -> Result<StoredEvent, DatabaseError> {
     let event = Event {
-        event_id: row.get("event_id")?,
-        query_id: row.get("query_id")?,
-        client_id: row.get("client_id")?,
-        session_id: row.get("session_id")?,
-        action_name: row.get("action_name")?,
-        object_id: row.get("object_id")?,
-        object_id_field: row.get("object_id_field")?,
-        at_millis: row.get("at_millis")?,
-        message: row.get("message")?,
-        ordinal: row.get("ordinal")?,
+        event_id: row.text(1)?,
+        query_id: row.text(2)?,
+        client_id: row.text(3)?,
+        session_id: row.text(4)?,
+        action_name: row.a_text(5)?,
+        object_id: row.text(6)?,
+        object_id_field: row.text(7)?,
+        at_millis: row.an_integer(12)?,
+        message: row.text(9)?,
+        ordinal: row.integer(8)?.and_then(|ordinal| u32::try_from(ordinal).ok()),
         attributes: serde_json::Map::new(),
     };
-    let (seq, value) = (row.get("seq")?, row.get("value")?);
-    Ok(StoredEvent { seq, event, value, attributes_json: row.get("attributes")? })
+    Ok(StoredEvent { seq: row.an_integer(0)?, event, value: row.real(11)?, attributes_json: row.a_text(10)? })
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lorank_experiments::{AnalysisOptions, Report};
-use rusqlite::Connection;
 
+use crate::database::Database;
 use crate::live::LiveAnalysis;
 use crate::{CurrentReport, ExperimentStoreError, StoreConfig, definitions};
 
@@ -43,7 +43,7 @@ impl Reports {
     /// What an experiment has shown by now.
     pub(crate) fn report(
         &self,
-        connection: &mut Connection,
+        database: &dyn Database,
         config: &StoreConfig,
         id: &str,
         options: AnalysisOptions,
@@ -54,9 +54,9 @@ impl Reports {
         // Taken out while it is brought up to date: half an update is none.
         let (mut live, last) = match state.take() {
             Some((live, report)) => (live, Some(report)),
-            None => (LiveAnalysis::new(&definitions::get(connection, id)?.at(now_millis), options), None),
+            None => (LiveAnalysis::new(&definitions::get(database, id)?.at(now_millis), options), None),
         };
-        let is_changed = live.update(connection, config, now_millis)?;
+        let is_changed = live.update(database, config, now_millis)?;
         let report = match last.filter(|_| !is_changed) {
             Some(report) => report,
             None => self.new_revision(live.analysis().report()),

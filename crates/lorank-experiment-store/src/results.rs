@@ -145,6 +145,21 @@ pub struct StoreStats {
     pub n_lost: u64,
 }
 
+/// The numbers of records that were copied into another store. What was there already is not counted, except for judgments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// The experiments.
+    pub n_experiments: u64,
+    /// The exposures.
+    pub n_exposures: u64,
+    /// The events.
+    pub n_events: u64,
+    /// The shadow results.
+    pub n_shadows: u64,
+    /// The judgments.
+    pub n_judgments: u64,
+}
+
 /// The numbers of records deleted because of their age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Forgotten {

@@ -1,7 +1,6 @@
 //! Deletion of old records.
 
-use rusqlite::{Connection, TransactionBehavior};
-
+use crate::database::{Database, DatabaseError, Mode, Transaction, Value, placeholders};
 use crate::writer::WriterHandle;
 use crate::{ExperimentStoreError, Forgotten, judgments, read};
 
@@ -11,25 +10,25 @@ const CHUNK: usize = 1_000;
 /// Finds old rows without the writer, which then deletes them in batches. Exposures are deleted before their events, so that an
 /// interrupted deletion leaves unattributed events but no answers without their clicks.
 pub(crate) fn forget(
-    reader: &mut Connection,
+    reader: &dyn Database,
     writer: &WriterHandle,
     before_millis: i64,
 ) -> Result<Forgotten, ExperimentStoreError> {
     let [exposures, events, shadows] = find(reader, before_millis)?;
     Ok(Forgotten {
-        n_exposures: delete(writer, "DELETE FROM exposures WHERE seq = ?1", &exposures)?,
-        n_events: delete(writer, "DELETE FROM events WHERE seq = ?1", &events)?,
-        n_shadows: delete(writer, "DELETE FROM shadows WHERE seq = ?1", &shadows)?,
+        n_exposures: delete(writer, "exposures", &exposures)?,
+        n_events: delete(writer, "events", &events)?,
+        n_shadows: delete(writer, "shadows", &shadows)?,
     })
 }
 
 /// An event is deleted with its exposure, or by its time of arrival, because client clocks are unreliable.
-fn find(connection: &mut Connection, before_millis: i64) -> Result<[Vec<i64>; 3], ExperimentStoreError> {
-    let transaction = read::snapshot(connection)?;
-    let select = |sql: &str| -> rusqlite::Result<Vec<i64>> {
-        transaction.prepare(sql)?.query_map([before_millis], |row| row.get(0))?.collect()
+fn find(database: &dyn Database, before_millis: i64) -> Result<[Vec<i64>; 3], ExperimentStoreError> {
+    let transaction = read::snapshot(database)?;
+    let select = |sql| {
+        let found = transaction.all(sql, &[before_millis.into()], |row| row.an_integer(0));
+        found.map_err(ExperimentStoreError::database("find what is old"))
     };
-    let select = |sql| select(sql).map_err(ExperimentStoreError::database("find what is old"));
     Ok([
         select("SELECT seq FROM exposures WHERE at_millis < ?1")?,
         select(
@@ -40,27 +39,23 @@ fn find(connection: &mut Connection, before_millis: i64) -> Result<[Vec<i64>; 3]
     ])
 }
 
-fn delete(writer: &WriterHandle, sql: &'static str, seqs: &[i64]) -> Result<usize, ExperimentStoreError> {
+fn delete(writer: &WriterHandle, table: &'static str, seqs: &[i64]) -> Result<usize, ExperimentStoreError> {
     let mut n_deleted = 0;
     for chunk in seqs.chunks(CHUNK) {
         let chunk = chunk.to_vec();
-        n_deleted += writer.run(move |connection| {
-            delete_chunk(connection, sql, &chunk).map_err(ExperimentStoreError::database("delete what is old"))
+        n_deleted += writer.run(move |database| {
+            delete_chunk(database, table, &chunk).map_err(ExperimentStoreError::database("delete what is old"))
         })?;
     }
     Ok(n_deleted)
 }
 
-fn delete_chunk(connection: &mut Connection, sql: &str, seqs: &[i64]) -> rusqlite::Result<usize> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut n_deleted = 0;
-    {
-        let mut statement = transaction.prepare_cached(sql)?;
-        for seq in seqs {
-            n_deleted += statement.execute([seq])?;
-        }
-    }
-    judgments::count_rewrite(&transaction)?;
+fn delete_chunk(database: &dyn Database, table: &str, seqs: &[i64]) -> Result<usize, DatabaseError> {
+    let transaction = Transaction::begin(database, Mode::Write)?;
+    let sql = format!("DELETE FROM {table} WHERE seq IN ({})", placeholders(1, seqs.len()));
+    let params: Vec<Value<'_>> = seqs.iter().map(|seq| (*seq).into()).collect();
+    let n_deleted = transaction.execute(&sql, &params)?;
+    judgments::count_rewrite(&*transaction)?;
     transaction.commit()?;
-    Ok(n_deleted)
+    Ok(usize::try_from(n_deleted).unwrap_or(usize::MAX))
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, Row};
-
+use crate::database::{Database, DatabaseError, Row};
 use crate::read::snapshot;
 use crate::{ExperimentStoreError, ShadowSummary};
 
@@ -43,38 +42,35 @@ struct Mean {
 }
 
 const SUMS: &str =
-    "SELECT name, candidate, count(*), count(failure), count(rbo), total(rbo), count(kendall_tau), total(kendall_tau),
-                           count(overlap_at_10), total(overlap_at_10),
+    "SELECT name, candidate, count(*), count(failure), count(rbo), coalesce(sum(rbo), 0.0), count(kendall_tau),
+                           coalesce(sum(kendall_tau), 0.0), count(overlap_at_10), coalesce(sum(overlap_at_10), 0.0),
                            count(latency_micros) FILTER (WHERE failure IS NULL),
-                           total(latency_micros) FILTER (WHERE failure IS NULL)
+                           coalesce(sum(CAST(latency_micros AS DOUBLE PRECISION)) FILTER (WHERE failure IS NULL), 0.0)
                     FROM shadows WHERE seq > ?1 AND seq <= ?2 GROUP BY name, candidate";
 
 impl Shadows {
     /// The summaries of all shadows, by name and candidate.
-    pub(crate) fn summaries(&self, connection: &mut Connection) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
-        let transaction = snapshot(connection)?;
+    pub(crate) fn summaries(&self, database: &dyn Database) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
+        let transaction = snapshot(database)?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         // A failed update must leave no partial sums.
         let mut next = std::mem::take(&mut *read);
-        next.update(&transaction).map_err(ExperimentStoreError::database("read the shadows"))?;
+        next.update(&*transaction).map_err(ExperimentStoreError::database("read the shadows"))?;
         *read = next;
         Ok(read.sums.iter().map(|((name, candidate), sums)| sums.summary(name, candidate)).collect())
     }
 }
 
 impl Read {
-    fn update(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let n_rewrites = number("SELECT n FROM counters WHERE name = 'rewrites'")?;
+    fn update(&mut self, database: &dyn Database) -> Result<(), DatabaseError> {
+        let n_rewrites = database.number("SELECT n FROM counters WHERE name = 'rewrites'", &[])?;
         if n_rewrites != self.n_rewrites {
             *self = Self { n_rewrites, ..Self::default() };
         }
-        let until = number("SELECT coalesce(max(seq), 0) FROM shadows")?;
-        let mut statement = connection.prepare(SUMS)?;
-        let mut rows = statement.query([self.until, until])?;
-        while let Some(row) = rows.next()? {
-            self.sums.entry((row.get(0)?, row.get(1)?)).or_default().add(row)?;
-        }
+        let until = database.number("SELECT coalesce(max(seq), 0) FROM shadows", &[])?;
+        database.each(SUMS, &[self.until.into(), until.into()], &mut |row| {
+            self.sums.entry((row.a_text(0)?, row.a_text(1)?)).or_default().add(row)
+        })?;
         self.until = until;
         Ok(())
     }
@@ -82,13 +78,13 @@ impl Read {
 
 impl Sums {
     /// Adds a row of [`SUMS`].
-    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        self.n_answers += row.get::<_, u64>(2)?;
-        self.n_failures += row.get::<_, u64>(3)?;
+    fn add(&mut self, row: &dyn Row) -> Result<(), DatabaseError> {
+        self.n_answers += row.a_count::<u64>(2)?;
+        self.n_failures += row.a_count::<u64>(3)?;
         let means = [&mut self.rbo, &mut self.kendall_tau, &mut self.overlap_at_10, &mut self.latency_micros];
         for (mean, column) in means.into_iter().zip([4, 6, 8, 10]) {
-            mean.n += row.get::<_, u64>(column)?;
-            mean.sum += row.get::<_, f64>(column + 1)?;
+            mean.n += row.a_count::<u64>(column)?;
+            mean.sum += row.real(column + 1)?.unwrap_or(0.0);
         }
         Ok(())
     }

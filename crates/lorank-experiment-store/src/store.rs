@@ -1,21 +1,28 @@
 //! The public interface of the store.
 
 use std::io::Write;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lorank_experiments::{
     AnalysisOptions, Event, Experiment, ExperimentError, Exposure, PinnedVersion, QueryRecord, ShadowRecord,
 };
-use rusqlite::Connection;
 
+#[cfg(feature = "postgres")]
+use crate::Copied;
+use crate::database::Database;
 use crate::judgments::Known;
+#[cfg(feature = "postgres")]
+use crate::pg::{Reader, Server, StoreUrl};
 use crate::reports::Reports;
+use crate::rows::Rows;
 use crate::shadows::Shadows;
-use crate::writer::{Rows, WriterHandle};
+use crate::sqlite::Sqlite;
+use crate::writer::WriterHandle;
 use crate::{
     CurrentReport, ExperimentStoreError, Forgotten, JoinCounts, Judgment, JudgmentCounts, LoggedSearch, Records,
-    ShadowSummary, StoreConfig, StoreStats, Submitted, definitions, export, judgments, read, retention, schema,
+    ShadowSummary, StoreConfig, StoreStats, Submitted, definitions, export, judgments, read, retention,
 };
 
 /// The file in the store's folder.
@@ -30,18 +37,46 @@ pub struct Amendment {
     pub end_millis: Option<Option<i64>>,
 }
 
-/// Experiments, exposures, events and shadow results in a SQLite file. Threads share the store by reference. Other processes on the
-/// same machine may open the same file; network file systems are not supported, because SQLite's log is in shared memory.
+/// Experiments, exposures, events and shadow results in a SQLite file, or in a database of PostgreSQL. Threads share the store by
+/// reference. Other processes on the same machine may open the same file; network file systems are not supported, because SQLite's
+/// log is in shared memory. Servers on several machines share a database of PostgreSQL.
 ///
 /// Acknowledged records have been synced to disk, and survive crashes and a loss of power. Dropping the store writes all waiting
 /// records. See the [crate page](crate) for an example.
 #[derive(Debug)]
 pub struct ExperimentStore {
-    path: PathBuf,
+    place: Place,
     config: StoreConfig,
     writer: WriterHandle,
     reports: Reports,
     shadows: Shadows,
+}
+
+/// Where the records are.
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    #[cfg(feature = "postgres")]
+    Server(Server),
+}
+
+/// A connection to read from.
+enum AnyReader {
+    File(Sqlite),
+    #[cfg(feature = "postgres")]
+    Server(Reader),
+}
+
+impl Deref for AnyReader {
+    type Target = dyn Database;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::File(file) => file,
+            #[cfg(feature = "postgres")]
+            Self::Server(reader) => &**reader,
+        }
+    }
 }
 
 impl ExperimentStore {
@@ -55,8 +90,25 @@ impl ExperimentStore {
         let path = folder.join(FILE_NAME);
         let open_error = |source| ExperimentStoreError::Open { path: path.clone(), source: Arc::new(source) };
         std::fs::create_dir_all(folder).map_err(open_error)?;
-        let writer = WriterHandle::start(schema::open(&path)?, &config, open_error)?;
-        Ok(Self { path, config, writer, reports: Reports::default(), shadows: Shadows::default() })
+        let writer = WriterHandle::start(Box::new(Sqlite::open(&path)?), &config, open_error)?;
+        Ok(Self::at(Place::File(path), config, writer))
+    }
+
+    /// Connects to a database of PostgreSQL; makes the tables in the first schema of its search path if they do not exist.
+    /// `ca` are the certificates of the authorities that sign the server's certificate, in PEM; by default the public ones.
+    #[cfg(feature = "postgres")]
+    pub fn connect(url: &StoreUrl, ca: Option<&[u8]>, config: StoreConfig) -> Result<Self, ExperimentStoreError> {
+        let server = Server::open(url, ca)?;
+        let spawn_error = |source| {
+            let path = PathBuf::from(url.to_string());
+            ExperimentStoreError::Open { path, source: Arc::new(source) }
+        };
+        let writer = WriterHandle::start(Box::new(server.database()?), &config, spawn_error)?;
+        Ok(Self::at(Place::Server(server), config, writer))
+    }
+
+    fn at(place: Place, config: StoreConfig, writer: WriterHandle) -> Self {
+        Self { place, config, writer, reports: Reports::default(), shadows: Shadows::default() }
     }
 
     /// The running experiments by id, including those that start later. Only copies a pointer, without SQL.
@@ -67,17 +119,17 @@ impl ExperimentStore {
     /// Adds a draft.
     pub fn create(&self, draft: Experiment) -> Result<(), ExperimentStoreError> {
         let max = self.config.experiments_max;
-        self.writer.run(move |connection| definitions::create(connection, &draft, max))
+        self.writer.run(move |database| definitions::create(database, &draft, max))
     }
 
     /// The experiment with this id.
     pub fn get(&self, id: &str) -> Result<Experiment, ExperimentStoreError> {
-        definitions::get(&self.reader()?, id)
+        definitions::get(&*self.reader()?, id)
     }
 
     /// All experiments, by id.
     pub fn list(&self) -> Result<Vec<Experiment>, ExperimentStoreError> {
-        definitions::all(&self.reader()?)
+        definitions::all(&*self.reader()?)
     }
 
     /// Starts a draft without pinning the versions of its arms. See [`Experiment::start`].
@@ -106,7 +158,7 @@ impl ExperimentStore {
             experiment.pin(arm, version);
             Ok(())
         };
-        self.writer.leave(move |connection| definitions::change(connection, &id, now_millis, pin).map(drop));
+        self.writer.leave(move |database| definitions::change(database, &id, now_millis, pin).map(drop));
     }
 
     /// Stops a running experiment. See [`Experiment::stop`].
@@ -144,7 +196,7 @@ impl ExperimentStore {
     /// Deletes a draft. Started experiments stay, because their records refer to them.
     pub fn delete_draft(&self, id: &str, now_millis: i64) -> Result<(), ExperimentStoreError> {
         let id = id.to_owned();
-        self.writer.run(move |connection| definitions::delete_draft(connection, &id, now_millis))
+        self.writer.run(move |database| definitions::delete_draft(database, &id, now_millis))
     }
 
     /// Queues an exposure, and does not wait. Returns whether it was queued: if the queue is full or the exposure cannot be stored, it
@@ -199,7 +251,7 @@ impl ExperimentStore {
 
     /// Calls `visit` with each answer of an experiment and its clicks, oldest first. Returns the numbers of joined events.
     pub fn read_records(&self, id: &str, visit: impl FnMut(QueryRecord)) -> Result<JoinCounts, ExperimentStoreError> {
-        read::records(&mut self.reader()?, id, &self.config, visit)
+        read::records(&*self.reader()?, id, &self.config, visit)
     }
 
     /// All answers of an experiment with their clicks, oldest first. They take about 200 bytes of memory each.
@@ -212,7 +264,7 @@ impl ExperimentStore {
     /// Calls `visit` with each search of an index and its clicks, oldest first: answers of all experiments and outside of
     /// experiments. Returns the number of answers that are left out because they are later pages of a query.
     pub fn read_searches(&self, index: &str, visit: impl FnMut(LoggedSearch)) -> Result<u64, ExperimentStoreError> {
-        read::searches(&mut self.reader()?, index, &self.config, visit)
+        read::searches(&*self.reader()?, index, &self.config, visit)
     }
 
     /// The current report of an experiment. The first call reads all its answers, later calls only new records; without any, they return
@@ -223,7 +275,7 @@ impl ExperimentStore {
         options: AnalysisOptions,
         now_millis: i64,
     ) -> Result<CurrentReport, ExperimentStoreError> {
-        self.reports.report(&mut self.reader()?, &self.config, id, options, now_millis)
+        self.reports.report(&*self.reader()?, &self.config, id, options, now_millis)
     }
 
     /// Replaces all judgments. Reports compute nDCG@10 of the answers to judged queries.
@@ -238,17 +290,17 @@ impl ExperimentStore {
 
     /// All judgments, by query and document.
     pub fn judgments(&self) -> Result<Vec<Judgment>, ExperimentStoreError> {
-        judgments::all(&self.reader()?)
+        judgments::all(&*self.reader()?)
     }
 
     /// Writes all judgments as a JSON array of objects with `query`, `document` and `grade`.
     pub fn write_judgments(&self, to: impl Write) -> Result<(), ExperimentStoreError> {
-        judgments::write_json(&self.reader()?, to)
+        judgments::write_json(&*self.reader()?, to)
     }
 
     /// Summaries of the shadow results. Later calls only read new results.
     pub fn shadows(&self) -> Result<Vec<ShadowSummary>, ExperimentStoreError> {
-        self.shadows.summaries(&mut self.reader()?)
+        self.shadows.summaries(&*self.reader()?)
     }
 
     /// The number of exposures and shadow results that were dropped since the store was opened, usually because the queue was full.
@@ -263,33 +315,47 @@ impl ExperimentStore {
 
     /// The contents of the store. Counts all rows.
     pub fn stats(&self) -> Result<StoreStats, ExperimentStoreError> {
-        let stored = read::stats(&mut self.reader()?)?;
+        let stored = read::stats(&*self.reader()?)?;
         Ok(StoreStats { n_dropped: self.writer.n_dropped(), n_lost: self.writer.n_lost(), ..stored })
     }
 
     /// Writes an experiment's answers as CSV, one row per answer, with its clicks in one column.
     pub fn export_queries(&self, id: &str, to: impl Write) -> Result<u64, ExperimentStoreError> {
-        export::queries(&mut self.reader()?, id, &self.config, to)
+        export::queries(&*self.reader()?, id, &self.config, to)
     }
 
     /// Writes the events of any action on an experiment's answers as CSV, one row per event.
     pub fn export_events(&self, id: &str, to: impl Write) -> Result<u64, ExperimentStoreError> {
-        export::events(&mut self.reader()?, id, &self.config, to)
+        export::events(&*self.reader()?, id, &self.config, to)
     }
 
     /// Deletes older records: exposures with their events, events by their time of arrival, and shadow results. The file does not
     /// shrink; its free space is reused.
     pub fn forget(&self, before_millis: i64) -> Result<Forgotten, ExperimentStoreError> {
-        retention::forget(&mut self.reader()?, &self.writer, before_millis)
+        retention::forget(&*self.reader()?, &self.writer, before_millis)
+    }
+
+    /// Copies everything into a store in PostgreSQL, also while servers use both. Records that are there already stay.
+    ///
+    /// # Errors
+    /// An experiment is there with another definition, or one of the stores fails.
+    #[cfg(feature = "postgres")]
+    pub fn copy_to(&self, url: &StoreUrl, ca: Option<&[u8]>) -> Result<Copied, ExperimentStoreError> {
+        let server = Server::open(url, ca)?;
+        crate::pg::copy(&*self.reader()?, &server.database()?)
     }
 
     fn judge(&self, judgments: Vec<Judgment>, known: Known) -> Result<JudgmentCounts, ExperimentStoreError> {
         let max = self.config.judgments_max;
-        self.writer.run(move |connection| judgments::write(connection, &judgments, known, max))
+        self.writer.run(move |database| judgments::write(database, &judgments, known, max))
     }
 
-    fn reader(&self) -> Result<Connection, ExperimentStoreError> {
-        schema::open_reader(&self.path)
+    fn reader(&self) -> Result<AnyReader, ExperimentStoreError> {
+        match &self.place {
+            Place::File(path) => Sqlite::open_reader(path).map(AnyReader::File),
+            #[cfg(feature = "postgres")]
+            Place::Server(server) => server.reader().map(AnyReader::Server),
+        }
     }
 
     fn change(
@@ -299,7 +365,7 @@ impl ExperimentStore {
         step: impl FnOnce(&mut Experiment, &[Experiment]) -> Result<(), ExperimentError> + Send + 'static,
     ) -> Result<Experiment, ExperimentStoreError> {
         let id = id.to_owned();
-        self.writer.run(move |connection| definitions::change(connection, &id, now_millis, step))
+        self.writer.run(move |database| definitions::change(database, &id, now_millis, step))
     }
 
     fn check_size(&self, what: &'static str, found: usize) -> Result<(), ExperimentStoreError> {

@@ -11,6 +11,11 @@ use lorank_experiments::{
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::database::Database;
+#[cfg(feature = "postgres")]
+use crate::pg::{Server, StoreUrl};
+use crate::sqlite::Sqlite;
+use crate::store::FILE_NAME;
 use crate::{ExperimentStore, StoreConfig, Submitted};
 
 mod definitions;
@@ -19,17 +24,62 @@ mod joins;
 mod live;
 mod queue;
 
-/// A store in a folder of its own, with one running experiment, `e`.
-fn store() -> (TempDir, ExperimentStore) {
-    let folder = TempDir::new().unwrap();
-    let store = open(&folder);
-    store.create(draft("e", 0.5)).unwrap();
-    store.start("e", 0).unwrap();
-    (folder, store)
+/// Where a test's store is: in a folder, or in a schema of the PostgreSQL that `LORANK_TEST_POSTGRES` names.
+struct Home {
+    folder: TempDir,
+    #[cfg(feature = "postgres")]
+    url: Option<StoreUrl>,
 }
 
-fn open(folder: &TempDir) -> ExperimentStore {
-    ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap()
+impl Home {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        Self {
+            #[cfg(feature = "postgres")]
+            url: std::env::var("LORANK_TEST_POSTGRES").ok().map(|server| own_schema(&server)),
+            folder,
+        }
+    }
+
+    /// A connection of another process.
+    fn database(&self) -> Box<dyn Database> {
+        #[cfg(feature = "postgres")]
+        if let Some(url) = &self.url {
+            return Box::new(Server::open(url, None).unwrap().database().unwrap());
+        }
+        Box::new(Sqlite::open(&self.folder.path().join(FILE_NAME)).unwrap())
+    }
+}
+
+/// The address of a new schema that no other test has.
+#[cfg(feature = "postgres")]
+fn own_schema(server: &str) -> StoreUrl {
+    use std::hash::{BuildHasher, RandomState};
+    let schema = format!("test_{:x}", RandomState::new().hash_one(std::process::id()));
+    let mut client = postgres::Client::connect(server, postgres::NoTls).unwrap();
+    client.batch_execute(&format!("CREATE SCHEMA {schema}")).unwrap();
+    format!("{server}?options=-csearch_path%3D{schema}").parse().unwrap()
+}
+
+/// A store of its own, with one running experiment, `e`.
+fn store() -> (Home, ExperimentStore) {
+    let home = Home::new();
+    let store = open(&home);
+    store.create(draft("e", 0.5)).unwrap();
+    store.start("e", 0).unwrap();
+    (home, store)
+}
+
+fn open(home: &Home) -> ExperimentStore {
+    open_with(home, StoreConfig::default())
+}
+
+fn open_with(home: &Home, config: StoreConfig) -> ExperimentStore {
+    #[cfg(feature = "postgres")]
+    if let Some(url) = &home.url {
+        return ExperimentStore::connect(url, None, config).unwrap();
+    }
+    ExperimentStore::open(home.folder.path(), config).unwrap()
 }
 
 fn draft(id: &str, traffic_share: f64) -> Experiment {

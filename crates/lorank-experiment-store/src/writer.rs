@@ -9,22 +9,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lorank_experiments::{Event, Experiment, Exposure, ShadowRecord};
-use rusqlite::{Connection, TransactionBehavior};
+use lorank_experiments::Experiment;
 
-use crate::schema::is_busy;
-use crate::{ExperimentStoreError, StoreConfig, Submitted, Unattributed, attribution, definitions, insert};
+use crate::database::{Database, DatabaseError, Mode, Transaction};
+use crate::rows::Rows;
+use crate::{ExperimentStoreError, StoreConfig, Submitted, Unattributed, definitions};
 
 /// The maximum number of rows per transaction, plus at most one submission.
 const ROWS_MAX: usize = 4_096;
-
-/// Rows of one table.
-#[derive(Debug)]
-pub(crate) enum Rows {
-    Exposures(Vec<Exposure>),
-    Shadow(ShadowRecord),
-    Events { events: Vec<Event>, received_millis: i64, clock_skew_millis: i64 },
-}
 
 /// The handle of the writer thread. Dropping it writes all waiting rows and ends the thread.
 #[derive(Debug)]
@@ -61,29 +53,29 @@ struct Insertion {
 }
 
 struct Writer {
-    connection: Connection,
+    database: Box<dyn Database>,
     queue: Receiver<Request>,
-    /// Rows for which no caller waits, deferred because of another process's lock.
+    /// Rows for which no caller waits, deferred because of another process's lock, or while the server is away.
     deferred: Vec<Insertion>,
     deferred_max: usize,
     shared: Arc<Shared>,
     refresh: Duration,
     polled_at: Instant,
-    /// SQLite's count of other connections' changes, when the experiments were last read.
-    data_version: i64,
+    /// The database's version when the experiments were last read.
+    version: i64,
 }
 
 impl WriterHandle {
     /// Starts the thread with its own connection. `spawn_error` converts an error of the system.
     pub(crate) fn start(
-        connection: Connection,
+        database: Box<dyn Database>,
         config: &StoreConfig,
         spawn_error: impl FnOnce(std::io::Error) -> ExperimentStoreError,
     ) -> Result<Self, ExperimentStoreError> {
-        let running = RwLock::new(definitions::running(&connection)?.into());
+        let running = RwLock::new(definitions::running(&*database)?.into());
         let shared = Arc::new(Shared { running, n_dropped: 0.into(), n_lost: 0.into(), queue_bytes: 0.into() });
         let (queue, waiting) = sync_channel(config.queue_max.max(1));
-        let writer = Writer::new(connection, waiting, Arc::clone(&shared), config)?;
+        let writer = Writer::new(database, waiting, Arc::clone(&shared), config)?;
         let thread = std::thread::Builder::new().name("lorank-experiments".into()).spawn(move || writer.run());
         let (thread, queue_bytes_max) = (Some(thread.map_err(spawn_error)?), config.queue_bytes_max);
         Ok(Self { shared, queue: Some(queue), queue_bytes_max, thread })
@@ -97,11 +89,11 @@ impl WriterHandle {
     /// Runs a change on the writer's connection, after all waiting rows, and updates the snapshot before it returns.
     pub(crate) fn run<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Connection) -> Result<T, ExperimentStoreError> + Send + 'static,
+        change: impl FnOnce(&dyn Database) -> Result<T, ExperimentStoreError> + Send + 'static,
     ) -> Result<T, ExperimentStoreError> {
         let (reply, answer) = sync_channel(1);
         let change = Request::Change(Box::new(move |writer: &mut Writer| {
-            let result = change(&mut writer.connection);
+            let result = change(&*writer.database);
             writer.read_running();
             // The caller may have stopped waiting.
             let _ = reply.send(result);
@@ -112,10 +104,10 @@ impl WriterHandle {
     /// Queues a change for the writer's connection, and does not wait. If the queue is full, the change is discarded.
     pub(crate) fn leave(
         &self,
-        change: impl FnOnce(&mut Connection) -> Result<(), ExperimentStoreError> + Send + 'static,
+        change: impl FnOnce(&dyn Database) -> Result<(), ExperimentStoreError> + Send + 'static,
     ) {
         let change = Request::Change(Box::new(move |writer: &mut Writer| {
-            if let Err(error) = change(&mut writer.connection) {
+            if let Err(error) = change(&*writer.database) {
                 tracing::warn!(%error, cause = ?std::error::Error::source(&error), "could not change an experiment");
             }
             writer.read_running();
@@ -187,65 +179,23 @@ impl Drop for WriterHandle {
     }
 }
 
-impl Rows {
-    fn len(&self) -> usize {
-        match self {
-            Self::Exposures(exposures) => exposures.len(),
-            Self::Shadow(_) => 1,
-            Self::Events { events, .. } => events.len(),
-        }
-    }
-
-    /// Their approximate memory, in bytes.
-    fn n_bytes(&self) -> usize {
-        const PER_TEXT: usize = 32;
-        match self {
-            Self::Exposures(rows) => rows.iter().map(|row| row.n_bytes() + PER_TEXT * (8 + row.hits.len())).sum(),
-            Self::Shadow(record) => record.request_id.len() + record.name.len() + PER_TEXT * 8,
-            // Callers wait for events, which are counted elsewhere.
-            Self::Events { .. } => 0,
-        }
-    }
-
-    /// Inserts new rows. Returns their number, and the number of events that belong to no answer.
-    fn insert(&self, connection: &Connection) -> rusqlite::Result<(usize, Unattributed)> {
-        let (mut accepted, mut unattributed) = (0, Unattributed::default());
-        match self {
-            Self::Exposures(exposures) => {
-                accepted =
-                    exposures.iter().map(|row| insert::exposure(connection, row)).sum::<rusqlite::Result<_>>()?;
-            }
-            Self::Shadow(record) => accepted = insert::shadow(connection, record)?,
-            Self::Events { events, received_millis, clock_skew_millis } => {
-                for event in events {
-                    if insert::event(connection, event, *received_millis)? > 0 {
-                        accepted += 1;
-                        unattributed += attribution::unattributed(connection, event, *clock_skew_millis)?;
-                    }
-                }
-            }
-        }
-        Ok((accepted, unattributed))
-    }
-}
-
 impl Writer {
     fn new(
-        connection: Connection,
+        database: Box<dyn Database>,
         queue: Receiver<Request>,
         shared: Arc<Shared>,
         config: &StoreConfig,
     ) -> Result<Self, ExperimentStoreError> {
-        let data_version = data_version(&connection).map_err(ExperimentStoreError::database("read the version"))?;
+        let version = database.version().map_err(ExperimentStoreError::database("read the version"))?;
         let mut writer = Self {
-            connection,
+            database,
             queue,
             deferred: Vec::new(),
             deferred_max: config.queue_max,
             shared,
             refresh: config.refresh.max(Duration::from_millis(1)),
             polled_at: Instant::now(),
-            data_version,
+            version,
         };
         // Changes of another process between the first read and the reading of the version.
         writer.read_running();
@@ -272,7 +222,7 @@ impl Writer {
 
     /// Reads the running experiments again.
     fn read_running(&mut self) {
-        match definitions::running(&self.connection) {
+        match definitions::running(&*self.database) {
             Ok(running) => {
                 *self.shared.running.write().unwrap_or_else(PoisonError::into_inner) = running.into();
             }
@@ -308,11 +258,11 @@ impl Writer {
         if all.is_empty() {
             return;
         }
-        match write(&mut self.connection, &all) {
+        match write(&*self.database, &all) {
             Ok(counts) => self.tell_kept(all, counts),
             Err(error) => {
-                let is_locked = is_busy(&error);
-                self.tell_failed(all, is_locked, &ExperimentStoreError::database("write")(error));
+                let is_passing = error.is_passing;
+                self.tell_failed(all, is_passing, &ExperimentStoreError::database("write")(error));
             }
         }
     }
@@ -330,12 +280,12 @@ impl Writer {
         }
     }
 
-    /// Rows that nobody waits for stay for a next try where the file is locked, as many as there may be; the others are lost.
-    fn tell_failed(&mut self, insertions: Vec<Insertion>, is_locked: bool, error: &ExperimentStoreError) {
+    /// Rows that nobody waits for stay for a next try where the failure may pass, as many as there may be; the others are lost.
+    fn tell_failed(&mut self, insertions: Vec<Insertion>, is_passing: bool, error: &ExperimentStoreError) {
         let mut n_lost = 0;
         for Insertion { rows, reply } in insertions {
             match reply {
-                None if is_locked && self.deferred.len() < self.deferred_max => {
+                None if is_passing && self.deferred.len() < self.deferred_max => {
                     self.deferred.push(Insertion { rows, reply });
                 }
                 None => {
@@ -355,13 +305,13 @@ impl Writer {
         self.shared.queue_bytes.fetch_sub(rows.n_bytes(), Ordering::AcqRel);
     }
 
-    /// Looks whether another connection has changed the file, which costs no read of a table.
+    /// Looks whether another connection has changed an experiment.
     fn poll_changes(&mut self) {
         self.polled_at = Instant::now();
-        match data_version(&self.connection) {
-            Ok(version) if version == self.data_version => (),
+        match self.database.version() {
+            Ok(version) if version == self.version => (),
             Ok(version) => {
-                self.data_version = version;
+                self.version = version;
                 self.read_running();
             }
             Err(error) => tracing::warn!(%error, "could not check the experiment store for changes"),
@@ -369,35 +319,32 @@ impl Writer {
     }
 }
 
-fn write(connection: &mut Connection, insertions: &[Insertion]) -> rusqlite::Result<Vec<(usize, Unattributed)>> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let accepted =
-        insertions.iter().map(|insertion| insertion.rows.insert(&transaction)).collect::<rusqlite::Result<_>>()?;
+fn write(database: &dyn Database, insertions: &[Insertion]) -> Result<Vec<(usize, Unattributed)>, DatabaseError> {
+    let transaction = Transaction::begin(database, Mode::Write)?;
+    let rows: Vec<&Rows> = insertions.iter().map(|insertion| &insertion.rows).collect();
+    let counts = transaction.insert(&rows)?;
     transaction.commit()?;
-    Ok(accepted)
-}
-
-fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.pragma_query_value(None, "data_version", |row| row.get(0))
+    Ok(counts)
 }
 
 #[cfg(test)]
 mod tests {
-    use lorank_experiments::ShadowOutcome;
-    use rusqlite::Transaction;
+    use lorank_experiments::{ShadowOutcome, ShadowRecord};
+    use rusqlite::{Connection, Transaction, TransactionBehavior};
 
     use super::*;
+    use crate::sqlite;
 
     /// A file with a writer that does not wait for locks, and another connection to it.
     fn writer(queue_max: usize) -> (tempfile::TempDir, WriterHandle, Connection) {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("file");
-        let connection = crate::schema::open(&path).unwrap();
-        connection.busy_handler(None).unwrap();
+        let database = sqlite::Sqlite::open(&path).unwrap();
+        database.connection.busy_handler(None).unwrap();
         // Nothing is tried again but when a test asks for it.
         let config = StoreConfig { queue_max, refresh: Duration::from_secs(3_600), ..StoreConfig::default() };
-        let writer = WriterHandle::start(connection, &config, |error| panic!("{error}")).unwrap();
-        (folder, writer, crate::schema::open(&path).unwrap())
+        let writer = WriterHandle::start(Box::new(database), &config, |error| panic!("{error}")).unwrap();
+        (folder, writer, sqlite::Sqlite::open(&path).unwrap().connection)
     }
 
     fn lock(connection: &mut Connection) -> Transaction<'_> {

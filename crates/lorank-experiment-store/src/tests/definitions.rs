@@ -12,7 +12,7 @@ fn names(experiments: &[Experiment]) -> Vec<&str> {
 
 #[test]
 fn an_experiment_goes_from_draft_to_running_to_stopped() {
-    let folder = TempDir::new().unwrap();
+    let folder = Home::new();
     let store = open(&folder);
     store.create(draft("b", 0.2)).unwrap();
     store.create(draft("a", 0.3)).unwrap();
@@ -84,9 +84,9 @@ fn an_experiment_past_its_end_is_stopped_where_another_wants_its_room() {
 
 #[test]
 fn there_is_a_limit_to_experiments() {
-    let folder = TempDir::new().unwrap();
+    let folder = Home::new();
     let config = StoreConfig { experiments_max: 2, ..StoreConfig::default() };
-    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    let store = open_with(&folder, config);
     store.create(draft("a", 0.1)).unwrap();
     store.create(draft("b", 0.1)).unwrap();
     let error = store.create(draft("c", 0.1)).unwrap_err();
@@ -98,9 +98,9 @@ fn there_is_a_limit_to_experiments() {
 
 #[test]
 fn two_stores_on_one_file_see_each_others_changes() {
-    let folder = TempDir::new().unwrap();
+    let folder = Home::new();
     let config = StoreConfig { refresh: Duration::from_millis(1), ..StoreConfig::default() };
-    let server = ExperimentStore::open(folder.path(), config).unwrap();
+    let server = open_with(&folder, config);
     let command = open(&folder);
     command.create(draft("e", 0.5)).unwrap();
     command.start("e", 0).unwrap();

@@ -1,10 +1,15 @@
+//! The file of SQLite, whatever the other tests use.
+
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::*;
-use crate::store::FILE_NAME;
-use crate::{ExperimentStoreError, schema};
+use crate::ExperimentStoreError;
+
+fn open(folder: &TempDir) -> ExperimentStore {
+    ExperimentStore::open(folder.path(), StoreConfig::default()).unwrap()
+}
 
 /// The error of opening a store whose file was made by `prepare`.
 fn refused(prepare: impl FnOnce(&Path)) -> (ExperimentStoreError, Vec<u8>) {
@@ -88,7 +93,7 @@ fn settings_of_arms_are_kept() {
 #[test]
 fn a_newer_schema_is_refused() {
     let (error, _) = refused(|path| {
-        drop(schema::open(path).unwrap());
+        drop(Sqlite::open(path).unwrap());
         let connection = Connection::open(path).unwrap();
         connection.pragma_update(None, "user_version", 6).unwrap();
         drop(connection);
@@ -124,7 +129,7 @@ fn many_may_open_a_new_file_at_once() {
 #[test]
 fn commits_are_synced_to_a_log() {
     let folder = TempDir::new().unwrap();
-    let connection = schema::open(&folder.path().join(FILE_NAME)).unwrap();
+    let connection = Sqlite::open(&folder.path().join(FILE_NAME)).unwrap().connection;
     let text = |name| connection.pragma_query_value(None, name, |row| row.get::<_, String>(0)).unwrap();
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!((text("journal_mode").as_str(), number("synchronous")), ("wal", 2), "2 is FULL");
@@ -132,7 +137,10 @@ fn commits_are_synced_to_a_log() {
 
 #[test]
 fn an_experiment_that_cannot_be_read_is_named() {
-    let (folder, store) = store();
+    let folder = TempDir::new().unwrap();
+    let store = open(&folder);
+    store.create(draft("e", 0.5)).unwrap();
+    store.start("e", 0).unwrap();
     let other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
     other.execute("UPDATE experiments SET definition = '{}'", []).unwrap();
     assert!(matches!(store.get("e"), Err(ExperimentStoreError::Corrupt { what, .. }) if what == "experiment `e`"));

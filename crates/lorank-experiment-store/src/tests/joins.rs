@@ -142,9 +142,9 @@ fn records_say_what_was_shown_oldest_first() {
 
 #[test]
 fn which_actions_are_clicks_is_a_setting() {
-    let folder = TempDir::new().unwrap();
+    let folder = Home::new();
     let config = StoreConfig { click_actions: vec!["purchase".into()], ..StoreConfig::default() };
-    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    let store = open_with(&folder, config);
     store.create(draft("e", 0.5)).unwrap();
     store.submit_exposures(vec![exposure("r1", 1)]).unwrap();
     let bought = Event { action_name: "purchase".into(), ..click("r1", "b", 3) };
@@ -317,9 +317,9 @@ fn actions_are_clicks_in_upper_and_lower_case() {
         store.export_events("e", &mut csv).unwrap();
         assert!(String::from_utf8(csv).unwrap().contains(&format!(",{action},true,b,")), "{action}");
     }
-    let folder = TempDir::new().unwrap();
+    let folder = Home::new();
     let config = StoreConfig { click_actions: vec!["Purchase".into()], ..StoreConfig::default() };
-    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    let store = open_with(&folder, config);
     store.create(draft("e", 0.5)).unwrap();
     store.submit_exposures(vec![exposure("r1", 1)]).unwrap();
     store

@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use lorank_experiments::{AnalysisOptions, Report};
 use proptest::prelude::*;
-use rusqlite::Connection;
 
 use super::*;
 use crate::Judgment;
-use crate::store::FILE_NAME;
+use crate::database::Mode;
 
 /// Far after all records.
 const NOW: i64 = 100_000_000;
@@ -149,7 +148,7 @@ fn what_comes_for_others_leaves_a_report_as_it_is() {
 #[test]
 fn values_count_for_answers_and_their_past_does_not() {
     let (_folder, store) = {
-        let folder = TempDir::new().unwrap();
+        let folder = Home::new();
         let store = open(&folder);
         store.create(draft("e", 1.0)).unwrap();
         store.start("e", 1_000_000).unwrap();
@@ -210,20 +209,27 @@ fn a_report_that_is_asked_for_again_costs_what_came_since() {
 }
 
 /// Answers to a fifth as many units, each with a click on one of its hits for two in three.
-fn fill(folder: &TempDir, n_answers: u64) {
-    let connection = Connection::open(folder.path().join(FILE_NAME)).unwrap();
-    let sql = format!(
-        "BEGIN;
-         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {n_answers})
-         INSERT INTO exposures (request_id, experiment, unit, arm, arm_name, forced, teams, index_name, query, hits, first_rank,
+fn fill(folder: &Home, n_answers: u64) {
+    let numbers = format!("WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {n_answers})");
+    let unit = format!("n * 7919 % ({n_answers} / 5 + 1)");
+    // PostgreSQL has the `WITH` of an insertion before it, too.
+    let exposures = format!(
+        "{numbers}
+         INSERT INTO exposures (request_id, experiment, unit, arm, arm_name, forced, index_name, query, hits, first_rank,
                                 latency_micros, fallback, model, at_millis)
-         SELECT 'g' || n, 'e', 'u' || (n * 7919 % ({n_answers} / 5 + 1)), n * 7919 % ({n_answers} / 5 + 1) % 2, '', 0, x'',
-                'default', 'q' || (n % 1000), '[\"a\",\"b\",\"c\"]', 1, 1000 + n % 5000, NULL, '5eed', 1000000 + n / 100 FROM n;
-         WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {n_answers})
-         INSERT INTO events (event_id, query_id, action_name, object_id, attributes, at_millis, received_millis)
-         SELECT 'g' || n, 'g' || n, iif(n % 3 > 0, 'click', 'view'), substr('abc', n % 2 + 1, 1), '{{}}', 1000000 + n / 100,
-                1000000 + n / 100 FROM n;
-         COMMIT;"
+         SELECT 'g' || n, 'e', 'u' || ({unit}), {unit} % 2, '', 0, 'default', 'q' || (n % 1000), '[\"a\",\"b\",\"c\"]', 1,
+                1000 + n % 5000, NULL, '5eed', 1000000 + n / 100 FROM n"
     );
-    connection.execute_batch(&sql).unwrap();
+    let events = format!(
+        "{numbers}
+         INSERT INTO events (event_id, query_id, action_name, object_id, attributes, at_millis, received_millis)
+         SELECT 'g' || n, 'g' || n, CASE WHEN n % 3 > 0 THEN 'click' ELSE 'view' END, substr('abc', CAST(n % 2 + 1 AS INTEGER), 1),
+                '{{}}', 1000000 + n / 100, 1000000 + n / 100 FROM n"
+    );
+    let database = folder.database();
+    database.begin(Mode::Write).unwrap();
+    for sql in [exposures, events] {
+        database.execute(&sql, &[]).unwrap();
+    }
+    database.commit().unwrap();
 }

@@ -1,8 +1,7 @@
 use lorank_experiments::EXPOSURE_BYTES_MAX;
-use rusqlite::{Connection, TransactionBehavior};
 
 use super::*;
-use crate::store::FILE_NAME;
+use crate::database::Mode;
 use crate::{ExperimentStoreError, StoreStats};
 
 #[test]
@@ -10,13 +9,13 @@ fn a_full_queue_drops_and_counts_and_never_blocks() {
     let (folder, store) = store();
     drop(store);
     let config = StoreConfig { queue_max: 2, ..StoreConfig::default() };
-    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    let store = open_with(&folder, config);
     // As long as another process writes, our writer cannot.
-    let mut other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
-    let lock = other.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    let other = folder.database();
+    other.begin(Mode::Write).unwrap();
     let taken = (0..).take_while(|n| store.record_exposure(exposure(&format!("r{n}"), 1))).count() as u64;
     let also_taken = (0..9).filter(|n| store.record_exposure(exposure(&format!("s{n}"), 1))).count() as u64;
-    lock.rollback().unwrap();
+    other.rollback();
     store.flush().unwrap();
     let stats = store.stats().unwrap();
     assert!(taken >= 2, "two wait, whatever the writer holds");
@@ -28,7 +27,7 @@ fn a_queue_of_many_bytes_drops_and_counts() {
     let (folder, store) = store();
     drop(store);
     let config = StoreConfig { queue_bytes_max: 2_000, ..StoreConfig::default() };
-    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    let store = open_with(&folder, config);
     let long = |n| Exposure { query: "x".repeat(3_000), ..exposure(&format!("l{n}"), 1) };
     let taken = |exposure| store.record_exposure(exposure);
     assert_eq!([taken(long(1)), taken(exposure("s1", 1)), taken(long(2))], [false, true, false]);
@@ -74,11 +73,11 @@ fn threads_that_submit_at_once_are_each_told_their_own_counts() {
 #[test]
 fn what_cannot_be_kept_is_never_acknowledged() {
     let (folder, store) = store();
-    let other = Connection::open(folder.path().join(FILE_NAME)).unwrap();
-    other.execute_batch("ALTER TABLE exposures RENAME TO gone").unwrap();
+    let other = folder.database();
+    other.execute("ALTER TABLE exposures RENAME TO gone", &[]).unwrap();
     assert!(store.record_exposure(exposure("r1", 1)));
     assert!(matches!(store.submit_exposures(vec![exposure("r2", 1)]), Err(ExperimentStoreError::Database { .. })));
-    other.execute_batch("ALTER TABLE gone RENAME TO exposures").unwrap();
+    other.execute("ALTER TABLE gone RENAME TO exposures", &[]).unwrap();
     assert_eq!(counts(store.submit_exposures(vec![exposure("r3", 1)]).unwrap()), (1, 0), "the writer goes on");
     let stats = store.stats().unwrap();
     assert_eq!((stats.n_exposures, stats.n_lost), (1, 1));
@@ -86,9 +85,9 @@ fn what_cannot_be_kept_is_never_acknowledged() {
 
 #[test]
 fn submissions_have_limits_and_are_refused_whole() {
-    let folder = TempDir::new().unwrap();
+    let folder = Home::new();
     let config = StoreConfig { submission_max: 2, ..StoreConfig::default() };
-    let store = ExperimentStore::open(folder.path(), config).unwrap();
+    let store = open_with(&folder, config);
     let events = |n| (0..n).map(|n| click("r", "a", n)).collect::<Vec<_>>();
     assert_eq!(
         store.submit(events(3), 1).unwrap_err().to_string(),

@@ -1,4 +1,4 @@
-//! The tables, and the migration of files of older versions.
+//! The tables of a SQLite file, and the migration of files of older versions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ const MIGRATIONS: &[&str] = &[
 const LOCK_TRIES_MAX: i32 = 5_000;
 
 /// Opens the file for writing. Creates a missing file, and upgrades an old one.
-pub(crate) fn open(path: &Path) -> Result<Connection, ExperimentStoreError> {
+pub(super) fn open(path: &Path) -> Result<Connection, ExperimentStoreError> {
     let mut connection = Connection::open(path).map_err(open_error(path))?;
     connection.busy_handler(Some(wait_for_lock)).map_err(open_error(path))?;
     migrate(&mut connection, path)?;
@@ -121,7 +121,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, ExperimentStoreError> {
 }
 
 /// Opens the file, which a writer has open, read-only.
-pub(crate) fn open_reader(path: &Path) -> Result<Connection, ExperimentStoreError> {
+pub(super) fn open_reader(path: &Path) -> Result<Connection, ExperimentStoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(open_error(path))?;
     connection.busy_handler(Some(wait_for_lock)).map_err(open_error(path))?;
@@ -173,7 +173,7 @@ fn wait_for_lock(n_tries: i32) -> bool {
 }
 
 /// Whether waiting for another process's lock timed out.
-pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 

@@ -1,9 +1,12 @@
 //! Inserts exposures, events and shadow results. Existing rows do not change.
 
-use lorank_experiments::{Event, Exposure, InterleavedArm, ShadowOutcome, ShadowRecord};
+use lorank_experiments::{Event, Exposure, ShadowOutcome, ShadowRecord};
 use rusqlite::{Connection, named_params};
 
-pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite::Result<usize> {
+use crate::database::clamped;
+use crate::rows::arms_json;
+
+pub(super) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO exposures (request_id, experiment, unit, arm, arm_name, forced, teams, arms,
                                 index_name, query, hits, first_rank, latency_micros, fallback, model, at_millis)
@@ -32,7 +35,7 @@ pub(crate) fn exposure(connection: &Connection, exposure: &Exposure) -> rusqlite
     })
 }
 
-pub(crate) fn event(connection: &Connection, event: &Event, received_millis: i64) -> rusqlite::Result<usize> {
+pub(super) fn event(connection: &Connection, event: &Event, received_millis: i64) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO events (event_id, query_id, client_id, session_id, action_name, object_id, object_id_field,
                              ordinal, message, attributes, value, at_millis, received_millis)
@@ -56,7 +59,7 @@ pub(crate) fn event(connection: &Connection, event: &Event, received_millis: i64
     })
 }
 
-pub(crate) fn shadow(connection: &Connection, record: &ShadowRecord) -> rusqlite::Result<usize> {
+pub(super) fn shadow(connection: &Connection, record: &ShadowRecord) -> rusqlite::Result<usize> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO shadows (request_id, name, candidate, rbo, kendall_tau, overlap_at_10, failure,
                               latency_micros, at_millis)
@@ -80,14 +83,4 @@ pub(crate) fn shadow(connection: &Connection, record: &ShadowRecord) -> rusqlite
         ":latency_micros": clamped(record.latency_micros),
         ":at_millis": record.at_millis,
     })
-}
-
-/// The rankings of the arms of an interleaved answer, as JSON.
-fn arms_json(arms: &[InterleavedArm]) -> Option<String> {
-    (!arms.is_empty()).then(|| serde_json::to_string(arms).expect("its keys are all texts"))
-}
-
-/// SQLite's integers are signed.
-fn clamped(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }
