@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use lorank_server::ServerConfig;
 use serde_json::{Map, Value};
 
@@ -22,7 +22,7 @@ impl ConfigFile {
 
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         // Parsed as the configuration type, because errors of the TOML parser have the line.
-        toml::from_str::<ServerConfig>(text)?;
+        toml::from_str::<ServerConfig>(text).map_err(|error| without_password(text, error))?;
         Ok(Self(toml::from_str(text)?))
     }
 
@@ -39,6 +39,15 @@ impl ConfigFile {
         let mut tree = self.0.clone();
         given.write_over(&mut tree);
         Ok(serde_json::from_value(Value::Object(tree))?)
+    }
+}
+
+/// The error of the TOML parser, which shows the line, except for a line with an address: it may have a password.
+fn without_password(text: &str, error: toml::de::Error) -> anyhow::Error {
+    let n_before = error.span().map_or(0, |span| text[..span.start].matches('\n').count());
+    match text.lines().nth(n_before).is_some_and(|line| line.contains("://")) {
+        true => anyhow!("line {}: {}", n_before + 1, error.message()),
+        false => error.into(),
     }
 }
 
@@ -63,5 +72,17 @@ mod tests {
         assert_eq!(config.model.device.to_string(), "cpu");
         assert_eq!(config.search.depth_max, ServerConfig::default().search.depth_max);
         assert!(file.has("listen") && file.has("search.depth") && !file.has("search.depth_max") && !file.has("keys"));
+    }
+
+    #[test]
+    fn an_address_is_not_repeated_in_an_error() {
+        for (text, parts) in [
+            ("[cache]\nurl = 'http://:sesame@localhost'\n", ["line 2: ", "must be a URL such as"]),
+            ("store = 'mysql://ali:sesame@localhost'", ["line 1: ", "must be a URL such as"]),
+            ("[search]\ndepth = 0", ["depth = 0", "nonzero"]),
+        ] {
+            let error = ConfigFile::parse(text).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)) && !error.contains("sesame"), "{error}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The data folder with adapters and experiments.
+//! The data folder with adapters and experiments, and the database with experiments.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::Args;
 use lorank_server::{DataFolder, ServerConfig};
 
 use crate::environment;
-use crate::flags::DataFlag;
+use crate::flags::{DataFlag, StoreFlags};
 
 /// The data folder argument.
 #[derive(Debug, Clone, Default, Args)]
@@ -20,6 +20,26 @@ impl DataArgs {
     /// The named folder, or the user's default folder.
     pub(crate) fn folder(&self) -> anyhow::Result<DataFolder> {
         Ok(DataFolder::new(named_or_own(self.data.config()?.data)?))
+    }
+}
+
+/// The arguments of the data folder and of the database with experiments, for commands that use experiments.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct StoreArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    store: StoreFlags,
+}
+
+impl StoreArgs {
+    /// The named folder, or the user's default folder, with the database if one is given.
+    pub(crate) fn folder(&self) -> anyhow::Result<DataFolder> {
+        let ServerConfig { store, store_ca_file, .. } = self.store.config()?;
+        if store.is_none() && store_ca_file.is_some() {
+            return Err(lorank_server::Error::StoreCaWithoutUrl.into());
+        }
+        Ok(self.data.folder()?.with_store(store, store_ca_file))
     }
 }
 

@@ -8,10 +8,11 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use lorank_core::PassageOptions;
 use lorank_server::{
-    AdapterSpec, Arity, ElasticSection, FirstStageKind, ModelSection, SearchSection, ServerConfig, Setting,
+    AdapterSpec, Arity, ElasticSection, FirstStageKind, Flag, ModelSection, SearchSection, ServerConfig, Setting,
 };
 use serde_json::{Map, Value};
 
+use crate::address::AddressParser;
 use crate::failure::WrongUsage;
 
 /// The source of a value.
@@ -88,19 +89,26 @@ fn given(matches: &ArgMatches, setting: &Setting) -> Option<(Value, Origin)> {
 /// The flag of a setting.
 fn argument(setting: &Setting) -> Option<Arg> {
     let flag = setting.flag?;
-    let arg = Arg::new(setting.key).long(flag.name).env(flag.variable).help(help(setting));
+    // Addresses may have a password, which the help and errors would show.
+    let is_address = flag.value_name == "URL";
+    let arg = Arg::new(setting.key).long(flag.name).env(flag.variable).hide_env_values(is_address);
+    let arg = arg.help(help(setting));
     let arg = match heading(setting.key) {
         Some(heading) => arg.help_heading(heading),
         None => arg,
     };
     Some(match flag.arity {
         Arity::Switch => arg.action(ArgAction::SetTrue),
-        Arity::One => arg.value_name(flag.value_name).value_parser(flag.parse),
+        Arity::One => parsed(arg.value_name(flag.value_name), flag, is_address),
         Arity::Repeated { by_comma } => {
-            let arg = arg.value_name(flag.value_name).value_parser(flag.parse).action(ArgAction::Append);
+            let arg = parsed(arg.value_name(flag.value_name), flag, is_address).action(ArgAction::Append);
             if by_comma { arg.value_delimiter(',') } else { arg }
         }
     })
+}
+
+fn parsed(arg: Arg, flag: Flag, is_address: bool) -> Arg {
+    if is_address { arg.value_parser(AddressParser(flag.parse)) } else { arg.value_parser(flag.parse) }
 }
 
 fn heading(key: &str) -> Option<&'static str> {
@@ -110,6 +118,7 @@ fn heading(key: &str) -> Option<&'static str> {
     match key.split_once('.')?.0 {
         "elastic" => Some("First-stage options"),
         "model" => Some("Model options"),
+        "cache" => Some("Cache options"),
         "queue" => Some("Queue options"),
         "server" => Some("Server options"),
         _ => None,
@@ -153,6 +162,10 @@ fn data_setting() -> impl Iterator<Item = &'static Setting> {
     ServerConfig::SETTINGS.iter().filter(|setting| setting.key == "data")
 }
 
+fn store_settings() -> impl Iterator<Item = &'static Setting> {
+    ServerConfig::SETTINGS.iter().filter(|setting| ["store", "store_ca_file"].contains(&setting.key))
+}
+
 /// All flags of a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServerFlags(pub GivenValues);
@@ -172,6 +185,10 @@ pub(crate) struct PassageFlags(GivenValues);
 /// The flag of the data folder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DataFlag(GivenValues);
+
+/// The flags of the database with experiments.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StoreFlags(GivenValues);
 
 impl ModelFlags {
     /// One base model with these adapters, for a command that cannot use several.
@@ -230,6 +247,13 @@ impl DataFlag {
     }
 }
 
+impl StoreFlags {
+    /// The configuration with the given database, if any.
+    pub(crate) fn config(&self) -> anyhow::Result<ServerConfig> {
+        config_of(&self.0)
+    }
+}
+
 /// The defaults with the given values.
 fn config_of(given: &GivenValues) -> anyhow::Result<ServerConfig> {
     let mut tree = Map::new();
@@ -268,6 +292,7 @@ flags_of_settings!(ModelFlags, model_settings(), global: false);
 flags_of_settings!(FirstStageFlags, first_stage_settings(), global: false);
 flags_of_settings!(PassageFlags, passage_settings(), global: false);
 flags_of_settings!(DataFlag, data_setting(), global: true);
+flags_of_settings!(StoreFlags, store_settings(), global: true);
 
 #[cfg(test)]
 mod tests {
@@ -295,9 +320,12 @@ mod tests {
             (["--depth", "0"], ["--depth", "zero"]),
             (["--device", "gpu"], ["--device", "`gpu` is not a device"]),
             (["--shadow", "qa:2"], ["--shadow", "the share must be above 0"]),
+            (["--cache-url", "http://:sesame@localhost"], ["--cache-url", "must be a URL such as"]),
+            (["--store", "mysql://ali:sesame@localhost"], ["--store", "must be a URL such as"]),
         ] {
             let error = server_flags(&args).unwrap_err();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+            assert!(!error.contains("sesame"), "{error}");
         }
     }
 

@@ -15,6 +15,7 @@
 //! }
 //! ```
 
+mod address;
 mod cli;
 mod commands;
 mod config_file;

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lorank_cache::RedisUrl;
 use lorank_core::{AdapterId, PassageOptions, PassageRule};
 use lorank_elastic::{ElasticConfig, IndexPattern, NodeUrl, SearchField};
+use lorank_experiment_store::StoreUrl;
 use lorank_http::{Access, AllowedHost, ConnectionLimits, CorsOrigin, HttpConfig, Key, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::{CacheConfig, PipelineConfig, RankBy};
@@ -41,6 +43,11 @@ settings! {
         first_stage: FirstStageKind = FirstStageKind::default(), flag "first-stage" "ENGINE";
         /// Folder for adapters and experiments
         data: Option<PathBuf> = None, flag "data" "DIR", unset "`$XDG_DATA_HOME/lorank`, or `~/.local/share/lorank`";
+        /// Database of PostgreSQL for experiments, which several servers share: `postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE`
+        #[serde(with = "text::option")]
+        store: Option<StoreUrl> = None, flag "store" "URL", unset "SQLite in the data folder";
+        /// File with the certificates (PEM) of the authorities that sign PostgreSQL's certificate
+        store_ca_file: Option<PathBuf> = None, flag "store-ca" "FILE", unset "the public authorities";
         /// Address to listen on; port 0 selects a free port
         listen: SocketAddr = default_listen(), flag "listen" "ADDRESS";
         /// Source from which adapters may be added over HTTP: a folder (with its subfolders), `hf://` or `hf://owner`;
@@ -209,12 +216,28 @@ impl SearchSection {
 }
 
 settings! {
-    /// The score cache. Whichever limit is reached first applies; 0 disables the cache.
+    /// The score cache in memory, and a store behind it that several servers share. Whichever limit in memory is reached
+    /// first applies; 0 disables the cache in memory.
     pub struct CacheSection, keys "cache." {
         /// Maximum number of scores
         entries_max: usize = PipelineConfig::default().cache.entries_max;
         /// Maximum memory, in bytes
         bytes_max: usize = PipelineConfig::default().cache.bytes_max;
+        /// Valkey or Redis behind the score cache, which several servers share: `redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]`,
+        /// or `rediss://` for TLS. Without an answer, searches go on without it
+        #[serde(with = "text::option")]
+        url: Option<RedisUrl> = None, flag "cache-url" "URL", unset "none";
+        /// Whether the address is that of a node of a cluster
+        cluster: bool = false, flag "cache-cluster" "";
+        /// File with the password for Valkey or Redis, if it is not in the address
+        password_file: Option<PathBuf> = None, flag "cache-password-file" "FILE", unset "none";
+        /// File with the certificates (PEM) of the authorities that sign the certificate of Valkey or Redis
+        ca_file: Option<PathBuf> = None, flag "cache-ca" "FILE", unset "the public authorities";
+        /// How long Valkey or Redis keeps a score, in seconds
+        ttl_seconds: NonZeroUsize = non_zero(604_800), flag "cache-ttl-seconds" "N";
+        /// Time limit of a lookup in Valkey or Redis, in milliseconds; a search with a deadline waits at most for a quarter
+        /// of the time before it
+        timeout_millis: NonZeroUsize = non_zero(100), flag "cache-timeout-millis" "N";
     }
 }
 
@@ -345,6 +368,7 @@ impl ServerConfig {
             default_adapter: Some(RegistryReranker::default_name()),
             aliases: self.aliases.clone(),
             cache: CacheConfig { entries_max: cache.entries_max, bytes_max: cache.bytes_max },
+            shared_scores: None,
             queue_max: queue.requests_max,
             queue_pairs_max: queue.pairs_max,
             tokens_max: queue.tokens_max.unwrap_or(PipelineConfig::default().tokens_max),
@@ -391,6 +415,10 @@ fn default_elastic() -> ElasticConfig {
 
 fn default_listen() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 7788).into()
+}
+
+fn non_zero(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).expect("the defaults are not zero")
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,4 +1,4 @@
-//! The data folder, which holds adapters, experiments and measurements.
+//! The data folder, which holds adapters, measurements and, unless they are in a database, experiments.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,21 +6,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lorank_adapters::Registry;
-use lorank_experiment_store::{ExperimentStore, StoreConfig};
+use lorank_experiment_store::{Copied, ExperimentStore, StoreConfig, StoreUrl};
 use lorank_model::{Int8Ranking, Int8Rankings};
 use lorank_pipeline::NamedRankBy;
 
 use crate::Error;
 use crate::alias_rank_by::AliasRankBys;
 
-/// The data folder, which holds adapters, experiments and measurements. It need not exist yet.
+/// The data folder, which holds adapters, measurements and, unless they are in a database, experiments. It need not exist
+/// yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataFolder(PathBuf);
+pub struct DataFolder {
+    path: PathBuf,
+    store: Option<(StoreUrl, Option<PathBuf>)>,
+}
 
 impl DataFolder {
     /// The data folder at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self { path: path.into(), store: None }
+    }
+
+    /// The folder with its experiments in a database of PostgreSQL, if one is given, and with the file of the authorities
+    /// that sign its certificate.
+    #[must_use]
+    pub fn with_store(self, store: Option<StoreUrl>, ca_file: Option<PathBuf>) -> Self {
+        Self { store: store.map(|url| (url, ca_file)), ..self }
     }
 
     /// Opens the registry of adapters. A missing folder is an empty registry; the first change creates it.
@@ -28,7 +39,7 @@ impl DataFolder {
     /// # Errors
     /// The registry cannot be read.
     pub fn registry(&self) -> Result<Registry, Error> {
-        Ok(Registry::open(self.0.join("adapters"))?)
+        Ok(Registry::open(self.path.join("adapters"))?)
     }
 
     /// Opens the store of experiments, and creates it if it does not exist.
@@ -36,7 +47,10 @@ impl DataFolder {
     /// # Errors
     /// The store cannot be opened or created.
     pub fn experiments(&self, config: StoreConfig) -> Result<ExperimentStore, Error> {
-        Ok(ExperimentStore::open(&self.experiments_folder(), config)?)
+        match &self.store {
+            None => Ok(ExperimentStore::open(&self.experiments_folder(), config)?),
+            Some((url, ca_file)) => Ok(ExperimentStore::connect(url, read_ca(ca_file.as_deref())?.as_deref(), config)?),
+        }
     }
 
     /// Opens the store of experiments if it exists. Commands that only read use this, so that they create no files.
@@ -44,8 +58,27 @@ impl DataFolder {
     /// # Errors
     /// The store cannot be opened.
     pub fn existing_experiments(&self) -> Result<Option<ExperimentStore>, Error> {
-        let is_there = ExperimentStore::is_in(&self.experiments_folder());
+        let is_there = self.store.is_some() || ExperimentStore::is_in(&self.experiments_folder());
         is_there.then(|| self.experiments(StoreConfig::default())).transpose()
+    }
+
+    /// Copies the experiments in the folder into the database, with their records. `None` if the folder has none.
+    ///
+    /// # Errors
+    /// No database is given, one of both fails, or the database has an experiment of the same name.
+    pub fn copy_experiments(&self) -> Result<Option<Copied>, Error> {
+        let (url, ca_file) = self.store.as_ref().ok_or(Error::NoStore)?;
+        let folder = self.experiments_folder();
+        if !ExperimentStore::is_in(&folder) {
+            return Ok(None);
+        }
+        let file = ExperimentStore::open(&folder, StoreConfig::default())?;
+        Ok(Some(file.copy_to(url, read_ca(ca_file.as_deref())?.as_deref())?))
+    }
+
+    /// Where the experiments are, for people.
+    pub fn experiments_place(&self) -> String {
+        self.store.as_ref().map_or_else(|| self.path.display().to_string(), |(url, _)| url.to_string())
     }
 
     /// What orders the answers of the registry's aliases, as it stands at each search.
@@ -106,22 +139,27 @@ impl DataFolder {
     }
 
     fn int8_folder(&self) -> PathBuf {
-        self.0.join("int8")
+        self.path.join("int8")
     }
 
     /// The default folder of the index.
     pub fn index(&self) -> PathBuf {
-        self.0.join("index")
+        self.path.join("index")
     }
 
     /// The folder's path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     fn experiments_folder(&self) -> PathBuf {
-        self.0.join("experiments")
+        self.path.join("experiments")
     }
+}
+
+fn read_ca(path: Option<&Path>) -> Result<Option<Vec<u8>>, Error> {
+    let read = |path: &Path| std::fs::read(path).map_err(|source| Error::StoreFile { path: path.to_owned(), source });
+    path.map(read).transpose()
 }
 
 #[cfg(test)]

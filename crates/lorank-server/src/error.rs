@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use lorank_adapters::RegistryError;
+use lorank_cache::RedisError;
 use lorank_core::{AdapterId, ErrorKind, nearest_name};
 use lorank_elastic::Error as ElasticError;
 use lorank_experiment_pipeline::ExperimentPipelineError;
@@ -49,6 +50,39 @@ pub enum Error {
     ElasticFile {
         /// The setting.
         setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The configuration of the shared score cache is contradictory.
+    #[error(transparent)]
+    SharedCache(#[from] RedisError),
+    /// A setting of the shared score cache without its address.
+    #[error("`{setting}` is set, but no shared score cache is; set `cache.url` (--cache-url), or remove it")]
+    CacheWithoutUrl {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// A file of the settings of the shared score cache cannot be used.
+    #[error("could not read `{}`, which is `{setting}`", path.display())]
+    CacheFile {
+        /// The setting.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// No database to copy experiments into is given.
+    #[error("no database is given; name it with `store` (--store)")]
+    NoStore,
+    /// The authorities of a database are given without its address.
+    #[error("`store_ca_file` is set, but no database for experiments is; set `store` (--store), or remove it")]
+    StoreCaWithoutUrl,
+    /// The certificates of the authorities for the database cannot be read.
+    #[error("could not read `{}`, which is `store_ca_file`", path.display())]
+    StoreFile {
         /// The file.
         path: PathBuf,
         /// The system's error.
@@ -225,10 +259,17 @@ impl Error {
             | Self::AdapterNamedAsBase { .. }
             | Self::ReservedAdapter { .. }
             | Self::UnknownMerge { .. }
+            | Self::SharedCache(_)
+            | Self::CacheWithoutUrl { .. }
+            | Self::NoStore
+            | Self::StoreCaWithoutUrl
             | Self::UnnamedAdapter { .. } => ErrorKind::Invalid,
-            Self::UnknownWord { .. } | Self::BaseAlias { .. } | Self::LikeHub { .. } | Self::ElasticFile { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::UnknownWord { .. }
+            | Self::BaseAlias { .. }
+            | Self::LikeHub { .. }
+            | Self::ElasticFile { .. }
+            | Self::CacheFile { .. }
+            | Self::StoreFile { .. } => ErrorKind::NotFound,
             Self::Elastic(source) => source.kind(),
             Self::Model(source)
             | Self::LoadBase { source }

@@ -59,6 +59,7 @@ mod running;
 mod server;
 mod settings;
 mod shadow;
+mod shared_cache;
 mod source;
 pub mod starter;
 mod text;

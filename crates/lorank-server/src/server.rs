@@ -70,7 +70,11 @@ impl LoadedServer {
         check_indexes(&config.index)?;
         check_model_aliases(&config)?;
         check_reach(config.listen, &config)?;
+        if config.store.is_none() && config.store_ca_file.is_some() {
+            return Err(Error::StoreCaWithoutUrl);
+        }
         let data = DataFolder::new(config.data.as_deref().ok_or(Error::NoDataFolder)?);
+        let data = data.with_store(config.store.clone(), config.store_ca_file.clone());
         let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
         let mut served = served_indexes(&config, &data, &options.elastic_secrets)?.into_iter();
         let Served { name, first_stage, documents } = served.next().expect("there is at least the default index");
@@ -84,6 +88,7 @@ impl LoadedServer {
         let is_said = config.queue.tokens_max.is_some();
         let of_device = models.bases.first().tokens_max().max(pipeline_config.tokens_max);
         pipeline_config.tokens_max = if is_said { pipeline_config.tokens_max } else { of_device };
+        pipeline_config.shared_scores = config.cache.shared()?;
         pipeline_config.rank_by_names = Some(Arc::new(AliasRankBys(registry.clone())));
         let bytes_max = config.server.adapter_bytes_max;
         let reranker = Arc::new(RegistryReranker::new(models.bases, registry, fallback, bytes_max));

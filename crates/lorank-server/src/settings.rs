@@ -10,8 +10,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use lorank_cache::RedisUrl;
 use lorank_core::{AdapterId, PassageRule};
 use lorank_elastic::{IndexPattern, NodeUrl, SearchField};
+use lorank_experiment_store::StoreUrl;
 use lorank_http::{AllowedHost, CorsOrigin, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
 use lorank_pipeline::RankBy;
@@ -163,7 +165,19 @@ texts!(
     OnBaseMismatch,
     PathBuf
 );
-texts!(FirstStageKind, IndexPattern, NodeUrl, PassageRule, PrecisionChoice, RankBy, SearchField, ShadowSpec, String);
+texts!(
+    FirstStageKind,
+    IndexPattern,
+    NodeUrl,
+    PassageRule,
+    PrecisionChoice,
+    RankBy,
+    RedisUrl,
+    SearchField,
+    ShadowSpec,
+    StoreUrl,
+    String
+);
 
 impl FlagValue for SocketAddr {
     fn parse(text: &str) -> Result<Value, String> {

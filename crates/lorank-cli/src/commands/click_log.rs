@@ -12,7 +12,7 @@ pub(crate) fn read(folder: &DataFolder, index: &str) -> anyhow::Result<(ClickLog
         format!(
             "`{}` has no log of searches; name the server's data folder with --data (a server logs searches that have a \
              unit id or take part in an experiment)",
-            folder.path().display()
+            folder.experiments_place()
         )
     })?;
     let mut log = ClickLog::default();
@@ -22,7 +22,7 @@ pub(crate) fn read(folder: &DataFolder, index: &str) -> anyhow::Result<(ClickLog
     if log.n_searches() == 0 {
         bail!(
             "the log in `{}` has no search of the index `{index}`; name another one with --log-index",
-            folder.path().display()
+            folder.experiments_place()
         );
     }
     Ok((log, n_later_pages))

@@ -9,7 +9,7 @@ mod show;
 
 use clap::{Args, Subcommand};
 
-use crate::data::DataArgs;
+use crate::data::StoreArgs;
 
 /// Manage the adapter registry
 ///
@@ -20,7 +20,7 @@ pub(crate) struct AdaptersArgs {
     #[command(subcommand)]
     command: AdaptersCommand,
     #[command(flatten)]
-    data: DataArgs,
+    data: StoreArgs,
     /// Print one JSON document
     #[arg(long, global = true)]
     json: bool,

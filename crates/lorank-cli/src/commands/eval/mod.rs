@@ -25,7 +25,7 @@ use self::scoring::{Asked, Scorer};
 use super::candidates::Candidates;
 use super::first_stage;
 use super::search::FuzzyArg;
-use crate::data::DataArgs;
+use crate::data::StoreArgs;
 use crate::flags::{FirstStageFlags, ModelFlags, PassageFlags};
 use crate::output::progress;
 use crate::output::text::{count, cut, one_line};
@@ -117,7 +117,7 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     model: ModelFlags,
     #[command(flatten)]
-    data: DataArgs,
+    data: StoreArgs,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -278,7 +278,7 @@ impl EvalArgs {
     }
 }
 
-fn default_scores(data: &DataArgs) -> anyhow::Result<PathBuf> {
+fn default_scores(data: &StoreArgs) -> anyhow::Result<PathBuf> {
     Ok(data.folder()?.path().join("evaluations").join("scores"))
 }
 

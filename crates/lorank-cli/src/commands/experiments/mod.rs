@@ -1,6 +1,7 @@
 //! `lorank experiments`: compares rankings on live traffic.
 
 mod change;
+mod copy;
 mod create;
 mod judge;
 mod one;
@@ -10,17 +11,17 @@ mod show;
 
 use clap::{Args, Subcommand};
 
-use crate::data::DataArgs;
+use crate::data::StoreArgs;
 
 /// Compare adapters on live traffic: create, start and stop experiments, and show their reports
 ///
-/// A server with the same data folder applies each change within a second.
+/// A server with the same data folder, or with the same database (--store), applies each change within a second.
 #[derive(Debug, Args)]
 pub(crate) struct ExperimentsArgs {
     #[command(subcommand)]
     command: ExperimentsCommand,
     #[command(flatten)]
-    data: DataArgs,
+    data: StoreArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -36,6 +37,7 @@ enum ExperimentsCommand {
     Export(report::ExportArgs),
     Judge(judge::JudgeArgs),
     Forget(change::ForgetArgs),
+    Copy(copy::CopyArgs),
 }
 
 pub(crate) fn run(args: &ExperimentsArgs) -> anyhow::Result<()> {
@@ -52,5 +54,6 @@ pub(crate) fn run(args: &ExperimentsArgs) -> anyhow::Result<()> {
         ExperimentsCommand::Export(args) => report::export(args, &data),
         ExperimentsCommand::Judge(args) => judge::run(args, &data),
         ExperimentsCommand::Forget(args) => change::forget(args, &data),
+        ExperimentsCommand::Copy(args) => copy::run(args, &data),
     }
 }

@@ -35,8 +35,8 @@ pub(crate) fn list(args: &ListArgs, data: &DataFolder) -> anyhow::Result<()> {
     }
     let mut out = output::stdout();
     if experiments.is_empty() {
-        let folder = data.path().display();
-        writeln!(out, "`{folder}` has no experiments; create one with `lorank experiments create`")?;
+        let place = data.experiments_place();
+        writeln!(out, "`{place}` has no experiments; create one with `lorank experiments create`")?;
     } else {
         write!(out, "{}", table(&experiments, now))?;
     }

@@ -14,7 +14,7 @@ use lorank_train::{Group, MiningOptions, add_scores, drop_false_negatives, mine,
 use super::clicks::{ClickOptions, Clicks};
 use crate::commands::candidates::Candidates;
 use crate::commands::search::FuzzyArg;
-use crate::data::DataArgs;
+use crate::data::StoreArgs;
 use crate::output::progress;
 
 /// The options of training data.
@@ -90,7 +90,7 @@ pub(super) enum Source {
 
 impl DataOptions {
     /// Reads the groups or the clicks, or opens the collection.
-    pub(super) fn open(&self, folder: &DataArgs, is_quiet: bool) -> anyhow::Result<Source> {
+    pub(super) fn open(&self, folder: &StoreArgs, is_quiet: bool) -> anyhow::Result<Source> {
         if let Some(path) = &self.groups {
             return Ok(Source::Groups(read_groups(path)?));
         }

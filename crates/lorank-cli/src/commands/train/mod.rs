@@ -21,7 +21,7 @@ use serde_json::json;
 
 use self::data::{DataOptions, Source, TrainingData};
 use self::report::Reporter;
-use crate::data::DataArgs;
+use crate::data::StoreArgs;
 use crate::failure::WrongUsage;
 use crate::flags::ModelFlags;
 use crate::{models, output};
@@ -53,7 +53,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     model: ModelFlags,
     #[command(flatten)]
-    folder: DataArgs,
+    folder: StoreArgs,
 }
 
 /// Write the groups that `lorank train` would train on as JSON lines, for training elsewhere
@@ -67,7 +67,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     model: ModelFlags,
     #[command(flatten)]
-    folder: DataArgs,
+    folder: StoreArgs,
 }
 
 /// The options of the adapter.

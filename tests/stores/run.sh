@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Stores that several lorank servers share, with real ones on loopback: `tests/stores/run.sh`. LORANK_BIN names another program than
+# target/debug/lorank. Needs redis-server, redis-cli, PostgreSQL (LORANK_POSTGRES_BIN names the folder of its programs) and
+# openssl.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# The stores by themselves, then servers that share them.
+cargo test --locked --workspace --test redis --test postgres -- --ignored
+tests/stores/postgres.sh
+tests/stores/scores.py
+tests/stores/experiments.py
