@@ -4,7 +4,8 @@
 #
 # LORANK_BIN names another program than target/debug/lorank, whose scores the package's are compared with; LORANK_WHEEL a wheel to test
 # instead of building one (in the dev profile, whose dependencies are optimized, on what the other tests have built); PYTHON another
-# interpreter than python3, with venv. What is installed stays below target/.
+# interpreter than python3, with venv. What is installed stays below target/. Without arguments, the integrations with other packages are
+# tested, too, in an environment of their own: tests/python/integrations.sh.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3}
@@ -29,9 +30,12 @@ pip venv "$wheel"
 pip venv --requirement tests/python/requirements.txt
 bin=$kept/venv/bin
 "$bin/ruff" --quiet check crates/lorank-python/python tests/python
-"$bin/ruff" --quiet format --check crates/lorank-python/python tests/python
-"$bin/mypy" --strict --python-executable "$bin/python" --cache-dir "$kept/mypy" -p lorank
+"$bin/ruff" --quiet check --config crates/lorank-python/pyproject.toml --ignore D1 examples/python
+"$bin/ruff" --quiet format --check --config crates/lorank-python/pyproject.toml crates/lorank-python/python tests/python examples/python
+"$bin/mypy" --strict --python-executable "$bin/python" --cache-dir "$kept/mypy" --exclude /integrations/ -p lorank
 "$bin/mypy" --strict --python-executable "$bin/python" --cache-dir "$kept/mypy" tests/python/typed.py
 MYPY_CACHE_DIR=$kept/mypy "$bin/stubtest" --concise lorank._native
+wheel=$(realpath "$wheel")
 cd tests/python
-"$bin/python" -m pytest -q -p no:cacheprovider "$@"
+"$bin/python" -m pytest -q -p no:cacheprovider --ignore integrations "$@"
+[ $# -gt 0 ] || LORANK_WHEEL=$wheel ./integrations.sh

@@ -17,6 +17,12 @@ def test_examples_run(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    run_examples(page)
+    assert "The Nile is 6,650 km long." in capsys.readouterr().out
+
+
+def run_examples(page: str) -> None:
+    """Runs the examples of a page, one after the other, with the names of those before."""
     examples = re.findall(
         r"^```python\n(.*?)^```", (REPOSITORY / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -24,4 +30,3 @@ def test_examples_run(
     names: dict[str, object] = {}
     for example in examples:
         exec(compile(example, page, "exec"), names)
-    assert "The Nile is 6,650 km long." in capsys.readouterr().out
