@@ -111,7 +111,7 @@ fn examples_require_the_features_that_they_use() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let text = match path.extension() {
             Some(extension) if extension == "rs" => fs::read_to_string(&path).unwrap(),
-            None => {
+            None if path.join("main.rs").exists() => {
                 ["main.rs", "before.rs", "after.rs"].map(|file| fs::read_to_string(path.join(file)).unwrap()).concat()
             }
             _ => continue,

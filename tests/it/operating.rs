@@ -41,7 +41,8 @@ fn asked_for(file: &str) -> BTreeSet<String> {
 fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     let lorank = Lorank::new();
     lorank.run_with(&["index", "--index", "i", "-"], "{\"id\": 1, \"text\": \"one\"}\n");
-    let server = Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0"]);
+    let server =
+        Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0", "--cache-url", "redis://127.0.0.1:9"]);
     assert_eq!(server.ask("GET", "/v1/search?q=one", "").0, 200);
     let (_, metrics) = server.ask("GET", "/metrics", "");
     let metrics = metrics.as_str().unwrap();

@@ -20,5 +20,14 @@ for _ in $(seq 200); do
     "$bin/pg_isready" -q -h 127.0.0.1 -p "$port" && break
     sleep 0.1
 done
+# The program of the unit tests that a build of the whole workspace makes: one of this package alone would compile its dependencies again,
+# with other features.
+tests=$(cargo test --locked --workspace --lib --no-run --message-format=json | python3 -c '
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable") and message["target"]["name"] == "lorank_experiment_store":
+        print(message["executable"])
+')
 export LORANK_TEST_POSTGRES=postgres://lorank@127.0.0.1:$port/postgres
-cargo test --locked --package lorank-experiment-store --features postgres --lib
+(cd crates/lorank-experiment-store && "$tests")
