@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ FIXTURES = REPOSITORY / "crates" / "lorank-testing" / "fixtures"
 TINY = FIXTURES / "tiny-bert" / "base"
 ADAPTERS = {"a": FIXTURES / "tiny-bert" / "adapter-a", "b": FIXTURES / "tiny-bert" / "adapter-b"}
 PROGRAM = os.environ["LORANK_BIN"]
+# The user's own measurements would decide on the precision `auto`.
+os.environ["LORANK_DATA"] = tempfile.mkdtemp(prefix="lorank-data-")
 
 #: Pairs of several lengths, scripts and repetitions.
 PAIRS = [

@@ -49,6 +49,13 @@ pub(crate) fn with_data(config: ServerConfig) -> anyhow::Result<ServerConfig> {
     Ok(ServerConfig { data: Some(data), ..config })
 }
 
+/// The data folder of commands that name none: that of the variable LORANK_DATA, else the user's default folder; `None` without a
+/// home folder.
+pub fn default_data() -> Option<DataFolder> {
+    let named = std::env::var_os("LORANK_DATA").filter(|path| !path.is_empty());
+    named_or_own(named.map(PathBuf::from)).ok().map(DataFolder::new)
+}
+
 fn named_or_own(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let own = || environment::data_home().map(|home| home.join("lorank"));
     named.or_else(own).context("this user has no home folder for data; name a folder with --data")

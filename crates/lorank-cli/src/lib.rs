@@ -1,8 +1,8 @@
 //! The `lorank` command line.
 //!
 //! Its function is [`main`], which runs the command in the process's arguments. It is *not* a library for applications: those
-//! embed the crate `lorank`. The Python package runs the program with [`main_with`], and shares [`hub`], [`model_info`] and
-//! [`index_info`] with it.
+//! embed the crate `lorank`. The Python package runs the program with [`main_with`], and shares [`hub`],
+//! [`default_data`], [`model_info`] and [`index_info`] with it.
 //!
 //! Only this crate reads flags, configuration files and environment variables. `lorank-server` assembles the server; this crate
 //! passes the configuration and signals to it.
@@ -41,6 +41,7 @@ use clap::ArgMatches;
 
 use crate::cli::Cli;
 pub use crate::commands::info::{index_info, model_info};
+pub use crate::data::default_data;
 pub use crate::environment::hub;
 
 /// Runs the command in this process's arguments, and returns the exit status.

@@ -62,7 +62,11 @@ impl Engine {
         hub.token = hub_token.map_or(hub.token, |token| Some(token).filter(|token| !token.is_empty()));
         hub.offline |= hub_offline;
         let loader = ModelLoader { hub: Some(hub), ..ModelLoader::default() };
-        let load = move || Models::load(&section, loader, cache_bytes);
+        let load = move || {
+            // As for the program, so that `auto` chooses the same precision.
+            let int8_rankings = lorank_cli::default_data().map(|data| data.int8_rankings()).unwrap_or_default();
+            Models::load(&section, ModelLoader { int8_rankings, ..loader }, cache_bytes)
+        };
         let models = call::run(py, &lorank_pipeline::Cancellation::default(), load)?;
         Ok(Self { models: Some(Arc::new(models)) })
     }
