@@ -32,7 +32,7 @@ bin=$kept/venv/bin
 "$bin/ruff" --quiet check crates/lorank-python/python tests/python
 "$bin/ruff" --quiet check --config crates/lorank-python/pyproject.toml --ignore D1 examples/python
 "$bin/ruff" --quiet format --check --config crates/lorank-python/pyproject.toml crates/lorank-python/python tests/python examples/python
-"$bin/mypy" --strict --python-executable "$bin/python" --cache-dir "$kept/mypy" --exclude /integrations/ -p lorank
+"$bin/mypy" --strict --python-executable "$bin/python" --cache-dir "$kept/mypy" --exclude /lorank/integrations/ -p lorank
 "$bin/mypy" --strict --python-executable "$bin/python" --cache-dir "$kept/mypy" tests/python/typed.py
 MYPY_CACHE_DIR=$kept/mypy "$bin/stubtest" --concise lorank._native
 wheel=$(realpath "$wheel")
