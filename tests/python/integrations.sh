@@ -14,7 +14,8 @@ pip=("$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-versio
 "${pip[@]}" --requirement tests/python/requirements-integrations.txt
 "${pip[@]}" --no-deps --force-reinstall "$wheel"
 "$venv/bin/python" -m mypy --config-file crates/lorank-python/pyproject.toml --cache-dir "$kept/mypy-integrations" -p lorank.integrations
-# No telemetry, and no window for a plot.
-export HAYSTACK_TELEMETRY_ENABLED=False LANGSMITH_TRACING=false MPLBACKEND=agg
+# No telemetry. A backend in MPLBACKEND would take the place of the notebook's own.
+export HAYSTACK_TELEMETRY_ENABLED=False LANGSMITH_TRACING=false
+unset MPLBACKEND
 cd tests/python
 "$venv/bin/python" -m pytest -q -p no:cacheprovider --confcutdir . "${@:-integrations}"
