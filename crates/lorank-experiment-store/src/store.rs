@@ -64,7 +64,7 @@ enum Place {
 enum AnyReader {
     File(Sqlite),
     #[cfg(feature = "postgres")]
-    Server(Reader),
+    Server(Box<Reader>),
 }
 
 impl Deref for AnyReader {
@@ -74,7 +74,7 @@ impl Deref for AnyReader {
         match self {
             Self::File(file) => file,
             #[cfg(feature = "postgres")]
-            Self::Server(reader) => &**reader,
+            Self::Server(reader) => &***reader,
         }
     }
 }
@@ -354,7 +354,7 @@ impl ExperimentStore {
         match &self.place {
             Place::File(path) => Sqlite::open_reader(path).map(AnyReader::File),
             #[cfg(feature = "postgres")]
-            Place::Server(server) => server.reader().map(AnyReader::Server),
+            Place::Server(server) => server.reader().map(|reader| AnyReader::Server(Box::new(reader))),
         }
     }
 

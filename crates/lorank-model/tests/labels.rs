@@ -56,7 +56,7 @@ fn write(folder: &Path, lorank: &Value) {
 
 fn load(folder: &Path) -> Result<ModelReranker, String> {
     let options = LoadOptions { precision: Precision::F32.into(), ..LoadOptions::default() };
-    ModelReranker::load(&Files::folder(folder).unwrap(), options).map_err(|error| error.to_string())
+    ModelReranker::load(&Files::folder(folder).unwrap(), options).map_err(|error| lorank_core::with_causes(&error))
 }
 
 /// The scores of all pairs, with an adapter if there is one.
@@ -92,7 +92,7 @@ const ADAPTERS: [&str; 4] = [
 
 #[test]
 fn a_label_of_another_type_is_refused_with_what_it_must_be() {
-    let error = scores(base(json!({"score_label": true})).path(), None).unwrap_err().to_string();
+    let error = scores(base(json!({"score_label": true})).path(), None).unwrap_err();
     assert!(error.contains("`score_label`") && error.contains("the name or the number of a label"), "{error}");
 }
 
