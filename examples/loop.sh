@@ -27,9 +27,10 @@ step() { printf '\n== %s\n\n' "$*"; }
 
 # experiment ID CONTROL ARM QRELS: users search the questions of QRELS, and clicks tell the arms apart. The report stays in ID.json.
 experiment() {
-    local url server
+    local url
     "$lorank" experiments create "$1" --arm "$2=$2" --arm "$3=$3" --method interleave --start
-    "$lorank" --quiet serve --index index --listen 127.0.0.1:0 >server.log 2>&1 &
+    : >server.log
+    "$lorank" --quiet serve --index index --listen 127.0.0.1:0 >>server.log 2>&1 &
     server=$!
     trap 'kill "$server"' EXIT
     until url=$(grep -o 'http://[0-9.:]*' server.log); do
