@@ -132,7 +132,7 @@ def test_adapters_come_and_go(tmp_path: Path) -> None:
     assert reranker.verify() == []
     with pytest.raises(ValueError, match="two adapters have the id `mine`"):
         reranker.add_adapter("mine", copy)
-    shutil.copy(ADAPTERS["b"] / "adapter_model.safetensors", copy)
+    shutil.copytree(ADAPTERS["b"], copy, dirs_exist_ok=True)
     [finding] = reranker.verify()
     assert finding == "adapter `mine` has other files than when it was loaded"
     shutil.rmtree(copy)
