@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ from lorank._compatible import (
     with_prompt,
 )
 from lorank._native import Engine
+from lorank._progress import bar
 from lorank._reranker import CACHE_BYTES, Document, Hit, _hits
 
 if TYPE_CHECKING:
@@ -371,12 +371,6 @@ def _chunks(pairs: list[Any], show_progress_bar: bool | None) -> Iterable[list[A
     """The pairs, in parts if their progress is shown."""
     if show_progress_bar is None:
         show_progress_bar = logging.getLogger("lorank").getEffectiveLevel() in (logging.INFO, logging.DEBUG)
-    if not show_progress_bar or not pairs:
-        return [pairs]
-    try:
-        tqdm = importlib.import_module("tqdm.auto").tqdm
-    except ImportError:
-        return [pairs]
     chunks = [pairs[at : at + _CHUNK] for at in range(0, len(pairs), _CHUNK)]
-    progress: Iterable[list[Any]] = tqdm(chunks, desc="Batches")
-    return progress
+    progress: Iterable[list[Any]] | None = bar(show_progress_bar and bool(pairs), chunks, desc="Batches")
+    return [pairs] if progress is None else progress

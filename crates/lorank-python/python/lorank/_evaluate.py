@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from lorank import _native
 from lorank._arguments import at_least, text, texts
 from lorank._index import Index
+from lorank._progress import bar
 from lorank._reranker import Reranker
 
 #: The measures, unless others are given: those of `lorank eval`.
@@ -148,10 +148,5 @@ def _texts(queries: Mapping[str, str]) -> dict[str, str]:
 
 def _progress(n_queries: int, show_progress_bar: bool) -> tuple[Callable[[], object] | None, Callable[[], object]]:
     """A function to call after each query, and one at the end."""
-    if show_progress_bar:
-        try:
-            bar = importlib.import_module("tqdm.auto").tqdm(total=n_queries, desc="Queries", unit=" queries")
-        except ImportError:
-            return None, lambda: None
-        return bar.update, bar.close
-    return None, lambda: None
+    progress = bar(show_progress_bar, total=n_queries, desc="Queries", unit=" queries")
+    return (None, lambda: None) if progress is None else (progress.update, progress.close)

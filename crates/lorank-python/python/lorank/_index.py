@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorank import _native
 from lorank._arguments import at_least, path_text, text, texts
+from lorank._progress import bar
 from lorank._reranker import Reranker, in_thread
 
 if TYPE_CHECKING:
@@ -393,14 +393,10 @@ def _json(document: Mapping[str, Any], n: int) -> bytes:
 
 
 def _with_progress(documents: Iterable[Mapping[str, Any]], show_progress_bar: bool) -> Iterable[Mapping[str, Any]]:
-    if not show_progress_bar:
-        return documents
-    try:
-        tqdm = importlib.import_module("tqdm.auto").tqdm
-    except ImportError:
-        return documents
-    progress: Iterable[Mapping[str, Any]] = tqdm(documents, desc="Documents", unit=" documents")
-    return progress
+    progress: Iterable[Mapping[str, Any]] | None = bar(
+        show_progress_bar, documents, desc="Documents", unit=" documents"
+    )
+    return documents if progress is None else progress
 
 
 def _answer(printed: str) -> dict[str, Any]:

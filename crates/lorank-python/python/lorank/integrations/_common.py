@@ -15,6 +15,11 @@ def checked(reranker: Reranker) -> Reranker:
     return reranker
 
 
+def settings(of: Any) -> dict[str, Any]:
+    """The settings of all calls that an integration has as attributes: arguments of `Reranker.rank`."""
+    return {name: getattr(of, name) for name in ("adapter", "activation", "instruction", "passages")}
+
+
 def with_title(text: str, fields: Mapping[str, Any], title: str | None, name: str) -> Document:
     """A text with the title in one of its document's fields. A document without this field has no title."""
     value = None if title is None else fields.get(title)

@@ -12,7 +12,7 @@ from haystack import component, default_from_dict, default_to_dict
 
 from lorank import Document, Hit, Reranker
 from lorank._arguments import at_least, path_text, text, texts
-from lorank.integrations._common import with_title
+from lorank.integrations._common import settings, with_title
 
 
 @component
@@ -175,13 +175,10 @@ class LorankRanker:
         return self._reranker
 
     def _arguments(self, top_k: int | None, adapter: str | None) -> dict[str, Any]:
-        return {
-            "top_k": self.top_k if top_k is None else at_least(top_k, 1, "top_k"),
-            "adapter": self.adapter if adapter is None else adapter,
-            "activation": self.activation,
-            "instruction": self.instruction,
-            "passages": self.passages,
-        }
+        own: dict[str, Any] = {"top_k": self.top_k if top_k is None else at_least(top_k, 1, "top_k")}
+        if adapter is not None:
+            own["adapter"] = adapter
+        return settings(self) | own
 
     def _read(self, documents: list[HaystackDocument]) -> tuple[list[HaystackDocument], list[Document]]:
         """The documents without those that repeat an id, and their texts."""

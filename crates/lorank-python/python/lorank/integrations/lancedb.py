@@ -9,7 +9,7 @@ from lancedb.rerankers import Reranker as LanceReranker
 
 from lorank import Document, Reranker
 from lorank._arguments import text
-from lorank.integrations._common import checked, with_title
+from lorank.integrations._common import checked, settings, with_title
 
 
 class LorankReranker(LanceReranker):
@@ -85,10 +85,7 @@ class LorankReranker(LanceReranker):
         hits = self.reranker.rank(
             query,
             self._texts(rows) if len(rows) > 0 else [],
-            adapter=self.adapter,
-            activation=self.activation,
-            instruction=self.instruction,
-            passages=self.passages,
+            **settings(self),
         )
         ranked = rows.take(pa.array([hit["corpus_id"] for hit in hits], pa.int64()))
         scores = pa.array([hit["score"] for hit in hits], pa.float32())

@@ -11,7 +11,7 @@ from langchain_core.documents import Document as LangChainDocument
 from pydantic import ConfigDict, Field
 
 from lorank import Document, Hit, Reranker
-from lorank.integrations._common import with_title
+from lorank.integrations._common import settings, with_title
 
 
 class LorankRerank(BaseDocumentCompressor):
@@ -49,10 +49,7 @@ class LorankRerank(BaseDocumentCompressor):
             query,
             self._read(documents),
             self.top_n,
-            adapter=self.adapter,
-            activation=self.activation,
-            instruction=self.instruction,
-            passages=self.passages,
+            **settings(self),
         )
         return _ranked(documents, hits)
 
@@ -64,10 +61,7 @@ class LorankRerank(BaseDocumentCompressor):
             query,
             self._read(documents),
             self.top_n,
-            adapter=self.adapter,
-            activation=self.activation,
-            instruction=self.instruction,
-            passages=self.passages,
+            **settings(self),
         )
         return _ranked(documents, hits)
 

@@ -14,6 +14,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
 
 from lorank import Document, Hit, Reranker
+from lorank.integrations._common import settings
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -65,10 +66,7 @@ class LorankRerank(BaseNodePostprocessor):
                 query,
                 self._read(nodes),
                 self.top_n,
-                adapter=self.adapter,
-                activation=self.activation,
-                instruction=self.instruction,
-                passages=self.passages,
+                **settings(self),
             )
             ranked.extend(_nodes(nodes, hits))
         return ranked
@@ -81,10 +79,7 @@ class LorankRerank(BaseNodePostprocessor):
                 query,
                 self._read(nodes),
                 self.top_n,
-                adapter=self.adapter,
-                activation=self.activation,
-                instruction=self.instruction,
-                passages=self.passages,
+                **settings(self),
             )
             ranked.extend(_nodes(nodes, hits))
         return ranked
