@@ -64,7 +64,7 @@ impl Precisions {
         let right = match has_head {
             true => all.chosen(None, false),
             // It is never scored without an adapter, so it gets the precision that its adapters may have.
-            false => all.chosen_for(Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, all.arithmetic()))),
+            false => all.chosen_for(Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, ROWS))),
         };
         let is_right = right.precision == all.first.precision;
         all.first = right;
@@ -96,8 +96,7 @@ impl Precisions {
 
     /// The measurement of the base model with an adapter.
     pub(crate) fn ranking(&self, adapter: Option<Digest>, merged: bool) -> Option<&Int8Ranking> {
-        let arithmetic = self.arithmetic();
-        self.rankings.of(MeasuredModel { base: self.base_digest, adapter, merged, arithmetic })
+        self.rankings.of(MeasuredModel { base: self.base_digest, adapter, merged, arithmetic: ROWS })
     }
 
     pub(crate) fn has_fast_int8(&self) -> bool {
@@ -117,7 +116,7 @@ impl Precisions {
     /// The measurement that scores of both precisions give.
     pub(crate) fn compare(&self, model: &lorank_core::ModelVersion, queries: &[ScoresToCompare]) -> Int8Ranking {
         let model = lorank_core::ModelVersion { base_model: self.base.name.clone(), ..model.clone() };
-        Int8Ranking::compare(&model, self.arithmetic(), Isa::detect(), queries)
+        Int8Ranking::compare(&model, ROWS, Isa::detect(), queries)
     }
 
     /// The copy of the weights in a precision; `None` for the first copy. Loads it if no adapter has it.
@@ -151,9 +150,5 @@ impl Precisions {
 
     fn is_decoder(&self) -> bool {
         matches!(self.base.architecture, Architecture::Llama(_))
-    }
-
-    fn arithmetic(&self) -> &'static str {
-        ROWS
     }
 }
