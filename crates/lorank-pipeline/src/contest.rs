@@ -27,7 +27,7 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     /// the others.
     ///
     /// Ignores the request's `adapter` and `rerank`, and creates `snippets` for each answer. With
-    /// [`OnOverload::Refuse`], one overloaded ranker rejects the whole request.
+    /// [`OnOverload::Refuse`](crate::OnOverload::Refuse), one overloaded ranker rejects the whole request.
     ///
     /// # Errors
     /// A request that exceeds a limit, a failing first stage, or an overload that the request wants reported as an
