@@ -80,7 +80,7 @@ fn health_is_asked_from_outside() {
         (
             200,
             json!({
-                "status": "ready", "checks": {"index": "ok", "model": "ok", "queue": "ok"}
+                "status": "ready", "checks": {"server": "ok", "index": "ok", "model": "ok", "queue": "ok"}
             })
         )
     );

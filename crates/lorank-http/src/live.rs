@@ -1,5 +1,6 @@
 //! A configuration that can change at run time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::HttpConfig;
@@ -18,13 +19,15 @@ struct Inner {
     connections: ConnectionCounts,
     /// The bytes of bodies in flight, for their total limit.
     body_budget: Arc<BodyBudget>,
+    /// True once the service was asked to stop.
+    is_stopping: AtomicBool,
 }
 
 impl LiveConfig {
     /// Starts with this configuration.
     pub fn new(config: HttpConfig) -> Self {
         let current = RwLock::new(Arc::new(config));
-        Self(Arc::new(Inner { current, connections: ConnectionCounts::default(), body_budget: Arc::default() }))
+        Self(Arc::new(Inner { current, ..Inner::default() }))
     }
 
     /// The current configuration.
@@ -39,6 +42,15 @@ impl LiveConfig {
 
     pub(crate) fn connections(&self) -> &ConnectionCounts {
         &self.0.connections
+    }
+
+    /// Whether the service was asked to stop: it answers requests for the time in `drain`, and load balancers should send no more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.is_stopping.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.0.is_stopping.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn body_budget(&self) -> &Arc<BodyBudget> {

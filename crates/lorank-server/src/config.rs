@@ -300,6 +300,9 @@ settings! {
         /// How long an idle connection is kept open, in milliseconds
         keep_alive_millis: u64 = millis(ConnectionLimits::default().keep_alive),
             flag "keep-alive-millis" "N", live true;
+        /// How long the server still accepts requests at shutdown while `/ready` answers with status 503, in milliseconds, so that a
+        /// load balancer chooses other servers first; more than the balancer needs to see it
+        drain_millis: u64 = millis(ConnectionLimits::default().drain), flag "drain-millis" "N", live true;
         /// Grace period for requests in progress at shutdown, in milliseconds
         shutdown_millis: u64 = millis(ConnectionLimits::default().shutdown), flag "shutdown-millis" "N", live true;
         /// Origin whose pages may read responses in a browser, for example `https://shop.example`, or `*`; repeatable
@@ -402,6 +405,7 @@ impl ServerConfig {
                 header_read: Duration::from_millis(limits.header_read_millis),
                 keep_alive: Duration::from_millis(limits.keep_alive_millis),
                 write: Duration::from_millis(limits.write_millis),
+                drain: Duration::from_millis(limits.drain_millis),
                 shutdown: Duration::from_millis(limits.shutdown_millis),
             },
         }

@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 
 use axum::Router;
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -52,7 +52,7 @@ pub(super) async fn serve_connection(
     }
     let stream = TokioIo::new(Stream { tcp, progress: progress.clone(), is_multiplexed: false });
     let service = TowerToHyperService::new(router);
-    let answer = |request| answer(service.clone(), progress.clone(), request);
+    let answer = |request| answer(service.clone(), config.clone(), progress.clone(), request);
     // `ConnectionProgress` limits the time for a head, because it distinguishes a slow head from none.
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
@@ -69,12 +69,17 @@ pub(super) async fn serve_connection(
 
 async fn answer(
     service: TowerToHyperService<Router>,
+    config: LiveConfig,
     progress: ConnectionProgress,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     progress.request(!request.body().is_end_stream());
     let request = request.map(|inner| RequestBody { inner, until_over: Some(TellsBodyIsOver(progress.clone())) });
-    let response = service.call(request).await?;
+    let mut response = service.call(request).await?;
+    if config.is_stopping() {
+        // With the response, so that the client sends no further request on a connection that is about to be closed.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(|inner| AnswerBody { inner, progress }))
 }
 

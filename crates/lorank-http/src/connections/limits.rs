@@ -14,6 +14,9 @@ pub struct ConnectionLimits {
     pub keep_alive: Duration,
     /// The timeout for a client that does not read its response.
     pub write: Duration,
+    /// The time at shutdown during which requests are still accepted while `/ready` answers with status 503, so that load balancers
+    /// choose other servers before this one refuses connections.
+    pub drain: Duration,
     /// The time for requests in flight at shutdown, before their connections are closed.
     pub shutdown: Duration,
 }
@@ -25,6 +28,7 @@ impl Default for ConnectionLimits {
             header_read: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             write: Duration::from_secs(30),
+            drain: Duration::ZERO,
             shutdown: Duration::from_secs(30),
         }
     }

@@ -50,8 +50,9 @@ pub struct ServeOutcome {
     pub n_cut_off: usize,
 }
 
-/// Serves until `shutdown` completes. Then it accepts no more connections, closes idle ones, and returns when all requests in flight
-/// are answered or the time for them is over.
+/// Serves until `shutdown` completes. Then `/ready` answers with status 503 for the time in [`ConnectionLimits::drain`], while requests
+/// are answered as before and each response closes its connection. After that time the service accepts no more connections, closes
+/// idle ones, and returns when all requests in flight are answered or the time for them is over.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -60,10 +61,15 @@ pub async fn serve(
 ) -> ServeOutcome {
     let mut connections = Connections::new(router, config.into());
     let mut shutdown = pin!(shutdown);
+    let mut drained_at = None;
     loop {
         let room_at = connections.room_at();
         tokio::select! {
-            () = &mut shutdown => break,
+            () = &mut shutdown, if drained_at.is_none() => match connections.drain() {
+                Some(at) => drained_at = Some(at),
+                None => break,
+            },
+            () = sleep_until(drained_at.unwrap_or_else(Instant::now)), if drained_at.is_some() => break,
             accepted = listener.accept(), if room_at.is_none() => connections.accepted(accepted).await,
             () = sleep_until(room_at.unwrap_or_else(Instant::now)), if room_at.is_some() => connections.make_room(),
             Some(ended) = connections.tasks.join_next() => {
@@ -170,6 +176,16 @@ impl Connections {
             progress,
             self.is_ending.subscribe(),
         ));
+    }
+
+    /// Starts the shutdown. Returns the time until which requests are accepted, if the limits allow any.
+    fn drain(&self) -> Option<Instant> {
+        self.config.stop();
+        let drain = self.config.current().connections.drain;
+        (!drain.is_zero()).then(|| {
+            tracing::info!(drain_millis = drain.as_millis(), "not ready; still accepting requests for this time");
+            Instant::now() + drain
+        })
     }
 
     async fn end(mut self) -> ServeOutcome {

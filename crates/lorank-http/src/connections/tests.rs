@@ -20,6 +20,7 @@ pub(super) const LONG: Duration = Duration::from_secs(60);
 pub(super) const SHORT: Duration = Duration::from_millis(50);
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+const READY: &str = "GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const SEARCH: &str = "GET /v1/search?q=egg HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// No limit that could be passed.
@@ -301,6 +302,38 @@ async fn the_end_waits_for_answers_and_for_nothing_else() {
     assert_eq!(end.await.unwrap(), ServeOutcome { n_cut_off: 0 });
     let answer = searching.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\"hits\""), "{answer}");
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drains_answers_new_requests_and_is_not_ready() {
+    let running = Running::start(with(|limits| limits.drain = LONG)).await;
+    let (idle, _) = running.connect().ask(HEALTH).await;
+    let (address, config) = (running.address, running.config.clone());
+    let end = tokio::spawn(running.end());
+    while !config.is_stopping() {
+        tokio::task::yield_now().await;
+    }
+    let connect = || Client(TcpStream::connect(address).unwrap());
+    for (client, request, status) in [(idle, SEARCH, "200"), (connect(), SEARCH, "200"), (connect(), READY, "503")] {
+        let mut client = client;
+        client.send(request);
+        let answer = client.rest().await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert_eq!(answer.contains("the server is shutting down"), request == READY, "{answer}");
+    }
+    assert!(!end.is_finished(), "it accepts requests for the time that is configured");
+    end.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_drained_ends() {
+    let running = Running::start(with(|limits| limits.drain = SHORT)).await;
+    let (idle, _) = running.connect().ask(HEALTH).await;
+    let address = running.address;
+    assert_eq!(running.end().await, ServeOutcome { n_cut_off: 0 });
+    assert_eq!(idle.rest().await, "", "closed at the end");
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
 }
 

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use axum::Json as JsonBody;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use lorank_core::Deadline;
 
-use super::App;
+use super::{App, Shared};
 use crate::ServerError;
 use crate::lanes::Lane;
 use crate::wire::{Checks, ErrorAnswer, Ready};
@@ -27,23 +27,36 @@ use crate::wire::{Checks, ErrorAnswer, Ready};
         (status = 503, description = "The server cannot answer a search now; `checks` has the reason.", body = Ready),
     ),
 )]
-pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ServerError> {
-    app.in_lane(Lane::Readiness, |app| {
-        let checks = Checks { index: app.index_check(), model: app.model_check(), queue: app.queue_check() };
-        let is_ready = [&checks.index, &checks.model, &checks.queue].into_iter().all(|check| check == OK);
-        let (status, word) = match is_ready {
-            true => (StatusCode::OK, "ready"),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
-        };
-        Ok((status, JsonBody(Ready { status: word, checks })).into_response())
-    })
-    .await
+pub(crate) async fn ready(State(shared): State<Shared>) -> Result<Response, ServerError> {
+    let server = server_check(shared.config.is_stopping());
+    App::from_ref(&shared)
+        .in_lane(Lane::Readiness, move |app| {
+            let checks = Checks {
+                server: server.to_owned(),
+                index: app.index_check(),
+                model: app.model_check(),
+                queue: app.queue_check(),
+            };
+            let is_ready =
+                [&checks.server, &checks.index, &checks.model, &checks.queue].into_iter().all(|check| check == OK);
+            let (status, word) = match is_ready {
+                true => (StatusCode::OK, "ready"),
+                false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+            };
+            Ok((status, JsonBody(Ready { status: word, checks })).into_response())
+        })
+        .await
 }
 
 const OK: &str = "ok";
 
 /// The time that an adapter may take to load before the model counts as not ready.
 const MODEL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Checks that the server was not asked to stop. It still answers then, but a load balancer should choose another server.
+fn server_check(is_stopping: bool) -> &'static str {
+    if is_stopping { "the server is shutting down" } else { OK }
+}
 
 impl App {
     /// Searches every index for one hit.

@@ -22,7 +22,7 @@ async fn a_service_is_ready_when_all_its_parts_are() {
     ] {
         let service = service(first_stage, FakeReranker::hashing(), config);
         let (found, answer) = get(&service, "/ready").await;
-        let checks = serde_json::json!({"index": index, "model": model, "queue": "ok"});
+        let checks = serde_json::json!({"server": "ok", "index": index, "model": model, "queue": "ok"});
         assert_eq!((found.as_u16(), answer), (status, serde_json::json!({"status": word, "checks": checks})));
     }
 }

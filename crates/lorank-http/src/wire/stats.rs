@@ -239,6 +239,9 @@ pub(crate) struct Ready {
 /// The result of each check: `ok`, or an error message.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Checks {
+    /// The server was not asked to stop.
+    #[schema(example = "ok")]
+    pub server: String,
     /// Every index answers searches.
     #[schema(example = "ok")]
     pub index: String,
