@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """ops/kubernetes against the schemas of Kubernetes, and against itself: `manifests.py`. Needs kubernetes-validate and PyYAML."""
 
+import http.client
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import kubernetes_validate
 import yaml
 
 from balancers import ROOT
-from harness import LORANK
+from harness import LORANK, Lorank, free_port
 
 FOLDER = ROOT / "ops/kubernetes"
 # The oldest and the newest version that the package has.
@@ -99,6 +100,21 @@ def the_program_takes_the_settings(found):
         assert value in done.stdout, (value, done.stdout)
 
 
+def a_server_answers_the_probes_and_has_the_metric(found):
+    """A server with Kubernetes' address in `Host`, which is that of the pod and not one of loopback."""
+    own = container(found)
+    paths = {own[probe]["httpGet"]["path"] for probe in ["startupProbe", "readinessProbe", "livenessProbe"]}
+    flags = [flag for flag in own["args"] if flag.startswith(("--no-keys", "--allowed-host", "--adapter", "--precision", "--drain", "--shutdown"))]
+    with Lorank(*flags, "--threads=1", address="0.0.0.0", port=free_port()) as server:
+        for path in paths:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port)
+            connection.request("GET", path, headers={"host": "10.1.2.3:7788"})
+            assert connection.getresponse().status == 200, path
+            connection.close()
+        status, metrics = server.ask("/metrics")
+        assert status == 200 and f"\n{metric(found)} 0" in metrics, metric(found)
+
+
 def main():
     found = resources()
     expected = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
@@ -108,6 +124,8 @@ def main():
     print("ok the manifests fit together")
     the_program_takes_the_settings(found)
     print("ok the program takes the settings of the deployment")
+    a_server_answers_the_probes_and_has_the_metric(found)
+    print("ok a server answers the probes, and has the metric of autoscaling")
 
 
 if __name__ == "__main__":

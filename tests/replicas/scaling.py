@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The throughput of one server and of two, each pinned to a core: `scaling.py [--seconds N]`.
 
-No score is in a cache. Checks that two servers answer at least 1.8 times the searches of one, and that the capacity model
-(ops/capacity.py), given what `lorank bench` measures on one core, predicts both. Other work on the machine changes the result, so
-LORANK_STRICT=1 requires 1.8; otherwise 1.5.
+No score is in a cache. Checks that two servers answer at least 1.8 times the searches of one. Other work on the machine takes time from
+the servers, so the kernel's counts of the time that each server ran and waited for its core give what it would have answered with the
+core for itself; without other work, both are the same. LORANK_STRICT=1, for a machine that does nothing else, checks what the clients
+saw instead, and that the capacity model (ops/capacity.py), given what `lorank bench` measures on one core, predicts it.
 
     scaling.py --documents N
 
@@ -11,6 +12,7 @@ measures the first stage instead, for the capacity model: time and bytes of an i
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -29,7 +31,9 @@ sys.path.insert(0, str(ROOT / "ops"))
 import capacity  # noqa: E402
 
 CORPUS = ROOT / "crates/lorank-starter/data/corpus"
-DEPTH = 4
+DEPTH = 2
+# With few clients, hashing would often leave one of two servers without a request.
+N_CLIENTS_PER_SERVER = 12
 ROUNDS = 3
 IS_STRICT = os.environ.get("LORANK_STRICT") == "1"
 
@@ -55,8 +59,24 @@ def pairs_per_second(core):
     return json.loads(done.stdout)["pairs_per_second"]
 
 
-def measured(balancer, n_servers, queries, seconds):
-    """Searches per second, with two clients for each server, so that none waits for a request."""
+def seconds_on_core(server):
+    """The seconds that the server's threads have run, and that they have waited for the core."""
+    lines = []
+    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
+        # A thread may end meanwhile. The one that scores does not.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            lines.append((task / "schedstat").read_text().split())
+    return [sum(int(line[k]) for line in lines) / 1e9 for k in [0, 1]]
+
+
+def alone_on_core(before, after, took):
+    """The factor by which a server would have answered more with its core for itself: of the time in which it had work, it ran a part."""
+    ran, waited = (end - start for start, end in zip(before, after))
+    return min(took, ran + waited) / ran
+
+
+def measured(balancer, servers, queries, seconds):
+    """Searches per second as the clients see them, and with the cores for the servers alone."""
     lock = threading.Lock()
 
     def one(_):
@@ -66,13 +86,14 @@ def measured(balancer, n_servers, queries, seconds):
         assert status == 200 and answer["reranked"] and answer["cache"]["hits"] == 0, answer
         return answer["cache"]["misses"]
 
-    with Load(one, n_threads=2 * n_servers) as load:
+    with Load(one, n_threads=N_CLIENTS_PER_SERVER * len(servers)) as load:
         load.wait_for_more(4)
-        began, first = time.monotonic(), len(load.results)
+        began, first, before = time.monotonic(), len(load.results), [seconds_on_core(server) for server in servers]
         time.sleep(seconds)
-        counted, took = load.results[first:], time.monotonic() - began
-    pairs = sum(n for _, _, n in counted)
-    return len(counted) / took, pairs / len(counted)
+        counted, took, after = load.results[first:], time.monotonic() - began, [seconds_on_core(server) for server in servers]
+    rate = len(counted) / took
+    factors = [alone_on_core(start, end, took) for start, end in zip(before, after)]
+    return rate, rate * statistics.mean(factors)
 
 
 def two_servers_are_twice_one(seconds):
@@ -80,28 +101,30 @@ def two_servers_are_twice_one(seconds):
     if len(cores) < 2:
         raise SystemExit("this machine has one core; the comparison needs two")
     queries = itertools.chain(question["text"] for question in read(CORPUS / "queries.jsonl"))
-    rates, ratios = {1: [], 2: []}, []
+    rates, alone_rates = {1: [], 2: []}, {1: [], 2: []}
     bench = pairs_per_second(cores[0])
     with tempfile.TemporaryDirectory() as folder:
         index = an_index(Path(folder), read_documents())
         with pinned(index, cores[0]) as one, pinned(index, cores[1]) as other:
             # Servers that are not used cost nothing, so both run all the time and the rounds take turns.
-            with Haproxy([one, one], lambda text: text) as alone, Haproxy([one, other]) as both:
+            with Haproxy([one, one]) as alone, Haproxy([one, other]) as both:
                 for _ in range(ROUNDS):
                     for n, balancer in [(1, alone), (2, both)]:
-                        rate, n_pairs = measured(balancer, n, queries, seconds)
+                        rate, alone_rate = measured(balancer, [one, other][:n], queries, seconds)
                         rates[n].append(rate)
-                    ratios.append(rates[2][-1] / rates[1][-1])
-    ratio = statistics.median(ratios)
-    print(f"   searches per second at depth {DEPTH}: {shown(rates[1])} by one server, {shown(rates[2])} by two; "
-          f"ratios {shown(ratios)}, median {ratio:.2f}")
-    load = capacity.Load(0, round(n_pairs), documents=len(read_documents()))
+                        alone_rates[n].append(alone_rate)
+    ratios = {}
+    for name, of in [("as clients see them", rates), ("with the cores for the servers alone", alone_rates)]:
+        ratios[name] = statistics.median(of[2]) / statistics.median(of[1])
+        print(f"   searches per second at depth {DEPTH}, {name}: {shown(of[1])} by one server, {shown(of[2])} by two; "
+              f"{ratios[name]:.2f} times")
+    load = capacity.Load(0, DEPTH, documents=len(read_documents()))
     for n in [1, 2]:
         predicted = capacity.searches_per_second(load, capacity.Server(bench, cores=1), n)
         found = statistics.median(rates[n])
         print(f"   {n} server{'s' * (n > 1)}: {found:.2f} searches per second, and the model says {predicted:.2f}")
         assert not IS_STRICT or abs(found / predicted - 1) < 0.2, (found, predicted)
-    assert ratio >= (1.8 if IS_STRICT else 1.5), ratio
+    assert ratios["as clients see them" if IS_STRICT else "with the cores for the servers alone"] >= 1.8, ratios
 
 
 def read_documents():

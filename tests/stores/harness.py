@@ -173,17 +173,17 @@ class Postgres(Process):
 class Lorank(Process):
     """`lorank serve` with the built-in model and, unless the arguments name another one, an empty index."""
 
-    def __init__(self, *arguments, data=None, environment=(), port=0, pinned_to=None):
+    def __init__(self, *arguments, data=None, environment=(), port=0, address="127.0.0.1", pinned_to=None):
         super().__init__("serve")
         self.arguments, self.environment, self.data = arguments, dict(environment), data or self.home / "data"
-        self.port, self.pinned_to = port, pinned_to
+        self.port, self.address, self.pinned_to = port, address, pinned_to
 
     def start(self):
         (self.home / "log").write_text("")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LORANK_")}
         environment |= {"HF_HUB_OFFLINE": "1", "LORANK_LOG": "info", **self.environment}
         pin = [] if self.pinned_to is None else ["taskset", "--cpu-list", self.pinned_to]
-        command = [*pin, LORANK, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}", *self.arguments]
+        command = [*pin, LORANK, "serve", "--data", self.data, "--listen", f"{self.address}:{self.port}", *self.arguments]
         self.spawn(command, env=environment)
         found = until(self.listening, "lorank starts")
         self.url = found[1]
