@@ -158,7 +158,7 @@ def first_stage_millis(server, query):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5, help="of each of six measurements")
+    parser.add_argument("--seconds", type=float, default=4, help="of each of six measurements")
     parser.add_argument("--documents", type=int)
     options = parser.parse_args()
     if options.documents:
