@@ -14,25 +14,25 @@ const DOCUMENTS: &str = "\
 {\"id\": 4, \"text\": \"The light of a bulb is warm.\"}
 {\"id\": 5, \"text\": \"Light rain fell on the bulb.\"}
 ";
-const QUERY: &str = "light bulb";
+pub(crate) const QUERY: &str = "light bulb";
 
 fn fixture(name: &str) -> String {
     lorank_testing::fixture(name).display().to_string()
 }
 
-fn bert() -> String {
+pub(crate) fn bert() -> String {
     format!("bert={}", fixture("tiny-bert/base"))
 }
 
 /// An index, and an adapter on the second base model in the registry, beside the two built-in ones on the first.
-fn prepared() -> Lorank {
+pub(crate) fn prepared() -> Lorank {
     let lorank = Lorank::new();
     lorank.run_with(&["index", "--index", "i", "-"], DOCUMENTS);
     lorank.run(&["adapters", "add", "tiny", &fixture("tiny-bert/adapter-a")]);
     lorank
 }
 
-fn serve(lorank: &Lorank, more: &[&str]) -> Server {
+pub(crate) fn serve(lorank: &Lorank, more: &[&str]) -> Server {
     let args = ["--index", "i", "--listen", "127.0.0.1:0", "--base", "minilm", "--base", &bert()];
     Server::start(lorank, &[&args, more].concat())
 }

@@ -6,6 +6,7 @@ mod adapters;
 mod architecture;
 mod bases;
 mod broken_adapters;
+mod cascade;
 mod command;
 mod configuration;
 mod demo;

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     Index(index::IndexArgs),
     Delete(delete::DeleteArgs),
-    Search(search::SearchArgs),
+    Search(Box<search::SearchArgs>),
     Compare(compare::CompareArgs),
     Rerank(rerank::RerankArgs),
     Score(score::ScoreArgs),

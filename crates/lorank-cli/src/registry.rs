@@ -104,7 +104,16 @@ mod tests {
         let pinned = |id: &str, model: &str, adapter: &str| {
             let mut experiment = experiment(id, model, None);
             let (adapter, digest) = (Some(adapter.parse().unwrap()), Some("5eed".to_owned()));
-            experiment.pin(1, lorank_experiments::PinnedVersion { adapter, digest, base_model: None, since_millis: 0 });
+            experiment.pin(
+                1,
+                lorank_experiments::PinnedVersion {
+                    adapter,
+                    digest,
+                    base_model: None,
+                    stages: Vec::new(),
+                    since_millis: 0,
+                },
+            );
             experiment
         };
         let experiments = [

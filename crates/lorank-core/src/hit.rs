@@ -18,12 +18,25 @@ pub struct Hit {
     pub ranked_by: Option<RankedBy>,
     /// The window of the text that the rerank score comes from; `None` if the text was not scored as windows.
     pub passage: Option<Passage>,
+    /// What each rerank stage did, in their order, if the request or the configuration has stages.
+    pub stages: Vec<StageRank>,
     /// The 1-based rank in the first stage's list.
     pub first_stage_rank: usize,
     /// The document, with the first stage's score.
     pub candidate: Candidate,
     /// A passage of the text with the matched terms marked, if the first stage provides snippets.
     pub snippet: Option<Snippet>,
+}
+
+/// The place of a hit after a rerank stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageRank {
+    /// The 1-based rank in the order that the stage handed on; that of the answer, for the last stage.
+    pub rank: usize,
+    /// The stage's score; `None` if the stage did not score the hit (beyond its depth, or after a fallback).
+    pub rerank_score: Option<Score>,
+    /// The origin of the stage's score; `None` without a score.
+    pub score_origin: Option<ScoreOrigin>,
 }
 
 /// The value of a ranking expression, with its inputs.

@@ -28,6 +28,7 @@
 //! ```
 
 mod activation;
+mod adapter_choice;
 mod blend;
 mod candidate;
 mod causes;
@@ -53,6 +54,7 @@ mod passages;
 mod query;
 mod random;
 mod ranker_settings;
+mod rerank_stage;
 mod retrieval;
 mod score;
 mod snippet;
@@ -62,6 +64,7 @@ mod value;
 mod windows;
 
 pub use activation::Activation;
+pub use adapter_choice::AdapterChoice;
 pub use blend::{Blend, BlendWeight, NotAWeight, blend};
 pub use candidate::Candidate;
 pub use causes::{BoxError, shortened, with_causes};
@@ -73,7 +76,7 @@ pub use filter::{Filter, Test};
 pub use filter_text::FilterSyntaxError;
 pub use fusion::{CandidateList, RECIPROCAL_RANK_K, fuse};
 pub use group::Group;
-pub use hit::{Hit, RankedBy, ScoreOrigin};
+pub use hit::{Hit, RankedBy, ScoreOrigin, StageRank};
 pub use html::escape_html;
 pub use id::{AdapterId, Digest, DocumentId, ParseIdError, is_plain_name};
 pub use json_hint::json_hint;
@@ -87,6 +90,7 @@ pub use passages::{InvalidPassages, NotAPassageRule, Passage, PassageOptions, Pa
 pub use query::{Fuzzy, Query, QuerySyntax};
 pub use random::{SplitMix64, split_mix};
 pub use ranker_settings::{InvalidRankerSettings, RankerSettings};
+pub use rerank_stage::{DeadlineShare, InvalidRerankStages, RerankStage, RerankStages};
 pub use retrieval::{
     Facet, FacetBy, FacetCounts, FacetRequest, Retrieval, RetrievalProblem, Retrieved, SortKey, SortOrder, TotalHits,
 };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use crate::{BlendWeight, PassageOptions, PassageRule};
+use crate::{BlendWeight, PassageOptions, PassageRule, RerankStages};
 
 /// Settings that belong to a ranker, such as an experiment's arm, and take precedence over those of a request. What is
 /// not set here is the request's.
@@ -13,6 +13,8 @@ use crate::{BlendWeight, PassageOptions, PassageRule};
 pub struct RankerSettings {
     /// The number of candidates to rerank.
     pub depth: Option<NonZeroUsize>,
+    /// The stages that rerank one after the other, each with its own depth.
+    pub stages: Option<RerankStages>,
     /// The weight of the rerank score in the order. With one, no expression orders the candidates.
     pub blend_weight: Option<BlendWeight>,
     /// How long documents are scored. With a rule, a request's lengths do not apply either.
@@ -39,9 +41,11 @@ impl RankerSettings {
 
     /// The keys that are set, with their values as text.
     pub fn entries(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
-        let Self { depth, blend_weight, passages: PassageOptions { rule, tokens, stride }, instruction } = self;
+        let Self { depth, stages, blend_weight, passages, instruction } = self;
+        let PassageOptions { rule, tokens, stride } = passages;
         let entries = [
             ("depth", depth.map(|depth| depth.to_string())),
+            ("stages", stages.as_ref().map(|stages| stages.to_string())),
             ("blend_weight", blend_weight.map(|weight| weight.get().to_string())),
             ("passages", rule.map(|rule| rule.to_string())),
             ("passage_tokens", tokens.map(|tokens| tokens.to_string())),
@@ -51,11 +55,16 @@ impl RankerSettings {
         entries.into_iter().filter_map(|(key, value)| Some((key, value?)))
     }
 
-    /// Checks the settings of passages. They must be complete without a request's: lengths need a rule that cuts texts.
+    /// Checks the settings that depend on each other. Those of passages must be complete without a request's: lengths need
+    /// a rule that cuts texts.
     ///
     /// # Errors
-    /// Lengths without such a rule, and those that [`PassageOptions::check`] refuses.
+    /// A depth beside stages, lengths without such a rule, and those that [`PassageOptions::check`] refuses.
     pub fn check(&self) -> Result<(), InvalidRankerSettings> {
+        if self.depth.is_some() && self.stages.is_some() {
+            let reason = "each stage of `stages` has its own depth; remove one of the two";
+            return Err(InvalidRankerSettings { key: "depth", reason });
+        }
         let PassageOptions { rule, tokens, stride } = self.passages;
         let lengths = [("passage_tokens", tokens.is_some()), ("stride", stride.is_some())];
         let length = lengths.into_iter().find_map(|(key, is_set)| is_set.then_some(key));
@@ -94,16 +103,25 @@ mod tests {
     fn settings_are_listed_by_the_keys_of_a_request() {
         let settings = RankerSettings {
             depth: NonZeroUsize::new(50),
+            stages: "none:50,qa:5".parse().ok(),
             blend_weight: BlendWeight::new(0.25).ok(),
             instruction: Some("Find cases, not laws".to_owned()),
             ..passages("mean-top-2", 64, 32)
         };
-        let text = "depth 50, blend_weight 0.25, passages mean-top-2, passage_tokens 64, stride 32, \
+        let text = "depth 50, stages none:50,qa:5, blend_weight 0.25, passages mean-top-2, passage_tokens 64, stride 32, \
                     instruction `Find cases, not laws`";
         assert_eq!(settings.to_string(), text);
         assert!(!settings.is_empty());
         let none = RankerSettings::default();
         assert_eq!((none.to_string().as_str(), none.is_empty()), ("", true));
+    }
+
+    #[test]
+    fn stages_have_their_own_depths() {
+        let settings =
+            |depth| RankerSettings { depth, stages: "none:50,qa:5".parse().ok(), ..RankerSettings::default() };
+        assert_eq!(settings(None).check(), Ok(()));
+        assert_eq!(settings(NonZeroUsize::new(5)).check().unwrap_err().key, "depth");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The choice of the ranker for a request.
 
 use lorank_experiments::{Arm, ArmModel, Assigner, Experiment, Method, UnitKind};
-use lorank_pipeline::{AdapterChoice, Ranker};
+use lorank_pipeline::{AdapterChoice, Ranker, SearchRequest};
 
 use crate::ExperimentPipelineError;
 use crate::trial::Trial;
@@ -65,7 +65,9 @@ pub(crate) fn choose<'a>(
     if !trial.request.rerank {
         return Ok(Choice::Plain);
     }
-    if trial.request.adapter != AdapterChoice::Default {
+    if names_its_models(trial) {
+        // An arm never is what a request's own stages are, because it has settings then.
+        let serves = |arm: &Arm| trial.request.stages.is_none() && serves(arm);
         let arm_of = |experiment: &&'a Experiment| Some((*experiment, experiment.arms.iter().position(serves)?));
         if let Some((experiment, arm)) = candidates.iter().find_map(arm_of) {
             return Ok(Choice::Arm(chosen(experiment, arm, true)));
@@ -96,12 +98,26 @@ pub(crate) fn ranker(arm: &Arm) -> Ranker {
     }
 }
 
+/// Whether a request names an adapter, or stages with their adapters.
+fn names_its_models(trial: &Trial) -> bool {
+    trial.request.adapter != AdapterChoice::Default || trial.request.stages.is_some()
+}
+
+/// The request as an arm ranks it with a model: with the arm's settings, and the versions that it is pinned to.
+pub(crate) fn ranked_by_arm(request: &SearchRequest, arm: &Arm, adapter: AdapterChoice) -> SearchRequest {
+    let own = SearchRequest { rerank: true, ..request.with_settings(&arm.served_settings()) };
+    match own.stages {
+        Some(_) => own,
+        None => SearchRequest { adapter, ..own },
+    }
+}
+
 fn forced_arm<'a>(
     name: &str,
     among: &[&'a Experiment],
     trial: &Trial,
 ) -> Result<(&'a Experiment, usize), ExperimentPipelineError> {
-    if trial.request.adapter != AdapterChoice::Default {
+    if names_its_models(trial) {
         return Err(ExperimentPipelineError::ArmAndAdapter);
     }
     let arm_index = |experiment: &Experiment| experiment.arms.iter().position(|arm| arm.name == name);

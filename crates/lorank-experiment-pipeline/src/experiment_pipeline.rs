@@ -12,12 +12,12 @@ use lorank_pipeline::{
 };
 
 use crate::ExperimentPipelineError;
-use crate::choice::{Choice, Chosen, choose, ranker};
+use crate::choice::{Choice, Chosen, choose, ranked_by_arm, ranker};
 use crate::interleaving::{Mixed, mix};
 use crate::pinning;
 use crate::shadow::{ShadowConfig, ShadowStats, Shadows};
 use crate::trial::{ExperimentAnswer, FailedArm, Participation, Trial, fallback_of};
-use crate::version::version;
+use crate::version::version_of_answer;
 
 /// A pipeline with experiments. See the [crate's page](crate).
 pub struct ExperimentPipeline<F, R> {
@@ -115,9 +115,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         };
         let own = match &ranker {
             Ranker::FirstStage => SearchRequest { rerank: false, rank_by: without_scores(request), ..request.clone() },
-            Ranker::Model(adapter) => {
-                SearchRequest { adapter: adapter.clone(), rerank: true, ..request.with_settings(&arm.settings) }
-            }
+            Ranker::Model(adapter) => ranked_by_arm(request, arm, adapter.clone()),
         };
         let is_own_choice = trial.arm.is_none() && chosen.forced;
         let ranked = || {
@@ -159,7 +157,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
         let arms = &chosen.experiment.arms;
         let pins: Vec<Result<(), PipelineError>> =
             (0..arms.len()).map(|arm| self.check_pin(trial, chosen, arm)).collect();
-        let contestant = |arm| Contestant { key: arm, ranker: ranker(arm), settings: arm.settings.clone() };
+        let contestant = |arm| Contestant { key: arm, ranker: ranker(arm), settings: arm.served_settings() };
         let pinned = arms.iter().zip(&pins).filter(|(_, pin)| pin.is_ok());
         let mut ranked = self.pipeline.contest(&whole, pinned.map(|(arm, _)| contestant(arm)))?.into_iter();
         let answers = arms.iter().zip(pins).filter_map(|(arm, pin)| match pin {
@@ -187,7 +185,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> ExperimentPipeline<F, R> {
 
     /// Checks that this server can serve an arm's settings, which its limits or another version of the model may not allow.
     pub(crate) fn check_settings(&self, arm: &Arm, ranker: &Ranker) -> Result<(), PipelineError> {
-        if arm.settings.is_empty() { Ok(()) } else { self.pipeline.check_ranker(ranker, &arm.settings) }
+        if arm.settings.is_empty() { Ok(()) } else { self.pipeline.check_ranker(ranker, &arm.served_settings()) }
     }
 
     /// Checks that an arm still serves the version that it was pinned to.
@@ -224,7 +222,7 @@ impl<F, R> std::fmt::Debug for ExperimentPipeline<F, R> {
 
 /// The request in first-stage order: neither reranked nor ordered by an expression.
 fn in_first_stage_order(request: &SearchRequest) -> SearchRequest {
-    SearchRequest { rerank: false, rank_by: RankByChoice::Scores, ..request.clone() }
+    SearchRequest { rerank: false, stages: None, rank_by: RankByChoice::Scores, ..request.clone() }
 }
 
 /// The order of the first stage's arm: without expressions that need rerank scores, which it does not have.
@@ -262,7 +260,7 @@ fn warnings_of_settings<'a>(arms: impl IntoIterator<Item = &'a Arm>, request: &S
 }
 
 pub(crate) fn is_missing_model(error: &PipelineError) -> bool {
-    matches!(error, PipelineError::UnknownAdapter { .. } | PipelineError::NoBareBase { .. })
+    matches!(error.without_stage(), PipelineError::UnknownAdapter { .. } | PipelineError::NoBareBase { .. })
 }
 
 pub(crate) fn participation(chosen: &Chosen<'_>, arm: Option<String>, failed_arms: Vec<FailedArm>) -> Participation {
@@ -301,7 +299,7 @@ fn exposure(
         first_rank: trial.request.offset.saturating_add(1),
         latency_micros: u64::try_from(answer.timings.total.as_micros()).unwrap_or(u64::MAX),
         fallback: answer.fallback.as_ref().map(|fallback| fallback.reason().to_owned()).or_else(failed_arm),
-        model: answer.model.as_ref().map(|model| version(model, arm)),
+        model: version_of_answer(answer, arm),
         at_millis: trial.at_millis,
     }
 }

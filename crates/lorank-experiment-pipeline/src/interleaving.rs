@@ -8,7 +8,7 @@ use lorank_pipeline::{Answer, CacheUse, Ranked, Timings, Warning};
 
 use crate::choice::Chosen;
 use crate::trial::{FailedArm, fallback_of};
-use crate::version::version;
+use crate::version::version_of_answer;
 
 /// The interleaved ranking.
 pub(crate) struct Mixed {
@@ -47,7 +47,7 @@ pub(crate) fn mix(
     let Some(length) = length else { return Err(failed) };
     let drafted = team_draft(&seed(chosen, query), &rankings, length);
     let arms = rankings.iter().zip(&standing).zip(arms).map(|((ranking, answer), arm)| InterleavedArm {
-        model: answer.as_ref().and_then(|answer| answer.model.as_ref()).map(|model| version(model, Some(arm))),
+        model: answer.as_ref().and_then(|answer| version_of_answer(answer, Some(arm))),
         ranking: beside_control(*ranking, rankings[0]),
     });
     let arms = arms.collect();
@@ -103,7 +103,7 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
     let hit = |(at, drafted): (usize, &Drafted<usize>)| {
         let hit = of_document.remove(&drafted.id).expect("each document is drafted once, from one of the answers");
         let (rerank_score, score_origin, blend, ranked_by, passage) = (None, None, None, None, None);
-        Hit { rank: at + 1, rerank_score, score_origin, blend, ranked_by, passage, ..hit }
+        Hit { rank: at + 1, rerank_score, score_origin, blend, ranked_by, passage, stages: Vec::new(), ..hit }
     };
     let all: Vec<Hit> = drafted.iter().enumerate().map(hit).collect();
     let ranking = all.iter().map(|hit| hit.candidate.id.clone()).collect();
@@ -114,6 +114,7 @@ fn assemble(answers: Vec<Answer>, drafted: &[Drafted<usize>], offset: usize) -> 
         reranked,
         rank_by,
         fallback: None,
+        stages: Vec::new(),
         warnings,
         model: None,
         total_hits,

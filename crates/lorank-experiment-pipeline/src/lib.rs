@@ -74,7 +74,7 @@ mod version;
 
 pub use error::ExperimentPipelineError;
 pub use experiment_pipeline::ExperimentPipeline;
-pub use pinning::pinned_version;
+pub use pinning::{pin_of_arm, pinned_version};
 pub use rerank::{GivenDocument, RerankAnswer};
 pub use shadow::{ShadowConfig, ShadowStats};
 pub use trial::{ExperimentAnswer, FailedArm, Participation, Trial};

@@ -17,8 +17,8 @@ struct Replaced {
     found: String,
 }
 
-/// The pin of an arm whose model has this version. `default_base` is the digest of the default base model, which is pinned
-/// without its name.
+/// The pin of an arm whose only model has this version. `default_base` is the digest of the default base model, which is
+/// pinned without its name.
 pub fn pinned_version(version: &ModelVersion, default_base: Option<Digest>, since_millis: i64) -> PinnedVersion {
     let adapter = version.adapter.as_ref();
     let base = || PinnedBase { name: version.base_model.clone(), digest: version.base_digest.to_string() };
@@ -26,8 +26,29 @@ pub fn pinned_version(version: &ModelVersion, default_base: Option<Digest>, sinc
         adapter: adapter.map(|adapter| adapter.id.clone()),
         digest: adapter.map(|adapter| adapter.digest.to_string()),
         base_model: (adapter.is_none() && default_base != Some(version.base_digest)).then(base),
+        stages: Vec::new(),
         since_millis,
     }
+}
+
+/// The pin of an arm to the current versions of its models. `None` if it is pinned, or no model has a name that can be moved.
+///
+/// # Errors
+/// A model is unknown.
+pub fn pin_of_arm(
+    arm: &Arm,
+    model: &dyn Fn(&AdapterChoice) -> Result<ModelVersion, PipelineError>,
+    since_millis: i64,
+) -> Result<Option<PinnedVersion>, PipelineError> {
+    if !arm.is_to_be_pinned() {
+        return Ok(None);
+    }
+    let default_base = model(&AdapterChoice::Base).ok().map(|base| base.base_digest);
+    let choices = arm.served_models().into_iter().filter_map(|served| served.choice());
+    let versions = choices.map(|choice| Ok(pinned_version(&model(&choice)?, default_base, since_millis)));
+    let mut versions: Vec<PinnedVersion> = versions.collect::<Result<_, PipelineError>>()?;
+    let last = versions.pop();
+    Ok(last.map(|last| PinnedVersion { stages: versions, ..last }))
 }
 
 /// Whether a model is the pinned version.
@@ -76,16 +97,32 @@ pub(crate) fn check<F: FirstStage, R: Reranker + 'static>(
     at_millis: i64,
 ) -> Result<(), PipelineError> {
     let definition = &experiment.arms[arm];
-    let ArmModel::Adapter(name) = definition.served_model() else { return Ok(()) };
-    let version = pipeline.model(&AdapterChoice::Named(name.clone()))?;
     match (&definition.pinned, store) {
-        (Some(pinned), _) => check_pinned(definition, &name, pinned, &version, default_base(pipeline)),
+        (Some(pinned), _) => check_models(pipeline, definition, pinned),
         (None, Some(store)) => {
-            store.leave_pin(&experiment.id, arm, pinned_version(&version, default_base(pipeline), at_millis));
+            let pin = pin_of_arm(definition, &|choice| pipeline.model(choice), at_millis)?;
+            if let Some(pin) = pin {
+                store.leave_pin(&experiment.id, arm, pin);
+            }
             Ok(())
         }
         (None, None) => Ok(()),
     }
+}
+
+/// Checks each model of an arm against the version that it is pinned to.
+fn check_models<F: FirstStage, R: Reranker + 'static>(
+    pipeline: &Pipeline<F, R>,
+    arm: &Arm,
+    pinned: &PinnedVersion,
+) -> Result<(), PipelineError> {
+    for (model, pin) in arm.served_models().iter().zip(pinned.stages.iter().chain([pinned])) {
+        if let ArmModel::Adapter(name) = model {
+            let version = pipeline.model(&AdapterChoice::Named(name.clone()))?;
+            check_pinned(arm, name, pin, &version, default_base(pipeline))?;
+        }
+    }
+    Ok(())
 }
 
 fn check_pinned(

@@ -207,13 +207,14 @@ fn suited<'a>(running: &'a [Experiment], trial: &Trial) -> Result<Cow<'a, [Exper
 /// An arm with a setting that is about the candidates of a search.
 fn of_searches(experiment: &Experiment) -> Option<(&Arm, &'static str)> {
     experiment.arms.iter().find_map(|arm| {
-        let key = arm.settings.entries().map(|(key, _)| key).find(|key| ["depth", "blend_weight"].contains(key))?;
+        let key =
+            arm.settings.entries().map(|(key, _)| key).find(|key| ["depth", "stages", "blend_weight"].contains(key))?;
         Some((arm, key))
     })
 }
 
 fn is_unusable_model(error: &PipelineError) -> bool {
-    matches!(error, PipelineError::UnusableAdapter { .. } | PipelineError::NoDefaultModel { .. })
+    matches!(error.without_stage(), PipelineError::UnusableAdapter { .. } | PipelineError::NoDefaultModel { .. })
 }
 
 /// The best score among each document's passages, and the window that it comes from.

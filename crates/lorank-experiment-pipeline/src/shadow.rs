@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use lorank_core::{AdapterId, DocumentId, FirstStage, ModelVersion, Reranker, with_causes};
+use lorank_core::{
+    AdapterId, DocumentId, FirstStage, ModelVersion, RankerSettings, RerankStage, RerankStages, Reranker, with_causes,
+};
 use lorank_experiment_store::ExperimentStore;
 use lorank_experiments::{Arm, ShadowOutcome, ShadowRecord, agreement};
-use lorank_pipeline::{AdapterChoice, Answer, Cancellation, Pipeline, PipelineError, Ranked, Ranker, SearchRequest};
+use lorank_pipeline::{
+    AdapterChoice, Answer, Cancellation, Contestant, Pipeline, PipelineError, Ranked, Ranker, SearchRequest,
+};
 
 use crate::ExperimentPipelineError;
 use crate::trial::{ExperimentAnswer, Trial};
@@ -68,6 +72,8 @@ struct Job {
     at_millis: i64,
     /// The ranker of the original answer.
     given: Ranker,
+    /// Its stages, if it listed any. The shadow takes the place of the last stage's model.
+    stages: Option<RerankStages>,
     shadow: ShadowConfig,
 }
 
@@ -116,6 +122,7 @@ impl Shadows {
                 request_id: trial.request_id.clone(),
                 at_millis: trial.at_millis,
                 given: given(&answered.answer, &trial.request.adapter, &self.base_of),
+                stages: given_stages(&answered.answer, &self.base_of),
                 shadow: shadow.clone(),
             };
             if self.queue.try_send(job).is_err() {
@@ -140,6 +147,23 @@ fn given(answer: &Answer, asked: &AdapterChoice, base_of: &BaseOf) -> Ranker {
             Some(_) => asked.clone(),
         }),
     }
+}
+
+/// The stages of an answer with the models that reranked; `None` if it lists none, or one of them has no model.
+fn given_stages(answer: &Answer, base_of: &BaseOf) -> Option<RerankStages> {
+    let stages = answer.stages.iter().map(|stage| {
+        let model = stage.model.as_ref()?;
+        let named = model.adapter.as_ref().map(|adapter| AdapterChoice::Named(adapter.id.clone()));
+        let adapter = named.unwrap_or_else(|| base_of(model));
+        Some(RerankStage { adapter, base: None, depth: stage.depth, deadline_share: None })
+    });
+    RerankStages::new(stages.collect::<Option<Vec<_>>>()?).ok()
+}
+
+/// The stages with another model in the last one.
+fn with_last(stages: &RerankStages, last: AdapterChoice) -> RerankStages {
+    let before = stages[..stages.len() - 1].iter().map(|stage| stage.adapter.clone());
+    stages.with_models(before.chain([last]))
 }
 
 /// The default base model, or another one by its name.
@@ -186,9 +210,19 @@ fn run<F: FirstStage, R: Reranker + 'static>(
     counts: &Counts,
 ) {
     while let Ok(mut job) = waiting.recv() {
-        job.request.top_k = Some(job.request.depth.unwrap_or(pipeline.config().depth));
-        let candidate = Ranker::Model(AdapterChoice::Named(job.shadow.adapter.clone()));
-        let ranked = pipeline.search_each(&job.request, [(Role::Given, job.given), (Role::Candidate, candidate)]);
+        let depth = job.stages.as_ref().map(|stages| stages[0].depth).or(job.request.depth);
+        job.request.top_k = Some(depth.unwrap_or(pipeline.config().depth));
+        let candidate = AdapterChoice::Named(job.shadow.adapter.clone());
+        let contestant = |key, ranker, stages| {
+            let settings = RankerSettings { stages, ..RankerSettings::default() };
+            Contestant { key, ranker, settings }
+        };
+        let of_candidate = job.stages.as_ref().map(|stages| with_last(stages, candidate.clone()));
+        let contestants = [
+            contestant(Role::Given, job.given, job.stages),
+            contestant(Role::Candidate, Ranker::Model(candidate), of_candidate),
+        ];
+        let ranked = pipeline.contest(&job.request, contestants);
         let (outcome, latency_micros) = ranked.and_then(outcome).unwrap_or_else(|error| (failed(&error), 0));
         store.record_shadow(ShadowRecord {
             request_id: job.request_id,

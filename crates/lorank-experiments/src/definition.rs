@@ -170,7 +170,8 @@ pub fn experiments_naming<'a>(
     experiments: &'a [Experiment],
     now_millis: i64,
 ) -> Vec<&'a Experiment> {
-    let is_one = |arm: &Arm| matches!(arm.served_model(), ArmModel::Adapter(name) if names.contains(&&name));
+    let is_named = |model: &ArmModel| matches!(model, ArmModel::Adapter(name) if names.contains(&name));
+    let is_one = |arm: &Arm| arm.served_models().iter().any(is_named);
     let serves = |experiment: &&Experiment| !experiment.has_ended(now_millis) && experiment.arms.iter().any(is_one);
     experiments.iter().filter(serves).collect()
 }

@@ -73,6 +73,7 @@ mod lifecycle;
 mod record;
 mod report;
 mod shadow;
+mod stage_form;
 
 pub use analysis::{
     Analysis, AnalysisOptions, DayRatio, Forecast, Guardrail, Interval, Look, Measure, SampleRatio, Scope,

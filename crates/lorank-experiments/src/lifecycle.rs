@@ -183,6 +183,11 @@ impl Experiment {
         if let (ArmModel::FirstStage, Some((key, _))) = (&arm.model, arm.settings.entries().next()) {
             return Err(of_arm(key, "has no effect on the order of the first stage; remove it".to_owned()));
         }
+        let last = arm.settings.stages.as_ref().map(|stages| ArmModel::of(&stages.last().choice()));
+        if let Some(last) = last.filter(|last| *last != arm.model) {
+            let why = format!("end with `{last}`, but the model of the arm is `{}`; name one model in both", arm.model);
+            return Err(of_arm("stages", why));
+        }
         if arm.settings.instruction.as_ref().is_some_and(|text| text.len() > INSTRUCTION_BYTES_MAX) {
             return Err(of_arm("instruction", format!("is longer than {INSTRUCTION_BYTES_MAX} bytes; shorten it")));
         }
@@ -215,8 +220,15 @@ impl Experiment {
 
 /// The path of an arm's setting in a definition.
 fn field_of(key: &str) -> &'static str {
-    const PATHS: [&str; 6] =
-        ["arms.depth", "arms.blend_weight", "arms.passages", "arms.passage_tokens", "arms.stride", "arms.instruction"];
+    const PATHS: [&str; 7] = [
+        "arms.depth",
+        "arms.stages",
+        "arms.blend_weight",
+        "arms.passages",
+        "arms.passage_tokens",
+        "arms.stride",
+        "arms.instruction",
+    ];
     PATHS.into_iter().find(|path| path.strip_prefix("arms.") == Some(key)).unwrap_or("arms")
 }
 

@@ -122,6 +122,6 @@ pub use wire::{
     AdapterJson, AnswerShape, BlendJson, BoundsJson, CacheJson, CandidateJson, ComparedHit, Comparison, DocumentJson,
     ExplanationJson, FacetJson, FacetsJson, FailedArmJson, FallbackJson, FieldsJson, FusionJson, FuzzyJson, HitJson,
     ListRankJson, OnOverloadJson, ParsedSearch, ParticipationJson, PassageJson, RangeCountJson, RankedByJson,
-    RankerJson, ScoredPassageJson, SearchAnswer, SearchBody, SyntaxJson, TimingsJson, ValueCountJson, ValueJson,
-    WarningJson,
+    RankerJson, ScoredPassageJson, SearchAnswer, SearchBody, StageAnswerJson, StageBody, StageRankJson,
+    StageTimingsJson, SyntaxJson, TimingsJson, ValueCountJson, ValueJson, WarningJson,
 };

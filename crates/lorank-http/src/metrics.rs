@@ -6,6 +6,7 @@ mod process;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lorank_core::RerankStages;
 use lorank_experiment_pipeline::ExperimentAnswer;
 use lorank_pipeline::Answer;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -59,6 +60,15 @@ struct StageLabels {
     stage: &'static str,
 }
 
+/// The numbers of the rerank stages of a search as labels.
+const RERANK_STAGES: [&str; RerankStages::MAX] = ["1", "2", "3", "4"];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageReasonLabels {
+    stage: &'static str,
+    reason: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
     /// `first-stage`, `none` for the base model without an adapter, the adapter, or `interleaved`.
@@ -85,6 +95,8 @@ pub(crate) struct Metrics {
     answers: Family<AnswerLabels, Counter>,
     answer_seconds: Durations<AnswerLabels>,
     fallbacks: Family<ReasonLabels, Counter>,
+    rerank_stage_seconds: Durations<StageLabels>,
+    rerank_stage_fallbacks: Family<StageReasonLabels, Counter>,
 }
 
 impl Metrics {
@@ -127,12 +139,36 @@ impl Metrics {
             "Answers in first-stage order although reranking was requested",
             Family::clone(&fallbacks),
         );
+        let rerank_stage_seconds = Family::new_with_constructor(histogram);
+        registry.register_with_unit(
+            "rerank_stage_duration",
+            "Duration of the rerank stages of searches with several",
+            Unit::Seconds,
+            Family::clone(&rerank_stage_seconds),
+        );
+        let rerank_stage_fallbacks = Family::<StageReasonLabels, Counter>::default();
+        registry.register(
+            "rerank_stage_fallbacks",
+            "Rerank stages that handed on the order that they got",
+            Family::clone(&rerank_stage_fallbacks),
+        );
         registry.register("build", "The version of lorank", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let (admission, config) = (admission.clone(), config.clone());
         registry.register_collector(Box::new(ServiceCollector { service: service.clone(), admission, config }));
         let mut process = Registry::default();
         process.register_collector(Box::new(Process::begun_now()));
-        Self { registry, process, requests, request_seconds, stage_seconds, answers, answer_seconds, fallbacks }
+        Self {
+            registry,
+            process,
+            requests,
+            request_seconds,
+            stage_seconds,
+            answers,
+            answer_seconds,
+            fallbacks,
+            rerank_stage_seconds,
+            rerank_stage_fallbacks,
+        }
     }
 
     /// Counts a request.
@@ -157,6 +193,14 @@ impl Metrics {
             ("total", timings.total),
         ] {
             self.stage_seconds.get_or_create(&StageLabels { stage }).observe(took.as_secs_f64());
+        }
+        for (stage, rerank_stage) in RERANK_STAGES.into_iter().zip(&answer.stages) {
+            let took = rerank_stage.timings.rerank.as_secs_f64();
+            self.rerank_stage_seconds.get_or_create(&StageLabels { stage }).observe(took);
+            if let Some(fallback) = &rerank_stage.fallback {
+                let labels = StageReasonLabels { stage, reason: fallback.reason() };
+                self.rerank_stage_fallbacks.get_or_create(&labels).inc();
+            }
         }
         let of_part = |name: Option<&String>| name.cloned().unwrap_or_default();
         let labels = AnswerLabels {

@@ -233,7 +233,7 @@ pub(crate) trait Engine: Send + Sync {
     fn check_ranker(&self, ranker: &Ranker, settings: &RankerSettings) -> Result<(), PipelineError>;
     fn n_cached_scores(&self, adapter: &Digest) -> usize;
     fn cache_stats(&self) -> CacheStats;
-    /// Checks that the default model can score, and loads its adapter if necessary.
+    /// Checks that the default models can score, and loads their adapters if necessary.
     fn probe_model(&self, deadline: Deadline) -> Result<(), PipelineError>;
     /// Searches the first stage for one hit.
     fn probe(&self) -> Result<(), PipelineError>;
@@ -271,7 +271,7 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeli
     }
 
     fn probe_model(&self, deadline: Deadline) -> Result<(), PipelineError> {
-        self.pipeline().probe_model(&AdapterChoice::Default, deadline)
+        self.pipeline().probe_default(deadline)
     }
 
     fn n_cached_scores(&self, adapter: &Digest) -> usize {

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod answer;
+mod answer_parts;
 mod candidates;
 mod compare;
 mod dashscope;
@@ -21,15 +22,17 @@ mod request;
 mod rerank;
 mod rerank_answers;
 mod rerank_document;
+mod stages;
 mod stats;
 mod value;
 mod voyage;
 
 pub(crate) use adapters::{AdapterList, AddBody, AliasBody, AliasList, MovedAlias, RegisteredAdapter, Verified};
 pub use answer::{
-    AdapterJson, AnswerShape, BlendJson, CacheJson, ExplanationJson, FailedArmJson, FallbackJson, FusionJson, HitJson,
-    ListRankJson, ParticipationJson, RankedByJson, SearchAnswer, TimingsJson, WarningJson,
+    AnswerShape, BlendJson, ExplanationJson, FailedArmJson, FusionJson, HitJson, ListRankJson, ParticipationJson,
+    RankedByJson, SearchAnswer, TimingsJson, WarningJson,
 };
+pub use answer_parts::{AdapterJson, CacheJson, FallbackJson};
 pub use candidates::CandidateJson;
 pub use compare::{ComparedHit, Comparison, DocumentJson, RankerJson};
 pub(crate) use dashscope::{DashScopeInput, DashScopeOutput, DashScopeParameters, DashScopeRerank, DashScopeReranked};
@@ -58,6 +61,7 @@ pub(crate) use rerank_answers::{
     Info, ListedModel, ModelList, Reranked, RerankedDocument, Scored, ScoredPair, TeiRank, Usage,
 };
 pub(crate) use rerank_document::RerankDocument;
+pub use stages::{StageAnswerJson, StageBody, StageRankJson, StageTimingsJson};
 pub(crate) use stats::{AdapterStatsJson, BaseModelJson, Checks, Health, IndexJson, IndexList, Ready, StatsJson};
 pub use value::{FieldsJson, ValueJson};
 pub(crate) use voyage::{VoyageEntry, VoyageRerank, VoyageReranked};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_cache::{CacheConfig, ScoreStore};
-use lorank_core::{AdapterId, InvalidPassages, PassageOptions};
+use lorank_core::{AdapterChoice, AdapterId, InvalidPassages, PassageOptions, RerankStages};
 
-use crate::{AdapterChoice, InvalidRankBy, PipelineError, RankBy};
+use crate::{InvalidRankBy, PipelineError, RankBy};
 
 /// Expressions that go with the names of adapters and may change while the pipeline runs: those of a registry.
 pub trait NamedRankBy: Send + Sync + fmt::Debug {
@@ -36,6 +36,9 @@ pub struct PipelineConfig {
     pub depth: NonZeroUsize,
     /// The maximum depth of a request.
     pub depth_max: NonZeroUsize,
+    /// The stages of requests that name no adapter, no depth and no stages of their own; `None` is one stage with the
+    /// default adapter and depth.
+    pub stages: Option<RerankStages>,
     /// The default number of hits.
     pub top_k: NonZeroUsize,
     /// The maximum `offset + top_k` of a request: every page retrieves all hits before it.
@@ -91,6 +94,7 @@ impl Default for PipelineConfig {
         Self {
             depth: non_zero(100),
             depth_max: non_zero(1_000),
+            stages: None,
             top_k: non_zero(10),
             page_end_max: non_zero(10_000),
             query_bytes_max: 64 << 10,
@@ -148,6 +152,9 @@ impl PipelineConfig {
             if value > max { Err(PipelineError::InvalidConfig { field, reason }) } else { Ok(()) }
         };
         above("depth", self.depth, "depth_max", self.depth_max)?;
+        if let Some(stages) = &self.stages {
+            above("stages", stages[0].depth, "depth_max", self.depth_max)?;
+        }
         above("top_k", self.top_k, "page_end_max", self.page_end_max)?;
         self.passages.check().map_err(|InvalidPassages { field, reason }| PipelineError::InvalidConfig {
             field,
@@ -190,6 +197,10 @@ mod tests {
         check(
             PipelineConfig { depth: non_zero(2_000), ..default() },
             Some("`depth` is invalid: 2000 is above `depth_max` (1000)"),
+        );
+        check(
+            PipelineConfig { stages: "none:1001,qa:5".parse().ok(), ..default() },
+            Some("`stages` is invalid: 1001 is above `depth_max` (1000)"),
         );
         check(
             PipelineConfig { page_end_max: non_zero(5), ..default() },

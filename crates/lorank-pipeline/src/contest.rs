@@ -3,30 +3,31 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
-use lorank_core::{Candidate, FirstStage, ModelVersion, RankerSettings, Reranker, Retrieved};
+use lorank_core::{Candidate, FirstStage, RankerSettings, Reranker, Retrieved};
 
+use crate::cascade::{Cascade, OnModelError, StageModel};
 use crate::pipeline::{check_rerank, log};
 use crate::plan::{Order, Plan};
-use crate::reranking::{Job, Reranking};
-use crate::{Answer, Contestant, Pipeline, PipelineError, Ranked, Ranker, SearchRequest, Warning};
+use crate::{Answer, Contestant, Fallback, Pipeline, PipelineError, Ranked, Ranker, SearchRequest, Warning};
 
 /// One of several rankers of a request.
 struct Contender<'a> {
-    ranker: Ranker,
     /// The request with the ranker's settings.
     request: Cow<'a, SearchRequest>,
     plan: Plan,
     order: Order,
-    /// Its model; `None` for the first stage.
-    model: Result<Option<ModelVersion>, PipelineError>,
 }
+
+/// The model of each stage of a ranker, or why the stage has none; no stages for the first stage's order. The error is that
+/// of the ranker.
+type Models = Result<Vec<Result<StageModel, Fallback>>, PipelineError>;
 
 impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     /// Answers one search by each of several rankers, in their order; each answer has its ranker's key. The candidates
     /// are retrieved once, and all pairs enter the queue together. A ranker whose model is unavailable does not affect
     /// the others.
     ///
-    /// Ignores the request's `adapter` and `rerank`, and creates `snippets` for each answer. With
+    /// Ignores the request's `adapter`, `stages` and `rerank`, and creates `snippets` for each answer. With
     /// [`OnOverload::Refuse`](crate::OnOverload::Refuse), one overloaded ranker rejects the whole request.
     ///
     /// # Errors
@@ -53,18 +54,18 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         contestants: impl IntoIterator<Item = Contestant<K>>,
     ) -> Result<Vec<Ranked<K>>, PipelineError> {
         let started = Instant::now();
-        let plan = self.plan(request)?;
+        let request = &SearchRequest { stages: None, ..request.clone() };
+        let plan = self.plan(request, Some(&Ranker::FirstStage))?;
         let (keys, rankers): (Vec<K>, Vec<_>) =
             contestants.into_iter().map(|one| (one.key, (one.ranker, one.settings))).unzip();
         check_rerank(request, rankers.iter().any(|(ranker, _)| *ranker != Ranker::FirstStage))?;
         let contenders =
             rankers.into_iter().map(|(ranker, settings)| self.contender(request, &plan, ranker, &settings));
-        let contenders = contenders.collect::<Result<Vec<Contender<'_>>, _>>()?;
-        let depth = contenders.iter().map(|contender| contender.plan.depth).max().unwrap_or(plan.depth);
-        let plan = Plan { depth, ..plan };
+        let contenders = contenders.collect::<Result<Vec<(Contender<'_>, Models)>, _>>()?;
+        let depth = contenders.iter().map(|(contender, _)| contender.plan.depth()).max().unwrap_or(plan.depth());
         let _entered = tracing::info_span!("search_each", depth = depth.get(), n_rankers = contenders.len()).entered();
-        let orders: Vec<&Order> = contenders.iter().map(|contender| &contender.order).collect();
-        let Retrieved { candidates, total_hits, facets, problems } = self.retrieve(request, &plan, &orders)?;
+        let orders: Vec<&Order> = contenders.iter().map(|(contender, _)| &contender.order).collect();
+        let Retrieved { candidates, total_hits, facets, problems } = self.retrieve(request, &plan, depth, &orders)?;
         let first_stage = started.elapsed();
         let mut ranked = self.answers(contenders, &candidates)?;
         for answer in ranked.iter_mut().filter_map(|answer| answer.as_mut().ok()) {
@@ -91,53 +92,60 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         plan: &Plan,
         ranker: Ranker,
         settings: &RankerSettings,
-    ) -> Result<Contender<'a>, PipelineError> {
+    ) -> Result<(Contender<'a>, Models), PipelineError> {
         let own = match settings.is_empty() {
             true => Cow::Borrowed(request),
             false => Cow::Owned(request.with_settings(settings)),
         };
-        let order = self.order(&own, Some(&ranker))?;
         // All rankers have the same deadline.
-        let (plan, model) = match self.plan(&own) {
-            Ok(own_plan) => (Plan { deadline: plan.deadline, ..own_plan }, self.model_of(&ranker, &own.query)),
+        let (plan, models) = match self.plan(&own, Some(&ranker)) {
+            Ok(own_plan) => {
+                let models = self.contender_models(&ranker, &own_plan, &own);
+                (Plan { deadline: plan.deadline, ..own_plan }, models)
+            }
             Err(error) => (plan.clone(), Err(error)),
         };
-        Ok(Contender { ranker, request: own, plan, order, model })
+        let order = self.order(&own, &plan, Some(&ranker))?;
+        Ok((Contender { request: own, plan, order }, models))
+    }
+
+    /// The models of a ranker's stages. A model that cannot be used is an error of the only stage, and a fallback of one of
+    /// several stages.
+    fn contender_models(&self, ranker: &Ranker, plan: &Plan, request: &SearchRequest) -> Models {
+        match ranker {
+            Ranker::Model(_) if plan.lists_stages() => self.stage_models(plan, &request.query),
+            _ => Ok(self.models_of(ranker, plan, &request.query)?.into_iter().map(Ok).collect()),
+        }
     }
 
     /// The answers of all rankers, from the given candidates. The caller adds the timings before and after.
     fn answers(
         &self,
-        contenders: Vec<Contender<'_>>,
+        contenders: Vec<(Contender<'_>, Models)>,
         candidates: &[Candidate],
     ) -> Result<Vec<Result<Answer, PipelineError>>, PipelineError> {
         let started = Instant::now();
-        let jobs: Vec<Job<'_>> = contenders.iter().filter_map(|contender| contender.job(candidates)).collect();
-        let mut rerankings = self.scorer.rerankings(&jobs).into_iter();
-        drop(jobs);
-        let answer = |contender: Contender<'_>| {
-            let has_job = contender.job(candidates).is_some();
-            let Contender { request, plan, order, model, .. } = contender;
-            let ranked = model.and_then(|model| match has_job {
-                true => Ok((model, rerankings.next().expect("each job has a reranking")?)),
-                false => Ok((model, Reranking::none())),
-            });
-            let (model, reranking) = match ranked {
-                Ok(ranked) => ranked,
-                Err(error) => return Ok(Err(error)),
-            };
-            let answer = reranking.answer(&plan, &order, model, candidates, started);
-            Ok(Ok(self.with_warnings(&request, candidates, self.unless_refused(&request, answer)?)))
-        };
-        contenders.into_iter().map(answer).collect()
+        let (contenders, models): (Vec<Contender<'_>>, Vec<Models>) = contenders.into_iter().unzip();
+        let mut cascades: Vec<Result<Cascade<'_>, PipelineError>> = contenders
+            .iter()
+            .zip(models)
+            .map(|(contender, models)| Ok(contender.cascade(models?, candidates.len())))
+            .collect();
+        self.scorer.run(&mut cascades.iter_mut().flatten().collect::<Vec<_>>(), candidates);
+        let answers = contenders.iter().zip(cascades).map(|(Contender { request, order, .. }, cascade)| match cascade
+            .and_then(|cascade| cascade.answer(order, candidates, started))
+        {
+            Ok(answer) => Ok(Ok(self.with_warnings(request, candidates, self.unless_refused(request, answer)?))),
+            Err(error) => Ok(Err(error)),
+        });
+        answers.collect()
     }
 }
 
 impl Contender<'_> {
-    /// The candidates to score; `None` for the first stage's order and without a model.
-    fn job<'a>(&'a self, candidates: &'a [Candidate]) -> Option<Job<'a>> {
-        let (Ranker::Model(choice), Ok(Some(model))) = (&self.ranker, &self.model) else { return None };
-        let candidates = &candidates[..candidates.len().min(self.plan.depth.get())];
-        Some(Job { request: &self.request, choice, model, deadline: self.plan.deadline, candidates })
+    /// Its stages, of which none has begun.
+    fn cascade(&self, models: Vec<Result<StageModel, Fallback>>, n_found: usize) -> Cascade<'_> {
+        let on_error = if self.plan.lists_stages() { OnModelError::FallBack } else { OnModelError::Fail };
+        Cascade::new(&self.request, &self.plan, models, on_error, n_found)
     }
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use lorank_core::{
-    AdapterId, AdapterUnusable, BoxError, ErrorKind, FirstStageFailure, InvalidPassages, InvalidQuery, with_causes,
+    AdapterChoice, AdapterId, AdapterUnusable, BoxError, ErrorKind, FirstStageFailure, InvalidPassages, InvalidQuery,
+    with_causes,
 };
 
 use crate::fallback::Fallback;
 use crate::rank_by::InvalidRankBy;
-use crate::request::AdapterChoice;
 
 /// A search without an answer. A late or failing reranker is not an error but a [fallback](crate::Fallback).
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,30 @@ pub enum PipelineError {
     NoBareBase {
         /// The reranker's error.
         source: BoxError,
+    },
+    /// A rerank stage names an adapter together with a base model that the adapter does not belong to.
+    #[error("`{adapter}` belongs to the base model `{found}`, not to `{base}`; change or remove `base`")]
+    OnOtherBase {
+        /// The adapter.
+        adapter: AdapterChoice,
+        /// The base model that the stage names.
+        base: AdapterId,
+        /// The adapter's base model.
+        found: String,
+    },
+    /// A rerank stage names as its base model what is an adapter.
+    #[error("`{base}` is an adapter and no base model; name it as the stage's `adapter`")]
+    NotABase {
+        /// The name.
+        base: AdapterId,
+    },
+    /// A rerank stage cannot be served.
+    #[error("stage {stage} cannot be used")]
+    InStage {
+        /// The number of the stage, from 1.
+        stage: usize,
+        /// Why not.
+        source: Box<PipelineError>,
     },
     /// The request names no model, and the default one does not exist or cannot be loaded.
     #[error("the default model cannot be used: {why}")]
@@ -124,7 +148,10 @@ impl PipelineError {
             Self::InvalidConfig { .. }
             | Self::TooLarge { .. }
             | Self::InvalidRequest { .. }
+            | Self::OnOtherBase { .. }
+            | Self::NotABase { .. }
             | Self::InvalidQuery { .. } => ErrorKind::Invalid,
+            Self::InStage { source, .. } => source.kind(),
             Self::UnknownAdapter { .. } | Self::NoBareBase { .. } => ErrorKind::NotFound,
             Self::UnusableAdapter { .. } => ErrorKind::Conflict,
             Self::NoDefaultModel { .. } | Self::NamedRankBy { .. } => ErrorKind::Unavailable,
@@ -150,8 +177,28 @@ impl PipelineError {
                 Some(field)
             }
             Self::UnknownAdapter { .. } | Self::UnusableAdapter { .. } | Self::NoBareBase { .. } => Some("adapter"),
+            Self::OnOtherBase { .. } | Self::NotABase { .. } => Some("stages"),
+            Self::InStage { source, .. } => {
+                source.field().map(|field| if field == "adapter" { "stages" } else { field })
+            }
             Self::InvalidQuery { source } => Some(source.field),
             _ => None,
+        }
+    }
+
+    /// Whether it is about a model that does not exist, or not on its base model.
+    pub(crate) fn is_of_model(&self) -> bool {
+        matches!(
+            self.without_stage(),
+            Self::UnknownAdapter { .. } | Self::NoBareBase { .. } | Self::OnOtherBase { .. } | Self::NotABase { .. }
+        )
+    }
+
+    /// The error without the number of a stage.
+    pub fn without_stage(&self) -> &Self {
+        match self {
+            Self::InStage { source, .. } => source.without_stage(),
+            error => error,
         }
     }
 
@@ -169,11 +216,11 @@ impl PipelineError {
 
     /// The fallback for an error that the request did not cause: such a search is answered in first-stage order.
     pub(crate) fn into_fallback(self) -> Result<Fallback, Self> {
-        match self {
-            Self::NoDefaultModel { .. } | Self::UnusableAdapter { .. } => {
-                Ok(Fallback::RerankerFailed { message: with_causes(&self) })
+        match self.without_stage() {
+            error @ (Self::NoDefaultModel { .. } | Self::UnusableAdapter { .. }) => {
+                Ok(Fallback::RerankerFailed { message: with_causes(error) })
             }
-            error => Err(error),
+            _ => Err(self),
         }
     }
 

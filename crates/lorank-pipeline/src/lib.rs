@@ -19,6 +19,9 @@
 //! - **Deadline.** When the deadline passes, the answer comes in first-stage order with a reason
 //!   ([`Answer::fallback`]); the remaining work is dropped, and finished scores stay in the cache. A reranker that
 //!   fails or panics is handled in the same way, and affects only the requests of its batch.
+//! - **Stages.** Several models may rerank one after the other, each fewer candidates than the one before
+//!   ([`SearchRequest::stages`]). Each stage has a share of the deadline; one that falls back hands on the order that it
+//!   got.
 //! - **Several answers to one query.** [`Pipeline::search_each`] retrieves once and lets several models score the
 //!   candidates in shared batches: to compare adapters, mix their rankings, or evaluate one in the background. In a
 //!   [`Pipeline::contest`] each ranker may also have its own depth, blend, passages and instruction.
@@ -74,6 +77,9 @@
 //! ```
 
 mod answer;
+mod cascade;
+#[cfg(test)]
+mod cascade_tests;
 mod config;
 mod contest;
 mod error;
@@ -92,14 +98,15 @@ mod reranking;
 mod tests;
 mod warning;
 
-pub use answer::{Answer, CacheUse, Ranked, Scoring, Timings};
+pub use answer::{Answer, CacheUse, Ranked, Scoring, StageAnswer, Timings};
 pub use config::{NamedRankBy, PipelineConfig, SharedScoresConfig};
 pub use error::PipelineError;
 pub use fallback::Fallback;
 pub use lorank_cache::{CacheConfig, CacheStats, SharedStats};
+pub use lorank_core::AdapterChoice;
 pub use no_reranker::NoReranker;
 pub use pipeline::{Documents, NoFirstStage, Pipeline};
 pub use queue::QueueStats;
 pub use rank_by::{InvalidRankBy, RankBy};
-pub use request::{AdapterChoice, Cancellation, Contestant, OnOverload, RankByChoice, Ranker, SearchRequest};
+pub use request::{Cancellation, Contestant, OnOverload, RankByChoice, Ranker, SearchRequest};
 pub use warning::{ExperimentRanking, Warning};

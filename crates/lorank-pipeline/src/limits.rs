@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use lorank_core::{CandidateList, FacetBy, QuerySyntax};
+use lorank_core::{AdapterChoice, CandidateList, FacetBy, QuerySyntax};
 
 use crate::error::at_most;
 use crate::{PipelineConfig, PipelineError, SearchRequest};
@@ -30,6 +30,20 @@ pub(crate) fn check(request: &SearchRequest, config: &PipelineConfig) -> Result<
         FacetBy::Values { top_n } => at_most(VALUES_MAX, "facets", "the `top_n` of a facet", top_n.get()),
         FacetBy::Ranges(ranges) => at_most(RANGES_MAX, "facets", "the number of ranges of a facet", ranges.len()),
     })
+}
+
+/// Rejects a request with stages that chooses what each stage has itself.
+pub(crate) fn check_stages(request: &SearchRequest) -> Result<(), PipelineError> {
+    let reason = if request.adapter != AdapterChoice::Default {
+        "they cannot be combined with `adapter`; each stage names its own"
+    } else if request.depth.is_some() {
+        "they cannot be combined with `depth`; each stage has its own"
+    } else if !request.rerank {
+        "the search is not reranked; enable reranking, or remove them"
+    } else {
+        return Ok(());
+    };
+    Err(PipelineError::InvalidRequest { field: "stages", reason })
 }
 
 /// Rejects candidates from the caller that cannot be fused, and parts of the request that only the first stage can answer.

@@ -1,10 +1,12 @@
 //! The order of an answer, and the page that is returned.
 
+use std::ops::Range;
+
 use lorank_core::{
     Blend, BlendWeight, Candidate, DocumentId, Hit, Passage, RankedBy, Score, ScoreOrigin, blend, reranked_order,
 };
 
-use crate::plan::{Order, Plan};
+use crate::plan::Order;
 use crate::rank_by::{Inputs, best_first};
 
 /// A rerank score, its origin, and its passage.
@@ -16,6 +18,17 @@ pub(crate) struct Scored {
     pub passage: Option<Passage>,
 }
 
+/// Candidates with the scores that order them.
+pub(crate) struct Ranked<'a> {
+    /// The candidates' indices in the order that was reranked.
+    pub before: &'a [usize],
+    /// The scores of the first ones in that order.
+    pub scored: &'a [Scored],
+    /// How many candidates of that order are ordered anew.
+    pub n_within_depth: usize,
+    pub min_rerank_score: Option<Score>,
+}
+
 /// The returned part of an answer's order.
 pub(crate) struct Page {
     pub hits: Vec<Hit>,
@@ -25,16 +38,17 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The planned page of the candidates, the first of which have these scores, ordered `by`.
-    pub(crate) fn of(candidates: &[Candidate], scored: &[Scored], plan: &Plan, by: &Order) -> Self {
+    /// A page of the candidates, which are in first-stage order, ranked anew and ordered `by`.
+    pub(crate) fn of(candidates: &[Candidate], ranked: &Ranked<'_>, page: Range<usize>, by: &Order) -> Self {
+        let Ranked { before, scored, n_within_depth, min_rerank_score } = *ranked;
         let scores: Vec<Score> = scored.iter().map(|scored| scored.score).collect();
-        let blends = blends(by, &scores, candidates);
-        let mut order = order(&scores, &blends, candidates.len());
-        let n_within_depth = candidates.len().min(plan.depth.get());
+        // From here on, `at` is a place in the order before.
+        let blends = blends(by, &scores, before.iter().map(|&n| candidates[n].first_stage_score));
+        let mut order = order(&scores, &blends, before.len());
         let inputs = |at: usize, now| Inputs {
-            candidate: &candidates[at],
+            candidate: &candidates[before[at]],
             rerank_score: scores.get(at).copied(),
-            first_stage_rank: at + 1,
+            first_stage_rank: before[at] + 1,
             now,
         };
         if let Order::RankBy(rank_by, now) = by {
@@ -49,9 +63,9 @@ impl Page {
             }
             _ => None,
         };
-        let n_left_out = plan.min_rerank_score.map(|least| leave_out(least, &scores, &mut order));
-        let shown = &order[..plan.page.end.min(order.len())];
-        let ranking = shown.iter().map(|&at| candidates[at].id.clone()).collect();
+        let n_left_out = min_rerank_score.map(|least| leave_out(least, &scores, &mut order));
+        let shown = &order[..page.end.min(order.len())];
+        let ranking = shown.iter().map(|&at| candidates[before[at]].id.clone()).collect();
         let hit = |(above, &at): (usize, &usize)| Hit {
             rank: above + 1,
             rerank_score: scored.get(at).map(|scored| scored.score),
@@ -59,28 +73,28 @@ impl Page {
             blend: blends.get(at).copied(),
             ranked_by: ranked_by(at),
             passage: scored.get(at).and_then(|scored| scored.passage.clone()),
-            first_stage_rank: at + 1,
-            candidate: candidates[at].clone(),
+            stages: Vec::new(),
+            first_stage_rank: before[at] + 1,
+            candidate: candidates[before[at]].clone(),
             snippet: None,
         };
-        let hits = shown.iter().enumerate().skip(plan.page.start).map(hit).collect();
+        let hits = shown.iter().enumerate().skip(page.start).map(hit).collect();
         Self { hits, ranking, n_left_out }
     }
 }
 
 /// The blended scores of the reranked candidates; empty without blending. A weight of 1 is not blended, because
 /// normalization could make different scores equal.
-fn blends(by: &Order, scores: &[Score], candidates: &[Candidate]) -> Vec<Blend> {
+fn blends(by: &Order, scores: &[Score], first_stage_scores: impl Iterator<Item = Score>) -> Vec<Blend> {
     match by {
         Order::Scores(weight) if *weight != BlendWeight::RERANK_ALONE => {
-            let first_stage = candidates.iter().take(scores.len()).map(|candidate| candidate.first_stage_score);
-            blend(*weight, scores, &first_stage.collect::<Vec<_>>())
+            blend(*weight, scores, &first_stage_scores.take(scores.len()).collect::<Vec<_>>())
         }
         _ => Vec::new(),
     }
 }
 
-/// The candidates' indices, ordered by score.
+/// The places in the order before, ordered by score.
 fn order(scores: &[Score], blends: &[Blend], n_found: usize) -> Vec<usize> {
     if blends.is_empty() {
         return reranked_order(n_found, scores);

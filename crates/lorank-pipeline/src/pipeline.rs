@@ -9,18 +9,20 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lorank_cache::{CacheStats, ScoreCache, SharedScores};
 use lorank_core::{
-    AdapterId, BlendWeight, Candidate, CandidateList, Deadline, Digest, FirstStage, Group, Hit, InvalidQuery,
-    ModelVersion, Query, QuerySyntax, RankerSettings, Reranker, Retrieval, Retrieved, Score, TotalHits, fuse,
+    AdapterChoice, AdapterId, BlendWeight, Candidate, CandidateList, Deadline, Digest, FirstStage, Group, Hit,
+    InvalidQuery, ModelVersion, Query, QuerySyntax, RankerSettings, RerankStage, Reranker, Retrieval, Retrieved, Score,
+    TotalHits, fuse, with_causes,
 };
 
+use crate::cascade::{Cascade, OnModelError, StageModel};
 use crate::error::at_most;
 use crate::limits;
-use crate::plan::{Order, Plan};
+use crate::plan::{Order, Plan, StagesOf};
 use crate::queue::Queue;
-use crate::reranking::{Job, Reranking, Scorer};
+use crate::reranking::{Reranking, Scorer};
 use crate::{
-    AdapterChoice, Answer, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice, Ranker,
-    Scoring, SearchRequest, SharedScoresConfig, Warning,
+    Answer, Fallback, OnOverload, PipelineConfig, PipelineError, QueueStats, RankByChoice, Ranker, Scoring,
+    SearchRequest, SharedScoresConfig, Warning,
 };
 
 /// A first stage, a score cache and a reranker that answer searches together. See the [crate's page](crate).
@@ -70,15 +72,16 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
     /// adapter that cannot be loaded are not errors: the answer then is in first-stage order with a fallback reason.
     pub fn search(&self, request: &SearchRequest) -> Result<Answer, PipelineError> {
         let started = Instant::now();
-        let plan = self.plan(request)?;
+        let plan = self.plan(request, None)?;
         check_rerank(request, request.rerank)?;
-        let order = self.order(request, None)?;
-        let model = self.requested_model(request)?;
-        let span = tracing::info_span!("search", depth = plan.depth, from = plan.page.start, to = plan.page.end);
+        let order = self.order(request, &plan, None)?;
+        let models = self.requested_models(request, &plan)?;
+        let span = tracing::info_span!("search", depth = plan.depth(), from = plan.page.start, to = plan.page.end);
         let _entered = span.enter();
-        let Retrieved { candidates, total_hits, facets, problems } = self.retrieve(request, &plan, &[&order])?;
+        let Retrieved { candidates, total_hits, facets, problems } =
+            self.retrieve(request, &plan, plan.depth(), &[&order])?;
         let first_stage = started.elapsed();
-        let mut answer = Answer { total_hits, facets, ..self.answer(request, &plan, &order, model, &candidates)? };
+        let mut answer = Answer { total_hits, facets, ..self.answer(request, &plan, &order, models, &candidates)? };
         answer.warnings.extend(problems.into_iter().map(Warning::Retrieval));
         if request.snippets {
             self.add_snippets(&request.query, &mut answer.hits)?;
@@ -108,18 +111,21 @@ impl<F: FirstStage, R: Reranker + 'static> Pipeline<F, R> {
         Ok(())
     }
 
-    /// The candidates of the first stage, fused with those of the request. `orders` are the orders of the answers.
+    /// The candidates of the first stage, fused with those of the request: all that are reranked, and all up to the page's
+    /// end. `orders` are the orders of the answers.
     pub(crate) fn retrieve(
         &self,
         request: &SearchRequest,
         plan: &Plan,
+        depth: NonZeroUsize,
         orders: &[&Order],
     ) -> Result<Retrieved, PipelineError> {
         if request.candidates.is_empty() {
-            return self.retrieve_own(request, plan, plan.n_retrieved(), orders);
+            let n_retrieved = NonZeroUsize::new(plan.page.end).map_or(depth, |end| end.max(depth));
+            return self.retrieve_own(request, plan, n_retrieved, orders);
         }
         // Ranks must not depend on the page, so the first stage's list always has the same length.
-        let own = request.retrieves.then(|| self.retrieve_own(request, plan, plan.depth, orders)).transpose()?;
+        let own = request.retrieves.then(|| self.retrieve_own(request, plan, depth, orders)).transpose()?;
         let Retrieved { candidates, total_hits, problems, .. } = own.unwrap_or_default();
         let first_stage = CandidateList { name: Ranker::FIRST_STAGE.into(), candidates };
         let lists = request.retrieves.then_some(first_stage).into_iter().chain(request.candidates.iter().cloned());
@@ -186,17 +192,17 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     /// A request that exceeds a limit or has sort keys or facets, which need the first stage; an unknown adapter.
     pub fn rerank(&self, request: &SearchRequest, candidates: Vec<Candidate>) -> Result<Answer, PipelineError> {
         let started = Instant::now();
-        let plan = self.plan(request)?;
+        let plan = self.plan(request, None)?;
         for (field, is_empty) in [("sort", request.sort.is_empty()), ("facets", request.facets.is_empty())] {
             if !is_empty {
                 let reason = "the candidates come from the caller, who must sort and count them";
                 return Err(PipelineError::InvalidRequest { field, reason });
             }
         }
-        let model = self.requested_model(request)?;
-        let order = self.order(request, None)?;
-        let _entered = tracing::info_span!("rerank", depth = plan.depth, n_found = candidates.len()).entered();
-        let mut answer = self.answer(request, &plan, &order, model, &candidates)?;
+        let models = self.requested_models(request, &plan)?;
+        let order = self.order(request, &plan, None)?;
+        let _entered = tracing::info_span!("rerank", depth = plan.depth(), n_found = candidates.len()).entered();
+        let mut answer = self.answer(request, &plan, &order, models, &candidates)?;
         answer.timings.total = started.elapsed();
         log(&answer);
         Ok(answer)
@@ -273,14 +279,77 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         probed.map(drop).map_err(|source| PipelineError::unusable(choice, source))
     }
 
-    /// The model of a request, `None` if it is not to be reranked; or the reason for first-stage order.
-    fn requested_model(
+    /// Checks as [`probe_model`](Self::probe_model) the models of requests that choose nothing themselves.
+    ///
+    /// # Errors
+    /// As [`probe_model`](Self::probe_model).
+    pub fn probe_default(&self, deadline: Deadline) -> Result<(), PipelineError> {
+        match &self.config.stages {
+            None => self.probe_model(&AdapterChoice::Default, deadline),
+            Some(stages) => stages.iter().try_for_each(|stage| self.probe_model(&stage.choice(), deadline)),
+        }
+    }
+
+    /// The model of each stage of a request, none if it is not to be reranked; or the reason why the stage falls back.
+    fn requested_models(
         &self,
         request: &SearchRequest,
-    ) -> Result<Result<Option<ModelVersion>, Fallback>, PipelineError> {
-        match request.rerank.then(|| self.model_for(&request.adapter, &request.query)).transpose() {
+        plan: &Plan,
+    ) -> Result<Vec<Result<StageModel, Fallback>>, PipelineError> {
+        if request.rerank { self.stage_models(plan, &request.query) } else { Ok(Vec::new()) }
+    }
+
+    /// The model of each stage, or the reason why the stage falls back.
+    pub(crate) fn stage_models(
+        &self,
+        plan: &Plan,
+        query: &Query,
+    ) -> Result<Vec<Result<StageModel, Fallback>>, PipelineError> {
+        let model = |n| match self.stage_model(plan, n, query) {
             Ok(model) => Ok(Ok(model)),
+            // The request is not responsible for the configuration.
+            Err(error) if plan.stages_of == StagesOf::Configuration && error.is_of_model() => {
+                Ok(Err(Fallback::RerankerFailed { message: with_causes(error.without_stage()) }))
+            }
             Err(error) => error.into_fallback().map(Err),
+        };
+        (0..plan.stages.len()).map(model).collect()
+    }
+
+    /// The model of the stage with this number, counted from 0. An error names the stage, if the answer lists stages.
+    pub(crate) fn stage_model(&self, plan: &Plan, n: usize, query: &Query) -> Result<StageModel, PipelineError> {
+        let (stage, is_last) = (&plan.stages[n], n + 1 == plan.stages.len());
+        let model = self.model_on_base(stage).and_then(|version| match &query.instruction {
+            None => Ok(StageModel { version, is_instructed: false }),
+            Some(instruction) => match self.instructed(&stage.choice(), version.clone(), instruction) {
+                Ok(version) => Ok(StageModel { version, is_instructed: true }),
+                // The last stage decides, so it must read the instruction; the others do if they can.
+                Err(PipelineError::InvalidQuery { .. }) if !is_last => Ok(StageModel { version, is_instructed: false }),
+                Err(error) => Err(error),
+            },
+        });
+        model.map_err(|error| match plan.lists_stages() {
+            true => PipelineError::InStage { stage: n + 1, source: Box::new(error) },
+            false => error,
+        })
+    }
+
+    /// The exact model of a stage, checked against the base model that it names.
+    fn model_on_base(&self, stage: &RerankStage) -> Result<ModelVersion, PipelineError> {
+        let version = self.model(&stage.choice())?;
+        let Some(base) = &stage.base else { return Ok(version) };
+        let expected = match stage.is_bare_base() {
+            true => version.adapter.is_none().then_some(version.base_digest),
+            false => Some(self.model(&AdapterChoice::Named(base.clone()))?.base_digest),
+        };
+        match expected {
+            Some(digest) if digest == version.base_digest => Ok(version),
+            Some(_) => Err(PipelineError::OnOtherBase {
+                adapter: stage.choice(),
+                base: base.clone(),
+                found: version.base_model,
+            }),
+            None => Err(PipelineError::NotABase { base: base.clone() }),
         }
     }
 
@@ -291,24 +360,39 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
     /// The reason why not; [`field`](PipelineError::field) is the key of the setting, or `adapter`.
     pub fn check_ranker(&self, ranker: &Ranker, settings: &RankerSettings) -> Result<(), PipelineError> {
         let request = SearchRequest::new("").with_settings(settings);
-        self.plan(&request)?;
-        self.model_of(ranker, &request.query).map(drop)
+        let plan = self.plan(&request, Some(ranker))?;
+        self.models_of(ranker, &plan, &request.query).map(drop)
     }
 
-    /// The model of a ranker for a query; `None` for the first stage.
-    pub(crate) fn model_of(&self, ranker: &Ranker, query: &Query) -> Result<Option<ModelVersion>, PipelineError> {
+    /// The model of each stage of a ranker for a query; none for the first stage's order.
+    pub(crate) fn models_of(
+        &self,
+        ranker: &Ranker,
+        plan: &Plan,
+        query: &Query,
+    ) -> Result<Vec<StageModel>, PipelineError> {
         match ranker {
-            Ranker::FirstStage => Ok(None),
-            Ranker::Model(choice) => self.model_for(choice, query).map(Some),
+            Ranker::FirstStage => Ok(Vec::new()),
+            Ranker::Model(_) => (0..plan.stages.len()).map(|n| self.stage_model(plan, n, query)).collect(),
         }
     }
 
     /// The exact model for a choice, with the query's instruction.
     fn model_for(&self, choice: &AdapterChoice, query: &Query) -> Result<ModelVersion, PipelineError> {
         let model = self.model(choice)?;
-        let Some(instruction) = &query.instruction else { return Ok(model) };
-        let instructed = self.scorer.reranker.instructed(model, instruction);
-        instructed.map_err(|source| match source.downcast::<InvalidQuery>() {
+        match &query.instruction {
+            Some(instruction) => self.instructed(choice, model, instruction),
+            None => Ok(model),
+        }
+    }
+
+    fn instructed(
+        &self,
+        choice: &AdapterChoice,
+        model: ModelVersion,
+        instruction: &str,
+    ) -> Result<ModelVersion, PipelineError> {
+        self.scorer.reranker.instructed(model, instruction).map_err(|source| match source.downcast::<InvalidQuery>() {
             Ok(source) => PipelineError::InvalidQuery { source: *source },
             Err(source) => PipelineError::unusable(choice, source),
         })
@@ -349,33 +433,71 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         self.scorer.queue.tokens_per_second_of(base)
     }
 
-    /// Checks a request against the limits and fills in defaults.
-    pub(crate) fn plan(&self, request: &SearchRequest) -> Result<Plan, PipelineError> {
+    /// Checks a request against the limits and fills in defaults, for the request's own ranker (`None`) or another one.
+    pub(crate) fn plan(&self, request: &SearchRequest, ranker: Option<&Ranker>) -> Result<Plan, PipelineError> {
         let config = &self.config;
-        let depth = request.depth.unwrap_or(config.depth);
+        let (stages, stages_of) = self.stages(request, ranker)?;
         let top_k = request.top_k.unwrap_or(config.top_k);
         let page_end = request.offset.saturating_add(top_k.get());
         self.check_query(&request.query)?;
-        at_most(config.depth_max.get(), "depth", "`depth`", depth.get())?;
+        let (field, quantity) = match stages_of {
+            StagesOf::Ranker => ("depth", "`depth`"),
+            StagesOf::Request | StagesOf::Configuration => ("stages", "the depth of a stage"),
+        };
+        at_most(config.depth_max.get(), field, quantity, stages[0].depth.get())?;
         // The error names the larger part of the sum.
         let page_field = if request.offset > top_k.get() { "offset" } else { "top_k" };
         at_most(config.page_end_max.get(), page_field, "`offset` + `top_k`", page_end)?;
         limits::check(request, config)?;
         let min_rerank_score = request.min_rerank_score;
         let deadline = self.deadline(request);
-        Ok(Plan { depth, page: request.offset..page_end, min_rerank_score, deadline })
+        Ok(Plan { stages, stages_of, page: request.offset..page_end, min_rerank_score, deadline })
+    }
+
+    /// The rerank stages of a ranker: those of the request, else those of the configuration if the request chooses nothing
+    /// itself, else one with the ranker's model.
+    fn stages(
+        &self,
+        request: &SearchRequest,
+        ranker: Option<&Ranker>,
+    ) -> Result<(Vec<RerankStage>, StagesOf), PipelineError> {
+        if let Some(stages) = &request.stages {
+            if ranker.is_none() {
+                limits::check_stages(request)?;
+            }
+            return Ok((stages.to_vec(), StagesOf::Request));
+        }
+        let is_free = ranker.is_none()
+            && request.rerank
+            && request.can_be_reranked()
+            && request.adapter == AdapterChoice::Default
+            && request.depth.is_none();
+        if let Some(stages) = self.config.stages.as_ref().filter(|_| is_free) {
+            return Ok((stages.to_vec(), StagesOf::Configuration));
+        }
+        let adapter = match ranker {
+            None | Some(Ranker::FirstStage) => request.adapter.clone(),
+            Some(Ranker::Model(adapter)) => adapter.clone(),
+        };
+        let depth = request.depth.unwrap_or(self.config.depth);
+        Ok((vec![RerankStage { adapter, base: None, depth, deadline_share: None }], StagesOf::Ranker))
     }
 
     /// The order of a ranker's answer: the request's, else the expression for the ranker's adapter, else the default
     /// one, if the answer can be ordered by it. `None` is the request's own ranker.
-    pub(crate) fn order(&self, request: &SearchRequest, ranker: Option<&Ranker>) -> Result<Order, PipelineError> {
+    pub(crate) fn order(
+        &self,
+        request: &SearchRequest,
+        plan: &Plan,
+        ranker: Option<&Ranker>,
+    ) -> Result<Order, PipelineError> {
         let is_blended = request.blend_weight != BlendWeight::RERANK_ALONE;
         let refused = |reason| Err(PipelineError::InvalidRequest { field: "rank_by", reason });
-        let (reranks, adapter) = match ranker {
-            None => (request.rerank, &request.adapter),
-            Some(Ranker::FirstStage) => (false, &request.adapter),
-            Some(Ranker::Model(adapter)) => (true, adapter),
+        let reranks = match ranker {
+            None => request.rerank,
+            Some(ranker) => *ranker != Ranker::FirstStage,
         };
+        let last = plan.stages.last().expect("there is at least one stage");
         let rank_by = match &request.rank_by {
             RankByChoice::Expression(_) if is_blended => {
                 return refused("it cannot be combined with `blend_weight`; weight the scores in the expression");
@@ -390,7 +512,9 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
                 );
             }
             RankByChoice::Expression(rank_by) => Some(rank_by.clone()),
-            RankByChoice::Default if !is_blended && request.sort.is_empty() => self.config.rank_by_of(adapter)?,
+            RankByChoice::Default if !is_blended && request.sort.is_empty() => {
+                self.config.rank_by_of(&last.choice())?
+            }
             RankByChoice::Default | RankByChoice::Scores => None,
         };
         let rank_by = rank_by.filter(|it| reranks || !it.needs_rerank_score());
@@ -415,22 +539,13 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
         request: &SearchRequest,
         plan: &Plan,
         order: &Order,
-        model: Result<Option<ModelVersion>, Fallback>,
+        models: Vec<Result<StageModel, Fallback>>,
         candidates: &[Candidate],
     ) -> Result<Answer, PipelineError> {
         let started = Instant::now();
-        let reranking = match &model {
-            Err(fallback) => Reranking::failed(fallback.clone()),
-            Ok(None) => Reranking::none(),
-            Ok(Some(model)) => {
-                let candidates = &candidates[..candidates.len().min(plan.depth.get())];
-                let (choice, deadline) = (&request.adapter, plan.deadline);
-                let reranking = self.scorer.reranking(Job { request, choice, model, deadline, candidates });
-                reranking.or_else(|error| error.into_fallback().map(Reranking::failed))?
-            }
-        };
-        let model = model.ok().flatten();
-        let answer = self.unless_refused(request, reranking.answer(plan, order, model, candidates, started))?;
+        let mut cascade = Cascade::new(request, plan, models, OnModelError::FallBack, candidates.len());
+        self.scorer.run(&mut [&mut cascade], candidates);
+        let answer = self.unless_refused(request, cascade.answer(order, candidates, started)?)?;
         Ok(self.with_warnings(request, candidates, answer))
     }
 
@@ -447,9 +562,10 @@ impl<F, R: Reranker + 'static> Pipeline<F, R> {
 
     /// The answer, or an error if it fell back because of an overload and the request wants an error then.
     pub(crate) fn unless_refused(&self, request: &SearchRequest, answer: Answer) -> Result<Answer, PipelineError> {
-        match answer.fallback.as_ref().filter(|_| request.on_overload == OnOverload::Refuse) {
-            Some(reason) if reason.is_overload() => Err(self.overloaded(reason.clone())),
-            _ => Ok(answer),
+        let overload = answer.fallbacks().find(|reason| reason.is_overload());
+        match overload.filter(|_| request.on_overload == OnOverload::Refuse) {
+            Some(reason) => Err(self.overloaded(reason.clone())),
+            None => Ok(answer),
         }
     }
 
@@ -499,7 +615,13 @@ fn estimated_tokens(query: &Query, candidate: &Candidate) -> usize {
 }
 
 pub(crate) fn log(answer: &Answer) {
-    if let Some(fallback) = answer.fallback.as_ref().filter(|fallback| **fallback != Fallback::Cancelled) {
+    let is_reported = |fallback: &&Fallback| **fallback != Fallback::Cancelled;
+    for (n, stage) in answer.stages.iter().enumerate() {
+        if let Some(fallback) = stage.fallback.as_ref().filter(is_reported) {
+            tracing::warn!(reason = fallback.reason(), stage = n + 1, "a rerank stage fell back: {fallback}");
+        }
+    }
+    if let Some(fallback) = answer.fallback.as_ref().filter(is_reported).filter(|_| !answer.reranked) {
         tracing::warn!(reason = fallback.reason(), "fell back to first-stage order: {fallback}");
     }
     tracing::debug!(

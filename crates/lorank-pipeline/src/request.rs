@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lorank_core::{
-    AdapterId, BlendWeight, CandidateList, Deadline, FacetRequest, ParseIdError, PassageOptions, Query, QuerySyntax,
-    RankerSettings, Score, SortKey,
+    AdapterChoice, BlendWeight, CandidateList, Deadline, FacetRequest, ParseIdError, PassageOptions, Query,
+    QuerySyntax, RankerSettings, RerankStages, Score, SortKey,
 };
 
 use crate::rank_by::RankBy;
@@ -27,6 +27,10 @@ pub struct SearchRequest {
     pub adapter: AdapterChoice,
     /// The number of candidates to rerank.
     pub depth: Option<NonZeroUsize>,
+    /// Several stages that rerank one after the other, instead of one with the [`adapter`](Self::adapter) and the
+    /// [`depth`](Self::depth). The last stage decides: the other settings of the order are its own. A request that has
+    /// none of the three gets the stages of the configuration.
+    pub stages: Option<RerankStages>,
     /// The number of hits to return.
     pub top_k: Option<NonZeroUsize>,
     /// The number of hits to skip: `offset` 10 starts at rank 11.
@@ -78,6 +82,7 @@ impl SearchRequest {
             retrieves: true,
             adapter: AdapterChoice::Default,
             depth: None,
+            stages: None,
             top_k: None,
             offset: 0,
             rerank: true,
@@ -101,6 +106,9 @@ impl SearchRequest {
     pub fn with_settings(&self, settings: &RankerSettings) -> Self {
         let mut request = self.clone();
         request.depth = settings.depth.or(self.depth);
+        if let Some(stages) = &settings.stages {
+            (request.stages, request.adapter, request.depth) = (Some(stages.clone()), AdapterChoice::Default, None);
+        }
         if let Some(weight) = settings.blend_weight {
             (request.blend_weight, request.rank_by) = (weight, RankByChoice::Scores);
         }
@@ -120,6 +128,7 @@ impl SearchRequest {
         let (none, rank_by) = (PassageOptions::default(), matches!(self.rank_by, RankByChoice::Expression(_)));
         let keys = [
             ("depth", self.depth.is_some() && with.depth != self.depth),
+            ("stages", self.stages.is_some() && with.stages != self.stages),
             ("blend_weight", self.blend_weight != BlendWeight::RERANK_ALONE && with.blend_weight != self.blend_weight),
             ("rank_by", rank_by && with.rank_by != self.rank_by),
             ("passages", self.passages != none && with.passages != self.passages),
@@ -155,18 +164,6 @@ pub enum OnOverload {
     Fallback,
     /// An error ([`PipelineError::Overloaded`](crate::PipelineError::Overloaded)) with the time after which to retry.
     Refuse,
-}
-
-/// The model that reranks. Its text form is a name, or `none` for the bare base model.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum AdapterChoice {
-    /// The pipeline's default adapter.
-    #[default]
-    Default,
-    /// The base model without an adapter.
-    Base,
-    /// An adapter or an alias.
-    Named(AdapterId),
 }
 
 /// One of several rankers of the same query, with its own settings.
@@ -209,30 +206,6 @@ impl FromStr for Ranker {
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         if text == Self::FIRST_STAGE { Ok(Self::FirstStage) } else { text.parse().map(Self::Model) }
-    }
-}
-
-impl AdapterChoice {
-    /// The text form of the bare base model.
-    pub const BASE: &'static str = "none";
-}
-
-/// Writes the text form; `default` for the pipeline's default, which has no name.
-impl fmt::Display for AdapterChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Base => f.write_str(Self::BASE),
-            Self::Named(name) => name.fmt(f),
-        }
-    }
-}
-
-impl FromStr for AdapterChoice {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        if text == Self::BASE { Ok(Self::Base) } else { text.parse().map(Self::Named) }
     }
 }
 
@@ -282,6 +255,7 @@ mod tests {
         let max = PassageOptions { rule: "max".parse().ok(), ..PassageOptions::default() };
         let settings = RankerSettings {
             depth: NonZeroUsize::new(5),
+            stages: None,
             blend_weight: Some(weight(1.0)),
             passages: max,
             instruction: Some("of the arm".to_owned()),
@@ -302,6 +276,10 @@ mod tests {
         assert_eq!(own.with_settings(&settings).passages, max, "lengths of the request are for its own rule");
         assert_eq!(own.keys_replaced_by(&settings), ["depth", "rank_by", "passages", "instruction"]);
         assert!(own.keys_replaced_by(&RankerSettings::default()).is_empty());
+        let stages = RankerSettings { stages: "none:50,qa:5".parse().ok(), ..RankerSettings::default() };
+        let with = own.with_settings(&stages);
+        assert_eq!((with.depth, &with.stages), (None, &stages.stages), "stages have their own depths");
+        assert_eq!(own.keys_replaced_by(&stages), ["depth"]);
         let blended = SearchRequest { blend_weight: weight(0.5), ..plain };
         assert_eq!(blended.keys_replaced_by(&settings), ["blend_weight"]);
         let same = RankerSettings { blend_weight: Some(weight(0.5)), ..RankerSettings::default() };

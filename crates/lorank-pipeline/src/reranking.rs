@@ -7,24 +7,21 @@ use std::time::{Duration, Instant};
 
 use lorank_cache::{KeyMaker, ScoreCache, ScoreKey};
 use lorank_core::{
-    AdapterUnusable, BlendWeight, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, ModelVersion,
-    PassageOptions, Query, Reranker, Score, ScoreOrigin, TotalHits, Windows, with_causes,
+    AdapterChoice, AdapterUnusable, BoxError, Candidate, Deadline, DeadlineExceeded, EncodedPair, Group, ModelVersion,
+    PassageOptions, Query, Reranker, Score, ScoreOrigin, Windows, with_causes,
 };
 
-use crate::page::{Page, Scored};
+use crate::page::Scored;
 use crate::passages::{Cut, TextToScore, group_candidates, windows_max};
-use crate::plan::{Order, Plan};
 use crate::queue::{Queue, Served, Submission, abandoned, failed, guarded};
-use crate::{
-    AdapterChoice, Answer, CacheUse, Fallback, PipelineConfig, PipelineError, SearchRequest, Timings, Warning,
-};
+use crate::{CacheUse, Fallback, PipelineConfig, PipelineError, SearchRequest, Timings};
 
 /// The rerank scores of a request's pairs under one model, or the reason for the fallback.
 pub(crate) struct Reranking {
     /// In the pairs' order.
     pub outcome: Result<Vec<Scored>, Fallback>,
     pub cache: CacheUse,
-    timings: Timings,
+    pub timings: Timings,
 }
 
 /// Candidates to score under one model.
@@ -34,6 +31,8 @@ pub(crate) struct Job<'a> {
     /// The choice that the model was resolved from.
     pub(crate) choice: &'a AdapterChoice,
     pub(crate) model: &'a ModelVersion,
+    /// The query as the model reads it, which may have no place for the request's instruction.
+    pub(crate) query: &'a Query,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) candidates: &'a [Candidate],
 }
@@ -83,11 +82,6 @@ impl<R: Reranker + 'static> Scorer<R> {
     pub(crate) fn new(reranker: Arc<R>, cache: Arc<ScoreCache>, queue: Queue, config: &PipelineConfig) -> Self {
         let (passages, passages_max) = (config.passages, config.passages_max);
         Self { reranker, cache, queue, passages, passages_max, pairs_max: config.queue_pairs_max }
-    }
-
-    /// The scores of one job: cached ones, and the reranker's for each other distinct pair.
-    pub(crate) fn reranking(&self, job: Job<'_>) -> Result<Reranking, PipelineError> {
-        self.rerankings(&[job]).pop().expect("a job has a reranking")
     }
 
     /// The scores under one model of any number of candidates of several queries. Some are scored at a time, so that
@@ -151,8 +145,8 @@ impl<R: Reranker + 'static> Scorer<R> {
 
     /// Cuts, looks up and encodes a job's pairs.
     fn begin(&self, job: &Job<'_>) -> Result<Ranking, PipelineError> {
-        let Job { request, choice, model, deadline, candidates } = *job;
-        let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (&request.query, candidate)).collect();
+        let Job { request, choice, model, query, deadline, candidates } = *job;
+        let pairs: Vec<(&Query, &Candidate)> = candidates.iter().map(|candidate| (query, candidate)).collect();
         let n_max = windows_max(self.passages_max, self.pairs_max, pairs.len());
         let cut = match self.cut(request, choice, model, deadline, &pairs, n_max)? {
             Ok(cut) => cut,
@@ -336,49 +330,6 @@ impl Reranking {
         self.timings.encode += cut.took;
         self.timings.rerank += cut.took;
         self
-    }
-
-    /// The answer with these scores. `started` is when the candidates were available. The caller adds the first stage's
-    /// other results.
-    pub(crate) fn answer(
-        self,
-        plan: &Plan,
-        by: &Order,
-        model: Option<ModelVersion>,
-        candidates: &[Candidate],
-        started: Instant,
-    ) -> Answer {
-        let n_candidates = candidates.len().min(plan.depth.get());
-        let (scored, fallback) = match self.outcome {
-            Ok(scored) => (scored, None),
-            Err(fallback) => (Vec::new(), Some(fallback)),
-        };
-        let reranked = model.is_some() && fallback.is_none();
-        let total_hits = TotalHits::AtLeast(candidates.len() as u64);
-        // Without the requested scores, the answer is in first-stage order.
-        let by = if fallback.is_some() { &Order::Scores(BlendWeight::RERANK_ALONE) } else { by };
-        let page = Page::of(candidates, &scored, plan, by);
-        let warnings = Warning::of_passages(scored.iter().filter_map(|scored| scored.passage.as_ref()));
-        let rank_by = match by {
-            Order::RankBy(rank_by, _) => Some(rank_by.clone()),
-            Order::Scores(_) => None,
-        };
-        Answer {
-            hits: page.hits,
-            ranking: page.ranking,
-            reranked,
-            rank_by,
-            fallback,
-            warnings: warnings.into_iter().collect(),
-            model,
-            total_hits,
-            facets: Vec::new(),
-            n_candidates,
-            n_left_out: page.n_left_out.filter(|_| reranked),
-            depth: plan.depth,
-            cache: self.cache,
-            timings: Timings { total: started.elapsed(), ..self.timings },
-        }
     }
 }
 

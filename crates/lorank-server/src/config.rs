@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lorank_cache::RedisUrl;
-use lorank_core::{AdapterId, PassageOptions, PassageRule};
+use lorank_core::{AdapterId, PassageOptions, PassageRule, RerankStages};
 use lorank_elastic::{ElasticConfig, IndexPattern, NodeUrl, SearchField};
 use lorank_experiment_store::StoreUrl;
 use lorank_http::{Access, AllowedHost, ConnectionLimits, CorsOrigin, HttpConfig, Key, ModelAlias};
@@ -176,6 +176,11 @@ settings! {
         depth: NonZeroUsize = PipelineConfig::default().depth, flag "depth" "N";
         /// Maximum depth that a request may set
         depth_max: NonZeroUsize = PipelineConfig::default().depth_max;
+        /// Rerank stages of searches that name no adapter, depth or stages: `ADAPTER[@BASE]:DEPTH[:SHARE]`, with commas between
+        /// stages, such as `none@minilm:1000:0.4,qa:50`. Each stage reranks the first DEPTH candidates of the stage before
+        /// it; SHARE is its share of the time left before the deadline, with a decimal point
+        #[serde(with = "text::option")]
+        stages: Option<RerankStages> = None, flag "stages" "STAGES", unset "one stage with the default adapter and `depth`";
         /// Number of hits to return
         top_k: NonZeroUsize = PipelineConfig::default().top_k, flag "top-k" "N";
         /// Rank candidates by this expression instead of the rerank score, for example
@@ -359,6 +364,7 @@ impl ServerConfig {
         PipelineConfig {
             depth: search.depth,
             depth_max: search.depth_max,
+            stages: search.stages.clone(),
             top_k: search.top_k,
             page_end_max: search.page_end_max,
             query_bytes_max: search.query_bytes_max,

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use lorank_cache::RedisUrl;
-use lorank_core::{AdapterId, PassageRule};
+use lorank_core::{AdapterId, PassageRule, RerankStages};
 use lorank_elastic::{IndexPattern, NodeUrl, SearchField};
 use lorank_experiment_store::StoreUrl;
 use lorank_http::{AllowedHost, CorsOrigin, ModelAlias};
@@ -173,6 +173,7 @@ texts!(
     PrecisionChoice,
     RankBy,
     RedisUrl,
+    RerankStages,
     SearchField,
     ShadowSpec,
     StoreUrl,

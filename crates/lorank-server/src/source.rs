@@ -70,6 +70,23 @@ impl From<ModelSource> for BaseSpec {
 }
 
 impl BaseSpec {
+    /// Whether it goes by a name before it is loaded: its own, or one that its source gives it.
+    pub fn goes_by(&self, name: &str) -> bool {
+        let of_hub = || {
+            let text = self.source.to_string();
+            let repository = text.strip_prefix("hf://")?.split('@').next()?.to_owned();
+            let last = repository.rsplit('/').next()?.to_owned();
+            Some([repository, last])
+        };
+        match &self.name {
+            Some(own) => own.as_str() == name,
+            None => {
+                self.names_of_source().iter().any(|known| known.as_str() == name)
+                    || of_hub().is_some_and(|names| names.iter().any(|known| known == name))
+            }
+        }
+    }
+
     /// The names that its source gives it, besides those of its files.
     pub(crate) fn names_of_source(&self) -> Vec<AdapterId> {
         let name = match &self.source {
@@ -133,7 +150,7 @@ impl AdapterSpec {
     }
 
     /// The adapter id as far as it is known before loading.
-    pub(crate) fn given_id(&self) -> Option<&str> {
+    pub fn given_id(&self) -> Option<&str> {
         match self {
             Self::Adapter { id: Some(id), .. } => Some(id.as_str()),
             Self::Adapter { id: None, source: ModelSource::Word(word), .. } => Some(word),

@@ -25,5 +25,6 @@ pub(crate) mod opensearch;
 pub(crate) mod rerank;
 pub(crate) mod score;
 pub(crate) mod search;
+mod search_stages;
 pub(crate) mod serve;
 pub(crate) mod train;

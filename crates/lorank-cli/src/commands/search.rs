@@ -9,13 +9,14 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, ValueEnum};
 use lorank_core::{
     AdapterId, BlendWeight, Deadline, Filter, Fuzzy, Hit, ModelVersion, Passage, Query, QuerySyntax, RankedBy,
-    Reranker, Score, ScoreOrigin, SortKey,
+    RerankStage, RerankStages, Reranker, Score, ScoreOrigin, SortKey,
 };
 use lorank_http::{AnswerShape, RequestId, SearchAnswer};
 use lorank_pipeline::{Answer, NamedRankBy, NoReranker, Pipeline, PipelineConfig, RankBy, RankByChoice, SearchRequest};
 use lorank_server::{AdapterSpec, ModelSource};
 
 use super::first_stage::FirstStageArgs;
+use super::search_stages::{self, adapters_to_load};
 use crate::data::DataArgs;
 use crate::facet::{TypedFacet, parse_facet};
 use crate::failure::WrongUsage;
@@ -44,6 +45,11 @@ pub(crate) struct SearchArgs {
     /// Number of candidates to rerank [default: 100]
     #[arg(long, value_name = "N")]
     depth: Option<NonZeroUsize>,
+    /// Rerank stage, such as `none@minilm:1000` or `minilm-qa:50:0.7`; repeatable, at most four: each reranks the first DEPTH
+    /// candidates of the stage before it. SHARE is its share of the time left before the deadline, with a decimal point. The
+    /// adapters are those of --adapter, by its ID, and others by their names
+    #[arg(long = "stage", value_name = "ADAPTER[@BASE]:DEPTH[:SHARE]", conflicts_with = "depth")]
+    stages: Vec<RerankStage>,
     /// Number of hits to show [default: 10]
     #[arg(long, value_name = "N")]
     top_k: Option<NonZeroUsize>,
@@ -160,14 +166,16 @@ pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> an
     let (reranker, default_adapter): (Arc<dyn Reranker>, _) = if !args.reranks() {
         (Arc::new(NoReranker), None)
     } else {
-        let models = models::load(&args.model.section(args.adapter.as_slice())?, args.data.folder().ok(), is_quiet)?;
+        let bases = args.model.section(&[])?.base_specs()?;
+        let adapters = adapters_to_load(args.adapter.as_ref(), &args.stages, &bases);
+        let models = models::load(&args.model.section(&adapters)?, args.data.folder().ok(), is_quiet)?;
         let default_adapter = models.default_adapter();
         (Arc::new(models.bases), default_adapter)
     };
     let (passages, passages_max) = args.passages.read()?;
     let config = PipelineConfig { rank_by_names: args.rank_by_names()?, passages_max, ..args.config(default_adapter) };
     let pipeline = Pipeline::new(first_stage, reranker, config)?;
-    let answer = pipeline.search(&SearchRequest { passages, ..args.request() })?;
+    let answer = pipeline.search(&SearchRequest { passages, ..args.request()? })?;
     if args.json {
         let shape = AnswerShape { explain: args.explain, ..AnswerShape::default() };
         let query = args.query.as_deref().unwrap_or_default();
@@ -184,7 +192,7 @@ impl SearchArgs {
         let default = PipelineConfig::default();
         let page_end = self.offset.saturating_add(self.top_k.unwrap_or(default.top_k).get());
         PipelineConfig {
-            depth_max: default.depth_max.max(self.depth.unwrap_or(default.depth)),
+            depth_max: self.stages.iter().map(|stage| stage.depth).chain(self.depth).fold(default.depth_max, Ord::max),
             page_end_max: default.page_end_max.max(NonZeroUsize::new(page_end).unwrap_or(NonZeroUsize::MIN)),
             query_bytes_max: default.query_bytes_max.max(n_bytes(&self.query)).max(n_bytes(&self.instruction)),
             default_adapter,
@@ -194,12 +202,15 @@ impl SearchArgs {
 
     /// The `rank_by` expressions of the registry's aliases, if the adapter may be an alias.
     fn rank_by_names(&self) -> anyhow::Result<Option<Arc<dyn NamedRankBy>>> {
-        let is_word = matches!(&self.adapter, Some(AdapterSpec::Adapter { source: ModelSource::Word(_), .. }));
+        let is_word = matches!(&self.adapter, Some(AdapterSpec::Adapter { source: ModelSource::Word(_), .. }))
+            || !self.stages.is_empty();
         let data = self.data.folder().ok().filter(|_| self.reranks() && is_word);
         Ok(data.map(|data| data.alias_rank_by()).transpose()?)
     }
 
-    fn request(&self) -> SearchRequest {
+    fn request(&self) -> Result<SearchRequest, WrongUsage> {
+        let stages = (!self.stages.is_empty()).then(|| RerankStages::new(self.stages.clone())).transpose();
+        let stages = stages.map_err(|error| WrongUsage(format!("--stage is invalid: {error}")))?;
         let query = match &self.query {
             Some(text) => {
                 let (syntax, fuzzy) = (QuerySyntax::from(self.syntax), Fuzzy::from(self.fuzzy));
@@ -207,8 +218,9 @@ impl SearchArgs {
             }
             None => Query::match_all(),
         };
-        SearchRequest {
+        Ok(SearchRequest {
             depth: self.depth,
+            stages,
             top_k: self.top_k,
             offset: self.offset,
             rerank: self.reranks(),
@@ -224,7 +236,7 @@ impl SearchArgs {
                 instruction: self.instruction.clone(),
                 ..query
             })
-        }
+        })
     }
 
     /// Whether the answer is reranked.
@@ -238,6 +250,7 @@ impl SearchArgs {
             [("--sort", !self.sort.is_empty()), ("--match-all", self.match_all), ("--no-rerank", self.no_rerank)];
         let Some((why, _)) = keys.into_iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
         let own = [
+            ("--stage", !self.stages.is_empty()),
             ("--blend", self.blend_weight.is_some()),
             ("--min-rerank-score", self.min_rerank_score.is_some()),
             ("--instruction", self.instruction.is_some()),
@@ -282,7 +295,11 @@ fn parse_score(text: &str) -> Result<Score, String> {
 fn text(args: &SearchArgs, answer: &Answer, columns: usize) -> String {
     let mut text = String::new();
     if let Some(fallback) = &answer.fallback {
-        text += &format!("{}: {fallback}\n\n", paint(STRONG, "in first-stage order"));
+        let order = match answer.fallen_stage().filter(|_| answer.reranked) {
+            Some(stage) => format!("stage {stage} did not rerank"),
+            None => "in first-stage order".to_owned(),
+        };
+        text += &format!("{}: {fallback}\n\n", paint(STRONG, &order));
     }
     for warning in &answer.warnings {
         text += &format!("{}: {warning}\n\n", paint(STRONG, "warning"));
@@ -314,6 +331,7 @@ fn row(hit: &Hit, is_explained: bool) -> Row {
     });
     let ranked_by = hit.ranked_by.as_ref().map_or_else(String::new, ranked_by);
     let passage = hit.passage.as_ref().map_or_else(String::new, |passage| format!(", {}", text_of_passage(passage)));
+    let stages = search_stages::of_hit(hit);
     Row {
         rank: hit.rank,
         first_stage_rank: hit.first_stage_rank,
@@ -323,7 +341,7 @@ fn row(hit: &Hit, is_explained: bool) -> Row {
         title: candidate.title.as_deref().map(str::to_owned),
         passage: hit.snippet.as_ref().map_or_else(beginning, emphasise),
         note: is_explained
-            .then(|| format!("first-stage rank {}{origin}{blend}{ranked_by}{passage}", hit.first_stage_rank)),
+            .then(|| format!("first-stage rank {}{origin}{blend}{ranked_by}{passage}{stages}", hit.first_stage_rank)),
     }
 }
 
@@ -367,7 +385,7 @@ fn summary(args: &SearchArgs, answer: &Answer) -> String {
     }
 }
 
-fn name(model: &ModelVersion) -> String {
+pub(super) fn name(model: &ModelVersion) -> String {
     match &model.adapter {
         Some(adapter) => format!("{} with {}", model.base_model, adapter.id),
         None => model.base_model.clone(),
@@ -389,6 +407,7 @@ fn explanation(answer: &Answer) -> String {
     let line = |step: &str, took, what: &str| format!("{step:<12}{:>9}  {what}\n", duration(took));
     line("first stage", timings.first_stage, &found)
         + &line("cache", timings.cache, &cache)
+        + &search_stages::lines(answer, &name, &line)
         + &line("rerank", timings.rerank, &model)
         + line("total", timings.total, &by).trim_end()
         + "\n"

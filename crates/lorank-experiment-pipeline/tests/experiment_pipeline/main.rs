@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod settings;
+mod stages;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

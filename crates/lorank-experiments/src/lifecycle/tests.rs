@@ -78,6 +78,11 @@ fn settings_without_an_effect_are_refused() {
     let instruction = |n_bytes| RankerSettings { instruction: Some("x".repeat(n_bytes)), ..RankerSettings::default() };
     check(|e| e.arms[1].settings = depth(), None);
     check(|e| (e.arms[1].settings, e.arms[1].model) = (depth(), ArmModel::FirstStage), Some("arms.depth"));
+    let stages = |text: &str| RankerSettings { stages: text.parse().ok(), ..RankerSettings::default() };
+    let both = || RankerSettings { depth: NonZeroUsize::new(5), ..stages("qa:9,none:5") };
+    check(|e| e.arms[1].settings = stages("qa:9,none:5"), None);
+    check(|e| e.arms[1].settings = stages("none:9,qa:5"), Some("arms.stages"));
+    check(|e| e.arms[1].settings = both(), Some("arms.depth"));
     check(|e| e.arms[1].settings = tokens(Some(PassageRule::Max)), None);
     check(|e| e.arms[1].settings = tokens(None), Some("arms.passage_tokens"));
     check(|e| e.arms[1].settings = instruction(4096), None);

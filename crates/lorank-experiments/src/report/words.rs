@@ -2,7 +2,7 @@
 
 use super::{ArmSummary, Comparison, Difference, Report, ServedArm};
 use crate::format::{time, with_separators};
-use crate::{Measure, Method, Scope, ServedVersion};
+use crate::{Measure, Method, PinnedVersion, Scope, ServedVersion};
 
 /// The method of comparison.
 pub(super) fn method(report: &Report) -> &'static str {
@@ -73,7 +73,12 @@ fn served_by(arm: &ServedArm) -> Vec<[String; 2]> {
             let digest =
                 pinned.digest_of_model().map_or_else(String::new, |digest| format!(", digest {}", short(digest)));
             let alias = if adapter == arm.model { String::new() } else { format!("{}: ", arm.model) };
-            format!("{alias}{adapter}{digest}, pinned since {}", time(pinned.since_millis))
+            let stage = |(n, stage): (usize, &PinnedVersion)| {
+                let digest = stage.digest_of_model().map_or_else(String::new, |digest| format!(" {}", short(digest)));
+                format!(", stage {n} {}{digest}", stage.name())
+            };
+            let stages: String = (1..).zip(&pinned.stages).map(stage).collect();
+            format!("{alias}{adapter}{digest}{stages}, pinned since {}", time(pinned.since_millis))
         }
     };
     let settings: String = arm.settings.iter().map(|(key, value)| format!("; {key} {value}")).collect();

@@ -9,7 +9,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use lorank_core::with_causes;
-use lorank_experiment_pipeline::pinned_version;
+use lorank_experiment_pipeline::pin_of_arm;
 use lorank_experiment_store::{Amendment, CurrentReport, ExperimentStore};
 use lorank_experiments::{AnalysisOptions, Arm, ArmModel, Experiment, PinnedVersion, Report};
 use lorank_pipeline::{AdapterChoice, Ranker};
@@ -402,8 +402,8 @@ impl App {
         })
     }
 
-    /// Checks that the model of an arm exists and serves its settings, and returns the current version of an adapter or
-    /// alias.
+    /// Checks that the models of an arm exist and serve its settings, and returns the current versions of adapters and
+    /// aliases.
     fn version_of(&self, n: usize, arm: &Arm) -> Result<Option<PinnedVersion>, ServerError> {
         let choice = match &arm.model {
             ArmModel::FirstStage => return Ok(None),
@@ -417,10 +417,8 @@ impl App {
                 problem: format!("is invalid: {error}{cause}"),
             }
         };
-        let version = self.service.engine.model(&choice).map_err(missing)?;
+        self.service.engine.model(&choice).map_err(missing)?;
         self.check_settings(n, arm, choice)?;
-        let default_base = self.service.engine.model(&AdapterChoice::Base).ok().map(|base| base.base_digest);
-        let is_pinned = matches!(arm.model, ArmModel::Adapter(_));
-        Ok(is_pinned.then(|| pinned_version(&version, default_base, now_millis())))
+        pin_of_arm(arm, &|choice| self.service.engine.model(choice), now_millis()).map_err(missing)
     }
 }

@@ -114,7 +114,7 @@ async fn search(
         let index_served = app.service.index(&index)?;
         let answered = index_served.engine.search(&trial)?;
         app.metrics.answered(&index, &answered);
-        if let Some(refusal) = answered.answer.fallback.as_ref().and_then(|reason| app.refusal(on_overload, reason)) {
+        if let Some(refusal) = answered.answer.fallbacks().find_map(|reason| app.refusal(on_overload, reason)) {
             return Err(refusal);
         }
         let query = &trial.request.query.text;

@@ -18,6 +18,7 @@ fn keys() -> Vec<(&'static str, &'static str, Json)> {
         key("top_k", json!(3)),
         key("offset", json!(1)),
         key("depth", json!(5)),
+        key("stages", json!([{"adapter": "none", "depth": 5}])),
         key("adapter", json!("none")),
         key("instruction", json!("judge")),
         key("passages", json!("max")),

@@ -31,6 +31,7 @@ mod passages;
 mod rerank;
 mod rerank_experiments;
 mod rerank_shapes;
+mod stages;
 
 const JSON: &str = "application/json";
 
@@ -186,6 +187,11 @@ fn a_query_string_says_what_a_body_says() {
             vec![("adapter", "none"), ("syntax", "advanced"), ("fuzzy", "on"), ("fields", "title,year")],
             r#"{"adapter": "none", "syntax": "advanced", "fuzzy": "on", "fields": ["title", "year"]}"#,
         ),
+        (
+            vec![("stages", "none@b:100:0.5,qa:10,default:5")],
+            r#"{"stages": [{"adapter": "none", "base": "b", "depth": 100, "deadline_share": 0.5},
+                {"adapter": "qa", "depth": 10}, {"depth": 5}]}"#,
+        ),
         (vec![("fields", "")], r#"{"fields": []}"#),
         (
             vec![("blend_weight", "0.25"), ("min_rerank_score", "-3")],
@@ -247,6 +253,7 @@ fn null_is_the_default() {
         "top_k",
         "offset",
         "depth",
+        "stages",
         "adapter",
         "instruction",
         "passages",
@@ -362,6 +369,33 @@ async fn what_is_wrong_is_said_with_its_status_kind_and_field() {
         (post(r#"{"query": "a", "syntax": "sql"}"#), (422, "invalid_value", Some("syntax"), "`plain` or `advanced`")),
         (post(r#"{"query": "a", "fuzzy": "much"}"#), (422, "invalid_value", Some("fuzzy"), "`off`, `auto` or `on`")),
         (post(r#"{"query": "a", "fields": ["a", 1]}"#), (422, "invalid_value", Some("fields[1]"), "a string")),
+        (post(r#"{"query": "a", "stages": []}"#), (422, "invalid_value", Some("stages"), "there are no stages")),
+        (post(r#"{"query": "a", "stages": "none:5"}"#), (422, "invalid_value", Some("stages"), "an array")),
+        (
+            post(r#"{"query": "a", "stages": [{"adapter": "none"}]}"#),
+            (422, "invalid_value", Some("stages[0].depth"), "`stages[0].depth` is missing"),
+        ),
+        (
+            post(r#"{"query": "a", "stages": [{"depth": 5, "top_k": 1}]}"#),
+            (422, "invalid_value", Some("stages[0].top_k"), "unknown"),
+        ),
+        (
+            post(r#"{"query": "a", "stages": [{"depth": 5}, {"depth": 6}]}"#),
+            (422, "invalid_value", Some("stages"), "the depth of stage 2 is 6, which is above"),
+        ),
+        (
+            post(r#"{"query": "a", "stages": [{"depth": 5}, {"depth": 4, "deadline_share": 1.5}]}"#),
+            (422, "invalid_value", Some("stages[1].deadline_share"), "from 0.01 to 1, not `1.5`"),
+        ),
+        (
+            post(r#"{"query": "a", "stages": [{"depth": 5, "adapter": "qa"}, {"depth": 4, "adapter": "qb"}]}"#),
+            (404, "not_found", Some("stages"), "stage 2 cannot be used: the adapter `qb`"),
+        ),
+        (
+            post(r#"{"query": "a", "stages": [{"depth": 1001}]}"#),
+            (422, "invalid_value", Some("stages"), "the depth of a stage is 1001, which is above the limit of 1000"),
+        ),
+        (get("/v1/search?q=a&stages=qa"), (422, "invalid_value", Some("stages"), "`qa` is not a stage")),
         (post(r#"{"query": "a", "adapter": "../qa"}"#), (422, "invalid_value", Some("adapter"), "not an adapter id")),
         (
             post(r#"{"query": "a", "filters": []}"#),

@@ -110,20 +110,29 @@ async fn what_others_write_is_described_as_it_is() {
     let api = described().await;
     let (service, _folder) = lab_service(HttpConfig::default());
     let mut draft = api["paths"]["/v1/experiments"]["post"]["requestBody"]["content"][JSON]["example"].clone();
-    draft["arms"][1] = json!({"name": "qa", "model": "a", "depth": 7, "blend_weight": 0.5, "passages": "max",
+    let stages = json!([{"adapter": "none", "depth": 9, "deadline_share": 0.5}, {"adapter": "a", "depth": 7}]);
+    draft["arms"][1] = json!({"name": "qa", "model": "a", "stages": stages, "blend_weight": 0.5, "passages": "max",
         "passage_tokens": 16, "stride": 8, "instruction": "Find cases"});
+    draft["arms"][0]["depth"] = json!(7);
     let (status, experiment) = ask(&service, "POST", "/v1/experiments", draft).await;
     assert_eq!(status, 201, "{experiment}");
     check_keys(&api, "Experiment", &experiment);
-    check_keys(&api, "Arm", &experiment["arms"][1]);
+    // No arm has both a depth and stages.
+    let mut arm = experiment["arms"][1].clone();
+    arm["depth"] = experiment["arms"][0]["depth"].clone();
+    check_keys(&api, "Arm", &arm);
     let (_, running) = ask(&service, "POST", "/v1/experiments/spring/start", Json::Null).await;
     check_keys(&api, "BucketRange", &running["buckets"][0]);
     check_keys(&api, "Report", &ask(&service, "GET", "/v1/experiments/spring/report", Json::Null).await.1);
-    let (_, answer) = ask(&service, "GET", "/v1/search?q=egg&explain=true&passages=max", Json::Null).await;
+    let (_, answer) =
+        ask(&service, "GET", "/v1/search?q=egg&explain=true&passages=max&stages=none:9,none:5", Json::Null).await;
     check_keys(&api, "SearchAnswer", &answer);
     check_keys(&api, "Hit", &answer["hits"][0]);
     check_keys(&api, "Passage", &answer["hits"][0]["passage"]);
     check_keys(&api, "Explanation", &answer["hits"][0]["explanation"]);
+    check_keys(&api, "StageAnswer", &answer["stages"][1]);
+    check_keys(&api, "StageTimings", &answer["stages"][1]["timings_millis"]);
+    check_keys(&api, "StageRank", &answer["hits"][0]["explanation"]["stages"][1]);
     check_keys(&api, "ScoredPassage", &answer["hits"][0]["explanation"]["passages"][0]);
     let event = api["paths"]["/v1/events"]["post"]["requestBody"]["content"][JSON]["example"].clone();
     assert_eq!(ask(&service, "POST", "/v1/events", event).await.0, 200);

@@ -1,15 +1,16 @@
 //! The answer of a search, over HTTP and in the program's JSON output.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use lorank_core::{AdapterVersion, Blend, Hit, ListRank, RECIPROCAL_RANK_K, RankedBy, Score, ScoreOrigin};
+use lorank_core::{Blend, Hit, ListRank, RECIPROCAL_RANK_K, RankedBy, Score};
 use lorank_experiment_pipeline::{FailedArm, Participation};
-use lorank_pipeline::{Answer, CacheUse, Fallback, Timings, Warning};
+use lorank_pipeline::{Answer, Timings, Warning};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer_parts::{AdapterJson, CacheJson, FallbackJson, millis, name_of_origin};
 use super::passages::{PassageJson, ScoredPassageJson};
+use super::stages::{StageAnswerJson, StageRankJson};
 use super::{FacetJson, FacetsJson, FieldsJson};
 use crate::RequestId;
 
@@ -24,8 +25,12 @@ pub struct SearchAnswer<'a> {
     pub reranked: bool,
     /// The expression that ordered the candidates; null if they are ordered by score.
     pub rank_by: Option<String>,
-    /// The reason for which the hits were not reranked, although reranking was requested; null otherwise.
+    /// The reason for which the hits were not reranked, although reranking was requested; null otherwise. Of several `stages`, the
+    /// reason of the last one that fell back; the hits are in the order of the last stage that did not.
     pub fallback: Option<FallbackJson>,
+    /// What each rerank stage did. The key is present only if the request or the server's configuration has `stages`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<StageAnswerJson<'a>>>,
     /// Warnings about the quality of the answer.
     pub warnings: Vec<WarningJson>,
     /// The adapter that was used or would have been used; null for the base model without an adapter.
@@ -127,6 +132,10 @@ pub struct ExplanationJson {
     pub rank_by: Option<RankedByJson>,
     /// The lists of candidates that were fused; null if there was only one.
     pub fusion: Option<FusionJson>,
+    /// The rank and the score after each rerank stage. The key is present only if the request or the server's configuration has
+    /// `stages`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<StageRankJson>>,
     /// The passages of the document, with their scores; null if it was not scored as passages.
     pub passages: Option<Vec<ScoredPassageJson>>,
 }
@@ -175,16 +184,6 @@ pub struct BlendJson {
     pub normalised_first_stage_score: f32,
 }
 
-/// The reason for an answer in first-stage order.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(as = Fallback)]
-pub struct FallbackJson {
-    /// The reason as a constant for programs: `deadline_passed`, `reranker_failed`, `queue_full`, `would_miss_deadline` or `cancelled`.
-    pub reason: &'static str,
-    /// The reason as a message.
-    pub message: String,
-}
-
 /// A warning about the quality of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Warning)]
@@ -202,26 +201,6 @@ impl From<&Warning> for WarningJson {
     fn from(warning: &Warning) -> Self {
         Self { reason: warning.reason(), message: warning.to_string() }
     }
-}
-
-/// An adapter at an exact version.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(as = Adapter)]
-pub struct AdapterJson<'a> {
-    /// The id of the adapter.
-    pub id: &'a str,
-    /// The digest of the adapter's version.
-    pub digest: String,
-}
-
-/// The use of the score cache.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
-#[schema(as = CacheUse)]
-pub struct CacheJson {
-    /// The number of scores that were found.
-    pub hits: usize,
-    /// The number of scores that were not found.
-    pub misses: usize,
 }
 
 /// The duration of each step in milliseconds, with three decimals.
@@ -259,7 +238,9 @@ impl<'a> SearchAnswer<'a> {
             hits: answer.hits.iter().map(|hit| HitJson::new(hit, shape)).collect(),
             reranked: answer.reranked,
             rank_by: answer.rank_by.as_ref().map(ToString::to_string),
-            fallback: answer.fallback.as_ref().map(FallbackJson::from),
+            fallback: FallbackJson::of(answer),
+            stages: Some(answer.stages.iter().map(StageAnswerJson::from).collect())
+                .filter(|it: &Vec<_>| !it.is_empty()),
             warnings: answer.warnings.iter().map(WarningJson::from).collect(),
             adapter: adapter.map(AdapterJson::from),
             base_model: model.map(|model| model.base_model.as_str()),
@@ -303,6 +284,7 @@ impl<'a> HitJson<'a> {
             blend: hit.blend.map(BlendJson::from),
             rank_by: hit.ranked_by.as_ref().map(RankedByJson::from),
             fusion: FusionJson::of(&candidate.fused_from),
+            stages: Some(hit.stages.iter().map(StageRankJson::from).collect()).filter(|it: &Vec<_>| !it.is_empty()),
             passages: hit.passage.as_ref().map(ScoredPassageJson::all),
         };
         Self {
@@ -316,20 +298,6 @@ impl<'a> HitJson<'a> {
             passage: hit.passage.as_ref().map(|passage| PassageJson::new(passage, &candidate.text)),
             explanation: shape.explain.then(explanation),
         }
-    }
-}
-
-/// The name of a score's origin.
-pub(super) fn name_of_origin(origin: ScoreOrigin) -> &'static str {
-    match origin {
-        ScoreOrigin::Cache => "cache",
-        ScoreOrigin::Model => "model",
-    }
-}
-
-impl<'a> From<&'a AdapterVersion> for AdapterJson<'a> {
-    fn from(adapter: &'a AdapterVersion) -> Self {
-        Self { id: adapter.id.as_str(), digest: adapter.digest.to_string() }
     }
 }
 
@@ -359,21 +327,8 @@ impl FusionJson {
     }
 }
 
-impl From<&Fallback> for FallbackJson {
-    fn from(fallback: &Fallback) -> Self {
-        Self { reason: fallback.reason(), message: fallback.to_string() }
-    }
-}
-
-impl From<CacheUse> for CacheJson {
-    fn from(CacheUse { hits, misses }: CacheUse) -> Self {
-        Self { hits, misses }
-    }
-}
-
 impl From<Timings> for TimingsJson {
     fn from(timings: Timings) -> Self {
-        let millis = |duration: Duration| duration.as_micros() as f64 / 1_000.0;
         Self {
             first_stage: millis(timings.first_stage),
             cache: millis(timings.cache),

@@ -7,7 +7,7 @@ use lorank_pipeline::Answer;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::name_of_origin;
+use super::answer_parts::name_of_origin;
 use super::passages::PassageJson;
 use super::{AdapterJson, CacheJson, FallbackJson, FieldsJson, TimingsJson, WarningJson};
 use crate::{AnswerShape, RequestId};

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use utoipa::ToSchema;
 
+use super::stages::StageBody;
+
 /// A comparison of rankings on live traffic. After the start, only its state, its end and its traffic share can change.
 #[derive(ToSchema)]
 #[schema(as = Experiment)]
@@ -56,6 +58,8 @@ pub(crate) struct ArmSchema {
     /// has a warning; without one, the search's applies.
     #[schema(minimum = 1)]
     pub depth: Option<usize>,
+    /// Rerank stages, as in a search, instead of `depth`. The last one must have the model of the arm.
+    pub stages: Option<Vec<StageBody>>,
     /// The weight of the rerank score, as in a search. No `rank_by` applies then.
     #[schema(minimum = 0, maximum = 1)]
     pub blend_weight: Option<f32>,
@@ -89,6 +93,9 @@ pub(crate) struct PinnedVersionSchema {
     pub digest: Option<String>,
     /// The base model, for one without an adapter.
     pub base_model: Option<PinnedBaseSchema>,
+    /// The versions of the rerank stages before the last one; missing if there are none. Each has the keys of a pinned version.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub stages: Option<Vec<Json>>,
     /// The time of pinning, in milliseconds since 1970.
     pub since_millis: i64,
 }

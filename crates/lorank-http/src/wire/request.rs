@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::candidates::{self, CandidateJson};
 use super::passages::passage_options;
+use super::stages::{StageBody, of_query_string, rerank_stages};
 use super::{AnswerShape, facets, filters};
 use crate::ServerError;
 use crate::json::{read_exact, read_value};
@@ -45,6 +46,11 @@ pub struct SearchBody {
     #[schema(value_type = Option<usize>, minimum = 1)]
     #[param(value_type = Option<usize>, minimum = 1)]
     pub depth: Option<NonZeroUsize>,
+    /// Rerank stages, at most four, instead of one with `adapter` and `depth`: each reranks the first `depth` candidates of the order
+    /// of the stage before. The last stage decides: its scores are the hits' `rerank_score`. In a query string,
+    /// `ADAPTER[@BASE]:DEPTH[:SHARE]` with commas between stages, such as `none@minilm:1000:0.4,qa:50`.
+    #[param(value_type = Option<String>)]
+    pub stages: Option<Vec<StageBody>>,
     /// The adapter or alias for reranking; `none` for the base model without an adapter.
     pub adapter: Option<String>,
     /// What the model shall judge, instead of its own instruction. Rejected if the model's prompt has no place for an instruction.
@@ -66,7 +72,7 @@ pub struct SearchBody {
     #[param(value_type = Option<usize>, minimum = 1)]
     pub stride: Option<NonZeroUsize>,
     /// Whether to rerank. Default: true, or false with `sort` or `match_all`. With `false`, keys that only affect reranking are
-    /// rejected: `adapter`, `instruction`, `passages`, `passage_tokens`, `stride`, `blend_weight`, `min_rerank_score`, `experiment`,
+    /// rejected: `stages`, `adapter`, `instruction`, `passages`, `passage_tokens`, `stride`, `blend_weight`, `min_rerank_score`, `experiment`,
     /// `arm`.
     pub rerank: Option<bool>,
     /// Stored fields to sort by instead of scores, in order of precedence: `year`, `year:asc` or `year:desc`. Documents without the
@@ -252,6 +258,7 @@ impl SearchBody {
             let key = if key == "q" { "query".to_owned() } else { key };
             let value = match key.as_str() {
                 "facets" => facets_by_value(&text),
+                "stages" => of_query_string(&text)?,
                 "fields" | "sort" => text.split(',').filter(|name| !name.is_empty()).collect(),
                 "top_k" | "offset" | "depth" | "deadline_millis" | "passage_tokens" | "stride" => {
                     text.parse::<i64>().map_or_else(|_| text.clone().into(), Json::from)
@@ -293,6 +300,10 @@ impl SearchBody {
         let without_a_model = self.without_a_model();
         if let Some((key, with)) = without_a_model.and_then(|with| Some((self.key_of_reranking()?, with))) {
             return Err(invalid(key, format!("cannot be combined with `{with}`: such an answer is not reranked")));
+        }
+        let of_stages = [("adapter", self.adapter.is_some()), ("depth", self.depth.is_some())];
+        if let (Some(_), Some((key, _))) = (&self.stages, of_stages.into_iter().find(|(_, is_given)| *is_given)) {
+            return Err(invalid(key, "cannot be combined with `stages`: each stage has its own".to_owned()));
         }
         if self.fuzzy == Some(FuzzyJson::On) && self.syntax == Some(SyntaxJson::Advanced) {
             let problem = "is only supported for plain queries; in the advanced syntax, use `word~` for one typo and `word~2` for two";
@@ -346,6 +357,7 @@ impl SearchBody {
             retrieves: self.first_stage.unwrap_or(true),
             adapter,
             depth: self.depth,
+            stages: self.stages.map(rerank_stages).transpose()?,
             top_k: self.top_k,
             offset: self.offset.unwrap_or(0),
             rerank: without_a_model.is_none(),
@@ -390,6 +402,7 @@ impl SearchBody {
     fn key_of_reranking(&self) -> Option<&'static str> {
         let given = [
             ("rerank", self.rerank == Some(true)),
+            ("stages", self.stages.is_some()),
             ("adapter", self.adapter.is_some()),
             ("instruction", self.instruction.is_some()),
             ("passages", self.passages.is_some()),

@@ -178,42 +178,49 @@ impl ModelsCheck {
         let state = registry.state();
         let bases = bases_of_servers(data);
         let is_elsewhere =
-            |id: &AdapterId| starter::adapter(id.as_str()).is_some() || bases.contains(id) || self.any_model;
+            |id: &AdapterId| starter::adapter(id.as_str()).is_some() || is_base(&bases, id) || self.any_model;
         let mut versions = Vec::new();
         for (n, arm) in experiment.arms.iter().enumerate() {
-            match &arm.model {
-                ArmModel::Adapter(id) => match state.resolve(id) {
-                    Ok(entry) => versions.push((
-                        n,
-                        PinnedVersion {
-                            adapter: Some(entry.id.clone()),
-                            digest: Some(entry.provenance.model_digest.to_string()),
-                            base_model: None,
-                            since_millis: now_millis,
-                        },
-                    )),
-                    // A server pins base models.
-                    Err(RegistryError::IsBaseAlias { .. }) => {}
-                    Err(_) if is_elsewhere(id) => {}
-                    Err(_) => bail!(
-                        "arm `{}` names `{id}`, which the registry `{}` does not have; add it with `lorank adapters add`, \
-                     or where a server's --adapter flag gives it, say --any-model",
-                        arm.name,
-                        registry.folder().display()
-                    ),
-                },
-                ArmModel::FirstStage | ArmModel::Base => {}
+            let mut pins = Vec::new();
+            for model in arm.served_models() {
+                let (adapter, digest) = match &model {
+                    ArmModel::Adapter(id) => match state.resolve(id) {
+                        Ok(entry) => (Some(entry.id.clone()), Some(entry.provenance.model_digest.to_string())),
+                        // A server pins base models.
+                        Err(RegistryError::IsBaseAlias { .. }) => continue,
+                        Err(_) if is_elsewhere(id) => continue,
+                        Err(_) => bail!(
+                            "arm `{}` names `{id}`, which the registry `{}` does not have; add it with `lorank adapters \
+                             add`, or where a server's --adapter flag gives it, say --any-model",
+                            arm.name,
+                            registry.folder().display()
+                        ),
+                    },
+                    ArmModel::Base => (None, None),
+                    ArmModel::FirstStage => continue,
+                };
+                let (base_model, stages) = (None, Vec::new());
+                pins.push(PinnedVersion { adapter, digest, base_model, stages, since_millis: now_millis });
+            }
+            // A server pins an arm that has a model which the registry does not have.
+            let is_complete = pins.len() == arm.served_models().len() && arm.is_to_be_pinned();
+            if let Some(last) = pins.pop().filter(|_| is_complete) {
+                versions.push((n, PinnedVersion { stages: pins, ..last }));
             }
         }
         Ok(versions)
     }
 }
 
-/// The names of the base models of running servers, as they were given.
-fn bases_of_servers(data: &DataFolder) -> Vec<AdapterId> {
+/// The base models of running servers, as they were given.
+fn bases_of_servers(data: &DataFolder) -> Vec<BaseSpec> {
     let servers = data.running_servers().unwrap_or_default();
-    let specs = servers.iter().flat_map(|server| &server.bases).filter_map(|base| base.parse::<BaseSpec>().ok());
-    specs.filter_map(|base| base.name).collect()
+    servers.iter().flat_map(|server| &server.bases).filter_map(|base| base.parse().ok()).collect()
+}
+
+/// Whether one of the base models goes by this name.
+fn is_base(bases: &[BaseSpec], name: &AdapterId) -> bool {
+    bases.iter().any(|base| base.goes_by(name.as_str()))
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ pub(super) struct SettingArg {
 }
 
 /// The settings of ranking, with whether they are numbers.
-const KEYS: [(&str, bool); 6] = [
+const KEYS: [(&str, bool); 7] = [
     ("depth", true),
+    ("stages", false),
     ("blend_weight", true),
     ("passages", false),
     ("passage_tokens", true),
@@ -48,6 +49,11 @@ impl SettingArg {
         if arm.settings.entries().any(|(known, _)| known == key) {
             bail!("--set gives `{key}` of arm `{name}` twice");
         }
+        if key == "stages" {
+            let stages = value.parse().with_context(|| format!("--set {name}.{key}={value} is invalid"))?;
+            arm.settings.stages = Some(stages);
+            return Ok(());
+        }
         let is_number = KEYS.contains(&(key, true));
         let number = is_number.then(|| serde_json::from_str::<serde_json::Number>(value).ok()).flatten();
         let mut definition = serde_json::to_value(&*arm)?;
@@ -79,6 +85,8 @@ mod tests {
     fn settings_are_those_of_a_definition() {
         let set = ["v1.2.depth=200", "v1.2.blend_weight=0.25", "v1.2.passages=max", "v1.2.passage_tokens=64"];
         assert_eq!(applied(&set).unwrap(), "depth 200, blend_weight 0.25, passages max, passage_tokens 64");
+        let set = ["v1.2.stages=none@minilm:1000:0.4,qa:50"];
+        assert_eq!(applied(&set).unwrap(), "stages none@minilm:1000:0.4,qa:50");
         let set = ["v1.2.instruction=Find cases, a=b", "control.depth=5"];
         assert_eq!(applied(&set).unwrap(), "instruction `Find cases, a=b`");
     }
@@ -94,6 +102,7 @@ mod tests {
         check("v1.2.model=qa", "arms have no setting `model`; the settings are `depth`, ");
         check("other.depth=5", "which no --arm has; the arms are `control`, `v1.2`");
         check("v1.2.depth=0", "--set v1.2.depth=0 is invalid: ");
+        check("v1.2.stages=qa", "--set v1.2.stages=qa is invalid: `qa` is not a stage (it has no depth)");
         check("v1.2.depth=many", "--set v1.2.depth=many is invalid: invalid type: string");
         check("v1.2.blend_weight=2", "a blend weight must be a number from 0 to 1, not `2`");
         check("v1.2.passages=best", "`best` is not a rule for passages");

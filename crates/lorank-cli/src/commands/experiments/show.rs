@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use lorank_experiments::{Arm, Experiment, ExperimentState};
+use lorank_experiments::{Arm, Experiment, ExperimentState, PinnedVersion};
 use lorank_server::DataFolder;
 use serde_json::json;
 
@@ -132,9 +132,16 @@ fn settings(arm: &Arm) -> String {
 /// The pinned version of an arm, if any.
 fn pinned(arm: &Arm) -> String {
     let Some(pinned) = &arm.pinned else { return String::new() };
+    let stage = |(n, stage): (usize, &PinnedVersion)| format!(", stage {n} {}{}", stage.name(), digest_of(stage));
+    let stages: String = (1..).zip(&pinned.stages).map(stage).collect();
+    let since = times::show(pinned.since_millis);
+    format!("; pinned to {}{}{stages} since {since}", pinned.name(), digest_of(pinned))
+}
+
+/// The beginning of the digest of a pinned model, if it has one.
+fn digest_of(pinned: &PinnedVersion) -> String {
     let digest = pinned.digest_of_model();
-    let digest = digest.map_or_else(String::new, |digest| format!(", digest {}", digest.get(..12).unwrap_or(digest)));
-    format!("; pinned to {}{digest} since {}", pinned.name(), times::show(pinned.since_millis))
+    digest.map_or_else(String::new, |digest| format!(", digest {}", digest.get(..12).unwrap_or(digest)))
 }
 
 /// The state, considering its start and end.
