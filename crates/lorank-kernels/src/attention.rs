@@ -104,18 +104,33 @@ impl Attention<'_> {
     /// If the shapes disagree, a span's range is reversed or exceeds the rows, or the spans' queries do not cover those
     /// of `q` exactly once and in order.
     pub fn run(&self, isa: Isa) -> Vec<f32> {
+        // SAFETY: `OneHead` writes all of its span's rows under its heads.
+        unsafe { self.each_head(|head, scratch, out| dispatch(isa, OneHead { head, scratch, out })) }
+    }
+
+    /// The result, computed in a task for each sequence and key-value head, which has buffers for its own use.
+    ///
+    /// # Safety
+    /// `run` writes all of its span's rows under its heads.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub(crate) unsafe fn each_head<S: Default>(
+        &self,
+        run: impl Fn(Head<'_>, &mut S, &Disjoint<'_, MaybeUninit<f32>>) + Sync + Send,
+    ) -> Vec<f32> {
         self.check();
         let spans = self.spans.iter().filter(|span| !span.queries.is_empty());
         let tasks: Vec<(&Span, usize)> =
             spans.flat_map(|span| (0..self.n_kv_heads).map(move |head| (span, head))).collect();
-        let run = |out: &Disjoint<'_, MaybeUninit<f32>>| {
-            tasks.into_par_iter().for_each_init(Scratch::default, |scratch, (span, kv_head)| {
-                dispatch(isa, OneHead { head: Head { attention: self, span, kv_head }, scratch, out });
+        let fill = |out: &Disjoint<'_, MaybeUninit<f32>>| {
+            tasks.into_par_iter().for_each_init(S::default, |scratch, (span, kv_head)| {
+                run(Head { attention: self, span, kv_head }, scratch, out);
             });
         };
         // SAFETY: the spans cover the queries, as `check` has made sure, and the key-value heads cover the heads; a task writes
-        // all of its span's rows under its heads.
-        unsafe { threads::filled(self.q.len(), run) }
+        // all of its span's rows under its heads, as the caller guarantees.
+        unsafe { threads::filled(self.q.len(), fill) }
     }
 
     /// Checks the shapes and spans.
@@ -154,10 +169,10 @@ impl Attention<'_> {
 
 /// A sequence under one key-value head.
 #[derive(Clone, Copy)]
-struct Head<'a> {
-    attention: &'a Attention<'a>,
-    span: &'a Span,
-    kv_head: usize,
+pub(crate) struct Head<'a> {
+    pub(crate) attention: &'a Attention<'a>,
+    pub(crate) span: &'a Span,
+    pub(crate) kv_head: usize,
 }
 
 /// Whether a range is not reversed and ends at `n` or before.
@@ -193,7 +208,7 @@ pub(crate) fn first(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
 }
 
 /// The number of queries processed at a time: their attention weights stay in a core's cache.
-const QUERIES: usize = 48;
+pub(crate) const QUERIES: usize = 48;
 
 impl Computation for OneHead<'_> {
     type Output = ();
@@ -251,7 +266,7 @@ impl Computation for OneHead<'_> {
 
 impl Head<'_> {
     #[inline(always)]
-    fn kv_row(self, of: &[f32], position: usize) -> &[f32] {
+    pub(crate) fn kv_row(self, of: &[f32], position: usize) -> &[f32] {
         let Attention { head_dim, n_kv_heads, .. } = *self.attention;
         &of[(self.span.key_row(position) * n_kv_heads + self.kv_head) * head_dim..][..head_dim]
     }
@@ -288,7 +303,7 @@ impl Head<'_> {
 
     /// Copies queries with rotary positions applied, scaled by `1 / sqrt(head_dim)`.
     #[inline(always)]
-    fn copy_queries(self, rows: Range<usize>, head: usize, first_position: usize, to: &mut [f32]) {
+    pub(crate) fn copy_queries(self, rows: Range<usize>, head: usize, first_position: usize, to: &mut [f32]) {
         let Attention { q, head_dim, n_heads, rotary, .. } = *self.attention;
         let scale = 1.0 / (head_dim as f32).sqrt();
         for (n, (row, to)) in rows.zip(to.chunks_exact_mut(head_dim)).enumerate() {

@@ -1,11 +1,13 @@
 //! Input rows of linear layers, in the form that the weights require.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
+use crate::aligned::{Aligned, Number};
 use crate::isa::{Computation, dispatch};
-use crate::packed::{padded_depth, round_to_bf16};
+use crate::packed::round_to_bf16;
 use crate::threads::{self, Disjoint};
-use crate::tile::Kernel;
+use crate::tile::{Kernel, ROWS_STEP, row_distance};
 use crate::{Format, Isa};
 
 /// Rows of activations, `[n_rows, width]`, prepared once for all linear layers that read them.
@@ -13,17 +15,44 @@ use crate::{Format, Isa};
 pub struct Input<'a> {
     pub(crate) rows: &'a [f32],
     pub(crate) width: usize,
-    pub(crate) form: Form,
+    form: Form,
+    /// The rows in bf16 for updates, if they have some and the rows are in another form.
+    bf16: OnceLock<Form>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Form {
     /// Unchanged f32 rows.
     F32,
-    /// Rows in bf16, `stride` apart.
-    Bf16 { values: Vec<u16>, stride: usize },
-    /// Rows of integers `q` up to 255, `stride` apart; each represents `q * scale + minimum` of its row.
-    Int8 { values: Vec<u8>, stride: usize, scales: Vec<f32>, minima: Vec<f32> },
+    /// Rows in bf16, `stride` apart, padded with zeros, with [`room`] after the last one.
+    Bf16 { values: Aligned<u16>, stride: usize },
+    /// Rows of integers `q` up to 255, `stride` apart, padded with zeros, with [`room`] after the last one; each represents
+    /// `q * scale + minimum` of its row.
+    Int8 { values: Aligned<u8>, stride: usize, scales: Vec<f32>, minima: Vec<f32> },
+}
+
+impl Form {
+    /// A copy of a range of the rows.
+    fn rows(&self, rows: &Range<usize>) -> Self {
+        match self {
+            Self::F32 => Self::F32,
+            Self::Bf16 { values, stride } => {
+                let values = with_room(&values[rows.start * stride..rows.end * stride], *stride);
+                Self::Bf16 { values, stride: *stride }
+            }
+            Self::Int8 { values, stride, scales, minima } => Self::Int8 {
+                values: with_room(&values[rows.start * stride..rows.end * stride], *stride),
+                stride: *stride,
+                scales: scales[rows.clone()].to_vec(),
+                minima: minima[rows.clone()].to_vec(),
+            },
+        }
+    }
+
+    /// Rows of `width` for the second product of an update by a matrix in `format`.
+    pub(crate) fn of_low(rows: &[f32], width: usize, format: Format, isa: Isa) -> Self {
+        if isa.has_tiles() && format == Format::Bf16 { narrow(rows, width, isa) } else { Self::F32 }
+    }
 }
 
 /// The number of rows that a thread prepares at a time.
@@ -38,7 +67,7 @@ impl<'a> Input<'a> {
         let plain = Self::plain(rows, width);
         let form = match format {
             Format::Int8 => quantise(rows, width, isa),
-            Format::Bf16 if isa.has_bf16_products() => narrow(rows, width),
+            Format::Bf16 if isa.has_bf16_products() => narrow(rows, width, isa),
             Format::F32 | Format::Bf16 => Form::F32,
         };
         Self { form, ..plain }
@@ -50,7 +79,22 @@ impl<'a> Input<'a> {
     /// If `width` is zero or `rows` is not a whole number of rows.
     pub fn plain(rows: &'a [f32], width: usize) -> Self {
         assert!(width > 0 && rows.len().is_multiple_of(width), "{} values make no rows of {width}", rows.len());
-        Self { rows, width, form: Form::F32 }
+        Self { rows, width, form: Form::F32, bf16: OnceLock::new() }
+    }
+
+    /// The form for weights in `format`.
+    pub(crate) fn form(&self, format: Format) -> &Form {
+        match self.bf16.get() {
+            Some(bf16) if format == Format::Bf16 => bf16,
+            _ => &self.form,
+        }
+    }
+
+    /// Prepares the rows in bf16 too, for weights in that format.
+    pub(crate) fn add_bf16(&self, isa: Isa) {
+        if !matches!(self.form, Form::Bf16 { .. }) {
+            self.bf16.get_or_init(|| narrow(self.rows, self.width, isa));
+        }
     }
 
     /// A range of the rows, prepared in the same way.
@@ -59,19 +103,9 @@ impl<'a> Input<'a> {
     /// If the range is reversed or ends past the last row.
     pub fn rows(&self, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.n_rows(), "{rows:?} are no rows of {}", self.n_rows());
-        let form = match &self.form {
-            Form::F32 => Form::F32,
-            Form::Bf16 { values, stride } => {
-                Form::Bf16 { values: values[rows.start * stride..rows.end * stride].to_vec(), stride: *stride }
-            }
-            Form::Int8 { values, stride, scales, minima } => Form::Int8 {
-                values: values[rows.start * stride..rows.end * stride].to_vec(),
-                stride: *stride,
-                scales: scales[rows.clone()].to_vec(),
-                minima: minima[rows.clone()].to_vec(),
-            },
-        };
-        Self { rows: &self.rows[rows.start * self.width..rows.end * self.width], width: self.width, form }
+        let bf16 = self.bf16.get().map_or_else(OnceLock::new, |form| form.rows(&rows).into());
+        let numbers = &self.rows[rows.start * self.width..rows.end * self.width];
+        Self { rows: numbers, width: self.width, form: self.form.rows(&rows), bf16 }
     }
 
     /// The number of rows.
@@ -80,26 +114,56 @@ impl<'a> Input<'a> {
     }
 }
 
-fn narrow(rows: &[f32], width: usize) -> Form {
-    let stride = padded_depth(Format::Bf16, width);
-    let mut values = vec![0; rows.len() / width * stride];
-    threads::for_each_rows(&mut values, stride, ROWS_PER_TASK, |first, values| {
-        for (row, values) in rows[first * width..].chunks(width).zip(values.chunks_mut(stride)) {
-            for (value, x) in values.iter_mut().zip(row) {
-                *value = round_to_bf16(*x);
-            }
-        }
+/// Room for prepared rows, so that [`ROWS_STEP`] rows can be read from any of them.
+fn room<T: Number>(n_rows: usize, stride: usize) -> Aligned<T> {
+    let n_rows = n_rows.checked_add(ROWS_STEP - 1).expect("the rows fit into memory");
+    Aligned::zeros(n_rows.checked_mul(stride).expect("the rows fit into memory"))
+}
+
+/// A copy of prepared rows with [`room`] after them.
+fn with_room<T: Number>(rows: &[T], stride: usize) -> Aligned<T> {
+    let mut values = room(rows.len() / stride, stride);
+    values[..rows.len()].copy_from_slice(rows);
+    values
+}
+
+fn narrow(rows: &[f32], width: usize, isa: Isa) -> Form {
+    let stride = row_distance(2 * width) / 2;
+    let n_rows = rows.len() / width;
+    let mut values = room(n_rows, stride);
+    threads::for_each_rows(&mut values[..n_rows * stride], stride, ROWS_PER_TASK, |first, values| {
+        dispatch(isa, Narrow { rows: &rows[first * width..], width, values, stride });
     });
     Form::Bf16 { values, stride }
 }
 
+struct Narrow<'a> {
+    rows: &'a [f32],
+    width: usize,
+    values: &'a mut [u16],
+    stride: usize,
+}
+
+impl Computation for Narrow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) {
+        for (row, values) in self.rows.chunks_exact(self.width).zip(self.values.chunks_exact_mut(self.stride)) {
+            for (value, x) in values.iter_mut().zip(row) {
+                *value = round_to_bf16(*x);
+            }
+        }
+    }
+}
+
 fn quantise(rows: &[f32], width: usize, isa: Isa) -> Form {
-    let stride = padded_depth(Format::Int8, width);
+    let stride = row_distance(width);
     let n_rows = rows.len() / width;
     let (mut scales, mut minima) = (vec![0.0; n_rows], vec![0.0; n_rows]);
-    let mut values = vec![0; n_rows * stride];
+    let mut values = room(n_rows, stride);
     let (scales_out, minima_out) = (Disjoint::new(&mut scales), Disjoint::new(&mut minima));
-    threads::for_each_rows(&mut values, stride, ROWS_PER_TASK, |first, values| {
+    threads::for_each_rows(&mut values[..n_rows * stride], stride, ROWS_PER_TASK, |first, values| {
         let n = values.len() / stride;
         // SAFETY: `for_each_rows` gives each task rows of its own, so it alone has the scales and minima of these.
         let (scales, minima) = unsafe { (scales_out.slice(first, n), minima_out.slice(first, n)) };

@@ -31,7 +31,9 @@
 //! assert_eq!(y, [6.0, 9.5]);
 //! ```
 
+mod aligned;
 mod attention;
+mod attention_bf16;
 mod attention_gradient;
 mod dropout;
 mod elementwise;

@@ -4,15 +4,18 @@ use std::borrow::Cow;
 use std::iter::Empty;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use rayon::prelude::*;
 
 use crate::input::Form;
-use crate::isa::{Computation, dispatch};
-use crate::packed::Numbers;
+use crate::isa::{Computation, TaskSize, dispatch};
+use crate::packed::{Numbers, padded_depth};
 use crate::threads::{self, Disjoint};
-use crate::tile::{COLUMNS_MAX, Kernel, RowPointers, Scaling, Tile, VECTORS_MAX, tiles};
+use crate::tile::{
+    BLOCK_ROWS_MAX, COLUMNS_MAX, DEPTH_BYTES, Entered, Kernel, ROWS_STEP, RowPointers, Scaling, Tile, VECTORS_MAX,
+    tiles,
+};
 use crate::{Activation, Format, Input, PackedMatrix};
 
 /// Operations on each sum before it is stored: `activation(sum + bias + add)`.
@@ -85,7 +88,7 @@ impl PackedMatrix {
         assert_eq!(Some(low.len()), x.n_rows().checked_mul(b.n_in), "the update has the same rows");
         self.check(x, epilogue);
         self.check_second(b);
-        let update = Update { low: Cow::Borrowed(low), b, scale };
+        let update = Update { form: Form::F32, low: Cow::Borrowed(low), b, scale };
         self.computed(x, &[PreparedSegment { rows: 0..x.n_rows(), update: Some(update) }], epilogue)
     }
 
@@ -120,13 +123,27 @@ impl PackedMatrix {
                 assert_eq!(update.a.n_in, self.n_in, "the update has the matrix's shape");
                 assert_eq!(update.a.n_out, update.b.n_in, "the update's parts have one rank");
                 self.check_second(update.b);
-                let rows = Input::plain(&x.rows[rows.start * x.width..rows.end * x.width], x.width);
-                let low = update.a.linear(&rows, &[Segment::plain(rows.n_rows())], &Epilogue::default());
-                Update { low: Cow::Owned(low), b: update.b, scale: update.scale }
+                let low = self.first_product(x, &rows, update.a);
+                let form = match self.format() {
+                    Format::F32 => Form::F32,
+                    _ => Form::of_low(&low, update.b.n_in, update.b.format(), self.isa),
+                };
+                Update { low: Cow::Owned(low), form, b: update.b, scale: update.scale }
             });
             PreparedSegment { rows, update }
         };
         segments.iter().map(prepare).collect()
+    }
+
+    /// Rows of `x` times the first matrix of an update, `[n_rows, rank]`: in bf16, where this matrix is not in f32 and there
+    /// are tiles of it, because products in f32 would take longer than those of the base matrix.
+    fn first_product(&self, x: &Input<'_>, rows: &Range<usize>, a: &PackedMatrix) -> Vec<f32> {
+        let product = |x: &Input<'_>| a.linear(x, &[Segment::plain(x.n_rows())], &Epilogue::default());
+        if !self.isa.has_tiles() || self.format() == Format::F32 || a.format() != Format::Bf16 {
+            return product(&Input::plain(&x.rows[rows.start * x.width..rows.end * x.width], x.width));
+        }
+        x.add_bf16(self.isa);
+        if rows.len() == x.n_rows() { product(x) } else { product(&x.rows(rows.clone())) }
     }
 
     fn fill(
@@ -137,22 +154,22 @@ impl PackedMatrix {
         out: &Disjoint<'_, MaybeUninit<f32>>,
     ) {
         self.tasks(segments).into_par_iter().with_max_len(1).for_each(|(segment, rows, panels)| {
-            dispatch(self.isa, Block { matrix: self, x, segment, epilogue, rows, panels, out });
+            dispatch(self.isa, Blocks { all: Block { matrix: self, x, segment, epilogue, rows, out }, panels });
         });
     }
 
     /// Blocks of rows, also split by columns if there are few rows.
     fn tasks<'s, 'a>(&self, segments: &'s [PreparedSegment<'a>]) -> Vec<Task<'s, 'a>> {
-        let n_rows = BLOCK_ROWS_MAX;
+        let TaskSize { n_rows, n_products } = self.isa.task_size();
         let n_blocks: usize = segments.iter().map(|segment| segment.rows.len().div_ceil(n_rows)).sum();
         // Many tasks per thread balance the load, even if the cores run at different speeds.
         let wanted = 16 * rayon::current_num_threads();
-        let n_splits = wanted.div_ceil(n_blocks.max(1)).clamp(1, self.n_panels());
-        let n_panels = self.n_panels().div_ceil(n_splits);
         let mut tasks = Vec::new();
         for segment in segments {
             for start in segment.rows.clone().step_by(n_rows) {
                 let rows = start..(start + n_rows).min(segment.rows.end);
+                let n_splits = wanted.div_ceil(n_blocks).min(rows.len() * self.n_out * self.n_in / n_products);
+                let n_panels = self.n_panels().div_ceil(n_splits.clamp(1, self.n_panels()));
                 for first in (0..self.n_panels()).step_by(n_panels) {
                     tasks.push((segment, rows.clone(), first..(first + n_panels).min(self.n_panels())));
                 }
@@ -162,7 +179,7 @@ impl PackedMatrix {
     }
 
     fn check_form(&self, x: &Input<'_>) {
-        let fits = match (&self.numbers, &x.form) {
+        let fits = match (&self.numbers, x.form(self.format())) {
             (Numbers::F32(_), Form::F32) | (Numbers::Int8 { .. }, Form::Int8 { .. }) => true,
             (Numbers::Bf16(_), Form::Bf16 { .. }) => self.isa.has_bf16_products(),
             (Numbers::Bf16(_), Form::F32) => true,
@@ -184,36 +201,65 @@ struct PreparedSegment<'a> {
 struct Update<'a> {
     /// The rows times `a`, `[n_rows, rank]`.
     low: Cow<'a, [f32]>,
+    /// The same in the form for `b`.
+    form: Form,
     b: &'a PackedMatrix,
     scale: f32,
 }
 
-/// The maximum rows of a block: each panel of weights is read from memory once per block.
-pub(crate) const BLOCK_ROWS_MAX: usize = 48;
-
-/// A range of rows and panels of a product.
+/// A range of rows of a product.
 struct Block<'a> {
     matrix: &'a PackedMatrix,
     x: &'a Input<'a>,
     segment: &'a PreparedSegment<'a>,
     epilogue: &'a Epilogue<'a>,
     rows: Range<usize>,
-    panels: Range<usize>,
     out: &'a Disjoint<'a, MaybeUninit<f32>>,
 }
 
-impl Computation for Block<'_> {
+/// A range of rows and of panels of a product, to be computed block by block.
+struct Blocks<'a> {
+    all: Block<'a>,
+    panels: Range<usize>,
+}
+
+impl Computation for Blocks<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<K: Kernel>(self) {
-        const { assert!(K::LANES * VECTORS_MAX <= COLUMNS_MAX) };
+        const { assert!(K::LANES * VECTORS_MAX <= COLUMNS_MAX && K::BLOCK_ROWS <= BLOCK_ROWS_MAX) };
+        // SAFETY: `dispatch` runs this where the instructions are. Nothing below enters once more.
+        let _entered = unsafe { Entered::<K>::new() };
+        let Self { all: Block { rows, .. }, panels } = &self;
         let mut widened = [Vec::new(), Vec::new()];
-        for panel in self.panels.clone() {
-            match self.matrix.panel_vectors(panel) {
-                1 => self.panel::<K, 1>(panel, &mut widened),
-                _ => self.panel::<K, 2>(panel, &mut widened),
+        for panel in panels.clone() {
+            for start in rows.clone().step_by(K::BLOCK_ROWS) {
+                self.prefetch::<K>(panel + 1, start - rows.start);
+                let block = Block { rows: start..(start + K::BLOCK_ROWS).min(rows.end), ..self.all };
+                match block.matrix.panel_vectors(panel) {
+                    1 => block.panel::<K, 1>(panel, &mut widened),
+                    _ => block.panel::<K, 2>(panel, &mut widened),
+                }
             }
+        }
+    }
+}
+
+impl Blocks<'_> {
+    /// Asks for a part of a panel, so that it arrives while the previous one is multiplied: as large a part as a block is of
+    /// the rows. `start` is the block's first row.
+    #[inline(always)]
+    fn prefetch<K: Kernel>(&self, panel: usize, start: usize) {
+        if !K::PREFETCHES || panel >= self.panels.end {
+            return;
+        }
+        let bytes = self.all.matrix.panel_bytes(panel);
+        let len = bytes.len().div_ceil(self.all.rows.len().div_ceil(K::BLOCK_ROWS));
+        let first = (start / K::BLOCK_ROWS * len).min(bytes.len());
+        for line in bytes[first..(first + len).min(bytes.len())].chunks(DEPTH_BYTES) {
+            // SAFETY: `dispatch` runs this where the instructions are.
+            unsafe { K::prefetch(line.as_ptr()) }
         }
     }
 }
@@ -222,15 +268,15 @@ impl Block<'_> {
     #[inline(always)]
     fn panel<K: Kernel, const V: usize>(&self, panel: usize, [widened, widened_b]: &mut [Vec<f32>; 2]) {
         let n = self.rows.len() * V * K::LANES;
-        let mut sums = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
-        self.product::<K, V>(panel, widened, &mut sums[..n]);
+        let mut sums = BlockSums::new();
+        self.product::<K, V>(panel, widened, &mut sums);
         // SAFETY: `product` has written all of them.
         let sums = unsafe { written(&mut sums, n) };
-        if let Some(Update { low, b, scale }) = &self.segment.update {
-            let mut terms = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
-            let rows = &low[(self.rows.start - self.segment.rows.start) * b.n_in..][..self.rows.len() * b.n_in];
-            floats::<K, V>(rows, b.n_in, b.float_panel(panel, widened_b), &mut terms[..n]);
-            // SAFETY: `floats` has written all of them.
+        if let Some(update @ Update { scale, .. }) = &self.segment.update {
+            let mut terms = BlockSums::new();
+            let start = self.rows.start - self.segment.rows.start;
+            update.product::<K, V>(start..start + self.rows.len(), panel, widened_b, &mut terms);
+            // SAFETY: `product` has written all of them.
             let terms = unsafe { written(&mut terms, n) };
             for (sum, term) in sums.iter_mut().zip(terms) {
                 *sum += scale * *term;
@@ -239,36 +285,34 @@ impl Block<'_> {
         self.finish::<K, V>(panel * VECTORS_MAX * K::LANES, sums);
     }
 
-    /// Writes the product of the block's rows and a panel's columns: all of `sums`, which has room for just that.
+    /// Writes the product of the block's rows and a panel's columns to the first of `sums`; what follows may be written too.
     #[inline(always)]
-    fn product<K: Kernel, const V: usize>(&self, panel: usize, widened: &mut Vec<f32>, sums: &mut [MaybeUninit<f32>]) {
+    fn product<K: Kernel, const V: usize>(&self, panel: usize, widened: &mut Vec<f32>, sums: &mut BlockSums) {
         let Self { matrix, x, rows, .. } = self;
         let start = matrix.panel_start(panel);
         let out = sums.as_mut_ptr().cast();
-        match (&matrix.numbers, &x.form) {
+        match (&matrix.numbers, x.form(matrix.format())) {
             (Numbers::F32(_) | Numbers::Bf16(_), Form::F32) => {
                 let rows = &x.rows[rows.start * x.width..rows.end * x.width];
-                floats::<K, V>(rows, x.width, matrix.float_panel(panel, widened), sums);
+                let n = rows.len() / x.width * V * K::LANES;
+                floats::<K, V>(rows, x.width, matrix.float_panel(panel, widened), &mut sums[..n]);
             }
             (Numbers::Bf16(numbers), Form::Bf16 { values, stride }) => {
-                let a = RowPointers { start: values[rows.start * stride..rows.end * stride].as_ptr(), stride: *stride };
-                let w = numbers[start..][..V * K::LANES * stride].as_ptr();
-                // SAFETY: `dispatch` runs this where the instructions are. The rows and the panel are as deep as the stride
-                // says, as the slices have just shown, and `panel` has made room for their product.
-                unsafe {
-                    tiles(
-                        rows.len(),
-                        K::BF16_ROWS,
-                        &Bf16Product::<K, V> { a, depth: *stride, w, out, kernel: PhantomData },
-                    )
-                }
+                let a = prepared_rows(values, *stride, rows);
+                let depth = padded_depth(Format::Bf16, matrix.n_in);
+                let w = numbers[start..][..V * K::LANES * depth].as_ptr();
+                // SAFETY: `dispatch` runs this where the instructions are, and the thread has entered. The rows and the panel
+                // are that deep: `check_form` has compared the matrix with its input. A block's sums have room for a multiple of
+                // `ROWS_STEP` rows.
+                unsafe { K::bf16::<V>(a, rows.len(), depth, w, out) }
             }
             (
                 Numbers::Int8 { weights, scales, sums: column_sums },
                 Form::Int8 { values, stride, scales: row_scales, minima },
             ) => {
-                let a = RowPointers { start: values[rows.start * stride..rows.end * stride].as_ptr(), stride: *stride };
-                let w = weights[start..][..V * K::LANES * stride].as_ptr();
+                let a = prepared_rows(values, *stride, rows);
+                let depth = padded_depth(Format::Int8, matrix.n_in);
+                let w = weights[start..][..V * K::LANES * depth].as_ptr();
                 let column = panel * VECTORS_MAX * K::LANES;
                 let scaling = Scaling {
                     row_scales: row_scales[rows.clone()].as_ptr(),
@@ -277,7 +321,7 @@ impl Block<'_> {
                     column_scales: scales[column..][..V * K::LANES].as_ptr(),
                 };
                 // SAFETY: as above, and there are scales for these rows and columns.
-                unsafe { K::int8::<V>(a, rows.len(), *stride, w, scaling, out) }
+                unsafe { K::int8::<V>(a, rows.len(), depth, w, scaling, out) }
             }
             _ => unreachable!("`check_form` has refused other pairs"),
         }
@@ -323,6 +367,40 @@ impl Block<'_> {
     }
 }
 
+impl Update<'_> {
+    /// Writes the second product for rows of the segment and a panel's columns to the first of `terms`; what follows may be
+    /// written too.
+    #[inline(always)]
+    fn product<K: Kernel, const V: usize>(
+        &self,
+        rows: Range<usize>,
+        panel: usize,
+        widened: &mut Vec<f32>,
+        terms: &mut BlockSums,
+    ) {
+        let b = self.b;
+        if let (Numbers::Bf16(numbers), Form::Bf16 { values, stride }) = (&b.numbers, &self.form) {
+            let a = prepared_rows(values, *stride, &rows);
+            let depth = padded_depth(Format::Bf16, b.n_in);
+            let w = numbers[b.panel_start(panel)..][..V * K::LANES * depth].as_ptr();
+            // SAFETY: `dispatch` runs this where the instructions are, and the thread has entered. The rows and the panel are
+            // that deep: the first product has as many columns as `b` has rows. `terms` has room for a multiple of `ROWS_STEP` rows.
+            unsafe { K::bf16::<V>(a, rows.len(), depth, w, terms.as_mut_ptr().cast()) }
+        } else {
+            let n = rows.len() * V * K::LANES;
+            let low = &self.low[rows.start * b.n_in..rows.end * b.n_in];
+            floats::<K, V>(low, b.n_in, b.float_panel(panel, widened), &mut terms[..n]);
+        }
+    }
+}
+
+/// A range of prepared rows, of which a multiple of [`ROWS_STEP`] can be read.
+#[inline(always)]
+fn prepared_rows<T>(values: &[T], stride: usize, rows: &Range<usize>) -> RowPointers<T> {
+    let n_rows = rows.len().next_multiple_of(ROWS_STEP);
+    RowPointers { start: values[rows.start * stride..][..n_rows * stride].as_ptr(), stride }
+}
+
 /// Writes rows of `V` vectors, plus a bias and other rows, to the rows `to`. By hand, because the compiler makes vectors of numbers
 /// in different rows, which it gathers one by one.
 ///
@@ -339,45 +417,58 @@ unsafe fn add_rows<'a, K: Kernel, const V: usize, const WHOLE: bool>(
 ) {
     // SAFETY: as the caller guarantees.
     unsafe {
-        let bias = bias.map(|bias| load_row::<K, V, WHOLE>(bias.as_ptr(), n_columns));
+        let bias = std::array::from_fn::<_, V, _>(|v| match bias {
+            Some(bias) => load_part::<K, WHOLE>(bias.as_ptr(), v, n_columns),
+            None => K::load([0.0; COLUMNS_MAX].as_ptr()),
+        });
         for (row, to) in to.enumerate() {
-            let mut sums = load_row::<K, V, true>(from.add(row * V * K::LANES), V * K::LANES);
-            if let Some(bias) = bias {
-                sums = std::array::from_fn(|v| K::add(sums[v], bias[v]));
-            }
-            if let Some(row) = add.as_mut().and_then(Iterator::next) {
-                let row = load_row::<K, V, WHOLE>(row.as_ptr(), n_columns);
-                sums = std::array::from_fn(|v| K::add(sums[v], row[v]));
-            }
-            for (v, sums) in sums.into_iter().enumerate() {
-                let to = to.add(v * K::LANES);
-                if WHOLE {
-                    K::store(sums, to)
-                } else {
-                    K::store_first(sums, to, (n_columns - v * K::LANES).min(K::LANES))
-                }
+            let from = from.add(row * V * K::LANES);
+            match add.as_mut().and_then(Iterator::next) {
+                None => each_vector::<K, V, WHOLE>(to, n_columns, |v| K::add(K::load(from.add(v * K::LANES)), bias[v])),
+                Some(add) => each_vector::<K, V, WHOLE>(to, n_columns, |v| {
+                    let sum = K::add(K::load(from.add(v * K::LANES)), bias[v]);
+                    K::add(sum, load_part::<K, WHOLE>(add.as_ptr(), v, n_columns))
+                }),
             }
         }
     }
 }
 
-/// Reads a row of `V` vectors, of which `n_columns` numbers are there.
+/// Writes the vectors of a row, which has room for `n_columns` numbers. Vector by vector, because arrays of several would be kept
+/// in memory.
+///
+/// # Safety
+/// As for [`add_rows`].
+#[inline(always)]
+unsafe fn each_vector<K: Kernel, const V: usize, const WHOLE: bool>(
+    to: *mut f32,
+    n_columns: usize,
+    vector: impl Fn(usize) -> K::Vector,
+) {
+    for v in 0..V {
+        // SAFETY: as the caller guarantees.
+        unsafe {
+            let to = to.add(v * K::LANES);
+            if WHOLE {
+                K::store(vector(v), to)
+            } else {
+                K::store_first(vector(v), to, (n_columns - v * K::LANES).min(K::LANES))
+            }
+        }
+    }
+}
+
+/// Reads the vector `v` of a row, of which `n_columns` numbers are there.
 ///
 /// # Safety
 /// They are; as for [`add_rows`].
 #[inline(always)]
-unsafe fn load_row<K: Kernel, const V: usize, const WHOLE: bool>(from: *const f32, n_columns: usize) -> [K::Vector; V] {
-    std::array::from_fn(|v| {
-        let start = v * K::LANES;
-        // SAFETY: as the caller guarantees.
-        unsafe {
-            if WHOLE {
-                K::load(from.add(start))
-            } else {
-                K::load_first(from.add(start), (n_columns - start).min(K::LANES))
-            }
-        }
-    })
+unsafe fn load_part<K: Kernel, const WHOLE: bool>(from: *const f32, v: usize, n_columns: usize) -> K::Vector {
+    let start = v * K::LANES;
+    // SAFETY: as the caller guarantees.
+    unsafe {
+        if WHOLE { K::load(from.add(start)) } else { K::load_first(from.add(start), (n_columns - start).min(K::LANES)) }
+    }
 }
 
 /// Writes the product of rows and a panel of floats, both `depth` deep: initializes all of `sums`.
@@ -427,23 +518,30 @@ impl<K: Kernel, const V: usize> Tile for Product<K, V> {
     }
 }
 
-/// A product in bf16, tile by tile.
-struct Bf16Product<K, const V: usize> {
-    a: RowPointers<u16>,
-    depth: usize,
-    w: *const u16,
-    out: *mut f32,
-    kernel: PhantomData<K>,
+/// Room for the sums of a block, at the start of a cache line.
+#[repr(C, align(64))]
+pub(crate) struct BlockSums([MaybeUninit<f32>; BLOCK_ROWS_MAX * COLUMNS_MAX]);
+
+impl BlockSums {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self([MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX])
+    }
 }
 
-impl<K: Kernel, const V: usize> Tile for Bf16Product<K, V> {
+impl Deref for BlockSums {
+    type Target = [MaybeUninit<f32>];
+
     #[inline(always)]
-    unsafe fn run<const M: usize>(&self, row: usize) {
-        // SAFETY: the caller guarantees the instructions, the rows and their room.
-        unsafe {
-            let out = self.out.add(row * V * K::LANES);
-            K::bf16_products::<M, V>(self.a.from(row), self.depth, self.w, out);
-        }
+    fn deref(&self) -> &[MaybeUninit<f32>] {
+        &self.0
+    }
+}
+
+impl DerefMut for BlockSums {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [MaybeUninit<f32>] {
+        &mut self.0
     }
 }
 

@@ -9,10 +9,10 @@ use crate::dropout::Dropout;
 use crate::elementwise::copy;
 use crate::gradient::add_scaled;
 use crate::isa::{Computation, dispatch};
-use crate::linear::{BLOCK_ROWS_MAX, floats, written};
+use crate::linear::{BlockSums, floats, written};
 use crate::recycled::{recycle, zeros};
 use crate::threads::{self, Disjoint};
-use crate::tile::{COLUMNS_MAX, Kernel, VECTORS_MAX};
+use crate::tile::{BLOCK_ROWS_MAX, COLUMNS_MAX, Kernel, VECTORS_MAX};
 use crate::{Epilogue, Format, Input, Isa, PackedMatrix, Segment};
 
 /// A low-rank update's part in the gradient of a linear layer's input.
@@ -218,7 +218,7 @@ fn store_product<K: Kernel, const V: usize>(
     out: &Disjoint<'_, MaybeUninit<f32>>,
 ) {
     let (n, width) = (rows.len() / matrix.n_in, V * K::LANES);
-    let mut sums = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
+    let mut sums = BlockSums::new();
     floats::<K, V>(rows, matrix.n_in, weights, &mut sums[..n * width]);
     // SAFETY: `floats` has written all of them.
     let sums = unsafe { written(&mut sums, n * width) };
@@ -300,7 +300,7 @@ impl Transposed<'_> {
         let update = update.map(|update| (update, of_update.transposed::<K, V>(update.a, start)));
         for (block, dy) in dy.chunks(BLOCK_ROWS_MAX * n_out).enumerate() {
             let (n, first_row) = (dy.len() / n_out, block * BLOCK_ROWS_MAX);
-            let mut sums = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
+            let mut sums = BlockSums::new();
             floats::<K, V>(dy, n_out, weights, &mut sums[..n * width]);
             // SAFETY: `floats` has written all of them.
             let sums = unsafe { written(&mut sums, n * width) };
@@ -311,7 +311,7 @@ impl Transposed<'_> {
             }
             if let Some((InputUpdate { low, a, dropout }, weights)) = update {
                 let low = &low[first_row * a.n_out..][..n * a.n_out];
-                let mut terms = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
+                let mut terms = BlockSums::new();
                 floats::<K, V>(low, a.n_out, weights, &mut terms[..n * width]);
                 // SAFETY: `floats` has written all of them.
                 let terms = unsafe { written(&mut terms, n * width) };
@@ -376,7 +376,7 @@ impl Products<'_> {
         }
         for (block, g) in g.chunks(BLOCK_ROWS_MAX * n_rows).enumerate() {
             let n = g.len() / n_rows;
-            let mut sums = [MaybeUninit::uninit(); BLOCK_ROWS_MAX * COLUMNS_MAX];
+            let mut sums = BlockSums::new();
             floats::<K, V>(g, n_rows, columns, &mut sums[..n * panel_width]);
             // SAFETY: `floats` has written all of them.
             let sums = unsafe { written(&mut sums, n * panel_width) };

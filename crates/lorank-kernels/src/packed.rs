@@ -1,7 +1,8 @@
 //! Weight matrices in the order in which the innermost loops read them.
 
 use crate::Isa;
-use crate::tile::{BF16_STEP, INT8_CHUNK, INT8_STEP, Int8Order, VECTORS_MAX, widen};
+use crate::aligned::{Aligned, bytes};
+use crate::tile::{DEPTH_BYTES, INT8_CHUNK, INT8_STEP, Int8Order, VECTORS_MAX, widen};
 
 /// The number format of a weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,10 +37,10 @@ pub struct PackedMatrix {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Numbers {
-    F32(Vec<f32>),
-    Bf16(Vec<u16>),
+    F32(Aligned<f32>),
+    Bf16(Aligned<u16>),
     Int8 {
-        weights: Vec<i8>,
+        weights: Aligned<i8>,
         /// One per output, padded with zeros to the end of the last panel.
         scales: Vec<f32>,
         /// The sum of each output's integers, padded with zeros to the end of the last panel.
@@ -64,10 +65,10 @@ impl PackedMatrix {
         let size = columns.zip(depth).and_then(|(columns, depth)| Some((columns, columns.checked_mul(depth)?)));
         let (n_columns, len) = size.unwrap_or_else(|| panic!("a matrix of {n_out} by {n_in} does not fit into memory"));
         let mut numbers = match format {
-            Format::F32 => Numbers::F32(vec![0.0; len]),
-            Format::Bf16 => Numbers::Bf16(vec![0; len]),
+            Format::F32 => Numbers::F32(Aligned::zeros(len)),
+            Format::Bf16 => Numbers::Bf16(Aligned::zeros(len)),
             Format::Int8 => {
-                Numbers::Int8 { weights: vec![0; len], scales: vec![0.0; n_columns], sums: vec![0.0; n_columns] }
+                Numbers::Int8 { weights: Aligned::zeros(len), scales: vec![0.0; n_columns], sums: vec![0.0; n_columns] }
             }
         };
         let mut row = vec![0.0; n_in];
@@ -127,6 +128,18 @@ impl PackedMatrix {
     /// The offset of a panel's numbers.
     pub(crate) fn panel_start(&self, panel: usize) -> usize {
         panel * VECTORS_MAX * self.isa.lanes() * padded_depth(self.format(), self.n_in)
+    }
+
+    /// A panel's weights as bytes.
+    #[inline(always)]
+    pub(crate) fn panel_bytes(&self, panel: usize) -> &[u8] {
+        let start = self.panel_start(panel);
+        let len = self.panel_vectors(panel) * self.isa.lanes() * padded_depth(self.format(), self.n_in);
+        match &self.numbers {
+            Numbers::F32(numbers) => bytes(&numbers[start..][..len]),
+            Numbers::Bf16(numbers) => bytes(&numbers[start..][..len]),
+            Numbers::Int8 { weights, .. } => bytes(&weights[start..][..len]),
+        }
     }
 
     /// A panel's weights in f32: unchanged, or widened from bf16 into `room`. A panel is read for many rows, so
@@ -190,8 +203,8 @@ fn widen_fours(bits: &[u16], width: usize, room: &mut [f32]) {
 pub(crate) fn padded_depth(format: Format, n_in: usize) -> usize {
     match format {
         Format::F32 => n_in,
-        Format::Bf16 => n_in.next_multiple_of(BF16_STEP),
-        Format::Int8 => n_in.next_multiple_of(INT8_STEP),
+        Format::Bf16 => n_in.next_multiple_of(DEPTH_BYTES / 2),
+        Format::Int8 => n_in.next_multiple_of(DEPTH_BYTES),
     }
 }
 

@@ -250,6 +250,42 @@ proptest! {
     }
 
     #[test]
+    fn attention_in_bf16_is_that_of_rounded_numbers(
+        lengths in prop::collection::vec((1..size(150, 20), any::<bool>()), 1..size(4, 3)), kv_heads in 1..3_usize,
+        group in 1..size(4, 3), half in prop_oneof![Just(2_usize), Just(8), 1..size(50, 9)], is_causal: bool, window in prop::option::of(0..size(90, 20)), seed: u64,
+    ) {
+        let (dim, n_heads) = (2 * half, kv_heads * group);
+        let mut spans = Vec::new();
+        let (mut n_queries, mut n_tokens) = (0, 0);
+        for (len, last_alone) in lengths {
+            let asked = if last_alone { 1 } else { len };
+            let own = n_tokens..n_tokens + len;
+            spans.push(Span { queries: n_queries..n_queries + asked, first_position: len - asked, prefix: 0..0, own });
+            (n_queries, n_tokens) = (n_queries + asked, n_tokens + len);
+        }
+        // With operands that bf16 holds, only the weights are rounded.
+        let rounded = |n, seed| -> Vec<f32> {
+            numbers(n, seed).iter().map(|x| f32::from_bits(x.to_bits() & 0xffff_0000)).collect()
+        };
+        let q: Vec<f32> = rounded(n_queries * n_heads * dim, seed);
+        let (k, v) = (rounded(n_tokens * kv_heads * dim, seed ^ 1), rounded(n_tokens * kv_heads * dim, seed ^ 2));
+        let attention = Attention {
+            q: &q, k: &k, v: &v, n_heads, n_kv_heads: kv_heads, head_dim: dim, mask: Mask { is_causal, window },
+            rotary: None, spans: &spans,
+        };
+        let expected = plain_attention(&attention);
+        let largest = v.iter().fold(0.0_f32, |a, b| a.max(b.abs()));
+        for isa in Isa::available() {
+            for (at, (ours, expected)) in attention.run_in_bf16(isa).iter().zip(&expected).enumerate() {
+                // Powers of 4 scale the queries exactly; else they are rounded too.
+                let is_exact = dim.is_power_of_two() && dim.trailing_zeros().is_multiple_of(2);
+                let allowed = f64::from(largest) * if is_exact { 4e-3 } else { 0.1 };
+                prop_assert!((f64::from(*ours) - expected).abs() < allowed, "{isa} at {at}: {ours}, not {expected}");
+            }
+        }
+    }
+
+    #[test]
     fn norms_and_gates(n in 1..size(50, 40), width in 1..size(100, 20), seed: u64) {
         let x = numbers(n * width, seed);
         let (weight, bias) = (numbers(width, seed ^ 1), numbers(width, seed ^ 2));

@@ -15,9 +15,11 @@ use crate::precision::{ChosenPrecision, CpuProducts, INT8_OF_DECODERS, Int8Effec
 use crate::weights::Weights;
 use crate::{ForwardPass, LoadOptions, ModelError, PrecisionChoice};
 
-/// How int8 is computed: one scale per output of a layer, a scale and a minimum per row of its input. Change the name
-/// with the rounding, because measurements count for their arithmetic alone.
-const ROWS: &str = "rows";
+/// How int8 is computed: one scale per output of a layer, a scale and a minimum per row of its input; attention in f32, or in
+/// bf16 where the CPU has tiles of it. Change a name with the rounding, because measurements count for their arithmetic alone.
+fn arithmetic() -> &'static str {
+    if Isa::detect().has_tiles() { "rows, attention in bf16" } else { "rows" }
+}
 
 /// The precision of a base model with each of its adapters.
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl Precisions {
         let right = match has_head {
             true => all.chosen(None, false),
             // It is never scored without an adapter, so it gets the precision that its adapters may have.
-            false => all.chosen_for(Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, ROWS))),
+            false => all.chosen_for(Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, arithmetic()))),
         };
         let is_right = right.precision == all.first.precision;
         all.first = right;
@@ -96,7 +98,7 @@ impl Precisions {
 
     /// The measurement of the base model with an adapter.
     pub(crate) fn ranking(&self, adapter: Option<Digest>, merged: bool) -> Option<&Int8Ranking> {
-        self.rankings.of(MeasuredModel { base: self.base_digest, adapter, merged, arithmetic: ROWS })
+        self.rankings.of(MeasuredModel { base: self.base_digest, adapter, merged, arithmetic: arithmetic() })
     }
 
     pub(crate) fn has_fast_int8(&self) -> bool {
@@ -116,7 +118,7 @@ impl Precisions {
     /// The measurement that scores of both precisions give.
     pub(crate) fn compare(&self, model: &lorank_core::ModelVersion, queries: &[ScoresToCompare]) -> Int8Ranking {
         let model = lorank_core::ModelVersion { base_model: self.base.name.clone(), ..model.clone() };
-        Int8Ranking::compare(&model, ROWS, Isa::detect(), queries)
+        Int8Ranking::compare(&model, arithmetic(), Isa::detect(), queries)
     }
 
     /// The copy of the weights in a precision; `None` for the first copy. Loads it if no adapter has it.

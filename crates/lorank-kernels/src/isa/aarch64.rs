@@ -42,6 +42,11 @@ impl Set {
         self == Self::NeonI8mm
     }
 
+    /// Whether there are products of tiles.
+    pub(super) fn has_tiles(self) -> bool {
+        false
+    }
+
     /// Runs a computation with the set's instructions.
     ///
     /// # Safety

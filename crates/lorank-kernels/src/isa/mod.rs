@@ -38,14 +38,20 @@ impl Isa {
         std::iter::once(None).chain(Set::available().into_iter().map(Some)).map(Self).collect()
     }
 
-    /// Whether linear layers are faster in int8 than in f32, because there are instructions for 8-bit products.
+    /// Whether linear layers are faster in int8 than in the other formats: there are instructions for 8-bit products, and none that
+    /// make bf16 as fast. (With tiles both wait for the weights, and int8 rounds its input in addition.)
     pub fn is_fast_in_int8(self) -> bool {
-        self.0.is_some()
+        self.0.is_some() && !self.has_tiles()
     }
 
     /// Whether bf16 products take both operands in bf16; otherwise the weights are widened to f32 when they are read.
     pub fn has_bf16_products(self) -> bool {
         self.0.is_some_and(Set::has_bf16_products)
+    }
+
+    /// Whether there are products of tiles in bf16 and int8, many times as fast as those of vectors.
+    pub fn has_tiles(self) -> bool {
+        self.0.is_some_and(Set::has_tiles)
     }
 
     /// The number of `f32` lanes of a vector.
@@ -56,6 +62,11 @@ impl Isa {
     /// The number of adjacent weights of each column in a panel of bf16.
     pub(crate) fn bf16_group(self) -> usize {
         dispatch(self, Bf16Group)
+    }
+
+    /// The size of a linear layer's tasks.
+    pub(crate) fn task_size(self) -> TaskSize {
+        dispatch(self, TaskSizeOf)
     }
 
     /// The layout of a panel of integers.
@@ -106,6 +117,25 @@ impl Computation for Bf16Group {
     #[inline(always)]
     fn run<K: Kernel>(self) -> usize {
         K::BF16_GROUP
+    }
+}
+
+/// The size of the tasks into which a linear layer is divided.
+pub(crate) struct TaskSize {
+    /// The number of rows, at most.
+    pub(crate) n_rows: usize,
+    /// The number of multiply-adds, at least.
+    pub(crate) n_products: usize,
+}
+
+struct TaskSizeOf;
+
+impl Computation for TaskSizeOf {
+    type Output = TaskSize;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self) -> TaskSize {
+        TaskSize { n_rows: K::TASK_ROWS, n_products: K::TASK_PRODUCTS }
     }
 }
 

@@ -19,6 +19,10 @@ impl Set {
         match self {}
     }
 
+    pub(super) fn has_tiles(self) -> bool {
+        match self {}
+    }
+
     /// # Safety
     /// No value exists, so no call does.
     pub(super) unsafe fn run<C: Computation>(self, _: C) -> C::Output {

@@ -1,6 +1,8 @@
 //! The instruction sets of x86-64.
 
 use super::Computation;
+#[cfg(target_os = "linux")]
+use crate::tile::Amx;
 use crate::tile::{Avx2, Avx512Bf16, Avx512Vnni};
 
 /// The instruction sets; each includes those before it.
@@ -12,7 +14,19 @@ pub(super) enum Set {
     Avx512Vnni,
     /// Also with BF16 dot products: AMD since Zen 4, Intel since Sapphire Rapids.
     Avx512Bf16,
+    /// Also with AMX, whose instructions multiply matrices of 16 rows of 64 bytes: Intel since Sapphire Rapids.
+    #[cfg(target_os = "linux")]
+    Amx,
 }
+
+/// The sets, in their order.
+const SETS: &[Set] = &[
+    Set::Avx2,
+    Set::Avx512Vnni,
+    Set::Avx512Bf16,
+    #[cfg(target_os = "linux")]
+    Set::Amx,
+];
 
 impl Set {
     /// The sets of this CPU.
@@ -25,8 +39,10 @@ impl Set {
                     && is_x86_feature_detected!("avx512vnni")
             }
             Self::Avx512Bf16 => is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_os = "linux")]
+            Self::Amx => Amx::is_available(),
         };
-        [Self::Avx2, Self::Avx512Vnni, Self::Avx512Bf16].into_iter().take_while(is_found).collect()
+        SETS.iter().copied().take_while(is_found).collect()
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -34,12 +50,20 @@ impl Set {
             Self::Avx2 => "avx2",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Avx512Bf16 => "avx512-bf16",
+            #[cfg(target_os = "linux")]
+            Self::Amx => "amx",
         }
     }
 
     /// Whether there are products of numbers in bf16.
     pub(super) fn has_bf16_products(self) -> bool {
-        self == Self::Avx512Bf16
+        self >= Self::Avx512Bf16
+    }
+
+    /// Whether there are products of tiles.
+    pub(super) fn has_tiles(self) -> bool {
+        // The only set after it.
+        self > Self::Avx512Bf16
     }
 
     /// Runs a computation with the set's instructions.
@@ -53,6 +77,8 @@ impl Set {
                 Self::Avx2 => avx2(computation),
                 Self::Avx512Vnni => avx512_vnni(computation),
                 Self::Avx512Bf16 => avx512_bf16(computation),
+                #[cfg(target_os = "linux")]
+                Self::Amx => amx(computation),
             }
         }
     }
@@ -71,4 +97,11 @@ fn avx512_vnni<C: Computation>(computation: C) -> C::Output {
 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni,avx512bf16")]
 fn avx512_bf16<C: Computation>(computation: C) -> C::Output {
     computation.run::<Avx512Bf16>()
+}
+
+/// The compiler does not need to know AMX, because its instructions are written as assembly.
+#[cfg(target_os = "linux")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni,avx512bf16")]
+fn amx<C: Computation>(computation: C) -> C::Output {
+    computation.run::<Amx>()
 }

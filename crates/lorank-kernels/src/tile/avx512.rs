@@ -120,46 +120,72 @@ unsafe impl Kernel for Avx512Vnni {
     }
 }
 
+/// What a set has of another one, whose instructions it includes: all but bf16 and int8.
+macro_rules! inherited {
+    ($set:ty) => {
+        type Vector = <$set as Kernel>::Vector;
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self::Vector {
+            // SAFETY: the same contract.
+            unsafe { <$set>::load(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(vector: Self::Vector, to: *mut f32) {
+            // SAFETY: the same contract.
+            unsafe { <$set>::store(vector, to) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+            // SAFETY: the same contract.
+            unsafe { <$set>::add(a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn f32<const M: usize, const V: usize>(
+            a: RowPointers<f32>,
+            depth: usize,
+            panel: *const f32,
+            adds: bool,
+            out: *mut f32,
+        ) {
+            // SAFETY: the same contract.
+            unsafe { <$set>::f32::<M, V>(a, depth, panel, adds, out) }
+        }
+
+        const BF16_GROUP: usize = <$set>::BF16_GROUP;
+
+        #[inline(always)]
+        unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
+            // SAFETY: the same contract.
+            unsafe { <$set>::transpose(rows, to, stride) }
+        }
+
+        #[inline(always)]
+        unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
+            // SAFETY: the same contract.
+            unsafe { <$set>::range(row) }
+        }
+
+        #[inline(always)]
+        unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
+            // SAFETY: the same contract.
+            unsafe { <$set>::quantise(row, minimum, factor, to) }
+        }
+    };
+}
+pub(super) use inherited;
+
 // SAFETY: every product writes its whole tile, and `ROWS` is within `ROWS_MAX`.
 unsafe impl Kernel for Avx512Bf16 {
     const LANES: usize = LANES;
-    const ROWS: usize = 8;
+    const ROWS: usize = Avx512Vnni::ROWS;
     const BF16_ROWS: usize = INTRINSIC_ROWS;
     const FMA: bool = true;
 
-    type Vector = __m512;
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> __m512 {
-        // SAFETY: the caller guarantees the instructions and the numbers.
-        unsafe { _mm512_loadu_ps(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(vector: __m512, to: *mut f32) {
-        // SAFETY: the caller guarantees the instructions and the room.
-        unsafe { _mm512_storeu_ps(to, vector) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(a: __m512, b: __m512) -> __m512 {
-        // SAFETY: the caller guarantees the instructions.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-
-    #[inline(always)]
-    unsafe fn f32<const M: usize, const V: usize>(
-        a: RowPointers<f32>,
-        depth: usize,
-        panel: *const f32,
-        adds: bool,
-        out: *mut f32,
-    ) {
-        // SAFETY: the same contract, and this set includes the other's instructions.
-        unsafe { Avx512Vnni::f32::<M, V>(a, depth, panel, adds, out) }
-    }
-
-    const BF16_GROUP: usize = 2;
+    inherited!(Avx512Vnni);
 
     #[inline(always)]
     unsafe fn bf16_products<const M: usize, const V: usize>(
@@ -201,24 +227,6 @@ unsafe impl Kernel for Avx512Bf16 {
     ) {
         // SAFETY: the same contract, and this set includes the other's instructions.
         unsafe { Avx512Vnni::int8::<V>(a, n_rows, depth, panel, scaling, out) }
-    }
-
-    #[inline(always)]
-    unsafe fn transpose(rows: RowPointers<f32>, to: *mut f32, stride: usize) {
-        // SAFETY: the same contract, and this set includes AVX2's instructions.
-        unsafe { Avx2::transpose(rows, to, stride) }
-    }
-
-    #[inline(always)]
-    unsafe fn range(row: &[f32]) -> (f32, f32, f32) {
-        // SAFETY: the same contract, and this set includes AVX2's instructions.
-        unsafe { Avx2::range(row) }
-    }
-
-    #[inline(always)]
-    unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]) {
-        // SAFETY: the same contract, and this set includes AVX2's instructions.
-        unsafe { Avx2::quantise(row, minimum, factor, to) }
     }
 }
 

@@ -3,6 +3,10 @@
 //! A tile sums over the depth in order, with one accumulator per element, for every `M`. Therefore a row's result does
 //! not depend on the rows it is computed with.
 
+use std::marker::PhantomData;
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -11,6 +15,8 @@ mod avx512;
 mod neon;
 mod portable;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use amx::Amx;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 pub(crate) use neon::{Dotprod, Matrices, Neon, Widening};
 pub(crate) use portable::{Portable, widen};
@@ -112,9 +118,17 @@ impl Scaling {
     }
 }
 
-/// The depth of numbers in bf16 is padded to a multiple of this.
-pub(crate) const BF16_STEP: usize = 4;
-/// The depth of integers is padded to a multiple of this.
+/// The depth of numbers in bf16 and of integers is padded to a multiple of this, in bytes.
+pub(crate) const DEPTH_BYTES: usize = 64;
+/// Room is made for a multiple of this many rows of numbers in bf16 and of integers.
+pub(crate) const ROWS_STEP: usize = 16;
+/// The distance between prepared rows of `n_bytes`: whole cache lines, and an odd number of them, because tile instructions read 16
+/// rows at once, and would wait if several lay in one bank of the cache.
+pub(crate) const fn row_distance(n_bytes: usize) -> usize {
+    (n_bytes.div_ceil(DEPTH_BYTES) | 1) * DEPTH_BYTES
+}
+
+/// The distance in depth of a row's integers whose products are summed in 16 bits.
 pub(crate) const INT8_STEP: usize = 32;
 /// The number of a row's integers whose products are summed in 16 bits before widening, where they are [`INT8_STEP`]
 /// apart.
@@ -134,6 +148,9 @@ pub(crate) enum Int8Order {
     Chunks,
 }
 
+/// The number of rows whose sums are finished at a time, at most. A multiple of [`ROWS_STEP`].
+pub(crate) const BLOCK_ROWS_MAX: usize = 48;
+
 /// The innermost loops of one instruction set.
 ///
 /// Each function computes, for `M` rows and `V * LANES` columns, the sums over the depth of
@@ -148,8 +165,9 @@ pub(crate) enum Int8Order {
 /// The caller of each function must guarantee that it runs on a CPU with the set's instructions, inside a function that
 /// enables them; that `a` has `M` readable rows and `panel` is readable, both as deep as the other arguments specify;
 /// and that `out` has room for the tile, without other readers or writers. [`load`](Self::load) reads `LANES` numbers, and
-/// [`store`](Self::store) writes them.
-pub(crate) unsafe trait Kernel: 'static {
+/// [`store`](Self::store) writes them. [`bf16`](Self::bf16) and [`int8`](Self::int8) are called while the thread has
+/// [`Entered`].
+pub(crate) unsafe trait Kernel: Sized + 'static {
     /// The number of `f32` lanes of a vector.
     const LANES: usize;
     /// A vector.
@@ -160,6 +178,28 @@ pub(crate) unsafe trait Kernel: 'static {
     const BF16_ROWS: usize;
     /// Whether `a * b + c` is one instruction; otherwise it would be a slow call.
     const FMA: bool;
+    /// The number of rows whose sums are finished at a time: they stay in a core's L1 cache. At most [`BLOCK_ROWS_MAX`].
+    const BLOCK_ROWS: usize = BLOCK_ROWS_MAX;
+    /// The number of rows of a task: each panel of weights is read from memory once per task, and these rows stay in a
+    /// core's L2 cache. A multiple of `BLOCK_ROWS`.
+    const TASK_ROWS: usize = Self::BLOCK_ROWS;
+    /// The number of products of a task, at least: starting a task takes some microseconds.
+    const TASK_PRODUCTS: usize = 1;
+
+    /// Whether the next panel of weights is asked for while one is multiplied.
+    const PREFETCHES: bool = false;
+
+    /// Asks for a cache line that will be read soon.
+    #[inline(always)]
+    unsafe fn prefetch(_line: *const u8) {}
+
+    /// Prepares this thread for [`bf16`](Self::bf16) and [`int8`](Self::int8); see [`Entered`].
+    #[inline(always)]
+    unsafe fn enter() {}
+
+    /// Ends what [`enter`](Self::enter) began.
+    #[inline(always)]
+    unsafe fn leave() {}
 
     unsafe fn load(from: *const f32) -> Self::Vector;
 
@@ -203,7 +243,7 @@ pub(crate) unsafe trait Kernel: 'static {
     /// The number of adjacent weights of each column in a panel of bf16; 2 or 4.
     const BF16_GROUP: usize;
 
-    /// Both operands in bf16, `depth` of each, a multiple of [`BF16_STEP`].
+    /// Both operands in bf16, `depth` of each, a multiple of [`DEPTH_BYTES`].
     unsafe fn bf16_products<const M: usize, const V: usize>(
         a: RowPointers<u16>,
         depth: usize,
@@ -211,12 +251,22 @@ pub(crate) unsafe trait Kernel: 'static {
         out: *mut f32,
     );
 
+    /// [`bf16_products`](Self::bf16_products) for any number of rows, because not every set has tiles of few. Both `a` and
+    /// `out` have room for a multiple of [`ROWS_STEP`] rows.
+    #[inline(always)]
+    unsafe fn bf16<const V: usize>(a: RowPointers<u16>, n_rows: usize, depth: usize, panel: *const u16, out: *mut f32) {
+        let product = Bf16Product::<Self, V> { a, depth, panel, out, kernel: PhantomData };
+        // SAFETY: the caller guarantees all requirements of a tile.
+        unsafe { tiles(n_rows, Self::BF16_ROWS, &product) }
+    }
+
     /// The layout of a panel of integers.
     const INT8_ORDER: Int8Order;
 
-    /// Unsigned times signed 8-bit integers, `depth` of each, a multiple of [`INT8_STEP`];
+    /// Unsigned times signed 8-bit integers, `depth` of each, a multiple of [`DEPTH_BYTES`];
     /// the weights keep the bound of [`Format::Int8`](crate::Format::Int8). Stores the [scaled](Scaling) sums in `out`.
-    /// Takes any number of rows, because not every set benefits from tiles of several.
+    /// Takes any number of rows, because not every set benefits from tiles of several. Both `a` and `out` have room for a
+    /// multiple of [`ROWS_STEP`] rows.
     unsafe fn int8<const V: usize>(
         a: RowPointers<u8>,
         n_rows: usize,
@@ -242,4 +292,51 @@ pub(crate) unsafe trait Kernel: 'static {
 
     /// `(x - minimum) * factor`, rounded to nearest even, for each number of a row; results are at most 255.
     unsafe fn quantise(row: &[f32], minimum: f32, factor: f32, to: &mut [u8]);
+}
+
+/// Shows that this thread is prepared for the products in bf16 and int8 of a set; until it is dropped.
+pub(crate) struct Entered<K: Kernel> {
+    kernel: PhantomData<K>,
+    /// The preparation is the thread's.
+    thread: PhantomData<*const ()>,
+}
+
+impl<K: Kernel> Entered<K> {
+    /// # Safety
+    /// This runs on a CPU with the set's instructions, inside a function that enables them, and the thread has not entered
+    /// already.
+    #[inline(always)]
+    pub(crate) unsafe fn new() -> Self {
+        // SAFETY: as the caller guarantees.
+        unsafe { K::enter() };
+        Self { kernel: PhantomData, thread: PhantomData }
+    }
+}
+
+impl<K: Kernel> Drop for Entered<K> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: `new` has entered, where the instructions are.
+        unsafe { K::leave() };
+    }
+}
+
+/// A product in bf16, tile by tile.
+struct Bf16Product<K, const V: usize> {
+    a: RowPointers<u16>,
+    depth: usize,
+    panel: *const u16,
+    out: *mut f32,
+    kernel: PhantomData<K>,
+}
+
+impl<K: Kernel, const V: usize> Tile for Bf16Product<K, V> {
+    #[inline(always)]
+    unsafe fn run<const M: usize>(&self, row: usize) {
+        // SAFETY: the caller guarantees the instructions, the rows and their room.
+        unsafe {
+            let out = self.out.add(row * V * K::LANES);
+            K::bf16_products::<M, V>(self.a.from(row), self.depth, self.panel, out);
+        }
+    }
 }

@@ -124,6 +124,8 @@ impl Backend for Kernels {
     ) -> Result<PackedMatrix, ModelError> {
         let format = match storage {
             Storage::Precision => self.format,
+            // The products of an update in f32 would take longer than those of the base model in tiles of bf16 or int8.
+            Storage::AsInFile if self.isa.has_tiles() && self.format != Format::F32 => Format::Bf16,
             Storage::AsInFile if weights.is_bf16(tensor) => Format::Bf16,
             Storage::AsInFile => Format::F32,
         };
@@ -219,7 +221,11 @@ impl Backend for Kernels {
             rotary: plan.angles.map(|angles| Rotary { cos: &angles.cos, sin: &angles.sin }),
             spans: &plan.spans,
         };
-        Ok(Rows { numbers: attention.run(self.isa), width: q.width })
+        let numbers = match self.format {
+            Format::F32 => attention.run(self.isa),
+            Format::Bf16 | Format::Int8 => attention.run_in_bf16(self.isa),
+        };
+        Ok(Rows { numbers, width: q.width })
     }
 
     fn gather(&self, rows: &Rows, indices: &[usize]) -> Result<Rows, Infallible> {

@@ -175,7 +175,8 @@ pub(crate) type Lookup<'a, B> = (&'a <B as Backend>::Embeddings, &'a [u32]);
 pub(crate) enum Storage {
     /// The backend's precision: linear layers of the base model, and those that replace them.
     Precision,
-    /// bf16 if the file has bf16, else f32: low-rank updates take no more memory than their file.
+    /// bf16 if the file has bf16, else f32: low-rank updates take no more memory than their file. Also bf16 where products in f32
+    /// would take longer than those of the base model.
     AsInFile,
 }
 
