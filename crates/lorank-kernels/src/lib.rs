@@ -16,7 +16,7 @@
 //!
 //! Two guarantees hold everywhere. A row of a result depends only on its input row, bit for bit, and not on other rows,
 //! their number, or the number of threads. And all instruction sets give the results of a plain loop: bit for bit in
-//! int8 (integers are exact), up to rounding in f32 and bf16.
+//! int8 (integers are exact), up to rounding in f32 and bf16. [`Isa::detect`] holds the set that it chooses to that.
 //!
 //! ```
 //! use lorank_kernels::{Epilogue, Format, Input, Isa, PackedMatrix, Segment};
@@ -45,6 +45,7 @@ mod linear_gradient;
 mod math;
 mod packed;
 mod recycled;
+mod self_check;
 mod threads;
 mod tile;
 
@@ -59,3 +60,4 @@ pub use linear_gradient::{InputUpdate, add_products};
 pub use math::Activation;
 pub use packed::{Format, PackedMatrix};
 pub use recycled::{copied, recycle, zeros};
+pub use self_check::LeftOut;

@@ -10,6 +10,7 @@ use lorank_core::{
     AdapterId, AdapterVersion, BoxError, Candidate, Digest, Group, InvalidQuery, ModelVersion, PassageOptions,
     Precision, Query, Score,
 };
+use lorank_kernels::Isa;
 
 use crate::chat::{self, ChatSettings};
 use crate::config::{Config, PadToken};
@@ -373,6 +374,12 @@ impl ModelReranker {
     /// The engine: `kernels` with the CPU's vector instructions, or `candle`.
     pub fn engine(&self) -> String {
         self.model.facts().backend.clone()
+    }
+
+    /// The CPU's sets of vector instructions that are not used because a check found wrong results: the name of each, and what is
+    /// wrong.
+    pub fn left_out_instructions(&self) -> Vec<(&'static str, &'static str)> {
+        Isa::left_out().iter().map(|left_out| (&*left_out.set, &*left_out.why)).collect()
     }
 
     /// The numeric precision without an adapter; with one, that of its [`AdapterSummary`].

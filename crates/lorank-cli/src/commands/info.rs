@@ -107,11 +107,14 @@ fn describe_model(reranker: &ModelReranker) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("device", reranker.device().to_owned()),
         ("engine", format!("{}, up to {} tokens per batch", reranker.engine(), reranker.tokens_max())),
+    ];
+    lines.extend(reranker.left_out_instructions().into_iter().map(|(set, why)| ("left out", format!("{set}: {why}"))));
+    lines.extend([
         ("precision", format!("{}, {n_bytes} of weights in memory", reranker.precision())),
         ("", reranker.precision_reason().to_owned()),
         ("base model", format!("{} ({}, {n_weights} weights{head}, digest {digest})", base.name, base.architecture)),
         ("score", describe_score(base)),
-    ];
+    ]);
     lines.extend(describe_prompt(reranker.prompt()));
     lines.push(("targets", base.linear_targets.join(", ")));
     lines.push(("", format!("also: {}", base.other_targets.join(", "))));
@@ -240,6 +243,7 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
         "other_modules": base.other_modules,
         "device": reranker.device(),
         "engine": reranker.engine(),
+        "left_out_instructions": reranker.left_out_instructions().into_iter().map(|(set, why)| json!({"set": set, "why": why})).collect::<Vec<_>>(),
         "precision": reranker.precision().name(),
         "precision_reason": reranker.precision_reason(),
         "int8": measurement(reranker, None),

@@ -20,7 +20,8 @@ use crate::tile::{Int8Order, Kernel, Portable};
 
 /// A set of vector instructions with kernels, which this CPU supports.
 ///
-/// Values come only from [`Isa::detect`] and [`Isa::available`], so a value proves that its instructions are supported.
+/// Values come only from [`Isa::available`], [`Isa::detect`] and [`Isa::portable`], so a value proves that its instructions are
+/// supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isa(
     /// `None` for portable Rust, vectorized by the compiler.
@@ -28,9 +29,9 @@ pub struct Isa(
 );
 
 impl Isa {
-    /// The best instruction set of this CPU, detected at run time.
-    pub fn detect() -> Self {
-        *Self::available().last().expect("the portable kernels run everywhere")
+    /// Portable Rust, without instructions of its own.
+    pub(crate) fn portable() -> Self {
+        Self(None)
     }
 
     /// All instruction sets of this CPU, the slowest first.

@@ -6,7 +6,9 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use lorank_core::Precision;
-use lorank_kernels::{Activation, Attention, Format, Input, Isa, LowRank, PackedMatrix, Rotary, Segment, Span};
+use lorank_kernels::{
+    Activation, Attention, Format, Input, Isa, LeftOut, LowRank, PackedMatrix, Rotary, Segment, Span,
+};
 
 use super::{Backend, Lookup, Storage};
 use crate::attention::{Angles, AttentionShape};
@@ -48,6 +50,9 @@ impl Kernels {
     /// [`ModelError::Precision`] for a precision without kernels.
     pub(crate) fn new(precision: PrecisionChoice, int8: Int8Effect<'_>) -> Result<Self, ModelError> {
         let isa = Isa::detect();
+        for LeftOut { set, why } in Isa::left_out() {
+            tracing::warn!("this CPU's `{set}` instructions are not used, because they compute wrong results: {why}");
+        }
         let chosen = precision.on_cpu(int8, CpuProducts::of(isa));
         let precision = chosen.precision;
         let format = match precision {
