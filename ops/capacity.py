@@ -12,7 +12,8 @@ import argparse
 import dataclasses
 import math
 
-# Pairs per second of one server, and the bytes of memory of its model: docs/benchmarks.md.
+# Pairs per second of one server: docs/benchmarks.md. The bytes of memory of its model: for MiniLM measured there, for the others
+# estimated by their weights.
 MEASURED = {
     ("minilm-int8", "2 cores, Zen 5"): (100 / 0.42, 140e6),
     ("minilm-bf16", "2 cores, Zen 5"): (100 / 0.67, 169e6),
