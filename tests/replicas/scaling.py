@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT / "ops"))
 import capacity  # noqa: E402
 
 CORPUS = ROOT / "crates/lorank-starter/data/corpus"
-DEPTH = 2
+DEPTH = 10
 # With few clients, hashing would often leave one of two servers without a request.
 N_CLIENTS_PER_SERVER = 12
 ROUNDS = 3
