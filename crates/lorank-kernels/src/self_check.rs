@@ -39,12 +39,20 @@ fn choice() -> &'static Choice {
     CHOICE.get_or_init(|| alone(|| choose(Isa::available(), check)))
 }
 
-/// Runs on one thread, so that the check does not start a pool for the whole program.
+/// Runs on a thread of its own, in a pool of that thread: the check does not start a pool for the whole program, and a caller that
+/// belongs to a pool does not run other work of it meanwhile, which could ask for the choice too.
 fn alone<T: Send>(run: impl FnOnce() -> T + Send) -> T {
-    match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
-        Ok(pool) => pool.install(run),
-        Err(_) => run(),
-    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    std::thread::scope(|scope| {
+        let on_thread = || match &pool {
+            Ok(pool) => pool.install(run),
+            Err(_) => run(),
+        };
+        match scope.spawn(on_thread).join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// The last set that passes; the first one, portable code, is what the others are compared with.
@@ -136,6 +144,21 @@ mod tests {
         }
         assert!(Isa::left_out().is_empty());
         assert_eq!(Some(&Isa::detect()), Isa::available().last());
+    }
+
+    #[test]
+    fn work_of_the_callers_pool_waits() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        let order = std::sync::Mutex::new(Vec::new());
+        let note = |what| order.lock().expect("no panic").push(what);
+        pool.scope(|scope| {
+            scope.spawn(|scope| {
+                scope.spawn(|_| note("other work"));
+                alone(|| note("check"));
+                note("after it");
+            });
+        });
+        assert_eq!(order.into_inner().expect("no panic"), ["check", "after it", "other work"]);
     }
 
     #[test]
