@@ -20,8 +20,7 @@ use crate::tile::{Int8Order, Kernel, Portable};
 
 /// A set of vector instructions with kernels, which this CPU supports.
 ///
-/// Values come only from [`Isa::available`], [`Isa::detect`] and [`Isa::portable`], so a value proves that its instructions are
-/// supported.
+/// Values come only from [`Isa::detect`] and [`Isa::available`], so a value proves that its instructions are supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isa(
     /// `None` for portable Rust, vectorized by the compiler.
