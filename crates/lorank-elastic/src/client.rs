@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a connection is refused, breaks or cannot be made | a read goes to the next node, and once more to each after a short pause |
 //! | status 502, 503 or 504 | the same |
+//! | status 500, because the node lost its connection to another one | the same; the node itself is not at fault |
 //! | status 429 | a read waits for `Retry-After`, or a jittered pause, if the deadline allows it |
 //! | no answer by the deadline | an error: the engine may still be busy with the request, and a second one would add to its load |
 //!
@@ -153,6 +154,12 @@ impl Client {
                     let reason = format!("status {}: {}", reply.status.as_u16(), engine_error::reason(&reply.body));
                     self.nodes.failed(node, &reason);
                     last = Some(reason);
+                    n_attempts += 1;
+                }
+                Ok(reply)
+                    if reply.status == StatusCode::INTERNAL_SERVER_ERROR && engine_error::is_lost_node(&reply.body) =>
+                {
+                    last = Some(engine_error::reason(&reply.body));
                     n_attempts += 1;
                 }
                 Ok(reply) => {

@@ -29,6 +29,26 @@ pub(crate) fn reason(body: &[u8]) -> String {
     shortened(&parts.join(": "))
 }
 
+/// Whether an error is a lost connection between two nodes: of the error itself, its root cause or a failed shard. A node that dies
+/// in the middle of a search is the usual reason.
+pub(crate) fn is_lost_node(body: &[u8]) -> bool {
+    let Ok(json) = serde_json::from_slice::<Json>(body) else { return false };
+    let error = json.get("error").unwrap_or(&json);
+    let list = |key: &str| error.get(key).and_then(Json::as_array).into_iter().flatten();
+    let shards = list("failed_shards").filter_map(|shard| shard.get("reason"));
+    let mut errors = [error].into_iter().chain(list("root_cause")).chain(shards);
+    errors.any(|error| error.get("type").and_then(Json::as_str).is_some_and(|kind| LOST_NODE.contains(&kind)))
+}
+
+/// Errors of the transport between nodes, in OpenSearch and Elasticsearch.
+const LOST_NODE: [&str; 5] = [
+    "node_disconnected_exception",
+    "node_not_connected_exception",
+    "node_closed_exception",
+    "connect_transport_exception",
+    "send_request_transport_exception",
+];
+
 /// Adds the reason of an error and of its causes, without repeating any.
 pub(crate) fn add_causes(error: &Json, parts: &mut Vec<String>) {
     let mut error = Some(error);

@@ -57,6 +57,27 @@ fn without_any_node_the_error_says_so_and_they_may_come_back() {
 }
 
 #[test]
+fn a_search_that_loses_a_node_in_the_middle_is_sent_again() {
+    let lost = r#"{"error": {"root_cause": [{"type": "node_disconnected_exception", "reason": "[node1] disconnected"}],
+        "type": "search_phase_execution_exception", "reason": "", "phase": "fetch"}, "status": 500}"#;
+    let check = |kind: &str, expected: usize| {
+        let (n, body) = (AtomicUsize::new(0), lost.replace("node_disconnected_exception", kind));
+        let node = Node::searching(move |_| match n.fetch_add(1, Ordering::Relaxed) {
+            0 => Some(("500 Internal Server Error", body.clone())),
+            _ => found(),
+        });
+        let first_stage = first_stage(&[&node.url]);
+        let answer = search(&first_stage, &Query::new("light"));
+        assert_eq!((answer.is_ok(), node.n_searches()), (expected == 2, expected), "{kind}");
+    };
+    check("node_disconnected_exception", 2);
+    check("node_not_connected_exception", 2);
+    check("connect_transport_exception", 2);
+    // An error of the query's own is not repeated.
+    check("null_pointer_exception", 1);
+}
+
+#[test]
 fn a_busy_engine_is_asked_again_when_it_says_so() {
     let n = AtomicUsize::new(0);
     let node = Node::searching(move |_| match n.fetch_add(1, Ordering::Relaxed) {
