@@ -63,9 +63,11 @@ def test_the_interpreter_is_released() -> None:
     assert turns > min(20, took * 100), (turns, took)
 
 
+# A shell's background jobs ignore SIGINT, and so do the programs that they start.
 CTRL_C = """
 import os, signal, sys, threading, time
 import lorank
+signal.signal(signal.SIGINT, signal.default_int_handler)
 reranker = lorank.Reranker(sys.argv[1], cache_bytes=0)
 pairs = [(f"query {n}", "The Nile is 6,650 km long. " * 30) for n in range(20_000)]
 sent = []
@@ -93,7 +95,10 @@ def test_ctrl_c_ends_a_call() -> None:
 
 
 def test_ctrl_c_ends_an_endless_iterator() -> None:
-    program = "import itertools, sys, lorank; lorank.Reranker(sys.argv[1]).predict(itertools.repeat(('q', 'd')))"
+    program = (
+        "import itertools, signal, sys, lorank; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "lorank.Reranker(sys.argv[1]).predict(itertools.repeat(('q', 'd')))"
+    )
     process = subprocess.Popen([sys.executable, "-c", program, str(TINY)], stderr=subprocess.PIPE)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
