@@ -49,9 +49,15 @@ impl Form {
         }
     }
 
-    /// Rows of `width` for the second product of an update by a matrix in `format`.
-    pub(crate) fn of_low(rows: &[f32], width: usize, format: Format, isa: Isa) -> Self {
-        if isa.has_tiles() && format == Format::Bf16 { narrow(rows, width, isa) } else { Self::F32 }
+    /// Rows of `width` in bf16.
+    pub(crate) fn bf16(rows: &[f32], width: usize, isa: Isa) -> Self {
+        let stride = row_distance(2 * width) / 2;
+        let n_rows = rows.len() / width;
+        let mut values = room(n_rows, stride);
+        threads::for_each_rows(&mut values[..n_rows * stride], stride, ROWS_PER_TASK, |first, values| {
+            dispatch(isa, Narrow { rows: &rows[first * width..], width, values, stride });
+        });
+        Self::Bf16 { values, stride }
     }
 }
 
@@ -67,7 +73,7 @@ impl<'a> Input<'a> {
         let plain = Self::plain(rows, width);
         let form = match format {
             Format::Int8 => quantise(rows, width, isa),
-            Format::Bf16 if isa.has_bf16_products() => narrow(rows, width, isa),
+            Format::Bf16 if isa.has_bf16_products() => Form::bf16(rows, width, isa),
             Format::F32 | Format::Bf16 => Form::F32,
         };
         Self { form, ..plain }
@@ -93,7 +99,7 @@ impl<'a> Input<'a> {
     /// Prepares the rows in bf16 too, for weights in that format.
     pub(crate) fn add_bf16(&self, isa: Isa) {
         if !matches!(self.form, Form::Bf16 { .. }) {
-            self.bf16.get_or_init(|| narrow(self.rows, self.width, isa));
+            self.bf16.get_or_init(|| Form::bf16(self.rows, self.width, isa));
         }
     }
 
@@ -125,16 +131,6 @@ fn with_room<T: Number>(rows: &[T], stride: usize) -> Aligned<T> {
     let mut values = room(rows.len() / stride, stride);
     values[..rows.len()].copy_from_slice(rows);
     values
-}
-
-fn narrow(rows: &[f32], width: usize, isa: Isa) -> Form {
-    let stride = row_distance(2 * width) / 2;
-    let n_rows = rows.len() / width;
-    let mut values = room(n_rows, stride);
-    threads::for_each_rows(&mut values[..n_rows * stride], stride, ROWS_PER_TASK, |first, values| {
-        dispatch(isa, Narrow { rows: &rows[first * width..], width, values, stride });
-    });
-    Form::Bf16 { values, stride }
 }
 
 struct Narrow<'a> {

@@ -124,9 +124,9 @@ impl PackedMatrix {
                 assert_eq!(update.a.n_out, update.b.n_in, "the update's parts have one rank");
                 self.check_second(update.b);
                 let low = self.first_product(x, &rows, update.a);
-                let form = match self.format() {
-                    Format::F32 => Form::F32,
-                    _ => Form::of_low(&low, update.b.n_in, update.b.format(), self.isa),
+                let form = match self.takes_tiles_of(update.b) {
+                    true => Form::bf16(&low, update.b.n_in, self.isa),
+                    false => Form::F32,
                 };
                 Update { low: Cow::Owned(low), form, b: update.b, scale: update.scale }
             });
@@ -135,11 +135,16 @@ impl PackedMatrix {
         segments.iter().map(prepare).collect()
     }
 
-    /// Rows of `x` times the first matrix of an update, `[n_rows, rank]`: in bf16, where this matrix is not in f32 and there
-    /// are tiles of it, because products in f32 would take longer than those of the base matrix.
+    /// Whether the products with a matrix of an update are in tiles of bf16: if this matrix has tiles too, because products
+    /// in f32 would take longer than its own.
+    fn takes_tiles_of(&self, update: &PackedMatrix) -> bool {
+        self.isa.has_tiles() && self.format() != Format::F32 && update.format() == Format::Bf16
+    }
+
+    /// Rows of `x` times the first matrix of an update, `[n_rows, rank]`.
     fn first_product(&self, x: &Input<'_>, rows: &Range<usize>, a: &PackedMatrix) -> Vec<f32> {
         let product = |x: &Input<'_>| a.linear(x, &[Segment::plain(x.n_rows())], &Epilogue::default());
-        if !self.isa.has_tiles() || self.format() == Format::F32 || a.format() != Format::Bf16 {
+        if !self.takes_tiles_of(a) {
             return product(&Input::plain(&x.rows[rows.start * x.width..rows.end * x.width], x.width));
         }
         x.add_bf16(self.isa);

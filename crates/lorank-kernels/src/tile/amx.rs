@@ -7,6 +7,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
+use super::avx512::{inherited, scaled};
 use super::{Avx512Bf16, DEPTH_BYTES, Int8Order, Kernel, ROWS_STEP, RowPointers, Scaling};
 
 /// AVX-512 with VNNI and BF16, and AMX for products in bf16 and int8.
@@ -80,7 +81,7 @@ unsafe impl Kernel for Amx {
     const TASK_PRODUCTS: usize = 32 << 20;
     const PREFETCHES: bool = true;
 
-    super::avx512::inherited!(Avx512Bf16);
+    inherited!(Avx512Bf16);
 
     #[inline(always)]
     unsafe fn prefetch(line: *const u8) {
@@ -134,15 +135,9 @@ unsafe impl Kernel for Amx {
         unsafe {
             products::<Int8, V>(a, n_rows, depth, panel.cast(), out.cast());
             for m in 0..n_rows {
-                let row_scale = _mm512_set1_ps(*scaling.row_scales.add(m));
-                let minimum = _mm512_set1_ps(*scaling.row_minima.add(m));
                 for v in 0..V {
                     let out = out.add((m * V + v) * LANES);
-                    let sums = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(out.cast())), row_scale);
-                    let column_sums = _mm512_loadu_ps(scaling.column_sums.add(v * LANES));
-                    let sums = _mm512_add_ps(sums, _mm512_mul_ps(column_sums, minimum));
-                    let column_scales = _mm512_loadu_ps(scaling.column_scales.add(v * LANES));
-                    _mm512_storeu_ps(out, _mm512_mul_ps(sums, column_scales));
+                    _mm512_storeu_ps(out, scaled(_mm512_loadu_si512(out.cast()), scaling, m, v));
                 }
             }
         }

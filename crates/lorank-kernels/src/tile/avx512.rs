@@ -260,17 +260,28 @@ impl<const V: usize> Tile for Int8<V> {
                 w = w.add(V * 4 * LANES);
             }
             for (m, sums) in sums.iter().enumerate() {
-                let row_scale = _mm512_set1_ps(*scaling.row_scales.add(m));
-                let minimum = _mm512_set1_ps(*scaling.row_minima.add(m));
                 for v in 0..V {
-                    let sums = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[v]), row_scale);
-                    let column_sums = _mm512_loadu_ps(scaling.column_sums.add(v * LANES));
-                    let sums = _mm512_add_ps(sums, _mm512_mul_ps(column_sums, minimum));
-                    let column_scales = _mm512_loadu_ps(scaling.column_scales.add(v * LANES));
-                    _mm512_storeu_ps(out.add((m * V + v) * LANES), _mm512_mul_ps(sums, column_scales));
+                    _mm512_storeu_ps(out.add((m * V + v) * LANES), scaled(sums[v], scaling, m, v));
                 }
             }
         }
+    }
+}
+
+/// The scaled sums of row `m` in the vector `v` of columns, with each step rounded as [`Scaling`] says.
+///
+/// # Safety
+/// The CPU has the instructions, and there are scales for this row and these columns.
+#[inline(always)]
+pub(super) unsafe fn scaled(sums: __m512i, scaling: Scaling, m: usize, v: usize) -> __m512 {
+    // SAFETY: as the caller guarantees.
+    unsafe {
+        let row_scale = _mm512_set1_ps(*scaling.row_scales.add(m));
+        let minimum = _mm512_set1_ps(*scaling.row_minima.add(m));
+        let sums = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), row_scale);
+        let column_sums = _mm512_loadu_ps(scaling.column_sums.add(v * LANES));
+        let sums = _mm512_add_ps(sums, _mm512_mul_ps(column_sums, minimum));
+        _mm512_mul_ps(sums, _mm512_loadu_ps(scaling.column_scales.add(v * LANES)))
     }
 }
 
