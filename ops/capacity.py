@@ -68,7 +68,7 @@ def searches_per_second(load, server, n_servers=1):
 
 def servers_needed(load, server, utilization=0.7, spare=1):
     """The number of servers that keeps each at most this busy, and as many to spare: one may restart or die."""
-    return math.ceil(load.queries_per_second * seconds_per_search(load, server) / utilization) + spare
+    return max(math.ceil(load.queries_per_second * seconds_per_search(load, server) / utilization), 1) + spare
 
 
 def mean_millis(load, server, n_servers):
@@ -78,21 +78,37 @@ def mean_millis(load, server, n_servers):
     return math.inf if busy >= 1 else 1e3 * alone * (1 + busy / (2 * (1 - busy)))
 
 
+def at_least(kind, least, is_open=False):
+    """Reads a number of at least `least`, or above it."""
+
+    def read(text):
+        number = kind(text)
+        if not math.isfinite(number) or number < least or (is_open and number == least):
+            raise argparse.ArgumentTypeError(f"must be {'above' if is_open else 'at least'} {least}, not `{text}`")
+        return number
+
+    read.__name__ = "whole number" if kind is int else "number"
+    return read
+
+
 def main():
+    positive = at_least(float, 0, is_open=True)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, required=True, help="documents in the index; 0 if another engine is the first stage")
-    parser.add_argument("--queries-per-second", type=float, required=True, help="at the busiest time")
-    parser.add_argument("--depth", type=int, required=True, help="candidates that are reranked")
+    parser.add_argument("--documents", type=at_least(int, 0), required=True, help="documents in the index; 0 if another engine is the first stage")
+    parser.add_argument("--queries-per-second", type=positive, required=True, help="at the busiest time")
+    parser.add_argument("--depth", type=at_least(int, 1), required=True, help="candidates that are reranked")
     parser.add_argument("--hit-rate", type=float, default=0.0, help="share of pairs with a cached score, from 0 to 1")
     parser.add_argument("--model", help=", ".join(sorted({model for model, _ in MEASURED})))
     parser.add_argument("--machine", help=", ".join(sorted({machine for _, machine in MEASURED})))
-    parser.add_argument("--pairs-per-second", type=float, help="of one server, from `lorank bench`, instead of a model and a machine")
-    parser.add_argument("--cores", type=int, default=2, help="of one server")
+    parser.add_argument("--pairs-per-second", type=positive, help="of one server, from `lorank bench`, instead of a model and a machine")
+    parser.add_argument("--cores", type=at_least(int, 1), default=2, help="of one server")
     parser.add_argument("--utilization", type=float, default=0.7, help="how busy a server may be (default: 0.7)")
-    parser.add_argument("--spare", type=int, default=1, help="servers that may be missing (default: 1)")
+    parser.add_argument("--spare", type=at_least(int, 0), default=1, help="servers that may be missing (default: 1)")
     options = parser.parse_args()
     if not 0 <= options.hit_rate <= 1 or not 0 < options.utilization < 1:
         parser.error("--hit-rate is from 0 to 1, and --utilization between 0 and 1")
+    if options.pairs_per_second and options.model:
+        parser.error("--pairs-per-second is the rate of a model; leave --model out")
     if options.pairs_per_second:
         rate, memory = options.pairs_per_second, None
     elif (options.model, options.machine) in MEASURED:
