@@ -223,6 +223,7 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
             "int8": measurement(reranker, Some(&adapter.version.id)),
         })
     };
+    let left_out = reranker.left_out_instructions().into_iter().map(|(set, why)| json!({"set": set, "why": why}));
     json!({
         "base_model": base.name,
         "digest": base.digest.to_string(),
@@ -243,7 +244,7 @@ pub fn model_info(reranker: &ModelReranker) -> Value {
         "other_modules": base.other_modules,
         "device": reranker.device(),
         "engine": reranker.engine(),
-        "left_out_instructions": reranker.left_out_instructions().into_iter().map(|(set, why)| json!({"set": set, "why": why})).collect::<Vec<_>>(),
+        "left_out_instructions": left_out.collect::<Vec<_>>(),
         "precision": reranker.precision().name(),
         "precision_reason": reranker.precision_reason(),
         "int8": measurement(reranker, None),
