@@ -34,7 +34,7 @@ pub struct AdapterVersion {
 }
 
 /// The numeric precision of a forward pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Precision {
     /// 32-bit floating point throughout.

@@ -1,16 +1,16 @@
 //! The [`Reranker`] implementation of [`ModelReranker`]: encodes pairs on the request's thread, scores on the model's.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lorank_core::{
     AdapterId, AdapterVersion, BoxError, Candidate, Deadline, DocumentId, EncodedPair, ForeignPair, Group,
-    ModelVersion, PassageOptions, Query, Reranker, Score, WindowCut, Windows,
+    ModelVersion, PassageOptions, Precision, Query, Reranker, Score, WindowCut, Windows,
 };
 
-use crate::model::{PairToScore, ScoringModel};
+use crate::model::PairToScore;
 use crate::pass::StageTimes;
 use crate::reranker::{Loaded, LoadedAdapter, ModelReranker};
 use crate::tokenize::PairTokenizer;
@@ -100,28 +100,24 @@ impl ModelReranker {
         (pairs.into_iter().map(outcome).collect(), times)
     }
 
-    /// Scores pairs, each on the copy of the base model that loaded its adapter: first those of the first copy.
+    /// Scores pairs, each on the copy of the base model that loaded its adapter, one copy after the other.
     fn score_by_copy(
         &self,
         pairs: &[(Option<&Loaded>, PairToScore<'_>)],
         times: &mut StageTimes,
     ) -> Vec<Result<f32, ModelError>> {
-        let copy = pairs.iter().find_map(|(loaded, _)| loaded.and_then(|loaded| loaded.copy.as_deref()));
-        let Some(copy) = copy else {
-            return self.model.score(&pairs.iter().map(|(_, pair)| *pair).collect::<Vec<_>>(), times);
-        };
-        let is_of_copy = |loaded: Option<&Loaded>| loaded.is_some_and(|loaded| loaded.copy.is_some());
-        let mut score = |model: &dyn ScoringModel, of_copy: bool| {
-            let own = pairs.iter().filter(|(loaded, _)| is_of_copy(*loaded) == of_copy).map(|(_, pair)| *pair);
-            let own: Vec<PairToScore<'_>> = own.collect();
-            model.score(&own, times).into_iter()
-        };
-        let (mut first, mut second) = (score(&*self.model, false), score(copy, true));
-        let of_pair = |(loaded, _): &(Option<&Loaded>, PairToScore<'_>)| {
-            let scores = if is_of_copy(*loaded) { &mut second } else { &mut first };
-            scores.next().expect("each pair has a score")
-        };
-        pairs.iter().map(of_pair).collect()
+        let precision = |loaded: Option<&Loaded>| loaded.map_or(self.precision(), |loaded| loaded.summary.precision);
+        let mut by_precision: BTreeMap<Precision, Vec<usize>> = BTreeMap::new();
+        for (at, (loaded, _)) in pairs.iter().enumerate() {
+            by_precision.entry(precision(*loaded)).or_default().push(at);
+        }
+        let mut scores: Vec<Option<Result<f32, ModelError>>> = pairs.iter().map(|_| None).collect();
+        for of_copy in by_precision.into_values() {
+            let copy = pairs[of_copy[0]].0.and_then(|loaded| loaded.copy.as_deref()).unwrap_or(&*self.model);
+            let found = copy.score(&of_copy.iter().map(|at| pairs[*at].1).collect::<Vec<_>>(), times);
+            of_copy.into_iter().zip(found).for_each(|(at, score)| scores[at] = Some(score));
+        }
+        scores.into_iter().map(|score| score.expect("each pair has a score")).collect()
     }
 
     /// The tokens of a query with each candidate under `adapter`.

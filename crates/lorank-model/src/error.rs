@@ -393,6 +393,19 @@ pub enum ModelError {
         /// The reason.
         why: &'static str,
     },
+    /// An adapter has a precision of its own, but the base model's copies in other precisions are only for the kernels.
+    #[error(
+        "adapter `{adapter}` cannot have the precision `{precision}`: on a GPU, in the reference pass and in training, all \
+         adapters have the base model's, which is `{first}` here"
+    )]
+    AdapterPrecision {
+        /// The adapter.
+        adapter: AdapterId,
+        /// The precision requested for it.
+        precision: Precision,
+        /// The precision of the base model.
+        first: Precision,
+    },
     /// The device cannot be used.
     #[error("device `{device}` cannot be used; {hint}")]
     Device {
@@ -450,6 +463,7 @@ impl ModelError {
             | Self::TokenHead { .. }
             | Self::LabeledHead { .. }
             | Self::UnnamedLabel { .. }
+            | Self::AdapterPrecision { .. }
             | Self::Precision { .. }
             | Self::NotLora { .. } => ErrorKind::UnsupportedFormat,
             Self::FileTooLarge { .. } => ErrorKind::TooLarge,

@@ -1,6 +1,9 @@
 //! Options for loading a base model.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+
+use lorank_core::AdapterId;
 
 use crate::DeviceChoice;
 use crate::int8_ranking::Int8Rankings;
@@ -13,6 +16,8 @@ pub struct LoadOptions {
     pub device: DeviceChoice,
     /// The numeric precision.
     pub precision: PrecisionChoice,
+    /// The numeric precision of adapters, by id, where it is not [`precision`](Self::precision).
+    pub adapter_precisions: BTreeMap<AdapterId, PrecisionChoice>,
     /// The maximum tokens of a pair, for the base model and every adapter, regardless of their own settings.
     pub max_length: Option<usize>,
     /// What to do with an adapter that was trained on another base model.

@@ -1,11 +1,12 @@
 //! The precision of a base model with each of its adapters, and the copies of the weights in these precisions.
 //!
-//! `auto` decides for each adapter, because an adapter decides how well int8 ranks. Base models are therefore in memory
-//! once, or twice while an adapter needs another precision than the bare base model.
+//! `auto` decides for each adapter, because an adapter decides how well int8 ranks; and an adapter may have a precision of its
+//! own. Base models are therefore in memory once, and once more for each other precision while an adapter needs it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use lorank_core::{Digest, Precision};
+use lorank_core::{AdapterVersion, Digest, Precision};
 use lorank_kernels::Isa;
 
 use crate::config::Architecture;
@@ -24,7 +25,6 @@ fn arithmetic() -> &'static str {
 /// The precision of a base model with each of its adapters.
 #[derive(Debug)]
 pub(crate) struct Precisions {
-    choice: PrecisionChoice,
     /// The precision of the first copy.
     first: ChosenPrecision,
     /// The products of the CPU, if the kernels run on it; otherwise all adapters have the first copy's precision.
@@ -33,8 +33,8 @@ pub(crate) struct Precisions {
     base: BaseModel,
     base_digest: Digest,
     options: LoadOptions,
-    /// The copy in another precision, while an adapter has it.
-    other: Mutex<Option<Weak<dyn ScoringModel>>>,
+    /// The copies in other precisions, while an adapter has them.
+    others: Mutex<BTreeMap<Precision, Weak<dyn ScoringModel>>>,
 }
 
 impl Precisions {
@@ -54,19 +54,21 @@ impl Precisions {
         let facts = model.facts();
         let is_fast_on_cpu = facts.device == "cpu" && options.pass == ForwardPass::Fast;
         let mut all = Self {
-            choice: options.precision,
             first: facts.precision.clone(),
             cpu: is_fast_on_cpu.then(|| CpuProducts::of(Isa::detect())),
             rankings,
             base,
             base_digest: digest(weights)?,
             options: options.clone(),
-            other: Mutex::default(),
+            others: Mutex::default(),
         };
         let right = match has_head {
             true => all.chosen(None, false),
             // It is never scored without an adapter, so it gets the precision that its adapters may have.
-            false => all.chosen_for(Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, arithmetic()))),
+            false => all.chosen_for(
+                options.precision,
+                Int8Effect::Assumed(all.rankings.some_holds(all.base_digest, arithmetic())),
+            ),
         };
         let is_right = right.precision == all.first.precision;
         all.first = right;
@@ -84,16 +86,33 @@ impl Precisions {
     }
 
     /// The precision of the base model with an adapter.
-    pub(crate) fn chosen(&self, adapter: Option<Digest>, merged: bool) -> ChosenPrecision {
-        self.chosen_for(self.effect(adapter, merged))
+    pub(crate) fn chosen(&self, adapter: Option<&AdapterVersion>, merged: bool) -> ChosenPrecision {
+        self.chosen_for(self.choice(adapter), self.effect(adapter, merged))
     }
 
-    fn chosen_for(&self, int8: Int8Effect<'_>) -> ChosenPrecision {
-        self.cpu.map_or_else(|| self.first.clone(), |cpu| self.choice.on_cpu(int8, cpu))
+    fn chosen_for(&self, choice: PrecisionChoice, int8: Int8Effect<'_>) -> ChosenPrecision {
+        self.cpu.map_or_else(|| self.first.clone(), |cpu| choice.on_cpu(int8, cpu))
     }
 
-    fn effect(&self, adapter: Option<Digest>, merged: bool) -> Int8Effect<'_> {
-        self.ranking(adapter, merged).map_or(Int8Effect::Unmeasured, Int8Effect::Measured)
+    /// Rejects a precision of an adapter's own where there can be only one.
+    pub(crate) fn check(&self, adapter: &AdapterVersion) -> Result<(), ModelError> {
+        match self.choice(Some(adapter)) {
+            PrecisionChoice::Fixed(precision) if self.cpu.is_none() && precision != self.first.precision => {
+                let (adapter, first) = (adapter.id.clone(), self.first.precision);
+                Err(ModelError::AdapterPrecision { adapter, precision, first })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The requested precision.
+    fn choice(&self, adapter: Option<&AdapterVersion>) -> PrecisionChoice {
+        let own = adapter.and_then(|adapter| self.options.adapter_precisions.get(&adapter.id));
+        own.copied().unwrap_or(self.options.precision)
+    }
+
+    fn effect(&self, adapter: Option<&AdapterVersion>, merged: bool) -> Int8Effect<'_> {
+        self.ranking(adapter.map(|adapter| adapter.digest), merged).map_or(Int8Effect::Unmeasured, Int8Effect::Measured)
     }
 
     /// The measurement of the base model with an adapter.
@@ -106,8 +125,8 @@ impl Precisions {
     }
 
     /// What is wrong with int8 for a model that was asked for in int8.
-    pub(crate) fn warning(&self, adapter: Option<Digest>, merged: bool) -> Option<String> {
-        let is_asked = self.cpu.is_some() && self.choice == PrecisionChoice::Fixed(Precision::Int8);
+    pub(crate) fn warning(&self, adapter: Option<&AdapterVersion>, merged: bool) -> Option<String> {
+        let is_asked = self.cpu.is_some() && self.choice(adapter) == PrecisionChoice::Fixed(Precision::Int8);
         match self.effect(adapter, merged) {
             _ if !is_asked => None,
             Int8Effect::Unmeasured if self.is_decoder() => Some(INT8_OF_DECODERS.to_owned()),
@@ -127,21 +146,21 @@ impl Precisions {
             return Ok(None);
         }
         // Under the lock, so that two adapters that are loaded at once share the copy.
-        let mut other = self.other.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(copy) = other.as_ref().and_then(Weak::upgrade) {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copy) = others.get(&precision).and_then(Weak::upgrade) {
             return Ok(Some(copy));
         }
         let mut weights = self.base.architecture.open_weights(&self.base.files)?;
         let copy: Arc<dyn ScoringModel> = Arc::from(self.read(&mut weights, precision)?);
-        *other = Some(Arc::downgrade(&copy));
-        tracing::info!(base_model = self.base.name, %precision, n_bytes = copy.facts().n_bytes, "loaded a second copy");
+        others.insert(precision, Arc::downgrade(&copy));
+        tracing::info!(base_model = self.base.name, %precision, n_bytes = copy.facts().n_bytes, "loaded one more copy");
         Ok(Some(copy))
     }
 
-    /// The memory of the second copy, in bytes.
-    pub(crate) fn bytes_of_copy(&self) -> usize {
-        let other = self.other.lock().unwrap_or_else(PoisonError::into_inner);
-        other.as_ref().and_then(Weak::upgrade).map_or(0, |copy| copy.facts().n_bytes)
+    /// The memory of the copies in other precisions, in bytes.
+    pub(crate) fn bytes_of_copies(&self) -> usize {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.values().filter_map(Weak::upgrade).map(|copy| copy.facts().n_bytes).sum()
     }
 
     fn read(&self, weights: &mut Weights, precision: Precision) -> Result<Box<dyn ScoringModel>, ModelError> {

@@ -40,7 +40,7 @@ pub struct ModelReranker {
     pub(crate) summary: BaseSummary,
     /// The base model in the precision that it has without an adapter.
     pub(crate) model: Box<dyn ScoringModel>,
-    /// The precision with each adapter, and the copy of the base model for adapters with another one.
+    /// The precision with each adapter, and the copies of the base model for adapters with another one.
     precisions: Precisions,
     pub(crate) tokenizer: Arc<PairTokenizer>,
     pub(crate) prompt: Prompt,
@@ -216,7 +216,8 @@ impl ModelReranker {
         let file = LorankFile::read(files)?;
         let settings = self.own_settings(files, &file)?;
         let prompt = self.fitted(self.prompt_of(settings.as_ref(), &file, files)?, &self.tokenizer, files)?;
-        let (adapter, precision) = (Some(AdapterVersion { id: id.clone(), digest }), self.precision_of(digest));
+        let adapter = AdapterVersion { id: id.clone(), digest };
+        let (precision, adapter) = (self.precision_of(&adapter), Some(adapter));
         Ok(ModelVersion { adapter, prompt_version: prompt.version(), precision, ..self.version(None) })
     }
 
@@ -322,14 +323,16 @@ impl ModelReranker {
         let (score_tokens, score_label) = (score_tokens.transpose()?, file.score_label.as_ref());
         check_one_score(&file, score_tokens.is_some(), files)?;
         let source = AdapterSource { id, files, config, score_tokens, score_label };
-        let digest = lora::digest(files)?;
-        let chosen = self.precisions.chosen(Some(digest), is_merged);
+        let version = AdapterVersion { id: id.clone(), digest: lora::digest(files)? };
+        self.precisions.check(&version)?;
+        let chosen = self.precisions.chosen(Some(&version), is_merged);
         let copy = self.precisions.copy_in(chosen.precision)?;
         let model = copy.as_deref().unwrap_or(&*self.model);
         let adapter = if is_merged { model.merge_adapter(&source) } else { model.load_adapter(&source) }?;
         let prompt = self.fitted(prompt, &tokenizer, files)?;
+        self.precisions.warning(Some(&version), is_merged).inspect(|why| tracing::warn!("adapter `{id}`: {why}"));
         let summary = AdapterSummary {
-            version: AdapterVersion { id: id.clone(), digest },
+            version,
             trained_on: config.trained_on.clone(),
             rank: config.rank,
             n_targets: adapter.n_targets,
@@ -342,7 +345,6 @@ impl ModelReranker {
         if let Some(misfit) = misfit {
             tracing::warn!("{misfit}; its shapes match, but its scores may be meaningless");
         }
-        self.precisions.warning(Some(digest), is_merged).inspect(|why| tracing::warn!("adapter `{id}`: {why}"));
         Ok(Loaded { summary, adapter, copy, prompt, passages: file.passages(files)?.or(self.passages), tokenizer })
     }
 
@@ -392,8 +394,8 @@ impl ModelReranker {
         &self.precisions.first().why
     }
 
-    /// The precision with an adapter of this digest that is not merged.
-    fn precision_of(&self, adapter: Digest) -> Precision {
+    /// The precision with an adapter that is not merged.
+    pub fn precision_of(&self, adapter: &AdapterVersion) -> Precision {
         self.precisions.chosen(Some(adapter), false).precision
     }
 
@@ -415,10 +417,10 @@ impl ModelReranker {
         self.precisions.compare(model, queries)
     }
 
-    /// The memory of the linear layers and embeddings, in bytes: of the base model, and of the copy in another precision
-    /// if an adapter has one.
+    /// The memory of the linear layers and embeddings, in bytes: of the base model, and of its copies in the other precisions
+    /// that adapters have.
     pub fn n_bytes(&self) -> usize {
-        self.summary.n_bytes + self.precisions.bytes_of_copy()
+        self.summary.n_bytes + self.precisions.bytes_of_copies()
     }
 
     /// The maximum tokens per forward pass.

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use lorank_core::{AdapterId, Candidate, EncodedPair, Group, ModelVersion, Precision, Query, Reranker, Score};
-use lorank_model::{Files, Int8Ranking, Int8Rankings, LoadOptions, ModelReranker, PrecisionChoice, ScoresToCompare};
+use lorank_model::{
+    Files, ForwardPass, Int8Ranking, Int8Rankings, LoadOptions, ModelReranker, PrecisionChoice, ScoresToCompare,
+};
 use lorank_testing::{changed_copy, fixture};
 
 fn files(folder: &str) -> Files {
@@ -207,4 +209,44 @@ fn a_base_model_without_a_head_has_the_precision_of_an_adapter() {
     reranker.add_adapter(id("c"), &adapter).unwrap();
     assert_eq!(reranker.resolve(Some(&id("c"))).unwrap().precision, Precision::Int8);
     assert_eq!(reranker.n_bytes(), one_copy, "one copy is enough");
+}
+
+#[test]
+fn an_adapter_may_have_a_precision_of_its_own() {
+    let precisions = [("adapter-a", Precision::F32), ("adapter-b", Precision::Bf16)];
+    let adapter_precisions = precisions.into_iter().map(|(name, precision)| (id(name), precision.into())).collect();
+    let options = LoadOptions { precision: Precision::Int8.into(), adapter_precisions, ..LoadOptions::default() };
+    let reranker = ModelReranker::load(&files("base"), options.clone()).unwrap();
+    let one_copy = reranker.n_bytes();
+    let names = [None, Some("adapter-a"), Some("adapter-b")];
+    let models = names.map(|name| name.map_or_else(|| reranker.resolve(None).unwrap(), |name| add(&reranker, name)));
+    let expected = [Precision::Int8, Precision::F32, Precision::Bf16];
+    assert_eq!(models.clone().map(|model| model.precision), expected);
+    // The precision is that of the id, not of the files.
+    let again = reranker.add_adapter(id("again"), &files("adapter-a")).unwrap();
+    assert_eq!((again.version.digest, again.precision), (models[1].adapter.clone().unwrap().digest, Precision::Int8));
+    // One copy for each precision.
+    assert!(reranker.n_bytes() > 3 * one_copy, "{} {one_copy}", reranker.n_bytes());
+
+    // Each pair of a mixed batch has the score that it has in its precision alone.
+    let alone = |name: Option<&str>, precision: Precision| {
+        let reranker = load(&files("base"), precision.into(), Vec::new());
+        let model = name.map_or_else(|| reranker.resolve(None).unwrap(), |name| add(&reranker, name));
+        scores(&reranker, &model)
+    };
+    let pairs: Vec<Vec<EncodedPair>> = models.iter().map(|model| encode(&reranker, model)).collect();
+    let n_texts = pairs[0].len();
+    let mixed: Vec<&EncodedPair> = (0..n_texts).flat_map(|at| pairs.iter().map(move |of| &of[at])).collect();
+    let mixed: Vec<f32> = reranker.score(&mixed).into_iter().map(|score| score.unwrap().get()).collect();
+    for (at, (name, precision)) in names.into_iter().zip(expected).enumerate() {
+        let own: Vec<f32> = mixed.iter().skip(at).step_by(names.len()).copied().collect();
+        assert_eq!(own, alone(name, precision), "{name:?}");
+    }
+
+    // Where all adapters share one copy, another precision is refused.
+    let options = LoadOptions { precision: Precision::F32.into(), pass: ForwardPass::Reference, ..options };
+    let reference = ModelReranker::load(&files("base"), options).unwrap();
+    assert!(reference.add_adapter(id("adapter-a"), &files("adapter-a")).is_ok());
+    let error = reference.add_adapter(id("adapter-b"), &files("adapter-b")).unwrap_err().to_string();
+    assert!(error.contains("adapter `adapter-b` cannot have the precision `bf16`"), "{error}");
 }

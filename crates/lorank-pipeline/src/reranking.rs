@@ -224,7 +224,7 @@ impl<R: Reranker + 'static> Scorer<R> {
                 None
             }
             Ok(pairs) => Some(Submission {
-                base: model.base_digest,
+                base: model.into(),
                 pairs,
                 keys: keys.clone(),
                 deadline,

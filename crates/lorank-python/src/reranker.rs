@@ -53,7 +53,7 @@ impl Engine {
             precision: parsed("precision", precision)?,
             device: parsed("device", device)?,
             threads,
-            max_length,
+            max_length: max_length.map(Into::into),
             ..ModelSection::default()
         };
         let mut hub = lorank_cli::hub();

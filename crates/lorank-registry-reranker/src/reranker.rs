@@ -10,7 +10,7 @@ use lorank_adapters::{
 };
 use lorank_core::{
     AdapterId, AdapterUnusable, AdapterVersion, BoxError, Deadline, DeadlineExceeded, Digest, EncodedPair, ErrorKind,
-    Group, ModelVersion, PassageOptions, Reranker, Score, WindowCut, Windows, with_causes,
+    Group, ModelVersion, PassageOptions, Precision, Reranker, Score, WindowCut, Windows, with_causes,
 };
 use lorank_model::{BaseModels, Files, LoadedAdapter, ModelReranker, StageTimes};
 
@@ -33,11 +33,12 @@ pub struct RegistryReranker {
     times: Mutex<StageTimes>,
 }
 
-/// An adapter on the base model at a place.
+/// An adapter on the base model at a place, in a precision: two ids may share their files and differ in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Placed {
     digest: Digest,
     place: usize,
+    precision: Precision,
 }
 
 impl fmt::Display for Placed {
@@ -178,7 +179,7 @@ impl RegistryReranker {
 
     /// Whether an adapter is in memory.
     pub fn is_in_memory(&self, entry: &Entry) -> bool {
-        let on = |place| self.residency.is_held(&Placed { digest: entry.content, place });
+        let on = |place| self.residency.is_held(&self.placed(entry, entry.content, place));
         (0..self.bases.iter().len()).any(on)
     }
 
@@ -256,6 +257,12 @@ impl RegistryReranker {
         place.map_err(|why| RegistryRerankerError::NoBase { adapter: entry.id.clone(), why })
     }
 
+    /// The key of an entry's adapter on a base model.
+    fn placed(&self, entry: &Entry, digest: Digest, place: usize) -> Placed {
+        let adapter = AdapterVersion { id: entry.id.clone(), digest: entry.provenance.model_digest };
+        Placed { digest, place, precision: self.bases.at(place).reranker().precision_of(&adapter) }
+    }
+
     /// The adapter of an entry, loaded on its own thread if necessary; `None` if the deadline passes first.
     fn load(
         &self,
@@ -276,7 +283,7 @@ impl RegistryReranker {
                 Ok((adapter, n_bytes))
             }
         };
-        let loaded = self.residency.get_or_load(&Placed { digest: entry.content, place }, deadline, load);
+        let loaded = self.residency.get_or_load(&self.placed(entry, entry.content, place), deadline, load);
         loaded.map_err(|source| RegistryRerankerError::Load { adapter: entry.id.clone(), source })
     }
 
@@ -284,7 +291,7 @@ impl RegistryReranker {
     /// weights.
     fn version(&self, entry: &Entry, state: Arc<State>) -> Result<ModelVersion, RegistryRerankerError> {
         let (digest, place, now) = (entry.provenance.model_digest, self.place_of(entry)?, Instant::now());
-        let key = Placed { digest, place };
+        let key = self.placed(entry, digest, place);
         let known = self.recent().get(&key).filter(|recent| recent.entry.content == entry.content).map(|recent| {
             let mut version = recent.version.clone();
             version.adapter = Some(AdapterVersion { id: entry.id.clone(), digest });
@@ -331,10 +338,15 @@ impl RegistryReranker {
         let Some(AdapterVersion { id, digest }) = model.adapter.as_ref().filter(|_| !model.merged) else {
             return Ok(None);
         };
-        let recent = self.recent().get(&Placed { digest: *digest, place }).map(|recent| recent.entry.clone());
+        let recent = self
+            .recent()
+            .get(&Placed { digest: *digest, place, precision: model.precision })
+            .map(|recent| recent.entry.clone());
         let registered = || {
             let is_it = |entry: &&Entry| {
-                entry.provenance.model_digest == *digest && self.place_of(entry).is_ok_and(|own| own == place)
+                entry.provenance.model_digest == *digest
+                    && self.place_of(entry).is_ok_and(|own| own == place)
+                    && self.placed(entry, *digest, place).precision == model.precision
             };
             self.registry.state().adapters().find(is_it).cloned()
         };
@@ -420,7 +432,7 @@ impl Reranker for RegistryReranker {
     fn passages(&self, model: &ModelVersion) -> Result<PassageOptions, BoxError> {
         let place = self.bases.place_of(model)?;
         let Some(entry) = self.entry_of(model, place).map_err(unusable)? else { return self.bases.passages(model) };
-        let key = Placed { digest: entry.provenance.model_digest, place };
+        let key = Placed { digest: entry.provenance.model_digest, place, precision: model.precision };
         let recent = self.recent().get(&key).map(|recent| recent.passages);
         let read = || self.read_settings(&entry, place).map(|(_, passages)| passages).map_err(unusable);
         Ok(recent.map_or_else(read, Ok)?)

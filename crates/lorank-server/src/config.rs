@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::allowed_source::AllowedSource;
 use crate::first_stage_kind::FirstStageKind;
 use crate::index_spec::IndexSpec;
+use crate::per_model::PerModel;
 use crate::settings::{Setting, settings};
 use crate::shadow::ShadowSpec;
 use crate::source::{AdapterSpec, BaseSpec, OnBaseMismatch};
@@ -101,11 +102,11 @@ settings! {
         /// Numeric precision: auto, f32, bf16 or int8. `auto` selects the fastest precision that preserves the ranking: on a
         /// CPU, int8 for base models and adapters for which `lorank bench --ranking` or `lorank adapters add` measured that it
         /// does, otherwise bf16 or f32; bf16 where the CPU is as fast in it (AMX); on a GPU, bf16 or f32. `lorank info` shows the
-        /// choice and its reason
-        #[serde(with = "text")]
-        precision: PrecisionChoice = PrecisionChoice::default(), flag "precision" "PRECISION";
-        /// Maximum length of a query and a document together, in tokens; longer documents are truncated
-        max_length: Option<usize> = None, flag "max-length" "N", unset "the adapter's or the model's limit";
+        /// choice and its reason. A base model (with its adapters) or an adapter may have its own, as in `auto,minilm-qa=f32`
+        precision: PerModel<PrecisionChoice> = PrecisionChoice::default().into(), flag "precision" "PRECISION[,NAME=PRECISION]";
+        /// Maximum length of a query and a document together, in tokens; longer documents are truncated. A base model may
+        /// have its own, as in `256,ettin=1024`; an adapter has it in its `lorank.json`
+        max_length: Option<PerModel<usize>> = None, flag "max-length" "N[,BASE=N]", unset "the adapter's or the model's limit";
         /// What to do with an adapter that was trained on another base model: warn or refuse
         #[serde(with = "text")]
         on_base_mismatch: OnBaseMismatch = OnBaseMismatch::default(), flag "on-base-mismatch" "ACTION";

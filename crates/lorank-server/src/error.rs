@@ -200,6 +200,23 @@ pub enum Error {
         /// The adapter id.
         id: AdapterId,
     },
+    /// A maximum length is set for a model that is not one of the base models.
+    #[error(
+        "a maximum length is set for `{name}`, which is not the name of a base model; name one with `NAME=BASE`, and set \
+         `max_length` in the `lorank.json` of an adapter"
+    )]
+    UnknownMaxLength {
+        /// The name.
+        name: AdapterId,
+    },
+    /// A precision is set for a model that is neither a base model nor an adapter.
+    #[error(
+        "a precision is set for `{name}`, which is neither a base model nor an adapter here; load it with `base` (--base) or `adapters` (--adapter)"
+    )]
+    UnknownPrecision {
+        /// The name.
+        name: AdapterId,
+    },
     /// The name of a folder or repository is not a valid adapter id.
     #[error("the name `{name}` is not a valid adapter id; set one with `ID=SOURCE`")]
     UnnamedAdapter {
@@ -258,7 +275,9 @@ impl Error {
             | Self::ReservedBaseName { .. }
             | Self::AdapterNamedAsBase { .. }
             | Self::ReservedAdapter { .. }
+            | Self::UnknownMaxLength { .. }
             | Self::UnknownMerge { .. }
+            | Self::UnknownPrecision { .. }
             | Self::SharedCache(_)
             | Self::CacheWithoutUrl { .. }
             | Self::NoStore

@@ -12,6 +12,7 @@ use lorank_model::{
 };
 
 use crate::config::ModelSection;
+use crate::per_model::PerModel;
 use crate::source::{AdapterSpec, BaseSpec, ModelSource};
 use crate::{Error, starter};
 
@@ -144,14 +145,18 @@ impl ModelSection {
         self
     }
 
-    fn load_options(&self) -> LoadOptions {
+    /// The options of a base model.
+    fn load_options(&self, base: &BaseSpec, pass: ForwardPass) -> LoadOptions {
+        let is_base = |name: &AdapterId| base.goes_by(name.as_str());
+        let of_base = |lengths: &PerModel<usize>| lengths.own(is_base).copied().or(lengths.all);
         LoadOptions {
             device: self.device,
-            precision: self.precision,
-            max_length: self.max_length,
+            precision: self.precision.own(is_base).copied().or(self.precision.all).unwrap_or_default(),
+            adapter_precisions: self.precision.named.iter().cloned().collect(),
+            max_length: self.max_length.as_ref().and_then(of_base),
             other_base: self.on_base_mismatch.into(),
             tokens_max: self.tokens_max,
-            pass: if self.reference { ForwardPass::Reference } else { ForwardPass::Fast },
+            pass,
             ..LoadOptions::default()
         }
     }
@@ -172,7 +177,8 @@ impl ModelLoader {
     /// Files that are missing or cannot be used, two adapters with the same id, or an adapter to merge that is not
     /// loaded.
     pub fn load(&self, section: &ModelSection) -> Result<LoadedModels, Error> {
-        self.load_with(section, section.load_options())
+        let pass = if section.reference { ForwardPass::Reference } else { ForwardPass::Fast };
+        self.load_with(section, pass)
     }
 
     /// Loads the base models and the adapters of a section for training: [`ModelReranker::trainable`] gives the model.
@@ -180,13 +186,16 @@ impl ModelLoader {
     /// # Errors
     /// As [`load`](Self::load); also a device or precision that training does not support.
     pub fn load_for_training(&self, section: &ModelSection) -> Result<LoadedModels, Error> {
-        self.load_with(section, LoadOptions { pass: ForwardPass::Train, ..section.load_options() })
+        self.load_with(section, ForwardPass::Train)
     }
 
-    fn load_with(&self, section: &ModelSection, options: LoadOptions) -> Result<LoadedModels, Error> {
+    fn load_with(&self, section: &ModelSection, pass: ForwardPass) -> Result<LoadedModels, Error> {
         section.start_threads();
-        let options = LoadOptions { int8_rankings: self.int8_rankings.clone(), ..options };
-        let bases = self.load_bases(&section.base_specs()?, &options)?;
+        let specs = section.base_specs()?;
+        if let Some(name) = section.max_length.iter().flat_map(PerModel::names).find(|name| !is_base(&specs, name)) {
+            return Err(Error::UnknownMaxLength { name: name.clone() });
+        }
+        let bases = self.load_bases(&specs, section, pass)?;
         let mut adapters: Vec<Option<AdapterId>> = Vec::new();
         for spec in &section.adapters {
             let adapter = self.load_spec(&bases, spec, &section.merge)?;
@@ -198,6 +207,7 @@ impl ModelLoader {
         if let Some(id) = section.merge.iter().find(|id| bases.place_of_adapter(id).is_none()) {
             return Err(Error::UnknownMerge { id: id.clone() });
         }
+        self.check_precisions(section, &specs, &bases)?;
         for base in bases.iter() {
             let reranker = base.reranker();
             tracing::info!(
@@ -212,7 +222,23 @@ impl ModelLoader {
         Ok(LoadedModels { bases, adapters })
     }
 
-    fn load_bases(&self, specs: &[BaseSpec], options: &LoadOptions) -> Result<BaseModels, Error> {
+    /// Checks that each named precision is that of a base model or an adapter. An adapter may be added to a registry later.
+    fn check_precisions(&self, section: &ModelSection, specs: &[BaseSpec], bases: &BaseModels) -> Result<(), Error> {
+        let state = self.registry.as_ref().map(|registry| registry.state());
+        let is_registered =
+            |name: &AdapterId| state.iter().any(|state| state.adapters().any(|entry| entry.id == *name));
+        let is_known =
+            |name: &AdapterId| is_base(specs, name) || bases.place_of_adapter(name).is_some() || is_registered(name);
+        for name in section.precision.names().filter(|name| !is_known(name)) {
+            if state.is_none() {
+                return Err(Error::UnknownPrecision { name: name.clone() });
+            }
+            tracing::warn!("the precision of `{name}` has no effect until the registry has an adapter with this id");
+        }
+        Ok(())
+    }
+
+    fn load_bases(&self, specs: &[BaseSpec], section: &ModelSection, pass: ForwardPass) -> Result<BaseModels, Error> {
         let mut bases = Vec::with_capacity(specs.len());
         for spec in specs {
             if let Some(name) = spec.name.as_ref().filter(|name| RESERVED.contains(&name.as_str())) {
@@ -220,8 +246,10 @@ impl ModelLoader {
             }
             let files = self.find(&spec.source, Kind::Base)?;
             self.report(LoadEvent::Loading);
-            let reranker = ModelReranker::load(&files, options.clone())
-                .map_err(|source| Error::LoadBase { source: source.into() })?;
+            let int8_rankings = self.int8_rankings.clone();
+            let options = LoadOptions { int8_rankings, ..section.load_options(spec, pass) };
+            let reranker =
+                ModelReranker::load(&files, options).map_err(|source| Error::LoadBase { source: source.into() })?;
             bases.push(BaseToName { given: spec.name.clone(), also: spec.names_of_source(), reranker });
         }
         BaseModels::new(bases).map_err(|source| Error::Bases { source: source.into() })
@@ -384,6 +412,11 @@ enum Kind {
     Adapter,
 }
 
+/// Whether a base model has this name before it is loaded.
+fn is_base(specs: &[BaseSpec], name: &AdapterId) -> bool {
+    specs.iter().any(|spec| spec.goes_by(name.as_str()))
+}
+
 /// The error for a missing folder. A name that looks like a repository on the hub gets a hint.
 fn not_there(path: &Path, source: ModelError) -> Error {
     let text = path.to_string_lossy();
@@ -403,6 +436,8 @@ fn id_of(name: &str) -> Result<AdapterId, Error> {
 
 #[cfg(test)]
 mod tests {
+    use lorank_core::Reranker as _;
+
     use super::*;
 
     #[test]
@@ -453,5 +488,35 @@ mod tests {
         check(&["hf://owner/name".to_owned()], &[], "`hf://owner/name@main` is on the hub");
         check(&["owner/name".to_owned()], &[], "write `hf://owner/name`");
         check(&["minilm-qaa".to_owned()], &[], "`minilm-qaa` is neither a folder");
+    }
+
+    #[test]
+    fn models_may_have_their_own_precision_and_length() {
+        let base = lorank_testing::fixture("tiny-bert/base").display().to_string();
+        let adapter = lorank_testing::fixture("tiny-bert/adapter-a").display().to_string();
+        let section = |precision: &str, max_length: &str| ModelSection {
+            base: vec![format!("wide={base}").parse().unwrap()],
+            adapters: vec!["none".parse().unwrap(), format!("qa={adapter}").parse().unwrap()],
+            precision: precision.parse().unwrap(),
+            max_length: Some(max_length.parse().unwrap()),
+            ..ModelSection::default()
+        };
+        let loaded = |precision: &str, max_length: &str| {
+            let models = ModelLoader::default().load(&section(precision, max_length)).unwrap();
+            let names: [Option<AdapterId>; 2] = [None, Some("qa".parse().unwrap())];
+            let precisions = names.map(|name| models.bases.resolve(name.as_ref()).unwrap().precision.name());
+            (precisions, models.bases.first().base().max_length)
+        };
+        assert_eq!(loaded("bf16", "20"), (["bf16", "bf16"], 20));
+        assert_eq!(loaded("bf16,wide=f32", "20,wide=24"), (["f32", "f32"], 24));
+        assert_eq!(loaded("bf16,qa=f32", "24"), (["bf16", "f32"], 24));
+        assert_eq!(loaded("wide=int8,qa=f32", "wide=24"), (["int8", "f32"], 24));
+        let refused = |precision: &str, max_length: &str| {
+            ModelLoader::default().load(&section(precision, max_length)).unwrap_err().to_string()
+        };
+        let error = refused("qaa=f32", "24");
+        assert!(error.contains("`qaa`, which is neither a base model nor an adapter"), "{error}");
+        let error = refused("auto", "qa=24");
+        assert!(error.contains("`qa`, which is not the name of a base model"), "{error}");
     }
 }

@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::allowed_source::AllowedSource;
 use crate::first_stage_kind::FirstStageKind;
 use crate::index_spec::IndexSpec;
+use crate::per_model::PerModel;
 use crate::shadow::ShadowSpec;
 use crate::source::{AdapterSpec, BaseSpec, OnBaseMismatch};
 
@@ -170,7 +171,8 @@ texts!(
     IndexPattern,
     NodeUrl,
     PassageRule,
-    PrecisionChoice,
+    PerModel<PrecisionChoice>,
+    PerModel<usize>,
     RankBy,
     RedisUrl,
     RerankStages,

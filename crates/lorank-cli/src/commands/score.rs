@@ -70,7 +70,7 @@ pub(crate) fn run(args: &ScoreArgs, is_quiet: bool) -> anyhow::Result<()> {
     // Logits are for comparisons, so they are exact by default.
     let mut section = args.model.section(args.adapter.as_slice())?;
     if !args.model.has("model.precision") {
-        section.precision = PrecisionChoice::Fixed(Precision::F32);
+        section.precision = PrecisionChoice::Fixed(Precision::F32).into();
     }
     let models = models::load(&section, args.data.folder().ok(), is_quiet)?;
     let model = models::resolve_default(&models)?;

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use lorank_cache::CacheConfig;
-use lorank_core::{Deadline, Digest};
+use lorank_core::{Deadline, Precision};
 use lorank_testing::toy::FakeReranker;
 
+use super::base_copy::BaseCopy;
 use super::waiting_tests::{Caller, Desk, counts, pairs};
 
 /// The time of a token on each base model, in milliseconds: the second is ten times slower.
 const MILLIS: [u64; 2] = [1, 10];
 
-fn base(n: usize) -> Digest {
-    Digest::new([n as u8; 32])
+fn base(n: usize) -> BaseCopy {
+    BaseCopy::numbered(n as u8)
 }
 
 fn enter(desk: &mut Desk, on: usize, query: &str, costs: &[usize]) -> Caller {
@@ -125,4 +126,31 @@ fn a_base_model_that_is_not_measured_yet_is_tried() {
     assert!(desk.enter_until(deadline, false, "tries", &pairs(&[1; 100])).is_ok());
     desk.base = base(0);
     assert!(desk.enter_until(deadline, false, "measured", &pairs(&[1; 100])).is_err());
+}
+
+#[test]
+fn a_base_model_in_two_precisions_has_two_paces() {
+    let copies = [Precision::F32, Precision::Int8].map(|precision| BaseCopy { precision, ..base(0) });
+    let mut desk = Desk::new(40, CacheConfig::default());
+    let callers = copies.map(|copy| {
+        desk.base = copy;
+        desk.enter(copy.precision.name(), &pairs(&[1; 10])).unwrap()
+    });
+    for millis_per_token in [10, 1] {
+        let batch = desk.next_batch();
+        assert_eq!(batch.n_tokens, 10, "a batch does not mix precisions");
+        desk.finish_after(Duration::from_millis(10 * millis_per_token), batch, &FakeReranker::hashing());
+    }
+    drop(callers);
+    // Each has half of the time: 100 tokens take 2 s in f32, and 0.2 s in int8.
+    let mut admits = |copy: BaseCopy, millis: u64| {
+        desk.base = copy;
+        let deadline = Some(Deadline::at(desk.now + Duration::from_millis(millis)));
+        desk.enter_until(deadline, false, copy.precision.name(), &pairs(&[1; 100])).is_ok()
+    };
+    assert!(!admits(copies[0], 1_500));
+    assert!(admits(copies[1], 600));
+    // 20 tokens in 110 ms.
+    let both = desk.waiting.tokens_per_second_of(&base(0).digest).unwrap();
+    assert!((both - 20.0 / 0.11).abs() < 1e-6, "{both}");
 }

@@ -1,8 +1,9 @@
 //! Batches for the reranker.
 
 use lorank_cache::{ScoreCache, ScoreKey};
-use lorank_core::{Digest, EncodedPair, Reranker, Score, with_causes};
+use lorank_core::{EncodedPair, Reranker, Score, with_causes};
 
+use super::base_copy::BaseCopy;
 use super::{failed, guarded};
 use crate::Fallback;
 
@@ -28,8 +29,8 @@ impl QueuedPair {
 /// Pairs of several requests, to be scored in one call.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// The digest of the base model that scores all its pairs; `None` while there are none.
-    pub base: Option<Digest>,
+    /// The copy of the base model that scores all its pairs; `None` while there are none.
+    pub base: Option<BaseCopy>,
     /// The pairs, grouped by request: a prefix that their texts share is then computed once.
     pub pairs: Vec<QueuedPair>,
     /// Pairs that share the score of an equal one in `pairs`.

@@ -8,6 +8,7 @@
 //! A model is itself parallel, so one thread keeps it busy; a second one would only compete for cores. That is true of
 //! several base models, too: they take turns on the one thread, a batch each, and no batch mixes them.
 
+mod base_copy;
 #[cfg(test)]
 mod base_models_tests;
 mod batch;
@@ -34,6 +35,7 @@ use std::time::{Duration, Instant};
 use lorank_cache::{ScoreCache, ScoreKey};
 use lorank_core::{Deadline, Digest, EncodedPair, Reranker, Score};
 
+pub(crate) use self::base_copy::BaseCopy;
 use self::batch::Batch;
 use self::began::Began;
 pub use self::stats::QueueStats;
@@ -42,8 +44,8 @@ use crate::{Cancellation, Fallback, PipelineConfig, PipelineError};
 
 /// Encoded pairs to score, with their deadline and cancellation.
 pub(crate) struct Submission {
-    /// The digest of the base model that scores the pairs.
-    pub base: Digest,
+    /// The copy of the base model that scores the pairs.
+    pub base: BaseCopy,
     pub pairs: Vec<EncodedPair>,
     /// The cache key of each pair.
     pub keys: Vec<ScoreKey>,

@@ -4,7 +4,8 @@
 //! one of their times, in which the weight of a batch decreases by a tenth with every following one. It adapts to a
 //! slower or faster machine within about ten batches.
 //!
-//! Each base model has a pace of its own.
+//! Each base model has a pace of its own, and one for each precision in which it is in memory: here, as in the rest of the
+//! queue, "base model" means a copy of its weights in one precision.
 //!
 //! **Admission** simulates the queue as a fluid: from now on the base models share the time equally, and all requests that
 //! wait for one share its pace equally, as the queue's fair shares do (processor sharing; Kleinrock, 1967). A request that
@@ -20,6 +21,8 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use lorank_core::Digest;
+
+use super::base_copy::BaseCopy;
 
 /// The factor by which the weight of earlier batches decreases with each new one.
 const KEPT_WEIGHT: f64 = 0.9;
@@ -41,7 +44,7 @@ const RECENT: Duration = Duration::from_secs(10);
 /// The measured throughput of each base model.
 #[derive(Debug, Default)]
 pub(super) struct Paces {
-    by_base: BTreeMap<Digest, Pace>,
+    by_base: BTreeMap<BaseCopy, Pace>,
     /// That of all batches.
     all: Pace,
 }
@@ -74,14 +77,14 @@ pub(super) struct Moment {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Running {
     /// The base model.
-    pub base: Digest,
+    pub base: BaseCopy,
     pub n_tokens: usize,
     pub since: Instant,
 }
 
 impl Paces {
     /// Records a finished batch of a base model.
-    pub(super) fn record(&mut self, base: Digest, n_tokens: usize, took: Duration, now: Instant) {
+    pub(super) fn record(&mut self, base: BaseCopy, n_tokens: usize, took: Duration, now: Instant) {
         self.all.record(n_tokens, took, now);
         self.by_base.entry(base).or_default().record(n_tokens, took, now);
     }
@@ -92,18 +95,29 @@ impl Paces {
     }
 
     /// Tokens per second of a base model's batches; `None` before its first batch.
-    pub(super) fn tokens_per_second_of(&self, base: &Digest) -> Option<f64> {
+    pub(super) fn tokens_per_second_of(&self, base: &BaseCopy) -> Option<f64> {
         self.by_base.get(base).and_then(Pace::tokens_per_second)
     }
 
+    /// Tokens per second of a base model's batches, in whichever precision; `None` before its first batch.
+    pub(super) fn tokens_per_second_of_all_copies(&self, base: &Digest) -> Option<f64> {
+        let copies = self.by_base.iter().filter(|(copy, _)| copy.digest == *base).map(|(_, pace)| pace);
+        let sums = copies.fold(Pace::default(), |sums, pace| Pace {
+            tokens: sums.tokens + pace.tokens,
+            seconds: sums.seconds + pace.seconds,
+            ..sums
+        });
+        sums.tokens_per_second()
+    }
+
     /// Whether the last batch of a base model is too old for a reliable estimate.
-    pub(super) fn is_outdated(&self, base: &Digest, now: Instant) -> bool {
+    pub(super) fn is_outdated(&self, base: &BaseCopy, now: Instant) -> bool {
         self.by_base.get(base).is_none_or(|pace| pace.is_outdated(now))
     }
 
     /// The maximum tokens of a base model's batch: so few that it takes about the time of a batch of the fastest one,
     /// because requests on the others wait for it.
-    pub(super) fn batch_tokens_max(&self, base: &Digest, tokens_max: NonZeroUsize) -> usize {
+    pub(super) fn batch_tokens_max(&self, base: &BaseCopy, tokens_max: NonZeroUsize) -> usize {
         let paces = self.by_base.values().filter_map(Pace::tokens_per_second);
         let own = self.tokens_per_second_of(base);
         match own.zip(paces.max_by(f64::total_cmp)) {
@@ -119,20 +133,20 @@ impl Paces {
     /// is no estimate. `waiting` are the base models that have requests.
     pub(super) fn excess(
         &self,
-        base: Digest,
+        base: BaseCopy,
         demands: &[Demand],
-        waiting: impl Iterator<Item = Digest>,
+        waiting: impl Iterator<Item = BaseCopy>,
         moment: &Moment,
     ) -> Option<Duration> {
         // A base model without a batch so far is taken for the mean one.
         let mean = self.all.tokens_per_second()?;
-        let pace = |base: &Digest| self.tokens_per_second_of(base).unwrap_or(mean);
+        let pace = |base: &BaseCopy| self.tokens_per_second_of(base).unwrap_or(mean);
         let running = moment.running.map_or(0.0, |Running { base, n_tokens, since }| {
             let elapsed = moment.now.saturating_duration_since(since).as_secs_f64();
             (n_tokens as f64 / pace(&base) - elapsed).max(0.0)
         });
-        let batch_of = |base: &Digest| self.batch_tokens_max(base, moment.batch_tokens_max) as f64 / pace(base);
-        let mut others: BTreeSet<Digest> = waiting.chain(self.recent(moment.now)).collect();
+        let batch_of = |base: &BaseCopy| self.batch_tokens_max(base, moment.batch_tokens_max) as f64 / pace(base);
+        let mut others: BTreeSet<BaseCopy> = waiting.chain(self.recent(moment.now)).collect();
         others.remove(&base);
         let batches_of_others: f64 = others.iter().map(batch_of).sum();
         let tokens_per_second = pace(&base) / (others.len() + 1) as f64;
@@ -149,7 +163,7 @@ impl Paces {
     }
 
     /// The base models that had a batch recently.
-    fn recent(&self, now: Instant) -> impl Iterator<Item = Digest> {
+    fn recent(&self, now: Instant) -> impl Iterator<Item = BaseCopy> {
         let is_recent =
             move |pace: &Pace| pace.last_batch_ended.is_some_and(|ended| now.saturating_duration_since(ended) < RECENT);
         self.by_base.iter().filter(move |(_, pace)| is_recent(pace)).map(|(base, _)| *base)
@@ -196,8 +210,8 @@ mod tests {
 
     use super::*;
 
-    const ONE: Digest = Digest::new([1; 32]);
-    const OTHER: Digest = Digest::new([2; 32]);
+    const ONE: BaseCopy = BaseCopy::numbered(1);
+    const OTHER: BaseCopy = BaseCopy::numbered(2);
 
     fn paces(tokens_per_second: usize) -> Paces {
         let mut paces = Paces::default();
@@ -225,7 +239,7 @@ mod tests {
         let (now, mut paces) = (Instant::now(), Paces::default());
         paces.record(ONE, 100, Duration::from_secs(1), now);
         paces.record(OTHER, 50, Duration::from_secs(1), now);
-        let excess = |now: Instant, waiting: &[Digest]| {
+        let excess = |now: Instant, waiting: &[BaseCopy]| {
             let demand = Demand { n_tokens: 100, deadline: Some(now) };
             let moment = Moment { now, running: None, batch_tokens_max: NonZeroUsize::new(10).unwrap() };
             let excess = paces.excess(ONE, &[demand], waiting.iter().copied(), &moment).unwrap();

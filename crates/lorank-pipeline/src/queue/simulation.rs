@@ -6,9 +6,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use lorank_cache::{CacheConfig, KeyMaker, ScoreCache};
-use lorank_core::{Deadline, Digest, EncodedPair, Score};
+use lorank_core::{Deadline, EncodedPair, Score};
 use lorank_testing::toy;
 
+use super::base_copy::BaseCopy;
 use super::began::Began;
 use super::waiting::{Request, Waiting};
 use super::{Limits, Outcome, Submission};
@@ -18,8 +19,8 @@ use crate::{Cancellation, Fallback, PipelineConfig};
 const TOKENS_PER_SECOND: f64 = 40_000.0;
 
 /// The base models.
-const FAST: Digest = Digest::new([1; 32]);
-const SLOW: Digest = Digest::new([2; 32]);
+const FAST: BaseCopy = BaseCopy::numbered(1);
+const SLOW: BaseCopy = BaseCopy::numbered(2);
 
 /// How many times slower the slow base model is.
 const SLOWER: f64 = 20.0;
@@ -31,7 +32,7 @@ const SECONDS: f64 = 60.0;
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     /// The base model; tokens on [`SLOW`] take [`SLOWER`] times as long.
-    base: Digest,
+    base: BaseCopy,
     at_seconds: f64,
     n_pairs: usize,
     tokens_per_pair: usize,
@@ -53,7 +54,7 @@ struct Minute {
     tokens_offered: usize,
     tokens_reranked: usize,
     /// The requests that were offered and those that were reranked in time, by base model.
-    by_base: BTreeMap<Digest, (usize, usize)>,
+    by_base: BTreeMap<BaseCopy, (usize, usize)>,
 }
 
 impl Minute {
@@ -272,7 +273,7 @@ fn an_overload_of_a_slow_base_model_leaves_a_fast_one_its_share() {
         let mut all: Vec<Arrival> = fast.into_iter().chain(slow).collect();
         all.sort_by(|a, b| a.at_seconds.total_cmp(&b.at_seconds));
         let minute = Simulation::new(true, 0.2, seed).run(&all);
-        let share = |base: Digest| {
+        let share = |base: BaseCopy| {
             let (n_offered, n_reranked) = minute.by_base[&base];
             (n_reranked as f64 / n_offered as f64, n_reranked)
         };

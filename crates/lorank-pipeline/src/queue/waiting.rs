@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use lorank_cache::{ScoreCache, ScoreKey};
 use lorank_core::{Deadline, Digest, Score};
 
+use super::base_copy::BaseCopy;
 use super::batch::{Batch, QueuedPair, RequestNumber};
 use super::began::Began;
 use super::pace::{Demand, Moment, Paces, Running};
@@ -64,7 +65,7 @@ pub(super) struct Waiting {
 /// An unanswered request.
 pub(super) struct Request {
     /// The digest of the base model that scores its pairs.
-    base: Digest,
+    base: BaseCopy,
     /// The pairs that are in no batch yet.
     pending: VecDeque<QueuedPair>,
     /// The scores so far, by the pairs' indices.
@@ -211,9 +212,9 @@ impl Waiting {
     }
 
     /// The base models with waiting requests in the order of their turns; ties go to the earliest request.
-    fn bases_in_turn(&self, is_background: bool) -> Vec<Digest> {
+    fn bases_in_turn(&self, is_background: bool) -> Vec<BaseCopy> {
         let turns = if is_background { &self.background_turns } else { &self.turns };
-        let mut bases: Vec<Digest> = Vec::new();
+        let mut bases: Vec<BaseCopy> = Vec::new();
         for request in self.waiting().filter(|request| request.is_background == is_background) {
             if !bases.contains(&request.base) {
                 bases.push(request.base);
@@ -224,7 +225,7 @@ impl Waiting {
     }
 
     /// Fills a batch with pairs of a base model.
-    fn fill(&mut self, batch: &mut Batch, base: Digest, tokens_max: NonZeroUsize, cache: &ScoreCache, now: Instant) {
+    fn fill(&mut self, batch: &mut Batch, base: BaseCopy, tokens_max: NonZeroUsize, cache: &ScoreCache, now: Instant) {
         let tokens_max = self.paces.batch_tokens_max(&base, tokens_max);
         let sits_out = |request: &Request| request.is_background != batch.is_background || request.base != base;
         let sitting_out = self.requests.iter().filter(|(_, request)| sits_out(request));
@@ -350,7 +351,7 @@ impl Waiting {
 
     /// The throughput of a base model's recent batches in tokens per second; `None` before its first batch.
     pub(super) fn tokens_per_second_of(&self, base: &Digest) -> Option<f64> {
-        self.paces.tokens_per_second_of(base)
+        self.paces.tokens_per_second_of_all_copies(base)
     }
 
     pub(super) fn stats(&self) -> QueueStats {
@@ -364,7 +365,7 @@ impl Waiting {
     }
 
     /// The level at which a new request of a base model starts.
-    fn n_tokens_at_start(&self, base: &Digest, is_background: bool) -> u64 {
+    fn n_tokens_at_start(&self, base: &BaseCopy, is_background: bool) -> u64 {
         let turns = if is_background { &self.background_turns } else { &self.turns };
         let alike = self.waiting().filter(|other| other.base == *base && other.is_background == is_background);
         let least = alike.map(|request| request.n_tokens_taken).min();

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lorank_cache::{CacheConfig, KeyMaker, ScoreCache};
-use lorank_core::{Candidate, Deadline, Digest, EncodedPair, ModelVersion, Query, Score};
+use lorank_core::{Candidate, Deadline, EncodedPair, ModelVersion, Query, Score};
 use lorank_testing::toy::{self, FakeReranker, Fault, ToyPair};
 use proptest::prelude::*;
 
+use super::base_copy::BaseCopy;
 use super::batch::Batch;
 use super::began::Began;
 use super::waiting::{Request, Waiting};
@@ -27,7 +28,7 @@ pub(super) struct Desk {
     cache: ScoreCache,
     limits: Limits,
     /// The base model of the requests that enter.
-    pub(super) base: Digest,
+    pub(super) base: BaseCopy,
     /// The simulated time.
     pub(super) now: Instant,
 }
@@ -46,7 +47,7 @@ impl Desk {
         let (requests_max, pairs_max) = (non_zero(1_000), non_zero(1_000_000));
         let (tokens_max, wait) = (non_zero(tokens_max), Duration::ZERO);
         let limits = Limits { requests_max, pairs_max, tokens_max, wait, admits_by_estimate: true };
-        let base = toy::model(None).base_digest;
+        let base = BaseCopy::from(&toy::model(None));
         Self { waiting: Waiting::default(), cache: ScoreCache::new(cache), limits, base, now: Instant::now() }
     }
 
@@ -66,7 +67,10 @@ impl Desk {
         query: &str,
         pairs: &[(String, usize)],
     ) -> Result<Caller, Fallback> {
-        let (query, model) = (Query::new(query), ModelVersion { base_digest: self.base, ..toy::model(None) });
+        let (query, model) = (
+            Query::new(query),
+            ModelVersion { base_digest: self.base.digest, precision: self.base.precision, ..toy::model(None) },
+        );
         let maker = KeyMaker::new(&query.text, &model);
         let keys = pairs.iter().map(|(text, _)| maker.key(None, text)).collect();
         let (shared_query, model) = (Arc::new(query.clone()), Arc::new(model));

@@ -98,7 +98,7 @@ fn measure_on(
 ) -> anyhow::Result<Int8Ranking> {
     let requests = int8::starter_requests(Int8Ranking::QUERIES_MIN, Int8Ranking::CANDIDATES_MIN, is_quiet)?;
     let load = |precision| {
-        let (base, precision) = (vec![base.clone()], PrecisionChoice::Fixed(precision));
+        let (base, precision) = (vec![base.clone()], PrecisionChoice::Fixed(precision).into());
         let section = ModelSection { base, precision, device: DeviceChoice::Cpu, ..ModelSection::default() };
         let models = models::load(&section, None, is_quiet)?;
         models.fit(&args.id, &found.files, None)?;

@@ -31,7 +31,7 @@ pub(super) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
     let data = args.data.folder()?;
     let requests = requests(args, is_quiet)?;
     let load = |precision| {
-        let section = ModelSection { precision: PrecisionChoice::Fixed(precision), ..section.clone() };
+        let section = ModelSection { precision: PrecisionChoice::Fixed(precision).into(), ..section.clone() };
         models::load(&section, Some(data.clone()), is_quiet)
     };
     let measured = int8::measure(&requests, is_quiet, load)?;
