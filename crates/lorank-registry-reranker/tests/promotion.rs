@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use lorank_adapters::Registry;
 use lorank_core::{
-    AdapterId, Candidate, Deadline, DeadlineExceeded, Digest, Group, ModelVersion, PassageOptions, PassageRule, Query,
-    Reranker, Score, WindowCut, score_groups,
+    AdapterId, Candidate, Deadline, DeadlineExceeded, Digest, Group, ModelVersion, PassageOptions, PassageRule,
+    Precision, Query, Reranker, Score, WindowCut, score_groups,
 };
 use lorank_model::{BaseModels, BaseToName, Files, LoadOptions, ModelReranker};
 use lorank_registry_reranker::RegistryReranker;
@@ -311,4 +311,30 @@ fn an_adapter_that_fits_several_base_models_needs_the_name_of_one() {
     // The same files without a base model are the same adapter.
     assert_eq!(add(None).unwrap(), lorank_adapters::Outcome::Unchanged);
     assert_eq!(live.resolve(Some(&id("a"))).unwrap().base_model, "two");
+}
+
+#[test]
+fn two_ids_of_the_same_files_may_have_two_precisions() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Arc::new(Registry::open(folder.path()).unwrap());
+    add(&registry, "exact", "adapter-a");
+    add(&registry, "fast", "adapter-a");
+    let files = Files::folder(fixture("tiny-bert").join("base")).unwrap();
+    let adapter_precisions = [(id("exact"), Precision::F32.into())].into();
+    let options = LoadOptions { precision: Precision::Int8.into(), adapter_precisions, ..LoadOptions::default() };
+    let live = RegistryReranker::new(ModelReranker::load(&files, options).unwrap(), registry, None, u64::MAX);
+    let alone = |precision: Precision| {
+        let options = LoadOptions { precision: precision.into(), ..LoadOptions::default() };
+        let base = ModelReranker::load(&files, options).unwrap();
+        base.add_adapter(id("a"), &Files::folder(fixture("tiny-bert").join("adapter-a")).unwrap()).unwrap();
+        scores(&base, &base.resolve(Some(&id("a"))).unwrap())
+    };
+    let (exact, fast) = (alone(Precision::F32), alone(Precision::Int8));
+    assert_ne!(exact, fast);
+    for _ in 0..2 {
+        for (name, precision, expected) in [("exact", Precision::F32, &exact), ("fast", Precision::Int8, &fast)] {
+            let model = live.resolve(Some(&id(name))).unwrap();
+            assert_eq!((model.precision, &scores(&live, &model)), (precision, expected), "{name}");
+        }
+    }
 }
