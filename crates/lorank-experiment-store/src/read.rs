@@ -1,9 +1,12 @@
 //! Exposures with what was done about them, joined when they are read: an event may come before its exposure.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use lorank_experiments::{Assigned, Click, Event, Exposure, QueryRecord};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::database::{Database, DatabaseError, Mode, Row, Transaction, Value, placeholders};
 use crate::pages::Pages;
@@ -169,22 +172,81 @@ fn one_exposure(
 /// An exposure as its row has it: without its hits and arms, which are JSON.
 pub(crate) struct ExposureRow {
     pub(crate) seq: i64,
-    exposure: Exposure,
-    assigned: Assigned,
+    pub(crate) exposure: Exposure,
+    pub(crate) assigned: Assigned,
     hits: String,
     arms: Option<String>,
 }
 
 impl ExposureRow {
     pub(crate) fn parse(self) -> Result<(Exposure, Assigned), ExperimentStoreError> {
-        let Self { seq: _, mut exposure, mut assigned, hits, arms } = self;
-        let corrupt = |source| ExperimentStoreError::Corrupt {
-            what: format!("the exposure of request `{}`", exposure.request_id),
+        let hits = self.read(&self.hits)?;
+        let (exposure, assigned, _) = self.parse_without_hits()?;
+        Ok((Exposure { hits, ..exposure }, assigned))
+    }
+
+    /// The exposure without its hits, and their number.
+    pub(crate) fn parse_without_hits(mut self) -> Result<(Exposure, Assigned, usize), ExperimentStoreError> {
+        let Texts(n_hits) = self.read(&self.hits)?;
+        self.assigned.arms = self.arms.as_deref().map_or(Ok(Vec::new()), |arms| self.read(arms))?;
+        Ok((self.exposure, self.assigned, n_hits))
+    }
+
+    fn read<'a, T: Deserialize<'a>>(&self, json: &'a str) -> Result<T, ExperimentStoreError> {
+        serde_json::from_str(json).map_err(|source| ExperimentStoreError::Corrupt {
+            what: format!("the exposure of request `{}`", self.exposure.request_id),
             source: Arc::new(source),
-        };
-        assigned.arms = arms.map_or(Ok(Vec::new()), |arms| serde_json::from_str(&arms)).map_err(corrupt)?;
-        exposure.hits = serde_json::from_str(&hits).map_err(corrupt)?;
-        Ok((exposure, assigned))
+        })
+    }
+}
+
+/// The number of texts in a list.
+struct Texts(usize);
+
+/// A text that is not kept.
+struct AnyText;
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Counting;
+
+        impl<'de> Visitor<'de> for Counting {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of texts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut n = 0;
+                while let Some(AnyText) = list.next_element()? {
+                    n += 1;
+                }
+                Ok(Texts(n))
+            }
+        }
+
+        from.deserialize_seq(Counting)
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reading;
+
+        impl Visitor<'_> for Reading {
+            type Value = AnyText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<AnyText, E> {
+                Ok(AnyText)
+            }
+        }
+
+        from.deserialize_str(Reading)
     }
 }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::Judgment;
 use crate::database::Mode;
+use crate::live::{EventsBy, LiveAnalysis};
 
 /// Far after all records.
 const NOW: i64 = 100_000_000;
@@ -67,9 +68,17 @@ fn arrive(store: &ExperimentStore, arrival: &Arrival, n_answers: &mut usize, n_e
             *n_answers += 1;
         }
         Arrival::Event { answer, hit, is_click, value, at } => {
-            let action = if *is_click { "click" } else { "purchase" };
-            let event = json!({"event_id": format!("e{n_events}"), "action_name": action, "query_id": format!("r{answer}"),
-                "object_id": format!("d{hit}"), "timestamp": at, "value": value});
+            let action = if *is_click { "Click" } else { "purchase" };
+            // Two that come one after the other have the same id: the second is known.
+            let id = format!("e{}", n_events / 2);
+            let mut event = json!({"event_id": id, "action_name": action, "query_id": format!("r{answer}"), "timestamp": at,
+                "value": value});
+            match hit % 5 {
+                // On the answer as a whole, and on a rank.
+                0 => {}
+                1 => event["event_attributes"] = json!({"position": {"ordinal": hit}}),
+                _ => event["object_id"] = json!(format!("d{hit}")),
+            }
             store.submit(vec![Event::from_json(event).unwrap()], 2_000_000).unwrap();
         }
         Arrival::Judgments => {
@@ -89,6 +98,16 @@ fn report(store: &ExperimentStore) -> Report {
     (*store.report("e", OPTIONS, NOW).unwrap().report).clone()
 }
 
+/// An analysis that reads events in one way.
+fn live(store: &ExperimentStore, events_by: EventsBy) -> LiveAnalysis {
+    LiveAnalysis::with(&store.get("e").unwrap().at(NOW), OPTIONS, events_by)
+}
+
+fn updated(live: &mut LiveAnalysis, database: &dyn Database) -> Report {
+    live.update(database, &StoreConfig::default(), NOW).unwrap();
+    live.analysis().report()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -96,12 +115,19 @@ proptest! {
     fn a_report_that_is_kept_up_to_date_is_that_of_a_new_start(arrivals in arrivals()) {
         let (folder, store) = store();
         let (mut n_answers, mut n_looks) = (0, 0);
+        let database = folder.database();
+        let mut scanning = live(&store, EventsBy::Scan);
         for (n, arrival) in arrivals.iter().chain([&Arrival::Look]).enumerate() {
             arrive(&store, arrival, &mut n_answers, n);
             if matches!(arrival, Arrival::Look) {
                 n_looks += 1;
                 let kept = report(&store);
                 prop_assert_eq!(&kept, &report(&open(&folder)), "at look {}", n_looks);
+                for events_by in [EventsBy::Scan, EventsBy::Lookup] {
+                    let new = updated(&mut live(&store, events_by), &*database);
+                    prop_assert_eq!(&kept, &new, "at look {} by {:?}", n_looks, events_by);
+                }
+                prop_assert_eq!(&kept, &updated(&mut scanning, &*database), "at look {}, kept", n_looks);
             }
         }
     }
@@ -206,6 +232,25 @@ fn a_report_that_is_asked_for_again_costs_what_came_since() {
     );
     assert_eq!(*next, report(&open(&folder)));
     assert!(some < all / 4 + std::time::Duration::from_millis(50), "{some:?} of {all:?}");
+}
+
+#[test]
+fn a_report_after_many_late_clicks_is_that_of_a_new_start() {
+    let (folder, store) = store();
+    fill(&folder, 3_000);
+    let (first, database) = (report(&store), folder.database());
+    let mut by_lookup = live(&store, EventsBy::Lookup);
+    assert_eq!(updated(&mut by_lookup, &*database), first);
+    // 999 are revised, then 1,200 are too many.
+    for clicks in [1..1_000, 1_000..2_200] {
+        let clicks: Vec<Event> = clicks.map(|n| click(&format!("g{n}"), "c", 1_500_000 + n)).collect();
+        for clicks in clicks.chunks(1_000) {
+            store.submit(clicks.to_vec(), 2_000_000).unwrap();
+        }
+        let kept = report(&store);
+        assert_eq!(kept, report(&open(&folder)));
+        assert_eq!(kept, updated(&mut by_lookup, &*database));
+    }
 }
 
 /// Answers to a fifth as many units, each with a click on one of its hits for two in three.
