@@ -8,6 +8,9 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness import LORANK, Load, Lorank, Postgres, certificates, until
@@ -125,6 +128,57 @@ def acknowledged_events_outlive_the_server(postgres, one, other, name, down, up)
     until(lambda: all_stored(postgres, ids), f"{name}: all exposures are stored", 20)
 
 
+def submitted(server, events):
+    """The status of a submission, its time to retry, and how long it took."""
+    request = urllib.request.Request(server.url + "/v1/events", json.dumps(events).encode(), {"content-type": "application/json"})
+    began = time.monotonic()
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read()), None, time.monotonic() - began
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read()), error.headers["retry-after"], time.monotonic() - began
+
+
+def a_store_that_stands_still_refuses_events_in_time(postgres, flags):
+    """PostgreSQL stands still: submissions are refused within the limit, searches go on, and events that are sent again count once."""
+    n_events = 40
+    with Lorank(*flags, "--store-wait-millis", "1500") as server:
+        search(server, "unit-1")
+        events = [click(f"still-{n}", "none") for n in range(n_events)]
+        assert submitted(server, events[0])[0] == 200
+        postgres.signal_all(signal.SIGSTOP)
+        try:
+            with ThreadPoolExecutor(n_events) as pool:
+                refused = list(pool.map(lambda event: submitted(server, event), events))
+                slowest = max(took for *_, took in refused)
+                for status, answer, retry_after, _ in refused:
+                    assert status == 503 and int(retry_after) >= 1 and answer["error"]["kind"] == "unavailable", (status, answer, retry_after)
+                    assert "did not confirm the records within 1.5 s" in answer["error"]["message"], answer
+                assert slowest < 10, slowest
+                # Nothing waits for the store: searches, the readiness check, and changes, which are refused in time, too.
+                began = time.monotonic()
+                [search(server, f"unit-{n}") for n in range(20)]
+                assert server.ask("/ready")[0] == 200
+                assert time.monotonic() - began < 10
+                status, answer = server.ask("/v1/experiments/shared", {"end_millis": None}, "PATCH", timeout=20)
+                assert status == 503, (status, answer)
+        finally:
+            postgres.signal_all(signal.SIGCONT)
+        for event in events:
+            until(lambda: submitted(server, event)[0] == 200, "events are stored again")
+        assert postgres.query("select count(*), count(distinct event_id) from events where event_id like 'still-%'") == f"{n_events}|{n_events}"
+        print(f"   {n_events} submissions were refused, the slowest after {slowest:.1f} s")
+        postgres.signal_all(signal.SIGSTOP)
+        try:
+            assert submitted(server, click("still-last", "none"))[0] == 503
+            began = time.monotonic()
+            server.send(signal.SIGTERM)
+            assert server.process.wait(60) == 1 and "could not write the last exposures" in server.messages(), server.messages()
+            print(f"   it ended after {time.monotonic() - began:.1f} s beside a store that stands still")
+        finally:
+            postgres.signal_all(signal.SIGCONT)
+
+
 def all_stored(postgres, ids):
     names = ",".join(f"'{one}'" for one in ids)
     return int(postgres.query(f"select count(distinct request_id) from exposures where request_id in ({names})")) == len(set(ids))
@@ -194,6 +248,8 @@ def main():
             stop, go_on = lambda: postgres.signal_all(signal.SIGSTOP), lambda: postgres.signal_all(signal.SIGCONT)
             acknowledged_events_outlive_the_server(postgres, one, other, "stop", stop, go_on)
             print("ok acknowledged events outlive PostgreSQL, and searches go on without it")
+            a_store_that_stands_still_refuses_events_in_time(postgres, flags)
+            print("ok a store that stands still refuses events in time")
             assert one.ask("/v1/experiments/shared/stop", {}, "POST")[0] == 200
             until(lambda: arm(other, "unit-1") is None, "it is stopped at the other server", 5)
             print("ok they stop together")

@@ -24,6 +24,9 @@ pub struct StoreConfig {
     /// The tolerance for wrong client clocks. Events further in the future are rejected; those further before their answer are stored but
     /// not counted.
     pub clock_skew: Duration,
+    /// The longest time that a change or a submission waits until it is stored, at least one millisecond. A write waits up to ten
+    /// seconds for the lock of another process.
+    pub wait_max: Duration,
 }
 
 impl StoreConfig {
@@ -38,8 +41,8 @@ impl StoreConfig {
 }
 
 impl Default for StoreConfig {
-    /// A queue of 8,192 or 64 MiB, submissions of 1,000, 1,000 experiments, 1,000,000 judgments, a look at the file each second, the usual clicks, and
-    /// clocks that are off by an hour.
+    /// A queue of 8,192 or 64 MiB, submissions of 1,000, 1,000 experiments, 1,000,000 judgments, a look at the file each second, the usual clicks,
+    /// clocks that are off by an hour, and a wait of 15 seconds.
     fn default() -> Self {
         Self {
             queue_max: 8_192,
@@ -50,6 +53,7 @@ impl Default for StoreConfig {
             refresh: Duration::from_secs(1),
             click_actions: ["click", "click_through", "item_click"].map(str::to_owned).into(),
             clock_skew: Duration::from_millis(CLOCK_SKEW_MILLIS.unsigned_abs()),
+            wait_max: Duration::from_secs(15),
         }
     }
 }

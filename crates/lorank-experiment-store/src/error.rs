@@ -1,7 +1,9 @@
 //! Errors of the store.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lorank_core::ErrorKind;
 use lorank_experiments::ExperimentError;
@@ -90,6 +92,20 @@ pub enum ExperimentStoreError {
         #[source]
         source: Arc<serde_json::Error>,
     },
+    /// The database did not confirm a change or a submission in time: it stands still, or is too slow.
+    #[error(
+        "the experiment store did not confirm the {what} within {} s; {}",
+        wait_max.as_secs_f64(),
+        what.advice(*is_begun)
+    )]
+    NotInTime {
+        /// What is not confirmed.
+        what: Unconfirmed,
+        /// The longest wait.
+        wait_max: Duration,
+        /// Whether it may have been stored, or may be stored later. Otherwise it is not.
+        is_begun: bool,
+    },
     /// The writer thread has stopped.
     #[error("the writer of the experiment store has stopped; restart the process")]
     WriterGone,
@@ -102,6 +118,35 @@ pub enum ExperimentStoreError {
     },
 }
 
+/// What the store did not confirm in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unconfirmed {
+    /// Submitted events or exposures.
+    Records,
+    /// A change of experiments or judgments.
+    Change,
+}
+
+impl Unconfirmed {
+    fn advice(self, is_begun: bool) -> &'static str {
+        match (self, is_begun) {
+            (Self::Records, true) => "they may be stored later; send them again with the same ids, and they count once",
+            (Self::Records, false) => "none of them is stored; send them again",
+            (Self::Change, true) => "it may be made later; look before you try again",
+            (Self::Change, false) => "it is not made; try again",
+        }
+    }
+}
+
+impl fmt::Display for Unconfirmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Records => "records",
+            Self::Change => "change",
+        })
+    }
+}
+
 impl ExperimentStoreError {
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
@@ -111,9 +156,11 @@ impl ExperimentStoreError {
             Self::Exists { .. } => ErrorKind::Conflict,
             Self::TooMany { .. } | Self::Qrels { .. } => ErrorKind::Invalid,
             Self::Foreign { .. } | Self::NewerSchema { .. } => ErrorKind::UnsupportedFormat,
-            Self::Open { .. } | Self::Database { .. } | Self::WriterGone | Self::Export { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Open { .. }
+            | Self::Database { .. }
+            | Self::NotInTime { .. }
+            | Self::WriterGone
+            | Self::Export { .. } => ErrorKind::Unavailable,
             // It was readable when it was written.
             Self::Corrupt { .. } => ErrorKind::Internal,
         }

@@ -81,7 +81,7 @@ mod tests;
 mod writer;
 
 pub use config::StoreConfig;
-pub use error::ExperimentStoreError;
+pub use error::{ExperimentStoreError, Unconfirmed};
 #[cfg(feature = "postgres")]
 pub use pg::StoreUrl;
 pub use results::{

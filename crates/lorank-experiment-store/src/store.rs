@@ -347,7 +347,7 @@ impl ExperimentStore {
 
     fn judge(&self, judgments: Vec<Judgment>, known: Known) -> Result<JudgmentCounts, ExperimentStoreError> {
         let max = self.config.judgments_max;
-        self.writer.run(move |database| judgments::write(database, &judgments, known, max))
+        self.writer.run_long(move |database| judgments::write(database, &judgments, known, max))
     }
 
     fn reader(&self) -> Result<AnyReader, ExperimentStoreError> {

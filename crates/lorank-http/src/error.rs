@@ -314,6 +314,9 @@ pub enum ServerError {
     },
 }
 
+/// When to retry what a database refused or did not confirm in time.
+const STORE_RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// The value of the header `retry-after`: whole seconds, from 1 to [`RetryAfter::SECONDS_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryAfter(u64);
@@ -405,6 +408,9 @@ impl ServerError {
             | Self::WouldMissDeadline { retry_after }
             | Self::QueueFull { retry_after } => Some(*retry_after),
             Self::Search(ExperimentPipelineError::Pipeline(error)) => error.retry_after().map(RetryAfter::new),
+            Self::Experiment(ExperimentStoreError::NotInTime { .. } | ExperimentStoreError::Database { .. }) => {
+                Some(RetryAfter::new(STORE_RETRY_AFTER))
+            }
             _ => None,
         }
     }

@@ -49,6 +49,9 @@ settings! {
         store: Option<StoreUrl> = None, flag "store" "URL", unset "SQLite in the data folder";
         /// File with the certificates (PEM) of the authorities that sign PostgreSQL's certificate
         store_ca_file: Option<PathBuf> = None, flag "store-ca" "FILE", unset "the public authorities";
+        /// Longest time that a change or a submission waits until the store of experiments confirms it, in milliseconds. Then the
+        /// status is 503 with `Retry-After`; events can be sent again with the same ids, and count once
+        store_wait_millis: NonZeroUsize = non_zero(15_000), flag "store-wait-millis" "N";
         /// Address to listen on; port 0 selects a free port
         listen: SocketAddr = default_listen(), flag "listen" "ADDRESS";
         /// Source from which adapters may be added over HTTP: a folder (with its subfolders), `hf://` or `hf://owner`;

@@ -75,7 +75,9 @@ impl LoadedServer {
         }
         let data = DataFolder::new(config.data.as_deref().ok_or(Error::NoDataFolder)?);
         let data = data.with_store(config.store.clone(), config.store_ca_file.clone());
-        let (registry, store) = (Arc::new(data.registry()?), Arc::new(data.experiments(StoreConfig::default())?));
+        let wait_max = Duration::from_millis(config.store_wait_millis.get() as u64);
+        let store = data.experiments(StoreConfig { wait_max, ..StoreConfig::default() })?;
+        let (registry, store) = (Arc::new(data.registry()?), Arc::new(store));
         let mut served = served_indexes(&config, &data, &options.elastic_secrets)?.into_iter();
         let Served { name, first_stage, documents } = served.next().expect("there is at least the default index");
         let loader = ModelLoader { int8_rankings: data.int8_rankings(), ..options.loader };

@@ -40,7 +40,9 @@ use crate::wire::{ErrorAnswer, EventsAnswer, EventsBody};
     responses(
         (status = 200, description = "The events are stored.", body = EventsAnswer),
         (status = 404, description = "The server runs without experiments.", body = ErrorAnswer<'_>),
-        (status = 503, description = "The events could not be stored.", body = ErrorAnswer<'_>),
+        (status = 503, description = "The events could not be stored, or were not confirmed in time and may be stored later. Sent again \
+            with the same ids, they count once.", body = ErrorAnswer<'_>,
+            headers(("retry-after" = u64, description = "Seconds to wait before retrying."))),
     ),
 )]
 pub(crate) async fn submit(
