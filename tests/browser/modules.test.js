@@ -50,6 +50,23 @@ test("filters are read as they are typed", async () => {
   ]);
 });
 
+test("rerank stages are read as they are typed, and named as the service names them", async () => {
+  const rows = [
+    ["none:100, qa:10", [{ depth: 100, adapter: "none" }, { depth: 10, adapter: "qa" }], "none:100,qa:10"],
+    ["default:9", [{ depth: 9 }], "default:9"],
+    ["none@minilm:1000:0.4,a.rerank-v1:0:50:1.0", [{ depth: 1000, adapter: "none", base: "minilm", deadline_share: 0.4 }, { depth: 50, adapter: "a.rerank-v1:0", deadline_share: 1 }], "none@minilm:1000:0.4,a.rerank-v1:0:50:1.0"],
+  ];
+  for (const [text, stages, name] of rows) {
+    await check("stages", "readStages", [[[text], stages]]);
+    await check("stages", "stagesName", [[[stages], name]]);
+  }
+  await check("stages", "readStages", [
+    [[" "], null],
+    [["qa"], "“qa” is not a stage; use ADAPTER[@BASE]:DEPTH[:SHARE], as in none:100, qa:10."],
+    [["qa:5,"], "“” is not a stage; use ADAPTER[@BASE]:DEPTH[:SHARE], as in none:100, qa:10."],
+  ]);
+});
+
 test("snippets become parts, and nothing else becomes markup", async () => {
   await check("snippets", "snippetParts", [
     [["a <b>boiled</b> egg"], [{ text: "a ", isMarked: false }, { text: "boiled", isMarked: true }, { text: " egg", isMarked: false }]],
@@ -161,6 +178,8 @@ test("an address and a state say the same", async () => {
     "?q=egg&adapters=",
     "?q=egg&adapters=a,none&depth=5&top_k=3&filters=x%3D1&syntax=advanced&fuzzy=off&baseline=a&offset=3",
     "?view=sets&adapters=a,none&depth=5&judge=q1",
+    "?q=egg&passages=max&passage_tokens=32&stride=16&stages=none%3A10,a%3A5",
+    "?view=sets&passages=max&passage_tokens=32&stages=a%3A5",
     "?view=experiments&experiment=x",
     "?view=service&index=shop",
   ];

@@ -259,6 +259,33 @@ test("a passed deadline is said in the column", async () => {
   await page.end();
 });
 
+test("rerank stages are one more column, and long documents are cut as the form says", async () => {
+  const page = await openPage(browser, server);
+  const asked = [];
+  page.on("request", (request) => request.url().endsWith("/v1/compare") && asked.push(request.postDataJSON()));
+  await page.getByText("Options").click();
+  await page.getByLabel("Rerank stages").fill("none:10, minilm-qa:5");
+  await page.getByLabel("Long documents").selectOption("max");
+  await page.getByLabel("Passage, tokens").fill("32");
+  await page.getByLabel("Stride, tokens").fill("16");
+  await search(page, QUERY);
+  assert.match(page.url(), /passage_tokens=32&stride=16&stages=none%3A10,\+minilm-qa%3A5/);
+  const ofStages = asked.find(({ stages }) => stages);
+  assert.deepEqual(ofStages.stages, [{ depth: 10, adapter: "none" }, { depth: 5, adapter: "minilm-qa" }]);
+  assert.deepEqual(ofStages.adapters, []);
+  assert.ok(asked.length > 1 && asked.every(({ passage_tokens, stride }) => passage_tokens === 32 && stride === 16));
+  const names = await page.locator(".column h3").allTextContents();
+  assert.ok(names.at(-1).includes("none:10,minilm-qa:5"), names.join());
+  const body = { query: QUERY, stages: ofStages.stages, passages: "max", passage_tokens: 32, stride: 16 };
+  const { hits } = await ask(server, "/v1/search", body);
+  assert.deepEqual(await idsIn(page, names.length - 1), hits.map(({ id }) => id));
+  const last = page.locator(".column").last();
+  await last.locator(".explain").first().click();
+  assert.match(await last.locator(".explanation").textContent(), /rank, stage 1\d+, score .*rank, stage 2\d+, score /);
+  await checkAccessibility(page);
+  await page.end();
+});
+
 test("what is refused is said beside its control", async () => {
   const page = await openPage(browser, server, "/", { expectRefusals: true });
   const wrong = [
@@ -269,6 +296,11 @@ test("what is refused is said beside its control", async () => {
     ["filters=%7B%22year%22", "filters", /not valid JSON/],
     ["filters=title%3E1", "filters", /title/],
     ["adapters=gone", "adapters", /gone/],
+    ["stages=none", "stages", /“none” is not a stage/],
+    ["stages=none:5,none:6", "stages", /depth of stage 2 is 6/],
+    ["stages=none:100000", "stages", /above/],
+    ["passages=max&passage_tokens=3", "passage_tokens", /16/],
+    ["passages=max&passage_tokens=32&stride=64", "stride", /above passage_tokens/],
   ];
   for (const [params, control, message] of wrong) {
     await page.goto(`${server.url}/?q=egg&${params}`);

@@ -15,7 +15,8 @@ use lorank_experiment_pipeline::{
 };
 use lorank_experiment_store::{ExperimentStore, ExperimentStoreError};
 use lorank_pipeline::{
-    AdapterChoice, CacheStats, Documents, Pipeline, PipelineError, QueueStats, Ranked, Ranker, Scoring, SearchRequest,
+    AdapterChoice, CacheStats, Contestant, Documents, Pipeline, PipelineError, QueueStats, Ranked, Ranker, Scoring,
+    SearchRequest,
 };
 
 use crate::{DocumentHost, IndexName, ServerError};
@@ -226,7 +227,12 @@ pub struct ModelStats {
 pub(crate) trait Engine: Send + Sync {
     fn search(&self, trial: &Trial) -> Result<ExperimentAnswer, ExperimentPipelineError>;
     fn rerank(&self, trial: &Trial, documents: &[GivenDocument]) -> Result<RerankAnswer, ExperimentPipelineError>;
-    fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked<Ranker>>, PipelineError>;
+    /// The answers of several rankers to one search, by their names.
+    fn contest(
+        &self,
+        request: &SearchRequest,
+        contestants: Vec<Contestant<String>>,
+    ) -> Result<Vec<Ranked<String>>, PipelineError>;
     fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError>;
     fn model(&self, choice: &AdapterChoice) -> Result<ModelVersion, PipelineError>;
     /// Checks that a ranker with these settings can be served.
@@ -254,8 +260,12 @@ impl<F: FirstStage + 'static, R: Reranker + 'static> Engine for ExperimentPipeli
         self.rerank(trial, documents)
     }
 
-    fn search_each(&self, request: &SearchRequest, rankers: &[Ranker]) -> Result<Vec<Ranked<Ranker>>, PipelineError> {
-        self.pipeline().search_each(request, rankers.iter().map(|ranker| (ranker.clone(), ranker.clone())))
+    fn contest(
+        &self,
+        request: &SearchRequest,
+        contestants: Vec<Contestant<String>>,
+    ) -> Result<Vec<Ranked<String>>, PipelineError> {
+        self.pipeline().contest(request, contestants)
     }
 
     fn score_each(&self, request: &SearchRequest, groups: &[Documents<'_>]) -> Result<Scoring, PipelineError> {

@@ -61,6 +61,7 @@ pub(crate) use rerank_answers::{
     Info, ListedModel, ModelList, Reranked, RerankedDocument, Scored, ScoredPair, TeiRank, Usage,
 };
 pub(crate) use rerank_document::RerankDocument;
+pub(crate) use stages::rerank_stages;
 pub use stages::{StageAnswerJson, StageBody, StageRankJson, StageTimingsJson};
 pub(crate) use stats::{AdapterStatsJson, BaseModelJson, Checks, Health, IndexJson, IndexList, Ready, StatsJson};
 pub use value::{FieldsJson, ValueJson};

@@ -86,7 +86,9 @@ pub(crate) static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "setsview.js",
         "settable.js",
         "snippets.js",
+        "stages.js",
         "state.js",
+        "typed.js",
     ];
     let asset = |(name, bytes): (&'static str, &'static [u8])| {
         let etag = format!("\"{}\"", blake3::hash(bytes).to_hex());

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use lorank_core::Candidate;
-use lorank_pipeline::{Answer, PipelineError, Ranker};
+use lorank_core::{AdapterChoice, Candidate, RankerSettings, RerankStages};
+use lorank_pipeline::{Answer, Contestant, PipelineError, Ranker};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use utoipa::ToSchema;
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::search::CancelOnDrop;
 use super::{App, OfIndex};
 use crate::request_id::Arrival;
-use crate::wire::{Comparison, ErrorAnswer, ParsedSearch};
+use crate::wire::{Comparison, ErrorAnswer, ParsedSearch, StageBody, rerank_stages};
 use crate::{SearchBody, ServerError};
 
 /// The maximum number of rankers in a comparison.
@@ -32,6 +32,9 @@ pub(crate) struct CompareBody {
     /// first ranker.
     #[serde(default)]
     adapters: Vec<String>,
+    /// Rerank stages, as in a search: one more ranker, which is the last. Its name is the text form of the stages, such as
+    /// `none:100,qa:10`. `adapters` can be empty then.
+    stages: Option<Vec<StageBody>>,
     /// The number of hits per ranker.
     #[schema(value_type = Option<usize>, minimum = 1)]
     top_k: Option<std::num::NonZeroUsize>,
@@ -92,7 +95,7 @@ pub(crate) async fn compare(
 ) -> Result<Response, ServerError> {
     app.service.index(&index)?;
     let body: CompareBody = app.json_with_filters("a comparison", &headers, body).await?;
-    let rankers = rankers(&body.adapters)?;
+    let contestants = contestants(&body.adapters, body.stages.map(rerank_stages).transpose()?)?;
     let search = SearchBody {
         query: body.query,
         top_k: body.top_k,
@@ -114,9 +117,9 @@ pub(crate) async fn compare(
     let _cancel = CancelOnDrop(request.cancellation.clone());
     let work = move |app: &App| {
         let index = app.service.index(&index)?;
-        let ranked = index.engine.search_each(&request, &rankers)?.into_iter();
+        let ranked = index.engine.contest(&request, contestants)?.into_iter();
         let answers: Vec<(String, Answer)> =
-            ranked.map(|ranked| Ok((ranked.key.to_string(), ranked.answer?))).collect::<Result<_, PipelineError>>()?;
+            ranked.map(|ranked| Ok((ranked.key, ranked.answer?))).collect::<Result<_, PipelineError>>()?;
         let named: Vec<(&str, &Answer)> = answers.iter().map(|(name, answer)| (name.as_str(), answer)).collect();
         let mut comparison = Comparison::shaped(&request.query.text, &named, &arrival.request_id, &shape);
         let hits: Vec<&Candidate> =
@@ -128,19 +131,31 @@ pub(crate) async fn compare(
     app.search_work(work).await
 }
 
-fn rankers(adapters: &[String]) -> Result<Vec<Ranker>, ServerError> {
+/// The rankers by their names: the first stage, the adapters, and the stages.
+fn contestants(adapters: &[String], stages: Option<RerankStages>) -> Result<Vec<Contestant<String>>, ServerError> {
     let invalid = |problem: String| ServerError::InvalidValue { field: "adapters".to_owned(), problem };
-    let mut rankers = vec![Ranker::FirstStage];
+    let contestant =
+        |ranker: Ranker| Contestant { key: ranker.to_string(), ranker, settings: RankerSettings::default() };
+    let mut contestants = vec![contestant(Ranker::FirstStage)];
     for name in adapters.iter().filter(|name| *name != Ranker::FIRST_STAGE) {
-        let ranker = name.parse().map_err(|error| invalid(format!("is invalid: {error}")))?;
-        if rankers.contains(&ranker) {
+        let one = contestant(name.parse().map_err(|error| invalid(format!("is invalid: {error}")))?);
+        if contestants.contains(&one) {
             return Err(invalid(format!("has `{name}` twice")));
         }
-        rankers.push(ranker);
+        contestants.push(one);
     }
-    match rankers.len() {
+    contestants.extend(stages.map(|stages| Contestant {
+        key: stages.to_string(),
+        ranker: Ranker::Model(AdapterChoice::Default),
+        settings: RankerSettings { stages: Some(stages), ..RankerSettings::default() },
+    }));
+    match contestants.len() {
         1 => Err(invalid("is missing or empty; name the adapters to compare with the first stage".to_owned())),
-        n if n > RANKERS_MAX => Err(invalid(format!("has {} names, and the maximum is {}", n - 1, RANKERS_MAX - 1))),
-        _ => Ok(rankers),
+        n if n > RANKERS_MAX => Err(invalid(format!(
+            "has {} names, and the maximum is {}, which counts `stages` as one",
+            adapters.len(),
+            RANKERS_MAX - 1
+        ))),
+        _ => Ok(contestants),
     }
 }

@@ -15,6 +15,18 @@ fn honored() -> Vec<(&'static str, Json, Effect, Json)> {
     vec![
         ("query", json!("egg"), |answer, _| answer["query"].clone(), json!("egg")),
         ("adapters", json!(["none", "qa"]), |answer, _| answer["rankers"][2]["name"].clone(), json!("qa")),
+        (
+            "stages",
+            json!([{"depth": 10}, {"adapter": "qa", "depth": 5, "deadline_share": 0.5}]),
+            |answer, _| {
+                let ranker = answer["rankers"].as_array().unwrap().last().unwrap();
+                let n_scored = ranker["stages"]
+                    .as_array()
+                    .map(|stages| stages.iter().map(|stage| stage["n_candidates"].clone()).collect::<Vec<_>>());
+                json!([ranker["name"], n_scored, ranker["hits"][0]["stages"].as_array().map(Vec::len)])
+            },
+            json!(["default:10,qa:5:0.5", [10, 5], 2]),
+        ),
         ("top_k", json!(3), |answer, _| json!(answer["rankers"][1]["hits"].as_array().map(Vec::len)), json!(3)),
         ("offset", json!(2), |answer, _| answer["rankers"][1]["hits"][0]["rank"].clone(), json!(3)),
         ("depth", json!(5), |answer, _| json!([answer["depth"], answer["n_candidates"]]), json!([5, 5])),
@@ -127,4 +139,33 @@ async fn a_ranker_names_the_expression_that_ordered_its_hits() {
     let (_, answer) = ask(&service, "POST", "/v1/compare", body).await;
     let rank_by: Vec<&Json> = answer["rankers"].as_array().unwrap().iter().map(|ranker| &ranker["rank_by"]).collect();
     assert_eq!(rank_by, [&Json::Null, &Json::Null, &json!("coalesce(rerank_score, 0) + year")]);
+}
+
+#[tokio::test]
+async fn stages_rank_as_a_search_with_them() {
+    let reranker = FakeReranker::hashing().with_adapters(&["qa"]);
+    let service = service(ToyFirstStage::new(toy::candidates(20)), reranker, PipelineConfig::default());
+    let stages = json!([{"adapter": "none", "depth": 12}, {"adapter": "qa", "depth": 6}]);
+    let compared = json!({"query": "light", "stages": stages, "depth": 3, "top_k": 20});
+    let (status, compared) = ask(&service, "POST", "/v1/compare", compared).await;
+    assert_eq!(status, 200, "{compared}");
+    let (_, searched) =
+        ask(&service, "POST", "/v1/search", json!({"query": "light", "stages": stages, "top_k": 20})).await;
+    let order = |hits: &Json| -> Vec<Json> {
+        hits.as_array().unwrap().iter().map(|hit| json!([hit["id"], hit["rank"], hit["rerank_score"]])).collect()
+    };
+    assert_eq!(compared["rankers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(order(&compared["rankers"][1]["hits"]), order(&searched["hits"]));
+    for (stages, problem) in [
+        (json!([]), "is invalid: there are no stages"),
+        (json!([{"depth": 5}, {"depth": 6}]), "the depth of stage 2 is 6"),
+    ] {
+        let (status, answer) = ask(&service, "POST", "/v1/compare", json!({"query": "light", "stages": stages})).await;
+        assert_eq!((status, &answer["error"]["field"]), (422, &json!("stages")));
+        assert!(answer["error"]["message"].as_str().unwrap().contains(problem), "{answer}");
+    }
+    let many: Vec<String> = (0..7).map(|n| format!("a{n}")).collect();
+    let body = json!({"query": "light", "adapters": many, "stages": [{"depth": 5}]});
+    let (status, answer) = ask(&service, "POST", "/v1/compare", body).await;
+    assert_eq!((status, &answer["error"]["field"]), (422, &json!("adapters")), "{answer}");
 }

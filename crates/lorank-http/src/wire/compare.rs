@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::answer_parts::name_of_origin;
 use super::passages::PassageJson;
+use super::stages::{StageAnswerJson, StageRankJson};
 use super::{AdapterJson, CacheJson, FallbackJson, FieldsJson, TimingsJson, WarningJson};
 use crate::{AnswerShape, RequestId};
 
@@ -50,6 +51,9 @@ pub struct RankerJson<'a> {
     pub rank_by: Option<String>,
     /// The reason for which the hits were not reranked; null otherwise.
     pub fallback: Option<FallbackJson>,
+    /// What each rerank stage did. The key is present only for the ranker of the request's `stages`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<StageAnswerJson<'a>>>,
     /// Warnings about the quality of the ranking.
     pub warnings: Vec<WarningJson>,
     /// The number of scores that were found in the score cache.
@@ -78,6 +82,9 @@ pub struct ComparedHit<'a> {
     /// The window of the text that the rerank score comes from, with `passages` other than `first`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passage: Option<PassageJson<'a>>,
+    /// The rank and the score after each of the ranker's `stages`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<StageRankJson>>,
     /// The rank by each other ranker; null if it is not among the hits of that ranker.
     pub ranks: BTreeMap<&'a str, Option<usize>>,
 }
@@ -144,6 +151,7 @@ impl<'a> RankerJson<'a> {
             rerank_score: hit.rerank_score.map(Score::get),
             score_origin: hit.score_origin.map(name_of_origin),
             passage: hit.passage.as_ref().map(|passage| PassageJson::new(passage, &hit.candidate.text)),
+            stages: Some(hit.stages.iter().map(StageRankJson::from).collect()).filter(|it: &Vec<_>| !it.is_empty()),
             ranks: ranks
                 .iter()
                 .filter(|(other, _)| *other != name)
@@ -156,6 +164,8 @@ impl<'a> RankerJson<'a> {
             reranked: answer.reranked,
             rank_by: answer.rank_by.as_ref().map(ToString::to_string),
             fallback: answer.fallback.as_ref().map(FallbackJson::from),
+            stages: Some(answer.stages.iter().map(StageAnswerJson::from).collect())
+                .filter(|stages: &Vec<_>| !stages.is_empty()),
             warnings: answer.warnings.iter().map(WarningJson::from).collect(),
             cache: answer.cache.into(),
             timings_millis: answer.timings.into(),

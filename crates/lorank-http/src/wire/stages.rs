@@ -77,7 +77,7 @@ pub struct StageRankJson {
 }
 
 /// Reads the stages of a request.
-pub(super) fn rerank_stages(stages: Vec<StageBody>) -> Result<RerankStages, ServerError> {
+pub(crate) fn rerank_stages(stages: Vec<StageBody>) -> Result<RerankStages, ServerError> {
     let stages = stages.into_iter().enumerate().map(|(n, stage)| stage.read(n)).collect::<Result<Vec<_>, _>>()?;
     RerankStages::new(stages).map_err(|error| invalid("stages".to_owned(), error))
 }

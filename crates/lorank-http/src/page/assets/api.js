@@ -117,7 +117,8 @@ export async function registry() {
  * One query under the first stage alone. Rankers come as `{name, adapter, hits, ..}`, with the `exchange` that they are from;
  * their documents and counts stand beside them.
  */
-export async function firstStage({ adapters: _, passages: __, ...search }, index, signal) {
+export async function firstStage(body, index, signal) {
+  const { adapters: _, passages: __, passage_tokens: ___, stride: ____, stages: _____, ...search } = body;
   const { answer, exchange } = await exchanged(ofIndex(index, "search"), { body: { ...search, rerank: false }, signal });
   const { n_candidates, depth, request_id, cache, timings_millis, warnings } = answer;
   const hits = answer.hits.map(({ id, rank, first_stage_rank }) => {

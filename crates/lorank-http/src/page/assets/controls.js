@@ -3,7 +3,7 @@
 import { columnName } from "./comparison.js";
 import { byId, h, sentence } from "./dom.js";
 
-const FIELDS = ["q", "depth", "top_k", "deadline_millis", "syntax", "fuzzy", "passages", "index", "filters"];
+const FIELDS = ["q", "depth", "top_k", "deadline_millis", "syntax", "fuzzy", "passages", "passage_tokens", "stride", "stages", "index", "filters"];
 
 /** The most adapters that the service compares at once. */
 const ADAPTERS_MAX = 7;
@@ -121,8 +121,8 @@ export function clearFieldErrors() {
 /** The control for a field of the API, which is a path: `filters.year.gte`, `adapters[1]`. */
 function controlOf(field) {
   const name = (field ?? "").split(/[.[]/)[0];
-  const known = { adapter: "adapters", adapters: "adapters", query: "query", depth: "depth", top_k: "top_k" };
-  return { ...known, deadline_millis: "deadline_millis", filters: "filters", syntax: "syntax", fuzzy: "fuzzy", passages: "passages" }[name];
+  const names = ["adapters", "query", "depth", "top_k", "deadline_millis", "filters", "syntax", "fuzzy", "passages", "passage_tokens", "stride", "stages"];
+  return name === "adapter" ? "adapters" : names.find((known) => known === name);
 }
 
 /** The summary of the closed options. */
@@ -131,7 +131,7 @@ export function summarise() {
 }
 
 function summaryOf() {
-  const { depth, top_k, deadline_millis, syntax, fuzzy, passages, index, filters } = readForm();
+  const { depth, top_k, deadline_millis, syntax, fuzzy, passages, passage_tokens, stride, stages, index, filters } = readForm();
   const part = (value, text) => (value ? [text] : []);
   return [
     ...part(depth, `depth ${depth}`),
@@ -140,6 +140,9 @@ function summaryOf() {
     ...part(syntax, `${syntax} syntax`),
     ...part(fuzzy, `typos ${fuzzy}`),
     ...part(passages, `passages ${passages}`),
+    ...part(passage_tokens, `passages of ${passage_tokens} tokens`),
+    ...part(stride, `stride ${stride}`),
+    ...part(stages, `stages ${stages}`),
     ...part(index, `index ${index}`),
     ...part(filters, filters),
   ];

@@ -16,6 +16,7 @@ export function explanationOf(hit, column) {
     ["document", hit.id],
     isReranked && ["rank, First stage", `${hit.first_stage_rank}${moved(hit.rank_change)}`],
     ...hit.elsewhere.filter(({ name }) => name !== "first-stage").map(({ name, rank }) => [`rank, ${columnName(name)}`, rank ?? "not on this page"]),
+    ...(hit.stages ?? []).map((stage, n) => [`rank, stage ${n + 1}`, afterStage(stage)]),
     isReranked && ["rerank score", rerankScore(hit, column)],
     isReranked && ["passage", passageOf(hit)],
     ["first-stage score", score(hit.document.first_stage_score)],
@@ -61,4 +62,9 @@ function gaps(hit, column, isReranked) {
 function shortened(value) {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return text.length > VALUE_LENGTH_MAX ? `${text.slice(0, VALUE_LENGTH_MAX)}…` : text;
+}
+
+/** Where a rerank stage put the hit, and with which score. */
+function afterStage({ rank, rerank_score }) {
+  return rerank_score === null ? `${rank}, not scored` : `${rank}, score ${score(rerank_score)}`;
 }

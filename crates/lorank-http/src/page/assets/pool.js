@@ -105,7 +105,7 @@ export class Pool {
   async #load(signal) {
     const { body, index } = this.#settings();
     const request = { ...body, query: this.#topic.text, top_k: DEPTH, snippets: false };
-    const answer = await (body.adapters.length > 0 ? compare : firstStage)(request, index, signal);
+    const answer = await (body.adapters.length > 0 || body.stages ? compare : firstStage)(request, index, signal);
     const ids = pooled(this.#topic.qid, answer.rankers.map(({ hits }) => hits.map(({ id }) => id)));
     if (ids.length === 0) return h("p", { class: "welcome" }, "No ranking has a hit for this query.");
     return h("ol", { class: "pool-list", role: "list" }, ids.map((id, n) => h("li", {}, this.#card(id, answer.documents[id].fields, n))));

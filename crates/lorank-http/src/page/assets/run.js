@@ -85,7 +85,7 @@ export class Run {
   async #ask(text, signal) {
     const { body, index } = this.#settings;
     const request = { ...body, query: text, top_k: DEPTH, snippets: false, fields: [] };
-    const ask = body.adapters.length > 0 ? compare : firstStage;
+    const ask = body.adapters.length > 0 || body.stages ? compare : firstStage;
     for (let tries = 1; ; tries += 1) {
       try {
         return resultOf(await ask(request, index, signal));

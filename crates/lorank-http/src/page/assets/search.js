@@ -5,11 +5,12 @@ import { Board } from "./board.js";
 import { columnName } from "./comparison.js";
 import { clearFieldErrors, readForm, showFieldError } from "./controls.js";
 import { byId, h } from "./dom.js";
-import { readFilters } from "./filters.js";
 import { Judging } from "./judging.js";
 import { Notice } from "./notices.js";
 import { counted, grouped, millis } from "./numbers.js";
+import { stagesName } from "./stages.js";
 import { pageSize, readState, searchBody } from "./state.js";
+import { readTyped } from "./typed.js";
 
 export class Search {
   #state = readState("");
@@ -107,14 +108,15 @@ export class Search {
       this.#showNothing(this.#nothingFound());
       return;
     }
-    const waiting = body.adapters.map((name) => ({ name, isWaiting: true, hits: [] }));
+    const rankers = rankersOf(body);
+    const waiting = rankers.map(({ name }) => ({ name, isWaiting: true, hits: [] }));
     this.#comparison = { ...first, rankers: [...first.rankers, ...waiting] };
     this.#showAnswers();
-    const ask = async (name, n) => {
-      const answer = await compare({ ...body, adapters: [name] }, index, signal).catch((error) => this.#failOne(error, name, signal));
+    const ask = async ({ name, adapters, stages }, n) => {
+      const answer = await compare({ ...body, adapters, stages }, index, signal).catch((error) => this.#failOne(error, name, signal));
       if (!signal.aborted) this.#add(answer, n + 1);
     };
-    await Promise.all(body.adapters.map(ask));
+    await Promise.all(rankers.map(ask));
     const failed = this.#comparison.rankers.find(({ error }) => error)?.error;
     if (failed) this.#notice.show(failed, { retry: () => this.show(this.#state), askForKey: () => this.#onKeyNeeded(failed) });
   }
@@ -134,10 +136,10 @@ export class Search {
 
   #body() {
     try {
-      return searchBody(this.#state, this.#rankers.chosen(this.#state), readFilters(this.#state.filters));
+      return searchBody(this.#state, this.#rankers.chosen(this.#state), readTyped(this.#state));
     } catch (error) {
       this.#showNothing("");
-      showFieldError("filters", error.message);
+      showFieldError(error.field, error.message);
       return null;
     }
   }
@@ -225,4 +227,10 @@ export class Search {
     byId("status").textContent = text;
     byId("status").title = title;
   }
+}
+
+/** The rankers of a body, each with what a comparison of it alone asks for. */
+function rankersOf({ adapters, stages }) {
+  const ofAdapters = adapters.map((name) => ({ name, adapters: [name] }));
+  return stages ? [...ofAdapters, { name: stagesName(stages), adapters: [], stages }] : ofAdapters;
 }

@@ -7,7 +7,6 @@ import { byId, download, h } from "./dom.js";
 import { scored, summarized } from "./evaluation.js";
 import { EvaluationView, readEvaluation } from "./evaluationview.js";
 import { countedQueries, importFiles, importText, openFiles } from "./files.js";
-import { readFilters } from "./filters.js";
 import { Notice } from "./notices.js";
 import { counted } from "./numbers.js";
 import { Pool } from "./pool.js";
@@ -15,7 +14,9 @@ import { readQrels, readQueries, writeQueries, writeTrec } from "./qrels.js";
 import { resultsJson, resultsTsv } from "./results.js";
 import { Run } from "./run.js";
 import { QueryTable, summaryElements } from "./settable.js";
+import { stagesName } from "./stages.js";
 import { readState, searchBody } from "./state.js";
+import { readTyped } from "./typed.js";
 
 /** How long a query of a run may take where nothing else is said. A fallback would be measured as if it were a ranking. */
 const DEADLINE_MILLIS = 60_000;
@@ -156,7 +157,7 @@ export class SetsView {
   /** What a run of the form's options asks for. Throws where the filters cannot be read. */
   #settings() {
     const state = { ...this.#state, q: "" };
-    const { query: _, ...body } = searchBody(state, this.#rankers.chosen(state), readFilters(state.filters));
+    const { query: _, ...body } = searchBody(state, this.#rankers.chosen(state), readTyped(state));
     return { body: { deadline_millis: DEADLINE_MILLIS, ...body }, index: state.index };
   }
 
@@ -166,7 +167,7 @@ export class SetsView {
     try {
       settings = this.#settings();
     } catch (error) {
-      showFieldError("filters", error.message);
+      showFieldError(error.field, error.message);
       return;
     }
     const isSame = this.#run && JSON.stringify(this.#run.settings) === JSON.stringify(settings);
@@ -207,7 +208,8 @@ export class SetsView {
 
   /** The rankers of the run, the first stage the first. */
   #names() {
-    return ["first-stage", ...(this.#run?.settings.body.adapters ?? [])];
+    const { adapters = [], stages } = this.#run?.settings.body ?? {};
+    return ["first-stage", ...adapters, ...(stages ? [stagesName(stages)] : [])];
   }
 
   #baseline() {

@@ -5,8 +5,8 @@ export const VIEWS = ["search", "sets", "experiments", "service"];
 
 /** The keys of each view besides `adapters`, as they were typed. */
 const KEYS = {
-  search: ["q", "depth", "top_k", "deadline_millis", "filters", "syntax", "fuzzy", "passages", "index", "baseline", "offset"],
-  sets: ["depth", "deadline_millis", "filters", "syntax", "fuzzy", "passages", "index", "baseline", "judge"],
+  search: ["q", "depth", "top_k", "deadline_millis", "filters", "syntax", "fuzzy", "passages", "passage_tokens", "stride", "stages", "index", "baseline", "offset"],
+  sets: ["depth", "deadline_millis", "filters", "syntax", "fuzzy", "passages", "passage_tokens", "stride", "stages", "index", "baseline", "judge"],
   experiments: ["experiment"],
   service: ["index"],
 };
@@ -47,11 +47,12 @@ export function pageSize({ top_k }) {
 }
 
 /** The body of a search. What is no number goes as it is: the service says what is wrong with it, and in which field. */
-export function searchBody(state, adapters, filters) {
+export function searchBody(state, adapters, { filters, stages }) {
   const number = (text) => (/^\d+$/.test(text) ? Number(text) : text);
   const body = { query: state.q, adapters, top_k: TOP_K };
-  for (const key of ["depth", "top_k", "deadline_millis", "offset"]) if (state[key]) body[key] = number(state[key]);
+  for (const key of ["depth", "top_k", "deadline_millis", "passage_tokens", "stride", "offset"]) if (state[key]) body[key] = number(state[key]);
   if (filters) body.filters = filters;
+  if (stages) body.stages = stages;
   for (const key of ["syntax", "fuzzy", "passages"]) if (state[key]) body[key] = state[key];
   return body;
 }
