@@ -74,6 +74,45 @@ fn adapters_are_compared_with_the_first_stage() {
 }
 
 #[test]
+fn stages_are_one_more_ranker_with_depths_of_their_own() {
+    let lorank = collection();
+    lorank.run(&["index", "--index", "i", "eggs/corpus.jsonl", "--id-field", "_id"]);
+    let stages = ["none:100", "none:1", "none:2,minilm-qa:2"];
+    let flags = stages.iter().flat_map(|stages| ["--stages", stages]);
+    let flags: Vec<&str> = ["--adapter", "none", "--depths", "1", "--runs", "runs"].into_iter().chain(flags).collect();
+    let found = lorank.json(&[&with(&flags)[..], &["--baseline", "none:100", "--json"]].concat());
+    let rankers = found["rankers"].as_array().unwrap();
+    let names: Vec<&Value> = rankers.iter().map(|ranker| &ranker["name"]).collect();
+    assert_eq!(names, ["first-stage", "none", "none:100", "none:1", "none:2,minilm-qa:2"]);
+    let means: Vec<&Value> = rankers.iter().map(|ranker| &ranker["means"]).collect();
+    assert_eq!((means[2], means[3]), (means[1], means[0]), "one stage is its adapter at that depth");
+    assert_ne!(means[1], means[0]);
+    let at_1 = &found["depths"][0]["means"];
+    assert_eq!((&at_1[1], &at_1[2]), (&means[0][0], &means[2][0]), "--depths is of adapters: {found}");
+    // Each ranking is that of a search with the same stages.
+    let run = fs::read_to_string(lorank.path("runs/none:2,minilm-qa:2.run")).unwrap();
+    for (id, query) in [("q1", "how long to boil an egg"), ("q2", "who made the lamp")] {
+        let search = ["search", "--index", "i", query, "--json", "--stage", "none:2", "--stage", "minilm-qa:2"];
+        let hits = lorank.json(&search)["hits"].clone();
+        let expected: Vec<&str> = hits.as_array().unwrap().iter().map(|hit| hit["id"].as_str().unwrap()).collect();
+        let lines = run.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let ranked: Vec<String> = lines.filter(|line| line[0] == id).map(|line| line[2].to_owned()).collect();
+        assert_eq!(ranked, expected, "{query}");
+    }
+    for (flags, message) in [
+        (&["--stages", "none:9:0.5"][..], "an evaluation has no deadline; leave out the share of `none:9:0.5`"),
+        (&["--stages", "none:9", "--stages", "none:9"], "the stages `none:9` are given twice"),
+        (&["--stages", "none:1,none:2"], "the depth of stage 2 is 2"),
+        (&["--stages", "none:9", "--baseline", "x"], "it can be first-stage, none, none:9"),
+        (&["--stages", "minilm-qa@elsewhere:9"], "`elsewhere`"),
+        (&["--stages", "none:9", "--from-log", "--index", "i"], "cannot be used with"),
+    ] {
+        let (_, error) = lorank.fail(&with(flags), "");
+        assert!(error.contains(message), "{flags:?}: {error}");
+    }
+}
+
+#[test]
 fn a_run_names_the_candidates() {
     let lorank = collection();
     lorank.write("bad.run", "q1 Q0 d1 1 2.5 x\nq1 Q0 d2 2 1.5 x\n");

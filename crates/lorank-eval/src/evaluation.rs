@@ -16,8 +16,11 @@ pub struct ScoredQuery {
     pub topic: Topic,
     /// The candidates with the first stage's scores, best first.
     pub candidates: Vec<Scored>,
-    /// For each ranker after the first stage, the scores of the candidates, in the order of the candidates.
+    /// For each ranker after the first stage, the scores of the first candidates, in the order of the candidates.
     pub scores: Vec<Vec<f32>>,
+    /// For each ranker after those, its order: the indices of all candidates, best first. Such a ranker has depths of its own, as a
+    /// cascade of rerank stages has, and equal scores are its own concern.
+    pub orders: Vec<Vec<usize>>,
 }
 
 /// A ranker that is evaluated.
@@ -112,6 +115,10 @@ pub struct QueryResult {
 /// that are not reranked follow with scores below all others.
 pub fn ranking(query: &ScoredQuery, ranker: usize, depth: usize, ties: Ties) -> Vec<Scored> {
     let ids: Vec<String> = query.candidates.iter().map(|candidate| candidate.document.clone()).collect();
+    if let Some(cascade) = ranker.checked_sub(1 + query.scores.len()) {
+        let order = query.orders[cascade].iter().enumerate();
+        return order.map(|(rank, at)| Scored { document: ids[*at].clone(), score: -(rank as f32) }).collect();
+    }
     let first_stage: Vec<f32>;
     let (scores, depth) = match ranker.checked_sub(1) {
         Some(reranker) => (&query.scores[reranker], depth),
@@ -242,6 +249,7 @@ mod tests {
             topic: Topic { id: id.into(), text: format!("what is {id}") },
             candidates: candidates.iter().map(|(id, score)| Scored { document: (*id).into(), score: *score }).collect(),
             scores: vec![scores.to_vec()],
+            orders: Vec::new(),
         }
     }
 
@@ -293,6 +301,22 @@ mod tests {
         let found = evaluation(3, Ties::TrecEval);
         assert_eq!(found.queries[1].values, [[0.5, 0.0], [0.5, 0.0]]);
         assert_eq!(evaluation(3, Ties::Input).queries[1].values, [[1.0, 1.0], [1.0, 1.0]]);
+    }
+
+    #[test]
+    fn a_ranker_with_an_order_has_depths_of_its_own() {
+        let candidates = [("a", 9.0), ("b", 8.0), ("c", 7.0)];
+        let query = ScoredQuery { orders: vec![vec![2, 0, 1]], ..query("q1", &candidates, &[0.1, 0.2]) };
+        for (depth, ties) in [(1, Ties::TrecEval), (2, Ties::Input), (3, Ties::TrecEval)] {
+            let ranked = ranking(&query, 2, depth, ties);
+            let ids: Vec<&str> = ranked.iter().map(|scored| &*scored.document).collect();
+            assert_eq!(ids, ["c", "a", "b"], "{depth}");
+            let mut sorted = ranked.clone();
+            crate::by_trec_eval(&mut sorted);
+            assert_eq!(ranked, sorted, "{depth}");
+        }
+        let ids: Vec<String> = ranking(&query, 1, 2, Ties::Input).into_iter().map(|scored| scored.document).collect();
+        assert_eq!(ids, ["b", "a", "c"], "the others are as they were");
     }
 
     #[test]

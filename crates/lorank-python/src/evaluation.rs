@@ -171,7 +171,7 @@ impl Task {
             scores.push(models.score(&mut asked, &scoring)?.into_iter().map(Score::get).collect());
             *seconds += started.elapsed().as_secs_f64();
         }
-        Ok(ScoredQuery { topic: topic.clone(), candidates, scores })
+        Ok(ScoredQuery { topic: topic.clone(), candidates, scores, orders: Vec::new() })
     }
 
     /// The candidates of the run, else those of the index, and their documents if they are scored.

@@ -167,7 +167,7 @@ pub(crate) fn run(args: &SearchArgs, matches: &ArgMatches, is_quiet: bool) -> an
         (Arc::new(NoReranker), None)
     } else {
         let bases = args.model.section(&[])?.base_specs()?;
-        let adapters = adapters_to_load(args.adapter.as_ref(), &args.stages, &bases);
+        let adapters = adapters_to_load(args.adapter.as_slice(), &args.stages, &bases);
         let models = models::load(&args.model.section(&adapters)?, args.data.folder().ok(), is_quiet)?;
         let default_adapter = models.default_adapter();
         (Arc::new(models.bases), default_adapter)

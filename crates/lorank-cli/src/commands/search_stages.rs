@@ -1,21 +1,18 @@
-//! The rerank stages of `lorank search`: the adapters that they need, and what they did.
+//! The rerank stages of commands: the adapters that they need, and what they did.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use lorank_core::{AdapterChoice, Hit, ModelVersion, RerankStage, Score};
+use anyhow::{Context, anyhow, bail};
+use lorank_core::{AdapterChoice, AdapterId, Hit, ModelVersion, RerankStage, Reranker, Score};
 use lorank_pipeline::Answer;
-use lorank_server::{AdapterSpec, BaseSpec};
+use lorank_server::{AdapterSpec, BaseSpec, LoadedModels};
 
 use crate::output::text::counted;
 
-/// The adapters to load: that of `--adapter`, which is the default one, and those that stages name.
-pub(super) fn adapters_to_load(
-    given: Option<&AdapterSpec>,
-    stages: &[RerankStage],
-    bases: &[BaseSpec],
-) -> Vec<AdapterSpec> {
-    let mut adapters: Vec<AdapterSpec> = given.cloned().into_iter().collect();
+/// The adapters to load: those of `--adapter`, of which the first is the default one, and those that stages name.
+pub(super) fn adapters_to_load(given: &[AdapterSpec], stages: &[RerankStage], bases: &[BaseSpec]) -> Vec<AdapterSpec> {
+    let mut adapters: Vec<AdapterSpec> = given.to_vec();
     if adapters.is_empty() && !stages.is_empty() {
         // The first one is the default.
         adapters.push(AdapterSpec::None);
@@ -29,6 +26,28 @@ pub(super) fn adapters_to_load(
         }
     }
     adapters
+}
+
+/// The exact model of a stage.
+///
+/// # Errors
+/// An unknown adapter or base model, or an adapter of another base model than the stage's.
+pub(super) fn model(models: &LoadedModels, stage: &RerankStage) -> anyhow::Result<ModelVersion> {
+    let resolve = |name: Option<&AdapterId>| models.bases.resolve(name).map_err(|error| anyhow!(error));
+    let failed = || format!("the stage `{stage}` has no model");
+    let model = match stage.choice() {
+        AdapterChoice::Default => resolve(models.default_adapter().as_ref()),
+        AdapterChoice::Base => resolve(None),
+        AdapterChoice::Named(name) => resolve(Some(&name)),
+    };
+    let model = model.with_context(failed)?;
+    if let Some(base) = &stage.base {
+        let of_stage = resolve(Some(base)).with_context(failed)?;
+        if of_stage.base_digest != model.base_digest || of_stage.adapter.is_some() {
+            bail!("the stage `{stage}` reranks by `{}`, and not by `{base}`; name its base model", model.base_model);
+        }
+    }
+    Ok(model)
 }
 
 /// The rank and the score of a hit after each stage.
@@ -68,25 +87,26 @@ mod tests {
 
     #[test]
     fn stages_load_the_adapters_that_they_name() {
-        let check = |given: Option<&str>, stages: &[&str], bases: &[&str], expected: &[&str]| {
-            let given: Option<AdapterSpec> = given.map(|text| text.parse().unwrap());
+        let check = |given: &[&str], stages: &[&str], bases: &[&str], expected: &[&str]| {
+            let given: Vec<AdapterSpec> = given.iter().map(|text| text.parse().unwrap()).collect();
             let stages: Vec<RerankStage> = stages.iter().map(|text| text.parse().unwrap()).collect();
             let bases: Vec<BaseSpec> = bases.iter().map(|text| text.parse().unwrap()).collect();
             let loaded: Vec<String> =
-                adapters_to_load(given.as_ref(), &stages, &bases).iter().map(ToString::to_string).collect();
+                adapters_to_load(&given, &stages, &bases).iter().map(ToString::to_string).collect();
             assert_eq!(loaded, expected, "{stages:?}");
         };
-        check(None, &[], &[], &[]);
-        check(Some("qa"), &[], &[], &["qa"]);
-        check(None, &["none:9", "qa:5"], &[], &["none", "qa=qa"]);
+        check(&[], &[], &[], &[]);
+        check(&["qa"], &[], &[], &["qa"]);
+        check(&["qa", "none"], &["qa:9"], &[], &["qa", "none"]);
+        check(&[], &["none:9", "qa:5"], &[], &["none", "qa=qa"]);
         check(
-            None,
+            &[],
             &["minilm:9", "qa@minilm:5", "none@small:3"],
             &["minilm", "small=folder/x"],
             &["none", "qa@minilm=qa"],
         );
-        check(Some("qa=folder"), &["default:9", "qa:5"], &[], &["qa=folder"]);
-        check(None, &["qa:9", "qa:5"], &[], &["none", "qa=qa"]);
-        check(None, &["x:9"], &["models/x"], &["none"]);
+        check(&["qa=folder"], &["default:9", "qa:5"], &[], &["qa=folder"]);
+        check(&[], &["qa:9", "qa:5"], &[], &["none", "qa=qa"]);
+        check(&[], &["x:9"], &["models/x"], &["none"]);
     }
 }

@@ -162,6 +162,7 @@ mod tests {
             topic: Topic { id: id.into(), text: format!("<b>{id}</b>") },
             candidates: vec![scored("a", 2.0), scored("b", 1.0)],
             scores: vec![scores.to_vec()],
+            orders: Vec::new(),
         });
         let mut qrels = Qrels::default();
         qrels.insert("q1", "b", 1);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use lorank_cache::ScoreFile;
-use lorank_core::{AdapterId, DocumentId, ModelVersion, Reranker, Score};
+use lorank_core::{AdapterId, DocumentId, ModelVersion, RerankStage, RerankStages, Reranker, Score};
 use lorank_eval::{
     Collection, DEFAULT_SPLIT, Evaluation, EvaluationOptions, Example, ExampleHit, FIRST_STAGE, Measure, RankerInfo,
     Run, ScoredQuery, Ties, Topic, ranking, to_html, write_run,
@@ -25,7 +25,9 @@ use self::scoring::{Asked, Scorer};
 use super::candidates::Candidates;
 use super::first_stage;
 use super::search::FuzzyArg;
+use super::search_stages::{self, adapters_to_load};
 use crate::data::StoreArgs;
+use crate::failure::WrongUsage;
 use crate::flags::{FirstStageFlags, ModelFlags, PassageFlags};
 use crate::output::progress;
 use crate::output::text::{count, cut, one_line};
@@ -79,6 +81,10 @@ pub(crate) struct EvalArgs {
     /// the name of one of several base models; repeatable [default: the bare base models]
     #[arg(long = "adapter", value_name = "[ID[@BASE]=]ADAPTER", help_heading = "Model options")]
     adapters: Vec<AdapterSpec>,
+    /// Rerank stages as one more ranker: models that rerank one after the other, each the best candidates of the stage before, as with
+    /// --stage of `lorank search`; repeatable. The ranker's name is this text, and its depths are its own
+    #[arg(long, value_name = "ADAPTER[@BASE]:DEPTH,...", conflicts_with = "from_log", help_heading = "Model options")]
+    stages: Vec<RerankStages>,
     /// What the model shall judge, instead of its own instruction; an error if its prompt has no place for an instruction
     #[arg(long, value_name = "TEXT")]
     instruction: Option<String>,
@@ -139,6 +145,12 @@ struct RankedBy {
     model: ModelVersion,
 }
 
+/// A cascade of rerank stages, with their depths.
+struct Cascade {
+    name: String,
+    stages: Vec<(RankedBy, NonZeroUsize)>,
+}
+
 /// A base model of the rankers.
 #[derive(Debug, Serialize)]
 struct UsedBase {
@@ -170,17 +182,21 @@ pub(crate) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("could not make the folder `{}`", folder.display()))?;
     }
     let scores_path = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
-    let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
-    let rankers = rankers(&models, &args.baseline, args.instruction.as_deref())?;
+    let mut models = models::load(&args.model.section(&args.adapters_to_load()?)?, args.data.folder().ok(), is_quiet)?;
+    let cascades = cascades(&models, args)?;
+    // Adapters of stages alone are no rankers of their own.
+    models.adapters.truncate(args.adapters.len());
+    let rankers = rankers(&models, args.instruction.as_deref())?;
+    check_names(&rankers, &cascades, &args.baseline)?;
     let topics = sampled(&collection.topics, args.sample);
     let run = args.run.clone().zip(run);
     let corpus = collection.corpus.as_deref();
     let candidates = Candidates::open(args.first_stage()?, corpus, run, args.fuzzy.into(), is_quiet)?;
 
-    let mut scorer = Scorer::new(&models.bases, &rankers, args.asked()?, ScoreFile::open(scores_path)?);
+    let mut scorer = Scorer::new(&models.bases, &rankers, &cascades, args.asked()?, ScoreFile::open(scores_path)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.deepest(), is_quiet)?;
-    let bases = used_bases(&rankers);
-    let infos = infos(&rankers, &candidates, &scorer, topics.len());
+    let bases = used_bases(rankers.iter().chain(cascades.iter().flat_map(Cascade::models)));
+    let infos = infos(&rankers, &cascades, &candidates, &scorer, topics.len());
     let options = args.options();
     let evaluation = Evaluation::new(&collection.name, &infos, &queries, &collection.qrels, &options);
 
@@ -272,9 +288,19 @@ impl EvalArgs {
         }
     }
 
-    /// How many candidates are needed.
+    /// How many candidates the rankers score, except for cascades.
     fn deepest(&self) -> NonZeroUsize {
         self.depths.iter().copied().fold(self.depth, NonZeroUsize::max)
+    }
+
+    /// The adapters to evaluate, and those that stages name.
+    fn adapters_to_load(&self) -> anyhow::Result<Vec<AdapterSpec>> {
+        let stages: Vec<RerankStage> = self.stages.iter().flat_map(|stages| stages.iter().cloned()).collect();
+        if let Some(stage) = stages.iter().find(|stage| stage.deadline_share.is_some()) {
+            let text = format!("--stages: an evaluation has no deadline; leave out the share of `{stage}`");
+            return Err(WrongUsage(text).into());
+        }
+        Ok(adapters_to_load(&self.adapters, &stages, &self.model.section(&[])?.base_specs()?))
     }
 }
 
@@ -283,7 +309,7 @@ fn default_scores(data: &StoreArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// The adapters, each once.
-fn rankers(models: &LoadedModels, baseline: &str, instruction: Option<&str>) -> anyhow::Result<Vec<RankedBy>> {
+fn rankers(models: &LoadedModels, instruction: Option<&str>) -> anyhow::Result<Vec<RankedBy>> {
     let mut rankers: Vec<RankedBy> = Vec::new();
     for adapter in models.rankers() {
         let name = adapter.as_ref().map_or(AdapterChoice::BASE, AdapterId::as_str).to_owned();
@@ -294,15 +320,45 @@ fn rankers(models: &LoadedModels, baseline: &str, instruction: Option<&str>) -> 
         let model = models::instructed(&models.bases, model, instruction)?;
         rankers.push(RankedBy { name, model });
     }
-    if baseline != FIRST_STAGE && !rankers.iter().any(|ranker| ranker.name == baseline) {
-        let names = rankers.iter().map(|ranker| ranker.name.as_str()).collect::<Vec<_>>().join(", ");
-        bail!("the baseline `{baseline}` is not evaluated; it can be {FIRST_STAGE}, {names}");
-    }
     Ok(rankers)
 }
 
+/// The cascades, each once.
+fn cascades(models: &LoadedModels, args: &EvalArgs) -> anyhow::Result<Vec<Cascade>> {
+    let mut cascades: Vec<Cascade> = Vec::new();
+    for stages in &args.stages {
+        let name = stages.to_string();
+        if cascades.iter().any(|cascade| cascade.name == name) {
+            bail!("the stages `{name}` are given twice; evaluate different ones");
+        }
+        let ranked_by = |stage: &RerankStage| -> anyhow::Result<(RankedBy, NonZeroUsize)> {
+            let model = search_stages::model(models, stage)?;
+            let model = models::instructed(&models.bases, model, args.instruction.as_deref())?;
+            Ok((RankedBy { name: stage.to_string(), model }, stage.depth))
+        };
+        let stages = stages.iter().map(ranked_by).collect::<anyhow::Result<_>>()?;
+        cascades.push(Cascade { name, stages });
+    }
+    Ok(cascades)
+}
+
+fn check_names(rankers: &[RankedBy], cascades: &[Cascade], baseline: &str) -> anyhow::Result<()> {
+    let mut names = rankers.iter().map(|ranker| &*ranker.name).chain(cascades.iter().map(|cascade| &*cascade.name));
+    if baseline != FIRST_STAGE && !names.clone().any(|name| name == baseline) {
+        let names = names.by_ref().collect::<Vec<_>>().join(", ");
+        bail!("the baseline `{baseline}` is not evaluated; it can be {FIRST_STAGE}, {names}");
+    }
+    Ok(())
+}
+
+impl Cascade {
+    fn models(&self) -> impl Iterator<Item = &RankedBy> {
+        self.stages.iter().map(|(stage, _)| stage)
+    }
+}
+
 /// The rankers' base models, each once in a precision.
-fn used_bases(rankers: &[RankedBy]) -> Vec<UsedBase> {
+fn used_bases<'a>(rankers: impl IntoIterator<Item = &'a RankedBy>) -> Vec<UsedBase> {
     let mut bases: Vec<UsedBase> = Vec::new();
     for RankedBy { model, .. } in rankers {
         let (digest, precision) = (model.base_digest.to_string(), model.precision.name());
@@ -333,12 +389,12 @@ fn score_all(
     depth: NonZeroUsize,
     is_quiet: bool,
 ) -> anyhow::Result<Vec<ScoredQuery>> {
-    let pairs_of_query = (depth.get() * scorer.n_rankers()) as u64;
+    let pairs_of_query = scorer.n_pairs_of_query(depth.get()) as u64;
     let bar = progress::of(topics.len() as u64 * pairs_of_query, "pairs", is_quiet);
     let mut queries = Vec::with_capacity(topics.len());
     for (n_left, topic) in (0..topics.len()).rev().zip(topics) {
-        let found = candidates.of(topic, depth)?;
-        let (scored, n_new) = scorer.score(topic, &found)?;
+        let found = candidates.of(topic, scorer.deepest(depth))?;
+        let (scored, n_new) = scorer.score(topic, &found, depth)?;
         queries.push(scored);
         // Pairs that were known, or that do not exist, are not work that was done.
         bar.inc(n_new as u64);
@@ -349,7 +405,13 @@ fn score_all(
 }
 
 /// The rankers' names, digests and times, the first stage first.
-fn infos(rankers: &[RankedBy], candidates: &Candidates, scorer: &Scorer<'_>, n_queries: usize) -> Vec<RankerInfo> {
+fn infos(
+    rankers: &[RankedBy],
+    cascades: &[Cascade],
+    candidates: &Candidates,
+    scorer: &Scorer<'_>,
+    n_queries: usize,
+) -> Vec<RankerInfo> {
     let first_stage = RankerInfo {
         name: FIRST_STAGE.to_owned(),
         adapter_digest: None,
@@ -360,7 +422,13 @@ fn infos(rankers: &[RankedBy], candidates: &Candidates, scorer: &Scorer<'_>, n_q
         adapter_digest: ranker.model.adapter.as_ref().map(|adapter| adapter.digest.to_string()),
         seconds_per_query: scorer.seconds_per_query(n, n_queries),
     };
-    std::iter::once(first_stage).chain(rankers.iter().enumerate().map(info)).collect()
+    let of_cascade = |(n, cascade): (usize, &Cascade)| RankerInfo {
+        name: cascade.name.clone(),
+        adapter_digest: None,
+        seconds_per_query: scorer.seconds_per_query_of_cascade(n, n_queries),
+    };
+    let adapters = rankers.iter().enumerate().map(info);
+    std::iter::once(first_stage).chain(adapters).chain(cascades.iter().enumerate().map(of_cascade)).collect()
 }
 
 fn write_runs(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use lorank_cache::ScoreFile;
-use lorank_eval::{ClickLog, Counterfactual, Examination, FIRST_STAGE, ScoredQuery, Ties, Topic, ranking};
+use lorank_eval::{ClickLog, Counterfactual, Examination, ScoredQuery, Ties, Topic, ranking};
 use lorank_experiments::agreement::{kendall_tau, overlap_at, rank_biased_overlap};
 use serde::Serialize;
 
@@ -59,12 +59,12 @@ pub(super) fn run(args: &EvalArgs, is_quiet: bool) -> anyhow::Result<()> {
         log.queries().into_iter().map(|(text, _)| Topic { id: text.to_owned(), text: text.to_owned() }).collect();
     let topics = sampled(&logged, args.sample);
     let models = models::load(&args.model.section(&args.adapters)?, args.data.folder().ok(), is_quiet)?;
-    let rankers = rankers(&models, FIRST_STAGE, args.instruction.as_deref())?;
+    let rankers = rankers(&models, args.instruction.as_deref())?;
     let scores = args.scores.clone().map_or_else(|| default_scores(&args.data), Ok)?;
     let candidates = Candidates::open(args.first_stage()?, None, None, args.fuzzy.into(), is_quiet)?;
-    let mut scorer = Scorer::new(&models.bases, &rankers, args.asked()?, ScoreFile::open(scores)?);
+    let mut scorer = Scorer::new(&models.bases, &rankers, &[], args.asked()?, ScoreFile::open(scores)?);
     let queries = score_all(&candidates, &topics, &mut scorer, args.depth, is_quiet)?;
-    let infos = infos(&rankers, &candidates, &scorer, topics.len());
+    let infos = infos(&rankers, &[], &candidates, &scorer, topics.len());
 
     let examination = log.examination();
     let bases = used_bases(&rankers);
