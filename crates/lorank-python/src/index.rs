@@ -69,7 +69,7 @@ impl Index {
     }
 
     /// The answer to a search as JSON.
-    #[pyo3(signature = (query, *, top_k, depth, offset, filters, sort, syntax, fuzzy, blend, rank_by, min_rerank_score, instruction,
+    #[pyo3(signature = (query, *, top_k, depth, stages, offset, filters, sort, syntax, fuzzy, blend, rank_by, min_rerank_score, instruction,
         passages, explain, deadline, reranker, adapter, cancellation))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn search(
@@ -78,6 +78,7 @@ impl Index {
         query: Option<String>,
         top_k: Option<NonZeroUsize>,
         depth: Option<NonZeroUsize>,
+        stages: Option<Vec<String>>,
         offset: usize,
         filters: Vec<String>,
         sort: Vec<String>,
@@ -102,6 +103,7 @@ impl Index {
         };
         let request = SearchRequest {
             depth,
+            stages: stages.as_deref().map(parse::stages).transpose()?,
             top_k,
             offset,
             rerank: reranker.is_some(),

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use lorank_core::{Activation, Fuzzy, PassageRule, QuerySyntax};
+use lorank_core::{Activation, Fuzzy, PassageRule, QuerySyntax, RerankStage, RerankStages};
 use lorank_eval::Ties;
 use lorank_pipeline::AdapterChoice;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -38,6 +38,15 @@ pub(crate) fn activation(activation: Option<&str>) -> PyResult<Option<Activation
         Some("model") => Ok(None),
         Some(name) => parsed("activation", name).map(Some),
     }
+}
+
+/// The stages of a cascade.
+///
+/// # Errors
+/// As [`parsed`].
+pub(crate) fn stages(stages: &[String]) -> PyResult<RerankStages> {
+    let stages = stages.iter().map(|stage| parsed::<RerankStage>("stages", stage)).collect::<PyResult<Vec<_>>>()?;
+    RerankStages::new(stages).map_err(|error| PyValueError::new_err(format!("`stages` is invalid: {error}")))
 }
 
 /// The rule for long documents.

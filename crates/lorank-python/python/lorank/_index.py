@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lorank import _native
-from lorank._arguments import at_least, path_text, text, texts
+from lorank._arguments import at_least, path_text, stage_texts, text, texts
 from lorank._progress import bar
 from lorank._reranker import Reranker, in_thread
 
@@ -169,7 +169,7 @@ class Index:
         self,
         query: str | None,
         top_k: int = 10,
-        depth: int = 100,
+        depth: int | None = None,
         filter: str | Iterable[str] | None = None,
         reranker: Reranker | None = None,
         adapter: str | None = None,
@@ -184,6 +184,7 @@ class Index:
         min_rerank_score: float | None = None,
         instruction: str | None = None,
         passages: str | None = None,
+        stages: Iterable[str | Mapping[str, Any]] | None = None,
         explain: bool = False,
     ) -> dict[str, Any]:
         """Searches: BM25 finds candidates, and the reranker orders the first of them.
@@ -191,7 +192,7 @@ class Index:
         Args:
             query: The query; `None` matches every document, which is not reranked.
             top_k: The number of hits.
-            depth: The number of candidates to rerank.
+            depth: The number of candidates to rerank. By default 100; with `stages`, each stage has its own.
             filter: One or several filters by fields, such as `lang=en` or `year>=1990`, which all match.
             reranker: The model. Without one, hits are in BM25's order.
             adapter: The name of an adapter of the reranker, or `none`. By default the reranker's first one.
@@ -205,6 +206,10 @@ class Index:
             min_rerank_score: The minimum rerank score of a hit.
             instruction: What the model shall judge, for models whose prompt has a place for it.
             passages: How long documents are scored: `first`, `max` or `mean-top-3`.
+            stages: Models of the reranker that rerank one after the other, each the best candidates of the stage before: texts as of
+                `lorank search --stage`, such as `none:100` and `qa:10:0.6`, or mappings with `depth`, and optionally `adapter`, `base`
+                and `deadline_share`. At most four, none deeper than the one before; instead of `adapter` and `depth`. `stages` of
+                the answer says what each did, and a hit's `stages`, if `explain` is true, its rank and score after each.
             explain: Whether hits have an explanation.
 
         Returns:
@@ -233,6 +238,7 @@ class Index:
             min_rerank_score=min_rerank_score,
             instruction=instruction,
             passages=passages,
+            stages=stages,
             explain=explain,
         )
 
@@ -240,7 +246,7 @@ class Index:
         self,
         query: str | None,
         top_k: int = 10,
-        depth: int = 100,
+        depth: int | None = None,
         filter: str | Iterable[str] | None = None,
         reranker: Reranker | None = None,
         adapter: str | None = None,
@@ -255,6 +261,7 @@ class Index:
         min_rerank_score: float | None = None,
         instruction: str | None = None,
         passages: str | None = None,
+        stages: Iterable[str | Mapping[str, Any]] | None = None,
         explain: bool = False,
     ) -> dict[str, Any]:
         """Searches as `search` does, without blocking the event loop. Cancelling the task cancels the search."""
@@ -277,6 +284,7 @@ class Index:
                 min_rerank_score=min_rerank_score,
                 instruction=instruction,
                 passages=passages,
+                stages=stages,
                 explain=explain,
             )
         )
@@ -335,9 +343,12 @@ class Index:
         _check_effect(query, sort_keys, reranker, arguments)
         if reranker is not None and not isinstance(reranker, Reranker):
             raise TypeError(f"`reranker` is of type {type(reranker).__name__}, not Reranker")
-        for name, least in (("top_k", 1), ("depth", 1), ("offset", 0)):
+        for name, least in (("top_k", 1), ("offset", 0)):
             if at_least(arguments[name], least, name) is None:
                 raise TypeError(f"`{name}` is None; give a number")
+        at_least(arguments["depth"], 1, "depth")
+        if arguments["stages"] is not None:
+            arguments["stages"] = stage_texts(arguments["stages"])
         answer = self._open().search(
             None if query is None else text(query, "query"),
             filters=_filters(filter),
@@ -352,7 +363,7 @@ class Index:
 def _check_effect(query: str | None, sort: list[str], reranker: Reranker | None, arguments: Mapping[str, Any]) -> None:
     """Refuses arguments without an effect, as the program does."""
     if reranker is None:
-        of_rerankers = ("adapter", "blend", "min_rerank_score", "instruction", "passages")
+        of_rerankers = ("adapter", "blend", "min_rerank_score", "instruction", "passages", "stages")
         given = [name for name in of_rerankers if arguments[name] is not None]
         if given:
             raise ValueError(f"`{given[0]}` has no effect without a `reranker`")

@@ -112,6 +112,7 @@ class Index:
         *,
         top_k: int | None,
         depth: int | None,
+        stages: list[str] | None,
         offset: int,
         filters: list[str],
         sort: list[str],
