@@ -44,9 +44,14 @@ fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     let server =
         Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0", "--cache-url", "redis://127.0.0.1:9"]);
     assert_eq!(server.ask("GET", "/v1/search?q=one", "").0, 200);
+    assert_eq!(server.ask("GET", "/v1/search?q=one&stages=none:5,none:1", "").0, 200);
     let (_, metrics) = server.ask("GET", "/metrics", "");
     let metrics = metrics.as_str().unwrap();
     let series = series(metrics);
+    let of_stages: BTreeSet<String> =
+        series.iter().filter(|name| name.starts_with("lorank_rerank_stage_")).cloned().collect();
+    assert_eq!(of_stages.len(), 4, "{of_stages:?}");
+    assert!(of_stages.is_subset(&asked_for("grafana/dashboards/lorank.json")), "{of_stages:?}");
     for file in ["grafana/dashboards/lorank.json", "prometheus/alerts.yml"] {
         let asked: BTreeSet<String> = asked_for(file);
         assert!(asked.len() > 3, "{file}");
@@ -57,6 +62,8 @@ fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
         "lorank_model_tokens_total ",
         "lorank_connections_ended_total{reason=\"closed\"} ",
         "lorank_build_info{version=",
+        "lorank_rerank_stage_duration_seconds_count{stage=\"2\"} 1",
+        "lorank_rerank_stage_fallbacks_total{stage=\"2\",reason=\"deadline_passed\"} 0",
     ] {
         assert!(metrics.contains(counted), "{counted} is not in\n{metrics}");
     }

@@ -197,6 +197,10 @@ impl Metrics {
         for (stage, rerank_stage) in RERANK_STAGES.into_iter().zip(&answer.stages) {
             let took = rerank_stage.timings.rerank.as_secs_f64();
             self.rerank_stage_seconds.get_or_create(&StageLabels { stage }).observe(took);
+            // Initialized, as those of answers, once a search has such a stage.
+            for reason in REASONS {
+                drop(self.rerank_stage_fallbacks.get_or_create(&StageReasonLabels { stage, reason }));
+            }
             if let Some(fallback) = &rerank_stage.fallback {
                 let labels = StageReasonLabels { stage, reason: fallback.reason() };
                 self.rerank_stage_fallbacks.get_or_create(&labels).inc();
