@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Compares the Python package with the program and with sentence-transformers' CrossEncoder, and prints a table in Markdown.
+"""Compares the Python package with the program, sentence-transformers' CrossEncoder, FlashRank and fastembed, and prints a table in
+Markdown.
 
-    python3 benches/python.py --minilm FOLDER --pairs PAIRS.jsonl [--lorank target/release/lorank] [--python PYTHON] [--rival PYTHON]
-        [--rounds 5] [--threads 2]
+    python3 benches/python.py --minilm FOLDER --pairs PAIRS.jsonl [--lorank target/release/lorank] [--python PYTHON]
+        [--calibration OTHER.jsonl --rival PYTHON [--rival-onnx PYTHON]] [--rounds 5] [--threads 2]
 
-`--python` is an interpreter that has the package installed (by default this one), `--rival` one with sentence-transformers; with
-onnxruntime and optimum, or openvino, their int8 models are compared too. `--minilm` is the folder of MiniLM-L-12 in f32, as
-`crates/lorank-testing/tools/real_models.py` makes it. The pairs are JSON lines {"query", "text"}.
+`--python` is an interpreter that has the package installed (by default this one), `--rival` one with sentence-transformers, and
+`--rival-onnx` one with sentence-transformers[onnx,openvino], nncf, flashrank and fastembed, which may need other versions of their
+dependencies (by default `--rival`). `--minilm` is the folder of MiniLM-L-12 in f32, as `crates/lorank-testing/tools/real_models.py`
+makes it; the rivals' ONNX and OpenVINO models are exported from it into `target/rivals`, where there are none: int8 by
+sentence-transformers' own function for ONNX, and by NNCF on the pairs of `--calibration` for OpenVINO. FlashRank runs the int8 ONNX
+model, fastembed the one in f32. The pairs are JSON lines {"query", "text"} with one query.
 
 A cold start is a process of its own: the time from its start to the first ten scores, and its memory then. For throughput each
 contender is a process that stays; each runs once per round, after a warm-up, in an order that rotates from round to round, and a run
@@ -30,6 +34,8 @@ parser.add_argument("--pairs", required=True)
 parser.add_argument("--lorank", default="target/release/lorank")
 parser.add_argument("--python", default=sys.executable)
 parser.add_argument("--rival")
+parser.add_argument("--rival-onnx")
+parser.add_argument("--calibration")
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--threads", type=int, default=2)
 options = parser.parse_args()
@@ -41,6 +47,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "true",
 }
 BATCH_SIZES = (8, 16, 32)
+EXPORTED = os.path.abspath("target/rivals/ms-marco-MiniLM-L-12-v2")
 
 # What a contender runs: `score(pairs)` gives the scores.
 LORANK = """
@@ -52,8 +59,47 @@ RIVAL = """
 from sentence_transformers import CrossEncoder
 import torch
 torch.set_num_threads({threads})
-model = CrossEncoder({minilm!r}, device="cpu", backend={backend!r}, model_kwargs={model_kwargs!r}, max_length=512)
+model = CrossEncoder({folder!r}, device="cpu", backend={backend!r}, model_kwargs={model_kwargs!r}, max_length=512)
 score = lambda pairs: model.predict(pairs, batch_size={batch_size}, show_progress_bar=False, activation_fn=torch.nn.Identity())
+"""
+FLASHRANK = """
+import math
+from flashrank import Ranker, RerankRequest
+model = Ranker("ms-marco-MiniLM-L-12-v2", cache_dir={parent!r})
+def score(pairs):
+    ranked = model.rerank(RerankRequest(pairs[0][0], [{{"id": n, "text": text}} for n, (_, text) in enumerate(pairs)]))
+    found = {{one["id"]: float(one["score"]) for one in ranked}}
+    return [math.log(found[n]) - math.log1p(-found[n]) for n in range(len(pairs))]
+"""
+FASTEMBED = """
+from fastembed.rerank.cross_encoder import TextCrossEncoder
+model = TextCrossEncoder("Xenova/ms-marco-MiniLM-L-12-v2", specific_model_path={folder!r}, threads={threads}, cuda=False)
+score = lambda pairs: list(model.rerank(pairs[0][0], [text for _, text in pairs], batch_size={batch_size}))
+"""
+# Makes the folder with the rivals' models.
+EXPORT = """
+import json, os, shutil, sys
+import nncf, openvino
+from sentence_transformers import CrossEncoder, export_dynamic_quantized_onnx_model
+from transformers import AutoTokenizer
+minilm, folder, calibration = sys.argv[1:]
+names = ("config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
+os.makedirs(folder, exist_ok=True)
+for name in names:
+    shutil.copyfile(os.path.join(minilm, name), os.path.join(folder, name))
+model = CrossEncoder(folder, backend="onnx", device="cpu")
+model.save_pretrained(folder)
+export_dynamic_quantized_onnx_model(model, "avx512_vnni", folder)
+shutil.copyfile(folder + "/onnx/model_qint8_avx512_vnni.onnx", folder + "/flashrank-MiniLM-L-12-v2_Q.onnx")
+CrossEncoder(folder, backend="openvino", device="cpu").save_pretrained(folder)
+network = openvino.Core().read_model(folder + "/openvino/openvino_model.xml")
+tokenizer = AutoTokenizer.from_pretrained(folder)
+def encode(row):
+    encoded = tokenizer(row["query"], row["text"], truncation=True, max_length=512, return_tensors="np")
+    return {one.get_any_name(): encoded[one.get_any_name()] for one in network.inputs}
+rows = [json.loads(line) for line in open(calibration, encoding="utf-8")]
+quantized = nncf.quantize(network, nncf.Dataset(rows, encode), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
+openvino.save_model(quantized, folder + "/openvino/openvino_model_qint8_quantized.xml")
 """
 # Answers a line `run`, `scores` or `threads` by a line of JSON.
 SERVE = """
@@ -139,17 +185,25 @@ def lorank(precision):
 def rivals():
     if not options.rival:
         return
+    with_onnx = options.rival_onnx or options.rival
     backends = [
-        ("torch", "torch", {}),
-        ("onnx int8", "onnx", {"file_name": "onnx/model_qint8_avx512_vnni.onnx"}),
-        ("openvino int8", "openvino", {"file_name": "openvino/openvino_model_qint8_quantized.xml"}),
+        ("torch", options.rival, "torch", {}),
+        ("onnx int8", with_onnx, "onnx", {"file_name": "onnx/model_qint8_avx512_vnni.onnx"}),
+        ("openvino int8", with_onnx, "openvino", {"file_name": "openvino/openvino_model_qint8_quantized.xml"}),
     ]
-    for name, backend, model_kwargs in backends:
+    common = {"folder": EXPORTED, "parent": os.path.dirname(EXPORTED), "threads": options.threads}
+    for name, python, backend, model_kwargs in backends:
         for batch_size in BATCH_SIZES:
-            code = RIVAL.format(
-                minilm=options.minilm, threads=options.threads, backend=backend, model_kwargs=model_kwargs, batch_size=batch_size
-            )
-            yield Contender(f"CrossEncoder, {name}, batches of {batch_size}", options.rival, code)
+            code = RIVAL.format(backend=backend, model_kwargs=model_kwargs, batch_size=batch_size, **common)
+            yield Contender(f"CrossEncoder, {name}, batches of {batch_size}", python, code)
+    yield Contender("FlashRank, int8, one batch", with_onnx, FLASHRANK.format(**common))
+    for batch_size in BATCH_SIZES:
+        yield Contender(f"fastembed, f32, batches of {batch_size}", with_onnx, FASTEMBED.format(batch_size=batch_size, **common))
+
+
+def versions(python, names):
+    code = "import importlib.metadata, sys\nprint(', '.join(f'{name} {importlib.metadata.version(name)}' for name in sys.argv[1:]))"
+    return subprocess.run([python, "-c", code, *names], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def installed_bytes(python, package):
@@ -175,6 +229,15 @@ def installed_bytes(python, package):
 
 def main():
     exact, fast = lorank("f32"), lorank("auto")
+    print(versions(options.python, ["lorank", "numpy"]))
+    if options.rival:
+        with_onnx = options.rival_onnx or options.rival
+        print(f"{versions(options.rival, ['sentence-transformers', 'transformers', 'torch'])}; with onnx:")
+        print(versions(with_onnx, ["sentence-transformers", "transformers", "onnxruntime", "openvino", "nncf", "flashrank", "fastembed"]))
+        if not os.path.exists(EXPORTED + "/openvino/openvino_model_qint8_quantized.xml"):
+            command = [with_onnx, "-c", EXPORT, options.minilm, EXPORTED, options.calibration]
+            subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
+    print()
     print("| cold start | seconds | memory, MB |\n|---|---:|---:|")
     torch = [next(rivals())] if options.rival else []
     for contender in [fast, exact, *torch]:

@@ -23,7 +23,7 @@ struct Choice {
 
 impl Isa {
     /// The best instruction set of this CPU, detected at run time and checked against portable code, once per process. A set
-    /// that differs is [left out](Self::left_out).
+    /// that differs is [left out](Self::left_out), and one that would be slower is [passed over](Self::is_passed_over).
     pub fn detect() -> Self {
         choice().best
     }
@@ -36,7 +36,8 @@ impl Isa {
 
 fn choice() -> &'static Choice {
     static CHOICE: OnceLock<Choice> = OnceLock::new();
-    CHOICE.get_or_init(|| alone(|| choose(Isa::available(), check)))
+    let used = || Isa::available().into_iter().filter(|isa| !isa.is_passed_over()).collect();
+    CHOICE.get_or_init(|| alone(|| choose(used(), check)))
 }
 
 /// Runs on a thread of its own, in a pool of that thread: the check does not start a pool for the whole program, and a caller that
@@ -143,7 +144,7 @@ mod tests {
             assert_eq!(check(isa), Ok(()), "{isa}");
         }
         assert!(Isa::left_out().is_empty());
-        assert_eq!(Some(&Isa::detect()), Isa::available().last());
+        assert_eq!(Some(Isa::detect()), Isa::available().into_iter().rfind(|isa| !isa.is_passed_over()));
     }
 
     #[test]

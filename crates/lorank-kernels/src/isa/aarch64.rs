@@ -37,6 +37,11 @@ impl Set {
         }
     }
 
+    /// Whether what the set adds is slower on this CPU than what it replaces.
+    pub(super) fn is_passed_over(self) -> bool {
+        false
+    }
+
     /// Whether there are products of numbers in bf16.
     pub(super) fn has_bf16_products(self) -> bool {
         self == Self::NeonI8mm

@@ -33,9 +33,14 @@ impl Isa {
         Self(None)
     }
 
-    /// All instruction sets of this CPU, the slowest first.
+    /// All instruction sets of this CPU, each with the instructions of those before it.
     pub fn available() -> Vec<Self> {
         std::iter::once(None).chain(Set::available().into_iter().map(Some)).map(Self).collect()
+    }
+
+    /// Whether [`Isa::detect`] passes the set over, because what it adds is slower on this CPU than what it replaces.
+    pub fn is_passed_over(self) -> bool {
+        self.0.is_some_and(Set::is_passed_over)
     }
 
     /// Whether linear layers are faster in int8 than in the other formats: there are instructions for 8-bit products, and none that

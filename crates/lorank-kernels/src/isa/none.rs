@@ -15,6 +15,11 @@ impl Set {
         match self {}
     }
 
+    /// Whether what the set adds is slower on this CPU than what it replaces.
+    pub(super) fn is_passed_over(self) -> bool {
+        match self {}
+    }
+
     pub(super) fn has_bf16_products(self) -> bool {
         match self {}
     }
