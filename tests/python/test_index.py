@@ -42,6 +42,11 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> lorank.Index:
 def stable(answer: dict[str, Any]) -> dict[str, Any]:
     for hit in answer["hits"]:
         hit.pop("score_origin", None)
+        for stage in hit.get("stages", []):
+            stage.pop("score_origin")
+    for stage in answer.get("stages", []):
+        for key in ("cache", "timings_millis"):
+            stage.pop(key)
     return {key: value for key, value in answer.items() if key not in VOLATILE}
 
 
@@ -56,7 +61,10 @@ def stable(answer: dict[str, Any]) -> dict[str, Any]:
         ({"rank_by": "rerank_score + year / 1000"}, ["--rank-by", "rerank_score + year / 1000"]),
         ({"min_rerank_score": -5.0, "passages": "max"}, ["--min-rerank-score", -5, "--passages", "max"]),
         ({"syntax": "advanced", "adapter": "b"}, ["--syntax", "advanced"]),
-        ({"stages": ["none:20:0.5", "a:5"], "explain": True}, ["--stage", "none:20:0.5", "--stage", "a:5", "--explain"]),
+        (
+            {"stages": ["none:20:0.5", "a:5"], "explain": True},
+            ["--stage", "none:20:0.5", "--stage", "a:5", "--explain"],
+        ),
         (
             {"stages": [{"adapter": "none", "depth": 20, "deadline_share": 0.5}, {"depth": 5}]},
             ["--stage", "none:20:0.5", "--stage", "default:5"],
@@ -182,19 +190,39 @@ def test_a_document_in_itself_is_refused(index: lorank.Index) -> None:
         (lambda index, _: index.search(3), TypeError, "`query` is of type int"),
         (lambda index, _: index.search("q", top_k=0), ValueError, "`top_k` is 0"),
         (lambda index, _: index.search("q", top_k=None), TypeError, "`top_k`"),
-        (lambda index, _: index.search("q", stages=["none:5"]), ValueError, "`stages` has no effect without a `reranker`"),
-        (lambda index, tiny: index.search("q", reranker=tiny, stages=[]), ValueError, "`stages` is invalid: there are no stages"),
+        (
+            lambda index, _: index.search("q", stages=["none:5"]),
+            ValueError,
+            "`stages` has no effect without a `reranker`",
+        ),
+        (
+            lambda index, tiny: index.search("q", reranker=tiny, stages=[]),
+            ValueError,
+            "`stages` is invalid: there are no stages",
+        ),
         (lambda index, tiny: index.search("q", reranker=tiny, stages="none:5"), TypeError, "`stages` is of type str"),
         (lambda index, tiny: index.search("q", reranker=tiny, stages=["none"]), ValueError, "it has no depth"),
-        (lambda index, tiny: index.search("q", reranker=tiny, stages=["none:5", "a:6"]), ValueError, "the depth of stage 2 is 6"),
-        (lambda index, tiny: index.search("q", reranker=tiny, stages=[{"depth": 5, "k": 1}]), ValueError, "unknown key `k`"),
+        (
+            lambda index, tiny: index.search("q", reranker=tiny, stages=["none:5", "a:6"]),
+            ValueError,
+            "the depth of stage 2 is 6",
+        ),
+        (
+            lambda index, tiny: index.search("q", reranker=tiny, stages=[{"depth": 5, "k": 1}]),
+            ValueError,
+            "unknown key `k`",
+        ),
         (lambda index, tiny: index.search("q", reranker=tiny, stages=[{"adapter": "a"}]), ValueError, "has no `depth`"),
         (
             lambda index, tiny: index.search("q", reranker=tiny, stages=[{"depth": 5, "deadline_share": 2}]),
             ValueError,
             "a share of the deadline must be a number from 0.01 to 1",
         ),
-        (lambda index, tiny: index.search("q", reranker=tiny, stages=["a:5"], depth=9), ValueError, "cannot be combined with `depth`"),
+        (
+            lambda index, tiny: index.search("q", reranker=tiny, stages=["a:5"], depth=9),
+            ValueError,
+            "cannot be combined with `depth`",
+        ),
         (lambda index, tiny: index.search("q", reranker=tiny, stages=["x:5"]), LookupError, "x"),
         (lambda index, _: index.search("q", filter="year"), ValueError, "`filter` is invalid"),
         (lambda index, _: index.search("q", filter="nothing=1"), ValueError, "nothing"),

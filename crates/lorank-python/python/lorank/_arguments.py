@@ -58,7 +58,9 @@ _STAGE_KEYS = ("adapter", "base", "depth", "deadline_share")
 
 def stage_texts(stages: Iterable[str | Mapping[str, Any]]) -> list[str]:
     """Rerank stages in the text form of the program."""
-    return [stage if isinstance(stage, str) else _stage_text(stage, n) for n, stage in enumerate(listed(stages, "stages"))]
+    return [
+        stage if isinstance(stage, str) else _stage_text(stage, n) for n, stage in enumerate(listed(stages, "stages"))
+    ]
 
 
 def _stage_text(stage: Mapping[str, Any], n: int) -> str:
