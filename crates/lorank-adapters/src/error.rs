@@ -5,7 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lorank_core::{AdapterId, ErrorKind};
+use lorank_core::{AdapterId, BoxError, ErrorKind};
+
+use crate::finding::Finding;
 
 /// An error of the registry, or of loading an adapter into memory.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +83,44 @@ pub enum RegistryError {
     Gone {
         /// The file's path.
         path: PathBuf,
+    },
+    /// A shared registry could not be read or written.
+    #[error("could not {action} at `{location}`; check its address, its credentials and the network")]
+    Store {
+        /// What failed.
+        action: String,
+        /// The registry's address.
+        location: String,
+        /// The cause.
+        source: BoxError,
+    },
+    /// The store of a shared registry ignores conditions of writes.
+    #[error(
+        "the store at `{location}` ignores the conditions of writes (`If-Match`, `If-None-Match`), without which changes \
+         would be lost; use one that heeds them"
+    )]
+    Unconditional {
+        /// The registry's address.
+        location: String,
+    },
+    /// Other writers of a shared registry were always first.
+    #[error("the registry at `{location}` was changed by others {n_attempts} times in a row; retry later")]
+    Contended {
+        /// The registry's address.
+        location: String,
+        /// How often the change was tried.
+        n_attempts: u64,
+    },
+    /// A file of a shared registry is not the one that was added.
+    #[error("{0}")]
+    Broken(Box<Finding>),
+    /// The shared registry was changed, but not the copy here.
+    #[error("the registry at `{location}` has been changed, but its copy here not yet")]
+    NotCopied {
+        /// The registry's address.
+        location: String,
+        /// The cause.
+        source: Box<RegistryError>,
     },
     /// No adapter or alias has the name.
     #[error("the registry has no adapter and no alias `{name}`; {known}")]
@@ -248,8 +288,13 @@ impl RegistryError {
             | Self::Document { .. }
             | Self::Inconsistent { .. }
             | Self::Schema { .. }
+            | Self::Broken(_)
+            | Self::Unconditional { .. }
+            | Self::NotCopied { .. }
             | Self::Gone { .. } => ErrorKind::Internal,
-            Self::Busy { .. } | Self::Load { .. } => ErrorKind::Unavailable,
+            Self::Busy { .. } | Self::Load { .. } | Self::Store { .. } | Self::Contended { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Unknown { .. } => ErrorKind::NotFound,
             Self::IsAlias { .. }
             | Self::IsBaseAlias { .. }

@@ -12,6 +12,9 @@ pub(crate) const LOCK: &str = "lock";
 pub(crate) const STAGING: &str = ".adding";
 pub(crate) const DAMAGED: &str = ".damaged";
 
+/// The folder for files on their way into a copy of a shared registry.
+pub(crate) const INCOMING: &str = "incoming";
+
 /// The paths of a registry.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -25,6 +28,10 @@ impl Layout {
 
     pub(crate) fn adapters(&self) -> PathBuf {
         self.folder.join(ADAPTERS)
+    }
+
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.folder.join(INCOMING)
     }
 
     /// The folder of an adapter's files, named by their digest.

@@ -17,6 +17,9 @@
 //! to end, and [`Registry::reload_if_changed`] detects changes by other processes. Files that no adapter uses any more
 //! are collected by a later write. [`Registry::verify`] finds files that differ from what was added.
 //!
+//! A registry may also be in a store of [`Objects`], which several servers share: [`Registry::follow`] serves it from a copy
+//! on disk, [`Registry::view`] uses it from a command.
+//!
 //! [`Residency`] keeps loaded adapters in memory up to a limit.
 //!
 //! The crate is *not* a loader: it knows files, bytes, digests and facts about adapters, but no model.
@@ -65,15 +68,21 @@ mod disk;
 mod document;
 mod entry;
 mod error;
+mod finding;
+mod incoming;
 mod layout;
+mod mirror;
+mod objects;
 mod registry;
+mod remote;
 mod residency;
 mod state;
 mod verify;
 
 pub use entry::{Contents, Entry, NewFile, Provenance, StoredFile};
 pub use error::RegistryError;
-pub use registry::{Limits, Registry};
+pub use finding::{Fault, Finding};
+pub use objects::{ObjectPart, ObjectVersion, Objects, ReadObject};
+pub use registry::{Limits, Registry, StoreStatus, UnavailableAdapter};
 pub use residency::{Residency, ResidencyStats, Resident};
 pub use state::{AliasRankBy, AliasTarget, BARE_BASE, DEFAULT_ALIAS, Existing, Outcome, State};
-pub use verify::{Fault, Finding};

@@ -6,10 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use lorank_core::{AdapterId, Digest, is_plain_name};
 
 use crate::entry::{Contents, Entry, NewFile, Provenance, StoredFile, content_digest};
+use crate::finding::{Fault, Finding};
 use crate::layout::{DAMAGED, DOCUMENT, LOCK, Layout, STAGING, is_leftover};
 use crate::state::{AliasRankBy, AliasTarget, Existing, Outcome, State, check_is_no_word};
-use crate::verify::{self, Fault, Finding};
-use crate::{RegistryError, disk, document};
+use crate::{RegistryError, disk, document, verify};
+
+mod progress;
+mod shared;
+
+pub use progress::{StoreStatus, UnavailableAdapter};
 
 /// The limits of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,9 @@ impl Default for Limits {
 /// Adapters on disk, addressed by the digest of their files, and named by ids and aliases.
 ///
 /// Reading takes no lock. Writers, in this process or others, wait for each other.
+///
+/// The registry is the folder, or the folder is a copy of one in a store of objects ([`Registry::follow`],
+/// [`Registry::view`]). Changes then go to the store first, as one conditional write.
 #[derive(Debug)]
 pub struct Registry {
     layout: Layout,
@@ -40,6 +48,8 @@ pub struct Registry {
     /// The contents last read from disk. Only the holder of this lock sets `current`, so that it never goes back in
     /// time.
     seen: Mutex<Seen>,
+    /// `None` if the folder is the registry.
+    shared: Option<shared::Shared>,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +74,7 @@ impl Registry {
     /// The registry's file cannot be read or parsed.
     pub fn open_with(folder: impl Into<PathBuf>, limits: Limits) -> Result<Self, RegistryError> {
         let layout = Layout { folder: folder.into() };
-        let registry = Self { layout, limits, current: RwLock::default(), seen: Mutex::default() };
+        let registry = Self { layout, limits, current: RwLock::default(), seen: Mutex::default(), shared: None };
         registry.reload_if_changed()?;
         Ok(registry)
     }
@@ -79,7 +89,7 @@ impl Registry {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The folder with an adapter's files.
+    /// The folder with an adapter's files. In a registry that is only viewed, [`Registry::fetch`] downloads them first.
     pub fn folder_of(&self, entry: &Entry) -> PathBuf {
         self.layout.adapter(entry.content)
     }
@@ -127,7 +137,10 @@ impl Registry {
         existing: Existing,
     ) -> Result<Outcome, RegistryError> {
         check_files(id, files, &self.limits)?;
-        self.change(|state| {
+        if let Some(shared) = &self.shared {
+            return self.add_shared(shared, id, files, provenance, existing);
+        }
+        self.change_folder(|state| {
             state.check_id(id)?;
             let staging = self.layout.adapters().join(STAGING);
             let files = disk::stage(id, files, &staging, self.limits.bytes_max)?;
@@ -160,7 +173,7 @@ impl Registry {
         check_is_no_word(name)?;
         self.change(|state| {
             let before = state.point(name, target, self.limits.n_names_max)?;
-            state.order(name, rank_by)?;
+            state.order(name, rank_by.clone())?;
             Ok(before)
         })
     }
@@ -183,11 +196,19 @@ impl Registry {
         self.change(|state| state.take(id, in_use_by, force))
     }
 
-    /// Reads all files, and returns those that are missing, damaged or unexpected.
+    /// Reads all files, and returns those that are missing, damaged or unexpected. Those in a store of objects are read
+    /// too.
     ///
     /// # Errors
-    /// The registry's file cannot be parsed, or a folder cannot be listed.
+    /// The registry's file cannot be parsed, a folder cannot be listed, or a store cannot be read.
     pub fn verify(&self) -> Result<Vec<Finding>, RegistryError> {
+        match &self.shared {
+            Some(shared) => self.verify_shared(shared),
+            None => self.verify_folder(),
+        }
+    }
+
+    fn verify_folder(&self) -> Result<Vec<Finding>, RegistryError> {
         let path = self.layout.document();
         loop {
             let Some(bytes) = disk::read(&path)? else {
@@ -210,8 +231,16 @@ impl Registry {
         }
     }
 
+    /// Applies a change, which may have to be made again on another writer's state.
+    fn change<R>(&self, make: impl Fn(&mut State) -> Result<R, RegistryError>) -> Result<R, RegistryError> {
+        match &self.shared {
+            Some(shared) => self.change_shared(shared, false, make, None),
+            None => self.change_folder(make),
+        }
+    }
+
     /// Applies a change to the state on disk under the lock, and writes the result if it differs.
-    fn change<R>(&self, make: impl FnOnce(&mut State) -> Result<R, RegistryError>) -> Result<R, RegistryError> {
+    fn change_folder<R>(&self, make: impl FnOnce(&mut State) -> Result<R, RegistryError>) -> Result<R, RegistryError> {
         disk::make_folder(&self.layout.adapters())?;
         let _lock = disk::lock(&self.layout.folder, LOCK)?;
         self.reload_if_changed()?;

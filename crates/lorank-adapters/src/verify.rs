@@ -1,7 +1,6 @@
 //! Verification of the files on disk.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,58 +10,15 @@ use lorank_core::{AdapterId, Digest};
 use crate::RegistryError;
 use crate::disk::{hash_file, read_error};
 use crate::entry::StoredFile;
-use crate::layout::{ADAPTERS, DOCUMENT, LOCK, Layout, is_leftover};
+use crate::finding::{Fault, Finding};
+use crate::layout::{ADAPTERS, DOCUMENT, INCOMING, LOCK, Layout, is_leftover};
 use crate::state::State;
-
-/// A difference between the files on disk and those that were added.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub struct Finding {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// The difference.
-    pub what: Fault,
-    /// The affected adapters.
-    pub ids: Vec<AdapterId>,
-}
-
-/// A kind of difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Fault {
-    /// The contents differ.
-    Changed,
-    /// The file or folder is missing.
-    Missing,
-    /// The file or folder is unexpected.
-    Extra,
-    /// Reading fails.
-    Unreadable,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.what {
-            Fault::Changed => "was changed",
-            Fault::Missing => "is missing",
-            Fault::Extra => "is unexpected; remove it",
-            Fault::Unreadable => "cannot be read",
-        };
-        write!(f, "`{}` {what}", self.path.display())?;
-        let ids: Vec<String> = self.ids.iter().map(|id| format!("`{id}`")).collect();
-        match (ids.is_empty(), self.what) {
-            (true, _) => Ok(()),
-            (false, Fault::Extra) => write!(f, " (adapter {})", ids.join(", ")),
-            (false, _) => write!(f, "; add adapter {} again", ids.join(", ")),
-        }
-    }
-}
 
 /// Compares the folders with the state. Unused folders wait for collection and are not faults.
 pub(crate) fn check(layout: &Layout, state: &State) -> Result<Vec<Finding>, RegistryError> {
     let mut findings = Vec::new();
     let used = state.contents();
-    let known = [DOCUMENT, ADAPTERS, LOCK].map(String::from);
+    let known = [DOCUMENT, ADAPTERS, INCOMING, LOCK].map(String::from);
     for name in names(&layout.folder)?.difference(&BTreeSet::from(known)) {
         if *name != format!("{DOCUMENT}.new") {
             findings.push(Finding { path: layout.folder.join(name), what: Fault::Extra, ids: Vec::new() });
