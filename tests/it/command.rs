@@ -64,10 +64,16 @@ pub(crate) fn std_command(folder: &Path) -> std::process::Command {
     command.current_dir(folder);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        if ["LORANK_", "HF_", "OTEL_", "NO_COLOR", "CLICOLOR"].iter().any(|start| name.starts_with(start)) {
+        let others = ["LORANK_", "HF_", "OTEL_", "AWS_", "GOOGLE_", "AZURE_", "NO_COLOR", "CLICOLOR"];
+        if others.iter().any(|start| name.starts_with(start)) {
             command.env_remove(&*name);
         }
     }
     command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", folder.join("hf")).env("XDG_DATA_HOME", folder.join("share"));
+    // An S3 that is not there.
+    command
+        .env("AWS_ENDPOINT", "https://127.0.0.1:9")
+        .env("AWS_ACCESS_KEY_ID", "id")
+        .env("AWS_SECRET_ACCESS_KEY", "key");
     command
 }

@@ -36,6 +36,7 @@ fn wrong_usage_is_status_2() {
         (&["adapters", "add", "my adapter", "minilm-qa"], "`my adapter`"),
         (&["adapters", "add", "qa", "hf://x"], "`hf://x` is not a model source"),
         (&["adapters", "alias", "default"], "ID"),
+        (&["adapters", "list", "--registry", "ftp://models"], "`ftp` is not a known scheme of a registry"),
         (&["experiments", "create"], "NAME=MODEL[:WEIGHT]"),
         (&["experiments", "create", "e", "--arm", "qa"], "`qa` is not an arm"),
         (&["experiments", "create", "e", "--arm", "a=none:0"], "the weight `0` is not a whole number above 0"),
@@ -53,6 +54,18 @@ fn wrong_usage_is_status_2() {
 #[test]
 fn a_failure_is_status_1_and_says_what_failed_and_why() {
     check(&["search", "--index", "nowhere", "--no-rerank", "egg"], "", 1, &["error: there is no index in `nowhere`"]);
+    check(
+        &["adapters", "list", "--registry", "s3://models"],
+        "",
+        1,
+        &["error: could not read the registry at `s3://models`; check its address", "\n  because: "],
+    );
+    check(
+        &["adapters", "list", "--registry-copy", "copy"],
+        "",
+        1,
+        &["error: `registry_copy` is set, but the registry is in no store; set `registry` (--registry)"],
+    );
     check(
         &["index", "--index", "i", "missing.jsonl"],
         "",

@@ -41,8 +41,12 @@ fn asked_for(file: &str) -> BTreeSet<String> {
 fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
     let lorank = Lorank::new();
     lorank.run_with(&["index", "--index", "i", "-"], "{\"id\": 1, \"text\": \"one\"}\n");
-    let server =
-        Server::start(&lorank, &["--index", "i", "--listen", "127.0.0.1:0", "--cache-url", "redis://127.0.0.1:9"]);
+    // A registry in a store that is gone, with a copy: one in a folder.
+    lorank.run(&["adapters", "add", "qa", "minilm-qa", "--unmeasured", "--registry", "copy"]);
+    let registry = ["--registry", "s3://models", "--registry-copy", "copy"];
+    let args = ["--index", "i", "--listen", "127.0.0.1:0", "--cache-url", "redis://127.0.0.1:9"];
+    let server = Server::start(&lorank, &[&args[..], &registry].concat());
+    assert_eq!(server.ask("GET", "/v1/adapters/qa", "").0, 200);
     assert_eq!(server.ask("GET", "/v1/search?q=one", "").0, 200);
     assert_eq!(server.ask("GET", "/v1/search?q=one&stages=none:5,none:1", "").0, 200);
     let (_, metrics) = server.ask("GET", "/metrics", "");
@@ -64,6 +68,7 @@ fn dashboard_and_alerts_ask_for_metrics_that_there_are() {
         "lorank_build_info{version=",
         "lorank_rerank_stage_duration_seconds_count{stage=\"2\"} 1",
         "lorank_rerank_stage_fallbacks_total{stage=\"2\",reason=\"deadline_passed\"} 0",
+        "lorank_registry_readable 0.0",
     ] {
         assert!(metrics.contains(counted), "{counted} is not in\n{metrics}");
     }

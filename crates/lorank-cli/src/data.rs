@@ -4,22 +4,24 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use lorank_server::{DataFolder, ServerConfig};
+use lorank_server::{DataFolder, RegistrySettings, ServerConfig};
 
 use crate::environment;
-use crate::flags::{DataFlag, StoreFlags};
+use crate::flags::{DataFlags, StoreFlags};
 
-/// The data folder argument.
+/// The arguments of the data folder and of the registry of adapters.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DataArgs {
     #[command(flatten)]
-    data: DataFlag,
+    data: DataFlags,
 }
 
 impl DataArgs {
     /// The named folder, or the user's default folder.
     pub(crate) fn folder(&self) -> anyhow::Result<DataFolder> {
-        Ok(DataFolder::new(named_or_own(self.data.config()?.data)?))
+        let config = self.data.config()?;
+        let registry = RegistrySettings::of(&config, environment::registry_options());
+        Ok(DataFolder::new(named_or_own(config.data)?).with_registry(registry))
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use lorank_elastic::Secret;
 use lorank_model::Hub;
-use lorank_server::ElasticSecrets;
+use lorank_server::{ElasticSecrets, StoreOptions};
 
 /// The hub's address, cache and token from the environment.
 pub fn hub() -> Hub {
@@ -28,6 +28,15 @@ pub(crate) fn elastic_secrets() -> anyhow::Result<ElasticSecrets> {
         bearer: secret("LORANK_ELASTIC_BEARER")?,
         api_key: secret("LORANK_ELASTIC_API_KEY")?,
     })
+}
+
+/// The credentials and other options of the store that the registry of adapters is in. They have the names of the stores'
+/// own tools.
+pub(crate) fn registry_options() -> StoreOptions {
+    let variables = std::env::vars_os();
+    StoreOptions::from_variables(
+        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+    )
 }
 
 /// The user's data folder by the XDG Base Directory Specification; `None` without a home folder.

@@ -158,8 +158,9 @@ fn passage_settings() -> impl Iterator<Item = &'static Setting> {
     SearchSection::SETTINGS.iter().filter(move |setting| keys.contains(&setting.key))
 }
 
-fn data_setting() -> impl Iterator<Item = &'static Setting> {
-    ServerConfig::SETTINGS.iter().filter(|setting| setting.key == "data")
+fn data_settings() -> impl Iterator<Item = &'static Setting> {
+    let keys = ["data", "registry", "registry_copy", "registry_ca_file"];
+    ServerConfig::SETTINGS.iter().filter(move |setting| keys.contains(&setting.key))
 }
 
 fn store_settings() -> impl Iterator<Item = &'static Setting> {
@@ -182,9 +183,9 @@ pub(crate) struct FirstStageFlags(GivenValues);
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PassageFlags(GivenValues);
 
-/// The flag of the data folder.
+/// The flags of the data folder and of the registry of adapters.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct DataFlag(GivenValues);
+pub(crate) struct DataFlags(GivenValues);
 
 /// The flags of the database with experiments.
 #[derive(Debug, Clone, Default)]
@@ -240,8 +241,8 @@ impl PassageFlags {
     }
 }
 
-impl DataFlag {
-    /// The configuration with the given folder, if any.
+impl DataFlags {
+    /// The configuration with the given folder and registry, if any.
     pub(crate) fn config(&self) -> anyhow::Result<ServerConfig> {
         config_of(&self.0)
     }
@@ -291,7 +292,7 @@ flags_of_settings!(ServerFlags, ServerConfig::all_settings(), global: false);
 flags_of_settings!(ModelFlags, model_settings(), global: false);
 flags_of_settings!(FirstStageFlags, first_stage_settings(), global: false);
 flags_of_settings!(PassageFlags, passage_settings(), global: false);
-flags_of_settings!(DataFlag, data_setting(), global: true);
+flags_of_settings!(DataFlags, data_settings(), global: true);
 flags_of_settings!(StoreFlags, store_settings(), global: true);
 
 #[cfg(test)]

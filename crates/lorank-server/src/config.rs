@@ -16,6 +16,7 @@ use lorank_elastic::{ElasticConfig, IndexPattern, NodeUrl, SearchField};
 use lorank_experiment_store::StoreUrl;
 use lorank_http::{Access, AllowedHost, ConnectionLimits, CorsOrigin, HttpConfig, Key, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
+use lorank_object_registry::RegistryLocation;
 use lorank_pipeline::{CacheConfig, PipelineConfig, RankBy};
 use lorank_registry_reranker::RegistryReranker;
 use serde_json::Value;
@@ -52,6 +53,14 @@ settings! {
         /// Longest time that a change or a submission waits until the store of experiments confirms it, in milliseconds. Then the
         /// status is 503 with `Retry-After`; events can be sent again with the same ids, and count once
         store_wait_millis: NonZeroUsize = non_zero(15_000), flag "store-wait-millis" "N";
+        /// Registry of adapters: a folder, or a store of objects that several servers share, `s3://BUCKET[/PREFIX]`,
+        /// `gs://BUCKET[/PREFIX]` or `az://CONTAINER[/PREFIX]`, with credentials in the variables AWS_*, GOOGLE_* or AZURE_*
+        #[serde(with = "text::option")]
+        registry: Option<RegistryLocation> = None, flag "registry" "URL", unset "`adapters` in the data folder";
+        /// Folder for the copy of a registry in a store of objects
+        registry_copy: Option<PathBuf> = None, flag "registry-copy" "DIR", unset "one in `registries` in the data folder";
+        /// File with the certificates (PEM) of the authorities that sign the certificate of the registry's store
+        registry_ca_file: Option<PathBuf> = None, flag "registry-ca" "FILE", unset "the public authorities";
         /// Address to listen on; port 0 selects a free port
         listen: SocketAddr = default_listen(), flag "listen" "ADDRESS";
         /// Source from which adapters may be added over HTTP: a folder (with its subfolders), `hf://` or `hf://owner`;

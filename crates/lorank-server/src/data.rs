@@ -12,6 +12,7 @@ use lorank_pipeline::NamedRankBy;
 
 use crate::Error;
 use crate::alias_rank_by::AliasRankBys;
+use crate::registry_settings::RegistrySettings;
 
 /// The data folder, which holds adapters, measurements and, unless they are in a database, experiments. It need not exist
 /// yet.
@@ -19,12 +20,13 @@ use crate::alias_rank_by::AliasRankBys;
 pub struct DataFolder {
     path: PathBuf,
     store: Option<(StoreUrl, Option<PathBuf>)>,
+    registry: RegistrySettings,
 }
 
 impl DataFolder {
     /// The data folder at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), store: None }
+        Self { path: path.into(), store: None, registry: RegistrySettings::default() }
     }
 
     /// The folder with its experiments in a database of PostgreSQL, if one is given, and with the file of the authorities
@@ -34,12 +36,27 @@ impl DataFolder {
         Self { store: store.map(|url| (url, ca_file)), ..self }
     }
 
-    /// Opens the registry of adapters. A missing folder is an empty registry; the first change creates it.
+    /// The folder with its registry of adapters in another place.
+    #[must_use]
+    pub fn with_registry(self, registry: RegistrySettings) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// Opens the registry of adapters for a command. A missing folder is an empty registry; the first change creates it.
+    /// Of a registry in a store, the files of adapters are downloaded when they are needed.
     ///
     /// # Errors
     /// The registry cannot be read.
     pub fn registry(&self) -> Result<Registry, Error> {
-        Ok(Registry::open(self.path.join("adapters"))?)
+        self.registry.view(&self.path)
+    }
+
+    /// Opens the registry of adapters for a server. Of a registry in a store, all adapters are downloaded first.
+    ///
+    /// # Errors
+    /// The registry cannot be read, and there is no copy of it.
+    pub fn served_registry(&self) -> Result<Registry, Error> {
+        self.registry.follow(&self.path)
     }
 
     /// Opens the store of experiments, and creates it if it does not exist.

@@ -74,6 +74,25 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// The registry's address or the options of its store are invalid.
+    #[error(transparent)]
+    RegistryStore(#[from] lorank_object_registry::Error),
+    /// A setting of a store for the registry, which is a folder.
+    #[error(
+        "`{setting}` is set, but the registry is in no store; set `registry` (--registry) to its address, or remove it"
+    )]
+    RegistryWithoutStore {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The certificates of the authorities for the registry's store cannot be read.
+    #[error("could not read `{}`, which is `registry_ca_file`", path.display())]
+    RegistryFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// No database to copy experiments into is given.
     #[error("no database is given; name it with `store` (--store)")]
     NoStore,
@@ -280,6 +299,7 @@ impl Error {
             | Self::UnknownPrecision { .. }
             | Self::SharedCache(_)
             | Self::CacheWithoutUrl { .. }
+            | Self::RegistryWithoutStore { .. }
             | Self::NoStore
             | Self::StoreCaWithoutUrl
             | Self::UnnamedAdapter { .. } => ErrorKind::Invalid,
@@ -288,8 +308,10 @@ impl Error {
             | Self::LikeHub { .. }
             | Self::ElasticFile { .. }
             | Self::CacheFile { .. }
+            | Self::RegistryFile { .. }
             | Self::StoreFile { .. } => ErrorKind::NotFound,
             Self::Elastic(source) => source.kind(),
+            Self::RegistryStore(source) => source.kind(),
             Self::Model(source)
             | Self::LoadBase { source }
             | Self::LoadAdapter { source }

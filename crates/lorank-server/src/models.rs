@@ -358,7 +358,7 @@ impl ModelLoader {
             && let Ok(name) = word.parse::<AdapterId>()
         {
             match state.resolve(&name) {
-                Ok(entry) => return Ok(Files::folder(registry.folder_of(entry))?.with_name(word)),
+                Ok(entry) => return Ok(Files::folder(registry.fetch(entry)?)?.with_name(word)),
                 Err(RegistryError::IsBaseAlias { name, base }) => return Err(Error::BaseAlias { alias: name, base }),
                 Err(_) => {}
             }

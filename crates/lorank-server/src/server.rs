@@ -10,9 +10,8 @@ use std::time::Duration;
 use lorank_experiment_pipeline::ExperimentPipeline;
 use lorank_experiment_store::StoreConfig;
 use lorank_http::axum::Router;
-use lorank_http::{
-    AdapterHost, ContinueTrace, DocumentHost, HttpConfig, IndexName, LiveConfig, ModelAlias, ServeOutcome, Service,
-};
+use lorank_http::{ContinueTrace, DocumentHost, HttpConfig, IndexName, LiveConfig, ModelAlias, ServeOutcome, Service};
+use lorank_object_registry::StoreOptions;
 use lorank_pipeline::Pipeline;
 use lorank_registry_reranker::RegistryReranker;
 use lorank_tantivy::{Bm25FirstStage, Index, SettingsRequest};
@@ -28,11 +27,9 @@ use crate::first_stage::ServedFirstStage;
 use crate::first_stage_kind::FirstStageKind;
 use crate::index_spec::IndexSpec;
 use crate::models::ModelLoader;
+use crate::registry_settings::RegistrySettings;
 use crate::running::Announcement;
-use crate::{Error, memory, shadow};
-
-/// How often changes of the registry by other processes are detected.
-const REGISTRY_REFRESH: Duration = Duration::from_secs(1);
+use crate::{Error, following, memory, shadow};
 
 /// The pipeline of a server.
 pub type ServedPipeline = Pipeline<ServedFirstStage, Arc<RegistryReranker>>;
@@ -44,6 +41,8 @@ pub struct StartOptions {
     pub loader: ModelLoader,
     /// Secrets for the search engine that is the first stage, besides those in files.
     pub elastic_secrets: ElasticSecrets,
+    /// Credentials and other options of the store that the registry of adapters is in.
+    pub registry_options: StoreOptions,
     /// Continues a caller's trace, if traces are exported.
     pub continue_trace: Option<ContinueTrace>,
 }
@@ -75,9 +74,10 @@ impl LoadedServer {
         }
         let data = DataFolder::new(config.data.as_deref().ok_or(Error::NoDataFolder)?);
         let data = data.with_store(config.store.clone(), config.store_ca_file.clone());
+        let data = data.with_registry(RegistrySettings::of(&config, options.registry_options));
         let wait_max = Duration::from_millis(config.store_wait_millis.get() as u64);
         let store = data.experiments(StoreConfig { wait_max, ..StoreConfig::default() })?;
-        let (registry, store) = (Arc::new(data.registry()?), Arc::new(store));
+        let (registry, store) = (Arc::new(data.served_registry()?), Arc::new(store));
         let mut served = served_indexes(&config, &data, &options.elastic_secrets)?.into_iter();
         let Served { name, first_stage, documents } = served.next().expect("there is at least the default index");
         let loader = ModelLoader { int8_rankings: data.int8_rankings(), ..options.loader };
@@ -219,7 +219,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<ServeOutcome, Error> {
         // The announcement stands until the end.
         let LoadedServer { adapters, service, http, announcement: _announcement, .. } = self.loaded;
-        let follower = tokio::spawn(follow_registry(adapters));
+        let follower = tokio::spawn(following::follow(adapters.reranker.registry().clone()));
         let ended = lorank_http::serve(self.listener, self.router, http, shutdown).await;
         follower.abort();
         let flushed = tokio::task::spawn_blocking(move || service.flush()).await;
@@ -326,22 +326,4 @@ fn check_reach(listen: SocketAddr, config: &ServerConfig) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Unprotected { listen })
-}
-
-/// Reloads the registry when another process changes it. If reading fails, the previous state stays, and reading is
-/// retried.
-async fn follow_registry(adapters: Arc<RegistryAdapters>) {
-    let mut ticks = tokio::time::interval(REGISTRY_REFRESH);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let adapters = adapters.clone();
-        let read = tokio::task::spawn_blocking(move || adapters.registry().reload_if_changed());
-        match read.await {
-            Ok(Ok(true)) => tracing::info!("reloaded the adapter registry after a change by another process"),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::warn!("could not read the adapter registry: {error}"),
-            Err(_) => return,
-        }
-    }
 }

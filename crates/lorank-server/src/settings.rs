@@ -16,6 +16,7 @@ use lorank_elastic::{IndexPattern, NodeUrl, SearchField};
 use lorank_experiment_store::StoreUrl;
 use lorank_http::{AllowedHost, CorsOrigin, ModelAlias};
 use lorank_model::{DeviceChoice, PrecisionChoice};
+use lorank_object_registry::RegistryLocation;
 use lorank_pipeline::RankBy;
 use serde_json::Value;
 
@@ -175,6 +176,7 @@ texts!(
     PerModel<usize>,
     RankBy,
     RedisUrl,
+    RegistryLocation,
     RerankStages,
     SearchField,
     ShadowSpec,

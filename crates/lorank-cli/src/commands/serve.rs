@@ -33,6 +33,7 @@ pub(crate) fn run(args: &ServeArgs, is_quiet: bool) -> anyhow::Result<()> {
     let options = StartOptions {
         loader: models::loader(&progress, is_quiet),
         elastic_secrets: environment::elastic_secrets()?,
+        registry_options: environment::registry_options(),
         ..StartOptions::default()
     };
     #[cfg(feature = "otlp")]

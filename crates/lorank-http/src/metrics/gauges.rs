@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lorank_adapters::ResidencyStats;
+use lorank_adapters::{ResidencyStats, StoreStatus};
 use lorank_experiment_pipeline::ShadowStats;
 use lorank_pipeline::{QueueStats, SharedStats};
 use prometheus_client::collector::Collector;
@@ -39,8 +39,9 @@ impl Collector for ServiceCollector {
         self.shadows(&mut to)?;
         self.exposures(&mut to)?;
         self.model(&mut to)?;
-        let residency = self.service.adapters.as_ref().map(|adapters| adapters.residency());
-        residency.map_or(Ok(()), |residency| adapters(&residency, &mut to))
+        let Some(host) = &self.service.adapters else { return Ok(()) };
+        adapters(&host.residency(), &mut to)?;
+        host.registry().store_status().map_or(Ok(()), |status| registry_store(&status, &mut to))
     }
 }
 
@@ -157,6 +158,15 @@ fn adapters(residency: &ResidencyStats, to: &mut Encoder<'_>) -> fmt::Result {
     to.gauge("adapter_load_seconds", "Total time of loading adapters", residency.load_time.as_secs_f64())?;
     let last = residency.last_load_time.as_secs_f64();
     to.gauge("adapter_last_load_seconds", "Duration of the last load of an adapter", last)
+}
+
+fn registry_store(status: &StoreStatus, to: &mut Encoder<'_>) -> fmt::Result {
+    let help = "Whether the store of the adapter registry could be read the last time: 1, or 0";
+    to.gauge("registry_readable", help, f64::from(u8::from(status.poll_error.is_none())))?;
+    to.counter("registry_polls", "Reads of the adapter registry in its store", status.n_polls)?;
+    to.counter("registry_poll_failures", "Failed reads of the adapter registry in its store", status.n_failed_polls)?;
+    let help = "Adapters of the registry whose files are not here yet, or are broken";
+    to.gauge("registry_unavailable_adapters", help, status.unavailable.len() as f64)
 }
 
 struct Encoder<'a>(DescriptorEncoder<'a>);

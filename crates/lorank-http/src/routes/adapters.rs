@@ -39,9 +39,10 @@ pub(crate) struct Force {
 )]
 pub(crate) async fn list(State(app): State<App>) -> Result<impl IntoResponse, ServerError> {
     app.in_lane(Lane::Reads, |app| {
-        let state = app.adapters()?.registry().state();
+        let registry = app.adapters()?.registry();
+        let state = registry.state();
         let adapters = state.adapters().map(|entry| app.describe(&state, entry)).collect::<Result<_, _>>()?;
-        Ok(JsonBody(AdapterList { adapters }))
+        Ok(JsonBody(AdapterList { adapters, registry: registry.store_status().map(Into::into) }))
     })
     .await
 }

@@ -1,8 +1,13 @@
 //! The registry from the outside, over a host without a model.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use lorank_adapters::{Entry, Existing, NewFile, Outcome, Provenance, Registry, ResidencyStats};
+use lorank_adapters::{
+    Entry, Existing, Limits, NewFile, ObjectPart, ObjectVersion, Objects, Outcome, Provenance, ReadObject, Registry,
+    ResidencyStats,
+};
 use lorank_core::{AdapterId, BoxError, Digest, ModelVersion};
 use serde_json::json;
 
@@ -65,10 +70,70 @@ impl AdapterHost for ToyHost {
 
 fn adapter_service() -> (Router, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).unwrap();
+    (service_with(registry), folder)
+}
+
+fn service_with(registry: Registry) -> Router {
     let reranker = FakeReranker::hashing().with_adapters(&["qa"]);
     let pipeline = Pipeline::new(ToyFirstStage::new(toy::candidates(5)), reranker, PipelineConfig::default()).unwrap();
-    let host = ToyHost(Registry::open(folder.path()).unwrap());
-    (router(Service::from(Arc::new(pipeline)).with_adapters(Arc::new(host)), HttpConfig::default()), folder)
+    let service = Service::from(Arc::new(pipeline)).with_adapters(Arc::new(ToyHost(registry)));
+    router(service, HttpConfig::default())
+}
+
+/// A store with nothing in it, which may be gone.
+#[derive(Debug, Clone, Default)]
+struct ToyStore(Arc<AtomicBool>);
+
+impl ToyStore {
+    fn answer<T>(&self, answer: T) -> Result<T, BoxError> {
+        if self.0.load(Ordering::SeqCst) { Err("it is gone".into()) } else { Ok(answer) }
+    }
+}
+
+impl Objects for ToyStore {
+    fn location(&self) -> &'static str {
+        "toy://store"
+    }
+
+    fn read(&self, _: &str, _: Option<&ObjectVersion>, _: u64) -> Result<ReadObject, BoxError> {
+        self.answer(ReadObject::Missing)
+    }
+
+    fn write_if(&self, _: &str, _: &[u8], _: Option<&ObjectVersion>) -> Result<Option<ObjectVersion>, BoxError> {
+        self.answer(None)
+    }
+
+    fn read_part(&self, _: &str, _: u64, _: u64) -> Result<Option<ObjectPart>, BoxError> {
+        self.answer(None)
+    }
+
+    fn upload(&self, _: &str, _: &Path) -> Result<(), BoxError> {
+        self.answer(())
+    }
+}
+
+#[tokio::test]
+async fn a_registry_in_a_store_says_how_it_is() {
+    let (store, folder) = (ToyStore::default(), tempfile::tempdir().unwrap());
+    let registry = Registry::follow(folder.path(), Limits::default(), Arc::new(store.clone())).unwrap();
+    store.0.store(true, Ordering::SeqCst);
+    registry.refresh().unwrap_err();
+    let service = service_with(registry);
+    let problem = "could not read the registry at `toy://store`; check its address, its credentials and the network";
+    let expected = json!({"adapters": [], "registry": {
+        "location": "toy://store", "error": format!("{problem}: it is gone"), "unavailable": [],
+    }});
+    assert_eq!(ask(&service, "GET", "/v1/adapters", Json::Null).await.1, expected);
+    let (_, _, metrics) = send(&service, request("GET", "/metrics", "", "")).await;
+    for line in
+        ["lorank_registry_readable 0.0", "lorank_registry_polls_total 2", "lorank_registry_poll_failures_total 1"]
+    {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    let (status, answer) = ask(&service, "PUT", "/v1/adapters/qa", json!({"source": "allowed/qa"})).await;
+    let said = answer["error"]["message"].as_str().unwrap();
+    assert!(status == 503 && said.starts_with(problem), "{status}: {said}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lorank_adapters::StoreStatus;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -42,6 +43,45 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
 pub(crate) struct AdapterList {
     /// The adapters in the order of their ids.
     pub adapters: Vec<RegisteredAdapter>,
+    /// The store that the registry is in, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryStore>,
+}
+
+/// A registry in a store of objects, as this server sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RegistryStore {
+    /// The address.
+    #[schema(example = "s3://models/production")]
+    pub location: String,
+    /// Why the registry cannot be read at the moment. The adapters are those of the last time that it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The adapters whose files this server does not have yet. It answers by these names as before.
+    pub unavailable: Vec<UnavailableFiles>,
+}
+
+/// An adapter whose files a server does not have.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UnavailableFiles {
+    /// The id.
+    pub id: String,
+    /// The hash of its files.
+    pub content: String,
+    /// Why they could not be downloaded, or are not those that were added; missing while they are on their way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl From<StoreStatus> for RegistryStore {
+    fn from(status: StoreStatus) -> Self {
+        let unavailable = status.unavailable.into_iter().map(|adapter| UnavailableFiles {
+            id: adapter.id.to_string(),
+            content: adapter.content.to_string(),
+            error: adapter.error,
+        });
+        Self { location: status.location, error: status.poll_error, unavailable: unavailable.collect() }
+    }
 }
 
 /// A registered adapter, and its state in this server.

@@ -104,7 +104,7 @@ impl AliasArgs {
         if self.unchecked {
             return Ok(Fit::default());
         }
-        let files = Files::folder(registry.folder_of(&entry))?;
+        let files = Files::folder(registry.fetch(&entry)?)?;
         let adapter = Checked { id: &self.id, files: &files, base_digest: entry.provenance.base_digest };
         check_fit(&adapter, &self.base, data, is_quiet)
     }
@@ -183,10 +183,7 @@ pub(crate) fn verify(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
     }
     match findings.len() {
         0 => Ok(()),
-        n => bail!(
-            "{n} of the files and folders in `{}` are damaged, missing or unexpected",
-            registry.folder().display()
-        ),
+        n => bail!("{n} of the files and folders in `{}` are damaged, missing or unexpected", registry.location()),
     }
 }
 

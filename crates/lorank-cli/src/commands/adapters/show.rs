@@ -43,7 +43,7 @@ pub(crate) fn list(data: &DataFolder, is_json: bool) -> anyhow::Result<()> {
     }
     let mut out = output::stdout();
     if state.adapters().len() + state.base_aliases().len() == 0 {
-        let folder = registry.folder().display();
+        let folder = registry.location();
         writeln!(out, "`{folder}` has no adapters; add one with `lorank adapters add ID SOURCE`")?;
     } else {
         if state.adapters().len() > 0 {
@@ -99,7 +99,7 @@ pub(crate) fn show(args: &ShowArgs, data: &DataFolder, is_json: bool) -> anyhow:
         return output::print_json(&adapter);
     }
     let mut out = output::stdout();
-    write!(out, "{}", lines(&state, entry, &registry.folder_of(entry).display().to_string()))?;
+    write!(out, "{}", lines(&state, entry, &registry.place_of(entry)))?;
     if let Some(served) = &served {
         write!(out, "{}", server_lines(entry, served))?;
     }

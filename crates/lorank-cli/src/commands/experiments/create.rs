@@ -193,7 +193,7 @@ impl ModelsCheck {
                             "arm `{}` names `{id}`, which the registry `{}` does not have; add it with `lorank adapters \
                              add`, or where a server's --adapter flag gives it, say --any-model",
                             arm.name,
-                            registry.folder().display()
+                            registry.location()
                         ),
                     },
                     ArmModel::Base => (None, None),
