@@ -352,7 +352,7 @@ fn a_broken_adapter_never_becomes_an_answer() {
     check_broken(|client| client.spoil("second", Some("sec")), "adapter_model.safetensors` was changed");
     check_broken(|client| client.spoil("second", Some("")), "adapter_model.safetensors` was changed");
     check_broken(|client| client.spoil("second", Some("seconds")), "adapter_model.safetensors` was changed");
-    check_broken(|client| client.spoil("second", Some("secomd")), "adapter_model.safetensors` was changed");
+    check_broken(|client| client.spoil("second", Some("SECOND")), "adapter_model.safetensors` was changed");
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn a_broken_object_never_becomes_an_answer() {
     one.set_alias(&id("default"), &id("new")).unwrap();
     let content = one.state().resolve(&id("new")).unwrap().content;
     let key = Path::from(format!("models/production/adapters/{content}/adapter_model.safetensors"));
-    block_on(store.put(&key, "secomd".into())).unwrap();
+    block_on(store.put(&key, "SECOND".into())).unwrap();
     poll(&other);
     assert_eq!(["default", "new"].map(|name| weights(&other, name)), [Some("first".to_owned()), None]);
     let problem = other.store_status().unwrap().unavailable.remove(0);
