@@ -46,6 +46,7 @@ fn wrong_usage_is_status_2() {
         (&["experiments", "report", "e", "--json", "--html", "e.html"], "--html"),
         (&["experiments", "report", "e", "--alpha", "5"], "`5` is not a number between 0 and 1"),
         (&["experiments", "forget"], "--before"),
+        (&["adapters", "list", "--registry-copy", "copy"], "`registry_copy` is set, but the registry is in no store"),
     ] {
         check(args, "", 2, &[part]);
     }
@@ -59,12 +60,6 @@ fn a_failure_is_status_1_and_says_what_failed_and_why() {
         "",
         1,
         &["error: could not read the registry at `s3://models`; check its address", "\n  because: "],
-    );
-    check(
-        &["adapters", "list", "--registry-copy", "copy"],
-        "",
-        1,
-        &["error: `registry_copy` is set, but the registry is in no store; set `registry` (--registry)"],
     );
     check(
         &["index", "--index", "i", "missing.jsonl"],
