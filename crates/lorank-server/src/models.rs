@@ -192,7 +192,9 @@ impl ModelLoader {
     fn load_with(&self, section: &ModelSection, pass: ForwardPass) -> Result<LoadedModels, Error> {
         section.start_threads();
         let specs = section.base_specs()?;
-        if let Some(name) = section.max_length.iter().flat_map(PerModel::names).find(|name| !is_base(&specs, name)) {
+        if let Some(name) =
+            section.max_length.iter().flat_map(PerModel::names).find(|name| !BaseSpec::one_goes_by(&specs, name))
+        {
             return Err(Error::UnknownMaxLength { name: name.clone() });
         }
         let bases = self.load_bases(&specs, section, pass)?;
@@ -227,8 +229,9 @@ impl ModelLoader {
         let state = self.registry.as_ref().map(|registry| registry.state());
         let is_registered =
             |name: &AdapterId| state.iter().any(|state| state.adapters().any(|entry| entry.id == *name));
-        let is_known =
-            |name: &AdapterId| is_base(specs, name) || bases.place_of_adapter(name).is_some() || is_registered(name);
+        let is_known = |name: &AdapterId| {
+            BaseSpec::one_goes_by(specs, name) || bases.place_of_adapter(name).is_some() || is_registered(name)
+        };
         for name in section.precision.names().filter(|name| !is_known(name)) {
             if state.is_none() {
                 return Err(Error::UnknownPrecision { name: name.clone() });
@@ -410,11 +413,6 @@ const RESERVED: [&str; 3] = ["none", "first-stage", "default"];
 enum Kind {
     Base,
     Adapter,
-}
-
-/// Whether a base model has this name before it is loaded.
-fn is_base(specs: &[BaseSpec], name: &AdapterId) -> bool {
-    specs.iter().any(|spec| spec.goes_by(name.as_str()))
 }
 
 /// The error for a missing folder. A name that looks like a repository on the hub gets a hint.

@@ -87,6 +87,11 @@ impl BaseSpec {
         }
     }
 
+    /// Whether one of the base models goes by a name before it is loaded.
+    pub fn one_goes_by(bases: &[Self], name: &AdapterId) -> bool {
+        bases.iter().any(|base| base.goes_by(name.as_str()))
+    }
+
     /// The names that its source gives it, besides those of its files.
     pub(crate) fn names_of_source(&self) -> Vec<AdapterId> {
         let name = match &self.source {

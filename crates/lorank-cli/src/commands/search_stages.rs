@@ -20,7 +20,7 @@ pub(super) fn adapters_to_load(given: &[AdapterSpec], stages: &[RerankStage], ba
     for stage in stages {
         let AdapterChoice::Named(name) = &stage.adapter else { continue };
         let is_known = adapters.iter().any(|adapter| adapter.given_id() == Some(name.as_str()));
-        let is_base = bases.iter().any(|base| base.goes_by(name.as_str()));
+        let is_base = BaseSpec::one_goes_by(bases, name);
         if let (false, false, Ok(source)) = (is_known, is_base, name.as_str().parse()) {
             adapters.push(AdapterSpec::Adapter { id: Some(name.clone()), base: stage.base.clone(), source });
         }

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use lorank_cache::{KeyMaker, ScoreFile, ScoreKey};
-use lorank_core::{Candidate, Digest, Group, PassageGroup, PassageOptions, Query, Score, score_groups};
+use lorank_core::{
+    Candidate, Digest, Group, ModelVersion, PassageGroup, PassageOptions, Precision, Query, Score, score_groups,
+};
 use lorank_eval::{Scored, ScoredQuery, Topic};
 use lorank_model::BaseModels;
 
 use super::{Cascade, RankedBy};
 
-/// Scores candidates by several rankers, those on one base model in the same batches, and ranks them by cascades.
+/// Scores candidates by several rankers, those on one base model in one precision in the same batches, and ranks them by cascades.
 pub(super) struct Scorer<'a> {
     reranker: &'a BaseModels,
     rankers: &'a [RankedBy],
@@ -27,7 +29,7 @@ pub(super) struct Scorer<'a> {
     /// The number of documents whose end was not scored, over all queries and rankers.
     n_cut_off: usize,
     /// The new pairs of each base model.
-    by_base: HashMap<Digest, NewPairs>,
+    by_copy: HashMap<BaseCopy, NewPairs>,
 }
 
 /// The pairs that a base model scored.
@@ -80,7 +82,7 @@ impl<'a> Scorer<'a> {
             n_pairs_of_stages: cascades.iter().map(|cascade| vec![0; cascade.stages.len()]).collect(),
             n_kept: 0,
             n_cut_off: 0,
-            by_base: HashMap::new(),
+            by_copy: HashMap::new(),
         }
     }
 
@@ -106,7 +108,8 @@ impl<'a> Scorer<'a> {
         self.n_cut_off
     }
 
-    /// The mean time of a ranker for a query. A batch has pairs of all rankers on a base model, which share its time equally.
+    /// The mean time of a ranker for a query. A batch has pairs of all rankers on a base model in one
+    /// precision, which share its time equally.
     pub(super) fn seconds_per_query(&self, ranker: usize, n_queries: usize) -> Option<f64> {
         Some(self.seconds(&self.rankers[ranker], self.n_pairs[ranker])? / n_queries.max(1) as f64)
     }
@@ -119,7 +122,7 @@ impl<'a> Scorer<'a> {
     }
 
     fn seconds(&self, ranker: &RankedBy, n_pairs: usize) -> Option<f64> {
-        let new = self.by_base.get(&ranker.model.base_digest)?;
+        let new = self.by_copy.get(&copy_of(&ranker.model))?;
         let seconds_per_pair = (new.n > 0).then(|| new.seconds / new.n as f64)?;
         Some(seconds_per_pair * n_pairs as f64)
     }
@@ -232,12 +235,12 @@ impl<'a> Scorer<'a> {
             let cut =
                 cut.map_err(|error| anyhow!(error)).with_context(|| format!("`{name}` could not cut the documents"))?;
             groups.push(cut);
-            self.by_base.entry(model.base_digest).or_default().seconds += started.elapsed().as_secs_f64();
+            self.by_copy.entry(copy_of(model)).or_default().seconds += started.elapsed().as_secs_f64();
         }
         Ok(groups)
     }
 
-    /// Scores pairs of all rankers, in one batch per base model, and keeps the scores. `missing` is ordered by ranker.
+    /// Scores pairs of all rankers, in one batch per base model and precision, and keeps the scores. `missing` is ordered by ranker.
     fn score_missing(
         &mut self,
         rankers: &[RankedBy],
@@ -253,19 +256,19 @@ impl<'a> Scorer<'a> {
         };
         let chosen: Vec<Vec<Candidate>> = groups.iter().enumerate().map(of_ranker).collect();
         let mut scores: Vec<Vec<Score>> = vec![Vec::new(); rankers.len()];
-        for base in distinct_bases(rankers) {
-            let on_base: Vec<usize> = (0..rankers.len()).filter(|n| rankers[*n].model.base_digest == base).collect();
+        for copy in distinct_copies(rankers) {
+            let on_copy: Vec<usize> = (0..rankers.len()).filter(|n| copy_of(&rankers[*n].model) == copy).collect();
             let groups: Vec<Group<'_>> =
-                on_base.iter().map(|&n| Group { query, model: &rankers[n].model, candidates: &chosen[n] }).collect();
+                on_copy.iter().map(|&n| Group { query, model: &rankers[n].model, candidates: &chosen[n] }).collect();
             let started = Instant::now();
-            for (&n, of_group) in on_base.iter().zip(score_groups(self.reranker, &groups)) {
+            for (&n, of_group) in on_copy.iter().zip(score_groups(self.reranker, &groups)) {
                 scores[n] = of_group
                     .map_err(|error| anyhow!(error))
                     .with_context(|| format!("could not score `{}`", query.text))?;
             }
-            let new = self.by_base.entry(base).or_default();
+            let new = self.by_copy.entry(copy).or_default();
             new.seconds += started.elapsed().as_secs_f64();
-            new.n += on_base.iter().map(|&n| scores[n].len()).sum::<usize>();
+            new.n += on_copy.iter().map(|&n| scores[n].len()).sum::<usize>();
         }
         let scores: Vec<Score> = scores.into_iter().flatten().collect();
         let kept: Vec<(ScoreKey, Score)> =
@@ -275,13 +278,20 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// The base models of the rankers, each once.
-fn distinct_bases(rankers: &[RankedBy]) -> Vec<Digest> {
-    let mut bases = Vec::new();
+/// A base model in a precision, which has a speed of its own.
+type BaseCopy = (Digest, Precision);
+
+fn copy_of(model: &ModelVersion) -> BaseCopy {
+    (model.base_digest, model.precision)
+}
+
+/// The base models of the rankers, each once in a precision.
+fn distinct_copies(rankers: &[RankedBy]) -> Vec<BaseCopy> {
+    let mut copies = Vec::new();
     for RankedBy { model, .. } in rankers {
-        if !bases.contains(&model.base_digest) {
-            bases.push(model.base_digest);
+        if !copies.contains(&copy_of(model)) {
+            copies.push(copy_of(model));
         }
     }
-    bases
+    copies
 }

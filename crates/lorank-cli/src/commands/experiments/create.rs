@@ -177,8 +177,9 @@ impl ModelsCheck {
         let registry = data.registry()?;
         let state = registry.state();
         let bases = bases_of_servers(data);
-        let is_elsewhere =
-            |id: &AdapterId| starter::adapter(id.as_str()).is_some() || is_base(&bases, id) || self.any_model;
+        let is_elsewhere = |id: &AdapterId| {
+            starter::adapter(id.as_str()).is_some() || BaseSpec::one_goes_by(&bases, id) || self.any_model
+        };
         let mut versions = Vec::new();
         for (n, arm) in experiment.arms.iter().enumerate() {
             let mut pins = Vec::new();
@@ -216,11 +217,6 @@ impl ModelsCheck {
 fn bases_of_servers(data: &DataFolder) -> Vec<BaseSpec> {
     let servers = data.running_servers().unwrap_or_default();
     servers.iter().flat_map(|server| &server.bases).filter_map(|base| base.parse().ok()).collect()
-}
-
-/// Whether one of the base models goes by this name.
-fn is_base(bases: &[BaseSpec], name: &AdapterId) -> bool {
-    bases.iter().any(|base| base.goes_by(name.as_str()))
 }
 
 #[cfg(test)]
