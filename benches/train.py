@@ -11,7 +11,7 @@ PYTHON has torch, transformers and peft.
 lorank holds some groups out, by which it chooses the step whose adapter is kept; the rival trains on the others too, which are
 the same groups, and keeps the last step. Time is that of the steps: without loading, and without lorank's evaluations of held-out
 queries, which `total` has. Memory is the peak of the process. Options after `--` are given to `lorank train`; those that the rival
-has too (epochs, batch, learning-rate, rank, alpha, dropout, seed, distillation, temperature) are given to both.
+has too (loss, max-length, epochs, batch, learning-rate, rank, alpha, dropout, seed, distillation, temperature) are given to both.
 `--only-time 40` trains on 40 groups, one epoch, and evaluates nothing.
 """
 import argparse
@@ -26,7 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SHARED = ["epochs", "batch", "learning-rate", "rank", "alpha", "dropout", "seed", "distillation", "temperature"]
+SHARED = ["loss", "max-length", "epochs", "batch", "learning-rate", "rank", "alpha", "dropout", "seed", "distillation", "temperature"]
 RIVAL = Path(__file__).resolve().parent.parent / "examples/train_peft.py"
 
 
@@ -103,6 +103,9 @@ def train_by_peft(args, work, at_once):
     command = [args.python, RIVAL, "--groups", work / "rival.jsonl", "--base", args.base, "--output", work / name,
                "--threads", args.threads, "--at-once", at_once, *shared, *(["--targets", targets] if targets else [])]
     output, total, memory = timed(command, work / f"{name}.log")
+    if length := option(args.options, "max-length"):
+        # `lorank train` writes it beside its own adapter.
+        (work / name / "lorank.json").write_text(json.dumps({"max_length": int(length)}), encoding="utf-8")
     n_pairs, seconds = re.search(r"^(\d+) pairs in ([\d.]+) s", output, re.MULTILINE).groups()
     return {"name": f"transformers + PEFT, groups at once: {at_once}", "adapter": name, "seconds": float(seconds), "n_pairs": int(n_pairs),
             "total": total, "memory": memory}
