@@ -20,7 +20,7 @@ fn pairs(n_queries: usize, n_candidates: usize) -> String {
 
 /// Whether int8 is the fastest on this CPU, as `auto` needs.
 pub(crate) fn is_fast_in_int8(info: &Value) -> bool {
-    !["kernels (portable)", "kernels (amx)"].iter().any(|slow| info["model"]["engine"] == *slow)
+    info["model"]["engine"] != "kernels (portable)"
 }
 
 #[test]

@@ -14,8 +14,7 @@ use crate::int8_ranking::Int8Ranking;
 pub enum PrecisionChoice {
     /// The fastest precision that preserves the ranking. On a CPU: int8 for a model (a base model with an adapter, or
     /// without) for which it was measured to preserve the ranking ([`Int8Ranking`]), where the CPU has vector
-    /// instructions for it; else bf16 where the CPU has instructions for it. Where bf16 is as fast (AMX), it is taken for every
-    /// model. On a GPU: bf16 if supported. Otherwise f32.
+    /// instructions for it; else bf16 where the CPU has instructions for it. On a GPU: bf16 if supported. Otherwise f32.
     #[default]
     Auto,
     /// A given precision.
@@ -77,10 +76,7 @@ impl PrecisionChoice {
             Int8Effect::Assumed(holds) => holds,
         };
         if !has.int8 {
-            return self.or(match has.bf16 {
-                true => ChosenPrecision::new(Precision::Bf16, "auto: bf16 is as fast as int8 on this CPU"),
-                false => ChosenPrecision::new(Precision::F32, "auto: the CPU has no vector instructions for int8"),
-            });
+            return self.or(ChosenPrecision::new(Precision::F32, "auto: the CPU has no vector instructions for int8"));
         }
         if holds {
             return self.or(ChosenPrecision::new(Precision::Int8, format!("auto: {}", int8.describe())));
@@ -185,8 +181,6 @@ mod tests {
         check(Unmeasured, true, false, Precision::F32, "`lorank bench --ranking` measures it");
         check(Assumed(true), true, true, Precision::Int8, "");
         check(Assumed(false), true, true, Precision::Bf16, "");
-        check(Measured(&good), false, true, Precision::Bf16, "as fast as int8");
-        check(Unmeasured, false, true, Precision::Bf16, "as fast as int8");
         assert_eq!(PrecisionChoice::Auto.on_gpu(true).precision, Precision::Bf16);
         assert_eq!(PrecisionChoice::Auto.on_gpu(false).precision, Precision::F32);
     }

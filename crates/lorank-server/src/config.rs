@@ -113,8 +113,8 @@ settings! {
         device: DeviceChoice = DeviceChoice::default(), flag "device" "DEVICE";
         /// Numeric precision: auto, f32, bf16 or int8. `auto` selects the fastest precision that preserves the ranking: on a
         /// CPU, int8 for base models and adapters for which `lorank bench --ranking` or `lorank adapters add` measured that it
-        /// does, otherwise bf16 or f32; bf16 where the CPU is as fast in it (AMX); on a GPU, bf16 or f32. `lorank info` shows the
-        /// choice and its reason. A base model (with its adapters) or an adapter may have its own, as in `auto,minilm-qa=f32`
+        /// does, otherwise bf16 or f32; on a GPU, bf16 or f32. `lorank info` shows the choice and its reason. A base model (with
+        /// its adapters) or an adapter may have its own, as in `auto,minilm-qa=f32`
         precision: PerModel<PrecisionChoice> = PrecisionChoice::default().into(), flag "precision" "PRECISION[,NAME=PRECISION]";
         /// Maximum length of a query and a document together, in tokens; longer documents are truncated. A base model may
         /// have its own, as in `256,ettin=1024`; an adapter has it in its `lorank.json`
