@@ -199,3 +199,24 @@ fn info_tells_what_is_embedded() {
     assert_eq!(adapters, ["minilm-qa", "minilm-science"]);
     assert_eq!((&info["model"]["architecture"], &info["features"]["starter"]), (&json!("bert"), &json!(true)));
 }
+
+#[test]
+fn bench_tells_how_much_of_the_processor_it_uses() {
+    let lorank = Lorank::new();
+    let text = "{\"query\": \"how long to boil an egg\", \"text\": \"Boil an egg for nine minutes.\"}\n".repeat(20);
+    lorank.write("pairs.jsonl", &text);
+    let bench = lorank.json(&["bench", "--pairs", "pairs.jsonl", "--runs", "2", "--json"]);
+    let n_tokens = bench["n_tokens"].as_f64().unwrap();
+    let of = |piece: &str, key: &str| bench["multiply_adds_by_piece"][piece][key].as_f64();
+    let per_run =
+        of("linear", "per_thread_second").unwrap() * bench["thread_seconds_by_piece"]["linear"].as_f64().unwrap();
+    // 12 layers of 12 * 384 * 384 weights for each token; the last one computes little but keys and values.
+    let of_layers = n_tokens * 12.0 * 12.0 * 384.0 * 384.0;
+    assert!((11.0 / 12.0 * of_layers..of_layers).contains(&per_run), "{per_run} beside {of_layers}");
+    assert!(of("attention", "per_thread_second").unwrap() > 0.0, "{bench}");
+    if let Some(share) = of("linear", "share") {
+        assert!(share > 0.0 && share < 1.0, "{bench}");
+    }
+    let text = lorank.run(&["bench", "--pairs", "pairs.jsonl", "--runs", "1"]);
+    assert!(text.contains(" billion multiply-adds a second"), "{text}");
+}

@@ -44,6 +44,7 @@ mod linear;
 mod linear_gradient;
 mod math;
 mod packed;
+mod peak;
 mod recycled;
 mod self_check;
 mod threads;

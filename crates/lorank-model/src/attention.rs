@@ -1,6 +1,6 @@
 //! Types that describe attention, independent of the backend.
 
-use lorank_kernels::Mask;
+use lorank_kernels::{Mask, Span};
 
 /// The shape of a model's attention.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +11,15 @@ pub(crate) struct AttentionShape {
     pub(crate) head_dim: usize,
     /// Which tokens a token attends to.
     pub(crate) mask: Mask,
+}
+
+impl AttentionShape {
+    /// The multiply-adds of sequences: each query with the keys that it attends to, and as many with the values.
+    pub(crate) fn n_products(&self, spans: &[Span]) -> u64 {
+        let of_query = |span: &Span, n: usize| self.mask.seen(span.first_position + n, span.n_keys()).len();
+        let of_span = |span: &Span| (0..span.queries.len()).map(|n| of_query(span, n) as u64).sum::<u64>();
+        2 * (self.n_heads * self.head_dim) as u64 * spans.iter().map(of_span).sum::<u64>()
+    }
 }
 
 /// Sines and cosines of rotary positions (arXiv 2104.09864).
@@ -28,5 +37,23 @@ impl Angles {
         let angles = (0..n_positions).flat_map(|at| frequencies.iter().map(move |f| at as f32 * f));
         let (cos, sin) = angles.map(|angle| (angle.cos(), angle.sin())).unzip();
         Self { cos, sin }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_counted_for_the_keys_that_queries_attend_to() {
+        // Two tokens of their own after a shared prefix of three.
+        let span = Span { queries: 0..2, first_position: 3, prefix: 0..3, own: 3..5 };
+        let check = |mask: Mask, n_keys_of_queries: u64| {
+            let shape = AttentionShape { n_heads: 4, n_kv_heads: 2, head_dim: 8, mask };
+            assert_eq!(shape.n_products(std::slice::from_ref(&span)), 2 * 4 * 8 * n_keys_of_queries, "{mask:?}");
+        };
+        check(Mask::CAUSAL, 4 + 5);
+        check(Mask { is_causal: false, window: None }, 5 + 5);
+        check(Mask { is_causal: true, window: Some(1) }, 2 + 2);
     }
 }

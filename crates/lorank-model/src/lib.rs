@@ -94,6 +94,7 @@ mod windows;
 mod independent;
 
 pub use adapter_writer::AdapterSettings;
+pub use backend::Peaks;
 pub use base_models::{BaseModels, BaseToName, NamedBase};
 pub use device::DeviceChoice;
 pub use error::ModelError;

@@ -106,7 +106,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let bias = (bias == Bias::Given).then(|| self.values(&format!("{name}.bias"), n_out)).transpose()?;
         let vector = bias.clone().map(|bias| self.vector(bias)).transpose()?;
         self.modules.linears.push(Module { name: name.to_owned(), n_in, n_out, bias });
-        Ok(Linear { slot, weight, bias: vector })
+        Ok(Linear { slot, weight, n_weights: n_out * n_in, bias: vector })
     }
 
     /// Reads a row of the score head, if the checkpoint has one. Adapters replace it as a whole.

@@ -12,7 +12,7 @@ use lorank_core::AdapterId;
 
 use crate::backend::linear::Adapter;
 use crate::backend::linear::{Modules, TableModule};
-use crate::backend::{Backend, Candle, Kernels, Train};
+use crate::backend::{Backend, Candle, Kernels, Peaks, Train};
 use crate::config::Architecture;
 use crate::files::Files;
 use crate::head::{Head, HeadSpec, ScoreTokens};
@@ -36,6 +36,9 @@ pub(crate) trait ScoringModel: fmt::Debug + Send + Sync {
 
     /// The model's facts.
     fn facts(&self) -> &ModelFacts;
+
+    /// What the processor can do at most, if it was ever measured.
+    fn peaks(&self) -> Option<Peaks>;
 
     /// Loads an adapter for this model. No other model can score with it.
     fn load_adapter(&self, source: &AdapterSource<'_>) -> Result<ModelAdapter, ModelError>;
@@ -418,6 +421,10 @@ impl<B: Backend> ScoringModel for Model<B> {
                 network,
             }),
         })
+    }
+
+    fn peaks(&self) -> Option<Peaks> {
+        self.backend.peaks()
     }
 
     fn score(&self, pairs: &[PairToScore<'_>], times: &mut StageTimes) -> Vec<Result<f32, ModelError>> {

@@ -1,8 +1,10 @@
 //! A forward pass over one pack: the data shared by its layers, and its timings.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
+
+use lorank_kernels::Span;
 
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::Backend;
@@ -20,12 +22,21 @@ pub(crate) struct Pass<'a, B: Backend> {
     /// The adapters of the scored rows.
     pub(crate) scored_adapters: Vec<AdapterRows<'a, B>>,
     times: RefCell<StageTimes>,
+    /// The multiply-adds of linear layers and of attention.
+    linear_products: Cell<u64>,
+    attention_products: Cell<u64>,
 }
 
 /// The attention plans of a pass: for all rows, and for the scored rows in the last layer.
 pub(crate) struct PassAttention<'a, B: Backend> {
-    all: B::AttentionPlan<'a>,
-    scored: B::AttentionPlan<'a>,
+    all: PlanOfSpans<'a, B>,
+    scored: PlanOfSpans<'a, B>,
+}
+
+/// A plan with the number of its multiply-adds.
+struct PlanOfSpans<'a, B: Backend> {
+    plan: B::AttentionPlan<'a>,
+    n_products: u64,
 }
 
 /// The norms within the attention of a layer.
@@ -79,6 +90,10 @@ pub struct StageTimes {
     pub norm: Duration,
     /// The number of tokens that went through the model.
     pub n_tokens: usize,
+    /// The multiply-adds of rows with the base model's weights in linear layers; those of adapters are not counted.
+    pub linear_products: u64,
+    /// The multiply-adds of attention: of queries with the keys that they attend to, and of these weights with values.
+    pub attention_products: u64,
 }
 
 impl StageTimes {
@@ -103,6 +118,8 @@ impl StageTimes {
         self.activation += other.activation;
         self.norm += other.norm;
         self.n_tokens += other.n_tokens;
+        self.linear_products += other.linear_products;
+        self.attention_products += other.attention_products;
     }
 }
 
@@ -114,12 +131,15 @@ impl<'a, B: Backend> Pass<'a, B> {
             adapters: pack.adapter_rows(),
             scored_adapters: pack.scored_adapter_rows(),
             times: RefCell::default(),
+            linear_products: Cell::default(),
+            attention_products: Cell::default(),
         }
     }
 
     /// The times so far.
     pub(crate) fn times(&self) -> StageTimes {
-        *self.times.borrow()
+        let (linear_products, attention_products) = (self.linear_products.get(), self.attention_products.get());
+        StageTimes { linear_products, attention_products, ..*self.times.borrow() }
     }
 
     /// Runs `run` and adds its time to a stage.
@@ -145,6 +165,7 @@ impl<'a, B: Backend> Pass<'a, B> {
         adapters: &[AdapterRows<'_, B>],
         epilogue: &Epilogue<'_, B>,
     ) -> Result<B::Rows, B::Error> {
+        self.count(&[layer], adapters);
         self.time(Stage::Linear, || self.backend.linear(layer, x, adapters, epilogue))
     }
 
@@ -155,7 +176,15 @@ impl<'a, B: Backend> Pass<'a, B> {
         x: &B::Rows,
         adapters: &[AdapterRows<'_, B>],
     ) -> Result<[B::Rows; N], B::Error> {
+        self.count(&layers, adapters);
         self.time(Stage::Linear, || self.backend.linears(layers, x, adapters))
+    }
+
+    /// Counts the multiply-adds of layers.
+    fn count(&self, layers: &[&Linear<B>], adapters: &[AdapterRows<'_, B>]) {
+        let n_rows: usize = adapters.iter().map(|part| part.n_rows).sum();
+        let n_weights: usize = layers.iter().map(|layer| layer.n_weights).sum();
+        self.linear_products.update(|n| n + n_rows as u64 * n_weights as u64);
     }
 
     /// A norm of each row. x: [n, hidden]; returns [n, hidden].
@@ -180,7 +209,10 @@ impl<'a, B: Backend> Pass<'a, B> {
         angles: Option<&'t Angles>,
     ) -> Result<PassAttention<'t, B>, B::Error> {
         self.time(Stage::Attention, || {
-            let plan = |spans| self.backend.attention_plan(shape, spans, angles);
+            let plan = |spans: Vec<Span>| {
+                let n_products = shape.n_products(&spans);
+                Ok(PlanOfSpans { plan: self.backend.attention_plan(shape, spans, angles)?, n_products })
+            };
             Ok(PassAttention { all: plan(self.pack.spans())?, scored: plan(self.pack.scored_spans())? })
         })
     }
@@ -198,7 +230,7 @@ impl<'a, B: Backend> Pass<'a, B> {
     ) -> Result<Attended<'_, 'a, B>, B::Error> {
         let normed = norms.input.map(|norm| self.norm(norm, Cow::Borrowed(&x), &self.adapters)).transpose()?;
         let input = normed.as_ref().unwrap_or(&x);
-        let mix = |plan, qkv| self.time(Stage::Attention, || self.backend.attention(plan, qkv));
+        let mix = |plan, qkv| self.time(Stage::Attention, || self.mixed(plan, qkv));
         let [q_norm, k_norm] = norms.heads.map_or([None, None], |[q, k]| [Some(q), Some(k)]);
         if !is_last {
             let [q, k, v] = self.linears([q, k, v], input, &self.adapters)?;
@@ -214,6 +246,15 @@ impl<'a, B: Backend> Pass<'a, B> {
         let k = self.head_norm(k_norm, k, &self.adapters)?;
         let mixed = mix(&attention.scored, [&q, &k, &v])?;
         Ok(Attended { mixed, x: self.backend.gather(&x, &rows)?, adapters: &self.scored_adapters })
+    }
+
+    fn mixed(
+        &self,
+        PlanOfSpans { plan, n_products }: &PlanOfSpans<'_, B>,
+        qkv: [&B::Rows; 3],
+    ) -> Result<B::Rows, B::Error> {
+        self.attention_products.update(|n| n + n_products);
+        self.backend.attention(plan, qkv)
     }
 
     /// The norm of each head of queries or keys, if there is one.
@@ -246,12 +287,12 @@ impl<'a, B: Backend> Pass<'a, B> {
         self.time(Stage::Attention, || {
             let [q, k, v] = self.backend.split(&qkv)?;
             if !scored_only {
-                let mixed = self.backend.attention(&attention.all, [&q, &k, &v])?;
+                let mixed = self.mixed(&attention.all, [&q, &k, &v])?;
                 return Ok(Attended { mixed, x, adapters: &self.adapters });
             }
             let rows = self.pack.scored_rows();
             let q = self.backend.gather(&q, &rows)?;
-            let mixed = self.backend.attention(&attention.scored, [&q, &k, &v])?;
+            let mixed = self.mixed(&attention.scored, [&q, &k, &v])?;
             Ok(Attended { mixed, x: self.backend.gather(&x, &rows)?, adapters: &self.scored_adapters })
         })
     }

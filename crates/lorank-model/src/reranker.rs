@@ -12,6 +12,7 @@ use lorank_core::{
 };
 use lorank_kernels::Isa;
 
+use crate::backend::Peaks;
 use crate::chat::{self, ChatSettings};
 use crate::config::{Config, PadToken};
 use crate::files::Files;
@@ -376,6 +377,12 @@ impl ModelReranker {
     /// The engine: `kernels` with the CPU's vector instructions, or `candle`.
     pub fn engine(&self) -> String {
         self.model.facts().backend.clone()
+    }
+
+    /// What this processor can do at most, measured now within a tenth of a second on all threads of the current rayon pool, for
+    /// comparison with [`StageTimes`](crate::StageTimes). `None` on a GPU, and where there is no measurement.
+    pub fn peaks(&self) -> Option<Peaks> {
+        self.model.peaks()
     }
 
     /// The CPU's sets of vector instructions that are not used because a check found wrong results: the name of each, and what is

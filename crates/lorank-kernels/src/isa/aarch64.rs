@@ -3,6 +3,7 @@
 use std::arch::is_aarch64_feature_detected;
 
 use super::Computation;
+use crate::Format;
 use crate::tile::{Dotprod, Matrices, Neon, Widening};
 
 /// The instruction sets; each includes those before it.
@@ -50,6 +51,14 @@ impl Set {
     /// Whether there are products of tiles.
     pub(super) fn has_tiles(self) -> bool {
         false
+    }
+
+    /// No processor was at hand on which the chains of products could be measured.
+    ///
+    /// # Safety
+    /// None is needed.
+    pub(super) unsafe fn chain(self, _: Format, _: u64) -> Option<u64> {
+        None
     }
 
     /// Runs a computation with the set's instructions.

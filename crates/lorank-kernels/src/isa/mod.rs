@@ -16,6 +16,7 @@ use none::Set;
 #[cfg(target_arch = "x86_64")]
 use x86::Set;
 
+use crate::Format;
 use crate::tile::{Int8Order, Kernel, Portable};
 
 /// A set of vector instructions with kernels, which this CPU supports.
@@ -43,10 +44,9 @@ impl Isa {
         self.0.is_some_and(Set::is_passed_over)
     }
 
-    /// Whether linear layers are faster in int8 than in the other formats: there are instructions for 8-bit products, and none that
-    /// make bf16 as fast. (With tiles both wait for the weights, and int8 rounds its input in addition.)
+    /// Whether linear layers are faster in int8 than in the other formats: there are instructions for 8-bit products.
     pub fn is_fast_in_int8(self) -> bool {
-        self.0.is_some() && !self.has_tiles()
+        self.0.is_some()
     }
 
     /// Whether bf16 products take both operands in bf16; otherwise the weights are widened to f32 when they are read.
@@ -57,6 +57,13 @@ impl Isa {
     /// Whether there are products of tiles in bf16 and int8, many times as fast as those of vectors.
     pub fn has_tiles(self) -> bool {
         self.0.is_some_and(Set::has_tiles)
+    }
+
+    /// Runs rounds of the products of a format's layers on registers alone; returns the number of multiply-adds. `None` if the set
+    /// has none of its own.
+    pub(crate) fn chain(self, format: Format, n: u64) -> Option<u64> {
+        // SAFETY: an `Isa` is only made in `available`, which found the CPU to have the instructions. No computation calls this.
+        unsafe { self.0?.chain(format, n) }
     }
 
     /// The number of `f32` lanes of a vector.

@@ -1,6 +1,7 @@
 //! Processors without kernels of their own: only the portable ones run there.
 
 use super::Computation;
+use crate::Format;
 
 /// No instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,12 @@ impl Set {
     }
 
     pub(super) fn has_tiles(self) -> bool {
+        match self {}
+    }
+
+    /// # Safety
+    /// No value exists, so no call does.
+    pub(super) unsafe fn chain(self, _: Format, _: u64) -> Option<u64> {
         match self {}
     }
 

@@ -3,9 +3,10 @@
 use std::arch::x86_64::__cpuid;
 
 use super::Computation;
+use crate::Format;
 #[cfg(target_os = "linux")]
-use crate::tile::Amx;
-use crate::tile::{Avx2, Avx512Bf16, Avx512Vnni};
+use crate::tile::{Amx, Entered, chain_bf16, chain_int8};
+use crate::tile::{Avx2, Avx512Bf16, Avx512Vnni, chains};
 
 /// The instruction sets; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +75,33 @@ impl Set {
         self > Self::Avx512Bf16
     }
 
+    /// Runs rounds of the products of a format's layers on registers alone; returns the number of multiply-adds. `None` if the set
+    /// has none of its own.
+    ///
+    /// # Safety
+    /// The CPU has the set's instructions.
+    pub(super) unsafe fn chain(self, format: Format, n: u64) -> Option<u64> {
+        // Miri has no assembly.
+        if cfg!(miri) {
+            return None;
+        }
+        // SAFETY: as the caller guarantees; each set includes those before it.
+        let n = unsafe {
+            match (self, format) {
+                (Self::Avx2, Format::F32 | Format::Bf16) => chains::avx2_f32(n),
+                (Self::Avx2, Format::Int8) => chains::avx2_int8(n),
+                #[cfg(target_os = "linux")]
+                (Self::Amx, Format::Bf16) => in_tiles(|| chain_bf16(n)),
+                #[cfg(target_os = "linux")]
+                (Self::Amx, Format::Int8) => in_tiles(|| chain_int8(n)),
+                (Self::Avx512Bf16, Format::Bf16) => chains::avx512_bf16(n),
+                (_, Format::F32) | (Self::Avx512Vnni, Format::Bf16) => chains::avx512_f32(n),
+                (_, Format::Int8) => chains::avx512_int8(n),
+            }
+        };
+        Some(n)
+    }
+
     /// Runs a computation with the set's instructions.
     ///
     /// # Safety
@@ -90,6 +118,16 @@ impl Set {
             }
         }
     }
+}
+
+/// # Safety
+/// The CPU has tiles, and the thread has not entered already.
+#[cfg(target_os = "linux")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vnni,avx512bf16")]
+unsafe fn in_tiles(run: impl FnOnce() -> u64) -> u64 {
+    // SAFETY: as the caller guarantees.
+    let _entered = unsafe { Entered::<Amx>::new() };
+    run()
 }
 
 fn is_intel() -> bool {

@@ -317,3 +317,53 @@ macro_rules! product {
 
 product!(Bf16, "tdpbf16ps");
 product!(Int8, "tdpbusd");
+
+/// A function that runs `n` rounds of four products of tiles on registers alone, and returns the number of multiply-adds: what the
+/// processor can do at most.
+macro_rules! chain {
+    ($(#[$comment:meta])* $name:ident, $instruction:literal, $depth:expr) => {
+        $(#[$comment])*
+        ///
+        /// # Safety
+        /// The thread has entered.
+        pub(crate) unsafe fn $name(n: u64) -> u64 {
+            if n == 0 {
+                return 0;
+            }
+            // SAFETY: the caller guarantees the configuration. Tile registers are in no use outside of this block.
+            unsafe {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "tilezero tmm4",
+                    "tilezero tmm5",
+                    "tilezero tmm6",
+                    "tilezero tmm7",
+                    "2:",
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    "dec {n}",
+                    "jnz 2b",
+                    n = inout(reg) n => _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nomem, nostack)
+                );
+            }
+            n * 4 * 16 * 16 * $depth
+        }
+    };
+}
+
+chain!(
+    /// Products of tiles in bf16.
+    chain_bf16, "tdpbf16ps", 32
+);
+chain!(
+    /// Products of tiles of 8-bit integers.
+    chain_int8, "tdpbusd", 64
+);

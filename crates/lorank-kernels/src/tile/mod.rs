@@ -11,12 +11,14 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod chains;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
 mod portable;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) use amx::Amx;
+pub(crate) use amx::{Amx, chain_bf16, chain_int8};
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 pub(crate) use neon::{Dotprod, Matrices, Neon, Widening};
 pub(crate) use portable::{Portable, widen};

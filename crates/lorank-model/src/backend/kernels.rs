@@ -10,7 +10,7 @@ use lorank_kernels::{
     Activation, Attention, Format, Input, Isa, LeftOut, LowRank, PackedMatrix, Rotary, Segment, Span,
 };
 
-use super::{Backend, Lookup, Storage};
+use super::{Backend, Lookup, Peaks, Storage};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
 use crate::precision::{ChosenPrecision, CpuProducts, Int8Effect};
@@ -70,6 +70,11 @@ impl Kernels {
     }
 }
 
+/// The numbers of all parts, which are copied part by part: an iterator over numbers would copy them one at a time.
+pub(super) fn joined<'a>(parts: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
+    parts.collect::<Vec<_>>().concat()
+}
+
 /// Packs a tensor of [n_out, n_in], each row after `adjust`.
 pub(super) fn packed(
     weights: &mut Weights,
@@ -108,6 +113,13 @@ impl Backend for Kernels {
 
     fn precision(&self) -> ChosenPrecision {
         self.chosen.clone()
+    }
+
+    fn peaks(&self) -> Option<Peaks> {
+        let of_attention = if self.isa.has_tiles() && self.format != Format::F32 { Format::Bf16 } else { Format::F32 };
+        let linear = self.isa.peak(self.format)?;
+        let attention = if of_attention == self.format { linear } else { self.isa.peak(of_attention)? };
+        Some(Peaks { linear, attention })
     }
 
     fn synchronize(&self) -> Result<(), Infallible> {
@@ -235,15 +247,15 @@ impl Backend for Kernels {
 
     fn gather(&self, rows: &Rows, indices: &[usize]) -> Result<Rows, Infallible> {
         let width = rows.width;
-        let numbers = indices.iter().flat_map(|index| &rows.numbers[index * width..][..width]).copied().collect();
-        Ok(Rows { numbers, width })
+        let parts = indices.iter().map(|index| &rows.numbers[index * width..][..width]);
+        Ok(Rows { numbers: joined(parts), width })
     }
 
     fn split<const N: usize>(&self, rows: &Rows) -> Result<[Rows; N], Infallible> {
         let width = rows.width / N;
         let part = |n: usize| {
-            let numbers = rows.numbers.chunks_exact(rows.width).flat_map(|row| &row[n * width..][..width]);
-            Rows { numbers: numbers.copied().collect(), width }
+            let parts = rows.numbers.chunks_exact(rows.width).map(|row| &row[n * width..][..width]);
+            Rows { numbers: joined(parts), width }
         };
         Ok(std::array::from_fn(part))
     }
@@ -263,7 +275,7 @@ impl Backend for Kernels {
 
     fn concat(&self, parts: Vec<Rows>) -> Result<Rows, Infallible> {
         let width = parts.first().map_or(0, |part| part.width);
-        Ok(Rows { numbers: parts.into_iter().flat_map(|part| part.numbers).collect(), width })
+        Ok(Rows { numbers: joined(parts.iter().map(|part| part.numbers.as_slice())), width })
     }
 
     fn reshape(&self, rows: Rows, width: usize) -> Result<Rows, Infallible> {

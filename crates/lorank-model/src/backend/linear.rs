@@ -12,6 +12,8 @@ pub(crate) struct Linear<B: Backend> {
     pub(crate) slot: usize,
     /// [n_out, n_in]
     pub(crate) weight: B::Matrix,
+    /// n_out * n_in
+    pub(crate) n_weights: usize,
     /// [n_out]
     pub(crate) bias: Option<B::Vector>,
 }

@@ -58,6 +58,11 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
     /// The precision of the base model's linear layers, and the reason for it.
     fn precision(&self) -> ChosenPrecision;
 
+    /// What the processor can do at most, measured on all threads of the current pool; `None` if there is no measurement.
+    fn peaks(&self) -> Option<Peaks> {
+        None
+    }
+
     /// Waits for all operations that this thread has started. On a GPU each thread has its own stream, and streams are
     /// not ordered: data loaded by one thread may be used by another only after this call.
     fn synchronize(&self) -> Result<(), Self::Error>;
@@ -165,6 +170,15 @@ pub(crate) trait Backend: fmt::Debug + Sized + Send + Sync + 'static {
 
     /// All values, row by row: [n_rows * width].
     fn numbers<'a>(&self, rows: &'a Self::Rows) -> Result<Cow<'a, [f32]>, Self::Error>;
+}
+
+/// Multiply-adds a second of a thread, by the instructions of a stage, without reading memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peaks {
+    /// Of linear layers.
+    pub linear: f64,
+    /// Of attention.
+    pub attention: f64,
 }
 
 /// An embedding table, and the row id of each token.

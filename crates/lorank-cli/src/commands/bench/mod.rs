@@ -2,6 +2,7 @@
 
 mod ranking;
 
+use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail};
 use clap::Args;
 use lorank_core::{AdapterId, Candidate, Group, ModelVersion, Query, Reranker, Score};
-use lorank_model::{ModelReranker, StageTimes};
+use lorank_model::{ModelReranker, Peaks, StageTimes};
 use lorank_pipeline::{AdapterChoice, CacheConfig, Pipeline, PipelineConfig, SearchRequest};
 use lorank_server::{AdapterSpec, LoadedModels};
 #[cfg(feature = "starter")]
@@ -28,6 +29,9 @@ use crate::output::text::counted;
 use crate::output::{self, progress};
 
 /// Measure the latency and throughput of a model on this machine, and the time of each stage
+///
+/// Linear layers and attention are also shown as a share of what a thread of this processor can do at most: the multiply-adds of the
+/// same instructions without memory, measured after the runs.
 ///
 /// Consecutive pairs with the same query form a request. Without --pairs, the request is a question with 100 passages of
 /// the built-in corpus. Neither scores nor tokens are cached between runs.
@@ -84,6 +88,16 @@ struct Measured {
     requests: Vec<f64>,
     /// The total time of each stage over all runs; `None` with several clients.
     pieces: Option<StageTimes>,
+    /// What the processor can do at most; `None` if it was not measured.
+    peaks: Option<Peaks>,
+}
+
+/// The multiply-adds of a stage.
+struct Products {
+    /// A second of a thread.
+    rate: f64,
+    /// The same at most.
+    peak: Option<f64>,
 }
 
 pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
@@ -110,6 +124,7 @@ pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
         runs: Vec::new(),
         requests: Vec::new(),
         pieces: None,
+        peaks: None,
     };
     if args.clients.get() > 1 {
         let config = PipelineConfig {
@@ -133,6 +148,8 @@ pub(crate) fn run(args: &BenchArgs, is_quiet: bool) -> anyhow::Result<()> {
             base.clear_token_cache();
             requests.iter().map(|request| in_one_call(base, request, &versions, pieces)).collect()
         })?;
+        // Those of another precision are unknown.
+        measured.peaks = if facts["precision"] == base.precision().name() { base.peaks() } else { None };
     }
     bar.finish_and_clear();
     if args.json { print_json(facts, &measured) } else { print_text(&facts, &measured) }
@@ -218,6 +235,17 @@ impl Measured {
         quantile(&self.runs, 0.5)
     }
 
+    /// The multiply-adds of a stage, if they were counted and take time.
+    fn products(&self, stage: &str) -> Option<Products> {
+        let (pieces, peaks) = (self.pieces.as_ref()?, self.peaks);
+        let (n, time, peak) = match stage {
+            "linear" => (pieces.linear_products, pieces.linear, peaks.map(|peaks| peaks.linear)),
+            "attention" => (pieces.attention_products, pieces.attention, peaks.map(|peaks| peaks.attention)),
+            _ => return None,
+        };
+        (n > 0 && !time.is_zero()).then(|| Products { rate: n as f64 / time.as_secs_f64(), peak })
+    }
+
     /// The number of tokens of one run.
     fn n_tokens(&self) -> Option<usize> {
         self.pieces.map(|pieces| pieces.n_tokens / self.runs.len())
@@ -276,11 +304,30 @@ fn at_once<F: Sync, R: Reranker + 'static>(
     Ok(started.elapsed().as_secs_f64())
 }
 
+impl fmt::Display for Products {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "; {:.0} billion multiply-adds a second", self.rate / 1e9)?;
+        match self.peak {
+            Some(peak) => {
+                write!(f, ", {:.0} % of the {:.0} that a thread can do", 100.0 * self.rate / peak, peak / 1e9)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 fn print_json(mut facts: serde_json::Value, measured: &Measured) -> anyhow::Result<()> {
-    let Measured { n_requests, n_pairs, runs, requests, pieces } = measured;
+    let Measured { n_requests, n_pairs, runs, requests, pieces, peaks: _ } = measured;
     let median = measured.median();
     let per_run = |time: Duration| time.as_secs_f64() / runs.len() as f64;
     let pieces = pieces.map(|pieces| pieces.by_name().map(|(name, time)| (name.to_owned(), json!(per_run(time)))));
+    let products = ["linear", "attention"].into_iter().filter_map(|stage| {
+        let Products { rate, peak } = measured.products(stage)?;
+        Some((
+            stage.to_owned(),
+            json!({"per_thread_second": rate, "peak": peak, "share": peak.map(|peak| rate / peak)}),
+        ))
+    });
     let more = json!({
         "n_requests": n_requests,
         "n_pairs": n_pairs,
@@ -290,6 +337,7 @@ fn print_json(mut facts: serde_json::Value, measured: &Measured) -> anyhow::Resu
         "tokens_per_second": measured.n_tokens().map(|n| n as f64 / median),
         "request_millis": {"p50": quantile(requests, 0.5) * 1e3, "p99": quantile(requests, 0.99) * 1e3},
         "thread_seconds_by_piece": pieces.map(serde_json::Map::from_iter),
+        "multiply_adds_by_piece": serde_json::Map::from_iter(products),
     });
     if let (Some(facts), serde_json::Value::Object(more)) = (facts.as_object_mut(), more) {
         facts.extend(more);
@@ -333,9 +381,10 @@ fn print_text(facts: &serde_json::Value, measured: &Measured) -> anyhow::Result<
 
         for (name, time) in pieces.by_name() {
             let (share, millis) = (time.as_secs_f64() / all, time.as_secs_f64() * 1e3 / measured.runs.len() as f64);
+            let products = measured.products(name).map(|products| products.to_string()).unwrap_or_default();
             line(
                 &format!("  {name}"),
-                format!("{:5.1} %  {millis:8.1} ms per run, summed over threads", share * 100.0),
+                format!("{:5.1} %  {millis:8.1} ms per run, summed over threads{products}", share * 100.0),
             )?;
         }
     }

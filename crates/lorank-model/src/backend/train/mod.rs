@@ -17,7 +17,7 @@ use lorank_kernels::{Activation, Dropout, Format, Input, Isa, PackedMatrix, Segm
 
 use self::tape::{NormKind, Operation, Update};
 pub(crate) use self::tape::{Plan, Rows};
-use super::kernels::packed;
+use super::kernels::{joined, packed};
 use super::{Backend, Lookup, Storage, try_map};
 use crate::attention::{Angles, AttentionShape};
 use crate::backend::linear::{AdapterRows, Delta, Epilogue, Linear, WeightDelta};
@@ -258,7 +258,7 @@ impl Backend for Train {
 
     fn gather(&self, rows: &Rows, indices: &[usize]) -> Result<Rows, Infallible> {
         let width = rows.width();
-        let numbers = indices.iter().flat_map(|index| &rows.numbers()[index * width..][..width]).copied().collect();
+        let numbers = joined(indices.iter().map(|index| &rows.numbers()[index * width..][..width]));
         Ok(Rows::computed(numbers, width, Operation::Gather { x: rows.clone(), indices: indices.to_vec() }))
     }
 
@@ -266,8 +266,8 @@ impl Backend for Train {
         let width = rows.width() / N;
         let part = |n: usize| {
             let start = n * width;
-            let numbers = rows.numbers().chunks_exact(rows.width()).flat_map(|row| &row[start..][..width]).copied();
-            Rows::computed(numbers.collect(), width, Operation::Columns { x: rows.clone(), start })
+            let numbers = joined(rows.numbers().chunks_exact(rows.width()).map(|row| &row[start..][..width]));
+            Rows::computed(numbers, width, Operation::Columns { x: rows.clone(), start })
         };
         Ok(std::array::from_fn(part))
     }
@@ -287,7 +287,7 @@ impl Backend for Train {
 
     fn concat(&self, parts: Vec<Rows>) -> Result<Rows, Infallible> {
         let width = parts.first().map_or(1, Rows::width);
-        let numbers = parts.iter().flat_map(|part| part.numbers()).copied().collect();
+        let numbers = joined(parts.iter().map(Rows::numbers));
         Ok(Rows::computed(numbers, width, Operation::Concat { parts }))
     }
 
