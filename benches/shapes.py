@@ -64,6 +64,12 @@ def make(name, folder, tokenizer):
     for file in ('tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'):
         if os.path.exists(f'{tokenizer}/{file}'):
             shutil.copy(f'{tokenizer}/{file}', folder)
+    if 'token_type_ids' not in names_of(folder):
+        path = f'{folder}/tokenizer_config.json'
+        with open(path, encoding='utf-8') as file:
+            settings = json.load(file)
+        with open(path, 'w', encoding='utf-8') as file:
+            json.dump({**settings, 'model_input_names': names_of(folder)}, file)
     return folder
 
 

@@ -39,6 +39,7 @@ parser.add_argument('--models', default='target/shapes', help='the folder of the
 parser.add_argument('--rounds', type=int, default=5)
 parser.add_argument('--threads', type=int, default=2)
 parser.add_argument('--only', help='groups of the table, separated by commas: minilm-int8, minilm-bf16, minilm-f32, llama, llama-f32, shapes')
+parser.add_argument('--rivals', default='onnx,openvino,transformers', help='the rivals of encoders, separated by commas')
 parser.add_argument('--json', help='also write every figure to this file')
 options = parser.parse_args()
 os.environ.update(HF_HUB_OFFLINE='1', OMP_NUM_THREADS=str(options.threads), TOKENIZERS_PARALLELISM='true')
@@ -187,29 +188,27 @@ def has_bf16():
 
 def encoders(title, folder, wanted, group):
     """The contenders of an encoder, in int8, bf16 and f32; the first one of each group is lorank."""
-    base = ['--base', folder, '--max-length', str(MAX_LENGTH)]
+    base, rivals = ['--base', folder, '--max-length', str(MAX_LENGTH)], options.rivals.split(',')
     if f'{group}-int8' in wanted:
-        calibrated = [] if not options.calibration else [('OpenVINO, NNCF int8 and %s, sorted, batch 8' % hint, openvino(folder, hint, 8, True))
-                                                        for hint in (['bf16'] if has_bf16() else ['f32'])]
-        yield f'{title}, int8', [
+        contenders = [
             ('lorank int8', Lorank(*base, '--precision', 'int8')),
             ('lorank auto', Lorank(*base, '--precision', 'auto')),
-            ('ONNX Runtime int8, sorted, batch 8', onnx(folder, 8)),
-            ('ONNX Runtime int8, sorted, batch 32', onnx(folder, 32)),
-            *calibrated,
         ]
-    if f'{group}-bf16' in wanted and has_bf16():
-        yield f'{title}, bf16', [
-            ('lorank bf16', Lorank(*base, '--precision', 'bf16')),
-            ('transformers bf16, sdpa, sorted, batch 32', torch_model(folder, 'bfloat16', 32)),
-            ('OpenVINO bf16, sorted, batch 8', openvino(folder, 'bf16', 8)),
-        ]
-    if f'{group}-f32' in wanted:
-        yield f'{title}, f32', [
-            ('lorank f32', Lorank(*base, '--precision', 'f32')),
-            ('transformers f32, sdpa, sorted, batch 32', torch_model(folder, 'float32', 32)),
-            ('OpenVINO f32, sorted, batch 8', openvino(folder, 'f32', 8)),
-        ]
+        if 'onnx' in rivals:
+            contenders += [(f'ONNX Runtime int8, sorted, batch {batch}', onnx(folder, batch)) for batch in (8, 32)]
+        if 'openvino' in rivals and options.calibration:
+            hint = 'bf16' if has_bf16() else 'f32'
+            contenders.append((f'OpenVINO, NNCF int8 and {hint}, sorted, batch 8', openvino(folder, hint, 8, True)))
+        yield f'{title}, int8', contenders
+    for precision, dtype in [('bf16', 'bfloat16'), ('f32', 'float32')]:
+        if f'{group}-{precision}' not in wanted or (precision == 'bf16' and not has_bf16()):
+            continue
+        contenders = [(f'lorank {precision}', Lorank(*base, '--precision', precision))]
+        if 'transformers' in rivals:
+            contenders.append((f'transformers {precision}, sdpa, sorted, batch 32', torch_model(folder, dtype, 32)))
+        if 'openvino' in rivals:
+            contenders.append((f'OpenVINO {precision}, sorted, batch 8', openvino(folder, precision, 8)))
+        yield f'{title}, {precision}', contenders
 
 
 def decoders(title, folder, wanted, group):

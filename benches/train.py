@@ -42,6 +42,7 @@ def arguments():
     parser.add_argument("--only-time", type=int, metavar="GROUPS")
     parser.add_argument("--depth", type=int, default=50, help="the depth of the evaluation")
     parser.add_argument("--sample", type=int, help="evaluate about this many queries")
+    parser.add_argument("--precision", default="f32", help="the precision of the evaluation")
     parser.add_argument("--at-once", default="1", help="groups of a forward pass of the rival, a row for each number; more take more memory")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--work", type=Path, help="keep the groups and the adapters in this folder")
@@ -114,7 +115,7 @@ def train_by_peft(args, work, at_once):
 def evaluate(args, work, rows, test):
     adapters = [part for row in rows for part in ("--adapter", f"{row['adapter']}={work / row['adapter']}")]
     sample = ["--sample", args.sample] if args.sample else []
-    command = [args.lorank, "--quiet", "eval", "--dataset", args.dataset, "--qrels", test, "--base", args.base, "--precision", "f32",
+    command = [args.lorank, "--quiet", "eval", "--dataset", args.dataset, "--qrels", test, "--base", args.base, "--precision", args.precision,
                "--adapter", "none", *adapters, "--baseline", "none", "--depth", args.depth, "--scores", work / "scores",
                "--threads", args.threads, "--json", *sample]
     return json.loads(timed(command, work / "eval.log")[0])
